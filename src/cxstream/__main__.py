@@ -1,0 +1,5 @@
+"""`python -m cxstream` is the same as `cxstream`."""
+
+from cxstream.cli import main
+
+main()

@@ -1,0 +1,67 @@
+"""The `cxstream` command: one file a subcommand, each imported only when it is called."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import click
+
+COMMANDS = {
+    "replay": "Score touchpoint files without a broker.",
+    "convert": "Turn other data into touchpoint files.",
+    "simulate": "Realistic traffic with ground truth, to a topic or a file.",
+    "demo": "The whole thing on this computer.",
+    "broker": "A local Apache Kafka for development.",
+    "topics": "Create and check the topics.",
+    "produce": "Send touchpoint files to Kafka.",
+    "worker": "Score touchpoints from Kafka.",
+    "schemas": "Write the JSON Schemas and the AsyncAPI document.",
+}
+
+
+class _Lazy(click.Group):
+    """A group whose commands are modules of this package, loaded on demand."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"cxstream.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.command(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="cxstream")
+@click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False),
+    help="Settings file (TOML). Default: $CXSTREAM_CONFIG, else cxstream.toml here, if there is one.",
+)
+@click.pass_context
+def group(ctx: click.Context, config: str | None) -> None:
+    """Find out, as it happens, which customers are having a hard time and are about to leave.
+
+    \b
+    Example:
+      cxstream demo
+      cxstream replay touchpoints.ndjson --out result
+    """  # noqa: D301
+    ctx.obj = config
+
+
+def main(argv: list[str] | None = None) -> Any:
+    """Run the command line; errors of ours end in one line and exit status 1."""
+    from cxstream.model.errors import CxstreamError
+
+    try:
+        return group.main(argv, prog_name="cxstream")
+    except CxstreamError as error:
+        click.echo(f"cxstream: {error}", err=True)
+        raise SystemExit(1) from error

@@ -1,0 +1,171 @@
+"""Every constant of the scores, as one typed object.
+
+The defaults are the reference; docs/scoring.md says what each one does. They are part of what makes a
+result reproducible: two runs agree only under the same parameters.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from cxstream.model.kinds import FEATURES, Kind
+
+DAY_MS = 86_400_000
+HOUR_MS = 3_600_000
+MINUTE_MS = 60_000
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class Points(BaseModel):
+    """What one event adds to the pane of its own event time."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    effort: Annotated[float, Field(ge=0, le=1e6)] = 0.0
+    mood: Annotated[float, Field(ge=-1e6, le=1e6)] = 0.0
+
+
+def _points() -> dict[str, Points]:
+    table: dict[Kind, tuple[float, float]] = {
+        Kind.search_no_result: (1, -0.5),
+        Kind.rage_click: (2, -1),
+        Kind.dead_click: (1, -0.25),
+        Kind.error: (2, -1),
+        Kind.app_crash: (3, -1.5),
+        Kind.login_failed: (1.5, -0.5),
+        Kind.form_abandoned: (2, -0.5),
+        Kind.cart_abandoned: (1, -0.25),
+        Kind.contact: (2, 0),
+        Kind.purchase: (0, 1),
+        Kind.return_: (2, -1),
+        Kind.complaint_opened: (4, -3),
+        Kind.complaint_resolved: (0, 2),
+        Kind.loyalty_joined: (0, 1),
+        Kind.loyalty_redeemed: (0, 1),
+        Kind.discount_used: (0, 0.5),
+        Kind.referral: (0, 2),
+        Kind.unsubscribed: (0, -2),
+    }
+    return {k.label: Points(effort=table.get(k, (0, 0))[0], mood=table.get(k, (0, 0))[1]) for k in Kind}
+
+
+class ScoringParams(BaseModel):
+    """The constants of the scores; times in the unit of their name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    # --- time
+    window_days: int = Field(90, ge=1, le=366, description="Panes (days) that count; older records are too late.")
+    surge_days: int = Field(7, ge=1, le=366, description="Panes of the short window that `surge` compares.")
+    half_life_days: Positive = Field(14.0, description="Half-life of a pane's weight, in days.")
+    forget_days: int = Field(365, ge=1, description="Days without a touch after which a customer is forgotten.")
+    future_minutes: Annotated[float, Field(ge=0)] = Field(
+        5.0, description="How far an event time may lie after the record's Kafka timestamp, in minutes."
+    )
+
+    # --- points
+    points: dict[str, Points] = Field(
+        default_factory=_points, description="Effort and mood points of each kind; name only those to change."
+    )
+    max_points: float = Field(
+        1e6, gt=0, le=1e9, description="Bound of the effort and of the mood one event can add, against absurd numbers."
+    )
+    wait_free_minutes: float = Field(1.0, ge=0, description="Waiting that costs nothing, in minutes.")
+    wait_effort_per_minute: float = Field(1.0, ge=0, description="Effort of each further minute of waiting.")
+    wait_effort_max: float = Field(10.0, ge=0, description="The most effort one wait can cost.")
+    transfer: Points = Field(Points(effort=2, mood=-0.5), description="Each transfer of a contact.")
+    abandoned: Points = Field(Points(effort=3, mood=-1.5), description="A contact that the customer gave up.")
+    resolved: Points = Field(Points(effort=0, mood=1), description="A contact that solved it.")
+    unresolved: Points = Field(Points(effort=3, mood=-1.5), description="A contact that did not solve it.")
+    late_day: Points = Field(Points(effort=1, mood=-0.5), description="Each day a delivery is late.")
+    late_days_max: float = Field(5.0, ge=0, description="Days of lateness that count.")
+    on_time: Points = Field(Points(effort=0, mood=0.5), description="A delivery that is not late.")
+    repeat_contact: Points = Field(Points(effort=3, mood=-1), description="A contact about a recent contact's topic.")
+    repeat_days: Positive = Field(7.0, description="How recent that contact must be, in days.")
+    channel_switch: Points = Field(
+        Points(effort=2, mood=-0.5), description="A call, shop or social contact after a failed digital step."
+    )
+    switch_hours: Positive = Field(24.0, description="How soon after the failed step, in hours.")
+    rage_clicks: int = Field(3, ge=2, le=100, description="Clicks in a row that count as a rage click.")
+    rage_ms: int = Field(1000, ge=1, description="Each click comes in less than this after the one before, in ms.")
+    rage_px: Positive = Field(30.0, description="... and less than this from it, in px (Manhattan).")
+
+    # --- answers
+    csat_weight: float = Field(1.0, ge=0, le=100, description="Weight of a CSAT answer.")
+    ces_weight: float = Field(1.0, ge=0, le=100, description="Weight of a CES answer.")
+    review_weight: float = Field(0.5, ge=0, le=100, description="Weight of a review.")
+    nps_weight: float = Field(0.5, ge=0, le=100, description="Weight of an NPS answer in the satisfaction.")
+    social_weight: float = Field(0.25, ge=0, le=100, description="Weight of a social post's sentiment.")
+
+    # --- scores
+    prior_strength: Positive = Field(1.0, description="k: how many answers the implicit score is worth.")
+    effort_scale: Positive = Field(10.0, description="Effort points that halve the distance to 100.")
+    satisfaction_prior: float = Field(0.7, gt=0, lt=1, description="Implicit satisfaction with no mood, 0..1.")
+    mood_scale: Positive = Field(4.0, description="Mood points worth one unit of log-odds of satisfaction.")
+    answer_sd: Positive = Field(25.0, description="Standard deviation of an answer, on 0..100.")
+    z: Positive = Field(1.96, description="Standard normal quantile of the half-widths.")
+
+    # --- acute friction
+    acute_half_life_minutes: Positive = Field(30.0, description="Half-life of acute friction, in minutes.")
+    acute_threshold: Positive = Field(8.0, description="Effort points at which a friction signal goes out.")
+    acute_rearm: float = Field(4.0, ge=0, description="It can go out again once friction was below this.")
+
+    # --- churn risk
+    intercept: Finite = Field(-3.0, description="b0 of the churn risk.")
+    coefficients: dict[str, Finite] = Field(
+        default_factory=lambda: {
+            "effort": 2.0,
+            "surge": 1.5,
+            "dissatisfaction": 2.5,
+            "detractor": 1.0,
+            "complaint": 1.5,
+            "silence": 1.5,
+            "lapse": 2.0,
+            "unsubscribed": 0.7,
+        },
+        description="b of each feature; name only those to change.",
+    )
+    typical: dict[str, Finite] = Field(
+        default_factory=lambda: {name: {"effort": 0.2, "dissatisfaction": 0.3}.get(name, 0.0) for name in FEATURES},
+        description="x of a typical customer: reasons are measured against it; name only those to change.",
+    )
+    detractor_max: int = Field(6, ge=0, le=10, description="The highest NPS answer of a detractor.")
+    complaints_scale: float = Field(3.0, gt=0, description="Open complaints at which the feature is 1.")
+    silence_min_panes: int = Field(3, ge=2, description="Active panes before silence is judged.")
+    silence_max: Positive = Field(3.0, description="Missed rhythms at which the feature is 1.")
+    thresholds: tuple[Share, Share, Share] = Field(
+        (0.35, 0.55, 0.75), description="Probability at which elevated, high and critical begin."
+    )
+    hysteresis: Share = Field(0.05, description="How far below its threshold a level falls.")
+    cooldown_days: float = Field(7.0, ge=0, description="Days between raises to a level no higher than the last.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, data: dict[str, object]) -> dict[str, object]:
+        """Fill the tables with the defaults of what they do not name; refuse names that do not exist."""
+        if not isinstance(data, dict):
+            return data
+        data = dict(data)
+        for name, known in (("points", [k.label for k in Kind]), ("coefficients", FEATURES), ("typical", FEATURES)):
+            given = data.get(name)
+            if isinstance(given, dict):
+                unknown = sorted(set(given) - set(known))
+                if unknown:
+                    raise ValueError(f"{name}: unknown name {unknown[0]!r}; known are {', '.join(known)}")
+                defaults = cls.model_fields[name].get_default(call_default_factory=True)
+                data[name] = {**defaults, **given}
+        return data
+
+    @model_validator(mode="after")
+    def _ordered(self) -> ScoringParams:
+        low, mid, high = self.thresholds
+        if not low < mid < high:
+            raise ValueError("thresholds: must rise, like 0.35, 0.55, 0.75")
+        if self.surge_days > self.window_days:
+            raise ValueError("surge_days: must not exceed window_days")
+        return self

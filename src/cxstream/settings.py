@@ -1,0 +1,158 @@
+"""Settings: the only reader of the environment.
+
+Order, the first that speaks wins: command-line options, `CXSTREAM_*` variables, the TOML file, defaults.
+Nested settings use two underscores: `CXSTREAM_WORKER__FLUSH_SECONDS=0.5`.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from cxstream.model.errors import SettingsError
+from cxstream.model.params import ScoringParams
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Security(_Section):
+    """How to talk to Kafka."""
+
+    protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="Kafka's security.protocol."
+    )
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        "SCRAM-SHA-512", description="Kafka's sasl.mechanism."
+    )
+    username: str | None = Field(None, description="SASL user.")
+    password: SecretStr | None = Field(None, description="SASL password; never logged.")
+    ca_file: Path | None = Field(None, description="PEM file with the authorities to trust; the system's by default.")
+    cert_file: Path | None = Field(None, description="PEM file with the client certificate, for mutual TLS.")
+    key_file: Path | None = Field(None, description="PEM file with the client key, for mutual TLS.")
+
+
+class Worker(_Section):
+    """The Faust worker."""
+
+    group: str = Field("cxstream", min_length=1, description="Consumer group, and prefix of the transactional ids.")
+    flush_seconds: float = Field(
+        0.5, gt=0, le=60, description="How often results and the offset they follow from are committed, in seconds."
+    )
+    flush_records: int = Field(
+        200_000, ge=1, description="... or after this many records of a partition, whichever comes first."
+    )
+    snapshot_seconds: float = Field(
+        15.0, gt=0, description="How often changed state is saved to cx.snapshots, in seconds."
+    )
+    cards_per_flush: int = Field(
+        20_000, ge=1, description="Score cards written per partition and flush; the rest follow with the next."
+    )
+    queue_batches: int = Field(4, ge=1, description="Fetched batches that wait per partition before fetching pauses.")
+    fetch_bytes: int = Field(
+        4 * 1024 * 1024, ge=1024, description="Most bytes of one partition in one fetch (max.partition.fetch.bytes)."
+    )
+    session_seconds: float = Field(
+        30.0, ge=6, description="Silence after which the group gives a worker's partitions away, in seconds."
+    )
+    request_seconds: float = Field(40.0, ge=1, description="How long a request to Kafka may take, in seconds.")
+    stop_seconds: float = Field(10.0, gt=0, description="How long a graceful stop may take, in seconds.")
+    ticker: bool = Field(True, description="Write cx.tick.v1 to owned partitions that are read to their end.")
+    tick_seconds: float = Field(60.0, gt=0, description="How often, in seconds.")
+    web: bool = Field(True, description="Faust's web server.")
+    web_host: str = Field("127.0.0.1", description="Address of the web server.")
+    web_port: int = Field(6066, ge=0, le=65535, description="Port of the web server; 0 takes a free one.")
+
+
+class Replay(_Section):
+    """Scoring of files."""
+
+    batch_bytes: int = Field(4 * 1024 * 1024, ge=1024, description="Input read and scored at a time, in bytes.")
+    max_record_bytes: int = Field(
+        16 * 1024 * 1024, ge=1024, description="A longer line is rejected as malformed without being kept."
+    )
+
+
+class Local(_Section):
+    """The local broker for development."""
+
+    data: Path | None = Field(None, description="Where the local broker keeps its data; a cache folder by default.")
+    kafka_version: str = Field("4.1.0", description="Apache Kafka to run.")
+    heap: str = Field("512m", pattern=r"^\d+[mg]$", description="Java heap of the local broker.")
+
+
+class Settings(BaseSettings):
+    """Everything that can be set, with its default."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="CXSTREAM_", env_nested_delimiter="__", frozen=True, extra="forbid", nested_model_default_partial_update=True
+    )
+
+    kafka: str = Field("localhost:9092", min_length=1, description="Bootstrap servers, host:port[,...].")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged.")
+    log_format: Literal["auto", "json", "console"] = Field(
+        "auto", description="auto: readable lines on a terminal, JSON otherwise."
+    )
+    actions: dict[str, str] = Field(
+        default_factory=lambda: {
+            "effort": "call_back_with_owner",
+            "surge": "call_back_with_owner",
+            "dissatisfaction": "ask_what_went_wrong",
+            "detractor": "close_the_loop_call",
+            "complaint": "escalate_complaint",
+            "silence": "win_back_contact",
+            "lapse": "win_back_offer",
+            "unsubscribed": "preference_review",
+        },
+        description="Suggested action for each leading reason.",
+    )
+    security: Security = Field(Security(), description="How to talk to Kafka.")
+    worker: Worker = Field(Worker(), description="The Faust worker.")
+    replay: Replay = Field(Replay(), description="Scoring of files.")
+    local: Local = Field(Local(), description="The local broker for development.")
+    scoring: ScoringParams = Field(ScoringParams(), description="Every constant of the scores.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Put the TOML file below the environment."""
+        toml = TomlConfigSettingsSource(settings_cls, toml_file=settings_cls.model_config.get("toml_file"))
+        return init_settings, env_settings, toml
+
+
+def load(config: str | os.PathLike[str] | None = None, **overrides: Any) -> Settings:
+    """Read the settings.
+
+    Args:
+        config: a TOML file; default `$CXSTREAM_CONFIG`, else `cxstream.toml` in the working folder, if any.
+        overrides: what the command line says; None means that it says nothing.
+
+    Raises:
+        SettingsError: a setting or the file is wrong; names it and where it came from.
+    """
+    path = Path(config or os.environ.get("CXSTREAM_CONFIG") or "cxstream.toml")
+    if (config or os.environ.get("CXSTREAM_CONFIG")) and not path.is_file():
+        raise SettingsError(f"{path}: no such settings file")
+
+    class FromFile(Settings):
+        model_config = SettingsConfigDict(toml_file=path if path.is_file() else None)
+
+    try:
+        return FromFile(**{name: value for name, value in overrides.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "settings"
+        raise SettingsError(f"{where}: {first['msg']} (from {path} or CXSTREAM_* variables)") from error
+    except ValueError as error:  # TOML syntax, or a variable that is not JSON where it must be
+        raise SettingsError(f"{path} or CXSTREAM_* variables: {error}") from error

@@ -1,0 +1,64 @@
+"""The flow in one place: topics, their keys and how Kafka keeps them.
+
+    web app call store social surveys CRM
+            |  CloudEvents, keyed by customer
+            v
+      cx.touchpoints
+            |  one fetch = one batch
+      decode -> validate -> dedupe -> panes -> scores -> risk
+        |          |                    |         |
+        |      cx.rejected          cx.scores   cx.churn-risk, cx.friction
+        v
+      cx.snapshots (compacted: a cache of the state, never the truth)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """One Kafka topic as the contract has it.
+
+    Attributes:
+        name: the topic.
+        key: what its records are keyed by.
+        holds: what is in it, in a few words.
+        config: topic-level Kafka configuration, as strings.
+        single: has one partition whatever the others have.
+    """
+
+    name: str
+    key: str
+    holds: str
+    config: dict[str, str]
+    single: bool = False
+
+
+def _delete(days: int, **more: str) -> dict[str, str]:
+    return {"cleanup.policy": "delete", "retention.ms": str(days * DAY_MS), **more}
+
+
+# A record may be as large as the broker takes; a rejected record is copied byte for byte with headers on top.
+TOUCHPOINTS = Topic(
+    "cx.touchpoints",
+    "customer",
+    "touchpoints in",
+    # Event time lives in the payload. With CreateTime the broker would delete the records of a backfill at once.
+    _delete(90, **{"message.timestamp.type": "LogAppendTime"}),
+)
+ANONYMOUS = Topic("cx.anonymous", "anonymous id", "touchpoints of visitors not known yet", _delete(30))
+CHURN_RISK = Topic("cx.churn-risk", "customer", "churn-risk signals, for the CRM", _delete(30))
+FRICTION = Topic("cx.friction", "customer", "friction signals, for agents and chat", _delete(7))
+SCORES = Topic("cx.scores", "customer", "the latest score card", {"cleanup.policy": "compact"})
+INSIGHTS = Topic("cx.insights", "view and partition", "mergeable aggregates", {"cleanup.policy": "compact"})
+REJECTED = Topic(
+    "cx.rejected", "as it came", "rejected records, byte for byte", _delete(30, **{"max.message.bytes": "12582912"})
+)
+FORGET = Topic("cx.forget", "customer", "customers to erase", _delete(30))
+SNAPSHOTS = Topic("cx.snapshots", "customer", "saved state of the worker", {"cleanup.policy": "compact"})
+
+TOPICS = (TOUCHPOINTS, ANONYMOUS, CHURN_RISK, FRICTION, SCORES, INSIGHTS, REJECTED, FORGET, SNAPSHOTS)
