@@ -1,0 +1,480 @@
+"""A batch of records, in order, on a partition's state: scoring sections 1, 2 and 4.
+
+The outcome depends on the records alone, not on where a batch begins or ends.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxstream.kernels.evaluate import DAY, NO_RAISE, evaluate, half, judge
+from cxstream.kernels.evidence import gather
+from cxstream.kernels.jit import kernel
+from cxstream.kernels.layout import (
+    ABANDONED,
+    ACCEPTED,
+    CHANGED,
+    CLEARED,
+    CLOCK,
+    CONTACTS,
+    DUPLICATE,
+    FORGOTTEN,
+    FRICTION,
+    FROM_THE_FUTURE,
+    HAS_VALUE,
+    IDS,
+    LIVE,
+    LOOSE,
+    NEVER,
+    NO_DAY,
+    NONE,
+    OUT,
+    RESOLVED,
+    S_ACUTE,
+    S_CLOCK,
+    S_INDEX,
+    S_LEVEL,
+    S_P,
+    S_PREVIOUS,
+    S_SLOT,
+    S_WHAT,
+    SEQ,
+    SIGNAL_WIDTH,
+    STARTED,
+    SWEPT_OFFSET,
+    SWITCHES,
+    TICK,
+    TICKED,
+    TOO_LATE,
+    UNRESOLVED,
+    VACATED,
+    Constants,
+    State,
+)
+from cxstream.kernels.panes import close_complaint, free_complaints, free_panes, open_complaint, pane_of, trim
+from cxstream.model.kinds import Kind
+
+CLICK, CONTACT, QUEUE, DELIVERY = int(Kind.click), int(Kind.contact), int(Kind.queue), int(Kind.delivery)
+COMPLAINT_OPENED, COMPLAINT_RESOLVED = int(Kind.complaint_opened), int(Kind.complaint_resolved)
+PURCHASE, CHURNED, WON_BACK = int(Kind.purchase), int(Kind.churned), int(Kind.won_back)
+RAGE_CLICK, UNSUBSCRIBED_KIND = int(Kind.rage_click), int(Kind.unsubscribed)
+CES, CSAT, NPS = int(Kind.survey_ces), int(Kind.survey_csat), int(Kind.survey_nps)
+REVIEW, SOCIAL = int(Kind.review), int(Kind.social_post)
+RECENT_SPAN = 7  # days of evidence behind a churn-risk signal
+
+
+@kernel
+def _emit(
+    st: State, c: Constants, out: NDArray[np.float64], values: NDArray[np.float64],
+    index: int, slot: int, clock: int, what: int, previous: int, span: int,
+) -> NDArray[np.float64]:  # fmt: skip
+    """Append a signal; the output grows where it must."""
+    n = st.at[OUT]
+    if n == len(out):
+        more = np.empty((2 * n, SIGNAL_WIDTH))
+        more[:n] = out
+        out = more
+    gather(st, c, slot, clock, span, values)
+    values[S_INDEX] = index
+    values[S_SLOT] = slot
+    values[S_WHAT] = what
+    values[S_LEVEL] = st.rows[slot].announced
+    values[S_PREVIOUS] = previous
+    values[S_CLOCK] = clock
+    values[S_ACUTE] = st.rows[slot].acute
+    out[n] = values
+    st.at[OUT] = n + 1
+    return out
+
+
+@kernel
+def _let_go(st: State, topic: int) -> None:
+    st.topic_refs[topic] -= 1
+    if st.topic_refs[topic] == 0:
+        st.at[LOOSE] += 1
+
+
+@kernel
+def _forget(st: State, slot: int) -> None:
+    """Empty a customer's place; whose it is, the caller of the kernel knows."""
+    row = st.rows[slot]
+    free_panes(st, row.head)
+    free_complaints(st, slot)
+    for i in range(row.contacts_n):
+        _let_go(st, st.contact_topics[slot, i])
+    row.head = NONE
+    row.live = 0
+    st.row_dirty[slot] = VACATED
+    st.card_dirty[slot] = 0
+    st.at[FORGOTTEN] += 1
+
+
+@kernel
+def _appear(st: State, slot: int, time: int) -> None:
+    """A customer's first accepted event (again, if he was forgotten)."""
+    row = st.rows[slot]
+    row.seq = st.at[SEQ]
+    st.at[SEQ] += 1
+    row.last_touch = time
+    row.eval_clock = time
+    row.eval_offset = 0
+    row.acute = 0.0
+    row.acute_time = time
+    row.last_raise = 0
+    row.nps_time = NEVER
+    row.failed_time = NEVER
+    row.click_time = 0
+    row.click_x = 0.0
+    row.click_y = 0.0
+    row.head = NONE
+    row.complaints = NONE
+    row.unsubscribed_day = NO_DAY
+    row.live = 1
+    row.touched = 0
+    row.aside = 0
+    row.armed = 1
+    row.held = 0
+    row.level = 0
+    row.announced = 0
+    row.raise_level = NO_RAISE
+    row.nps = 0
+    row.run = 0
+    row.spent = 0
+    row.ids_at = 0
+    row.ids_n = 0
+    row.contacts_at = 0
+    row.contacts_n = 0
+    row.complaints_n = 0
+    st.order[st.at[LIVE]] = slot
+    st.at[LIVE] += 1
+
+
+@kernel
+def _sweep_day(
+    st: State, c: Constants, day: int, index: int, offset: int,
+    out: NDArray[np.float64], values: NDArray[np.float64],
+) -> NDArray[np.float64]:  # fmt: skip
+    """Evaluate every customer at the start of `day`; forget those who have been away for too long."""
+    clock = day * DAY
+    oldest = day - c.window + 1
+    kept = 0
+    for k in range(st.at[LIVE]):
+        slot = st.order[k]
+        row = st.rows[slot]
+        trim(st, slot, oldest)
+        evaluate(st, c, slot, clock, values)
+        if clock - row.last_touch >= c.forget_ms:
+            if row.announced > 0 and not row.aside:
+                previous = row.announced
+                row.announced = 0
+                out = _emit(st, c, out, values, index, slot, clock, CLEARED, previous, RECENT_SPAN)
+            _forget(st, slot)
+            continue
+        st.order[kept] = slot
+        kept += 1
+        row.eval_clock = clock
+        row.eval_offset = offset
+        st.card_dirty[slot] = 1
+        if not row.aside:
+            previous = row.announced
+            what = judge(st, c, slot, clock, values[S_P])
+            if what != 0:
+                out = _emit(st, c, out, values, index, slot, clock, what, previous, RECENT_SPAN)
+    st.at[LIVE] = kept
+    return out
+
+
+@kernel
+def _advance(
+    st: State, c: Constants, time: int, index: int, offset: int,
+    out: NDArray[np.float64], values: NDArray[np.float64],
+) -> NDArray[np.float64]:  # fmt: skip
+    """Move the clock to `time`, with a sweep at the start of each day crossed."""
+    at = st.at
+    if not at[STARTED]:
+        at[STARTED] = 1
+        at[CLOCK] = time
+        return out
+    if time <= at[CLOCK]:
+        return out
+    for day in range(at[CLOCK] // DAY + 1, time // DAY + 1):
+        if at[LIVE] == 0:
+            break
+        at[SWEPT_OFFSET] = offset
+        out = _sweep_day(st, c, day, index, offset, out, values)
+    at[CLOCK] = time
+    return out
+
+
+@kernel
+def _waiting(c: Constants, seconds: float) -> float:
+    return min(max(0.0, (seconds / 60.0 - c.wait_free) * c.wait_rate), c.wait_max)
+
+
+@kernel
+def _is_rage(st: State, c: Constants, slot: int, time: int, x: float, y: float) -> bool:
+    """Follow the customer's run of clicks; true where this click makes it count as a rage click."""
+    row = st.rows[slot]
+    continues = (
+        row.run > 0
+        and time >= row.click_time
+        and time - row.click_time < c.rage_ms
+        and abs(x - row.click_x) + abs(y - row.click_y) < c.rage_px
+    )
+    row.click_time = time
+    row.click_x = x
+    row.click_y = y
+    if not continues:
+        row.run = 1
+        row.spent = 0
+        return False
+    if row.spent:
+        return False
+    row.run += 1
+    if row.run >= c.rage_clicks:
+        row.spent = 1
+        return True
+    return False
+
+
+@kernel
+def _repeats(st: State, c: Constants, slot: int, time: int, topic: int) -> bool:
+    """Whether a recent contact had the same topic; then keeps this one."""
+    row = st.rows[slot]
+    found = False
+    for i in range(row.contacts_n):
+        past = st.contact_times[slot, i]
+        if st.contact_topics[slot, i] == topic and past <= time and past > time - c.repeat_ms:
+            found = True
+    place = row.contacts_at
+    if row.contacts_n == CONTACTS:
+        _let_go(st, st.contact_topics[slot, place])
+    else:
+        row.contacts_n += 1
+    st.contact_times[slot, place] = time
+    st.contact_topics[slot, place] = topic
+    st.topic_refs[topic] += 1
+    row.contacts_at = (place + 1) % CONTACTS
+    return found
+
+
+@kernel
+def _answer(st: State, c: Constants, slot: int, event: Any, pane: Any) -> None:
+    """What the customer said: evidence of effort or satisfaction on 0..100."""
+    kind = event.kind
+    if kind == CES:
+        pane.ease_n += c.ces_weight
+        pane.ease_sum += c.ces_weight * (100.0 * (7.0 - event.a) / 6.0)
+        return
+    weight = 0.0
+    value = 0.0
+    if kind == CSAT:
+        weight = c.csat_weight
+        value = 25.0 * (event.a - 1.0)
+    elif kind == REVIEW:
+        weight = c.review_weight
+        value = 25.0 * (event.a - 1.0)
+    elif kind == NPS:
+        weight = c.nps_weight
+        value = 10.0 * event.a
+        row = st.rows[slot]
+        if event.time >= row.nps_time:
+            row.nps_time = event.time
+            row.nps = int(event.a)
+    elif event.flags & HAS_VALUE:
+        weight = c.social_weight
+        value = 50.0 * (event.a + 1.0)
+    pane.sat_n += weight
+    pane.sat_sum += weight * value
+
+
+@kernel
+def _apply(st: State, c: Constants, event: Any, slot: int) -> float:
+    """Add an accepted event to the customer's state.
+
+    Returns:
+        Its effort points.
+    """
+    row = st.rows[slot]
+    kind = event.kind
+    time = event.time
+    day = time // DAY
+    effort = c.effort[kind]
+    mood = c.mood[kind]
+    failed = c.failed[kind] != 0
+    pane = st.panes[pane_of(st, slot, day)]
+
+    if kind == CONTACT:
+        effort += _waiting(c, event.a) + event.b * c.transfer_e
+        mood += event.b * c.transfer_m
+        if event.flags & ABANDONED:
+            effort += c.abandoned_e
+            mood += c.abandoned_m
+            pane.abandoned = min(pane.abandoned + 1, 255)
+        elif event.flags & RESOLVED:
+            effort += c.resolved_e
+            mood += c.resolved_m
+        elif event.flags & UNRESOLVED:
+            effort += c.unresolved_e
+            mood += c.unresolved_m
+            pane.unresolved = min(pane.unresolved + 1, 255)
+        if event.topic != NONE and _repeats(st, c, slot, time, event.topic):
+            effort += c.repeat_e
+            mood += c.repeat_m
+        since = time - row.failed_time
+        if event.flags & SWITCHES and row.failed_time != NEVER and 0 <= since <= c.switch_ms:
+            effort += c.switch_e
+            mood += c.switch_m
+        pane.contacts = min(pane.contacts + 1, 65535)
+        pane.transfers = int(min(pane.transfers + event.b, 255.0))
+        pane.waited = int(min(pane.waited + event.a, 4294967295.0))
+    elif kind == QUEUE:
+        effort += _waiting(c, event.a)
+        pane.waited = int(min(pane.waited + event.a, 4294967295.0))
+    elif kind == DELIVERY:
+        if event.a > 0.0:
+            late = min(event.a, c.late_max)
+            effort += late * c.late_e
+            mood += late * c.late_m
+            pane.late = min(pane.late + 1, 255)
+        else:
+            effort += c.on_time_e
+            mood += c.on_time_m
+    elif kind == CLICK:
+        if event.flags & HAS_VALUE and _is_rage(st, c, slot, time, event.a, event.b):
+            effort += c.effort[RAGE_CLICK]
+            mood += c.mood[RAGE_CLICK]
+            failed = True
+    elif kind == COMPLAINT_OPENED:
+        open_complaint(st, slot, event.case, time)
+    elif kind == COMPLAINT_RESOLVED:
+        close_complaint(st, slot, event.case)
+    elif CES <= kind <= SOCIAL:
+        _answer(st, c, slot, event, pane)
+    elif kind == UNSUBSCRIBED_KIND:
+        row.unsubscribed_day = max(row.unsubscribed_day, day)
+    elif kind == CHURNED:
+        row.aside = 1
+    if kind in (PURCHASE, WON_BACK):
+        row.aside = 0
+
+    if failed:
+        row.failed_time = max(row.failed_time, time)
+        pane.failed = min(pane.failed + 1, 65535)
+    if not c.company[kind]:
+        pane.touches += 1
+        if not row.touched:
+            row.touched = 1
+            row.last_touch = time
+        else:
+            row.last_touch = max(row.last_touch, time)
+    effort = min(effort, c.max_points)
+    mood = min(max(mood, -c.max_points), c.max_points)
+    pane.effort += effort
+    pane.mood += mood
+    return effort
+
+
+@kernel
+def _is_friction(st: State, c: Constants, slot: int, time: int, effort: float) -> bool:
+    """Add to acute friction; true where it reaches the threshold while armed."""
+    row = st.rows[slot]
+    if time >= row.acute_time:
+        row.acute *= half((time - row.acute_time) / c.acute_half_life)
+        row.acute_time = time
+        added = effort
+    else:
+        added = effort * half((row.acute_time - time) / c.acute_half_life)
+    if row.acute < c.acute_rearm:
+        row.armed = 1
+    row.acute += added
+    if row.armed and row.acute >= c.acute_threshold:
+        row.armed = 0
+        return True
+    return False
+
+
+@kernel
+def _is_duplicate(st: State, slot: int, hashed: int) -> bool:
+    for i in range(st.rows[slot].ids_n):
+        if st.ids[slot, i] == hashed:
+            return True
+    return False
+
+
+@kernel
+def apply(
+    st: State, c: Constants, events: NDArray[np.void], limits: NDArray[np.int64], offsets: NDArray[np.int64],
+    status: NDArray[np.uint8], out: NDArray[np.float64],
+) -> NDArray[np.float64]:  # fmt: skip
+    """Apply decoded records in order.
+
+    Args:
+        st: the partition; its arenas have room for a pane and a complaint an event.
+        c: the constants.
+        events: EVENT[n].
+        limits: int64[n], latest event time that is not from the future.
+        offsets: int64[n], source offsets.
+        status: uint8[n], receives what became of each record.
+        out: float64[m, SIGNAL_WIDTH], receives the signals.
+
+    Returns:
+        `out`, or a larger array in its place; st.at[OUT] rows of it are filled.
+    """
+    at = st.at
+    at[OUT] = 0
+    values = np.zeros(SIGNAL_WIDTH)
+    for i in range(len(events)):
+        event = events[i]
+        time = event.time
+        slot = event.slot
+        if time > limits[i]:
+            status[i] = FROM_THE_FUTURE
+            continue
+        tick = event.kind == TICK
+        if not tick and st.rows[slot].live and _is_duplicate(st, slot, event.id):
+            status[i] = DUPLICATE
+            continue
+        if at[STARTED] and time // DAY <= at[CLOCK] // DAY - c.window:
+            status[i] = TOO_LATE
+            continue
+        out = _advance(st, c, time, i, offsets[i], out, values)
+        if tick:
+            status[i] = TICKED
+            continue
+        status[i] = ACCEPTED
+        row = st.rows[slot]
+        clock = at[CLOCK]
+        if not row.live:
+            _appear(st, slot, time)
+        st.ids[slot, row.ids_at] = event.id
+        row.ids_at = (row.ids_at + 1) % IDS
+        row.ids_n = min(row.ids_n + 1, IDS)
+        effort = _apply(st, c, event, slot)
+        friction = _is_friction(st, c, slot, time, effort)
+        row.eval_clock = clock
+        row.eval_offset = offsets[i]
+        st.row_dirty[slot] = CHANGED
+        st.card_dirty[slot] = 1
+        if friction:
+            values[:] = 0.0
+            out = _emit(st, c, out, values, i, slot, clock, FRICTION, 0, 1)
+        if not row.aside:
+            evaluate(st, c, slot, clock, values)
+            previous = row.announced
+            what = judge(st, c, slot, clock, values[S_P])
+            if what != 0:
+                out = _emit(st, c, out, values, i, slot, clock, what, previous, RECENT_SPAN)
+    return out
+
+
+@kernel
+def advance(
+    st: State, c: Constants, time: int, index: int, offset: int, out: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Let time pass until `time`; signals as in `apply`, with `index` for their record."""
+    st.at[OUT] = 0
+    return _advance(st, c, time, index, offset, out, np.zeros(SIGNAL_WIDTH))

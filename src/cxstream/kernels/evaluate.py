@@ -1,0 +1,201 @@
+"""Scores, churn risk and levels of one customer at a clock: scoring sections 3 and 4.
+
+`values` is a float64 row whose first columns are laid out like a signal's (S_P ... S_X + 8).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxstream.kernels.jit import kernel
+from cxstream.kernels.layout import (
+    C_ACUTE,
+    C_EFFORT,
+    C_EFFORT_HW,
+    C_P,
+    C_SAT,
+    C_SAT_HW,
+    C_T1,
+    C_T7,
+    C_T30,
+    C_T90,
+    C_X,
+    CHANGED,
+    CLEARED,
+    EASED,
+    FEATURES,
+    HELD,
+    NEVER,
+    NO_DAY,
+    NONE,
+    RAISED,
+    S_EFFORT,
+    S_EFFORT_HW,
+    S_EFFORT_SHORT,
+    S_P,
+    S_QUIET,
+    S_RHYTHM,
+    S_SAT,
+    S_SAT_HW,
+    S_X,
+    SIGNAL_WIDTH,
+    Constants,
+    State,
+)
+
+DAY = 86_400_000
+NO_RAISE = 255
+HOLD = 9  # judge: the level is above what was announced, and must wait
+
+
+@kernel
+def half(exponent: float) -> float:
+    """2 ** -exponent."""
+    return math.exp(-exponent * 0.6931471805599453)
+
+
+@kernel
+def evaluate(st: State, c: Constants, slot: int, clock: int, values: NDArray[np.float64]) -> None:
+    """Write scores, probability and features at `clock` into `values`."""
+    row = st.rows[slot]
+    today = clock // DAY
+    effort = mood = ease_sum = ease_n = sat_sum = sat_n = 0.0
+    short_effort = short_sum = short_n = 0.0
+    active = 0
+    newest = oldest = 0
+    index = row.head
+    while index != NONE:
+        pane = st.panes[index]
+        age = today - pane.day
+        if age >= c.window:
+            break
+        w = c.weights[age]
+        effort += w * pane.effort
+        mood += w * pane.mood
+        ease_sum += w * pane.ease_sum
+        ease_n += w * pane.ease_n
+        sat_sum += w * pane.sat_sum
+        sat_n += w * pane.sat_n
+        if age < c.surge_window:
+            short_effort, short_sum, short_n = effort, ease_sum, ease_n
+        if pane.touches > 0:
+            if active == 0:
+                newest = pane.day
+            oldest = pane.day
+            active += 1
+        index = pane.next
+
+    long_score = (c.k * 100.0 * (1.0 - half(effort / c.effort_scale)) + ease_sum) / (c.k + ease_n)
+    short_score = (c.k * 100.0 * (1.0 - half(short_effort / c.effort_scale)) + short_sum) / (c.k + short_n)
+    implicit = 100.0 / (1.0 + math.exp(-(c.logit_prior + mood / c.mood_scale)))
+    satisfaction = (c.k * implicit + sat_sum) / (c.k + sat_n)
+
+    values[S_EFFORT] = long_score
+    values[S_EFFORT_HW] = c.half_width / math.sqrt(c.k + ease_n)
+    values[S_SAT] = satisfaction
+    values[S_SAT_HW] = c.half_width / math.sqrt(c.k + sat_n)
+    values[S_EFFORT_SHORT] = short_score
+    x = S_X
+    values[x] = long_score / 100.0
+    values[x + 1] = max(0.0, short_score - long_score) / 100.0
+    values[x + 2] = 1.0 - satisfaction / 100.0
+    detractor = row.nps_time != NEVER and row.nps <= c.detractor_max and today - row.nps_time // DAY < c.window
+    values[x + 3] = 1.0 if detractor else 0.0
+    values[x + 4] = min(float(row.complaints_n), c.complaints_scale) / c.complaints_scale
+    values[x + 5] = 0.0
+    values[S_QUIET] = float(today - newest) if active > 0 else -1.0
+    values[S_RHYTHM] = 0.0
+    if active >= c.silence_min:
+        gap = (newest - oldest) / (active - 1)
+        values[S_RHYTHM] = gap
+        values[x + 5] = min(max((today - newest) / gap - 1.0, 0.0), c.silence_max) / c.silence_max
+    values[x + 6] = 0.0
+    unsubscribed = row.unsubscribed_day != NO_DAY and today - row.unsubscribed_day < c.window
+    values[x + 7] = 1.0 if unsubscribed else 0.0
+    score = c.intercept
+    for i in range(FEATURES):
+        score += c.b[i] * values[x + i]
+    values[S_P] = 1.0 / (1.0 + math.exp(-score))
+
+
+@kernel
+def judge(st: State, c: Constants, slot: int, clock: int, probability: float) -> int:
+    """Move the level, and decide whether the CRM is told.
+
+    Returns:
+        RAISED, EASED, CLEARED, or 0 for nothing (0 is FRICTION, which is not decided here).
+    """
+    row = st.rows[slot]
+    level = np.int64(row.level)
+    while level < 3 and probability >= c.thresholds[level]:  # noqa: PLR2004
+        level += 1
+    while level > 0 and probability < c.thresholds[level - 1] - c.hysteresis:
+        level -= 1
+    if level != row.level:
+        row.level = level
+        st.row_dirty[slot] = CHANGED
+    if level <= row.announced and row.held:
+        row.held = 0
+        st.row_dirty[slot] = CHANGED
+    if level > row.announced:
+        waited = row.raise_level == NO_RAISE or clock - row.last_raise >= c.cooldown_ms
+        if waited or level > row.raise_level:
+            row.announced = level
+            row.last_raise = clock
+            row.raise_level = level
+            row.held = 0
+            st.row_dirty[slot] = CHANGED
+            return RAISED
+        if not row.held:
+            row.held = 1
+            st.at[HELD] += 1
+            st.row_dirty[slot] = CHANGED
+        return 0
+    if level < row.announced:
+        row.announced = level
+        st.row_dirty[slot] = CHANGED
+        return EASED if level > 0 else CLEARED
+    return 0
+
+
+@kernel
+def acute_at(st: State, c: Constants, slot: int, clock: int) -> float:
+    """Acute friction decayed to `clock` (never before its own time)."""
+    row = st.rows[slot]
+    return row.acute * half((clock - row.acute_time) / c.acute_half_life)
+
+
+@kernel
+def score_cards(st: State, c: Constants, slots: NDArray[np.int32], out: NDArray[np.float64]) -> None:
+    """Fill out[n, CARD_WIDTH] with each customer's card at his last evaluation."""
+    values = np.zeros(SIGNAL_WIDTH)
+    for n in range(len(slots)):
+        slot = slots[n]
+        clock = st.rows[slot].eval_clock
+        evaluate(st, c, slot, clock, values)
+        out[n, C_P] = values[S_P]
+        out[n, C_EFFORT] = values[S_EFFORT]
+        out[n, C_EFFORT_HW] = values[S_EFFORT_HW]
+        out[n, C_SAT] = values[S_SAT]
+        out[n, C_SAT_HW] = values[S_SAT_HW]
+        out[n, C_ACUTE] = acute_at(st, c, slot, clock)
+        for i in range(FEATURES):
+            out[n, C_X + i] = values[S_X + i]
+        out[n, C_T1] = out[n, C_T7] = out[n, C_T30] = out[n, C_T90] = 0.0
+        today = clock // DAY
+        index = st.rows[slot].head
+        while index != NONE:
+            pane = st.panes[index]
+            age = today - pane.day
+            if age < 90:  # noqa: PLR2004
+                out[n, C_T90] += pane.touches
+                if age < 30:  # noqa: PLR2004
+                    out[n, C_T30] += pane.touches
+                    if age < 7:  # noqa: PLR2004
+                        out[n, C_T7] += pane.touches
+                        if age < 1:
+                            out[n, C_T1] += pane.touches
+            index = pane.next

@@ -1,0 +1,99 @@
+"""The facts behind a signal, counted at the moment it goes out (signals are rare, so this may look around)."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxstream.kernels.evaluate import DAY
+from cxstream.kernels.jit import kernel
+from cxstream.kernels.layout import (
+    CONTACTS,
+    NEVER,
+    NO_DAY,
+    NONE,
+    S_ABANDONED,
+    S_ANSWERS,
+    S_COMPLAINT_TIME,
+    S_COMPLAINTS,
+    S_CONTACTS,
+    S_FAILED,
+    S_LATE,
+    S_NPS,
+    S_NPS_TIME,
+    S_SPAN,
+    S_TOPIC,
+    S_TOPIC_N,
+    S_TOUCHES,
+    S_TRANSFERS,
+    S_UNRESOLVED,
+    S_UNSUBSCRIBED,
+    S_WAITED,
+    Constants,
+    State,
+)
+
+
+@kernel
+def _count(st: State, slot: int, today: int, span: int, out: NDArray[np.float64]) -> float:
+    """Sum the panes of the last `span` days into `out`; the total says whether there was anything."""
+    for i in range(S_CONTACTS, S_LATE + 1):
+        out[i] = 0.0
+    out[S_SPAN] = span
+    out[S_ANSWERS] = 0.0
+    out[S_TOUCHES] = 0.0
+    index = st.rows[slot].head
+    while index != NONE and today - st.panes[index].day < span:
+        pane = st.panes[index]
+        out[S_CONTACTS] += pane.contacts
+        out[S_WAITED] += pane.waited
+        out[S_FAILED] += pane.failed
+        out[S_TRANSFERS] += pane.transfers
+        out[S_UNRESOLVED] += pane.unresolved
+        out[S_ABANDONED] += pane.abandoned
+        out[S_LATE] += pane.late
+        out[S_TOUCHES] += pane.touches
+        index = pane.next
+    return out[S_CONTACTS] + out[S_WAITED] + out[S_FAILED] + out[S_LATE]
+
+
+@kernel
+def gather(
+    st: State, c: Constants, slot: int, clock: int, span: int, out: NDArray[np.float64]
+) -> None:
+    """Write the evidence columns of a signal; a quiet `span` of days widens to the whole window."""
+    row = st.rows[slot]
+    today = clock // DAY
+    if _count(st, slot, today, span, out) == 0.0 and span < c.window:
+        span = c.window
+        _count(st, slot, today, span, out)
+
+    out[S_TOPIC] = NONE
+    out[S_TOPIC_N] = 0
+    # From the contact accepted last to the first, so that a tie goes to the more recent topic.
+    for back in range(1, row.contacts_n + 1):
+        topic = st.contact_topics[slot, (row.contacts_at - back) % CONTACTS]
+        n = 0
+        for j in range(row.contacts_n):
+            if st.contact_topics[slot, j] == topic and today - st.contact_times[slot, j] // DAY < span:
+                n += 1
+        if n > out[S_TOPIC_N]:
+            out[S_TOPIC] = topic
+            out[S_TOPIC_N] = n
+
+    out[S_COMPLAINTS] = row.complaints_n
+    out[S_COMPLAINT_TIME] = 0
+    first = row.complaints
+    if first != NONE:
+        oldest = st.complaints[first].time
+        while first != NONE:
+            oldest = min(oldest, st.complaints[first].time)
+            first = st.complaints[first].next
+        out[S_COMPLAINT_TIME] = oldest
+    out[S_NPS] = row.nps if row.nps_time != NEVER else -1
+    out[S_NPS_TIME] = row.nps_time if row.nps_time != NEVER else 0
+    out[S_UNSUBSCRIBED] = today - row.unsubscribed_day if row.unsubscribed_day != NO_DAY else -1
+    index = row.head
+    while index != NONE and today - st.panes[index].day < c.window:
+        out[S_ANSWERS] += st.panes[index].sat_n
+        index = st.panes[index].next

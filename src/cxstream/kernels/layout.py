@@ -1,0 +1,216 @@
+"""How the state of a partition lies in memory, and the columns that go into and come out of the kernels."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+IDS = 32  # accepted (source, id) hashes kept per customer
+CONTACTS = 4  # accepted contacts with a topic kept per customer
+COMPLAINTS = 8  # open complaints kept per customer
+NONE = -1  # "no index" in linked lists, "no topic"
+NO_DAY = -(2**31)  # "no such day"
+NEVER = np.iinfo(np.int64).min  # "no such time"
+
+# One customer. Times are int64 ms UTC, days are panes (floor of time / day).
+ROW = np.dtype(
+    [
+        ("seq", "i8"),  # order of first appearance
+        ("last_touch", "i8"),
+        ("eval_clock", "i8"),  # clock and offset of the last evaluation: what the score card shows
+        ("eval_offset", "i8"),
+        ("acute", "f8"),  # acute friction, in effort points, at acute_time
+        ("acute_time", "i8"),
+        ("last_raise", "i8"),
+        ("nps_time", "i8"),
+        ("failed_time", "i8"),  # the latest failed digital step
+        ("click_time", "i8"),
+        ("click_x", "f8"),
+        ("click_y", "f8"),
+        ("head", "i4"),  # newest pane
+        ("complaints", "i4"),  # first open complaint
+        ("unsubscribed_day", "i4"),
+        ("live", "u1"),  # in use
+        ("touched", "u1"),  # last_touch is a real touch, not a stand-in
+        ("aside", "u1"),  # churned
+        ("armed", "u1"),  # a friction signal may go out
+        ("held", "u1"),  # a raise waits for its cooldown
+        ("level", "u1"),
+        ("announced", "u1"),
+        ("raise_level", "u1"),  # level of the last raise
+        ("nps", "u1"),
+        ("run", "u1"),  # clicks in the present run
+        ("spent", "u1"),  # ... which has counted as a rage click
+        ("ids_at", "u1"),
+        ("ids_n", "u1"),
+        ("contacts_at", "u1"),
+        ("contacts_n", "u1"),
+        ("complaints_n", "u1"),
+        ("spare", "u1", 4),
+    ],
+    align=True,
+)
+
+# One customer's day. The counts are for evidence; they stop at their largest value.
+PANE = np.dtype(
+    [
+        ("effort", "f8"),
+        ("mood", "f8"),
+        ("ease_sum", "f8"),  # sum of weight * value of effort answers
+        ("sat_sum", "f8"),
+        ("ease_n", "f4"),  # sum of weights
+        ("sat_n", "f4"),
+        ("day", "i4"),
+        ("next", "i4"),  # the next older pane
+        ("touches", "u4"),
+        ("waited", "u4"),  # seconds
+        ("contacts", "u2"),
+        ("failed", "u2"),
+        ("transfers", "u1"),
+        ("unresolved", "u1"),
+        ("abandoned", "u1"),
+        ("late", "u1"),
+    ],
+    align=True,
+)
+
+COMPLAINT = np.dtype([("case", "u8"), ("time", "i8"), ("next", "i4")], align=True)
+
+# One decoded record on its way into the kernel.
+EVENT = np.dtype(
+    [
+        ("time", "i8"),
+        ("id", "u8"),  # hash of (source, id)
+        ("case", "u8"),  # hash of case_id
+        ("a", "f8"),  # wait_s | late_days | score | rating | sentiment | x
+        ("b", "f8"),  # transfers | y
+        ("slot", "i4"),
+        ("topic", "i4"),
+        ("kind", "u1"),
+        ("flags", "u1"),
+    ],
+    align=True,
+)
+TICK = 255  # EVENT.kind of a tick
+# EVENT.flags
+RESOLVED, UNRESOLVED, ABANDONED, SWITCHES, HAS_VALUE = 1, 2, 4, 8, 16
+
+# What became of a record.
+ACCEPTED, DUPLICATE, TOO_LATE, FROM_THE_FUTURE, TICKED = 1, 2, 3, 4, 5
+
+# Counters and cursors of a partition: State.at
+CLOCK, STARTED, SEQ, LIVE, PANE_FREE, PANE_TOP, PANES, COMPLAINT_FREE, COMPLAINT_TOP, SWEPT_OFFSET, HELD, OUT, FORGOTTEN, LOOSE = range(14)
+CURSORS = 16
+
+# State.row_dirty
+CLEAN, CHANGED, VACATED = 0, 1, 2
+
+# A signal as it leaves the kernel: a float64 row (every integer here is below 2**53).
+(
+    S_INDEX, S_SLOT, S_WHAT, S_LEVEL, S_PREVIOUS, S_CLOCK, S_P, S_EFFORT, S_EFFORT_HW, S_SAT, S_SAT_HW,
+    S_EFFORT_SHORT, S_ACUTE, S_X,
+) = range(14)  # fmt: skip
+FEATURES = 8
+(
+    S_SPAN, S_CONTACTS, S_WAITED, S_FAILED, S_TRANSFERS, S_UNRESOLVED, S_ABANDONED, S_LATE, S_TOPIC, S_TOPIC_N,
+    S_COMPLAINTS, S_COMPLAINT_TIME, S_NPS, S_NPS_TIME, S_QUIET, S_RHYTHM, S_ANSWERS, S_UNSUBSCRIBED, S_TOUCHES,
+) = range(S_X + FEATURES, S_X + FEATURES + 19)  # fmt: skip
+SIGNAL_WIDTH = S_TOUCHES + 1
+FRICTION, RAISED, EASED, CLEARED = 0, 1, 2, 3
+
+# A score card as it leaves the kernel: a float64 row.
+C_P, C_EFFORT, C_EFFORT_HW, C_SAT, C_SAT_HW, C_ACUTE, C_T1, C_T7, C_T30, C_T90, C_X = range(11)
+CARD_WIDTH = C_X + FEATURES
+
+
+class State(NamedTuple):
+    """One partition.
+
+    Attributes:
+        rows: ROW[slots].
+        ids: uint64[slots, 32], ring of accepted id hashes.
+        contact_times: int64[slots, 4], ms UTC, ring of contacts with a topic.
+        contact_topics: int32[slots, 4], beside contact_times.
+        panes: PANE[arena].
+        complaints: COMPLAINT[arena].
+        order: int32[slots], live slots in order of first appearance; the first at[LIVE] count.
+        topic_refs: int32[topics], how many ring places hold a topic.
+        row_dirty: uint8[slots], CLEAN, CHANGED since the last snapshot, or VACATED by the kernel.
+        card_dirty: uint8[slots], evaluated since its score card was last taken.
+        at: int64[16], counters and cursors.
+    """
+
+    rows: NDArray[np.void]
+    ids: NDArray[np.uint64]
+    contact_times: NDArray[np.int64]
+    contact_topics: NDArray[np.int32]
+    panes: NDArray[np.void]
+    complaints: NDArray[np.void]
+    order: NDArray[np.int32]
+    topic_refs: NDArray[np.int32]
+    row_dirty: NDArray[np.uint8]
+    card_dirty: NDArray[np.uint8]
+    at: NDArray[np.int64]
+
+
+class Constants(NamedTuple):
+    """ScoringParams in the units of the kernels: ms, days, float64; see `cxstream.model.params`."""
+
+    effort: NDArray[np.float64]  # [kinds]
+    mood: NDArray[np.float64]  # [kinds]
+    company: NDArray[np.uint8]  # [kinds], 1: no sign of life
+    failed: NDArray[np.uint8]  # [kinds], 1: a failed digital step
+    weights: NDArray[np.float64]  # [window], 2 ** (-age / half-life)
+    b: NDArray[np.float64]  # [8]
+    thresholds: NDArray[np.float64]  # [3]
+    window: int
+    surge_window: int
+    forget_ms: int
+    max_points: float
+    wait_free: float
+    wait_rate: float
+    wait_max: float
+    transfer_e: float
+    transfer_m: float
+    abandoned_e: float
+    abandoned_m: float
+    resolved_e: float
+    resolved_m: float
+    unresolved_e: float
+    unresolved_m: float
+    late_e: float
+    late_m: float
+    late_max: float
+    on_time_e: float
+    on_time_m: float
+    repeat_e: float
+    repeat_m: float
+    repeat_ms: int
+    switch_e: float
+    switch_m: float
+    switch_ms: int
+    rage_clicks: int
+    rage_ms: int
+    rage_px: float
+    csat_weight: float
+    ces_weight: float
+    review_weight: float
+    nps_weight: float
+    social_weight: float
+    k: float
+    effort_scale: float
+    logit_prior: float
+    mood_scale: float
+    half_width: float  # z * standard deviation of an answer
+    acute_half_life: float  # ms
+    acute_threshold: float
+    acute_rearm: float
+    intercept: float
+    detractor_max: int
+    complaints_scale: float
+    silence_min: int
+    silence_max: float
+    hysteresis: float
+    cooldown_ms: int

@@ -1,0 +1,211 @@
+"""Customers to bytes and back, for snapshots.
+
+A packed customer: one version byte, ROW, four counts (uint16 panes, uint8 complaints, ids, contacts), the panes
+newest first, complaints in order of acceptance (case, time), id hashes and contacts (time, then uint16 length
+and UTF-8 of the topic) oldest first. Little-endian; indices into arenas are packed as zero.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxstream.kernels.jit import kernel
+from cxstream.kernels.layout import (
+    COMPLAINT_FREE,
+    COMPLAINT_TOP,
+    CONTACTS,
+    IDS,
+    LIVE,
+    NONE,
+    PANE,
+    ROW,
+    State,
+)
+from cxstream.kernels.panes import new_pane, trim
+
+VERSION = 1
+ROW_BYTES = ROW.itemsize
+PANE_BYTES = PANE.itemsize
+HEADER = 1 + ROW_BYTES + 5
+INDEX_FIELDS = (ROW.fields["head"][1], ROW.fields["complaints"][1])  # type: ignore[index]
+NEXT_FIELD = PANE.fields["next"][1]  # type: ignore[index]
+HEAD_FIELD, COMPLAINTS_FIELD = INDEX_FIELDS
+
+
+@kernel
+def _put(out: NDArray[np.uint8], at: int, value: np.uint64, size: int) -> int:
+    for i in range(size):
+        out[at + i] = (value >> np.uint64(8 * i)) & np.uint64(255)
+    return at + size
+
+
+@kernel
+def _get(data: NDArray[np.uint8], at: int, size: int) -> np.uint64:
+    value = np.uint64(0)
+    for i in range(size):
+        value |= np.uint64(data[at + i]) << np.uint64(8 * i)
+    return value
+
+
+@kernel
+def packed_sizes(
+    st: State, slots: NDArray[np.int32], topic_ends: NDArray[np.int64], ends: NDArray[np.int64]
+) -> None:
+    """Fill ends[n] with where each packed customer ends."""
+    total = 0
+    for n in range(len(slots)):
+        slot = slots[n]
+        row = st.rows[slot]
+        total += HEADER + row.complaints_n * 16 + row.ids_n * 8
+        index = row.head
+        while index != NONE:
+            total += PANE_BYTES
+            index = st.panes[index].next
+        for i in range(row.contacts_n):
+            topic = st.contact_topics[slot, i]
+            total += 10 + topic_ends[topic + 1] - topic_ends[topic]
+        ends[n] = total
+
+
+@kernel
+def pack(
+    st: State, row_bytes: NDArray[np.uint8], pane_bytes: NDArray[np.uint8], slots: NDArray[np.int32],
+    topics: NDArray[np.uint8], topic_ends: NDArray[np.int64], out: NDArray[np.uint8],
+) -> None:  # fmt: skip
+    """Pack customers one behind the other into `out`.
+
+    Args:
+        st: the partition.
+        row_bytes: uint8[slots, 128], view of st.rows.
+        pane_bytes: uint8[arena, 64], view of st.panes.
+        slots: int32[n], whom.
+        topics: uint8[...], UTF-8 of all topics; topic t is topics[topic_ends[t]:topic_ends[t + 1]].
+        topic_ends: int64[topics + 1].
+        out: uint8[sum of packed_sizes].
+    """
+    at = 0
+    for n in range(len(slots)):
+        slot = slots[n]
+        row = st.rows[slot]
+        out[at] = VERSION
+        at += 1
+        out[at : at + ROW_BYTES] = row_bytes[slot]
+        out[at + HEAD_FIELD : at + HEAD_FIELD + 4] = 0
+        out[at + COMPLAINTS_FIELD : at + COMPLAINTS_FIELD + 4] = 0
+        at += ROW_BYTES
+        counts = at
+        at += 5
+        panes = 0
+        index = row.head
+        while index != NONE:
+            out[at : at + PANE_BYTES] = pane_bytes[index]
+            out[at + NEXT_FIELD : at + NEXT_FIELD + 4] = 0
+            at += PANE_BYTES
+            panes += 1
+            index = st.panes[index].next
+        index = row.complaints
+        while index != NONE:
+            at = _put(out, at, np.uint64(st.complaints[index].case), 8)
+            at = _put(out, at, np.uint64(st.complaints[index].time), 8)
+            index = st.complaints[index].next
+        for back in range(row.ids_n, 0, -1):
+            at = _put(out, at, st.ids[slot, (row.ids_at - back) % IDS], 8)
+        for back in range(row.contacts_n, 0, -1):
+            place = (row.contacts_at - back) % CONTACTS
+            topic = st.contact_topics[slot, place]
+            at = _put(out, at, np.uint64(st.contact_times[slot, place]), 8)
+            length = topic_ends[topic + 1] - topic_ends[topic]
+            at = _put(out, at, np.uint64(length), 2)
+            out[at : at + length] = topics[topic_ends[topic] : topic_ends[topic + 1]]
+            at += length
+        _put(out, counts, np.uint64(panes), 2)
+        out[counts + 2] = row.complaints_n
+        out[counts + 3] = row.ids_n
+        out[counts + 4] = row.contacts_n
+
+
+@kernel
+def unpack(
+    st: State, row_bytes: NDArray[np.uint8], pane_bytes: NDArray[np.uint8], slot: int, data: NDArray[np.uint8],
+    oldest: int, topics: NDArray[np.int64],
+) -> int:  # fmt: skip
+    """Read one packed customer into an empty slot, whose arenas have room.
+
+    Args:
+        st: the partition.
+        row_bytes: uint8[slots, 128], view of st.rows.
+        pane_bytes: uint8[arena, 64], view of st.panes.
+        slot: where.
+        data: uint8[n], what `pack` wrote for him.
+        oldest: panes of days before this one are left out.
+        topics: int64[4, 2], receives begin and end of each topic's text in `data`.
+
+    Returns:
+        How many contacts there are (their topics are for the caller to fill in), or -1 where `data` is torn.
+    """
+    if len(data) < HEADER or data[0] != VERSION:
+        return -1
+    at = 1 + ROW_BYTES
+    panes = _get(data, at, 2)
+    complaints, ids, contacts = np.int64(data[at + 2]), np.int64(data[at + 3]), np.int64(data[at + 4])
+    at += 5
+    if len(data) < at + np.int64(panes) * PANE_BYTES + complaints * 16 + ids * 8 + contacts * 10:
+        return -1
+    row_bytes[slot] = data[1 : 1 + ROW_BYTES]
+    row = st.rows[slot]
+    row.head = NONE
+    row.complaints = NONE
+    last = NONE
+    for _ in range(panes):
+        index = new_pane(st, 0)
+        pane_bytes[index] = data[at : at + PANE_BYTES]
+        at += PANE_BYTES
+        st.panes[index].next = NONE
+        if last == NONE:
+            row.head = index
+        else:
+            st.panes[last].next = index
+        last = index
+    last = NONE
+    for _ in range(complaints):
+        index = st.at[COMPLAINT_FREE]
+        if index != NONE:
+            st.at[COMPLAINT_FREE] = st.complaints[index].next
+        else:
+            index = st.at[COMPLAINT_TOP]
+            st.at[COMPLAINT_TOP] += 1
+        st.complaints[index].case = _get(data, at, 8)
+        st.complaints[index].time = np.int64(_get(data, at + 8, 8))
+        st.complaints[index].next = NONE
+        at += 16
+        if last == NONE:
+            row.complaints = index
+        else:
+            st.complaints[last].next = index
+        last = index
+    row.complaints_n = complaints
+    for i in range(ids):
+        st.ids[slot, i] = _get(data, at, 8)
+        at += 8
+    row.ids_n = ids
+    row.ids_at = ids % IDS
+    for i in range(contacts):
+        if len(data) < at + 10:
+            return -1
+        st.contact_times[slot, i] = np.int64(_get(data, at, 8))
+        length = np.int64(_get(data, at + 8, 2))
+        at += 10
+        if len(data) < at + length:
+            return -1
+        topics[i, 0] = at
+        topics[i, 1] = at + length
+        at += length
+    row.contacts_n = contacts
+    row.contacts_at = contacts % CONTACTS
+    if at != len(data):
+        return -1
+    st.order[st.at[LIVE]] = slot
+    st.at[LIVE] += 1
+    trim(st, slot, oldest)
+    return contacts

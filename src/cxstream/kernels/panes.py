@@ -1,0 +1,165 @@
+"""Arenas: a customer's day panes and open complaints, linked lists with a free list each."""
+
+from __future__ import annotations
+
+from cxstream.kernels.jit import kernel
+from cxstream.kernels.layout import (
+    COMPLAINT_FREE,
+    COMPLAINT_TOP,
+    COMPLAINTS,
+    NONE,
+    PANE_FREE,
+    PANE_TOP,
+    PANES,
+    State,
+)
+
+
+@kernel
+def new_pane(st: State, day: int) -> int:
+    """Take an empty pane; the caller has made sure that there is room."""
+    at = st.at
+    index = at[PANE_FREE]
+    if index != NONE:
+        at[PANE_FREE] = st.panes[index].next
+    else:
+        index = at[PANE_TOP]
+        at[PANE_TOP] += 1
+    at[PANES] += 1
+    pane = st.panes[index]
+    pane.effort = 0.0
+    pane.mood = 0.0
+    pane.ease_sum = 0.0
+    pane.sat_sum = 0.0
+    pane.ease_n = 0.0
+    pane.sat_n = 0.0
+    pane.day = day
+    pane.next = NONE
+    pane.touches = 0
+    pane.waited = 0
+    pane.contacts = 0
+    pane.failed = 0
+    pane.transfers = 0
+    pane.unresolved = 0
+    pane.abandoned = 0
+    pane.late = 0
+    return index
+
+
+@kernel
+def free_panes(st: State, index: int) -> None:
+    """Give back a pane and all that are linked behind it."""
+    while index != NONE:
+        older = st.panes[index].next
+        st.panes[index].next = st.at[PANE_FREE]
+        st.at[PANE_FREE] = index
+        st.at[PANES] -= 1
+        index = older
+
+
+@kernel
+def pane_of(st: State, slot: int, day: int) -> int:
+    """The customer's pane of that day, made if there is none; the list stays sorted, newest first."""
+    before = NONE
+    index = st.rows[slot].head
+    while index != NONE and st.panes[index].day > day:
+        before = index
+        index = st.panes[index].next
+    if index != NONE and st.panes[index].day == day:
+        return index
+    fresh = new_pane(st, day)
+    st.panes[fresh].next = index
+    if before == NONE:
+        st.rows[slot].head = fresh
+    else:
+        st.panes[before].next = fresh
+    return fresh
+
+
+@kernel
+def trim(st: State, slot: int, oldest: int) -> None:
+    """Give back the customer's panes of days before `oldest`."""
+    before = NONE
+    index = st.rows[slot].head
+    while index != NONE and st.panes[index].day >= oldest:
+        before = index
+        index = st.panes[index].next
+    if index == NONE:
+        return
+    if before == NONE:
+        st.rows[slot].head = NONE
+    else:
+        st.panes[before].next = NONE
+    free_panes(st, index)
+
+
+@kernel
+def _unlink(st: State, slot: int, before: int, index: int) -> None:
+    row = st.rows[slot]
+    if before == NONE:
+        row.complaints = st.complaints[index].next
+    else:
+        st.complaints[before].next = st.complaints[index].next
+    row.complaints_n -= 1
+    st.complaints[index].next = st.at[COMPLAINT_FREE]
+    st.at[COMPLAINT_FREE] = index
+
+
+@kernel
+def close_complaint(st: State, slot: int, case: int) -> None:
+    """Close the complaint of that case, if it is open."""
+    before = NONE
+    index = st.rows[slot].complaints
+    while index != NONE:
+        if st.complaints[index].case == case:
+            _unlink(st, slot, before, index)
+            return
+        before = index
+        index = st.complaints[index].next
+
+
+@kernel
+def open_complaint(st: State, slot: int, case: int, time: int) -> None:
+    """Open a complaint at the end of the list; a ninth makes the one opened earliest leave."""
+    row = st.rows[slot]
+    last = NONE
+    index = row.complaints
+    while index != NONE:
+        if st.complaints[index].case == case:
+            return
+        last = index
+        index = st.complaints[index].next
+    fresh = st.at[COMPLAINT_FREE]
+    if fresh != NONE:
+        st.at[COMPLAINT_FREE] = st.complaints[fresh].next
+    else:
+        fresh = st.at[COMPLAINT_TOP]
+        st.at[COMPLAINT_TOP] += 1
+    st.complaints[fresh].case = case
+    st.complaints[fresh].time = time
+    st.complaints[fresh].next = NONE
+    if last == NONE:
+        row.complaints = fresh
+    else:
+        st.complaints[last].next = fresh
+    row.complaints_n += 1
+    if row.complaints_n <= COMPLAINTS:
+        return
+    before = NONE
+    oldest_before = NONE
+    index = row.complaints
+    oldest = index
+    while index != NONE:
+        if st.complaints[index].time < st.complaints[oldest].time:
+            oldest = index
+            oldest_before = before
+        before = index
+        index = st.complaints[index].next
+    _unlink(st, slot, oldest_before, oldest)
+
+
+@kernel
+def free_complaints(st: State, slot: int) -> None:
+    """Give back all of the customer's open complaints."""
+    while st.rows[slot].complaints != NONE:
+        _unlink(st, slot, NONE, st.rows[slot].complaints)

@@ -1,0 +1,185 @@
+"""Text columns: RFC 3339 times, 64-bit hashes and Kafka's partitioner over many strings at once.
+
+Strings come as one uint8 buffer and the int64 end of each: `ends[i - 1] .. ends[i]` is string i.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxstream.kernels.jit import kernel
+
+BAD_TIME = np.iinfo(np.int64).min
+_MURMUR64 = np.uint64(0xC6A4A7935BD1E995)
+_MURMUR32 = np.uint32(0x5BD1E995)
+
+
+@kernel
+def _digits(text: NDArray[np.uint8], at: int, n: int) -> int:
+    value = 0
+    for i in range(at, at + n):
+        digit = np.int64(text[i]) - 48
+        if digit < 0 or digit > 9:  # noqa: PLR2004
+            return -1
+        value = value * 10 + digit
+    return value
+
+
+@kernel
+def _days(year: int, month: int, day: int) -> int:
+    """Days from 1970-01-01 in the proleptic Gregorian calendar (Howard Hinnant's days_from_civil)."""
+    y = year - (1 if month <= 2 else 0)
+    era = y // 400
+    yoe = y - era * 400
+    doy = (153 * (month + (-3 if month > 2 else 9)) + 2) // 5 + day - 1
+    doe = yoe * 365 + yoe // 4 - yoe // 100 + doy
+    return era * 146097 + doe - 719468
+
+
+@kernel
+def _month_days(year: int, month: int) -> int:
+    if month == 2:  # noqa: PLR2004
+        return 29 if year % 4 == 0 and (year % 100 != 0 or year % 400 == 0) else 28
+    return 30 if month in (4, 6, 9, 11) else 31
+
+
+@kernel
+def parse_time(text: NDArray[np.uint8], at: int, end: int) -> int:
+    """One RFC 3339 time with an offset.
+
+    Years 0001 to 9999, `T` and `Z` in either case, any number of fraction digits (cut to milliseconds),
+    no leap second.
+
+    Returns:
+        ms UTC, or BAD_TIME.
+    """
+    if end - at < 20:  # noqa: PLR2004
+        return BAD_TIME
+    year, month, day = _digits(text, at, 4), _digits(text, at + 5, 2), _digits(text, at + 8, 2)
+    hour, minute, second = _digits(text, at + 11, 2), _digits(text, at + 14, 2), _digits(text, at + 17, 2)
+    if text[at + 4] != 45 or text[at + 7] != 45 or text[at + 13] != 58 or text[at + 16] != 58:
+        return BAD_TIME
+    if text[at + 10] != 84 and text[at + 10] != 116:
+        return BAD_TIME
+    if year < 1 or month < 1 or month > 12 or day < 1 or day > _month_days(year, month):
+        return BAD_TIME
+    if hour < 0 or hour > 23 or minute < 0 or minute > 59 or second < 0 or second > 59:
+        return BAD_TIME
+    i = at + 19
+    milli = 0
+    if text[i] == 46:
+        i += 1
+        scale = 100
+        first = i
+        while i < end and 48 <= text[i] <= 57:
+            milli += (np.int64(text[i]) - 48) * scale
+            scale //= 10
+            i += 1
+        if i == first or i == end:
+            return BAD_TIME
+    offset = 0
+    if text[i] == 90 or text[i] == 122:
+        if i + 1 != end:
+            return BAD_TIME
+    else:
+        if i + 6 != end or text[i + 3] != 58 or (text[i] != 43 and text[i] != 45):
+            return BAD_TIME
+        hours, minutes = _digits(text, i + 1, 2), _digits(text, i + 4, 2)
+        if hours < 0 or hours > 23 or minutes < 0 or minutes > 59:
+            return BAD_TIME
+        offset = (hours * 60 + minutes) * (1 if text[i] == 43 else -1)
+    seconds = _days(year, month, day) * 86400 + hour * 3600 + (minute - offset) * 60 + second
+    return seconds * 1000 + milli
+
+
+@kernel
+def parse_times(text: NDArray[np.uint8], ends: NDArray[np.int64], out: NDArray[np.int64]) -> None:
+    """Fill `out`, int64[n], with ms UTC or BAD_TIME; see `parse_time`."""
+    at = 0
+    for i in range(len(ends)):
+        out[i] = parse_time(text, at, ends[i])
+        at = ends[i]
+
+
+@kernel
+def _word(text: NDArray[np.uint8], at: int, n: int) -> np.uint64:
+    word = np.uint64(0)
+    for i in range(n):
+        word |= np.uint64(text[at + i]) << np.uint64(8 * i)
+    return word
+
+
+@kernel
+def hash64(text: NDArray[np.uint8], at: int, end: int, seed: np.uint64) -> np.uint64:
+    """MurmurHash64A (Austin Appleby, public domain) of text[at:end]."""
+    n = end - at
+    h = seed ^ (np.uint64(n) * _MURMUR64)
+    while end - at >= 8:  # noqa: PLR2004
+        word = _word(text, at, 8) * _MURMUR64
+        word ^= word >> np.uint64(47)
+        h = (h ^ (word * _MURMUR64)) * _MURMUR64
+        at += 8
+    if at < end:
+        h = (h ^ _word(text, at, end - at)) * _MURMUR64
+    h = (h ^ (h >> np.uint64(47))) * _MURMUR64
+    return h ^ (h >> np.uint64(47))
+
+
+@kernel
+def hash_all(
+    text: NDArray[np.uint8], ends: NDArray[np.int64], seeds: NDArray[np.uint64], out: NDArray[np.uint64]
+) -> None:
+    """Fill `out`, uint64[n], with the hash of each string under its own seed."""
+    at = 0
+    for i in range(len(ends)):
+        out[i] = hash64(text, at, ends[i], seeds[i])
+        at = ends[i]
+
+
+@kernel
+def murmur2(text: NDArray[np.uint8], at: int, end: int) -> np.uint32:
+    """Kafka's default partitioner hash of text[at:end], as unsigned 32 bits."""
+    n = end - at
+    h = np.uint32(0x9747B28C) ^ np.uint32(n)
+    while end - at >= 4:  # noqa: PLR2004
+        word = np.uint32(_word(text, at, 4)) * _MURMUR32
+        word = np.uint32(word ^ (word >> np.uint32(24)))
+        h = np.uint32(np.uint32(h * _MURMUR32) ^ np.uint32(word * _MURMUR32))
+        at += 4
+    if at < end:
+        h = np.uint32(np.uint32(h ^ np.uint32(_word(text, at, end - at))) * _MURMUR32)
+    h = np.uint32(np.uint32(h ^ (h >> np.uint32(13))) * _MURMUR32)
+    return np.uint32(h ^ (h >> np.uint32(15)))
+
+
+@kernel
+def partitions(text: NDArray[np.uint8], ends: NDArray[np.int64], count: int, out: NDArray[np.int32]) -> None:
+    """Fill `out`, int32[n], with the Kafka partition of each key among `count`."""
+    at = 0
+    for i in range(len(ends)):
+        out[i] = np.int64(murmur2(text, at, ends[i]) & np.uint32(0x7FFFFFFF)) % count
+        at = ends[i]
+
+
+@kernel
+def depth(text: NDArray[np.uint8]) -> int:
+    """How deeply brackets outside of strings are nested in a JSON text, well-formed or not."""
+    level = deepest = 0
+    inside = escaped = False
+    for byte in text:
+        if inside:
+            if escaped:
+                escaped = False
+            elif byte == 92:
+                escaped = True
+            elif byte == 34:
+                inside = False
+        elif byte == 34:
+            inside = True
+        elif byte in (91, 123):
+            level += 1
+            deepest = max(deepest, level)
+        elif byte in (93, 125):
+            level -= 1
+    return deepest

@@ -1,0 +1,152 @@
+"""The AsyncAPI 3.0 document: all topics with their keys, payloads and Kafka configuration, out of `topology`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from cxstream import topology
+from cxstream.model.kinds import Kind
+
+if TYPE_CHECKING:
+    from cxstream.topology import Topic
+
+Json = dict[str, Any]
+
+_BINDING = "0.5.0"
+_STRUCTURED = "application/cloudevents+json"
+_TOUCHPOINTS = [kind.label for kind in Kind]
+_OPEN: Json = {"type": "object", "description": "A JSON object; its layout is versioned by its `type`."}
+
+_TEXT: Json = {"type": "string"}
+_REJECTED_HEADERS: Json = {
+    "type": "object",
+    "required": ["reason", "field", "topic", "partition", "offset"],
+    "properties": {
+        "reason": {"enum": ["malformed", "invalid", "from_the_future", "too_late"]},
+        "field": {"type": "string", "description": "Path of the field; empty where there is none."},
+        "topic": {"type": "string", "description": "Where the record came from."},
+        "partition": {"type": "string", "description": "A decimal number."},
+        "offset": {"type": "string", "description": "A decimal number."},
+    },
+}
+
+# Of each topic: the operation, as seen from cxstream, and the messages in it.
+_FLOW: dict[str, tuple[str, list[str]]] = {
+    topology.TOUCHPOINTS.name: ("receive", [*_TOUCHPOINTS, "tick"]),
+    topology.ANONYMOUS.name: ("receive", ["anonymous_touchpoint"]),
+    topology.FORGET.name: ("receive", ["forget"]),
+    topology.CHURN_RISK.name: ("send", ["churn_risk"]),
+    topology.FRICTION.name: ("send", ["friction"]),
+    topology.SCORES.name: ("send", ["score"]),
+    topology.INSIGHTS.name: ("send", ["insight"]),
+    topology.REJECTED.name: ("send", ["rejected"]),
+    topology.SNAPSHOTS.name: ("send", ["snapshot"]),
+}
+
+
+def document() -> Json:
+    """The AsyncAPI document; payloads refer to the JSON Schemas beside it."""
+    return {
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "cxstream",
+            "version": "1.0.0",
+            "description": "Touchpoints in; customer effort, satisfaction and churn-risk signals out."
+            " All events are CloudEvents 1.0; touchpoints may come in the binary content mode, too.",
+            "license": {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
+        },
+        "defaultContentType": _STRUCTURED,
+        "servers": {
+            "kafka": {
+                "host": "{bootstrap}",
+                "protocol": "kafka",
+                "description": "The Kafka cluster that `CXSTREAM_KAFKA` names.",
+                "variables": {
+                    "bootstrap": {"default": "localhost:9092", "description": "HOST:PORT of a broker."}
+                },
+            }
+        },
+        "channels": {_id(topic): _channel(topic) for topic in topology.TOPICS},
+        "operations": {
+            f"{_FLOW[topic.name][0]}-{_id(topic)}": _operation(topic) for topic in topology.TOPICS
+        },
+        "components": {"messages": _messages()},
+    }
+
+
+def _id(topic: Topic) -> str:
+    return topic.name.removeprefix("cx.")
+
+
+def _channel(topic: Topic) -> Json:
+    binding: Json = {"topicConfiguration": _configuration(topic.config), "bindingVersion": _BINDING}
+    if topic.single:
+        binding["partitions"] = 1
+    return {
+        "address": topic.name,
+        "description": f"{topic.holds}; keyed by: {topic.key}",
+        "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in _FLOW[topic.name][1]},
+        "bindings": {"kafka": binding},
+    }
+
+
+def _configuration(config: dict[str, str]) -> Json:
+    return {name: _typed(name, value) for name, value in config.items()}
+
+
+def _typed(name: str, value: str) -> str | int | list[str]:
+    if name == "cleanup.policy":
+        return value.split(",")
+    return int(value) if value.lstrip("-").isdigit() else value
+
+
+def _operation(topic: Topic) -> Json:
+    channel = f"#/channels/{_id(topic)}"
+    return {
+        "action": _FLOW[topic.name][0],
+        "channel": {"$ref": channel},
+        "summary": f"{topic.holds[0].upper()}{topic.holds[1:]}.",
+        "messages": [{"$ref": f"{channel}/messages/{name}"} for name in _FLOW[topic.name][1]],
+    }
+
+
+def _messages() -> Json:
+    customer = "The customer, as in `subject`."
+    found = {
+        kind.label: _message(f"Touchpoint: {kind.label}", f"touchpoints/{kind.label}.v1.json", customer)
+        for kind in Kind
+    }
+    found["tick"] = _message(
+        "Tick", "tick.v1.json", "None: a tick is written to each partition directly.", keyed=False
+    )
+    found["churn_risk"] = _message("Churn-risk signal", "signals/churn_risk.v1.json", customer)
+    found["friction"] = _message("Friction signal", "signals/friction.v1.json", customer)
+    found["score"] = _message("Score card", "score.v1.json", f"{customer} Without a value: forgotten.")
+    found["anonymous_touchpoint"] = _message(
+        "Touchpoint of a visitor not known yet", _OPEN, "The anonymous id."
+    )
+    found["insight"] = _message("Mergeable aggregate", _OPEN, "View and partition.")
+    found["forget"] = _message("Customer to erase", {"type": ["string", "null"]}, customer)
+    found["rejected"] = {
+        **_message("Rejected record, byte for byte", _TEXT, "The key it came with."),
+        "contentType": "application/octet-stream",
+        "headers": _REJECTED_HEADERS,
+    }
+    found["snapshot"] = {
+        **_message("Saved state, a cache of what the log says", _TEXT, customer),
+        "contentType": "application/octet-stream",
+    }
+    return found
+
+
+def _message(title: str, payload: str | Json, key: str, *, keyed: bool = True) -> Json:
+    return {
+        "title": title,
+        "payload": {"$ref": f"./{payload}"} if isinstance(payload, str) else payload,
+        "bindings": {
+            "kafka": {
+                "key": {"type": "string" if keyed else "null", "description": key},
+                "bindingVersion": _BINDING,
+            }
+        },
+    }

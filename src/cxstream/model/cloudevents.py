@@ -1,0 +1,189 @@
+"""CloudEvents 1.0 in Kafka records, both content modes of the Kafka protocol binding.
+
+    structured   content-type: application/cloudevents+json    the value is the whole event
+    binary       ce_<attribute> headers, content-type: <any>   the value is `data`
+
+A record with neither a content-type nor a `ce_specversion` header is taken as structured: that is what a plain
+JSON producer sends. The binding: cloudevents/spec, bindings/kafka-protocol-binding.md, section 3.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from cxstream.model.errors import CxstreamError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_PREFIX = "ce_"
+_STRUCTURED = "application/cloudevents+json"
+_RESERVED = "application/cloudevents"
+_EVENT = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_encode = msgspec.json.encode
+
+
+class CloudEventError(CxstreamError):
+    """A record that is no CloudEvent.
+
+    Attributes:
+        field: the header or attribute that is wrong; empty where it is the record as a whole.
+    """
+
+    def __init__(self, message: str, field: str = "") -> None:
+        super().__init__(f"{field}: {message}" if field else message)
+        self.field = field
+
+
+@dataclass(frozen=True, slots=True)
+class CloudEvent:
+    """An event without its transport.
+
+    Attributes:
+        attributes: context attributes and extensions, as the text of their canonical form.
+        data: what JSON data holds; text or bytes of any other content type; None where there is no data.
+    """
+
+    attributes: dict[str, str]
+    data: object
+
+
+def is_binary(headers: Sequence[tuple[str, bytes]]) -> bool:
+    """Whether a record is in the binary content mode.
+
+    Raises:
+        CloudEventError: the content type is another format of CloudEvents than JSON.
+    """
+    kind = _media_type(_content_type(headers))
+    if kind == _STRUCTURED:
+        return False
+    if kind.startswith(_RESERVED):
+        raise CloudEventError(f"{kind} is not read; send {_STRUCTURED} or binary mode", "content-type")
+    return bool(kind) or any(name == "ce_specversion" for name, _ in headers)
+
+
+def from_kafka(headers: Sequence[tuple[str, bytes]], value: bytes | None) -> CloudEvent:
+    """Read the event in a Kafka record.
+
+    Args:
+        headers: names and UTF-8 values; of a name that comes twice the last one counts.
+        value: the record's value; None for a record without one.
+
+    Raises:
+        CloudEventError: a header is not UTF-8, the value is not the JSON it must be, or `specversion` is absent.
+    """
+    if is_binary(headers):
+        attributes = _attributes(headers)
+        event = CloudEvent(attributes, _data(attributes.get("datacontenttype", ""), value))
+    else:
+        event = _from_structured(value)
+    if "specversion" not in event.attributes:
+        raise CloudEventError("absent; a CloudEvent says its version", "specversion")
+    return event
+
+
+def structured(headers: Sequence[tuple[str, bytes]], value: bytes | None) -> bytes:
+    """The structured JSON of a record: its value as it is, or the event that its headers and value make up.
+
+    JSON data is carried over byte for byte, so that it is decoded once, and under the same rules in both modes.
+
+    Raises:
+        CloudEventError: as `from_kafka`, for records in binary mode; a structured one is not looked into.
+    """
+    if not is_binary(headers):
+        return value or b""
+    attributes = _attributes(headers)
+    event: dict[str, Any] = dict(attributes)
+    event.pop("data", None)
+    if value is not None:
+        if _is_json(attributes.get("datacontenttype", "")):
+            event["data"] = _raw(value)
+        else:
+            event["data_base64"] = value
+    return _encode(event)
+
+
+def _attributes(headers: Sequence[tuple[str, bytes]]) -> dict[str, str]:
+    found = {name[len(_PREFIX) :]: _text(name, value) for name, value in headers if name.startswith(_PREFIX)}
+    if content_type := _content_type(headers):
+        found["datacontenttype"] = content_type
+    return found
+
+
+def _content_type(headers: Sequence[tuple[str, bytes]]) -> str:
+    found = ""
+    for name, value in headers:
+        if name.lower() == "content-type":
+            found = _text(name, value)
+    return found
+
+
+def _media_type(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()
+
+
+def _is_json(content_type: str) -> bool:
+    kind = _media_type(content_type)
+    return kind in {"", "application/json", "text/json"} or kind.endswith("+json")
+
+
+def _text(name: str, value: bytes) -> str:
+    try:
+        return value.decode()
+    except (UnicodeDecodeError, AttributeError):
+        raise CloudEventError("a header that is not UTF-8 text", name) from None
+
+
+def _raw(value: bytes) -> msgspec.Raw:
+    """The value, once it is known to be one JSON value: what is pasted into an event must not end it."""
+    try:
+        return msgspec.json.decode(value, type=msgspec.Raw)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise CloudEventError(f"not JSON: {error}", "data") from None
+
+
+def _data(content_type: str, value: bytes | None) -> object:
+    if value is None or not _is_json(content_type):
+        return value
+    return _json(value, "data")
+
+
+def _json(value: bytes | msgspec.Raw, field: str) -> object:
+    try:
+        return msgspec.json.decode(value)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise CloudEventError(f"not JSON: {error}", field) from None
+
+
+def _from_structured(value: bytes | None) -> CloudEvent:
+    try:
+        event = _EVENT.decode(value or b"")
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise CloudEventError(f"not a JSON object: {error}") from None
+    data = _json(event.pop("data"), "data") if "data" in event else None
+    if "data_base64" in event:
+        data = _base64(_json(event.pop("data_base64"), "data_base64"))
+    return CloudEvent({name: _canonical(name, _json(raw, name)) for name, raw in event.items()}, data)
+
+
+def _base64(text: object) -> bytes:
+    try:
+        return base64.b64decode(text if isinstance(text, str) else "?", validate=True)
+    except (binascii.Error, ValueError):
+        raise CloudEventError("not base64", "data_base64") from None
+
+
+def _canonical(name: str, value: object) -> str:
+    match value:
+        case str():
+            return value
+        case bool():
+            return "true" if value else "false"
+        case int():
+            return str(value)
+    raise CloudEventError("an attribute is a string, an integer or a boolean", name)

@@ -1,0 +1,178 @@
+"""Touchpoint events as msgspec types: one envelope a kind, told apart by the CloudEvents `type`.
+
+These types are the wire contract: the decoder runs on them and the JSON Schemas are generated from them.
+Unknown fields are ignored, an explicit null of an optional field is the same as its absence.
+`time` is checked by `cxstream.kernels.text`, which reads RFC 3339 with an offset.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias, Union
+
+from msgspec import Meta, Struct, defstruct
+
+from cxstream.model.kinds import TICK_TYPE, Kind
+
+# JSON has no bound for numbers; a float64 has, and says so in the schema.
+MAX = sys.float_info.max
+Amount = Annotated[float, Meta(ge=0, le=MAX)]
+Coordinate = Annotated[float, Meta(ge=-MAX, le=MAX)]
+Text = str
+NonEmpty = Annotated[str, Meta(min_length=1)]
+Currency = Annotated[str, Meta(pattern="^[A-Z]{3}$", max_length=3)]
+Channel = Literal["web", "app", "call", "chat", "email", "store", "social", "crm"]
+ContactChannel = Literal["call", "chat", "email", "store", "social"]
+Stage = Literal["awareness", "consideration", "purchase", "service", "loyalty"]
+
+
+class Data(Struct, kw_only=True, gc=False):
+    """`data` of a touchpoint; what a kind needs beyond `channel`, its own subclass demands.
+
+    `wait_s` and `handle_s` are seconds, `late_days` days, `x` and `y` pixels, `amount` is in `currency`
+    (ISO 4217), `sentiment` runs from -1 to 1.
+    """
+
+    channel: Channel
+    touchpoint: Text | None = None
+    stage: Stage | None = None
+    session: Text | None = None
+    campaign: Text | None = None
+    topic: Text | None = None
+    case_id: Text | None = None
+    agent: Text | None = None
+    product: Text | None = None
+    location: Text | None = None
+    wait_s: Amount | None = None
+    handle_s: Amount | None = None
+    transfers: Amount | None = None
+    resolved: bool | None = None
+    abandoned: bool | None = None
+    x: Coordinate | None = None
+    y: Coordinate | None = None
+    target: Text | None = None
+    amount: Amount | None = None
+    currency: Currency | None = None
+    order_id: Text | None = None
+    late_days: Amount | None = None
+    score: Amount | None = None
+    rating: Amount | None = None
+    text: Text | None = None
+    lang: Text | None = None
+    sentiment: Annotated[float, Meta(ge=-1, le=1)] | None = None
+    hashtags: list[Text] | None = None
+    likes: Amount | None = None
+    shares: Amount | None = None
+    comments: Amount | None = None
+    reason: Text | None = None
+    action: Text | None = None
+    arm: Literal["treated", "holdout"] | None = None
+    action_id: Text | None = None
+    segment: Text | None = None
+
+
+class ContactData(Data, kw_only=True, gc=False):
+    """A contact comes through a channel on which somebody answers."""
+
+    channel: ContactChannel  # type: ignore[assignment]
+
+
+class ComplaintData(Data, kw_only=True, gc=False):
+    """A complaint is followed by its case."""
+
+    case_id: NonEmpty  # type: ignore[assignment]
+
+
+class MoneyData(Data, kw_only=True, gc=False):
+    """Money that changed hands."""
+
+    amount: Amount  # type: ignore[assignment]
+    currency: Currency  # type: ignore[assignment]
+
+
+class CesData(Data, kw_only=True, gc=False):
+    """An answer to "the company made it easy for me", 1..7."""
+
+    score: Annotated[float, Meta(ge=1, le=7, multiple_of=1)]  # type: ignore[assignment]
+
+
+class CsatData(Data, kw_only=True, gc=False):
+    """An answer to "how satisfied are you", 1..5."""
+
+    score: Annotated[float, Meta(ge=1, le=5, multiple_of=1)]  # type: ignore[assignment]
+
+
+class NpsData(Data, kw_only=True, gc=False):
+    """An answer to "how likely are you to recommend us", 0..10."""
+
+    score: Annotated[float, Meta(ge=0, le=10, multiple_of=1)]  # type: ignore[assignment]
+
+
+class ReviewData(Data, kw_only=True, gc=False):
+    """A review with stars, 1..5."""
+
+    rating: Annotated[float, Meta(ge=1, le=5)]  # type: ignore[assignment]
+
+
+DATA: dict[Kind, type[Data]] = {
+    Kind.contact: ContactData,
+    Kind.complaint_opened: ComplaintData,
+    Kind.complaint_resolved: ComplaintData,
+    Kind.purchase: MoneyData,
+    Kind.return_: MoneyData,
+    Kind.survey_ces: CesData,
+    Kind.survey_csat: CsatData,
+    Kind.survey_nps: NpsData,
+    Kind.review: ReviewData,
+}
+
+
+class Touchpoint(Struct, kw_only=True, gc=False, tag_field="type", tag="cx.touchpoint"):
+    """The CloudEvents envelope of a touchpoint.
+
+    Attributes:
+        id: identifies the event together with `source`.
+        source: the system that says so.
+        subject: the customer, 1..128 characters; the Kafka key equals it.
+        time: RFC 3339 with offset.
+        data: what happened.
+    """
+
+    KIND: ClassVar[int] = -1
+
+    specversion: Literal["1.0"]
+    id: NonEmpty
+    source: NonEmpty
+    subject: Annotated[str, Meta(min_length=1, max_length=128)]
+    time: str
+    data: Data
+
+
+class Tick(Struct, kw_only=True, gc=False, tag_field="type", tag=TICK_TYPE):
+    """Time passes; nothing else happens."""
+
+    KIND: ClassVar[int] = 255
+
+    specversion: Literal["1.0"]
+    id: NonEmpty
+    source: NonEmpty
+    time: str
+
+
+def _envelope(kind: Kind) -> Any:
+    return defstruct(
+        f"Touchpoint_{kind.label}",
+        [("data", DATA.get(kind, Data))],
+        bases=(Touchpoint,),
+        namespace={"KIND": int(kind), "__annotations__": {}, "__doc__": f"A touchpoint of kind {kind.label}."},
+        tag_field="type",
+        tag=kind.type,
+        kw_only=True,
+        gc=False,
+        module=__name__,
+    )
+
+
+ENVELOPES: dict[Kind, type[Touchpoint]] = {kind: _envelope(kind) for kind in Kind}
+Event: TypeAlias = Touchpoint | Tick
+EVENT_TYPE: Any = Union[tuple([*ENVELOPES.values(), Tick])]  # noqa: UP007 - built at run time

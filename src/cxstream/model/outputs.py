@@ -1,0 +1,165 @@
+"""What cxstream says: signals and score cards, as CloudEvents in structured JSON.
+
+Times are RFC 3339 in UTC with milliseconds; floats are in shortest round-trip form.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct, field
+
+SOURCE = "/cxstream"
+CHURN_RISK_TYPE = "cx.signal.churn_risk.v1"
+FRICTION_TYPE = "cx.signal.friction.v1"
+SCORE_TYPE = "cx.score.v1"
+
+Level = Literal["none", "elevated", "high", "critical"]
+Change = Literal["raised", "eased", "cleared"]
+Feature = Literal[
+    "effort", "surge", "dissatisfaction", "detractor", "complaint", "silence", "lapse", "unsubscribed"
+]
+
+
+class Cause(Struct, frozen=True, gc=False):
+    """The record a signal follows from."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+class Reason(Struct, frozen=True, gc=False):
+    """One feature of the churn risk.
+
+    Attributes:
+        feature: its name.
+        value: x, as it entered the risk.
+        contribution: b * (x - typical x), in log-odds.
+        evidence: the facts behind it, in words and counts.
+    """
+
+    feature: Feature
+    value: float
+    contribution: float
+    evidence: str
+
+
+class ChurnRisk(Struct, frozen=True, gc=False):
+    """`data` of a churn-risk signal.
+
+    Attributes:
+        change: what happened to the level that the CRM knows.
+        level: the level from now on.
+        previous: the level until now.
+        probability: churn risk, 0..1.
+        effort: 0..100, with the half-width of its 95 % interval.
+        satisfaction: 0..100, with the half-width of its 95 % interval.
+        reasons: the features that set this customer apart from a typical one, the strongest first.
+        value_at_risk: null where no purchase model is loaded.
+        suggested_action: from the table of actions, by the leading reason.
+        model: version of the risk model.
+        cause: the record it follows from.
+    """
+
+    change: Change
+    level: Level
+    previous: Level
+    probability: float
+    effort: float
+    effort_halfwidth: float
+    satisfaction: float
+    satisfaction_halfwidth: float
+    reasons: list[Reason]
+    value_at_risk: float | None
+    suggested_action: str | None
+    model: str
+    cause: Cause
+
+
+class Friction(Struct, frozen=True, gc=False):
+    """`data` of a friction signal.
+
+    Attributes:
+        effort_points: acute friction, in effort points.
+        channel: where the event that went too far happened.
+        touchpoint: its free name, if it has one.
+        evidence: the facts behind it, in words and counts.
+        cause: the record it follows from.
+    """
+
+    effort_points: float
+    channel: str
+    touchpoint: str | None
+    evidence: str
+    cause: Cause
+
+
+class Touches(Struct, frozen=True, gc=False):
+    """Touches in that many panes (days), today's included."""
+
+    day: int = field(name="1")
+    week: int = field(name="7")
+    month: int = field(name="30")
+    quarter: int = field(name="90")
+
+
+class ScoreCard(Struct, frozen=True, gc=False):
+    """`data` of a score card: the customer as of his last evaluation, the event's `time`.
+
+    Attributes:
+        effort: 0..100, with the half-width of its 95 % interval.
+        satisfaction: 0..100, with the half-width of its 95 % interval.
+        probability: churn risk, 0..1.
+        level: risk level now.
+        announced: the level that the CRM was last told.
+        acute: acute friction, in effort points.
+        features: x of each feature of the risk.
+        last_touch: event time of the last touch.
+        touches: touches in the last 1, 7, 30 and 90 panes.
+        p_alive: null where no purchase model is loaded.
+        clv: null where no purchase model is loaded.
+    """
+
+    effort: float
+    effort_halfwidth: float
+    satisfaction: float
+    satisfaction_halfwidth: float
+    probability: float
+    level: Level
+    announced: Level
+    acute: float
+    features: dict[Feature, float]
+    last_touch: str
+    touches: Touches
+    p_alive: float | None = None
+    clv: float | None = None
+
+
+class _Envelope(Struct, frozen=True, kw_only=True, gc=False, tag_field="type"):
+    """The CloudEvents envelope of an output; `subject` is the customer."""
+
+    specversion: Literal["1.0"] = "1.0"
+    id: str
+    source: str = SOURCE
+    subject: str
+    time: str
+    datacontenttype: Literal["application/json"] = "application/json"
+
+
+class ChurnRiskSignal(_Envelope, frozen=True, kw_only=True, gc=False, tag=CHURN_RISK_TYPE):
+    """A churn-risk signal: for the CRM."""
+
+    data: ChurnRisk
+
+
+class FrictionSignal(_Envelope, frozen=True, kw_only=True, gc=False, tag=FRICTION_TYPE):
+    """A friction signal: for agents and chat, now."""
+
+    data: Friction
+
+
+class Score(_Envelope, frozen=True, kw_only=True, gc=False, tag=SCORE_TYPE):
+    """A score card."""
+
+    data: ScoreCard

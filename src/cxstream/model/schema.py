@@ -1,0 +1,207 @@
+"""JSON Schemas (2020-12) of every event, read off the types that the decoder and the encoder run on.
+
+One self-contained document a file, so that a team can take the one of its kind and nothing else. Patterns keep
+to what every regular expression engine knows: no look-around.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+
+from cxstream.model import outputs
+from cxstream.model.events import ENVELOPES, Tick
+from cxstream.model.examples import example, example_tick
+from cxstream.model.kinds import Kind
+
+Json = dict[str, Any]
+
+DRAFT = "https://json-schema.org/draft/2020-12/schema"
+
+_MONTH_AND_DAY = (
+    "(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])"
+    "|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)"
+    "|02-(?:0[1-9]|1[0-9]|2[0-8])"
+)
+_YEAR = "(?:000[1-9]|00[1-9][0-9]|0[1-9][0-9]{2}|[1-9][0-9]{3})"
+_FOURTHS = "(?:0[48]|[2468][048]|[13579][26])"
+_LEAP_YEAR = f"(?:[0-9]{{2}}{_FOURTHS}|{_FOURTHS}00)"
+_DATE = f"(?:{_YEAR}-(?:{_MONTH_AND_DAY})|{_LEAP_YEAR}-02-29)"
+_HOUR_AND_MINUTE = "(?:[01][0-9]|2[0-3]):[0-5][0-9]"
+TIME_PATTERN = rf"^{_DATE}[Tt]{_HOUR_AND_MINUTE}:[0-5][0-9](?:\.[0-9]+)?(?:[Zz]|[+-]{_HOUR_AND_MINUTE})$"
+"""RFC 3339 with an offset, calendar included: `format` alone is an annotation, and no two checkers agree on it."""
+
+_TIME_IN: Json = {
+    "description": "When it happened: RFC 3339 with an offset; milliseconds are kept.",
+    "type": "string",
+    "format": "date-time",
+    "pattern": TIME_PATTERN,
+    # In some engines `$` also matches before a newline at the end.
+    "not": {"pattern": "\n"},
+}
+_TIME_OUT: Json = {
+    "type": "string",
+    "format": "date-time",
+    "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\\.[0-9]{3}Z$",
+}
+
+ATTRIBUTES = {
+    "specversion": "Version of CloudEvents.",
+    "type": "Kind of the event.",
+    "id": "Identifies the event together with `source`.",
+    "source": "The system that says so.",
+    "subject": "The customer; the Kafka key equals it.",
+    "time": "The partition's clock.",
+    "datacontenttype": "Media type of `data`.",
+    "data": "What happened.",
+}
+"""What the attributes of an envelope are."""
+
+FIELDS = {
+    "channel": "Where it happened.",
+    "touchpoint": "Free name of the place: checkout, returns desk.",
+    "stage": "Stage of the journey.",
+    "session": "Session of the site or app.",
+    "campaign": "Campaign it belongs to.",
+    "topic": "What a contact or complaint is about; repeated contacts are found by it.",
+    "case_id": "Case of a complaint: opened and resolved carry the same one.",
+    "agent": "Who answered.",
+    "product": "Product it is about.",
+    "location": "Shop or place.",
+    "wait_s": "Waiting until served, in seconds.",
+    "handle_s": "Time being served, in seconds.",
+    "transfers": "How often the customer was handed on.",
+    "resolved": "Whether it was solved; absent where nobody knows.",
+    "abandoned": "Whether the customer gave up waiting.",
+    "x": "Horizontal position of a click, in pixels.",
+    "y": "Vertical position of a click, in pixels.",
+    "target": "What was clicked.",
+    "amount": "Money, in `currency`.",
+    "currency": "ISO 4217 code.",
+    "order_id": "Order it belongs to.",
+    "late_days": "Days after the promised date; 0 is on time.",
+    "score": "Answer to a survey: CES 1..7, CSAT 1..5, NPS 0..10, whole numbers.",
+    "rating": "Stars of a review, 1..5.",
+    "text": "What the customer wrote or searched for.",
+    "lang": "Language of `text`.",
+    "sentiment": "Sentiment of `text`, -1..1.",
+    "hashtags": "Hashtags of a post.",
+    "likes": "Likes of a post.",
+    "shares": "Shares of a post.",
+    "comments": "Comments on a post.",
+    "reason": "Why, in the words of the source.",
+    "action": "What the company did.",
+    "arm": "Whether the action was taken or held out, for an experiment.",
+    "action_id": "The signal that was acted on.",
+    "segment": "Segment of the customer.",
+}
+"""What the fields of a touchpoint's `data` are."""
+
+
+def documents() -> dict[str, Json]:
+    """Every JSON Schema by its path below `schemas/`."""
+    found = {f"touchpoints/{kind.label}.v1.json": touchpoint(kind) for kind in Kind}
+    found["tick.v1.json"] = tick()
+    found["signals/churn_risk.v1.json"] = output(outputs.ChurnRiskSignal, "Churn-risk signal")
+    found["signals/friction.v1.json"] = output(outputs.FrictionSignal, "Friction signal")
+    found["score.v1.json"] = output(outputs.Score, "Score card")
+    return found
+
+
+def touchpoint(kind: Kind) -> Json:
+    """The schema of one kind of touchpoint: what the decoder accepts, no more and no less."""
+    schema = _schema(ENVELOPES[kind], f"Touchpoint: {kind.label}")
+    schema["properties"]["time"] = _TIME_IN
+    fields = schema["properties"]["data"]["properties"]
+    for name in fields:
+        fields[name] = {"description": FIELDS[name], **fields[name]}
+    return {**schema, "examples": [example(kind)]}
+
+
+def tick() -> Json:
+    """The schema of a tick."""
+    schema = _schema(Tick, "Tick")
+    schema["properties"]["time"] = {**_TIME_IN, "description": "What time it is: RFC 3339 with an offset."}
+    return {**schema, "examples": [example_tick()]}
+
+
+def output(kind: type[msgspec.Struct], title: str) -> Json:
+    """The schema of an output; what is written always has all of its fields."""
+    schema = _schema(kind, title)
+    schema["properties"]["time"].update(_TIME_OUT)
+    last_touch = schema["properties"]["data"]["properties"].get("last_touch")
+    if last_touch is not None:
+        last_touch.update(_TIME_OUT)
+    _require_all(schema)
+    return schema
+
+
+def _schema(kind: type[msgspec.Struct], title: str) -> Json:
+    generated = msgspec.json.schema(kind)
+    schema = _plain(generated, generated.get("$defs", {}))
+    for name, attribute in schema["properties"].items():
+        schema["properties"][name] = {"description": ATTRIBUTES[name], **attribute}
+    summary, _ = _docstring(schema.pop("description", ""))
+    return {"$schema": DRAFT, "title": title, "description": summary, **schema}
+
+
+def _plain(node: Any, definitions: Json) -> Any:
+    """Put each definition where it is used, and say things the shortest way."""
+    if isinstance(node, list):
+        return [_plain(item, definitions) for item in node]
+    if not isinstance(node, dict):
+        return node
+    if "$ref" in node:
+        rest = {name: value for name, value in node.items() if name not in {"$ref", "$defs"}}
+        return {**_plain(definitions[node["$ref"].rpartition("/")[2]], definitions), **rest}
+    if "anyOf" in node:
+        return _nullable(node, definitions)
+    plain: Json = {}
+    for name, value in node.items():
+        if name == "properties":
+            plain[name] = _described(value, node.get("description", ""), definitions)
+        elif name == "enum" and len(value) == 1:
+            plain["const"] = value[0]
+        elif name not in {"title", "default", "$defs"}:
+            plain[name] = _plain(value, definitions)
+    if "properties" in plain and "description" in plain:
+        plain["description"] = _docstring(plain["description"])[0]
+    return plain
+
+
+def _nullable(node: Json, definitions: Json) -> Json:
+    """`anyOf` of one schema and null, as one schema."""
+    one, null = (_plain(item, definitions) for item in node["anyOf"])
+    if null != {"type": "null"}:
+        raise TypeError(f"a union that is more than an optional value: {node['anyOf']}")
+    if "enum" in one:
+        return {**one, "enum": [*one["enum"], None]}
+    return {**one, "type": [one["type"], "null"]}
+
+
+def _described(properties: Json, docstring: str, definitions: Json) -> Json:
+    _, attributes = _docstring(docstring)
+    described: Json = {}
+    for name, value in properties.items():
+        text = {"description": attributes[name]} if name in attributes else {}
+        described[name] = {**text, **_plain(value, definitions)}
+    return described
+
+
+def _docstring(text: str) -> tuple[str, dict[str, str]]:
+    """The summary of a docstring and what it says of each attribute."""
+    summary, _, listed = text.partition("Attributes:")
+    first = " ".join(summary.split("\n\n")[0].split())
+    found = re.findall(r"^\s*(\w+): (.*(?:\n {10,}.*)*)", listed, re.MULTILINE)
+    return first, {name: " ".join(words.split()) for name, words in found}
+
+
+def _require_all(schema: Json) -> None:
+    if "properties" in schema:
+        schema["required"] = list(schema["properties"])
+        for nested in schema["properties"].values():
+            _require_all(nested)
+    elif "items" in schema:
+        _require_all(schema["items"])

@@ -1,0 +1,311 @@
+"""Bytes to validated events and their columns; what cannot be used gets a reason and the field's path.
+
+What hostile input gets: anything that is not one well-formed JSON object (bytes that are not UTF-8 in a known
+field, NaN, a lone surrogate, nesting deeper than MAX_DEPTH, no value at all) is `malformed`; a well-formed
+object that breaks the contract (numbers beyond float64 too) is `invalid`. Of duplicate keys the last counts.
+Each record costs time in proportion to its own length, and a bad one costs its neighbours nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from cxstream.kernels.layout import (
+    ABANDONED,
+    EVENT,
+    HAS_VALUE,
+    NONE,
+    RESOLVED,
+    SWITCHES,
+    UNRESOLVED,
+)
+from cxstream.kernels.text import BAD_TIME, depth, hash64, hash_all, parse_times
+from cxstream.model.events import EVENT_TYPE, Data, Event
+from cxstream.model.kinds import SWITCH_CHANNELS, Kind
+
+MALFORMED, INVALID = "malformed", "invalid"
+FROM_THE_FUTURE, TOO_LATE = "from_the_future", "too_late"
+
+# Deeper than any source nests, and well inside what the JSON parser's recursion allows wherever it is called from.
+MAX_DEPTH = 512
+STRUCTURED = b"application/cloudevents+json"
+
+Headers = Sequence[tuple[str, bytes]]
+
+_decode: Callable[[bytes], Event] = msgspec.json.Decoder(EVENT_TYPE).decode
+_well_formed = msgspec.json.Decoder(msgspec.Raw).decode
+_PATH = re.compile(r" - at `\$\.?(.*?)`$")
+_MISSING = re.compile(r"missing required field `(.+?)`")
+
+
+class Rejected(NamedTuple):
+    """Why a record is not used.
+
+    Attributes:
+        index: its position in the batch.
+        reason: malformed, invalid, from_the_future or too_late.
+        field: path of the field, "" where there is none.
+        message: what is wrong, for people.
+    """
+
+    index: int
+    reason: str
+    field: str
+    message: str
+
+
+@dataclass(slots=True)
+class Decoded:
+    """A decoded batch.
+
+    Attributes:
+        good: int64[g], positions of the records that are valid.
+        events: g events.
+        columns: EVENT[g]; `slot` and `topic` are for the partition to fill in.
+        rejected: the others, in order.
+    """
+
+    good: NDArray[np.int64]
+    events: list[Any]
+    columns: NDArray[np.void]
+    rejected: list[Rejected]
+
+
+def text_column(strings: list[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Join strings for a kernel.
+
+    Returns:
+        uint8[...] with all of them in UTF-8, and int64[n] with the end of each.
+    """
+    joined = "".join(strings)
+    if joined.isascii():
+        encoded = joined.encode()
+        lengths = np.fromiter(map(len, strings), np.int64, len(strings))
+    else:
+        parts = [s.encode() for s in strings]
+        encoded = b"".join(parts)
+        lengths = np.fromiter(map(len, parts), np.int64, len(parts))
+    return np.frombuffer(encoded, np.uint8), np.cumsum(lengths)
+
+
+def hash_text(text: str, seed: int = 0) -> int:
+    """64-bit hash of one string."""
+    data = np.frombuffer(text.encode(), np.uint8)
+    return int(hash64(data, 0, len(data), np.uint64(seed)))
+
+
+class _Seeds(dict[str, int]):
+    """Hash of each source name; forgets all when there are absurdly many."""
+
+    def __missing__(self, source: str) -> int:
+        if len(self) >= 65_536:  # noqa: PLR2004
+            self.clear()
+        seed = self[source] = hash_text(source)
+        return seed
+
+
+_seeds = _Seeds()
+
+
+# --- columns of the kinds that carry more than their points
+
+_Columns = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.uint8], NDArray[np.uint64]]
+
+
+def _contact(c: _Columns, i: int, d: Data) -> None:
+    if d.wait_s is not None:
+        c[0][i] = d.wait_s
+    if d.transfers is not None:
+        c[1][i] = d.transfers
+    flags = SWITCHES if d.channel in SWITCH_CHANNELS else 0
+    if d.abandoned:
+        flags |= ABANDONED
+    elif d.resolved is not None:
+        flags |= RESOLVED if d.resolved else UNRESOLVED
+    c[2][i] = flags
+
+
+def _queue(c: _Columns, i: int, d: Data) -> None:
+    c[0][i] = d.wait_s or 0.0
+
+
+def _delivery(c: _Columns, i: int, d: Data) -> None:
+    c[0][i] = d.late_days or 0.0
+
+
+def _score(c: _Columns, i: int, d: Data) -> None:
+    c[0][i] = d.score
+
+
+def _rating(c: _Columns, i: int, d: Data) -> None:
+    c[0][i] = d.rating
+
+
+def _sentiment(c: _Columns, i: int, d: Data) -> None:
+    if d.sentiment is not None:
+        c[0][i] = d.sentiment
+        c[2][i] = HAS_VALUE
+
+
+def _click(c: _Columns, i: int, d: Data) -> None:
+    if d.x is not None and d.y is not None:
+        c[0][i] = d.x
+        c[1][i] = d.y
+        c[2][i] = HAS_VALUE
+
+
+def _case(c: _Columns, i: int, d: Data) -> None:
+    c[3][i] = hash_text(d.case_id or "")
+
+
+_FILL: list[Callable[[_Columns, int, Any], None] | None] = [None] * 256
+for _kind, _fill in {
+    Kind.contact: _contact,
+    Kind.queue: _queue,
+    Kind.delivery: _delivery,
+    Kind.survey_ces: _score,
+    Kind.survey_csat: _score,
+    Kind.survey_nps: _score,
+    Kind.review: _rating,
+    Kind.social_post: _sentiment,
+    Kind.click: _click,
+    Kind.complaint_opened: _case,
+    Kind.complaint_resolved: _case,
+}.items():
+    _FILL[_kind] = _fill
+
+
+def _columns(events: list[Any]) -> NDArray[np.void]:
+    n = len(events)
+    columns = np.zeros(n, EVENT)
+    kinds = [e.KIND for e in events]
+    columns["kind"] = kinds
+    columns["topic"] = NONE
+    times = np.empty(n, np.int64)
+    parse_times(*text_column([e.time for e in events]), times)
+    columns["time"] = times
+    seeds = np.array([_seeds[e.source] for e in events], np.uint64)
+    hashes = np.empty(n, np.uint64)
+    hash_all(*text_column([e.id for e in events]), seeds, hashes)
+    columns["id"] = hashes
+    views = (columns["a"], columns["b"], columns["flags"], columns["case"])
+    for i, kind in enumerate(kinds):
+        fill = _FILL[kind]
+        if fill is not None:
+            fill(views, i, events[i].data)
+    return columns
+
+
+def _diagnose(raw: bytes, error: Exception) -> tuple[str, str, str]:
+    """Reason, field path and message of a record that did not decode."""
+    message = str(error)
+    if not isinstance(error, msgspec.ValidationError):
+        return MALFORMED, "", message
+    # The decoder stops at the first thing that is wrong: only a well-formed object can be invalid.
+    try:
+        _well_formed(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as worse:
+        return MALFORMED, "", str(worse)
+    found = _PATH.search(message)
+    path = found[1] if found else ""
+    missing = _MISSING.search(message)
+    if missing:
+        path = f"{path}.{missing[1]}" if path else missing[1]
+    if not path:
+        return MALFORMED, "", "not a JSON object"
+    return INVALID, path.replace("[...]", ""), message.partition(" - at `")[0]
+
+
+def _too_deep(raw: bytes) -> bool:
+    brackets = raw.count(b"{") + raw.count(b"[")
+    return brackets > MAX_DEPTH and bool(depth(np.frombuffer(raw, np.uint8)) > MAX_DEPTH)
+
+
+def _binary(headers: Headers, value: bytes | None) -> bytes | None:
+    """The structured form of a record in binary content mode; the value itself in structured mode."""
+    given = {name.lower(): content for name, content in headers}
+    structured = given.get("content-type", b"").lower().startswith(STRUCTURED)
+    if structured or "ce_specversion" not in given:
+        return value
+    _well_formed(value or b"")
+    attributes = {n[3:]: (v or b"").decode() for n, v in given.items() if n.startswith("ce_") and n != "ce_data"}
+    return msgspec.json.encode(attributes)[:-1] + b',"data":' + (value or b"") + b"}"
+
+
+def decode(values: Sequence[bytes | None], headers: Sequence[Headers] | None = None) -> Decoded:
+    """Decode and validate a batch.
+
+    Args:
+        values: n records; None is a record without a value.
+        headers: their Kafka headers, where there are any.
+    """
+    events: list[Any] = []
+    good: list[int] = []
+    rejected: list[Rejected] = []
+    keep, note = events.append, good.append
+    for i, value in enumerate(values):
+        raw = value
+        try:
+            if headers is not None and headers[i]:
+                raw = _binary(headers[i], value)
+            if raw is None:
+                rejected.append(Rejected(i, MALFORMED, "", "no value"))
+                continue
+            if len(raw) > 2 * MAX_DEPTH and _too_deep(raw):
+                rejected.append(Rejected(i, MALFORMED, "", f"nested deeper than {MAX_DEPTH}"))
+                continue
+            keep(_decode(raw))
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            rejected.append(Rejected(i, *_diagnose(raw or b"", error)))
+        else:
+            note(i)
+    columns = _columns(events)
+    bad = np.flatnonzero(columns["time"] == BAD_TIME)
+    positions = np.array(good, np.int64)
+    if len(bad):
+        rejected += [
+            Rejected(int(positions[i]), INVALID, "time", f"not RFC 3339 with an offset: {events[i].time[:40]!r}")
+            for i in bad
+        ]
+        rejected.sort()
+        keepers = np.flatnonzero(columns["time"] != BAD_TIME)
+        columns, positions, events = columns[keepers], positions[keepers], [events[i] for i in keepers]
+    return Decoded(positions, events, columns, rejected)
+
+
+def validate(raw: bytes) -> tuple[str, str, str] | None:
+    """Check one structured record against the contract.
+
+    Returns:
+        Reason, field path and message; None where it is good.
+    """
+    rejected = decode([raw]).rejected
+    return rejected[0][1:] if rejected else None
+
+
+class _Subject(msgspec.Struct, gc=False):
+    subject: str | None = None
+
+
+_subject = msgspec.json.Decoder(_Subject).decode
+
+
+def read_subject(raw: bytes | None) -> str | None:
+    """The subject of a record whatever else is wrong with it; None where it cannot be read."""
+    try:
+        subject = _subject(raw or b"").subject
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    return subject if subject and len(subject) <= 128 else None  # noqa: PLR2004
+
+
+def subjects_of(events: Iterable[Any]) -> list[str]:
+    """Subject of each event; "" for a tick."""
+    return [getattr(e, "subject", "") for e in events]

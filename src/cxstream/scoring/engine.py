@@ -1,0 +1,293 @@
+"""One partition as a shell sees it: records in, signals and rejections out; cards and snapshots on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxstream.kernels.evaluate import score_cards
+from cxstream.kernels.layout import (
+    ACCEPTED,
+    CARD_WIDTH,
+    DUPLICATE,
+    FROM_THE_FUTURE,
+    HELD,
+    S_INDEX,
+    S_SLOT,
+    S_TOPIC,
+    TICKED,
+    TOO_LATE,
+)
+from cxstream.model.events import Tick
+from cxstream.model.params import ScoringParams
+from cxstream.scoring import decode as d
+from cxstream.scoring import snapshot
+from cxstream.scoring.decode import Decoded, Headers, Rejected, decode
+from cxstream.scoring.partition import NO_LIMIT, Applied, Partition
+from cxstream.scoring.signals import Emitted, Writer
+
+MARKER_KEY = snapshot.MARKER_KEY
+__all__ = ["MARKER_KEY", "Emitted", "Engine", "Outcome", "Records", "Rejected"]
+
+
+@dataclass(slots=True)
+class Records:
+    """A batch of one partition, in offset order.
+
+    Attributes:
+        values: n record values.
+        offsets: n source offsets, or ordinals.
+        limits: n times, ms UTC: the latest event time that is not from the future; None for no limit.
+        keys: n Kafka keys, which must equal the subjects; None where there are none to check.
+        headers: n lists of Kafka headers; None where all are structured.
+    """
+
+    values: Sequence[bytes | None]
+    offsets: Sequence[int]
+    limits: Sequence[int] | None = None
+    keys: Sequence[bytes | None] | None = None
+    headers: Sequence[Headers] | None = None
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a batch led to.
+
+    Attributes:
+        signals: in order.
+        rejected: in order.
+        accepted: records that counted.
+        duplicates: records that had been accepted before.
+        ticks: records that let time pass.
+        held_back: raises that began to wait for their cooldown.
+    """
+
+    signals: list[Emitted] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+    accepted: int = 0
+    duplicates: int = 0
+    ticks: int = 0
+    held_back: int = 0
+
+
+def check_keys(decoded: Decoded, keys: Sequence[bytes | None]) -> None:
+    """Reject what is not keyed by its subject: another partition would score the same customer, too."""
+    wrong = [
+        i
+        for i, (event, position) in enumerate(zip(decoded.events, decoded.good.tolist(), strict=True))
+        if not isinstance(event, Tick) and keys[position] != event.subject.encode()
+    ]
+    if not wrong:
+        return
+    decoded.rejected += [
+        Rejected(int(decoded.good[i]), d.INVALID, "key", "the Kafka key differs from the subject") for i in wrong
+    ]
+    decoded.rejected.sort()
+    keep = np.ones(len(decoded.events), bool)
+    keep[wrong] = False
+    decoded.good, decoded.columns = decoded.good[keep], decoded.columns[keep]
+    decoded.events = [event for event, kept in zip(decoded.events, keep, strict=True) if kept]
+
+
+class Engine:
+    """The scores of one partition. Synchronous, not safe for use from two threads at once.
+
+    Args:
+        params: constants of the scores.
+        actions: suggested action by leading feature.
+        topic: source topic, for the ids of signals.
+        partition: its partition.
+
+    Attributes:
+        next_offset: the offset after the last applied record.
+    """
+
+    def __init__(
+        self, params: ScoringParams, actions: Mapping[str, str], *, topic: str = "cx.touchpoints", partition: int = 0
+    ) -> None:
+        self.params = params
+        self.next_offset = 0
+        self.partition = Partition(params)
+        self._writer = Writer(params, actions, topic, partition)
+        self._held = 0
+        self._card_cursor = 0
+        self._gone_cards: dict[str, None] = {}
+
+    @property
+    def clock(self) -> int | None:
+        """Event time reached, ms UTC."""
+        return self.partition.clock
+
+    @property
+    def customers(self) -> int:
+        """Customers that are known."""
+        return self.partition.customers
+
+    @property
+    def panes(self) -> int:
+        """Day panes in use."""
+        return self.partition.panes
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes reserved for the state, names aside."""
+        return self.partition.state_bytes
+
+    # --- records in, signals out
+
+    def process(self, records: Records) -> Outcome:
+        """Apply a batch; the bytes that come out do not depend on where batches begin and end."""
+        decoded = decode(records.values, records.headers)
+        if records.keys is not None:
+            check_keys(decoded, records.keys)
+        offsets = np.asarray(records.offsets, np.int64)
+        if records.limits is None:
+            limits = np.full(len(offsets), NO_LIMIT)
+        else:
+            limits = np.asarray(records.limits, np.int64)
+        outcome = self.apply(decoded, offsets, limits)
+        if len(offsets):
+            self.next_offset = int(offsets[-1]) + 1
+        return outcome
+
+    def apply(self, decoded: Decoded, offsets: NDArray[np.int64], limits: NDArray[np.int64]) -> Outcome:
+        """Apply a decoded batch.
+
+        Args:
+            decoded: some or all of the records of a batch.
+            offsets: int64[batch].
+            limits: int64[batch], ms UTC.
+        """
+        good = decoded.good
+        applied = self.partition.apply(decoded.events, decoded.columns, offsets[good], limits[good])
+        outcome = self._outcome(applied, decoded, offsets)
+        self._settle()
+        return outcome
+
+    def advance(self, time: int) -> Outcome:
+        """Let time pass until `time` (ms UTC) after the last record, as a tick with the next offset would."""
+        rows = self.partition.advance(time, 0, self.next_offset)
+        outcome = Outcome(held_back=self._newly_held())
+        outcome.signals = self._signals(rows, np.zeros(1, np.int64), [self.next_offset], [None])
+        self._settle()
+        return outcome
+
+    def _outcome(self, applied: Applied, decoded: Decoded, offsets: NDArray[np.int64]) -> Outcome:
+        status, good = applied.status, decoded.good
+        counts = np.bincount(status, minlength=TICKED + 1).tolist()
+        rejected = decoded.rejected
+        if counts[TOO_LATE] or counts[FROM_THE_FUTURE]:
+            names = {
+                TOO_LATE: (d.TOO_LATE, "older than the window at the partition's clock"),
+                FROM_THE_FUTURE: (d.FROM_THE_FUTURE, "later than its record can be"),
+            }
+            refused = np.flatnonzero((status == TOO_LATE) | (status == FROM_THE_FUTURE))
+            rejected = rejected + [
+                Rejected(int(good[i]), names[int(status[i])][0], "time", names[int(status[i])][1]) for i in refused
+            ]
+            rejected.sort()
+        return Outcome(
+            signals=self._signals(applied.signals, good, offsets, decoded.events),
+            rejected=rejected,
+            accepted=counts[ACCEPTED],
+            duplicates=counts[DUPLICATE],
+            ticks=counts[TICKED],
+            held_back=self._newly_held(),
+        )
+
+    def _newly_held(self) -> int:
+        held = int(self.partition.state.at[HELD])
+        new, self._held = held - self._held, held
+        return new
+
+    def _signals(
+        self, rows: NDArray[np.float64], good: NDArray[np.int64], offsets: Sequence[int] | NDArray[np.int64],
+        events: list[Any],
+    ) -> list[Emitted]:  # fmt: skip
+        names, topics = self.partition.slots.names, self.partition.topics.texts
+        signals = []
+        last, n = -1, 0
+        for row in rows.tolist():
+            local = int(row[S_INDEX])
+            n = n + 1 if local == last else 0
+            last = local
+            row[S_INDEX] = index = int(good[local])
+            topic = topics[int(row[S_TOPIC])] if row[S_TOPIC] >= 0 else ""
+            subject = names[int(row[S_SLOT])]
+            signals.append(self._writer.signal(row, subject, topic, int(offsets[index]), n, events[local]))
+        return signals
+
+    def _settle(self) -> None:
+        self.partition.settle()
+        self._gone_cards |= self.partition.gone
+
+    # --- score cards
+
+    def _render(self, slots: NDArray[np.int32]) -> Iterator[tuple[str, bytes]]:
+        values = np.empty((len(slots), CARD_WIDTH))
+        score_cards(self.partition.state, self.partition.constants, slots, values)
+        fields = ["level", "announced", "last_touch", "eval_clock", "eval_offset"]
+        rows = self.partition.state.rows[slots][fields]
+        names = self.partition.slots.names
+        for slot, numbers, row in zip(slots.tolist(), values.tolist(), rows.tolist(), strict=True):
+            yield names[slot], self._writer.card(numbers, names[slot], dict(zip(fields, row, strict=True)))
+
+    def dirty_cards(self) -> int:
+        """Customers whose card has changed since it was last taken."""
+        return int(np.count_nonzero(self.partition.state.card_dirty[: self.partition.slots.top])) + len(self._gone_cards)
+
+    def take_cards(self, limit: int | None = None) -> list[tuple[bytes, bytes | None]]:
+        """Cards that have changed since they were last taken, at most `limit` of them.
+
+        Returns:
+            Customer and card, a CloudEvent; None in place of the card of a customer who is forgotten.
+        """
+        top = self.partition.slots.top
+        dirty = self.partition.state.card_dirty
+        changed = np.flatnonzero(dirty[:top]).astype(np.int32)
+        taken: list[tuple[bytes, bytes | None]] = [
+            (subject.encode(), None) for subject in self._gone_cards if subject not in self.partition.slots.of
+        ]
+        self._gone_cards = {}
+        if limit is not None and len(changed) > limit:
+            # Go round, so that a limit delays everybody by the same.
+            changed = np.roll(changed, -int(np.searchsorted(changed, self._card_cursor)))[:limit]
+            self._card_cursor = int(changed[-1]) + 1
+        taken += [(subject.encode(), card) for subject, card in self._render(changed)]
+        dirty[changed] = 0
+        return taken
+
+    def cards(self) -> Iterator[tuple[str, bytes]]:
+        """Every customer's card, sorted by subject."""
+        names = self.partition.slots.names
+        slots = sorted(self.partition.live().tolist(), key=names.__getitem__)
+        for start in range(0, len(slots), 4096):
+            yield from self._render(np.array(slots[start : start + 4096], np.int32))
+
+    # --- snapshots
+
+    def snapshot(self) -> list[tuple[bytes, bytes | None]]:
+        """Rows that have changed since the last snapshot (None: the customer is gone), the marker last.
+
+        They count as saved from now on: whoever cannot store them drops this engine and restores another.
+        """
+        return snapshot.save(self.partition, self.next_offset, self.params, cards_clean=self.dirty_cards() == 0)
+
+    @classmethod
+    def restore(
+        cls, params: ScoringParams, actions: Mapping[str, str], rows: Mapping[bytes, bytes],
+        *, topic: str = "cx.touchpoints", partition: int = 0,
+    ) -> Engine:  # fmt: skip
+        """Rebuild an engine from the latest snapshot row of every key.
+
+        Raises:
+            SnapshotError: rows without a marker, torn, of another layout, or made under other parameters.
+        """
+        engine = cls(params, actions, topic=topic, partition=partition)
+        engine.next_offset = snapshot.load(engine.partition, rows, params)
+        engine._newly_held()
+        return engine

@@ -1,0 +1,76 @@
+"""Who holds which place: customers to slots and topics to numbers, both reused when they fall free."""
+
+from __future__ import annotations
+
+import hashlib
+
+MAX_TOPIC = 256
+
+
+class Slots:
+    """Customers and their slots.
+
+    A slot stays with its customer until `release`, so that within a batch the kernel may forget him and meet
+    him again.
+    """
+
+    __slots__ = ("free", "names", "of", "top")
+
+    def __init__(self) -> None:
+        self.of: dict[str, int] = {}
+        self.names: list[str] = []
+        self.free: list[int] = []
+        self.top = 0
+
+    def take(self, subject: str) -> int:
+        """Give `subject` a slot."""
+        if self.free:
+            slot = self.free.pop()
+            self.names[slot] = subject
+        else:
+            slot = self.top
+            self.top += 1
+            self.names.append(subject)
+        self.of[subject] = slot
+        return slot
+
+    def release(self, slot: int) -> str:
+        """Take the slot back; returns whose it was."""
+        subject = self.names[slot]
+        del self.of[subject]
+        self.names[slot] = ""
+        self.free.append(slot)
+        return subject
+
+
+class Topics:
+    """Contact topics as small numbers; those that no customer holds any more are given up."""
+
+    __slots__ = ("free", "of", "texts")
+
+    def __init__(self) -> None:
+        self.of: dict[str, int] = {}
+        self.texts: list[str] = []
+        self.free: list[int] = []
+
+    def number(self, topic: str) -> int:
+        """The number of `topic`; an overlong one is kept as its beginning and a digest."""
+        if len(topic) > MAX_TOPIC:
+            topic = f"{topic[:200]}... {hashlib.blake2b(topic.encode(), digest_size=12).hexdigest()}"
+        found = self.of.get(topic)
+        if found is not None:
+            return found
+        if self.free:
+            number = self.free.pop()
+            self.texts[number] = topic
+        else:
+            number = len(self.texts)
+            self.texts.append(topic)
+        self.of[topic] = number
+        return number
+
+    def release(self, number: int) -> None:
+        """Give the topic up."""
+        del self.of[self.texts[number]]
+        self.texts[number] = ""
+        self.free.append(number)

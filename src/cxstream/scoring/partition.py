@@ -1,0 +1,221 @@
+"""The state of one partition: decoded records in, statuses and signal rows out."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxstream.kernels import apply as kernels
+from cxstream.kernels.layout import (
+    CLEAN,
+    CLOCK,
+    COMPLAINT,
+    COMPLAINT_FREE,
+    COMPLAINT_TOP,
+    CONTACTS,
+    CURSORS,
+    IDS,
+    FORGOTTEN,
+    LIVE,
+    LOOSE,
+    NONE,
+    OUT,
+    PANE,
+    PANE_FREE,
+    PANE_TOP,
+    PANES,
+    ROW,
+    SIGNAL_WIDTH,
+    STARTED,
+    TICK,
+    VACATED,
+    State,
+)
+from cxstream.model.kinds import Kind
+from cxstream.model.params import ScoringParams
+from cxstream.scoring.constants import constants
+from cxstream.scoring.decode import subjects_of
+from cxstream.scoring.names import Slots, Topics
+
+NO_LIMIT = np.iinfo(np.int64).max
+_FIRST = 1024
+
+
+class Applied(NamedTuple):
+    """What a batch did.
+
+    Attributes:
+        status: uint8[n], one of ACCEPTED, DUPLICATE, TOO_LATE, FROM_THE_FUTURE, TICKED a record.
+        signals: float64[m, SIGNAL_WIDTH], in order.
+    """
+
+    status: NDArray[np.uint8]
+    signals: NDArray[np.float64]
+
+
+def _grown(array: NDArray[Any], size: int) -> NDArray[Any]:
+    """A copy with room for `size` along the first axis; pages that nobody writes cost no memory."""
+    larger = np.empty((size, *array.shape[1:]), array.dtype)
+    larger[: len(array)] = array
+    return larger
+
+
+class Partition:
+    """Customers, panes and clock of one partition.
+
+    Attributes:
+        slots: customers and their rows.
+        topics: contact topics and their numbers.
+        gone: customers forgotten since this was last emptied; some may be back.
+    """
+
+    def __init__(self, params: ScoringParams) -> None:
+        self.constants = constants(params)
+        self.slots = Slots()
+        self.topics = Topics()
+        self.gone: dict[str, None] = {}
+        self._out = np.empty((64, SIGNAL_WIDTH))
+        at = np.zeros(CURSORS, np.int64)
+        at[PANE_FREE] = at[COMPLAINT_FREE] = NONE
+        self.state = State(
+            rows=np.zeros(_FIRST, ROW),
+            ids=np.empty((_FIRST, IDS), np.uint64),
+            contact_times=np.empty((_FIRST, CONTACTS), np.int64),
+            contact_topics=np.empty((_FIRST, CONTACTS), np.int32),
+            panes=np.empty(_FIRST, PANE),
+            complaints=np.empty(_FIRST, COMPLAINT),
+            order=np.empty(_FIRST, np.int32),
+            topic_refs=np.zeros(_FIRST, np.int32),
+            row_dirty=np.zeros(_FIRST, np.uint8),
+            card_dirty=np.zeros(_FIRST, np.uint8),
+            at=at,
+        )
+
+    @property
+    def clock(self) -> int | None:
+        """Event time reached, ms UTC; None before the first accepted record."""
+        return int(self.state.at[CLOCK]) if self.state.at[STARTED] else None
+
+    @property
+    def customers(self) -> int:
+        """Customers that are known."""
+        return int(self.state.at[LIVE])
+
+    @property
+    def panes(self) -> int:
+        """Day panes in use."""
+        return int(self.state.at[PANES])
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes reserved for the state, names aside."""
+        return sum(array.nbytes for array in self.state)
+
+    def live(self) -> NDArray[np.int32]:
+        """Slots in order of first appearance, int32[customers]."""
+        return self.state.order[: self.customers]
+
+    def reserve(self, slots: int, panes: int, complaints: int) -> None:
+        """Make room for that many in all slots, and that many more panes and complaints."""
+        st, at = self.state, self.state.at
+        grown: dict[str, NDArray[Any]] = {}
+        if slots > len(st.rows):
+            size = max(slots, len(st.rows) * 3 // 2)
+            for name in ("rows", "ids", "contact_times", "contact_topics", "order", "row_dirty", "card_dirty"):
+                grown[name] = _grown(getattr(st, name), size)
+        for name, top, more in (("panes", PANE_TOP, panes), ("complaints", COMPLAINT_TOP, complaints)):
+            arena, need = getattr(st, name), int(at[top]) + more
+            if need > len(arena):
+                grown[name] = _grown(arena, max(need, len(arena) * 3 // 2))
+        if len(self.topics.texts) > len(st.topic_refs):
+            refs = _grown(st.topic_refs, max(len(self.topics.texts), len(st.topic_refs) * 3 // 2))
+            refs[len(st.topic_refs) :] = 0
+            grown["topic_refs"] = refs
+        if grown:
+            self.state = st._replace(**grown)
+
+    def assign(self, subjects: list[str]) -> tuple[list[int], list[int]]:
+        """Slots of the subjects, and which of these are new."""
+        found: list[Any] = list(map(self.slots.of.get, subjects))
+        fresh: list[int] = []
+        if None in found:
+            for i, slot in enumerate(found):
+                if slot is None:
+                    # The same customer may come twice in one batch.
+                    known = self.slots.of.get(subjects[i])
+                    if known is None:
+                        known = self.slots.take(subjects[i])
+                        fresh.append(known)
+                    found[i] = known
+        return found, fresh
+
+    def make_vacant(self, slots: list[int]) -> None:
+        """Mark new slots as empty rows."""
+        self.state.rows["live"][slots] = 0
+        self.state.row_dirty[slots] = 0
+        self.state.card_dirty[slots] = 0
+
+    def apply(
+        self, events: list[Any], columns: NDArray[np.void], offsets: NDArray[np.int64], limits: NDArray[np.int64]
+    ) -> Applied:
+        """Apply decoded records.
+
+        Call `settle` once the signals have been read: until then the slots in them keep their customers.
+
+        Args:
+            events: n events.
+            columns: EVENT[n]; `slot` and `topic` are filled in here.
+            offsets: int64[n].
+            limits: int64[n], ms UTC, latest time that is not from the future; NO_LIMIT for none.
+        """
+        kinds = columns["kind"]
+        n = len(events)
+        ticks = kinds == TICK
+        if ticks.any():
+            people = np.flatnonzero(~ticks)
+            columns["slot"] = 0
+            slots, self._fresh = self.assign(subjects_of(events[i] for i in people))
+            columns["slot"][people] = slots
+        else:
+            slots, self._fresh = self.assign([e.subject for e in events])
+            columns["slot"] = slots
+        known = len(self.topics.of)
+        for i in np.flatnonzero(kinds == Kind.contact):
+            topic = events[i].data.topic
+            if topic is not None:
+                columns["topic"][i] = self.topics.number(topic)
+        # Until a contact holds them, new topics count as loose.
+        self.state.at[LOOSE] += len(self.topics.of) - known
+        self.reserve(self.slots.top, n, int(np.count_nonzero(kinds == Kind.complaint_opened)))
+        self.make_vacant(self._fresh)
+        status = np.zeros(n, np.uint8)
+        self._out = kernels.apply(self.state, self.constants, columns, limits, offsets, status, self._out)
+        return Applied(status, self._out[: self.state.at[OUT]])
+
+    def advance(self, time: int, index: int, offset: int) -> NDArray[np.float64]:
+        """Let time pass; signals as `apply`, with `index` for their record. Call `settle` afterwards."""
+        self._fresh = []
+        self._out = kernels.advance(self.state, self.constants, time, index, offset, self._out)
+        return self._out[: self.state.at[OUT]]
+
+    def settle(self) -> None:
+        """Release the slots of those who were forgotten or never came, and topics that nobody holds."""
+        st, at = self.state, self.state.at
+        vacant = [slot for slot in self._fresh if not st.rows["live"][slot]]
+        if at[FORGOTTEN]:
+            vacated = np.flatnonzero(st.row_dirty[: self.slots.top] == VACATED)
+            st.row_dirty[vacated] = CLEAN
+            vacant = [*{*vacant, *vacated.tolist()}]
+            at[FORGOTTEN] = 0
+        for slot in vacant:
+            self.gone[self.slots.release(slot)] = None
+        if at[LOOSE] > _FIRST + len(self.topics.of) // 2:
+            self._release_topics()
+
+    def _release_topics(self) -> None:
+        used = np.array(list(self.topics.of.values()), np.int64)
+        for number in used[self.state.topic_refs[used] == 0].tolist():
+            self.topics.release(number)
+        self.state.at[LOOSE] = 0

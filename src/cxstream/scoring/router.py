@@ -1,0 +1,120 @@
+"""Several partitions in one process: records go where Kafka would have put them."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxstream.kernels.layout import TICK
+from cxstream.kernels.text import partitions as kafka_partitions
+from cxstream.model.params import ScoringParams
+from cxstream.scoring.decode import Decoded, Rejected, decode, read_subject, text_column
+from cxstream.scoring.engine import Engine, Outcome
+from cxstream.scoring.partition import NO_LIMIT
+
+
+def partition_of(subjects: list[str], count: int) -> NDArray[np.int32]:
+    """Partition of each customer among `count`, by Kafka's murmur2 of the key; int32[n]."""
+    out = np.zeros(len(subjects), np.int32)
+    if count > 1 and subjects:
+        kafka_partitions(*text_column(subjects), count, out)
+    return out
+
+
+class Router:
+    """Engines for partitions 0..n-1, fed from one sequence of structured records.
+
+    A record's offset is its ordinal within its partition; one whose subject cannot be read, and a tick, belong
+    to partition 0.
+
+    Args:
+        params: constants of the scores.
+        actions: suggested action by leading feature.
+        partitions: how many.
+        topic: source topic, for the ids of signals.
+    """
+
+    def __init__(
+        self, params: ScoringParams, actions: Mapping[str, str], *, partitions: int = 1, topic: str = "cx.touchpoints"
+    ) -> None:
+        self.engines = [Engine(params, actions, topic=topic, partition=p) for p in range(partitions)]
+
+    def process(self, values: Sequence[bytes | None], limit: int | None = None) -> Outcome:
+        """Apply a batch.
+
+        Args:
+            values: n structured records.
+            limit: ms UTC, the latest event time that is not from the future; None for no limit.
+
+        Returns:
+            Signals and rejections of all partitions in the order of the records that caused them.
+        """
+        n = len(values)
+        decoded = decode(values)
+        limits = np.full(n, NO_LIMIT if limit is None else limit)
+        if len(self.engines) == 1:
+            return self._feed(0, decoded, n, np.arange(n), limits)
+        homes = self._homes(values, decoded)
+        outcomes = []
+        for p in range(len(self.engines)):
+            members = np.flatnonzero(homes == p)
+            if len(members):
+                outcomes.append(self._feed(p, _subset(decoded, homes, p), len(members), members, limits))
+        return _merged(outcomes)
+
+    def _feed(
+        self, p: int, decoded: Decoded, n: int, members: NDArray[np.int64], limits: NDArray[np.int64]
+    ) -> Outcome:
+        engine = self.engines[p]
+        offsets = np.zeros(len(limits), np.int64)
+        offsets[members] = np.arange(engine.next_offset, engine.next_offset + n)
+        outcome = engine.apply(decoded, offsets, limits)
+        engine.next_offset += n
+        return outcome
+
+    def _homes(self, values: Sequence[bytes | None], decoded: Decoded) -> NDArray[np.int32]:
+        count = len(self.engines)
+        homes = np.zeros(len(values), np.int32)
+        people = decoded.columns["kind"] != TICK
+        events = decoded.events if people.all() else [e for e, is_one in zip(decoded.events, people, strict=True) if is_one]
+        homes[decoded.good[people]] = partition_of([e.subject for e in events], count)
+        for rejected in decoded.rejected:
+            subject = read_subject(values[rejected.index])
+            if subject is not None:
+                homes[rejected.index] = partition_of([subject], count)[0]
+        return homes
+
+    def advance(self, time: int) -> Outcome:
+        """Let time pass until `time` (ms UTC) in every partition."""
+        outcome = Outcome()
+        for engine in self.engines:
+            one = engine.advance(time)
+            outcome.signals += one.signals
+            outcome.held_back += one.held_back
+        return outcome
+
+    def cards(self) -> Iterator[tuple[str, bytes]]:
+        """Every customer's card, sorted by subject over all partitions."""
+        return heapq.merge(*(engine.cards() for engine in self.engines))
+
+
+def _subset(decoded: Decoded, homes: NDArray[np.int32], p: int) -> Decoded:
+    mine = np.flatnonzero(homes[decoded.good] == p)
+    events: list[Any] = [decoded.events[i] for i in mine.tolist()]
+    rejected: list[Rejected] = [r for r in decoded.rejected if homes[r.index] == p]
+    return Decoded(decoded.good[mine], events, decoded.columns[mine], rejected)
+
+
+def _merged(outcomes: list[Outcome]) -> Outcome:
+    return Outcome(
+        signals=sorted((s for o in outcomes for s in o.signals), key=lambda s: s.index),
+        rejected=sorted(r for o in outcomes for r in o.rejected),
+        accepted=sum(o.accepted for o in outcomes),
+        duplicates=sum(o.duplicates for o in outcomes),
+        ticks=sum(o.ticks for o in outcomes),
+        held_back=sum(o.held_back for o in outcomes),
+    )

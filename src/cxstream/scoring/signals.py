@@ -1,0 +1,153 @@
+"""Signal rows and score cards of the kernels as CloudEvents."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from cxstream.kernels import layout as k
+from cxstream.model import outputs as o
+from cxstream.model.kinds import FEATURES, LEVELS
+from cxstream.model.params import ScoringParams
+from cxstream.scoring import words
+
+CHURN_RISK_TOPIC, FRICTION_TOPIC = "cx.churn-risk", "cx.friction"
+MODEL = "default-1"
+# A contribution this small is rounding, not a reason.
+NOTHING = 1e-12
+_CHANGES: dict[int, o.Change] = {k.RAISED: "raised", k.EASED: "eased", k.CLEARED: "cleared"}
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Emitted(NamedTuple):
+    """A signal, ready to send.
+
+    Attributes:
+        index: position in the batch of the record that caused it.
+        topic: where it goes.
+        key: the customer.
+        value: the CloudEvent.
+    """
+
+    index: int
+    topic: str
+    key: bytes
+    value: bytes
+
+
+def rfc3339(ms: int) -> str:
+    """Ms UTC as RFC 3339 with milliseconds and Z."""
+    return f"{np.datetime64(ms, 'ms')}Z"
+
+
+class Writer:
+    """Writes the signals and cards of one partition.
+
+    Args:
+        params: the parameters that scored them.
+        actions: suggested action by leading feature.
+        topic: source topic.
+        partition: its partition.
+    """
+
+    def __init__(self, params: ScoringParams, actions: Mapping[str, str], topic: str, partition: int) -> None:
+        self._b = [params.coefficients[name] for name in FEATURES]
+        self._typical = [params.typical[name] for name in FEATURES]
+        self._actions = dict(actions)
+        self._topic = topic
+        self._partition = partition
+
+    def signal(self, row: Sequence[float], subject: str, topic: str, offset: int, n: int, event: Any) -> Emitted:
+        """One signal.
+
+        Args:
+            row: SIGNAL_WIDTH numbers.
+            subject: the customer.
+            topic: text of the contact topic in the row, "" for none.
+            offset: of the record that caused it.
+            n: how many signals that record caused before.
+            event: that record; None when time alone passed.
+        """
+        name = f"{self._topic}-{self._partition}-{offset}-{n}"
+        cause = o.Cause(self._topic, self._partition, offset)
+        clock = rfc3339(int(row[k.S_CLOCK]))
+        index, key = int(row[k.S_INDEX]), subject.encode()
+        if row[k.S_WHAT] == k.FRICTION:
+            data = o.Friction(
+                effort_points=row[k.S_ACUTE],
+                channel=event.data.channel,
+                touchpoint=event.data.touchpoint,
+                evidence=", ".join(words.troubles(row, topic)) or words.complaints(row) or "effort in a short time",
+                cause=cause,
+            )
+            value = _encode(o.FrictionSignal(id=name, subject=subject, time=clock, data=data))
+            return Emitted(index, FRICTION_TOPIC, key, value)
+        signal = o.ChurnRiskSignal(id=name, subject=subject, time=clock, data=self._churn_risk(row, topic, cause))
+        return Emitted(index, CHURN_RISK_TOPIC, key, _encode(signal))
+
+    def _churn_risk(self, row: Sequence[float], topic: str, cause: o.Cause) -> o.ChurnRisk:
+        reasons = self._reasons(row, topic)
+        level = LEVELS[int(row[k.S_LEVEL])]
+        action = None
+        if level != "none" and reasons and reasons[0].contribution > 0:
+            action = self._actions.get(reasons[0].feature)
+        return o.ChurnRisk(
+            change=_CHANGES[int(row[k.S_WHAT])],
+            level=level,  # type: ignore[arg-type]
+            previous=LEVELS[int(row[k.S_PREVIOUS])],  # type: ignore[arg-type]
+            probability=row[k.S_P],
+            effort=row[k.S_EFFORT],
+            effort_halfwidth=row[k.S_EFFORT_HW],
+            satisfaction=row[k.S_SAT],
+            satisfaction_halfwidth=row[k.S_SAT_HW],
+            reasons=reasons,
+            value_at_risk=None,
+            suggested_action=action,
+            model=MODEL,
+            cause=cause,
+        )
+
+    def _reasons(self, row: Sequence[float], topic: str) -> list[o.Reason]:
+        """What sets the customer apart from a typical one, the strongest first; ties as in FEATURES."""
+        found = []
+        for i, name in enumerate(FEATURES):
+            x = row[k.S_X + i]
+            contribution = self._b[i] * (x - self._typical[i])
+            if abs(contribution) > NOTHING:
+                found.append(o.Reason(name, x, contribution, words.evidence(i, row, topic, contribution)))  # type: ignore[arg-type]
+        found.sort(key=lambda reason: -reason.contribution)
+        return found
+
+    def card(self, values: Sequence[float], subject: str, row: Any) -> bytes:
+        """One score card.
+
+        Args:
+            values: CARD_WIDTH numbers.
+            subject: the customer.
+            row: his ROW as a tuple-like record.
+        """
+        data = o.ScoreCard(
+            effort=values[k.C_EFFORT],
+            effort_halfwidth=values[k.C_EFFORT_HW],
+            satisfaction=values[k.C_SAT],
+            satisfaction_halfwidth=values[k.C_SAT_HW],
+            probability=values[k.C_P],
+            level=LEVELS[row["level"]],  # type: ignore[arg-type]
+            announced=LEVELS[row["announced"]],  # type: ignore[arg-type]
+            acute=values[k.C_ACUTE],
+            features=dict(zip(FEATURES, values[k.C_X :], strict=True)),  # type: ignore[arg-type]
+            last_touch=rfc3339(row["last_touch"]),
+            touches=o.Touches(*(int(n) for n in values[k.C_T1 : k.C_T90 + 1])),
+        )
+        return _encode(
+            o.Score(
+                id=f"{self._topic}-{self._partition}-{row['eval_offset']}:{subject}",
+                subject=subject,
+                time=rfc3339(row["eval_clock"]),
+                data=data,
+            )
+        )

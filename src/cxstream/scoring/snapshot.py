@@ -1,0 +1,190 @@
+"""Snapshots: a partition's changed rows as bytes, and a marker that says what they belong to.
+
+The marker is a JSON object under MARKER_KEY; no customer's key begins with a NUL byte followed by `marker`,
+for a row's key is the customer behind one byte. The log stays the truth: a snapshot that does not fit is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from cxstream.kernels.layout import (
+    CHANGED,
+    CLEAN,
+    CLOCK,
+    CONTACTS,
+    HELD,
+    SEQ,
+    STARTED,
+    SWEPT_OFFSET,
+)
+from cxstream.kernels.pack import PANE_BYTES, ROW_BYTES, VERSION, pack, packed_sizes, unpack
+from cxstream.model.errors import SnapshotError
+from cxstream.model.params import DAY_MS, ScoringParams
+from cxstream.scoring.partition import Partition
+
+MARKER_KEY = b"\0marker"
+_ROW_PREFIX = b"c"
+
+
+class Marker(msgspec.Struct, frozen=True):
+    """What the rows belong to.
+
+    Attributes:
+        layout: version of the packed rows.
+        params: digest of the parameters that made them.
+        offset: the offset after the last record in them.
+        clock: event time reached, ms UTC; null before the first record.
+        customers: how many rows there must be.
+        seq: next number of first appearance.
+        swept_offset: offset of the record that caused the last sweep.
+        held: raises that have waited.
+        cards_clean: every score card had been taken.
+    """
+
+    layout: int
+    params: str
+    offset: int
+    clock: int | None
+    customers: int
+    seq: int
+    swept_offset: int
+    held: int
+    cards_clean: bool
+
+
+def digest(params: ScoringParams) -> str:
+    """Digest of the parameters."""
+    canonical = msgspec.json.encode(params.model_dump(mode="json"), order="deterministic")
+    return hashlib.blake2b(canonical, digest_size=16).hexdigest()
+
+
+def _bytes_of(array: NDArray[np.void], size: int) -> NDArray[np.uint8]:
+    return array.view(np.uint8).reshape(len(array), size)
+
+
+def _packed(partition: Partition, slots: NDArray[np.int32]) -> Iterable[tuple[bytes, bytes]]:
+    st = partition.state
+    texts = [text.encode() for text in partition.topics.texts]
+    topic_ends = np.cumsum([0, *map(len, texts)], dtype=np.int64)
+    ends = np.empty(len(slots), np.int64)
+    packed_sizes(st, slots, topic_ends, ends)
+    out = np.empty(int(ends[-1]) if len(ends) else 0, np.uint8)
+    topics = np.frombuffer(b"".join(texts), np.uint8)
+    pack(st, _bytes_of(st.rows, ROW_BYTES), _bytes_of(st.panes, PANE_BYTES), slots, topics, topic_ends, out)
+    data, begin = out.tobytes(), 0
+    names = partition.slots.names
+    for slot, end in zip(slots.tolist(), ends.tolist(), strict=True):
+        yield _ROW_PREFIX + names[slot].encode(), data[begin:end]
+        begin = end
+
+
+def save(
+    partition: Partition, offset: int, params: ScoringParams, *, cards_clean: bool
+) -> list[tuple[bytes, bytes | None]]:
+    """Pack what has changed since the last call, tombstones first, the marker last."""
+    st = partition.state
+    gone = [subject for subject in partition.gone if subject not in partition.slots.of]
+    partition.gone.clear()
+    rows: list[tuple[bytes, bytes | None]] = [(_ROW_PREFIX + subject.encode(), None) for subject in gone]
+    changed = np.flatnonzero(st.row_dirty[: partition.slots.top] == CHANGED).astype(np.int32)
+    rows += _packed(partition, changed)
+    st.row_dirty[changed] = CLEAN
+    marker = Marker(
+        layout=VERSION,
+        params=digest(params),
+        offset=offset,
+        clock=partition.clock,
+        customers=partition.customers,
+        seq=int(st.at[SEQ]),
+        swept_offset=int(st.at[SWEPT_OFFSET]),
+        held=int(st.at[HELD]),
+        cards_clean=cards_clean,
+    )
+    rows.append((MARKER_KEY, msgspec.json.encode(marker)))
+    return rows
+
+
+def _marker(rows: Mapping[bytes, bytes], params: ScoringParams) -> Marker:
+    raw = rows.get(MARKER_KEY)
+    if raw is None:
+        raise SnapshotError("the snapshot has no marker: rebuild the partition from its log")
+    try:
+        marker = msgspec.json.decode(raw, type=Marker)
+    except msgspec.MsgspecError as error:
+        raise SnapshotError(f"the snapshot's marker cannot be read ({error}): rebuild the partition") from error
+    if marker.layout != VERSION:
+        raise SnapshotError(f"the snapshot has layout {marker.layout}, this is {VERSION}: rebuild the partition")
+    if marker.params != digest(params):
+        raise SnapshotError("the snapshot was made under other scoring parameters: rebuild the partition")
+    if marker.customers != len(rows) - 1:
+        raise SnapshotError(f"the snapshot has {len(rows) - 1} of {marker.customers} customers: rebuild the partition")
+    return marker
+
+
+def load(partition: Partition, rows: Mapping[bytes, bytes], params: ScoringParams) -> int:
+    """Fill an empty partition.
+
+    Args:
+        partition: without customers.
+        rows: the latest value of every key, tombstones left out, the marker included.
+        params: must be those that the rows were made under.
+
+    Returns:
+        The offset at which to go on.
+
+    Raises:
+        SnapshotError: the rows cannot be trusted.
+    """
+    marker = _marker(rows, params)
+    st = partition.state
+    if marker.clock is None:
+        return marker.offset
+    today = marker.clock // DAY_MS
+    names = {key: key[1:].decode() for key in rows if key != MARKER_KEY}
+    slots, fresh = partition.assign(list(names.values()))
+    panes = sum(map(len, rows.values())) // PANE_BYTES
+    complaints = sum(rows[key][2 + ROW_BYTES + 1] for key in names if len(rows[key]) > 2 + ROW_BYTES + 1)
+    partition.reserve(partition.slots.top, panes, complaints)
+    partition.make_vacant(fresh)
+    _unpack_all(partition, names, slots, rows, today - params.window_days + 1)
+    st = partition.state
+    live = partition.live()
+    order = live[np.argsort(st.rows["seq"][live], kind="stable")]
+    live[:] = order
+    # A sweep evaluates everybody without changing what is saved of most.
+    swept = order[st.rows["eval_clock"][order] < today * DAY_MS]
+    st.rows["eval_clock"][swept] = today * DAY_MS
+    st.rows["eval_offset"][swept] = marker.swept_offset
+    st.row_dirty[order] = CLEAN
+    st.card_dirty[order] = 0 if marker.cards_clean else 1
+    st.at[STARTED], st.at[CLOCK], st.at[SEQ] = 1, marker.clock, marker.seq
+    st.at[SWEPT_OFFSET], st.at[HELD] = marker.swept_offset, marker.held
+    return marker.offset
+
+
+def _unpack_all(
+    partition: Partition, names: Mapping[bytes, str], slots: list[int], rows: Mapping[bytes, bytes], oldest: int
+) -> None:
+    st = partition.state
+    row_bytes, pane_bytes = _bytes_of(st.rows, ROW_BYTES), _bytes_of(st.panes, PANE_BYTES)
+    found = np.empty((CONTACTS, 2), np.int64)
+    held: list[tuple[int, int, int]] = []
+    for slot, key in zip(slots, names, strict=True):
+        data = rows[key]
+        contacts = unpack(st, row_bytes, pane_bytes, slot, np.frombuffer(data, np.uint8), oldest, found)
+        if contacts < 0:
+            raise SnapshotError("a row of the snapshot is torn: rebuild the partition from its log")
+        for i in range(contacts):
+            begin, end = found[i].tolist()
+            held.append((slot, i, partition.topics.number(data[begin:end].decode())))
+    partition.reserve(0, 0, 0)
+    st = partition.state
+    for slot, i, number in held:
+        st.contact_topics[slot, i] = number
+        st.topic_refs[number] += 1
