@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cxstream.kernels.evaluate import DAY, NO_RAISE, evaluate, half, judge
 from cxstream.kernels.evidence import gather
-from cxstream.kernels.jit import kernel
+from cxstream.kernels.jit import entry, kernel
 from cxstream.kernels.layout import (
     ABANDONED,
     ACCEPTED,
@@ -20,18 +20,21 @@ from cxstream.kernels.layout import (
     CLEARED,
     CLOCK,
     CONTACTS,
+    DAY_AT,
     DUPLICATE,
     FORGOTTEN,
     FRICTION,
     FROM_THE_FUTURE,
     HAS_VALUE,
     IDS,
+    KEPT,
     LIVE,
     LOOSE,
     NEVER,
     NO_DAY,
     NONE,
     OUT,
+    READ,
     RESOLVED,
     S_ACUTE,
     S_CLOCK,
@@ -42,12 +45,13 @@ from cxstream.kernels.layout import (
     S_SLOT,
     S_WHAT,
     SEQ,
-    SIGNAL_WIDTH,
     STARTED,
+    SWEEPING,
     SWEPT_OFFSET,
     SWITCHES,
     TICK,
     TICKED,
+    TOUCHED,
     TOO_LATE,
     UNRESOLVED,
     VACATED,
@@ -63,6 +67,7 @@ PURCHASE, CHURNED, WON_BACK = int(Kind.purchase), int(Kind.churned), int(Kind.wo
 RAGE_CLICK, UNSUBSCRIBED_KIND = int(Kind.rage_click), int(Kind.unsubscribed)
 CES, CSAT, NPS = int(Kind.survey_ces), int(Kind.survey_csat), int(Kind.survey_nps)
 REVIEW, SOCIAL = int(Kind.review), int(Kind.social_post)
+AHEAD = 16  # events whose memory is asked for at once
 RECENT_SPAN = 7  # days of evidence behind a churn-risk signal
 
 
@@ -70,13 +75,8 @@ RECENT_SPAN = 7  # days of evidence behind a churn-risk signal
 def _emit(
     st: State, c: Constants, out: NDArray[np.float64], values: NDArray[np.float64],
     index: int, slot: int, clock: int, what: int, previous: int, span: int,
-) -> NDArray[np.float64]:  # fmt: skip
-    """Append a signal; the output grows where it must."""
-    n = st.at[OUT]
-    if n == len(out):
-        more = np.empty((2 * n, SIGNAL_WIDTH))
-        more[:n] = out
-        out = more
+) -> None:  # fmt: skip
+    """Append a signal; the caller has made sure that there is room."""
     gather(st, c, slot, clock, span, values)
     values[S_INDEX] = index
     values[S_SLOT] = slot
@@ -85,9 +85,10 @@ def _emit(
     values[S_PREVIOUS] = previous
     values[S_CLOCK] = clock
     values[S_ACUTE] = st.rows[slot].acute
-    out[n] = values
+    n = st.at[OUT]
+    for i in range(len(values)):
+        out[n, i] = values[i]
     st.at[OUT] = n + 1
-    return out
 
 
 @kernel
@@ -153,60 +154,78 @@ def _appear(st: State, slot: int, time: int) -> None:
 
 
 @kernel
-def _sweep_day(
-    st: State, c: Constants, day: int, index: int, offset: int,
-    out: NDArray[np.float64], values: NDArray[np.float64],
-) -> NDArray[np.float64]:  # fmt: skip
-    """Evaluate every customer at the start of `day`; forget those who have been away for too long."""
+def _sweep(
+    st: State, c: Constants, index: int, offset: int, out: NDArray[np.float64], values: NDArray[np.float64]
+) -> bool:
+    """Evaluate every customer at the start of the day in at[DAY_AT]; forget who has been away for too long.
+
+    Returns:
+        Whether it got to the end; if `out` is full it goes on where it stopped.
+    """
+    at = st.at
+    day = at[DAY_AT]
     clock = day * DAY
     oldest = day - c.window + 1
-    kept = 0
-    for k in range(st.at[LIVE]):
-        slot = st.order[k]
+    while at[READ] < at[LIVE]:
+        if at[OUT] == len(out):
+            return False
+        slot = st.order[at[READ]]
+        at[READ] += 1
         row = st.rows[slot]
         trim(st, slot, oldest)
         evaluate(st, c, slot, clock, values)
+        previous = row.announced
         if clock - row.last_touch >= c.forget_ms:
-            if row.announced > 0 and not row.aside:
-                previous = row.announced
+            if previous > 0 and not row.aside:
                 row.announced = 0
-                out = _emit(st, c, out, values, index, slot, clock, CLEARED, previous, RECENT_SPAN)
+                _emit(st, c, out, values, index, slot, clock, CLEARED, previous, RECENT_SPAN)
             _forget(st, slot)
             continue
-        st.order[kept] = slot
-        kept += 1
+        st.order[at[KEPT]] = slot
+        at[KEPT] += 1
         row.eval_clock = clock
         row.eval_offset = offset
         st.card_dirty[slot] = 1
         if not row.aside:
-            previous = row.announced
             what = judge(st, c, slot, clock, values[S_P])
             if what != 0:
-                out = _emit(st, c, out, values, index, slot, clock, what, previous, RECENT_SPAN)
-    st.at[LIVE] = kept
-    return out
+                _emit(st, c, out, values, index, slot, clock, what, previous, RECENT_SPAN)
+    at[LIVE] = at[KEPT]
+    return True
 
 
 @kernel
 def _advance(
     st: State, c: Constants, time: int, index: int, offset: int,
     out: NDArray[np.float64], values: NDArray[np.float64],
-) -> NDArray[np.float64]:  # fmt: skip
-    """Move the clock to `time`, with a sweep at the start of each day crossed."""
+) -> bool:  # fmt: skip
+    """Move the clock to `time`, with a sweep at the start of each day crossed.
+
+    Returns:
+        Whether it got there; if `out` is full, the same call goes on where it stopped.
+    """
     at = st.at
     if not at[STARTED]:
         at[STARTED] = 1
         at[CLOCK] = time
-        return out
+        return True
     if time <= at[CLOCK]:
-        return out
-    for day in range(at[CLOCK] // DAY + 1, time // DAY + 1):
-        if at[LIVE] == 0:
-            break
-        at[SWEPT_OFFSET] = offset
-        out = _sweep_day(st, c, day, index, offset, out, values)
+        return True
+    day = at[DAY_AT] if at[SWEEPING] else at[CLOCK] // DAY + 1
+    while day <= time // DAY:
+        if not at[SWEEPING]:
+            if at[LIVE] == 0:
+                break
+            at[SWEEPING] = 1
+            at[SWEPT_OFFSET] = offset
+            at[DAY_AT] = day
+            at[READ] = at[KEPT] = 0
+        if not _sweep(st, c, index, offset, out, values):
+            return False
+        at[SWEEPING] = 0
+        day += 1
     at[CLOCK] = time
-    return out
+    return True
 
 
 @kernel
@@ -399,17 +418,33 @@ def _is_friction(st: State, c: Constants, slot: int, time: int, effort: float) -
 
 @kernel
 def _is_duplicate(st: State, slot: int, hashed: int) -> bool:
-    for i in range(st.rows[slot].ids_n):
-        if st.ids[slot, i] == hashed:
-            return True
-    return False
+    # Without a way out of the loop it runs on vectors.
+    found = False
+    for i in range(IDS):
+        found |= (st.ids[slot, i] == hashed) & (i < st.rows[slot].ids_n)
+    return found
 
 
 @kernel
+def _touch(st: State, events: NDArray[np.void], begin: int, end: int) -> int:
+    """Read what the next events need, so that the waits for memory overlap."""
+    seen = 0
+    for i in range(begin, end):
+        slot = events[i].slot
+        seen += st.rows[slot].head + st.rows[slot].ids_n
+        seen += np.int64((st.ids[slot, 0] ^ st.ids[slot, 8] ^ st.ids[slot, 16] ^ st.ids[slot, 24]) & np.uint64(1))
+    for i in range(begin, end):
+        head = st.rows[events[i].slot].head
+        if head >= 0 and head < len(st.panes):
+            seen += st.panes[head].day
+    return seen
+
+
+@entry
 def apply(
     st: State, c: Constants, events: NDArray[np.void], limits: NDArray[np.int64], offsets: NDArray[np.int64],
-    status: NDArray[np.uint8], out: NDArray[np.float64],
-) -> NDArray[np.float64]:  # fmt: skip
+    status: NDArray[np.uint8], out: NDArray[np.float64], values: NDArray[np.float64], begin: int,
+) -> int:  # fmt: skip
     """Apply decoded records in order.
 
     Args:
@@ -419,15 +454,20 @@ def apply(
         limits: int64[n], latest event time that is not from the future.
         offsets: int64[n], source offsets.
         status: uint8[n], receives what became of each record.
-        out: float64[m, SIGNAL_WIDTH], receives the signals.
+        out: float64[m, SIGNAL_WIDTH], m >= 2, receives the signals: st.at[OUT] rows.
+        values: float64[SIGNAL_WIDTH], scratch.
+        begin: the record to begin with.
 
     Returns:
-        `out`, or a larger array in its place; st.at[OUT] rows of it are filled.
+        n, or, where `out` is full, the record to go on with once it has been read.
     """
     at = st.at
     at[OUT] = 0
-    values = np.zeros(SIGNAL_WIDTH)
-    for i in range(len(events)):
+    for i in range(begin, len(events)):
+        if i % AHEAD == 0:
+            at[TOUCHED] = _touch(st, events, i, min(i + AHEAD, len(events)))
+        if at[OUT] + 2 > len(out):
+            return i
         event = events[i]
         time = event.time
         slot = event.slot
@@ -441,10 +481,14 @@ def apply(
         if at[STARTED] and time // DAY <= at[CLOCK] // DAY - c.window:
             status[i] = TOO_LATE
             continue
-        out = _advance(st, c, time, i, offsets[i], out, values)
+        if not _advance(st, c, time, i, offsets[i], out, values):
+            return i
         if tick:
             status[i] = TICKED
             continue
+        # The sweep may have filled `out`, and this event may add two more.
+        if at[OUT] + 2 > len(out):
+            return i
         status[i] = ACCEPTED
         row = st.rows[slot]
         clock = at[CLOCK]
@@ -460,21 +504,27 @@ def apply(
         st.row_dirty[slot] = CHANGED
         st.card_dirty[slot] = 1
         if friction:
-            values[:] = 0.0
-            out = _emit(st, c, out, values, i, slot, clock, FRICTION, 0, 1)
+            for j in range(len(values)):
+                values[j] = 0.0
+            _emit(st, c, out, values, i, slot, clock, FRICTION, 0, 1)
         if not row.aside:
             evaluate(st, c, slot, clock, values)
             previous = row.announced
             what = judge(st, c, slot, clock, values[S_P])
             if what != 0:
-                out = _emit(st, c, out, values, i, slot, clock, what, previous, RECENT_SPAN)
-    return out
+                _emit(st, c, out, values, i, slot, clock, what, previous, RECENT_SPAN)
+    return len(events)
 
 
-@kernel
+@entry
 def advance(
-    st: State, c: Constants, time: int, index: int, offset: int, out: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Let time pass until `time`; signals as in `apply`, with `index` for their record."""
+    st: State, c: Constants, time: int, index: int, offset: int,
+    out: NDArray[np.float64], values: NDArray[np.float64],
+) -> bool:  # fmt: skip
+    """Let time pass until `time`; signals as in `apply`, with `index` for their record.
+
+    Returns:
+        Whether it got there; if not, read `out` and call again.
+    """
     st.at[OUT] = 0
-    return _advance(st, c, time, index, offset, out, np.zeros(SIGNAL_WIDTH))
+    return _advance(st, c, time, index, offset, out, values)

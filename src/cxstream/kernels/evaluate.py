@@ -10,7 +10,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from cxstream.kernels.jit import kernel
+from cxstream.kernels.jit import entry, kernel
 from cxstream.kernels.layout import (
     C_ACUTE,
     C_EFFORT,
@@ -41,7 +41,6 @@ from cxstream.kernels.layout import (
     S_SAT,
     S_SAT_HW,
     S_X,
-    SIGNAL_WIDTH,
     Constants,
     State,
 )
@@ -168,10 +167,11 @@ def acute_at(st: State, c: Constants, slot: int, clock: int) -> float:
     return row.acute * half((clock - row.acute_time) / c.acute_half_life)
 
 
-@kernel
-def score_cards(st: State, c: Constants, slots: NDArray[np.int32], out: NDArray[np.float64]) -> None:
-    """Fill out[n, CARD_WIDTH] with each customer's card at his last evaluation."""
-    values = np.zeros(SIGNAL_WIDTH)
+@entry
+def score_cards(
+    st: State, c: Constants, slots: NDArray[np.int32], out: NDArray[np.float64], values: NDArray[np.float64]
+) -> None:
+    """Fill out[n, CARD_WIDTH] with each customer's card at his last evaluation; `values` is scratch."""
     for n in range(len(slots)):
         slot = slots[n]
         clock = st.rows[slot].eval_clock

@@ -101,8 +101,8 @@ RESOLVED, UNRESOLVED, ABANDONED, SWITCHES, HAS_VALUE = 1, 2, 4, 8, 16
 ACCEPTED, DUPLICATE, TOO_LATE, FROM_THE_FUTURE, TICKED = 1, 2, 3, 4, 5
 
 # Counters and cursors of a partition: State.at
-CLOCK, STARTED, SEQ, LIVE, PANE_FREE, PANE_TOP, PANES, COMPLAINT_FREE, COMPLAINT_TOP, SWEPT_OFFSET, HELD, OUT, FORGOTTEN, LOOSE = range(14)
-CURSORS = 16
+CLOCK, STARTED, SEQ, LIVE, PANE_FREE, PANE_TOP, PANES, COMPLAINT_FREE, COMPLAINT_TOP, SWEPT_OFFSET, HELD, OUT, FORGOTTEN, LOOSE, TOUCHED, SWEEPING, DAY_AT, READ, KEPT = range(19)
+CURSORS = 24
 
 # State.row_dirty
 CLEAN, CHANGED, VACATED = 0, 1, 2
@@ -139,7 +139,7 @@ class State(NamedTuple):
         topic_refs: int32[topics], how many ring places hold a topic.
         row_dirty: uint8[slots], CLEAN, CHANGED since the last snapshot, or VACATED by the kernel.
         card_dirty: uint8[slots], evaluated since its score card was last taken.
-        at: int64[16], counters and cursors.
+        at: int64[24], counters and cursors.
     """
 
     rows: NDArray[np.void]

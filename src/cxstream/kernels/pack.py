@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from cxstream.kernels.jit import kernel
+from cxstream.kernels.jit import entry, kernel
 from cxstream.kernels.layout import (
     COMPLAINT_FREE,
     COMPLAINT_TOP,
@@ -34,6 +34,12 @@ HEAD_FIELD, COMPLAINTS_FIELD = INDEX_FIELDS
 
 
 @kernel
+def _copy(source: NDArray[np.uint8], begin: int, end: int, out: NDArray[np.uint8], at: int) -> None:
+    for i in range(end - begin):
+        out[at + i] = source[begin + i]
+
+
+@kernel
 def _put(out: NDArray[np.uint8], at: int, value: np.uint64, size: int) -> int:
     for i in range(size):
         out[at + i] = (value >> np.uint64(8 * i)) & np.uint64(255)
@@ -48,7 +54,7 @@ def _get(data: NDArray[np.uint8], at: int, size: int) -> np.uint64:
     return value
 
 
-@kernel
+@entry
 def packed_sizes(
     st: State, slots: NDArray[np.int32], topic_ends: NDArray[np.int64], ends: NDArray[np.int64]
 ) -> None:
@@ -68,7 +74,7 @@ def packed_sizes(
         ends[n] = total
 
 
-@kernel
+@entry
 def pack(
     st: State, row_bytes: NDArray[np.uint8], pane_bytes: NDArray[np.uint8], slots: NDArray[np.int32],
     topics: NDArray[np.uint8], topic_ends: NDArray[np.int64], out: NDArray[np.uint8],
@@ -90,17 +96,17 @@ def pack(
         row = st.rows[slot]
         out[at] = VERSION
         at += 1
-        out[at : at + ROW_BYTES] = row_bytes[slot]
-        out[at + HEAD_FIELD : at + HEAD_FIELD + 4] = 0
-        out[at + COMPLAINTS_FIELD : at + COMPLAINTS_FIELD + 4] = 0
+        _copy(row_bytes[slot], 0, ROW_BYTES, out, at)
+        _put(out, at + HEAD_FIELD, np.uint64(0), 4)
+        _put(out, at + COMPLAINTS_FIELD, np.uint64(0), 4)
         at += ROW_BYTES
         counts = at
         at += 5
         panes = 0
         index = row.head
         while index != NONE:
-            out[at : at + PANE_BYTES] = pane_bytes[index]
-            out[at + NEXT_FIELD : at + NEXT_FIELD + 4] = 0
+            _copy(pane_bytes[index], 0, PANE_BYTES, out, at)
+            _put(out, at + NEXT_FIELD, np.uint64(0), 4)
             at += PANE_BYTES
             panes += 1
             index = st.panes[index].next
@@ -117,7 +123,7 @@ def pack(
             at = _put(out, at, np.uint64(st.contact_times[slot, place]), 8)
             length = topic_ends[topic + 1] - topic_ends[topic]
             at = _put(out, at, np.uint64(length), 2)
-            out[at : at + length] = topics[topic_ends[topic] : topic_ends[topic + 1]]
+            _copy(topics, topic_ends[topic], topic_ends[topic + 1], out, at)
             at += length
         _put(out, counts, np.uint64(panes), 2)
         out[counts + 2] = row.complaints_n
@@ -125,7 +131,7 @@ def pack(
         out[counts + 4] = row.contacts_n
 
 
-@kernel
+@entry
 def unpack(
     st: State, row_bytes: NDArray[np.uint8], pane_bytes: NDArray[np.uint8], slot: int, data: NDArray[np.uint8],
     oldest: int, topics: NDArray[np.int64],
@@ -152,14 +158,14 @@ def unpack(
     at += 5
     if len(data) < at + np.int64(panes) * PANE_BYTES + complaints * 16 + ids * 8 + contacts * 10:
         return -1
-    row_bytes[slot] = data[1 : 1 + ROW_BYTES]
+    _copy(data, 1, 1 + ROW_BYTES, row_bytes[slot], 0)
     row = st.rows[slot]
     row.head = NONE
     row.complaints = NONE
     last = NONE
     for _ in range(panes):
         index = new_pane(st, 0)
-        pane_bytes[index] = data[at : at + PANE_BYTES]
+        _copy(data, at, at + PANE_BYTES, pane_bytes[index], 0)
         at += PANE_BYTES
         st.panes[index].next = NONE
         if last == NONE:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from cxstream.kernels.jit import kernel
+from cxstream.kernels.jit import entry, kernel
 
 BAD_TIME = np.iinfo(np.int64).min
 _MURMUR64 = np.uint64(0xC6A4A7935BD1E995)
@@ -93,7 +93,7 @@ def parse_time(text: NDArray[np.uint8], at: int, end: int) -> int:
     return seconds * 1000 + milli
 
 
-@kernel
+@entry
 def parse_times(text: NDArray[np.uint8], ends: NDArray[np.int64], out: NDArray[np.int64]) -> None:
     """Fill `out`, int64[n], with ms UTC or BAD_TIME; see `parse_time`."""
     at = 0
@@ -110,7 +110,7 @@ def _word(text: NDArray[np.uint8], at: int, n: int) -> np.uint64:
     return word
 
 
-@kernel
+@entry
 def hash64(text: NDArray[np.uint8], at: int, end: int, seed: np.uint64) -> np.uint64:
     """MurmurHash64A (Austin Appleby, public domain) of text[at:end]."""
     n = end - at
@@ -126,7 +126,7 @@ def hash64(text: NDArray[np.uint8], at: int, end: int, seed: np.uint64) -> np.ui
     return h ^ (h >> np.uint64(47))
 
 
-@kernel
+@entry
 def hash_all(
     text: NDArray[np.uint8], ends: NDArray[np.int64], seeds: NDArray[np.uint64], out: NDArray[np.uint64]
 ) -> None:
@@ -137,7 +137,7 @@ def hash_all(
         at = ends[i]
 
 
-@kernel
+@entry
 def murmur2(text: NDArray[np.uint8], at: int, end: int) -> np.uint32:
     """Kafka's default partitioner hash of text[at:end], as unsigned 32 bits."""
     n = end - at
@@ -153,7 +153,7 @@ def murmur2(text: NDArray[np.uint8], at: int, end: int) -> np.uint32:
     return np.uint32(h ^ (h >> np.uint32(15)))
 
 
-@kernel
+@entry
 def partitions(text: NDArray[np.uint8], ends: NDArray[np.int64], count: int, out: NDArray[np.int32]) -> None:
     """Fill `out`, int32[n], with the Kafka partition of each key among `count`."""
     at = 0
@@ -162,7 +162,7 @@ def partitions(text: NDArray[np.uint8], ends: NDArray[np.int64], count: int, out
         at = ends[i]
 
 
-@kernel
+@entry
 def depth(text: NDArray[np.uint8]) -> int:
     """How deeply brackets outside of strings are nested in a JSON text, well-formed or not."""
     level = deepest = 0

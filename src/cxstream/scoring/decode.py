@@ -182,10 +182,13 @@ for _kind, _fill in {
     _FILL[_kind] = _fill
 
 
+_HAS_MORE = np.array([fill is not None for fill in _FILL])
+
+
 def _columns(events: list[Any]) -> NDArray[np.void]:
     n = len(events)
     columns = np.zeros(n, EVENT)
-    kinds = [e.KIND for e in events]
+    kinds = np.array([e.KIND for e in events], np.uint8)
     columns["kind"] = kinds
     columns["topic"] = NONE
     times = np.empty(n, np.int64)
@@ -196,18 +199,17 @@ def _columns(events: list[Any]) -> NDArray[np.void]:
     hash_all(*text_column([e.id for e in events]), seeds, hashes)
     columns["id"] = hashes
     views = (columns["a"], columns["b"], columns["flags"], columns["case"])
-    for i, kind in enumerate(kinds):
-        fill = _FILL[kind]
-        if fill is not None:
-            fill(views, i, events[i].data)
+    more = np.flatnonzero(_HAS_MORE[kinds])
+    for i, kind in zip(more.tolist(), kinds[more].tolist(), strict=True):
+        _FILL[kind](views, i, events[i].data)  # type: ignore[misc]
     return columns
 
 
-def _diagnose(raw: bytes, error: Exception) -> tuple[str, str, str]:
+def _diagnose(raw: bytes | None, note: str | None, error: Exception) -> tuple[str, str, str]:
     """Reason, field path and message of a record that did not decode."""
     message = str(error)
-    if not isinstance(error, msgspec.ValidationError):
-        return MALFORMED, "", message
+    if raw is None or not isinstance(error, msgspec.ValidationError):
+        return MALFORMED, "", note or message
     # The decoder stops at the first thing that is wrong: only a well-formed object can be invalid.
     try:
         _well_formed(raw)
@@ -239,6 +241,26 @@ def _binary(headers: Headers, value: bytes | None) -> bytes | None:
     return msgspec.json.encode(attributes)[:-1] + b',"data":' + (value or b"") + b"}"
 
 
+def _prepare(
+    values: Sequence[bytes | None], headers: Sequence[Headers] | None
+) -> tuple[Sequence[bytes | None], dict[int, str]]:
+    """Structured records; None, with a note, in place of those that must not reach the parser."""
+    raws: list[bytes | None] = list(values)
+    notes = {i: "no value" for i, raw in enumerate(raws) if raw is None} if None in raws else {}
+    for i, given in enumerate(headers or ()):
+        if given:
+            try:
+                raws[i] = _binary(given, values[i])
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+                raws[i], notes[i] = None, str(error)
+    # Shallow enough is whatever has no room for more brackets.
+    if max((len(raw) for raw in raws if raw), default=0) > 2 * MAX_DEPTH:
+        for i, raw in enumerate(raws):
+            if raw and len(raw) > 2 * MAX_DEPTH and _too_deep(raw):
+                raws[i], notes[i] = None, f"nested deeper than {MAX_DEPTH}"
+    return raws, notes
+
+
 def decode(values: Sequence[bytes | None], headers: Sequence[Headers] | None = None) -> Decoded:
     """Decode and validate a batch.
 
@@ -246,29 +268,21 @@ def decode(values: Sequence[bytes | None], headers: Sequence[Headers] | None = N
         values: n records; None is a record without a value.
         headers: their Kafka headers, where there are any.
     """
+    raws, notes = _prepare(values, headers)
     events: list[Any] = []
-    good: list[int] = []
     rejected: list[Rejected] = []
-    keep, note = events.append, good.append
-    for i, value in enumerate(values):
-        raw = value
+    unread = iter(raws)
+    while True:
+        # `extend` keeps what came before a record that cannot be read, and `unread` then stands behind it.
         try:
-            if headers is not None and headers[i]:
-                raw = _binary(headers[i], value)
-            if raw is None:
-                rejected.append(Rejected(i, MALFORMED, "", "no value"))
-                continue
-            if len(raw) > 2 * MAX_DEPTH and _too_deep(raw):
-                rejected.append(Rejected(i, MALFORMED, "", f"nested deeper than {MAX_DEPTH}"))
-                continue
-            keep(_decode(raw))
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            rejected.append(Rejected(i, *_diagnose(raw or b"", error)))
-        else:
-            note(i)
+            events.extend(map(_decode, unread))  # type: ignore[arg-type]
+            break
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, TypeError) as error:
+            i = len(events) + len(rejected)
+            rejected.append(Rejected(i, *_diagnose(raws[i], notes.get(i), error)))
+    positions = np.delete(np.arange(len(raws)), [r.index for r in rejected])
     columns = _columns(events)
     bad = np.flatnonzero(columns["time"] == BAD_TIME)
-    positions = np.array(good, np.int64)
     if len(bad):
         rejected += [
             Rejected(int(positions[i]), INVALID, "time", f"not RFC 3339 with an offset: {events[i].time[:40]!r}")

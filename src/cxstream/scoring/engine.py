@@ -19,6 +19,7 @@ from cxstream.kernels.layout import (
     S_INDEX,
     S_SLOT,
     S_TOPIC,
+    SIGNAL_WIDTH,
     TICKED,
     TOO_LATE,
 )
@@ -229,12 +230,13 @@ class Engine:
 
     def _render(self, slots: NDArray[np.int32]) -> Iterator[tuple[str, bytes]]:
         values = np.empty((len(slots), CARD_WIDTH))
-        score_cards(self.partition.state, self.partition.constants, slots, values)
-        fields = ["level", "announced", "last_touch", "eval_clock", "eval_offset"]
-        rows = self.partition.state.rows[slots][fields]
+        score_cards(self.partition.state, self.partition.constants, slots, values, np.empty(SIGNAL_WIDTH))
+        rows = self.partition.state.rows[slots]
+        columns = [rows[name].tolist() for name in ("level", "announced", "last_touch", "eval_clock", "eval_offset")]
         names = self.partition.slots.names
-        for slot, numbers, row in zip(slots.tolist(), values.tolist(), rows.tolist(), strict=True):
-            yield names[slot], self._writer.card(numbers, names[slot], dict(zip(fields, row, strict=True)))
+        for slot, numbers, *facts in zip(slots.tolist(), values.tolist(), *columns, strict=True):
+            subject = names[slot]
+            yield subject, self._writer.card(subject, numbers, *facts)
 
     def dirty_cards(self) -> int:
         """Customers whose card has changed since it was last taken."""

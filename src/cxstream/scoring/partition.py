@@ -76,7 +76,8 @@ class Partition:
         self.slots = Slots()
         self.topics = Topics()
         self.gone: dict[str, None] = {}
-        self._out = np.empty((64, SIGNAL_WIDTH))
+        self._out = np.empty((_FIRST, SIGNAL_WIDTH))
+        self._scratch = np.zeros(SIGNAL_WIDTH)
         at = np.zeros(CURSORS, np.int64)
         at[PANE_FREE] = at[COMPLAINT_FREE] = NONE
         self.state = State(
@@ -191,14 +192,23 @@ class Partition:
         self.reserve(self.slots.top, n, int(np.count_nonzero(kinds == Kind.complaint_opened)))
         self.make_vacant(self._fresh)
         status = np.zeros(n, np.uint8)
-        self._out = kernels.apply(self.state, self.constants, columns, limits, offsets, status, self._out)
-        return Applied(status, self._out[: self.state.at[OUT]])
+        signals, i = [], 0
+        while True:
+            i = kernels.apply(
+                self.state, self.constants, columns, limits, offsets, status, self._out, self._scratch, i
+            )
+            signals.append(self._out[: self.state.at[OUT]].copy())
+            if i == n:
+                return Applied(status, np.concatenate(signals))
 
     def advance(self, time: int, index: int, offset: int) -> NDArray[np.float64]:
         """Let time pass; signals as `apply`, with `index` for their record. Call `settle` afterwards."""
         self._fresh = []
-        self._out = kernels.advance(self.state, self.constants, time, index, offset, self._out)
-        return self._out[: self.state.at[OUT]]
+        signals, done = [], False
+        while not done:
+            done = kernels.advance(self.state, self.constants, time, index, offset, self._out, self._scratch)
+            signals.append(self._out[: self.state.at[OUT]].copy())
+        return np.concatenate(signals)
 
     def settle(self) -> None:
         """Release the slots of those who were forgotten or never came, and topics that nobody holds."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ import numpy as np
 from cxstream.kernels import layout as k
 from cxstream.model import outputs as o
 from cxstream.model.kinds import FEATURES, LEVELS
-from cxstream.model.params import ScoringParams
+from cxstream.model.params import DAY_MS, ScoringParams
 from cxstream.scoring import words
 
 CHURN_RISK_TOPIC, FRICTION_TOPIC = "cx.churn-risk", "cx.friction"
@@ -39,9 +40,18 @@ class Emitted(NamedTuple):
     value: bytes
 
 
+@functools.lru_cache(maxsize=4096)
+def _day(day: int) -> str:
+    return str(np.datetime64(day, "D"))
+
+
 def rfc3339(ms: int) -> str:
     """Ms UTC as RFC 3339 with milliseconds and Z."""
-    return f"{np.datetime64(ms, 'ms')}Z"
+    day, rest = divmod(ms, DAY_MS)
+    minutes, rest = divmod(rest, 60_000)
+    hour, minute = divmod(minutes, 60)
+    second, milli = divmod(rest, 1000)
+    return f"{_day(day)}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z"
 
 
 class Writer:
@@ -122,32 +132,33 @@ class Writer:
         found.sort(key=lambda reason: -reason.contribution)
         return found
 
-    def card(self, values: Sequence[float], subject: str, row: Any) -> bytes:
+    def card(
+        self, subject: str, values: Sequence[float], level: int, announced: int, touch: int, clock: int, offset: int
+    ) -> bytes:
         """One score card.
 
         Args:
-            values: CARD_WIDTH numbers.
             subject: the customer.
-            row: his ROW as a tuple-like record.
+            values: CARD_WIDTH numbers.
+            level: index in LEVELS.
+            announced: index in LEVELS.
+            touch: last touch, ms UTC.
+            clock: of the last evaluation, ms UTC.
+            offset: of the last evaluation.
         """
+        p, effort, effort_hw, sat, sat_hw, acute, day, week, month, quarter, *features = values
         data = o.ScoreCard(
-            effort=values[k.C_EFFORT],
-            effort_halfwidth=values[k.C_EFFORT_HW],
-            satisfaction=values[k.C_SAT],
-            satisfaction_halfwidth=values[k.C_SAT_HW],
-            probability=values[k.C_P],
-            level=LEVELS[row["level"]],  # type: ignore[arg-type]
-            announced=LEVELS[row["announced"]],  # type: ignore[arg-type]
-            acute=values[k.C_ACUTE],
-            features=dict(zip(FEATURES, values[k.C_X :], strict=True)),  # type: ignore[arg-type]
-            last_touch=rfc3339(row["last_touch"]),
-            touches=o.Touches(*(int(n) for n in values[k.C_T1 : k.C_T90 + 1])),
+            effort=effort,
+            effort_halfwidth=effort_hw,
+            satisfaction=sat,
+            satisfaction_halfwidth=sat_hw,
+            probability=p,
+            level=LEVELS[level],  # type: ignore[arg-type]
+            announced=LEVELS[announced],  # type: ignore[arg-type]
+            acute=acute,
+            features=dict(zip(FEATURES, features, strict=True)),  # type: ignore[arg-type]
+            last_touch=rfc3339(touch),
+            touches=o.Touches(int(day), int(week), int(month), int(quarter)),
         )
-        return _encode(
-            o.Score(
-                id=f"{self._topic}-{self._partition}-{row['eval_offset']}:{subject}",
-                subject=subject,
-                time=rfc3339(row["eval_clock"]),
-                data=data,
-            )
-        )
+        name = f"{self._topic}-{self._partition}-{offset}:{subject}"
+        return _encode(o.Score(id=name, subject=subject, time=rfc3339(clock), data=data))

@@ -1,0 +1,90 @@
+"""`cxstream broker`: a local Apache Kafka for development."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from cxstream.local.broker import LocalKafka
+    from cxstream.local.docker import DockerKafka
+    from cxstream.settings import Settings
+
+_USUAL_PORT = 9092
+_LOOK_SECONDS = 0.5
+
+
+@click.command("broker")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    help="Port for clients; 0: a free one. Default: 9092, or a free one when that is taken.",
+)
+@click.option(
+    "--data",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for its data. Default: the setting local.data, else one in the user's cache folder.",
+)
+@click.option("--docker", is_flag=True, help="Run the apache/kafka image with Docker instead of Java.")
+@click.pass_obj
+def command(config: str | None, port: int | None, data: Path | None, docker: bool) -> None:
+    """A local single-node Apache Kafka (KRaft) for development, in the foreground.
+
+    Prints `ready: localhost:PORT` when it can be used; Ctrl-C or SIGTERM stops it in good order. The
+    first start gets Kafka from Maven Central, later ones need no network. Reachable from this computer alone.
+
+    \b
+    Example:
+      cxstream broker
+      cxstream broker --port 0 --data /tmp/my-kafka
+    """  # noqa: D301
+    from cxstream.settings import load
+
+    broker = _broker(load(config), port, data, docker)
+    signal.signal(signal.SIGTERM, _terminate)
+    ready = False
+    try:
+        broker.start()
+        ready = True
+        click.echo(f"ready: {broker.bootstrap}")
+        while broker.running:  # Kafka may end by itself
+            time.sleep(_LOOK_SECONDS)
+        raise broker.failure()
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    except _Terminated:
+        if not ready:
+            raise SystemExit(143) from None
+    finally:
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_IGN)
+        broker.stop()
+
+
+class _Terminated(BaseException):
+    """SIGTERM arrived; not an Exception, as KeyboardInterrupt is none."""
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> None:
+    raise _Terminated
+
+
+def _broker(
+    settings: Settings, port: int | None, data: Path | None, docker: bool
+) -> LocalKafka | DockerKafka:
+    from cxstream.local import ports
+    from cxstream.local.broker import LocalKafka
+    from cxstream.local.docker import DockerKafka
+    from cxstream.local.jars import user_cache
+
+    if port is None:
+        port = _USUAL_PORT if ports.is_free(_USUAL_PORT) else 0
+    kind, place = (DockerKafka, "broker-docker") if docker else (LocalKafka, "broker")
+    folder = data or settings.local.data or user_cache() / place
+    return kind(folder, port=port, local=settings.local, say=lambda line: click.echo(line, err=True))

@@ -1,0 +1,76 @@
+"""`cxstream schemas`: the wire contract as files, and whether the files still say what the code does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command(name="schemas")
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), help="Write the documents to this folder."
+)
+@click.option(
+    "--check",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Compare this folder with what would be written; exit 1 and show the difference where there is one.",
+)
+def command(out: Path | None, check: Path | None) -> None:
+    """Write or check the JSON Schemas of all events and the AsyncAPI document of all topics.
+
+    \b
+    Example:
+      cxstream schemas --out schemas
+      cxstream schemas --check schemas
+    """  # noqa: D301
+    if (out is None) == (check is None):
+        raise click.UsageError("say either --out DIR or --check DIR")
+    texts = _texts()
+    if out is not None:
+        for name, text in texts.items():
+            path = out / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        click.echo(f"wrote {len(texts)} documents to {out}")
+    elif check is not None:
+        differences = _differences(check, texts)
+        if differences:
+            click.echo("\n".join(differences))
+            click.echo(f"{check} is not what the code says; run: cxstream schemas --out {check}", err=True)
+            raise SystemExit(1)
+        click.echo(f"{len(texts)} documents in {check} are what the code says")
+
+
+def _texts() -> dict[str, str]:
+    """Each document as text, by its path below the folder."""
+    import json
+
+    from cxstream.model import asyncapi, schema
+
+    documents = {**schema.documents(), "asyncapi.json": asyncapi.document()}
+    return {
+        name: json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+        for name, document in documents.items()
+    }
+
+
+def _differences(folder: Path, texts: dict[str, str]) -> list[str]:
+    """Lines of a unified diff from what is in the folder to what should be; empty where they are the same."""
+    import difflib
+
+    found = {
+        str(path.relative_to(folder)): path.read_text(encoding="utf-8") for path in folder.rglob("*.json")
+    }
+    lines: list[str] = []
+    for name in sorted({*found, *texts}):
+        before, after = found.get(name, ""), texts.get(name, "")
+        if before != after:
+            lines += difflib.unified_diff(
+                before.splitlines(),
+                after.splitlines(),
+                f"{folder / name}" if name in found else "(missing)",
+                f"{name} (generated)" if name in texts else "(not generated; delete it)",
+                lineterm="",
+            )
+    return lines

@@ -1,0 +1,170 @@
+"""`cxstream simulate`: realistic traffic with ground truth."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+_FILE_START = datetime(2026, 1, 1, tzinfo=UTC)
+_SHARE = click.FloatRange(0, 0.2)
+_POSITIVE = click.FloatRange(0, min_open=True)
+
+
+@click.command(name="simulate")
+@click.option(
+    "--customers", type=click.IntRange(1), default=10_000, show_default=True, help="How many customers."
+)
+@click.option("--events", type=click.IntRange(1), help="End after this many records.")
+@click.option(
+    "--days", type=_POSITIVE, help="End after this many days of event time. A file without any end has 30."
+)
+@click.option("--for", "seconds", type=_POSITIVE, help="End after this many seconds. For a topic.")
+@click.option("--rate", type=_POSITIVE, help="Records a second; as fast as it goes by default. For a topic.")
+@click.option("--speed", type=_POSITIVE, help="Seconds of event time a second. For a topic.")
+@click.option(
+    "--start",
+    type=click.DateTime(),
+    help="Event time of the beginning, UTC. Default: a fixed day for a file, for a topic so long ago that it ends about now.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write this file: .ndjson, .ndjson.gz or .ndjson.zst. Default: the topic.",
+)
+@click.option("--kafka", metavar="HOST:PORT[,...]", help="Where Kafka is. Default: the settings'.")
+@click.option(
+    "--truth",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the ground truth to this file (NDJSON).",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=1,
+    show_default=True,
+    help="The same seed and options give the same records.",
+)
+@click.option(
+    "--trouble",
+    type=click.FloatRange(0, 20),
+    default=1.0,
+    show_default=True,
+    help="How many times as often as usual something goes wrong.",
+)
+@click.option(
+    "--late", type=_SHARE, default=0.01, show_default=True, help="Share that arrives hours to days late."
+)
+@click.option(
+    "--out-of-order",
+    type=_SHARE,
+    default=0.02,
+    show_default=True,
+    help="Share that arrives seconds to minutes late.",
+)
+@click.option(
+    "--duplicates", type=_SHARE, default=0.005, show_default=True, help="Share that repeats a record."
+)
+@click.option("--broken", type=_SHARE, default=0.001, show_default=True, help="Share that must be rejected.")
+@click.option(
+    "--future/--no-future",
+    default=None,
+    help="Broken records may come from the future. Default: to a topic yes, to a file no, as there only 'replay --until' can tell.",
+)
+@click.option("--quiet", is_flag=True, help="No progress, only the summary line.")
+@click.pass_obj
+def command(config: str | None, /, **options: Any) -> None:
+    """Simulate customers with lives, and write their touchpoints to cx.touchpoints or to a file.
+
+    Segments, habits, incidents, contacts that help or do not, complaints, and departures that follow from
+    the pain with a delay. --truth says what was true: who left, when and why.
+
+    \b
+    Example:
+      cxstream simulate --customers 10000 --days 30 --out touchpoints.ndjson.zst --truth truth.ndjson
+      cxstream simulate --customers 2000 --rate 500 --for 60 --kafka localhost:9092
+    """  # noqa: D301
+    from cxstream.simulate.faults import Rates
+
+    to_file = options["out"] is not None
+    _refuse(options, to_file=to_file)
+    future = options["future"] if options["future"] is not None else not to_file
+    rates = Rates(options["late"], options["out_of_order"], options["duplicates"], options["broken"], future)
+    if to_file:
+        _to_file(rates, options)
+    else:
+        _to_topic(config, rates, options)
+
+
+def _refuse(options: dict[str, Any], *, to_file: bool) -> None:
+    """Refuse options that contradict each other."""
+    if to_file:
+        for name in ("seconds", "rate", "speed", "kafka"):
+            if options[name] is not None:
+                flag = "--for" if name == "seconds" else f"--{name}"
+                raise click.UsageError(f"{flag} is for a topic; leave out {flag} or --out")
+        if not str(options["out"]).endswith((".ndjson", ".ndjson.gz", ".ndjson.zst")):
+            raise click.UsageError(
+                f"--out {options['out']}: the name must end in .ndjson, .ndjson.gz or .ndjson.zst"
+            )
+    if options["rate"] is not None and options["speed"] is not None:
+        raise click.UsageError("--rate and --speed both set the pace; give one of them")
+
+
+def _plan(rates: Any, options: dict[str, Any], start_ms: int, days: float | None) -> Any:
+    from cxstream.simulate.stream import Plan
+
+    return Plan(
+        options["customers"], start_ms, options["seed"], days, options["events"], rates, options["trouble"]
+    )
+
+
+def _start(options: dict[str, Any]) -> int | None:
+    given = options["start"]
+    return None if given is None else round(given.replace(tzinfo=UTC).timestamp() * 1000)
+
+
+def _to_file(rates: Any, options: dict[str, Any]) -> None:
+    from cxstream.simulate import files, truth
+    from cxstream.simulate.progress import progress
+    from cxstream.simulate.stream import RECORDS_PER_CUSTOMER_DAY, Simulation
+
+    start = _start(options)
+    days = options["days"] if options["days"] or options["events"] else 30.0
+    plan = _plan(rates, options, start if start is not None else round(_FILE_START.timestamp() * 1000), days)
+    simulation = Simulation(plan)
+    expected = min(plan.events or 1e15, plan.customers * RECORDS_PER_CUSTOMER_DAY * (days or 1e15))
+    with progress(expected, quiet=options["quiet"]) as advance:
+        files.write(simulation, options["out"], advance)
+    if options["truth"]:
+        truth.write(options["truth"], simulation)
+    click.echo(
+        f"{simulation.tally.records} records of {plan.customers} customers written to {options['out']}"
+    )
+
+
+def _to_topic(config: str | None, rates: Any, options: dict[str, Any]) -> None:
+    import asyncio
+
+    from cxstream.settings import load
+    from cxstream.simulate import topic, truth
+    from cxstream.simulate.progress import progress
+    from cxstream.simulate.stream import Simulation
+
+    settings = load(config, kafka=options["kafka"])
+    pace = topic.Pace(options["rate"], options["speed"], options["seconds"])
+    start = _start(options)
+    if start is None:
+        start = topic.start_to_end_now(options["customers"], options["days"], options["events"], pace)
+    simulation = Simulation(_plan(rates, options, start, options["days"]))
+    try:
+        with progress(options["events"], quiet=options["quiet"]) as advance:
+            asyncio.run(topic.send(simulation, settings, pace, advance))
+    finally:
+        if options["truth"] and simulation.tally.records:
+            truth.write(options["truth"], simulation)
+        click.echo(
+            f"{simulation.tally.records} records of {options['customers']} customers sent to {settings.kafka}"
+        )

@@ -1,0 +1,58 @@
+"""A draft is an event before it is checked, with the place in the input that it comes from."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from msgspec.json import Encoder
+
+from cxstream.convert.times import rfc3339
+from cxstream.model.kinds import Kind
+
+TYPES = {kind.label: kind.type for kind in Kind}
+"""The CloudEvents type of each kind, by the name that a mapping and a summary call it."""
+
+_encode = Encoder().encode
+
+
+class Draft(NamedTuple):
+    """An event to be.
+
+    Attributes:
+        kind: label of the kind, a key of `TYPES`.
+        id: identifies the event together with `source`.
+        source: the system that it comes from.
+        subject: the customer.
+        time_ms: when it happened, in ms UTC.
+        data: the attributes of the contract.
+        file: the input that it comes from.
+        line: 1-based line on which its row begins.
+    """
+
+    kind: str
+    id: str
+    source: str
+    subject: str
+    time_ms: int
+    data: dict[str, Any]
+    file: str
+    line: int
+
+
+def encode(draft: Draft) -> bytes:
+    """The draft as a structured CloudEvent in one line.
+
+    Raises:
+        UnicodeEncodeError: a text holds bytes that were no text in the encoding of the input.
+    """
+    return _encode(
+        {
+            "specversion": "1.0",
+            "id": draft.id,
+            "source": draft.source,
+            "type": TYPES[draft.kind],
+            "subject": draft.subject,
+            "time": rfc3339(draft.time_ms),
+            "data": draft.data,
+        }
+    )

@@ -1,0 +1,255 @@
+"""The mapping file: what a row of somebody's CSV or NDJSON means as touchpoints.
+
+The types below are the format; docs/convert.md explains each key with an example. A mapping is read once
+and checked as a whole, before any row is.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+from cxstream.convert.drafts import TYPES
+from cxstream.model.errors import InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Scalar: TypeAlias = str | int | float | bool
+OneCharacter = Annotated[str, Meta(min_length=1, max_length=1)]
+
+
+class Input(Struct, frozen=True, forbid_unknown_fields=True):
+    """What the files are.
+
+    Attributes:
+        format: csv or ndjson; by the file's name where it is not said.
+        delimiter: between the cells of a CSV; a comma, or a tab where the file's name ends in .tsv.
+        quote: the character that CSV cells are quoted with; "" where quotes mean nothing.
+        encoding: of a CSV, as Python calls it.
+        columns: of a CSV without a header line.
+        decimal: the decimal separator of numbers written as text.
+        thousands: what groups their digits, if anything does.
+    """
+
+    format: Literal["csv", "ndjson"] | None = None
+    delimiter: OneCharacter | None = None
+    quote: Annotated[str, Meta(max_length=1)] = '"'
+    encoding: str = "utf-8"
+    columns: list[str] | None = None
+    decimal: Literal[".", ","] = "."
+    thousands: Annotated[str, Meta(max_length=1)] = ""
+
+
+class Place(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where in a row a value is: exactly one of the three.
+
+    Attributes:
+        column: a column of a CSV; in JSON a path with dots.
+        columns: several, of which the first that is not empty counts.
+        template: text with `{column}` in it; empty where one of the columns is.
+    """
+
+    column: str | None = None
+    columns: list[str] | None = None
+    template: str | None = None
+
+    def __post_init__(self) -> None:
+        if sum(part is not None for part in (self.column, self.columns, self.template)) != 1:
+            raise ValueError("wants exactly one of column, columns and template")
+        if self.columns == []:
+            raise ValueError("columns: names none")
+
+
+class Value(Place, frozen=True, forbid_unknown_fields=True):
+    """A value of a row and what becomes of it.
+
+    Attributes:
+        map: what each text stands for.
+        otherwise: for what the map does not name; without it that is a problem.
+        default: for an empty value; without it the attribute is left out.
+        required: an empty value is a problem.
+        type: text, number, flag (true or false) or list; by the attribute where it is not said.
+        multiply: numbers are multiplied by this.
+        divide: numbers are divided by this (cents by 100: exact, where a multiplication by 0.01 is not).
+        separator: between the items of a list that is written as text.
+    """
+
+    map: dict[str, Scalar] | None = None
+    otherwise: Scalar | None = None
+    default: Scalar | None = None
+    required: bool = False
+    type: Literal["text", "number", "flag", "list"] | None = None
+    multiply: float = 1
+    divide: Annotated[float, Meta(gt=0)] = 1
+    separator: str = " "
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.otherwise is not None and self.map is None:
+            raise ValueError("otherwise: there is no map")
+        if self.required and self.default is not None:
+            raise ValueError("required: a value with a default is never empty")
+
+
+class When(Place, frozen=True, forbid_unknown_fields=True):
+    """When something happened.
+
+    Attributes:
+        format: iso, epoch_s, epoch_ms, epoch_us, or a format of Python's strptime.
+        zone: IANA time zone of times without an offset.
+        ambiguous: which one is meant of two equal local times, as clocks go back.
+    """
+
+    format: str = "iso"
+    zone: str | None = None
+    ambiguous: Literal["earlier", "later"] = "earlier"
+
+
+class Test(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a column must be like; all that is said must hold.
+
+    Attributes:
+        present: whether it is not empty.
+        is_not: not this, or none of these.
+        above: a number larger than this.
+        below: a number smaller than this.
+        at_least: a number not smaller than this.
+        at_most: a number not larger than this.
+    """
+
+    present: bool | None = None
+    is_not: Scalar | list[Scalar] | None = field(default=None, name="not")
+    above: float | None = None
+    below: float | None = None
+    at_least: float | None = None
+    at_most: float | None = None
+
+
+Condition: TypeAlias = Scalar | list[Scalar] | Test
+Constant: TypeAlias = Scalar | list[str]
+
+
+class Defaults(Struct, frozen=True, forbid_unknown_fields=True):
+    """What holds for every event that does not say otherwise; the attributes are those of `Event`."""
+
+    id: Value | None = None
+    source: str | Value | None = None
+    subject: Value | None = None
+    time: When | None = None
+    data: dict[str, Constant | Value] = {}
+
+
+class Event(Struct, frozen=True, forbid_unknown_fields=True):
+    """One touchpoint that a row can give.
+
+    Attributes:
+        kind: of touchpoint.
+        when: which rows give it; all of them where it is not said.
+        id: of the event within `source`; by file name and line where it is not said.
+        source: the system that it comes from.
+        subject: the customer.
+        time: when it happened.
+        data: the attributes, constants or values of the row.
+    """
+
+    kind: str
+    when: dict[str, Condition] = {}
+    id: Value | None = None
+    source: str | Value | None = None
+    subject: Value | None = None
+    time: When | None = None
+    data: dict[str, Constant | Value] = {}
+
+    def __post_init__(self) -> None:
+        if self.kind not in TYPES:
+            raise ValueError(f"kind: {self.kind!r} is none; there are {', '.join(TYPES)}")
+
+
+class Skip(Struct, frozen=True, forbid_unknown_fields=True):
+    """Rows to leave out on purpose, and the reason to count them by."""
+
+    when: dict[str, Condition]
+    reason: str
+
+
+class Mapping(Struct, frozen=True, forbid_unknown_fields=True):
+    """A mapping file.
+
+    Attributes:
+        input: what the files are.
+        defaults: what the events share.
+        skip: rows to leave out, looked at first.
+        event: what the other rows give; a row may give several.
+    """
+
+    input: Input = Input()
+    defaults: Defaults = Defaults()
+    skip: list[Skip] = []
+    event: list[Event] = []
+
+    def complete(self) -> list[Event]:
+        """The events with the defaults filled in.
+
+        Raises:
+            ValueError: an event lacks what every event must have; says which and what.
+        """
+        whole = [self._filled(event) for event in self.event]
+        for number, event in enumerate(whole, 1):
+            for name in ("source", "subject", "time"):
+                if getattr(event, name) is None:
+                    raise ValueError(
+                        f"event {number} ({event.kind}): {name} is missing, here and in the defaults"
+                    )
+        return whole
+
+    def _filled(self, event: Event) -> Event:
+        shared = self.defaults
+        return msgspec.structs.replace(
+            event,
+            id=event.id or shared.id,
+            source=event.source or shared.source,
+            subject=event.subject or shared.subject,
+            time=event.time or shared.time,
+            data={**shared.data, **event.data},
+        )
+
+
+def load(path: Path, *, defaults: Defaults | None = None) -> Mapping:
+    """Read a mapping file.
+
+    Args:
+        path: of the TOML file.
+        defaults: for what the file's own defaults do not say.
+
+    Raises:
+        InputError: it cannot be read, is no TOML, or not a mapping; names the key.
+    """
+    try:
+        mapping = msgspec.convert(tomllib.loads(path.read_text("utf-8")), Mapping)
+        if defaults is not None:
+            mapping = msgspec.structs.replace(mapping, defaults=_under(mapping.defaults, defaults))
+        mapping.complete()
+        if not mapping.event and not mapping.skip:
+            raise ValueError("has no [[event]]")
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}; check the path") from error
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # the syntax, a wrong type or name, or one of the checks above
+        raise InputError(f"{path}: {error}; docs/convert.md explains each key") from error
+    return mapping
+
+
+def _under(own: Defaults, below: Defaults) -> Defaults:
+    return Defaults(
+        id=own.id or below.id,
+        source=own.source or below.source,
+        subject=own.subject or below.subject,
+        time=own.time or below.time,
+        data={**below.data, **own.data},
+    )

@@ -1,0 +1,84 @@
+"""The account of a conversion: rows read, events written, rows left out, problems by line."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from cxstream.model.errors import CxstreamError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class RowProblemError(CxstreamError):
+    """A row, or one of its values, that cannot be converted; the rest of the input goes on.
+
+    Attributes:
+        field: the column or attribute at fault, "" where it is the whole row.
+        reason: a short code to count by, such as `unreadable_time`.
+        message: what was found.
+    """
+
+    def __init__(self, field: str, reason: str, message: str) -> None:
+        super().__init__(f"{field}: {reason}: {message}")
+        self.field = field
+        self.reason = reason
+        self.message = message
+
+
+class Problem(Struct, frozen=True):
+    """A problem and where it is.
+
+    Attributes:
+        file: name of the input, as it was given.
+        line: 1-based line on which the row begins.
+        field: the column or attribute at fault, "" where it is the whole row.
+        reason: a short code to count by.
+        message: what was found.
+    """
+
+    file: str
+    line: int
+    field: str
+    reason: str
+    message: str
+
+    def __str__(self) -> str:
+        where = f"{self.file}:{self.line}: " + (f"{self.field}: " if self.field else "")
+        return f"{where}{self.reason}: {self.message}"
+
+
+@dataclass(slots=True)
+class Report:
+    """Counts everything that happens to the input.
+
+    Attributes:
+        on_problem: is told each problem as it is found.
+        on_bytes: is told how many more bytes of input were taken.
+        rows: rows read, by file.
+        events: events written, by kind.
+        skipped: rows left out on purpose, by reason.
+        problems: events that could not be made, by reason.
+        notes: what a reader of the result ought to know, with how often it happened.
+    """
+
+    on_problem: Callable[[Problem], None]
+    on_bytes: Callable[[int], None]
+    rows: Counter[str] = field(default_factory=Counter)
+    events: Counter[str] = field(default_factory=Counter)
+    skipped: Counter[str] = field(default_factory=Counter)
+    problems: Counter[str] = field(default_factory=Counter)
+    notes: Counter[str] = field(default_factory=Counter)
+
+    def problem(self, file: str, line: int, field: str, reason: str, message: str) -> None:
+        """Count a problem and pass it on."""
+        self.problems[reason] += 1
+        self.on_problem(Problem(file, line, field, reason, message))
+
+    def row_problem(self, file: str, line: int, error: RowProblemError) -> None:
+        """Count what a row raised and pass it on."""
+        self.problem(file, line, error.field, error.reason, error.message)

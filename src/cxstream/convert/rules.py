@@ -1,0 +1,248 @@
+"""Rows to events by a mapping: which rules take a row, and what they make of it.
+
+A rule is a `when` with what follows from it: an event, or a reason to leave the row out. Rules come in layers;
+the first layer in which a rule takes the row has it. A mapping with a hundred events is not tried one by one:
+the column that most rules ask for a fixed value picks out the few that can hold.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+from cxstream.convert.drafts import Draft
+from cxstream.convert.mapping import Event, Mapping, Skip, Test, Value
+from cxstream.convert.report import RowProblemError
+from cxstream.convert.rows import Table, records
+from cxstream.convert.values import Columns, csv_columns, json_columns, text_of, time, value
+from cxstream.model.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from cxstream.convert.mapping import Condition, Input
+    from cxstream.convert.report import Report
+
+Holds: TypeAlias = Callable[[Any], bool]
+Build: TypeAlias = Callable[[Any, int], Draft]
+
+_JSON_SUFFIXES = {".ndjson", ".jsonl", ".json"}
+_CSV_SUFFIXES = {".csv", ".tsv", ".txt"}
+_PACKED = {".gz", ".zst", ".zstd"}
+
+
+class _Rule(NamedTuple):
+    """A `when`, and what it leads to: an event, or a reason to leave the row out."""
+
+    conditions: list[Holds]
+    build: Build | None
+    reason: str
+
+
+class _Layer:
+    """The rules of one mapping, in order: the reasons to leave a row out come first."""
+
+    def __init__(self, mapping: Mapping, columns: Columns, name: str, report: Report) -> None:
+        entries: list[Skip | Event] = [*mapping.skip, *mapping.complete()]
+        self.key = _most_asked(entries)
+        self._pick = columns(self.key) if self.key else None
+        self._of: dict[str, list[_Rule]] = {}
+        self._any: list[_Rule] = []
+        wanted = [_fixed(entry.when.get(self.key)) if self.key else [] for entry in entries]
+        for text in {text for texts in wanted for text in texts}:
+            self._of[text] = []
+        numbers = Counter[str]()
+        for entry, texts in zip(entries, wanted, strict=True):
+            rule = _rule(entry, columns, mapping.input, name, report, numbers)
+            for text in texts or self._of:
+                self._of[text].append(rule)
+            if not texts:
+                self._any.append(rule)
+
+    def candidates(self, row: Any) -> list[_Rule]:
+        """The rules that can take the row, in order."""
+        if self._pick is None:
+            return self._any
+        return self._of.get(text_of(self._pick(row)) or "", self._any)
+
+    def asked(self, row: Any) -> tuple[str, str]:
+        """The column that most rules ask for, and what the row has there; "" where there is none."""
+        return self.key, (text_of(self._pick(row)) or "") if self._pick else ""
+
+
+def _rule(
+    entry: Skip | Event, columns: Columns, source: Input, name: str, report: Report, numbers: Counter[str]
+) -> _Rule:
+    conditions = [_condition(columns(column), wanted) for column, wanted in entry.when.items()]
+    if isinstance(entry, Skip):
+        return _Rule(conditions, None, entry.reason)
+    numbers["events"] += 1
+    return _Rule(conditions, _builder(entry, columns, source, name, report, numbers["events"]), "")
+
+
+def _fixed(wanted: Condition | None) -> list[str]:
+    """The texts that a condition asks for; none where it asks something else."""
+    if wanted is None or isinstance(wanted, Test):
+        return []
+    choices = wanted if isinstance(wanted, list) else [wanted]
+    return list(dict.fromkeys(text_of(choice) or "" for choice in choices))
+
+
+def _most_asked(entries: Sequence[Skip | Event]) -> str:
+    asked = Counter(column for entry in entries for column, wanted in entry.when.items() if _fixed(wanted))
+    return asked.most_common(1)[0][0] if asked else ""
+
+
+def _condition(get: Callable[[Any], Any], wanted: Condition) -> Holds:
+    if isinstance(wanted, Test):
+        tests = list(_tests(wanted))
+        return lambda row: all(test(get(row)) for test in tests)
+    texts = frozenset(_fixed(wanted))
+    return lambda row: (text_of(get(row)) or "") in texts
+
+
+def _tests(wanted: Test) -> Iterator[Holds]:
+    if wanted.present is not None:
+        yield lambda found: (found is not None) == wanted.present
+    if wanted.is_not is not None:
+        refused = frozenset(_fixed(wanted.is_not))
+        yield lambda found: (text_of(found) or "") not in refused
+    for bound, fits in (
+        (wanted.above, float.__gt__),
+        (wanted.below, float.__lt__),
+        (wanted.at_least, float.__ge__),
+        (wanted.at_most, float.__le__),
+    ):
+        if bound is not None:
+            yield _bounded(bound, fits)
+
+
+def _bounded(bound: float, fits: Callable[[float, float], bool]) -> Holds:
+    def holds(found: Any) -> bool:
+        try:
+            return fits(float(found), float(bound))
+        except (TypeError, ValueError, OverflowError):
+            return False
+
+    return holds
+
+
+def _builder(event: Event, columns: Columns, source: Input, name: str, report: Report, number: int) -> Build:
+    """The function that makes the draft of one event from a row and its line."""
+    kind = event.kind
+    constants = {key: what for key, what in event.data.items() if not isinstance(what, Value)}
+    dynamic = [
+        (key, value(key, what, columns, source))
+        for key, what in event.data.items()
+        if isinstance(what, Value)
+    ]
+    at = time(_known(event.time), columns, report.notes)
+    of = _required("subject", _known(event.subject), columns, source)
+    sender = (
+        _constant(event.source)
+        if isinstance(event.source, str)
+        else _required("source", _known(event.source), columns, source)
+    )
+    identify = _required("id", event.id, columns, source) if event.id else None
+    prefix = f"{name.rpartition('/')[2]}:"
+    suffix = f":{number}" if number > 1 else ""
+
+    def build(row: Any, line: int) -> Draft:
+        data = constants.copy()
+        for key, get in dynamic:
+            found = get(row)
+            if found is not None:
+                data[key] = found
+        id_ = identify(row) if identify else f"{prefix}{line}{suffix}"
+        return Draft(kind, id_, sender(row), of(row), at(row), data, name, line)
+
+    return build
+
+
+def _known(spec: Any) -> Any:
+    if spec is None:
+        raise InputError("an event of the mapping has no source, subject or time")
+    return spec
+
+
+def _constant(text: str) -> Callable[[Any], str]:
+    return lambda _row: text
+
+
+def _required(name: str, spec: Value, columns: Columns, source: Input) -> Callable[[Any], str]:
+    get = value(name, spec, columns, source)
+
+    def find(row: Any) -> str:
+        found = get(row)
+        if found is None:
+            raise RowProblemError(spec.column or name, "missing", f"is empty; an event needs a {name}")
+        text = text_of(found)
+        return text if text is not None else str(found)
+
+    return find
+
+
+def drafts(paths: Sequence[Path], layers: Sequence[Mapping], report: Report) -> Iterator[Draft]:
+    """The events of the files, in order.
+
+    Args:
+        paths: inputs, one after the other.
+        layers: mappings; the first that takes a row has it. The first one says what the files are.
+        report: counts rows, and hears of problems and of rows that no rule takes.
+
+    Raises:
+        InputError: a file cannot be read, or lacks a column that a mapping names.
+    """
+    for path in paths:
+        name = str(path)
+        rows, columns = _open(path, layers[0].input, report)
+        made = [_Layer(mapping, columns, name, report) for mapping in layers]
+        for line, row in rows:
+            yield from _apply(made, row, line, name, report)
+
+
+def _apply(layers: list[_Layer], row: Any, line: int, name: str, report: Report) -> Iterator[Draft]:
+    for layer in layers:
+        taken = False
+        for rule in layer.candidates(row):
+            if not all(holds(row) for holds in rule.conditions):
+                continue
+            if rule.build is None:
+                report.skipped[rule.reason] += 1
+                return
+            taken = True
+            try:
+                yield rule.build(row, line)
+            except RowProblemError as error:
+                report.row_problem(name, line, error)
+        if taken:
+            return
+    field, found = layers[-1].asked(row)
+    message = "no event and no skip of the mapping takes this row"
+    report.problem(name, line, field, "unmapped_row", f"{message}; it is {found!r}" if found else message)
+
+
+def _open(path: Path, source: Input, report: Report) -> tuple[Any, Columns]:
+    """The rows of a file and the way to its columns."""
+    suffixes = [suffix for suffix in path.suffixes if suffix not in _PACKED]
+    suffix = suffixes[-1].lower() if suffixes else ""
+    form = source.format or (
+        "ndjson" if suffix in _JSON_SUFFIXES else "csv" if suffix in _CSV_SUFFIXES else None
+    )
+    if form is None:
+        raise InputError(
+            f'{path}: its name does not say what it is; give the mapping input.format = "csv" or "ndjson"'
+        )
+    if form == "ndjson":
+        return records(path, report), json_columns
+    table = Table(
+        path,
+        report,
+        delimiter=source.delimiter or ("\t" if suffix == ".tsv" else ","),
+        quote=source.quote or None,
+        encoding=source.encoding,
+        columns=source.columns,
+    )
+    return table, csv_columns(table)

@@ -1,0 +1,271 @@
+"""Values out of rows: each `Value` of a mapping becomes one function of a row, made once per file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from operator import itemgetter
+from string import Formatter
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import msgspec
+
+from cxstream.convert.report import RowProblemError
+from cxstream.convert.times import LocalClock, parser
+from cxstream.model.errors import InputError
+from cxstream.model.events import Data
+
+if TYPE_CHECKING:
+    from collections import Counter
+
+    from cxstream.convert.mapping import Input, Place, Value, When
+    from cxstream.convert.rows import Table
+
+Get: TypeAlias = Callable[[Any], Any]
+"""A row's value; None where it is empty."""
+
+Columns: TypeAlias = Callable[[str], Get]
+"""Finds a column of this input by its name."""
+
+Type: TypeAlias = Literal["text", "number", "flag", "list"]
+
+_FLAGS = {
+    **dict.fromkeys(("true", "yes", "y", "t", "1"), True),
+    **dict.fromkeys(("false", "no", "n", "f", "0"), False),
+}
+
+
+def _type_of(info: msgspec.inspect.Type) -> Type:
+    if isinstance(info, msgspec.inspect.UnionType):
+        info = next(part for part in info.types if not isinstance(part, msgspec.inspect.NoneType))
+    if isinstance(info, msgspec.inspect.FloatType):
+        return "number"
+    if isinstance(info, msgspec.inspect.BoolType):
+        return "flag"
+    return "list" if isinstance(info, msgspec.inspect.ListType) else "text"
+
+
+def _attribute_types() -> dict[str, Type]:
+    info = msgspec.inspect.type_info(Data)
+    assert isinstance(info, msgspec.inspect.StructType)  # noqa: S101 - Data is one
+    return {attribute.encode_name: _type_of(attribute.type) for attribute in info.fields}
+
+
+ATTRIBUTE_TYPES = _attribute_types()
+"""The type of each attribute of the contract; any other attribute is text unless the mapping says more."""
+
+
+def csv_columns(table: Table) -> Columns:
+    """Columns of a CSV; cells lose the blanks around them."""
+
+    def column(name: str) -> Get:
+        cell = itemgetter(table.index(name))
+        return lambda row: cell(row).strip() or None
+
+    return column
+
+
+def json_columns(name: str) -> Get:
+    """Columns of JSON records: a path with dots; empty text is empty."""
+    if "." not in name:
+        return lambda row: None if (value := row.get(name)) == "" else value
+    *way, last = name.split(".")
+
+    def get(row: dict[str, Any]) -> Any:
+        here: Any = row
+        for step in way:
+            here = here.get(step)
+            if here.__class__ is not dict:
+                return None
+        value = here.get(last)
+        return None if value == "" else value
+
+    return get
+
+
+def text_of(value: Any) -> str | None:
+    """How a value is written: the same for a CSV cell, a JSON value and a TOML one; None for what is no scalar.
+
+    >>> [text_of(value) for value in ("1", 1, 1.0, True, [])]
+    ['1', '1', '1', 'true', None]
+    """
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value) if isinstance(value, int | float) else None
+
+
+def place(spec: Place, columns: Columns) -> Get:
+    """The function that finds the value a mapping speaks of."""
+    if spec.column is not None:
+        return columns(spec.column)
+    if spec.columns is not None:
+        return _first([columns(name) for name in spec.columns])
+    return _template(spec.template or "", columns)
+
+
+def name_of(spec: Place) -> str:
+    """What a message calls the place."""
+    return spec.column or "/".join(spec.columns or ()) or spec.template or ""
+
+
+def _first(choices: list[Get]) -> Get:
+    def get(row: Any) -> Any:
+        for choice in choices:
+            if (value := choice(row)) is not None:
+                return value
+        return None
+
+    return get
+
+
+def _template(text: str, columns: Columns) -> Get:
+    try:
+        parts = [(literal, name) for literal, name, _, _ in Formatter().parse(text)]
+    except ValueError as error:
+        raise InputError(f"template {text!r}: {error}; write {{{{ and }}}} for braces") from error
+    getters = [(literal, columns(name) if name else None) for literal, name in parts]
+
+    def get(row: Any) -> str | None:
+        filled = []
+        for literal, column in getters:
+            filled.append(literal)
+            if column is not None:
+                value = text_of(column(row))
+                if value is None:
+                    return None
+                filled.append(value)
+        return "".join(filled)
+
+    return get
+
+
+def value(name: str, spec: Value, columns: Columns, source: Input) -> Get:
+    """The function that gives an attribute's value, or None where the row has none.
+
+    Args:
+        name: of the attribute.
+        spec: what the mapping says.
+        columns: of the input.
+        source: how the input writes numbers.
+
+    Returns:
+        A function that raises RowProblemError for a value that cannot be read.
+    """
+    find, where = place(spec, columns), name_of(spec)
+    convert = _mapped(spec, where) if spec.map is not None else _converter(name, spec, where, source)
+    default, required = spec.default, spec.required
+
+    def get(row: Any) -> Any:
+        raw = find(row)
+        if raw is not None:
+            return convert(raw)
+        if required:
+            raise RowProblemError(where, "missing", f"is empty; {name} needs it")
+        return default
+
+    return get
+
+
+def _mapped(spec: Value, where: str) -> Get:
+    table, otherwise = spec.map or {}, spec.otherwise
+
+    def convert(raw: Any) -> Any:
+        found = table.get(text_of(raw) or "", otherwise)
+        if found is None:
+            raise RowProblemError(
+                where, "unmapped_value", f"{raw!r} is not in the map, which has no `otherwise`"
+            )
+        return found
+
+    return convert
+
+
+def _converter(name: str, spec: Value, where: str, source: Input) -> Get:
+    kind = spec.type or ATTRIBUTE_TYPES.get(name, "text")
+    if kind == "number":
+        return _number(spec, where, source)
+    if kind == "flag":
+        return _flag(where)
+    return _list(spec.separator, where) if kind == "list" else _text(where)
+
+
+def _text(where: str) -> Get:
+    def convert(raw: Any) -> str:
+        if raw.__class__ is str:
+            text: str = raw
+            return text
+        found = text_of(raw)
+        if found is None:
+            raise RowProblemError(where, "not_text", f"{str(raw)[:40]!r} is not a text")
+        return found
+
+    return convert
+
+
+def _number(spec: Value, where: str, source: Input) -> Get:
+    decimal, thousands, multiply, divide = source.decimal, source.thousands, spec.multiply, spec.divide
+    scaled = multiply != 1 or divide != 1
+
+    def convert(raw: Any) -> float:
+        try:
+            if isinstance(raw, str):
+                raw = raw.replace(thousands, "") if thousands else raw
+                raw = raw.replace(decimal, ".") if decimal != "." else raw
+                number = float(raw) if "_" not in raw else math.nan
+            else:
+                number = float(raw) if raw.__class__ is not bool else math.nan
+        except (ValueError, TypeError, OverflowError):
+            number = math.nan
+        if scaled:
+            number = number * multiply / divide
+        if not math.isfinite(number):
+            raise RowProblemError(where, "unreadable_number", f"{str(raw)[:40]!r} is not a number")
+        return int(number) if number.is_integer() and abs(number) < 2**53 else number
+
+    return convert
+
+
+def _flag(where: str) -> Get:
+    def convert(raw: Any) -> bool:
+        found = _FLAGS.get((text_of(raw) or "").lower())
+        if found is None:
+            raise RowProblemError(
+                where, "unreadable_flag", f"{str(raw)[:40]!r} is neither true nor false; map it"
+            )
+        return found
+
+    return convert
+
+
+def _list(separator: str, where: str) -> Get:
+    def convert(raw: Any) -> list[str]:
+        if isinstance(raw, str):
+            return [item for part in raw.split(separator or None) if (item := part.strip())]
+        items = [text_of(item) for item in raw] if isinstance(raw, list) else [None]
+        if None in items:
+            raise RowProblemError(where, "not_a_list", f"{str(raw)[:40]!r} is not a list of texts")
+        return [item for item in items if item is not None]
+
+    return convert
+
+
+def time(spec: When, columns: Columns, notes: Counter[str]) -> Callable[[Any], int]:
+    """The function that gives the time of a row in ms UTC, or raises RowProblemError."""
+    find, where = place(spec, columns), name_of(spec)
+    clock = LocalClock(spec.zone, notes, spec.ambiguous) if spec.zone else None
+    parse = parser(spec.format, clock)
+
+    def get(row: Any) -> int:
+        raw = find(row)
+        if raw is None:
+            raise RowProblemError(where, "missing", "is empty; an event needs a time")
+        try:
+            return parse(raw)
+        except (ValueError, OverflowError) as error:
+            raise RowProblemError(where, "unreadable_time", str(error)) from error
+
+    return get

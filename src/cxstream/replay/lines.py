@@ -1,0 +1,148 @@
+"""Records out of a stream of bytes: one line each, split at C speed, in bounded memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+KEPT_BYTES = 1024
+"""How much of a record that is too long is kept, to say which one it was."""
+
+_BOM = b"\xef\xbb\xbf"
+
+
+@dataclass(slots=True)
+class Records:
+    """Some consecutive records.
+
+    Attributes:
+        lines: one record each, without its newline; `b""`, which no event is, where the record is too long.
+        numbers: int[len(lines)], the 1-based line number of each record.
+        cut: the first bytes of each record that is too long, by its position in `lines`.
+    """
+
+    lines: list[bytes]
+    numbers: Sequence[int]
+    cut: dict[int, bytes] = field(default_factory=dict)
+
+
+def split(blocks: Iterable[bytes], batch_bytes: int, max_record_bytes: int) -> Iterator[Records]:
+    r"""Split a stream at `\n` or `\r\n`.
+
+    Empty lines are no records, but they are counted. A byte order mark at the start is skipped. What is held at
+    a time is at most a batch, a block and one record, whatever the stream holds.
+
+    Args:
+        blocks: the stream.
+        batch_bytes: about how many bytes come back at a time.
+        max_record_bytes: a longer line comes back as too long, and is not held while it passes.
+    """
+    cutter = _Cutter(batch_bytes, max_record_bytes)
+    for block in blocks:
+        yield from cutter.feed(block)
+    yield from cutter.finish()
+
+
+class _Cutter:
+    """The line that is not complete yet, and the complete ones that wait to make up a batch."""
+
+    __slots__ = (
+        "_batch",
+        "_begun",
+        "_ready",
+        "_ready_bytes",
+        "_skipped",
+        "_tail",
+        "_tail_bytes",
+        "batch_bytes",
+        "limit",
+        "next",
+    )
+
+    def __init__(self, batch_bytes: int, limit: int) -> None:
+        self.batch_bytes = batch_bytes
+        self.limit = limit
+        self.next = 1
+        self._begun = False
+        self._ready: list[bytes] = []
+        self._ready_bytes = 0
+        self._tail: list[bytes] = []
+        self._tail_bytes = 0
+        self._skipped: bytes | None = None
+
+    def feed(self, block: bytes) -> Iterator[Records]:
+        if not self._begun:
+            self._begun = True
+            block = block.removeprefix(_BOM)
+        if self._skipped is not None:
+            end = block.find(b"\n")
+            if end < 0:
+                return
+            yield self._too_long()
+            block = block[end + 1 :]
+        end = block.rfind(b"\n") + 1
+        if end:
+            self._ready += [*self._tail, block[:end]]
+            self._ready_bytes += self._tail_bytes + end
+            self._tail.clear()
+            self._tail_bytes = 0
+            block = block[end:]
+        if block:
+            self._tail.append(block)
+            self._tail_bytes += len(block)
+        if self._tail_bytes > self.limit + 1:  # the last byte may be the \r of a line that just fits
+            yield from self._flush()
+            self._skipped = b"".join(self._tail)[: _kept(self.limit)]
+            self._tail.clear()
+            self._tail_bytes = 0
+        elif self._ready_bytes >= self.batch_bytes:
+            yield from self._flush()
+
+    def finish(self) -> Iterator[Records]:
+        if self._skipped is not None:
+            yield self._too_long()
+        self._ready += self._tail
+        yield from self._flush()
+
+    def _too_long(self) -> Records:
+        cut, self._skipped = self._skipped or b"", None
+        number, self.next = self.next, self.next + 1
+        return Records([b""], [number], {0: cut})
+
+    def _flush(self) -> Iterator[Records]:
+        if not self._ready:
+            return
+        data = b"".join(self._ready)
+        self._ready.clear()
+        self._ready_bytes = 0
+        if b"\r" in data:
+            data = data.replace(b"\r\n", b"\n")
+            data = data[:-1] if data.endswith(b"\r") else data
+        lines = data.split(b"\n")
+        if data.endswith(b"\n"):
+            lines.pop()
+        first, self.next = self.next, self.next + len(lines)
+        numbers: Sequence[int] = range(first, self.next)
+        if b"" in lines:
+            numbers = [number for number, line in zip(numbers, lines, strict=True) if line]
+            lines = [line for line in lines if line]
+        if lines:
+            yield bounded(lines, numbers, self.limit)
+
+
+def bounded(lines: list[bytes], numbers: Sequence[int], limit: int) -> Records:
+    """Take the records out that are longer than `limit` bytes."""
+    cut: dict[int, bytes] = {}
+    if max(map(len, lines)) > limit:
+        for i, line in enumerate(lines):
+            if len(line) > limit:
+                cut[i] = line[: _kept(limit)]
+                lines[i] = b""
+    return Records(lines, numbers, cut)
+
+
+def _kept(limit: int) -> int:
+    return min(limit, KEPT_BYTES)

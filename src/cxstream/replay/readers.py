@@ -1,0 +1,110 @@
+r"""Touchpoint files as batches of records, whatever their format.
+
+    NDJSON  .gz  .zst  -  ->  blocks of bytes  ->  lines   \
+                                                             >  Chunk(lines, numbers, ...)
+    Parquet               ->  batches of rows  ->  events  /
+
+Memory is bounded by `batch_bytes` and one record, however long the input, a line or a compressed run is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from cxstream.model.errors import InputError
+from cxstream.replay import lines, streams
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from cxstream.replay.lines import Records
+
+BATCH_BYTES = 4 * 1024 * 1024
+MAX_RECORD_BYTES = 16 * 1024 * 1024
+
+
+@dataclass(slots=True)
+class Chunk:
+    """Some consecutive records of one input.
+
+    Attributes:
+        path: the input; `-` is standard input.
+        lines: one record each, structured CloudEvents JSON without a newline; `b""`, which no event is and every
+            decoder refuses, where the record is longer than `max_record_bytes`.
+        numbers: int[len(lines)], the 1-based line (Parquet: row) of each record in its input.
+        consumed_bytes: stored bytes read so far over all inputs; comparable to `total_bytes`.
+        cut: the first bytes of each record that is too long, by its position in `lines`.
+    """
+
+    path: Path
+    lines: list[bytes]
+    numbers: Sequence[int]
+    consumed_bytes: int
+    cut: dict[int, bytes] = field(default_factory=dict)
+
+
+def read_batches(
+    paths: Sequence[Path], batch_bytes: int = BATCH_BYTES, max_record_bytes: int = MAX_RECORD_BYTES
+) -> Iterator[Chunk]:
+    r"""Read inputs one after the other.
+
+    NDJSON (`\n` or `\r\n`; empty lines are skipped, but counted), the same in gzip or zstd, and Parquet with the
+    columns specversion, id, source, type, subject, time (string or timestamp) and data (struct or JSON string).
+
+    Args:
+        paths: the inputs, in order; `-` is standard input.
+        batch_bytes: about how much is read at a time, in bytes after decompression.
+        max_record_bytes: a longer record is marked as too long instead of being kept, in bytes.
+
+    Raises:
+        InputError: an input is missing, broken or cut off, is Parquet of other columns, or needs the extra
+            `files`; names it and says what to do.
+    """
+    before = 0
+    for path in paths:
+        with streams.opened(path) as source:
+            if streams.is_parquet(source, path):
+                if not path.is_file():
+                    raise InputError(f"{source.name}: Parquet cannot be read from a pipe; name a file")
+                size = path.stat().st_size
+                for share, records in _parquet(path, batch_bytes, max_record_bytes):
+                    yield _chunk(path, records, before + int(share * size))
+                before += size
+            else:
+                stream = streams.blocks(source, path, batch_bytes)
+                for records in lines.split(stream, batch_bytes, max_record_bytes):
+                    yield _chunk(path, records, before + source.taken)
+                before += source.taken
+
+
+def _parquet(path: Path, batch_bytes: int, max_record_bytes: int) -> Iterator[tuple[float, Records]]:
+    try:
+        from cxstream.replay import parquet
+    except ImportError:
+        raise InputError(
+            f"{path}: Parquet needs the extra `files`; install it with: pip install 'cxstream[files]'"
+        ) from None
+    return parquet.read(path, batch_bytes, max_record_bytes)
+
+
+def _chunk(path: Path, records: Records, consumed: int) -> Chunk:
+    return Chunk(path, records.lines, records.numbers, consumed, records.cut)
+
+
+def total_bytes(paths: Sequence[Path]) -> int | None:
+    """Stored bytes of all inputs together; None where one of them is a pipe or standard input.
+
+    Raises:
+        InputError: a file is missing; better said before hours of work than after.
+    """
+    total: int | None = 0
+    for path in paths:
+        if str(path) == streams.STDIN:
+            total = None
+            continue
+        with streams.opened(path):
+            pass
+        total = total + path.stat().st_size if path.is_file() and total is not None else None
+    return total

@@ -1,0 +1,105 @@
+"""The days of everybody's life, one after the other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cxstream.model.kinds import Kind
+from cxstream.simulate import answers, outreach, purchases, troubles, visits
+from cxstream.simulate.day import Calendar, Day, Numbers
+from cxstream.simulate.departures import Departures
+from cxstream.simulate.people import draw
+from cxstream.simulate.rows import ROW, Bools, Rows, join
+from cxstream.simulate.world import DAY_MS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_PAIN_SAMPLE_DAYS = 7
+
+
+class Life:
+    """Customers, their days, and the truth about them.
+
+    Args:
+        customers: how many.
+        start: first midnight, ms UTC.
+        seed: of all chance.
+        trouble: how many times as often as usual something goes wrong.
+
+    Attributes:
+        people: as they are now.
+        departures: who left when and why.
+        calendar: the incidents so far.
+        pain: (ms UTC, float32[n]): everybody's pain at the end of a day, once a week.
+    """
+
+    def __init__(self, customers: int, start: int, seed: int, trouble: float = 1.0) -> None:
+        life, incidents = np.random.SeedSequence(seed).spawn(2)
+        self._rng = np.random.default_rng(life)
+        self._start = start
+        self._trouble = trouble
+        self.people = draw(customers, start, self._rng)
+        self.departures = Departures()
+        self.calendar = Calendar(np.random.default_rng(incidents))
+        self.pain: list[tuple[int, np.ndarray[tuple[int], np.dtype[np.float32]]]] = []
+
+    def days(self) -> Iterator[tuple[Day, Rows]]:
+        """Yield day after day what happened, in order of time, without end."""
+        planned = np.zeros(0, ROW)
+        numbers = Numbers()
+        number = 0
+        while True:
+            start = self._start + number * DAY_MS
+            incidents = self.calendar.of(start, start + DAY_MS)
+            day = Day(number, start, self.people, incidents, self._rng, numbers, self._trouble)
+            new = self._plan(day)
+            np.maximum(new["t"], day.start, out=new["t"])
+            planned = join([planned, new])
+            due = planned["t"] < day.end
+            happened = self._still_here(planned[due])
+            planned = planned[~due]
+            happened = happened[np.argsort(happened["t"], kind="stable")]
+            self._feel(happened)
+            if number % _PAIN_SAMPLE_DAYS == _PAIN_SAMPLE_DAYS - 1:
+                self.pain.append((day.end, self.people.pain.astype(np.float32)))
+            yield day, happened
+            number += 1
+
+    def _plan(self, day: Day) -> Rows:
+        told = self.departures.step(day)
+        visited, failed = visits.visits(day)
+        bought, late = purchases.purchases(day)
+        touched = [
+            troubles.contacts(day, trouble)
+            for trouble in (failed, late, troubles.billing_errors(day), troubles.everyday_questions(day))
+        ]
+        return join(
+            [
+                told,
+                visited,
+                bought,
+                *touched,
+                outreach.campaigns(day),
+                outreach.actions(day),
+                answers.unasked(day),
+            ]
+        )
+
+    def _still_here(self, due: Rows) -> Rows:
+        """Drop what those would have done who are gone by then."""
+        about_him = np.isin(due["kind"], (Kind.churned, Kind.won_back))
+        here: Bools = due["t"] < self.people.left_at[due["cust"]]
+        return due[about_him | here]
+
+    def _feel(self, happened: Rows) -> None:
+        people = self.people
+        hurt = happened[happened["pain"] != 0]
+        cust = hurt["cust"].astype(np.int64)
+        amount = hurt["pain"] * np.where(hurt["pain"] > 0, people.sensitivity[cust], 1.0)
+        people.pain += np.bincount(cust, amount, len(people))
+        np.maximum(people.pain, 0, out=people.pain)
+        bad = hurt["pain"] > 0
+        np.add.at(people.by_cause, (cust[bad], hurt["cause"][bad]), amount[bad])

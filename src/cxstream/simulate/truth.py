@@ -1,0 +1,93 @@
+"""The ground truth as NDJSON: one line about the run, then one line a customer."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from cxstream.model.errors import InputError
+from cxstream.simulate.faults import Rates
+from cxstream.simulate.world import CAUSES, SEGMENTS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from cxstream.simulate.day import Incident
+    from cxstream.simulate.departures import Departure
+    from cxstream.simulate.stream import Simulation
+
+
+def write(path: Path, simulation: Simulation) -> None:
+    """Write what was true of the records taken from the simulation.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    try:
+        with path.open("wb") as file:
+            for line in lines(simulation):
+                file.write(msgspec.json.encode(line) + b"\n")
+    except OSError as error:
+        raise InputError(f"{path}: the ground truth cannot be written: {error.strerror or error}") from error
+
+
+def lines(simulation: Simulation) -> Iterator[dict[str, Any]]:
+    """Yield the truth line by line; times are RFC 3339, pain has the unit of `tolerance`."""
+    until = simulation.tally.until
+    yield _run(simulation)
+    people, samples = simulation.life.people, [pain for at, pain in simulation.life.pain if at <= until]
+    for index, subject in enumerate(simulation.subjects):
+        left = [
+            _departure(d, until) for d in simulation.life.departures.of.get(index, []) if d.decided_at < until
+        ]
+        yield {
+            "line": "customer",
+            "subject": subject.decode(),
+            "segment": SEGMENTS[people.segment[index]].name,
+            "tolerance": round(float(people.tolerance[index]), 3),
+            "pain": [round(float(pain[index]), 3) for pain in samples],
+            "churned_at": left[0]["left_at"] if left else None,
+            "departures": left,
+        }
+
+
+def _run(simulation: Simulation) -> dict[str, Any]:
+    plan, tally = simulation.plan, simulation.tally
+    return {
+        "line": "run",
+        "seed": plan.seed,
+        "customers": plan.customers,
+        "trouble": plan.trouble,
+        "start": stamp(plan.start),
+        "until": stamp(tally.until),
+        "rates": {name: getattr(plan.rates, name) for name in Rates.__slots__},
+        "records": tally.records,
+        "accepted": tally.accepted,
+        "faults": dict(sorted(tally.faults.items())),
+        "kinds": dict(sorted(tally.kinds.items())),
+        "pain_at": [stamp(at) for at, _ in simulation.life.pain if at <= tally.until],
+        "incidents": [_incident(i) for i in simulation.life.calendar.drawn if i.start < tally.until],
+    }
+
+
+def _incident(incident: Incident) -> dict[str, str]:
+    return {"cause": CAUSES[incident.cause], "start": stamp(incident.start), "end": stamp(incident.end)}
+
+
+def _departure(departure: Departure, until: int) -> dict[str, Any]:
+    back = departure.won_back_at
+    return {
+        "decided_at": stamp(departure.decided_at),
+        "left_at": stamp(departure.left_at),
+        "pain": departure.pain,
+        "reasons": [{"cause": cause, "share": share} for cause, share in departure.reasons],
+        "won_back_at": stamp(back) if back is not None and back < until else None,
+    }
+
+
+def stamp(ms: int) -> str:
+    """Write ms UTC as RFC 3339 with milliseconds."""
+    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{ms % 1000:03d}Z"

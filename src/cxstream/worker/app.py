@@ -1,0 +1,166 @@
+"""The Faust app: what Faust gives, joined to the partitions.
+
+    Faust                       this package
+    consumer --- fetch -------> Partitions.put        (through the agent)
+    group ------ assigned ----> Partitions.on_assigned
+           ----- revoked -----> Partitions.on_revoked
+    stop ----------------------> Partitions.close      (before the group is left)
+    web  <---------------------- /livez, /readyz
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import faust
+from faust import web
+
+from cxstream.kafka import connection
+from cxstream.topology import TOUCHPOINTS
+from cxstream.worker.partitions import Partitions
+from cxstream.worker.ticker import Ticker
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from faust.types import TP
+
+    from cxstream.settings import Settings
+    from cxstream.worker.feed import Fetch
+
+
+class Whole(faust.Schema):  # type: ignore[misc]
+    """Hands a message's key and value to the agent as they are: there is nothing to decode in a Fetch."""
+
+    def compile(self, app: faust.App, **_: Any) -> Any:
+        """Faust's way to ask for the decoder."""
+
+        async def decode(message: Any, **_: Any) -> Any:
+            return app.create_event(message.key, message.value, message.headers, message)
+
+        return decode
+
+
+class App(faust.App):  # type: ignore[misc]
+    """A Faust app that owns partitions.
+
+    Attributes:
+        settings: everything that can be set.
+        partitions: the partitions owned now.
+    """
+
+    settings: Settings
+    partitions: Partitions
+
+    async def on_first_start(self) -> None:
+        """Nothing: Faust would create a data folder, and there is no data on this computer."""
+
+
+def create_app(settings: Settings) -> App:
+    """Build the app; it does nothing before it is started.
+
+    Raises:
+        SettingsError: the security settings do not fit together.
+    """
+    app = App(settings.worker.group, **_faust_settings(settings))
+    app.settings = settings
+    app.partitions = Partitions(settings, settings.worker.group)
+    _add_agent(app)
+    _add_lifecycle(app)
+    _add_pages(app)
+    if settings.worker.ticker:
+        _add_ticker(app)
+    return app
+
+
+def _faust_settings(settings: Settings) -> dict[str, Any]:
+    worker = settings.worker
+    return {
+        "broker": [f"cxstream://{server.strip()}" for server in settings.kafka.split(",")],
+        "broker_credentials": _credentials(settings),
+        "broker_session_timeout": worker.session_seconds,
+        "broker_request_timeout": max(worker.request_seconds, worker.session_seconds),
+        "consumer_auto_offset_reset": "earliest",
+        "store": "memory://",
+        "datadir": Path(tempfile.gettempdir()),
+        "autodiscover": False,
+        "topic_allow_declare": False,
+        "topic_disable_leader": True,
+        # Fetches in Faust's own queue only pass through; what waits, waits in the partitions.
+        "stream_buffer_maxsize": 64,
+        "web_enabled": worker.web,
+        "web_bind": worker.web_host,
+        "web_host": worker.web_host,
+        "web_port": worker.web_port,
+    }
+
+
+def _credentials(settings: Settings) -> Any:
+    """The security settings in Faust's words, for what Faust itself connects."""
+    arguments = connection(settings)
+    context = arguments["ssl_context"]
+    if "sasl_mechanism" in arguments:
+        return faust.SASLCredentials(
+            mechanism=arguments["sasl_mechanism"],
+            username=arguments["sasl_plain_username"],
+            password=arguments["sasl_plain_password"],
+            ssl_context=context,
+        )
+    return faust.SSLCredentials(context=context) if context else None
+
+
+def _add_agent(app: App) -> None:
+    # acks=False: Faust neither tracks nor commits these; their offsets go with the results they led to.
+    touchpoints = app.topic(TOUCHPOINTS.name, schema=Whole(), acks=False)
+
+    @app.agent(touchpoints, name="touchpoints")  # type: ignore[untyped-decorator]
+    async def score(fetches: AsyncIterator[Fetch]) -> None:
+        async for fetch in fetches:
+            app.partitions.put(fetch)
+
+
+def _add_lifecycle(app: App) -> None:
+    # Faust keeps receivers weakly; without `weak=False` these would be gone with this function.
+    @app.on_partitions_assigned.connect(weak=False)  # type: ignore[untyped-decorator]
+    async def assigned(_app: App, tps: set[TP], **_: Any) -> None:
+        await app.partitions.on_assigned(tps)
+
+    @app.on_partitions_revoked.connect(weak=False)  # type: ignore[untyped-decorator]
+    async def revoked(_app: App, tps: set[TP], **_: Any) -> None:
+        await app.partitions.on_revoked(tps)
+
+    @app.on_before_shutdown.connect(weak=False)  # type: ignore[untyped-decorator]
+    async def stopping(_app: App, **_: Any) -> None:
+        await app.partitions.close()
+
+
+def _add_pages(app: App) -> None:
+    @app.page("/livez", name="livez")  # type: ignore[untyped-decorator]
+    async def livez(view: web.View, request: web.Request) -> web.Response:  # noqa: ARG001
+        return view.json({"status": "ok"})
+
+    @app.page("/readyz", name="readyz")  # type: ignore[untyped-decorator]
+    async def readyz(view: web.View, request: web.Request) -> web.Response:  # noqa: ARG001
+        ready = app.partitions.ready and not app.rebalancing
+        states = {str(partition.number): partition.state for partition in app.partitions}
+        return view.json({"ready": ready, "partitions": states}, status=200 if ready else 503)
+
+
+def _add_ticker(app: App) -> None:
+    async def unread(number: int) -> int:
+        tp = next(tp for tp in app.consumer.assignment() if (tp.topic, tp.partition) == (TOUCHPOINTS.name, number))
+        position, end = await app.consumer.position(tp), app.consumer.highwater(tp)
+        return (end or 0) - (position or 0)
+
+    ticker = Ticker(app.settings, app.partitions, unread)
+
+    @app.timer(interval=app.settings.worker.tick_seconds, name="ticker")  # type: ignore[untyped-decorator]
+    async def tick() -> None:
+        if app.partitions.ready and not app.rebalancing:
+            await ticker.tick()
+
+    @app.on_before_shutdown.connect(weak=False)  # type: ignore[untyped-decorator]
+    async def stop_ticker(_app: App, **_: Any) -> None:
+        await ticker.stop()

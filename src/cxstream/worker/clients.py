@@ -1,0 +1,102 @@
+"""The Kafka clients a partition uses besides Faust's consumer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import aiokafka
+from aiokafka import TopicPartition
+
+from cxstream.kafka import connection
+from cxstream.topology import TOUCHPOINTS
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from cxstream.settings import Settings
+
+# Below the broker's default limit of one record batch (message.max.bytes), which is 1 MiB.
+BATCH_BYTES = 900 * 1024
+# A transaction that its worker left open ends after this long, where nobody claims the partition before.
+TRANSACTION_MS = 60_000
+
+
+async def claim(settings: Settings, group: str, partition: int) -> aiokafka.AIOKafkaProducer:
+    """Become the one who may commit results of a partition.
+
+    The transactional id belongs to the partition, not to the process: starting the producer fences whoever
+    held it and ends his open transaction, so what is committed from here on is only what this producer does.
+
+    Raises:
+        KafkaError: the claim failed.
+    """
+    producer = aiokafka.AIOKafkaProducer(
+        **connection(settings),
+        transactional_id=f"{group}-{TOUCHPOINTS.name}-{partition}",
+        transaction_timeout_ms=TRANSACTION_MS,
+        max_batch_size=BATCH_BYTES,
+    )
+    try:
+        await producer.start()
+    except BaseException:
+        await producer.stop()
+        raise
+    return producer
+
+
+class Reader:
+    """Reads what a partition needs besides its feed: saved state, the committed offset, missed records."""
+
+    def __init__(self, settings: Settings, group: str) -> None:
+        self._consumer = aiokafka.AIOKafkaConsumer(
+            **connection(settings),
+            group_id=group,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            max_partition_fetch_bytes=settings.worker.fetch_bytes,
+        )
+
+    async def __aenter__(self) -> Reader:
+        try:
+            await self._consumer.start()
+        except BaseException:
+            await self._consumer.stop()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._consumer.stop()
+
+    async def committed(self, topic: str, partition: int) -> int | None:
+        """The offset the group has committed; None if it has none. Right only after the claim."""
+        offset: int | None = await self._consumer.committed(TopicPartition(topic, partition))
+        return offset
+
+    async def beginning(self, topic: str, partition: int) -> int:
+        """The first offset that the log still holds."""
+        tp = TopicPartition(topic, partition)
+        return int((await self._consumer.beginning_offsets([tp]))[tp])
+
+    async def end(self, topic: str, partition: int) -> int:
+        """The offset after the last one that can be read (an open transaction holds it back)."""
+        tp = TopicPartition(topic, partition)
+        return int((await self._consumer.end_offsets([tp]))[tp])
+
+    async def read(self, topic: str, partition: int, start: int, stop: int) -> AsyncIterator[Sequence[Any]]:
+        """Yield the records with start <= offset < stop in order, a fetch at a time.
+
+        Offsets that hold nothing (transaction markers, compacted or deleted records) are passed over.
+        """
+        tp = TopicPartition(topic, partition)
+        if start >= stop:
+            return
+        self._consumer.assign([tp])
+        self._consumer.seek(tp, start)
+        while await self._consumer.position(tp) < stop:
+            fetched = await self._consumer.getmany(tp, timeout_ms=1000)
+            records = fetched.get(tp, [])
+            if records and records[-1].offset >= stop:
+                records = [record for record in records if record.offset < stop]
+            if records:
+                yield records

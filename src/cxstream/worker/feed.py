@@ -1,0 +1,66 @@
+"""What travels through Faust: not a record at a time, a whole fetch of one partition."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from cxstream.scoring.engine import Records
+
+# Records applied between two looks at the event loop: some 10 ms of work.
+CHUNK = 4000
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Consecutive records of one partition, as one Faust message carries them.
+
+    Attributes:
+        partition: the partition they are of.
+        records: aiokafka's ConsumerRecords in offset order, at least one.
+        follows: last offset of the fetch handed out before this one; None for the first of an assignment.
+            Offsets between the two hold nothing to read (transaction markers, compacted records). A reader
+            that has not seen the fetch that ended there has missed something.
+    """
+
+    partition: int
+    records: Sequence[Any]
+    follows: int | None
+
+    @property
+    def first(self) -> int:
+        """Offset of the first record."""
+        return int(self.records[0].offset)
+
+    @property
+    def last(self) -> int:
+        """Offset of the last record."""
+        return int(self.records[-1].offset)
+
+
+def chunks(records: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """Cut a fetch into pieces short enough that the event loop stays alive between them."""
+    for start in range(0, len(records), CHUNK):
+        yield records[start : start + CHUNK]
+
+
+def to_records(records: Sequence[Any], future_ms: int) -> Records:
+    """Turn aiokafka's records into what the engine takes.
+
+    Args:
+        records: ConsumerRecords of one partition in offset order.
+        future_ms: how far an event time may lie after its record's Kafka timestamp, in ms.
+    """
+    from cxstream.scoring.engine import Records
+
+    headers = [record.headers for record in records]
+    return Records(
+        values=[record.value for record in records],
+        offsets=[record.offset for record in records],
+        limits=[record.timestamp + future_ms for record in records],
+        keys=[record.key for record in records],
+        headers=headers if any(headers) else None,
+    )

@@ -1,0 +1,227 @@
+"""One assigned partition, from the claim to the last commit.
+
+    claiming -> restoring -> running -> closed
+        ^           |           |
+        +-- failed -+-----------+   the state in memory is dropped and built again from Kafka
+
+A claim fences whoever had the partition before, and only then the committed offset and the saved state are
+read. A state whose results could not be committed is never used further.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Literal
+
+import structlog
+from aiokafka.errors import ProducerFenced
+
+from cxstream.topology import TOUCHPOINTS
+from cxstream.worker.clients import Reader, claim
+from cxstream.worker.counters import Counters
+from cxstream.worker.feed import Fetch, chunks
+from cxstream.worker.restore import restore
+from cxstream.worker.tenure import Tenure
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from aiokafka import AIOKafkaProducer
+
+    from cxstream.scoring.engine import Engine
+    from cxstream.settings import Settings
+
+State = Literal["claiming", "restoring", "running", "failed", "fenced", "closed"]
+
+_BACKOFF_SECONDS = 0.5
+_BACKOFF_MAX_SECONDS = 60.0
+# A producer that cannot say goodbye in this time is left to the broker.
+_GOODBYE_SECONDS = 2.0
+
+log = structlog.get_logger(__name__)
+
+
+class Partition:
+    """The task that owns one partition of cx.touchpoints.
+
+    Attributes:
+        number: which partition.
+        state: where it is; it takes records when "running".
+        counters: what it has done.
+    """
+
+    def __init__(
+        self, settings: Settings, group: str, number: int, *, parked: Engine | None, counters: Counters
+    ) -> None:
+        self.number = number
+        self.state: State = "claiming"
+        self.counters = counters
+        self._settings = settings
+        self._group = group
+        self._parked = parked
+        self._queue: deque[Fetch] = deque()
+        self._seen = 0  # the offset after the last one that the feed brought
+        self._wake = asyncio.Event()
+        self._deadline: float | None = None
+        self._tenure: Tenure | None = None
+        self._log = log.bind(partition=number)
+        self._task = asyncio.create_task(self._live(), name=f"partition-{number}")
+
+    @property
+    def full(self) -> bool:
+        """Enough fetches wait; more would only take memory."""
+        return len(self._queue) >= self._settings.worker.queue_batches
+
+    @property
+    def position(self) -> int | None:
+        """The first source offset not yet applied; None while there is no state."""
+        return self._tenure.position if self._tenure else None
+
+    @property
+    def caught_up(self) -> bool:
+        """Everything the feed brought has been applied."""
+        return self.state == "running" and self._tenure is not None and self._tenure.position >= self._seen
+
+    def put(self, fetch: Fetch) -> None:
+        """Take the next fetch of the feed."""
+        if self._closing:
+            return
+        self._queue.append(fetch)
+        self._seen = fetch.last + 1
+        self._wake.set()
+
+    async def close(self, seconds: float) -> Engine | None:
+        """Commit what has been applied and give the partition up.
+
+        Args:
+            seconds: how long that may take; what is not committed by then is computed again by the next owner.
+
+        Returns:
+            The state, if Kafka holds all of it; it may be kept for when the partition comes back.
+        """
+        self._deadline = time.monotonic() + seconds
+        self._wake.set()
+        if self._tenure is None:
+            self._task.cancel()
+        _, pending = await asyncio.wait([self._task], timeout=seconds)
+        if pending:
+            self._log.error("partition not closed in time; its next owner goes on from the last commit")
+            self._task.cancel()
+            await asyncio.wait([self._task], timeout=_GOODBYE_SECONDS)
+        self.state = "closed"
+        return self._parked
+
+    @property
+    def _closing(self) -> bool:
+        return self._deadline is not None
+
+    async def _live(self) -> None:
+        backoff = _BACKOFF_SECONDS
+        while not self._closing:
+            try:
+                await self._own()
+            except ProducerFenced:
+                # The group gave the partition to somebody else and will say so; if it does not, he is gone.
+                self.state, wait = "fenced", self._settings.worker.session_seconds
+                self._log.error("another worker has claimed the partition; this one has stopped working on it")
+            except Exception as error:  # noqa: BLE001 - one partition's trouble must not become the others'
+                self.state, wait = "failed", backoff
+                backoff = min(backoff * 2, _BACKOFF_MAX_SECONDS)
+                self.counters.failures += 1
+                self._log.error("partition failed; trying again", error=_describe(error), seconds=wait, exc_info=True)
+            else:
+                return
+            await asyncio.sleep(wait)
+
+    async def _own(self) -> None:
+        """Claim, restore, work until closed, commit."""
+        self.state = "claiming"
+        parked, self._parked = self._parked, None
+        producer = await claim(self._settings, self._group, self.number)
+        try:
+            self._tenure = await self._restored(producer, parked)
+            self.state = "running"
+            await self._work(self._tenure)
+            if await self._tenure.finish(self._deadline or 0.0):
+                self._parked = self._tenure.engine
+            self._log.info("partition closed", offset=self._tenure.position)
+        finally:
+            if self._tenure is not None:
+                self._tenure.abandon()
+                self._tenure = None
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_GOODBYE_SECONDS):
+                    await producer.stop()
+
+    async def _restored(self, producer: AIOKafkaProducer, parked: Engine | None) -> Tenure:
+        self.state = "restoring"
+        start = time.monotonic()
+        async with Reader(self._settings, self._group) as reader:
+            restored = await restore(self._settings, reader, self._group, self.number, parked)
+        self.counters.restores += 1
+        self.counters.replayed += restored.replayed
+        self._log.info(
+            "partition running",
+            offset=restored.position,
+            customers=restored.engine.customers,
+            replayed=restored.replayed,
+            kept=restored.engine is parked,
+            seconds=round(time.monotonic() - start, 3),
+        )
+        return Tenure(
+            self._settings, self._group, self.number, producer, restored, self.counters, self._wake.set
+        )
+
+    async def _work(self, tenure: Tenure) -> None:
+        fed: int | None = None
+        await self._catch_up(tenure, self._queue[0].first if self._queue else self._seen)
+        while not self._closing:
+            await tenure.keep_up(behind=bool(self._queue))
+            if not self._queue:
+                await self._until(tenure.next_flush)
+                continue
+            fetch = self._queue.popleft()
+            if fetch.follows is None or fetch.follows != fed:
+                await self._catch_up(tenure, fetch.first)
+            fed = fetch.last
+            await self._apply(tenure, fetch.records)
+
+    async def _catch_up(self, tenure: Tenure, stop: int) -> None:
+        """Read what the feed does not bring: records before a fetch that follows on nothing seen."""
+        if tenure.position >= stop:
+            return
+        async with Reader(self._settings, self._group) as reader:
+            first = await reader.beginning(TOUCHPOINTS.name, self.number)
+            if first > tenure.position > 0:
+                self._log.error("records were deleted before they were read", lost_from=tenure.position, lost_to=first)
+            async for records in reader.read(TOUCHPOINTS.name, self.number, tenure.position, stop):
+                await self._apply(tenure, records)
+                if self._closing:
+                    return
+
+    async def _apply(self, tenure: Tenure, records: Sequence[Any]) -> None:
+        if records[0].offset < tenure.position:
+            records = [record for record in records if record.offset >= tenure.position]
+        for piece in chunks(records):
+            if self._closing:
+                return
+            tenure.apply(piece)
+            await tenure.keep_up(behind=bool(self._queue))
+            await asyncio.sleep(0)
+
+    async def _until(self, when: float | None) -> None:
+        """Sleep until a time, or a fetch, the end of a flush or the closing wakes it."""
+        self._wake.clear()
+        if self._closing or self._queue:
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(None if when is None else max(0.0, when - time.monotonic())):
+                await self._wake.wait()
+
+
+def _describe(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,183 @@
+"""The time in which a claim holds: a state that follows the log, and the transactions that say so.
+
+    fetch -> engine -> outbox -> transaction
+                       outbox    (the next one, while the transaction is under way)
+
+Order and atomicity: one transaction at a time, each with everything that the records between two offsets led
+to. The rows of a snapshot are taken when its outbox is closed, so they are the state at exactly that offset.
+A snapshot is committed only when no score card is left behind it: after a crash only what follows the
+snapshot is computed again, and a card that was not written by then would stay old.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from cxstream.topology import CHURN_RISK, FRICTION, SCORES, SNAPSHOTS
+from cxstream.worker.feed import to_records
+from cxstream.worker.outbox import Outbox, commit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from aiokafka import AIOKafkaProducer
+
+    from cxstream.settings import Settings
+    from cxstream.worker.counters import Counters
+    from cxstream.worker.restore import Restored
+
+# While more records wait, a flush takes this fraction of the score cards it takes otherwise.
+_CARDS_WHEN_BEHIND = 1 / 8
+# A snapshot waits until few score cards are left, but not for more than this many intervals.
+_SNAPSHOT_PATIENCE = 4
+
+
+class Tenure:
+    """The state of one partition and what of it is committed.
+
+    Attributes:
+        engine: the state.
+        position: the first source offset not yet applied.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        group: str,
+        partition: int,
+        producer: AIOKafkaProducer,
+        restored: Restored,
+        counters: Counters,
+        on_flushed: Callable[[], None],
+    ) -> None:
+        self.engine = restored.engine
+        self.position = restored.position
+        self._worker = settings.worker
+        self._future_ms = round(settings.scoring.future_minutes * 60_000)
+        self._group = group
+        self._partition = partition
+        self._producer = producer
+        self._counters = counters
+        self._on_flushed = on_flushed
+        self._outbox = Outbox()
+        self._flushing: asyncio.Task[None] | None = None
+        now = time.monotonic()
+        self._flushed_at = now
+        self._saved_at = now if restored.saved else -float("inf")
+        self._saved_position = self.position if restored.saved else -1
+
+    def apply(self, records: Sequence[Any]) -> None:
+        """Apply consecutive ConsumerRecords that follow the position."""
+        outcome = self.engine.process(to_records(records, self._future_ms))
+        self._outbox.add(outcome, records)
+        self.position = records[-1].offset + 1
+        self._counters.count(outcome, len(records))
+
+    @property
+    def next_flush(self) -> float | None:
+        """When there will be something to commit, as time.monotonic(); None while there is not."""
+        if self._flushing is not None:
+            return None
+        if self._outbox or self.engine.dirty_cards():
+            return self._flushed_at + self._worker.flush_seconds
+        return self._snapshot_at if self._unsaved else None
+
+    async def keep_up(self, *, behind: bool) -> None:
+        """Start a transaction if one is due; wait only if results pile up behind the one under way.
+
+        Args:
+            behind: more records are waiting.
+
+        Raises:
+            ProducerFenced: somebody else has claimed the partition.
+            KafkaError: the last transaction failed.
+        """
+        full = self._outbox.records >= self._worker.flush_records
+        if self._flushing is not None and (full or self._flushing.done()):
+            await self._settle()
+        due = self.next_flush
+        if due is not None and (full or time.monotonic() >= due):
+            self._start(snapshot=self._snapshot_due(), behind=behind)
+
+    async def finish(self, deadline: float) -> bool:
+        """Commit everything; then save the state, if that can be done in time.
+
+        Args:
+            deadline: time.monotonic() at which to leave the saving to the next owner.
+
+        Returns:
+            Whether Kafka holds all of the state, so that this one may be kept and used again.
+
+        Raises:
+            ProducerFenced: somebody else has claimed the partition.
+            KafkaError: Kafka did not take it.
+        """
+        await self._settle()
+        if self._outbox:
+            self._start(snapshot=self._saved_position < 0)
+            await self._settle()
+        if self._unsaved or self.engine.dirty_cards():
+            try:
+                async with asyncio.timeout_at(deadline - time.monotonic() + asyncio.get_running_loop().time()):
+                    self._start(snapshot=True)
+                    await self._settle()
+            except TimeoutError:
+                return False
+        return True
+
+    def abandon(self) -> None:
+        """Stop the transaction under way; its outcome no longer matters to this process."""
+        if self._flushing is not None:
+            self._flushing.cancel()
+
+    async def _settle(self) -> None:
+        if self._flushing is not None:
+            flushing, self._flushing = self._flushing, None
+            await flushing
+
+    @property
+    def _unsaved(self) -> bool:
+        return self.position > self._saved_position
+
+    @property
+    def _snapshot_at(self) -> float:
+        return self._saved_at + self._worker.snapshot_seconds
+
+    def _snapshot_due(self) -> bool:
+        late = time.monotonic() - self._snapshot_at
+        if late < 0 or not self._unsaved:
+            return False
+        few = self.engine.dirty_cards() <= self._worker.cards_per_flush
+        return few or late > (_SNAPSHOT_PATIENCE - 1) * self._worker.snapshot_seconds
+
+    def _start(self, *, snapshot: bool, behind: bool = False) -> None:
+        """Close the outbox and commit it."""
+        outbox, self._outbox = self._outbox, Outbox()
+        limit = int(self._worker.cards_per_flush * (_CARDS_WHEN_BEHIND if behind else 1))
+        outbox.add_cards(self.engine.take_cards(None if snapshot else limit))
+        if snapshot:
+            outbox.add_snapshot(self.engine.snapshot())
+            self._saved_at, self._saved_position = time.monotonic(), self.position
+        self._flushed_at = time.monotonic()
+        self._flushing = asyncio.create_task(self._commit(outbox, self.position))
+        self._flushing.add_done_callback(self._flushed)
+
+    def _flushed(self, flushing: asyncio.Task[None]) -> None:
+        if not flushing.cancelled():
+            flushing.exception()  # whoever settles it raises it; nobody may, after a cancellation
+        self._on_flushed()
+
+    async def _commit(self, outbox: Outbox, offset: int) -> None:
+        start = time.monotonic()
+        await commit(self._producer, outbox, group=self._group, partition=self._partition, offset=offset)
+        counters = self._counters
+        counters.flushes += 1
+        counters.flush_seconds += time.monotonic() - start
+        counters.cards += outbox.count(SCORES.name)
+        counters.snapshot_rows += outbox.count(SNAPSHOTS.name)
+        counters.snapshots += bool(outbox.count(SNAPSHOTS.name))
+        for topic in (CHURN_RISK.name, FRICTION.name):
+            counters.signals[topic] += outbox.count(topic)

@@ -1,0 +1,143 @@
+"""A Faust transport that hands an agent a whole fetch at a time.
+
+Faust's own consumer takes every record through four tasks, a lock and a queue, which costs some 80 us a
+record. Here the records that one fetch brought of one partition become one message whose value is a `Fetch`
+and whose offset is that of its last record. Assignment, rebalancing, streams, sensors, web and the command
+line remain Faust's. Topics that are not read in batches pass through unchanged.
+
+An app uses it by its broker URL, `cxstream://host:port`; the entry point `faust.transports` makes it known.
+The agent's topic is declared with `acks=False`: its offsets are committed in the transactions that carry
+the results, never by Faust.
+
+Faust is pinned to one version because what is overridden here is not all public; `RELIES_ON` lists it, and
+a test compares each with the source it was written against.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import aiokafka
+from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+from faust.exceptions import ImproperlyConfigured
+from faust.transport.drivers import aiokafka as driver
+
+from cxstream.kafka import connection
+from cxstream.worker.feed import Fetch
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from faust.types import TP
+
+RELIES_ON = (
+    "faust.transport.consumer:Consumer.getmany",
+    "faust.transport.consumer:Consumer._wait_next_records",
+    "faust.transport.consumer:Consumer._drain_messages",
+    "faust.transport.consumer:Consumer.on_partitions_assigned",
+    "faust.transport.consumer:ThreadDelegateConsumer._getmany",
+    "faust.transport.drivers.aiokafka:Consumer._new_consumer_thread",
+    "faust.transport.drivers.aiokafka:Consumer._to_message",
+    "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread._create_worker_consumer",
+    "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread._fetch_records",
+    "faust.app.base:App._on_partitions_revoked",
+    "faust.app.base:App._on_partitions_assigned",
+    "faust.app.base:App._stop_consumer",
+    "faust.app.base:App.on_stop",
+    "faust.tables.recovery:Recovery._resume_streams",
+    "faust.web.drivers.aiohttp:Web.start_server",
+)
+
+# How often a consumer whose partitions are all full looks for room again.
+_ROOM_SECONDS = 0.02
+
+
+class _Envelope(NamedTuple):
+    """The part of a ConsumerRecord that Faust's `_to_message` reads."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    timestamp_type: int
+    value: Fetch
+    headers: tuple[()] = ()
+    key: None = None
+    checksum: None = None
+    serialized_key_size: int = 0
+    serialized_value_size: int = 0
+
+
+class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
+    """The thread that fetches and keeps the group membership alive."""
+
+    def _create_worker_consumer(self, transport: Transport) -> aiokafka.AIOKafkaConsumer:  # noqa: ARG002
+        settings = self.app.settings
+        worker = settings.worker
+        # aiokafka keeps what a sticky member owned on the class: each consumer gets a class of its own.
+        self._assignor = type("StickyAssignor", (StickyPartitionAssignor,), {})
+        return aiokafka.AIOKafkaConsumer(
+            **connection(settings),
+            group_id=self.app.conf.id,
+            group_instance_id=self.app.conf.consumer_group_instance_id,
+            partition_assignment_strategy=[self._assignor],
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            max_partition_fetch_bytes=worker.fetch_bytes,
+            session_timeout_ms=round(worker.session_seconds * 1000),
+            heartbeat_interval_ms=round(worker.session_seconds * 1000 / 10),
+            # The others of the group wait this long for a worker that has results to commit first.
+            rebalance_timeout_ms=round(max(worker.session_seconds, worker.request_seconds) * 1000),
+            # A partition whose queue is full is not polled, which is no sign of a worker that hangs.
+            max_poll_interval_ms=3_600_000,
+        )
+
+
+class Consumer(driver.Consumer):  # type: ignore[misc]
+    """Gives out fetches instead of records."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if not hasattr(self.app, "partitions"):
+            raise ImproperlyConfigured(
+                "cxstream:// serves the app of cxstream.worker.app.create_app; other apps use kafka://"
+            )
+        self._handed_out: dict[TP, int] = {}
+
+    def _new_consumer_thread(self) -> ConsumerThread:
+        return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        """Forget what earlier assignments gave out: reading begins at the committed offsets."""
+        self._handed_out.clear()
+        await super().on_partitions_assigned(assigned, generation_id)
+
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Mapping[TP, list[Any]]:  # noqa: ASYNC109
+        wanted = (active_partitions or set()) - self.app.partitions.full()
+        if not wanted:
+            await asyncio.sleep(_ROOM_SECONDS)
+            return {}
+        fetched = await super()._getmany(wanted, timeout)
+        batch_topics = self.app.partitions.topics
+        return {
+            tp: [self._envelope(tp, records)] if tp.topic in batch_topics else records
+            for tp, records in fetched.items()
+            if records
+        }
+
+    def _envelope(self, tp: TP, records: list[Any]) -> _Envelope:
+        last = records[-1]
+        follows = self._handed_out.get(tp)
+        self._handed_out[tp] = last.offset
+        return _Envelope(
+            tp.topic, tp.partition, last.offset, last.timestamp, last.timestamp_type, Fetch(tp.partition, records, follows)
+        )
+
+
+class Transport(driver.Transport):  # type: ignore[misc]
+    """Kafka through aiokafka, a fetch at a time."""
+
+    Consumer = Consumer
+    ConsumerThread = ConsumerThread
