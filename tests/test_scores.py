@@ -1,0 +1,179 @@
+"""The kernels against the slow oracle, and the law that decides: where a log is cut changes no byte."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cxstream.model.params import ScoringParams
+from cxstream.scoring.engine import MARKER_KEY, Engine, Outcome, Records
+from cxstream.settings import Settings
+from oracle import Oracle, to_ms
+from strategies import PARAMS, Entry, histories, random_history
+
+ACTIONS = Settings().actions
+NO_LIMIT = np.iinfo(np.int64).max
+Log = tuple[list[bytes], list[int]]
+
+
+def encoded(history: list[Entry]) -> Log:
+    return (
+        [json.dumps(event, ensure_ascii=False).encode() for event, _ in history],
+        [NO_LIMIT if limit is None else limit for _, limit in history],
+    )
+
+
+def run(engine: Engine, log: Log, begin: int, end: int) -> Outcome:
+    values, limits = log
+    return engine.process(Records(values[begin:end], range(begin, end), limits[begin:end]))
+
+
+def reloaded(engine: Engine, saved: dict[bytes, bytes], params: ScoringParams) -> Engine:
+    """Save what has changed, as a compacted topic keeps it, and load it."""
+    for key, value in engine.snapshot():
+        if value is None:
+            saved.pop(key, None)
+        else:
+            saved[key] = value
+    return Engine.restore(params, ACTIONS, saved)
+
+
+def numbers_of(signal: bytes) -> dict[str, Any]:
+    event = json.loads(signal)
+    return {"id": event["id"], "subject": event["subject"], "time": to_ms(event["time"]), **event["data"]}
+
+
+def assert_like(ours: dict[str, Any], theirs: dict[str, Any], names: tuple[str, ...]) -> None:
+    for name in names:
+        if isinstance(theirs[name], float):
+            assert ours[name] == pytest.approx(theirs[name], rel=1e-9, abs=1e-9), (name, ours["id"])
+        else:
+            assert ours[name] == theirs[name], (name, ours["id"])
+
+
+COMMON = ("id", "subject", "time")
+RISK = (
+    *COMMON, "change", "level", "previous", "probability", "effort", "effort_halfwidth", "satisfaction",
+    "satisfaction_halfwidth",
+)  # fmt: skip
+FRICTION = (*COMMON, "effort_points", "channel", "touchpoint")
+CARD = (
+    "effort", "effort_halfwidth", "satisfaction", "satisfaction_halfwidth", "probability", "level", "announced",
+    "acute", "touches",
+)  # fmt: skip
+
+
+def assert_agrees(history: list[Entry], params: ScoringParams) -> Oracle:
+    oracle = Oracle(params)
+    status = [oracle.feed(event, offset, limit) for offset, (event, limit) in enumerate(history)]
+    engine = Engine(params, ACTIONS)
+    outcome = run(engine, encoded(history), 0, len(history))
+
+    assert [(r.index, r.reason) for r in outcome.rejected] == [
+        (i, s) for i, s in enumerate(status) if s in ("too_late", "from_the_future")
+    ]
+    assert (outcome.accepted, outcome.duplicates) == (status.count("accepted"), status.count("duplicate"))
+    assert outcome.held_back == oracle.held_back
+    assert engine.clock == oracle.clock
+    assert len(outcome.signals) == len(oracle.signals)
+    for emitted, theirs in zip(outcome.signals, oracle.signals, strict=True):
+        ours = numbers_of(emitted.value)
+        friction = theirs["kind"] == "friction"
+        assert emitted.topic == ("cx.friction" if friction else "cx.churn-risk")
+        assert_like(ours, theirs, FRICTION if friction else RISK)
+        if not friction:
+            for reason in ours["reasons"]:
+                name = reason["feature"]
+                assert reason["value"] == pytest.approx(theirs["features"][name], rel=1e-9, abs=1e-9)
+                assert reason["contribution"] == pytest.approx(theirs["contributions"][name], rel=1e-9, abs=1e-9)
+
+    cards = dict(engine.cards())
+    assert set(cards) == set(oracle.customers)
+    for subject, card in cards.items():
+        ours, theirs = numbers_of(card), oracle.card(subject)
+        assert_like(ours, theirs, CARD)
+        assert (ours["time"], to_ms(ours["last_touch"])) == (theirs["time"], theirs["last_touch"])
+        assert ours["features"] == pytest.approx(theirs["features"], rel=1e-9, abs=1e-9)
+    return oracle
+
+
+@given(history=histories(max_size=120), params=st.sampled_from(sorted(PARAMS)))
+@settings(max_examples=250, deadline=None)
+def test_kernels_agree_with_the_oracle(history: list[Entry], params: str) -> None:
+    assert_agrees(history, PARAMS[params])
+
+
+@pytest.mark.parametrize("params", sorted(PARAMS))
+@pytest.mark.parametrize("seed", range(4))
+def test_kernels_agree_with_the_oracle_over_long_histories(seed: int, params: str) -> None:
+    oracle = assert_agrees(random_history(seed, 6_000), PARAMS[params])
+    assert len(oracle.signals) > 100  # otherwise nothing was compared
+
+
+def results(outcomes: list[Outcome], engine: Engine) -> Any:
+    return (
+        [(s.topic, s.key, s.value) for o in outcomes for s in o.signals],
+        sum(o.accepted for o in outcomes),
+        sum(o.duplicates for o in outcomes),
+        sum(o.held_back for o in outcomes),
+        [r.reason for o in outcomes for r in o.rejected],
+        list(engine.cards()),
+    )
+
+
+def assert_cuts_do_not_matter(log: Log, params: ScoringParams, cuts: list[int]) -> None:
+    n = len(log[0])
+    whole = Engine(params, ACTIONS)
+    expected = results([run(whole, log, 0, n)], whole)
+    engine, saved, outcomes = Engine(params, ACTIONS), {}, []
+    for begin, end in zip([0, *cuts], [*cuts, n], strict=True):
+        outcomes.append(run(engine, log, begin, end))
+        engine = reloaded(engine, saved, params)
+    assert results(outcomes, engine) == expected
+    assert engine.next_offset == n
+
+
+@given(data=st.data(), history=histories(min_size=2, max_size=80), params=st.sampled_from(sorted(PARAMS)))
+@settings(max_examples=100, deadline=None)
+def test_stopping_at_any_record_and_going_on_from_the_saved_state(
+    data: st.DataObject, history: list[Entry], params: str
+) -> None:
+    cuts = data.draw(st.lists(st.integers(1, len(history) - 1), unique=True, max_size=6).map(sorted))
+    assert_cuts_do_not_matter(encoded(history), PARAMS[params], cuts)
+
+
+@pytest.mark.parametrize("params", sorted(PARAMS))
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_batches_of_any_size_give_the_same_bytes(size: int, params: str) -> None:
+    log = encoded(random_history(11, 3_000))
+    n = len(log[0])
+    whole, parts = Engine(PARAMS[params], ACTIONS), Engine(PARAMS[params], ACTIONS)
+    expected = results([run(whole, log, 0, n)], whole)
+    assert len(expected[0]) > 100
+    outcomes = [run(parts, log, begin, min(begin + size, n)) for begin in range(0, n, size)]
+    assert results(outcomes, parts) == expected
+
+
+@pytest.mark.parametrize("params", sorted(PARAMS))
+def test_saving_and_loading_after_every_batch(params: str) -> None:
+    log = encoded(random_history(12, 1_500))
+    assert_cuts_do_not_matter(log, PARAMS[params], list(range(37, len(log[0]), 37)))
+
+
+def test_a_full_load_equals_an_incremental_one() -> None:
+    """The latest rows of a compacted topic are the same as all rows written at once."""
+    log = encoded(random_history(13, 2_000))
+    engine, saved = Engine(ScoringParams(), ACTIONS), {}
+    for begin in range(0, len(log[0]), 100):
+        run(engine, log, begin, min(begin + 100, len(log[0])))
+        reloaded(engine, saved, ScoringParams())
+    other = reloaded(engine, saved, ScoringParams())
+    other.partition.state.row_dirty[other.partition.live()] = 1
+    at_once = {key: value for key, value in other.snapshot() if value is not None}
+    assert at_once.keys() == saved.keys()
+    assert at_once[MARKER_KEY] == saved[MARKER_KEY]
