@@ -90,7 +90,9 @@ def assert_agrees(history: list[Entry], params: ScoringParams) -> Oracle:
             for reason in ours["reasons"]:
                 name = reason["feature"]
                 assert reason["value"] == pytest.approx(theirs["features"][name], rel=1e-9, abs=1e-9)
-                assert reason["contribution"] == pytest.approx(theirs["contributions"][name], rel=1e-9, abs=1e-9)
+                assert reason["contribution"] == pytest.approx(
+                    theirs["contributions"][name], rel=1e-9, abs=1e-9
+                )
 
     cards = dict(engine.cards())
     assert set(cards) == set(oracle.customers)

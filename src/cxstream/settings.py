@@ -11,7 +11,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
 
 from cxstream.model.errors import SettingsError
 from cxstream.model.params import ScoringParams
@@ -32,7 +37,9 @@ class Security(_Section):
     )
     username: str | None = Field(None, description="SASL user.")
     password: SecretStr | None = Field(None, description="SASL password; never logged.")
-    ca_file: Path | None = Field(None, description="PEM file with the authorities to trust; the system's by default.")
+    ca_file: Path | None = Field(
+        None, description="PEM file with the authorities to trust; the system's by default."
+    )
     cert_file: Path | None = Field(None, description="PEM file with the client certificate, for mutual TLS.")
     key_file: Path | None = Field(None, description="PEM file with the client key, for mutual TLS.")
 
@@ -40,9 +47,14 @@ class Security(_Section):
 class Worker(_Section):
     """The Faust worker."""
 
-    group: str = Field("cxstream", min_length=1, description="Consumer group, and prefix of the transactional ids.")
+    group: str = Field(
+        "cxstream", min_length=1, description="Consumer group, and prefix of the transactional ids."
+    )
     flush_seconds: float = Field(
-        0.5, gt=0, le=60, description="How often results and the offset they follow from are committed, in seconds."
+        0.5,
+        gt=0,
+        le=60,
+        description="How often results and the offset they follow from are committed, in seconds.",
     )
     flush_records: int = Field(
         200_000, ge=1, description="... or after this many records of a partition, whichever comes first."
@@ -51,16 +63,24 @@ class Worker(_Section):
         15.0, gt=0, description="How often changed state is saved to cx.snapshots, in seconds."
     )
     cards_per_flush: int = Field(
-        20_000, ge=1, description="Score cards written per partition and flush; the rest follow with the next."
+        20_000,
+        ge=1,
+        description="Score cards written per partition and flush; the rest follow with the next.",
     )
-    queue_batches: int = Field(4, ge=1, description="Fetched batches that wait per partition before fetching pauses.")
+    queue_batches: int = Field(
+        4, ge=1, description="Fetched batches that wait per partition before fetching pauses."
+    )
     fetch_bytes: int = Field(
-        4 * 1024 * 1024, ge=1024, description="Most bytes of one partition in one fetch (max.partition.fetch.bytes)."
+        4 * 1024 * 1024,
+        ge=1024,
+        description="Most bytes of one partition in one fetch (max.partition.fetch.bytes).",
     )
     session_seconds: float = Field(
         30.0, ge=6, description="Silence after which the group gives a worker's partitions away, in seconds."
     )
-    request_seconds: float = Field(40.0, ge=1, description="How long a request to Kafka may take, in seconds.")
+    request_seconds: float = Field(
+        40.0, ge=1, description="How long a request to Kafka may take, in seconds."
+    )
     stop_seconds: float = Field(10.0, gt=0, description="How long a graceful stop may take, in seconds.")
     ticker: bool = Field(True, description="Write cx.tick.v1 to owned partitions that are read to their end.")
     tick_seconds: float = Field(60.0, gt=0, description="How often, in seconds.")
@@ -72,7 +92,9 @@ class Worker(_Section):
 class Replay(_Section):
     """Scoring of files."""
 
-    batch_bytes: int = Field(4 * 1024 * 1024, ge=1024, description="Input read and scored at a time, in bytes.")
+    batch_bytes: int = Field(
+        4 * 1024 * 1024, ge=1024, description="Input read and scored at a time, in bytes."
+    )
     max_record_bytes: int = Field(
         16 * 1024 * 1024, ge=1024, description="A longer line is rejected as malformed without being kept."
     )
@@ -81,7 +103,9 @@ class Replay(_Section):
 class Local(_Section):
     """The local broker for development."""
 
-    data: Path | None = Field(None, description="Where the local broker keeps its data; a cache folder by default.")
+    data: Path | None = Field(
+        None, description="Where the local broker keeps its data; a cache folder by default."
+    )
     kafka_version: str = Field("4.1.0", description="Apache Kafka to run.")
     heap: str = Field("512m", pattern=r"^\d+[mg]$", description="Java heap of the local broker.")
 
@@ -90,7 +114,11 @@ class Settings(BaseSettings):
     """Everything that can be set, with its default."""
 
     model_config = SettingsConfigDict(
-        env_prefix="CXSTREAM_", env_nested_delimiter="__", frozen=True, extra="forbid", nested_model_default_partial_update=True
+        env_prefix="CXSTREAM_",
+        env_nested_delimiter="__",
+        frozen=True,
+        extra="forbid",
+        nested_model_default_partial_update=True,
     )
 
     kafka: str = Field("localhost:9092", min_length=1, description="Bootstrap servers, host:port[,...].")

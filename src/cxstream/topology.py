@@ -1,15 +1,15 @@
 """The flow in one place: topics, their keys and how Kafka keeps them.
 
-    web app call store social surveys CRM
-            |  CloudEvents, keyed by customer
-            v
-      cx.touchpoints
-            |  one fetch = one batch
-      decode -> validate -> dedupe -> panes -> scores -> risk
-        |          |                    |         |
-        |      cx.rejected          cx.scores   cx.churn-risk, cx.friction
+web app call store social surveys CRM
+        |  CloudEvents, keyed by customer
         v
-      cx.snapshots (compacted: a cache of the state, never the truth)
+  cx.touchpoints
+        |  one fetch = one batch
+  decode -> validate -> dedupe -> panes -> scores -> risk
+    |          |                    |         |
+    |      cx.rejected          cx.scores   cx.churn-risk, cx.friction
+    v
+  cx.snapshots (compacted: a cache of the state, never the truth)
 """
 
 from __future__ import annotations
@@ -56,7 +56,10 @@ FRICTION = Topic("cx.friction", "customer", "friction signals, for agents and ch
 SCORES = Topic("cx.scores", "customer", "the latest score card", {"cleanup.policy": "compact"})
 INSIGHTS = Topic("cx.insights", "view and partition", "mergeable aggregates", {"cleanup.policy": "compact"})
 REJECTED = Topic(
-    "cx.rejected", "as it came", "rejected records, byte for byte", _delete(30, **{"max.message.bytes": "12582912"})
+    "cx.rejected",
+    "as it came",
+    "rejected records, byte for byte",
+    _delete(30, **{"max.message.bytes": "12582912"}),
 )
 FORGET = Topic("cx.forget", "customer", "customers to erase", _delete(30))
 SNAPSHOTS = Topic("cx.snapshots", "customer", "saved state of the worker", {"cleanup.policy": "compact"})

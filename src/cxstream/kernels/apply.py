@@ -5,10 +5,9 @@ The outcome depends on the records alone, not on where a batch begins or ends.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cxstream.kernels.evaluate import DAY, NO_RAISE, evaluate, half, judge
 from cxstream.kernels.evidence import gather
@@ -51,8 +50,8 @@ from cxstream.kernels.layout import (
     SWITCHES,
     TICK,
     TICKED,
-    TOUCHED,
     TOO_LATE,
+    TOUCHED,
     UNRESOLVED,
     VACATED,
     Constants,
@@ -60,6 +59,9 @@ from cxstream.kernels.layout import (
 )
 from cxstream.kernels.panes import close_complaint, free_complaints, free_panes, open_complaint, pane_of, trim
 from cxstream.model.kinds import Kind
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 CLICK, CONTACT, QUEUE, DELIVERY = int(Kind.click), int(Kind.contact), int(Kind.queue), int(Kind.delivery)
 COMPLAINT_OPENED, COMPLAINT_RESOLVED = int(Kind.complaint_opened), int(Kind.complaint_resolved)
@@ -432,7 +434,9 @@ def _touch(st: State, events: NDArray[np.void], begin: int, end: int) -> int:
     for i in range(begin, end):
         slot = events[i].slot
         seen += st.rows[slot].head + st.rows[slot].ids_n
-        seen += np.int64((st.ids[slot, 0] ^ st.ids[slot, 8] ^ st.ids[slot, 16] ^ st.ids[slot, 24]) & np.uint64(1))
+        seen += np.int64(
+            (st.ids[slot, 0] ^ st.ids[slot, 8] ^ st.ids[slot, 16] ^ st.ids[slot, 24]) & np.uint64(1)
+        )
     for i in range(begin, end):
         head = st.rows[events[i].slot].head
         if head >= 0 and head < len(st.panes):

@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cxstream.kernels.jit import entry, kernel
 from cxstream.kernels.layout import (
@@ -44,6 +44,9 @@ from cxstream.kernels.layout import (
     Constants,
     State,
 )
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 DAY = 86_400_000
 NO_RAISE = 255
@@ -101,7 +104,9 @@ def evaluate(st: State, c: Constants, slot: int, clock: int, values: NDArray[np.
     values[x] = long_score / 100.0
     values[x + 1] = max(0.0, short_score - long_score) / 100.0
     values[x + 2] = 1.0 - satisfaction / 100.0
-    detractor = row.nps_time != NEVER and row.nps <= c.detractor_max and today - row.nps_time // DAY < c.window
+    detractor = (
+        row.nps_time != NEVER and row.nps <= c.detractor_max and today - row.nps_time // DAY < c.window
+    )
     values[x + 3] = 1.0 if detractor else 0.0
     values[x + 4] = min(float(row.complaints_n), c.complaints_scale) / c.complaints_scale
     values[x + 5] = 0.0
@@ -129,7 +134,7 @@ def judge(st: State, c: Constants, slot: int, clock: int, probability: float) ->
     """
     row = st.rows[slot]
     level = np.int64(row.level)
-    while level < 3 and probability >= c.thresholds[level]:  # noqa: PLR2004
+    while level < 3 and probability >= c.thresholds[level]:
         level += 1
     while level > 0 and probability < c.thresholds[level - 1] - c.hysteresis:
         level -= 1
@@ -190,11 +195,11 @@ def score_cards(
         while index != NONE:
             pane = st.panes[index]
             age = today - pane.day
-            if age < 90:  # noqa: PLR2004
+            if age < 90:
                 out[n, C_T90] += pane.touches
-                if age < 30:  # noqa: PLR2004
+                if age < 30:
                     out[n, C_T30] += pane.touches
-                    if age < 7:  # noqa: PLR2004
+                    if age < 7:
                         out[n, C_T7] += pane.touches
                         if age < 1:
                             out[n, C_T1] += pane.touches

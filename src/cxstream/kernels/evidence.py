@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from cxstream.kernels.evaluate import DAY
 from cxstream.kernels.jit import kernel
@@ -33,6 +32,10 @@ from cxstream.kernels.layout import (
     State,
 )
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 
 @kernel
 def _count(st: State, slot: int, today: int, span: int, out: NDArray[np.float64]) -> float:
@@ -58,9 +61,7 @@ def _count(st: State, slot: int, today: int, span: int, out: NDArray[np.float64]
 
 
 @kernel
-def gather(
-    st: State, c: Constants, slot: int, clock: int, span: int, out: NDArray[np.float64]
-) -> None:
+def gather(st: State, c: Constants, slot: int, clock: int, span: int, out: NDArray[np.float64]) -> None:
     """Write the evidence columns of a signal; a quiet `span` of days widens to the whole window."""
     row = st.rows[slot]
     today = clock // DAY

@@ -22,4 +22,6 @@ def entry(function: F) -> F:
 
 def kernel(function: F) -> F:
     """Compile a function that other kernels call, into its callers."""
-    return cast("F", numba.njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)(function))
+    return cast(
+        "F", numba.njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)(function)
+    )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 IDS = 32  # accepted (source, id) hashes kept per customer
 CONTACTS = 4  # accepted contacts with a topic kept per customer
@@ -101,7 +103,27 @@ RESOLVED, UNRESOLVED, ABANDONED, SWITCHES, HAS_VALUE = 1, 2, 4, 8, 16
 ACCEPTED, DUPLICATE, TOO_LATE, FROM_THE_FUTURE, TICKED = 1, 2, 3, 4, 5
 
 # Counters and cursors of a partition: State.at
-CLOCK, STARTED, SEQ, LIVE, PANE_FREE, PANE_TOP, PANES, COMPLAINT_FREE, COMPLAINT_TOP, SWEPT_OFFSET, HELD, OUT, FORGOTTEN, LOOSE, TOUCHED, SWEEPING, DAY_AT, READ, KEPT = range(19)
+(
+    CLOCK,
+    STARTED,
+    SEQ,
+    LIVE,
+    PANE_FREE,
+    PANE_TOP,
+    PANES,
+    COMPLAINT_FREE,
+    COMPLAINT_TOP,
+    SWEPT_OFFSET,
+    HELD,
+    OUT,
+    FORGOTTEN,
+    LOOSE,
+    TOUCHED,
+    SWEEPING,
+    DAY_AT,
+    READ,
+    KEPT,
+) = range(19)
 CURSORS = 24
 
 # State.row_dirty

@@ -7,8 +7,9 @@ and UTF-8 of the topic) oldest first. Little-endian; indices into arenas are pac
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from numpy.typing import NDArray
 
 from cxstream.kernels.jit import entry, kernel
 from cxstream.kernels.layout import (
@@ -23,6 +24,9 @@ from cxstream.kernels.layout import (
     State,
 )
 from cxstream.kernels.panes import new_pane, trim
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 VERSION = 1
 ROW_BYTES = ROW.itemsize

@@ -5,10 +5,14 @@ Strings come as one uint8 buffer and the int64 end of each: `ends[i - 1] .. ends
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from numpy.typing import NDArray
 
 from cxstream.kernels.jit import entry, kernel
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 BAD_TIME = np.iinfo(np.int64).min
 _MURMUR64 = np.uint64(0xC6A4A7935BD1E995)
@@ -20,7 +24,7 @@ def _digits(text: NDArray[np.uint8], at: int, n: int) -> int:
     value = 0
     for i in range(at, at + n):
         digit = np.int64(text[i]) - 48
-        if digit < 0 or digit > 9:  # noqa: PLR2004
+        if digit < 0 or digit > 9:
             return -1
         value = value * 10 + digit
     return value
@@ -39,7 +43,7 @@ def _days(year: int, month: int, day: int) -> int:
 
 @kernel
 def _month_days(year: int, month: int) -> int:
-    if month == 2:  # noqa: PLR2004
+    if month == 2:
         return 29 if year % 4 == 0 and (year % 100 != 0 or year % 400 == 0) else 28
     return 30 if month in (4, 6, 9, 11) else 31
 
@@ -54,7 +58,7 @@ def parse_time(text: NDArray[np.uint8], at: int, end: int) -> int:
     Returns:
         ms UTC, or BAD_TIME.
     """
-    if end - at < 20:  # noqa: PLR2004
+    if end - at < 20:
         return BAD_TIME
     year, month, day = _digits(text, at, 4), _digits(text, at + 5, 2), _digits(text, at + 8, 2)
     hour, minute, second = _digits(text, at + 11, 2), _digits(text, at + 14, 2), _digits(text, at + 17, 2)
@@ -115,7 +119,7 @@ def hash64(text: NDArray[np.uint8], at: int, end: int, seed: np.uint64) -> np.ui
     """MurmurHash64A (Austin Appleby, public domain) of text[at:end]."""
     n = end - at
     h = seed ^ (np.uint64(n) * _MURMUR64)
-    while end - at >= 8:  # noqa: PLR2004
+    while end - at >= 8:
         word = _word(text, at, 8) * _MURMUR64
         word ^= word >> np.uint64(47)
         h = (h ^ (word * _MURMUR64)) * _MURMUR64
@@ -142,7 +146,7 @@ def murmur2(text: NDArray[np.uint8], at: int, end: int) -> np.uint32:
     """Kafka's default partitioner hash of text[at:end], as unsigned 32 bits."""
     n = end - at
     h = np.uint32(0x9747B28C) ^ np.uint32(n)
-    while end - at >= 4:  # noqa: PLR2004
+    while end - at >= 4:
         word = np.uint32(_word(text, at, 4)) * _MURMUR32
         word = np.uint32(word ^ (word >> np.uint32(24)))
         h = np.uint32(np.uint32(h * _MURMUR32) ^ np.uint32(word * _MURMUR32))

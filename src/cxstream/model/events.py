@@ -74,44 +74,44 @@ class Data(Struct, kw_only=True, gc=False):
 class ContactData(Data, kw_only=True, gc=False):
     """A contact comes through a channel on which somebody answers."""
 
-    channel: ContactChannel  # type: ignore[assignment]
+    channel: ContactChannel
 
 
 class ComplaintData(Data, kw_only=True, gc=False):
     """A complaint is followed by its case."""
 
-    case_id: NonEmpty  # type: ignore[assignment]
+    case_id: NonEmpty
 
 
 class MoneyData(Data, kw_only=True, gc=False):
     """Money that changed hands."""
 
-    amount: Amount  # type: ignore[assignment]
-    currency: Currency  # type: ignore[assignment]
+    amount: Amount
+    currency: Currency
 
 
 class CesData(Data, kw_only=True, gc=False):
     """An answer to "the company made it easy for me", 1..7."""
 
-    score: Annotated[float, Meta(ge=1, le=7, multiple_of=1)]  # type: ignore[assignment]
+    score: Annotated[float, Meta(ge=1, le=7, multiple_of=1)]
 
 
 class CsatData(Data, kw_only=True, gc=False):
     """An answer to "how satisfied are you", 1..5."""
 
-    score: Annotated[float, Meta(ge=1, le=5, multiple_of=1)]  # type: ignore[assignment]
+    score: Annotated[float, Meta(ge=1, le=5, multiple_of=1)]
 
 
 class NpsData(Data, kw_only=True, gc=False):
     """An answer to "how likely are you to recommend us", 0..10."""
 
-    score: Annotated[float, Meta(ge=0, le=10, multiple_of=1)]  # type: ignore[assignment]
+    score: Annotated[float, Meta(ge=0, le=10, multiple_of=1)]
 
 
 class ReviewData(Data, kw_only=True, gc=False):
     """A review with stars, 1..5."""
 
-    rating: Annotated[float, Meta(ge=1, le=5)]  # type: ignore[assignment]
+    rating: Annotated[float, Meta(ge=1, le=5)]
 
 
 DATA: dict[Kind, type[Data]] = {
@@ -164,7 +164,11 @@ def _envelope(kind: Kind) -> Any:
         f"Touchpoint_{kind.label}",
         [("data", DATA.get(kind, Data))],
         bases=(Touchpoint,),
-        namespace={"KIND": int(kind), "__annotations__": {}, "__doc__": f"A touchpoint of kind {kind.label}."},
+        namespace={
+            "KIND": int(kind),
+            "__annotations__": {},
+            "__doc__": f"A touchpoint of kind {kind.label}.",
+        },
         tag_field="type",
         tag=kind.type,
         kw_only=True,
@@ -175,4 +179,4 @@ def _envelope(kind: Kind) -> Any:
 
 ENVELOPES: dict[Kind, type[Touchpoint]] = {kind: _envelope(kind) for kind in Kind}
 Event: TypeAlias = Touchpoint | Tick
-EVENT_TYPE: Any = Union[tuple([*ENVELOPES.values(), Tick])]  # noqa: UP007 - built at run time
+EVENT_TYPE: Any = Union[(*ENVELOPES.values(), Tick)]

@@ -65,7 +65,9 @@ TICK_TYPE = "cx.tick.v1"
 BY_TYPE = {kind.type: kind for kind in Kind}
 
 # What the company does is no sign of life of the customer.
-COMPANY_KINDS = frozenset({Kind.email_sent, Kind.campaign_sent, Kind.action_taken, Kind.churned, Kind.won_back})
+COMPANY_KINDS = frozenset(
+    {Kind.email_sent, Kind.campaign_sent, Kind.action_taken, Kind.churned, Kind.won_back}
+)
 # A contact by voice, in a shop or in public after one of these is a channel switch.
 FAILED_STEPS = frozenset(
     {
@@ -84,4 +86,13 @@ CONTACT_CHANNELS = ("call", "chat", "email", "store", "social")
 SWITCH_CHANNELS = ("call", "store", "social")
 STAGES = ("awareness", "consideration", "purchase", "service", "loyalty")
 LEVELS = ("none", "elevated", "high", "critical")
-FEATURES = ("effort", "surge", "dissatisfaction", "detractor", "complaint", "silence", "lapse", "unsubscribed")
+FEATURES = (
+    "effort",
+    "surge",
+    "dissatisfaction",
+    "detractor",
+    "complaint",
+    "silence",
+    "lapse",
+    "unsubscribed",
+)

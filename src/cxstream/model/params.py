@@ -60,10 +60,14 @@ class ScoringParams(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     # --- time
-    window_days: int = Field(90, ge=1, le=366, description="Panes (days) that count; older records are too late.")
+    window_days: int = Field(
+        90, ge=1, le=366, description="Panes (days) that count; older records are too late."
+    )
     surge_days: int = Field(7, ge=1, le=366, description="Panes of the short window that `surge` compares.")
     half_life_days: Positive = Field(14.0, description="Half-life of a pane's weight, in days.")
-    forget_days: int = Field(365, ge=1, description="Days without a touch after which a customer is forgotten.")
+    forget_days: int = Field(
+        365, ge=1, description="Days without a touch after which a customer is forgotten."
+    )
     future_minutes: Annotated[float, Field(ge=0)] = Field(
         5.0, description="How far an event time may lie after the record's Kafka timestamp, in minutes."
     )
@@ -73,7 +77,10 @@ class ScoringParams(BaseModel):
         default_factory=_points, description="Effort and mood points of each kind; name only those to change."
     )
     max_points: float = Field(
-        1e6, gt=0, le=1e9, description="Bound of the effort and of the mood one event can add, against absurd numbers."
+        1e6,
+        gt=0,
+        le=1e9,
+        description="Bound of the effort and of the mood one event can add, against absurd numbers.",
     )
     wait_free_minutes: float = Field(1.0, ge=0, description="Waiting that costs nothing, in minutes.")
     wait_effort_per_minute: float = Field(1.0, ge=0, description="Effort of each further minute of waiting.")
@@ -85,14 +92,18 @@ class ScoringParams(BaseModel):
     late_day: Points = Field(Points(effort=1, mood=-0.5), description="Each day a delivery is late.")
     late_days_max: float = Field(5.0, ge=0, description="Days of lateness that count.")
     on_time: Points = Field(Points(effort=0, mood=0.5), description="A delivery that is not late.")
-    repeat_contact: Points = Field(Points(effort=3, mood=-1), description="A contact about a recent contact's topic.")
+    repeat_contact: Points = Field(
+        Points(effort=3, mood=-1), description="A contact about a recent contact's topic."
+    )
     repeat_days: Positive = Field(7.0, description="How recent that contact must be, in days.")
     channel_switch: Points = Field(
         Points(effort=2, mood=-0.5), description="A call, shop or social contact after a failed digital step."
     )
     switch_hours: Positive = Field(24.0, description="How soon after the failed step, in hours.")
     rage_clicks: int = Field(3, ge=2, le=100, description="Clicks in a row that count as a rage click.")
-    rage_ms: int = Field(1000, ge=1, description="Each click comes in less than this after the one before, in ms.")
+    rage_ms: int = Field(
+        1000, ge=1, description="Each click comes in less than this after the one before, in ms."
+    )
     rage_px: Positive = Field(30.0, description="... and less than this from it, in px (Manhattan).")
 
     # --- answers
@@ -105,7 +116,9 @@ class ScoringParams(BaseModel):
     # --- scores
     prior_strength: Positive = Field(1.0, description="k: how many answers the implicit score is worth.")
     effort_scale: Positive = Field(10.0, description="Effort points that halve the distance to 100.")
-    satisfaction_prior: float = Field(0.7, gt=0, lt=1, description="Implicit satisfaction with no mood, 0..1.")
+    satisfaction_prior: float = Field(
+        0.7, gt=0, lt=1, description="Implicit satisfaction with no mood, 0..1."
+    )
     mood_scale: Positive = Field(4.0, description="Mood points worth one unit of log-odds of satisfaction.")
     answer_sd: Positive = Field(25.0, description="Standard deviation of an answer, on 0..100.")
     z: Positive = Field(1.96, description="Standard normal quantile of the half-widths.")
@@ -131,7 +144,9 @@ class ScoringParams(BaseModel):
         description="b of each feature; name only those to change.",
     )
     typical: dict[str, Finite] = Field(
-        default_factory=lambda: {name: {"effort": 0.2, "dissatisfaction": 0.3}.get(name, 0.0) for name in FEATURES},
+        default_factory=lambda: {
+            name: {"effort": 0.2, "dissatisfaction": 0.3}.get(name, 0.0) for name in FEATURES
+        },
         description="x of a typical customer: reasons are measured against it; name only those to change.",
     )
     detractor_max: int = Field(6, ge=0, le=10, description="The highest NPS answer of a detractor.")
@@ -142,7 +157,9 @@ class ScoringParams(BaseModel):
         (0.35, 0.55, 0.75), description="Probability at which elevated, high and critical begin."
     )
     hysteresis: Share = Field(0.05, description="How far below its threshold a level falls.")
-    cooldown_days: float = Field(7.0, ge=0, description="Days between raises to a level no higher than the last.")
+    cooldown_days: float = Field(
+        7.0, ge=0, description="Days between raises to a level no higher than the last."
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -151,7 +168,11 @@ class ScoringParams(BaseModel):
         if not isinstance(data, dict):
             return data
         data = dict(data)
-        for name, known in (("points", [k.label for k in Kind]), ("coefficients", FEATURES), ("typical", FEATURES)):
+        for name, known in (
+            ("points", [k.label for k in Kind]),
+            ("coefficients", FEATURES),
+            ("typical", FEATURES),
+        ):
             given = data.get(name)
             if isinstance(given, dict):
                 unknown = sorted(set(given) - set(known))

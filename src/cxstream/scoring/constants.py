@@ -15,7 +15,11 @@ def _points(params: ScoringParams) -> dict[str, float]:
     named = ("transfer", "abandoned", "resolved", "unresolved", "on_time")
     pairs = {name: getattr(params, name) for name in named}
     pairs |= {"late": params.late_day, "repeat": params.repeat_contact, "switch": params.channel_switch}
-    return {f"{name}_{letter}": value for name, p in pairs.items() for letter, value in (("e", p.effort), ("m", p.mood))}
+    return {
+        f"{name}_{letter}": value
+        for name, p in pairs.items()
+        for letter, value in (("e", p.effort), ("m", p.mood))
+    }
 
 
 def constants(params: ScoringParams) -> Constants:

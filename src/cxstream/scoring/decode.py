@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -45,7 +45,7 @@ _PATH = re.compile(r" - at `\$\.?(.*?)`$")
 _MISSING = re.compile(r"missing required field `(.+?)`")
 
 
-class Rejected(NamedTuple):
+class Rejected(msgspec.Struct, frozen=True, order=True, gc=False):
     """Why a record is not used.
 
     Attributes:
@@ -237,7 +237,9 @@ def _binary(headers: Headers, value: bytes | None) -> bytes | None:
     if structured or "ce_specversion" not in given:
         return value
     _well_formed(value or b"")
-    attributes = {n[3:]: (v or b"").decode() for n, v in given.items() if n.startswith("ce_") and n != "ce_data"}
+    attributes = {
+        n[3:]: (v or b"").decode() for n, v in given.items() if n.startswith("ce_") and n != "ce_data"
+    }
     return msgspec.json.encode(attributes)[:-1] + b',"data":' + (value or b"") + b"}"
 
 
@@ -285,7 +287,9 @@ def decode(values: Sequence[bytes | None], headers: Sequence[Headers] | None = N
     bad = np.flatnonzero(columns["time"] == BAD_TIME)
     if len(bad):
         rejected += [
-            Rejected(int(positions[i]), INVALID, "time", f"not RFC 3339 with an offset: {events[i].time[:40]!r}")
+            Rejected(
+                int(positions[i]), INVALID, "time", f"not RFC 3339 with an offset: {events[i].time[:40]!r}"
+            )
             for i in bad
         ]
         rejected.sort()
@@ -301,7 +305,7 @@ def validate(raw: bytes) -> tuple[str, str, str] | None:
         Reason, field path and message; None where it is good.
     """
     rejected = decode([raw]).rejected
-    return rejected[0][1:] if rejected else None
+    return (rejected[0].reason, rejected[0].field, rejected[0].message) if rejected else None
 
 
 class _Subject(msgspec.Struct, gc=False):

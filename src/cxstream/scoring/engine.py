@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cxstream.kernels.evaluate import score_cards
 from cxstream.kernels.layout import (
@@ -24,12 +22,18 @@ from cxstream.kernels.layout import (
     TOO_LATE,
 )
 from cxstream.model.events import Tick
-from cxstream.model.params import ScoringParams
 from cxstream.scoring import decode as d
 from cxstream.scoring import snapshot
 from cxstream.scoring.decode import Decoded, Headers, Rejected, decode
 from cxstream.scoring.partition import NO_LIMIT, Applied, Partition
-from cxstream.scoring.signals import Emitted, Writer
+from cxstream.scoring.signals import Emitted, Writer, rfc3339_all
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from cxstream.model.params import ScoringParams
 
 MARKER_KEY = snapshot.MARKER_KEY
 __all__ = ["MARKER_KEY", "Emitted", "Engine", "Outcome", "Records", "Rejected"]
@@ -85,7 +89,8 @@ def check_keys(decoded: Decoded, keys: Sequence[bytes | None]) -> None:
     if not wrong:
         return
     decoded.rejected += [
-        Rejected(int(decoded.good[i]), d.INVALID, "key", "the Kafka key differs from the subject") for i in wrong
+        Rejected(int(decoded.good[i]), d.INVALID, "key", "the Kafka key differs from the subject")
+        for i in wrong
     ]
     decoded.rejected.sort()
     keep = np.ones(len(decoded.events), bool)
@@ -108,7 +113,12 @@ class Engine:
     """
 
     def __init__(
-        self, params: ScoringParams, actions: Mapping[str, str], *, topic: str = "cx.touchpoints", partition: int = 0
+        self,
+        params: ScoringParams,
+        actions: Mapping[str, str],
+        *,
+        topic: str = "cx.touchpoints",
+        partition: int = 0,
     ) -> None:
         self.params = params
         self.next_offset = 0
@@ -188,7 +198,8 @@ class Engine:
             }
             refused = np.flatnonzero((status == TOO_LATE) | (status == FROM_THE_FUTURE))
             rejected = rejected + [
-                Rejected(int(good[i]), names[int(status[i])][0], "time", names[int(status[i])][1]) for i in refused
+                Rejected(int(good[i]), names[int(status[i])][0], "time", names[int(status[i])][1])
+                for i in refused
             ]
             rejected.sort()
         return Outcome(
@@ -232,7 +243,13 @@ class Engine:
         values = np.empty((len(slots), CARD_WIDTH))
         score_cards(self.partition.state, self.partition.constants, slots, values, np.empty(SIGNAL_WIDTH))
         rows = self.partition.state.rows[slots]
-        columns = [rows[name].tolist() for name in ("level", "announced", "last_touch", "eval_clock", "eval_offset")]
+        columns = (
+            rows["level"].tolist(),
+            rows["announced"].tolist(),
+            rfc3339_all(rows["last_touch"]),
+            rfc3339_all(rows["eval_clock"]),
+            rows["eval_offset"].tolist(),
+        )
         names = self.partition.slots.names
         for slot, numbers, *facts in zip(slots.tolist(), values.tolist(), *columns, strict=True):
             subject = names[slot]
@@ -240,7 +257,9 @@ class Engine:
 
     def dirty_cards(self) -> int:
         """Customers whose card has changed since it was last taken."""
-        return int(np.count_nonzero(self.partition.state.card_dirty[: self.partition.slots.top])) + len(self._gone_cards)
+        return int(np.count_nonzero(self.partition.state.card_dirty[: self.partition.slots.top])) + len(
+            self._gone_cards
+        )
 
     def take_cards(self, limit: int | None = None) -> list[tuple[bytes, bytes | None]]:
         """Cards that have changed since they were last taken, at most `limit` of them.
@@ -277,7 +296,9 @@ class Engine:
 
         They count as saved from now on: whoever cannot store them drops this engine and restores another.
         """
-        return snapshot.save(self.partition, self.next_offset, self.params, cards_clean=self.dirty_cards() == 0)
+        return snapshot.save(
+            self.partition, self.next_offset, self.params, cards_clean=self.dirty_cards() == 0
+        )
 
     @classmethod
     def restore(

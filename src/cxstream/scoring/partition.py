@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cxstream.kernels import apply as kernels
 from cxstream.kernels.layout import (
@@ -16,8 +15,8 @@ from cxstream.kernels.layout import (
     COMPLAINT_TOP,
     CONTACTS,
     CURSORS,
-    IDS,
     FORGOTTEN,
+    IDS,
     LIVE,
     LOOSE,
     NONE,
@@ -34,10 +33,14 @@ from cxstream.kernels.layout import (
     State,
 )
 from cxstream.model.kinds import Kind
-from cxstream.model.params import ScoringParams
 from cxstream.scoring.constants import constants
 from cxstream.scoring.decode import subjects_of
 from cxstream.scoring.names import Slots, Topics
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from cxstream.model.params import ScoringParams
 
 NO_LIMIT = np.iinfo(np.int64).max
 _FIRST = 1024
@@ -124,7 +127,15 @@ class Partition:
         grown: dict[str, NDArray[Any]] = {}
         if slots > len(st.rows):
             size = max(slots, len(st.rows) * 3 // 2)
-            for name in ("rows", "ids", "contact_times", "contact_topics", "order", "row_dirty", "card_dirty"):
+            for name in (
+                "rows",
+                "ids",
+                "contact_times",
+                "contact_topics",
+                "order",
+                "row_dirty",
+                "card_dirty",
+            ):
                 grown[name] = _grown(getattr(st, name), size)
         for name, top, more in (("panes", PANE_TOP, panes), ("complaints", COMPLAINT_TOP, complaints)):
             arena, need = getattr(st, name), int(at[top]) + more
@@ -159,7 +170,11 @@ class Partition:
         self.state.card_dirty[slots] = 0
 
     def apply(
-        self, events: list[Any], columns: NDArray[np.void], offsets: NDArray[np.int64], limits: NDArray[np.int64]
+        self,
+        events: list[Any],
+        columns: NDArray[np.void],
+        offsets: NDArray[np.int64],
+        limits: NDArray[np.int64],
     ) -> Applied:
         """Apply decoded records.
 
@@ -192,19 +207,20 @@ class Partition:
         self.reserve(self.slots.top, n, int(np.count_nonzero(kinds == Kind.complaint_opened)))
         self.make_vacant(self._fresh)
         status = np.zeros(n, np.uint8)
-        signals, i = [], 0
-        while True:
-            i = kernels.apply(
-                self.state, self.constants, columns, limits, offsets, status, self._out, self._scratch, i
+        signals: list[NDArray[np.float64]] = []
+        done = 0
+        while not signals or done < n:
+            done = kernels.apply(
+                self.state, self.constants, columns, limits, offsets, status, self._out, self._scratch, done
             )
             signals.append(self._out[: self.state.at[OUT]].copy())
-            if i == n:
-                return Applied(status, np.concatenate(signals))
+        return Applied(status, np.concatenate(signals))
 
     def advance(self, time: int, index: int, offset: int) -> NDArray[np.float64]:
         """Let time pass; signals as `apply`, with `index` for their record. Call `settle` afterwards."""
         self._fresh = []
-        signals, done = [], False
+        signals: list[NDArray[np.float64]] = []
+        done = False
         while not done:
             done = kernels.advance(self.state, self.constants, time, index, offset, self._out, self._scratch)
             signals.append(self._out[: self.state.at[OUT]].copy())

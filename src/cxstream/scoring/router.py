@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cxstream.kernels.layout import TICK
 from cxstream.kernels.text import partitions as kafka_partitions
-from cxstream.model.params import ScoringParams
 from cxstream.scoring.decode import Decoded, Rejected, decode, read_subject, text_column
 from cxstream.scoring.engine import Engine, Outcome
 from cxstream.scoring.partition import NO_LIMIT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from cxstream.model.params import ScoringParams
 
 
 def partition_of(subjects: list[str], count: int) -> NDArray[np.int32]:
@@ -39,7 +43,12 @@ class Router:
     """
 
     def __init__(
-        self, params: ScoringParams, actions: Mapping[str, str], *, partitions: int = 1, topic: str = "cx.touchpoints"
+        self,
+        params: ScoringParams,
+        actions: Mapping[str, str],
+        *,
+        partitions: int = 1,
+        topic: str = "cx.touchpoints",
     ) -> None:
         self.engines = [Engine(params, actions, topic=topic, partition=p) for p in range(partitions)]
 
@@ -80,7 +89,11 @@ class Router:
         count = len(self.engines)
         homes = np.zeros(len(values), np.int32)
         people = decoded.columns["kind"] != TICK
-        events = decoded.events if people.all() else [e for e, is_one in zip(decoded.events, people, strict=True) if is_one]
+        events = (
+            decoded.events
+            if people.all()
+            else [e for e, is_one in zip(decoded.events, people, strict=True) if is_one]
+        )
         homes[decoded.good[people]] = partition_of([e.subject for e in events], count)
         for rejected in decoded.rejected:
             subject = read_subject(values[rejected.index])

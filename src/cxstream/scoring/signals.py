@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -14,8 +13,13 @@ from cxstream.model import outputs as o
 from cxstream.model.kinds import FEATURES, LEVELS
 from cxstream.model.params import DAY_MS, ScoringParams
 from cxstream.scoring import words
+from cxstream.topology import CHURN_RISK, FRICTION
 
-CHURN_RISK_TOPIC, FRICTION_TOPIC = "cx.churn-risk", "cx.friction"
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
 MODEL = "default-1"
 # A contribution this small is rounding, not a reason.
 NOTHING = 1e-12
@@ -24,7 +28,7 @@ _CHANGES: dict[int, o.Change] = {k.RAISED: "raised", k.EASED: "eased", k.CLEARED
 _encode = msgspec.json.Encoder().encode
 
 
-class Emitted(NamedTuple):
+class Emitted(msgspec.Struct, frozen=True, gc=False):
     """A signal, ready to send.
 
     Attributes:
@@ -54,6 +58,12 @@ def rfc3339(ms: int) -> str:
     return f"{_day(day)}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z"
 
 
+def rfc3339_all(ms: NDArray[np.int64]) -> list[str]:
+    """Many times at once: int64[n], ms UTC."""
+    texts: list[str] = np.strings.add(np.datetime_as_string(ms.astype("M8[ms]")), "Z").tolist()
+    return texts
+
+
 class Writer:
     """Writes the signals and cards of one partition.
 
@@ -70,8 +80,11 @@ class Writer:
         self._actions = dict(actions)
         self._topic = topic
         self._partition = partition
+        self._origin = f"{topic}-{partition}"
 
-    def signal(self, row: Sequence[float], subject: str, topic: str, offset: int, n: int, event: Any) -> Emitted:
+    def signal(
+        self, row: Sequence[float], subject: str, topic: str, offset: int, n: int, event: Any
+    ) -> Emitted:
         """One signal.
 
         Args:
@@ -82,7 +95,7 @@ class Writer:
             n: how many signals that record caused before.
             event: that record; None when time alone passed.
         """
-        name = f"{self._topic}-{self._partition}-{offset}-{n}"
+        name = f"{self._origin}-{offset}-{n}"
         cause = o.Cause(self._topic, self._partition, offset)
         clock = rfc3339(int(row[k.S_CLOCK]))
         index, key = int(row[k.S_INDEX]), subject.encode()
@@ -91,13 +104,17 @@ class Writer:
                 effort_points=row[k.S_ACUTE],
                 channel=event.data.channel,
                 touchpoint=event.data.touchpoint,
-                evidence=", ".join(words.troubles(row, topic)) or words.complaints(row) or "effort in a short time",
+                evidence=", ".join(words.troubles(row, topic))
+                or words.complaints(row)
+                or "effort in a short time",
                 cause=cause,
             )
             value = _encode(o.FrictionSignal(id=name, subject=subject, time=clock, data=data))
-            return Emitted(index, FRICTION_TOPIC, key, value)
-        signal = o.ChurnRiskSignal(id=name, subject=subject, time=clock, data=self._churn_risk(row, topic, cause))
-        return Emitted(index, CHURN_RISK_TOPIC, key, _encode(signal))
+            return Emitted(index, FRICTION.name, key, value)
+        signal = o.ChurnRiskSignal(
+            id=name, subject=subject, time=clock, data=self._churn_risk(row, topic, cause)
+        )
+        return Emitted(index, CHURN_RISK.name, key, _encode(signal))
 
     def _churn_risk(self, row: Sequence[float], topic: str, cause: o.Cause) -> o.ChurnRisk:
         reasons = self._reasons(row, topic)
@@ -133,7 +150,14 @@ class Writer:
         return found
 
     def card(
-        self, subject: str, values: Sequence[float], level: int, announced: int, touch: int, clock: int, offset: int
+        self,
+        subject: str,
+        values: Sequence[float],
+        level: int,
+        announced: int,
+        touch: str,
+        clock: str,
+        offset: int,
     ) -> bytes:
         """One score card.
 
@@ -142,23 +166,23 @@ class Writer:
             values: CARD_WIDTH numbers.
             level: index in LEVELS.
             announced: index in LEVELS.
-            touch: last touch, ms UTC.
-            clock: of the last evaluation, ms UTC.
+            touch: last touch, RFC 3339.
+            clock: of the last evaluation, RFC 3339.
             offset: of the last evaluation.
         """
         p, effort, effort_hw, sat, sat_hw, acute, day, week, month, quarter, *features = values
         data = o.ScoreCard(
-            effort=effort,
-            effort_halfwidth=effort_hw,
-            satisfaction=sat,
-            satisfaction_halfwidth=sat_hw,
-            probability=p,
-            level=LEVELS[level],  # type: ignore[arg-type]
-            announced=LEVELS[announced],  # type: ignore[arg-type]
-            acute=acute,
-            features=dict(zip(FEATURES, features, strict=True)),  # type: ignore[arg-type]
-            last_touch=rfc3339(touch),
-            touches=o.Touches(int(day), int(week), int(month), int(quarter)),
+            effort,
+            effort_hw,
+            sat,
+            sat_hw,
+            p,
+            LEVELS[level],  # type: ignore[arg-type]
+            LEVELS[announced],  # type: ignore[arg-type]
+            acute,
+            dict(zip(FEATURES, features, strict=True)),  # type: ignore[arg-type]
+            touch,
+            o.Touches(int(day), int(week), int(month), int(quarter)),
         )
-        name = f"{self._topic}-{self._partition}-{offset}:{subject}"
-        return _encode(o.Score(id=name, subject=subject, time=rfc3339(clock), data=data))
+        name = f"{self._origin}-{offset}:{subject}"
+        return _encode(o.Score(id=name, subject=subject, time=clock, data=data))

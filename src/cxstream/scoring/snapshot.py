@@ -7,11 +7,10 @@ for a row's key is the customer behind one byte. The log stays the truth: a snap
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from cxstream.kernels.layout import (
     CHANGED,
@@ -26,7 +25,13 @@ from cxstream.kernels.layout import (
 from cxstream.kernels.pack import PANE_BYTES, ROW_BYTES, VERSION, pack, packed_sizes, unpack
 from cxstream.model.errors import SnapshotError
 from cxstream.model.params import DAY_MS, ScoringParams
-from cxstream.scoring.partition import Partition
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from numpy.typing import NDArray
+
+    from cxstream.scoring.partition import Partition
 
 MARKER_KEY = b"\0marker"
 _ROW_PREFIX = b"c"
@@ -117,13 +122,19 @@ def _marker(rows: Mapping[bytes, bytes], params: ScoringParams) -> Marker:
     try:
         marker = msgspec.json.decode(raw, type=Marker)
     except msgspec.MsgspecError as error:
-        raise SnapshotError(f"the snapshot's marker cannot be read ({error}): rebuild the partition") from error
+        raise SnapshotError(
+            f"the snapshot's marker cannot be read ({error}): rebuild the partition"
+        ) from error
     if marker.layout != VERSION:
-        raise SnapshotError(f"the snapshot has layout {marker.layout}, this is {VERSION}: rebuild the partition")
+        raise SnapshotError(
+            f"the snapshot has layout {marker.layout}, this is {VERSION}: rebuild the partition"
+        )
     if marker.params != digest(params):
         raise SnapshotError("the snapshot was made under other scoring parameters: rebuild the partition")
     if marker.customers != len(rows) - 1:
-        raise SnapshotError(f"the snapshot has {len(rows) - 1} of {marker.customers} customers: rebuild the partition")
+        raise SnapshotError(
+            f"the snapshot has {len(rows) - 1} of {marker.customers} customers: rebuild the partition"
+        )
     return marker
 
 
@@ -169,7 +180,11 @@ def load(partition: Partition, rows: Mapping[bytes, bytes], params: ScoringParam
 
 
 def _unpack_all(
-    partition: Partition, names: Mapping[bytes, str], slots: list[int], rows: Mapping[bytes, bytes], oldest: int
+    partition: Partition,
+    names: Mapping[bytes, str],
+    slots: list[int],
+    rows: Mapping[bytes, bytes],
+    oldest: int,
 ) -> None:
     st = partition.state
     row_bytes, pane_bytes = _bytes_of(st.rows, ROW_BYTES), _bytes_of(st.panes, PANE_BYTES)

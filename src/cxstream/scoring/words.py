@@ -77,7 +77,9 @@ def _effort(row: Row, topic: str) -> str:
 
 
 def _surge(row: Row, _topic: str) -> str:
-    return f"effort {row[k.S_EFFORT_SHORT]:.0f} of 100 this week against {row[k.S_EFFORT]:.0f} over the window"
+    return (
+        f"effort {row[k.S_EFFORT_SHORT]:.0f} of 100 this week against {row[k.S_EFFORT]:.0f} over the window"
+    )
 
 
 def _dissatisfaction(row: Row, _topic: str) -> str:

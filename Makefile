@@ -1,0 +1,54 @@
+# Everything a contributor runs. Needs Python 3.11 to 3.13 and nothing else; `make help` lists the targets.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint types imports schemas wheel lock bench clean
+
+help: ## List the targets.
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+
+install: $(VENV)/.installed ## Create .venv with the locked dependencies and cxstream itself.
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || \
+	  { echo "cxstream needs Python 3.11 to 3.13; set PYTHON=/path/to/python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@touch $@
+
+demo: install ## Broker, traffic, worker and a live view on this computer; ARGS="--for 30" ends it after 30 s.
+	$(BIN)/cxstream demo $(ARGS)
+
+test: install ## Run the tests, on a real Kafka that is started for them.
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: install ## Check style and formatting.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: install ## Check types, strictly.
+	$(BIN)/mypy
+
+imports: install ## Check that the core knows nothing of the shells.
+	$(BIN)/lint-imports
+
+schemas: install ## Check that schemas/ is what the types say.
+	$(BIN)/cxstream schemas --check schemas
+
+wheel: install ## Build the wheel into dist/.
+	$(BIN)/python -m build --no-isolation --wheel --outdir dist .
+
+lock: install ## Resolve the dependencies anew into requirements.lock.
+	$(BIN)/pip install --quiet uv
+	$(BIN)/uv pip compile --universal --python-version 3.11 --all-extras --group dev --generate-hashes \
+	  --no-emit-index-url --no-header --quiet --upgrade pyproject.toml -o requirements.lock
+
+bench: install ## Measure kernels, replay and the worker side by side with Faust's own tables.
+	$(BIN)/python benchmarks/run.py $(ARGS)
+
+clean: ## Remove what was built, the virtual environment too.
+	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

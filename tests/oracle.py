@@ -1,0 +1,592 @@
+"""The rules of scoring, read out slowly.
+
+One partition, one event at a time, on dicts and lists, each rule as close to its sentence in the scoring document as
+Python allows. Nothing here is fast or clever: it is what the kernels are held against. Sums may differ from theirs
+in the last bits; everything else is equal.
+
+    feed: future? -> duplicate? -> too late? -> sweeps of the days crossed -> apply -> friction -> churn risk
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from cxstream.model.kinds import (
+    BY_TYPE,
+    COMPANY_KINDS,
+    FAILED_STEPS,
+    LEVELS,
+    SWITCH_CHANNELS,
+    TICK_TYPE,
+    Kind,
+)
+from cxstream.model.params import DAY_MS, HOUR_MS, MINUTE_MS, ScoringParams
+
+Event = dict[str, Any]
+Signal = dict[str, Any]
+
+REMEMBERED_IDS = 32
+REMEMBERED_CONTACTS = 4
+OPEN_COMPLAINTS = 8
+TOUCH_SPANS = (1, 7, 30, 90)
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def to_ms(text: str) -> int:
+    """Milliseconds UTC of an RFC 3339 time; finer digits are cut off."""
+    return (datetime.fromisoformat(text.upper()) - _EPOCH) // timedelta(milliseconds=1)
+
+
+def pane_of(time: int) -> int:
+    """The day that a time (ms UTC) lies in."""
+    return time // DAY_MS
+
+
+def logistic(z: float) -> float:
+    """1 / (1 + e^-z), and 0 where e^-z is beyond a float."""
+    try:
+        return 1 / (1 + math.exp(-z))
+    except OverflowError:
+        return 0.0
+
+
+@dataclass(slots=True)
+class Pane:
+    """What one customer's events of one day add up to."""
+
+    effort: float = 0.0
+    mood: float = 0.0
+    ease_weight: float = 0.0
+    ease_value: float = 0.0
+    satisfaction_weight: float = 0.0
+    satisfaction_value: float = 0.0
+    touches: int = 0
+    unsubscribed: bool = False
+
+
+@dataclass(slots=True)
+class Contact:
+    """A contact that had a topic."""
+
+    time: int
+    topic: str
+
+
+@dataclass(slots=True)
+class Click:
+    """The latest accepted click that had coordinates, and the run it ends."""
+
+    time: int
+    x: float
+    y: float
+    run: int
+    counted: bool
+
+
+@dataclass(slots=True)
+class Raise:
+    """A raise that the CRM heard: its time (ms) and its level."""
+
+    time: int
+    level: int
+
+
+@dataclass(slots=True)
+class Customer:
+    """Everything that is known of one customer."""
+
+    subject: str
+    last_touch: int
+    evaluated: int
+    touched: bool = False
+    panes: dict[int, Pane] = field(default_factory=dict)
+    seen: deque[tuple[str, str]] = field(default_factory=lambda: deque(maxlen=REMEMBERED_IDS))
+    contacts: deque[Contact] = field(default_factory=lambda: deque(maxlen=REMEMBERED_CONTACTS))
+    failed_step: int | None = None
+    click: Click | None = None
+    complaints: dict[str, int] = field(default_factory=dict)
+    nps: tuple[int, float] | None = None
+    acute: float = 0.0
+    acute_time: int | None = None
+    armed: bool = True
+    level: int = 0
+    announced: int = 0
+    last_raise: Raise | None = None
+    waiting: bool = False
+    set_aside: bool = False
+
+
+@dataclass(slots=True)
+class Scores:
+    """One evaluation of one customer at one clock."""
+
+    effort: float
+    effort_halfwidth: float
+    satisfaction: float
+    satisfaction_halfwidth: float
+    probability: float
+    features: dict[str, float]
+    contributions: dict[str, float]
+
+
+class Oracle:
+    """Scores one partition.
+
+    Attributes:
+        signals: every signal so far, in order.
+        customers: by subject, in order of first appearance.
+        clock: the partition's clock, ms UTC; None before the first accepted record.
+        held_back: raises that had to wait for their cooldown.
+        forgotten: customers that were forgotten.
+        evicted: complaints that left because of too many open ones.
+    """
+
+    def __init__(
+        self, params: ScoringParams | None = None, topic: str = "cx.touchpoints", partition: int = 0
+    ) -> None:
+        self.params = params or ScoringParams()
+        self.signals: list[Signal] = []
+        self.customers: dict[str, Customer] = {}
+        self.clock: int | None = None
+        self.held_back = 0
+        self.forgotten = 0
+        self.evicted = 0
+        self._origin = f"{topic}-{partition}"
+        self._cause = ""
+        self._caused = 0
+
+    # --- records
+
+    def feed(self, event: Event, offset: int, limit: int | None = None) -> str:
+        """Take one valid record.
+
+        Args:
+            event: a touchpoint or a tick, as decoded JSON.
+            offset: its place in the partition.
+            limit: the latest event time that is believed, ms UTC; None believes every time.
+
+        Returns:
+            accepted, tick, duplicate, too_late or from_the_future.
+        """
+        time = to_ms(event["time"])
+        is_tick = event["type"] == TICK_TYPE
+        if limit is not None and time > limit:
+            return "from_the_future"
+        if not is_tick and self._is_duplicate(event):
+            return "duplicate"
+        if self.clock is not None and pane_of(time) <= pane_of(self.clock) - self.params.window_days:
+            return "too_late"
+        self.advance(time, offset)
+        if is_tick:
+            return "tick"
+        self._accept(event, time)
+        return "accepted"
+
+    def advance(self, time_ms: int, offset: int) -> None:
+        """Move the clock to a time, if that is later, with the sweeps of the days crossed."""
+        self._cause = f"{self._origin}-{offset}"
+        self._caused = 0
+        if self.clock is None:
+            self.clock = time_ms
+            return
+        for day in range(pane_of(self.clock) + 1, pane_of(time_ms) + 1):
+            if not self.customers:
+                break
+            self.clock = day * DAY_MS
+            self._sweep(self.clock)
+        self.clock = max(self.clock, time_ms)
+
+    def _is_duplicate(self, event: Event) -> bool:
+        customer = self.customers.get(event["subject"])
+        return customer is not None and (event["source"], event["id"]) in customer.seen
+
+    def _sweep(self, clock: int) -> None:
+        for customer in list(self.customers.values()):
+            if clock - customer.last_touch >= self.params.forget_days * DAY_MS:
+                self._forget(customer, clock)
+            else:
+                _drop_old_panes(customer, pane_of(clock) - self.params.window_days)
+                self._judge(customer, clock)
+
+    def _forget(self, customer: Customer, clock: int) -> None:
+        if customer.announced > 0 and not customer.set_aside:
+            customer.level = 0
+            self._emit_change(customer, clock, "cleared", self.evaluate(customer, clock))
+        del self.customers[customer.subject]
+        self.forgotten += 1
+
+    def _accept(self, event: Event, time: int) -> None:
+        assert self.clock is not None
+        kind = BY_TYPE[event["type"]]
+        data = event["data"]
+        customer = self.customers.get(event["subject"])
+        if customer is None:
+            customer = Customer(event["subject"], last_touch=time, evaluated=self.clock)
+            self.customers[customer.subject] = customer
+        customer.seen.append((event["source"], event["id"]))
+        pane = customer.panes.setdefault(pane_of(time), Pane())
+        if kind not in COMPANY_KINDS:
+            _touch(customer, pane, time)
+        effort = self._points(customer, pane, kind, data, time)
+        self._remember(customer, pane, kind, data, time)
+        self._friction(customer, effort, time, data)
+        self._judge(customer, self.clock)
+
+    # --- points
+
+    def _points(self, customer: Customer, pane: Pane, kind: Kind, data: Event, time: int) -> float:
+        """Add the event's points to its pane; what it takes from memory is what was there before it.
+
+        Returns:
+            The effort points.
+        """
+        added = self._base_points(kind, data) + self._derived_points(customer, kind, data, time)
+        bound = self.params.max_points
+        effort = min(sum(points[0] for points in added), bound)
+        mood = max(-bound, min(sum(points[1] for points in added), bound))
+        pane.effort += effort
+        pane.mood += mood
+        return effort
+
+    def _base_points(self, kind: Kind, data: Event) -> list[tuple[float, float]]:
+        p = self.params
+        added = [self._of_kind(kind)]
+        if kind in {Kind.contact, Kind.queue} and data.get("wait_s") is not None:
+            minutes = max(0.0, data["wait_s"] / 60 - p.wait_free_minutes)
+            added.append((min(p.wait_effort_max, p.wait_effort_per_minute * minutes), 0.0))
+        if kind == Kind.contact:
+            transfers = float(data.get("transfers") or 0)
+            added.append((transfers * p.transfer.effort, transfers * p.transfer.mood))
+            if data.get("abandoned"):
+                added.append((p.abandoned.effort, p.abandoned.mood))
+            elif data.get("resolved") is True:
+                added.append((p.resolved.effort, p.resolved.mood))
+            elif data.get("resolved") is False:
+                added.append((p.unresolved.effort, p.unresolved.mood))
+        if kind == Kind.delivery:
+            late = min(float(data.get("late_days") or 0), p.late_days_max)
+            if late > 0:
+                added.append((late * p.late_day.effort, late * p.late_day.mood))
+            else:
+                added.append((p.on_time.effort, p.on_time.mood))
+        return added
+
+    def _derived_points(
+        self, customer: Customer, kind: Kind, data: Event, time: int
+    ) -> list[tuple[float, float]]:
+        p = self.params
+        added = []
+        if kind == Kind.contact and self._is_repeat(customer, data.get("topic"), time):
+            added.append((p.repeat_contact.effort, p.repeat_contact.mood))
+        if kind == Kind.contact and data["channel"] in SWITCH_CHANNELS and self._is_switch(customer, time):
+            added.append((p.channel_switch.effort, p.channel_switch.mood))
+        if kind == Kind.click and self._completes_rage(customer, data, time):
+            added.append(self._of_kind(Kind.rage_click))
+            _fail(customer, time)
+        return added
+
+    def _of_kind(self, kind: Kind) -> tuple[float, float]:
+        points = self.params.points[kind.label]
+        return points.effort, points.mood
+
+    def _is_repeat(self, customer: Customer, topic: str | None, time: int) -> bool:
+        earliest = time - self.params.repeat_days * DAY_MS
+        return topic is not None and any(
+            contact.topic == topic and earliest < contact.time <= time for contact in customer.contacts
+        )
+
+    def _is_switch(self, customer: Customer, time: int) -> bool:
+        if customer.failed_step is None:
+            return False
+        return 0 <= time - customer.failed_step <= self.params.switch_hours * HOUR_MS
+
+    def _completes_rage(self, customer: Customer, data: Event, time: int) -> bool:
+        if data.get("x") is None or data.get("y") is None:
+            return False
+        x, y = float(data["x"]), float(data["y"])
+        before = customer.click
+        follows = (
+            before is not None
+            and 0 <= time - before.time < self.params.rage_ms
+            and abs(x - before.x) + abs(y - before.y) < self.params.rage_px
+        )
+        if before is None or not follows:
+            customer.click = Click(time, x, y, run=1, counted=False)
+            return False
+        run = before.run + 1
+        completes = run >= self.params.rage_clicks and not before.counted
+        customer.click = Click(time, x, y, run, counted=before.counted or completes)
+        return completes
+
+    # --- memory
+
+    def _remember(self, customer: Customer, pane: Pane, kind: Kind, data: Event, time: int) -> None:
+        if kind in FAILED_STEPS:
+            _fail(customer, time)
+        if kind == Kind.contact and data.get("topic") is not None:
+            customer.contacts.append(Contact(time, data["topic"]))
+        if kind == Kind.complaint_opened:
+            self._open_complaint(customer, data["case_id"], time)
+        if kind == Kind.complaint_resolved:
+            customer.complaints.pop(data["case_id"], None)
+        if kind == Kind.unsubscribed:
+            pane.unsubscribed = True
+        if kind == Kind.survey_nps and (customer.nps is None or time >= customer.nps[0]):
+            customer.nps = (time, data["score"])
+        if kind == Kind.churned:
+            customer.set_aside = True
+        if kind in {Kind.won_back, Kind.purchase}:
+            customer.set_aside = False
+        self._answer(pane, kind, data)
+
+    def _open_complaint(self, customer: Customer, case_id: str, time: int) -> None:
+        customer.complaints.setdefault(case_id, time)
+        if len(customer.complaints) > OPEN_COMPLAINTS:
+            # min takes the first of equals, and a dict keeps the order of acceptance
+            oldest = min(customer.complaints, key=customer.complaints.__getitem__)
+            del customer.complaints[oldest]
+            self.evicted += 1
+
+    def _answer(self, pane: Pane, kind: Kind, data: Event) -> None:
+        p = self.params
+        if kind == Kind.survey_ces:
+            pane.ease_weight += p.ces_weight
+            pane.ease_value += p.ces_weight * 100 * (7 - data["score"]) / 6
+        elif kind == Kind.survey_csat:
+            _satisfy(pane, p.csat_weight, 25 * (data["score"] - 1))
+        elif kind == Kind.review:
+            _satisfy(pane, p.review_weight, 25 * (data["rating"] - 1))
+        elif kind == Kind.survey_nps:
+            _satisfy(pane, p.nps_weight, 10 * data["score"])
+        elif kind == Kind.social_post and data.get("sentiment") is not None:
+            _satisfy(pane, p.social_weight, 50 * (data["sentiment"] + 1))
+
+    # --- acute friction
+
+    def _friction(self, customer: Customer, effort: float, time: int, data: Event) -> None:
+        p = self.params
+        if customer.acute_time is None:
+            customer.acute_time = time
+        if time >= customer.acute_time:
+            customer.acute *= self._fade(time - customer.acute_time)
+            customer.acute_time = time
+        if customer.acute < p.acute_rearm:
+            customer.armed = True
+        customer.acute += effort * self._fade(customer.acute_time - time)
+        if customer.armed and customer.acute >= p.acute_threshold:
+            customer.armed = False
+            assert self.clock is not None
+            self._emit(
+                customer,
+                self.clock,
+                kind="friction",
+                effort_points=customer.acute,
+                channel=data["channel"],
+                touchpoint=data.get("touchpoint"),
+            )
+
+    def _fade(self, elapsed_ms: int) -> float:
+        return float(2.0 ** (-elapsed_ms / (self.params.acute_half_life_minutes * MINUTE_MS)))
+
+    # --- scores
+
+    def evaluate(self, customer: Customer, clock: int) -> Scores:
+        """The scores, the features and the churn probability at a clock (ms UTC)."""
+        p = self.params
+        sums = self._sums(customer, clock, p.window_days)
+        effort, effort_halfwidth = self._effort(sums)
+        recent_effort, _ = self._effort(self._sums(customer, clock, p.surge_days))
+        satisfaction, satisfaction_halfwidth = self._satisfaction(sums)
+        features = {
+            "effort": effort / 100,
+            "surge": max(0.0, recent_effort - effort) / 100,
+            "dissatisfaction": 1 - satisfaction / 100,
+            "detractor": self._detractor(customer, clock),
+            "complaint": min(len(customer.complaints), p.complaints_scale) / p.complaints_scale,
+            "silence": self._silence(customer, clock),
+            "lapse": 0.0,
+            "unsubscribed": self._unsubscribed(customer, clock),
+        }
+        z = p.intercept + sum(p.coefficients[name] * x for name, x in features.items())
+        contributions = {name: p.coefficients[name] * (x - p.typical[name]) for name, x in features.items()}
+        return Scores(
+            effort,
+            effort_halfwidth,
+            satisfaction,
+            satisfaction_halfwidth,
+            logistic(z),
+            features,
+            contributions,
+        )
+
+    def _inside(self, customer: Customer, clock: int, days: int) -> dict[int, Pane]:
+        """The panes in (pane(C) - days, pane(C)]."""
+        today = pane_of(clock)
+        return {number: pane for number, pane in customer.panes.items() if today - days < number <= today}
+
+    def _sums(self, customer: Customer, clock: int, days: int) -> Pane:
+        """The columns of the panes inside, each pane weighted by 2^(-age / half-life)."""
+        today = pane_of(clock)
+        total = Pane()
+        for number, pane in self._inside(customer, clock, days).items():
+            weight = 2.0 ** (-(today - number) / self.params.half_life_days)
+            total.effort += weight * pane.effort
+            total.mood += weight * pane.mood
+            total.ease_weight += weight * pane.ease_weight
+            total.ease_value += weight * pane.ease_value
+            total.satisfaction_weight += weight * pane.satisfaction_weight
+            total.satisfaction_value += weight * pane.satisfaction_value
+        return total
+
+    def _effort(self, sums: Pane) -> tuple[float, float]:
+        p = self.params
+        implicit = 100 * (1 - 2.0 ** (-sums.effort / p.effort_scale))
+        weight = p.prior_strength + sums.ease_weight
+        effort = (p.prior_strength * implicit + sums.ease_value) / weight
+        return effort, p.z * p.answer_sd / math.sqrt(weight)
+
+    def _satisfaction(self, sums: Pane) -> tuple[float, float]:
+        p = self.params
+        start = math.log(p.satisfaction_prior / (1 - p.satisfaction_prior))
+        implicit = 100 * logistic(start + sums.mood / p.mood_scale)
+        weight = p.prior_strength + sums.satisfaction_weight
+        satisfaction = (p.prior_strength * implicit + sums.satisfaction_value) / weight
+        return satisfaction, p.z * p.answer_sd / math.sqrt(weight)
+
+    def _detractor(self, customer: Customer, clock: int) -> float:
+        if customer.nps is None:
+            return 0.0
+        time, score = customer.nps
+        inside = pane_of(time) > pane_of(clock) - self.params.window_days
+        return 1.0 if inside and score <= self.params.detractor_max else 0.0
+
+    def _silence(self, customer: Customer, clock: int) -> float:
+        p = self.params
+        inside = self._inside(customer, clock, p.window_days)
+        active = sorted(number for number, pane in inside.items() if pane.touches > 0)
+        if len(active) < p.silence_min_panes:
+            return 0.0
+        rhythm = (active[-1] - active[0]) / (len(active) - 1)
+        missed = (pane_of(clock) - active[-1]) / rhythm - 1
+        return min(max(missed, 0.0), p.silence_max) / p.silence_max
+
+    def _unsubscribed(self, customer: Customer, clock: int) -> float:
+        inside = self._inside(customer, clock, self.params.window_days)
+        return 1.0 if any(pane.unsubscribed for pane in inside.values()) else 0.0
+
+    # --- churn risk
+
+    def _judge(self, customer: Customer, clock: int) -> None:
+        customer.evaluated = clock
+        if customer.set_aside:
+            return
+        scores = self.evaluate(customer, clock)
+        self._move_level(customer, scores.probability)
+        if customer.level > customer.announced:
+            self._raise(customer, clock, scores)
+            return
+        customer.waiting = False
+        if customer.level < customer.announced:
+            self._emit_change(customer, clock, "eased" if customer.level > 0 else "cleared", scores)
+
+    def _move_level(self, customer: Customer, probability: float) -> None:
+        thresholds = self.params.thresholds
+        while customer.level < len(thresholds) and probability >= thresholds[customer.level]:
+            customer.level += 1
+        while customer.level > 0 and probability < thresholds[customer.level - 1] - self.params.hysteresis:
+            customer.level -= 1
+
+    def _raise(self, customer: Customer, clock: int, scores: Scores) -> None:
+        last = customer.last_raise
+        if (
+            last is None
+            or clock - last.time >= self.params.cooldown_days * DAY_MS
+            or customer.level > last.level
+        ):
+            customer.waiting = False
+            customer.last_raise = Raise(clock, customer.level)
+            self._emit_change(customer, clock, "raised", scores)
+        elif not customer.waiting:
+            customer.waiting = True
+            self.held_back += 1
+
+    # --- output
+
+    def _emit_change(self, customer: Customer, clock: int, change: str, scores: Scores) -> None:
+        previous, customer.announced = customer.announced, customer.level
+        self._emit(
+            customer,
+            clock,
+            kind="churn_risk",
+            change=change,
+            level=LEVELS[customer.level],
+            previous=LEVELS[previous],
+            probability=scores.probability,
+            effort=scores.effort,
+            effort_halfwidth=scores.effort_halfwidth,
+            satisfaction=scores.satisfaction,
+            satisfaction_halfwidth=scores.satisfaction_halfwidth,
+            features=scores.features,
+            contributions=scores.contributions,
+        )
+
+    def _emit(self, customer: Customer, clock: int, **rest: Any) -> None:
+        self.signals.append(
+            {"id": f"{self._cause}-{self._caused}", "subject": customer.subject, "time": clock, **rest}
+        )
+        self._caused += 1
+
+    def card(self, subject: str) -> dict[str, Any]:
+        """The score card at the customer's last evaluation.
+
+        Raises:
+            KeyError: no such customer, or he was forgotten.
+        """
+        customer = self.customers[subject]
+        clock = customer.evaluated
+        scores = self.evaluate(customer, clock)
+        assert customer.acute_time is not None
+        return {
+            "time": clock,
+            "effort": scores.effort,
+            "effort_halfwidth": scores.effort_halfwidth,
+            "satisfaction": scores.satisfaction,
+            "satisfaction_halfwidth": scores.satisfaction_halfwidth,
+            "probability": scores.probability,
+            "level": LEVELS[customer.level],
+            "announced": LEVELS[customer.announced],
+            "acute": customer.acute * self._fade(clock - customer.acute_time),
+            "features": scores.features,
+            "last_touch": customer.last_touch,
+            "touches": {str(days): self._touches(customer, clock, days) for days in TOUCH_SPANS},
+        }
+
+    def _touches(self, customer: Customer, clock: int, days: int) -> int:
+        inside = self._inside(customer, clock, min(days, self.params.window_days))
+        return sum(pane.touches for pane in inside.values())
+
+
+def _touch(customer: Customer, pane: Pane, time: int) -> None:
+    pane.touches += 1
+    customer.last_touch = max(customer.last_touch, time) if customer.touched else time
+    customer.touched = True
+
+
+def _fail(customer: Customer, time: int) -> None:
+    customer.failed_step = time if customer.failed_step is None else max(customer.failed_step, time)
+
+
+def _satisfy(pane: Pane, weight: float, value: float) -> None:
+    pane.satisfaction_weight += weight
+    pane.satisfaction_value += weight * value
+
+
+def _drop_old_panes(customer: Customer, last_gone: int) -> None:
+    """The clock never goes back, so these can never count again."""
+    for number in [number for number in customer.panes if number <= last_gone]:
+        del customer.panes[number]
