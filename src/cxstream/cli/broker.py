@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from cxstream.settings import Settings
 
 _USUAL_PORT = 9092
+_VOLUME = "cxstream-kafka"
 _LOOK_SECONDS = 0.5
 
 
@@ -31,7 +32,11 @@ _LOOK_SECONDS = 0.5
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder for its data. Default: the setting local.data, else one in the user's cache folder.",
 )
-@click.option("--docker", is_flag=True, help="Run the apache/kafka image with Docker instead of Java.")
+@click.option(
+    "--docker",
+    is_flag=True,
+    help=f"Run the apache/kafka image with Docker; its data is in the volume {_VOLUME}.",
+)
 @click.pass_obj
 def command(config: str | None, port: int | None, data: Path | None, docker: bool) -> None:
     """A local single-node Apache Kafka (KRaft) for development, in the foreground.
@@ -42,7 +47,7 @@ def command(config: str | None, port: int | None, data: Path | None, docker: boo
     \b
     Example:
       cxstream broker
-      cxstream broker --port 0 --data /tmp/my-kafka
+      cxstream broker --port 0 --data my-kafka
     """  # noqa: D301
     from cxstream.settings import load
 
@@ -85,6 +90,15 @@ def _broker(
 
     if port is None:
         port = _USUAL_PORT if ports.is_free(_USUAL_PORT) else 0
-    kind, place = (DockerKafka, "broker-docker") if docker else (LocalKafka, "broker")
-    folder = data or settings.local.data or user_cache() / place
-    return kind(folder, port=port, local=settings.local, say=lambda line: click.echo(line, err=True))
+
+    def say(line: str) -> None:
+        click.echo(line, err=True)
+
+    if docker:
+        if data:
+            raise click.UsageError(
+                f"--data is a folder for Java; with --docker the volume {_VOLUME} keeps the data"
+            )
+        return DockerKafka(_VOLUME, port=port, local=settings.local, say=say)
+    folder = data or settings.local.data or user_cache() / "broker"
+    return LocalKafka(folder, port=port, local=settings.local, say=say)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from cxstream.convert.drafts import Draft
-    from cxstream.convert.report import Report
+    from cxstream.convert.report import Problem, Report
 
     Drafts = Callable[[Report], Iterator[Draft]]
 
@@ -38,7 +38,7 @@ def _outputs(function: F) -> F:
 _inputs = click.argument("inputs", metavar="IN...", nargs=-1, required=True, type=_INPUT)
 
 
-@click.group("convert", invoke_without_command=False)
+@click.group("convert")
 def command() -> None:
     """Turn other data into a file of touchpoints, one CloudEvent a line.
 
@@ -168,18 +168,19 @@ def _convert(
     drafts: Drafts, inputs: Sequence[Path], out: Path, errors: Path | None, *, in_order: bool
 ) -> None:
     """Write the events and their account; leave no file behind where there is none to write."""
-    from cxstream.model.errors import InputError
+    from cxstream.convert.report import Report
 
-    _keep_apart([*inputs], out, errors)
+    _keep_apart(inputs, out, errors)
+    report = Report()
     try:
-        report, written = _write(drafts, inputs, out, errors, in_order=in_order)
+        written = _write(drafts, report, inputs, out, errors, in_order=in_order)
     except KeyboardInterrupt:
         click.echo("stopped; nothing was written", err=True)
         raise SystemExit(130) from None
-    _summary(report)
+    finally:
+        if report.rows:
+            _summary(report)
     told = sum(report.problems.values())
-    if not written:
-        raise InputError(f"{inputs[0]}: nothing could be converted; the account above says why")
     where = f" (see {errors})" if errors and told else ""
     click.echo(f"{written:,} events written to {out}; {told:,} not converted{where}")
 
@@ -194,8 +195,8 @@ def _keep_apart(inputs: Sequence[Path], out: Path, errors: Path | None) -> None:
 
 
 def _write(
-    drafts: Drafts, inputs: Sequence[Path], out: Path, errors: Path | None, *, in_order: bool
-) -> tuple[Report, int]:
+    drafts: Drafts, report: Report, inputs: Sequence[Path], out: Path, errors: Path | None, *, in_order: bool
+) -> int:
     import sys
     from contextlib import ExitStack
 
@@ -204,15 +205,11 @@ def _write(
     from rich.progress import Progress
 
     from cxstream.convert.output import created
-    from cxstream.convert.report import Problem, Report
     from cxstream.convert.run import write
+    from cxstream.model.errors import InputError
 
-    class Nothing(Exception):  # noqa: N818 - not an error: it keeps an empty file from appearing
-        pass
-
-    console = Console(stderr=True)
     with ExitStack() as stack:
-        log = stack.enter_context(created(errors)) if errors else None
+        log = stack.enter_context(created(errors, even_if_broken=True)) if errors else None
 
         def tell(problem: Problem) -> None:
             if log is not None:
@@ -220,36 +217,32 @@ def _write(
             else:
                 click.echo(str(problem), err=True)
 
-        progress = stack.enter_context(
-            Progress(console=console, transient=True, disable=not sys.stderr.isatty())
-        )
+        quiet = not sys.stderr.isatty()
+        progress = stack.enter_context(Progress(console=Console(stderr=True), transient=True, disable=quiet))
         task = progress.add_task("converting", total=sum(path.stat().st_size for path in inputs))
-        report = Report(tell, lambda taken: progress.advance(task, taken))
-        written = 0
-        try:
-            with created(out) as lines:
-                written = write(drafts(report), lines, report, in_order=in_order)
-                if not written:
-                    raise Nothing
-        except Nothing:
-            pass
-    return report, written
+        report.on_problem = tell
+        report.on_bytes = lambda taken: progress.advance(task, taken)
+        lines = stack.enter_context(created(out))
+        written = write(drafts(report), lines, report, in_order=in_order)
+        if not written:
+            raise InputError(f"{inputs[0]}: nothing could be converted; the account above says why")
+    return written
 
 
 def _summary(report: Report) -> None:
     from rich.console import Console
 
+    files = {Path(name).name: count for name, count in report.rows.items()}
     table = _table()
     for title, counts in (
-        ("rows read", report.rows),
+        ("rows read", files),
         ("events written", report.events),
         ("left out on purpose", report.skipped),
         ("not converted", report.problems),
         ("good to know", report.notes),
     ):
-        for name, count in counts.most_common():
-            table.add_row(title, name, f"{count:,}")
-            title = ""  # noqa: PLW2901 - said once for all of its rows
+        for number, (name, count) in enumerate(sorted(counts.items(), key=lambda item: -item[1])):
+            table.add_row("" if number else title, name, f"{count:,}")
         if counts:
             table.add_section()
     Console(stderr=True).print(table)

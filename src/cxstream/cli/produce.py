@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
-    from cxstream.replay.readers import Chunk
+    from cxstream.files.readers import Chunk
     from cxstream.sender import Sender
     from cxstream.settings import Settings
 
@@ -48,7 +48,9 @@ class _Run:
 
 @click.command("produce")
 @click.argument("inputs", metavar="IN...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--rate", type=click.FloatRange(0, min_open=True), help="Records a second. Default: as fast as it goes.")
+@click.option(
+    "--rate", type=click.FloatRange(0, min_open=True), help="Records a second. Default: as fast as it goes."
+)
 @click.option("--kafka", metavar="HOST:PORT[,...]", help="Where Kafka is.")
 @click.pass_obj
 def command(config: str | None, inputs: tuple[Path, ...], rate: float | None, kafka: str | None) -> None:
@@ -66,8 +68,6 @@ def command(config: str | None, inputs: tuple[Path, ...], rate: float | None, ka
     from cxstream.settings import load
 
     settings = load(config, kafka=kafka)
-    # In place of asyncio's own handler, which would wait for a standard input that may never say more.
-    signal.signal(signal.SIGINT, _interrupt)
     run = _Run()
     started = time.perf_counter()
     try:
@@ -86,21 +86,55 @@ def command(config: str | None, inputs: tuple[Path, ...], rate: float | None, ka
         raise SystemExit(1)
 
 
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
-
-
 async def _produce(settings: Settings, inputs: tuple[Path, ...], rate: float | None, run: _Run) -> None:
-    from cxstream.replay.readers import read_batches, total_bytes
+    from cxstream.files.readers import read_batches, total_bytes
     from cxstream.sender import sending
 
     total = total_bytes(inputs)
-    async with sending(settings) as run.sender:
+    started = time.perf_counter()
+    # Each part is on its way before the next is waited for: by the clock, or in a pipe that may be slow.
+    prompt = rate is not None or total is None
+    async with sending(settings) as sender:
+        run.sender = sender
         with _progress(total) as show:
-            chunks = read_batches(inputs, _READ_BYTES)
-            for chunk in chunks if rate is None else _paced(chunks, rate):
-                await _send(run, chunk)
-                if rate is not None:
-                    await run.sender.flush()
-                    await asyncio.sleep(max(0.0, due - time.perf_counter()))
-                show(chunk.consumed_bytes, run.read)
+            for chunk in read_batches(inputs, _READ_BYTES, sender.max_bytes):
+                step = max(1, round(rate / _BEATS)) if rate else len(chunk.lines)
+                for first in range(0, len(chunk.lines), step):
+                    if rate:
+                        await asyncio.sleep(max(0.0, started + run.read / rate - time.perf_counter()))
+                    await _send(run, sender, chunk, slice(first, first + step))
+                    if prompt:
+                        await sender.flush()
+                    show(chunk.consumed_bytes, run)
+
+
+async def _send(run: _Run, sender: Sender, chunk: Chunk, part: slice) -> None:
+    from cxstream.scoring.decode import read_subject
+
+    positions = [i for i in range(len(chunk.lines))[part] if i not in chunk.cut]
+    values = [chunk.lines[i] for i in positions]
+    keys = [subject.encode() if subject else None for subject in map(read_subject, values)]
+    too_long = [positions[i] for i in await sender.send(keys, values)]
+    cut = [i for i in range(len(chunk.lines))[part] if i in chunk.cut]
+    run.refused += [f"{chunk.path}:{chunk.numbers[i]}" for i in sorted(too_long + cut)]
+    run.read += len(positions) + len(cut)
+    run.size += sum(map(len, values)) - sum(len(chunk.lines[i]) for i in too_long)
+
+
+@contextmanager
+def _progress(total: int | None) -> Iterator[Callable[[int, _Run], None]]:
+    """A bar on standard error, where that is a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (BarColumn(), DownloadColumn(), TextColumn("{task.fields[speed]}"), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=total, speed="")
+        started = time.perf_counter()
+
+        def show(consumed: int, run: _Run) -> None:
+            speed = run.read / (time.perf_counter() - started)
+            bar.update(task, completed=consumed, speed=f"{speed:,.0f} records/s")
+
+        yield show

@@ -46,7 +46,7 @@ def _texts() -> dict[str, str]:
     """Each document as text, by its path below the folder."""
     import json
 
-    from cxstream.model import asyncapi, schema
+    from cxstream.wire import asyncapi, schema
 
     documents = {**schema.documents(), "asyncapi.json": asyncapi.document()}
     return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -146,11 +147,10 @@ def _to_file(rates: Any, options: dict[str, Any]) -> None:
 
 
 def _to_topic(config: str | None, rates: Any, options: dict[str, Any]) -> None:
-    import asyncio
-
     from cxstream.settings import load
     from cxstream.simulate import topic, truth
     from cxstream.simulate.progress import progress
+    from cxstream.simulate.stop import BY_SIGNAL, on_signals
     from cxstream.simulate.stream import Simulation
 
     settings = load(config, kafka=options["kafka"])
@@ -159,12 +159,19 @@ def _to_topic(config: str | None, rates: Any, options: dict[str, Any]) -> None:
     if start is None:
         start = topic.start_to_end_now(options["customers"], options["days"], options["events"], pace)
     simulation = Simulation(_plan(rates, options, start, options["days"]))
-    try:
+
+    async def send() -> int:
+        stop = asyncio.Event()
+        asked = on_signals(stop)
         with progress(options["events"], quiet=options["quiet"]) as advance:
-            asyncio.run(topic.send(simulation, settings, pace, advance))
-    finally:
-        if options["truth"] and simulation.tally.records:
-            truth.write(options["truth"], simulation)
-        click.echo(
-            f"{simulation.tally.records} records of {options['customers']} customers sent to {settings.kafka}"
-        )
+            await topic.send(simulation, settings, pace, stop, advance)
+        return asked[0] if asked else 0
+
+    interrupted = asyncio.run(send())
+    if options["truth"]:
+        truth.write(options["truth"], simulation)
+    click.echo(
+        f"{simulation.tally.records} records of {options['customers']} customers sent to {settings.kafka}"
+    )
+    if interrupted:
+        raise SystemExit(BY_SIGNAL + interrupted)

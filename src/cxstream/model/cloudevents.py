@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from cxstream.model.errors import CxstreamError
+from cxstream.model.errors import CloudEventError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,18 +26,6 @@ _STRUCTURED = "application/cloudevents+json"
 _RESERVED = "application/cloudevents"
 _EVENT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _encode = msgspec.json.encode
-
-
-class CloudEventError(CxstreamError):
-    """A record that is no CloudEvent.
-
-    Attributes:
-        field: the header or attribute that is wrong; empty where it is the record as a whole.
-    """
-
-    def __init__(self, message: str, field: str = "") -> None:
-        super().__init__(f"{field}: {message}" if field else message)
-        self.field = field
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,8 @@
 CxstreamError
   SettingsError       a setting is missing or wrong: which, where, and what it may be
   InputError          a file cannot be read or a mapping does not fit: file, line, field
+  OutputError         results cannot be written where they should go
+  CloudEventError     a Kafka record that is no CloudEvent: which header or attribute
   SnapshotError       saved state that cannot be trusted
   BrokerError         a local broker that cannot start, or a Kafka that does not answer
   TopicError          a topic is missing or is not what the contract says
@@ -34,3 +36,19 @@ class BrokerError(CxstreamError):
 
 class TopicError(CxstreamError):
     """A topic is missing, or differs from the contract."""
+
+
+class OutputError(CxstreamError):
+    """Results cannot be written where they should go."""
+
+
+class CloudEventError(CxstreamError):
+    """A record that is no CloudEvent.
+
+    Attributes:
+        field: the header or attribute that is wrong; empty where it is the record as a whole.
+    """
+
+    def __init__(self, message: str, field: str = "") -> None:
+        super().__init__(f"{field}: {message}" if field else message)
+        self.field = field

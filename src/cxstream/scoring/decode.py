@@ -27,6 +27,8 @@ from cxstream.kernels.layout import (
     UNRESOLVED,
 )
 from cxstream.kernels.text import BAD_TIME, depth, hash64, hash_all, parse_times
+from cxstream.model.cloudevents import structured
+from cxstream.model.errors import CloudEventError
 from cxstream.model.events import EVENT_TYPE, Data, Event
 from cxstream.model.kinds import SWITCH_CHANNELS, Kind
 
@@ -35,7 +37,6 @@ FROM_THE_FUTURE, TOO_LATE = "from_the_future", "too_late"
 
 # Deeper than any source nests, and well inside what the JSON parser's recursion allows wherever it is called from.
 MAX_DEPTH = 512
-STRUCTURED = b"application/cloudevents+json"
 
 Headers = Sequence[tuple[str, bytes]]
 
@@ -201,7 +202,7 @@ def _columns(events: list[Any]) -> NDArray[np.void]:
     views = (columns["a"], columns["b"], columns["flags"], columns["case"])
     more = np.flatnonzero(_HAS_MORE[kinds])
     for i, kind in zip(more.tolist(), kinds[more].tolist(), strict=True):
-        _FILL[kind](views, i, events[i].data)  # type: ignore[misc]
+        _FILL[kind](views, i, events[i].data)
     return columns
 
 
@@ -230,19 +231,6 @@ def _too_deep(raw: bytes) -> bool:
     return brackets > MAX_DEPTH and bool(depth(np.frombuffer(raw, np.uint8)) > MAX_DEPTH)
 
 
-def _binary(headers: Headers, value: bytes | None) -> bytes | None:
-    """The structured form of a record in binary content mode; the value itself in structured mode."""
-    given = {name.lower(): content for name, content in headers}
-    structured = given.get("content-type", b"").lower().startswith(STRUCTURED)
-    if structured or "ce_specversion" not in given:
-        return value
-    _well_formed(value or b"")
-    attributes = {
-        n[3:]: (v or b"").decode() for n, v in given.items() if n.startswith("ce_") and n != "ce_data"
-    }
-    return msgspec.json.encode(attributes)[:-1] + b',"data":' + (value or b"") + b"}"
-
-
 def _prepare(
     values: Sequence[bytes | None], headers: Sequence[Headers] | None
 ) -> tuple[Sequence[bytes | None], dict[int, str]]:
@@ -252,8 +240,8 @@ def _prepare(
     for i, given in enumerate(headers or ()):
         if given:
             try:
-                raws[i] = _binary(given, values[i])
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+                raws[i] = structured(given, values[i])
+            except CloudEventError as error:
                 raws[i], notes[i] = None, str(error)
     # Shallow enough is whatever has no room for more brackets.
     if max((len(raw) for raw in raws if raw), default=0) > 2 * MAX_DEPTH:

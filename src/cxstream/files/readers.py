@@ -12,16 +12,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from cxstream.files import lines, streams
 from cxstream.model.errors import InputError
-from cxstream.replay import lines, streams
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from cxstream.replay.lines import Records
+    from cxstream.files.lines import Records
 
-BATCH_BYTES = 4 * 1024 * 1024
+# Larger batches are slower: what is decoded from one should stay in the processor's cache.
+BATCH_BYTES = 512 * 1024
 MAX_RECORD_BYTES = 16 * 1024 * 1024
 
 
@@ -81,7 +82,7 @@ def read_batches(
 
 def _parquet(path: Path, batch_bytes: int, max_record_bytes: int) -> Iterator[tuple[float, Records]]:
     try:
-        from cxstream.replay import parquet
+        from cxstream.files import parquet
     except ImportError:
         raise InputError(
             f"{path}: Parquet needs the extra `files`; install it with: pip install 'cxstream[files]'"
@@ -101,10 +102,10 @@ def total_bytes(paths: Sequence[Path]) -> int | None:
     """
     total: int | None = 0
     for path in paths:
-        if str(path) == streams.STDIN:
+        if str(path) == streams.STDIN or path.is_fifo() or path.is_char_device():
+            # Opening a pipe is taking its data.
             total = None
             continue
         with streams.opened(path):
-            pass
-        total = total + path.stat().st_size if path.is_file() and total is not None else None
+            total = None if total is None else total + path.stat().st_size
     return total

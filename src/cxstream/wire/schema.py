@@ -13,8 +13,8 @@ import msgspec
 
 from cxstream.model import outputs
 from cxstream.model.events import ENVELOPES, Tick
-from cxstream.model.examples import example, example_tick
 from cxstream.model.kinds import Kind
+from cxstream.wire.examples import example, example_tick
 
 Json = dict[str, Any]
 

@@ -130,7 +130,7 @@ class _Cutter:
             numbers = [number for number, line in zip(numbers, lines, strict=True) if line]
             lines = [line for line in lines if line]
         if lines:
-            yield bounded(lines, numbers, self.limit)
+            yield bounded(lines, numbers, self.limit) if len(data) > self.limit else Records(lines, numbers)
 
 
 def bounded(lines: list[bytes], numbers: Sequence[int], limit: int) -> Records:

@@ -15,8 +15,8 @@ from pyarrow import compute as pc
 from pyarrow import parquet as pq
 from pyarrow import types
 
+from cxstream.files.lines import Records, bounded
 from cxstream.model.errors import InputError
-from cxstream.replay.lines import Records, bounded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

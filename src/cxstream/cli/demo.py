@@ -1,0 +1,116 @@
+"""`cxstream demo`: the whole thing on this computer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from cxstream.demo.board import Board
+    from cxstream.demo.run import Show
+    from cxstream.demo.view import View
+    from cxstream.local.broker import LocalKafka
+    from cxstream.settings import Settings
+
+
+@click.command("demo")
+@click.option(
+    "--for",
+    "seconds",
+    type=click.FloatRange(0, min_open=True),
+    help="End after this many seconds of traffic. Default: with Ctrl-C.",
+)
+@click.option(
+    "--customers",
+    type=click.IntRange(1, 1_000_000),
+    default=2_000,
+    show_default=True,
+    help="How many customers.",
+)
+@click.option(
+    "--rate",
+    type=click.FloatRange(0, min_open=True),
+    default=500.0,
+    show_default=True,
+    help="Touchpoints a second.",
+)
+@click.option(
+    "--history",
+    type=click.FloatRange(0, 60),
+    default=14.0,
+    show_default=True,
+    help="Days of the customers' lives to catch up with first, as fast as it goes.",
+)
+@click.option(
+    "--seed", type=click.IntRange(0), default=1, show_default=True, help="Another seed, other customers."
+)
+@click.pass_obj
+def command(
+    config: str | None, seconds: float | None, customers: int, rate: float, history: float, seed: int
+) -> None:
+    """Run a local Kafka, simulated traffic and a worker, and show the signals as they come.
+
+    On a terminal a live screen, elsewhere plain lines: one a signal, and now and then how things are. All of
+    it is temporary and ends with the command. The first run fetches Kafka.
+
+    \b
+    Example:
+      cxstream demo
+      cxstream demo --for 30 --rate 2000
+    """  # noqa: D301
+    from rich.console import Console
+
+    from cxstream.demo import children
+    from cxstream.demo.board import Board
+    from cxstream.demo.run import Show
+    from cxstream.demo.view import Plain, Screen
+    from cxstream.settings import load
+    from cxstream.simulate.stop import BY_SIGNAL
+
+    settings = load(config)
+    # Its hiccups while the cluster comes up would tear the screen; what matters is raised.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    board, console = Board(), Console()
+    view: View = (Screen if console.is_terminal else Plain)(board, console)
+    show = Show(customers, rate, seconds, history, seed)
+    try:
+        with view:
+            view.note("starting Kafka ...")
+            with children.kafka(settings, view.note) as broker:
+                settings = settings.model_copy(
+                    update={"kafka": broker.bootstrap, "security": type(settings.security)()}
+                )
+                interrupted: int = asyncio.run(_run(show, settings, config, broker, board, view))
+    except KeyboardInterrupt:
+        interrupted = signal.SIGINT
+    _summary(board)
+    if interrupted:
+        raise SystemExit(BY_SIGNAL + interrupted)
+
+
+async def _run(
+    show: Show, settings: Settings, config: str | None, broker: LocalKafka, board: Board, view: View
+) -> int:
+    """Run the demo; returns the number of the signal that ended it, 0 if none did."""
+    from cxstream.demo.run import run
+    from cxstream.simulate.stop import on_signals
+
+    stop = asyncio.Event()
+    asked = on_signals(stop)
+    await run(show, settings, config, broker, board, view, stop)
+    return asked[0] if asked else 0
+
+
+def _summary(board: Board) -> None:
+    click.echo(f"{board.sent:,} touchpoints sent, {board.scored:,} scored")
+    for title, counts in (("signals", board.signals), ("rejected", board.rejected)):
+        parts = ", ".join(f"{count:,} {name}" for name, count in sorted(counts.items()))
+        click.echo(f"{title}: {parts or 'none'}")
+    if delay := board.delay():
+        click.echo(
+            f"from the log to the reader of a signal: {delay[0]:.2f} s (median), {delay[1]:.2f} s (95th percentile)"
+        )

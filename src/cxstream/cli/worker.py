@@ -1,0 +1,73 @@
+"""`cxstream worker`: score touchpoints from Kafka."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from cxstream.settings import Settings
+
+
+@click.command("worker", epilog="SIGTERM and Ctrl-C stop it in good order: results committed, group left.")
+@click.option("--kafka", metavar="HOST:PORT[,...]", help="Where Kafka is.")
+@click.option("--group", help="Consumer group; workers of one group share the partitions.")
+@click.option("--no-ticker", is_flag=True, help="Write no ticks: time passes only as the touchpoints say.")
+@click.option("--web-host", metavar="ADDRESS", help="Address of the web server.")
+@click.option("--web-port", type=click.IntRange(0, 65535), help="Port of the web server; 0 takes a free one.")
+@click.pass_obj
+def command(
+    config: str | None,
+    kafka: str | None,
+    group: str | None,
+    no_ticker: bool,
+    web_host: str | None,
+    web_port: int | None,
+) -> None:
+    """Score touchpoints from Kafka, in the foreground.
+
+    Reads cx.touchpoints and writes signals, score cards and rejected records; says 'ready: ...' on standard
+    output once its partitions are assigned and their state is restored. Start as many as there are
+    partitions at most; they share the work.
+
+    \b
+    Example:
+      cxstream worker --kafka kafka-1:9092,kafka-2:9092
+      cxstream worker --no-ticker --web-port 0
+    """  # noqa: D301
+    import asyncio
+
+    from cxstream import log
+    from cxstream.settings import load
+
+    settings = _with_options(load(config, kafka=kafka), group, no_ticker, web_host, web_port)
+    log.configure(settings.log_level, settings.log_format)
+    _quieten(settings.log_level)
+    from cxstream.worker.run import run
+
+    asyncio.run(run(settings, click.echo))
+
+
+def _with_options(
+    settings: Settings, group: str | None, no_ticker: bool, web_host: str | None, web_port: int | None
+) -> Settings:
+    given = {
+        "group": group,
+        "web_host": web_host,
+        "web_port": web_port,
+        "ticker": False if no_ticker else None,
+    }
+    worker = settings.worker.model_copy(
+        update={name: value for name, value in given.items() if value is not None}
+    )
+    return settings.model_copy(update={"worker": worker})
+
+
+def _quieten(level: str) -> None:
+    """Faust and aiokafka tell at `info` what only who looks for a fault in them wants to know."""
+    import logging
+
+    if level != "debug":
+        for name in ("faust", "mode", "aiokafka"):
+            logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level.upper())))

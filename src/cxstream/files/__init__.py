@@ -1,0 +1,1 @@
+"""Touchpoint files: NDJSON, plain or compressed, and Parquet, in bounded memory."""

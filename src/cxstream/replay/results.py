@@ -1,0 +1,143 @@
+"""The folder of results: three files that appear together when they are complete, and not before."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Self
+
+import msgspec
+
+from cxstream.model.errors import OutputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+    from types import TracebackType
+
+SIGNALS, SCORES, REJECTED = "signals.ndjson", "scores.ndjson", "rejected.ndjson"
+NAMES = (SIGNALS, SCORES, REJECTED)
+_PARTIAL = ".partial"
+_BUFFER_BYTES = 1 << 20
+
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedLine:
+    """A record that was not used.
+
+    Attributes:
+        reason: malformed, invalid, from_the_future or too_late.
+        field: path of the field; empty where there is none.
+        message: what is wrong, for people.
+        line: 1-based line (Parquet: row) in its input.
+        raw: the record; its beginning where it is too long to be kept.
+        file: its input; None where there is one only.
+    """
+
+    reason: str
+    field: str
+    message: str
+    line: int
+    raw: bytes
+    file: str | None = None
+
+    def encode(self) -> bytes:
+        """One line of rejected.ndjson."""
+        entry: dict[str, str | int] = {"reason": self.reason, "field": self.field, "message": self.message}
+        if self.file is not None:
+            entry["file"] = self.file
+        entry["line"] = self.line
+        try:
+            entry["raw"] = self.raw.decode()
+        except UnicodeDecodeError:
+            entry["raw"] = self.raw.decode(errors="replace")
+            entry["raw_base64"] = base64.b64encode(self.raw).decode()
+        return _encode(entry)
+
+
+class Results:
+    """Writes a folder of results.
+
+    A context manager: the files get their names on `complete`; on leaving without it they are removed.
+
+    Args:
+        folder: where to; made if it does not exist.
+        replace: replace results that are there.
+
+    Raises:
+        OutputError: the folder has results and they are not to be replaced, or it cannot be written.
+    """
+
+    def __init__(self, folder: Path, *, replace: bool = False) -> None:
+        self._folder = folder
+        there = [name for name in NAMES if (folder / name).exists()]
+        if there and not replace:
+            raise OutputError(
+                f"{folder}: has {there[0]} already; name another folder, or replace it with --force"
+            )
+        self._files: dict[str, IO[bytes]] = {}
+
+    def __enter__(self) -> Self:
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            for name in NAMES:
+                self._files[name] = self._partial(name).open("wb", buffering=_BUFFER_BYTES)
+        except OSError as error:
+            self._drop()
+            raise self._failed(error) from error
+        return self
+
+    def write(self, name: str, lines: Iterable[bytes]) -> None:
+        """Append lines to one of the files.
+
+        Raises:
+            OutputError: the disk is full, or the like.
+        """
+        joined = b"\n".join(lines)
+        if joined:
+            try:
+                self._files[name].write(joined)
+                self._files[name].write(b"\n")
+            except OSError as error:
+                raise self._failed(error) from error
+
+    def complete(self) -> None:
+        """Give the files their names.
+
+        Raises:
+            OutputError: the disk is full, or the like.
+        """
+        try:
+            for file in self._files.values():
+                file.close()
+            for name in NAMES:
+                self._partial(name).replace(self._folder / name)
+        except OSError as error:
+            raise self._failed(error) from error
+        self._files.clear()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._drop()
+
+    def _drop(self) -> None:
+        for name, file in self._files.items():
+            try:
+                file.close()
+            except OSError:
+                # What cannot be flushed is removed below all the same.
+                continue
+            finally:
+                self._partial(name).unlink(missing_ok=True)
+        self._files.clear()
+
+    def _partial(self, name: str) -> Path:
+        return self._folder / f"{name}{_PARTIAL}"
+
+    def _failed(self, error: OSError) -> OutputError:
+        return OutputError(
+            f"{error.filename or self._folder}: cannot write results ({error.strerror or error})"
+        )

@@ -1,0 +1,123 @@
+"""What a replay came to, counted while it runs and shown as a table at its end."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from cxstream.model.kinds import LEVELS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rich.console import RenderableType
+
+    from cxstream.scoring.engine import Outcome
+
+
+class _Reason(msgspec.Struct, gc=False):
+    feature: str
+
+
+class _Data(msgspec.Struct, gc=False):
+    change: str = "friction"
+    reasons: list[_Reason] = []
+    level: Literal["none", "elevated", "high", "critical"] = "none"
+
+
+class _Event(msgspec.Struct, gc=False):
+    data: _Data
+
+
+_read = msgspec.json.Decoder(_Event).decode
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts of a replay.
+
+    Attributes:
+        records: lines read, of whatever fate.
+        accepted: events that counted.
+        duplicates: events that had been accepted before.
+        ticks: records that let time pass.
+        held_back: raises that began to wait for their cooldown.
+        rejected: by reason.
+        signals: by change; friction signals as `friction`.
+        leading: raised signals by their leading reason.
+        levels: customers by risk level.
+        seconds: how long it took.
+    """
+
+    records: int = 0
+    accepted: int = 0
+    duplicates: int = 0
+    ticks: int = 0
+    held_back: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+    signals: Counter[str] = field(default_factory=Counter)
+    leading: Counter[str] = field(default_factory=Counter)
+    levels: Counter[str] = field(default_factory=Counter)
+    seconds: float = 0.0
+
+    @property
+    def rate(self) -> float:
+        """Records a second."""
+        return self.records / self.seconds if self.seconds else 0.0
+
+    def add(self, outcome: Outcome, records: int) -> None:
+        """Count a batch."""
+        self.records += records
+        self.accepted += outcome.accepted
+        self.duplicates += outcome.duplicates
+        self.ticks += outcome.ticks
+        self.held_back += outcome.held_back
+        self.rejected.update(rejected.reason for rejected in outcome.rejected)
+        for signal in outcome.signals:
+            data = _read(signal.value).data
+            self.signals[data.change] += 1
+            if data.change == "raised" and data.reasons:
+                self.leading[data.reasons[0].feature] += 1
+
+    def add_cards(self, cards: Iterable[bytes]) -> None:
+        """Count customers."""
+        self.levels.update(_read(card).data.level for card in cards)
+
+    def line(self) -> str:
+        """The result in one line."""
+        return (
+            f"{self.signals.total():,} signals, {self.levels.total():,} score cards,"
+            f" {self.rejected.total():,} rejected of {self.records:,} records"
+        )
+
+    def table(self) -> RenderableType:
+        """All of it, as a table."""
+        from rich.table import Table
+
+        table = Table(box=None, show_header=False, pad_edge=False)
+        table.add_column(style="bold")
+        table.add_column()
+        table.add_column(justify="right")
+        for title, rows in self._sections():
+            for i, (name, count) in enumerate(rows):
+                table.add_row(title if i == 0 else "", name, f"{count:,}")
+        table.add_row("time", "seconds", f"{self.seconds:,.1f}")
+        table.add_row("", "records/s", f"{self.rate:,.0f}")
+        return table
+
+    def _sections(self) -> list[tuple[str, list[tuple[str, int]]]]:
+        counted = [("read", self.records), ("accepted", self.accepted), ("duplicates", self.duplicates)]
+        if self.ticks:
+            counted.append(("ticks", self.ticks))
+        levels = [(level, self.levels[level]) for level in reversed(LEVELS)]
+        signals = [(name, self.signals[name]) for name in ("raised", "eased", "cleared", "friction")]
+        return [
+            ("records", counted),
+            ("rejected", self.rejected.most_common() or [("none", 0)]),
+            ("signals", [*signals, ("raises held back", self.held_back)]),
+            ("leading reasons", self.leading.most_common() or [("none", 0)]),
+            ("customers", [("all", self.levels.total()), *levels]),
+        ]
