@@ -2,7 +2,7 @@
 
     python benchmarks/pipeline.py [--events 3000000]
 
-The worker's figure is from the first to the last committed offset of the source topic: decoding, all of the
+The log has no broken records, because the first of them would end the Faust agent. The worker's figure is from the first to the last committed offset of the source topic: decoding, all of the
 scores, and signals, rejected records, score cards and snapshots committed in transactions.
 """
 

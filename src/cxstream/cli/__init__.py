@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+import os
+import sys
+from typing import NoReturn
 
 import click
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 COMMANDS = {
     "replay": "Score touchpoint files without a broker.",
@@ -56,12 +60,22 @@ def group(ctx: click.Context, config: str | None) -> None:
     ctx.obj = config
 
 
-def main(argv: list[str] | None = None) -> Any:
-    """Run the command line; errors of ours end in one line and exit status 1."""
+def main(argv: list[str] | None = None) -> NoReturn:
+    """Run the command line and exit: 0 when it did what was asked, 1 with one line why not, 130 after Ctrl-C."""
     from cxstream.model.errors import CxstreamError
 
     try:
-        return group.main(argv, prog_name="cxstream")
+        status = group.main(argv, prog_name="cxstream", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        raise SystemExit(error.exit_code) from error
     except CxstreamError as error:
         click.echo(f"cxstream: {error}", err=True)
         raise SystemExit(1) from error
+    except (KeyboardInterrupt, click.Abort) as error:
+        raise SystemExit(INTERRUPTED) from error
+    except BrokenPipeError as error:
+        # Whoever read the output has gone; without this Python complains once more when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from error
+    raise SystemExit(status if isinstance(status, int) else 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from msgspec import Struct
 from msgspec.json import Encoder
 
 from cxstream.convert.times import rfc3339
@@ -39,20 +40,23 @@ class Draft(NamedTuple):
     line: int
 
 
+class _CloudEvent(Struct, gc=False):
+    """A structured CloudEvent, in the order in which it is written."""
+
+    specversion: str
+    id: str
+    source: str
+    type: str
+    subject: str
+    time: str
+    data: dict[str, Any]
+
+
 def encode(draft: Draft) -> bytes:
     """The draft as a structured CloudEvent in one line.
 
     Raises:
         UnicodeEncodeError: a text holds bytes that were no text in the encoding of the input.
     """
-    return _encode(
-        {
-            "specversion": "1.0",
-            "id": draft.id,
-            "source": draft.source,
-            "type": TYPES[draft.kind],
-            "subject": draft.subject,
-            "time": rfc3339(draft.time_ms),
-            "data": draft.data,
-        }
-    )
+    kind, id_, source, subject, time_ms, data, _, _ = draft
+    return _encode(_CloudEvent("1.0", id_, source, TYPES[kind], subject, rfc3339(time_ms), data))

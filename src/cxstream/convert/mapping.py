@@ -197,6 +197,8 @@ class Mapping(Struct, frozen=True, forbid_unknown_fields=True):
         Raises:
             ValueError: an event lacks what every event must have; says which and what.
         """
+        if not self.event and not self.skip:
+            raise ValueError("there is no [[event]]")
         whole = [self._filled(event) for event in self.event]
         for number, event in enumerate(whole, 1):
             for name in ("source", "subject", "time"):
@@ -233,8 +235,6 @@ def load(path: Path, *, defaults: Defaults | None = None) -> Mapping:
         if defaults is not None:
             mapping = msgspec.structs.replace(mapping, defaults=_under(mapping.defaults, defaults))
         mapping.complete()
-        if not mapping.event and not mapping.skip:
-            raise ValueError("has no [[event]]")
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}; check the path") from error
     except (

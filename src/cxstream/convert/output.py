@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from cxstream.model.errors import InputError
 
@@ -19,10 +19,14 @@ _GZIP_LEVEL = 5
 
 
 @contextmanager
-def created(path: Path) -> Iterator[IO[bytes]]:
+def created(path: Path, *, even_if_broken: bool = False) -> Iterator[IO[bytes]]:
     """Open `path` for writing, compressed where it ends in .gz or .zst; it appears when the block ends well.
 
     The same bytes written give the same file: a gzip header tells neither name nor time.
+
+    Args:
+        path: to write.
+        even_if_broken: let it appear also when the block raises, with what was written until then.
 
     Raises:
         InputError: the folder is missing or may not be written, or zstandard is not installed.
@@ -34,11 +38,14 @@ def created(path: Path) -> Iterator[IO[bytes]]:
         raise InputError(
             f"{path}: cannot be written ({error.strerror or error}); check the folder"
         ) from error
+    complete = False
     try:
         with file, _compressed(file, path) as out:
             yield out
-        part.replace(path)
+        complete = True
     finally:
+        if complete or even_if_broken:
+            part.replace(path)
         part.unlink(missing_ok=True)
 
 
@@ -47,23 +54,23 @@ def _compressed(file: IO[bytes], path: Path) -> Iterator[IO[bytes]]:
     if path.suffix == ".gz":
         with (
             gzip.GzipFile("", "wb", _GZIP_LEVEL, file, mtime=0) as packed,
-            io.BufferedWriter(packed, _BUFFER_BYTES) as out,  # type: ignore[arg-type]  # a GzipFile takes bytes
+            io.BufferedWriter(packed, _BUFFER_BYTES) as out,
         ):
             yield out
     elif path.suffix in {".zst", ".zstd"}:
         with _zstd(file, path) as out:
             yield out
     else:
-        with io.BufferedWriter(file, _BUFFER_BYTES) as out:  # type: ignore[arg-type]  # so does a buffered file
+        with io.BufferedWriter(file, _BUFFER_BYTES) as out:
             yield out
 
 
-def _zstd(file: IO[bytes], path: Path) -> IO[bytes]:
+def _zstd(file: IO[bytes], path: Path) -> io.BufferedWriter[Any]:
     try:
         import zstandard
     except ImportError:
         raise InputError(
             f"{path}: zstd needs the extra `files`; install it with: pip install 'cxstream[files]'"
         ) from None
-    writer = zstandard.ZstdCompressor().stream_writer(file, closefd=False)
+    writer: Any = zstandard.ZstdCompressor().stream_writer(file, closefd=False)
     return io.BufferedWriter(writer, _BUFFER_BYTES)

@@ -66,8 +66,8 @@ class Report:
         notes: what a reader of the result ought to know, with how often it happened.
     """
 
-    on_problem: Callable[[Problem], None]
-    on_bytes: Callable[[int], None]
+    on_problem: Callable[[Problem], None] = lambda _: None
+    on_bytes: Callable[[int], None] = lambda _: None
     rows: Counter[str] = field(default_factory=Counter)
     events: Counter[str] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from msgspec import DecodeError
 from msgspec.json import Decoder
 
+from cxstream.files.lines import split
+from cxstream.files.streams import Source, blocks, opened
 from cxstream.model.errors import InputError
-from cxstream.replay.lines import split
-from cxstream.replay.streams import Source, blocks, opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -2,7 +2,7 @@
 
 A rule is a `when` with what follows from it: an event, or a reason to leave the row out. Rules come in layers;
 the first layer in which a rule takes the row has it. A mapping with a hundred events is not tried one by one:
-the column that most rules ask for a fixed value picks out the few that can hold.
+the column of which they ask the most different values picks out the few that can hold.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class _Layer:
 
     def __init__(self, mapping: Mapping, columns: Columns, name: str, report: Report) -> None:
         entries: list[Skip | Event] = [*mapping.skip, *mapping.complete()]
-        self.key = _most_asked(entries)
+        self.key = _most_telling(entries)
         self._pick = columns(self.key) if self.key else None
         self._of: dict[str, list[_Rule]] = {}
         self._any: list[_Rule] = []
@@ -68,7 +68,7 @@ class _Layer:
         return self._of.get(text_of(self._pick(row)) or "", self._any)
 
     def asked(self, row: Any) -> tuple[str, str]:
-        """The column that most rules ask for, and what the row has there; "" where there is none."""
+        """The column that tells the rules apart, and what the row has there; "" where there is none."""
         return self.key, (text_of(self._pick(row)) or "") if self._pick else ""
 
 
@@ -90,9 +90,13 @@ def _fixed(wanted: Condition | None) -> list[str]:
     return list(dict.fromkeys(text_of(choice) or "" for choice in choices))
 
 
-def _most_asked(entries: Sequence[Skip | Event]) -> str:
-    asked = Counter(column for entry in entries for column, wanted in entry.when.items() if _fixed(wanted))
-    return asked.most_common(1)[0][0] if asked else ""
+def _most_telling(entries: Sequence[Skip | Event]) -> str:
+    """The column of which the entries ask the most different values; "" where they ask nothing."""
+    asked: dict[str, set[str]] = {}
+    for entry in entries:
+        for column, wanted in entry.when.items():
+            asked.setdefault(column, set()).update(_fixed(wanted))
+    return max(asked, key=lambda column: len(asked[column]), default="")
 
 
 def _condition(get: Callable[[Any], Any], wanted: Condition) -> Holds:
@@ -176,10 +180,12 @@ def _required(name: str, spec: Value, columns: Columns, source: Input) -> Callab
 
     def find(row: Any) -> str:
         found = get(row)
+        if found.__class__ is str:
+            text: str = found
+            return text
         if found is None:
             raise RowProblemError(spec.column or name, "missing", f"is empty; an event needs a {name}")
-        text = text_of(found)
-        return text if text is not None else str(found)
+        return text_of(found) or str(found)
 
     return find
 
@@ -203,25 +209,27 @@ def drafts(paths: Sequence[Path], layers: Sequence[Mapping], report: Report) -> 
             yield from _apply(made, row, line, name, report)
 
 
-def _apply(layers: list[_Layer], row: Any, line: int, name: str, report: Report) -> Iterator[Draft]:
+def _apply(layers: list[_Layer], row: Any, line: int, name: str, report: Report) -> list[Draft]:
     for layer in layers:
+        made: list[Draft] = []
         taken = False
-        for rule in layer.candidates(row):
-            if not all(holds(row) for holds in rule.conditions):
+        for conditions, build, reason in layer.candidates(row):
+            if conditions and not all(holds(row) for holds in conditions):
                 continue
-            if rule.build is None:
-                report.skipped[rule.reason] += 1
-                return
+            if build is None:
+                report.skipped[reason] += 1
+                return []
             taken = True
             try:
-                yield rule.build(row, line)
+                made.append(build(row, line))
             except RowProblemError as error:
                 report.row_problem(name, line, error)
         if taken:
-            return
+            return made
     field, found = layers[-1].asked(row)
     message = "no event and no skip of the mapping takes this row"
     report.problem(name, line, field, "unmapped_row", f"{message}; it is {found!r}" if found else message)
+    return []
 
 
 def _open(path: Path, source: Input, report: Report) -> tuple[Any, Columns]:

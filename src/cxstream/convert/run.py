@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from cxstream.convert.report import Report
 
 _BATCH = 4096
+_KIND = itemgetter(0)
 
 
 def write(drafts: Iterable[Draft], out: IO[bytes], report: Report, *, in_order: bool) -> int:
@@ -31,34 +32,51 @@ def write(drafts: Iterable[Draft], out: IO[bytes], report: Report, *, in_order: 
     Returns:
         How many events were written.
     """
-    events = _good(drafts, report)
+    batches = _good(drafts, report)
+    if in_order:
+        timed = [
+            (draft.time_ms, raw) for batch, lines in batches for draft, raw in zip(batch, lines, strict=True)
+        ]
+        timed.sort(key=itemgetter(0))
+        out.writelines(raw + b"\n" for _, raw in timed)
+        return len(timed)
     written = 0
-    for _, raw in sorted(events, key=itemgetter(0)) if in_order else events:
-        out.write(raw)
-        out.write(b"\n")
-        written += 1
+    for _, lines in batches:
+        out.write(b"\n".join([*lines, b""]))
+        written += len(lines)
     return written
 
 
-def _good(drafts: Iterable[Draft], report: Report) -> Iterator[tuple[int, bytes]]:
-    """Time (ms UTC) and line of each event that the decoder accepts."""
+def _good(drafts: Iterable[Draft], report: Report) -> Iterator[tuple[list[Draft], list[bytes]]]:
+    """The drafts that the decoder accepts, and the line of each."""
     stream = iter(drafts)
     while batch := list(islice(stream, _BATCH)):
-        encoded = list(_encoded(batch, report))
-        refused = {index: rest for index, *rest in decode([raw for _, raw in encoded]).rejected}
-        for index, (draft, raw) in enumerate(encoded):
-            if index in refused:
-                reason, field, message = refused[index]
-                report.problem(draft.file, draft.line, field, reason, message)
-            else:
-                report.events[draft.kind] += 1
-                yield draft.time_ms, raw
+        try:
+            lines = [encode(draft) for draft in batch]
+        except UnicodeEncodeError:
+            batch, lines = _encodable(batch, report)
+        rejected = decode(lines).rejected
+        for bad in rejected:
+            draft = batch[bad.index]
+            report.problem(draft.file, draft.line, bad.field, bad.reason, bad.message)
+        if rejected:
+            refused = {bad.index for bad in rejected}
+            kept = [index for index in range(len(batch)) if index not in refused]
+            batch, lines = [batch[index] for index in kept], [lines[index] for index in kept]
+        report.events.update(map(_KIND, batch))
+        yield batch, lines
 
 
-def _encoded(batch: list[Draft], report: Report) -> Iterator[tuple[Draft, bytes]]:
+def _encodable(batch: list[Draft], report: Report) -> tuple[list[Draft], list[bytes]]:
+    """What is left of a batch without the drafts that hold bytes which are no text."""
+    kept: list[Draft] = []
+    lines: list[bytes] = []
     for draft in batch:
         try:
-            yield draft, encode(draft)
+            lines.append(encode(draft))
         except UnicodeEncodeError as error:
             message = f"holds bytes that are no text in the encoding of the file ({error.reason})"
             report.problem(draft.file, draft.line, "", "encoding", message)
+        else:
+            kept.append(draft)
+    return kept, lines

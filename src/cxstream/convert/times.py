@@ -11,6 +11,7 @@ import math
 import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 from zoneinfo import ZoneInfo
 
@@ -28,6 +29,7 @@ _EPOCH_UTC = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
 _EARLIEST_MS = (datetime(1, 1, 2) - _EPOCH) // _MS  # noqa: DTZ001
 _LATEST_MS = (datetime(9999, 12, 31) - _EPOCH) // _MS  # noqa: DTZ001
+_REMEMBERED = 100_000
 _PER_SECOND = {"epoch_s": 1, "epoch_ms": 1_000, "epoch_us": 1_000_000}
 _DIRECTIVES = {
     "%Y": r"(?P<year>\d{4})",
@@ -45,7 +47,14 @@ def rfc3339(ms: int) -> str:
     >>> rfc3339(1_528_844_864_000)
     '2018-06-12T23:07:44.000Z'
     """
-    return f"{(_EPOCH + timedelta(milliseconds=ms)).isoformat(timespec='milliseconds')}Z"
+    hour, rest = divmod(ms, 3_600_000)
+    minute, rest = divmod(rest, 60_000)
+    return f"{_hour(hour)}:{minute:02d}:{rest / 1000:06.3f}Z"
+
+
+@lru_cache(_REMEMBERED)
+def _hour(hour: int) -> str:
+    return (_EPOCH + timedelta(hours=hour)).isoformat(timespec="hours")
 
 
 def zone(name: str) -> ZoneInfo:
@@ -76,18 +85,37 @@ class LocalClock:
         self._notes = notes
         self._later = ambiguous == "later"
         self._twice = f"{TWICE}: taken as the {ambiguous} one"
+        self._steady: dict[int, int] = {}
 
     def ms(self, local: datetime) -> int:
         """Milliseconds UTC of a reading of this clock; fractions of a millisecond are cut off."""
-        first = local.replace(tzinfo=self._zone, fold=0).utcoffset() or timedelta()
-        second = local.replace(tzinfo=self._zone, fold=1).utcoffset() or timedelta()
-        offset = first
+        hour = local.toordinal() * 24 + local.hour
+        offset = self._steady.get(hour)
+        if offset is None:
+            offset = self._offset(local, hour)
+        return (local - _EPOCH) // _MS - offset
+
+    def _offset(self, local: datetime, hour: int) -> int:
+        """Milliseconds that this reading is ahead of UTC; remembered for hours in which nothing happens."""
+        ends = [local.replace(minute=0, second=0, microsecond=0), local.replace(minute=59, second=59), local]
+        offsets = [self._both(end) for end in ends]
+        if len({offset for both in offsets for offset in both}) == 1:
+            if len(self._steady) >= _REMEMBERED:
+                self._steady.clear()
+            return self._steady.setdefault(hour, offsets[0][0])
+        first, second = offsets[2]
         if first > second:
             self._notes[self._twice] += 1
-            offset = second if self._later else first
-        elif first < second:
+            return second if self._later else first
+        if first < second:
             self._notes[NEVER] += 1
-        return (local - _EPOCH - offset) // _MS
+        return first
+
+    def _both(self, local: datetime) -> tuple[int, int]:
+        """What the first and the second reading of this time would be ahead of UTC, in ms."""
+        aware = (local.replace(tzinfo=self._zone, fold=fold) for fold in (0, 1))
+        first, second = ((time.utcoffset() or timedelta()) // _MS for time in aware)
+        return first, second
 
 
 def parser(form: str, clock: LocalClock | None) -> Callable[[Any], int]:

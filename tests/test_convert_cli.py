@@ -1,0 +1,197 @@
+"""`cxstream convert` as a program: files, streams and exit statuses."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import zstandard
+from click.testing import CliRunner, Result
+
+from cxstream.cli.convert import command
+from cxstream.model.errors import InputError
+from cxstream.scoring.decode import validate
+
+ROOT = Path(__file__).parent.parent
+CDNOW = ROOT / "examples" / "cdnow"
+MAPPING = """
+[[event]]
+kind = "click"
+source = "t"
+subject = { column = "who" }
+time = { column = "at" }
+data = { channel = "web" }
+"""
+ROWS = "who,at\na,2026-01-02T00:00:00Z\nb,2026-01-01T00:00:00Z\nc,soon\n"
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "m.toml").write_text(MAPPING, "utf-8")
+    (tmp_path / "in.csv").write_text(ROWS, "utf-8")
+    return tmp_path
+
+
+def run(line: str) -> Result:
+    return CliRunner().invoke(command, shlex.split(line))
+
+
+def subjects(data: bytes) -> str:
+    return "".join(json.loads(line)["subject"] for line in data.splitlines())
+
+
+def test_what_it_says(here: Path) -> None:
+    found = run("mapping in.csv --mapping m.toml --out out.ndjson")
+    assert found.exit_code == 0
+    assert found.stdout == "2 events written to out.ndjson; 1 not converted\n"
+    assert "in.csv:4: at: unreadable_time:" in found.stderr
+    for row in (
+        "rows read +│ in.csv +│ 3",
+        "events written +│ click +│ 2",
+        "not converted +│ unreadable_time +│ 1",
+    ):
+        assert re.search(row, found.stderr)
+    assert subjects((here / "out.ndjson").read_bytes()) == "ab"
+
+
+def test_problems_go_to_a_file(here: Path) -> None:
+    found = run("mapping in.csv --mapping m.toml --out out.ndjson --errors bad.ndjson")
+    assert "see bad.ndjson" in found.stdout
+    assert "soon" not in found.stderr
+    assert [json.loads(line) for line in (here / "bad.ndjson").read_text("utf-8").splitlines()] == [
+        {
+            "file": "in.csv",
+            "line": 4,
+            "field": "at",
+            "reason": "unreadable_time",
+            "message": "Invalid isoformat string: 'soon'",
+        }
+    ]
+
+
+def test_sorted_and_compressed(here: Path) -> None:
+    assert run("mapping in.csv --mapping m.toml --sort --out out.ndjson.gz").exit_code == 0
+    assert run("mapping in.csv --mapping m.toml --sort --out out.ndjson.zst").exit_code == 0
+    first = (here / "out.ndjson.gz").read_bytes()
+    assert subjects(gzip.decompress(first)) == "ba"
+    assert first[3:8] == bytes(5)  # no name and no time in the header
+    with (here / "out.ndjson.zst").open("rb") as packed:
+        assert zstandard.ZstdDecompressor().stream_reader(packed).read() == gzip.decompress(first)
+    assert run("mapping in.csv --mapping m.toml --sort --out again.ndjson.gz").exit_code == 0
+    assert (here / "again.ndjson.gz").read_bytes() == first
+
+
+def test_several_inputs_follow_each_other(here: Path) -> None:
+    (here / "more.csv").write_text("at,who\n2025-01-01T00:00:00Z,d\n", "utf-8")
+    assert run("mapping in.csv more.csv --mapping m.toml --out out.ndjson").exit_code == 0
+    assert subjects((here / "out.ndjson").read_bytes()) == "abd"
+
+
+def test_nothing_converted_is_a_failure_that_leaves_no_file(here: Path) -> None:
+    (here / "in.csv").write_text("who,at\nc,soon\n", "utf-8")
+    (here / "out.ndjson").write_text("from before", "utf-8")
+    found = run("mapping in.csv --mapping m.toml --out out.ndjson --errors bad.ndjson")
+    assert isinstance(found.exception, InputError)
+    assert "nothing could be converted" in str(found.exception)
+    assert (here / "out.ndjson").read_text("utf-8") == "from before"
+    assert (here / "bad.ndjson").read_text("utf-8").count("\n") == 1
+    assert sorted(path.name for path in here.iterdir()) == ["bad.ndjson", "in.csv", "m.toml", "out.ndjson"]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("mapping in.csv --mapping m.toml --out in.csv", "in.csv is an input"),
+        ("mapping in.csv --mapping m.toml --out o --errors in.csv", "in.csv is an input"),
+        ("mapping in.csv --mapping m.toml --out o --errors ./o", "are the same file"),
+        ("mapping none.csv --mapping m.toml --out o", "none.csv"),
+        ("mapping in.csv --out o", "--mapping"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(here: Path, line: str, message: str) -> None:
+    found = run(line)
+    assert found.exit_code == 2
+    assert message in found.stderr
+    assert (here / "in.csv").read_text("utf-8") == ROWS
+
+
+def test_a_folder_that_is_not_there_is_named(here: Path) -> None:
+    found = run("mapping in.csv --mapping m.toml --out none/out.ndjson")
+    assert isinstance(found.exception, InputError)
+    assert "none/out.ndjson: cannot be written" in str(found.exception)
+    assert here.is_dir()
+
+
+@pytest.mark.parametrize("kind", ["", *command.commands])
+def test_help_shows_an_example(kind: str) -> None:
+    found = run(f"{kind} --help")
+    assert found.exit_code == 0
+    assert re.search(rf"Example:\n +cxstream convert {kind or 'mapping'} ", found.stdout)
+
+
+def _commands(text: str) -> list[str]:
+    return re.findall(r"^cxstream convert (.+)$", text, re.MULTILINE)
+
+
+EXAMPLES = sorted(
+    {line for path in (ROOT / "examples").rglob("README.md") for line in _commands(path.read_text("utf-8"))}
+)
+
+
+@pytest.mark.parametrize("line", EXAMPLES)
+def test_the_examples_run(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    before, _, name = line.rpartition(" ")
+    out = tmp_path / name
+    found = run(f"{before} {out}")
+    assert found.exit_code == 0
+    assert "; 0 not converted" in found.stdout
+    lines = out.read_bytes().splitlines()
+    assert lines
+    assert all(validate(raw) is None for raw in lines)
+
+
+def test_there_are_examples() -> None:
+    assert len(EXAMPLES) == 2
+
+
+def test_the_sample_is_that_of_its_readme() -> None:
+    rows = (CDNOW / "purchases.csv").read_text("utf-8").splitlines()
+    customers = [int(row.split(",")[0]) for row in rows[1:]]
+    assert sorted(set(customers)) == list(range(1, 301))
+    assert "MIT" in (CDNOW / "LICENSE.txt").read_text("utf-8")
+    original = ROOT.parent / "shared" / "data" / "cdnow" / "cdnow_transactions.csv"
+    if original.is_file():
+        kept = [line.split(",", 1)[1] for line in original.read_text("utf-8").splitlines()[1:]]
+        assert rows[1:] == kept[: len(rows) - 1]
+
+
+def test_ctrl_c_leaves_nothing(here: Path) -> None:
+    # A pipe as input lets the test decide when the program is in the middle.
+    os.mkfifo(here / "pipe.ndjson")
+    command_line = "convert segment pipe.ndjson --out out.ndjson"
+    child = subprocess.Popen(
+        [sys.executable, "-m", "cxstream", *shlex.split(command_line)], stderr=subprocess.PIPE, cwd=here
+    )
+    with (here / "pipe.ndjson").open("wb") as pipe:
+        pipe.write(b'{"type":"page","messageId":"1","userId":"a","timestamp":"2026-01-01T00:00:00Z"}\n')
+        pipe.flush()
+        deadline = time.monotonic() + 60
+        while not (here / "out.ndjson.part").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        child.send_signal(signal.SIGINT)
+        _, stderr = child.communicate(timeout=60)
+    assert child.returncode == 130
+    assert b"Traceback" not in stderr
+    assert not list(here.glob("out.*"))
