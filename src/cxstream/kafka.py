@@ -127,6 +127,8 @@ async def _refusal(host: str, port: int) -> str | None:
             _, writer = await asyncio.open_connection(host, port)
     except TimeoutError:
         return f"no connection within {_CONNECT_SECONDS:.0f} s"
+    except ConnectionRefusedError:
+        return "connection refused"
     except (OSError, OverflowError) as error:
         return getattr(error, "strerror", None) or str(error)
     writer.close()

@@ -53,7 +53,9 @@ class Sender:
         acknowledged: records that Kafka has confirmed.
     """
 
-    def __init__(self, producer: aiokafka.AIOKafkaProducer, topic: str, partitions: int, max_bytes: int) -> None:
+    def __init__(
+        self, producer: aiokafka.AIOKafkaProducer, topic: str, partitions: int, max_bytes: int
+    ) -> None:
         self.partitions = partitions
         self.max_bytes = max_bytes
         self.acknowledged = 0

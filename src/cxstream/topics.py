@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 DEFAULT_PARTITIONS = 4
 USUAL_REPLICATION = 3
 
-_LEADER_SECONDS = 30.0
+_SETTLE_SECONDS = 30.0
+_POLL_SECONDS = 0.05
 _CLEANUP = "cleanup.policy"
 # Where a topic's configuration value comes from, in DescribeConfigs: 1 is the topic itself.
 _SET_ON_TOPIC = 1
@@ -122,8 +123,8 @@ async def look(admin: AIOKafkaAdminClient, partitions: int | None = None) -> lis
     configs = await _configs(admin, [topic.name for topic in TOPICS if topic.name in there])
     found = []
     for topic in TOPICS:
-        replicas = [len(each["replicas"]) for each in there.get(topic.name, ())]
         config, own = configs.get(topic.name, ({}, {}))
+        replicas = [len(each["replicas"]) for each in there[topic.name]] if config else []
         count = 1 if topic.single else wanted
         found.append(Found(topic, count, len(replicas), min(replicas, default=0), config, own))
     return found
@@ -138,6 +139,7 @@ async def _configs(
     admin: AIOKafkaAdminClient, names: Sequence[str]
 ) -> dict[str, tuple[dict[str, str], dict[str, str]]]:
     from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+    from aiokafka.errors import UnknownTopicOrPartitionError
 
     if not names:
         return {}
@@ -145,6 +147,8 @@ async def _configs(
     result = {}
     for answer in answers:
         for resource in answer.to_object()["resources"]:
+            if resource["error_code"] == UnknownTopicOrPartitionError.errno:
+                continue  # deleted since it was listed
             _refuse(resource["resource_name"], resource["error_code"], resource["error_message"])
             entries = resource["config_entries"]
             config = {entry["config_names"]: entry["config_value"] or "" for entry in entries}
@@ -191,20 +195,20 @@ async def create(
 
 async def _led(admin: AIOKafkaAdminClient, wanted: dict[str, int]) -> None:
     """Wait until each partition has a leader: Kafka answers before its brokers have heard of a new topic."""
-    deadline = time.monotonic() + _LEADER_SECONDS
+    deadline = time.monotonic() + _SETTLE_SECONDS
     while time.monotonic() < deadline:
         there = await _existing(admin)
         led = {name: sum(each["leader"] >= 0 for each in there.get(name, ())) for name in wanted}
         if led == wanted:
             return
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(_POLL_SECONDS)
     raise TopicError(
-        f"{', '.join(wanted)}: created, but without leaders after {_LEADER_SECONDS:.0f} s: see Kafka's log"
+        f"{', '.join(wanted)}: created, but without leaders after {_SETTLE_SECONDS:.0f} s: see Kafka's log"
     )
 
 
 async def alter(admin: AIOKafkaAdminClient, found: Sequence[Found]) -> list[str]:
-    """Set the configuration that differs to what the contract says; a line for each change.
+    """Set the configuration that differs to what the contract says, and wait until it holds; a line for each change.
 
     Partition counts stay: more of them would send customers to other partitions than their history.
 
@@ -224,11 +228,24 @@ async def alter(admin: AIOKafkaAdminClient, found: Sequence[Found]) -> list[str]
     for answer in await admin.alter_configs(resources):
         for resource in answer.to_object()["resources"]:
             _refuse(resource["resource_name"], resource["error_code"], resource["error_message"])
+    await _holds(admin, {each.topic.name for each in wrong})
     return [
         f"{each.topic.name}: {name} was {each.config.get(name)}, is {value}"
         for each in wrong
         for name, value in each.wrong_config.items()
     ]
+
+
+async def _holds(admin: AIOKafkaAdminClient, names: set[str]) -> None:
+    """Wait until the brokers have heard of altered configuration: Kafka answers before they have."""
+    deadline = time.monotonic() + _SETTLE_SECONDS
+    while time.monotonic() < deadline:
+        if not any(each.wrong_config for each in await look(admin) if each.topic.name in names):
+            return
+        await asyncio.sleep(_POLL_SECONDS)
+    raise TopicError(
+        f"{', '.join(sorted(names))}: altered, but unchanged after {_SETTLE_SECONDS:.0f} s: see Kafka's log"
+    )
 
 
 async def ensure_topics(
@@ -266,7 +283,9 @@ async def require_topics(settings: Settings, needed: Sequence[Topic] = TOPICS) -
         found = {each.topic.name: each for each in await look(admin)}
     missing = [topic.name for topic in needed if not found[topic.name].partitions]
     if missing:
-        raise TopicError(f"{', '.join(missing)}: no such topic at {settings.kafka}: run 'cxstream topics --create'")
+        raise TopicError(
+            f"{', '.join(missing)}: no such topic at {settings.kafka}: run 'cxstream topics --create'"
+        )
     refuse_differences([found[topic.name] for topic in needed])
     return [found[topic.name] for topic in needed]
 

@@ -8,3 +8,7 @@ process.py  a child process that ends with its parent (guard.py is its other hal
 broker.py   LocalKafka: all of the above
 docker.py   DockerKafka: the same out of the apache/kafka image
 """
+
+from cxstream.local.broker import LocalKafka
+
+__all__ = ["LocalKafka"]

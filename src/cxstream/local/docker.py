@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import tempfile
@@ -28,7 +27,8 @@ class DockerKafka:
     """One Kafka node in a container that lives as long as this process or until `stop`.
 
     Args:
-        folder: where its data is kept on this computer; None: in the container, and gone with it.
+        volume: Docker volume that keeps its data; None: in the container, and gone with it. A folder of this
+            computer would have to belong to the user id that the image happens to use.
         port: where clients find it; 0: a free one.
         local: version and heap.
         say: told, in a line, when something takes long.
@@ -36,13 +36,13 @@ class DockerKafka:
 
     def __init__(
         self,
-        folder: Path | None = None,
+        volume: str | None = None,
         *,
         port: int = 0,
         local: Local | None = None,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._folder = folder.expanduser().absolute() if folder else None
+        self._volume = volume
         self._port = port
         self._local = local or Local()
         self._say = say
@@ -77,14 +77,11 @@ class DockerKafka:
         self._port = self._port or ports.free(1)[0]
         scratch = Path(tempfile.mkdtemp(prefix="cxstream-docker-"))
         try:
-            if self._folder:
-                # Made by us, or the daemon makes it, and it belongs to root.
-                self._folder.mkdir(parents=True, exist_ok=True)
             self._say(f"starting {self.image} (the first time Docker gets the image) ...")
             self._process = Guarded(self.run_command(), scratch / "docker.log", cwd=scratch, scratch=scratch)
             self._wait()
         except OSError as error:
-            raise BrokerError(f"{self._folder or scratch}: {error.strerror or error}") from error
+            raise BrokerError(f"{scratch}: {error.strerror or error}") from error
         except BaseException:
             self.stop()
             raise
@@ -111,10 +108,7 @@ class DockerKafka:
 
     def run_command(self) -> list[str]:
         """The `docker run` in full. Attached: its end, by SIGTERM to it, is the end of the container."""
-        volume: list[str] = []
-        if self._folder:
-            # As the owner of the folder, who can then read and remove what Kafka writes into it.
-            volume = ["--volume", f"{self._folder}:{_DATA}", "--user", f"{os.getuid()}:{os.getgid()}"]
+        volume = ["--volume", f"{self._volume}:{_DATA}"] if self._volume else []
         environment = [f"--env={name}={value}" for name, value in self._environment().items()]
         publish = f"{ports.HOST}:{self._port}:{_INSIDE}"
         name = f"cxstream-kafka-{self._port}"

@@ -8,6 +8,7 @@ Standard library only: it runs by its path, in an interpreter without site packa
 
     python -I -S guard.py GRACE_SECONDS SCRATCH COMMAND...
 
+SIGTERM is passed on; SIGUSR1 kills the command, and this process still collects it.
 SCRATCH is a folder to remove once the command has ended on request, or an empty string.
 The exit status is the command's (128 + the signal that ended it).
 """
@@ -37,6 +38,7 @@ def main(arguments: list[str]) -> int:
     grace, scratch, command = float(arguments[0]), arguments[1], arguments[2:]
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL)  # noqa: S603 - the starter's own command
     signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+    signal.signal(signal.SIGUSR1, lambda *_: child.kill())
     asked = threading.Event()
     threading.Thread(target=_end_with_starter, args=(child, grace, asked), daemon=True).start()
     status = child.wait()

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from cxstream.local import guard
@@ -80,6 +81,11 @@ class Guarded:
     def kill(self) -> None:
         """End the command as a power failure would."""
         if self._guard.poll() is None:
+            self._guard.send_signal(signal.SIGUSR1)
+            with suppress(subprocess.TimeoutExpired):
+                self._guard.wait(_GUARD_SECONDS)
+        # A guard that is stuck, or was killed before it could collect the command.
+        with suppress(ProcessLookupError):
             os.killpg(self._guard.pid, signal.SIGKILL)
         self._guard.wait()
         if self._guard.stdin:

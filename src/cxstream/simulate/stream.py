@@ -140,6 +140,12 @@ class Simulation:
             for at in range(0, len(arrived), _BLOCK):
                 yield arrived[at : at + _BLOCK]
 
+    def _arriving_at(self, end: int) -> Rows:
+        """Return what is still on its way at the end: it arrives with the end, in the order it would have."""
+        rest = self._road.rest()
+        rest["arrival"] = end
+        return rest
+
     def _arrivals(self) -> Iterator[Rows]:
         start = self.plan.start
         end = None if self.plan.days is None else start + round(self.plan.days * DAY_MS)
@@ -148,6 +154,6 @@ class Simulation:
                 happened = happened[happened["t"] >= start]  # noqa: PLW2901
             if end is not None and day.end >= end:
                 yield self._road.carry(happened[happened["t"] < end], end)
-                yield self._road.rest()
+                yield self._arriving_at(end)
                 return
             yield self._road.carry(happened, day.end)

@@ -23,7 +23,17 @@ from cxstream.simulate.rows import (
     rows,
 )
 from cxstream.simulate.visits import Trouble
-from cxstream.simulate.world import BILLING, DAY_MS, EVERYDAY, HOUR_MS, MINUTE_MS, OUTAGE, SEGMENTS, TOPIC, WAVE
+from cxstream.simulate.world import (
+    BILLING,
+    DAY_MS,
+    EVERYDAY,
+    HOUR_MS,
+    MINUTE_MS,
+    OUTAGE,
+    SEGMENTS,
+    TOPIC,
+    WAVE,
+)
 
 if TYPE_CHECKING:
     from cxstream.simulate.day import Day

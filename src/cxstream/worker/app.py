@@ -1,21 +1,24 @@
 """The Faust app: what Faust gives, joined to the partitions.
 
-    Faust                       this package
-    consumer --- fetch -------> Partitions.put        (through the agent)
-    group ------ assigned ----> Partitions.on_assigned
-           ----- revoked -----> Partitions.on_revoked
-    stop ----------------------> Partitions.close      (before the group is left)
-    web  <---------------------- /livez, /readyz
+Faust                       this package
+consumer --- fetch -------> Partitions.put        (through the agent)
+group ------ assigned ----> Partitions.on_assigned
+       ----- revoked -----> Partitions.on_revoked
+stop ----------------------> Partitions.close      (before the group is left)
+web  <---------------------- /livez, /readyz
 """
 
 from __future__ import annotations
 
+import logging
+import socket
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import faust
 from faust import web
+from faust.types import TP
 
 from cxstream.kafka import connection
 from cxstream.topology import TOUCHPOINTS
@@ -24,8 +27,6 @@ from cxstream.worker.ticker import Ticker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-
-    from faust.types import TP
 
     from cxstream.settings import Settings
     from cxstream.worker.feed import Fetch
@@ -51,6 +52,7 @@ class App(faust.App):  # type: ignore[misc]
         partitions: the partitions owned now.
     """
 
+    logger = logging.getLogger("faust.app")
     settings: Settings
     partitions: Partitions
 
@@ -93,8 +95,14 @@ def _faust_settings(settings: Settings) -> dict[str, Any]:
         "web_enabled": worker.web,
         "web_bind": worker.web_host,
         "web_host": worker.web_host,
-        "web_port": worker.web_port,
+        "web_port": worker.web_port or _free_port(worker.web_host),
     }
+
+
+def _free_port(host: str) -> int:
+    """Faust wants to know the port beforehand; another process may take it in between, which ends the worker."""
+    with socket.create_server((host, 0)) as server:
+        return int(server.getsockname()[1])
 
 
 def _credentials(settings: Settings) -> Any:
@@ -149,12 +157,14 @@ def _add_pages(app: App) -> None:
 
 
 def _add_ticker(app: App) -> None:
-    async def unread(number: int) -> int:
-        tp = next(tp for tp in app.consumer.assignment() if (tp.topic, tp.partition) == (TOUCHPOINTS.name, number))
+    async def read_to_end(number: int, applied: int) -> bool:
+        tp = TP(TOUCHPOINTS.name, number)
+        if tp not in app.consumer.assignment() or applied < app.consumer.handed_out(tp):
+            return False
         position, end = await app.consumer.position(tp), app.consumer.highwater(tp)
-        return (end or 0) - (position or 0)
+        return position is not None and end is not None and position >= end
 
-    ticker = Ticker(app.settings, app.partitions, unread)
+    ticker = Ticker(app.settings, app.partitions, read_to_end)
 
     @app.timer(interval=app.settings.worker.tick_seconds, name="ticker")  # type: ignore[untyped-decorator]
     async def tick() -> None:

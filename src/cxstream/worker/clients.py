@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import aiokafka
 from aiokafka import TopicPartition
 
 from cxstream.kafka import connection
-from cxstream.topology import TOUCHPOINTS
+from cxstream.topology import SNAPSHOTS, TOUCHPOINTS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -45,9 +45,16 @@ async def claim(settings: Settings, group: str, partition: int) -> aiokafka.AIOK
 
 
 class Reader:
-    """Reads what a partition needs besides its feed: saved state, the committed offset, missed records."""
+    """Reads what a partition needs besides its feed: saved state, the committed offset, missed records.
 
-    def __init__(self, settings: Settings, group: str) -> None:
+    Args:
+        settings: how to reach Kafka.
+        group: consumer group whose committed offset is read; the reader does not join it.
+        partition: number of the partition, of cx.touchpoints and cx.snapshots alike.
+    """
+
+    def __init__(self, settings: Settings, group: str, partition: int) -> None:
+        self._partition = partition
         self._consumer = aiokafka.AIOKafkaConsumer(
             **connection(settings),
             group_id=group,
@@ -57,42 +64,43 @@ class Reader:
             max_partition_fetch_bytes=settings.worker.fetch_bytes,
         )
 
-    async def __aenter__(self) -> Reader:
+    async def __aenter__(self) -> Self:
         try:
             await self._consumer.start()
         except BaseException:
             await self._consumer.stop()
             raise
+        # Asking for offsets of a topic that is not assigned waits a second for the next look at the metadata.
+        everything = [self._tp(TOUCHPOINTS.name), self._tp(SNAPSHOTS.name)]
+        self._consumer.assign(everything)
+        self._consumer.pause(*everything)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self._consumer.stop()
 
-    async def committed(self, topic: str, partition: int) -> int | None:
+    async def committed(self) -> int | None:
         """The offset the group has committed; None if it has none. Right only after the claim."""
-        offset: int | None = await self._consumer.committed(TopicPartition(topic, partition))
+        offset: int | None = await self._consumer.committed(self._tp(TOUCHPOINTS.name))
         return offset
 
-    async def beginning(self, topic: str, partition: int) -> int:
-        """The first offset that the log still holds."""
-        tp = TopicPartition(topic, partition)
-        return int((await self._consumer.beginning_offsets([tp]))[tp])
+    async def bounds(self, topic: str) -> tuple[int, int]:
+        """The first offset that the log holds, and the one after the last (an open transaction holds it back)."""
+        tp = self._tp(topic)
+        begin, end = await self._consumer.beginning_offsets([tp]), await self._consumer.end_offsets([tp])
+        return int(begin[tp]), int(end[tp])
 
-    async def end(self, topic: str, partition: int) -> int:
-        """The offset after the last one that can be read (an open transaction holds it back)."""
-        tp = TopicPartition(topic, partition)
-        return int((await self._consumer.end_offsets([tp]))[tp])
-
-    async def read(self, topic: str, partition: int, start: int, stop: int) -> AsyncIterator[Sequence[Any]]:
+    async def read(self, topic: str, start: int, stop: int) -> AsyncIterator[Sequence[Any]]:
         """Yield the records with start <= offset < stop in order, a fetch at a time.
 
-        Offsets that hold nothing (transaction markers, compacted or deleted records) are passed over.
+        Offsets that hold nothing (transaction markers, compacted or deleted records) are passed over. `stop`
+        must not lie beyond the end of the log.
         """
-        tp = TopicPartition(topic, partition)
         if start >= stop:
             return
-        self._consumer.assign([tp])
+        tp = self._tp(topic)
         self._consumer.seek(tp, start)
+        self._consumer.resume(tp)
         while await self._consumer.position(tp) < stop:
             fetched = await self._consumer.getmany(tp, timeout_ms=1000)
             records = fetched.get(tp, [])
@@ -100,3 +108,7 @@ class Reader:
                 records = [record for record in records if record.offset < stop]
             if records:
                 yield records
+        self._consumer.pause(tp)
+
+    def _tp(self, topic: str) -> TopicPartition:
+        return TopicPartition(topic, self._partition)

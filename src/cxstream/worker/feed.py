@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from cxstream.scoring.engine import Records
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-
-    from cxstream.scoring.engine import Records
 
 # Records applied between two looks at the event loop: some 10 ms of work.
 CHUNK = 4000
@@ -24,11 +24,13 @@ class Fetch:
         follows: last offset of the fetch handed out before this one; None for the first of an assignment.
             Offsets between the two hold nothing to read (transaction markers, compacted records). A reader
             that has not seen the fetch that ended there has missed something.
+        end: the offset after the last record that the partition was known to have.
     """
 
     partition: int
     records: Sequence[Any]
     follows: int | None
+    end: int
 
     @property
     def first(self) -> int:
@@ -54,8 +56,6 @@ def to_records(records: Sequence[Any], future_ms: int) -> Records:
         records: ConsumerRecords of one partition in offset order.
         future_ms: how far an event time may lie after its record's Kafka timestamp, in ms.
     """
-    from cxstream.scoring.engine import Records
-
     headers = [record.headers for record in records]
     return Records(
         values=[record.value for record in records],

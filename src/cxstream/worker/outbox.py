@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from typing import TYPE_CHECKING, NamedTuple
+from itertools import zip_longest
+from typing import TYPE_CHECKING
 
 from aiokafka import TopicPartition
 from aiokafka.structs import OffsetAndMetadata
@@ -13,22 +14,17 @@ from aiokafka.structs import OffsetAndMetadata
 from cxstream.topology import REJECTED, SCORES, SNAPSHOTS, TOUCHPOINTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from typing import Any
 
     from aiokafka import AIOKafkaProducer
 
     from cxstream.scoring.engine import Outcome
 
+Pair = tuple[bytes | None, bytes | None]
 Headers = list[tuple[str, bytes]]
 
-
-class Row(NamedTuple):
-    """One record to write."""
-
-    key: bytes | None
-    value: bytes | None
-    headers: Headers = []  # noqa: RUF012 - never written to
+_NO_HEADERS: Headers = []
 
 
 class Outbox:
@@ -36,12 +32,14 @@ class Outbox:
 
     Attributes:
         records: source records that the results follow from.
-        rows: what to write, by topic, in order.
+        rows: keys and values to write, by topic, in order.
+        explanations: headers of the rows of cx.rejected; no other row has any.
     """
 
     def __init__(self) -> None:
         self.records = 0
-        self.rows: defaultdict[str, list[Row]] = defaultdict(list)
+        self.rows: defaultdict[str, list[Pair]] = defaultdict(list)
+        self.explanations: list[Headers] = []
 
     def add(self, outcome: Outcome, records: Sequence[Any]) -> None:
         """Take the signals and the rejected records of a batch.
@@ -52,20 +50,20 @@ class Outbox:
         """
         self.records += len(records)
         for signal in outcome.signals:
-            self.rows[signal.topic].append(Row(signal.key, signal.value))
+            self.rows[signal.topic].append((signal.key, signal.value))
         for rejection in outcome.rejected:
             record = records[rejection.index]
-            self.rows[REJECTED.name].append(
-                Row(record.key, record.value, _explained(record, rejection.reason, rejection.field))
-            )
+            self.rows[REJECTED.name].append((record.key, record.value))
+            self.explanations.append(_explained(record, rejection.reason, rejection.field))
 
-    def add_cards(self, cards: Iterable[tuple[bytes, bytes | None]]) -> None:
+    def add_cards(self, cards: list[tuple[bytes, bytes | None]]) -> None:
         """Take score cards; None for a customer who is forgotten."""
-        self.rows[SCORES.name].extend(Row(key, value) for key, value in cards)
+        if cards:
+            self.rows[SCORES.name] += cards
 
-    def add_snapshot(self, rows: Iterable[tuple[bytes, bytes | None]]) -> None:
+    def add_snapshot(self, rows: list[tuple[bytes, bytes | None]]) -> None:
         """Take the changed rows of the state, the marker last."""
-        self.rows[SNAPSHOTS.name].extend(Row(key, value) for key, value in rows)
+        self.rows[SNAPSHOTS.name] += rows
 
     def count(self, topic: str) -> int:
         """How many records wait for a topic."""
@@ -86,7 +84,9 @@ def _explained(record: Any, reason: str, field: str) -> Headers:
     ]
 
 
-async def commit(producer: AIOKafkaProducer, outbox: Outbox, *, group: str, partition: int, offset: int) -> None:
+async def commit(
+    producer: AIOKafkaProducer, outbox: Outbox, *, group: str, partition: int, offset: int
+) -> None:
     """Write an outbox and the source offset after the records it follows from, in one transaction.
 
     After an error the transaction is left open; the next claim of the partition ends it.
@@ -103,19 +103,26 @@ async def commit(producer: AIOKafkaProducer, outbox: Outbox, *, group: str, part
         KafkaError: Kafka did not take it.
     """
     await producer.begin_transaction()
-    await asyncio.gather(*(_write(producer, topic, partition, rows) for topic, rows in outbox.rows.items()))
+    await asyncio.gather(
+        *(
+            _write(producer, topic, partition, rows, outbox.explanations if topic == REJECTED.name else ())
+            for topic, rows in outbox.rows.items()
+        )
+    )
     source = TopicPartition(TOUCHPOINTS.name, partition)
     await producer.send_offsets_to_transaction({source: OffsetAndMetadata(offset, "")}, group)
     await producer.commit_transaction()
 
 
-async def _write(producer: AIOKafkaProducer, topic: str, partition: int, rows: Sequence[Row]) -> None:
+async def _write(
+    producer: AIOKafkaProducer, topic: str, partition: int, rows: Sequence[Pair], headers: Sequence[Headers]
+) -> None:
     """Send rows in order: one batch at a time, the next only when the one before has arrived."""
     now = int(time.time() * 1000)
     batch = producer.create_batch()
-    for key, value, headers in rows:
-        if batch.append(timestamp=now, key=key, value=value, headers=headers) is None:
+    for (key, value), more in zip_longest(rows, headers, fillvalue=_NO_HEADERS):
+        if batch.append(timestamp=now, key=key, value=value, headers=more) is None:
             await (await producer.send_batch(batch, topic, partition=partition))
             batch = producer.create_batch()
-            batch.append(timestamp=now, key=key, value=value, headers=headers)
+            batch.append(timestamp=now, key=key, value=value, headers=more)
     await (await producer.send_batch(batch, topic, partition=partition))

@@ -17,11 +17,11 @@ from collections import deque
 from typing import TYPE_CHECKING, Literal
 
 import structlog
-from aiokafka.errors import ProducerFenced
+from aiokafka.errors import KafkaError, ProducerFenced
 
+from cxstream.model.errors import CxstreamError
 from cxstream.topology import TOUCHPOINTS
 from cxstream.worker.clients import Reader, claim
-from cxstream.worker.counters import Counters
 from cxstream.worker.feed import Fetch, chunks
 from cxstream.worker.restore import restore
 from cxstream.worker.tenure import Tenure
@@ -34,11 +34,14 @@ if TYPE_CHECKING:
 
     from cxstream.scoring.engine import Engine
     from cxstream.settings import Settings
+    from cxstream.worker.counters import Counters
 
 State = Literal["claiming", "restoring", "running", "failed", "fenced", "closed"]
 
 _BACKOFF_SECONDS = 0.5
 _BACKOFF_MAX_SECONDS = 60.0
+# While more is to come, the next fetch comes in this time.
+_NEXT_FETCH_SECONDS = 1.0
 # A producer that cannot say goodbye in this time is left to the broker.
 _GOODBYE_SECONDS = 2.0
 
@@ -65,6 +68,8 @@ class Partition:
         self._parked = parked
         self._queue: deque[Fetch] = deque()
         self._seen = 0  # the offset after the last one that the feed brought
+        self._end = 0  # the offset after the last one there is, as far as the feed knows
+        self._fed_at = 0.0
         self._wake = asyncio.Event()
         self._deadline: float | None = None
         self._tenure: Tenure | None = None
@@ -91,7 +96,7 @@ class Partition:
         if self._closing:
             return
         self._queue.append(fetch)
-        self._seen = fetch.last + 1
+        self._seen, self._end, self._fed_at = fetch.last + 1, fetch.end, time.monotonic()
         self._wake.set()
 
     async def close(self, seconds: float) -> Engine | None:
@@ -116,6 +121,12 @@ class Partition:
         return self._parked
 
     @property
+    def _behind(self) -> bool:
+        # The log may end with transaction markers that no fetch brings: without fetches nobody is behind.
+        coming = self._seen < self._end and time.monotonic() - self._fed_at < _NEXT_FETCH_SECONDS
+        return bool(self._queue) or coming
+
+    @property
     def _closing(self) -> bool:
         return self._deadline is not None
 
@@ -127,12 +138,20 @@ class Partition:
             except ProducerFenced:
                 # The group gave the partition to somebody else and will say so; if it does not, he is gone.
                 self.state, wait = "fenced", self._settings.worker.session_seconds
-                self._log.error("another worker has claimed the partition; this one has stopped working on it")
+                self._log.error(
+                    "another worker has claimed the partition; this one has stopped working on it"
+                )
             except Exception as error:  # noqa: BLE001 - one partition's trouble must not become the others'
                 self.state, wait = "failed", backoff
                 backoff = min(backoff * 2, _BACKOFF_MAX_SECONDS)
                 self.counters.failures += 1
-                self._log.error("partition failed; trying again", error=_describe(error), seconds=wait, exc_info=True)
+                expected = isinstance(error, (KafkaError, CxstreamError))
+                self._log.error(
+                    "partition failed; trying again",
+                    error=f"{type(error).__name__}: {error}",
+                    seconds=wait,
+                    exc_info=not expected,
+                )
             else:
                 return
             await asyncio.sleep(wait)
@@ -160,8 +179,8 @@ class Partition:
     async def _restored(self, producer: AIOKafkaProducer, parked: Engine | None) -> Tenure:
         self.state = "restoring"
         start = time.monotonic()
-        async with Reader(self._settings, self._group) as reader:
-            restored = await restore(self._settings, reader, self._group, self.number, parked)
+        async with Reader(self._settings, self._group, self.number) as reader:
+            restored = await restore(self._settings, reader, self.number, parked)
         self.counters.restores += 1
         self.counters.replayed += restored.replayed
         self._log.info(
@@ -180,7 +199,7 @@ class Partition:
         fed: int | None = None
         await self._catch_up(tenure, self._queue[0].first if self._queue else self._seen)
         while not self._closing:
-            await tenure.keep_up(behind=bool(self._queue))
+            await tenure.keep_up(behind=self._behind)
             if not self._queue:
                 await self._until(tenure.next_flush)
                 continue
@@ -194,11 +213,13 @@ class Partition:
         """Read what the feed does not bring: records before a fetch that follows on nothing seen."""
         if tenure.position >= stop:
             return
-        async with Reader(self._settings, self._group) as reader:
-            first = await reader.beginning(TOUCHPOINTS.name, self.number)
+        async with Reader(self._settings, self._group, self.number) as reader:
+            first, _ = await reader.bounds(TOUCHPOINTS.name)
             if first > tenure.position > 0:
-                self._log.error("records were deleted before they were read", lost_from=tenure.position, lost_to=first)
-            async for records in reader.read(TOUCHPOINTS.name, self.number, tenure.position, stop):
+                self._log.error(
+                    "records were deleted before they were read", lost_from=tenure.position, lost_to=first
+                )
+            async for records in reader.read(TOUCHPOINTS.name, tenure.position, stop):
                 await self._apply(tenure, records)
                 if self._closing:
                     return
@@ -210,7 +231,7 @@ class Partition:
             if self._closing:
                 return
             tenure.apply(piece)
-            await tenure.keep_up(behind=bool(self._queue))
+            await tenure.keep_up(behind=self._behind)
             await asyncio.sleep(0)
 
     async def _until(self, when: float | None) -> None:
@@ -221,7 +242,3 @@ class Partition:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(None if when is None else max(0.0, when - time.monotonic())):
                 await self._wake.wait()
-
-
-def _describe(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"

@@ -97,4 +97,6 @@ class Partitions:
     async def _close(self, numbers: set[int], seconds: float) -> None:
         leaving = [self._owned.pop(number) for number in sorted(numbers)]
         kept = await asyncio.gather(*(partition.close(seconds) for partition in leaving))
-        self._parked |= {p.number: engine for p, engine in zip(leaving, kept, strict=True) if engine is not None}
+        self._parked |= {
+            p.number: engine for p, engine in zip(leaving, kept, strict=True) if engine is not None
+        }

@@ -47,13 +47,12 @@ class Restored:
     saved: bool
 
 
-async def restore(settings: Settings, reader: Reader, group: str, partition: int, parked: Engine | None) -> Restored:
+async def restore(settings: Settings, reader: Reader, partition: int, parked: Engine | None) -> Restored:
     """Build the state of a partition; call it only after the claim.
 
     Args:
         settings: scoring parameters and actions.
         reader: a started reader.
-        group: consumer group whose committed offset counts.
         partition: number of the partition.
         parked: a state that this process kept from when it last had the partition; taken if nothing was
             committed since.
@@ -62,11 +61,11 @@ async def restore(settings: Settings, reader: Reader, group: str, partition: int
         SnapshotError: the state cannot be rebuilt, because the log lacks what it follows from.
         KafkaError: Kafka cannot be read.
     """
-    committed = await reader.committed(TOUCHPOINTS.name, partition)
+    committed = await reader.committed()
     if parked is not None and parked.next_offset == committed:
         return Restored(parked, committed, 0, saved=True)
-    rows = await _saved_rows(reader, partition)
-    first, end = await reader.beginning(TOUCHPOINTS.name, partition), await reader.end(TOUCHPOINTS.name, partition)
+    rows = await _saved_rows(reader)
+    first, end = await reader.bounds(TOUCHPOINTS.name)
     engine, problem = _load(settings, rows, partition)
     position = max(engine.next_offset, committed or 0)
     _refuse_truncated(partition, position, end)
@@ -79,29 +78,32 @@ async def restore(settings: Settings, reader: Reader, group: str, partition: int
     if problem:
         log.warning("rebuilding the state from the log", partition=partition, reason=problem)
     if committed is not None and committed < engine.next_offset:
-        log.warning("the committed offset is behind the saved state; going on where the state ends",
-                    partition=partition, committed=committed, state=engine.next_offset)
-    replayed = await replay(settings, reader, engine, partition, position) if position else 0
+        log.warning(
+            "the committed offset is behind the saved state; going on where the state ends",
+            partition=partition,
+            committed=committed,
+            state=engine.next_offset,
+        )
+    replayed = await replay(settings, reader, engine, position)
     return Restored(engine, position, replayed, saved=bool(rows) and not problem)
 
 
-async def replay(settings: Settings, reader: Reader, engine: Engine, partition: int, stop: int) -> int:
+async def replay(settings: Settings, reader: Reader, engine: Engine, stop: int) -> int:
     """Apply the source records from the engine's offset up to `stop`, muted; how many there were."""
     count = 0
     future_ms = round(settings.scoring.future_minutes * 60_000)
-    async for records in reader.read(TOUCHPOINTS.name, partition, engine.next_offset, stop):
+    async for records in reader.read(TOUCHPOINTS.name, engine.next_offset, stop):
         for piece in chunks(records):
             engine.process(to_records(piece, future_ms))
             count += len(piece)
             await asyncio.sleep(0)
-    # What the replay says of the cards is the same as before, but it may not have been written before.
     return count
 
 
-async def _saved_rows(reader: Reader, partition: int) -> dict[bytes, bytes]:
+async def _saved_rows(reader: Reader) -> dict[bytes, bytes]:
     rows: dict[bytes, bytes] = {}
-    first, end = await reader.beginning(SNAPSHOTS.name, partition), await reader.end(SNAPSHOTS.name, partition)
-    async for records in reader.read(SNAPSHOTS.name, partition, first, end):
+    first, end = await reader.bounds(SNAPSHOTS.name)
+    async for records in reader.read(SNAPSHOTS.name, first, end):
         for record in records:
             if record.value is None:
                 rows.pop(record.key, None)
@@ -112,20 +114,18 @@ async def _saved_rows(reader: Reader, partition: int) -> dict[bytes, bytes]:
 
 def _load(settings: Settings, rows: dict[bytes, bytes], partition: int) -> tuple[Engine, str]:
     """The engine out of the rows; a new one, and why, where they cannot be used."""
-    problem = ""
-    if rows:
-        try:
-            if MARKER_KEY not in rows:
-                raise SnapshotError(f"{SNAPSHOTS.name}-{partition} has rows but no marker")
-            return (
-                Engine.restore(
-                    settings.scoring, settings.actions, rows, topic=TOUCHPOINTS.name, partition=partition
-                ),
-                "",
-            )
-        except SnapshotError as error:
-            problem = str(error)
-    return Engine(settings.scoring, settings.actions, topic=TOUCHPOINTS.name, partition=partition), problem
+    new = Engine(settings.scoring, settings.actions, topic=TOUCHPOINTS.name, partition=partition)
+    if not rows:
+        return new, ""
+    if MARKER_KEY not in rows:
+        return new, f"{SNAPSHOTS.name}-{partition} has rows but no marker"
+    try:
+        engine = Engine.restore(
+            settings.scoring, settings.actions, rows, topic=TOUCHPOINTS.name, partition=partition
+        )
+    except SnapshotError as error:
+        return new, str(error)
+    return engine, ""
 
 
 def _refuse_truncated(partition: int, position: int, end: int) -> None:

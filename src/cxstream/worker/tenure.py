@@ -5,8 +5,6 @@
 
 Order and atomicity: one transaction at a time, each with everything that the records between two offsets led
 to. The rows of a snapshot are taken when its outbox is closed, so they are the state at exactly that offset.
-A snapshot is committed only when no score card is left behind it: after a crash only what follows the
-snapshot is computed again, and a card that was not written by then would stay old.
 """
 
 from __future__ import annotations
@@ -29,10 +27,9 @@ if TYPE_CHECKING:
     from cxstream.worker.counters import Counters
     from cxstream.worker.restore import Restored
 
-# While more records wait, a flush takes this fraction of the score cards it takes otherwise.
-_CARDS_WHEN_BEHIND = 1 / 8
-# A snapshot waits until few score cards are left, but not for more than this many intervals.
-_SNAPSHOT_PATIENCE = 4
+# While more records wait, a flush takes a score card for every so many records at most: who is behind would
+# write cards that are old the moment he has caught up.
+_RECORDS_PER_CARD = 16
 
 
 class Tenure:
@@ -121,7 +118,9 @@ class Tenure:
             await self._settle()
         if self._unsaved or self.engine.dirty_cards():
             try:
-                async with asyncio.timeout_at(deadline - time.monotonic() + asyncio.get_running_loop().time()):
+                async with asyncio.timeout_at(
+                    deadline - time.monotonic() + asyncio.get_running_loop().time()
+                ):
                     self._start(snapshot=True)
                     await self._settle()
             except TimeoutError:
@@ -140,24 +139,22 @@ class Tenure:
 
     @property
     def _unsaved(self) -> bool:
-        return self.position > self._saved_position
+        return self.position > max(self._saved_position, 0)
 
     @property
     def _snapshot_at(self) -> float:
         return self._saved_at + self._worker.snapshot_seconds
 
     def _snapshot_due(self) -> bool:
-        late = time.monotonic() - self._snapshot_at
-        if late < 0 or not self._unsaved:
-            return False
-        few = self.engine.dirty_cards() <= self._worker.cards_per_flush
-        return few or late > (_SNAPSHOT_PATIENCE - 1) * self._worker.snapshot_seconds
+        return self._unsaved and time.monotonic() >= self._snapshot_at
 
     def _start(self, *, snapshot: bool, behind: bool = False) -> None:
         """Close the outbox and commit it."""
         outbox, self._outbox = self._outbox, Outbox()
-        limit = int(self._worker.cards_per_flush * (_CARDS_WHEN_BEHIND if behind else 1))
-        outbox.add_cards(self.engine.take_cards(None if snapshot else limit))
+        limit = self._worker.cards_per_flush
+        outbox.add_cards(
+            self.engine.take_cards(min(limit, outbox.records // _RECORDS_PER_CARD) if behind else limit)
+        )
         if snapshot:
             outbox.add_snapshot(self.engine.snapshot())
             self._saved_at, self._saved_position = time.monotonic(), self.position

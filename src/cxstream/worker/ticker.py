@@ -46,20 +46,26 @@ class Ticker:
     Args:
         settings: how to reach Kafka.
         partitions: the owned partitions.
-        unread: how many offsets of a partition the feed has not brought yet.
+        read_to_end: tells of a partition, given the offset after the last record applied, whether there is
+            nothing more to read.
     """
 
-    def __init__(self, settings: Settings, partitions: Partitions, unread: Callable[[int], Awaitable[int]]) -> None:
+    def __init__(
+        self, settings: Settings, partitions: Partitions, read_to_end: Callable[[int, int], Awaitable[bool]]
+    ) -> None:
         self._settings = settings
         self._partitions = partitions
-        self._unread = unread
+        self._read_to_end = read_to_end
         self._producer: aiokafka.AIOKafkaProducer | None = None
 
     async def tick(self) -> int:
         """Write one tick to every partition that is due one; how many."""
         written = 0
         for partition in self._partitions:
-            if not partition.caught_up or await self._unread(partition.number):
+            applied = partition.position
+            if not partition.caught_up or applied is None:
+                continue
+            if not await self._read_to_end(partition.number, applied):
                 continue
             try:
                 producer = await self._started()

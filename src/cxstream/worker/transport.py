@@ -16,6 +16,7 @@ a test compares each with the source it was written against.
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import aiokafka
@@ -53,6 +54,10 @@ RELIES_ON = (
 _ROOM_SECONDS = 0.02
 
 
+# These are Faust's parts, and what they log is what Faust logs.
+_LOGGER = logging.getLogger("faust.transport.cxstream")
+
+
 class _Envelope(NamedTuple):
     """The part of a ConsumerRecord that Faust's `_to_message` reads."""
 
@@ -71,6 +76,8 @@ class _Envelope(NamedTuple):
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     """The thread that fetches and keeps the group membership alive."""
+
+    logger = _LOGGER
 
     def _create_worker_consumer(self, transport: Transport) -> aiokafka.AIOKafkaConsumer:  # noqa: ARG002
         settings = self.app.settings
@@ -98,6 +105,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
 class Consumer(driver.Consumer):  # type: ignore[misc]
     """Gives out fetches instead of records."""
 
+    logger = _LOGGER
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if not hasattr(self.app, "partitions"):
@@ -114,6 +123,10 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         self._handed_out.clear()
         await super().on_partitions_assigned(assigned, generation_id)
 
+    def handed_out(self, tp: TP) -> int:
+        """The offset after the last record given out under the current assignment; 0 if there was none."""
+        return self._handed_out.get(tp, -1) + 1
+
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Mapping[TP, list[Any]]:  # noqa: ASYNC109
         wanted = (active_partitions or set()) - self.app.partitions.full()
         if not wanted:
@@ -129,11 +142,9 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
 
     def _envelope(self, tp: TP, records: list[Any]) -> _Envelope:
         last = records[-1]
-        follows = self._handed_out.get(tp)
+        fetch = Fetch(tp.partition, records, self._handed_out.get(tp), self.highwater(tp) or 0)
         self._handed_out[tp] = last.offset
-        return _Envelope(
-            tp.topic, tp.partition, last.offset, last.timestamp, last.timestamp_type, Fetch(tp.partition, records, follows)
-        )
+        return _Envelope(tp.topic, tp.partition, last.offset, last.timestamp, last.timestamp_type, fetch)
 
 
 class Transport(driver.Transport):  # type: ignore[misc]
