@@ -147,7 +147,8 @@ def murmur2(text: NDArray[np.uint8], at: int, end: int) -> np.uint32:
     n = end - at
     h = np.uint32(0x9747B28C) ^ np.uint32(n)
     while end - at >= 4:
-        word = np.uint32(_word(text, at, 4)) * _MURMUR32
+        # Numba widens a product of two uint32.
+        word = np.uint32(np.uint32(_word(text, at, 4)) * _MURMUR32)
         word = np.uint32(word ^ (word >> np.uint32(24)))
         h = np.uint32(np.uint32(h * _MURMUR32) ^ np.uint32(word * _MURMUR32))
         at += 4

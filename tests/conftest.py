@@ -1,0 +1,93 @@
+"""What the tests share: one real Kafka for the whole run, and the contract's topics on it.
+
+Tests that use the broker carry the marker `broker` and the group "broker" without saying so: with
+`pytest -n N --dist loadgroup` they all run in one worker process, with one broker between them, while
+the other processes run the rest. Topic names are fixed by the contract, so such tests run one at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pytest
+
+from cxstream.local.broker import LocalKafka
+from cxstream.settings import Settings
+from cxstream.topics import administration, ensure_topics
+from cxstream.topology import TOPICS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator
+
+T = TypeVar("T")
+
+_GONE_SECONDS = 30.0
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "broker" in getattr(item, "fixturenames", ()) or item.get_closest_marker("broker"):
+            item.add_marker(pytest.mark.broker)
+            item.add_marker(pytest.mark.xdist_group("broker"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_settings_only() -> None:
+    """No test depends on what the person who runs it has set for cxstream."""
+    for name in [name for name in os.environ if name.startswith("CXSTREAM_")]:
+        del os.environ[name]
+
+
+@pytest.fixture(scope="session")
+def broker() -> Iterator[LocalKafka]:
+    """The local Kafka of this test run; its data goes with it."""
+    with LocalKafka() as kafka:
+        yield kafka
+
+
+@pytest.fixture(scope="session")
+def kafka(broker: LocalKafka) -> str:
+    """Bootstrap address of the local Kafka."""
+    return broker.bootstrap
+
+
+@pytest.fixture
+def settings(kafka: str) -> Settings:
+    """Settings that point at the local Kafka, with a consumer group that no other test has."""
+    return Settings(kafka=kafka, worker={"group": f"test-{uuid.uuid4().hex[:12]}"})
+
+
+def in_own_loop(work: Coroutine[Any, Any, T]) -> T:
+    """The result of a coroutine, run to its end in a thread and an event loop of its own."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, work).result()
+
+
+@pytest.fixture
+def topics(settings: Settings) -> Iterator[Callable[[int], None]]:
+    """`topics(partitions)` makes the contract's topics afresh and empty (0: none); after the test they are gone."""
+
+    def make(partitions: int = 4) -> None:
+        in_own_loop(_remove_all(settings))
+        if partitions:
+            in_own_loop(ensure_topics(settings, partitions))
+
+    yield make
+    in_own_loop(_remove_all(settings))
+
+
+async def _remove_all(settings: Settings) -> None:
+    """Delete the contract's topics and wait until Kafka has none of them."""
+    names = {topic.name for topic in TOPICS}
+    async with administration(settings) as admin:
+        deadline = time.monotonic() + _GONE_SECONDS
+        while left := names & set(await admin.list_topics()):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"still there after {_GONE_SECONDS} s: {left}")
+            await admin.delete_topics(sorted(left))
+            await asyncio.sleep(0.05)

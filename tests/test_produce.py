@@ -1,0 +1,204 @@
+"""Touchpoint files to a real Kafka: every record, to the partition Kafka's clients would choose, in order."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from click.testing import CliRunner, Result
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cxstream.cli import group
+from cxstream.sender import route, sending
+from cxstream.settings import Settings
+from cxstream.topics import require_topics
+from cxstream.topology import TOUCHPOINTS
+
+VECTORS = Path(__file__).parents[2] / "shared/data/suites/kafka-java-vectors/murmur2.json"
+Topics = Callable[..., None]
+
+
+def event(subject: str, number: int) -> bytes:
+    return json.dumps(
+        {
+            "specversion": "1.0",
+            "id": f"e{number}",
+            "source": "/test",
+            "type": "cx.touchpoint.page_view.v1",
+            "subject": subject,
+            "time": "2026-01-01T00:00:00Z",
+            "data": {"channel": "web"},
+        }
+    ).encode()
+
+
+def produce(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(group, ["produce", *map(str, arguments)])
+
+
+async def read_all(kafka: str) -> dict[int, list[Any]]:
+    """All records of cx.touchpoints, by partition."""
+    [topic] = await require_topics(Settings(kafka=kafka), [TOUCHPOINTS])
+    tps = [TopicPartition(TOUCHPOINTS.name, p) for p in range(topic.partitions)]
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=kafka, auto_offset_reset="earliest", max_partition_fetch_bytes=1 << 24
+    )
+    await consumer.start()
+    found: dict[int, list[Any]] = defaultdict(list)
+    try:
+        consumer.assign(tps)
+        ends = await consumer.end_offsets(tps)
+        while any([await consumer.position(tp) < ends[tp] for tp in tps]):
+            for tp, records in (await consumer.getmany(timeout_ms=200)).items():
+                found[tp.partition] += records
+    finally:
+        await consumer.stop()
+    return found
+
+
+async def longest_record(settings: Settings) -> int:
+    async with sending(settings) as sender:
+        return sender.max_bytes
+
+
+@pytest.mark.skipif(not VECTORS.exists(), reason=f"needs {VECTORS}")
+def test_partitions_are_those_of_kafkas_own_clients() -> None:
+    expected = json.loads(VECTORS.read_text())["partition_of_1000"]
+    keys = [key.encode("latin-1") for key in expected]
+    assert route(keys, 1000) == list(expected.values())
+
+
+@given(st.lists(st.one_of(st.none(), st.binary(max_size=40))), st.integers(1, 50))
+def test_partitions_are_those_of_the_python_client(keys: list[bytes | None], count: int) -> None:
+    from aiokafka.partitioner import DefaultPartitioner
+
+    theirs = DefaultPartitioner()
+    everything = list(range(count))
+    expected = [0 if key is None else theirs(key, everything, everything) for key in keys]
+    assert route(keys, count) == expected
+
+
+def test_every_record_arrives_in_order_in_its_customers_partition(
+    kafka: str, topics: Topics, tmp_path: Path
+) -> None:
+    topics(4)
+    lines = [event(f"customer-{i % 97}", i) for i in range(20_000)]
+    (tmp_path / "a.ndjson").write_bytes(b"\n".join(lines[:9_000]) + b"\n")
+    with gzip.open(tmp_path / "b.ndjson.gz", "wb") as file:
+        file.write(b"\n".join(lines[9_000:]))
+
+    done = produce(tmp_path / "a.ndjson", tmp_path / "b.ndjson.gz", "--kafka", kafka)
+    assert done.exit_code == 0, done.output
+    assert done.stdout.startswith("sent 20,000 records (")
+
+    expected: dict[int, list[tuple[bytes, bytes]]] = defaultdict(list)
+    keys = [f"customer-{i % 97}".encode() for i in range(20_000)]
+    for partition, key, line in zip(route(keys, 4), keys, lines, strict=True):
+        expected[partition].append((key, line))
+    found = asyncio.run(read_all(kafka))
+    assert {p: [(r.key, r.value) for r in records] for p, records in found.items()} == expected
+    assert len(found) == 4
+
+
+def test_broken_records_and_ticks_go_to_partition_0_as_they_are(
+    kafka: str, topics: Topics, tmp_path: Path
+) -> None:
+    topics(4)
+    tick = b'{"specversion":"1.0","id":"t","source":"/t","type":"cx.tick.v1","time":"2026-01-01T00:00:00Z"}'
+    broken = [b"{", b"\xff\xfe", b"[]", tick, b'{"subject": 7}', b'{"subject": ""}', event("x" * 129, 1)]
+    named = [b'{"subject": "anna", "nothing": "else"}', event("anna", 2)]
+    (tmp_path / "in.ndjson").write_bytes(b"\n".join([*broken, *named]))
+
+    assert produce(tmp_path / "in.ndjson", "--kafka", kafka).exit_code == 0
+    found = asyncio.run(read_all(kafka))
+    [anna] = route([b"anna"], 4)
+    sent = [(p, r.key, r.value) for p, records in found.items() for r in records]
+    expected = [(0, None, line) for line in broken] + [(anna, b"anna", line) for line in named]
+    assert sorted(sent, key=str) == sorted(expected, key=str)
+    assert [r.value for r in found[0] if r.key is None] == broken
+
+
+def test_a_record_too_long_for_the_topic_is_named_and_the_others_are_sent(
+    kafka: str, topics: Topics, settings: Settings, tmp_path: Path
+) -> None:
+    topics(1)
+    longest = asyncio.run(longest_record(settings))
+    small = [event("anna", 1), event("anna", 2)]
+    fits, too_long, far_too_long = (b"x" * n for n in (longest, longest + 1, longest + 5_000_000))
+    (tmp_path / "in.ndjson").write_bytes(b"\n".join([small[0], too_long, fits, far_too_long, small[1]]))
+
+    done = produce(tmp_path / "in.ndjson", "--kafka", kafka)
+    assert done.exit_code == 1
+    assert f"2 records: {tmp_path}/in.ndjson:2, {tmp_path}/in.ndjson:4" in done.stderr
+    assert done.stdout.startswith("sent 3 records")
+    assert [r.value for r in asyncio.run(read_all(kafka))[0]] == [small[0], fits, small[1]]
+
+
+def test_missing_topic_and_missing_file_are_said(kafka: str, topics: Topics, tmp_path: Path) -> None:
+    topics(0)
+    (tmp_path / "in.ndjson").write_bytes(event("anna", 1))
+    run = [sys.executable, "-m", "cxstream", "produce", "--kafka", kafka]
+    no_topic = subprocess.run([*run, tmp_path / "in.ndjson"], capture_output=True, text=True, check=False)
+    assert no_topic.returncode == 1
+    assert "cx.touchpoints: no such topic" in no_topic.stderr
+    assert "Traceback" not in no_topic.stderr
+
+    no_file = subprocess.run([*run, tmp_path / "no.ndjson"], capture_output=True, text=True, check=False)
+    assert no_file.returncode == 1
+    assert str(tmp_path / "no.ndjson") in no_file.stderr
+    assert "Traceback" not in no_file.stderr
+
+
+def test_rate_is_kept_and_an_interrupt_ends_it_clean(kafka: str, topics: Topics, tmp_path: Path) -> None:
+    topics(2)
+    (tmp_path / "in.ndjson").write_bytes(b"\n".join(event("anna", i) for i in range(100_000)))
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "cxstream",
+            "produce",
+            tmp_path / "in.ndjson",
+            "--rate",
+            "200",
+            "--kafka",
+            kafka,
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while not (arrived := sum(map(len, asyncio.run(read_all(kafka)).values()))):
+        assert time.monotonic() < deadline, "nothing arrived"
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert said.startswith("interrupted: ")
+    assert "Traceback" not in said
+    sent = int(said.split()[1].replace(",", ""))
+    assert arrived <= sent < 100_000
+    assert sum(map(len, asyncio.run(read_all(kafka)).values())) >= sent
+
+
+def test_standard_input_is_sent_as_it_comes(kafka: str, topics: Topics) -> None:
+    topics(1)
+    done = subprocess.run(
+        [sys.executable, "-m", "cxstream", "produce", "-", "--kafka", kafka],
+        input=event("anna", 1) + b"\n" + event("bert", 2) + b"\n",
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(b"sent 2 records")
