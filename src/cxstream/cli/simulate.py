@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,7 @@ def _start(options: dict[str, Any]) -> int | None:
 def _to_file(rates: Any, options: dict[str, Any]) -> None:
     from cxstream.simulate import files, truth
     from cxstream.simulate.progress import progress
+    from cxstream.simulate.stop import BY_SIGNAL
     from cxstream.simulate.stream import RECORDS_PER_CUSTOMER_DAY, Simulation
 
     start = _start(options)
@@ -137,8 +139,12 @@ def _to_file(rates: Any, options: dict[str, Any]) -> None:
     plan = _plan(rates, options, start if start is not None else round(_FILE_START.timestamp() * 1000), days)
     simulation = Simulation(plan)
     expected = min(plan.events or 1e15, plan.customers * RECORDS_PER_CUSTOMER_DAY * (days or 1e15))
-    with progress(expected, quiet=options["quiet"]) as advance:
-        files.write(simulation, options["out"], advance)
+    try:
+        with progress(expected, quiet=options["quiet"]) as advance:
+            files.write(simulation, options["out"], advance)
+    except KeyboardInterrupt:
+        click.echo(f"interrupted: {options['out']} is not written", err=True)
+        raise SystemExit(BY_SIGNAL + signal.SIGINT) from None
     if options["truth"]:
         truth.write(options["truth"], simulation)
     click.echo(

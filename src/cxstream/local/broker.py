@@ -197,10 +197,9 @@ def _format(program: list[str | Path], folder: data.DataFolder, properties: Path
         "kafka.tools.StorageTool",
         "format",
         "--ignore-formatted",
-        "-t",
-        folder.cluster,
-        "-c",
-        properties,
+        # One word each: an id may begin with a dash.
+        f"--cluster-id={folder.cluster}",
+        f"--config={properties}",
     ]
     try:
         done = subprocess.run(  # noqa: S603 - our own Java, no shell

@@ -22,6 +22,7 @@ from cxstream.kernels.layout import (
     TOO_LATE,
 )
 from cxstream.model.events import Tick
+from cxstream.model.params import ScoringParams
 from cxstream.scoring import decode as d
 from cxstream.scoring import snapshot
 from cxstream.scoring.decode import Decoded, Headers, Rejected, decode
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from cxstream.model.params import ScoringParams
 
 MARKER_KEY = snapshot.MARKER_KEY
 __all__ = ["MARKER_KEY", "Emitted", "Engine", "Outcome", "Records", "Rejected"]
@@ -314,3 +314,18 @@ class Engine:
         engine.next_offset = snapshot.load(engine.partition, rows, params)
         engine._newly_held()
         return engine
+
+
+def compile_kernels() -> None:
+    """Compile every kernel, or load it from the cache, so that the first real batch does not wait for it."""
+    event = (
+        b'{"specversion":"1.0","id":"1","source":"/","type":"cx.touchpoint.contact.v1","subject":"1",'
+        b'"time":"2000-01-01T00:00:00Z","data":{"channel":"call","topic":"1"}}'
+    )
+    params = ScoringParams()
+    engine = Engine(params, {})
+    engine.process(Records([event], [0]))
+    engine.advance(0)
+    engine.take_cards()
+    rows = {key: value for key, value in engine.snapshot() if value is not None}
+    Engine.restore(params, {}, rows)

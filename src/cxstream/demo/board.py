@@ -1,0 +1,110 @@
+"""What has been seen so far, as numbers and the newest signals: no I/O."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from statistics import median
+
+from cxstream.model.kinds import LEVELS
+from cxstream.model.outputs import ChurnRiskSignal, FrictionSignal
+
+_NEWEST = 12
+_RATE_SECONDS = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One signal as a person reads it.
+
+    Attributes:
+        time: event time, to the minute.
+        subject: the customer.
+        what: what happened to him.
+        level: his level after it; "friction" for friction.
+        why: the evidence.
+        action: what to do about it, "" where nothing is suggested.
+    """
+
+    time: str
+    subject: str
+    what: str
+    level: str
+    why: str
+    action: str
+
+
+@dataclass(slots=True)
+class Board:
+    """The state of the demo.
+
+    Attributes:
+        sent: touchpoints sent.
+        scored: touchpoints whose results are committed.
+        history: touchpoints sent as fast as it goes, before the pace began; None until it did.
+        signals: number of signals by what they say ("raised to high", "friction", ...).
+        rejected: number of rejected records by reason.
+        levels: what the CRM knows of each customer.
+        newest: the newest signals, newest first.
+        delays: seconds from the log to whoever reads the signal, for records that came when the worker had caught up.
+    """
+
+    sent: int = 0
+    scored: int = 0
+    history: int | None = None
+    signals: Counter[str] = field(default_factory=Counter)
+    rejected: Counter[str] = field(default_factory=Counter)
+    levels: dict[str, str] = field(default_factory=dict)
+    newest: deque[Line] = field(default_factory=lambda: deque(maxlen=_NEWEST))
+    delays: list[float] = field(default_factory=list)
+    _history: deque[tuple[float, int, int]] = field(default_factory=deque)
+
+    def signal(self, signal: ChurnRiskSignal | FrictionSignal) -> Line:
+        """Take a signal; returns it as a line."""
+        line = _churn_risk(signal) if isinstance(signal, ChurnRiskSignal) else _friction(signal)
+        if isinstance(signal, ChurnRiskSignal):
+            self.levels[signal.subject] = signal.data.level
+            self.signals[f"{signal.data.change} to {signal.data.level}"] += 1
+        else:
+            self.signals["friction"] += 1
+        self.newest.appendleft(line)
+        return line
+
+    def rates(self, now: float) -> tuple[float, float]:
+        """Return touchpoints sent and scored a second, lately; `now` in seconds, of any rising clock."""
+        self._history.append((now, self.sent, self.scored))
+        long_ago = [at for at, _, _ in self._history if at <= now - _RATE_SECONDS]
+        for _ in long_ago[:-1]:
+            self._history.popleft()
+        then, sent, scored = self._history[0]
+        elapsed = now - then
+        return ((self.sent - sent) / elapsed, (self.scored - scored) / elapsed) if elapsed > 0 else (0.0, 0.0)
+
+    def by_level(self) -> dict[str, int]:
+        """Return how many customers the CRM knows at each level above none."""
+        known = Counter(self.levels.values())
+        return {level: known[level] for level in LEVELS[1:]}
+
+    def delay(self) -> tuple[float, float] | None:
+        """Return the median and the 95th percentile of the delays in seconds; None without any."""
+        if not self.delays:
+            return None
+        return median(self.delays), sorted(self.delays)[int(0.95 * (len(self.delays) - 1))]
+
+
+def _minute(time: str) -> str:
+    return time[:16].replace("T", " ")
+
+
+def _churn_risk(signal: ChurnRiskSignal) -> Line:
+    data = signal.data
+    why = "; ".join(reason.evidence for reason in data.reasons[:2] if reason.contribution > 0)
+    what = f"{data.change} to {data.level} ({data.probability:.0%})"
+    return Line(_minute(signal.time), signal.subject, what, data.level, why, data.suggested_action or "")
+
+
+def _friction(signal: FrictionSignal) -> Line:
+    data = signal.data
+    place = f"{data.channel}, {data.touchpoint}" if data.touchpoint else data.channel
+    what = f"friction {data.effort_points:.1f} ({place})"
+    return Line(_minute(signal.time), signal.subject, what, "friction", data.evidence, "")

@@ -1,0 +1,106 @@
+"""The processes of the demo: a Kafka and a worker, which end with it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cxstream.local.broker import LocalKafka
+from cxstream.local.process import Guarded
+from cxstream.model.errors import BrokerError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from cxstream.settings import Settings
+
+_READY_SECONDS = 120.0
+_POLL_SECONDS = 0.1
+
+
+class Worker:
+    """A worker as a child process.
+
+    Args:
+        settings: where Kafka is, the group, and how long a stop may take.
+        config: the settings file that it is to read, if any.
+        folder: takes its log.
+    """
+
+    def __init__(self, settings: Settings, config: str | None, folder: Path) -> None:
+        options = ["--config", config] if config else []
+        command = [
+            sys.executable,
+            "-m",
+            "cxstream",
+            *options,
+            "worker",
+            "--no-ticker",
+            "--kafka",
+            settings.kafka,
+        ]
+        self._log = folder / "worker.log"
+        self._process = Guarded(
+            [*command, "--group", settings.worker.group, "--web-host", "127.0.0.1", "--web-port", "0"],
+            self._log,
+            cwd=Path.cwd(),
+            grace=settings.worker.stop_seconds,
+        )
+
+    async def ready(self) -> None:
+        """Wait until it has its partitions.
+
+        Raises:
+            BrokerError: it ended, or takes too long.
+        """
+        try:
+            async with asyncio.timeout(_READY_SECONDS):
+                while "ready: " not in self._log.read_text("utf-8", "replace"):
+                    self.check()
+                    await asyncio.sleep(_POLL_SECONDS)
+        except TimeoutError:
+            raise BrokerError(
+                f"the worker is not ready after {_READY_SECONDS:.0f} s; its last lines:\n{self._process.tail()}"
+            ) from None
+
+    def check(self) -> None:
+        """Make sure that it runs.
+
+        Raises:
+            BrokerError: it ended; says its last lines.
+        """
+        if self._process.status is not None:
+            raise BrokerError(f"the worker ended; its last lines:\n{self._process.tail()}")
+
+    def stop(self) -> None:
+        """Stop it in good order."""
+        self._process.stop()
+
+
+@contextmanager
+def kafka(settings: Settings, say: Callable[[str], None]) -> Iterator[LocalKafka]:
+    """Run a local Kafka with temporary data while the block runs.
+
+    Raises:
+        BrokerError: it cannot be started.
+    """
+    broker = LocalKafka(local=settings.local, say=say)
+    try:
+        yield broker.start()
+    finally:
+        broker.stop()
+
+
+@contextmanager
+def worker(settings: Settings, config: str | None) -> Iterator[Worker]:
+    """Run a worker while the block runs."""
+    with tempfile.TemporaryDirectory(prefix="cxstream-demo-") as folder:
+        child = Worker(settings, config, Path(folder))
+        try:
+            yield child
+        finally:
+            child.stop()

@@ -1,0 +1,198 @@
+"""The demo as a user has it: signals come, it ends when asked, and nothing of it stays."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import os
+import re
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from rich.console import Console
+
+from cxstream.demo.board import Board
+from cxstream.demo.view import Plain, Screen
+from cxstream.model.outputs import Cause, ChurnRisk, ChurnRiskSignal, Friction, FrictionSignal, Reason
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+PROC = Path("/proc")
+
+
+def churn_risk(subject: str = "c-1", change: str = "raised", level: str = "high") -> ChurnRiskSignal:
+    reasons = [
+        Reason("effort", 0.9, 1.4, "3 contacts about 'invoice' in 7 days"),
+        Reason("silence", 0.0, 0.0, "nothing"),
+    ]
+    data = ChurnRisk(
+        *(change, level, "none", 0.613, 90.0, 20.0, 40.0, 20.0, reasons, None, "call_back", "default"),
+        Cause("cx.touchpoints", 0, 7),
+    )
+    return ChurnRiskSignal(id="1", subject=subject, time="2026-02-03T04:05:06.789Z", data=data)
+
+
+def friction() -> FrictionSignal:
+    data = Friction(9.24, "call", "service desk", "14 min waited", Cause("cx.touchpoints", 0, 8))
+    return FrictionSignal(id="2", subject="c-2", time="2026-02-03T04:06:00.000Z", data=data)
+
+
+class TestBoard:
+    def test_it_counts_signals_and_knows_the_levels(self) -> None:
+        board = Board()
+        for each in (churn_risk("c-1"), churn_risk("c-2"), churn_risk("c-1", "cleared", "none"), friction()):
+            board.signal(each)
+        assert board.signals == {"raised to high": 2, "cleared to none": 1, "friction": 1}
+        assert board.by_level() == {"elevated": 0, "high": 1, "critical": 0}
+        assert [line.subject for line in board.newest] == ["c-2", "c-1", "c-2", "c-1"]
+
+    def test_a_line_says_what_why_and_what_to_do(self) -> None:
+        line = Board().signal(churn_risk())
+        assert (line.time, line.what, line.action) == (
+            "2026-02-03 04:05",
+            "raised to high (61%)",
+            "call_back",
+        )
+        assert line.why == "3 contacts about 'invoice' in 7 days"
+        assert Board().signal(friction()).what == "friction 9.2 (call, service desk)"
+
+    def test_rates_are_those_of_the_last_seconds(self) -> None:
+        board = Board()
+        assert board.rates(10.0) == (0.0, 0.0)
+        for second in range(1, 21):
+            board.sent += 100 if second <= 10 else 20
+            board.scored += 10
+            rates = board.rates(10.0 + second)
+        assert rates == (20.0, 10.0)
+
+    def test_delays(self) -> None:
+        board = Board()
+        assert board.delay() is None
+        board.delays += [index / 100 for index in range(101)]
+        assert board.delay() == (0.5, 0.95)
+
+
+class TestView:
+    def test_a_screen_shows_numbers_and_signals(self) -> None:
+        board, out = Board(sent=1234, scored=1200), io.StringIO()
+        with Screen(board, Console(file=out, force_terminal=True, width=150)) as screen:
+            board.rejected["invalid"] += 3
+            screen.tell(board.signal(churn_risk()))
+            screen.note("2,000 customers")
+        shown = out.getvalue()
+        for part in (
+            "1,234 touchpoints",
+            "1,200 scored",
+            "3 rejected",
+            "1 high",
+            "raised to high",
+            "'invoice'",
+            "2,000",
+        ):
+            assert part in shown
+
+    def test_plain_lines_are_never_wrapped(self) -> None:
+        board, out = Board(), io.StringIO()
+        with Plain(board, Console(file=out, width=20)) as plain:
+            plain.tell(board.signal(churn_risk()))
+        assert out.getvalue() == (
+            "2026-02-03 04:05  c-1  raised to high (61%): 3 contacts about 'invoice' in 7 days -> call_back\n"
+        )
+
+
+class Demo:
+    """A running `cxstream demo` whose temporary files, and so whose processes, can be told from all others."""
+
+    def __init__(self, process: asyncio.subprocess.Process, folder: Path) -> None:
+        self.process = process
+        self.folder = folder
+        assert process.stdout
+        self.stdout = process.stdout
+
+    async def until(self, part: str) -> None:
+        """Read lines until one contains the part."""
+        while part not in (line := (await self.stdout.readline()).decode()):
+            assert line, f"ended before it said {part!r}"
+
+    async def end(self) -> tuple[str, str]:
+        said, complained = await self.process.communicate()
+        return said.decode(), complained.decode()
+
+    def processes(self) -> dict[int, str]:
+        """The processes of the demo that run now, with their command lines."""
+        mine = f"TMPDIR={self.folder}".encode()
+        found = {}
+        for pid in (int(each.name) for each in PROC.iterdir() if each.name.isdigit()):
+            with contextlib.suppress(OSError):
+                if mine in (PROC / str(pid) / "environ").read_bytes().split(b"\0"):
+                    found[pid] = (PROC / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        return found
+
+    def leaves_nothing(self) -> bool:
+        return not self.processes() and not list(self.folder.iterdir())
+
+
+@contextlib.asynccontextmanager
+async def demo(folder: Path, *arguments: str) -> AsyncIterator[Demo]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "cxstream", "demo", "--customers", "400", "--history", "10", "--rate", "200", *arguments),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "TMPDIR": str(folder)},
+    )
+    try:
+        yield Demo(process, folder)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+@pytest.mark.broker
+@pytest.mark.skipif(not PROC.is_dir(), reason="looks for leftovers in /proc")
+class TestWhole:
+    async def test_signals_come_and_it_ends_by_itself(self, tmp_path: Path) -> None:
+        async with demo(tmp_path, "--for", "2") as running:
+            said, complained = await running.end()
+        assert running.process.returncode == 0, complained
+        lines = said.splitlines()
+        assert [line for line in lines if "  raised to " in line]
+        counts = re.search(r"^([\d,]+) touchpoints sent, ([\d,]+) scored$", said, re.MULTILINE)
+        assert counts
+        sent, scored = (int(number.replace(",", "")) for number in counts.groups())
+        assert sent == scored > 1_000
+        summary = {line.split(":")[0]: line for line in lines}
+        assert "friction" in summary["signals"]
+        assert "malformed" in summary["rejected"]
+        assert running.leaves_nothing()
+
+    async def test_ctrl_c_ends_it_in_good_order(self, tmp_path: Path) -> None:
+        async with demo(tmp_path) as running:
+            await running.until("  raised to ")
+            running.process.send_signal(signal.SIGINT)
+            said, complained = await running.end()
+        assert running.process.returncode == 130, complained
+        assert "\nsignals: " in said
+        assert complained == ""
+        assert running.leaves_nothing()
+
+    async def test_a_worker_that_dies_ends_it_with_the_reason(self, tmp_path: Path) -> None:
+        async with demo(tmp_path) as running:
+            await running.until("  raised to ")
+            [worker] = [
+                pid
+                for pid, command in running.processes().items()
+                if "cxstream worker" in command and "guard.py" not in command
+            ]
+            os.kill(worker, signal.SIGKILL)
+            _, complained = await running.end()
+        assert running.process.returncode == 1
+        assert "cxstream: the worker ended; its last lines:" in complained
+        assert "Traceback" not in complained
+        assert running.leaves_nothing()
