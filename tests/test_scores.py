@@ -179,3 +179,16 @@ def test_a_full_load_equals_an_incremental_one() -> None:
     at_once = {key: value for key, value in other.snapshot() if value is not None}
     assert at_once.keys() == saved.keys()
     assert at_once[MARKER_KEY] == saved[MARKER_KEY]
+
+
+def test_a_quiet_customers_card_survives_two_loads_after_its_last_sweep() -> None:
+    """The sweep does not change his saved row; that it looked at him is in the marker, and must stay there."""
+    params = ScoringParams()
+
+    def view(subject: str, day: int) -> tuple[dict[str, Any], None]:
+        event = {"specversion": "1.0", "id": f"{subject}{day}", "source": "/s", "subject": subject}
+        event |= {"type": "cx.touchpoint.page_view.v1", "time": f"2026-03-{day:02}T10:00:00Z"}
+        return event | {"data": {"channel": "web"}}, None
+
+    log = encoded([view("quiet", 1), view("other", 3), view("third", 3), view("fourth", 3)])
+    assert_cuts_do_not_matter(log, params, [1, 2, 3])
