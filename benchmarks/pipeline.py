@@ -22,7 +22,8 @@ import aiokafka
 
 from cxstream.local import LocalKafka
 from cxstream.settings import Settings
-from cxstream.topics import ensure_topics
+from cxstream.topics import administration, ensure_topics, look
+from cxstream.topology import SNAPSHOTS
 
 HERE = Path(__file__).parent
 CXSTREAM = [sys.executable, "-m", "cxstream"]
@@ -59,9 +60,18 @@ async def committed(consumer: aiokafka.AIOKafkaConsumer) -> int:
     return sum([await consumer.committed(tp) or 0 for tp in partitions()])
 
 
-async def worker(bootstrap: str, total: int) -> tuple[float, float]:
+async def forget_state(bootstrap: str) -> None:
+    """Empty cx.snapshots, so that the next worker begins with nothing."""
+    settings = Settings(kafka=bootstrap)
+    async with administration(settings) as admin:
+        await admin.delete_topics([SNAPSHOTS.name])
+        while any(found.topic == SNAPSHOTS and found.partitions for found in await look(admin)):
+            await asyncio.sleep(0.1)
+    await ensure_topics(settings, partitions=PARTITIONS)
+
+
+async def worker(bootstrap: str, total: int, group: str) -> tuple[float, float]:
     """Events a second that the worker commits, and its CPU microseconds an event."""
-    group = f"bench-{os.getpid()}"
     command = [*CXSTREAM, "worker", "--no-ticker", "--kafka", bootstrap, "--group", group, "--web-port", "0"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     consumer = aiokafka.AIOKafkaConsumer(
@@ -110,9 +120,6 @@ def main() -> None:
     )
     parser.add_argument("--events", type=int, default=3_000_000)
     parser.add_argument("--customers", type=int, default=50_000)
-    parser.add_argument(
-        "--days", type=float, help="event time that the log spans; default: as simulate has it"
-    )
     parser.add_argument("--faust-seconds", type=float, default=30.0)
     parser.add_argument("--runs", type=int, default=2)
     args = parser.parse_args()
@@ -138,7 +145,8 @@ def main() -> None:
         print(f"aiokafka getmany        {raw:>12,.0f} events/s  (nothing done)", flush=True)
         best = 0.0
         for n in range(args.runs):
-            rate, cpu = asyncio.run(worker(bootstrap, total))
+            rate, cpu = asyncio.run(worker(bootstrap, total, f"bench-{n}"))
+            asyncio.run(forget_state(bootstrap))
             best = max(best, rate)
             print(
                 f"cxstream worker, run {n + 1}  {rate:>12,.0f} events/s  ({cpu:.2f} us CPU an event)",

@@ -64,7 +64,9 @@ async def stop() -> None:
     while not first:
         await asyncio.sleep(0.1)  # nothing has come yet
     await asyncio.sleep(SECONDS)
-    print(f"{count} {last - first:.3f}", file=sys.__stdout__, flush=True)  # Faust takes sys.stdout for its log
+    print(
+        f"{count} {last - first:.3f}", file=sys.__stdout__, flush=True
+    )  # Faust takes sys.stdout for its log
     os._exit(0)
 
 

@@ -104,6 +104,11 @@ def assert_agrees(history: list[Entry], params: ScoringParams) -> Oracle:
     return oracle
 
 
+def view(subject: str, time: str) -> Entry:
+    event = {"specversion": "1.0", "id": subject + time, "source": "/s", "subject": subject, "time": time}
+    return event | {"type": "cx.touchpoint.page_view.v1", "data": {"channel": "web"}}, None
+
+
 @given(history=histories(max_size=120), params=st.sampled_from(sorted(PARAMS)))
 @settings(max_examples=250, deadline=None)
 def test_kernels_agree_with_the_oracle(history: list[Entry], params: str) -> None:
@@ -183,12 +188,19 @@ def test_a_full_load_equals_an_incremental_one() -> None:
 
 def test_a_quiet_customers_card_survives_two_loads_after_its_last_sweep() -> None:
     """The sweep does not change his saved row; that it looked at him is in the marker, and must stay there."""
-    params = ScoringParams()
+    third = "2026-03-03T10:00:00Z"
+    log = encoded(
+        [view("quiet", "2026-03-01T10:00:00Z"), view("b", third), view("c", third), view("d", third)]
+    )
+    assert_cuts_do_not_matter(log, ScoringParams(), [1, 2, 3])
 
-    def view(subject: str, day: int) -> tuple[dict[str, Any], None]:
-        event = {"specversion": "1.0", "id": f"{subject}{day}", "source": "/s", "subject": subject}
-        event |= {"type": "cx.touchpoint.page_view.v1", "time": f"2026-03-{day:02}T10:00:00Z"}
-        return event | {"data": {"channel": "web"}}, None
 
-    log = encoded([view("quiet", 1), view("other", 3), view("third", 3), view("fourth", 3)])
-    assert_cuts_do_not_matter(log, params, [1, 2, 3])
+@pytest.mark.parametrize("late", [0, 1])
+def test_a_year_without_a_touch_to_the_millisecond(late: int) -> None:
+    midnight = f"2025-03-01T00:00:00.00{late}Z"
+    history = [
+        view("gone", midnight),
+        view("other", "2026-02-28T12:00:00Z"),
+        view("other", "2026-03-01T12:00:00Z"),
+    ]
+    assert ("gone" in assert_agrees(history, ScoringParams()).customers) == bool(late)
