@@ -110,7 +110,7 @@ def plain_faust(bootstrap: str, window: str, seconds: float) -> float:
     out = subprocess.run(
         [*command, "worker", "--without-web"], check=True, capture_output=True, text=True
     ).stdout
-    count, elapsed = out.split()[-2:]
+    count, elapsed = out.partition("processed ")[2].split()[:2]
     return int(count) / float(elapsed)
 
 

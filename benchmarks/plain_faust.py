@@ -64,9 +64,8 @@ async def stop() -> None:
     while not first:
         await asyncio.sleep(0.1)  # nothing has come yet
     await asyncio.sleep(SECONDS)
-    print(
-        f"{count} {last - first:.3f}", file=sys.__stdout__, flush=True
-    )  # Faust takes sys.stdout for its log
+    # Faust takes sys.stdout for its log, and has a spinner on the real one.
+    print(f"\nprocessed {count} {last - first:.3f}", file=sys.__stdout__, flush=True)
     os._exit(0)
 
 
