@@ -94,6 +94,26 @@ def _emit(
 
 
 @kernel
+def _judge(
+    st: State,
+    c: Constants,
+    out: NDArray[np.float64],
+    values: NDArray[np.float64],
+    index: int,
+    slot: int,
+    clock: int,
+) -> None:
+    """Move the level of a customer who has just been evaluated, unless he is set aside; tell what is due."""
+    row = st.rows[slot]
+    if row.aside:
+        return
+    previous = row.announced
+    what = judge(st, c, slot, clock, values[S_P])
+    if what != 0:
+        _emit(st, c, out, values, index, slot, clock, what, previous, RECENT_SPAN)
+
+
+@kernel
 def _let_go(st: State, topic: int) -> None:
     st.topic_refs[topic] -= 1
     if st.topic_refs[topic] == 0:
@@ -188,10 +208,7 @@ def _sweep(
         row.eval_clock = clock
         row.eval_offset = offset
         st.card_dirty[slot] = 1
-        if not row.aside:
-            what = judge(st, c, slot, clock, values[S_P])
-            if what != 0:
-                _emit(st, c, out, values, index, slot, clock, what, previous, RECENT_SPAN)
+        _judge(st, c, out, values, index, slot, clock)
     at[LIVE] = at[KEPT]
     return True
 
@@ -513,10 +530,7 @@ def apply(
             _emit(st, c, out, values, i, slot, clock, FRICTION, 0, 1)
         if not row.aside:
             evaluate(st, c, slot, clock, values)
-            previous = row.announced
-            what = judge(st, c, slot, clock, values[S_P])
-            if what != 0:
-                _emit(st, c, out, values, i, slot, clock, what, previous, RECENT_SPAN)
+            _judge(st, c, out, values, i, slot, clock)
     return len(events)
 
 

@@ -35,7 +35,9 @@ _CACHE = str(Path(__file__).parent / "__pycache__" / f"kernels-{_sources()}")
 def _compiled(function: F, **options: bool) -> F:
     before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, _CACHE
     try:
-        return cast("F", numba.njit(cache=True, nogil=True, error_model="numpy", _nrt=False, **options)(function))
+        return cast(
+            "F", numba.njit(cache=True, nogil=True, error_model="numpy", _nrt=False, **options)(function)
+        )
     finally:
         numba.config.CACHE_DIR = before
 

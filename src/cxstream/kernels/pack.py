@@ -13,8 +13,6 @@ import numpy as np
 
 from cxstream.kernels.jit import entry, kernel
 from cxstream.kernels.layout import (
-    COMPLAINT_FREE,
-    COMPLAINT_TOP,
     CONTACTS,
     IDS,
     LIVE,
@@ -23,7 +21,7 @@ from cxstream.kernels.layout import (
     ROW,
     State,
 )
-from cxstream.kernels.panes import new_pane, trim
+from cxstream.kernels.panes import new_complaint, new_pane, trim
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -179,15 +177,7 @@ def unpack(
         last = index
     last = NONE
     for _ in range(complaints):
-        index = st.at[COMPLAINT_FREE]
-        if index != NONE:
-            st.at[COMPLAINT_FREE] = st.complaints[index].next
-        else:
-            index = st.at[COMPLAINT_TOP]
-            st.at[COMPLAINT_TOP] += 1
-        st.complaints[index].case = _get(data, at, 8)
-        st.complaints[index].time = np.int64(_get(data, at + 8, 8))
-        st.complaints[index].next = NONE
+        index = new_complaint(st, _get(data, at, 8), np.int64(_get(data, at + 8, 8)))
         at += 16
         if last == NONE:
             row.complaints = index

@@ -119,6 +119,22 @@ def close_complaint(st: State, slot: int, case: int) -> None:
 
 
 @kernel
+def new_complaint(st: State, case: int, time: int) -> int:
+    """Take a complaint that is linked to nothing; the caller has made sure that there is room."""
+    at = st.at
+    index = at[COMPLAINT_FREE]
+    if index != NONE:
+        at[COMPLAINT_FREE] = st.complaints[index].next
+    else:
+        index = at[COMPLAINT_TOP]
+        at[COMPLAINT_TOP] += 1
+    st.complaints[index].case = case
+    st.complaints[index].time = time
+    st.complaints[index].next = NONE
+    return index
+
+
+@kernel
 def open_complaint(st: State, slot: int, case: int, time: int) -> None:
     """Open a complaint at the end of the list; a ninth makes the one opened earliest leave."""
     row = st.rows[slot]
@@ -129,15 +145,7 @@ def open_complaint(st: State, slot: int, case: int, time: int) -> None:
             return
         last = index
         index = st.complaints[index].next
-    fresh = st.at[COMPLAINT_FREE]
-    if fresh != NONE:
-        st.at[COMPLAINT_FREE] = st.complaints[fresh].next
-    else:
-        fresh = st.at[COMPLAINT_TOP]
-        st.at[COMPLAINT_TOP] += 1
-    st.complaints[fresh].case = case
-    st.complaints[fresh].time = time
-    st.complaints[fresh].next = NONE
+    fresh = new_complaint(st, case, time)
     if last == NONE:
         row.complaints = fresh
     else:
