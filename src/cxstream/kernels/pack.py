@@ -177,7 +177,7 @@ def unpack(
         last = index
     last = NONE
     for _ in range(complaints):
-        index = new_complaint(st, _get(data, at, 8), np.int64(_get(data, at + 8, 8)))
+        index = new_complaint(st, _get(data, at, 8), np.int64(_get(data, at + 8, 8)))  # type: ignore[arg-type]
         at += 16
         if last == NONE:
             row.complaints = index

@@ -22,7 +22,12 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Points(BaseModel):
-    """What one event adds to the pane of its own event time."""
+    """What one event adds to the pane of its own event time.
+
+    Attributes:
+        effort: effort points, 0 or more.
+        mood: mood points; what pleases is above 0, what annoys below.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

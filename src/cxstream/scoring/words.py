@@ -89,7 +89,7 @@ def _dissatisfaction(row: Row, _topic: str) -> str:
 
 def _detractor(row: Row, _topic: str) -> str:
     days = row[k.S_CLOCK] // DAY_MS - row[k.S_NPS_TIME] // DAY_MS
-    return f"NPS answer {int(row[k.S_NPS])} {ago(days)}"
+    return f"NPS answer {int(row[k.S_NPS])}, {ago(days)}"
 
 
 def _complaint(row: Row, _topic: str) -> str:

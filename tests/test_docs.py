@@ -1,0 +1,520 @@
+"""The documents say what the code does.
+
+`python tests/test_docs.py --write` writes the tables of docs/settings.md anew; everything else is written by people.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shlex
+import sys
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
+
+import click
+import pytest
+from click.testing import CliRunner
+from pydantic import BaseModel, SecretStr
+
+from cxstream.cli import COMMANDS, group
+from cxstream.kernels import layout as k
+from cxstream.model.kinds import FEATURES, Kind
+from cxstream.model.params import DAY_MS, Points, ScoringParams
+from cxstream.scoring import words
+from cxstream.scoring.engine import Engine, Records
+from cxstream.settings import ACTIONS, Settings, load
+from oracle import Oracle, to_ms
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from pydantic.fields import FieldInfo
+
+ROOT = Path(__file__).parent.parent
+SETTINGS = ROOT / "docs" / "settings.md"
+SCORING = ROOT / "docs" / "scoring.md"
+README = ROOT / "README.md"
+STORY = ROOT / "examples" / "story.ndjson"
+
+FOLDERS = ("docs", "examples", "benchmarks", "deploy")
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(path for name in FOLDERS for path in (ROOT / name).rglob("*.md"))])
+SHELLS = {"", "sh", "console", "bash"}
+BEGIN, END = "<!-- generated: begin -->", "<!-- generated: end -->"
+
+
+def blocks(path: Path) -> Iterator[tuple[str, str]]:
+    """Language and text of each fenced block."""
+    for found in re.finditer(r"^```(\w*)\n(.*?)^```$", path.read_text(), re.MULTILINE | re.DOTALL):
+        yield found[1], found[2]
+
+
+def tables(text: str) -> Iterator[list[list[str]]]:
+    """Rows of cells of each table, heading included."""
+    for found in re.finditer(r"(?:^\|.*\|\n)+", text, re.MULTILINE):
+        rows = [
+            [cell.strip() for cell in line.strip("|").split(" | ")] for line in found[0].strip().split("\n")
+        ]
+        yield [[cell.strip(" |") for cell in row] for i, row in enumerate(rows) if i != 1]
+
+
+def table(path: Path, *heading: str) -> list[list[str]]:
+    """The rows of the table under this heading row."""
+    return next(rows[1:] for rows in tables(path.read_text()) if rows[0] == list(heading))
+
+
+def section(path: Path, title: str) -> str:
+    """Text under a heading, up to the next one of its level."""
+    return path.read_text().split(f"\n## {title}\n")[1].split("\n## ")[0]
+
+
+# --- settings
+
+
+def in_toml(value: Any) -> str:
+    """A default as it would stand in the settings file."""
+    match value:
+        case bool():
+            return str(value).lower()
+        case BaseModel() | dict():
+            inside = dict(value)
+            return "{ " + ", ".join(f"{name} = {in_toml(one)}" for name, one in inside.items()) + " }"
+        case tuple() | list():
+            return "[" + ", ".join(map(in_toml, value)) + "]"
+        case float():
+            return f"{value:g}"
+        case int():
+            return str(value)
+    return json.dumps(str(value))
+
+
+def bounds(metadata: list[Any]) -> str:
+    """Limits of a value, in words."""
+    limits = {
+        name: getattr(one, name)
+        for one in metadata
+        for name in ("gt", "ge", "lt", "le")
+        if hasattr(one, name)
+    }
+    said = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
+    return " and ".join(f"{said[name]} {value:g}" for name, value in limits.items())
+
+
+def plural(kind: str) -> str:
+    """More than one of a type."""
+    return kind if kind.startswith("`") else f"{kind}s"
+
+
+def kind_of(annotation: Any) -> str:
+    """A type in words."""
+    simple = {
+        str: "text",
+        int: "whole number",
+        float: "number",
+        bool: "true or false",
+        Path: "path",
+        SecretStr: "secret text",
+        Points: "`effort` and `mood`",
+    }
+    if annotation in simple:
+        return simple[annotation]
+    origin, inside = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return ", ".join(f"`{one}`" for one in inside)
+    if origin in {Union, UnionType}:
+        return " or ".join(kind_of(one) for one in inside if one is not NoneType)
+    if origin is dict:
+        return f"table of {plural(kind_of(inside[1]))}"
+    if origin is tuple:
+        return f"{len(inside)} {plural(kind_of(inside[0]))}"
+    return kind_of(inside[0])  # Annotated
+
+
+def row_of(path: str, field: FieldInfo) -> str:
+    """One setting."""
+    default = field.get_default(call_default_factory=True)
+    limits = bounds(field.metadata)
+    kind = kind_of(field.annotation) + (f", {limits}" if limits else "")
+    variable = "CXSTREAM_" + path.upper().replace(".", "__")
+    shown = "" if default is None else "below" if isinstance(default, dict) else f"`{in_toml(default)}`"
+    return f"| `{path}` | `{variable}` | {kind} | {shown} | {field.description} |"
+
+
+HEADING = "| setting | variable | type | default | meaning |\n|---|---|---|---|---|"
+
+
+def sections_of(model: type[BaseModel]) -> dict[str, type[BaseModel]]:
+    """The fields that are sections of their own."""
+    return {
+        name: field.annotation
+        for name, field in model.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+    }
+
+
+def generated() -> str:
+    """Tables of all settings."""
+    sections = sections_of(Settings)
+    parts = ["## General", HEADING]
+    parts += [
+        row_of(name, field)
+        for name, field in Settings.model_fields.items()
+        if name not in sections and name != "actions"
+    ]
+    for name, model in sections.items():
+        parts += ["", f"## {name}", "", str(Settings.model_fields[name].description), "", HEADING]
+        parts += [row_of(f"{name}.{inner}", field) for inner, field in model.model_fields.items()]
+    defaults = ScoringParams()
+    parts += ["", "### scoring.points", "", "| kind | default |", "|---|---|"]
+    parts += [f"| `{kind}` | `{in_toml(points)}` |" for kind, points in defaults.points.items()]
+    for name in ("coefficients", "typical"):
+        parts += ["", f"### scoring.{name}", "", "| feature | default |", "|---|---|"]
+        parts += [f"| `{feature}` | `{in_toml(b)}` |" for feature, b in getattr(defaults, name).items()]
+    parts += ["", "## actions", "", HEADING, row_of("actions", Settings.model_fields["actions"])]
+    parts += ["", "| feature | default |", "|---|---|"]
+    parts += [f"| `{feature}` | `{in_toml(action)}` |" for feature, action in Settings().actions.items()]
+    return "\n".join(parts).replace("## General\n|", "## General\n\n|")
+
+
+def test_every_setting_stands_in_its_document_as_it_is() -> None:
+    written = SETTINGS.read_text().split(BEGIN)[1].split(END)[0].strip()
+    assert written == generated(), "run: python tests/test_docs.py --write"
+
+
+def test_every_setting_has_a_description() -> None:
+    models: list[type[BaseModel]] = [Settings, *sections_of(Settings).values()]
+    for model in models:
+        for name, field in model.model_fields.items():
+            assert field.description, f"{model.__name__}.{name}"
+
+
+def test_example_of_the_settings_file_is_one(tmp_path: Path) -> None:
+    examples = [text for language, text in blocks(SETTINGS) if language == "toml"]
+    assert examples
+    for text in examples:
+        file = tmp_path / "cxstream.toml"
+        file.write_text(text)
+        assert load(file) != Settings()
+
+
+def test_tables_in_a_settings_file_count_as_the_document_says(tmp_path: Path) -> None:
+    file = tmp_path / "cxstream.toml"
+    file.write_text("[actions]\neffort = 'x'\n[scoring.points.error]\neffort = 3\n")
+    settings = load(file)
+    assert settings.actions == ACTIONS | {"effort": "x"}
+    assert settings.scoring.points["error"] == Points(effort=3, mood=-1)
+    assert settings.scoring.points["contact"] == ScoringParams().points["contact"]
+
+
+# --- commands
+
+
+def commands() -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """Every command and subcommand."""
+
+    def below(
+        names: tuple[str, ...], command: click.Command
+    ) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+        yield names, command
+        if isinstance(command, click.Group):
+            context = click.Context(command)
+            for name in command.list_commands(context):
+                inner = command.get_command(context, name)
+                assert inner is not None
+                yield from below((*names, name), inner)
+
+    yield from below((), group)
+
+
+@pytest.mark.parametrize(("names", "command"), list(commands()))
+def test_help_of_every_command_has_an_example(names: tuple[str, ...], command: click.Command) -> None:
+    result = CliRunner().invoke(group, [*names, "--help"])
+    assert result.exit_code == 0
+    assert command.help
+    assert "Example" in result.output
+
+
+def test_every_command_is_in_the_readme() -> None:
+    named = {row[0].strip("`") for row in table(README, "command", "what it does")}
+    assert named == set(COMMANDS)
+
+
+def command_lines(text: str) -> Iterator[list[str]]:
+    """What a block runs, a list of words a command."""
+    for line in text.replace("\\\n", " ").split("\n"):
+        words_of = shlex.shlex(line.removeprefix("$ "), posix=True, punctuation_chars="|&;<>")
+        words_of.whitespace_split = True
+        found: list[str] = []
+        try:
+            found = list(words_of)
+        except ValueError:  # a line of output
+            continue
+        start = 0
+        for i, word in enumerate([*found, "|"]):
+            if word and set(word) <= set("|&;<>"):
+                if found[start:i]:
+                    yield found[start:i]
+                start = i + 1
+
+
+def check_command(arguments: list[str]) -> None:
+    """Parse a command line as click would, without opening files.
+
+    Raises:
+        click.UsageError: no such command or option, a value that is none, or something is missing.
+    """
+    command: click.Command = group
+    context = click.Context(group, info_name="cxstream")
+    while True:
+        values, rest, _ = command.make_parser(context).parse_args(list(arguments))
+        if any(values.get(name) for name in ("help", "version")):
+            return
+        for parameter in command.params:
+            given = values.get(str(parameter.name))
+            if isinstance(parameter.type, click.Path) or given is None or str(given).startswith("Sentinel"):
+                assert given or not parameter.required, f"{parameter.name} is missing"
+                continue
+            parameter.type_cast_value(context, given)
+        if not isinstance(command, click.Group):
+            assert not rest, f"too many arguments: {rest}"
+            return
+        _, inner, arguments = command.resolve_command(context, rest)
+        assert inner is not None
+        command, context = inner, click.Context(inner, parent=context)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_commands_in_documents_exist(path: Path) -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for language, text in blocks(path):
+        for line in command_lines(text) if language in SHELLS else ():
+            program, arguments = Path(line[0]).name, line[1:]
+            if program == "cxstream":
+                check_command(arguments)
+            elif program == "make":
+                assert {word for word in arguments if "=" not in word} <= targets, line
+            elif program == "python" and arguments and arguments[0].endswith(".py"):
+                assert (ROOT / arguments[0]).is_file(), line
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "cxstream nope",
+        "cxstream replay in.ndjson --out x --nope 1",
+        "cxstream replay in.ndjson",
+        "cxstream topics 4",
+        "cxstream convert nope x",
+        "cat x | cxstream worker --web-port many",
+    ],
+)
+def test_command_that_is_none_is_noticed(wrong: str) -> None:
+    line = list(command_lines(wrong))[-1]
+    with pytest.raises((click.UsageError, AssertionError)):
+        check_command(line[1:])
+
+
+# --- links and code
+
+
+def anchors(path: Path) -> set[str]:
+    """The anchors of a document's headings, as GitHub makes them."""
+    text = re.sub(r"^```.*?^```$", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
+    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(path: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", path.read_text()):
+        if re.match(r"[a-z]+:", link):
+            continue
+        name, _, anchor = link.partition("#")
+        target = path.parent / name if name else path
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_python_in_documents_compiles(path: Path) -> None:
+    for language, text in blocks(path):
+        if language == "python":
+            compile(text, str(path), "exec")
+
+
+# --- scores
+
+
+@pytest.fixture(scope="module")
+def story() -> dict[str, Any]:
+    """The signals of examples/story.ndjson, by id."""
+    lines = STORY.read_bytes().splitlines()
+    engine = Engine(ScoringParams(), Settings().actions)
+    outcome = engine.process(Records(lines, range(len(lines))))
+    assert outcome.accepted == len(lines)
+    return {signal["id"]: signal for signal in (json.loads(each.value) for each in outcome.signals)}
+
+
+def arithmetic() -> dict[str, float]:
+    """Every line `name = expression = number` of the worked example, computed; fails where one does not hold."""
+    known: dict[str, Any] = {"exp": math.exp, "ln": math.log, "sqrt": math.sqrt}
+    functions = set(known)
+    text = section(SCORING, "A worked example")
+    for line in re.findall(r"^(\w+ = .*)$", text, re.MULTILINE):
+        name, expression, shown = [*line.split(" = "), line.split(" = ")[-1]][:3]
+        known[name] = eval(expression.replace("^", "**"), {"__builtins__": {}}, known)
+        digits = len(shown.partition(".")[2])
+        assert abs(known[name] - float(shown)) <= 0.5 * 10**-digits + 1e-12, f"{line}: it is {known[name]}"
+    return {name: value for name, value in known.items() if name not in functions}
+
+
+def test_worked_example_is_what_the_engine_says(story: Mapping[str, Any]) -> None:
+    by_hand = arithmetic()
+    friction = story["cx.touchpoints-0-2-0"]["data"]
+    assert friction["effort_points"] == pytest.approx(by_hand["effort_points"], rel=1e-9)
+    signal = story["cx.touchpoints-0-4-1"]["data"]
+    assert (signal["change"], signal["level"], signal["previous"]) == ("raised", "critical", "high")
+    for name in ("probability", "effort", "effort_halfwidth", "satisfaction", "satisfaction_halfwidth"):
+        assert signal[name] == pytest.approx(by_hand[name], rel=1e-9), name
+    reasons = [(reason["feature"], reason["contribution"]) for reason in signal["reasons"]]
+    assert reasons == [
+        (name, pytest.approx(by_hand[f"reason_{name}"], rel=1e-9))
+        for name in ("effort", "detractor", "dissatisfaction")
+    ]
+
+
+def test_worked_example_ends_as_it_says(story: Mapping[str, Any]) -> None:
+    ends = [
+        (signal["time"][:10], signal["data"]["change"], signal["data"]["level"])
+        for name, signal in story.items()
+        if name.startswith("cx.touchpoints-0-7-")
+    ]
+    assert ends == [
+        ("2025-03-21", "eased", "high"),
+        ("2025-03-27", "raised", "critical"),
+        ("2025-03-29", "eased", "high"),
+    ]
+
+
+def test_points_of_the_worked_example() -> None:
+    oracle = Oracle()
+    expected: dict[int, tuple[float, float]] = {}
+    events = [json.loads(line) for line in STORY.read_bytes().splitlines()]
+    rows = table(SCORING, "offset", "time (UTC)", "event", "effort", "mood")
+    for offset, (event, row) in enumerate(zip(events, rows, strict=True)):
+        assert oracle.feed(event, offset) == "accepted"
+        assert int(row[0]) == offset
+        day, _, clock = row[1].split()
+        assert event["time"].startswith(f"2025-03-{int(day):02}T{clock}")
+        assert event["type"] == f"cx.touchpoint.{re.split('[ :]', row[2])[0]}.v1"
+        pane = to_ms(event["time"]) // DAY_MS
+        effort, mood = expected.get(pane, (0.0, 0.0))
+        expected[pane] = effort + float(row[3]), mood + float(row[4])
+    panes = oracle.customers["anna"].panes
+    assert {pane: (each.effort, each.mood) for pane, each in panes.items()} == expected
+
+
+def test_points_table_is_the_default() -> None:
+    written = {
+        kind: Points(effort=float(effort), mood=float(mood))
+        for kinds, effort, mood in table(SCORING, "kind", "effort", "mood")
+        for kind in kinds.split(", ")
+    }
+    assert written == ScoringParams().points
+    assert len(written) == len(Kind)
+
+
+def test_features_and_actions_tables_are_the_defaults() -> None:
+    features = {name: float(b) for name, b, _ in table(SCORING, "feature", "b", "x")}
+    assert features == ScoringParams().coefficients
+    assert tuple(features) == FEATURES
+    actions = {
+        name: action
+        for names, action in table(SCORING, "leading reason", "action")
+        for name in names.split(", ")
+    }
+    assert actions == Settings().actions
+
+
+@pytest.mark.parametrize("name", list(ScoringParams.model_fields))
+def test_scoring_says_what_every_parameter_does(name: str) -> None:
+    assert re.search(rf"\b{name}\b", SCORING.read_text())
+
+
+def evidence(feature: str, contribution: float = 1.0, **columns: float) -> str:
+    """Evidence as words has it for a row with these columns."""
+    row = [0.0] * k.SIGNAL_WIDTH
+    row[k.S_SPAN] = 7
+    for name, value in columns.items():
+        row[getattr(k, f"S_{name}")] = value
+    return words.evidence(FEATURES.index(feature), row, "invoice", contribution)
+
+
+TROUBLE = {
+    "CONTACTS": 2,
+    "TOPIC_N": 2,
+    "WAITED": 660,
+    "TRANSFERS": 1,
+    "ABANDONED": 1,
+    "UNRESOLVED": 2,
+    "FAILED": 1,
+    "LATE": 1,
+}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        evidence("effort", **TROUBLE, COMPLAINTS=1, CLOCK=7 * DAY_MS, COMPLAINT_TIME=DAY_MS),
+        evidence("effort", EFFORT=35),
+        evidence("effort", contribution=-0.3, EFFORT=4),
+        evidence("surge", EFFORT_SHORT=84, EFFORT=60),
+        evidence("dissatisfaction", SAT=40, ANSWERS=1),
+        evidence("complaint", COMPLAINTS=1, CLOCK=7 * DAY_MS, COMPLAINT_TIME=DAY_MS),
+        evidence("complaint", COMPLAINTS=2),
+        evidence("silence", QUIET=9, RHYTHM=3.8),
+        evidence("lapse"),
+        evidence("unsubscribed", UNSUBSCRIBED=1),
+    ],
+)
+def test_evidence_texts_are_quoted_as_they_are(said: str) -> None:
+    assert f"`{said}`" in SCORING.read_text()
+
+
+# --- README
+
+
+def alike(one: Any, other: Any) -> bool:
+    """Equal, floats to 1e-9."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return list(one) == list(other) and all(alike(one[name], other[name]) for name in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(alike, one, other))
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=1e-9)
+    return type(one) is type(other) and bool(one == other)
+
+
+def test_signal_in_the_readme_is_real(story: Mapping[str, Any]) -> None:
+    shown = next(json.loads(text) for language, text in blocks(README) if language == "json")
+    assert alike(shown, story[shown["id"]])
+
+
+def test_summary_in_the_readme_is_real(tmp_path: Path) -> None:
+    result = CliRunner().invoke(group, ["replay", str(STORY), "--out", str(tmp_path / "out")])
+    assert result.exit_code == 0
+    # Columns are as wide as the rate needs.
+    shown = {" ".join(line.split()) for line in README.read_text().split("\n")}
+    lines = [" ".join(line.split()) for line in result.output.split("\n")]
+    counts = [line for line in lines if re.search(r" \d+$", line) and not line.startswith("records/s")]
+    assert len(counts) > 10
+    assert [line for line in counts if line not in shown] == []
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] != ["--write"]:
+        raise SystemExit("usage: python tests/test_docs.py --write")
+    before, after = SETTINGS.read_text().split(BEGIN)[0], SETTINGS.read_text().split(END)[1]
+    SETTINGS.write_text(f"{before}{BEGIN}\n{generated()}\n{END}{after}")
