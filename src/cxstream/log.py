@@ -20,8 +20,14 @@ def configure(level: str = "info", form: Literal["auto", "json", "console"] = "a
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     if not readable:
-        shared.append(structlog.processors.dict_tracebacks)
-    last = structlog.dev.ConsoleRenderer() if readable else structlog.processors.JSONRenderer()
+        # Without local variables: those are records, and customers do not belong in logs.
+        without_locals = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+        shared.append(structlog.processors.ExceptionRenderer(without_locals))
+    last = (
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+        if readable
+        else structlog.processors.JSONRenderer()
+    )
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

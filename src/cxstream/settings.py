@@ -22,7 +22,6 @@ from cxstream.model.errors import SettingsError
 from cxstream.model.kinds import FEATURES
 from cxstream.model.params import ScoringParams
 
-
 ACTIONS = {
     "effort": "call_back_with_owner",
     "surge": "call_back_with_owner",

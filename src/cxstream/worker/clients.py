@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any, Self
 
 import aiokafka
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 BATCH_BYTES = 900 * 1024
 # A transaction that its worker left open ends after this long, where nobody claims the partition before.
 TRANSACTION_MS = 60_000
+_GOODBYE_SECONDS = 2.0
 
 
 async def claim(settings: Settings, group: str, partition: int) -> aiokafka.AIOKafkaProducer:
@@ -42,6 +45,19 @@ async def claim(settings: Settings, group: str, partition: int) -> aiokafka.AIOK
         await producer.stop()
         raise
     return producer
+
+
+async def release(producer: aiokafka.AIOKafkaProducer) -> None:
+    """Give a claim back; a producer that cannot say goodbye is left to the broker."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_GOODBYE_SECONDS):
+            await producer.stop()
+    # One that was fenced keeps futures that nobody awaits, and asyncio would report each as an error of ours.
+    unsent = [batch for batches in producer._message_accumulator._batches.values() for batch in batches]  # noqa: SLF001
+    left = [producer._txn_manager.wait_for_transaction_end(), *(batch._drain_waiter for batch in unsent)]  # noqa: SLF001
+    for future in left:
+        if future is not None and future.done() and not future.cancelled():
+            future.exception()
 
 
 class Reader:

@@ -20,7 +20,8 @@ class Fetch:
 
     Attributes:
         partition: the partition they are of.
-        records: aiokafka's ConsumerRecords in offset order, at least one.
+        records: aiokafka's records in offset order, at least one; with offset, timestamp (ms UTC), key, value
+            and headers.
         follows: last offset of the fetch handed out before this one; None for the first of an assignment.
             Offsets between the two hold nothing to read (transaction markers, compacted records). A reader
             that has not seen the fetch that ended there has missed something.
@@ -53,7 +54,7 @@ def to_records(records: Sequence[Any], future_ms: int) -> Records:
     """Turn aiokafka's records into what the engine takes.
 
     Args:
-        records: ConsumerRecords of one partition in offset order.
+        records: of one partition, in offset order.
         future_ms: how far an event time may lie after its record's Kafka timestamp, in ms.
     """
     headers = [record.headers for record in records]

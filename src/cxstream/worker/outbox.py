@@ -41,12 +41,13 @@ class Outbox:
         self.rows: defaultdict[str, list[Pair]] = defaultdict(list)
         self.explanations: list[Headers] = []
 
-    def add(self, outcome: Outcome, records: Sequence[Any]) -> None:
+    def add(self, outcome: Outcome, records: Sequence[Any], partition: int) -> None:
         """Take the signals and the rejected records of a batch.
 
         Args:
             outcome: what the engine made of it.
-            records: the ConsumerRecords of the batch, which rejected ones are copied from byte for byte.
+            records: the records of the batch, which rejected ones are copied from byte for byte.
+            partition: the partition they are of.
         """
         self.records += len(records)
         for signal in outcome.signals:
@@ -54,7 +55,7 @@ class Outbox:
         for rejection in outcome.rejected:
             record = records[rejection.index]
             self.rows[REJECTED.name].append((record.key, record.value))
-            self.explanations.append(_explained(record, rejection.reason, rejection.field))
+            self.explanations.append(_explained(record, rejection.reason, rejection.field, partition))
 
     def add_cards(self, cards: list[tuple[bytes, bytes | None]]) -> None:
         """Take score cards; None for a customer who is forgotten."""
@@ -73,13 +74,13 @@ class Outbox:
         return bool(self.records or self.rows)
 
 
-def _explained(record: Any, reason: str, field: str) -> Headers:
+def _explained(record: Any, reason: str, field: str, partition: int) -> Headers:
     return [
         *record.headers,
         ("reason", reason.encode()),
         ("field", field.encode()),
-        ("topic", record.topic.encode()),
-        ("partition", b"%d" % record.partition),
+        ("topic", TOUCHPOINTS.name.encode()),
+        ("partition", b"%d" % partition),
         ("offset", b"%d" % record.offset),
     ]
 

@@ -21,7 +21,7 @@ from aiokafka.errors import KafkaError, ProducerFenced
 
 from cxstream.model.errors import CxstreamError
 from cxstream.topology import TOUCHPOINTS
-from cxstream.worker.clients import Reader, claim
+from cxstream.worker.clients import Reader, claim, release
 from cxstream.worker.feed import Fetch, chunks
 from cxstream.worker.restore import restore
 from cxstream.worker.tenure import Tenure
@@ -42,8 +42,8 @@ _BACKOFF_SECONDS = 0.5
 _BACKOFF_MAX_SECONDS = 60.0
 # While more is to come, the next fetch comes in this time.
 _NEXT_FETCH_SECONDS = 1.0
-# A producer that cannot say goodbye in this time is left to the broker.
-_GOODBYE_SECONDS = 2.0
+# What a partition that was not closed in time gets to stop.
+_CANCEL_SECONDS = 3.0
 
 log = structlog.get_logger(__name__)
 
@@ -116,7 +116,7 @@ class Partition:
         if pending:
             self._log.error("partition not closed in time; its next owner goes on from the last commit")
             self._task.cancel()
-            await asyncio.wait([self._task], timeout=_GOODBYE_SECONDS)
+            await asyncio.wait([self._task], timeout=_CANCEL_SECONDS)
         self.state = "closed"
         return self._parked
 
@@ -172,9 +172,7 @@ class Partition:
             if self._tenure is not None:
                 self._tenure.abandon()
                 self._tenure = None
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_GOODBYE_SECONDS):
-                    await producer.stop()
+            await release(producer)
 
     async def _restored(self, producer: AIOKafkaProducer, parked: Engine | None) -> Tenure:
         self.state = "restoring"

@@ -67,9 +67,9 @@ class Tenure:
         self._saved_position = self.position if restored.saved else -1
 
     def apply(self, records: Sequence[Any]) -> None:
-        """Apply consecutive ConsumerRecords that follow the position."""
+        """Apply consecutive records that follow the position."""
         outcome = self.engine.process(to_records(records, self._future_ms))
-        self._outbox.add(outcome, records)
+        self._outbox.add(outcome, records, self._partition)
         self.position = records[-1].offset + 1
         self._counters.count(outcome, len(records))
 

@@ -10,13 +10,14 @@ The agent's topic is declared with `acks=False`: its offsets are committed in th
 the results, never by Faust.
 
 Faust is pinned to one version because what is overridden here is not all public; `RELIES_ON` lists it, and
-a test compares each with the source it was written against.
+what of aiokafka this package relies on, and a test compares each with the source it was written against.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import aiokafka
@@ -26,6 +27,7 @@ from faust.transport.drivers import aiokafka as driver
 
 from cxstream.kafka import connection
 from cxstream.worker.feed import Fetch
+from cxstream.worker.whole import WholeBatches
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,7 +49,13 @@ RELIES_ON = (
     "faust.app.base:App._stop_consumer",
     "faust.app.base:App.on_stop",
     "faust.tables.recovery:Recovery._resume_streams",
-    "faust.web.drivers.aiohttp:Web.start_server",
+    "aiokafka.consumer.fetcher:FetchResult.getall",
+    "aiokafka.consumer.fetcher:PartitionRecords",
+    "aiokafka.consumer.fetcher:Fetcher.__init__",
+    "aiokafka.consumer.fetcher:Fetcher.fetched_records",
+    "aiokafka.consumer.fetcher:Fetcher._proc_fetch_request",
+    "aiokafka.producer.message_accumulator:MessageBatch",
+    "aiokafka.producer.transaction_manager:TransactionManager",
 )
 
 # How often a consumer whose partitions are all full looks for room again.
@@ -78,6 +86,12 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     """The thread that fetches and keeps the group membership alive."""
 
     logger = _LOGGER
+
+    async def on_start(self) -> None:
+        """Start the consumer; from then on it gives out whole batches."""
+        await super().on_start()
+        fetcher = self._ensure_consumer()._fetcher  # noqa: SLF001
+        fetcher._records = WholeBatches(self.app.partitions.topics)  # noqa: SLF001
 
     def _create_worker_consumer(self, transport: Transport) -> aiokafka.AIOKafkaConsumer:  # noqa: ARG002
         settings = self.app.settings
@@ -140,7 +154,8 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
             if records
         }
 
-    def _envelope(self, tp: TP, records: list[Any]) -> _Envelope:
+    def _envelope(self, tp: TP, batches: list[list[Any]]) -> _Envelope:
+        records = list(chain.from_iterable(batches))
         last = records[-1]
         fetch = Fetch(tp.partition, records, self._handed_out.get(tp), self.highwater(tp) or 0)
         self._handed_out[tp] = last.offset

@@ -1,0 +1,134 @@
+"""The worker in the foreground: check, start, say when ready, stop in good order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import signal
+import time
+from typing import TYPE_CHECKING
+
+import structlog
+
+from cxstream.model.errors import BrokerError, TopicError
+from cxstream.scoring.engine import compile_kernels
+from cxstream.topics import administration, look
+from cxstream.topology import TOUCHPOINTS
+from cxstream.worker.app import create_app
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cxstream.settings import Settings
+    from cxstream.worker.app import App
+
+_POLL_SECONDS = 0.05
+# Records are short-lived objects by the hundred thousand, and none is part of a cycle: with Python's own
+# thresholds the collector takes a fifth of the time to find nothing.
+_COLLECT_AFTER = (500_000, 20, 20)
+
+log = structlog.get_logger(__name__)
+
+
+async def run(settings: Settings, announce: Callable[[str], None]) -> None:
+    """Work until SIGTERM or SIGINT, then stop within `settings.worker.stop_seconds`.
+
+    Args:
+        settings: everything that can be set.
+        announce: takes the one line that says that the worker is ready.
+
+    Raises:
+        BrokerError: Kafka does not answer, or the worker broke down, or it could not stop in time.
+        TopicError: a topic is missing, or its partition count differs from that of cx.touchpoints.
+        SettingsError: the security settings do not fit together.
+    """
+    await require_topics(settings)
+    started = time.monotonic()
+    await asyncio.to_thread(compile_kernels)
+    log.info("kernels ready", seconds=round(time.monotonic() - started, 3))
+    gc.freeze()
+    gc.set_threshold(*_COLLECT_AFTER)
+    app = create_app(settings)
+    asked = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, asked.set)
+    starting = asyncio.create_task(app.start(), name="start")
+    try:
+        await _until_asked(app, asked, starting, announce)
+    finally:
+        await _stop(app, starting, settings.worker.stop_seconds)
+    if app.crash_reason is not None:
+        raise BrokerError(
+            f"the worker broke down: {app.crash_reason!r}; its log says where"
+        ) from app.crash_reason
+
+
+async def require_topics(settings: Settings) -> None:
+    """Refuse to start where results could not be written beside what they follow from.
+
+    Raises:
+        BrokerError: Kafka does not answer.
+        TopicError: names each topic that is missing or has another number of partitions.
+    """
+    async with administration(settings) as admin:
+        found = await look(admin)
+    wrong = [
+        f"{each.topic.name} is missing"
+        if not each.partitions
+        else f"{each.topic.name} has {each.partitions} partitions, not {each.wanted}"
+        for each in found
+        if each.partitions != each.wanted
+    ]
+    if wrong:
+        raise TopicError(
+            f"{'; '.join(wrong)} at {settings.kafka}: run 'cxstream topics --create' "
+            "(the number of partitions of a topic that exists cannot be changed: delete it first)"
+        )
+    for each in found:
+        if each.differences:
+            log.warning(
+                "topic differs from the contract", topic=each.topic.name, differences=each.differences
+            )
+
+
+async def _until_asked(
+    app: App, asked: asyncio.Event, starting: asyncio.Task[None], announce: Callable[[str], None]
+) -> None:
+    announced = False
+    while not asked.is_set() and app.crash_reason is None:
+        if starting.done() and (error := starting.exception()) is not None:
+            raise BrokerError(f"the worker could not start: {type(error).__name__}: {error}") from error
+        if not announced and starting.done() and app.partitions.ready:
+            announced = True
+            announce(_ready(app))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asked.wait(), _POLL_SECONDS)
+
+
+def _ready(app: App) -> str:
+    numbers = ", ".join(str(partition.number) for partition in app.partitions)
+    owns = (
+        f"partitions {numbers} of {TOUCHPOINTS.name}"
+        if numbers
+        else f"no partition of {TOUCHPOINTS.name} left for it"
+    )
+    web = f", http://{app.conf.web_host}:{app.conf.web_port}" if app.conf.web_enabled else ""
+    return f"ready: {owns}, group {app.settings.worker.group}{web}"
+
+
+async def _stop(app: App, starting: asyncio.Task[None], seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await app.stop()
+    except TimeoutError:
+        raise BrokerError(
+            f"the worker could not stop within {seconds:g} s (worker.stop_seconds); "
+            "what was not committed is computed again by the next owner"
+        ) from None
+    finally:
+        starting.cancel()
+        await asyncio.wait([starting])
+        if not starting.cancelled():
+            starting.exception()  # whatever it is, it has been raised or no longer matters

@@ -1,0 +1,172 @@
+"""The deciding test: workers on Kafka and `replay` on files say the same, byte for byte.
+
+Real and simulated records go to four partitions and through two workers, one of which is stopped (or killed)
+and started again on the way. What a read_committed consumer then finds equals what `replay --partitions 4`
+writes for the same files.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import signal
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from cxstream.topology import CHURN_RISK, FRICTION, REJECTED, SCORES
+from workers import Watcher, WorkerProcess, cxstream, until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cxstream.settings import Settings
+
+DATA = Path(__file__).parents[2] / "shared" / "data"
+OLIST = DATA / "olist_sample"
+BANK = DATA / "callcentre_anonymous_bank" / "data_anonymous_bank_february.txt"
+
+PARTITIONS = 4
+ALL_SECONDS = 150.0
+# Many transactions and snapshots in little time, and a short wait for a worker that was killed.
+BUSY = {
+    "CXSTREAM_WORKER__FLUSH_SECONDS": "0.2",
+    "CXSTREAM_WORKER__SNAPSHOT_SECONDS": "1",
+    "CXSTREAM_WORKER__SESSION_SECONDS": "6",
+    "CXSTREAM_WORKER__FETCH_BYTES": "300000",
+}
+
+pytestmark = [pytest.mark.broker, pytest.mark.timeout(280)]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Touchpoints in event-time order: a call centre of 1999, a shop of 2016 to 2018, a simulation."""
+    folder = tmp_path_factory.mktemp("touchpoints")
+    bank, shop, simulated = (folder / f"{name}.ndjson" for name in ("bank", "olist", "simulated"))
+    if BANK.exists() and OLIST.exists():
+        cxstream("convert", "anonymous-bank", BANK, "--out", bank)
+        cxstream("convert", "olist", OLIST, "--out", shop)
+    options = ["--broken", 0.003, "--duplicates", 0.01, "--late", 0.02, "--trouble", 3]
+    cxstream(
+        "simulate",
+        "--customers",
+        1500,
+        "--events",
+        40_000,
+        "--seed",
+        11,
+        "--quiet",
+        *options,
+        "--out",
+        simulated,
+    )
+    return [file for file in (bank, shop, simulated) if file.exists()]
+
+
+@pytest.fixture(scope="module")
+def replayed(files: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that `replay` filled."""
+    folder = tmp_path_factory.mktemp("replay") / "result"
+    cxstream("replay", *files, "--partitions", PARTITIONS, "--out", folder, "--quiet")
+    return folder
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL], ids=["stopped", "killed"])
+async def test_two_workers_equal_replay(
+    how: signal.Signals,
+    files: list[Path],
+    replayed: Path,
+    settings: Settings,
+    topics: Callable[[int], None],
+    tmp_path: Path,
+) -> None:
+    topics(PARTITIONS)
+    with (
+        WorkerProcess(settings, tmp_path / "one.log", **BUSY) as one,
+        WorkerProcess(settings, tmp_path / "two.log", **BUSY) as two,
+    ):
+        one.ready()
+        two.ready()
+        async with Watcher(settings) as watcher:
+            cxstream("produce", *files[:-1], "--kafka", settings.kafka) if files[:-1] else None
+            cut = _first_lines(files[-1], tmp_path, 10_000)
+            cxstream("produce", cut[0], "--kafka", settings.kafka)
+            await until(_more_than(watcher, 5000), ALL_SECONDS, lambda: one.log + two.log)
+            status = two.stop(how)
+            assert status == (0 if how == signal.SIGTERM else -how), two.log
+            cxstream("produce", cut[1], "--kafka", settings.kafka)
+            with WorkerProcess(settings, tmp_path / "again.log", **BUSY) as again:
+                again.ready()
+                await until(watcher.all_committed, ALL_SECONDS, lambda: one.log + again.log)
+                assert again.stop() == 0, again.log
+            assert one.stop() == 0, one.log
+            await _compare(watcher, replayed)
+
+
+def _more_than(watcher: Watcher, offsets: int) -> Callable[[], Any]:
+    async def condition() -> bool:
+        return await watcher.committed() > offsets
+
+    return condition
+
+
+def _first_lines(file: Path, folder: Path, count: int) -> tuple[Path, Path]:
+    lines = file.read_bytes().splitlines(keepends=True)
+    first, rest = folder / "first.ndjson", folder / "rest.ndjson"
+    first.write_bytes(b"".join(lines[:count]))
+    rest.write_bytes(b"".join(lines[count:]))
+    return first, rest
+
+
+async def _compare(watcher: Watcher, replayed: Path) -> None:
+    found = {
+        (topic, partition): [record.value for record in records]
+        for topic in (CHURN_RISK.name, FRICTION.name)
+        for partition, records in (await watcher.read(topic)).items()
+    }
+    expected = _expected_signals(replayed / "signals.ndjson")
+    assert sum(map(len, expected.values())) > 1000, "the data say too little to tell anything"
+    assert {where: len(signals) for where, signals in found.items()} == {
+        where: len(signals) for where, signals in expected.items()
+    }
+    assert found == expected
+
+    rejected = await watcher.read(REJECTED.name)
+    assert Counter(_rejection(r) for records in rejected.values() for r in records) == _expected_rejections(
+        replayed / "rejected.ndjson"
+    )
+    for records in rejected.values():
+        offsets = [int(dict(record.headers)["offset"]) for record in records]
+        assert offsets == sorted(set(offsets))
+
+    cards: dict[bytes, bytes] = {}
+    for records in (await watcher.read(SCORES.name)).values():
+        cards.update({record.key: record.value for record in records})
+    latest = sorted(value for value in cards.values() if value is not None)
+    assert latest == sorted((replayed / "scores.ndjson").read_bytes().splitlines())
+
+
+def _expected_signals(file: Path) -> dict[tuple[str, int], list[bytes]]:
+    signals = defaultdict(list)
+    for line in file.read_bytes().splitlines():
+        event = json.loads(line)
+        topic = CHURN_RISK.name if event["type"] == "cx.signal.churn_risk.v1" else FRICTION.name
+        signals[topic, event["data"]["cause"]["partition"]].append(line)
+    return dict(signals)
+
+
+def _rejection(record: Any) -> tuple[str, str, bytes]:
+    headers = dict(record.headers)
+    return headers["reason"].decode(), headers["field"].decode(), record.value
+
+
+def _expected_rejections(file: Path) -> Counter[tuple[str, str, bytes]]:
+    lines = [json.loads(line) for line in file.read_bytes().splitlines()]
+    return Counter((line["reason"], line["field"], _raw(line)) for line in lines)
+
+
+def _raw(line: dict[str, str]) -> bytes:
+    return base64.b64decode(line["raw_base64"]) if "raw_base64" in line else line["raw"].encode()

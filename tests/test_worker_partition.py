@@ -1,0 +1,327 @@
+"""One partition on a real Kafka, fed by hand: claims, recovery, and what happens when things go wrong.
+
+Whatever happens on the way, the committed results must be those of an engine that simply reads the log.
+"""
+
+from __future__ import annotations
+
+import gc
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import aiokafka
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.admin import NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.admin.records_to_delete import RecordsToDelete
+from structlog.testing import capture_logs
+
+from cxstream.kafka import connection
+from cxstream.scoring.engine import MARKER_KEY, Engine
+from cxstream.topics import administration
+from cxstream.topology import CHURN_RISK, FRICTION, REJECTED, SCORES, SNAPSHOTS, TOUCHPOINTS
+from cxstream.worker.clients import Reader
+from cxstream.worker.counters import Counters
+from cxstream.worker.feed import Fetch, to_records
+from cxstream.worker.partition import Partition
+from workers import Watcher, key_of, touchpoint, until, write
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from cxstream.settings import Settings
+
+SECONDS = 60.0
+
+pytestmark = pytest.mark.broker
+
+
+@pytest.fixture
+def settings(settings: Settings, topics: Callable[[int], None]) -> Settings:
+    """Quick to flush, quick to notice; with fresh topics of one partition."""
+    topics(1)
+    worker = settings.worker.model_copy(
+        update={"flush_seconds": 0.05, "snapshot_seconds": 0.2, "session_seconds": 6.0}
+    )
+    return settings.model_copy(update={"worker": worker})
+
+
+def troubles(count: int, start: int = 0) -> list[bytes]:
+    """Touchpoints that lead to signals: errors of a few customers."""
+    return [touchpoint(f"c{n % 7}", n) for n in range(start, start + count)]
+
+
+async def log_of(settings: Settings, start: int = 0) -> list[Any]:
+    """The source records from an offset on."""
+    async with Reader(settings, settings.worker.group, 0) as reader:
+        _, end = await reader.bounds(TOUCHPOINTS.name)
+        return [record async for records in reader.read(TOUCHPOINTS.name, start, end) for record in records]
+
+
+def fetch(records: list[Any], follows: int | None = None) -> Fetch:
+    return Fetch(0, records, follows, records[-1].offset + 1)
+
+
+@asynccontextmanager
+async def owned(settings: Settings, parked: Engine | None = None) -> AsyncIterator[Partition]:
+    partition = Partition(settings, settings.worker.group, 0, parked=parked, counters=Counters())
+    try:
+        await until(lambda: partition.state in ("running", "failed"), SECONDS, lambda: partition.state)
+        yield partition
+    finally:
+        await partition.close(SECONDS)
+
+
+async def applied(partition: Partition, offset: int) -> None:
+    await until(
+        lambda: partition.position == offset, SECONDS, lambda: f"{partition.state} {partition.position}"
+    )
+
+
+async def assert_all_committed(settings: Settings) -> None:
+    """What was committed is what an engine says that reads the log from its beginning."""
+    records = await log_of(settings)
+    engine = Engine(settings.scoring, settings.actions)
+    outcome = engine.process(to_records(records, 300_000))
+    async with Watcher(settings, 1) as watcher:
+        assert await watcher.committed() == records[-1].offset + 1
+        for topic in (CHURN_RISK.name, FRICTION.name):
+            expected = [signal.value for signal in outcome.signals if signal.topic == topic]
+            assert [record.value for record in (await watcher.read(topic)).get(0, [])] == expected
+        rejected = [record.value for record in (await watcher.read(REJECTED.name)).get(0, [])]
+        assert rejected == [records[rejection.index].value for rejection in outcome.rejected]
+        cards = {record.key: record.value for record in (await watcher.read(SCORES.name)).get(0, [])}
+    assert cards == {subject.encode(): card for subject, card in engine.cards()}
+    assert outcome.signals
+
+
+async def test_fetches_become_committed_results(settings: Settings) -> None:
+    await write(settings, TOUCHPOINTS.name, {0: [*troubles(200), b"no json", *troubles(100, 200)]})
+    records = await log_of(settings)
+    async with owned(settings) as partition:
+        partition.put(fetch(records[:150]))
+        partition.put(fetch(records[150:], follows=149))
+        await applied(partition, 301)
+        assert partition.caught_up
+    assert partition.state == "closed"
+    assert partition.counters.events == 301
+    assert partition.counters.rejected == {"malformed": 1}
+    await assert_all_committed(settings)
+
+
+async def test_rejected_records_keep_key_value_and_headers(settings: Settings) -> None:
+    async with aiokafka.AIOKafkaProducer(**connection(settings)) as producer:
+        sent = {"key": b"k\xff", "value": b"{broken", "headers": [("trace", b"\x00\x01")]}
+        await producer.send_and_wait(TOUCHPOINTS.name, partition=0, **sent)
+        await producer.send_and_wait(TOUCHPOINTS.name, partition=0, key=b"gone", value=None)
+    async with owned(settings) as partition:
+        partition.put(fetch(await log_of(settings)))
+        await applied(partition, 2)
+    async with Watcher(settings, 1) as watcher:
+        first, second = (await watcher.read(REJECTED.name))[0]
+    assert (first.key, first.value) == (b"k\xff", b"{broken")
+    assert list(first.headers) == [
+        ("trace", b"\x00\x01"),
+        ("reason", b"malformed"),
+        ("field", b""),
+        ("topic", b"cx.touchpoints"),
+        ("partition", b"0"),
+        ("offset", b"0"),
+    ]
+    assert (second.key, second.value) == (b"gone", None)
+
+
+async def test_a_later_claim_fences_and_nothing_is_said_twice(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    await write(settings, TOUCHPOINTS.name, {0: troubles(400)})
+    records = await log_of(settings)
+    async with owned(settings) as old:
+        old.put(fetch(records[:100]))
+        await applied(old, 100)
+        async with owned(settings) as new:
+            old.put(fetch(records[100:300], follows=99))
+            await until(lambda: old.state == "fenced", SECONDS, lambda: old.state)
+            position = new.position
+            assert position is not None
+            assert 0 <= position <= 100
+            new.put(fetch(records))
+            await applied(new, 400)
+    await assert_all_committed(settings)
+    gc.collect()
+    assert "never retrieved" not in caplog.text
+
+
+async def test_what_the_feed_left_out_is_read(settings: Settings) -> None:
+    await write(settings, TOUCHPOINTS.name, {0: troubles(300)})
+    records = await log_of(settings)
+    async with owned(settings) as partition:
+        partition.put(fetch(records[50:100]))  # the first: offsets 0 to 49 were never brought
+        partition.put(fetch(records[200:], follows=150))  # follows on one that never came
+        await applied(partition, 300)
+    assert partition.counters.events == 300
+    await assert_all_committed(settings)
+
+
+async def test_overlapping_fetches_count_once(settings: Settings) -> None:
+    await write(settings, TOUCHPOINTS.name, {0: troubles(300)})
+    records = await log_of(settings)
+    async with owned(settings) as partition:
+        for start, stop in ((0, 200), (100, 150), (150, 300)):
+            partition.put(fetch(records[start:stop]))
+        await applied(partition, 300)
+    assert partition.counters.events == 300
+    await assert_all_committed(settings)
+
+
+async def test_offsets_without_records_are_no_holes(settings: Settings) -> None:
+    async with aiokafka.AIOKafkaProducer(**connection(settings), transactional_id="a-source") as producer:
+        for number in range(0, 60, 10):
+            async with producer.transaction():
+                for value in troubles(10, number):
+                    await producer.send(TOUCHPOINTS.name, value, key=key_of(value), partition=0)
+    await assert_restart_goes_on(settings, 30)
+
+
+async def assert_restart_goes_on(settings: Settings, first: int) -> None:
+    """Apply some, give the partition up, take it again and apply the rest."""
+    records = await log_of(settings)
+    async with owned(settings) as partition:
+        partition.put(fetch(records[:first]))
+        await applied(partition, records[first - 1].offset + 1)
+    async with owned(settings) as partition:
+        assert partition.position == records[first - 1].offset + 1
+        partition.put(fetch(records[first:]))
+        await applied(partition, records[-1].offset + 1)
+    await assert_all_committed(settings)
+
+
+async def test_a_new_owner_goes_on_from_snapshot_and_log(settings: Settings) -> None:
+    """The first owner dies without goodbye, after a snapshot and commits that follow it."""
+    await write(settings, TOUCHPOINTS.name, {0: troubles(500)})
+    records = await log_of(settings)
+    rare = settings.model_copy(
+        update={"worker": settings.worker.model_copy(update={"snapshot_seconds": 3600.0})}
+    )
+    async with owned(rare) as dead, Watcher(settings, 1) as watcher:
+        for start in range(0, 300, 100):
+            dead.put(fetch(records[start : start + 100]))
+            await applied(dead, start + 100)
+            await until(lambda: _is(watcher.committed(), start + 100), SECONDS, lambda: dead.state)  # noqa: B023
+        assert dead.counters.snapshots == 1
+        async with owned(settings) as heir:
+            assert heir.position == 300
+            assert heir.counters.replayed == 200
+            heir.put(fetch(records[300:]))
+            await applied(heir, 500)
+    await assert_all_committed(settings)
+
+
+async def _is(work: Any, value: int) -> bool:
+    return await work == value
+
+
+async def test_a_state_that_came_back_is_used_again(settings: Settings) -> None:
+    await write(settings, TOUCHPOINTS.name, {0: troubles(100)})
+    partition = Partition(settings, settings.worker.group, 0, parked=None, counters=Counters())
+    await until(lambda: partition.state == "running", SECONDS, lambda: partition.state)
+    partition.put(fetch(await log_of(settings)))
+    await applied(partition, 100)
+    kept = await partition.close(SECONDS)
+    assert kept is not None
+    await write(settings, TOUCHPOINTS.name, {0: troubles(100, 100)})
+    again = Partition(settings, settings.worker.group, 0, parked=kept, counters=Counters())
+    await until(lambda: again.state == "running", SECONDS, lambda: again.state)
+    again.put(fetch(await log_of(settings, 100)))
+    await applied(again, 200)
+    assert await again.close(SECONDS) is kept
+    await assert_all_committed(settings)
+
+
+async def test_a_kept_state_that_others_overtook_is_not_used(settings: Settings) -> None:
+    await write(settings, TOUCHPOINTS.name, {0: troubles(200)})
+    records = await log_of(settings)
+    partition = Partition(settings, settings.worker.group, 0, parked=None, counters=Counters())
+    partition.put(fetch(records[:100]))
+    await applied(partition, 100)
+    kept = await partition.close(SECONDS)
+    async with owned(settings) as other:
+        other.put(fetch(records[100:150]))
+        await applied(other, 150)
+    async with owned(settings, parked=kept) as partition:
+        assert partition.position == 150
+        partition.put(fetch(records[150:]))
+        await applied(partition, 200)
+    await assert_all_committed(settings)
+
+
+async def test_a_snapshot_without_marker_is_rebuilt_from_the_log(settings: Settings) -> None:
+    await write(settings, TOUCHPOINTS.name, {0: troubles(300)})
+    records = await log_of(settings)
+    async with owned(settings) as partition:
+        partition.put(fetch(records[:200]))
+        await applied(partition, 200)
+    await _forget_marker(settings)
+    async with owned(settings) as partition:
+        assert partition.counters.replayed == 200
+        partition.put(fetch(records[200:]))
+        await applied(partition, 300)
+    await assert_all_committed(settings)
+
+
+async def test_a_state_that_the_log_no_longer_covers_is_refused(settings: Settings) -> None:
+    await write(settings, TOUCHPOINTS.name, {0: troubles(100)})
+    async with owned(settings) as partition:
+        partition.put(fetch(await log_of(settings)))
+        await applied(partition, 100)
+    async with administration(settings) as admin:
+        await admin.delete_records({TopicPartition(TOUCHPOINTS.name, 0): RecordsToDelete(before_offset=50)})
+    await _forget_marker(settings)
+    with capture_logs() as logs:
+        async with owned(settings) as partition:
+            assert partition.state == "failed"
+            assert partition.position is None
+    assert "the log begins at 50" in str(logs)
+
+
+async def test_a_log_that_began_anew_is_refused(settings: Settings) -> None:
+    await write(settings, TOUCHPOINTS.name, {0: troubles(100)})
+    async with owned(settings) as partition:
+        partition.put(fetch(await log_of(settings)))
+        await applied(partition, 100)
+    async with administration(settings) as admin:
+        await admin.delete_topics([TOUCHPOINTS.name])
+        await until(lambda: _absent(admin), SECONDS, lambda: "still there")
+        await admin.create_topics([NewTopic(TOUCHPOINTS.name, 1, 1)])
+    await write(settings, TOUCHPOINTS.name, {0: troubles(10)})
+    with capture_logs() as logs:
+        async with owned(settings) as partition:
+            assert partition.state == "failed"
+    assert "was recreated or truncated" in str(logs)
+
+
+async def _forget_marker(settings: Settings) -> None:
+    async with aiokafka.AIOKafkaProducer(**connection(settings)) as producer:
+        await producer.send_and_wait(SNAPSHOTS.name, None, key=MARKER_KEY, partition=0)
+
+
+async def _absent(admin: Any) -> bool:
+    return TOUCHPOINTS.name not in await admin.list_topics()
+
+
+async def test_results_that_kafka_refuses_are_computed_again(settings: Settings) -> None:
+    """A rejected record does not fit into cx.rejected; once it does, nothing is missing and nothing twice."""
+    async with administration(settings) as admin:
+        limit = ConfigResource(ConfigResourceType.TOPIC, REJECTED.name, {"max.message.bytes": "1000"})
+        await admin.alter_configs([limit])
+        broken = b'{"broken": "' + b"x" * 5000
+        await write(settings, TOUCHPOINTS.name, {0: [*troubles(100), broken, *troubles(100, 100)]})
+        async with owned(settings) as partition:
+            partition.put(fetch(await log_of(settings)))
+            await until(lambda: partition.counters.failures, SECONDS, lambda: partition.state)
+            limit = ConfigResource(ConfigResourceType.TOPIC, REJECTED.name, {"max.message.bytes": "100000"})
+            await admin.alter_configs([limit])
+            async with Watcher(settings, 1) as watcher:
+                await until(watcher.all_committed, SECONDS, lambda: partition.state)
+    await assert_all_committed(settings)

@@ -1,0 +1,76 @@
+"""Ticks: time passes in partitions that are read to their end, and only there."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta, timezone
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cxstream.scoring.decode import validate
+from cxstream.topology import TOUCHPOINTS
+from cxstream.worker.app import create_app
+from cxstream.worker.ticker import tick
+from workers import Watcher, in_process, touchpoint, until, write
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cxstream.settings import Settings
+
+SECONDS = 60.0
+
+
+def test_a_tick_is_valid_and_in_utc() -> None:
+    event = tick(datetime(2025, 3, 1, 12, 0, 0, 123_456, timezone(timedelta(hours=2))))
+    assert validate(event) is None
+    assert json.loads(event)["time"] == "2025-03-01T10:00:00.123Z"
+    assert json.loads(event)["id"] != json.loads(tick(datetime.now(UTC)))["id"]
+
+
+@pytest.mark.broker
+async def test_ticks_reach_each_partition_and_its_clock(
+    settings: Settings, topics: Callable[[int], None]
+) -> None:
+    topics(2)
+    worker = settings.worker.model_copy(
+        update={"web": False, "tick_seconds": 0.2, "flush_seconds": 0.05, "ticker": True}
+    )
+    await write(settings, TOUCHPOINTS.name, {0: [touchpoint("c", n) for n in range(50)]})
+    app = create_app(settings.model_copy(update={"worker": worker}))
+    async with in_process(app):
+        counters = app.partitions.counters
+        await until(
+            lambda: len(counters) == 2 and all(each.ticks >= 2 for each in counters.values()),
+            SECONDS,
+            lambda: str(counters),
+        )
+        assert counters[0].accepted == 50
+    async with Watcher(settings, 2) as watcher:
+        for records in (await watcher.read(TOUCHPOINTS.name)).values():
+            ticks = [json.loads(record.value) for record in records if record.key is None]
+            assert {event["type"] for event in ticks} == {"cx.tick.v1"}
+            assert len({event["id"] for event in ticks}) == len(ticks) >= 2
+
+
+@pytest.mark.broker
+async def test_no_tick_overtakes_records_that_wait(
+    settings: Settings, topics: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A partition that does not take what the feed brings is not read to its end."""
+    topics(2)
+    worker = settings.worker.model_copy(update={"web": False, "tick_seconds": 0.1, "ticker": True})
+    await write(settings, TOUCHPOINTS.name, {0: [touchpoint("c", n) for n in range(50)]})
+    app = create_app(settings.model_copy(update={"worker": worker}))
+    put = app.partitions.put
+    withheld = []
+    monkeypatch.setattr(
+        app.partitions, "put", lambda fetch: withheld.append(fetch) if fetch.partition == 0 else put(fetch)
+    )
+    async with in_process(app), Watcher(settings, 2) as watcher:
+        counters = app.partitions.counters
+        await until(lambda: 1 in counters and counters[1].ticks >= 5, SECONDS, lambda: str(counters))
+        log = await watcher.read(TOUCHPOINTS.name)
+    assert withheld
+    assert all(record.key is not None for record in log[0])
