@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +28,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _GONE_SECONDS = 30.0
+
+
+def pytest_configure() -> None:
+    # A shell that starts a run in the background makes it deaf to Ctrl-C, and what the tests start inherits that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -125,8 +125,7 @@ async def look(admin: AIOKafkaAdminClient, partitions: int | None = None) -> lis
     for topic in TOPICS:
         config, own = configs.get(topic.name, ({}, {}))
         replicas = [len(each["replicas"]) for each in there[topic.name]] if config else []
-        count = 1 if topic.single else wanted
-        found.append(Found(topic, count, len(replicas), min(replicas, default=0), config, own))
+        found.append(Found(topic, wanted, len(replicas), min(replicas, default=0), config, own))
     return found
 
 

@@ -28,21 +28,18 @@ class Topic:
         key: what its records are keyed by.
         holds: what is in it, in a few words.
         config: topic-level Kafka configuration, as strings.
-        single: has one partition whatever the others have.
     """
 
     name: str
     key: str
     holds: str
     config: dict[str, str]
-    single: bool = False
 
 
 def _delete(days: int, **more: str) -> dict[str, str]:
     return {"cleanup.policy": "delete", "retention.ms": str(days * DAY_MS), **more}
 
 
-# A record may be as large as the broker takes; a rejected record is copied byte for byte with headers on top.
 TOUCHPOINTS = Topic(
     "cx.touchpoints",
     "customer",
@@ -55,6 +52,7 @@ CHURN_RISK = Topic("cx.churn-risk", "customer", "churn-risk signals, for the CRM
 FRICTION = Topic("cx.friction", "customer", "friction signals, for agents and chat", _delete(7))
 SCORES = Topic("cx.scores", "customer", "the latest score card", {"cleanup.policy": "compact"})
 INSIGHTS = Topic("cx.insights", "view and partition", "mergeable aggregates", {"cleanup.policy": "compact"})
+# A rejected record is as large as the broker takes, with headers on top.
 REJECTED = Topic(
     "cx.rejected",
     "as it came",

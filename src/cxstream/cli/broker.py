@@ -52,6 +52,7 @@ def command(config: str | None, port: int | None, data: Path | None, docker: boo
     from cxstream.settings import load
 
     broker = _broker(load(config), port, data, docker)
+    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
     signal.signal(signal.SIGTERM, _terminate)
     ready = False
     try:
@@ -67,9 +68,12 @@ def command(config: str | None, port: int | None, data: Path | None, docker: boo
         if not ready:
             raise SystemExit(143) from None
     finally:
-        for each in (signal.SIGINT, signal.SIGTERM):
+        # A second Ctrl-C does not leave it half stopped.
+        for each in before:
             signal.signal(each, signal.SIG_IGN)
         broker.stop()
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 class _Terminated(BaseException):

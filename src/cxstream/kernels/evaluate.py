@@ -50,7 +50,6 @@ if TYPE_CHECKING:
 
 DAY = 86_400_000
 NO_RAISE = 255
-HOLD = 9  # judge: the level is above what was announced, and must wait
 
 
 @kernel

@@ -177,6 +177,7 @@ class LocalKafka:
         while time.monotonic() < deadline:
             if self._process.status is not None:
                 if _PORT_TAKEN in self._process.tail(200):
+                    self._process.stop()
                     return False
                 raise self.failure()
             if ports.accepts(self._port) and answers(self.bootstrap):

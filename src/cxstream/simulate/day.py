@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cxstream.simulate.world import BILLING, CAUSES, DAY_MS, HOUR_MS, HOURS, OUTAGE, WAVE
+from cxstream.simulate.world import BILLING, DAY_MS, HOUR_MS, HOURS, OUTAGE, WAVE
 
 if TYPE_CHECKING:
     from cxstream.simulate.people import People
@@ -117,8 +117,3 @@ class Calendar:
                 upcoming += max(lasts, int(self.rng.uniform(0.6, 1.4) * days * DAY_MS))
             self._next[cause] = upcoming
         return [i for i in self.drawn[-64:] if i.start < end and i.end > start]
-
-
-def describe(incident: Incident) -> dict[str, str | int]:
-    """Return an incident as it stands in the ground truth; times in ms UTC."""
-    return {"cause": CAUSES[incident.cause], "start": incident.start, "end": incident.end}

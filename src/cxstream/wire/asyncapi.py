@@ -80,8 +80,6 @@ def _id(topic: Topic) -> str:
 
 def _channel(topic: Topic) -> Json:
     binding: Json = {"topicConfiguration": _configuration(topic.config), "bindingVersion": _BINDING}
-    if topic.single:
-        binding["partitions"] = 1
     return {
         "address": topic.name,
         "description": f"{topic.holds}; keyed by: {topic.key}",
