@@ -35,7 +35,7 @@ async def test_created_topics_are_what_the_contract_says(settings: Settings, top
     async with administration(settings) as admin:
         found = await look(admin)
     assert [each.state for each in found] == ["ok"] * len(TOPICS)
-    assert {each.partitions for each in found if not each.topic.single} == {3}
+    assert {each.partitions for each in found} == {3}
     for each in found:
         assert {name: each.own[name] for name in each.topic.config} == each.topic.config
     assert [each.partitions for each in await require_topics(settings, [TOUCHPOINTS])] == [3]
@@ -49,7 +49,7 @@ async def test_looking_and_creating_change_nothing_that_exists(settings: Setting
     async with administration(settings) as admin:
         found = await look(admin, 5)
         assert await create(admin, found) == []
-        assert {each.partitions for each in await look(admin) if not each.topic.single} == {2}
+        assert {each.partitions for each in await look(admin)} == {2}
 
 
 async def test_missing_topics_get_the_partition_count_of_touchpoints(
