@@ -44,6 +44,7 @@ def main() -> None:
     warm = Partition(ScoringParams())
     warm.apply([_Subject("w")], np.zeros(1, EVENT), np.zeros(1, np.int64), np.full(1, NO_LIMIT))
     warm.settle()
+    warm.advance(0, 0, 1)
     before = resident()
 
     partition = Partition(ScoringParams())
