@@ -10,8 +10,8 @@ from cxstream.scoring.engine import Records
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-# Records applied between two looks at the event loop: some 10 ms of work.
-CHUNK = 4000
+# Records applied between two looks at the event loop: some 5 ms of work, and few enough for the processor's cache.
+CHUNK = 2000
 
 
 @dataclass(frozen=True, slots=True)
