@@ -10,6 +10,7 @@ import pytest
 from cxstream.kernels.pack import VERSION
 from cxstream.model.errors import SnapshotError
 from cxstream.model.params import ScoringParams
+from cxstream.scoring.decode import read_subject
 from cxstream.scoring.engine import MARKER_KEY, Engine, Outcome, Records
 from cxstream.scoring.router import Router, partition_of
 from cxstream.settings import Settings
@@ -197,6 +198,16 @@ def test_nesting_has_a_limit_that_does_not_depend_on_the_caller() -> None:
     for levels in (512, 5_000, 1_000_000):
         (rejected,) = feed(nested(levels)).rejected
         assert (rejected.reason, rejected.message) == ("malformed", "nested deeper than 512")
+
+
+def test_where_a_record_nested_too_deeply_belongs_does_not_depend_on_the_caller_either() -> None:
+    def read_from(levels: int, raw: bytes) -> str | None:
+        return read_from(levels - 1, raw) if levels else read_subject(raw)
+
+    raw = touchpoint("page_view", "2026-03-05T09:00:00Z")
+    for brackets, subject in ((500, "anna"), (600, None), (930, None)):
+        deep = raw[:-1] + b',"extra":' + b"[" * brackets + b"]" * brackets + b"}"
+        assert read_from(0, deep) == read_from(200, deep) == subject
 
 
 def test_numbers_that_would_poison_a_sum_do_not() -> None:

@@ -305,8 +305,10 @@ _subject = msgspec.json.Decoder(_Subject).decode
 
 def read_subject(raw: bytes | None) -> str | None:
     """The subject of a record whatever else is wrong with it; None where it cannot be read."""
+    if raw is None or (len(raw) > 2 * MAX_DEPTH and _too_deep(raw)):
+        return None
     try:
-        subject = _subject(raw or b"").subject
+        subject = _subject(raw).subject
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
     return subject if subject and len(subject) <= 128 else None  # noqa: PLR2004
