@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cxstream.model.kinds import Kind
+from cxstream.model.params import DAY_MS, MINUTE_MS
 from cxstream.simulate.rows import ABANDONED, UNRESOLVED, Bools, Floats, Ints, Rows, join, rows
-from cxstream.simulate.world import DAY_MS, MINUTE_MS
 
 if TYPE_CHECKING:
     from cxstream.simulate.day import Day

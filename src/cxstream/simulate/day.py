@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cxstream.simulate.world import BILLING, DAY_MS, HOUR_MS, HOURS, OUTAGE, WAVE
+from cxstream.model.params import DAY_MS, HOUR_MS
+from cxstream.simulate.world import BILLING, HOURS, OUTAGE, WAVE
 
 if TYPE_CHECKING:
     from cxstream.simulate.people import People

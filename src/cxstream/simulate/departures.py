@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cxstream.model.kinds import Kind
+from cxstream.model.params import DAY_MS, HOUR_MS
 from cxstream.simulate.people import GONE, LEAVING, NEVER, STAYING
 from cxstream.simulate.rows import Floats, Ints, Rows, join, rows
-from cxstream.simulate.world import CAUSES, DAY_MS, HOUR_MS, OTHER
+from cxstream.simulate.world import CAUSES, OTHER
 
 if TYPE_CHECKING:
     from cxstream.simulate.day import Day

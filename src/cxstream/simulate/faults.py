@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cxstream.model.params import DAY_MS, HOUR_MS
 from cxstream.simulate.day import Numbers
 from cxstream.simulate.rows import ROW, Ints, Rows, join
-from cxstream.simulate.world import DAY_MS, HOUR_MS
 
 FAULTS = ("none", "late", "out_of_order", "duplicate", "malformed", "invalid", "from_the_future", "too_late")
 NONE, LATE, OUT_OF_ORDER, DUPLICATE, MALFORMED, INVALID, FROM_THE_FUTURE, TOO_LATE = range(len(FAULTS))

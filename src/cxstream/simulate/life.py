@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cxstream.model.kinds import Kind
+from cxstream.model.params import DAY_MS
 from cxstream.simulate import answers, outreach, purchases, troubles, visits
 from cxstream.simulate.day import Calendar, Day, Numbers
 from cxstream.simulate.departures import Departures
 from cxstream.simulate.people import draw
 from cxstream.simulate.rows import ROW, Bools, Rows, join
-from cxstream.simulate.world import DAY_MS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from cxstream.simulate.world import CAUSES, DAY_MS, LOCATIONS, SEGMENTS
+from cxstream.model.params import DAY_MS
+from cxstream.simulate.world import CAUSES, LOCATIONS, SEGMENTS
 
 if TYPE_CHECKING:
     from cxstream.simulate.rows import Bools, Floats, Ints

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cxstream.model.kinds import Kind
+from cxstream.model.params import DAY_MS, MINUTE_MS
 from cxstream.simulate import answers
 from cxstream.simulate.people import LEAVING
 from cxstream.simulate.rows import CHANNEL, Ints, Rows, join, rows
 from cxstream.simulate.visits import Trouble, store_visits
-from cxstream.simulate.world import DAY_MS, LATE, MINUTE_MS, PRODUCT, TOPIC, WAVE
+from cxstream.simulate.world import LATE, PRODUCT, TOPIC, WAVE
 
 if TYPE_CHECKING:
     from cxstream.simulate.day import Day

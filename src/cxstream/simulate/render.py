@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cxstream.model.kinds import CHANNELS, Kind
+from cxstream.model.params import DAY_MS
 from cxstream.simulate.faults import INVALID, MALFORMED
 from cxstream.simulate.templates import TEMPLATES, Columns, columns, table
-from cxstream.simulate.world import DAY_MS, SEGMENTS
+from cxstream.simulate.world import SEGMENTS
 
 if TYPE_CHECKING:
     from cxstream.simulate.people import People

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cxstream.model.kinds import Kind
+from cxstream.model.params import DAY_MS
 from cxstream.simulate.faults import FAULTS, FROM_THE_FUTURE, INVALID, MALFORMED, NONE, TOO_LATE, Rates, Road
 from cxstream.simulate.life import Life
 from cxstream.simulate.people import subjects
 from cxstream.simulate.render import Renderer
-from cxstream.simulate.world import DAY_MS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

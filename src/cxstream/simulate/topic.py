@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cxstream.model.params import DAY_MS, HOUR_MS
 from cxstream.sender import Sender, sending
 from cxstream.simulate.stream import RECORDS_PER_CUSTOMER_DAY, Block, Simulation
-from cxstream.simulate.world import DAY_MS, HOUR_MS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

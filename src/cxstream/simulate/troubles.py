@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cxstream.model.kinds import CONTACT_CHANNELS, Kind
+from cxstream.model.params import DAY_MS, HOUR_MS, MINUTE_MS
 from cxstream.simulate import answers
 from cxstream.simulate.rows import (
     ABANDONED,
@@ -23,17 +24,7 @@ from cxstream.simulate.rows import (
     rows,
 )
 from cxstream.simulate.visits import Trouble
-from cxstream.simulate.world import (
-    BILLING,
-    DAY_MS,
-    EVERYDAY,
-    HOUR_MS,
-    MINUTE_MS,
-    OUTAGE,
-    SEGMENTS,
-    TOPIC,
-    WAVE,
-)
+from cxstream.simulate.world import BILLING, EVERYDAY, OUTAGE, SEGMENTS, TOPIC, WAVE
 
 if TYPE_CHECKING:
     from cxstream.simulate.day import Day

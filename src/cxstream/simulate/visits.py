@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from cxstream.model.kinds import Kind
+from cxstream.model.params import DAY_MS
 from cxstream.simulate.rows import CHANNEL, Bools, Floats, Ints, Rows, join, rows
 from cxstream.simulate.world import (
     EVERYDAY,
@@ -56,7 +57,7 @@ class Trouble(NamedTuple):
 def visits(day: Day) -> tuple[Rows, Trouble]:
     """Return everybody's visits of the day, and the troubles that came of them."""
     people = day.people
-    rate = people.visits * people.engagement * WEEKDAYS[(day.start // 86_400_000 + 3) % 7]
+    rate = people.visits * people.engagement * WEEKDAYS[(day.start // DAY_MS + 3) % 7]
     cust = np.repeat(np.arange(len(people)), day.rng.poisson(rate))
     t = day.hours(len(cust))
     in_store = day.chance(len(cust)) < people.store[cust]

@@ -8,10 +8,6 @@ import numpy as np
 
 from cxstream.model.kinds import Kind
 
-DAY_MS = 86_400_000
-HOUR_MS = 3_600_000
-MINUTE_MS = 60_000
-
 
 @dataclass(frozen=True, slots=True)
 class Segment:
