@@ -21,7 +21,7 @@ from cxstream.kafka import connection
 from cxstream.scoring.engine import MARKER_KEY, Engine
 from cxstream.topics import administration
 from cxstream.topology import CHURN_RISK, FRICTION, REJECTED, SCORES, SNAPSHOTS, TOUCHPOINTS
-from cxstream.worker.clients import Reader
+from cxstream.worker.clients import Kafka, Reader
 from cxstream.worker.counters import Counters
 from cxstream.worker.feed import Fetch, to_records
 from cxstream.worker.partition import Partition
@@ -65,7 +65,9 @@ def fetch(records: list[Any], follows: int | None = None) -> Fetch:
 
 @asynccontextmanager
 async def owned(settings: Settings, parked: Engine | None = None) -> AsyncIterator[Partition]:
-    partition = Partition(settings, settings.worker.group, 0, parked=parked, counters=Counters())
+    partition = Partition(
+        settings, Kafka(settings, settings.worker.group), 0, parked=parked, counters=Counters()
+    )
     try:
         await until(lambda: partition.state in ("running", "failed"), SECONDS, lambda: partition.state)
         yield partition
@@ -224,14 +226,16 @@ async def _is(work: Any, value: int) -> bool:
 
 async def test_a_state_that_came_back_is_used_again(settings: Settings) -> None:
     await write(settings, TOUCHPOINTS.name, {0: troubles(100)})
-    partition = Partition(settings, settings.worker.group, 0, parked=None, counters=Counters())
+    partition = Partition(
+        settings, Kafka(settings, settings.worker.group), 0, parked=None, counters=Counters()
+    )
     await until(lambda: partition.state == "running", SECONDS, lambda: partition.state)
     partition.put(fetch(await log_of(settings)))
     await applied(partition, 100)
     kept = await partition.close(SECONDS)
     assert kept is not None
     await write(settings, TOUCHPOINTS.name, {0: troubles(100, 100)})
-    again = Partition(settings, settings.worker.group, 0, parked=kept, counters=Counters())
+    again = Partition(settings, Kafka(settings, settings.worker.group), 0, parked=kept, counters=Counters())
     await until(lambda: again.state == "running", SECONDS, lambda: again.state)
     again.put(fetch(await log_of(settings, 100)))
     await applied(again, 200)
@@ -242,7 +246,9 @@ async def test_a_state_that_came_back_is_used_again(settings: Settings) -> None:
 async def test_a_kept_state_that_others_overtook_is_not_used(settings: Settings) -> None:
     await write(settings, TOUCHPOINTS.name, {0: troubles(200)})
     records = await log_of(settings)
-    partition = Partition(settings, settings.worker.group, 0, parked=None, counters=Counters())
+    partition = Partition(
+        settings, Kafka(settings, settings.worker.group), 0, parked=None, counters=Counters()
+    )
     partition.put(fetch(records[:100]))
     await applied(partition, 100)
     kept = await partition.close(SECONDS)

@@ -22,6 +22,7 @@ from faust.types import TP
 
 from cxstream.kafka import connection
 from cxstream.topology import TOUCHPOINTS
+from cxstream.worker.clients import Kafka
 from cxstream.worker.partitions import Partitions
 from cxstream.worker.ticker import Ticker
 
@@ -68,7 +69,7 @@ def create_app(settings: Settings) -> App:
     """
     app = App(settings.worker.group, **_faust_settings(settings))
     app.settings = settings
-    app.partitions = Partitions(settings, settings.worker.group)
+    app.partitions = Partitions(settings, Kafka(settings, settings.worker.group))
     _add_agent(app)
     _add_lifecycle(app)
     _add_pages(app)

@@ -24,40 +24,57 @@ TRANSACTION_MS = 60_000
 _GOODBYE_SECONDS = 2.0
 
 
-async def claim(settings: Settings, group: str, partition: int) -> aiokafka.AIOKafkaProducer:
-    """Become the one who may commit results of a partition.
+class Kafka:
+    """Where a partition gets its clients.
 
-    The transactional id belongs to the partition, not to the process: starting the producer fences whoever
-    held it and ends his open transaction, so what is committed from here on is only what this producer does.
+    The partitions know Kafka through this alone, so that a simulation can put a Kafka of its own in its place.
 
-    Raises:
-        KafkaError: the claim failed.
+    Args:
+        settings: how to reach Kafka.
+        group: consumer group whose offsets are committed, and prefix of the transactional ids.
     """
-    producer = aiokafka.AIOKafkaProducer(
-        **connection(settings),
-        transactional_id=f"{group}-{TOUCHPOINTS.name}-{partition}",
-        transaction_timeout_ms=TRANSACTION_MS,
-        max_batch_size=BATCH_BYTES,
-    )
-    try:
-        await producer.start()
-    except BaseException:
-        await producer.stop()
-        raise
-    return producer
 
+    def __init__(self, settings: Settings, group: str) -> None:
+        self.group = group
+        self._settings = settings
 
-async def release(producer: aiokafka.AIOKafkaProducer) -> None:
-    """Give a claim back; a producer that cannot say goodbye is left to the broker."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_GOODBYE_SECONDS):
+    async def claim(self, partition: int) -> aiokafka.AIOKafkaProducer:
+        """Become the one who may commit results of a partition.
+
+        The transactional id belongs to the partition, not to the process: starting the producer fences whoever
+        held it and ends his open transaction, so what is committed from here on is only what this producer does.
+
+        Raises:
+            KafkaError: the claim failed.
+        """
+        producer = aiokafka.AIOKafkaProducer(
+            **connection(self._settings),
+            transactional_id=f"{self.group}-{TOUCHPOINTS.name}-{partition}",
+            transaction_timeout_ms=TRANSACTION_MS,
+            max_batch_size=BATCH_BYTES,
+        )
+        try:
+            await producer.start()
+        except BaseException:
             await producer.stop()
-    # One that was fenced keeps futures that nobody awaits, and asyncio would report each as an error of ours.
-    unsent = [batch for batches in producer._message_accumulator._batches.values() for batch in batches]  # noqa: SLF001
-    left = [producer._txn_manager.wait_for_transaction_end(), *(batch._drain_waiter for batch in unsent)]  # noqa: SLF001
-    for future in left:
-        if future is not None and future.done() and not future.cancelled():
-            future.exception()
+            raise
+        return producer
+
+    async def release(self, producer: aiokafka.AIOKafkaProducer) -> None:
+        """Give a claim back; a producer that cannot say goodbye is left to the broker."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_GOODBYE_SECONDS):
+                await producer.stop()
+        # One that was fenced keeps futures that nobody awaits, and asyncio would report each as an error of ours.
+        unsent = [batch for batches in producer._message_accumulator._batches.values() for batch in batches]  # noqa: SLF001
+        left = [producer._txn_manager.wait_for_transaction_end(), *(batch._drain_waiter for batch in unsent)]  # noqa: SLF001
+        for future in left:
+            if future is not None and future.done() and not future.cancelled():
+                future.exception()
+
+    def reader(self, partition: int) -> Reader:
+        """A reader of a partition, to be entered."""
+        return Reader(self._settings, self.group, partition)
 
 
 class Reader:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections import deque
 from typing import TYPE_CHECKING, Literal
 
@@ -21,7 +20,7 @@ from aiokafka.errors import KafkaError, ProducerFenced
 
 from cxstream.model.errors import CxstreamError
 from cxstream.topology import TOUCHPOINTS
-from cxstream.worker.clients import Reader, claim, release
+from cxstream.worker.clock import now
 from cxstream.worker.feed import Fetch, chunks
 from cxstream.worker.restore import restore
 from cxstream.worker.tenure import Tenure
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
 
     from cxstream.scoring.engine import Engine
     from cxstream.settings import Settings
+    from cxstream.worker.clients import Kafka
     from cxstream.worker.counters import Counters
 
 State = Literal["claiming", "restoring", "running", "failed", "fenced", "closed"]
@@ -58,13 +58,13 @@ class Partition:
     """
 
     def __init__(
-        self, settings: Settings, group: str, number: int, *, parked: Engine | None, counters: Counters
+        self, settings: Settings, kafka: Kafka, number: int, *, parked: Engine | None, counters: Counters
     ) -> None:
         self.number = number
         self.state: State = "claiming"
         self.counters = counters
         self._settings = settings
-        self._group = group
+        self._kafka = kafka
         self._parked = parked
         self._queue: deque[Fetch] = deque()
         self._seen = 0  # the offset after the last one that the feed brought
@@ -96,7 +96,7 @@ class Partition:
         if self._closing:
             return
         self._queue.append(fetch)
-        self._seen, self._end, self._fed_at = fetch.last + 1, fetch.end, time.monotonic()
+        self._seen, self._end, self._fed_at = fetch.last + 1, fetch.end, now()
         self._wake.set()
 
     async def close(self, seconds: float) -> Engine | None:
@@ -108,7 +108,7 @@ class Partition:
         Returns:
             The state, if Kafka holds all of it; it may be kept for when the partition comes back.
         """
-        self._deadline = time.monotonic() + seconds
+        self._deadline = now() + seconds
         self._wake.set()
         if self._tenure is None:
             self._task.cancel()
@@ -123,7 +123,7 @@ class Partition:
     @property
     def _behind(self) -> bool:
         # The log may end with transaction markers that no fetch brings: without fetches nobody is behind.
-        coming = self._seen < self._end and time.monotonic() - self._fed_at < _NEXT_FETCH_SECONDS
+        coming = self._seen < self._end and now() - self._fed_at < _NEXT_FETCH_SECONDS
         return bool(self._queue) or coming
 
     @property
@@ -160,7 +160,7 @@ class Partition:
         """Claim, restore, work until closed, commit."""
         self.state = "claiming"
         parked, self._parked = self._parked, None
-        producer = await claim(self._settings, self._group, self.number)
+        producer = await self._kafka.claim(self.number)
         try:
             self._tenure = await self._restored(producer, parked)
             self.state = "running"
@@ -172,12 +172,12 @@ class Partition:
             if self._tenure is not None:
                 self._tenure.abandon()
                 self._tenure = None
-            await release(producer)
+            await self._kafka.release(producer)
 
     async def _restored(self, producer: AIOKafkaProducer, parked: Engine | None) -> Tenure:
         self.state = "restoring"
-        start = time.monotonic()
-        async with Reader(self._settings, self._group, self.number) as reader:
+        start = now()
+        async with self._kafka.reader(self.number) as reader:
             restored = await restore(self._settings, reader, self.number, parked)
         self.counters.restores += 1
         self.counters.replayed += restored.replayed
@@ -187,10 +187,10 @@ class Partition:
             customers=restored.engine.customers,
             replayed=restored.replayed,
             kept=restored.engine is parked,
-            seconds=round(time.monotonic() - start, 3),
+            seconds=round(now() - start, 3),
         )
         return Tenure(
-            self._settings, self._group, self.number, producer, restored, self.counters, self._wake.set
+            self._settings, self._kafka.group, self.number, producer, restored, self.counters, self._wake.set
         )
 
     async def _work(self, tenure: Tenure) -> None:
@@ -211,7 +211,7 @@ class Partition:
         """Read what the feed does not bring: records before a fetch that follows on nothing seen."""
         if tenure.position >= stop:
             return
-        async with Reader(self._settings, self._group, self.number) as reader:
+        async with self._kafka.reader(self.number) as reader:
             first, _ = await reader.bounds(TOUCHPOINTS.name)
             if first > tenure.position > 0:
                 self._log.error(
@@ -238,5 +238,5 @@ class Partition:
         if self._closing or self._queue:
             return
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(None if when is None else max(0.0, when - time.monotonic())):
+            async with asyncio.timeout(None if when is None else max(0.0, when - now())):
                 await self._wake.wait()

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from cxstream.scoring.engine import Engine
     from cxstream.settings import Settings
+    from cxstream.worker.clients import Kafka
     from cxstream.worker.feed import Fetch
 
 # The share of the time a stop may take that committing may take; the rest is for leaving the group.
@@ -35,11 +36,11 @@ class Partitions:
 
     topics = frozenset({TOUCHPOINTS.name})
 
-    def __init__(self, settings: Settings, group: str) -> None:
+    def __init__(self, settings: Settings, kafka: Kafka) -> None:
         self.assigned = False
         self.counters: dict[int, Counters] = {}
         self._settings = settings
-        self._group = group
+        self._kafka = kafka
         self._owned: dict[int, Partition] = {}
         self._parked: dict[int, Engine] = {}
         self._closed = False
@@ -71,7 +72,7 @@ class Partitions:
         for number in sorted(numbers - set(self._owned)):
             self._owned[number] = Partition(
                 self._settings,
-                self._group,
+                self._kafka,
                 number,
                 parked=self._parked.get(number),
                 counters=self.counters.setdefault(number, Counters()),

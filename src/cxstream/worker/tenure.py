@@ -10,10 +10,10 @@ to. The rows of a snapshot are taken when its outbox is closed, so they are the 
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import TYPE_CHECKING
 
 from cxstream.topology import CHURN_RISK, FRICTION, SCORES, SNAPSHOTS
+from cxstream.worker.clock import now
 from cxstream.worker.feed import to_records
 from cxstream.worker.outbox import Outbox, commit
 
@@ -61,9 +61,9 @@ class Tenure:
         self._on_flushed = on_flushed
         self._outbox = Outbox()
         self._flushing: asyncio.Task[None] | None = None
-        now = time.monotonic()
-        self._flushed_at = now
-        self._saved_at = now if restored.saved else -float("inf")
+        started = now()
+        self._flushed_at = started
+        self._saved_at = started if restored.saved else -float("inf")
         self._saved_position = self.position if restored.saved else -1
 
     def apply(self, records: Sequence[Any]) -> None:
@@ -75,7 +75,7 @@ class Tenure:
 
     @property
     def next_flush(self) -> float | None:
-        """When there will be something to commit, as time.monotonic(); None while there is not."""
+        """When there will be something to commit, as the event loop counts; None while there is not."""
         if self._flushing is not None:
             return None
         if self._outbox or self.engine.dirty_cards():
@@ -96,14 +96,14 @@ class Tenure:
         if self._flushing is not None and (full or self._flushing.done()):
             await self._settle()
         due = self.next_flush
-        if due is not None and (full or time.monotonic() >= due):
+        if due is not None and (full or now() >= due):
             self._start(snapshot=self._snapshot_due(), behind=behind)
 
     async def finish(self, deadline: float) -> bool:
         """Commit everything; then save the state, if that can be done in time.
 
         Args:
-            deadline: time.monotonic() at which to leave the saving to the next owner.
+            deadline: time (of the event loop) at which to leave the saving to the next owner.
 
         Returns:
             Whether Kafka holds all of the state, so that this one may be kept and used again.
@@ -118,9 +118,7 @@ class Tenure:
             await self._settle()
         if self._unsaved or self.engine.dirty_cards():
             try:
-                async with asyncio.timeout_at(
-                    deadline - time.monotonic() + asyncio.get_running_loop().time()
-                ):
+                async with asyncio.timeout_at(deadline):
                     self._start(snapshot=True)
                     await self._settle()
             except TimeoutError:
@@ -146,7 +144,7 @@ class Tenure:
         return self._saved_at + self._worker.snapshot_seconds
 
     def _snapshot_due(self) -> bool:
-        return self._unsaved and time.monotonic() >= self._snapshot_at
+        return self._unsaved and now() >= self._snapshot_at
 
     def _start(self, *, snapshot: bool, behind: bool = False) -> None:
         """Close the outbox and commit it."""
@@ -157,8 +155,8 @@ class Tenure:
         )
         if snapshot:
             outbox.add_snapshot(self.engine.snapshot())
-            self._saved_at, self._saved_position = time.monotonic(), self.position
-        self._flushed_at = time.monotonic()
+            self._saved_at, self._saved_position = now(), self.position
+        self._flushed_at = now()
         self._flushing = asyncio.create_task(self._commit(outbox, self.position))
         self._flushing.add_done_callback(self._flushed)
 
@@ -168,11 +166,11 @@ class Tenure:
         self._on_flushed()
 
     async def _commit(self, outbox: Outbox, offset: int) -> None:
-        start = time.monotonic()
+        start = now()
         await commit(self._producer, outbox, group=self._group, partition=self._partition, offset=offset)
         counters = self._counters
         counters.flushes += 1
-        counters.flush_seconds += time.monotonic() - start
+        counters.flush_seconds += now() - start
         counters.cards += outbox.count(SCORES.name)
         counters.snapshot_rows += outbox.count(SNAPSHOTS.name)
         counters.snapshots += bool(outbox.count(SNAPSHOTS.name))
