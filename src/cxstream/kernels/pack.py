@@ -133,34 +133,23 @@ def pack(
         out[counts + 4] = row.contacts_n
 
 
-@entry
-def unpack(
+@kernel
+def _unpack(
     st: State, row_bytes: NDArray[np.uint8], pane_bytes: NDArray[np.uint8], slot: int, data: NDArray[np.uint8],
-    oldest: int, topics: NDArray[np.int64],
+    begin: int, end: int, oldest: int, topics: NDArray[np.int64], n: int,
 ) -> int:  # fmt: skip
-    """Read one packed customer into an empty slot, whose arenas have room.
-
-    Args:
-        st: the partition.
-        row_bytes: uint8[slots, 128], view of st.rows.
-        pane_bytes: uint8[arena, 64], view of st.panes.
-        slot: where.
-        data: uint8[n], what `pack` wrote for him.
-        oldest: panes of days before this one are left out.
-        topics: int64[4, 2], receives begin and end of each topic's text in `data`.
-
-    Returns:
-        How many contacts there are (their topics are for the caller to fill in), or -1 where `data` is torn.
-    """
-    if len(data) < HEADER or data[0] != VERSION:
+    """Read one packed customer, data[begin:end]; 0, or -1 where it is torn."""
+    if end - begin < HEADER or data[begin] != VERSION:
         return -1
-    at = 1 + ROW_BYTES
+    at = begin + 1 + ROW_BYTES
     panes = _get(data, at, 2)
     complaints, ids, contacts = np.int64(data[at + 2]), np.int64(data[at + 3]), np.int64(data[at + 4])
     at += 5
-    if len(data) < at + np.int64(panes) * PANE_BYTES + complaints * 16 + ids * 8 + contacts * 10:
+    if ids > IDS or contacts > CONTACTS:
         return -1
-    _copy(data, 1, 1 + ROW_BYTES, row_bytes[slot], 0)
+    if end < at + np.int64(panes) * PANE_BYTES + complaints * 16 + ids * 8 + contacts * 10:
+        return -1
+    _copy(data, begin + 1, begin + 1 + ROW_BYTES, row_bytes[slot], 0)
     row = st.rows[slot]
     row.head = NONE
     row.complaints = NONE
@@ -191,21 +180,50 @@ def unpack(
     row.ids_n = ids
     row.ids_at = ids % IDS
     for i in range(contacts):
-        if len(data) < at + 10:
+        if end < at + 10:
             return -1
         st.contact_times[slot, i] = np.int64(_get(data, at, 8))
         length = np.int64(_get(data, at + 8, 2))
         at += 10
-        if len(data) < at + length:
+        if end < at + length:
             return -1
-        topics[i, 0] = at
-        topics[i, 1] = at + length
+        topics[n, i, 0] = at
+        topics[n, i, 1] = at + length
         at += length
     row.contacts_n = contacts
     row.contacts_at = contacts % CONTACTS
-    if at != len(data):
+    if at != end:
         return -1
     st.order[st.at[LIVE]] = slot
     st.at[LIVE] += 1
     trim(st, slot, oldest)
-    return contacts
+    return 0
+
+
+@entry
+def unpack(
+    st: State, row_bytes: NDArray[np.uint8], pane_bytes: NDArray[np.uint8], slots: NDArray[np.int32],
+    data: NDArray[np.uint8], ends: NDArray[np.int64], oldest: int, topics: NDArray[np.int64],
+) -> int:  # fmt: skip
+    """Read packed customers into empty slots, whose arenas have room.
+
+    Args:
+        st: the partition.
+        row_bytes: uint8[slots, 128], view of st.rows.
+        pane_bytes: uint8[arena, 64], view of st.panes.
+        slots: int32[n], where.
+        data: uint8[...], what `pack` wrote for them, one behind the other.
+        ends: int64[n], where each ends.
+        oldest: panes of days before this one are left out.
+        topics: int64[n, 4, 2], receives begin and end of each contact's topic in `data`; the caller fills in
+            the topics themselves.
+
+    Returns:
+        n, or the number of the first that is torn.
+    """
+    begin = 0
+    for n in range(len(slots)):
+        if _unpack(st, row_bytes, pane_bytes, slots[n], data, begin, ends[n], oldest, topics, n) != 0:
+            return n
+        begin = ends[n]
+    return len(slots)

@@ -34,6 +34,12 @@ class Slots:
         self.of[subject] = slot
         return slot
 
+    def fill(self, subjects: list[str]) -> None:
+        """Give everybody a slot, where nobody has one: 0, 1, 2, ... as they come."""
+        self.names = subjects
+        self.of = dict(zip(subjects, range(len(subjects)), strict=True))
+        self.top = len(subjects)
+
     def release(self, slot: int) -> str:
         """Take the slot back; returns whose it was."""
         subject = self.names[slot]

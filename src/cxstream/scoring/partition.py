@@ -163,7 +163,7 @@ class Partition:
                     found[i] = known
         return found, fresh
 
-    def make_vacant(self, slots: list[int]) -> None:
+    def make_vacant(self, slots: list[int] | slice) -> None:
         """Mark new slots as empty rows."""
         self.state.rows["live"][slots] = 0
         self.state.row_dirty[slots] = 0

@@ -27,7 +27,7 @@ from cxstream.model.errors import SnapshotError
 from cxstream.model.params import DAY_MS, ScoringParams
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 
 MARKER_KEY = b"\0marker"
 _ROW_PREFIX = b"c"
+# Where in a packed row the number of its complaints stands.
+_COMPLAINTS_AT = 1 + ROW_BYTES + 2
+# Rows unpacked in one go: enough to make the calls cheap, few enough for their copy not to matter.
+_PART = 50_000
 
 
 class Marker(msgspec.Struct, frozen=True):
@@ -157,13 +161,14 @@ def load(partition: Partition, rows: Mapping[bytes, bytes], params: ScoringParam
     if marker.clock is None:
         return marker.offset
     today = marker.clock // DAY_MS
-    names = {key: key[1:].decode() for key in rows if key != MARKER_KEY}
-    slots, fresh = partition.assign(list(names.values()))
-    panes = sum(map(len, rows.values())) // PANE_BYTES
-    complaints = sum(rows[key][2 + ROW_BYTES + 1] for key in names if len(rows[key]) > 2 + ROW_BYTES + 1)
-    partition.reserve(partition.slots.top, panes, complaints)
-    partition.make_vacant(fresh)
-    _unpack_all(partition, names, slots, rows, today - params.window_days + 1)
+    saved = {key: row for key, row in rows.items() if key != MARKER_KEY}
+    try:
+        partition.slots.fill([key[1:].decode() for key in saved])
+    except UnicodeDecodeError as error:
+        raise SnapshotError(
+            f"a key of the snapshot is no customer ({error}): rebuild the partition"
+        ) from error
+    _unpack_all(partition, list(saved.values()), today - params.window_days + 1)
     st = partition.state
     live = partition.live()
     order = live[np.argsort(st.rows["seq"][live], kind="stable")]
@@ -179,27 +184,34 @@ def load(partition: Partition, rows: Mapping[bytes, bytes], params: ScoringParam
     return marker.offset
 
 
-def _unpack_all(
-    partition: Partition,
-    names: Mapping[bytes, str],
-    slots: list[int],
-    rows: Mapping[bytes, bytes],
-    oldest: int,
-) -> None:
+def _unpack_all(partition: Partition, rows: Sequence[bytes], oldest: int) -> None:
+    """Fill the slots 0, 1, 2, ... from their rows, a part at a time."""
+    complaints = sum(row[_COMPLAINTS_AT] for row in rows if len(row) > _COMPLAINTS_AT)
+    partition.reserve(len(rows), sum(map(len, rows)) // PANE_BYTES, complaints)
+    partition.make_vacant(slice(0, len(rows)))
+    for begin in range(0, len(rows), _PART):
+        _unpack_part(partition, rows[begin : begin + _PART], begin, oldest)
+
+
+def _unpack_part(partition: Partition, rows: Sequence[bytes], first: int, oldest: int) -> None:
     st = partition.state
+    data = b"".join(rows)
+    ends = np.cumsum(np.fromiter(map(len, rows), np.int64, len(rows)))
+    slots = np.arange(first, first + len(rows), dtype=np.int32)
+    found = np.empty((len(rows), CONTACTS, 2), np.int64)
     row_bytes, pane_bytes = _bytes_of(st.rows, ROW_BYTES), _bytes_of(st.panes, PANE_BYTES)
-    found = np.empty((CONTACTS, 2), np.int64)
-    held: list[tuple[int, int, int]] = []
-    for slot, key in zip(slots, names, strict=True):
-        data = rows[key]
-        contacts = unpack(st, row_bytes, pane_bytes, slot, np.frombuffer(data, np.uint8), oldest, found)
-        if contacts < 0:
-            raise SnapshotError("a row of the snapshot is torn: rebuild the partition from its log")
-        for i in range(contacts):
-            begin, end = found[i].tolist()
-            held.append((slot, i, partition.topics.number(data[begin:end].decode())))
+    if unpack(st, row_bytes, pane_bytes, slots, np.frombuffer(data, np.uint8), ends, oldest, found) < len(
+        rows
+    ):
+        raise SnapshotError("a row of the snapshot is torn: rebuild the partition from its log")
+    held = st.rows["contacts_n"][slots]
+    which, places = np.nonzero(np.arange(CONTACTS) < held[:, None])
+    if not len(which):
+        return
+    texts = [data[begin:end] for begin, end in found[which, places].tolist()]
+    known = {text: partition.topics.number(text.decode()) for text in dict.fromkeys(texts)}
+    numbers = np.fromiter(map(known.__getitem__, texts), np.int32, len(texts))
     partition.reserve(0, 0, 0)
     st = partition.state
-    for slot, i, number in held:
-        st.contact_topics[slot, i] = number
-        st.topic_refs[number] += 1
+    st.contact_topics[slots[which], places] = numbers
+    np.add.at(st.topic_refs, numbers, 1)

@@ -66,7 +66,8 @@ async def restore(settings: Settings, reader: Reader, partition: int, parked: En
         return Restored(parked, committed, 0, saved=True)
     rows = await _saved_rows(reader)
     first, end = await reader.bounds(TOUCHPOINTS.name)
-    engine, problem = _load(settings, rows, partition)
+    # A million rows take seconds, in which the others must not stand still.
+    engine, problem = await asyncio.get_running_loop().run_in_executor(None, _load, settings, rows, partition)
     position = max(engine.next_offset, committed or 0)
     _refuse_truncated(partition, position, end)
     if engine.next_offset < first and position > engine.next_offset:
