@@ -10,7 +10,7 @@ HERE = Path(__file__).parent
 
 
 def main() -> None:
-    for name in ("state.py", "files.py", "pipeline.py"):
+    for name in ("state.py", "files.py", "recovery.py", "pipeline.py"):
         print(f"--- {name}", flush=True)
         subprocess.run([sys.executable, str(HERE / name)], check=True)
 

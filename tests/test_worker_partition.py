@@ -25,12 +25,14 @@ from cxstream.worker.clients import Kafka, Reader
 from cxstream.worker.counters import Counters
 from cxstream.worker.feed import Fetch, to_records
 from cxstream.worker.partition import Partition
+from cxstream.worker.standby import Standby
 from workers import Watcher, key_of, touchpoint, until, write
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from cxstream.settings import Settings
+    from cxstream.worker.restore import Restored
 
 SECONDS = 60.0
 
@@ -64,7 +66,7 @@ def fetch(records: list[Any], follows: int | None = None) -> Fetch:
 
 
 @asynccontextmanager
-async def owned(settings: Settings, parked: Engine | None = None) -> AsyncIterator[Partition]:
+async def owned(settings: Settings, parked: Restored | None = None) -> AsyncIterator[Partition]:
     partition = Partition(
         settings, Kafka(settings, settings.worker.group), 0, parked=parked, counters=Counters()
     )
@@ -83,7 +85,10 @@ async def applied(partition: Partition, offset: int) -> None:
 
 async def assert_all_committed(settings: Settings) -> None:
     """What was committed is what an engine says that reads the log from its beginning."""
-    records = await log_of(settings)
+    await _assert_committed(settings, await log_of(settings))
+
+
+async def _assert_committed(settings: Settings, records: list[Any]) -> None:
     engine = Engine(settings.scoring, settings.actions)
     outcome = engine.process(to_records(records, 300_000))
     async with Watcher(settings, 1) as watcher:
@@ -239,11 +244,13 @@ async def test_a_state_that_came_back_is_used_again(settings: Settings) -> None:
     await until(lambda: again.state == "running", SECONDS, lambda: again.state)
     again.put(fetch(await log_of(settings, 100)))
     await applied(again, 200)
-    assert await again.close(SECONDS) is kept
+    last = await again.close(SECONDS)
+    assert last is not None
+    assert last.engine is kept.engine
     await assert_all_committed(settings)
 
 
-async def test_a_kept_state_that_others_overtook_is_not_used(settings: Settings) -> None:
+async def test_a_kept_state_that_others_overtook_catches_up(settings: Settings) -> None:
     await write(settings, TOUCHPOINTS.name, {0: troubles(200)})
     records = await log_of(settings)
     partition = Partition(
@@ -257,6 +264,7 @@ async def test_a_kept_state_that_others_overtook_is_not_used(settings: Settings)
         await applied(other, 150)
     async with owned(settings, parked=kept) as partition:
         assert partition.position == 150
+        assert partition.counters.replayed == 50
         partition.put(fetch(records[150:]))
         await applied(partition, 200)
     await assert_all_committed(settings)
@@ -276,19 +284,142 @@ async def test_a_snapshot_without_marker_is_rebuilt_from_the_log(settings: Setti
     await assert_all_committed(settings)
 
 
+def accepting(settings: Settings) -> Settings:
+    """What `--accept-loss` makes of the settings."""
+    return settings.model_copy(
+        update={"worker": settings.worker.model_copy(update={"lost_records": "accept"})}
+    )
+
+
+async def _delete_before(settings: Settings, offset: int) -> None:
+    async with administration(settings) as admin:
+        await admin.delete_records(
+            {TopicPartition(TOUCHPOINTS.name, 0): RecordsToDelete(before_offset=offset)}
+        )
+
+
 async def test_a_state_that_the_log_no_longer_covers_is_refused(settings: Settings) -> None:
     await write(settings, TOUCHPOINTS.name, {0: troubles(100)})
     async with owned(settings) as partition:
         partition.put(fetch(await log_of(settings)))
         await applied(partition, 100)
-    async with administration(settings) as admin:
-        await admin.delete_records({TopicPartition(TOUCHPOINTS.name, 0): RecordsToDelete(before_offset=50)})
+    await _delete_before(settings, 50)
     await _forget_marker(settings)
     with capture_logs() as logs:
         async with owned(settings) as partition:
             assert partition.state == "failed"
             assert partition.position is None
-    assert "the log begins at 50" in str(logs)
+    assert "the records from offset 0 to 50 are no longer in the log" in str(logs)
+    assert "cxstream worker --accept-loss" in str(logs)
+
+
+async def test_a_state_that_the_log_no_longer_covers_can_be_accepted(settings: Settings) -> None:
+    """The state is built from what is left, and rows of customers that are not in it go."""
+    await write(settings, TOUCHPOINTS.name, {0: [touchpoint("early", 0), *troubles(99, 1)]})
+    async with owned(settings) as partition:
+        partition.put(fetch(await log_of(settings)))
+        await applied(partition, 100)
+    await _delete_before(settings, 50)
+    await _forget_marker(settings)
+    await write(settings, TOUCHPOINTS.name, {0: troubles(100, 100)})
+    async with owned(accepting(settings)) as partition:
+        assert partition.position == 100
+        assert partition.counters.lost == 50
+        partition.put(fetch(await log_of(settings, 100)))
+        await applied(partition, 200)
+    async with owned(settings) as partition:  # the next one finds a snapshot that fits
+        assert partition.position == 200
+        assert partition.counters.replayed == 0
+    async with Watcher(settings, 1) as watcher:
+        cards = {record.key: record.value for record in (await watcher.read(SCORES.name))[0]}
+        rows = {record.key: record.value for record in (await watcher.read(SNAPSHOTS.name))[0]}
+    assert cards[b"early"] is None
+    assert rows[b"cearly"] is None
+    assert cards[b"c1"] is not None
+
+
+async def test_records_deleted_before_they_were_read_are_not_passed_over_in_silence(
+    settings: Settings,
+) -> None:
+    await write(settings, TOUCHPOINTS.name, {0: troubles(200)})
+    records = await log_of(settings)
+    async with owned(settings) as partition:
+        partition.put(fetch(records[:50]))
+        await applied(partition, 50)
+    await _delete_before(settings, 120)
+    with capture_logs() as logs:
+        async with owned(settings) as partition:
+            assert partition.state == "failed"
+    assert "the records from offset 50 to 120 are no longer in the log" in str(logs)
+    async with owned(accepting(settings)) as partition:
+        assert partition.counters.lost == 70
+        partition.put(fetch(records[120:]))
+        await applied(partition, 200)
+    await _assert_committed(settings, [*records[:50], *records[120:]])
+
+
+async def test_records_deleted_while_the_partition_runs_are_noticed(settings: Settings) -> None:
+    """The feed jumps to where the log begins now, as a consumer does that resets to the earliest offset."""
+    await write(settings, TOUCHPOINTS.name, {0: troubles(200)})
+    records = await log_of(settings)
+    async with owned(settings) as partition:
+        partition.put(fetch(records[:50]))
+        await applied(partition, 50)
+        await _delete_before(settings, 120)
+        partition.put(fetch(records[120:], follows=49))
+        await until(lambda: partition.counters.failures, SECONDS, lambda: partition.state)
+    async with Watcher(settings, 1) as watcher:
+        assert await watcher.committed() == 50
+    async with owned(accepting(settings)) as partition:
+        partition.put(fetch(records[120:]))
+        await applied(partition, 200)
+    await _assert_committed(settings, [*records[:50], *records[120:]])
+
+
+async def test_a_warm_copy_takes_over(settings: Settings) -> None:
+    await write(settings, TOUCHPOINTS.name, {0: troubles(600)})
+    records = await log_of(settings)
+    kafka = Kafka(settings, settings.worker.group)
+    standby = Standby(settings, kafka, 0, start=None, counters=Counters())
+    async with owned(settings) as owner, Watcher(settings, 1) as watcher:
+        for start in range(0, 500, 100):
+            owner.put(fetch(records[start : start + 100], follows=start - 1 if start else None))
+            await until(lambda: _is(watcher.committed(), start + 100), SECONDS, lambda: owner.state)  # noqa: B023
+            await until(lambda: standby.position == start + 100, SECONDS, lambda: str(standby.position))  # noqa: B023
+        warm = await standby.take()
+        assert warm is not None
+        async with owned(settings, parked=warm) as heir:
+            assert heir.position == 500
+            assert heir.counters.replayed == 0
+            heir.put(fetch(records[500:]))
+            await applied(heir, 600)
+    await assert_all_committed(settings)
+    async with owned(settings) as cold:  # what the heir saved is whole
+        assert cold.position == 600
+        assert cold.counters.replayed == 0
+
+
+async def test_a_partition_that_cannot_commit_is_stalled(settings: Settings) -> None:
+    await write(settings, TOUCHPOINTS.name, {0: troubles(100)})
+    hasty = settings.model_copy(
+        update={"worker": settings.worker.model_copy(update={"stalled_seconds": 1.0})}
+    )
+    async with administration(settings) as admin:
+        await _limit(admin, CHURN_RISK.name, 100)
+        async with owned(hasty) as partition:
+            assert not partition.stalled
+            partition.put(fetch(await log_of(settings)))
+            await until(lambda: partition.stalled, SECONDS, lambda: partition.state)
+            assert partition.counters.failures
+            await _limit(admin, CHURN_RISK.name, 1_000_000)
+            await until(lambda: not partition.stalled, SECONDS, lambda: partition.stalled)
+    await assert_all_committed(settings)
+
+
+async def _limit(admin: Any, topic: str, size: int) -> None:
+    await admin.alter_configs(
+        [ConfigResource(ConfigResourceType.TOPIC, topic, {"max.message.bytes": str(size)})]
+    )
 
 
 async def test_a_log_that_began_anew_is_refused(settings: Settings) -> None:
@@ -319,15 +450,13 @@ async def _absent(admin: Any) -> bool:
 async def test_results_that_kafka_refuses_are_computed_again(settings: Settings) -> None:
     """A rejected record does not fit into cx.rejected; once it does, nothing is missing and nothing twice."""
     async with administration(settings) as admin:
-        limit = ConfigResource(ConfigResourceType.TOPIC, REJECTED.name, {"max.message.bytes": "1000"})
-        await admin.alter_configs([limit])
+        await _limit(admin, REJECTED.name, 1000)
         broken = b'{"broken": "' + b"x" * 5000
         await write(settings, TOUCHPOINTS.name, {0: [*troubles(100), broken, *troubles(100, 100)]})
         async with owned(settings) as partition:
             partition.put(fetch(await log_of(settings)))
             await until(lambda: partition.counters.failures, SECONDS, lambda: partition.state)
-            limit = ConfigResource(ConfigResourceType.TOPIC, REJECTED.name, {"max.message.bytes": "100000"})
-            await admin.alter_configs([limit])
+            await _limit(admin, REJECTED.name, 100_000)
             async with Watcher(settings, 1) as watcher:
                 await until(watcher.all_committed, SECONDS, lambda: partition.state)
     await assert_all_committed(settings)

@@ -71,6 +71,9 @@ class Worker(_Section):
     flush_records: int = Field(
         200_000, ge=1, description="... or after this many records of a partition, whichever comes first."
     )
+    flush_bytes: int = Field(
+        32 * 1024 * 1024, ge=1024, description="... or after this many bytes of signals and rejected records."
+    )
     snapshot_seconds: float = Field(
         15.0, gt=0, description="How often changed state is saved to cx.snapshots, in seconds."
     )
@@ -92,6 +95,20 @@ class Worker(_Section):
     )
     request_seconds: float = Field(
         40.0, ge=1, description="How long a request to Kafka may take, in seconds."
+    )
+    stalled_seconds: float = Field(
+        60.0,
+        gt=0,
+        description="A partition that has work and gets nowhere for this long is reported as stalled, in seconds.",
+    )
+    standby: bool = Field(
+        False,
+        description="Keep warm copies of the partitions that other workers own, for a quick take-over.",
+    )
+    lost_records: Literal["refuse", "accept"] = Field(
+        "refuse",
+        description="Where records that were not read yet, or that a state follows from, are no longer in the "
+        "log: refuse to go on with the partition, or accept the loss and go on with what is there.",
     )
     stop_seconds: float = Field(10.0, gt=0, description="How long a graceful stop may take, in seconds.")
     ticker: bool = Field(True, description="Write cx.tick.v1 to owned partitions that are read to their end.")

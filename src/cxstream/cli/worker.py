@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from cxstream.settings import Settings
 
 
@@ -14,6 +16,12 @@ if TYPE_CHECKING:
 @click.option("--kafka", metavar="HOST:PORT[,...]", help="Where Kafka is.")
 @click.option("--group", help="Consumer group; workers of one group share the partitions.")
 @click.option("--no-ticker", is_flag=True, help="Write no ticks: time passes only as the touchpoints say.")
+@click.option("--standby", is_flag=True, help="Keep warm copies of the partitions that other workers own.")
+@click.option(
+    "--accept-loss",
+    is_flag=True,
+    help="Go on where records that are needed are no longer in the log. Without it such a partition stands still.",
+)
 @click.option("--web-host", metavar="ADDRESS", help="Address of the web server.")
 @click.option("--web-port", type=click.IntRange(0, 65535), help="Port of the web server; 0 takes a free one.")
 @click.pass_obj
@@ -22,6 +30,8 @@ def command(
     kafka: str | None,
     group: str | None,
     no_ticker: bool,
+    standby: bool,
+    accept_loss: bool,
     web_host: str | None,
     web_port: int | None,
 ) -> None:
@@ -41,7 +51,15 @@ def command(
     from cxstream import log
     from cxstream.settings import load
 
-    settings = _with_options(load(config, kafka=kafka), group, no_ticker, web_host, web_port)
+    given = {
+        "group": group,
+        "web_host": web_host,
+        "web_port": web_port,
+        "ticker": False if no_ticker else None,
+        "standby": standby or None,
+        "lost_records": "accept" if accept_loss else None,
+    }
+    settings = _with_options(load(config, kafka=kafka), given)
     log.configure(settings.log_level, settings.log_format)
     _quieten(settings.log_level)
     from cxstream.worker.run import run
@@ -49,15 +67,8 @@ def command(
     asyncio.run(run(settings, click.echo))
 
 
-def _with_options(
-    settings: Settings, group: str | None, no_ticker: bool, web_host: str | None, web_port: int | None
-) -> Settings:
-    given = {
-        "group": group,
-        "web_host": web_host,
-        "web_port": web_port,
-        "ticker": False if no_ticker else None,
-    }
+def _with_options(settings: Settings, given: Mapping[str, object]) -> Settings:
+    """The settings with what the command line says of the worker; None where it says nothing."""
     worker = settings.worker.model_copy(
         update={name: value for name, value in given.items() if value is not None}
     )

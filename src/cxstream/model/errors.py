@@ -6,6 +6,7 @@ CxstreamError
   OutputError         results cannot be written where they should go
   CloudEventError     a Kafka record that is no CloudEvent: which header or attribute
   SnapshotError       saved state that cannot be trusted
+  LostRecordsError    the log no longer has records that are needed
   BrokerError         a local broker that cannot start, or a Kafka that does not answer
   TopicError          a topic is missing or is not what the contract says
 
@@ -28,6 +29,10 @@ class InputError(CxstreamError):
 
 class SnapshotError(CxstreamError):
     """Saved state that is torn, of an unknown layout, or does not belong here."""
+
+
+class LostRecordsError(CxstreamError):
+    """Records that were not read yet, or that a state must be built from, are no longer in the log."""
 
 
 class BrokerError(CxstreamError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +11,8 @@ from cxstream.kernels.evaluate import score_cards
 from cxstream.kernels.layout import (
     ACCEPTED,
     CARD_WIDTH,
+    CHANGED,
+    CLEAN,
     DUPLICATE,
     FROM_THE_FUTURE,
     HELD,
@@ -30,7 +32,7 @@ from cxstream.scoring.partition import NO_LIMIT, Applied, Partition
 from cxstream.scoring.signals import Emitted, Writer, rfc3339_all
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -77,6 +79,29 @@ class Outcome:
     duplicates: int = 0
     ticks: int = 0
     held_back: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Unsaved:
+    """What changed before an offset and was not known to be saved then.
+
+    Attributes:
+        offset: the offset.
+        rows: int64[n], slots whose rows changed.
+        cards: int64[m], slots whose score cards changed.
+        gone: customers whose rows must go.
+        gone_cards: customers whose cards must go.
+    """
+
+    offset: int
+    rows: NDArray[np.int64]
+    cards: NDArray[np.int64]
+    gone: dict[str, None]
+    gone_cards: dict[str, None]
+
+    def without_rows(self) -> Unsaved:
+        """The cards alone: the rows have been saved."""
+        return replace(self, rows=self.rows[:0], gone={})
 
 
 def check_keys(decoded: Decoded, keys: Sequence[bytes | None]) -> None:
@@ -127,6 +152,7 @@ class Engine:
         self._held = 0
         self._card_cursor = 0
         self._gone_cards: dict[str, None] = {}
+        self._stale: list[bytes] = []
 
     @property
     def clock(self) -> int | None:
@@ -296,9 +322,40 @@ class Engine:
 
         They count as saved from now on: whoever cannot store them drops this engine and restores another.
         """
-        return snapshot.save(
+        stale: list[tuple[bytes, bytes | None]] = [(key, None) for key in self._stale]
+        self._stale = []
+        return stale + snapshot.save(
             self.partition, self.next_offset, self.params, cards_clean=self.dirty_cards() == 0
         )
+
+    def disown(self, rows: Iterable[bytes]) -> None:
+        """Take keys of a snapshot that could not be used: what this state does not overwrite must go."""
+        self._stale = list(rows)
+        self._gone_cards = snapshot.customers_of(self._stale)
+
+    def set_apart(self) -> Unsaved:
+        """Take note of what has changed since the last snapshot and score cards, and count it as saved."""
+        st, top = self.partition.state, self.partition.slots.top
+        apart = Unsaved(
+            self.next_offset,
+            np.flatnonzero(st.row_dirty[:top] == CHANGED),
+            np.flatnonzero(st.card_dirty[:top]),
+            self.partition.gone,
+            self._gone_cards,
+        )
+        st.row_dirty[apart.rows] = CLEAN
+        st.card_dirty[apart.cards] = 0
+        self.partition.gone, self._gone_cards = {}, {}
+        return apart
+
+    def put_back(self, apart: Unsaved) -> None:
+        """Count what was set apart as changed after all."""
+        st = self.partition.state
+        live = st.rows["live"] != 0
+        st.row_dirty[apart.rows[live[apart.rows]]] = CHANGED
+        st.card_dirty[apart.cards[live[apart.cards]]] = 1
+        self.partition.gone = apart.gone | self.partition.gone
+        self._gone_cards = apart.gone_cards | self._gone_cards
 
     @classmethod
     def restore(

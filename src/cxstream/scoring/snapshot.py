@@ -93,6 +93,11 @@ def _packed(partition: Partition, slots: NDArray[np.int32]) -> Iterable[tuple[by
         begin = end
 
 
+def customers_of(keys: Iterable[bytes]) -> dict[str, None]:
+    """Whose the rows with these keys are."""
+    return {key[1:].decode(errors="replace"): None for key in keys if key.startswith(_ROW_PREFIX)}
+
+
 def save(
     partition: Partition, offset: int, params: ScoringParams, *, cards_clean: bool
 ) -> list[tuple[bytes, bytes | None]]:
@@ -119,16 +124,25 @@ def save(
     return rows
 
 
-def _marker(rows: Mapping[bytes, bytes], params: ScoringParams) -> Marker:
-    raw = rows.get(MARKER_KEY)
-    if raw is None:
-        raise SnapshotError("the snapshot has no marker: rebuild the partition from its log")
+def read_marker(raw: bytes) -> Marker:
+    """A marker's value as it stands in the topic.
+
+    Raises:
+        SnapshotError: it cannot be read.
+    """
     try:
-        marker = msgspec.json.decode(raw, type=Marker)
+        return msgspec.json.decode(raw, type=Marker)
     except msgspec.MsgspecError as error:
         raise SnapshotError(
             f"the snapshot's marker cannot be read ({error}): rebuild the partition"
         ) from error
+
+
+def _marker(rows: Mapping[bytes, bytes], params: ScoringParams) -> Marker:
+    raw = rows.get(MARKER_KEY)
+    if raw is None:
+        raise SnapshotError("the snapshot has no marker: rebuild the partition from its log")
+    marker = read_marker(raw)
     if marker.layout != VERSION:
         raise SnapshotError(
             f"the snapshot has layout {marker.layout}, this is {VERSION}: rebuild the partition"

@@ -10,6 +10,7 @@ web  <---------------------- /livez, /readyz
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 import tempfile
@@ -25,12 +26,15 @@ from cxstream.topology import TOUCHPOINTS
 from cxstream.worker.clients import Kafka
 from cxstream.worker.partitions import Partitions
 from cxstream.worker.ticker import Ticker
+from cxstream.worker.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from cxstream.settings import Settings
     from cxstream.worker.feed import Fetch
+
+_WATCH_SECONDS = 5.0
 
 
 class Whole(faust.Schema):  # type: ignore[misc]
@@ -51,11 +55,13 @@ class App(faust.App):  # type: ignore[misc]
     Attributes:
         settings: everything that can be set.
         partitions: the partitions owned now.
+        watch: which of them get nowhere.
     """
 
     logger = logging.getLogger("faust.app")
     settings: Settings
     partitions: Partitions
+    watch: Watch
 
     async def on_first_start(self) -> None:
         """Nothing: Faust would create a data folder, and there is no data on this computer."""
@@ -72,6 +78,7 @@ def create_app(settings: Settings) -> App:
     app.partitions = Partitions(settings, Kafka(settings, settings.worker.group))
     _add_agent(app)
     _add_lifecycle(app)
+    _add_watch(app)
     _add_pages(app)
     if settings.worker.ticker:
         _add_ticker(app)
@@ -145,6 +152,23 @@ def _add_lifecycle(app: App) -> None:
         await app.partitions.close()
 
 
+def _add_watch(app: App) -> None:
+    seconds = app.settings.worker.stalled_seconds
+
+    async def progress(number: int) -> tuple[int | None, int]:
+        tp = TP(TOUCHPOINTS.name, number)
+        async with asyncio.timeout(seconds):
+            ends = await app.consumer.highwaters(tp)
+            return await app.consumer.position(tp), int(ends[tp])
+
+    app.watch = Watch(app.partitions, seconds, progress)
+
+    @app.timer(interval=min(_WATCH_SECONDS, seconds / 2), name="watch")  # type: ignore[untyped-decorator]
+    async def watch() -> None:
+        if not app.rebalancing:
+            await app.watch.look()
+
+
 def _add_pages(app: App) -> None:
     @app.page("/livez", name="livez")  # type: ignore[untyped-decorator]
     async def livez(view: web.View, request: web.Request) -> web.Response:  # noqa: ARG001
@@ -152,9 +176,11 @@ def _add_pages(app: App) -> None:
 
     @app.page("/readyz", name="readyz")  # type: ignore[untyped-decorator]
     async def readyz(view: web.View, request: web.Request) -> web.Response:  # noqa: ARG001
-        ready = app.partitions.ready and not app.rebalancing
+        stalled = {str(number): reason for number, reason in app.watch.stalls.items()}
+        ready = app.partitions.ready and not app.rebalancing and not stalled
         states = {str(partition.number): partition.state for partition in app.partitions}
-        return view.json({"ready": ready, "partitions": states}, status=200 if ready else 503)
+        body = {"ready": ready, "partitions": states, **({"stalled": stalled} if stalled else {})}
+        return view.json(body, status=200 if ready else 503)
 
 
 def _add_ticker(app: App) -> None:

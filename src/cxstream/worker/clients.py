@@ -76,6 +76,16 @@ class Kafka:
             if future is not None and future.done() and not future.cancelled():
                 future.exception()
 
+    async def partitions(self) -> int:
+        """How many partitions cx.touchpoints has.
+
+        Raises:
+            KafkaError: Kafka does not say.
+        """
+        async with aiokafka.AIOKafkaConsumer(**connection(self._settings)) as consumer:
+            await consumer.topics()
+            return len(consumer.partitions_for_topic(TOUCHPOINTS.name) or ())
+
     def reader(self, partition: int) -> Reader:
         """A reader of a partition, to be entered."""
         return Reader(self._settings, self.group, partition)

@@ -28,7 +28,9 @@ class Counters:
         snapshots: snapshots committed.
         snapshot_rows: rows those held in all.
         replayed: records applied a second time, muted, after a restore.
+        followed: records applied to a warm copy while another worker owned the partition.
         restores: times the state was built from Kafka.
+        lost: source offsets that were gone before they were read, and were passed over.
         failures: times the partition had to start over.
     """
 
@@ -45,7 +47,9 @@ class Counters:
     snapshots: int = 0
     snapshot_rows: int = 0
     replayed: int = 0
+    followed: int = 0
     restores: int = 0
+    lost: int = 0
     failures: int = 0
 
     def count(self, outcome: Outcome, records: int) -> None:

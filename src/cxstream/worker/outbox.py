@@ -32,12 +32,14 @@ class Outbox:
 
     Attributes:
         records: source records that the results follow from.
+        bytes: size of the signals and rejected records.
         rows: keys and values to write, by topic, in order.
         explanations: headers of the rows of cx.rejected; no other row has any.
     """
 
     def __init__(self) -> None:
         self.records = 0
+        self.bytes = 0
         self.rows: defaultdict[str, list[Pair]] = defaultdict(list)
         self.explanations: list[Headers] = []
 
@@ -52,9 +54,11 @@ class Outbox:
         self.records += len(records)
         for signal in outcome.signals:
             self.rows[signal.topic].append((signal.key, signal.value))
+            self.bytes += len(signal.value)
         for rejection in outcome.rejected:
             record = records[rejection.index]
             self.rows[REJECTED.name].append((record.key, record.value))
+            self.bytes += len(record.key or b"") + len(record.value or b"")
             self.explanations.append(_explained(record, rejection.reason, rejection.field, partition))
 
     def add_cards(self, cards: list[tuple[bytes, bytes | None]]) -> None:

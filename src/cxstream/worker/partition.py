@@ -22,7 +22,7 @@ from cxstream.model.errors import CxstreamError
 from cxstream.topology import TOUCHPOINTS
 from cxstream.worker.clock import now
 from cxstream.worker.feed import Fetch, chunks
-from cxstream.worker.restore import restore
+from cxstream.worker.restore import Restored, restore
 from cxstream.worker.tenure import Tenure
 
 if TYPE_CHECKING:
@@ -31,9 +31,8 @@ if TYPE_CHECKING:
 
     from aiokafka import AIOKafkaProducer
 
-    from cxstream.scoring.engine import Engine
     from cxstream.settings import Settings
-    from cxstream.worker.clients import Kafka
+    from cxstream.worker.clients import Kafka, Reader
     from cxstream.worker.counters import Counters
 
 State = Literal["claiming", "restoring", "running", "failed", "fenced", "closed"]
@@ -58,7 +57,7 @@ class Partition:
     """
 
     def __init__(
-        self, settings: Settings, kafka: Kafka, number: int, *, parked: Engine | None, counters: Counters
+        self, settings: Settings, kafka: Kafka, number: int, *, parked: Restored | None, counters: Counters
     ) -> None:
         self.number = number
         self.state: State = "claiming"
@@ -73,6 +72,9 @@ class Partition:
         self._wake = asyncio.Event()
         self._deadline: float | None = None
         self._tenure: Tenure | None = None
+        self._reason = ""
+        self._resting = False  # running, and nothing to do
+        self._progress_at = now()
         self._log = log.bind(partition=number)
         self._task = asyncio.create_task(self._live(), name=f"partition-{number}")
 
@@ -91,15 +93,29 @@ class Partition:
         """Everything the feed brought has been applied."""
         return self.state == "running" and self._tenure is not None and self._tenure.position >= self._seen
 
+    @property
+    def stalled(self) -> str:
+        """Why a partition that has work has got nowhere for `stalled_seconds`; "" where all is well."""
+        if self._resting:
+            return ""
+        since = max(self._progress_at, self._tenure.committed_at if self._tenure else 0.0)
+        seconds = now() - since
+        if seconds <= self._settings.worker.stalled_seconds:
+            return ""
+        reason = "nothing was committed" if self.state == "running" else self._reason or f"still {self.state}"
+        return f"{reason}, for {seconds:.0f} s"
+
     def put(self, fetch: Fetch) -> None:
         """Take the next fetch of the feed."""
         if self._closing:
             return
+        if self._resting:
+            self._resting, self._progress_at = False, now()
         self._queue.append(fetch)
         self._seen, self._end, self._fed_at = fetch.last + 1, fetch.end, now()
         self._wake.set()
 
-    async def close(self, seconds: float) -> Engine | None:
+    async def close(self, seconds: float) -> Restored | None:
         """Commit what has been applied and give the partition up.
 
         Args:
@@ -138,11 +154,13 @@ class Partition:
             except ProducerFenced:
                 # The group gave the partition to somebody else and will say so; if it does not, he is gone.
                 self.state, wait = "fenced", self._settings.worker.session_seconds
+                self._reason = "another worker has claimed the partition"
                 self._log.error(
                     "another worker has claimed the partition; this one has stopped working on it"
                 )
             except Exception as error:  # noqa: BLE001 - one partition's trouble must not become the others'
                 self.state, wait = "failed", backoff
+                self._reason = f"{type(error).__name__}: {error}"
                 backoff = min(backoff * 2, _BACKOFF_MAX_SECONDS)
                 self.counters.failures += 1
                 expected = isinstance(error, (KafkaError, CxstreamError))
@@ -162,65 +180,72 @@ class Partition:
         parked, self._parked = self._parked, None
         producer = await self._kafka.claim(self.number)
         try:
-            self._tenure = await self._restored(producer, parked)
-            self.state = "running"
-            await self._work(self._tenure)
-            if await self._tenure.finish(self._deadline or 0.0):
-                self._parked = self._tenure.engine
-            self._log.info("partition closed", offset=self._tenure.position)
+            async with self._kafka.reader(self.number) as reader:
+                self._tenure = await self._restored(producer, reader, parked)
+                self.state, self._reason = "running", ""
+                await self._work(self._tenure, reader)
+                if await self._tenure.finish(self._deadline or 0.0):
+                    self._parked = Restored(
+                        self._tenure.engine, self._tenure.position, saved=True, problem=""
+                    )
+                self._log.info("partition closed", offset=self._tenure.position)
         finally:
             if self._tenure is not None:
+                self._progress_at = (
+                    now() if self._resting else max(self._progress_at, self._tenure.committed_at)
+                )
+                self._resting = False
                 self._tenure.abandon()
                 self._tenure = None
             await self._kafka.release(producer)
 
-    async def _restored(self, producer: AIOKafkaProducer, parked: Engine | None) -> Tenure:
+    async def _restored(self, producer: AIOKafkaProducer, reader: Reader, parked: Restored | None) -> Tenure:
         self.state = "restoring"
-        start = now()
-        async with self._kafka.reader(self.number) as reader:
-            restored = await restore(self._settings, reader, self.number, parked)
+        start, before = now(), self.counters.replayed
+        restored = await restore(self._settings, reader, self.number, parked, self.counters)
         self.counters.restores += 1
-        self.counters.replayed += restored.replayed
         self._log.info(
             "partition running",
             offset=restored.position,
             customers=restored.engine.customers,
-            replayed=restored.replayed,
-            kept=restored.engine is parked,
+            replayed=self.counters.replayed - before,
+            kept=parked is not None and restored.engine is parked.engine,
             seconds=round(now() - start, 3),
         )
         return Tenure(
-            self._settings, self._kafka.group, self.number, producer, restored, self.counters, self._wake.set
+            self._settings,
+            self._kafka.group,
+            self.number,
+            producer,
+            reader,
+            restored,
+            self.counters,
+            self._wake.set,
         )
 
-    async def _work(self, tenure: Tenure) -> None:
+    async def _work(self, tenure: Tenure, reader: Reader) -> None:
         fed: int | None = None
-        await self._catch_up(tenure, self._queue[0].first if self._queue else self._seen)
+        await self._catch_up(tenure, reader, self._queue[0].first if self._queue else self._seen)
         while not self._closing:
             await tenure.keep_up(behind=self._behind)
             if not self._queue:
+                self._resting = tenure.idle
                 await self._until(tenure.next_flush)
                 continue
             fetch = self._queue.popleft()
             if fetch.follows is None or fetch.follows != fed:
-                await self._catch_up(tenure, fetch.first)
+                await self._catch_up(tenure, reader, fetch.first)
             fed = fetch.last
             await self._apply(tenure, fetch.records)
 
-    async def _catch_up(self, tenure: Tenure, stop: int) -> None:
+    async def _catch_up(self, tenure: Tenure, reader: Reader, stop: int) -> None:
         """Read what the feed does not bring: records before a fetch that follows on nothing seen."""
         if tenure.position >= stop:
             return
-        async with self._kafka.reader(self.number) as reader:
-            first, _ = await reader.bounds(TOUCHPOINTS.name)
-            if first > tenure.position > 0:
-                self._log.error(
-                    "records were deleted before they were read", lost_from=tenure.position, lost_to=first
-                )
-            async for records in reader.read(TOUCHPOINTS.name, tenure.position, stop):
-                await self._apply(tenure, records)
-                if self._closing:
-                    return
+        async for records in reader.read(TOUCHPOINTS.name, tenure.position, stop):
+            await self._apply(tenure, records)
+            if self._closing:
+                return
 
     async def _apply(self, tenure: Tenure, records: Sequence[Any]) -> None:
         if records[0].offset < tenure.position:

@@ -5,24 +5,30 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import structlog
+from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from cxstream.topology import TOUCHPOINTS
 from cxstream.worker.counters import Counters
 from cxstream.worker.partition import Partition
+from cxstream.worker.standby import Standby
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from cxstream.scoring.engine import Engine
     from cxstream.settings import Settings
     from cxstream.worker.clients import Kafka
     from cxstream.worker.feed import Fetch
+    from cxstream.worker.restore import Restored
 
 # The share of the time a stop may take that committing may take; the rest is for leaving the group.
 _STOP_SHARE = 0.6
+_RETRY_SECONDS = 5.0
 # The share of the session that committing before a rebalance may take.
 _REVOKE_SHARE = 0.8
+
+log = structlog.get_logger(__name__)
 
 
 class Partitions:
@@ -42,11 +48,18 @@ class Partitions:
         self._settings = settings
         self._kafka = kafka
         self._owned: dict[int, Partition] = {}
-        self._parked: dict[int, Engine] = {}
+        self._parked: dict[int, Restored] = {}
+        self._standbys: dict[int, Standby] = {}
+        self._following: asyncio.Task[None] | None = None
         self._closed = False
 
     def __iter__(self) -> Iterator[Partition]:
         return iter(sorted(self._owned.values(), key=lambda partition: partition.number))
+
+    @property
+    def standbys(self) -> list[Standby]:
+        """The warm copies."""
+        return sorted(self._standbys.values(), key=lambda standby: standby.number)
 
     @property
     def ready(self) -> bool:
@@ -64,7 +77,7 @@ class Partitions:
             partition.put(fetch)
 
     async def on_assigned(self, assigned: Iterable[TP]) -> None:
-        """Start what is new; forget states kept for partitions that went elsewhere."""
+        """Start what is new; forget states kept for partitions that went elsewhere, or follow these."""
         if self._closed:
             return
         numbers = {tp.partition for tp in assigned if tp.topic in self.topics}
@@ -74,11 +87,14 @@ class Partitions:
                 self._settings,
                 self._kafka,
                 number,
-                parked=self._parked.get(number),
-                counters=self.counters.setdefault(number, Counters()),
+                parked=await self._kept(number),
+                counters=self._counters(number),
             )
-        self._parked.clear()
         self.assigned = True
+        parked, self._parked = self._parked, {}
+        if self._settings.worker.standby:
+            await self._cancel_following()
+            self._following = asyncio.create_task(self._stand_by(parked), name="standbys")
 
     async def on_revoked(self, revoked: Iterable[TP]) -> None:
         """Commit and give up, before the group moves on."""
@@ -88,8 +104,45 @@ class Partitions:
     async def close(self) -> None:
         """Commit and give up everything, for good."""
         self._closed = True
+        await self._cancel_following()
+        await asyncio.gather(*(standby.take() for standby in self._standbys.values()))
+        self._standbys.clear()
         await self._close(set(self._owned), self._settings.worker.stop_seconds * _STOP_SHARE)
         self._parked.clear()
+
+    async def _kept(self, number: int) -> Restored | None:
+        """The state of a partition that this process has, because it owned or followed it."""
+        standby = self._standbys.pop(number, None)
+        return await standby.take() if standby else self._parked.get(number)
+
+    async def _stand_by(self, parked: dict[int, Restored]) -> None:
+        """Follow everything that others own."""
+        for number in range(await self._count()):
+            if number not in self._owned and number not in self._standbys:
+                self._standbys[number] = Standby(
+                    self._settings,
+                    self._kafka,
+                    number,
+                    start=parked.get(number),
+                    counters=self._counters(number),
+                )
+
+    async def _count(self) -> int:
+        """How many partitions there are, as soon as Kafka says."""
+        while True:
+            try:
+                return await self._kafka.partitions()
+            except KafkaError as error:
+                log.warning("standbys wait", error=str(error), seconds=_RETRY_SECONDS)
+                await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _cancel_following(self) -> None:
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.wait([self._following])
+
+    def _counters(self, number: int) -> Counters:
+        return self.counters.setdefault(number, Counters())
 
     @property
     def _revoke_seconds(self) -> float:
@@ -98,6 +151,4 @@ class Partitions:
     async def _close(self, numbers: set[int], seconds: float) -> None:
         leaving = [self._owned.pop(number) for number in sorted(numbers)]
         kept = await asyncio.gather(*(partition.close(seconds) for partition in leaving))
-        self._parked |= {
-            p.number: engine for p, engine in zip(leaving, kept, strict=True) if engine is not None
-        }
+        self._parked |= {p.number: state for p, state in zip(leaving, kept, strict=True) if state is not None}

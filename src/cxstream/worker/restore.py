@@ -6,8 +6,9 @@
 
 The rows of the latest snapshot are loaded. The source records from the marker's offset m up to the committed
 offset c are applied again with what they say thrown away: it was committed before, and determinism makes the
-state the same. The first transaction of a partition holds a snapshot, so an offset without a marker means
-that somebody emptied cx.snapshots.
+state the same. A state that this process has already, because it had the partition or kept a warm copy of it,
+takes the place of the snapshot. The first transaction of a partition holds a snapshot, so an offset without a
+marker means that somebody emptied cx.snapshots.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from cxstream.model.errors import SnapshotError
+from cxstream.model.errors import LostRecordsError, SnapshotError
 from cxstream.scoring.engine import MARKER_KEY, Engine
 from cxstream.topology import SNAPSHOTS, TOUCHPOINTS
 from cxstream.worker.feed import chunks, to_records
@@ -26,6 +27,7 @@ from cxstream.worker.feed import chunks, to_records
 if TYPE_CHECKING:
     from cxstream.settings import Settings
     from cxstream.worker.clients import Reader
+    from cxstream.worker.counters import Counters
 
 log = structlog.get_logger(__name__)
 
@@ -37,47 +39,47 @@ class Restored:
     Attributes:
         engine: its state.
         position: the first source offset that is not yet in the state.
-        replayed: records applied again, muted.
         saved: the state has a snapshot in Kafka.
+        problem: why it is empty although there may have been more; "" where it is not.
     """
 
     engine: Engine
     position: int
-    replayed: int
     saved: bool
+    problem: str
 
 
-async def restore(settings: Settings, reader: Reader, partition: int, parked: Engine | None) -> Restored:
+async def restore(
+    settings: Settings, reader: Reader, partition: int, parked: Restored | None, counters: Counters
+) -> Restored:
     """Build the state of a partition; call it only after the claim.
 
     Args:
         settings: scoring parameters and actions.
         reader: a started reader.
         partition: number of the partition.
-        parked: a state that this process kept from when it last had the partition; taken if nothing was
-            committed since.
+        parked: a state that this process has already; taken if it is not ahead of what is committed.
+        counters: told what was applied again, and what was lost.
 
     Raises:
-        SnapshotError: the state cannot be rebuilt, because the log lacks what it follows from.
+        SnapshotError: the state does not belong to this log.
+        LostRecordsError: the log lacks records that are needed, and the settings refuse to go on without.
         KafkaError: Kafka cannot be read.
     """
     committed = await reader.committed()
-    if parked is not None and parked.next_offset == committed:
-        return Restored(parked, committed, 0, saved=True)
-    rows = await _saved_rows(reader)
     first, end = await reader.bounds(TOUCHPOINTS.name)
-    # A million rows take seconds, in which the others must not stand still.
-    engine, problem = await asyncio.get_running_loop().run_in_executor(None, _load, settings, rows, partition)
+    if parked is None or not _leads_to(parked.position, first, committed):
+        parked = await _saved(settings, reader, partition)
+    engine = parked.engine
     position = max(engine.next_offset, committed or 0)
     _refuse_truncated(partition, position, end)
-    if engine.next_offset < first and position > engine.next_offset:
-        raise SnapshotError(
-            f"{TOUCHPOINTS.name}-{partition}: the state must be rebuilt from offset {engine.next_offset} "
-            f"({problem or 'the last snapshot'}), but the log begins at {first}; bring back {SNAPSHOTS.name}, or "
-            f"start afresh: recreate {SNAPSHOTS.name} and run the worker with another --group"
-        )
-    if problem:
-        log.warning("rebuilding the state from the log", partition=partition, reason=problem)
+    lost = Losses(settings, partition, counters)
+    if position > engine.next_offset:
+        lost.check(engine.next_offset, first, f"the state must be built again from there ({parked.problem})")
+    if position > 0:
+        lost.check(position, first, "they were not read yet")
+    if parked.problem and position:
+        log.warning("rebuilding the state from the log", partition=partition, reason=parked.problem)
     if committed is not None and committed < engine.next_offset:
         log.warning(
             "the committed offset is behind the saved state; going on where the state ends",
@@ -85,20 +87,72 @@ async def restore(settings: Settings, reader: Reader, partition: int, parked: En
             committed=committed,
             state=engine.next_offset,
         )
-    replayed = await replay(settings, reader, engine, position)
-    return Restored(engine, position, replayed, saved=bool(rows) and not problem)
+    counters.replayed += await replay(settings, reader, engine, position, lost)
+    return Restored(engine, max(position, first), saved=parked.saved, problem="")
 
 
-async def replay(settings: Settings, reader: Reader, engine: Engine, stop: int) -> int:
+def _leads_to(position: int, first: int, committed: int | None) -> bool:
+    """Whether a state at a position is at the committed offset, or the log has what leads there."""
+    return committed is not None and (position == committed or first <= position < committed)
+
+
+async def replay(settings: Settings, reader: Reader, engine: Engine, stop: int, lost: Losses) -> int:
     """Apply the source records from the engine's offset up to `stop`, muted; how many there were."""
     count = 0
     future_ms = round(settings.scoring.future_minutes * 60_000)
     async for records in reader.read(TOUCHPOINTS.name, engine.next_offset, stop):
+        hole = engine.next_offset if records[0].offset > engine.next_offset else None
         for piece in chunks(records):
             engine.process(to_records(piece, future_ms))
             count += len(piece)
             await asyncio.sleep(0)
+        if hole is not None:
+            first, _ = await reader.bounds(TOUCHPOINTS.name)
+            lost.check(hole, first, "the state must be built again from there")
     return count
+
+
+class Losses:
+    """What to do where the log begins later than what is needed.
+
+    Args:
+        settings: say whether to refuse or to accept.
+        partition: number of the partition.
+        counters: told how much was lost.
+    """
+
+    def __init__(self, settings: Settings, partition: int, counters: Counters) -> None:
+        self._accept = settings.worker.lost_records == "accept"
+        self._partition = partition
+        self._counters = counters
+        self._until = 0
+
+    def check(self, needed: int, first: int, why: str) -> None:
+        """Refuse, or count and say it, where the log begins at `first` but is needed from `needed` on.
+
+        Raises:
+            LostRecordsError: it is, and the settings refuse.
+        """
+        if first <= max(needed, self._until):
+            return
+        lost = f"{TOUCHPOINTS.name}-{self._partition}: the records from offset {needed} to {first} are no longer in the log"
+        if not self._accept:
+            raise LostRecordsError(
+                f"{lost}, and {why}; bring them or {SNAPSHOTS.name} back, or run 'cxstream worker --accept-loss' "
+                "once to go on with what the log still holds"
+            )
+        self._counters.lost += first - max(needed, self._until)
+        self._until = first
+        log.error(
+            "records were lost", partition=self._partition, lost_from=needed, lost_to=first, because=why
+        )
+
+
+async def _saved(settings: Settings, reader: Reader, partition: int) -> Restored:
+    """The state that cx.snapshots holds; an empty one where there is none that can be used."""
+    rows = await _saved_rows(reader)
+    # A million rows take seconds, in which the others must not stand still.
+    return await asyncio.get_running_loop().run_in_executor(None, _load, settings, rows, partition)
 
 
 async def _saved_rows(reader: Reader) -> dict[bytes, bytes]:
@@ -113,20 +167,22 @@ async def _saved_rows(reader: Reader) -> dict[bytes, bytes]:
     return rows
 
 
-def _load(settings: Settings, rows: dict[bytes, bytes], partition: int) -> tuple[Engine, str]:
+def _load(settings: Settings, rows: dict[bytes, bytes], partition: int) -> Restored:
     """The engine out of the rows; a new one, and why, where they cannot be used."""
+    problem = f"{SNAPSHOTS.name}-{partition} is empty"
+    if MARKER_KEY in rows:
+        try:
+            engine = Engine.restore(
+                settings.scoring, settings.actions, rows, topic=TOUCHPOINTS.name, partition=partition
+            )
+            return Restored(engine, engine.next_offset, saved=True, problem="")
+        except SnapshotError as error:
+            problem = str(error)
+    elif rows:
+        problem = f"{SNAPSHOTS.name}-{partition} has rows but no marker"
     new = Engine(settings.scoring, settings.actions, topic=TOUCHPOINTS.name, partition=partition)
-    if not rows:
-        return new, ""
-    if MARKER_KEY not in rows:
-        return new, f"{SNAPSHOTS.name}-{partition} has rows but no marker"
-    try:
-        engine = Engine.restore(
-            settings.scoring, settings.actions, rows, topic=TOUCHPOINTS.name, partition=partition
-        )
-    except SnapshotError as error:
-        return new, str(error)
-    return engine, ""
+    new.disown(rows)
+    return Restored(new, 0, saved=False, problem=problem)
 
 
 def _refuse_truncated(partition: int, position: int, end: int) -> None:

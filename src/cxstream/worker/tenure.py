@@ -12,10 +12,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from cxstream.topology import CHURN_RISK, FRICTION, SCORES, SNAPSHOTS
+from cxstream.topology import CHURN_RISK, FRICTION, SCORES, SNAPSHOTS, TOUCHPOINTS
 from cxstream.worker.clock import now
 from cxstream.worker.feed import to_records
 from cxstream.worker.outbox import Outbox, commit
+from cxstream.worker.restore import Losses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from aiokafka import AIOKafkaProducer
 
     from cxstream.settings import Settings
+    from cxstream.worker.clients import Reader
     from cxstream.worker.counters import Counters
     from cxstream.worker.restore import Restored
 
@@ -38,6 +40,7 @@ class Tenure:
     Attributes:
         engine: the state.
         position: the first source offset not yet applied.
+        committed_at: when something was last committed, as the event loop counts; 0 if nothing was.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class Tenure:
         group: str,
         partition: int,
         producer: AIOKafkaProducer,
+        reader: Reader,
         restored: Restored,
         counters: Counters,
         on_flushed: Callable[[], None],
@@ -57,21 +61,32 @@ class Tenure:
         self._group = group
         self._partition = partition
         self._producer = producer
+        self._reader = reader
+        self._lost = Losses(settings, partition, counters)
+        self._hole: int | None = None
         self._counters = counters
         self._on_flushed = on_flushed
         self._outbox = Outbox()
         self._flushing: asyncio.Task[None] | None = None
         started = now()
+        self.committed_at = 0.0
         self._flushed_at = started
         self._saved_at = started if restored.saved else -float("inf")
         self._saved_position = self.position if restored.saved else -1
 
     def apply(self, records: Sequence[Any]) -> None:
         """Apply consecutive records that follow the position."""
+        if records[0].offset > self.position and self._hole is None:
+            self._hole = self.position
         outcome = self.engine.process(to_records(records, self._future_ms))
         self._outbox.add(outcome, records, self._partition)
         self.position = records[-1].offset + 1
         self._counters.count(outcome, len(records))
+
+    @property
+    def idle(self) -> bool:
+        """Nothing waits to be committed."""
+        return self._flushing is None and not self._outbox
 
     @property
     def next_flush(self) -> float | None:
@@ -90,9 +105,13 @@ class Tenure:
 
         Raises:
             ProducerFenced: somebody else has claimed the partition.
+            LostRecordsError: records between two that were applied were deleted before they were read.
             KafkaError: the last transaction failed.
         """
-        full = self._outbox.records >= self._worker.flush_records
+        full = (
+            self._outbox.records >= self._worker.flush_records
+            or self._outbox.bytes >= self._worker.flush_bytes
+        )
         if self._flushing is not None and (full or self._flushing.done()):
             await self._settle()
         due = self.next_flush
@@ -110,6 +129,7 @@ class Tenure:
 
         Raises:
             ProducerFenced: somebody else has claimed the partition.
+            LostRecordsError: records between two that were applied were deleted before they were read.
             KafkaError: Kafka did not take it.
         """
         await self._settle()
@@ -157,7 +177,8 @@ class Tenure:
             outbox.add_snapshot(self.engine.snapshot())
             self._saved_at, self._saved_position = now(), self.position
         self._flushed_at = now()
-        self._flushing = asyncio.create_task(self._commit(outbox, self.position))
+        hole, self._hole = self._hole, None
+        self._flushing = asyncio.create_task(self._commit(outbox, self.position, hole))
         self._flushing.add_done_callback(self._flushed)
 
     def _flushed(self, flushing: asyncio.Task[None]) -> None:
@@ -165,10 +186,15 @@ class Tenure:
             flushing.exception()  # whoever settles it raises it; nobody may, after a cancellation
         self._on_flushed()
 
-    async def _commit(self, outbox: Outbox, offset: int) -> None:
+    async def _commit(self, outbox: Outbox, offset: int, hole: int | None) -> None:
         start = now()
+        if hole is not None:
+            # Offsets that hold nothing (transaction markers) look like records that were deleted.
+            first, _ = await self._reader.bounds(TOUCHPOINTS.name)
+            self._lost.check(hole, first, "they were not read yet")
         await commit(self._producer, outbox, group=self._group, partition=self._partition, offset=offset)
         counters = self._counters
+        self.committed_at = now()
         counters.flushes += 1
         counters.flush_seconds += now() - start
         counters.cards += outbox.count(SCORES.name)

@@ -1,0 +1,197 @@
+"""How long a partition stands still when it changes hands: restored from its snapshot, and taken over from a warm copy.
+
+    python benchmarks/recovery.py [--customers 1000000] [--partitions 4]
+
+A real Kafka holds snapshots of customers with five active days each. `restored` is what one worker needs for all
+partitions at once, from the claim to running. Then two workers share them, each with warm copies of the other's,
+while traffic flows; one is killed. `noticed` is how long the group takes to see that (the session), `taken over`
+how long the survivor needs for all of the dead one's partitions, from the assignment to running.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from cxstream.kernels.layout import EVENT, NONE
+from cxstream.local import LocalKafka
+from cxstream.model.kinds import Kind
+from cxstream.model.params import DAY_MS, ScoringParams
+from cxstream.scoring.engine import Engine, compile_kernels
+from cxstream.scoring.partition import NO_LIMIT
+from cxstream.settings import Settings
+from cxstream.topics import ensure_topics
+from cxstream.worker.clients import Kafka
+from cxstream.worker.counters import Counters
+from cxstream.worker.outbox import Outbox, commit
+from cxstream.worker.partition import Partition
+
+MIX = [Kind.page_view, Kind.contact, Kind.error, Kind.purchase, Kind.survey_csat]
+SESSION_SECONDS = "6"
+DEADLINE_SECONDS = 180.0
+
+
+class _Subject:
+    """What the engine reads of an event without a topic."""
+
+    class data:  # noqa: N801
+        topic = None
+
+    def __init__(self, subject: str) -> None:
+        self.subject = subject
+
+
+def filled(partition: int, customers: int, panes: int = 5) -> Engine:
+    """A state with that many customers."""
+    engine = Engine(ScoringParams(), {}, partition=partition)
+    state, batch, offset = engine.partition, 20_000, 0
+    today = int(time.time() * 1000) // DAY_MS
+    for pane in range(panes):
+        for begin in range(0, customers, batch):
+            n = min(batch, customers - begin)
+            events = [_Subject(f"customer-{partition}-{i:08d}") for i in range(begin, begin + n)]
+            columns = np.zeros(n, EVENT)
+            columns["time"] = (today - 3 * (panes - pane)) * DAY_MS + np.arange(begin, begin + n) * 80
+            columns["kind"] = np.array(MIX)[(np.arange(n) + pane) % len(MIX)]
+            columns["a"] = 2 + np.arange(n) % 3
+            columns["id"] = np.arange(offset, offset + n)
+            columns["topic"] = NONE
+            state.apply(events, columns, np.arange(offset, offset + n), np.full(n, NO_LIMIT))
+            state.settle()
+            offset += n
+    engine.take_cards()
+    return engine
+
+
+async def save(kafka: Kafka, partition: int, customers: int) -> int:
+    """Write a snapshot of a state that follows from nothing; its bytes."""
+    outbox = Outbox()
+    outbox.add_snapshot(filled(partition, customers).snapshot())
+    producer = await kafka.claim(partition)
+    await commit(producer, outbox, group=kafka.group, partition=partition, offset=0)
+    await kafka.release(producer)
+    return sum(len(key or b"") + len(value or b"") for rows in outbox.rows.values() for key, value in rows)
+
+
+async def restored(settings: Settings, kafka: Kafka, partitions: int) -> float:
+    """Seconds until all partitions run."""
+    started = time.perf_counter()
+    owned = [Partition(settings, kafka, p, parked=None, counters=Counters()) for p in range(partitions)]
+    while not all(partition.state == "running" for partition in owned):
+        await asyncio.sleep(0.005)
+    seconds = time.perf_counter() - started
+    for partition in owned:
+        await partition.close(30)
+    return seconds
+
+
+class Worker:
+    """A worker process whose log is read."""
+
+    def __init__(self, settings: Settings, folder: Path, name: str) -> None:
+        self.log = folder / f"{name}.log"
+        command = [sys.executable, "-m", "cxstream", "worker", "--kafka", settings.kafka, "--standby"]
+        command += ["--group", settings.worker.group, "--web-port", "0", "--no-ticker"]
+        environment = os.environ | {
+            "CXSTREAM_WORKER__SESSION_SECONDS": SESSION_SECONDS,
+            "CXSTREAM_LOG_FORMAT": "json",
+        }
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log, env=environment)
+
+    def events(self, name: str) -> list[dict[str, object]]:
+        """What it logged under this name."""
+        lines = self.log.read_text().splitlines()
+        found = [json.loads(line) for line in lines if line.startswith("{")]
+        return [each for each in found if each.get("event") == name]
+
+    def wait_for(self, name: str, count: int) -> None:
+        """Wait until it has logged that so many times."""
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while len(self.events(name)) < count:
+            if time.monotonic() > deadline or self.process.poll() is not None:
+                raise SystemExit(f"{self.log}: {len(self.events(name))} of {count} times {name!r}")
+            time.sleep(0.05)
+
+
+def taken_over(settings: Settings, partitions: int) -> None:
+    """Kill one of two workers and print how the other takes over."""
+    with tempfile.TemporaryDirectory() as folder:
+        workers = [Worker(settings, Path(folder), name) for name in ("one", "two")]
+        traffic = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "cxstream",
+                "simulate",
+                "--kafka",
+                settings.kafka,
+                "--quiet",
+                "--rate",
+                "500",
+                "--for",
+                str(DEADLINE_SECONDS),
+                "--customers",
+                "5000",
+            ]
+        )
+        try:
+            share = partitions // 2
+            for worker in workers:
+                worker.wait_for("standby follows", share)
+            survivor, victim = workers
+            before = len(survivor.events("partition running"))
+            victim.process.kill()
+            killed = time.monotonic()
+            while len(running := survivor.events("partition running")) < before + partitions:
+                if time.monotonic() - killed > DEADLINE_SECONDS:
+                    raise SystemExit(f"{survivor.log}: not taken over")
+                time.sleep(0.005)
+            seconds = time.monotonic() - killed
+            slowest = max(float(str(each["seconds"])) for each in running[before:])
+            print(f"killed to all running   {seconds:>8.2f} s  (session {SESSION_SECONDS} s)")
+            print(f"taken over, slowest     {slowest:>8.2f} s  a partition, read and caught up")
+        finally:
+            traffic.terminate()
+            traffic.wait()
+            for worker in workers:
+                worker.process.terminate()
+                worker.process.wait()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--customers", type=int, default=1_000_000)
+    parser.add_argument("--partitions", type=int, default=4)
+    parser.add_argument("--runs", type=int, default=3)
+    args = parser.parse_args()
+    compile_kernels()
+    with LocalKafka() as broker:
+        settings = Settings(kafka=broker.bootstrap)
+        kafka = Kafka(settings, settings.worker.group)
+        asyncio.run(ensure_topics(settings, partitions=args.partitions))
+        share = args.customers // args.partitions
+        size = sum(asyncio.run(save(kafka, p, share)) for p in range(args.partitions))
+        print(
+            f"customers               {args.customers:>8,} in {args.partitions} partitions, {size / 1e6:,.0f} MB"
+        )
+        for _ in range(args.runs):
+            print(
+                f"restored                {asyncio.run(restored(settings, kafka, args.partitions)):>8.2f} s"
+            )
+        taken_over(settings, args.partitions)
+
+
+if __name__ == "__main__":
+    main()

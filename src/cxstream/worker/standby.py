@@ -1,0 +1,130 @@
+"""Warm copies of partitions that other workers own.
+
+The state of a partition is a function of its log up to the committed offset. A standby applies the same records
+as the owner, muted, as soon as they are committed, and never further; so it has the state that the owner had at
+his last commit, and whoever takes over goes on from there without reading a snapshot. It costs what the owner
+pays for scoring, on this worker too.
+
+What the owner has saved of the changes need not be saved again by an heir: the marker in cx.snapshots tells up
+to which offset that is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+from aiokafka.errors import KafkaError
+
+from cxstream.model.errors import CxstreamError
+from cxstream.scoring.engine import MARKER_KEY
+from cxstream.scoring.snapshot import read_marker
+from cxstream.topology import SNAPSHOTS
+from cxstream.worker.restore import Losses, Restored, replay, restore
+
+if TYPE_CHECKING:
+    from cxstream.scoring.engine import Unsaved
+    from cxstream.scoring.snapshot import Marker
+    from cxstream.settings import Settings
+    from cxstream.worker.clients import Kafka, Reader
+    from cxstream.worker.counters import Counters
+
+_RETRY_SECONDS = 5.0
+# The marker is the last record of the transaction that wrote it; the marker of the transaction stands behind it.
+_TAIL = 4
+
+log = structlog.get_logger(__name__)
+
+
+class Standby:
+    """The task that follows one partition.
+
+    Args:
+        settings: scoring parameters, and how often to look.
+        kafka: where the clients come from.
+        number: which partition.
+        start: a state to begin with, if this process has one.
+        counters: of the partition in this process.
+
+    Attributes:
+        number: which partition.
+    """
+
+    def __init__(
+        self, settings: Settings, kafka: Kafka, number: int, *, start: Restored | None, counters: Counters
+    ) -> None:
+        self.number = number
+        self._settings = settings
+        self._kafka = kafka
+        self._counters = counters
+        self._state = start
+        self._unsaved: Unsaved | None = None
+        self._log = log.bind(partition=number)
+        self._task = asyncio.create_task(self._live(), name=f"standby-{number}")
+
+    @property
+    def position(self) -> int | None:
+        """The first source offset that is not in the copy; None while there is none."""
+        return self._state.engine.next_offset if self._state else None
+
+    async def take(self) -> Restored | None:
+        """Stop following; the copy, if there is one that can be used."""
+        self._task.cancel()
+        await asyncio.wait([self._task])
+        state, self._state = self._state, None
+        if state is None:
+            return None
+        if self._unsaved is not None:
+            state.engine.put_back(self._unsaved)
+        return Restored(state.engine, state.engine.next_offset, state.saved, problem="")
+
+    async def _live(self) -> None:
+        while True:
+            try:
+                async with self._kafka.reader(self.number) as reader:
+                    self._state = await restore(
+                        self._settings, reader, self.number, self._state, self._counters
+                    )
+                    self._log.info("standby follows", offset=self.position)
+                    await self._follow(reader, self._state)
+            except (KafkaError, CxstreamError) as error:
+                self._log.warning("standby waits", error=str(error), seconds=_RETRY_SECONDS)
+            await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _follow(self, reader: Reader, state: Restored) -> None:
+        worker = self._settings.worker
+        looks = max(1, round(worker.snapshot_seconds / worker.flush_seconds))
+        reached = state.position
+        while True:
+            for _ in range(looks):
+                reached = await self._catch_up(reader, state, reached)
+                await asyncio.sleep(worker.flush_seconds)
+            await self._drop_saved(reader, state)
+
+    async def _catch_up(self, reader: Reader, state: Restored, reached: int) -> int:
+        """Apply what has been committed since; up to where that is."""
+        committed = await reader.committed()
+        if committed is None or committed <= reached:
+            return reached
+        lost = Losses(self._settings, self.number, self._counters)
+        self._counters.followed += await replay(self._settings, reader, state.engine, committed, lost)
+        return committed
+
+    async def _drop_saved(self, reader: Reader, state: Restored) -> None:
+        """Forget of the changes those that the owner has saved meanwhile, and set the newer ones apart."""
+        marker = await _last_marker(reader)
+        if marker is not None and self._unsaved is not None and marker.offset >= self._unsaved.offset:
+            self._unsaved = None if marker.cards_clean else self._unsaved.without_rows()
+        if self._unsaved is None:
+            self._unsaved = state.engine.set_apart()
+
+
+async def _last_marker(reader: Reader) -> Marker | None:
+    first, end = await reader.bounds(SNAPSHOTS.name)
+    found = None
+    async for records in reader.read(SNAPSHOTS.name, max(first, end - _TAIL), end):
+        for record in records:
+            if record.key == MARKER_KEY and record.value is not None:
+                found = read_marker(record.value)
+    return found

@@ -1,0 +1,73 @@
+"""Notices partitions that have work and get nowhere, and says so once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from cxstream.worker.clock import now
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from cxstream.worker.partition import Partition
+    from cxstream.worker.partitions import Partitions
+
+log = structlog.get_logger(__name__)
+
+
+class Watch:
+    """Looks at the owned partitions now and then.
+
+    A partition knows itself when its results cannot be committed. That the feed no longer brings it what the log
+    has, only the log can tell.
+
+    Args:
+        partitions: the owned partitions.
+        seconds: how long a partition may get nowhere.
+        progress: tells of a partition how far the feed has read and where the log ends (offsets).
+
+    Attributes:
+        stalls: why each stalled partition is, by number.
+    """
+
+    def __init__(
+        self,
+        partitions: Partitions,
+        seconds: float,
+        progress: Callable[[int], Awaitable[tuple[int | None, int]]],
+    ) -> None:
+        self.stalls: dict[int, str] = {}
+        self._partitions = partitions
+        self._seconds = seconds
+        self._progress = progress
+        self._fed: dict[int, tuple[int | None, float]] = {}
+
+    async def look(self) -> None:
+        """Look once."""
+        stalls = {
+            p.number: reason for p in self._partitions if (reason := p.stalled or await self._starved(p))
+        }
+        for number, reason in stalls.items():
+            if number not in self.stalls:
+                log.error("partition stalled", partition=number, reason=reason)
+        for number in self.stalls.keys() - stalls.keys():
+            log.info("partition stalled no longer", partition=number)
+        self.stalls = stalls
+
+    async def _starved(self, partition: Partition) -> str:
+        """Why the feed of a partition gets nowhere; "" where it does, or need not."""
+        try:
+            position, end = await self._progress(partition.number)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the log cannot be asked
+            position, end, reason = None, None, f"the log cannot be asked ({type(error).__name__}: {error})"
+        else:
+            reason = f"the feed stands at {position} although the log ends at {end}"
+        before, since = self._fed.get(partition.number, (None, now()))
+        stuck = end is None or (position is not None and position < end and position == before)
+        if not stuck or partition.full:
+            self._fed[partition.number] = (position, now())
+            return ""
+        self._fed[partition.number] = (position, since)
+        return f"{reason}, for {now() - since:.0f} s" if now() - since > self._seconds else ""
