@@ -4,7 +4,7 @@ One partition, one event at a time, on dicts and lists, each rule as close to it
 Python allows. Nothing here is fast or clever: it is what the kernels are held against. Sums may differ from theirs
 in the last bits; everything else is equal.
 
-    feed: future? -> duplicate? -> too late? -> sweeps of the days crossed -> apply -> friction -> churn risk
+    feed: future? -> erased? -> duplicate? -> too late? -> sweeps of the days crossed -> apply -> friction -> churn risk
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from cxstream.model.kinds import (
     BY_TYPE,
     COMPANY_KINDS,
     FAILED_STEPS,
+    FORGET_TYPE,
     LEVELS,
     SWITCH_CHANNELS,
     TICK_TYPE,
@@ -143,6 +144,8 @@ class Oracle:
         clock: the partition's clock, ms UTC; None before the first accepted record.
         held_back: raises that had to wait for their cooldown.
         forgotten: customers that were forgotten.
+        requests: when who asked to be erased, ms UTC.
+        receipts: what was erased, in order.
         evicted: complaints that left because of too many open ones.
     """
 
@@ -156,6 +159,8 @@ class Oracle:
         self.held_back = 0
         self.forgotten = 0
         self.evicted = 0
+        self.requests: dict[str, int] = {}
+        self.receipts: list[dict[str, Any]] = []
         self._origin = f"{topic}-{partition}"
         self._cause = ""
         self._caused = 0
@@ -171,14 +176,17 @@ class Oracle:
             limit: the latest event time that is believed, ms UTC; None believes every time.
 
         Returns:
-            accepted, tick, duplicate, too_late or from_the_future.
+            accepted, tick, duplicate, too_late, from_the_future, erases (a request was followed) or erased (the
+            record was dropped because of one).
         """
         time = to_ms(event["time"])
         is_tick = event["type"] == TICK_TYPE
         if limit is not None and time > limit:
             return "from_the_future"
-        if not is_tick and self._is_duplicate(event):
-            return "duplicate"
+        if event["type"] == FORGET_TYPE:
+            return self._erase(event, time, offset)
+        if not is_tick and (known := self._erased_or_known(event, time)):
+            return known
         if self.clock is not None and pane_of(time) <= pane_of(self.clock) - self.params.window_days:
             return "too_late"
         self.advance(time, offset)
@@ -200,6 +208,50 @@ class Oracle:
             self.clock = day * DAY_MS
             self._sweep(self.clock)
         self.clock = max(self.clock, time_ms)
+
+    def _asked(self, subject: str) -> int | None:
+        """When the customer asked to be erased; None if he did not, or if events of then are too late anyway."""
+        asked = self.requests.get(subject)
+        if asked is None or self.clock is None:
+            return asked
+        return asked if pane_of(asked) > pane_of(self.clock) - self.params.window_days else None
+
+    def _erased_or_known(self, event: Event, time: int) -> str:
+        if self._is_erased(event, time):
+            return "erased"
+        return "duplicate" if self._is_duplicate(event) else ""
+
+    def _is_erased(self, event: Event, time: int) -> bool:
+        asked = self._asked(event["subject"])
+        if asked is None:
+            return False
+        unknown = event["subject"] not in self.customers
+        return time <= asked or (unknown and BY_TYPE[event["type"]] in COMPANY_KINDS)
+
+    def _erase(self, event: Event, time: int, offset: int) -> str:
+        subject = event["subject"]
+        asked = self._asked(subject)
+        if asked is not None and time <= asked:
+            return "duplicate"
+        self._cause, self._caused = f"{self._origin}-{offset}", 0
+        customer = self.customers.pop(subject, None)
+        if customer is not None and customer.announced > 0 and not customer.set_aside:
+            assert self.clock is not None
+            nobody = Customer(
+                subject, last_touch=self.clock, evaluated=self.clock, announced=customer.announced
+            )
+            self._emit_change(nobody, self.clock, "cleared", self.evaluate(nobody, self.clock))
+        self.receipts.append(
+            {
+                "request": event["id"],
+                "known": customer is not None,
+                "panes": len(customer.panes) if customer else 0,
+                "complaints": len(customer.complaints) if customer else 0,
+                "contacts": len(customer.contacts) if customer else 0,
+            }
+        )
+        self.requests[subject] = time
+        return "erases"
 
     def _is_duplicate(self, event: Event) -> bool:
         customer = self.customers.get(event["subject"])

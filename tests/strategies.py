@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from hypothesis import strategies as st
 
-from cxstream.model.kinds import CHANNELS, CONTACT_CHANNELS, STAGES, TICK_TYPE, Kind
+from cxstream.model.kinds import CHANNELS, CONTACT_CHANNELS, FORGET_TYPE, STAGES, TICK_TYPE, Kind
 from cxstream.model.params import DAY_MS, HOUR_MS, MINUTE_MS, ScoringParams
 
 if TYPE_CHECKING:
@@ -407,9 +407,22 @@ def _resend(c: Choices) -> list[Draft]:
     return [draft]
 
 
+def _erasure(c: Choices) -> list[Draft]:
+    """A request, often once more, and what comes after it: stragglers, new events, the company's mail."""
+    subject = c.pick(SUBJECTS)
+    request = _event(
+        c, Kind.error, subject=subject, move=c.pick((Move("last", 0), Move("clock", 0), Move("day", -1)))
+    )
+    drafts = [replace(request, kind=None, data={})]
+    for _ in range(c.integer(0, 4)):
+        drafts += c.pick((_anything(c), [_event(c, c.pick((*Kind,)), subject=subject)], [drafts[0]]))
+    return drafts
+
+
 SCENES: tuple[Callable[[Choices], list[Draft]], ...] = _weighted(
     (_anything, 24), (_tick, 2), (_company, 2), (_clicks, 2), (_clicks_then_call, 2), (_bad_day, 2), (_good_week, 4),
     (_complaints, 1), (_resolutions, 2), (_contacts, 2), (_polls, 1), (_visitor, 3), (_resend, 3),
+    (_erasure, 2),
 )  # fmt: skip
 
 
@@ -470,7 +483,10 @@ class _Telling:
 
 
 def _wrap(draft: Draft, time: int) -> Event:
+    """The event; one without a kind is a tick, or asks to erase its subject."""
     event: Event = {"specversion": "1.0", "id": draft.id, "source": draft.source}
+    if draft.kind is None and draft.subject:
+        return {**event, "type": FORGET_TYPE, "subject": draft.subject, "time": rfc3339(time, draft.style)}
     if draft.kind is None:
         return {**event, "type": TICK_TYPE, "time": rfc3339(time, draft.style)}
     return {

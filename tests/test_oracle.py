@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 
 from cxstream.model.events import EVENT_TYPE
-from cxstream.model.kinds import COMPANY_KINDS, TICK_TYPE, Kind
+from cxstream.model.kinds import COMPANY_KINDS, FORGET_TYPE, TICK_TYPE, Kind
 from cxstream.model.params import DAY_MS, HOUR_MS, MINUTE_MS, ScoringParams
 from oracle import Oracle, pane_of, to_ms
 from strategies import PARAMS, histories, long_histories, random_history, rfc3339
@@ -1014,7 +1014,7 @@ def test_a_random_history_meets_everything() -> None:
     assert history == random_history(1, 6000)
     assert history != random_history(2, 6000)
     kinds = {event["type"] for event, _ in history}
-    assert kinds == {*(kind.type for kind in Kind), TICK_TYPE}
+    assert kinds == {*(kind.type for kind in Kind), TICK_TYPE, FORGET_TYPE}
     for name, params in PARAMS.items():
         oracle, seen = live(history, params)
         wanted = [

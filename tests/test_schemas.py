@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator
 
 from cxstream import topology
 from cxstream.cli.schemas import command
-from cxstream.model.kinds import TICK_TYPE, Kind
+from cxstream.model.kinds import FORGET_TYPE, TICK_TYPE, Kind
 from cxstream.scoring.decode import validate
 from cxstream.wire import asyncapi, schema
 from cxstream.wire.examples import example, example_tick
@@ -29,7 +29,8 @@ def checker(document):
 
 
 VALIDATORS = {kind.type: checker(schema.touchpoint(kind)) for kind in Kind} | {
-    TICK_TYPE: checker(schema.tick())
+    TICK_TYPE: checker(schema.tick()),
+    FORGET_TYPE: checker(schema.forget()),
 }
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cxstream.model.params import ScoringParams
-from cxstream.scoring.engine import MARKER_KEY, Engine, Outcome, Records
+from cxstream.scoring.engine import MARKER_KEY, Emitted, Engine, Outcome, Records
 from cxstream.settings import Settings
 from oracle import Oracle, to_ms
 from strategies import PARAMS, Entry, histories, random_history
@@ -56,6 +56,11 @@ def assert_like(ours: dict[str, Any], theirs: dict[str, Any], names: tuple[str, 
             assert ours[name] == theirs[name], (name, ours["id"])
 
 
+def receipt_of(emitted: Emitted) -> dict[str, Any]:
+    data = json.loads(emitted.value)["data"]
+    return {"request": data["request"], "known": data["known"], **data["erased"]}
+
+
 COMMON = ("id", "subject", "time")
 RISK = (
     *COMMON, "change", "level", "previous", "probability", "effort", "effort_halfwidth", "satisfaction",
@@ -78,6 +83,8 @@ def assert_agrees(history: list[Entry], params: ScoringParams) -> Oracle:
         (i, s) for i, s in enumerate(status) if s in ("too_late", "from_the_future")
     ]
     assert (outcome.accepted, outcome.duplicates) == (status.count("accepted"), status.count("duplicate"))
+    assert outcome.erased == status.count("erased")
+    assert [receipt_of(emitted) for emitted in outcome.receipts] == oracle.receipts
     assert outcome.held_back == oracle.held_back
     assert engine.clock == oracle.clock
     assert len(outcome.signals) == len(oracle.signals)
@@ -120,11 +127,14 @@ def test_kernels_agree_with_the_oracle(history: list[Entry], params: str) -> Non
 def test_kernels_agree_with_the_oracle_over_long_histories(seed: int, params: str) -> None:
     oracle = assert_agrees(random_history(seed, 6_000), PARAMS[params])
     assert len(oracle.signals) > 100  # otherwise nothing was compared
+    assert sum(receipt["known"] for receipt in oracle.receipts) > 5
 
 
 def results(outcomes: list[Outcome], engine: Engine) -> Any:
     return (
         [(s.topic, s.key, s.value) for o in outcomes for s in o.signals],
+        [(s.topic, s.key, s.value) for o in outcomes for s in o.receipts],
+        sum(o.erased for o in outcomes),
         sum(o.accepted for o in outcomes),
         sum(o.duplicates for o in outcomes),
         sum(o.held_back for o in outcomes),
@@ -181,6 +191,7 @@ def test_a_full_load_equals_an_incremental_one() -> None:
         reloaded(engine, saved, ScoringParams())
     other = reloaded(engine, saved, ScoringParams())
     other.partition.state.row_dirty[other.partition.live()] = 1
+    other.partition.erasures.changed = dict.fromkeys(other.partition.erasures.times)
     at_once = {key: value for key, value in other.snapshot() if value is not None}
     assert at_once.keys() == saved.keys()
     assert at_once[MARKER_KEY] == saved[MARKER_KEY]

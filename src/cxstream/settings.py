@@ -21,6 +21,7 @@ from pydantic_settings import (
 from cxstream.model.errors import SettingsError
 from cxstream.model.kinds import FEATURES
 from cxstream.model.params import ScoringParams
+from cxstream.scoring.pseudonym import MIN_KEY_BYTES, Pseudonyms
 
 ACTIONS = {
     "effort": "call_back_with_owner",
@@ -118,6 +119,40 @@ class Worker(_Section):
     web_port: int = Field(6066, ge=0, le=65535, description="Port of the web server; 0 takes a free one.")
 
 
+class Privacy(_Section):
+    """Pseudonyms in place of customer ids."""
+
+    key: SecretStr | None = Field(
+        None,
+        min_length=16,
+        description="Key of the pseudonyms. With it, customer ids are replaced by keyed HMAC-SHA-256 in everything "
+        "that is written, and rejected records are named, not copied; never logged.",
+    )
+    key_file: Path | None = Field(None, description="File with the key, instead of the key itself.")
+
+    def pseudonyms(self) -> Pseudonyms | None:
+        """The pseudonyms; None where there is no key.
+
+        Raises:
+            SettingsError: the file cannot be read, or the key is too short, or there are two.
+        """
+        if self.key_file is None:
+            return Pseudonyms(self.key.get_secret_value().encode()) if self.key else None
+        if self.key is not None:
+            raise SettingsError("privacy.key and privacy.key_file: give one of them, not both")
+        try:
+            key = self.key_file.read_bytes().strip()
+        except OSError as error:
+            raise SettingsError(
+                f"privacy.key_file: {self.key_file}: {error.strerror}: name a file that can be read"
+            ) from error
+        if len(key) < MIN_KEY_BYTES:
+            raise SettingsError(
+                f"privacy.key_file: {self.key_file} has {len(key)} bytes: a key has at least {MIN_KEY_BYTES}"
+            )
+        return Pseudonyms(key)
+
+
 class Replay(_Section):
     """Scoring of files."""
 
@@ -159,6 +194,7 @@ class Settings(BaseSettings):
     )
     security: Security = Field(Security(), description="How to talk to Kafka.")
     worker: Worker = Field(Worker(), description="The Faust worker.")
+    privacy: Privacy = Field(Privacy(), description="Pseudonyms in place of customer ids.")
     replay: Replay = Field(Replay(), description="Scoring of files.")
     local: Local = Field(Local(), description="The local broker for development.")
     scoring: ScoringParams = Field(ScoringParams(), description="Every constant of the scores.")

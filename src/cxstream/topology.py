@@ -10,6 +10,8 @@ web app call store social surveys CRM
     |      cx.rejected          cx.scores   cx.churn-risk, cx.friction
     v
   cx.snapshots (compacted: a cache of the state, never the truth)
+
+Who is to be erased: cx.forget, from where the worker takes it into cx.touchpoints; the receipt is in cx.forgotten.
 """
 
 from __future__ import annotations
@@ -40,6 +42,11 @@ def _delete(days: int, **more: str) -> dict[str, str]:
     return {"cleanup.policy": "delete", "retention.ms": str(days * DAY_MS), **more}
 
 
+def _compact() -> dict[str, str]:
+    # What somebody wants erased is not left lying in old segments for as long as Kafka likes: within a day.
+    return {"cleanup.policy": "compact", "max.compaction.lag.ms": str(DAY_MS), "segment.ms": str(DAY_MS)}
+
+
 TOUCHPOINTS = Topic(
     "cx.touchpoints",
     "customer",
@@ -50,7 +57,7 @@ TOUCHPOINTS = Topic(
 ANONYMOUS = Topic("cx.anonymous", "anonymous id", "touchpoints of visitors not known yet", _delete(30))
 CHURN_RISK = Topic("cx.churn-risk", "customer", "churn-risk signals, for the CRM", _delete(30))
 FRICTION = Topic("cx.friction", "customer", "friction signals, for agents and chat", _delete(7))
-SCORES = Topic("cx.scores", "customer", "the latest score card", {"cleanup.policy": "compact"})
+SCORES = Topic("cx.scores", "customer", "the latest score card", _compact())
 INSIGHTS = Topic("cx.insights", "view and partition", "mergeable aggregates", {"cleanup.policy": "compact"})
 # A rejected record is as large as the broker takes, with headers on top.
 REJECTED = Topic(
@@ -60,6 +67,18 @@ REJECTED = Topic(
     _delete(30, **{"max.message.bytes": "12582912"}),
 )
 FORGET = Topic("cx.forget", "customer", "customers to erase", _delete(30))
-SNAPSHOTS = Topic("cx.snapshots", "customer", "saved state of the worker", {"cleanup.policy": "compact"})
+FORGOTTEN = Topic("cx.forgotten", "digest of the customer", "receipts of erasures", _delete(365))
+SNAPSHOTS = Topic("cx.snapshots", "customer", "saved state of the worker", _compact())
 
-TOPICS = (TOUCHPOINTS, ANONYMOUS, CHURN_RISK, FRICTION, SCORES, INSIGHTS, REJECTED, FORGET, SNAPSHOTS)
+TOPICS = (
+    TOUCHPOINTS,
+    ANONYMOUS,
+    CHURN_RISK,
+    FRICTION,
+    SCORES,
+    INSIGHTS,
+    REJECTED,
+    FORGET,
+    FORGOTTEN,
+    SNAPSHOTS,
+)

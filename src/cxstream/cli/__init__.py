@@ -19,6 +19,7 @@ COMMANDS = {
     "broker": "A local Apache Kafka for development.",
     "topics": "Create and check the topics.",
     "produce": "Send touchpoint files to Kafka.",
+    "forget": "Erase customers.",
     "worker": "Score touchpoints from Kafka.",
     "schemas": "Write the JSON Schemas and the AsyncAPI document.",
 }

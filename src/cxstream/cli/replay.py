@@ -46,7 +46,8 @@ def command(
 
     IN is NDJSON, the same as .gz or .zst, or Parquet; `-` is standard input. Several are scored as given, one
     after the other. The folder gets signals.ndjson (churn-risk and friction signals, in order), scores.ndjson
-    (one score card a customer, sorted by subject) and rejected.ndjson (reason, field, line and the record).
+    (one score card a customer, sorted by subject) and rejected.ndjson (reason, field, line and the record); where
+    somebody asks to be erased, forgotten.ndjson has the receipts.
 
     \b
     Example:
@@ -63,6 +64,7 @@ def command(
 
     end = _time(until)
     settings = load(ctx.obj)
+    pseudonyms = settings.privacy.pseudonyms()
     results = Results(out, replace=force)
     total = total_bytes(inputs)
     console = Console(stderr=True, quiet=quiet)
@@ -71,12 +73,13 @@ def command(
             from cxstream.scoring.router import Router
 
             tally = replay(
-                Router(settings.scoring, settings.actions, partitions=partitions),
+                Router(settings.scoring, settings.actions, partitions=partitions, pseudonyms=pseudonyms),
                 inputs,
                 results,
                 until=end,
                 batch_bytes=batch_bytes or settings.replay.batch_bytes,
                 max_record_bytes=settings.replay.max_record_bytes,
+                keep_raw=pseudonyms is None,
                 on_chunk=bar.show,
             )
     except KeyboardInterrupt:

@@ -21,6 +21,9 @@ from cxstream.kernels.layout import (
     CONTACTS,
     DAY_AT,
     DUPLICATE,
+    ERASED,
+    ERASES,
+    FORGET,
     FORGOTTEN,
     FRICTION,
     FROM_THE_FUTURE,
@@ -33,7 +36,11 @@ from cxstream.kernels.layout import (
     NO_DAY,
     NONE,
     OUT,
+    R_COMPLAINTS,
+    R_CONTACTS,
+    R_PANES,
     READ,
+    RECEIPT,
     RESOLVED,
     S_ACUTE,
     S_CLOCK,
@@ -121,26 +128,35 @@ def _let_go(st: State, topic: int) -> None:
 
 
 @kernel
-def _forget(st: State, slot: int) -> None:
-    """Empty a customer's place; whose it is, the caller of the kernel knows."""
+def _empty(st: State, slot: int) -> None:
+    """Give back what a customer holds."""
     row = st.rows[slot]
     free_panes(st, row.head)
     free_complaints(st, slot)
     for i in range(row.contacts_n):
         _let_go(st, st.contact_topics[slot, i])
     row.head = NONE
-    row.live = 0
+
+
+@kernel
+def _vacate(st: State, slot: int) -> None:
+    """Leave a customer's place; whose it was, the caller of the kernel knows."""
+    st.rows[slot].live = 0
     st.row_dirty[slot] = VACATED
     st.card_dirty[slot] = 0
     st.at[FORGOTTEN] += 1
 
 
 @kernel
-def _appear(st: State, slot: int, time: int) -> None:
-    """A customer's first accepted event (again, if he was forgotten)."""
+def _forget(st: State, slot: int) -> None:
+    _empty(st, slot)
+    _vacate(st, slot)
+
+
+@kernel
+def _begin(st: State, slot: int, time: int) -> None:
+    """A customer of whom nothing is known."""
     row = st.rows[slot]
-    row.seq = st.at[SEQ]
-    st.at[SEQ] += 1
     row.last_touch = time
     row.eval_clock = time
     row.eval_offset = 0
@@ -155,7 +171,6 @@ def _appear(st: State, slot: int, time: int) -> None:
     row.head = NONE
     row.complaints = NONE
     row.unsubscribed_day = NO_DAY
-    row.live = 1
     row.touched = 0
     row.aside = 0
     row.armed = 1
@@ -171,8 +186,80 @@ def _appear(st: State, slot: int, time: int) -> None:
     row.contacts_at = 0
     row.contacts_n = 0
     row.complaints_n = 0
+
+
+@kernel
+def _appear(st: State, slot: int, time: int) -> None:
+    """A customer's first accepted event (again, if he was forgotten)."""
+    row = st.rows[slot]
+    _begin(st, slot, time)
+    row.seq = st.at[SEQ]
+    st.at[SEQ] += 1
+    row.live = 1
     st.order[st.at[LIVE]] = slot
     st.at[LIVE] += 1
+
+
+@kernel
+def _asked(st: State, c: Constants, slot: int) -> int:
+    """When a customer asked to be erased; NEVER where he did not, or so long ago that such events are too late."""
+    if st.rows[slot].erased == 0:
+        return NEVER
+    asked = st.erased[slot]
+    if st.at[STARTED] and asked // DAY <= st.at[CLOCK] // DAY - c.window:
+        return NEVER
+    return asked
+
+
+@kernel
+def _leave_order(st: State, slot: int) -> None:
+    found = False
+    for i in range(st.at[LIVE]):
+        if found:
+            st.order[i - 1] = st.order[i]
+        elif st.order[i] == slot:
+            found = True
+    st.at[LIVE] -= 1
+
+
+@kernel
+def _erase(
+    st: State, c: Constants, slot: int, time: int, index: int,
+    out: NDArray[np.float64], values: NDArray[np.float64],
+) -> None:  # fmt: skip
+    """Empty a customer's place because he asked for it; tell the CRM, and write the row of the receipt."""
+    row = st.rows[slot]
+    clock = st.at[CLOCK] if st.at[STARTED] else time
+    known = row.live
+    panes = complaints = contacts = 0
+    if known:
+        complaints, contacts = row.complaints_n, row.contacts_n
+        pane = row.head
+        while pane != NONE:
+            panes += 1
+            pane = st.panes[pane].next
+        previous = 0 if row.aside else row.announced
+        _empty(st, slot)
+        _begin(st, slot, clock)
+        if previous > 0:
+            evaluate(st, c, slot, clock, values)
+            _emit(st, c, out, values, index, slot, clock, CLEARED, previous, RECENT_SPAN)
+        _leave_order(st, slot)
+        _vacate(st, slot)
+    row.erased = 1
+    st.erased[slot] = time
+    n = st.at[OUT]
+    for i in range(len(values)):
+        out[n, i] = 0.0
+    out[n, S_INDEX] = index
+    out[n, S_SLOT] = slot
+    out[n, S_WHAT] = RECEIPT
+    out[n, S_LEVEL] = known
+    out[n, S_CLOCK] = clock
+    out[n, R_PANES] = panes
+    out[n, R_COMPLAINTS] = complaints
+    out[n, R_CONTACTS] = contacts
+    st.at[OUT] = n + 1
 
 
 @kernel
@@ -495,7 +582,20 @@ def apply(
         if time > limits[i]:
             status[i] = FROM_THE_FUTURE
             continue
+        if event.kind == FORGET:
+            if time <= _asked(st, c, slot):
+                status[i] = DUPLICATE
+            else:
+                _erase(st, c, slot, time, i, out, values)
+                status[i] = ERASES
+            continue
         tick = event.kind == TICK
+        if not tick and st.rows[slot].erased:
+            asked = _asked(st, c, slot)
+            # What the company does is about nobody where nobody is known.
+            if asked != NEVER and (time <= asked or (st.rows[slot].live == 0 and c.company[event.kind])):
+                status[i] = ERASED
+                continue
         if not tick and st.rows[slot].live and _is_duplicate(st, slot, event.id):
             status[i] = DUPLICATE
             continue

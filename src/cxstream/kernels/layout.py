@@ -50,7 +50,8 @@ ROW = np.dtype(
         ("contacts_at", "u1"),
         ("contacts_n", "u1"),
         ("complaints_n", "u1"),
-        ("spare", "u1", 4),
+        ("erased", "u1"),  # State.erased holds a time for this slot
+        ("spare", "u1", 3),
     ],
     align=True,
 )
@@ -95,12 +96,12 @@ EVENT = np.dtype(
     ],
     align=True,
 )
-TICK = 255  # EVENT.kind of a tick
+TICK, FORGET = 255, 254  # EVENT.kind of a tick and of a request to be erased
 # EVENT.flags
 RESOLVED, UNRESOLVED, ABANDONED, SWITCHES, HAS_VALUE = 1, 2, 4, 8, 16
 
 # What became of a record.
-ACCEPTED, DUPLICATE, TOO_LATE, FROM_THE_FUTURE, TICKED = 1, 2, 3, 4, 5
+ACCEPTED, DUPLICATE, TOO_LATE, FROM_THE_FUTURE, TICKED, ERASED, ERASES = 1, 2, 3, 4, 5, 6, 7
 
 # Counters and cursors of a partition: State.at
 (
@@ -140,7 +141,9 @@ FEATURES = 8
     S_COMPLAINTS, S_COMPLAINT_TIME, S_NPS, S_NPS_TIME, S_QUIET, S_RHYTHM, S_ANSWERS, S_UNSUBSCRIBED, S_TOUCHES,
 ) = range(S_X + FEATURES, S_X + FEATURES + 19)  # fmt: skip
 SIGNAL_WIDTH = S_TOUCHES + 1
-FRICTION, RAISED, EASED, CLEARED = 0, 1, 2, 3
+FRICTION, RAISED, EASED, CLEARED, RECEIPT = 0, 1, 2, 3, 4
+# In the row of a receipt: what was erased, in place of the features.
+R_PANES, R_COMPLAINTS, R_CONTACTS = S_X, S_X + 1, S_X + 2
 
 # A score card as it leaves the kernel: a float64 row.
 C_P, C_EFFORT, C_EFFORT_HW, C_SAT, C_SAT_HW, C_ACUTE, C_T1, C_T7, C_T30, C_T90, C_X = range(11)
@@ -161,6 +164,7 @@ class State(NamedTuple):
         topic_refs: int32[topics], how many ring places hold a topic.
         row_dirty: uint8[slots], CLEAN, CHANGED since the last snapshot, or VACATED by the kernel.
         card_dirty: uint8[slots], evaluated since its score card was last taken.
+        erased: int64[slots], ms UTC: what is not later is dropped; counts where the row says so.
         at: int64[24], counters and cursors.
     """
 
@@ -174,6 +178,7 @@ class State(NamedTuple):
     topic_refs: NDArray[np.int32]
     row_dirty: NDArray[np.uint8]
     card_dirty: NDArray[np.uint8]
+    erased: NDArray[np.int64]
     at: NDArray[np.int64]
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias, Union
 
 from msgspec import Meta, Struct, defstruct
 
-from cxstream.model.kinds import TICK_TYPE, Kind
+from cxstream.model.kinds import FORGET_TYPE, TICK_TYPE, Kind
 
 # JSON has no bound for numbers; a float64 has, and says so in the schema.
 MAX = sys.float_info.max
@@ -159,6 +159,18 @@ class Tick(Struct, kw_only=True, gc=False, tag_field="type", tag=TICK_TYPE):
     time: str
 
 
+class Forget(Struct, kw_only=True, gc=False, tag_field="type", tag=FORGET_TYPE):
+    """The customer wants to be erased: everything known of him goes, and what comes late about him is dropped."""
+
+    KIND: ClassVar[int] = 254
+
+    specversion: Literal["1.0"]
+    id: NonEmpty
+    source: NonEmpty
+    subject: Annotated[str, Meta(min_length=1, max_length=128)]
+    time: str
+
+
 def _envelope(kind: Kind) -> Any:
     return defstruct(
         f"Touchpoint_{kind.label}",
@@ -178,5 +190,5 @@ def _envelope(kind: Kind) -> Any:
 
 
 ENVELOPES: dict[Kind, type[Touchpoint]] = {kind: _envelope(kind) for kind in Kind}
-Event: TypeAlias = Touchpoint | Tick
-EVENT_TYPE: Any = Union[(*ENVELOPES.values(), Tick)]
+Event: TypeAlias = Touchpoint | Tick | Forget
+EVENT_TYPE: Any = Union[(*ENVELOPES.values(), Tick, Forget)]

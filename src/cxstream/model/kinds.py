@@ -62,6 +62,7 @@ class Kind(IntEnum):
 
 
 TICK_TYPE = "cx.tick.v1"
+FORGET_TYPE = "cx.forget.v1"
 BY_TYPE = {kind.type: kind for kind in Kind}
 
 # What the company does is no sign of life of the customer.

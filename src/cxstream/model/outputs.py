@@ -13,6 +13,7 @@ SOURCE = "/cxstream"
 CHURN_RISK_TYPE = "cx.signal.churn_risk.v1"
 FRICTION_TYPE = "cx.signal.friction.v1"
 SCORE_TYPE = "cx.score.v1"
+FORGOTTEN_TYPE = "cx.forgotten.v1"
 
 Level = Literal["none", "elevated", "high", "critical"]
 Change = Literal["raised", "eased", "cleared"]
@@ -136,6 +137,40 @@ class ScoreCard(Struct, frozen=True, gc=False):
     clv: float | None = None
 
 
+class Erased(Struct, frozen=True, gc=False):
+    """How much was known of the customer.
+
+    Attributes:
+        panes: days with something on them.
+        complaints: open complaints.
+        contacts: contacts kept for finding repeated ones.
+    """
+
+    panes: int
+    complaints: int
+    contacts: int
+
+
+class Forgotten(Struct, frozen=True, gc=False):
+    """`data` of a receipt.
+
+    Attributes:
+        request: id of the request.
+        requested_by: its source.
+        requested_at: its time; what is older and comes later is dropped.
+        known: whether there was anything to erase.
+        erased: how much.
+        cause: the record of the request.
+    """
+
+    request: str
+    requested_by: str
+    requested_at: str
+    known: bool
+    erased: Erased
+    cause: Cause
+
+
 class _Envelope(Struct, frozen=True, kw_only=True, gc=False, tag_field="type"):
     """The CloudEvents envelope of an output; `subject` is the customer."""
 
@@ -163,3 +198,9 @@ class Score(_Envelope, frozen=True, kw_only=True, gc=False, tag=SCORE_TYPE):
     """A score card."""
 
     data: ScoreCard
+
+
+class Receipt(_Envelope, frozen=True, kw_only=True, gc=False, tag=FORGOTTEN_TYPE):
+    """The receipt of an erasure; its subject is a digest, which tells nobody who does not know him whom it is about."""
+
+    data: Forgotten

@@ -1,4 +1,4 @@
-"""The folder of results: three files that appear together when they are complete, and not before."""
+"""The folder of results: files that appear together when they are complete, and not before."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 SIGNALS, SCORES, REJECTED = "signals.ndjson", "scores.ndjson", "rejected.ndjson"
 NAMES = (SIGNALS, SCORES, REJECTED)
+# Only where there is something to put into it.
+FORGOTTEN = "forgotten.ndjson"
 _PARTIAL = ".partial"
 _BUFFER_BYTES = 1 << 20
 
@@ -32,7 +34,7 @@ class RejectedLine:
         field: path of the field; empty where there is none.
         message: what is wrong, for people.
         line: 1-based line (Parquet: row) in its input.
-        raw: the record; its beginning where it is too long to be kept.
+        raw: the record; its beginning where it is too long to be kept; None where it is not to be copied.
         file: its input; None where there is one only.
     """
 
@@ -40,7 +42,7 @@ class RejectedLine:
     field: str
     message: str
     line: int
-    raw: bytes
+    raw: bytes | None
     file: str | None = None
 
     def encode(self) -> bytes:
@@ -49,6 +51,8 @@ class RejectedLine:
         if self.file is not None:
             entry["file"] = self.file
         entry["line"] = self.line
+        if self.raw is None:
+            return _encode(entry)
         try:
             entry["raw"] = self.raw.decode()
         except UnicodeDecodeError:
@@ -72,7 +76,7 @@ class Results:
 
     def __init__(self, folder: Path, *, replace: bool = False) -> None:
         self._folder = folder
-        there = [name for name in NAMES if (folder / name).exists()]
+        there = [name for name in (*NAMES, FORGOTTEN) if (folder / name).exists()]
         if there and not replace:
             raise OutputError(
                 f"{folder}: has {there[0]} already; name another folder, or replace it with --force"
@@ -83,7 +87,7 @@ class Results:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             for name in NAMES:
-                self._files[name] = self._partial(name).open("wb", buffering=_BUFFER_BYTES)
+                self._files[name] = self._open(name)
         except OSError as error:
             self._drop()
             raise self._failed(error) from error
@@ -98,6 +102,8 @@ class Results:
         joined = b"\n".join(lines)
         if joined:
             try:
+                if name not in self._files:
+                    self._files[name] = self._open(name)
                 self._files[name].write(joined)
                 self._files[name].write(b"\n")
             except OSError as error:
@@ -112,8 +118,10 @@ class Results:
         try:
             for file in self._files.values():
                 file.close()
-            for name in NAMES:
+            for name in self._files:
                 self._partial(name).replace(self._folder / name)
+            if FORGOTTEN not in self._files:
+                (self._folder / FORGOTTEN).unlink(missing_ok=True)
         except OSError as error:
             raise self._failed(error) from error
         self._files.clear()
@@ -133,6 +141,9 @@ class Results:
             finally:
                 self._partial(name).unlink(missing_ok=True)
         self._files.clear()
+
+    def _open(self, name: str) -> IO[bytes]:
+        return self._partial(name).open("wb", buffering=_BUFFER_BYTES)
 
     def _partial(self, name: str) -> Path:
         return self._folder / f"{name}{_PARTIAL}"

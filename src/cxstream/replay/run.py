@@ -13,7 +13,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from cxstream.files.readers import read_batches
-from cxstream.replay.results import REJECTED, SCORES, SIGNALS, RejectedLine, Results
+from cxstream.replay.results import FORGOTTEN, REJECTED, SCORES, SIGNALS, RejectedLine, Results
 from cxstream.replay.summary import Tally
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def replay(
     until: int | None = None,
     batch_bytes: int,
     max_record_bytes: int,
+    keep_raw: bool = True,
     on_chunk: Callable[[Chunk], None] = lambda _: None,
 ) -> Tally:
     """Score inputs one after the other.
@@ -46,6 +47,7 @@ def replay(
         until: ms UTC; later events are from the future, and every clock ends there.
         batch_bytes: about how much is read at a time, in bytes.
         max_record_bytes: a longer record is rejected as malformed, in bytes.
+        keep_raw: copy rejected records into the results, beside the line they are in.
         on_chunk: called when a chunk is done.
 
     Raises:
@@ -57,7 +59,7 @@ def replay(
     for chunk in read_batches(paths, batch_bytes, max_record_bytes):
         outcome = router.process(chunk.lines, until)
         tally.add(outcome, len(chunk.lines))
-        _write(results, outcome, chunk, named=len(paths) > 1)
+        _write(results, outcome, chunk, named=len(paths) > 1, raw=keep_raw)
         on_chunk(chunk)
     if until is not None:
         outcome = router.advance(until)
@@ -72,14 +74,16 @@ def replay(
     return tally
 
 
-def _write(results: Results, outcome: Outcome, chunk: Chunk, *, named: bool) -> None:
+def _write(results: Results, outcome: Outcome, chunk: Chunk, *, named: bool, raw: bool) -> None:
     if outcome.signals:
         results.write(SIGNALS, [signal.value for signal in outcome.signals])
+    if outcome.receipts:
+        results.write(FORGOTTEN, [receipt.value for receipt in outcome.receipts])
     if outcome.rejected:
-        results.write(REJECTED, _rejected(outcome, chunk, named=named))
+        results.write(REJECTED, _rejected(outcome, chunk, named=named, raw=raw))
 
 
-def _rejected(outcome: Outcome, chunk: Chunk, *, named: bool) -> Iterator[bytes]:
+def _rejected(outcome: Outcome, chunk: Chunk, *, named: bool, raw: bool) -> Iterator[bytes]:
     for refused in outcome.rejected:
         cut = chunk.cut.get(refused.index)
         yield RejectedLine(
@@ -87,6 +91,6 @@ def _rejected(outcome: Outcome, chunk: Chunk, *, named: bool) -> Iterator[bytes]
             field=refused.field,
             message=refused.message if cut is None else "longer than a record may be; raw is its beginning",
             line=chunk.numbers[refused.index],
-            raw=chunk.lines[refused.index] if cut is None else cut,
+            raw=(chunk.lines[refused.index] if cut is None else cut) if raw else None,
             file=str(chunk.path) if named else None,
         ).encode()

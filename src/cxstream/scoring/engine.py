@@ -14,11 +14,15 @@ from cxstream.kernels.layout import (
     CHANGED,
     CLEAN,
     DUPLICATE,
+    ERASED,
+    ERASES,
     FROM_THE_FUTURE,
     HELD,
+    RECEIPT,
     S_INDEX,
     S_SLOT,
     S_TOPIC,
+    S_WHAT,
     SIGNAL_WIDTH,
     TICKED,
     TOO_LATE,
@@ -32,9 +36,11 @@ from cxstream.scoring.partition import NO_LIMIT, Applied, Partition
 from cxstream.scoring.signals import Emitted, Writer, rfc3339_all
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
+
+    from cxstream.scoring.pseudonym import Pseudonyms
 
 
 MARKER_KEY = snapshot.MARKER_KEY
@@ -70,6 +76,8 @@ class Outcome:
         accepted: records that counted.
         duplicates: records that had been accepted before.
         ticks: records that let time pass.
+        erased: records dropped because their customer had asked to be erased.
+        receipts: what was erased, in order.
         held_back: raises that began to wait for their cooldown.
     """
 
@@ -78,6 +86,8 @@ class Outcome:
     accepted: int = 0
     duplicates: int = 0
     ticks: int = 0
+    erased: int = 0
+    receipts: list[Emitted] = field(default_factory=list)
     held_back: int = 0
 
 
@@ -91,6 +101,7 @@ class Unsaved:
         cards: int64[m], slots whose score cards changed.
         gone: customers whose rows must go.
         gone_cards: customers whose cards must go.
+        erasures: digests of requests to be erased.
     """
 
     offset: int
@@ -98,10 +109,11 @@ class Unsaved:
     cards: NDArray[np.int64]
     gone: dict[str, None]
     gone_cards: dict[str, None]
+    erasures: dict[bytes, None]
 
     def without_rows(self) -> Unsaved:
         """The cards alone: the rows have been saved."""
-        return replace(self, rows=self.rows[:0], gone={})
+        return replace(self, rows=self.rows[:0], gone={}, erasures={})
 
 
 def check_keys(decoded: Decoded, keys: Sequence[bytes | None]) -> None:
@@ -132,8 +144,10 @@ class Engine:
         actions: suggested action by leading feature.
         topic: source topic, for the ids of signals.
         partition: its partition.
+        pseudonyms: names under which customers are known; None: their own.
 
     Attributes:
+        must_save: somebody was erased since the last snapshot; the next should not wait.
         next_offset: the offset after the last applied record.
     """
 
@@ -144,15 +158,19 @@ class Engine:
         *,
         topic: str = "cx.touchpoints",
         partition: int = 0,
+        pseudonyms: Pseudonyms | None = None,
     ) -> None:
         self.params = params
+        self._pseudonyms = pseudonyms
         self.next_offset = 0
         self.partition = Partition(params)
         self._writer = Writer(params, actions, topic, partition)
+        self._digest = snapshot.digest(params, pseudonyms.key_id if pseudonyms else "")
         self._held = 0
         self._card_cursor = 0
         self._gone_cards: dict[str, None] = {}
-        self._stale: list[bytes] = []
+        self._stale: dict[bytes, bytes] = {}
+        self.must_save = False
 
     @property
     def clock(self) -> int | None:
@@ -199,6 +217,10 @@ class Engine:
             offsets: int64[batch].
             limits: int64[batch], ms UTC.
         """
+        if self._pseudonyms is not None:
+            for event in decoded.events:
+                if not isinstance(event, Tick):
+                    event.subject = self._pseudonyms[event.subject]
         good = decoded.good
         applied = self.partition.apply(decoded.events, decoded.columns, offsets[good], limits[good])
         outcome = self._outcome(applied, decoded, offsets)
@@ -215,7 +237,7 @@ class Engine:
 
     def _outcome(self, applied: Applied, decoded: Decoded, offsets: NDArray[np.int64]) -> Outcome:
         status, good = applied.status, decoded.good
-        counts = np.bincount(status, minlength=TICKED + 1).tolist()
+        counts = np.bincount(status, minlength=ERASES + 1).tolist()
         rejected = decoded.rejected
         if counts[TOO_LATE] or counts[FROM_THE_FUTURE]:
             names = {
@@ -228,8 +250,17 @@ class Engine:
                 for i in refused
             ]
             rejected.sort()
+        rows = applied.signals
+        receipts: list[Emitted] = []
+        if counts[ERASES]:
+            self.must_save = True
+            is_receipt = rows[:, S_WHAT] == RECEIPT
+            receipts = self._receipts(rows[is_receipt], good, offsets, decoded.events)
+            rows = rows[~is_receipt]
         return Outcome(
-            signals=self._signals(applied.signals, good, offsets, decoded.events),
+            signals=self._signals(rows, good, offsets, decoded.events),
+            receipts=receipts,
+            erased=counts[ERASED],
             rejected=rejected,
             accepted=counts[ACCEPTED],
             duplicates=counts[DUPLICATE],
@@ -258,6 +289,21 @@ class Engine:
             subject = names[int(row[S_SLOT])]
             signals.append(self._writer.signal(row, subject, topic, int(offsets[index]), n, events[local]))
         return signals
+
+    def _receipts(
+        self,
+        rows: NDArray[np.float64],
+        good: NDArray[np.int64],
+        offsets: NDArray[np.int64],
+        events: list[Any],
+    ) -> list[Emitted]:
+        receipts = []
+        for row in rows.tolist():
+            local = int(row[S_INDEX])
+            row[S_INDEX] = index = int(good[local])
+            subject = self.partition.slots.names[int(row[S_SLOT])]
+            receipts.append(self._writer.receipt(row, subject, int(offsets[index]), events[local]))
+        return receipts
 
     def _settle(self) -> None:
         self.partition.settle()
@@ -323,15 +369,19 @@ class Engine:
         They count as saved from now on: whoever cannot store them drops this engine and restores another.
         """
         stale: list[tuple[bytes, bytes | None]] = [(key, None) for key in self._stale]
-        self._stale = []
+        self._stale, self.must_save = {}, False
         return stale + snapshot.save(
-            self.partition, self.next_offset, self.params, cards_clean=self.dirty_cards() == 0
+            self.partition, self.next_offset, self._digest, cards_clean=self.dirty_cards() == 0
         )
 
-    def disown(self, rows: Iterable[bytes]) -> None:
-        """Take keys of a snapshot that could not be used: what this state does not overwrite must go."""
-        self._stale = list(rows)
-        self._gone_cards = snapshot.customers_of(self._stale)
+    def disown(self, rows: Mapping[bytes, bytes]) -> None:
+        """Take the rows of a snapshot that could not be used: what this state does not overwrite must go."""
+        self._stale = dict(rows)
+        self._gone_cards = snapshot.customers_of(rows)
+
+    def recall_erasures(self) -> None:
+        """Take over who was erased from the rows that were disowned: the log may no longer tell."""
+        self.partition.erasures.recall(snapshot.erasures_of(self._stale))
 
     def set_apart(self) -> Unsaved:
         """Take note of what has changed since the last snapshot and score cards, and count it as saved."""
@@ -342,10 +392,12 @@ class Engine:
             np.flatnonzero(st.card_dirty[:top]),
             self.partition.gone,
             self._gone_cards,
+            self.partition.erasures.changed,
         )
         st.row_dirty[apart.rows] = CLEAN
         st.card_dirty[apart.cards] = 0
         self.partition.gone, self._gone_cards = {}, {}
+        self.partition.erasures.changed = {}
         return apart
 
     def put_back(self, apart: Unsaved) -> None:
@@ -356,19 +408,21 @@ class Engine:
         st.card_dirty[apart.cards[live[apart.cards]]] = 1
         self.partition.gone = apart.gone | self.partition.gone
         self._gone_cards = apart.gone_cards | self._gone_cards
+        erasures = self.partition.erasures
+        erasures.changed = {key: None for key in apart.erasures if key in erasures.times} | erasures.changed
 
     @classmethod
     def restore(
         cls, params: ScoringParams, actions: Mapping[str, str], rows: Mapping[bytes, bytes],
-        *, topic: str = "cx.touchpoints", partition: int = 0,
+        *, topic: str = "cx.touchpoints", partition: int = 0, pseudonyms: Pseudonyms | None = None,
     ) -> Engine:  # fmt: skip
         """Rebuild an engine from the latest snapshot row of every key.
 
         Raises:
             SnapshotError: rows without a marker, torn, of another layout, or made under other parameters.
         """
-        engine = cls(params, actions, topic=topic, partition=partition)
-        engine.next_offset = snapshot.load(engine.partition, rows, params)
+        engine = cls(params, actions, topic=topic, partition=partition, pseudonyms=pseudonyms)
+        engine.next_offset = snapshot.load(engine.partition, rows, params, engine._digest)
         engine._newly_held()
         return engine
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cxstream.model.params import ScoringParams
+    from cxstream.scoring.pseudonym import Pseudonyms
 
 
 def partition_of(subjects: list[str], count: int) -> NDArray[np.int32]:
@@ -40,6 +41,7 @@ class Router:
         actions: suggested action by leading feature.
         partitions: how many.
         topic: source topic, for the ids of signals.
+        pseudonyms: names under which customers are known; None: their own.
     """
 
     def __init__(
@@ -49,8 +51,12 @@ class Router:
         *,
         partitions: int = 1,
         topic: str = "cx.touchpoints",
+        pseudonyms: Pseudonyms | None = None,
     ) -> None:
-        self.engines = [Engine(params, actions, topic=topic, partition=p) for p in range(partitions)]
+        self.engines = [
+            Engine(params, actions, topic=topic, partition=p, pseudonyms=pseudonyms)
+            for p in range(partitions)
+        ]
 
     def process(self, values: Sequence[bytes | None], limit: int | None = None) -> Outcome:
         """Apply a batch.
@@ -129,5 +135,7 @@ def _merged(outcomes: list[Outcome]) -> Outcome:
         accepted=sum(o.accepted for o in outcomes),
         duplicates=sum(o.duplicates for o in outcomes),
         ticks=sum(o.ticks for o in outcomes),
+        erased=sum(o.erased for o in outcomes),
+        receipts=sorted((r for o in outcomes for r in o.receipts), key=lambda r: r.index),
         held_back=sum(o.held_back for o in outcomes),
     )

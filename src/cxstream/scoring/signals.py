@@ -13,7 +13,8 @@ from cxstream.model import outputs as o
 from cxstream.model.kinds import FEATURES, LEVELS
 from cxstream.model.params import DAY_MS, ScoringParams
 from cxstream.scoring import words
-from cxstream.topology import CHURN_RISK, FRICTION
+from cxstream.scoring.erasures import digest
+from cxstream.topology import CHURN_RISK, FORGOTTEN, FRICTION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -148,6 +149,32 @@ class Writer:
                 found.append(o.Reason(name, x, contribution, words.evidence(i, row, topic, contribution)))  # type: ignore[arg-type]
         found.sort(key=lambda reason: -reason.contribution)
         return found
+
+    def receipt(self, row: Sequence[float], subject: str, offset: int, event: Any) -> Emitted:
+        """The receipt of an erasure.
+
+        Args:
+            row: SIGNAL_WIDTH numbers.
+            subject: the customer.
+            offset: of the request.
+            event: the request.
+        """
+        data = o.Forgotten(
+            request=event.id,
+            requested_by=event.source,
+            requested_at=event.time,
+            known=bool(row[k.S_LEVEL]),
+            erased=o.Erased(int(row[k.R_PANES]), int(row[k.R_COMPLAINTS]), int(row[k.R_CONTACTS])),
+            cause=o.Cause(self._topic, self._partition, offset),
+        )
+        whom = digest(subject).hex()
+        receipt = o.Receipt(
+            id=f"{self._origin}-{offset}-forgotten",
+            subject=whom,
+            time=rfc3339(int(row[k.S_CLOCK])),
+            data=data,
+        )
+        return Emitted(int(row[k.S_INDEX]), FORGOTTEN.name, whom.encode(), _encode(receipt))
 
     def card(
         self,

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from cxstream.scoring.partition import Partition
 
 MARKER_KEY = b"\0marker"
-_ROW_PREFIX = b"c"
+_ROW_PREFIX, _ERASURE_PREFIX = b"c", b"e"
 # Where in a packed row the number of its complaints stands.
 _COMPLAINTS_AT = 1 + ROW_BYTES + 2
 # Rows unpacked in one go: enough to make the calls cheap, few enough for their copy not to matter.
@@ -54,6 +54,7 @@ class Marker(msgspec.Struct, frozen=True):
         swept_offset: offset of the record that caused the last sweep.
         held: raises that have waited.
         cards_clean: every score card had been taken.
+        erasures: how many rows there must be of who was erased.
     """
 
     layout: int
@@ -65,12 +66,13 @@ class Marker(msgspec.Struct, frozen=True):
     swept_offset: int
     held: int
     cards_clean: bool
+    erasures: int = 0
 
 
-def digest(params: ScoringParams) -> str:
-    """Digest of the parameters."""
+def digest(params: ScoringParams, key_id: str = "") -> str:
+    """Digest of the parameters, and of the key of the pseudonyms: a state under other names is another state."""
     canonical = msgspec.json.encode(params.model_dump(mode="json"), order="deterministic")
-    return hashlib.blake2b(canonical, digest_size=16).hexdigest()
+    return hashlib.blake2b(canonical + key_id.encode(), digest_size=16).hexdigest()
 
 
 def _bytes_of(array: NDArray[np.void], size: int) -> NDArray[np.uint8]:
@@ -98,8 +100,13 @@ def customers_of(keys: Iterable[bytes]) -> dict[str, None]:
     return {key[1:].decode(errors="replace"): None for key in keys if key.startswith(_ROW_PREFIX)}
 
 
+def erasures_of(rows: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
+    """Digests of who was erased, and the packed times."""
+    return {key[1:]: row for key, row in rows.items() if key.startswith(_ERASURE_PREFIX)}
+
+
 def save(
-    partition: Partition, offset: int, params: ScoringParams, *, cards_clean: bool
+    partition: Partition, offset: int, params: str, *, cards_clean: bool
 ) -> list[tuple[bytes, bytes | None]]:
     """Pack what has changed since the last call, tombstones first, the marker last."""
     st = partition.state
@@ -109,9 +116,14 @@ def save(
     changed = np.flatnonzero(st.row_dirty[: partition.slots.top] == CHANGED).astype(np.int32)
     rows += _packed(partition, changed)
     st.row_dirty[changed] = CLEAN
+    erasures = partition.erasures
+    if partition.clock is not None:
+        expired = erasures.expire(partition.clock, partition.constants.window)
+        rows += [(_ERASURE_PREFIX + key, None) for key in expired]
+    rows += [(_ERASURE_PREFIX + key, time) for key, time in erasures.take_changed()]
     marker = Marker(
         layout=VERSION,
-        params=digest(params),
+        params=params,
         offset=offset,
         clock=partition.clock,
         customers=partition.customers,
@@ -119,6 +131,7 @@ def save(
         swept_offset=int(st.at[SWEPT_OFFSET]),
         held=int(st.at[HELD]),
         cards_clean=cards_clean,
+        erasures=len(erasures.times),
     )
     rows.append((MARKER_KEY, msgspec.json.encode(marker)))
     return rows
@@ -138,7 +151,7 @@ def read_marker(raw: bytes) -> Marker:
         ) from error
 
 
-def _marker(rows: Mapping[bytes, bytes], params: ScoringParams) -> Marker:
+def _marker(rows: Mapping[bytes, bytes], params: str) -> Marker:
     raw = rows.get(MARKER_KEY)
     if raw is None:
         raise SnapshotError("the snapshot has no marker: rebuild the partition from its log")
@@ -147,22 +160,24 @@ def _marker(rows: Mapping[bytes, bytes], params: ScoringParams) -> Marker:
         raise SnapshotError(
             f"the snapshot has layout {marker.layout}, this is {VERSION}: rebuild the partition"
         )
-    if marker.params != digest(params):
-        raise SnapshotError("the snapshot was made under other scoring parameters: rebuild the partition")
-    if marker.customers != len(rows) - 1:
+    if marker.params != params:
         raise SnapshotError(
-            f"the snapshot has {len(rows) - 1} of {marker.customers} customers: rebuild the partition"
+            "the snapshot was made under other scoring parameters or another key: rebuild the partition"
         )
+    expected = marker.customers + marker.erasures
+    if expected != len(rows) - 1:
+        raise SnapshotError(f"the snapshot has {len(rows) - 1} of {expected} rows: rebuild the partition")
     return marker
 
 
-def load(partition: Partition, rows: Mapping[bytes, bytes], params: ScoringParams) -> int:
+def load(partition: Partition, rows: Mapping[bytes, bytes], params: ScoringParams, digested: str) -> int:
     """Fill an empty partition.
 
     Args:
         partition: without customers.
         rows: the latest value of every key, tombstones left out, the marker included.
         params: must be those that the rows were made under.
+        digested: their digest.
 
     Returns:
         The offset at which to go on.
@@ -170,12 +185,13 @@ def load(partition: Partition, rows: Mapping[bytes, bytes], params: ScoringParam
     Raises:
         SnapshotError: the rows cannot be trusted.
     """
-    marker = _marker(rows, params)
+    marker = _marker(rows, digested)
+    partition.erasures.load(erasures_of(rows))
     st = partition.state
     if marker.clock is None:
         return marker.offset
     today = marker.clock // DAY_MS
-    saved = {key: row for key, row in rows.items() if key != MARKER_KEY}
+    saved = {key: row for key, row in rows.items() if key.startswith(_ROW_PREFIX)}
     try:
         partition.slots.fill([key[1:].decode() for key in saved])
     except UnicodeDecodeError as error:
@@ -195,7 +211,16 @@ def load(partition: Partition, rows: Mapping[bytes, bytes], params: ScoringParam
     st.card_dirty[order] = 0 if marker.cards_clean else 1
     st.at[STARTED], st.at[CLOCK], st.at[SEQ] = 1, marker.clock, marker.seq
     st.at[SWEPT_OFFSET], st.at[HELD] = marker.swept_offset, marker.held
+    _recall_erased(partition)
     return marker.offset
+
+
+def _recall_erased(partition: Partition) -> None:
+    """Find the requests of those who came back after they had been erased."""
+    erased, live = partition.state.rows["erased"], partition.live()
+    slots = live[erased[live] != 0].tolist()
+    erased[slots] = 0
+    partition.remember_erased(slots)
 
 
 def _unpack_all(partition: Partition, rows: Sequence[bytes], oldest: int) -> None:

@@ -32,7 +32,7 @@ _REJECTED_HEADERS: Json = {
 
 # Of each topic: the operation, as seen from cxstream, and the messages in it.
 _FLOW: dict[str, tuple[str, list[str]]] = {
-    topology.TOUCHPOINTS.name: ("receive", [*_TOUCHPOINTS, "tick"]),
+    topology.TOUCHPOINTS.name: ("receive", [*_TOUCHPOINTS, "tick", "forget"]),
     topology.ANONYMOUS.name: ("receive", ["anonymous_touchpoint"]),
     topology.FORGET.name: ("receive", ["forget"]),
     topology.CHURN_RISK.name: ("send", ["churn_risk"]),
@@ -40,6 +40,7 @@ _FLOW: dict[str, tuple[str, list[str]]] = {
     topology.SCORES.name: ("send", ["score"]),
     topology.INSIGHTS.name: ("send", ["insight"]),
     topology.REJECTED.name: ("send", ["rejected"]),
+    topology.FORGOTTEN.name: ("send", ["forgotten"]),
     topology.SNAPSHOTS.name: ("send", ["snapshot"]),
 }
 
@@ -124,7 +125,10 @@ def _messages() -> Json:
         "Touchpoint of a visitor not known yet", _OPEN, "The anonymous id."
     )
     found["insight"] = _message("Mergeable aggregate", _OPEN, "View and partition.")
-    found["forget"] = _message("Customer to erase", {"type": ["string", "null"]}, customer)
+    found["forget"] = _message(
+        "Request to be erased", "forget.v1.json", f"{customer} On cx.forget it is enough."
+    )
+    found["forgotten"] = _message("Receipt of an erasure", "forgotten.v1.json", "A digest of the customer.")
     found["rejected"] = {
         **_message("Rejected record, byte for byte", _TEXT, "The key it came with."),
         "contentType": "application/octet-stream",

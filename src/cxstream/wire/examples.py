@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cxstream.model.kinds import TICK_TYPE, Kind
+from cxstream.model.kinds import FORGET_TYPE, TICK_TYPE, Kind
 
 Fields = dict[str, Any]
 
@@ -100,5 +100,17 @@ def example_tick() -> Fields:
         "id": "0-29013630",
         "source": "/ticker",
         "type": TICK_TYPE,
+        "time": "2025-03-01T11:30:00Z",
+    }
+
+
+def example_forget() -> Fields:
+    """A request to be erased."""
+    return {
+        "specversion": "1.0",
+        "id": "request-1",
+        "source": "/privacy-desk",
+        "type": FORGET_TYPE,
+        "subject": "customer-1",
         "time": "2025-03-01T11:30:00Z",
     }

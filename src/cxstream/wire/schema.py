@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 
 from cxstream.model import outputs
-from cxstream.model.events import ENVELOPES, Tick
+from cxstream.model.events import ENVELOPES, Forget, Tick
 from cxstream.model.kinds import Kind
-from cxstream.wire.examples import example, example_tick
+from cxstream.wire.examples import example, example_forget, example_tick
 
 Json = dict[str, Any]
 
@@ -104,9 +104,11 @@ def documents() -> dict[str, Json]:
     """Every JSON Schema by its path below `schemas/`."""
     found = {f"touchpoints/{kind.label}.v1.json": touchpoint(kind) for kind in Kind}
     found["tick.v1.json"] = tick()
+    found["forget.v1.json"] = forget()
     found["signals/churn_risk.v1.json"] = output(outputs.ChurnRiskSignal, "Churn-risk signal")
     found["signals/friction.v1.json"] = output(outputs.FrictionSignal, "Friction signal")
     found["score.v1.json"] = output(outputs.Score, "Score card")
+    found["forgotten.v1.json"] = output(outputs.Receipt, "Receipt of an erasure")
     return found
 
 
@@ -125,6 +127,16 @@ def tick() -> Json:
     schema = _schema(Tick, "Tick")
     schema["properties"]["time"] = {**_TIME_IN, "description": "What time it is: RFC 3339 with an offset."}
     return {**schema, "examples": [example_tick()]}
+
+
+def forget() -> Json:
+    """The schema of a request to be erased."""
+    schema = _schema(Forget, "Request to be erased")
+    schema["properties"]["time"] = {
+        **_TIME_IN,
+        "description": "When it was made: RFC 3339 with an offset. What is not later is dropped from then on.",
+    }
+    return {**schema, "examples": [example_forget()]}
 
 
 def output(kind: type[msgspec.Struct], title: str) -> Json:

@@ -11,7 +11,7 @@ import aiokafka
 from aiokafka import TopicPartition
 
 from cxstream.kafka import connection
-from cxstream.topology import SNAPSHOTS, TOUCHPOINTS
+from cxstream.topology import FORGET, SNAPSHOTS, TOUCHPOINTS
 from cxstream.worker.whole import WholeBatches
 
 if TYPE_CHECKING:
@@ -24,8 +24,9 @@ BATCH_BYTES = 900 * 1024
 # A transaction that its worker left open ends after this long, where nobody claims the partition before.
 TRANSACTION_MS = 60_000
 _GOODBYE_SECONDS = 2.0
+_FOLLOW_MS = 60_000
 # What a reader reads.
-_READ = frozenset({TOUCHPOINTS.name, SNAPSHOTS.name})
+_READ = frozenset({TOUCHPOINTS.name, SNAPSHOTS.name, FORGET.name})
 
 
 class Kafka:
@@ -97,7 +98,7 @@ class Reader:
     Args:
         settings: how to reach Kafka.
         group: consumer group whose committed offset is read; the reader does not join it.
-        partition: number of the partition, of cx.touchpoints and cx.snapshots alike.
+        partition: number of the partition, of cx.touchpoints, cx.snapshots and cx.forget alike.
     """
 
     def __init__(self, settings: Settings, group: str, partition: int) -> None:
@@ -128,9 +129,9 @@ class Reader:
     async def __aexit__(self, *_: object) -> None:
         await self._consumer.stop()
 
-    async def committed(self) -> int | None:
+    async def committed(self, topic: str = TOUCHPOINTS.name) -> int | None:
         """The offset the group has committed; None if it has none. Right only after the claim."""
-        offset: int | None = await self._consumer.committed(self._tp(TOUCHPOINTS.name))
+        offset: int | None = await self._consumer.committed(self._tp(topic))
         return offset
 
     async def bounds(self, topic: str) -> tuple[int, int]:
@@ -158,6 +159,17 @@ class Reader:
             if records:
                 yield records
         self._consumer.pause(tp)
+
+    async def follow(self, topic: str, start: int) -> AsyncIterator[Sequence[Any]]:
+        """Yield the records from `start` on, a fetch at a time, and wait for more, without end."""
+        tp = self._tp(topic)
+        self._consumer.seek(tp, start)
+        self._consumer.resume(tp)
+        while True:
+            fetched = await self._consumer.getmany(tp, timeout_ms=_FOLLOW_MS)
+            records = list(chain.from_iterable(fetched.get(tp, [])))
+            if records:
+                yield records
 
     def _tp(self, topic: str) -> TopicPartition:
         return TopicPartition(topic, self._partition)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from typing import TYPE_CHECKING
 
 from aiokafka import TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 
-from cxstream.topology import REJECTED, SCORES, SNAPSHOTS, TOUCHPOINTS
+from cxstream.topology import FORGET, REJECTED, SCORES, SNAPSHOTS, TOUCHPOINTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from aiokafka import AIOKafkaProducer
 
     from cxstream.scoring.engine import Outcome
+    from cxstream.scoring.pseudonym import Pseudonyms
 
 Pair = tuple[bytes | None, bytes | None]
 Headers = list[tuple[str, bytes]]
@@ -35,9 +36,19 @@ class Outbox:
         bytes: size of the signals and rejected records.
         rows: keys and values to write, by topic, in order.
         explanations: headers of the rows of cx.rejected; no other row has any.
+        requests: requests to be erased, for cx.touchpoints, by partition.
+        requested: the offset of cx.forget after the last request in here; None where there is none.
+        committed: set when all of it is.
+
+    Args:
+        pseudonyms: names under which customers are known; None: their own.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, pseudonyms: Pseudonyms | None = None) -> None:
+        self._pseudonyms = pseudonyms
+        self.requests: defaultdict[int, list[Pair]] = defaultdict(list)
+        self.requested: int | None = None
+        self.committed = asyncio.Event()
         self.records = 0
         self.bytes = 0
         self.rows: defaultdict[str, list[Pair]] = defaultdict(list)
@@ -52,14 +63,35 @@ class Outbox:
             partition: the partition they are of.
         """
         self.records += len(records)
-        for signal in outcome.signals:
+        for signal in chain(outcome.signals, outcome.receipts):
             self.rows[signal.topic].append((signal.key, signal.value))
             self.bytes += len(signal.value)
         for rejection in outcome.rejected:
-            record = records[rejection.index]
-            self.rows[REJECTED.name].append((record.key, record.value))
-            self.bytes += len(record.key or b"") + len(record.value or b"")
-            self.explanations.append(_explained(record, rejection.reason, rejection.field, partition))
+            place = (TOUCHPOINTS.name, partition)
+            self.add_rejected(records[rejection.index], place, rejection.reason, rejection.field)
+
+    def add_rejected(self, record: Any, place: tuple[str, int], reason: str, field: str) -> None:
+        """Take a record that cannot be used, byte for byte; under pseudonyms, where it lies instead.
+
+        Args:
+            record: aiokafka's.
+            place: its topic and partition.
+            reason: why.
+            field: path of the field.
+        """
+        key, value, headers = record.key, record.value, list(record.headers)
+        if self._pseudonyms is not None:
+            key, value, headers = _pseudonym(self._pseudonyms, key), None, []
+        self.rows[REJECTED.name].append((key, value))
+        self.bytes += len(key or b"") + len(value or b"")
+        explained = {"reason": reason, "field": field, "topic": place[0], "partition": place[1]}
+        explained["offset"] = record.offset
+        self.explanations.append(headers + [(name, str(said).encode()) for name, said in explained.items()])
+
+    def add_request(self, partition: int, key: bytes, value: bytes) -> None:
+        """Take a request to be erased, for a partition of cx.touchpoints."""
+        self.requests[partition].append((key, value))
+        self.bytes += len(value)
 
     def add_cards(self, cards: list[tuple[bytes, bytes | None]]) -> None:
         """Take score cards; None for a customer who is forgotten."""
@@ -75,18 +107,11 @@ class Outbox:
         return len(self.rows[topic]) if topic in self.rows else 0
 
     def __bool__(self) -> bool:
-        return bool(self.records or self.rows)
+        return bool(self.records or self.rows or self.requested is not None)
 
 
-def _explained(record: Any, reason: str, field: str, partition: int) -> Headers:
-    return [
-        *record.headers,
-        ("reason", reason.encode()),
-        ("field", field.encode()),
-        ("topic", TOUCHPOINTS.name.encode()),
-        ("partition", b"%d" % partition),
-        ("offset", b"%d" % record.offset),
-    ]
+def _pseudonym(pseudonyms: Pseudonyms, key: bytes | None) -> bytes | None:
+    return None if key is None else pseudonyms[key.decode(errors="surrogateescape")].encode()
 
 
 async def commit(
@@ -98,7 +123,7 @@ async def commit(
 
     Args:
         producer: the one who holds the claim.
-        outbox: what to write; every record goes to the partition of the same number.
+        outbox: what to write; every record but requests goes to the partition of the same number.
         group: consumer group whose offset is committed.
         partition: number of the partition.
         offset: first source offset that the results do not follow from.
@@ -114,9 +139,14 @@ async def commit(
             for topic, rows in outbox.rows.items()
         )
     )
-    source = TopicPartition(TOUCHPOINTS.name, partition)
-    await producer.send_offsets_to_transaction({source: OffsetAndMetadata(offset, "")}, group)
+    for target, requests in outbox.requests.items():
+        await _write(producer, TOUCHPOINTS.name, target, requests, ())
+    offsets = {TopicPartition(TOUCHPOINTS.name, partition): OffsetAndMetadata(offset, "")}
+    if outbox.requested is not None:
+        offsets[TopicPartition(FORGET.name, partition)] = OffsetAndMetadata(outbox.requested, "")
+    await producer.send_offsets_to_transaction(offsets, group)
     await producer.commit_transaction()
+    outbox.committed.set()
 
 
 async def _write(

@@ -19,7 +19,7 @@ import structlog
 from aiokafka.errors import KafkaError, ProducerFenced
 
 from cxstream.model.errors import CxstreamError
-from cxstream.topology import TOUCHPOINTS
+from cxstream.topology import FORGET, TOUCHPOINTS
 from cxstream.worker.clock import now
 from cxstream.worker.feed import Fetch, chunks
 from cxstream.worker.restore import Restored, restore
@@ -41,6 +41,7 @@ _BACKOFF_SECONDS = 0.5
 _BACKOFF_MAX_SECONDS = 60.0
 # While more is to come, the next fetch comes in this time.
 _NEXT_FETCH_SECONDS = 1.0
+_REQUESTS_RETRY_SECONDS = 5.0
 # What a partition that was not closed in time gets to stop.
 _CANCEL_SECONDS = 3.0
 
@@ -183,7 +184,12 @@ class Partition:
             async with self._kafka.reader(self.number) as reader:
                 self._tenure = await self._restored(producer, reader, parked)
                 self.state, self._reason = "running", ""
-                await self._work(self._tenure, reader)
+                listening = asyncio.create_task(self._listen(self._tenure), name=f"requests-{self.number}")
+                try:
+                    await self._work(self._tenure, reader)
+                finally:
+                    listening.cancel()
+                    await asyncio.wait([listening])
                 if await self._tenure.finish(self._deadline or 0.0):
                     self._parked = Restored(
                         self._tenure.engine, self._tenure.position, saved=True, problem=""
@@ -222,6 +228,27 @@ class Partition:
             self.counters,
             self._wake.set,
         )
+
+    async def _listen(self, tenure: Tenure) -> None:
+        """Take requests to be erased from cx.forget, one fetch after the other."""
+        position: int | None = None
+        while True:
+            try:
+                async with self._kafka.reader(self.number) as reader:
+                    if position is None:
+                        position = await reader.committed(FORGET.name)
+                    if position is None:
+                        position, _ = await reader.bounds(FORGET.name)
+                    async for records in reader.follow(FORGET.name, position):
+                        committed = await tenure.forward(records)
+                        self._wake.set()
+                        await committed.wait()
+                        position = records[-1].offset + 1
+            except KafkaError as error:
+                self._log.warning(
+                    "requests to be erased wait", error=str(error), seconds=_REQUESTS_RETRY_SECONDS
+                )
+                await asyncio.sleep(_REQUESTS_RETRY_SECONDS)
 
     async def _work(self, tenure: Tenure, reader: Reader) -> None:
         fed: int | None = None

@@ -88,6 +88,7 @@ async def restore(
             state=engine.next_offset,
         )
     counters.replayed += await replay(settings, reader, engine, position, lost)
+    engine.recall_erasures()
     return Restored(engine, max(position, first), saved=parked.saved, problem="")
 
 
@@ -170,17 +171,29 @@ async def _saved_rows(reader: Reader) -> dict[bytes, bytes]:
 def _load(settings: Settings, rows: dict[bytes, bytes], partition: int) -> Restored:
     """The engine out of the rows; a new one, and why, where they cannot be used."""
     problem = f"{SNAPSHOTS.name}-{partition} is empty"
+    pseudonyms = settings.privacy.pseudonyms()
     if MARKER_KEY in rows:
         try:
             engine = Engine.restore(
-                settings.scoring, settings.actions, rows, topic=TOUCHPOINTS.name, partition=partition
+                settings.scoring,
+                settings.actions,
+                rows,
+                topic=TOUCHPOINTS.name,
+                partition=partition,
+                pseudonyms=pseudonyms,
             )
             return Restored(engine, engine.next_offset, saved=True, problem="")
         except SnapshotError as error:
             problem = str(error)
     elif rows:
         problem = f"{SNAPSHOTS.name}-{partition} has rows but no marker"
-    new = Engine(settings.scoring, settings.actions, topic=TOUCHPOINTS.name, partition=partition)
+    new = Engine(
+        settings.scoring,
+        settings.actions,
+        topic=TOUCHPOINTS.name,
+        partition=partition,
+        pseudonyms=pseudonyms,
+    )
     new.disown(rows)
     return Restored(new, 0, saved=False, problem=problem)
 

@@ -12,7 +12,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from cxstream.topology import CHURN_RISK, FRICTION, SCORES, SNAPSHOTS, TOUCHPOINTS
+from cxstream.scoring.router import partition_of
+from cxstream.topology import CHURN_RISK, FORGET, FRICTION, SCORES, SNAPSHOTS, TOUCHPOINTS
+from cxstream.worker import requests
 from cxstream.worker.clock import now
 from cxstream.worker.feed import to_records
 from cxstream.worker.outbox import Outbox, commit
@@ -66,7 +68,8 @@ class Tenure:
         self._hole: int | None = None
         self._counters = counters
         self._on_flushed = on_flushed
-        self._outbox = Outbox()
+        self._pseudonyms = settings.privacy.pseudonyms()
+        self._outbox = Outbox(self._pseudonyms)
         self._flushing: asyncio.Task[None] | None = None
         started = now()
         self.committed_at = 0.0
@@ -82,6 +85,21 @@ class Tenure:
         self._outbox.add(outcome, records, self._partition)
         self.position = records[-1].offset + 1
         self._counters.count(outcome, len(records))
+
+    async def forward(self, records: Sequence[Any]) -> asyncio.Event:
+        """Take records of cx.forget; what is returned is set when they are in the log of their customers."""
+        count = len(await self._producer.partitions_for(TOUCHPOINTS.name))
+        outbox = self._outbox
+        for record in records:
+            request = requests.read(record, self._partition, self._future_ms)
+            if isinstance(request, requests.Refused):
+                outbox.add_rejected(record, (FORGET.name, self._partition), *request)
+                continue
+            # Whoever wrote it may have partitioned otherwise than the touchpoints are.
+            home = int(partition_of([request.subject], count)[0])
+            outbox.add_request(home, request.subject.encode(), request.value)
+        outbox.requested = records[-1].offset + 1
+        return outbox.committed
 
     @property
     def idle(self) -> bool:
@@ -164,11 +182,11 @@ class Tenure:
         return self._saved_at + self._worker.snapshot_seconds
 
     def _snapshot_due(self) -> bool:
-        return self._unsaved and now() >= self._snapshot_at
+        return self._unsaved and (self.engine.must_save or now() >= self._snapshot_at)
 
     def _start(self, *, snapshot: bool, behind: bool = False) -> None:
         """Close the outbox and commit it."""
-        outbox, self._outbox = self._outbox, Outbox()
+        outbox, self._outbox = self._outbox, Outbox(self._pseudonyms)
         limit = self._worker.cards_per_flush
         outbox.add_cards(
             self.engine.take_cards(min(limit, outbox.records // _RECORDS_PER_CARD) if behind else limit)

@@ -1,0 +1,99 @@
+"""`cxstream forget`: erase customers."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from cxstream.settings import Settings
+
+
+@click.command(
+    "forget", epilog="Exit status 1 when a receipt does not come in time; the request stands all the same."
+)
+@click.argument("customers", metavar="CUSTOMER...", nargs=-1)
+@click.option(
+    "--from",
+    "file",
+    type=click.File("r", encoding="utf-8"),
+    help="File with a customer a line; `-`: standard input.",
+)
+@click.option(
+    "--wait",
+    type=click.FloatRange(0),
+    default=60.0,
+    show_default=True,
+    help="Seconds to wait for the receipts; 0: do not wait.",
+)
+@click.option("--kafka", metavar="HOST:PORT[,...]", help="Where Kafka is.")
+@click.pass_obj
+def command(
+    config: str | None, customers: tuple[str, ...], file: Any, wait: float, kafka: str | None
+) -> None:
+    """Erase customers: everything that the engine knows of them.
+
+    Asks the workers, through cx.forget, and waits for their receipts. State, saved state and score card go at
+    once; whatever about them is older than the request and comes later is dropped. They are strangers again
+    when they do something new.
+
+    \b
+    Example:
+      cxstream forget customer-4711
+      cxstream forget --from leavers.txt --wait 300
+    """  # noqa: D301
+    from cxstream.settings import load
+
+    named = [*customers, *(line.strip() for line in file or () if line.strip())]
+    _check(named)
+    missing = asyncio.run(_forget(load(config, kafka=kafka), named, wait))
+    if missing:
+        raise click.ClickException(
+            f"{missing} of {len(named)} receipts did not come within {wait:g} s: the requests are in cx.forget, and are "
+            "followed as soon as a worker reads them; see that one runs"
+        )
+
+
+def _check(customers: list[str]) -> None:
+    from cxstream.worker.requests import MAX_SUBJECT
+
+    if not customers:
+        raise click.UsageError("name a customer, or a file with --from")
+    for number, customer in enumerate(customers, 1):
+        if not 0 < len(customer) <= MAX_SUBJECT:
+            raise click.UsageError(
+                f"customer {number} has {len(customer)} characters; an id has 1 to {MAX_SUBJECT}"
+            )
+
+
+async def _forget(settings: Settings, customers: list[str], wait: float) -> int:
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    from cxstream.erasure import forget
+
+    columns = (SpinnerColumn(), TextColumn("receipts"), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("receipts", total=len(customers))
+
+        def told(receipt: dict[str, Any]) -> None:
+            progress.advance(task)
+            click.echo(_said(receipt))
+
+        missing = await forget(settings, customers, wait, told)
+    if not wait:
+        click.echo(f"asked for {len(customers)} in cx.forget")
+    return missing
+
+
+def _said(receipt: dict[str, Any]) -> str:
+    data, cause = receipt["data"], receipt["data"]["cause"]
+    what = data["erased"]
+    erased = (
+        f"erased {what['panes']} days, {what['complaints']} open complaints, {what['contacts']} contacts"
+        if data["known"]
+        else "nothing was known"
+    )
+    return f"request {data['request']}: {erased} ({cause['topic']}-{cause['partition']}, offset {cause['offset']})"

@@ -1,0 +1,111 @@
+"""Asking for the erasure of customers, and waiting for the receipts."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import aiokafka
+import msgspec
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
+
+from cxstream.kafka import connection
+from cxstream.model.errors import BrokerError
+from cxstream.model.kinds import FORGET_TYPE
+from cxstream.sender import route
+from cxstream.topics import require_topics
+from cxstream.topology import FORGET, FORGOTTEN
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from cxstream.settings import Settings
+
+_POLL_MS = 500
+
+
+def request(customer: str) -> tuple[str, bytes]:
+    """Id and value of a request to erase a customer now."""
+    name = str(uuid.uuid4())
+    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    event = {
+        "specversion": "1.0",
+        "id": name,
+        "source": "/cxstream/cli",
+        "type": FORGET_TYPE,
+        "subject": customer,
+        "time": now,
+    }
+    return name, msgspec.json.encode(event)
+
+
+async def forget(
+    settings: Settings,
+    customers: Sequence[str],
+    wait_seconds: float,
+    on_receipt: Callable[[dict[str, Any]], None],
+) -> int:
+    """Ask for customers to be erased.
+
+    Args:
+        settings: where Kafka is.
+        customers: their ids.
+        wait_seconds: how long to wait for the receipts; 0 asks and does not wait.
+        on_receipt: told each receipt.
+
+    Returns:
+        How many receipts did not come in time.
+
+    Raises:
+        BrokerError: Kafka does not answer, or does not take a request.
+        TopicError: cx.forget or cx.forgotten is missing or is not what the contract says.
+    """
+    requests, _ = await require_topics(settings, [FORGET, FORGOTTEN])
+    try:
+        async with aiokafka.AIOKafkaConsumer(
+            **connection(settings), isolation_level="read_committed"
+        ) as consumer:
+            tps = [TopicPartition(FORGOTTEN.name, p) for p in range(requests.partitions)]
+            consumer.assign(tps)
+            await consumer.seek_to_end(*tps)
+            for tp in tps:  # from here on, whatever comes is after the requests
+                await consumer.position(tp)
+            asked = await _ask(settings, customers, requests.partitions)
+            return await _receive(consumer, asked, wait_seconds, on_receipt) if wait_seconds else 0
+    except KafkaError as error:
+        raise BrokerError(f"{settings.kafka}: {type(error).__name__}: {error}") from error
+
+
+async def _ask(settings: Settings, customers: Sequence[str], partitions: int) -> set[str]:
+    asked = set()
+    homes = route([customer.encode() for customer in customers], partitions)
+    async with aiokafka.AIOKafkaProducer(**connection(settings), enable_idempotence=True) as producer:
+        for customer, home in zip(customers, homes, strict=True):
+            name, value = request(customer)
+            await producer.send_and_wait(FORGET.name, value, key=customer.encode(), partition=home)
+            asked.add(name)
+    return asked
+
+
+async def _receive(
+    consumer: aiokafka.AIOKafkaConsumer,
+    asked: set[str],
+    seconds: float,
+    on_receipt: Callable[[dict[str, Any]], None],
+) -> int:
+    try:
+        async with asyncio.timeout(seconds):
+            while asked:
+                for records in (await consumer.getmany(timeout_ms=_POLL_MS)).values():
+                    for record in records:
+                        receipt = json.loads(record.value)
+                        if receipt["data"]["request"] in asked:
+                            asked.discard(receipt["data"]["request"])
+                            on_receipt(receipt)
+    except TimeoutError:
+        pass
+    return len(asked)

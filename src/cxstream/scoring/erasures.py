@@ -1,0 +1,79 @@
+"""Who was erased, without saying whom: digests of customers, and the times of their requests.
+
+What is not later than its customer's request is dropped, for as long as such an event could come: once the request
+is older than the window, the event would be too late anyway, and the digest is given up, too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from cxstream.model.params import DAY_MS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_TIME_BYTES = 8
+
+
+def digest(subject: str) -> bytes:
+    """16 bytes that stand for a customer in receipts and in saved state."""
+    return hashlib.blake2b(subject.encode(), digest_size=16, person=b"cxstream-forget").digest()
+
+
+class Erasures:
+    """The requests that still count.
+
+    Attributes:
+        times: time of the latest request (ms UTC), by digest.
+        changed: digests whose time is not saved.
+    """
+
+    def __init__(self) -> None:
+        self.times: dict[bytes, int] = {}
+        self.changed: dict[bytes, None] = {}
+
+    def add(self, subject: str, time: int) -> None:
+        """Remember a request (ms UTC)."""
+        key = digest(subject)
+        self.times[key] = time
+        self.changed[key] = None
+
+    def time_of(self, subject: str) -> int | None:
+        """When a customer asked to be erased, ms UTC; None if he did not, or too long ago to matter."""
+        return self.times.get(digest(subject)) if self.times else None
+
+    def expire(self, clock: int, window: int) -> list[bytes]:
+        """Give up requests that no longer matter.
+
+        Args:
+            clock: ms UTC.
+            window: days.
+
+        Returns:
+            Their digests.
+        """
+        oldest = clock // DAY_MS - window
+        gone = [key for key, time in self.times.items() if time // DAY_MS <= oldest]
+        for key in gone:
+            del self.times[key]
+            self.changed.pop(key, None)
+        return gone
+
+    def take_changed(self) -> list[tuple[bytes, bytes]]:
+        """Digest and packed time of what is not saved; it counts as saved from now on."""
+        taken = [(key, self.times[key].to_bytes(_TIME_BYTES, "little", signed=True)) for key in self.changed]
+        self.changed = {}
+        return taken
+
+    def load(self, rows: Mapping[bytes, bytes]) -> None:
+        """Take saved requests, by digest."""
+        self.times |= {key: int.from_bytes(row, "little", signed=True) for key, row in rows.items()}
+
+    def recall(self, rows: Mapping[bytes, bytes]) -> None:
+        """Take requests of an earlier state that this one does not know of; they are to be saved again."""
+        for key, row in rows.items():
+            if key not in self.times:
+                self.times[key] = int.from_bytes(row, "little", signed=True)
+                self.changed[key] = None

@@ -1,0 +1,266 @@
+"""Erasure on a real Kafka: from `cxstream forget` to files of the broker that no longer have the customer's id."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import aiokafka
+import pytest
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
+from cxstream.kafka import connection
+from cxstream.sender import route
+from cxstream.topics import administration
+from cxstream.topology import (
+    CHURN_RISK,
+    FORGET,
+    FORGOTTEN,
+    FRICTION,
+    REJECTED,
+    SCORES,
+    SNAPSHOTS,
+    TOUCHPOINTS,
+)
+from workers import Watcher, WorkerProcess, touchpoint, until, write
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+    from cxstream.local.broker import LocalKafka
+    from cxstream.settings import Settings
+
+SECONDS = 120.0
+BUSY = {"CXSTREAM_WORKER__FLUSH_SECONDS": "0.1", "CXSTREAM_WORKER__SNAPSHOT_SECONDS": "0.5"}
+WHOM = "somebody-who-left-4711"
+KEY = "a key that is long enough"
+OUTPUTS = (CHURN_RISK, FRICTION, SCORES, REJECTED, SNAPSHOTS, FORGOTTEN)
+
+pytestmark = [pytest.mark.broker, pytest.mark.timeout(280)]
+
+
+@pytest.fixture
+async def watcher(settings: Settings, topics: Callable[[int], None]) -> AsyncIterator[Watcher]:
+    topics(1)
+    async with Watcher(settings, 1) as watcher:
+        yield watcher
+
+
+def forget(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "cxstream", "forget", "--kafka", settings.kafka, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=SECONDS)
+
+
+async def latest(watcher: Watcher, topic: str) -> dict[bytes, bytes | None]:
+    return {record.key: record.value for record in (await watcher.read(topic)).get(0, [])}
+
+
+async def until_committed(watcher: Watcher, worker: WorkerProcess) -> None:
+    """Everything that can be read is committed; a marker of a transaction at the end can not be read."""
+
+    async def done() -> bool:
+        return await watcher.committed() >= await watcher.produced() - 1
+
+    await until(done, SECONDS, lambda: worker.log)
+
+
+def troubles(customer: str, count: int, start: int = 0, **data: Any) -> list[bytes]:
+    return [touchpoint(customer, start + n, **data) for n in range(count)]
+
+
+async def test_whoever_asks_is_erased(settings: Settings, watcher: Watcher, tmp_path: Path) -> None:
+    opened = touchpoint(WHOM, 30, "complaint_opened", case_id="c1")
+    await write(settings, TOUCHPOINTS.name, {0: [*troubles(WHOM, 30), opened, *troubles("other", 30, 60)]})
+    with WorkerProcess(settings, tmp_path / "log", **BUSY) as worker:
+        worker.ready()
+        await until_committed(watcher, worker)
+        assert (await latest(watcher, SCORES.name))[WHOM.encode()] is not None
+
+        done = await asyncio.to_thread(forget, settings, WHOM)
+        assert done.returncode == 0, done.stderr + worker.log
+        assert "erased 1 days, 1 open complaints" in done.stdout
+        assert WHOM not in done.stdout
+        assert (await latest(watcher, SCORES.name))[WHOM.encode()] is None
+        rows = await latest(watcher, SNAPSHOTS.name)
+        assert rows[b"c" + WHOM.encode()] is None
+        assert rows[b"cother"] is not None
+        (receipt,) = (await watcher.read(FORGOTTEN.name))[0]
+        assert WHOM.encode() not in receipt.key + receipt.value
+        last = json.loads((await watcher.read(CHURN_RISK.name))[0][-1].value)
+        assert (last["subject"], last["data"]["change"], last["data"]["level"]) == (WHOM, "cleared", "none")
+
+        # A straggler does not bring him back; what he does afterwards does.
+        await write(settings, TOUCHPOINTS.name, {0: troubles(WHOM, 5, 90)})
+        await until_committed(watcher, worker)
+        assert (await latest(watcher, SCORES.name))[WHOM.encode()] is None
+        assert (await watcher.read(REJECTED.name)) == {}
+        later = json.loads(touchpoint(WHOM, 200)) | {
+            "time": json.loads(receipt.value)["data"]["requested_at"]
+        }
+        later["time"] = later["time"][:-1].split(".")[0] + ".999Z"
+        await write(settings, TOUCHPOINTS.name, {0: [json.dumps(later).encode()]})
+
+        async def back() -> bool:
+            return (await latest(watcher, SCORES.name))[WHOM.encode()] is not None
+
+        await until(back, SECONDS, lambda: worker.log)
+        assert worker.stop() == 0, worker.log
+        assert WHOM not in worker.log
+
+
+async def test_a_request_survives_a_worker_that_dies(
+    settings: Settings, watcher: Watcher, tmp_path: Path
+) -> None:
+    await write(settings, TOUCHPOINTS.name, {0: troubles(WHOM, 30)})
+    with WorkerProcess(settings, tmp_path / "one", **BUSY) as worker:
+        worker.ready()
+        await until_committed(watcher, worker)
+        worker.process.kill()
+    done = await asyncio.to_thread(forget, settings, WHOM, "--wait", "0")
+    assert done.returncode == 0, done.stderr
+    assert "asked for 1" in done.stdout
+    with WorkerProcess(settings, tmp_path / "two", CXSTREAM_WORKER__SESSION_SECONDS="6", **BUSY) as worker:
+        worker.ready()
+
+        async def told() -> bool:
+            return len((await watcher.read(FORGOTTEN.name)).get(0, [])) == 1
+
+        await until(told, SECONDS, lambda: worker.log)
+        assert worker.stop() == 0, worker.log
+    with WorkerProcess(settings, tmp_path / "three", **BUSY) as worker:
+        worker.ready()
+        assert worker.stop() == 0, worker.log
+    assert await told()
+    assert (await latest(watcher, SCORES.name))[WHOM.encode()] is None
+
+
+async def test_a_key_is_enough_and_what_is_no_request_is_rejected(
+    settings: Settings, watcher: Watcher, tmp_path: Path
+) -> None:
+    await write(settings, TOUCHPOINTS.name, {0: troubles(WHOM, 3)})
+    async with aiokafka.AIOKafkaProducer(**connection(settings)) as producer:
+        await producer.send_and_wait(FORGET.name, None, key=WHOM.encode(), partition=0)
+        await producer.send_and_wait(FORGET.name, b"{}", key=b"x", partition=0)
+        await producer.send_and_wait(FORGET.name, b"{}", key=None, partition=0)
+    with WorkerProcess(settings, tmp_path / "log", **BUSY) as worker:
+        worker.ready()
+
+        async def told() -> bool:
+            found = await watcher.read(FORGOTTEN.name), await watcher.read(REJECTED.name)
+            return [len(records.get(0, [])) for records in found] == [1, 2]
+
+        await until(told, SECONDS, lambda: worker.log)
+        assert worker.stop() == 0, worker.log
+    rejected = [dict(record.headers) for record in (await watcher.read(REJECTED.name))[0]]
+    assert [(r["reason"], r["field"], r["topic"], r["offset"]) for r in rejected] == [
+        (b"invalid", b"type", b"cx.forget", b"1"),
+        (b"invalid", b"key", b"cx.forget", b"2"),
+    ]
+
+
+def test_what_forget_refuses(kafka: str, settings: Settings, topics: Callable[[int], None]) -> None:
+    topics(0)
+    assert "name a customer" in forget(settings).stderr
+    assert "has 129 characters" in forget(settings, "x" * 129).stderr
+    done = forget(settings, "x")
+    assert done.returncode == 1
+    assert "cx.forget, cx.forgotten: no such topic" in done.stderr
+    assert kafka in done.stderr
+
+
+async def test_nobody_follows_a_request(settings: Settings, topics: Callable[[int], None]) -> None:
+    topics(4)
+    done = await asyncio.to_thread(forget, settings, WHOM, "--wait", "1")
+    assert done.returncode == 1
+    assert "1 of 1 receipts did not come within 1 s" in done.stderr
+    async with Watcher(settings) as watcher:
+        (home,) = (await watcher.read(FORGET.name)).keys()
+    assert [home] == route([WHOM.encode()], 4)
+
+
+QUICK = {
+    "segment.ms": "200",
+    "max.compaction.lag.ms": "200",
+    "min.cleanable.dirty.ratio": "0.001",
+    "delete.retention.ms": "0",
+}
+
+
+async def compact_at_once(settings: Settings, topics: tuple[str, ...]) -> None:
+    async with administration(settings) as admin:
+        await admin.alter_configs(
+            [
+                ConfigResource(ConfigResourceType.TOPIC, topic, {"cleanup.policy": "compact", **QUICK})
+                for topic in topics
+            ]
+        )
+
+
+def files_with(broker: LocalKafka, topics: tuple[str, ...], text: bytes) -> list[str]:
+    """Files of these topics on the broker's disk that contain a text."""
+    assert broker.log is not None
+    folders = [broker.log.parent / "log" / f"{topic}-0" for topic in topics]
+    files = [file for folder in folders for file in folder.iterdir() if file.suffix in {".log", ".deleted"}]
+    return [str(file) for file in files if text in _bytes(file)]
+
+
+def _bytes(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except FileNotFoundError:  # compacted away since it was listed
+        return b""
+
+
+async def test_compaction_removes_the_id_from_the_brokers_files(
+    settings: Settings, watcher: Watcher, broker: LocalKafka, tmp_path: Path
+) -> None:
+    compacted = (SCORES.name, SNAPSHOTS.name)
+    await compact_at_once(settings, compacted)
+    await write(settings, TOUCHPOINTS.name, {0: troubles(WHOM, 30)})
+    with WorkerProcess(settings, tmp_path / "log", **BUSY) as worker:
+        worker.ready()
+        await until_committed(watcher, worker)
+        assert files_with(broker, compacted, WHOM.encode())
+        done = await asyncio.to_thread(forget, settings, WHOM)
+        assert done.returncode == 0, done.stderr + worker.log
+        number = 1000
+        left = await asyncio.to_thread(files_with, broker, compacted, WHOM.encode())
+        async with asyncio.timeout(SECONDS):
+            while left:
+                # A segment is closed, and so can be compacted, when the next record comes.
+                number += 1
+                await write(settings, TOUCHPOINTS.name, {0: [touchpoint("other", number)]})
+                await until_committed(watcher, worker)
+                left = await asyncio.to_thread(files_with, broker, compacted, WHOM.encode())
+        assert not await asyncio.to_thread(files_with, broker, (FORGOTTEN.name,), WHOM.encode())
+        assert worker.stop() == 0, worker.log
+
+
+async def test_under_a_key_no_output_has_an_id_or_a_text(
+    settings: Settings, watcher: Watcher, broker: LocalKafka, tmp_path: Path
+) -> None:
+    text = "what she wrote to us"
+    broken = touchpoint(WHOM, 1, "survey_nps", score=99, text=text)
+    await write(settings, TOUCHPOINTS.name, {0: [*troubles(WHOM, 30, 10, text=text), broken]})
+    with WorkerProcess(settings, tmp_path / "log", CXSTREAM_PRIVACY__KEY=KEY, **BUSY) as worker:
+        worker.ready()
+        await until_committed(watcher, worker)
+        (name,) = (await latest(watcher, SCORES.name)).keys()
+        assert len(name) == 64
+        assert {record.key for record in (await watcher.read(CHURN_RISK.name))[0]} == {name}
+        (rejected,) = (await watcher.read(REJECTED.name))[0]
+        assert (rejected.key, rejected.value) == (name, None)
+        assert dict(rejected.headers)["offset"] == b"30"
+        done = await asyncio.to_thread(forget, settings, WHOM)
+        assert done.returncode == 0, done.stderr + worker.log
+        assert (await latest(watcher, SCORES.name))[name] is None
+        assert worker.stop() == 0, worker.log
+    everywhere = tuple(topic.name for topic in OUTPUTS)
+    for secret in (WHOM, text, KEY):
+        assert files_with(broker, everywhere, secret.encode()) == []
+        assert secret not in worker.log
+    assert files_with(broker, everywhere, name)
