@@ -6,15 +6,19 @@ owns every array) an access to the state costs no atomic operation: an event tak
 
 Machine code is kept on disk. Numba looks only at the file of the function itself when it decides whether that is
 still good, but kernels are compiled into each other across files: so the folder is named after all of their sources.
+An installation that cannot be written to uses the code that was compiled when it was made, if it fits the processor
+(`NUMBA_CPU_NAME=generic` then and now makes it fit any); otherwise it compiles, and keeps what it can.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numba
+from numba.core.caching import CompileResultCacheImpl, FunctionCache, InTreeCacheLocator
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,18 +32,47 @@ def _sources() -> str:
     return hashlib.sha256(b"\0".join(part.read_bytes() for part in parts)).hexdigest()[:16]
 
 
-# Where this cannot be written, Numba goes on to its folder for the user.
-_CACHE = str(Path(__file__).parent / "__pycache__" / f"kernels-{_sources()}")
+# Where this cannot be written and holds nothing, Numba goes on to its folder for the user.
+_CACHE = Path(__file__).parent / "__pycache__" / f"kernels-{_sources()}"
+
+
+class _Beside(InTreeCacheLocator):  # type: ignore[misc]  # Numba has no types
+    """The folder of machine code beside the sources: to be written to, or to be used as it is."""
+
+    def __init__(self, function: Callable[..., object], file: str) -> None:
+        super().__init__(function, file)
+        self._cache_path = str(_CACHE)
+
+    def ensure_cache_path(self) -> None:
+        """Accept a folder that cannot be written to if there is machine code in it.
+
+        Raises:
+            OSError: it cannot be written to, and is empty or missing.
+        """
+        try:
+            super().ensure_cache_path()
+        except OSError:
+            if not any(_CACHE.glob("*.nbi")):
+                raise
+
+
+class _Places(CompileResultCacheImpl):  # type: ignore[misc]  # Numba has no types
+    _locator_classes = (_Beside, *CompileResultCacheImpl._locator_classes)  # noqa: SLF001  # no public way
+
+
+class _Cache(FunctionCache):  # type: ignore[misc]  # Numba has no types
+    _impl_class = _Places
+
+    def save_overload(self, signature: Any, code: Any) -> None:
+        """Keep machine code on disk, where that is possible: it runs all the same where it is not."""
+        with contextlib.suppress(OSError):
+            super().save_overload(signature, code)
 
 
 def _compiled(function: F, **options: bool) -> F:
-    before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, _CACHE
-    try:
-        return cast(
-            "F", numba.njit(cache=True, nogil=True, error_model="numpy", _nrt=False, **options)(function)
-        )
-    finally:
-        numba.config.CACHE_DIR = before
+    dispatcher = numba.njit(nogil=True, error_model="numpy", _nrt=False, **options)(function)
+    dispatcher._cache = _Cache(function)  # noqa: SLF001  # what njit(cache=True) does, with places of our own
+    return cast("F", dispatcher)
 
 
 def entry(function: F) -> F:
