@@ -1,0 +1,156 @@
+"""docker-compose.yml and the Dockerfile: valid, pinned, confined, and at one with each other.
+
+Nothing is started here: there may be no Docker daemon where the tests run.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from charts import ROOT, tool
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DOCKERFILE = ROOT / "deploy" / "docker" / "Dockerfile"
+PROFILES = ("monitoring", "console")
+# Our own image says in its Dockerfile who runs it; it is not pulled.
+OURS = "cxstream:local"
+
+
+def compose(*arguments: str) -> str:
+    """What Docker Compose says."""
+    program = tool("docker-compose", "it comes with the development dependencies on x86-64 and macOS")
+    command = [program, "--project-directory", str(ROOT), *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert result.returncode == 0, result.stderr
+    assert "warn" not in result.stderr.lower(), result.stderr
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def services() -> dict[str, dict[str, Any]]:
+    """Every service, as Docker Compose understands it."""
+    profiles = [word for name in PROFILES for word in ("--profile", name)]
+    found: dict[str, dict[str, Any]] = json.loads(compose(*profiles, "config", "--format", "json"))[
+        "services"
+    ]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("profiles", "expected"),
+    [
+        ((), set()),
+        (("monitoring",), {"prometheus", "alertmanager", "grafana"}),
+        (("console",), {"postgres"}),
+        (PROFILES, {"prometheus", "alertmanager", "grafana", "postgres"}),
+    ],
+)
+def test_profiles_add_services(profiles: tuple[str, ...], expected: set[str]) -> None:
+    options = [word for name in profiles for word in ("--profile", name)]
+    assert set(compose(*options, "config", "--services").split()) == {"kafka", "topics", "worker"} | expected
+
+
+def test_versions_are_pinned(services: dict[str, dict[str, Any]]) -> None:
+    for name, service in services.items():
+        if service["image"] != OURS:
+            assert re.fullmatch(r"[a-z/]+:v?\d+\.\d+(\.\d+)?(-[a-z]+)?", service["image"]), name
+    bases = re.findall(r"^FROM (\S+)", DOCKERFILE.read_text(), re.MULTILINE)
+    assert len(bases) == 2
+    assert len(set(bases)) == 1
+    assert re.fullmatch(r"python:3\.\d+\.\d+-slim-\w+", bases[0])
+
+
+def test_nothing_runs_as_root_or_writes_to_its_root(services: dict[str, dict[str, Any]]) -> None:
+    for name, service in services.items():
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert not service.get("user", "0").startswith("0") or service["image"] == OURS, name
+    (user,) = re.findall(r"^USER (\d+):(\d+)$", DOCKERFILE.read_text(), re.MULTILINE)
+    assert "0" not in user
+
+
+def test_everything_that_stays_up_says_whether_it_is_healthy(services: dict[str, dict[str, Any]]) -> None:
+    for name, service in services.items():
+        assert ("healthcheck" in service) == (service["restart"] != "no"), name
+        for needed, how in service.get("depends_on", {}).items():
+            stays = services[needed]["restart"] != "no"
+            assert how["condition"] == ("service_healthy" if stays else "service_completed_successfully")
+
+
+def test_ports_are_this_computers_own(services: dict[str, dict[str, Any]]) -> None:
+    ports = [port for service in services.values() for port in service.get("ports", ())]
+    assert ports
+    assert {port["host_ip"] for port in ports} == {"127.0.0.1"}
+
+
+def test_what_is_mounted_is_there(services: dict[str, dict[str, Any]]) -> None:
+    binds = [
+        volume
+        for service in services.values()
+        for volume in service.get("volumes", ())
+        if volume["type"] == "bind"
+    ]
+    assert binds
+    for volume in binds:
+        assert volume["read_only"] is True, volume["source"]
+        assert (ROOT / volume["source"]).exists(), volume["source"]
+
+
+def test_password_is_a_secret(services: dict[str, dict[str, Any]]) -> None:
+    postgres = services["postgres"]
+    assert postgres["environment"]["POSTGRES_PASSWORD_FILE"] == "/run/secrets/postgres-password"
+    assert "POSTGRES_PASSWORD" not in postgres["environment"]
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "deploy" / "compose").rglob("*.yml")), ids=lambda path: path.name
+)
+def test_mounted_configuration_is_yaml(path: Path) -> None:
+    assert isinstance(yaml.safe_load(path.read_text()), dict)
+
+
+def test_prometheus_asks_workers_and_alertmanager_where_they_are(services: dict[str, dict[str, Any]]) -> None:
+    config = yaml.safe_load((ROOT / "deploy/compose/prometheus.yml").read_text())
+    jobs = {job["job_name"]: job for job in config["scrape_configs"]}
+    (found,) = jobs["cxstream"]["dns_sd_configs"]
+    assert set(found["names"]) <= set(services)
+    (alerting,) = config["alerting"]["alertmanagers"]
+    (target,) = alerting["static_configs"][0]["targets"]
+    assert target.partition(":")[0] in services
+
+
+# --- the image
+
+
+def test_hadolint_has_nothing_to_say() -> None:
+    program = tool("hadolint", "it comes with the development dependencies")
+    result = subprocess.run([program, DOCKERFILE], capture_output=True, text=True, check=False, timeout=60)
+    assert (result.returncode, result.stdout) == (0, "")
+
+
+def test_image_runs_the_kernels_that_it_compiled() -> None:
+    _, build, run = DOCKERFILE.read_text().split("\nFROM ")
+    name = re.compile(r"NUMBA_CPU_NAME=(\w+)")
+    assert name.findall(build) == name.findall(run) == ["generic"]
+    assert build.index("NUMBA_CPU_NAME") < build.index("compile_kernels()")
+    # Machine code is found by the path of its sources.
+    assert "COPY --from=build /opt/cxstream /opt/cxstream\n" in run
+
+
+def test_image_is_built_from_what_is_let_in() -> None:
+    allowed = {
+        line[1:]
+        for line in (DOCKERFILE.parent / "Dockerfile.dockerignore").read_text().splitlines()
+        if line.startswith("!")
+    }
+    copied = re.findall(r"^COPY (?!--)(.+) \S+$", DOCKERFILE.read_text(), re.MULTILINE)
+    assert {name for line in copied for name in line.split()} == allowed
