@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
+HELM := v3.22.0
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types imports schemas wheel lock bench clean
+.PHONY: help install demo test lint types imports schemas wheel tools charts lock bench clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -41,6 +42,14 @@ schemas: install ## Check that schemas/ is what the types say.
 
 wheel: install ## Build the wheel into dist/.
 	$(BIN)/python -m build --no-isolation --wheel --outdir dist .
+
+tools: install $(BIN)/helm ## Build helm into .venv, for the tests of the chart; needs Go.
+
+$(BIN)/helm:
+	GOBIN=$(abspath $(BIN)) go install helm.sh/helm/v3/cmd/helm@$(HELM)
+
+charts: tools ## Check the Helm chart, docker-compose.yml and the Dockerfile.
+	$(BIN)/python -m pytest tests/test_chart.py tests/test_compose.py $(ARGS)
 
 lock: install ## Resolve the dependencies anew into requirements.lock.
 	$(BIN)/pip install --quiet uv

@@ -1,0 +1,60 @@
+{{- define "cxstream.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "cxstream.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" -}}
+{{- else if contains (include "cxstream.name" .) .Release.Name -}}
+{{- .Release.Name | trunc 63 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name (include "cxstream.name" .) | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "cxstream.selector" -}}
+app.kubernetes.io/name: {{ include "cxstream.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: worker
+{{- end -}}
+
+{{- define "cxstream.labels" -}}
+{{ include "cxstream.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end -}}
+
+{{- define "cxstream.image" -}}
+{{- if .Values.image.digest -}}
+{{ .Values.image.repository }}@{{ .Values.image.digest }}
+{{- else -}}
+{{ .Values.image.repository }}:{{ default .Chart.AppVersion .Values.image.tag }}
+{{- end -}}
+{{- end -}}
+
+{{/* The namespace and labels of what Strimzi's operators look after. */}}
+{{- define "cxstream.strimzi" -}}
+namespace: {{ default .Release.Namespace .Values.strimzi.namespace }}
+labels:
+  strimzi.io/cluster: {{ .Values.strimzi.cluster }}
+  {{- include "cxstream.labels" . | nindent 2 }}
+{{- end -}}
+
+{{/* "yes" where a client proves itself with a password. */}}
+{{- define "cxstream.sasl" -}}
+{{- if hasPrefix "SASL_" .Values.kafka.security.protocol }}yes{{ end -}}
+{{- end -}}
+
+{{/* "yes" where connections to Kafka are encrypted. */}}
+{{- define "cxstream.tls" -}}
+{{- if hasSuffix "SSL" .Values.kafka.security.protocol }}yes{{ end -}}
+{{- end -}}
+
+{{/* One rule of an ACL: topic, operations. */}}
+{{- define "cxstream.acl" -}}
+- type: allow
+  resource: {type: topic, name: {{ index . 0 }}, patternType: literal}
+  operations: [{{ join ", " (slice . 1) }}]
+  host: "*"
+{{- end -}}

@@ -1,0 +1,338 @@
+"""The Helm chart: what it renders is valid, says what the code says, and runs with few rights.
+
+`python tests/test_chart.py --write` writes the chart's list of topics anew.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from typing import TYPE_CHECKING, Any
+
+import jsonschema
+import pytest
+import yaml
+
+from charts import CHART, ROOT, VALUES, Document, helm, kinds, only, template, validate
+from cxstream.settings import Settings, load
+from cxstream.topology import TOPICS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LISTED = CHART / "topics.yaml"
+PRODUCTION = CHART / "ci" / "production.yaml"
+MUTUAL_TLS = CHART / "ci" / "mutual-tls.yaml"
+
+# Settings that the chart gives to workers that have them.
+NEWER = {
+    "CXSTREAM_WORKER__METRICS_HOST",
+    "CXSTREAM_WORKER__METRICS_PORT",
+    "CXSTREAM_SECURITY__PASSWORD_FILE",
+}
+
+every = pytest.mark.parametrize("values", VALUES, ids=lambda path: path.stem)
+
+
+def listed() -> str:
+    """The topics as the chart's templates read them."""
+    lines = [
+        "# The topics, as src/cxstream/topology.py has them. Made by: python tests/test_chart.py --write",
+        "topics:",
+    ]
+    for topic in TOPICS:
+        lines += [f"  # {topic.holds}", f"  - name: {topic.name}", "    config:"]
+        lines += [f"      {name}: {json.dumps(value)}" for name, value in topic.config.items()]
+    return "\n".join(lines) + "\n"
+
+
+def test_list_of_topics_is_the_topology() -> None:
+    assert LISTED.read_text() == listed(), "run: python tests/test_chart.py --write"
+
+
+# --- valid
+
+
+@every
+def test_chart_passes_helms_own_checks(values: Path) -> None:
+    result = helm("lint", "--strict", CHART, "--values", values)
+    assert result.returncode == 0, result.stdout
+
+
+@every
+def test_what_comes_out_is_valid(values: Path) -> None:
+    documents = template(values)
+    assert documents
+    for document in documents:
+        validate(document)
+
+
+@pytest.mark.parametrize("field", ["replcas", "strategi"])
+def test_validation_notices_a_field_that_does_not_exist(field: str) -> None:
+    for document in template(PRODUCTION):
+        if "spec" in document:
+            document["spec"][field] = 1
+            with pytest.raises(jsonschema.ValidationError):
+                validate(document)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "replicas=3",  # no such value
+        "worker.replcas=3",
+        "worker.replicas=two",
+        "worker.replicas=0",
+        "kafka.partitions=0",
+        "kafka.bootstrap=kafka",
+        "kafka.security.protocol=TLS",
+        "autoscaling.minReplicas=0",
+        "worker.strategy=OnDelete",
+        "worker.settings.CXSTREAM_SECURITY__PASSWORD=secret",
+        "worker.settings.PATH=/",
+        "image.digest=latest",
+        "strimzi.apiVersion=v1",
+    ],
+)
+def test_wrong_values_are_refused(wrong: str) -> None:
+    name = wrong.partition("=")[0].split(".")[-1]
+    result = helm("template", "cxstream", CHART, "--kube-version", "1.35", "--set", wrong)
+    assert result.returncode != 0
+    assert name in result.stderr
+
+
+@pytest.mark.parametrize("missing", ["kafka.security.username", "kafka.security.password.secret"])
+def test_password_without_a_user_or_a_secret_is_refused(missing: str) -> None:
+    result = helm(
+        "template",
+        "cxstream",
+        CHART,
+        "--kube-version",
+        "1.35",
+        "--values",
+        PRODUCTION,
+        "--set",
+        f"{missing}=",
+    )
+    assert result.returncode != 0
+    assert missing in result.stderr
+
+
+# --- says what the code says
+
+
+def variables(documents: list[Document]) -> dict[str, str]:
+    """The worker's environment."""
+    (container,) = only(documents, "Deployment")["spec"]["template"]["spec"]["containers"]
+    return {each["name"]: each["value"] for each in container["env"]}
+
+
+@every
+def test_worker_is_given_settings_that_exist(values: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The files are those of the container.
+    given = variables(template(values))
+    files = {name for name in given if name.endswith("_FILE") or name == "CXSTREAM_CONFIG"}
+    known = _variables_of(Settings)
+    assert set(given) - known - NEWER == {"CXSTREAM_CONFIG"} & set(given)
+    for name in given.keys() & known - files:
+        monkeypatch.setenv(name, given[name])
+    settings = load()
+    assert settings.kafka == given["CXSTREAM_KAFKA"]
+    assert settings.worker.group == given["CXSTREAM_WORKER__GROUP"]
+
+
+def _variables_of(model: Any, prefix: str = "CXSTREAM_") -> set[str]:
+    found = set()
+    for name, field in model.model_fields.items():
+        variable = prefix + name.upper()
+        inner = getattr(field.annotation, "model_fields", None)
+        found |= _variables_of(field.annotation, variable + "__") if inner else {variable}
+    return found
+
+
+def test_settings_file_of_the_values_is_one(tmp_path: Path) -> None:
+    file = tmp_path / "cxstream.toml"
+    file.write_text(only(template(PRODUCTION), "ConfigMap", name="cxstream")["data"]["cxstream.toml"])
+    assert load(file).scoring != Settings().scoring
+
+
+def test_defaults_are_those_of_the_settings() -> None:
+    worker, defaults = yaml.safe_load((CHART / "values.yaml").read_text())["worker"], Settings().worker
+    assert worker["group"] == defaults.group
+    assert worker["stopSeconds"] == defaults.stop_seconds
+    assert worker["webPort"] == defaults.web_port
+    assert worker["metricsPort"] == getattr(defaults, "metrics_port", 9464)
+
+
+@pytest.mark.parametrize("values", [PRODUCTION, MUTUAL_TLS], ids=lambda path: path.stem)
+def test_topics_are_those_of_the_topology(values: Path) -> None:
+    wanted = yaml.safe_load(values.read_text())["kafka"]["partitions"]
+    topics = kinds(template(values), "KafkaTopic")
+    found = {topic["metadata"]["name"]: topic["spec"] for topic in topics}
+    assert set(found) == {topic.name for topic in TOPICS}
+    for topic in TOPICS:
+        config = found[topic.name]["config"]
+        config.pop("min.insync.replicas")
+        assert config == topic.config
+        assert found[topic.name]["partitions"] == wanted
+    assert {topic["metadata"]["annotations"]["helm.sh/resource-policy"] for topic in topics} == {"keep"}
+
+
+def rights(documents: list[Document], user: str) -> dict[tuple[str, str, str], set[str]]:
+    """What a KafkaUser may do: {(type, pattern, name): operations}."""
+    (found,) = [each for each in kinds(documents, "KafkaUser") if each["metadata"]["name"] == user]
+    rules = found["spec"]["authorization"]["acls"]
+    assert {rule["type"] for rule in rules} == {"allow"}
+    return {
+        (rule["resource"]["type"], rule["resource"]["patternType"], rule["resource"]["name"]): set(
+            rule["operations"]
+        )
+        for rule in rules
+    }
+
+
+def test_worker_may_do_what_it_does_and_no_more() -> None:
+    found = rights(template(PRODUCTION), "cxstream-worker")
+    topics = {name: operations for (kind, _, name), operations in found.items() if kind == "topic"}
+    assert set(topics) == {topic.name for topic in TOPICS}
+    look = {"Describe", "DescribeConfigs"}
+    assert all(look <= operations <= look | {"Read", "Write"} for operations in topics.values())
+    assert {name for name in topics if "Read" in topics[name]} == {
+        "cx.touchpoints", "cx.forget", "cx.snapshots",
+    }  # fmt: skip
+    # Erasures are written where they are received; a topology without the topic has no rule for it.
+    assert {name for name in topics if "Write" in topics[name]} - {"cx.forgotten"} == {
+        "cx.touchpoints", "cx.churn-risk", "cx.friction", "cx.scores", "cx.rejected", "cx.snapshots",
+    }  # fmt: skip
+    assert {key: found[key] for key in found if key[0] != "topic"} == {
+        ("group", "literal", "cxstream"): {"Read", "Describe"},
+        ("transactionalId", "prefix", "cxstream-cx.touchpoints-"): {"Write", "Describe"},
+    }
+
+
+def test_others_may_read_or_write_what_they_are_for() -> None:
+    documents = template(PRODUCTION)
+    assert rights(documents, "shop") == {("topic", "literal", "cx.touchpoints"): {"Write", "Describe"}}
+    assert rights(documents, "crm") == {
+        ("topic", "literal", "cx.churn-risk"): {"Read", "Describe"},
+        ("group", "literal", "crm"): {"Read", "Describe"},
+    }
+
+
+# --- runs with few rights, and stops in good order
+
+
+@every
+def test_pods_have_no_rights(values: Path) -> None:
+    documents = template(values)
+    pod = only(documents, "Deployment")["spec"]["template"]["spec"]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["runAsUser"] > 0
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert pod["automountServiceAccountToken"] is False
+    for container in pod["containers"]:
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        assert {"startupProbe", "livenessProbe", "readinessProbe"} <= set(container)
+        writable = {mount["name"] for mount in container["volumeMounts"] if not mount.get("readOnly")}
+        assert writable == {"tmp"}
+
+
+def test_password_is_a_file_and_nowhere_in_the_environment() -> None:
+    given = variables(template(PRODUCTION))
+    assert given["CXSTREAM_SECURITY__PASSWORD_FILE"].startswith("/etc/cxstream/password/")
+    assert "CXSTREAM_SECURITY__PASSWORD" not in given
+
+
+@pytest.mark.parametrize("seconds", ["0.5", "10", "20.5", "120"])
+def test_pod_has_longer_to_stop_than_the_worker(seconds: str) -> None:
+    documents = template(None, "--set-json", f"worker.stopSeconds={seconds}")
+    pod = only(documents, "Deployment")["spec"]["template"]["spec"]
+    assert variables(documents)["CXSTREAM_WORKER__STOP_SECONDS"] == seconds
+    assert float(seconds) + 10 <= pod["terminationGracePeriodSeconds"] <= float(seconds) + 20
+
+
+@pytest.mark.parametrize(("partitions", "most", "expected"), [(12, 48, 12), (12, 6, 6), (1, 8, 1)])
+def test_never_more_workers_than_partitions(partitions: int, most: int, expected: int) -> None:
+    documents = template(PRODUCTION, "--set", f"kafka.partitions={partitions},autoscaling.maxReplicas={most}")
+    spec = only(documents, "ScaledObject")["spec"]
+    assert spec["maxReplicaCount"] == expected
+    assert 1 <= spec["minReplicaCount"] <= expected
+    assert spec["triggers"][0]["metadata"]["allowIdleConsumers"] == "false"
+    # Who scales says how many, and nobody else.
+    assert "replicas" not in only(documents, "Deployment")["spec"]
+
+
+def test_nobody_may_connect_where_nobody_is_named() -> None:
+    policy = only(template(MUTUAL_TLS), "NetworkPolicy")["spec"]
+    assert policy["ingress"] == []
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+
+
+# --- carries the rules and dashboards of the repository
+
+RULES = {"groups": [{"name": "one", "rules": [{
+    "alert": "Down", "expr": "up == 0", "annotations": {"summary": "{{ $labels.job }} is {{ $value }}"},
+}]}]}  # fmt: skip
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    """The chart with rules and a dashboard of this test."""
+    chart = tmp_path / "cxstream"
+    shutil.copytree(CHART, chart)
+    for name in ("prometheus", "grafana"):
+        shutil.rmtree(chart / "files" / name)
+        (chart / "files" / name).mkdir()
+    (chart / "files/prometheus/cxstream.alerts.yml").write_text(yaml.safe_dump(RULES))
+    (chart / "files/prometheus/other.yml").write_text("not: rules\n")
+    (chart / "files/grafana/pipeline.json").write_text('{\n  "title": "{{partition}}"\n}\n')
+    return chart
+
+
+def test_rules_and_dashboards_come_out_as_they_are(copied: Path) -> None:
+    documents = template(PRODUCTION, chart=copied)
+    for document in documents:
+        validate(document)
+    rule = only(documents, "PrometheusRule")
+    assert (rule["metadata"]["name"], rule["spec"]) == ("cxstream-cxstream-alerts", RULES)
+    assert rule["metadata"]["labels"]["release"] == "prometheus"
+    dashboard = only(documents, "ConfigMap", name="cxstream-dashboard-pipeline")
+    assert json.loads(dashboard["data"]["pipeline.json"]) == {"title": "{{partition}}"}
+    assert dashboard["metadata"]["labels"]["grafana_dashboard"] == "1"
+
+
+def test_chart_carries_all_rules_and_dashboards_of_the_repository() -> None:
+    documents = template(PRODUCTION)
+    rules = [
+        yaml.safe_load(path.read_text()) for path in _shipped("prometheus", "*.rules.yml", "*.alerts.yml")
+    ]
+    assert [each["spec"] for each in kinds(documents, "PrometheusRule")] == rules
+    boards = {path.name: path.read_text() for path in _shipped("grafana", "*.json")}
+    found = [
+        each["data"] for each in kinds(documents, "ConfigMap") if "dashboard" in each["metadata"]["name"]
+    ]
+    assert {name: json.loads(text) for data in found for name, text in data.items()} == {
+        name: json.loads(text) for name, text in boards.items()
+    }
+
+
+def _shipped(folder: str, *patterns: str) -> list[Path]:
+    return [path for pattern in patterns for path in sorted((ROOT / "deploy" / folder).glob(pattern))]
+
+
+def test_package_has_what_the_links_lead_to(copied: Path, tmp_path: Path) -> None:
+    result = helm("package", copied, "--destination", tmp_path)
+    assert result.returncode == 0, result.stderr
+    (package,) = tmp_path.glob("*.tgz")
+    assert kinds(template(PRODUCTION, chart=package), "PrometheusRule")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] != ["--write"]:
+        raise SystemExit("usage: python tests/test_chart.py --write")
+    LISTED.write_text(listed())
