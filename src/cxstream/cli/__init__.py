@@ -21,6 +21,9 @@ COMMANDS = {
     "produce": "Send touchpoint files to Kafka.",
     "forget": "Erase customers.",
     "worker": "Score touchpoints from Kafka.",
+    "rejected": "Look at rejected records and send them again.",
+    "customer": "One customer: his score card, what moved it, what his worker holds.",
+    "doctor": "Check an installation, and say what to do.",
     "schemas": "Write the JSON Schemas and the AsyncAPI document.",
 }
 

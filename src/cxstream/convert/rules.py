@@ -209,6 +209,19 @@ def drafts(paths: Sequence[Path], layers: Sequence[Mapping], report: Report) -> 
             yield from _apply(made, row, line, name, report)
 
 
+def events_of(mapping: Mapping, row: dict[str, Any], line: int, name: str, report: Report) -> list[Draft]:
+    """The events of one JSON object that comes from no file.
+
+    Args:
+        mapping: what it means.
+        row: the object.
+        line: stands for its line.
+        name: stands for the name of its file.
+        report: hears of problems.
+    """
+    return _apply([_Layer(mapping, json_columns, name, report)], row, line, name, report)
+
+
 def _apply(layers: list[_Layer], row: Any, line: int, name: str, report: Report) -> list[Draft]:
     for layer in layers:
         made: list[Draft] = []

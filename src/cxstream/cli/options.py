@@ -1,0 +1,65 @@
+"""What several commands take and show: times on the command line, and a bar for reading a log."""
+
+from __future__ import annotations
+
+import re
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_UNIT_MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_AGO = re.compile(r"(\d+)([smhd])")
+# A pipe has no width: what reads it wants a row a line, not a table folded at 80 columns.
+PIPE_COLUMNS = 220
+
+
+class Time(click.ParamType):
+    """A time: RFC 3339 with an offset, or how long ago (30m, 2h, 7d); ms UTC."""
+
+    name = "TIME"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The time in ms UTC."""
+        if isinstance(value, int):
+            return value
+        ago = _AGO.fullmatch(str(value))
+        if ago:
+            return round(time.time() * 1000) - int(ago[1]) * _UNIT_MS[ago[2]]
+        import numpy as np
+
+        from cxstream.kernels.text import BAD_TIME, parse_time
+
+        data = np.frombuffer(str(value).encode(), np.uint8)
+        found = int(parse_time(data, 0, len(data)))
+        if found == BAD_TIME:
+            self.fail(
+                f"{value!r} is neither RFC 3339 with an offset nor a time ago like 30m, 2h or 7d", param, ctx
+            )
+        return found
+
+
+@contextmanager
+def log_bar(text: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on standard error, where that is a terminal; takes offsets read, and of how many."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(text, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def output(*, width: int = PIPE_COLUMNS) -> Any:
+    """A console for tables on standard output."""
+    import sys
+
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else width, highlight=False)

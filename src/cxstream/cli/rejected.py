@@ -1,0 +1,324 @@
+"""`cxstream rejected`: look at rejected records, and send them again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cxstream.cli.options import Time, log_bar, output
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cxstream.rejected.explain import Explanation
+    from cxstream.rejected.listing import Filters, Listing
+    from cxstream.rejected.record import Rejection
+    from cxstream.rejected.resend import Result
+    from cxstream.settings import Settings
+
+_SHOWN = 20
+_FILTERS = (
+    click.option("--reason", help="Rejected for this: malformed, invalid, from_the_future, too_late."),
+    click.option("--field", help="Path of the field at fault, like data.score."),
+    click.option("--partition", type=click.IntRange(0), help="Partition of cx.touchpoints it came from."),
+    click.option("--source", help="CloudEvents source of the record."),
+    click.option("--kind", help="Kind of touchpoint, like contact."),
+    click.option("--since", type=Time(), help="Rejected since: RFC 3339, or 30m, 2h, 7d ago."),
+    click.option("--until", type=Time(), help="Rejected before: the same."),
+    click.option("--kafka", metavar="HOST:PORT[,...]", help="Where Kafka is."),
+)
+
+
+def _filtered(command: Callable[..., None]) -> Callable[..., None]:
+    for option in reversed(_FILTERS):
+        command = option(command)
+    return command
+
+
+@click.group("rejected")
+def command() -> None:
+    """Look at rejected records and send them again.
+
+    A record is named by the place it came from, like cx.touchpoints-3-1742 (3-1742 for short).
+
+    \b
+    Example:
+      cxstream rejected list --since 2h
+      cxstream rejected show 3-1742
+      cxstream rejected resend 3-1742 --fix fix.toml
+    """  # noqa: D301
+
+
+@command.command("list")
+@_filtered
+@click.option("--limit", type=click.IntRange(1), default=_SHOWN, show_default=True, help="Most rows to show.")
+@click.option("--all", "everything", is_flag=True, help="Also records that have been sent again.")
+@click.option("--json", "as_json", is_flag=True, help="A JSON object a line, oldest first, no limit.")
+@click.pass_obj
+def list_(
+    config: str | None, /, limit: int, everything: bool, as_json: bool, kafka: str | None, **filters: Any
+) -> None:
+    """List rejected records, the newest first, and count them by reason and field.
+
+    Records that have been sent again are left out.
+
+    \b
+    Example:
+      cxstream rejected list --reason invalid --field data.score --since 1d
+      cxstream rejected list --json | jq -r .place
+    """  # noqa: D301
+    import asyncio
+
+    from cxstream.settings import load
+
+    listing = asyncio.run(_scan(load(config, kafka=kafka), _filters(filters)))
+    chosen = sorted(
+        listing.found if everything else listing.open, key=lambda each: (each.time_ms, each.place)
+    )
+    if as_json:
+        for each in chosen:
+            click.echo(_json(_row(each, listing)))
+        return
+    _show_list(listing, chosen[: -limit - 1 : -1])
+
+
+@command.command("show")
+@click.argument("place")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.option("--kafka", metavar="HOST:PORT[,...]", help="Where Kafka is.")
+@click.pass_obj
+def show(config: str | None, place: str, as_json: bool, kafka: str | None) -> None:
+    """Show one rejected record: what is wrong, where exactly, and what the schema wants there.
+
+    \b
+    Example:
+      cxstream rejected show cx.touchpoints-3-1742
+    """  # noqa: D301
+    import asyncio
+
+    from cxstream.model.errors import InputError
+    from cxstream.rejected.explain import explain
+    from cxstream.rejected.record import Place
+    from cxstream.settings import load
+
+    wanted = Place.parse(place)
+    rejection, again = asyncio.run(_one(load(config, kafka=kafka), wanted))
+    if rejection is None:
+        raise InputError(
+            f"{wanted}: cx.rejected has no such record; 'cxstream rejected list --all' shows all"
+        )
+    explanation = explain(rejection)
+    if as_json:
+        click.echo(_json(_whole(rejection, explanation, resent=again)))
+    else:
+        _show_one(rejection, explanation, resent=again)
+
+
+@command.command("resend")
+@click.argument("places", metavar="[PLACE]...", nargs=-1)
+@_filtered
+@click.option(
+    "--fix",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Fix file, or a mapping file of 'cxstream convert mapping': what becomes of each record.",
+)
+@click.option("--everything", is_flag=True, help="All that is rejected, where no filter is given.")
+@click.option("--send", is_flag=True, help="Really send. Without it: a dry run, nothing is written.")
+@click.option("--json", "as_json", is_flag=True, help="A JSON object for each record.")
+@click.pass_obj
+def resend(
+    config: str | None,
+    /,
+    places: tuple[str, ...],
+    fix: Path | None,
+    everything: bool,
+    send: bool,
+    as_json: bool,
+    kafka: str | None,
+    **filters: Any,
+) -> None:
+    """Send rejected records again, each at most once.
+
+    Says what would be sent; with --send it is sent. What would be rejected again is not sent. A record that
+    has been sent again is marked in the same transaction, and never sent a second time. Exit status 1 when
+    a record that was asked for is not sent.
+
+    \b
+    Example:
+      cxstream rejected resend --reason invalid --field data.channel --fix fix.toml
+      cxstream rejected resend --reason invalid --field data.channel --fix fix.toml --send
+    """  # noqa: D301
+    import asyncio
+
+    from cxstream.rejected.fix import load as load_fix
+    from cxstream.rejected.resend import Order, resend
+    from cxstream.settings import load
+
+    wanted = _filters(filters, places)
+    if wanted.empty and not everything:
+        raise click.UsageError("say which: places, a filter, or --everything")
+    order = Order(wanted, load_fix(fix) if fix else None, send)
+    settings = load(config, kafka=kafka)
+    counts: dict[str, int] = {}
+
+    def tell(result: Result) -> None:
+        counts[result.status] = counts.get(result.status, 0) + 1
+        _tell(result, as_json)
+
+    with log_bar("reading cx.rejected") as bar:
+        asyncio.run(resend(settings, order, tell, bar))
+    said = ", ".join(f"{count:,} {status}" for status, count in counts.items()) or "nothing to send"
+    click.echo(f"{said}{'' if send else '; a dry run: add --send'}", err=as_json)
+    if any(counts.get(status) for status in ("refused", "not found")):
+        raise SystemExit(1)
+
+
+def _tell(result: Result, as_json: bool) -> None:
+    if as_json:
+        click.echo(_json({"place": str(result.place), "status": result.status, "message": result.message}))
+    else:
+        click.echo(f"{result.place}: {result.status}{': ' if result.message else ''}{result.message}")
+
+
+def _filters(given: dict[str, Any], places: tuple[str, ...] = ()) -> Filters:
+    from cxstream.rejected.listing import Filters
+    from cxstream.rejected.record import Place
+
+    return Filters(places=frozenset(map(Place.parse, places)), **given)
+
+
+async def _scan(settings: Settings, filters: Filters) -> Listing:
+    from cxstream.reader import reading
+    from cxstream.rejected.listing import scan
+    from cxstream.topology import REJECTED, TOUCHPOINTS
+
+    async with reading(settings, [REJECTED, TOUCHPOINTS]) as reader:
+        with log_bar("reading cx.rejected") as bar:
+            return await scan(reader, filters, bar)
+
+
+async def _one(settings: Settings, place: Any) -> tuple[Rejection | None, bool]:
+    from cxstream.reader import reading
+    from cxstream.rejected.listing import Filters, original, scan
+    from cxstream.topology import REJECTED, TOUCHPOINTS
+
+    async with reading(settings, [REJECTED, TOUCHPOINTS]) as reader:
+        with log_bar("reading cx.rejected") as bar:
+            listing = await scan(reader, Filters(places=frozenset({place})), bar)
+        if not listing.found:
+            return None, False
+        return await original(reader, listing.found[0]), place in listing.resent
+
+
+def _json(value: Any) -> str:
+    import msgspec
+
+    return msgspec.json.encode(value).decode()
+
+
+def _row(rejection: Rejection, listing: Listing) -> dict[str, Any]:
+    from cxstream.scoring.signals import rfc3339
+
+    return {
+        "place": str(rejection.place),
+        "reason": rejection.reason,
+        "field": rejection.field,
+        "time": rfc3339(rejection.time_ms),
+        "key": _text(rejection.key),
+        "resent_from": rejection.resent_from or None,
+        "resent": rejection.place in listing.resent,
+    }
+
+
+def _text(raw: bytes | None) -> str | None:
+    return None if raw is None else raw.decode(errors="backslashreplace")
+
+
+def _show_list(listing: Listing, chosen: list[Rejection]) -> None:
+    from rich.table import Table
+
+    from cxstream.scoring.signals import rfc3339
+
+    console = output()
+    if not listing.found:
+        console.print("no rejected record is meant")
+    else:
+        table = Table(
+            "place", "rejected at", "reason", "field", "key", "remarks", title="Rejected, newest first"
+        )
+        for each in chosen:
+            remarks = [f"repeats {each.resent_from}"] if each.resent_from else []
+            remarks += ["sent again"] if each.place in listing.resent else []
+            cells = (str(each.place), rfc3339(each.time_ms), each.reason, each.field, _text(each.key) or "-")
+            table.add_row(*map(_plain, cells), "; ".join(remarks))
+        console.print(table)
+        counts = Table("reason", "field", "records", "sent again", title="By reason and field")
+        for reason, field, count, again in listing.summary():
+            counts.add_row(_plain(reason), _plain(field), f"{count:,}", f"{again:,}")
+        console.print(counts)
+    if listing.unreadable:
+        console.print(f"{listing.unreadable:,} records of cx.rejected do not say where they came from")
+
+
+def _plain(text: str) -> Any:
+    """What others wrote, without markup and control characters."""
+    from rich.text import Text
+
+    return Text("".join(c if c.isprintable() else "\N{MIDDLE DOT}" for c in text))
+
+
+def _whole(rejection: Rejection, explanation: Explanation, *, resent: bool) -> dict[str, Any]:
+    from cxstream.scoring.signals import rfc3339
+
+    where = explanation.where
+    return {
+        "place": str(rejection.place),
+        "reason": rejection.reason,
+        "field": rejection.field,
+        "time": rfc3339(rejection.time_ms),
+        "key": _text(rejection.key),
+        "headers": [[name, _text(value)] for name, value in rejection.headers],
+        "value": _text(rejection.value),
+        "message": explanation.message,
+        "position": [where.start, where.end] if where else None,
+        "wanted": explanation.wanted,
+        "resent": resent,
+    }
+
+
+def _show_one(rejection: Rejection, explanation: Explanation, *, resent: bool) -> None:
+    import msgspec
+    from rich.text import Text
+
+    from cxstream.scoring.signals import rfc3339
+
+    field = f", field {rejection.field}" if rejection.field else ""
+    lines = [
+        f"place     {rejection.place}{', has been sent again' if resent else ''}",
+        f"rejected  {rfc3339(rejection.time_ms)}, {rejection.reason}{field}",
+        f"because   {explanation.message}",
+        f"key       {_text(rejection.key) if rejection.key is not None else 'none'}",
+        *(f"header    {name}: {_text(value)}" for name, value in rejection.headers),
+    ]
+    if explanation.where:
+        line, carets = explanation.where.excerpt()
+        lines += [f"position  {explanation.where.start} of the event's text", "", f"  {line}", f"  {carets}"]
+    if explanation.wanted:
+        wanted = msgspec.json.format(msgspec.json.encode(explanation.wanted), indent=2).decode()
+        lines += ["", "the schema wants there", wanted]
+    lines += ["", "value", _pretty(rejection.value)]
+    text = "\n".join(lines)
+    output().print(Text("".join(c if c.isprintable() or c == "\n" else "\N{MIDDLE DOT}" for c in text)))
+
+
+def _pretty(value: bytes | None) -> str:
+    import msgspec
+
+    if value is None:
+        return "none: it is kept nowhere any more, or there never was one"
+    try:
+        return msgspec.json.format(value, indent=2).decode()
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return _text(value) or ""

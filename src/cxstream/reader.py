@@ -1,0 +1,154 @@
+"""Reads parts of topics as a careful consumer sees them, without joining a group or leaving a trace.
+
+administration -> which topics, how many partitions
+one consumer, every partition assigned and paused; `read` resumes the one that it reads
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Literal
+
+import aiokafka
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
+
+from cxstream.kafka import connection
+from cxstream.model.errors import BrokerError, TopicError
+from cxstream.topics import administration
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+
+    from cxstream.settings import Settings
+    from cxstream.topology import Topic
+
+Isolation = Literal["read_committed", "read_uncommitted"]
+
+# A log that brings nothing new for this long is stuck; a transaction that a worker left open ends after 60 s.
+_STALL_SECONDS = 75.0
+_FETCH_MS = 500
+
+
+class TopicReader:
+    """Reads the partitions of some topics; made by `reading`.
+
+    Attributes:
+        partitions: how many partitions each topic has.
+    """
+
+    def __init__(self, consumer: aiokafka.AIOKafkaConsumer, partitions: Mapping[str, int]) -> None:
+        self.partitions = dict(partitions)
+        self._consumer = consumer
+
+    async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
+        """The first offset that the log holds, and the one after the last that this reader may see."""
+        tp = TopicPartition(topic, partition)
+        first, end = await self._consumer.beginning_offsets([tp]), await self._consumer.end_offsets([tp])
+        return int(first[tp]), int(end[tp])
+
+    async def offset_at(self, topic: str, partition: int, time_ms: int) -> int:
+        """The first offset whose Kafka timestamp (ms UTC) is not before `time_ms`; the end where there is none."""
+        tp = TopicPartition(topic, partition)
+        found = (await self._consumer.offsets_for_times({tp: max(0, time_ms)}))[tp]
+        _, end = await self.bounds(topic, partition)
+        return end if found is None else min(int(found.offset), end)
+
+    async def read(
+        self,
+        topic: str,
+        partition: int,
+        start: int,
+        stop: int,
+        on_offset: Callable[[int], None] = lambda _: None,
+    ) -> AsyncIterator[Sequence[Any]]:
+        """Yield the records with start <= offset < stop in order, a fetch at a time.
+
+        Args:
+            topic: the topic.
+            partition: its partition.
+            start: the first offset.
+            stop: the offset after the last; not beyond the end of the log.
+            on_offset: is told how far the log has been read.
+
+        Raises:
+            BrokerError: nothing more comes, and the end has not been reached.
+        """
+        tp = TopicPartition(topic, partition)
+        if start >= stop:
+            return
+        self._consumer.seek(tp, start)
+        self._consumer.resume(tp)
+        try:
+            at, moved = start, time.monotonic()
+            while at < stop:
+                fetched = (await self._consumer.getmany(tp, timeout_ms=_FETCH_MS)).get(tp, [])
+                records = [record for record in fetched if record.offset < stop]
+                if records:
+                    yield records
+                before, at = at, int(await self._consumer.position(tp))
+                if at > before:
+                    moved = time.monotonic()
+                    on_offset(min(at, stop))
+                elif time.monotonic() - moved > _STALL_SECONDS:
+                    raise BrokerError(
+                        f"{topic}-{partition}: nothing more comes after offset {at}; the log ends at {stop}: "
+                        "'cxstream doctor' says whether a partition has no leader or a transaction hangs"
+                    )
+        finally:
+            self._consumer.pause(tp)
+
+    async def one(self, topic: str, partition: int, offset: int) -> Any | None:
+        """The record at an offset; None where the log does not hold it (any more)."""
+        if not 0 <= partition < self.partitions[topic]:
+            return None
+        first, end = await self.bounds(topic, partition)
+        if not first <= offset < end:
+            return None
+        async for records in self.read(topic, partition, offset, offset + 1):
+            return records[0]
+        return None
+
+
+@asynccontextmanager
+async def reading(
+    settings: Settings, topics: Sequence[Topic], isolation: Isolation = "read_committed"
+) -> AsyncIterator[TopicReader]:
+    """A reader of topics of the contract.
+
+    Args:
+        settings: how to reach Kafka.
+        topics: what will be read.
+        isolation: whether records of transactions that are open or were given up are seen.
+
+    Raises:
+        BrokerError: Kafka does not answer.
+        TopicError: a topic is missing.
+        SettingsError: the security settings do not fit together.
+    """
+    # Asking for a topic by its name may create it, where the broker does that: so look at all there are.
+    async with administration(settings) as admin:
+        there = {each["topic"]: len(each["partitions"]) for each in await admin.describe_topics()}
+    missing = [topic.name for topic in topics if not there.get(topic.name)]
+    if missing:
+        raise TopicError(
+            f"{', '.join(missing)}: no such topic at {settings.kafka}: run 'cxstream topics --create'"
+        )
+    consumer = aiokafka.AIOKafkaConsumer(
+        **connection(settings),
+        enable_auto_commit=False,
+        isolation_level=isolation,
+        max_partition_fetch_bytes=settings.worker.fetch_bytes,
+    )
+    try:
+        await consumer.start()
+        everything = [TopicPartition(topic.name, p) for topic in topics for p in range(there[topic.name])]
+        consumer.assign(everything)
+        consumer.pause(*everything)
+        yield TopicReader(consumer, {topic.name: there[topic.name] for topic in topics})
+    except KafkaError as error:
+        raise BrokerError(f"{settings.kafka}: {error!r}; 'cxstream doctor' says more") from error
+    finally:
+        await asyncio.shield(consumer.stop())

@@ -1,0 +1,1 @@
+"""Rejected records for the one on call: which, why, and sent again exactly once."""

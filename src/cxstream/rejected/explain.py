@@ -1,0 +1,119 @@
+"""Why a record is rejected: what the decoder says of it, where exactly, and what the schema wants there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cxstream.model.cloudevents import structured
+from cxstream.model.errors import CloudEventError
+from cxstream.model.kinds import BY_TYPE, TICK_TYPE
+from cxstream.rejected.locate import Span, at_byte, at_path, byte_of
+from cxstream.rejected.record import about
+from cxstream.scoring.decode import FROM_THE_FUTURE, MALFORMED, TOO_LATE, decode
+from cxstream.scoring.engine import check_keys
+from cxstream.wire.schema import tick, touchpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cxstream.rejected.record import Rejection
+
+_OF_TIME = {
+    TOO_LATE: "valid, but its time was older than the window at the partition's clock: sent again as it is, "
+    "it will be too late again",
+    FROM_THE_FUTURE: "valid, but its time was later than scoring.future_minutes after the record's Kafka "
+    "timestamp: the source's clock, or its offset, was wrong",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong with a record.
+
+    Attributes:
+        reason: malformed or invalid.
+        field: path of the field, "" where there is none.
+        message: what is wrong, for people.
+    """
+
+    reason: str
+    field: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Everything there is to say about a rejected record.
+
+    Attributes:
+        problem: what the decoder says today; None where it finds nothing.
+        message: the same, or why it was rejected all the same, in a sentence.
+        where: the place in the record's text; None where it has none.
+        wanted: the part of the JSON Schema for the field; None where no schema speaks of it.
+    """
+
+    problem: Problem | None
+    message: str
+    where: Span | None
+    wanted: dict[str, Any] | None
+
+
+def check(value: bytes | None, headers: Sequence[tuple[str, bytes]], key: bytes | None) -> Problem | None:
+    """What is wrong with a record, its key included; None where nothing is, the time aside."""
+    decoded = decode([value], [headers])
+    check_keys(decoded, [key])
+    if not decoded.rejected:
+        return None
+    rejected = decoded.rejected[0]
+    return Problem(rejected.reason, rejected.field, rejected.message)
+
+
+def explain(rejection: Rejection) -> Explanation:
+    """Explain a rejection whose value has been read."""
+    problem = check(rejection.value, rejection.headers, rejection.key)
+    raw = _text(rejection)
+    field = problem.field if problem else rejection.field
+    if problem is None:
+        message = _OF_TIME.get(
+            rejection.reason, "valid today: the rules, or the schema, have changed since it was rejected"
+        )
+    else:
+        message = problem.message
+    return Explanation(problem, message, _where(raw, problem, field), _wanted(rejection, field))
+
+
+def _text(rejection: Rejection) -> bytes | None:
+    """The structured event that the decoder reads; the bare value where headers and value make up none."""
+    try:
+        return structured(rejection.headers, rejection.value)
+    except CloudEventError:
+        return rejection.value
+
+
+def _where(raw: bytes | None, problem: Problem | None, field: str) -> Span | None:
+    if raw is None:
+        return None
+    if problem is not None and problem.reason == MALFORMED:
+        position = byte_of(problem.message)
+        return at_byte(raw, position) if position is not None else None
+    if field == "key":
+        return at_path(raw, "subject")
+    return at_path(raw, field) if field else None
+
+
+def _wanted(rejection: Rejection, field: str) -> dict[str, Any] | None:
+    """What the schema of the record's kind says at a path; of an unknown kind, what all kinds share."""
+    if not field:
+        return None
+    kind = about(rejection.value, rejection.headers).type
+    if kind == TICK_TYPE:
+        schema = tick()
+    else:
+        schema = touchpoint(BY_TYPE.get(kind, BY_TYPE["cx.touchpoint.page_view.v1"]))
+        if kind not in BY_TYPE:
+            schema["properties"]["type"] = {"enum": [*BY_TYPE, TICK_TYPE]}
+    for name in ("subject" if field == "key" else field).split("."):
+        schema = schema.get("properties", {}).get(name, {})
+    schema.pop("properties", None)
+    return schema or None

@@ -1,0 +1,124 @@
+"""What sending a rejected record again would mean: the events it becomes, or why it cannot be sent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cxstream.kernels.layout import TICK
+from cxstream.model.cloudevents import is_binary
+from cxstream.model.errors import CloudEventError
+from cxstream.rejected.fix import UnfixableError
+from cxstream.rejected.record import RESENT_FROM, Headers, Rejection
+from cxstream.scoring.decode import TOO_LATE, decode
+from cxstream.sender import route
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A record for cx.touchpoints.
+
+    Attributes:
+        partition: where its customer belongs.
+        key: the customer.
+        value: the event.
+        headers: those it came with, and where it came from.
+    """
+
+    partition: int
+    key: bytes
+    value: bytes
+    headers: Headers
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A rejected record and what becomes of it.
+
+    Attributes:
+        rejection: the record.
+        events: what to send; empty where nothing can be.
+        refusal: why not, "" where it can.
+    """
+
+    rejection: Rejection
+    events: list[Ready]
+    refusal: str = ""
+
+
+def plan(
+    rejection: Rejection,
+    fixer: Callable[[Rejection], list[bytes]] | None,
+    *,
+    partitions: int,
+    latest_ms: int,
+) -> Plan:
+    """Decide about one record.
+
+    Args:
+        rejection: with its value.
+        fixer: makes structured events of it; None to send it as it is.
+        partitions: how many cx.touchpoints has.
+        latest_ms: the latest event time that is not from the future, ms UTC.
+    """
+    if rejection.value is None and not rejection.headers:
+        return Plan(rejection, [], "its value is kept nowhere any more, or it never had one")
+    try:
+        values = fixer(rejection) if fixer else [rejection.value]
+    except UnfixableError as error:
+        return Plan(rejection, [], str(error))
+    headers = _without_mode(rejection.headers) if fixer else _without_origin(rejection.headers)
+    headers.append((RESENT_FROM, str(rejection.place).encode()))
+    events = []
+    for value in values:
+        made = _ready(rejection, value, headers, partitions, latest_ms)
+        if isinstance(made, str):
+            return Plan(rejection, [], made)
+        events.append(made)
+    return Plan(rejection, events)
+
+
+def _ready(
+    rejection: Rejection, value: bytes | None, headers: Headers, partitions: int, latest_ms: int
+) -> Ready | str:
+    decoded = decode([value], [headers])
+    if decoded.rejected:
+        wrong = decoded.rejected[0]
+        return f"still {wrong.reason}: {wrong.field + ': ' if wrong.field else ''}{wrong.message}"
+    if int(decoded.columns["kind"][0]) == TICK:
+        return "a tick: the ticker writes the next one"
+    time, subject = int(decoded.columns["time"][0]), decoded.events[0].subject
+    if time > latest_ms:
+        return "still from the future"
+    if rejection.reason == TOO_LATE and _unmoved(rejection, time, subject):
+        return "too late: a partition's clock only goes forward, so it would be too late again"
+    key = subject.encode()
+    return Ready(route([key], partitions)[0], key, value or b"", headers)
+
+
+def _unmoved(rejection: Rejection, time: int, subject: str) -> bool:
+    """Whether an event has the time and the customer of the record it was made of."""
+    before = decode([rejection.value], [rejection.headers])
+    return bool(before.events) and (
+        int(before.columns["time"][0]) == time and before.events[0].subject == subject
+    )
+
+
+def _without_origin(headers: Headers) -> Headers:
+    return [(name, value) for name, value in headers if name != RESENT_FROM]
+
+
+def _without_mode(headers: Headers) -> Headers:
+    """Headers of a record that has become a structured event."""
+    try:
+        binary = is_binary(headers)
+    except CloudEventError:
+        binary = True
+    return [
+        (name, value)
+        for name, value in _without_origin(headers)
+        if not binary or not (name.startswith("ce_") or name.lower() == "content-type")
+    ]

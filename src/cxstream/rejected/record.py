@@ -1,0 +1,152 @@
+"""A rejected record as cx.rejected holds it: the record, and the five headers that explain it.
+
+    headers of the record ... reason field topic partition offset
+
+A record with the reason `resent` is no rejection but a marker: what was rejected at its place has been sent
+again. It has no value, and its key and headers are those of the record at that place.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+import msgspec
+
+from cxstream.model.cloudevents import structured
+from cxstream.model.errors import CloudEventError, InputError
+from cxstream.model.kinds import BY_TYPE
+from cxstream.topology import TOUCHPOINTS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Headers = list[tuple[str, bytes]]
+
+RESENT = "resent"
+RESENT_FROM = "resent-from"
+EXPLANATION = ("reason", "field", "topic", "partition", "offset")
+_PLACE = re.compile(r"(?:(?P<topic>.+)-)?(?P<partition>\d+)-(?P<offset>\d+)")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """Where a rejected record came from.
+
+    Attributes:
+        topic: source topic.
+        partition: its partition.
+        offset: the record's offset there.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}-{self.partition}-{self.offset}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `TOPIC-PARTITION-OFFSET`; the topic may be left out, it is cx.touchpoints then.
+
+        Raises:
+            InputError: it is no place.
+        """
+        found = _PLACE.fullmatch(text)
+        if found is None:
+            raise InputError(
+                f"{text!r} is no place: write {TOUCHPOINTS.name}-PARTITION-OFFSET, as the list does"
+            )
+        return cls(found["topic"] or TOUCHPOINTS.name, int(found["partition"]), int(found["offset"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """One record of cx.rejected.
+
+    Attributes:
+        place: where the record came from.
+        reason: why it was rejected; `resent` for a marker.
+        field: path of the field, "" where there is none.
+        time_ms: when it was rejected, ms UTC.
+        offset: where in cx.rejected it is; the partition is that of the place.
+        key: as it came.
+        value: as it came; None where cx.rejected does not keep values.
+        headers: as they came.
+    """
+
+    place: Place
+    reason: str
+    field: str
+    time_ms: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+    @property
+    def is_marker(self) -> bool:
+        """Whether this says that the record has been sent again."""
+        return self.reason == RESENT
+
+    @property
+    def resent_from(self) -> str:
+        """The place of the record that this one repeats; "" where it repeats none."""
+        return next((value.decode() for name, value in self.headers if name == RESENT_FROM), "")
+
+
+def read(record: Any) -> Rejection | None:
+    """A record of cx.rejected; None where its headers are not those of a rejected record."""
+    headers = list(record.headers)
+    own, last = headers[: -len(EXPLANATION)], headers[-len(EXPLANATION) :]
+    if tuple(name for name, _ in last) != EXPLANATION:
+        return None
+    try:
+        reason, field, topic, partition, offset = [value.decode() for _, value in last]
+        place = Place(topic, int(partition), int(offset))
+    except (UnicodeDecodeError, ValueError, AttributeError):
+        return None
+    return Rejection(place, reason, field, record.timestamp, record.offset, record.key, record.value, own)
+
+
+def marker_headers(rejection: Rejection) -> Headers:
+    """The headers of the record of cx.rejected that says that a rejected record has been sent again."""
+    place = rejection.place
+    texts = (RESENT, "", place.topic, str(place.partition), str(place.offset))
+    said = [(name, text.encode()) for name, text in zip(EXPLANATION, texts, strict=True)]
+    return [*rejection.headers, *said]
+
+
+class About(msgspec.Struct, frozen=True):
+    """What a record says of itself, as far as it can be read.
+
+    Attributes:
+        source: the system that sent it.
+        id: its id there.
+        type: the CloudEvents type.
+        subject: the customer.
+    """
+
+    source: Any = None
+    id: Any = None
+    type: Any = None
+    subject: Any = None
+
+    @property
+    def kind(self) -> str:
+        """The kind of touchpoint; the type as it is where it is none; "" where there is no type."""
+        kind = BY_TYPE.get(self.type) if isinstance(self.type, str) else None
+        return kind.label if kind is not None else str(self.type or "")
+
+
+_about = msgspec.json.Decoder(About).decode
+
+
+def about(value: bytes | None, headers: Sequence[tuple[str, bytes]]) -> About:
+    """What can be read of a record in either content mode, whatever is wrong with it."""
+    try:
+        return _about(structured(headers, value))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, CloudEventError):
+        return About()

@@ -1,0 +1,210 @@
+"""Rejected records sent again, each at most once, whoever tries, however often, wherever it is cut off.
+
+    claim GROUP-resend -> read cx.rejected to its end -> one transaction for some records:
+                                                           cx.touchpoints   the events
+                                                           cx.rejected      a marker for each record
+
+What counts as sent is the marker, and it is committed together with the events or not at all. The claim
+fences whoever else is sending and ends his open transaction. Only then the markers are read, up to the end of
+the log as it is after the claim: behind a worker's open transaction a reader of committed records would not
+see those that follow it, so that end is asked for without regard to transactions, and waited for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Literal
+
+import aiokafka
+from aiokafka.errors import KafkaError, ProducerFenced
+
+from cxstream.kafka import connection
+from cxstream.model.errors import BrokerError
+from cxstream.reader import reading
+from cxstream.rejected.listing import Filters, Listing, original, scan, scan_partition
+from cxstream.rejected.plan import Plan, plan
+from cxstream.rejected.record import Place, Rejection, marker_headers
+from cxstream.topology import REJECTED, TOUCHPOINTS
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+
+    from cxstream.reader import TopicReader
+    from cxstream.settings import Settings
+
+# Records in one transaction: small enough that its events are soon seen by the worker.
+CHUNK = 200
+# A transaction that was cut off holds back the workers this long, where nobody claims before.
+_TRANSACTION_MS = 30_000
+_MAX_REQUEST = 64 * 1024 * 1024
+
+Status = Literal["would send", "sent", "refused", "sent before", "not found"]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of one record.
+
+    Attributes:
+        place: which.
+        status: what.
+        message: why, or where to.
+    """
+
+    place: Place
+    status: Status
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be sent again.
+
+    Attributes:
+        filters: which records.
+        fixer: makes structured events of a record; None to send records as they are.
+        send: really send; without it nothing is written.
+    """
+
+    filters: Filters
+    fixer: Callable[[Rejection], list[bytes]] | None = None
+    send: bool = False
+
+
+async def resend(
+    settings: Settings,
+    order: Order,
+    on_result: Callable[[Result], None],
+    on_progress: Callable[[int, int], None] = lambda *_: None,
+) -> None:
+    """Send rejected records again, or say what would be sent.
+
+    Args:
+        settings: how to reach Kafka, and the group whose name the claim bears.
+        order: what to do.
+        on_result: is told what became of each record, once that is certain.
+        on_progress: of reading cx.rejected.
+
+    Raises:
+        BrokerError: Kafka does not answer or take it, or somebody else has begun to send.
+        TopicError: a topic is missing.
+    """
+    async with reading(settings, [REJECTED, TOUCHPOINTS]) as reader:
+        listing = await scan(reader, order.filters, on_progress)
+        if order.send and listing.open:
+            async with _claimed(settings) as producer:
+                await _look_again(settings, reader, listing)
+                _tell_others(order.filters, listing, on_result)
+                await _each(settings, order, reader, listing, on_result, producer)
+        else:
+            _tell_others(order.filters, listing, on_result)
+            await _each(settings, order, reader, listing, on_result, None)
+
+
+def _tell_others(filters: Filters, listing: Listing, on_result: Callable[[Result], None]) -> None:
+    """Records that were asked for, and are not to be sent."""
+    found = {each.place for each in listing.found}
+    for place in sorted(found & listing.resent):
+        on_result(Result(place, "sent before"))
+    for place in sorted(filters.places - found):
+        on_result(Result(place, "not found", "cx.rejected has no such record, or the filters leave it out"))
+
+
+@asynccontextmanager
+async def _claimed(settings: Settings) -> AsyncIterator[aiokafka.AIOKafkaProducer]:
+    """The one producer of this installation that may send rejected records again."""
+    producer = aiokafka.AIOKafkaProducer(
+        **connection(settings),
+        transactional_id=f"{settings.worker.group}-resend",
+        transaction_timeout_ms=_TRANSACTION_MS,
+        max_request_size=_MAX_REQUEST,
+    )
+    try:
+        await producer.start()
+        yield producer
+    except ProducerFenced as error:
+        raise BrokerError(
+            "another 'cxstream rejected resend' has begun; this one has stopped, and what it had not yet "
+            "confirmed is not sent"
+        ) from error
+    except KafkaError as error:
+        raise BrokerError(
+            f"{settings.kafka}: {error!r}; records that were not confirmed are not sent: send them again"
+        ) from error
+    finally:
+        await producer.stop()
+
+
+async def _look_again(settings: Settings, reader: TopicReader, listing: Listing) -> None:
+    """Read the markers that the first look could not see, up to the end of the log."""
+    numbers = sorted({each.place.partition for each in listing.open})
+    async with reading(settings, [REJECTED], "read_uncommitted") as everything:
+        ends = {p: (await everything.bounds(REJECTED.name, p))[1] for p in numbers}
+    # The first look has found what is meant; of the second only the markers count.
+    nothing = Filters(places=frozenset({Place("", 0, 0)}))
+    for p, end in ends.items():
+        await scan_partition(reader, p, (listing.ends[p], end), nothing, listing)
+
+
+async def _each(
+    settings: Settings,
+    order: Order,
+    reader: TopicReader,
+    listing: Listing,
+    on_result: Callable[[Result], None],
+    producer: aiokafka.AIOKafkaProducer | None,
+) -> None:
+    pending = sorted(listing.open, key=lambda each: each.place)
+    for _, group in groupby(enumerate(pending), key=lambda pair: pair[0] // CHUNK):
+        plans = [await _plan(settings, order, reader, rejection) for _, rejection in group]
+        good = [each for each in plans if each.events]
+        if producer is not None and good:
+            await _commit(producer, good)
+        done: Status = "would send" if producer is None else "sent"
+        for each in plans:
+            place = each.rejection.place
+            on_result(Result(place, done, _where_to(each)) if each.events else _refused(each))
+
+
+async def _plan(settings: Settings, order: Order, reader: TopicReader, rejection: Rejection) -> Plan:
+    latest = round(time.time() * 1000 + settings.scoring.future_minutes * 60_000)
+    whole = await original(reader, rejection)
+    return plan(whole, order.fixer, partitions=reader.partitions[TOUCHPOINTS.name], latest_ms=latest)
+
+
+def _where_to(made: Plan) -> str:
+    numbers = ", ".join(str(p) for p in sorted({ready.partition for ready in made.events}))
+    count = len(made.events)
+    return f"{count} event{'' if count == 1 else 's'} to partition {numbers} of {TOUCHPOINTS.name}"
+
+
+def _refused(made: Plan) -> Result:
+    return Result(made.rejection.place, "refused", made.refusal)
+
+
+async def _commit(producer: aiokafka.AIOKafkaProducer, plans: Sequence[Plan]) -> None:
+    """Events and markers in one transaction."""
+    async with producer.transaction():
+        sent = [await producer.send(topic, **record) for made in plans for topic, record in _records(made)]
+        await asyncio.gather(*sent)
+
+
+def _records(made: Plan) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What goes to which topic for one rejected record."""
+    for ready in made.events:
+        yield (
+            TOUCHPOINTS.name,
+            {
+                "value": ready.value,
+                "key": ready.key,
+                "partition": ready.partition,
+                "headers": ready.headers,
+            },
+        )
+    rejection = made.rejection
+    marker = {"key": rejection.key, "partition": rejection.place.partition}
+    yield REJECTED.name, {**marker, "value": None, "headers": marker_headers(rejection)}

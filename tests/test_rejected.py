@@ -1,0 +1,632 @@
+"""Rejected records: listed, explained, sent again once and never twice."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+import aiokafka
+import pytest
+from click.testing import CliRunner, Result
+
+from cxstream.cli import group
+from cxstream.kafka import connection
+from cxstream.model.errors import BrokerError, InputError
+from cxstream.reader import reading
+from cxstream.rejected import fix as fixes
+from cxstream.rejected.explain import explain
+from cxstream.rejected.listing import Filters, scan
+from cxstream.rejected.locate import at_byte, at_path
+from cxstream.rejected.plan import plan
+from cxstream.rejected.record import EXPLANATION, Place, Rejection, marker_headers, read
+from cxstream.rejected.resend import Order, resend
+from cxstream.scoring.decode import validate
+from cxstream.topology import REJECTED, SCORES, TOUCHPOINTS
+from workers import READY_SECONDS, Watcher, WorkerProcess, key_of, touchpoint, until, write
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from cxstream.settings import Settings
+
+SECONDS = 90.0
+
+
+def rejection(value: bytes | None, reason: str = "invalid", field: str = "", **more: Any) -> Rejection:
+    place = Place(TOUCHPOINTS.name, 0, 7)
+    key = key_of(value) if value is not None else None
+    given = {"key": key, "headers": [], **more}
+    return Rejection(place, reason, field, 1_700_000_000_000, 3, value=value, **given)
+
+
+def event(**data: Any) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(touchpoint("anna", 1, "contact", **{"channel": "call", **data}))
+    return found
+
+
+def raw(value: Any) -> bytes:
+    return json.dumps(value).encode()
+
+
+# --- places and records
+
+
+@pytest.mark.parametrize("text", ["cx.touchpoints-3-1742", "3-1742"])
+def test_place(text: str) -> None:
+    place = Place.parse(text)
+    assert place == Place(TOUCHPOINTS.name, 3, 1742)
+    assert Place.parse(str(place)) == place
+
+
+@pytest.mark.parametrize("text", ["", "17", "x-1-", "cx.touchpoints-1", "-1-2-x"])
+def test_no_place(text: str) -> None:
+    with pytest.raises(InputError, match="is no place"):
+        Place.parse(text)
+
+
+class Written:
+    """As much of a consumer's record as is read."""
+
+    timestamp, offset, key, value = 5, 6, b"k", b"v"
+
+    def __init__(self, headers: list[tuple[str, bytes]]) -> None:
+        self.headers = tuple(headers)
+
+
+def test_headers_of_the_record_are_its_own_even_with_the_names_of_the_explanation() -> None:
+    own = [("reason", b"mine"), ("topic", b"elsewhere")]
+    said = [
+        (name, text) for name, text in zip(EXPLANATION, (b"invalid", b"f", b"t", b"1", b"2"), strict=True)
+    ]
+    found = read(Written([*own, *said]))
+    assert found is not None
+    assert (found.reason, found.field, found.place, found.headers) == ("invalid", "f", Place("t", 1, 2), own)
+    marker = read(Written(marker_headers(found)))
+    assert marker is not None
+    assert (marker.is_marker, marker.place, marker.headers) == (True, found.place, own)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [[], [("reason", b"x")], [(name, b"x") for name in EXPLANATION], [(name, None) for name in EXPLANATION]],
+)
+def test_what_does_not_explain_itself_is_none(headers: list[tuple[str, bytes]]) -> None:
+    assert read(Written(headers)) is None
+
+
+# --- where it is wrong
+
+
+def test_the_place_of_a_field() -> None:
+    text = b' {"id": "\xc5\x82\\"}", "data": {"score": 3, "x": [1, {"score": 9}], "score" : 12.5 } }'
+    found = at_path(text, "data.score")
+    assert found is not None
+    assert found.text[found.start : found.end] == "12.5"
+    line, carets = found.excerpt()
+    assert line[carets.index("^") : carets.rindex("^") + 1] == "12.5"
+
+
+def test_the_place_of_a_missing_field_is_the_object_that_lacks_it() -> None:
+    found = at_path(b'{"data": {"channel": "web"}}', "data.score")
+    assert found is not None
+    assert found.text[found.start : found.end] == '{"channel": "web"}'
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b'{"a":', b"\xff", b'{"a" 1}', b"[" * 100_000])
+def test_no_place_in_what_is_no_json(text: bytes) -> None:
+    found = at_path(text, "a.b")
+    assert found is None or found.start == 0
+
+
+def test_excerpt_of_a_long_record_keeps_to_one_line() -> None:
+    text = b"x" * 500 + b"\n\t!" + b"y" * 500
+    line, carets = at_byte(text, 502).excerpt()
+    assert len(line) < 140
+    assert line[carets.index("^")] == "!"
+    assert line.isprintable()
+
+
+def test_explains_a_wrong_value_with_its_schema() -> None:
+    found = explain(rejection(raw({**event(), "data": {"channel": "web"}}), field="data.channel"))
+    assert found.problem is not None
+    assert (found.problem.reason, found.problem.field) == ("invalid", "data.channel")
+    assert found.where is not None
+    assert found.where.text[found.where.start : found.where.end] == '"web"'
+    assert found.wanted is not None
+    assert found.wanted["enum"] == ["call", "chat", "email", "store", "social"] or set(
+        found.wanted["enum"]
+    ) == {
+        "call",
+        "chat",
+        "email",
+        "store",
+        "social",
+    }
+
+
+def test_explains_an_unknown_type_with_all_there_are() -> None:
+    found = explain(rejection(raw({**event(), "type": "cx.touchpoint.nope.v1"})))
+    assert found.problem is not None
+    assert found.problem.field == "type"
+    assert found.wanted is not None
+    assert "cx.touchpoint.contact.v1" in found.wanted["enum"]
+
+
+def test_explains_what_is_no_json() -> None:
+    value = b'{"specversion":"1.0",,}'
+    found = explain(rejection(value, "malformed", key=None))
+    assert found.where is not None
+    assert found.where.start == 21
+    assert found.wanted is None
+
+
+def test_explains_a_wrong_key() -> None:
+    found = explain(rejection(raw(event()), field="key", key=b"berta"))
+    assert found.problem is not None
+    assert found.problem.field == "key"
+    assert found.where is not None
+    assert found.where.text[found.where.start : found.where.end] == '"anna"'
+
+
+def test_explains_a_time_that_was_wrong_then() -> None:
+    assert "too late again" in explain(rejection(raw(event()), "too_late", "time")).message
+
+
+# --- fixes
+
+
+def fixed(tmp_path: Path, text: str, value: Any, **more: Any) -> list[Any]:
+    path = tmp_path / "fix.toml"
+    path.write_text(textwrap.dedent(text))
+    return [json.loads(one) for one in fixes.load(path)(rejection(raw(value), **more))]
+
+
+def test_fixes_that_fit_are_applied_in_order(tmp_path: Path) -> None:
+    text = """
+        [[fix]]
+        when = { type = "cx.touchpoint.contact.v1", "data.channel" = ["phone", "telephone"] }
+        rename = { "data.waited" = "data.wait_s" }
+        map = { "data.channel" = { phone = "call" } }
+        drop = ["data.score", "data.no.such"]
+
+        [[fix]]
+        set = { "data.stage" = "service" }
+
+        [[fix]]
+        when = { "data.stage" = "loyalty" }
+        set = { "data.stage" = "never" }
+    """
+    [found] = fixed(tmp_path, text, event(channel="phone", waited=30, score="x", agent="a"))
+    assert found["data"] == {"channel": "call", "wait_s": 30, "agent": "a", "stage": "service"}
+    assert validate(raw(found)) is None
+
+
+def test_a_fix_keeps_id_and_source(tmp_path: Path) -> None:
+    with pytest.raises(fixes.UnfixableError, match="changes its id"):
+        fixed(tmp_path, "[[fix]]\nset = { id = 'other' }", event())
+    with pytest.raises(fixes.UnfixableError, match="changes its source"):
+        fixed(tmp_path, "[[fix]]\ndrop = ['source']", event())
+    [found] = fixed(tmp_path, "[[fix]]\nset = { id = 'new' }", {**event(), "id": ""})
+    assert found["id"] == "new"
+
+
+def test_a_record_that_no_fix_fits_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(fixes.UnfixableError, match=r"no \[\[fix\]\] fits"):
+        fixed(tmp_path, "[[fix]]\nwhen = { subject = 'berta' }\ndrop = ['data']", event())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[[fix]]\n", "does nothing"),
+        ("[[fix]]\nsett = {}\ndrop=['x']", "sett"),
+        ("fix = 3", "fix"),
+        ("[[fix", "docs/oncall.md"),
+        ("[input]\nformat = 'csv'", "docs/convert.md"),
+    ],
+)
+def test_a_file_that_is_neither_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "fix.toml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message.replace("[", r"\[")):
+        fixes.load(path)
+
+
+MAPPING = """
+    [defaults]
+    source = "/old-crm"
+    subject = { column = "customer" }
+    time = { column = "at", format = "epoch_s" }
+
+    [[event]]
+    kind = "error"
+    when = { what = "error" }
+    data.channel = "web"
+"""
+
+
+def test_a_mapping_file_makes_events_of_records_that_are_none(tmp_path: Path) -> None:
+    row = {"customer": "anna", "at": 1_741_000_000, "what": "error"}
+    [found] = fixed(tmp_path, MAPPING, row, key=None)
+    assert validate(raw(found)) is None
+    assert (found["id"], found["source"], found["subject"]) == ("cx.touchpoints-0:7", "/old-crm", "anna")
+    assert fixed(tmp_path, MAPPING, row, key=None) == [found]
+    with pytest.raises(fixes.UnfixableError, match="customer"):
+        fixed(tmp_path, MAPPING, {**row, "customer": None}, key=None)
+
+
+# --- what can be sent
+
+LATEST = 1_900_000_000_000
+
+
+def test_plan_routes_by_the_contract_and_says_where_it_came_from() -> None:
+    made = plan(rejection(raw(event()), field="key", key=b"x"), None, partitions=4, latest_ms=LATEST)
+    [ready] = made.events
+    assert ready.key == b"anna"
+    assert ready.headers == [("resent-from", b"cx.touchpoints-0-7")]
+    assert 0 <= ready.partition < 4
+
+
+def test_plan_keeps_binary_mode_until_a_fix_makes_it_structured(tmp_path: Path) -> None:
+    whole = event()
+    data = raw(whole.pop("data"))
+    headers = [(f"ce_{name}", text.encode()) for name, text in whole.items()]
+    headers += [("content-type", b"application/json"), ("trace", b"1"), ("resent-from", b"earlier")]
+    given = rejection(data, key=b"anna", headers=headers)
+    [ready] = plan(given, None, partitions=1, latest_ms=LATEST).events
+    assert ready.value == data
+    assert ready.headers == [*headers[:-1], ("resent-from", b"cx.touchpoints-0-7")]
+    path = tmp_path / "fix.toml"
+    path.write_text("[[fix]]\nset = { 'data.agent' = 'a' }")
+    [ready] = plan(given, fixes.load(path), partitions=1, latest_ms=LATEST).events
+    assert ready.headers == [("trace", b"1"), ("resent-from", b"cx.touchpoints-0-7")]
+    assert json.loads(ready.value)["data"] == {"channel": "call", "agent": "a"}
+
+
+@pytest.mark.parametrize(
+    ("given", "refusal"),
+    [
+        (rejection(None), "kept nowhere"),
+        (rejection(raw(event(channel="web"))), "still invalid: data.channel"),
+        (rejection(b"nope", key=None), "still malformed"),
+        (rejection(raw(event()), "too_late", "time"), "too late again"),
+        (rejection(raw({**event(), "time": "2099-01-01T00:00:00Z"}), "from_the_future", "time"), "future"),
+        (
+            rejection(raw({"specversion": "1.0", "id": "1", "source": "/t", "type": "cx.tick.v1", "time": "2020-01-01T00:00:00Z"})),
+            "a tick",
+        ),
+    ],
+)  # fmt: skip
+def test_plan_refuses_what_would_be_rejected_again(given: Rejection, refusal: str) -> None:
+    made = plan(given, None, partitions=4, latest_ms=LATEST)
+    assert made.events == []
+    assert refusal in made.refusal
+
+
+def test_plan_sends_what_was_too_late_with_another_time(tmp_path: Path) -> None:
+    path = tmp_path / "fix.toml"
+    path.write_text("[[fix]]\nset = { time = '2025-04-01T00:00:00Z' }")
+    given = rejection(raw(event()), "too_late", "time")
+    assert plan(given, fixes.load(path), partitions=4, latest_ms=LATEST).events
+
+
+# --- on Kafka
+
+
+def run(settings: Settings, *arguments: str) -> Result:
+    """The command, in a loop of its own."""
+    return CliRunner().invoke(
+        group, ["rejected", *arguments, "--kafka", settings.kafka],
+        env={"CXSTREAM_WORKER__GROUP": settings.worker.group},
+    )  # fmt: skip
+
+
+BAD = {
+    0: [
+        touchpoint("anna", 1),
+        touchpoint("anna", 2, "contact", channel="phone"),
+        touchpoint("anna", 3, "survey_nps", score=11),
+        b"no json",
+        touchpoint("anna", 4, "contact", channel="phone", topic="invoice"),
+    ]
+}
+FIX = "[[fix]]\nwhen = { 'data.channel' = 'phone' }\nset = { 'data.channel' = 'call' }\n"
+
+
+@pytest.fixture
+def fix(tmp_path: Path) -> Path:
+    path = tmp_path / "fix.toml"
+    path.write_text(FIX)
+    return path
+
+
+async def rejecting(settings: Settings, tmp_path: Path, *, partitions: int = 1) -> None:
+    """Let a worker reject what is bad, and stop it."""
+    await write(settings, TOUCHPOINTS.name, BAD)
+    await worked(settings, tmp_path, partitions)
+
+
+async def worked(settings: Settings, tmp_path: Path, partitions: int = 1) -> None:
+    """Let a worker work until nothing is left, and stop it."""
+    with WorkerProcess(settings, tmp_path / "log") as worker:
+        await asyncio.to_thread(worker.ready)
+        async with Watcher(settings, partitions) as watcher:
+            await until(watcher.all_committed, SECONDS, lambda: worker.log)
+        assert await asyncio.to_thread(worker.stop) == 0, worker.log
+
+
+async def values(settings: Settings, topic: str, partitions: int = 1) -> list[Any]:
+    async with Watcher(settings, partitions) as watcher:
+        return [record for records in (await watcher.read(topic)).values() for record in records]
+
+
+async def resent_values(settings: Settings) -> list[Any]:
+    return [
+        record
+        for record in await values(settings, TOUCHPOINTS.name)
+        if any(name == "resent-from" for name, _ in record.headers)
+    ]
+
+
+def lines(result: Result) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in result.stdout.splitlines() if line.startswith("{")]
+
+
+@pytest.mark.broker
+async def test_list_and_show(settings: Settings, topics: Callable[[int], None], tmp_path: Path) -> None:
+    topics(1)
+    await rejecting(settings, tmp_path)
+    result = await asyncio.to_thread(run, settings, "list")
+    assert result.exit_code == 0, result.output
+    assert "cx.touchpoints-0-1" in result.output
+    assert "By reason and field" in result.output
+    found = lines(await asyncio.to_thread(run, settings, "list", "--json"))
+    assert [(each["place"], each["reason"], each["field"], each["key"]) for each in found] == [
+        ("cx.touchpoints-0-1", "invalid", "data.channel", "anna"),
+        ("cx.touchpoints-0-2", "invalid", "data.score", "anna"),
+        ("cx.touchpoints-0-3", "malformed", "", None),
+        ("cx.touchpoints-0-4", "invalid", "data.channel", "anna"),
+    ]
+    for filters, places in (
+        (["--field", "data.score"], ["cx.touchpoints-0-2"]),
+        (["--kind", "contact"], ["cx.touchpoints-0-1", "cx.touchpoints-0-4"]),
+        (["--source", "/elsewhere"], []),
+        (["--reason", "malformed"], ["cx.touchpoints-0-3"]),
+        (["--partition", "3"], []),
+        (["--until", "1h"], []),
+        (["--since", "1h", "--source", "/test", "--reason", "invalid", "--kind", "survey_nps"], ["cx.touchpoints-0-2"]),
+    ):  # fmt: skip
+        found = lines(await asyncio.to_thread(run, settings, "list", "--json", *filters))
+        assert [each["place"] for each in found] == places, filters
+    shown = await asyncio.to_thread(run, settings, "show", "0-2")
+    assert shown.exit_code == 0, shown.output
+    assert "because   Expected `float` <= 10.0" in shown.output
+    assert '"maximum": 10' in shown.output
+    assert "^^" in shown.output
+    whole = lines(await asyncio.to_thread(run, settings, "show", "0-3", "--json"))[0]
+    assert (whole["reason"], whole["value"]) == ("malformed", "no json")
+    missing = await asyncio.to_thread(run, settings, "show", "0-0")
+    assert isinstance(missing.exception, InputError)
+
+
+@pytest.mark.broker
+async def test_resent_records_count_once_however_often_they_are_sent(
+    settings: Settings, topics: Callable[[int], None], tmp_path: Path, fix: Path
+) -> None:
+    topics(1)
+    await rejecting(settings, tmp_path)
+    choice = ("resend", "--field", "data.channel", "--fix", str(fix))
+    dry = await asyncio.to_thread(run, settings, *choice)
+    assert dry.exit_code == 0, dry.output
+    assert "2 would send; a dry run" in dry.output
+    assert await resent_values(settings) == []
+
+    sent = await asyncio.to_thread(run, settings, *choice, "--send")
+    assert sent.exit_code == 0, sent.output
+    assert "2 sent" in sent.output
+    again = await asyncio.to_thread(run, settings, *choice, "--send")
+    assert again.exit_code == 0, again.output
+    assert "2 sent before" in again.output
+    # More than the ring of remembered ids in between: only the marker keeps it from counting twice.
+    await write(settings, TOUCHPOINTS.name, {0: [touchpoint("anna", n) for n in range(100, 140)]})
+    await asyncio.to_thread(run, settings, *choice, "--send", "0-1")
+    records = await resent_values(settings)
+    assert [dict(record.headers)["resent-from"] for record in records] == [
+        b"cx.touchpoints-0-1",
+        b"cx.touchpoints-0-4",
+    ]
+    assert [json.loads(record.value)["id"] for record in records] == ["e2", "e4"]
+    await worked(settings, tmp_path)
+    card = json.loads(
+        [record for record in await values(settings, SCORES.name) if record.key == b"anna"][-1].value
+    )
+    assert card["data"]["touches"]["90"] == 1 + 2 + 40
+
+    left = lines(await asyncio.to_thread(run, settings, "list", "--json"))
+    assert [each["place"] for each in left] == ["cx.touchpoints-0-2", "cx.touchpoints-0-3"]
+    everything = lines(await asyncio.to_thread(run, settings, "list", "--json", "--all"))
+    assert [each["resent"] for each in everything] == [True, False, False, True]
+
+
+@pytest.mark.broker
+async def test_resend_says_what_it_does_not_send(
+    settings: Settings, topics: Callable[[int], None], tmp_path: Path
+) -> None:
+    topics(1)
+    await rejecting(settings, tmp_path)
+    result = await asyncio.to_thread(run, settings, "resend", "0-2", "0-9", "--send", "--json")
+    assert result.exit_code == 1
+    assert {each["place"]: each["status"] for each in lines(result)} == {
+        "cx.touchpoints-0-2": "refused",
+        "cx.touchpoints-0-9": "not found",
+    }
+    assert await resent_values(settings) == []
+    nothing = await asyncio.to_thread(run, settings, "resend")
+    assert nothing.exit_code == 2
+    assert "say which" in nothing.output
+
+
+@pytest.mark.broker
+async def test_of_two_who_send_at_once_one_is_fenced_and_nothing_is_sent_twice(
+    settings: Settings, topics: Callable[[int], None], tmp_path: Path, fix: Path
+) -> None:
+    topics(1)
+    await rejecting(settings, tmp_path)
+    order = Order(Filters(field="data.channel"), fixes.load(fix), send=True)
+    results: list[Any] = []
+
+    async def one() -> str:
+        try:
+            await resend(settings, order, results.append)
+        except BrokerError as error:
+            return str(error)
+        return ""
+
+    said = await asyncio.gather(*(one() for _ in range(4)))
+    assert "" in said
+    assert all("another 'cxstream rejected resend' has begun" in each for each in said if each), said
+    sent = [str(each.place) for each in results if each.status == "sent"]
+    assert sorted(sent) == ["cx.touchpoints-0-1", "cx.touchpoints-0-4"]
+    assert len(await resent_values(settings)) == 2
+
+
+@pytest.mark.broker
+async def test_a_marker_behind_the_open_transaction_of_a_worker_is_waited_for(
+    settings: Settings,
+    topics: Callable[[int], None],
+    tmp_path: Path,
+    fix: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    topics(1)
+    await rejecting(settings, tmp_path)
+    order = Order(Filters(field="data.channel"), fixes.load(fix), send=True)
+    results: list[Any] = []
+    async with aiokafka.AIOKafkaProducer(**connection(settings), transactional_id="a-worker") as worker:
+        commit, look = resending._commit, resending.scan_partition
+
+        async def commit_behind_a_worker(*arguments: Any) -> None:
+            await worker.begin_transaction()
+            await worker.send_and_wait(REJECTED.name, b"x", partition=0)
+            await commit(*arguments)
+
+        monkeypatch.setattr(resending, "_commit", commit_behind_a_worker)
+        await resend(settings, order, results.append)
+        assert [each.status for each in results] == ["sent"] * 2
+        monkeypatch.setattr(resending, "_commit", commit)
+        async with reading(settings, [REJECTED, TOUCHPOINTS]) as reader:
+            assert (await scan(reader, Filters())).resent == set()
+
+        looking = asyncio.Event()
+
+        async def look_and_tell(*arguments: Any) -> None:
+            looking.set()
+            await look(*arguments)
+
+        monkeypatch.setattr(resending, "scan_partition", look_and_tell)
+        results.clear()
+        second = asyncio.create_task(resend(settings, order, results.append))
+        await asyncio.wait_for(looking.wait(), SECONDS)
+        await worker.commit_transaction()
+        await asyncio.wait_for(second, SECONDS)
+    assert [each.status for each in results] == ["sent before"] * 2
+    assert len(await resent_values(settings)) == 2
+
+
+KILLED = """
+import asyncio, os, sys
+from pathlib import Path
+from cxstream.rejected import resend as resending
+from cxstream.rejected.fix import load
+from cxstream.rejected.listing import Filters
+from cxstream.settings import load as settings
+
+real = resending.aiokafka.AIOKafkaProducer.commit_transaction
+
+async def killed(self):
+    if sys.argv[2] == "after":
+        await real(self)
+    print("at the commit", flush=True)
+    await asyncio.sleep(600)
+
+resending.aiokafka.AIOKafkaProducer.commit_transaction = killed
+order = resending.Order(Filters(field="data.channel"), load(Path(sys.argv[1])), send=True)
+asyncio.run(resending.resend(settings(), order, print))
+"""
+
+
+@pytest.mark.broker
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_killed_at_the_commit_and_sent_again(
+    settings: Settings, topics: Callable[[int], None], tmp_path: Path, fix: Path, when: str
+) -> None:
+    topics(1)
+    await rejecting(settings, tmp_path)
+    environment = {
+        **os.environ,
+        "CXSTREAM_KAFKA": settings.kafka,
+        "CXSTREAM_WORKER__GROUP": settings.worker.group,
+    }
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", KILLED, str(fix), when, stdout=subprocess.PIPE, env=environment
+    )
+    assert child.stdout
+    assert await asyncio.wait_for(child.stdout.readline(), READY_SECONDS) == b"at the commit\n"
+    child.send_signal(signal.SIGKILL)
+    await child.wait()
+    result = await asyncio.to_thread(
+        run, settings, "resend", "--field", "data.channel", "--fix", str(fix), "--send"
+    )
+    assert result.exit_code == 0, result.output
+    assert ("2 sent" if when == "before" else "2 sent before") in result.output
+    records = await resent_values(settings)
+    assert [json.loads(record.value)["id"] for record in records] == ["e2", "e4"]
+
+
+@pytest.mark.broker
+async def test_value_that_cx_rejected_does_not_keep_comes_from_the_source(
+    settings: Settings, topics: Callable[[int], None], tmp_path: Path, fix: Path
+) -> None:
+    topics(1)
+    await rejecting(settings, tmp_path)
+    kept = await values(settings, REJECTED.name)
+    await asyncio.to_thread(topics_without_rejected, settings)
+    async with aiokafka.AIOKafkaProducer(**connection(settings)) as producer:
+        for record in kept:
+            await producer.send_and_wait(
+                REJECTED.name, None, key=b"pseudonym", partition=0, headers=list(record.headers)
+            )
+    found = lines(await asyncio.to_thread(run, settings, "list", "--json", "--kind", "contact"))
+    assert [each["place"] for each in found] == ["cx.touchpoints-0-1", "cx.touchpoints-0-4"]
+    whole = lines(await asyncio.to_thread(run, settings, "show", "0-3", "--json"))[0]
+    assert whole["value"] == "no json"
+    sent = await asyncio.to_thread(
+        run, settings, "resend", "--field", "data.channel", "--fix", str(fix), "--send"
+    )
+    assert "2 sent" in sent.output, sent.output
+    assert [record.key for record in await resent_values(settings)] == [b"anna", b"anna"]
+
+
+def topics_without_rejected(settings: Settings) -> None:
+    """Empty cx.rejected, and nothing else."""
+    from cxstream.topics import administration, ensure_topics, look
+
+    async def work() -> None:
+        async with administration(settings) as admin:
+            await admin.delete_topics([REJECTED.name])
+
+            async def gone() -> bool:
+                return any(not each.partitions for each in await look(admin) if each.topic is REJECTED)
+
+            await until(gone, SECONDS, lambda: "cx.rejected is still there")
+        await ensure_topics(settings)
+
+    asyncio.run(work())
