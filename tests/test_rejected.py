@@ -20,6 +20,7 @@ from cxstream.kafka import connection
 from cxstream.model.errors import BrokerError, InputError
 from cxstream.reader import reading
 from cxstream.rejected import fix as fixes
+from cxstream.rejected import resend as resending
 from cxstream.rejected.explain import explain
 from cxstream.rejected.listing import Filters, scan
 from cxstream.rejected.locate import at_byte, at_path

@@ -361,6 +361,14 @@ class Engine:
         for start in range(0, len(slots), 4096):
             yield from self._render(np.array(slots[start : start + 4096], np.int32))
 
+    def card(self, subject: str) -> bytes | None:
+        """One customer's card, which does not count as taken; None for somebody who is not known."""
+        slot = self.partition.slots.of.get(subject)
+        if slot is None:
+            return None
+        [(_, card)] = self._render(np.array([slot], np.int32))
+        return card
+
     # --- snapshots
 
     def snapshot(self) -> list[tuple[bytes, bytes | None]]:

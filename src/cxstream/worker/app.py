@@ -5,7 +5,7 @@ consumer --- fetch -------> Partitions.put        (through the agent)
 group ------ assigned ----> Partitions.on_assigned
        ----- revoked -----> Partitions.on_revoked
 stop ----------------------> Partitions.close      (before the group is left)
-web  <---------------------- /livez, /readyz
+web  <---------------------- /livez, /readyz, /customers/ID
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import faust
+import msgspec
 from faust import web
 from faust.types import TP
 
 from cxstream.kafka import connection
 from cxstream.topology import TOUCHPOINTS
 from cxstream.worker.clients import Kafka
+from cxstream.worker.inspect import inspect
 from cxstream.worker.partitions import Partitions
 from cxstream.worker.ticker import Ticker
 from cxstream.worker.watch import Watch
@@ -181,6 +183,12 @@ def _add_pages(app: App) -> None:
         states = {str(partition.number): partition.state for partition in app.partitions}
         body = {"ready": ready, "partitions": states, **({"stalled": stalled} if stalled else {})}
         return view.json(body, status=200 if ready else 503)
+
+    # A customer may be called anything, with slashes too.
+    @app.page("/customers/{customer:.+}", name="customer")  # type: ignore[untyped-decorator]
+    async def customer(view: web.View, request: web.Request, customer: str) -> web.Response:  # noqa: ARG001
+        status, found = inspect(app.partitions, customer)
+        return view.bytes(msgspec.json.encode(found), content_type="application/json", status=status)
 
 
 def _add_ticker(app: App) -> None:

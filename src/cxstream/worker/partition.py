@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from aiokafka import AIOKafkaProducer
 
+    from cxstream.scoring.engine import Engine
     from cxstream.settings import Settings
     from cxstream.worker.clients import Kafka, Reader
     from cxstream.worker.counters import Counters
@@ -88,6 +89,11 @@ class Partition:
     def position(self) -> int | None:
         """The first source offset not yet applied; None while there is no state."""
         return self._tenure.position if self._tenure else None
+
+    @property
+    def engine(self) -> Engine | None:
+        """The state, to be looked at between two batches; None while it does not follow the log."""
+        return self._tenure.engine if self._tenure is not None and self.state == "running" else None
 
     @property
     def caught_up(self) -> bool:

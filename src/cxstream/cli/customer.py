@@ -1,0 +1,224 @@
+"""`cxstream customer`: one customer, and why he is where he is."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cxstream.cli.options import output
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from cxstream.customer.gather import Found
+    from cxstream.customer.owner import Answer
+    from cxstream.settings import Settings
+
+
+@click.command("customer")
+@click.argument("customer", metavar="ID")
+@click.option(
+    "--days", type=click.FloatRange(0, min_open=True), default=14, show_default=True,
+    help="How far back to read signals and touchpoints.",
+)  # fmt: skip
+@click.option("--limit", type=click.IntRange(1), default=30, show_default=True, help="Most rows of each.")
+@click.option("--worker", metavar="URL", help="Web server of the worker to ask. Default: from the settings.")
+@click.option("--no-worker", is_flag=True, help="Ask no worker.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.option("--kafka", metavar="HOST:PORT[,...]", help="Where Kafka is.")
+@click.pass_obj
+def command(
+    config: str | None,
+    customer: str,
+    days: float,
+    limit: int,
+    worker: str | None,
+    no_worker: bool,
+    as_json: bool,
+    kafka: str | None,
+) -> None:
+    """Show a customer: his score card, what moved it, and what the worker that owns him holds now.
+
+    Reads his partition only. The points of each touchpoint are computed anew by the worker's rules. Exit
+    status 1 when nobody knows him.
+
+    \b
+    Example:
+      cxstream customer anna
+      cxstream customer anna --days 90 --worker http://10.0.0.7:6066
+    """  # noqa: D301
+    import asyncio
+
+    from cxstream.settings import load
+
+    settings = load(config, kafka=kafka)
+    found, answer = asyncio.run(_look(settings, customer, days, limit, worker, ask=not no_worker))
+    if as_json:
+        click.echo(_json(found, answer))
+    else:
+        _show(found, answer, days)
+    if found.card is None and not found.touches and (answer is None or answer.held is None):
+        click.echo(f"cxstream: nobody knows {customer!r} in partition {found.identity.partition}", err=True)
+        raise SystemExit(1)
+
+
+async def _look(
+    settings: Settings, customer: str, days: float, limit: int, worker: str | None, *, ask: bool
+) -> tuple[Found, Answer | None]:
+    from cxstream.customer import owner
+    from cxstream.customer.gather import gather
+
+    with _bar() as bar:
+        found = await gather(settings, customer, days=days, limit=limit, on_progress=bar)
+    return found, await owner.ask(settings, found.identity, worker) if ask else None
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar on standard error that names the topic being read."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda topic, done, total: bar.update(task, description=topic, completed=done, total=total)
+
+
+def _json(found: Found, answer: Answer | None) -> str:
+    import msgspec
+
+    return msgspec.json.encode(
+        {
+            "customer": found.identity.id,
+            "subject": found.identity.subject,
+            "partition": found.identity.partition,
+            "card": found.card,
+            "moved": [
+                {"feature": name, "value": value, "contribution": amount}
+                for name, value, amount in found.moved
+            ],
+            "signals": found.signals,
+            "touchpoints": found.touches,
+            "earlier": found.earlier,
+            "worker": answer.held if answer else None,
+            "worker_says": answer.said if answer else "not asked",
+        }
+    ).decode()
+
+
+def _show(found: Found, answer: Answer | None, days: float) -> None:
+    console = output()
+    who = found.identity
+    console.print(_text(f"{who.id}: partition {who.partition}" + _renamed(found)))
+    if found.card is None:
+        console.print("no score card")
+    else:
+        _show_card(console, found.card)
+        _show_moved(console, found)
+    _show_signals(console, found, days)
+    _show_touches(console, found, days)
+    if answer is not None:
+        _show_worker(console, answer)
+
+
+def _renamed(found: Found) -> str:
+    who = found.identity
+    return f", in outputs {who.subject}" if who.subject != who.id else ""
+
+
+def _text(text: Any) -> Any:
+    """What others wrote, without markup and control characters."""
+    from rich.text import Text
+
+    return Text("".join(c if c.isprintable() else "\N{MIDDLE DOT}" for c in str(text)))
+
+
+def _show_card(console: Any, card: dict[str, Any]) -> None:
+    data, touches = card["data"], card["data"]["touches"]
+    console.print(
+        _text(
+            f"card of {card['time']} ({card['id'].partition(':')[0]}): churn risk {data['probability']:.0%}, "
+            f"level {data['level']}, announced {data['announced']}"
+        )
+    )
+    console.print(
+        f"effort {data['effort']:.0f} \N{PLUS-MINUS SIGN} {data['effort_halfwidth']:.0f}, "
+        f"satisfaction {data['satisfaction']:.0f} \N{PLUS-MINUS SIGN} {data['satisfaction_halfwidth']:.0f}, "
+        f"acute friction {data['acute']:.1f}, last touch {data['last_touch']}, "
+        f"touches in 1, 7, 30, 90 days: {', '.join(str(touches[n]) for n in ('1', '7', '30', '90'))}"
+    )
+
+
+def _show_moved(console: Any, found: Found) -> None:
+    from rich.table import Table
+
+    table = Table("feature", "value", "log-odds against a typical customer", title="What moved it")
+    for name, value, amount in found.moved:
+        table.add_row(name, f"{value:.3f}", f"{amount:+.3f}")
+    console.print(table)
+
+
+def _show_signals(console: Any, found: Found, days: float) -> None:
+    from rich.table import Table
+
+    if not found.signals:
+        console.print(f"no signals in {days:g} days")
+        return
+    table = Table("time", "signal", "what", "why", title=f"Signals in {days:g} days")
+    for signal in found.signals:
+        data = signal["data"]
+        if "change" in data:
+            what = f"{data['change']} from {data['previous']} to {data['level']}, {data['probability']:.0%}"
+            why = "; ".join(reason["evidence"] for reason in data["reasons"][:3])
+            table.add_row(signal["time"], "churn risk", what, _text(why))
+        else:
+            what = f"{data['effort_points']:.1f} effort points in {data['channel']}"
+            table.add_row(signal["time"], "friction", what, _text(data["evidence"]))
+    console.print(table)
+
+
+def _show_touches(console: Any, found: Found, days: float) -> None:
+    from rich.table import Table
+
+    if not found.touches:
+        console.print(f"no touchpoints in {days:g} days")
+        return
+    table = Table("offset", "time", "kind", "channel", "source", "outcome", "effort", "mood",
+                  title=f"Touchpoints that arrived in {days:g} days")  # fmt: skip
+    for touch in found.touches:
+        texts = map(_text, (touch.time, touch.kind, touch.channel, touch.source, touch.outcome))
+        table.add_row(str(touch.offset), *texts, f"{touch.effort:g}", f"{touch.mood:+g}")
+    console.print(table)
+    if found.earlier:
+        console.print(f"{found.earlier:,} earlier ones are left out; --limit shows more")
+
+
+def _show_worker(console: Any, answer: Answer) -> None:
+    from rich.table import Table
+
+    if answer.held is None:
+        console.print(_text(answer.said))
+        return
+    held = answer.held["customer"]
+    console.print(
+        _text(
+            f"his worker now: offset {held['offset']}, clock {held['clock']}, "
+            f"acute friction {held['acute']:.1f} at {held['acute_time']}"
+            f"{', churned' if held['churned'] else ''}{', a raise waits for its cooldown' if held['held'] else ''}"
+        )
+    )
+    _show_card(console, held["card"])
+    for name in ("complaints", "contacts"):
+        items = [f"'{each['topic']}' {each['time']}" if name == "contacts" else each for each in held[name]]
+        console.print(_text(f"{'open complaints since' if name == 'complaints' else 'last contacts'}: "
+                            f"{', '.join(items) or 'none'}"))  # fmt: skip
+    table = Table(
+        "day", "effort", "mood", "touches", "contacts", "waited s", "failed", title="Days in memory"
+    )
+    for day in held["days"]:
+        numbers = (day["touches"], day["contacts"], day["waited_s"], day["failed"])
+        table.add_row(day["day"], f"{day['effort']:g}", f"{day['mood']:+g}", *map(str, numbers))
+    console.print(table)

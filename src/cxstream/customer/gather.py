@@ -1,0 +1,144 @@
+"""What Kafka has of one customer: only his partition of each topic is read.
+
+cx.scores        his latest card, looked for from the end backwards
+cx.churn-risk    his signals of the last days
+cx.friction      the same
+cx.touchpoints   his records of the last days
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from cxstream.customer.history import Touch, context_ms, touches
+from cxstream.customer.identity import Identity, identify
+from cxstream.model.params import DAY_MS
+from cxstream.reader import reading
+from cxstream.scoring.view import contributions
+from cxstream.topology import CHURN_RISK, FRICTION, SCORES, TOUCHPOINTS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cxstream.reader import TopicReader
+    from cxstream.settings import Settings
+    from cxstream.topology import Topic
+
+# Cards are looked for in blocks of so many offsets, the last block first.
+BLOCK = 50_000
+
+
+@dataclass(slots=True)
+class Found:
+    """Everything about a customer that Kafka holds.
+
+    Attributes:
+        identity: who, and in which partition.
+        card: his latest score card, a CloudEvent as it was read; None where there is none.
+        moved: feature, value and contribution in log-odds, the strongest first; empty without a card.
+        signals: his signals, oldest first, CloudEvents as they were read.
+        touches: his records and what each gave, oldest first.
+        earlier: how many of his records in these days are not among them.
+    """
+
+    identity: Identity
+    card: dict[str, Any] | None = None
+    moved: list[tuple[str, float, float]] = field(default_factory=list)
+    signals: list[dict[str, Any]] = field(default_factory=list)
+    touches: list[Touch] = field(default_factory=list)
+    earlier: int = 0
+
+
+async def gather(
+    settings: Settings,
+    customer: str,
+    *,
+    days: float,
+    limit: int,
+    on_progress: Callable[[str, int, int], None] = lambda *_: None,
+) -> Found:
+    """Read what there is.
+
+    Args:
+        settings: how to reach Kafka, and the parameters that explain the points.
+        customer: his id.
+        days: how far back signals and records are read, by Kafka's timestamps.
+        limit: most signals, and most records, to give back; the newest are.
+        on_progress: is told the topic, offsets read, and of how many.
+
+    Raises:
+        BrokerError: Kafka does not answer.
+        TopicError: a topic is missing.
+        InputError: the id is none.
+    """
+    since = round(time.time() * 1000 - days * DAY_MS)
+    async with reading(settings, [TOUCHPOINTS, SCORES, CHURN_RISK, FRICTION]) as reader:
+        who = identify(settings, customer, reader.partitions[TOUCHPOINTS.name])
+        found = Found(who)
+        raw = await latest(reader, SCORES, who.partition, who.subject.encode(), on_progress)
+        if raw is not None:
+            found.card = msgspec.json.decode(raw)
+            found.moved = contributions(settings.scoring, found.card["data"]["features"])
+        for topic in (CHURN_RISK, FRICTION):
+            records = await _his(reader, topic, who.partition, who.subject, since, on_progress)
+            found.signals += [msgspec.json.decode(each.value) for each in records]
+        found.signals.sort(key=lambda signal: signal["time"])
+        found.signals = found.signals[-limit:]
+        start = since - context_ms(settings)
+        records = await _his(reader, TOUCHPOINTS, who.partition, who.id, start, on_progress)
+    shown = sum(record.timestamp >= since for record in records)
+    all_of_them = touches(settings, who.id, records)[len(records) - shown :]
+    found.touches = all_of_them[-limit:]
+    found.earlier = len(all_of_them) - len(found.touches)
+    return found
+
+
+async def latest(
+    reader: TopicReader,
+    topic: Topic,
+    partition: int,
+    key: bytes,
+    on_progress: Callable[[str, int, int], None],
+) -> bytes | None:
+    """The last value of a key in a partition; None where it is deleted or was never there."""
+    first, end = await reader.bounds(topic.name, partition)
+    total = end - first
+    stop = end
+    while stop > first:
+        start = max(first, stop - BLOCK)
+        found, value = False, None
+        async for records in reader.read(topic.name, partition, start, stop):
+            for record in records:
+                if record.key == key:
+                    found, value = True, record.value
+            on_progress(topic.name, end - stop + records[-1].offset - start, total)
+        if found:
+            return value
+        stop = start
+    return None
+
+
+async def _his(
+    reader: TopicReader,
+    topic: Topic,
+    partition: int,
+    subject: str,
+    since_ms: int,
+    on_progress: Callable[[str, int, int], None],
+) -> list[Any]:
+    """A customer's records since a time, by Kafka's timestamp."""
+    key = subject.encode()
+    start = await reader.offset_at(topic.name, partition, since_ms)
+    _, end = await reader.bounds(topic.name, partition)
+    found: list[Any] = []
+
+    def tell(at: int) -> None:
+        on_progress(topic.name, at - start, end - start)
+
+    async for records in reader.read(topic.name, partition, start, end, on_offset=tell):
+        found += [record for record in records if record.key == key]
+    return found

@@ -1,0 +1,144 @@
+"""A customer's touchpoints and the points each gave, computed by the rules that the worker applies.
+
+His records are read from the log and applied to an engine of their own, one at a time: what a pane gained is
+what the record gave. Points do not depend on other customers, but some do on his earlier records (a repeated
+contact, a switch of channel, a run of clicks), so reading begins earlier than what is shown.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from cxstream.model.cloudevents import structured
+from cxstream.model.errors import CloudEventError
+from cxstream.model.params import DAY_MS, HOUR_MS
+from cxstream.rejected.record import about
+from cxstream.scoring.engine import Engine, Records
+from cxstream.scoring.signals import rfc3339
+from cxstream.scoring.view import describe
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cxstream.settings import Settings
+
+# Sums of points lose some of their last digits when one is taken from the other.
+_DIGITS = 9
+
+
+class Touch(msgspec.Struct, frozen=True):
+    """One record of the customer.
+
+    Attributes:
+        offset: in his partition of cx.touchpoints.
+        arrived: Kafka's timestamp.
+        time: event time, as the source wrote it.
+        kind: of touchpoint.
+        channel: where; "" where it cannot be read.
+        source: who says so.
+        id: its id there.
+        outcome: counted, duplicate, or the reason it was rejected for.
+        effort: effort points it gave.
+        mood: mood points it gave.
+    """
+
+    offset: int
+    arrived: str
+    time: str
+    kind: str
+    channel: str
+    source: str
+    id: str
+    outcome: str
+    effort: float
+    mood: float
+
+
+def context_ms(settings: Settings) -> int:
+    """How much earlier than what is shown reading must begin, in ms."""
+    scoring = settings.scoring
+    return round(max(scoring.repeat_days * DAY_MS, scoring.switch_hours * HOUR_MS))
+
+
+def touches(settings: Settings, subject: str, records: Sequence[Any]) -> list[Touch]:
+    """The records of one customer with the points that each gave, in order.
+
+    Args:
+        settings: whose scoring parameters count.
+        subject: the customer.
+        records: his records of cx.touchpoints, in offset order.
+    """
+    engine = Engine(settings.scoring, settings.actions)
+    future_ms = round(settings.scoring.future_minutes * 60_000)
+    found, before = [], _points(engine, subject)
+    for record in records:
+        outcome = engine.process(
+            Records(
+                values=[record.value],
+                offsets=[record.offset],
+                limits=[record.timestamp + future_ms],
+                keys=[record.key],
+                headers=[record.headers],
+            )
+        )
+        after = _points(engine, subject)
+        what = (
+            outcome.rejected[0].reason
+            if outcome.rejected
+            else "duplicate"
+            if outcome.duplicates
+            else "counted"
+        )
+        found.append(_touch(record, what, *_gained(before, after)))
+        before = after
+    return found
+
+
+_Days = dict[str, tuple[float, float]]
+
+
+def _points(engine: Engine, subject: str) -> _Days:
+    view = describe(engine, subject)
+    return {day.day: (day.effort, day.mood) for day in view.days} if view else {}
+
+
+def _gained(before: _Days, after: _Days) -> tuple[float, float]:
+    """What the days have more than before; those that fell out of the window are no loss."""
+    gains = [
+        (effort - before.get(day, (0.0, 0.0))[0], mood - before.get(day, (0.0, 0.0))[1])
+        for day, (effort, mood) in after.items()
+    ]
+    return sum(effort for effort, _ in gains), sum(mood for _, mood in gains)
+
+
+class _Said(msgspec.Struct, frozen=True):
+    time: Any = ""
+    data: Any = None
+
+
+def _touch(record: Any, outcome: str, effort: float, mood: float) -> Touch:
+    said = about(record.value, record.headers)
+    time, channel = _time_and_channel(record)
+    return Touch(
+        offset=record.offset,
+        arrived=rfc3339(record.timestamp),
+        time=time,
+        kind=said.kind,
+        channel=channel,
+        source=str(said.source or ""),
+        id=str(said.id or ""),
+        outcome=outcome,
+        effort=round(effort, _DIGITS) + 0.0,
+        mood=round(mood, _DIGITS) + 0.0,
+    )
+
+
+def _time_and_channel(record: Any) -> tuple[str, str]:
+    try:
+        said = msgspec.json.decode(structured(record.headers, record.value), type=_Said)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, CloudEventError):
+        return "", ""
+    data = said.data if isinstance(said.data, dict) else {}
+    return str(said.time or ""), str(data.get("channel") or "")

@@ -1,0 +1,51 @@
+"""From the id that a person types to where Kafka has the customer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cxstream.model.errors import InputError
+from cxstream.sender import route
+
+if TYPE_CHECKING:
+    from cxstream.settings import Settings
+
+_MAX_ID = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A customer.
+
+    Attributes:
+        id: as the sources call him; the key of cx.touchpoints.
+        subject: as the outputs call him; their key.
+        partition: his partition, in every topic.
+    """
+
+    id: str
+    subject: str
+    partition: int
+
+
+def output_subject(settings: Settings, customer: str) -> str:  # noqa: ARG001 - a privacy key makes them differ
+    """What the outputs call a customer: his id."""
+    return customer
+
+
+def identify(settings: Settings, customer: str, partitions: int) -> Identity:
+    """Find a customer's place.
+
+    Args:
+        settings: of this installation.
+        customer: his id.
+        partitions: how many cx.touchpoints has.
+
+    Raises:
+        InputError: it is no id.
+    """
+    if not 1 <= len(customer) <= _MAX_ID:
+        raise InputError(f"a customer id has 1 to {_MAX_ID} characters, this one has {len(customer)}")
+    partition = route([customer.encode()], partitions)[0]
+    return Identity(customer, output_subject(settings, customer), partition)

@@ -1,0 +1,151 @@
+"""What the worker that owns a customer holds now: asked of the worker, or the group is asked who that is."""
+
+from __future__ import annotations
+
+import asyncio
+import urllib.error
+import urllib.parse
+import urllib.request
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
+from aiokafka.errors import for_code
+
+from cxstream.model.errors import InputError
+from cxstream.topics import administration
+from cxstream.topology import TOUCHPOINTS
+
+if TYPE_CHECKING:
+    from aiokafka.admin import AIOKafkaAdminClient
+
+    from cxstream.customer.identity import Identity
+    from cxstream.settings import Settings
+
+_SECONDS = 5.0
+_NOT_FOUND = 404
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A member of a consumer group.
+
+    Attributes:
+        id: the group's name for it.
+        client: its client id.
+        host: where it connects from.
+        partitions: of cx.touchpoints, those it owns.
+    """
+
+    id: str
+    client: str
+    host: str
+    partitions: frozenset[int]
+
+    def __str__(self) -> str:
+        return f"{self.id} at {self.host}"
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A consumer group.
+
+    Attributes:
+        state: as Kafka calls it: Stable, Empty, PreparingRebalance, ...
+        members: who is in it.
+    """
+
+    state: str
+    members: list[Member]
+
+    def owner(self, partition: int) -> Member | None:
+        """Who owns a partition."""
+        return next((member for member in self.members if partition in member.partitions), None)
+
+
+async def group_of(admin: AIOKafkaAdminClient, name: str) -> Group:
+    """The members of a group and what each owns.
+
+    Raises:
+        KafkaError: Kafka does not say.
+    """
+    [answer] = await admin.describe_consumer_groups([name])
+    [described] = answer.to_object()["groups"]
+    if described["error_code"]:
+        raise for_code(described["error_code"])(f"group {name}")
+    return Group(described["state"], [_member(each) for each in described["members"]])
+
+
+def _member(described: dict[str, Any]) -> Member:
+    raw = described["member_assignment"]
+    owned: set[int] = set()
+    if raw:
+        for topic, partitions in ConsumerProtocolMemberAssignment.decode(raw).assignment:
+            if topic == TOUCHPOINTS.name:
+                owned.update(partitions)
+    host = described["client_host"].removeprefix("/")
+    return Member(described["member_id"], described["client_id"], host, frozenset(owned))
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of asking.
+
+    Attributes:
+        held: what the worker holds, as its web page says it; None where it was not had.
+        said: in words, why not.
+    """
+
+    held: dict[str, Any] | None
+    said: str = ""
+
+
+async def ask(settings: Settings, who: Identity, worker: str | None) -> Answer:
+    """Ask a worker for a customer.
+
+    Args:
+        settings: where a worker is by default, and the group.
+        who: the customer.
+        worker: address of its web server; None: that of the settings.
+    """
+    address = (worker or f"http://{settings.worker.web_host}:{settings.worker.web_port}").rstrip("/")
+    if not address.startswith(("http://", "https://")):
+        raise InputError(f"--worker {address}: write http://HOST:PORT")
+    try:
+        status, found = await asyncio.to_thread(
+            _get, f"{address}/customers/{urllib.parse.quote(who.subject, safe='')}"
+        )
+    except (OSError, ValueError, msgspec.MsgspecError) as error:
+        reason = getattr(error, "reason", None) or error
+        return Answer(None, f"no worker answers at {address} ({reason}); {await _owner(settings, who)}")
+    if status != _NOT_FOUND:
+        return Answer(found)
+    if who.partition in found["owned"]:
+        return Answer(None, f"the worker at {address} owns partition {who.partition}, and does not know him")
+    return Answer(
+        None, f"the worker at {address} does not own partition {who.partition}; {await _owner(settings, who)}"
+    )
+
+
+def _get(url: str) -> tuple[int, dict[str, Any]]:
+    try:
+        with urllib.request.urlopen(url, timeout=_SECONDS) as answer:  # noqa: S310 - http is what was checked
+            status, body = answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        if error.code != _NOT_FOUND:
+            raise
+        status, body = error.code, error.read()
+    found = msgspec.json.decode(body)
+    if not isinstance(found, dict) or "owned" not in found:
+        raise ValueError("what answers is no cxstream worker")
+    return status, found
+
+
+async def _owner(settings: Settings, who: Identity) -> str:
+    async with administration(settings) as admin:
+        group = await group_of(admin, settings.worker.group)
+    owner = group.owner(who.partition)
+    if owner is None:
+        return f"partition {who.partition} is owned by nobody: group {settings.worker.group} is {group.state or 'gone'}"
+    return f"partition {who.partition} is owned by {owner}: ask it with --worker http://{owner.host}:PORT"
