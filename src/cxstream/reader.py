@@ -30,6 +30,8 @@ Isolation = Literal["read_committed", "read_uncommitted"]
 # A log that brings nothing new for this long is stuck; a transaction that a worker left open ends after 60 s.
 _STALL_SECONDS = 75.0
 _FETCH_MS = 500
+# The latest record of a key is looked for in blocks of so many offsets, the last block first.
+BLOCK = 50_000
 
 
 class TopicReader:
@@ -109,6 +111,34 @@ class TopicReader:
             return None
         async for records in self.read(topic, partition, offset, offset + 1):
             return records[0]
+        return None
+
+    async def latest(
+        self,
+        topic: str,
+        partition: int,
+        key: bytes,
+        on_progress: Callable[[int, int], None] = lambda *_: None,
+    ) -> Any | None:
+        """The last record of a key in a partition; None where there is none.
+
+        Args:
+            topic: the topic, a compacted one.
+            partition: its partition.
+            key: the key.
+            on_progress: is told how many offsets have been read, and of how many at most.
+        """
+        first, end = await self.bounds(topic, partition)
+        stop = end
+        while stop > first:
+            start = max(first, stop - BLOCK)
+            found = None
+            async for records in self.read(topic, partition, start, stop):
+                found = next((each for each in reversed(records) if each.key == key), found)
+                on_progress(end - stop + records[-1].offset - start, end - first)
+            if found is not None:
+                return found
+            stop = start
         return None
 
 

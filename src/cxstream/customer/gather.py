@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from cxstream.settings import Settings
     from cxstream.topology import Topic
 
-# Cards are looked for in blocks of so many offsets, the last block first.
-BLOCK = 50_000
-
 
 @dataclass(slots=True)
 class Found:
@@ -79,9 +76,14 @@ async def gather(
     async with reading(settings, [TOUCHPOINTS, SCORES, CHURN_RISK, FRICTION]) as reader:
         who = identify(settings, customer, reader.partitions[TOUCHPOINTS.name])
         found = Found(who)
-        raw = await latest(reader, SCORES, who.partition, who.subject.encode(), on_progress)
-        if raw is not None:
-            found.card = msgspec.json.decode(raw)
+        latest = await reader.latest(
+            SCORES.name,
+            who.partition,
+            who.subject.encode(),
+            lambda done, total: on_progress(SCORES.name, done, total),
+        )
+        if latest is not None and latest.value is not None:
+            found.card = msgspec.json.decode(latest.value)
             found.moved = contributions(settings.scoring, found.card["data"]["features"])
         for topic in (CHURN_RISK, FRICTION):
             records = await _his(reader, topic, who.partition, who.subject, since, on_progress)
@@ -95,31 +97,6 @@ async def gather(
     found.touches = all_of_them[-limit:]
     found.earlier = len(all_of_them) - len(found.touches)
     return found
-
-
-async def latest(
-    reader: TopicReader,
-    topic: Topic,
-    partition: int,
-    key: bytes,
-    on_progress: Callable[[str, int, int], None],
-) -> bytes | None:
-    """The last value of a key in a partition; None where it is deleted or was never there."""
-    first, end = await reader.bounds(topic.name, partition)
-    total = end - first
-    stop = end
-    while stop > first:
-        start = max(first, stop - BLOCK)
-        found, value = False, None
-        async for records in reader.read(topic.name, partition, start, stop):
-            for record in records:
-                if record.key == key:
-                    found, value = True, record.value
-            on_progress(topic.name, end - stop + records[-1].offset - start, total)
-        if found:
-            return value
-        stop = start
-    return None
 
 
 async def _his(

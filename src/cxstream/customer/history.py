@@ -11,11 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from cxstream.model.cloudevents import structured
-from cxstream.model.errors import CloudEventError
 from cxstream.model.params import DAY_MS, HOUR_MS
-from cxstream.rejected.record import about
 from cxstream.scoring.engine import Engine, Records
+from cxstream.scoring.said import about
 from cxstream.scoring.signals import rfc3339
 from cxstream.scoring.view import describe
 
@@ -113,32 +111,17 @@ def _gained(before: _Days, after: _Days) -> tuple[float, float]:
     return sum(effort for effort, _ in gains), sum(mood for _, mood in gains)
 
 
-class _Said(msgspec.Struct, frozen=True):
-    time: Any = ""
-    data: Any = None
-
-
 def _touch(record: Any, outcome: str, effort: float, mood: float) -> Touch:
     said = about(record.value, record.headers)
-    time, channel = _time_and_channel(record)
     return Touch(
         offset=record.offset,
         arrived=rfc3339(record.timestamp),
-        time=time,
+        time=str(said.time or ""),
         kind=said.kind,
-        channel=channel,
+        channel=said.channel,
         source=str(said.source or ""),
         id=str(said.id or ""),
         outcome=outcome,
         effort=round(effort, _DIGITS) + 0.0,
         mood=round(mood, _DIGITS) + 0.0,
     )
-
-
-def _time_and_channel(record: Any) -> tuple[str, str]:
-    try:
-        said = msgspec.json.decode(structured(record.headers, record.value), type=_Said)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, CloudEventError):
-        return "", ""
-    data = said.data if isinstance(said.data, dict) else {}
-    return str(said.time or ""), str(data.get("channel") or "")

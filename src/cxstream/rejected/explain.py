@@ -9,9 +9,9 @@ from cxstream.model.cloudevents import structured
 from cxstream.model.errors import CloudEventError
 from cxstream.model.kinds import BY_TYPE, TICK_TYPE
 from cxstream.rejected.locate import Span, at_byte, at_path, byte_of
-from cxstream.rejected.record import about
 from cxstream.scoring.decode import FROM_THE_FUTURE, MALFORMED, TOO_LATE, decode
 from cxstream.scoring.engine import check_keys
+from cxstream.scoring.said import about
 from cxstream.wire.schema import tick, touchpoint
 
 if TYPE_CHECKING:
@@ -106,7 +106,8 @@ def _wanted(rejection: Rejection, field: str) -> dict[str, Any] | None:
     """What the schema of the record's kind says at a path; of an unknown kind, what all kinds share."""
     if not field:
         return None
-    kind = about(rejection.value, rejection.headers).type
+    said = about(rejection.value, rejection.headers).type
+    kind = said if isinstance(said, str) else ""
     if kind == TICK_TYPE:
         schema = tick()
     else:

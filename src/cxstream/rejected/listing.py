@@ -10,7 +10,8 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from cxstream.rejected.record import Place, Rejection, about, read
+from cxstream.rejected.record import Place, Rejection, read
+from cxstream.scoring.said import about
 from cxstream.topology import REJECTED, TOUCHPOINTS
 
 if TYPE_CHECKING:

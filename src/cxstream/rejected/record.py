@@ -10,17 +10,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
-import msgspec
-
-from cxstream.model.cloudevents import structured
-from cxstream.model.errors import CloudEventError, InputError
-from cxstream.model.kinds import BY_TYPE
+from cxstream.model.errors import InputError
 from cxstream.topology import TOUCHPOINTS
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 Headers = list[tuple[str, bytes]]
 
@@ -117,36 +110,3 @@ def marker_headers(rejection: Rejection) -> Headers:
     texts = (RESENT, "", place.topic, str(place.partition), str(place.offset))
     said = [(name, text.encode()) for name, text in zip(EXPLANATION, texts, strict=True)]
     return [*rejection.headers, *said]
-
-
-class About(msgspec.Struct, frozen=True):
-    """What a record says of itself, as far as it can be read.
-
-    Attributes:
-        source: the system that sent it.
-        id: its id there.
-        type: the CloudEvents type.
-        subject: the customer.
-    """
-
-    source: Any = None
-    id: Any = None
-    type: Any = None
-    subject: Any = None
-
-    @property
-    def kind(self) -> str:
-        """The kind of touchpoint; the type as it is where it is none; "" where there is no type."""
-        kind = BY_TYPE.get(self.type) if isinstance(self.type, str) else None
-        return kind.label if kind is not None else str(self.type or "")
-
-
-_about = msgspec.json.Decoder(About).decode
-
-
-def about(value: bytes | None, headers: Sequence[tuple[str, bytes]]) -> About:
-    """What can be read of a record in either content mode, whatever is wrong with it."""
-    try:
-        return _about(structured(headers, value))
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, CloudEventError):
-        return About()

@@ -1,0 +1,80 @@
+"""`cxstream doctor`: is the installation well, and if not, what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from cxstream.doctor.finding import Finding
+
+_COLOURS = {"ok": "green", "warning": "yellow", "error": "red", "skipped": None}
+
+
+@click.command("doctor", epilog="Exit status 1 when there is an error; with --strict a warning, too.")
+@click.option(
+    "--schemas",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of installed schemas to compare with.",
+)
+@click.option("--worker", metavar="URL", help="Web server of a worker that must answer.")
+@click.option(
+    "--timeout", type=click.FloatRange(0, min_open=True), default=20, show_default=True,
+    help="Seconds that each check may take.",
+)  # fmt: skip
+@click.option("--strict", is_flag=True, help="Warnings count as errors.")
+@click.option("--json", "as_json", is_flag=True, help="A JSON object for each finding.")
+@click.option("--kafka", metavar="HOST:PORT[,...]", help="Where Kafka is.")
+@click.pass_obj
+def command(
+    config: str | None,
+    schemas: Path | None,
+    worker: str | None,
+    timeout: float,
+    strict: bool,
+    as_json: bool,
+    kafka: str | None,
+) -> None:
+    """Check an installation, and say for each finding what to do. Changes nothing.
+
+    Looks at settings, packages, kernels, schemas, brokers, topics, access, clocks, the group and its lag,
+    transactions, saved state, disks and the worker's web server.
+
+    \b
+    Example:
+      cxstream doctor
+      cxstream doctor --json --strict --schemas schemas
+    """  # noqa: D301
+    import asyncio
+    import logging
+
+    import msgspec
+
+    from cxstream.doctor.finding import Patient
+    from cxstream.doctor.run import examine
+    from cxstream.settings import load
+
+    # What the Kafka client logs of a broker that does not answer, the findings say better.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    counts = dict.fromkeys(_COLOURS, 0)
+
+    def tell(finding: Finding) -> None:
+        counts[finding.level] += 1
+        if as_json:
+            click.echo(msgspec.json.encode(finding))
+        else:
+            _show(finding)
+
+    asyncio.run(examine(Patient(load(config, kafka=kafka), config, schemas, worker), tell, timeout))
+    click.echo(", ".join(f"{count} {level}" for level, count in counts.items() if count), err=as_json)
+    if counts["error"] or (strict and counts["warning"]):
+        raise SystemExit(1)
+
+
+def _show(finding: Finding) -> None:
+    what = "".join(c if c.isprintable() else "\N{MIDDLE DOT}" for c in finding.what)
+    click.echo(f"{click.style(f'{finding.level:8}', fg=_COLOURS[finding.level])}{finding.check:13}{what}")
+    if finding.advice:
+        click.echo(f"{'':21}-> {finding.advice}")

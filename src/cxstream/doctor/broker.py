@@ -1,0 +1,250 @@
+"""Checks of Kafka itself: brokers and versions, topics and partitions, what we may do, clocks."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from aiokafka.errors import for_code
+
+from cxstream.doctor.finding import Finding, Patient, error, ok, skipped, warning
+from cxstream.doctor.protocol import DESCRIBE, DESCRIBE_CONFIGS, READ, UNKNOWN_OPERATIONS, WRITE
+from cxstream.model.kinds import TICK_TYPE
+from cxstream.reader import reading
+from cxstream.topics import USUAL_REPLICATION, look
+from cxstream.topology import (
+    CHURN_RISK,
+    FRICTION,
+    REJECTED,
+    SCORES,
+    SNAPSHOTS,
+    TOPICS,
+    TOUCHPOINTS,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from cxstream.reader import TopicReader
+
+# Kafka 4.0 gave up fetch requests before version 4.
+_FETCH, _OLDEST_FETCH = 1, 4
+_INIT_PRODUCER_ID = 22
+_TAIL = 200
+_CLOCK_WARNING_MS = 5_000
+_NAMES = {READ: "Read", WRITE: "Write", DESCRIBE: "Describe", DESCRIBE_CONFIGS: "DescribeConfigs"}
+_CLOCK_ADVICE = (
+    "synchronise the clocks (NTP) of brokers, workers and sources: docs/oncall.md says what follows"
+)
+
+
+async def broker(patient: Patient) -> AsyncIterator[Finding]:
+    """Brokers, controller, and whether they speak what a worker needs."""
+    cluster = patient.kafka
+    found = await cluster.metadata()
+    controller = found["controller_id"]
+    yield ok(f"{len(found['brokers'])} brokers at {patient.settings.kafka}, cluster {found['cluster_id']}")
+    if controller < 0:
+        yield error(
+            "the cluster has no controller", "see the logs of the controllers: nothing can be changed now"
+        )
+    for number in cluster.brokers:
+        versions = await cluster.versions(number)
+        if _INIT_PRODUCER_ID not in versions:
+            yield error(f"broker {number} has no transactions", "use Apache Kafka 4.1 or newer")
+        elif versions[_FETCH][0] < _OLDEST_FETCH:
+            yield warning(
+                f"broker {number} is older than Kafka 4.0", "cxstream is tested with Apache Kafka 4.1"
+            )
+        else:
+            yield ok(f"broker {number} is Kafka 4.0 or newer")
+
+
+async def topics(patient: Patient) -> AsyncIterator[Finding]:
+    """Whether the contract's topics are there, as they should be, and all their replicas too."""
+    cluster = patient.kafka
+    found = await look(cluster.admin)
+    brokers = len(cluster.brokers)
+    for each in found:
+        name = each.topic.name
+        if not each.partitions:
+            yield error(f"{name} is missing", "cxstream topics --create")
+        elif each.partitions != each.wanted:
+            yield error(
+                f"{name}: {'; '.join(each.differences)}",
+                "delete and create it: results go beside what they follow from, in as many partitions",
+            )
+        elif each.differences:
+            yield warning(f"{name}: {'; '.join(each.differences)}", "cxstream topics --alter-config")
+        if each.partitions:
+            for finding in _durable(name, each.replication, int(each.config["min.insync.replicas"]), brokers):
+                yield finding
+    counted = [each for each in found if each.partitions]
+    if len(counted) == len(TOPICS) and not any(each.differences for each in found):
+        yield ok(f"{len(TOPICS)} topics with {found[0].partitions} partitions are as the contract says")
+    for finding in _replicas((await cluster.metadata())["topics"]):
+        yield finding
+
+
+def _durable(name: str, replicas: int, insync: int, brokers: int) -> list[Finding]:
+    if replicas < insync:
+        return [
+            error(
+                f"{name}: {replicas} replicas cannot be {insync} in sync: nothing can be written",
+                "lower min.insync.replicas, or add replicas with kafka-reassign-partitions",
+            )
+        ]
+    if brokers >= USUAL_REPLICATION and replicas < USUAL_REPLICATION:
+        return [
+            warning(
+                f"{name} has {replicas} replicas on {brokers} brokers",
+                f"give it {USUAL_REPLICATION} (kafka-reassign-partitions), or the loss of a broker loses data",
+            )
+        ]
+    if replicas > 1 and insync < 2:  # noqa: PLR2004 - the leader and one more
+        return [
+            warning(
+                f"{name}: min.insync.replicas is {insync}: what only the leader has counts as written",
+                "set min.insync.replicas to 2",
+            )
+        ]
+    return []
+
+
+def _replicas(described: list[dict[str, Any]]) -> list[Finding]:
+    """Partitions without a leader, or with replicas that lag or are away."""
+    partitions = [(topic["name"], each) for topic in described for each in topic["partitions"]]
+    offline = [f"{name}-{each['partition']}" for name, each in partitions if each["leader"] < 0]
+    behind = [
+        f"{name}-{each['partition']}" for name, each in partitions if len(each["isr"]) < len(each["replicas"])
+    ]
+    found = []
+    if offline:
+        found.append(
+            error(f"without a leader: {_some(offline)}", "start the brokers that hold them: see their logs")
+        )
+    if behind:
+        found.append(
+            warning(f"under-replicated: {_some(behind)}", "see whether a broker is down, slow or full")
+        )
+    return found or [ok(f"{len(partitions)} partitions have leaders and all their replicas")]
+
+
+def _some(names: list[str]) -> str:
+    shown = 5
+    return ", ".join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "")
+
+
+async def access(patient: Patient) -> AsyncIterator[Finding]:
+    """Whether the user of the settings may do what a worker does."""
+    cluster, worker = patient.kafka, patient.settings.worker
+    needed = {topic.name: DESCRIBE | DESCRIBE_CONFIGS for topic in TOPICS}
+    needed[TOUCHPOINTS.name] |= READ | (WRITE if worker.ticker else 0)
+    needed[SNAPSHOTS.name] |= READ | WRITE
+    for topic in (CHURN_RISK, FRICTION, SCORES, REJECTED):
+        needed[topic.name] |= WRITE
+    described = (await cluster.metadata())["topics"]
+    denied = 0
+    for topic in described:
+        finding = _allowed(topic, needed[topic["name"]])
+        if finding is not None:
+            denied += finding.level != "ok"
+            yield finding
+    [answer] = await cluster.admin.describe_consumer_groups(
+        [worker.group], include_authorized_operations=True
+    )
+    [group] = answer.to_object()["groups"]
+    operations = group.get("authorized_operations", UNKNOWN_OPERATIONS)
+    if group["error_code"] or (operations != UNKNOWN_OPERATIONS and not operations & READ):
+        denied += 1
+        yield error(
+            f"group {worker.group}: Read is not allowed",
+            f"kafka-acls --add --allow-principal User:... --operation Read --group {worker.group}",
+        )
+    if not denied:
+        yield ok(f"allowed on {len(described)} topics and group {worker.group}: what a worker needs")
+
+
+def _allowed(topic: dict[str, Any], needed: int) -> Finding | None:
+    """What is denied of a topic; None where nothing is."""
+    name = topic["name"]
+    code = topic["error_code"]
+    if code:
+        kind = for_code(code).__name__
+        if kind == "TopicAuthorizationFailedError":
+            return error(f"{name}: Describe is not allowed", _acl(name, "Describe"))
+        return skipped(f"{name}: not determined ({kind})")
+    operations = topic["authorized_operations"]
+    if operations == UNKNOWN_OPERATIONS:
+        return skipped(f"{name}: Kafka does not say what is allowed")
+    missing = [word for bit, word in _NAMES.items() if needed & bit and not operations & bit]
+    return error(f"{name}: {', '.join(missing)} not allowed", _acl(name, missing[0])) if missing else None
+
+
+def _acl(topic: str, operation: str) -> str:
+    return f"kafka-acls --add --allow-principal User:... --operation {operation} --topic {topic}"
+
+
+async def clock(patient: Patient) -> AsyncIterator[Finding]:
+    """Clocks, by what is written already: no record is written to find out.
+
+    A record's Kafka timestamp is the broker's clock, so one from the future shows that this clock is behind. A tick
+    has the time of the worker that wrote it, too, so that the two can be compared.
+    """
+    async with reading(patient.settings, [TOUCHPOINTS]) as reader:
+        records = [
+            record for p in range(reader.partitions[TOUCHPOINTS.name]) for record in await _tail(reader, p)
+        ]
+    now = round(time.time() * 1000)
+    if not records:
+        yield skipped(
+            f"{TOUCHPOINTS.name} has no records to tell the time by", "start a worker: it writes ticks"
+        )
+        return
+    if any(record.timestamp_type != 1 for record in records):
+        yield skipped("timestamps are not the broker's (LogAppendTime)", "cxstream topics --alter-config")
+        return
+    ahead = max(record.timestamp for record in records) - now
+    if ahead > _CLOCK_WARNING_MS:
+        yield warning(f"the broker's clock is at least {ahead / 1000:.0f} s ahead of this one", _CLOCK_ADVICE)
+    else:
+        yield ok("no record comes from this computer's future")
+    yield _ticks(patient, [skew for record in records if (skew := _skew(record)) is not None])
+
+
+def _ticks(patient: Patient, skews: list[int]) -> Finding:
+    """What ticks say: ms that the worker's clock was ahead of the broker's."""
+    if not skews:
+        return skipped(
+            "no recent ticks to compare the workers' clocks with", "run a worker without --no-ticker"
+        )
+    worst = max(skews, key=abs)
+    said = f"workers' clocks were up to {abs(worst) / 1000:.1f} s {'ahead of' if worst > 0 else 'behind'} the broker's"
+    if abs(worst) > patient.settings.scoring.future_minutes * 60_000:
+        return error(f"{said}: ticks are rejected, or time stands still", _CLOCK_ADVICE)
+    return warning(said, _CLOCK_ADVICE) if abs(worst) > _CLOCK_WARNING_MS else ok(said)
+
+
+def _skew(record: Any) -> int | None:
+    if record.value is None or TICK_TYPE.encode() not in record.value:
+        return None
+    try:
+        event = json.loads(record.value)
+        ticker = event["type"] == TICK_TYPE and event["source"] == "/cxstream/ticker"
+        return (
+            round(datetime.fromisoformat(event["time"]).timestamp() * 1000) - record.timestamp
+            if ticker
+            else None
+        )
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+async def _tail(reader: TopicReader, partition: int) -> list[Any]:
+    first, end = await reader.bounds(TOUCHPOINTS.name, partition)
+    start = max(first, end - _TAIL)
+    return [
+        each async for records in reader.read(TOUCHPOINTS.name, partition, start, end) for each in records
+    ]

@@ -1,0 +1,104 @@
+"""The connection that the checks share, and what they ask Kafka through it."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaError, for_code
+from aiokafka.protocol.admin import ApiVersionRequest
+
+from cxstream.doctor.protocol import AuthorizedMetadata, DescribeLogDirs, DescribeTransactions
+from cxstream.kafka import connection
+from cxstream.model.errors import BrokerError
+from cxstream.topics import administration
+from cxstream.topology import TOPICS
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from aiokafka.admin import AIOKafkaAdminClient
+
+    from cxstream.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A Kafka that answers.
+
+    Attributes:
+        admin: a connected admin client.
+        client: a connected client, for requests that the admin client does not have.
+    """
+
+    admin: AIOKafkaAdminClient
+    client: AIOKafkaClient
+
+    @property
+    def brokers(self) -> list[int]:
+        """Node ids of the brokers."""
+        return sorted(broker.nodeId for broker in self.client.cluster.brokers())
+
+    async def metadata(self) -> dict[str, Any]:
+        """Brokers, controller, the contract's topics, and what we may do with them."""
+        return await self._ask(AuthorizedMetadata([topic.name for topic in TOPICS]))
+
+    async def versions(self, broker: int) -> dict[int, tuple[int, int]]:
+        """Lowest and highest version of each request that a broker takes, by the request's number."""
+        answer = await self.client.send(broker, ApiVersionRequest())
+        return {key: (low, high) for key, low, high in answer.api_versions}
+
+    async def transaction(self, transactional_id: str) -> dict[str, Any]:
+        """State of a transactional id.
+
+        Raises:
+            KafkaError: there is none, or we may not see it.
+        """
+        coordinator = await self.admin.find_coordinator(transactional_id, 1)
+        answer = await self._ask(DescribeTransactions([transactional_id]), coordinator)
+        [state] = answer["states"]
+        _refuse(state["error_code"], transactional_id)
+        found: dict[str, Any] = state
+        return found
+
+    async def log_dirs(self, broker: int) -> list[dict[str, Any]]:
+        """Log folders of a broker.
+
+        Raises:
+            KafkaError: we may not see them.
+        """
+        answer = await self._ask(DescribeLogDirs(), broker)
+        _refuse(answer["error_code"], "log folders")
+        found: list[dict[str, Any]] = answer["results"]
+        return found
+
+    async def _ask(self, request: Any, node: int | None = None) -> dict[str, Any]:
+        answer = await self.client.send(self.brokers[0] if node is None else node, request)
+        found: dict[str, Any] = answer.to_object()
+        return found
+
+
+def _refuse(code: int, what: str) -> None:
+    if code:
+        raise for_code(code)(what)
+
+
+@asynccontextmanager
+async def connected(settings: Settings) -> AsyncIterator[Cluster]:
+    """Connect to Kafka.
+
+    Raises:
+        BrokerError: it does not answer.
+        SettingsError: the security settings do not fit together.
+    """
+    async with administration(settings) as admin:
+        client = AIOKafkaClient(**connection(settings))
+        try:
+            await client.bootstrap()
+            yield Cluster(admin, client)
+        except KafkaError as error:
+            raise BrokerError(f"{settings.kafka}: {error!r}") from error
+        finally:
+            await client.close()

@@ -1,0 +1,202 @@
+"""Checks of this computer: settings, Python and its packages, kernels, disk, schemas, the worker's web server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import platform
+import shutil
+import tempfile
+import urllib.error
+import urllib.request
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aiokafka.errors import KafkaError
+from packaging.requirements import Requirement
+
+from cxstream.doctor.finding import Finding, Patient, error, ok, skipped, warning
+from cxstream.kafka import connection
+from cxstream.kernels import jit
+from cxstream.model.errors import SettingsError
+from cxstream.wire import asyncapi, schema
+from cxstream.worker.drift import DIGESTS, drifted
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+_GIB = 1 << 30
+_LOW_SHARE, _FULL_SHARE = 0.10, 0.03
+_WEB_SECONDS = 5.0
+
+
+async def settings(patient: Patient) -> AsyncIterator[Finding]:
+    """The settings file, and whether the security settings fit together."""
+    file = patient.config or os.environ.get("CXSTREAM_CONFIG") or "cxstream.toml"
+    where = file if Path(file).is_file() else "no settings file: defaults and CXSTREAM_* variables"
+    given = patient.settings
+    yield ok(f"{where}; Kafka at {given.kafka} ({given.security.protocol}), group {given.worker.group}")
+    try:
+        connection(given)
+    except SettingsError as problem:
+        yield error(str(problem), "correct the settings: docs/settings.md")
+
+
+async def packages(_: Patient) -> AsyncIterator[Finding]:
+    """Python and packages against what cxstream is pinned to, and the parts of Faust that are not public."""
+    yield ok(f"cxstream {metadata.version('cxstream')}, Python {platform.python_version()}")
+    wrong = [line for line in metadata.requires("cxstream") or [] if (line := _differs(line))]
+    if wrong:
+        yield error(
+            f"not what cxstream is tested with: {'; '.join(wrong)}",
+            "install what requirements.lock says: pip install --require-hashes -r requirements.lock",
+        )
+    changed = await asyncio.to_thread(drifted)
+    if changed:
+        yield error(
+            f"the transport was written against another {', '.join(changed)}",
+            "install the pinned versions of faust-streaming and aiokafka: requirements.lock",
+        )
+    else:
+        yield ok(
+            f"the {len(DIGESTS)} parts of Faust and aiokafka that the transport relies on are as they should be"
+        )
+
+
+def _differs(line: str) -> str:
+    """A requirement that is not met, in words; "" where it is, or is not asked for here."""
+    requirement = Requirement(line)
+    if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+        return ""
+    try:
+        found = metadata.version(requirement.name)
+    except metadata.PackageNotFoundError:
+        return f"{requirement.name} is not installed"
+    if requirement.specifier.contains(found, prereleases=True):
+        return ""
+    return f"{requirement.name} is {found}, not {requirement.specifier}"
+
+
+async def kernels(_: Patient) -> AsyncIterator[Finding]:
+    """Whether machine code is kept on disk: without it each start of a worker compiles for a minute."""
+    folder = Path(jit._CACHE)  # noqa: SLF001 - a change of its sources would compile all kernels anew
+    compiled = len(list(folder.glob("*.nbc"))) if folder.is_dir() else 0
+    there = next(each for each in (folder, *folder.parents) if each.is_dir())
+    if not os.access(there, os.W_OK):
+        yield warning(
+            f"{there} cannot be written: machine code is kept in Numba's folder of the user, if anywhere",
+            "let the worker's user write there, or start once as a user who can: 'cxstream replay' compiles all",
+        )
+    if compiled:
+        yield ok(f"{compiled} kernels are compiled in {folder}")
+    else:
+        yield warning(
+            "kernels are not compiled yet: the first start takes a minute longer",
+            "run 'cxstream replay' on any file once, or wait at the first start",
+        )
+
+
+async def disk(patient: Patient) -> AsyncIterator[Finding]:
+    """Free space here, and where the brokers keep their logs, as far as they tell."""
+    folder = (patient.settings.local.data or Path(tempfile.gettempdir())).absolute()
+    there = next(each for each in (folder, *folder.parents) if each.is_dir())
+    usage = shutil.disk_usage(there)
+    yield _space(f"{there} on this computer", usage.free, usage.total)
+    if patient.cluster is None:
+        return
+    for broker in patient.cluster.brokers:
+        try:
+            folders = await patient.cluster.log_dirs(broker)
+        except (KafkaError, NotImplementedError) as problem:
+            yield skipped(
+                f"broker {broker} does not tell how full its disks are ({type(problem).__name__})",
+                "allow Describe on the cluster, or watch the brokers' disks with their own monitoring",
+            )
+            continue
+        for each in folders:
+            if each["error_code"]:
+                yield error(f"{each['log_dir']} of broker {broker} is offline", "see the broker's log")
+            elif each["total_bytes"] > 0:
+                yield _space(
+                    f"{each['log_dir']} of broker {broker}", each["usable_bytes"], each["total_bytes"]
+                )
+
+
+def _space(where: str, free: int, total: int) -> Finding:
+    said = f"{where}: {free / _GIB:.1f} of {total / _GIB:.1f} GiB free"
+    advice = (
+        "make room: Kafka stops when its disk is full; shorter retention helps only with the next segment"
+    )
+    if free < total * _FULL_SHARE:
+        return error(said, advice)
+    return warning(said, advice) if free < total * _LOW_SHARE else ok(said)
+
+
+async def schemas(patient: Patient) -> AsyncIterator[Finding]:
+    """Whether installed schemas are those that the decoder runs on."""
+    if patient.schemas is None:
+        yield skipped("no folder of schemas to compare with", "say which: --schemas DIR")
+        return
+    expected: dict[str, Any] = {**schema.documents(), "asyncapi.json": asyncapi.document()}
+    wrong = sorted(
+        name for name, document in expected.items() if _json_in(patient.schemas / name) != _as_read(document)
+    )
+    if wrong:
+        yield error(
+            f"{len(wrong)} of {len(expected)} schemas in {patient.schemas} are missing or of another version: "
+            f"{', '.join(wrong[:3])}{', ...' if len(wrong) > 3 else ''}",  # noqa: PLR2004 - as many as are named
+            f"cxstream schemas --out {patient.schemas}, and tell who validates with them",
+        )
+    else:
+        yield ok(f"{len(expected)} schemas in {patient.schemas} are those of this version")
+
+
+def _as_read(document: Any) -> Any:
+    return json.loads(json.dumps(document))
+
+
+def _json_in(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+async def web(patient: Patient) -> AsyncIterator[Finding]:
+    """Whether a worker answers on its web server, and says that it is ready."""
+    worker = patient.settings.worker
+    address = (patient.worker or f"http://{worker.web_host}:{worker.web_port}").rstrip("/")
+    if not address.startswith(("http://", "https://")):
+        yield error(f"--worker {address} is no address", "write http://HOST:PORT")
+        return
+    try:
+        await asyncio.to_thread(_get, f"{address}/livez")
+        status, body = await asyncio.to_thread(_get, f"{address}/readyz")
+    except (OSError, ValueError) as problem:
+        said = f"no worker answers at {address} ({getattr(problem, 'reason', None) or problem})"
+        if patient.worker:
+            yield error(said, "start it, or see its log: docs/worker.md")
+        else:
+            yield skipped(said, "say where a worker is: --worker http://HOST:PORT")
+        return
+    partitions = body.get("partitions", {})
+    if status == 200:  # noqa: PLR2004 - HTTP's own
+        yield ok(f"the worker at {address} is ready, with {len(partitions)} partitions")
+    else:
+        waiting = ", ".join(f"{number} {state}" for number, state in partitions.items() if state != "running")
+        yield error(
+            f"the worker at {address} is not ready: {waiting or 'it has been assigned nothing yet'}",
+            "wait if it restores; if not, its log says why: docs/worker.md",
+        )
+
+
+def _get(url: str) -> tuple[int, dict[str, Any]]:
+    try:
+        with urllib.request.urlopen(url, timeout=_WEB_SECONDS) as answer:  # noqa: S310 - http is what was checked
+            found: dict[str, Any] = json.load(answer)
+            return answer.status, found
+    except urllib.error.HTTPError as problem:
+        found = json.load(problem)
+        return problem.code, found

@@ -1,0 +1,243 @@
+"""Checks of the work: the group and its lag, transactions, saved state."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
+
+from cxstream.doctor.finding import Finding, Patient, error, ok, skipped, warning
+from cxstream.groups import group_of
+from cxstream.kernels.pack import VERSION
+from cxstream.reader import reading
+from cxstream.scoring.snapshot import MARKER_KEY, Marker, digest
+from cxstream.topology import SNAPSHOTS, TOUCHPOINTS
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from cxstream.reader import TopicReader
+
+_LATE_SECONDS, _VERY_LATE_SECONDS = 60.0, 900.0
+# A worker's transactions take milliseconds, and the broker ends one that is open for a minute.
+_OPEN_SECONDS, _HANGING_SECONDS = 10.0, 90.0
+_OLD_SNAPSHOTS = 20
+_NOT_FOUND, _DENIED = "TransactionalIdNotFoundError", "TransactionalIdAuthorizationFailedError"
+_UNKNOWN_TRANSACTION = 105
+
+
+async def group(patient: Patient) -> AsyncIterator[Finding]:
+    """Who works, who owns what, and how far behind they are."""
+    name = patient.settings.worker.group
+    found = await group_of(patient.kafka.admin, name)
+    async with reading(patient.settings, [TOUCHPOINTS]) as reader:
+        count = reader.partitions[TOUCHPOINTS.name]
+        committed = await committed_offsets(patient, count)
+        lags = [await _lag(reader, p, committed.get(p)) for p in range(count)]
+    owned = {p for member in found.members for p in member.partitions}
+    if not found.members:
+        yield warning(f"group {name} has no members: no worker runs", "cxstream worker")
+    elif found.state != "Stable":
+        yield warning(
+            f"group {name} is {found.state}",
+            "wait for the rebalance; if it does not end, see the workers' logs",
+        )
+    elif len(owned) < count:
+        yield error(
+            f"group {name}: partitions {_numbers(set(range(count)) - owned)} are owned by nobody",
+            "restart the workers one after the other",
+        )
+    else:
+        yield ok(f"group {name}: {len(found.members)} workers own {count} partitions")
+    yield _behind(lags)
+
+
+def _numbers(numbers: set[int]) -> str:
+    return ", ".join(map(str, sorted(numbers)))
+
+
+def _behind(lags: list[tuple[int, float]]) -> Finding:
+    """What the lag of all partitions means: records unread, and the age in seconds of the oldest."""
+    records, age = sum(count for count, _ in lags), max((age for _, age in lags), default=0.0)
+    said = f"{records:,} offsets unread, the oldest record for {age:,.0f} s"
+    if age > _VERY_LATE_SECONDS:
+        return error(
+            said, "start more workers, up to one a partition, or see why they stand still: 'state', 'web'"
+        )
+    if age > _LATE_SECONDS:
+        return warning(said, "look again: if it grows, start more workers, up to one a partition")
+    return ok("everything is read" if not age else said)
+
+
+async def _lag(reader: TopicReader, partition: int, committed: int | None) -> tuple[int, float]:
+    """Offsets from the committed one to the end, and the age in seconds of the oldest record there."""
+    first, end = await reader.bounds(TOUCHPOINTS.name, partition)
+    start = max(first, committed or 0)
+    async for records in reader.read(TOUCHPOINTS.name, partition, start, end):
+        return end - start, max(0.0, time.time() - records[0].timestamp / 1000)
+    return 0, 0.0
+
+
+async def committed_offsets(patient: Patient, count: int) -> dict[int, int]:
+    """What the group has committed of cx.touchpoints, by partition."""
+    wanted = [TopicPartition(TOUCHPOINTS.name, p) for p in range(count)]
+    found = await patient.kafka.admin.list_consumer_group_offsets(
+        patient.settings.worker.group, partitions=wanted
+    )
+    return {tp.partition: each.offset for tp, each in found.items() if each.offset >= 0}
+
+
+async def transactions(patient: Patient) -> AsyncIterator[Finding]:
+    """Whether a transaction hangs: readers of committed records wait behind it."""
+    name = patient.settings.worker.group
+    async with reading(patient.settings, [TOUCHPOINTS]) as reader:
+        count = reader.partitions[TOUCHPOINTS.name]
+        async with reading(patient.settings, [TOUCHPOINTS], "read_uncommitted") as everything:
+            held = [
+                each for p in range(count) if (each := await _held_back(reader, everything, p)) is not None
+            ]
+    for finding in held:
+        yield finding
+    ids = [*(f"{name}-{TOUCHPOINTS.name}-{p}" for p in range(count)), f"{name}-resend"]
+    found = [each for each in [await _transaction(patient, each) for each in ids] if each is not None]
+    for finding in found:
+        yield finding
+    if not held and not found:
+        yield ok(f"no transaction of {len(ids)} hangs, and none holds back {TOUCHPOINTS.name}")
+
+
+async def _transaction(patient: Patient, name: str) -> Finding | None:
+    """What is wrong with the transaction of an id; None where nothing is."""
+    try:
+        state = await patient.kafka.transaction(name)
+    except KafkaError as problem:
+        kind = type(problem).__name__
+        if kind == _NOT_FOUND or getattr(problem, "errno", None) == _UNKNOWN_TRANSACTION:
+            return None  # nobody has claimed it yet
+        if kind == _DENIED:
+            return error(
+                f"transactional id {name}: not allowed",
+                "kafka-acls --add --allow-principal User:... --operation Write --transactional-id "
+                f"{patient.settings.worker.group} --resource-pattern-type prefixed",
+            )
+        return skipped(f"transactional id {name}: not determined ({kind})")
+    except NotImplementedError:
+        return skipped("the broker does not describe transactions")
+    if state["start_ms"] <= 0 or state["state"] in {"Empty", "CompleteCommit", "CompleteAbort", "Dead"}:
+        return None
+    return _aged(f"transaction {name} is {state['state']}", time.time() - state["start_ms"] / 1000)
+
+
+def _aged(said: str, seconds: float) -> Finding | None:
+    if seconds > _HANGING_SECONDS:
+        return error(
+            f"{said} for {seconds:,.0f} s",
+            "kafka-transactions find-hanging, then abort; restarting who owns the id ends it, too",
+        )
+    if seconds > _OPEN_SECONDS:
+        return warning(
+            f"{said} for {seconds:,.0f} s", "look again in a minute: the broker ends it, or it hangs"
+        )
+    return None
+
+
+async def _held_back(reader: TopicReader, everything: TopicReader, partition: int) -> Finding | None:
+    """A transaction of anybody that keeps readers of committed records from what follows."""
+    _, stable = await reader.bounds(TOUCHPOINTS.name, partition)
+    _, end = await everything.bounds(TOUCHPOINTS.name, partition)
+    async for records in everything.read(TOUCHPOINTS.name, partition, stable, end):
+        seconds = time.time() - records[0].timestamp / 1000
+        return _aged(
+            f"{TOUCHPOINTS.name}-{partition}: an open transaction holds back {end - stable:,} offsets",
+            seconds,
+        )
+    return None
+
+
+async def state(patient: Patient) -> AsyncIterator[Finding]:
+    """Whether saved state fits the settings and the log, so that a worker that starts now goes on from it."""
+    problems = 0
+    ages = []
+    async with reading(patient.settings, [TOUCHPOINTS, SNAPSHOTS]) as reader:
+        count = reader.partitions[TOUCHPOINTS.name]
+        committed = await committed_offsets(patient, count)
+        for p in range(min(count, reader.partitions[SNAPSHOTS.name])):
+            record = await reader.latest(SNAPSHOTS.name, p, MARKER_KEY)
+            bounds = await reader.bounds(TOUCHPOINTS.name, p)
+            finding = judge_marker(patient, p, record and record.value, bounds, committed.get(p))
+            if finding is not None:
+                problems += 1
+                yield finding
+            elif record is not None:
+                unsaved = (committed.get(p) or 0) > msgspec.json.decode(record.value, type=Marker).offset
+                ages.append((time.time() - record.timestamp / 1000) if unsaved else 0.0)
+    if problems:
+        return
+    if not ages:
+        yield ok("there is no saved state, and none is needed yet")
+        return
+    yield _freshness(patient, max(ages), len(ages))
+
+
+def _freshness(patient: Patient, seconds: float, count: int) -> Finding:
+    said = f"{count} snapshots fit the settings and the log"
+    if seconds > patient.settings.worker.snapshot_seconds * _OLD_SNAPSHOTS:
+        return warning(
+            f"{said}, but the oldest is {seconds:,.0f} s old while more has been committed",
+            "see whether the workers run: a restart applies everything since then again",
+        )
+    return ok(said)
+
+
+def judge_marker(
+    patient: Patient, partition: int, raw: bytes | None, bounds: tuple[int, int], committed: int | None
+) -> Finding | None:
+    """What a worker would do with the saved state of a partition; None where it would go on from it.
+
+    Args:
+        patient: whose parameters count.
+        partition: which.
+        raw: the marker; None where there is none.
+        bounds: first offset and end of the partition of cx.touchpoints.
+        committed: what the group has committed.
+    """
+    first, end = bounds
+    name = f"{TOUCHPOINTS.name}-{partition}"
+    problem, offset = _unfit(patient, raw)
+    position = max(offset, committed or 0)
+    if position > end:
+        return error(
+            f"{name} ends at offset {end}, but the state follows from {position} records: the worker will refuse",
+            f"the topic was recreated or truncated: recreate {SNAPSHOTS.name}, too, and use another --group",
+        )
+    if offset < first and position > offset:
+        return error(
+            f"{name}: {problem or 'the snapshot'} reaches to offset {offset}, but the log begins at {first}: "
+            "the worker will refuse",
+            f"bring {SNAPSHOTS.name} back, or the settings it was made under, or start afresh: recreate it and use "
+            "another --group",
+        )
+    if problem and (raw is not None or committed):
+        return warning(
+            f"{name}: {problem}: the worker will apply the whole log again",
+            "if that is not meant, go back to the settings and the version that made the snapshots",
+        )
+    return None
+
+
+def _unfit(patient: Patient, raw: bytes | None) -> tuple[str, int]:
+    """Why a marker cannot be used, "" where it can, and the offset at which its state goes on."""
+    if raw is None:
+        return "there is no saved state", 0
+    try:
+        marker = msgspec.json.decode(raw, type=Marker)
+    except msgspec.MsgspecError:
+        return "the saved state's marker cannot be read", 0
+    if marker.layout != VERSION:
+        return f"the saved state has layout {marker.layout}, this is {VERSION}", 0
+    if marker.params != digest(patient.settings.scoring):
+        return "the saved state was made under other scoring parameters", 0
+    return "", marker.offset
