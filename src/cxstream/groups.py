@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
-from aiokafka.errors import for_code
+from aiokafka.errors import (
+    GroupCoordinatorNotAvailableError,
+    GroupLoadInProgressError,
+    NotCoordinatorForGroupError,
+    for_code,
+)
 
 from cxstream.topology import TOUCHPOINTS
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from aiokafka.admin import AIOKafkaAdminClient
+
+T = TypeVar("T")
+
+_NOT_YET = (GroupCoordinatorNotAvailableError, GroupLoadInProgressError, NotCoordinatorForGroupError)
+_PATIENCE_SECONDS, _PAUSE_SECONDS = 10.0, 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +65,38 @@ class Group:
         return next((member for member in self.members if partition in member.partitions), None)
 
 
+async def patiently(ask: Callable[[], Awaitable[T]]) -> T:
+    """The answer of a coordinator, which a Kafka that has just started may need a moment to appoint.
+
+    Raises:
+        KafkaError: as `ask` does, for anything else, and when the patience is at its end.
+    """
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        try:
+            return await ask()
+        except _NOT_YET:
+            if time.monotonic() > deadline:
+                raise
+        await asyncio.sleep(_PAUSE_SECONDS)
+
+
 async def group_of(admin: AIOKafkaAdminClient, name: str) -> Group:
     """The members of a group and what each owns.
 
     Raises:
         KafkaError: Kafka does not say.
     """
-    [answer] = await admin.describe_consumer_groups([name])
-    [described] = answer.to_object()["groups"]
-    if described["error_code"]:
-        raise for_code(described["error_code"])(f"group {name}")
+
+    async def ask() -> dict[str, Any]:
+        [answer] = await admin.describe_consumer_groups([name])
+        [found] = answer.to_object()["groups"]
+        if found["error_code"]:
+            raise for_code(found["error_code"])(f"group {name}")
+        described: dict[str, Any] = found
+        return described
+
+    described = await patiently(ask)
     return Group(described["state"], [_member(each) for each in described["members"]])
 
 

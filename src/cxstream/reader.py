@@ -7,6 +7,7 @@ one consumer, every partition assigned and paused; `read` resumes the one that i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Literal
@@ -30,6 +31,7 @@ Isolation = Literal["read_committed", "read_uncommitted"]
 # A log that brings nothing new for this long is stuck; a transaction that a worker left open ends after 60 s.
 _STALL_SECONDS = 75.0
 _FETCH_MS = 500
+_GOODBYE_SECONDS = 2.0
 # The latest record of a key is looked for in blocks of so many offsets, the last block first.
 BLOCK = 50_000
 
@@ -181,4 +183,6 @@ async def reading(
     except KafkaError as error:
         raise BrokerError(f"{settings.kafka}: {error!r}; 'cxstream doctor' says more") from error
     finally:
-        await asyncio.shield(consumer.stop())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_GOODBYE_SECONDS):
+                await consumer.stop()

@@ -222,6 +222,12 @@ class Settings(BaseSettings):
         return init_settings, env_settings, toml
 
 
+def file_in_use(config: str | os.PathLike[str] | None = None) -> Path | None:
+    """The TOML file that `load` reads; None where there is none."""
+    path = Path(config or os.environ.get("CXSTREAM_CONFIG") or "cxstream.toml")
+    return path if path.is_file() else None
+
+
 def load(config: str | os.PathLike[str] | None = None, **overrides: Any) -> Settings:
     """Read the settings.
 

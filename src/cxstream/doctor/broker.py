@@ -11,8 +11,10 @@ from aiokafka.errors import for_code
 
 from cxstream.doctor.finding import Finding, Patient, error, ok, skipped, warning
 from cxstream.doctor.protocol import DESCRIBE, DESCRIBE_CONFIGS, READ, UNKNOWN_OPERATIONS, WRITE
+from cxstream.groups import patiently
 from cxstream.model.kinds import TICK_TYPE
 from cxstream.reader import reading
+from cxstream.scoring import words
 from cxstream.topics import USUAL_REPLICATION, look
 from cxstream.topology import (
     CHURN_RISK,
@@ -45,7 +47,9 @@ async def broker(patient: Patient) -> AsyncIterator[Finding]:
     cluster = patient.kafka
     found = await cluster.metadata()
     controller = found["controller_id"]
-    yield ok(f"{len(found['brokers'])} brokers at {patient.settings.kafka}, cluster {found['cluster_id']}")
+    yield ok(
+        f"{words.count(len(found['brokers']), 'broker')} at {patient.settings.kafka}, cluster {found['cluster_id']}"
+    )
     if controller < 0:
         yield error(
             "the cluster has no controller", "see the logs of the controllers: nothing can be changed now"
@@ -152,10 +156,7 @@ async def access(patient: Patient) -> AsyncIterator[Finding]:
         if finding is not None:
             denied += finding.level != "ok"
             yield finding
-    [answer] = await cluster.admin.describe_consumer_groups(
-        [worker.group], include_authorized_operations=True
-    )
-    [group] = answer.to_object()["groups"]
+    group = await _group(patient)
     operations = group.get("authorized_operations", UNKNOWN_OPERATIONS)
     if group["error_code"] or (operations != UNKNOWN_OPERATIONS and not operations & READ):
         denied += 1
@@ -165,6 +166,19 @@ async def access(patient: Patient) -> AsyncIterator[Finding]:
         )
     if not denied:
         yield ok(f"allowed on {len(described)} topics and group {worker.group}: what a worker needs")
+
+
+async def _group(patient: Patient) -> dict[str, Any]:
+    """The group as Kafka describes it, with what is allowed."""
+    admin, name = patient.kafka.admin, patient.settings.worker.group
+
+    async def ask() -> dict[str, Any]:
+        [answer] = await admin.describe_consumer_groups([name], include_authorized_operations=True)
+        [found] = answer.to_object()["groups"]
+        described: dict[str, Any] = found
+        return described
+
+    return await patiently(ask)
 
 
 def _allowed(topic: dict[str, Any], needed: int) -> Finding | None:

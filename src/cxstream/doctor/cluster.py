@@ -11,6 +11,7 @@ from aiokafka.errors import KafkaError, for_code
 from aiokafka.protocol.admin import ApiVersionRequest
 
 from cxstream.doctor.protocol import AuthorizedMetadata, DescribeLogDirs, DescribeTransactions
+from cxstream.groups import patiently
 from cxstream.kafka import connection
 from cxstream.model.errors import BrokerError
 from cxstream.topics import administration
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from aiokafka.admin import AIOKafkaAdminClient
 
     from cxstream.settings import Settings
+
+
+# A coordinator that is loading, not appointed, or another.
+_NOT_YET = (14, 15, 16)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +56,22 @@ class Cluster:
         return {key: (low, high) for key, low, high in answer.api_versions}
 
     async def transaction(self, transactional_id: str) -> dict[str, Any]:
-        """State of a transactional id.
+        """State of a transactional id, or an `error_code`.
 
         Raises:
-            KafkaError: there is none, or we may not see it.
+            KafkaError: its coordinator does not answer.
         """
-        coordinator = await self.admin.find_coordinator(transactional_id, 1)
-        answer = await self._ask(DescribeTransactions([transactional_id]), coordinator)
-        [state] = answer["states"]
-        _refuse(state["error_code"], transactional_id)
-        found: dict[str, Any] = state
-        return found
+
+        async def ask() -> dict[str, Any]:
+            coordinator = await self.admin.find_coordinator(transactional_id, 1)
+            answer = await self._ask(DescribeTransactions([transactional_id]), coordinator)
+            [state] = answer["states"]
+            if state["error_code"] in _NOT_YET:
+                raise for_code(state["error_code"])(transactional_id)
+            found: dict[str, Any] = state
+            return found
+
+        return await patiently(ask)
 
     async def log_dirs(self, broker: int) -> list[dict[str, Any]]:
         """Log folders of a broker.

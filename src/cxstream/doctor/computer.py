@@ -21,6 +21,7 @@ from cxstream.doctor.finding import Finding, Patient, error, ok, skipped, warnin
 from cxstream.kafka import connection
 from cxstream.kernels import jit
 from cxstream.model.errors import SettingsError
+from cxstream.settings import file_in_use
 from cxstream.wire import asyncapi, schema
 from cxstream.worker.drift import DIGESTS, drifted
 
@@ -34,8 +35,7 @@ _WEB_SECONDS = 5.0
 
 async def settings(patient: Patient) -> AsyncIterator[Finding]:
     """The settings file, and whether the security settings fit together."""
-    file = patient.config or os.environ.get("CXSTREAM_CONFIG") or "cxstream.toml"
-    where = file if Path(file).is_file() else "no settings file: defaults and CXSTREAM_* variables"
+    where = file_in_use(patient.config) or "no settings file: defaults and CXSTREAM_* variables"
     given = patient.settings
     yield ok(f"{where}; Kafka at {given.kafka} ({given.security.protocol}), group {given.worker.group}")
     try:
@@ -47,7 +47,7 @@ async def settings(patient: Patient) -> AsyncIterator[Finding]:
 async def packages(_: Patient) -> AsyncIterator[Finding]:
     """Python and packages against what cxstream is pinned to, and the parts of Faust that are not public."""
     yield ok(f"cxstream {metadata.version('cxstream')}, Python {platform.python_version()}")
-    wrong = [line for line in metadata.requires("cxstream") or [] if (line := _differs(line))]
+    wrong = list(filter(None, map(_differs, metadata.requires("cxstream") or [])))
     if wrong:
         yield error(
             f"not what cxstream is tested with: {'; '.join(wrong)}",
@@ -81,29 +81,31 @@ def _differs(line: str) -> str:
 
 async def kernels(_: Patient) -> AsyncIterator[Finding]:
     """Whether machine code is kept on disk: without it each start of a worker compiles for a minute."""
-    folder = Path(jit._CACHE)  # noqa: SLF001 - a change of its sources would compile all kernels anew
-    compiled = len(list(folder.glob("*.nbc"))) if folder.is_dir() else 0
-    there = next(each for each in (folder, *folder.parents) if each.is_dir())
-    if not os.access(there, os.W_OK):
+    folder, compiled, writable = _machine_code()
+    if not writable:
         yield warning(
-            f"{there} cannot be written: machine code is kept in Numba's folder of the user, if anywhere",
-            "let the worker's user write there, or start once as a user who can: 'cxstream replay' compiles all",
+            f"{folder} cannot be written: machine code is kept in Numba's folder of the user, if anywhere",
+            "let the worker's user write there, or run 'cxstream replay' once as a user who can",
         )
     if compiled:
-        yield ok(f"{compiled} kernels are compiled in {folder}")
+        yield ok(f"{compiled} pieces of machine code are kept in {folder}")
     else:
         yield warning(
-            "kernels are not compiled yet: the first start takes a minute longer",
+            f"no machine code is kept in {folder}: a start takes a minute longer",
             "run 'cxstream replay' on any file once, or wait at the first start",
         )
 
 
+def _machine_code() -> tuple[Path, int, bool]:
+    """The folder of the kernels' machine code, how many files it has, and whether it can be written."""
+    folder = Path(jit._CACHE)  # noqa: SLF001 - a change of its sources would compile all kernels anew
+    there = next(each for each in (folder, *folder.parents) if each.is_dir())
+    return folder, len(list(folder.rglob("*.nbc"))), os.access(there, os.W_OK)
+
+
 async def disk(patient: Patient) -> AsyncIterator[Finding]:
     """Free space here, and where the brokers keep their logs, as far as they tell."""
-    folder = (patient.settings.local.data or Path(tempfile.gettempdir())).absolute()
-    there = next(each for each in (folder, *folder.parents) if each.is_dir())
-    usage = shutil.disk_usage(there)
-    yield _space(f"{there} on this computer", usage.free, usage.total)
+    yield _local_space(patient.settings.local.data or Path(tempfile.gettempdir()))
     if patient.cluster is None:
         return
     for broker in patient.cluster.brokers:
@@ -122,6 +124,13 @@ async def disk(patient: Patient) -> AsyncIterator[Finding]:
                 yield _space(
                     f"{each['log_dir']} of broker {broker}", each["usable_bytes"], each["total_bytes"]
                 )
+
+
+def _local_space(folder: Path) -> Finding:
+    whole = folder.absolute()
+    there = next(each for each in (whole, *whole.parents) if each.is_dir())
+    usage = shutil.disk_usage(there)
+    return _space(f"{there} on this computer", usage.free, usage.total)
 
 
 def _space(where: str, free: int, total: int) -> Finding:

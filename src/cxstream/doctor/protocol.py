@@ -5,8 +5,7 @@ The messages are those of the Kafka protocol guide: Metadata 8, DescribeTransact
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import (
@@ -21,6 +20,9 @@ from aiokafka.protocol.types import (
     String,
     TaggedFields,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 # Bits of a set of authorized operations.
 READ, WRITE, DESCRIBE, DESCRIBE_CONFIGS = 1 << 3, 1 << 4, 1 << 8, 1 << 10

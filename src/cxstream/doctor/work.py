@@ -10,9 +10,10 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from cxstream.doctor.finding import Finding, Patient, error, ok, skipped, warning
-from cxstream.groups import group_of
+from cxstream.groups import group_of, patiently
 from cxstream.kernels.pack import VERSION
 from cxstream.reader import reading
+from cxstream.scoring import words
 from cxstream.scoring.snapshot import MARKER_KEY, Marker, digest
 from cxstream.topology import SNAPSHOTS, TOUCHPOINTS
 
@@ -25,8 +26,9 @@ _LATE_SECONDS, _VERY_LATE_SECONDS = 60.0, 900.0
 # A worker's transactions take milliseconds, and the broker ends one that is open for a minute.
 _OPEN_SECONDS, _HANGING_SECONDS = 10.0, 90.0
 _OLD_SNAPSHOTS = 20
-_NOT_FOUND, _DENIED = "TransactionalIdNotFoundError", "TransactionalIdAuthorizationFailedError"
-_UNKNOWN_TRANSACTION = 105
+_OPEN = {"Ongoing", "PrepareCommit", "PrepareAbort"}
+# Kafka's errors TRANSACTIONAL_ID_AUTHORIZATION_FAILED and TRANSACTIONAL_ID_NOT_FOUND: nobody has claimed it yet.
+_DENIED, _UNCLAIMED = 53, 105
 
 
 async def group(patient: Patient) -> AsyncIterator[Finding]:
@@ -51,7 +53,9 @@ async def group(patient: Patient) -> AsyncIterator[Finding]:
             "restart the workers one after the other",
         )
     else:
-        yield ok(f"group {name}: {len(found.members)} workers own {count} partitions")
+        yield ok(
+            f"group {name}: {words.count(len(found.members), 'worker')} for {words.count(count, 'partition')}"
+        )
     yield _behind(lags)
 
 
@@ -84,9 +88,8 @@ async def _lag(reader: TopicReader, partition: int, committed: int | None) -> tu
 async def committed_offsets(patient: Patient, count: int) -> dict[int, int]:
     """What the group has committed of cx.touchpoints, by partition."""
     wanted = [TopicPartition(TOUCHPOINTS.name, p) for p in range(count)]
-    found = await patient.kafka.admin.list_consumer_group_offsets(
-        patient.settings.worker.group, partitions=wanted
-    )
+    admin, name = patient.kafka.admin, patient.settings.worker.group
+    found = await patiently(lambda: admin.list_consumer_group_offsets(name, partitions=wanted))
     return {tp.partition: each.offset for tp, each in found.items() if each.offset >= 0}
 
 
@@ -113,20 +116,18 @@ async def _transaction(patient: Patient, name: str) -> Finding | None:
     """What is wrong with the transaction of an id; None where nothing is."""
     try:
         state = await patient.kafka.transaction(name)
-    except KafkaError as problem:
-        kind = type(problem).__name__
-        if kind == _NOT_FOUND or getattr(problem, "errno", None) == _UNKNOWN_TRANSACTION:
-            return None  # nobody has claimed it yet
-        if kind == _DENIED:
-            return error(
-                f"transactional id {name}: not allowed",
-                "kafka-acls --add --allow-principal User:... --operation Write --transactional-id "
-                f"{patient.settings.worker.group} --resource-pattern-type prefixed",
-            )
-        return skipped(f"transactional id {name}: not determined ({kind})")
-    except NotImplementedError:
-        return skipped("the broker does not describe transactions")
-    if state["start_ms"] <= 0 or state["state"] in {"Empty", "CompleteCommit", "CompleteAbort", "Dead"}:
+    except (KafkaError, NotImplementedError) as problem:
+        return skipped(f"transactional id {name}: not determined ({type(problem).__name__})")
+    code = state["error_code"]
+    if code == _DENIED:
+        return error(
+            f"transactional id {name}: not allowed",
+            "kafka-acls --add --allow-principal User:... --operation Write --transactional-id "
+            f"{patient.settings.worker.group} --resource-pattern-type prefixed",
+        )
+    if code not in {0, _UNCLAIMED}:
+        return skipped(f"transactional id {name}: not determined (Kafka's error {code})")
+    if code == _UNCLAIMED or state["state"] not in _OPEN:
         return None
     return _aged(f"transaction {name} is {state['state']}", time.time() - state["start_ms"] / 1000)
 
@@ -183,7 +184,7 @@ async def state(patient: Patient) -> AsyncIterator[Finding]:
 
 
 def _freshness(patient: Patient, seconds: float, count: int) -> Finding:
-    said = f"{count} snapshots fit the settings and the log"
+    said = f"saved state of {words.count(count, 'partition')} fits the settings and the log"
     if seconds > patient.settings.worker.snapshot_seconds * _OLD_SNAPSHOTS:
         return warning(
             f"{said}, but the oldest is {seconds:,.0f} s old while more has been committed",

@@ -1,0 +1,235 @@
+"""One customer: what Kafka has of him, what moved his card, and what his worker holds."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner, Result
+
+from cxstream.cli import group
+from cxstream.customer.history import context_ms, touches
+from cxstream.customer.identity import identify
+from cxstream.model.errors import InputError
+from cxstream.model.kinds import FEATURES
+from cxstream.model.params import DAY_MS, ScoringParams
+from cxstream.scoring.engine import Engine, Records
+from cxstream.scoring.view import contributions, describe
+from cxstream.sender import route
+from cxstream.settings import Settings
+from cxstream.topology import TOUCHPOINTS
+from oracle import Oracle
+from workers import Watcher, WorkerProcess, touchpoint, until, write
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+SECONDS = 90.0
+STORY = [
+    touchpoint("anna", 1),
+    touchpoint("anna", 2, "contact", channel="call", topic="invoice", wait_s=400),
+    touchpoint("anna", 3, "contact", channel="call", topic="invoice", resolved=False),
+    touchpoint("anna", 3),
+    touchpoint("anna", 4, "survey_nps", score=2),
+    touchpoint("anna", 5, "survey_ces", score=1),
+    touchpoint("anna", 6, "complaint_opened", case_id="c"),
+    touchpoint("anna", 90_000, "unsubscribed"),
+]
+
+
+def engine_with(values: list[bytes]) -> Engine:
+    engine = Engine(ScoringParams(), {})
+    engine.process(Records(values, range(len(values))))
+    return engine
+
+
+def test_view_is_what_the_oracle_has() -> None:
+    engine, oracle = engine_with(STORY), Oracle()
+    for offset, value in enumerate(STORY):
+        oracle.feed(json.loads(value), offset)
+    view = describe(engine, "anna")
+    assert view is not None
+    panes = oracle.customers["anna"].panes
+    assert [(day.effort, day.mood, day.touches) for day in view.days] == [
+        pytest.approx((pane.effort, pane.mood, pane.touches))
+        for _, pane in sorted(panes.items(), reverse=True)
+    ]
+    assert [day.day for day in view.days] == ["2025-03-02", "2025-03-01"]
+    assert view.offset == len(STORY)
+    assert view.complaints == ["2025-03-01T00:00:06.000Z"]
+    assert [(each.topic, each.time[11:19]) for each in view.contacts] == [
+        ("invoice", "00:00:03"),
+        ("invoice", "00:00:02"),
+    ]
+    assert (view.nps, view.unsubscribed, view.churned) == (2, "2025-03-02", False)
+    assert dict(engine.cards())["anna"] == bytes(view.card)
+    assert describe(engine, "berta") is None
+
+
+def test_looking_changes_nothing() -> None:
+    looked_at, other = engine_with(STORY), engine_with(STORY)
+    dirty = looked_at.dirty_cards()
+    describe(looked_at, "anna")
+    assert looked_at.dirty_cards() == dirty
+    assert looked_at.snapshot() == other.snapshot()
+
+
+def test_contributions_are_those_of_the_signals() -> None:
+    engine = Engine(ScoringParams(), {})
+    outcome = engine.process(Records(STORY, range(len(STORY))))
+    signal = json.loads(outcome.signals[-1].value)["data"]
+    found = contributions(
+        ScoringParams(), {reason["feature"]: reason["value"] for reason in signal["reasons"]}
+    )
+    assert found == [(each["feature"], each["value"], each["contribution"]) for each in signal["reasons"]]
+    assert len(contributions(ScoringParams(), dict.fromkeys(FEATURES, 0.0))) == len(FEATURES)
+
+
+class Written:
+    """As much of a consumer's record as is read."""
+
+    def __init__(self, offset: int, value: bytes | None, key: bytes = b"anna") -> None:
+        self.offset, self.value, self.key = offset, value, key
+        self.timestamp, self.headers = 1_800_000_000_000, ()
+
+
+def test_points_of_each_record_are_what_its_pane_gained() -> None:
+    records = [Written(offset, value) for offset, value in enumerate(STORY)]
+    found = touches(Settings(), "anna", records)
+    assert [touch.outcome for touch in found] == ["counted"] * 3 + ["duplicate"] + ["counted"] * 4
+    assert [(touch.effort, touch.mood) for touch in found[:5]] == [
+        (2.0, -1.0),
+        (pytest.approx(2 + (400 / 60 - 1) + 2), -0.5),
+        (2.0 + 3 + 3 + 2, -1.5 - 1 - 0.5),
+        (0.0, 0.0),
+        (0.0, 0.0),
+    ]
+    view = describe(engine_with(STORY), "anna")
+    assert view is not None
+    assert sum(touch.effort for touch in found) == pytest.approx(sum(day.effort for day in view.days))
+    assert sum(touch.mood for touch in found) == pytest.approx(sum(day.mood for day in view.days))
+
+
+def test_points_of_records_a_window_apart_and_of_bad_ones() -> None:
+    late = touchpoint("anna", 7).replace(b"2025-03-01", b"2026-03-01")
+    records = [
+        Written(0, STORY[0]),
+        Written(1, late),
+        Written(2, None),
+        Written(3, b"x"),
+        Written(4, STORY[1]),
+    ]
+    found = touches(Settings(), "anna", records)
+    assert [(touch.outcome, touch.effort) for touch in found] == [
+        ("counted", 2.0),
+        ("counted", 2.0),
+        ("malformed", 0.0),
+        ("malformed", 0.0),
+        ("too_late", 0.0),
+    ]
+
+
+def test_an_id_that_is_none_is_refused() -> None:
+    with pytest.raises(InputError, match="1 to 128 characters"):
+        identify(Settings(), "x" * 129, 4)
+    assert identify(Settings(), "anna", 4).partition == route([b"anna"], 4)[0]
+
+
+def run(settings: Settings, *arguments: str) -> Result:
+    """The command, in a loop of its own."""
+    return CliRunner().invoke(
+        group, ["customer", *arguments, "--kafka", settings.kafka],
+        env={"CXSTREAM_WORKER__GROUP": settings.worker.group},
+    )  # fmt: skip
+
+
+@pytest.mark.broker
+async def test_customer_as_kafka_and_his_worker_have_him(
+    settings: Settings, topics: Callable[[int], None], tmp_path: Path
+) -> None:
+    topics(2)
+    name = "anna/ł ?#"
+    home = route([name.encode()], 2)[0]
+    values = [value.replace(b'"anna"', json.dumps(name).encode()) for value in STORY]
+    others = [touchpoint(f"c{n}", n) for n in range(50)]
+    own = [value for value in others if route([json.loads(value)["subject"].encode()], 2)[0] == home]
+    await write(settings, TOUCHPOINTS.name, {home: [*values, *own]})
+    with WorkerProcess(settings, tmp_path / "log") as worker:
+        address = (await asyncio.to_thread(worker.ready)).rpartition(" ")[2]
+        async with Watcher(settings, 2) as watcher:
+            await until(watcher.all_committed, SECONDS, lambda: worker.log)
+
+            async def carded() -> bool:
+                return any(
+                    record.key == name.encode()
+                    for records in (await watcher.read("cx.scores")).values()
+                    for record in records
+                )
+
+            await until(carded, SECONDS, lambda: worker.log)
+        result = await asyncio.to_thread(run, settings, name, "--worker", address, "--json")
+        assert result.exit_code == 0, result.output
+        found = json.loads(result.stdout)
+        assert (found["customer"], found["partition"]) == (name, home)
+        assert found["worker"]["customer"]["card"]["data"] == found["card"]["data"]
+        assert found["worker"]["partition"] == home
+        assert len(found["touchpoints"]) == len(STORY)
+        assert [each["time"] for each in found["signals"]] == sorted(
+            each["time"] for each in found["signals"]
+        )
+        assert {each["type"] for each in found["signals"]} == {
+            "cx.signal.churn_risk.v1",
+            "cx.signal.friction.v1",
+        }
+        assert found["moved"][0]["contribution"] >= found["moved"][-1]["contribution"]
+        few = json.loads(
+            (await asyncio.to_thread(run, settings, name, "--no-worker", "--json", "--limit", "2")).stdout
+        )
+        assert [touch["offset"] for touch in few["touchpoints"]] == [
+            touch["offset"] for touch in found["touchpoints"][-2:]
+        ]
+        assert (few["earlier"], few["worker"]) == (len(STORY) - 2, None)
+
+        shown = await asyncio.to_thread(run, settings, name, "--worker", address)
+        assert shown.exit_code == 0, shown.output
+        for text in ("What moved it", "Touchpoints that arrived", "Days in memory", "open complaints since"):
+            assert text in shown.output
+        nobody = await asyncio.to_thread(run, settings, "berta", "--worker", address)
+        assert nobody.exit_code == 1
+        assert "does not know him" in nobody.output
+        assert "nobody knows 'berta'" in nobody.output
+
+        # A worker that owns nothing says so, and the group is asked who does.
+        with WorkerProcess(settings, tmp_path / "other") as first:
+            address_2 = (await asyncio.to_thread(first.ready)).rpartition(" ")[2]
+            answers = [
+                json.loads((await asyncio.to_thread(run, settings, name, "--worker", each, "--json")).stdout)
+                for each in (address, address_2)
+            ]
+            owned = [each for each in answers if each["worker"] is not None]
+            said = [each["worker_says"] for each in answers if each["worker"] is None]
+            assert len(owned) == 1
+            assert f"does not own partition {home}; partition {home} is owned by " in said[0]
+            assert await asyncio.to_thread(first.stop) == 0
+        assert await asyncio.to_thread(worker.stop) == 0
+        assert name not in worker.log
+        assert "/customers/" not in worker.log
+
+
+@pytest.mark.broker
+async def test_where_no_worker_answers_the_group_is_asked(
+    settings: Settings, topics: Callable[[int], None]
+) -> None:
+    topics(1)
+    await write(settings, TOUCHPOINTS.name, {0: STORY})
+    result = await asyncio.to_thread(run, settings, "anna", "--worker", "http://127.0.0.1:1", "--days", "1")
+    assert result.exit_code == 0, result.output
+    assert "no worker answers at http://127.0.0.1:1" in " ".join(result.output.split())
+    assert "is owned by nobody" in " ".join(result.output.split())
+
+
+def test_context_reaches_back_far_enough() -> None:
+    assert context_ms(Settings()) == 7 * DAY_MS

