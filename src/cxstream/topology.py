@@ -66,6 +66,8 @@ REJECTED = Topic(
     "rejected records, byte for byte",
     _delete(30, **{"max.message.bytes": "12582912"}),
 )
+# The reason of a record of cx.rejected that is no rejection: the record from that place has been sent again.
+RESENT = "resent"
 FORGET = Topic("cx.forget", "customer", "customers to erase", _delete(30))
 FORGOTTEN = Topic("cx.forgotten", "digest of the customer", "receipts of erasures", _delete(365))
 SNAPSHOTS = Topic("cx.snapshots", "customer", "saved state of the worker", _compact())

@@ -15,7 +15,7 @@ from cxstream.kafka import connection
 from cxstream.model.errors import BrokerError
 from cxstream.model.outputs import ChurnRiskSignal, FrictionSignal
 from cxstream.topics import administration
-from cxstream.topology import CHURN_RISK, FRICTION, REJECTED, TOUCHPOINTS
+from cxstream.topology import CHURN_RISK, FRICTION, REJECTED, RESENT, TOUCHPOINTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -89,7 +89,9 @@ class Watch:
 
     def _result(self, record: Any) -> None:
         if record.topic == REJECTED.name:
-            self._board.rejected[dict(record.headers)["reason"].decode()] += 1
+            reason = dict(record.headers)["reason"].decode()
+            if reason != RESENT:
+                self._board.rejected[reason] += 1
             return
         signal = _SIGNAL.decode(record.value)
         self._tell(self._board.signal(signal))

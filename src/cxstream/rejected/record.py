@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from cxstream.model.errors import InputError
-from cxstream.topology import TOUCHPOINTS
+from cxstream.topology import RESENT, TOUCHPOINTS
 
 Headers = list[tuple[str, bytes]]
 
-RESENT = "resent"
 RESENT_FROM = "resent-from"
 EXPLANATION = ("reason", "field", "topic", "partition", "offset")
 _PLACE = re.compile(r"(?:(?P<topic>.+)-)?(?P<partition>\d+)-(?P<offset>\d+)")

@@ -30,6 +30,11 @@ _REJECTED_HEADERS: Json = {
     },
 }
 
+_RESENT_HEADERS: Json = {
+    **_REJECTED_HEADERS,
+    "properties": {**_REJECTED_HEADERS["properties"], "reason": {"const": topology.RESENT}},
+}
+
 # Of each topic: the operation, as seen from cxstream, and the messages in it.
 _FLOW: dict[str, tuple[str, list[str]]] = {
     topology.TOUCHPOINTS.name: ("receive", [*_TOUCHPOINTS, "tick", "forget"]),
@@ -39,8 +44,8 @@ _FLOW: dict[str, tuple[str, list[str]]] = {
     topology.FRICTION.name: ("send", ["friction"]),
     topology.SCORES.name: ("send", ["score"]),
     topology.INSIGHTS.name: ("send", ["insight"]),
-    topology.REJECTED.name: ("send", ["rejected"]),
     topology.FORGOTTEN.name: ("send", ["forgotten"]),
+    topology.REJECTED.name: ("send", ["rejected", "resent"]),
     topology.SNAPSHOTS.name: ("send", ["snapshot"]),
 }
 
@@ -133,6 +138,15 @@ def _messages() -> Json:
         **_message("Rejected record, byte for byte", _TEXT, "The key it came with."),
         "contentType": "application/octet-stream",
         "headers": _REJECTED_HEADERS,
+    }
+    found["resent"] = {
+        **_message(
+            "Marker: the record from that place has been sent again",
+            {"type": "null"},
+            "The key it came with.",
+        ),
+        "contentType": "application/octet-stream",
+        "headers": _RESENT_HEADERS,
     }
     found["snapshot"] = {
         **_message("Saved state, a cache of what the log says", _TEXT, customer),
