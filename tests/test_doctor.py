@@ -242,6 +242,8 @@ def marker(offset: int, **changes: Any) -> bytes:
         (marker(5), (0, 9), 5, None, ""),
         (marker(5), (3, 9), 7, None, ""),
         (marker(5), (6, 9), 7, "error", "reaches to offset 5, but the log begins at 6"),
+        (marker(5), (6, 9), None, "error", "the log begins at 6"),
+        (marker(7), (6, 9), 5, None, ""),
         (marker(5), (0, 4), None, "error", "ends at offset 4"),
         (marker(5, params="x"), (0, 9), 5, "warning", "other scoring parameters"),
         (marker(5, params="x"), (2, 9), 5, "error", "other scoring parameters"),
@@ -255,6 +257,13 @@ def test_what_a_worker_would_do_with_saved_state(
     found = work.judge_marker(patient(Settings()), 0, raw, bounds, committed)
     assert (found.level if found else None) == level
     assert said in (found.what if found else "")
+
+
+def test_saved_state_whose_records_are_gone_under_a_worker_that_accepts_it() -> None:
+    who = patient(Settings(worker={"lost_records": "accept"}))
+    found = work.judge_marker(who, 0, marker(5), (6, 9), 7)
+    assert found is not None
+    assert (found.level, "go on without them" in found.what) == ("warning", True)
 
 
 def topic(**changes: Any) -> dict[str, Any]:

@@ -194,9 +194,10 @@ async def web(patient: Patient) -> AsyncIterator[Finding]:
     if status == 200:  # noqa: PLR2004 - HTTP's own
         yield ok(f"the worker at {address} is ready, with {len(partitions)} partitions")
     else:
-        waiting = ", ".join(f"{number} {state}" for number, state in partitions.items() if state != "running")
+        waiting = [f"{number} {state}" for number, state in partitions.items() if state != "running"]
+        waiting += [f"{number} stalled, {reason}" for number, reason in body.get("stalled", {}).items()]
         yield error(
-            f"the worker at {address} is not ready: {waiting or 'it has been assigned nothing yet'}",
+            f"the worker at {address} is not ready: {', '.join(waiting) or 'it has been assigned nothing yet'}",
             "wait if it restores; if not, its log says why: docs/worker.md",
         )
 

@@ -214,19 +214,28 @@ def judge_marker(
             f"{name} ends at offset {end}, but the state follows from {position} records: the worker will refuse",
             f"the topic was recreated or truncated: recreate {SNAPSHOTS.name}, too, and use another --group",
         )
-    if offset < first and position > offset:
-        return error(
-            f"{name}: {problem or 'the snapshot'} reaches to offset {offset}, but the log begins at {first}: "
-            "the worker will refuse",
-            f"bring {SNAPSHOTS.name} back, or the settings it was made under, or start afresh: recreate it and use "
-            "another --group",
-        )
+    if position > 0 and first > offset:
+        return _lost(patient, name, f"{problem or 'the saved state'} reaches to offset {offset}", first)
     if problem and (raw is not None or committed):
         return warning(
             f"{name}: {problem}: the worker will apply the whole log again",
             "if that is not meant, go back to the settings and the version that made the snapshots",
         )
     return None
+
+
+def _lost(patient: Patient, name: str, said: str, first: int) -> Finding:
+    """Records that are needed are no longer in the log."""
+    what = f"{name}: {said}, but the log begins at {first}"
+    if patient.settings.worker.lost_records == "accept":
+        return warning(
+            f"{what}: the worker will go on without them", "leave out --accept-loss again afterwards"
+        )
+    return error(
+        f"{what}: the worker will refuse",
+        f"bring {SNAPSHOTS.name} back, or the settings it was made under; where that cannot be: docs/worker.md, "
+        "records that are gone",
+    )
 
 
 def _unfit(patient: Patient, raw: bytes | None) -> tuple[str, int]:

@@ -29,7 +29,7 @@ from cxstream.rejected.listing import Filters, Listing, original, scan, scan_par
 from cxstream.rejected.plan import Plan, plan
 from cxstream.rejected.record import Place, Rejection, marker_headers
 from cxstream.topology import REJECTED, TOUCHPOINTS
-from cxstream.worker.clients import release
+from cxstream.worker.clients import Kafka
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -137,7 +137,7 @@ async def _claimed(settings: Settings) -> AsyncIterator[aiokafka.AIOKafkaProduce
             f"{settings.kafka}: {error!r}; records that were not confirmed are not sent: send them again"
         ) from error
     finally:
-        await release(producer)
+        await Kafka(settings, settings.worker.group).release(producer)
 
 
 async def _look_again(settings: Settings, reader: TopicReader, listing: Listing) -> None:
