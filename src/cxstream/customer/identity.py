@@ -29,9 +29,10 @@ class Identity:
     partition: int
 
 
-def output_subject(settings: Settings, customer: str) -> str:  # noqa: ARG001 - a privacy key makes them differ
-    """What the outputs call a customer: his id."""
-    return customer
+def output_subject(settings: Settings, customer: str) -> str:
+    """What the outputs call a customer: his id, or his pseudonym where there is a key."""
+    pseudonyms = settings.privacy.pseudonyms()
+    return customer if pseudonyms is None else pseudonyms[customer]
 
 
 def identify(settings: Settings, customer: str, partitions: int) -> Identity:
