@@ -45,16 +45,32 @@ class Security(_Section):
     protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="Kafka's security.protocol."
     )
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = Field(
         "SCRAM-SHA-512", description="Kafka's sasl.mechanism."
     )
     username: str | None = Field(None, description="SASL user.")
     password: SecretStr | None = Field(None, description="SASL password; never logged.")
+    password_file: Path | None = Field(None, description="... or the file that it is in.")
     ca_file: Path | None = Field(
         None, description="PEM file with the authorities to trust; the system's by default."
     )
     cert_file: Path | None = Field(None, description="PEM file with the client certificate, for mutual TLS.")
     key_file: Path | None = Field(None, description="PEM file with the client key, for mutual TLS.")
+    key_password: SecretStr | None = Field(None, description="Passphrase of an encrypted key_file; never logged.")
+    key_password_file: Path | None = Field(None, description="... or the file that it is in.")
+    token_file: Path | None = Field(
+        None, description="OAUTHBEARER: file with the token, read anew for each connection."
+    )
+    token_url: str | None = Field(
+        None,
+        # In the clear only to this computer.
+        pattern=r"^(https://|http://(localhost|127\.0\.0\.1|\[::1\])[:/])[^@\s]+$",
+        description="OAUTHBEARER: https endpoint to get tokens from, by client credentials (RFC 6749, 4.4).",
+    )
+    client_id: str | None = Field(None, description="... as this client.")
+    client_secret: SecretStr | None = Field(None, description="... with this secret; never logged.")
+    client_secret_file: Path | None = Field(None, description="... or the file that it is in.")
+    scope: str | None = Field(None, description="... for this scope, if the endpoint wants one.")
 
 
 class Worker(_Section):

@@ -107,22 +107,27 @@ async def administration(settings: Settings) -> AsyncIterator[AIOKafkaAdminClien
         await admin.close()
 
 
-async def look(admin: AIOKafkaAdminClient, partitions: int | None = None) -> list[Found]:
-    """Every topic of the contract as Kafka has it.
+async def look(
+    admin: AIOKafkaAdminClient, partitions: int | None = None, topics: Sequence[Topic] = TOPICS
+) -> list[Found]:
+    """Topics of the contract as Kafka has them, in the order asked for.
+
+    A topic that we may not describe looks as if it were missing: Kafka does not tell them apart.
 
     Args:
         admin: a connected client.
         partitions: how many the topics should have; None: as many as cx.touchpoints has,
             4 where there is none. Signals and state go to the partition number of their cause.
+        topics: which of them; only these are asked about, as we may not be allowed more.
 
     Raises:
         TopicError: Kafka does not let us look.
     """
     there = await _existing(admin)
     wanted = partitions or len(there.get(TOUCHPOINTS.name, ())) or DEFAULT_PARTITIONS
-    configs = await _configs(admin, [topic.name for topic in TOPICS if topic.name in there])
+    configs = await _configs(admin, [topic.name for topic in topics if topic.name in there])
     found = []
-    for topic in TOPICS:
+    for topic in topics:
         config, own = configs.get(topic.name, ({}, {}))
         replicas = [len(each["replicas"]) for each in there[topic.name]] if config else []
         found.append(Found(topic, wanted, len(replicas), min(replicas, default=0), config, own))
@@ -279,14 +284,21 @@ async def require_topics(settings: Settings, needed: Sequence[Topic] = TOPICS) -
         TopicError: a topic is missing or differs; says which, how, and what to do.
     """
     async with administration(settings) as admin:
-        found = {each.topic.name: each for each in await look(admin)}
-    missing = [topic.name for topic in needed if not found[topic.name].partitions]
+        found = await look(admin, topics=needed)
+    missing = [each.topic.name for each in found if not each.partitions]
     if missing:
         raise TopicError(
-            f"{', '.join(missing)}: no such topic at {settings.kafka}: run 'cxstream topics --create'"
+            f"{', '.join(missing)}: no such topic at {settings.kafka}{or_hidden(settings)}: "
+            "run 'cxstream topics --create'"
         )
-    refuse_differences([found[topic.name] for topic in needed])
-    return [found[topic.name] for topic in needed]
+    refuse_differences(found)
+    return found
+
+
+def or_hidden(settings: Settings) -> str:
+    """What a missing topic may be instead, where Kafka knows who asks: in words, "" where it does not."""
+    unknown = settings.security.protocol == "PLAINTEXT"
+    return "" if unknown else ", or none that we may see (cxstream topics --acls says what we must be allowed)"
 
 
 def refuse_differences(found: Sequence[Found]) -> None:

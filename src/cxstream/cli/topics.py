@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from typing import TYPE_CHECKING
 
 import click
+
+from cxstream import access
+from cxstream.access import ROLES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +34,30 @@ _PIPE_COLUMNS = 220
     type=click.IntRange(1),
     help="Replicas of a new topic. Default: 3, or as many as there are brokers.",
 )
+@click.option("--acls", is_flag=True, help="Print the ACLs that a role needs, and do nothing else.")
+@click.option(
+    "--role",
+    type=click.Choice(tuple(ROLES)),
+    default="worker",
+    show_default=True,
+    help="With --acls: whose ACLs.",
+)
+@click.option(
+    "--principal",
+    metavar="TYPE:NAME",
+    help="With --acls: who has the role, as Kafka names him. Default: User:cxstream-ROLE.",
+)
+@click.option(
+    "--group", help="With --acls: his consumer group. Default: the worker's; any other role has to name it."
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(("commands", "json")),
+    default="commands",
+    show_default=True,
+    help="With --acls: kafka-acls.sh commands, or a list.",
+)
 @click.option("--kafka", metavar="HOST:PORT[,...]", help="Where Kafka is.")
 @click.pass_obj
 def command(
@@ -38,9 +66,14 @@ def command(
     alter_config: bool,
     partitions: int | None,
     replication: int | None,
+    acls: bool,
+    role: str,
+    principal: str | None,
+    group: str | None,
+    form: str,
     kafka: str | None,
 ) -> None:
-    """Create and check the topics.
+    """Create and check the topics; print who must be allowed what.
 
     Shows each topic and how it differs from the contract. Without an option nothing is changed, and
     a partition count that differs is reported, never changed.
@@ -49,13 +82,32 @@ def command(
     Example:
       cxstream topics --create --partitions 12
       cxstream topics --kafka kafka-1:9092,kafka-2:9092
+      cxstream topics --acls --role worker --principal User:cxstream-worker
     """  # noqa: D301
     from cxstream.settings import load
 
     settings = load(config, kafka=kafka)
+    if acls:
+        if create or alter_config:
+            raise click.UsageError("--acls only prints; it does not go with --create or --alter-config")
+        click.echo(_acls(settings, role, principal or f"User:cxstream-{role}", group, form))
+        return
     found = asyncio.run(_work(settings, create, alter_config, partitions, replication))
     if any(each.state != "ok" for each in found):
         raise SystemExit(1)
+
+
+def _acls(settings: Settings, name: str, principal: str, group: str | None, form: str) -> str:
+    role = ROLES[name]
+    if role.group and not role.transactional and not group:
+        raise click.UsageError(f"--group is missing: the consumer group of the {name}")
+    if ":" not in principal:
+        raise click.UsageError(f"--principal {principal}: Kafka names a principal TYPE:NAME, as User:{principal}")
+    granted = access.acls(role, group or settings.worker.group)
+    if form == "json":
+        rows = [{"principal": principal, **acl._asdict()} for acl in granted]
+        return json.dumps(rows, indent=2)
+    return "\n".join(access.commands(granted, principal, settings.kafka))
 
 
 async def _work(

@@ -5,7 +5,7 @@ consumer --- fetch -------> Partitions.put        (through the agent)
 group ------ assigned ----> Partitions.on_assigned
        ----- revoked -----> Partitions.on_revoked
 stop ----------------------> Partitions.close      (before the group is left)
-web  <---------------------- /livez, /readyz, /customers/ID
+web  <---------------------- /livez, /readyz, /customers/ID, and nothing else
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ import faust
 import msgspec
 from faust import web
 from faust.types import TP
+from faust.web.drivers import aiohttp
 
-from cxstream.kafka import connection
 from cxstream.topology import TOUCHPOINTS
 from cxstream.worker.clients import Kafka
 from cxstream.worker.inspect import inspect
@@ -51,6 +51,21 @@ class Whole(faust.Schema):  # type: ignore[misc]
         return decode
 
 
+class Boot(faust.App.BootStrategy):  # type: ignore[misc]
+    """Starts Faust without its producer: results have producers of their own, which hold the claims."""
+
+    enable_kafka_producer = False
+
+
+class Web(aiohttp.Web):  # type: ignore[misc]
+    """Faust's web server with our own pages alone: none of Faust's tells or changes anything."""
+
+    default_blueprints = ()
+    production_blueprints = ()
+    debug_blueprints = ()
+    optional_blueprints = ()
+
+
 class App(faust.App):  # type: ignore[misc]
     """A Faust app that owns partitions.
 
@@ -60,10 +75,14 @@ class App(faust.App):  # type: ignore[misc]
         watch: which of them get nowhere.
     """
 
+    BootStrategy = Boot
     logger = logging.getLogger("faust.app")
     settings: Settings
     partitions: Partitions
     watch: Watch
+
+    def _new_web(self) -> Web:
+        return Web(self)
 
     async def on_first_start(self) -> None:
         """Nothing: Faust would create a data folder, and there is no data on this computer."""
@@ -90,8 +109,9 @@ def create_app(settings: Settings) -> App:
 def _faust_settings(settings: Settings) -> dict[str, Any]:
     worker = settings.worker
     return {
+        # Faust reads variables without a prefix of its own: WEB_BIND, APP_DEBUG, BROKER_URL and a hundred more.
+        "env": {},
         "broker": [f"cxstream://{server.strip()}" for server in settings.kafka.split(",")],
-        "broker_credentials": _credentials(settings),
         "broker_session_timeout": worker.session_seconds,
         "broker_request_timeout": max(worker.request_seconds, worker.session_seconds),
         "consumer_auto_offset_reset": "earliest",
@@ -113,20 +133,6 @@ def _free_port(host: str) -> int:
     """Faust wants to know the port beforehand; another process may take it in between, which ends the worker."""
     with socket.create_server((host, 0)) as server:
         return int(server.getsockname()[1])
-
-
-def _credentials(settings: Settings) -> Any:
-    """The security settings in Faust's words, for what Faust itself connects."""
-    arguments = connection(settings)
-    context = arguments["ssl_context"]
-    if "sasl_mechanism" in arguments:
-        return faust.SASLCredentials(
-            mechanism=arguments["sasl_mechanism"],
-            username=arguments["sasl_plain_username"],
-            password=arguments["sasl_plain_password"],
-            ssl_context=context,
-        )
-    return faust.SSLCredentials(context=context) if context else None
 
 
 def _add_agent(app: App) -> None:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from cxstream.access import WORKER
 from cxstream.model.errors import BrokerError, TopicError
 from cxstream.scoring.engine import compile_kernels
-from cxstream.topics import administration, look
+from cxstream.topics import administration, look, or_hidden
 from cxstream.topology import TOUCHPOINTS
 from cxstream.worker.app import create_app
 
@@ -73,7 +74,7 @@ async def require_topics(settings: Settings) -> None:
         TopicError: names each topic that is missing or has another number of partitions.
     """
     async with administration(settings) as admin:
-        found = await look(admin)
+        found = await look(admin, topics=WORKER.topics)
     wrong = [
         f"{each.topic.name} is missing"
         if not each.partitions
@@ -83,7 +84,7 @@ async def require_topics(settings: Settings) -> None:
     ]
     if wrong:
         raise TopicError(
-            f"{'; '.join(wrong)} at {settings.kafka}: run 'cxstream topics --create' "
+            f"{'; '.join(wrong)} at {settings.kafka}{or_hidden(settings)}: run 'cxstream topics --create' "
             "(the number of partitions of a topic that exists cannot be changed: delete it first)"
         )
     for each in found:

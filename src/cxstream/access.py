@@ -1,0 +1,158 @@
+"""Who may do what on Kafka: the roles around cxstream as data, and the ACLs that they come to.
+
+    producer --> cx.touchpoints --> worker --> signals, score cards --> crm
+                      ^                |
+                      +---- ticks -----+----> cx.snapshots (its own memory)
+
+Only what a role cannot do without. Kafka lets whoever may read or write a topic describe it, too, and whoever
+may write with a transactional id; so neither stands here.
+"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING, NamedTuple
+
+from cxstream.topology import (
+    ANONYMOUS,
+    CHURN_RISK,
+    FORGET,
+    FRICTION,
+    REJECTED,
+    SCORES,
+    SNAPSHOTS,
+    TOPICS,
+    TOUCHPOINTS,
+    Topic,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Acl(NamedTuple):
+    """One thing that somebody may do.
+
+    Attributes:
+        resource: topic, group or transactional-id.
+        name: of the resource, or what its name begins with.
+        prefixed: the name is a beginning.
+        operation: as kafka-acls.sh has it: Read, Write, Create, ...
+    """
+
+    resource: str
+    name: str
+    prefixed: bool
+    operation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """Somebody who talks to Kafka, and the least that he must be allowed.
+
+    Attributes:
+        what: what he does, in a few words.
+        reads: topics that he reads.
+        writes: topics that he writes.
+        checks: whether he looks at the configuration of these topics before he works.
+        group: whether he is a member of a consumer group.
+        transactional: whether he claims partitions with the transactional ids of the worker's group.
+        keeps: topics that he creates and configures.
+    """
+
+    what: str
+    reads: tuple[Topic, ...] = ()
+    writes: tuple[Topic, ...] = ()
+    checks: bool = False
+    group: bool = False
+    transactional: bool = False
+    keeps: tuple[Topic, ...] = ()
+
+    @property
+    def topics(self) -> tuple[Topic, ...]:
+        """The topics that he reads or writes, in the order of the topology."""
+        return tuple(topic for topic in TOPICS if topic in self.reads or topic in self.writes)
+
+
+WORKER = Role(
+    "scores: `cxstream worker`",
+    reads=(TOUCHPOINTS, FORGET, SNAPSHOTS),
+    writes=(TOUCHPOINTS, CHURN_RISK, FRICTION, SCORES, REJECTED, SNAPSHOTS),
+    checks=True,
+    group=True,
+    transactional=True,
+)
+PRODUCER = Role(
+    "sends events: sources, `cxstream produce`, `cxstream simulate`",
+    writes=(TOUCHPOINTS, ANONYMOUS),
+    checks=True,
+)
+CRM = Role("acts on signals: the CRM, agents' screens", reads=(CHURN_RISK, FRICTION, SCORES), group=True)
+ADMIN = Role(
+    "makes topics, looks after rejected records, has customers erased: `cxstream topics`",
+    reads=(REJECTED,),
+    writes=(FORGET,),
+    keeps=TOPICS,
+)
+
+ROLES = {"worker": WORKER, "producer": PRODUCER, "crm": CRM, "admin": ADMIN}
+
+# Altering the configuration implies describing it; creating a topic implies nothing.
+_KEEPS = ("Create", "Describe", "AlterConfigs")
+
+
+def acls(role: Role, group: str) -> list[Acl]:
+    """Everything that a role must be allowed.
+
+    Args:
+        role: one of ROLES.
+        group: consumer group, of the workers or of the consumer whose role it is.
+    """
+    granted = [
+        Acl("topic", topic.name, prefixed=False, operation=operation)
+        for topic in TOPICS
+        for operation in _operations(role, topic)
+    ]
+    if role.group:
+        granted.append(Acl("group", group, prefixed=False, operation="Read"))
+    if role.transactional:
+        granted.append(
+            Acl("transactional-id", f"{group}-{TOUCHPOINTS.name}-", prefixed=True, operation="Write")
+        )
+    return granted
+
+
+def _operations(role: Role, topic: Topic) -> list[str]:
+    operations = ["Read"] if topic in role.reads else []
+    operations += ["Write"] if topic in role.writes else []
+    operations += ["DescribeConfigs"] if operations and role.checks else []
+    keeps = _KEEPS if topic in role.keeps else ()
+    return operations + [each for each in keeps if each != "Describe" or not operations]
+
+
+def commands(granted: Sequence[Acl], principal: str, bootstrap: str) -> list[str]:
+    """The `kafka-acls.sh` commands that allow it, one for all resources with the same operations.
+
+    Args:
+        granted: what to allow.
+        principal: whom, as Kafka has it: User:NAME.
+        bootstrap: where Kafka is.
+    """
+    by_resource = {
+        resource: tuple(acl.operation for acl in same)
+        for resource, same in groupby(granted, key=lambda acl: acl[:3])
+    }
+    together: dict[tuple[str, bool, tuple[str, ...]], list[str]] = {}
+    for (resource, name, prefixed), operations in by_resource.items():
+        together.setdefault((resource, prefixed, operations), []).append(name)
+    start = ["kafka-acls.sh", "--bootstrap-server", bootstrap, "--command-config", "admin.properties", "--add"]
+    lines = []
+    for (resource, prefixed, operations), names in together.items():
+        words = [*start, "--allow-principal", principal]
+        words += [word for operation in operations for word in ("--operation", operation)]
+        words += ["--resource-pattern-type", "prefixed"] if prefixed else []
+        words += [word for name in names for word in (f"--{resource}", name)]
+        lines.append(shlex.join(words))
+    return lines

@@ -1,0 +1,142 @@
+"""Who asks, and how he proves it: the security settings in the words of the Kafka client.
+
+Secrets are read when a client is made, never kept: who rotates a file needs no restart for new clients.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from cxstream.model.errors import SettingsError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pydantic import SecretStr
+
+    from cxstream.settings import Security
+
+# Only what decides how a request looks; a log at `debug` has all of it otherwise, tokens and passwords too.
+_CLIENT_LOG = logging.getLogger("aiokafka.conn")
+_SECRET_REQUEST = "SaslAuthenticate"  # noqa: S105 - the name of a request
+
+
+def tls(security: Security) -> ssl.SSLContext | None:
+    """The TLS context that the settings ask for; None where the protocol has no TLS.
+
+    The broker's certificate and its host name are always checked.
+
+    Raises:
+        SettingsError: a PEM file is missing or is none, or its passphrase is wrong.
+    """
+    if not security.protocol.endswith("SSL"):
+        return None
+    if security.key_file and not security.cert_file:
+        raise SettingsError("security.cert_file: missing; security.key_file is of no use without it")
+    try:
+        context = ssl.create_default_context(cafile=security.ca_file)
+    except OSError as error:  # ssl.SSLError is one
+        raise _unreadable("ca_file", security.ca_file, error) from error
+    if security.cert_file:
+        _present(context, security, security.cert_file)
+    return context
+
+
+def _present(context: ssl.SSLContext, security: Security, cert_file: Path) -> None:
+    """Load the client's own certificate."""
+    passphrase = secret(security, "key_password")
+    try:
+        # Without one, OpenSSL would ask for it on the terminal, where nobody may be.
+        context.load_cert_chain(cert_file, security.key_file, password=partial(_given, passphrase))
+    except ssl.SSLError as error:
+        if passphrase and error.reason in {"BAD_DECRYPT", "BAD_PASSWORD_READ", "MALLOC_FAILURE"}:
+            raise SettingsError("security.key_password: not the passphrase of security.key_file") from error
+        raise _unreadable("cert_file", cert_file, error) from error
+    except OSError as error:
+        # The error does not say which of the two files it means.
+        field = "key_file" if cert_file.is_file() else "cert_file"
+        raise _unreadable(field, getattr(security, field), error) from error
+
+
+def _given(passphrase: str | None) -> str:
+    if not passphrase:
+        raise SettingsError(
+            "security.key_file: encrypted; give its passphrase as security.key_password_file "
+            "or CXSTREAM_SECURITY__KEY_PASSWORD"
+        )
+    return passphrase
+
+
+def _unreadable(field: str, path: Path | None, error: OSError) -> SettingsError:
+    return SettingsError(f"security.{field}: {path} cannot be used: {error.strerror or error}")
+
+
+def sasl(security: Security) -> dict[str, Any]:
+    """The SASL arguments of a Kafka client; none where the protocol has no SASL.
+
+    Raises:
+        SettingsError: a setting that the mechanism needs is missing, or a secret cannot be read.
+    """
+    if not security.protocol.startswith("SASL_"):
+        return {}
+    _CLIENT_LOG.addFilter(without_secrets)
+    if security.sasl_mechanism == "OAUTHBEARER":
+        from cxstream.oauth import provider
+
+        return {"sasl_mechanism": "OAUTHBEARER", "sasl_oauth_token_provider": provider(security)}
+    password = secret(security, "password")
+    if not security.username or not password:
+        raise SettingsError(
+            f"security.username, security.password: {security.protocol} needs both; "
+            "set CXSTREAM_SECURITY__USERNAME, and CXSTREAM_SECURITY__PASSWORD or security.password_file"
+        )
+    return {
+        "sasl_mechanism": security.sasl_mechanism,
+        "sasl_plain_username": security.username,
+        "sasl_plain_password": password,
+    }
+
+
+def without_secrets(record: logging.LogRecord) -> bool:
+    """A log filter: False for a request of the Kafka client that proves who asks."""
+    arguments = record.args if isinstance(record.args, tuple) else ()
+    return not any(type(argument).__name__.startswith(_SECRET_REQUEST) for argument in arguments)
+
+
+def secret(security: Security, name: str) -> str | None:
+    """A secret that is given itself or as a file (a trailing newline is none of it); None where it is not.
+
+    Args:
+        security: the settings.
+        name: of the setting: password, key_password or client_secret.
+
+    Raises:
+        SettingsError: it is given twice, or the file cannot be read or is empty.
+    """
+    given: SecretStr | None = getattr(security, name)
+    path: Path | None = getattr(security, f"{name}_file")
+    if path is None:
+        return given.get_secret_value() if given else None
+    if given is not None:
+        raise SettingsError(f"security.{name}, security.{name}_file: both are given; keep one of them")
+    return read_secret(path, f"security.{name}_file")
+
+
+def read_secret(path: Path, setting: str) -> str:
+    """The text of a file without the newline at its end.
+
+    Raises:
+        SettingsError: it cannot be read, is not text, or is empty; names the setting.
+    """
+    try:
+        text = path.read_text().rstrip("\r\n")
+    except OSError as error:
+        raise SettingsError(f"{setting}: {path} cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{setting}: {path} is not text in UTF-8") from error
+    if not text:
+        raise SettingsError(f"{setting}: {path} is empty")
+    return text

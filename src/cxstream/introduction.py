@@ -1,0 +1,123 @@
+"""The first connection to Kafka: does it let us in, and if not, why and what to do about it.
+
+The Kafka client tells its log why a connection failed, and whoever uses it only that it did. So before the
+clients are made, one connection is, and what goes wrong with it is put into words.
+"""
+
+from __future__ import annotations
+
+import ssl
+from typing import TYPE_CHECKING, Any
+
+from aiokafka.conn import collect_hosts, create_conn
+from aiokafka.errors import KafkaConnectionError, KafkaError, SaslAuthenticationFailed
+from aiokafka.protocol.metadata import MetadataRequest
+
+from cxstream.model.errors import BrokerError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cxstream.settings import Security, Settings
+
+_NOT_LET_IN = (SaslAuthenticationFailed, KafkaError, OSError, TimeoutError, ValueError)
+
+
+async def introduce(settings: Settings, arguments: dict[str, Any]) -> None:
+    """Connect to one of the bootstrap servers, prove who asks, and ask something.
+
+    Args:
+        settings: what the words of an error are about.
+        arguments: what `connection` makes of the settings.
+
+    Raises:
+        BrokerError: none of the servers lets us in; says why the last one tried does not, and what to do.
+    """
+    refusal = ""
+    for host, port, _ in collect_hosts(settings.kafka):
+        refusal = await _refusal(host, port, settings, arguments)
+        if not refusal:
+            return
+    raise BrokerError(f"{settings.kafka}: {refusal}")
+
+
+async def _refusal(host: str, port: int, settings: Settings, arguments: dict[str, Any]) -> str:
+    options = {name: value for name, value in arguments.items() if name != "bootstrap_servers"}
+    try:
+        connection = await create_conn(host, port, **options)
+        try:
+            # A token that is refused, or a client certificate that is missing, shows with the first answer.
+            await connection.send(MetadataRequest([]))
+        finally:
+            await connection.close()
+    except _NOT_LET_IN as error:
+        return await why(error, settings.security, arguments)
+    return ""
+
+
+async def why(error: BaseException, security: Security, arguments: dict[str, Any]) -> str:
+    """A failed connection in words: what is wrong, and what to do.
+
+    Args:
+        error: what the client raised.
+        security: how we tried.
+        arguments: with the token provider, if there is one.
+    """
+    if isinstance(error, BrokerError):
+        return str(error)
+    for each in _causes(error):
+        if isinstance(each, ssl.SSLCertVerificationError):
+            return _certificate(each, security)
+        if isinstance(each, ssl.SSLError):
+            return _handshake(each, security)
+    if isinstance(error, SaslAuthenticationFailed):
+        return _credentials(security)
+    if isinstance(error, ValueError):
+        return "the broker does not know our password: is that our Kafka? check security.username, password"
+    if security.sasl_mechanism == "OAUTHBEARER" and "sasl_oauth_token_provider" in arguments:
+        return await _token(error, arguments["sasl_oauth_token_provider"])
+    return (
+        f"takes connections but does not answer as Kafka ({security.protocol}): {error or type(error).__name__}; "
+        "check the port, and security.* of the settings"
+    )
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _certificate(error: ssl.SSLCertVerificationError, security: Security) -> str:
+    known = f"security.ca_file ({security.ca_file})" if security.ca_file else "the system's authorities"
+    return (
+        f"the broker's certificate is not trusted: {error.verify_message.rstrip('.')}; it must be signed by one of "
+        f"{known} and name the host that is connected to"
+    )
+
+
+def _handshake(error: ssl.SSLError, security: Security) -> str:
+    reason = error.reason or str(error)
+    if "CERTIFICATE" in reason or "UNKNOWN_CA" in reason:
+        ours = f"security.cert_file ({security.cert_file})" if security.cert_file else "none is set"
+        return (
+            f"the broker does not accept our certificate: {ours}; it wants one that its authority signed, as "
+            f"security.cert_file and security.key_file ({reason})"
+        )
+    return f"no TLS there ({reason}): check the port, and security.protocol ({security.protocol})"
+
+
+def _credentials(security: Security) -> str:
+    return (
+        f"Kafka refuses {security.username or 'us'} ({security.sasl_mechanism}): check security.username and "
+        "security.password or password_file"
+    )
+
+
+async def _token(error: BaseException, provider: Any) -> str:
+    from cxstream.oauth import ended
+
+    if not isinstance(error, (KafkaConnectionError, SaslAuthenticationFailed)):
+        return f"OAUTHBEARER failed: {error}; check security.sasl_mechanism"
+    reason = ended(await provider.token()) or "it ended, was issued for others, or its key is unknown there"
+    return f"Kafka refuses our token: {reason}; check security.token_file or token_url"
