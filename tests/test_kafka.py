@@ -94,6 +94,6 @@ async def test_what_is_no_kafka_is_said() -> None:
     port = server.sockets[0].getsockname()[1]
     async with server:
         with pytest.raises(
-            BrokerError, match=rf"localhost:{port} takes connections but does not answer as Kafka"
+            BrokerError, match=rf"localhost:{port}: takes connections but does not answer as Kafka"
         ):
             await check(Settings(kafka=f"localhost:{port}"))

@@ -10,7 +10,12 @@ import ssl
 from typing import TYPE_CHECKING, Any
 
 from aiokafka.conn import collect_hosts, create_conn
-from aiokafka.errors import KafkaConnectionError, KafkaError, SaslAuthenticationFailed
+from aiokafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    SaslAuthenticationFailed,
+    UnsupportedSaslMechanismError,
+)
 from aiokafka.protocol.metadata import MetadataRequest
 
 from cxstream.model.errors import BrokerError
@@ -20,7 +25,10 @@ if TYPE_CHECKING:
 
     from cxstream.settings import Security, Settings
 
-_NOT_LET_IN = (SaslAuthenticationFailed, KafkaError, OSError, TimeoutError, ValueError)
+_TOKEN = (
+    "Kafka refuses our token: it is for others, its signer is unknown there, or it has ended; "
+    "check what security.token_file or token_url gives"
+)
 
 
 async def introduce(settings: Settings, arguments: dict[str, Any]) -> None:
@@ -47,15 +55,17 @@ async def _refusal(host: str, port: int, settings: Settings, arguments: dict[str
         connection = await create_conn(host, port, **options)
         try:
             # A token that is refused, or a client certificate that is missing, shows with the first answer.
-            await connection.send(MetadataRequest([]))
+            answer = await connection.send(MetadataRequest([]))
         finally:
             await connection.close()
-    except _NOT_LET_IN as error:
-        return await why(error, settings.security, arguments)
-    return ""
+    except (KafkaError, OSError, TimeoutError) as error:
+        return why(error, settings.security, arguments)
+    # The client does not read what Kafka says of a token; whom it refuses, it tells of no brokers.
+    provider = arguments.get("sasl_oauth_token_provider")
+    return _TOKEN if provider and not answer.brokers else ""
 
 
-async def why(error: BaseException, security: Security, arguments: dict[str, Any]) -> str:
+def why(error: BaseException, security: Security, arguments: dict[str, Any]) -> str:
     """A failed connection in words: what is wrong, and what to do.
 
     Args:
@@ -70,15 +80,19 @@ async def why(error: BaseException, security: Security, arguments: dict[str, Any
             return _certificate(each, security)
         if isinstance(each, ssl.SSLError):
             return _handshake(each, security)
+    if isinstance(error, UnsupportedSaslMechanismError):
+        return f"the broker does not know {security.sasl_mechanism} there: check the port, and security.sasl_mechanism"
+    provider = arguments.get("sasl_oauth_token_provider")
+    if provider and isinstance(error, (KafkaConnectionError, SaslAuthenticationFailed)):
+        return _TOKEN
     if isinstance(error, SaslAuthenticationFailed):
-        return _credentials(security)
-    if isinstance(error, ValueError):
-        return "the broker does not know our password: is that our Kafka? check security.username, password"
-    if security.sasl_mechanism == "OAUTHBEARER" and "sasl_oauth_token_provider" in arguments:
-        return await _token(error, arguments["sasl_oauth_token_provider"])
+        return (
+            f"Kafka refuses {security.username} ({security.sasl_mechanism}): check security.username, and "
+            "security.password or password_file"
+        )
     return (
-        f"takes connections but does not answer as Kafka ({security.protocol}): {error or type(error).__name__}; "
-        "check the port, and security.* of the settings"
+        f"takes connections but does not answer as Kafka: {str(error) or type(error).__name__}; "
+        f"check the port, and security.protocol ({security.protocol})"
     )
 
 
@@ -105,19 +119,3 @@ def _handshake(error: ssl.SSLError, security: Security) -> str:
             f"security.cert_file and security.key_file ({reason})"
         )
     return f"no TLS there ({reason}): check the port, and security.protocol ({security.protocol})"
-
-
-def _credentials(security: Security) -> str:
-    return (
-        f"Kafka refuses {security.username or 'us'} ({security.sasl_mechanism}): check security.username and "
-        "security.password or password_file"
-    )
-
-
-async def _token(error: BaseException, provider: Any) -> str:
-    from cxstream.oauth import ended
-
-    if not isinstance(error, (KafkaConnectionError, SaslAuthenticationFailed)):
-        return f"OAUTHBEARER failed: {error}; check security.sasl_mechanism"
-    reason = ended(await provider.token()) or "it ended, was issued for others, or its key is unknown there"
-    return f"Kafka refuses our token: {reason}; check security.token_file or token_url"

@@ -53,12 +53,15 @@ class TokenFile(AbstractTokenProvider):  # type: ignore[misc]
         """The token.
 
         Raises:
-            TokenError: there is none in the file.
+            TokenError: there is none in the file, or it has ended.
         """
         try:
-            return read_secret(self._path, "security.token_file")
+            token = read_secret(self._path, "security.token_file")
         except SettingsError as error:
             raise TokenError(str(error)) from error
+        if end := ended(token):
+            raise TokenError(f"security.token_file: the token in {self._path} {end}; have it renewed")
+        return token
 
 
 class ClientCredentials(AbstractTokenProvider):  # type: ignore[misc]
@@ -176,6 +179,6 @@ def ended(token: str) -> str:
         end = datetime.fromtimestamp(float(claims["exp"]), UTC)
     except (IndexError, KeyError, TypeError, ValueError, OverflowError, OSError, binascii.Error):
         return ""
-    return f"it ended at {end:%Y-%m-%d %H:%M:%S} UTC" if end.timestamp() < time.time() else ""
+    return f"ended at {end:%Y-%m-%d %H:%M:%S} UTC" if end.timestamp() < time.time() else ""
 
 
