@@ -22,7 +22,19 @@ _BYTES = (
     *(b'"', b"\\", b"{", b"}", b"[", b"]", b":", b",", b"\\u", b"\\ud800", b"\\u0000", b"//", b" "),
 )
 _VALUES = (
-    *(b"null", b"true", b"NaN", b"-Infinity", b"-0", b"-0.0", b"0.1e-400", b"1e308", b"1e309", b"5e-324", b"01"),
+    *(
+        b"null",
+        b"true",
+        b"NaN",
+        b"-Infinity",
+        b"-0",
+        b"-0.0",
+        b"0.1e-400",
+        b"1e308",
+        b"1e309",
+        b"5e-324",
+        b"01",
+    ),
     *(b"9007199254740993", b"18446744073709551616", b"-9223372036854775809", b"9" * 400, b"1." + b"3" * 400),
     *(b'""', b'"\\ud83d\\ude00"', b'"\\ud800"', b'"' + b"x" * 129 + b'"', '"żółć"'.encode(), b'"\\u0000"'),
     *(b"[]", b"{}", b"[[]]", b'{"a":{}}', b"[" * 600 + b"]" * 600, b"[" * 300, b'["late",1]'),
@@ -180,6 +192,12 @@ class Mutator:
 
 _SPOIL = (
     *(Mutator._overwritten, Mutator._inserted, Mutator._cut, Mutator._truncated, Mutator._repeated),
-    *(Mutator._spliced, Mutator._revalued, Mutator._revalued_field, Mutator._revalued_field, Mutator._dropped),
+    *(
+        Mutator._spliced,
+        Mutator._revalued,
+        Mutator._revalued_field,
+        Mutator._revalued_field,
+        Mutator._dropped,
+    ),
     *(Mutator._moved, Mutator._doubled_field),
 )

@@ -11,8 +11,10 @@ The same names may come through all of them: User:worker is one principal howeve
 
 from __future__ import annotations
 
+import argparse
 import base64
 import json
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -21,12 +23,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import trustme
+from aiokafka.protocol.admin import CreateAclsRequest, DeleteAclsRequest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from pydantic import SecretStr
 
+from cxstream.access import Acl
 from cxstream.local import broker, config, data, jars, java, ports
 from cxstream.local.process import Guarded
 from cxstream.settings import Local, Settings
+from cxstream.topics import administration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -107,6 +113,67 @@ class Tokens:
         signed = ".".join(_b64(json.dumps(part).encode()) for part in (header, claims))
         signature = self._key.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256())
         return f"{signed}.{_b64(signature)}"
+
+
+_RESOURCES = {"topic": 2, "group": 3, "transactional-id": 5}
+_LITERAL, _PREFIXED, _ALLOW = 3, 4, 3
+_OPERATIONS = {"Read": 3, "Write": 4, "Create": 5, "Describe": 8, "DescribeConfigs": 10, "AlterConfigs": 11}
+
+
+def printed(lines: str) -> set[tuple[str, Acl]]:
+    """What `kafka-acls.sh` commands allow: principals and ACLs."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("program", choices=["kafka-acls.sh"])
+    parser.add_argument("--add", action="store_true", required=True)
+    for name in ("--bootstrap-server", "--command-config", "--allow-principal"):
+        parser.add_argument(name, required=True)
+    parser.add_argument("--operation", action="append", required=True, choices=_OPERATIONS)
+    parser.add_argument("--resource-pattern-type", default="literal", choices=["literal", "prefixed"])
+    for resource in _RESOURCES:
+        parser.add_argument(f"--{resource}", action="append", default=[])
+    found = set()
+    for line in lines.splitlines():
+        words = parser.parse_args(shlex.split(line))
+        for resource in _RESOURCES:
+            for name in getattr(words, resource.replace("-", "_")):
+                for operation in words.operation:
+                    acl = Acl(resource, name, words.resource_pattern_type == "prefixed", operation)
+                    found.add((words.allow_principal, acl))
+    return found
+
+
+def _numbers(principal: str, acl: Acl) -> tuple[Any, ...]:
+    pattern = _PREFIXED if acl.prefixed else _LITERAL
+    kind, operation = _RESOURCES[acl.resource], _OPERATIONS[acl.operation]
+    return kind, acl.name, pattern, principal, "*", operation, _ALLOW
+
+
+async def allow(settings: Settings, granted: Iterable[tuple[str, Acl]]) -> None:
+    """Allow principals what ACLs say."""
+    async with administration(settings) as admin:
+        for principal, acl in granted:
+            answer = await admin._send_to_controller(CreateAclsRequest(*_numbers(principal, acl)))
+            assert [code for code, _ in answer.creation_responses] == [0], answer
+
+
+async def forbid(settings: Settings, principal: str, acl: Acl) -> None:
+    """Take one ACL back."""
+    async with administration(settings) as admin:
+        answer = await admin._send_to_controller(DeleteAclsRequest(*_numbers(principal, acl)))
+        [(code, _, matching)] = answer.filter_responses
+        assert (code, len(matching)) == (0, 1), answer
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """The security settings as environment variables."""
+    given = settings.security.model_dump(exclude_defaults=True)
+    return {
+        f"CXSTREAM_SECURITY__{name.upper()}": (
+            value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+        )
+        for name, value in given.items()
+        if value is not None
+    }
 
 
 class SecureKafka:
@@ -220,7 +287,12 @@ class SecureKafka:
             for user in USERS
             for word in ("--add-scram", f"SCRAM-SHA-512=[name={user},password={password(user)}]")
         ]
-        tool = ["kafka.tools.StorageTool", "format", f"--cluster-id={claimed.cluster}", f"--config={properties}"]
+        tool = [
+            "kafka.tools.StorageTool",
+            "format",
+            f"--cluster-id={claimed.cluster}",
+            f"--config={properties}",
+        ]
         done = subprocess.run(
             [*program, *tool, *users], cwd=claimed.path, capture_output=True, text=True, check=False
         )

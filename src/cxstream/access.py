@@ -147,7 +147,14 @@ def commands(granted: Sequence[Acl], principal: str, bootstrap: str) -> list[str
     together: dict[tuple[str, bool, tuple[str, ...]], list[str]] = {}
     for (resource, name, prefixed), operations in by_resource.items():
         together.setdefault((resource, prefixed, operations), []).append(name)
-    start = ["kafka-acls.sh", "--bootstrap-server", bootstrap, "--command-config", "admin.properties", "--add"]
+    start = [
+        "kafka-acls.sh",
+        "--bootstrap-server",
+        bootstrap,
+        "--command-config",
+        "admin.properties",
+        "--add",
+    ]
     lines = []
     for (resource, prefixed, operations), names in together.items():
         words = [*start, "--allow-principal", principal]

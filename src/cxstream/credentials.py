@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import ssl
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cxstream.model.errors import SettingsError
@@ -48,26 +47,30 @@ def tls(security: Security) -> ssl.SSLContext | None:
 def _present(context: ssl.SSLContext, security: Security, cert_file: Path) -> None:
     """Load the client's own certificate."""
     passphrase = secret(security, "key_password")
-    try:
+    asked = False
+
+    def give() -> str:
         # Without one, OpenSSL would ask for it on the terminal, where nobody may be.
-        context.load_cert_chain(cert_file, security.key_file, password=partial(_given, passphrase))
+        nonlocal asked
+        asked = True
+        if not passphrase:
+            raise SettingsError(
+                "security.key_file: encrypted; give its passphrase as security.key_password_file "
+                "or CXSTREAM_SECURITY__KEY_PASSWORD"
+            )
+        return passphrase
+
+    try:
+        context.load_cert_chain(cert_file, security.key_file, password=give)
     except ssl.SSLError as error:
-        if passphrase and error.reason in {"BAD_DECRYPT", "BAD_PASSWORD_READ", "MALLOC_FAILURE"}:
+        # What OpenSSL calls a wrong passphrase differs by the cipher of the key.
+        if asked:
             raise SettingsError("security.key_password: not the passphrase of security.key_file") from error
         raise _unreadable("cert_file", cert_file, error) from error
     except OSError as error:
         # The error does not say which of the two files it means.
         field = "key_file" if cert_file.is_file() else "cert_file"
         raise _unreadable(field, getattr(security, field), error) from error
-
-
-def _given(passphrase: str | None) -> str:
-    if not passphrase:
-        raise SettingsError(
-            "security.key_file: encrypted; give its passphrase as security.key_password_file "
-            "or CXSTREAM_SECURITY__KEY_PASSWORD"
-        )
-    return passphrase
 
 
 def _unreadable(field: str, path: Path | None, error: OSError) -> SettingsError:

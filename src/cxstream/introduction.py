@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from cxstream.settings import Security, Settings
 
-_TOKEN = (
+_UNACCEPTED = (
     "Kafka refuses our token: it is for others, its signer is unknown there, or it has ended; "
     "check what security.token_file or token_url gives"
 )
@@ -62,7 +62,7 @@ async def _refusal(host: str, port: int, settings: Settings, arguments: dict[str
         return why(error, settings.security, arguments)
     # The client does not read what Kafka says of a token; whom it refuses, it tells of no brokers.
     provider = arguments.get("sasl_oauth_token_provider")
-    return _TOKEN if provider and not answer.brokers else ""
+    return _UNACCEPTED if provider and not answer.brokers else ""
 
 
 def why(error: BaseException, security: Security, arguments: dict[str, Any]) -> str:
@@ -75,24 +75,28 @@ def why(error: BaseException, security: Security, arguments: dict[str, Any]) -> 
     """
     if isinstance(error, BrokerError):
         return str(error)
-    for each in _causes(error):
-        if isinstance(each, ssl.SSLCertVerificationError):
-            return _certificate(each, security)
-        if isinstance(each, ssl.SSLError):
-            return _handshake(each, security)
-    if isinstance(error, UnsupportedSaslMechanismError):
-        return f"the broker does not know {security.sasl_mechanism} there: check the port, and security.sasl_mechanism"
-    provider = arguments.get("sasl_oauth_token_provider")
-    if provider and isinstance(error, (KafkaConnectionError, SaslAuthenticationFailed)):
-        return _TOKEN
-    if isinstance(error, SaslAuthenticationFailed):
-        return (
-            f"Kafka refuses {security.username} ({security.sasl_mechanism}): check security.username, and "
-            "security.password or password_file"
-        )
-    return (
+    of_tls = next((each for each in _causes(error) if isinstance(each, ssl.SSLError)), None)
+    if of_tls:
+        return _of_tls(of_tls, security)
+    return _of_sasl(error, security, arguments) or (
         f"takes connections but does not answer as Kafka: {str(error) or type(error).__name__}; "
         f"check the port, and security.protocol ({security.protocol})"
+    )
+
+
+def _of_sasl(error: BaseException, security: Security, arguments: dict[str, Any]) -> str:
+    """What is wrong with how we prove who we are; "" where something else is wrong."""
+    mechanism = security.sasl_mechanism
+    if isinstance(error, UnsupportedSaslMechanismError):
+        return f"the broker does not know {mechanism} there: check the port, and security.sasl_mechanism"
+    refused = isinstance(error, SaslAuthenticationFailed)
+    if "sasl_oauth_token_provider" in arguments:
+        return _UNACCEPTED if refused or isinstance(error, KafkaConnectionError) else ""
+    return (
+        f"Kafka refuses {security.username} ({mechanism}): check security.username, and security.password "
+        "or password_file"
+        if refused
+        else ""
     )
 
 
@@ -102,16 +106,14 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _certificate(error: ssl.SSLCertVerificationError, security: Security) -> str:
-    known = f"security.ca_file ({security.ca_file})" if security.ca_file else "the system's authorities"
-    return (
-        f"the broker's certificate is not trusted: {error.verify_message.rstrip('.')}; it must be signed by one of "
-        f"{known} and name the host that is connected to"
-    )
-
-
-def _handshake(error: ssl.SSLError, security: Security) -> str:
+def _of_tls(error: ssl.SSLError, security: Security) -> str:
     reason = error.reason or str(error)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        known = f"security.ca_file ({security.ca_file})" if security.ca_file else "the system's authorities"
+        return (
+            f"the broker's certificate is not trusted: {error.verify_message.rstrip('.')}; it must be signed by "
+            f"one of {known} and name the host that is connected to"
+        )
     if "CERTIFICATE" in reason or "UNKNOWN_CA" in reason:
         ours = f"security.cert_file ({security.cert_file})" if security.cert_file else "none is set"
         return (

@@ -6,7 +6,6 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from cxstream.credentials import sasl, tls
-from cxstream.introduction import introduce
 from cxstream.model.errors import BrokerError
 
 if TYPE_CHECKING:
@@ -44,6 +43,8 @@ async def check(settings: Settings) -> int:
     """
     from aiokafka.client import AIOKafkaClient
     from aiokafka.errors import KafkaError
+
+    from cxstream.introduction import introduce
 
     arguments = connection(settings)
     await _reachable(settings.kafka)

@@ -103,12 +103,16 @@ class ClientCredentials(AbstractTokenProvider):  # type: ignore[misc]
         try:
             # Encoded as a form before it is encoded for HTTP: RFC 6749, section 2.3.1.
             names = (self._security.client_id, secret(self._security, "client_secret"))
-            who = aiohttp.BasicAuth(*(quote_plus(name or "") for name in names))
+            who = base64.b64encode(":".join(quote_plus(name or "") for name in names).encode()).decode()
             timeout = aiohttp.ClientTimeout(total=_ANSWER_SECONDS)
             async with (
                 aiohttp.ClientSession(timeout=timeout, trust_env=True) as session,
                 session.post(
-                    self._url, data=form, auth=who, ssl=self._trust(), allow_redirects=False
+                    self._url,
+                    data=form,
+                    headers={"Authorization": f"Basic {who}"},
+                    ssl=self._trust(),
+                    allow_redirects=False,
                 ) as response,
             ):
                 return self._read(response.status, await response.read())
@@ -180,5 +184,3 @@ def ended(token: str) -> str:
     except (IndexError, KeyError, TypeError, ValueError, OverflowError, OSError, binascii.Error):
         return ""
     return f"ended at {end:%Y-%m-%d %H:%M:%S} UTC" if end.timestamp() < time.time() else ""
-
-

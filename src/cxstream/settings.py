@@ -56,7 +56,9 @@ class Security(_Section):
     )
     cert_file: Path | None = Field(None, description="PEM file with the client certificate, for mutual TLS.")
     key_file: Path | None = Field(None, description="PEM file with the client key, for mutual TLS.")
-    key_password: SecretStr | None = Field(None, description="Passphrase of an encrypted key_file; never logged.")
+    key_password: SecretStr | None = Field(
+        None, description="Passphrase of an encrypted key_file; never logged."
+    )
     key_password_file: Path | None = Field(None, description="... or the file that it is in.")
     token_file: Path | None = Field(
         None, description="OAUTHBEARER: file with the token, read anew for each connection."

@@ -298,7 +298,9 @@ async def require_topics(settings: Settings, needed: Sequence[Topic] = TOPICS) -
 def or_hidden(settings: Settings) -> str:
     """What a missing topic may be instead, where Kafka knows who asks: in words, "" where it does not."""
     unknown = settings.security.protocol == "PLAINTEXT"
-    return "" if unknown else ", or none that we may see (cxstream topics --acls says what we must be allowed)"
+    return (
+        "" if unknown else ", or none that we may see (cxstream topics --acls says what we must be allowed)"
+    )
 
 
 def refuse_differences(found: Sequence[Found]) -> None:

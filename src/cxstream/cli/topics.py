@@ -102,7 +102,9 @@ def _acls(settings: Settings, name: str, principal: str, group: str | None, form
     if role.group and not role.transactional and not group:
         raise click.UsageError(f"--group is missing: the consumer group of the {name}")
     if ":" not in principal:
-        raise click.UsageError(f"--principal {principal}: Kafka names a principal TYPE:NAME, as User:{principal}")
+        raise click.UsageError(
+            f"--principal {principal}: Kafka names a principal TYPE:NAME, as User:{principal}"
+        )
     granted = access.acls(role, group or settings.worker.group)
     if form == "json":
         rows = [{"principal": principal, **acl._asdict()} for acl in granted]

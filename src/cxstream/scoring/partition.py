@@ -166,6 +166,8 @@ class Partition:
     def make_vacant(self, slots: list[int]) -> None:
         """Mark new slots as empty rows."""
         self.state.rows["live"][slots] = 0
+        # No rule sets it, and it is saved: a new row would have bytes of whatever was in memory there before.
+        self.state.rows["spare"][slots] = 0
         self.state.row_dirty[slots] = 0
         self.state.card_dirty[slots] = 0
 

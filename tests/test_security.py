@@ -1,0 +1,401 @@
+"""On a Kafka that asks who you are and allows no more than it must: everything works, and refusals are clear."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import re
+import subprocess
+import sys
+import time
+import uuid
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiohttp import web
+
+from conftest import _remove_all, in_own_loop
+from cxstream.access import ROLES, WORKER, acls
+from cxstream.kafka import check
+from cxstream.topics import ensure_topics
+from cxstream.topology import CHURN_RISK, FRICTION, REJECTED, SCORES, SNAPSHOTS, TOPICS, TOUCHPOINTS
+from cxstream.worker.app import create_app
+from secure_broker import Authority, SecureKafka, Tokens, allow, environment, forbid, password, printed
+from workers import Watcher, WorkerProcess, in_process, touchpoint, until, write
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from cxstream.settings import Settings
+
+pytestmark = pytest.mark.broker
+
+STORY = Path(__file__).parent.parent / "examples" / "story.ndjson"
+SIGNALS = 7
+SECONDS = 90.0
+CLIENT, CLIENT_SECRET = "the-client", "s3cr3t/of+the client"
+GROUP = "cxstream"
+
+
+@pytest.fixture(scope="module")
+def secure() -> Iterator[SecureKafka]:
+    """A Kafka on which each role may do exactly what `cxstream topics --acls` prints."""
+    with SecureKafka() as kafka:
+        for role in ("admin", "producer", "worker"):
+            done = command("topics", "--acls", "--role", role, "--principal", f"User:{role}")
+            assert done.returncode == 0, done.stderr
+            in_own_loop(allow(kafka.open, printed(done.stdout)))
+        yield kafka
+
+
+@pytest.fixture
+def fresh(secure: SecureKafka) -> Iterator[SecureKafka]:
+    """Without topics, and with a consumer group that has committed nothing: it goes with its topic."""
+    in_own_loop(_remove_all(secure.open))
+    yield secure
+    in_own_loop(_remove_all(secure.open))
+
+
+def command(*arguments: str, settings: Settings | None = None, **more: str) -> Any:
+    """Run a cxstream command to its end, as the settings say."""
+    where = {"CXSTREAM_KAFKA": settings.kafka, **environment(settings)} if settings else {}
+    return subprocess.run(
+        [sys.executable, "-m", "cxstream", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=SECONDS,
+        env={**os.environ, **where, **more},
+    )
+
+
+@asynccontextmanager
+async def token_endpoint(tokens: Tokens) -> AsyncIterator[tuple[str, list[str]]]:
+    """A token endpoint: its URL, and the subjects that it gave tokens for."""
+    asked: list[str] = []
+
+    async def give(request: web.Request) -> web.Response:
+        form = await request.post()
+        good = base64.b64encode(f"{CLIENT}:s3cr3t%2Fof%2Bthe+client".encode()).decode()
+        if (
+            request.headers.get("Authorization") != f"Basic {good}"
+            or form["grant_type"] != "client_credentials"
+        ):
+            return web.json_response({"error": "invalid_client", "error_description": "who?"}, status=401)
+        asked.append(str(form["scope"]))
+        answer = {"access_token": tokens.token(asked[-1]), "token_type": "Bearer", "expires_in": 600}
+        return web.json_response(answer)
+
+    app = web.Application()
+    app.router.add_post("/token", give)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}/token", asked
+    finally:
+        await runner.cleanup()
+
+
+# --- everything works
+
+
+@pytest.mark.parametrize("way", ["SCRAM", "MTLS", "OAUTH", "endpoint"])
+async def test_from_topics_to_signals_with_the_least_rights(
+    way: str, fresh: SecureKafka, tmp_path: Path
+) -> None:
+    async with token_endpoint(fresh.tokens) as (url, asked):
+
+        def settings(user: str) -> Settings:
+            if way != "endpoint":
+                return fresh.settings(way, user)
+            secret_file = tmp_path / "client-secret"
+            secret_file.write_text(CLIENT_SECRET + "\n")
+            return fresh.settings(
+                "OAUTH", user, token_url=url, client_id=CLIENT, client_secret_file=secret_file, scope=user
+            )
+
+        for user, arguments in (
+            ("admin", ("topics", "--create", "--partitions", "1")),
+            ("producer", ("produce", str(STORY))),
+        ):
+            done = await asyncio.to_thread(command, *arguments, settings=settings(user))
+            assert done.returncode == 0, done.stdout + done.stderr
+        await scored(settings("worker"), fresh, tmp_path)
+    assert set(asked) == ({"admin", "producer", "worker"} if way == "endpoint" else set())
+
+
+async def scored(settings: Settings, kafka: SecureKafka, folder: Path) -> None:
+    """Run a worker until it has committed everything; it must have said everything."""
+    log = folder / "log"
+    environ = {**environment(settings), "CXSTREAM_LOG_LEVEL": "debug"}
+    with WorkerProcess(settings, log, **environ) as worker:
+        await asyncio.to_thread(worker.ready)
+        async with Watcher(kafka.open, 1) as watcher:
+            await until(watcher.all_committed, SECONDS, lambda: worker.log)
+            assert await asyncio.to_thread(worker.stop) == 0, worker.log
+            found = [await watcher.read(topic.name) for topic in (CHURN_RISK, FRICTION)]
+    assert sum(len(records) for topic in found for records in topic.values()) == SIGNALS
+    no_secrets(settings, log.read_text(errors="replace"))
+
+
+def no_secrets(settings: Settings, said: str) -> None:
+    """Nothing that was said has a secret in it."""
+    secrets = [CLIENT_SECRET, "s3cr3t", *map(password, ("admin", "producer", "worker"))]
+    for name in ("password", "key_password"):
+        given = getattr(settings.security, name)
+        secrets += [given.get_secret_value()] if given else []
+    for file in (settings.security.token_file, settings.security.key_file, settings.security.cert_file):
+        if file and file.is_file():
+            secrets += file.read_text().split("-----")[2:3] + file.read_text().split(".")[2:3]
+    for secret in filter(None, (each.strip() for each in secrets)):
+        assert secret not in said
+    # Any token begins so, the ones of an endpoint, too.
+    assert "Bearer ey" not in said
+    assert "eyJhbGciOi" not in said
+
+
+async def test_a_key_that_needs_a_passphrase(secure: SecureKafka, tmp_path: Path) -> None:
+    certificate = secure.certificates["worker"]
+    key = secure.authority.encrypted_key(certificate, "correct horse")
+    passphrase = tmp_path / "passphrase"
+    passphrase.write_text("correct horse\n")
+    only_certificate = tmp_path / "cert.pem"
+    only_certificate.write_text(
+        re.sub(r"(?s)-----BEGIN PRIVATE.*?END PRIVATE KEY-----\n", "", certificate.read_text())
+    )
+    files = {"cert_file": only_certificate, "key_file": key}
+    assert await check(secure.settings("MTLS", "worker", **files, key_password="correct horse")) == 1
+    assert await check(secure.settings("MTLS", "worker", **files, key_password_file=passphrase)) == 1
+
+
+async def test_a_worker_outlives_its_token(fresh: SecureKafka, tmp_path: Path) -> None:
+    await ensure_topics(fresh.open, 1)
+    file = tmp_path / "token"
+    ends = time.time() + 12
+    file.write_text(fresh.tokens.token("worker", ends - time.time()))
+    settings = fresh.settings("OAUTH", "worker", token_file=file)
+    with WorkerProcess(settings, tmp_path / "log", **environment(settings)) as worker:
+        await asyncio.to_thread(worker.ready)
+        file.write_text(fresh.tokens.token("worker"))
+        # Kafka closes a connection whose token has ended when it is used the next time.
+        await until(lambda: time.time() > ends + 1, 30, lambda: "")
+        await write(fresh.open, TOUCHPOINTS.name, {0: [touchpoint("anna", n) for n in range(50)]})
+        async with Watcher(fresh.open, 1) as watcher:
+            await until(watcher.all_committed, SECONDS, lambda: worker.log)
+            assert await watcher.committed() >= 50
+        assert await asyncio.to_thread(worker.stop) == 0, worker.log
+
+
+# --- refusals
+
+
+def refusals(kafka: SecureKafka, folder: Path) -> dict[str, tuple[Settings, str]]:
+    """Settings that do not let us in, and what is said of them."""
+    strangers = Authority(folder, "strangers")
+    forger = Tokens(folder)
+    forged = folder / "forged.token"
+    forged.write_text(forger.token("worker"))
+    scram = kafka.settings("SCRAM", "worker")
+
+    def at(listener: str, settings: Settings = scram) -> Settings:
+        return settings.model_copy(update={"kafka": kafka.bootstrap(listener)})
+
+    return {
+        "wrong password": (
+            kafka.settings("SCRAM", "worker", password="pw-Wr0ng"),
+            r"Kafka refuses worker \(SCRAM-SHA-512\): check security\.username, and security\.password",
+        ),
+        "unknown user": (kafka.settings("SCRAM", "worker", username="eve"), r"Kafka refuses eve \("),
+        "unknown authority": (
+            kafka.settings("SCRAM", "worker", ca_file=strangers.file),
+            r"certificate is not trusted: .*; it must be signed by one of security\.ca_file",
+        ),
+        "another host": (
+            scram.model_copy(update={"kafka": scram.kafka.replace("localhost", "127.0.0.1")}),
+            r"certificate is not trusted: .*127\.0\.0\.1.* and name the host that is connected to",
+        ),
+        "token that has ended": (
+            kafka.settings("OAUTH", "worker", token_file=kafka.token_file("worker", seconds=-3600)),
+            r"security\.token_file: the token in .* ended at 20.* UTC; have it renewed",
+        ),
+        "token for others": (
+            kafka.settings("OAUTH", "worker", token_file=kafka.token_file("worker", audience="others")),
+            r"Kafka refuses our token: .*check what security\.token_file or token_url gives",
+        ),
+        "forged token": (
+            kafka.settings("OAUTH", "worker", token_file=forged),
+            r"Kafka refuses our token: .*check what security\.token_file or token_url gives",
+        ),
+        "no token": (
+            kafka.settings("OAUTH", "worker", token_file=folder / "nowhere"),
+            r"security\.token_file: .*nowhere cannot be read: No such file",
+        ),
+        "no certificate": (
+            kafka.settings("MTLS", "worker", cert_file=None),
+            r"does not accept our certificate: none is set; .*security\.cert_file and security\.key_file",
+        ),
+        "certificate of a stranger": (
+            kafka.settings("MTLS", "worker", cert_file=strangers.certificate("worker")),
+            r"does not accept our certificate: security\.cert_file \(",
+        ),
+        "wrong passphrase": (
+            kafka.settings(
+                "MTLS",
+                "worker",
+                key_file=kafka.authority.encrypted_key(kafka.certificates["worker"], "right"),
+                key_password="wr0ng-passphrase",
+            ),
+            r"security\.key_password: not the passphrase of security\.key_file",
+        ),
+        "mechanism unknown there": (at("OAUTH"), r"does not know SCRAM-SHA-512 there"),
+        "no TLS there": (at("PLAINTEXT"), r"check the port, and security\.protocol \(SASL_SSL\)"),
+        "TLS there": (
+            kafka.settings("SCRAM", "worker", protocol="SASL_PLAINTEXT"),
+            r"check the port, and security\.protocol \(SASL_PLAINTEXT\)",
+        ),
+        "no secret": (
+            kafka.settings("OAUTH", "worker", token_url="https://localhost/token", client_id="x"),
+            r"security\.client_id, security\.client_secret: security\.token_url needs both",
+        ),
+        "no endpoint": (
+            kafka.settings(
+                "OAUTH",
+                "worker",
+                token_url="https://localhost:1/token",
+                client_id="x",
+                client_secret="pw-Gone",
+            ),
+            r"no token from https://localhost:1/token: .*check security\.token_url",
+        ),
+    }
+
+
+async def test_refusals_are_one_line_that_says_what_to_do(secure: SecureKafka, tmp_path: Path) -> None:
+    worker, produce = ("worker", "--web-port", "0"), ("produce", str(STORY))
+    for name, (settings, expected) in refusals(secure, tmp_path).items():
+        by_all = name in {"wrong password", "token for others"}
+        for arguments in (("topics",), worker, produce) if by_all else (("topics",),):
+            environ = {"CXSTREAM_LOG_LEVEL": "debug"} if arguments[0] == "worker" else {}
+            done = await asyncio.to_thread(command, *arguments, settings=settings, **environ)
+            assert done.returncode == 1, name
+            said = done.stderr.strip().splitlines()
+            assert re.match(r"cxstream: .*" + expected, said[-1]), f"{name}: {done.stderr}"
+            assert "Traceback" not in done.stderr, name
+            assert arguments[0] == "worker" or len(said) == 1, f"{name}: {done.stderr}"
+            no_secrets(settings, done.stdout + done.stderr)
+
+
+async def test_a_token_endpoint_that_refuses(secure: SecureKafka) -> None:
+    async with token_endpoint(secure.tokens) as (url, asked):
+        wrong = secure.settings("OAUTH", "worker", token_url=url, client_id=CLIENT, client_secret="pw-Wr0ng")
+        done = await asyncio.to_thread(command, "topics", settings=wrong)
+    assert not asked
+    assert done.returncode == 1
+    assert re.fullmatch(
+        r"cxstream: no token from http://127\.0\.0\.1:\d+/token: status 401: invalid_client who\?; "
+        r"check security\.token_url, client_id, client_secret and scope\n",
+        done.stderr.replace(f"{wrong.kafka}: ", ""),
+    ), done.stderr
+    no_secrets(wrong, done.stderr)
+
+
+# --- least rights
+
+
+def granted(resource: str, name: str, operation: str) -> Any:
+    """One of the worker's ACLs."""
+    return next(acl for acl in acls(WORKER, GROUP) if (acl[:2], acl[3]) == ((resource, name), operation))
+
+
+@asynccontextmanager
+async def without(kafka: SecureKafka, acl: Any) -> AsyncIterator[None]:
+    """The worker may do this no more."""
+    await forbid(kafka.open, "User:worker", acl)
+    try:
+        yield
+    finally:
+        await allow(kafka.open, {("User:worker", acl)})
+
+
+@pytest.mark.parametrize(
+    ("missing", "said"),
+    [
+        (granted("topic", TOUCHPOINTS.name, "Read"), r"TopicAuthorizationFailed"),
+        (granted("topic", TOUCHPOINTS.name, "DescribeConfigs"), r"cx\.touchpoints: Kafka refuses: "),
+        (granted("topic", SNAPSHOTS.name, "Read"), r"partition failed.*TopicAuthorizationFailed"),
+        (granted("topic", SNAPSHOTS.name, "Write"), r"partition failed.*TopicAuthorizationFailed"),
+        *(
+            (
+                granted("topic", topic.name, "Write"),
+                rf"{topic.name} is missing at .*, or none that we may see",
+            )
+            for topic in (CHURN_RISK, FRICTION, SCORES, REJECTED)
+        ),
+        (granted("group", GROUP, "Read"), r"GroupAuthorizationFailed"),
+        (
+            granted("transactional-id", f"{GROUP}-{TOUCHPOINTS.name}-", "Write"),
+            r"partition failed.*TransactionalIdAuthorizationFailed",
+        ),
+    ],
+    ids=lambda value: f"{value.name}-{value.operation}" if isinstance(value, tuple) else "",
+)
+async def test_the_worker_needs_each_of_its_rights(
+    missing: Any, said: str, fresh: SecureKafka, tmp_path: Path
+) -> None:
+    await ensure_topics(fresh.open, 1)
+    await write(fresh.open, TOUCHPOINTS.name, {0: STORY.read_bytes().splitlines()})
+    settings = fresh.settings("SCRAM", "worker")
+    async with without(fresh, missing):
+        with WorkerProcess(settings, tmp_path / "log", **environment(settings)) as worker:
+            await until(lambda: re.search(said, worker.log), SECONDS, lambda: worker.log)
+            async with Watcher(fresh.open, 1) as watcher:
+                assert await watcher.committed() == 0
+
+
+async def test_ticks_need_the_right_to_write_touchpoints(
+    fresh: SecureKafka, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await ensure_topics(fresh.open, 1)
+    settings = fresh.settings("SCRAM", "worker")
+    worker = settings.worker.model_copy(update={"tick_seconds": 0.2, "web": False})
+    settings = settings.model_copy(update={"worker": worker})
+    said = ""
+
+    def refused() -> bool:
+        nonlocal said
+        said += capsys.readouterr().out + caplog.text
+        return "no tick written" in said
+
+    async with without(fresh, granted("topic", TOUCHPOINTS.name, "Write")), in_process(create_app(settings)):
+        await until(refused, SECONDS, lambda: said)
+    async with in_process(create_app(settings)), Watcher(fresh.open, 1) as watcher:
+
+        async def ticked() -> bool:
+            return await watcher.produced() > 0
+
+        await until(ticked, SECONDS, lambda: said)
+
+
+async def test_a_worker_of_another_name_gets_nowhere(fresh: SecureKafka, tmp_path: Path) -> None:
+    await ensure_topics(fresh.open, 1)
+    settings = fresh.settings("SCRAM", "producer")
+    with WorkerProcess(settings, tmp_path / "log", **environment(settings)) as worker:
+        await asyncio.to_thread(worker.process.wait, SECONDS)
+        assert worker.process.returncode == 1
+        assert "cx.scores is missing" in worker.log
+        assert "cxstream topics --acls" in worker.log
+
+
+def test_every_role_can_be_printed() -> None:
+    for role in ROLES:
+        done = command("topics", "--acls", "--role", role, "--group", f"g-{uuid.uuid4().hex[:6]}")
+        assert done.returncode == 0
+        assert printed(done.stdout)
+    assert {
+        topic for topic in TOPICS if not any(topic in (*r.reads, *r.writes, *r.keeps) for r in ROLES.values())
+    } == set()
