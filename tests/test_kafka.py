@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from aiokafka.protocol.admin import SaslAuthenticateRequest
+from pydantic import SecretStr
 
 from cxstream.kafka import check, connection
 from cxstream.model.errors import BrokerError, SettingsError
-from cxstream.settings import Settings
+from cxstream.oauth import ended
+from cxstream.settings import Security, Settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,6 +60,84 @@ def test_sasl_over_tls_verifies_the_server() -> None:
 def test_settings_that_do_not_fit_are_named(security: dict[str, str], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         connection(secured(**security))
+
+
+OAUTH = {"protocol": "SASL_SSL", "sasl_mechanism": "OAUTHBEARER"}
+ENDPOINT = {**OAUTH, "token_url": "https://tokens.example/token", "client_id": "cx"}
+
+
+@pytest.mark.parametrize(
+    ("security", "message"),
+    [
+        ({"password": "a", "password_file": "/no/file"}, r"security\.password_file: both are given"),
+        ({"password_file": "/no/file"}, r"security\.password_file: /no/file cannot be read: No such file"),
+        (OAUTH, r"security\.token_file, security\.token_url: OAUTHBEARER needs one of them"),
+        ({**ENDPOINT, "token_file": "/t"}, r"security\.token_file, security\.token_url: "),
+        (ENDPOINT, r"security\.client_id, security\.client_secret: security\.token_url needs both"),
+        ({**ENDPOINT, "client_secret_file": "/no/file"}, r"security\.client_secret_file: /no/file cannot"),
+    ],
+)
+def test_secrets_that_are_not_there_are_named(security: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        connection(secured(**{"protocol": "SASL_SSL", "username": "ada", **security}))
+
+
+@pytest.mark.parametrize(
+    "wrong", ["http://tokens.example/", "ftp://x/", "https://me:pw@tokens.example/", "x"]
+)
+def test_a_secret_goes_to_no_endpoint_in_the_clear(wrong: str) -> None:
+    with pytest.raises(ValueError, match="token_url"):
+        secured(**{**ENDPOINT, "token_url": wrong})
+
+
+def test_secrets_come_from_files_that_may_change(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    settings = secured(protocol="SASL_SSL", username="ada", password_file=file)
+    for password in ("first", "second with spaces "):
+        file.write_text(password + "\n")
+        assert connection(settings)["sasl_plain_password"] == password
+    file.write_bytes(b"\xff\xfe")
+    with pytest.raises(SettingsError, match=r"password_file: .* is not text"):
+        connection(settings)
+    file.write_text("\n")
+    with pytest.raises(SettingsError, match=r"password_file: .* is empty"):
+        connection(settings)
+
+
+async def test_a_token_is_read_anew_for_each_connection(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("one\n")
+    provider = connection(secured(**OAUTH, token_file=file))["sasl_oauth_token_provider"]
+    assert await provider.token() == "one"
+    file.write_text("two\n")
+    assert await provider.token() == "two"
+
+
+@pytest.mark.parametrize(
+    "token", ["", "x", "a.b.c", "a.bnVsbA.c", "a.eyJleHAiOiJ4In0.c", "a.eyJleHAiOjFlOTl9.c"]
+)
+def test_a_token_that_says_no_end_is_left_to_kafka(token: str) -> None:
+    assert ended(token) == ""
+
+
+def test_secrets_are_in_no_representation(tmp_path: Path) -> None:
+    names = ("password", "key_password", "client_secret")
+    settings = secured(**dict.fromkeys(names, "hunter2"))
+    assert "hunter2" not in f"{settings!r} {settings} {settings.model_dump()} {settings.model_dump_json()}"
+    secrets = [name for name, field in Security.model_fields.items() if field.annotation == SecretStr | None]
+    assert secrets == list(names)
+    assert {f"{name}_file" for name in names} <= set(Security.model_fields)
+
+
+async def test_the_client_logs_no_request_that_proves_who_asks(caplog: pytest.LogCaptureFixture) -> None:
+    connection(secured(protocol="SASL_PLAINTEXT", sasl_mechanism="PLAIN", username="ada", password="hunter2"))
+    caplog.set_level(logging.DEBUG)
+    log = logging.getLogger("aiokafka.conn")
+    request = SaslAuthenticateRequest(b"\0ada\0hunter2").prepare({36: (0, 1)})
+    log.debug("Request to %s:%d %d: %s", "localhost", 9092, 1, request)
+    log.debug("Request to %s:%d %d: %s", "localhost", 9092, 2, "Metadata")
+    assert [record.args[2] for record in caplog.records if record.name == "aiokafka.conn"] == [2]
+    assert "hunter2" not in caplog.text
 
 
 def test_a_file_that_is_no_certificate_is_named(tmp_path: Path) -> None:
