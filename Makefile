@@ -6,7 +6,7 @@ ARGS ?=
 HELM := v3.22.0
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types imports schemas wheel tools charts lock bench clean
+.PHONY: help install demo test lint types imports schemas wheel tools charts release audit sbom fuzz lock bench clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -50,6 +50,23 @@ $(BIN)/helm:
 
 charts: tools ## Check the Helm chart, docker-compose.yml and the Dockerfile.
 	$(BIN)/python -m pytest tests/test_chart.py tests/test_compose.py $(ARGS)
+
+release: install ## Wheel, source distribution and SBOM into dist/, none of it before the audit passes.
+	$(MAKE) audit
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation --outdir dist .
+	$(MAKE) sbom
+
+audit: install ## Ask PyPI for known vulnerabilities of the locked dependencies; one it does not know fails, too.
+	$(BIN)/pip-audit --strict --disable-pip --require-hashes -r requirements.lock
+
+sbom: install ## Write what cxstream is made of into dist/, in CycloneDX.
+	@mkdir -p dist
+	$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --mc-type application \
+	  --output-reproducible --output-format JSON --validate -o dist/cxstream.cdx.json requirements.lock
+
+fuzz: install ## Feed ten million spoilt records to the decoder and the engine; ARGS="--seed 2" for others.
+	$(BIN)/python tests/fuzz.py --inputs 10000000 $(ARGS)
 
 lock: install ## Resolve the dependencies anew into requirements.lock.
 	$(BIN)/pip install --quiet uv

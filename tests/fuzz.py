@@ -45,6 +45,7 @@ BATCH_SECONDS = 60.0
 CLOSELY_EVERY = 20
 FRESH_EVERY = 40
 SCHEMA_CHECKS = 100
+CLOSELY_AFTER = 500
 
 # Patterns alone: what checks `format` for a validator takes minutes over some long texts.
 _SCHEMAS = {kind: each.evolve(format_checker=None) for kind, each in VALIDATORS.items()}
@@ -271,15 +272,21 @@ def libfuzzer(seconds: int, corpus: Path) -> None:
     for number in range(200):
         (corpus / f"seed-{number}").write_bytes(b"\x00" + (mutator.record().value or b""))
 
+    engine, seen = Engine(ScoringParams(), ACTIONS), list[Record]()
+
     def one(data: bytes) -> None:
         head, value = data[:1], data[1:]
         headers = []
         if head and head[0] % 4 == 3:  # one in four is binary
             name, _, value = value.partition(b"\n")
             headers = [("ce_specversion", b"1.0"), ("ce_id", name), ("content-type", name[:40])]
-        check_state([Record(b"customer-1", value, headers, 1 << 62)])
+        seen.append(Record(b"customer-1", value, headers, 1 << 62))
+        process(engine, seen[-1:], [engine.next_offset])
         if not headers:
             check_schema(value)
+        if len(seen) == CLOSELY_AFTER:
+            check_state(seen)
+            seen.clear()
 
     atheris.Setup([sys.argv[0], f"-max_total_time={seconds}", "-timeout=10", str(corpus)], one)
     atheris.Fuzz()
