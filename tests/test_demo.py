@@ -144,7 +144,7 @@ async def demo(folder: Path, *arguments: str) -> AsyncIterator[Demo]:
         *("-m", "cxstream", "demo", "--customers", "400", "--history", "10", "--rate", "200", *arguments),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, "TMPDIR": str(folder)},
+        env={**os.environ, "TMPDIR": str(folder), "CXSTREAM_SECURITY__PROTOCOL": "SSL"},
     )
     try:
         yield Demo(process, folder)

@@ -49,6 +49,8 @@ class Worker:
             self._log,
             cwd=Path.cwd(),
             grace=settings.worker.stop_seconds,
+            # Its Kafka is the local one, whatever the file and the environment say of another.
+            variables={"CXSTREAM_SECURITY__PROTOCOL": settings.security.protocol},
         )
 
     async def ready(self) -> None:

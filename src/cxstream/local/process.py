@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from cxstream.local import guard
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 # Beyond the grace that the command gets to end by itself, for the guard to notice and to go.
@@ -29,6 +29,7 @@ class Guarded:
         grace: seconds between SIGTERM and SIGKILL when it is asked to end.
         scratch: a folder that is removed when the command has ended on request or with its parent.
         hold: file descriptors that stay open as long as the command runs (locks).
+        variables: environment variables that it has besides ours.
 
     Raises:
         OSError: the log file cannot be written or the guard cannot be started.
@@ -43,6 +44,7 @@ class Guarded:
         grace: float = 20.0,
         scratch: Path | None = None,
         hold: Sequence[int] = (),
+        variables: Mapping[str, str] | None = None,
     ) -> None:
         self.log = log
         self._grace = grace
@@ -54,6 +56,7 @@ class Guarded:
                 stdout=output,
                 stderr=output,
                 cwd=cwd,
+                env={**os.environ, **(variables or {})},
                 pass_fds=hold,
                 # Ctrl-C in the terminal reaches the parent alone, which then stops the command in good order.
                 start_new_session=True,
