@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 import structlog
+from aiokafka.errors import GroupAuthorizationFailedError, KafkaError
 
 from cxstream.access import WORKER
 from cxstream.model.errors import BrokerError, TopicError
@@ -20,6 +21,8 @@ from cxstream.worker.app import create_app
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from aiokafka.admin import AIOKafkaAdminClient
 
     from cxstream.settings import Settings
     from cxstream.worker.app import App
@@ -70,11 +73,12 @@ async def require_topics(settings: Settings) -> None:
     """Refuse to start where results could not be written beside what they follow from.
 
     Raises:
-        BrokerError: Kafka does not answer.
+        BrokerError: Kafka does not answer, or does not let us into the consumer group.
         TopicError: names each topic that is missing or has another number of partitions.
     """
     async with administration(settings) as admin:
         found = await look(admin, topics=WORKER.topics)
+        await _require_group(admin, settings.worker.group)
     wrong = [
         f"{each.topic.name} is missing"
         if not each.partitions
@@ -92,6 +96,19 @@ async def require_topics(settings: Settings) -> None:
             log.warning(
                 "topic differs from the contract", topic=each.topic.name, differences=each.differences
             )
+
+
+async def _require_group(admin: AIOKafkaAdminClient, group: str) -> None:
+    """Refuse to start where the consumer would ask in vain, without end and without a word."""
+    try:
+        await admin.find_coordinator(group)
+    except GroupAuthorizationFailedError as error:
+        raise BrokerError(
+            f"{group}: Kafka does not let us into this consumer group: 'cxstream topics --acls' prints what the "
+            "worker must be allowed"
+        ) from error
+    except KafkaError:
+        log.debug("no coordinator of the group yet", group=group)
 
 
 async def _until_asked(
