@@ -327,7 +327,11 @@ async def without(kafka: SecureKafka, acl: Any) -> AsyncIterator[None]:
     [
         (granted("topic", TOUCHPOINTS.name, "Read"), r"TopicAuthorizationFailed"),
         (granted("topic", TOUCHPOINTS.name, "DescribeConfigs"), r"cx\.touchpoints: Kafka refuses: "),
-        (granted("topic", SNAPSHOTS.name, "Write"), r"TopicAuthorizationFailed.*partition failed"),
+        # Kafka refuses the whole transaction; which of its refusals comes first is chance.
+        (
+            granted("topic", SNAPSHOTS.name, "Write"),
+            r"(TopicAuthorizationFailed|InvalidTxnState).*partition failed",
+        ),
         *(
             (
                 granted("topic", topic.name, "Write"),
