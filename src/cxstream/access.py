@@ -19,6 +19,7 @@ from cxstream.topology import (
     ANONYMOUS,
     CHURN_RISK,
     FORGET,
+    FORGOTTEN,
     FRICTION,
     REJECTED,
     SCORES,
@@ -79,7 +80,7 @@ class Role:
 WORKER = Role(
     "scores: `cxstream worker`",
     reads=(TOUCHPOINTS, FORGET, SNAPSHOTS),
-    writes=(TOUCHPOINTS, CHURN_RISK, FRICTION, SCORES, REJECTED, SNAPSHOTS),
+    writes=(TOUCHPOINTS, CHURN_RISK, FRICTION, SCORES, REJECTED, FORGOTTEN, SNAPSHOTS),
     checks=True,
     group=True,
     transactional=True,
@@ -92,7 +93,7 @@ PRODUCER = Role(
 CRM = Role("acts on signals: the CRM, agents' screens", reads=(CHURN_RISK, FRICTION, SCORES), group=True)
 ADMIN = Role(
     "makes topics, looks after rejected records, has customers erased: `cxstream topics`",
-    reads=(REJECTED,),
+    reads=(REJECTED, FORGOTTEN),
     writes=(FORGET,),
     keeps=TOPICS,
 )

@@ -248,6 +248,7 @@ def _unfit(patient: Patient, raw: bytes | None) -> tuple[str, int]:
         return "the saved state's marker cannot be read", 0
     if marker.layout != VERSION:
         return f"the saved state has layout {marker.layout}, this is {VERSION}", 0
-    if marker.params != digest(patient.settings.scoring):
+    pseudonyms = patient.settings.privacy.pseudonyms()
+    if marker.params != digest(patient.settings.scoring, pseudonyms.key_id if pseudonyms else ""):
         return "the saved state was made under other scoring parameters", 0
     return "", marker.offset

@@ -15,6 +15,7 @@ from cxstream.kernels.layout import (
     COMPLAINT_TOP,
     CONTACTS,
     CURSORS,
+    ERASES,
     FORGOTTEN,
     IDS,
     LIVE,
@@ -35,9 +36,12 @@ from cxstream.kernels.layout import (
 from cxstream.model.kinds import Kind
 from cxstream.scoring.constants import constants
 from cxstream.scoring.decode import subjects_of
+from cxstream.scoring.erasures import Erasures
 from cxstream.scoring.names import Slots, Topics
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
     from cxstream.model.params import ScoringParams
@@ -50,7 +54,8 @@ class Applied(NamedTuple):
     """What a batch did.
 
     Attributes:
-        status: uint8[n], one of ACCEPTED, DUPLICATE, TOO_LATE, FROM_THE_FUTURE, TICKED a record.
+        status: uint8[n], one of ACCEPTED, DUPLICATE, TOO_LATE, FROM_THE_FUTURE, TICKED, ERASED, ERASES a
+            record.
         signals: float64[m, SIGNAL_WIDTH], in order.
     """
 
@@ -72,6 +77,7 @@ class Partition:
         slots: customers and their rows.
         topics: contact topics and their numbers.
         gone: customers forgotten since this was last emptied; some may be back.
+        erasures: who was erased on request.
     """
 
     def __init__(self, params: ScoringParams) -> None:
@@ -79,6 +85,7 @@ class Partition:
         self.slots = Slots()
         self.topics = Topics()
         self.gone: dict[str, None] = {}
+        self.erasures = Erasures()
         self._out = np.empty((_FIRST, SIGNAL_WIDTH))
         self._scratch = np.zeros(SIGNAL_WIDTH)
         at = np.zeros(CURSORS, np.int64)
@@ -94,6 +101,7 @@ class Partition:
             topic_refs=np.zeros(_FIRST, np.int32),
             row_dirty=np.zeros(_FIRST, np.uint8),
             card_dirty=np.zeros(_FIRST, np.uint8),
+            erased=np.empty(_FIRST, np.int64),
             at=at,
         )
 
@@ -135,6 +143,7 @@ class Partition:
                 "order",
                 "row_dirty",
                 "card_dirty",
+                "erased",
             ):
                 grown[name] = _grown(getattr(st, name), size)
         for name, top, more in (("panes", PANE_TOP, panes), ("complaints", COMPLAINT_TOP, complaints)):
@@ -163,13 +172,24 @@ class Partition:
                     found[i] = known
         return found, fresh
 
-    def make_vacant(self, slots: list[int]) -> None:
+    def make_vacant(self, slots: list[int] | slice) -> None:
         """Mark new slots as empty rows."""
         self.state.rows["live"][slots] = 0
+        self.state.rows["erased"][slots] = 0
         # No rule sets it, and it is saved: a new row would have bytes of whatever was in memory there before.
         self.state.rows["spare"][slots] = 0
         self.state.row_dirty[slots] = 0
         self.state.card_dirty[slots] = 0
+
+    def remember_erased(self, slots: Iterable[int]) -> None:
+        """Tell the kernel of those customers who asked to be erased before."""
+        if not self.erasures.times:
+            return
+        for slot in slots:
+            time = self.erasures.time_of(self.slots.names[slot])
+            if time is not None:
+                self.state.rows["erased"][slot] = 1
+                self.state.erased[slot] = time
 
     def apply(
         self,
@@ -208,6 +228,7 @@ class Partition:
         self.state.at[LOOSE] += len(self.topics.of) - known
         self.reserve(self.slots.top, n, int(np.count_nonzero(kinds == Kind.complaint_opened)))
         self.make_vacant(self._fresh)
+        self.remember_erased(self._fresh)
         status = np.zeros(n, np.uint8)
         signals: list[NDArray[np.float64]] = []
         done = 0
@@ -216,6 +237,8 @@ class Partition:
                 self.state, self.constants, columns, limits, offsets, status, self._out, self._scratch, done
             )
             signals.append(self._out[: self.state.at[OUT]].copy())
+        for asked in np.flatnonzero(status == ERASES).tolist():
+            self.erasures.add(events[asked].subject, int(columns["time"][asked]))
         return Applied(status, np.concatenate(signals))
 
     def advance(self, time: int, index: int, offset: int) -> NDArray[np.float64]:
@@ -231,18 +254,16 @@ class Partition:
     def settle(self) -> None:
         """Release the slots of those who were forgotten or never came, and topics that nobody holds."""
         st, at = self.state, self.state.at
-        forgotten: dict[int, None] = {}
+        never_came = {slot for slot in self._fresh if not st.rows["live"][slot]}
         if at[FORGOTTEN]:
             vacated = np.flatnonzero(st.row_dirty[: self.slots.top] == VACATED)
             st.row_dirty[vacated] = CLEAN
-            forgotten = dict.fromkeys(vacated.tolist())
             at[FORGOTTEN] = 0
-        for slot in forgotten:
-            self.gone[self.slots.release(slot)] = None
-        for slot in self._fresh:
-            # Nobody is gone who never came: his records were all rejected.
-            if not st.rows["live"][slot] and slot not in forgotten:
-                self.slots.release(slot)
+            never_came.difference_update(vacated.tolist())
+            for slot in vacated.tolist():
+                self.gone[self.slots.release(slot)] = None
+        for slot in never_came:
+            self.slots.release(slot)
         if at[LOOSE] > _FIRST + len(self.topics.of) // 2:
             self._release_topics()
 

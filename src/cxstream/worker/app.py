@@ -11,6 +11,7 @@ web  <---------------------- /livez, /readyz, /customers/ID, and nothing else
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
 import socket
 import tempfile
@@ -192,7 +193,10 @@ def _add_pages(app: App) -> None:
 
     # A customer may be called anything, with slashes too.
     @app.page("/customers/{customer:.+}", name="customer")  # type: ignore[untyped-decorator]
-    async def customer(view: web.View, request: web.Request, customer: str) -> web.Response:  # noqa: ARG001
+    async def customer(view: web.View, request: web.Request, customer: str) -> web.Response:
+        # Probes may have opened the server to the network; what is known of customers stays on this computer.
+        if not ipaddress.ip_address(request.remote).is_loopback:
+            return view.json({"error": "only this computer may ask"}, status=403)
         status, found = inspect(app.partitions, customer)
         return view.bytes(msgspec.json.encode(found), content_type="application/json", status=status)
 
