@@ -314,6 +314,7 @@ def test_cards_are_taken_in_turns() -> None:
     feed(*everyone, engine=engine)
     seen: list[bytes] = []
     for _ in range(4):
+        assert engine.take_cards(0) == []
         seen += [key for key, _ in engine.take_cards(3)]
     assert sorted(seen) == sorted(f"c{i}".encode() for i in range(10))
     assert engine.dirty_cards() == 0

@@ -349,7 +349,7 @@ class Engine:
         if limit is not None and len(changed) > limit:
             # Go round, so that a limit delays everybody by the same.
             changed = np.roll(changed, -int(np.searchsorted(changed, self._card_cursor)))[:limit]
-            self._card_cursor = int(changed[-1]) + 1
+            self._card_cursor = int(changed[-1]) + 1 if limit else self._card_cursor
         taken += [(subject.encode(), card) for subject, card in self._render(changed)]
         dirty[changed] = 0
         return taken
