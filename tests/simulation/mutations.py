@@ -1,0 +1,216 @@
+"""Broken workers, each by a line or two, that the simulation must find out: one that cannot fail proves nothing.
+
+A mutation names a function and replaces text in it. If the text is not there any more, the mutation has to be
+written anew, and says so.
+"""
+
+from __future__ import annotations
+import __future__ as futures
+
+import contextlib
+import importlib
+import inspect
+import sys
+import textwrap
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@dataclass(frozen=True, slots=True)
+class Mutation:
+    """One way to break it.
+
+    Attributes:
+        name: what is wrong then.
+        where: module:function or module:Class.function.
+        changes: pairs of what stands there and what stands there instead.
+        seeds: within how many it must be found.
+        worker: settings of the workers that are not left to the seed.
+    """
+
+    name: str
+    where: str
+    changes: tuple[tuple[str, str], ...]
+    seeds: int = 100
+    worker: dict[str, Any] = field(default_factory=dict)
+
+
+_PARTITION = "cxstream.worker.partition:Partition."
+_TENURE = "cxstream.worker.tenure:Tenure."
+_RESTORE = "cxstream.worker.restore:"
+_OUTBOX = "cxstream.worker.outbox:"
+# Takeovers of a warm copy between two snapshots are rare where the seed decides.
+_WARM = {"standby": True, "snapshot_seconds": 1.0, "flush_seconds": 0.1, "stop_seconds": 0.2}
+
+MUTATIONS = (
+    Mutation(
+        "the committed offset and the state are read before the claim",
+        _PARTITION + "_own",
+        (
+            (
+                "producer = await self._kafka.claim(self.number)",
+                """async with self._kafka.reader(self.number) as reader:
+        early = await self._restored(None, reader, parked)
+    producer = early._producer = await self._kafka.claim(self.number)""",
+            ),
+            ("await self._restored(producer, reader, parked)", "early"),
+        ),
+    ),
+    Mutation(
+        "Kafka does not fence",
+        "simulation.broker:Broker.claim",
+        (("identity.epoch += 1", "identity.epoch = max(0, identity.epoch)"),),
+    ),
+    Mutation(
+        "a fenced worker goes on as if it had a right to",
+        "simulation.broker:Broker._of",
+        (("if identity.epoch != epoch:", "if identity.epoch < epoch:"),),
+    ),
+    Mutation(
+        "records from the snapshot to the committed offset are not applied again",
+        _RESTORE + "replay",
+        (("engine.process(to_records(piece, future_ms))", "engine.next_offset = piece[-1].offset + 1"),),
+    ),
+    Mutation(
+        "what was committed after the snapshot is said again",
+        _RESTORE + "restore",
+        (("position = max(engine.next_offset, committed or 0)", "position = engine.next_offset"),),
+    ),
+    Mutation(
+        "a state in memory is used again after its commit failed",
+        _PARTITION + "_own",
+        (
+            (
+                "self._tenure.abandon()",
+                """self._tenure.abandon()
+            self._parked = Restored(self._tenure.engine, self._tenure.position, saved=True, problem="")""",
+            ),
+        ),
+    ),
+    Mutation(
+        "the committed offset is one too low",
+        _TENURE + "apply",
+        (("records[-1].offset + 1", "records[-1].offset"),),
+    ),
+    Mutation(
+        "the committed offset is one too high",
+        _TENURE + "apply",
+        (("records[-1].offset + 1", "records[-1].offset + 2"),),
+    ),
+    Mutation(
+        "the offset is that of when the transaction runs, not of its results",
+        _TENURE + "_commit",
+        (("offset=offset", "offset=self.position"),),
+    ),
+    Mutation(
+        "the rows of a snapshot are taken later than its offset",
+        _TENURE + "_start",
+        (
+            (
+                "outbox.add_snapshot(self.engine.snapshot())",
+                "asyncio.get_running_loop().call_soon(lambda: outbox.add_snapshot(self.engine.snapshot()))",
+            ),
+        ),
+    ),
+    Mutation(
+        "the results of a flush are kept for the next one",
+        _TENURE + "_start",
+        (("outbox, self._outbox = self._outbox, Outbox()", "outbox = self._outbox"),),
+    ),
+    Mutation(
+        "a transaction that failed counts as committed",
+        _TENURE + "_settle",
+        (("await flushing", "await asyncio.wait([flushing])"),),
+    ),
+    Mutation(
+        "a commit of unknown outcome counts as one that succeeded",
+        _OUTBOX + "commit",
+        (
+            (
+                "await producer.commit_transaction()",
+                "await asyncio.wait([asyncio.ensure_future(producer.commit_transaction())])",
+            ),
+        ),
+    ),
+    Mutation(
+        "closing does not wait for the transaction under way",
+        _TENURE + "finish",
+        (("await self._settle()\n    if self._outbox:", "if self._outbox:"),),
+    ),
+    Mutation(
+        "the offset is not part of the transaction",
+        _OUTBOX + "commit",
+        (("await producer.send_offsets_to_transaction(", "print if True else ("),),
+        seeds=10,
+    ),
+    Mutation(
+        "a batch that does not fit is sent without asking what became of it",
+        _OUTBOX + "_write",
+        (
+            (
+                "await (await producer.send_batch(batch, topic, partition=partition))\n            batch =",
+                "await producer.send_batch(batch, topic, partition=partition)\n            batch =",
+            ),
+        ),
+    ),
+    Mutation(
+        "what a warm copy has that is not saved yet is never saved",
+        "cxstream.worker.standby:Standby.take",
+        (("if self._unsaved is not None:", "if False:"),),
+        seeds=300,
+        worker=_WARM,
+    ),
+    Mutation(
+        "holes in the feed are not noticed",
+        _PARTITION + "_work",
+        (("if fetch.follows is None or fetch.follows != fed:", "if fetch.follows is None:"),),
+    ),
+    Mutation(
+        "records that come again are applied again",
+        _PARTITION + "_apply",
+        (("if records[0].offset < tenure.position:", "if False:"),),
+    ),
+)
+
+
+@contextlib.contextmanager
+def applied(mutation: Mutation) -> Iterator[None]:
+    """Have a mutation in place."""
+    module_name, _, path = mutation.where.partition(":")
+    module = importlib.import_module(module_name)
+    *outer, name = path.split(".")
+    owner: Any = getattr(module, outer[0]) if outer else module
+    original = vars(owner)[name]
+    mutant = _rewritten(module, original, mutation)
+    holders = [owner] if outer else _holders(name, original)
+    with contextlib.ExitStack() as stack:
+        for holder in holders:
+            stack.enter_context(patch.object(holder, name, mutant))
+        yield
+
+
+def _rewritten(module: Any, original: Any, mutation: Mutation) -> Any:
+    source = textwrap.dedent(inspect.getsource(original))
+    for old, new in mutation.changes:
+        if source.count(old) != 1:
+            raise LookupError(
+                f"{mutation.where} has {old!r} {source.count(old)} times: rewrite {mutation.name!r}"
+            )
+        source = source.replace(old, new)
+    names: dict[str, Any] = {}
+    code = compile(source, mutation.where, "exec", futures.annotations.compiler_flag, dont_inherit=True)
+    exec(code, vars(module), names)
+    return names[original.__name__]
+
+
+def _holders(name: str, function: Any) -> list[Any]:
+    """Modules that know a function, under its own name."""
+    return [
+        module
+        for key, module in list(sys.modules.items())
+        if key.startswith("cxstream.worker") and getattr(module, name, None) is function
+    ]
