@@ -1,0 +1,445 @@
+"""Every metric in one place: name, type, unit, labels and meaning, as data.
+
+The exporter of the worker, docs/metrics.md, the alerts and the dashboards follow this table. By Prometheus'
+conventions: base units, `_total` for what only grows, a Unix time where something happened last (age is
+`time() - x`). No label holds a customer, and each has a bounded set of values.
+
+Counts of records and of what they led to are added when their transaction has been committed, so a batch that is
+applied again after a failure counts once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from cxstream.model.kinds import CHANNELS, LEVELS, Kind
+
+Type = Literal["counter", "gauge", "histogram", "gaugehistogram", "info"]
+Values = tuple[str, ...] | str
+
+# What bounds a label whose values are not known beforehand.
+PARTITIONS = "numbers of the partitions of cx.touchpoints"
+SOURCES = "the first worker.metrics_sources sources seen, cut at 64 characters; other; unknown"
+
+OUTCOMES = ("accepted", "duplicate", "late", "rejected", "tick")
+REASONS = ("malformed", "invalid", "from_the_future", "too_late")
+SIGNALS = ("friction", "raised", "eased", "cleared")
+STATES = ("claiming", "restoring", "running", "failed", "fenced")
+FRESHNESS = ("live", "history")
+NPS = ("promoter", "passive", "detractor")
+CONTACT_RESULTS = ("resolved", "unresolved", "abandoned", "unknown")
+STANDINGS = (*LEVELS, "set_aside")
+KINDS = tuple(kind.label for kind in Kind)
+
+# Event time this long before the append makes a record history: its delay says nothing about us.
+HISTORY_SECONDS = 3600.0
+
+_DELAYS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
+_AGES = (1, 5, 15, 60, 300, 1800, 3600, 21_600, 86_400, 604_800, 2_592_000)
+_WORK = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
+_COMMITS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_RECOVERIES = (0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900)
+_SIZES = (1, 10, 100, 500, 1000, 2000, 5000, 20_000, 50_000, 200_000)
+_WAITS = (10, 20, 30, 60, 120, 180, 300, 600, 1200, 1800, 3600)
+_SCORES = tuple(range(10, 101, 10))
+_RISKS = tuple(step / 20 for step in range(1, 21))
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric.
+
+    Attributes:
+        name: as it is scraped; a histogram's series add `_bucket`, `_sum` and `_count`, a gauge histogram's
+            `_bucket`, `_gsum` and `_gcount`.
+        type: counter, gauge, histogram, gaugehistogram (a histogram of what is, not of what happened) or info
+            (1, with the facts as labels).
+        unit: of its value.
+        meaning: what it says.
+        labels: the values of each label, or what bounds them.
+        buckets: upper bounds of a histogram, without +Inf.
+    """
+
+    name: str
+    type: Type
+    unit: str
+    meaning: str
+    labels: dict[str, Values] = field(default_factory=dict)
+    buckets: tuple[float, ...] = ()
+
+
+_PARTITION: dict[str, Values] = {"partition": PARTITIONS}
+_TOPIC: dict[str, Values] = {"topic": ("cx.touchpoints",), **_PARTITION}
+_GROUP: dict[str, Values] = {"consumergroup": "worker.group", **_TOPIC}
+_CHANNEL: dict[str, Values] = {"channel": CHANNELS}
+
+RECORDS = (
+    Metric(
+        "cxstream_events_total",
+        "counter",
+        "records",
+        "Records of cx.touchpoints read and committed, by what became of them: late ones are rejected as too "
+        "late, rejected ones for another reason, ticks let time pass. The sum over outcome is what came in.",
+        {**_PARTITION, "outcome": OUTCOMES},
+    ),
+    Metric(
+        "cxstream_rejected_total",
+        "counter",
+        "records",
+        "Records written to cx.rejected, late ones too. The source is unknown where it cannot be read.",
+        {"reason": REASONS, "source": SOURCES},
+    ),
+    Metric(
+        "cxstream_source_events_total",
+        "counter",
+        "records",
+        "Valid records by the source that sent them, duplicates and late ones too, ticks not.",
+        {"source": SOURCES},
+    ),
+    Metric("cxstream_touchpoints_total", "counter", "records", "Accepted records by kind.", {"kind": KINDS}),
+    Metric(
+        "cxstream_lost_records_total",
+        "counter",
+        "records",
+        "Records that Kafka deleted before they were read.",
+        _PARTITION,
+    ),
+)
+
+DELAYS = (
+    Metric(
+        "cxstream_commit_delay_seconds",
+        "histogram",
+        "seconds",
+        "From a touchpoint's append to Kafka to the commit of what follows from it: the delay that pages. history "
+        "are records whose event time lies more than an hour before their append: a backfill, which may wait.",
+        {"freshness": FRESHNESS},
+        _DELAYS,
+    ),
+    Metric(
+        "cxstream_event_delay_seconds",
+        "histogram",
+        "seconds",
+        "From the event time of an accepted touchpoint to its commit: with what its source took, and as old as a "
+        "backfill is. Nothing pages on it.",
+        {},
+        _AGES,
+    ),
+    Metric(
+        "cxstream_newest_event_timestamp_seconds",
+        "gauge",
+        "seconds",
+        "Event time of the newest accepted touchpoint, Unix time; its age is time() minus this.",
+        _PARTITION,
+    ),
+    Metric(
+        "cxstream_commit_timestamp_seconds",
+        "gauge",
+        "seconds",
+        "When the last transaction was committed, Unix time.",
+        _PARTITION,
+    ),
+)
+
+LAG = (
+    Metric(
+        "kafka_consumergroup_lag",
+        "gauge",
+        "records",
+        "Records in the partition that the group has not committed, as kafka_exporter has it; of owned partitions.",
+        _GROUP,
+    ),
+    Metric(
+        "kafka_consumergroup_current_offset",
+        "gauge",
+        "offset",
+        "Offset that the group has committed.",
+        _GROUP,
+    ),
+    Metric(
+        "kafka_topic_partition_current_offset",
+        "gauge",
+        "offset",
+        "Offset after the last record of the partition.",
+        _TOPIC,
+    ),
+    Metric(
+        "kafka_topic_partition_oldest_offset",
+        "gauge",
+        "offset",
+        "Offset of the oldest record that the partition still holds.",
+        _TOPIC,
+    ),
+    Metric(
+        "kafka_topic_partitions",
+        "gauge",
+        "partitions",
+        "Partitions that the topic has.",
+        {"topic": ("cx.touchpoints",)},
+    ),
+)
+
+WORK = (
+    Metric("cxstream_batch_records", "histogram", "records", "Records applied at a time.", {}, _SIZES),
+    Metric(
+        "cxstream_decode_seconds",
+        "histogram",
+        "seconds",
+        "Time to decode and check a batch.",
+        {},
+        _WORK,
+    ),
+    Metric(
+        "cxstream_kernel_seconds",
+        "histogram",
+        "seconds",
+        "Time to score a batch, with the kernels and the writing of its signals.",
+        {},
+        _WORK,
+    ),
+    Metric("cxstream_flush_records", "histogram", "records", "Records committed at a time.", {}, _SIZES),
+    Metric(
+        "cxstream_flush_seconds",
+        "histogram",
+        "seconds",
+        "Time of a flush, from closing its outbox (score cards and snapshot rows are written then) to its commit.",
+        {},
+        _COMMITS,
+    ),
+    Metric(
+        "cxstream_transaction_seconds",
+        "histogram",
+        "seconds",
+        "Time of a Kafka transaction, from its begin to its commit.",
+        {},
+        _COMMITS,
+    ),
+    Metric(
+        "cxstream_transactions_total",
+        "counter",
+        "transactions",
+        "Transactions by their end; an aborted one is computed and tried again.",
+        {**_PARTITION, "outcome": ("committed", "aborted")},
+    ),
+    Metric(
+        "cxstream_snapshot_seconds",
+        "histogram",
+        "seconds",
+        "Time to pack the changed rows of a snapshot.",
+        {},
+        _WORK,
+    ),
+    Metric("cxstream_snapshots_total", "counter", "snapshots", "Snapshots committed.", _PARTITION),
+    Metric(
+        "cxstream_snapshot_rows_total", "counter", "rows", "Rows that the snapshots held in all.", _PARTITION
+    ),
+    Metric(
+        "cxstream_snapshot_timestamp_seconds",
+        "gauge",
+        "seconds",
+        "When the last snapshot was committed, Unix time.",
+        _PARTITION,
+    ),
+    Metric(
+        "cxstream_recovery_seconds",
+        "histogram",
+        "seconds",
+        "From the claim of a partition to its running: snapshot read, missed records applied again.",
+        {},
+        _RECOVERIES,
+    ),
+    Metric(
+        "cxstream_restores_total", "counter", "restores", "Times a state was built from Kafka.", _PARTITION
+    ),
+    Metric(
+        "cxstream_replayed_records_total",
+        "counter",
+        "records",
+        "Records applied a second time, muted, after a restore.",
+        _PARTITION,
+    ),
+)
+
+PARTITION = (
+    Metric(
+        "cxstream_partition_state",
+        "gauge",
+        "0 or 1",
+        "1 for the state that an owned partition is in, 0 for the others.",
+        {**_PARTITION, "state": STATES},
+    ),
+    Metric(
+        "cxstream_partition_stalled",
+        "gauge",
+        "0 or 1",
+        "1 where an owned partition makes no progress though it should.",
+        _PARTITION,
+    ),
+    Metric(
+        "cxstream_partition_failures_total",
+        "counter",
+        "failures",
+        "Times a partition dropped its state and started over.",
+        _PARTITION,
+    ),
+    Metric(
+        "cxstream_partition_fenced_total",
+        "counter",
+        "times",
+        "Times another worker claimed a partition from this one.",
+        _PARTITION,
+    ),
+    Metric("cxstream_waiting_fetches", "gauge", "fetches", "Fetches that wait to be applied.", _PARTITION),
+    Metric("cxstream_state_rows", "gauge", "rows", "Customers whose state is kept.", _PARTITION),
+    Metric("cxstream_state_panes", "gauge", "panes", "Day panes in use.", _PARTITION),
+    Metric(
+        "cxstream_state_bytes", "gauge", "bytes", "Memory reserved for the state, names aside.", _PARTITION
+    ),
+    Metric("cxstream_ready", "gauge", "0 or 1", "1 where /readyz answers 200: all assigned partitions run."),
+)
+
+BUSINESS = (
+    Metric(
+        "cxstream_signals_total",
+        "counter",
+        "signals",
+        "Signals committed: friction, or what a churn-risk signal tells. level is the customer's level from then "
+        "on; none for friction.",
+        {"kind": SIGNALS, "level": LEVELS},
+    ),
+    Metric("cxstream_held_back_total", "counter", "raises", "Raises that began to wait for their cooldown."),
+    Metric("cxstream_score_cards_total", "counter", "score cards", "Score cards committed."),
+    Metric(
+        "cxstream_customers",
+        "gauge",
+        "customers",
+        "Customers by risk level; who has churned is set aside.",
+        {"level": STANDINGS},
+    ),
+    Metric(
+        "cxstream_customer_effort",
+        "gaugehistogram",
+        "points, 0 to 100",
+        "Effort score over customers, as of the last evaluation of each.",
+        {},
+        _SCORES,
+    ),
+    Metric(
+        "cxstream_customer_satisfaction",
+        "gaugehistogram",
+        "points, 0 to 100",
+        "Satisfaction score over customers, as of the last evaluation of each.",
+        {},
+        _SCORES,
+    ),
+    Metric(
+        "cxstream_customer_churn_risk_ratio",
+        "gaugehistogram",
+        "ratio",
+        "Churn risk (probability) over customers, as of the last evaluation of each.",
+        {},
+        _RISKS,
+    ),
+    Metric(
+        "cxstream_nps_answers_total",
+        "counter",
+        "answers",
+        "Accepted NPS answers: promoters say 9 or 10, detractors 0 to 6.",
+        {**_CHANNEL, "class": NPS},
+    ),
+    Metric(
+        "cxstream_csat_score",
+        "histogram",
+        "points, 1 to 5",
+        "Accepted CSAT answers; satisfied (top-box) is 4 or 5.",
+        _CHANNEL,
+        (1, 2, 3, 4, 5),
+    ),
+    Metric(
+        "cxstream_ces_score",
+        "histogram",
+        "points, 1 to 7",
+        "Accepted CES answers; 7 is the least effort.",
+        _CHANNEL,
+        (1, 2, 3, 4, 5, 6, 7),
+    ),
+    Metric(
+        "cxstream_wait_seconds",
+        "histogram",
+        "seconds",
+        "What customers waited, of accepted contact and queue records that say so.",
+        _CHANNEL,
+        _WAITS,
+    ),
+    Metric(
+        "cxstream_contacts_total",
+        "counter",
+        "contacts",
+        "Accepted contacts by how they ended.",
+        {**_CHANNEL, "result": CONTACT_RESULTS},
+    ),
+)
+
+PROCESS = (
+    Metric(
+        "cxstream_ticker_interval_seconds", "gauge", "seconds", "How often ticks are due; 0 without a ticker."
+    ),
+    Metric(
+        "cxstream_ticker_round_timestamp_seconds",
+        "gauge",
+        "seconds",
+        "When the ticker last went round the partitions, Unix time; 0 before it has.",
+    ),
+    Metric("cxstream_ticks_written_total", "counter", "ticks", "Ticks written."),
+    Metric("cxstream_tick_failures_total", "counter", "ticks", "Ticks that Kafka did not take."),
+    Metric(
+        "cxstream_build_info",
+        "info",
+        "1",
+        "What runs.",
+        {"version": "one a process", "python": "one a process", "faust": "one a process"},
+    ),
+    Metric(
+        "cxstream_model_info",
+        "info",
+        "1",
+        "The risk model and a digest of all scoring parameters; workers of one group should agree.",
+        {"model": "one a process", "parameters": "one a process"},
+    ),
+    Metric(
+        "faust_messages_received_total",
+        "counter",
+        "messages",
+        "Messages that Faust's consumer received; one is a whole fetch of a partition.",
+    ),
+    Metric("faust_rebalances_total", "counter", "rebalances", "Rebalances of the group."),
+    Metric(
+        "faust_rebalance_seconds",
+        "histogram",
+        "seconds",
+        "Time of a rebalance, from the revocation until work goes on.",
+        {},
+        _COMMITS,
+    ),
+    Metric(
+        "faust_web_responses_total",
+        "counter",
+        "responses",
+        "Answers of the web server.",
+        {"status": "HTTP status codes"},
+    ),
+)
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric for metric in (*RECORDS, *DELAYS, *LAG, *WORK, *PARTITION, *BUSINESS, *PROCESS)
+}
+GROUPS: dict[str, tuple[Metric, ...]] = {
+    "Records": RECORDS,
+    "Delay": DELAYS,
+    "Consumer lag": LAG,
+    "Work": WORK,
+    "Partitions and state": PARTITION,
+    "Customers": BUSINESS,
+    "Process": PROCESS,
+}
