@@ -72,7 +72,19 @@ async def forget_state(bootstrap: str) -> None:
 
 async def worker(bootstrap: str, total: int, group: str) -> tuple[float, float]:
     """Events a second that the worker commits, and its CPU microseconds an event."""
-    command = [*CXSTREAM, "worker", "--no-ticker", "--kafka", bootstrap, "--group", group, "--web-port", "0"]
+    command = [
+        *CXSTREAM,
+        "worker",
+        "--no-ticker",
+        "--kafka",
+        bootstrap,
+        "--group",
+        group,
+        "--web-port",
+        "0",
+        "--metrics-port",
+        "0",
+    ]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     consumer = aiokafka.AIOKafkaConsumer(
         bootstrap_servers=bootstrap, group_id=group, enable_auto_commit=False

@@ -1,6 +1,7 @@
 """The documents say what the code does.
 
-`python tests/test_docs.py --write` writes the tables of docs/settings.md anew; everything else is written by people.
+`python tests/test_docs.py --write` writes the tables of docs/settings.md and docs/metrics.md anew; everything else is
+written by people.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pydantic import BaseModel, SecretStr
 
 from cxstream.cli import COMMANDS, group
 from cxstream.kernels import layout as k
+from cxstream.metrics import GROUPS, Metric
 from cxstream.model.kinds import FEATURES, Kind
 from cxstream.model.params import DAY_MS, Points, ScoringParams
 from cxstream.scoring import words
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 SETTINGS = ROOT / "docs" / "settings.md"
+METRICS_DOCUMENT = ROOT / "docs" / "metrics.md"
 SCORING = ROOT / "docs" / "scoring.md"
 README = ROOT / "README.md"
 STORY = ROOT / "examples" / "story.ndjson"
@@ -181,6 +184,39 @@ def generated() -> str:
 def test_every_setting_stands_in_its_document_as_it_is() -> None:
     written = SETTINGS.read_text().split(BEGIN)[1].split(END)[0].strip()
     assert written == generated(), "run: python tests/test_docs.py --write"
+
+
+def metric_tables() -> str:
+    """Tables of all metrics."""
+    parts = []
+    for title, metrics in GROUPS.items():
+        parts += [
+            "",
+            f"## {title}",
+            "",
+            "| metric | type | unit | labels | meaning |",
+            "|---|---|---|---|---|",
+        ]
+        parts += [metric_row(metric) for metric in metrics]
+    return "\n".join(parts).strip("\n")
+
+
+def metric_row(metric: Metric) -> str:
+    """One metric."""
+    labels = [
+        f"`{name}`: {values if isinstance(values, str) else ', '.join(values)}"
+        for name, values in metric.labels.items()
+    ]
+    buckets = (
+        " Bounds: " + ", ".join(f"{bound:g}" for bound in metric.buckets) + "." if metric.buckets else ""
+    )
+    kind = {"gaugehistogram": "gauge histogram"}.get(metric.type, metric.type)
+    return f"| `{metric.name}` | {kind} | {metric.unit} | {'; '.join(labels)} | {metric.meaning}{buckets} |"
+
+
+def test_every_metric_stands_in_its_document_as_it_is() -> None:
+    written = METRICS_DOCUMENT.read_text().split(BEGIN)[1].split(END)[0].strip()
+    assert written == metric_tables(), "run: python tests/test_docs.py --write"
 
 
 def test_every_setting_has_a_description() -> None:
@@ -513,8 +549,14 @@ def test_summary_in_the_readme_is_real(tmp_path: Path) -> None:
     assert [line for line in counts if line not in shown] == []
 
 
+def write(path: Path, tables: str) -> None:
+    """Put the generated part of a document in its place."""
+    before, after = path.read_text().split(BEGIN)[0], path.read_text().split(END)[1]
+    path.write_text(f"{before}{BEGIN}\n{tables}\n{END}{after}")
+
+
 if __name__ == "__main__":
     if sys.argv[1:] != ["--write"]:
         raise SystemExit("usage: python tests/test_docs.py --write")
-    before, after = SETTINGS.read_text().split(BEGIN)[0], SETTINGS.read_text().split(END)[1]
-    SETTINGS.write_text(f"{before}{BEGIN}\n{generated()}\n{END}{after}")
+    write(SETTINGS, generated())
+    write(METRICS_DOCUMENT, metric_tables())

@@ -28,7 +28,7 @@ SECONDS = 90.0
 
 def refused(*options: str) -> str:
     """What a worker that does not start says."""
-    command = [sys.executable, "-m", "cxstream", "worker", "--web-port", "0", *options]
+    command = [sys.executable, "-m", "cxstream", "worker", "--web-port", "0", "--metrics-port", "0", *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=SECONDS)
     assert done.returncode == 1
     assert done.stdout == ""
@@ -65,7 +65,7 @@ async def test_stops_in_good_order(
     await write(settings, TOUCHPOINTS.name, {p: [touchpoint(f"c{p}", n) for n in range(100)] for p in (0, 1)})
     with WorkerProcess(settings, tmp_path / "log") as worker:
         assert worker.ready().startswith(
-            f"ready: partitions 0, 1 of cx.touchpoints, group {settings.worker.group}, http://127.0.0.1:"
+            f"ready: partitions 0, 1 of cx.touchpoints, group {settings.worker.group}, metrics http://127.0.0.1:"
         )
         async with Watcher(settings, 2) as watcher:
             await until(lambda: _committed(watcher), SECONDS, lambda: worker.log)

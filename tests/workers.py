@@ -41,7 +41,16 @@ class WorkerProcess:
         self._log = log.open("ab")
         self._lines: queue.Queue[str] = queue.Queue()
         command = [sys.executable, "-m", "cxstream", "worker", "--kafka", settings.kafka]
-        command += ["--group", settings.worker.group, "--no-ticker", "--web-port", "0", *options]
+        command += [
+            "--group",
+            settings.worker.group,
+            "--no-ticker",
+            "--web-port",
+            "0",
+            "--metrics-port",
+            "0",
+            *options,
+        ]
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=self._log, text=True, env={**os.environ, **environment}
         )

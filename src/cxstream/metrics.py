@@ -102,7 +102,7 @@ RECORDS = (
         "cxstream_lost_records_total",
         "counter",
         "records",
-        "Records that Kafka deleted before they were read.",
+        "Offsets that were gone before they were read, and were passed over because worker.lost_records says so.",
         _PARTITION,
     ),
 )
@@ -170,6 +170,12 @@ LAG = (
         "offset",
         "Offset of the oldest record that the partition still holds.",
         _TOPIC,
+    ),
+    Metric(
+        "cxstream_kafka_answer_timestamp_seconds",
+        "gauge",
+        "seconds",
+        "When Kafka last said where the partitions begin and end, which it is asked every 10 s; 0 before it has.",
     ),
     Metric(
         "kafka_topic_partitions",
@@ -259,6 +265,13 @@ WORK = (
         "Records applied a second time, muted, after a restore.",
         _PARTITION,
     ),
+    Metric(
+        "cxstream_followed_records_total",
+        "counter",
+        "records",
+        "Records applied to a warm copy while another worker owned the partition.",
+        _PARTITION,
+    ),
 )
 
 PARTITION = (
@@ -273,7 +286,7 @@ PARTITION = (
         "cxstream_partition_stalled",
         "gauge",
         "0 or 1",
-        "1 where an owned partition makes no progress though it should.",
+        "1 where an owned partition has had work for worker.stalled_seconds and got nowhere; /readyz says why.",
         _PARTITION,
     ),
     Metric(
@@ -296,7 +309,12 @@ PARTITION = (
     Metric(
         "cxstream_state_bytes", "gauge", "bytes", "Memory reserved for the state, names aside.", _PARTITION
     ),
-    Metric("cxstream_ready", "gauge", "0 or 1", "1 where /readyz answers 200: all assigned partitions run."),
+    Metric(
+        "cxstream_ready",
+        "gauge",
+        "0 or 1",
+        "1 where /readyz answers 200: all assigned partitions run and get on.",
+    ),
 )
 
 BUSINESS = (

@@ -135,6 +135,14 @@ class Worker(_Section):
     web: bool = Field(True, description="Faust's web server.")
     web_host: str = Field("127.0.0.1", description="Address of the web server.")
     web_port: int = Field(6066, ge=0, le=65535, description="Port of the web server; 0 takes a free one.")
+    metrics: bool = Field(True, description="Serve /metrics for Prometheus on a port of its own.")
+    metrics_host: str = Field("127.0.0.1", description="Address of the metrics server.")
+    metrics_port: int = Field(
+        9464, ge=0, le=65535, description="Port of the metrics server; 0 takes a free one."
+    )
+    metrics_sources: int = Field(
+        50, ge=1, le=1000, description="Event sources told apart in metrics; the rest are `other`."
+    )
 
 
 class Privacy(_Section):

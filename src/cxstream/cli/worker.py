@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 )
 @click.option("--web-host", metavar="ADDRESS", help="Address of the web server.")
 @click.option("--web-port", type=click.IntRange(0, 65535), help="Port of the web server; 0 takes a free one.")
+@click.option(
+    "--metrics-port", type=click.IntRange(0, 65535), help="Port of the metrics server; 0 takes a free one."
+)
 @click.pass_obj
 def command(
     config: str | None,
@@ -34,6 +37,7 @@ def command(
     accept_loss: bool,
     web_host: str | None,
     web_port: int | None,
+    metrics_port: int | None,
 ) -> None:
     """Score touchpoints from Kafka, in the foreground.
 
@@ -44,7 +48,7 @@ def command(
     \b
     Example:
       cxstream worker --kafka kafka-1:9092,kafka-2:9092
-      cxstream worker --no-ticker --web-port 0
+      cxstream worker --no-ticker --web-port 0 --metrics-port 0
     """  # noqa: D301
     import asyncio
 
@@ -55,6 +59,7 @@ def command(
         "group": group,
         "web_host": web_host,
         "web_port": web_port,
+        "metrics_port": metrics_port,
         "ticker": False if no_ticker else None,
         "standby": standby or None,
         "lost_records": "accept" if accept_loss else None,

@@ -45,7 +45,17 @@ class Worker:
         ]
         self._log = folder / "worker.log"
         self._process = Guarded(
-            [*command, "--group", settings.worker.group, "--web-host", "127.0.0.1", "--web-port", "0"],
+            [
+                *command,
+                "--group",
+                settings.worker.group,
+                "--web-host",
+                "127.0.0.1",
+                "--web-port",
+                "0",
+                "--metrics-port",
+                "0",
+            ],
             self._log,
             cwd=Path.cwd(),
             grace=settings.worker.stop_seconds,

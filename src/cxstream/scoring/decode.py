@@ -70,12 +70,14 @@ class Decoded:
         good: int64[g], positions of the records that are valid.
         events: g events.
         columns: EVENT[g]; `slot` and `topic` are for the partition to fill in.
+        sources: uint64[g], hash of each one's source.
         rejected: the others, in order.
     """
 
     good: NDArray[np.int64]
     events: list[Any]
     columns: NDArray[np.void]
+    sources: NDArray[np.uint64]
     rejected: list[Rejected]
 
 
@@ -186,7 +188,8 @@ for _kind, _fill in {
 _HAS_MORE = np.array([fill is not None for fill in _FILL])
 
 
-def _columns(events: list[Any]) -> NDArray[np.void]:
+def _columns(events: list[Any]) -> tuple[NDArray[np.void], NDArray[np.uint64]]:
+    """EVENT of each event, and the hash of its source."""
     n = len(events)
     columns = np.zeros(n, EVENT)
     kinds = np.array([e.KIND for e in events], np.uint8)
@@ -203,7 +206,7 @@ def _columns(events: list[Any]) -> NDArray[np.void]:
     more = np.flatnonzero(_HAS_MORE[kinds])
     for i, kind in zip(more.tolist(), kinds[more].tolist(), strict=True):
         _FILL[kind](views, i, events[i].data)
-    return columns
+    return columns, seeds
 
 
 def _diagnose(raw: bytes | None, note: str | None, error: Exception) -> tuple[str, str, str]:
@@ -271,7 +274,7 @@ def decode(values: Sequence[bytes | None], headers: Sequence[Headers] | None = N
             i = len(events) + len(rejected)
             rejected.append(Rejected(i, *_diagnose(raws[i], notes.get(i), error)))
     positions = np.delete(np.arange(len(raws)), [r.index for r in rejected])
-    columns = _columns(events)
+    columns, sources = _columns(events)
     bad = np.flatnonzero(columns["time"] == BAD_TIME)
     if len(bad):
         rejected += [
@@ -283,7 +286,8 @@ def decode(values: Sequence[bytes | None], headers: Sequence[Headers] | None = N
         rejected.sort()
         keepers = np.flatnonzero(columns["time"] != BAD_TIME)
         columns, positions, events = columns[keepers], positions[keepers], [events[i] for i in keepers]
-    return Decoded(positions, events, columns, rejected)
+        sources = sources[keepers]
+    return Decoded(positions, events, columns, sources, rejected)
 
 
 def validate(raw: bytes) -> tuple[str, str, str] | None:
@@ -300,17 +304,33 @@ class _Subject(msgspec.Struct, gc=False):
     subject: str | None = None
 
 
+class _Source(msgspec.Struct, gc=False):
+    source: str | None = None
+
+
 _subject = msgspec.json.Decoder(_Subject).decode
+_source = msgspec.json.Decoder(_Source).decode
+
+
+def _read(decoder: Callable[[bytes], Any], raw: bytes | None) -> Any:
+    if raw is None or (len(raw) > 2 * MAX_DEPTH and _too_deep(raw)):
+        return None
+    try:
+        return decoder(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def read_source(raw: bytes | None) -> str | None:
+    """The source of a record whatever else is wrong with it; None where it cannot be read."""
+    found = _read(_source, raw)
+    return found.source if found else None
 
 
 def read_subject(raw: bytes | None) -> str | None:
     """The subject of a record whatever else is wrong with it; None where it cannot be read."""
-    if raw is None or (len(raw) > 2 * MAX_DEPTH and _too_deep(raw)):
-        return None
-    try:
-        subject = _subject(raw).subject
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None
+    found = _read(_subject, raw)
+    subject = found.subject if found else None
     return subject if subject and len(subject) <= 128 else None  # noqa: PLR2004
 
 

@@ -61,7 +61,7 @@ class Records:
 
     values: Sequence[bytes | None]
     offsets: Sequence[int]
-    limits: Sequence[int] | None = None
+    limits: Sequence[int] | NDArray[np.int64] | None = None
     keys: Sequence[bytes | None] | None = None
     headers: Sequence[Headers] | None = None
 
@@ -79,6 +79,7 @@ class Outcome:
         erased: records dropped because their customer had asked to be erased.
         receipts: what was erased, in order.
         held_back: raises that began to wait for their cooldown.
+        status: uint8[g], what became of each valid record: ACCEPTED, DUPLICATE, TOO_LATE, FROM_THE_FUTURE, TICKED.
     """
 
     signals: list[Emitted] = field(default_factory=list)
@@ -89,6 +90,7 @@ class Outcome:
     erased: int = 0
     receipts: list[Emitted] = field(default_factory=list)
     held_back: int = 0
+    status: NDArray[np.uint8] = field(default_factory=lambda: np.empty(0, np.uint8), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,7 @@ def check_keys(decoded: Decoded, keys: Sequence[bytes | None]) -> None:
     keep = np.ones(len(decoded.events), bool)
     keep[wrong] = False
     decoded.good, decoded.columns = decoded.good[keep], decoded.columns[keep]
+    decoded.sources = decoded.sources[keep]
     decoded.events = [event for event, kept in zip(decoded.events, keep, strict=True) if kept]
 
 
@@ -196,9 +199,17 @@ class Engine:
 
     def process(self, records: Records) -> Outcome:
         """Apply a batch; the bytes that come out do not depend on where batches begin and end."""
+        return self.score(self.read(records), records)
+
+    def read(self, records: Records) -> Decoded:
+        """Decode and check a batch; the state is not touched."""
         decoded = decode(records.values, records.headers)
         if records.keys is not None:
             check_keys(decoded, records.keys)
+        return decoded
+
+    def score(self, decoded: Decoded, records: Records) -> Outcome:
+        """Apply a batch that `read` has decoded."""
         offsets = np.asarray(records.offsets, np.int64)
         if records.limits is None:
             limits = np.full(len(offsets), NO_LIMIT)
@@ -266,6 +277,7 @@ class Engine:
             duplicates=counts[DUPLICATE],
             ticks=counts[TICKED],
             held_back=self._newly_held(),
+            status=status,
         )
 
     def _newly_held(self) -> int:

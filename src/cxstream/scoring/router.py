@@ -125,7 +125,7 @@ def _subset(decoded: Decoded, homes: NDArray[np.int32], p: int) -> Decoded:
     mine = np.flatnonzero(homes[decoded.good] == p)
     events: list[Any] = [decoded.events[i] for i in mine.tolist()]
     rejected: list[Rejected] = [r for r in decoded.rejected if homes[r.index] == p]
-    return Decoded(decoded.good[mine], events, decoded.columns[mine], rejected)
+    return Decoded(decoded.good[mine], events, decoded.columns[mine], decoded.sources[mine], rejected)
 
 
 def _merged(outcomes: list[Outcome]) -> Outcome:

@@ -37,12 +37,16 @@ class Emitted(msgspec.Struct, frozen=True, gc=False):
         topic: where it goes.
         key: the customer.
         value: the CloudEvent.
+        change: friction, raised, eased or cleared.
+        level: the customer's level from now on; none for friction.
     """
 
     index: int
     topic: str
     key: bytes
     value: bytes
+    change: str
+    level: str
 
 
 @functools.lru_cache(maxsize=4096)
@@ -111,11 +115,10 @@ class Writer:
                 cause=cause,
             )
             value = _encode(o.FrictionSignal(id=name, subject=subject, time=clock, data=data))
-            return Emitted(index, FRICTION.name, key, value)
-        signal = o.ChurnRiskSignal(
-            id=name, subject=subject, time=clock, data=self._churn_risk(row, topic, cause)
-        )
-        return Emitted(index, CHURN_RISK.name, key, _encode(signal))
+            return Emitted(index, FRICTION.name, key, value, "friction", "none")
+        risk = self._churn_risk(row, topic, cause)
+        value = _encode(o.ChurnRiskSignal(id=name, subject=subject, time=clock, data=risk))
+        return Emitted(index, CHURN_RISK.name, key, value, risk.change, risk.level)
 
     def _churn_risk(self, row: Sequence[float], topic: str, cause: o.Cause) -> o.ChurnRisk:
         reasons = self._reasons(row, topic)

@@ -6,6 +6,7 @@ group ------ assigned ----> Partitions.on_assigned
        ----- revoked -----> Partitions.on_revoked
 stop ----------------------> Partitions.close      (before the group is left)
 web  <---------------------- /livez, /readyz, /customers/ID, and nothing else
+Prometheus <---------------- Exporter             (on a port of its own)
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from cxstream.topology import TOUCHPOINTS
 from cxstream.worker.clients import Kafka
 from cxstream.worker.inspect import inspect
 from cxstream.worker.partitions import Partitions
+from cxstream.worker.telemetry.exporter import Exporter
 from cxstream.worker.ticker import Ticker
 from cxstream.worker.watch import Watch
 
@@ -74,6 +76,8 @@ class App(faust.App):  # type: ignore[misc]
         settings: everything that can be set.
         partitions: the partitions owned now.
         watch: which of them get nowhere.
+        ticker: writes the ticks; None where somebody else does.
+        exporter: serves the metrics; None where nobody wants them.
     """
 
     BootStrategy = Boot
@@ -81,12 +85,21 @@ class App(faust.App):  # type: ignore[misc]
     settings: Settings
     partitions: Partitions
     watch: Watch
+    ticker: Ticker | None = None
+    exporter: Exporter | None = None
 
     def _new_web(self) -> Web:
         return Web(self)
 
     async def on_first_start(self) -> None:
-        """Nothing: Faust would create a data folder, and there is no data on this computer."""
+        """Faust would create a data folder, but there is no data on this computer."""
+        if self.exporter is not None:
+            self.exporter.start()
+
+    @property
+    def ready(self) -> bool:
+        """All that the group has assigned runs, and gets on."""
+        return self.partitions.ready and not self.rebalancing and not self.watch.stalls
 
 
 def create_app(settings: Settings) -> App:
@@ -104,6 +117,8 @@ def create_app(settings: Settings) -> App:
     _add_pages(app)
     if settings.worker.ticker:
         _add_ticker(app)
+    if settings.worker.metrics:
+        _add_exporter(app)
     return app
 
 
@@ -186,7 +201,7 @@ def _add_pages(app: App) -> None:
     @app.page("/readyz", name="readyz")  # type: ignore[untyped-decorator]
     async def readyz(view: web.View, request: web.Request) -> web.Response:  # noqa: ARG001
         stalled = {str(number): reason for number, reason in app.watch.stalls.items()}
-        ready = app.partitions.ready and not app.rebalancing and not stalled
+        ready = app.ready
         states = {str(partition.number): partition.state for partition in app.partitions}
         body = {"ready": ready, "partitions": states, **({"stalled": stalled} if stalled else {})}
         return view.json(body, status=200 if ready else 503)
@@ -209,7 +224,7 @@ def _add_ticker(app: App) -> None:
         position, end = await app.consumer.position(tp), app.consumer.highwater(tp)
         return position is not None and end is not None and position >= end
 
-    ticker = Ticker(app.settings, app.partitions, read_to_end)
+    app.ticker = ticker = Ticker(app.settings, app.partitions, read_to_end)
 
     @app.timer(interval=app.settings.worker.tick_seconds, name="ticker")  # type: ignore[untyped-decorator]
     async def tick() -> None:
@@ -219,3 +234,12 @@ def _add_ticker(app: App) -> None:
     @app.on_before_shutdown.connect(weak=False)  # type: ignore[untyped-decorator]
     async def stop_ticker(_app: App, **_: Any) -> None:
         await ticker.stop()
+
+
+def _add_exporter(app: App) -> None:
+    app.exporter = exporter = Exporter(app)
+    app.sensors.add(exporter.rebalances)
+
+    @app.on_before_shutdown.connect(weak=False)  # type: ignore[untyped-decorator]
+    async def stop_exporter(_app: App, **_: Any) -> None:
+        await exporter.stop()

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from cxstream.topology import CHURN_RISK, FRICTION, SCORES, SNAPSHOTS
+from cxstream.worker.telemetry.measures import Measures
+
 if TYPE_CHECKING:
-    from cxstream.scoring.engine import Outcome
+    from cxstream.worker.outbox import Outbox
 
 
 @dataclass(slots=True)
 class Counters:
-    """Totals of one partition since this worker was first given it.
+    """Totals of one partition since this worker was first given it; those of records and results when committed.
 
     Attributes:
-        events: records applied, whatever became of them.
-        accepted: records that changed the state.
-        duplicates: records that were known already.
-        ticks: cx.tick.v1 records.
-        held_back: raises that wait for their cooldown.
+        measures: what is measured over all partitions.
+        outcomes: records by what became of them: accepted, duplicate, late, rejected, tick.
         rejected: records rejected, by reason.
         signals: signals committed, by topic.
-        cards: score cards committed.
         flushes: transactions committed.
-        flush_seconds: time those took in all.
+        aborted: transactions that failed.
         snapshots: snapshots committed.
         snapshot_rows: rows those held in all.
         replayed: records applied a second time, muted, after a restore.
@@ -32,18 +32,19 @@ class Counters:
         restores: times the state was built from Kafka.
         lost: source offsets that were gone before they were read, and were passed over.
         failures: times the partition had to start over.
+        fenced: times another worker claimed the partition.
+        committed: offset that the group has committed; None as long as it is not known.
+        committed_at: Unix time of the last commit; None before the first.
+        saved_at: Unix time of the last snapshot committed; None before the first.
+        newest: event time of the newest accepted touchpoint, ms UTC; None before the first.
     """
 
-    events: int = 0
-    accepted: int = 0
-    duplicates: int = 0
-    ticks: int = 0
-    held_back: int = 0
+    measures: Measures = field(default_factory=Measures)
+    outcomes: Counter[str] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
     signals: Counter[str] = field(default_factory=Counter)
-    cards: int = 0
     flushes: int = 0
-    flush_seconds: float = 0.0
+    aborted: int = 0
     snapshots: int = 0
     snapshot_rows: int = 0
     replayed: int = 0
@@ -51,12 +52,50 @@ class Counters:
     restores: int = 0
     lost: int = 0
     failures: int = 0
+    fenced: int = 0
+    committed: int | None = None
+    committed_at: float | None = None
+    saved_at: float | None = None
+    newest: int | None = None
 
-    def count(self, outcome: Outcome, records: int) -> None:
-        """Add what became of a batch of `records` records."""
-        self.events += records
-        self.accepted += outcome.accepted
-        self.duplicates += outcome.duplicates
-        self.ticks += outcome.ticks
-        self.held_back += outcome.held_back
-        self.rejected.update(rejection.reason for rejection in outcome.rejected)
+    @property
+    def events(self) -> int:
+        """Records committed, whatever became of them."""
+        return self.outcomes.total()
+
+    @property
+    def accepted(self) -> int:
+        """Records that changed the state."""
+        return self.outcomes["accepted"]
+
+    @property
+    def ticks(self) -> int:
+        """cx.tick.v1 records."""
+        return self.outcomes["tick"]
+
+    def commit(self, outbox: Outbox, offset: int) -> None:
+        """Add what a transaction committed.
+
+        Args:
+            outbox: what it wrote.
+            offset: the source offset it committed.
+        """
+        now = time.time()
+        tally = outbox.tally
+        self.outcomes.update(tally.outcomes)
+        for (reason, _), n in tally.rejected.items():
+            self.rejected[reason] += n
+        self.flushes += 1
+        for topic in (CHURN_RISK.name, FRICTION.name):
+            self.signals[topic] += outbox.count(topic)
+        if outbox.count(SNAPSHOTS.name):
+            self.snapshots += 1
+            self.snapshot_rows += outbox.count(SNAPSHOTS.name)
+            self.saved_at = now
+        self.committed, self.committed_at = offset, now
+        newest = [int(t.happened[t.accepted].max()) for t in tally.times if t.accepted.any()]
+        if newest:
+            self.newest = max(self.newest or newest[0], *newest)
+        self.measures.cards += outbox.count(SCORES.name)
+        self.measures.flush_records.observe(outbox.records)
+        self.measures.add(tally, now * 1000)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from cxstream.scoring.engine import Records
 
 if TYPE_CHECKING:
@@ -61,7 +63,7 @@ def to_records(records: Sequence[Any], future_ms: int) -> Records:
     return Records(
         values=[record.value for record in records],
         offsets=[record.offset for record in records],
-        limits=[record.timestamp + future_ms for record in records],
+        limits=np.array([record.timestamp for record in records], np.int64) + future_ms,
         keys=[record.key for record in records],
         headers=headers if any(headers) else None,
     )

@@ -12,6 +12,7 @@ from aiokafka import TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 
 from cxstream.topology import FORGET, REJECTED, SCORES, SNAPSHOTS, TOUCHPOINTS
+from cxstream.worker.telemetry.tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,6 +40,7 @@ class Outbox:
         requests: requests to be erased, for cx.touchpoints, by partition.
         requested: the offset of cx.forget after the last request in here; None where there is none.
         committed: set when all of it is.
+        tally: what the records were, for those who count.
 
     Args:
         pseudonyms: names under which customers are known; None: their own.
@@ -53,6 +55,7 @@ class Outbox:
         self.bytes = 0
         self.rows: defaultdict[str, list[Pair]] = defaultdict(list)
         self.explanations: list[Headers] = []
+        self.tally = Tally()
 
     def add(self, outcome: Outcome, records: Sequence[Any], partition: int) -> None:
         """Take the signals and the rejected records of a batch.

@@ -96,6 +96,16 @@ class Partition:
         return self._tenure.engine if self._tenure is not None and self.state == "running" else None
 
     @property
+    def waiting(self) -> int:
+        """Fetches that wait to be applied."""
+        return len(self._queue)
+
+    @property
+    def end(self) -> int:
+        """The offset after the last record there is, as far as the feed knows; 0 before the first fetch."""
+        return self._end
+
+    @property
     def caught_up(self) -> bool:
         """Everything the feed brought has been applied."""
         return self.state == "running" and self._tenure is not None and self._tenure.position >= self._seen
@@ -162,6 +172,7 @@ class Partition:
                 # The group gave the partition to somebody else and will say so; if it does not, he is gone.
                 self.state, wait = "fenced", self._settings.worker.session_seconds
                 self._reason = "another worker has claimed the partition"
+                self.counters.fenced += 1
                 self._log.error(
                     "another worker has claimed the partition; this one has stopped working on it"
                 )
@@ -184,12 +195,14 @@ class Partition:
     async def _own(self) -> None:
         """Claim, restore, work until closed, commit."""
         self.state = "claiming"
+        began = now()
         parked, self._parked = self._parked, None
         producer = await self._kafka.claim(self.number)
         try:
             async with self._kafka.reader(self.number) as reader:
                 self._tenure = await self._restored(producer, reader, parked)
                 self.state, self._reason = "running", ""
+                self.counters.measures.recovery.observe(now() - began)
                 listening = asyncio.create_task(self._listen(self._tenure), name=f"requests-{self.number}")
                 try:
                     await self._work(self._tenure, reader)
@@ -216,6 +229,7 @@ class Partition:
         start, before = now(), self.counters.replayed
         restored = await restore(self._settings, reader, self.number, parked, self.counters)
         self.counters.restores += 1
+        self.counters.committed = restored.position
         self._log.info(
             "partition running",
             offset=restored.position,

@@ -13,6 +13,7 @@ from cxstream.topology import TOUCHPOINTS
 from cxstream.worker.counters import Counters
 from cxstream.worker.partition import Partition
 from cxstream.worker.standby import Standby
+from cxstream.worker.telemetry.measures import Measures
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -38,12 +39,14 @@ class Partitions:
         topics: topics that the transport hands over a fetch at a time.
         assigned: the group has told this worker at least once what it owns, be it nothing.
         counters: totals by partition, kept when a partition goes and comes back.
+        measures: what is measured over all partitions.
     """
 
     topics = frozenset({TOUCHPOINTS.name})
 
     def __init__(self, settings: Settings, kafka: Kafka) -> None:
         self.assigned = False
+        self.measures = Measures(settings.worker.metrics_sources)
         self.counters: dict[int, Counters] = {}
         self._settings = settings
         self._kafka = kafka
@@ -142,7 +145,7 @@ class Partitions:
             await asyncio.wait([self._following])
 
     def _counters(self, number: int) -> Counters:
-        return self.counters.setdefault(number, Counters())
+        return self.counters.setdefault(number, Counters(self.measures))
 
     @property
     def _revoke_seconds(self) -> float:

@@ -13,7 +13,7 @@ import structlog
 from aiokafka.errors import GroupAuthorizationFailedError, KafkaError
 
 from cxstream.access import WORKER
-from cxstream.model.errors import BrokerError, TopicError
+from cxstream.model.errors import BrokerError, CxstreamError, TopicError
 from cxstream.scoring.engine import compile_kernels
 from cxstream.topics import administration, look, or_hidden
 from cxstream.topology import TOUCHPOINTS
@@ -117,6 +117,8 @@ async def _until_asked(
     announced = False
     while not asked.is_set() and app.crash_reason is None:
         if starting.done() and (error := starting.exception()) is not None:
+            if isinstance(error, CxstreamError):
+                raise error
             raise BrokerError(f"the worker could not start: {type(error).__name__}: {error}") from error
         if not announced and starting.done() and app.partitions.ready:
             announced = True
@@ -133,7 +135,8 @@ def _ready(app: App) -> str:
         else f"no partition of {TOUCHPOINTS.name} left for it"
     )
     web = f", http://{app.conf.web_host}:{app.conf.web_port}" if app.conf.web_enabled else ""
-    return f"ready: {owns}, group {app.settings.worker.group}{web}"
+    metrics = f", metrics {app.exporter.address}" if app.exporter else ""
+    return f"ready: {owns}, group {app.settings.worker.group}{metrics}{web}"
 
 
 async def _stop(app: App, starting: asyncio.Task[None], seconds: float) -> None:

@@ -10,10 +10,13 @@ to. The rows of a snapshot are taken when its outbox is closed, so they are the 
 from __future__ import annotations
 
 import asyncio
+from time import perf_counter
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from cxstream.scoring.router import partition_of
-from cxstream.topology import CHURN_RISK, FORGET, FRICTION, SCORES, SNAPSHOTS, TOUCHPOINTS
+from cxstream.topology import FORGET, TOUCHPOINTS
 from cxstream.worker import requests
 from cxstream.worker.clock import now
 from cxstream.worker.feed import to_records
@@ -81,10 +84,20 @@ class Tenure:
         """Apply consecutive records that follow the position."""
         if records[0].offset > self.position and self._hole is None:
             self._hole = self.position
-        outcome = self.engine.process(to_records(records, self._future_ms))
+        batch = to_records(records, self._future_ms)
+        appended = np.asarray(batch.limits) - self._future_ms
+        times = [perf_counter()]
+        decoded = self.engine.read(batch)
+        times.append(perf_counter())
+        outcome = self.engine.score(decoded, batch)
+        times.append(perf_counter())
         self._outbox.add(outcome, records, self._partition)
+        self._outbox.tally.observe(decoded, outcome, records, appended)
         self.position = records[-1].offset + 1
-        self._counters.count(outcome, len(records))
+        measures = self._counters.measures
+        measures.batch.observe(len(records))
+        measures.decode.observe(times[1] - times[0])
+        measures.kernel.observe(times[2] - times[1])
 
     async def forward(self, records: Sequence[Any]) -> asyncio.Event:
         """Take records of cx.forget; what is returned is set when they are in the log of their customers."""
@@ -187,16 +200,19 @@ class Tenure:
     def _start(self, *, snapshot: bool, behind: bool = False) -> None:
         """Close the outbox and commit it."""
         outbox, self._outbox = self._outbox, Outbox(self._pseudonyms)
+        closed = perf_counter()
         limit = self._worker.cards_per_flush
         outbox.add_cards(
             self.engine.take_cards(min(limit, outbox.records // _RECORDS_PER_CARD) if behind else limit)
         )
         if snapshot:
+            packing = perf_counter()
             outbox.add_snapshot(self.engine.snapshot())
+            self._counters.measures.snapshot.observe(perf_counter() - packing)
             self._saved_at, self._saved_position = now(), self.position
         self._flushed_at = now()
         hole, self._hole = self._hole, None
-        self._flushing = asyncio.create_task(self._commit(outbox, self.position, hole))
+        self._flushing = asyncio.create_task(self._commit(outbox, self.position, hole, closed))
         self._flushing.add_done_callback(self._flushed)
 
     def _flushed(self, flushing: asyncio.Task[None]) -> None:
@@ -204,19 +220,19 @@ class Tenure:
             flushing.exception()  # whoever settles it raises it; nobody may, after a cancellation
         self._on_flushed()
 
-    async def _commit(self, outbox: Outbox, offset: int, hole: int | None) -> None:
-        start = now()
+    async def _commit(self, outbox: Outbox, offset: int, hole: int | None, closed: float) -> None:
         if hole is not None:
             # Offsets that hold nothing (transaction markers) look like records that were deleted.
             first, _ = await self._reader.bounds(TOUCHPOINTS.name)
             self._lost.check(hole, first, "they were not read yet")
-        await commit(self._producer, outbox, group=self._group, partition=self._partition, offset=offset)
-        counters = self._counters
+        begun = perf_counter()
+        try:
+            await commit(self._producer, outbox, group=self._group, partition=self._partition, offset=offset)
+        except BaseException:
+            self._counters.aborted += 1
+            raise
+        ended = perf_counter()
         self.committed_at = now()
-        counters.flushes += 1
-        counters.flush_seconds += now() - start
-        counters.cards += outbox.count(SCORES.name)
-        counters.snapshot_rows += outbox.count(SNAPSHOTS.name)
-        counters.snapshots += bool(outbox.count(SNAPSHOTS.name))
-        for topic in (CHURN_RISK.name, FRICTION.name):
-            counters.signals[topic] += outbox.count(topic)
+        self._counters.measures.transaction.observe(ended - begun)
+        self._counters.measures.flush.observe(ended - closed)
+        self._counters.commit(outbox, offset)

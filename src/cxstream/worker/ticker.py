@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -48,11 +49,19 @@ class Ticker:
         partitions: the owned partitions.
         read_to_end: tells of a partition, given the offset after the last record applied, whether there is
             nothing more to read.
+
+    Attributes:
+        written: ticks written.
+        failures: ticks that Kafka did not take.
+        round_at: Unix time of the last round; 0 before the first.
     """
 
     def __init__(
         self, settings: Settings, partitions: Partitions, read_to_end: Callable[[int, int], Awaitable[bool]]
     ) -> None:
+        self.written = 0
+        self.failures = 0
+        self.round_at = 0.0
         self._settings = settings
         self._partitions = partitions
         self._read_to_end = read_to_end
@@ -74,7 +83,10 @@ class Ticker:
                 )
                 written += 1
             except KafkaError as error:
+                self.failures += 1
                 log.warning("no tick written", partition=partition.number, error=str(error))
+        self.written += written
+        self.round_at = time.time()
         return written
 
     async def stop(self) -> None:

@@ -1,0 +1,50 @@
+"""How the scores are spread over the customers of a partition, counted a slice of them at a time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from cxstream.kernels.evaluate import score_cards
+from cxstream.kernels.layout import C_EFFORT, C_P, C_SAT, CARD_WIDTH, SIGNAL_WIDTH
+from cxstream.model.kinds import LEVELS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from cxstream.scoring.engine import Engine
+
+
+class Census(NamedTuple):
+    """Customers of a slice.
+
+    Attributes:
+        efforts: float64[n], 0..100, as of each one's last evaluation.
+        satisfactions: float64[n], 0..100.
+        risks: float64[n], probability.
+        levels: int64[levels + 1], customers by risk level; those who are set aside as churned, the last.
+    """
+
+    efforts: NDArray[np.float64]
+    satisfactions: NDArray[np.float64]
+    risks: NDArray[np.float64]
+    levels: NDArray[np.int64]
+
+
+def slots_of(engine: Engine) -> int:
+    """Places of customers, empty ones too; the slices to count are cut from them."""
+    return engine.partition.slots.top
+
+
+def count(engine: Engine, start: int, stop: int) -> Census:
+    """Count the customers in the places start <= place < stop; some 0.5 us each."""
+    partition = engine.partition
+    rows = partition.state.rows[start:stop]
+    live = np.flatnonzero(rows["live"][: max(0, slots_of(engine) - start)])
+    cards = np.empty((len(live), CARD_WIDTH))
+    slots = (live + start).astype(np.int32)
+    score_cards(partition.state, partition.constants, slots, cards, np.empty(SIGNAL_WIDTH))
+    standing = np.where(rows["aside"][live] != 0, len(LEVELS), rows["level"][live])
+    levels = np.bincount(standing, minlength=len(LEVELS) + 1)
+    return Census(cards[:, C_EFFORT], cards[:, C_SAT], cards[:, C_P], levels)

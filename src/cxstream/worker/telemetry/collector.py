@@ -1,0 +1,260 @@
+"""Puts the metrics together when Prometheus asks, in the thread that answers it.
+
+Everything is read from what the worker keeps anyway: counters, histograms, states. Only names that
+`cxstream.metrics` defines can be given out.
+"""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from prometheus_client import core
+from prometheus_client.registry import Collector
+
+import cxstream
+from cxstream.metrics import (
+    CONTACT_RESULTS,
+    KINDS,
+    METRICS,
+    NPS,
+    OUTCOMES,
+    REASONS,
+    SIGNALS,
+    STANDINGS,
+    STATES,
+)
+from cxstream.model.kinds import CHANNELS, LEVELS
+from cxstream.scoring.signals import MODEL
+from cxstream.scoring.snapshot import digest
+from cxstream.topology import TOUCHPOINTS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from cxstream.worker.app import App
+    from cxstream.worker.counters import Counters
+    from cxstream.worker.partition import Partition
+    from cxstream.worker.telemetry.buckets import Buckets
+    from cxstream.worker.telemetry.exporter import Exporter
+
+_FAMILIES = {
+    "counter": core.CounterMetricFamily,
+    "gauge": core.GaugeMetricFamily,
+    "histogram": core.HistogramMetricFamily,
+    "gaugehistogram": core.GaugeHistogramMetricFamily,
+    "info": core.InfoMetricFamily,
+}
+
+
+def family(name: str, series: Iterable[tuple[Sequence[object], Any]]) -> Any:
+    """A metric of `cxstream.metrics` with its series.
+
+    Args:
+        name: of the metric.
+        series: label values in the order of its labels, and the value: a number, Buckets, or the facts of an info.
+    """
+    metric = METRICS[name]
+    labels = () if metric.type == "info" else tuple(metric.labels)
+    made: Any = _FAMILIES[metric.type](name.removesuffix("_info"), metric.meaning, labels=labels)
+    for values, value in series:
+        texts = [str(each) for each in values]
+        if metric.type in {"histogram", "gaugehistogram"}:
+            made.add_metric(texts, value.cumulated(), value.sum)
+        else:
+            made.add_metric(texts, value)
+    return made
+
+
+class WorkerCollector(Collector):
+    """The metrics of one worker.
+
+    Args:
+        app: the worker.
+        exporter: what is looked at now and then.
+    """
+
+    def __init__(self, app: App, exporter: Exporter) -> None:
+        self._app = app
+        self._exporter = exporter
+        self._digest = digest(app.settings.scoring)
+
+    def describe(self) -> Iterable[core.Metric]:
+        """Nothing: a registry need not collect to know the names."""
+        return ()
+
+    def collect(self) -> Iterator[core.Metric]:
+        """Every metric."""
+        yield from self._records()
+        yield from self._partitions()
+        yield from self._lag()
+        yield from self._work()
+        yield from self._business()
+        yield from self._process()
+
+    # --- by partition
+
+    def _counters(self) -> dict[int, Counters]:
+        return dict(self._app.partitions.counters)
+
+    def _by_partition(self, name: str, attribute: str) -> Any:
+        return family(name, (([n], getattr(each, attribute)) for n, each in self._counters().items()))
+
+    def _known(self, name: str, owned: Sequence[Partition], attribute: str, scale: float = 1.0) -> Any:
+        """A fact of each owned partition that has it."""
+        facts = ((each.number, getattr(each.counters, attribute)) for each in owned)
+        return family(name, (([number], value / scale) for number, value in facts if value is not None))
+
+    def _records(self) -> Iterator[core.Metric]:
+        measures = self._app.partitions.measures
+        yield family(
+            "cxstream_events_total",
+            (([n, each], one.outcomes[each]) for n, one in self._counters().items() for each in OUTCOMES),
+        )
+        # Every reason is there from the beginning, so that the first rejection is an increase.
+        rejected = {(reason, "unknown"): 0 for reason in REASONS} | dict(measures.rejected)
+        yield family("cxstream_rejected_total", rejected.items())
+        sources = dict(measures.sources)
+        yield family("cxstream_source_events_total", (([source], n) for source, n in sources.items()))
+        kinds = zip(KINDS, measures.kinds.tolist(), strict=True)
+        yield family("cxstream_touchpoints_total", (([kind], n) for kind, n in kinds))
+        yield self._by_partition("cxstream_lost_records_total", "lost")
+        yield family("cxstream_commit_delay_seconds", (([k], v) for k, v in measures.commit_delay.items()))
+        yield family("cxstream_event_delay_seconds", [([], measures.event_delay)])
+
+    def _partitions(self) -> Iterator[core.Metric]:
+        owned, stalls = list(self._app.partitions), self._app.watch.stalls
+        yield self._known("cxstream_newest_event_timestamp_seconds", owned, "newest", 1000)
+        yield self._known("cxstream_commit_timestamp_seconds", owned, "committed_at")
+        yield self._known("cxstream_snapshot_timestamp_seconds", owned, "saved_at")
+        yield family(
+            "cxstream_partition_state",
+            (([p.number, state], float(p.state == state)) for p in owned for state in STATES),
+        )
+        yield family("cxstream_partition_stalled", (([p.number], float(p.number in stalls)) for p in owned))
+        yield family("cxstream_waiting_fetches", (([p.number], p.waiting) for p in owned))
+        states = [(p.number, engine) for p in owned if (engine := p.engine) is not None]
+        yield family("cxstream_state_rows", (([n], engine.customers) for n, engine in states))
+        yield family("cxstream_state_panes", (([n], engine.panes) for n, engine in states))
+        yield family("cxstream_state_bytes", (([n], engine.state_bytes) for n, engine in states))
+        yield family("cxstream_ready", [([], float(self._app.ready))])
+        for name, attribute in (
+            ("cxstream_partition_failures_total", "failures"),
+            ("cxstream_partition_fenced_total", "fenced"),
+            ("cxstream_restores_total", "restores"),
+            ("cxstream_replayed_records_total", "replayed"),
+            ("cxstream_followed_records_total", "followed"),
+            ("cxstream_snapshots_total", "snapshots"),
+            ("cxstream_snapshot_rows_total", "snapshot_rows"),
+        ):
+            yield self._by_partition(name, attribute)
+
+    def _lag(self) -> Iterator[core.Metric]:
+        topic, group = TOUCHPOINTS.name, self._app.settings.worker.group
+        oldest = dict(self._exporter.offsets.oldest)
+        owned = list(self._app.partitions)
+        ends = {p.number: self._end(p) for p in owned}
+        committed = {p.number: p.counters.committed or 0 for p in owned}
+        lag = {n: max(end - committed[n], 0) for n, end in ends.items()}
+        for name, values in (
+            ("kafka_consumergroup_lag", lag),
+            ("kafka_consumergroup_current_offset", committed),
+        ):
+            yield family(name, (([group, topic, n], value) for n, value in values.items()))
+        mine = {n: offset for n, offset in oldest.items() if n in ends}
+        for name, values in (
+            ("kafka_topic_partition_current_offset", ends),
+            ("kafka_topic_partition_oldest_offset", mine),
+        ):
+            yield family(name, (([topic, n], value) for n, value in values.items()))
+        yield family("cxstream_kafka_answer_timestamp_seconds", [([], self._exporter.offsets.answered_at)])
+        count = self._exporter.offsets.partitions
+        yield family("kafka_topic_partitions", [([topic], count)] if count else [])
+
+    def _end(self, partition: Partition) -> int:
+        return max(partition.end, self._exporter.offsets.ends.get(partition.number, 0))
+
+    # --- by process
+
+    def _work(self) -> Iterator[core.Metric]:
+        measures = self._app.partitions.measures
+        for name, histogram in (
+            ("cxstream_batch_records", measures.batch),
+            ("cxstream_decode_seconds", measures.decode),
+            ("cxstream_kernel_seconds", measures.kernel),
+            ("cxstream_flush_records", measures.flush_records),
+            ("cxstream_flush_seconds", measures.flush),
+            ("cxstream_transaction_seconds", measures.transaction),
+            ("cxstream_snapshot_seconds", measures.snapshot),
+            ("cxstream_recovery_seconds", measures.recovery),
+        ):
+            yield family(name, [([], histogram)])
+        counters = self._counters().items()
+        ends = (("committed", "flushes"), ("aborted", "aborted"))
+        yield family(
+            "cxstream_transactions_total",
+            (([n, outcome], getattr(each, name)) for n, each in counters for outcome, name in ends),
+        )
+
+    def _business(self) -> Iterator[core.Metric]:
+        measures = self._app.partitions.measures
+        signals = dict.fromkeys(_signals(), 0) | dict(measures.signals)
+        yield family("cxstream_signals_total", signals.items())
+        yield family("cxstream_held_back_total", [([], measures.held_back)])
+        yield family("cxstream_score_cards_total", [([], measures.cards)])
+        spread = self._exporter.population.spread
+        yield family("cxstream_customers", _each(STANDINGS, spread.levels.tolist()))
+        yield family("cxstream_customer_effort", [([], spread.effort)])
+        yield family("cxstream_customer_satisfaction", [([], spread.satisfaction)])
+        yield family("cxstream_customer_churn_risk_ratio", [([], spread.risk)])
+        yield family("cxstream_nps_answers_total", _table(NPS, measures.nps.tolist()))
+        yield family("cxstream_contacts_total", _table(CONTACT_RESULTS, measures.contacts.tolist()))
+        for name, by_channel in (
+            ("cxstream_csat_score", measures.csat),
+            ("cxstream_ces_score", measures.ces),
+            ("cxstream_wait_seconds", measures.waits),
+        ):
+            yield family(name, _channels(by_channel))
+
+    def _process(self) -> Iterator[core.Metric]:
+        app, ticker, rebalances = self._app, self._app.ticker, self._exporter.rebalances
+        interval = app.settings.worker.tick_seconds if ticker else 0.0
+        yield family("cxstream_ticker_interval_seconds", [([], interval)])
+        yield family("cxstream_ticker_round_timestamp_seconds", [([], ticker.round_at if ticker else 0.0)])
+        yield family("cxstream_ticks_written_total", [([], ticker.written if ticker else 0)])
+        yield family("cxstream_tick_failures_total", [([], ticker.failures if ticker else 0)])
+        build = {
+            "version": cxstream.__version__,
+            "python": platform.python_version(),
+            "faust": version("faust-streaming"),
+        }
+        yield family("cxstream_build_info", [([], build)])
+        yield family("cxstream_model_info", [([], {"model": MODEL, "parameters": self._digest})])
+        yield family("faust_messages_received_total", [([], app.monitor.messages_received_total)])
+        yield family("faust_rebalances_total", [([], rebalances.count)])
+        yield family("faust_rebalance_seconds", [([], rebalances.seconds)])
+        answers = dict(app.monitor.http_response_codes)
+        yield family("faust_web_responses_total", (([int(code)], n) for code, n in answers.items()))
+
+
+def _signals() -> Iterator[tuple[str, str]]:
+    """Kind and level of every signal there can be."""
+    for kind in SIGNALS:
+        for level in LEVELS:
+            if (level == "none") == (kind in {"friction", "cleared"}):
+                yield kind, level
+
+
+def _each(values: Sequence[str], numbers: Sequence[int]) -> Iterator[tuple[list[str], int]]:
+    return (([value], number) for value, number in zip(values, numbers, strict=True))
+
+
+def _table(columns: Sequence[str], rows: list[list[int]]) -> Iterator[tuple[list[str], int]]:
+    for channel, row in zip(CHANNELS, rows, strict=True):
+        for column, number in zip(columns, row, strict=True):
+            yield [channel, column], number
+
+
+def _channels(by_channel: Mapping[str, Buckets]) -> Iterator[tuple[list[str], Buckets]]:
+    return (([channel], buckets) for channel, buckets in by_channel.items())

@@ -1,0 +1,88 @@
+"""The metrics server: prometheus_client's, on a port of its own.
+
+It has threads of its own and answers while the event loop is busy or hangs, which is when one wants to know.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from prometheus_client import (
+    GC_COLLECTOR,
+    PLATFORM_COLLECTOR,
+    PROCESS_COLLECTOR,
+    CollectorRegistry,
+    start_http_server,
+)
+
+from cxstream.model.errors import SettingsError
+from cxstream.worker.telemetry.collector import WorkerCollector
+from cxstream.worker.telemetry.offsets import Offsets
+from cxstream.worker.telemetry.population import Population
+from cxstream.worker.telemetry.sensor import Rebalances
+
+if TYPE_CHECKING:
+    from cxstream.worker.app import App
+
+
+class Exporter:
+    """Serves /metrics, and keeps what has to be looked at beforehand.
+
+    Args:
+        app: the worker.
+
+    Attributes:
+        registry: what is served: the worker's metrics beside those of the process.
+        port: where; 0 before it is started.
+        population: how the scores are spread.
+        offsets: where the partitions begin and end.
+        rebalances: a Faust sensor.
+    """
+
+    def __init__(self, app: App) -> None:
+        self.port = 0
+        self.population = Population(app.partitions)
+        self.offsets = Offsets(app.partitions)
+        self.rebalances = Rebalances()
+        self.registry = CollectorRegistry()
+        for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR, WorkerCollector(app, self)):
+            self.registry.register(collector)
+        self._app = app
+        self._server: Any = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def address(self) -> str:
+        """Where Prometheus is to ask."""
+        return f"http://{self._app.settings.worker.metrics_host}:{self.port}/metrics"
+
+    def start(self) -> None:
+        """Begin to serve and to watch.
+
+        Raises:
+            SettingsError: the port is taken, or the address is not one of this computer.
+        """
+        worker = self._app.settings.worker
+        try:
+            self._server, _ = start_http_server(worker.metrics_port, worker.metrics_host, self.registry)
+        except OSError as error:
+            raise SettingsError(
+                f"worker.metrics_port: cannot serve metrics on {worker.metrics_host}:{worker.metrics_port} "
+                f"({error.strerror or error}): choose another port with --metrics-port, or 0 for a free one"
+            ) from error
+        self.port = self._server.server_port
+        self._tasks = [
+            asyncio.create_task(self.population.watch(), name="population"),
+            asyncio.create_task(self.offsets.watch(self._app.consumer), name="offsets"),
+        ]
+
+    async def stop(self) -> None:
+        """Serve no more."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._server is not None:
+            server, self._server = self._server, None
+            await asyncio.to_thread(server.shutdown)
+            server.server_close()

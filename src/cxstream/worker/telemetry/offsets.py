@@ -1,0 +1,67 @@
+"""Where the partitions begin and end, asked of Kafka now and then: fetches tell only while they come."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from aiokafka.errors import KafkaError
+from faust.types import TP
+
+from cxstream.topology import TOUCHPOINTS
+
+if TYPE_CHECKING:
+    from cxstream.worker.partitions import Partitions
+
+PAUSE_SECONDS = 10.0
+_ANSWER_SECONDS = 30.0
+
+log = structlog.get_logger(__name__)
+
+
+class Offsets:
+    """Keeps the latest answer.
+
+    Args:
+        partitions: the owned partitions.
+
+    Attributes:
+        oldest: offset of the oldest record, by partition.
+        ends: offset after the last record, by partition.
+        answered_at: Unix time of the latest answer; 0 before the first.
+        partitions: how many the topic has; None while it is not known.
+    """
+
+    def __init__(self, partitions: Partitions) -> None:
+        self.oldest: dict[int, int] = {}
+        self.ends: dict[int, int] = {}
+        self.partitions: int | None = None
+        self.answered_at = 0.0
+        self._partitions = partitions
+
+    async def watch(self, consumer: Any) -> None:
+        """Ask again and again, until cancelled; while Kafka does not answer, what was known stands."""
+        while True:
+            try:
+                async with asyncio.timeout(_ANSWER_SECONDS):
+                    await self.ask(consumer)
+            except (KafkaError, TimeoutError) as error:
+                log.debug("no offsets from Kafka", error=f"{type(error).__name__}: {error}")
+            await asyncio.sleep(PAUSE_SECONDS)
+
+    async def ask(self, consumer: Any) -> None:
+        """Ask once.
+
+        Raises:
+            KafkaError: Kafka did not answer.
+        """
+        self.partitions = consumer.topic_partitions(TOUCHPOINTS.name)
+        tps = [TP(TOUCHPOINTS.name, partition.number) for partition in self._partitions]
+        # Who owns nothing asks about any partition: the question is also whether Kafka answers.
+        about = tps or [TP(TOUCHPOINTS.name, 0)]
+        oldest, ends = await consumer.earliest_offsets(*about), await consumer.highwaters(*about)
+        self.answered_at = time.time()
+        self.oldest = {tp.partition: offset for tp, offset in oldest.items()}
+        self.ends = {tp.partition: offset for tp, offset in ends.items()}

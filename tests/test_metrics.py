@@ -1,0 +1,374 @@
+"""Metrics: their definitions, what a batch adds to them, and what Prometheus gets from a running worker."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import socket
+import time
+import urllib.request
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import prometheus_client
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse
+
+from cxstream.kernels.layout import C_EFFORT, C_P, C_SAT
+from cxstream.metrics import METRICS, OUTCOMES
+from cxstream.model.kinds import CHANNELS, LEVELS
+from cxstream.model.params import ScoringParams
+from cxstream.scoring import census
+from cxstream.scoring.engine import Engine, Records
+from cxstream.settings import Settings
+from cxstream.topology import TOUCHPOINTS
+from cxstream.worker.app import create_app
+from cxstream.worker.telemetry.buckets import Buckets
+from cxstream.worker.telemetry.measures import Measures, Sources
+from cxstream.worker.telemetry.population import Population
+from cxstream.worker.telemetry.tally import Tally
+from workers import WorkerProcess, in_process, touchpoint, until, write
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+SECONDS = 60.0
+UNITS = {"seconds", "bytes", "ratio"}
+# Names that belong to kafka_exporter, without a unit in them.
+KAFKA = re.compile(r"kafka_(consumergroup|topic)_")
+
+
+# --- definitions
+
+
+@pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
+def test_definitions_follow_the_conventions(metric: Any) -> None:
+    assert re.fullmatch(r"(cxstream|kafka|faust)_[a-z]+(_[a-z]+)*", metric.name)
+    assert metric.name.endswith("_total") == (metric.type == "counter")
+    assert metric.name.endswith("_info") == (metric.type == "info")
+    assert bool(metric.buckets) == (metric.type in {"histogram", "gaugehistogram"})
+    assert list(metric.buckets) == sorted(set(metric.buckets))
+    assert metric.meaning.endswith(".")
+    for unit in UNITS:
+        assert metric.name.removesuffix("_total").endswith(f"_{unit}") == (metric.unit == unit)
+    assert not {"customer", "subject", "session", "le"} & set(metric.labels)
+    assert all(metric.labels.values())
+
+
+# --- histograms
+
+
+@given(st.lists(st.floats(0, 2e3), max_size=50), st.floats(0, 2e3))
+def test_buckets_count_as_prometheus_does(values: list[float], one: float) -> None:
+    bounds = METRICS["cxstream_commit_delay_seconds"].buckets
+    ours = Buckets(bounds)
+    theirs = prometheus_client.Histogram("x", "x", buckets=bounds, registry=None)
+    ours.observe_all(np.array(values))
+    ours.observe(one)
+    for value in [*values, one]:
+        theirs.observe(value)
+    expected = {s.labels["le"]: s.value for s in theirs.collect()[0].samples if s.name == "x_bucket"}
+    assert dict(ours.cumulated()) == expected
+    assert ours.sum == pytest.approx(sum(values) + one)
+
+
+# --- what a batch adds
+
+
+def test_sources_are_bounded() -> None:
+    sources = Sources(2)
+    assert [sources.name(each) for each in ("/a", "/b" * 50, "/c", "/a", None)] == [
+        "/a",
+        ("/b" * 50)[:64],
+        "other",
+        "/a",
+        "unknown",
+    ]
+
+
+class Record:
+    """A Kafka record, as far as the tally reads it."""
+
+    def __init__(self, value: bytes | None, headers: tuple[tuple[str, bytes], ...] = ()) -> None:
+        self.value = value
+        self.headers = headers
+
+
+def counted(records: list[Record], appended: list[int], now_ms: float, **limits: Any) -> Measures:
+    """What one committed batch adds."""
+    engine = Engine(ScoringParams(), {})
+    batch = Records(
+        [r.value for r in records],
+        range(len(records)),
+        headers=[r.headers for r in records],
+        **limits,
+    )
+    decoded = engine.read(batch)
+    tally = Tally()
+    tally.observe(decoded, engine.score(decoded, batch), records, np.array(appended))
+    measures = Measures()
+    measures.add(tally, now_ms)
+    return measures
+
+
+def within(buckets: Buckets, bound: float) -> float:
+    """How many values are within a bound."""
+    return dict(buckets.cumulated())[f"{float(bound)}"]
+
+
+T0 = 1_740_787_200_000  # what touchpoint("c", 0) happens at
+
+
+def test_history_is_told_from_live_records() -> None:
+    records = [Record(touchpoint("c", n)) for n in range(3)]
+    # The first was appended at once, the second an hour later to the second, the third even later.
+    appended = [T0, T0 + 1000 + 3_600_000, T0 + 2000 + 3_600_001]
+    measures = counted(records, appended, T0 + 3_610_000)
+    live, history = measures.commit_delay["live"], measures.commit_delay["history"]
+    assert live.counts.sum() == 2
+    assert history.counts.sum() == 1
+    assert history.sum == pytest.approx((3_610_000 - 2000 - 3_600_001) / 1000)
+    assert measures.event_delay.sum == pytest.approx(3610 + 3609 + 3608)
+
+
+def test_a_clock_that_is_behind_makes_no_negative_delay() -> None:
+    measures = counted([Record(touchpoint("c", 0))], [T0 + 500], T0)
+    assert measures.commit_delay["live"].sum == 0.0
+    assert measures.commit_delay["live"].counts.sum() == 1
+
+
+def test_answers_waits_and_contacts_by_channel() -> None:
+    told = [
+        *(("survey_nps", {"score": score, "channel": "web"}) for score in (10, 9, 8, 7, 6, 0, 0)),
+        *(("survey_csat", {"score": score, "channel": "chat"}) for score in (1, 4, 5)),
+        ("survey_ces", {"score": 7, "channel": "app"}),
+        ("contact", {"channel": "call", "wait_s": 120, "resolved": True}),
+        ("contact", {"channel": "call", "wait_s": 121, "resolved": False}),
+        ("contact", {"channel": "call", "abandoned": True}),
+        ("contact", {"channel": "chat"}),
+        ("queue", {"channel": "call", "wait_s": 0}),
+        ("queue", {"channel": "call"}),
+    ]
+    records = [Record(touchpoint("c", n, kind, **data)) for n, (kind, data) in enumerate(told)]
+    records.append(records[0])  # a duplicate, which does not count
+    measures = counted(records, [T0] * len(records), T0)
+    web, call, chat = (CHANNELS.index(name) for name in ("web", "call", "chat"))
+    assert measures.nps[web].tolist() == [2, 2, 3]
+    assert measures.nps.sum() == 7
+    assert measures.csat["chat"].sum == 10
+    assert within(measures.csat["chat"], 3) == 1
+    assert measures.ces["app"].sum == 7
+    assert measures.contacts[call].tolist() == [1, 1, 1, 0]
+    assert measures.contacts[chat].tolist() == [0, 0, 0, 1]
+    assert measures.contacts.sum() == 4
+    assert measures.waits["call"].counts.sum() == 3
+    assert within(measures.waits["call"], 120) == 2
+    assert measures.waits["chat"].counts.sum() == 0
+
+
+def test_rejections_have_reason_and_source() -> None:
+    nested = b'{"source":"/deep","data":' + b"[" * 2000 + b"]" * 2000 + b"}"
+    records = [
+        Record(b"{"),
+        Record(None),
+        Record(nested),
+        Record(b'{"source":"/bad","id":1}'),
+        Record(touchpoint("c", 1, channel="no such")),
+        Record(b"{}", (("ce_specversion", b"1.0"), ("ce_source", b"/binary"))),
+        Record(touchpoint("c", 2)),
+        Record(touchpoint("c", 3)),
+    ]
+    limits = [T0 + 10_000] * 7 + [T0 + 2000]
+    measures = counted(records, [T0] * 8, T0, limits=limits)
+    assert measures.rejected == {
+        ("malformed", "unknown"): 3,
+        ("invalid", "/bad"): 1,
+        ("invalid", "/test"): 1,
+        ("invalid", "/binary"): 1,
+        ("from_the_future", "/test"): 1,
+    }
+    assert measures.sources == {"/test": 2}
+
+
+# --- the population
+
+
+def test_census_sees_what_the_cards_say() -> None:
+    engine = Engine(ScoringParams(), {})
+    rows = [touchpoint(f"c{n % 50}", n, kind) for n, kind in enumerate(["error", "complaint_opened"] * 200)]
+    rows = [row.replace(b'"web"', b'"web","case_id":"1"') for row in rows]
+    rows.append(touchpoint("c7", 500, "churned", channel="crm"))
+    assert engine.process(Records(rows, range(len(rows)))).accepted == len(rows)
+    slices = [census.count(engine, start, start + 20) for start in range(0, census.slots_of(engine), 20)]
+    cards = np.array([[c["effort"], c["satisfaction"], c["probability"]] for c in said(engine)])
+    for column, name in enumerate(("efforts", "satisfactions", "risks")):
+        seen = np.concatenate([getattr(each, name) for each in slices])
+        assert sorted(seen) == sorted(cards[:, column])
+    levels = sum(each.levels for each in slices)
+    assert levels[-1] == 1
+    expected = [sum(c["level"] == level for c in said(engine)) for level in LEVELS]
+    assert levels.sum() == len(cards) == 50
+    assert sum(expected) - levels[:-1].sum() == 1
+    assert len({C_EFFORT, C_SAT, C_P}) == 3
+
+
+def said(engine: Engine) -> list[dict[str, Any]]:
+    """Data of all score cards."""
+    return [json.loads(card)["data"] for _, card in engine.cards()]
+
+
+# --- a running worker
+
+
+def scraped(address: str, accept: str = "text/plain") -> str:
+    """What the metrics server says."""
+    request = urllib.request.Request(address, headers={"Accept": accept})
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return answer.read().decode()
+
+
+Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+def samples(text: str) -> Samples:
+    """Value of each series."""
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in parse(text)
+        for sample in family.samples
+    }
+
+
+def value(found: Samples, name: str, **labels: str) -> float:
+    """Of one series."""
+    return found[name, frozenset(labels.items())]
+
+
+@pytest.mark.broker
+async def test_prometheus_gets_what_happened(settings: Settings, topics: Callable[[int], None]) -> None:
+    topics(2)
+    worker = settings.worker.model_copy(
+        update={"web_port": 0, "flush_seconds": 0.05, "snapshot_seconds": 0.1, "tick_seconds": 0.2}
+    )
+    app = create_app(settings.model_copy(update={"worker": worker}))
+    trouble = [lately(touchpoint("secret-name", n)) for n in range(40)]
+    answers = [lately(touchpoint("other-name", 100, "survey_nps", score=9, channel="app"))]
+    await write(settings, TOUCHPOINTS.name, {0: [*trouble, b"{", *answers, answers[0]]})
+    async with in_process(app):
+        assert app.exporter
+        await until(lambda: committed(app) >= 43, SECONDS, lambda: str(app.partitions.counters))
+        await until(lambda: app.ticker and app.ticker.written, SECONDS, lambda: "no tick")
+        await app.exporter.population.look()
+        await app.exporter.offsets.ask(app.consumer)
+        text = await asyncio.to_thread(scraped, app.exporter.address)
+        open_text = await asyncio.to_thread(scraped, app.exporter.address, "application/openmetrics-text")
+    found = samples(text)
+    assert list(parse_openmetrics(open_text))
+    assert "secret-name" not in text
+    check_shape(found)
+    check_values(found, settings.worker.group)
+
+
+def lately(event: bytes) -> bytes:
+    """The event as if it had happened an hour and a quarter ago, a record of history, but not yet forgotten."""
+    then = datetime.now(UTC) - timedelta(minutes=75)
+    return re.sub(rb'"time":"[^"]*"', b'"time":"%s"' % then.isoformat().encode(), event)
+
+
+def committed(app: Any) -> int:
+    """Records committed."""
+    return sum(each.events for each in app.partitions.counters.values())
+
+
+def check_shape(found: Samples) -> None:
+    """Everything defined is there, nothing else is, and labels have the values they may have."""
+    suffix = re.compile(r"(_bucket|_sum|_count|_gsum|_gcount)$")
+    seen: set[str] = set()
+    for name, labels in found:
+        if not re.match(r"cxstream_|faust_|kafka_", name):
+            continue
+        metric = METRICS.get(name) or METRICS[suffix.sub("", name)]
+        seen.add(metric.name)
+        assert {key for key, _ in labels} - {"le"} == set(metric.labels), name
+        for key, text in labels:
+            allowed = metric.labels.get(key, "")
+            assert isinstance(allowed, str) or text in allowed, (name, key, text)
+    # Nobody has asked the web server anything.
+    assert set(METRICS) - seen == {"faust_web_responses_total"}
+
+
+def check_values(found: Samples, group: str) -> None:
+    """What was sent is what is told."""
+    outcomes = {o: value(found, "cxstream_events_total", partition="0", outcome=o) for o in OUTCOMES}
+    assert outcomes.pop("tick") >= 0
+    assert outcomes == {"accepted": 41, "duplicate": 1, "late": 0, "rejected": 1}
+    assert value(found, "cxstream_rejected_total", reason="malformed", source="unknown") == 1
+    assert value(found, "cxstream_source_events_total", source="/test") == 42
+    assert value(found, "cxstream_touchpoints_total", kind="error") == 40
+    assert value(found, "cxstream_commit_delay_seconds_count", freshness="history") == 42
+    assert value(found, "cxstream_commit_delay_seconds_count", freshness="live") == 0
+    assert value(found, "cxstream_event_delay_seconds_count") == 41
+    newest = value(found, "cxstream_newest_event_timestamp_seconds", partition="0")
+    assert 75 * 60 <= time.time() - newest <= 75 * 60 + SECONDS
+    where = {"topic": TOUCHPOINTS.name, "partition": "0"}
+    end = value(found, "kafka_topic_partition_current_offset", **where)
+    offset = value(found, "kafka_consumergroup_current_offset", consumergroup=group, **where)
+    assert value(found, "kafka_consumergroup_lag", consumergroup=group, **where) == end - offset
+    assert offset >= 43
+    assert value(found, "kafka_topic_partition_oldest_offset", **where) == 0
+    assert value(found, "kafka_topic_partitions", topic=TOUCHPOINTS.name) == 2
+    assert value(found, "cxstream_signals_total", kind="friction", level="none") >= 1
+    assert value(found, "cxstream_nps_answers_total", channel="app", **{"class": "promoter"}) == 1
+    assert value(found, "cxstream_customer_effort_gcount") == 2
+    assert sum(value(found, "cxstream_customers", level=level) for level in LEVELS) == 2
+    assert value(found, "cxstream_state_rows", partition="0") == 2
+    assert value(found, "cxstream_partition_state", partition="1", state="running") == 1
+    assert value(found, "cxstream_ready") == 1
+    assert value(found, "cxstream_recovery_seconds_count") == 2
+    assert value(found, "cxstream_snapshots_total", partition="0") >= 1
+    assert value(found, "cxstream_transactions_total", partition="0", outcome="aborted") == 0
+    assert value(found, "faust_rebalances_total") >= 1
+    assert value(found, "faust_rebalance_seconds_count") >= 1
+    assert value(found, "cxstream_ticks_written_total") >= 1
+
+
+@pytest.mark.broker
+async def test_a_taken_port_is_named(
+    settings: Settings, topics: Callable[[int], None], tmp_path: Path
+) -> None:
+    topics(1)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with WorkerProcess(settings, tmp_path / "log", "--metrics-port", str(port)) as worker:
+            assert await asyncio.to_thread(worker.process.wait, SECONDS) == 1
+            assert re.search(rf"127\.0\.0\.1:{port} .*--metrics-port", worker.log), worker.log
+            assert "Traceback" not in worker.log
+
+
+def test_metrics_can_be_left_out() -> None:
+    assert create_app(Settings(worker={"metrics": False})).exporter is None
+
+
+async def test_population_goes_on_while_customers_come() -> None:
+    """A look is in slices; between them the state may grow."""
+    engine = Engine(ScoringParams(), {})
+    engine.process(Records([touchpoint(f"c{n}", n) for n in range(5000)], range(5000)))
+
+    class Owned:
+        number = 0
+
+    owned: Any = Owned()
+    owned.engine = engine
+    population = Population([owned])  # type: ignore[arg-type]  # all it does is iterate
+    looking = asyncio.create_task(population.look())
+    await asyncio.sleep(0)
+    engine.process(Records([touchpoint(f"d{n}", n) for n in range(5000)], range(5000, 10_000)))
+    await looking
+    assert 5000 <= population.spread.levels.sum() <= 10_000
+    assert population.spread.effort.counts.sum() == population.spread.levels.sum()
