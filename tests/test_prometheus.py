@@ -1,0 +1,290 @@
+"""Rules, alerts and runbooks, with Debian's Prometheus and Alertmanager.
+
+The last test breaks a running worker and waits for the alert at a webhook.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import shutil
+import signal
+import subprocess
+import threading
+import urllib.parse
+import urllib.request
+from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from cxstream.local.ports import HOST, free
+from cxstream.metrics import METRICS
+from workers import WorkerProcess, until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from cxstream.settings import Settings
+
+ROOT = Path(__file__).parent.parent
+RULES = ROOT / "deploy" / "prometheus"
+RUNBOOKS = ROOT / "docs" / "runbooks"
+ALERTS = (RULES / "cxstream.alerts.yml").read_text()
+RECORDS = (RULES / "cxstream.rules.yml").read_text()
+TESTS = sorted(RULES.glob("*.test.yml"))
+NAMES = re.findall(r"- alert: (\w+)", ALERTS)
+SECONDS = 90.0
+
+
+def program(name: str) -> str:
+    """A program of Debian's packages `prometheus` and `prometheus-alertmanager`."""
+    found = shutil.which(name)
+    if found is None:
+        pytest.fail(f"{name} is missing: apt-get install prometheus prometheus-alertmanager")
+    return found
+
+
+def promtool(*arguments: object) -> str:
+    """Run promtool to its good end; what it said."""
+    command = [program("promtool"), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+# --- what hangs together
+
+
+def rules_of(text: str) -> dict[str, str]:
+    """The text of each alert or recording rule."""
+    parts = re.split(r"^ +- (?:alert|record): ", text, flags=re.MULTILINE)[1:]
+    return {part.split("\n")[0]: part for part in parts}
+
+
+def series_in(text: str) -> set[str]:
+    """Names of series in PromQL."""
+    code = re.sub(r'"[^"]*"|#.*', "", text)
+    return set(re.findall(r"\b(?:cxstream|faust|kafka)[_:][a-z0-9_:]+", code))
+
+
+def promql() -> Iterator[tuple[str, str]]:
+    """Where PromQL stands, and what."""
+    for kind in (ALERTS, RECORDS):
+        for name, text in rules_of(kind).items():
+            yield name, text.split("expr:")[1].split("labels:\n")[0]
+    for path in RUNBOOKS.glob("*.md"):
+        for block in re.findall(r"^```promql\n(.*?)^```$", path.read_text(), re.MULTILINE | re.DOTALL):
+            for line in block.splitlines():
+                yield path.name, line
+
+
+def exposed() -> set[str]:
+    """Names of all series there are."""
+    suffixes = {"histogram": ("_bucket", "_sum", "_count"), "gaugehistogram": ("_bucket", "_gsum", "_gcount")}
+    return {
+        metric.name + suffix for metric in METRICS.values() for suffix in suffixes.get(metric.type, ("",))
+    } | set(rules_of(RECORDS))
+
+
+def test_promql_uses_what_is_defined() -> None:
+    known = exposed()
+    for where, text in promql():
+        assert not series_in(text) - known, where
+
+
+def test_labels_in_promql_are_defined() -> None:
+    """A selector with a label that the metric has not, or a value that it cannot have, selects nothing."""
+    by_series = {name: METRICS.get(re.sub(r"_(bucket|g?sum|g?count)$", "", name)) for name in exposed()}
+    by_series |= METRICS
+    for where, text in promql():
+        for name, inside in re.findall(r"\b([a-z_]+)\{([^}]*)\}", text):
+            metric = by_series.get(name)
+            if metric is None:
+                continue
+            for label, operator, wanted in re.findall(r'(\w+)\s*(=~|!=|=)\s*"([^"]*)"', inside):
+                if label == "le":
+                    assert float(wanted) in metric.buckets, (where, name)
+                elif label != "job":
+                    allowed = metric.labels[label]
+                    values = wanted.split("|") if operator == "=~" else [wanted]
+                    assert isinstance(allowed, str) or set(values) <= set(allowed), (where, name, label)
+
+
+def test_each_recorded_series_is_used() -> None:
+    used = set().union(*(series_in(text) for where, text in promql()))
+    recorded = set(rules_of(RECORDS))
+    # For dashboards.
+    assert recorded - used <= {"cxstream:newest_event_age:seconds", "cxstream:events:rate5m"}
+
+
+def test_alerts_are_in_order() -> None:
+    assert len(NAMES) == len(set(NAMES))
+    for name, text in rules_of(ALERTS).items():
+        assert re.fullmatch(r"Cxstream([A-Z][a-z]+)+", name)
+        assert re.search(r"^ +severity: (critical|warning|none)$", text, re.MULTILINE), name
+        for annotation in ("summary", "description"):
+            assert re.search(rf'^ +{annotation}: ".+"$', text, re.MULTILINE), name
+        assert f"runbook: docs/runbooks/{name}.md\n" in text + "\n", name
+
+
+def test_each_alert_has_its_runbook_and_no_runbook_is_left_over() -> None:
+    assert {path.stem for path in RUNBOOKS.glob("*.md")} == {*NAMES, "README"}
+    index = (RUNBOOKS / "README.md").read_text()
+    for name in NAMES:
+        text = (RUNBOOKS / f"{name}.md").read_text()
+        severity = re.search(r"severity: (\w+)", rules_of(ALERTS)[name])
+        assert severity
+        assert text.startswith(f"# {name}\n\nSeverity: {severity[1]}. ")
+        assert f"| [{name}]({name}.md) | {severity[1]} |" in index
+        for heading in ("Meaning", "Impact", "Diagnosis", "Mitigation"):
+            assert f"\n## {heading}\n" in text, name
+        assert "```" in text, name
+
+
+def test_each_alert_is_tested_firing_and_silent() -> None:
+    cases: dict[str, set[bool]] = {name: set() for name in NAMES}
+    for path in TESTS:
+        for name, expected in re.findall(r"alertname: (\w+)\n +exp_alerts:(.*)", path.read_text()):
+            cases[name].add(expected.strip() != "[]")
+    assert cases.pop("CxstreamWatchdog") == {True}
+    assert [name for name, kinds in cases.items() if kinds != {True, False}] == []
+
+
+# --- promtool
+
+
+def test_rules_and_configuration_are_valid() -> None:
+    promtool("check", "rules", RULES / "cxstream.rules.yml", RULES / "cxstream.alerts.yml")
+    promtool("check", "config", RULES / "prometheus.yml")
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: path.name)
+def test_alerts_fire_when_they_should(path: Path) -> None:
+    promtool("test", "rules", path)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_promql_of_runbooks_parses(name: str, tmp_path: Path) -> None:
+    lines = [text for where, text in promql() if where == f"{name}.md"]
+    rules = [{"record": f"r{n}", "expr": text} for n, text in enumerate(lines)]
+    # JSON is YAML.
+    file = tmp_path / "rules.yml"
+    file.write_text(json.dumps({"groups": [{"name": "runbook", "rules": rules}]}))
+    promtool("check", "rules", file)
+
+
+# --- the whole way
+
+
+@contextmanager
+def webhook() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """A receiver of Alertmanager's messages: its address, and the alerts that came."""
+    alerts: list[dict[str, Any]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            alerts.extend(json.loads(body)["alerts"])
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", alerts
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@contextmanager
+def running(command: list[str], log: Path) -> Iterator[None]:
+    """A program, until it is needed no more."""
+    with log.open("wb") as out, subprocess.Popen(command, stdout=out, stderr=out) as process:
+        try:
+            yield
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def impatient(folder: Path, target: str, manager: str, receiver: str) -> None:
+    """The configuration as it is shipped, save for addresses and durations: seconds in place of minutes."""
+    shutil.copy(RULES / "cxstream.rules.yml", folder)
+    alerts = re.sub(r"^( +for): \w+$", r"\1: 1s", ALERTS, flags=re.MULTILINE)
+    (folder / "cxstream.alerts.yml").write_text(alerts)
+    config = (RULES / "prometheus.yml").read_text()
+    config = config.replace("15s", "1s").replace("localhost:9464", target).replace("localhost:9093", manager)
+    (folder / "prometheus.yml").write_text(config)
+    routes = (RULES / "alertmanager.yml").read_text().replace("http://localhost:9095", receiver)
+    routes = re.sub(r"(group_wait|group_interval): \w+", r"\1: 1s", routes)
+    (folder / "alertmanager.yml").write_text(routes)
+
+
+@contextmanager
+def monitoring(folder: Path, target: str) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Prometheus, Alertmanager and a webhook: Prometheus' address, and the alerts that reach the webhook."""
+    prometheus, manager = (f"{HOST}:{port}" for port in free(2))
+    with ExitStack() as stack:
+        receiver, alerts = stack.enter_context(webhook())
+        impatient(folder, target, manager, receiver)
+        command = [program("prometheus-alertmanager"), f"--config.file={folder / 'alertmanager.yml'}"]
+        command += [f"--storage.path={folder / 'manager'}", f"--web.listen-address={manager}"]
+        stack.enter_context(running([*command, "--cluster.listen-address="], folder / "alertmanager.log"))
+        command = [program("prometheus"), f"--config.file={folder / 'prometheus.yml'}"]
+        command += [f"--storage.tsdb.path={folder / 'data'}", f"--web.listen-address={prometheus}"]
+        stack.enter_context(running(command, folder / "prometheus.log"))
+        yield f"http://{prometheus}", alerts
+
+
+def asked(address: str, query: str) -> list[Any]:
+    """Prometheus' answer."""
+    url = f"{address}/api/v1/query?query={urllib.parse.quote(query)}"
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return json.load(answer)["data"]["result"]
+    except OSError:  # not up yet
+        return []
+
+
+@pytest.mark.broker
+async def test_a_worker_that_hangs_is_told_to_the_webhook(
+    settings: Settings, topics: Callable[[int], None], tmp_path: Path
+) -> None:
+    topics(1)
+
+    def told(status: str, name: str) -> bool:
+        return any(a["status"] == status and a["labels"]["alertname"] == name for a in alerts)
+
+    with WorkerProcess(settings, tmp_path / "log") as worker:
+        found = re.search(r"metrics http://(127\.0\.0\.1:\d+)/metrics", worker.ready())
+        assert found
+        with monitoring(tmp_path, found[1]) as (prometheus, alerts):
+
+            async def scraped() -> bool:
+                return bool(await asyncio.to_thread(asked, prometheus, "cxstream_ready == 1"))
+
+            def logs() -> str:
+                tails = [path.read_text()[-2000:] for path in tmp_path.glob("*.log")]
+                return "\n".join([str(alerts), *tails])
+
+            await until(scraped, SECONDS, logs)
+            await until(lambda: told("firing", "CxstreamWatchdog"), SECONDS, logs)
+            assert not told("firing", "CxstreamWorkerDown")
+            worker.process.send_signal(signal.SIGSTOP)
+            await until(lambda: told("firing", "CxstreamWorkerDown"), SECONDS, logs)
+            alert = next(a for a in alerts if a["labels"]["alertname"] == "CxstreamWorkerDown")
+            assert alert["labels"]["severity"] == "critical"
+            assert (ROOT / alert["annotations"]["runbook"]).is_file()
+            worker.process.send_signal(signal.SIGCONT)
+            await until(lambda: told("resolved", "CxstreamWorkerDown"), SECONDS, logs)
+        assert worker.stop() == 0, worker.log
