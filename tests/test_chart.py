@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 import jsonschema
@@ -15,6 +16,7 @@ import pytest
 import yaml
 
 from charts import CHART, ROOT, VALUES, Document, helm, kinds, only, template, validate
+from cxstream.access import WORKER, acls
 from cxstream.settings import Settings, load
 from cxstream.topology import TOPICS
 
@@ -24,13 +26,6 @@ if TYPE_CHECKING:
 LISTED = CHART / "topics.yaml"
 PRODUCTION = CHART / "ci" / "production.yaml"
 MUTUAL_TLS = CHART / "ci" / "mutual-tls.yaml"
-
-# Settings that the chart gives to workers that have them.
-NEWER = {
-    "CXSTREAM_WORKER__METRICS_HOST",
-    "CXSTREAM_WORKER__METRICS_PORT",
-    "CXSTREAM_SECURITY__PASSWORD_FILE",
-}
 
 every = pytest.mark.parametrize("values", VALUES, ids=lambda path: path.stem)
 
@@ -134,7 +129,7 @@ def test_worker_is_given_settings_that_exist(values: Path, monkeypatch: pytest.M
     given = variables(template(values))
     files = {name for name in given if name.endswith("_FILE") or name == "CXSTREAM_CONFIG"}
     known = _variables_of(Settings)
-    assert set(given) - known - NEWER == {"CXSTREAM_CONFIG"} & set(given)
+    assert set(given) - known == {"CXSTREAM_CONFIG"} & set(given)
     for name in given.keys() & known - files:
         monkeypatch.setenv(name, given[name])
     settings = load()
@@ -162,7 +157,7 @@ def test_defaults_are_those_of_the_settings() -> None:
     assert worker["group"] == defaults.group
     assert worker["stopSeconds"] == defaults.stop_seconds
     assert worker["webPort"] == defaults.web_port
-    assert worker["metricsPort"] == getattr(defaults, "metrics_port", 9464)
+    assert worker["metricsPort"] == defaults.metrics_port
 
 
 @pytest.mark.parametrize("values", [PRODUCTION, MUTUAL_TLS], ids=lambda path: path.stem)
@@ -192,23 +187,13 @@ def rights(documents: list[Document], user: str) -> dict[tuple[str, str, str], s
     }
 
 
-def test_worker_may_do_what_it_does_and_no_more() -> None:
-    found = rights(template(PRODUCTION), "cxstream-worker")
-    topics = {name: operations for (kind, _, name), operations in found.items() if kind == "topic"}
-    assert set(topics) == {topic.name for topic in TOPICS}
-    look = {"Describe", "DescribeConfigs"}
-    assert all(look <= operations <= look | {"Read", "Write"} for operations in topics.values())
-    assert {name for name in topics if "Read" in topics[name]} == {
-        "cx.touchpoints", "cx.forget", "cx.snapshots",
-    }  # fmt: skip
-    # Erasures are written where they are received; a topology without the topic has no rule for it.
-    assert {name for name in topics if "Write" in topics[name]} - {"cx.forgotten"} == {
-        "cx.touchpoints", "cx.churn-risk", "cx.friction", "cx.scores", "cx.rejected", "cx.snapshots",
-    }  # fmt: skip
-    assert {key: found[key] for key in found if key[0] != "topic"} == {
-        ("group", "literal", "cxstream"): {"Read", "Describe"},
-        ("transactionalId", "prefix", "cxstream-cx.touchpoints-"): {"Write", "Describe"},
-    }
+def test_worker_may_do_what_the_printed_acls_allow_and_no_more() -> None:
+    kind_of = {"topic": "topic", "group": "group", "transactional-id": "transactionalId"}
+    wanted: defaultdict[tuple[str, str, str], set[str]] = defaultdict(set)
+    for acl in acls(WORKER, "cxstream"):
+        pattern = "prefix" if acl.prefixed else "literal"
+        wanted[kind_of[acl.resource], pattern, acl.name].add(acl.operation)
+    assert rights(template(PRODUCTION), "cxstream-worker") == wanted
 
 
 def test_others_may_read_or_write_what_they_are_for() -> None:

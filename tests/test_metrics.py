@@ -307,7 +307,7 @@ def check_values(found: Samples, group: str) -> None:
     """What was sent is what is told."""
     outcomes = {o: value(found, "cxstream_events_total", partition="0", outcome=o) for o in OUTCOMES}
     assert outcomes.pop("tick") >= 0
-    assert outcomes == {"accepted": 41, "duplicate": 1, "late": 0, "rejected": 1}
+    assert outcomes == {"accepted": 41, "duplicate": 1, "late": 0, "rejected": 1, "erased": 0, "erasure": 0}
     assert value(found, "cxstream_rejected_total", reason="malformed", source="unknown") == 1
     assert value(found, "cxstream_source_events_total", source="/test") == 42
     assert value(found, "cxstream_touchpoints_total", kind="error") == 40

@@ -22,7 +22,7 @@ Values = tuple[str, ...] | str
 PARTITIONS = "numbers of the partitions of cx.touchpoints"
 SOURCES = "the first worker.metrics_sources sources seen, cut at 64 characters; other; unknown"
 
-OUTCOMES = ("accepted", "duplicate", "late", "rejected", "tick")
+OUTCOMES = ("accepted", "duplicate", "late", "rejected", "tick", "erased", "erasure")
 REASONS = ("malformed", "invalid", "from_the_future", "too_late")
 SIGNALS = ("friction", "raised", "eased", "cleared")
 STATES = ("claiming", "restoring", "running", "failed", "fenced")
@@ -80,7 +80,8 @@ RECORDS = (
         "counter",
         "records",
         "Records of cx.touchpoints read and committed, by what became of them: late ones are rejected as too "
-        "late, rejected ones for another reason, ticks let time pass. The sum over outcome is what came in.",
+        "late, rejected ones for another reason, ticks let time pass, erased ones are of customers who had asked to be "
+        "erased, erasures are such requests. The sum over outcome is what came in.",
         {**_PARTITION, "outcome": OUTCOMES},
     ),
     Metric(

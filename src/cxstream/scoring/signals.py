@@ -30,23 +30,23 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Emitted(msgspec.Struct, frozen=True, gc=False):
-    """A signal, ready to send.
+    """A signal or the receipt of an erasure, ready to send.
 
     Attributes:
         index: position in the batch of the record that caused it.
         topic: where it goes.
         key: the customer.
         value: the CloudEvent.
-        change: friction, raised, eased or cleared.
-        level: the customer's level from now on; none for friction.
+        change: friction, raised, eased or cleared; empty for a receipt.
+        level: the customer's level from now on; none for friction; empty for a receipt.
     """
 
     index: int
     topic: str
     key: bytes
     value: bytes
-    change: str
-    level: str
+    change: str = ""
+    level: str = ""
 
 
 @functools.lru_cache(maxsize=4096)

@@ -121,6 +121,8 @@ class Tally:
         self.outcomes["late"] += late
         self.outcomes["rejected"] += len(outcome.rejected) - late
         self.outcomes["tick"] += outcome.ticks
+        self.outcomes["erased"] += outcome.erased
+        self.outcomes["erasure"] += len(outcome.receipts)
         self.held_back += outcome.held_back
         self.signals.update((signal.change, signal.level) for signal in outcome.signals)
 
