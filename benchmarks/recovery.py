@@ -20,14 +20,11 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
+from population import DAYS_APART, fill
 
-from cxstream.kernels.layout import EVENT, NONE
 from cxstream.local import LocalKafka
-from cxstream.model.kinds import Kind
 from cxstream.model.params import DAY_MS, ScoringParams
 from cxstream.scoring.engine import Engine, compile_kernels
-from cxstream.scoring.partition import NO_LIMIT
 from cxstream.settings import Settings
 from cxstream.topics import ensure_topics
 from cxstream.worker.clients import Kafka
@@ -35,39 +32,15 @@ from cxstream.worker.counters import Counters
 from cxstream.worker.outbox import Outbox, commit
 from cxstream.worker.partition import Partition
 
-MIX = [Kind.page_view, Kind.contact, Kind.error, Kind.purchase, Kind.survey_csat]
 SESSION_SECONDS = "6"
 DEADLINE_SECONDS = 180.0
-
-
-class _Subject:
-    """What the engine reads of an event without a topic."""
-
-    class data:  # noqa: N801
-        topic = None
-
-    def __init__(self, subject: str) -> None:
-        self.subject = subject
 
 
 def filled(partition: int, customers: int, panes: int = 5) -> Engine:
     """A state with that many customers."""
     engine = Engine(ScoringParams(), {}, partition=partition)
-    state, batch, offset = engine.partition, 20_000, 0
     today = int(time.time() * 1000) // DAY_MS
-    for pane in range(panes):
-        for begin in range(0, customers, batch):
-            n = min(batch, customers - begin)
-            events = [_Subject(f"customer-{partition}-{i:08d}") for i in range(begin, begin + n)]
-            columns = np.zeros(n, EVENT)
-            columns["time"] = (today - 3 * (panes - pane)) * DAY_MS + np.arange(begin, begin + n) * 80
-            columns["kind"] = np.array(MIX)[(np.arange(n) + pane) % len(MIX)]
-            columns["a"] = 2 + np.arange(n) % 3
-            columns["id"] = np.arange(offset, offset + n)
-            columns["topic"] = NONE
-            state.apply(events, columns, np.arange(offset, offset + n), np.full(n, NO_LIMIT))
-            state.settle()
-            offset += n
+    fill(engine.partition, customers, panes, today - panes * DAYS_APART, f"customer-{partition}")
     engine.take_cards()
     return engine
 
@@ -100,7 +73,7 @@ class Worker:
     def __init__(self, settings: Settings, folder: Path, name: str) -> None:
         self.log = folder / f"{name}.log"
         command = [sys.executable, "-m", "cxstream", "worker", "--kafka", settings.kafka, "--standby"]
-        command += ["--group", settings.worker.group, "--web-port", "0", "--no-ticker"]
+        command += ["--group", settings.worker.group, "--web-port", "0", "--metrics-port", "0", "--no-ticker"]
         environment = os.environ | {
             "CXSTREAM_WORKER__SESSION_SECONDS": SESSION_SECONDS,
             "CXSTREAM_LOG_FORMAT": "json",

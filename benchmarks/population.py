@@ -1,0 +1,49 @@
+"""Customers by the million, put into a state at the speed of the kernels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cxstream.kernels.layout import EVENT, NONE
+from cxstream.model.kinds import Kind
+from cxstream.model.params import DAY_MS
+from cxstream.scoring.partition import NO_LIMIT
+
+if TYPE_CHECKING:
+    from cxstream.scoring.partition import Partition
+
+_MIX = [Kind.page_view, Kind.contact, Kind.error, Kind.purchase, Kind.survey_csat]
+_BATCH = 20_000
+DAYS_APART = 3
+
+
+class Subject:
+    """What `Partition.apply` reads of an event without a topic."""
+
+    class data:  # noqa: N801
+        topic = None
+
+    def __init__(self, subject: str) -> None:
+        self.subject = subject
+
+
+def fill(partition: Partition, customers: int, panes: int, first_day: int, prefix: str = "customer") -> int:
+    """Give each of `customers` an event on each of `panes` days, three days apart; how many events that are."""
+    offset = 0
+    for pane in range(panes):
+        for begin in range(0, customers, _BATCH):
+            n = min(_BATCH, customers - begin)
+            # Made here, so that the names that stay are those that the partition keeps.
+            events = [Subject(f"{prefix}-{i:08d}") for i in range(begin, begin + n)]
+            columns = np.zeros(n, EVENT)
+            columns["time"] = (first_day + pane * DAYS_APART) * DAY_MS + np.arange(begin, begin + n) * 80
+            columns["kind"] = np.array(_MIX)[(np.arange(n) + pane) % len(_MIX)]
+            columns["a"] = 2 + np.arange(n) % 3
+            columns["id"] = np.arange(offset, offset + n)
+            columns["topic"] = NONE
+            partition.apply(events, columns, np.arange(offset, offset + n), np.full(n, NO_LIMIT))
+            partition.settle()
+            offset += n
+    return offset
