@@ -43,6 +43,8 @@ _BACKOFF_MAX_SECONDS = 60.0
 # While more is to come, the next fetch comes in this time.
 _NEXT_FETCH_SECONDS = 1.0
 _REQUESTS_RETRY_SECONDS = 5.0
+# What of the time to close is kept for giving the claim back; half of it where that is less.
+_GOODBYE_SECONDS = 3.0
 # What a partition that was not closed in time gets to stop.
 _CANCEL_SECONDS = 3.0
 
@@ -73,6 +75,7 @@ class Partition:
         self._fed_at = 0.0
         self._wake = asyncio.Event()
         self._deadline: float | None = None
+        self._backoff = _BACKOFF_SECONDS
         self._tenure: Tenure | None = None
         self._reason = ""
         self._resting = False  # running, and nothing to do
@@ -141,7 +144,7 @@ class Partition:
         Returns:
             The state, if Kafka holds all of it; it may be kept for when the partition comes back.
         """
-        self._deadline = now() + seconds
+        self._deadline = now() + seconds - min(_GOODBYE_SECONDS, seconds / 2)
         self._wake.set()
         if self._tenure is None:
             self._task.cancel()
@@ -164,7 +167,6 @@ class Partition:
         return self._deadline is not None
 
     async def _live(self) -> None:
-        backoff = _BACKOFF_SECONDS
         while not self._closing:
             try:
                 await self._own()
@@ -177,9 +179,9 @@ class Partition:
                     "another worker has claimed the partition; this one has stopped working on it"
                 )
             except Exception as error:  # noqa: BLE001 - one partition's trouble must not become the others'
-                self.state, wait = "failed", backoff
+                self.state, wait = "failed", self._backoff
                 self._reason = f"{type(error).__name__}: {error}"
-                backoff = min(backoff * 2, _BACKOFF_MAX_SECONDS)
+                self._backoff = min(self._backoff * 2, _BACKOFF_MAX_SECONDS)
                 self.counters.failures += 1
                 expected = isinstance(error, (KafkaError, CxstreamError))
                 self._log.error(
@@ -204,8 +206,9 @@ class Partition:
                 self.state, self._reason = "running", ""
                 self.counters.measures.recovery.observe(now() - began)
                 listening = asyncio.create_task(self._listen(self._tenure), name=f"requests-{self.number}")
+                listening.add_done_callback(lambda _: self._wake.set())
                 try:
-                    await self._work(self._tenure, reader)
+                    await self._work(self._tenure, reader, listening)
                 finally:
                     listening.cancel()
                     await asyncio.wait([listening])
@@ -216,6 +219,8 @@ class Partition:
                 self._log.info("partition closed", offset=self._tenure.position)
         finally:
             if self._tenure is not None:
+                if self._tenure.committed_at:
+                    self._backoff = _BACKOFF_SECONDS
                 self._progress_at = (
                     now() if self._resting else max(self._progress_at, self._tenure.committed_at)
                 )
@@ -270,11 +275,13 @@ class Partition:
                 )
                 await asyncio.sleep(_REQUESTS_RETRY_SECONDS)
 
-    async def _work(self, tenure: Tenure, reader: Reader) -> None:
+    async def _work(self, tenure: Tenure, reader: Reader, listening: asyncio.Task[None]) -> None:
         fed: int | None = None
         await self._catch_up(tenure, reader, self._queue[0].first if self._queue else self._seen)
         while not self._closing:
             await tenure.keep_up(behind=self._behind)
+            if listening.done():
+                listening.result()  # it ends only by an error, which is this partition's
             if not self._queue:
                 self._resting = tenure.idle
                 await self._until(tenure.next_flush)

@@ -165,7 +165,7 @@ class Tenure:
         """
         await self._settle()
         if self._outbox:
-            self._start(snapshot=self._saved_position < 0)
+            self._start(snapshot=self._saved_position < 0 or self.engine.must_save)
             await self._settle()
         if self._unsaved or self.engine.dirty_cards():
             try:
