@@ -6,7 +6,7 @@ ARGS ?=
 HELM := v3.22.0
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test simulation lint types imports schemas wheel tools charts release audit sbom fuzz lock bench clean
+.PHONY: help install demo test simulation faults lint types imports schemas wheel tools charts release audit sbom fuzz lock bench clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -29,6 +29,9 @@ test: install ## Run the tests, on a real Kafka that is started for them.
 
 simulation: install ## Run the worker through simulated disasters; ARGS="--seed 7 --trace" shows one.
 	PYTHONPATH=tests $(BIN)/python -m simulation $(ARGS)
+
+faults: install ## Break everything around the workers and check that nothing is lost; ARGS="--only zombie --runs 1".
+	PYTHONPATH=tests $(BIN)/python -m faults $(ARGS)
 
 lint: install ## Check style and formatting.
 	$(BIN)/ruff check .

@@ -1,0 +1,328 @@
+"""One run: topics afresh, traffic, the fault, drain, stop, check."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import shutil
+import time
+import traceback
+from contextlib import AsyncExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from cxstream.settings import Settings
+from cxstream.topics import administration, ensure_topics
+from cxstream.topology import TOPICS
+from faults.fleet import Fleet
+from faults.traffic import Load, Traffic
+from faults.verdict import Question, Verdict, judge
+from faults.watcher import Watcher
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+    from pathlib import Path
+
+    from faults.cluster import Cluster
+    from faults.links import Links
+    from faults.reader import Record
+
+PARTITIONS = 6
+_GONE_SECONDS = 60.0
+_FAULT_SECONDS = 300.0
+
+
+class NotHereError(Exception):
+    """What this kind of fault needs is not to be had on this computer; says what."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of fault.
+
+    Attributes:
+        name: as the command line has it.
+        what: in a line.
+        act: makes the fault happen, while traffic flows.
+        workers: slots whose workers run from the beginning.
+        load: the traffic.
+        options: of the workers, after `cxstream worker`.
+        environment: of the worker in a slot.
+        drain_seconds: how long it may take until everything is committed.
+        small_disk: the third broker has a small disk.
+        replayed: `cxstream replay` is asked too: not where the times of the log play a part.
+        needs: raises NotHereError where it cannot be done.
+    """
+
+    name: str
+    what: str
+    act: Callable[[Run], Awaitable[None]]
+    workers: tuple[int, ...] = (0, 1)
+    load: Load = field(default_factory=Load)
+    options: tuple[str, ...] = ("--no-ticker",)
+    environment: Callable[[Run, int], dict[str, str]] | None = None
+    drain_seconds: float = 120.0
+    small_disk: bool = False
+    replayed: bool = True
+    needs: Callable[[], None] | None = None
+
+
+@dataclass(slots=True)
+class Result:
+    """What one run came to, as the report has it.
+
+    Attributes:
+        kind: its name.
+        seed: gives the same run again.
+        verdict: of the check; None: the run did not get so far.
+        error: why it did not, or what else was wrong.
+        gap: longest time without a new signal of some partition while traffic flowed, in seconds.
+        recovery: longest time from the end of a fault until all partitions commit again, in seconds.
+        deaths: workers that ended by themselves.
+        steps: what was done, when (seconds from the first record).
+        seconds: how long the run took.
+        phases: how long each part of it took, in seconds.
+        artefacts: where the logs and topics of a run that failed are.
+        skipped: why it could not be done here.
+    """
+
+    kind: str
+    seed: int
+    verdict: Verdict | None = None
+    error: str | None = None
+    gap: float = 0.0
+    recovery: float | None = None
+    deaths: list[str] = field(default_factory=list)
+    steps: list[tuple[float, str]] = field(default_factory=list)
+    seconds: float = 0.0
+    phases: dict[str, float] = field(default_factory=dict)
+    artefacts: Path | None = None
+    skipped: str | None = None
+
+    @property
+    def good(self) -> bool:
+        """Everything is as promised."""
+        return self.error is None and self.skipped is None and self.verdict is not None and self.verdict.good
+
+
+class Run:
+    """What a fault gets to work with.
+
+    Attributes:
+        kind: the kind of fault.
+        seed: of all chance in this run.
+        rng: the chance.
+        cluster: the brokers.
+        links: the workers' networks.
+        settings: where Kafka is, past the proxy, and the group of the workers.
+        fleet: the workers.
+        traffic: what is sent.
+        watcher: what is seen.
+        kept: records that are deleted in this run after they were read, by partition; the check reads them here.
+        folder: the run's own.
+    """
+
+    fleet: Fleet
+    traffic: Traffic
+    watcher: Watcher
+
+    def __init__(self, kind: Kind, seed: int, cluster: Cluster, links: Links, folder: Path) -> None:
+        self.kind = kind
+        self.seed = seed
+        self.rng = random.Random(f"{kind.name}-{seed}")
+        self.cluster = cluster
+        self.links = links
+        self.folder = folder
+        self.kept: dict[int, list[Record]] = {}
+        self.result = Result(kind.name, seed)
+        group = f"faults-{kind.name}-{seed}-{time.time_ns() // 1_000_000 % 10**8}"
+        self.settings = Settings(kafka=cluster.bootstrap, worker={"group": group})
+        self._over: list[float] = []
+        self._stop = asyncio.Event()
+
+    # --- for the faults
+
+    async def moment(self, least: float, most: float) -> None:
+        """Wait for a seeded time, in seconds."""
+        await asyncio.sleep(self.rng.uniform(least, most))
+
+    def note(self, what: str) -> None:
+        """Write down what is done."""
+        began = self.traffic.began or time.monotonic()
+        self.result.steps.append((round(time.monotonic() - began, 2), what))
+
+    def over(self, what: str) -> None:
+        """Write down that a fault is over: recovery is counted from here."""
+        self.note(what)
+        self._over.append(time.monotonic())
+
+    async def recovered(self, seconds: float = 90.0) -> None:
+        """Wait until every partition has committed anew since the last fault was over, so that the next one hits."""
+        since, deadline = self._over[-1], time.monotonic() + seconds
+        while True:
+            now = time.monotonic()
+            with suppress(Exception):
+                ends = await self.watcher.ends()
+                if self.watcher.recovery(since, now, ends) is not None:
+                    return
+            if now > deadline:
+                raise TimeoutError(f"not every partition commits again within {seconds:.0f} s of the fault")
+            await asyncio.sleep(0.2)
+
+    # --- the run
+
+    async def go(self) -> Result:
+        """Do it all; whatever goes wrong is in the result."""
+        began = time.monotonic()
+        try:
+            if self.kind.needs:
+                self.kind.needs()
+            await self._go()
+        except NotHereError as error:
+            self.result.skipped = str(error)
+        except Exception as error:  # noqa: BLE001 - a run that breaks is a run that failed, and the next one follows
+            self.result.error = f"{type(error).__name__}: {error}"
+            (self.folder / "error.txt").write_text(traceback.format_exc())
+        self.result.seconds = time.monotonic() - began
+        return self.result
+
+    @contextmanager
+    def _phase(self, name: str) -> Iterator[None]:
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.result.phases[name] = round(time.monotonic() - began, 1)
+
+    async def _go(self) -> None:
+        with self._phase("topics"):
+            await _afresh(self.settings)
+        self.traffic = Traffic(self.settings, self.kind.load, self.seed, PARTITIONS)
+        await self.traffic.prepare()
+        async with AsyncExitStack() as stack:
+            self.watcher = await stack.enter_async_context(Watcher(self.settings, PARTITIONS))
+            self.fleet = await stack.enter_async_context(
+                Fleet(
+                    self.cluster.bootstrap_of,
+                    self.settings.worker.group,
+                    self.folder,
+                    list(self.kind.options),
+                    self._environment,
+                )
+            )
+            self.result.deaths = self.fleet.deaths
+            with self._phase("workers ready"):
+                await self.fleet.start(*self.kind.workers)
+            with self._phase("traffic and fault"):
+                await self._traffic_and_fault()
+            with self._phase("drain"):
+                await self._drain()
+            with self._phase("stop"):
+                await self.fleet.stop(*self.fleet.workers)
+        with self._phase("check"):
+            await self._check()
+
+    def _environment(self, slot: int) -> dict[str, str]:
+        return self.kind.environment(self, slot) if self.kind.environment else {}
+
+    async def _traffic_and_fault(self) -> None:
+        sending = asyncio.create_task(self.traffic.run(self._stop))
+        try:
+            acting = asyncio.create_task(self._act())
+            await asyncio.wait([sending, acting], return_when=asyncio.FIRST_EXCEPTION)
+            if sending.done() and not acting.done():
+                acting.cancel()
+            await asyncio.gather(sending, acting)
+        finally:
+            sending.cancel()
+            acting.cancel()
+            await asyncio.wait([sending, acting])
+
+    async def _act(self) -> None:
+        while not self.traffic.began:
+            await asyncio.sleep(0.01)
+        try:
+            async with asyncio.timeout(_FAULT_SECONDS + self.kind.load.seconds):
+                await self.kind.act(self)
+        finally:
+            self._stop.set()
+
+    async def _drain(self) -> None:
+        ends = await self.watcher.ends()
+        if not await self.watcher.reached(ends, self.kind.drain_seconds):
+            committed = self.watcher.committed
+            self.result.error = (
+                f"stuck: {self.kind.drain_seconds:.0f} s after the traffic, partitions are committed up to "
+                f"{dict(sorted(committed.items()))} of {ends}"
+            )
+        self.result.gap = self.watcher.longest_gap(self.traffic.began, self.traffic.ended)
+        seen = [self.watcher.recovery(at, time.monotonic(), ends) for at in self._over]
+        self.result.recovery = max((each for each in seen if each is not None), default=None)
+
+    async def _check(self) -> None:
+        await self.cluster.healthy()
+        async with Watcher(self.settings, PARTITIONS) as watcher:
+            deadline = time.monotonic() + _GONE_SECONDS
+            while not watcher.samples and time.monotonic() < deadline:
+                await asyncio.sleep(0.1)
+            committed = watcher.committed
+        self.result.verdict = await judge(
+            Question(
+                self.settings,
+                PARTITIONS,
+                committed,
+                None if self.kept else self.traffic.sent,
+                self.kept,
+                self.folder if self.kind.replayed else None,
+            )
+        )
+        (self.folder / "touchpoints.ndjson").unlink(missing_ok=True)
+        shutil.rmtree(self.folder / "replayed", ignore_errors=True)
+
+
+async def _afresh(settings: Settings) -> None:
+    """Make the contract's topics anew, empty."""
+    names = {topic.name for topic in TOPICS}
+    deadline = time.monotonic() + _GONE_SECONDS
+    async with administration(settings) as admin:
+        while left := names & set(await admin.list_topics()):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{', '.join(sorted(left))}: deleted, and still there")
+            await admin.delete_topics(sorted(left))
+            await asyncio.sleep(0.1)
+    await ensure_topics(settings, PARTITIONS, 3)
+
+
+def as_json(result: Result) -> dict[str, Any]:
+    """A result as the report file has it."""
+    verdict = result.verdict
+    found: dict[str, Any] = {
+        "kind": result.kind,
+        "seed": result.seed,
+        "good": result.good,
+        "seconds": round(result.seconds, 1),
+        "longest_gap_s": round(result.gap, 2),
+        "recovery_s": None if result.recovery is None else round(result.recovery, 2),
+        "steps": [{"at_s": at, "what": what} for at, what in result.steps],
+        "phases_s": result.phases,
+        "deaths": result.deaths,
+    }
+    if verdict:
+        found |= {
+            "events": verdict.events,
+            "ticks": verdict.ticks,
+            "signals": verdict.signals,
+            "rejected": verdict.rejected,
+            "lost": verdict.difference.lost,
+            "repeated": verdict.difference.repeated,
+            "wrong": verdict.difference.wrong,
+            "cards_wrong": verdict.cards.lost + verdict.cards.wrong,
+            "faults": verdict.faults,
+            "examples": verdict.difference.examples + verdict.cards.examples,
+        }
+    optional = {
+        "error": result.error,
+        "skipped": result.skipped,
+        "artefacts": None if result.artefacts is None else str(result.artefacts),
+    }
+    return found | {name: value for name, value in optional.items() if value is not None}

@@ -1,0 +1,152 @@
+"""What is sent while things break, from one seed, and the fingerprint of what was sent."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from cxstream.scoring.decode import read_subject
+from cxstream.sender import route, sending
+from cxstream.simulate.faults import Rates
+from cxstream.simulate.stream import Plan, Simulation
+from cxstream.simulate.topic import Pace, start_to_end_now
+from faults.verdict import Digest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from cxstream.settings import Settings
+
+# 1 January 2025: the same seed sends the same bytes, whenever.
+_START_MS = 1_735_689_600_000
+_STEP_SECONDS = 0.05
+# People to whom so much happens that there is always something to signal.
+_TROUBLE = 15.0
+# Kafka may be away for a while; the traffic waits for it rather than lose anything.
+_PATIENCE_SECONDS = 240.0
+RATES = Rates(late=0.02, out_of_order=0.02, duplicates=0.01, broken=0.003, future=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How much, of what.
+
+    Attributes:
+        rate: records a second.
+        seconds: for how long at least; it goes on until the fault is over.
+        customers: how many.
+        rates: of what is late, repeated and broken.
+        now: event times end about now, instead of beginning on a fixed day.
+    """
+
+    rate: float = 1500.0
+    seconds: float = 12.0
+    customers: int = 600
+    rates: Rates = RATES
+    now: bool = False
+
+
+class Traffic:
+    """A seeded stream of touchpoints, sent in order and acknowledged by all replicas.
+
+    Args:
+        settings: where Kafka is; past the proxy.
+        load: how much.
+        seed: the same gives the same records.
+        partitions: how many cx.touchpoints has.
+
+    Attributes:
+        sent: fingerprint of what each partition was sent.
+        total: records sent.
+        began: time.monotonic() of the first record; 0.0 before.
+        ended: time.monotonic() of the last acknowledgement; 0.0 before.
+    """
+
+    def __init__(self, settings: Settings, load: Load, seed: int, partitions: int) -> None:
+        self.sent = {partition: Digest() for partition in range(partitions)}
+        self.total = 0
+        self.began = 0.0
+        self.ended = 0.0
+        self._load = load
+        self._settings = settings.model_copy(
+            update={"worker": settings.worker.model_copy(update={"request_seconds": _PATIENCE_SECONDS})}
+        )
+        self._records = _records(load, seed)
+        self._ready: list[bytes] = []
+        self._extra: list[bytes] = []
+
+    async def prepare(self) -> None:
+        """Have the first records at hand, so that they need not be waited for."""
+        self._ready = await asyncio.to_thread(next, self._records)
+
+    def inject(self, value: bytes) -> None:
+        """Send this record too, next."""
+        self._extra.append(value)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Send at the rate, for the seconds, and on until `stop` is set.
+
+        Raises:
+            BrokerError: Kafka did not take it, not even after minutes.
+        """
+        async with sending(self._settings) as sender:
+            self.began = time.monotonic()
+            while not (stop.is_set() and self._elapsed >= self._load.seconds):
+                due = round(self._elapsed * self._load.rate) - self.total
+                values = await self._take(max(0, due))
+                keys = [_key(value) for value in values]
+                refused = await sender.send(keys, values)
+                assert not refused, "the topic is made for records of any size that is sent here"
+                await sender.flush()
+                self._note(keys, values)
+                await asyncio.sleep(_STEP_SECONDS)
+        self.ended = time.monotonic()
+
+    async def some(self, count: int) -> None:
+        """Send the next records at once."""
+        async with sending(self._settings) as sender:
+            values = await self._take(count)
+            keys = [_key(value) for value in values]
+            await sender.send(keys, values)
+        self._note(keys, values)
+
+    @property
+    def _elapsed(self) -> float:
+        return time.monotonic() - self.began
+
+    async def _take(self, count: int) -> list[bytes]:
+        taken, self._extra = self._extra, []
+        while len(self._ready) < count:
+            self._ready += await asyncio.to_thread(next, self._records)
+        taken += self._ready[:count]
+        del self._ready[:count]
+        return taken
+
+    def _note(self, keys: Sequence[bytes | None], values: Sequence[bytes]) -> None:
+        for partition, key, value in zip(route(keys, len(self.sent)), keys, values, strict=True):
+            self.sent[partition].add(key, value)
+        self.total += len(values)
+
+
+def _records(load: Load, seed: int) -> Iterator[list[bytes]]:
+    plan = Plan(load.customers, _START_MS, seed=seed, rates=load.rates, trouble=_TROUBLE)
+    if load.now:
+        pace = Pace(rate=load.rate, seconds=load.seconds * 2)
+        plan = replace(plan, start=start_to_end_now(load.customers, None, None, pace))
+    for block in Simulation(plan).blocks():
+        yield block.values
+
+
+def _key(value: bytes) -> bytes | None:
+    """The key that `produce` would give it, and the partition that `replay` would."""
+    subject = read_subject(value)
+    return None if subject is None else subject.encode()
+
+
+def broken(size: int) -> bytes:
+    """A record of this many bytes that is no JSON: an event that was cut off."""
+    begun = json.dumps({"specversion": "1.0", "id": "long", "source": "/broken"})[:-1].encode()
+    return begun + b', "data": "' + b"x" * (size - len(begun) - 11)

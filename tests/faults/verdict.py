@@ -1,0 +1,195 @@
+"""Reads everything back and compares it: the check at the end of each run."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from cxstream.topology import REJECTED, SCORES, TOUCHPOINTS
+from faults import checker, reader, replayed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from cxstream.settings import Settings
+    from faults.reader import Record
+
+_ENGINE_RECORDS = 3571  # no divisor of what any worker's batch holds
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What one run came to.
+
+    Attributes:
+        events: records of the log that the results follow from.
+        signals: expected ones.
+        ticks: records of those that the workers' tickers wrote.
+        rejected: expected ones, by reason.
+        difference: of signals and rejected records.
+        cards: of the final score cards.
+        faults: anything else that is not as it must be, in words.
+    """
+
+    events: int = 0
+    signals: int = 0
+    ticks: int = 0
+    rejected: dict[str, int] = field(default_factory=dict)
+    difference: checker.Difference = field(default_factory=checker.Difference)
+    cards: checker.Difference = field(default_factory=checker.Difference)
+    faults: list[str] = field(default_factory=list)
+
+    @property
+    def good(self) -> bool:
+        """Nothing lost, nothing twice, nothing wrong."""
+        return self.difference.none and self.cards.none and not self.faults
+
+
+class Digest:
+    """A running fingerprint of keys and values, in order."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._hash = hashlib.blake2b()
+
+    def add(self, key: bytes | None, value: bytes | None) -> None:
+        """Take one record."""
+        self.count += 1
+        for part in (key, value):
+            self._hash.update(b"-" if part is None else b"%d:" % len(part) + part)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Digest) and self._hash.digest() == other._hash.digest()
+
+    def __hash__(self) -> int:
+        return hash(self._hash.digest())
+
+
+@dataclass(slots=True)
+class Question:
+    """What the check needs to know.
+
+    Attributes:
+        settings: where Kafka is, and the parameters of the scores.
+        partitions: how many.
+        committed: the group's committed offset of each; results follow from the records before.
+        sent: fingerprint of what was sent to each; None: it is not all there is in the log.
+        kept: records that the log held once and that were deleted after they were read, by partition.
+        folder: scratch for the second opinion; None: there is none, as times of the log play a part.
+    """
+
+    settings: Settings
+    partitions: int
+    committed: Mapping[int, int]
+    sent: Mapping[int, Digest] | None
+    kept: Mapping[int, Sequence[Record]]
+    folder: Path | None
+
+
+async def judge(question: Question) -> Verdict:
+    """Compare what is in the topics with what should be."""
+    log = _Log(question)
+    await log.read()
+    verdict = log.verdict()
+    await _signals(question, log.expected, verdict)
+    await _rejected(question, log.expected, verdict)
+    await _cards(question, log.expected, verdict)
+    if log.opinion:
+        verdict.faults += await log.opinion.differs(log.expected)
+    return verdict
+
+
+def is_tick(record: Record) -> bool:
+    """Whether a worker's ticker wrote it: it is not part of what was sent."""
+    return record.key is None and b'"cx.tick.v1"' in (record.value or b"")
+
+
+class _Log:
+    """What is read of cx.touchpoints, and what should come of it."""
+
+    def __init__(self, question: Question) -> None:
+        self.expected = {
+            partition: checker.Expectation(question.settings, partition)
+            for partition in range(question.partitions)
+        }
+        self.opinion = replayed.Opinion(question.folder, question.partitions) if question.folder else None
+        self._question = question
+        self._digests = {partition: Digest() for partition in self.expected}
+
+    async def read(self) -> None:
+        question = self._question
+        for partition, records in question.kept.items():
+            self._take(partition, records)
+        async for partition, records in reader.read(
+            question.settings, TOUCHPOINTS.name, question.partitions, until=question.committed
+        ):
+            self._take(partition, records)
+
+    def _take(self, partition: int, records: Sequence[Record]) -> None:
+        for start in range(0, len(records), _ENGINE_RECORDS):
+            self.expected[partition].take(records[start : start + _ENGINE_RECORDS])
+        for record in records:
+            if not is_tick(record):
+                self._digests[partition].add(record.key, record.value)
+        if self.opinion:
+            self.opinion.add(record.value for record in records)
+
+    def verdict(self) -> Verdict:
+        """What is known before anything is compared."""
+        verdict = Verdict()
+        for partition, expected in self.expected.items():
+            verdict.events += expected.events
+            verdict.ticks += expected.ticks
+            for reason, count in expected.reasons.items():
+                verdict.rejected[reason] = verdict.rejected.get(reason, 0) + count
+            verdict.faults += self._input_faults(partition)
+            if expected.ahead_ms > self._question.settings.scoring.future_minutes * 60_000:
+                verdict.faults.append(
+                    f"partition {partition}: its clock was {expected.ahead_ms} ms ahead of Kafka's"
+                )
+        return verdict
+
+    def _input_faults(self, partition: int) -> list[str]:
+        sent, there = self._question.sent, self._digests[partition]
+        if sent is None or sent[partition] == there:
+            return []
+        return [
+            f"{TOUCHPOINTS.name}-{partition}: {sent[partition].count} records were sent, and the {there.count} "
+            "that were scored are not the same"
+        ]
+
+
+async def _signals(question: Question, expected: Mapping[int, checker.Expectation], verdict: Verdict) -> None:
+    for topic in checker.SIGNAL_TOPICS:
+        found = await reader.read_all(question.settings, topic, question.partitions)
+        for partition, records in found.items():
+            right = expected[partition].signals[topic]
+            verdict.signals += len(right)
+            seen = [(record.key, record.value) for record in records]
+            verdict.difference.add(checker.compare(right, seen, checker.signal_name, f"{topic}-{partition}"))
+
+
+async def _rejected(
+    question: Question, expected: Mapping[int, checker.Expectation], verdict: Verdict
+) -> None:
+    found = await reader.read_all(question.settings, REJECTED.name, question.partitions)
+    for partition, records in found.items():
+        seen = [(record.key, record.value, record.headers) for record in records]
+        verdict.difference.add(
+            checker.compare(
+                expected[partition].rejected, seen, checker.reject_name, f"{REJECTED.name}-{partition}"
+            )
+        )
+
+
+async def _cards(question: Question, expected: Mapping[int, checker.Expectation], verdict: Verdict) -> None:
+    last: dict[int, dict[bytes | None, bytes | None]] = {partition: {} for partition in expected}
+    async for partition, records in reader.read(question.settings, SCORES.name, question.partitions):
+        last[partition] |= {record.key: record.value for record in records}
+    for partition, cards in last.items():
+        found = {key: value for key, value in cards.items() if value is not None}
+        verdict.cards.add(
+            checker.compare_cards(expected[partition].cards(), found, f"{SCORES.name}-{partition}")
+        )
