@@ -67,7 +67,7 @@ def main(
     Example:
       make faults ARGS="--only zombie,leader-kill --runs 5"
       make faults ARGS="--only worker-kill --seed 7 --runs 1 --keep"
-    """  # noqa: D301
+    """
     chosen = _chosen(only, skip)
     if listing:
         for kind in chosen:

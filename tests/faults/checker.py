@@ -32,6 +32,7 @@ Reject = tuple[bytes | None, bytes | None, Headers]
 
 SIGNAL_TOPICS = (CHURN_RISK.name, FRICTION.name)
 _MINUTE_MS = 60_000
+_EXAMPLES = 10
 
 
 class Expectation:
@@ -122,15 +123,17 @@ class Difference:
         """Everything is as expected."""
         return not (self.lost or self.repeated or self.wrong)
 
+    def note(self, where: str, what: str, name: object) -> None:
+        """Keep an example, if there are few."""
+        if len(self.examples) < _EXAMPLES:
+            self.examples.append(f"{where}: {what} {name!r}")
+
     def add(self, other: Difference) -> None:
         """Count those of another place too."""
         self.lost += other.lost
         self.repeated += other.repeated
         self.wrong += other.wrong
         self.examples = (self.examples + other.examples)[:_EXAMPLES]
-
-
-_EXAMPLES = 10
 
 
 def compare(
@@ -146,36 +149,35 @@ def compare(
     """
     if list(expected) == list(found):
         return Difference()
-    difference = Difference()
-
-    def note(what: str, name: object) -> None:
-        difference.examples.append(f"{where}: {what} {name!r}")
-
     right = {name_of(each): each for each in expected}
-    seen: Counter[Hashable] = Counter()
-    first_of = []
+    places: dict[Hashable, T] = {}
+    difference = Difference()
     for each in found:
         name = name_of(each)
-        seen[name] += 1
-        if seen[name] > 1:
+        if name in places:
             difference.repeated += 1
-            note("repeated", name)
-        elif name not in right or right[name] != each:
+            difference.note(where, "repeated", name)
+            continue
+        places[name] = each
+        if name not in right or right[name] != each:
             difference.wrong += 1
-            note("wrong" if name in right else "never expected", name)
-        if seen[name] == 1 and name in right:
-            first_of.append(name)
+            difference.note(where, "wrong" if name in right else "never expected", name)
+    _count_lost(difference, list(right), list(places), where)
+    return difference
+
+
+def _count_lost(difference: Difference, right: list[Hashable], seen: list[Hashable], where: str) -> None:
+    """Count names that are missing, and those that are in the place of others."""
+    expected, there = set(right), set(seen)
     for name in right:
-        if name not in seen:
+        if name not in there:
             difference.lost += 1
-            note("lost", name)
-    in_order = [name for name in right if name in seen]
-    for name, other in zip(in_order, first_of, strict=True):
+            difference.note(where, "lost", name)
+    in_order = [name for name in right if name in there]
+    for name, other in zip(in_order, [name for name in seen if name in expected], strict=True):
         if name != other:
             difference.wrong += 1
-            note(f"in the place of {name!r}:", other)
-    difference.examples = difference.examples[:_EXAMPLES]
-    return difference
+            difference.note(where, f"in the place of {name!r}:", other)
 
 
 def signal_name(signal: Signal) -> Hashable:
@@ -203,6 +205,5 @@ def compare_cards(
             difference.lost += 1
         else:
             difference.wrong += 1
-        difference.examples.append(f"{where}: the card of {key!r}")
-    difference.examples = difference.examples[:_EXAMPLES]
+        difference.note(where, "the card of", key)
     return difference

@@ -8,7 +8,6 @@ import random
 import shutil
 import time
 import uuid
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from aiokafka.errors import KafkaError
@@ -22,6 +21,7 @@ from faults.node import Node, Ports, properties
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 NODES = (1, 2, 3)
 SLOTS = 4

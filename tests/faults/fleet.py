@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from cxstream.local.process import Guarded
 
@@ -110,7 +110,7 @@ class Fleet:
         self._starts = 0
         self._supervisor: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> Fleet:
+    async def __aenter__(self) -> Self:
         self._supervisor = asyncio.create_task(self._supervise())
         return self
 

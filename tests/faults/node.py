@@ -154,6 +154,18 @@ class Node:
                 raise RuntimeError(f"broker {self.number} does not answer:\n{said}")
             await asyncio.sleep(0.1)
 
+    async def ended(self, seconds: float) -> None:
+        """Wait until it has ended by itself.
+
+        Raises:
+            TimeoutError: it has not.
+        """
+        deadline = time.monotonic() + seconds
+        while self.running:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"broker {self.number} still runs after {seconds:.0f} s")
+            await asyncio.sleep(0.2)
+
     def kill(self) -> None:
         """End it as a power failure would."""
         if self._process:

@@ -51,21 +51,26 @@ class Link:
         self._open.set()
         self._connections: set[asyncio.Task[None]] = set()
 
-    def shape(self, mode: str, latency: float, rate: float | None) -> None:
+    async def shape(self, mode: str, latency: float, rate: float | None) -> None:
         """Let pass, hold or cut, and how fast."""
         self.latency, self.rate, self._cut = latency, rate, mode == "cut"
-        self._open.clear() if mode == "hold" else self._open.set()
         if self._cut:
-            self.drop()
+            await self.drop()
+        self._open.clear() if mode == "hold" else self._open.set()
 
     def hold(self) -> None:
         """Let nothing pass."""
         self._open.clear()
 
-    def drop(self) -> None:
+    async def drop(self) -> None:
         """Reset every connection; what it holds is lost."""
-        for task in self._connections:
+        # Nothing passes until they are gone: what waits at the gate must not slip through with the next opening.
+        self._open.clear()
+        dropped = list(self._connections)
+        for task in dropped:
             task.cancel()
+        if dropped:
+            await asyncio.wait(dropped)
 
     async def passable(self) -> None:
         """Wait until things may pass."""
@@ -211,20 +216,20 @@ async def _serve(slot: Slot, link: Link, port: int, target: int) -> asyncio.Serv
     return await asyncio.start_server(accept, "127.0.0.1", port)
 
 
-def _obey(slots: dict[int, Slot], command: dict[str, Any]) -> None:
+async def _obey(slots: dict[int, Slot], command: dict[str, Any]) -> None:
     slot = slots[command["slot"]]
     match command["do"]:
         case "shape":
             for node, link in slot.links.items():
                 if command["nodes"] is None or node in command["nodes"]:
-                    link.shape(command["mode"], command["latency"], command["rate"])
+                    await link.shape(command["mode"], command["latency"], command["rate"])
         case "arm":
             slot.arm(command["steps"], forward=command["forward"])
         case "reset":
             slot.disarm()
             for link in slot.links.values():
-                link.drop()
-                link.shape("pass", 0.0, None)
+                await link.drop()
+                await link.shape("pass", 0.0, None)
 
 
 async def main(ways: list[tuple[int, int, int, int]]) -> None:
@@ -246,7 +251,7 @@ async def main(ways: list[tuple[int, int, int, int]]) -> None:
     say(ready=len(servers))
     while line := await commands.readline():
         command = json.loads(line)
-        _obey(slots, command)
+        await _obey(slots, command)
         say(done=command["do"])
 
 

@@ -239,8 +239,7 @@ class Run:
             await asyncio.wait([sending, acting])
 
     async def _act(self) -> None:
-        while not self.traffic.began:
-            await asyncio.sleep(0.01)
+        await self.traffic.flows.wait()
         try:
             async with asyncio.timeout(_FAULT_SECONDS + self.kind.load.seconds):
                 await self.kind.act(self)
@@ -262,10 +261,7 @@ class Run:
     async def _check(self) -> None:
         await self.cluster.healthy()
         async with Watcher(self.settings, PARTITIONS) as watcher:
-            deadline = time.monotonic() + _GONE_SECONDS
-            while not watcher.samples and time.monotonic() < deadline:
-                await asyncio.sleep(0.1)
-            committed = watcher.committed
+            committed = await watcher.first()
         self.result.verdict = await judge(
             Question(
                 self.settings,

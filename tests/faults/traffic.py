@@ -62,6 +62,7 @@ class Traffic:
         sent: fingerprint of what each partition was sent.
         total: records sent.
         began: time.monotonic() of the first record; 0.0 before.
+        flows: set when it begins.
         ended: time.monotonic() of the last acknowledgement; 0.0 before.
     """
 
@@ -70,11 +71,12 @@ class Traffic:
         self.total = 0
         self.began = 0.0
         self.ended = 0.0
+        self.flows = asyncio.Event()
         self._load = load
         self._settings = settings.model_copy(
             update={"worker": settings.worker.model_copy(update={"request_seconds": _PATIENCE_SECONDS})}
         )
-        self._records = _records(load, seed)
+        self._records = records(load, seed)
         self._ready: list[bytes] = []
         self._extra: list[bytes] = []
 
@@ -94,6 +96,7 @@ class Traffic:
         """
         async with sending(self._settings) as sender:
             self.began = time.monotonic()
+            self.flows.set()
             while not (stop.is_set() and self._elapsed >= self._load.seconds):
                 due = round(self._elapsed * self._load.rate) - self.total
                 values = await self._take(max(0, due))
@@ -131,7 +134,7 @@ class Traffic:
         self.total += len(values)
 
 
-def _records(load: Load, seed: int) -> Iterator[list[bytes]]:
+def records(load: Load, seed: int) -> Iterator[list[bytes]]:
     plan = Plan(load.customers, _START_MS, seed=seed, rates=load.rates, trouble=_TROUBLE)
     if load.now:
         pace = Pace(rate=load.rate, seconds=load.seconds * 2)

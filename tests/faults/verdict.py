@@ -155,10 +155,10 @@ class _Log:
         sent, there = self._question.sent, self._digests[partition]
         if sent is None or sent[partition] == there:
             return []
-        return [
-            f"{TOUCHPOINTS.name}-{partition}: {sent[partition].count} records were sent, and the {there.count} "
-            "that were scored are not the same"
-        ]
+        scored = (
+            f"{there.count} records were scored, and they are not the {sent[partition].count} that were sent"
+        )
+        return [f"{TOUCHPOINTS.name}-{partition}: {scored}"]
 
 
 async def _signals(question: Question, expected: Mapping[int, checker.Expectation], verdict: Verdict) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _SAMPLE_SECONDS = 0.2
 _ANSWER_SECONDS = 5.0
 _POLL_MS = 200
+_FIRST_SECONDS = 60.0
 
 Offsets = dict[int, int]
 
@@ -46,6 +47,7 @@ class Watcher:
         self.samples: list[tuple[float, Offsets]] = []
         self._settings = settings
         self._partitions = partitions
+        self._seen = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
@@ -61,6 +63,16 @@ class Watcher:
     def committed(self) -> Offsets:
         """Offsets as last seen."""
         return self.samples[-1][1] if self.samples else {}
+
+    async def first(self) -> Offsets:
+        """Committed offsets, once they have been seen.
+
+        Raises:
+            TimeoutError: nobody tells them.
+        """
+        async with asyncio.timeout(_FIRST_SECONDS):
+            await self._seen.wait()
+        return self.committed
 
     async def ends(self) -> Offsets:
         """The offset after the last record of each source partition."""
@@ -135,6 +147,7 @@ class Watcher:
                 # A coordinator that is still loading knows of no offsets at all.
                 if offsets or not self.samples:
                     self.samples.append((time.monotonic(), offsets))
+                    self._seen.set()
                 await asyncio.sleep(_SAMPLE_SECONDS)
         finally:
             await admin.close()

@@ -1,6 +1,6 @@
 """The kinds of faults, in the order in which they are run."""
 
-from faults.kinds import brokers, records, network, storage, workers
+from faults.kinds import brokers, network, records, storage, workers
 from faults.run import Kind
 
 KINDS: tuple[Kind, ...] = (

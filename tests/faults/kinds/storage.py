@@ -31,9 +31,7 @@ async def full_disk(run: Run) -> None:
     await run.moment(2, 4)
     written = await asyncio.to_thread(run.cluster.disk.fill)
     run.note(f"the disk of broker {node.number} is full: {written >> 20} MiB of ballast")
-    async with asyncio.timeout(_GONE_SECONDS):
-        while node.running:
-            await asyncio.sleep(0.2)
+    await node.ended(_GONE_SECONDS)
     run.note(f"broker {node.number} has given up")
     await run.moment(2, 6)
     await asyncio.to_thread(run.cluster.disk.free)
