@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
+import subprocess
+import sys
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +23,8 @@ from cxstream.local import ports
 from cxstream.settings import Settings
 from faults import checker
 from faults.__main__ import main
+from faults.clock import Clock
+from faults.errors import NotHereError
 from faults.kinds import KINDS
 from faults.links import Links
 from faults.reader import Record
@@ -380,3 +385,38 @@ def test_the_document_has_every_kind() -> None:
         r"^\| `([a-z-]+)` \|", (Path(__file__).parent / "faults" / "README.md").read_text(), re.MULTILINE
     )
     assert rows == [kind.name for kind in KINDS]
+
+
+# --- the clock
+
+
+def test_a_clock_is_moved_while_its_process_runs(tmp_path: Path) -> None:
+    try:
+        clock = Clock(tmp_path, "clock")
+    except NotHereError as error:
+        pytest.skip(str(error))
+    program = "import time, datetime as d\nfor _ in range(3): input(); print(time.time(), d.datetime.now().timestamp(), time.monotonic(), flush=True)"
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **clock.environment},
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        shown = []
+        for seconds in (0, 86_400, -86_400):
+            clock.set(seconds)
+            process.stdin.write("\n")
+            process.stdin.flush()
+            shown.append([float(each) for each in process.stdout.readline().split()])
+    (wall, date, steady), ahead, behind = shown
+    assert [round((each - wall) / 86_400) for each in (date, ahead[0], ahead[1], behind[0], behind[1])] == [
+        0,
+        1,
+        1,
+        -1,
+        -1,
+    ]
+    assert steady <= ahead[2] <= behind[2]

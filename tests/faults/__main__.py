@@ -19,14 +19,15 @@ from rich.console import Console
 
 from faults import report
 from faults.cluster import Cluster
+from faults.errors import NotHereError
 from faults.kinds import KINDS
 from faults.links import Links
-from faults.run import Run
+from faults.run import Result, Run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from faults.run import Kind, Result
+    from faults.run import Kind
 
 _INTERRUPTED = 130
 _PIPE_COLUMNS = 160
@@ -174,8 +175,10 @@ class Session:
             brokers = await self._up(scratch, small_disk=kind.small_disk)
             run = Run(kind, seed, brokers.cluster, brokers.links, folder)
             result = await run.go()
+        except NotHereError as error:
+            result = Result(kind.name, seed, skipped=str(error))
         except Exception as error:  # noqa: BLE001 - brokers that do not start fail this run, and are tried anew
-            result = _broken(kind, seed, error)
+            result = Result(kind.name, seed, error=f"{type(error).__name__}: {error}")
         failed = not (result.good or result.skipped)
         if self._keep or failed:
             result.artefacts = self._kept(folder)
@@ -221,12 +224,6 @@ class Session:
 
     def _say(self, line: str) -> None:
         self._console.print(line, soft_wrap=True, markup=False, highlight=False)
-
-
-def _broken(kind: Kind, seed: int, error: Exception) -> Result:
-    from faults.run import Result
-
-    return Result(kind.name, seed, error=f"{type(error).__name__}: {error}")
 
 
 if __name__ == "__main__":

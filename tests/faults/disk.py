@@ -13,13 +13,10 @@ import time
 from pathlib import Path
 
 from cxstream.local.process import Guarded
+from faults.errors import NotHereError
 
 _SECONDS = 20.0
 _BLOCK = 64 * 1024
-
-
-class DiskError(Exception):
-    """There is no small disk to be had here."""
 
 
 class SmallDisk:
@@ -30,7 +27,7 @@ class SmallDisk:
         mebibytes: its size.
 
     Raises:
-        DiskError: nothing can be mounted here.
+        NotHereError: nothing can be mounted here.
     """
 
     def __init__(self, folder: Path, mebibytes: int) -> None:
@@ -38,7 +35,7 @@ class SmallDisk:
         self._user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
         missing = [program for program in ("unshare", "nsenter", "mount") if not shutil.which(program)]
         if missing:
-            raise DiskError(f"{', '.join(missing)} is not on the PATH (util-linux)")
+            raise NotHereError(f"{', '.join(missing)} is not on the PATH (util-linux)")
         mount = f'mount -t tmpfs -o size={mebibytes}m tmpfs "$0" && echo pid $$ && exec sleep infinity'
         command = ["unshare", *self._user, "--mount", "sh", "-c", mount, folder]
         self._holder = Guarded(command, folder.with_suffix(".log"), cwd=folder.parent)
@@ -54,7 +51,9 @@ class SmallDisk:
             time.sleep(0.05)
         said = self._holder.tail()
         self._holder.stop()
-        raise DiskError(f"no tmpfs can be mounted here, not even in a namespace of its own: {said.strip()}")
+        raise NotHereError(
+            f"no tmpfs can be mounted here, not even in a namespace of its own: {said.strip()}"
+        )
 
     @property
     def inside(self) -> list[str]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from cxstream.settings import Settings
 from cxstream.topics import administration, ensure_topics
 from cxstream.topology import TOPICS
+from faults.errors import NotHereError
 from faults.fleet import Fleet
 from faults.traffic import Load, Traffic
 from faults.verdict import Question, Verdict, judge
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
     from pathlib import Path
 
+    from faults.clock import Clock
     from faults.cluster import Cluster
     from faults.links import Links
     from faults.reader import Record
@@ -30,10 +32,6 @@ if TYPE_CHECKING:
 PARTITIONS = 6
 _GONE_SECONDS = 60.0
 _FAULT_SECONDS = 300.0
-
-
-class NotHereError(Exception):
-    """What this kind of fault needs is not to be had on this computer; says what."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +117,7 @@ class Run:
         traffic: what is sent.
         watcher: what is seen.
         kept: records that are deleted in this run after they were read, by partition; the check reads them here.
+        clocks: those of workers that can be moved, by slot.
         folder: the run's own.
     """
 
@@ -134,6 +133,7 @@ class Run:
         self.links = links
         self.folder = folder
         self.kept: dict[int, list[Record]] = {}
+        self.clocks: dict[int, Clock] = {}
         self.result = Result(kind.name, seed)
         group = f"faults-{kind.name}-{seed}-{time.time_ns() // 1_000_000 % 10**8}"
         self.settings = Settings(kafka=cluster.bootstrap, worker={"group": group})

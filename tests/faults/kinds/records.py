@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from faults.run import Kind, NotHereError
+from faults.clock import Clock, require_compiler
+from faults.run import Kind
 from faults.traffic import RATES, Load, broken
 
 if TYPE_CHECKING:
@@ -14,9 +14,8 @@ if TYPE_CHECKING:
 
 NORMAL = Load()
 TIMES = 10
-_DAY = "1d"
+_DAY_SECONDS = 86_400
 _LONG_BYTES = 10 * 1024 * 1024
-_CLOCK = "faketime-offset"
 
 
 async def poison(run: Run) -> None:
@@ -39,45 +38,20 @@ async def load(run: Run) -> None:
 
 async def clock(run: Run) -> None:
     """The clock of a worker jumps by a day, forward and back, while it writes ticks."""
-    for offset in run.rng.sample([f"+{_DAY}", f"-{_DAY}"], 2):
+    for seconds in run.rng.sample([_DAY_SECONDS, -_DAY_SECONDS], 2):
         slot = run.rng.choice(sorted(run.fleet.workers))
         await run.moment(1, 3)
-        _set_clock(run, slot, offset)
-        run.note(f"the clock of worker {slot} jumps: {offset}")
+        run.clocks[slot].set(seconds)
+        run.note(f"the clock of worker {slot} jumps by {seconds:+d} s")
         await run.moment(4, 6)
-        _set_clock(run, slot, "+0")
+        run.clocks[slot].set(0)
         run.over(f"the clock of worker {slot} is right again")
         await run.recovered()
 
 
-def _set_clock(run: Run, slot: int, offset: str) -> None:
-    file = run.folder / f"{_CLOCK}-{slot}"
-    scratch = file.with_suffix(".new")
-    scratch.write_text(offset + "\n")
-    scratch.replace(file)
-
-
-def _faked(run: Run, slot: int) -> dict[str, str]:
-    _set_clock(run, slot, "+0")
-    return {
-        "LD_PRELOAD": str(_library()),
-        "FAKETIME_TIMESTAMP_FILE": str(run.folder / f"{_CLOCK}-{slot}"),
-        "FAKETIME_NO_CACHE": "1",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        "DONT_FAKE_MONOTONIC": "1",
-        "CXSTREAM_WORKER__TICK_SECONDS": "0.5",
-    }
-
-
-def _library() -> Path:
-    found = sorted(Path("/usr/lib").glob("**/faketime/libfaketimeMT.so.1"))
-    if not found:
-        raise NotHereError("a worker's clock is moved by libfaketime: apt-get install faketime")
-    return found[0]
-
-
-def _needs_library() -> None:
-    _library()
+def _with_clock(run: Run, slot: int) -> dict[str, str]:
+    run.clocks[slot] = clock = Clock(run.folder, f"clock-{slot}")
+    return {**clock.environment, "CXSTREAM_WORKER__TICK_SECONDS": "0.5"}
 
 
 KINDS = (
@@ -87,9 +61,9 @@ KINDS = (
         clock,
         load=replace(NORMAL, now=True, rates=replace(RATES, future=True)),
         options=(),
-        environment=_faked,
+        environment=_with_clock,
         replayed=False,
-        needs=_needs_library,
+        needs=require_compiler,
     ),
     Kind(
         "poison",

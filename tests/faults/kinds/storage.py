@@ -14,7 +14,8 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from cxstream.topics import administration
 from cxstream.topology import CHURN_RISK, FRICTION, SCORES, SNAPSHOTS, TOUCHPOINTS, Topic
 from faults import reader
-from faults.run import PARTITIONS, Kind, NotHereError
+from faults.errors import NotHereError
+from faults.run import PARTITIONS, Kind
 
 if TYPE_CHECKING:
     from faults.run import Run
