@@ -167,6 +167,12 @@ async def roll(run: Run) -> None:
 KINDS = (
     Kind("worker-kill", "a worker dies (SIGKILL) at any moment", kill),
     Kind("kill-in-commit", "a worker dies between flush and commit", kill_in_commit),
+    Kind(
+        "kill-of-standby",
+        "the same, and others go on from their warm copies",
+        kill_in_commit,
+        options=("--no-ticker", "--standby"),
+    ),
     Kind("kill-in-recovery", "a worker dies while it claims and restores", kill_in_recovery),
     Kind("kill-in-rebalance", "a worker dies in a rebalance", kill_in_rebalance),
     Kind("zombie", "a worker hangs (SIGSTOP) longer than its session, and wakes up", zombie),
