@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.console import Console
 
+from cxstream.scoring.engine import compile_kernels
 from faults import report
 from faults.cluster import Cluster
 from faults.errors import NotHereError
@@ -147,6 +148,8 @@ class Session:
         """Run them all, one after the other."""
         scratch = Path(tempfile.mkdtemp(prefix="cxstream-faults-"))
         try:
+            # Once, and not in each of the workers of the first run.
+            await asyncio.to_thread(compile_kernels)
             for kind in kinds:
                 self._rows.append(report.Row(kind.name, []))
                 for seed in range(self._seed, self._seed + self._runs):

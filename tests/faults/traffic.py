@@ -16,13 +16,16 @@ from cxstream.simulate.topic import Pace, start_to_end_now
 from faults.verdict import Digest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
+    from cxstream.sender import Sender
     from cxstream.settings import Settings
 
 # 1 January 2025: the same seed sends the same bytes, whenever.
 _START_MS = 1_735_689_600_000
 _STEP_SECONDS = 0.05
+# Sent at once before the clock starts: people with a past, of whom there is something to say from the first second.
+_HISTORY = 5000
 # People to whom so much happens that there is always something to signal.
 _TROUBLE = 15.0
 # Kafka may be away for a while; the traffic waits for it rather than lose anything.
@@ -61,7 +64,7 @@ class Traffic:
     Attributes:
         sent: fingerprint of what each partition was sent.
         total: records sent.
-        began: time.monotonic() of the first record; 0.0 before.
+        began: time.monotonic() of the first record at the rate; 0.0 before.
         flows: set when it begins.
         ended: time.monotonic() of the last acknowledgement; 0.0 before.
     """
@@ -95,26 +98,23 @@ class Traffic:
             BrokerError: Kafka did not take it, not even after minutes.
         """
         async with sending(self._settings) as sender:
+            await self._send(sender, await self._take(_HISTORY))
             self.began = time.monotonic()
             self.flows.set()
             while not (stop.is_set() and self._elapsed >= self._load.seconds):
-                due = round(self._elapsed * self._load.rate) - self.total
-                values = await self._take(max(0, due))
-                keys = [_key(value) for value in values]
-                refused = await sender.send(keys, values)
-                assert not refused, "the topic is made for records of any size that is sent here"
-                await sender.flush()
-                self._note(keys, values)
+                due = _HISTORY + round(self._elapsed * self._load.rate) - self.total
+                await self._send(sender, await self._take(max(0, due)))
                 await asyncio.sleep(_STEP_SECONDS)
         self.ended = time.monotonic()
 
-    async def some(self, count: int) -> None:
-        """Send the next records at once."""
-        async with sending(self._settings) as sender:
-            values = await self._take(count)
-            keys = [_key(value) for value in values]
-            await sender.send(keys, values)
-        self._note(keys, values)
+    async def _send(self, sender: Sender, values: list[bytes]) -> None:
+        keys = [_key(value) for value in values]
+        refused = await sender.send(keys, values)
+        assert not refused, "the topic is made for records of any size that is sent here"
+        await sender.flush()
+        for partition, key, value in zip(route(keys, len(self.sent)), keys, values, strict=True):
+            self.sent[partition].add(key, value)
+        self.total += len(values)
 
     @property
     def _elapsed(self) -> float:
@@ -127,11 +127,6 @@ class Traffic:
         taken += self._ready[:count]
         del self._ready[:count]
         return taken
-
-    def _note(self, keys: Sequence[bytes | None], values: Sequence[bytes]) -> None:
-        for partition, key, value in zip(route(keys, len(self.sent)), keys, values, strict=True):
-            self.sent[partition].add(key, value)
-        self.total += len(values)
 
 
 def records(load: Load, seed: int) -> Iterator[list[bytes]]:
