@@ -153,7 +153,8 @@ class Session:
             for kind in kinds:
                 self._rows.append(report.Row(kind.name, []))
                 for seed in range(self._seed, self._seed + self._runs):
-                    result = await self._run(kind, seed, scratch)
+                    with self._console.status(f"{kind.name}, seed {seed}: {kind.what}"):
+                        result = await self._run(kind, seed, scratch)
                     self._rows[-1].results.append(result)
                     self._say(f"{kind.name}, seed {seed}: {report.line(result)}")
                 self._console.print(report.table(self._rows[-1:]))

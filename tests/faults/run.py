@@ -181,8 +181,7 @@ class Run:
         except NotHereError as error:
             self.result.skipped = str(error)
         except Exception as error:  # noqa: BLE001 - a run that breaks is a run that failed, and the next one follows
-            self.result.error = f"{type(error).__name__}: {error}"
-            (self.folder / "error.txt").write_text(traceback.format_exc())
+            self._failed(error)
         self.result.seconds = time.monotonic() - began
         return self.result
 
@@ -226,17 +225,26 @@ class Run:
         return self.kind.environment(self, slot) if self.kind.environment else {}
 
     async def _traffic_and_fault(self) -> None:
+        """Both at once; what goes wrong is noted, as the check says more about it than the error does."""
         sending = asyncio.create_task(self.traffic.run(self._stop))
+        acting = asyncio.create_task(self._act())
         try:
-            acting = asyncio.create_task(self._act())
             await asyncio.wait([sending, acting], return_when=asyncio.FIRST_EXCEPTION)
             if sending.done() and not acting.done():
                 acting.cancel()
             await asyncio.gather(sending, acting)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the run has failed and is checked all the same
+            self._failed(error)
         finally:
             sending.cancel()
             acting.cancel()
             await asyncio.wait([sending, acting])
+
+    def _failed(self, error: BaseException) -> None:
+        said = f"{type(error).__name__}: {error}"
+        self.result.error = f"{self.result.error}; {said}" if self.result.error else said
+        with (self.folder / "error.txt").open("a") as file:
+            file.writelines(traceback.format_exception(error))
 
     async def _act(self) -> None:
         await self.traffic.flows.wait()
@@ -249,11 +257,9 @@ class Run:
     async def _drain(self) -> None:
         ends = await self.watcher.ends()
         if not await self.watcher.reached(ends, self.kind.drain_seconds):
-            committed = self.watcher.committed
-            self.result.error = (
-                f"stuck: {self.kind.drain_seconds:.0f} s after the traffic, partitions are committed up to "
-                f"{dict(sorted(committed.items()))} of {ends}"
-            )
+            committed = dict(sorted(self.watcher.committed.items()))
+            after = f"{self.kind.drain_seconds:.0f} s after the traffic"
+            self._failed(TimeoutError(f"{after} partitions are committed up to {committed} of {ends}"))
         self.result.gap = self.watcher.longest_gap(self.traffic.began, self.traffic.ended)
         seen = [self.watcher.recovery(at, time.monotonic(), ends) for at in self._over]
         self.result.recovery = max((each for each in seen if each is not None), default=None)
