@@ -127,7 +127,7 @@ class Fleet:
         log = self._folder / f"worker-{slot}-{self._starts}.log"
         command = [
             sys.executable, "-m", "cxstream", "worker", "--kafka", self._bootstrap_of(slot),
-            "--group", self._group, "--web-port", "0", *self.options,
+            "--group", self._group, "--web-port", "0", "--metrics-port", "0", *self.options,
         ]  # fmt: skip
         self.workers[slot] = worker = Worker(command, log, {**BUSY, **self._environment_of(slot)})
         return worker
