@@ -68,7 +68,8 @@ def process(engine: Engine, records: Sequence[Record], offsets: Sequence[int]) -
             headers=[record.headers for record in records],
         )
     )
-    counted = outcome.accepted + outcome.duplicates + outcome.ticks + len(outcome.rejected)
+    used = outcome.accepted + outcome.duplicates + outcome.ticks + outcome.erased + len(outcome.receipts)
+    counted = used + len(outcome.rejected)
     if counted != len(records):
         raise FuzzError(f"{len(records)} records in, {counted} accounted for")
     wrong = {each.reason for each in outcome.rejected} - _REASONS

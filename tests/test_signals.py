@@ -270,7 +270,7 @@ def test_snapshots_that_cannot_be_trusted_are_refused() -> None:
     refused("no marker", {MARKER_KEY: None})
     refused("cannot be read", {MARKER_KEY: b"{"})
     refused("layout 99", {MARKER_KEY: json.dumps(marker | {"layout": VERSION + 98}).encode()})
-    refused("1 of 2 customers", {b"cbob": None})
+    refused("1 of 2 rows", {b"cbob": None})
     refused("other scoring parameters", {}, ScoringParams(half_life_days=7))
     for cut in range(1, len(rows[b"canna"])):
         refused("torn", {b"canna": rows[b"canna"][:cut]})
