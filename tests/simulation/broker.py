@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 # A tombstone stays this long (delete.retention.ms). A reader who takes longer may miss it, which he must notice.
 TOMBSTONE_SECONDS = 10.0
+# The time at which everything is written, ms UTC: later than all that histories tell of.
+APPENDED_MS = 4_102_444_800_000
 
 TP = tuple[str, int]
 Headers = tuple[tuple[str, bytes], ...]

@@ -23,6 +23,9 @@ T = TypeVar("T")
 
 _BUSY_SECONDS = 0.1
 _GOODBYE_SECONDS = 2.0
+_IDLE_SECONDS = 0.05
+_IDLE_MAX_SECONDS = 2.0
+_EVERYTHING = 2**62
 
 
 class Kafka:
@@ -72,7 +75,14 @@ class Kafka:
                 await asyncio.sleep(_BUSY_SECONDS)
             else:
                 self._trace.add("claimed", name, epoch)
-                return Producer(self._broker, self._network, name, epoch, self._batch_bytes)
+                return Producer(
+                    self._broker,
+                    self._network,
+                    name,
+                    epoch,
+                    batch_bytes=self._batch_bytes,
+                    count=self._count,
+                )
 
     async def release(self, producer: Producer) -> None:
         with contextlib.suppress(TimeoutError):
@@ -116,6 +126,9 @@ class Reader:
 
     def read(self, topic: str, start: int, stop: int) -> Reading:
         return Reading(self._fetch, (topic, self._partition), start, stop)
+
+    def follow(self, topic: str, start: int) -> Following:
+        return Following(self._fetch, self._broker, (topic, self._partition), start)
 
     async def _fetch(self, tp: TP, start: int, stop: int) -> tuple[list[Record], int]:
         """Some records, and the offset after what was looked at."""
@@ -166,3 +179,32 @@ class Reading:
             if records:
                 return records
         raise StopAsyncIteration
+
+
+class Following:
+    """The records from an offset on, without end; a fetch is answered when there is something."""
+
+    def __init__(
+        self,
+        fetch: Callable[[TP, int, int], Awaitable[tuple[list[Record], int]]],
+        broker: Broker,
+        tp: TP,
+        start: int,
+    ) -> None:
+        self._fetch = fetch
+        self._broker = broker
+        self._tp = tp
+        self._at = start
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> list[Record]:
+        idle = _IDLE_SECONDS
+        while True:
+            if self._broker.stable(self._tp) > self._at:
+                records, self._at = await self._fetch(self._tp, self._at, _EVERYTHING)
+                if records:
+                    return records
+            await asyncio.sleep(idle)
+            idle = min(idle * 2, _IDLE_MAX_SECONDS)

@@ -26,7 +26,7 @@ from aiokafka.errors import (
     RequestTimedOutError,
 )
 
-from simulation.broker import TP, Broker, Row
+from simulation.broker import APPENDED_MS, TP, Broker, Row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -58,7 +58,7 @@ class Batch:
         if self.rows and size > self._room:
             return None
         self._room -= size
-        self.rows.append(Row(key, value, tuple(headers)))
+        self.rows.append(Row(key, value, tuple(headers), APPENDED_MS))
         return self
 
 
@@ -67,15 +67,20 @@ class Producer:
 
     Args:
         batch_bytes: size of a batch.
+        count: how many partitions every topic has.
     """
 
-    def __init__(self, broker: Broker, network: Network, name: str, epoch: int, batch_bytes: int) -> None:
+    def __init__(
+        self, broker: Broker, network: Network, name: str, epoch: int, *, batch_bytes: int, count: int
+    ) -> None:
         self.name = name
         self.epoch = epoch
         self.state: State = "ready"
         self._broker = broker
         self._network = network
         self._batch_bytes = batch_bytes
+        self._count = count
+        self._knows = False
         self._closed = False
         self._stopping = False
         self._fatal: BaseException | None = None
@@ -112,6 +117,15 @@ class Producer:
         self._batches.append(future)
         self._spawn(self._deliver((topic, partition), batch.rows, future))
         return asyncio.shield(future)
+
+    async def partitions_for(self, topic: str) -> set[int]:
+        if not self._knows:
+            # Only the first who asks waits for the metadata.
+            await asyncio.sleep(self._network.delay())
+            if self._network.happens(self._network.weather.refused):
+                raise KafkaTimeoutError(topic)
+            self._knows = True
+        return set(range(self._count))
 
     async def send_offsets_to_transaction(self, offsets: dict[Any, Any], group: str) -> None:
         self._must_be_open()
