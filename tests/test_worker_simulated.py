@@ -1,0 +1,133 @@
+"""One partition on a simulated Kafka: what takes minutes, or a network that fails at a chosen moment."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from cxstream.scoring.engine import Engine, Records
+from cxstream.topology import FORGOTTEN, SNAPSHOTS, TOUCHPOINTS
+from cxstream.worker.counters import Counters
+from cxstream.worker.feed import Fetch
+from cxstream.worker.partition import Partition
+from simulation.cluster import Cluster
+from simulation.histories import FUTURE_MS, LENGTH, history
+from simulation.loop import WORLD
+from simulation.scenario import GROUP, draw
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from simulation.broker import Record
+
+_SECONDS = 300.0
+_STEPS = 100_000
+_HISTORY = 3
+
+
+class World:
+    """A cluster of one partition with the whole of a history in its log, and no worker but the one of the test.
+
+    Attributes:
+        cluster: all of it.
+        partition: the partition under test, once it is started.
+    """
+
+    def __init__(self, **worker: Any) -> None:
+        chance = random.Random(1)
+        scenario = draw(chance)
+        calm = {
+            "snapshot_seconds": 1000.0,
+            "flush_seconds": 0.1,
+            "flush_records": 200_000,
+            "flush_bytes": 2**25,
+        }
+        settings = scenario.settings.model_copy(
+            update={"worker": scenario.settings.worker.model_copy(update=calm | worker)}
+        )
+        scenario = replace(
+            scenario,
+            partitions=1,
+            histories=(_HISTORY,),
+            records=LENGTH,
+            settings=settings,
+            transactional_source=0.0,
+        )
+        self.cluster = Cluster(scenario, chance, in_order=True)
+        self.partition: Partition | None = None
+
+    def tell(self, story: Coroutine[Any, Any, None]) -> None:
+        loop = self.cluster.loop
+        task = loop.start(WORLD, story)
+        task.add_done_callback(lambda _: loop.stop())
+        try:
+            loop.run(steps=_STEPS)
+            task.result()
+        finally:
+            self.cluster.network.down = True
+            loop.dispose()
+
+    def start(self) -> Partition:
+        settings, kafka = self.cluster.scenario.settings, self.cluster.kafka()
+        self.partition = Partition(settings, kafka, 0, parked=None, counters=Counters())
+        return self.partition
+
+    async def feed(self, start: int, stop: int) -> None:
+        """Hand records over, and wait until they are committed."""
+        assert self.partition is not None
+        self.partition.put(Fetch(0, self.records[start:stop], start - 1 if start else None, LENGTH))
+        await self.until(lambda: self.committed == stop)
+
+    @property
+    def records(self) -> list[Record]:
+        """The whole log; there are no offsets without a record."""
+        return self.cluster.broker.log((TOUCHPOINTS.name, 0)).records
+
+    def erasing(self, first: int) -> int:
+        """The offset of a request, `first` or later, that is followed."""
+        settings = self.cluster.scenario.settings
+        rows = history(_HISTORY)
+        records = Records(
+            [row.value for row in rows],
+            range(LENGTH),
+            [row.timestamp + FUTURE_MS for row in rows],
+            [row.key for row in rows],
+        )
+        receipts = Engine(settings.scoring, settings.actions).process(records).receipts
+        return next(receipt.index for receipt in receipts if receipt.index >= first)
+
+    @property
+    def committed(self) -> int:
+        return self.cluster.broker.committed.get((GROUP, (TOUCHPOINTS.name, 0)), 0)
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        end = self.cluster.loop.time() + _SECONDS
+        while not condition():
+            if self.cluster.loop.time() > end:
+                pytest.fail(f"left alone for {_SECONDS} s")
+            await asyncio.sleep(0.01)
+
+
+def test_a_closing_partition_saves_with_the_receipt_that_somebody_is_erased() -> None:
+    world = World(flush_seconds=1000.0, flush_records=10)
+    request = world.erasing(10)
+    receipts = world.cluster.broker.log((FORGOTTEN.name, 0)).records
+
+    async def story() -> None:
+        await world.cluster.run_source()
+        partition = world.start()
+        await world.feed(0, request)
+        before = len(receipts)
+        partition.put(Fetch(0, world.records[request : request + 1], request - 1, LENGTH))
+        await world.until(lambda: partition.position == request + 1)
+        assert len(receipts) == before
+        await partition.close(8.0)
+        assert len(receipts) == before + 1
+
+    world.tell(story())
+    saved = world.cluster.broker.fetch((SNAPSHOTS.name, 0), 0)
+    assert receipts[-1].transaction in [row.transaction for row in saved]
