@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from cxstream.scoring.engine import Engine, Records
 from cxstream.topology import FORGOTTEN, SNAPSHOTS, TOUCHPOINTS
@@ -17,16 +18,18 @@ from cxstream.worker.partition import Partition
 from simulation.cluster import Cluster
 from simulation.histories import FUTURE_MS, LENGTH, history
 from simulation.loop import WORLD
+from simulation.network import Weather
 from simulation.scenario import GROUP, draw
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterator
 
     from simulation.broker import Record
 
 _SECONDS = 300.0
 _STEPS = 100_000
 _HISTORY = 3
+_ALL_IS_REFUSED = Weather(refused=1.0)
 
 
 class World:
@@ -110,6 +113,31 @@ class World:
             if self.cluster.loop.time() > end:
                 pytest.fail(f"left alone for {_SECONDS} s")
             await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+def logs() -> Iterator[list[Any]]:
+    with capture_logs() as logs:
+        yield logs
+
+
+def test_a_partition_that_has_worked_is_soon_tried_again(logs: list[Any]) -> None:
+    world = World()
+
+    async def story() -> None:
+        await world.cluster.run_source()
+        world.cluster.network.weather = _ALL_IS_REFUSED
+        partition = world.start()
+        await world.until(lambda: partition.counters.failures == 3)
+        world.cluster.network.weather = Weather()
+        await world.feed(0, 10)
+        world.cluster.network.weather = _ALL_IS_REFUSED
+        partition.put(Fetch(0, world.records[10:20], 9, LENGTH))
+        await world.until(lambda: partition.counters.failures == 5)
+
+    world.tell(story())
+    waits = [entry["seconds"] for entry in logs if entry["event"] == "partition failed; trying again"]
+    assert waits == [0.5, 1.0, 2.0, 0.5, 1.0]
 
 
 def test_a_closing_partition_saves_with_the_receipt_that_somebody_is_erased() -> None:

@@ -219,6 +219,7 @@ class Partition:
                 self._log.info("partition closed", offset=self._tenure.position)
         finally:
             if self._tenure is not None:
+                # One that runs and fails at its first commit goes on to wait longer each time.
                 if self._tenure.committed_at:
                     self._backoff = _BACKOFF_SECONDS
                 self._progress_at = (
