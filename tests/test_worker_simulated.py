@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _SECONDS = 300.0
 _STEPS = 100_000
 _HISTORY = 3
+_NOTHING_ARRIVES = Weather(lost=1.0)
 _ALL_IS_REFUSED = Weather(refused=1.0)
 
 
@@ -138,6 +139,25 @@ def test_a_partition_that_has_worked_is_soon_tried_again(logs: list[Any]) -> Non
     world.tell(story())
     waits = [entry["seconds"] for entry in logs if entry["event"] == "partition failed; trying again"]
     assert waits == [0.5, 1.0, 2.0, 0.5, 1.0]
+
+
+def test_a_partition_that_cannot_save_is_closed_in_time(logs: list[Any]) -> None:
+    """What is not saved is left to the next owner, and nothing is wrong with that."""
+    world = World()
+
+    async def story() -> None:
+        await world.cluster.run_source()
+        partition = world.start()
+        await world.feed(0, 10)
+        await world.feed(10, 20)
+        world.cluster.network.weather = _NOTHING_ARRIVES
+        assert await partition.close(8.0) is None
+
+    world.tell(story())
+    assert [entry["event"] for entry in logs if entry["event"].startswith("partition")] == [
+        "partition running",
+        "partition closed",
+    ]
 
 
 def test_a_closing_partition_saves_with_the_receipt_that_somebody_is_erased() -> None:
