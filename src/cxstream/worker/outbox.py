@@ -9,6 +9,7 @@ from itertools import chain, zip_longest
 from typing import TYPE_CHECKING
 
 from aiokafka import TopicPartition
+from aiokafka.errors import IllegalOperation
 from aiokafka.structs import OffsetAndMetadata
 
 from cxstream.topology import FORGET, REJECTED, SCORES, SNAPSHOTS, TOUCHPOINTS
@@ -136,12 +137,16 @@ async def commit(
         KafkaError: Kafka did not take it.
     """
     await producer.begin_transaction()
-    await asyncio.gather(
+    written = await asyncio.gather(
         *(
             _write(producer, topic, partition, rows, outbox.explanations if topic == REJECTED.name else ())
             for topic, rows in outbox.rows.items()
-        )
+        ),
+        return_exceptions=True,
     )
+    if errors := [error for error in written if error is not None]:
+        # Who writes to a producer that has just given up hears only that there is no transaction; others know why.
+        raise min(errors, key=lambda error: isinstance(error, IllegalOperation))
     for target, requests in outbox.requests.items():
         await _write(producer, TOUCHPOINTS.name, target, requests, ())
     offsets = {TopicPartition(TOUCHPOINTS.name, partition): OffsetAndMetadata(offset, "")}
