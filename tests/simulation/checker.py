@@ -1,7 +1,8 @@
 """What must hold: while it runs, and when all is read to the end.
 
 The yardstick is an engine that reads the log once. What the workers have committed, in whatever pieces and after
-whatever accidents, must be its signals and rejected records byte for byte in its order, and its score cards.
+whatever accidents, must be its signals, receipts and rejected records byte for byte in its order, and its score
+cards. What the log itself owes to the workers, the requests to be erased, is in `requests`.
 """
 
 from __future__ import annotations
@@ -13,10 +14,21 @@ import msgspec
 
 from cxstream.model.errors import SnapshotError
 from cxstream.scoring.engine import MARKER_KEY, Engine
-from cxstream.topology import CHURN_RISK, FRICTION, REJECTED, SCORES, SNAPSHOTS, TOUCHPOINTS
+from cxstream.topology import (
+    CHURN_RISK,
+    FORGET,
+    FORGOTTEN,
+    FRICTION,
+    REJECTED,
+    SCORES,
+    SNAPSHOTS,
+    TOUCHPOINTS,
+)
 from cxstream.worker.counters import Counters
 from cxstream.worker.feed import to_records
 from cxstream.worker.restore import restore
+from simulation.histories import FUTURE_MS
+from simulation.requests import Requests, ViolationError
 from simulation.scenario import GROUP
 
 if TYPE_CHECKING:
@@ -25,12 +37,7 @@ if TYPE_CHECKING:
     from simulation.broker import TP, Record, Transaction
     from simulation.cluster import Cluster
 
-_OUTPUTS = (CHURN_RISK.name, FRICTION.name, REJECTED.name)
-_FUTURE_MS = 300_000
-
-
-class ViolationError(AssertionError):
-    """A promise is broken."""
+_OUTPUTS = (CHURN_RISK.name, FRICTION.name, FORGOTTEN.name, REJECTED.name)
 
 
 class Commit(NamedTuple):
@@ -55,6 +62,7 @@ class Expected(NamedTuple):
         rows: by output, keys and values in order.
         causes: by output, the source offset that each follows from.
         cards: by customer.
+        erased: customers of whom the last record is the request to erase them.
         end: the offset after the last record.
     """
 
@@ -62,6 +70,7 @@ class Expected(NamedTuple):
     rows: dict[str, list[tuple[bytes | None, bytes | None]]]
     causes: dict[str, list[int]]
     cards: dict[bytes, bytes]
+    erased: set[bytes]
     end: int
 
 
@@ -79,6 +88,7 @@ class Checker:
         self._cluster = cluster
         self._report = report
         self._broker = cluster.broker
+        self._requests = Requests(cluster)
         self._offsets: dict[TP, int] = {}
         self._counts: dict[TP, int] = {}
         self._broker.on_commit = self._on_commit
@@ -93,24 +103,38 @@ class Checker:
             if offset < before:
                 self._report(f"{tp[0]}-{tp[1]}: the committed offset went back from {before} to {offset}")
             self._offsets[tp] = offset
-            if tp[0] == TOUCHPOINTS.name:
-                self._take_down(transaction, tp[1], offset)
+        for (group, (topic, partition)), offset in transaction.offsets.items():
+            if group == GROUP and topic == TOUCHPOINTS.name:
+                self._take_down(transaction, partition, offset)
 
     def _take_down(self, transaction: Transaction, partition: int, offset: int) -> None:
+        rows = {
+            topic: self._rows_of(transaction, (topic, partition)) for topic in (*_OUTPUTS, SNAPSHOTS.name)
+        }
+        forwarded = sum(
+            len(self._rows_of(transaction, (TOUCHPOINTS.name, home)))
+            for home in range(self._cluster.scenario.partitions)
+        )
+        refused = [row for row in rows[REJECTED.name] if is_from(row, FORGET.name)]
+        requested = self._offsets.get((FORGET.name, partition), 0)
+        self._requests.take_down(partition, requested, forwarded, len(refused))
         for topic in _OUTPUTS:
-            tp = topic, partition
-            rows = self._rows_of(transaction, tp)
-            self._counts[tp] = self._counts.get(tp, 0) + len(rows)
+            counted = len(rows[topic]) - (len(refused) if topic == REJECTED.name else 0)
+            self._counts[topic, partition] = self._counts.get((topic, partition), 0) + counted
         self.commits.append(
             Commit(partition, offset, tuple(self._counts[topic, partition] for topic in _OUTPUTS))
         )
-        for record in self._rows_of(transaction, (SNAPSHOTS.name, partition)):
-            if record.key == MARKER_KEY:
-                saved = msgspec.json.decode(record.value or b"")["offset"]
-                if saved != offset:
-                    self._report(
-                        f"partition {partition}: a snapshot of offset {saved} was committed with {offset}"
-                    )
+        markers = [row for row in rows[SNAPSHOTS.name] if row.key == MARKER_KEY]
+        if rows[FORGOTTEN.name] and not markers:
+            self._report(
+                f"partition {partition}: a receipt was committed with {offset}, but no state without him"
+            )
+        for marker in markers:
+            saved = msgspec.json.decode(marker.value or b"")["offset"]
+            if saved != offset:
+                self._report(
+                    f"partition {partition}: a snapshot of offset {saved} was committed with {offset}"
+                )
 
     def _rows_of(self, transaction: Transaction, tp: TP) -> list[Record]:
         if transaction.begun_at.get(tp) is None:
@@ -119,11 +143,15 @@ class Checker:
         for record in reversed(self._broker.log(tp).records):
             if record.transaction is transaction:
                 found.append(record)
-            elif found:
+            elif found and record.offset < transaction.begun_at[tp]:
                 break
         return found[::-1]
 
     # --- at the end
+
+    def requests_lag(self) -> str:
+        """Which requests are still to come into the log; empty if none is."""
+        return self._requests.lag()
 
     def read_once(self) -> None:
         """Let an engine read each log, now that it is whole."""
@@ -133,18 +161,26 @@ class Checker:
         settings = self._cluster.scenario.settings
         records = [r for r in self._broker.log((TOUCHPOINTS.name, partition)).records if r.visible]
         engine = Engine(settings.scoring, settings.actions, topic=TOUCHPOINTS.name, partition=partition)
-        outcome = engine.process(to_records(records, _FUTURE_MS))
+        outcome = engine.process(to_records(records, FUTURE_MS))
         rows: dict[str, list[tuple[bytes | None, bytes | None]]] = {topic: [] for topic in _OUTPUTS}
         causes: dict[str, list[int]] = {topic: [] for topic in _OUTPUTS}
-        for signal in outcome.signals:
+        for signal in (*outcome.signals, *outcome.receipts):
             rows[signal.topic].append((signal.key, signal.value))
             causes[signal.topic].append(records[signal.index].offset)
         for rejection in outcome.rejected:
             record = records[rejection.index]
             rows[REJECTED.name].append((record.key, record.value))
             causes[REJECTED.name].append(record.offset)
-        cards = {subject.encode(): card for subject, card in engine.cards()}
-        return Expected(engine, rows, causes, cards, records[-1].offset + 1)
+        last = {record.key: index for index, record in enumerate(records)}
+        receipts = [(records[receipt.index].key or b"", receipt.index) for receipt in outcome.receipts]
+        return Expected(
+            engine,
+            rows,
+            causes,
+            cards={subject.encode(): card for subject, card in engine.cards()},
+            erased={key for key, index in receipts if last[key] == index},
+            end=records[-1].offset + 1,
+        )
 
     def committed(self, topic: str, partition: int) -> list[Record]:
         """What a read_committed reader finds."""
@@ -156,7 +192,7 @@ class Checker:
             offset = self._broker.committed.get((GROUP, (TOUCHPOINTS.name, partition)), 0)
             if offset < expected.end:
                 return f"partition {partition} is committed to {offset} of {expected.end}"
-            cards = self._cards(partition)
+            cards = self._latest(SCORES.name, partition)
             if cards != expected.cards:
                 wrong = sorted(
                     key
@@ -166,8 +202,9 @@ class Checker:
                 return f"partition {partition}: the score cards of {wrong} are not the last"
         return ""
 
-    def _cards(self, partition: int) -> dict[bytes, bytes]:
-        latest = {r.key: r.value for r in self.committed(SCORES.name, partition)}
+    def _latest(self, topic: str, partition: int) -> dict[bytes, bytes]:
+        """The rows of a compacted topic as they stand."""
+        latest = {r.key: r.value for r in self.committed(topic, partition)}
         return {key: value for key, value in latest.items() if key is not None and value is not None}
 
     def check(self) -> None:
@@ -182,12 +219,15 @@ class Checker:
                 raise ViolationError(f"partition {partition}: committed {offset}, not {expected.end}")
             for topic in _OUTPUTS:
                 self._compare(topic, partition, expected)
+            self._check_erased(partition, expected)
         for commit in self.commits:
             self._check_commit(commit)
+        self._requests.check()
 
     def _compare(self, topic: str, partition: int, expected: Expected) -> None:
         records = self.committed(topic, partition)
         if topic == REJECTED.name:
+            records = [record for record in records if is_from(record, TOUCHPOINTS.name)]
             offsets = [int(dict(record.headers)["offset"]) for record in records]
             if offsets != expected.causes[topic]:
                 raise ViolationError(f"{topic}-{partition}: from {offsets}, not {expected.causes[topic]}")
@@ -200,6 +240,13 @@ class Checker:
                 )
         if len(found) != len(wanted):
             raise ViolationError(f"{topic}-{partition}: {len(found)} records, not {len(wanted)}")
+
+    def _check_erased(self, partition: int, expected: Expected) -> None:
+        """Nothing is kept of who was erased and has not come back."""
+        for topic, prefix in ((SCORES.name, b""), (SNAPSHOTS.name, b"c")):
+            left = sorted(self._latest(topic, partition).keys() & {prefix + key for key in expected.erased})
+            if left:
+                raise ViolationError(f"{topic}-{partition}: {left} are still there, although erased")
 
     def _check_commit(self, commit: Commit) -> None:
         """Results and the offset they follow from go together, in every transaction."""
@@ -220,6 +267,8 @@ class Checker:
                     restored = await restore(cluster.scenario.settings, reader, partition, None, Counters())
             except SnapshotError as error:
                 raise ViolationError(f"partition {partition}: {error}") from error
+            if not restored.saved:
+                raise ViolationError(f"partition {partition}: the saved state cannot be used")
             if restored.position != expected.end:
                 raise ViolationError(
                     f"partition {partition}: restored to {restored.position}, not {expected.end}"
@@ -232,10 +281,15 @@ class Checker:
     def _compare_future(self, partition: int, restored: Engine, read: Engine) -> None:
         records: Sequence[Record] = self._broker.log((TOUCHPOINTS.name, partition)).records[-30:]
         end = self._broker.log((TOUCHPOINTS.name, partition)).end
-        again = to_records(records, _FUTURE_MS)
+        again = to_records(records, FUTURE_MS)
         again.offsets = range(end, end + len(records))
         one, other = restored.process(again), read.process(again)
-        if (one.signals, one.rejected) != (other.signals, other.rejected):
+        if (one.signals, one.receipts, one.rejected) != (other.signals, other.receipts, other.rejected):
             raise ViolationError(
                 f"partition {partition}: the saved state says other things of what comes next"
             )
+
+
+def is_from(rejected: Record, topic: str) -> bool:
+    """A rejected record came from a topic."""
+    return dict(rejected.headers)["topic"] == topic.encode()

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from cxstream.scoring.engine import MARKER_KEY
-from cxstream.topology import SNAPSHOTS, TOUCHPOINTS
+from cxstream.topology import FORGET, SNAPSHOTS, TOUCHPOINTS
 from simulation.broker import Broker, Row
 from simulation.group import Group
-from simulation.histories import history
+from simulation.histories import Asked, history, home, requests
 from simulation.kafka import Kafka
 from simulation.loop import WORLD, Loop, Process
 from simulation.member import Worker
@@ -27,12 +27,21 @@ if TYPE_CHECKING:
     from simulation.scenario import Scenario
 
 
+class Request(NamedTuple):
+    """A record of cx.forget, where it was written."""
+
+    partition: int
+    offset: int
+    asked: Asked
+
+
 class Cluster:
     """The simulated world.
 
     Attributes:
         living: processes that have not died and are not to close.
         everybody: every worker there ever was.
+        requests: what was written to cx.forget, in order.
         ending: nobody starts any more.
     """
 
@@ -54,6 +63,7 @@ class Cluster:
         )
         self.living: list[Process] = []
         self.everybody: dict[Process, Worker] = {}
+        self.requests: list[Request] = []
         self.ending = False
         self._chance = chance
         self._world = contextvars.Context()
@@ -126,7 +136,12 @@ class Cluster:
         """Write the histories a piece at a time."""
         scenario = self.scenario
         rows = {p: history(number)[: scenario.records] for p, number in enumerate(scenario.histories)}
+        asked = {
+            p: [*reversed(requests(number, p, scenario.partitions))]
+            for p, number in enumerate(scenario.histories)
+        }
         pace = scenario.turmoil_seconds * self._chance.choice((0.1, 0.8)) / max(1, scenario.records)
+        written = dict.fromkeys(rows, 0)
         self.broker.claim("source", 3600.0)
         while rows:
             partition = self._chance.choice(list(rows))
@@ -135,7 +150,21 @@ class Cluster:
             if not rows[partition]:
                 del rows[partition]
             await self._write((TOUCHPOINTS.name, partition), piece)
+            written[partition] += len(piece)
+            while asked[partition] and asked[partition][-1].after <= written[partition]:
+                await self._ask(asked[partition].pop())
             await asyncio.sleep(self._chance.random() * pace * len(piece) * 2)
+
+    async def _ask(self, asked: Asked) -> None:
+        """Write a request, mostly where its customer belongs."""
+        partition, count = home(asked.row.key or b"", self.scenario.partitions), self.scenario.partitions
+        if self._chance.random() < 0.2:
+            partition = self._chance.randrange(count)
+        tp = FORGET.name, partition
+        await self._write(tp, [asked.row])
+        offset = self.broker.log(tp).records[-1].offset
+        self.requests.append(Request(partition, offset, asked))
+        self.trace.add("asked in vain" if asked.refused else "asked to erase", f"{tp[0]}-{tp[1]}", offset)
 
     async def _write(self, tp: tuple[str, int], piece: list[Row]) -> None:
         broker = self.broker

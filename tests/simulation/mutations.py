@@ -174,6 +174,76 @@ MUTATIONS = (
         _PARTITION + "_apply",
         (("if records[0].offset < tenure.position:", "if False:"),),
     ),
+    Mutation(
+        "how far requests to be erased were read is not committed",
+        _OUTBOX + "commit",
+        (("if outbox.requested is not None:", "if False:"),),
+        seeds=10,
+    ),
+    Mutation(
+        "requests are written after the transaction that says they were read",
+        _OUTBOX + "commit",
+        (
+            (
+                """for target, requests in outbox.requests.items():
+        await _write(producer, TOUCHPOINTS.name, target, requests, ())""",
+                "pass",
+            ),
+            (
+                "await producer.commit_transaction()",
+                """await producer.commit_transaction()
+    await producer.begin_transaction()
+    for target, requests in outbox.requests.items():
+        await _write(producer, TOUCHPOINTS.name, target, requests, ())
+    await producer.commit_transaction()""",
+            ),
+        ),
+    ),
+    Mutation(
+        "requests are read from the beginning by every owner",
+        _PARTITION + "_listen",
+        (("position = await reader.committed(FORGET.name)", "position = None"),),
+    ),
+    Mutation(
+        "requests count as read one too far",
+        _TENURE + "forward",
+        (("records[-1].offset + 1", "records[-1].offset + 2"),),
+    ),
+    Mutation(
+        "requests go into the partition that they came from",
+        _TENURE + "forward",
+        (("home = int(partition_of([request.subject], count)[0])", "home = self._partition"),),
+    ),
+    Mutation(
+        "a record of cx.forget that asks for nothing is dropped in silence",
+        _TENURE + "forward",
+        (("outbox.add_rejected(record, (FORGET.name, self._partition), *request)", "pass"),),
+    ),
+    Mutation(
+        "requests are taken into the transaction that is under way already",
+        _TENURE + "forward",
+        (
+            (
+                "count = len(await self._producer.partitions_for(TOUCHPOINTS.name))\n    outbox = self._outbox",
+                "outbox = self._outbox\n    count = len(await self._producer.partitions_for(TOUCHPOINTS.name))",
+            ),
+        ),
+    ),
+    Mutation(
+        "receipts are not written",
+        _OUTBOX + "Outbox.add",
+        (("chain(outcome.signals, outcome.receipts)", "outcome.signals"),),
+    ),
+    Mutation(
+        "who is erased stays in the saved state until the next snapshot",
+        _TENURE + "_snapshot_due",
+        (("self.engine.must_save or", "False or"),),
+    ),
+    Mutation(
+        "who was erased is not in the saved state",
+        "cxstream.scoring.snapshot:save",
+        (("for key, time in erasures.take_changed()", "for key, time in ()"), ("len(erasures.times)", "0")),
+    ),
 )
 
 
@@ -212,5 +282,5 @@ def _holders(name: str, function: Any) -> list[Any]:
     return [
         module
         for key, module in list(sys.modules.items())
-        if key.startswith("cxstream.worker") and getattr(module, name, None) is function
+        if key.startswith("cxstream.") and getattr(module, name, None) is function
     ]

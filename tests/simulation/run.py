@@ -14,9 +14,10 @@ from aiokafka.errors import KafkaError
 
 from cxstream.worker import feed
 from simulation.chaos import Chaos
-from simulation.checker import Checker, ViolationError
+from simulation.checker import Checker
 from simulation.cluster import Cluster
 from simulation.loop import WORLD, StuckError
+from simulation.requests import ViolationError
 from simulation.scenario import Scenario, draw
 
 if TYPE_CHECKING:
@@ -110,6 +111,7 @@ class _Simulation:
             cluster.start_worker()
         await self._chaos.rage()
         await source
+        await self._patiently(checker.requests_lag)
         checker.read_once()
         await self._patiently(checker.lag)
         cluster.ending = True

@@ -69,12 +69,12 @@ class Scenario:
 def draw(chance: random.Random) -> Scenario:
     """A scenario; small ones are as likely as large ones, quiet ones are rare."""
     pick = chance.choice
-    partitions = pick((1, 1, 2, 3))
+    partitions = pick((1, 1, 1, 2, 2, 3))
     return Scenario(
         partitions=partitions,
         workers=pick((1, 2, 3, 3)),
         histories=tuple(chance.randrange(histories.POOL) for _ in range(partitions)),
-        records=pick((20, 40, 60, 100, histories.LENGTH)),
+        records=pick((20, 20, 40, 60, 100, histories.LENGTH)),
         settings=_settings(chance),
         chunk=pick((3, 7, 20, 2000)),
         weather=_weather(chance),
