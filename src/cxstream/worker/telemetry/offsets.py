@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 from aiokafka.errors import KafkaError
+from faust.exceptions import ConsumerNotStarted
 from faust.types import TP
 
 from cxstream.topology import TOUCHPOINTS
@@ -47,7 +48,7 @@ class Offsets:
             try:
                 async with asyncio.timeout(_ANSWER_SECONDS):
                     await self.ask(consumer)
-            except (KafkaError, TimeoutError) as error:
+            except (KafkaError, ConsumerNotStarted, TimeoutError) as error:
                 log.debug("no offsets from Kafka", error=f"{type(error).__name__}: {error}")
             await asyncio.sleep(PAUSE_SECONDS)
 
@@ -56,6 +57,7 @@ class Offsets:
 
         Raises:
             KafkaError: Kafka did not answer.
+            ConsumerNotStarted: the worker has only begun to start.
         """
         self.partitions = consumer.topic_partitions(TOUCHPOINTS.name)
         tps = [TP(TOUCHPOINTS.name, partition.number) for partition in self._partitions]
