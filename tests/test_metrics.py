@@ -8,6 +8,7 @@ import re
 import socket
 import time
 import urllib.request
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -194,6 +195,25 @@ def test_rejections_have_reason_and_source() -> None:
         ("from_the_future", "/test"): 1,
     }
     assert measures.sources == {"/test": 2}
+
+
+def test_raises_are_counted_by_their_leading_reason() -> None:
+    bad = [("contact", {"channel": "call", "wait_s": 900, "resolved": False})] * 6
+    told = [*bad, ("survey_nps", {"score": 0, "channel": "app"})]
+    records = [Record(touchpoint("c", n, kind, **data)) for n, (kind, data) in enumerate(told)]
+    engine = Engine(ScoringParams(), {})
+    values = [record.value for record in records]
+    outcome = engine.process(Records(values, range(len(values))))
+    leading = Counter(
+        json.loads(signal.value)["data"]["reasons"][0]["feature"]
+        for signal in outcome.signals
+        if signal.change == "raised"
+    )
+    assert {signal.change for signal in outcome.signals} > {"raised"}
+    assert leading
+    measures = counted(records, [T0] * len(records), T0)
+    assert measures.reasons == leading
+    assert measures.reasons.total() == sum(n for (kind, _), n in measures.signals.items() if kind == "raised")
 
 
 # --- the population

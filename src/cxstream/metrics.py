@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from cxstream.model.kinds import CHANNELS, LEVELS, Kind
+from cxstream.model.kinds import CHANNELS, FEATURES, LEVELS, Kind
 
 Type = Literal["counter", "gauge", "histogram", "gaugehistogram", "info"]
 Values = tuple[str, ...] | str
@@ -326,6 +326,13 @@ BUSINESS = (
         "Signals committed: friction, or what a churn-risk signal tells. level is the customer's level from then "
         "on; none for friction.",
         {"kind": SIGNALS, "level": LEVELS},
+    ),
+    Metric(
+        "cxstream_raise_reasons_total",
+        "counter",
+        "signals",
+        "Raised signals committed by their leading reason, the one that their suggested action answers.",
+        {"reason": FEATURES},
     ),
     Metric("cxstream_held_back_total", "counter", "raises", "Raises that began to wait for their cooldown."),
     Metric("cxstream_score_cards_total", "counter", "score cards", "Score cards committed."),

@@ -39,6 +39,7 @@ class Emitted(msgspec.Struct, frozen=True, gc=False):
         value: the CloudEvent.
         change: friction, raised, eased or cleared; empty for a receipt.
         level: the customer's level from now on; none for friction; empty for a receipt.
+        reason: the feature that leads the reasons, what sets the customer apart the most; None without any.
     """
 
     index: int
@@ -47,6 +48,7 @@ class Emitted(msgspec.Struct, frozen=True, gc=False):
     value: bytes
     change: str = ""
     level: str = ""
+    reason: str | None = None
 
 
 @functools.lru_cache(maxsize=4096)
@@ -118,7 +120,8 @@ class Writer:
             return Emitted(index, FRICTION.name, key, value, "friction", "none")
         risk = self._churn_risk(row, topic, cause)
         value = _encode(o.ChurnRiskSignal(id=name, subject=subject, time=clock, data=risk))
-        return Emitted(index, CHURN_RISK.name, key, value, risk.change, risk.level)
+        reason = risk.reasons[0].feature if risk.reasons else None
+        return Emitted(index, CHURN_RISK.name, key, value, risk.change, risk.level, reason)
 
     def _churn_risk(self, row: Sequence[float], topic: str, cause: o.Cause) -> o.ChurnRisk:
         reasons = self._reasons(row, topic)

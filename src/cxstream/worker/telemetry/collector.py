@@ -25,7 +25,7 @@ from cxstream.metrics import (
     STANDINGS,
     STATES,
 )
-from cxstream.model.kinds import CHANNELS, LEVELS
+from cxstream.model.kinds import CHANNELS, FEATURES, LEVELS
 from cxstream.scoring.signals import MODEL
 from cxstream.scoring.snapshot import digest
 from cxstream.topology import TOUCHPOINTS
@@ -201,6 +201,8 @@ class WorkerCollector(Collector):
         measures = self._app.partitions.measures
         signals = dict.fromkeys(_signals(), 0) | dict(measures.signals)
         yield family("cxstream_signals_total", signals.items())
+        reasons = dict(measures.reasons)
+        yield family("cxstream_raise_reasons_total", (([each], reasons.get(each, 0)) for each in FEATURES))
         yield family("cxstream_held_back_total", [([], measures.held_back)])
         yield family("cxstream_score_cards_total", [([], measures.cards)])
         spread = self._exporter.population.spread

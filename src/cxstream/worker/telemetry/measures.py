@@ -68,6 +68,7 @@ class Measures:
         self.sources: Counter[str] = Counter()
         self.kinds = np.zeros(len(Kind), np.int64)
         self.signals: Counter[tuple[str, str]] = Counter()
+        self.reasons: Counter[str] = Counter()
         self.held_back = 0
         self.cards = 0
         self.commit_delay = {each: _buckets("cxstream_commit_delay_seconds") for each in FRESHNESS}
@@ -99,6 +100,7 @@ class Measures:
             self.sources[self._sources.name(source)] += n
         self.kinds += tally.kinds
         self.signals.update(tally.signals)
+        self.reasons.update(tally.reasons)
         self.held_back += tally.held_back
         if tally.times:
             self._delay(Times(*map(np.concatenate, zip(*tally.times, strict=True))), now_ms)

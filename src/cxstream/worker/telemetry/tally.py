@@ -66,6 +66,7 @@ class Tally:
         sources: valid records by source.
         kinds: int64[kinds], accepted records.
         signals: signals by kind and level.
+        reasons: raised signals by leading reason.
         held_back: raises that began to wait.
         times: of each batch.
         told: of each batch that tells something.
@@ -77,6 +78,7 @@ class Tally:
         self.sources: Counter[str] = Counter()
         self.kinds = np.zeros(len(Kind), np.int64)
         self.signals: Counter[tuple[str, str]] = Counter()
+        self.reasons: Counter[str] = Counter()
         self.held_back = 0
         self.times: list[Times] = []
         self.told: list[Told] = []
@@ -125,6 +127,9 @@ class Tally:
         self.outcomes["erasure"] += len(outcome.receipts)
         self.held_back += outcome.held_back
         self.signals.update((signal.change, signal.level) for signal in outcome.signals)
+        self.reasons.update(
+            s.reason for s in outcome.signals if s.change == "raised" and s.reason is not None
+        )
 
     def _reject(self, decoded: Decoded, outcome: Outcome, records: Sequence[Any]) -> None:
         for rejection in outcome.rejected:
