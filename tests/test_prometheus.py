@@ -8,21 +8,15 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import shutil
 import signal
 import subprocess
-import threading
-import urllib.parse
-import urllib.request
-from contextlib import ExitStack, contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from cxstream.local.ports import HOST, free
 from cxstream.metrics import METRICS
+from monitoring import RULES, asked, monitoring, program
 from workers import WorkerProcess, until
 
 if TYPE_CHECKING:
@@ -31,21 +25,12 @@ if TYPE_CHECKING:
     from cxstream.settings import Settings
 
 ROOT = Path(__file__).parent.parent
-RULES = ROOT / "deploy" / "prometheus"
 RUNBOOKS = ROOT / "docs" / "runbooks"
 ALERTS = (RULES / "cxstream.alerts.yml").read_text()
 RECORDS = (RULES / "cxstream.rules.yml").read_text()
 TESTS = sorted(RULES.glob("*.test.yml"))
 NAMES = re.findall(r"- alert: (\w+)", ALERTS)
 SECONDS = 90.0
-
-
-def program(name: str) -> str:
-    """A program of Debian's packages `prometheus` and `prometheus-alertmanager`."""
-    found = shutil.which(name)
-    if found is None:
-        pytest.fail(f"{name} is missing: apt-get install prometheus prometheus-alertmanager")
-    return found
 
 
 def promtool(*arguments: object) -> str:
@@ -178,82 +163,6 @@ def test_promql_of_runbooks_parses(name: str, tmp_path: Path) -> None:
 
 
 # --- the whole way
-
-
-@contextmanager
-def webhook() -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """A receiver of Alertmanager's messages: its address, and the alerts that came."""
-    alerts: list[dict[str, Any]] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            alerts.extend(json.loads(body)["alerts"])
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", alerts
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
-@contextmanager
-def running(command: list[str], log: Path) -> Iterator[None]:
-    """A program, until it is needed no more."""
-    with log.open("wb") as out, subprocess.Popen(command, stdout=out, stderr=out) as process:
-        try:
-            yield
-        finally:
-            process.terminate()
-            process.wait(30)
-
-
-def impatient(folder: Path, target: str, manager: str, receiver: str) -> None:
-    """The configuration as it is shipped, save for addresses and durations: seconds in place of minutes."""
-    shutil.copy(RULES / "cxstream.rules.yml", folder)
-    alerts = re.sub(r"^( +for): \w+$", r"\1: 1s", ALERTS, flags=re.MULTILINE)
-    (folder / "cxstream.alerts.yml").write_text(alerts)
-    config = (RULES / "prometheus.yml").read_text()
-    config = config.replace("15s", "1s").replace("localhost:9464", target).replace("localhost:9093", manager)
-    (folder / "prometheus.yml").write_text(config)
-    routes = (RULES / "alertmanager.yml").read_text().replace("http://localhost:9095", receiver)
-    routes = re.sub(r"(group_wait|group_interval): \w+", r"\1: 1s", routes)
-    (folder / "alertmanager.yml").write_text(routes)
-
-
-@contextmanager
-def monitoring(folder: Path, target: str) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """Prometheus, Alertmanager and a webhook: Prometheus' address, and the alerts that reach the webhook."""
-    prometheus, manager = (f"{HOST}:{port}" for port in free(2))
-    with ExitStack() as stack:
-        receiver, alerts = stack.enter_context(webhook())
-        impatient(folder, target, manager, receiver)
-        command = [program("prometheus-alertmanager"), f"--config.file={folder / 'alertmanager.yml'}"]
-        command += [f"--storage.path={folder / 'manager'}", f"--web.listen-address={manager}"]
-        stack.enter_context(running([*command, "--cluster.listen-address="], folder / "alertmanager.log"))
-        command = [program("prometheus"), f"--config.file={folder / 'prometheus.yml'}"]
-        command += [f"--storage.tsdb.path={folder / 'data'}", f"--web.listen-address={prometheus}"]
-        stack.enter_context(running(command, folder / "prometheus.log"))
-        yield f"http://{prometheus}", alerts
-
-
-def asked(address: str, query: str) -> list[Any]:
-    """Prometheus' answer."""
-    url = f"{address}/api/v1/query?query={urllib.parse.quote(query)}"
-    try:
-        with urllib.request.urlopen(url, timeout=10) as answer:
-            return json.load(answer)["data"]["result"]
-    except OSError:  # not up yet
-        return []
 
 
 @pytest.mark.broker

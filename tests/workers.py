@@ -34,9 +34,11 @@ STOP_SECONDS = 30.0
 
 
 class WorkerProcess:
-    """`cxstream worker` in a process of its own, without ticker, on a free web port."""
+    """`cxstream worker` in a process of its own, without ticker unless it is asked for, on free ports."""
 
-    def __init__(self, settings: Settings, log: Path, *options: str, **environment: str) -> None:
+    def __init__(
+        self, settings: Settings, log: Path, *options: str, ticker: bool = False, **environment: str
+    ) -> None:
         self._log_path = log
         self._log = log.open("ab")
         self._lines: queue.Queue[str] = queue.Queue()
@@ -44,7 +46,7 @@ class WorkerProcess:
         command += [
             "--group",
             settings.worker.group,
-            "--no-ticker",
+            *(() if ticker else ("--no-ticker",)),
             "--web-port",
             "0",
             "--metrics-port",
