@@ -6,7 +6,7 @@ ARGS ?=
 HELM := v3.22.0
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test simulation faults lint types imports schemas wheel tools charts release audit sbom fuzz lock bench clean
+.PHONY: help install demo test simulation faults lint types imports schemas dashboards wheel tools charts release audit sbom fuzz lock bench clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -42,6 +42,9 @@ types: install ## Check types, strictly.
 
 imports: install ## Check that the core knows nothing of the shells.
 	$(BIN)/lint-imports
+
+dashboards: install ## Check that deploy/grafana is what deploy/dashboards says.
+	$(BIN)/python deploy/dashboards/generate.py --check
 
 schemas: install ## Check that schemas/ is what the types say.
 	$(BIN)/cxstream schemas --check schemas

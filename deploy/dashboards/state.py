@@ -1,0 +1,311 @@
+"""Kafka and state: partitions, offsets, transactions, and what is kept of the customers."""
+
+from __future__ import annotations
+
+from board import GREEN, RED, YELLOW, Board, Panel, Query, Row
+from promql import PER_SECOND, increase, quantile, quantiles, rate, standing
+
+EACH = "max by (partition)"
+RECENT = "30m"
+
+
+def _by_partition(series: str) -> Query:
+    return Query(f"{EACH} ({series})", "{{partition}}")
+
+
+KAFKA = Row(
+    "Kafka",
+    (
+        Panel(
+            "Partitions",
+            "Partitions that cx.touchpoints has, those that a worker owns, and those that run.",
+            (
+                Query("max(kafka_topic_partitions)", "there are"),
+                Query("count(count by (partition) (cxstream_partition_state))", "owned"),
+                Query('sum(max by (partition) (cxstream_partition_state{state="running"}))', "run"),
+            ),
+            kind="number",
+            width=6,
+            alerts=("CxstreamPartitionUnowned", "CxstreamPartitionNotRunning"),
+        ),
+        Panel(
+            "Lag, by partition",
+            "Records that the group has not committed. One partition far above the others is stuck, or has too much.",
+            (_by_partition('kafka_consumergroup_lag{topic="cx.touchpoints"}'),),
+            low=0,
+            width=9,
+            alerts=("CxstreamLagGrows", "CxstreamStalled"),
+        ),
+        Panel(
+            "Appended and committed a second",
+            "What comes in, and what is done with it. With the broker's own bookkeeping: a transaction takes an offset.",
+            (
+                Query(
+                    f"sum({EACH} (deriv(kafka_topic_partition_current_offset[$__rate_interval])))", "appended"
+                ),
+                Query(
+                    f"sum({EACH} (deriv(kafka_consumergroup_current_offset[$__rate_interval])))", "committed"
+                ),
+            ),
+            unit=PER_SECOND,
+            width=9,
+            alerts=("CxstreamLagGrows",),
+        ),
+        Panel(
+            "Records to spare before Kafka deletes",
+            "From the oldest record that Kafka holds to the one that is read next. At zero, records are lost.",
+            (
+                Query(
+                    f"{EACH} (kafka_consumergroup_current_offset) - {EACH} (kafka_topic_partition_oldest_offset)",
+                    "{{partition}}",
+                ),
+            ),
+            alerts=("CxstreamRecordsLost",),
+        ),
+        Panel(
+            "Age of Kafka's last answer",
+            "Workers ask every 10 s where the partitions begin and end.",
+            (Query("time() - cxstream_kafka_answer_timestamp_seconds", "{{instance}}"),),
+            unit="s",
+            low=0,
+            steps=((0, GREEN), (120, RED)),
+            alerts=("CxstreamKafkaUnreachable",),
+        ),
+        Panel(
+            "Rebalances, last 30 minutes",
+            "How often the group was dealt anew, by worker.",
+            (Query(f"increase(faust_rebalances_total[{RECENT}])", "{{instance}}"),),
+            low=0,
+            steps=((0, GREEN), (6, RED)),
+            alerts=("CxstreamRebalancesOften",),
+        ),
+    ),
+)
+
+TRANSACTIONS = Row(
+    "Transactions",
+    (
+        Panel(
+            "Transactions a second, by end",
+            "An aborted one is computed and tried again.",
+            (Query(rate("cxstream_transactions_total", "outcome"), "{{outcome}}"),),
+            unit=PER_SECOND,
+            low=0,
+            alerts=("CxstreamTransactionsAbort",),
+        ),
+        Panel(
+            "Time of a transaction",
+            "From its begin to its commit.",
+            quantiles("cxstream_transaction_seconds"),
+            unit="s",
+            low=0,
+        ),
+        Panel(
+            "Aborted, last 15 minutes",
+            "Share of the transactions that were aborted.",
+            (Query("cxstream:transactions_aborted:ratio15m", "aborted"),),
+            unit="percentunit",
+            low=0,
+            steps=((0, GREEN), (0.1, RED)),
+            alerts=("CxstreamTransactionsAbort",),
+        ),
+    ),
+)
+
+PARTITIONS = Row(
+    "Partitions",
+    (
+        Panel(
+            "Partitions by state",
+            "Claiming, restoring and fenced pass; what stays there, or fails, has a reason in /readyz.",
+            (Query("sum by (state) (max by (partition, state) (cxstream_partition_state))", "{{state}}"),),
+            stacked=True,
+            low=0,
+            alerts=("CxstreamPartitionNotRunning", "CxstreamRecoverySlow"),
+        ),
+        Panel(
+            "Stalled partitions",
+            "Partitions with work that get nowhere.",
+            (Query(f"sum({EACH} (cxstream_partition_stalled))", "stalled"),),
+            low=0,
+            steps=((0, GREEN), (1, RED)),
+            alerts=("CxstreamStalled",),
+        ),
+        Panel(
+            "Trouble, last 30 minutes",
+            "Times that a partition started over, that another worker claimed it, and records that were gone before they "
+            "were read.",
+            (
+                Query(increase("cxstream_partition_failures_total", window=RECENT), "started over"),
+                Query(increase("cxstream_partition_fenced_total", window=RECENT), "claimed by another"),
+                Query(increase("cxstream_lost_records_total", window=RECENT), "lost records"),
+            ),
+            low=0,
+            alerts=("CxstreamPartitionFails", "CxstreamFenced", "CxstreamRecordsLost"),
+        ),
+        Panel(
+            "Fetches that wait, by partition",
+            "Read from Kafka and not applied yet.",
+            (_by_partition("cxstream_waiting_fetches"),),
+            low=0,
+        ),
+        Panel(
+            "Last commit, age by partition",
+            "Also ticks are committed, so this stays short even where nothing happens.",
+            (Query(f"time() - {EACH} (cxstream_commit_timestamp_seconds)", "{{partition}}"),),
+            unit="s",
+            low=0,
+            alerts=("CxstreamStalled",),
+        ),
+        Panel(
+            "Messages received and web answers a second",
+            "What Faust received (one message is a whole fetch), and what the web server answered, by status.",
+            (
+                Query(rate("faust_messages_received_total"), "fetches"),
+                Query(rate("faust_web_responses_total", "status"), "HTTP {{status}}"),
+            ),
+            unit=PER_SECOND,
+            low=0,
+        ),
+    ),
+)
+
+STATE = Row(
+    "State",
+    (
+        Panel(
+            "Customers, by partition",
+            "Customers whose state is kept. Partitions should be alike.",
+            (_by_partition("cxstream_state_rows"),),
+            stacked=True,
+            low=0,
+        ),
+        Panel(
+            "Day panes, by partition",
+            "A pane is a day of a customer on which something happened.",
+            (_by_partition("cxstream_state_panes"),),
+            stacked=True,
+            low=0,
+        ),
+        Panel(
+            "Memory of the state, by partition",
+            "Reserved memory, names aside; it grows in steps.",
+            (_by_partition("cxstream_state_bytes"),),
+            unit="bytes",
+            stacked=True,
+            low=0,
+        ),
+    ),
+)
+
+SNAPSHOTS = Row(
+    "Snapshots and recovery",
+    (
+        Panel(
+            "Age of the last snapshot, by partition",
+            "What came since has to be applied again after a crash.",
+            (Query(f"time() - {EACH} (cxstream_snapshot_timestamp_seconds)", "{{partition}}"),),
+            unit="s",
+            low=0,
+            alerts=("CxstreamSnapshotOld",),
+        ),
+        Panel(
+            "Rows of a snapshot",
+            "Mean number of changed rows, since the workers started.",
+            (
+                Query(
+                    "sum(cxstream_snapshot_rows_total) / (sum(cxstream_snapshots_total) > 0)",
+                    "rows",
+                ),
+            ),
+            low=0,
+        ),
+        Panel(
+            "Time to pack a snapshot, 95 %",
+            "The worker does nothing else meanwhile.",
+            (Query(quantile(0.95, "cxstream_snapshot_seconds"), "95 %"),),
+            unit="s",
+            low=0,
+        ),
+        Panel(
+            "Recovery, since the workers started",
+            "From the claim of a partition to its running.",
+            (
+                Query(standing(0.5, "cxstream_recovery_seconds"), "median"),
+                Query(standing(0.95, "cxstream_recovery_seconds"), "95 %"),
+            ),
+            unit="s",
+            kind="number",
+            height=6,
+            steps=((0, GREEN), (60, YELLOW), (300, RED)),
+            alerts=("CxstreamRecoverySlow",),
+        ),
+        Panel(
+            "Rebalance, since the workers started",
+            "Mean time from the revocation until work goes on.",
+            (Query("sum(faust_rebalance_seconds_sum) / (sum(faust_rebalance_seconds_count) > 0)", "mean"),),
+            unit="s",
+            kind="number",
+            height=6,
+            steps=((0, GREEN), (10, YELLOW)),
+            alerts=("CxstreamRebalancesOften",),
+        ),
+        Panel(
+            "Restores, since the workers started",
+            "States built from Kafka, records applied again for that, and records that warm copies have followed.",
+            (
+                Query("sum(cxstream_restores_total)", "restores"),
+                Query("sum(cxstream_replayed_records_total)", "applied again"),
+                Query("sum(cxstream_followed_records_total)", "followed"),
+            ),
+            kind="number",
+            height=6,
+        ),
+    ),
+)
+
+TIME = Row(
+    "Ticks and versions",
+    (
+        Panel(
+            "Age of the ticker's last round",
+            "In rounds: far above one, time does not pass where nothing happens. Workers without a ticker are left out.",
+            (
+                Query(
+                    "(time() - (cxstream_ticker_round_timestamp_seconds > 0)) / (cxstream_ticker_interval_seconds > 0)",
+                    "{{instance}}",
+                ),
+            ),
+            low=0,
+            alerts=("CxstreamTickerSilent",),
+        ),
+        Panel(
+            "Ticks a minute",
+            "Written, and not taken by Kafka.",
+            (
+                Query(f"60 * {rate('cxstream_ticks_written_total')}", "written"),
+                Query(f"60 * {rate('cxstream_tick_failures_total')}", "failed"),
+            ),
+            low=0,
+            alerts=("CxstreamTickerSilent",),
+        ),
+        Panel(
+            "What runs",
+            "Workers by version, and by the risk model and parameters that they score with: one group, one line each.",
+            (
+                Query("count by (version, python, faust) (cxstream_build_info)", "workers"),
+                Query("count by (model, parameters) (cxstream_model_info)", "workers by model"),
+            ),
+            kind="table",
+            alerts=("CxstreamModelsDiffer",),
+        ),
+    ),
+)
+
+BOARD = Board(
+    uid="cxstream-kafka-and-state",
+    file="kafka-and-state.json",
+    title="cxstream / Kafka and state",
+    about="For who operates cxstream: partitions, offsets, transactions, and what is kept of the customers.",
+    rows=(KAFKA, TRANSACTIONS, PARTITIONS, STATE, SNAPSHOTS, TIME),
+)
