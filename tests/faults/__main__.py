@@ -167,9 +167,10 @@ class Session:
         rows = [row for row in self._rows if row.results]
         if len(rows) > 1:
             self._console.print(report.table(rows))
-        path = self._out / "report.json"
-        report.write(path, rows)
-        self._say(f"report: {path}")
+        if rows:
+            path = self._out / "report.json"
+            report.write(path, rows)
+            self._say(f"report: {path}")
         return bool(rows) and all(row.good for row in rows)
 
     async def _run(self, kind: Kind, seed: int, scratch: Path) -> Result:

@@ -14,10 +14,11 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, TypeVar
 
 from cxstream.scoring.engine import Engine, Records
-from cxstream.topology import CHURN_RISK, FRICTION, TOUCHPOINTS
+from cxstream.topology import CHURN_RISK, FORGOTTEN, FRICTION, TOUCHPOINTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -31,6 +32,7 @@ Signal = tuple[bytes | None, bytes | None]
 Reject = tuple[bytes | None, bytes | None, Headers]
 
 SIGNAL_TOPICS = (CHURN_RISK.name, FRICTION.name)
+RECEIPTS = FORGOTTEN.name
 _MINUTE_MS = 60_000
 _EXAMPLES = 10
 
@@ -43,7 +45,7 @@ class Expectation:
         partition: which.
 
     Attributes:
-        signals: key and value of each, by topic, in order.
+        signals: key and value of each, by topic, in order; receipts of erasures are among them.
         rejected: key, value and headers of each, in order.
         events: records taken.
         reasons: rejections by reason.
@@ -52,7 +54,7 @@ class Expectation:
     """
 
     def __init__(self, settings: Settings, partition: int) -> None:
-        self.signals: dict[str, list[Signal]] = {topic: [] for topic in SIGNAL_TOPICS}
+        self.signals: dict[str, list[Signal]] = {topic: [] for topic in (*SIGNAL_TOPICS, RECEIPTS)}
         self.rejected: list[Reject] = []
         self.events = 0
         self.reasons: Counter[str] = Counter()
@@ -74,7 +76,7 @@ class Expectation:
                 headers=[list(record.headers) for record in records],
             )
         )
-        for signal in outcome.signals:
+        for signal in chain(outcome.signals, outcome.receipts):
             self.signals[signal.topic].append((signal.key, signal.value))
         for rejection in outcome.rejected:
             record = records[rejection.index]

@@ -28,7 +28,12 @@ class Record(NamedTuple):
 
 
 async def read(
-    settings: Settings, topic: str, partitions: int, *, until: Mapping[int, int] | None = None
+    settings: Settings,
+    topic: str,
+    partitions: int,
+    *,
+    since: Mapping[int, int] | None = None,
+    until: Mapping[int, int] | None = None,
 ) -> AsyncIterator[tuple[int, list[Record]]]:
     """Yield the records of partitions 0..n-1, some of one partition at a time, each partition's in order.
 
@@ -36,6 +41,7 @@ async def read(
         settings: where Kafka is.
         topic: the topic.
         partitions: how many.
+        since: the first offset to read, by partition; None: all that there is.
         until: the first offset not to read, by partition; None: all that is committed now.
     """
     tps = [TopicPartition(topic, partition) for partition in range(partitions)]
@@ -44,6 +50,8 @@ async def read(
     ) as consumer:
         consumer.assign(tps)
         await consumer.seek_to_beginning(*tps)
+        for partition, offset in (since or {}).items():
+            consumer.seek(TopicPartition(topic, partition), offset)
         ends = await consumer.end_offsets(tps)
         if until is not None:
             ends = {tp: until.get(tp.partition, 0) for tp in tps}

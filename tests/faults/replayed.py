@@ -9,6 +9,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from cxstream.topology import CHURN_RISK, FRICTION
+from faults.checker import SIGNAL_TOPICS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -22,7 +23,8 @@ _TYPES = {"cx.signal.churn_risk.v1": CHURN_RISK.name, "cx.signal.friction.v1": F
 class Opinion:
     """A dump of the log, a partition after the other, and what `replay` makes of it.
 
-    Right where no record was rejected for the time at which Kafka had it: files know no such time.
+    Right where neither the times nor the offsets of the log play a part, which files do not know: records from the
+    future, records that were deleted, and requests to be erased, which come in transactions of their own.
 
     Args:
         folder: scratch.
@@ -63,8 +65,8 @@ def _different(out: Path, expected: Mapping[int, Expectation]) -> list[str]:
     faults = [
         f"replay and engine differ about {topic}-{partition}"
         for partition, each in expected.items()
-        for topic, signals in each.signals.items()
-        if found[topic, partition] != [value for _, value in signals]
+        for topic in SIGNAL_TOPICS
+        if found[topic, partition] != [value for _, value in each.signals[topic]]
     ]
     cards = sorted(card for each in expected.values() for card in each.cards().values())
     if cards != sorted((out / "scores.ndjson").read_bytes().splitlines()):

@@ -98,7 +98,7 @@ def write(path: Path, rows: Sequence[Row]) -> None:
     """Write all results as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
     report = {
-        "good": all(row.good for row in rows),
+        "good": bool(rows) and all(row.good for row in rows),
         "kinds": [
             {
                 **dict(zip(HEADINGS, row.cells(), strict=True)),

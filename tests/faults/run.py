@@ -196,7 +196,7 @@ class Run:
     async def _go(self) -> None:
         with self._phase("topics"):
             await _afresh(self.settings)
-        self.traffic = Traffic(self.settings, self.kind.load, self.seed, PARTITIONS)
+        self.traffic = Traffic(self.settings, self.kind.load, self.seed, PARTITIONS, erases=self._erases)
         await self.traffic.prepare()
         async with AsyncExitStack() as stack:
             self.watcher = await stack.enter_async_context(Watcher(self.settings, PARTITIONS))
@@ -220,6 +220,11 @@ class Run:
                 await self.fleet.stop(*self.fleet.workers)
         with self._phase("check"):
             await self._check()
+
+    @property
+    def _erases(self) -> bool:
+        # Requests to be erased and the second opinion exclude each other: the runs of a kind take turns.
+        return self.seed % 2 == 1
 
     def _environment(self, slot: int) -> dict[str, str]:
         return self.kind.environment(self, slot) if self.kind.environment else {}
@@ -255,8 +260,9 @@ class Run:
             self._stop.set()
 
     async def _drain(self) -> None:
-        ends = await self.watcher.ends()
-        if not await self.watcher.reached(ends, self.kind.drain_seconds):
+        forgotten = await self.watcher.all_requests_taken(self.kind.drain_seconds)
+        ends = await self.watcher.last()
+        if not forgotten or not await self.watcher.reached(ends, self.kind.drain_seconds):
             committed = dict(sorted(self.watcher.committed.items()))
             after = f"{self.kind.drain_seconds:.0f} s after the traffic"
             self._failed(TimeoutError(f"{after} partitions are committed up to {committed} of {ends}"))
@@ -274,8 +280,9 @@ class Run:
                 PARTITIONS,
                 committed,
                 None if self.kept else self.traffic.sent,
+                self.traffic.asked,
                 self.kept,
-                self.folder if self.kind.replayed else None,
+                self.folder if self.kind.replayed and not self._erases else None,
             )
         )
         (self.folder / "touchpoints.ndjson").unlink(missing_ok=True)
@@ -313,6 +320,7 @@ def as_json(result: Result) -> dict[str, Any]:
         found |= {
             "events": verdict.events,
             "ticks": verdict.ticks,
+            "erased": verdict.erased,
             "signals": verdict.signals,
             "rejected": verdict.rejected,
             "lost": verdict.difference.lost,

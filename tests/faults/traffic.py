@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from cxstream.model.kinds import FORGET_TYPE
 from cxstream.scoring.decode import read_subject
 from cxstream.sender import route, sending
 from cxstream.simulate.faults import Rates
 from cxstream.simulate.stream import Plan, Simulation
 from cxstream.simulate.topic import Pace, start_to_end_now
+from cxstream.topology import FORGET
 from faults.verdict import Digest
 
 if TYPE_CHECKING:
@@ -26,6 +29,7 @@ _START_MS = 1_735_689_600_000
 _STEP_SECONDS = 0.05
 # Sent at once before the clock starts: people with a past, of whom there is something to say from the first second.
 _HISTORY = 5000
+_ASK_SECONDS = 0.7
 # People to whom so much happens that there is always something to signal.
 _TROUBLE = 15.0
 # Kafka may be away for a while; the traffic waits for it rather than lose anything.
@@ -60,22 +64,28 @@ class Traffic:
         load: how much.
         seed: the same gives the same records.
         partitions: how many cx.touchpoints has.
+        erases: ask for customers to be erased, too.
 
     Attributes:
         sent: fingerprint of what each partition was sent.
+        asked: requests to be erased that each partition of cx.forget was sent, as key and value.
         total: records sent.
         began: time.monotonic() of the first record at the rate; 0.0 before.
         flows: set when it begins.
         ended: time.monotonic() of the last acknowledgement; 0.0 before.
     """
 
-    def __init__(self, settings: Settings, load: Load, seed: int, partitions: int) -> None:
+    def __init__(self, settings: Settings, load: Load, seed: int, partitions: int, *, erases: bool) -> None:
         self.sent = {partition: Digest() for partition in range(partitions)}
+        self.asked: dict[int, list[tuple[bytes | None, bytes | None]]] = {p: [] for p in range(partitions)}
         self.total = 0
         self.began = 0.0
         self.ended = 0.0
         self.flows = asyncio.Event()
         self._load = load
+        self._erases = erases
+        self._rng = random.Random(seed)
+        self._last: list[bytes] = []
         self._settings = settings.model_copy(
             update={"worker": settings.worker.model_copy(update={"request_seconds": _PATIENCE_SECONDS})}
         )
@@ -97,13 +107,15 @@ class Traffic:
         Raises:
             BrokerError: Kafka did not take it, not even after minutes.
         """
-        async with sending(self._settings) as sender:
+        async with sending(self._settings) as sender, sending(self._settings, FORGET) as requests:
             await self._send(sender, await self._take(_HISTORY))
             self.began = time.monotonic()
             self.flows.set()
             while not (stop.is_set() and self._elapsed >= self._load.seconds):
                 due = _HISTORY + round(self._elapsed * self._load.rate) - self.total
                 await self._send(sender, await self._take(max(0, due)))
+                if self._erases and self._elapsed >= _ASK_SECONDS * (1 + sum(map(len, self.asked.values()))):
+                    await self._ask(requests)
                 await asyncio.sleep(_STEP_SECONDS)
         self.ended = time.monotonic()
 
@@ -115,6 +127,19 @@ class Traffic:
         for partition, key, value in zip(route(keys, len(self.sent)), keys, values, strict=True):
             self.sent[partition].add(key, value)
         self.total += len(values)
+        self._last = values or self._last
+
+    async def _ask(self, requests: Sender) -> None:
+        """Ask for one of those to be erased of whom something was sent just now."""
+        value = self._rng.choice(self._last)
+        key = _key(value)
+        if key is None:
+            return
+        asks = _request(value, sum(map(len, self.asked.values())))
+        await requests.send([key], [asks])
+        await requests.flush()
+        [partition] = route([key], len(self.asked))
+        self.asked[partition].append((key, asks))
 
     @property
     def _elapsed(self) -> float:
@@ -142,6 +167,17 @@ def _key(value: bytes) -> bytes | None:
     """The key that `produce` would give it, and the partition that `replay` would."""
     subject = read_subject(value)
     return None if subject is None else subject.encode()
+
+
+def _request(value: bytes, number: int) -> bytes:
+    """A request to erase the customer of a record, as of its time, if it tells one."""
+    try:
+        event = json.loads(value)
+        subject, at = event["subject"], event["time"]
+    except ValueError:
+        subject, at = read_subject(value), "2025-01-01T00:00:00Z"
+    asks = {"specversion": "1.0", "id": f"request-{number}", "source": "/faults", "type": FORGET_TYPE}
+    return json.dumps({**asks, "subject": subject, "time": at}).encode()
 
 
 def broken(size: int) -> bytes:

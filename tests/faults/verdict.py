@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from cxstream.model.kinds import FORGET_TYPE
 from cxstream.topology import REJECTED, SCORES, TOUCHPOINTS
 from faults import checker, reader, replayed
 
@@ -27,6 +28,7 @@ class Verdict:
         events: records of the log that the results follow from.
         signals: expected ones.
         ticks: records of those that the workers' tickers wrote.
+        erased: receipts of erasures, expected ones.
         rejected: expected ones, by reason.
         difference: of signals and rejected records.
         cards: of the final score cards.
@@ -36,6 +38,7 @@ class Verdict:
     events: int = 0
     signals: int = 0
     ticks: int = 0
+    erased: int = 0
     rejected: dict[str, int] = field(default_factory=dict)
     difference: checker.Difference = field(default_factory=checker.Difference)
     cards: checker.Difference = field(default_factory=checker.Difference)
@@ -76,6 +79,7 @@ class Question:
         partitions: how many.
         committed: the group's committed offset of each; results follow from the records before.
         sent: fingerprint of what was sent to each; None: it is not all there is in the log.
+        asked: requests to be erased, by partition, in order: each must be in the log once.
         kept: records that the log held once and that were deleted after they were read, by partition.
         folder: scratch for the second opinion; None: there is none, as times of the log play a part.
     """
@@ -84,6 +88,7 @@ class Question:
     partitions: int
     committed: Mapping[int, int]
     sent: Mapping[int, Digest] | None
+    asked: Mapping[int, Sequence[checker.Signal]]
     kept: Mapping[int, Sequence[Record]]
     folder: Path | None
 
@@ -106,6 +111,11 @@ def is_tick(record: Record) -> bool:
     return record.key is None and b'"cx.tick.v1"' in (record.value or b"")
 
 
+def is_request(record: Record) -> bool:
+    """Whether a worker took it over from cx.forget: that is not part of what was sent either."""
+    return record.key is not None and FORGET_TYPE.encode() in (record.value or b"")
+
+
 class _Log:
     """What is read of cx.touchpoints, and what should come of it."""
 
@@ -117,6 +127,7 @@ class _Log:
         self.opinion = replayed.Opinion(question.folder, question.partitions) if question.folder else None
         self._question = question
         self._digests = {partition: Digest() for partition in self.expected}
+        self._requests: dict[int, list[checker.Signal]] = {partition: [] for partition in self.expected}
 
     async def read(self) -> None:
         question = self._question
@@ -131,7 +142,9 @@ class _Log:
         for start in range(0, len(records), _ENGINE_RECORDS):
             self.expected[partition].take(records[start : start + _ENGINE_RECORDS])
         for record in records:
-            if not is_tick(record):
+            if is_request(record):
+                self._requests[partition].append((record.key, record.value))
+            elif not is_tick(record):
                 self._digests[partition].add(record.key, record.value)
         if self.opinion:
             self.opinion.add(record.value for record in records)
@@ -145,11 +158,21 @@ class _Log:
             for reason, count in expected.reasons.items():
                 verdict.rejected[reason] = verdict.rejected.get(reason, 0) + count
             verdict.faults += self._input_faults(partition)
+            verdict.difference.add(self._requests_difference(partition))
+            verdict.erased += len(expected.signals[checker.RECEIPTS])
             if expected.ahead_ms > self._question.settings.scoring.future_minutes * 60_000:
                 verdict.faults.append(
                     f"partition {partition}: its clock was {expected.ahead_ms} ms ahead of Kafka's"
                 )
         return verdict
+
+    def _requests_difference(self, partition: int) -> checker.Difference:
+        if self._question.sent is None:
+            return checker.Difference()
+        asked, found = self._question.asked.get(partition, []), self._requests[partition]
+        return checker.compare(
+            asked, found, checker.signal_name, f"requests in {TOUCHPOINTS.name}-{partition}"
+        )
 
     def _input_faults(self, partition: int) -> list[str]:
         sent, there = self._question.sent, self._digests[partition]
@@ -162,11 +185,11 @@ class _Log:
 
 
 async def _signals(question: Question, expected: Mapping[int, checker.Expectation], verdict: Verdict) -> None:
-    for topic in checker.SIGNAL_TOPICS:
+    for topic in (*checker.SIGNAL_TOPICS, checker.RECEIPTS):
         found = await reader.read_all(question.settings, topic, question.partitions)
         for partition, records in found.items():
             right = expected[partition].signals[topic]
-            verdict.signals += len(right)
+            verdict.signals += len(right) if topic in checker.SIGNAL_TOPICS else 0
             seen = [(record.key, record.value) for record in records]
             verdict.difference.add(checker.compare(right, seen, checker.signal_name, f"{topic}-{partition}"))
 

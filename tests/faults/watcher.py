@@ -14,17 +14,22 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from cxstream.kafka import connection
-from cxstream.topology import TOUCHPOINTS
+from cxstream.topology import FORGET, TOUCHPOINTS
+from faults import reader
 from faults.checker import SIGNAL_TOPICS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from aiokafka.structs import OffsetAndMetadata
 
     from cxstream.settings import Settings
 
 _SAMPLE_SECONDS = 0.2
 _ANSWER_SECONDS = 5.0
 _POLL_MS = 200
+# So far before its end a log has a record that is no marker of a transaction.
+_TAIL = 500
 _FIRST_SECONDS = 60.0
 
 Offsets = dict[int, int]
@@ -39,12 +44,14 @@ class Watcher:
 
     Attributes:
         arrivals: time.monotonic() at which signals were seen, rising, by partition.
-        samples: (time.monotonic(), committed offsets by partition), rising.
+        samples: (time.monotonic(), committed offsets of cx.touchpoints by partition), rising.
+        requested: committed offsets of cx.forget by partition, as last seen.
     """
 
     def __init__(self, settings: Settings, partitions: int) -> None:
         self.arrivals: dict[int, list[float]] = {partition: [] for partition in range(partitions)}
         self.samples: list[tuple[float, Offsets]] = []
+        self.requested: Offsets = {}
         self._settings = settings
         self._partitions = partitions
         self._seen = asyncio.Event()
@@ -81,6 +88,29 @@ class Watcher:
             **connection(self._settings), enable_auto_commit=False
         ) as consumer:
             return {tp.partition: end for tp, end in (await consumer.end_offsets(tps)).items()}
+
+    async def last(self) -> Offsets:
+        """The offset after the last record that a reader gets of each source partition: markers may follow it."""
+        first = await reader.bounds(self._settings, TOUCHPOINTS.name, self._partitions)
+        found = dict.fromkeys(first, 0)
+        async for partition, records in reader.read(
+            self._settings,
+            TOUCHPOINTS.name,
+            self._partitions,
+            since={partition: max(begin, end - _TAIL) for partition, (begin, end) in first.items()},
+        ):
+            found[partition] = records[-1].offset + 1
+        return found
+
+    async def all_requests_taken(self, seconds: float) -> bool:
+        """Wait until everything in cx.forget is committed; False: it was not, within that time."""
+        bounds = await reader.bounds(self._settings, FORGET.name, self._partitions)
+        deadline = time.monotonic() + seconds
+        while not all(self.requested.get(p, 0) >= end for p, (_, end) in bounds.items()):
+            if time.monotonic() > deadline:
+                return False
+            await asyncio.sleep(_SAMPLE_SECONDS)
+        return True
 
     async def reached(self, ends: Mapping[int, int], seconds: float) -> bool:
         """Wait until everything before these offsets is committed; False: it was not, within that time."""
@@ -143,7 +173,8 @@ class Watcher:
             while True:
                 async with asyncio.timeout(_ANSWER_SECONDS):
                     found = await admin.list_consumer_group_offsets(self._settings.worker.group)
-                offsets = {tp.partition: each.offset for tp, each in found.items() if each.offset >= 0}
+                offsets = _of(found, TOUCHPOINTS.name)
+                self.requested = _of(found, FORGET.name) or self.requested
                 # A coordinator that is still loading knows of no offsets at all.
                 if offsets or not self.samples:
                     self.samples.append((time.monotonic(), offsets))
@@ -151,6 +182,10 @@ class Watcher:
                 await asyncio.sleep(_SAMPLE_SECONDS)
         finally:
             await admin.close()
+
+
+def _of(found: Mapping[TopicPartition, OffsetAndMetadata], topic: str) -> Offsets:
+    return {tp.partition: each.offset for tp, each in found.items() if tp.topic == topic and each.offset >= 0}
 
 
 def gap(arrivals: Sequence[float], began: float, ended: float) -> float:
