@@ -25,7 +25,7 @@ demo: install ## Broker, traffic, worker and a live view on this computer; ARGS=
 	$(BIN)/cxstream demo $(ARGS)
 
 test: install ## Run the tests, on a real Kafka that is started for them.
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 $(ARGS)
 
 simulation: install ## Run the worker through simulated disasters; ARGS="--seed 7 --trace" shows one.
 	PYTHONPATH=tests $(BIN)/python -m simulation $(ARGS)
