@@ -18,6 +18,7 @@ from aiokafka.admin.records_to_delete import RecordsToDelete
 from structlog.testing import capture_logs
 
 from cxstream.kafka import connection
+from cxstream.model.errors import LostRecordsError
 from cxstream.scoring.engine import MARKER_KEY, Engine
 from cxstream.topics import administration
 from cxstream.topology import CHURN_RISK, FRICTION, REJECTED, SCORES, SNAPSHOTS, TOUCHPOINTS
@@ -25,6 +26,7 @@ from cxstream.worker.clients import Kafka, Reader
 from cxstream.worker.counters import Counters
 from cxstream.worker.feed import Fetch, to_records
 from cxstream.worker.partition import Partition
+from cxstream.worker.restore import Losses, replay
 from cxstream.worker.standby import Standby
 from workers import Watcher, key_of, touchpoint, until, write
 
@@ -374,6 +376,24 @@ async def test_records_deleted_while_the_partition_runs_are_noticed(settings: Se
         partition.put(fetch(records[120:]))
         await applied(partition, 200)
     await _assert_committed(settings, [*records[:50], *records[120:]])
+
+
+async def test_a_state_is_not_led_on_over_records_that_are_gone(settings: Settings) -> None:
+    """What was deleted is noticed before anything behind it is applied: a warm copy may be handed over any time."""
+    await write(settings, TOUCHPOINTS.name, {0: troubles(200)})
+    records = await log_of(settings)
+    engine, counters = Engine(settings.scoring, settings.actions), Counters()
+    engine.process(to_records(records[:100], 300_000))
+    cards = list(engine.cards())
+    await _delete_before(settings, 150)
+    async with Reader(settings, settings.worker.group, 0) as reader:
+        with pytest.raises(LostRecordsError, match="from offset 100 to 150"):
+            await replay(settings, reader, engine, 200, Losses(settings, 0, counters))
+        assert engine.next_offset == 100
+        assert list(engine.cards()) == cards
+        accepted = accepting(settings)
+        assert await replay(accepted, reader, engine, 200, Losses(accepted, 0, counters)) == 50
+    assert counters.lost == 50
 
 
 async def test_a_warm_copy_takes_over(settings: Settings) -> None:

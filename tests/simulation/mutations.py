@@ -228,6 +228,8 @@ MUTATIONS = (
                 "outbox = self._outbox\n    count = len(await self._producer.partitions_for(TOUCHPOINTS.name))",
             ),
         ),
+        # Between the two lines a transaction must begin.
+        worker={"flush_seconds": 0.1, "flush_records": 5},
     ),
     Mutation(
         "receipts are not written",

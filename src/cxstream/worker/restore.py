@@ -102,14 +102,14 @@ async def replay(settings: Settings, reader: Reader, engine: Engine, stop: int, 
     count = 0
     future_ms = round(settings.scoring.future_minutes * 60_000)
     async for records in reader.read(TOUCHPOINTS.name, engine.next_offset, stop):
-        hole = engine.next_offset if records[0].offset > engine.next_offset else None
+        if records[0].offset > engine.next_offset:
+            # Before anything is applied: a state with a hole in it must not be left to anybody.
+            first, _ = await reader.bounds(TOUCHPOINTS.name)
+            lost.check(engine.next_offset, first, "the state must be built again from there")
         for piece in chunks(records):
             engine.process(to_records(piece, future_ms))
             count += len(piece)
             await asyncio.sleep(0)
-        if hole is not None:
-            first, _ = await reader.bounds(TOUCHPOINTS.name)
-            lost.check(hole, first, "the state must be built again from there")
     return count
 
 

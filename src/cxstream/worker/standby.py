@@ -55,7 +55,10 @@ class Standby:
         self, settings: Settings, kafka: Kafka, number: int, *, start: Restored | None, counters: Counters
     ) -> None:
         self.number = number
-        self._settings = settings
+        # What the owner has read is in his state whatever became of it since: a copy without it is no copy.
+        self._settings = settings.model_copy(
+            update={"worker": settings.worker.model_copy(update={"lost_records": "refuse"})}
+        )
         self._kafka = kafka
         self._counters = counters
         self._state = start
@@ -83,11 +86,12 @@ class Standby:
         while True:
             try:
                 async with self._kafka.reader(self.number) as reader:
-                    self._state = await restore(
-                        self._settings, reader, self.number, self._state, self._counters
-                    )
+                    state = await restore(self._settings, reader, self.number, self._state, self._counters)
+                    if self._state is None or state.engine is not self._state.engine:
+                        self._unsaved = None
+                    self._state = state
                     self._log.info("standby follows", offset=self.position)
-                    await self._follow(reader, self._state)
+                    await self._follow(reader, state)
             except (KafkaError, CxstreamError) as error:
                 self._log.warning("standby waits", error=str(error), seconds=_RETRY_SECONDS)
             await asyncio.sleep(_RETRY_SECONDS)
