@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 PAUSE_SECONDS = 10.0
 _ANSWER_SECONDS = 30.0
+# Until the first answer that knows the topic: the consumer starts after the metrics.
+_START_SECONDS = 0.5
 
 log = structlog.get_logger(__name__)
 
@@ -50,7 +52,7 @@ class Offsets:
                     await self.ask(consumer)
             except (KafkaError, ConsumerNotStarted, TimeoutError) as error:
                 log.debug("no offsets from Kafka", error=f"{type(error).__name__}: {error}")
-            await asyncio.sleep(PAUSE_SECONDS)
+            await asyncio.sleep(_START_SECONDS if self.partitions is None else PAUSE_SECONDS)
 
     async def ask(self, consumer: Any) -> None:
         """Ask once.
