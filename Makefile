@@ -6,7 +6,7 @@ ARGS ?=
 HELM := v3.22.0
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test simulation faults lint types imports schemas dashboards wheel tools charts release audit sbom fuzz lock bench clean
+.PHONY: help install demo ops test simulation faults lint types imports schemas dashboards wheel tools charts release audit sbom fuzz lock bench clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -23,6 +23,9 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 
 demo: install ## Broker, traffic, worker and a live view on this computer; ARGS="--for 30" ends it after 30 s.
 	$(BIN)/cxstream demo $(ARGS)
+
+ops: install ## All of it under Prometheus, broken twice, with the alerts that come and go; ARGS="--keep" stays up.
+	$(BIN)/python tests/ops.py $(ARGS)
 
 test: install ## Run the tests, on a real Kafka that is started for them.
 	$(BIN)/python -m pytest -n 2 $(ARGS)

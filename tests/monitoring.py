@@ -1,11 +1,10 @@
-"""Prometheus and Alertmanager of Debian, with the rules and alerts as they are shipped, beside a running worker."""
+"""Prometheus and Alertmanager of Debian, with the rules and alerts as they are shipped, beside running workers."""
 
 from __future__ import annotations
 
 import json
 import re
 import shutil
-import subprocess
 import threading
 import urllib.parse
 import urllib.request
@@ -14,21 +13,24 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
 from cxstream.local.ports import HOST, free
+from cxstream.local.process import Guarded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 RULES = Path(__file__).parent.parent / "deploy" / "prometheus"
+
+
+class MissingProgramError(Exception):
+    """A program that has to be installed; says how."""
 
 
 def program(name: str) -> str:
     """A program of Debian's packages `prometheus` and `prometheus-alertmanager`."""
     found = shutil.which(name)
     if found is None:
-        pytest.fail(f"{name} is missing: apt-get install prometheus prometheus-alertmanager")
+        raise MissingProgramError(f"{name} is missing: apt-get install prometheus prometheus-alertmanager")
     return found
 
 
@@ -60,23 +62,23 @@ def webhook() -> Iterator[tuple[str, list[dict[str, Any]]]]:
 
 @contextmanager
 def running(command: list[str], log: Path) -> Iterator[None]:
-    """A program, until it is needed no more."""
-    with log.open("wb") as out, subprocess.Popen(command, stdout=out, stderr=out) as process:
-        try:
-            yield
-        finally:
-            process.terminate()
-            process.wait(30)
+    """A program, until it is needed no more or this process ends."""
+    process = Guarded(command, log, cwd=log.parent)
+    try:
+        yield
+    finally:
+        process.stop()
 
 
-def impatient(folder: Path, target: str, manager: str, receiver: str) -> None:
+def impatient(folder: Path, targets: Sequence[str], manager: str, receiver: str) -> None:
     """The configuration as it is shipped, save for addresses and durations: seconds in place of minutes."""
     shutil.copy(RULES / "cxstream.rules.yml", folder)
     alerts = (RULES / "cxstream.alerts.yml").read_text()
     alerts = re.sub(r"^( +for): \w+$", r"\1: 1s", alerts, flags=re.MULTILINE)
     (folder / "cxstream.alerts.yml").write_text(alerts)
     config = (RULES / "prometheus.yml").read_text()
-    config = config.replace("15s", "1s").replace("localhost:9464", target).replace("localhost:9093", manager)
+    config = config.replace("15s", "1s").replace("localhost:9093", manager)
+    config = config.replace('["localhost:9464"]', json.dumps(targets))
     (folder / "prometheus.yml").write_text(config)
     routes = (RULES / "alertmanager.yml").read_text().replace("http://localhost:9095", receiver)
     routes = re.sub(r"(group_wait|group_interval): \w+", r"\1: 1s", routes)
@@ -84,17 +86,24 @@ def impatient(folder: Path, target: str, manager: str, receiver: str) -> None:
 
 
 @contextmanager
-def monitoring(folder: Path, target: str) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """Prometheus, Alertmanager and a webhook: Prometheus' address, and the alerts that reach the webhook."""
+def monitoring(folder: Path, *targets: str) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Prometheus, Alertmanager and a webhook: Prometheus' address, and the alerts that reach the webhook.
+
+    Args:
+        folder: takes configuration, data and logs.
+        targets: where workers serve metrics, host:port of each.
+    """
     prometheus, manager = (f"{HOST}:{port}" for port in free(2))
     with ExitStack() as stack:
         receiver, alerts = stack.enter_context(webhook())
-        impatient(folder, target, manager, receiver)
+        impatient(folder, targets, manager, receiver)
         command = [program("prometheus-alertmanager"), f"--config.file={folder / 'alertmanager.yml'}"]
         command += [f"--storage.path={folder / 'manager'}", f"--web.listen-address={manager}"]
         stack.enter_context(running([*command, "--cluster.listen-address="], folder / "alertmanager.log"))
         command = [program("prometheus"), f"--config.file={folder / 'prometheus.yml'}"]
         command += [f"--storage.tsdb.path={folder / 'data'}", f"--web.listen-address={prometheus}"]
+        # What was told before Alertmanager was there is told again; by default after a minute.
+        command += ["--rules.alert.resend-delay=5s"]
         stack.enter_context(running(command, folder / "prometheus.log"))
         yield f"http://{prometheus}", alerts
 
