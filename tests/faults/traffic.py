@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from cxstream.model.kinds import FORGET_TYPE
-from cxstream.scoring.decode import read_subject
+from cxstream.scoring.decode import decode, read_subject
 from cxstream.sender import route, sending
 from cxstream.simulate.faults import Rates
 from cxstream.simulate.stream import Plan, Simulation
@@ -30,6 +30,8 @@ _STEP_SECONDS = 0.05
 # Sent at once before the clock starts: people with a past, of whom there is something to say from the first second.
 _HISTORY = 5000
 _ASK_SECONDS = 0.7
+# How long traffic usually flows until a fault is over.
+_USUAL_SECONDS = 20.0
 # People to whom so much happens that there is always something to signal.
 _TROUBLE = 15.0
 # Kafka may be away for a while; the traffic waits for it rather than lose anything.
@@ -132,9 +134,9 @@ class Traffic:
     async def _ask(self, requests: Sender) -> None:
         """Ask for one of those to be erased of whom something was sent just now."""
         value = self._rng.choice(self._last)
-        key = _key(value)
-        if key is None:
+        if not _happened(value):
             return
+        key = _key(value)
         asks = _request(value, sum(map(len, self.asked.values())))
         await requests.send([key], [asks])
         await requests.flush()
@@ -157,8 +159,8 @@ class Traffic:
 def records(load: Load, seed: int) -> Iterator[list[bytes]]:
     plan = Plan(load.customers, _START_MS, seed=seed, rates=load.rates, trouble=_TROUBLE)
     if load.now:
-        pace = Pace(rate=load.rate, seconds=load.seconds * 2)
-        plan = replace(plan, start=start_to_end_now(load.customers, None, None, pace))
+        events = _HISTORY + round(load.rate * max(load.seconds, _USUAL_SECONDS))
+        plan = replace(plan, start=start_to_end_now(load.customers, None, events, Pace()))
     for block in Simulation(plan).blocks():
         yield block.values
 
@@ -169,15 +171,17 @@ def _key(value: bytes) -> bytes | None:
     return None if subject is None else subject.encode()
 
 
+def _happened(value: bytes) -> bool:
+    """Whether it is a touchpoint that a worker accepts, and not one from the future."""
+    decoded = decode([value])
+    return not decoded.rejected and bool(decoded.columns["time"][0] < time.time() * 1000)
+
+
 def _request(value: bytes, number: int) -> bytes:
-    """A request to erase the customer of a record, as of its time, if it tells one."""
-    try:
-        event = json.loads(value)
-        subject, at = event["subject"], event["time"]
-    except ValueError:
-        subject, at = read_subject(value), "2025-01-01T00:00:00Z"
+    """A request to erase the customer of a touchpoint, as of its time."""
+    event = json.loads(value)
     asks = {"specversion": "1.0", "id": f"request-{number}", "source": "/faults", "type": FORGET_TYPE}
-    return json.dumps({**asks, "subject": subject, "time": at}).encode()
+    return json.dumps({**asks, "subject": event["subject"], "time": event["time"]}).encode()
 
 
 def broken(size: int) -> bytes:
