@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from cxstream.settings import Settings
 from cxstream.topics import administration, ensure_topics
-from cxstream.topology import TOPICS
+from cxstream.topology import FORGET, TOPICS
 from faults.errors import NotHereError
 from faults.fleet import Fleet
 from faults.traffic import Load, Traffic
@@ -260,11 +260,14 @@ class Run:
             self._stop.set()
 
     async def _drain(self) -> None:
-        forgotten = await self.watcher.all_requests_taken(self.kind.drain_seconds)
+        after = f"{self.kind.drain_seconds:.0f} s after the traffic"
+        if not await self.watcher.all_requests_taken(self.kind.drain_seconds):
+            self._failed(
+                TimeoutError(f"{after} {FORGET.name} is committed up to {self.watcher.requested} alone")
+            )
         ends = await self.watcher.last()
-        if not forgotten or not await self.watcher.reached(ends, self.kind.drain_seconds):
+        if not await self.watcher.reached(ends, self.kind.drain_seconds):
             committed = dict(sorted(self.watcher.committed.items()))
-            after = f"{self.kind.drain_seconds:.0f} s after the traffic"
             self._failed(TimeoutError(f"{after} partitions are committed up to {committed} of {ends}"))
         self.result.gap = self.watcher.longest_gap(self.traffic.began, self.traffic.ended)
         seen = [self.watcher.recovery(at, time.monotonic(), ends) for at in self._over]
