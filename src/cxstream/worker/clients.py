@@ -83,9 +83,8 @@ class Kafka:
         Raises:
             KafkaError: Kafka does not say.
         """
-        async with aiokafka.AIOKafkaConsumer(**connection(self._settings)) as consumer:
-            await consumer.topics()
-            return len(consumer.partitions_for_topic(TOUCHPOINTS.name) or ())
+        async with aiokafka.AIOKafkaProducer(**connection(self._settings)) as producer:
+            return len(await producer.partitions_for(TOUCHPOINTS.name))
 
     def reader(self, partition: int) -> Reader:
         """A reader of a partition, to be entered."""
