@@ -57,7 +57,7 @@ def command(
 
 
 def _check(customers: list[str]) -> None:
-    from cxstream.worker.requests import MAX_SUBJECT
+    from cxstream.model.events import MAX_SUBJECT
 
     if not customers:
         raise click.UsageError("name a customer, or a file with --from")

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cxstream.model.errors import InputError
+from cxstream.model.events import MAX_SUBJECT
 from cxstream.sender import route
 
 if TYPE_CHECKING:
     from cxstream.settings import Settings
-
-_MAX_ID = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +45,7 @@ def identify(settings: Settings, customer: str, partitions: int) -> Identity:
     Raises:
         InputError: it is no id.
     """
-    if not 1 <= len(customer) <= _MAX_ID:
-        raise InputError(f"a customer id has 1 to {_MAX_ID} characters, this one has {len(customer)}")
+    if not 1 <= len(customer) <= MAX_SUBJECT:
+        raise InputError(f"a customer id has 1 to {MAX_SUBJECT} characters, this one has {len(customer)}")
     partition = route([customer.encode()], partitions)[0]
     return Identity(customer, output_subject(settings, customer), partition)

@@ -16,6 +16,7 @@ from cxstream.model.kinds import FORGET_TYPE, TICK_TYPE, Kind
 
 # JSON has no bound for numbers; a float64 has, and says so in the schema.
 MAX = sys.float_info.max
+MAX_SUBJECT = 128  # characters of a customer id
 Amount = Annotated[float, Meta(ge=0, le=MAX)]
 Coordinate = Annotated[float, Meta(ge=-MAX, le=MAX)]
 Text = str
@@ -143,7 +144,7 @@ class Touchpoint(Struct, kw_only=True, gc=False, tag_field="type", tag="cx.touch
     specversion: Literal["1.0"]
     id: NonEmpty
     source: NonEmpty
-    subject: Annotated[str, Meta(min_length=1, max_length=128)]
+    subject: Annotated[str, Meta(min_length=1, max_length=MAX_SUBJECT)]
     time: str
     data: Data
 
@@ -167,7 +168,7 @@ class Forget(Struct, kw_only=True, gc=False, tag_field="type", tag=FORGET_TYPE):
     specversion: Literal["1.0"]
     id: NonEmpty
     source: NonEmpty
-    subject: Annotated[str, Meta(min_length=1, max_length=128)]
+    subject: Annotated[str, Meta(min_length=1, max_length=MAX_SUBJECT)]
     time: str
 
 

@@ -29,7 +29,7 @@ from cxstream.kernels.layout import (
 from cxstream.kernels.text import BAD_TIME, depth, hash64, hash_all, parse_times
 from cxstream.model.cloudevents import structured
 from cxstream.model.errors import CloudEventError
-from cxstream.model.events import EVENT_TYPE, Data, Event
+from cxstream.model.events import EVENT_TYPE, MAX_SUBJECT, Data, Event
 from cxstream.model.kinds import SWITCH_CHANNELS, Kind
 
 MALFORMED, INVALID = "malformed", "invalid"
@@ -331,7 +331,7 @@ def read_subject(raw: bytes | None) -> str | None:
     """The subject of a record whatever else is wrong with it; None where it cannot be read."""
     found = _read(_subject, raw)
     subject = found.subject if found else None
-    return subject if subject and len(subject) <= 128 else None  # noqa: PLR2004
+    return subject if subject and len(subject) <= MAX_SUBJECT else None
 
 
 def subjects_of(events: Iterable[Any]) -> list[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from cxstream.model.events import Forget
+from cxstream.model.events import MAX_SUBJECT, Forget
 from cxstream.model.kinds import FORGET_TYPE
 from cxstream.scoring.decode import FROM_THE_FUTURE, INVALID, decode
 from cxstream.scoring.signals import rfc3339
@@ -19,8 +19,6 @@ from cxstream.topology import FORGET
 
 if TYPE_CHECKING:
     from typing import Any
-
-MAX_SUBJECT = 128
 
 
 class Refused(NamedTuple):
