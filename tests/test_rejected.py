@@ -500,6 +500,37 @@ async def test_of_two_who_send_at_once_one_is_fenced_and_nothing_is_sent_twice(
 
 
 @pytest.mark.broker
+async def test_who_is_fenced_between_two_records_says_that_another_has_begun(
+    settings: Settings,
+    topics: Callable[[int], None],
+    tmp_path: Path,
+    fix: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    topics(1)
+    await rejecting(settings, tmp_path)
+    order = Order(Filters(field="data.channel"), fixes.load(fix), send=True)
+    results: list[Any] = []
+    commit, send = resending._commit, aiokafka.AIOKafkaProducer.send
+
+    async def commit_after_another_claim(*arguments: Any) -> None:
+        identity = f"{settings.worker.group}-resend"
+        async with aiokafka.AIOKafkaProducer(**connection(settings), transactional_id=identity):
+            await commit(*arguments)
+
+    async def send_markers_late(producer: aiokafka.AIOKafkaProducer, topic: str, **record: Any) -> Any:
+        if topic == REJECTED.name:
+            await asyncio.wait([producer._txn_manager.wait_for_transaction_end()], timeout=SECONDS)
+        return await send(producer, topic, **record)
+
+    monkeypatch.setattr(resending, "_commit", commit_after_another_claim)
+    monkeypatch.setattr(aiokafka.AIOKafkaProducer, "send", send_markers_late)
+    with pytest.raises(BrokerError, match="another 'cxstream rejected resend' has begun"):
+        await resend(settings, order, results.append)
+    assert results == []
+
+
+@pytest.mark.broker
 async def test_a_marker_behind_the_open_transaction_of_a_worker_is_waited_for(
     settings: Settings,
     topics: Callable[[int], None],

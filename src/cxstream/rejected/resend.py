@@ -20,7 +20,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, Literal
 
 import aiokafka
-from aiokafka.errors import KafkaError, ProducerFenced
+from aiokafka.errors import IllegalOperation, KafkaError, ProducerFenced
 
 from cxstream.kafka import connection
 from cxstream.model.errors import BrokerError
@@ -190,7 +190,15 @@ def _refused(made: Plan) -> Result:
 async def _commit(producer: aiokafka.AIOKafkaProducer, plans: Sequence[Plan]) -> None:
     """Events and markers in one transaction."""
     async with producer.transaction():
-        sent = [await producer.send(topic, **record) for made in plans for topic, record in _records(made)]
+        sent = []
+        try:
+            for made in plans:
+                for topic, record in _records(made):
+                    sent.append(await producer.send(topic, **record))
+        except IllegalOperation:
+            # A producer that has given up says only that there is no transaction; what was sent before knows why.
+            await asyncio.gather(*sent)
+            raise
         await asyncio.gather(*sent)
 
 
