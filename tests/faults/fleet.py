@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sys
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Self
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Self
 
 from cxstream.local.process import Guarded
 
@@ -32,6 +34,15 @@ BUSY = {
     # Cores are shared by everything here; more threads would only wait for each other.
     "NUMBA_NUM_THREADS": "1",
 }
+
+
+class Said(Enum):
+    """What a worker said of a partition."""
+
+    FOLLOWED = "it has a warm copy that follows the owner"
+    KEPT = "it runs it, and went on from a state that it had"
+    RESTORED = "it runs it, with a state from Kafka"
+    CLOSED = "it gave it back"
 
 
 class Worker:
@@ -59,6 +70,13 @@ class Worker:
         """It has said so."""
         return any(line.startswith(b"ready: ") for line in self.log.read_bytes().splitlines())
 
+    def said(self) -> list[tuple[int, Said]]:
+        """What it said of its partitions, by number, in order."""
+        whole, _, _ = self.log.read_bytes().rpartition(b"\n")
+        entries = [json.loads(line) for line in whole.splitlines() if line.startswith(b"{")]
+        found = ((entry.get("partition"), _said(entry)) for entry in entries)
+        return [(partition, said) for partition, said in found if said is not None]
+
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to it and its guard at once: SIGKILL and SIGSTOP leave no time for anything."""
         with suppress(ProcessLookupError):
@@ -75,6 +93,17 @@ class Worker:
         self.expected = True
         self._process.stop()
         return self._process.status or 0
+
+
+def _said(entry: dict[str, Any]) -> Said | None:
+    match entry:
+        case {"event": "standby follows"}:
+            return Said.FOLLOWED
+        case {"event": "partition running", "kept": kept}:
+            return Said.KEPT if kept else Said.RESTORED
+        case {"event": "partition closed"}:
+            return Said.CLOSED
+    return None
 
 
 class Fleet:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from faults.run import Kind
+from faults.fleet import Said
+from faults.run import PARTITIONS, Kind
 from faults.wire import Api
 
 if TYPE_CHECKING:
+    from faults.fleet import Worker
     from faults.run import Run
 
 _SESSION_SECONDS = 6.0
 _SEEN_SECONDS = 60.0
+_LOOK_SECONDS = 0.2
 
 
 async def kill(run: Run) -> None:
@@ -49,14 +52,48 @@ _CUTS = (
 )
 
 
+async def _kill_in_commit(run: Run, cut: tuple[int, bool, str], slot: int) -> None:
+    api, forward, what = cut
+    await _kill_at(run, slot, [(api, run.rng.randint(2, 12))], forward=forward, what=what)
+
+
 async def kill_in_commit(run: Run) -> None:
     """SIGKILL between what is flushed and what is committed."""
-    for api, forward, what in run.rng.sample(_CUTS, 3):
+    for cut in run.rng.sample(_CUTS, 3):
         slot = run.rng.choice(sorted(run.fleet.workers))
-        steps = [(api, run.rng.randint(2, 12))]
-        await _kill_at(run, slot, steps, forward=forward, what=what)
+        await _kill_in_commit(run, cut, slot)
         await run.fleet.start(slot)
         await run.recovered()
+
+
+async def kill_of_standby(run: Run) -> None:
+    """The same, and the other worker has a warm copy of all that the dead one had, and goes on from it."""
+    for cut in run.rng.sample(_CUTS, 3):
+        slot, other = run.rng.sample(sorted(run.fleet.workers), 2)
+        survivor = run.fleet.workers[other]
+        followed = await _followed(survivor)
+        before = len(survivor.said())
+        await _kill_in_commit(run, cut, slot)
+        await run.recovered()
+        since = dict(reversed(survivor.said()[before:]))
+        if cold := {number for number in followed if since.get(number) != Said.KEPT}:
+            raise AssertionError(
+                f"worker {other} followed partitions {sorted(followed)}, and did not go on from its copies of "
+                f"{sorted(cold)}"
+            )
+        run.note(f"worker {other} went on from its warm copies of partitions {sorted(followed)}")
+        await run.fleet.start(slot)
+        await run.recovered()
+
+
+async def _followed(worker: Worker) -> set[int]:
+    """Wait until a worker has or follows every partition; those that it follows."""
+    async with asyncio.timeout(_SEEN_SECONDS):
+        while True:
+            last = dict(worker.said())
+            if len(last) == PARTITIONS and Said.CLOSED not in last.values():
+                return {number for number, what in last.items() if what == Said.FOLLOWED}
+            await asyncio.sleep(_LOOK_SECONDS)
 
 
 async def kill_in_recovery(run: Run) -> None:
@@ -169,8 +206,8 @@ KINDS = (
     Kind("kill-in-commit", "a worker dies between flush and commit", kill_in_commit),
     Kind(
         "kill-of-standby",
-        "the same, and others go on from their warm copies",
-        kill_in_commit,
+        "the same, and another goes on from its warm copies",
+        kill_of_standby,
         options=("--no-ticker", "--standby"),
     ),
     Kind("kill-in-recovery", "a worker dies while it claims and restores", kill_in_recovery),
