@@ -173,6 +173,25 @@ def test_answers_waits_and_contacts_by_channel() -> None:
     assert measures.waits["chat"].counts.sum() == 0
 
 
+def test_an_absurd_wait_does_not_spoil_the_sum() -> None:
+    waits = (1.7e308, 1.7e308, 30.0)
+    records = [
+        Record(touchpoint("c", n, "queue", channel="call", wait_s=wait)) for n, wait in enumerate(waits)
+    ]
+    measures = counted(records, [T0] * len(records), T0)
+    assert measures.waits["call"].counts.sum() == 3
+    assert measures.waits["call"].sum == 2 * 86_400 + 30
+
+
+def test_ages_count_from_the_beginning_before_the_first_answer_and_round() -> None:
+    app = create_app(Settings())
+    assert app.ticker
+    assert app.exporter
+    began = time.time()
+    for at in (app.ticker.round_at, app.exporter.offsets.answered_at):
+        assert began - SECONDS < at <= began
+
+
 def test_rejections_have_reason_and_source() -> None:
     nested = b'{"source":"/deep","data":' + b"[" * 2000 + b"]" * 2000 + b"}"
     records = [
@@ -287,7 +306,7 @@ async def test_prometheus_gets_what_happened(settings: Settings, topics: Callabl
         await app.exporter.population.look()
         # Not asked for here: that it goes round by itself is what is tested.
         offsets = app.exporter.offsets
-        await until(lambda: offsets.answered_at and offsets.partitions, SECONDS, lambda: "no answer")
+        await until(lambda: offsets.partitions, SECONDS, lambda: "no answer")
         text = await asyncio.to_thread(scraped, app.exporter.address)
         open_text = await asyncio.to_thread(scraped, app.exporter.address, "application/openmetrics-text")
     found = samples(text)

@@ -176,7 +176,7 @@ LAG = (
         "cxstream_kafka_answer_timestamp_seconds",
         "gauge",
         "seconds",
-        "When Kafka last said where the partitions begin and end, which it is asked every 10 s; 0 before it has.",
+        "When Kafka last said where the partitions begin and end, which it is asked every 10 s; before it has, when the worker began.",
     ),
     Metric(
         "kafka_topic_partitions",
@@ -394,7 +394,7 @@ BUSINESS = (
         "cxstream_wait_seconds",
         "histogram",
         "seconds",
-        "What customers waited, of accepted contact and queue records that say so.",
+        "What customers waited, of accepted contact and queue records that say so; more than a day counts as a day.",
         _CHANNEL,
         _WAITS,
     ),
@@ -415,7 +415,8 @@ PROCESS = (
         "cxstream_ticker_round_timestamp_seconds",
         "gauge",
         "seconds",
-        "When the ticker last went round the partitions, Unix time; 0 before it has.",
+        "When the ticker last went round the partitions, Unix time; before it has, when the worker began; 0 without a "
+        "ticker.",
     ),
     Metric("cxstream_ticks_written_total", "counter", "ticks", "Ticks written."),
     Metric("cxstream_tick_failures_total", "counter", "ticks", "Ticks that Kafka did not take."),

@@ -53,7 +53,7 @@ class Ticker:
     Attributes:
         written: ticks written.
         failures: ticks that Kafka did not take.
-        round_at: Unix time of the last round; 0 before the first.
+        round_at: Unix time of the last round; before the first, of the beginning.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Ticker:
     ) -> None:
         self.written = 0
         self.failures = 0
-        self.round_at = 0.0
+        self.round_at = time.time()
         self._settings = settings
         self._partitions = partitions
         self._read_to_end = read_to_end

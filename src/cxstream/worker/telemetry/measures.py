@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _SOURCE_LENGTH = 64
 _PROMOTER, _PASSIVE = 9, 7
+# A source may send any finite number, and one absurd one would leave a sum at infinity for good.
+_LONGEST_WAIT = 86_400.0
 
 
 class Sources:
@@ -122,13 +124,14 @@ class Measures:
         np.add.at(self.nps, (channels[nps], answer[nps]), 1)
         contact = kinds == Kind.contact
         np.add.at(self.contacts, (channels[contact], _results(told.columns["flags"][contact])), 1)
-        for chosen, by_channel in (
-            (kinds == Kind.survey_csat, self.csat),
-            (kinds == Kind.survey_ces, self.ces),
-            ((contact | (kinds == Kind.queue)) & told.waited, self.waits),
+        waits = np.minimum(values, _LONGEST_WAIT)
+        for chosen, numbers, by_channel in (
+            (kinds == Kind.survey_csat, values, self.csat),
+            (kinds == Kind.survey_ces, values, self.ces),
+            ((contact | (kinds == Kind.queue)) & told.waited, waits, self.waits),
         ):
             for channel in np.unique(channels[chosen]).tolist():
-                by_channel[CHANNELS[channel]].observe_all(values[chosen & (channels == channel)])
+                by_channel[CHANNELS[channel]].observe_all(numbers[chosen & (channels == channel)])
 
 
 def _results(flags: NDArray[np.uint8]) -> NDArray[np.int64]:

@@ -33,7 +33,7 @@ class Offsets:
     Attributes:
         oldest: offset of the oldest record, by partition.
         ends: offset after the last record, by partition.
-        answered_at: Unix time of the latest answer; 0 before the first.
+        answered_at: Unix time of the latest answer; before the first, of the beginning.
         partitions: how many the topic has; None while it is not known.
     """
 
@@ -41,7 +41,7 @@ class Offsets:
         self.oldest: dict[int, int] = {}
         self.ends: dict[int, int] = {}
         self.partitions: int | None = None
-        self.answered_at = 0.0
+        self.answered_at = time.time()
         self._partitions = partitions
 
     async def watch(self, consumer: Any) -> None:
