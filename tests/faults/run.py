@@ -237,6 +237,8 @@ class Run:
             await asyncio.wait([sending, acting], return_when=asyncio.FIRST_EXCEPTION)
             if sending.done() and not acting.done():
                 acting.cancel()
+            # Where the fault failed the traffic still ends in good order, so that the check can say what came of it.
+            await asyncio.wait([sending, acting])
             await asyncio.gather(sending, acting)
         except Exception as error:  # noqa: BLE001 - whatever it is, the run has failed and is checked all the same
             self._failed(error)

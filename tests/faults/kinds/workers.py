@@ -71,7 +71,7 @@ async def kill_of_standby(run: Run) -> None:
     for cut in run.rng.sample(_CUTS, 3):
         slot, other = run.rng.sample(sorted(run.fleet.workers), 2)
         survivor = run.fleet.workers[other]
-        followed = await _followed(survivor)
+        followed = await _followed(run, survivor)
         before = len(survivor.said())
         await _kill_in_commit(run, cut, slot)
         await run.recovered()
@@ -86,12 +86,14 @@ async def kill_of_standby(run: Run) -> None:
         await run.recovered()
 
 
-async def _followed(worker: Worker) -> set[int]:
+async def _followed(run: Run, worker: Worker) -> set[int]:
     """Wait until a worker has or follows every partition; those that it follows."""
     async with asyncio.timeout(_SEEN_SECONDS):
         while True:
             last = dict(worker.said())
-            if len(last) == PARTITIONS and Said.CLOSED not in last.values():
+            # Of a partition of which nothing is committed there is nothing to go on from.
+            known = len(last) == len(run.watcher.committed) == PARTITIONS
+            if known and Said.CLOSED not in last.values():
                 return {number for number, what in last.items() if what == Said.FOLLOWED}
             await asyncio.sleep(_LOOK_SECONDS)
 
