@@ -219,9 +219,16 @@ def test_gaps() -> None:
 
 def test_recovery_waits_for_every_partition() -> None:
     watcher = Watcher(Settings(), 2)
-    watcher.samples = [(0.0, {0: 5, 1: 5}), (2.0, {0: 9, 1: 5}), (3.0, {0: 9, 1: 6})]
-    assert watcher.recovery(1.0, 9.0, {0: 20, 1: 20}) == 2.0
-    assert watcher.recovery(1.0, 9.0, {0: 20, 1: 5}) == 1.0, "nothing is left to commit there"
+    watcher.samples = [
+        (0.0, 0.1, {0: 5, 1: 5}),
+        (0.9, 1.5, {0: 6, 1: 6}),
+        (1.6, 1.7, {0: 7, 1: 7}),
+        (2.0, 2.1, {0: 9, 1: 7}),
+        (2.9, 3.0, {0: 9, 1: 8}),
+    ]
+    assert watcher.recovery(1.0, 9.0, {0: 20, 1: 20}) == 2.0, "what was asked before counts for nothing"
+    assert watcher.recovery(1.0, 9.0, {0: 20, 1: 7}) == pytest.approx(1.1), "nothing is left to commit there"
+    assert watcher.recovery(1.0, 9.0, {0: 7, 1: 7}) == pytest.approx(0.7), "all there is was committed before"
     assert watcher.recovery(2.5, 9.0, {0: 20, 1: 20}) is None
 
 

@@ -44,13 +44,14 @@ class Watcher:
 
     Attributes:
         arrivals: time.monotonic() at which signals were seen, rising, by partition.
-        samples: (time.monotonic(), committed offsets of cx.touchpoints by partition), rising.
+        samples: time.monotonic() of the question and of the answer, and the committed offsets of cx.touchpoints by
+            partition, rising.
         requested: committed offsets of cx.forget by partition, as last seen.
     """
 
     def __init__(self, settings: Settings, partitions: int) -> None:
         self.arrivals: dict[int, list[float]] = {partition: [] for partition in range(partitions)}
-        self.samples: list[tuple[float, Offsets]] = []
+        self.samples: list[tuple[float, float, Offsets]] = []
         self.requested: Offsets = {}
         self._settings = settings
         self._partitions = partitions
@@ -69,7 +70,7 @@ class Watcher:
     @property
     def committed(self) -> Offsets:
         """Offsets as last seen."""
-        return self.samples[-1][1] if self.samples else {}
+        return self.samples[-1][2] if self.samples else {}
 
     async def first(self) -> Offsets:
         """Committed offsets, once they have been seen.
@@ -126,12 +127,17 @@ class Watcher:
         return max(gap(arrivals, began, ended) for arrivals in self.arrivals.values())
 
     def recovery(self, since: float, until: float, ends: Mapping[int, int]) -> float | None:
-        """Seconds from a moment until every partition has committed anew, or all there is; None: not seen."""
-        before: Offsets = {}
-        for at, offsets in self.samples:
-            if at < since:
-                before = offsets
+        """Seconds from a moment until every partition has committed anew, or all there is; None: not seen.
+
+        Anew is what was not yet committed when this was first asked after the moment: an answer to an older question
+        may lack what a worker committed just before it died.
+        """
+        before: Offsets | None = None
+        for asked, at, offsets in self.samples:
+            if asked < since:
                 continue
+            if before is None:
+                before = offsets
             if all(
                 offsets.get(p, 0) > before.get(p, 0) or offsets.get(p, 0) >= end for p, end in ends.items()
             ):
@@ -171,13 +177,14 @@ class Watcher:
             async with asyncio.timeout(_ANSWER_SECONDS):
                 await admin.start()
             while True:
+                asked = time.monotonic()
                 async with asyncio.timeout(_ANSWER_SECONDS):
                     found = await admin.list_consumer_group_offsets(self._settings.worker.group)
                 offsets = _of(found, TOUCHPOINTS.name)
                 self.requested = _of(found, FORGET.name) or self.requested
                 # A coordinator that is still loading knows of no offsets at all.
                 if offsets or not self.samples:
-                    self.samples.append((time.monotonic(), offsets))
+                    self.samples.append((asked, time.monotonic(), offsets))
                     self._seen.set()
                 await asyncio.sleep(_SAMPLE_SECONDS)
         finally:
