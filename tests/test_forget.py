@@ -246,7 +246,8 @@ async def test_under_a_key_no_output_has_an_id_or_a_text(
     text = "what she wrote to us"
     broken = touchpoint(WHOM, 1, "survey_nps", score=99, text=text)
     await write(settings, TOUCHPOINTS.name, {0: [*troubles(WHOM, 30, 10, text=text), broken]})
-    with WorkerProcess(settings, tmp_path / "log", CXSTREAM_PRIVACY__KEY=KEY, **BUSY) as worker:
+    environment = {"CXSTREAM_PRIVACY__KEY": KEY, "CXSTREAM_LOG_LEVEL": "debug", **BUSY}
+    with WorkerProcess(settings, tmp_path / "log", **environment) as worker:
         worker.ready()
         await until_committed(watcher, worker)
         (name,) = (await latest(watcher, SCORES.name)).keys()

@@ -119,7 +119,7 @@ async def test_customer_ids_are_not_logged(
 ) -> None:
     topics(1)
     await write(settings, TOUCHPOINTS.name, {0: [touchpoint("a-secret-name", n) for n in range(50)]})
-    with WorkerProcess(settings, tmp_path / "log") as worker:
+    with WorkerProcess(settings, tmp_path / "log", CXSTREAM_LOG_LEVEL="debug") as worker:
         worker.ready()
         async with Watcher(settings, 1) as watcher:
             await until(watcher.all_committed, SECONDS, lambda: worker.log)

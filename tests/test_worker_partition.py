@@ -6,6 +6,7 @@ Whatever happens on the way, the committed results must be those of an engine th
 from __future__ import annotations
 
 import gc
+import json
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from structlog.testing import capture_logs
 
 from cxstream.kafka import connection
 from cxstream.model.errors import LostRecordsError
+from cxstream.model.kinds import FORGET_TYPE
 from cxstream.scoring.engine import MARKER_KEY, Engine
 from cxstream.topics import administration
 from cxstream.topology import CHURN_RISK, FRICTION, REJECTED, SCORES, SNAPSHOTS, TOUCHPOINTS
@@ -100,7 +102,8 @@ async def _assert_committed(settings: Settings, records: list[Any]) -> None:
             assert [record.value for record in (await watcher.read(topic)).get(0, [])] == expected
         rejected = [record.value for record in (await watcher.read(REJECTED.name)).get(0, [])]
         assert rejected == [records[rejection.index].value for rejection in outcome.rejected]
-        cards = {record.key: record.value for record in (await watcher.read(SCORES.name)).get(0, [])}
+        latest = {record.key: record.value for record in (await watcher.read(SCORES.name)).get(0, [])}
+    cards = {key: card for key, card in latest.items() if card is not None}
     assert cards == {subject.encode(): card for subject, card in engine.cards()}
     assert outcome.signals
 
@@ -338,6 +341,34 @@ async def test_a_state_that_the_log_no_longer_covers_can_be_accepted(settings: S
     assert cards[b"early"] is None
     assert rows[b"cearly"] is None
     assert cards[b"c1"] is not None
+
+
+def asks(customer: str, number: int) -> bytes:
+    """A request to be erased, of the time of a touchpoint with that number."""
+    return json.dumps({**json.loads(touchpoint(customer, number)), "type": FORGET_TYPE, "data": {}}).encode()
+
+
+async def test_who_was_erased_stays_so_when_the_log_no_longer_has_the_request(settings: Settings) -> None:
+    """What came late counts for nothing, neither for who stayed away nor for who came back."""
+    gone = [touchpoint(name, n) for n in range(10) for name in ("away", "back")]
+    gone += [asks("away", 300), asks("back", 300)]
+    late = [touchpoint(name, n) for n in range(10, 13) for name in ("away", "back")]
+    new = [touchpoint("back", n) for n in range(400, 410)] + troubles(100, 500)
+    await write(settings, TOUCHPOINTS.name, {0: [*gone, *late, *new]})
+    records = await log_of(settings)
+    async with owned(settings) as partition:
+        partition.put(fetch(records))
+        await applied(partition, len(records))
+    await _delete_before(settings, len(gone))
+    await _forget_marker(settings)
+    await write(settings, TOUCHPOINTS.name, {0: [touchpoint("away", 20), touchpoint("back", 20)]})
+    records += await log_of(settings, len(records))
+    async with owned(accepting(settings)) as partition:
+        partition.put(fetch(records[-2:]))
+        await applied(partition, len(records))
+    await _assert_committed(settings, records)
+    async with owned(settings) as partition:
+        assert partition.counters.replayed == 0
 
 
 async def test_records_deleted_before_they_were_read_are_not_passed_over_in_silence(

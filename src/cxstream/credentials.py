@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 
     from cxstream.settings import Security
 
-# Only what decides how a request looks; a log at `debug` has all of it otherwise, tokens and passwords too.
-_CLIENT_LOG = logging.getLogger("aiokafka.conn")
-_SECRET_REQUEST = "SaslAuthenticate"  # noqa: S105 - the name of a request
+# A log at `debug` has whole requests and responses, tokens, passwords and records too: these are left out.
+_CLIENT_LOGS = ("aiokafka.conn", "aiokafka.producer.producer")
+_SECRET_TYPES = ("SaslAuthenticate", "Fetch", "Produce")
+_SECRET_TEXT = "Sending (key="  # noqa: S105 - how a record that is sent is logged
 
 
 def tls(security: Security) -> ssl.SSLContext | None:
@@ -85,7 +86,6 @@ def sasl(security: Security) -> dict[str, Any]:
     """
     if not security.protocol.startswith("SASL_"):
         return {}
-    _CLIENT_LOG.addFilter(without_secrets)
     if security.sasl_mechanism == "OAUTHBEARER":
         from cxstream.oauth import provider
 
@@ -103,10 +103,19 @@ def sasl(security: Security) -> dict[str, Any]:
     }
 
 
-def without_secrets(record: logging.LogRecord) -> bool:
-    """A log filter: False for a request of the Kafka client that proves who asks."""
+def guard_logs() -> None:
+    """Keep the Kafka client from logging secrets and records, at any level."""
+    for name in _CLIENT_LOGS:
+        logging.getLogger(name).addFilter(_tells_nothing)
+
+
+def _tells_nothing(record: logging.LogRecord) -> bool:
+    """A log filter: False for what proves who asks, and for what has records in it."""
     arguments = record.args if isinstance(record.args, tuple) else ()
-    return not any(type(argument).__name__.startswith(_SECRET_REQUEST) for argument in arguments)
+    return not (
+        str(record.msg).startswith(_SECRET_TEXT)
+        or any(type(argument).__name__.startswith(_SECRET_TYPES) for argument in arguments)
+    )
 
 
 def secret(security: Security, name: str) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from cxstream.credentials import sasl, tls
+from cxstream.credentials import guard_logs, sasl, tls
 from cxstream.model.errors import BrokerError
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ def connection(settings: Settings) -> dict[str, Any]:
         SettingsError: the security settings do not fit together, or a file that they name cannot be read.
     """
     security = settings.security
+    guard_logs()
     return {
         "bootstrap_servers": settings.kafka,
         "client_id": CLIENT_ID,

@@ -100,13 +100,15 @@ class ClientCredentials(AbstractTokenProvider):  # type: ignore[misc]
         form = {"grant_type": "client_credentials"} | (
             {"scope": self._security.scope} if self._security.scope else {}
         )
+        # To this computer itself the secret may go in the clear, and then never through a proxy.
+        proxied = self._url.startswith("https://")
         try:
             # Encoded as a form before it is encoded for HTTP: RFC 6749, section 2.3.1.
             names = (self._security.client_id, secret(self._security, "client_secret"))
             who = base64.b64encode(":".join(quote_plus(name or "") for name in names).encode()).decode()
             timeout = aiohttp.ClientTimeout(total=_ANSWER_SECONDS)
             async with (
-                aiohttp.ClientSession(timeout=timeout, trust_env=True) as session,
+                aiohttp.ClientSession(timeout=timeout, trust_env=proxied) as session,
                 session.post(
                     self._url,
                     data=form,

@@ -36,7 +36,8 @@ ACTIONS = {
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # What is wrong may be a secret.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class Security(_Section):
@@ -206,6 +207,7 @@ class Settings(BaseSettings):
         env_nested_delimiter="__",
         frozen=True,
         extra="forbid",
+        hide_input_in_errors=True,
         nested_model_default_partial_update=True,
     )
 
@@ -276,6 +278,6 @@ def load(config: str | os.PathLike[str] | None = None, **overrides: Any) -> Sett
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "settings"
-        raise SettingsError(f"{where}: {first['msg']} (from {path} or CXSTREAM_* variables)") from error
+        raise SettingsError(f"{where}: {first['msg']} (from {path} or CXSTREAM_* variables)") from None
     except ValueError as error:  # TOML syntax, or a variable that is not JSON where it must be
         raise SettingsError(f"{path} or CXSTREAM_* variables: {error}") from error

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.option(
     "--from",
     "file",
-    type=click.File("r", encoding="utf-8"),
+    type=click.File("r", encoding="utf-8-sig"),
     help="File with a customer a line; `-`: standard input.",
 )
 @click.option(
@@ -46,7 +46,7 @@ def command(
     """  # noqa: D301
     from cxstream.settings import load
 
-    named = [*customers, *(line.strip() for line in file or () if line.strip())]
+    named = [*customers, *_listed(file)]
     _check(named)
     missing = asyncio.run(_forget(load(config, kafka=kafka), named, wait))
     if missing:
@@ -54,6 +54,13 @@ def command(
             f"{missing} of {len(named)} receipts did not come within {wait:g} s: the requests are in cx.forget, and are "
             "followed as soon as a worker reads them; see that one runs"
         )
+
+
+def _listed(file: Any) -> list[str]:
+    try:
+        return [line.strip() for line in file or () if line.strip()]
+    except UnicodeDecodeError as error:
+        raise click.UsageError(f"--from {file.name}: not UTF-8 ({error}); save the list as UTF-8") from error
 
 
 def _check(customers: list[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,6 +33,7 @@ from cxstream.model.params import ScoringParams
 from cxstream.scoring import decode as d
 from cxstream.scoring import snapshot
 from cxstream.scoring.decode import Decoded, Headers, Rejected, decode
+from cxstream.scoring.erasures import digest
 from cxstream.scoring.partition import NO_LIMIT, Applied, Partition
 from cxstream.scoring.signals import Emitted, Writer, rfc3339_all
 
@@ -168,11 +170,15 @@ class Engine:
         self.next_offset = 0
         self.partition = Partition(params)
         self._writer = Writer(params, actions, topic, partition)
+        self._again = partial(
+            Engine, params, actions, topic=topic, partition=partition, pseudonyms=pseudonyms
+        )
         self._digest = snapshot.digest(params, pseudonyms.key_id if pseudonyms else "")
         self._held = 0
         self._card_cursor = 0
         self._gone_cards: dict[str, None] = {}
         self._stale: dict[bytes, bytes] = {}
+        self._recalled: dict[bytes, bytes] = {}
         self.must_save = False
 
     @property
@@ -228,15 +234,25 @@ class Engine:
             offsets: int64[batch].
             limits: int64[batch], ms UTC.
         """
-        if self._pseudonyms is not None:
-            for event in decoded.events:
-                if not isinstance(event, Tick):
-                    event.subject = self._pseudonyms[event.subject]
+        own = self._rename(decoded.events)
         good = decoded.good
         applied = self.partition.apply(decoded.events, decoded.columns, offsets[good], limits[good])
+        if self._pseudonyms is not None:
+            for i in np.flatnonzero((applied.status == ERASES) | (applied.status == ERASED)):
+                self._pseudonyms.pop(own[i], None)
         outcome = self._outcome(applied, decoded, offsets)
         self._settle()
         return outcome
+
+    def _rename(self, events: list[Any]) -> list[str]:
+        """Put pseudonyms in the place of customers; what they were called, "" for a tick."""
+        if self._pseudonyms is None:
+            return []
+        own = ["" if isinstance(event, Tick) else event.subject for event in events]
+        for event, subject in zip(events, own, strict=True):
+            if subject:
+                event.subject = self._pseudonyms[subject]
+        return own
 
     def advance(self, time: int) -> Outcome:
         """Let time pass until `time` (ms UTC) after the last record, as a tick with the next offset would."""
@@ -399,9 +415,24 @@ class Engine:
         self._stale = dict(rows)
         self._gone_cards = snapshot.customers_of(rows)
 
-    def recall_erasures(self) -> None:
-        """Take over who was erased from the rows that were disowned: the log may no longer tell."""
-        self.partition.erasures.recall(snapshot.erasures_of(self._stale))
+    def recall_erasures(self) -> bool:
+        """Take over who was erased from the rows that were disowned: the log may no longer tell.
+
+        Returns:
+            Whether any of them is known here. Some of what made him known may be older than his request, and only an
+            engine that knows of that from its first record on can tell: see `anew`.
+        """
+        self._recalled = self.partition.erasures.recall(snapshot.erasures_of(self._stale))
+        return bool(self._recalled) and any(
+            digest(name) in self._recalled for name in self.partition.slots.of
+        )
+
+    def anew(self) -> Engine:
+        """An engine that has seen nothing yet, but for what this one has recalled and disowned."""
+        engine = self._again()
+        engine.disown(self._stale)
+        engine.partition.erasures.recall(self._recalled)
+        return engine
 
     def set_apart(self) -> Unsaved:
         """Take note of what has changed since the last snapshot and score cards, and count it as saved."""

@@ -71,9 +71,13 @@ class Erasures:
         """Take saved requests, by digest."""
         self.times |= {key: int.from_bytes(row, "little", signed=True) for key, row in rows.items()}
 
-    def recall(self, rows: Mapping[bytes, bytes]) -> None:
-        """Take requests of an earlier state that this one does not know of; they are to be saved again."""
-        for key, row in rows.items():
-            if key not in self.times:
-                self.times[key] = int.from_bytes(row, "little", signed=True)
-                self.changed[key] = None
+    def recall(self, rows: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
+        """Take requests of an earlier state that this one does not know of; they are to be saved again.
+
+        Returns:
+            Those of the rows that it did not know of.
+        """
+        new = {key: row for key, row in rows.items() if key not in self.times}
+        self.load(new)
+        self.changed |= dict.fromkeys(new)
+        return new

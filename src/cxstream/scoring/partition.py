@@ -239,6 +239,8 @@ class Partition:
             signals.append(self._out[: self.state.at[OUT]].copy())
         for asked in np.flatnonzero(status == ERASES).tolist():
             self.erasures.add(events[asked].subject, int(columns["time"][asked]))
+            # Also of one who is not known: what an earlier state wrote about him may still be there.
+            self.gone[events[asked].subject] = None
         return Applied(status, np.concatenate(signals))
 
     def advance(self, time: int, index: int, offset: int) -> NDArray[np.float64]:

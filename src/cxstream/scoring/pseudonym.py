@@ -11,7 +11,7 @@ _KEPT = 4_000_000
 
 
 class Pseudonyms(dict[str, str]):
-    """The pseudonym of each customer, 64 hexadecimal digits; computed once.
+    """The pseudonym of each customer, 64 hexadecimal digits; computed once, and kept until it is popped.
 
     Args:
         key: at least 16 bytes that nobody else has; who has it can tell which pseudonym is whose.
@@ -25,7 +25,9 @@ class Pseudonyms(dict[str, str]):
     def __missing__(self, subject: str) -> str:
         if len(self) >= _KEPT:
             self.clear()
-        name = self[subject] = hmac.digest(
-            self._key, subject.encode(errors="surrogateescape"), "sha256"
-        ).hex()
+        name = self[subject] = self.of(subject)
         return name
+
+    def of(self, subject: str) -> str:
+        """A pseudonym that is not kept."""
+        return hmac.digest(self._key, subject.encode(errors="surrogateescape"), "sha256").hex()

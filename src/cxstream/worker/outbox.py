@@ -115,7 +115,7 @@ class Outbox:
 
 
 def _pseudonym(pseudonyms: Pseudonyms, key: bytes | None) -> bytes | None:
-    return None if key is None else pseudonyms[key.decode(errors="surrogateescape")].encode()
+    return None if key is None else pseudonyms.of(key.decode(errors="surrogateescape")).encode()
 
 
 async def commit(

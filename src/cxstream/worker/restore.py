@@ -88,7 +88,13 @@ async def restore(
             state=engine.next_offset,
         )
     counters.replayed += await replay(settings, reader, engine, position, lost)
-    engine.recall_erasures()
+    if engine.recall_erasures():
+        log.warning(
+            "applying the log again: it lacks requests to be erased of customers that it has",
+            partition=partition,
+        )
+        engine = engine.anew()
+        counters.replayed += await replay(settings, reader, engine, position, lost)
     return Restored(engine, max(position, first), saved=parked.saved, problem="")
 
 
