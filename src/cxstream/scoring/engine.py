@@ -28,6 +28,7 @@ from cxstream.kernels.layout import (
     TICKED,
     TOO_LATE,
 )
+from cxstream.kernels.pack import VERSION
 from cxstream.model.events import Tick
 from cxstream.model.params import ScoringParams
 from cxstream.scoring import decode as d
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cxstream.scoring.pseudonym import Pseudonyms
+    from cxstream.scoring.snapshot import Marker
 
 
 MARKER_KEY = snapshot.MARKER_KEY
@@ -414,6 +416,14 @@ class Engine:
         """Take the rows of a snapshot that could not be used: what this state does not overwrite must go."""
         self._stale = dict(rows)
         self._gone_cards = snapshot.customers_of(rows)
+
+    def fits(self, marker: Marker) -> bool:
+        """Whether a snapshot's rows are of a state like this one: of the same layout, parameters and key."""
+        return marker.layout == VERSION and marker.params == self._digest
+
+    def replaced(self) -> None:
+        """Take note that another engine like this one has saved its state: no disowned row is left."""
+        self._stale = {}
 
     def recall_erasures(self) -> bool:
         """Take over who was erased from the rows that were disowned: the log may no longer tell.

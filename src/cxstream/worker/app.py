@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from cxstream.worker.feed import Fetch
 
 _WATCH_SECONDS = 5.0
+_FOR_EVER_SECONDS = 86_400.0
 
 
 class Whole(faust.Schema):  # type: ignore[misc]
@@ -129,7 +130,9 @@ def _faust_settings(settings: Settings) -> dict[str, Any]:
         "env": {},
         "broker": [f"cxstream://{server.strip()}" for server in settings.kafka.split(",")],
         "broker_session_timeout": worker.session_seconds,
-        "broker_request_timeout": max(worker.request_seconds, worker.session_seconds),
+        # Faust alone uses it, for how long it seeks after a rebalance, and gives up for good where that takes longer;
+        # the requests themselves have a limit.
+        "broker_request_timeout": _FOR_EVER_SECONDS,
         "consumer_auto_offset_reset": "earliest",
         "store": "memory://",
         "datadir": Path(tempfile.gettempdir()),
@@ -189,8 +192,7 @@ def _add_watch(app: App) -> None:
 
     @app.timer(interval=min(_WATCH_SECONDS, seconds / 2), name="watch")  # type: ignore[untyped-decorator]
     async def watch() -> None:
-        if not app.rebalancing:
-            await app.watch.look()
+        await app.watch.look(rebalancing=app.rebalancing)
 
 
 def _add_pages(app: App) -> None:

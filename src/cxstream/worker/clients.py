@@ -67,9 +67,7 @@ class Kafka:
 
     async def release(self, producer: aiokafka.AIOKafkaProducer) -> None:
         """Give a claim back; a producer that cannot say goodbye is left to the broker."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_GOODBYE_SECONDS):
-                await producer.stop()
+        await discard(producer)
         # One that was fenced keeps futures that nobody awaits, and asyncio would report each as an error of ours.
         unsent = [batch for batches in producer._message_accumulator._batches.values() for batch in batches]  # noqa: SLF001
         left = [producer._txn_manager.wait_for_transaction_end(), *(batch._drain_waiter for batch in unsent)]  # noqa: SLF001
@@ -89,6 +87,25 @@ class Kafka:
     def reader(self, partition: int) -> Reader:
         """A reader of a partition, to be entered."""
         return Reader(self._settings, self.group, partition)
+
+
+async def discard(producer: aiokafka.AIOKafkaProducer) -> None:
+    """Stop a producer; one that cannot deliver what it has is cut off."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_GOODBYE_SECONDS):
+            await producer.stop()
+            return
+    # A second stop() does nothing, and what the first did not get to goes on trying.
+    await asyncio.gather(_cut_off(producer), return_exceptions=True)
+
+
+async def _cut_off(producer: aiokafka.AIOKafkaProducer) -> None:
+    async with asyncio.timeout(_GOODBYE_SECONDS):
+        sender = producer._sender.sender_task  # noqa: SLF001
+        if sender is not None:
+            sender.cancel()
+            await asyncio.wait([sender])
+        await producer.client.close()
 
 
 class Reader:

@@ -24,6 +24,8 @@ DIGESTS = {
     "faust.app.base:App._on_partitions_assigned": "c9c5485eb273837f",
     "faust.app.base:App._stop_consumer": "96573acf5f044586",
     "faust.app.base:App.on_stop": "d8e7904b258c93f5",
+    "faust.tables.recovery:Recovery._wait": "768af810dce80586",
+    "faust.tables.recovery:Recovery._restart_recovery.fun": "f93138b040ef1bc2",
     "faust.tables.recovery:Recovery._resume_streams": "fbe0f747b84c0b27",
     "aiokafka.consumer.fetcher:FetchResult.getall": "b638929de3431c67",
     "aiokafka.consumer.fetcher:PartitionRecords": "94aa0da0dbec8d1b",

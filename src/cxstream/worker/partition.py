@@ -192,7 +192,17 @@ class Partition:
                 )
             else:
                 return
-            await asyncio.sleep(wait)
+            if not self._closing:
+                await self._pause(wait)
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, but not for longer than until the partition is to be closed."""
+        until = now() + seconds
+        while not self._closing and now() < until:
+            self._wake.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(until - now()):
+                    await self._wake.wait()
 
     async def _own(self) -> None:
         """Claim, restore, work until closed, commit."""

@@ -21,13 +21,18 @@ import structlog
 
 from cxstream.model.errors import LostRecordsError, SnapshotError
 from cxstream.scoring.engine import MARKER_KEY, Engine
+from cxstream.scoring.snapshot import read_marker
 from cxstream.topology import SNAPSHOTS, TOUCHPOINTS
 from cxstream.worker.feed import chunks, to_records
 
 if TYPE_CHECKING:
+    from cxstream.scoring.snapshot import Marker
     from cxstream.settings import Settings
     from cxstream.worker.clients import Reader
     from cxstream.worker.counters import Counters
+
+# The marker is the last record of the transaction that wrote it; the marker of the transaction stands behind it.
+_TAIL, _FURTHER = 4, 32
 
 log = structlog.get_logger(__name__)
 
@@ -68,7 +73,11 @@ async def restore(
     """
     committed = await reader.committed()
     first, end = await reader.bounds(TOUCHPOINTS.name)
-    if parked is None or not _leads_to(parked.position, first, committed):
+    if parked is not None and not (
+        _leads_to(parked.position, first, committed) and await _is_what_is_saved(reader, parked)
+    ):
+        parked = None
+    if parked is None:
         parked = await _saved(settings, reader, partition)
     engine = parked.engine
     position = max(engine.next_offset, committed or 0)
@@ -96,6 +105,42 @@ async def restore(
         engine = engine.anew()
         counters.replayed += await replay(settings, reader, engine, position, lost)
     return Restored(engine, max(position, first), saved=parked.saved, problem="")
+
+
+async def _is_what_is_saved(reader: Reader, parked: Restored) -> bool:
+    """Whether the rows in cx.snapshots are of a state like this one, so that only what has changed is to be saved."""
+    try:
+        marker = await last_marker(reader)
+    except SnapshotError:
+        return False
+    if marker is None:
+        return not parked.saved
+    if not parked.engine.fits(marker):
+        return False
+    parked.engine.replaced()
+    return True
+
+
+async def last_marker(reader: Reader) -> Marker | None:
+    """The marker of the latest snapshot; None where there is none.
+
+    Raises:
+        SnapshotError: it cannot be read.
+    """
+    first, end = await reader.bounds(SNAPSHOTS.name)
+    tail = _TAIL
+    while True:
+        start, found = max(first, end - tail), None
+        async for records in reader.read(SNAPSHOTS.name, start, end):
+            for record in records:
+                if record.key == MARKER_KEY and record.value is not None:
+                    found = record.value
+        if found is not None:
+            return read_marker(found)
+        if start == first:
+            return None
+        # What transactions left behind that were not committed is there, and cannot be seen.
+        tail *= _FURTHER
 
 
 def _leads_to(position: int, first: int, committed: int | None) -> bool:

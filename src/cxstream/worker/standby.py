@@ -18,21 +18,15 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from cxstream.model.errors import CxstreamError
-from cxstream.scoring.engine import MARKER_KEY
-from cxstream.scoring.snapshot import read_marker
-from cxstream.topology import SNAPSHOTS
-from cxstream.worker.restore import Losses, Restored, replay, restore
+from cxstream.worker.restore import Losses, Restored, last_marker, replay, restore
 
 if TYPE_CHECKING:
     from cxstream.scoring.engine import Unsaved
-    from cxstream.scoring.snapshot import Marker
     from cxstream.settings import Settings
     from cxstream.worker.clients import Kafka, Reader
     from cxstream.worker.counters import Counters
 
 _RETRY_SECONDS = 5.0
-# The marker is the last record of the transaction that wrote it; the marker of the transaction stands behind it.
-_TAIL = 4
 
 log = structlog.get_logger(__name__)
 
@@ -92,8 +86,10 @@ class Standby:
                     self._state = state
                     self._log.info("standby follows", offset=self.position)
                     await self._follow(reader, state)
-            except (KafkaError, CxstreamError) as error:
-                self._log.warning("standby waits", error=str(error), seconds=_RETRY_SECONDS)
+            except Exception as error:  # noqa: BLE001 - a copy that is not there costs time, a task that is gone for good
+                expected = isinstance(error, (KafkaError, CxstreamError))
+                said = f"{type(error).__name__}: {error}"
+                self._log.warning("standby waits", error=said, seconds=_RETRY_SECONDS, exc_info=not expected)
             await asyncio.sleep(_RETRY_SECONDS)
 
     async def _follow(self, reader: Reader, state: Restored) -> None:
@@ -117,18 +113,14 @@ class Standby:
 
     async def _drop_saved(self, reader: Reader, state: Restored) -> None:
         """Forget of the changes those that the owner has saved meanwhile, and set the newer ones apart."""
-        marker = await _last_marker(reader)
-        if marker is not None and self._unsaved is not None and marker.offset >= self._unsaved.offset:
+        marker = await last_marker(reader)
+        saved = marker is not None and state.engine.fits(marker)
+        if (
+            marker is not None
+            and saved
+            and self._unsaved is not None
+            and marker.offset >= self._unsaved.offset
+        ):
             self._unsaved = None if marker.cards_clean else self._unsaved.without_rows()
         if self._unsaved is None:
             self._unsaved = state.engine.set_apart()
-
-
-async def _last_marker(reader: Reader) -> Marker | None:
-    first, end = await reader.bounds(SNAPSHOTS.name)
-    found = None
-    async for records in reader.read(SNAPSHOTS.name, max(first, end - _TAIL), end):
-        for record in records:
-            if record.key == MARKER_KEY and record.value is not None:
-                found = read_marker(record.value)
-    return found

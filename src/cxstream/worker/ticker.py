@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
 from datetime import UTC, datetime
@@ -10,17 +11,21 @@ from typing import TYPE_CHECKING
 import aiokafka
 import msgspec
 import structlog
-from aiokafka.errors import KafkaError
 
 from cxstream.kafka import connection
 from cxstream.model.kinds import TICK_TYPE
 from cxstream.topology import TOUCHPOINTS
+from cxstream.worker.clients import discard
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from cxstream.settings import Settings
+    from cxstream.worker.partition import Partition
     from cxstream.worker.partitions import Partitions
+
+# A tick that comes later than this is not worth the wait; the next one will do.
+_TICK_SECONDS = 20.0
 
 log = structlog.get_logger(__name__)
 
@@ -66,37 +71,54 @@ class Ticker:
         self._partitions = partitions
         self._read_to_end = read_to_end
         self._producer: aiokafka.AIOKafkaProducer | None = None
+        self._starting = asyncio.Lock()
 
     async def tick(self) -> int:
         """Write one tick to every partition that is due one; how many."""
-        written = 0
-        for partition in self._partitions:
-            applied = partition.position
-            if not partition.caught_up or applied is None:
-                continue
-            if not await self._read_to_end(partition.number, applied):
-                continue
-            try:
-                producer = await self._started()
-                await producer.send_and_wait(
-                    TOUCHPOINTS.name, tick(datetime.now(UTC)), partition=partition.number
-                )
-                written += 1
-            except KafkaError as error:
-                self.failures += 1
-                log.warning("no tick written", partition=partition.number, error=str(error))
+        outcomes = await asyncio.gather(*(self._tick(partition) for partition in self._partitions))
+        if None in outcomes:
+            # What was not delivered leaves a gap in the producer's numbers, and Kafka takes nothing after a gap.
+            await self.stop()
+        written = sum(filter(None, outcomes))
         self.written += written
         self.round_at = time.time()
         return written
 
+    async def _tick(self, partition: Partition) -> bool | None:
+        """Write a tick to a partition; whether it was due one, and None where it could not be written."""
+        try:
+            async with asyncio.timeout(_TICK_SECONDS):
+                applied = partition.position
+                if not partition.caught_up or applied is None:
+                    return False
+                if not await self._read_to_end(partition.number, applied):
+                    return False
+                producer = await self._started()
+                await producer.send_and_wait(
+                    TOUCHPOINTS.name, tick(datetime.now(UTC)), partition=partition.number
+                )
+                return True
+        except Exception as error:  # noqa: BLE001 - one partition's trouble must not become the others', or Faust's
+            self.failures += 1
+            log.warning(
+                "no tick written", partition=partition.number, error=f"{type(error).__name__}: {error}"
+            )
+            return None
+
     async def stop(self) -> None:
         """Close the connection."""
-        if self._producer is not None:
-            await self._producer.stop()
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await discard(producer)
 
     async def _started(self) -> aiokafka.AIOKafkaProducer:
-        if self._producer is None:
-            producer = aiokafka.AIOKafkaProducer(**connection(self._settings), enable_idempotence=True)
-            await producer.start()
-            self._producer = producer
-        return self._producer
+        async with self._starting:
+            if self._producer is None:
+                producer = aiokafka.AIOKafkaProducer(**connection(self._settings), enable_idempotence=True)
+                try:
+                    await producer.start()
+                except BaseException:
+                    await producer.stop()
+                    raise
+                self._producer = producer
+            return self._producer

@@ -60,6 +60,7 @@ RELIES_ON = (
 
 # How often a consumer whose partitions are all full looks for room again.
 _ROOM_SECONDS = 0.02
+_FOR_EVER_MS = 2**31 - 1
 
 
 # These are Faust's parts, and what they log is what Faust logs.
@@ -111,8 +112,9 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             heartbeat_interval_ms=round(worker.session_seconds * 1000 / 10),
             # The others of the group wait this long for a worker that has results to commit first.
             rebalance_timeout_ms=round(max(worker.session_seconds, worker.request_seconds) * 1000),
-            # A partition whose queue is full is not polled, which is no sign of a worker that hangs.
-            max_poll_interval_ms=3_600_000,
+            # A partition whose queue is full is not polled, which is no sign of a worker that hangs; who left the
+            # group for that would not come back.
+            max_poll_interval_ms=_FOR_EVER_MS,
         )
 
 

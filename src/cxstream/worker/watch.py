@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import structlog
@@ -43,11 +44,24 @@ class Watch:
         self._seconds = seconds
         self._progress = progress
         self._fed: dict[int, tuple[int | None, float]] = {}
+        self._settled_at = now()
 
-    async def look(self) -> None:
-        """Look once."""
+    async def look(self, *, rebalancing: bool = False) -> None:
+        """Look once.
+
+        Args:
+            rebalancing: the group is being shared out anew, so that nothing is fed.
+        """
+        partitions = list(self._partitions)
+        if rebalancing:
+            hungry = [self._unsettled()] * len(partitions)
+        else:
+            self._settled_at = now()
+            hungry = await asyncio.gather(*(self._starved(p) for p in partitions))
         stalls = {
-            p.number: reason for p in self._partitions if (reason := p.stalled or await self._starved(p))
+            p.number: reason
+            for p, starved in zip(partitions, hungry, strict=True)
+            if (reason := p.stalled or starved)
         }
         for number, reason in stalls.items():
             if number not in self.stalls:
@@ -55,6 +69,10 @@ class Watch:
         for number in self.stalls.keys() - stalls.keys():
             log.info("partition stalled no longer", partition=number)
         self.stalls = stalls
+
+    def _unsettled(self) -> str:
+        seconds = now() - self._settled_at
+        return f"a rebalance does not end, for {seconds:.0f} s" if seconds > self._seconds else ""
 
     async def _starved(self, partition: Partition) -> str:
         """Why the feed of a partition gets nowhere; "" where it does, or need not."""

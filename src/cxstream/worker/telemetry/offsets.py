@@ -52,6 +52,8 @@ class Offsets:
                     await self.ask(consumer)
             except (KafkaError, ConsumerNotStarted, TimeoutError) as error:
                 log.debug("no offsets from Kafka", error=f"{type(error).__name__}: {error}")
+            except Exception as error:  # noqa: BLE001 - a consumer that is being started or stopped is half there
+                log.info("no offsets from Kafka yet", error=f"{type(error).__name__}: {error}")
             await asyncio.sleep(_START_SECONDS if self.partitions is None else PAUSE_SECONDS)
 
     async def ask(self, consumer: Any) -> None:
