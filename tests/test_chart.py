@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import shutil
 import sys
 from collections import defaultdict
@@ -16,7 +18,7 @@ import pytest
 import yaml
 
 from charts import CHART, ROOT, VALUES, Document, helm, kinds, only, template, validate
-from cxstream.access import WORKER, acls
+from cxstream.access import PRODUCER, WORKER, Role, acls
 from cxstream.settings import Settings, load
 from cxstream.topology import TOPICS
 
@@ -24,8 +26,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LISTED = CHART / "topics.yaml"
+MINIMAL = CHART / "ci" / "minimal.yaml"
 PRODUCTION = CHART / "ci" / "production.yaml"
 MUTUAL_TLS = CHART / "ci" / "mutual-tls.yaml"
+TOKEN = CHART / "ci" / "token.yaml"
+CLIENT = CHART / "ci" / "client-credentials.yaml"
 
 every = pytest.mark.parametrize("values", VALUES, ids=lambda path: path.stem)
 
@@ -85,6 +90,13 @@ def test_validation_notices_a_field_that_does_not_exist(field: str) -> None:
         "autoscaling.minReplicas=0",
         "worker.strategy=OnDelete",
         "worker.settings.CXSTREAM_SECURITY__PASSWORD=secret",
+        "worker.settings.CXSTREAM_SECURITY__KEY_PASSWORD=secret",
+        "worker.settings.CXSTREAM_SECURITY__CLIENT_SECRET=secret",
+        "worker.settings.CXSTREAM_PRIVACY__KEY=secret",
+        "worker.extraVolumes=none",
+        "worker.extraVolumeMounts=none",
+        "networkPolicy.dnsPorts=53",
+        "networkPolicy.extraEgress=all",
         "worker.settings.PATH=/",
         "image.digest=latest",
         "strimzi.apiVersion=v1",
@@ -92,13 +104,36 @@ def test_validation_notices_a_field_that_does_not_exist(field: str) -> None:
 )
 def test_wrong_values_are_refused(wrong: str) -> None:
     name = wrong.partition("=")[0].split(".")[-1]
-    result = helm("template", "cxstream", CHART, "--kube-version", "1.35", "--set", wrong)
+    result = helm(
+        "template", "cxstream", CHART, "--kube-version", "1.35", "--values", MINIMAL, "--set", wrong
+    )
     assert result.returncode != 0
     assert name in result.stderr
 
 
-@pytest.mark.parametrize("missing", ["kafka.security.username", "kafka.security.password.secret"])
-def test_password_without_a_user_or_a_secret_is_refused(missing: str) -> None:
+def test_secret_in_the_clear_is_refused_beside_one_from_a_secret() -> None:
+    name = "worker.extraEnv[0].name=CXSTREAM_PRIVACY__KEY,worker.extraEnv[0]"
+    where = "valueFrom.secretKeyRef"
+    assert template(MINIMAL, "--set", f"{name}.{where}.name=privacy,worker.extraEnv[0].{where}.key=key")
+    clear = helm(
+        "template",
+        "cxstream",
+        CHART,
+        "--kube-version",
+        "1.35",
+        "--values",
+        MINIMAL,
+        "--set",
+        f"{name}.value=x",
+    )
+    assert clear.returncode != 0
+    assert "extraEnv" in clear.stderr
+
+
+@pytest.mark.parametrize(
+    "missing", ["image.repository", "kafka.security.username", "kafka.security.password.secret"]
+)
+def test_what_nobody_else_can_know_has_to_be_said(missing: str) -> None:
     result = helm(
         "template",
         "cxstream",
@@ -117,10 +152,23 @@ def test_password_without_a_user_or_a_secret_is_refused(missing: str) -> None:
 # --- says what the code says
 
 
+def test_install_in_the_readme_is_of_the_image_that_is_built() -> None:
+    found = re.search(
+        r"`helm install cxstream deploy/helm/cxstream\s([^`]+)`", (ROOT / "README.md").read_text()
+    )
+    assert found
+    (container,) = only(template(None, *shlex.split(found[1])), "Deployment")["spec"]["template"]["spec"][
+        "containers"
+    ]
+    built = (ROOT / "docs" / "operations.md").read_text()
+    assert f"--tag {container['image']} .\n" in built
+    assert f"docker push {container['image']}\n" in built
+
+
 def variables(documents: list[Document]) -> dict[str, str]:
-    """The worker's environment."""
+    """The worker's environment; what Kubernetes looks up stands for its value."""
     (container,) = only(documents, "Deployment")["spec"]["template"]["spec"]["containers"]
-    return {each["name"]: each["value"] for each in container["env"]}
+    return {each["name"]: each.get("value") or str(each["valueFrom"]) for each in container["env"]}
 
 
 @every
@@ -187,22 +235,37 @@ def rights(documents: list[Document], user: str) -> dict[tuple[str, str, str], s
     }
 
 
-def test_worker_may_do_what_the_printed_acls_allow_and_no_more() -> None:
+@pytest.mark.parametrize(("user", "role"), [("cxstream-worker", WORKER), ("shop", PRODUCER)])
+def test_users_may_do_what_the_printed_acls_allow_and_no_more(user: str, role: Role) -> None:
     kind_of = {"topic": "topic", "group": "group", "transactional-id": "transactionalId"}
     wanted: defaultdict[tuple[str, str, str], set[str]] = defaultdict(set)
-    for acl in acls(WORKER, "cxstream"):
+    for acl in acls(role, "cxstream"):
         pattern = "prefix" if acl.prefixed else "literal"
         wanted[kind_of[acl.resource], pattern, acl.name].add(acl.operation)
-    assert rights(template(PRODUCTION), "cxstream-worker") == wanted
+    assert rights(template(PRODUCTION), user) == wanted
 
 
-def test_others_may_read_or_write_what_they_are_for() -> None:
-    documents = template(PRODUCTION)
-    assert rights(documents, "shop") == {("topic", "literal", "cx.touchpoints"): {"Write", "Describe"}}
-    assert rights(documents, "crm") == {
+def test_readers_may_read_what_they_are_for() -> None:
+    assert rights(template(PRODUCTION), "crm") == {
         ("topic", "literal", "cx.churn-risk"): {"Read", "Describe"},
         ("group", "literal", "crm"): {"Read", "Describe"},
     }
+
+
+@pytest.mark.parametrize("values", [PRODUCTION, MUTUAL_TLS], ids=lambda path: path.stem)
+def test_strimzis_secrets_are_where_the_worker_is(values: Path) -> None:
+    documents = template(values)
+    deployment = only(documents, "Deployment")
+    user = only(documents, "KafkaUser", name="cxstream-worker")
+    assert user["metadata"]["namespace"] == deployment["metadata"]["namespace"]
+    mounted = {
+        volume["secret"]["secretName"]
+        for volume in deployment["spec"]["template"]["spec"]["volumes"]
+        if "secret" in volume
+    }
+    assert mounted == {"cxstream-worker", "kafka-cluster-ca-cert"}
+    # So is Kafka, whose authority's secret is nowhere else.
+    assert "." not in variables(documents)["CXSTREAM_KAFKA"]
 
 
 # --- runs with few rights, and stops in good order
@@ -233,9 +296,57 @@ def test_password_is_a_file_and_nowhere_in_the_environment() -> None:
     assert "CXSTREAM_SECURITY__PASSWORD" not in given
 
 
+def test_token_is_for_kafka_alone_and_there_is_no_password() -> None:
+    documents = template(TOKEN)
+    given = variables(documents)
+    assert given["CXSTREAM_SECURITY__SASL_MECHANISM"] == "OAUTHBEARER"
+    assert not {"CXSTREAM_SECURITY__USERNAME", "CXSTREAM_SECURITY__PASSWORD_FILE"} & set(given)
+    folder, _, name = given["CXSTREAM_SECURITY__TOKEN_FILE"].rpartition("/")
+    (source,) = _mounted(documents, folder)["projected"]["sources"]
+    assert source["serviceAccountToken"] == {"audience": "kafka", "expirationSeconds": 3600, "path": name}
+
+
+@pytest.mark.parametrize(
+    ("values", "variable", "secret"),
+    [
+        (TOKEN, "CXSTREAM_PRIVACY__KEY_FILE", "cxstream-privacy"),
+        (CLIENT, "CXSTREAM_SECURITY__CLIENT_SECRET_FILE", "cxstream-client"),
+    ],
+)
+def test_files_that_the_values_name_are_mounted(values: Path, variable: str, secret: str) -> None:
+    documents = template(values)
+    folder, _, _ = variables(documents)[variable].rpartition("/")
+    assert _mounted(documents, folder)["secret"]["secretName"] == secret
+
+
+def _mounted(documents: list[Document], folder: str) -> Document:
+    """The volume at a folder of the worker's."""
+    pod = only(documents, "Deployment")["spec"]["template"]["spec"]
+    (mount,) = [each for each in pod["containers"][0]["volumeMounts"] if each["mountPath"] == folder]
+    (volume,) = [each for each in pod["volumes"] if each["name"] == mount["name"]]
+    return volume
+
+
+@pytest.mark.parametrize("values", [TOKEN, CLIENT], ids=lambda path: path.stem)
+def test_tokens_and_autoscaling_exclude_each_other(values: Path) -> None:
+    result = helm(
+        "template",
+        "cxstream",
+        CHART,
+        "--kube-version",
+        "1.35",
+        "--values",
+        values,
+        "--set",
+        "autoscaling.enabled=true",
+    )
+    assert result.returncode != 0
+    assert "autoscaling.enabled" in result.stderr
+
+
 @pytest.mark.parametrize("seconds", ["0.5", "10", "20.5", "120"])
 def test_pod_has_longer_to_stop_than_the_worker(seconds: str) -> None:
-    documents = template(None, "--set-json", f"worker.stopSeconds={seconds}")
+    documents = template(MINIMAL, "--set-json", f"worker.stopSeconds={seconds}")
     pod = only(documents, "Deployment")["spec"]["template"]["spec"]
     assert variables(documents)["CXSTREAM_WORKER__STOP_SECONDS"] == seconds
     assert float(seconds) + 10 <= pod["terminationGracePeriodSeconds"] <= float(seconds) + 20
@@ -258,7 +369,40 @@ def test_nobody_may_connect_where_nobody_is_named() -> None:
     assert policy["policyTypes"] == ["Ingress", "Egress"]
 
 
+def ways_out(values: Path, *more: str) -> list[tuple[list[Any], Any]]:
+    """What the worker may connect to: ports, and peers (None: anywhere)."""
+    rules = only(template(values, *more), "NetworkPolicy")["spec"]["egress"]
+    return [([(port["protocol"], port["port"]) for port in rule["ports"]], rule.get("to")) for rule in rules]
+
+
+def test_names_are_looked_up_in_the_cluster_and_in_a_cache_on_the_node() -> None:
+    (ports, peers), *_ = ways_out(MINIMAL)
+    assert ports == [("UDP", 53), ("TCP", 53)]
+    labels = [peer["podSelector"]["matchLabels"]["k8s-app"] for peer in peers if "podSelector" in peer]
+    assert labels == ["kube-dns", "node-local-dns"]
+    assert peers[-1] == {"ipBlock": {"cidr": "169.254.20.10/32"}}
+
+
+def test_names_are_looked_up_where_the_values_say() -> None:
+    wanted = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "openshift-dns"}}}
+    assert ways_out(TOKEN)[0] == ([("UDP", 5353), ("TCP", 5353)], [wanted])
+    assert ways_out(MINIMAL, "--set-json", "networkPolicy.dnsTo=[]")[0][1] is None
+
+
+def test_token_endpoint_can_be_let_through() -> None:
+    assert ways_out(CLIENT)[-1] == ([("TCP", 443)], [{"ipBlock": {"cidr": "203.0.113.7/32"}}])
+
+
 # --- carries the rules and dashboards of the repository
+
+
+@pytest.mark.parametrize("more", [(), ("--set", "nameOverride=scoring")])
+def test_targets_are_the_job_that_the_rules_ask_for(more: tuple[str, ...]) -> None:
+    spec = only(template(PRODUCTION, *more), "ServiceMonitor")["spec"]
+    assert "jobLabel" not in spec
+    (endpoint,) = spec["endpoints"]
+    assert endpoint["relabelings"] == [{"action": "replace", "targetLabel": "job", "replacement": "cxstream"}]
+
 
 RULES = {"groups": [{"name": "one", "rules": [{
     "alert": "Down", "expr": "up == 0", "annotations": {"summary": "{{ $labels.job }} is {{ $value }}"},

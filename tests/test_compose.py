@@ -8,15 +8,13 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from charts import ROOT, tool
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 DOCKERFILE = ROOT / "deploy" / "docker" / "Dockerfile"
 PROFILES = ("monitoring", "console")
@@ -35,13 +33,17 @@ def compose(*arguments: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def services() -> dict[str, dict[str, Any]]:
-    """Every service, as Docker Compose understands it."""
+def project() -> dict[str, dict[str, Any]]:
+    """All of the file, as Docker Compose understands it."""
     profiles = [word for name in PROFILES for word in ("--profile", name)]
-    found: dict[str, dict[str, Any]] = json.loads(compose(*profiles, "config", "--format", "json"))[
-        "services"
-    ]
+    found: dict[str, dict[str, Any]] = json.loads(compose(*profiles, "config", "--format", "json"))
     return found
+
+
+@pytest.fixture(scope="module")
+def services(project: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Every service."""
+    return project["services"]
 
 
 @pytest.mark.parametrize(
@@ -109,6 +111,22 @@ def test_password_is_a_secret(services: dict[str, dict[str, Any]]) -> None:
     postgres = services["postgres"]
     assert postgres["environment"]["POSTGRES_PASSWORD_FILE"] == "/run/secrets/postgres-password"
     assert "POSTGRES_PASSWORD" not in postgres["environment"]
+
+
+def test_secrets_of_services_that_cannot_be_written_to_are_files(project: dict[str, dict[str, Any]]) -> None:
+    # Docker Compose mounts a file; anything else it would have to write into the container.
+    used = {
+        secret["source"]
+        for service in project["services"].values()
+        for secret in (*service.get("secrets", ()), *service.get("configs", ()))
+        if service["read_only"]
+    }
+    assert used
+    declared = project["secrets"] | project.get("configs", {})
+    assert [name for name in used if "file" not in declared[name]] == []
+    # Nobody commits it by accident.
+    ignored = (ROOT / ".gitignore").read_text().split()
+    assert all("/" + Path(declared[name]["file"]).name in ignored for name in used)
 
 
 @pytest.mark.parametrize(

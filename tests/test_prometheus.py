@@ -99,6 +99,12 @@ def test_labels_in_promql_are_defined() -> None:
                     assert isinstance(allowed, str) or set(values) <= set(allowed), (where, name, label)
 
 
+def test_what_a_kafka_exporter_has_too_is_asked_of_the_workers() -> None:
+    for where, text in promql():
+        for name, inside in re.findall(r"\b(kafka_(?:consumergroup|topic)_\w+)(\{[^}]*\})?", text):
+            assert 'job="cxstream"' in inside, (where, name)
+
+
 def test_each_recorded_series_is_used() -> None:
     used = set().union(*(series_in(text) for where, text in promql()))
     recorded = set(rules_of(RECORDS))

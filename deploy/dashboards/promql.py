@@ -6,6 +6,8 @@ from board import Query
 
 # Four scrapes at least, however far one looks back; Grafana computes it.
 LATELY = "$__rate_interval"
+# Whose kafka_* is asked for: a kafka_exporter in the same Prometheus has these names, for other groups and topics too.
+OURS = '{job="cxstream"}'
 PER_SECOND = "suffix:/s"
 
 

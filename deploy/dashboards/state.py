@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from board import GREEN, RED, YELLOW, Board, Panel, Query, Row
-from promql import PER_SECOND, increase, quantile, quantiles, rate, standing
+from promql import LATELY, OURS, PER_SECOND, increase, quantile, quantiles, rate, standing
 
 EACH = "max by (partition)"
 RECENT = "30m"
@@ -20,7 +20,7 @@ KAFKA = Row(
             "Partitions",
             "Partitions that cx.touchpoints has, those that a worker owns, and those that run.",
             (
-                Query("max(kafka_topic_partitions)", "there are"),
+                Query(f"max(kafka_topic_partitions{OURS})", "there are"),
                 Query("count(count by (partition) (cxstream_partition_state))", "owned"),
                 Query('sum(max by (partition) (cxstream_partition_state{state="running"}))', "run"),
             ),
@@ -31,7 +31,7 @@ KAFKA = Row(
         Panel(
             "Lag, by partition",
             "Records that the group has not committed. One partition far above the others is stuck, or has too much.",
-            (_by_partition('kafka_consumergroup_lag{topic="cx.touchpoints"}'),),
+            (_by_partition(f"kafka_consumergroup_lag{OURS}"),),
             low=0,
             width=9,
             alerts=("CxstreamLagGrows", "CxstreamStalled"),
@@ -41,10 +41,10 @@ KAFKA = Row(
             "What comes in, and what is done with it. With the broker's own bookkeeping: a transaction takes an offset.",
             (
                 Query(
-                    f"sum({EACH} (deriv(kafka_topic_partition_current_offset[$__rate_interval])))", "appended"
+                    f"sum({EACH} (deriv(kafka_topic_partition_current_offset{OURS}[{LATELY}])))", "appended"
                 ),
                 Query(
-                    f"sum({EACH} (deriv(kafka_consumergroup_current_offset[$__rate_interval])))", "committed"
+                    f"sum({EACH} (deriv(kafka_consumergroup_current_offset{OURS}[{LATELY}])))", "committed"
                 ),
             ),
             unit=PER_SECOND,
@@ -56,7 +56,8 @@ KAFKA = Row(
             "From the oldest record that Kafka holds to the one that is read next. At zero, records are lost.",
             (
                 Query(
-                    f"{EACH} (kafka_consumergroup_current_offset) - {EACH} (kafka_topic_partition_oldest_offset)",
+                    f"{EACH} (kafka_consumergroup_current_offset{OURS})"
+                    f" - {EACH} (kafka_topic_partition_oldest_offset{OURS})",
                     "{{partition}}",
                 ),
             ),
@@ -73,10 +74,9 @@ KAFKA = Row(
         ),
         Panel(
             "Rebalances, last 30 minutes",
-            "How often the group was dealt anew, by worker.",
+            "How often the group was dealt anew, by worker. A rollout takes two for each worker.",
             (Query(f"increase(faust_rebalances_total[{RECENT}])", "{{instance}}"),),
             low=0,
-            steps=((0, GREEN), (6, RED)),
             alerts=("CxstreamRebalancesOften",),
         ),
     ),
@@ -125,7 +125,7 @@ PARTITIONS = Row(
         ),
         Panel(
             "Stalled partitions",
-            "Partitions with work that get nowhere.",
+            "Partitions with work that get nowhere; also one that has been restoring for long, which alone is no alert.",
             (Query(f"sum({EACH} (cxstream_partition_stalled))", "stalled"),),
             low=0,
             steps=((0, GREEN), (1, RED)),

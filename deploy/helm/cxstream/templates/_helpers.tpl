@@ -26,10 +26,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 
 {{- define "cxstream.image" -}}
+{{- $repository := required "image.repository: name the one that you have pushed the image to" .Values.image.repository -}}
 {{- if .Values.image.digest -}}
-{{ .Values.image.repository }}@{{ .Values.image.digest }}
+{{ $repository }}@{{ .Values.image.digest }}
 {{- else -}}
-{{ .Values.image.repository }}:{{ default .Chart.AppVersion .Values.image.tag }}
+{{ $repository }}:{{ default .Chart.AppVersion .Values.image.tag }}
 {{- end -}}
 {{- end -}}
 
@@ -42,6 +43,17 @@ labels:
 {{- end -}}
 
 {{/* "yes" where a client proves itself with a password. */}}
+{{- define "cxstream.password" -}}
+{{- if and (include "cxstream.sasl" .) (ne .Values.kafka.security.saslMechanism "OAUTHBEARER") }}yes{{ end -}}
+{{- end -}}
+
+{{/* "yes" where Kubernetes gives the pod the token that a client proves itself with. */}}
+{{- define "cxstream.token" -}}
+{{- $oauth := and (include "cxstream.sasl" .) (eq .Values.kafka.security.saslMechanism "OAUTHBEARER") -}}
+{{- if and $oauth .Values.kafka.security.token.audience }}yes{{ end -}}
+{{- end -}}
+
+{{/* "yes" where a client proves itself by SASL. */}}
 {{- define "cxstream.sasl" -}}
 {{- if hasPrefix "SASL_" .Values.kafka.security.protocol }}yes{{ end -}}
 {{- end -}}
