@@ -31,6 +31,7 @@ from cxstream.topology import TOUCHPOINTS
 from cxstream.worker.app import create_app
 from cxstream.worker.telemetry.buckets import Buckets
 from cxstream.worker.telemetry.measures import Measures, Sources
+from cxstream.worker.telemetry.offsets import Offsets
 from cxstream.worker.telemetry.population import Population
 from cxstream.worker.telemetry.tally import Tally
 from workers import WorkerProcess, in_process, touchpoint, until, write
@@ -190,6 +191,30 @@ def test_ages_count_from_the_beginning_before_the_first_answer_and_round() -> No
     began = time.time()
     for at in (app.ticker.round_at, app.exporter.offsets.answered_at):
         assert began - SECONDS < at <= began
+
+
+async def test_offsets_are_asked_for_again_whatever_a_consumer_says_that_is_half_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Consumer:
+        asked = 0
+
+        def topic_partitions(self, _: str) -> int:
+            self.asked += 1
+            if self.asked == 1:
+                raise AttributeError("'NoneType' object has no attribute '_metadata_snapshot'")
+            return 3
+
+        async def earliest_offsets(self, *tps: Any) -> dict[Any, int]:
+            return dict.fromkeys(tps, 0)
+
+        highwaters = earliest_offsets
+
+    monkeypatch.setattr("cxstream.worker.telemetry.offsets._START_SECONDS", 0.01)
+    offsets = Offsets([])  # type: ignore[arg-type]
+    watching = asyncio.create_task(offsets.watch(Consumer()))
+    await until(lambda: offsets.partitions == 3, SECONDS, lambda: str(watching))
+    watching.cancel()
 
 
 def test_rejections_have_reason_and_source() -> None:

@@ -5,6 +5,7 @@ Whatever happens on the way, the committed results must be those of an engine th
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
 from contextlib import asynccontextmanager
@@ -16,6 +17,7 @@ from aiokafka import TopicPartition
 from aiokafka.admin import NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.admin.records_to_delete import RecordsToDelete
+from aiokafka.errors import ProducerFenced
 from structlog.testing import capture_logs
 
 from cxstream.kafka import connection
@@ -24,11 +26,11 @@ from cxstream.model.kinds import FORGET_TYPE
 from cxstream.scoring.engine import MARKER_KEY, Engine
 from cxstream.topics import administration
 from cxstream.topology import CHURN_RISK, FRICTION, REJECTED, SCORES, SNAPSHOTS, TOUCHPOINTS
-from cxstream.worker.clients import Kafka, Reader
+from cxstream.worker.clients import Kafka, Reader, discard
 from cxstream.worker.counters import Counters
 from cxstream.worker.feed import Fetch, to_records
 from cxstream.worker.partition import Partition
-from cxstream.worker.restore import Losses, replay
+from cxstream.worker.restore import Losses, Restored, replay
 from cxstream.worker.standby import Standby
 from workers import Watcher, key_of, touchpoint, until, write
 
@@ -36,7 +38,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from cxstream.settings import Settings
-    from cxstream.worker.restore import Restored
 
 SECONDS = 60.0
 
@@ -447,6 +448,94 @@ async def test_a_warm_copy_takes_over(settings: Settings) -> None:
     async with owned(settings) as cold:  # what the heir saved is whole
         assert cold.position == 600
         assert cold.counters.replayed == 0
+
+
+def otherwise(settings: Settings) -> Settings:
+    """Other parameters, under which the same records score differently."""
+    params = settings.scoring.model_copy(update={"half_life_days": 3.0})
+    return settings.model_copy(update={"scoring": params})
+
+
+async def test_a_warm_copy_of_a_state_that_is_not_what_is_saved_is_not_used(settings: Settings) -> None:
+    """As when parameters are rolled out and back: the rows of one and the other must not be mixed."""
+    await write(settings, TOUCHPOINTS.name, {0: [touchpoint("early", 0), *troubles(200, 1)]})
+    records = await log_of(settings)
+    engine = Engine(settings.scoring, settings.actions)
+    engine.process(to_records(records[:100], 300_000))
+    engine.snapshot()
+    async with owned(otherwise(settings)) as other:
+        other.put(fetch(records[:100]))
+        await applied(other, 100)
+    warm = Restored(engine, 100, saved=True, problem="")
+    async with owned(settings, parked=warm) as heir:
+        assert heir.position == heir.counters.replayed == 100
+        heir.put(fetch(records[100:]))
+        await applied(heir, 201)
+    async with owned(settings) as cold:
+        assert cold.counters.replayed == 0
+        assert cold.engine is not None
+        right = Engine(settings.scoring, settings.actions)
+        right.process(to_records(records, 300_000))
+        assert list(cold.engine.cards()) == list(right.cards())
+
+
+async def test_a_warm_copy_leaves_alone_what_the_owner_saved_over_old_rows(settings: Settings) -> None:
+    """Owner and copy both disown the rows of other parameters; once the owner has saved his own, they are his."""
+    await write(settings, TOUCHPOINTS.name, {0: [touchpoint("early", 0), *troubles(400, 1)]})
+    records = await log_of(settings)
+    kafka = Kafka(settings, settings.worker.group)
+    async with owned(otherwise(settings)) as other:
+        other.put(fetch(records[:100]))
+        await applied(other, 100)
+    standby = Standby(settings, kafka, 0, start=None, counters=Counters())
+    await until(lambda: standby.position == 100, SECONDS, lambda: str(standby.position))
+    async with owned(settings) as owner, Watcher(settings, 1) as watcher:
+        owner.put(fetch(records[100:300], follows=99))
+        await until(lambda: _is(watcher.committed(), 300), SECONDS, lambda: owner.state)
+        await until(lambda: standby.position == 300, SECONDS, lambda: str(standby.position))
+    warm = await standby.take()
+    async with owned(settings, parked=warm) as heir:
+        assert heir.counters.replayed == 0
+        heir.put(fetch(records[300:]))
+        await applied(heir, 401)
+    async with owned(settings) as cold:
+        assert cold.counters.replayed == 0, "what the heir saved is whole"
+        assert cold.engine is not None
+        assert b"early" in {name.encode() for name, _ in cold.engine.cards()}
+
+
+async def test_closing_does_not_wait_out_a_pause(settings: Settings) -> None:
+    await write(settings, TOUCHPOINTS.name, {0: troubles(100)})
+    partition = Partition(
+        settings, Kafka(settings, settings.worker.group), 0, parked=None, counters=Counters()
+    )
+    await until(lambda: partition.state == "running", SECONDS, lambda: partition.state)
+
+    async def fenced(_: float) -> bool:
+        raise ProducerFenced
+
+    assert partition._tenure is not None
+    partition._tenure.finish = fenced  # type: ignore[method-assign]
+    with capture_logs() as logs:
+        await partition.close(settings.worker.session_seconds)
+    assert "not closed in time" not in str(logs)
+    assert "another worker has claimed the partition" in str(logs)
+
+
+async def test_a_producer_that_cannot_say_goodbye_is_cut_off(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    producer = aiokafka.AIOKafkaProducer(**connection(settings), transactional_id="a-source")
+    await producer.start()
+    sender = producer._sender.sender_task
+
+    async def for_ever() -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(producer._message_accumulator, "close", for_ever)
+    await asyncio.wait_for(discard(producer), SECONDS)
+    assert sender.done()
+    assert not any(each.connected() for each in producer.client._conns.values())
 
 
 async def test_a_partition_that_cannot_commit_is_stalled(settings: Settings) -> None:

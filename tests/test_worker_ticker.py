@@ -7,11 +7,12 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
 import pytest
+from aiokafka.errors import IllegalStateError
 
 from cxstream.scoring.decode import validate
 from cxstream.topology import TOUCHPOINTS
 from cxstream.worker.app import create_app
-from cxstream.worker.ticker import tick
+from cxstream.worker.ticker import Ticker, tick
 from workers import Watcher, in_process, touchpoint, until, write
 
 if TYPE_CHECKING:
@@ -52,6 +53,33 @@ async def test_ticks_reach_each_partition_and_its_clock(
             ticks = [json.loads(record.value) for record in records if record.key is None]
             assert {event["type"] for event in ticks} == {"cx.tick.v1"}
             assert len({event["id"] for event in ticks}) == len(ticks) >= 2
+
+
+@pytest.mark.broker
+async def test_a_partition_that_takes_no_tick_does_not_keep_the_others_from_theirs(
+    settings: Settings, topics: Callable[[int], None]
+) -> None:
+    topics(2)
+
+    class Waiting:
+        caught_up, position = True, 0
+
+        def __init__(self, number: int) -> None:
+            self.number = number
+
+    async def read_to_end(number: int, _: int) -> bool:
+        if number == 0:
+            raise IllegalStateError
+        return True
+
+    ticker = Ticker(settings, [Waiting(0), Waiting(1)], read_to_end)  # type: ignore[arg-type]
+    try:
+        assert await ticker.tick() == 1
+        assert (ticker.written, ticker.failures) == (1, 1)
+        assert ticker._producer is None, "what it has not delivered leaves a gap"
+        assert await ticker.tick() == 1
+    finally:
+        await ticker.stop()
 
 
 @pytest.mark.broker

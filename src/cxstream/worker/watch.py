@@ -44,7 +44,7 @@ class Watch:
         self._seconds = seconds
         self._progress = progress
         self._fed: dict[int, tuple[int | None, float]] = {}
-        self._settled_at = now()
+        self._settled_at: float | None = None
 
     async def look(self, *, rebalancing: bool = False) -> None:
         """Look once.
@@ -71,6 +71,8 @@ class Watch:
         self.stalls = stalls
 
     def _unsettled(self) -> str:
+        if self._settled_at is None:
+            self._settled_at = now()
         seconds = now() - self._settled_at
         return f"a rebalance does not end, for {seconds:.0f} s" if seconds > self._seconds else ""
 
