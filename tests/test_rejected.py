@@ -238,6 +238,14 @@ def test_explains_a_wrong_key() -> None:
     assert found.where.text[found.where.start : found.where.end] == '"anna"'
 
 
+def test_explains_a_request_without_a_value_by_its_key() -> None:
+    given = replace(rejection(None, field="key", key=b"\xff"), place=Place(FORGET.name, 0, 7))
+    found = explain(given)
+    assert (found.problem, found.where) == (None, None)
+    assert "a request to be erased" in found.message
+    assert "no value" in explain(rejection(None)).message
+
+
 def test_explains_a_time_that_was_wrong_then() -> None:
     assert "too late again" in explain(rejection(raw(event()), "too_late", "time")).message
 
