@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from aiokafka.errors import GroupAuthorizationFailedError
 from click.testing import CliRunner, Result
 
+from answers import answering
 from cxstream.cli import group
-from cxstream.customer.history import context_ms, touches
+from cxstream.customer import owner
+from cxstream.customer.history import context_ms, refused, touches
 from cxstream.customer.identity import identify
-from cxstream.model.errors import InputError
+from cxstream.erasure import request
+from cxstream.model.errors import BrokerError, InputError
 from cxstream.model.kinds import FEATURES
 from cxstream.model.params import DAY_MS, ScoringParams
+from cxstream.reader import reading
 from cxstream.scoring.engine import Engine, Records
 from cxstream.scoring.view import contributions, describe
 from cxstream.sender import route
@@ -24,7 +30,7 @@ from oracle import Oracle
 from workers import Watcher, WorkerProcess, touchpoint, until, write
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
 SECONDS = 90.0
@@ -130,6 +136,91 @@ def test_points_of_records_a_window_apart_and_of_bad_ones() -> None:
         ("malformed", 0.0),
         ("too_late", 0.0),
     ]
+
+
+def test_what_the_worker_rejected_gives_no_points_whatever_the_customers_own_time_says() -> None:
+    records = [Written(offset, value) for offset, value in enumerate(STORY[:3])]
+    found = touches(Settings(), "anna", records, {1: "too_late"})
+    assert [(touch.outcome, touch.effort) for touch in found] == [
+        ("counted", 2.0),
+        ("too_late", 0.0),
+        ("counted", pytest.approx(2 + 3 + 2)),  # a call that failed, after the web: no repeated one
+    ]
+
+
+def test_rejections_are_found_by_what_explains_them() -> None:
+    class Rejected:
+        def __init__(self, reason: Any, topic: bytes, offset: bytes) -> None:
+            said = {"reason": reason, "field": b"time", "topic": topic, "partition": b"0", "offset": offset}
+            self.headers = (("offset", b"99"), *said.items())
+
+    records = [
+        Rejected(b"too_late", b"cx.touchpoints", b"3"),
+        Rejected(b"resent", b"cx.touchpoints", b"4"),
+        Rejected(b"invalid", b"cx.forget", b"5"),
+        Rejected(b"invalid", b"cx.touchpoints", b"x"),
+        Rejected(None, b"cx.touchpoints", b"6"),
+    ]
+    assert refused(records) == {3: "too_late"}
+
+
+def test_what_is_dropped_for_an_erasure_does_not_count() -> None:
+    _, erase = request("anna")
+    records = [Written(n, value) for n, value in enumerate([STORY[0], erase, STORY[1]])]
+    found = touches(Settings(), "anna", records)
+    assert [(touch.outcome, touch.effort) for touch in found] == [
+        ("counted", 2.0),
+        ("erases", 0.0),
+        ("erased", 0.0),
+    ]
+
+
+async def ask(address: str) -> owner.Answer:
+    who = identify(Settings(), "anna", 1)
+    return await owner.ask(Settings(kafka="localhost:1"), who, address)
+
+
+async def test_a_worker_elsewhere_says_that_it_answers_there_alone() -> None:
+    with answering(403, b'{"error": "only this computer may ask"}') as (address, asked):
+        answer = await ask(address)
+    assert answer.held is None
+    assert (
+        "answers only on its own computer: run this there, with --worker http://127.0.0.1:PORT" in answer.said
+    )
+    assert asked == ["/customers/anna"]
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(200, b"{}"), (200, b"[]"), (500, b"oh"), (0, b"SSH-2.0-x\r\n\r\n")],
+)
+async def test_whatever_answers_there_are_words_for_it(
+    status: int, body: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    with answering(status, body) as (address, asked):
+        answer = await ask(address)
+    assert asked, "a proxy was asked"
+    assert answer.held is None
+    assert "who owns partition 0 is not known: group cxstream: no Kafka at localhost:1" in answer.said
+
+
+async def test_an_address_that_is_none_is_said_in_words() -> None:
+    assert "no worker answers at http://127.0.0.1:PORT" in (await ask("http://127.0.0.1:PORT")).said
+
+
+async def test_a_kafka_that_refuses_is_said_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    @asynccontextmanager
+    async def refusing(_: Settings) -> AsyncIterator[Any]:
+        raise GroupAuthorizationFailedError("cxstream")
+        yield
+
+    monkeypatch.setattr("cxstream.customer.owner.administration", refusing)
+    assert "is not known: group cxstream: " in (await ask("http://127.0.0.1:1")).said
+    monkeypatch.setattr("cxstream.reader.administration", refusing)
+    with pytest.raises(BrokerError, match="GroupAuthorizationFailedError"):
+        async with reading(Settings(), [TOUCHPOINTS]):
+            pass
 
 
 def test_an_id_that_is_none_is_refused() -> None:

@@ -12,14 +12,17 @@ from typing import TYPE_CHECKING, Any
 import aiokafka
 import msgspec
 import pytest
+from aiokafka.errors import TransactionalIdAuthorizationFailed
 from click.testing import CliRunner, Result
 
+from answers import answering
 from cxstream.cli import group
 from cxstream.doctor import broker, computer, work
+from cxstream.doctor import run as examination
 from cxstream.doctor.cluster import connected
 from cxstream.doctor.finding import Finding, Patient
 from cxstream.doctor.protocol import DESCRIBE, READ, UNKNOWN_OPERATIONS, WRITE
-from cxstream.doctor.run import CHECKS, examine
+from cxstream.doctor.run import CHECKS, Entry, examine
 from cxstream.kafka import connection
 from cxstream.local.ports import free
 from cxstream.model.params import ScoringParams
@@ -98,6 +101,54 @@ def test_security_settings_that_do_not_fit_are_found() -> None:
     asyncio.run(examine(patient(settings), found.append))
     assert [each.level for each in found if each.check == "settings"] == ["ok", "error"]
     assert [each.level for each in found if each.check == "broker"] == ["error"]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "level", "said"),
+    [
+        (200, b'{"ready": true, "partitions": {"0": "running"}}', "ok", "is ready, with 1 partitions"),
+        (503, b'{"ready": false, "partitions": {"0": "restoring"}}', "error", "not ready: 0 restoring"),
+        (200, b"{}", "error", "is no cxstream worker"),
+        (200, b'{"ready": true}', "error", "is no cxstream worker"),
+        (200, b"[]", "error", "is no cxstream worker"),
+        (502, b"<html>", "error", "status 502, and what answers is no cxstream worker"),
+        (0, b"SSH-2.0-x\r\n\r\n", "error", "no worker answers"),
+    ],
+)
+async def test_what_answers_in_place_of_a_worker(
+    status: int, body: bytes, level: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free(1)[0]}")
+    with answering(status, body) as (address, _):
+        [found] = await findings_of(computer.web(patient(Settings(), worker=address)))
+    assert found.level == level
+    assert said in found.what
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:PORT", "http://[::1", "http://a b/"])
+async def test_an_address_that_is_none(address: str) -> None:
+    [found] = await findings_of(computer.web(patient(Settings(), worker=address)))
+    assert found.level == "error"
+
+
+def test_a_check_that_breaks_is_a_finding_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(_: Patient) -> AsyncIterator[Finding]:
+        yield Finding("ok", "before")
+        raise AttributeError("no such thing")
+
+    entries = (
+        Entry("broken", broken, needs_kafka=False),
+        Entry("schemas", computer.schemas, needs_kafka=False),
+    )
+    monkeypatch.setattr(examination, "CHECKS", entries)
+    found: list[Finding] = []
+    asyncio.run(examine(patient(Settings(kafka="localhost:1")), found.append))
+    assert [(each.check, each.level) for each in found] == [
+        ("broken", "ok"),
+        ("broken", "error"),
+        ("schemas", "skipped"),
+    ]
+    assert "AttributeError: no such thing" in found[1].what
 
 
 # --- on Kafka
@@ -289,6 +340,19 @@ def test_what_is_allowed(described: dict[str, Any], level: str | None, said: str
     found = broker._allowed(described, READ | WRITE | DESCRIBE)
     assert (found.level if found else None) == level
     assert said in (found.what if found else "")
+
+
+@pytest.mark.parametrize(
+    ("name", "level"), [("cxstream-cx.touchpoints-0", "error"), ("cxstream-resend", "skipped")]
+)
+async def test_a_transactional_id_that_may_not_even_be_asked_for(name: str, level: str) -> None:
+    class Denying:
+        async def transaction(self, _: str) -> Any:
+            raise TransactionalIdAuthorizationFailed
+
+    found = await work._transaction(patient(Settings(), cluster=Denying()), name)
+    assert found is not None
+    assert (found.level, "not allowed" in found.what) == (level, True)
 
 
 def partition(**changes: Any) -> dict[str, Any]:

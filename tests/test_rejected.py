@@ -5,30 +5,34 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import aiokafka
 import pytest
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from click.testing import CliRunner, Result
 
 from cxstream.cli import group
 from cxstream.kafka import connection
 from cxstream.model.errors import BrokerError, InputError
-from cxstream.reader import reading
+from cxstream.reader import TopicReader, reading
 from cxstream.rejected import fix as fixes
 from cxstream.rejected import resend as resending
 from cxstream.rejected.explain import explain
-from cxstream.rejected.listing import Filters, scan
+from cxstream.rejected.listing import Filters, from_source, scan
 from cxstream.rejected.locate import at_byte, at_path
 from cxstream.rejected.plan import plan
 from cxstream.rejected.record import EXPLANATION, Place, Rejection, marker_headers, read
 from cxstream.rejected.resend import Order, resend
 from cxstream.scoring.decode import validate
-from cxstream.topology import REJECTED, SCORES, TOUCHPOINTS
+from cxstream.topics import administration, look
+from cxstream.topology import FORGET, REJECTED, SCORES, TOUCHPOINTS
 from workers import READY_SECONDS, Watcher, WorkerProcess, key_of, touchpoint, until, write
 
 if TYPE_CHECKING:
@@ -100,6 +104,64 @@ def test_headers_of_the_record_are_its_own_even_with_the_names_of_the_explanatio
 )
 def test_what_does_not_explain_itself_is_none(headers: list[tuple[str, bytes]]) -> None:
     assert read(Written(headers)) is None
+
+
+@pytest.mark.parametrize(("value", "said"), [(b"t-0-1", "t-0-1"), (b"\xff", "\\xff"), (None, "")])
+def test_where_a_record_says_it_was_sent_from_may_be_anything(value: bytes | None, said: str) -> None:
+    assert rejection(b"x", headers=[("resent-from", value)]).resent_from == said
+
+
+class Paused:
+    """As much of a consumer as a reader uses: one fetch that has everything."""
+
+    def __init__(self) -> None:
+        self.paused = True
+
+    def seek(self, tp: Any, offset: int) -> None:
+        self.at = offset
+
+    def resume(self, tp: Any) -> None:
+        self.paused = False
+
+    def pause(self, tp: Any) -> None:
+        self.paused = True
+
+    async def beginning_offsets(self, tps: list[Any]) -> dict[Any, int]:
+        return dict.fromkeys(tps, 0)
+
+    async def end_offsets(self, tps: list[Any]) -> dict[Any, int]:
+        return dict.fromkeys(tps, 9)
+
+    async def getmany(self, tp: Any, timeout_ms: int) -> dict[Any, list[Any]]:
+        record = Written([])
+        record.offset = self.at  # type: ignore[misc]
+        self.at = 9
+        return {tp: [record]}
+
+    async def position(self, tp: Any) -> int:
+        return self.at
+
+
+async def test_who_reads_one_record_leaves_no_fetch_behind() -> None:
+    consumer = Paused()
+    reader = TopicReader(consumer, {"t": 1})
+    assert (await reader.one("t", 0, 5)).offset == 5
+    assert consumer.paused
+    assert (await reader.first("t", 0, 2, 9)).offset == 2
+    assert consumer.paused
+    assert await reader.one("t", 0, 9) is None
+
+
+async def test_a_request_to_be_erased_is_not_looked_up_among_the_touchpoints() -> None:
+    class Reader:
+        async def one(self, *_: Any) -> Any:
+            return Written([])
+
+    reader: Any = Reader()
+    lost = rejection(None)
+    assert (await from_source(reader, lost)).value == b"v"
+    request = replace(lost, place=Place(FORGET.name, 0, 7))
+    assert await from_source(reader, request) == request
 
 
 # --- where it is wrong
@@ -174,6 +236,14 @@ def test_explains_a_wrong_key() -> None:
     assert found.problem.field == "key"
     assert found.where is not None
     assert found.where.text[found.where.start : found.where.end] == '"anna"'
+
+
+def test_explains_a_request_without_a_value_by_its_key() -> None:
+    given = replace(rejection(None, field="key", key=b"\xff"), place=Place(FORGET.name, 0, 7))
+    found = explain(given)
+    assert (found.problem, found.where) == (None, None)
+    assert "a request to be erased" in found.message
+    assert "no value" in explain(rejection(None)).message
 
 
 def test_explains_a_time_that_was_wrong_then() -> None:
@@ -304,6 +374,8 @@ def test_plan_keeps_binary_mode_until_a_fix_makes_it_structured(tmp_path: Path) 
             rejection(raw({"specversion": "1.0", "id": "1", "source": "/t", "type": "cx.tick.v1", "time": "2020-01-01T00:00:00Z"})),
             "a tick",
         ),
+        (replace(rejection(raw(event())), place=Place(FORGET.name, 0, 7)), "use 'cxstream forget'"),
+        (replace(rejection(raw(event())), place=Place("mine", 0, 7)), "a record of mine, not of cx.touchpoints"),
     ],
 )  # fmt: skip
 def test_plan_refuses_what_would_be_rejected_again(given: Rejection, refusal: str) -> None:
@@ -317,6 +389,17 @@ def test_plan_sends_what_was_too_late_with_another_time(tmp_path: Path) -> None:
     path.write_text("[[fix]]\nset = { time = '2025-04-01T00:00:00Z' }")
     given = rejection(raw(event()), "too_late", "time")
     assert plan(given, fixes.load(path), partitions=4, latest_ms=LATEST).events
+
+
+def test_plan_refuses_what_is_longer_than_the_topic_takes() -> None:
+    given = rejection(raw(event(text="x" * 5000)))
+    [ready] = plan(given, None, partitions=4, latest_ms=LATEST).events
+    size = len(ready.value) + len(ready.key) + sum(len(name) + len(text) for name, text in ready.headers)
+    # What a batch adds: 61 bytes, and some for the record.
+    assert plan(given, None, partitions=4, latest_ms=LATEST, max_bytes=size + 61 + 20).events
+    refused = plan(given, None, partitions=4, latest_ms=LATEST, max_bytes=size + 61)
+    assert refused.events == []
+    assert re.search(r"too long: 5,\d\d\d bytes, and cx.touchpoints takes 5,", refused.refusal)
 
 
 # --- on Kafka
@@ -473,6 +556,37 @@ async def test_resend_says_what_it_does_not_send(
     nothing = await asyncio.to_thread(run, settings, "resend")
     assert nothing.exit_code == 2
     assert "say which" in nothing.output
+
+
+@pytest.mark.broker
+async def test_a_record_that_is_too_long_keeps_none_back_and_one_without_a_key_is_sent(
+    settings: Settings, topics: Callable[[int], None], tmp_path: Path
+) -> None:
+    topics(1)
+    values_ = [touchpoint("anna", n, "contact", channel="call", text="x" * n) for n in (1, 120_000, 2)]
+    async with aiokafka.AIOKafkaProducer(**connection(settings)) as producer:
+        for value in values_:
+            await producer.send_and_wait(TOUCHPOINTS.name, value, partition=0)
+    await worked(settings, tmp_path)
+    async with administration(settings) as admin:
+        shorter = {**TOUCHPOINTS.config, "max.message.bytes": "100000"}
+        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, TOUCHPOINTS.name, shorter)])
+        await until(lambda: limited(admin, "100000"), SECONDS, lambda: "not altered")
+    planned: list[Any] = []
+    results: list[Any] = []
+    order = Order(Filters(field="key"), None, send=True)
+    await resend(settings, order, results.append, on_planned=lambda *done: planned.append(done))
+    assert [each.status for each in results] == ["sent", "refused", "sent"]
+    assert "too long: 120," in results[1].message
+    assert planned == [(1, 3), (2, 3), (3, 3)]
+    assert [record.key for record in await resent_values(settings)] == [b"anna"] * 2
+    left = lines(await asyncio.to_thread(run, settings, "list", "--json"))
+    assert [each["place"] for each in left] == ["cx.touchpoints-0-1"]
+
+
+async def limited(admin: Any, limit: str) -> bool:
+    [found] = await look(admin, topics=[TOUCHPOINTS])
+    return found.config["max.message.bytes"] == limit
 
 
 @pytest.mark.broker
@@ -645,11 +759,12 @@ async def test_value_that_cx_rejected_does_not_keep_comes_from_the_source(
     )
     assert "2 sent" in sent.output, sent.output
     assert [record.key for record in await resent_values(settings)] == [b"anna", b"anna"]
+    assert {record.key for record in await values(settings, REJECTED.name)} == {b"pseudonym"}
 
 
 def topics_without_rejected(settings: Settings) -> None:
     """Empty cx.rejected, and nothing else."""
-    from cxstream.topics import administration, ensure_topics, look
+    from cxstream.topics import ensure_topics
 
     async def work() -> None:
         async with administration(settings) as admin:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import os
 import re
 import subprocess
@@ -21,9 +22,18 @@ from conftest import _remove_all, in_own_loop
 from cxstream.access import ROLES, WORKER, acls
 from cxstream.kafka import check
 from cxstream.topics import ensure_topics
-from cxstream.topology import CHURN_RISK, FRICTION, REJECTED, SCORES, SNAPSHOTS, TOPICS, TOUCHPOINTS
+from cxstream.topology import (
+    CHURN_RISK,
+    FORGET,
+    FRICTION,
+    REJECTED,
+    SCORES,
+    SNAPSHOTS,
+    TOPICS,
+    TOUCHPOINTS,
+)
 from cxstream.worker.app import create_app
-from secure_broker import Authority, SecureKafka, Tokens, allow, environment, forbid, password, printed
+from secure_broker import USERS, Authority, SecureKafka, Tokens, allow, environment, forbid, password, printed
 from workers import Watcher, WorkerProcess, in_process, touchpoint, until, write
 
 if TYPE_CHECKING:
@@ -44,7 +54,7 @@ GROUP = "cxstream"
 def secure() -> Iterator[SecureKafka]:
     """A Kafka on which each role may do exactly what `cxstream topics --acls` prints."""
     with SecureKafka() as kafka:
-        for role in ("admin", "producer", "worker"):
+        for role in USERS:
             done = command("topics", "--acls", "--role", role, "--principal", f"User:{role}")
             assert done.returncode == 0, done.stderr
             in_own_loop(allow(kafka.open, printed(done.stdout)))
@@ -145,7 +155,7 @@ async def scored(settings: Settings, kafka: SecureKafka, folder: Path) -> None:
 
 def no_secrets(settings: Settings, said: str) -> None:
     """Nothing that was said has a secret in it."""
-    secrets = [CLIENT_SECRET, "s3cr3t", *map(password, ("admin", "producer", "worker"))]
+    secrets = [CLIENT_SECRET, "s3cr3t", *map(password, USERS)]
     for name in ("password", "key_password"):
         given = getattr(settings.security, name)
         secrets += [given.get_secret_value()] if given else []
@@ -406,6 +416,54 @@ async def test_a_worker_of_another_name_gets_nowhere(fresh: SecureKafka, tmp_pat
         assert worker.process.returncode == 1
         assert "does not let us into this consumer group" in worker.log
         assert "cxstream topics --acls" in worker.log
+
+
+async def test_who_is_on_call_needs_no_more_than_the_role(fresh: SecureKafka, tmp_path: Path) -> None:
+    await ensure_topics(fresh.open, 1)
+    bad = touchpoint("anna", 1, "contact", channel="phone")
+    await write(fresh.open, TOUCHPOINTS.name, {0: [*STORY.read_bytes().splitlines(), bad]})
+    await scored(fresh.settings("SCRAM", "worker"), fresh, tmp_path)
+    settings = fresh.settings("SCRAM", "oncall")
+    fix = tmp_path / "fix.toml"
+    fix.write_text("[[fix]]\nset = { 'data.channel' = 'call' }\n")
+    for arguments, said in (
+        (("rejected", "list"), "data.channel"),
+        (("rejected", "resend", "--everything", "--fix", str(fix), "--send"), "1 sent"),
+        (("customer", "anna", "--no-worker"), "counted"),
+    ):
+        done = await asyncio.to_thread(command, *arguments, settings=settings)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert said in done.stdout
+    assert "invalid" in done.stdout
+    refused = await asyncio.to_thread(command, "rejected", "list", settings=fresh.settings("SCRAM", "worker"))
+    assert "--role oncall" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+async def examined(settings: Settings, **levels: set[str]) -> str:
+    """What the doctor says, whose checks must end so."""
+    done = await asyncio.to_thread(command, "doctor", "--json", settings=settings)
+    findings = [json.loads(line) for line in done.stdout.splitlines()]
+    for name, expected in levels.items():
+        assert {each["level"] for each in findings if each["check"] == name} == expected, findings
+    return str(done.stdout)
+
+
+async def test_the_doctor_knows_the_roles(fresh: SecureKafka) -> None:
+    await ensure_topics(fresh.open, 1)
+    well = {"broker": {"ok"}, "clock": {"skipped"}, "group": {"warning", "ok"}, "state": {"ok"}}
+    topics = {"ok", "skipped"}
+    oncall, worker = (fresh.settings("SCRAM", user) for user in ("oncall", "worker"))
+    said = await examined(oncall, **well, topics=topics, access={"skipped"}, transactions={"ok"})
+    assert "what the role oncall needs, not what a worker needs" in said
+    said = await examined(worker, **well, topics=topics, access={"ok"}, transactions={"ok", "skipped"})
+    assert "may not describe them: cx.anonymous, cx.insights" in said
+    async with without(fresh, granted("topic", FORGET.name, "Read")):
+        said = await examined(worker, **well, topics=topics, access={"error"}, transactions=topics)
+        assert "--operation Read --topic cx.forget" in said
+    async with without(fresh, granted("transactional-id", f"{GROUP}-{TOUCHPOINTS.name}-", "Write")):
+        said = await examined(worker, **well, access={"ok"}, transactions={"error", "skipped"})
+        assert f"--operation Write --transactional-id {GROUP}-{TOUCHPOINTS.name}- " in said
 
 
 def test_every_role_can_be_printed() -> None:

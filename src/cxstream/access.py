@@ -60,6 +60,7 @@ class Role:
         checks: whether he looks at the configuration of these topics before he works.
         group: whether he is a member of a consumer group.
         transactional: whether he claims partitions with the transactional ids of the worker's group.
+        oncall: whether he looks at the worker's group and transactions, and sends rejected records again.
         keeps: topics that he creates and configures.
     """
 
@@ -69,6 +70,7 @@ class Role:
     checks: bool = False
     group: bool = False
     transactional: bool = False
+    oncall: bool = False
     keeps: tuple[Topic, ...] = ()
 
     @property
@@ -91,6 +93,13 @@ PRODUCER = Role(
     checks=True,
 )
 CRM = Role("acts on signals: the CRM, agents' screens", reads=(CHURN_RISK, FRICTION, SCORES), group=True)
+ONCALL = Role(
+    "looks, and sends rejected records again: `cxstream rejected`, `customer`, `doctor`",
+    reads=(TOUCHPOINTS, CHURN_RISK, FRICTION, SCORES, REJECTED, SNAPSHOTS),
+    writes=(TOUCHPOINTS, REJECTED),
+    checks=True,
+    oncall=True,
+)
 ADMIN = Role(
     "makes topics, looks after rejected records, has customers erased: `cxstream topics`",
     reads=(REJECTED, FORGOTTEN),
@@ -98,7 +107,7 @@ ADMIN = Role(
     keeps=TOPICS,
 )
 
-ROLES = {"worker": WORKER, "producer": PRODUCER, "crm": CRM, "admin": ADMIN}
+ROLES = {"worker": WORKER, "producer": PRODUCER, "crm": CRM, "oncall": ONCALL, "admin": ADMIN}
 
 # Altering the configuration implies describing it; creating a topic implies nothing.
 _KEEPS = ("Create", "Describe", "AlterConfigs")
@@ -122,6 +131,12 @@ def acls(role: Role, group: str) -> list[Acl]:
         granted.append(
             Acl("transactional-id", f"{group}-{TOUCHPOINTS.name}-", prefixed=True, operation="Write")
         )
+    if role.oncall:
+        granted += [
+            Acl("group", group, prefixed=False, operation="Describe"),
+            Acl("transactional-id", f"{group}-{TOUCHPOINTS.name}-", prefixed=True, operation="Describe"),
+            Acl("transactional-id", f"{group}-resend", prefixed=False, operation="Write"),
+        ]
     return granted
 
 

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import aiokafka
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 
 from cxstream.kafka import connection
 from cxstream.model.errors import BrokerError, TopicError
-from cxstream.topics import administration
+from cxstream.topics import administration, or_hidden
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 
     from cxstream.settings import Settings
     from cxstream.topology import Topic
@@ -67,7 +67,7 @@ class TopicReader:
         start: int,
         stop: int,
         on_offset: Callable[[int], None] = lambda _: None,
-    ) -> AsyncIterator[Sequence[Any]]:
+    ) -> AsyncGenerator[Sequence[Any]]:
         """Yield the records with start <= offset < stop in order, a fetch at a time.
 
         Args:
@@ -109,10 +109,14 @@ class TopicReader:
         if not 0 <= partition < self.partitions[topic]:
             return None
         first, end = await self.bounds(topic, partition)
-        if not first <= offset < end:
-            return None
-        async for records in self.read(topic, partition, offset, offset + 1):
-            return records[0]
+        return await self.first(topic, partition, offset, offset + 1) if first <= offset < end else None
+
+    async def first(self, topic: str, partition: int, start: int, stop: int) -> Any | None:
+        """The first record with start <= offset < stop, or None; `stop` is not beyond the end of the log."""
+        # A reading that is left to itself pauses late, and the next one waits for a fetch that nobody wants.
+        async with contextlib.aclosing(self.read(topic, partition, start, stop)) as reading:
+            async for records in reading:
+                return records[0]
         return None
 
     async def latest(
@@ -160,14 +164,37 @@ async def reading(
         TopicError: a topic is missing.
         SettingsError: the security settings do not fit together.
     """
+    try:
+        there = await _partitions(settings)
+        missing = [topic.name for topic in topics if not there.get(topic.name)]
+        if missing:
+            raise TopicError(
+                f"{', '.join(missing)}: no such topic at {settings.kafka}{or_hidden(settings)}: "
+                "run 'cxstream topics --create'"
+            )
+        async with _consumer(settings, isolation) as consumer:
+            everything = [TopicPartition(topic.name, p) for topic in topics for p in range(there[topic.name])]
+            consumer.assign(everything)
+            consumer.pause(*everything)
+            yield TopicReader(consumer, {topic.name: there[topic.name] for topic in topics})
+    except TopicAuthorizationFailedError as error:
+        raise BrokerError(
+            f"{settings.kafka}: {error!r}: who is on call needs the role of 'cxstream topics --acls --role oncall'"
+        ) from error
+    except KafkaError as error:
+        raise BrokerError(f"{settings.kafka}: {error!r}; 'cxstream doctor' says more") from error
+
+
+async def _partitions(settings: Settings) -> dict[str, int]:
+    """How many partitions each topic has."""
     # Asking for a topic by its name may create it, where the broker does that: so look at all there are.
     async with administration(settings) as admin:
-        there = {each["topic"]: len(each["partitions"]) for each in await admin.describe_topics()}
-    missing = [topic.name for topic in topics if not there.get(topic.name)]
-    if missing:
-        raise TopicError(
-            f"{', '.join(missing)}: no such topic at {settings.kafka}: run 'cxstream topics --create'"
-        )
+        return {each["topic"]: len(each["partitions"]) for each in await admin.describe_topics()}
+
+
+@asynccontextmanager
+async def _consumer(settings: Settings, isolation: Isolation) -> AsyncIterator[aiokafka.AIOKafkaConsumer]:
+    """A consumer without a group."""
     consumer = aiokafka.AIOKafkaConsumer(
         **connection(settings),
         enable_auto_commit=False,
@@ -178,12 +205,7 @@ async def reading(
         await consumer.start()
         # A consumer without a group that is stopped before its own task has had a turn raises CancelledError.
         await asyncio.sleep(0)
-        everything = [TopicPartition(topic.name, p) for topic in topics for p in range(there[topic.name])]
-        consumer.assign(everything)
-        consumer.pause(*everything)
-        yield TopicReader(consumer, {topic.name: there[topic.name] for topic in topics})
-    except KafkaError as error:
-        raise BrokerError(f"{settings.kafka}: {error!r}; 'cxstream doctor' says more") from error
+        yield consumer
     finally:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_GOODBYE_SECONDS):

@@ -24,7 +24,11 @@ if TYPE_CHECKING:
     help="How far back to read signals and touchpoints.",
 )  # fmt: skip
 @click.option("--limit", type=click.IntRange(1), default=30, show_default=True, help="Most rows of each.")
-@click.option("--worker", metavar="URL", help="Web server of the worker to ask. Default: from the settings.")
+@click.option(
+    "--worker",
+    metavar="URL",
+    help="Web server of the worker to ask, on this computer. Default: from the settings.",
+)
 @click.option("--no-worker", is_flag=True, help="Ask no worker.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @click.option("--kafka", metavar="HOST:PORT[,...]", help="Where Kafka is.")
@@ -41,13 +45,13 @@ def command(
 ) -> None:
     """Show a customer: his score card, what moved it, and what the worker that owns him holds now.
 
-    Reads his partition only. The points of each touchpoint are computed anew by the worker's rules. Exit
-    status 1 when nobody knows him.
+    Reads his partition only. The points of each touchpoint are computed anew by the worker's rules. A worker
+    tells of customers on its own computer only: run it there. Exit status 1 when nobody knows him.
 
     \b
     Example:
       cxstream customer anna
-      cxstream customer anna --days 90 --worker http://10.0.0.7:6066
+      cxstream customer anna --days 90 --worker http://127.0.0.1:6067
     """  # noqa: D301
     import asyncio
 

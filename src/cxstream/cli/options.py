@@ -44,8 +44,8 @@ class Time(click.ParamType):
 
 
 @contextmanager
-def log_bar(text: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on standard error, where that is a terminal; takes offsets read, and of how many."""
+def log_bar(text: str) -> Iterator[Callable[..., None]]:
+    """A bar on standard error, where that is a terminal; takes what is done, of how many, and another text."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -53,7 +53,7 @@ def log_bar(text: str) -> Iterator[Callable[[int, int], None]]:
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(text, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        yield lambda done, total, said=text: bar.update(task, description=said, completed=done, total=total)
 
 
 def output(*, width: int = PIPE_COLUMNS) -> Any:

@@ -22,7 +22,7 @@ _SHOWN = 20
 _FILTERS = (
     click.option("--reason", help="Rejected for this: malformed, invalid, from_the_future, too_late."),
     click.option("--field", help="Path of the field at fault, like data.score."),
-    click.option("--partition", type=click.IntRange(0), help="Partition of cx.touchpoints it came from."),
+    click.option("--partition", type=click.IntRange(0), help="Partition it came from."),
     click.option("--source", help="CloudEvents source of the record."),
     click.option("--kind", help="Kind of touchpoint, like contact."),
     click.option("--since", type=Time(), help="Rejected since: RFC 3339, or 30m, 2h, 7d ago."),
@@ -41,7 +41,8 @@ def _filtered(command: Callable[..., None]) -> Callable[..., None]:
 def command() -> None:
     """Look at rejected records and send them again.
 
-    A record is named by the place it came from, like cx.touchpoints-3-1742 (3-1742 for short).
+    A record is named by the place it came from, like cx.touchpoints-3-1742 (3-1742 for short). On a Kafka
+    with ACLs this needs the role oncall (cxstream topics --acls).
 
     \b
     Example:
@@ -141,9 +142,10 @@ def resend(
 ) -> None:
     """Send rejected records again, each at most once.
 
-    Says what would be sent; with --send it is sent. What would be rejected again is not sent. A record that
-    has been sent again is marked in the same transaction, and never sent a second time. Exit status 1 when
-    a record that was asked for is not sent.
+    Says what would be sent; with --send it is sent. What would be rejected again, what is too long for
+    cx.touchpoints and requests of cx.forget are not sent. A record that has been sent again is marked in
+    the same transaction, and never sent a second time. Exit status 1 when a record that was asked for is
+    not sent.
 
     \b
     Example:
@@ -151,6 +153,7 @@ def resend(
       cxstream rejected resend --reason invalid --field data.channel --fix fix.toml --send
     """  # noqa: D301
     import asyncio
+    import functools
 
     from cxstream.rejected.fix import load as load_fix
     from cxstream.rejected.resend import Order, resend
@@ -168,7 +171,8 @@ def resend(
         _tell(result, as_json)
 
     with log_bar("reading cx.rejected") as bar:
-        asyncio.run(resend(settings, order, tell, bar))
+        planned = functools.partial(bar, said="looking at each record")
+        asyncio.run(resend(settings, order, tell, bar, planned))
     said = ", ".join(f"{count:,} {status}" for status, count in counts.items()) or "nothing to send"
     click.echo(f"{said}{'' if send else '; a dry run: add --send'}", err=as_json)
     if any(counts.get(status) for status in ("refused", "not found")):
@@ -252,7 +256,7 @@ def _show_list(listing: Listing, chosen: list[Rejection]) -> None:
             remarks = [f"repeats {each.resent_from}"] if each.resent_from else []
             remarks += ["sent again"] if each.place in listing.resent else []
             cells = (str(each.place), rfc3339(each.time_ms), each.reason, each.field, _text(each.key) or "-")
-            table.add_row(*map(_plain, cells), "; ".join(remarks))
+            table.add_row(*map(_plain, (*cells, "; ".join(remarks))))
         console.print(table)
         counts = Table("reason", "field", "records", "sent again", title="By reason and field")
         for reason, field, count, again in listing.summary():

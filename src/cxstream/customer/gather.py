@@ -4,6 +4,7 @@ cx.scores        his latest card, looked for from the end backwards
 cx.churn-risk    his signals of the last days
 cx.friction      the same
 cx.touchpoints   his records of the last days
+cx.rejected      which of them the worker has rejected
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from cxstream.customer.history import Touch, context_ms, touches
+from cxstream.customer.history import Touch, context_ms, refused, touches
 from cxstream.customer.identity import Identity, identify
 from cxstream.model.params import DAY_MS
 from cxstream.reader import reading
 from cxstream.scoring.view import contributions
-from cxstream.topology import CHURN_RISK, FRICTION, SCORES, TOUCHPOINTS
+from cxstream.topology import CHURN_RISK, FRICTION, REJECTED, SCORES, TOUCHPOINTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,7 +74,7 @@ async def gather(
         InputError: the id is none.
     """
     since = round(time.time() * 1000 - days * DAY_MS)
-    async with reading(settings, [TOUCHPOINTS, SCORES, CHURN_RISK, FRICTION]) as reader:
+    async with reading(settings, [TOUCHPOINTS, SCORES, CHURN_RISK, FRICTION, REJECTED]) as reader:
         who = identify(settings, customer, reader.partitions[TOUCHPOINTS.name])
         found = Found(who)
         latest = await reader.latest(
@@ -92,8 +93,9 @@ async def gather(
         found.signals = found.signals[-limit:]
         start = since - context_ms(settings)
         records = await _his(reader, TOUCHPOINTS, who.partition, who.id, start, on_progress)
+        rejections = await _his(reader, REJECTED, who.partition, who.subject, start, on_progress)
     shown = sum(record.timestamp >= since for record in records)
-    all_of_them = touches(settings, who.id, records)[len(records) - shown :]
+    all_of_them = touches(settings, who.id, records, refused(rejections))[len(records) - shown :]
     found.touches = all_of_them[-limit:]
     found.earlier = len(all_of_them) - len(found.touches)
     return found

@@ -7,6 +7,7 @@ contact, a switch of channel, a run of clicks), so reading begins earlier than w
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -16,14 +17,19 @@ from cxstream.scoring.engine import Engine, Records
 from cxstream.scoring.said import about
 from cxstream.scoring.signals import rfc3339
 from cxstream.scoring.view import describe
+from cxstream.topology import RESENT, TOUCHPOINTS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from cxstream.scoring.engine import Outcome
     from cxstream.settings import Settings
 
 # Sums of points lose some of their last digits when one is taken from the other.
 _DIGITS = 9
+# The last headers of a record of cx.rejected explain it; those before are the record's own.
+_EXPLANATION = 5
+_NONE_REFUSED: Mapping[int, str] = MappingProxyType({})
 
 
 class Touch(msgspec.Struct, frozen=True):
@@ -37,7 +43,8 @@ class Touch(msgspec.Struct, frozen=True):
         channel: where; "" where it cannot be read.
         source: who says so.
         id: its id there.
-        outcome: counted, duplicate, or the reason it was rejected for.
+        outcome: counted, duplicate, erases (he asks to be erased), erased (dropped, as he had asked to be), or the
+            reason it was rejected for.
         effort: effort points it gave.
         mood: mood points it gave.
     """
@@ -60,18 +67,38 @@ def context_ms(settings: Settings) -> int:
     return round(max(scoring.repeat_days * DAY_MS, scoring.switch_hours * HOUR_MS))
 
 
-def touches(settings: Settings, subject: str, records: Sequence[Any]) -> list[Touch]:
+def refused(records: Iterable[Any]) -> dict[int, str]:
+    """Offsets of cx.touchpoints that the worker has rejected, and why, by the headers of records of cx.rejected."""
+    found = {}
+    for record in records:
+        said = dict(record.headers[-_EXPLANATION:])
+        try:
+            reason, topic, offset = (said[name].decode() for name in ("reason", "topic", "offset"))
+            if topic == TOUCHPOINTS.name and reason != RESENT:
+                found[int(offset)] = reason
+        except (KeyError, ValueError, AttributeError):
+            continue  # whoever wrote it, it was not the worker
+    return found
+
+
+def touches(
+    settings: Settings, subject: str, records: Sequence[Any], refused: Mapping[int, str] = _NONE_REFUSED
+) -> list[Touch]:
     """The records of one customer with the points that each gave, in order.
 
     Args:
         settings: whose scoring parameters count.
         subject: the customer.
         records: his records of cx.touchpoints, in offset order.
+        refused: offsets that the worker has rejected, and why: it knows the time of the whole partition.
     """
     engine = Engine(settings.scoring, settings.actions)
     future_ms = round(settings.scoring.future_minutes * 60_000)
     found, before = [], _points(engine, subject)
     for record in records:
+        if record.offset in refused:
+            found.append(_touch(record, refused[record.offset], 0.0, 0.0))
+            continue
         outcome = engine.process(
             Records(
                 values=[record.value],
@@ -82,16 +109,19 @@ def touches(settings: Settings, subject: str, records: Sequence[Any]) -> list[To
             )
         )
         after = _points(engine, subject)
-        what = (
-            outcome.rejected[0].reason
-            if outcome.rejected
-            else "duplicate"
-            if outcome.duplicates
-            else "counted"
-        )
-        found.append(_touch(record, what, *_gained(before, after)))
+        found.append(_touch(record, _became(outcome), *_gained(before, after)))
         before = after
     return found
+
+
+def _became(outcome: Outcome) -> str:
+    if outcome.rejected:
+        return outcome.rejected[0].reason
+    if outcome.duplicates:
+        return "duplicate"
+    if outcome.erased:
+        return "erased"
+    return "counted" if outcome.accepted else "erases"
 
 
 _Days = dict[str, tuple[float, float]]

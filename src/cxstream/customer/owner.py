@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import urllib.error
 import urllib.parse
-import urllib.request
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-import msgspec
+from aiokafka.errors import KafkaError
 
 from cxstream.groups import group_of
-from cxstream.model.errors import InputError
+from cxstream.model.errors import BrokerError, InputError
 from cxstream.topics import administration
+from cxstream.web import get
 
 if TYPE_CHECKING:
     from cxstream.customer.identity import Identity
     from cxstream.settings import Settings
 
-_SECONDS = 5.0
-_NOT_FOUND = 404
+_THERE = "run this there, with --worker http://127.0.0.1:PORT"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +48,16 @@ async def ask(settings: Settings, who: Identity, worker: str | None) -> Answer:
         raise InputError(f"--worker {address}: write http://HOST:PORT")
     try:
         status, found = await asyncio.to_thread(
-            _get, f"{address}/customers/{urllib.parse.quote(who.subject, safe='')}"
+            get, f"{address}/customers/{urllib.parse.quote(who.subject, safe='')}"
         )
-    except (OSError, ValueError, msgspec.MsgspecError) as error:
+    except (OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or error
         return Answer(None, f"no worker answers at {address} ({reason}); {await _owner(settings, who)}")
-    if status != _NOT_FOUND:
+    if status == HTTPStatus.FORBIDDEN:
+        return Answer(None, f"the worker at {address} answers only on its own computer: {_THERE}")
+    if "owned" not in found:
+        return Answer(None, f"what answers at {address} is no cxstream worker; {await _owner(settings, who)}")
+    if status == HTTPStatus.OK:
         return Answer(found)
     if who.partition in found["owned"]:
         return Answer(None, f"the worker at {address} owns partition {who.partition}, and does not know him")
@@ -63,24 +66,14 @@ async def ask(settings: Settings, who: Identity, worker: str | None) -> Answer:
     )
 
 
-def _get(url: str) -> tuple[int, dict[str, Any]]:
-    try:
-        with urllib.request.urlopen(url, timeout=_SECONDS) as answer:  # noqa: S310 - http is what was checked
-            status, body = answer.status, answer.read()
-    except urllib.error.HTTPError as error:
-        if error.code != _NOT_FOUND:
-            raise
-        status, body = error.code, error.read()
-    found = msgspec.json.decode(body)
-    if not isinstance(found, dict) or "owned" not in found:
-        raise ValueError("what answers is no cxstream worker")
-    return status, found
-
-
 async def _owner(settings: Settings, who: Identity) -> str:
-    async with administration(settings) as admin:
-        group = await group_of(admin, settings.worker.group)
-    owner = group.owner(who.partition)
+    partition, name = who.partition, settings.worker.group
+    try:
+        async with administration(settings) as admin:
+            group = await group_of(admin, name)
+    except (BrokerError, KafkaError) as error:
+        return f"who owns partition {partition} is not known: group {name}: {error}"
+    owner = group.owner(partition)
     if owner is None:
-        return f"partition {who.partition} is owned by nobody: group {settings.worker.group} is {group.state or 'gone'}"
-    return f"partition {who.partition} is owned by {owner}: ask it with --worker http://{owner.host}:PORT"
+        return f"partition {partition} is owned by nobody: group {name} is {group.state or 'gone'}"
+    return f"partition {partition} is owned by {owner}: {_THERE}"

@@ -7,8 +7,9 @@ import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from aiokafka.errors import for_code
+from aiokafka.errors import TopicAuthorizationFailedError, for_code
 
+from cxstream.access import ONCALL, WORKER, Role
 from cxstream.doctor.finding import Finding, Patient, error, ok, skipped, warning
 from cxstream.doctor.protocol import DESCRIBE, DESCRIBE_CONFIGS, READ, UNKNOWN_OPERATIONS, WRITE
 from cxstream.groups import patiently
@@ -16,15 +17,7 @@ from cxstream.model.kinds import TICK_TYPE
 from cxstream.reader import reading
 from cxstream.scoring import words
 from cxstream.topics import USUAL_REPLICATION, look
-from cxstream.topology import (
-    CHURN_RISK,
-    FRICTION,
-    REJECTED,
-    SCORES,
-    SNAPSHOTS,
-    TOPICS,
-    TOUCHPOINTS,
-)
+from cxstream.topology import TOPICS, TOUCHPOINTS, Topic
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -69,7 +62,9 @@ async def broker(patient: Patient) -> AsyncIterator[Finding]:
 async def topics(patient: Patient) -> AsyncIterator[Finding]:
     """Whether the contract's topics are there, as they should be, and all their replicas too."""
     cluster = patient.kafka
-    found = await look(cluster.admin)
+    described = (await cluster.metadata())["topics"]
+    hidden = {each["name"] for each in described if not _may_look(each)}
+    found = await look(cluster.admin, topics=[topic for topic in TOPICS if topic.name not in hidden])
     brokers = len(cluster.brokers)
     for each in found:
         name = each.topic.name
@@ -86,10 +81,20 @@ async def topics(patient: Patient) -> AsyncIterator[Finding]:
             for finding in _durable(name, each.replication, int(each.config["min.insync.replicas"]), brokers):
                 yield finding
     counted = [each for each in found if each.partitions]
-    if len(counted) == len(TOPICS) and not any(each.differences for each in found):
-        yield ok(f"{len(TOPICS)} topics with {found[0].partitions} partitions are as the contract says")
-    for finding in _replicas((await cluster.metadata())["topics"]):
+    if counted and len(counted) == len(found) and not any(each.differences for each in found):
+        yield ok(f"{len(found)} topics with {found[0].partitions} partitions are as the contract says")
+    if hidden:
+        yield skipped(f"not looked at, as this user may not describe them: {', '.join(sorted(hidden))}")
+    for finding in _replicas(described):
         yield finding
+
+
+def _may_look(described: dict[str, Any]) -> bool:
+    """Whether we may look at a topic and its configuration; `access` says where a worker should."""
+    operations = described["authorized_operations"]
+    return described["error_code"] != TopicAuthorizationFailedError.errno and (
+        operations == UNKNOWN_OPERATIONS or bool(operations & DESCRIBE_CONFIGS)
+    )
 
 
 def _durable(name: str, replicas: int, insync: int, brokers: int) -> list[Finding]:
@@ -143,29 +148,40 @@ def _some(names: list[str]) -> str:
 
 async def access(patient: Patient) -> AsyncIterator[Finding]:
     """Whether the user of the settings may do what a worker does."""
-    cluster, worker = patient.kafka, patient.settings.worker
-    needed = {topic.name: DESCRIBE | DESCRIBE_CONFIGS for topic in TOPICS}
-    needed[TOUCHPOINTS.name] |= READ | (WRITE if worker.ticker else 0)
-    needed[SNAPSHOTS.name] |= READ | WRITE
-    for topic in (CHURN_RISK, FRICTION, SCORES, REJECTED):
-        needed[topic.name] |= WRITE
-    described = (await cluster.metadata())["topics"]
-    denied = 0
-    for topic in described:
-        finding = _allowed(topic, needed[topic["name"]])
-        if finding is not None:
-            denied += finding.level != "ok"
-            yield finding
+    worker = patient.settings.worker
+    described = {each["name"]: each for each in (await patient.kafka.metadata())["topics"]}
+    denied = _denied(WORKER, described)
     group = await _group(patient)
     operations = group.get("authorized_operations", UNKNOWN_OPERATIONS)
     if group["error_code"] or (operations != UNKNOWN_OPERATIONS and not operations & READ):
-        denied += 1
-        yield error(
-            f"group {worker.group}: Read is not allowed",
-            f"kafka-acls --add --allow-principal User:... --operation Read --group {worker.group}",
+        denied.append(
+            error(
+                f"group {worker.group}: Read is not allowed",
+                f"kafka-acls --add --allow-principal User:... --operation Read --group {worker.group}",
+            )
         )
     if not denied:
-        yield ok(f"allowed on {len(described)} topics and group {worker.group}: what a worker needs")
+        yield ok(f"allowed on {len(WORKER.topics)} topics and group {worker.group}: what a worker needs")
+    elif not _denied(ONCALL, described):
+        yield skipped(
+            f"allowed what the role oncall needs, not what a worker needs: {'; '.join(each.what for each in denied)}",
+            "to check the worker's rights, run it with the worker's user, too",
+        )
+    else:
+        for finding in denied:
+            yield finding
+
+
+def _denied(role: Role, described: dict[str, dict[str, Any]]) -> list[Finding]:
+    """What is denied of the topics of a role."""
+    found = (_allowed(described[topic.name], _needed(role, topic)) for topic in role.topics)
+    return [finding for finding in found if finding is not None]
+
+
+def _needed(role: Role, topic: Topic) -> int:
+    """The operations on a topic that a role needs."""
+    needed = DESCRIBE | DESCRIBE_CONFIGS
+    return needed | (READ if topic in role.reads else 0) | (WRITE if topic in role.writes else 0)
 
 
 async def _group(patient: Patient) -> dict[str, Any]:
@@ -188,7 +204,9 @@ def _allowed(topic: dict[str, Any], needed: int) -> Finding | None:
     if code:
         kind = for_code(code).__name__
         if kind == "TopicAuthorizationFailedError":
-            return error(f"{name}: Describe is not allowed", _acl(name, "Describe"))
+            # Who may read or write a topic may describe it, too.
+            first = next(word for bit, word in _NAMES.items() if needed & bit)
+            return error(f"{name}: Describe is not allowed", _acl(name, first))
         return skipped(f"{name}: not determined ({kind})")
     operations = topic["authorized_operations"]
     if operations == UNKNOWN_OPERATIONS:

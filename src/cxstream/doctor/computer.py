@@ -8,8 +8,7 @@ import os
 import platform
 import shutil
 import tempfile
-import urllib.error
-import urllib.request
+from http import HTTPStatus
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,7 @@ from cxstream.kafka import connection
 from cxstream.kernels import jit
 from cxstream.model.errors import SettingsError
 from cxstream.settings import file_in_use
+from cxstream.web import get
 from cxstream.wire import asyncapi, schema
 from cxstream.worker.drift import DIGESTS, drifted
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 _GIB = 1 << 30
 _LOW_SHARE, _FULL_SHARE = 0.10, 0.03
-_WEB_SECONDS = 5.0
 
 
 async def settings(patient: Patient) -> AsyncIterator[Finding]:
@@ -181,8 +180,8 @@ async def web(patient: Patient) -> AsyncIterator[Finding]:
         yield error(f"--worker {address} is no address", "write http://HOST:PORT")
         return
     try:
-        await asyncio.to_thread(_get, f"{address}/livez")
-        status, body = await asyncio.to_thread(_get, f"{address}/readyz")
+        await asyncio.to_thread(get, f"{address}/livez")
+        status, body = await asyncio.to_thread(get, f"{address}/readyz")
     except (OSError, ValueError) as problem:
         said = f"no worker answers at {address} ({getattr(problem, 'reason', None) or problem})"
         if patient.worker:
@@ -190,8 +189,12 @@ async def web(patient: Patient) -> AsyncIterator[Finding]:
         else:
             yield skipped(said, "say where a worker is: --worker http://HOST:PORT")
         return
-    partitions = body.get("partitions", {})
-    if status == 200:  # noqa: PLR2004 - HTTP's own
+    partitions = body.get("partitions")
+    if "ready" not in body or not isinstance(partitions, dict):
+        yield error(
+            f"what answers at {address} is no cxstream worker", "say where one is: --worker http://HOST:PORT"
+        )
+    elif status == HTTPStatus.OK:
         yield ok(f"the worker at {address} is ready, with {len(partitions)} partitions")
     else:
         waiting = [f"{number} {state}" for number, state in partitions.items() if state != "running"]
@@ -200,13 +203,3 @@ async def web(patient: Patient) -> AsyncIterator[Finding]:
             f"the worker at {address} is not ready: {', '.join(waiting) or 'it has been assigned nothing yet'}",
             "wait if it restores; if not, its log says why: docs/worker.md",
         )
-
-
-def _get(url: str) -> tuple[int, dict[str, Any]]:
-    try:
-        with urllib.request.urlopen(url, timeout=_WEB_SECONDS) as answer:  # noqa: S310 - http is what was checked
-            found: dict[str, Any] = json.load(answer)
-            return answer.status, found
-    except urllib.error.HTTPError as problem:
-        found = json.load(problem)
-        return problem.code, found

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, TransactionalIdAuthorizationFailed
 
 from cxstream.doctor.finding import Finding, Patient, error, ok, skipped, warning
 from cxstream.groups import group_of, patiently
@@ -80,9 +80,8 @@ async def _lag(reader: TopicReader, partition: int, committed: int | None) -> tu
     """Offsets from the committed one to the end, and the age in seconds of the oldest record there."""
     first, end = await reader.bounds(TOUCHPOINTS.name, partition)
     start = max(first, committed or 0)
-    async for records in reader.read(TOUCHPOINTS.name, partition, start, end):
-        return end - start, max(0.0, time.time() - records[0].timestamp / 1000)
-    return 0, 0.0
+    oldest = await reader.first(TOUCHPOINTS.name, partition, start, end)
+    return (0, 0.0) if oldest is None else (end - start, max(0.0, time.time() - oldest.timestamp / 1000))
 
 
 async def committed_offsets(patient: Patient, count: int) -> dict[int, int]:
@@ -108,28 +107,39 @@ async def transactions(patient: Patient) -> AsyncIterator[Finding]:
     found = [each for each in [await _transaction(patient, each) for each in ids] if each is not None]
     for finding in found:
         yield finding
-    if not held and not found:
-        yield ok(f"no transaction of {len(ids)} hangs, and none holds back {TOUCHPOINTS.name}")
+    unseen = sum(each.level == "skipped" for each in found)
+    if not held and unseen == len(found) < len(ids):
+        yield ok(f"no transaction of {len(ids) - unseen} hangs, and none holds back {TOUCHPOINTS.name}")
 
 
 async def _transaction(patient: Patient, name: str) -> Finding | None:
     """What is wrong with the transaction of an id; None where nothing is."""
     try:
         state = await patient.kafka.transaction(name)
+    except TransactionalIdAuthorizationFailed:
+        return _denied(patient, name)
     except (KafkaError, NotImplementedError) as problem:
         return skipped(f"transactional id {name}: not determined ({type(problem).__name__})")
     code = state["error_code"]
     if code == _DENIED:
-        return error(
-            f"transactional id {name}: not allowed",
-            "kafka-acls --add --allow-principal User:... --operation Write --transactional-id "
-            f"{patient.settings.worker.group} --resource-pattern-type prefixed",
-        )
+        return _denied(patient, name)
     if code not in {0, _UNCLAIMED}:
         return skipped(f"transactional id {name}: not determined (Kafka's error {code})")
     if code == _UNCLAIMED or state["state"] not in _OPEN:
         return None
     return _aged(f"transaction {name} is {state['state']}", time.time() - state["start_ms"] / 1000)
+
+
+def _denied(patient: Patient, name: str) -> Finding:
+    said = f"transactional id {name}: not allowed"
+    prefix = f"{patient.settings.worker.group}-{TOUCHPOINTS.name}-"
+    if not name.startswith(prefix):
+        return skipped(f"{said}, and a worker does not need it", "the role oncall may: docs/security.md")
+    return error(
+        said,
+        "kafka-acls --add --allow-principal User:... --operation Write "
+        f"--transactional-id {prefix} --resource-pattern-type prefixed",
+    )
 
 
 def _aged(said: str, seconds: float) -> Finding | None:
@@ -149,13 +159,13 @@ async def _held_back(reader: TopicReader, everything: TopicReader, partition: in
     """A transaction of anybody that keeps readers of committed records from what follows."""
     _, stable = await reader.bounds(TOUCHPOINTS.name, partition)
     _, end = await everything.bounds(TOUCHPOINTS.name, partition)
-    async for records in everything.read(TOUCHPOINTS.name, partition, stable, end):
-        seconds = time.time() - records[0].timestamp / 1000
-        return _aged(
-            f"{TOUCHPOINTS.name}-{partition}: an open transaction holds back {end - stable:,} offsets",
-            seconds,
-        )
-    return None
+    oldest = await everything.first(TOUCHPOINTS.name, partition, stable, end)
+    if oldest is None:
+        return None
+    return _aged(
+        f"{TOUCHPOINTS.name}-{partition}: an open transaction holds back {end - stable:,} offsets",
+        time.time() - oldest.timestamp / 1000,
+    )
 
 
 async def state(patient: Patient) -> AsyncIterator[Finding]:

@@ -12,6 +12,7 @@ from cxstream.rejected.locate import Span, at_byte, at_path, byte_of
 from cxstream.scoring.decode import FROM_THE_FUTURE, MALFORMED, TOO_LATE, decode
 from cxstream.scoring.engine import check_keys
 from cxstream.scoring.said import about
+from cxstream.topology import FORGET
 from cxstream.wire.schema import tick, touchpoint
 
 if TYPE_CHECKING:
@@ -25,6 +26,12 @@ _OF_TIME = {
     FROM_THE_FUTURE: "valid, but its time was later than scoring.future_minutes after the record's Kafka "
     "timestamp: the source's clock, or its offset, was wrong",
 }
+
+# It needs no value, so that the decoder, which finds none, has nothing to say of it.
+_NO_REQUEST = (
+    "a request to be erased that could not be followed, by its field or its key; its value is not kept here, or it "
+    "has none: docs/privacy.md says what a request is"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +78,8 @@ def check(value: bytes | None, headers: Sequence[tuple[str, bytes]], key: bytes 
 
 def explain(rejection: Rejection) -> Explanation:
     """Explain a rejection whose value has been read."""
+    if rejection.value is None and rejection.place.topic == FORGET.name:
+        return Explanation(None, _NO_REQUEST, None, _wanted(rejection, rejection.field))
     problem = check(rejection.value, rejection.headers, rejection.key)
     raw = _text(rejection)
     field = problem.field if problem else rejection.field

@@ -174,10 +174,13 @@ def _readable(records: Sequence[Any], listing: Listing) -> Iterable[Rejection]:
 
 
 async def from_source(reader: TopicReader, rejection: Rejection) -> Rejection:
-    """The rejection as its source has it, where cx.rejected does not keep values; as it is where neither does."""
-    if rejection.value is not None:
-        return rejection
+    """The rejection as its source has it, where cx.rejected does not keep values; as it is where neither does.
+
+    Requests of cx.forget stay as they are: the record at their offset of cx.touchpoints is another one.
+    """
     place = rejection.place
+    if rejection.value is not None or place.topic != TOUCHPOINTS.name:
+        return rejection
     source = await reader.one(TOUCHPOINTS.name, place.partition, place.offset)
     if source is None:
         return rejection

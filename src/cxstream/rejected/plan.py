@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+
 from cxstream.kernels.layout import TICK
 from cxstream.model.cloudevents import is_binary
 from cxstream.model.errors import CloudEventError
@@ -12,6 +14,7 @@ from cxstream.rejected.fix import UnfixableError
 from cxstream.rejected.record import RESENT_FROM, Headers, Rejection
 from cxstream.scoring.decode import TOO_LATE, decode
 from cxstream.sender import route
+from cxstream.topology import FORGET, TOUCHPOINTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,6 +58,7 @@ def plan(
     *,
     partitions: int,
     latest_ms: int,
+    max_bytes: int | None = None,
 ) -> Plan:
     """Decide about one record.
 
@@ -63,7 +67,12 @@ def plan(
         fixer: makes structured events of it; None to send it as it is.
         partitions: how many cx.touchpoints has.
         latest_ms: the latest event time that is not from the future, ms UTC.
+        max_bytes: the longest that cx.touchpoints takes (max.message.bytes); None for no limit.
     """
+    topic = rejection.place.topic
+    if topic != TOUCHPOINTS.name:
+        advice = ": use 'cxstream forget'" if topic == FORGET.name else ""
+        return Plan(rejection, [], f"a record of {topic}, not of {TOUCHPOINTS.name}{advice}")
     if rejection.value is None and not rejection.headers:
         return Plan(rejection, [], "its value is kept nowhere any more, or it never had one")
     try:
@@ -77,6 +86,10 @@ def plan(
         made = _ready(rejection, value, headers, partitions, latest_ms)
         if isinstance(made, str):
             return Plan(rejection, [], made)
+        size = _size(made)
+        if max_bytes is not None and size > max_bytes:
+            said = f"too long: {size:,} bytes, and {TOUCHPOINTS.name} takes {max_bytes:,} (max.message.bytes)"
+            return Plan(rejection, [], said)
         events.append(made)
     return Plan(rejection, events)
 
@@ -97,6 +110,13 @@ def _ready(
         return "too late: a partition's clock only goes forward, so it would be too late again"
     key = subject.encode()
     return Ready(route([key], partitions)[0], key, value or b"", headers)
+
+
+def _size(ready: Ready) -> int:
+    """Bytes on the wire, as Kafka counts them: of a batch with nothing else in it."""
+    builder = DefaultRecordBatchBuilder(2, 0, 1, -1, -1, -1, 0)
+    builder.append(0, 0, ready.key, ready.value, ready.headers)
+    return int(builder.size())
 
 
 def _unmoved(rejection: Rejection, time: int, subject: str) -> bool:

@@ -86,7 +86,8 @@ class Rejection:
     @property
     def resent_from(self) -> str:
         """The place of the record that this one repeats; "" where it repeats none."""
-        return next((value.decode() for name, value in self.headers if name == RESENT_FROM), "")
+        value = next((value for name, value in self.headers if name == RESENT_FROM), None)
+        return (value or b"").decode(errors="backslashreplace")
 
 
 def read(record: Any) -> Rejection | None:

@@ -15,9 +15,8 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from itertools import groupby
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import aiokafka
 from aiokafka.errors import IllegalOperation, KafkaError, ProducerFenced
@@ -28,11 +27,12 @@ from cxstream.reader import reading
 from cxstream.rejected.listing import Filters, Listing, original, scan, scan_partition
 from cxstream.rejected.plan import Plan, plan
 from cxstream.rejected.record import Place, Rejection, marker_headers
+from cxstream.topics import administration, look
 from cxstream.topology import REJECTED, TOUCHPOINTS
 from cxstream.worker.clients import Kafka
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
     from cxstream.reader import TopicReader
     from cxstream.settings import Settings
@@ -43,6 +43,7 @@ CHUNK = 200
 _TRANSACTION_MS = 30_000
 _MAX_REQUEST = 64 * 1024 * 1024
 
+Planner: TypeAlias = "Callable[[Rejection], Awaitable[Plan]]"
 Status = Literal["would send", "sent", "refused", "sent before", "not found"]
 
 
@@ -81,6 +82,7 @@ async def resend(
     order: Order,
     on_result: Callable[[Result], None],
     on_progress: Callable[[int, int], None] = lambda *_: None,
+    on_planned: Callable[[int, int], None] = lambda *_: None,
 ) -> None:
     """Send rejected records again, or say what would be sent.
 
@@ -89,6 +91,7 @@ async def resend(
         order: what to do.
         on_result: is told what became of each record, once that is certain.
         on_progress: of reading cx.rejected.
+        on_planned: is told how many records have been looked at, and of how many.
 
     Raises:
         BrokerError: Kafka does not answer or take it, or somebody else has begun to send.
@@ -96,14 +99,19 @@ async def resend(
     """
     async with reading(settings, [REJECTED, TOUCHPOINTS]) as reader:
         listing = await scan(reader, order.filters, on_progress)
-        if order.send and listing.open:
-            async with _claimed(settings) as producer:
-                await _look_again(settings, reader, listing)
-                _tell_others(order.filters, listing, on_result)
-                await _each(settings, order, reader, listing, on_result, producer)
-        else:
+        if not listing.open:
             _tell_others(order.filters, listing, on_result)
-            await _each(settings, order, reader, listing, on_result, None)
+            return
+        planner = await _planner(settings, order, reader)
+        if not order.send:
+            _tell_others(order.filters, listing, on_result)
+            async for made in _plans(planner, listing, on_planned):
+                on_result(_result(made, "would send"))
+            return
+        async with _claimed(settings) as producer:
+            await _look_again(settings, reader, listing)
+            _tell_others(order.filters, listing, on_result)
+            await _send_each(planner, listing, on_result, on_planned, producer)
 
 
 def _tell_others(filters: Filters, listing: Listing, on_result: Callable[[Result], None]) -> None:
@@ -151,30 +159,60 @@ async def _look_again(settings: Settings, reader: TopicReader, listing: Listing)
         await scan_partition(reader, p, (listing.ends[p], end), nothing, listing)
 
 
-async def _each(
-    settings: Settings,
-    order: Order,
-    reader: TopicReader,
+async def _send_each(
+    planner: Planner,
     listing: Listing,
     on_result: Callable[[Result], None],
-    producer: aiokafka.AIOKafkaProducer | None,
+    on_planned: Callable[[int, int], None],
+    producer: aiokafka.AIOKafkaProducer,
 ) -> None:
+    plans: list[Plan] = []
+    async for made in _plans(planner, listing, on_planned):
+        plans.append(made)
+        if len(plans) == CHUNK:
+            await _send(producer, plans, on_result)
+            plans = []
+    await _send(producer, plans, on_result)
+
+
+async def _send(
+    producer: aiokafka.AIOKafkaProducer, plans: Sequence[Plan], on_result: Callable[[Result], None]
+) -> None:
+    good = [each for each in plans if each.events]
+    if good:
+        await _commit(producer, good)
+    for each in plans:
+        on_result(_result(each, "sent"))
+
+
+async def _plans(
+    planner: Planner, listing: Listing, on_planned: Callable[[int, int], None]
+) -> AsyncIterator[Plan]:
+    """What becomes of each record that has not been sent again, in order."""
     pending = sorted(listing.open, key=lambda each: each.place)
-    for _, group in groupby(enumerate(pending), key=lambda pair: pair[0] // CHUNK):
-        plans = [await _plan(settings, order, reader, rejection) for _, rejection in group]
-        good = [each for each in plans if each.events]
-        if producer is not None and good:
-            await _commit(producer, good)
-        done: Status = "would send" if producer is None else "sent"
-        for each in plans:
-            place = each.rejection.place
-            on_result(Result(place, done, _where_to(each)) if each.events else _refused(each))
+    for done, rejection in enumerate(pending, start=1):
+        yield await planner(rejection)
+        on_planned(done, len(pending))
 
 
-async def _plan(settings: Settings, order: Order, reader: TopicReader, rejection: Rejection) -> Plan:
-    latest = round(time.time() * 1000 + settings.scoring.future_minutes * 60_000)
-    whole = await original(reader, rejection)
-    return plan(whole, order.fixer, partitions=reader.partitions[TOUCHPOINTS.name], latest_ms=latest)
+async def _planner(settings: Settings, order: Order, reader: TopicReader) -> Planner:
+    async with administration(settings) as admin:
+        [touchpoints] = await look(admin, topics=[TOUCHPOINTS])
+    max_bytes = int(touchpoints.config["max.message.bytes"])
+
+    async def planner(rejection: Rejection) -> Plan:
+        latest = round(time.time() * 1000 + settings.scoring.future_minutes * 60_000)
+        made = plan(
+            await original(reader, rejection),
+            order.fixer,
+            partitions=touchpoints.partitions,
+            latest_ms=latest,
+            max_bytes=max_bytes,
+        )
+        # What cx.rejected does not keep (a customer's own id, under pseudonyms) must not get there by the marker.
+        return replace(made, rejection=rejection)
+
+    return planner
 
 
 def _where_to(made: Plan) -> str:
@@ -183,8 +221,9 @@ def _where_to(made: Plan) -> str:
     return f"{count} event{'' if count == 1 else 's'} to partition {numbers} of {TOUCHPOINTS.name}"
 
 
-def _refused(made: Plan) -> Result:
-    return Result(made.rejection.place, "refused", made.refusal)
+def _result(made: Plan, done: Status) -> Result:
+    place = made.rejection.place
+    return Result(place, done, _where_to(made)) if made.events else Result(place, "refused", made.refusal)
 
 
 async def _commit(producer: aiokafka.AIOKafkaProducer, plans: Sequence[Plan]) -> None:
@@ -215,5 +254,6 @@ def _records(made: Plan) -> Iterator[tuple[str, dict[str, Any]]]:
             },
         )
     rejection = made.rejection
-    marker = {"key": rejection.key, "partition": rejection.place.partition}
+    # The Kafka client takes no record that has neither key nor value.
+    marker = {"key": rejection.key or b"", "partition": rejection.place.partition}
     yield REJECTED.name, {**marker, "value": None, "headers": marker_headers(rejection)}
