@@ -22,19 +22,23 @@ def watch(*partitions: Any, progress: Any) -> Watch:
     return Watch(list(partitions), 10.0, progress)  # type: ignore[arg-type]
 
 
-async def test_partitions_are_asked_about_all_at_once() -> None:
-    asked = set()
-    everybody = asyncio.Event()
+async def test_what_is_known_is_said_before_the_log_is_asked() -> None:
+    answer = asyncio.Event()
+    asked: list[int] = []
 
     async def progress(number: int) -> tuple[int | None, int]:
-        asked.add(number)
-        if len(asked) == 3:
-            everybody.set()
-        await everybody.wait()
+        asked.append(number)
+        await answer.wait()
         return 5, 5
 
     looking = watch(Owned(0), Owned(1, "nothing was committed"), Owned(2), progress=progress)
-    await asyncio.wait_for(looking.look(), 60)
+    task = asyncio.create_task(looking.look())
+    await asyncio.sleep(0)
+    assert asked == [0]
+    assert looking.stalls == {1: "nothing was committed"}
+    answer.set()
+    await asyncio.wait_for(task, 60)
+    assert asked == [0, 1, 2]
     assert looking.stalls == {1: "nothing was committed"}
 
 

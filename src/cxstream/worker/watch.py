@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import structlog
@@ -54,15 +53,18 @@ class Watch:
         """
         partitions = list(self._partitions)
         if rebalancing:
-            hungry = [self._unsettled()] * len(partitions)
-        else:
-            self._settled_at = now()
-            hungry = await asyncio.gather(*(self._starved(p) for p in partitions))
-        stalls = {
-            p.number: reason
-            for p, starved in zip(partitions, hungry, strict=True)
-            if (reason := p.stalled or starved)
-        }
+            unsettled = self._unsettled()
+            self._say({p.number: reason for p in partitions if (reason := p.stalled or unsettled)})
+            return
+        self._settled_at = now()
+        # What is known is said before the log is asked, which takes long when Kafka is away. It is asked about one
+        # partition after the other: few requests fit into Faust's thread of the consumer.
+        known = {p.number: reason for p in partitions if (reason := p.stalled)}
+        self._say({**self.stalls, **known})
+        asked = [(p, await self._starved(p)) for p in partitions]
+        self._say({p.number: reason for p, starved in asked if (reason := p.stalled or starved)})
+
+    def _say(self, stalls: dict[int, str]) -> None:
         for number, reason in stalls.items():
             if number not in self.stalls:
                 log.error("partition stalled", partition=number, reason=reason)
