@@ -26,6 +26,7 @@ from cxstream.scoring.view import contributions, describe
 from cxstream.sender import route
 from cxstream.settings import Settings
 from cxstream.topology import TOUCHPOINTS
+from cxstream.web import get
 from oracle import Oracle
 from workers import Watcher, WorkerProcess, touchpoint, until, write
 
@@ -296,6 +297,14 @@ async def test_customer_as_kafka_and_his_worker_have_him(
         # A worker that owns nothing says so, and the group is asked who does.
         with WorkerProcess(settings, tmp_path / "other") as first:
             address_2 = (await asyncio.to_thread(first.ready)).rpartition(" ")[2]
+
+            async def shared() -> bool:
+                said = [await asyncio.to_thread(get, f"{each}/readyz") for each in (address, address_2)]
+                states = [state for _, body in said for state in body["partitions"].items()]
+                return sorted(states) == [("0", "running"), ("1", "running")]
+
+            # The first has given up both, and may take its own up again a moment after the other is ready.
+            await until(shared, SECONDS, lambda: worker.log + first.log)
             answers = [
                 json.loads((await asyncio.to_thread(run, settings, name, "--worker", each, "--json")).stdout)
                 for each in (address, address_2)
