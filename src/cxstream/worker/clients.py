@@ -58,12 +58,7 @@ class Kafka:
             transaction_timeout_ms=TRANSACTION_MS,
             max_batch_size=BATCH_BYTES,
         )
-        try:
-            await producer.start()
-        except BaseException:
-            await producer.stop()
-            raise
-        return producer
+        return await started(producer)
 
     async def release(self, producer: aiokafka.AIOKafkaProducer) -> None:
         """Give a claim back; a producer that cannot say goodbye is left to the broker."""
@@ -89,6 +84,20 @@ class Kafka:
         return Reader(self._settings, self.group, partition)
 
 
+async def started(producer: aiokafka.AIOKafkaProducer) -> aiokafka.AIOKafkaProducer:
+    """Start a producer; one that does not start leaves nothing behind.
+
+    Raises:
+        KafkaError: it did not.
+    """
+    try:
+        await producer.start()
+    except BaseException:
+        await producer.stop()
+        raise
+    return producer
+
+
 async def discard(producer: aiokafka.AIOKafkaProducer) -> None:
     """Stop a producer; one that cannot deliver what it has is cut off."""
     with contextlib.suppress(TimeoutError):
@@ -96,16 +105,13 @@ async def discard(producer: aiokafka.AIOKafkaProducer) -> None:
             await producer.stop()
             return
     # A second stop() does nothing, and what the first did not get to goes on trying.
-    await asyncio.gather(_cut_off(producer), return_exceptions=True)
-
-
-async def _cut_off(producer: aiokafka.AIOKafkaProducer) -> None:
-    async with asyncio.timeout(_GOODBYE_SECONDS):
-        sender = producer._sender.sender_task  # noqa: SLF001
-        if sender is not None:
-            sender.cancel()
-            await asyncio.wait([sender])
-        await producer.client.close()
+    with contextlib.suppress(Exception):
+        async with asyncio.timeout(_GOODBYE_SECONDS):
+            sender = producer._sender.sender_task  # noqa: SLF001
+            if sender is not None:
+                sender.cancel()
+                await asyncio.wait([sender])
+            await producer.client.close()
 
 
 class Reader:

@@ -192,8 +192,7 @@ class Partition:
                 )
             else:
                 return
-            if not self._closing:
-                await self._pause(wait)
+            await self._pause(wait)
 
     async def _pause(self, seconds: float) -> None:
         """Wait, but not for longer than until the partition is to be closed."""

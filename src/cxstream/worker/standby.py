@@ -113,14 +113,8 @@ class Standby:
 
     async def _drop_saved(self, reader: Reader, state: Restored) -> None:
         """Forget of the changes those that the owner has saved meanwhile, and set the newer ones apart."""
-        marker = await last_marker(reader)
-        saved = marker is not None and state.engine.fits(marker)
-        if (
-            marker is not None
-            and saved
-            and self._unsaved is not None
-            and marker.offset >= self._unsaved.offset
-        ):
-            self._unsaved = None if marker.cards_clean else self._unsaved.without_rows()
+        apart, marker = self._unsaved, await last_marker(reader)
+        if apart and marker and state.engine.fits(marker) and marker.offset >= apart.offset:
+            self._unsaved = None if marker.cards_clean else apart.without_rows()
         if self._unsaved is None:
             self._unsaved = state.engine.set_apart()

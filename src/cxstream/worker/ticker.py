@@ -15,7 +15,7 @@ import structlog
 from cxstream.kafka import connection
 from cxstream.model.kinds import TICK_TYPE
 from cxstream.topology import TOUCHPOINTS
-from cxstream.worker.clients import discard
+from cxstream.worker.clients import discard, started
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -125,11 +125,7 @@ class Ticker:
     async def _started(self) -> aiokafka.AIOKafkaProducer:
         async with self._starting:
             if self._producer is None:
-                producer = aiokafka.AIOKafkaProducer(**connection(self._settings), enable_idempotence=True)
-                try:
-                    await producer.start()
-                except BaseException:
-                    await producer.stop()
-                    raise
-                self._producer = producer
+                self._producer = await started(
+                    aiokafka.AIOKafkaProducer(**connection(self._settings), enable_idempotence=True)
+                )
             return self._producer
