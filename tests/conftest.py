@@ -8,6 +8,7 @@ the other processes run the rest. Topic names are fixed by the contract, so such
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import time
@@ -47,6 +48,17 @@ def _own_settings_only() -> None:
     """No test depends on what the person who runs it has set for cxstream."""
     for name in [name for name in os.environ if name.startswith("CXSTREAM_")]:
         del os.environ[name]
+
+
+@pytest.fixture(autouse=True)
+def _own_logs_only() -> Iterator[None]:
+    """No test depends on how loud an earlier one, or a command that it ran in this process, made the logs."""
+    loggers = [logging.getLogger(name) for name in (None, "aiokafka", "faust", "mode")]
+    before = [(logger, logger.level, logger.handlers[:]) for logger in loggers]
+    yield
+    for logger, level, handlers in before:
+        logger.setLevel(level)
+        logger.handlers[:] = handlers
 
 
 @pytest.fixture(scope="session")

@@ -169,25 +169,26 @@ class Watcher:
     def __init__(self, settings: Settings, partitions: int = 4) -> None:
         self._settings = settings
         self._partitions = range(partitions)
-        self._consumer = aiokafka.AIOKafkaConsumer(
-            **connection(settings),
-            group_id=settings.worker.group,
-            enable_auto_commit=False,
-            isolation_level="read_committed",
+        # Two, as a consumer of a group must not be assigned anew while it looks for its coordinator.
+        self._group = aiokafka.AIOKafkaConsumer(
+            **connection(settings), group_id=settings.worker.group, enable_auto_commit=False
         )
+        self._consumer = aiokafka.AIOKafkaConsumer(**connection(settings), isolation_level="read_committed")
 
     async def __aenter__(self) -> Self:
+        await self._group.start()
         await self._consumer.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self._consumer.stop()
+        await self._group.stop()
 
     async def committed(self) -> int:
         """Source offsets committed, over all partitions."""
         return sum(
             [
-                (await self._consumer.committed(TopicPartition(TOUCHPOINTS.name, p))) or 0
+                (await self._group.committed(TopicPartition(TOUCHPOINTS.name, p))) or 0
                 for p in self._partitions
             ]
         )
