@@ -10,7 +10,9 @@ import pytest
 from faust.exceptions import ImproperlyConfigured
 from faust.transport import by_url
 
+from cxstream.groups import group_of
 from cxstream.kafka import connection
+from cxstream.topics import administration
 from cxstream.topology import ANONYMOUS, TOUCHPOINTS
 from cxstream.worker.app import create_app
 from cxstream.worker.drift import DIGESTS, digest
@@ -77,6 +79,32 @@ async def test_a_fetch_is_one_message_and_other_topics_pass_through(
         assert [fetch.follows for fetch in mine] == [None, *(fetch.last for fetch in mine[:-1])]
         assert mine[-1].end > mine[-1].last
         assert all(record.headers == [] for fetch in mine for record in fetch.records)
+
+
+@pytest.mark.broker
+async def test_a_worker_leaves_its_group_when_a_rebalance_meets_its_stop(
+    settings: Settings, topics: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topics(1)
+    app = create_app(
+        settings.model_copy(update={"worker": settings.worker.model_copy(update={"web": False})})
+    )
+    stop = app.on_stop
+
+    async def met() -> None:
+        await app._on_partitions_revoked(set())
+        await app._on_partitions_assigned(set())
+        await stop()
+
+    monkeypatch.setattr(app, "on_stop", met)
+    async with administration(settings) as admin:
+
+        async def members() -> int:
+            return len((await group_of(admin, settings.worker.group)).members)
+
+        async with in_process(app):
+            await until(members, 60, lambda: "never joined")
+        assert await members() == 0
 
 
 async def _in_transaction(producer: aiokafka.AIOKafkaProducer, value: bytes, *, commit: bool) -> None:

@@ -97,6 +97,9 @@ class App(faust.App):  # type: ignore[misc]
         if self.exporter is not None:
             self.exporter.start()
 
+    def _on_rebalance_when_stopped(self) -> None:
+        """Faust would close the consumer here, in another thread than its own: it could not leave the group."""
+
     @property
     def ready(self) -> bool:
         """All that the group has assigned runs, and gets on."""

@@ -17,11 +17,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import aiokafka
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+from aiokafka.errors import KafkaError
 from faust.exceptions import ImproperlyConfigured
 from faust.transport.drivers import aiokafka as driver
 
@@ -44,11 +46,16 @@ RELIES_ON = (
     "faust.transport.drivers.aiokafka:Consumer._to_message",
     "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread._create_worker_consumer",
     "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread._fetch_records",
+    "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread.on_thread_stop",
     "faust.app.base:App._on_partitions_revoked",
     "faust.app.base:App._on_partitions_assigned",
+    "faust.app.base:App._on_rebalance_when_stopped",
     "faust.app.base:App._stop_consumer",
     "faust.app.base:App.on_stop",
     "faust.tables.recovery:Recovery._resume_streams",
+    "aiokafka.consumer.group_coordinator:GroupCoordinator._do_heartbeat",
+    "aiokafka.consumer.group_coordinator:GroupCoordinator._maybe_leave_group",
+    "aiokafka.consumer.group_coordinator:GroupCoordinator.ensure_coordinator_known",
     "aiokafka.consumer.fetcher:FetchResult.getall",
     "aiokafka.consumer.fetcher:PartitionRecords",
     "aiokafka.consumer.fetcher:Fetcher.__init__",
@@ -60,6 +67,8 @@ RELIES_ON = (
 
 # How often a consumer whose partitions are all full looks for room again.
 _ROOM_SECONDS = 0.02
+# How long a broker may take to say that it is there before we leave the group.
+_LEAVE_SECONDS = 2.0
 _FOR_EVER_MS = 2**31 - 1
 
 
@@ -93,6 +102,20 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         await super().on_start()
         fetcher = self._ensure_consumer()._fetcher  # noqa: SLF001
         fetcher._records = WholeBatches(self.app.partitions.topics)  # noqa: SLF001
+
+    async def on_thread_stop(self) -> None:
+        """Leave the group and stop.
+
+        aiokafka asks to leave once. If the connection proves to be closed then (Kafka closes one whose token has
+        ended when it is used), the group waits for a session for who is gone. So it is used once before.
+        """
+        coordinator = self._consumer and self._consumer._coordinator  # noqa: SLF001
+        if coordinator and coordinator.generation > 0:
+            with suppress(TimeoutError, KafkaError):
+                async with asyncio.timeout(_LEAVE_SECONDS):
+                    if not await coordinator._do_heartbeat():  # noqa: SLF001
+                        await coordinator.ensure_coordinator_known()
+        await super().on_thread_stop()
 
     def _create_worker_consumer(self, transport: Transport) -> aiokafka.AIOKafkaConsumer:  # noqa: ARG002
         settings = self.app.settings
