@@ -20,9 +20,8 @@ from aiohttp import web
 
 from conftest import _remove_all, in_own_loop
 from cxstream.access import ROLES, WORKER, acls
-from cxstream.groups import group_of
 from cxstream.kafka import check
-from cxstream.topics import administration, ensure_topics
+from cxstream.topics import ensure_topics
 from cxstream.topology import (
     CHURN_RISK,
     FORGET,
@@ -35,12 +34,11 @@ from cxstream.topology import (
 )
 from cxstream.worker.app import create_app
 from secure_broker import USERS, Authority, SecureKafka, Tokens, allow, environment, forbid, password, printed
-from workers import Watcher, WorkerProcess, in_process, touchpoint, until, write
+from workers import Watcher, WorkerProcess, in_process, members, touchpoint, until, write
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from cxstream.groups import Member
     from cxstream.settings import Settings
 
 pytestmark = pytest.mark.broker
@@ -188,23 +186,23 @@ async def test_a_key_that_needs_a_passphrase(secure: SecureKafka, tmp_path: Path
 async def test_a_worker_outlives_its_token(fresh: SecureKafka, tmp_path: Path) -> None:
     await ensure_topics(fresh.open, 1)
     file = tmp_path / "token"
-    ends = 0.0
 
-    def renew(seconds: float) -> None:
-        nonlocal ends
+    def renew(seconds: float) -> float:
+        """A new token in one step; when it ends."""
         ends = time.time() + seconds
         (tmp_path / "next").write_text(fresh.tokens.token("worker", seconds))
         (tmp_path / "next").replace(file)
+        return ends
 
-    renew(12)
+    ends = renew(12)
     settings = fresh.settings("OAUTH", "worker", token_file=file)
     with WorkerProcess(settings, tmp_path / "log", **environment(settings)) as worker:
         # It may take longer than a token lasts: a worker that was killed is waited for before this one joins.
         ready = asyncio.create_task(asyncio.to_thread(worker.ready))
         while not (await asyncio.wait([ready], timeout=4))[0]:
-            renew(12)
+            ends = renew(12)
         await ready
-        file.write_text(fresh.tokens.token("worker"))
+        renew(600)
         # Kafka closes a connection whose token has ended when it is used the next time.
         await until(lambda: time.time() > ends + 1, 30, lambda: "")
         await write(fresh.open, TOUCHPOINTS.name, {0: [touchpoint("anna", n) for n in range(50)]})
@@ -213,13 +211,7 @@ async def test_a_worker_outlives_its_token(fresh: SecureKafka, tmp_path: Path) -
             assert await watcher.committed() >= 50
         assert await asyncio.to_thread(worker.stop) == 0, worker.log
     # Its connection to the group's coordinator may be one of an ended token, too: it must leave all the same.
-    assert await members(fresh) == []
-
-
-async def members(kafka: SecureKafka) -> list[Member]:
-    """Who is in the group, or is still taken for a member though it was killed."""
-    async with administration(kafka.open) as admin:
-        return (await group_of(admin, GROUP)).members
+    assert await members(fresh.open) == []
 
 
 # --- refusals
@@ -475,7 +467,7 @@ async def test_the_doctor_knows_the_roles(fresh: SecureKafka) -> None:
     await ensure_topics(fresh.open, 1)
 
     async def deserted() -> bool:
-        return not await members(fresh)
+        return not await members(fresh.open)
 
     await until(deserted, SECONDS, lambda: "an earlier worker is taken for a member")
     well = {"broker": {"ok"}, "clock": {"skipped"}, "group": {"warning", "ok"}, "state": {"ok"}}

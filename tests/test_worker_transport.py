@@ -10,14 +10,12 @@ import pytest
 from faust.exceptions import ImproperlyConfigured
 from faust.transport import by_url
 
-from cxstream.groups import group_of
 from cxstream.kafka import connection
-from cxstream.topics import administration
 from cxstream.topology import ANONYMOUS, TOUCHPOINTS
 from cxstream.worker.app import create_app
 from cxstream.worker.drift import DIGESTS, digest
 from cxstream.worker.transport import RELIES_ON, Transport
-from workers import in_process, key_of, touchpoint, until, write
+from workers import in_process, key_of, members, touchpoint, until, write
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -97,14 +95,9 @@ async def test_a_worker_leaves_its_group_when_a_rebalance_meets_its_stop(
         await stop()
 
     monkeypatch.setattr(app, "on_stop", met)
-    async with administration(settings) as admin:
-
-        async def members() -> int:
-            return len((await group_of(admin, settings.worker.group)).members)
-
-        async with in_process(app):
-            await until(members, 60, lambda: "never joined")
-        assert await members() == 0
+    async with in_process(app):
+        await until(lambda: members(settings), 60, lambda: "never joined")
+    assert await members(settings) == []
 
 
 async def _in_transaction(producer: aiokafka.AIOKafkaProducer, value: bytes, *, commit: bool) -> None:

@@ -19,13 +19,16 @@ from typing import TYPE_CHECKING, Any, Self
 import aiokafka
 from aiokafka import TopicPartition
 
+from cxstream.groups import group_of
 from cxstream.kafka import connection
+from cxstream.topics import administration
 from cxstream.topology import TOUCHPOINTS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
+    from cxstream.groups import Member
     from cxstream.settings import Settings
     from cxstream.worker.app import App
 
@@ -161,6 +164,12 @@ async def write(settings: Settings, topic: str, values: dict[int, list[bytes]], 
             for value in some:
                 assert batch.append(timestamp=None, key=key_of(value), value=value)
             await (await producer.send_batch(batch, topic, partition=partition))
+
+
+async def members(settings: Settings) -> list[Member]:
+    """Who is in the group, or is still taken for a member though it was killed."""
+    async with administration(settings) as admin:
+        return (await group_of(admin, settings.worker.group)).members
 
 
 class Watcher:
