@@ -44,10 +44,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _own_settings_only() -> None:
+def _own_settings_only(tmp_path_factory: pytest.TempPathFactory) -> None:
     """No test depends on what the person who runs it has set for cxstream."""
     for name in [name for name in os.environ if name.startswith("CXSTREAM_")]:
         del os.environ[name]
+    os.environ["XDG_CONFIG_HOME"] = str(tmp_path_factory.mktemp("config"))
 
 
 @pytest.fixture(autouse=True)

@@ -300,7 +300,8 @@ def fault(
 def start(stack: ExitStack, screen: Screen, rate: float, customers: int) -> Installation:
     """Start everything, and wait until it works."""
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cxstream-ops-")))
-    # Another cxstream.toml than none would make it another installation.
+    # A settings file of the user would make it another installation.
+    os.environ["XDG_CONFIG_HOME"] = str(folder)
     stack.enter_context(contextlib.chdir(folder))
     screen.say("Kafka", "starting")
     broker = stack.enter_context(LocalKafka(say=lambda line: screen.say("Kafka", line)))

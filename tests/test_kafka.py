@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiokafka.protocol.admin import SaslAuthenticateRequest
+from aiokafka.structs import BrokerMetadata
 from pydantic import SecretStr
 
+from cxstream.doctor import computer
+from cxstream.doctor.finding import Patient
 from cxstream.kafka import check, connection
 from cxstream.model.errors import BrokerError, SettingsError
 from cxstream.oauth import ended
@@ -88,6 +91,81 @@ def test_secrets_that_are_not_there_are_named(security: dict[str, Any], message:
 def test_a_secret_goes_to_no_endpoint_in_the_clear(wrong: str) -> None:
     with pytest.raises(ValueError, match="token_url"):
         secured(**{**ENDPOINT, "token_url": wrong})
+
+
+READABLE = [
+    {"sasl_mechanism": "PLAIN", "username": "ada", "password": "hunter2"},
+    {"sasl_mechanism": "OAUTHBEARER", "token_file": "/no/token"},
+]
+
+
+@pytest.mark.parametrize("security", READABLE)
+@pytest.mark.parametrize(
+    "far",
+    [
+        "kafka:9092",
+        "localhost:9092,kafka:9092",
+        "localhost.evil.example:1",
+        "127.0.0.1.nip.io:1",
+        "10.0.0.1:1",
+    ],
+)
+def test_no_password_and_no_token_goes_over_the_network_in_plain_text(
+    far: str, security: dict[str, Any]
+) -> None:
+    plain = {"protocol": "SASL_PLAINTEXT", **security}
+    with pytest.raises(SettingsError, match=r"in plain text.*security\.plaintext_credentials") as refused:
+        connection(Settings(kafka=far, security=plain))
+    assert "hunter2" not in str(refused.value)
+    assert connection(Settings(kafka=far, security={**plain, "plaintext_credentials": True}))
+
+
+@pytest.mark.parametrize("security", READABLE)
+@pytest.mark.parametrize("near", ["localhost:1", "127.0.0.1:1", "127.8.8.8:1", "[::1]:1", "LOCALHOST:1"])
+def test_plain_text_within_this_computer_is_allowed(near: str, security: dict[str, Any]) -> None:
+    assert connection(Settings(kafka=near, security={"protocol": "SASL_PLAINTEXT", **security}))
+
+
+def test_scram_sends_no_password_and_tls_hides_it() -> None:
+    user = {"username": "ada", "password": "hunter2"}
+    assert connection(Settings(kafka="kafka:1", security={"protocol": "SASL_PLAINTEXT", **user}))
+    assert connection(
+        Settings(kafka="kafka:1", security={"protocol": "SASL_SSL", "sasl_mechanism": "PLAIN", **user})
+    )
+
+
+async def test_a_broker_here_that_sends_us_elsewhere_gets_no_password(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("cxstream.kafka._reachable", lambda _: asyncio.sleep(0))
+    monkeypatch.setattr("cxstream.introduction.introduce", lambda *_: asyncio.sleep(0))
+    monkeypatch.setattr("aiokafka.client.AIOKafkaClient.bootstrap", lambda _: asyncio.sleep(0))
+    monkeypatch.setattr(
+        "aiokafka.cluster.ClusterMetadata.brokers",
+        lambda _: [BrokerMetadata(1, "stranger.example", 9092, None)],
+    )
+    plain = {"protocol": "SASL_PLAINTEXT", **READABLE[0]}
+    with pytest.raises(SettingsError, match=r"to stranger\.example in plain text"):
+        await check(Settings(kafka="localhost:1", security=plain))
+    assert await check(Settings(kafka="localhost:1")) == 1
+
+
+@pytest.mark.parametrize(
+    ("kafka", "security", "level"),
+    [
+        ("localhost:1", {}, "ok"),
+        ("kafka:1", {}, "warning"),
+        ("kafka:1", {"protocol": "SSL"}, "ok"),
+        ("localhost:1", {"protocol": "SASL_PLAINTEXT", "username": "a", "password": "b"}, "warning"),
+        ("kafka:1", {"protocol": "SASL_PLAINTEXT", "username": "a", "password": "b"}, "warning"),
+        ("kafka:1", {"protocol": "SASL_SSL", "username": "a", "password": "b"}, "ok"),
+    ],
+)
+async def test_the_doctor_says_where_nothing_is_encrypted(
+    kafka: str, security: dict[str, Any], level: str
+) -> None:
+    patient = Patient(Settings(kafka=kafka, security=security), None, None, None)
+    assert [each.level async for each in computer.settings(patient)] == [level]
 
 
 def test_secrets_come_from_files_that_may_change(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ Secrets are read when a client is made, never kept: who rotates a file needs no 
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import ssl
 from typing import TYPE_CHECKING, Any
@@ -12,12 +13,16 @@ from typing import TYPE_CHECKING, Any
 from cxstream.model.errors import SettingsError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from pydantic import SecretStr
 
     from cxstream.settings import Security
 
+# What these send as the proof of who asks can be read on the way, and used by whoever reads it. SCRAM proves that we
+# know the password without sending it.
+_READABLE = ("PLAIN", "OAUTHBEARER")
 # A log at `debug` has whole requests and responses, tokens, passwords and records too: these are left out.
 _CLIENT_LOGS = ("aiokafka.conn", "aiokafka.producer.producer")
 _SECRET_TYPES = ("SaslAuthenticate", "Fetch", "Produce")
@@ -76,6 +81,36 @@ def _present(context: ssl.SSLContext, security: Security, cert_file: Path) -> No
 
 def _unreadable(field: str, path: Path | None, error: OSError) -> SettingsError:
     return SettingsError(f"security.{field}: {path} cannot be used: {error.strerror or error}")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or address leads to this computer, whatever the network's name servers say."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower().rstrip(".") == "localhost"
+
+
+def refuse_plaintext(security: Security, hosts: Iterable[str]) -> None:
+    """Raise if a password or a token would go over the network in plain text.
+
+    Args:
+        security: the settings.
+        hosts: where it would be sent.
+
+    Raises:
+        SettingsError: names the host, and what to do.
+    """
+    if security.protocol != "SASL_PLAINTEXT" or security.sasl_mechanism not in _READABLE:
+        return
+    far = next((host for host in hosts if not is_loopback(host)), None)
+    if far is not None and not security.plaintext_credentials:
+        raise SettingsError(
+            f"security.protocol: SASL_PLAINTEXT would send the "
+            f"{'password' if security.sasl_mechanism == 'PLAIN' else 'token'} of {security.sasl_mechanism} to {far} "
+            "in plain text, for everybody on the way to read: use SASL_SSL, or set security.plaintext_credentials "
+            "where the network itself is encrypted"
+        )
 
 
 def sasl(security: Security) -> dict[str, Any]:

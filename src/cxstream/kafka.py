@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from cxstream.credentials import guard_logs, sasl, tls
+from cxstream.credentials import guard_logs, refuse_plaintext, sasl, tls
 from cxstream.model.errors import BrokerError
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ def connection(settings: Settings) -> dict[str, Any]:
     """
     security = settings.security
     guard_logs()
+    refuse_plaintext(security, hosts(settings.kafka))
     return {
         "bootstrap_servers": settings.kafka,
         "client_id": CLIENT_ID,
@@ -33,6 +34,16 @@ def connection(settings: Settings) -> dict[str, Any]:
         "ssl_context": tls(security),
         **sasl(security),
     }
+
+
+def hosts(bootstrap: str) -> list[str]:
+    """The hosts of a list of Kafka addresses; none where it cannot be read as one, which `check` reports."""
+    from aiokafka.conn import collect_hosts
+
+    try:
+        return [host for host, *_ in collect_hosts(bootstrap, randomize=False)]
+    except ValueError:
+        return []
 
 
 async def check(settings: Settings) -> int:
@@ -53,6 +64,8 @@ async def check(settings: Settings) -> int:
     client = AIOKafkaClient(**arguments)
     try:
         await client.bootstrap()
+        # A tunnel, or whatever else answers here, may send the clients on to other computers.
+        refuse_plaintext(settings.security, [broker.host for broker in client.cluster.brokers()])
         return len(client.cluster.brokers())
     except KafkaError as error:
         raise BrokerError(

@@ -1,4 +1,4 @@
-"""Settings: the only reader of the environment.
+"""Settings: with `settings_file`, the only reader of the environment.
 
 Order, the first that speaks wins: command-line options, `CXSTREAM_*` variables, the TOML file, defaults.
 Nested settings use two underscores: `CXSTREAM_WORKER__FLUSH_SECONDS=0.5`.
@@ -6,22 +6,25 @@ Nested settings use two underscores: `CXSTREAM_WORKER__FLUSH_SECONDS=0.5`.
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-from typing import Any, Literal
+from pathlib import Path  # noqa: TC003 - pydantic resolves annotations at run time
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
+    InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    TomlConfigSettingsSource,
 )
 
+from cxstream import settings_file
 from cxstream.model.errors import SettingsError
 from cxstream.model.kinds import FEATURES
 from cxstream.model.params import ScoringParams
 from cxstream.scoring.pseudonym import MIN_KEY_BYTES, Pseudonyms
+
+if TYPE_CHECKING:
+    import os
 
 ACTIONS = {
     "effort": "call_back_with_owner",
@@ -48,6 +51,11 @@ class Security(_Section):
     )
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = Field(
         "SCRAM-SHA-512", description="Kafka's sasl.mechanism."
+    )
+    plaintext_credentials: bool = Field(
+        False,
+        description="Send the password of PLAIN, or the token of OAUTHBEARER, over SASL_PLAINTEXT to other computers "
+        "too, where everybody on the way can read it.",
     )
     username: str | None = Field(None, description="SASL user.")
     password: SecretStr | None = Field(None, description="SASL password; never logged.")
@@ -211,6 +219,9 @@ class Settings(BaseSettings):
         nested_model_default_partial_update=True,
     )
 
+    # What the settings file says; filled in by `load`.
+    _from_file: ClassVar[dict[str, Any]] = {}
+
     kafka: str = Field("localhost:9092", min_length=1, description="Bootstrap servers, host:port[,...].")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged.")
     log_format: Literal["auto", "json", "console"] = Field(
@@ -245,39 +256,33 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Put the TOML file below the environment."""
-        toml = TomlConfigSettingsSource(settings_cls, toml_file=settings_cls.model_config.get("toml_file"))
-        return init_settings, env_settings, toml
-
-
-def file_in_use(config: str | os.PathLike[str] | None = None) -> Path | None:
-    """The TOML file that `load` reads; None where there is none."""
-    path = Path(config or os.environ.get("CXSTREAM_CONFIG") or "cxstream.toml")
-    return path if path.is_file() else None
+        """Put the settings file below the environment."""
+        return init_settings, env_settings, InitSettingsSource(settings_cls, cls._from_file)
 
 
 def load(config: str | os.PathLike[str] | None = None, **overrides: Any) -> Settings:
     """Read the settings.
 
     Args:
-        config: a TOML file; default `$CXSTREAM_CONFIG`, else `cxstream.toml` in the working folder, if any.
+        config: a TOML file; default `$CXSTREAM_CONFIG`, else the user's own (`cxstream.settings_file`), if any.
         overrides: what the command line says; None means that it says nothing.
 
     Raises:
         SettingsError: a setting or the file is wrong; names it and where it came from.
     """
-    path = Path(config or os.environ.get("CXSTREAM_CONFIG") or "cxstream.toml")
-    if (config or os.environ.get("CXSTREAM_CONFIG")) and not path.is_file():
-        raise SettingsError(f"{path}: no such settings file")
+    path = settings_file.find(config)
+    settings_file.notice_unused(path)
+    tables = {} if path is None else settings_file.read(path)
 
     class FromFile(Settings):
-        model_config = SettingsConfigDict(toml_file=path if path.is_file() else None)
+        _from_file: ClassVar[dict[str, Any]] = tables
 
+    origin = "CXSTREAM_* variables" if path is None else f"{path} or CXSTREAM_* variables"
     try:
         return FromFile(**{name: value for name, value in overrides.items() if value is not None})
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "settings"
-        raise SettingsError(f"{where}: {first['msg']} (from {path} or CXSTREAM_* variables)") from None
-    except ValueError as error:  # TOML syntax, or a variable that is not JSON where it must be
-        raise SettingsError(f"{path} or CXSTREAM_* variables: {error}") from error
+        raise SettingsError(f"{where}: {first['msg']} (from {origin})") from None
+    except ValueError as error:  # a variable that is not JSON where it must be
+        raise SettingsError(f"{origin}: {error}") from error

@@ -50,7 +50,7 @@ class _Lazy(click.Group):
 @click.option(
     "--config",
     type=click.Path(exists=True, dir_okay=False),
-    help="Settings file (TOML). Default: $CXSTREAM_CONFIG, else cxstream.toml here, if there is one.",
+    help="Settings file (TOML). Default: $CXSTREAM_CONFIG, else ~/.config/cxstream/cxstream.toml, if there is one.",
 )
 @click.pass_context
 def group(ctx: click.Context, config: str | None) -> None:

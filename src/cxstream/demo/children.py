@@ -35,6 +35,7 @@ class Worker:
         options = ["--config", config] if config else []
         command = [
             sys.executable,
+            "-P",  # no module of the current folder
             "-m",
             "cxstream",
             *options,

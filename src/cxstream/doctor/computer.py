@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 from aiokafka.errors import KafkaError
 from packaging.requirements import Requirement
 
+from cxstream import settings_file
+from cxstream.credentials import is_loopback
 from cxstream.doctor.finding import Finding, Patient, error, ok, skipped, warning
-from cxstream.kafka import connection
+from cxstream.kafka import connection, hosts
 from cxstream.kernels import jit
 from cxstream.model.errors import SettingsError
-from cxstream.settings import file_in_use
 from cxstream.web import get
 from cxstream.wire import asyncapi, schema
 from cxstream.worker.drift import DIGESTS, drifted
@@ -28,19 +29,34 @@ from cxstream.worker.drift import DIGESTS, drifted
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from cxstream.settings import Settings
+
 _GIB = 1 << 30
 _LOW_SHARE, _FULL_SHARE = 0.10, 0.03
 
 
 async def settings(patient: Patient) -> AsyncIterator[Finding]:
     """The settings file, and whether the security settings fit together."""
-    where = file_in_use(patient.config) or "no settings file: defaults and CXSTREAM_* variables"
+    where = settings_file.find(patient.config) or "no settings file: defaults and CXSTREAM_* variables"
     given = patient.settings
-    yield ok(f"{where}; Kafka at {given.kafka} ({given.security.protocol}), group {given.worker.group}")
+    said = f"{where}; Kafka at {given.kafka} ({given.security.protocol}), group {given.worker.group}"
+    risk = _risk_on_the_way(given)
+    yield warning(f"{said}: {risk}", "use SSL or SASL_SSL: docs/security.md") if risk else ok(said)
     try:
         connection(given)
     except SettingsError as problem:
         yield error(str(problem), "correct the settings: docs/settings.md")
+
+
+def _risk_on_the_way(settings: Settings) -> str:
+    """What somebody on the way to Kafka can do; "" where the way is encrypted, or does not leave this computer."""
+    protocol, mechanism = settings.security.protocol, settings.security.sasl_mechanism
+    if protocol == "SASL_PLAINTEXT":
+        proof = "work out the password" if mechanism.startswith("SCRAM") else "read the password or token"
+        return f"nothing is encrypted, whoever is on the way can {proof}, and read and change records"
+    if protocol == "PLAINTEXT" and not all(map(is_loopback, hosts(settings.kafka))):
+        return "nothing is encrypted, and whoever is on the way can read and change records"
+    return ""
 
 
 async def packages(_: Patient) -> AsyncIterator[Finding]:
