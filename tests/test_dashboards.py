@@ -360,10 +360,19 @@ def traffic(settings: Settings) -> None:
 
 
 async def live(settings: Settings, batch: int) -> None:
-    """What happens now; its second copy is a duplicate, and what cannot be read is rejected."""
+    """Errors and survey answers of now; one event is sent twice, and two records are rejected."""
     when = datetime.now(UTC)
-    now = [at(touchpoint(f"live{n}", 200 * batch + n), when) for n in range(200)]
+    numbers = range(200 * batch, 200 * (batch + 1))
+    now = [at(touchpoint(f"live{n % 200}", n), when) for n in numbers]
+    # Margins need 30 answers that came between two scrapes.
+    now += [at(answer(n), when) for n in numbers]
     await write(settings, "cx.touchpoints", {0: [*now, now[0], b"{", now[1].replace(b'"web"', b'"nope"')]})
+
+
+def answer(number: int) -> bytes:
+    """An answer to one of the three surveys."""
+    kind, least, points = [("survey_ces", 1, 7), ("survey_csat", 1, 5), ("survey_nps", 0, 11)][number % 3]
+    return touchpoint(f"answers{number % 200}", number, kind, score=least + number // 3 % points)
 
 
 def at(event: bytes, when: datetime) -> bytes:
