@@ -305,8 +305,13 @@ def test_a_broken_input_leaves_what_was_there(tmp_path):
     assert [(p.name, p.read_text()) for p in out.iterdir()] == [("scores.ndjson", "precious")]
 
 
-def test_a_full_disk(source, tmp_path):
-    (tmp_path / "signals.ndjson.partial").symlink_to("/dev/full")
+def test_a_full_disk(source, tmp_path, monkeypatch):
+    def full(path, **options):
+        place = path.with_name(f"{path.name}.partial")
+        place.symlink_to("/dev/full")
+        return place.open("wb", **options), place
+
+    monkeypatch.setattr("cxstream.replay.results.draft", full)
     with pytest.raises(OutputError, match="No space left"):
         run(source, "--out", tmp_path)
     assert list(tmp_path.iterdir()) == []

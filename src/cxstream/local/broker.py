@@ -172,6 +172,7 @@ class LocalKafka:
             cwd=folder.path,
             scratch=folder.path if self._folder is None else None,
             hold=[folder.lock],
+            private=True,
         )
         deadline = time.monotonic() + READY_SECONDS
         while time.monotonic() < deadline:
@@ -211,6 +212,7 @@ def _format(program: list[str | Path], folder: data.DataFolder, properties: Path
             text=True,
             timeout=_FORMAT_SECONDS,
             check=False,
+            umask=0o077,
         )
     except subprocess.TimeoutExpired as error:
         raise BrokerError(

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cxstream.model.errors import BrokerError
+from cxstream.private_files import make_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,9 +59,11 @@ def claim(path: Path) -> DataFolder:
     """
     path = path.expanduser().absolute()
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        make_folder(path)
         _refuse_foreign(path)
-        lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        # It holds events of customers. Of a folder that is not ours nothing is changed.
+        make_folder(path, tighten=True)
+        lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         raise BrokerError(f"{path}: cannot be used as a data folder: {error.strerror or error}") from error
     try:

@@ -30,6 +30,7 @@ class Guarded:
         scratch: a folder that is removed when the command has ended on request or with its parent.
         hold: file descriptors that stay open as long as the command runs (locks).
         variables: environment variables that it has besides ours.
+        private: what it writes is for its owner alone.
 
     Raises:
         OSError: the log file cannot be written or the guard cannot be started.
@@ -45,6 +46,7 @@ class Guarded:
         scratch: Path | None = None,
         hold: Sequence[int] = (),
         variables: Mapping[str, str] | None = None,
+        private: bool = False,
     ) -> None:
         self.log = log
         self._grace = grace
@@ -60,6 +62,7 @@ class Guarded:
                 pass_fds=hold,
                 # Ctrl-C in the terminal reaches the parent alone, which then stops the command in good order.
                 start_new_session=True,
+                umask=0o077 if private else -1,
             )
 
     @property

@@ -9,6 +9,7 @@ from typing import IO, TYPE_CHECKING, Self
 import msgspec
 
 from cxstream.model.errors import OutputError
+from cxstream.private_files import draft, make_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,7 +20,6 @@ SIGNALS, SCORES, REJECTED = "signals.ndjson", "scores.ndjson", "rejected.ndjson"
 NAMES = (SIGNALS, SCORES, REJECTED)
 # Only where there is something to put into it.
 FORGOTTEN = "forgotten.ndjson"
-_PARTIAL = ".partial"
 _BUFFER_BYTES = 1 << 20
 
 _encode = msgspec.json.Encoder().encode
@@ -67,7 +67,7 @@ class Results:
     A context manager: the files get their names on `complete`; on leaving without it they are removed.
 
     Args:
-        folder: where to; made if it does not exist.
+        folder: where to; made, for its owner alone, if it does not exist. So are the files.
         replace: replace results that are there.
 
     Raises:
@@ -81,11 +81,11 @@ class Results:
             raise OutputError(
                 f"{folder}: has {there[0]} already; name another folder, or replace it with --force"
             )
-        self._files: dict[str, IO[bytes]] = {}
+        self._files: dict[str, tuple[IO[bytes], Path]] = {}
 
     def __enter__(self) -> Self:
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self._folder)
             for name in NAMES:
                 self._files[name] = self._open(name)
         except OSError as error:
@@ -104,8 +104,9 @@ class Results:
             try:
                 if name not in self._files:
                     self._files[name] = self._open(name)
-                self._files[name].write(joined)
-                self._files[name].write(b"\n")
+                file, _ = self._files[name]
+                file.write(joined)
+                file.write(b"\n")
             except OSError as error:
                 raise self._failed(error) from error
 
@@ -116,10 +117,10 @@ class Results:
             OutputError: the disk is full, or the like.
         """
         try:
-            for file in self._files.values():
+            for file, _ in self._files.values():
                 file.close()
-            for name in self._files:
-                self._partial(name).replace(self._folder / name)
+            for name, (_, place) in self._files.items():
+                place.replace(self._folder / name)
             if FORGOTTEN not in self._files:
                 (self._folder / FORGOTTEN).unlink(missing_ok=True)
         except OSError as error:
@@ -132,21 +133,18 @@ class Results:
         self._drop()
 
     def _drop(self) -> None:
-        for name, file in self._files.items():
+        for file, place in self._files.values():
             try:
                 file.close()
             except OSError:
                 # What cannot be flushed is removed below all the same.
                 continue
             finally:
-                self._partial(name).unlink(missing_ok=True)
+                place.unlink(missing_ok=True)
         self._files.clear()
 
-    def _open(self, name: str) -> IO[bytes]:
-        return self._partial(name).open("wb", buffering=_BUFFER_BYTES)
-
-    def _partial(self, name: str) -> Path:
-        return self._folder / f"{name}{_PARTIAL}"
+    def _open(self, name: str) -> tuple[IO[bytes], Path]:
+        return draft(self._folder / name, buffering=_BUFFER_BYTES)
 
     def _failed(self, error: OSError) -> OutputError:
         return OutputError(

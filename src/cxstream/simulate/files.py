@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, cast
 
 from cxstream.model.errors import InputError
+from cxstream.private_files import draft
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,9 +29,11 @@ def write(simulation: Simulation, path: Path, progress: Callable[[int], None]) -
     Raises:
         InputError: the file cannot be written, or nothing here can compress it.
     """
-    unfinished = path.with_name(path.name + ".part")
+    unfinished = None
     try:
-        with _opened(unfinished, path.suffix) as file:
+        # These customers are invented: who may read the file is up to the umask.
+        raw, unfinished = draft(path, private=False)
+        with raw, _packed(raw, path.suffix) as file:
             for block in simulation.blocks():
                 file.write(b"\n".join(block.values) + b"\n" if block.values else b"")
                 simulation.tally.add(block.rows)
@@ -39,21 +42,21 @@ def write(simulation: Simulation, path: Path, progress: Callable[[int], None]) -
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
     finally:
-        unfinished.unlink(missing_ok=True)
+        if unfinished is not None:
+            unfinished.unlink(missing_ok=True)
 
 
 @contextmanager
-def _opened(path: Path, suffix: str) -> Iterator[IO[bytes]]:
-    with path.open("wb") as raw:
-        if suffix == ".gz":
-            # Neither a name nor a time in the header: the same records give the same file.
-            with gzip.GzipFile("", "wb", _GZIP_LEVEL, raw, mtime=0) as file:
-                yield cast("IO[bytes]", file)
-        elif suffix == ".zst":
-            with _zstandard(raw) as file:
-                yield file
-        else:
-            yield raw
+def _packed(raw: IO[bytes], suffix: str) -> Iterator[IO[bytes]]:
+    if suffix == ".gz":
+        # Neither a name nor a time in the header: the same records give the same file.
+        with gzip.GzipFile("", "wb", _GZIP_LEVEL, raw, mtime=0) as file:
+            yield cast("IO[bytes]", file)
+    elif suffix == ".zst":
+        with _zstandard(raw) as file:
+            yield file
+    else:
+        yield raw
 
 
 def _zstandard(raw: IO[bytes]) -> IO[bytes]:
