@@ -3,10 +3,12 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
+# Where docs/runbooks can be read; links of alerts and dashboards begin with it.
+RUNBOOK_URL ?=
 HELM := v3.22.0
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo ops test simulation faults lint types imports schemas dashboards wheel tools charts release audit sbom fuzz lock bench clean
+.PHONY: help install demo ops rules test simulation faults lint types imports schemas dashboards wheel tools charts release audit sbom fuzz lock bench clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -25,7 +27,11 @@ demo: install ## Broker, traffic, worker and a live view on this computer; ARGS=
 	$(BIN)/cxstream demo $(ARGS)
 
 ops: install ## All of it under Prometheus, broken twice, with the alerts that come and go; ARGS="--keep" stays up.
-	$(BIN)/python tests/ops.py $(ARGS)
+	$(BIN)/python tests/ops.py $(if $(RUNBOOK_URL),--runbook-url "$(RUNBOOK_URL)") $(ARGS)
+
+rules: ## Write rules, alerts and dashboards into build/ with links to RUNBOOK_URL="https://...".
+	sh deploy/runbook-url.sh "$(RUNBOOK_URL)" deploy/prometheus build/prometheus
+	sh deploy/runbook-url.sh "$(RUNBOOK_URL)" deploy/grafana build/grafana
 
 test: install ## Run the tests, on a real Kafka that is started for them.
 	$(BIN)/python -m pytest -n 2 $(ARGS)

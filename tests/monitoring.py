@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
 import urllib.parse
 import urllib.request
 from contextlib import ExitStack, contextmanager
@@ -19,11 +20,18 @@ from cxstream.local.process import Guarded
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-RULES = Path(__file__).parent.parent / "deploy" / "prometheus"
+ROOT = Path(__file__).parent.parent
+RULES = ROOT / "deploy" / "prometheus"
+RUNBOOKS = ROOT / "docs" / "runbooks"
+RUNBOOK_URL = ROOT / "deploy" / "runbook-url.sh"
 
 
 class MissingProgramError(Exception):
     """A program that has to be installed; says how."""
+
+
+class InvalidAddressError(Exception):
+    """An address of runbooks that cannot be put into rules."""
 
 
 def program(name: str) -> str:
@@ -63,10 +71,29 @@ def running(command: list[str], log: Path) -> Iterator[None]:
         process.stop()
 
 
-def impatient(folder: Path, targets: Sequence[str], manager: str, receiver: str) -> None:
+def with_runbooks_at(address: str, origin: Path, folder: Path) -> None:
+    """Copy rules or dashboards, with links to the runbooks at this address.
+
+    Raises:
+        InvalidAddressError: it is no address.
+    """
+    command = ["sh", str(RUNBOOK_URL), address, str(origin), str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    if done.returncode:
+        raise InvalidAddressError(done.stderr.strip())
+
+
+def impatient(
+    folder: Path, targets: Sequence[str], manager: str, receiver: str, runbook_url: str | None
+) -> None:
     """The configuration as it is shipped, save for addresses and durations: seconds in place of minutes."""
-    shutil.copy(RULES / "cxstream.rules.yml", folder)
-    alerts = (RULES / "cxstream.alerts.yml").read_text()
+    if runbook_url is None:
+        for name in ("cxstream.rules.yml", "cxstream.alerts.yml"):
+            shutil.copy(RULES / name, folder)
+    else:
+        with_runbooks_at(runbook_url, RULES, folder)
+    shutil.copy(RULES / "cxstream.tmpl", folder)
+    alerts = (folder / "cxstream.alerts.yml").read_text()
     alerts = re.sub(r"^( +for): \w+$", r"\1: 1s", alerts, flags=re.MULTILINE)
     (folder / "cxstream.alerts.yml").write_text(alerts)
     config = (RULES / "prometheus.yml").read_text()
@@ -79,22 +106,26 @@ def impatient(folder: Path, targets: Sequence[str], manager: str, receiver: str)
 
 
 @contextmanager
-def monitoring(folder: Path, *targets: str) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+def monitoring(
+    folder: Path, *targets: str, runbook_url: str | None = None
+) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Prometheus, Alertmanager and a webhook: Prometheus' address, and the alerts that reach the webhook.
 
     Args:
         folder: takes configuration, data and logs.
         targets: where workers serve metrics, host:port of each.
+        runbook_url: where links to runbooks lead; by default Prometheus serves them.
     """
     prometheus, manager = (f"{HOST}:{port}" for port in free(2))
     with ExitStack() as stack:
         receiver, alerts = stack.enter_context(webhook())
-        impatient(folder, targets, manager, receiver)
+        impatient(folder, targets, manager, receiver, runbook_url)
         command = [program("prometheus-alertmanager"), f"--config.file={folder / 'alertmanager.yml'}"]
         command += [f"--storage.path={folder / 'manager'}", f"--web.listen-address={manager}"]
         stack.enter_context(running([*command, "--cluster.listen-address="], folder / "alertmanager.log"))
         command = [program("prometheus"), f"--config.file={folder / 'prometheus.yml'}"]
         command += [f"--storage.tsdb.path={folder / 'data'}", f"--web.listen-address={prometheus}"]
+        command += [f"--web.external-url=http://{prometheus}", f"--web.console.templates={RUNBOOKS}"]
         # What was told before Alertmanager was there is told again; by default after a minute.
         command += ["--rules.alert.resend-delay=5s"]
         stack.enter_context(running(command, folder / "prometheus.log"))

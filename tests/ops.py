@@ -36,7 +36,15 @@ from cxstream.model.errors import CxstreamError
 from cxstream.settings import Settings
 from cxstream.topics import administration, ensure_topics, look
 from cxstream.topology import CHURN_RISK
-from monitoring import MissingProgramError, asked, monitoring, program
+from monitoring import (
+    RULES,
+    InvalidAddressError,
+    MissingProgramError,
+    asked,
+    monitoring,
+    program,
+    with_runbooks_at,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -176,7 +184,7 @@ class Pager:
             # What follows from a fault is only named.
             if status == "firing" and alert.name in EXPLAINED:
                 notes = told["annotations"]
-                self._screen.say("", f"{notes['summary']} {notes['description']} -> {notes['runbook']}")
+                self._screen.say("", f"{notes['summary']} {notes['description']} -> {notes['runbook_url']}")
 
     def fires(self, name: str, label: str = "") -> bool:
         """Whether an alert of this name, with this in its labels, fires as far as the webhook was told."""
@@ -297,7 +305,9 @@ def fault(
         raise ShowError("the doctor is not content although it is mended")
 
 
-def start(stack: ExitStack, screen: Screen, rate: float, customers: int) -> Installation:
+def start(
+    stack: ExitStack, screen: Screen, rate: float, customers: int, runbook_url: str | None
+) -> Installation:
     """Start everything, and wait until it works."""
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cxstream-ops-")))
     # A settings file of the user would make it another installation.
@@ -326,7 +336,9 @@ def start(stack: ExitStack, screen: Screen, rate: float, customers: int) -> Inst
     command += ["--rate", f"{rate:g}", "--customers", str(customers), "--days", "90", "--trouble", "5"]
     stack.callback(Guarded(command, folder / "simulate.log", cwd=folder).stop)
     screen.say("simulate", f"{customers:,} customers, {rate:g} touchpoints a second")
-    prometheus, inbox = stack.enter_context(monitoring(folder, *(each.target for each in workers)))
+    prometheus, inbox = stack.enter_context(
+        monitoring(folder, *(each.target for each in workers), runbook_url=runbook_url)
+    )
     place = Installation(screen, settings, workers, prometheus, Pager(screen, inbox))
     wait("targets up", place.targets_up)
     screen.say("Prometheus", f"{prometheus}/alerts, {WORKERS} of {WORKERS} targets up")
@@ -371,12 +383,12 @@ def terminated(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def run(rate: float, customers: int, *, keep: bool) -> None:
+def run(rate: float, customers: int, *, keep: bool, runbook_url: str | None) -> None:
     """All of it, from the first start to the last end."""
     screen = Screen()
     with ExitStack() as stack:
         try:
-            place = start(stack, screen, rate, customers)
+            place = start(stack, screen, rate, customers, runbook_url)
             show(place)
             screen.say("done", "both alerts came and went")
             if keep:
@@ -399,7 +411,10 @@ def run(rate: float, customers: int, *, keep: bool) -> None:
     "--customers", type=click.IntRange(1), default=500, show_default=True, help="How many customers."
 )
 @click.option("--keep", is_flag=True, help="Stay up afterwards, until Ctrl-C.")
-def main(rate: float, customers: int, keep: bool) -> None:
+@click.option(
+    "--runbook-url", metavar="URL", help="Where links to runbooks lead; by default Prometheus serves them."
+)
+def main(rate: float, customers: int, keep: bool, runbook_url: str | None) -> None:
     """Start a whole installation, break it twice, and wait for the alerts to come and go.
 
     Exit status 0 only if both alerts came and went, and the doctor noticed. Ctrl-C ends everything. Needs
@@ -409,6 +424,7 @@ def main(rate: float, customers: int, keep: bool) -> None:
     Example:
       python tests/ops.py
       python tests/ops.py --rate 500 --keep
+      python tests/ops.py --runbook-url https://git.example.org/cxstream/docs/runbooks
     """
     # A shell that starts it in the background makes it deaf to Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -418,8 +434,11 @@ def main(rate: float, customers: int, keep: bool) -> None:
     try:
         for name in ("prometheus", "prometheus-alertmanager"):
             program(name)
-        run(rate, customers, keep=keep)
-    except (MissingProgramError, ShowError, CxstreamError) as error:
+        if runbook_url is not None:  # a wrong one is said before anything is started
+            with tempfile.TemporaryDirectory() as folder:
+                with_runbooks_at(runbook_url, RULES, Path(folder))
+        run(rate, customers, keep=keep, runbook_url=runbook_url)
+    except (InvalidAddressError, MissingProgramError, ShowError, CxstreamError) as error:
         raise SystemExit(f"ops: {error}") from None
     except KeyboardInterrupt:
         click.echo("interrupted; everything is ended", err=True)

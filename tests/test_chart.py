@@ -30,6 +30,8 @@ MINIMAL = CHART / "ci" / "minimal.yaml"
 PRODUCTION = CHART / "ci" / "production.yaml"
 MUTUAL_TLS = CHART / "ci" / "mutual-tls.yaml"
 TOKEN = CHART / "ci" / "token.yaml"
+# That of PRODUCTION.
+RUNBOOK_URL = "https://git.example.org/cxstream/docs/runbooks"
 CLIENT = CHART / "ci" / "client-credentials.yaml"
 
 every = pytest.mark.parametrize("values", VALUES, ids=lambda path: path.stem)
@@ -100,6 +102,9 @@ def test_validation_notices_a_field_that_does_not_exist(field: str) -> None:
         "worker.settings.PATH=/",
         "image.digest=latest",
         "strimzi.apiVersion=v1",
+        "monitoring.runbookUrl=docs/runbooks",
+        "monitoring.runbookUrl=https://wiki.example/page?name=x",
+        "monitoring.runbookUrl=https://wiki.example/a b",
     ],
 )
 def test_wrong_values_are_refused(wrong: str) -> None:
@@ -438,7 +443,8 @@ def test_rules_and_dashboards_come_out_as_they_are(copied: Path) -> None:
 def test_chart_carries_all_rules_and_dashboards_of_the_repository() -> None:
     documents = template(PRODUCTION)
     rules = [
-        yaml.safe_load(path.read_text()) for path in _shipped("prometheus", "*.rules.yml", "*.alerts.yml")
+        yaml.safe_load(path.read_text().replace("{{ $externalURL }}/consoles", RUNBOOK_URL))
+        for path in _shipped("prometheus", "*.rules.yml", "*.alerts.yml")
     ]
     assert [each["spec"] for each in kinds(documents, "PrometheusRule")] == rules
     boards = {path.name: path.read_text() for path in _shipped("grafana", "*.json")}
@@ -446,8 +452,59 @@ def test_chart_carries_all_rules_and_dashboards_of_the_repository() -> None:
         each["data"] for each in kinds(documents, "ConfigMap") if "dashboard" in each["metadata"]["name"]
     ]
     assert {name: json.loads(text) for data in found for name, text in data.items()} == {
-        name: json.loads(text) for name, text in boards.items()
+        name: json.loads(text.replace('"query": "docs/runbooks"', f'"query": "{RUNBOOK_URL}"'))
+        for name, text in boards.items()
     }
+
+
+def alerts(documents: list[Document]) -> dict[str, Document]:
+    """The annotations of each alert."""
+    rules = [
+        rule for each in kinds(documents, "PrometheusRule") for group in each["spec"]["groups"]
+        for rule in group["rules"]
+    ]  # fmt: skip
+    return {rule["alert"]: rule["annotations"] for rule in rules if "alert" in rule}
+
+
+@pytest.mark.parametrize("given", [RUNBOOK_URL, RUNBOOK_URL + "/", "http://runbooks.example:8080"])
+def test_alerts_and_dashboards_link_runbooks_at_the_address_of_the_values(given: str) -> None:
+    documents = template(PRODUCTION, "--set", f"monitoring.runbookUrl={given}")
+    found, base = alerts(documents), given.rstrip("/")
+    assert found
+    for name, said in found.items():
+        assert said["runbook_url"] == f"{base}/{name}.md"
+        assert (ROOT / "docs" / "runbooks" / said["runbook_url"].removeprefix(f"{base}/")).is_file()
+    boards = [text for each in kinds(documents, "ConfigMap") for text in each["data"].values()]
+    boards = [json.loads(text) for text in boards if text.startswith("{")]
+    assert len(boards) == len(_shipped("grafana", "*.json"))
+    for board in boards:
+        assert {one["name"]: one.get("query") for one in board["templating"]["list"]}["runbooks"] == base
+
+
+def test_without_an_address_alerts_name_the_runbook_and_have_no_link() -> None:
+    documents = template(PRODUCTION, "--set", "monitoring.runbookUrl=")
+    found = alerts(documents)
+    assert found
+    for name, said in found.items():
+        assert set(said) == {"summary", "description", "runbook"}
+        assert said["runbook"] == f"docs/runbooks/{name}.md"
+    for document in documents:
+        validate(document)
+
+
+def test_notes_tell_that_alerts_have_no_link(copied: Path) -> None:
+    # helm shows notes only where a cluster answers; so they become a document of the chart.
+    text = '{{ include (print $.Template.BasePath "/NOTES.txt") . | toJson }}'
+    (copied / "templates" / "notes.yaml").write_text(
+        f"kind: Notes\nmetadata: {{name: notes}}\ntext: {text}\n"
+    )
+
+    def notes(change: str) -> str:
+        return str(only(template(PRODUCTION, "--set", change, chart=copied), "Notes")["text"])
+
+    assert "set monitoring.runbookUrl" in notes("monitoring.runbookUrl=")
+    assert "runbookUrl" not in notes(f"monitoring.runbookUrl={RUNBOOK_URL}")
+    assert "runbookUrl" not in notes("monitoring.runbookUrl=,monitoring.rules.enabled=false")
 
 
 def _shipped(folder: str, *patterns: str) -> list[Path]:

@@ -6,6 +6,7 @@ Nothing is started here: there may be no Docker daemon where the tests run.
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -144,6 +145,91 @@ def test_prometheus_asks_workers_and_alertmanager_where_they_are(services: dict[
     (alerting,) = config["alerting"]["alertmanagers"]
     (target,) = alerting["static_configs"][0]["targets"]
     assert target.partition(":")[0] in services
+
+
+def as_in_a_container(service: dict[str, Any], folder: Path) -> str:
+    """Run what a service does before its program starts, with its mounts here; what it writes to /tmp goes to a folder.
+
+    The program itself is replaced by one that says how it was called.
+    """
+    shell, option, script, name = service["entrypoint"]
+    assert (shell, option) == ("/bin/sh", "-ec")
+    # Docker Compose prints $$ for a dollar sign.
+    script = re.sub(r"exec /\S+", "echo started", script.replace("$$", "$"))
+    for volume in service["volumes"]:
+        if volume["type"] == "bind":
+            script = script.replace(volume["target"], volume["source"])
+    command = ["sh", "-ec", script.replace("/tmp/", f"{folder}/"), name, *(service["command"] or ())]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env=os.environ | service["environment"],
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    ("given", "address"),
+    [
+        (None, "http://localhost:9090/consoles"),
+        ("", "http://localhost:9090/consoles"),
+        ("https://git.example.org/cxstream/docs/runbooks/", "https://git.example.org/cxstream/docs/runbooks"),
+    ],
+)
+def test_alerts_and_dashboards_link_runbooks_at_the_address_of_the_environment(
+    given: str | None, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RUNBOOK_URL", raising=False)
+    if given is not None:
+        monkeypatch.setenv("RUNBOOK_URL", given)
+    services = json.loads(compose("--profile", "monitoring", "config", "--format", "json"))["services"]
+    prometheus = services["prometheus"]
+    assert as_in_a_container(prometheus, tmp_path) == f"started {' '.join(prometheus['command'])}\n"
+    (alerts,) = (tmp_path / "rules").glob("*.alerts.yml")
+    rules = [rule for group in yaml.safe_load(alerts.read_text())["groups"] for rule in group["rules"]]
+    assert rules
+    for rule in rules:
+        assert rule["annotations"]["runbook_url"] == f"{address}/{rule['alert']}.md"
+    assert as_in_a_container(services["grafana"], tmp_path) == "started\n"
+    boards = sorted((tmp_path / "dashboards").glob("*.json"))
+    assert [path.name for path in boards] == [
+        path.name for path in sorted((ROOT / "deploy/grafana").iterdir())
+    ]
+    for path in boards:
+        variables = json.loads(path.read_text())["templating"]["list"]
+        assert {one["name"]: one.get("query") for one in variables}["runbooks"] == address
+
+
+def test_prometheus_and_grafana_read_what_was_written_at_the_start() -> None:
+    rules = yaml.safe_load((ROOT / "deploy/compose/prometheus.yml").read_text())["rule_files"]
+    assert rules == ["/tmp/rules/*.rules.yml", "/tmp/rules/*.alerts.yml"]
+    (provider,) = yaml.safe_load((ROOT / "deploy/compose/grafana/dashboards/cxstream.yml").read_text())[
+        "providers"
+    ]
+    assert provider["options"]["path"] == "/tmp/dashboards"
+
+
+def test_prometheus_serves_the_runbooks_that_alerts_link_by_default(
+    services: dict[str, dict[str, Any]],
+) -> None:
+    prometheus = services["prometheus"]
+    options = dict(option.split("=", 1) for option in prometheus["command"])
+    mounts = {volume["target"]: volume.get("source") for volume in prometheus["volumes"]}
+    assert Path(mounts[options["--web.console.templates"]]) == ROOT / "docs" / "runbooks"
+    assert options["--web.external-url"] == "http://localhost:9090"
+    assert [port["published"] for port in prometheus["ports"]] == ["9090"]
+
+
+def test_alertmanager_has_the_templates(services: dict[str, dict[str, Any]]) -> None:
+    (pattern,) = yaml.safe_load((ROOT / "deploy/compose/alertmanager.yml").read_text())["templates"]
+    targets = [volume["target"] for volume in services["alertmanager"]["volumes"]]
+    assert [target for target in targets if Path(target).match(pattern)] == [
+        "/etc/alertmanager/cxstream.tmpl"
+    ]
 
 
 # --- the image

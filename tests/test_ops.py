@@ -34,12 +34,23 @@ def test_a_missing_program_is_named_with_the_package_that_has_it(tmp_path: Path)
     assert done.stderr == ("ops: prometheus is missing: apt-get install prometheus prometheus-alertmanager\n")
 
 
+def test_a_wrong_address_of_runbooks_is_said_before_anything_starts() -> None:
+    done = run("--runbook-url", "docs/runbooks")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "ops: runbook-url.sh: 'docs/runbooks' is not the address of a folder of runbooks" in done.stderr
+
+
 def told(status: str, instance: str = "a", name: str = "CxstreamWorkerDown") -> dict[str, Any]:
     """An alert in a message of Alertmanager."""
     return {
         "status": status,
         "labels": {"alertname": name, "severity": "critical", "area": "system", "instance": instance},
-        "annotations": {"summary": "A worker.", "description": f"It is {instance}.", "runbook": "docs/x.md"},
+        "annotations": {
+            "summary": "A worker.",
+            "description": f"It is {instance}.",
+            "runbook_url": "https://w/x.md",
+        },
     }
 
 
@@ -54,9 +65,9 @@ def test_the_pager_tells_each_change_once(capsys: Any) -> None:
     lines = [line.split(" s  ")[1] for line in capsys.readouterr().out.splitlines()]
     assert [" ".join(line.split()) for line in lines] == [
         "alert firing CxstreamWorkerDown instance a",
-        "A worker. It is a. -> docs/x.md",
+        "A worker. It is a. -> https://w/x.md",
         "alert firing CxstreamWorkerDown instance b",
-        "A worker. It is b. -> docs/x.md",
+        "A worker. It is b. -> https://w/x.md",
         "alert resolved CxstreamWorkerDown instance a",
     ]
     assert pager.status[Alert("CxstreamWorkerDown", "instance b")] == "firing"
