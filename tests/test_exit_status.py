@@ -1,0 +1,114 @@
+"""Exit status of every command, as the README promises it: 0 done, 1 not done, 2 wrong command line.
+
+What needs a Kafka that answers is in the tests of the commands; here nothing answers.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cxstream.cli import COMMANDS, main
+from cxstream.local.ports import HOST, free
+from test_docs import README, ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+STORY = ROOT / "examples" / "story.ndjson"
+SHOP = ROOT / "examples" / "cdnow"
+DONE, NOT_DONE, WRONG = 0, 1, 2
+
+CASES: dict[str, dict[str, int]] = {
+    "replay": {
+        f"replay {STORY} --out {{tmp}}/result": DONE,
+        # Records of which some cannot be used.
+        "replay {tmp}/partly.ndjson --out {tmp}/result": DONE,
+        f"replay {STORY} --out {{tmp}}/used": NOT_DONE,
+        "replay {tmp}/missing.ndjson --out {tmp}/result": NOT_DONE,
+        f"replay {STORY}": WRONG,
+    },
+    "convert": {
+        f"convert mapping {SHOP}/purchases.csv --mapping {SHOP}/mapping.toml --out {{tmp}}/out": DONE,
+        # Rows of which some cannot be converted.
+        f"convert mapping {{tmp}}/partly.csv --mapping {SHOP}/mapping.toml --out {{tmp}}/out": DONE,
+        f"convert mapping {{tmp}}/bad.csv --mapping {SHOP}/mapping.toml --out {{tmp}}/out": NOT_DONE,
+        f"convert mapping {SHOP}/purchases.csv --mapping {{tmp}}/bad.csv --out {{tmp}}/out": NOT_DONE,
+        f"convert mapping {SHOP}/purchases.csv --out {{tmp}}/out": WRONG,
+    },
+    "simulate": {
+        "simulate --customers 3 --days 1 --out {tmp}/out.ndjson": DONE,
+        "simulate --for 1 --kafka {nobody}": NOT_DONE,
+        "simulate --customers none": WRONG,
+    },
+    "demo": {"demo --for never": WRONG},
+    "broker": {"broker --data {tmp}": NOT_DONE, "broker --port none": WRONG},
+    "topics": {"topics --kafka {nobody}": NOT_DONE, "topics --partitions none": WRONG},
+    "produce": {f"produce {STORY} --kafka {{nobody}}": NOT_DONE, "produce": WRONG},
+    "forget": {"forget anna --kafka {nobody}": NOT_DONE, "forget": WRONG},
+    "worker": {"worker --kafka {nobody}": NOT_DONE, "worker --web-port none": WRONG},
+    "rejected": {
+        "rejected list --kafka {nobody}": NOT_DONE,
+        "rejected show 0-1 --kafka {nobody}": NOT_DONE,
+        "rejected resend --everything --kafka {nobody}": NOT_DONE,
+        "rejected show nowhere": NOT_DONE,
+        "rejected list --limit none": WRONG,
+        "rejected": WRONG,
+    },
+    "customer": {"customer anna --kafka {nobody}": NOT_DONE, "customer": WRONG},
+    "doctor": {"doctor --kafka {nobody}": NOT_DONE, "doctor --nope": WRONG},
+    "schemas": {
+        f"schemas --check {ROOT}/schemas": DONE,
+        "schemas --out {tmp}/schemas": DONE,
+        "schemas --check {tmp}": NOT_DONE,
+        "schemas": WRONG,
+    },
+}
+LINES = [(line, status) for lines in CASES.values() for line, status in lines.items()]
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """A folder with inputs of which a part, or nothing, can be used."""
+    (tmp_path / "used").mkdir()
+    (tmp_path / "used" / "signals.ndjson").write_text("")
+    (tmp_path / "partly.ndjson").write_text(STORY.read_text() + '{"specversion": "1.0"}\n')
+    header, row, *_ = (SHOP / "purchases.csv").read_text().splitlines()
+    bad = re.sub(r"\d", "x", row)
+    (tmp_path / "partly.csv").write_text(f"{header}\n{row}\n{bad}\n")
+    (tmp_path / "bad.csv").write_text(f"{header}\n{bad}\n")
+    return tmp_path
+
+
+def test_every_command_has_its_cases() -> None:
+    assert CASES.keys() == COMMANDS.keys()
+    for name, lines in CASES.items():
+        assert WRONG in lines.values(), name
+
+
+@pytest.mark.parametrize(("line", "status"), LINES)
+def test_exit_status(line: str, status: int, files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = line.format(tmp=files, nobody=f"{HOST}:{free(1)[0]}").split()
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    told = capsys.readouterr()
+    assert ended.value.code == status, told.err
+    if status == NOT_DONE:
+        assert told.err or told.out
+        assert "Traceback" not in told.err
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_is_no_failure(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([name, "--help"])
+    assert ended.value.code == DONE
+    assert "Example:" in capsys.readouterr().out
+
+
+def test_the_readme_says_what_each_status_means() -> None:
+    said = " ".join(README.read_text().split())
+    for status in (DONE, NOT_DONE, WRONG, 130):
+        assert f"| {status} |" in said
