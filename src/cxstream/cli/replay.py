@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from cxstream.replay.summary import Tally
 
 
 @click.command(name="replay")
@@ -17,7 +22,14 @@ import click
 @click.option(
     "--until",
     metavar="TIME",
-    help="Let every clock end at this time (RFC 3339 with an offset); later events are from the future.",
+    help="Let every clock end at this time (RFC 3339 with an offset); later events are rejected as from the future."
+    "  [default: events may be up to scoring.future_minutes later than the start of the command]",
+)
+@click.option(
+    "--sort",
+    "in_order",
+    is_flag=True,
+    help="Merge all inputs by event time first, in bounded memory and with temporary files in $TMPDIR.",
 )
 @click.option(
     "--partitions",
@@ -37,6 +49,7 @@ def command(
     inputs: tuple[Path, ...],
     out: Path,
     until: str | None,
+    in_order: bool,
     partitions: int,
     batch_bytes: int | None,
     force: bool,
@@ -45,13 +58,17 @@ def command(
     """Score touchpoint files without a broker.
 
     IN is NDJSON, the same as .gz or .zst, or Parquet; `-` is standard input. Several are scored as given, one
-    after the other. The folder gets signals.ndjson (churn-risk and friction signals, in order), scores.ndjson
+    after the other; with --sort all records are scored in the order of their times. The folder gets signals.ndjson (churn-risk and friction signals, in order), scores.ndjson
     (one score card a customer, sorted by subject) and rejected.ndjson (reason, field, line and the record); where
     somebody asks to be erased, forgotten.ndjson has the receipts.
+
+    The exit status is 1 where none of an input's records could be used. Where more than 1% of an input was rejected,
+    the last line says what to do.
 
     \b
     Example:
       cxstream replay touchpoints.ndjson --out result
+      cxstream replay orders.ndjson tickets.ndjson --sort --out result
       cxstream replay jan.ndjson.gz feb.parquet --until 2025-03-01T00:00:00Z --out result
     """  # noqa: D301
     from rich.console import Console
@@ -62,6 +79,7 @@ def command(
     from cxstream.replay.run import replay
     from cxstream.settings import load
 
+    started = round(time.time() * 1000)
     end = _time(until)
     settings = load(ctx.obj)
     pseudonyms = settings.privacy.pseudonyms()
@@ -77,10 +95,14 @@ def command(
                 inputs,
                 results,
                 until=end,
+                limit=started + round(settings.scoring.future_minutes * 60_000),
+                in_order=in_order,
                 batch_bytes=batch_bytes or settings.replay.batch_bytes,
                 max_record_bytes=settings.replay.max_record_bytes,
                 keep_raw=pseudonyms is None,
                 on_chunk=bar.show,
+                on_read=bar.show_reading,
+                on_sorted=bar.begin_scoring,
             )
     except KeyboardInterrupt:
         click.echo(f"cxstream: interrupted; no results were written to {out}", err=True)
@@ -88,6 +110,23 @@ def command(
     console.print(tally.table())
     if not quiet:
         click.echo(f"{out}: {tally.line()}")
+    _conclude(tally, out, in_order=in_order)
+
+
+def _conclude(tally: Tally, out: Path, *, in_order: bool) -> None:
+    """Say on standard error what went wrong, the most important last; exit with 1 where an input was of no use."""
+    from cxstream.replay.results import REJECTED
+    from cxstream.replay.verdict import order_notes, unusable, warning
+
+    for note in order_notes(tally, in_order=in_order):
+        click.echo(note, err=True)
+    useless = list(unusable(tally))
+    last = useless or [line for line in [warning(tally, out / REJECTED, in_order=in_order)] if line]
+    for line in last:
+        # Click takes the colour away where standard error is no terminal.
+        click.secho(f"cxstream: {line}", fg="red", err=True)
+    if useless:
+        raise SystemExit(1)
 
 
 def _time(text: str | None) -> int | None:
@@ -99,9 +138,9 @@ def _time(text: str | None) -> int | None:
     from cxstream.kernels.text import BAD_TIME, parse_time
 
     data = np.frombuffer(text.encode(), np.uint8)
-    time = int(parse_time(data, 0, len(data)))
-    if time == BAD_TIME:
+    found = int(parse_time(data, 0, len(data)))
+    if found == BAD_TIME:
         raise click.BadParameter(
             f"{text!r} is not RFC 3339 with an offset, like 2025-03-01T00:00:00Z", param_hint="--until"
         )
-    return time
+    return found

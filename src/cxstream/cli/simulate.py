@@ -73,7 +73,7 @@ _POSITIVE = click.FloatRange(0, min_open=True)
 @click.option(
     "--future/--no-future",
     default=None,
-    help="Broken records may come from the future. Default: to a topic yes, to a file no, as there only 'replay --until' can tell.",
+    help="Broken records may come from the future. Default: to a topic yes, to a file no, as a file does not say when a record arrived.",
 )
 @click.option("--quiet", is_flag=True, help="No progress, only the summary line.")
 @click.pass_obj

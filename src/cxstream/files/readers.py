@@ -45,6 +45,10 @@ class Chunk:
     consumed_bytes: int
     cut: dict[int, bytes] = field(default_factory=dict)
 
+    def place(self, position: int) -> tuple[Path, int]:
+        """The input that a record comes from, and its line (Parquet: row) there."""
+        return self.path, self.numbers[position]
+
 
 def read_batches(
     paths: Sequence[Path], batch_bytes: int = BATCH_BYTES, max_record_bytes: int = MAX_RECORD_BYTES

@@ -42,6 +42,7 @@ class Bar:
         )
         self._task = self._progress.add_task("", total=total_bytes, name="", records=0)
         self._records = 0
+        self._verb = ""
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -50,9 +51,22 @@ class Bar:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
+    def begin_scoring(self, total_bytes: int) -> None:
+        """All records are sorted; those of `total_bytes` are to be scored."""
+        self._progress.reset(self._task, total=total_bytes, name="", records=0)
+        self._verb, self._records = "", 0
+
+    def show_reading(self, chunk: Chunk) -> None:
+        """A chunk is read for sorting."""
+        self._verb = "sorting "
+        self.show(chunk)
+
     def show(self, chunk: Chunk) -> None:
         """A chunk is done."""
         self._records += len(chunk.lines)
         self._progress.update(
-            self._task, completed=chunk.consumed_bytes, records=self._records, name=chunk.path.name
+            self._task,
+            completed=chunk.consumed_bytes,
+            records=self._records,
+            name=f"{self._verb}{chunk.path.name}",
         )

@@ -1,9 +1,9 @@
 """Files through the scores into a folder of results.
 
-    read_batches -> Router.process -> signals.ndjson, rejected.ndjson
-                    (at the end) --> Router.advance(until), cards -> scores.ndjson
+    read_batches   -> Router.process -> signals.ndjson, rejected.ndjson
+    merged_batches    (at the end) --> Router.advance(until), cards -> scores.ndjson
 
-Only a batch is in memory at a time, beside the state of the customers.
+Only a batch is in memory at a time, beside the state of the customers and the bounded memory of a sort.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from itertools import islice
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from cxstream.files.merged import merged_batches
 from cxstream.files.readers import read_batches
+from cxstream.replay.order import Order
 from cxstream.replay.results import FORGOTTEN, REJECTED, SCORES, SIGNALS, RejectedLine, Results
 from cxstream.replay.summary import Tally
 
@@ -33,32 +35,47 @@ def replay(
     results: Results,
     *,
     until: int | None = None,
+    limit: int | None = None,
+    in_order: bool = False,
     batch_bytes: int,
     max_record_bytes: int,
     keep_raw: bool = True,
     on_chunk: Callable[[Chunk], None] = lambda _: None,
+    on_read: Callable[[Chunk], None] = lambda _: None,
+    on_sorted: Callable[[int], None] = lambda _: None,
 ) -> Tally:
-    """Score inputs one after the other.
+    """Score inputs one after the other, or merged by event time.
 
     Args:
         router: engines that have seen nothing yet.
         paths: the inputs, in order.
         results: an open folder; it is completed.
         until: ms UTC; later events are from the future, and every clock ends there.
+        limit: ms UTC; without `until`, later events are from the future; None for no limit.
+        in_order: sort the records of all inputs by event time first.
         batch_bytes: about how much is read at a time, in bytes.
         max_record_bytes: a longer record is rejected as malformed, in bytes.
         keep_raw: copy rejected records into the results, beside the line they are in.
-        on_chunk: called when a chunk is done.
+        on_chunk: called when a chunk is scored.
+        on_read: called when a chunk is read for sorting.
+        on_sorted: called when all is read for sorting, with the bytes of all records.
 
     Raises:
         InputError: an input cannot be read.
         OutputError: results cannot be written.
     """
     started = monotonic()
-    tally = Tally()
-    for chunk in read_batches(paths, batch_bytes, max_record_bytes):
-        outcome = router.process(chunk.lines, until)
+    limit = limit if until is None else until
+    tally = Tally(order=Order(router.params.window_days), limit=limit)
+    chunks: Iterator[Chunk] = (
+        merged_batches(paths, batch_bytes, max_record_bytes, on_read=on_read, on_sorted=on_sorted)
+        if in_order
+        else read_batches(paths, batch_bytes, max_record_bytes)
+    )
+    for chunk in chunks:
+        outcome = router.process(chunk.lines, limit)
         tally.add(outcome, len(chunk.lines))
+        tally.add_places(outcome, chunk)
         _write(results, outcome, chunk, named=len(paths) > 1, raw=keep_raw)
         on_chunk(chunk)
     if until is not None:
@@ -86,11 +103,12 @@ def _write(results: Results, outcome: Outcome, chunk: Chunk, *, named: bool, raw
 def _rejected(outcome: Outcome, chunk: Chunk, *, named: bool, raw: bool) -> Iterator[bytes]:
     for refused in outcome.rejected:
         cut = chunk.cut.get(refused.index)
+        path, line = chunk.place(refused.index)
         yield RejectedLine(
             reason=refused.reason,
             field=refused.field,
             message=refused.message if cut is None else "longer than a record may be; raw is its beginning",
-            line=chunk.numbers[refused.index],
+            line=line,
             raw=(chunk.lines[refused.index] if cut is None else cut) if raw else None,
-            file=str(chunk.path) if named else None,
+            file=str(path) if named else None,
         ).encode()

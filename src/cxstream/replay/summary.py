@@ -8,13 +8,20 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from cxstream.files.merged import MergedChunk
 from cxstream.model.kinds import LEVELS
+from cxstream.model.params import ScoringParams
+from cxstream.replay.order import Order
+from cxstream.scoring.signals import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from rich.console import RenderableType
+    from rich.table import Table
 
+    from cxstream.files.readers import Chunk
     from cxstream.scoring.engine import Outcome
 
 
@@ -36,6 +43,19 @@ _read = msgspec.json.Decoder(_Event).decode
 
 
 @dataclass(slots=True)
+class InputTally:
+    """Counts of one input.
+
+    Attributes:
+        records: lines read.
+        rejected: by reason.
+    """
+
+    records: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(slots=True)
 class Tally:
     """Counts of a replay.
 
@@ -46,6 +66,9 @@ class Tally:
         ticks: records that let time pass.
         held_back: raises that began to wait for their cooldown.
         rejected: by reason.
+        inputs: counts of each input.
+        order: what the order of the records did.
+        limit: ms UTC, the latest event time that is not from the future; None for no limit.
         signals: by change; friction signals as `friction`.
         leading: raised signals by their leading reason.
         levels: customers by risk level.
@@ -62,6 +85,9 @@ class Tally:
     leading: Counter[str] = field(default_factory=Counter)
     levels: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
+    inputs: dict[Path, InputTally] = field(default_factory=dict)
+    order: Order = field(default_factory=lambda: Order(ScoringParams().window_days))
+    limit: int | None = None
 
     @property
     def rate(self) -> float:
@@ -81,6 +107,21 @@ class Tally:
             self.signals[data.change] += 1
             if data.change == "raised" and data.reasons:
                 self.leading[data.reasons[0].feature] += 1
+
+    def add_places(self, outcome: Outcome, chunk: Chunk) -> None:
+        """Count a batch by the inputs of its records, and follow its order."""
+        if isinstance(chunk, MergedChunk):
+            for path, count in Counter(chunk.paths).items():
+                self._input(path).records += count
+        else:
+            self._input(chunk.path).records += len(chunk.lines)
+        for rejected in outcome.rejected:
+            self._input(chunk.place(rejected.index)[0]).rejected[rejected.reason] += 1
+        if outcome.fates is not None:
+            self.order.add(outcome.fates, chunk.place)
+
+    def _input(self, path: Path) -> InputTally:
+        return self.inputs.setdefault(path, InputTally())
 
     def add_cards(self, cards: Iterable[bytes]) -> None:
         """Count customers."""
@@ -104,9 +145,17 @@ class Tally:
         for title, rows in self._sections():
             for i, (name, count) in enumerate(rows):
                 table.add_row(title if i == 0 else "", name, f"{count:,}")
+            if title == "rejected":
+                self._add_times(table)
         table.add_row("time", "seconds", f"{self.seconds:,.1f}")
         table.add_row("", "records/s", f"{self.rate:,.0f}")
         return table
+
+    def _add_times(self, table: Table) -> None:
+        order = self.order
+        for i, (name, ms) in enumerate((("first", order.first), ("last", order.last), ("limit", self.limit))):
+            table.add_row("event times" if i == 0 else "", name, "none" if ms is None else rfc3339(ms))
+        table.add_row("", "out of order", f"{order.behind:,}")
 
     def _sections(self) -> list[tuple[str, list[tuple[str, int]]]]:
         counted = [("read", self.records), ("accepted", self.accepted), ("duplicates", self.duplicates)]

@@ -334,6 +334,33 @@ def read_subject(raw: bytes | None) -> str | None:
     return subject if subject and len(subject) <= MAX_SUBJECT else None
 
 
+class _Timed(msgspec.Struct, gc=False):
+    time: str = ""
+
+
+_timed = msgspec.json.Decoder(_Timed).decode
+
+
+def read_times(values: Sequence[bytes | None]) -> NDArray[np.int64]:
+    """The event time of each record whatever else is wrong with it; int64[n], ms UTC.
+
+    BAD_TIME where it cannot be read.
+    """
+    raws, _ = _prepare(values, None)
+    found: list[str] = []
+    unread = iter(raws)
+    while True:
+        # As in `decode`: what came before a record that cannot be read is kept.
+        try:
+            found.extend(timed.time for timed in map(_timed, unread))  # type: ignore[arg-type]
+            break
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, TypeError):
+            found.append("")
+    times = np.empty(len(found), np.int64)
+    parse_times(*text_column(found), times)
+    return times
+
+
 def subjects_of(events: Iterable[Any]) -> list[str]:
     """Subject of each event; "" for a tick."""
     return [getattr(e, "subject", "") for e in events]

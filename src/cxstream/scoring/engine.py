@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 
 MARKER_KEY = snapshot.MARKER_KEY
-__all__ = ["MARKER_KEY", "Emitted", "Engine", "Outcome", "Records", "Rejected"]
+__all__ = ["MARKER_KEY", "Emitted", "Engine", "Fates", "Outcome", "Records", "Rejected"]
 
 
 @dataclass(slots=True)
@@ -70,6 +70,23 @@ class Records:
     headers: Sequence[Headers] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Fates:
+    """What became of each valid record of a batch, for an account of it record by record.
+
+    Attributes:
+        positions: int64[g], of the records in the batch, ascending.
+        times: int64[g], their event times, ms UTC.
+        status: uint8[g], as in `Outcome`.
+        partitions: int32[g], where they were scored.
+    """
+
+    positions: NDArray[np.int64]
+    times: NDArray[np.int64]
+    status: NDArray[np.uint8]
+    partitions: NDArray[np.int32]
+
+
 @dataclass(slots=True)
 class Outcome:
     """What a batch led to.
@@ -84,6 +101,7 @@ class Outcome:
         receipts: what was erased, in order.
         held_back: raises that began to wait for their cooldown.
         status: uint8[g], what became of each valid record: ACCEPTED, DUPLICATE, TOO_LATE, FROM_THE_FUTURE, TICKED.
+        fates: the same with times and partitions, from a `Router`; None from an engine.
     """
 
     signals: list[Emitted] = field(default_factory=list)
@@ -95,6 +113,7 @@ class Outcome:
     receipts: list[Emitted] = field(default_factory=list)
     held_back: int = 0
     status: NDArray[np.uint8] = field(default_factory=lambda: np.empty(0, np.uint8), compare=False)
+    fates: Fates | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import numpy as np
 from cxstream.kernels.layout import TICK
 from cxstream.kernels.text import partitions as kafka_partitions
 from cxstream.scoring.decode import Decoded, Rejected, decode, read_subject, text_column
-from cxstream.scoring.engine import Engine, Outcome
+from cxstream.scoring.engine import Engine, Fates, Outcome
 from cxstream.scoring.partition import NO_LIMIT
 
 if TYPE_CHECKING:
@@ -42,6 +42,10 @@ class Router:
         partitions: how many.
         topic: source topic, for the ids of signals.
         pseudonyms: names under which customers are known; None: their own.
+
+    Attributes:
+        params: constants of the scores.
+        engines: one a partition.
     """
 
     def __init__(
@@ -53,6 +57,7 @@ class Router:
         topic: str = "cx.touchpoints",
         pseudonyms: Pseudonyms | None = None,
     ) -> None:
+        self.params = params
         self.engines = [
             Engine(params, actions, topic=topic, partition=p, pseudonyms=pseudonyms)
             for p in range(partitions)
@@ -66,20 +71,28 @@ class Router:
             limit: ms UTC, the latest event time that is not from the future; None for no limit.
 
         Returns:
-            Signals and rejections of all partitions in the order of the records that caused them.
+            Signals and rejections of all partitions in the order of the records that caused them, with `fates`.
         """
         n = len(values)
         decoded = decode(values)
         limits = np.full(n, NO_LIMIT if limit is None else limit)
+        good, times = decoded.good, decoded.columns["time"].copy()
         if len(self.engines) == 1:
-            return self._feed(0, decoded, n, np.arange(n), limits)
+            outcome = self._feed(0, decoded, n, np.arange(n), limits)
+            outcome.fates = Fates(good, times, outcome.status, np.zeros(len(good), np.int32))
+            return outcome
         homes = self._homes(values, decoded)
+        status = np.zeros(len(good), np.uint8)
         outcomes = []
         for p in range(len(self.engines)):
             members = np.flatnonzero(homes == p)
             if len(members):
-                outcomes.append(self._feed(p, _subset(decoded, homes, p), len(members), members, limits))
-        return _merged(outcomes)
+                outcome = self._feed(p, _subset(decoded, homes, p), len(members), members, limits)
+                status[homes[good] == p] = outcome.status
+                outcomes.append(outcome)
+        merged = _merged(outcomes)
+        merged.status, merged.fates = status, Fates(good, times, status, homes[good])
+        return merged
 
     def _feed(
         self, p: int, decoded: Decoded, n: int, members: NDArray[np.int64], limits: NDArray[np.int64]
