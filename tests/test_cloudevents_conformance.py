@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from cxstream.model.cloudevents import CloudEventError, from_kafka, is_binary, structured
+from cxstream.model.cloudevents import CloudEventError, from_kafka, is_binary, remark, structured
 
 FEATURE = (
     Path(__file__).resolve().parents[2]
@@ -168,6 +168,46 @@ def test_headers_without_a_content_type_are_binary_mode():
     assert not is_binary([])
 
 
+@pytest.mark.parametrize(
+    "null",
+    ["content-type", "Content-Type", "ce_id", "ce_dataschema", "ce_specversion", "ce_", "ce-id", "trace"],
+)
+def test_a_null_header_is_an_absent_one(null):
+    data = json.dumps(DATA).encode()
+    for headers, value in (([], EVENT), (HEADERS, data), ([*HEADERS, content("application/json")], data)):
+        for with_null in ([(null, None), *headers], [*headers, (null, None)]):
+            assert is_binary(with_null) == is_binary(headers)
+            assert from_kafka(with_null, value) == from_kafka(headers, value)
+            assert structured(with_null, value) == structured(headers, value)
+            assert remark(with_null) == ""
+
+
+@pytest.mark.parametrize(
+    "kind", ["application/json", "application/json; charset=utf-8", "application/avro", "x"]
+)
+def test_a_remark_says_that_a_value_without_ce_headers_was_taken_as_data(kind):
+    said = remark([content(kind), ("trace", b"1"), ("ce_id", None)])
+    assert f"taken as `data` (binary mode), because content-type is {kind!r}" in said
+    assert "application/cloudevents+json, or no content-type" in said
+
+
+@pytest.mark.parametrize("name", ["ce-id", "CE_ID", "Ce-Id", "CE-id", "ce_ID"])
+def test_a_remark_names_headers_that_were_meant_as_attributes(name):
+    assert f"not read: {name}; in Kafka" in remark([(name, b"42")])
+    assert name in remark([*HEADERS, (name, b"42"), ("trace", b"1")])
+
+
+@pytest.mark.parametrize("name", ["ce_id", "cement-type", "ceid", "trace", "CElsius"])
+def test_other_headers_need_no_remark(name):
+    assert remark([*HEADERS, (name, b"42"), content("application/json")]) == ""
+
+
+def test_a_remark_says_that_data_is_not_json():
+    assert "`data` is not read, because content-type is 'avro/binary'" in remark(
+        [*HEADERS, content("avro/binary")]
+    )
+
+
 def test_structured_mode_wins_over_stray_headers():
     assert (
         from_kafka([("ce_id", b"other"), content("application/cloudevents+json")], EVENT).attributes["id"]
@@ -202,7 +242,6 @@ def test_extensions_take_their_canonical_form():
         ([*HEADERS, content("application/json")], b'{"channel":', "data"),
         ([*HEADERS, content("application/json")], b"[" * 100_000, "data"),
         ([*HEADERS, ("ce_id", b"\xff")], b"{}", "ce_id"),
-        ([*HEADERS, ("ce_id", None)], b"{}", "ce_id"),
         ([content("application/cloudevents+avro")], b"{}", "content-type"),
         ([content("application/cloudevents-batch+json")], b"[]", "content-type"),
     ],

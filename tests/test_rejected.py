@@ -238,6 +238,20 @@ def test_explains_a_wrong_key() -> None:
     assert found.where.text[found.where.start : found.where.end] == '"anna"'
 
 
+def test_explains_that_the_value_was_taken_as_data() -> None:
+    given = replace(
+        rejection(raw(event()), field="type"),
+        headers=[("content-type", b"application/json"), ("trace", None)],
+    )
+    assert "taken as `data` (binary mode)" in explain(given).message
+    assert "`data`" not in explain(replace(given, headers=[("content-type", None)])).message
+
+
+def test_explains_a_content_type_that_is_not_read() -> None:
+    given = replace(rejection(raw(event())), headers=[("content-type", b"application/cloudevents+avro")])
+    assert "application/cloudevents+avro is not read" in explain(given).message
+
+
 def test_explains_a_request_without_a_value_by_its_key() -> None:
     given = replace(rejection(None, field="key", key=b"\xff"), place=Place(FORGET.name, 0, 7))
     found = explain(given)

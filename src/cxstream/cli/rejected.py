@@ -304,7 +304,10 @@ def _show_one(rejection: Rejection, explanation: Explanation, *, resent: bool) -
         f"rejected  {rfc3339(rejection.time_ms)}, {rejection.reason}{field}",
         f"because   {explanation.message}",
         f"key       {_text(rejection.key) if rejection.key is not None else 'none'}",
-        *(f"header    {name}: {_text(value)}" for name, value in rejection.headers),
+        *(
+            f"header    {name}: {'null' if value is None else _text(value)}"
+            for name, value in rejection.headers
+        ),
     ]
     if explanation.where:
         line, carets = explanation.where.excerpt()

@@ -4,15 +4,17 @@
     binary       ce_<attribute> headers, content-type: <any>   the value is `data`
 
 A record with neither a content-type nor a `ce_specversion` header is taken as structured: that is what a plain
-JSON producer sends. The binding: cloudevents/spec, bindings/kafka-protocol-binding.md, section 3.
+JSON producer sends. A header without a value (null) counts as absent. The binding: cloudevents/spec,
+bindings/kafka-protocol-binding.md, section 3.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
@@ -21,7 +23,12 @@ from cxstream.model.errors import CloudEventError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+# Kafka allows a header without a value.
+Headers: TypeAlias = "Sequence[tuple[str, bytes | None]]"
+
 _PREFIX = "ce_"
+# A header that was meant as an attribute, but is none: of HTTP's binding (ce-id), or in upper case.
+_MISNAMED = re.compile(r"ce_.*[A-Z]|(?i:ce)[-_](?<!ce_)")
 _STRUCTURED = "application/cloudevents+json"
 _RESERVED = "application/cloudevents"
 _EVENT = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -41,7 +48,7 @@ class CloudEvent:
     data: object
 
 
-def is_binary(headers: Sequence[tuple[str, bytes]]) -> bool:
+def is_binary(headers: Headers) -> bool:
     """Whether a record is in the binary content mode.
 
     Raises:
@@ -52,14 +59,15 @@ def is_binary(headers: Sequence[tuple[str, bytes]]) -> bool:
         return False
     if kind.startswith(_RESERVED):
         raise CloudEventError(f"{kind} is not read; send {_STRUCTURED} or binary mode", "content-type")
-    return bool(kind) or any(name == "ce_specversion" for name, _ in headers)
+    return bool(kind) or any(name == "ce_specversion" and value is not None for name, value in headers)
 
 
-def from_kafka(headers: Sequence[tuple[str, bytes]], value: bytes | None) -> CloudEvent:
+def from_kafka(headers: Headers, value: bytes | None) -> CloudEvent:
     """Read the event in a Kafka record.
 
     Args:
-        headers: names and UTF-8 values; of a name that comes twice the last one counts.
+        headers: names and UTF-8 values; of a name that comes twice the last one counts, and one without a value
+            never.
         value: the record's value; None for a record without one.
 
     Raises:
@@ -75,7 +83,7 @@ def from_kafka(headers: Sequence[tuple[str, bytes]], value: bytes | None) -> Clo
     return event
 
 
-def structured(headers: Sequence[tuple[str, bytes]], value: bytes | None) -> bytes:
+def structured(headers: Headers, value: bytes | None) -> bytes:
     """The structured JSON of a record: its value as it is, or the event that its headers and value make up.
 
     JSON data is carried over byte for byte, so that it is decoded once, and under the same rules in both modes.
@@ -96,17 +104,51 @@ def structured(headers: Sequence[tuple[str, bytes]], value: bytes | None) -> byt
     return _encode(event)
 
 
-def _attributes(headers: Sequence[tuple[str, bytes]]) -> dict[str, str]:
-    found = {name[len(_PREFIX) :]: _text(name, value) for name, value in headers if name.startswith(_PREFIX)}
+def remark(headers: Headers) -> str:
+    """What a person should know who wonders why a record with such headers was rejected; "" where there is nothing.
+
+    Raises:
+        CloudEventError: as `is_binary`.
+    """
+    remarks = []
+    if is_binary(headers):
+        attributes = _attributes(headers)
+        content_type = attributes.pop("datacontenttype", "")
+        if not attributes:
+            remarks.append(
+                f"the value was taken as `data` (binary mode), because content-type is {content_type!r} and there are "
+                f"no ce_ headers: for a value that is the whole event send content-type {_STRUCTURED}, or no "
+                "content-type; otherwise send the attributes as headers (ce_specversion, ce_id, ce_source, ce_type, "
+                "ce_subject, ce_time)"
+            )
+        elif not _is_json(content_type):
+            remarks.append(
+                f"`data` is not read, because content-type is {content_type!r}: send application/json"
+            )
+    misnamed = sorted({name for name, value in headers if value is not None and _MISNAMED.match(name)})
+    if misnamed:
+        remarks.append(
+            f"these headers are not read: {', '.join(misnamed)}; in Kafka, headers of attributes begin with ce_ and "
+            "are in lower case"
+        )
+    return "; ".join(remarks)
+
+
+def _attributes(headers: Headers) -> dict[str, str]:
+    found = {
+        name[len(_PREFIX) :]: _text(name, value)
+        for name, value in headers
+        if name.startswith(_PREFIX) and value is not None
+    }
     if content_type := _content_type(headers):
         found["datacontenttype"] = content_type
     return found
 
 
-def _content_type(headers: Sequence[tuple[str, bytes]]) -> str:
+def _content_type(headers: Headers) -> str:
     found = ""
     for name, value in headers:
-        if name.lower() == "content-type":
+        if name.lower() == "content-type" and value is not None:
             found = _text(name, value)
     return found
 
@@ -123,7 +165,7 @@ def _is_json(content_type: str) -> bool:
 def _text(name: str, value: bytes) -> str:
     try:
         return value.decode()
-    except (UnicodeDecodeError, AttributeError):
+    except UnicodeDecodeError:
         raise CloudEventError("a header that is not UTF-8 text", name) from None
 
 

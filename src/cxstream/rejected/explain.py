@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cxstream.model.cloudevents import structured
+from cxstream.model.cloudevents import remark, structured
 from cxstream.model.errors import CloudEventError
 from cxstream.model.kinds import BY_TYPE, TICK_TYPE
 from cxstream.rejected.locate import Span, at_byte, at_path, byte_of
@@ -16,8 +16,7 @@ from cxstream.topology import FORGET
 from cxstream.wire.schema import tick, touchpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
+    from cxstream.model.cloudevents import Headers
     from cxstream.rejected.record import Rejection
 
 _OF_TIME = {
@@ -66,7 +65,7 @@ class Explanation:
     wanted: dict[str, Any] | None
 
 
-def check(value: bytes | None, headers: Sequence[tuple[str, bytes]], key: bytes | None) -> Problem | None:
+def check(value: bytes | None, headers: Headers, key: bytes | None) -> Problem | None:
     """What is wrong with a record, its key included; None where nothing is, the time aside."""
     decoded = decode([value], [headers])
     check_keys(decoded, [key])
@@ -88,8 +87,16 @@ def explain(rejection: Rejection) -> Explanation:
             rejection.reason, "valid today: the rules, or the schema, have changed since it was rejected"
         )
     else:
-        message = problem.message
+        message = "; ".join(filter(None, (problem.message, _remark(rejection))))
     return Explanation(problem, message, _where(raw, problem, field), _wanted(rejection, field))
+
+
+def _remark(rejection: Rejection) -> str:
+    """What its headers explain, beside what the decoder says."""
+    try:
+        return remark(rejection.headers)
+    except CloudEventError:
+        return ""
 
 
 def _text(rejection: Rejection) -> bytes | None:

@@ -15,7 +15,7 @@ from typing import Any, Self
 from cxstream.model.errors import InputError
 from cxstream.topology import RESENT, TOUCHPOINTS
 
-Headers = list[tuple[str, bytes]]
+Headers = list[tuple[str, bytes | None]]
 
 RESENT_FROM = "resent-from"
 EXPLANATION = ("reason", "field", "topic", "partition", "offset")
@@ -108,5 +108,5 @@ def marker_headers(rejection: Rejection) -> Headers:
     """The headers of the record of cx.rejected that says that a rejected record has been sent again."""
     place = rejection.place
     texts = (RESENT, "", place.topic, str(place.partition), str(place.offset))
-    said = [(name, text.encode()) for name, text in zip(EXPLANATION, texts, strict=True)]
+    said: Headers = [(name, text.encode()) for name, text in zip(EXPLANATION, texts, strict=True)]
     return [*rejection.headers, *said]

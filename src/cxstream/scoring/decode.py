@@ -38,7 +38,7 @@ FROM_THE_FUTURE, TOO_LATE = "from_the_future", "too_late"
 # Deeper than any source nests, and well inside what the JSON parser's recursion allows wherever it is called from.
 MAX_DEPTH = 512
 
-Headers = Sequence[tuple[str, bytes]]
+Headers = Sequence[tuple[str, bytes | None]]
 
 _decode: Callable[[bytes], Event] = msgspec.json.Decoder(EVENT_TYPE).decode
 _well_formed = msgspec.json.Decoder(msgspec.Raw).decode

@@ -11,7 +11,7 @@ from cxstream.model.errors import CloudEventError
 from cxstream.model.kinds import BY_TYPE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from cxstream.model.cloudevents import Headers
 
 
 class About(msgspec.Struct, frozen=True):
@@ -48,7 +48,7 @@ class About(msgspec.Struct, frozen=True):
 _about = msgspec.json.Decoder(About).decode
 
 
-def about(value: bytes | None, headers: Sequence[tuple[str, bytes]]) -> About:
+def about(value: bytes | None, headers: Headers) -> About:
     """What can be read of a record in either content mode."""
     try:
         return _about(structured(headers, value))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from cxstream.scoring.pseudonym import Pseudonyms
 
 Pair = tuple[bytes | None, bytes | None]
-Headers = list[tuple[str, bytes]]
+Headers = list[tuple[str, bytes | None]]
 
 _NO_HEADERS: Headers = []
 
