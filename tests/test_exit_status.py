@@ -26,6 +26,9 @@ CASES: dict[str, dict[str, int]] = {
         f"replay {STORY} --out {{tmp}}/result": DONE,
         # Records of which some cannot be used.
         "replay {tmp}/partly.ndjson --out {tmp}/result": DONE,
+        "replay {tmp}/empty.ndjson --out {tmp}/result": DONE,
+        "replay {tmp}/bad.csv --out {tmp}/result": NOT_DONE,
+        f"replay {STORY} {{tmp}}/bad.csv --out {{tmp}}/result": NOT_DONE,
         f"replay {STORY} --out {{tmp}}/used": NOT_DONE,
         "replay {tmp}/missing.ndjson --out {tmp}/result": NOT_DONE,
         f"replay {STORY}": WRONG,
@@ -75,6 +78,7 @@ def files(tmp_path: Path) -> Path:
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "signals.ndjson").write_text("")
     (tmp_path / "partly.ndjson").write_text(STORY.read_text() + '{"specversion": "1.0"}\n')
+    (tmp_path / "empty.ndjson").write_text("")
     header, row, *_ = (SHOP / "purchases.csv").read_text().splitlines()
     bad = re.sub(r"\d", "x", row)
     (tmp_path / "partly.csv").write_text(f"{header}\n{row}\n{bad}\n")
