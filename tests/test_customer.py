@@ -186,7 +186,8 @@ async def test_a_worker_elsewhere_says_that_it_answers_there_alone() -> None:
         answer = await ask(address)
     assert answer.held is None
     assert (
-        "answers only on its own computer: run this there, with --worker http://127.0.0.1:PORT" in answer.said
+        "does not tell us of customers: as the worker's user run this there, with --worker http://127.0.0.1:PORT"
+        in answer.said
     )
     assert asked == ["/customers/anna"]
 

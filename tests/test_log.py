@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
 import pytest
+
+from cxstream.log_limit import OTHERS
 
 SCRIPT = """
 import logging, sys
@@ -44,3 +47,56 @@ def test_tracebacks_do_not_say_what_was_in_a_record(form: str) -> None:
     assert "broken" in text
     assert "customer-4711" not in text.replace('score("customer-4711")', "")
     assert "not said" not in text
+
+
+HOSTILE = """
+import logging
+from cxstream import log
+log.configure("info", "console")
+import structlog
+evil = "a\\x1b[2Jb\\x9bc\\u202ed\\n2030-01-01 [error] forged"
+structlog.get_logger("cxstream").warning("said", source=evil)
+logging.getLogger("elsewhere").warning("said %s", evil)
+try:
+    raise ValueError(evil)
+except ValueError:
+    logging.getLogger("elsewhere").exception("failed")
+"""
+
+
+def test_what_others_wrote_neither_moves_the_cursor_nor_forges_a_line() -> None:
+    done = subprocess.run([sys.executable, "-c", HOSTILE], capture_output=True, text=True, check=True)
+    own_colours = re.sub(r"\x1b\[[0-9;]*m", "", done.stderr)
+    assert all(c.isprintable() for c in own_colours.replace("\n", ""))
+    assert own_colours.count("forged") == 3
+    forged = [line for line in own_colours.splitlines() if line.startswith("2030")]
+    # A traceback has the lines of the error's text; everything else is one line.
+    assert len(forged) <= 1
+
+
+FLOOD = """
+import logging, sys
+from cxstream import log, log_limit
+log.configure("info", "json")
+now = 0.0
+log_limit.time.monotonic = lambda: now
+for n in range(265_856):
+    logging.getLogger("asyncio").error("socket.accept() out of system resource %d", n)
+logging.getLogger("asyncio").debug("unlimited")
+logging.getLogger("aiohttp.server").error("another logger")
+logging.getLogger("cxstream.worker").info("ours")
+now = 61.0
+logging.getLogger("asyncio").error("later")
+"""
+
+
+def test_a_flood_of_log_lines_is_cut_and_counted() -> None:
+    done = subprocess.run([sys.executable, "-c", FLOOD], capture_output=True, text=True, check=True)
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert len(lines) == OTHERS + 4
+    assert [line["event"] for line in lines[OTHERS:]] == [
+        "another logger",
+        "ours",
+        f"{265_856 - OTHERS} log lines of asyncio were left out",
+        "later",
+    ]

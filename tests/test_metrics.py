@@ -217,6 +217,12 @@ async def test_offsets_are_asked_for_again_whatever_a_consumer_says_that_is_half
     watching.cancel()
 
 
+def test_a_source_writes_no_control_characters_into_a_label() -> None:
+    sources = Sources(50)
+    hostile = ["/a\x1b[2J", "/b\u202e", "/c\nfake_metric 1", "/d\x9b2J", "/e\x00", "/f\ud800"]
+    assert list(map(sources.name, hostile)) == ["/a·[2J", "/b·", "/c·fake_metric 1", "/d·2J", "/e·", "/f·"]
+
+
 def test_rejections_have_reason_and_source() -> None:
     nested = b'{"source":"/deep","data":' + b"[" * 2000 + b"]" * 2000 + b"}"
     records = [

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from pydantic import SecretStr
 
-    from cxstream.settings import Security
+    from cxstream.settings import Security, Worker
 
 # What these send as the proof of who asks can be read on the way, and used by whoever reads it. SCRAM proves that we
 # know the password without sending it.
@@ -153,23 +153,24 @@ def _tells_nothing(record: logging.LogRecord) -> bool:
     )
 
 
-def secret(security: Security, name: str) -> str | None:
+def secret(section: Security | Worker, name: str, where: str = "security") -> str | None:
     """A secret that is given itself or as a file (a trailing newline is none of it); None where it is not.
 
     Args:
-        security: the settings.
-        name: of the setting: password, key_password or client_secret.
+        section: the settings.
+        name: of the setting: password, key_password, client_secret or web_token.
+        where: the section's name.
 
     Raises:
         SettingsError: it is given twice, or the file cannot be read or is empty.
     """
-    given: SecretStr | None = getattr(security, name)
-    path: Path | None = getattr(security, f"{name}_file")
+    given: SecretStr | None = getattr(section, name)
+    path: Path | None = getattr(section, f"{name}_file")
     if path is None:
         return given.get_secret_value() if given else None
     if given is not None:
-        raise SettingsError(f"security.{name}, security.{name}_file: both are given; keep one of them")
-    return read_secret(path, f"security.{name}_file")
+        raise SettingsError(f"{where}.{name}, {where}.{name}_file: both are given; keep one of them")
+    return read_secret(path, f"{where}.{name}_file")
 
 
 def read_secret(path: Path, setting: str) -> str:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
-from typing import Literal
+from typing import Any, Literal, TextIO
 
 import structlog
+
+from cxstream.log_limit import LogLimit
+from cxstream.printable import printable
 
 
 def configure(level: str = "info", form: Literal["auto", "json", "console"] = "auto") -> None:
@@ -24,7 +28,7 @@ def configure(level: str = "info", form: Literal["auto", "json", "console"] = "a
         without_locals = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
         shared.append(structlog.processors.ExceptionRenderer(without_locals))
     last = (
-        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+        structlog.dev.ConsoleRenderer(exception_formatter=_traceback)
         if readable
         else structlog.processors.JSONRenderer()
     )
@@ -42,9 +46,26 @@ def configure(level: str = "info", form: Literal["auto", "json", "console"] = "a
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, last],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                # JSON escapes by itself what a terminal would follow.
+                *([_clean] if readable else []),
+                last,
+            ],
         )
     )
+    handler.addFilter(LogLimit())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+
+
+def _clean(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """A processor: what others wrote neither moves the cursor nor begins a line of its own."""
+    return {name: printable(value) if isinstance(value, str) else value for name, value in event.items()}
+
+
+def _traceback(out: TextIO, error: structlog.typing.ExcInfo) -> None:
+    text = io.StringIO()
+    structlog.dev.plain_traceback(text, error)
+    out.write(printable(text.getvalue(), lines=True))

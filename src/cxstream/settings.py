@@ -144,6 +144,22 @@ class Worker(_Section):
     web: bool = Field(True, description="Faust's web server.")
     web_host: str = Field("127.0.0.1", description="Address of the web server.")
     web_port: int = Field(6066, ge=0, le=65535, description="Port of the web server; 0 takes a free one.")
+    web_hosts: tuple[str, ...] = Field(
+        (),
+        description="Names and addresses by which the web and metrics servers are asked, beside localhost and the address "
+        "that a request came to; any other Host is refused.",
+    )
+    web_token: SecretStr | None = Field(
+        None,
+        min_length=16,
+        description="Opens `/customers/ID` over the network (Authorization: Bearer TOKEN); never logged.",
+    )
+    web_token_file: Path | None = Field(None, description="... or the file that it is in.")
+    web_socket: Path | None = Field(
+        None,
+        description="Unix socket on which everything may be asked by the worker's own user; by default in the user's "
+        "runtime folder.",
+    )
     metrics: bool = Field(True, description="Serve /metrics for Prometheus on a port of its own.")
     metrics_host: str = Field("127.0.0.1", description="Address of the metrics server.")
     metrics_port: int = Field(

@@ -67,6 +67,7 @@ def group(ctx: click.Context, config: str | None) -> None:
 def main(argv: list[str] | None = None) -> NoReturn:
     """Run the command line and exit: 0 when it did what was asked, 1 with one line why not, 130 after Ctrl-C."""
     from cxstream.model.errors import CxstreamError
+    from cxstream.printable import printable
 
     try:
         status = group.main(argv, prog_name="cxstream", standalone_mode=False)
@@ -74,7 +75,7 @@ def main(argv: list[str] | None = None) -> NoReturn:
         error.show()
         raise SystemExit(error.exit_code) from error
     except CxstreamError as error:
-        click.echo(f"cxstream: {error}", err=True)
+        click.echo(f"cxstream: {printable(str(error), lines=True)}", err=True)
         raise SystemExit(1) from error
     except (KeyboardInterrupt, click.Abort) as error:
         raise SystemExit(INTERRUPTED) from error

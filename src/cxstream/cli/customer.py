@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @click.option(
     "--worker",
     metavar="URL",
-    help="Web server of the worker to ask, on this computer. Default: from the settings.",
+    help="Web server of the worker to ask. Default: from the settings.",
 )
 @click.option("--no-worker", is_flag=True, help="Ask no worker.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
@@ -46,7 +46,8 @@ def command(
     """Show a customer: his score card, what moved it, and what the worker that owns him holds now.
 
     Reads his partition only. The points of each touchpoint are computed anew by the worker's rules. A worker
-    tells of customers on its own computer only: run it there. Exit status 1 when nobody knows him.
+    tells of customers only its own user on its own computer, or who has the token of worker.web_token_file.
+    Exit status 1 when nobody knows the customer.
 
     \b
     Example:
@@ -137,7 +138,9 @@ def _text(text: Any) -> Any:
     """What others wrote, without markup and control characters."""
     from rich.text import Text
 
-    return Text("".join(c if c.isprintable() else "\N{MIDDLE DOT}" for c in str(text)))
+    from cxstream.printable import printable
+
+    return Text(printable(str(text)))
 
 
 def _show_card(console: Any, card: dict[str, Any]) -> None:

@@ -74,7 +74,9 @@ def command(
 
 
 def _show(finding: Finding) -> None:
-    what = "".join(c if c.isprintable() else "\N{MIDDLE DOT}" for c in finding.what)
-    click.echo(f"{click.style(f'{finding.level:8}', fg=_COLOURS[finding.level])}{finding.check:13}{what}")
+    from cxstream.printable import printable
+
+    level = click.style(f"{finding.level:8}", fg=_COLOURS[finding.level])
+    click.echo(f"{level}{finding.check:13}{printable(finding.what)}")
     if finding.advice:
-        click.echo(f"{'':21}-> {finding.advice}")
+        click.echo(f"{'':21}-> {printable(finding.advice)}")

@@ -270,7 +270,9 @@ def _plain(text: str) -> Any:
     """What others wrote, without markup and control characters."""
     from rich.text import Text
 
-    return Text("".join(c if c.isprintable() else "\N{MIDDLE DOT}" for c in text))
+    from cxstream.printable import printable
+
+    return Text(printable(text))
 
 
 def _whole(rejection: Rejection, explanation: Explanation, *, resent: bool) -> dict[str, Any]:
@@ -317,7 +319,9 @@ def _show_one(rejection: Rejection, explanation: Explanation, *, resent: bool) -
         lines += ["", "the schema wants there", wanted]
     lines += ["", "value", _pretty(rejection.value)]
     text = "\n".join(lines)
-    output().print(Text("".join(c if c.isprintable() or c == "\n" else "\N{MIDDLE DOT}" for c in text)))
+    from cxstream.printable import printable
+
+    output().print(Text(printable(text, lines=True)))
 
 
 def _pretty(value: bytes | None) -> str:

@@ -13,13 +13,14 @@ from aiokafka.errors import KafkaError
 from cxstream.groups import group_of
 from cxstream.model.errors import BrokerError, InputError
 from cxstream.topics import administration
-from cxstream.web import get
+from cxstream.web import get_private
 
 if TYPE_CHECKING:
     from cxstream.customer.identity import Identity
     from cxstream.settings import Settings
 
 _THERE = "run this there, with --worker http://127.0.0.1:PORT"
+_RIGHT = f"as the worker's user {_THERE}, or set worker.web_token_file here as it is set there"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,19 +43,23 @@ async def ask(settings: Settings, who: Identity, worker: str | None) -> Answer:
         settings: where a worker is by default, and the group.
         who: the customer.
         worker: address of its web server; None: that of the settings.
+
+    Raises:
+        InputError: the address is none.
+        SettingsError: the token cannot be read, or would go over the network in plain text.
     """
     address = (worker or f"http://{settings.worker.web_host}:{settings.worker.web_port}").rstrip("/")
     if not address.startswith(("http://", "https://")):
         raise InputError(f"--worker {address}: write http://HOST:PORT")
     try:
         status, found = await asyncio.to_thread(
-            get, f"{address}/customers/{urllib.parse.quote(who.subject, safe='')}"
+            get_private, settings.worker, address, f"/customers/{urllib.parse.quote(who.subject, safe='')}"
         )
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or error
         return Answer(None, f"no worker answers at {address} ({reason}); {await _owner(settings, who)}")
-    if status == HTTPStatus.FORBIDDEN:
-        return Answer(None, f"the worker at {address} answers only on its own computer: {_THERE}")
+    if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.MISDIRECTED_REQUEST}:
+        return Answer(None, f"the worker at {address} does not tell us of customers: {_RIGHT}")
     if "owned" not in found:
         return Answer(None, f"what answers at {address} is no cxstream worker; {await _owner(settings, who)}")
     if status == HTTPStatus.OK:

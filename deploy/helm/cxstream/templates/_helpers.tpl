@@ -70,3 +70,10 @@ labels:
   operations: [{{ join ", " (slice . 1) }}]
   host: "*"
 {{- end -}}
+
+{{/* The names of the Service, as a JSON list. */}}
+{{- define "cxstream.hosts" -}}
+{{- $name := include "cxstream.fullname" . }}
+{{- $short := printf "%s.%s" $name .Release.Namespace }}
+{{- list $name $short (printf "%s.svc" $short) (printf "%s.svc.cluster.local" $short) | toJson }}
+{{- end }}

@@ -1,23 +1,15 @@
-"""The metrics server: prometheus_client's, on a port of its own.
-
-It has threads of its own and answers while the event loop is busy or hangs, which is when one wants to know.
-"""
+"""What is served as /metrics, and what has to be looked at beforehand."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from prometheus_client import (
-    GC_COLLECTOR,
-    PLATFORM_COLLECTOR,
-    PROCESS_COLLECTOR,
-    CollectorRegistry,
-    start_http_server,
-)
+from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR, CollectorRegistry
 
 from cxstream.model.errors import SettingsError
 from cxstream.worker.telemetry.collector import WorkerCollector
+from cxstream.worker.telemetry.metrics_server import MetricsServer
 from cxstream.worker.telemetry.offsets import Offsets
 from cxstream.worker.telemetry.population import Population
 from cxstream.worker.telemetry.sensor import Rebalances
@@ -49,7 +41,7 @@ class Exporter:
         for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR, WorkerCollector(app, self)):
             self.registry.register(collector)
         self._app = app
-        self._server: Any = None
+        self._server: MetricsServer | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -64,14 +56,15 @@ class Exporter:
             SettingsError: the port is taken, or the address is not one of this computer.
         """
         worker = self._app.settings.worker
+        server = MetricsServer(self.registry, worker.web_hosts)
         try:
-            self._server, _ = start_http_server(worker.metrics_port, worker.metrics_host, self.registry)
+            self.port = server.start(worker.metrics_host, worker.metrics_port)
         except OSError as error:
             raise SettingsError(
                 f"worker.metrics_port: cannot serve metrics on {worker.metrics_host}:{worker.metrics_port} "
                 f"({error.strerror or error}): choose another port with --metrics-port, or 0 for a free one"
             ) from error
-        self.port = self._server.server_port
+        self._server = server
         self._tasks = [
             asyncio.create_task(self.population.watch(), name="population"),
             asyncio.create_task(self.offsets.watch(self._app.consumer), name="offsets"),
@@ -84,5 +77,4 @@ class Exporter:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._server is not None:
             server, self._server = self._server, None
-            await asyncio.to_thread(server.shutdown)
-            server.server_close()
+            await asyncio.to_thread(server.stop)

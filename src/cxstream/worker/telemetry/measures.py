@@ -10,6 +10,7 @@ import numpy as np
 from cxstream.kernels.layout import ABANDONED, RESOLVED, UNRESOLVED
 from cxstream.metrics import CONTACT_RESULTS, FRESHNESS, HISTORY_SECONDS, METRICS, NPS
 from cxstream.model.kinds import CHANNELS, Kind
+from cxstream.printable import printable
 from cxstream.worker.telemetry.buckets import Buckets
 from cxstream.worker.telemetry.tally import Times, Told
 
@@ -39,7 +40,7 @@ class Sources:
         """The label value; `unknown` for a source that cannot be read, `other` for one too many."""
         if source is None:
             return "unknown"
-        name = source[:_SOURCE_LENGTH]
+        name = printable(source[:_SOURCE_LENGTH])
         if name not in self._known:
             if len(self._known) >= self._most:
                 return "other"
