@@ -75,7 +75,7 @@ def test_problems_go_to_a_file(here: Path) -> None:
             "line": 4,
             "field": "at",
             "reason": "unreadable_time",
-            "message": "Invalid isoformat string: 'soon'",
+            "message": "'soon' is not an ISO 8601 time, like 2025-03-01T14:30:00+01:00",
         }
     ]
 

@@ -105,7 +105,10 @@ def anonymous_bank(inputs: tuple[Path, ...], unidentified: Any, out: Path, error
 
 
 _sort = click.option(
-    "--sort", "in_order", is_flag=True, help="Sort by event time, in memory; else as they come."
+    "--sort",
+    "in_order",
+    is_flag=True,
+    help="Sort by event time, in bounded memory and with temporary files in $TMPDIR; else as they come.",
 )
 
 
@@ -230,7 +233,11 @@ def _write(
 
 
 def _summary(report: Report) -> None:
+    import time
+
     from rich.console import Console
+
+    from cxstream.convert.times import rfc3339
 
     files = {Path(name).name: count for name, count in report.rows.items()}
     table = _table()
@@ -245,7 +252,17 @@ def _summary(report: Report) -> None:
             table.add_row("" if number else title, name, f"{count:,}")
         if counts:
             table.add_section()
+    if report.span is not None:
+        for name, ms in zip(("first", "last"), report.span, strict=True):
+            table.add_row("event times" if name == "first" else "", f"{name:5} {rfc3339(ms)}", "")
     Console(stderr=True).print(table)
+    for hint in report.hints():
+        # Click takes the colour away where standard error is no terminal.
+        click.secho(f"hint: {hint}", fg="yellow", err=True)
+    if report.span is not None and report.span[1] > time.time() * 1000:
+        click.secho(
+            "hint: the last event lies in the future; replay rejects such events", fg="yellow", err=True
+        )
 
 
 def _table() -> Table:

@@ -13,6 +13,9 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from cxstream.convert.drafts import TYPES
+from cxstream.convert.formats import expanded, swapped
+from cxstream.convert.times import NAMED
+from cxstream.convert.zones import offset_ms
 from cxstream.model.errors import InputError
 
 if TYPE_CHECKING:
@@ -95,18 +98,53 @@ class Value(Place, frozen=True, forbid_unknown_fields=True):
             raise ValueError("required: a value with a default is never empty")
 
 
+def _plain(form: str) -> str:
+    return form if form in NAMED else expanded(form)
+
+
 class When(Place, frozen=True, forbid_unknown_fields=True):
     """When something happened.
 
     Attributes:
-        format: iso, epoch_s, epoch_ms, epoch_us, or a format of Python's strptime.
+        format: iso, epoch_s, epoch_ms, epoch_us, epoch_ns, excel, excel_1904, or a format in the directives of
+            strptime; iso where nothing is said.
+        formats: several, of which the first that reads a value counts.
         zone: IANA time zone of times without an offset.
+        zones: offsets of names of zones, for `%Z`.
         ambiguous: which one is meant of two equal local times, as clocks go back.
     """
 
-    format: str = "iso"
+    format: str | None = None
+    formats: list[str] | None = None
     zone: str | None = None
+    zones: dict[str, str] = {}
     ambiguous: Literal["earlier", "later"] = "earlier"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.format is not None and self.formats is not None:
+            raise ValueError("wants one of format and formats")
+        if self.formats == []:
+            raise ValueError("formats: names none")
+        for form in self.all_formats():
+            if form not in NAMED:
+                expanded(form)
+        for offset in self.zones.values():
+            offset_ms(offset)
+        self._check_order()
+
+    def all_formats(self) -> list[str]:
+        """The formats to try, in order."""
+        return self.formats or [self.format or "iso"]
+
+    def _check_order(self) -> None:
+        forms = self.all_formats()
+        other = next((form for form in forms if (back := swapped(form)) and back in map(_plain, forms)), None)
+        if other is not None:
+            raise ValueError(
+                f"formats: {other!r} and the same with day and month swapped would both read 3/4, as different days;"
+                " keep one, or convert the files one by one"
+            )
 
 
 class Test(Struct, frozen=True, forbid_unknown_fields=True):

@@ -11,7 +11,9 @@ from msgspec import Struct
 from cxstream.model.errors import CxstreamError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from cxstream.convert.survey import Survey
 
 
 class RowProblemError(CxstreamError):
@@ -53,6 +55,35 @@ class Problem(Struct, frozen=True):
 
 
 @dataclass(slots=True)
+class Order:
+    """Whether the events come in the order of time.
+
+    Attributes:
+        behind: events older than one before them.
+        ahead: events newer than the one just before them.
+        worst: how far an event lies behind the latest one before it, at most, in ms.
+        before: the event time just before, in ms UTC.
+    """
+
+    before: int = 0
+    behind: int = 0
+    ahead: int = 0
+    worst: int = 0
+
+    def hints(self) -> Iterator[str]:
+        """What to do about events that are out of order."""
+        if self.behind:
+            found = (
+                "the events are newest first"
+                if self.behind > 9 * self.ahead
+                else f"{self.behind:,} events are older than one before them"
+            )
+            hours = self.worst / 3_600_000
+            far = f"{hours / 24:,.0f} days" if hours >= 48 else f"{hours:,.1f} hours"  # noqa: PLR2004
+            yield f"{found}, by up to {far}; --sort writes them in the order of time"
+
+
+@dataclass(slots=True)
 class Report:
     """Counts everything that happens to the input.
 
@@ -64,6 +95,9 @@ class Report:
         skipped: rows left out on purpose, by reason.
         problems: events that could not be made, by reason.
         notes: what a reader of the result ought to know, with how often it happened.
+        surveys: what the times of each column look like, by the mapping's words for it.
+        span: first and last event time written, in ms UTC; None where nothing is.
+        order: whether the events are in the order of time.
     """
 
     on_problem: Callable[[Problem], None] = lambda _: None
@@ -73,6 +107,15 @@ class Report:
     skipped: Counter[str] = field(default_factory=Counter)
     problems: Counter[str] = field(default_factory=Counter)
     notes: Counter[str] = field(default_factory=Counter)
+    surveys: dict[str, Survey] = field(default_factory=dict)
+    span: tuple[int, int] | None = None
+    order: Order = field(default_factory=Order)
+
+    def hints(self) -> Iterator[str]:
+        """What may be wrong with the mapping or the input as a whole, a sentence each."""
+        for survey in self.surveys.values():
+            yield from survey.hints()
+        yield from self.order.hints()
 
     def problem(self, file: str, line: int, field: str, reason: str, message: str) -> None:
         """Count a problem and pass it on."""

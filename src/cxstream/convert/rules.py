@@ -142,7 +142,7 @@ def _builder(event: Event, columns: Columns, source: Input, name: str, report: R
         for key, what in event.data.items()
         if isinstance(what, Value)
     ]
-    at = time(_known(event.time), columns, report.notes)
+    at = time(_known(event.time), columns, report)
     of = _required("subject", _known(event.subject), columns, source)
     sender = (
         _constant(event.source)

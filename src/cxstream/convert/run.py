@@ -6,7 +6,10 @@ from itertools import islice
 from operator import itemgetter
 from typing import IO, TYPE_CHECKING
 
+import numpy as np
+
 from cxstream.convert.drafts import encode
+from cxstream.files.spill import Sorter
 from cxstream.scoring.decode import decode
 
 if TYPE_CHECKING:
@@ -26,25 +29,55 @@ def write(drafts: Iterable[Draft], out: IO[bytes], report: Report, *, in_order: 
         drafts: in the order of the input.
         out: takes the lines.
         report: counts the events, and hears of those that the decoder refuses.
-        in_order: sort by event time; events of one time keep the order of the input. Holds all of them in
-            memory; without it, memory does not grow with the input.
+        in_order: sort by event time; events of one time keep the order of the input.
+
+    Memory does not grow with the input; what is sorted goes through a temporary file where it is large.
 
     Returns:
         How many events were written.
+
+    Raises:
+        OutputError: the temporary file cannot be written.
     """
     batches = _good(drafts, report)
     if in_order:
-        timed = [
-            (draft.time_ms, raw) for batch, lines in batches for draft, raw in zip(batch, lines, strict=True)
-        ]
-        timed.sort(key=itemgetter(0))
-        out.writelines(raw + b"\n" for _, raw in timed)
-        return len(timed)
+        return _write_sorted(batches, out, report)
     written = 0
-    for _, lines in batches:
+    for batch, lines in batches:
+        _compare([draft.time_ms for draft in batch], report)
         out.write(b"\n".join([*lines, b""]))
         written += len(lines)
     return written
+
+
+def _write_sorted(batches: Iterator[tuple[list[Draft], list[bytes]]], out: IO[bytes], report: Report) -> int:
+    with Sorter() as sorter:
+        for batch, lines in batches:
+            times = np.array([draft.time_ms for draft in batch], np.int64)
+            sorter.add(times, np.zeros_like(times), lines)
+        for part in sorter.merged():
+            _compare(part.keys.tolist(), report)
+            out.write(b"\n".join([*part.values, b""]))
+        return sorter.records
+
+
+def _compare(times: list[int], report: Report) -> None:
+    """Take note of the span of the times, and of their order."""
+    order = report.order
+    for time in times:
+        if report.span is None:
+            report.span = time, time
+            order.before = time
+        first, last = report.span
+        if time < last:
+            order.behind += 1
+            order.worst = max(order.worst, last - time)
+            order.ahead += time > order.before
+            report.span = min(first, time), last
+        elif time > last:
+            order.ahead += 1
+            report.span = first, time
+        order.before = time
 
 
 def _good(drafts: Iterable[Draft], report: Report) -> Iterator[tuple[list[Draft], list[bytes]]]:

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import msgspec
 
 from cxstream.convert.report import RowProblemError
-from cxstream.convert.times import LocalClock, parser
+from cxstream.convert.survey import Survey, is_placeholder
+from cxstream.convert.times import LocalClock, any_of, parser
+from cxstream.convert.zones import ZoneNames
 from cxstream.model.errors import InputError
 from cxstream.model.events import Data
 
 if TYPE_CHECKING:
-    from collections import Counter
-
     from cxstream.convert.mapping import Input, Place, Value, When
+    from cxstream.convert.report import Report
     from cxstream.convert.rows import Table
 
 Get: TypeAlias = Callable[[Any], Any]
@@ -267,19 +268,31 @@ def _list(separator: str, where: str) -> Get:
     return convert
 
 
-def time(spec: When, columns: Columns, notes: Counter[str]) -> Callable[[Any], int]:
+def time(spec: When, columns: Columns, report: Report) -> Callable[[Any], int]:
     """The function that gives the time of a row in ms UTC, or raises RowProblemError."""
-    find, where = place(spec, columns), name_of(spec)
-    clock = LocalClock(spec.zone, notes, spec.ambiguous) if spec.zone else None
-    parse = parser(spec.format, clock)
+    find, where, forms = place(spec, columns), name_of(spec), spec.all_formats()
+    clock = LocalClock(spec.zone, report.notes, spec.ambiguous) if spec.zone else None
+    names = ZoneNames(spec.zones, clock.zone if clock else None)
+    survey = report.surveys.setdefault(repr(spec), Survey(forms))
+    parse = any_of([parser(form, clock, names, survey.set_local) for form in forms], forms)
 
     def get(row: Any) -> int:
         raw = find(row)
         if raw is None:
             raise RowProblemError(where, "missing", "is empty; an event needs a time")
+        survey.local = None
         try:
-            return parse(raw)
-        except (ValueError, OverflowError) as error:
+            ms = parse(raw)
+        except (ValueError, OverflowError, InputError) as error:
+            if is_placeholder(raw, None, survey.local):
+                raise RowProblemError(
+                    where, "missing", f"{raw!r} stands for no time; an event needs one"
+                ) from error
+            survey.bad(raw)
             raise RowProblemError(where, "unreadable_time", str(error)) from error
+        if is_placeholder(raw, ms, survey.local):
+            raise RowProblemError(where, "missing", f"{raw!r} stands for no time; an event needs one")
+        survey.good(raw, ms)
+        return ms
 
     return get
