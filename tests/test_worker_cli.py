@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 import subprocess
 import sys
 import urllib.error
 import urllib.request
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
+from conftest import in_own_loop
 from cxstream.local.ports import free
-from cxstream.topology import SCORES, TOUCHPOINTS
+from cxstream.topics import administration, look
+from cxstream.topology import SCORES, TIMESTAMP_TYPE, TOUCHPOINTS
+from cxstream.worker.connection_limit import BACKLOG, CONNECTIONS
+from cxstream.worker.descriptors import needed
 from workers import Watcher, WorkerProcess, touchpoint, until, write
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from cxstream.settings import Settings
 
@@ -54,6 +60,67 @@ def test_missing_topics(kafka: str, topics: Callable[[int], None]) -> None:
     said = refused("--kafka", kafka)
     assert "cx.touchpoints is missing" in said
     assert "cxstream topics --create" in said
+
+
+@pytest.mark.broker
+def test_touchpoints_without_the_brokers_time_are_refused(
+    kafka: str, settings: Settings, topics: Callable[[int], None]
+) -> None:
+    topics(1)
+
+    async def sender_says_when() -> None:
+        async with administration(settings) as admin:
+            spoilt = {TIMESTAMP_TYPE: "CreateTime"}
+            await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, TOUCHPOINTS.name, spoilt)])
+
+            async def altered() -> bool:
+                [found] = await look(admin, topics=[TOUCHPOINTS])
+                return TIMESTAMP_TYPE in found.wrong_config
+
+            await until(altered, SECONDS, lambda: "not altered")
+
+    in_own_loop(sender_says_when())
+    said = refused("--kafka", kafka)
+    assert "cx.touchpoints: message.timestamp.type is CreateTime, not LogAppendTime" in said
+    assert "cxstream topics --alter-config" in said
+    doctor = [sys.executable, "-m", "cxstream", "doctor", "--kafka", kafka, "--json"]
+    done = subprocess.run(doctor, capture_output=True, text=True, check=False, timeout=SECONDS)
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 1
+    assert [f["level"] for f in found if f["check"] == "topics" and "CreateTime" in f["what"]] == ["error"]
+
+
+@pytest.mark.broker
+def test_too_few_file_descriptors_for_the_partitions_are_refused(
+    kafka: str, topics: Callable[[int], None]
+) -> None:
+    topics(4)
+    limited = 'ulimit -n 200; exec "$@"'
+    command = ["sh", "-c", limited, "sh", sys.executable, "-m", "cxstream", "worker", "--kafka", kafka]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=SECONDS)
+    assert done.returncode == 1
+    assert re.search(
+        r"4 partitions need \d+ file descriptors, and the hard limit is 200: raise it", done.stderr
+    )
+
+
+@pytest.mark.broker
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="descriptors are counted in /proc")
+async def test_a_worker_has_no_more_descriptors_than_were_computed(
+    settings: Settings, topics: Callable[[int], None], tmp_path: Path
+) -> None:
+    topics(8)
+    with WorkerProcess(settings, tmp_path / "log") as worker:
+        await asyncio.to_thread(worker.ready)
+        there = Path(f"/proc/{worker.process.pid}/fd")
+
+        def count() -> int:
+            return len(list(there.iterdir()))
+
+        # A producer and two readers of each partition have connected.
+        await until(lambda: count() >= 6 * 8, SECONDS, lambda: str(count()))
+        assert count() <= needed(8, 1) - 2 * (CONNECTIONS + BACKLOG)
+        assert worker.stop() == 0
 
 
 @pytest.mark.broker

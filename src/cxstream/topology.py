@@ -47,12 +47,14 @@ def _compact() -> dict[str, str]:
     return {"cleanup.policy": "compact", "max.compaction.lag.ms": str(DAY_MS), "segment.ms": str(DAY_MS)}
 
 
+# Whose clock a record's timestamp is: the broker's (LogAppendTime), or that of whoever sent it (CreateTime).
+TIMESTAMP_TYPE = "message.timestamp.type"
 TOUCHPOINTS = Topic(
     "cx.touchpoints",
     "customer",
     "touchpoints in",
     # Event time lives in the payload. With CreateTime the broker would delete the records of a backfill at once.
-    _delete(90, **{"message.timestamp.type": "LogAppendTime"}),
+    _delete(90, **{TIMESTAMP_TYPE: "LogAppendTime"}),
 )
 ANONYMOUS = Topic("cx.anonymous", "anonymous id", "touchpoints of visitors not known yet", _delete(30))
 CHURN_RISK = Topic("cx.churn-risk", "customer", "churn-risk signals, for the CRM", _delete(30))

@@ -17,12 +17,13 @@ from cxstream.model.kinds import TICK_TYPE
 from cxstream.reader import reading
 from cxstream.scoring import words
 from cxstream.topics import USUAL_REPLICATION, look
-from cxstream.topology import TOPICS, TOUCHPOINTS, Topic
+from cxstream.topology import TIMESTAMP_TYPE, TOPICS, TOUCHPOINTS, Topic
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from cxstream.reader import TopicReader
+    from cxstream.topics import Found
 
 # Kafka 4.0 gave up fetch requests before version 4.
 _FETCH, _OLDEST_FETCH = 1, 4
@@ -70,13 +71,8 @@ async def topics(patient: Patient) -> AsyncIterator[Finding]:
         name = each.topic.name
         if not each.partitions:
             yield error(f"{name} is missing", "cxstream topics --create")
-        elif each.partitions != each.wanted:
-            yield error(
-                f"{name}: {'; '.join(each.differences)}",
-                "delete and create it: results go beside what they follow from, in as many partitions",
-            )
         elif each.differences:
-            yield warning(f"{name}: {'; '.join(each.differences)}", "cxstream topics --alter-config")
+            yield _different(each)
         if each.partitions:
             for finding in _durable(name, each.replication, int(each.config["min.insync.replicas"]), brokers):
                 yield finding
@@ -87,6 +83,21 @@ async def topics(patient: Patient) -> AsyncIterator[Finding]:
         yield skipped(f"not looked at, as this user may not describe them: {', '.join(sorted(hidden))}")
     for finding in _replicas(described):
         yield finding
+
+
+def _different(found: Found) -> Finding:
+    """What is wrong with a topic that is not as the contract says."""
+    said = f"{found.topic.name}: {'; '.join(found.differences)}"
+    if found.partitions != found.wanted:
+        return error(
+            said, "delete and create it: results go beside what they follow from, in as many partitions"
+        )
+    if found.topic is TOUCHPOINTS and TIMESTAMP_TYPE in found.wrong_config:
+        return error(
+            f"{said}: no worker starts, as who sends an event would say when it arrived",
+            "cxstream topics --alter-config",
+        )
+    return warning(said, "cxstream topics --alter-config")
 
 
 def _may_look(described: dict[str, Any]) -> bool:

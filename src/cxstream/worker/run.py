@@ -16,15 +16,17 @@ from cxstream.access import WORKER
 from cxstream.model.errors import BrokerError, CxstreamError, TopicError
 from cxstream.scoring.engine import compile_kernels
 from cxstream.topics import administration, look, or_hidden
-from cxstream.topology import TOUCHPOINTS
+from cxstream.topology import TIMESTAMP_TYPE, TOUCHPOINTS
+from cxstream.worker import descriptors
 from cxstream.worker.app import create_app
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from aiokafka.admin import AIOKafkaAdminClient
 
     from cxstream.settings import Settings
+    from cxstream.topics import Found
     from cxstream.worker.app import App
 
 _POLL_SECONDS = 0.05
@@ -74,11 +76,14 @@ async def require_topics(settings: Settings) -> None:
 
     Raises:
         BrokerError: Kafka does not answer, or does not let us into the consumer group.
-        TopicError: names each topic that is missing or has another number of partitions.
+        TopicError: names each topic that is missing or has another number of partitions; or cx.touchpoints has not
+            the broker's time.
+        SettingsError: there are not enough file descriptors for the partitions.
     """
     async with administration(settings) as admin:
         found = await look(admin, topics=WORKER.topics)
         await _require_group(admin, settings.worker.group)
+        brokers = len((await admin.describe_cluster())["brokers"])
     wrong = [
         f"{each.topic.name} is missing"
         if not each.partitions
@@ -91,10 +96,28 @@ async def require_topics(settings: Settings) -> None:
             f"{'; '.join(wrong)} at {settings.kafka}{or_hidden(settings)}: run 'cxstream topics --create' "
             "(the number of partitions of a topic that exists cannot be changed: delete it first)"
         )
+    _require_clock(found)
+    partitions = found[0].wanted
+    descriptors.require(descriptors.needed(partitions, brokers), partitions)
     for each in found:
         if each.differences:
             log.warning(
                 "topic differs from the contract", topic=each.topic.name, differences=each.differences
+            )
+
+
+def _require_clock(found: Sequence[Found]) -> None:
+    """Refuse to start where whoever sends an event says when it arrived.
+
+    Raises:
+        TopicError: cx.touchpoints has not the broker's time.
+    """
+    for each in found:
+        if each.topic is TOUCHPOINTS and TIMESTAMP_TYPE in each.wrong_config:
+            raise TopicError(
+                f"{each.topic.name}: {TIMESTAMP_TYPE} is {each.config.get(TIMESTAMP_TYPE)}, not LogAppendTime: who "
+                "sends an event would say when it arrived, and events from the future would count: run "
+                "'cxstream topics --alter-config'"
             )
 
 
