@@ -4,7 +4,7 @@ One partition, one event at a time, on dicts and lists, each rule as close to it
 Python allows. Nothing here is fast or clever: it is what the kernels are held against. Sums may differ from theirs
 in the last bits; everything else is equal.
 
-    feed: future? -> erased? -> duplicate? -> too late? -> sweeps of the days crossed -> apply -> friction -> churn risk
+    feed: misrouted? -> future? -> erased? -> duplicate? -> too late? -> sweeps of the days crossed -> apply -> friction -> churn risk
 """
 
 from __future__ import annotations
@@ -46,6 +46,19 @@ def to_ms(text: str) -> int:
 def pane_of(time: int) -> int:
     """The day that a time (ms UTC) lies in."""
     return time // DAY_MS
+
+
+def home_of(subject: str, partitions: int) -> int:
+    """The partition of a customer, as Java's default partitioner has it: murmur2 of the key, without its sign."""
+    key, mask = subject.encode(), 0xFFFFFFFF
+    h = 0x9747B28C ^ len(key)
+    for at in range(0, len(key) - 3, 4):
+        word = int.from_bytes(key[at : at + 4], "little") * 0x5BD1E995 & mask
+        h = (h * 0x5BD1E995 & mask) ^ ((word ^ word >> 24) * 0x5BD1E995 & mask)
+    if rest := key[len(key) // 4 * 4 :]:
+        h = (h ^ int.from_bytes(rest, "little")) * 0x5BD1E995 & mask
+    h = (h ^ h >> 13) * 0x5BD1E995 & mask
+    return ((h ^ h >> 15) & 0x7FFFFFFF) % partitions
 
 
 def logistic(z: float) -> float:
@@ -150,7 +163,11 @@ class Oracle:
     """
 
     def __init__(
-        self, params: ScoringParams | None = None, topic: str = "cx.touchpoints", partition: int = 0
+        self,
+        params: ScoringParams | None = None,
+        topic: str = "cx.touchpoints",
+        partition: int = 0,
+        partitions: int | None = None,
     ) -> None:
         self.params = params or ScoringParams()
         self.signals: list[Signal] = []
@@ -161,6 +178,8 @@ class Oracle:
         self.evicted = 0
         self.requests: dict[str, int] = {}
         self.receipts: list[dict[str, Any]] = []
+        self._partition = partition
+        self._partitions = partitions
         self._origin = f"{topic}-{partition}"
         self._cause = ""
         self._caused = 0
@@ -176,13 +195,13 @@ class Oracle:
             limit: the latest event time that is believed, ms UTC; None believes every time.
 
         Returns:
-            accepted, tick, duplicate, too_late, from_the_future, erases (a request was followed) or erased (the
-            record was dropped because of one).
+            accepted, tick, duplicate, too_late, from_the_future, erases (a request was followed), erased (the
+            record was dropped because of one) or misrouted (it belongs to another partition).
         """
         time = to_ms(event["time"])
         is_tick = event["type"] == TICK_TYPE
-        if limit is not None and time > limit:
-            return "from_the_future"
+        if refused := self._refused(event, time, limit):
+            return refused
         if event["type"] == FORGET_TYPE:
             return self._erase(event, time, offset)
         if not is_tick and (known := self._erased_or_known(event, time)):
@@ -194,6 +213,14 @@ class Oracle:
             return "tick"
         self._accept(event, time)
         return "accepted"
+
+    def _refused(self, event: Event, time: int, limit: int | None) -> str:
+        """What is wrong with a record whatever is known of its customer; "" where nothing is."""
+        if self._partitions is not None and event["type"] not in {TICK_TYPE, FORGET_TYPE}:
+            home = home_of(event["subject"], self._partitions)
+            if home != self._partition:
+                return "misrouted"
+        return "from_the_future" if limit is not None and time > limit else ""
 
     def advance(self, time_ms: int, offset: int) -> None:
         """Move the clock to a time, if that is later, with the sweeps of the days crossed."""

@@ -65,7 +65,7 @@ def log() -> list[Record]:
 
 @pytest.fixture(scope="module")
 def expected(log: list[Record]) -> checker.Expectation:
-    expectation = checker.Expectation(Settings(), 0)
+    expectation = checker.Expectation(Settings(), 0, 1)
     expectation.take(log)
     return expectation
 
@@ -162,7 +162,7 @@ def test_wrong_cards_are_found(expected: checker.Expectation) -> None:
 
 
 def test_expectations_do_not_depend_on_batches(log: list[Record], expected: checker.Expectation) -> None:
-    other = checker.Expectation(Settings(), 0)
+    other = checker.Expectation(Settings(), 0, 1)
     for start in range(0, len(log), 13):
         other.take(log[start : start + 13])
     assert (other.signals, other.rejected) == (expected.signals, expected.rejected)
@@ -171,7 +171,7 @@ def test_expectations_do_not_depend_on_batches(log: list[Record], expected: chec
 
 def test_a_clock_ahead_of_kafka_is_measured() -> None:
     tick = b'{"specversion":"1.0","id":"t","source":"/t","type":"cx.tick.v1","time":"2026-01-01T00:04:00Z"}'
-    expectation = checker.Expectation(Settings(), 0)
+    expectation = checker.Expectation(Settings(), 0, 1)
     midnight = 1_767_225_600_000
     expectation.take([Record(0, midnight, None, tick, ())])
     assert expectation.ticks == 1

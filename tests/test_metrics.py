@@ -34,7 +34,7 @@ from cxstream.worker.telemetry.measures import Measures, Sources
 from cxstream.worker.telemetry.offsets import Offsets
 from cxstream.worker.telemetry.population import Population
 from cxstream.worker.telemetry.tally import Tally
-from workers import WorkerProcess, in_process, touchpoint, until, write
+from workers import WorkerProcess, customers_of, in_process, touchpoint, until, write
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -327,12 +327,14 @@ async def test_prometheus_gets_what_happened(settings: Settings, topics: Callabl
         update={"web_port": 0, "flush_seconds": 0.05, "snapshot_seconds": 0.1, "tick_seconds": 0.2}
     )
     app = create_app(settings.model_copy(update={"worker": worker}))
-    trouble = [lately(touchpoint("secret-name", n)) for n in range(40)]
-    answers = [lately(touchpoint("other-name", 100, "survey_nps", score=9, channel="app"))]
-    await write(settings, TOUCHPOINTS.name, {0: [*trouble, b"{", *answers, answers[0]]})
+    [secret, other], [stray] = customers_of(0, 2, 2, "secret-name-"), customers_of(1, 2)
+    trouble = [lately(touchpoint(secret, n)) for n in range(40)]
+    answers = [lately(touchpoint(other, 100, "survey_nps", score=9, channel="app"))]
+    misrouted = lately(touchpoint(stray, 200))
+    await write(settings, TOUCHPOINTS.name, {0: [*trouble, b"{", *answers, answers[0], misrouted]})
     async with in_process(app):
         assert app.exporter
-        await until(lambda: committed(app) >= 43, SECONDS, lambda: str(app.partitions.counters))
+        await until(lambda: committed(app) >= 45, SECONDS, lambda: str(app.partitions.counters))
         await until(lambda: app.ticker and app.ticker.written, SECONDS, lambda: "no tick")
         await app.exporter.population.look()
         # Not asked for here: that it goes round by itself is what is tested.
@@ -379,13 +381,15 @@ def check_values(found: Samples, group: str) -> None:
     """What was sent is what is told."""
     outcomes = {o: value(found, "cxstream_events_total", partition="0", outcome=o) for o in OUTCOMES}
     assert outcomes.pop("tick") >= 0
-    assert outcomes == {"accepted": 41, "duplicate": 1, "late": 0, "rejected": 1, "erased": 0, "erasure": 0}
+    nothing = {"late": 0, "erased": 0, "erasure": 0}
+    assert outcomes == {"accepted": 41, "duplicate": 1, "rejected": 1, "misrouted": 1, **nothing}
+    assert value(found, "cxstream_misrouted_total", source="/test") == 1
     assert value(found, "cxstream_rejected_total", reason="malformed", source="unknown") == 1
-    assert value(found, "cxstream_source_events_total", source="/test") == 42
-    assert value(found, "cxstream_touchpoints_total", kind="error") == 40
-    assert value(found, "cxstream_commit_delay_seconds_count", freshness="history") == 42
+    assert value(found, "cxstream_source_events_total", source="/test") == 43
+    assert value(found, "cxstream_touchpoints_total", kind="error") == 41
+    assert value(found, "cxstream_commit_delay_seconds_count", freshness="history") == 43
     assert value(found, "cxstream_commit_delay_seconds_count", freshness="live") == 0
-    assert value(found, "cxstream_event_delay_seconds_count") == 41
+    assert value(found, "cxstream_event_delay_seconds_count") == 42
     newest = value(found, "cxstream_newest_event_timestamp_seconds", partition="0")
     assert 75 * 60 <= time.time() - newest <= 75 * 60 + SECONDS
     where = {"topic": TOUCHPOINTS.name, "partition": "0"}
@@ -397,8 +401,8 @@ def check_values(found: Samples, group: str) -> None:
     assert value(found, "kafka_topic_partitions", topic=TOUCHPOINTS.name) == 2
     assert value(found, "cxstream_signals_total", kind="friction", level="none") >= 1
     assert value(found, "cxstream_nps_answers_total", channel="app", **{"class": "promoter"}) == 1
-    assert value(found, "cxstream_customer_effort_gcount") == 2
-    assert sum(value(found, "cxstream_customers", level=level) for level in LEVELS) == 2
+    assert value(found, "cxstream_customer_effort_gcount") == 3
+    assert sum(value(found, "cxstream_customers", level=level) for level in LEVELS) == 3
     assert value(found, "cxstream_state_rows", partition="0") == 2
     assert value(found, "cxstream_partition_state", partition="1", state="running") == 1
     assert value(found, "cxstream_ready") == 1

@@ -28,7 +28,8 @@ from cxstream.model.errors import InputError
 from cxstream.model.kinds import Kind
 from cxstream.replay.results import NAMES, OutputError, Results
 from cxstream.replay.run import replay
-from cxstream.scoring.router import Router, partition_of
+from cxstream.scoring.router import Router
+from cxstream.scoring.routing import partition_of
 from cxstream.settings import Settings
 from cxstream.wire import schema
 from cxstream.wire.examples import EXAMPLE_DATA

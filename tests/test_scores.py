@@ -35,12 +35,13 @@ def run(engine: Engine, log: Log, begin: int, end: int) -> Outcome:
 
 def reloaded(engine: Engine, saved: dict[bytes, bytes], params: ScoringParams) -> Engine:
     """Save what has changed, as a compacted topic keeps it, and load it."""
+    number, count = engine.partition.number, engine.partitions
     for key, value in engine.snapshot():
         if value is None:
             saved.pop(key, None)
         else:
             saved[key] = value
-    return Engine.restore(params, ACTIONS, saved)
+    return Engine.restore(params, ACTIONS, saved, partition=number, partitions=count)
 
 
 def numbers_of(signal: bytes) -> dict[str, Any]:

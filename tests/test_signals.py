@@ -12,7 +12,8 @@ from cxstream.model.errors import SnapshotError
 from cxstream.model.params import ScoringParams
 from cxstream.scoring.decode import read_subject
 from cxstream.scoring.engine import MARKER_KEY, Engine, Outcome, Records
-from cxstream.scoring.router import Router, partition_of
+from cxstream.scoring.router import Router
+from cxstream.scoring.routing import partition_of
 from cxstream.settings import Settings
 
 ACTIONS = Settings().actions

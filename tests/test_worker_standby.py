@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cxstream.topology import TOUCHPOINTS
-from workers import Watcher, WorkerProcess, touchpoint, until, write
+from workers import Watcher, WorkerProcess, customers_of, touchpoint, until, write
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +38,8 @@ async def test_who_survives_goes_on_from_a_warm_copy(
     settings: Settings, topics: Callable[[int], None], tmp_path: Path
 ) -> None:
     topics(PARTITIONS)
-    some = {p: [touchpoint(f"c{p}-{n % 5}", n) for n in range(200)] for p in range(PARTITIONS)}
+    names = {p: customers_of(p, PARTITIONS, 5) for p in range(PARTITIONS)}
+    some = {p: [touchpoint(names[p][n % 5], n) for n in range(200)] for p in range(PARTITIONS)}
     await write(settings, TOUCHPOINTS.name, some)
     with (
         WorkerProcess(settings, tmp_path / "one", "--standby", **BUSY) as one,
@@ -62,6 +63,6 @@ async def test_who_survives_goes_on_from_a_warm_copy(
                 )
 
             await until(taken, SECONDS, lambda: one.log)
-            await write(settings, TOUCHPOINTS.name, {followed: [touchpoint(f"c{followed}-0", 500)]})
+            await write(settings, TOUCHPOINTS.name, {followed: [touchpoint(names[followed][0], 500)]})
             await until(watcher.all_committed, SECONDS, lambda: one.log)
         assert one.stop() == 0, one.log

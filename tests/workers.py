@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import json
 import os
 import queue
@@ -21,6 +22,7 @@ from aiokafka import TopicPartition
 
 from cxstream.groups import group_of
 from cxstream.kafka import connection
+from cxstream.sender import route
 from cxstream.topics import administration
 from cxstream.topology import TOUCHPOINTS
 
@@ -144,6 +146,13 @@ def touchpoint(customer: str, number: int, kind: str = "error", **data: Any) -> 
         "data": {"channel": "web", **data},
     }
     return json.dumps(event, separators=(",", ":")).encode()
+
+
+def customers_of(partition: int, count: int, many: int = 1, prefix: str = "c") -> list[str]:
+    """Customers who belong to a partition among `count`."""
+    named = (f"{prefix}{n}" for n in itertools.count())
+    there = (name for name in named if route([name.encode()], count) == [partition])
+    return list(itertools.islice(there, many))
 
 
 def key_of(value: bytes) -> bytes | None:

@@ -174,6 +174,14 @@ SOURCES = Row(
             alerts=("CxstreamSourceSilent",),
         ),
         Panel(
+            "Misrouted a second, by source",
+            "Records in another partition than their customer's, which were forwarded: the source's producer needs "
+            "murmur2.",
+            (Query(rate("cxstream_misrouted_total", "source"), "{{source}}"),),
+            unit=PER_SECOND,
+            low=0,
+        ),
+        Panel(
             "Rejected a second, by reason",
             "Records written to cx.rejected.",
             (Query(rate("cxstream_rejected_total", "reason"), "{{reason}}"),),

@@ -22,8 +22,8 @@ Values = tuple[str, ...] | str
 PARTITIONS = "numbers of the partitions of cx.touchpoints"
 SOURCES = "the first worker.metrics_sources sources seen, cut at 64 characters; other; unknown"
 
-OUTCOMES = ("accepted", "duplicate", "late", "rejected", "tick", "erased", "erasure")
-REASONS = ("malformed", "invalid", "from_the_future", "too_late")
+OUTCOMES = ("accepted", "duplicate", "late", "rejected", "tick", "erased", "erasure", "misrouted")
+REASONS = ("malformed", "invalid", "misrouted", "from_the_future", "too_late", "too_large")
 SIGNALS = ("friction", "raised", "eased", "cleared")
 STATES = ("claiming", "restoring", "running", "failed", "fenced")
 FRESHNESS = ("live", "history")
@@ -81,7 +81,8 @@ RECORDS = (
         "records",
         "Records of cx.touchpoints read and committed, by what became of them: late ones are rejected as too "
         "late, rejected ones for another reason, ticks let time pass, erased ones are of customers who had asked to be "
-        "erased, erasures are such requests. The sum over outcome is what came in.",
+        "erased, erasures are such requests, misrouted ones were forwarded to the partition of their customer and come "
+        "in there once more. The sum over outcome is what came in.",
         {**_PARTITION, "outcome": OUTCOMES},
     ),
     Metric(
@@ -95,7 +96,16 @@ RECORDS = (
         "cxstream_source_events_total",
         "counter",
         "records",
-        "Valid records by the source that sent them, duplicates and late ones too, ticks not.",
+        "Valid records by the source that sent them, duplicates and late ones too, ticks not. A record that is "
+        "forwarded counts where it arrives.",
+        {"source": SOURCES},
+    ),
+    Metric(
+        "cxstream_misrouted_total",
+        "counter",
+        "records",
+        "Records that lay in another partition than their customer's and were forwarded, by the source that sent them. "
+        "Its producer partitions otherwise than Java's: docs/events.md has the setting.",
         {"source": SOURCES},
     ),
     Metric("cxstream_touchpoints_total", "counter", "records", "Accepted records by kind.", {"kind": KINDS}),

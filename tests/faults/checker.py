@@ -43,6 +43,7 @@ class Expectation:
     Args:
         settings: parameters and actions of the scores.
         partition: which.
+        partitions: how many there are.
 
     Attributes:
         signals: key and value of each, by topic, in order; receipts of erasures are among them.
@@ -53,7 +54,7 @@ class Expectation:
         ahead_ms: how far the clock has been ahead of the broker's at most.
     """
 
-    def __init__(self, settings: Settings, partition: int) -> None:
+    def __init__(self, settings: Settings, partition: int, partitions: int) -> None:
         self.signals: dict[str, list[Signal]] = {topic: [] for topic in (*SIGNAL_TOPICS, RECEIPTS)}
         self.rejected: list[Reject] = []
         self.events = 0
@@ -62,7 +63,13 @@ class Expectation:
         self.ahead_ms = 0
         self._partition = partition
         self._future_ms = round(settings.scoring.future_minutes * _MINUTE_MS)
-        self._engine = Engine(settings.scoring, settings.actions, topic=TOUCHPOINTS.name, partition=partition)
+        self._engine = Engine(
+            settings.scoring,
+            settings.actions,
+            topic=TOUCHPOINTS.name,
+            partition=partition,
+            partitions=partitions,
+        )
 
     def take(self, records: Sequence[Record]) -> None:
         """Go on with the log."""

@@ -79,7 +79,7 @@ class Question:
         partitions: how many.
         committed: the group's committed offset of each; results follow from the records before.
         sent: fingerprint of what was sent to each; None: it is not all there is in the log.
-        asked: requests to be erased, by partition, in order: each must be in the log once.
+        asked: requests to be erased, by partition of cx.forget, in order: each must be in every log once.
         kept: records that the log held once and that were deleted after they were read, by partition.
         folder: scratch for the second opinion; None: there is none, as times of the log play a part.
     """
@@ -121,7 +121,7 @@ class _Log:
 
     def __init__(self, question: Question) -> None:
         self.expected = {
-            partition: checker.Expectation(question.settings, partition)
+            partition: checker.Expectation(question.settings, partition, question.partitions)
             for partition in range(question.partitions)
         }
         self.opinion = replayed.Opinion(question.folder, question.partitions) if question.folder else None
@@ -169,7 +169,9 @@ class _Log:
     def _requests_difference(self, partition: int) -> checker.Difference:
         if self._question.sent is None:
             return checker.Difference()
-        asked, found = self._question.asked.get(partition, []), self._requests[partition]
+        # Every partition gets every request; those of one origin come in their order, those of several mixed.
+        asked = sorted((each for some in self._question.asked.values() for each in some), key=repr)
+        found = sorted(self._requests[partition], key=repr)
         return checker.compare(
             asked, found, checker.signal_name, f"requests in {TOUCHPOINTS.name}-{partition}"
         )

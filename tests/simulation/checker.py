@@ -2,7 +2,8 @@
 
 The yardstick is an engine that reads the log once. What the workers have committed, in whatever pieces and after
 whatever accidents, must be its signals, receipts and rejected records byte for byte in its order, and its score
-cards. What the log itself owes to the workers, the requests to be erased, is in `requests`.
+cards. What the log itself owes to the workers, the requests to be erased, is in `requests`; the records that they
+forward from one log to another are checked here.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import msgspec
 
 from cxstream.model.errors import SnapshotError
 from cxstream.scoring.engine import MARKER_KEY, Engine
+from cxstream.scoring.routing import FORWARDED_FROM
 from cxstream.topology import (
     CHURN_RISK,
     FORGET,
@@ -27,8 +29,8 @@ from cxstream.topology import (
 from cxstream.worker.counters import Counters
 from cxstream.worker.feed import to_records
 from cxstream.worker.restore import restore
-from simulation.histories import FUTURE_MS
-from simulation.requests import Requests, ViolationError
+from simulation.histories import FUTURE_MS, home
+from simulation.requests import Requests, ViolationError, is_forwarded
 from simulation.scenario import GROUP
 
 if TYPE_CHECKING:
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
     from simulation.cluster import Cluster
 
 _OUTPUTS = (CHURN_RISK.name, FRICTION.name, FORGOTTEN.name, REJECTED.name)
+# What a transaction is counted by.
+_COUNTED = (*_OUTPUTS, FORWARDED_FROM)
 
 
 class Commit(NamedTuple):
@@ -46,12 +50,20 @@ class Commit(NamedTuple):
     Attributes:
         partition: whose.
         offset: the source offset that it committed.
-        rows: records of each output that were committed with it or before it.
+        rows: records of each output, and forwarded ones, that were committed with it or before it.
     """
 
     partition: int
     offset: int
     rows: tuple[int, ...]
+
+
+class Stray(NamedTuple):
+    """A misrouted record as it is to be forwarded."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...]
 
 
 class Expected(NamedTuple):
@@ -60,7 +72,8 @@ class Expected(NamedTuple):
     Attributes:
         engine: at the end.
         rows: by output, keys and values in order.
-        causes: by output, the source offset that each follows from.
+        causes: by output, the source offset that each follows from; those of records to be forwarded, too.
+        strays: by partition, the records that are to be forwarded there, in order.
         cards: by customer.
         erased: customers of whom the last record is the request to erase them.
         end: the offset after the last record.
@@ -69,6 +82,7 @@ class Expected(NamedTuple):
     engine: Engine
     rows: dict[str, list[tuple[bytes | None, bytes | None]]]
     causes: dict[str, list[int]]
+    strays: dict[int, list[Stray]]
     cards: dict[bytes, bytes]
     erased: set[bytes]
     end: int
@@ -111,10 +125,14 @@ class Checker:
         rows = {
             topic: self._rows_of(transaction, (topic, partition)) for topic in (*_OUTPUTS, SNAPSHOTS.name)
         }
-        forwarded = sum(
-            len(self._rows_of(transaction, (TOUCHPOINTS.name, home)))
-            for home in range(self._cluster.scenario.partitions)
-        )
+        written = [
+            row
+            for target in range(self._cluster.scenario.partitions)
+            for row in self._rows_of(transaction, (TOUCHPOINTS.name, target))
+        ]
+        strays = sum(map(is_forwarded, written))
+        forwarded = len(written) - strays
+        self._counts[FORWARDED_FROM, partition] = self._counts.get((FORWARDED_FROM, partition), 0) + strays
         refused = [row for row in rows[REJECTED.name] if is_from(row, FORGET.name)]
         requested = self._offsets.get((FORGET.name, partition), 0)
         self._requests.take_down(partition, requested, forwarded, len(refused))
@@ -122,7 +140,7 @@ class Checker:
             counted = len(rows[topic]) - (len(refused) if topic == REJECTED.name else 0)
             self._counts[topic, partition] = self._counts.get((topic, partition), 0) + counted
         self.commits.append(
-            Commit(partition, offset, tuple(self._counts[topic, partition] for topic in _OUTPUTS))
+            Commit(partition, offset, tuple(self._counts[name, partition] for name in _COUNTED))
         )
         markers = [row for row in rows[SNAPSHOTS.name] if row.key == MARKER_KEY]
         if rows[FORGOTTEN.name] and not markers:
@@ -149,8 +167,14 @@ class Checker:
 
     # --- at the end
 
-    def requests_lag(self) -> str:
-        """Which requests are still to come into the log; empty if none is."""
+    def source_lag(self) -> str:
+        """What is still to come into the logs, requests and forwarded records; empty if nothing is."""
+        for partition in range(self._cluster.scenario.partitions):
+            log = self._broker.log((TOUCHPOINTS.name, partition))
+            end = max((r.offset + 1 for r in reversed(log.records) if r.visible), default=0)
+            offset = self._broker.committed.get((GROUP, (TOUCHPOINTS.name, partition)), 0)
+            if offset < end:
+                return f"partition {partition} is committed to {offset} of {end}"
         return self._requests.lag()
 
     def read_once(self) -> None:
@@ -160,7 +184,13 @@ class Checker:
     def _read(self, partition: int) -> Expected:
         settings = self._cluster.scenario.settings
         records = [r for r in self._broker.log((TOUCHPOINTS.name, partition)).records if r.visible]
-        engine = Engine(settings.scoring, settings.actions, topic=TOUCHPOINTS.name, partition=partition)
+        engine = Engine(
+            settings.scoring,
+            settings.actions,
+            topic=TOUCHPOINTS.name,
+            partition=partition,
+            partitions=self._cluster.scenario.partitions,
+        )
         outcome = engine.process(to_records(records, FUTURE_MS))
         rows: dict[str, list[tuple[bytes | None, bytes | None]]] = {topic: [] for topic in _OUTPUTS}
         causes: dict[str, list[int]] = {topic: [] for topic in _OUTPUTS}
@@ -171,12 +201,23 @@ class Checker:
             record = records[rejection.index]
             rows[REJECTED.name].append((record.key, record.value))
             causes[REJECTED.name].append(record.offset)
-        last = {record.key: index for index, record in enumerate(records)}
+        strays: dict[int, list[Stray]] = {}
+        causes[FORWARDED_FROM] = [records[each.index].offset for each in outcome.misrouted]
+        for index in (each.index for each in outcome.misrouted):
+            record = records[index]
+            place = f"{TOUCHPOINTS.name}-{partition}-{record.offset}".encode()
+            target = home(record.key or b"", self._cluster.scenario.partitions)
+            strays.setdefault(target, []).append(
+                Stray(record.key, record.value, (*record.headers, (FORWARDED_FROM, place)))
+            )
+        elsewhere = {each.index for each in outcome.misrouted}
+        last = {record.key: index for index, record in enumerate(records) if index not in elsewhere}
         receipts = [(records[receipt.index].key or b"", receipt.index) for receipt in outcome.receipts]
         return Expected(
             engine,
             rows,
             causes,
+            strays,
             cards={subject.encode(): card for subject, card in engine.cards()},
             erased={key for key, index in receipts if last[key] == index},
             end=records[-1].offset + 1,
@@ -220,6 +261,7 @@ class Checker:
             for topic in _OUTPUTS:
                 self._compare(topic, partition, expected)
             self._check_erased(partition, expected)
+            self._check_strays(partition, expected)
         for commit in self.commits:
             self._check_commit(commit)
         self._requests.check()
@@ -248,14 +290,40 @@ class Checker:
             if left:
                 raise ViolationError(f"{topic}-{partition}: {left} are still there, although erased")
 
+    def _check_strays(self, partition: int, expected: Expected) -> None:
+        """What is misrouted in a log is in the logs where it belongs, in its order, once, and nobody's else is here."""
+        count = self._cluster.scenario.partitions
+        origin = f"{TOUCHPOINTS.name}-{partition}-".encode()
+        for target in range(count):
+            found = [
+                Stray(r.key, r.value, tuple(r.headers))
+                for r in self._broker.log((TOUCHPOINTS.name, target)).records
+                if r.visible and dict(r.headers).get(FORWARDED_FROM, b"").startswith(origin)
+            ]
+            wanted = expected.strays.get(target, [])
+            if found != wanted:
+                raise ViolationError(
+                    f"{TOUCHPOINTS.name}-{target}: {len(found)} records were forwarded from partition {partition}, "
+                    f"not the {len(wanted)} that belong there"
+                )
+        for topic, skipped in ((SCORES.name, 0), (SNAPSHOTS.name, 1)):
+            keys = [
+                key
+                for key in self._latest(topic, partition)
+                if not key.startswith((b"\0", b"e")) or not skipped
+            ]
+            strangers = [key for key in keys if home(key[skipped:], count) != partition]
+            if strangers:
+                raise ViolationError(f"{topic}-{partition}: {strangers} belong elsewhere")
+
     def _check_commit(self, commit: Commit) -> None:
         """Results and the offset they follow from go together, in every transaction."""
         causes = self.expected[commit.partition].causes
-        wanted = tuple(bisect_left(causes[topic], commit.offset) for topic in _OUTPUTS)
+        wanted = tuple(bisect_left(causes[name], commit.offset) for name in _COUNTED)
         if commit.rows != wanted:
             raise ViolationError(
                 f"partition {commit.partition}: with offset {commit.offset}, {commit.rows} records of "
-                f"{_OUTPUTS} were committed, not {wanted}"
+                f"{_COUNTED} were committed, not {wanted}"
             )
 
     async def check_saved_state(self) -> None:

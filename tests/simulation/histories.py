@@ -56,7 +56,8 @@ def history(number: int) -> list[Row]:
         value = json.dumps(event).encode()
         key = event.get("subject", "").encode() or None
         timestamp = APPENDED_MS if limit is None else limit - FUTURE_MS
-        rows.append(_spoilt(chance, Row(key, value, (), timestamp)))
+        headers = (("trace", b"\x01"),) if chance.random() < 0.1 else ()
+        rows.append(_spoilt(chance, Row(key, value, headers, timestamp)))
     return rows
 
 

@@ -26,6 +26,7 @@ _GOODBYE_SECONDS = 2.0
 _IDLE_SECONDS = 0.05
 _IDLE_MAX_SECONDS = 2.0
 _EVERYTHING = 2**62
+_LARGEST = 2**20
 
 
 class Kafka:
@@ -92,16 +93,26 @@ class Kafka:
     async def partitions(self) -> int:
         return await self._network.call("partitions", lambda: self._count)
 
+    async def largest_batch(self) -> int:
+        return await self._network.call("largest batch", lambda: _LARGEST)
+
     def reader(self, partition: int) -> Reader:
-        return Reader(self._broker, self._network, self._chance, self.group, partition)
+        return Reader(self._broker, self._network, self._chance, self.group, partition, self._count)
 
 
 class Reader:
     """Reads what a partition needs besides its feed."""
 
     def __init__(
-        self, broker: Broker, network: Network, chance: random.Random, group: str, partition: int
+        self,
+        broker: Broker,
+        network: Network,
+        chance: random.Random,
+        group: str,
+        partition: int,
+        count: int,
     ) -> None:
+        self._count = count
         self._broker = broker
         self._network = network
         self._chance = chance
@@ -123,6 +134,9 @@ class Reader:
         tp = topic, self._partition
         begin = await self._ask("begin", lambda: self._broker.log(tp).begin)
         return begin, await self._ask("end", lambda: self._broker.stable(tp))
+
+    def partitions(self) -> int:
+        return self._count
 
     def read(self, topic: str, start: int, stop: int) -> Reading:
         return Reading(self._fetch, (topic, self._partition), start, stop)

@@ -73,7 +73,7 @@ MUTATIONS = (
     Mutation(
         "records from the snapshot to the committed offset are not applied again",
         _RESTORE + "replay",
-        (("engine.process(to_records(piece, future_ms))", "engine.next_offset = piece[-1].offset + 1"),),
+        (("engine.process(batch)", "engine.process(batch.__class__([], []))"),),
     ),
     Mutation(
         "what was committed after the snapshot is said again",
@@ -152,8 +152,8 @@ MUTATIONS = (
         _OUTBOX + "_write",
         (
             (
-                "await (await producer.send_batch(batch, topic, partition=partition))\n            batch =",
-                "await producer.send_batch(batch, topic, partition=partition)\n            batch =",
+                "await (await producer.send_batch(batch, topic, partition=partition))\n            batch, used =",
+                "await producer.send_batch(batch, topic, partition=partition)\n            batch, used =",
             ),
         ),
     ),
@@ -185,16 +185,15 @@ MUTATIONS = (
         _OUTBOX + "commit",
         (
             (
-                """for target, requests in outbox.requests.items():
-        await _write(producer, TOUCHPOINTS.name, target, requests, ())""",
-                "pass",
+                "for each in forwards] + outbox.requests\n",
+                "for each in forwards]\n",
             ),
             (
                 "await producer.commit_transaction()",
                 """await producer.commit_transaction()
     await producer.begin_transaction()
-    for target, requests in outbox.requests.items():
-        await _write(producer, TOUCHPOINTS.name, target, requests, ())
+    for target in range(partitions):
+        await _write(producer, TOUCHPOINTS.name, target, outbox.requests, ())
     await producer.commit_transaction()""",
             ),
         ),
@@ -210,9 +209,41 @@ MUTATIONS = (
         (("records[-1].offset + 1", "records[-1].offset + 2"),),
     ),
     Mutation(
-        "requests go into the partition that they came from",
-        _TENURE + "forward",
-        (("home = int(partition_of([request.subject], count)[0])", "home = self._partition"),),
+        "requests go into the partition that they came from, and no other",
+        _OUTBOX + "commit",
+        (("+ outbox.requests\n", "+ (outbox.requests if target == partition else [])\n"),),
+    ),
+    Mutation(
+        "misrouted records are dropped",
+        _OUTBOX + "Outbox.add",
+        (("for stray in outcome.misrouted:", "for stray in ():"),),
+    ),
+    Mutation(
+        "misrouted records go into the partition that they came from",
+        _OUTBOX + "Outbox.add",
+        (("self.forwards[stray.partition]", "self.forwards[partition]"),),
+    ),
+    Mutation(
+        "misrouted records are scored where they are",
+        "cxstream.scoring.partition:Partition._elsewhere",
+        (("if self.count is None or", "if True or"),),
+    ),
+    Mutation(
+        "misrouted records are not forwarded with the headers that they came with",
+        _OUTBOX + "Outbox.add",
+        (("headers = [*record.headers, ", "headers = ["),),
+    ),
+    Mutation(
+        "misrouted records are forwarded in a transaction of their own",
+        _OUTBOX + "commit",
+        (
+            (
+                "    await producer.send_offsets_to_transaction(",
+                """    await producer.commit_transaction()
+    await producer.begin_transaction()
+    await producer.send_offsets_to_transaction(""",
+            ),
+        ),
     ),
     Mutation(
         "a record of cx.forget that asks for nothing is dropped in silence",
@@ -220,12 +251,12 @@ MUTATIONS = (
         (("outbox.add_rejected(record, (FORGET.name, self._partition), *request)", "pass"),),
     ),
     Mutation(
-        "requests are taken into the transaction that is under way already",
+        "requests are taken into a transaction that is under way already",
         _TENURE + "forward",
         (
             (
-                "count = len(await self._producer.partitions_for(TOUCHPOINTS.name))\n    outbox = self._outbox",
-                "outbox = self._outbox\n    count = len(await self._producer.partitions_for(TOUCHPOINTS.name))",
+                "outbox = self._outbox",
+                "outbox, self._before = getattr(self, '_before', self._outbox), self._outbox",
             ),
         ),
         # Between the two lines a transaction must begin.

@@ -1,4 +1,4 @@
-"""What must become of the requests in cx.forget: each good one once in the log of its customer, the others rejected.
+"""What must become of the requests in cx.forget: each good one once in every log, the others rejected.
 
 Who asked for what, and whether it makes sense, is known from the source that wrote it, not from the worker's code.
 """
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from cxstream.model.kinds import FORGET_TYPE
+from cxstream.scoring.routing import FORWARDED_FROM
 from cxstream.topology import FORGET, REJECTED, TOUCHPOINTS
-from simulation.histories import home
 from simulation.scenario import GROUP
 from strategies import rfc3339
 
@@ -31,7 +31,7 @@ class Step(NamedTuple):
     Attributes:
         partition: whose.
         offset: of cx.forget.
-        forwarded: requests that were written into the log up to now.
+        forwarded: requests that were written into a log up to now.
         refused: records that were rejected up to now.
     """
 
@@ -103,10 +103,7 @@ class Requests:
 
     def _check_forwarded(self, partition: int) -> None:
         """Those of one origin in their order; those of several as they come."""
-        good = [r for r in self._cluster.requests if not r.asked.refused]
-        wanted = [
-            r for r in good if home(r.asked.row.key or b"", self._cluster.scenario.partitions) == partition
-        ]
+        wanted = [r for r in self._cluster.requests if not r.asked.refused]
         found = [_read(record) for record in self._forwarded(partition)]
         wanted_ids, found_ids = [_id(request) for request in wanted], [event["id"] for event, _ in found]
         if sorted(found_ids) != sorted(wanted_ids):
@@ -126,7 +123,10 @@ class Requests:
         return [
             record
             for record in self._broker.log((TOUCHPOINTS.name, partition)).records
-            if record.visible and record.transaction is not None and record.transaction.id.startswith(GROUP)
+            if record.visible
+            and record.transaction is not None
+            and record.transaction.id.startswith(GROUP)
+            and not is_forwarded(record)
         ]
 
     def _check_step(self, step: Step) -> None:
@@ -134,11 +134,17 @@ class Requests:
         requests = self._of(step.partition)
         good = bisect_left([r.offset for r in requests if not r.asked.refused], step.offset)
         bad = bisect_left([r.offset for r in requests if r.asked.refused], step.offset)
+        good *= self._cluster.scenario.partitions
         if (step.forwarded, step.refused) != (good, bad):
             raise ViolationError(
                 f"partition {step.partition}: with offset {step.offset} of {FORGET.name}, {step.forwarded} requests "
                 f"and {step.refused} refusals were committed, not {good} and {bad}"
             )
+
+
+def is_forwarded(record: Record) -> bool:
+    """A worker has found it in another partition."""
+    return FORWARDED_FROM in dict(record.headers)
 
 
 def _read(record: Record) -> tuple[dict[str, str], Record]:

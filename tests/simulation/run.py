@@ -111,7 +111,7 @@ class _Simulation:
             cluster.start_worker()
         await self._chaos.rage()
         await source
-        await self._patiently(checker.requests_lag)
+        await self._patiently(checker.source_lag)
         checker.read_once()
         await self._patiently(checker.lag)
         cluster.ending = True

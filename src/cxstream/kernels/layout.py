@@ -102,6 +102,8 @@ RESOLVED, UNRESOLVED, ABANDONED, SWITCHES, HAS_VALUE = 1, 2, 4, 8, 16
 
 # What became of a record.
 ACCEPTED, DUPLICATE, TOO_LATE, FROM_THE_FUTURE, TICKED, ERASED, ERASES = 1, 2, 3, 4, 5, 6, 7
+# No kernel gives it: such records do not reach one.
+MISROUTED = 8
 
 # Counters and cursors of a partition: State.at
 (

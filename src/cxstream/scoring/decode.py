@@ -34,6 +34,7 @@ from cxstream.model.kinds import SWITCH_CHANNELS, Kind
 
 MALFORMED, INVALID = "malformed", "invalid"
 FROM_THE_FUTURE, TOO_LATE = "from_the_future", "too_late"
+MISROUTED, TOO_LARGE = "misrouted", "too_large"
 
 # Deeper than any source nests, and well inside what the JSON parser's recursion allows wherever it is called from.
 MAX_DEPTH = 512
@@ -51,7 +52,7 @@ class Rejected(msgspec.Struct, frozen=True, order=True, gc=False):
 
     Attributes:
         index: its position in the batch.
-        reason: malformed, invalid, from_the_future or too_late.
+        reason: malformed, invalid, misrouted, from_the_future or too_late.
         field: path of the field, "" where there is none.
         message: what is wrong, for people.
     """

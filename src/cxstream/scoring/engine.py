@@ -19,8 +19,10 @@ from cxstream.kernels.layout import (
     ERASES,
     FROM_THE_FUTURE,
     HELD,
+    MISROUTED,
     RECEIPT,
     S_INDEX,
+    S_LEVEL,
     S_SLOT,
     S_TOPIC,
     S_WHAT,
@@ -33,9 +35,10 @@ from cxstream.model.events import Tick
 from cxstream.model.params import ScoringParams
 from cxstream.scoring import decode as d
 from cxstream.scoring import snapshot
-from cxstream.scoring.decode import Decoded, Headers, Rejected, decode
+from cxstream.scoring.decode import Decoded, Headers, Rejected, decode, subjects_of
 from cxstream.scoring.erasures import digest
 from cxstream.scoring.partition import NO_LIMIT, Applied, Partition
+from cxstream.scoring.routing import MAX_FORWARDS, Misrouted, forwards
 from cxstream.scoring.signals import Emitted, Writer, rfc3339_all
 
 if TYPE_CHECKING:
@@ -94,22 +97,27 @@ class Outcome:
     Attributes:
         signals: in order.
         rejected: in order.
+        misrouted: records that belong to other partitions, in order.
         accepted: records that counted.
         duplicates: records that had been accepted before.
         ticks: records that let time pass.
         erased: records dropped because their customer had asked to be erased.
-        receipts: what was erased, in order.
+        erasures: requests to erase a customer that were followed.
+        receipts: what was erased, in order; where a customer does not belong, only if something was.
         held_back: raises that began to wait for their cooldown.
-        status: uint8[g], what became of each valid record: ACCEPTED, DUPLICATE, TOO_LATE, FROM_THE_FUTURE, TICKED.
+        status: uint8[g], what became of each valid record: ACCEPTED, DUPLICATE, TOO_LATE, FROM_THE_FUTURE, TICKED,
+            ERASED, ERASES, MISROUTED.
         fates: the same with times and partitions, from a `Router`; None from an engine.
     """
 
     signals: list[Emitted] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
+    misrouted: list[Misrouted] = field(default_factory=list)
     accepted: int = 0
     duplicates: int = 0
     ticks: int = 0
     erased: int = 0
+    erasures: int = 0
     receipts: list[Emitted] = field(default_factory=list)
     held_back: int = 0
     status: NDArray[np.uint8] = field(default_factory=lambda: np.empty(0, np.uint8), compare=False)
@@ -162,6 +170,26 @@ def check_keys(decoded: Decoded, keys: Sequence[bytes | None]) -> None:
     decoded.events = [event for event, kept in zip(decoded.events, keep, strict=True) if kept]
 
 
+def _refuse_wanderers(outcome: Outcome, headers: Sequence[Headers]) -> None:
+    """Reject what has been forwarded often enough."""
+    tired = [each for each in outcome.misrouted if forwards(headers[each.index]) >= MAX_FORWARDS]
+    if not tired:
+        return
+    outcome.misrouted = [each for each in outcome.misrouted if each not in tired]
+    outcome.rejected = sorted(
+        outcome.rejected
+        + [
+            Rejected(
+                each.index,
+                d.MISROUTED,
+                "key",
+                f"belongs to partition {each.partition}, and was forwarded too often",
+            )
+            for each in tired
+        ]
+    )
+
+
 class Engine:
     """The scores of one partition. Synchronous, not safe for use from two threads at once.
 
@@ -170,11 +198,13 @@ class Engine:
         actions: suggested action by leading feature.
         topic: source topic, for the ids of signals.
         partition: its partition.
+        partitions: how many the topic has; a record of a customer of another one is misrouted. None: no record is.
         pseudonyms: names under which customers are known; None: their own.
 
     Attributes:
         must_save: somebody was erased since the last snapshot; the next should not wait.
         next_offset: the offset after the last applied record.
+        clears: the saved state was made where customers of other partitions were scored here, too: see `clear`.
     """
 
     def __init__(
@@ -184,15 +214,23 @@ class Engine:
         *,
         topic: str = "cx.touchpoints",
         partition: int = 0,
+        partitions: int | None = None,
         pseudonyms: Pseudonyms | None = None,
     ) -> None:
         self.params = params
+        self.partitions = partitions
         self._pseudonyms = pseudonyms
         self.next_offset = 0
-        self.partition = Partition(params)
+        self.partition = Partition(params, partition, partitions)
         self._writer = Writer(params, actions, topic, partition)
         self._again = partial(
-            Engine, params, actions, topic=topic, partition=partition, pseudonyms=pseudonyms
+            Engine,
+            params,
+            actions,
+            topic=topic,
+            partition=partition,
+            partitions=partitions,
+            pseudonyms=pseudonyms,
         )
         self._digest = snapshot.digest(params, pseudonyms.key_id if pseudonyms else "")
         self._held = 0
@@ -201,6 +239,7 @@ class Engine:
         self._stale: dict[bytes, bytes] = {}
         self._recalled: dict[bytes, bytes] = {}
         self.must_save = False
+        self.clears = False
 
     @property
     def clock(self) -> int | None:
@@ -243,6 +282,8 @@ class Engine:
         else:
             limits = np.asarray(records.limits, np.int64)
         outcome = self.apply(decoded, offsets, limits)
+        if outcome.misrouted and records.headers is not None:
+            _refuse_wanderers(outcome, records.headers)
         if len(offsets):
             self.next_offset = int(offsets[-1]) + 1
         return outcome
@@ -257,11 +298,11 @@ class Engine:
         """
         own = self._rename(decoded.events)
         good = decoded.good
-        applied = self.partition.apply(decoded.events, decoded.columns, offsets[good], limits[good])
+        applied = self.partition.apply(decoded.events, decoded.columns, offsets[good], limits[good], own)
         if self._pseudonyms is not None:
-            for i in np.flatnonzero((applied.status == ERASES) | (applied.status == ERASED)):
+            for i in np.flatnonzero(np.isin(applied.status, (ERASES, ERASED, MISROUTED))):
                 self._pseudonyms.pop(own[i], None)
-        outcome = self._outcome(applied, decoded, offsets)
+        outcome = self._outcome(applied, decoded, offsets, own)
         self._settle()
         return outcome
 
@@ -283,7 +324,9 @@ class Engine:
         self._settle()
         return outcome
 
-    def _outcome(self, applied: Applied, decoded: Decoded, offsets: NDArray[np.int64]) -> Outcome:
+    def _outcome(
+        self, applied: Applied, decoded: Decoded, offsets: NDArray[np.int64], own: list[str]
+    ) -> Outcome:
         status, good = applied.status, decoded.good
         counts = np.bincount(status, minlength=ERASES + 1).tolist()
         rejected = decoded.rejected
@@ -303,13 +346,20 @@ class Engine:
         if counts[ERASES]:
             self.must_save = True
             is_receipt = rows[:, S_WHAT] == RECEIPT
-            receipts = self._receipts(rows[is_receipt], good, offsets, decoded.events)
+            receipts = self._receipts(
+                self._telling(rows[is_receipt], own, decoded.events), good, offsets, decoded.events
+            )
             rows = rows[~is_receipt]
         return Outcome(
             signals=self._signals(rows, good, offsets, decoded.events),
             receipts=receipts,
             erased=counts[ERASED],
+            erasures=counts[ERASES],
             rejected=rejected,
+            misrouted=[
+                Misrouted(int(good[i]), home, decoded.events[i].source)
+                for i, home in applied.elsewhere.items()
+            ],
             accepted=counts[ACCEPTED],
             duplicates=counts[DUPLICATE],
             ticks=counts[TICKED],
@@ -338,6 +388,14 @@ class Engine:
             subject = names[int(row[S_SLOT])]
             signals.append(self._writer.signal(row, subject, topic, int(offsets[index]), n, events[local]))
         return signals
+
+    def _telling(self, rows: NDArray[np.float64], own: list[str], events: list[Any]) -> NDArray[np.float64]:
+        """Receipts that say something: a partition that a customer does not belong to knows nothing of them as a rule."""
+        names = own or subjects_of(events)
+        away = self.partition.strangers([names[i] for i in rows[:, S_INDEX].astype(int)])
+        told = [bool(row[S_LEVEL]) or names[int(row[S_INDEX])] not in away for row in rows]
+        kept: NDArray[np.float64] = rows[np.array(told, bool)]
+        return kept
 
     def _receipts(
         self,
@@ -426,7 +484,7 @@ class Engine:
         They count as saved from now on: whoever cannot store them drops this engine and restores another.
         """
         stale: list[tuple[bytes, bytes | None]] = [(key, None) for key in self._stale]
-        self._stale, self.must_save = {}, False
+        self._stale, self.must_save, self.clears = {}, False, False
         return stale + snapshot.save(
             self.partition, self.next_offset, self._digest, cards_clean=self.dirty_cards() == 0
         )
@@ -435,10 +493,27 @@ class Engine:
         """Take the rows of a snapshot that could not be used: what this state does not overwrite must go."""
         self._stale = dict(rows)
         self._gone_cards = snapshot.customers_of(rows)
+        self.clears = True
+
+    def clear(self, outcome: Outcome, keys: Sequence[bytes | None]) -> None:
+        """Have what an earlier version saved of the customers of misrouted records go.
+
+        Args:
+            outcome: of a batch that is applied again without output.
+            keys: of the batch's records.
+        """
+        for index in (each.index for each in outcome.misrouted):
+            own = (keys[index] or b"").decode()
+            subject = own if self._pseudonyms is None else self._pseudonyms.of(own)
+            self.partition.gone[subject] = self._gone_cards[subject] = None
 
     def fits(self, marker: Marker) -> bool:
-        """Whether a snapshot's rows are of a state like this one: of the same layout, parameters and key."""
-        return marker.layout == VERSION and marker.params == self._digest
+        """Whether a snapshot's rows are of a state like this one: of the same layout, parameters, key and partitions."""
+        return (
+            marker.layout == VERSION
+            and marker.params == self._digest
+            and marker.partitions == self.partitions
+        )
 
     def replaced(self) -> None:
         """Take note that another engine like this one has saved its state: no disowned row is left."""
@@ -494,15 +569,25 @@ class Engine:
     @classmethod
     def restore(
         cls, params: ScoringParams, actions: Mapping[str, str], rows: Mapping[bytes, bytes],
-        *, topic: str = "cx.touchpoints", partition: int = 0, pseudonyms: Pseudonyms | None = None,
+        *, topic: str = "cx.touchpoints", partition: int = 0, partitions: int | None = None,
+        pseudonyms: Pseudonyms | None = None,
     ) -> Engine:  # fmt: skip
         """Rebuild an engine from the latest snapshot row of every key.
+
+        Customers who do not belong to the partition are left out: their rows and cards are to go.
 
         Raises:
             SnapshotError: rows without a marker, torn, of another layout, or made under other parameters.
         """
-        engine = cls(params, actions, topic=topic, partition=partition, pseudonyms=pseudonyms)
-        engine.next_offset = snapshot.load(engine.partition, rows, params, engine._digest)
+        engine = cls(
+            params, actions, topic=topic, partition=partition, partitions=partitions, pseudonyms=pseudonyms
+        )
+        marker = snapshot.load(
+            engine.partition, rows, params, engine._digest, pseudonymous=pseudonyms is not None
+        )
+        engine.next_offset = marker.offset
+        engine.clears = marker.partitions != partitions
+        engine._gone_cards |= engine.partition.gone
         engine._newly_held()
         return engine
 

@@ -16,10 +16,12 @@ from cxstream.kernels.layout import (
     CONTACTS,
     CURSORS,
     ERASES,
+    FORGET,
     FORGOTTEN,
     IDS,
     LIVE,
     LOOSE,
+    MISROUTED,
     NONE,
     OUT,
     PANE,
@@ -27,6 +29,7 @@ from cxstream.kernels.layout import (
     PANE_TOP,
     PANES,
     ROW,
+    S_INDEX,
     SIGNAL_WIDTH,
     STARTED,
     TICK,
@@ -38,9 +41,10 @@ from cxstream.scoring.constants import constants
 from cxstream.scoring.decode import subjects_of
 from cxstream.scoring.erasures import Erasures
 from cxstream.scoring.names import Slots, Topics
+from cxstream.scoring.routing import partition_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -54,13 +58,15 @@ class Applied(NamedTuple):
     """What a batch did.
 
     Attributes:
-        status: uint8[n], one of ACCEPTED, DUPLICATE, TOO_LATE, FROM_THE_FUTURE, TICKED, ERASED, ERASES a
-            record.
+        status: uint8[n], one of ACCEPTED, DUPLICATE, TOO_LATE, FROM_THE_FUTURE, TICKED, ERASED, ERASES,
+            MISROUTED a record.
         signals: float64[m, SIGNAL_WIDTH], in order.
+        elsewhere: the partition that each misrouted record belongs to, by its position.
     """
 
     status: NDArray[np.uint8]
     signals: NDArray[np.float64]
+    elsewhere: dict[int, int]
 
 
 def _grown(array: NDArray[Any], size: int) -> NDArray[Any]:
@@ -73,6 +79,14 @@ def _grown(array: NDArray[Any], size: int) -> NDArray[Any]:
 class Partition:
     """Customers, panes and clock of one partition.
 
+    Only customers who belong to the partition have a slot, but for a moment whoever is to be erased. So a record of
+    a customer who has one is in the right place, and only the ids of strangers are hashed.
+
+    Args:
+        params: constants of the scores.
+        number: of the partition.
+        count: how many partitions there are; None where every record is in the right place.
+
     Attributes:
         slots: customers and their rows.
         topics: contact topics and their numbers.
@@ -80,7 +94,9 @@ class Partition:
         erasures: who was erased on request.
     """
 
-    def __init__(self, params: ScoringParams) -> None:
+    def __init__(self, params: ScoringParams, number: int = 0, count: int | None = None) -> None:
+        self.number = number
+        self.count = count
         self.constants = constants(params)
         self.slots = Slots()
         self.topics = Topics()
@@ -157,13 +173,46 @@ class Partition:
         if grown:
             self.state = st._replace(**grown)
 
-    def assign(self, subjects: list[str]) -> tuple[list[int], list[int]]:
-        """Slots of the subjects, and which of these are new."""
-        found: list[Any] = list(map(self.slots.of.get, subjects))
+    def _elsewhere(
+        self, subjects: list[str], found: list[Any], kinds: NDArray[np.uint8], own: Sequence[str]
+    ) -> dict[int, int]:
+        """The partition that each misrouted record belongs to, by its position.
+
+        Args:
+            subjects: n customers, "" for a tick.
+            found: their slots, None for a stranger.
+            kinds: uint8[n]; ticks and requests to erase a customer are meant for the partition they are in.
+            own: n ids that the customers came under, where the subjects are pseudonyms.
+        """
+        if self.count is None or not (own or None in found):
+            return {}
+        # A pseudonym does not tell where its customer belongs, so one that has a slot may have come by it wrongly.
+        asked = [
+            i for i, slot in enumerate(found) if (own or slot is None) and subjects[i] and kinds[i] != FORGET
+        ]
+        homes = partition_of([(own or subjects)[i] for i in asked], self.count).tolist()
+        return {i: home for i, home in zip(asked, homes, strict=True) if home != self.number}
+
+    def strangers(self, subjects: list[str]) -> set[str]:
+        """Those of these customers who belong to another partition."""
+        if self.count is None:
+            return set()
+        homes = partition_of(subjects, self.count).tolist()
+        return {each for each, home in zip(subjects, homes, strict=True) if home != self.number}
+
+    def assign(self, subjects: list[str], found: list[Any]) -> tuple[list[int], list[int]]:
+        """Slots of the subjects, 0 for a tick, and which of these are new.
+
+        Args:
+            subjects: n customers, "" for a tick.
+            found: the slots that they have, None for a stranger.
+        """
         fresh: list[int] = []
         if None in found:
             for i, slot in enumerate(found):
-                if slot is None:
+                if slot is None and not subjects[i]:
+                    found[i] = 0
+                elif slot is None:
                     # The same customer may come twice in one batch.
                     known = self.slots.of.get(subjects[i])
                     if known is None:
@@ -197,8 +246,9 @@ class Partition:
         columns: NDArray[np.void],
         offsets: NDArray[np.int64],
         limits: NDArray[np.int64],
+        own: Sequence[str] = (),
     ) -> Applied:
-        """Apply decoded records.
+        """Apply decoded records; those that are misrouted change nothing.
 
         Call `settle` once the signals have been read: until then the slots in them keep their customers.
 
@@ -207,18 +257,34 @@ class Partition:
             columns: EVENT[n]; `slot` and `topic` are filled in here.
             offsets: int64[n].
             limits: int64[n], ms UTC, latest time that is not from the future; NO_LIMIT for none.
+            own: n ids that the customers came under, where the subjects of the events are pseudonyms.
         """
         kinds = columns["kind"]
-        n = len(events)
-        ticks = kinds == TICK
-        if ticks.any():
-            people = np.flatnonzero(~ticks)
-            columns["slot"] = 0
-            slots, self._fresh = self.assign(subjects_of(events[i] for i in people))
-            columns["slot"][people] = slots
-        else:
-            slots, self._fresh = self.assign([e.subject for e in events])
-            columns["slot"] = slots
+        subjects = subjects_of(events) if (kinds == TICK).any() else [e.subject for e in events]
+        found: list[Any] = list(map(self.slots.of.get, subjects))
+        elsewhere = self._elsewhere(subjects, found, kinds, own)
+        if not elsewhere:
+            return self._apply(events, columns, offsets, limits, subjects, found)
+        kept = np.array([i for i in range(len(events)) if i not in elsewhere], np.int64)
+        some = [[each[i] for i in kept.tolist()] for each in (events, subjects, found)]
+        applied = self._apply(some[0], columns[kept], offsets[kept], limits[kept], some[1], some[2])
+        status = np.full(len(events), MISROUTED, np.uint8)
+        status[kept] = applied.status
+        applied.signals[:, S_INDEX] = kept[applied.signals[:, S_INDEX].astype(np.int64)]
+        return Applied(status, applied.signals, elsewhere)
+
+    def _apply(
+        self,
+        events: list[Any],
+        columns: NDArray[np.void],
+        offsets: NDArray[np.int64],
+        limits: NDArray[np.int64],
+        subjects: list[str],
+        found: list[Any],
+    ) -> Applied:
+        """Apply records of this partition's customers."""
+        kinds, n = columns["kind"], len(events)
+        columns["slot"], self._fresh = self.assign(subjects, found)
         known = len(self.topics.of)
         for i in np.flatnonzero(kinds == Kind.contact):
             topic = events[i].data.topic
@@ -241,7 +307,7 @@ class Partition:
             self.erasures.add(events[asked].subject, int(columns["time"][asked]))
             # Also of one who is not known: what an earlier state wrote about him may still be there.
             self.gone[events[asked].subject] = None
-        return Applied(status, np.concatenate(signals))
+        return Applied(status, np.concatenate(signals), {})
 
     def advance(self, time: int, index: int, offset: int) -> NDArray[np.float64]:
         """Let time pass; signals as `apply`, with `index` for their record. Call `settle` afterwards."""

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cxstream.kernels.layout import TICK
-from cxstream.kernels.text import partitions as kafka_partitions
-from cxstream.scoring.decode import Decoded, Rejected, decode, read_subject, text_column
+from cxstream.scoring.decode import Decoded, Rejected, decode, read_subject
 from cxstream.scoring.engine import Engine, Fates, Outcome
 from cxstream.scoring.partition import NO_LIMIT
+from cxstream.scoring.routing import partition_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -20,14 +20,6 @@ if TYPE_CHECKING:
 
     from cxstream.model.params import ScoringParams
     from cxstream.scoring.pseudonym import Pseudonyms
-
-
-def partition_of(subjects: list[str], count: int) -> NDArray[np.int32]:
-    """Partition of each customer among `count`, by Kafka's murmur2 of the key; int32[n]."""
-    out = np.zeros(len(subjects), np.int32)
-    if count > 1 and subjects:
-        kafka_partitions(*text_column(subjects), count, out)
-    return out
 
 
 class Router:
@@ -150,5 +142,6 @@ def _merged(outcomes: list[Outcome]) -> Outcome:
         ticks=sum(o.ticks for o in outcomes),
         erased=sum(o.erased for o in outcomes),
         receipts=sorted((r for o in outcomes for r in o.receipts), key=lambda r: r.index),
+        erasures=sum(o.erasures for o in outcomes),
         held_back=sum(o.held_back for o in outcomes),
     )

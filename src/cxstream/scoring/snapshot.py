@@ -55,6 +55,7 @@ class Marker(msgspec.Struct, frozen=True):
         held: raises that have waited.
         cards_clean: every score card had been taken.
         erasures: how many rows there must be of who was erased.
+        partitions: how many the topic had; null where customers of other partitions were not told apart.
     """
 
     layout: int
@@ -67,6 +68,7 @@ class Marker(msgspec.Struct, frozen=True):
     held: int
     cards_clean: bool
     erasures: int = 0
+    partitions: int | None = None
 
 
 def digest(params: ScoringParams, key_id: str = "") -> str:
@@ -132,6 +134,7 @@ def save(
         held=int(st.at[HELD]),
         cards_clean=cards_clean,
         erasures=len(erasures.times),
+        partitions=partition.count,
     )
     rows.append((MARKER_KEY, msgspec.json.encode(marker)))
     return rows
@@ -170,7 +173,14 @@ def _marker(rows: Mapping[bytes, bytes], params: str) -> Marker:
     return marker
 
 
-def load(partition: Partition, rows: Mapping[bytes, bytes], params: ScoringParams, digested: str) -> int:
+def load(
+    partition: Partition,
+    rows: Mapping[bytes, bytes],
+    params: ScoringParams,
+    digested: str,
+    *,
+    pseudonymous: bool = False,
+) -> Marker:
     """Fill an empty partition.
 
     Args:
@@ -178,9 +188,10 @@ def load(partition: Partition, rows: Mapping[bytes, bytes], params: ScoringParam
         rows: the latest value of every key, tombstones left out, the marker included.
         params: must be those that the rows were made under.
         digested: their digest.
+        pseudonymous: the names of customers do not tell their partition.
 
     Returns:
-        The offset at which to go on.
+        What the rows belong to. Customers of other partitions are not loaded, and counted as gone.
 
     Raises:
         SnapshotError: the rows cannot be trusted.
@@ -189,10 +200,12 @@ def load(partition: Partition, rows: Mapping[bytes, bytes], params: ScoringParam
     partition.erasures.load(erasures_of(rows))
     st = partition.state
     if marker.clock is None:
-        return marker.offset
+        return marker
     today = marker.clock // DAY_MS
     saved = {key: row for key, row in rows.items() if key.startswith(_ROW_PREFIX)}
     try:
+        if marker.partitions != partition.count and not pseudonymous:
+            _leave_out_strangers(partition, saved)
         partition.slots.fill([key[1:].decode() for key in saved])
     except UnicodeDecodeError as error:
         raise SnapshotError(
@@ -212,7 +225,14 @@ def load(partition: Partition, rows: Mapping[bytes, bytes], params: ScoringParam
     st.at[STARTED], st.at[CLOCK], st.at[SEQ] = 1, marker.clock, marker.seq
     st.at[SWEPT_OFFSET], st.at[HELD] = marker.swept_offset, marker.held
     _recall_erased(partition)
-    return marker.offset
+    return marker
+
+
+def _leave_out_strangers(partition: Partition, saved: dict[bytes, bytes]) -> None:
+    """Take the rows of customers of other partitions out, and count these as gone."""
+    for subject in partition.strangers([key[1:].decode() for key in saved]):
+        del saved[_ROW_PREFIX + subject.encode()]
+        partition.gone[subject] = None
 
 
 def _recall_erased(partition: Partition) -> None:

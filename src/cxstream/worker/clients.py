@@ -11,6 +11,7 @@ import aiokafka
 from aiokafka import TopicPartition
 
 from cxstream.kafka import connection
+from cxstream.topics import administration, look
 from cxstream.topology import FORGET, SNAPSHOTS, TOUCHPOINTS
 from cxstream.worker.whole import WholeBatches
 
@@ -78,6 +79,17 @@ class Kafka:
         """
         async with aiokafka.AIOKafkaProducer(**connection(self._settings)) as producer:
             return len(await producer.partitions_for(TOUCHPOINTS.name))
+
+    async def largest_batch(self) -> int:
+        """The largest batch that cx.touchpoints takes, in bytes.
+
+        Raises:
+            BrokerError: Kafka does not answer.
+            TopicError: Kafka does not let us look.
+        """
+        async with administration(self._settings) as admin:
+            [found] = await look(admin, topics=[TOUCHPOINTS])
+        return int(found.config.get("max.message.bytes", BATCH_BYTES))
 
     def reader(self, partition: int) -> Reader:
         """A reader of a partition, to be entered."""
@@ -161,6 +173,10 @@ class Reader:
         tp = self._tp(topic)
         begin, end = await self._consumer.beginning_offsets([tp]), await self._consumer.end_offsets([tp])
         return int(begin[tp]), int(end[tp])
+
+    def partitions(self) -> int:
+        """How many partitions cx.touchpoints has, as this client last heard."""
+        return len(self._consumer.partitions_for_topic(TOUCHPOINTS.name) or (0,))
 
     async def read(self, topic: str, start: int, stop: int) -> AsyncIterator[Sequence[Any]]:
         """Yield the records with start <= offset < stop in order, a fetch at a time.

@@ -20,7 +20,7 @@ class Counters:
 
     Attributes:
         measures: what is measured over all partitions.
-        outcomes: records by what became of them: accepted, duplicate, late, rejected, tick.
+        outcomes: records by what became of them: accepted, duplicate, late, rejected, tick, misrouted.
         rejected: records rejected, by reason.
         signals: signals committed, by topic.
         flushes: transactions committed.

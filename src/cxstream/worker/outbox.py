@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from itertools import chain, zip_longest
-from typing import TYPE_CHECKING
+from itertools import chain
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiokafka import TopicPartition
 from aiokafka.errors import IllegalOperation
 from aiokafka.structs import OffsetAndMetadata
 
+from cxstream.scoring.decode import TOO_LARGE
+from cxstream.scoring.routing import FORWARDED_FROM
 from cxstream.topology import FORGET, REJECTED, SCORES, SNAPSHOTS, TOUCHPOINTS
 from cxstream.worker.telemetry.tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
 
     from aiokafka import AIOKafkaProducer
 
@@ -28,6 +29,33 @@ Pair = tuple[bytes | None, bytes | None]
 Headers = list[tuple[str, bytes | None]]
 
 _NO_HEADERS: Headers = []
+# What Kafka's format adds at most to the key, value and headers of a record, and to a batch of records.
+_RECORD_OVERHEAD, _HEADER_OVERHEAD, _BATCH_OVERHEAD = 42, 10, 61
+
+
+class Forward(NamedTuple):
+    """A misrouted record on its way to the partition of its customer.
+
+    Attributes:
+        record: aiokafka's.
+        source: who sent it.
+        headers: the record's own, and where it was found.
+    """
+
+    record: Any
+    source: str
+    headers: Headers
+
+    @property
+    def size(self) -> int:
+        """The most bytes that it takes in a batch."""
+        return size_of(self.record.key, self.record.value, self.headers)
+
+
+def size_of(key: bytes | None, value: bytes | None, headers: Headers) -> int:
+    """The most bytes that a record takes in a batch."""
+    texts = sum(len(name.encode()) + len(text or b"") + _HEADER_OVERHEAD for name, text in headers)
+    return len(key or b"") + len(value or b"") + texts + _RECORD_OVERHEAD
 
 
 class Outbox:
@@ -35,10 +63,11 @@ class Outbox:
 
     Attributes:
         records: source records that the results follow from.
-        bytes: size of the signals and rejected records.
+        bytes: size of the signals, and of the rejected and forwarded records.
         rows: keys and values to write, by topic, in order.
         explanations: headers of the rows of cx.rejected; no other row has any.
-        requests: requests to be erased, for cx.touchpoints, by partition.
+        requests: requests to be erased, for every partition of cx.touchpoints.
+        forwards: misrouted records, for cx.touchpoints, by partition.
         requested: the offset of cx.forget after the last request in here; None where there is none.
         committed: set when all of it is.
         tally: what the records were, for those who count.
@@ -49,7 +78,8 @@ class Outbox:
 
     def __init__(self, pseudonyms: Pseudonyms | None = None) -> None:
         self._pseudonyms = pseudonyms
-        self.requests: defaultdict[int, list[Pair]] = defaultdict(list)
+        self.requests: list[Pair] = []
+        self.forwards: defaultdict[int, list[Forward]] = defaultdict(list)
         self.requested: int | None = None
         self.committed = asyncio.Event()
         self.records = 0
@@ -59,11 +89,11 @@ class Outbox:
         self.tally = Tally()
 
     def add(self, outcome: Outcome, records: Sequence[Any], partition: int) -> None:
-        """Take the signals and the rejected records of a batch.
+        """Take the signals, and the rejected and misrouted records of a batch.
 
         Args:
             outcome: what the engine made of it.
-            records: the records of the batch, which rejected ones are copied from byte for byte.
+            records: the records of the batch, which rejected and misrouted ones are copied from byte for byte.
             partition: the partition they are of.
         """
         self.records += len(records)
@@ -73,9 +103,15 @@ class Outbox:
         for rejection in outcome.rejected:
             place = (TOUCHPOINTS.name, partition)
             self.add_rejected(records[rejection.index], place, rejection.reason, rejection.field)
+        for stray in outcome.misrouted:
+            record = records[stray.index]
+            found = f"{TOUCHPOINTS.name}-{partition}-{record.offset}".encode()
+            headers = [*record.headers, (FORWARDED_FROM, found)]
+            self.forwards[stray.partition].append(Forward(record, stray.source, headers))
+            self.bytes += len(record.key or b"") + len(record.value or b"")
 
     def add_rejected(self, record: Any, place: tuple[str, int], reason: str, field: str) -> None:
-        """Take a record that cannot be used, byte for byte; under pseudonyms, where it lies instead.
+        """Take a record that cannot be used, byte for byte; where it lies instead, under pseudonyms or if it is too large.
 
         Args:
             record: aiokafka's.
@@ -84,6 +120,9 @@ class Outbox:
             field: path of the field.
         """
         key, value, headers = record.key, record.value, list(record.headers)
+        if reason == TOO_LARGE:
+            # cx.rejected may not take it either; where it lies says enough.
+            value, headers = None, []
         if self._pseudonyms is not None:
             key, value, headers = _pseudonym(self._pseudonyms, key), None, []
         self.rows[REJECTED.name].append((key, value))
@@ -92,9 +131,24 @@ class Outbox:
         explained["offset"] = record.offset
         self.explanations.append(headers + [(name, str(said).encode()) for name, said in explained.items()])
 
-    def add_request(self, partition: int, key: bytes, value: bytes) -> None:
-        """Take a request to be erased, for a partition of cx.touchpoints."""
-        self.requests[partition].append((key, value))
+    def refuse_too_large(self, limit: int, partition: int) -> None:
+        """Reject misrouted records that would be too large with the header that says where they come from.
+
+        Args:
+            limit: the largest batch that cx.touchpoints takes, in bytes.
+            partition: the partition they were found in.
+        """
+        for target, forwards in self.forwards.items():
+            large = [each for each in forwards if each.size + _BATCH_OVERHEAD > limit]
+            for each in large:
+                self.add_rejected(each.record, (TOUCHPOINTS.name, partition), TOO_LARGE, "")
+                self.tally.refuse(each.source, TOO_LARGE)
+            if large:
+                self.forwards[target] = [each for each in forwards if each.size + _BATCH_OVERHEAD <= limit]
+
+    def add_request(self, key: bytes, value: bytes) -> None:
+        """Take a request to be erased, for cx.touchpoints."""
+        self.requests.append((key, value))
         self.bytes += len(value)
 
     def add_cards(self, cards: list[tuple[bytes, bytes | None]]) -> None:
@@ -119,7 +173,14 @@ def _pseudonym(pseudonyms: Pseudonyms, key: bytes | None) -> bytes | None:
 
 
 async def commit(
-    producer: AIOKafkaProducer, outbox: Outbox, *, group: str, partition: int, offset: int
+    producer: AIOKafkaProducer,
+    outbox: Outbox,
+    *,
+    group: str,
+    partition: int,
+    partitions: int,
+    offset: int,
+    limit: int,
 ) -> None:
     """Write an outbox and the source offset after the records it follows from, in one transaction.
 
@@ -127,10 +188,12 @@ async def commit(
 
     Args:
         producer: the one who holds the claim.
-        outbox: what to write; every record but requests goes to the partition of the same number.
+        outbox: what to write; results go to the partition of the same number.
         group: consumer group whose offset is committed.
         partition: number of the partition.
+        partitions: how many there are.
         offset: first source offset that the results do not follow from.
+        limit: the largest batch that cx.touchpoints takes, in bytes.
 
     Raises:
         ProducerFenced: somebody else has claimed the partition.
@@ -147,8 +210,12 @@ async def commit(
     if errors := [error for error in written if error is not None]:
         # Who writes to a producer that has just given up hears only that there is no transaction; others know why.
         raise min(errors, key=lambda error: isinstance(error, IllegalOperation))
-    for target, requests in outbox.requests.items():
-        await _write(producer, TOUCHPOINTS.name, target, requests, ())
+    for target in range(partitions):
+        forwards = outbox.forwards.get(target, [])
+        rows = [(each.record.key, each.record.value) for each in forwards] + outbox.requests
+        if rows:
+            headers = [each.headers for each in forwards]
+            await _write(producer, TOUCHPOINTS.name, target, rows, headers, limit - _BATCH_OVERHEAD)
     offsets = {TopicPartition(TOUCHPOINTS.name, partition): OffsetAndMetadata(offset, "")}
     if outbox.requested is not None:
         offsets[TopicPartition(FORGET.name, partition)] = OffsetAndMetadata(outbox.requested, "")
@@ -158,14 +225,32 @@ async def commit(
 
 
 async def _write(
-    producer: AIOKafkaProducer, topic: str, partition: int, rows: Sequence[Pair], headers: Sequence[Headers]
+    producer: AIOKafkaProducer,
+    topic: str,
+    partition: int,
+    rows: Sequence[Pair],
+    headers: Sequence[Headers],
+    limit: int | None = None,
 ) -> None:
-    """Send rows in order: one batch at a time, the next only when the one before has arrived."""
+    """Send rows in order: one batch at a time, the next only when the one before has arrived.
+
+    Args:
+        producer: where to.
+        topic: the topic.
+        partition: its partition.
+        rows: keys and values.
+        headers: of the first rows; the others have none.
+        limit: the largest batch, in bytes, where that may be less than the producer's.
+    """
     now = int(time.time() * 1000)
-    batch = producer.create_batch()
-    for (key, value), more in zip_longest(rows, headers, fillvalue=_NO_HEADERS):
-        if batch.append(timestamp=now, key=key, value=value, headers=more) is None:
+    batch, used = producer.create_batch(), 0
+    for index, (key, value) in enumerate(rows):
+        more = headers[index] if index < len(headers) else _NO_HEADERS
+        size = size_of(key, value, more) if limit is not None else 0
+        full = limit is not None and used > 0 and used + size > limit
+        if full or batch.append(timestamp=now, key=key, value=value, headers=more) is None:
             await (await producer.send_batch(batch, topic, partition=partition))
-            batch = producer.create_batch()
+            batch, used = producer.create_batch(), 0
             batch.append(timestamp=now, key=key, value=value, headers=more)
+        used += size
     await (await producer.send_batch(batch, topic, partition=partition))

@@ -255,7 +255,7 @@ class Partition:
         )
         return Tenure(
             self._settings,
-            self._kafka.group,
+            self._kafka,
             self.number,
             producer,
             reader,
@@ -275,7 +275,7 @@ class Partition:
                     if position is None:
                         position, _ = await reader.bounds(FORGET.name)
                     async for records in reader.follow(FORGET.name, position):
-                        committed = await tenure.forward(records)
+                        committed = tenure.forward(records)
                         self._wake.set()
                         await committed.wait()
                         position = records[-1].offset + 1

@@ -73,12 +73,16 @@ async def restore(
     """
     committed = await reader.committed()
     first, end = await reader.bounds(TOUCHPOINTS.name)
+    partitions = reader.partitions()
+    if parked is not None and parked.engine.partitions != partitions:
+        # Some of its customers belong elsewhere now.
+        parked = None
     if parked is not None and not (
         _leads_to(parked.position, first, committed) and await _is_what_is_saved(reader, parked)
     ):
         parked = None
     if parked is None:
-        parked = await _saved(settings, reader, partition)
+        parked = await _saved(settings, reader, partition, partitions)
     engine = parked.engine
     position = max(engine.next_offset, committed or 0)
     _refuse_truncated(partition, position, end)
@@ -158,7 +162,10 @@ async def replay(settings: Settings, reader: Reader, engine: Engine, stop: int, 
             first, _ = await reader.bounds(TOUCHPOINTS.name)
             lost.check(engine.next_offset, first, "the state must be built again from there")
         for piece in chunks(records):
-            engine.process(to_records(piece, future_ms))
+            batch = to_records(piece, future_ms)
+            outcome = engine.process(batch)
+            if engine.clears and outcome.misrouted and batch.keys is not None:
+                engine.clear(outcome, batch.keys)
             count += len(piece)
             await asyncio.sleep(0)
     return count
@@ -200,11 +207,13 @@ class Losses:
         )
 
 
-async def _saved(settings: Settings, reader: Reader, partition: int) -> Restored:
+async def _saved(settings: Settings, reader: Reader, partition: int, partitions: int) -> Restored:
     """The state that cx.snapshots holds; an empty one where there is none that can be used."""
     rows = await _saved_rows(reader)
     # A million rows take seconds, in which the others must not stand still.
-    return await asyncio.get_running_loop().run_in_executor(None, _load, settings, rows, partition)
+    return await asyncio.get_running_loop().run_in_executor(
+        None, _load, settings, rows, partition, partitions
+    )
 
 
 async def _saved_rows(reader: Reader) -> dict[bytes, bytes]:
@@ -219,7 +228,7 @@ async def _saved_rows(reader: Reader) -> dict[bytes, bytes]:
     return rows
 
 
-def _load(settings: Settings, rows: dict[bytes, bytes], partition: int) -> Restored:
+def _load(settings: Settings, rows: dict[bytes, bytes], partition: int, partitions: int) -> Restored:
     """The engine out of the rows; a new one, and why, where they cannot be used."""
     problem = f"{SNAPSHOTS.name}-{partition} is empty"
     pseudonyms = settings.privacy.pseudonyms()
@@ -231,6 +240,7 @@ def _load(settings: Settings, rows: dict[bytes, bytes], partition: int) -> Resto
                 rows,
                 topic=TOUCHPOINTS.name,
                 partition=partition,
+                partitions=partitions,
                 pseudonyms=pseudonyms,
             )
             return Restored(engine, engine.next_offset, saved=True, problem="")
@@ -243,6 +253,7 @@ def _load(settings: Settings, rows: dict[bytes, bytes], partition: int) -> Resto
         settings.actions,
         topic=TOUCHPOINTS.name,
         partition=partition,
+        partitions=partitions,
         pseudonyms=pseudonyms,
     )
     new.disown(rows)

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cxstream.scoring.router import partition_of
+from cxstream.model.errors import TopicError
 from cxstream.topology import FORGET, TOUCHPOINTS
 from cxstream.worker import requests
+from cxstream.worker.clients import BATCH_BYTES
 from cxstream.worker.clock import now
 from cxstream.worker.feed import to_records
 from cxstream.worker.outbox import Outbox, commit
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from aiokafka import AIOKafkaProducer
 
     from cxstream.settings import Settings
-    from cxstream.worker.clients import Reader
+    from cxstream.worker.clients import Kafka, Reader
     from cxstream.worker.counters import Counters
     from cxstream.worker.restore import Restored
 
@@ -51,7 +52,7 @@ class Tenure:
     def __init__(
         self,
         settings: Settings,
-        group: str,
+        kafka: Kafka,
         partition: int,
         producer: AIOKafkaProducer,
         reader: Reader,
@@ -63,8 +64,10 @@ class Tenure:
         self.position = restored.position
         self._worker = settings.worker
         self._future_ms = round(settings.scoring.future_minutes * 60_000)
-        self._group = group
+        self._kafka = kafka
         self._partition = partition
+        self._partitions = restored.engine.partitions or 1
+        self._limit: int | None = None
         self._producer = producer
         self._reader = reader
         self._lost = Losses(settings, partition, counters)
@@ -99,18 +102,19 @@ class Tenure:
         measures.decode.observe(times[1] - times[0])
         measures.kernel.observe(times[2] - times[1])
 
-    async def forward(self, records: Sequence[Any]) -> asyncio.Event:
-        """Take records of cx.forget; what is returned is set when they are in the log of their customers."""
-        count = len(await self._producer.partitions_for(TOUCHPOINTS.name))
+    def forward(self, records: Sequence[Any]) -> asyncio.Event:
+        """Take records of cx.forget, for every partition: an earlier version may have scored a customer in any.
+
+        Returns:
+            Set when they are in the logs.
+        """
         outbox = self._outbox
         for record in records:
             request = requests.read(record, self._partition, self._future_ms)
             if isinstance(request, requests.Refused):
                 outbox.add_rejected(record, (FORGET.name, self._partition), *request)
                 continue
-            # Whoever wrote it may have partitioned otherwise than the touchpoints are.
-            home = int(partition_of([request.subject], count)[0])
-            outbox.add_request(home, request.subject.encode(), request.value)
+            outbox.add_request(request.subject.encode(), request.value)
         outbox.requested = records[-1].offset + 1
         return outbox.committed
 
@@ -226,8 +230,17 @@ class Tenure:
             first, _ = await self._reader.bounds(TOUCHPOINTS.name)
             self._lost.check(hole, first, "they were not read yet")
         begun = perf_counter()
+        limit = await self._prepared(outbox)
         try:
-            await commit(self._producer, outbox, group=self._group, partition=self._partition, offset=offset)
+            await commit(
+                self._producer,
+                outbox,
+                group=self._kafka.group,
+                partition=self._partition,
+                partitions=self._partitions,
+                offset=offset,
+                limit=limit,
+            )
         except BaseException:
             self._counters.aborted += 1
             raise
@@ -236,3 +249,22 @@ class Tenure:
         self._counters.measures.transaction.observe(ended - begun)
         self._counters.measures.flush.observe(ended - closed)
         self._counters.commit(outbox, offset)
+
+    async def _prepared(self, outbox: Outbox) -> int:
+        """Make an outbox ready for its transaction; the largest batch that cx.touchpoints takes, in bytes.
+
+        Raises:
+            TopicError: there are more partitions than this state was made for.
+        """
+        if not outbox.forwards and not outbox.requests:
+            return BATCH_BYTES
+        count = len(await self._producer.partitions_for(TOUCHPOINTS.name))
+        if count != self._partitions:
+            raise TopicError(
+                f"{TOUCHPOINTS.name} has {count} partitions now, not {self._partitions}: "
+                "the partition starts over, as some of its customers belong elsewhere"
+            )
+        if self._limit is None:
+            self._limit = await self._kafka.largest_batch()
+        outbox.refuse_too_large(self._limit, self._partition)
+        return min(self._limit, BATCH_BYTES)

@@ -69,6 +69,7 @@ class Measures:
         self._sources = Sources(sources)
         self.rejected: Counter[tuple[str, str]] = Counter()
         self.sources: Counter[str] = Counter()
+        self.misrouted: Counter[str] = Counter()
         self.kinds = np.zeros(len(Kind), np.int64)
         self.signals: Counter[tuple[str, str]] = Counter()
         self.reasons: Counter[str] = Counter()
@@ -101,6 +102,8 @@ class Measures:
             self.rejected[reason, self._sources.name(source)] += n
         for source, n in tally.sources.items():
             self.sources[self._sources.name(source)] += n
+        for source, n in tally.misrouted.items():
+            self.misrouted[self._sources.name(source)] += n
         self.kinds += tally.kinds
         self.signals.update(tally.signals)
         self.reasons.update(tally.reasons)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from cxstream.kernels.layout import ACCEPTED, TICK
+from cxstream.kernels.layout import ACCEPTED, MISROUTED, TICK
 from cxstream.model.kinds import CHANNELS, Kind
 from cxstream.scoring.decode import TOO_LATE, read_source
 
@@ -63,7 +63,8 @@ class Tally:
     Attributes:
         outcomes: records by what became of them.
         rejected: rejected records by reason and source; None where the source cannot be read.
-        sources: valid records by source.
+        sources: valid records by source; misrouted ones count where they belong.
+        misrouted: records that were forwarded, by source.
         kinds: int64[kinds], accepted records.
         signals: signals by kind and level.
         reasons: raised signals by leading reason.
@@ -76,6 +77,7 @@ class Tally:
         self.outcomes: Counter[str] = Counter()
         self.rejected: Counter[tuple[str, str | None]] = Counter()
         self.sources: Counter[str] = Counter()
+        self.misrouted: Counter[str] = Counter()
         self.kinds = np.zeros(len(Kind), np.int64)
         self.signals: Counter[tuple[str, str]] = Counter()
         self.reasons: Counter[str] = Counter()
@@ -100,8 +102,8 @@ class Tally:
         appended = appended[decoded.good]
         if outcome.rejected:
             self._reject(decoded, outcome, records)
-        if outcome.ticks:
-            people = np.flatnonzero(columns["kind"] != TICK)
+        if outcome.ticks or MISROUTED in status:
+            people = np.flatnonzero((columns["kind"] != TICK) & (status != MISROUTED))
             events = [events[i] for i in people.tolist()]
             columns, status, appended = columns[people], status[people], appended[people]
             sources = sources[people]
@@ -124,12 +126,21 @@ class Tally:
         self.outcomes["rejected"] += len(outcome.rejected) - late
         self.outcomes["tick"] += outcome.ticks
         self.outcomes["erased"] += outcome.erased
-        self.outcomes["erasure"] += len(outcome.receipts)
+        self.outcomes["erasure"] += outcome.erasures
+        self.outcomes["misrouted"] += len(outcome.misrouted)
+        self.misrouted.update(each.source for each in outcome.misrouted)
         self.held_back += outcome.held_back
         self.signals.update((signal.change, signal.level) for signal in outcome.signals)
         self.reasons.update(
             s.reason for s in outcome.signals if s.change == "raised" and s.reason is not None
         )
+
+    def refuse(self, source: str, reason: str) -> None:
+        """Count a misrouted record as rejected."""
+        self.misrouted[source] -= 1
+        self.outcomes["misrouted"] -= 1
+        self.outcomes["rejected"] += 1
+        self.rejected[reason, source] += 1
 
     def _reject(self, decoded: Decoded, outcome: Outcome, records: Sequence[Any]) -> None:
         for rejection in outcome.rejected:
