@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from charts import ROOT, tool
+from cxstream.local.docker import DockerKafka
 
 DOCKERFILE = ROOT / "deploy" / "docker" / "Dockerfile"
 PROFILES = ("monitoring", "console")
@@ -64,11 +65,13 @@ def test_profiles_add_services(profiles: tuple[str, ...], expected: set[str]) ->
 def test_versions_are_pinned(services: dict[str, dict[str, Any]]) -> None:
     for name, service in services.items():
         if service["image"] != OURS:
-            assert re.fullmatch(r"[a-z/]+:v?\d+\.\d+(\.\d+)?(-[a-z]+)?", service["image"]), name
+            assert re.fullmatch(
+                r"[a-z/]+:v?\d+\.\d+(\.\d+)?(-[a-z]+)?@sha256:[0-9a-f]{64}", service["image"]
+            ), name
     bases = re.findall(r"^FROM (\S+)", DOCKERFILE.read_text(), re.MULTILINE)
     assert len(bases) == 2
     assert len(set(bases)) == 1
-    assert re.fullmatch(r"python:3\.\d+\.\d+-slim-\w+", bases[0])
+    assert re.fullmatch(r"python:3\.\d+\.\d+-slim-\w+@sha256:[0-9a-f]{64}", bases[0])
 
 
 def test_nothing_runs_as_root_or_writes_to_its_root(services: dict[str, dict[str, Any]]) -> None:
@@ -233,6 +236,12 @@ def test_alertmanager_has_the_templates(services: dict[str, dict[str, Any]]) -> 
 
 
 # --- the image
+
+
+def test_one_kafka_is_meant_everywhere() -> None:
+    """The broker of Docker Compose, of `cxstream broker --docker`, and the version of the jars."""
+    [image] = re.findall(r"image: (apache/kafka:\S+)", (ROOT / "docker-compose.yml").read_text())
+    assert DockerKafka().image == image
 
 
 def test_hadolint_has_nothing_to_say() -> None:

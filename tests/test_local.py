@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -266,6 +269,73 @@ def test_later_starts_need_no_network() -> None:
     assert said == []
 
 
+JAR = b"PK a jar"
+
+
+@pytest.fixture
+def cached(tmp_path: Path) -> tuple[Path, Path]:
+    """A cache with one jar, and the list of sums that it fits."""
+    place = tmp_path / "kafka" / f"kafka_{jars.SCALA}-9.9.9"
+    place.mkdir(parents=True)
+    (place / "kafka.jar").write_bytes(JAR)
+    sums = tmp_path / "sums"
+    sums.write_text(f"{hashlib.sha256(JAR).hexdigest()}  kafka.jar\n")
+    return place, sums
+
+
+def test_jars_that_are_as_they_should_be_are_used(cached: tuple[Path, Path], tmp_path: Path) -> None:
+    place, sums = cached
+    assert jars.ensure("9.9.9", tmp_path, print, sums) == place
+
+
+@pytest.mark.parametrize("spoil", ["altered", "missing", "added"])
+def test_jars_that_somebody_has_altered_are_not_run(
+    spoil: str, cached: tuple[Path, Path], tmp_path: Path
+) -> None:
+    place, sums = cached
+    if spoil == "altered":
+        (place / "kafka.jar").write_bytes(JAR + b"!")
+    elif spoil == "missing":
+        (place / "kafka.jar").unlink()
+    else:
+        (place / "more.jar").write_bytes(JAR)
+    name = "more" if spoil == "added" else "kafka"
+    with pytest.raises(BrokerError, match=rf"{name}\.jar: not the jars that cxstream was tested with"):
+        jars.ensure("9.9.9", tmp_path, print, sums)
+
+
+def test_what_a_repository_gives_out_must_be_what_was_tested(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def resolve(_: str, repository: Path) -> list[Path]:
+        repository.mkdir()
+        jar = repository / "kafka.jar"
+        with zipfile.ZipFile(jar, "w") as made:
+            made.writestr("Evil.class", b"")
+        return [jar]
+
+    monkeypatch.setattr(jars, "_resolve", resolve)
+    with pytest.raises(BrokerError, match=r"not the jars that cxstream was tested with"):
+        jars.ensure("4.1.0", tmp_path, lambda _: None)
+    assert [entry.name for entry in (tmp_path / "kafka").iterdir()] == [".lock"]
+
+
+def test_a_version_without_sums_is_not_run(tmp_path: Path) -> None:
+    with pytest.raises(BrokerError, match=r"Kafka 9\.9\.9: the SHA-256 .* local\.kafka_sums"):
+        jars.ensure("9.9.9", tmp_path, print)
+    with pytest.raises(BrokerError, match=r"local\.kafka_sums: .*nowhere: no such file"):
+        jars.ensure("9.9.9", tmp_path, print, tmp_path / "nowhere")
+    (tmp_path / "sums").write_text("no sums\nat all, really\n")
+    with pytest.raises(BrokerError, match=r"is no list as 'sha256sum"):
+        jars.ensure("9.9.9", tmp_path, print, tmp_path / "sums")
+
+
+def test_the_sums_of_the_default_version_are_here() -> None:
+    expected = jars._expected(Local().kafka_version, None)
+    assert f"kafka_{jars.SCALA}-{Local().kafka_version}.jar" in expected
+    assert all(re.fullmatch(r"[0-9a-f]{64}", digest) for digest in expected.values())
+
+
 # --- the guard
 
 
@@ -300,7 +370,9 @@ def test_docker_is_reachable_from_this_computer_alone() -> None:
     assert "127.0.0.1:12345:9092" in command
     assert "some-volume:/var/lib/kafka/data" in command
     assert "--env=KAFKA_ADVERTISED_LISTENERS=PLAINTEXT://localhost:12345" in command
-    assert command[-1] == f"apache/kafka:{Local().kafka_version}"
+    assert re.fullmatch(
+        rf"apache/kafka:{re.escape(Local().kafka_version)}@sha256:[0-9a-f]{{64}}", command[-1]
+    )
 
 
 def test_no_docker_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -220,6 +220,11 @@ class Local(_Section):
         None, description="Where the local broker keeps its data; a cache folder by default."
     )
     kafka_version: str = Field("4.1.0", description="Apache Kafka to run.")
+    kafka_sums: Path | None = Field(
+        None,
+        description="File with the SHA-256 of each of its jars, as sha256sum writes it, for another version than the "
+        "default.",
+    )
     heap: str = Field("512m", pattern=r"^\d+[mg]$", description="Java heap of the local broker.")
 
 

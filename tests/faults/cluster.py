@@ -125,7 +125,9 @@ class Cluster:
 
     async def _start(self) -> None:
         local = Local()
-        classpath = await asyncio.to_thread(jars.ensure, local.kafka_version, jars.user_cache(), self._say)
+        classpath = await asyncio.to_thread(
+            jars.ensure, local.kafka_version, jars.user_cache(), self._say, local.kafka_sums
+        )
         program = [str(java.find()), "-cp", f"{classpath}/*"]
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
         for number in NODES:

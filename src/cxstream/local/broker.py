@@ -114,7 +114,7 @@ class LocalKafka:
             java.find(),
             *_JVM,
             "-cp",
-            f"{jars.ensure(self._local.kafka_version, self._cache, self._say)}/*",
+            f"{jars.ensure(self._local.kafka_version, self._cache, self._say, self._local.kafka_sums)}/*",
         ]
         folder = data.claim(self._folder or Path(tempfile.mkdtemp(prefix="cxstream-kafka-")))
         try:

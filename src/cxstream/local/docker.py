@@ -104,7 +104,9 @@ class DockerKafka:
     @property
     def image(self) -> str:
         """The image it runs."""
-        return f"apache/kafka:{self._local.kafka_version}"
+        version = self._local.kafka_version
+        digest = _DIGESTS.get(version)
+        return f"apache/kafka:{version}{f'@{digest}' if digest else ''}"
 
     def run_command(self) -> list[str]:
         """The `docker run` in full. Attached: its end, by SIGTERM to it, is the end of the container."""
@@ -153,6 +155,8 @@ class DockerKafka:
         raise BrokerError(f"{self.image} does not answer {_READY_AND_PULL_SECONDS:.0f} s after its start")
 
 
+# A tag can be moved to another image, a digest cannot. Of other versions the tag must do.
+_DIGESTS = {"4.1.0": "sha256:bff074a5d0051dbc0bbbcd25b045bb1fe84833ec0d3c7c965d1797dd289ec88f"}
 # Some 400 MB on a slow line.
 _READY_AND_PULL_SECONDS = READY_SECONDS + 600
 

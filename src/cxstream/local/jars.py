@@ -3,11 +3,15 @@
 A version is either there as a whole or not at all. Jars are fetched into a scratch folder beside their
 place and moved there in one rename, so that an interrupted download leaves nothing that looks complete;
 a file lock lets one process fetch while the others wait for its result.
+
+Each jar must have the SHA-256 that stands beside this module, when it arrives and each time it is used: a repository,
+a mirror or a cache that gives out another file than the one that Kafka was tested with runs nothing here.
 """
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import shutil
 import sys
 import tempfile
@@ -31,19 +35,22 @@ def user_cache() -> Path:
     return Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "cxstream"
 
 
-def ensure(version: str, cache: Path, say: Callable[[str], None]) -> Path:
+def ensure(version: str, cache: Path, say: Callable[[str], None], sums: Path | None = None) -> Path:
     """The folder with the jars of a Kafka, fetched when it is not there yet.
 
     Args:
         version: Apache Kafka's, as "4.1.0".
         cache: folder that keeps them between runs.
         say: told, in a line, when something takes long.
+        sums: file with the SHA-256 of each jar; None: the one that comes with cxstream.
 
     Raises:
-        BrokerError: they cannot be fetched (no network, no such version) or stored.
+        BrokerError: they cannot be fetched (no network, no such version) or stored, or are not those that they should be.
     """
     place = cache / "kafka" / f"kafka_{SCALA}-{version}"
+    expected = _expected(version, sums)
     if place.is_dir():
+        _verify(place, expected)
         return place
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -51,13 +58,56 @@ def ensure(version: str, cache: Path, say: Callable[[str], None]) -> Path:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not place.is_dir():
                 say(f"getting Apache Kafka {version} from Maven Central (some 45 MB, once) ...")
-                _fetch(version, place)
+                _fetch(version, place, expected)
     except OSError as error:
         raise BrokerError(f"{place}: the jars of Kafka {version} cannot be stored: {error}") from error
     return place
 
 
-def _fetch(version: str, place: Path) -> None:
+def _expected(version: str, sums: Path | None) -> dict[str, str]:
+    """The SHA-256 of each jar, by its name."""
+    file = sums or Path(__file__).with_name(f"kafka_{SCALA}-{version}.sha256")
+    try:
+        lines = file.read_text("utf-8").split("\n")
+        return {
+            name.removeprefix("*"): digest
+            for digest, name in (line.split() for line in lines if line.strip())
+        }
+    except FileNotFoundError as error:
+        if sums is None:
+            raise BrokerError(
+                f"Kafka {version}: the SHA-256 of its jars is not known here: use the default version, or name a file "
+                "with them (as 'sha256sum *.jar' writes it) as local.kafka_sums"
+            ) from error
+        raise BrokerError(f"local.kafka_sums: {file}: no such file") from error
+    except (OSError, ValueError) as error:
+        raise BrokerError(f"{file}: is no list as 'sha256sum *.jar' writes it ({error})") from error
+
+
+def _verify(folder: Path, expected: dict[str, str]) -> None:
+    """Raise unless a folder has exactly the expected jars.
+
+    Raises:
+        BrokerError: one is missing, altered, or not expected; names it.
+    """
+    found = {jar.name: jar for jar in folder.iterdir()}
+    odd = sorted(found.keys() ^ expected.keys())
+    altered = [
+        name for name in sorted(found.keys() & expected.keys()) if _digest(found[name]) != expected[name]
+    ]
+    if odd or altered:
+        raise BrokerError(
+            f"{folder}: {', '.join([*altered, *odd][:3])}: not the jars that cxstream was tested with (SHA-256): remove "
+            "the folder to have them fetched anew; if that does not help, the repository gives out other files"
+        )
+
+
+def _digest(jar: Path) -> str:
+    with jar.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _fetch(version: str, place: Path, expected: dict[str, str]) -> None:
     for leftover in place.parent.glob(".fetching-*"):  # of a process that was killed: this one has the lock
         shutil.rmtree(leftover, ignore_errors=True)
     scratch = Path(tempfile.mkdtemp(prefix=".fetching-", dir=place.parent))
@@ -68,6 +118,7 @@ def _fetch(version: str, place: Path) -> None:
             if not zipfile.is_zipfile(jar):
                 raise BrokerError(f"{jar.name} arrived incomplete from Maven Central: try again")
             jar.rename(scratch / "jars" / jar.name)
+        _verify(scratch / "jars", expected)
         (scratch / "jars").rename(place)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
