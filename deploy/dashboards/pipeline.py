@@ -180,6 +180,7 @@ SOURCES = Row(
             (Query(rate("cxstream_misrouted_total", "source"), "{{source}}"),),
             unit=PER_SECOND,
             low=0,
+            alerts=("CxstreamRecordsMisrouted",),
         ),
         Panel(
             "Rejected a second, by reason",
