@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import subprocess
+import sys
 from collections import Counter
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import aiokafka
 import pytest
 
 from cxstream.kafka import connection
-from cxstream.topology import REJECTED, SCORES, TOUCHPOINTS
+from cxstream.leftovers import Erased, Leftovers
+from cxstream.model.params import ScoringParams
+from cxstream.scoring.engine import MARKER_KEY, Engine, Records
+from cxstream.scoring.erasures import digest
+from cxstream.topology import FORGOTTEN, REJECTED, SCORES, SNAPSHOTS, TOUCHPOINTS
 from cxstream.worker.clients import Kafka
-from workers import Watcher, WorkerProcess, customers_of, touchpoint, until
+from workers import Watcher, WorkerProcess, customers_of, touchpoint, until, write
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from cxstream.settings import Settings
@@ -23,8 +31,6 @@ if TYPE_CHECKING:
 SECONDS = 120.0
 BUSY = {"CXSTREAM_WORKER__FLUSH_SECONDS": "0.1", "CXSTREAM_WORKER__SNAPSHOT_SECONDS": "0.5"}
 COUNT = 2
-
-pytestmark = [pytest.mark.broker, pytest.mark.timeout(280)]
 
 
 async def cards(watcher: Watcher) -> dict[str, list[int]]:
@@ -43,6 +49,8 @@ async def rejected(watcher: Watcher) -> Counter[tuple[str, str, str]]:
     return Counter((s["reason"].decode(), s["field"].decode(), s["partition"].decode()) for s in said)
 
 
+@pytest.mark.broker
+@pytest.mark.timeout(280)
 async def test_misrouted_records_are_forwarded_as_they_are(
     settings: Settings, topics: Callable[[int], None], tmp_path: Path
 ) -> None:
@@ -91,3 +99,92 @@ async def test_misrouted_records_are_forwarded_as_they_are(
             assert await rejected(watcher) == {("too_large", "", "0"): 1, ("misrouted", "key", "0"): 1}
             [card] = [r.value for r in (await watcher.read(SCORES.name))[1] if r.key == there.encode()][-1:]
             assert json.loads(card)["data"]["touches"]["90"] == 3
+
+
+async def forget(settings: Settings, *customers: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "cxstream", "forget", "--kafka", settings.kafka, *customers]
+    return await asyncio.to_thread(
+        subprocess.run, command, capture_output=True, text=True, check=False, timeout=SECONDS
+    )
+
+
+async def send(
+    settings: Settings, topic: str, partition: int, rows: list[tuple[bytes, bytes | None]]
+) -> None:
+    async with aiokafka.AIOKafkaProducer(**connection(settings)) as producer:
+        for key, value in rows:
+            await producer.send_and_wait(topic, value, key=key, partition=partition)
+
+
+@pytest.mark.broker
+@pytest.mark.timeout(280)
+async def test_whoever_is_in_the_wrong_partition_is_erased_everywhere(
+    settings: Settings, topics: Callable[[int], None], tmp_path: Path
+) -> None:
+    """One is there now, one was saved there by an earlier version, of one nothing is left there but a card."""
+    topics(COUNT)
+    now, saved, orphan = customers_of(1, COUNT, 3)
+    [stays] = customers_of(0, COUNT)
+    earlier = Engine(ScoringParams(), {})
+    values = [touchpoint(name, n) for n, name in enumerate((saved, stays, orphan))]
+    earlier.process(Records(values, range(3)))
+    await write(settings, TOUCHPOINTS.name, {0: [*values, touchpoint(now, 9)]})
+    await send(settings, SCORES.name, 0, earlier.take_cards())
+    rows = [row for row in earlier.snapshot() if row[0] != b"c" + orphan.encode()]
+    await send(settings, SNAPSHOTS.name, 0, [row for row in rows if row[0] != MARKER_KEY])
+    marker = json.loads(dict(rows)[MARKER_KEY] or b"") | {"customers": 2}
+    await send(settings, SNAPSHOTS.name, 0, [(MARKER_KEY, json.dumps(marker).encode())])
+    async with Watcher(settings, COUNT) as watcher:
+        assert await cards(watcher) == {name: [0] for name in sorted((saved, stays, orphan))}
+        with WorkerProcess(settings, tmp_path / "log", **BUSY) as worker:
+            worker.ready()
+
+            async def restored() -> bool:
+                return await cards(watcher) == {stays: [0], orphan: [0], now: [1]}
+
+            await until(restored, SECONDS, lambda: worker.log)
+            done = await forget(settings, now, saved, orphan)
+            assert done.returncode == 0, done.stderr + worker.log
+            assert await cards(watcher) == {stays: [0]}
+            receipts = await watcher.read(FORGOTTEN.name)
+            assert Counter({p: len(found) for p, found in receipts.items()}) == {1: 3}
+            assert worker.stop() == 0, worker.log
+        for topic in (SCORES.name, SNAPSHOTS.name):
+            latest = {r.key: r.value for found in (await watcher.read(topic)).values() for r in found}
+            left = {key for key, value in latest.items() if value is not None}
+            assert not left & {
+                prefix + name.encode() for prefix in (b"", b"c") for name in (now, saved, orphan)
+            }
+
+
+class Cards:
+    """Stands in for a reader of cx.scores."""
+
+    def __init__(self, *records: tuple[int, str, bytes | None]) -> None:
+        self.partitions = {SCORES.name: COUNT}
+        self.records = list(records)
+
+    async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
+        return 0, len(self._of(partition))
+
+    async def read(self, topic: str, partition: int, start: int, stop: int) -> AsyncIterator[list[Any]]:
+        yield self._of(partition)[start:stop]
+
+    def _of(self, partition: int) -> list[Any]:
+        return [SimpleNamespace(key=k.encode(), value=v) for p, k, v in self.records if p == partition]
+
+
+async def test_a_card_that_is_left_is_found_in_any_partition() -> None:
+    def card(partition: int, offset: int, name: str) -> bytes:
+        return json.dumps({"id": f"cx.touchpoints-{partition}-{offset}:{name}"}).encode()
+
+    reader: Any = Cards((0, "a", card(0, 99, "a")), (1, "a", card(1, 3, "a")), (1, "b", card(1, 1, "b")))
+    left = Leftovers(reader, {digest("a").hex(): Erased(1, 7)})
+    assert await left.look() == [0, 1]
+    reader.records.append((1, "a", None))
+    assert await left.look() == [0]
+    # A newer card where the customer belongs: they have come back.
+    reader.records += [(0, "a", None), (1, "a", card(1, 8, "a"))]
+    assert await left.look() == []
+    reader.records.append((0, "a", card(0, 100, "a")))
+    assert await left.look() == [0]

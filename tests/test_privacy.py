@@ -17,6 +17,7 @@ from aiokafka.protocol.produce import ProduceRequest_v3
 from click.testing import CliRunner
 
 from cxstream.cli import forget
+from cxstream.erasure import Left
 from cxstream.kafka import connection
 from cxstream.model.errors import SettingsError
 from cxstream.model.kinds import FORGET_TYPE
@@ -80,9 +81,9 @@ def listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes) -> t
     """How `cxstream forget --from` ends with a file, and whom it asks to be erased."""
     asked: list[str] = []
 
-    async def ask(_: Settings, customers: list[str], __: float) -> int:
+    async def ask(_: Settings, customers: list[str], __: float) -> Left:
         asked.extend(customers)
-        return 0
+        return Left(0, [])
 
     monkeypatch.setattr(forget, "_forget", ask)
     (tmp_path / "leavers.txt").write_bytes(content)

@@ -102,7 +102,7 @@ ONCALL = Role(
 )
 ADMIN = Role(
     "makes topics, looks after rejected records, has customers erased: `cxstream topics`",
-    reads=(REJECTED, FORGOTTEN),
+    reads=(SCORES, REJECTED, FORGOTTEN),
     writes=(FORGET,),
     keeps=TOPICS,
 )

@@ -1,12 +1,13 @@
-"""Asking for the erasure of customers, and waiting for the receipts."""
+"""Asking for the erasure of customers, waiting for the receipts, and looking whether a score card is left."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import time
 import uuid
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import aiokafka
 import msgspec
@@ -14,6 +15,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from cxstream.kafka import connection
+from cxstream.leftovers import Erased, cards_left
 from cxstream.model.errors import BrokerError
 from cxstream.model.kinds import FORGET_TYPE
 from cxstream.sender import route
@@ -26,6 +28,18 @@ if TYPE_CHECKING:
     from cxstream.settings import Settings
 
 _POLL_MS = 500
+
+
+class Left(NamedTuple):
+    """What was still to come when the time was over.
+
+    Attributes:
+        receipts: how many did not come.
+        cards: partition of each score card that is still in cx.scores.
+    """
+
+    receipts: int
+    cards: list[int]
 
 
 def request(customer: str) -> tuple[str, bytes]:
@@ -48,17 +62,17 @@ async def forget(
     customers: Sequence[str],
     wait_seconds: float,
     on_receipt: Callable[[dict[str, Any]], None],
-) -> int:
+) -> Left:
     """Ask for customers to be erased.
 
     Args:
         settings: where Kafka is.
         customers: their ids.
-        wait_seconds: how long to wait for the receipts; 0 asks and does not wait.
+        wait_seconds: how long to wait for the receipts and for the score cards to go; 0 asks and does not wait.
         on_receipt: told each receipt.
 
     Returns:
-        How many receipts did not come in time.
+        What did not come, or go, in time.
 
     Raises:
         BrokerError: Kafka does not answer, or does not take a request.
@@ -75,37 +89,57 @@ async def forget(
             for tp in tps:  # from here on, whatever comes is after the requests
                 await consumer.position(tp)
             asked = await _ask(settings, customers, requests.partitions)
-            return await _receive(consumer, asked, wait_seconds, on_receipt) if wait_seconds else 0
+            if not wait_seconds:
+                return Left(0, [])
+            deadline = time.monotonic() + wait_seconds
+            erased = await _receive(consumer, asked, wait_seconds, on_receipt)
+        cards = await cards_left(settings, erased, deadline) if erased else []
+        return Left(len(asked), cards)
     except KafkaError as error:
         raise BrokerError(f"{settings.kafka}: {type(error).__name__}: {error}") from error
 
 
-async def _ask(settings: Settings, customers: Sequence[str], partitions: int) -> set[str]:
-    asked = set()
+async def _ask(settings: Settings, customers: Sequence[str], partitions: int) -> dict[str, int]:
+    """Write the requests; the partition of each one's customer, by its id."""
+    asked = {}
     homes = route([customer.encode() for customer in customers], partitions)
     async with aiokafka.AIOKafkaProducer(**connection(settings), enable_idempotence=True) as producer:
         for customer, home in zip(customers, homes, strict=True):
             name, value = request(customer)
             await producer.send_and_wait(FORGET.name, value, key=customer.encode(), partition=home)
-            asked.add(name)
+            asked[name] = home
     return asked
 
 
 async def _receive(
     consumer: aiokafka.AIOKafkaConsumer,
-    asked: set[str],
+    asked: dict[str, int],
     seconds: float,
     on_receipt: Callable[[dict[str, Any]], None],
-) -> int:
+) -> dict[str, Erased]:
+    """Wait for a receipt of each customer's own partition; where it was erased, by the digest in the receipt.
+
+    Args:
+        consumer: of cx.forgotten.
+        asked: requests and partitions; those whose receipt has come are taken out.
+        seconds: how long to wait.
+        on_receipt: told each receipt, also of a partition that is not the customer's.
+    """
+    erased: dict[str, Erased] = {}
+    ids = frozenset(asked)
     try:
         async with asyncio.timeout(seconds):
             while asked:
                 for records in (await consumer.getmany(timeout_ms=_POLL_MS)).values():
                     for record in records:
                         receipt = json.loads(record.value)
-                        if receipt["data"]["request"] in asked:
-                            asked.discard(receipt["data"]["request"])
-                            on_receipt(receipt)
+                        name, cause = receipt["data"]["request"], receipt["data"]["cause"]
+                        if name not in ids:
+                            continue
+                        on_receipt(receipt)
+                        if asked.get(name) == cause["partition"]:
+                            del asked[name]
+                            erased[receipt["subject"]] = Erased(cause["partition"], cause["offset"])
     except TimeoutError:
         pass
-    return len(asked)
+    return erased

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from cxstream.erasure import Left
     from cxstream.settings import Settings
 
 
 @click.command(
-    "forget", epilog="Exit status 1 when a receipt does not come in time; the request stands all the same."
+    "forget",
+    epilog="Exit status 1 when a receipt does not come in time, or a score card is left; the request stands all the same.",
 )
 @click.argument("customers", metavar="CUSTOMER...", nargs=-1)
 @click.option(
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     type=click.FloatRange(0),
     default=60.0,
     show_default=True,
-    help="Seconds to wait for the receipts; 0: do not wait.",
+    help="Seconds to wait for the receipts, and for score cards to go; 0: do not wait.",
 )
 @click.option("--kafka", metavar="HOST:PORT[,...]", help="Where Kafka is.")
 @click.pass_obj
@@ -35,9 +37,9 @@ def command(
 ) -> None:
     """Erase customers: everything that the engine knows of them.
 
-    Asks the workers, through cx.forget, and waits for their receipts. State, saved state and score card go at
-    once; whatever about them is older than the request and comes later is dropped. They are strangers again
-    when they do something new.
+    Asks the workers, through cx.forget, waits for their receipts, and looks whether a score card is left in any
+    partition. State, saved state and score card go at once; whatever about them is older than the request and comes
+    later is dropped. They are strangers again when they do something new.
 
     \b
     Example:
@@ -48,12 +50,21 @@ def command(
 
     named = [*customers, *_listed(file)]
     _check(named)
-    missing = asyncio.run(_forget(load(config, kafka=kafka), named, wait))
-    if missing:
-        raise click.ClickException(
-            f"{missing} of {len(named)} receipts did not come within {wait:g} s: the requests are in cx.forget, and are "
-            "followed as soon as a worker reads them; see that one runs"
+    left = asyncio.run(_forget(load(config, kafka=kafka), named, wait))
+    problems = []
+    if left.receipts:
+        problems.append(
+            f"{left.receipts} of {len(named)} receipts did not come within {wait:g} s: the requests are in cx.forget, "
+            "and are followed as soon as a worker reads them; see that one runs"
         )
+    if left.cards:
+        where = ", ".join(f"cx.scores-{partition}" for partition in sorted(set(left.cards)))
+        problems.append(
+            f"{len(left.cards)} score cards of these customers are still in {where} after {wait:g} s: see that a worker "
+            "of this version owns each of these partitions, and run this again"
+        )
+    if problems:
+        raise click.ClickException("; ".join(problems))
 
 
 def _listed(file: Any) -> list[str]:
@@ -75,7 +86,7 @@ def _check(customers: list[str]) -> None:
             )
 
 
-async def _forget(settings: Settings, customers: list[str], wait: float) -> int:
+async def _forget(settings: Settings, customers: list[str], wait: float) -> Left:
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -89,10 +100,10 @@ async def _forget(settings: Settings, customers: list[str], wait: float) -> int:
             progress.advance(task)
             click.echo(_said(receipt))
 
-        missing = await forget(settings, customers, wait, told)
+        left = await forget(settings, customers, wait, told)
     if not wait:
         click.echo(f"asked for {len(customers)} in cx.forget")
-    return missing
+    return left
 
 
 def _said(receipt: dict[str, Any]) -> str:
