@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound="Callable[..., Any]")
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
-_INPUT = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
+_INPUT = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path, allow_dash=True)
+_MAPPING = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
 
 
 def _outputs(function: F) -> F:
@@ -115,7 +116,7 @@ _sort = click.option(
 @command.command()
 @_inputs
 @click.option(
-    "--mapping", type=_INPUT, help="Your own events, as a mapping file; they come before the built-in ones."
+    "--mapping", type=_MAPPING, help="Your own events, as a mapping file; they come before the built-in ones."
 )
 @click.option("--source", help="CloudEvents source of the events.  [default: segment]")
 @_sort
@@ -150,15 +151,20 @@ def segment(
 
 @command.command()
 @_inputs
-@click.option("--mapping", required=True, type=_INPUT, help="The mapping file: docs/convert.md explains it.")
+@click.option(
+    "--mapping", required=True, type=_MAPPING, help="The mapping file: docs/convert.md explains it."
+)
 @_sort
 @_outputs
 def mapping(inputs: tuple[Path, ...], mapping: Path, in_order: bool, out: Path, errors: Path | None) -> None:
     """Any CSV or NDJSON, by a mapping file that says what its columns mean.
 
+    `-` is standard input; the mapping says what it is (input.format).
+
     \b
     Example:
       cxstream convert mapping tickets.csv --mapping tickets.toml --sort --out tickets.ndjson
+      unzip -p export.zip | cxstream convert mapping - --mapping export.toml --out export.ndjson
     """  # noqa: D301
     from cxstream.convert.mapping import load
     from cxstream.convert.rules import drafts
@@ -191,7 +197,7 @@ def _convert(
 def _keep_apart(inputs: Sequence[Path], out: Path, errors: Path | None) -> None:
     for path in inputs:
         for target in (out, errors):
-            if target is not None and target.exists() and target.samefile(path):
+            if target is not None and target.exists() and path.exists() and target.samefile(path):
                 raise click.UsageError(f"{target} is an input, which it would overwrite; name another file")
     if errors is not None and errors.absolute() == out.absolute():
         raise click.UsageError("--errors and --out are the same file; name two")
@@ -222,7 +228,7 @@ def _write(
 
         quiet = not sys.stderr.isatty()
         progress = stack.enter_context(Progress(console=Console(stderr=True), transient=True, disable=quiet))
-        task = progress.add_task("converting", total=sum(path.stat().st_size for path in inputs))
+        task = progress.add_task("converting", total=_total(inputs))
         report.on_problem = tell
         report.on_bytes = lambda taken: progress.advance(task, taken)
         lines = stack.enter_context(created(out))
@@ -230,6 +236,13 @@ def _write(
         if not written:
             raise InputError(f"{inputs[0]}: nothing could be converted; the account above says why")
     return written
+
+
+def _total(inputs: Sequence[Path]) -> int | None:
+    """Stored bytes of the inputs; None where one of them is not a file and nobody knows."""
+    if not all(path.is_file() for path in inputs):
+        return None
+    return sum(path.stat().st_size for path in inputs)
 
 
 def _summary(report: Report) -> None:

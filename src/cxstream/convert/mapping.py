@@ -7,6 +7,7 @@ and checked as a whole, before any row is.
 from __future__ import annotations
 
 import tomllib
+from string import Formatter
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import msgspec
@@ -32,8 +33,11 @@ class Input(Struct, frozen=True, forbid_unknown_fields=True):
         format: csv or ndjson; by the file's name where it is not said.
         delimiter: between the cells of a CSV; a comma, or a tab where the file's name ends in .tsv.
         quote: the character that CSV cells are quoted with; "" where quotes mean nothing.
-        encoding: of a CSV, as Python calls it.
+        escape: the character that takes away the meaning of the one after it, in a CSV that has one.
+        encoding: of a CSV, as Python calls it; a byte order mark or the NULs of UTF-16 say more.
         columns: of a CSV without a header line.
+        skip_lines: how many lines of a CSV come before its header, or before its rows where it has none.
+        header_rows: how many rows the header of a CSV has; the first of them names the columns.
         decimal: the decimal separator of numbers written as text.
         thousands: what groups their digits, if anything does.
     """
@@ -41,8 +45,11 @@ class Input(Struct, frozen=True, forbid_unknown_fields=True):
     format: Literal["csv", "ndjson"] | None = None
     delimiter: OneCharacter | None = None
     quote: Annotated[str, Meta(max_length=1)] = '"'
+    escape: OneCharacter | None = None
     encoding: str = "utf-8"
     columns: list[str] | None = None
+    skip_lines: Annotated[int, Meta(ge=0)] = 0
+    header_rows: Annotated[int, Meta(ge=1)] = 1
     decimal: Literal[".", ","] = "."
     thousands: Annotated[str, Meta(max_length=1)] = ""
 
@@ -65,6 +72,17 @@ class Place(Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("wants exactly one of column, columns and template")
         if self.columns == []:
             raise ValueError("columns: names none")
+
+    def names(self) -> list[str]:
+        """The columns in it; none of a template that cannot be read."""
+        if self.column is not None:
+            return [self.column]
+        if self.columns is not None:
+            return self.columns
+        try:
+            return [name for _, name, _, _ in Formatter().parse(self.template or "") if name]
+        except ValueError:
+            return []
 
 
 class Value(Place, frozen=True, forbid_unknown_fields=True):
@@ -228,6 +246,17 @@ class Mapping(Struct, frozen=True, forbid_unknown_fields=True):
     defaults: Defaults = Defaults()
     skip: list[Skip] = []
     event: list[Event] = []
+
+    def columns(self) -> set[str]:
+        """The names of all columns that the mapping uses."""
+        events = self.complete()
+        names = {column for skip in self.skip for column in skip.when}
+        names.update(column for event in events for column in event.when)
+        for event in events:
+            for spec in (event.id, event.source, event.subject, event.time, *event.data.values()):
+                if isinstance(spec, Place):
+                    names.update(spec.names())
+        return names
 
     def complete(self) -> list[Event]:
         """The events with the defaults filled in.

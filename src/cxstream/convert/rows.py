@@ -1,80 +1,60 @@
-"""Rows out of CSV and NDJSON files, with the line each begins on. Nothing here is held longer than a batch."""
+"""Rows out of CSV and NDJSON inputs, with the line each begins on. Nothing here is held longer than a batch."""
 
 from __future__ import annotations
 
 import csv
 import difflib
-import io
+import re
 from operator import itemgetter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msgspec import DecodeError
 from msgspec.json import Decoder
 
+from cxstream.convert.stream import BLOCK_BYTES, Stream
+from cxstream.convert.text import MAX_LINE, Lines
 from cxstream.files.lines import split
-from cxstream.files.streams import Source, blocks, opened
 from cxstream.model.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Collection, Iterator, Sequence
 
     from cxstream.convert.report import Report
-
-BLOCK_BYTES = 1 << 20
-MAX_LINE = 16 << 20
-"""Characters of a CSV line, and bytes of a JSON record; what is longer is told as a problem and not kept."""
 
 MAX_FIELD = 1 << 20
 """Characters of one CSV field. A quote that is never closed stops here at the latest."""
 
+HEADER_WITHIN = 100
+"""Rows among which the header is looked for, where the columns to look for are known."""
 
-def counted_blocks(source: Source, path: Path, report: Report) -> Iterator[bytes]:
-    """The decompressed bytes of an input; the report hears how many stored bytes they took."""
-    told = 0
-    for block in blocks(source, path, BLOCK_BYTES):
-        report.on_bytes(source.taken - told)
-        told = source.taken
-        yield block
-    report.on_bytes(source.taken - told)
+SHORT = "rows with fewer cells than the header: the missing cells are empty"
+BEFORE_HEADER = "rows before the header, left out"
+BLANK = "rows of empty cells only, left out"
 
-
-class _Reader(io.RawIOBase):
-    """Blocks as a file, for the text decoder of the standard library."""
-
-    def __init__(self, source: Iterator[bytes]) -> None:
-        self._source = source
-        self._block = memoryview(b"")
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        while not self._block:
-            block = next(self._source, None)
-            if block is None:
-                return 0
-            self._block = memoryview(block)
-        taken = min(len(buffer), len(self._block))
-        buffer[:taken] = self._block[:taken]
-        self._block = self._block[taken:]
-        return taken
+_DELIMITERS = (";", "\t", ",", "|")
+_SEP = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 
 
 class Table:
-    """A CSV file: its columns, and its rows with their lines.
+    """A CSV file: its columns, and its rows with their lines. It is opened once, and its rows can be taken once.
 
     Iterating gives (line, cells): the 1-based line on which the row begins, and as many cells as there are
-    columns. Rows of another length, lines and fields beyond the limits, and quotes that go wrong are problems
-    of the report; empty lines are no rows.
+    columns. Missing cells at the end are empty, and empty cells too many are no harm. Longer rows, lines and
+    fields beyond the limits, and quotes that go wrong are problems of the report, each of its own row; empty
+    lines and rows of nothing but empty cells are no rows.
 
     Args:
-        path: the file, plain or compressed.
+        source: the input, or the path of one.
         report: counts rows and hears of problems.
-        delimiter: one character between the cells.
+        delimiter: one character between the cells; None for what a line `sep=;` says, else a comma.
         quote: the character that a cell is quoted with; None where quotes mean nothing.
-        encoding: of the text.
+        escape: the character that takes away the meaning of the one after it, if there is one.
+        encoding: of the text, where its first bytes do not tell.
         columns: names, for a file without a header line.
+        skip_lines: how many lines at the beginning are not part of the table.
+        header_rows: how many rows the header has; the first of them names the columns.
+        wanted: columns that will be asked for. The header is the first row that has all of them.
 
     Raises:
         InputError: the file cannot be read, its first line names no columns, or the encoding is another.
@@ -82,41 +62,55 @@ class Table:
 
     def __init__(
         self,
-        path: Path,
+        source: Path | Stream,
         report: Report,
         *,
-        delimiter: str = ",",
+        delimiter: str | None = None,
         quote: str | None = '"',
+        escape: str | None = None,
         encoding: str = "utf-8",
         columns: Sequence[str] | None = None,
+        skip_lines: int = 0,
+        header_rows: int = 1,
+        wanted: Collection[str] = (),
     ) -> None:
-        self.path = path
-        self.name = str(path)
+        stream = Stream(source, report) if isinstance(source, Path) else source
+        self.name = stream.name
         self.report = report
-        self.encoding = "utf-8-sig" if encoding.lower().replace("_", "-") in {"utf-8", "utf8"} else encoding
+        self._lines = Lines(stream, report, encoding)
+        said = self._begin(skip_lines)
+        self.delimiter = delimiter or said or ","
         self._dialect: dict[str, Any] = {
-            "delimiter": delimiter,
+            "delimiter": self.delimiter,
             "quotechar": quote,
             "quoting": csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE,
+            "escapechar": escape,
+            "skipinitialspace": self.delimiter != " ",
             "strict": True,
         }
-        self._headless = columns is not None
-        self.columns = list(columns) if columns is not None else self._header()
-        twice = [name for name in self.columns if self.columns.count(name) > 1]
-        if twice:
-            raise InputError(f"{path}:1: the column {twice[0]!r} is there twice; rename one of them")
+        self._in_header = columns is None
+        self._header_error = self._other_delimiter = ""
+        self._rows = self._read()
+        self.columns = list(columns) if columns is not None else self._header(wanted, header_rows)
+        self._in_header = False
 
     def index(self, column: str) -> int:
         """The position of a column.
 
         Raises:
-            InputError: there is none of that name.
+            InputError: there is none of that name, or more than one.
         """
-        if column not in self.columns:
-            close = difflib.get_close_matches(column, self.columns, 1)
-            hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(self.columns)}"
-            raise InputError(f"{self.name}: no column {column!r}; {hint}")
-        return self.columns.index(column)
+        found = [i for i, name in enumerate(self.columns) if name == column]
+        found = found or [i for i, name in enumerate(self.columns) if _even(name) == _even(column)]
+        if not found:
+            raise InputError(f"{self.name}: no column {column!r}; {self._hint(column)}{self._header_error}")
+        if len(found) > 1:
+            places = " and ".join(str(i + 1) for i in found)
+            raise InputError(
+                f"{self.name}: the column {column!r} is there {len(found)} times (columns {places});"
+                " rename all but one of them"
+            )
+        return found[0]
 
     def select(self, *columns: str) -> Iterator[tuple[int, tuple[str, ...]]]:
         """The rows with only these columns (two or more), in this order."""
@@ -124,100 +118,146 @@ class Table:
         return ((line, pick(cells)) for line, cells in self)
 
     def __iter__(self) -> Iterator[tuple[int, list[str]]]:
-        width, rows, name = len(self.columns), self.report.rows, self.name
-        skip = not self._headless
-        for line, cells in self._rows():
-            if skip:
-                skip = False
+        width, report, name = len(self.columns), self.report, self.name
+        rows = report.rows
+        for line, cells in self._rows:
+            if not any(map(str.strip, cells)):
+                report.notes[BLANK] += 1
                 continue
             rows[name] += 1
-            if len(cells) == width:
-                yield line, cells
-            else:
-                self.report.problem(name, line, "", "columns", f"{len(cells)} cells for {width} columns")
-
-    def _header(self) -> list[str]:
-        with opened(self.path) as source, self._text(blocks(source, self.path, BLOCK_BYTES)) as text:
-            try:
-                row: list[str] = next(csv.reader([text.readline(MAX_LINE)], **self._dialect), [])
-            except csv.Error as error:
-                raise InputError(f"{self.name}:1: the first line names no columns ({error})") from error
-            except UnicodeError as error:
-                raise self._other_encoding(error) from error
-        names = [cell.strip() for cell in row]
-        if not any(names):
-            raise InputError(f"{self.name}:1: the first line names no columns; give the mapping `columns`")
-        return names
-
-    def _text(self, source: Iterator[bytes]) -> io.TextIOWrapper:
-        # A byte that is no text must spoil its own row only: it passes as a surrogate, which no event can hold.
-        file = io.BufferedReader(_Reader(source), BLOCK_BYTES)
-        try:
-            return io.TextIOWrapper(file, self.encoding, errors="surrogateescape", newline="")
-        except LookupError as error:
-            raise InputError(f"{self.name}: {error}; name an encoding like utf-8 or cp1250") from error
-
-    def _other_encoding(self, error: UnicodeError) -> InputError:
-        return InputError(f"{self.name}: is not {self.encoding} ({error}); name its encoding in the mapping")
-
-    def _rows(self) -> Iterator[tuple[int, list[str]]]:
-        csv.field_size_limit(MAX_FIELD)
-        with opened(self.path) as source:
-            lines = self._lines(self._text(counted_blocks(source, self.path, self.report)))
-            reader = csv.reader(lines, **self._dialect)
-            begins = 1
-            while True:
-                try:
-                    for cells in reader:
-                        if cells:
-                            yield begins, cells
-                        begins = reader.line_num + 1
-                except csv.Error as error:
-                    until = f" (lines {begins} to {reader.line_num})" if reader.line_num > begins else ""
-                    self.report.rows[self.name] += 1
-                    self.report.problem(self.name, begins, "", "not_csv", f"{error}{until}")
-                    begins = reader.line_num + 1
+            more = len(cells) - width
+            if more > 0:
+                if any(map(str.strip, cells[width:])):
+                    report.problem(name, line, "", "columns", f"{len(cells)} cells for {width} columns")
                     continue
-                except UnicodeError as error:
-                    raise self._other_encoding(error) from error
-                return
+                del cells[width:]
+            elif more < 0:
+                report.notes[SHORT] += 1
+                cells.extend([""] * -more)
+            yield line, cells
 
-    def _lines(self, text: io.TextIOWrapper) -> Iterator[str]:
-        number = 0
-        while line := text.readline(MAX_LINE):
-            number += 1
-            if len(line) >= MAX_LINE and line[-1] not in "\r\n":
-                while (rest := text.readline(MAX_LINE)) and rest[-1] not in "\r\n":
-                    pass
-                self.report.rows[self.name] += 1
-                self.report.problem(self.name, number, "", "too_long", f"more than {MAX_LINE} characters")
-                line = "\n"
-            yield line
+    def _begin(self, skip_lines: int) -> str:
+        """Pass over what is before the table; returns the delimiter that a line `sep=;` names."""
+        for _ in range(skip_lines):
+            self._lines.skip()
+        while (line := self._lines.peek()) and not line.strip():
+            self._lines.skip()
+        found = _SEP.fullmatch(line)
+        if found:
+            self._lines.skip()
+        return found[1] if found else ""
+
+    def _header(self, wanted: Collection[str], rows: int) -> list[str]:
+        needed = set(map(_even, wanted))
+        first: list[str] | None = None
+        for before, (_, cells) in enumerate(self._rows):
+            names = [cell.strip("\ufeff\u200b \t\r\n\0") for cell in cells]
+            if any(names):
+                first = first or names
+                self._other_delimiter = self._other_delimiter or self._delimiter_with(needed, names)
+                if needed <= set(map(_even, names)):
+                    if before:
+                        self.report.notes[BEFORE_HEADER] += before
+                    for _ in range(rows - 1):
+                        next(self._rows, None)
+                    return names
+            if before >= HEADER_WITHIN:
+                break
+        if first is None:
+            raise InputError(
+                f"{self.name}:1: the first line names no columns; give the mapping `columns`{self._header_error}"
+            )
+        return first
+
+    def _delimiter_with(self, needed: set[str], names: list[str]) -> str:
+        """Another delimiter under which a row has the columns that are needed; "" where there is none."""
+        whole = self.delimiter.join(names)
+        for delimiter in _DELIMITERS:
+            if delimiter != self.delimiter and needed and needed <= set(map(_even, whole.split(delimiter))):
+                return delimiter
+        return ""
+
+    def _hint(self, column: str) -> str:
+        if self._other_delimiter:
+            return (
+                f"it is there where cells end with {self._other_delimiter!r}:"
+                f" give the mapping input.delimiter = {_toml(self._other_delimiter)}"
+            )
+        close = difflib.get_close_matches(column, self.columns, 1)
+        if close:
+            return f"did you mean {close[0]!r}?"
+        named = ", ".join(name for name in self.columns if name)
+        return f"there are {named[:400]}; where lines come before the header, set input.skip_lines"
+
+    def _read(self) -> Iterator[tuple[int, list[str]]]:
+        """The rows, header included, each with the line on which it begins."""
+        csv.field_size_limit(MAX_FIELD)
+        lines = self._lines
+        while True:
+            try:
+                for cells in csv.reader(lines, **self._dialect):
+                    if cells:
+                        yield lines.begins, _without_nul(cells) if lines.nul else cells
+                    lines.begin()
+            except csv.Error as error:
+                self._broken(error)
+                continue
+            return
+
+    def _broken(self, error: csv.Error) -> None:
+        """Tell a row whose quotes go wrong, and read on with the line after its first."""
+        begins, until, first = self._lines.begins, self._lines.number, self._lines.held[0]
+        message = str(error)
+        if not self._lines.again() and until > begins:
+            message = f"{error} (lines {begins} to {until})"
+        elif until > begins:
+            message = f"{error} (read as far as line {until}; line {begins} alone is left out)"
+        elif not self._dialect["escapechar"] and '\\"' in first:
+            message = f"{error}; a quote after a backslash needs input.escape = '\\'"
+        if self._in_header:
+            self._header_error = self._header_error or f" (line {begins}: {message})"
+            return
+        self.report.rows[self.name] += 1
+        self.report.problem(self.name, begins, "", "not_csv", message)
 
 
-def records(path: Path, report: Report) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The JSON objects of an NDJSON file, each with its 1-based line.
+def _without_nul(cells: list[str]) -> list[str]:
+    """NULs around a value are padding; one within it is no text, and spoils what uses it."""
+    return [cell.strip("\0 ").replace("\0", "\udc00") for cell in cells]
+
+
+def _even(name: str) -> str:
+    """A column's name with one blank in the place of line breaks and runs of blanks."""
+    return " ".join(name.split())
+
+
+def _toml(text: str) -> str:
+    return '"\\t"' if text == "\t" else f'"{text}"'
+
+
+def records(source: Path | Stream, report: Report) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The JSON objects of an NDJSON input, each with its 1-based line.
 
     Lines that hold no JSON object are problems of the report; empty lines are no records.
 
     Raises:
-        InputError: the file cannot be read at all.
+        InputError: the input cannot be read at all.
     """
     decode = Decoder().decode
-    name = str(path)
-    with opened(path) as source:
-        for batch in split(counted_blocks(source, path, report), BLOCK_BYTES, MAX_LINE):
-            report.rows[name] += len(batch.lines)
-            for i, (number, line) in enumerate(zip(batch.numbers, batch.lines, strict=True)):
-                if i in batch.cut:
-                    report.problem(name, number, "", "too_long", f"more than {MAX_LINE} bytes")
-                    continue
-                try:
-                    record = decode(line)
-                except (DecodeError, UnicodeDecodeError, RecursionError) as error:
-                    report.problem(name, number, "", "not_json", str(error))
-                    continue
-                if isinstance(record, dict):
-                    yield number, record
-                else:
-                    report.problem(name, number, "", "not_json", f"is not an object but {str(record)[:40]!r}")
+    stream = Stream(source, report) if isinstance(source, Path) else source
+    name = stream.name
+    for batch in split(stream, BLOCK_BYTES, MAX_LINE):
+        report.rows[name] += len(batch.lines)
+        for i, (number, line) in enumerate(zip(batch.numbers, batch.lines, strict=True)):
+            if i in batch.cut:
+                report.problem(name, number, "", "too_long", f"more than {MAX_LINE} bytes")
+                continue
+            try:
+                record = decode(line)
+            except (DecodeError, UnicodeDecodeError, RecursionError) as error:
+                report.problem(name, number, "", "not_json", str(error))
+                continue
+            if isinstance(record, dict):
+                yield number, record
+            else:
+                report.problem(name, number, "", "not_json", f"is not an object but {str(record)[:40]!r}")

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from cxstream.convert.drafts import Draft
+from cxstream.convert.inputs import open_rows
 from cxstream.convert.mapping import Event, Mapping, Skip, Test, Value
 from cxstream.convert.report import RowProblemError
-from cxstream.convert.rows import Table, records
-from cxstream.convert.values import Columns, csv_columns, json_columns, text_of, time, value
+from cxstream.convert.values import Columns, json_columns, text_of, time, value
 from cxstream.model.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,10 +27,6 @@ if TYPE_CHECKING:
 
 Holds: TypeAlias = Callable[[Any], bool]
 Build: TypeAlias = Callable[[Any, int], Draft]
-
-_JSON_SUFFIXES = {".ndjson", ".jsonl", ".json"}
-_CSV_SUFFIXES = {".csv", ".tsv", ".txt"}
-_PACKED = {".gz", ".zst", ".zstd"}
 
 
 class _Rule(NamedTuple):
@@ -201,9 +197,9 @@ def drafts(paths: Sequence[Path], layers: Sequence[Mapping], report: Report) -> 
     Raises:
         InputError: a file cannot be read, or lacks a column that a mapping names.
     """
+    wanted = set().union(*(mapping.columns() for mapping in layers))
     for path in paths:
-        name = str(path)
-        rows, columns = _open(path, layers[0].input, report)
+        name, rows, columns = open_rows(path, layers[0].input, report, wanted)
         made = [_Layer(mapping, columns, name, report) for mapping in layers]
         for line, row in rows:
             yield from _apply(made, row, line, name, report)
@@ -243,27 +239,3 @@ def _apply(layers: list[_Layer], row: Any, line: int, name: str, report: Report)
     message = "no event and no skip of the mapping takes this row"
     report.problem(name, line, field, "unmapped_row", f"{message}; it is {found!r}" if found else message)
     return []
-
-
-def _open(path: Path, source: Input, report: Report) -> tuple[Any, Columns]:
-    """The rows of a file and the way to its columns."""
-    suffixes = [suffix for suffix in path.suffixes if suffix not in _PACKED]
-    suffix = suffixes[-1].lower() if suffixes else ""
-    form = source.format or (
-        "ndjson" if suffix in _JSON_SUFFIXES else "csv" if suffix in _CSV_SUFFIXES else None
-    )
-    if form is None:
-        raise InputError(
-            f'{path}: its name does not say what it is; give the mapping input.format = "csv" or "ndjson"'
-        )
-    if form == "ndjson":
-        return records(path, report), json_columns
-    table = Table(
-        path,
-        report,
-        delimiter=source.delimiter or ("\t" if suffix == ".tsv" else ","),
-        quote=source.quote or None,
-        encoding=source.encoding,
-        columns=source.columns,
-    )
-    return table, csv_columns(table)
