@@ -56,7 +56,7 @@ class _Run:
 def command(config: str | None, inputs: tuple[Path, ...], rate: float | None, kafka: str | None) -> None:
     """Send touchpoint files to cx.touchpoints, keyed by subject, in order.
 
-    Takes NDJSON (also .gz and .zst) and Parquet; `-` reads standard input. Every record is sent as it is,
+    Takes JSON (lines or arrays, also packed) and Parquet; `-` reads standard input. Every record is sent as it is,
     broken ones too, for the worker to reject: a record whose subject cannot be read goes to partition 0
     without a key. Exit status 1 when a record is too long for the topic; the others are sent.
 

@@ -57,7 +57,7 @@ def command(
 ) -> None:
     """Score touchpoint files without a broker.
 
-    IN is NDJSON, the same as .gz or .zst, or Parquet; `-` is standard input. Several are scored as given, one
+    IN is JSON (lines or arrays, also packed) or Parquet; `-` is standard input. Several are scored as given, one
     after the other; with --sort all records are scored in the order of their times. The folder gets signals.ndjson (churn-risk and friction signals, in order), scores.ndjson
     (one score card a customer, sorted by subject) and rejected.ndjson (reason, field, line and the record); where
     somebody asks to be erased, forgotten.ndjson has the receipts.

@@ -32,8 +32,8 @@ class Records:
 def split(blocks: Iterable[bytes], batch_bytes: int, max_record_bytes: int) -> Iterator[Records]:
     r"""Split a stream at `\n` or `\r\n`.
 
-    Empty lines are no records, but they are counted. A byte order mark at the start is skipped. What is held at
-    a time is at most a batch, a block and one record, whatever the stream holds.
+    Empty lines are no records, but they are counted. A byte order mark before a line is skipped: files that
+    have one each may have been put together. What is held at a time is at most a batch, a block and one record, whatever the stream holds.
 
     Args:
         blocks: the stream.
@@ -51,7 +51,6 @@ class _Cutter:
 
     __slots__ = (
         "_batch",
-        "_begun",
         "_ready",
         "_ready_bytes",
         "_skipped",
@@ -66,7 +65,6 @@ class _Cutter:
         self.batch_bytes = batch_bytes
         self.limit = limit
         self.next = 1
-        self._begun = False
         self._ready: list[bytes] = []
         self._ready_bytes = 0
         self._tail: list[bytes] = []
@@ -74,9 +72,6 @@ class _Cutter:
         self._skipped: bytes | None = None
 
     def feed(self, block: bytes) -> Iterator[Records]:
-        if not self._begun:
-            self._begun = True
-            block = block.removeprefix(_BOM)
         if self._skipped is not None:
             end = block.find(b"\n")
             if end < 0:
@@ -95,7 +90,7 @@ class _Cutter:
             self._tail_bytes += len(block)
         if self._tail_bytes > self.limit + 1:  # the last byte may be the \r of a line that just fits
             yield from self._flush()
-            self._skipped = b"".join(self._tail)[: _kept(self.limit)]
+            self._skipped = b"".join(self._tail)[: kept(self.limit)]
             self._tail.clear()
             self._tail_bytes = 0
         elif self._ready_bytes >= self.batch_bytes:
@@ -118,6 +113,8 @@ class _Cutter:
         data = b"".join(self._ready)
         self._ready.clear()
         self._ready_bytes = 0
+        if _BOM in data:
+            data = data.removeprefix(_BOM).replace(b"\n" + _BOM, b"\n")
         if b"\r" in data:
             data = data.replace(b"\r\n", b"\n")
             data = data[:-1] if data.endswith(b"\r") else data
@@ -139,10 +136,11 @@ def bounded(lines: list[bytes], numbers: Sequence[int], limit: int) -> Records:
     if max(map(len, lines)) > limit:
         for i, line in enumerate(lines):
             if len(line) > limit:
-                cut[i] = line[: _kept(limit)]
+                cut[i] = line[: kept(limit)]
                 lines[i] = b""
     return Records(lines, numbers, cut)
 
 
-def _kept(limit: int) -> int:
+def kept(limit: int) -> int:
+    """How many bytes are kept of a record that is longer than `limit`."""
     return min(limit, KEPT_BYTES)

@@ -1,8 +1,8 @@
 r"""Touchpoint files as batches of records, whatever their format.
 
-    NDJSON  .gz  .zst  -  ->  blocks of bytes  ->  lines   \
-                                                             >  Chunk(lines, numbers, ...)
-    Parquet               ->  batches of rows  ->  events  /
+    JSON, plain or packed  ->  blocks of bytes  ->  lines or values  \
+                                                                      >  Chunk(lines, numbers, ...)
+    Parquet                ->  batches of rows  ->  events           /
 
 Memory is bounded by `batch_bytes` and one record, however long the input, a line or a compressed run is.
 """
@@ -12,7 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from cxstream.files import lines, streams
+from cxstream.files import streams
+from cxstream.files.shapes import json_records
 from cxstream.model.errors import InputError
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ class Chunk:
         path: the input; `-` is standard input.
         lines: one record each, structured CloudEvents JSON without a newline; `b""`, which no event is and every
             decoder refuses, where the record is longer than `max_record_bytes`.
-        numbers: int[len(lines)], the 1-based line (Parquet: row) of each record in its input.
+        numbers: int[len(lines)], the 1-based line of each record in its input; of Parquet the row, of JSON that
+            is not one record a line the position among the records.
         consumed_bytes: stored bytes read so far over all inputs; comparable to `total_bytes`.
         cut: the first bytes of each record that is too long, by its position in `lines`.
     """
@@ -55,8 +57,9 @@ def read_batches(
 ) -> Iterator[Chunk]:
     r"""Read inputs one after the other.
 
-    NDJSON (`\n` or `\r\n`; empty lines are skipped, but counted), the same in gzip or zstd, and Parquet with the
-    columns specversion, id, source, type, subject, time (string or timestamp) and data (struct or JSON string).
+    JSON in UTF-8, UTF-16 or UTF-32: one record a line (empty lines are skipped, but counted), arrays, indented
+    objects, RFC 7464 sequences; the same in gzip, zstd, bzip2, xz or as the only file in a ZIP archive; and Parquet
+    with the columns of an event (see `parquet`).
 
     Args:
         paths: the inputs, in order; `-` is standard input.
@@ -79,7 +82,7 @@ def read_batches(
                 before += size
             else:
                 stream = streams.blocks(source, path, batch_bytes)
-                for records in lines.split(stream, batch_bytes, max_record_bytes):
+                for records in json_records(stream, source.name, batch_bytes, max_record_bytes):
                     yield _chunk(path, records, before + source.taken)
                 before += source.taken
 

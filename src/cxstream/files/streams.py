@@ -1,17 +1,20 @@
 """Bytes out of a file or standard input, plain or compressed, a bounded block at a time.
 
 The format is told by the first bytes, not by the name: a compressed file under a wrong name is read all the
-same, and a file named `.gz` that is none is refused instead of being rejected line by line.
+same. What its name calls compressed and its bytes do not, and what is no data at all, is refused in one line instead
+of being rejected line by line.
 """
 
 from __future__ import annotations
 
-import gzip
 import sys
-import zlib
 from contextlib import contextmanager
+from itertools import chain
 from typing import TYPE_CHECKING, BinaryIO
 
+from cxstream.files.formats import PARQUET, PEEKED_BYTES, SUFFIXES, foreign, packed
+from cxstream.files.unpack import unpacked
+from cxstream.files.zips import member_blocks
 from cxstream.model.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,12 +23,8 @@ if TYPE_CHECKING:
 
 STDIN = "-"
 
-_GZIP = b"\x1f\x8b"
-_ZSTD = b"\x28\xb5\x2f\xfd"
-_PARQUET = b"PAR1"
-# A zstd block of 4 bytes can stand for 128 KiB: small slices bound what one step can grow to.
-_ZSTD_SLICE = 1024
-_READ_BYTES = 1 << 20
+# gzip within zip, or compressed twice by a proxy; deeper is no accident.
+_MOST_LAYERS = 3
 
 
 class Source:
@@ -55,9 +54,14 @@ class Source:
         self.taken += len(block)
         return block
 
-    def seek(self, *_: int) -> int:
-        """Refuse: a stream is read once, from front to end."""
-        raise OSError(f"{self.name}: cannot go back")
+    def members(self, size: int) -> Iterator[bytes]:
+        """The file within this ZIP archive, at most `size` bytes at a time."""
+        yield from member_blocks(self._file, self.name, size, self._on_taken)
+        self._file.seek(0, 2)
+        self._on_taken()
+
+    def _on_taken(self) -> None:
+        self.taken = max(self.taken, self._file.tell())
 
 
 @contextmanager
@@ -82,7 +86,7 @@ def opened(path: Path) -> Iterator[Source]:
 
 def is_parquet(source: Source, path: Path) -> bool:
     """Whether the input is Parquet, by its first bytes, else by its name."""
-    return source.head() == _PARQUET or path.suffix == ".parquet"
+    return source.head() == PARQUET or path.suffix == ".parquet"
 
 
 def blocks(source: Source, path: Path, size: int) -> Iterator[bytes]:
@@ -90,53 +94,42 @@ def blocks(source: Source, path: Path, size: int) -> Iterator[bytes]:
 
     Args:
         source: an open input at its start.
-        path: its path; the suffix decides where the first bytes do not.
-        size: most bytes of a plain or gzip block.
+        path: its path; what its suffix promises must hold.
+        size: most bytes of a block that is not compressed.
 
     Raises:
-        InputError: the compressed data is broken or ends early, or zstandard is not installed.
+        InputError: the compressed data is broken or ends early, the data is of a format that is not read, or
+            zstandard is not installed; says what it is and what to do.
     """
-    head = source.head()
-    if head[:2] == _GZIP or path.suffix == ".gz":
-        return _gzip(source, size)
-    if head == _ZSTD or path.suffix in {".zst", ".zstd"}:
-        return _zstd(source)
-    return iter(lambda: source.read(size), b"")
+    promised = SUFFIXES.get(path.suffix.lower())
+    if packed(source.head()) == "zip":
+        stream, layers = source.members(size), 1
+    else:
+        stream, layers = iter(lambda: source.read(size), b""), 0
+    while True:
+        head, stream = peeked(stream)
+        kind = packed(head)
+        if kind is None:
+            break
+        if kind == "zip" or layers == _MOST_LAYERS:
+            raise InputError(f"{source.name}: holds {kind} within compressed data; unpack it first")
+        stream, layers = unpacked(stream, kind, source.name, size), layers + 1
+    if promised is not None and not layers:
+        what = (
+            f"is not {promised}, though its name says so" if head else f"empty, which no {promised} file is"
+        )
+        raise InputError(f"{source.name}: {what}; copy it again, or give it its right name")
+    refused = foreign(head)
+    if refused is not None:
+        raise InputError(f"{source.name}: {refused}")
+    yield from stream
 
 
-def _gzip(source: Source, size: int) -> Iterator[bytes]:
-    if not source.head():
-        raise InputError(f"{source.name}: empty, which no gzip file is; copy it again")
-    try:
-        with gzip.GzipFile(fileobj=source, mode="rb") as file:
-            while block := file.read(min(size, _READ_BYTES)):
-                yield block
-    except EOFError:
-        raise InputError(f"{source.name}: gzip data ends early; the file is cut off, copy it again") from None
-    except (gzip.BadGzipFile, zlib.error) as error:
-        raise InputError(f"{source.name}: not gzip data that can be read ({error})") from error
-
-
-def _zstd(source: Source) -> Iterator[bytes]:
-    try:
-        import zstandard
-    except ImportError:
-        raise InputError(
-            f"{source.name}: zstd needs the extra `files`; install it with: pip install 'cxstream[files]'"
-        ) from None
-    context = zstandard.ZstdDecompressor()
-    frame = context.decompressobj()
-    begun = False
-    try:
-        while data := source.read(_ZSTD_SLICE):
-            while data:
-                if frame.eof:
-                    frame = context.decompressobj()
-                begun = True
-                if block := frame.decompress(data):
-                    yield block
-                data = frame.unused_data if frame.eof else b""
-    except zstandard.ZstdError as error:
-        raise InputError(f"{source.name}: not zstd data that can be read ({error})") from error
-    if not (begun and frame.eof):
-        raise InputError(f"{source.name}: zstd data ends early; the file is cut off, copy it again")
+def peeked(stream: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
+    """The first bytes of a stream, and the same stream; waits for no more than a line of it."""
+    first = b""
+    for block in stream:
+        first += block
+        if len(first) >= PEEKED_BYTES or b"\n" in first:
+            break
+    return first[:PEEKED_BYTES], chain(iter([first] if first else []), stream)
