@@ -136,6 +136,12 @@ def _empty(st: State, slot: int) -> None:
     for i in range(row.contacts_n):
         _let_go(st, st.contact_topics[slot, i])
     row.head = NONE
+    # Nothing reads these any more, but they say what the customer did.
+    for i in range(CONTACTS):
+        st.contact_times[slot, i] = 0
+        st.contact_topics[slot, i] = 0
+    for i in range(IDS):
+        st.ids[slot, i] = 0
 
 
 @kernel

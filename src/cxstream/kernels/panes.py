@@ -16,6 +16,27 @@ from cxstream.kernels.layout import (
 
 
 @kernel
+def _blank(st: State, index: int) -> None:
+    """Take out of a pane what a customer did; a free one tells nothing of whoever had it."""
+    pane = st.panes[index]
+    pane.effort = 0.0
+    pane.mood = 0.0
+    pane.ease_sum = 0.0
+    pane.sat_sum = 0.0
+    pane.ease_n = 0.0
+    pane.sat_n = 0.0
+    pane.day = 0
+    pane.touches = 0
+    pane.waited = 0
+    pane.contacts = 0
+    pane.failed = 0
+    pane.transfers = 0
+    pane.unresolved = 0
+    pane.abandoned = 0
+    pane.late = 0
+
+
+@kernel
 def new_pane(st: State, day: int) -> int:
     """Take an empty pane; the caller has made sure that there is room."""
     at = st.at
@@ -26,23 +47,9 @@ def new_pane(st: State, day: int) -> int:
         index = at[PANE_TOP]
         at[PANE_TOP] += 1
     at[PANES] += 1
-    pane = st.panes[index]
-    pane.effort = 0.0
-    pane.mood = 0.0
-    pane.ease_sum = 0.0
-    pane.sat_sum = 0.0
-    pane.ease_n = 0.0
-    pane.sat_n = 0.0
-    pane.day = day
-    pane.next = NONE
-    pane.touches = 0
-    pane.waited = 0
-    pane.contacts = 0
-    pane.failed = 0
-    pane.transfers = 0
-    pane.unresolved = 0
-    pane.abandoned = 0
-    pane.late = 0
+    _blank(st, index)
+    st.panes[index].day = day
+    st.panes[index].next = NONE
     return index
 
 
@@ -51,6 +58,7 @@ def free_panes(st: State, index: int) -> None:
     """Give back a pane and all that are linked behind it."""
     while index != NONE:
         older = st.panes[index].next
+        _blank(st, index)
         st.panes[index].next = st.at[PANE_FREE]
         st.at[PANE_FREE] = index
         st.at[PANES] -= 1
@@ -101,6 +109,8 @@ def _unlink(st: State, slot: int, before: int, index: int) -> None:
     else:
         st.complaints[before].next = st.complaints[index].next
     row.complaints_n -= 1
+    st.complaints[index].case = 0
+    st.complaints[index].time = 0
     st.complaints[index].next = st.at[COMPLAINT_FREE]
     st.at[COMPLAINT_FREE] = index
 

@@ -15,6 +15,7 @@ from cxstream.kernels.layout import (
     COMPLAINT_TOP,
     CONTACTS,
     CURSORS,
+    ERASED,
     ERASES,
     FORGET,
     FORGOTTEN,
@@ -102,6 +103,7 @@ class Partition:
         self.topics = Topics()
         self.gone: dict[str, None] = {}
         self.erasures = Erasures()
+        self._erased = False
         self._out = np.empty((_FIRST, SIGNAL_WIDTH))
         self._scratch = np.zeros(SIGNAL_WIDTH)
         at = np.zeros(CURSORS, np.int64)
@@ -303,6 +305,11 @@ class Partition:
                 self.state, self.constants, columns, limits, offsets, status, self._out, self._scratch, done
             )
             signals.append(self._out[: self.state.at[OUT]].copy())
+        if ((status == ERASES) | (status == ERASED)).any():
+            self._erased = True
+            # The last signals of an erased customer are in them.
+            self._out[:] = 0
+            self._scratch[:] = 0
         for asked in np.flatnonzero(status == ERASES).tolist():
             self.erasures.add(events[asked].subject, int(columns["time"][asked]))
             # Also of one who is not known: what an earlier state wrote about him may still be there.
@@ -322,18 +329,26 @@ class Partition:
     def settle(self) -> None:
         """Release the slots of those who were forgotten or never came, and topics that nobody holds."""
         st, at = self.state, self.state.at
+        released: list[int] = []
         never_came = {slot for slot in self._fresh if not st.rows["live"][slot]}
         if at[FORGOTTEN]:
             vacated = np.flatnonzero(st.row_dirty[: self.slots.top] == VACATED)
             st.row_dirty[vacated] = CLEAN
             at[FORGOTTEN] = 0
             never_came.difference_update(vacated.tolist())
-            for slot in vacated.tolist():
+            released = vacated.tolist()
+            for slot in released:
                 self.gone[self.slots.release(slot)] = None
         for slot in never_came:
             self.slots.release(slot)
-        if at[LOOSE] > _FIRST + len(self.topics.of) // 2:
+        released += never_came
+        if released:
+            st.rows[released] = np.zeros((), ROW)
+            st.erased[released] = 0
+        # A topic that nobody holds may be what an erased customer called about, and nobody else.
+        if at[LOOSE] > _FIRST + len(self.topics.of) // 2 or (self._erased and at[LOOSE]):
             self._release_topics()
+        self._erased = False
 
     def _release_topics(self) -> None:
         used = np.array(list(self.topics.of.values()), np.int64)

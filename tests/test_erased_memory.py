@@ -1,0 +1,197 @@
+"""After an erasure nothing of the customer is left in memory: whatever a page, a snapshot or a dump would show."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cxstream.kernels.layout import COMPLAINT_TOP, PANE_TOP
+from cxstream.model.params import DAY_MS, ScoringParams
+from cxstream.scoring.engine import Engine, Records
+from cxstream.scoring.signals import rfc3339
+from cxstream.scoring.view import describe
+
+T0 = 20_000 * DAY_MS
+WHOM, TOPIC, EARLIER_TOPIC = "somebody-4711", "divorce lawyer 4711", "earlier secret 4711"
+
+
+def event(customer: str, kind: str, n: int, time: int, **data: Any) -> bytes:
+    return json.dumps(
+        {
+            "specversion": "1.0",
+            "id": f"{customer}-{kind}-{n}",
+            "source": "/test",
+            "type": f"cx.touchpoint.{kind}.v1",
+            "subject": customer,
+            "time": rfc3339(time),
+            "data": {"channel": "call", **data},
+        }
+    ).encode()
+
+
+def forget(customer: str, time: int) -> bytes:
+    request = {
+        "specversion": "1.0",
+        "id": f"forget-{customer}-{time}",
+        "source": "/test",
+        "type": "cx.forget.v1",
+        "subject": customer,
+        "time": rfc3339(time),
+    }
+    return json.dumps(request).encode()
+
+
+def life(customer: str, topic: str = TOPIC) -> list[bytes]:
+    """Some of everything that is remembered: panes, contacts, complaints, clicks, ids."""
+    made = [event(customer, "complaint_opened", n, T0 + n, case_id=f"case-{customer}-{n}") for n in range(10)]
+    for n in range(12):
+        time = T0 + n * DAY_MS + n
+        made.append(event(customer, "contact", n, time, topic=f"{topic} {n}", wait_s=900, resolved=False))
+        made.append(event(customer, "click", n, time + 1, channel="web", x=4711.5, y=815.25))
+        made.append(event(customer, "survey_nps", n, time + 2, score=0))
+    return made
+
+
+class Log:
+    """An engine, and the offsets of what it has seen."""
+
+    def __init__(self) -> None:
+        self.engine = Engine(ScoringParams(), {})
+
+    def apply(self, *records: bytes) -> Any:
+        start = self.engine.next_offset
+        return self.engine.process(Records(list(records), list(range(start, start + len(records)))))
+
+
+def dump(engine: Engine) -> bytes:
+    """Everything that is in memory of the state, names included; not the tombstones that are to be written yet."""
+    partition = engine.partition
+    arrays = [array.tobytes() for array in (*partition.state, partition._out, partition._scratch)]
+    texts = [*partition.slots.names, *partition.slots.of, *partition.topics.texts, *partition.topics.of]
+    return b"\0".join([*arrays, *(text.encode() for text in texts)])
+
+
+def traces(engine: Engine, of: bytes) -> list[str]:
+    """The arrays that have these bytes."""
+    return [
+        name
+        for name in engine.partition.state._fields
+        if of in getattr(engine.partition.state, name).tobytes()
+    ]
+
+
+def test_the_traces_are_there_before_and_gone_after() -> None:
+    log = Log()
+    log.apply(*life(WHOM))
+    clicked = np.float64(4711.5).tobytes()
+    assert WHOM.encode() in dump(log.engine)
+    assert TOPIC.encode() in dump(log.engine)
+    assert traces(log.engine, clicked) == ["rows"]
+    ids = log.engine.partition.state.ids[0].copy()
+    log.apply(forget(WHOM, T0 + 20 * DAY_MS))
+    log.engine.snapshot()
+    log.engine.take_cards()
+    left = dump(log.engine)
+    assert b"4711" not in left
+    assert clicked not in left
+    assert not [each for each in ids.tolist() if each and traces(log.engine, np.uint64(each).tobytes())]
+    assert describe(log.engine, WHOM) is None
+
+
+def test_freed_places_are_blank() -> None:
+    log = Log()
+    log.apply(*life(WHOM))
+    log.apply(forget(WHOM, T0 + 20 * DAY_MS))
+    state, at = log.engine.partition.state, log.engine.partition.state.at
+    for name, top in (("panes", PANE_TOP), ("complaints", COMPLAINT_TOP)):
+        used = getattr(state, name)[: at[top]]
+        assert len(used) > 8
+        for field in set(used.dtype.names) - {"next"}:
+            assert not used[field].any(), (name, field)
+    assert not state.rows[0].tobytes().strip(b"\0")
+    for name in ("ids", "contact_times", "contact_topics", "erased"):
+        assert not getattr(state, name)[0].any(), name
+    assert not log.engine.partition._out.any()
+
+
+def test_a_topic_that_another_customer_has_too_stays() -> None:
+    log = Log()
+    log.apply(*life(WHOM), event("else", "contact", 1, T0 + 15 * DAY_MS, topic=f"{TOPIC} 3"))
+    log.apply(forget(WHOM, T0 + 20 * DAY_MS))
+    assert list(log.engine.partition.topics.of) == [f"{TOPIC} 3"]
+    assert [each.topic for each in describe(log.engine, "else").contacts] == [f"{TOPIC} 3"]  # type: ignore[union-attr]
+
+
+def test_what_comes_late_of_an_erased_customer_leaves_nothing() -> None:
+    log = Log()
+    log.apply(forget(WHOM, T0 + 20 * DAY_MS))
+    log.apply(event("else", "contact", 1, T0 + 20 * DAY_MS + 1, topic="invoice"))
+    outcome = log.apply(event(WHOM, "contact", 99, T0 + 5, topic=EARLIER_TOPIC))
+    assert outcome.erased == 1
+    log.engine.snapshot()
+    log.engine.take_cards()
+    assert b"4711" not in dump(log.engine)
+
+
+def test_who_comes_back_within_the_batch_brings_nothing_from_before() -> None:
+    log = Log()
+    log.apply(*life(WHOM))
+    ids = log.engine.partition.state.ids[0].copy()
+    after = T0 + 20 * DAY_MS
+    log.apply(
+        forget(WHOM, after),
+        event(WHOM, "contact", 100, after + 1, topic="new"),
+        event(WHOM, "visit", 1, after + 2),
+    )
+    assert TOPIC.encode() not in dump(log.engine)
+    assert not [each for each in ids.tolist() if each and traces(log.engine, np.uint64(each).tobytes())]
+    view = describe(log.engine, WHOM)
+    assert view is not None
+    assert [each.topic for each in view.contacts] == ["new"]
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    order=st.permutations(list(range(30))),
+    cuts=st.lists(st.integers(1, 29), max_size=4),
+    others=st.integers(0, 3),
+)
+def test_no_order_of_events_leaves_a_trace_in_memory_or_in_what_is_saved(
+    order: list[int], cuts: list[int], others: int
+) -> None:
+    theirs = life(WHOM)[:30]
+    crowd = [each for n in range(others) for each in life(f"other {n}", topic="invoice")]
+    log = Log()
+    mixed = [theirs[i] for i in order]
+    for begin, end in zip([0, *sorted(cuts)], [*sorted(cuts), 30], strict=True):
+        if begin < end:
+            log.apply(*mixed[begin:end])
+    log.apply(*crowd)
+    log.apply(forget(WHOM, T0 + 40 * DAY_MS))
+    rows = dict(log.engine.snapshot())
+    log.engine.take_cards()
+    assert b"4711" not in dump(log.engine)
+    written = b"".join(row for row in rows.values() if row is not None)
+    assert b"4711" not in written
+    restored = Engine.restore(ScoringParams(), {}, {key: row for key, row in rows.items() if row is not None})
+    assert b"4711" not in dump(restored)
+    assert all(describe(restored, f"other {n}") for n in range(others))
+
+
+@pytest.mark.parametrize("kind", ["rows", "cards"])
+def test_what_is_written_of_an_erased_customer_is_a_tombstone(kind: str) -> None:
+    log = Log()
+    log.apply(*life(WHOM))
+    log.engine.snapshot()
+    log.engine.take_cards()
+    log.apply(forget(WHOM, T0 + 20 * DAY_MS))
+    written = log.engine.snapshot() if kind == "rows" else log.engine.take_cards()
+    of_them = [value for key, value in written if WHOM.encode() in key]
+    assert of_them == [None]
+    assert msgspec.json.encode(str(written)).count(b"4711") == 1
