@@ -71,6 +71,7 @@ class Metric:
 
 _PARTITION: dict[str, Values] = {"partition": PARTITIONS}
 _TOPIC: dict[str, Values] = {"topic": ("cx.touchpoints",), **_PARTITION}
+_READ: dict[str, Values] = {"topic": ("cx.touchpoints", "cx.snapshots", "cx.forget"), **_PARTITION}
 _GROUP: dict[str, Values] = {"consumergroup": "worker.group", **_TOPIC}
 _CHANNEL: dict[str, Values] = {"channel": CHANNELS}
 
@@ -299,6 +300,14 @@ PARTITION = (
         "0 or 1",
         "1 where an owned partition has had work for worker.stalled_seconds and got nowhere; /readyz says why.",
         _PARTITION,
+    ),
+    Metric(
+        "cxstream_partition_unreadable",
+        "gauge",
+        "0 or 1",
+        "1 where records that an owned partition needs cannot be fetched or decoded: damaged, or in a format or "
+        "codec that is not known. /readyz says which and why.",
+        _READ,
     ),
     Metric(
         "cxstream_partition_failures_total",

@@ -14,10 +14,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import aiokafka
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
+from aiokafka.errors import (
+    ConsumerStoppedError,
+    CorruptRecordException,
+    KafkaError,
+    TopicAuthorizationFailedError,
+    UnsupportedCodecError,
+)
 
+from cxstream.fetching import raise_unreadable, unreadable
 from cxstream.kafka import connection
-from cxstream.model.errors import BrokerError, TopicError
+from cxstream.model.errors import BrokerError, CxstreamError, TopicError
 from cxstream.topics import administration, or_hidden
 
 if TYPE_CHECKING:
@@ -79,6 +86,7 @@ class TopicReader:
 
         Raises:
             BrokerError: nothing more comes, and the end has not been reached.
+            UnreadableError: records cannot be fetched or decoded.
         """
         tp = TopicPartition(topic, partition)
         if start >= stop:
@@ -88,7 +96,7 @@ class TopicReader:
         try:
             at, moved = start, time.monotonic()
             while at < stop:
-                fetched = (await self._consumer.getmany(tp, timeout_ms=_FETCH_MS)).get(tp, [])
+                fetched = await self._fetch(tp, at)
                 records = [record for record in fetched if record.offset < stop]
                 if records:
                     yield records
@@ -103,6 +111,18 @@ class TopicReader:
                     )
         finally:
             self._consumer.pause(tp)
+
+    async def _fetch(self, tp: TopicPartition, offset: int) -> Sequence[Any]:
+        try:
+            found: Sequence[Any] = (await self._consumer.getmany(tp, timeout_ms=_FETCH_MS)).get(tp, [])
+        except (CorruptRecordException, UnsupportedCodecError) as error:
+            raise unreadable(tp, offset, error) from error
+        except (KafkaError, ConsumerStoppedError, CxstreamError):
+            raise
+        except Exception as error:
+            # What damaged bytes lead to depends on their codec.
+            raise unreadable(tp, offset, error) from error
+        return found
 
     async def one(self, topic: str, partition: int, offset: int) -> Any | None:
         """The record at an offset; None where the log does not hold it (any more)."""
@@ -203,6 +223,7 @@ async def _consumer(settings: Settings, isolation: Isolation) -> AsyncIterator[a
     )
     try:
         await consumer.start()
+        raise_unreadable(consumer)
         # A consumer without a group that is stopped before its own task has had a turn raises CancelledError.
         await asyncio.sleep(0)
         yield consumer

@@ -17,6 +17,7 @@ from aiokafka.errors import KafkaError
 from packaging.requirements import Requirement
 
 from cxstream import settings_file
+from cxstream.codecs import CODECS, advice, undecodable
 from cxstream.credentials import is_loopback
 from cxstream.doctor.finding import Finding, Patient, error, ok, skipped, warning
 from cxstream.kafka import connection, hosts
@@ -68,6 +69,11 @@ async def packages(_: Patient) -> AsyncIterator[Finding]:
             f"not what cxstream is tested with: {'; '.join(wrong)}",
             "install what requirements.lock says: pip install --require-hashes -r requirements.lock",
         )
+    broken = undecodable()
+    if broken:
+        yield error(f"the worker will refuse to start: {', '.join(broken)} cannot be decoded", advice(broken))
+    else:
+        yield ok(f"record batches can be decoded: {', '.join(CODECS)}, and without compression")
     changed = await asyncio.to_thread(drifted)
     if changed:
         yield error(

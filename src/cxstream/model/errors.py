@@ -7,6 +7,8 @@ CxstreamError
   CloudEventError     a Kafka record that is no CloudEvent: which header or attribute
   SnapshotError       saved state that cannot be trusted
   LostRecordsError    the log no longer has records that are needed
+  UnreadableError     records of a partition that cannot be read: from which offset on, and why
+  InstallationError   a package that is needed does not work
   BrokerError         a local broker that cannot start, or a Kafka that does not answer
   TopicError          a topic is missing or is not what the contract says
 
@@ -33,6 +35,28 @@ class SnapshotError(CxstreamError):
 
 class LostRecordsError(CxstreamError):
     """Records that were not read yet, or that a state must be built from, are no longer in the log."""
+
+
+class UnreadableError(CxstreamError):
+    """Records that Kafka has, and that cannot be fetched or decoded.
+
+    Attributes:
+        topic: where they are.
+        partition: where they are.
+        offset: the first offset that cannot be read.
+        reason: why.
+    """
+
+    def __init__(self, topic: str, partition: int, offset: int, reason: str) -> None:
+        super().__init__(
+            f"{topic}-{partition} cannot be read from offset {offset} on: {reason}; docs/worker.md, 'Records that "
+            "cannot be read', says what to do"
+        )
+        self.topic, self.partition, self.offset, self.reason = topic, partition, offset, reason
+
+
+class InstallationError(CxstreamError):
+    """A package that is needed is missing, or does not work."""
 
 
 class BrokerError(CxstreamError):

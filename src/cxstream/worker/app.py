@@ -96,7 +96,12 @@ class App(faust.App):  # type: ignore[misc]
     @property
     def ready(self) -> bool:
         """All that the group has assigned runs, and gets on."""
-        return self.partitions.ready and not self.rebalancing and not self.watch.stalls
+        return (
+            self.partitions.ready
+            and not self.rebalancing
+            and not self.watch.stalls
+            and not self.partitions.unreadable
+        )
 
 
 def create_app(settings: Settings) -> App:
@@ -185,7 +190,7 @@ def _add_watch(app: App) -> None:
             ends = await app.consumer.highwaters(tp)
             return await app.consumer.position(tp), int(ends[tp])
 
-    app.watch = Watch(app.partitions, seconds, progress)
+    app.watch = Watch(app.partitions, seconds, progress, lambda: app.partitions.unreadable)
 
     @app.timer(interval=min(_WATCH_SECONDS, seconds / 2), name="watch")  # type: ignore[untyped-decorator]
     async def watch() -> None:
@@ -200,6 +205,7 @@ def _add_pages(app: App) -> None:
     @app.page("/readyz", name="readyz")  # type: ignore[untyped-decorator]
     async def readyz(view: web.View, request: web.Request) -> web.Response:  # noqa: ARG001
         stalled = {str(number): reason for number, reason in app.watch.stalls.items()}
+        stalled |= {str(number): reason for (_, number), reason in app.partitions.unreadable.items()}
         ready = app.ready
         states = {str(partition.number): partition.state for partition in app.partitions}
         body = {"ready": ready, "partitions": states, **({"stalled": stalled} if stalled else {})}

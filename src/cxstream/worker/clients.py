@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import aiokafka
 from aiokafka import TopicPartition
 
+from cxstream.fetching import raise_unreadable
 from cxstream.kafka import connection
 from cxstream.topics import administration, look
 from cxstream.topology import FORGET, SNAPSHOTS, TOUCHPOINTS
@@ -153,7 +154,8 @@ class Reader:
             await self._consumer.stop()
             raise
         # Records by the million come several times as fast by the batch as one by one.
-        self._consumer._fetcher._records = WholeBatches(_READ)  # noqa: SLF001
+        refuse = raise_unreadable(self._consumer)
+        self._consumer._fetcher._records = WholeBatches(_READ, refuse)  # noqa: SLF001
         # Asking for offsets of a topic that is not assigned waits a second for the next look at the metadata.
         everything = [self._tp(topic) for topic in sorted(_READ)]
         self._consumer.assign(everything)
@@ -183,6 +185,9 @@ class Reader:
 
         Offsets that hold nothing (transaction markers, compacted or deleted records) are passed over. `stop`
         must not lie beyond the end of the log.
+
+        Raises:
+            UnreadableError: records cannot be fetched or decoded.
         """
         if start >= stop:
             return
@@ -199,7 +204,11 @@ class Reader:
         self._consumer.pause(tp)
 
     async def follow(self, topic: str, start: int) -> AsyncIterator[Sequence[Any]]:
-        """Yield the records from `start` on, a fetch at a time, and wait for more, without end."""
+        """Yield the records from `start` on, a fetch at a time, and wait for more, without end.
+
+        Raises:
+            UnreadableError: records cannot be fetched or decoded.
+        """
         tp = self._tp(topic)
         self._consumer.seek(tp, start)
         self._consumer.resume(tp)

@@ -37,6 +37,10 @@ DIGESTS = {
     "aiokafka.consumer.fetcher:Fetcher.__init__": "15b78b16e0ee3c19",
     "aiokafka.consumer.fetcher:Fetcher.fetched_records": "e20ce0c8117f12d2",
     "aiokafka.consumer.fetcher:Fetcher._proc_fetch_request": "ace04969424fc674",
+    "aiokafka.consumer.fetcher:Fetcher._get_actions_per_node": "fd175a69d8d4f9b9",
+    "aiokafka.consumer.fetcher:FetchError": "10966ad4c7954483",
+    "aiokafka.consumer.subscription_state:TopicPartitionState.pause": "f62189fab1d9806b",
+    "aiokafka.consumer.subscription_state:TopicPartitionState.resume": "3a11dd5b4c69ace3",
     "aiokafka.producer.message_accumulator:MessageBatch": "36a7b1dac89d2910",
     "aiokafka.producer.transaction_manager:TransactionManager": "d0932794d69a6780",
 }

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 import structlog
 from aiokafka.errors import KafkaError, ProducerFenced
 
-from cxstream.model.errors import CxstreamError
+from cxstream.model.errors import CxstreamError, UnreadableError
 from cxstream.topology import FORGET, TOUCHPOINTS
 from cxstream.worker.clock import now
 from cxstream.worker.feed import Fetch, chunks
@@ -58,6 +58,7 @@ class Partition:
         number: which partition.
         state: where it is; it takes records when "running".
         counters: what it has done.
+        unreadable: topics whose partition of this number it cannot read itself, and why; the feed knows its own.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Partition:
         self.number = number
         self.state: State = "claiming"
         self.counters = counters
+        self.unreadable: dict[str, UnreadableError] = {}
         self._settings = settings
         self._kafka = kafka
         self._parked = parked
@@ -182,6 +184,8 @@ class Partition:
                 self.state, wait = "failed", self._backoff
                 self._reason = f"{type(error).__name__}: {error}"
                 self._backoff = min(self._backoff * 2, _BACKOFF_MAX_SECONDS)
+                if isinstance(error, UnreadableError):
+                    self.unreadable[error.topic] = error
                 self.counters.failures += 1
                 expected = isinstance(error, (KafkaError, CxstreamError))
                 self._log.error(
@@ -213,6 +217,7 @@ class Partition:
             async with self._kafka.reader(self.number) as reader:
                 self._tenure = await self._restored(producer, reader, parked)
                 self.state, self._reason = "running", ""
+                self.unreadable.clear()
                 self.counters.measures.recovery.observe(now() - began)
                 listening = asyncio.create_task(self._listen(self._tenure), name=f"requests-{self.number}")
                 listening.add_done_callback(lambda _: self._wake.set())
@@ -267,6 +272,7 @@ class Partition:
     async def _listen(self, tenure: Tenure) -> None:
         """Take requests to be erased from cx.forget, one fetch after the other."""
         position: int | None = None
+        wait = _REQUESTS_RETRY_SECONDS
         while True:
             try:
                 async with self._kafka.reader(self.number) as reader:
@@ -279,11 +285,18 @@ class Partition:
                         self._wake.set()
                         await committed.wait()
                         position = records[-1].offset + 1
+                        self.unreadable.pop(FORGET.name, None)
+                        wait = _REQUESTS_RETRY_SECONDS
             except KafkaError as error:
                 self._log.warning(
                     "requests to be erased wait", error=str(error), seconds=_REQUESTS_RETRY_SECONDS
                 )
                 await asyncio.sleep(_REQUESTS_RETRY_SECONDS)
+            except UnreadableError as error:
+                self.unreadable[FORGET.name] = error
+                self._log.error("requests to be erased cannot be read", error=str(error), seconds=wait)
+                await asyncio.sleep(wait)
+                wait = min(wait * 2, _BACKOFF_MAX_SECONDS)
 
     async def _work(self, tenure: Tenure, reader: Reader, listening: asyncio.Task[None]) -> None:
         fed: int | None = None

@@ -11,6 +11,7 @@ from faust.types import TP
 
 from cxstream.topology import TOUCHPOINTS
 from cxstream.worker.counters import Counters
+from cxstream.worker.damage import DamagedPartitions
 from cxstream.worker.partition import Partition
 from cxstream.worker.standby import Standby
 from cxstream.worker.telemetry.measures import Measures
@@ -40,6 +41,7 @@ class Partitions:
         assigned: the group has told this worker at least once what it owns, be it nothing.
         counters: totals by partition, kept when a partition goes and comes back.
         measures: what is measured over all partitions.
+        damaged: what the feed cannot read.
     """
 
     topics = frozenset({TOUCHPOINTS.name})
@@ -48,6 +50,7 @@ class Partitions:
         self.assigned = False
         self.measures = Measures(settings.worker.metrics_sources)
         self.counters: dict[int, Counters] = {}
+        self.damaged = DamagedPartitions(self.topics)
         self._settings = settings
         self._kafka = kafka
         self._owned: dict[int, Partition] = {}
@@ -68,6 +71,18 @@ class Partitions:
     def ready(self) -> bool:
         """The group has assigned, and all that it assigned runs."""
         return self.assigned and not self._closed and all(partition.state == "running" for partition in self)
+
+    @property
+    def unreadable(self) -> dict[tuple[str, int], str]:
+        """What owned partitions cannot read, by topic and number, and why."""
+        found: dict[tuple[str, int], str] = {}
+        fed = dict(self.damaged.found)
+        for partition in self:
+            found |= {(topic, partition.number): str(error) for topic, error in partition.unreadable.items()}
+            damage = fed.get((TOUCHPOINTS.name, partition.number))
+            if damage is not None:
+                found[TOUCHPOINTS.name, partition.number] = str(damage.error)
+        return found
 
     def full(self) -> set[TP]:
         """Partitions that have enough to do and want no fetch now."""

@@ -13,6 +13,7 @@ import structlog
 from aiokafka.errors import GroupAuthorizationFailedError, KafkaError
 
 from cxstream.access import WORKER
+from cxstream.codecs import require_codecs
 from cxstream.model.errors import BrokerError, CxstreamError, TopicError
 from cxstream.scoring.engine import compile_kernels
 from cxstream.topics import administration, look, or_hidden
@@ -48,7 +49,9 @@ async def run(settings: Settings, announce: Callable[[str], None]) -> None:
         BrokerError: Kafka does not answer, or the worker broke down, or it could not stop in time.
         TopicError: a topic is missing, or its partition count differs from that of cx.touchpoints.
         SettingsError: the security settings do not fit together.
+        InstallationError: a codec of record batches cannot be decoded.
     """
+    require_codecs()
     await require_topics(settings)
     started = time.monotonic()
     await asyncio.to_thread(compile_kernels)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import structlog
 from aiokafka.errors import KafkaError
 
-from cxstream.model.errors import CxstreamError
+from cxstream.model.errors import CxstreamError, UnreadableError
 from cxstream.worker.restore import Losses, Restored, last_marker, replay, restore
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from cxstream.worker.clients import Kafka, Reader
     from cxstream.worker.counters import Counters
 
-_RETRY_SECONDS = 5.0
+_RETRY_SECONDS, _RETRY_MAX_SECONDS = 5.0, 60.0
 
 log = structlog.get_logger(__name__)
 
@@ -77,6 +77,7 @@ class Standby:
         return Restored(state.engine, state.engine.next_offset, state.saved, problem="")
 
     async def _live(self) -> None:
+        wait = _RETRY_SECONDS
         while True:
             try:
                 async with self._kafka.reader(self.number) as reader:
@@ -85,12 +86,19 @@ class Standby:
                         self._unsaved = None
                     self._state = state
                     self._log.info("standby follows", offset=self.position)
+                    wait = _RETRY_SECONDS
                     await self._follow(reader, state)
             except Exception as error:  # noqa: BLE001 - a copy that is not there costs time, a task that is gone for good
                 expected = isinstance(error, (KafkaError, CxstreamError))
                 said = f"{type(error).__name__}: {error}"
-                self._log.warning("standby waits", error=said, seconds=_RETRY_SECONDS, exc_info=not expected)
-            await asyncio.sleep(_RETRY_SECONDS)
+                # What cannot be read stays so for long; what else goes wrong is soon over.
+                wait = (
+                    min(wait * 2, _RETRY_MAX_SECONDS)
+                    if isinstance(error, UnreadableError)
+                    else _RETRY_SECONDS
+                )
+                self._log.warning("standby waits", error=said, seconds=wait, exc_info=not expected)
+            await asyncio.sleep(wait)
 
     async def _follow(self, reader: Reader, state: Restored) -> None:
         worker = self._settings.worker

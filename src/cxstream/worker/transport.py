@@ -29,7 +29,6 @@ from faust.transport.drivers import aiokafka as driver
 
 from cxstream.kafka import connection
 from cxstream.worker.feed import Fetch
-from cxstream.worker.whole import WholeBatches
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,6 +60,10 @@ RELIES_ON = (
     "aiokafka.consumer.fetcher:Fetcher.__init__",
     "aiokafka.consumer.fetcher:Fetcher.fetched_records",
     "aiokafka.consumer.fetcher:Fetcher._proc_fetch_request",
+    "aiokafka.consumer.fetcher:Fetcher._get_actions_per_node",
+    "aiokafka.consumer.fetcher:FetchError",
+    "aiokafka.consumer.subscription_state:TopicPartitionState.pause",
+    "aiokafka.consumer.subscription_state:TopicPartitionState.resume",
     "aiokafka.producer.message_accumulator:MessageBatch",
     "aiokafka.producer.transaction_manager:TransactionManager",
 )
@@ -100,8 +103,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     async def on_start(self) -> None:
         """Start the consumer; from then on it gives out whole batches."""
         await super().on_start()
-        fetcher = self._ensure_consumer()._fetcher  # noqa: SLF001
-        fetcher._records = WholeBatches(self.app.partitions.topics)  # noqa: SLF001
+        self.app.partitions.damaged.guard(self._ensure_consumer())
 
     async def on_thread_stop(self) -> None:
         """Leave the group and stop.
@@ -160,6 +162,7 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         """Forget what earlier assignments gave out: reading begins at the committed offsets."""
         self._handed_out.clear()
+        self.app.partitions.damaged.forget()
         await super().on_partitions_assigned(assigned, generation_id)
 
     def handed_out(self, tp: TP) -> int:

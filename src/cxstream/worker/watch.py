@@ -9,7 +9,7 @@ import structlog
 from cxstream.worker.clock import now
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from cxstream.worker.partition import Partition
     from cxstream.worker.partitions import Partitions
@@ -27,6 +27,7 @@ class Watch:
         partitions: the owned partitions.
         seconds: how long a partition may get nowhere.
         progress: tells of a partition how far the feed has read and where the log ends (offsets).
+        unreadable: what cannot be read, by topic and number of partition, and why.
 
     Attributes:
         stalls: why each stalled partition is, by number.
@@ -37,11 +38,13 @@ class Watch:
         partitions: Partitions,
         seconds: float,
         progress: Callable[[int], Awaitable[tuple[int | None, int]]],
+        unreadable: Callable[[], Mapping[tuple[str, int], str]] = dict,
     ) -> None:
         self.stalls: dict[int, str] = {}
         self._partitions = partitions
         self._seconds = seconds
         self._progress = progress
+        self._unreadable = unreadable
         self._fed: dict[int, tuple[int | None, float]] = {}
         self._settled_at: float | None = None
 
@@ -56,13 +59,20 @@ class Watch:
             unsettled = self._unsettled()
             self._say({p.number: reason for p in partitions if (reason := p.stalled or unsettled)})
             return
+        damaged = {number: reason for (_, number), reason in self._unreadable().items()}
         self._settled_at = now()
         # What is known is said before the log is asked, which takes long when Kafka is away. It is asked about one
         # partition after the other: few requests fit into Faust's thread of the consumer.
-        known = {p.number: reason for p in partitions if (reason := p.stalled)}
+        known = {p.number: reason for p in partitions if (reason := damaged.get(p.number) or p.stalled)}
         self._say({**self.stalls, **known})
         asked = [(p, await self._starved(p)) for p in partitions]
-        self._say({p.number: reason for p, starved in asked if (reason := p.stalled or starved)})
+        self._say(
+            {
+                p.number: reason
+                for p, starved in asked
+                if (reason := known.get(p.number) or p.stalled or starved)
+            }
+        )
 
     def _say(self, stalls: dict[int, str]) -> None:
         for number, reason in stalls.items():

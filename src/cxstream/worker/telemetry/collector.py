@@ -28,7 +28,7 @@ from cxstream.metrics import (
 from cxstream.model.kinds import CHANNELS, FEATURES, LEVELS
 from cxstream.scoring.signals import MODEL
 from cxstream.scoring.snapshot import digest
-from cxstream.topology import TOUCHPOINTS
+from cxstream.topology import FORGET, SNAPSHOTS, TOUCHPOINTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from cxstream.worker.telemetry.buckets import Buckets
     from cxstream.worker.telemetry.exporter import Exporter
 
+_READ = (TOUCHPOINTS.name, SNAPSHOTS.name, FORGET.name)
 _FAMILIES = {
     "counter": core.CounterMetricFamily,
     "gauge": core.GaugeMetricFamily,
@@ -135,6 +136,11 @@ class WorkerCollector(Collector):
             (([p.number, state], float(p.state == state)) for p in owned for state in STATES),
         )
         yield family("cxstream_partition_stalled", (([p.number], float(p.number in stalls)) for p in owned))
+        unreadable = self._app.partitions.unreadable
+        yield family(
+            "cxstream_partition_unreadable",
+            (([topic, p.number], float((topic, p.number) in unreadable)) for p in owned for topic in _READ),
+        )
         yield family("cxstream_waiting_fetches", (([p.number], p.waiting) for p in owned))
         states = [(p.number, engine) for p in owned if (engine := p.engine) is not None]
         yield family("cxstream_state_rows", (([n], engine.customers) for n, engine in states))
