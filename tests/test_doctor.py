@@ -22,6 +22,7 @@ from cxstream.doctor import run as examination
 from cxstream.doctor.cluster import connected
 from cxstream.doctor.finding import Finding, Patient
 from cxstream.doctor.protocol import DESCRIBE, READ, UNKNOWN_OPERATIONS, WRITE
+from cxstream.doctor.routing import routing
 from cxstream.doctor.run import CHECKS, Entry, examine
 from cxstream.kafka import connection
 from cxstream.local.ports import free
@@ -32,7 +33,7 @@ from cxstream.topics import administration
 from cxstream.topology import SCORES, TOUCHPOINTS
 from cxstream.worker import drift
 from cxstream.worker.ticker import tick
-from workers import Watcher, WorkerProcess, touchpoint, until, write
+from workers import Watcher, WorkerProcess, customers_of, touchpoint, until, write
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -159,7 +160,11 @@ async def test_a_healthy_installation(
     settings: Settings, topics: Callable[[int], None], tmp_path: Path
 ) -> None:
     topics(2)
-    await write(settings, TOUCHPOINTS.name, {p: [touchpoint(f"c{p}", n) for n in range(20)] for p in (0, 1)})
+    await write(
+        settings,
+        TOUCHPOINTS.name,
+        {p: [touchpoint(customers_of(p, 2)[0], n) for n in range(20)] for p in (0, 1)},
+    )
     with WorkerProcess(settings, tmp_path / "log") as worker:
         address = (await asyncio.to_thread(worker.ready)).rpartition(" ")[2]
         async with Watcher(settings, 2) as watcher:
@@ -169,8 +174,8 @@ async def test_a_healthy_installation(
         )
         assert result.exit_code == 0, result.output
         found = levels(findings)
-        for name in ("settings", "packages", "schemas", "broker", "topics", "access", "group", "transactions",
-                     "state", "web"):  # fmt: skip
+        for name in ("settings", "packages", "schemas", "broker", "topics", "access", "group", "routing",
+                     "transactions", "state", "web"):  # fmt: skip
             assert found[name] == {"ok"}, findings
         assert "saved state of 2 partitions fits" in str(findings)
         assert "1 worker for 2 partitions" in str(findings)
@@ -262,6 +267,22 @@ async def test_lag_is_the_age_of_the_oldest_record_unread(
     assert [each.level for each in found] == ["warning", "ok"]
     assert "no worker runs" in found[0].what
     assert "7 offsets unread" in found[1].what
+
+
+@pytest.mark.broker
+async def test_the_sources_that_use_another_partitioner_are_named(
+    settings: Settings, topics: Callable[[int], None]
+) -> None:
+    topics(2)
+    [here], [there] = customers_of(0, 2), customers_of(1, 2)
+    wrong = [touchpoint(there, n).replace(b'"/test"', b'"/crc"') for n in range(3)]
+    await write(
+        settings, TOUCHPOINTS.name, {0: [touchpoint(here, 9), *wrong, b"{"], 1: [touchpoint(there, 1)]}
+    )
+    [found] = await findings_of(routing(patient(settings)))
+    assert found.level == "warning"
+    assert "source '/crc': 3 of the newest 6 records" in found.what
+    assert "partitioner=murmur2_random" in found.advice
 
 
 # --- judgements

@@ -101,10 +101,10 @@ async def test_misrouted_records_are_forwarded_as_they_are(
             assert json.loads(card)["data"]["touches"]["90"] == 3
 
 
-async def forget(settings: Settings, *customers: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "cxstream", "forget", "--kafka", settings.kafka, *customers]
+async def command(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, "-m", "cxstream", *arguments, "--kafka", settings.kafka]
     return await asyncio.to_thread(
-        subprocess.run, command, capture_output=True, text=True, check=False, timeout=SECONDS
+        subprocess.run, line, capture_output=True, text=True, check=False, timeout=SECONDS
     )
 
 
@@ -136,6 +136,9 @@ async def test_whoever_is_in_the_wrong_partition_is_erased_everywhere(
     await send(settings, SNAPSHOTS.name, 0, [(MARKER_KEY, json.dumps(marker).encode())])
     async with Watcher(settings, COUNT) as watcher:
         assert await cards(watcher) == {name: [0] for name in sorted((saved, stays, orphan))}
+        said = await command(settings, "customer", saved, "--no-worker")
+        assert f"cx.scores-0 has a card of '{saved}', who belongs to partition 1" in said.stderr
+        assert "has a card" not in (await command(settings, "customer", stays, "--no-worker")).stderr
         with WorkerProcess(settings, tmp_path / "log", **BUSY) as worker:
             worker.ready()
 
@@ -143,7 +146,7 @@ async def test_whoever_is_in_the_wrong_partition_is_erased_everywhere(
                 return await cards(watcher) == {stays: [0], orphan: [0], now: [1]}
 
             await until(restored, SECONDS, lambda: worker.log)
-            done = await forget(settings, now, saved, orphan)
+            done = await command(settings, "forget", now, saved, orphan)
             assert done.returncode == 0, done.stderr + worker.log
             assert await cards(watcher) == {stays: [0]}
             receipts = await watcher.read(FORGOTTEN.name)

@@ -29,6 +29,11 @@ if TYPE_CHECKING:
     metavar="URL",
     help="Web server of the worker to ask. Default: from the settings.",
 )
+@click.option(
+    "--own-partition",
+    is_flag=True,
+    help="Read the customer's own partition only: do not look for a score card left in another one.",
+)
 @click.option("--no-worker", is_flag=True, help="Ask no worker.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @click.option("--kafka", metavar="HOST:PORT[,...]", help="Where Kafka is.")
@@ -39,13 +44,14 @@ def command(
     days: float,
     limit: int,
     worker: str | None,
+    own_partition: bool,
     no_worker: bool,
     as_json: bool,
     kafka: str | None,
 ) -> None:
     """Show a customer: his score card, what moved it, and what the worker that owns him holds now.
 
-    Reads his partition only. The points of each touchpoint are computed anew by the worker's rules. A worker
+    Reads the customer's partition, and looks for a score card in the others, where none should be. The points of each touchpoint are computed anew by the worker's rules. A worker
     tells of customers only its own user on its own computer, or who has the token of worker.web_token_file.
     Exit status 1 when nobody knows the customer.
 
@@ -59,24 +65,42 @@ def command(
     from cxstream.settings import load
 
     settings = load(config, kafka=kafka)
-    found, answer = asyncio.run(_look(settings, customer, days, limit, worker, ask=not no_worker))
+    found, answer = asyncio.run(
+        _look(settings, customer, days, limit, worker, ask=not no_worker, everywhere=not own_partition)
+    )
     if as_json:
         click.echo(_json(found, answer))
     else:
         _show(found, answer, days)
+    for partition in found.elsewhere:
+        click.echo(
+            f"cxstream: warning: cx.scores-{partition} has a card of {customer!r}, who belongs to partition "
+            f"{found.identity.partition}: an earlier version left it, and the worker "
+            "removes it when it restores that partition; 'cxstream forget' removes it with everything else",
+            err=True,
+        )
     if found.card is None and not found.touches and (answer is None or answer.held is None):
         click.echo(f"cxstream: nobody knows {customer!r} in partition {found.identity.partition}", err=True)
         raise SystemExit(1)
 
 
 async def _look(
-    settings: Settings, customer: str, days: float, limit: int, worker: str | None, *, ask: bool
+    settings: Settings,
+    customer: str,
+    days: float,
+    limit: int,
+    worker: str | None,
+    *,
+    ask: bool,
+    everywhere: bool,
 ) -> tuple[Found, Answer | None]:
     from cxstream.customer import owner
     from cxstream.customer.gather import gather
 
     with _bar() as bar:
-        found = await gather(settings, customer, days=days, limit=limit, on_progress=bar)
+        found = await gather(
+            settings, customer, days=days, limit=limit, everywhere=everywhere, on_progress=bar
+        )
     return found, await owner.ask(settings, found.identity, worker) if ask else None
 
 
@@ -101,6 +125,7 @@ def _json(found: Found, answer: Answer | None) -> str:
             "subject": found.identity.subject,
             "partition": found.identity.partition,
             "card": found.card,
+            "elsewhere": found.elsewhere,
             "moved": [
                 {"feature": name, "value": value, "contribution": amount}
                 for name, value, amount in found.moved

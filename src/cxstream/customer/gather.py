@@ -1,4 +1,4 @@
-"""What Kafka has of one customer: only his partition of each topic is read.
+"""What Kafka has of one customer: only their partition of each topic is read, but all of cx.scores if asked for.
 
 cx.scores        his latest card, looked for from the end backwards
 cx.churn-risk    his signals of the last days
@@ -37,6 +37,7 @@ class Found:
     Attributes:
         identity: who, and in which partition.
         card: his latest score card, a CloudEvent as it was read; None where there is none.
+        elsewhere: other partitions of cx.scores that hold a card, which should be none.
         moved: feature, value and contribution in log-odds, the strongest first; empty without a card.
         signals: his signals, oldest first, CloudEvents as they were read.
         touches: his records and what each gave, oldest first.
@@ -45,6 +46,7 @@ class Found:
 
     identity: Identity
     card: dict[str, Any] | None = None
+    elsewhere: list[int] = field(default_factory=list)
     moved: list[tuple[str, float, float]] = field(default_factory=list)
     signals: list[dict[str, Any]] = field(default_factory=list)
     touches: list[Touch] = field(default_factory=list)
@@ -57,6 +59,7 @@ async def gather(
     *,
     days: float,
     limit: int,
+    everywhere: bool = False,
     on_progress: Callable[[str, int, int], None] = lambda *_: None,
 ) -> Found:
     """Read what there is.
@@ -66,6 +69,7 @@ async def gather(
         customer: his id.
         days: how far back signals and records are read, by Kafka's timestamps.
         limit: most signals, and most records, to give back; the newest are.
+        everywhere: look for cards in the other partitions, too.
         on_progress: is told the topic, offsets read, and of how many.
 
     Raises:
@@ -86,6 +90,8 @@ async def gather(
         if latest is not None and latest.value is not None:
             found.card = msgspec.json.decode(latest.value)
             found.moved = contributions(settings.scoring, found.card["data"]["features"])
+        if everywhere:
+            found.elsewhere = await _elsewhere(reader, who, on_progress)
         for topic in (CHURN_RISK, FRICTION):
             records = await _his(reader, topic, who.partition, who.subject, since, on_progress)
             found.signals += [msgspec.json.decode(each.value) for each in records]
@@ -98,6 +104,24 @@ async def gather(
     all_of_them = touches(settings, who.id, records, refused(rejections))[len(records) - shown :]
     found.touches = all_of_them[-limit:]
     found.earlier = len(all_of_them) - len(found.touches)
+    return found
+
+
+async def _elsewhere(
+    reader: TopicReader, who: Identity, on_progress: Callable[[str, int, int], None]
+) -> list[int]:
+    """The partitions that are not the customer's, and have a card of theirs all the same."""
+    found = []
+    for partition in range(reader.partitions[SCORES.name]):
+        if partition != who.partition:
+            card = await reader.latest(
+                SCORES.name,
+                partition,
+                who.subject.encode(),
+                lambda done, total: on_progress(SCORES.name, done, total),
+            )
+            if card is not None and card.value is not None:
+                found.append(partition)
     return found
 
 

@@ -9,7 +9,7 @@ from cxstream.model.cloudevents import remark, structured
 from cxstream.model.errors import CloudEventError
 from cxstream.model.kinds import BY_TYPE, TICK_TYPE
 from cxstream.rejected.locate import Span, at_byte, at_path, byte_of
-from cxstream.scoring.decode import FROM_THE_FUTURE, MALFORMED, TOO_LATE, decode
+from cxstream.scoring.decode import FROM_THE_FUTURE, MALFORMED, MISROUTED, TOO_LARGE, TOO_LATE, decode
 from cxstream.scoring.engine import check_keys
 from cxstream.scoring.said import about
 from cxstream.topology import FORGET
@@ -19,11 +19,15 @@ if TYPE_CHECKING:
     from cxstream.model.cloudevents import Headers
     from cxstream.rejected.record import Rejection
 
-_OF_TIME = {
+_OF_VALID = {
     TOO_LATE: "valid, but its time was older than the window at the partition's clock: sent again as it is, "
     "it will be too late again",
     FROM_THE_FUTURE: "valid, but its time was later than scoring.future_minutes after the record's Kafka "
     "timestamp: the source's clock, or its offset, was wrong",
+    MISROUTED: "valid, but forwarded three times without arriving in its customer's partition: workers disagreed on how "
+    "many partitions there are; sent again, it goes to the right one",
+    TOO_LARGE: "valid, but in another partition than its customer's, and too large for cx.touchpoints with the header "
+    "that says so, or without the compression it came with",
 }
 
 # It needs no value, so that the decoder, which finds none, has nothing to say of it.
@@ -83,7 +87,7 @@ def explain(rejection: Rejection) -> Explanation:
     raw = _text(rejection)
     field = problem.field if problem else rejection.field
     if problem is None:
-        message = _OF_TIME.get(
+        message = _OF_VALID.get(
             rejection.reason, "valid today: the rules, or the schema, have changed since it was rejected"
         )
     else:

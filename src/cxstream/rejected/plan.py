@@ -13,6 +13,7 @@ from cxstream.model.errors import CloudEventError
 from cxstream.rejected.fix import UnfixableError
 from cxstream.rejected.record import RESENT_FROM, Headers, Rejection
 from cxstream.scoring.decode import TOO_LATE, decode
+from cxstream.scoring.routing import FORWARDED_FROM
 from cxstream.sender import route
 from cxstream.topology import FORGET, TOUCHPOINTS
 
@@ -128,7 +129,7 @@ def _unmoved(rejection: Rejection, time: int, subject: str) -> bool:
 
 
 def _without_origin(headers: Headers) -> Headers:
-    return [(name, value) for name, value in headers if name != RESENT_FROM]
+    return [(name, value) for name, value in headers if name not in {RESENT_FROM, FORWARDED_FROM}]
 
 
 def _without_mode(headers: Headers) -> Headers:
