@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import urllib.request
 from contextlib import contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any
 
@@ -168,10 +169,10 @@ def chat() -> Iterator[tuple[str, list[dict[str, Any]]]]:
         yield address, messages
 
 
-def tell(manager: str, name: str) -> bool:
+def tell(manager: str, name: str, **labels: str) -> bool:
     """Give Alertmanager an alert as the shipped rules say it; False while it is not up."""
     said = {key: text.replace(SHIPPED, ELSEWHERE) for key, text in annotations(ALERTS)[name].items()}
-    alert = {"labels": {"alertname": name, "severity": "critical"}, "annotations": said}
+    alert = {"labels": {"alertname": name, "severity": "critical", **labels}, "annotations": said}
     request = urllib.request.Request(
         f"http://{manager}/api/v2/alerts",
         json.dumps([alert]).encode(),
@@ -184,15 +185,42 @@ def tell(manager: str, name: str) -> bool:
         return False
 
 
+@contextmanager
+def alertmanager(file: Path) -> Iterator[str]:
+    """Alertmanager with this configuration; where it listens."""
+    manager = f"{HOST}:{free(1)[0]}"
+    command = [program("prometheus-alertmanager"), f"--config.file={file}", "--cluster.listen-address="]
+    command += [f"--storage.path={file.parent / 'data'}", f"--web.listen-address={manager}"]
+    with running(command, file.parent / "alertmanager.log"):
+        yield manager
+
+
+async def test_an_alert_on_the_cause_inhibits_those_on_what_follows(tmp_path: Path) -> None:
+    def inhibited() -> set[tuple[str, str]]:
+        found = json.loads(
+            opened(f"http://{manager}/api/v2/alerts?active=false&silenced=false&inhibited=true")
+        )
+        return {(one["labels"]["alertname"], one["labels"].get("partition", "")) for one in found}
+
+    with alertmanager(configured(tmp_path)) as manager:
+        for partition in ("3", "4"):
+            for name in ("CxstreamStalled", "CxstreamPartitionNotRunning"):
+                told = partial(tell, manager, name, partition=partition)
+                await until(told, SECONDS, logs(tmp_path))
+        assert not inhibited()
+        assert tell(manager, "CxstreamPartitionUnreadable", partition="3", topic="cx.touchpoints")
+        of_3 = {("CxstreamStalled", "3"), ("CxstreamPartitionNotRunning", "3")}
+        await until(lambda: inhibited() == of_3, SECONDS, logs(tmp_path))
+        assert tell(manager, "CxstreamKafkaUnreachable", instance="a")
+        both = {*of_3, ("CxstreamStalled", "4"), ("CxstreamPartitionNotRunning", "4")}
+        await until(lambda: inhibited() == both, SECONDS, logs(tmp_path))
+
+
 async def test_a_notification_in_a_chat_shows_the_link(tmp_path: Path) -> None:
-    (port,) = free(1)
-    manager = f"{HOST}:{port}"
     with chat() as (address, messages):
         file = configured(tmp_path)
         file.write_text(file.read_text().replace("https://hooks.chat.example", address))
-        command = [program("prometheus-alertmanager"), f"--config.file={file}"]
-        command += [f"--storage.path={tmp_path / 'data'}", f"--web.listen-address={manager}"]
-        with running([*command, "--cluster.listen-address="], tmp_path / "alertmanager.log"):
+        with alertmanager(file) as manager:
             await until(lambda: tell(manager, "CxstreamAbsent"), SECONDS, logs(tmp_path))
             await until(lambda: messages, SECONDS, logs(tmp_path))
     (message,) = messages[0]["attachments"]

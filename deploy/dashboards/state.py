@@ -124,12 +124,16 @@ PARTITIONS = Row(
             alerts=("CxstreamPartitionNotRunning", "CxstreamRecoverySlow"),
         ),
         Panel(
-            "Stalled partitions",
-            "Partitions with work that get nowhere; also one that has been restoring for long, which alone is no alert.",
-            (Query(f"sum({EACH} (cxstream_partition_stalled))", "stalled"),),
+            "Stalled and unreadable partitions",
+            "Partitions with work that get nowhere; also one that has been restoring for long, which alone is no alert. "
+            "Unreadable are those with records that cannot be fetched or decoded.",
+            (
+                Query(f"sum({EACH} (cxstream_partition_stalled))", "stalled"),
+                Query("sum(max by (topic, partition) (cxstream_partition_unreadable))", "unreadable"),
+            ),
             low=0,
             steps=((0, GREEN), (1, RED)),
-            alerts=("CxstreamStalled",),
+            alerts=("CxstreamStalled", "CxstreamPartitionUnreadable"),
         ),
         Panel(
             "Trouble, last 30 minutes",
