@@ -19,7 +19,7 @@ import zstandard
 from click.testing import CliRunner, Result
 
 from cxstream.cli.convert import command
-from cxstream.model.errors import InputError
+from cxstream.model.errors import InputError, OutputError
 from cxstream.scoring.decode import validate
 
 ROOT = Path(__file__).parent.parent
@@ -53,8 +53,11 @@ def subjects(data: bytes) -> str:
 
 def test_what_it_says(here: Path) -> None:
     found = run("mapping in.csv --mapping m.toml --out out.ndjson")
-    assert found.exit_code == 0
-    assert found.stdout == "2 events written to out.ndjson; 1 not converted\n"
+    assert found.exit_code == 3
+    assert found.stdout == (
+        "2 events written to out.ndjson; 1 not converted; exit status 3: not all was converted"
+        " (--allow-errors makes it 0)\n"
+    )
     assert "in.csv:4: at: unreadable_time:" in found.stderr
     for row in (
         "rows read +│ in.csv +│ 3",
@@ -81,20 +84,20 @@ def test_problems_go_to_a_file(here: Path) -> None:
 
 
 def test_sorted_and_compressed(here: Path) -> None:
-    assert run("mapping in.csv --mapping m.toml --sort --out out.ndjson.gz").exit_code == 0
-    assert run("mapping in.csv --mapping m.toml --sort --out out.ndjson.zst").exit_code == 0
+    assert run("mapping in.csv --mapping m.toml --sort --allow-errors --out out.ndjson.gz").exit_code == 0
+    assert run("mapping in.csv --mapping m.toml --sort --allow-errors --out out.ndjson.zst").exit_code == 0
     first = (here / "out.ndjson.gz").read_bytes()
     assert subjects(gzip.decompress(first)) == "ba"
     assert first[3:8] == bytes(5)  # no name and no time in the header
     with (here / "out.ndjson.zst").open("rb") as packed:
         assert zstandard.ZstdDecompressor().stream_reader(packed).read() == gzip.decompress(first)
-    assert run("mapping in.csv --mapping m.toml --sort --out again.ndjson.gz").exit_code == 0
+    assert run("mapping in.csv --mapping m.toml --sort --allow-errors --out again.ndjson.gz").exit_code == 0
     assert (here / "again.ndjson.gz").read_bytes() == first
 
 
 def test_several_inputs_follow_each_other(here: Path) -> None:
     (here / "more.csv").write_text("at,who\n2025-01-01T00:00:00Z,d\n", "utf-8")
-    assert run("mapping in.csv more.csv --mapping m.toml --out out.ndjson").exit_code == 0
+    assert run("mapping in.csv more.csv --mapping m.toml --out out.ndjson --allow-errors").exit_code == 0
     assert subjects((here / "out.ndjson").read_bytes()) == "abd"
 
 
@@ -115,11 +118,25 @@ def test_nothing_converted_is_a_failure_that_leaves_no_file(here: Path) -> None:
         ("mapping in.csv --mapping m.toml --out in.csv", "in.csv is an input"),
         ("mapping in.csv --mapping m.toml --out o --errors in.csv", "in.csv is an input"),
         ("mapping in.csv --mapping m.toml --out o --errors ./o", "are the same file"),
+        ("mapping in.csv --mapping m.toml --out m.toml", "m.toml is the mapping"),
+        ("mapping in.csv --mapping m.toml --out o --errors m.toml", "m.toml is the mapping"),
+        ("segment in.csv --mapping m.toml --out m.toml", "m.toml is the mapping"),
+        ("mapping in.csv --mapping m.toml --out soft.csv", "soft.csv is an input"),
+        ("mapping in.csv --mapping m.toml --out hard.csv", "hard.csv is an input"),
+        ("mapping in.csv --mapping m.toml --out hard.toml", "hard.toml is the mapping"),
+        ("mapping in.csv --mapping m.toml --out o --errors dangling", "are the same file"),
+        ("mapping in.csv --mapping m.toml --out - --errors -", "are the same file"),
+        ("mapping in.csv soft.csv --mapping m.toml --out o", "in.csv and soft.csv are the same file"),
+        ("mapping - - --mapping m.toml --out o", "are the same file"),
         ("mapping none.csv --mapping m.toml --out o", "none.csv"),
         ("mapping in.csv --out o", "--mapping"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(here: Path, line: str, message: str) -> None:
+    (here / "soft.csv").symlink_to("in.csv")
+    (here / "hard.csv").hardlink_to(here / "in.csv")
+    (here / "hard.toml").hardlink_to(here / "m.toml")
+    (here / "dangling").symlink_to("o")
     found = run(line)
     assert found.exit_code == 2
     assert message in found.stderr
@@ -128,8 +145,8 @@ def test_what_cannot_be_meant_is_refused(here: Path, line: str, message: str) ->
 
 def test_a_folder_that_is_not_there_is_named(here: Path) -> None:
     found = run("mapping in.csv --mapping m.toml --out none/out.ndjson")
-    assert isinstance(found.exception, InputError)
-    assert "none/out.ndjson: cannot be written" in str(found.exception)
+    assert isinstance(found.exception, OutputError)
+    assert "none/out.ndjson: cannot be written: there is no folder" in str(found.exception)
     assert here.is_dir()
 
 
@@ -188,7 +205,7 @@ def test_ctrl_c_leaves_nothing(here: Path) -> None:
         pipe.write(b'{"type":"page","messageId":"1","userId":"a","timestamp":"2026-01-01T00:00:00Z"}\n')
         pipe.flush()
         deadline = time.monotonic() + 60
-        while not (here / "out.ndjson.part").exists():
+        while not list(here.glob(".out.ndjson.*")):
             assert time.monotonic() < deadline
             time.sleep(0.01)
         # Python drops an interrupt that comes while a library's callback runs, as while modules load here.
@@ -200,4 +217,4 @@ def test_ctrl_c_leaves_nothing(here: Path) -> None:
                 _, stderr = child.communicate(timeout=2)
     assert child.returncode == 130
     assert b"Traceback" not in stderr
-    assert not list(here.glob("out.*"))
+    assert not list(here.glob("*out.*"))

@@ -288,7 +288,7 @@ def test_a_format_that_would_read_what_cannot_be_read_is_named(
 def test_day_and_month_swapped_is_noticed_by_the_rows_that_fail(here: Path) -> None:
     values = ["25/12/21", "03/04/21", "05/06/21", "07/07/21", "31/01/21"]
     shown = convert(here, values, 'format = "%m/%d/%y", zone = "UTC"')
-    assert shown.exit_code == 0
+    assert shown.exit_code == 3
     assert "2 of 5 times can only be read as '%d/%m/%y', not as '%m/%d/%y'" in shown.stderr
     assert "the 2 times that were read are probably on wrong days" in shown.stderr
     right = convert(here, values, 'format = "%d/%m/%y", zone = "UTC"')

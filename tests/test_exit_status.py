@@ -1,4 +1,5 @@
-"""Exit status of every command, as the README promises it: 0 done, 1 not done, 2 wrong command line.
+"""Exit status of every command, as the README promises it: 0 done, 1 not done, 2 wrong command line,
+3 done in part.
 
 What needs a Kafka that answers is in the tests of the commands; here nothing answers.
 """
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 STORY = ROOT / "examples" / "story.ndjson"
 SHOP = ROOT / "examples" / "cdnow"
-DONE, NOT_DONE, WRONG = 0, 1, 2
+DONE, NOT_DONE, WRONG, PARTLY = 0, 1, 2, 3
 
 CASES: dict[str, dict[str, int]] = {
     "replay": {
@@ -36,7 +37,8 @@ CASES: dict[str, dict[str, int]] = {
     "convert": {
         f"convert mapping {SHOP}/purchases.csv --mapping {SHOP}/mapping.toml --out {{tmp}}/out": DONE,
         # Rows of which some cannot be converted.
-        f"convert mapping {{tmp}}/partly.csv --mapping {SHOP}/mapping.toml --out {{tmp}}/out": DONE,
+        f"convert mapping {{tmp}}/partly.csv --mapping {SHOP}/mapping.toml --out {{tmp}}/out": PARTLY,
+        f"convert mapping {{tmp}}/partly.csv --mapping {SHOP}/mapping.toml --out {{tmp}}/out --allow-errors": DONE,
         f"convert mapping {{tmp}}/bad.csv --mapping {SHOP}/mapping.toml --out {{tmp}}/out": NOT_DONE,
         f"convert mapping {SHOP}/purchases.csv --mapping {{tmp}}/bad.csv --out {{tmp}}/out": NOT_DONE,
         f"convert mapping {SHOP}/purchases.csv --out {{tmp}}/out": WRONG,
@@ -114,5 +116,5 @@ def test_help_is_no_failure(name: str, capsys: pytest.CaptureFixture[str]) -> No
 
 def test_the_readme_says_what_each_status_means() -> None:
     said = " ".join(README.read_text().split())
-    for status in (DONE, NOT_DONE, WRONG, 130):
+    for status in (DONE, NOT_DONE, WRONG, PARTLY, 130):
         assert f"| {status} |" in said

@@ -331,7 +331,7 @@ class TestCommand:
     def test_a_folder_that_is_not_there_is_named(self, tmp_path: Path) -> None:
         result = run("--customers", "5", "--events", "5", "--out", tmp_path / "none" / "a.ndjson")
         assert result.exit_code == 1
-        assert "cannot be written: No such file or directory" in str(result.exception)
+        assert "cannot be written: there is no folder" in str(result.exception)
 
 
 class TestTopic:

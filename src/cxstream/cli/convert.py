@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -10,30 +12,69 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from rich.table import Table
-
     from cxstream.convert.drafts import Draft
-    from cxstream.convert.report import Problem, Report
+    from cxstream.convert.report import Report
 
     Drafts = Callable[[Report], Iterator[Draft]]
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
-_FILE = click.Path(dir_okay=False, path_type=Path)
+_FILE = click.Path(dir_okay=False, readable=False, path_type=Path, allow_dash=True)
 _INPUT = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path, allow_dash=True)
 _MAPPING = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
 
 
+PARTLY = 3
+"""Exit status where a part of the rows could not be converted."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Targets:
+    """What is written, and how it is taken.
+
+    Attributes:
+        out: takes the events.
+        errors: takes the problems; None for standard error.
+        allow_errors: whether rows that cannot be converted are no failure.
+        mapping: the mapping file, which must not be written.
+    """
+
+    out: Path
+    errors: Path | None
+    allow_errors: bool
+    mapping: Path | None = None
+
+
 def _outputs(function: F) -> F:
-    """Add the options that every kind has."""
+    """Add the options that every kind has; the function gets them as `targets`."""
+
+    @functools.wraps(function)
+    def with_targets(out: Path, errors: Path | None, allow_errors: bool, **rest: Any) -> None:
+        targets = _Targets(out, errors, allow_errors, rest.get("mapping"))
+        function(targets=targets, **rest)
+
+    wrapped: Any = with_targets
     for option in (
         click.option(
-            "--errors", type=_FILE, help="Write problems there as NDJSON instead of to standard error."
+            "--allow-errors",
+            is_flag=True,
+            help=f"End with 0, not {PARTLY}, where some rows could not be converted.",
         ),
-        click.option("--out", required=True, type=_FILE, help="Where to write; .gz and .zst are compressed."),
+        click.option(
+            "--errors",
+            type=_FILE,
+            help="Write all problems there as NDJSON. Without it the first 20 are shown.",
+        ),
+        click.option(
+            "--out",
+            required=True,
+            type=_FILE,
+            help="Where to write; .gz and .zst are compressed, - is standard output.",
+        ),
     ):
-        function = option(function)
-    return function
+        wrapped = option(wrapped)
+    result: F = wrapped
+    return result
 
 
 _inputs = click.argument("inputs", metavar="IN...", nargs=-1, required=True, type=_INPUT)
@@ -45,7 +86,9 @@ def command() -> None:
 
     Each event is held against the decoder that will read it. A summary says how many rows were read, what they
     became, and what was left out and why; each row that cannot be converted is told as FILE:LINE: field: reason.
-    Exits with status 1 when nothing could be converted.
+
+    The exit status is 0 when everything was converted, 3 when some rows could not be (0 with --allow-errors), and 1
+    when nothing could.
 
     \b
     Example:
@@ -57,7 +100,7 @@ def command() -> None:
 @command.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @_outputs
-def olist(folder: Path, out: Path, errors: Path | None) -> None:
+def olist(folder: Path, targets: _Targets) -> None:
     """The Olist shop: FOLDER holds the CSV files of the Kaggle archive.
 
     Orders become purchases (BRL, the sum of the payments) and deliveries (late_days after the estimated date),
@@ -70,7 +113,7 @@ def olist(folder: Path, out: Path, errors: Path | None) -> None:
     from cxstream.convert import olist as source
 
     files = [folder / name for name in source.FILES]
-    _convert(lambda report: source.drafts(folder, report), files, out, errors, in_order=True)
+    _convert(lambda report: source.drafts(folder, report), files, targets, in_order=True)
 
 
 @command.command("anonymous-bank")
@@ -83,7 +126,7 @@ def olist(folder: Path, out: Path, errors: Path | None) -> None:
     help="Calls without a customer id: leave them out, or make each a customer of its own.",
 )
 @_outputs
-def anonymous_bank(inputs: tuple[Path, ...], unidentified: Any, out: Path, errors: Path | None) -> None:
+def anonymous_bank(inputs: tuple[Path, ...], unidentified: Any, targets: _Targets) -> None:
     """The call log of the Technion's "Anonymous Bank", tab separated.
 
     Calls become contacts: wait_s from the queue, handle_s from the service, abandoned where the caller hung up
@@ -99,8 +142,7 @@ def anonymous_bank(inputs: tuple[Path, ...], unidentified: Any, out: Path, error
     _convert(
         lambda report: source.drafts(inputs, report, unidentified=unidentified),
         inputs,
-        out,
-        errors,
+        targets,
         in_order=True,
     )
 
@@ -126,8 +168,7 @@ def segment(
     mapping: Path | None,
     source: str | None,
     in_order: bool,
-    out: Path,
-    errors: Path | None,
+    targets: _Targets,
 ) -> None:
     """Track, page and screen records as Segment, RudderStack and Jitsu emit them, as NDJSON.
 
@@ -143,8 +184,7 @@ def segment(
     _convert(
         lambda report: table.drafts(inputs, report, mapping=mapping, source=source),
         inputs,
-        out,
-        errors,
+        targets,
         in_order=in_order,
     )
 
@@ -156,7 +196,7 @@ def segment(
 )
 @_sort
 @_outputs
-def mapping(inputs: tuple[Path, ...], mapping: Path, in_order: bool, out: Path, errors: Path | None) -> None:
+def mapping(inputs: tuple[Path, ...], mapping: Path, in_order: bool, targets: _Targets) -> None:
     """Any CSV or NDJSON, by a mapping file that says what its columns mean.
 
     `-` is standard input; the mapping says what it is (input.format).
@@ -170,68 +210,79 @@ def mapping(inputs: tuple[Path, ...], mapping: Path, in_order: bool, out: Path, 
     from cxstream.convert.rules import drafts
 
     layers = [load(mapping)]
-    _convert(lambda report: drafts(inputs, layers, report), inputs, out, errors, in_order=in_order)
+    _convert(lambda report: drafts(inputs, layers, report), inputs, targets, in_order=in_order)
 
 
-def _convert(
-    drafts: Drafts, inputs: Sequence[Path], out: Path, errors: Path | None, *, in_order: bool
-) -> None:
+def _convert(drafts: Drafts, inputs: Sequence[Path], targets: _Targets, *, in_order: bool) -> None:
     """Write the events and their account; leave no file behind where there is none to write."""
+    from cxstream.cli.account import summary
     from cxstream.convert.report import Report
+    from cxstream.files.outputs import is_stdout
 
-    _keep_apart(inputs, out, errors)
+    _keep_apart(inputs, targets)
+    out, errors = targets.out, targets.errors
     report = Report()
     try:
-        written = _write(drafts, report, inputs, out, errors, in_order=in_order)
+        written = _write(drafts, report, inputs, targets, in_order=in_order)
     except KeyboardInterrupt:
-        click.echo("stopped; nothing was written", err=True)
+        click.echo(f"stopped; the events in {out} are not complete, or not there", err=True)
         raise SystemExit(130) from None
     finally:
         if report.rows:
-            _summary(report)
+            summary(report)
     told = sum(report.problems.values())
     where = f" (see {errors})" if errors and told else ""
-    click.echo(f"{written:,} events written to {out}; {told:,} not converted{where}")
+    partly = bool(told) and not targets.allow_errors
+    why = f"; exit status {PARTLY}: not all was converted (--allow-errors makes it 0)" if partly else ""
+    taken = is_stdout(out) or (errors is not None and is_stdout(errors))
+    click.echo(f"{written:,} events written to {out}; {told:,} not converted{where}{why}", err=taken)
+    if partly:
+        raise SystemExit(PARTLY)
 
 
-def _keep_apart(inputs: Sequence[Path], out: Path, errors: Path | None) -> None:
-    for path in inputs:
-        for target in (out, errors):
-            if target is not None and target.exists() and path.exists() and target.samefile(path):
+def _keep_apart(inputs: Sequence[Path], targets: _Targets) -> None:
+    """Refuse to write what is read, to write two things to one place, and to read a file twice."""
+    from cxstream.files.outputs import key_of, same
+
+    for target in filter(None, (targets.out, targets.errors)):
+        for path in inputs:
+            if same(path, target):
                 raise click.UsageError(f"{target} is an input, which it would overwrite; name another file")
-    if errors is not None and errors.absolute() == out.absolute():
+        if targets.mapping is not None and same(targets.mapping, target):
+            raise click.UsageError(f"{target} is the mapping, which it would overwrite; name another file")
+    if targets.errors is not None and same(targets.errors, targets.out, both_written=True):
         raise click.UsageError("--errors and --out are the same file; name two")
+    read: dict[tuple[int, int], Path] = {}
+    for path in inputs:
+        key = key_of(path)
+        if key is not None and (before := read.setdefault(key, path)) is not path:
+            raise click.UsageError(f"{before} and {path} are the same file; name it once")
 
 
 def _write(
-    drafts: Drafts, report: Report, inputs: Sequence[Path], out: Path, errors: Path | None, *, in_order: bool
+    drafts: Drafts, report: Report, inputs: Sequence[Path], targets: _Targets, *, in_order: bool
 ) -> int:
     import sys
     from contextlib import ExitStack
 
-    import msgspec
     from rich.console import Console
     from rich.progress import Progress
 
-    from cxstream.convert.output import created
+    from cxstream.cli.account import Problems
     from cxstream.convert.run import write
+    from cxstream.files.outputs import created
     from cxstream.model.errors import InputError
 
     with ExitStack() as stack:
-        log = stack.enter_context(created(errors, even_if_broken=True)) if errors else None
-
-        def tell(problem: Problem) -> None:
-            if log is not None:
-                log.write(msgspec.json.encode(problem) + b"\n")
-            else:
-                click.echo(str(problem), err=True)
-
+        errors = targets.errors
+        problems = Problems(stack.enter_context(created(errors, even_if_broken=True)) if errors else None)
+        stack.callback(problems.end)
         quiet = not sys.stderr.isatty()
         progress = stack.enter_context(Progress(console=Console(stderr=True), transient=True, disable=quiet))
         task = progress.add_task("converting", total=_total(inputs))
-        report.on_problem = tell
+        report.on_problem = problems.tell
         report.on_bytes = lambda taken: progress.advance(task, taken)
-        lines = stack.enter_context(created(out))
+        lines = stack.enter_context(created(targets.out))
         written = write(drafts(report), lines, report, in_order=in_order)
         if not written:
             raise InputError(f"{inputs[0]}: nothing could be converted; the account above says why")
@@ -243,46 +294,3 @@ def _total(inputs: Sequence[Path]) -> int | None:
     if not all(path.is_file() for path in inputs):
         return None
     return sum(path.stat().st_size for path in inputs)
-
-
-def _summary(report: Report) -> None:
-    import time
-
-    from rich.console import Console
-
-    from cxstream.convert.times import rfc3339
-
-    files = {Path(name).name: count for name, count in report.rows.items()}
-    table = _table()
-    for title, counts in (
-        ("rows read", files),
-        ("events written", report.events),
-        ("left out on purpose", report.skipped),
-        ("not converted", report.problems),
-        ("good to know", report.notes),
-    ):
-        for number, (name, count) in enumerate(sorted(counts.items(), key=lambda item: -item[1])):
-            table.add_row("" if number else title, name, f"{count:,}")
-        if counts:
-            table.add_section()
-    if report.span is not None:
-        for name, ms in zip(("first", "last"), report.span, strict=True):
-            table.add_row("event times" if name == "first" else "", f"{name:5} {rfc3339(ms)}", "")
-    Console(stderr=True).print(table)
-    for hint in report.hints():
-        # Click takes the colour away where standard error is no terminal.
-        click.secho(f"hint: {hint}", fg="yellow", err=True)
-    if report.span is not None and report.span[1] > time.time() * 1000:
-        click.secho(
-            "hint: the last event lies in the future; replay rejects such events", fg="yellow", err=True
-        )
-
-
-def _table() -> Table:
-    from rich.table import Table
-
-    table = Table(show_header=False)
-    for column in ("", "what"):
-        table.add_column(column, overflow="fold")
-    table.add_column("how many", justify="right", no_wrap=True)
-    return table

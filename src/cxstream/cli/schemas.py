@@ -28,10 +28,7 @@ def command(out: Path | None, check: Path | None) -> None:
         raise click.UsageError("say either --out DIR or --check DIR")
     texts = _texts()
     if out is not None:
-        for name, text in texts.items():
-            path = out / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
+        _write(out, texts)
         click.echo(f"wrote {len(texts)} documents to {out}")
     elif check is not None:
         differences = _differences(check, texts)
@@ -40,6 +37,22 @@ def command(out: Path | None, check: Path | None) -> None:
             click.echo(f"{check} is not what the code says; run: cxstream schemas --out {check}", err=True)
             raise SystemExit(1)
         click.echo(f"{len(texts)} documents in {check} are what the code says")
+
+
+def _write(folder: Path, texts: dict[str, str]) -> None:
+    from cxstream.files.outputs import created
+    from cxstream.model.errors import OutputError
+
+    for name, text in texts.items():
+        path = folder / name
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(
+                f"{path.parent}: cannot be made: {error.strerror or error}; name another folder"
+            ) from error
+        with created(path, private=False) as file:
+            file.write(text.encode())
 
 
 def _texts() -> dict[str, str]:

@@ -34,7 +34,7 @@ _POSITIVE = click.FloatRange(0, min_open=True)
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Write this file: .ndjson, .ndjson.gz or .ndjson.zst. Default: the topic.",
+    help="Write this file: .ndjson, .ndjson.gz or .ndjson.zst; - is standard output. Default: the topic.",
 )
 @click.option("--kafka", metavar="HOST:PORT[,...]", help="Where Kafka is. Default: the settings'.")
 @click.option(
@@ -107,7 +107,13 @@ def _refuse(options: dict[str, Any], *, to_file: bool) -> None:
             if options[name] is not None:
                 flag = "--for" if name == "seconds" else f"--{name}"
                 raise click.UsageError(f"{flag} is for a topic; leave out {flag} or --out")
-        if not str(options["out"]).endswith((".ndjson", ".ndjson.gz", ".ndjson.zst")):
+        from cxstream.files.outputs import STDOUT, same
+
+        if options["truth"] is not None and same(options["truth"], options["out"], both_written=True):
+            raise click.UsageError("--truth and --out are the same file; name two")
+        if str(options["out"]) != STDOUT and not str(options["out"]).endswith(
+            (".ndjson", ".ndjson.gz", ".ndjson.zst")
+        ):
             raise click.UsageError(
                 f"--out {options['out']}: the name must end in .ndjson, .ndjson.gz or .ndjson.zst"
             )
@@ -129,6 +135,7 @@ def _start(options: dict[str, Any]) -> int | None:
 
 
 def _to_file(rates: Any, options: dict[str, Any]) -> None:
+    from cxstream.files.outputs import is_stdout
     from cxstream.simulate import files, truth
     from cxstream.simulate.progress import progress
     from cxstream.simulate.stop import BY_SIGNAL
@@ -148,7 +155,8 @@ def _to_file(rates: Any, options: dict[str, Any]) -> None:
     if options["truth"]:
         truth.write(options["truth"], simulation)
     click.echo(
-        f"{simulation.tally.records} records of {plan.customers} customers written to {options['out']}"
+        f"{simulation.tally.records} records of {plan.customers} customers written to {options['out']}",
+        err=any(is_stdout(options[name]) for name in ("out", "truth") if options[name]),
     )
 
 

@@ -6,14 +6,20 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import msgspec
 from msgspec import Struct
 
 from cxstream.model.errors import CxstreamError
+from cxstream.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from cxstream.convert.survey import Survey
+
+
+_MAX_SHOWN = 500
+"""Characters of a problem that are shown; names of columns and values can have any length."""
 
 
 class RowProblemError(CxstreamError):
@@ -30,6 +36,10 @@ class RowProblemError(CxstreamError):
         self.field = field
         self.reason = reason
         self.message = message
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
 
 
 class Problem(Struct, frozen=True):
@@ -51,7 +61,18 @@ class Problem(Struct, frozen=True):
 
     def __str__(self) -> str:
         where = f"{self.file}:{self.line}: " + (f"{self.field}: " if self.field else "")
-        return f"{where}{self.reason}: {self.message}"
+        return _short(printable(f"{where}{self.reason}: {self.message}"))
+
+    def encode(self) -> bytes:
+        """The problem as JSON in one line; what is no Unicode in a name or value is written as an escape."""
+        texts = (self.file, self.field, self.reason, self.message)
+        try:
+            return msgspec.json.encode(self)
+        except UnicodeEncodeError:
+            file, field, reason, message = (
+                text.encode("utf-8", "backslashreplace").decode() for text in texts
+            )
+            return msgspec.json.encode(Problem(file, self.line, field, reason, message))
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from cxstream.model.errors import InputError
+from cxstream.files.outputs import created
 from cxstream.simulate.faults import Rates
 from cxstream.simulate.world import CAUSES, SEGMENTS
 
@@ -24,14 +24,11 @@ def write(path: Path, simulation: Simulation) -> None:
     """Write what was true of the records taken from the simulation.
 
     Raises:
-        InputError: the file cannot be written.
+        OutputError: the file cannot be written.
     """
-    try:
-        with path.open("wb") as file:
-            for line in lines(simulation):
-                file.write(msgspec.json.encode(line) + b"\n")
-    except OSError as error:
-        raise InputError(f"{path}: the ground truth cannot be written: {error.strerror or error}") from error
+    with created(path, private=False) as file:
+        for line in lines(simulation):
+            file.write(msgspec.json.encode(line) + b"\n")
 
 
 def lines(simulation: Simulation) -> Iterator[dict[str, Any]]:
