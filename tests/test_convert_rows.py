@@ -13,9 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cxstream.convert import records as convert_records
 from cxstream.convert import rows, text
+from cxstream.convert.records import records
 from cxstream.convert.report import Problem, Report
-from cxstream.convert.rows import Table, records
+from cxstream.convert.rows import Table
 from cxstream.model.errors import InputError
 
 
@@ -150,7 +152,7 @@ def test_a_column_that_is_not_there_is_named_with_the_one_that_was_meant(
 
 
 def test_records_and_what_is_none(tmp_path: Path, heard: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rows, "MAX_LINE", 200_000)
+    monkeypatch.setattr(convert_records, "MAX_LINE", 200_000)
     path = tmp_path / "r.ndjson"
     deep = b"[" * 100_000
     lines = [

@@ -197,7 +197,7 @@ def segment(
 @_sort
 @_outputs
 def mapping(inputs: tuple[Path, ...], mapping: Path, in_order: bool, targets: _Targets) -> None:
-    """Any CSV or NDJSON, by a mapping file that says what its columns mean.
+    """Any CSV, JSON or Parquet, by a mapping file that says what its columns mean.
 
     `-` is standard input; the mapping says what it is (input.format).
 

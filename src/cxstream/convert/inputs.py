@@ -1,19 +1,23 @@
-"""One place that opens an input of a mapping and says what its rows are: CSV or NDJSON, each read once.
+"""One place that opens an input of a mapping and says what its rows are: CSV, JSON or Parquet, each read once.
 
-A row is whatever its `Columns` can find a value in: the cells of a CSV, the object of a JSON record.
+A row is whatever its `Columns` can find a value in: the cells of a CSV, the object of a JSON record, a row of Parquet.
 """
 
 from __future__ import annotations
 
+import difflib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cxstream.convert.rows import Table, records
+from cxstream.convert.paths import first_names
+from cxstream.convert.records import parquet_names, parquet_rows, records
+from cxstream.convert.rows import Table
 from cxstream.convert.stream import Stream
-from cxstream.convert.values import Columns, csv_columns, json_columns
+from cxstream.convert.values import Columns, csv_columns
+from cxstream.files.formats import PARQUET, SUFFIXES
 from cxstream.model.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Iterator
     from pathlib import Path
     from typing import Literal
 
@@ -22,7 +26,8 @@ if TYPE_CHECKING:
 
 _JSON_SUFFIXES = {".ndjson", ".jsonl", ".json"}
 _CSV_SUFFIXES = {".csv", ".tsv", ".txt"}
-_PACKED = {".gz", ".zst", ".zstd"}
+_SNIFFED_BYTES = 64
+_BEFORE_JSON = b"\xef\xbb\xbf\x1e \t\r\n"
 
 
 class Rows(NamedTuple):
@@ -51,10 +56,14 @@ def open_rows(path: Path, source: Input, report: Report, wanted: Collection[str]
     Raises:
         InputError: it cannot be read, or nobody says what it is.
     """
+    firsts = {name for path_ in wanted for name in first_names(path_)}
+    if is_parquet(path):
+        _check_columns(path, wanted)
+        return Rows(str(path), parquet_rows(path, report, firsts), report.paths.columns)
     suffix = _suffix(path)
     stream = Stream(path, report)
-    if (source.format or _format(path, suffix)) == "ndjson":
-        return Rows(stream.name, records(stream, report), json_columns)
+    if (source.format or _format(stream, suffix)) == "ndjson":
+        return Rows(stream.name, _sampled(records(stream, report, firsts), report), report.paths.columns)
     table = Table(
         stream,
         report,
@@ -72,15 +81,48 @@ def open_rows(path: Path, source: Input, report: Report, wanted: Collection[str]
 
 def _suffix(path: Path) -> str:
     """The ending of the name that says what is in it, in small letters; "" where there is none."""
-    suffixes = [suffix for suffix in path.suffixes if suffix not in _PACKED]
+    suffixes = [suffix for suffix in path.suffixes if suffix.lower() not in SUFFIXES]
     return suffixes[-1].lower() if suffixes else ""
 
 
-def _format(path: Path, suffix: str) -> Literal["csv", "ndjson"]:
+def is_parquet(path: Path) -> bool:
+    """Whether a file is Parquet; opening a pipe would take its data."""
+    if not path.is_file():
+        return False
+    try:
+        with path.open("rb") as file:
+            return file.read(len(PARQUET)) == PARQUET or path.suffix == ".parquet"
+    except OSError:
+        return False  # told with its reason where it is opened
+
+
+def _check_columns(path: Path, wanted: Collection[str]) -> None:
+    """Refuse a Parquet file that lacks a column which the mapping names."""
+    names = parquet_names(path)
+    for column in sorted(wanted):
+        if first_names(column).isdisjoint(names):
+            close = difflib.get_close_matches(column, names, 1)
+            hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(names)[:400]}"
+            raise InputError(f"{path}: no column {column!r}; {hint}")
+
+
+def _sampled(rows: Iterable[tuple[int, Any]], report: Report) -> Iterator[tuple[int, Any]]:
+    """The same rows; the report sees what paths they have."""
+    for line, row in rows:
+        report.paths.sample(row)
+        yield line, row
+
+
+def _format(stream: Stream, suffix: str) -> Literal["csv", "ndjson"]:
     if suffix in _JSON_SUFFIXES:
+        return "ndjson"
+    if suffix not in {".csv", ".tsv"} and stream.peek(_SNIFFED_BYTES).lstrip(_BEFORE_JSON)[:1] in {
+        b"{",
+        b"[",
+    }:
         return "ndjson"
     if suffix in _CSV_SUFFIXES:
         return "csv"
     raise InputError(
-        f'{path}: its name does not say what it is; give the mapping input.format = "csv" or "ndjson"'
+        f'{stream.path}: its name does not say what it is; give the mapping input.format = "csv" or "ndjson"'
     )

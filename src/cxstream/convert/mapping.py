@@ -30,7 +30,7 @@ class Input(Struct, frozen=True, forbid_unknown_fields=True):
     """What the files are.
 
     Attributes:
-        format: csv or ndjson; by the file's name where it is not said.
+        format: csv or ndjson (JSON of any layout); by name and first bytes where it is not said. Parquet is told by itself.
         delimiter: between the cells of a CSV; a comma, or a tab where the file's name ends in .tsv.
         quote: the character that CSV cells are quoted with; "" where quotes mean nothing.
         escape: the character that takes away the meaning of the one after it, in a CSV that has one.
@@ -58,7 +58,7 @@ class Place(Struct, frozen=True, forbid_unknown_fields=True):
     """Where in a row a value is: exactly one of the three.
 
     Attributes:
-        column: a column of a CSV; in JSON a path with dots.
+        column: a column of a CSV; in JSON and Parquet a path (see `paths`).
         columns: several, of which the first that is not empty counts.
         template: text with `{column}` in it; empty where one of the columns is.
     """

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import Struct
 
+from cxstream.convert.paths import PathSurvey
 from cxstream.model.errors import CxstreamError
 from cxstream.printable import printable
 
@@ -119,6 +120,7 @@ class Report:
         surveys: what the times of each column look like, by the mapping's words for it.
         span: first and last event time written, in ms UTC; None where nothing is.
         order: whether the events are in the order of time.
+        paths: which paths of a mapping were found in JSON records.
     """
 
     on_problem: Callable[[Problem], None] = lambda _: None
@@ -131,12 +133,14 @@ class Report:
     surveys: dict[str, Survey] = field(default_factory=dict)
     span: tuple[int, int] | None = None
     order: Order = field(default_factory=Order)
+    paths: PathSurvey = field(default_factory=PathSurvey)
 
     def hints(self) -> Iterator[str]:
         """What may be wrong with the mapping or the input as a whole, a sentence each."""
         for survey in self.surveys.values():
             yield from survey.hints()
         yield from self.order.hints()
+        yield from self.paths.hints()
 
     def problem(self, file: str, line: int, field: str, reason: str, message: str) -> None:
         """Count a problem and pass it on."""

@@ -1,4 +1,4 @@
-"""Rows out of CSV and NDJSON inputs, with the line each begins on. Nothing here is held longer than a batch."""
+"""Rows out of CSV inputs, with the line each begins on. Nothing here is held longer than a batch."""
 
 from __future__ import annotations
 
@@ -9,12 +9,8 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from msgspec import DecodeError
-from msgspec.json import Decoder
-
-from cxstream.convert.stream import BLOCK_BYTES, Stream
-from cxstream.convert.text import MAX_LINE, Lines
-from cxstream.files.lines import split
+from cxstream.convert.stream import Stream
+from cxstream.convert.text import Lines
 from cxstream.model.errors import InputError
 
 if TYPE_CHECKING:
@@ -233,31 +229,3 @@ def _even(name: str) -> str:
 
 def _toml(text: str) -> str:
     return '"\\t"' if text == "\t" else f'"{text}"'
-
-
-def records(source: Path | Stream, report: Report) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The JSON objects of an NDJSON input, each with its 1-based line.
-
-    Lines that hold no JSON object are problems of the report; empty lines are no records.
-
-    Raises:
-        InputError: the input cannot be read at all.
-    """
-    decode = Decoder().decode
-    stream = Stream(source, report) if isinstance(source, Path) else source
-    name = stream.name
-    for batch in split(stream, BLOCK_BYTES, MAX_LINE):
-        report.rows[name] += len(batch.lines)
-        for i, (number, line) in enumerate(zip(batch.numbers, batch.lines, strict=True)):
-            if i in batch.cut:
-                report.problem(name, number, "", "too_long", f"more than {MAX_LINE} bytes")
-                continue
-            try:
-                record = decode(line)
-            except (DecodeError, UnicodeDecodeError, RecursionError) as error:
-                report.problem(name, number, "", "not_json", str(error))
-                continue
-            if isinstance(record, dict):
-                yield number, record
-            else:
-                report.problem(name, number, "", "not_json", f"is not an object but {str(record)[:40]!r}")

@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from cxstream.convert.drafts import Draft
 from cxstream.convert.inputs import open_rows
 from cxstream.convert.mapping import Event, Mapping, Skip, Test, Value
+from cxstream.convert.paths import json_columns, written
 from cxstream.convert.report import RowProblemError
-from cxstream.convert.values import Columns, json_columns, text_of, time, value
+from cxstream.convert.values import Columns, time, value
 from cxstream.model.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from cxstream.convert.inputs import Rows
     from cxstream.convert.mapping import Condition, Input
     from cxstream.convert.report import Report
 
@@ -61,11 +63,11 @@ class _Layer:
         """The rules that can take the row, in order."""
         if self._pick is None:
             return self._any
-        return self._of.get(text_of(self._pick(row)) or "", self._any)
+        return self._of.get(written(self._pick(row)) or "", self._any)
 
     def asked(self, row: Any) -> tuple[str, str]:
         """The column that tells the rules apart, and what the row has there; "" where there is none."""
-        return self.key, (text_of(self._pick(row)) or "") if self._pick else ""
+        return self.key, (written(self._pick(row)) or "") if self._pick else ""
 
 
 def _rule(
@@ -83,7 +85,7 @@ def _fixed(wanted: Condition | None) -> list[str]:
     if wanted is None or isinstance(wanted, Test):
         return []
     choices = wanted if isinstance(wanted, list) else [wanted]
-    return list(dict.fromkeys(text_of(choice) or "" for choice in choices))
+    return list(dict.fromkeys(written(choice) or "" for choice in choices))
 
 
 def _most_telling(entries: Sequence[Skip | Event]) -> str:
@@ -100,7 +102,7 @@ def _condition(get: Callable[[Any], Any], wanted: Condition) -> Holds:
         tests = list(_tests(wanted))
         return lambda row: all(test(get(row)) for test in tests)
     texts = frozenset(_fixed(wanted))
-    return lambda row: (text_of(get(row)) or "") in texts
+    return lambda row: (written(get(row)) or "") in texts
 
 
 def _tests(wanted: Test) -> Iterator[Holds]:
@@ -108,7 +110,7 @@ def _tests(wanted: Test) -> Iterator[Holds]:
         yield lambda found: (found is not None) == wanted.present
     if wanted.is_not is not None:
         refused = frozenset(_fixed(wanted.is_not))
-        yield lambda found: (text_of(found) or "") not in refused
+        yield lambda found: (written(found) or "") not in refused
     for bound, fits in (
         (wanted.above, float.__gt__),
         (wanted.below, float.__lt__),
@@ -181,7 +183,7 @@ def _required(name: str, spec: Value, columns: Columns, source: Input) -> Callab
             return text
         if found is None:
             raise RowProblemError(spec.column or name, "missing", f"is empty; an event needs a {name}")
-        return text_of(found) or str(found)
+        return written(found) or str(found)
 
     return find
 
@@ -199,10 +201,22 @@ def drafts(paths: Sequence[Path], layers: Sequence[Mapping], report: Report) -> 
     """
     wanted = set().union(*(mapping.columns() for mapping in layers))
     for path in paths:
-        name, rows, columns = open_rows(path, layers[0].input, report, wanted)
-        made = [_Layer(mapping, columns, name, report) for mapping in layers]
-        for line, row in rows:
-            yield from _apply(made, row, line, name, report)
+        opened = open_rows(path, layers[0].input, report, wanted)
+        yield from events_from(opened, [(mapping, opened.columns) for mapping in layers], report)
+
+
+def events_from(opened: Rows, layers: Sequence[tuple[Mapping, Columns]], report: Report) -> Iterator[Draft]:
+    """The events of one input, in order.
+
+    Args:
+        opened: the rows.
+        layers: mappings, each with its way to the values of a row; the first that takes a row has it.
+        report: hears of problems and of rows that no rule takes.
+    """
+    name = opened.name
+    made = [_Layer(mapping, columns, name, report) for mapping, columns in layers]
+    for line, row in opened.rows:
+        yield from _apply(made, row, line, name, report)
 
 
 def events_of(mapping: Mapping, row: dict[str, Any], line: int, name: str, report: Report) -> list[Draft]:

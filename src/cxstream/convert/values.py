@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import msgspec
 
+from cxstream.convert.paths import written
 from cxstream.convert.report import RowProblemError
 from cxstream.convert.survey import Survey, is_placeholder
 from cxstream.convert.times import LocalClock, any_of, parser
@@ -26,7 +27,7 @@ Get: TypeAlias = Callable[[Any], Any]
 """A row's value; None where it is empty."""
 
 Columns: TypeAlias = Callable[[str], Get]
-"""Finds a column of this input by its name."""
+"""Finds a column of this input by its name; in JSON by its path."""
 
 Type: TypeAlias = Literal["text", "number", "flag", "list"]
 
@@ -66,39 +67,6 @@ def csv_columns(table: Table) -> Columns:
     return column
 
 
-def json_columns(name: str) -> Get:
-    """Columns of JSON records: a path with dots; empty text is empty."""
-    if "." not in name:
-        return lambda row: None if (value := row.get(name)) == "" else value
-    *way, last = name.split(".")
-
-    def get(row: dict[str, Any]) -> Any:
-        here: Any = row
-        for step in way:
-            here = here.get(step)
-            if here.__class__ is not dict:
-                return None
-        value = here.get(last)
-        return None if value == "" else value
-
-    return get
-
-
-def text_of(value: Any) -> str | None:
-    """How a value is written: the same for a CSV cell, a JSON value and a TOML one; None for what is no scalar.
-
-    >>> [text_of(value) for value in ("1", 1, 1.0, True, [])]
-    ['1', '1', '1', 'true', None]
-    """
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value) if isinstance(value, int | float) else None
-
-
 def place(spec: Place, columns: Columns) -> Get:
     """The function that finds the value a mapping speaks of."""
     if spec.column is not None:
@@ -135,7 +103,7 @@ def _template(text: str, columns: Columns) -> Get:
         for literal, column in getters:
             filled.append(literal)
             if column is not None:
-                value = text_of(column(row))
+                value = written(column(row))
                 if value is None:
                     return None
                 filled.append(value)
@@ -189,7 +157,7 @@ def _mapped(spec: Value, where: str) -> Get:
     table, otherwise = spec.map or {}, spec.otherwise
 
     def convert(raw: Any) -> Any:
-        found = table.get(text_of(raw) or "", otherwise)
+        found = table.get(written(raw) or "", otherwise)
         if found is None:
             raise RowProblemError(
                 where, "unmapped_value", f"{raw!r} is not in the map, which has no `otherwise`"
@@ -213,7 +181,7 @@ def _text(where: str) -> Get:
         if raw.__class__ is str:
             text: str = raw
             return text
-        found = text_of(raw)
+        found = written(raw)
         if found is None:
             raise RowProblemError(where, "not_text", f"{str(raw)[:40]!r} is not a text")
         return found
@@ -246,7 +214,7 @@ def _number(spec: Value, where: str, source: Input) -> Get:
 
 def _flag(where: str) -> Get:
     def convert(raw: Any) -> bool:
-        found = _FLAGS.get((text_of(raw) or "").lower())
+        found = _FLAGS.get((written(raw) or "").lower())
         if found is None:
             raise RowProblemError(
                 where, "unreadable_flag", f"{str(raw)[:40]!r} is neither true nor false; map it"
@@ -260,7 +228,7 @@ def _list(separator: str, where: str) -> Get:
     def convert(raw: Any) -> list[str]:
         if isinstance(raw, str):
             return [item for part in raw.split(separator or None) if (item := part.strip())]
-        items = [text_of(item) for item in raw] if isinstance(raw, list) else [None]
+        items = [written(item) for item in raw] if isinstance(raw, list) else [None]
         if None in items:
             raise RowProblemError(where, "not_a_list", f"{str(raw)[:40]!r} is not a list of texts")
         return [item for item in items if item is not None]

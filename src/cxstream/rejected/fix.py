@@ -22,9 +22,9 @@ from msgspec import Struct
 
 from cxstream.convert.drafts import encode
 from cxstream.convert.mapping import load as load_mapping
+from cxstream.convert.paths import written
 from cxstream.convert.report import Report
 from cxstream.convert.rules import events_of
-from cxstream.convert.values import text_of
 from cxstream.model.cloudevents import structured
 from cxstream.model.errors import CloudEventError, CxstreamError, InputError
 
@@ -134,8 +134,8 @@ def _fixed(fixes: list[Fix], rejection: Rejection) -> bytes:
 
 def _fits(fix: Fix, event: dict[str, Any]) -> bool:
     for path, wanted in fix.when.items():
-        texts = {text_of(one) for one in (wanted if isinstance(wanted, list) else [wanted])}
-        if text_of(_get(event, path)) not in texts:
+        texts = {written(one) for one in (wanted if isinstance(wanted, list) else [wanted])}
+        if written(_get(event, path)) not in texts:
             return False
     return True
 
@@ -146,7 +146,7 @@ def _apply(fix: Fix, event: dict[str, Any]) -> None:
         if value is not _MISSING:
             _put(event, new, value)
     for path, table in fix.map.items():
-        text = text_of(_get(event, path))
+        text = written(_get(event, path))
         if text is not None and text in table:
             _put(event, path, table[text])
     for path, value in fix.set.items():
