@@ -310,6 +310,12 @@ PARTITION = (
         _READ,
     ),
     Metric(
+        "cxstream_halted",
+        "gauge",
+        "0 or 1",
+        "1 where the worker scores no further, because somebody added partitions to cx.touchpoints while it ran.",
+    ),
+    Metric(
         "cxstream_partition_failures_total",
         "counter",
         "failures",

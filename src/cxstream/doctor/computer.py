@@ -218,6 +218,11 @@ async def web(patient: Patient) -> AsyncIterator[Finding]:
         )
     elif status == HTTPStatus.OK:
         yield ok(f"the worker at {address} is ready, with {len(partitions)} partitions")
+    elif body.get("halted"):
+        yield error(
+            f"the worker at {address} scores no further: {body['halted']}",
+            "docs/operations.md, 'More partitions'",
+        )
     else:
         waiting = [f"{number} {state}" for number, state in partitions.items() if state != "running"]
         waiting += [f"{number} stalled, {reason}" for number, reason in body.get("stalled", {}).items()]

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from cxstream.worker.feed import Fetch
 
 _WATCH_SECONDS = 5.0
+_COUNT_SECONDS = 1.0
 _FOR_EVER_SECONDS = 86_400.0
 
 
@@ -170,6 +171,7 @@ def _add_lifecycle(app: App) -> None:
     # Faust keeps receivers weakly; without `weak=False` these would be gone with this function.
     @app.on_partitions_assigned.connect(weak=False)  # type: ignore[untyped-decorator]
     async def assigned(_app: App, tps: set[TP], **_: Any) -> None:
+        await app.partitions.check_count(_count(app))
         await app.partitions.on_assigned(tps)
 
     @app.on_partitions_revoked.connect(weak=False)  # type: ignore[untyped-decorator]
@@ -179,6 +181,15 @@ def _add_lifecycle(app: App) -> None:
     @app.on_before_shutdown.connect(weak=False)  # type: ignore[untyped-decorator]
     async def stopping(_app: App, **_: Any) -> None:
         await app.partitions.close()
+
+
+def _count(app: App) -> int | None:
+    """How many partitions cx.touchpoints has, as the consumer last heard; None before it has started."""
+    try:
+        count: int | None = app.consumer.topic_partitions(TOUCHPOINTS.name)
+    except AttributeError:  # a consumer that is being started or stopped is half there
+        return None
+    return count
 
 
 def _add_watch(app: App) -> None:
@@ -196,6 +207,11 @@ def _add_watch(app: App) -> None:
     async def watch() -> None:
         await app.watch.look(rebalancing=app.rebalancing)
 
+    @app.timer(interval=_COUNT_SECONDS, name="partition count")  # type: ignore[untyped-decorator]
+    async def count() -> None:
+        if app.partitions.assigned:
+            await app.partitions.check_count(_count(app))
+
 
 def _add_pages(app: App) -> None:
     @app.page("/livez", name="livez")  # type: ignore[untyped-decorator]
@@ -209,6 +225,8 @@ def _add_pages(app: App) -> None:
         ready = app.ready
         states = {str(partition.number): partition.state for partition in app.partitions}
         body = {"ready": ready, "partitions": states, **({"stalled": stalled} if stalled else {})}
+        if app.partitions.halted:
+            body["halted"] = app.partitions.halted
         return view.json(body, status=200 if ready else 503)
 
     # A customer may be called anything, with slashes too.

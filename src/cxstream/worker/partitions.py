@@ -42,6 +42,7 @@ class Partitions:
         counters: totals by partition, kept when a partition goes and comes back.
         measures: what is measured over all partitions.
         damaged: what the feed cannot read.
+        halted: why this worker scores no further; "" while it does.
     """
 
     topics = frozenset({TOUCHPOINTS.name})
@@ -51,6 +52,8 @@ class Partitions:
         self.measures = Measures(settings.worker.metrics_sources)
         self.counters: dict[int, Counters] = {}
         self.damaged = DamagedPartitions(self.topics)
+        self.halted = ""
+        self._count_at_start: int | None = None
         self._settings = settings
         self._kafka = kafka
         self._owned: dict[int, Partition] = {}
@@ -70,7 +73,8 @@ class Partitions:
     @property
     def ready(self) -> bool:
         """The group has assigned, and all that it assigned runs."""
-        return self.assigned and not self._closed and all(partition.state == "running" for partition in self)
+        usable = self.assigned and not self._closed and not self.halted
+        return usable and all(partition.state == "running" for partition in self)
 
     @property
     def unreadable(self) -> dict[tuple[str, int], str]:
@@ -96,36 +100,65 @@ class Partitions:
 
     async def on_assigned(self, assigned: Iterable[TP]) -> None:
         """Start what is new; forget states kept for partitions that went elsewhere, or follow these."""
-        if self._closed:
+        if self._closed or self.halted:
             return
         numbers = {tp.partition for tp in assigned if tp.topic in self.topics}
         await self._close(set(self._owned) - numbers, self._revoke_seconds)
         for number in sorted(numbers - set(self._owned)):
+            parked = await self._kept(number)
+            if self.halted:
+                return
             self._owned[number] = Partition(
                 self._settings,
                 self._kafka,
                 number,
-                parked=await self._kept(number),
+                parked=parked,
                 counters=self._counters(number),
             )
         self.assigned = True
-        parked, self._parked = self._parked, {}
+        left, self._parked = self._parked, {}
         if self._settings.worker.standby:
             await self._cancel_following()
-            self._following = asyncio.create_task(self._stand_by(parked), name="standbys")
+            self._following = asyncio.create_task(self._stand_by(left), name="standbys")
 
     async def on_revoked(self, revoked: Iterable[TP]) -> None:
         """Commit and give up, before the group moves on."""
         numbers = {tp.partition for tp in revoked if tp.topic in self.topics}
         await self._close(numbers & set(self._owned), self._revoke_seconds)
 
+    async def check_count(self, count: int | None) -> None:
+        """Halt where cx.touchpoints has another number of partitions than when this worker started.
+
+        Producers then send a customer's events to another partition than the one that holds their state.
+
+        Args:
+            count: how many there are now; None where Kafka has not said.
+        """
+        if not count or self.halted or self._closed:
+            return
+        if self._count_at_start is None:
+            self._count_at_start = count
+        if count == self._count_at_start:
+            return
+        self.halted = (
+            f"{TOUCHPOINTS.name} has {count} partitions now, and had {self._count_at_start} when this worker "
+            "started: producers send the events of many customers to other partitions than those that hold their "
+            "state. The worker has committed what it had applied and scores no further; docs/operations.md, "
+            "'More partitions', says how to go on"
+        )
+        log.error("partitions were added; this worker has stopped scoring", reason=self.halted)
+        await self._give_up(self._revoke_seconds)
+
     async def close(self) -> None:
         """Commit and give up everything, for good."""
         self._closed = True
+        await self._give_up(self._settings.worker.stop_seconds * _STOP_SHARE)
+
+    async def _give_up(self, seconds: float) -> None:
         await self._cancel_following()
         await asyncio.gather(*(standby.take() for standby in self._standbys.values()))
         self._standbys.clear()
-        await self._close(set(self._owned), self._settings.worker.stop_seconds * _STOP_SHARE)
+        await self._close(set(self._owned), seconds)
         self._parked.clear()
 
     async def _kept(self, number: int) -> Restored | None:

@@ -95,6 +95,13 @@ async def require_topics(settings: Settings) -> None:
         if each.partitions != each.wanted
     ]
     if wrong:
+        others = {each.partitions for each in found if each.topic != TOUCHPOINTS}
+        if len(others) == 1 and 0 < others.pop() < found[0].wanted:
+            raise TopicError(
+                f"{'; '.join(wrong)} at {settings.kafka}: partitions were added to {TOUCHPOINTS.name}, so producers "
+                "send the events of many customers to other partitions than those that hold their state: "
+                "docs/operations.md, 'More partitions', says how to go on"
+            )
         raise TopicError(
             f"{'; '.join(wrong)} at {settings.kafka}{or_hidden(settings)}: run 'cxstream topics --create' "
             "(the number of partitions of a topic that exists cannot be changed: delete it first)"

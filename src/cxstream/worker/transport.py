@@ -73,6 +73,7 @@ _ROOM_SECONDS = 0.02
 # How long a broker may take to say that it is there before we leave the group.
 _LEAVE_SECONDS = 2.0
 _FOR_EVER_MS = 2**31 - 1
+_METADATA_MS = 5000
 
 
 # These are Faust's parts, and what they log is what Faust logs.
@@ -137,6 +138,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             heartbeat_interval_ms=round(worker.session_seconds * 1000 / 10),
             # The others of the group wait this long for a worker that has results to commit first.
             rebalance_timeout_ms=round(max(worker.session_seconds, worker.request_seconds) * 1000),
+            # Partitions that somebody adds to cx.touchpoints must not go unnoticed for minutes.
+            metadata_max_age_ms=_METADATA_MS,
             # A partition whose queue is full is not polled, which is no sign of a worker that hangs; who left the
             # group for that would not come back.
             max_poll_interval_ms=_FOR_EVER_MS,
@@ -171,7 +174,7 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Mapping[TP, list[Any]]:  # noqa: ASYNC109
         wanted = (active_partitions or set()) - self.app.partitions.full()
-        if not wanted:
+        if not wanted or self.app.partitions.halted:
             await asyncio.sleep(_ROOM_SECONDS)
             return {}
         fetched = await super()._getmany(wanted, timeout)

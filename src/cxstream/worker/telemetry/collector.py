@@ -136,6 +136,7 @@ class WorkerCollector(Collector):
             (([p.number, state], float(p.state == state)) for p in owned for state in STATES),
         )
         yield family("cxstream_partition_stalled", (([p.number], float(p.number in stalls)) for p in owned))
+        yield family("cxstream_halted", [([], float(bool(self._app.partitions.halted)))])
         unreadable = self._app.partitions.unreadable
         yield family(
             "cxstream_partition_unreadable",
