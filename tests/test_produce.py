@@ -202,3 +202,28 @@ def test_standard_input_is_sent_as_it_comes(kafka: str, topics: Topics) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(b"sent 2 records")
+
+
+def test_records_from_the_future_are_sent_and_named(kafka: str, topics: Topics, tmp_path: Path) -> None:
+    topics(1)
+    lines = [event("anna", i) for i in range(9)]
+    lines[3] = lines[3].replace(b"2026-01-01", b"2136-01-01")
+    (tmp_path / "in.ndjson").write_bytes(b"\n".join(lines))
+    done = produce(tmp_path / "in.ndjson", "--kafka", kafka)
+    assert done.exit_code == 0
+    assert "1 records were sent more than 5 minutes before their own time" in done.stderr
+    assert done.stderr.rstrip().endswith(f"{tmp_path}/in.ndjson:4")
+    assert [r.value for r in asyncio.run(read_all(kafka))[0]] == lines
+
+
+def test_sorted_inputs_arrive_in_the_order_of_time(kafka: str, topics: Topics, tmp_path: Path) -> None:
+    topics(2)
+    days = [event("anna", i).replace(b"01-01", f"01-{1 + i:02}".encode()) for i in range(20)]
+    (tmp_path / "late.ndjson").write_bytes(b"\n".join(reversed(days[1::2])))
+    (tmp_path / "early.ndjson").write_bytes(b"broken\n" + b"\n".join(days[::2]))
+    done = produce(tmp_path / "late.ndjson", tmp_path / "early.ndjson", "--sort", "--kafka", kafka)
+    assert done.exit_code == 0, done.output
+    [anna] = route([b"anna"], 2)
+    found = asyncio.run(read_all(kafka))
+    assert [r.value for r in found[anna] if r.key] == days
+    assert [r.value for r in found[0] if not r.key] == [b"broken"]

@@ -6,6 +6,7 @@ import asyncio
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,12 +34,16 @@ class _Run:
         read: records read.
         size: bytes of the records that were taken for sending.
         refused: `file:line` of the records that are too long for the topic.
+        future: records that were sent earlier than `future_minutes` before their own time.
+        future_places: `file:line` of the first of them.
     """
 
     sender: Sender | None = None
     read: int = 0
     size: int = 0
     refused: list[str] = field(default_factory=list)
+    future: int = 0
+    future_places: list[str] = field(default_factory=list)
 
     @property
     def confirmed(self) -> int:
@@ -51,19 +56,31 @@ class _Run:
 @click.option(
     "--rate", type=click.FloatRange(0, min_open=True), help="Records a second. Default: as fast as it goes."
 )
+@click.option(
+    "--sort",
+    "in_order",
+    is_flag=True,
+    help="Merge all inputs by event time first, in bounded memory and with temporary files in $TMPDIR.",
+)
 @click.option("--kafka", metavar="HOST:PORT[,...]", help="Where Kafka is.")
 @click.pass_obj
-def command(config: str | None, inputs: tuple[Path, ...], rate: float | None, kafka: str | None) -> None:
+def command(
+    config: str | None, inputs: tuple[Path, ...], rate: float | None, in_order: bool, kafka: str | None
+) -> None:
     """Send touchpoint files to cx.touchpoints, keyed by subject, in order.
 
     Takes JSON (lines or arrays, also packed) and Parquet; `-` reads standard input. Every record is sent as it is,
     broken ones too, for the worker to reject: a record whose subject cannot be read goes to partition 0
     without a key. Exit status 1 when a record is too long for the topic; the others are sent.
 
+    A worker rejects a record whose time is more than scoring.future_minutes later than its arrival. Such records are
+    sent too, counted, and named at the end.
+
     \b
     Example:
       cxstream produce touchpoints.ndjson.zst
       zcat *.gz | cxstream produce - --rate 1000
+      cxstream produce orders.ndjson tickets.ndjson --sort
     """  # noqa: D301
     from cxstream.settings import load
 
@@ -71,7 +88,9 @@ def command(config: str | None, inputs: tuple[Path, ...], rate: float | None, ka
     run = _Run()
     started = time.perf_counter()
     try:
-        asyncio.run(_produce(settings, inputs, rate, run))
+        # What is sorted is sorted before there is a connection that could be kept waiting.
+        chunks = _sorted(inputs, asyncio.run(_longest(settings))) if in_order else None
+        asyncio.run(_produce(settings, inputs, chunks, rate, run))
     except KeyboardInterrupt:
         click.echo(f"interrupted: {run.confirmed:,} records sent, the rest is not", err=True)
         raise SystemExit(130) from None
@@ -80,32 +99,88 @@ def command(config: str | None, inputs: tuple[Path, ...], rate: float | None, ka
         f"sent {run.confirmed:,} records ({run.size / 1e6:,.1f} MB) to cx.touchpoints at {settings.kafka} "
         f"in {seconds:,.1f} s ({run.confirmed / seconds:,.0f}/s)"
     )
+    if run.future:
+        shown = ", ".join(run.future_places) + (", ..." if run.future > _SHOWN else "")
+        said = (
+            f"{run.future:,} records were sent more than {settings.scoring.future_minutes:g} minutes before their own"
+            f" time: a worker rejects them as from_the_future; correct the clock of their source: {shown}"
+        )
+        # Click takes the colour away where standard error is no terminal.
+        click.secho(said, fg="red", err=True)
     if run.refused:
         shown = ", ".join(run.refused[:_SHOWN]) + (", ..." if len(run.refused) > _SHOWN else "")
         click.echo(f"not sent, too long for the topic: {len(run.refused):,} records: {shown}", err=True)
         raise SystemExit(1)
 
 
-async def _produce(settings: Settings, inputs: tuple[Path, ...], rate: float | None, run: _Run) -> None:
+async def _longest(settings: Settings) -> int:
+    from cxstream.sender import sending
+
+    async with sending(settings) as sender:
+        return sender.max_bytes
+
+
+def _sorted(inputs: tuple[Path, ...], longest: int) -> Iterator[Chunk]:
+    """The records in the order of their times; all inputs are read when this returns."""
+    from itertools import chain
+
+    from cxstream.files.merged import merged_batches
+    from cxstream.files.readers import total_bytes
+
+    run = _Run()
+    with _progress(total_bytes(inputs)) as show:
+
+        def read(chunk: Chunk) -> None:
+            run.read += len(chunk.lines)
+            show(chunk.consumed_bytes, run)
+
+        chunks = merged_batches(inputs, _READ_BYTES, longest, on_read=read)
+        first = list(islice(chunks, 1))
+    return chain(first, chunks)
+
+
+async def _produce(
+    settings: Settings,
+    inputs: tuple[Path, ...],
+    chunks: Iterator[Chunk] | None,
+    rate: float | None,
+    run: _Run,
+) -> None:
     from cxstream.files.readers import read_batches, total_bytes
     from cxstream.sender import sending
 
-    total = total_bytes(inputs)
+    total = total_bytes(inputs) if chunks is None else None
+    future_ms = round(settings.scoring.future_minutes * 60_000)
     started = time.perf_counter()
     # Each part is on its way before the next is waited for: by the clock, or in a pipe that may be slow.
-    prompt = rate is not None or total is None
+    prompt = rate is not None or (total is None and chunks is None)
     async with sending(settings) as sender:
         run.sender = sender
         with _progress(total) as show:
-            for chunk in read_batches(inputs, _READ_BYTES, sender.max_bytes):
+            for chunk in chunks or read_batches(inputs, _READ_BYTES, sender.max_bytes):
                 step = max(1, round(rate / _BEATS)) if rate else len(chunk.lines)
                 for first in range(0, len(chunk.lines), step):
                     if rate:
                         await asyncio.sleep(max(0.0, started + run.read / rate - time.perf_counter()))
-                    await _send(run, sender, chunk, slice(first, first + step))
+                    part = slice(first, first + step)
+                    _look_ahead(run, chunk, part, round(time.time() * 1000) + future_ms)
+                    await _send(run, sender, chunk, part)
                     if prompt:
                         await sender.flush()
                     show(chunk.consumed_bytes, run)
+
+
+def _look_ahead(run: _Run, chunk: Chunk, part: slice, limit: int) -> None:
+    """Count the records that a worker will find to be from the future."""
+    import numpy as np
+
+    from cxstream.scoring.decode import read_times
+
+    for i in np.flatnonzero(read_times(chunk.lines[part]) > limit).tolist():
+        run.future += 1
+        if len(run.future_places) < _SHOWN:
+            path, line = chunk.place(part.start + i)
+            run.future_places.append(f"{path}:{line}")
 
 
 async def _send(run: _Run, sender: Sender, chunk: Chunk, part: slice) -> None:
@@ -116,7 +191,8 @@ async def _send(run: _Run, sender: Sender, chunk: Chunk, part: slice) -> None:
     keys = [subject.encode() if subject else None for subject in map(read_subject, values)]
     too_long = [positions[i] for i in await sender.send(keys, values)]
     cut = [i for i in range(len(chunk.lines))[part] if i in chunk.cut]
-    run.refused += [f"{chunk.path}:{chunk.numbers[i]}" for i in sorted(too_long + cut)]
+    places = [chunk.place(i) for i in sorted(too_long + cut)]
+    run.refused += [f"{path}:{line}" for path, line in places]
     run.read += len(positions) + len(cut)
     run.size += sum(map(len, values)) - sum(len(chunk.lines[i]) for i in too_long)
 
