@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -9,6 +10,7 @@ from typing import NoReturn
 
 import click
 
+_FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 COMMANDS = {
@@ -82,5 +84,13 @@ def main(argv: list[str] | None = None) -> NoReturn:
     except BrokenPipeError as error:
         # Whoever read the output has gone; without this Python complains once more when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from error
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        # As above, for what did not fit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        where = f"{error.filename}: " if error.filename else ""
+        click.echo(f"cxstream: {where}cannot write: {error.strerror}", err=True)
         raise SystemExit(1) from error
     raise SystemExit(status if isinstance(status, int) else 0)

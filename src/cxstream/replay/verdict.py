@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cxstream.model.params import DAY_MS
+from cxstream.printable import printable
 from cxstream.scoring.decode import FROM_THE_FUTURE, TOO_LATE
 from cxstream.scoring.signals import rfc3339
 
@@ -23,7 +24,7 @@ _SHOWN = 3
 
 def name_of(path: Path) -> str:
     """What messages call an input."""
-    return "standard input" if str(path) == "-" else str(path)
+    return "standard input" if str(path) == "-" else printable(str(path))
 
 
 def order_notes(tally: Tally, *, in_order: bool) -> Iterator[str]:
