@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cxstream.cli.convert import command
@@ -59,6 +59,7 @@ def times(here: Path) -> list[str]:
 # --- against the standard library
 
 
+@settings(deadline=None)
 @given(
     st.datetimes(datetime(1970, 1, 1), datetime(2068, 12, 31)),
     st.sampled_from(
@@ -300,6 +301,7 @@ def test_a_column_that_mixes_both_orders_is_called_that(here: Path) -> None:
     assert "the column mixes both orders of day and month" in shown.stderr
 
 
+@settings(deadline=None)
 @given(st.sampled_from(["%d.%m.%Y", "%m/%d/%y %H:%M", "%Y-%m-%d", "%D"]))
 def test_swapping_twice_gives_the_format(form: str) -> None:
     there = swapped(form)

@@ -18,6 +18,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from click.testing import CliRunner, Result
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from cxstream.cli import group
@@ -80,6 +81,7 @@ def test_partitions_are_those_of_kafkas_own_clients() -> None:
     assert route(keys, 1000) == list(expected.values())
 
 
+@hypothesis_settings(deadline=None)
 @given(st.lists(st.one_of(st.none(), st.binary(max_size=40))), st.integers(1, 50))
 def test_partitions_are_those_of_the_python_client(keys: list[bytes | None], count: int) -> None:
     from aiokafka.partitioner import DefaultPartitioner

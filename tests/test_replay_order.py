@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cxstream.kernels.layout import ACCEPTED, FROM_THE_FUTURE, TOO_LATE
@@ -46,6 +46,7 @@ def slowly(events: list[tuple[int, int]]) -> tuple[list[int], Counter[int | None
     return status, charged, sizes
 
 
+@settings(deadline=None)
 @given(records, st.integers(1, 9))
 def test_late_records_are_charged_to_the_record_that_moved_the_clock(
     drawn: list[tuple[int, int, int]], size: int

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from click.testing import CliRunner, Result
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cxstream.cli.replay import command
@@ -167,6 +167,7 @@ def test_sorted_rejects_keep_their_file_and_line(tmp_path: Path, monkeypatch: py
     assert found == {("a", 8): "broken", ("b", 3): "also broken", ("b", 12): "[" + "x" * 1023}
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.lists(st.integers(0, 9) | st.none(), max_size=12), min_size=1, max_size=4),
     st.sampled_from([1, 300, 1 << 20]),

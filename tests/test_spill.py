@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cxstream.files import spill
@@ -35,6 +35,7 @@ def result(sorter: Sorter) -> list[tuple[int, int, bytes]]:
     ]
 
 
+@settings(deadline=None)
 @given(records, st.integers(1, 7), st.sampled_from([1, 200, 900, 1 << 20]), st.sampled_from([1, 60, 1 << 17]))
 def test_it_is_a_stable_sort(
     items: list[tuple[int, bytes]], step: int, memory_bytes: int, block_bytes: int
