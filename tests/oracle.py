@@ -23,6 +23,7 @@ from cxstream.model.kinds import (
     LEVELS,
     SWITCH_CHANNELS,
     TICK_TYPE,
+    VISIT_KINDS,
     Kind,
 )
 from cxstream.model.params import DAY_MS, HOUR_MS, MINUTE_MS, ScoringParams
@@ -120,6 +121,8 @@ class Customer:
     touched: bool = False
     panes: dict[int, Pane] = field(default_factory=dict)
     seen: deque[tuple[str, str]] = field(default_factory=lambda: deque(maxlen=REMEMBERED_IDS))
+    counted: dict[int, set[tuple[str, str]]] = field(default_factory=dict)
+    visits: dict[int, set[tuple[str, str]]] = field(default_factory=dict)
     contacts: deque[Contact] = field(default_factory=lambda: deque(maxlen=REMEMBERED_CONTACTS))
     failed_step: int | None = None
     click: Click | None = None
@@ -160,6 +163,7 @@ class Oracle:
         requests: when who asked to be erased, ms UTC.
         receipts: what was erased, in order.
         evicted: complaints that left because of too many open ones.
+        recalled: duplicates that were not among the last ones of their customers.
     """
 
     def __init__(
@@ -176,6 +180,7 @@ class Oracle:
         self.held_back = 0
         self.forgotten = 0
         self.evicted = 0
+        self.recalled = 0
         self.requests: dict[str, int] = {}
         self.receipts: list[dict[str, Any]] = []
         self._partition = partition
@@ -282,7 +287,29 @@ class Oracle:
 
     def _is_duplicate(self, event: Event) -> bool:
         customer = self.customers.get(event["subject"])
-        return customer is not None and (event["source"], event["id"]) in customer.seen
+        if customer is None:
+            return False
+        name = event["source"], event["id"]
+        if name in customer.seen:
+            return True
+        if self.params.dedupe == "recent":
+            return False
+        day = pane_of(to_ms(event["time"]))
+        counted = self._is_within(day, self.params.window_days) and name in customer.counted.get(day, ())
+        visited = self._is_visit_day(day) and name in customer.visits.get(day, ())
+        self.recalled += counted or visited
+        return counted or visited
+
+    def _is_within(self, day: int, days: int) -> bool:
+        return self.clock is not None and day > pane_of(self.clock) - days
+
+    def _is_visit_day(self, day: int) -> bool:
+        """Whether plain visits of that day are still remembered; clicks of other days are in no run."""
+        return self._is_within(day, min(self.params.visit_dedupe_days, self.params.window_days))
+
+    def _is_plain_visit(self, kind: Kind) -> bool:
+        """Whether an event of that kind can move no score."""
+        return kind in VISIT_KINDS and self._of_kind(kind) == (0, 0)
 
     def _sweep(self, clock: int) -> None:
         for customer in list(self.customers.values()):
@@ -308,6 +335,8 @@ class Oracle:
             customer = Customer(event["subject"], last_touch=time, evaluated=self.clock)
             self.customers[customer.subject] = customer
         customer.seen.append((event["source"], event["id"]))
+        ids = customer.visits if self._is_plain_visit(kind) else customer.counted
+        ids.setdefault(pane_of(time), set()).add((event["source"], event["id"]))
         pane = customer.panes.setdefault(pane_of(time), Pane())
         if kind not in COMPANY_KINDS:
             _touch(customer, pane, time)
@@ -385,7 +414,7 @@ class Oracle:
         return 0 <= time - customer.failed_step <= self.params.switch_hours * HOUR_MS
 
     def _completes_rage(self, customer: Customer, data: Event, time: int) -> bool:
-        if data.get("x") is None or data.get("y") is None:
+        if data.get("x") is None or data.get("y") is None or not self._is_visit_day(pane_of(time)):
             return False
         x, y = float(data["x"]), float(data["y"])
         before = customer.click

@@ -51,6 +51,8 @@ PARAMS = {
             "cooldown_days": 30,
         }
     ),
+    "forgetful": ScoringParams.model_validate({"dedupe": "recent", "visit_dedupe_days": 1}),
+    "mindful": ScoringParams.model_validate({"visit_dedupe_days": 366}),
 }
 
 
@@ -407,6 +409,14 @@ def _resend(c: Choices) -> list[Draft]:
     return [draft]
 
 
+def _resend_file(c: Choices) -> list[Draft]:
+    """A stretch of records once more, as they were, after visits that fill the memory of the last ones."""
+    subject = c.pick(SUBJECTS)
+    visits = [_event(c, c.pick(CLICKING), subject=subject) for _ in range(c.pick((0, 0, 33)))]
+    again = Draft(Move("clock", 0), "", None, resend=c.integer(len(visits) + 1, len(visits) + 300))
+    return [*visits, *[again] * c.integer(1, 20)]
+
+
 def _erasure(c: Choices) -> list[Draft]:
     """A request, often once more, and what comes after it: stragglers, new events, the company's mail."""
     subject = c.pick(SUBJECTS)
@@ -422,7 +432,7 @@ def _erasure(c: Choices) -> list[Draft]:
 SCENES: tuple[Callable[[Choices], list[Draft]], ...] = _weighted(
     (_anything, 24), (_tick, 2), (_company, 2), (_clicks, 2), (_clicks_then_call, 2), (_bad_day, 2), (_good_week, 4),
     (_complaints, 1), (_resolutions, 2), (_contacts, 2), (_polls, 1), (_visitor, 3), (_resend, 3),
-    (_erasure, 2),
+    (_erasure, 2), (_resend_file, 2),
 )  # fmt: skip
 
 

@@ -180,12 +180,56 @@ def test_a_duplicate_has_source_and_id_of_one_of_the_customers_last_32(story: St
     assert story.oracle.clock == at(0)
     assert story.say(at(0), Kind.click, event_id="a", source="//other") == "accepted"
     assert story.say(at(0), Kind.click, "bob", event_id="a") == "accepted"
-    # "a" is the 2nd of ann's; 30 more make it the oldest of 32
+    # "a" is the 2nd of ann's; 30 more make it the oldest of 32. A day on which it was not is none that remembers it.
     for _ in range(30):
         story.say(at(0), Kind.click)
-    assert story.say(at(0), Kind.click, event_id="a") == "duplicate"
+    assert story.say(at(2), Kind.click, event_id="a") == "duplicate"
     story.say(at(0), Kind.click)
-    assert story.say(at(0), Kind.click, event_id="a") == "accepted"
+    assert story.say(at(2), Kind.click, event_id="a") == "accepted"
+
+
+def test_a_duplicate_counted_before_on_the_same_day_of_the_window(story: Story) -> None:
+    story.say(at(0, h=3), Kind.error, event_id="a")
+    story.say(at(0, h=4), Kind.churned, event_id="b")
+    for day in range(1, 90):
+        story.say(at(day), Kind.click)
+    assert story.say(at(0, h=3), Kind.error, event_id="a") == "duplicate"
+    # The id and the day tell, whatever else the event says.
+    assert story.say(at(1) - 1, Kind.purchase, event_id="a") == "duplicate"
+    assert story.say(at(0, h=4), Kind.churned, event_id="b") == "duplicate"
+    assert story.say(at(1), Kind.error, event_id="a") == "accepted"
+    story.say(at(90), Kind.click)
+    assert story.say(at(0, h=4), Kind.churned, event_id="b") == "too_late"
+
+
+def test_a_plain_visit_is_remembered_on_the_last_2_days_of_the_clock(story: Story) -> None:
+    story.say(at(0), Kind.page_view, event_id="a")
+    for _ in range(32):
+        story.say(at(1, h=23), Kind.error)
+    assert story.say(at(0), Kind.page_view, event_id="a") == "duplicate"
+    story.say(at(2), Kind.error)
+    assert story.say(at(0), Kind.page_view, event_id="a") == "accepted"
+
+
+def test_only_the_last_32_are_remembered_where_the_setting_says_so() -> None:
+    story = Story(Oracle(ScoringParams(dedupe="recent")))
+    story.say(at(0), Kind.error, event_id="a")
+    for _ in range(32):
+        story.say(at(0), Kind.error)
+    assert story.say(at(0), Kind.error, event_id="a") == "accepted"
+
+
+def test_clicks_of_days_that_are_not_remembered_take_no_part_in_a_run(story: Story) -> None:
+    story.say(at(2), Kind.error)
+    for ms in range(3):
+        story.say(at(0, ms=ms), Kind.click, x=1, y=1)
+    assert story.oracle.customers["ann"].click is None
+    for ms in range(2):
+        story.say(at(1, ms=ms), Kind.click, x=1, y=1)
+    story.say(at(0, ms=3), Kind.click, x=1, y=1)
+    assert story.oracle.customers["ann"].panes[pane_of(at(1))].effort == 0
+    story.say(at(1, ms=2), Kind.click, x=1, y=1)
+    assert story.oracle.customers["ann"].panes[pane_of(at(1))].effort == 2
 
 
 def test_order_of_checks_future_then_duplicate_then_too_late(story: Story) -> None:

@@ -26,6 +26,7 @@ from pyarrow import parquet as pq
 from cxstream.cli.replay import command
 from cxstream.model.errors import InputError
 from cxstream.model.kinds import Kind
+from cxstream.model.params import ScoringParams
 from cxstream.replay.results import NAMES, OutputError, Results
 from cxstream.replay.run import replay
 from cxstream.scoring.router import Router
@@ -417,7 +418,8 @@ def test_errors_are_one_line_and_status_1(tmp_path):
 
 
 def test_memory_does_not_grow_with_the_input(tmp_path):
-    settings = Settings()
+    # What is remembered of their ids would grow with the rounds.
+    settings = Settings(scoring=ScoringParams(dedupe="recent"))
 
     def peak(rounds):
         # Each round has new ids on the same days: the state stays as large as it is.

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cxstream.model.params import ScoringParams
+from cxstream.scoring import memory
 from cxstream.scoring.engine import MARKER_KEY, Emitted, Engine, Outcome, Records
 from cxstream.settings import Settings
 from oracle import Oracle, to_ms
@@ -192,6 +193,7 @@ def test_a_full_load_equals_an_incremental_one() -> None:
         reloaded(engine, saved, ScoringParams())
     other = reloaded(engine, saved, ScoringParams())
     other.partition.state.row_dirty[other.partition.live()] = 1
+    memory.mark(other.partition, other.partition.live().astype(np.int64))
     other.partition.erasures.changed = dict.fromkeys(other.partition.erasures.times)
     at_once = {key: value for key, value in other.snapshot() if value is not None}
     assert at_once.keys() == saved.keys()

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from cxstream.kernels.pack import VERSION
 from cxstream.model.errors import SnapshotError
 from cxstream.model.params import ScoringParams
 from cxstream.scoring.decode import read_subject
@@ -270,7 +269,7 @@ def test_snapshots_that_cannot_be_trusted_are_refused() -> None:
 
     refused("no marker", {MARKER_KEY: None})
     refused("cannot be read", {MARKER_KEY: b"{"})
-    refused("layout 99", {MARKER_KEY: json.dumps(marker | {"layout": VERSION + 98}).encode()})
+    refused("layout 99", {MARKER_KEY: json.dumps(marker | {"layout": 99}).encode()})
     refused("1 of 2 rows", {b"cbob": None})
     refused("other scoring parameters", {}, ScoringParams(half_life_days=7))
     for cut in range(1, len(rows[b"canna"])):

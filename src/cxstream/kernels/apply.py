@@ -64,6 +64,7 @@ from cxstream.kernels.layout import (
     Constants,
     State,
 )
+from cxstream.kernels.memory import cut_memory, drop_memory, remember, remembers
 from cxstream.kernels.panes import close_complaint, free_complaints, free_panes, open_complaint, pane_of, trim
 from cxstream.model.kinds import Kind
 
@@ -133,6 +134,7 @@ def _empty(st: State, slot: int) -> None:
     row = st.rows[slot]
     free_panes(st, row.head)
     free_complaints(st, slot)
+    drop_memory(st, slot)
     for i in range(row.contacts_n):
         _let_go(st, st.contact_topics[slot, i])
     row.head = NONE
@@ -192,6 +194,8 @@ def _begin(st: State, slot: int, time: int) -> None:
     row.contacts_at = 0
     row.contacts_n = 0
     row.complaints_n = 0
+    row.kept_next = 0
+    row.visits_next = 0
 
 
 @kernel
@@ -288,6 +292,7 @@ def _sweep(
         at[READ] += 1
         row = st.rows[slot]
         trim(st, slot, oldest)
+        cut_memory(st, c, slot, day)
         evaluate(st, c, slot, clock, values)
         previous = row.announced
         if clock - row.last_touch >= c.forget_ms:
@@ -475,7 +480,8 @@ def _apply(st: State, c: Constants, event: Any, slot: int) -> float:
             effort += c.on_time_e
             mood += c.on_time_m
     elif kind == CLICK:
-        if event.flags & HAS_VALUE and _is_rage(st, c, slot, time, event.a, event.b):
+        recent = day > st.at[CLOCK] // DAY - c.visit_window
+        if recent and event.flags & HAS_VALUE and _is_rage(st, c, slot, time, event.a, event.b):
             effort += c.effort[RAGE_CLICK]
             mood += c.mood[RAGE_CLICK]
             failed = True
@@ -548,9 +554,14 @@ def _touch(st: State, events: NDArray[np.void], begin: int, end: int) -> int:
             (st.ids[slot, 0] ^ st.ids[slot, 8] ^ st.ids[slot, 16] ^ st.ids[slot, 24]) & np.uint64(1)
         )
     for i in range(begin, end):
-        head = st.rows[events[i].slot].head
+        slot = events[i].slot
+        head = st.rows[slot].head
         if head >= 0 and head < len(st.panes):
             seen += st.panes[head].day
+        for which in range(2):
+            head = st.memory[slot, which].head
+            if head >= 0 and head < len(st.chunks):
+                seen += np.int64(st.chunks[head, 2])
     return seen
 
 
@@ -562,7 +573,7 @@ def apply(
     """Apply decoded records in order.
 
     Args:
-        st: the partition; its arenas have room for a pane and a complaint an event.
+        st: the partition; its arenas have room for a pane, a complaint and what `Partition.reserve` says an event.
         c: the constants.
         events: EVENT[n].
         limits: int64[n], latest event time that is not from the future.
@@ -602,7 +613,14 @@ def apply(
             if asked != NEVER and (time <= asked or (st.rows[slot].live == 0 and c.company[event.kind])):
                 status[i] = ERASED
                 continue
-        if not tick and st.rows[slot].live and _is_duplicate(st, slot, event.id):
+        if (
+            not tick
+            and st.rows[slot].live
+            and (
+                _is_duplicate(st, slot, event.id)
+                or remembers(st, c, slot, event.id, time // DAY, at[CLOCK] // DAY)
+            )
+        ):
             status[i] = DUPLICATE
             continue
         if at[STARTED] and time // DAY <= at[CLOCK] // DAY - c.window:
@@ -624,6 +642,7 @@ def apply(
         st.ids[slot, row.ids_at] = event.id
         row.ids_at = (row.ids_at + 1) % IDS
         row.ids_n = min(row.ids_n + 1, IDS)
+        remember(st, c, slot, event.kind, event.id, time // DAY, clock // DAY)
         effort = _apply(st, c, event, slot)
         friction = _is_friction(st, c, slot, time, effort)
         row.eval_clock = clock

@@ -51,7 +51,9 @@ ROW = np.dtype(
         ("contacts_n", "u1"),
         ("complaints_n", "u1"),
         ("erased", "u1"),  # State.erased holds a time for this slot
-        ("spare", "u1", 3),
+        ("kept_next", "u1"),  # number of the next chunk of remembered ids, mod 256: MEMORY
+        ("visits_next", "u1"),
+        ("spare", "u1", 1),
     ],
     align=True,
 )
@@ -78,6 +80,24 @@ PANE = np.dtype(
     ],
     align=True,
 )
+
+# The ids that a customer's accepted events had, so that they count once: one list of those that are kept for the
+# window and one of plain visits. A list is a chain of chunks, the newest first; see `cxstream.kernels.memory`.
+MEMORY = np.dtype(
+    [
+        ("head", "i4"),  # newest chunk; below NONE: -2 - the place of its lanes, `first` is then their level
+        ("first", "u1"),  # number of the oldest chunk, mod 256; the newest is the row's `*_next` - 1
+        ("saved", "u1"),  # the row's `*_next` when the list was last saved
+        ("base", "u1"),  # the oldest saved block
+        ("flags", "u1"),
+    ]
+)
+KEPT_IDS, VISIT_IDS = 0, 1
+# MEMORY.flags and the flags of a lane
+SAVED, APPENDED, CUT, ALL = 1, 2, 4, 8
+CHUNK_IDS = 5
+CHUNK_WORDS = 3 + 3 * CHUNK_IDS  # uint16: the next older chunk (two), day of the newest id, ids of three each
+LANE_LEVELS = 24
 
 COMPLAINT = np.dtype([("case", "u8"), ("time", "i8"), ("next", "i4")], align=True)
 
@@ -126,8 +146,15 @@ MISROUTED = 8
     DAY_AT,
     READ,
     KEPT,
-) = range(19)
-CURSORS = 24
+    CHUNK_FREE,
+    CHUNK_TOP,
+    CHUNKS,
+    LANE_TOP,
+    DEAD,
+    MEMORY_ROWS,
+) = range(25)
+LANE_FREE = 32  # ... one free list a level
+CURSORS = LANE_FREE + LANE_LEVELS
 
 # State.row_dirty
 CLEAN, CHANGED, VACATED = 0, 1, 2
@@ -167,7 +194,13 @@ class State(NamedTuple):
         row_dirty: uint8[slots], CLEAN, CHANGED since the last snapshot, or VACATED by the kernel.
         card_dirty: uint8[slots], evaluated since its score card was last taken.
         erased: int64[slots], ms UTC: what is not later is dropped; counts where the row says so.
-        at: int64[24], counters and cursors.
+        memory: MEMORY[slots, 2], remembered ids.
+        memory_due: uint16[slots, 2], day (mod 2**16) on which a chunk of the list may leave.
+        memory_dirty: uint8[slots], 1: a list has changed since the last snapshot.
+        chunks: uint16[arena, 18].
+        lanes: int32[arena, 2], newest chunk and flags.
+        dead: int64[...], saved lists that are no more, packed; the first at[DEAD] count.
+        at: int64[56], counters and cursors.
     """
 
     rows: NDArray[np.void]
@@ -181,6 +214,12 @@ class State(NamedTuple):
     row_dirty: NDArray[np.uint8]
     card_dirty: NDArray[np.uint8]
     erased: NDArray[np.int64]
+    memory: NDArray[np.void]
+    memory_due: NDArray[np.uint16]
+    memory_dirty: NDArray[np.uint8]
+    chunks: NDArray[np.uint16]
+    lanes: NDArray[np.int32]
+    dead: NDArray[np.int64]
     at: NDArray[np.int64]
 
 
@@ -191,10 +230,13 @@ class Constants(NamedTuple):
     mood: NDArray[np.float64]  # [kinds]
     company: NDArray[np.uint8]  # [kinds], 1: no sign of life
     failed: NDArray[np.uint8]  # [kinds], 1: a failed digital step
+    plain: NDArray[np.uint8]  # [kinds], 1: a visit that changes no score
     weights: NDArray[np.float64]  # [window], 2 ** (-age / half-life)
     b: NDArray[np.float64]  # [8]
     thresholds: NDArray[np.float64]  # [3]
     window: int
+    visit_window: int  # days, at most the window
+    remembers: bool  # ids of the window, not only the last 32
     surge_window: int
     forget_ms: int
     max_points: float

@@ -26,7 +26,7 @@ from cxstream.kernels.panes import new_complaint, new_pane, trim
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-VERSION = 1
+VERSION = 2
 ROW_BYTES = ROW.itemsize
 PANE_BYTES = PANE.itemsize
 HEADER = 1 + ROW_BYTES + 5

@@ -69,6 +69,20 @@ BY_TYPE = {kind.type: kind for kind in Kind}
 COMPANY_KINDS = frozenset(
     {Kind.email_sent, Kind.campaign_sent, Kind.action_taken, Kind.churned, Kind.won_back}
 )
+# Most of the traffic; where the parameters give them no points they change no score.
+VISIT_KINDS = frozenset(
+    {
+        Kind.page_view,
+        Kind.search,
+        Kind.click,
+        Kind.app_open,
+        Kind.store_visit,
+        Kind.email_sent,
+        Kind.campaign_sent,
+        Kind.campaign_opened,
+        Kind.campaign_clicked,
+    }
+)
 # A contact by voice, in a shop or in public after one of these is a channel switch.
 FAILED_STEPS = frozenset(
     {

@@ -6,7 +6,7 @@ result reproducible: two runs agree only under the same parameters.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -75,6 +75,17 @@ class ScoringParams(BaseModel):
     )
     future_minutes: Annotated[float, Field(ge=0)] = Field(
         5.0, description="How far an event time may lie after the record's Kafka timestamp, in minutes."
+    )
+
+    dedupe: Literal["window", "recent"] = Field(
+        "window",
+        description="How far back a duplicate is known: within the window, or among a customer's last 32 events.",
+    )
+    visit_dedupe_days: int = Field(
+        2,
+        ge=1,
+        le=366,
+        description="Days in which a plain visit's duplicates are known and raw clicks can be a rage click.",
     )
 
     # --- points

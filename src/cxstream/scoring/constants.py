@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from cxstream.kernels.layout import Constants
-from cxstream.model.kinds import COMPANY_KINDS, FAILED_STEPS, FEATURES, Kind
+from cxstream.model.kinds import COMPANY_KINDS, FAILED_STEPS, FEATURES, VISIT_KINDS, Kind
 from cxstream.model.params import DAY_MS, HOUR_MS, MINUTE_MS, ScoringParams
 
 
@@ -22,6 +22,12 @@ def _points(params: ScoringParams) -> dict[str, float]:
     }
 
 
+def is_plain_visit(params: ScoringParams, kind: Kind) -> bool:
+    """Whether an event of this kind changes no score."""
+    points = params.points[kind.label]
+    return kind in VISIT_KINDS and points.effort == 0 and points.mood == 0
+
+
 def constants(params: ScoringParams) -> Constants:
     """Translate `params`."""
     kinds = list(Kind)
@@ -29,11 +35,14 @@ def constants(params: ScoringParams) -> Constants:
         effort=np.array([params.points[k.label].effort for k in kinds]),
         mood=np.array([params.points[k.label].mood for k in kinds]),
         company=np.array([k in COMPANY_KINDS for k in kinds], np.uint8),
+        plain=np.array([is_plain_visit(params, k) for k in kinds], np.uint8),
         failed=np.array([k in FAILED_STEPS for k in kinds], np.uint8),
         weights=np.array([2.0 ** (-age / params.half_life_days) for age in range(params.window_days)]),
         b=np.array([params.coefficients[name] for name in FEATURES]),
         thresholds=np.array(params.thresholds),
         window=params.window_days,
+        visit_window=min(params.visit_dedupe_days, params.window_days),
+        remembers=params.dedupe == "window",
         surge_window=params.surge_days,
         forget_ms=params.forget_days * DAY_MS,
         max_points=params.max_points,

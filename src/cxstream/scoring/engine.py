@@ -34,7 +34,7 @@ from cxstream.kernels.pack import VERSION
 from cxstream.model.events import Tick
 from cxstream.model.params import ScoringParams
 from cxstream.scoring import decode as d
-from cxstream.scoring import snapshot
+from cxstream.scoring import memory, snapshot
 from cxstream.scoring.decode import Decoded, Headers, Rejected, decode, subjects_of
 from cxstream.scoring.erasures import digest
 from cxstream.scoring.partition import NO_LIMIT, Applied, Partition
@@ -135,6 +135,8 @@ class Unsaved:
         gone: customers whose rows must go.
         gone_cards: customers whose cards must go.
         erasures: digests of requests to be erased.
+        remembered: int64[k], slots whose remembered ids changed.
+        ended: keys of saved rows of remembered ids that must go.
     """
 
     offset: int
@@ -143,10 +145,14 @@ class Unsaved:
     gone: dict[str, None]
     gone_cards: dict[str, None]
     erasures: dict[bytes, None]
+    remembered: NDArray[np.int64]
+    ended: dict[bytes, None]
 
     def without_rows(self) -> Unsaved:
         """The cards alone: the rows have been saved."""
-        return replace(self, rows=self.rows[:0], gone={}, erasures={})
+        return replace(
+            self, rows=self.rows[:0], gone={}, erasures={}, remembered=self.remembered[:0], ended={}
+        )
 
 
 def check_keys(decoded: Decoded, keys: Sequence[bytes | None]) -> None:
@@ -541,6 +547,8 @@ class Engine:
     def set_apart(self) -> Unsaved:
         """Take note of what has changed since the last snapshot and score cards, and count it as saved."""
         st, top = self.partition.state, self.partition.slots.top
+        remembered = memory.changed(self.partition)
+        ended, _ = memory.take_changed(self.partition)
         apart = Unsaved(
             self.next_offset,
             np.flatnonzero(st.row_dirty[:top] == CHANGED),
@@ -548,6 +556,8 @@ class Engine:
             self.partition.gone,
             self._gone_cards,
             self.partition.erasures.changed,
+            remembered,
+            dict.fromkeys(ended),
         )
         st.row_dirty[apart.rows] = CLEAN
         st.card_dirty[apart.cards] = 0
@@ -563,6 +573,8 @@ class Engine:
         st.card_dirty[apart.cards[live[apart.cards]]] = 1
         self.partition.gone = apart.gone | self.partition.gone
         self._gone_cards = apart.gone_cards | self._gone_cards
+        memory.mark(self.partition, apart.remembered[live[apart.remembered]])
+        self.partition.dead_keys = apart.ended | self.partition.dead_keys
         erasures = self.partition.erasures
         erasures.changed = {key: None for key in apart.erasures if key in erasures.times} | erasures.changed
 

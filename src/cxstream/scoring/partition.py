@@ -8,6 +8,9 @@ import numpy as np
 
 from cxstream.kernels import apply as kernels
 from cxstream.kernels.layout import (
+    CHUNK_FREE,
+    CHUNK_TOP,
+    CHUNK_WORDS,
     CLEAN,
     CLOCK,
     COMPLAINT,
@@ -15,13 +18,17 @@ from cxstream.kernels.layout import (
     COMPLAINT_TOP,
     CONTACTS,
     CURSORS,
+    DEAD,
     ERASED,
     ERASES,
     FORGET,
     FORGOTTEN,
     IDS,
+    LANE_FREE,
+    LANE_TOP,
     LIVE,
     LOOSE,
+    MEMORY,
     MISROUTED,
     NONE,
     OUT,
@@ -37,6 +44,7 @@ from cxstream.kernels.layout import (
     VACATED,
     State,
 )
+from cxstream.kernels.memory import FIRST_LEVEL
 from cxstream.model.kinds import Kind
 from cxstream.scoring.constants import constants
 from cxstream.scoring.decode import subjects_of
@@ -53,6 +61,8 @@ if TYPE_CHECKING:
 
 NO_LIMIT = np.iinfo(np.int64).max
 _FIRST = 1024
+# At worst each event of a batch splits the list of a customer into so many lanes.
+_LANES_AN_EVENT = 1 + (1 << FIRST_LEVEL)
 
 
 class Applied(NamedTuple):
@@ -72,7 +82,8 @@ class Applied(NamedTuple):
 
 def _grown(array: NDArray[Any], size: int) -> NDArray[Any]:
     """A copy with room for `size` along the first axis; pages that nobody writes cost no memory."""
-    larger = np.empty((size, *array.shape[1:]), array.dtype)
+    # Zeros, as pages that nobody writes cost nothing, and bytes of whatever was there before may be a customer's.
+    larger = np.zeros((size, *array.shape[1:]), array.dtype)
     larger[: len(array)] = array
     return larger
 
@@ -93,6 +104,8 @@ class Partition:
         topics: contact topics and their numbers.
         gone: customers forgotten since this was last emptied; some may be back.
         erasures: who was erased on request.
+        dead: int64 arrays of saved lists of ids that are no more.
+        dead_keys: keys of snapshot rows that must go.
     """
 
     def __init__(self, params: ScoringParams, number: int = 0, count: int | None = None) -> None:
@@ -104,22 +117,31 @@ class Partition:
         self.gone: dict[str, None] = {}
         self.erasures = Erasures()
         self._erased = False
+        self.dead: list[NDArray[np.int64]] = []
+        self.dead_keys: dict[bytes, None] = {}
         self._out = np.empty((_FIRST, SIGNAL_WIDTH))
         self._scratch = np.zeros(SIGNAL_WIDTH)
         at = np.zeros(CURSORS, np.int64)
-        at[PANE_FREE] = at[COMPLAINT_FREE] = NONE
+        at[PANE_FREE] = at[COMPLAINT_FREE] = at[CHUNK_FREE] = NONE
+        at[LANE_FREE:] = NONE
         self.state = State(
             rows=np.zeros(_FIRST, ROW),
-            ids=np.empty((_FIRST, IDS), np.uint64),
-            contact_times=np.empty((_FIRST, CONTACTS), np.int64),
-            contact_topics=np.empty((_FIRST, CONTACTS), np.int32),
-            panes=np.empty(_FIRST, PANE),
-            complaints=np.empty(_FIRST, COMPLAINT),
-            order=np.empty(_FIRST, np.int32),
+            ids=np.zeros((_FIRST, IDS), np.uint64),
+            contact_times=np.zeros((_FIRST, CONTACTS), np.int64),
+            contact_topics=np.zeros((_FIRST, CONTACTS), np.int32),
+            panes=np.zeros(_FIRST, PANE),
+            complaints=np.zeros(_FIRST, COMPLAINT),
+            order=np.zeros(_FIRST, np.int32),
             topic_refs=np.zeros(_FIRST, np.int32),
             row_dirty=np.zeros(_FIRST, np.uint8),
             card_dirty=np.zeros(_FIRST, np.uint8),
-            erased=np.empty(_FIRST, np.int64),
+            erased=np.zeros(_FIRST, np.int64),
+            memory=np.zeros((_FIRST, 2), MEMORY),
+            memory_due=np.zeros((_FIRST, 2), np.uint16),
+            memory_dirty=np.zeros(_FIRST, np.uint8),
+            chunks=np.zeros((_FIRST, CHUNK_WORDS), np.uint16),
+            lanes=np.zeros((_FIRST, 2), np.int32),
+            dead=np.zeros(_FIRST, np.int64),
             at=at,
         )
 
@@ -147,8 +169,18 @@ class Partition:
         """Slots in order of first appearance, int32[customers]."""
         return self.state.order[: self.customers]
 
-    def reserve(self, slots: int, panes: int, complaints: int) -> None:
-        """Make room for that many in all slots, and that many more panes and complaints."""
+    def reserve(
+        self, slots: int, panes: int, complaints: int, chunks: int | None = None, lanes: int | None = None
+    ) -> None:
+        """Make room for that many in all slots, and that many more panes, complaints and chunks of ids.
+
+        Args:
+            slots: customers, those that are there included.
+            panes: events that may come.
+            complaints: complaints that may be opened.
+            chunks: chunks of remembered ids; as many as the events can need if it is not said.
+            lanes: lanes of such chunks; the same.
+        """
         st, at = self.state, self.state.at
         grown: dict[str, NDArray[Any]] = {}
         if slots > len(st.rows):
@@ -162,9 +194,24 @@ class Partition:
                 "row_dirty",
                 "card_dirty",
                 "erased",
+                "memory",
+                "memory_due",
+                "memory_dirty",
             ):
                 grown[name] = _grown(getattr(st, name), size)
-        for name, top, more in (("panes", PANE_TOP, panes), ("complaints", COMPLAINT_TOP, complaints)):
+        if lanes is None:
+            lanes = panes * _LANES_AN_EVENT + 2 * int(at[LANE_TOP])
+        if chunks is None:
+            # A lane that is split leaves one chunk more that is not full.
+            chunks = lanes + panes
+        for name, top, more in (
+            ("panes", PANE_TOP, panes),
+            ("complaints", COMPLAINT_TOP, complaints),
+            ("chunks", CHUNK_TOP, chunks),
+            ("lanes", LANE_TOP, lanes),
+            # Each list that there is, or that an event makes, ends once, in two parts at most.
+            ("dead", DEAD, 4 * (self.customers + panes)),
+        ):
             arena, need = getattr(st, name), int(at[top]) + more
             if need > len(arena):
                 grown[name] = _grown(arena, max(need, len(arena) * 3 // 2))
@@ -231,6 +278,9 @@ class Partition:
         self.state.rows["spare"][slots] = 0
         self.state.row_dirty[slots] = 0
         self.state.card_dirty[slots] = 0
+        self.state.memory[slots] = (NONE, 0, 0, 0, 0)
+        self.state.memory_due[slots] = 0
+        self.state.memory_dirty[slots] = 0
 
     def remember_erased(self, slots: Iterable[int]) -> None:
         """Tell the kernel of those customers who asked to be erased before."""
@@ -319,6 +369,7 @@ class Partition:
     def advance(self, time: int, index: int, offset: int) -> NDArray[np.float64]:
         """Let time pass; signals as `apply`, with `index` for their record. Call `settle` afterwards."""
         self._fresh = []
+        self.reserve(0, 0, 0)
         signals: list[NDArray[np.float64]] = []
         done = False
         while not done:
@@ -330,6 +381,9 @@ class Partition:
         """Release the slots of those who were forgotten or never came, and topics that nobody holds."""
         st, at = self.state, self.state.at
         released: list[int] = []
+        if at[DEAD]:
+            self.dead.append(st.dead[: at[DEAD]].copy())
+            at[DEAD] = 0
         never_came = {slot for slot in self._fresh if not st.rows["live"][slot]}
         if at[FORGOTTEN]:
             vacated = np.flatnonzero(st.row_dirty[: self.slots.top] == VACATED)

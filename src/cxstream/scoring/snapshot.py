@@ -25,6 +25,7 @@ from cxstream.kernels.layout import (
 from cxstream.kernels.pack import PANE_BYTES, ROW_BYTES, VERSION, pack, packed_sizes, unpack
 from cxstream.model.errors import SnapshotError
 from cxstream.model.params import DAY_MS, ScoringParams
+from cxstream.scoring import memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -56,6 +57,7 @@ class Marker(msgspec.Struct, frozen=True):
         cards_clean: every score card had been taken.
         erasures: how many rows there must be of who was erased.
         partitions: how many the topic had; null where customers of other partitions were not told apart.
+        memory: how many rows there must be of remembered ids.
     """
 
     layout: int
@@ -69,6 +71,7 @@ class Marker(msgspec.Struct, frozen=True):
     cards_clean: bool
     erasures: int = 0
     partitions: int | None = None
+    memory: int = 0
 
 
 def digest(params: ScoringParams, key_id: str = "") -> str:
@@ -115,6 +118,9 @@ def save(
     gone = [subject for subject in partition.gone if subject not in partition.slots.of]
     partition.gone.clear()
     rows: list[tuple[bytes, bytes | None]] = [(_ROW_PREFIX + subject.encode(), None) for subject in gone]
+    ended, remembered = memory.take_changed(partition)
+    rows += [(key, None) for key in ended]
+    rows += remembered
     changed = np.flatnonzero(st.row_dirty[: partition.slots.top] == CHANGED).astype(np.int32)
     rows += _packed(partition, changed)
     st.row_dirty[changed] = CLEAN
@@ -135,6 +141,7 @@ def save(
         cards_clean=cards_clean,
         erasures=len(erasures.times),
         partitions=partition.count,
+        memory=memory.rows_in_memory(partition),
     )
     rows.append((MARKER_KEY, msgspec.json.encode(marker)))
     return rows
@@ -168,8 +175,9 @@ def _marker(rows: Mapping[bytes, bytes], params: str) -> Marker:
             "the snapshot was made under other scoring parameters or another key: rebuild the partition"
         )
     expected = marker.customers + marker.erasures
-    if expected != len(rows) - 1:
-        raise SnapshotError(f"the snapshot has {len(rows) - 1} of {expected} rows: rebuild the partition")
+    found = len(rows) - 1 - sum(map(memory.is_row, rows))
+    if expected != found:
+        raise SnapshotError(f"the snapshot has {found} of {expected} rows: rebuild the partition")
     return marker
 
 
@@ -224,6 +232,13 @@ def load(
     st.card_dirty[order] = 0 if marker.cards_clean else 1
     st.at[STARTED], st.at[CLOCK], st.at[SEQ] = 1, marker.clock, marker.seq
     st.at[SWEPT_OFFSET], st.at[HELD] = marker.swept_offset, marker.held
+    memory.load(
+        partition,
+        {key: row for key, row in rows.items() if memory.is_row(key)},
+        today,
+        marker.memory,
+        all_customers=len(saved) == marker.customers,
+    )
     _recall_erased(partition)
     return marker
 
