@@ -49,7 +49,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     if BANK.exists() and OLIST.exists():
         cxstream("convert", "anonymous-bank", BANK, "--out", bank)
         cxstream("convert", "olist", OLIST, "--out", shop)
-    options = ["--broken", 0.003, "--duplicates", 0.01, "--late", 0.02, "--trouble", 3]
+    options = ["--broken", 0.003, "--duplicates", 0.01, "--late", 0.02, "--trouble", 20]
     cxstream(
         "simulate",
         "--customers",
