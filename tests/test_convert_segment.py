@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pyarrow as pa
 import pytest
+from pyarrow import parquet as pq
 
 from cxstream.convert import segment
 from cxstream.convert.mapping import load
 from cxstream.convert.report import Problem, Report
 from cxstream.convert.run import write
+from cxstream.convert.segment_columns import CORRECTED
 
 ROOT = Path(__file__).parent.parent
 TIME = "2026-03-02T08:14:05.120Z"
@@ -192,3 +195,223 @@ def test_the_events_of_a_site_come_before_the_built_in_ones(tmp_path: Path) -> N
     assert found.events[0]["subject"] == "ada"
     assert found.report.skipped == {"pages are in another system": 1, segment.ANONYMOUS: 1}
     assert not found.problems
+
+
+# --- what records look like in the field
+
+CASE = ROOT / "tests" / "cases" / "segment" / "in.ndjson"
+
+
+def test_records_of_the_field() -> None:
+    problems: list[Problem] = []
+    report = Report(problems.append)
+    out = io.BytesIO()
+    write(segment.drafts([CASE], report), out, report, in_order=False)
+    events = {event["id"]: event for event in map(msgspec.json.decode, out.getvalue().splitlines())}
+    assert {event["subject"] for event in events.values()} == {"u1", "12345", "9223372036854775809"}
+    assert {"in batch", "in array", "w", "event lower", "event snake", "user padded"} <= set(events)
+    assert events["uncorrected skew"]["time"] == "2025-03-01T09:59:56.000Z"
+    assert events["ts epoch ms"]["time"] == events["ts epoch str"]["time"] == "2025-03-01T10:00:00.000Z"
+    assert events["ts bigquery"]["time"] == "2025-03-01T10:00:00.123Z"
+    assert events["lower currency"]["data"]["currency"] == "EUR"
+    assert events["w"]["data"] == {
+        "channel": "web",
+        "touchpoint": "checkout",
+        "stage": "purchase",
+        "amount": 5,
+        "currency": "USD",
+    }
+    told = {problem.line: problem.reason for problem in problems}
+    assert [line for line, reason in told.items() if reason == "doubtful_customer"] == [5, 6, 7, 8, 9]
+    assert report.skipped == {segment.ANONYMOUS: 2}
+    assert not {1, 2, 3, 37, 38, 39} & set(told)
+
+
+@pytest.mark.parametrize(
+    "customer",
+    [
+        "null",
+        "NULL",
+        "undefined",
+        "None",
+        "NaN",
+        "[object Object]",
+        " ",
+        "\t",
+        " null ",
+        "anonymous",
+        "0" * 32,
+    ],
+)
+@pytest.mark.parametrize("name", ["userId", "user_id"])
+def test_a_word_for_nobody_is_no_customer(tmp_path: Path, name: str, customer: str) -> None:
+    record = {"messageId": "m", "type": "page", "name": "Home", "timestamp": TIME, name: customer}
+    found = Converted(tmp_path, [record])
+    assert [problem.reason for problem in found.problems] == ["doubtful_customer"]
+    assert not found.events
+    assert not found.report.skipped
+
+
+@pytest.mark.parametrize("customer", ["0", "000", "nullius", "Anonymous Coward", "nano"])
+def test_a_customer_that_looks_like_one_is_kept(tmp_path: Path, customer: str) -> None:
+    found = Converted(tmp_path, [track("Product Viewed", userId=customer)])
+    assert [event["subject"] for event in found.events] == [customer]
+
+
+@pytest.mark.parametrize(
+    "where",
+    [{"user": {"id": "u1"}}, {"context": {"traits": {"user_id": "u1"}}}, {"userID": "u1"}, {"foo": 1}],
+)
+def test_who_has_a_user_elsewhere_is_not_counted_as_a_visitor(tmp_path: Path, where: dict[str, Any]) -> None:
+    record = {"messageId": "m", "event": "Product Viewed", "timestamp": TIME, **where}
+    found = Converted(tmp_path, [record])
+    assert [(problem.field, problem.reason) for problem in found.problems] == [("userId", "missing")]
+    assert not found.report.skipped
+
+
+def test_the_skew_of_a_clock_is_taken_out(tmp_path: Path) -> None:
+    def record(original: str, sent: Any, received: Any, **more: Any) -> dict[str, Any]:
+        times = {"originalTimestamp": original, "sentAt": sent, "receivedAt": received, **more}
+        return {"type": "page", "messageId": "m", "userId": "a", **times}
+
+    late, sent, came = "2030-01-01T10:00:00Z", "2030-01-01T10:05:00Z", "2025-03-01T10:05:02Z"
+    found = Converted(
+        tmp_path,
+        [
+            record(late, sent, came),
+            record(late, sent, came, timestamp=TIME),
+            record(late, None, came),
+            record(late, sent, None),
+            record(late, "soon", came),
+            record("2025-03-01T09:00:00Z", 1_740_823_200, "2025-03-01T10:00:01.5Z"),
+        ],
+    )
+    assert [event["time"] for event in found.events] == [
+        "2025-03-01T10:00:02.000Z",
+        TIME,
+        "2030-01-01T10:00:00.000Z",
+        "2030-01-01T10:00:00.000Z",
+        "2030-01-01T10:00:00.000Z",
+        "2025-03-01T09:00:01.500Z",
+    ]
+    assert found.report.notes[CORRECTED] == 1
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        1740823200,
+        1740823200.0,
+        "1740823200",
+        1740823200000,
+        "1740823200000",
+        1740823200000000,
+        1740823200000000000,
+        "2025-03-01 10:00:00 UTC",
+        "2025-03-01T11:00:00+01:00",
+        " 2025-03-01T10:00:00Z ",
+    ],
+)
+@pytest.mark.parametrize("name", ["timestamp", "originalTimestamp"])
+def test_times_of_any_kind(tmp_path: Path, name: str, value: Any) -> None:
+    record = {"type": "page", "messageId": "m", "userId": "a", name: value}
+    assert [event["time"] for event in Converted(tmp_path, [record]).events] == ["2025-03-01T10:00:00.000Z"]
+
+
+@pytest.mark.parametrize(
+    "value", ["soon", True, [], {"a": 1}, 1e40, float(10**18) * 1e4, "2025-03-01T10:00:00"]
+)
+def test_a_time_that_cannot_be_read_is_a_problem(tmp_path: Path, value: Any) -> None:
+    record = {"type": "page", "messageId": "m", "userId": "a", "timestamp": value}
+    assert [problem.reason for problem in Converted(tmp_path, [record]).problems] == ["unreadable_time"]
+
+
+def test_bodies_share_what_is_beside_the_batch(tmp_path: Path) -> None:
+    item = {"type": "page", "userId": "a", "originalTimestamp": "2025-03-01T09:00:00Z", "name": "Home"}
+    body = {
+        "batch": [{**item, "messageId": "1"}, {**item, "messageId": "2", "context": {}}, {"type": "page"}, 7],
+        "sentAt": "2025-03-01T10:00:00Z",
+        "receivedAt": "2025-03-01T10:00:01Z",
+        "context": {"device": {"type": "ios"}},
+    }
+    found = Converted(tmp_path, [body])
+    assert [(event["time"], event["data"]["channel"]) for event in found.events] == [
+        ("2025-03-01T09:00:01.000Z", "app"),
+        ("2025-03-01T09:00:01.000Z", "web"),
+    ]
+    assert [problem.reason for problem in found.problems] == ["not_json"]
+    assert found.report.skipped == {segment.ANONYMOUS: 1}
+    assert sum(found.report.rows.values()) == 4
+
+
+ROW = {
+    "id": "m1",
+    "user_id": "ada",
+    "event": "order_completed",
+    "event_text": "Order Completed",
+    "original_timestamp": "2025-03-01 10:00:00.000",
+    "sent_at": "2025-03-01 10:00:01.000",
+    "received_at": "2025-03-01 10:00:03.000",
+    "total": "12.50",
+    "currency": "eur",
+    "order_id": "o1",
+    "context_device_type": "ios",
+}
+
+
+def _upper(row: dict[str, Any]) -> dict[str, Any]:
+    return {name.upper(): value for name, value in row.items()}
+
+
+@pytest.mark.parametrize("form", ["ndjson", "upper", "csv", "parquet", "array"])
+def test_rows_of_a_warehouse(tmp_path: Path, form: str) -> None:
+    path = tmp_path / f"rows.{form}"
+    if form == "csv":
+        path.write_text(",".join(ROW) + "\n" + ",".join(ROW.values()) + "\n", "utf-8")
+    elif form == "parquet":
+        pq.write_table(pa.Table.from_pylist([ROW]), path)
+    elif form == "array":
+        path.write_text(json.dumps([ROW], indent=1), "utf-8")
+    else:
+        path.write_text(json.dumps(ROW if form == "ndjson" else _upper(ROW)), "utf-8")
+    report = Report()
+    out = io.BytesIO()
+    write(segment.drafts([path], report), out, report, in_order=False)
+    (event,) = map(msgspec.json.decode, out.getvalue().splitlines())
+    assert (event["id"], event["subject"], event["time"]) == ("m1", "ada", "2025-03-01T10:00:02.000Z")
+    assert event["data"] == {
+        "channel": "app",
+        "touchpoint": "checkout",
+        "stage": "purchase",
+        "order_id": "o1",
+        "amount": 12.5,
+        "currency": "EUR",
+    }
+
+
+def test_pages_and_visitors_of_a_warehouse(tmp_path: Path) -> None:
+    page = {"id": "p", "path": "/help", "timestamp": "2025-03-01 10:00:00"}
+    found = Converted(tmp_path, [{**page, "user_id": "ada"}, {**page, "user_id": None, "anonymous_id": "x"}])
+    assert [event["data"]["touchpoint"] for event in found.events] == ["/help"]
+    assert found.report.skipped == {segment.ANONYMOUS: 1}
+
+
+@pytest.mark.parametrize(
+    "name", ["Order Completed", "order completed", "order_completed", "OrderCompleted", " ORDER-COMPLETED"]
+)
+def test_names_of_events_in_any_spelling(tmp_path: Path, name: str) -> None:
+    found = Converted(tmp_path, [track(name, type="Track", properties={"total": 1, "currency": "eur"})])
+    assert [event["type"] for event in found.events] == ["cx.touchpoint.purchase.v1"]
+
+
+def test_a_mapping_sees_names_as_they_are(tmp_path: Path) -> None:
+    own = """
+        [[event]]
+        kind = "contact"
+        when = { event = "order_completed" }
+        data = { channel = "call" }
+    """
+    found = Converted(
+        tmp_path, [track("order_completed"), track("Order Completed", properties={"total": 1})], own
+    )
+    assert [event["type"].split(".")[2] for event in found.events] == ["contact", "purchase"]

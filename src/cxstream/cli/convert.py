@@ -170,7 +170,7 @@ def segment(
     in_order: bool,
     targets: _Targets,
 ) -> None:
-    """Track, page and screen records as Segment, RudderStack and Jitsu emit them, as NDJSON.
+    """Track, page and screen records as Segment, RudderStack and Jitsu emit them, or keep them in a warehouse.
 
     The events of Segment's specifications have a built-in meaning; name your own in a mapping file. Records
     without a userId and identify records are counted, and are no touchpoints.
