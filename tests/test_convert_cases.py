@@ -103,3 +103,60 @@ def test_a_header_of_three_rows(tmp_path: Path) -> None:
     done = convert(case / "three.csv", "--mapping", mapping, "--out", out)
     assert done.returncode == 0, done.stderr
     assert [(event["subject"], event["data"]["score"]) for event in events(out)] == [("anna", 3)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "style", "amounts", "refused"),
+    [
+        ("mixed", "dot", {"bert": 1234.5}, [2, 4]),
+        ("german", "comma", {"carl": 12.5}, [2, 3]),
+        ("nbsp", "space", {"anna": 1234.5, "bert": 1234.5, "carl": 1234.5}, [5, 6]),
+    ],
+)
+def test_numbers_with_separators(
+    rows: str, style: str, amounts: dict[str, float], refused: list[int], tmp_path: Path
+) -> None:
+    case, out, bad = CASES / "numbers", tmp_path / "t.ndjson", tmp_path / "bad.ndjson"
+    done = convert(case / f"{rows}.csv", "--mapping", case / f"m-{style}.toml", "--out", out, "--errors", bad)
+    assert done.returncode == 3, done.stderr
+    assert {event["subject"]: event["data"]["amount"] for event in events(out)} == amounts
+    assert [(each["line"], each["field"], each["reason"]) for each in events(bad)] == [
+        (line, "amount", "unreadable_number") for line in refused
+    ]
+
+
+def test_ids_that_may_be_none_are_told(tmp_path: Path) -> None:
+    case, out = CASES / "doubtful-ids", tmp_path / "t.ndjson"
+    done = convert(
+        "ids.csv", "--mapping", "ids.toml", "--out", out, cwd=case, env={**os.environ, "COLUMNS": "200"}
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(events(out)) == 10
+    said = done.stderr.decode()
+    for text, line in (("12345.0", 3), ("1.23E+12", 5), ("nan", 6), ("NULL", 7), ("#N/A", 8)):
+        assert f"subject '{text}'" in said
+        assert f"(first: ids.csv:{line})" in said
+
+
+def test_a_map_of_words_leaves_numbers_as_they_are(tmp_path: Path) -> None:
+    case, out = CASES / "doubtful-ids", tmp_path / "t.ndjson"
+    done = convert(case / "sent.csv", "--mapping", case / "sent.toml", "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert [event["data"]["wait_s"] for event in events(out)] == [0, 205]
+
+
+def test_two_files_of_one_name_give_different_ids(tmp_path: Path) -> None:
+    rows = (CASES / "out-not-a-file" / "in.csv").read_bytes()
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "export.csv").write_bytes(rows)
+    mapping = CASES / "out-not-a-file" / "m.toml"
+    done = convert("a/export.csv", "b/export.csv", "--mapping", mapping, "--out", "t.ndjson", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert [event["id"] for event in events(tmp_path / "t.ndjson")] == [
+        "a/export.csv:2", "a/export.csv:3", "b/export.csv:2", "b/export.csv:3",
+    ]  # fmt: skip
+    assert b"a/export.csv" in done.stderr
+    assert b"b/export.csv" in done.stderr
+    piped = convert("-", "--mapping", mapping, "--out", "p.ndjson", cwd=tmp_path, input=rows)
+    assert b"say `id`" in piped.stderr.replace(b"\n", b" ")

@@ -67,7 +67,7 @@ def test_a_path_that_is_in_no_record_is_told_with_a_near_one(name: str, tmp_path
     events = [json.loads(line) for line in (tmp_path / "out").read_text("utf-8").splitlines()]
     assert [event["subject"] for event in events] == ["42", "43"]
     assert [event["data"]["wait_s"] for event in events] == [120, 120]
-    assert [event["id"] for event in events] == [f"{name}:1", f"{name}:2"]
+    assert [event["id"] for event in events] == [f"{CASES / name}:1", f"{CASES / name}:2"]
 
 
 LAYOUTS = {
@@ -268,8 +268,8 @@ def test_parquet_by_a_mapping(tmp_path: Path) -> None:
     (tmp_path / "m.toml").write_text(PARQUET, "utf-8")
     found = Converted(tmp_path / "m.toml", tmp_path / "in.parquet")
     assert [(event["id"], event["subject"], event["time"]) for event in found.events] == [
-        ("in.parquet:1", "42", "2025-01-05T10:00:00.000Z"),
-        ("in.parquet:2", "43", "2025-01-05T10:00:00.000Z"),
+        (f"{tmp_path}/in.parquet:1", "42", "2025-01-05T10:00:00.000Z"),
+        (f"{tmp_path}/in.parquet:2", "43", "2025-01-05T10:00:00.000Z"),
     ]
     assert [event["data"] for event in found.events] == [
         {"channel": "email", "wait_s": 120, "topic": "invoice"},

@@ -161,6 +161,25 @@ def test_a_whole_mapping(convert: Callable[..., Converted]) -> None:
         ('map = { a = "x", b = 2 }', "a", "x"),
         ('map = { a = "x", b = 2 }', "b", 2),
         ('map = { a = "x" }', "c", "unmapped_value"),
+        ('map = { "N/A" = 0 }, type = "number"', "N/A", 0),
+        ('map = { "N/A" = 0 }, type = "number"', "205", 205),
+        ('map = { "N/A" = 0 }, type = "number", divide = 10', "205", 20.5),
+        ('map = { "N/A" = 0 }, type = "number"', "soon", "unreadable_number"),
+        ('map = { "N/A" = 0 }, type = "number", otherwise = 1', "205", 1),
+        ('map = { "1" = 5, "N/A" = 0 }, type = "number"', "2", "unmapped_value"),
+        ('map = { no = 0 }, type = "duration"', "3:25", 205),
+        ('type = "duration", divide = 60', "3:30", 3.5),
+        ('type = "duration"', "3:75", "unreadable_duration"),
+        ("", "N/A", "absent"),
+        ('default = "d"', r"\N", "d"),
+        ("required = true", "(blank)", "missing"),
+        ('empty = ["x", -1]', "N/A", "N/A"),
+        ('empty = ["x", -1]', "x", "absent"),
+        ('empty = ["x", -1]', "-1", "absent"),
+        ("empty = []", "-", "-"),
+        ('type = "number"', "-", "absent"),
+        ('type = "number"', "1,5", "unreadable_number"),
+        ('type = "number"', "inf", "unreadable_number"),
         ('map = { a = "x" }, otherwise = false', "c", False),
         ('map = { a = "x" }, default = "d"', "", "d"),
     ],
@@ -212,7 +231,7 @@ def test_each_attribute_of_the_contract_has_a_type() -> None:
     ],
 )
 def test_conditions(convert: Callable[..., Converted], condition: str, taken: str) -> None:
-    mapping = f'{BASE}\n[[event]]\nkind = "click"\nwhen = {{ v = {condition} }}\ndata = {{ topic = {{ column = "n" }} }}\n'
+    mapping = f'{BASE}\n[[event]]\nkind = "click"\nwhen = {{ v = {condition} }}\ndata = {{ topic = {{ column = "n", empty = [] }} }}\n'
     found = convert(
         mapping, "who,at,v,n\n" + "".join(f"a,2026-01-01,{'' if c == '-' else c},{c}\n" for c in "bc57-")
     )
@@ -221,7 +240,9 @@ def test_conditions(convert: Callable[..., Converted], condition: str, taken: st
     assert {reason for _, _, reason in found.told} <= {"unmapped_row"}
 
 
-def test_a_row_can_give_several_events_and_rules_keep_their_order(convert: Callable[..., Converted]) -> None:
+def test_a_row_can_give_several_events_and_rules_keep_their_order(
+    tmp_path: Path, convert: Callable[..., Converted]
+) -> None:
     mapping = (
         BASE
         + """
@@ -236,7 +257,9 @@ def test_a_row_can_give_several_events_and_rules_keep_their_order(convert: Calla
     """
     )
     found = convert(mapping, "who,at,v\nx,2026-01-01,a\nx,2026-01-01,b\nx,2026-01-01,c\n")
-    kinds = [(event["id"], event["type"].split(".")[2]) for event in found.events]
+    kinds = [
+        (event["id"].removeprefix(f"{tmp_path}/"), event["type"].split(".")[2]) for event in found.events
+    ]
     assert kinds == [
         ("in.csv:2", "page_view"), ("in.csv:2:2", "click"), ("in.csv:2:3", "search"),
         ("in.csv:3:2", "click"), ("in.csv:3:3", "search"),

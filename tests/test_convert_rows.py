@@ -244,6 +244,8 @@ def test_another_delimiter_is_hinted_at(
 
 QUIRKS = {
     "backslash": (rb'1,"say \"hi\" \\"', {"escape": "\\"}, ["1", 'say "hi" \\']),
+    "NULL of a database": (rb"\N,\N", {"escape": "\\"}, None),
+    "N after a backslash": (rb'"\N",a\N', {"escape": "\\"}, ["N", "aN"]),
     "blank before a quote": (b'1, "b, c"', {}, ["1", "b, c"]),
     "quotes within": (b'5" disc,it is "new"', {}, ['5" disc', 'it is "new"']),
     "doubled quotes": (b'1,"say ""hi"""', {}, ["1", 'say "hi"']),
@@ -258,7 +260,7 @@ QUIRKS = {
 def test_quirks_of_cells(tmp_path: Path, heard: Heard, name: str, end: bytes) -> None:
     row, options, expected = QUIRKS[name]
     found = table(tmp_path, end.join([b"a,b", row, b"7,8"]), heard, **options)
-    assert found == [(2, expected), (3, ["7", "8"])]
+    assert found == [*([(2, expected)] if expected else []), (3, ["7", "8"])]
     assert not heard.problems
 
 

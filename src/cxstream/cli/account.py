@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 SHOWN = 20
 """Problems, and lines of each part of the summary, that are shown; the others are counted."""
 
+_ID_SHOWN = 60
+
 
 class Problems:
     """Where problems go: all of them to a file, or the first ones to standard error.
@@ -58,6 +60,7 @@ def summary(report: Report) -> None:
         ("left out on purpose", report.skipped),
         ("not converted", report.problems),
         ("good to know", report.notes),
+        ("doubtful ids", _doubts(report)),
     ):
         _part(table, title, counts)
     if report.span is not None:
@@ -71,6 +74,17 @@ def summary(report: Report) -> None:
         click.secho(
             "hint: the last event lies in the future; replay rejects such events", fg="yellow", err=True
         )
+
+
+def _doubts(report: Report) -> dict[str, int]:
+    return {
+        f"{attribute} {_short(found.text)!r} {found.why} (first: {found.file}:{found.line})": found.count
+        for (attribute, _), found in report.doubts.items()
+    }
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _ID_SHOWN else f"{text[:_ID_SHOWN]}..."
 
 
 def _part(table: Table, title: str, counts: Mapping[str, int]) -> None:

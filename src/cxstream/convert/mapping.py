@@ -40,6 +40,10 @@ class Input(Struct, frozen=True, forbid_unknown_fields=True):
         header_rows: how many rows the header of a CSV has; the first of them names the columns.
         decimal: the decimal separator of numbers written as text.
         thousands: what groups their digits, if anything does.
+        grouping: whether all groups have three digits, or the Indian way: three, then two.
+        currency_signs: what may stand beside a number, such as a sign or a code.
+        empty: texts and numbers that stand for no value; those of `nothing.NOTHING` for optional values where it is
+            not said.
     """
 
     format: Literal["csv", "ndjson"] | None = None
@@ -52,6 +56,17 @@ class Input(Struct, frozen=True, forbid_unknown_fields=True):
     header_rows: Annotated[int, Meta(ge=1)] = 1
     decimal: Literal[".", ","] = "."
     thousands: Annotated[str, Meta(max_length=1)] = ""
+    grouping: Literal["thousands", "indian"] = "thousands"
+    currency_signs: list[Annotated[str, Meta(min_length=1)]] = []
+    empty: list[Scalar] | None = None
+
+    def __post_init__(self) -> None:
+        if self.thousands == self.decimal:
+            raise ValueError(f"thousands: {self.thousands!r} is the decimal separator, too")
+        if self.thousands and (self.thousands.isalnum() or self.thousands in "+-"):
+            raise ValueError(f"thousands: {self.thousands!r} can be a part of a number")
+        if any(char.isdigit() for sign in self.currency_signs for char in sign):
+            raise ValueError("currency_signs: a sign has no digits")
 
 
 class Place(Struct, frozen=True, forbid_unknown_fields=True):
@@ -90,10 +105,12 @@ class Value(Place, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         map: what each text stands for.
-        otherwise: for what the map does not name; without it that is a problem.
+        otherwise: for what the map does not name; without it that is a problem, but for numbers under a map that
+            names none.
+        empty: texts and numbers that stand for no value here; by the input where it is not said.
         default: for an empty value; without it the attribute is left out.
         required: an empty value is a problem.
-        type: text, number, flag (true or false) or list; by the attribute where it is not said.
+        type: text, number, duration (in seconds), flag (true or false) or list; by the attribute where it is not said.
         multiply: numbers are multiplied by this.
         divide: numbers are divided by this (cents by 100: exact, where a multiplication by 0.01 is not).
         separator: between the items of a list that is written as text.
@@ -101,9 +118,10 @@ class Value(Place, frozen=True, forbid_unknown_fields=True):
 
     map: dict[str, Scalar] | None = None
     otherwise: Scalar | None = None
+    empty: list[Scalar] | None = None
     default: Scalar | None = None
     required: bool = False
-    type: Literal["text", "number", "flag", "list"] | None = None
+    type: Literal["text", "number", "duration", "flag", "list"] | None = None
     multiply: float = 1
     divide: Annotated[float, Meta(gt=0)] = 1
     separator: str = " "

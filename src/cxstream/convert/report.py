@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import Struct
 
+from cxstream.convert.nothing import doubt
 from cxstream.convert.paths import PathSurvey
 from cxstream.model.errors import CxstreamError
 from cxstream.printable import printable
@@ -106,6 +107,25 @@ class Order:
 
 
 @dataclass(slots=True)
+class Doubt:
+    """Ids of one attribute that are doubtful for one reason.
+
+    Attributes:
+        why: the reason.
+        text: the first one.
+        file: where that is.
+        line: where that is.
+        count: how many there are.
+    """
+
+    why: str
+    text: str
+    file: str
+    line: int
+    count: int = 0
+
+
+@dataclass(slots=True)
 class Report:
     """Counts everything that happens to the input.
 
@@ -121,6 +141,7 @@ class Report:
         span: first and last event time written, in ms UTC; None where nothing is.
         order: whether the events are in the order of time.
         paths: which paths of a mapping were found in JSON records.
+        doubts: ids that may be none, by attribute and why.
     """
 
     on_problem: Callable[[Problem], None] = lambda _: None
@@ -134,6 +155,16 @@ class Report:
     span: tuple[int, int] | None = None
     order: Order = field(default_factory=Order)
     paths: PathSurvey = field(default_factory=PathSurvey)
+    doubts: dict[tuple[str, str], Doubt] = field(default_factory=dict)
+
+    def look_at(self, attribute: str, text: str, file: str, line: int) -> None:
+        """Count an id that may be none: `nan` as a customer is many customers in one."""
+        why, by_itself = doubt(text)
+        if why:
+            found = self.doubts.setdefault(
+                (attribute, text if by_itself else why), Doubt(why, text, file, line)
+            )
+            found.count += 1
 
     def hints(self) -> Iterator[str]:
         """What may be wrong with the mapping or the input as a whole, a sentence each."""

@@ -191,7 +191,7 @@ class Table:
         lines = self._lines
         while True:
             try:
-                for cells in csv.reader(lines, **self._dialect):
+                for cells in csv.reader(self._without_null(), **self._dialect):
                     if cells:
                         yield lines.begins, _without_nul(cells) if lines.nul else cells
                     lines.begin()
@@ -199,6 +199,14 @@ class Table:
                 self._broken(error)
                 continue
             return
+
+    def _without_null(self) -> Iterator[str]:
+        r"""The lines; where a backslash escapes, a cell `\N` is no N but the NULL of a database, and empty."""
+        if self._dialect["escapechar"] != "\\":
+            return iter(self._lines)
+        delimiter = re.escape(self.delimiter)
+        null = re.compile(rf"(^|{delimiter})\\N(?={delimiter}|[\r\n]|$)")
+        return (null.sub(r"\1", line) if "\\N" in line else line for line in self._lines)
 
     def _broken(self, error: csv.Error) -> None:
         """Tell a row whose quotes go wrong, and read on with the line after its first."""

@@ -9,26 +9,30 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from cxstream.convert.drafts import Draft
 from cxstream.convert.inputs import open_rows
 from cxstream.convert.mapping import Event, Mapping, Skip, Test, Value
+from cxstream.convert.numbers import number_reader
 from cxstream.convert.paths import json_columns, written
 from cxstream.convert.report import RowProblemError
-from cxstream.convert.values import Columns, time, value
+from cxstream.convert.values import Columns, time, value, without
 from cxstream.model.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from cxstream.convert.inputs import Rows
     from cxstream.convert.mapping import Condition, Input
+    from cxstream.convert.numbers import ReadNumber
     from cxstream.convert.report import Report
 
 Holds: TypeAlias = Callable[[Any], bool]
 Build: TypeAlias = Callable[[Any, int], Draft]
+
+PIPE = "inputs that are no files, with ids made of their lines: the next pipe has the same; say `id` in the mapping"
 
 
 class _Rule(NamedTuple):
@@ -45,7 +49,7 @@ class _Layer:
     def __init__(self, mapping: Mapping, columns: Columns, name: str, report: Report) -> None:
         entries: list[Skip | Event] = [*mapping.skip, *mapping.complete()]
         self.key = _most_telling(entries)
-        self._pick = columns(self.key) if self.key else None
+        self._pick = without(columns, mapping.input.empty or ())(self.key) if self.key else None
         self._of: dict[str, list[_Rule]] = {}
         self._any: list[_Rule] = []
         wanted = [_fixed(entry.when.get(self.key)) if self.key else [] for entry in entries]
@@ -73,7 +77,9 @@ class _Layer:
 def _rule(
     entry: Skip | Event, columns: Columns, source: Input, name: str, report: Report, numbers: Counter[str]
 ) -> _Rule:
-    conditions = [_condition(columns(column), wanted) for column, wanted in entry.when.items()]
+    known = without(columns, source.empty or ())
+    read = number_reader(source)
+    conditions = [_condition(known(column), wanted, read) for column, wanted in entry.when.items()]
     if isinstance(entry, Skip):
         return _Rule(conditions, None, entry.reason)
     numbers["events"] += 1
@@ -97,15 +103,15 @@ def _most_telling(entries: Sequence[Skip | Event]) -> str:
     return max(asked, key=lambda column: len(asked[column]), default="")
 
 
-def _condition(get: Callable[[Any], Any], wanted: Condition) -> Holds:
+def _condition(get: Callable[[Any], Any], wanted: Condition, read: ReadNumber) -> Holds:
     if isinstance(wanted, Test):
-        tests = list(_tests(wanted))
+        tests = list(_tests(wanted, read))
         return lambda row: all(test(get(row)) for test in tests)
     texts = frozenset(_fixed(wanted))
     return lambda row: (written(get(row)) or "") in texts
 
 
-def _tests(wanted: Test) -> Iterator[Holds]:
+def _tests(wanted: Test, read: ReadNumber) -> Iterator[Holds]:
     if wanted.present is not None:
         yield lambda found: (found is not None) == wanted.present
     if wanted.is_not is not None:
@@ -118,14 +124,14 @@ def _tests(wanted: Test) -> Iterator[Holds]:
         (wanted.at_most, float.__le__),
     ):
         if bound is not None:
-            yield _bounded(bound, fits)
+            yield _bounded(bound, fits, read)
 
 
-def _bounded(bound: float, fits: Callable[[float, float], bool]) -> Holds:
+def _bounded(bound: float, fits: Callable[[float, float], bool], read: ReadNumber) -> Holds:
     def holds(found: Any) -> bool:
         try:
-            return fits(float(found), float(bound))
-        except (TypeError, ValueError, OverflowError):
+            return fits(read(found), float(bound))
+        except ValueError:
             return False
 
     return holds
@@ -136,19 +142,22 @@ def _builder(event: Event, columns: Columns, source: Input, name: str, report: R
     kind = event.kind
     constants = {key: what for key, what in event.data.items() if not isinstance(what, Value)}
     dynamic = [
-        (key, value(key, what, columns, source))
+        (key, value(key, what, columns, source, report.notes))
         for key, what in event.data.items()
         if isinstance(what, Value)
     ]
-    at = time(_known(event.time), columns, report)
-    of = _required("subject", _known(event.subject), columns, source)
+    at = time(_known(event.time), without(columns, source.empty or ()), report)
+    of = _required("subject", _known(event.subject), columns, source, report)
     sender = (
         _constant(event.source)
         if isinstance(event.source, str)
-        else _required("source", _known(event.source), columns, source)
+        else _required("source", _known(event.source), columns, source, report)
     )
-    identify = _required("id", event.id, columns, source) if event.id else None
-    prefix = f"{name.rpartition('/')[2]}:"
+    identify = _required("id", event.id, columns, source, report) if event.id else None
+    if identify is None and not Path(name).is_file():
+        report.notes[PIPE] += 1
+    ids = [key for key, _ in dynamic if key.endswith("_id")]
+    prefix = f"{name}:"
     suffix = f":{number}" if number > 1 else ""
 
     def build(row: Any, line: int) -> Draft:
@@ -158,7 +167,15 @@ def _builder(event: Event, columns: Columns, source: Input, name: str, report: R
             if found is not None:
                 data[key] = found
         id_ = identify(row) if identify else f"{prefix}{line}{suffix}"
-        return Draft(kind, id_, sender(row), of(row), at(row), data, name, line)
+        subject = of(row)
+        draft = Draft(kind, id_, sender(row), subject, at(row), data, name, line)
+        report.look_at("subject", subject, name, line)
+        if identify:
+            report.look_at("id", id_, name, line)
+        for key in ids:
+            if key in data:
+                report.look_at(key, str(data[key]), name, line)
+        return draft
 
     return build
 
@@ -173,8 +190,10 @@ def _constant(text: str) -> Callable[[Any], str]:
     return lambda _row: text
 
 
-def _required(name: str, spec: Value, columns: Columns, source: Input) -> Callable[[Any], str]:
-    get = value(name, spec, columns, source)
+def _required(
+    name: str, spec: Value, columns: Columns, source: Input, report: Report
+) -> Callable[[Any], str]:
+    get = value(name, spec, columns, source, report.notes, optional=False)
 
     def find(row: Any) -> str:
         found = get(row)

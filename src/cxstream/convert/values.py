@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from operator import itemgetter
 from string import Formatter
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import msgspec
 
+from cxstream.convert.durations import seconds
+from cxstream.convert.nothing import LEFT_OUT, NOTHING
+from cxstream.convert.numbers import number_reader, whole
 from cxstream.convert.paths import written
 from cxstream.convert.report import RowProblemError
 from cxstream.convert.survey import Survey, is_placeholder
@@ -19,7 +23,10 @@ from cxstream.model.errors import InputError
 from cxstream.model.events import Data
 
 if TYPE_CHECKING:
-    from cxstream.convert.mapping import Input, Place, Value, When
+    from collections import Counter
+    from collections.abc import Collection, Iterable
+
+    from cxstream.convert.mapping import Input, Place, Scalar, Value, When
     from cxstream.convert.report import Report
     from cxstream.convert.rows import Table
 
@@ -29,7 +36,7 @@ Get: TypeAlias = Callable[[Any], Any]
 Columns: TypeAlias = Callable[[str], Get]
 """Finds a column of this input by its name; in JSON by its path."""
 
-Type: TypeAlias = Literal["text", "number", "flag", "list"]
+Type: TypeAlias = Literal["text", "number", "duration", "flag", "list"]
 
 _FLAGS = {
     **dict.fromkeys(("true", "yes", "y", "t", "1"), True),
@@ -63,6 +70,40 @@ def csv_columns(table: Table) -> Columns:
     def column(name: str) -> Get:
         cell = itemgetter(table.index(name))
         return lambda row: cell(row).strip() or None
+
+    return column
+
+
+def without(
+    columns: Columns,
+    nothing: Iterable[Scalar],
+    named: Collection[str] = (),
+    told: Callable[[], None] = lambda: None,
+) -> Columns:
+    """Columns that are empty also where they have what stands for nothing.
+
+    Args:
+        columns: of the input.
+        nothing: the texts and numbers.
+        named: which of them mean something here.
+        told: is called for each such value.
+    """
+    texts = frozenset(written(text) for text in nothing) - frozenset(named)
+    if not texts:
+        return columns
+
+    def column(name: str) -> Get:
+        get = columns(name)
+
+        def find(row: Any) -> Any:
+            found = get(row)
+            text = found if found.__class__ is str or found is None else written(found)
+            if text is None or text not in texts:
+                return found
+            told()
+            return None
+
+        return find
 
     return column
 
@@ -112,20 +153,31 @@ def _template(text: str, columns: Columns) -> Get:
     return get
 
 
-def value(name: str, spec: Value, columns: Columns, source: Input) -> Get:
+def value(
+    name: str, spec: Value, columns: Columns, source: Input, notes: Counter[str], *, optional: bool = True
+) -> Get:
     """The function that gives an attribute's value, or None where the row has none.
 
     Args:
         name: of the attribute.
         spec: what the mapping says.
         columns: of the input.
-        source: how the input writes numbers.
+        source: how the input writes numbers, and what stands for nothing.
+        notes: counts what stands for nothing though the mapping does not say so.
+        optional: whether such texts are nothing here; an id is never left out.
 
     Returns:
         A function that raises RowProblemError for a value that cannot be read.
     """
+    said = spec.empty if spec.empty is not None else source.empty
+    if said is not None:
+        columns = without(columns, said, spec.map or ())
+    elif optional:
+        columns = without(columns, NOTHING, spec.map or (), lambda: notes.update((LEFT_OUT,)))
     find, where = place(spec, columns), name_of(spec)
-    convert = _mapped(spec, where) if spec.map is not None else _converter(name, spec, where, source)
+    convert = _converter(name, spec, where, source)
+    if spec.map is not None:
+        convert = _mapped(spec, where, convert if _reads_numbers_beside(name, spec, source) else None)
     default, required = spec.default, spec.required
 
     def get(row: Any) -> Any:
@@ -153,24 +205,37 @@ def _type_for(name: str, spec: Value) -> Type:
     return spec.type or ATTRIBUTE_TYPES.get(name, "text")
 
 
-def _mapped(spec: Value, where: str) -> Get:
+def _reads_numbers_beside(name: str, spec: Value, source: Input) -> bool:
+    """Whether what the map does not name is read as a number: the map names words only, "N/A" or "10 - likely"."""
+    if spec.otherwise is not None or _type_for(name, spec) not in {"number", "duration"}:
+        return False
+    read = number_reader(source)
+    for text in spec.map or ():
+        with suppress(ValueError):
+            read(text)
+            return False
+    return True
+
+
+def _mapped(spec: Value, where: str, others: Get | None) -> Get:
     table, otherwise = spec.map or {}, spec.otherwise
 
     def convert(raw: Any) -> Any:
         found = table.get(written(raw) or "", otherwise)
-        if found is None:
-            raise RowProblemError(
-                where, "unmapped_value", f"{raw!r} is not in the map, which has no `otherwise`"
-            )
-        return found
+        if found is not None:
+            return found
+        if others is not None:
+            return others(raw)
+        message = f"{str(raw)[:40]!r} is not in the map, which has no `otherwise`"
+        raise RowProblemError(where, "unmapped_value", message)
 
     return convert
 
 
 def _converter(name: str, spec: Value, where: str, source: Input) -> Get:
     kind = _type_for(name, spec)
-    if kind == "number":
-        return _number(spec, where, source)
+    if kind in {"number", "duration"}:
+        return _number(spec, where, source, kind)
     if kind == "flag":
         return _flag(where)
     return _list(spec.separator, where) if kind == "list" else _text(where)
@@ -189,25 +254,21 @@ def _text(where: str) -> Get:
     return convert
 
 
-def _number(spec: Value, where: str, source: Input) -> Get:
-    decimal, thousands, multiply, divide = source.decimal, source.thousands, spec.multiply, spec.divide
+def _number(spec: Value, where: str, source: Input, kind: Type) -> Get:
+    read, multiply, divide = number_reader(source), spec.multiply, spec.divide
     scaled = multiply != 1 or divide != 1
+    reason = "unreadable_duration" if kind == "duration" else "unreadable_number"
 
     def convert(raw: Any) -> float:
         try:
-            if isinstance(raw, str):
-                raw = raw.replace(thousands, "") if thousands else raw
-                raw = raw.replace(decimal, ".") if decimal != "." else raw
-                number = float(raw) if "_" not in raw else math.nan
-            else:
-                number = float(raw) if raw.__class__ is not bool else math.nan
-        except (ValueError, TypeError, OverflowError):
-            number = math.nan
+            number = read(raw) if kind == "number" else seconds(raw, read)
+        except ValueError as error:
+            raise RowProblemError(where, reason, str(error)) from None
         if scaled:
             number = number * multiply / divide
         if not math.isfinite(number):
-            raise RowProblemError(where, "unreadable_number", f"{str(raw)[:40]!r} is not a number")
-        return int(number) if number.is_integer() and abs(number) < 2**53 else number
+            raise RowProblemError(where, reason, f"{str(raw)[:40]!r} is too large a number")
+        return whole(number)
 
     return convert
 
