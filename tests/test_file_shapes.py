@@ -139,6 +139,7 @@ FOREIGN = {
     "two.zip": (_zip(a=b"{}", b=b"{}"), "ZIP archive of 2 files (a, b)"),
     "encrypted.zip": (_encrypted(), "encrypted ZIP archive"),
     "cut.zip": (_zip(a=b"{}" * 99)[:60], "broken or cut off"),
+    "second-cut.gz": (gzip.compress(b"{}\n") + gzip.compress(b"{}\n")[:-4], "gzip data ends early"),
     "cut.bz2": (bz2.compress(b"{}")[:-4], "bzip2 data ends early"),
     "cut.xz": (lzma.compress(b"{}")[:-4], "xz data ends early"),
     "tail.bz2": (bz2.compress(b"{}") + b"tail", "other bytes follow the end of the bzip2 data"),

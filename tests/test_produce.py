@@ -114,6 +114,18 @@ def test_every_record_arrives_in_order_in_its_customers_partition(
     assert len(found) == 4
 
 
+def test_items_of_an_indented_array_are_records(kafka: str, topics: Topics, tmp_path: Path) -> None:
+    topics(1)
+    lines = [event("anna", i) for i in range(3)]
+    (tmp_path / "in.json").write_text(json.dumps([json.loads(line) for line in lines], indent=1), "utf-16")
+    done = produce(tmp_path / "in.json", "--kafka", kafka)
+    assert done.exit_code == 0, done.output
+    found = asyncio.run(read_all(kafka))[0]
+    assert [record.key for record in found] == [b"anna"] * 3
+    assert [json.loads(record.value) for record in found] == [json.loads(line) for line in lines]
+    assert not any(b"\n" in record.value for record in found)
+
+
 def test_broken_records_and_ticks_go_to_partition_0_as_they_are(
     kafka: str, topics: Topics, tmp_path: Path
 ) -> None:

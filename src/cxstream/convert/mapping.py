@@ -1,4 +1,4 @@
-"""The mapping file: what a row of somebody's CSV or NDJSON means as touchpoints.
+"""The mapping file: what a row of somebody's CSV, JSON or Parquet means as touchpoints.
 
 The types below are the format; docs/convert.md explains each key with an example. A mapping is read once
 and checked as a whole, before any row is.
