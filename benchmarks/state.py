@@ -1,4 +1,4 @@
-"""Memory of a million customers with five active panes each, and the time of a sweep over them.
+"""Memory of a million customers with five active panes each, what of it is for duplicates, and the time of a sweep.
 
 python benchmarks/state.py [--customers 1000000] [--panes 5]
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from population import DAYS_APART, Subject, fill
 
-from cxstream.kernels.layout import EVENT
+from cxstream.kernels.layout import CHUNK_TOP, CHUNK_WORDS, EVENT, LANE_TOP
 from cxstream.model.params import DAY_MS, ScoringParams
 from cxstream.scoring.partition import NO_LIMIT, Partition
 
@@ -23,6 +23,14 @@ FIRST_DAY = 20_000
 def resident() -> int:
     """Resident bytes of this process now."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def remembering(partition: Partition) -> int:
+    """Bytes of the ids that are remembered, all that stands beside them included."""
+    st, top = partition.state, partition.slots.top
+    a_customer = (st.memory[:1].nbytes + st.memory_due[:1].nbytes + st.memory_dirty[:1].nbytes) * top
+    chunks = int(st.at[CHUNK_TOP]) * CHUNK_WORDS * st.chunks.itemsize
+    return a_customer + chunks + int(st.at[LANE_TOP]) * st.lanes[:1].nbytes
 
 
 def main() -> None:
@@ -46,6 +54,7 @@ def main() -> None:
     print(f"panes                {partition.panes:>12,}")
     print(f"events/s, kernel side{offset / applied:>12,.0f}")
     print(f"memory taken         {taken / 1e9:>12.3f} GB  (whole process {resident() / 1e9:.3f} GB)")
+    print(f"... for duplicates   {remembering(partition) / 1e9:>12.3f} GB")
     for day in range(3):
         started = time.process_time()
         signals = partition.advance((FIRST_DAY + args.panes * DAYS_APART + day) * DAY_MS, 0, offset)

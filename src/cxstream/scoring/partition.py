@@ -80,11 +80,12 @@ class Applied(NamedTuple):
     elsewhere: dict[int, int]
 
 
-def _grown(array: NDArray[Any], size: int) -> NDArray[Any]:
-    """A copy with room for `size` along the first axis; pages that nobody writes cost no memory."""
+def _grown(array: NDArray[Any], size: int, used: int | None = None) -> NDArray[Any]:
+    """A copy of the first `used` with room for `size` along the first axis; pages nobody writes cost no memory."""
     # Zeros, as pages that nobody writes cost nothing, and bytes of whatever was there before may be a customer's.
     larger = np.zeros((size, *array.shape[1:]), array.dtype)
-    larger[: len(array)] = array
+    used = len(array) if used is None else used
+    larger[:used] = array[:used]
     return larger
 
 
@@ -214,7 +215,7 @@ class Partition:
         ):
             arena, need = getattr(st, name), int(at[top]) + more
             if need > len(arena):
-                grown[name] = _grown(arena, max(need, len(arena) * 3 // 2))
+                grown[name] = _grown(arena, max(need, len(arena) * 3 // 2), int(at[top]))
         if len(self.topics.texts) > len(st.topic_refs):
             refs = _grown(st.topic_refs, max(len(self.topics.texts), len(st.topic_refs) * 3 // 2))
             refs[len(st.topic_refs) :] = 0
