@@ -11,9 +11,9 @@ of those would be scored as one customer.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
+from cxstream.convert.nothing import doubt
 from cxstream.convert.paths import json_columns
 
 if TYPE_CHECKING:
@@ -36,27 +36,7 @@ _WAREHOUSE = frozenset(
     }
 )
 _SHARED = ("sentAt", "receivedAt", "context", "integrations")
-_NOBODY = frozenset(
-    (
-        "null",
-        "undefined",
-        "none",
-        "nil",
-        "nan",
-        "(null)",
-        "<null>",
-        "n/a",
-        "#n/a",
-        "[object object]",
-        "true",
-        "false",
-        "anonymous",
-        "unknown",
-        "guest",
-    )
-)
-_ZEROS = re.compile(r"[0-]*")
-# A UUID of zeros; "0" and "000" may be somebody.
+# "0" and "000" may be somebody, and are only told as doubtful; a UUID of zeros is nobody.
 _LONG = 32
 _ABOUT_SOMEBODY = {"identify", "group", "alias"}
 _TYPES = {"track", "page", "screen"} | _ABOUT_SOMEBODY
@@ -130,8 +110,8 @@ def _of_customer(
 
 
 def _is_nobody(customer: str) -> bool:
-    text = customer.lower()
-    return not text or text in _NOBODY or (len(text) >= _LONG and _ZEROS.fullmatch(text) is not None)
+    _, by_itself = doubt(customer)
+    return not customer or (by_itself and (customer.strip("0") != "" or len(customer) >= _LONG))
 
 
 def _without(line: int, record: dict[str, Any], name: str, report: Report) -> None:
