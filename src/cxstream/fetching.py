@@ -114,7 +114,7 @@ def raise_unreadable(consumer: AIOKafkaConsumer) -> Refuse:
 
     def refuse(tp: TopicPartition, offset: int, error: Exception) -> None:
         known = isinstance(error, TopicAuthorizationFailedError)
-        raised = error if known else unreadable(tp, offset, error)
+        raised = TopicAuthorizationFailedError(tp.topic) if known else unreadable(tp, offset, error)
         fetcher._records[tp] = FetchError(error=raised, backoff=fetcher._prefetch_backoff)  # noqa: SLF001
         for waiter in list(fetcher._fetch_waiters):  # noqa: SLF001
             fetcher._notify(waiter)  # noqa: SLF001
