@@ -468,3 +468,20 @@ def test_nothing_of_an_erased_customers_ids_stays_in_memory() -> None:
     state = engine.partition.state
     assert state.at[CHUNKS] == 0
     assert not state.chunks[: state.at[CHUNK_TOP], 2:].any()
+
+
+@pytest.mark.parametrize("days", [1, 60, 125, 127, 128, 129, 131])
+def test_numbers_of_chunks_that_come_round_between_two_snapshots_do_no_harm(days: int) -> None:
+    """Two chunks a day, of 256 numbers: after 128 days without a snapshot they are those that were saved."""
+    engine, rows = Engine(ScoringParams(forget_days=1000), {}), {}
+    for day in range(days + 4):
+        feed(engine, [event(f"{day}-{n}", DAY_0 + day * DAY_MS + n, Kind.page_view) for n in range(10)])
+        if day == 3:
+            taken(engine, rows)
+    taken(engine, rows)
+    other = Engine.restore(ScoringParams(forget_days=1000), {}, rows)
+    whole(other)
+    last = DAY_0 + (days + 3) * DAY_MS
+    feed(other, [event(f"x{n}", last) for n in range(33)])
+    again = [event(f"{days + 3}-{n}", last + n, Kind.page_view) for n in range(10)]
+    assert feed(other, again).duplicates == 10
