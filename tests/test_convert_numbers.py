@@ -241,3 +241,14 @@ def test_a_doubtful_id(text: str, why: str) -> None:
 )
 def test_an_id_that_nothing_speaks_against(text: str) -> None:
     assert doubt(text) == ("", False)
+
+
+@pytest.mark.parametrize("value", [True, None, [], {}, float("nan"), float("inf"), 10**400])
+def test_a_json_value_that_is_no_number(value: object) -> None:
+    with pytest.raises(ValueError, match="is not a number"):
+        number_reader(Input())(value)
+
+
+def test_json_numbers_are_what_they_are() -> None:
+    read_ = number_reader(Input(decimal=",", thousands="."))
+    assert [read_(value) for value in (1, 1.234, -(10**300))] == [1, 1.234, -1e300]

@@ -247,6 +247,7 @@ QUIRKS = {
     "NULL of a database": (rb"\N,\N", {"escape": "\\"}, None),
     "N after a backslash": (rb'"\N",a\N', {"escape": "\\"}, ["N", "aN"]),
     "blank before a quote": (b'1, "b, c"', {}, ["1", "b, c"]),
+    "blank after a quote": (b'"1" , "b, ""c""" ', {}, ["1", 'b, "c"']),
     "quotes within": (b'5" disc,it is "new"', {}, ['5" disc', 'it is "new"']),
     "doubled quotes": (b'1,"say ""hi"""', {}, ["1", 'say "hi"']),
     "padding of NULs": (b"1\0\0,b\0", {}, ["1", "b"]),

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     ReadNumber: TypeAlias = Callable[[Any], float]
 
+_PLAIN_LENGTH = 300
 _BLANKS = " \u00a0\u2009\u202f"
 _APOSTROPHES = "'\u2019"
 _MINUS = str.maketrans("\u2212\u2013", "--")
@@ -48,36 +49,40 @@ def number_reader(source: Input) -> ReadNumber:
     Returns:
         A function that raises ValueError where the value is no number; the message says why.
     """
-    pattern = _pattern(source)
+    pattern, decimal = _pattern(source), source.decimal
+    grouping = _without(source.thousands)
+    # Most numbers have digits and a point only; what is left takes several times as long.
+    point = decimal if decimal == "." else ""
 
     def read(raw: Any) -> float:
-        if raw.__class__ is str:
-            found = pattern.fullmatch(raw.translate(_MINUS))
-            if found is None:
-                raise ValueError(f"{raw[:40]!r} is not a number{_advice(raw, source)}")
-            signs = "".join(filter(None, found.group("first", "second", "third", "last")))
-            digits = found["digits"].translate(_without(source.thousands))
-            number = float(digits.replace(source.decimal, "."))
-            if len(signs) > 1 or not math.isfinite(number):
-                raise ValueError(f"{raw[:40]!r} is not a number")
-            return -number if signs == "-" else number
-        if raw.__class__ is bool or not isinstance(raw, int | float) or not math.isfinite(raw):
-            raise ValueError(f"{str(raw)[:40]!r} is not a number")
-        return float(raw) if abs(raw) < 1e300 else _finite(raw)  # noqa: PLR2004 - an int can be larger than any float
+        if raw.__class__ is not str:
+            return _of_json(raw)
+        if len(raw) < _PLAIN_LENGTH and raw.isascii() and raw.replace(point, "", 1).isdigit():
+            return float(raw)
+        found = pattern.fullmatch(raw.translate(_MINUS))
+        if found is None:
+            raise ValueError(f"{raw[:40]!r} is not a number{_advice(raw, source)}")
+        signs = "".join(filter(None, found.group("first", "second", "third", "last")))
+        number = float(found["digits"].translate(grouping).replace(decimal, "."))
+        if len(signs) > 1 or not math.isfinite(number):
+            raise ValueError(f"{raw[:40]!r} is not a number")
+        return -number if signs == "-" else number
 
     return read
+
+
+def _of_json(raw: Any) -> float:
+    try:
+        if raw.__class__ is not bool and isinstance(raw, int | float) and math.isfinite(raw):
+            return float(raw)
+    except OverflowError:
+        pass  # an int can be larger than any float
+    raise ValueError(f"{str(raw)[:40]!r} is not a number")
 
 
 def whole(number: float) -> float:
     """The number as an int where it is one and the float is exact."""
     return int(number) if number.is_integer() and abs(number) < 2**53 else number
-
-
-def _finite(raw: float) -> float:
-    try:
-        return float(raw)
-    except OverflowError:
-        raise ValueError(f"{str(raw)[:40]!r} is not a number") from None
 
 
 def _separators(thousands: str) -> str:

@@ -196,7 +196,11 @@ class Table:
                         yield lines.begins, _without_nul(cells) if lines.nul else cells
                     lines.begin()
             except csv.Error as error:
-                self._broken(error)
+                if cells := self._without_blanks_after_quotes():
+                    yield lines.begins, _without_nul(cells) if lines.nul else cells
+                    lines.begin()
+                else:
+                    self._broken(error)
                 continue
             return
 
@@ -207,6 +211,17 @@ class Table:
         delimiter = re.escape(self.delimiter)
         null = re.compile(rf"(^|{delimiter})\\N(?={delimiter}|[\r\n]|$)")
         return (null.sub(r"\1", line) if "\\N" in line else line for line in self._lines)
+
+    def _without_blanks_after_quotes(self) -> list[str]:
+        """The cells of a line that goes wrong only by blanks between a quote and a delimiter; none otherwise."""
+        quote, held = self._dialect["quotechar"], self._lines.held
+        if len(held) != 1 or not quote or self.delimiter == " ":
+            return []
+        gap = rf"(?<={re.escape(quote)}) +(?={re.escape(self.delimiter)}|[\r\n]|$)"
+        try:
+            return next(csv.reader([re.sub(gap, "", held[0])], **self._dialect), [])
+        except csv.Error:
+            return []
 
     def _broken(self, error: csv.Error) -> None:
         """Tell a row whose quotes go wrong, and read on with the line after its first."""
