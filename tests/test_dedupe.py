@@ -485,3 +485,20 @@ def test_numbers_of_chunks_that_come_round_between_two_snapshots_do_no_harm(days
     feed(other, [event(f"x{n}", last) for n in range(33)])
     again = [event(f"{days + 3}-{n}", last + n, Kind.page_view) for n in range(10)]
     assert feed(other, again).duplicates == 10
+
+
+@pytest.mark.parametrize("n", [30, 500])
+def test_an_heir_removes_what_its_predecessor_did_not_of_the_erased(n: int) -> None:
+    owner, copy, rows = Engine(ScoringParams(), {}), Engine(ScoringParams(), {}), {}
+    for engine in (owner, copy):
+        feed(engine, [event(i, DAY_0 + i) for i in range(n)])
+    taken(owner, rows)
+    copy.set_apart()  # the owner has saved it
+    request = event("forget", DAY_0 - 1) | {"type": "cx.forget.v1"}
+    del request["data"]
+    feed(copy, [request])
+    apart = copy.set_apart()
+    copy.put_back(apart)  # the owner stops before it saves
+    assert ids_of(rows)
+    taken(copy, rows)
+    assert not ids_of(rows)
