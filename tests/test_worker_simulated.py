@@ -179,3 +179,19 @@ def test_a_closing_partition_saves_with_the_receipt_that_somebody_is_erased() ->
     world.tell(story())
     saved = world.cluster.broker.fetch((SNAPSHOTS.name, 0), 0)
     assert receipts[-1].transaction in [row.transaction for row in saved]
+
+
+def test_a_state_for_another_number_of_partitions_is_not_used() -> None:
+    """The others' customers are left out of it, and their rows and cards would go with its first commit."""
+    world = World()
+
+    async def story() -> None:
+        kafka = world.cluster.kafka()
+        settings = world.cluster.scenario.settings
+        world.partition = Partition(settings, kafka, 0, parked=None, counters=Counters(), count=2)
+        partition = world.partition
+        await world.until(lambda: partition.counters.failures > 0)
+        assert partition.position is None
+        assert world.committed == 0
+
+    world.tell(story())

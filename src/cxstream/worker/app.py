@@ -171,7 +171,9 @@ def _add_lifecycle(app: App) -> None:
     # Faust keeps receivers weakly; without `weak=False` these would be gone with this function.
     @app.on_partitions_assigned.connect(weak=False)  # type: ignore[untyped-decorator]
     async def assigned(_app: App, tps: set[TP], **_: Any) -> None:
-        await app.partitions.check_count(_count(app))
+        # The leader of the group may have heard of new partitions before this worker has.
+        least = 1 + max((tp.partition for tp in tps if tp.topic == TOUCHPOINTS.name), default=-1)
+        await app.partitions.check_count(_count(app), least)
         await app.partitions.on_assigned(tps)
 
     @app.on_partitions_revoked.connect(weak=False)  # type: ignore[untyped-decorator]

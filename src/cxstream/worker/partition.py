@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 import structlog
 from aiokafka.errors import KafkaError, ProducerFenced
 
-from cxstream.model.errors import CxstreamError, UnreadableError
+from cxstream.model.errors import CxstreamError, TopicError, UnreadableError
 from cxstream.topology import FORGET, TOUCHPOINTS
 from cxstream.worker.clock import now
 from cxstream.worker.feed import Fetch, chunks
@@ -59,10 +59,25 @@ class Partition:
         state: where it is; it takes records when "running".
         counters: what it has done.
         unreadable: topics whose partition of this number it cannot read itself, and why; the feed knows its own.
+
+    Args:
+        settings: everything that can be set.
+        kafka: where its clients come from.
+        number: which partition.
+        parked: its state, where this process has one.
+        counters: totals to go on with.
+        count: how many partitions there were when the worker started; None where that is not known.
     """
 
     def __init__(
-        self, settings: Settings, kafka: Kafka, number: int, *, parked: Restored | None, counters: Counters
+        self,
+        settings: Settings,
+        kafka: Kafka,
+        number: int,
+        *,
+        parked: Restored | None,
+        counters: Counters,
+        count: int | None = None,
     ) -> None:
         self.number = number
         self.state: State = "claiming"
@@ -71,6 +86,7 @@ class Partition:
         self._settings = settings
         self._kafka = kafka
         self._parked = parked
+        self._count = count
         self._queue: deque[Fetch] = deque()
         self._seen = 0  # the offset after the last one that the feed brought
         self._end = 0  # the offset after the last one there is, as far as the feed knows
@@ -248,6 +264,12 @@ class Partition:
         self.state = "restoring"
         start, before = now(), self.counters.replayed
         restored = await restore(self._settings, reader, self.number, parked, self.counters)
+        there = restored.engine.partitions
+        if self._count is not None and there != self._count:
+            # Its customers of other partitions are left out of this state: it must not be saved in place of theirs.
+            raise TopicError(
+                f"{TOUCHPOINTS.name} has {there} partitions now, and had {self._count} when this worker started"
+            )
         self.counters.restores += 1
         self.counters.committed = restored.position
         self._log.info(

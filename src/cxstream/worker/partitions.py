@@ -114,6 +114,7 @@ class Partitions:
                 number,
                 parked=parked,
                 counters=self._counters(number),
+                count=self._count_at_start,
             )
         self.assigned = True
         left, self._parked = self._parked, {}
@@ -126,22 +127,29 @@ class Partitions:
         numbers = {tp.partition for tp in revoked if tp.topic in self.topics}
         await self._close(numbers & set(self._owned), self._revoke_seconds)
 
-    async def check_count(self, count: int | None) -> None:
+    def expect(self, count: int) -> None:
+        """Take note of how many partitions cx.touchpoints has, before any is assigned."""
+        self._count_at_start = count
+
+    async def check_count(self, count: int | None, least: int = 0) -> None:
         """Halt where cx.touchpoints has another number of partitions than when this worker started.
 
         Producers then send a customer's events to another partition than the one that holds their state.
 
         Args:
             count: how many there are now; None where Kafka has not said.
+            least: how many there are at least, by what the group has assigned.
         """
-        if not count or self.halted or self._closed:
+        if self.halted or self._closed:
             return
         if self._count_at_start is None:
             self._count_at_start = count
-        if count == self._count_at_start:
+        before = self._count_at_start
+        if before is None or (least <= before and count in {None, before}):
             return
+        count = max(count or 0, least)
         self.halted = (
-            f"{TOUCHPOINTS.name} has {count} partitions now, and had {self._count_at_start} when this worker "
+            f"{TOUCHPOINTS.name} has {count} partitions now, and had {before} when this worker "
             "started: producers send the events of many customers to other partitions than those that hold their "
             "state. The worker has committed what it had applied and scores no further; docs/operations.md, "
             "'More partitions', says how to go on"

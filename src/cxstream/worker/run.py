@@ -52,13 +52,14 @@ async def run(settings: Settings, announce: Callable[[str], None]) -> None:
         InstallationError: a codec of record batches cannot be decoded.
     """
     require_codecs()
-    await require_topics(settings)
+    partitions = await require_topics(settings)
     started = time.monotonic()
     await asyncio.to_thread(compile_kernels)
     log.info("kernels ready", seconds=round(time.monotonic() - started, 3))
     gc.freeze()
     gc.set_threshold(*_COLLECT_AFTER)
     app = create_app(settings)
+    app.partitions.expect(partitions)
     asked = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -74,8 +75,11 @@ async def run(settings: Settings, announce: Callable[[str], None]) -> None:
         ) from app.crash_reason
 
 
-async def require_topics(settings: Settings) -> None:
+async def require_topics(settings: Settings) -> int:
     """Refuse to start where results could not be written beside what they follow from.
+
+    Returns:
+        How many partitions cx.touchpoints has.
 
     Raises:
         BrokerError: Kafka does not answer, or does not let us into the consumer group.
@@ -114,6 +118,7 @@ async def require_topics(settings: Settings) -> None:
             log.warning(
                 "topic differs from the contract", topic=each.topic.name, differences=each.differences
             )
+    return partitions
 
 
 def _require_clock(found: Sequence[Found]) -> None:

@@ -106,6 +106,14 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         await super().on_start()
         self.app.partitions.damaged.guard(self._ensure_consumer())
 
+    def topic_partitions(self, topic: str) -> int | None:
+        """How many partitions a topic has, as this client last heard; None before it has.
+
+        Faust asks aiokafka's coordinator, which keeps it in the leader of the group alone.
+        """
+        there = self._consumer.partitions_for_topic(topic) if self._consumer is not None else None
+        return len(there) if there else None
+
     async def on_thread_stop(self) -> None:
         """Leave the group and stop.
 
