@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 _SECONDS = 300.0
 _STEPS = 100_000
-_HISTORY = 3
+# One with a request to erase a customer that is followed after the first ten records.
+_HISTORY = 1
 _NOTHING_ARRIVES = Weather(lost=1.0)
 _ALL_IS_REFUSED = Weather(refused=1.0)
 
