@@ -76,6 +76,9 @@ def test_a_number(text: str, style: dict[str, object], expected: float) -> None:
         ("12,34,567", COMMA, "groups of three digits"),
         ("1,,234", COMMA, "groups of three digits"),
         (",234", COMMA, "groups of three digits"),
+        ("0,125", COMMA, "groups of three digits"),
+        ("-0,125", COMMA, "groups of three digits"),
+        ("000,125", COMMA, "groups of three digits"),
         ("1.234", {"decimal": ","}, "decimal = ','"),
         ("1.234,50", {"decimal": ","}, "decimal = ','"),
         ("1,5", {}, "decimal = '.'"),
@@ -216,6 +219,15 @@ def test_a_clock_is_read_as_it_is_written(total: int) -> None:
         ("1e+16", "was rounded"),
         ("anna\u200b", "cannot be seen"),
         ("a\u00a0b", "cannot be seen"),
+        ("\u200b", "stands for no value"),
+        ('="00312"', "formula"),
+        ("'00312", "formula or text of a spreadsheet"),
+        ("{{ user.id }}", "template"),
+        ("${userId}", "template"),
+        ("{user_id}", "template"),
+        ("%USER_ID%", "template"),
+        ("<customer id>", "template"),
+        ("{}", "template"),
     ],
 )
 def test_a_doubtful_id(text: str, why: str) -> None:
@@ -237,6 +249,9 @@ def test_a_doubtful_id(text: str, why: str) -> None:
         "1.2.0",
         "0a",
         "",
+        "{3F2504E0-4F89-11D3-9A0C-0305E82C3301}",
+        "d'arc",
+        "50%",
     ],
 )
 def test_an_id_that_nothing_speaks_against(text: str) -> None:

@@ -241,10 +241,15 @@ def test_records_of_the_field() -> None:
         " null ",
         "anonymous",
         "0" * 32,
+        -1,
+        False,
+        "\u200b",
+        "{{user.id}}",
+        "[]",
     ],
 )
 @pytest.mark.parametrize("name", ["userId", "user_id"])
-def test_a_word_for_nobody_is_no_customer(tmp_path: Path, name: str, customer: str) -> None:
+def test_a_word_for_nobody_is_no_customer(tmp_path: Path, name: str, customer: str | float) -> None:
     record = {"messageId": "m", "type": "page", "name": "Home", "timestamp": TIME, name: customer}
     found = Converted(tmp_path, [record])
     assert [problem.reason for problem in found.problems] == ["doubtful_customer"]

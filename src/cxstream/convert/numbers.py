@@ -3,6 +3,7 @@ r"""Numbers as people and programs write them, by what the mapping says of the i
     -1,234.50   1 234,50   1'234.50   12.50-   € 12,50   1e5
 
 A separator counts only where it stands between groups of the right size: `12,50` under `thousands = ","` is not 1250.
+Nor is `0,125` 125: nobody groups digits after a zero, and it is a fraction of another country.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ _ADVICE = (
     ),
 )
 _GROUPED = {
-    "thousands": r"[0-9]{{1,3}}(?:[{0}][0-9]{{3}})+",
-    "indian": r"[0-9]{{1,2}}(?:[{0}][0-9]{{2}})*[{0}][0-9]{{3}}",
+    "thousands": r"[1-9][0-9]{{0,2}}(?:[{0}][0-9]{{3}})+",
+    "indian": r"[1-9][0-9]?(?:[{0}][0-9]{{2}})*[{0}][0-9]{{3}}",
 }
 
 

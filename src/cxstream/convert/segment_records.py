@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from cxstream.convert.nothing import doubt
-from cxstream.convert.paths import json_columns
+from cxstream.convert.paths import json_columns, written
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -101,15 +101,18 @@ def _of_customer(
     customer = customer_of(record)
     if customer is None or (customer == "" and not (record.get("userId") or record.get("user_id"))):
         _without(line, record, name, report)
-    elif isinstance(customer, str) and _is_nobody(customer):
-        as_sent = record.get("userId") or record.get("user_id")
+    elif _is_nobody(customer):
+        as_sent = record["userId"] if record.get("userId") is not None else record.get("user_id")
         message = f"{as_sent!r} is no customer, and many records may have it; mend the site that sends it"
         report.problem(name, line, "userId", "doubtful_customer", message)
     else:
         yield line, record
 
 
-def _is_nobody(customer: str) -> bool:
+def _is_nobody(found: Any) -> bool:
+    customer = written(found)
+    if customer is None:
+        return False
     _, by_itself = doubt(customer)
     return not customer or (by_itself and (customer.strip("0") != "" or len(customer) >= _LONG))
 
