@@ -18,6 +18,7 @@ from pyarrow import parquet as pq
 from cxstream.cli import group
 from cxstream.convert.mapping import load
 from cxstream.convert.paths import PathSurvey, json_columns, parsed, written
+from cxstream.convert.records import OPENED
 from cxstream.convert.report import Problem, Report
 from cxstream.convert.rules import drafts
 from cxstream.convert.run import write
@@ -103,7 +104,44 @@ def test_an_object_with_a_list_that_is_no_envelope_is_one_record(tmp_path: Path)
     record = {**RECORDS[0], "items": [{"user": {"id": 9}}]}
     assert [event["subject"] for event in convert(tmp_path, "a.json", json.dumps(record)).events] == ["1"]
     two = {"a": RECORDS, "b": RECORDS}
+    two_empty = {"a": [{"x": 1}], "b": [{"x": 1}]}
+    assert len(convert(tmp_path, "c.json", json.dumps(two_empty)).problems) == 1
     assert [p.reason for p in convert(tmp_path, "b.json", json.dumps(two)).problems] == ["missing"]
+
+
+@pytest.mark.parametrize(
+    ("around", "name"),
+    [
+        ({"tickets": RECORDS, "users": [{"id": 1}], "groups": [{"id": 2}]}, "tickets"),
+        ({"data": {"tickets": RECORDS}}, "data.tickets"),
+        ({"data": {"tickets": {"nodes": RECORDS, "pageInfo": {"more": False}}}}, "data.tickets.nodes"),
+    ],
+)
+def test_the_list_that_has_the_columns_of_the_mapping_is_opened(
+    tmp_path: Path, around: dict[str, object], name: str
+) -> None:
+    found = convert(tmp_path, "a.json", json.dumps(around))
+    assert [event["subject"] for event in found.events] == ["1", "2", "3"]
+    assert found.report.notes[f"{OPENED} ({name})"] == 1
+
+
+def test_a_path_within_the_items_of_a_list_is_told_with_the_way_to_them(tmp_path: Path) -> None:
+    page = {"created_at": None, "at": None, "deep": {"er": {"pages": {"tickets": RECORDS}}}}
+    hints = convert(tmp_path, "a.json", json.dumps(page)).hints
+    assert any("jq -c '.deep.er.pages.tickets[]' makes them the records" in hint for hint in hints)
+
+
+def test_json_that_is_not_utf8_says_so(tmp_path: Path) -> None:
+    (problem,) = convert(tmp_path, "a.ndjson", b'{"a": "jos\xe9"}\n').problems
+    assert problem.message == "is not UTF-8 (byte 0xe9); convert the file with iconv first"
+
+
+def test_ids_that_are_floats_and_too_large_to_be_exact_are_told(tmp_path: Path) -> None:
+    lines = [json.dumps({**RECORDS[0], "user": {"id": number}}) for number in (2.0**53, 2**53, 1e22, 7.0)]
+    found = convert(tmp_path, "a.ndjson", "\n".join(lines))
+    assert [event["subject"] for event in found.events] == [
+        "9007199254740992.0", "9007199254740992", "1e+22", "7",
+    ]  # fmt: skip
 
 
 def test_an_array_that_is_cut_off_is_refused(tmp_path: Path) -> None:

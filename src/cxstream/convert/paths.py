@@ -25,6 +25,7 @@ _MISSING = object()
 _STEP = re.compile(r'"((?:[^"\\]|\\.)*)"|([^.\[\]"]+)')
 _CHOICE = re.compile(r'\[\s*(?:(-?\d+)|([^=\[\]"]+?)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\[\]"]*?)))\s*\]')
 _ESCAPED = re.compile(r"\\(.)")
+_ITEM_OF = re.compile(r"([\w.]+)\[[^\[\]]*\]")
 _PLAIN = re.compile(r'[^.\[\]"]+')
 
 _SAMPLED_RECORDS = 500
@@ -34,6 +35,7 @@ _DEEPEST = 8
 _SHOWN = 12
 _TELLING = ("id", "key", "name", "code", "field", "type")
 _LIKENESS = 0.6
+_EXACT = 2**53
 
 
 class _Item(NamedTuple):
@@ -86,14 +88,16 @@ def first_names(path: str) -> set[str]:
 def written(value: Any) -> str | None:
     """How a value is written: the same for a CSV cell, a JSON value and a TOML one; None for what is no scalar.
 
-    >>> [written(value) for value in ("1", 1, 1.0, True, [])]
-    ['1', '1', '1', 'true', None]
+    A float beyond 2**53 may be rounded; it is written as a float, so that it is told where it is an id.
+
+    >>> [written(value) for value in ("1", 1, 1.0, True, [], 2.0**53)]
+    ['1', '1', '1', 'true', None, '9007199254740992.0']
     """
     if isinstance(value, str):
         return value
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, float) and value.is_integer():
+    if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
         return str(int(value))
     return str(value) if isinstance(value, int | float) else None
 
@@ -194,12 +198,22 @@ class PathSurvey:
         """A sentence for each path that was looked for and never there."""
         for path, seen in self._seen.items():
             if seen.looked and not seen.found:
-                close = difflib.get_close_matches(path, self._there, 1, _LIKENESS)
-                there = ", ".join(islice(self._there, _SHOWN)) + (
-                    ", ..." if len(self._there) > _SHOWN else ""
-                )
-                instead = f"did you mean {close[0]}?" if close else f"there are {there}"
-                yield f"{path} was found in no record; {instead}"
+                yield f"{path} was found in no record; {self._instead(path)}"
+
+    def _instead(self, path: str) -> str:
+        """What to ask for in the place of a path that is not there."""
+        ends = f".{path}"
+        for there in self._there:
+            around = _ITEM_OF.fullmatch(there.removesuffix(ends)) if there.endswith(ends) else None
+            if around:
+                return f"the items of {around[1]} have it: jq -c '.{around[1]}[]' makes them the records"
+        close = difflib.get_close_matches(path, self._there, 1, _LIKENESS)
+        more = ", ..." if len(self._there) > _SHOWN else ""
+        return (
+            f"did you mean {close[0]}?"
+            if close
+            else f"there are {', '.join(islice(self._there, _SHOWN))}{more}"
+        )
 
 
 def _paths(value: Any, before: str = "", depth: int = 0) -> Iterator[str]:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 OPENED = "objects around a list of records, opened"
 
+_LOOKED_AT = 20
+_DEEPEST = 3
+
 
 def records(
     source: Path | Stream, report: Report, wanted: Collection[str] | None = None
@@ -28,8 +31,9 @@ def records(
     """The objects of a JSON input, each with its 1-based line, or its position where records are no lines.
 
     Values that are no object are problems of the report; empty lines are no records. A list of objects stands for its
-    items. So does an object that has none of the wanted columns, and exactly one list of objects; from there on the
-    number counts the records.
+    items. So does an object that has none of the wanted columns, and one list of objects, or one, up to three objects
+    deep, whose items have more of the wanted columns than those of any other; from there on the number counts the
+    records.
 
     Args:
         source: the input, or the path of one.
@@ -48,7 +52,7 @@ def records(
         if value.__class__ is dict and (names is None or not names.isdisjoint(value)):
             yield number + more, value
             continue
-        items = _items(value, report)
+        items = _items(value, names or frozenset(), report)
         report.rows[stream.name] += len(items) - 1
         for item in items:
             if isinstance(item, dict):
@@ -71,21 +75,52 @@ def _values(batches: Iterator[Records], name: str, report: Report) -> Iterator[t
                 continue
             try:
                 value = decode(line)
-            except (DecodeError, UnicodeDecodeError, RecursionError) as error:
+            except UnicodeDecodeError as error:
+                message = (
+                    f"is not UTF-8 (byte {error.object[error.start]:#04x}); convert the file with iconv first"
+                )
+                report.problem(name, number, "", "not_json", message)
+                continue
+            except (DecodeError, RecursionError) as error:
                 report.problem(name, number, "", "not_json", str(error))
                 continue
             yield number, value
 
 
-def _items(value: Any, report: Report) -> list[Any]:
+def _items(value: Any, wanted: frozenset[str], report: Report) -> list[Any]:
     """The records that a value stands for."""
     if isinstance(value, dict):
-        lists = [(name, items) for name, items in value.items() if _is_list_of_objects(items)]
-        if len(lists) == 1:
-            ((name, items),) = lists
+        found = _list_of_records(value, wanted)
+        if found is not None:
+            name, items = found
             report.notes[f"{OPENED} ({name})"] += 1
-            return list(items)
+            return items
     return value if _is_list_of_objects(value) else [value]
+
+
+def _list_of_records(value: dict[str, Any], wanted: frozenset[str]) -> tuple[str, list[Any]] | None:
+    """The one list within an object that holds the records, with its path; None where that is not clear."""
+    beside = [(name, items) for name, items in value.items() if _is_list_of_objects(items)]
+    if len(beside) == 1:
+        return beside[0]
+    shares = sorted(
+        (
+            (max(len(wanted & item.keys()) for item in items[:_LOOKED_AT]), path, items)
+            for path, items in _lists(value)
+        ),
+        key=lambda share: -share[0],
+    )
+    if not shares or shares[0][0] == 0 or (len(shares) > 1 and shares[1][0] == shares[0][0]):
+        return None
+    return shares[0][1:]
+
+
+def _lists(value: dict[str, Any], before: str = "", depth: int = 1) -> Iterator[tuple[str, list[Any]]]:
+    for name, part in value.items():
+        if _is_list_of_objects(part):
+            yield before + name, part
+        elif isinstance(part, dict) and depth < _DEEPEST:
+            yield from _lists(part, f"{before}{name}.", depth + 1)
 
 
 def _is_list_of_objects(value: Any) -> bool:
