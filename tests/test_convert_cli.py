@@ -95,6 +95,16 @@ def test_sorted_and_compressed(here: Path) -> None:
     assert (here / "again.ndjson.gz").read_bytes() == first
 
 
+def test_what_is_written_is_as_it_is_named(here: Path) -> None:
+    assert run("mapping in.csv --mapping m.toml --allow-errors --out OUT.NDJSON.GZ").exit_code == 0
+    assert subjects(gzip.decompress((here / "OUT.NDJSON.GZ").read_bytes())) == "ab"
+    for name in ("out.parquet", "out.ndjson.bz2", "out.zip", "out.csv"):
+        found = run(f"mapping in.csv --mapping m.toml --allow-errors --out {name}")
+        assert found.exit_code == 2
+        assert "what is written is NDJSON, plain, .gz or .zst" in found.stderr
+        assert not (here / name).exists()
+
+
 def test_several_inputs_follow_each_other(here: Path) -> None:
     (here / "more.csv").write_text("at,who\n2025-01-01T00:00:00Z,d\n", "utf-8")
     assert run("mapping in.csv more.csv --mapping m.toml --out out.ndjson --allow-errors").exit_code == 0

@@ -128,7 +128,7 @@ def test_compressed_files_are_read(tmp_path: Path, heard: Heard) -> None:
 @pytest.mark.parametrize(
     ("data", "options", "message"),
     [
-        (b"", {}, "names no columns"),
+        (b"", {}, "is empty: it has no header"),
         (b",,\n \n", {}, "names no columns"),
         (b'"a"b,c\n', {}, "names no columns.*line 1: ',' expected"),
         (b"a,b\n", {"encoding": "klingon"}, "unknown encoding: klingon"),

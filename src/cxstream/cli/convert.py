@@ -24,6 +24,21 @@ _INPUT = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path, 
 _MAPPING = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
 
 
+_NOT_WRITTEN = {
+    ".bz2",
+    ".xz",
+    ".lz4",
+    ".br",
+    ".zip",
+    ".7z",
+    ".tar",
+    ".tgz",
+    ".parquet",
+    ".csv",
+    ".tsv",
+    ".xlsx",
+}
+
 PARTLY = 3
 """Exit status where a part of the rows could not be converted."""
 
@@ -241,7 +256,7 @@ def _convert(drafts: Drafts, inputs: Sequence[Path], targets: _Targets, *, in_or
 
 
 def _keep_apart(inputs: Sequence[Path], targets: _Targets) -> None:
-    """Refuse to write what is read, to write two things to one place, and to read a file twice."""
+    """Refuse to write what is read or what is not as it is named, two things to one place, and to read a file twice."""
     from cxstream.files.outputs import key_of, same
 
     for target in filter(None, (targets.out, targets.errors)):
@@ -250,6 +265,11 @@ def _keep_apart(inputs: Sequence[Path], targets: _Targets) -> None:
                 raise click.UsageError(f"{target} is an input, which it would overwrite; name another file")
         if targets.mapping is not None and same(targets.mapping, target):
             raise click.UsageError(f"{target} is the mapping, which it would overwrite; name another file")
+        if target.suffix.lower() in _NOT_WRITTEN:
+            raise click.UsageError(
+                f"{target}: what is written is NDJSON, plain, .gz or .zst, and never {target.suffix};"
+                f" name it {target.with_suffix('.ndjson').name}, for example"
+            )
     if targets.errors is not None and same(targets.errors, targets.out, both_written=True):
         raise click.UsageError("--errors and --out are the same file; name two")
     read: dict[tuple[int, int], Path] = {}

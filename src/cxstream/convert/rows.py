@@ -160,6 +160,8 @@ class Table:
             if before >= HEADER_WITHIN:
                 break
         if first is None:
+            if not (self._header_error or self._lines.number):
+                raise InputError(f"{self.name}: is empty: it has no header and no rows")
             raise InputError(
                 f"{self.name}:1: the first line names no columns; give the mapping `columns`{self._header_error}"
             )

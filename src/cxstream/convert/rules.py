@@ -201,7 +201,10 @@ def _required(
             text: str = found
             return text
         if found is None:
-            raise RowProblemError(spec.column or name, "missing", f"is empty; an event needs a {name}")
+            article = "an" if name == "id" else "a"
+            raise RowProblemError(
+                spec.column or name, "missing", f"is empty; an event needs {article} {name}"
+            )
         return written(found) or str(found)
 
     return find

@@ -219,13 +219,14 @@ def _failed(path: Path, why: str, advice: str = "check the path and the rights o
 def _packed(raw: _Raw, path: Path) -> Iterator[IO[bytes]]:
     """A writer that compresses by the ending of a name; everything has reached `raw` when the block ends."""
     with io.BufferedWriter(raw, _BUFFER_BYTES) as plain:
-        if path.suffix == ".gz":
+        suffix = path.suffix.lower()
+        if suffix == ".gz":
             with (
                 gzip.GzipFile("", "wb", _GZIP_LEVEL, plain, mtime=0) as packed,
                 io.BufferedWriter(packed, _BUFFER_BYTES) as out,
             ):
                 yield out
-        elif path.suffix in {".zst", ".zstd"}:
+        elif suffix in {".zst", ".zstd"}:
             with _zstd(plain, path) as out:
                 yield out
         else:
