@@ -78,7 +78,8 @@ def kafka(broker: LocalKafka) -> str:
 @pytest.fixture
 def settings(kafka: str) -> Settings:
     """Settings that point at the local Kafka, with a consumer group that no other test has."""
-    return Settings(kafka=kafka, worker={"group": f"test-{uuid.uuid4().hex[:12]}", "metrics_port": 0})
+    group = f"test-{uuid.uuid4().hex[:12]}"
+    return Settings(kafka=kafka, worker={"group": group, "metrics_port": 0, "web_port": 0})
 
 
 def in_own_loop(work: Coroutine[Any, Any, T]) -> T:
