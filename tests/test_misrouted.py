@@ -20,6 +20,8 @@ from cxstream.scoring.engine import MARKER_KEY, Engine, Records
 from cxstream.scoring.erasures import digest
 from cxstream.topology import FORGOTTEN, REJECTED, SCORES, SNAPSHOTS, TOUCHPOINTS
 from cxstream.worker.clients import Kafka
+from cxstream.worker.outbox import Forward, Outbox
+from cxstream.worker.tenure import Tenure
 from workers import Watcher, WorkerProcess, customers_of, touchpoint, until, write
 
 if TYPE_CHECKING:
@@ -99,6 +101,29 @@ async def test_misrouted_records_are_forwarded_as_they_are(
             assert await rejected(watcher) == {("too_large", "", "0"): 1, ("misrouted", "key", "0"): 1}
             [card] = [r.value for r in (await watcher.read(SCORES.name))[1] if r.key == there.encode()][-1:]
             assert json.loads(card)["data"]["touches"]["90"] == 3
+
+
+@pytest.mark.parametrize(("raised", "forwarded"), [(5_000, 1), (1_000, 0)])
+async def test_a_limit_that_was_raised_holds_for_the_next_misrouted_record(
+    raised: int, forwarded: int
+) -> None:
+    class Producer:
+        async def partitions_for(self, topic: str) -> set[int]:
+            return set(range(COUNT))
+
+    class Cluster:
+        async def largest_batch(self) -> int:
+            return raised
+
+    record = SimpleNamespace(key=b"k", value=b"x" * 3_000, headers=[], offset=7)
+    outbox = Outbox()
+    outbox.forwards[1].append(Forward(record, "/s", []))
+    known: Any = SimpleNamespace(
+        _producer=Producer(), _kafka=Cluster(), _partitions=COUNT, _partition=0, _limit=1_000
+    )
+    assert await Tenure._prepared(known, outbox) == raised
+    assert len(outbox.forwards[1]) == forwarded
+    assert outbox.count(REJECTED.name) == 1 - forwarded
 
 
 async def command(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[str]:

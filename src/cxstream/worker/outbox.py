@@ -131,6 +131,10 @@ class Outbox:
         explained["offset"] = record.offset
         self.explanations.append(headers + [(name, str(said).encode()) for name, said in explained.items()])
 
+    def exceeds(self, limit: int) -> bool:
+        """Whether a misrouted record would be too large for a topic that takes batches of at most `limit` bytes."""
+        return any(each.size + _BATCH_OVERHEAD > limit for some in self.forwards.values() for each in some)
+
     def refuse_too_large(self, limit: int, partition: int) -> None:
         """Reject misrouted records that would be too large with the header that says where they come from.
 

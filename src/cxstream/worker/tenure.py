@@ -264,7 +264,8 @@ class Tenure:
                 f"{TOUCHPOINTS.name} has {count} partitions now, not {self._partitions}: "
                 "the partition starts over, as some of its customers belong elsewhere"
             )
-        if self._limit is None:
+        if self._limit is None or outbox.exceeds(self._limit):
+            # Somebody may have raised it since.
             self._limit = await self._kafka.largest_batch()
         outbox.refuse_too_large(self._limit, self._partition)
         return min(self._limit, BATCH_BYTES)
