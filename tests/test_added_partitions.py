@@ -9,11 +9,14 @@ import pytest
 from aiokafka.admin import NewPartitions
 from structlog.testing import capture_logs
 
+from cxstream.doctor import broker
+from cxstream.doctor.cluster import connected
 from cxstream.doctor.computer import web as doctor_web
 from cxstream.doctor.finding import Patient
 from cxstream.model.errors import TopicError
 from cxstream.topics import administration
-from cxstream.topology import SCORES, TOUCHPOINTS
+from cxstream.topics import require_topics as topics_as_they_should_be
+from cxstream.topology import FORGET, SCORES, TOUCHPOINTS
 from cxstream.web import get
 from cxstream.worker.app import create_app
 from cxstream.worker.run import require_topics
@@ -67,6 +70,12 @@ async def test_a_worker_scores_no_further_once_partitions_were_added(
     assert len(errors) == 1
     with pytest.raises(TopicError, match=r"partitions were added to cx\.touchpoints"):
         await require_topics(settings)
+    with pytest.raises(TopicError, match=r"partitions were added to cx\.touchpoints"):
+        await topics_as_they_should_be(settings, [FORGET])
+    async with connected(settings) as cluster:
+        found = [each async for each in broker.topics(Patient(settings, None, None, None, cluster))]
+    assert "partitions were added to cx.touchpoints" in found[0].what
+    assert not any("delete and create" in each.advice for each in found), "that would lose the state"
 
 
 @pytest.mark.broker

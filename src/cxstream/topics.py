@@ -303,6 +303,18 @@ def or_hidden(settings: Settings) -> str:
     )
 
 
+def partitions_added(found: Sequence[Found]) -> str:
+    """That somebody added partitions to cx.touchpoints, in words; "" where the numbers do not look like it."""
+    counts = {each.partitions for each in found if each.topic != TOUCHPOINTS}
+    wanted = {each.wanted for each in found} | {e.partitions for e in found if e.topic == TOUCHPOINTS}
+    if len(counts) != 1 or len(wanted) != 1 or not 0 < min(counts) < min(wanted):
+        return ""
+    return (
+        f"partitions were added to {TOUCHPOINTS.name}, so producers send the events of many customers to other "
+        "partitions than those that hold their state: docs/operations.md, 'More partitions', says how to go on"
+    )
+
+
 def refuse_differences(found: Sequence[Found]) -> None:
     """Raise if a topic that exists is not what the contract says.
 
@@ -310,6 +322,8 @@ def refuse_differences(found: Sequence[Found]) -> None:
         TopicError: names each and how it differs.
     """
     wrong = [f"{each.topic.name}: {', '.join(each.differences)}" for each in found if each.differences]
+    if added := partitions_added(found):
+        raise TopicError(f"{'; '.join(wrong)}: {added}")
     if wrong:
         raise TopicError(
             f"{'; '.join(wrong)}. 'cxstream topics --alter-config' sets configuration; "

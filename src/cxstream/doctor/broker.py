@@ -16,7 +16,7 @@ from cxstream.groups import patiently
 from cxstream.model.kinds import TICK_TYPE
 from cxstream.reader import reading
 from cxstream.scoring import words
-from cxstream.topics import USUAL_REPLICATION, look
+from cxstream.topics import USUAL_REPLICATION, look, partitions_added
 from cxstream.topology import TIMESTAMP_TYPE, TOPICS, TOUCHPOINTS, Topic
 
 if TYPE_CHECKING:
@@ -67,12 +67,15 @@ async def topics(patient: Patient) -> AsyncIterator[Finding]:
     hidden = {each["name"] for each in described if not _may_look(each)}
     found = await look(cluster.admin, topics=[topic for topic in TOPICS if topic.name not in hidden])
     brokers = len(cluster.brokers)
+    added = partitions_added(found)
+    if added:
+        yield error(added, "delete no topic: they hold what is known of the customers")
     for each in found:
         name = each.topic.name
         if not each.partitions:
             yield error(f"{name} is missing", "cxstream topics --create")
         elif each.differences:
-            yield _different(each)
+            yield _different(each, added=bool(added))
         if each.partitions:
             for finding in _durable(name, each.replication, int(each.config["min.insync.replicas"]), brokers):
                 yield finding
@@ -85,9 +88,16 @@ async def topics(patient: Patient) -> AsyncIterator[Finding]:
         yield finding
 
 
-def _different(found: Found) -> Finding:
-    """What is wrong with a topic that is not as the contract says."""
+def _different(found: Found, *, added: bool) -> Finding:
+    """What is wrong with a topic that is not as the contract says.
+
+    Args:
+        found: the topic.
+        added: it has the right number of partitions, and cx.touchpoints was given more.
+    """
     said = f"{found.topic.name}: {'; '.join(found.differences)}"
+    if found.partitions != found.wanted and added:
+        return error(said, f"this follows from the partitions that were added to {TOUCHPOINTS.name}")
     if found.partitions != found.wanted:
         return error(
             said, "delete and create it: results go beside what they follow from, in as many partitions"

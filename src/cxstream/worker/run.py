@@ -16,7 +16,7 @@ from cxstream.access import WORKER
 from cxstream.codecs import require_codecs
 from cxstream.model.errors import BrokerError, CxstreamError, TopicError
 from cxstream.scoring.engine import compile_kernels
-from cxstream.topics import administration, look, or_hidden
+from cxstream.topics import administration, look, or_hidden, partitions_added
 from cxstream.topology import TIMESTAMP_TYPE, TOUCHPOINTS
 from cxstream.worker import descriptors
 from cxstream.worker.app import create_app
@@ -54,6 +54,7 @@ async def run(settings: Settings, announce: Callable[[str], None]) -> None:
     require_codecs()
     partitions = await require_topics(settings)
     started = time.monotonic()
+    log.info("loading kernels; the first time they are compiled, which takes minutes")
     await asyncio.to_thread(compile_kernels)
     log.info("kernels ready", seconds=round(time.monotonic() - started, 3))
     gc.freeze()
@@ -99,13 +100,8 @@ async def require_topics(settings: Settings) -> int:
         if each.partitions != each.wanted
     ]
     if wrong:
-        others = {each.partitions for each in found if each.topic != TOUCHPOINTS}
-        if len(others) == 1 and 0 < others.pop() < found[0].wanted:
-            raise TopicError(
-                f"{'; '.join(wrong)} at {settings.kafka}: partitions were added to {TOUCHPOINTS.name}, so producers "
-                "send the events of many customers to other partitions than those that hold their state: "
-                "docs/operations.md, 'More partitions', says how to go on"
-            )
+        if added := partitions_added(found):
+            raise TopicError(f"{'; '.join(wrong)} at {settings.kafka}: {added}")
         raise TopicError(
             f"{'; '.join(wrong)} at {settings.kafka}{or_hidden(settings)}: run 'cxstream topics --create' "
             "(the number of partitions of a topic that exists cannot be changed: delete it first)"
