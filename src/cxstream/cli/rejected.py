@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 _SHOWN = 20
 _FILTERS = (
-    click.option("--reason", help="Rejected for this: malformed, invalid, from_the_future, too_late."),
+    click.option(
+        "--reason",
+        help="Rejected for this: malformed, invalid, misrouted, from_the_future, too_late, too_large.",
+    ),
     click.option("--field", help="Path of the field at fault, like data.score."),
     click.option("--partition", type=click.IntRange(0), help="Partition it came from."),
     click.option("--source", help="CloudEvents source of the record."),
