@@ -228,3 +228,19 @@ def test_ctrl_c_leaves_nothing(here: Path) -> None:
     assert child.returncode == 130
     assert b"Traceback" not in stderr
     assert not list(here.glob("*out.*"))
+
+
+def test_fractions_of_a_day_and_times_of_1970_are_told(here: Path) -> None:
+    (here / "m.toml").write_text(
+        MAPPING.replace("click", "contact")
+        .replace('"at" }', '"at", format = "epoch_ms" }')
+        .replace('{ channel = "web" }', '{ channel = "call", wait_s = { column = "w", type = "duration" } }'),
+        "utf-8",
+    )
+    rows = "who,at,w\na,1751364000000,0.0023726\nb,1751364060,3:25\nc,-1,5\nd,1751364000000,-5\n"
+    (here / "in.csv").write_text(rows, "utf-8")
+    found = run("mapping in.csv --mapping m.toml --out out.ndjson")
+    said = " ".join(re.sub("[│\n]", " ", found.stderr).split())
+    assert "durations below one second:" in said
+    assert "2 of 4 times fall into January 1970, such as '1751364060'" in said
+    assert "in.csv:5: data.wait_s: invalid: must be at least 0.0" in said

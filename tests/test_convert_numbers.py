@@ -267,3 +267,26 @@ def test_a_json_value_that_is_no_number(value: object) -> None:
 def test_json_numbers_are_what_they_are() -> None:
     read_ = number_reader(Input(decimal=",", thousands="."))
     assert [read_(value) for value in (1, 1.234, -(10**300))] == [1, 1.234, -1e300]
+
+
+@pytest.mark.parametrize(
+    ("text", "style", "expected"),
+    [
+        ("1,500 s", {"thousands": ","}, 1500),
+        ("1.500 s", {"decimal": ",", "thousands": "."}, 1500),
+        ("1,5 h", {"decimal": ","}, 5400),
+        ("1.5 h", {}, 5400),
+        ("PT1,5S", {}, 1.5),
+        ("0:01,5", {}, 1.5),
+    ],
+)
+def test_numbers_with_units_follow_the_separators_of_the_input(
+    text: str, style: dict[str, str], expected: float
+) -> None:
+    assert seconds(text, number_reader(Input(**style))) == expected
+
+
+@pytest.mark.parametrize(("text", "style"), [("1,5 h", {}), ("1,500 s", {}), ("1.5 h", {"decimal": ","})])
+def test_a_number_with_a_unit_and_another_separator_is_a_problem(text: str, style: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="is not a number"):
+        seconds(text, number_reader(Input(**style)))

@@ -46,15 +46,19 @@ def seconds(raw: Any, number: ReadNumber) -> float:
     if isinstance(raw, str):
         text = raw.strip()
         sign = -1 if text.startswith(("-", "\u2212")) else 1
-        for pattern in (_CLOCK, _ISO, _WORDS):
-            if found := pattern.fullmatch(text.lstrip("-\u2212") if sign < 0 else text):
+        for pattern, read in ((_CLOCK, _either), (_ISO, _either), (_WORDS, number)):
+            found = pattern.fullmatch(text.lstrip("-\u2212") if sign < 0 else text)
+            if found:
                 parts = found.groupdict()
-                return sign * sum(
-                    float(part.replace(",", ".")) * _SECONDS[unit] for unit, part in parts.items() if part
-                )
+                return sign * sum(read(part) * _SECONDS[unit] for unit, part in parts.items() if part)
     try:
         return number(raw)
     except ValueError:
         raise ValueError(
             f"{str(raw)[:40]!r} is not a duration such as 3:25 (minutes and seconds), 1:02:03, PT3M25S or 205"
         ) from None
+
+
+def _either(part: str) -> float:
+    """A number of a clock or of ISO 8601, where a comma is a point and there are no groups."""
+    return float(part.replace(",", "."))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import islice
 from operator import itemgetter
 from typing import IO, TYPE_CHECKING
@@ -20,6 +21,20 @@ if TYPE_CHECKING:
 
 _BATCH = 4096
 _KIND = itemgetter(0)
+_WORDS = tuple(
+    (re.compile(pattern), words)
+    for pattern, words in (
+        (r"Expected `(?:float|int)` >= ([-0-9.]+)", r"must be at least \1"),
+        (r"Expected `(?:float|int)` <= ([-0-9.]+)", r"must be at most \1"),
+        (r"Expected `str` of length <= ([0-9]+)", r"must have at most \1 characters"),
+        (r"Expected `str` of length >= ([0-9]+)", r"must have at least \1 characters"),
+        (
+            r"Expected `str` matching regex '\^\[A-Z\]\{3\}\$'",
+            "must be a currency in three capital letters, such as EUR",
+        ),
+        (r"Object missing required field `.+`", "is missing; this kind of touchpoint needs it"),
+    )
+)
 
 
 def write(drafts: Iterable[Draft], out: IO[bytes], report: Report, *, in_order: bool) -> int:
@@ -91,13 +106,25 @@ def _good(drafts: Iterable[Draft], report: Report) -> Iterator[tuple[list[Draft]
         rejected = decode(lines).rejected
         for bad in rejected:
             draft = batch[bad.index]
-            report.problem(draft.file, draft.line, bad.field, bad.reason, bad.message)
+            report.problem(draft.file, draft.line, bad.field, bad.reason, _in_words(bad.message))
         if rejected:
             refused = {bad.index for bad in rejected}
             kept = [index for index in range(len(batch)) if index not in refused]
             batch, lines = [batch[index] for index in kept], [lines[index] for index in kept]
         report.events.update(map(_KIND, batch))
         yield batch, lines
+
+
+def _in_words(message: str) -> str:
+    """What the decoder says of a value, as people say it.
+
+    >>> _in_words("Expected `float` >= 0.0"), _in_words("Expected `str` of length <= 128")
+    ('must be at least 0.0', 'must have at most 128 characters')
+    """
+    for pattern, words in _WORDS:
+        if found := pattern.fullmatch(message):
+            return found.expand(words)
+    return message
 
 
 def _encodable(batch: list[Draft], report: Report) -> tuple[list[Draft], list[bytes]]:

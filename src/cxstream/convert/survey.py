@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from datetime import datetime
 
-_JANUARY_1970_MS = (0, 31 * 86_400_000)
+# With the day before, where -1 stands for no time.
+_JANUARY_1970_MS = (-86_400_000, 31 * 86_400_000)
 # Years in which touchpoints are likely: 1990 to 2100.
 _LIKELY_MS = (631_152_000_000, 4_102_444_800_000)
 _SAMPLES = 50
@@ -63,7 +64,7 @@ class Survey:
         forms: its formats.
         read: values that were read.
         failed: values that were not.
-        january_1970: values that fell into the first month of the epoch.
+        january_1970: values that fell into the first month of the epoch, or the day before.
         certain: values that were read and have a day after the 12th: day and month are in the right place.
         either: values that would be another day with day and month swapped.
         swapped: values that can only be read with day and month swapped.
@@ -115,6 +116,11 @@ class Survey:
         """What the mapping should perhaps say instead, a sentence each."""
         if self.read and self.january_1970 == self.read:
             yield self._seconds()
+        elif self.january_1970:
+            yield (
+                f"{self.january_1970:,} of {self.read:,} times fall into January 1970, such as"
+                f" {str(self.numbers[0])[:40]!r}: they are of another unit than the others, or stand for no time"
+            )
         if self.swapped:
             yield self._days_and_months()
         elif self.failed:

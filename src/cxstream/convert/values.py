@@ -38,6 +38,8 @@ Columns: TypeAlias = Callable[[str], Get]
 
 Type: TypeAlias = Literal["text", "number", "duration", "flag", "list"]
 
+DAYS = "durations below one second: if they are fractions of a day, as in Excel, set multiply = 86400"
+
 _FLAGS = {
     **dict.fromkeys(("true", "yes", "y", "t", "1"), True),
     **dict.fromkeys(("false", "no", "n", "f", "0"), False),
@@ -175,7 +177,7 @@ def value(
     elif optional:
         columns = without(columns, NOTHING, spec.map or (), lambda: notes.update((LEFT_OUT,)))
     find, where = place(spec, columns), name_of(spec)
-    convert = _converter(name, spec, where, source)
+    convert = _converter(name, spec, where, source, notes)
     if spec.map is not None:
         convert = _mapped(spec, where, convert if _reads_numbers_beside(name, spec, source) else None)
     default, required = spec.default, spec.required
@@ -232,10 +234,10 @@ def _mapped(spec: Value, where: str, others: Get | None) -> Get:
     return convert
 
 
-def _converter(name: str, spec: Value, where: str, source: Input) -> Get:
+def _converter(name: str, spec: Value, where: str, source: Input, notes: Counter[str]) -> Get:
     kind = _type_for(name, spec)
     if kind in {"number", "duration"}:
-        return _number(spec, where, source, kind)
+        return _number(spec, where, source, kind, notes)
     if kind == "flag":
         return _flag(where)
     return _list(spec.separator, where) if kind == "list" else _text(where)
@@ -254,7 +256,7 @@ def _text(where: str) -> Get:
     return convert
 
 
-def _number(spec: Value, where: str, source: Input, kind: Type) -> Get:
+def _number(spec: Value, where: str, source: Input, kind: Type, notes: Counter[str]) -> Get:
     read, multiply, divide = number_reader(source), spec.multiply, spec.divide
     scaled = multiply != 1 or divide != 1
     reason = "unreadable_duration" if kind == "duration" else "unreadable_number"
@@ -266,6 +268,8 @@ def _number(spec: Value, where: str, source: Input, kind: Type) -> Get:
             raise RowProblemError(where, reason, str(error)) from None
         if scaled:
             number = number * multiply / divide
+        elif kind == "duration" and 0 < number < 1:
+            notes[DAYS] += 1
         if not math.isfinite(number):
             raise RowProblemError(where, reason, f"{str(raw)[:40]!r} is too large a number")
         return whole(number)
