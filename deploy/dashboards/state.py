@@ -126,10 +126,12 @@ PARTITIONS = Row(
         Panel(
             "Stalled and unreadable partitions",
             "Partitions with work that get nowhere; also one that has been restoring for long, which alone is no alert. "
-            "Unreadable are those with records that cannot be fetched or decoded.",
+            "Unreadable are those with records that cannot be fetched or decoded. Halted are workers that score no "
+            "further because partitions were added to cx.touchpoints.",
             (
                 Query(f"sum({EACH} (cxstream_partition_stalled))", "stalled"),
                 Query("sum(max by (topic, partition) (cxstream_partition_unreadable))", "unreadable"),
+                Query("sum(cxstream_halted)", "halted workers"),
             ),
             low=0,
             steps=((0, GREEN), (1, RED)),

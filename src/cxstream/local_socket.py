@@ -11,6 +11,7 @@ import os
 import socket
 import stat
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from cxstream.private_files import FILE, make_folder
@@ -57,6 +58,15 @@ def serve(path: Path, *, own_folder: bool) -> socket.socket:
         raise
     listening.setblocking(False)
     return listening
+
+
+def remove(path: Path, *, own_folder: bool) -> None:
+    """Remove a socket that nobody serves any more, and the folder of `place` once it is empty."""
+    path.unlink(missing_ok=True)
+    if own_folder:
+        # Another worker's socket may be in it.
+        with suppress(OSError):
+            path.parent.rmdir()
 
 
 def connect(path: Path, seconds: float, *, own_folder: bool) -> socket.socket:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cxstream import local_socket
 from cxstream.local.broker import LocalKafka
 from cxstream.local.process import Guarded
 from cxstream.model.errors import BrokerError
@@ -90,8 +92,10 @@ class Worker:
             raise BrokerError(f"the worker ended; its last lines:\n{self._process.tail()}")
 
     def stop(self) -> None:
-        """Stop it in good order."""
+        """Stop it in good order; what one that was killed has left goes, too."""
         self._process.stop()
+        for port in re.findall(r"http://127\.0\.0\.1:(\d+)", self._log.read_text("utf-8", "replace")):
+            local_socket.remove(local_socket.place(int(port)), own_folder=True)
 
 
 @contextmanager

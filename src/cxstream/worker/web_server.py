@@ -64,6 +64,6 @@ class Web(aiohttp.Web):  # type: ignore[misc]
         if self._server is not None:
             await self._server.close()
         if self._socket_at is not None:
-            self._socket_at.unlink(missing_ok=True)
+            local_socket.remove(self._socket_at, own_folder=self._socket is None)
             self._socket_at = None
         await super().stop_server()
