@@ -176,24 +176,19 @@ def check_keys(decoded: Decoded, keys: Sequence[bytes | None]) -> None:
     decoded.events = [event for event, kept in zip(decoded.events, keep, strict=True) if kept]
 
 
-def _refuse_wanderers(outcome: Outcome, headers: Sequence[Headers]) -> None:
-    """Reject what has been forwarded often enough."""
-    tired = [each for each in outcome.misrouted if forwards(headers[each.index]) >= MAX_FORWARDS]
-    if not tired:
-        return
-    outcome.misrouted = [each for each in outcome.misrouted if each not in tired]
-    outcome.rejected = sorted(
-        outcome.rejected
-        + [
-            Rejected(
-                each.index,
-                d.MISROUTED,
-                "key",
-                f"belongs to partition {each.partition}, and was forwarded too often",
-            )
-            for each in tired
-        ]
-    )
+def _reject_too_often_forwarded(outcome: Outcome, headers: Sequence[Headers]) -> None:
+    """Reject misrouted records that have been forwarded MAX_FORWARDS times; the others stay to be forwarded."""
+    kept: list[Misrouted] = []
+    rejected: list[Rejected] = []
+    for each in outcome.misrouted:
+        if forwards(headers[each.index]) < MAX_FORWARDS:
+            kept.append(each)
+            continue
+        message = f"belongs to partition {each.partition}, and was forwarded too often"
+        rejected.append(Rejected(each.index, d.MISROUTED, "key", message))
+    if rejected:
+        outcome.misrouted = kept
+        outcome.rejected = sorted(outcome.rejected + rejected)
 
 
 class Engine:
@@ -289,7 +284,7 @@ class Engine:
             limits = np.asarray(records.limits, np.int64)
         outcome = self.apply(decoded, offsets, limits)
         if outcome.misrouted and records.headers is not None:
-            _refuse_wanderers(outcome, records.headers)
+            _reject_too_often_forwarded(outcome, records.headers)
         if len(offsets):
             self.next_offset = int(offsets[-1]) + 1
         return outcome
