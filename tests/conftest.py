@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
+import structlog
 
 from cxstream.local.broker import LocalKafka
 from cxstream.settings import Settings
@@ -56,7 +57,9 @@ def _own_logs_only() -> Iterator[None]:
     """No test depends on how loud an earlier one, or a command that it ran in this process, made the logs."""
     loggers = [logging.getLogger(name) for name in (None, "aiokafka", "faust", "mode")]
     before = [(logger, logger.level, logger.handlers[:]) for logger in loggers]
+    configuration = structlog.get_config()
     yield
+    structlog.configure(**configuration)
     for logger, level, handlers in before:
         logger.setLevel(level)
         logger.handlers[:] = handlers

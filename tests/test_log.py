@@ -8,7 +8,9 @@ import subprocess
 import sys
 
 import pytest
+import structlog
 
+from cxstream import log
 from cxstream.log_limit import OTHERS
 
 SCRIPT = """
@@ -100,3 +102,19 @@ def test_a_flood_of_log_lines_is_cut_and_counted() -> None:
         f"{265_856 - OTHERS} log lines of asyncio were left out",
         "later",
     ]
+
+
+def test_a_logger_follows_a_later_configuration(capsys: pytest.CaptureFixture[str]) -> None:
+    logger = structlog.get_logger("cxstream.test")
+    log.configure("info", "json")
+    logger.bind(partition=1).info("said")
+    assert "said" in capsys.readouterr().err
+    events: list[str] = []
+
+    def take(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        events.append(event["event"])
+        raise structlog.DropEvent
+
+    structlog.configure(processors=[take])
+    logger.bind(partition=1).info("said again")
+    assert events == ["said again"]

@@ -40,7 +40,8 @@ def configure(level: str = "info", form: Literal["auto", "json", "console"] = "a
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
-        cache_logger_on_first_use=True,
+        # A cached logger would keep this configuration whatever is configured later, as tests do.
+        cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
