@@ -48,7 +48,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     bank, shop, simulated = (folder / f"{name}.ndjson" for name in ("bank", "olist", "simulated"))
     if BANK.exists() and OLIST.exists():
         cxstream("convert", "anonymous-bank", BANK, "--out", bank)
-        cxstream("convert", "olist", OLIST, "--out", shop)
+        cxstream("convert", "olist", OLIST, "--allow-errors", "--out", shop)
     options = ["--broken", 0.003, "--duplicates", 0.01, "--late", 0.02, "--trouble", 20]
     cxstream(
         "simulate",
