@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from pydantic import SecretStr
 
-    from cxstream.settings import Security, Worker
+    from cxstream.settings import Control, Security, Worker
 
 # What these send as the proof of who asks can be read on the way, and used by whoever reads it. SCRAM proves that we
 # know the password without sending it.
@@ -153,12 +153,12 @@ def _tells_nothing(record: logging.LogRecord) -> bool:
     )
 
 
-def secret(section: Security | Worker, name: str, where: str = "security") -> str | None:
+def secret(section: Control | Security | Worker, name: str, where: str = "security") -> str | None:
     """A secret that is given itself or as a file (a trailing newline is none of it); None where it is not.
 
     Args:
         section: the settings.
-        name: of the setting: password, key_password, client_secret or web_token.
+        name: of the setting: password, key_password, client_secret, web_token, key or previous_key.
         where: the section's name.
 
     Raises:

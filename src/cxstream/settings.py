@@ -18,9 +18,12 @@ from pydantic_settings import (
 )
 
 from cxstream import settings_file
+from cxstream.credentials import secret
 from cxstream.model.errors import SettingsError
 from cxstream.model.kinds import FEATURES
 from cxstream.model.params import ScoringParams
+from cxstream.scoring.authority import MIN_KEY_BYTES as MIN_CONTROL_KEY_BYTES
+from cxstream.scoring.authority import Authority
 from cxstream.scoring.pseudonym import MIN_KEY_BYTES, Pseudonyms
 
 if TYPE_CHECKING:
@@ -204,6 +207,64 @@ class Privacy(_Section):
         return Pseudonyms(key)
 
 
+class Control(_Section):
+    """Who may steer the workers by records of the log: see `cxstream.scoring.authority`."""
+
+    key: SecretStr | None = Field(
+        None,
+        min_length=MIN_CONTROL_KEY_BYTES,
+        description="Key of the signatures of control records (ticks, requests to be erased); with it, those without a "
+        "valid one are rejected as `forged`; never logged.",
+    )
+    key_file: Path | None = Field(
+        None, description="... or the file that it is in; `cxstream keys init` makes one."
+    )
+    previous_key: SecretStr | None = Field(
+        None,
+        min_length=MIN_CONTROL_KEY_BYTES,
+        description="Key that was replaced: what it signed is still valid; never logged.",
+    )
+    previous_key_file: Path | None = Field(
+        None, description="... or the file with those that were replaced, one a line."
+    )
+
+    def keys(self) -> tuple[bytes, ...]:
+        """The keys that are valid, the one that signs first; none where no key is set.
+
+        Raises:
+            SettingsError: a file cannot be read, a key is too short or given twice, or only a previous one is there.
+        """
+        current, previous = secret(self, "key", "control"), secret(self, "previous_key", "control")
+        if current is None:
+            if previous is not None:
+                raise SettingsError(
+                    "control.previous_key: given without a control.key, which is what signs; set control.key_file too"
+                )
+            return ()
+        if "\n" in current:
+            raise SettingsError(
+                "control.key: has several lines; a key is one line, and those before it belong in "
+                "control.previous_key_file"
+            )
+        older = [line.rstrip("\r") for line in (previous or "").split("\n") if line.rstrip("\r")]
+        for name, key in [("key", current), *(("previous_key", key) for key in older)]:
+            if len(key.encode()) < MIN_CONTROL_KEY_BYTES:
+                raise SettingsError(
+                    f"control.{name}: a key of {len(key.encode())} bytes: it has at least {MIN_CONTROL_KEY_BYTES}; "
+                    "make one with 'cxstream keys init FILE'"
+                )
+        return tuple(dict.fromkeys(key.encode() for key in [current, *older]))
+
+    def authority(self) -> Authority | None:
+        """What signs and checks control records; None where no key is set.
+
+        Raises:
+            SettingsError: as `keys`.
+        """
+        keys = self.keys()
+        return Authority(keys) if keys else None
+
+
 class Replay(_Section):
     """Scoring of files."""
 
@@ -255,6 +316,7 @@ class Settings(BaseSettings):
     security: Security = Field(Security(), description="How to talk to Kafka.")
     worker: Worker = Field(Worker(), description="The Faust worker.")
     privacy: Privacy = Field(Privacy(), description="Pseudonyms in place of customer ids.")
+    control: Control = Field(Control(), description="Signatures of control records.")
     replay: Replay = Field(Replay(), description="Scoring of files.")
     local: Local = Field(Local(), description="The local broker for development.")
     scoring: ScoringParams = Field(ScoringParams(), description="Every constant of the scores.")

@@ -198,7 +198,7 @@ def _from_structured(value: bytes | None) -> CloudEvent:
     data = _json(event.pop("data"), "data") if "data" in event else None
     if "data_base64" in event:
         data = _base64(_json(event.pop("data_base64"), "data_base64"))
-    return CloudEvent({name: _canonical(name, _json(raw, name)) for name, raw in event.items()}, data)
+    return CloudEvent({name: text_of(name, _json(raw, name)) for name, raw in event.items()}, data)
 
 
 def _base64(text: object) -> bytes:
@@ -208,7 +208,12 @@ def _base64(text: object) -> bytes:
         raise CloudEventError("not base64", "data_base64") from None
 
 
-def _canonical(name: str, value: object) -> str:
+def text_of(name: str, value: object) -> str:
+    """The canonical text of an attribute's value, which is the same in both content modes.
+
+    Raises:
+        CloudEventError: no attribute has such a value.
+    """
     match value:
         case str():
             return value
