@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from charts import CHART, ROOT, VALUES, Document, helm, kinds, only, template, validate
-from cxstream.access import PRODUCER, WORKER, Role, acls
+from cxstream.access import CRM, PRODUCER, WORKER, Role, acls
 from cxstream.settings import Settings, load
 from cxstream.topology import TOPICS
 
@@ -250,10 +250,18 @@ def test_users_may_do_what_the_printed_acls_allow_and_no_more(user: str, role: R
     assert rights(template(PRODUCTION), user) == wanted
 
 
+def test_a_reader_with_outcomes_may_do_what_a_crm_may() -> None:
+    found = rights(template(PRODUCTION), "crm")
+    assert {name: operations - {"Describe"} for (_, _, name), operations in found.items()} == {
+        acl.name: {acl.operation} for acl in acls(CRM, "crm")
+    }
+
+
 def test_readers_may_read_what_they_are_for() -> None:
-    assert rights(template(PRODUCTION), "crm") == {
-        ("topic", "literal", "cx.churn-risk"): {"Read", "Describe"},
-        ("group", "literal", "crm"): {"Read", "Describe"},
+    assert rights(template(PRODUCTION), "agents") == {
+        ("topic", "literal", "cx.friction"): {"Read", "Describe"},
+        ("topic", "literal", "cx.scores"): {"Read", "Describe"},
+        ("group", "literal", "agents"): {"Read", "Describe"},
     }
 
 

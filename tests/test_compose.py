@@ -19,7 +19,7 @@ from charts import ROOT, tool
 from cxstream.local.docker import DockerKafka
 
 DOCKERFILE = ROOT / "deploy" / "docker" / "Dockerfile"
-PROFILES = ("monitoring", "console")
+PROFILES = ("monitoring",)
 # Our own image says in its Dockerfile who runs it; it is not pulled.
 OURS = "cxstream:local"
 
@@ -53,8 +53,6 @@ def services(project: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     [
         ((), set()),
         (("monitoring",), {"prometheus", "alertmanager", "grafana"}),
-        (("console",), {"postgres"}),
-        (PROFILES, {"prometheus", "alertmanager", "grafana", "postgres"}),
     ],
 )
 def test_profiles_add_services(profiles: tuple[str, ...], expected: set[str]) -> None:
@@ -111,10 +109,24 @@ def test_what_is_mounted_is_there(services: dict[str, dict[str, Any]]) -> None:
         assert (ROOT / volume["source"]).exists(), volume["source"]
 
 
-def test_password_is_a_secret(services: dict[str, dict[str, Any]]) -> None:
-    postgres = services["postgres"]
-    assert postgres["environment"]["POSTGRES_PASSWORD_FILE"] == "/run/secrets/postgres-password"
-    assert "POSTGRES_PASSWORD" not in postgres["environment"]
+def test_every_service_is_used(services: dict[str, dict[str, Any]]) -> None:
+    configured = "".join(path.read_text() for path in (ROOT / "deploy/compose").rglob("*.yml"))
+    configured += json.dumps([service.get("environment") for service in services.values()])
+    for name, service in services.items():
+        ours = service["image"] == OURS
+        # Somebody connects to it, or it shows something of this repository.
+        shows = any("/deploy/" in volume["source"] for volume in service.get("volumes", ()))
+        assert ours or shows or re.search(rf"\b{name}:\d", configured), name
+
+
+def test_volumes_are_used(project: dict[str, dict[str, Any]]) -> None:
+    used = {
+        volume["source"]
+        for service in project["services"].values()
+        for volume in service.get("volumes", ())
+        if volume["type"] == "volume"
+    }
+    assert set(project["volumes"]) == used
 
 
 def test_secrets_of_services_that_cannot_be_written_to_are_files(project: dict[str, dict[str, Any]]) -> None:
@@ -125,8 +137,8 @@ def test_secrets_of_services_that_cannot_be_written_to_are_files(project: dict[s
         for secret in (*service.get("secrets", ()), *service.get("configs", ()))
         if service["read_only"]
     }
-    assert used
-    declared = project["secrets"] | project.get("configs", {})
+    declared = project.get("secrets", {}) | project.get("configs", {})
+    assert used == set(declared)
     assert [name for name in used if "file" not in declared[name]] == []
     # Nobody commits it by accident.
     ignored = (ROOT / ".gitignore").read_text().split()

@@ -11,7 +11,7 @@ from faust.exceptions import ImproperlyConfigured
 from faust.transport import by_url
 
 from cxstream.kafka import connection
-from cxstream.topology import ANONYMOUS, TOUCHPOINTS
+from cxstream.topology import FRICTION, TOUCHPOINTS
 from cxstream.worker.app import create_app
 from cxstream.worker.drift import DIGESTS, digest
 from cxstream.worker.transport import RELIES_ON, Transport
@@ -51,7 +51,7 @@ async def test_a_fetch_is_one_message_and_other_topics_pass_through(
     singles: list[bytes] = []
     app.partitions.put = fetches.append
 
-    @app.agent(app.topic(ANONYMOUS.name, value_type=bytes, value_serializer="raw"))
+    @app.agent(app.topic(FRICTION.name, value_type=bytes, value_serializer="raw"))
     async def others(values: AsyncIterator[bytes]) -> None:
         async for value in values:
             singles.append(value)  # noqa: PERF401 - it never ends
@@ -62,7 +62,7 @@ async def test_a_fetch_is_one_message_and_other_topics_pass_through(
         for value in values[400:]:
             await _in_transaction(source, b"never mind", commit=False)
             await _in_transaction(source, value, commit=True)
-    await write(settings, ANONYMOUS.name, {0: values[:5]})
+    await write(settings, FRICTION.name, {0: values[:5]})
     async with in_process(app):
         await until(lambda: len(singles) == 5, 60, lambda: str(singles))
         await until(

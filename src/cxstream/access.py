@@ -16,7 +16,6 @@ from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 from cxstream.topology import (
-    ANONYMOUS,
     CHURN_RISK,
     FORGET,
     FORGOTTEN,
@@ -89,10 +88,16 @@ WORKER = Role(
 )
 PRODUCER = Role(
     "sends events: sources, `cxstream produce`, `cxstream simulate`",
-    writes=(TOUCHPOINTS, ANONYMOUS),
+    writes=(TOUCHPOINTS,),
     checks=True,
 )
-CRM = Role("acts on signals: the CRM, agents' screens", reads=(CHURN_RISK, FRICTION, SCORES), group=True)
+# Outcomes are touchpoints; a tool for agents that only shows signals does without `writes`.
+CRM = Role(
+    "acts on signals and writes back what was done: the CRM",
+    reads=(CHURN_RISK, FRICTION, SCORES),
+    writes=(TOUCHPOINTS,),
+    group=True,
+)
 ONCALL = Role(
     "looks, and sends rejected records again: `cxstream rejected`, `customer`, `doctor`",
     reads=(TOUCHPOINTS, CHURN_RISK, FRICTION, SCORES, REJECTED, SNAPSHOTS),

@@ -56,11 +56,9 @@ TOUCHPOINTS = Topic(
     # Event time lives in the payload. With CreateTime the broker would delete the records of a backfill at once.
     _delete(90, **{TIMESTAMP_TYPE: "LogAppendTime"}),
 )
-ANONYMOUS = Topic("cx.anonymous", "anonymous id", "touchpoints of visitors not known yet", _delete(30))
 CHURN_RISK = Topic("cx.churn-risk", "customer", "churn-risk signals, for the CRM", _delete(30))
 FRICTION = Topic("cx.friction", "customer", "friction signals, for agents and chat", _delete(7))
 SCORES = Topic("cx.scores", "customer", "the latest score card", _compact())
-INSIGHTS = Topic("cx.insights", "view and partition", "mergeable aggregates", {"cleanup.policy": "compact"})
 # A rejected record is as large as the broker takes, with headers on top.
 REJECTED = Topic(
     "cx.rejected",
@@ -76,11 +74,9 @@ SNAPSHOTS = Topic("cx.snapshots", "customer", "saved state of the worker", _comp
 
 TOPICS = (
     TOUCHPOINTS,
-    ANONYMOUS,
     CHURN_RISK,
     FRICTION,
     SCORES,
-    INSIGHTS,
     REJECTED,
     FORGET,
     FORGOTTEN,

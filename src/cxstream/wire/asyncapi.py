@@ -15,7 +15,6 @@ Json = dict[str, Any]
 _BINDING = "0.5.0"
 _STRUCTURED = "application/cloudevents+json"
 _TOUCHPOINTS = [kind.label for kind in Kind]
-_OPEN: Json = {"type": "object", "description": "A JSON object; its layout is versioned by its `type`."}
 
 _TEXT: Json = {"type": "string"}
 _REJECTED_HEADERS: Json = {
@@ -38,12 +37,10 @@ _RESENT_HEADERS: Json = {
 # Of each topic: the operation, as seen from cxstream, and the messages in it.
 _FLOW: dict[str, tuple[str, list[str]]] = {
     topology.TOUCHPOINTS.name: ("receive", [*_TOUCHPOINTS, "tick", "forget"]),
-    topology.ANONYMOUS.name: ("receive", ["anonymous_touchpoint"]),
     topology.FORGET.name: ("receive", ["forget"]),
     topology.CHURN_RISK.name: ("send", ["churn_risk"]),
     topology.FRICTION.name: ("send", ["friction"]),
     topology.SCORES.name: ("send", ["score"]),
-    topology.INSIGHTS.name: ("send", ["insight"]),
     topology.FORGOTTEN.name: ("send", ["forgotten"]),
     topology.REJECTED.name: ("send", ["rejected", "resent"]),
     topology.SNAPSHOTS.name: ("send", ["snapshot"]),
@@ -126,10 +123,6 @@ def _messages() -> Json:
     found["churn_risk"] = _message("Churn-risk signal", "signals/churn_risk.v1.json", customer)
     found["friction"] = _message("Friction signal", "signals/friction.v1.json", customer)
     found["score"] = _message("Score card", "score.v1.json", f"{customer} Without a value: forgotten.")
-    found["anonymous_touchpoint"] = _message(
-        "Touchpoint of a visitor not known yet", _OPEN, "The anonymous id."
-    )
-    found["insight"] = _message("Mergeable aggregate", _OPEN, "View and partition.")
     found["forget"] = _message(
         "Request to be erased", "forget.v1.json", f"{customer} On cx.forget it is enough."
     )

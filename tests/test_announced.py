@@ -1,0 +1,60 @@
+"""What is announced exists: no topic, message or right that no program uses."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cxstream import topology
+from cxstream.access import ROLES, WORKER, acls
+from cxstream.wire.asyncapi import document
+
+SOURCES = Path(topology.__file__).parent
+# They describe topics; they neither read nor write one.
+DESCRIBING = {SOURCES / "topology.py", SOURCES / "access.py", SOURCES / "wire" / "asyncapi.py"}
+NAMES = {name: value.name for name, value in vars(topology).items() if isinstance(value, topology.Topic)}
+
+
+@pytest.fixture(scope="module")
+def used() -> set[str]:
+    """Names that modules take from the topology."""
+    return {
+        alias.name
+        for path in SOURCES.rglob("*.py")
+        if path not in DESCRIBING
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and node.module == "cxstream.topology"
+        for alias in node.names
+    }
+
+
+def test_every_topic_is_read_or_written_by_a_program(used: set[str]) -> None:
+    assert sorted(NAMES.values()) == sorted(topic.name for topic in topology.TOPICS)
+    assert set(NAMES) - used == set()
+
+
+def test_every_topic_is_the_workers() -> None:
+    # `topics --create` makes all of them: one that the worker has no right to is there for nothing.
+    assert WORKER.topics == topology.TOPICS
+
+
+def test_rights_are_for_topics_that_exist() -> None:
+    names = {topic.name for topic in topology.TOPICS}
+    for name, role in ROLES.items():
+        assert {acl.name for acl in acls(role, "g") if acl.resource == "topic"} <= names, name
+
+
+def _messages(channel: dict[str, Any]) -> set[str]:
+    return {reference["$ref"].rpartition("/")[2] for reference in channel["messages"].values()}
+
+
+def test_the_asyncapi_document_has_these_topics_and_no_message_beside_them() -> None:
+    described = document()
+    channels = described["channels"].values()
+    assert {channel["address"] for channel in channels} == {topic.name for topic in topology.TOPICS}
+    assert set().union(*map(_messages, channels)) == set(described["components"]["messages"])
+    operations = {each["channel"]["$ref"].rpartition("/")[2] for each in described["operations"].values()}
+    assert operations == set(described["channels"])
