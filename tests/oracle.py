@@ -354,9 +354,9 @@ class Oracle:
             The effort points.
         """
         added = self._base_points(kind, data) + self._derived_points(customer, kind, data, time)
-        bound = self.params.max_points
-        effort = min(sum(points[0] for points in added), bound)
-        mood = max(-bound, min(sum(points[1] for points in added), bound))
+        p = self.params
+        effort = min(sum(points[0] for points in added), p.max_effort)
+        mood = max(-p.max_mood, min(sum(points[1] for points in added), p.max_mood))
         pane.effort += effort
         pane.mood += mood
         return effort
@@ -368,7 +368,7 @@ class Oracle:
             minutes = max(0.0, data["wait_s"] / 60 - p.wait_free_minutes)
             added.append((min(p.wait_effort_max, p.wait_effort_per_minute * minutes), 0.0))
         if kind == Kind.contact:
-            transfers = float(data.get("transfers") or 0)
+            transfers = min(float(data.get("transfers") or 0), p.transfers_max)
             added.append((transfers * p.transfer.effort, transfers * p.transfer.mood))
             if data.get("abandoned"):
                 added.append((p.abandoned.effort, p.abandoned.mood))

@@ -273,7 +273,8 @@ CATALOGUE: list[tuple[Kind, dict[str, Any], float, float]] = [
     (Kind.contact, {"wait_s": 1e308}, 12, 0),
     (Kind.contact, {"wait_s": 0, "transfers": 0}, 2, 0),
     (Kind.contact, {"transfers": 3}, 8, -1.5),
-    (Kind.contact, {"transfers": 1e308}, 1e6, -1e6),
+    (Kind.contact, {"transfers": 5}, 12, -2.5),
+    (Kind.contact, {"transfers": 1e308}, 12, -2.5),
     (Kind.contact, {"abandoned": True}, 5, -1.5),
     (Kind.contact, {"abandoned": True, "resolved": True}, 5, -1.5),
     (Kind.contact, {"abandoned": False, "resolved": True}, 2, 1),
@@ -531,11 +532,44 @@ def test_a_derived_rage_click_is_a_failed_step_at_its_click(story: Story) -> Non
 
 
 def test_the_bound_of_points_is_for_all_that_one_event_adds() -> None:
-    story = Story(Oracle(ScoringParams(max_points=6)))
+    story = Story(Oracle(ScoringParams(max_effort=6, max_mood=2)))
     story.say(at(0), Kind.contact, topic="bill")
     assert repeat_effort(story, at(0), topic="bill", abandoned=True) == 4  # 2 + 3 + 3 is cut at 6
     story.say(at(5), Kind.contact, "bob", transfers=100)
-    assert story.card("bob")["satisfaction"] == close(satisfaction_of(-6))
+    assert story.card("bob")["satisfaction"] == close(satisfaction_of(-2))  # -2.5 is cut at -2
+    # Two events of one day: the limit is of an event.
+    story.say(at(5), Kind.referral, "eve")
+    story.say(at(5), Kind.referral, "eve")
+    assert story.card("eve")["satisfaction"] == close(satisfaction_of(4))
+
+
+def test_at_most_five_transfers_count(story: Story) -> None:
+    for who, transfers in (("ann", 5), ("bob", 1e9), ("eve", 4.5)):
+        story.say(at(0), Kind.contact, who, transfers=transfers)
+    assert [story.acute(who) for who in ("ann", "bob", "eve")] == [12, 12, 11]
+    assert story.card("bob")["satisfaction"] == close(satisfaction_of(-2.5))
+
+
+def test_the_limits_of_points_are_for_derived_points_too() -> None:
+    """A repeated contact, a switch of channel and a rage click out of raw clicks do not go beyond them."""
+    points = {kind: {"effort": 1e6, "mood": -1e6} for kind in ("rage_click", "error")}
+    story = Story(Oracle(ScoringParams.model_validate({"points": points})))
+    story.say(at(0), Kind.error)
+    clicks(story, (1, 0, 0), (2, 0, 0), (3, 0, 0))
+    worst = {"topic": "bill", "wait_s": 1e9, "transfers": 1e9, "abandoned": True, "channel": "call"}
+    story.say(at(0, ms=4), Kind.contact, **worst)
+    before = story.oracle.customers["ann"].panes[pane_of(at(0))]
+    assert (before.effort, before.mood) == (30 + 30 + 2 + 10 + 10 + 3 + 2, -10 - 10 - 2.5 - 1.5 - 0.5)
+    story.say(at(0, ms=5), Kind.contact, **worst)
+    after = story.oracle.customers["ann"].panes[pane_of(at(0))]
+    assert after.effort == 87 + 30  # 2 + 10 + 10 + 3 + 2, and 3 for the repeat, are exactly the limit
+
+
+def test_no_single_record_keeps_a_customer_at_risk(story: Story) -> None:
+    story.say(at(0), Kind.contact, channel="call", transfers=1e9, wait_s=1e9, abandoned=True)
+    assert story.changes() == [("raised", "none", "elevated")]
+    story.tick(at(28))
+    assert story.changes()[1:] == [("cleared", "elevated", "none")]
 
 
 # --- 2. touches

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import pytest
@@ -222,8 +223,9 @@ def test_numbers_that_would_poison_a_sum_do_not() -> None:
     assert outcome.accepted == 4
     ((_, card),) = engine.cards()
     data = json.loads(card)["data"]
-    assert data["effort"] == 100.0
-    assert data["satisfaction"] == 0.0
+    # What counts of them: 5 transfers, 10 minutes and 5 days.
+    assert data["effort"] == pytest.approx(100 * (1 - 2 ** (-(22 + 15 + 5) / 10)))
+    assert data["satisfaction"] == pytest.approx(100 / (1 + math.exp(8.5 / 4) * 0.3 / 0.7))
     assert all(value == value for value in data["features"].values())  # noqa: PLR0124 - not NaN
 
 

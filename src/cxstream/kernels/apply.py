@@ -444,8 +444,9 @@ def _apply(st: State, c: Constants, event: Any, slot: int) -> float:
     pane = st.panes[pane_of(st, slot, day)]
 
     if kind == CONTACT:
-        effort += _waiting(c, event.a) + event.b * c.transfer_e
-        mood += event.b * c.transfer_m
+        transfers = min(event.b, c.transfers_max)
+        effort += _waiting(c, event.a) + transfers * c.transfer_e
+        mood += transfers * c.transfer_m
         if event.flags & ABANDONED:
             effort += c.abandoned_e
             mood += c.abandoned_m
@@ -508,8 +509,8 @@ def _apply(st: State, c: Constants, event: Any, slot: int) -> float:
             row.last_touch = time
         else:
             row.last_touch = max(row.last_touch, time)
-    effort = min(effort, c.max_points)
-    mood = min(max(mood, -c.max_points), c.max_points)
+    effort = min(effort, c.max_effort)
+    mood = min(max(mood, -c.max_mood), c.max_mood)
     pane.effort += effort
     pane.mood += mood
     return effort

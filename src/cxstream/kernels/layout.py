@@ -239,12 +239,14 @@ class Constants(NamedTuple):
     remembers: bool  # ids of the window, not only the last 32
     surge_window: int
     forget_ms: int
-    max_points: float
+    max_effort: float
+    max_mood: float
     wait_free: float
     wait_rate: float
     wait_max: float
     transfer_e: float
     transfer_m: float
+    transfers_max: float
     abandoned_e: float
     abandoned_m: float
     resolved_e: float

@@ -92,16 +92,17 @@ class ScoringParams(BaseModel):
     points: dict[str, Points] = Field(
         default_factory=_points, description="Effort and mood points of each kind; name only those to change."
     )
-    max_points: float = Field(
-        1e6,
-        gt=0,
-        le=1e9,
-        description="Bound of the effort and of the mood one event can add, against absurd numbers.",
+    max_effort: float = Field(
+        30.0, gt=0, le=1e6, description="The most effort one event can add, derived points included."
+    )
+    max_mood: float = Field(
+        10.0, gt=0, le=1e6, description="The most mood one event can add or take, derived points included."
     )
     wait_free_minutes: float = Field(1.0, ge=0, description="Waiting that costs nothing, in minutes.")
     wait_effort_per_minute: float = Field(1.0, ge=0, description="Effort of each further minute of waiting.")
     wait_effort_max: float = Field(10.0, ge=0, description="The most effort one wait can cost.")
     transfer: Points = Field(Points(effort=2, mood=-0.5), description="Each transfer of a contact.")
+    transfers_max: float = Field(5.0, ge=0, description="Transfers of one contact that count.")
     abandoned: Points = Field(Points(effort=3, mood=-1.5), description="A contact that the customer gave up.")
     resolved: Points = Field(Points(effort=0, mood=1), description="A contact that solved it.")
     unresolved: Points = Field(Points(effort=3, mood=-1.5), description="A contact that did not solve it.")
