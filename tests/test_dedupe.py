@@ -114,9 +114,10 @@ def test_what_moves_a_score_is_remembered_for_the_window(days: int, said: str) -
 @pytest.mark.parametrize("kind", [Kind.action_taken, Kind.churned, Kind.won_back])
 def test_what_the_company_does_is_remembered_for_the_window(kind: Kind) -> None:
     engine, oracle = Engine(ScoringParams(), {}), Oracle()
-    agrees(engine, oracle, [event(0, DAY_0, kind)])
+    done = event(0, DAY_0, kind, action="call")
+    agrees(engine, oracle, [done])
     agrees(engine, oracle, [event(f"v{n}", DAY_0 + 60 * DAY_MS + n, Kind.page_view) for n in range(33)])
-    assert agrees(engine, oracle, [event(0, DAY_0, kind)])["duplicate"] == 1
+    assert agrees(engine, oracle, [done])["duplicate"] == 1
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ REQUIRED: dict[Kind, dict[str, Any]] = {
     Kind.return_: {"amount": 1, "currency": "EUR"},
     Kind.complaint_opened: {"case_id": "k"},
     Kind.complaint_resolved: {"case_id": "k"},
+    Kind.action_taken: {"action": "call"},
 }
 
 

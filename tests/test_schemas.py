@@ -88,6 +88,7 @@ GOOD = {
     "channel": st.sampled_from(["call", "chat", "email", "store", "social"]),
     "stage": st.sampled_from([None, "awareness", "service"]),
     "case_id": st.text(min_size=1, max_size=4),
+    "action": st.text(min_size=1, max_size=4),
     "currency": st.sampled_from(["EUR", "PLN"]),
     "score": st.sampled_from([1, 2, 3.0, 5]),
     "rating": st.floats(1, 5),
@@ -265,6 +266,16 @@ def test_the_reference_says_what_hostile_records_get(name):
     said = f"`{reason}`" if reason else "accepted"
     at = f", `{field}`" if field else ""
     assert f"| {name} | {said}{at} |" in REFERENCE
+
+
+@pytest.mark.parametrize("given", [{}, {"action": None}, {"action": ""}, {"action": 1}], ids=str)
+def test_an_action_taken_says_what_was_done(given):
+    event = example(Kind.action_taken)
+    event["data"] = {"channel": "crm", "action_id": "cx.touchpoints-0-42-0", **given}
+    rejected = validate(json.dumps(event).encode())
+    assert rejected is not None
+    assert rejected[:2] == ("invalid", "data.action")
+    assert broken_fields(event) == {"data.action"}
 
 
 # --- the documents

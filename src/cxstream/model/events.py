@@ -84,6 +84,12 @@ class ComplaintData(Data, kw_only=True, gc=False):
     case_id: NonEmpty
 
 
+class ActionData(Data, kw_only=True, gc=False):
+    """Something that the company did about a signal."""
+
+    action: NonEmpty
+
+
 class MoneyData(Data, kw_only=True, gc=False):
     """Money that changed hands."""
 
@@ -125,6 +131,7 @@ DATA: dict[Kind, type[Data]] = {
     Kind.survey_csat: CsatData,
     Kind.survey_nps: NpsData,
     Kind.review: ReviewData,
+    Kind.action_taken: ActionData,
 }
 
 
