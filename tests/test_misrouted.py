@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from hashlib import sha256
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ import pytest
 from cxstream.kafka import connection
 from cxstream.leftovers import Erased, Leftovers
 from cxstream.model.params import ScoringParams
+from cxstream.rejected.record import read
+from cxstream.rejection import Reference
 from cxstream.scoring.engine import MARKER_KEY, Engine, Records
 from cxstream.scoring.erasures import digest
 from cxstream.topology import FORGOTTEN, REJECTED, SCORES, SNAPSHOTS, TOUCHPOINTS
@@ -99,6 +102,9 @@ async def test_misrouted_records_are_forwarded_as_they_are(
                 for n, who in kept
             ]
             assert await rejected(watcher) == {("too_large", "", "0"): 1, ("misrouted", "key", "0"): 1}
+            said = [read(record) for record in (await watcher.read(REJECTED.name))[0]]
+            [reference] = [one.reference for one in said if one is not None and one.reference]
+            assert reference == Reference(len(there) + len(strays[3][0]), sha256(strays[3][0]).hexdigest())
             [card] = [r.value for r in (await watcher.read(SCORES.name))[1] if r.key == there.encode()][-1:]
             assert json.loads(card)["data"]["touches"]["90"] == 3
 
@@ -121,7 +127,7 @@ async def test_a_limit_that_was_raised_holds_for_the_next_misrouted_record(
     known: Any = SimpleNamespace(
         _producer=Producer(), _kafka=Cluster(), _partitions=COUNT, _partition=0, _limit=1_000
     )
-    assert await Tenure._prepared(known, outbox) == raised
+    assert await Tenure._prepare_forwards(known, outbox) == raised
     assert len(outbox.forwards[1]) == forwarded
     assert outbox.count(REJECTED.name) == 1 - forwarded
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import hashlib
 import json
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,8 @@ from structlog.testing import capture_logs
 from cxstream.kafka import connection
 from cxstream.model.errors import LostRecordsError
 from cxstream.model.kinds import FORGET_TYPE
+from cxstream.rejected.record import read as read_rejection
+from cxstream.rejection import Reference
 from cxstream.scoring.engine import MARKER_KEY, Engine
 from cxstream.topics import administration
 from cxstream.topology import CHURN_RISK, FRICTION, REJECTED, SCORES, SNAPSHOTS, TOUCHPOINTS
@@ -593,15 +596,42 @@ async def _absent(admin: Any) -> bool:
 
 
 async def test_results_that_kafka_refuses_are_computed_again(settings: Settings) -> None:
-    """A rejected record does not fit into cx.rejected; once it does, nothing is missing and nothing twice."""
+    """Score cards do not fit into cx.scores; once they do, nothing is missing and nothing twice."""
     async with administration(settings) as admin:
-        await _limit(admin, REJECTED.name, 1000)
-        broken = b'{"broken": "' + b"x" * 5000
-        await write(settings, TOUCHPOINTS.name, {0: [*troubles(100), broken, *troubles(100, 100)]})
+        await _limit(admin, SCORES.name, 1000)
+        await write(settings, TOUCHPOINTS.name, {0: troubles(200)})
         async with owned(settings) as partition:
             partition.put(fetch(await log_of(settings)))
             await until(lambda: partition.counters.failures, SECONDS, lambda: partition.state)
-            await _limit(admin, REJECTED.name, 100_000)
+            await _limit(admin, SCORES.name, 1_000_000)
             async with Watcher(settings, 1) as watcher:
                 await until(watcher.all_committed, SECONDS, lambda: partition.state)
     await assert_all_committed(settings)
+
+
+async def test_a_rejected_record_that_does_not_fit_into_its_topic_becomes_a_reference(
+    settings: Settings,
+) -> None:
+    async with administration(settings) as admin:
+        await _limit(admin, REJECTED.name, 4000)
+        large = b'{"broken": "' + b"x" * 5000
+        # Several copies that fit, but not in one batch, and a key that is too large for a copy without a value.
+        small = [b"{broken" + b"x" * 1500] * 4
+        await write(settings, TOUCHPOINTS.name, {0: [*troubles(100), large, *small, *troubles(100, 100)]})
+        async with aiokafka.AIOKafkaProducer(**connection(settings)) as producer:
+            await producer.send_and_wait(TOUCHPOINTS.name, None, key=b"k" * 5000, partition=0)
+        records = await log_of(settings)
+        async with owned(settings) as partition:
+            partition.put(fetch(records))
+            async with Watcher(settings, 1) as watcher:
+                await until(watcher.all_committed, SECONDS, lambda: partition.state)
+                rejected = (await watcher.read(REJECTED.name))[0]
+            assert not partition.counters.failures
+    found = [read_rejection(record) for record in rejected]
+    assert all(found)
+    assert [(each.value, each.reference) for each in found if each] == [
+        (None, Reference(len(large), hashlib.sha256(large).hexdigest())),
+        *((each, None) for each in small),
+        (None, Reference(5000, hashlib.sha256(b"").hexdigest())),
+    ]
+    assert [each.place.offset for each in found if each] == [*range(100, 105), 205]

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Awaitable, Callable
 
+    from cxstream.topology import Topic
     from simulation.broker import TP, Broker, Record
     from simulation.network import Network
     from simulation.trace import Trace
@@ -93,7 +94,7 @@ class Kafka:
     async def partitions(self) -> int:
         return await self._network.call("partitions", lambda: self._count)
 
-    async def largest_batch(self) -> int:
+    async def largest_batch(self, _: Topic = TOUCHPOINTS) -> int:
         return await self._network.call("largest batch", lambda: _LARGEST)
 
     def reader(self, partition: int) -> Reader:

@@ -234,6 +234,7 @@ def _row(rejection: Rejection, listing: Listing) -> dict[str, Any]:
         "field": rejection.field,
         "time": rfc3339(rejection.time_ms),
         "key": _text(rejection.key),
+        "reference": rejection.reference._asdict() if rejection.reference else None,
         "resent_from": rejection.resent_from or None,
         "resent": rejection.place in listing.resent,
     }
@@ -257,6 +258,7 @@ def _show_list(listing: Listing, chosen: list[Rejection]) -> None:
         )
         for each in chosen:
             remarks = [f"repeats {each.resent_from}"] if each.resent_from else []
+            remarks += [f"a reference to {each.reference.size:,} bytes"] if each.reference else []
             remarks += ["sent again"] if each.place in listing.resent else []
             cells = (str(each.place), rfc3339(each.time_ms), each.reason, each.field, _text(each.key) or "-")
             table.add_row(*map(_plain, (*cells, "; ".join(remarks))))
@@ -290,6 +292,7 @@ def _whole(rejection: Rejection, explanation: Explanation, *, resent: bool) -> d
         "key": _text(rejection.key),
         "headers": [[name, _text(value)] for name, value in rejection.headers],
         "value": _text(rejection.value),
+        "reference": rejection.reference._asdict() if rejection.reference else None,
         "message": explanation.message,
         "position": [where.start, where.end] if where else None,
         "wanted": explanation.wanted,
@@ -309,6 +312,7 @@ def _show_one(rejection: Rejection, explanation: Explanation, *, resent: bool) -
         f"rejected  {rfc3339(rejection.time_ms)}, {rejection.reason}{field}",
         f"because   {explanation.message}",
         f"key       {_text(rejection.key) if rejection.key is not None else 'none'}",
+        *_reference_lines(rejection),
         *(
             f"header    {name}: {'null' if value is None else _text(value)}"
             for name, value in rejection.headers
@@ -325,6 +329,14 @@ def _show_one(rejection: Rejection, explanation: Explanation, *, resent: bool) -
     from cxstream.printable import printable
 
     output().print(Text(printable(text, lines=True)))
+
+
+def _reference_lines(rejection: Rejection) -> list[str]:
+    if rejection.reference is None:
+        return []
+    size, sha256 = rejection.reference
+    lines = [f"size      {size:,} bytes of key, value and headers; cx.rejected has a reference, no copy"]
+    return [*lines, f"sha256    {sha256} of the value"] if sha256 else lines
 
 
 def _pretty(value: bytes | None) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from cxstream.model.params import DAY_MS, HOUR_MS
+from cxstream.rejection import unfold
 from cxstream.scoring.engine import Engine, Records
 from cxstream.scoring.said import about
 from cxstream.scoring.signals import rfc3339
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
 # Sums of points lose some of their last digits when one is taken from the other.
 _DIGITS = 9
-# The last headers of a record of cx.rejected explain it; those before are the record's own.
-_EXPLANATION = 5
 _NONE_REFUSED: Mapping[int, str] = MappingProxyType({})
 
 
@@ -71,13 +70,14 @@ def refused(records: Iterable[Any]) -> dict[int, str]:
     """Offsets of cx.touchpoints that the worker has rejected, and why, by the headers of records of cx.rejected."""
     found = {}
     for record in records:
-        said = dict(record.headers[-_EXPLANATION:])
+        if (parts := unfold(list(record.headers))) is None:
+            continue  # whoever wrote it, it was not the worker
         try:
-            reason, topic, offset = (said[name].decode() for name in ("reason", "topic", "offset"))
+            reason, topic, offset = (parts[1][name].decode() for name in ("reason", "topic", "offset"))
             if topic == TOUCHPOINTS.name and reason != RESENT:
                 found[int(offset)] = reason
-        except (KeyError, ValueError, AttributeError):
-            continue  # whoever wrote it, it was not the worker
+        except ValueError:
+            continue
     return found
 
 

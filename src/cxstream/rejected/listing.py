@@ -176,13 +176,16 @@ def _readable(records: Sequence[Any], listing: Listing) -> Iterable[Rejection]:
 async def from_source(reader: TopicReader, rejection: Rejection) -> Rejection:
     """The rejection as its source has it, where cx.rejected does not keep values; as it is where neither does.
 
-    Requests of cx.forget stay as they are: the record at their offset of cx.touchpoints is another one.
+    Requests of cx.forget stay as they are: the record at their offset of cx.touchpoints is another one. So does a
+    reference where another record than the one it names lies at its place: the topic was made anew.
     """
     place = rejection.place
     if rejection.value is not None or place.topic != TOUCHPOINTS.name:
         return rejection
     source = await reader.one(TOUCHPOINTS.name, place.partition, place.offset)
     if source is None:
+        return rejection
+    if rejection.reference and not rejection.reference.fits(source.key, source.value, source.headers):
         return rejection
     return replace(rejection, key=source.key, value=source.value, headers=list(source.headers))
 

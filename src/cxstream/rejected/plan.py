@@ -11,7 +11,7 @@ from cxstream.kernels.layout import TICK
 from cxstream.model.cloudevents import is_binary
 from cxstream.model.errors import CloudEventError
 from cxstream.rejected.fix import UnfixableError
-from cxstream.rejected.record import RESENT_FROM, Headers, Rejection
+from cxstream.rejected.record import RESENT_FROM, Rejection
 from cxstream.scoring.decode import TOO_LATE, decode
 from cxstream.scoring.routing import FORWARDED_FROM
 from cxstream.sender import route
@@ -19,6 +19,11 @@ from cxstream.topology import FORGET, TOUCHPOINTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from cxstream.rejection import Headers
+
+
+_GONE = "cx.rejected has a reference to it, not a copy, and {place} no longer has the record: have the source send it again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +75,8 @@ def plan(
         latest_ms: the latest event time that is not from the future, ms UTC.
         max_bytes: the longest that cx.touchpoints takes (max.message.bytes); None for no limit.
     """
-    topic = rejection.place.topic
-    if topic != TOUCHPOINTS.name:
-        advice = ": use 'cxstream forget'" if topic == FORGET.name else ""
-        return Plan(rejection, [], f"a record of {topic}, not of {TOUCHPOINTS.name}{advice}")
-    if rejection.value is None and not rejection.headers:
-        return Plan(rejection, [], "its value is kept nowhere any more, or it never had one")
+    if refusal := _unsendable(rejection):
+        return Plan(rejection, [], refusal)
     try:
         values = fixer(rejection) if fixer else [rejection.value]
     except UnfixableError as error:
@@ -93,6 +94,19 @@ def plan(
             return Plan(rejection, [], said)
         events.append(made)
     return Plan(rejection, events)
+
+
+def _unsendable(rejection: Rejection) -> str:
+    """Why there is nothing that could be sent; "" where there is."""
+    topic = rejection.place.topic
+    if topic != TOUCHPOINTS.name:
+        advice = ": use 'cxstream forget'" if topic == FORGET.name else ""
+        return f"a record of {topic}, not of {TOUCHPOINTS.name}{advice}"
+    if rejection.value is not None or rejection.headers:
+        return ""
+    if rejection.reference is not None:
+        return _GONE.format(place=rejection.place)
+    return "its value is kept nowhere any more, or it never had one"
 
 
 def _ready(

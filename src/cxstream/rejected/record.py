@@ -1,6 +1,4 @@
-"""A rejected record as cx.rejected holds it: the record, and the five headers that explain it.
-
-    headers of the record ... reason field topic partition offset
+"""A rejected record as cx.rejected holds it: a copy or a reference (`cxstream.rejection`).
 
 A record with the reason `resent` is no rejection but a marker: what was rejected at its place has been sent
 again. It has no value, and its key and headers are those of the record at that place.
@@ -13,12 +11,10 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from cxstream.model.errors import InputError
+from cxstream.rejection import EXPLANATION, Headers, Reference, unfold
 from cxstream.topology import RESENT, TOUCHPOINTS
 
-Headers = list[tuple[str, bytes | None]]
-
 RESENT_FROM = "resent-from"
-EXPLANATION = ("reason", "field", "topic", "partition", "offset")
 _PLACE = re.compile(r"(?:(?P<topic>.+)-)?(?P<partition>\d+)-(?P<offset>\d+)")
 
 
@@ -67,6 +63,7 @@ class Rejection:
         key: as it came.
         value: as it came; None where cx.rejected does not keep values.
         headers: as they came.
+        reference: what a reference says of the record; None of a copy.
     """
 
     place: Place
@@ -77,6 +74,7 @@ class Rejection:
     key: bytes | None
     value: bytes | None
     headers: Headers
+    reference: Reference | None = None
 
     @property
     def is_marker(self) -> bool:
@@ -92,16 +90,18 @@ class Rejection:
 
 def read(record: Any) -> Rejection | None:
     """A record of cx.rejected; None where its headers are not those of a rejected record."""
-    headers = list(record.headers)
-    own, last = headers[: -len(EXPLANATION)], headers[-len(EXPLANATION) :]
-    if tuple(name for name, _ in last) != EXPLANATION:
+    found = unfold(list(record.headers))
+    if found is None:
         return None
+    own, said, reference = found
     try:
-        reason, field, topic, partition, offset = [value.decode() for _, value in last]
+        reason, field, topic, partition, offset = [said[name].decode() for name in EXPLANATION]
         place = Place(topic, int(partition), int(offset))
-    except (UnicodeDecodeError, ValueError, AttributeError):
+    except ValueError:
         return None
-    return Rejection(place, reason, field, record.timestamp, record.offset, record.key, record.value, own)
+    return Rejection(
+        place, reason, field, record.timestamp, record.offset, record.key, record.value, own, reference
+    )
 
 
 def marker_headers(rejection: Rejection) -> Headers:

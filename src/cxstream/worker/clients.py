@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from cxstream.settings import Settings
+    from cxstream.topology import Topic
 
 # Below the broker's default limit of one record batch (message.max.bytes), which is 1 MiB.
 BATCH_BYTES = 900 * 1024
@@ -81,15 +82,15 @@ class Kafka:
         async with aiokafka.AIOKafkaProducer(**connection(self._settings)) as producer:
             return len(await producer.partitions_for(TOUCHPOINTS.name))
 
-    async def largest_batch(self) -> int:
-        """The largest batch that cx.touchpoints takes, in bytes.
+    async def largest_batch(self, topic: Topic = TOUCHPOINTS) -> int:
+        """The largest batch that a topic takes, in bytes.
 
         Raises:
             BrokerError: Kafka does not answer.
             TopicError: Kafka does not let us look.
         """
         async with administration(self._settings) as admin:
-            [found] = await look(admin, topics=[TOUCHPOINTS])
+            [found] = await look(admin, topics=[topic])
         return int(found.config.get("max.message.bytes", BATCH_BYTES))
 
     def reader(self, partition: int) -> Reader:

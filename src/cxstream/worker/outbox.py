@@ -12,6 +12,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import IllegalOperation
 from aiokafka.structs import OffsetAndMetadata
 
+from cxstream.rejection import Row, by_reference, copy, shortened, wire_bytes
 from cxstream.scoring.decode import TOO_LARGE
 from cxstream.scoring.routing import FORWARDED_FROM
 from cxstream.topology import FORGET, REJECTED, SCORES, SNAPSHOTS, TOUCHPOINTS
@@ -29,8 +30,8 @@ Pair = tuple[bytes | None, bytes | None]
 Headers = list[tuple[str, bytes | None]]
 
 _NO_HEADERS: Headers = []
-# What Kafka's format adds at most to the key, value and headers of a record, and to a batch of records.
-_RECORD_OVERHEAD, _HEADER_OVERHEAD, _BATCH_OVERHEAD = 42, 10, 61
+# What Kafka's format adds to a batch of records.
+_BATCH_OVERHEAD = 61
 
 
 class Forward(NamedTuple):
@@ -49,13 +50,19 @@ class Forward(NamedTuple):
     @property
     def size(self) -> int:
         """The most bytes that it takes in a batch."""
-        return size_of(self.record.key, self.record.value, self.headers)
+        return wire_bytes(self.record.key, self.record.value, self.headers)
 
 
-def size_of(key: bytes | None, value: bytes | None, headers: Headers) -> int:
-    """The most bytes that a record takes in a batch."""
-    texts = sum(len(name.encode()) + len(text or b"") + _HEADER_OVERHEAD for name, text in headers)
-    return len(key or b"") + len(value or b"") + texts + _RECORD_OVERHEAD
+class Limits(NamedTuple):
+    """The largest batches that may be written, in bytes.
+
+    Attributes:
+        touchpoints: into cx.touchpoints.
+        rejected: into cx.rejected.
+    """
+
+    touchpoints: int
+    rejected: int
 
 
 class Outbox:
@@ -64,6 +71,8 @@ class Outbox:
     Attributes:
         records: source records that the results follow from.
         bytes: size of the signals, and of the rejected and forwarded records.
+        rejected_bytes: the most bytes that the rows of cx.rejected take in a batch.
+        largest_rejected: ... and that the largest of them takes in a batch of its own.
         rows: keys and values to write, by topic, in order.
         explanations: headers of the rows of cx.rejected; no other row has any.
         requests: requests to be erased, for every partition of cx.touchpoints.
@@ -83,7 +92,7 @@ class Outbox:
         self.requested: int | None = None
         self.committed = asyncio.Event()
         self.records = 0
-        self.bytes = 0
+        self.bytes = self.rejected_bytes = self.largest_rejected = 0
         self.rows: defaultdict[str, list[Pair]] = defaultdict(list)
         self.explanations: list[Headers] = []
         self.tally = Tally()
@@ -111,7 +120,7 @@ class Outbox:
             self.bytes += len(record.key or b"") + len(record.value or b"")
 
     def add_rejected(self, record: Any, place: tuple[str, int], reason: str, field: str) -> None:
-        """Take a record that cannot be used, byte for byte; where it lies instead, under pseudonyms or if it is too large.
+        """Take a record that cannot be used: a copy, or a reference to one that is too large.
 
         Args:
             record: aiokafka's.
@@ -119,17 +128,29 @@ class Outbox:
             reason: why.
             field: path of the field.
         """
-        key, value, headers = record.key, record.value, list(record.headers)
-        if reason == TOO_LARGE:
-            # cx.rejected may not take it either; where it lies says enough.
-            value, headers = None, []
-        if self._pseudonyms is not None:
-            key, value, headers = _pseudonym(self._pseudonyms, key), None, []
-        self.rows[REJECTED.name].append((key, value))
-        self.bytes += len(key or b"") + len(value or b"")
-        explained = {"reason": reason, "field": field, "topic": place[0], "partition": place[1]}
-        explained["offset"] = record.offset
-        self.explanations.append(headers + [(name, str(said).encode()) for name, said in explained.items()])
+        make = by_reference if reason == TOO_LARGE else copy
+        row = make(record, place, reason, field, self._pseudonyms)
+        self.rows[REJECTED.name].append((row.key, row.value))
+        self.explanations.append(row.headers)
+        size = row.size
+        self.bytes += size
+        self.rejected_bytes += size
+        self.largest_rejected = max(self.largest_rejected, size + _BATCH_OVERHEAD)
+
+    def shorten(self, limit: int) -> None:
+        """Put references in place of the copies that cx.rejected cannot take.
+
+        Args:
+            limit: the largest batch that it takes, in bytes.
+        """
+        if self._pseudonyms is not None or self.largest_rejected <= limit:
+            return
+        pairs = self.rows[REJECTED.name]
+        for i, (pair, headers) in enumerate(zip(pairs, self.explanations, strict=True)):
+            row = Row(*pair, headers)
+            if row.size + _BATCH_OVERHEAD > limit:
+                key, value, self.explanations[i] = shortened(row)
+                pairs[i] = key, value
 
     def exceeds(self, limit: int) -> bool:
         """Whether a misrouted record would be too large for a topic that takes batches of at most `limit` bytes."""
@@ -172,10 +193,6 @@ class Outbox:
         return bool(self.records or self.rows or self.requested is not None)
 
 
-def _pseudonym(pseudonyms: Pseudonyms, key: bytes | None) -> bytes | None:
-    return None if key is None else pseudonyms.of(key.decode(errors="surrogateescape")).encode()
-
-
 async def commit(
     producer: AIOKafkaProducer,
     outbox: Outbox,
@@ -184,7 +201,7 @@ async def commit(
     partition: int,
     partitions: int,
     offset: int,
-    limit: int,
+    limits: Limits,
 ) -> None:
     """Write an outbox and the source offset after the records it follows from, in one transaction.
 
@@ -197,20 +214,19 @@ async def commit(
         partition: number of the partition.
         partitions: how many there are.
         offset: first source offset that the results do not follow from.
-        limit: the largest batch that cx.touchpoints takes, in bytes.
+        limits: the largest batches that may be written.
 
     Raises:
         ProducerFenced: somebody else has claimed the partition.
         KafkaError: Kafka did not take it.
     """
     await producer.begin_transaction()
-    written = await asyncio.gather(
-        *(
-            _write(producer, topic, partition, rows, outbox.explanations if topic == REJECTED.name else ())
-            for topic, rows in outbox.rows.items()
-        ),
-        return_exceptions=True,
-    )
+    results = {topic: rows for topic, rows in outbox.rows.items() if topic != REJECTED.name}
+    writing = [_write(producer, topic, partition, rows) for topic, rows in results.items()]
+    if rejected := outbox.rows.get(REJECTED.name):
+        limit = limits.rejected - _BATCH_OVERHEAD
+        writing.append(_write(producer, REJECTED.name, partition, rejected, outbox.explanations, limit))
+    written = await asyncio.gather(*writing, return_exceptions=True)
     if errors := [error for error in written if error is not None]:
         # Who writes to a producer that has just given up hears only that there is no transaction; others know why.
         raise min(errors, key=lambda error: isinstance(error, IllegalOperation))
@@ -219,7 +235,9 @@ async def commit(
         rows = [(each.record.key, each.record.value) for each in forwards] + outbox.requests
         if rows:
             headers = [each.headers for each in forwards]
-            await _write(producer, TOUCHPOINTS.name, target, rows, headers, limit - _BATCH_OVERHEAD)
+            await _write(
+                producer, TOUCHPOINTS.name, target, rows, headers, limits.touchpoints - _BATCH_OVERHEAD
+            )
     offsets = {TopicPartition(TOUCHPOINTS.name, partition): OffsetAndMetadata(offset, "")}
     if outbox.requested is not None:
         offsets[TopicPartition(FORGET.name, partition)] = OffsetAndMetadata(outbox.requested, "")
@@ -233,7 +251,7 @@ async def _write(
     topic: str,
     partition: int,
     rows: Sequence[Pair],
-    headers: Sequence[Headers],
+    headers: Sequence[Headers] = (),
     limit: int | None = None,
 ) -> None:
     """Send rows in order: one batch at a time, the next only when the one before has arrived.
@@ -250,7 +268,7 @@ async def _write(
     batch, used = producer.create_batch(), 0
     for index, (key, value) in enumerate(rows):
         more = headers[index] if index < len(headers) else _NO_HEADERS
-        size = size_of(key, value, more) if limit is not None else 0
+        size = wire_bytes(key, value, more) if limit is not None else 0
         full = limit is not None and used > 0 and used + size > limit
         if full or batch.append(timestamp=now, key=key, value=value, headers=more) is None:
             await (await producer.send_batch(batch, topic, partition=partition))

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cxstream.model.errors import TopicError
-from cxstream.topology import FORGET, TOUCHPOINTS
+from cxstream.topology import FORGET, REJECTED, TOUCHPOINTS
 from cxstream.worker import requests
 from cxstream.worker.clients import BATCH_BYTES
 from cxstream.worker.clock import now
 from cxstream.worker.feed import to_records
-from cxstream.worker.outbox import Outbox, commit
+from cxstream.worker.outbox import Limits, Outbox, commit
 from cxstream.worker.restore import Losses
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 # While more records wait, a flush takes a score card for every so many records at most: who is behind would
 # write cards that are old the moment he has caught up.
 _RECORDS_PER_CARD = 16
+# A batch that every topic takes: what is no larger needs no look at the limit of cx.rejected.
+_SURELY_TAKEN_BYTES = 1024
 
 
 class Tenure:
@@ -68,6 +70,7 @@ class Tenure:
         self._partition = partition
         self._partitions = restored.engine.partitions or 1
         self._limit: int | None = None
+        self._rejected_limit: int | None = None
         self._producer = producer
         self._reader = reader
         self._lost = Losses(settings, partition, counters)
@@ -230,7 +233,7 @@ class Tenure:
             first, _ = await self._reader.bounds(TOUCHPOINTS.name)
             self._lost.check(hole, first, "they were not read yet")
         begun = perf_counter()
-        limit = await self._prepared(outbox)
+        limits = await self._prepared(outbox)
         try:
             await commit(
                 self._producer,
@@ -239,7 +242,7 @@ class Tenure:
                 partition=self._partition,
                 partitions=self._partitions,
                 offset=offset,
-                limit=limit,
+                limits=limits,
             )
         except BaseException:
             self._counters.aborted += 1
@@ -250,14 +253,19 @@ class Tenure:
         self._counters.measures.flush.observe(ended - closed)
         self._counters.commit(outbox, offset)
 
-    async def _prepared(self, outbox: Outbox) -> int:
-        """Make an outbox ready for its transaction; the largest batch that cx.touchpoints takes, in bytes.
+    async def _prepared(self, outbox: Outbox) -> Limits:
+        """Make an outbox ready for its transaction; the largest batches that the topics take.
 
         Raises:
             TopicError: there are more partitions than this state was made for.
         """
-        if not outbox.forwards and not outbox.requests:
-            return BATCH_BYTES
+        touchpoints = BATCH_BYTES
+        if outbox.forwards or outbox.requests:
+            touchpoints = min(await self._prepare_forwards(outbox), BATCH_BYTES)
+        return Limits(touchpoints, min(await self._prepare_rejected(outbox), BATCH_BYTES))
+
+    async def _prepare_forwards(self, outbox: Outbox) -> int:
+        """Reject what cx.touchpoints does not take; the largest batch that it takes, in bytes."""
         count = len(await self._producer.partitions_for(TOUCHPOINTS.name))
         if count != self._partitions:
             raise TopicError(
@@ -268,4 +276,14 @@ class Tenure:
             # Somebody may have raised it since.
             self._limit = await self._kafka.largest_batch()
         outbox.refuse_too_large(self._limit, self._partition)
-        return min(self._limit, BATCH_BYTES)
+        return self._limit
+
+    async def _prepare_rejected(self, outbox: Outbox) -> int:
+        """Replace the copies that cx.rejected does not take; the largest batch that it takes, in bytes."""
+        if outbox.rejected_bytes <= _SURELY_TAKEN_BYTES:
+            return BATCH_BYTES
+        if self._rejected_limit is None or outbox.largest_rejected > self._rejected_limit:
+            # Somebody may have raised it since.
+            self._rejected_limit = await self._kafka.largest_batch(REJECTED)
+        outbox.shorten(self._rejected_limit)
+        return self._rejected_limit
