@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 import socket
 import sys
-from typing import TYPE_CHECKING
+import urllib.request
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
 
 from cxstream.settings import Settings, Worker
 from cxstream.worker.app import create_app
+from cxstream.worker.ports import gives_way
 from workers import WorkerProcess, in_process, until
 
 if TYPE_CHECKING:
@@ -116,3 +120,51 @@ async def test_the_address_is_what_is_asked_for(settings: Settings, topics: Call
         await until(answers, 60, lambda: "no answer")
         with pytest.raises(OSError, match=r"refused|Connect call failed"):
             await asyncio.open_connection("127.0.0.1", app.conf.web_port)
+
+
+@pytest.mark.broker
+async def test_default_ports_that_are_in_use_give_way(
+    settings: Settings, topics: Callable[[int], None]
+) -> None:
+    topics(1)
+    defaults = Worker(group="second")
+    app = create_app(settings.model_copy(update={"worker": defaults}))
+    with contextlib.ExitStack() as taken:
+        for port in (defaults.web_port, defaults.metrics_port):
+            with contextlib.suppress(OSError):  # somebody else has it: just as well
+                taken.enter_context(socket.create_server(("127.0.0.1", port)))
+        async with in_process(app):
+            assert app.exporter
+
+            async def answers() -> bool:
+                try:
+                    _, writer = await asyncio.open_connection("127.0.0.1", app.web.port)
+                except OSError:
+                    return False
+                writer.close()
+                return app.web.port != defaults.web_port
+
+            await until(answers, 60, lambda: "no answer")
+            address = app.exporter.address
+            assert app.exporter.port not in {0, defaults.metrics_port}
+
+            async def measures() -> bool:
+                return "cxstream_events_total" in await asyncio.to_thread(_metrics, address)
+
+            await until(measures, 60, lambda: "no metrics")
+
+
+@pytest.mark.parametrize("setting", ["web_port", "metrics_port"])
+def test_a_port_that_was_chosen_does_not_give_way(setting: Any) -> None:
+    in_use, other = OSError(errno.EADDRINUSE, "in use"), OSError(errno.EACCES, "no")
+    assert gives_way(Worker(group="g"), setting, in_use)
+    assert not gives_way(Worker(group="g"), setting, other)
+    assert not gives_way(Worker(**{"group": "g", setting: 1234}), setting, in_use)
+
+
+def _metrics(address: str) -> str:
+    """One metric alone, as ?name[]= asks."""
+    with urllib.request.urlopen(f"{address}?name[]=cxstream_events_total", timeout=10) as answer:
+        text: str = answer.read().decode()
+    assert "cxstream_rejected_total" not in text
+    return text

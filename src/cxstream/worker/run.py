@@ -168,7 +168,7 @@ def _ready(app: App) -> str:
         if numbers
         else f"no partition of {TOUCHPOINTS.name} left for it"
     )
-    web = f", http://{app.conf.web_host}:{app.conf.web_port}" if app.conf.web_enabled else ""
+    web = f", http://{app.conf.web_host}:{app.web.port}" if app.conf.web_enabled else ""
     metrics = f", metrics {app.exporter.address}" if app.exporter else ""
     return f"ready: {owns}, group {app.settings.worker.group}{metrics}{web}"
 

@@ -11,6 +11,7 @@ from faust.web.drivers import aiohttp
 from cxstream import local_socket
 from cxstream.worker.connection_limit import LimitedServer, one_request, runner
 from cxstream.worker.page_access import require_host, require_right
+from cxstream.worker.ports import gives_way
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,6 +28,9 @@ class Web(aiohttp.Web):  # type: ignore[misc]
         app: Faust's.
         settings: of the worker.
         token: what opens the pages that show customers, over the network.
+
+    Attributes:
+        port: where it listens once it is started.
     """
 
     default_blueprints = ()
@@ -40,6 +44,8 @@ class Web(aiohttp.Web):  # type: ignore[misc]
         worker = settings.worker
         self.web_app.middlewares.extend([one_request, require_host(worker.web_hosts), require_right(token)])
         self._runner = runner(self.web_app)
+        self._worker = worker
+        self.port: int = app.conf.web_port
         self._socket = worker.web_socket
         self._server: LimitedServer | None = None
         self._socket_at: Path | None = None
@@ -49,8 +55,15 @@ class Web(aiohttp.Web):  # type: ignore[misc]
         await self._runner.setup()
         conf = self.app.conf
         self._server = LimitedServer(self._runner)
-        await self._server.listen(host=conf.web_bind, port=conf.web_port)
-        path = self._socket or local_socket.place(conf.web_port)
+        try:
+            await self._server.listen(host=conf.web_bind, port=conf.web_port)
+        except OSError as error:
+            if not gives_way(self._worker, "web_port", error):
+                raise
+            free = await self._server.listen(host=conf.web_bind, port=0)
+            self.port = free.sockets[0].getsockname()[1]
+            log.warning("the default web port is in use, using a free one", port=self.port)
+        path = self._socket or local_socket.place(self.port)
         try:
             listening = local_socket.serve(path, own_folder=self._socket is None)
         except OSError as error:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import structlog
 from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR, CollectorRegistry
 
 from cxstream.model.errors import SettingsError
+from cxstream.worker.ports import gives_way
 from cxstream.worker.telemetry.collector import WorkerCollector
 from cxstream.worker.telemetry.metrics_server import MetricsServer
 from cxstream.worker.telemetry.offsets import Offsets
@@ -16,6 +18,8 @@ from cxstream.worker.telemetry.sensor import Rebalances
 
 if TYPE_CHECKING:
     from cxstream.worker.app import App
+
+log = structlog.get_logger(__name__)
 
 
 class Exporter:
@@ -37,7 +41,7 @@ class Exporter:
         self.population = Population(app.partitions)
         self.offsets = Offsets(app.partitions)
         self.rebalances = Rebalances()
-        self.registry = CollectorRegistry()
+        self.registry = CollectorRegistry(support_collectors_without_names=True)
         for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR, WorkerCollector(app, self)):
             self.registry.register(collector)
         self._app = app
@@ -58,7 +62,7 @@ class Exporter:
         worker = self._app.settings.worker
         server = MetricsServer(self.registry, worker.web_hosts)
         try:
-            self.port = server.start(worker.metrics_host, worker.metrics_port)
+            self.port = self._listen(server)
         except OSError as error:
             raise SettingsError(
                 f"worker.metrics_port: cannot serve metrics on {worker.metrics_host}:{worker.metrics_port} "
@@ -69,6 +73,17 @@ class Exporter:
             asyncio.create_task(self.population.watch(), name="population"),
             asyncio.create_task(self.offsets.watch(self._app.consumer), name="offsets"),
         ]
+
+    def _listen(self, server: MetricsServer) -> int:
+        worker = self._app.settings.worker
+        try:
+            return server.start(worker.metrics_host, worker.metrics_port)
+        except OSError as error:
+            if not gives_way(worker, "metrics_port", error):
+                raise
+        port = server.start(worker.metrics_host, 0)
+        log.warning("the default metrics port is in use, using a free one", port=port)
+        return port
 
     async def stop(self) -> None:
         """Serve no more."""
