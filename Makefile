@@ -13,18 +13,32 @@ HELM := v3.22.0
 help: ## List the targets.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
-install: $(VENV)/.installed ## Create .venv with the locked dependencies and cxstream itself.
+install: $(VENV)/.installed ## Create .venv with everything for contributors (1.2 GB) and cxstream itself.
 
-$(VENV)/.installed: requirements.lock pyproject.toml
+PIP := $(BIN)/pip --disable-pip-version-check
+define create_venv
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || \
 	  { echo "cxstream needs Python 3.11 to 3.13; set PYTHON=/path/to/python3.11" >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+endef
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	$(create_venv)
+	@echo "Installing cxstream and what its tests need: 1.2 GB on disk, one to three minutes, once."
+	@$(PIP) install --progress-bar on --require-hashes -r requirements.lock
+	@$(PIP) install --quiet --no-build-isolation --no-deps -e .
+	@touch $@ $(VENV)/.usable
+
+# The demo needs less than half of it.
+$(VENV)/.usable: requirements-demo.lock pyproject.toml
+	$(create_venv)
+	@echo "Installing cxstream and what the demo needs: 0.5 GB on disk, under a minute, once."
+	@$(PIP) install --progress-bar on --require-hashes -r requirements-demo.lock
+	@$(PIP) install --quiet --no-build-isolation --no-deps -e .
 	@touch $@
 
-demo: install ## Broker, traffic, worker and a live view on this computer; ARGS="--for 30" ends it after 30 s.
-	$(BIN)/cxstream demo $(ARGS)
+demo: $(VENV)/.usable ## Broker, traffic, worker and a live view on this computer; ARGS="--for 30" ends it after 30 s.
+	@$(BIN)/cxstream demo $(ARGS)
 
 ops: install ## All of it under Prometheus, broken twice, with the alerts that come and go; ARGS="--keep" stays up.
 	$(BIN)/python tests/ops.py $(if $(RUNBOOK_URL),--runbook-url "$(RUNBOOK_URL)") $(ARGS)
@@ -86,10 +100,12 @@ sbom: install ## Write what cxstream is made of into dist/, in CycloneDX.
 fuzz: install ## Feed ten million spoilt records to the decoder and the engine; ARGS="--seed 2" for others.
 	$(BIN)/python tests/fuzz.py --inputs 10000000 $(ARGS)
 
-lock: install ## Resolve the dependencies anew into requirements.lock.
+lock: install ## Resolve the dependencies anew into requirements.lock and requirements-demo.lock.
 	$(BIN)/pip install --quiet uv
 	$(BIN)/uv pip compile --universal --python-version 3.11 --all-extras --group dev --generate-hashes \
 	  --no-emit-index-url --no-header --quiet --upgrade pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --universal --python-version 3.11 --extra local --group source --generate-hashes \
+	  --constraint requirements.lock --no-emit-index-url --no-header --quiet --upgrade pyproject.toml -o requirements-demo.lock
 
 bench: install ## Measure kernels, replay and the worker side by side with Faust's own tables.
 	$(BIN)/python benchmarks/run.py $(ARGS)

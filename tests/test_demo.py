@@ -66,7 +66,7 @@ class TestBoard:
         assert board.rates(10.0) == (0.0, 0.0)
         for second in range(1, 21):
             board.sent += 100 if second <= 10 else 20
-            board.scored += 10
+            board.done += 10
             rates = board.rates(10.0 + second)
         assert rates == (20.0, 10.0)
 
@@ -79,7 +79,7 @@ class TestBoard:
 
 class TestView:
     def test_a_screen_shows_numbers_and_signals(self) -> None:
-        board, out = Board(sent=1234, scored=1200), io.StringIO()
+        board, out = Board(sent=1234, done=1200), io.StringIO()
         with Screen(board, Console(file=out, force_terminal=True, width=150)) as screen:
             board.rejected["invalid"] += 3
             screen.tell(board.signal(churn_risk()))
@@ -87,7 +87,7 @@ class TestView:
         shown = out.getvalue()
         for part in (
             "1,234 touchpoints",
-            "1,200 scored",
+            "1,197 scored",
             "3 rejected",
             "1 high",
             "raised to high",
@@ -95,6 +95,26 @@ class TestView:
             "2,000",
         ):
             assert part in shown
+
+    @pytest.mark.parametrize(("width", "height"), [(80, 24), (100, 40), (200, 70)])
+    def test_a_screen_fills_the_terminal_and_cuts_nothing_off(self, width: int, height: int) -> None:
+        board = Board(sent=1234, kafka="localhost:54321", metrics="http://127.0.0.1:5432/metrics")
+        console = Console(file=io.StringIO(), force_terminal=True, width=width, height=height)
+        screen = Screen(board, console)
+        signal = churn_risk()
+        evidence = [f"{n} contacts about 'a rather long topic' in 7 days, {n} min waited" for n in range(3)]
+        reasons = [Reason("effort", 0.9, 1.4, each) for each in evidence]
+        signal.data.reasons[:] = reasons
+        for _ in range(100):
+            board.signal(signal)
+        lines = console.render_lines(screen.render(), pad=False)
+        shown = "".join(segment.text for line in lines for segment in line)
+        # The words of a cell that is wrapped stand between those of others.
+        assert all(shown.count(word) % 3 == 0 for word in ("rather", "waited"))
+        assert shown.count("rather") >= 3
+        assert "…" not in shown
+        assert len(lines) <= height
+        assert len(lines) >= height - 8
 
     def test_plain_lines_are_never_wrapped(self) -> None:
         board, out = Board(), io.StringIO()
@@ -163,10 +183,17 @@ class TestWhole:
         assert running.process.returncode == 0, complained
         lines = said.splitlines()
         assert [line for line in lines if "  raised to " in line]
-        counts = re.search(r"^([\d,]+) touchpoints sent, ([\d,]+) scored$", said, re.MULTILINE)
+        counts = re.search(
+            r"^([\d,]+) touchpoints sent: ([\d,]+) scored, ([\d,]+) rejected, ([\d,]+) duplicates$",
+            said,
+            re.MULTILINE,
+        )
         assert counts
-        sent, scored = (int(number.replace(",", "")) for number in counts.groups())
-        assert sent == scored > 1_000
+        sent, scored, rejected, duplicates = (int(number.replace(",", "")) for number in counts.groups())
+        assert sent == scored + rejected + duplicates
+        assert scored > 1_000
+        assert rejected
+        assert duplicates
         summary = {line.split(":")[0]: line for line in lines}
         assert "friction" in summary["signals"]
         # Which of the reasons come up in so short a run is chance; the counts are those of the records.

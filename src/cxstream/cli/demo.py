@@ -10,11 +10,21 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from cxstream.demo.board import Board
     from cxstream.demo.run import Show
     from cxstream.demo.view import View
     from cxstream.local.broker import LocalKafka
     from cxstream.settings import Settings
+
+_LAST = 8
+_NEXT = """
+Next:
+  cxstream replay examples/story.ndjson --out result    score a file of yours, or this one
+  cxstream convert --help                               make touchpoints of what you have
+  cxstream broker, topics --create, worker              the same step by step, with a Kafka that stays
+  docs/README.md                                        for sources, consumers, operators"""
 
 
 @click.command("demo")
@@ -87,7 +97,7 @@ def command(
                 interrupted: int = asyncio.run(_run(show, settings, config, broker, board, view))
     except KeyboardInterrupt:
         interrupted = signal.SIGINT
-    _summary(board)
+    _summary(board, console)
     if interrupted:
         raise SystemExit(BY_SIGNAL + interrupted)
 
@@ -105,8 +115,17 @@ async def _run(
     return asked[0] if asked else 0
 
 
-def _summary(board: Board) -> None:
-    click.echo(f"{board.sent:,} touchpoints sent, {board.scored:,} scored")
+def _summary(board: Board, console: Console) -> None:
+    from cxstream.demo.view import table
+
+    if console.is_terminal and board.newest:
+        # The screen is gone: this stays.
+        console.print(table(list(board.newest)[:_LAST]))
+        console.print()
+    click.echo(
+        f"{board.sent:,} touchpoints sent: {board.scored:,} scored, {sum(board.rejected.values()):,} rejected, "
+        f"{board.duplicates:,} duplicates"
+    )
     for title, counts in (("signals", board.signals), ("rejected", board.rejected)):
         parts = ", ".join(f"{count:,} {name}" for name, count in sorted(counts.items()))
         click.echo(f"{title}: {parts or 'none'}")
@@ -114,3 +133,4 @@ def _summary(board: Board) -> None:
         click.echo(
             f"from the log to the reader of a signal: {delay[0]:.2f} s (median), {delay[1]:.2f} s (95th percentile)"
         )
+    click.echo(_NEXT)

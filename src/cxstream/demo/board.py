@@ -9,7 +9,8 @@ from statistics import median
 from cxstream.model.kinds import LEVELS
 from cxstream.model.outputs import ChurnRiskSignal, FrictionSignal
 
-_NEWEST = 12
+# More than the highest terminal shows.
+_NEWEST = 100
 _RATE_SECONDS = 3.0
 
 
@@ -20,8 +21,8 @@ class Line:
     Attributes:
         time: event time, to the minute.
         subject: the customer.
-        what: what happened to him.
-        level: his level after it; "friction" for friction.
+        what: what happened.
+        level: the customer's level after it; "friction" for friction.
         why: the evidence.
         action: what to do about it, "" where nothing is suggested.
     """
@@ -40,7 +41,10 @@ class Board:
 
     Attributes:
         sent: touchpoints sent.
-        scored: touchpoints whose results are committed.
+        done: touchpoints whose results are committed: scored, rejected, or found to be duplicates.
+        duplicates: touchpoints that came more than once.
+        kafka: where Kafka is, once it runs.
+        metrics: where the worker's metrics are, once it is ready.
         history: touchpoints sent as fast as it goes, before the pace began; None until it did.
         signals: number of signals by what they say ("raised to high", "friction", ...).
         rejected: number of rejected records by reason.
@@ -50,7 +54,10 @@ class Board:
     """
 
     sent: int = 0
-    scored: int = 0
+    done: int = 0
+    duplicates: int = 0
+    kafka: str | None = None
+    metrics: str | None = None
     history: int | None = None
     signals: Counter[str] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
@@ -70,15 +77,20 @@ class Board:
         self.newest.appendleft(line)
         return line
 
+    @property
+    def scored(self) -> int:
+        """Touchpoints that were accepted, and whose results are committed."""
+        return max(0, self.done - sum(self.rejected.values()) - self.duplicates)
+
     def rates(self, now: float) -> tuple[float, float]:
-        """Return touchpoints sent and scored a second, lately; `now` in seconds, of any rising clock."""
-        self._history.append((now, self.sent, self.scored))
+        """Return touchpoints sent and done a second, lately; `now` in seconds, of any rising clock."""
+        self._history.append((now, self.sent, self.done))
         long_ago = [at for at, _, _ in self._history if at <= now - _RATE_SECONDS]
         for _ in long_ago[:-1]:
             self._history.popleft()
-        then, sent, scored = self._history[0]
+        then, sent, done = self._history[0]
         elapsed = now - then
-        return ((self.sent - sent) / elapsed, (self.scored - scored) / elapsed) if elapsed > 0 else (0.0, 0.0)
+        return ((self.sent - sent) / elapsed, (self.done - done) / elapsed) if elapsed > 0 else (0.0, 0.0)
 
     def by_level(self) -> dict[str, int]:
         """Return how many customers the CRM knows at each level above none."""
@@ -98,7 +110,7 @@ def _minute(time: str) -> str:
 
 def _churn_risk(signal: ChurnRiskSignal) -> Line:
     data = signal.data
-    why = "; ".join(reason.evidence for reason in data.reasons[:2] if reason.contribution > 0)
+    why = "; ".join(reason.evidence for reason in data.reasons if reason.contribution > 0)
     what = f"{data.change} to {data.level} ({data.probability:.0%})"
     return Line(_minute(signal.time), signal.subject, what, data.level, why, data.suggested_action or "")
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import sys
 import tempfile
-from contextlib import contextmanager
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 _READY_SECONDS = 120.0
 _POLL_SECONDS = 0.1
+_LOADING_SECONDS = 4.0
+# A busy computer of two cores has taken two minutes for it.
+_LOADED_SECONDS = 600.0
 
 
 class Worker:
@@ -66,21 +70,50 @@ class Worker:
             variables={"CXSTREAM_SECURITY__PROTOCOL": settings.security.protocol},
         )
 
-    async def ready(self) -> None:
+    async def ready(self, say: Callable[[str], None]) -> None:
         """Wait until it has its partitions.
+
+        Args:
+            say: told, in a line, what it is doing.
 
         Raises:
             BrokerError: it ended, or takes too long.
         """
+        started = time.monotonic()
+        say("starting the worker ...")
         try:
+            async with asyncio.timeout(_LOADED_SECONDS):
+                await self._until("loading kernels", "ready: ")
+                with contextlib.suppress(TimeoutError):
+                    # Kernels that were compiled before are loaded faster than that.
+                    async with asyncio.timeout(_LOADING_SECONDS):
+                        await self._until("kernels ready", "ready: ")
+                if "ready" not in self._written():
+                    say("compiling the kernels, which takes up to a minute the first time ...")
+                await self._until("kernels ready", "ready: ")
+            say("starting the worker ...")
             async with asyncio.timeout(_READY_SECONDS):
-                while "ready: " not in self._log.read_text("utf-8", "replace"):
-                    self.check()
-                    await asyncio.sleep(_POLL_SECONDS)
+                await self._until("ready: ")
         except TimeoutError:
             raise BrokerError(
-                f"the worker is not ready after {_READY_SECONDS:.0f} s; its last lines:\n{self._process.tail()}"
+                f"the worker is not ready after {time.monotonic() - started:.0f} s; its last lines:\n"
+                f"{self._process.tail()}"
             ) from None
+
+    async def _until(self, *parts: str) -> None:
+        """Wait for one of these in its log, which has the last of them whatever its level."""
+        while not any(part in self._written() for part in parts):
+            self.check()
+            await asyncio.sleep(_POLL_SECONDS)
+
+    @property
+    def metrics(self) -> str | None:
+        """Address of its metrics, once it is ready."""
+        found = re.search(r"^ready: .* metrics (http://[^\s,]+)", self._written(), re.MULTILINE)
+        return found[1] if found else None
+
+    def _written(self) -> str:
+        return self._log.read_text("utf-8", "replace")
 
     def check(self) -> None:
         """Make sure that it runs.
@@ -94,11 +127,11 @@ class Worker:
     def stop(self) -> None:
         """Stop it in good order; what one that was killed has left goes, too."""
         self._process.stop()
-        for port in re.findall(r"http://127\.0\.0\.1:(\d+)", self._log.read_text("utf-8", "replace")):
+        for port in re.findall(r"http://127\.0\.0\.1:(\d+)", self._written()):
             local_socket.remove(local_socket.place(int(port)), own_folder=True)
 
 
-@contextmanager
+@contextlib.contextmanager
 def kafka(settings: Settings, say: Callable[[str], None]) -> Iterator[LocalKafka]:
     """Run a local Kafka with temporary data while the block runs.
 
@@ -112,7 +145,7 @@ def kafka(settings: Settings, say: Callable[[str], None]) -> Iterator[LocalKafka
         broker.stop()
 
 
-@contextmanager
+@contextlib.contextmanager
 def worker(settings: Settings, config: str | None) -> Iterator[Worker]:
     """Run a worker while the block runs."""
     with tempfile.TemporaryDirectory(prefix="cxstream-demo-") as folder:

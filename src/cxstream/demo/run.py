@@ -75,6 +75,7 @@ async def run(
         BrokerError: Kafka or the worker broke down, or the worker does not keep up.
         TopicError: a topic cannot be created.
     """
+    board.kafka = settings.kafka
     await ensure_topics(settings, PARTITIONS)
     view.note("starting the worker ...")
     with children.worker(settings, config) as worker:
@@ -85,12 +86,14 @@ async def run(
                     tasks.create_task(watch.run()),
                     tasks.create_task(_keep_watch(broker, worker, view)),
                 ]
-                await _until(stop, worker.ready())
+                await _until(stop, worker.ready(view.note))
+                board.metrics = worker.metrics
                 if not stop.is_set():
                     await _send(show, settings, board, view, stop)
                     view.note("waiting for the last results ...")
                     await _scored(board, stop)
                     await asyncio.sleep(2 * _REFRESH_SECONDS)  # for the view to have the last signals
+                    await watch.ask()
                 for task in background:
                     task.cancel()
         except* CxstreamError as errors:
@@ -132,14 +135,14 @@ async def _scored(board: Board, stop: asyncio.Event) -> None:
     Raises:
         BrokerError: the worker scores nothing.
     """
-    scored, waited = board.scored, 0.0
-    while board.scored < board.sent and not (stop.is_set() and waited >= _LAST_SECONDS):
+    done, waited = board.done, 0.0
+    while board.done < board.sent and not (stop.is_set() and waited >= _LAST_SECONDS):
         await asyncio.sleep(_REFRESH_SECONDS)
-        waited = waited + _REFRESH_SECONDS if board.scored == scored else 0.0
-        scored = board.scored
+        waited = waited + _REFRESH_SECONDS if board.done == done else 0.0
+        done = board.done
         if waited >= _PATIENCE_SECONDS:
             raise BrokerError(
-                f"the worker has scored nothing for {_PATIENCE_SECONDS:.0f} s, and {board.sent - scored:,} of "
+                f"the worker has scored nothing for {_PATIENCE_SECONDS:.0f} s, and {board.sent - done:,} of "
                 f"{board.sent:,} touchpoints wait for it: this computer is too busy, or too slow for the rate"
             )
 

@@ -12,6 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rich.console import RenderableType
+
     from cxstream.demo.board import Board, Line
 
 _STATUS_SECONDS = 5.0
@@ -50,7 +54,9 @@ class Screen:
     def __init__(self, board: Board, console: Console) -> None:
         self._board = board
         self._note = ""
-        self._live = Live(console=console, auto_refresh=False, get_renderable=self._render)
+        self._console = console
+        # The whole terminal, which has what it had when the demo ends.
+        self._live = Live(console=console, screen=True, auto_refresh=False, get_renderable=self.render)
 
     def __enter__(self) -> Self:
         self._live.start()
@@ -71,10 +77,23 @@ class Screen:
         """Draw again."""
         self._live.refresh()
 
-    def _render(self) -> Group:
-        return Group(
-            Panel(_numbers(self._board), title="cxstream demo", subtitle=self._note), _newest(self._board)
+    def render(self) -> Group:
+        """What the terminal shows now."""
+        head = Panel(
+            Group(_numbers(self._board), *_places(self._board)), title="cxstream demo", subtitle=self._note
         )
+        rows = self._console.height - self._lines(head)
+        return Group(head, self._newest(rows))
+
+    def _newest(self, rows: int) -> Table:
+        """As many of the newest signals as have room, each of them whole."""
+        newest = list(self._board.newest)[: max(1, rows)]
+        while len(newest) > 1 and self._lines(table(newest)) > rows:
+            del newest[-max(1, len(newest) // 8) :]
+        return table(newest)
+
+    def _lines(self, part: RenderableType) -> int:
+        return len(self._console.render_lines(part, pad=False))
 
 
 class Plain:
@@ -116,10 +135,11 @@ class Plain:
 
 
 def _numbers(board: Board) -> Text:
-    sent, scored = board.rates(time.monotonic())
+    sent, done = board.rates(time.monotonic())
     text = Text(
-        f"{board.sent:,} touchpoints sent ({sent:,.0f}/s), {board.scored:,} scored ({scored:,.0f}/s), "
-        f"{sum(board.rejected.values()):,} rejected\n{sum(board.signals.values()):,} signals; customers at risk: "
+        f"{board.sent:,} touchpoints sent ({sent:,.0f}/s), {board.scored:,} scored ({done:,.0f}/s), "
+        f"{sum(board.rejected.values()):,} rejected, {board.duplicates:,} duplicates\n"
+        f"{sum(board.signals.values()):,} signals; customers at risk: "
     )
     for position, (level, count) in enumerate(board.by_level().items()):
         text.append(", " if position else "")
@@ -127,17 +147,35 @@ def _numbers(board: Board) -> Text:
     return text
 
 
-def _newest(board: Board) -> Table:
-    table = Table(expand=True, show_edge=False, pad_edge=False)
+def _places(board: Board) -> list[Text]:
+    """Where to look further, from another terminal."""
+    if board.kafka is None:
+        return []
+    lines = [f"Kafka    {board.kafka}"]
+    if board.metrics:
+        lines.append(f"metrics  {board.metrics}")
+    if board.newest:
+        lines.append(f"why      {customer(board)}")
+    return [Text(line, style="dim", overflow="fold") for line in lines]
+
+
+def customer(board: Board) -> str:
+    """The command that explains the customer of the newest signal."""
+    return f"cxstream customer {board.newest[0].subject} --kafka {board.kafka}"
+
+
+def table(lines: Iterable[Line]) -> Table:
+    """Signals as a table that cuts nothing off."""
+    found = Table(expand=True, show_edge=False, pad_edge=False)
     for heading, ratio in (
         ("time", None),
         ("customer", None),
-        ("what", 2),
-        ("why", 5),
+        ("what", 3),
+        ("why", 7),
         ("suggested action", 2),
     ):
-        table.add_column(heading, ratio=ratio, no_wrap=True, overflow="ellipsis")
-    for line in board.newest:
+        found.add_column(heading, ratio=ratio, no_wrap=ratio is None, overflow="fold")
+    for line in lines:
         style = _COLOURS.get(line.level, "")
-        table.add_row(line.time, line.subject, Text(line.what, style=style), line.why, line.action)
-    return table
+        found.add_row(line.time, line.subject, Text(line.what, style=style), line.why, line.action)
+    return found

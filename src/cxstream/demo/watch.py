@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
+import urllib.request
 from array import array
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +29,12 @@ _SIGNAL: msgspec.json.Decoder[ChurnRiskSignal | FrictionSignal] = msgspec.json.D
     ChurnRiskSignal | FrictionSignal
 )
 _PROGRESS_SECONDS = 0.25
+_ANSWER_SECONDS = 5.0
+_EVENTS = "cxstream_events_total"
+_DUPLICATES = re.compile(rf'^{_EVENTS}{{[^}}]*outcome="duplicate"[^}}]*}} (\S+)$', re.MULTILINE)
+
+# The worker is on this computer: no proxy is asked.
+_opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class Watch:
@@ -111,12 +119,27 @@ class Watch:
                         raise
                 else:
                     done = [at.offset for where, at in committed.items() if where.topic == TOUCHPOINTS.name]
-                    self._scored(sum(max(0, offset) for offset in done))
+                    self._done(sum(max(0, offset) for offset in done))
+                    await self.ask()
                 await asyncio.sleep(_PROGRESS_SECONDS)
 
-    def _scored(self, records: int) -> None:
+    async def ask(self) -> None:
+        """Ask the worker for the number of duplicates, which it alone knows."""
+        await asyncio.to_thread(self._duplicates)
+
+    def _duplicates(self) -> None:
+        if (address := self._board.metrics) is None:
+            return
+        try:
+            with _opener.open(f"{address}?name[]={_EVENTS}", timeout=_ANSWER_SECONDS) as answer:
+                counts = _DUPLICATES.findall(answer.read().decode())
+        except OSError:  # it is busy, or ends
+            return
+        self._board.duplicates = sum(int(float(count)) for count in counts)
+
+    def _done(self, records: int) -> None:
         board = self._board
-        board.scored = records
+        board.done = records
         # A delay says nothing while the worker is still busy with the history.
         if self._caught_up == float("inf") and board.history is not None and records >= board.history:
             self._caught_up = time.time() * 1000

