@@ -49,7 +49,7 @@ def command(
     as_json: bool,
     kafka: str | None,
 ) -> None:
-    """Show a customer: his score card, what moved it, and what the worker that owns him holds now.
+    """Show a customer: score card, what moved it, actions taken and what came after, and what the worker holds now.
 
     Reads the customer's partition, and looks for a score card in the others, where none should be. The points of each touchpoint are computed anew by the worker's rules. A worker
     tells of customers only its own user on its own computer, or who has the token of worker.web_token_file.
@@ -131,6 +131,7 @@ def _json(found: Found, answer: Answer | None) -> str:
                 for name, value, amount in found.moved
             ],
             "signals": found.signals,
+            "actions": found.actions,
             "touchpoints": found.touches,
             "earlier": found.earlier,
             "worker": answer.held if answer else None,
@@ -149,6 +150,7 @@ def _show(found: Found, answer: Answer | None, days: float) -> None:
         _show_card(console, found.card)
         _show_moved(console, found)
     _show_signals(console, found, days)
+    _show_actions(console, found)
     _show_touches(console, found, days)
     if answer is not None:
         _show_worker(console, answer)
@@ -209,6 +211,19 @@ def _show_signals(console: Any, found: Found, days: float) -> None:
         else:
             what = f"{data['effort_points']:.1f} effort points in {data['channel']}"
             table.add_row(signal["time"], "friction", what, _text(data["evidence"]))
+    console.print(table)
+
+
+def _show_actions(console: Any, found: Found) -> None:
+    from rich.table import Table
+
+    if not found.actions:
+        return
+    table = Table("time", "action", "arm", "answers", "what came after", title="Actions taken")
+    for each in found.actions:
+        after = "; ".join(f"{later.time[:16]} {later.what}" for later in each.after) or "nothing yet"
+        answers = each.answers or (f"{each.action_id}: no signal of these days" if each.action_id else "-")
+        table.add_row(*map(_text, (each.time, each.action or "-", each.arm or "-", answers, after)))
     console.print(table)
 
 

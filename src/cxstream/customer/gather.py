@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from cxstream.customer.actions import Action, actions
 from cxstream.customer.history import Touch, context_ms, refused, touches
 from cxstream.customer.identity import Identity, identify
 from cxstream.model.params import DAY_MS
@@ -40,6 +41,7 @@ class Found:
         elsewhere: other partitions of cx.scores that hold a card, which should be none.
         moved: feature, value and contribution in log-odds, the strongest first; empty without a card.
         signals: his signals, oldest first, CloudEvents as they were read.
+        actions: what was done for the customer and what came after, oldest first.
         touches: his records and what each gave, oldest first.
         earlier: how many of his records in these days are not among them.
     """
@@ -49,6 +51,7 @@ class Found:
     elsewhere: list[int] = field(default_factory=list)
     moved: list[tuple[str, float, float]] = field(default_factory=list)
     signals: list[dict[str, Any]] = field(default_factory=list)
+    actions: list[Action] = field(default_factory=list)
     touches: list[Touch] = field(default_factory=list)
     earlier: int = 0
 
@@ -68,7 +71,7 @@ async def gather(
         settings: how to reach Kafka, and the parameters that explain the points.
         customer: his id.
         days: how far back signals and records are read, by Kafka's timestamps.
-        limit: most signals, and most records, to give back; the newest are.
+        limit: most signals, records and actions to give back; the newest are.
         everywhere: look for cards in the other partitions, too.
         on_progress: is told the topic, offsets read, and of how many.
 
@@ -96,12 +99,14 @@ async def gather(
             records = await _his(reader, topic, who.partition, who.subject, since, on_progress)
             found.signals += [msgspec.json.decode(each.value) for each in records]
         found.signals.sort(key=lambda signal: signal["time"])
-        found.signals = found.signals[-limit:]
         start = since - context_ms(settings)
         records = await _his(reader, TOUCHPOINTS, who.partition, who.id, start, on_progress)
         rejections = await _his(reader, REJECTED, who.partition, who.subject, start, on_progress)
     shown = sum(record.timestamp >= since for record in records)
     all_of_them = touches(settings, who.id, records, refused(rejections))[len(records) - shown :]
+    first = len(records) - shown
+    found.actions = actions(records[first:], all_of_them, found.signals)[-limit:]
+    found.signals = found.signals[-limit:]
     found.touches = all_of_them[-limit:]
     found.earlier = len(all_of_them) - len(found.touches)
     return found

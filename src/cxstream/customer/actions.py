@@ -1,0 +1,139 @@
+"""What was done for a customer, which signal it answered, and what came after."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from cxstream.model.kinds import Kind
+from cxstream.scoring.said import about
+from cxstream.topology import TOUCHPOINTS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from cxstream.customer.history import Touch
+
+# Kinds that show whether an action helped; other touchpoints have a table of their own.
+_OUTCOMES = frozenset(
+    kind.label
+    for kind in (
+        Kind.purchase,
+        Kind.return_,
+        Kind.complaint_opened,
+        Kind.complaint_resolved,
+        Kind.referral,
+        Kind.unsubscribed,
+        Kind.survey_ces,
+        Kind.survey_csat,
+        Kind.survey_nps,
+        Kind.review,
+        Kind.churned,
+        Kind.won_back,
+    )
+)
+# Fields that say more about an outcome.
+_SAYING = ("score", "rating", "amount", "currency", "reason")
+
+
+class After(msgspec.Struct, frozen=True):
+    """Something that came after an action.
+
+    Attributes:
+        time: event time of the outcome, or the time of the signal.
+        what: in words.
+        action_id: the action that the outcome itself names; "" where it names none.
+    """
+
+    time: str
+    what: str
+    action_id: str = ""
+
+
+class Action(msgspec.Struct, frozen=True):
+    """One `action_taken` that counted.
+
+    Attributes:
+        offset: in the customer's partition of cx.touchpoints.
+        time: event time, as the source wrote it.
+        source: who says so.
+        action: what was done.
+        arm: treated or holdout; "" where it is not said.
+        action_id: the signal that was acted on; "" where it is not said.
+        answers: that signal, in words; "" where it is not among the customer's signals that were read.
+        after: outcomes and changes of the churn risk until the next action, in the order of the log.
+    """
+
+    offset: int
+    time: str
+    source: str
+    action: str
+    arm: str
+    action_id: str
+    answers: str
+    after: list[After]
+
+
+def change_in_words(data: dict[str, Any]) -> str:
+    """A churn-risk signal's `data` in words."""
+    words = (
+        f"{data['change']} from {data['previous']} to {data['level']}" if "level" in data else data["change"]
+    )
+    return f"{words}, {data['probability']:.0%}" if data.get("probability") is not None else words
+
+
+def actions(
+    records: Sequence[Any], touches: Sequence[Touch], signals: Iterable[dict[str, Any]]
+) -> list[Action]:
+    """The actions taken for one customer, in order.
+
+    Args:
+        records: the customer's records of cx.touchpoints, in offset order.
+        touches: what became of each of them.
+        signals: the customer's signals.
+    """
+    changes = [each for each in signals if "change" in each["data"]]
+    known = {each["id"]: change_in_words(each["data"]) for each in changes}
+    found: list[Action] = []
+    later: list[tuple[int, After]] = [
+        (_caused_at(each), After(each["time"], change_in_words(each["data"]))) for each in changes
+    ]
+    for record, touch in zip(records, touches, strict=True):
+        if touch.outcome != "counted":
+            continue
+        data = about(record.value, record.headers).data
+        if touch.kind == Kind.action_taken.label:
+            found.append(_action(touch, data, known))
+        elif touch.kind in _OUTCOMES:
+            what = " ".join(
+                [touch.kind, *(f"{data[name]}" for name in _SAYING if data.get(name) is not None)]
+            )
+            later.append((touch.offset, After(touch.time, what, data.get("action_id") or "")))
+    later.sort(key=lambda each: each[0])
+    ends = [each.offset for each in found[1:]] + [None]
+    for action, end in zip(found, ends, strict=True):
+        action.after.extend(
+            after for offset, after in later if offset > action.offset and (end is None or offset < end)
+        )
+    return found
+
+
+def _action(touch: Touch, data: dict[str, Any], known: dict[str, str]) -> Action:
+    action_id = data.get("action_id") or ""
+    return Action(
+        offset=touch.offset,
+        time=touch.time,
+        source=touch.source,
+        action=data.get("action") or "",
+        arm=data.get("arm") or "",
+        action_id=action_id,
+        answers=known.get(action_id, ""),
+        after=[],
+    )
+
+
+def _caused_at(signal: dict[str, Any]) -> int:
+    """The offset of the record that caused a signal; before all records where that is in another topic."""
+    cause = signal["data"]["cause"]
+    return int(cause["offset"]) if cause["topic"] == TOUCHPOINTS.name else -1
