@@ -23,7 +23,7 @@ import aiokafka
 from cxstream.local import LocalKafka
 from cxstream.settings import Settings
 from cxstream.topics import administration, ensure_topics, look
-from cxstream.topology import SNAPSHOTS
+from cxstream.topology import SNAPSHOTS, topology
 
 HERE = Path(__file__).parent
 CXSTREAM = [sys.executable, "-m", "cxstream"]
@@ -65,7 +65,7 @@ async def forget_state(bootstrap: str) -> None:
     settings = Settings(kafka=bootstrap)
     async with administration(settings) as admin:
         await admin.delete_topics([SNAPSHOTS.name])
-        while any(found.topic == SNAPSHOTS and found.partitions for found in await look(admin)):
+        while any(found.topic == SNAPSHOTS and found.partitions for found in await look(admin, topology())):
             await asyncio.sleep(0.1)
     await ensure_topics(settings, partitions=PARTITIONS)
 

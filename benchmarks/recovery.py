@@ -27,6 +27,7 @@ from cxstream.model.params import DAY_MS, ScoringParams
 from cxstream.scoring.engine import Engine, compile_kernels
 from cxstream.settings import Settings
 from cxstream.topics import ensure_topics
+from cxstream.topology import topology
 from cxstream.worker.clients import Kafka
 from cxstream.worker.counters import Counters
 from cxstream.worker.outbox import Outbox, commit
@@ -47,10 +48,10 @@ def filled(partition: int, customers: int, panes: int = 5) -> Engine:
 
 async def save(kafka: Kafka, partition: int, customers: int) -> int:
     """Write a snapshot of a state that follows from nothing; its bytes."""
-    outbox = Outbox()
+    outbox = Outbox(topology())
     outbox.add_snapshot(filled(partition, customers).snapshot())
     producer = await kafka.claim(partition)
-    await commit(producer, outbox, group=kafka.group, partition=partition, offset=0)
+    await commit(producer, outbox, topology=topology(), group=kafka.group, partition=partition, offset=0)
     await kafka.release(producer)
     return sum(len(key or b"") + len(value or b"") for rows in outbox.rows.values() for key, value in rows)
 

@@ -35,7 +35,7 @@ from cxstream.local.process import Guarded, tail
 from cxstream.model.errors import CxstreamError
 from cxstream.settings import Settings
 from cxstream.topics import administration, ensure_topics, look
-from cxstream.topology import CHURN_RISK
+from cxstream.topology import CHURN_RISK, topology
 from monitoring import (
     RULES,
     InvalidAddressError,
@@ -265,7 +265,7 @@ def hung(worker: Worker) -> Iterator[None]:
 async def limit(settings: Settings, size: str | None) -> None:
     """Let cx.churn-risk take batches up to this many bytes; None: as many as by default."""
     async with administration(settings) as admin:
-        own = next(each.own for each in await look(admin) if each.topic is CHURN_RISK)
+        own = next(each.own for each in await look(admin, topology()) if each.topic is CHURN_RISK)
         config = {name: value for name, value in own.items() if name != "max.message.bytes"}
         config |= {"max.message.bytes": size} if size else {}
         await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, CHURN_RISK.name, config)])

@@ -20,15 +20,20 @@ NAMES = {name: value.name for name, value in vars(topology).items() if isinstanc
 
 @pytest.fixture(scope="module")
 def used() -> set[str]:
-    """Names that modules take from the topology."""
-    return {
-        alias.name
+    """Names that modules take from the topology, or from the topics of an installation."""
+    nodes = [
+        node
         for path in SOURCES.rglob("*.py")
         if path not in DESCRIBING
         for node in ast.walk(ast.parse(path.read_text()))
+    ]
+    imported = {
+        alias.name
+        for node in nodes
         if isinstance(node, ast.ImportFrom) and node.module == "cxstream.topology"
         for alias in node.names
     }
+    return imported | {node.attr.upper() for node in nodes if isinstance(node, ast.Attribute)}
 
 
 def test_every_topic_is_read_or_written_by_a_program(used: set[str]) -> None:
@@ -44,7 +49,9 @@ def test_every_topic_is_the_workers() -> None:
 def test_rights_are_for_topics_that_exist() -> None:
     names = {topic.name for topic in topology.TOPICS}
     for name, role in ROLES.items():
-        assert {acl.name for acl in acls(role, "g") if acl.resource == "topic"} <= names, name
+        assert {
+            acl.name for acl in acls(role, "g", topology.topology()) if acl.resource == "topic"
+        } <= names, name
 
 
 def _messages(channel: dict[str, Any]) -> set[str]:

@@ -20,7 +20,7 @@ import yaml
 from charts import CHART, ROOT, VALUES, Document, helm, kinds, only, template, validate
 from cxstream.access import CRM, PRODUCER, WORKER, Role, acls
 from cxstream.settings import Settings, load
-from cxstream.topology import TOPICS
+from cxstream.topology import TOPICS, topology
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -87,6 +87,7 @@ def test_validation_notices_a_field_that_does_not_exist(field: str) -> None:
         "worker.replicas=two",
         "worker.replicas=0",
         "kafka.partitions=0",
+        "kafka.topicPrefix=a/b",
         "kafka.bootstrap=kafka",
         "kafka.security.protocol=TLS",
         "autoscaling.minReplicas=0",
@@ -244,7 +245,7 @@ def rights(documents: list[Document], user: str) -> dict[tuple[str, str, str], s
 def test_users_may_do_what_the_printed_acls_allow_and_no_more(user: str, role: Role) -> None:
     kind_of = {"topic": "topic", "group": "group", "transactional-id": "transactionalId"}
     wanted: defaultdict[tuple[str, str, str], set[str]] = defaultdict(set)
-    for acl in acls(role, "cxstream"):
+    for acl in acls(role, "cxstream", topology()):
         pattern = "prefix" if acl.prefixed else "literal"
         wanted[kind_of[acl.resource], pattern, acl.name].add(acl.operation)
     assert rights(template(PRODUCTION), user) == wanted
@@ -253,8 +254,34 @@ def test_users_may_do_what_the_printed_acls_allow_and_no_more(user: str, role: R
 def test_a_reader_with_outcomes_may_do_what_a_crm_may() -> None:
     found = rights(template(PRODUCTION), "crm")
     assert {name: operations - {"Describe"} for (_, _, name), operations in found.items()} == {
-        acl.name: {acl.operation} for acl in acls(CRM, "crm")
+        acl.name: {acl.operation} for acl in acls(CRM, "crm", topology())
     }
+
+
+def test_a_second_installation_has_topics_rights_and_a_group_of_its_own() -> None:
+    documents = template(PRODUCTION, "--set", "kafka.topicPrefix=EU_1.")
+    given = variables(documents)
+    assert given["CXSTREAM_TOPICS__PREFIX"] == "EU_1."
+    assert given["CXSTREAM_WORKER__GROUP"] == "EU_1.cxstream"
+    wanted = topology("EU_1.")
+    made = kinds(documents, "KafkaTopic")
+    assert {each["spec"]["topicName"] for each in made} == {topic.name for topic in wanted.all}
+    assert "eu-1.cx.touchpoints" in {each["metadata"]["name"] for each in made}
+    for user, role in (("cxstream-worker", WORKER), ("shop", PRODUCER)):
+        names = {name for _, _, name in rights(documents, user)}
+        assert names == {acl.name for acl in acls(role, "EU_1.cxstream", wanted)}
+    assert ("topic", "literal", "EU_1.cx.churn-risk") in rights(documents, "crm")
+    (scaler,) = kinds(documents, "ScaledObject")
+    (trigger,) = scaler["spec"]["triggers"]
+    assert (trigger["metadata"]["topic"], trigger["metadata"]["consumerGroup"]) == (
+        wanted.touchpoints.name,
+        "EU_1.cxstream",
+    )
+
+
+def test_a_group_that_was_chosen_has_no_prefix() -> None:
+    given = variables(template(MINIMAL, "--set", "kafka.topicPrefix=eu.,worker.group=mine"))
+    assert given["CXSTREAM_WORKER__GROUP"] == "mine"
 
 
 def test_readers_may_read_what_they_are_for() -> None:

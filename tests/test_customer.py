@@ -162,7 +162,7 @@ def test_rejections_are_found_by_what_explains_them() -> None:
         Rejected(b"invalid", b"cx.touchpoints", b"x"),
         Rejected(None, b"cx.touchpoints", b"6"),
     ]
-    assert refused(records) == {3: "too_late"}
+    assert refused(records, TOUCHPOINTS.name) == {3: "too_late"}
 
 
 def test_what_is_dropped_for_an_erasure_does_not_count() -> None:

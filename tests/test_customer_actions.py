@@ -50,7 +50,7 @@ SIGNALS[3]["id"] = "cx.touchpoints-0-5-1"
 
 def test_each_action_has_what_it_answers_and_what_came_after() -> None:
     records = [Written(offset, value) for offset, value in enumerate(LOG)]
-    found = actions(records, touches(Settings(), "anna", records), SIGNALS)
+    found = actions(records, touches(Settings(), "anna", records), SIGNALS, "cx.touchpoints")
     assert [(each.offset, each.action, each.arm, each.answers) for each in found] == [
         (1, "call_back", "treated", "raised from none to high, 61%"),
         (6, "call_back", "holdout", "raised from elevated to critical, 80%"),
@@ -82,5 +82,5 @@ def test_actions_in_binary_mode_and_without_details() -> None:
     headers += [(f"ce_{name}", str(event[name]).encode()) for name in event if name != "data"]
     record = Written(0, json.dumps(event["data"]).encode())
     record.headers = tuple(headers)  # type: ignore[assignment]
-    (found,) = actions([record], touches(Settings(), "anna", [record]), [])
+    (found,) = actions([record], touches(Settings(), "anna", [record]), [], "cx.touchpoints")
     assert (found.action, found.arm, found.action_id, found.answers) == ("call_back", "", "", "")

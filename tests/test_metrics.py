@@ -211,7 +211,7 @@ async def test_offsets_are_asked_for_again_whatever_a_consumer_says_that_is_half
         highwaters = earliest_offsets
 
     monkeypatch.setattr("cxstream.worker.telemetry.offsets._START_SECONDS", 0.01)
-    offsets = Offsets([])  # type: ignore[arg-type]
+    offsets = Offsets([], "cx.touchpoints")  # type: ignore[arg-type]
     watching = asyncio.create_task(offsets.watch(Consumer()))
     await until(lambda: offsets.partitions == 3, SECONDS, lambda: str(watching))
     watching.cancel()

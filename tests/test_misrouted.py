@@ -21,7 +21,7 @@ from cxstream.rejected.record import read
 from cxstream.rejection import Reference
 from cxstream.scoring.engine import MARKER_KEY, Engine, Records
 from cxstream.scoring.erasures import digest
-from cxstream.topology import FORGOTTEN, REJECTED, SCORES, SNAPSHOTS, TOUCHPOINTS
+from cxstream.topology import FORGOTTEN, REJECTED, SCORES, SNAPSHOTS, TOUCHPOINTS, topology
 from cxstream.worker.clients import Kafka
 from cxstream.worker.outbox import Forward, Outbox
 from cxstream.worker.tenure import Tenure
@@ -122,10 +122,15 @@ async def test_a_limit_that_was_raised_holds_for_the_next_misrouted_record(
             return raised
 
     record = SimpleNamespace(key=b"k", value=b"x" * 3_000, headers=[], offset=7)
-    outbox = Outbox()
+    outbox = Outbox(topology())
     outbox.forwards[1].append(Forward(record, "/s", []))
     known: Any = SimpleNamespace(
-        _producer=Producer(), _kafka=Cluster(), _partitions=COUNT, _partition=0, _limit=1_000
+        _producer=Producer(),
+        _kafka=Cluster(),
+        _partitions=COUNT,
+        _partition=0,
+        _topology=topology(),
+        _limit=1_000,
     )
     assert await Tenure._prepare_forwards(known, outbox) == raised
     assert len(outbox.forwards[1]) == forwarded
@@ -213,7 +218,7 @@ async def test_a_card_that_is_left_is_found_in_any_partition() -> None:
         return json.dumps({"id": f"cx.touchpoints-{partition}-{offset}:{name}"}).encode()
 
     reader: Any = Cards((0, "a", card(0, 99, "a")), (1, "a", card(1, 3, "a")), (1, "b", card(1, 1, "b")))
-    left = Leftovers(reader, {digest("a").hex(): Erased(1, 7)})
+    left = Leftovers(reader, SCORES.name, {digest("a").hex(): Erased(1, 7)})
     assert await left.look() == [0, 1]
     reader.records.append((1, "a", None))
     assert await left.look() == [0]

@@ -26,6 +26,7 @@ from cxstream.oauth import ClientCredentials
 from cxstream.scoring.engine import Engine, Records
 from cxstream.scoring.pseudonym import Pseudonyms
 from cxstream.settings import Security, Settings, load
+from cxstream.topology import topology
 from cxstream.worker.outbox import Outbox
 from workers import touchpoint
 
@@ -71,7 +72,7 @@ def test_keys_of_rejected_records_are_not_kept() -> None:
         key, value, headers, offset = b"k" * 1000, b"{", (), 0
 
     pseudonyms = Pseudonyms(KEY)
-    outbox = Outbox(pseudonyms)
+    outbox = Outbox(topology(), pseudonyms)
     outbox.add_rejected(Broken(), ("cx.touchpoints", 0), "malformed", "")
     assert outbox.rows["cx.rejected"] == [(pseudonyms.of("k" * 1000).encode(), None)]
     assert not pseudonyms

@@ -32,7 +32,7 @@ from cxstream.rejected.record import EXPLANATION, Place, Rejection, marker_heade
 from cxstream.rejected.resend import Order, resend
 from cxstream.scoring.decode import validate
 from cxstream.topics import administration, look
-from cxstream.topology import FORGET, REJECTED, SCORES, TOUCHPOINTS
+from cxstream.topology import FORGET, REJECTED, SCORES, TOUCHPOINTS, topology
 from workers import READY_SECONDS, Watcher, WorkerProcess, key_of, touchpoint, until, write
 
 if TYPE_CHECKING:
@@ -65,15 +65,15 @@ def raw(value: Any) -> bytes:
 
 @pytest.mark.parametrize("text", ["cx.touchpoints-3-1742", "3-1742"])
 def test_place(text: str) -> None:
-    place = Place.parse(text)
+    place = Place.parse(text, TOUCHPOINTS.name)
     assert place == Place(TOUCHPOINTS.name, 3, 1742)
-    assert Place.parse(str(place)) == place
+    assert Place.parse(str(place), TOUCHPOINTS.name) == place
 
 
 @pytest.mark.parametrize("text", ["", "17", "x-1-", "cx.touchpoints-1", "-1-2-x"])
 def test_no_place(text: str) -> None:
     with pytest.raises(InputError, match="is no place"):
-        Place.parse(text)
+        Place.parse(text, TOUCHPOINTS.name)
 
 
 class Written:
@@ -144,7 +144,7 @@ class Paused:
 
 async def test_who_reads_one_record_leaves_no_fetch_behind() -> None:
     consumer = Paused()
-    reader = TopicReader(consumer, {"t": 1})
+    reader = TopicReader(consumer, {"t": 1}, topology())
     assert (await reader.one("t", 0, 5)).offset == 5
     assert consumer.paused
     assert (await reader.first("t", 0, 2, 9)).offset == 2
@@ -154,6 +154,8 @@ async def test_who_reads_one_record_leaves_no_fetch_behind() -> None:
 
 async def test_a_request_to_be_erased_is_not_looked_up_among_the_touchpoints() -> None:
     class Reader:
+        topology = topology()
+
         async def one(self, *_: Any) -> Any:
             return Written([])
 
@@ -353,7 +355,13 @@ LATEST = 1_900_000_000_000
 
 
 def test_plan_routes_by_the_contract_and_says_where_it_came_from() -> None:
-    made = plan(rejection(raw(event()), field="key", key=b"x"), None, partitions=4, latest_ms=LATEST)
+    made = plan(
+        rejection(raw(event()), field="key", key=b"x"),
+        None,
+        topology=topology(),
+        partitions=4,
+        latest_ms=LATEST,
+    )
     [ready] = made.events
     assert ready.key == b"anna"
     assert ready.headers == [("resent-from", b"cx.touchpoints-0-7")]
@@ -366,12 +374,12 @@ def test_plan_keeps_binary_mode_until_a_fix_makes_it_structured(tmp_path: Path) 
     headers = [(f"ce_{name}", text.encode()) for name, text in whole.items()]
     headers += [("content-type", b"application/json"), ("trace", b"1"), ("resent-from", b"earlier")]
     given = rejection(data, key=b"anna", headers=headers)
-    [ready] = plan(given, None, partitions=1, latest_ms=LATEST).events
+    [ready] = plan(given, None, topology=topology(), partitions=1, latest_ms=LATEST).events
     assert ready.value == data
     assert ready.headers == [*headers[:-1], ("resent-from", b"cx.touchpoints-0-7")]
     path = tmp_path / "fix.toml"
     path.write_text("[[fix]]\nset = { 'data.agent' = 'a' }")
-    [ready] = plan(given, fixes.load(path), partitions=1, latest_ms=LATEST).events
+    [ready] = plan(given, fixes.load(path), topology=topology(), partitions=1, latest_ms=LATEST).events
     assert ready.headers == [("trace", b"1"), ("resent-from", b"cx.touchpoints-0-7")]
     assert json.loads(ready.value)["data"] == {"channel": "call", "agent": "a"}
 
@@ -393,7 +401,7 @@ def test_plan_keeps_binary_mode_until_a_fix_makes_it_structured(tmp_path: Path) 
     ],
 )  # fmt: skip
 def test_plan_refuses_what_would_be_rejected_again(given: Rejection, refusal: str) -> None:
-    made = plan(given, None, partitions=4, latest_ms=LATEST)
+    made = plan(given, None, topology=topology(), partitions=4, latest_ms=LATEST)
     assert made.events == []
     assert refusal in made.refusal
 
@@ -402,16 +410,18 @@ def test_plan_sends_what_was_too_late_with_another_time(tmp_path: Path) -> None:
     path = tmp_path / "fix.toml"
     path.write_text("[[fix]]\nset = { time = '2025-04-01T00:00:00Z' }")
     given = rejection(raw(event()), "too_late", "time")
-    assert plan(given, fixes.load(path), partitions=4, latest_ms=LATEST).events
+    assert plan(given, fixes.load(path), topology=topology(), partitions=4, latest_ms=LATEST).events
 
 
 def test_plan_refuses_what_is_longer_than_the_topic_takes() -> None:
     given = rejection(raw(event(text="x" * 5000)))
-    [ready] = plan(given, None, partitions=4, latest_ms=LATEST).events
+    [ready] = plan(given, None, topology=topology(), partitions=4, latest_ms=LATEST).events
     size = len(ready.value) + len(ready.key) + sum(len(name) + len(text) for name, text in ready.headers)
     # What a batch adds: 61 bytes, and some for the record.
-    assert plan(given, None, partitions=4, latest_ms=LATEST, max_bytes=size + 61 + 20).events
-    refused = plan(given, None, partitions=4, latest_ms=LATEST, max_bytes=size + 61)
+    assert plan(
+        given, None, topology=topology(), partitions=4, latest_ms=LATEST, max_bytes=size + 61 + 20
+    ).events
+    refused = plan(given, None, topology=topology(), partitions=4, latest_ms=LATEST, max_bytes=size + 61)
     assert refused.events == []
     assert re.search(r"too long: 5,\d\d\d bytes, and cx.touchpoints takes 5,", refused.refusal)
 
@@ -599,7 +609,7 @@ async def test_a_record_that_is_too_long_keeps_none_back_and_one_without_a_key_i
 
 
 async def limited(admin: Any, limit: str) -> bool:
-    [found] = await look(admin, topics=[TOUCHPOINTS])
+    [found] = await look(admin, topology(), topics=[TOUCHPOINTS])
     return found.config["max.message.bytes"] == limit
 
 
@@ -785,7 +795,9 @@ def topics_without_rejected(settings: Settings) -> None:
             await admin.delete_topics([REJECTED.name])
 
             async def gone() -> bool:
-                return any(not each.partitions for each in await look(admin) if each.topic is REJECTED)
+                return any(
+                    not each.partitions for each in await look(admin, topology()) if each.topic is REJECTED
+                )
 
             await until(gone, SECONDS, lambda: "cx.rejected is still there")
         await ensure_topics(settings)

@@ -25,7 +25,7 @@ from cxstream.rejection import (
     unfold,
 )
 from cxstream.scoring.pseudonym import Pseudonyms
-from cxstream.topology import FORGET, REJECTED, TOUCHPOINTS
+from cxstream.topology import FORGET, REJECTED, TOUCHPOINTS, topology
 from cxstream.worker.outbox import Outbox
 
 PLACE = (TOUCHPOINTS.name, 3)
@@ -93,7 +93,7 @@ def test_a_copy_that_is_shortened_is_the_reference(one: Any) -> None:
 def test_a_reference_is_small_whatever_is_large(more: dict[str, Any]) -> None:
     row = by_reference(record(**more), PLACE, "invalid", "f" * 1_000_000)
     assert row.size < 1_024
-    outbox = Outbox()
+    outbox = Outbox(topology())
     outbox.add_rejected(record(**more), PLACE, "invalid", "")
     outbox.add_rejected(record(), PLACE, "malformed", "")
     outbox.shorten(LIMIT)
@@ -140,6 +140,8 @@ def test_a_reference_without_a_size_is_no_rejected_record(size: bytes | None) ->
 class Source:
     """Stands in for a reader of cx.touchpoints."""
 
+    topology = topology()
+
     def __init__(self, found: Any) -> None:
         self.found = found
 
@@ -159,11 +161,14 @@ async def test_a_reference_leads_to_the_record_it_names_and_no_other(there: Any,
     assert rejection is not None
     found = await from_source(reader, rejection)
     assert found.value == (b"{}" if whole else None)
-    refusal = plan(found, None, partitions=1, latest_ms=2**62).refusal
+    refusal = plan(found, None, topology=topology(), partitions=1, latest_ms=2**62).refusal
     assert ("no longer has the record: have the source send it again" in refusal) is not whole
 
 
 async def test_a_reference_to_a_request_is_not_sent() -> None:
     rejection = read(written(by_reference(record(), (FORGET.name, 3), "too_large", "")))
     assert rejection is not None
-    assert "use 'cxstream forget'" in plan(rejection, None, partitions=1, latest_ms=0).refusal
+    assert (
+        "use 'cxstream forget'"
+        in plan(rejection, None, topology=topology(), partitions=1, latest_ms=0).refusal
+    )

@@ -31,6 +31,7 @@ from cxstream.topology import (
     SNAPSHOTS,
     TOPICS,
     TOUCHPOINTS,
+    topology,
 )
 from cxstream.worker.app import create_app
 from secure_broker import USERS, Authority, SecureKafka, Tokens, allow, environment, forbid, password, printed
@@ -332,7 +333,9 @@ async def test_a_token_endpoint_that_refuses(secure: SecureKafka) -> None:
 
 def granted(resource: str, name: str, operation: str) -> Any:
     """One of the worker's ACLs."""
-    return next(acl for acl in acls(WORKER, GROUP) if (acl[:2], acl[3]) == ((resource, name), operation))
+    return next(
+        acl for acl in acls(WORKER, GROUP, topology()) if (acl[:2], acl[3]) == ((resource, name), operation)
+    )
 
 
 @asynccontextmanager

@@ -14,7 +14,7 @@ from cxstream.cli import group
 from cxstream.model.errors import BrokerError, TopicError
 from cxstream.settings import Settings
 from cxstream.topics import Found, administration, alter, create, ensure_topics, look, require_topics
-from cxstream.topology import REJECTED, TOPICS, TOUCHPOINTS
+from cxstream.topology import REJECTED, TOPICS, TOUCHPOINTS, topology
 
 Topics = Callable[..., None]
 
@@ -23,7 +23,7 @@ async def seen(admin: Any, condition: Callable[[list[Found]], bool]) -> list[Fou
     """The topics, as soon as they are as asked: Kafka's brokers hear of a change a moment after it is made."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
-        found = await look(admin)
+        found = await look(admin, topology())
         if condition(found):
             return found
         await asyncio.sleep(0.02)
@@ -33,7 +33,7 @@ async def seen(admin: Any, condition: Callable[[list[Found]], bool]) -> list[Fou
 async def test_created_topics_are_what_the_contract_says(settings: Settings, topics: Topics) -> None:
     topics(3)
     async with administration(settings) as admin:
-        found = await look(admin)
+        found = await look(admin, topology())
     assert [each.state for each in found] == ["ok"] * len(TOPICS)
     assert {each.partitions for each in found} == {3}
     for each in found:
@@ -47,9 +47,9 @@ async def test_looking_and_creating_change_nothing_that_exists(settings: Setting
     with pytest.raises(TopicError, match=r"cx\.touchpoints: partition count is 2, not 5"):
         await ensure_topics(settings, 5)
     async with administration(settings) as admin:
-        found = await look(admin, 5)
+        found = await look(admin, topology(), 5)
         assert await create(admin, found) == []
-        assert {each.partitions for each in await look(admin)} == {2}
+        assert {each.partitions for each in await look(admin, topology())} == {2}
 
 
 async def test_missing_topics_get_the_partition_count_of_touchpoints(
@@ -59,10 +59,10 @@ async def test_missing_topics_get_the_partition_count_of_touchpoints(
     async with administration(settings) as admin:
         await admin.delete_topics([REJECTED.name])
         await seen(admin, lambda found: any(each.state == "missing" for each in found))
-        assert [each.topic for each in await look(admin) if each.state == "missing"] == [REJECTED]
+        assert [each.topic for each in await look(admin, topology()) if each.state == "missing"] == [REJECTED]
         with pytest.raises(TopicError, match=r"^cx\.rejected: no such topic .*cxstream topics --create"):
             await require_topics(settings)
-        assert await create(admin, await look(admin)) == [REJECTED.name]
+        assert await create(admin, await look(admin, topology())) == [REJECTED.name]
     assert {each.partitions for each in await require_topics(settings)} == {2}
 
 
@@ -87,10 +87,10 @@ async def test_alter_sets_what_differs_and_keeps_what_others_set(settings: Setti
             "cx.touchpoints: retention.ms was 60000, is 7776000000",
             "cx.touchpoints: message.timestamp.type was CreateTime, is LogAppendTime",
         ]
-        after = next(each for each in await look(admin) if each.topic is TOUCHPOINTS)
+        after = next(each for each in await look(admin, topology()) if each.topic is TOUCHPOINTS)
         assert after.state == "ok"
         assert after.own["segment.ms"] == "1234567"
-        assert await alter(admin, await look(admin)) == []
+        assert await alter(admin, await look(admin, topology())) == []
 
 
 async def test_kafka_says_why_it_does_not_create(settings: Settings, topics: Topics) -> None:
@@ -99,7 +99,7 @@ async def test_kafka_says_why_it_does_not_create(settings: Settings, topics: Top
         await admin.delete_topics([REJECTED.name])
         await seen(admin, lambda found: any(each.state == "missing" for each in found))
         with pytest.raises(TopicError, match=r"cx\.rejected: Kafka refuses: .*InvalidReplicationFactor"):
-            await create(admin, await look(admin), replication=7)
+            await create(admin, await look(admin, topology()), replication=7)
 
 
 async def test_no_kafka_is_a_clear_error() -> None:

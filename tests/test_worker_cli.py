@@ -19,7 +19,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from conftest import in_own_loop
 from cxstream.local.ports import free
 from cxstream.topics import administration, look
-from cxstream.topology import SCORES, TIMESTAMP_TYPE, TOUCHPOINTS
+from cxstream.topology import SCORES, TIMESTAMP_TYPE, TOUCHPOINTS, topology
 from cxstream.worker.connection_limit import BACKLOG, CONNECTIONS
 from cxstream.worker.descriptors import needed
 from workers import Watcher, WorkerProcess, touchpoint, until, write
@@ -74,7 +74,7 @@ def test_touchpoints_without_the_brokers_time_are_refused(
             await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, TOUCHPOINTS.name, spoilt)])
 
             async def altered() -> bool:
-                [found] = await look(admin, topics=[TOUCHPOINTS])
+                [found] = await look(admin, topology(), topics=[TOUCHPOINTS])
                 return TIMESTAMP_TYPE in found.wrong_config
 
             await until(altered, SECONDS, lambda: "not altered")

@@ -178,7 +178,7 @@ async def write(settings: Settings, topic: str, values: dict[int, list[bytes]], 
 async def members(settings: Settings) -> list[Member]:
     """Who is in the group, or is still taken for a member though it was killed."""
     async with administration(settings) as admin:
-        return (await group_of(admin, settings.worker.group)).members
+        return (await group_of(admin, settings.worker.group, settings.topology.touchpoints.name)).members
 
 
 class Watcher:

@@ -31,6 +31,8 @@ from cxstream.topology import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from cxstream.topology import Topology
+
 
 class Acl(NamedTuple):
     """One thing that somebody may do.
@@ -114,19 +116,26 @@ ADMIN = Role(
 
 ROLES = {"worker": WORKER, "producer": PRODUCER, "crm": CRM, "oncall": ONCALL, "admin": ADMIN}
 
+
+def resend_id(group: str, topology: Topology) -> str:
+    """The transactional id of whoever sends rejected records again."""
+    return f"{group}-{topology.prefix}resend"
+
+
 # Altering the configuration implies describing it; creating a topic implies nothing.
 _KEEPS = ("Create", "Describe", "AlterConfigs")
 
 
-def acls(role: Role, group: str) -> list[Acl]:
+def acls(role: Role, group: str, topology: Topology) -> list[Acl]:
     """Everything that a role must be allowed.
 
     Args:
         role: one of ROLES.
         group: consumer group, of the workers or of the consumer whose role it is.
+        topology: the topics of the installation.
     """
     granted = [
-        Acl("topic", topic.name, prefixed=False, operation=operation)
+        Acl("topic", topology.named(topic).name, prefixed=False, operation=operation)
         for topic in TOPICS
         for operation in _operations(role, topic)
     ]
@@ -134,13 +143,18 @@ def acls(role: Role, group: str) -> list[Acl]:
         granted.append(Acl("group", group, prefixed=False, operation="Read"))
     if role.transactional:
         granted.append(
-            Acl("transactional-id", f"{group}-{TOUCHPOINTS.name}-", prefixed=True, operation="Write")
+            Acl("transactional-id", f"{group}-{topology.touchpoints.name}-", prefixed=True, operation="Write")
         )
     if role.oncall:
         granted += [
             Acl("group", group, prefixed=False, operation="Describe"),
-            Acl("transactional-id", f"{group}-{TOUCHPOINTS.name}-", prefixed=True, operation="Describe"),
-            Acl("transactional-id", f"{group}-resend", prefixed=False, operation="Write"),
+            Acl(
+                "transactional-id",
+                f"{group}-{topology.touchpoints.name}-",
+                prefixed=True,
+                operation="Describe",
+            ),
+            Acl("transactional-id", resend_id(group, topology), prefixed=False, operation="Write"),
         ]
     return granted
 

@@ -83,7 +83,7 @@ async def forget(
         async with aiokafka.AIOKafkaConsumer(
             **connection(settings), isolation_level="read_committed"
         ) as consumer:
-            tps = [TopicPartition(FORGOTTEN.name, p) for p in range(requests.partitions)]
+            tps = [TopicPartition(settings.topology.forgotten.name, p) for p in range(requests.partitions)]
             consumer.assign(tps)
             await consumer.seek_to_end(*tps)
             for tp in tps:  # from here on, whatever comes is after the requests
@@ -106,7 +106,8 @@ async def _ask(settings: Settings, customers: Sequence[str], partitions: int) ->
     async with aiokafka.AIOKafkaProducer(**connection(settings), enable_idempotence=True) as producer:
         for customer, home in zip(customers, homes, strict=True):
             name, value = request(customer)
-            await producer.send_and_wait(FORGET.name, value, key=customer.encode(), partition=home)
+            topic = settings.topology.forget.name
+            await producer.send_and_wait(topic, value, key=customer.encode(), partition=home)
             asked[name] = home
     return asked
 

@@ -15,8 +15,6 @@ from aiokafka.errors import (
     for_code,
 )
 
-from cxstream.topology import TOUCHPOINTS
-
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
@@ -81,8 +79,13 @@ async def patiently(ask: Callable[[], Awaitable[T]]) -> T:
         await asyncio.sleep(_PAUSE_SECONDS)
 
 
-async def group_of(admin: AIOKafkaAdminClient, name: str) -> Group:
+async def group_of(admin: AIOKafkaAdminClient, name: str, topic: str) -> Group:
     """The members of a group and what each owns.
+
+    Args:
+        admin: a connected client.
+        name: of the group.
+        topic: what cx.touchpoints is called.
 
     Raises:
         KafkaError: Kafka does not say.
@@ -97,15 +100,15 @@ async def group_of(admin: AIOKafkaAdminClient, name: str) -> Group:
         return described
 
     described = await patiently(ask)
-    return Group(described["state"], [_member(each) for each in described["members"]])
+    return Group(described["state"], [_member(each, topic) for each in described["members"]])
 
 
-def _member(described: dict[str, Any]) -> Member:
+def _member(described: dict[str, Any], touchpoints: str) -> Member:
     raw = described["member_assignment"]
     owned: set[int] = set()
     if raw:
         for topic, partitions in ConsumerProtocolMemberAssignment.decode(raw).assignment:
-            if topic == TOUCHPOINTS.name:
+            if topic == touchpoints:
                 owned.update(partitions)
     host = described["client_host"].removeprefix("/")
     return Member(described["member_id"], described["client_id"], host, frozenset(owned))

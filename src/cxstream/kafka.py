@@ -28,7 +28,7 @@ def connection(settings: Settings) -> dict[str, Any]:
     refuse_plaintext(security, hosts(settings.kafka))
     return {
         "bootstrap_servers": settings.kafka,
-        "client_id": CLIENT_ID,
+        "client_id": f"{settings.topics.prefix}{CLIENT_ID}",
         "request_timeout_ms": round(settings.worker.request_seconds * 1000),
         "security_protocol": security.protocol,
         "ssl_context": tls(security),

@@ -43,21 +43,23 @@ class Leftovers:
 
     Args:
         reader: of cx.scores.
+        topic: what cx.scores is called.
         erased: whose cards, by the digests in the receipts.
     """
 
-    def __init__(self, reader: TopicReader, erased: Mapping[str, Erased]) -> None:
+    def __init__(self, reader: TopicReader, topic: str, erased: Mapping[str, Erased]) -> None:
         self._reader = reader
+        self._topic = topic
         self._erased = erased
         self._at: dict[int, int] = {}
         self._cards: set[tuple[int, bytes]] = set()
 
     async def look(self) -> list[int]:
         """Read what is new; the partition of each card that is left."""
-        for partition in range(self._reader.partitions[SCORES.name]):
-            first, end = await self._reader.bounds(SCORES.name, partition)
+        for partition in range(self._reader.partitions[self._topic]):
+            first, end = await self._reader.bounds(self._topic, partition)
             start = max(first, self._at.get(partition, 0))
-            async for records in self._reader.read(SCORES.name, partition, start, end):
+            async for records in self._reader.read(self._topic, partition, start, end):
                 for record in records:
                     self._take(partition, record)
             self._at[partition] = end
@@ -96,7 +98,7 @@ async def cards_left(settings: Settings, erased: Mapping[str, Erased], deadline:
         TopicError: cx.scores is missing, or we may not see it.
     """
     async with reading(settings, [SCORES]) as reader:
-        leftovers = Leftovers(reader, erased)
+        leftovers = Leftovers(reader, settings.topology.scores.name, erased)
         left = await leftovers.look()
         while left and time.monotonic() < deadline:
             await asyncio.sleep(_POLL_SECONDS)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 
     from cxstream.settings import Settings
-    from cxstream.topology import Topic
+    from cxstream.topology import Topic, Topology
 
 Isolation = Literal["read_committed", "read_uncommitted"]
 
@@ -48,10 +48,14 @@ class TopicReader:
 
     Attributes:
         partitions: how many partitions each topic has.
+        topology: the topics of the installation.
     """
 
-    def __init__(self, consumer: aiokafka.AIOKafkaConsumer, partitions: Mapping[str, int]) -> None:
+    def __init__(
+        self, consumer: aiokafka.AIOKafkaConsumer, partitions: Mapping[str, int], topology: Topology
+    ) -> None:
         self.partitions = dict(partitions)
+        self.topology = topology
         self._consumer = consumer
 
     async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
@@ -172,7 +176,7 @@ class TopicReader:
 async def reading(
     settings: Settings, topics: Sequence[Topic], isolation: Isolation = "read_committed"
 ) -> AsyncIterator[TopicReader]:
-    """A reader of topics of the contract.
+    """A reader of topics of the installation.
 
     Args:
         settings: how to reach Kafka.
@@ -184,6 +188,7 @@ async def reading(
         TopicError: a topic is missing.
         SettingsError: the security settings do not fit together.
     """
+    topics = [settings.topology.named(topic) for topic in topics]
     try:
         there = await _partitions(settings)
         missing = [topic.name for topic in topics if not there.get(topic.name)]
@@ -196,7 +201,8 @@ async def reading(
             everything = [TopicPartition(topic.name, p) for topic in topics for p in range(there[topic.name])]
             consumer.assign(everything)
             consumer.pause(*everything)
-            yield TopicReader(consumer, {topic.name: there[topic.name] for topic in topics})
+            counts = {topic.name: there[topic.name] for topic in topics}
+            yield TopicReader(consumer, counts, settings.topology)
     except TopicAuthorizationFailedError as error:
         raise BrokerError(
             f"{settings.kafka}: {error!r}: who is on call needs the role of 'cxstream topics --acls --role oncall'"

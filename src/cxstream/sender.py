@@ -136,7 +136,7 @@ class Sender:
 
 @asynccontextmanager
 async def sending(settings: Settings, topic: Topic = TOUCHPOINTS) -> AsyncIterator[Sender]:
-    """A sender to a topic of the contract; leaving the block in good order flushes it.
+    """A sender to a topic of the installation; leaving the block in good order flushes it.
 
     Raises:
         BrokerError: Kafka does not answer, or does not confirm what was sent.
@@ -149,7 +149,7 @@ async def sending(settings: Settings, topic: Topic = TOUCHPOINTS) -> AsyncIterat
     )
     try:
         await producer.start()
-        sender = Sender(producer, topic.name, found.partitions, limit - _BATCH_OVERHEAD)
+        sender = Sender(producer, found.topic.name, found.partitions, limit - _BATCH_OVERHEAD)
         try:
             yield sender
             await sender.flush()

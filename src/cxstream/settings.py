@@ -7,9 +7,17 @@ Nested settings use two underscores: `CXSTREAM_WORKER__FLUSH_SECONDS=0.5`.
 from __future__ import annotations
 
 from pathlib import Path  # noqa: TC003 - pydantic resolves annotations at run time
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -25,6 +33,7 @@ from cxstream.model.params import ScoringParams
 from cxstream.scoring.authority import MIN_KEY_BYTES as MIN_CONTROL_KEY_BYTES
 from cxstream.scoring.authority import Authority
 from cxstream.scoring.pseudonym import MIN_KEY_BYTES, Pseudonyms
+from cxstream.topology import Topology, topology
 
 if TYPE_CHECKING:
     import os
@@ -39,6 +48,8 @@ ACTIONS = {
     "lapse": "win_back_offer",
     "unsubscribed": "preference_review",
 }
+# The consumer group of the workers, after the prefix of the topics; whoever chooses another one writes all of it.
+DEFAULT_GROUP = "cxstream"
 
 
 class _Section(BaseModel):
@@ -87,11 +98,25 @@ class Security(_Section):
     scope: str | None = Field(None, description="... for this scope, if the endpoint wants one.")
 
 
+class Topics(_Section):
+    """The topics."""
+
+    prefix: str = Field(
+        "",
+        max_length=100,
+        pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]*)?$",
+        description="Comes before the name of each topic, so that several installations share one Kafka: with `eu.` the "
+        "touchpoints are in `eu.cx.touchpoints`. It also comes before the default group and the client id.",
+    )
+
+
 class Worker(_Section):
     """The Faust worker."""
 
     group: str = Field(
-        "cxstream", min_length=1, description="Consumer group, and prefix of the transactional ids."
+        DEFAULT_GROUP,
+        min_length=1,
+        description="Consumer group, and prefix of the transactional ids. The default has topics.prefix before it.",
     )
     flush_seconds: float = Field(
         0.5,
@@ -314,6 +339,7 @@ class Settings(BaseSettings):
         description="Suggested action for each leading reason; name only those to change.",
     )
     security: Security = Field(Security(), description="How to talk to Kafka.")
+    topics: Topics = Field(Topics(), description="The topics.")
     worker: Worker = Field(Worker(), description="The Faust worker.")
     privacy: Privacy = Field(Privacy(), description="Pseudonyms in place of customer ids.")
     control: Control = Field(Control(), description="Signatures of control records.")
@@ -329,6 +355,19 @@ class Settings(BaseSettings):
             if name not in FEATURES:
                 raise ValueError(f"unknown reason {name!r}; known are {', '.join(FEATURES)}")
         return ACTIONS | actions
+
+    @model_validator(mode="after")
+    def _own_group(self) -> Self:
+        """Keep two installations apart that leave the group at its default."""
+        if self.worker.group == DEFAULT_GROUP and self.topics.prefix:
+            group = f"{self.topics.prefix}{DEFAULT_GROUP}"
+            object.__setattr__(self, "worker", self.worker.model_copy(update={"group": group}))
+        return self
+
+    @property
+    def topology(self) -> Topology:
+        """The topics of this installation, as Kafka knows them."""
+        return topology(self.topics.prefix)
 
     @classmethod
     def settings_customise_sources(

@@ -8,12 +8,12 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from cxstream.kafka import check, connection
 from cxstream.model.errors import TopicError
-from cxstream.topology import TOPICS, TOUCHPOINTS, Topic
+from cxstream.topology import TOPICS, TOUCHPOINTS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from aiokafka.admin import AIOKafkaAdminClient
 
     from cxstream.settings import Settings
+    from cxstream.topology import Topic, Topology
 
 DEFAULT_PARTITIONS = 4
 USUAL_REPLICATION = 3
@@ -108,14 +109,18 @@ async def administration(settings: Settings) -> AsyncIterator[AIOKafkaAdminClien
 
 
 async def look(
-    admin: AIOKafkaAdminClient, partitions: int | None = None, topics: Sequence[Topic] = TOPICS
+    admin: AIOKafkaAdminClient,
+    topology: Topology,
+    partitions: int | None = None,
+    topics: Sequence[Topic] = TOPICS,
 ) -> list[Found]:
-    """Topics of the contract as Kafka has them, in the order asked for.
+    """Topics of an installation as Kafka has them, in the order asked for.
 
     A topic that we may not describe looks as if it were missing: Kafka does not tell them apart.
 
     Args:
         admin: a connected client.
+        topology: the topics of the installation.
         partitions: how many the topics should have; None: as many as cx.touchpoints has,
             4 where there is none. Signals and state go to the partition number of their cause.
         topics: which of them; only these are asked about, as we may not be allowed more.
@@ -124,7 +129,8 @@ async def look(
         TopicError: Kafka does not let us look.
     """
     there = await _existing(admin)
-    wanted = partitions or len(there.get(TOUCHPOINTS.name, ())) or DEFAULT_PARTITIONS
+    wanted = partitions or len(there.get(topology.touchpoints.name, ())) or DEFAULT_PARTITIONS
+    topics = [topology.named(topic) for topic in topics]
     configs = await _configs(admin, [topic.name for topic in topics if topic.name in there])
     found = []
     for topic in topics:
@@ -232,7 +238,7 @@ async def alter(admin: AIOKafkaAdminClient, found: Sequence[Found]) -> list[str]
     for answer in await admin.alter_configs(resources):
         for resource in answer.to_object()["resources"]:
             _refuse(resource["resource_name"], resource["error_code"], resource["error_message"])
-    await _holds(admin, {each.topic.name for each in wrong})
+    await _holds(admin, wrong)
     return [
         f"{each.topic.name}: {name} was {each.config.get(name)}, is {value}"
         for each in wrong
@@ -240,15 +246,19 @@ async def alter(admin: AIOKafkaAdminClient, found: Sequence[Found]) -> list[str]
     ]
 
 
-async def _holds(admin: AIOKafkaAdminClient, names: set[str]) -> None:
+async def _holds(admin: AIOKafkaAdminClient, altered: Sequence[Found]) -> None:
     """Wait until the brokers have heard of altered configuration: Kafka answers before they have."""
     deadline = time.monotonic() + _SETTLE_SECONDS
     while time.monotonic() < deadline:
-        if not any(each.wrong_config for each in await look(admin) if each.topic.name in names):
+        configs = await _configs(admin, [each.topic.name for each in altered])
+        if not any(
+            replace(each, config=configs.get(each.topic.name, ({}, {}))[0]).wrong_config for each in altered
+        ):
             return
         await asyncio.sleep(_POLL_SECONDS)
+    names = sorted(each.topic.name for each in altered)
     raise TopicError(
-        f"{', '.join(sorted(names))}: altered, but unchanged after {_SETTLE_SECONDS:.0f} s: see Kafka's log"
+        f"{', '.join(names)}: altered, but unchanged after {_SETTLE_SECONDS:.0f} s: see Kafka's log"
     )
 
 
@@ -267,7 +277,7 @@ async def ensure_topics(
         TopicError: a topic that exists is not what the contract says.
     """
     async with administration(settings) as admin:
-        found = await look(admin, partitions)
+        found = await look(admin, settings.topology, partitions)
         refuse_differences(found)
         return await create(admin, found, replication)
 
@@ -284,7 +294,7 @@ async def require_topics(settings: Settings, needed: Sequence[Topic] = TOPICS) -
         TopicError: a topic is missing or differs; says which, how, and what to do.
     """
     async with administration(settings) as admin:
-        found = await look(admin, topics=needed)
+        found = await look(admin, settings.topology, topics=needed)
     missing = [each.topic.name for each in found if not each.partitions]
     if missing:
         raise TopicError(
@@ -305,12 +315,15 @@ def or_hidden(settings: Settings) -> str:
 
 def partitions_added(found: Sequence[Found]) -> str:
     """That somebody added partitions to cx.touchpoints, in words; "" where the numbers do not look like it."""
-    counts = {each.partitions for each in found if each.topic != TOUCHPOINTS}
-    wanted = {each.wanted for each in found} | {e.partitions for e in found if e.topic == TOUCHPOINTS}
+    touchpoints = [each for each in found if each.topic.contract == TOUCHPOINTS.contract]
+    counts = {each.partitions for each in found if each not in touchpoints}
+    wanted = {each.wanted for each in found} | {each.partitions for each in touchpoints}
+    if not touchpoints:
+        return ""
     if len(counts) != 1 or len(wanted) != 1 or not 0 < min(counts) < min(wanted):
         return ""
     return (
-        f"partitions were added to {TOUCHPOINTS.name}, so producers send the events of many customers to other "
+        f"partitions were added to {touchpoints[0].topic.name}, so producers send the events of many customers to other "
         "partitions than those that hold their state: docs/operations.md, 'More partitions', says how to go on"
     )
 

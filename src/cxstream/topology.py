@@ -12,11 +12,15 @@ web app call store social surveys CRM
   cx.snapshots (compacted: a cache of the state, never the truth)
 
 Who is to be erased: cx.forget, from where the worker takes it into cx.touchpoints; the receipt is in cx.forgotten.
+
+The names here are those of the contract. An installation may have a prefix before each of them (`topics.prefix`), so
+that several share one Kafka: what talks to Kafka takes the names from `Settings.topology`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 
 from cxstream.model.params import DAY_MS
 
@@ -30,12 +34,19 @@ class Topic:
         key: what its records are keyed by.
         holds: what is in it, in a few words.
         config: topic-level Kafka configuration, as strings.
+        prefix: what the name begins with in this installation, before the name of the contract.
     """
 
     name: str
     key: str
     holds: str
     config: dict[str, str]
+    prefix: str = ""
+
+    @property
+    def contract(self) -> str:
+        """The name of the contract."""
+        return self.name.removeprefix(self.prefix)
 
 
 def _delete(days: int, **more: str) -> dict[str, str]:
@@ -82,3 +93,44 @@ TOPICS = (
     FORGOTTEN,
     SNAPSHOTS,
 )
+
+
+class Topology:
+    """The topics of one installation, with the names that they have in Kafka.
+
+    Attributes:
+        prefix: what every name begins with; "" for the names of the contract.
+        all: the topics, in the order of TOPICS.
+
+    Args:
+        prefix: as above.
+    """
+
+    def __init__(self, prefix: str) -> None:
+        self.prefix = prefix
+        self.all = tuple(
+            replace(topic, name=prefix + topic.name, prefix=prefix) if prefix else topic for topic in TOPICS
+        )
+        self._by_contract = {topic.contract: topic for topic in self.all}
+        self.touchpoints = self.named(TOUCHPOINTS)
+        self.churn_risk = self.named(CHURN_RISK)
+        self.friction = self.named(FRICTION)
+        self.scores = self.named(SCORES)
+        self.rejected = self.named(REJECTED)
+        self.forget = self.named(FORGET)
+        self.forgotten = self.named(FORGOTTEN)
+        self.snapshots = self.named(SNAPSHOTS)
+
+    def named(self, topic: Topic) -> Topic:
+        """A topic of the contract, or of any installation, as it is called in this one."""
+        return self._by_contract[topic.contract]
+
+    def name(self, contract: str) -> str:
+        """What a topic that the contract calls so is called in this installation."""
+        return self.prefix + contract
+
+
+@cache
+def topology(prefix: str = "") -> Topology:
+    """The topics of the installation with this prefix."""
+    return Topology(prefix)

@@ -119,7 +119,12 @@ MUTATIONS = (
     Mutation(
         "the results of a flush are kept for the next one",
         _TENURE + "_start",
-        (("outbox, self._outbox = self._outbox, Outbox(self._pseudonyms)", "outbox = self._outbox"),),
+        (
+            (
+                "outbox, self._outbox = self._outbox, Outbox(self._topology, self._pseudonyms)",
+                "outbox = self._outbox",
+            ),
+        ),
     ),
     Mutation(
         "a transaction that failed counts as committed",

@@ -74,7 +74,7 @@ def command(
         _show(found, answer, days)
     for partition in found.elsewhere:
         click.echo(
-            f"cxstream: warning: cx.scores-{partition} has a card of {customer!r}, who belongs to partition "
+            f"cxstream: warning: {settings.topology.scores.name}-{partition} has a card of {customer!r}, who belongs to partition "
             f"{found.identity.partition}: an earlier version left it, and the worker "
             "removes it when it restores that partition; 'cxstream forget' removes it with everything else",
             err=True,

@@ -50,15 +50,17 @@ def command(
 
     named = [*customers, *_listed(file)]
     _check(named)
-    left = asyncio.run(_forget(load(config, kafka=kafka), named, wait))
+    settings = load(config, kafka=kafka)
+    left = asyncio.run(_forget(settings, named, wait))
     problems = []
     if left.receipts:
         problems.append(
-            f"{left.receipts} of {len(named)} receipts did not come within {wait:g} s: the requests are in cx.forget, "
-            "and are followed as soon as a worker reads them; see that one runs"
+            f"{left.receipts} of {len(named)} receipts did not come within {wait:g} s: the requests are in "
+            f"{settings.topology.forget.name}, and are followed as soon as a worker reads them; see that one runs"
         )
     if left.cards:
-        where = ", ".join(f"cx.scores-{partition}" for partition in sorted(set(left.cards)))
+        topic = settings.topology.scores.name
+        where = ", ".join(f"{topic}-{partition}" for partition in sorted(set(left.cards)))
         problems.append(
             f"{len(left.cards)} score cards of these customers are still in {where} after {wait:g} s: see that a worker "
             "of this version owns each of these partitions, and run this again"
@@ -102,7 +104,7 @@ async def _forget(settings: Settings, customers: list[str], wait: float) -> Left
 
         left = await forget(settings, customers, wait, told)
     if not wait:
-        click.echo(f"asked for {len(customers)} in cx.forget")
+        click.echo(f"asked for {len(customers)} in {settings.topology.forget.name}")
     return left
 
 

@@ -96,8 +96,8 @@ def command(
         raise SystemExit(130) from None
     seconds = time.perf_counter() - started
     click.echo(
-        f"sent {run.confirmed:,} records ({run.size / 1e6:,.1f} MB) to cx.touchpoints at {settings.kafka} "
-        f"in {seconds:,.1f} s ({run.confirmed / seconds:,.0f}/s)"
+        f"sent {run.confirmed:,} records ({run.size / 1e6:,.1f} MB) to "
+        f"{settings.topology.touchpoints.name} at {settings.kafka} in {seconds:,.1f} s ({run.confirmed / seconds:,.0f}/s)"
     )
     if run.future:
         shown = ", ".join(run.future_places) + (", ..." if run.future > _SHOWN else "")

@@ -77,7 +77,8 @@ def list_(
 
     from cxstream.settings import load
 
-    listing = asyncio.run(_scan(load(config, kafka=kafka), _filters(filters)))
+    settings = load(config, kafka=kafka)
+    listing = asyncio.run(_scan(settings, _filters(settings, filters)))
     chosen = sorted(
         listing.found if everything else listing.open, key=lambda each: (each.time_ms, each.place)
     )
@@ -107,8 +108,9 @@ def show(config: str | None, place: str, as_json: bool, kafka: str | None) -> No
     from cxstream.rejected.record import Place
     from cxstream.settings import load
 
-    wanted = Place.parse(place)
-    rejection, again = asyncio.run(_one(load(config, kafka=kafka), wanted))
+    settings = load(config, kafka=kafka)
+    wanted = Place.parse(place, settings.topology.touchpoints.name)
+    rejection, again = asyncio.run(_one(settings, wanted))
     if rejection is None:
         raise InputError(
             f"{wanted}: cx.rejected has no such record; 'cxstream rejected list --all' shows all"
@@ -162,11 +164,11 @@ def resend(
     from cxstream.rejected.resend import Order, resend
     from cxstream.settings import load
 
-    wanted = _filters(filters, places)
+    settings = load(config, kafka=kafka)
+    wanted = _filters(settings, filters, places)
     if wanted.empty and not everything:
         raise click.UsageError("say which: places, a filter, or --everything")
     order = Order(wanted, load_fix(fix) if fix else None, send)
-    settings = load(config, kafka=kafka)
     counts: dict[str, int] = {}
 
     def tell(result: Result) -> None:
@@ -189,11 +191,12 @@ def _tell(result: Result, as_json: bool) -> None:
         click.echo(f"{result.place}: {result.status}{': ' if result.message else ''}{result.message}")
 
 
-def _filters(given: dict[str, Any], places: tuple[str, ...] = ()) -> Filters:
+def _filters(settings: Settings, given: dict[str, Any], places: tuple[str, ...] = ()) -> Filters:
     from cxstream.rejected.listing import Filters
     from cxstream.rejected.record import Place
 
-    return Filters(places=frozenset(map(Place.parse, places)), **given)
+    touchpoints = settings.topology.touchpoints.name
+    return Filters(places=frozenset(Place.parse(place, touchpoints) for place in places), **given)
 
 
 async def _scan(settings: Settings, filters: Filters) -> Listing:

@@ -91,7 +91,13 @@ def command(
             from cxstream.scoring.router import Router
 
             tally = replay(
-                Router(settings.scoring, settings.actions, partitions=partitions, pseudonyms=pseudonyms),
+                Router(
+                    settings.scoring,
+                    settings.actions,
+                    partitions=partitions,
+                    topic=settings.topology.touchpoints.name,
+                    pseudonyms=pseudonyms,
+                ),
                 inputs,
                 results,
                 until=end,

@@ -105,7 +105,7 @@ def _acls(settings: Settings, name: str, principal: str, group: str | None, form
         raise click.UsageError(
             f"--principal {principal}: Kafka names a principal TYPE:NAME, as User:{principal}"
         )
-    granted = access.acls(role, group or settings.worker.group)
+    granted = access.acls(role, group or settings.worker.group, settings.topology)
     if form == "json":
         rows = [{"principal": principal, **acl._asdict()} for acl in granted]
         return json.dumps(rows, indent=2)
@@ -118,11 +118,11 @@ async def _work(
     from cxstream.topics import administration, alter, create, look
 
     async with administration(settings) as admin:
-        found = await look(admin, partitions)
+        found = await look(admin, settings.topology, partitions)
         created = await create(admin, found, replication) if make else []
         changed = await alter(admin, found) if alter_config else []
         if created or changed:
-            found = await look(admin, partitions)
+            found = await look(admin, settings.topology, partitions)
     _show(settings, found, created)
     for line in changed:
         click.echo(f"changed {line}")

@@ -8,7 +8,6 @@ import msgspec
 
 from cxstream.model.kinds import Kind
 from cxstream.scoring.said import about
-from cxstream.topology import TOUCHPOINTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -84,7 +83,10 @@ def change_in_words(data: dict[str, Any]) -> str:
 
 
 def actions(
-    records: Sequence[Any], touches: Sequence[Touch], signals: Iterable[dict[str, Any]]
+    records: Sequence[Any],
+    touches: Sequence[Touch],
+    signals: Iterable[dict[str, Any]],
+    touchpoints: str,
 ) -> list[Action]:
     """The actions taken for one customer, in order.
 
@@ -92,12 +94,14 @@ def actions(
         records: the customer's records of cx.touchpoints, in offset order.
         touches: what became of each of them.
         signals: the customer's signals.
+        touchpoints: what cx.touchpoints is called.
     """
     changes = [each for each in signals if "change" in each["data"]]
     known = {each["id"]: change_in_words(each["data"]) for each in changes}
     found: list[Action] = []
     later: list[tuple[int, After]] = [
-        (_caused_at(each), After(each["time"], change_in_words(each["data"]))) for each in changes
+        (_caused_at(each, touchpoints), After(each["time"], change_in_words(each["data"])))
+        for each in changes
     ]
     for record, touch in zip(records, touches, strict=True):
         if touch.outcome != "counted":
@@ -133,7 +137,7 @@ def _action(touch: Touch, data: dict[str, Any], known: dict[str, str]) -> Action
     )
 
 
-def _caused_at(signal: dict[str, Any]) -> int:
+def _caused_at(signal: dict[str, Any], touchpoints: str) -> int:
     """The offset of the record that caused a signal; before all records where that is in another topic."""
     cause = signal["data"]["cause"]
-    return int(cause["offset"]) if cause["topic"] == TOUCHPOINTS.name else -1
+    return int(cause["offset"]) if cause["topic"] == touchpoints else -1

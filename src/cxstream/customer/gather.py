@@ -21,7 +21,6 @@ from cxstream.customer.identity import Identity, identify
 from cxstream.model.params import DAY_MS
 from cxstream.reader import reading
 from cxstream.scoring.view import contributions
-from cxstream.topology import CHURN_RISK, FRICTION, REJECTED, SCORES, TOUCHPOINTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,31 +80,34 @@ async def gather(
         InputError: the id is none.
     """
     since = round(time.time() * 1000 - days * DAY_MS)
-    async with reading(settings, [TOUCHPOINTS, SCORES, CHURN_RISK, FRICTION, REJECTED]) as reader:
-        who = identify(settings, customer, reader.partitions[TOUCHPOINTS.name])
+    topics = settings.topology
+    wanted = [topics.touchpoints, topics.scores, topics.churn_risk, topics.friction, topics.rejected]
+    async with reading(settings, wanted) as reader:
+        who = identify(settings, customer, reader.partitions[topics.touchpoints.name])
         found = Found(who)
         latest = await reader.latest(
-            SCORES.name,
+            topics.scores.name,
             who.partition,
             who.subject.encode(),
-            lambda done, total: on_progress(SCORES.name, done, total),
+            lambda done, total: on_progress(topics.scores.name, done, total),
         )
         if latest is not None and latest.value is not None:
             found.card = msgspec.json.decode(latest.value)
             found.moved = contributions(settings.scoring, found.card["data"]["features"])
         if everywhere:
-            found.elsewhere = await _elsewhere(reader, who, on_progress)
-        for topic in (CHURN_RISK, FRICTION):
+            found.elsewhere = await _elsewhere(reader, topics.scores.name, who, on_progress)
+        for topic in (topics.churn_risk, topics.friction):
             records = await _his(reader, topic, who.partition, who.subject, since, on_progress)
             found.signals += [msgspec.json.decode(each.value) for each in records]
         found.signals.sort(key=lambda signal: signal["time"])
         start = since - context_ms(settings)
-        records = await _his(reader, TOUCHPOINTS, who.partition, who.id, start, on_progress)
-        rejections = await _his(reader, REJECTED, who.partition, who.subject, start, on_progress)
+        records = await _his(reader, topics.touchpoints, who.partition, who.id, start, on_progress)
+        rejections = await _his(reader, topics.rejected, who.partition, who.subject, start, on_progress)
+    touchpoints = topics.touchpoints.name
     shown = sum(record.timestamp >= since for record in records)
-    all_of_them = touches(settings, who.id, records, refused(rejections))[len(records) - shown :]
+    all_of_them = touches(settings, who.id, records, refused(rejections, touchpoints))[len(records) - shown :]
     first = len(records) - shown
-    found.actions = actions(records[first:], all_of_them, found.signals)[-limit:]
+    found.actions = actions(records[first:], all_of_them, found.signals, touchpoints)[-limit:]
     found.signals = found.signals[-limit:]
     found.touches = all_of_them[-limit:]
     found.earlier = len(all_of_them) - len(found.touches)
@@ -113,17 +115,17 @@ async def gather(
 
 
 async def _elsewhere(
-    reader: TopicReader, who: Identity, on_progress: Callable[[str, int, int], None]
+    reader: TopicReader, topic: str, who: Identity, on_progress: Callable[[str, int, int], None]
 ) -> list[int]:
     """The partitions that are not the customer's, and have a card of theirs all the same."""
     found = []
-    for partition in range(reader.partitions[SCORES.name]):
+    for partition in range(reader.partitions[topic]):
         if partition != who.partition:
             card = await reader.latest(
-                SCORES.name,
+                topic,
                 partition,
                 who.subject.encode(),
-                lambda done, total: on_progress(SCORES.name, done, total),
+                lambda done, total: on_progress(topic, done, total),
             )
             if card is not None and card.value is not None:
                 found.append(partition)

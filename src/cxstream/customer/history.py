@@ -18,7 +18,7 @@ from cxstream.scoring.engine import Engine, Records
 from cxstream.scoring.said import about
 from cxstream.scoring.signals import rfc3339
 from cxstream.scoring.view import describe
-from cxstream.topology import RESENT, TOUCHPOINTS
+from cxstream.topology import RESENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -66,15 +66,20 @@ def context_ms(settings: Settings) -> int:
     return round(max(scoring.repeat_days * DAY_MS, scoring.switch_hours * HOUR_MS))
 
 
-def refused(records: Iterable[Any]) -> dict[int, str]:
-    """Offsets of cx.touchpoints that the worker has rejected, and why, by the headers of records of cx.rejected."""
+def refused(records: Iterable[Any], touchpoints: str) -> dict[int, str]:
+    """Offsets of cx.touchpoints that the worker has rejected, and why, by the headers of records of cx.rejected.
+
+    Args:
+        records: of cx.rejected.
+        touchpoints: what cx.touchpoints is called.
+    """
     found = {}
     for record in records:
         if (parts := unfold(list(record.headers))) is None:
             continue  # whoever wrote it, it was not the worker
         try:
             reason, topic, offset = (parts[1][name].decode() for name in ("reason", "topic", "offset"))
-            if topic == TOUCHPOINTS.name and reason != RESENT:
+            if topic == touchpoints and reason != RESENT:
                 found[int(offset)] = reason
         except ValueError:
             continue

@@ -75,7 +75,7 @@ async def _owner(settings: Settings, who: Identity) -> str:
     partition, name = who.partition, settings.worker.group
     try:
         async with administration(settings) as admin:
-            group = await group_of(admin, name)
+            group = await group_of(admin, name, settings.topology.touchpoints.name)
     except (BrokerError, KafkaError) as error:
         return f"who owns partition {partition} is not known: group {name}: {error}"
     owner = group.owner(partition)

@@ -17,7 +17,7 @@ from cxstream.kafka import connection
 from cxstream.model.errors import BrokerError
 from cxstream.model.outputs import ChurnRiskSignal, FrictionSignal
 from cxstream.topics import administration
-from cxstream.topology import CHURN_RISK, FRICTION, REJECTED, RESENT, TOUCHPOINTS
+from cxstream.topology import RESENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,15 +88,17 @@ class Watch:
             await consumer.stop()
 
     async def _results(self) -> None:
-        await self._read((CHURN_RISK.name, FRICTION.name, REJECTED.name), self._result)
+        topics = self._settings.topology
+        await self._read((topics.churn_risk.name, topics.friction.name, topics.rejected.name), self._result)
 
     async def _arrivals(self) -> None:
         await self._read(
-            (TOUCHPOINTS.name,), lambda record: self._came[record.partition].append(record.timestamp)
+            (self._settings.topology.touchpoints.name,),
+            lambda record: self._came[record.partition].append(record.timestamp),
         )
 
     def _result(self, record: Any) -> None:
-        if record.topic == REJECTED.name:
+        if record.topic == self._settings.topology.rejected.name:
             reason = dict(record.headers)["reason"].decode()
             if reason != RESENT:
                 self._board.rejected[reason] += 1
@@ -118,7 +120,8 @@ class Watch:
                     if not error.retriable:
                         raise
                 else:
-                    done = [at.offset for where, at in committed.items() if where.topic == TOUCHPOINTS.name]
+                    touchpoints = self._settings.topology.touchpoints.name
+                    done = [at.offset for where, at in committed.items() if where.topic == touchpoints]
                     self._done(sum(max(0, offset) for offset in done))
                     await self.ask()
                 await asyncio.sleep(_PROGRESS_SECONDS)

@@ -17,13 +17,14 @@ from cxstream.model.kinds import TICK_TYPE
 from cxstream.reader import reading
 from cxstream.scoring import words
 from cxstream.topics import USUAL_REPLICATION, look, partitions_added
-from cxstream.topology import TIMESTAMP_TYPE, TOPICS, TOUCHPOINTS, Topic
+from cxstream.topology import TIMESTAMP_TYPE, TOUCHPOINTS, Topic
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from cxstream.reader import TopicReader
     from cxstream.topics import Found
+    from cxstream.topology import Topology
 
 # Kafka 4.0 gave up fetch requests before version 4.
 _FETCH, _OLDEST_FETCH = 1, 4
@@ -65,7 +66,9 @@ async def topics(patient: Patient) -> AsyncIterator[Finding]:
     cluster = patient.kafka
     described = (await cluster.metadata())["topics"]
     hidden = {each["name"] for each in described if not _may_look(each)}
-    found = await look(cluster.admin, topics=[topic for topic in TOPICS if topic.name not in hidden])
+    topology = patient.settings.topology
+    visible = [topic for topic in topology.all if topic.name not in hidden]
+    found = await look(cluster.admin, topology, topics=visible)
     brokers = len(cluster.brokers)
     added = partitions_added(found)
     if added:
@@ -97,12 +100,15 @@ def _different(found: Found, *, added: bool) -> Finding:
     """
     said = f"{found.topic.name}: {'; '.join(found.differences)}"
     if found.partitions != found.wanted and added:
-        return error(said, f"this follows from the partitions that were added to {TOUCHPOINTS.name}")
+        return error(
+            said,
+            f"this follows from the partitions that were added to {found.topic.prefix}{TOUCHPOINTS.contract}",
+        )
     if found.partitions != found.wanted:
         return error(
             said, "delete and create it: results go beside what they follow from, in as many partitions"
         )
-    if found.topic is TOUCHPOINTS and TIMESTAMP_TYPE in found.wrong_config:
+    if found.topic.contract == TOUCHPOINTS.contract and TIMESTAMP_TYPE in found.wrong_config:
         return error(
             f"{said}: no worker starts, as who sends an event would say when it arrived",
             "cxstream topics --alter-config",
@@ -171,7 +177,7 @@ async def access(patient: Patient) -> AsyncIterator[Finding]:
     """Whether the user of the settings may do what a worker does."""
     worker = patient.settings.worker
     described = {each["name"]: each for each in (await patient.kafka.metadata())["topics"]}
-    denied = _denied(WORKER, described)
+    denied = _denied(WORKER, described, patient.settings.topology)
     group = await _group(patient)
     operations = group.get("authorized_operations", UNKNOWN_OPERATIONS)
     if group["error_code"] or (operations != UNKNOWN_OPERATIONS and not operations & READ):
@@ -183,7 +189,7 @@ async def access(patient: Patient) -> AsyncIterator[Finding]:
         )
     if not denied:
         yield ok(f"allowed on {len(WORKER.topics)} topics and group {worker.group}: what a worker needs")
-    elif not _denied(ONCALL, described):
+    elif not _denied(ONCALL, described, patient.settings.topology):
         yield skipped(
             f"allowed what the role oncall needs, not what a worker needs: {'; '.join(each.what for each in denied)}",
             "to check the worker's rights, run it with the worker's user, too",
@@ -193,9 +199,9 @@ async def access(patient: Patient) -> AsyncIterator[Finding]:
             yield finding
 
 
-def _denied(role: Role, described: dict[str, dict[str, Any]]) -> list[Finding]:
+def _denied(role: Role, described: dict[str, dict[str, Any]], topology: Topology) -> list[Finding]:
     """What is denied of the topics of a role."""
-    found = (_allowed(described[topic.name], _needed(role, topic)) for topic in role.topics)
+    found = (_allowed(described[topology.named(topic).name], _needed(role, topic)) for topic in role.topics)
     return [finding for finding in found if finding is not None]
 
 
@@ -246,15 +252,12 @@ async def clock(patient: Patient) -> AsyncIterator[Finding]:
     A record's Kafka timestamp is the broker's clock, so one from the future shows that this clock is behind. A tick
     has the time of the worker that wrote it, too, so that the two can be compared.
     """
+    touchpoints = patient.settings.topology.touchpoints.name
     async with reading(patient.settings, [TOUCHPOINTS]) as reader:
-        records = [
-            record for p in range(reader.partitions[TOUCHPOINTS.name]) for record in await _tail(reader, p)
-        ]
+        records = [record for p in range(reader.partitions[touchpoints]) for record in await _tail(reader, p)]
     now = round(time.time() * 1000)
     if not records:
-        yield skipped(
-            f"{TOUCHPOINTS.name} has no records to tell the time by", "start a worker: it writes ticks"
-        )
+        yield skipped(f"{touchpoints} has no records to tell the time by", "start a worker: it writes ticks")
         return
     if any(record.timestamp_type != 1 for record in records):
         yield skipped("timestamps are not the broker's (LogAppendTime)", "cxstream topics --alter-config")
@@ -296,8 +299,7 @@ def _skew(record: Any) -> int | None:
 
 
 async def _tail(reader: TopicReader, partition: int) -> list[Any]:
-    first, end = await reader.bounds(TOUCHPOINTS.name, partition)
+    topic = reader.topology.touchpoints.name
+    first, end = await reader.bounds(topic, partition)
     start = max(first, end - _TAIL)
-    return [
-        each async for records in reader.read(TOUCHPOINTS.name, partition, start, end) for each in records
-    ]
+    return [each async for records in reader.read(topic, partition, start, end) for each in records]

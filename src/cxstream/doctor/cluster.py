@@ -15,7 +15,6 @@ from cxstream.groups import patiently
 from cxstream.kafka import connection
 from cxstream.model.errors import BrokerError
 from cxstream.topics import administration
-from cxstream.topology import TOPICS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from aiokafka.admin import AIOKafkaAdminClient
 
     from cxstream.settings import Settings
+    from cxstream.topology import Topology
 
 
 # A coordinator that is loading, not appointed, or another.
@@ -36,10 +36,12 @@ class Cluster:
     Attributes:
         admin: a connected admin client.
         client: a connected client, for requests that the admin client does not have.
+        topology: the topics of the installation.
     """
 
     admin: AIOKafkaAdminClient
     client: AIOKafkaClient
+    topology: Topology
 
     @property
     def brokers(self) -> list[int]:
@@ -47,8 +49,8 @@ class Cluster:
         return sorted(broker.nodeId for broker in self.client.cluster.brokers())
 
     async def metadata(self) -> dict[str, Any]:
-        """Brokers, controller, the contract's topics, and what we may do with them."""
-        return await self._ask(AuthorizedMetadata([topic.name for topic in TOPICS]))
+        """Brokers, controller, the topics of the installation, and what we may do with them."""
+        return await self._ask(AuthorizedMetadata([topic.name for topic in self.topology.all]))
 
     async def versions(self, broker: int) -> dict[int, tuple[int, int]]:
         """Lowest and highest version of each request that a broker takes, by the request's number."""
@@ -107,7 +109,7 @@ async def connected(settings: Settings) -> AsyncIterator[Cluster]:
         client = AIOKafkaClient(**connection(settings))
         try:
             await client.bootstrap()
-            yield Cluster(admin, client)
+            yield Cluster(admin, client, settings.topology)
         except KafkaError as error:
             raise BrokerError(f"{settings.kafka}: {error!r}") from error
         finally:

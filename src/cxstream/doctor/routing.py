@@ -29,21 +29,22 @@ _ADVICE = (
 async def routing(patient: Patient) -> AsyncIterator[Finding]:
     """Which sources write records to other partitions than their customers', by the newest records."""
     looked = 0
+    touchpoints = patient.settings.topology.touchpoints.name
     strays: Counter[tuple[str, int]] = Counter()
     async with reading(patient.settings, [TOUCHPOINTS]) as reader:
-        count = reader.partitions[TOUCHPOINTS.name]
+        count = reader.partitions[touchpoints]
         for partition in range(count):
             records = await _tail(reader, partition)
             looked += len(records)
             strays.update((source, partition) for source in misrouted(records, partition, count))
     if not looked:
-        yield skipped(f"{TOUCHPOINTS.name} has no records")
+        yield skipped(f"{touchpoints} has no records")
     by_source: Counter[str] = Counter()
     for (source, _), n in strays.items():
         by_source[source] += n
     for source, n in by_source.most_common(_SHOWN):
         yield warning(
-            f"source {source!r}: {n:,} of the newest {looked:,} records of {TOUCHPOINTS.name} lie in another partition "
+            f"source {source!r}: {n:,} of the newest {looked:,} records of {touchpoints} lie in another partition "
             "than their customer's",
             _ADVICE,
         )
@@ -74,9 +75,11 @@ def misrouted(records: Sequence[Any], partition: int, count: int) -> list[str]:
 
 
 async def _tail(reader: TopicReader, partition: int) -> list[Any]:
-    first, end = await reader.bounds(TOUCHPOINTS.name, partition)
+    first, end = await reader.bounds(reader.topology.touchpoints.name, partition)
     return [
         record
-        async for records in reader.read(TOUCHPOINTS.name, partition, max(first, end - _TAIL), end)
+        async for records in reader.read(
+            reader.topology.touchpoints.name, partition, max(first, end - _TAIL), end
+        )
         for record in records
     ]

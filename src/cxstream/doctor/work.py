@@ -9,6 +9,7 @@ import msgspec
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, TransactionalIdAuthorizationFailed
 
+from cxstream.access import resend_id
 from cxstream.doctor.finding import Finding, Patient, error, ok, skipped, warning
 from cxstream.groups import group_of, patiently
 from cxstream.kernels.pack import VERSION
@@ -34,9 +35,9 @@ _DENIED, _UNCLAIMED = 53, 105
 async def group(patient: Patient) -> AsyncIterator[Finding]:
     """Who works, who owns what, and how far behind they are."""
     name = patient.settings.worker.group
-    found = await group_of(patient.kafka.admin, name)
+    found = await group_of(patient.kafka.admin, name, patient.settings.topology.touchpoints.name)
     async with reading(patient.settings, [TOUCHPOINTS]) as reader:
-        count = reader.partitions[TOUCHPOINTS.name]
+        count = reader.partitions[reader.topology.touchpoints.name]
         committed = await committed_offsets(patient, count)
         lags = [await _lag(reader, p, committed.get(p)) for p in range(count)]
     owned = {p for member in found.members for p in member.partitions}
@@ -78,15 +79,15 @@ def _behind(lags: list[tuple[int, float]]) -> Finding:
 
 async def _lag(reader: TopicReader, partition: int, committed: int | None) -> tuple[int, float]:
     """Offsets from the committed one to the end, and the age in seconds of the oldest record there."""
-    first, end = await reader.bounds(TOUCHPOINTS.name, partition)
+    first, end = await reader.bounds(reader.topology.touchpoints.name, partition)
     start = max(first, committed or 0)
-    oldest = await reader.first(TOUCHPOINTS.name, partition, start, end)
+    oldest = await reader.first(reader.topology.touchpoints.name, partition, start, end)
     return (0, 0.0) if oldest is None else (end - start, max(0.0, time.time() - oldest.timestamp / 1000))
 
 
 async def committed_offsets(patient: Patient, count: int) -> dict[int, int]:
     """What the group has committed of cx.touchpoints, by partition."""
-    wanted = [TopicPartition(TOUCHPOINTS.name, p) for p in range(count)]
+    wanted = [TopicPartition(patient.settings.topology.touchpoints.name, p) for p in range(count)]
     admin, name = patient.kafka.admin, patient.settings.worker.group
     found = await patiently(lambda: admin.list_consumer_group_offsets(name, partitions=wanted))
     return {tp.partition: each.offset for tp, each in found.items() if each.offset >= 0}
@@ -96,20 +97,22 @@ async def transactions(patient: Patient) -> AsyncIterator[Finding]:
     """Whether a transaction hangs: readers of committed records wait behind it."""
     name = patient.settings.worker.group
     async with reading(patient.settings, [TOUCHPOINTS]) as reader:
-        count = reader.partitions[TOUCHPOINTS.name]
+        count = reader.partitions[reader.topology.touchpoints.name]
         async with reading(patient.settings, [TOUCHPOINTS], "read_uncommitted") as everything:
             held = [
                 each for p in range(count) if (each := await _held_back(reader, everything, p)) is not None
             ]
     for finding in held:
         yield finding
-    ids = [*(f"{name}-{TOUCHPOINTS.name}-{p}" for p in range(count)), f"{name}-resend"]
+    topology = patient.settings.topology
+    touchpoints = topology.touchpoints.name
+    ids = [*(f"{name}-{touchpoints}-{p}" for p in range(count)), resend_id(name, topology)]
     found = [each for each in [await _transaction(patient, each) for each in ids] if each is not None]
     for finding in found:
         yield finding
     unseen = sum(each.level == "skipped" for each in found)
     if not held and unseen == len(found) < len(ids):
-        yield ok(f"no transaction of {len(ids) - unseen} hangs, and none holds back {TOUCHPOINTS.name}")
+        yield ok(f"no transaction of {len(ids) - unseen} hangs, and none holds back {touchpoints}")
 
 
 async def _transaction(patient: Patient, name: str) -> Finding | None:
@@ -132,7 +135,7 @@ async def _transaction(patient: Patient, name: str) -> Finding | None:
 
 def _denied(patient: Patient, name: str) -> Finding:
     said = f"transactional id {name}: not allowed"
-    prefix = f"{patient.settings.worker.group}-{TOUCHPOINTS.name}-"
+    prefix = f"{patient.settings.worker.group}-{patient.settings.topology.touchpoints.name}-"
     if not name.startswith(prefix):
         return skipped(f"{said}, and a worker does not need it", "the role oncall may: docs/security.md")
     return error(
@@ -157,13 +160,13 @@ def _aged(said: str, seconds: float) -> Finding | None:
 
 async def _held_back(reader: TopicReader, everything: TopicReader, partition: int) -> Finding | None:
     """A transaction of anybody that keeps readers of committed records from what follows."""
-    _, stable = await reader.bounds(TOUCHPOINTS.name, partition)
-    _, end = await everything.bounds(TOUCHPOINTS.name, partition)
-    oldest = await everything.first(TOUCHPOINTS.name, partition, stable, end)
+    _, stable = await reader.bounds(reader.topology.touchpoints.name, partition)
+    _, end = await everything.bounds(everything.topology.touchpoints.name, partition)
+    oldest = await everything.first(everything.topology.touchpoints.name, partition, stable, end)
     if oldest is None:
         return None
     return _aged(
-        f"{TOUCHPOINTS.name}-{partition}: an open transaction holds back {end - stable:,} offsets",
+        f"{reader.topology.touchpoints.name}-{partition}: an open transaction holds back {end - stable:,} offsets",
         time.time() - oldest.timestamp / 1000,
     )
 
@@ -173,11 +176,11 @@ async def state(patient: Patient) -> AsyncIterator[Finding]:
     problems = 0
     ages = []
     async with reading(patient.settings, [TOUCHPOINTS, SNAPSHOTS]) as reader:
-        count = reader.partitions[TOUCHPOINTS.name]
+        count = reader.partitions[reader.topology.touchpoints.name]
         committed = await committed_offsets(patient, count)
-        for p in range(min(count, reader.partitions[SNAPSHOTS.name])):
-            record = await reader.latest(SNAPSHOTS.name, p, MARKER_KEY)
-            bounds = await reader.bounds(TOUCHPOINTS.name, p)
+        for p in range(min(count, reader.partitions[reader.topology.snapshots.name])):
+            record = await reader.latest(reader.topology.snapshots.name, p, MARKER_KEY)
+            bounds = await reader.bounds(reader.topology.touchpoints.name, p)
             finding = judge_marker(patient, p, record and record.value, bounds, committed.get(p))
             if finding is not None:
                 problems += 1
@@ -216,13 +219,14 @@ def judge_marker(
         committed: what the group has committed.
     """
     first, end = bounds
-    name = f"{TOUCHPOINTS.name}-{partition}"
+    topology = patient.settings.topology
+    name = f"{topology.touchpoints.name}-{partition}"
     problem, offset = _unfit(patient, raw)
     position = max(offset, committed or 0)
     if position > end:
         return error(
             f"{name} ends at offset {end}, but the state follows from {position} records: the worker will refuse",
-            f"the topic was recreated or truncated: recreate {SNAPSHOTS.name}, too, and use another --group",
+            f"the topic was recreated or truncated: recreate {topology.snapshots.name}, too, and use another --group",
         )
     if position > 0 and first > offset:
         return _lost(patient, name, f"{problem or 'the saved state'} reaches to offset {offset}", first)
@@ -243,7 +247,7 @@ def _lost(patient: Patient, name: str, said: str, first: int) -> Finding:
         )
     return error(
         f"{what}: the worker will refuse",
-        f"bring {SNAPSHOTS.name} back, or the settings it was made under; where that cannot be: docs/worker.md, "
+        f"bring {patient.settings.topology.snapshots.name} back, or the settings it was made under; where that cannot be: docs/worker.md, "
         "records that are gone",
     )
 

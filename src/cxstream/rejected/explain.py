@@ -81,7 +81,7 @@ def check(value: bytes | None, headers: Headers, key: bytes | None) -> Problem |
 
 def explain(rejection: Rejection) -> Explanation:
     """Explain a rejection whose value has been read."""
-    if rejection.value is None and rejection.place.topic == FORGET.name:
+    if rejection.value is None and rejection.place.topic.endswith(FORGET.contract):
         return Explanation(None, _NO_REQUEST, None, _wanted(rejection, rejection.field))
     problem = check(rejection.value, rejection.headers, rejection.key)
     raw = _text(rejection)

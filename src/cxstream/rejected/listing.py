@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from cxstream.rejected.record import Place, Rejection, read
 from cxstream.scoring.said import about
-from cxstream.topology import REJECTED, TOUCHPOINTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -122,7 +121,7 @@ async def scan(
         BrokerError: the log cannot be read to its end.
     """
     listing = Listing()
-    numbers = filters.partitions(reader.partitions[REJECTED.name])
+    numbers = filters.partitions(reader.partitions[reader.topology.rejected.name])
     bounds = {p: await _bounds(reader, p, filters.since) for p in numbers}
     total, done = sum(end - first for first, end in bounds.values()), 0
     for p, (first, end) in bounds.items():
@@ -136,9 +135,9 @@ async def scan(
 
 
 async def _bounds(reader: TopicReader, partition: int, since: int | None) -> tuple[int, int]:
-    first, end = await reader.bounds(REJECTED.name, partition)
+    first, end = await reader.bounds(reader.topology.rejected.name, partition)
     if since is not None:
-        first = max(first, await reader.offset_at(REJECTED.name, partition, since))
+        first = max(first, await reader.offset_at(reader.topology.rejected.name, partition, since))
     return first, end
 
 
@@ -152,7 +151,7 @@ async def scan_partition(
 ) -> None:
     """Add what cx.rejected holds between two offsets of a partition to a listing."""
     found: dict[Place, Rejection] = {}
-    async for records in reader.read(REJECTED.name, partition, *bounds, on_offset=on_offset):
+    async for records in reader.read(reader.topology.rejected.name, partition, *bounds, on_offset=on_offset):
         for rejection in _readable(records, listing):
             if rejection.is_marker:
                 listing.resent.add(rejection.place)
@@ -180,9 +179,9 @@ async def from_source(reader: TopicReader, rejection: Rejection) -> Rejection:
     reference where another record than the one it names lies at its place: the topic was made anew.
     """
     place = rejection.place
-    if rejection.value is not None or place.topic != TOUCHPOINTS.name:
+    if rejection.value is not None or place.topic != reader.topology.touchpoints.name:
         return rejection
-    source = await reader.one(TOUCHPOINTS.name, place.partition, place.offset)
+    source = await reader.one(reader.topology.touchpoints.name, place.partition, place.offset)
     if source is None:
         return rejection
     if rejection.reference and not rejection.reference.fits(source.key, source.value, source.headers):
@@ -195,5 +194,5 @@ async def original(reader: TopicReader, rejection: Rejection) -> Rejection:
 
     Where neither holds it any more the value stays None.
     """
-    kept = await reader.one(REJECTED.name, rejection.place.partition, rejection.offset)
+    kept = await reader.one(reader.topology.rejected.name, rejection.place.partition, rejection.offset)
     return await from_source(reader, replace(rejection, value=kept.value) if kept is not None else rejection)

@@ -15,12 +15,12 @@ from cxstream.rejected.record import RESENT_FROM, Rejection
 from cxstream.scoring.decode import TOO_LATE, decode
 from cxstream.scoring.routing import FORWARDED_FROM
 from cxstream.sender import route
-from cxstream.topology import FORGET, TOUCHPOINTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cxstream.rejection import Headers
+    from cxstream.topology import Topology
 
 
 _GONE = "cx.rejected has a reference to it, not a copy, and {place} no longer has the record: have the source send it again"
@@ -62,6 +62,7 @@ def plan(
     rejection: Rejection,
     fixer: Callable[[Rejection], list[bytes]] | None,
     *,
+    topology: Topology,
     partitions: int,
     latest_ms: int,
     max_bytes: int | None = None,
@@ -71,11 +72,12 @@ def plan(
     Args:
         rejection: with its value.
         fixer: makes structured events of it; None to send it as it is.
+        topology: the topics of the installation.
         partitions: how many cx.touchpoints has.
         latest_ms: the latest event time that is not from the future, ms UTC.
         max_bytes: the longest that cx.touchpoints takes (max.message.bytes); None for no limit.
     """
-    if refusal := _unsendable(rejection):
+    if refusal := _unsendable(rejection, topology):
         return Plan(rejection, [], refusal)
     try:
         values = fixer(rejection) if fixer else [rejection.value]
@@ -90,18 +92,19 @@ def plan(
             return Plan(rejection, [], made)
         size = _size(made)
         if max_bytes is not None and size > max_bytes:
-            said = f"too long: {size:,} bytes, and {TOUCHPOINTS.name} takes {max_bytes:,} (max.message.bytes)"
+            touchpoints = topology.touchpoints.name
+            said = f"too long: {size:,} bytes, and {touchpoints} takes {max_bytes:,} (max.message.bytes)"
             return Plan(rejection, [], said)
         events.append(made)
     return Plan(rejection, events)
 
 
-def _unsendable(rejection: Rejection) -> str:
+def _unsendable(rejection: Rejection, topology: Topology) -> str:
     """Why there is nothing that could be sent; "" where there is."""
     topic = rejection.place.topic
-    if topic != TOUCHPOINTS.name:
-        advice = ": use 'cxstream forget'" if topic == FORGET.name else ""
-        return f"a record of {topic}, not of {TOUCHPOINTS.name}{advice}"
+    if topic != topology.touchpoints.name:
+        advice = ": use 'cxstream forget'" if topic == topology.forget.name else ""
+        return f"a record of {topic}, not of {topology.touchpoints.name}{advice}"
     if rejection.value is not None or rejection.headers:
         return ""
     if rejection.reference is not None:

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from cxstream.model.errors import InputError
 from cxstream.rejection import EXPLANATION, Headers, Reference, unfold
-from cxstream.topology import RESENT, TOUCHPOINTS
+from cxstream.topology import RESENT
 
 RESENT_FROM = "resent-from"
 _PLACE = re.compile(r"(?:(?P<topic>.+)-)?(?P<partition>\d+)-(?P<offset>\d+)")
@@ -36,18 +36,20 @@ class Place:
         return f"{self.topic}-{self.partition}-{self.offset}"
 
     @classmethod
-    def parse(cls, text: str) -> Self:
+    def parse(cls, text: str, touchpoints: str) -> Self:
         """Read `TOPIC-PARTITION-OFFSET`; the topic may be left out, it is cx.touchpoints then.
+
+        Args:
+            text: the place.
+            touchpoints: what cx.touchpoints is called.
 
         Raises:
             InputError: it is no place.
         """
         found = _PLACE.fullmatch(text)
         if found is None:
-            raise InputError(
-                f"{text!r} is no place: write {TOUCHPOINTS.name}-PARTITION-OFFSET, as the list does"
-            )
-        return cls(found["topic"] or TOUCHPOINTS.name, int(found["partition"]), int(found["offset"]))
+            raise InputError(f"{text!r} is no place: write {touchpoints}-PARTITION-OFFSET, as the list does")
+        return cls(found["topic"] or touchpoints, int(found["partition"]), int(found["offset"]))
 
 
 @dataclass(frozen=True, slots=True)

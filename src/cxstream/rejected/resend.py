@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import aiokafka
 from aiokafka.errors import IllegalOperation, KafkaError, ProducerFenced
 
+from cxstream.access import resend_id
 from cxstream.kafka import connection
 from cxstream.model.errors import BrokerError
 from cxstream.reader import reading
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from cxstream.reader import TopicReader
     from cxstream.settings import Settings
+    from cxstream.topology import Topology
 
 # Records in one transaction: small enough that its events are soon seen by the worker.
 CHUNK = 200
@@ -106,12 +108,12 @@ async def resend(
         if not order.send:
             _tell_others(order.filters, listing, on_result)
             async for made in _plans(planner, listing, on_planned):
-                on_result(_result(made, "would send"))
+                on_result(_result(settings.topology, made, "would send"))
             return
         async with _claimed(settings) as producer:
             await _look_again(settings, reader, listing)
             _tell_others(order.filters, listing, on_result)
-            await _send_each(planner, listing, on_result, on_planned, producer)
+            await _send_each(settings.topology, planner, listing, on_result, on_planned, producer)
 
 
 def _tell_others(filters: Filters, listing: Listing, on_result: Callable[[Result], None]) -> None:
@@ -128,7 +130,7 @@ async def _claimed(settings: Settings) -> AsyncIterator[aiokafka.AIOKafkaProduce
     """The one producer of this installation that may send rejected records again."""
     producer = aiokafka.AIOKafkaProducer(
         **connection(settings),
-        transactional_id=f"{settings.worker.group}-resend",
+        transactional_id=resend_id(settings.worker.group, settings.topology),
         transaction_timeout_ms=_TRANSACTION_MS,
         max_request_size=_MAX_REQUEST,
     )
@@ -152,7 +154,8 @@ async def _look_again(settings: Settings, reader: TopicReader, listing: Listing)
     """Read the markers that the first look could not see, up to the end of the log."""
     numbers = sorted({each.place.partition for each in listing.open})
     async with reading(settings, [REJECTED], "read_uncommitted") as everything:
-        ends = {p: (await everything.bounds(REJECTED.name, p))[1] for p in numbers}
+        name = settings.topology.rejected.name
+        ends = {p: (await everything.bounds(name, p))[1] for p in numbers}
     # The first look has found what is meant; of the second only the markers count.
     nothing = Filters(places=frozenset({Place("", 0, 0)}))
     for p, end in ends.items():
@@ -160,6 +163,7 @@ async def _look_again(settings: Settings, reader: TopicReader, listing: Listing)
 
 
 async def _send_each(
+    topology: Topology,
     planner: Planner,
     listing: Listing,
     on_result: Callable[[Result], None],
@@ -170,19 +174,22 @@ async def _send_each(
     async for made in _plans(planner, listing, on_planned):
         plans.append(made)
         if len(plans) == CHUNK:
-            await _send(producer, plans, on_result)
+            await _send(topology, producer, plans, on_result)
             plans = []
-    await _send(producer, plans, on_result)
+    await _send(topology, producer, plans, on_result)
 
 
 async def _send(
-    producer: aiokafka.AIOKafkaProducer, plans: Sequence[Plan], on_result: Callable[[Result], None]
+    topology: Topology,
+    producer: aiokafka.AIOKafkaProducer,
+    plans: Sequence[Plan],
+    on_result: Callable[[Result], None],
 ) -> None:
     good = [each for each in plans if each.events]
     if good:
-        await _commit(producer, good)
+        await _commit(topology, producer, good)
     for each in plans:
-        on_result(_result(each, "sent"))
+        on_result(_result(topology, each, "sent"))
 
 
 async def _plans(
@@ -197,7 +204,7 @@ async def _plans(
 
 async def _planner(settings: Settings, order: Order, reader: TopicReader) -> Planner:
     async with administration(settings) as admin:
-        [touchpoints] = await look(admin, topics=[TOUCHPOINTS])
+        [touchpoints] = await look(admin, settings.topology, topics=[TOUCHPOINTS])
     max_bytes = int(touchpoints.config["max.message.bytes"])
 
     async def planner(rejection: Rejection) -> Plan:
@@ -205,6 +212,7 @@ async def _planner(settings: Settings, order: Order, reader: TopicReader) -> Pla
         made = plan(
             await original(reader, rejection),
             order.fixer,
+            topology=settings.topology,
             partitions=touchpoints.partitions,
             latest_ms=latest,
             max_bytes=max_bytes,
@@ -215,24 +223,26 @@ async def _planner(settings: Settings, order: Order, reader: TopicReader) -> Pla
     return planner
 
 
-def _where_to(made: Plan) -> str:
+def _where_to(topology: Topology, made: Plan) -> str:
     numbers = ", ".join(str(p) for p in sorted({ready.partition for ready in made.events}))
     count = len(made.events)
-    return f"{count} event{'' if count == 1 else 's'} to partition {numbers} of {TOUCHPOINTS.name}"
+    return f"{count} event{'' if count == 1 else 's'} to partition {numbers} of {topology.touchpoints.name}"
 
 
-def _result(made: Plan, done: Status) -> Result:
+def _result(topology: Topology, made: Plan, done: Status) -> Result:
     place = made.rejection.place
-    return Result(place, done, _where_to(made)) if made.events else Result(place, "refused", made.refusal)
+    if not made.events:
+        return Result(place, "refused", made.refusal)
+    return Result(place, done, _where_to(topology, made))
 
 
-async def _commit(producer: aiokafka.AIOKafkaProducer, plans: Sequence[Plan]) -> None:
+async def _commit(topology: Topology, producer: aiokafka.AIOKafkaProducer, plans: Sequence[Plan]) -> None:
     """Events and markers in one transaction."""
     async with producer.transaction():
         sent = []
         try:
             for made in plans:
-                for topic, record in _records(made):
+                for topic, record in _records(topology, made):
                     sent.append(await producer.send(topic, **record))
         except IllegalOperation:
             # A producer that has given up says only that there is no transaction; what was sent before knows why.
@@ -241,11 +251,11 @@ async def _commit(producer: aiokafka.AIOKafkaProducer, plans: Sequence[Plan]) ->
         await asyncio.gather(*sent)
 
 
-def _records(made: Plan) -> Iterator[tuple[str, dict[str, Any]]]:
+def _records(topology: Topology, made: Plan) -> Iterator[tuple[str, dict[str, Any]]]:
     """What goes to which topic for one rejected record."""
     for ready in made.events:
         yield (
-            TOUCHPOINTS.name,
+            topology.touchpoints.name,
             {
                 "value": ready.value,
                 "key": ready.key,
@@ -256,4 +266,4 @@ def _records(made: Plan) -> Iterator[tuple[str, dict[str, Any]]]:
     rejection = made.rejection
     # The Kafka client takes no record that has neither key nor value.
     marker = {"key": rejection.key or b"", "partition": rejection.place.partition}
-    yield REJECTED.name, {**marker, "value": None, "headers": marker_headers(rejection)}
+    yield topology.rejected.name, {**marker, "value": None, "headers": marker_headers(rejection)}

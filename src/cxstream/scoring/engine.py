@@ -40,6 +40,7 @@ from cxstream.scoring.erasures import digest
 from cxstream.scoring.partition import NO_LIMIT, Applied, Partition
 from cxstream.scoring.routing import MAX_FORWARDS, Misrouted, forwards
 from cxstream.scoring.signals import Emitted, Writer, rfc3339_all
+from cxstream.topology import TOUCHPOINTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -213,7 +214,7 @@ class Engine:
         params: ScoringParams,
         actions: Mapping[str, str],
         *,
-        topic: str = "cx.touchpoints",
+        topic: str = TOUCHPOINTS.contract,
         partition: int = 0,
         partitions: int | None = None,
         pseudonyms: Pseudonyms | None = None,
@@ -576,7 +577,7 @@ class Engine:
     @classmethod
     def restore(
         cls, params: ScoringParams, actions: Mapping[str, str], rows: Mapping[bytes, bytes],
-        *, topic: str = "cx.touchpoints", partition: int = 0, partitions: int | None = None,
+        *, topic: str = TOUCHPOINTS.contract, partition: int = 0, partitions: int | None = None,
         pseudonyms: Pseudonyms | None = None,
     ) -> Engine:  # fmt: skip
         """Rebuild an engine from the latest snapshot row of every key.

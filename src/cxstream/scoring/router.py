@@ -12,6 +12,7 @@ from cxstream.scoring.decode import Decoded, Rejected, decode, read_subject
 from cxstream.scoring.engine import Engine, Fates, Outcome
 from cxstream.scoring.partition import NO_LIMIT
 from cxstream.scoring.routing import partition_of
+from cxstream.topology import TOUCHPOINTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -46,7 +47,7 @@ class Router:
         actions: Mapping[str, str],
         *,
         partitions: int = 1,
-        topic: str = "cx.touchpoints",
+        topic: str = TOUCHPOINTS.contract,
         pseudonyms: Pseudonyms | None = None,
     ) -> None:
         self.params = params

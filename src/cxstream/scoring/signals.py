@@ -34,7 +34,7 @@ class Emitted(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         index: position in the batch of the record that caused it.
-        topic: where it goes.
+        topic: where it goes, as the contract calls it.
         key: the customer.
         value: the CloudEvent.
         change: friction, raised, eased or cleared; empty for a receipt.
@@ -117,11 +117,11 @@ class Writer:
                 cause=cause,
             )
             value = _encode(o.FrictionSignal(id=name, subject=subject, time=clock, data=data))
-            return Emitted(index, FRICTION.name, key, value, "friction", "none")
+            return Emitted(index, FRICTION.contract, key, value, "friction", "none")
         risk = self._churn_risk(row, topic, cause)
         value = _encode(o.ChurnRiskSignal(id=name, subject=subject, time=clock, data=risk))
         reason = risk.reasons[0].feature if risk.reasons else None
-        return Emitted(index, CHURN_RISK.name, key, value, risk.change, risk.level, reason)
+        return Emitted(index, CHURN_RISK.contract, key, value, risk.change, risk.level, reason)
 
     def _churn_risk(self, row: Sequence[float], topic: str, cause: o.Cause) -> o.ChurnRisk:
         reasons = self._reasons(row, topic)
@@ -180,7 +180,7 @@ class Writer:
             time=rfc3339(int(row[k.S_CLOCK])),
             data=data,
         )
-        return Emitted(int(row[k.S_INDEX]), FORGOTTEN.name, whom.encode(), _encode(receipt))
+        return Emitted(int(row[k.S_INDEX]), FORGOTTEN.contract, whom.encode(), _encode(receipt))
 
     def card(
         self,

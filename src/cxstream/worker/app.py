@@ -24,7 +24,6 @@ from faust import web
 from faust.types import TP
 
 from cxstream.credentials import secret
-from cxstream.topology import TOUCHPOINTS
 from cxstream.worker.clients import Kafka
 from cxstream.worker.inspect import inspect
 from cxstream.worker.partitions import Partitions
@@ -159,7 +158,7 @@ def _free_port(host: str) -> int:
 
 def _add_agent(app: App) -> None:
     # acks=False: Faust neither tracks nor commits these; their offsets go with the results they led to.
-    touchpoints = app.topic(TOUCHPOINTS.name, schema=Whole(), acks=False)
+    touchpoints = app.topic(app.settings.topology.touchpoints.name, schema=Whole(), acks=False)
 
     @app.agent(touchpoints, name="touchpoints")  # type: ignore[untyped-decorator]
     async def score(fetches: AsyncIterator[Fetch]) -> None:
@@ -172,7 +171,8 @@ def _add_lifecycle(app: App) -> None:
     @app.on_partitions_assigned.connect(weak=False)  # type: ignore[untyped-decorator]
     async def assigned(_app: App, tps: set[TP], **_: Any) -> None:
         # The leader of the group may have heard of new partitions before this worker has.
-        least = 1 + max((tp.partition for tp in tps if tp.topic == TOUCHPOINTS.name), default=-1)
+        touchpoints = app.settings.topology.touchpoints.name
+        least = 1 + max((tp.partition for tp in tps if tp.topic == touchpoints), default=-1)
         await app.partitions.check_count(_count(app), least)
         await app.partitions.on_assigned(tps)
 
@@ -188,7 +188,7 @@ def _add_lifecycle(app: App) -> None:
 def _count(app: App) -> int | None:
     """How many partitions cx.touchpoints has, as the consumer last heard; None before it has started."""
     try:
-        count: int | None = app.consumer.topic_partitions(TOUCHPOINTS.name)
+        count: int | None = app.consumer.topic_partitions(app.settings.topology.touchpoints.name)
     except AttributeError:  # a consumer that is being started or stopped is half there
         return None
     return count
@@ -198,7 +198,7 @@ def _add_watch(app: App) -> None:
     seconds = app.settings.worker.stalled_seconds
 
     async def progress(number: int) -> tuple[int | None, int]:
-        tp = TP(TOUCHPOINTS.name, number)
+        tp = TP(app.settings.topology.touchpoints.name, number)
         async with asyncio.timeout(seconds):
             ends = await app.consumer.highwaters(tp)
             return await app.consumer.position(tp), int(ends[tp])
@@ -240,7 +240,7 @@ def _add_pages(app: App) -> None:
 
 def _add_ticker(app: App) -> None:
     async def read_to_end(number: int, applied: int) -> bool:
-        tp = TP(TOUCHPOINTS.name, number)
+        tp = TP(app.settings.topology.touchpoints.name, number)
         if tp not in app.consumer.assignment() or applied < app.consumer.handed_out(tp):
             return False
         position, end = await app.consumer.position(tp), app.consumer.highwater(tp)

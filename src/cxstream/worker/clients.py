@@ -13,7 +13,7 @@ from aiokafka import TopicPartition
 from cxstream.fetching import raise_unreadable
 from cxstream.kafka import connection
 from cxstream.topics import administration, look
-from cxstream.topology import FORGET, SNAPSHOTS, TOUCHPOINTS
+from cxstream.topology import TOUCHPOINTS
 from cxstream.worker.whole import WholeBatches
 
 if TYPE_CHECKING:
@@ -28,8 +28,6 @@ BATCH_BYTES = 900 * 1024
 TRANSACTION_MS = 60_000
 _GOODBYE_SECONDS = 2.0
 _FOLLOW_MS = 60_000
-# What a reader reads.
-_READ = frozenset({TOUCHPOINTS.name, SNAPSHOTS.name, FORGET.name})
 
 
 class Kafka:
@@ -57,7 +55,7 @@ class Kafka:
         """
         producer = aiokafka.AIOKafkaProducer(
             **connection(self._settings),
-            transactional_id=f"{self.group}-{TOUCHPOINTS.name}-{partition}",
+            transactional_id=f"{self.group}-{self._settings.topology.touchpoints.name}-{partition}",
             transaction_timeout_ms=TRANSACTION_MS,
             max_batch_size=BATCH_BYTES,
         )
@@ -80,7 +78,7 @@ class Kafka:
             KafkaError: Kafka does not say.
         """
         async with aiokafka.AIOKafkaProducer(**connection(self._settings)) as producer:
-            return len(await producer.partitions_for(TOUCHPOINTS.name))
+            return len(await producer.partitions_for(self._settings.topology.touchpoints.name))
 
     async def largest_batch(self, topic: Topic = TOUCHPOINTS) -> int:
         """The largest batch that a topic takes, in bytes.
@@ -90,7 +88,7 @@ class Kafka:
             TopicError: Kafka does not let us look.
         """
         async with administration(self._settings) as admin:
-            [found] = await look(admin, topics=[topic])
+            [found] = await look(admin, self._settings.topology, topics=[topic])
         return int(found.config.get("max.message.bytes", BATCH_BYTES))
 
     def reader(self, partition: int) -> Reader:
@@ -139,6 +137,9 @@ class Reader:
 
     def __init__(self, settings: Settings, group: str, partition: int) -> None:
         self._partition = partition
+        topics = settings.topology
+        self._touchpoints = topics.touchpoints.name
+        self._read = frozenset({topics.touchpoints.name, topics.snapshots.name, topics.forget.name})
         self._consumer = aiokafka.AIOKafkaConsumer(
             **connection(settings),
             group_id=group,
@@ -156,9 +157,9 @@ class Reader:
             raise
         # Records by the million come several times as fast by the batch as one by one.
         refuse = raise_unreadable(self._consumer)
-        self._consumer._fetcher._records = WholeBatches(_READ, refuse)  # noqa: SLF001
+        self._consumer._fetcher._records = WholeBatches(self._read, refuse)  # noqa: SLF001
         # Asking for offsets of a topic that is not assigned waits a second for the next look at the metadata.
-        everything = [self._tp(topic) for topic in sorted(_READ)]
+        everything = [self._tp(topic) for topic in sorted(self._read)]
         self._consumer.assign(everything)
         self._consumer.pause(*everything)
         return self
@@ -166,9 +167,12 @@ class Reader:
     async def __aexit__(self, *_: object) -> None:
         await self._consumer.stop()
 
-    async def committed(self, topic: str = TOUCHPOINTS.name) -> int | None:
-        """The offset the group has committed; None if it has none. Right only after the claim."""
-        offset: int | None = await self._consumer.committed(self._tp(topic))
+    async def committed(self, topic: str | None = None) -> int | None:
+        """The offset the group has committed of a topic, by default of cx.touchpoints; None if it has none.
+
+        Right only after the claim.
+        """
+        offset: int | None = await self._consumer.committed(self._tp(topic or self._touchpoints))
         return offset
 
     async def bounds(self, topic: str) -> tuple[int, int]:
@@ -179,7 +183,7 @@ class Reader:
 
     def partitions(self) -> int:
         """How many partitions cx.touchpoints has, as this client last heard."""
-        return len(self._consumer.partitions_for_topic(TOUCHPOINTS.name) or (0,))
+        return len(self._consumer.partitions_for_topic(self._touchpoints) or (0,))
 
     async def read(self, topic: str, start: int, stop: int) -> AsyncIterator[Sequence[Any]]:
         """Yield the records with start <= offset < stop in order, a fetch at a time.

@@ -86,16 +86,16 @@ class Counters:
         for (reason, _), n in tally.rejected.items():
             self.rejected[reason] += n
         self.flushes += 1
-        for topic in (CHURN_RISK.name, FRICTION.name):
+        for topic in (CHURN_RISK.contract, FRICTION.contract):
             self.signals[topic] += outbox.count(topic)
-        if outbox.count(SNAPSHOTS.name):
+        if outbox.count(SNAPSHOTS.contract):
             self.snapshots += 1
-            self.snapshot_rows += outbox.count(SNAPSHOTS.name)
+            self.snapshot_rows += outbox.count(SNAPSHOTS.contract)
             self.saved_at = now
         self.committed, self.committed_at = offset, now
         newest = [int(t.happened[t.accepted].max()) for t in tally.times if t.accepted.any()]
         if newest:
             self.newest = max(self.newest or newest[0], *newest)
-        self.measures.cards += outbox.count(SCORES.name)
+        self.measures.cards += outbox.count(SCORES.contract)
         self.measures.flush_records.observe(outbox.records)
         self.measures.add(tally, now * 1000)

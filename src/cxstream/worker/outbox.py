@@ -15,7 +15,7 @@ from aiokafka.structs import OffsetAndMetadata
 from cxstream.rejection import Row, by_reference, copy, shortened, wire_bytes
 from cxstream.scoring.decode import TOO_LARGE
 from cxstream.scoring.routing import FORWARDED_FROM
-from cxstream.topology import FORGET, REJECTED, SCORES, SNAPSHOTS, TOUCHPOINTS
+from cxstream.topology import REJECTED, SCORES, SNAPSHOTS
 from cxstream.worker.telemetry.tally import Tally
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from cxstream.scoring.engine import Outcome
     from cxstream.scoring.pseudonym import Pseudonyms
+    from cxstream.topology import Topology
 
 Pair = tuple[bytes | None, bytes | None]
 Headers = list[tuple[str, bytes | None]]
@@ -73,7 +74,7 @@ class Outbox:
         bytes: size of the signals, and of the rejected and forwarded records.
         rejected_bytes: the most bytes that the rows of cx.rejected take in a batch.
         largest_rejected: ... and that the largest of them takes in a batch of its own.
-        rows: keys and values to write, by topic, in order.
+        rows: keys and values to write, by topic as the contract calls it, in order.
         explanations: headers of the rows of cx.rejected; no other row has any.
         requests: requests to be erased, for every partition of cx.touchpoints.
         forwards: misrouted records, for cx.touchpoints, by partition.
@@ -82,10 +83,12 @@ class Outbox:
         tally: what the records were, for those who count.
 
     Args:
+        topology: the topics of the installation.
         pseudonyms: names under which customers are known; None: their own.
     """
 
-    def __init__(self, pseudonyms: Pseudonyms | None = None) -> None:
+    def __init__(self, topology: Topology, pseudonyms: Pseudonyms | None = None) -> None:
+        self._touchpoints = topology.touchpoints.name
         self._pseudonyms = pseudonyms
         self.requests: list[Pair] = []
         self.forwards: defaultdict[int, list[Forward]] = defaultdict(list)
@@ -110,11 +113,11 @@ class Outbox:
             self.rows[signal.topic].append((signal.key, signal.value))
             self.bytes += len(signal.value)
         for rejection in outcome.rejected:
-            place = (TOUCHPOINTS.name, partition)
+            place = (self._touchpoints, partition)
             self.add_rejected(records[rejection.index], place, rejection.reason, rejection.field)
         for stray in outcome.misrouted:
             record = records[stray.index]
-            found = f"{TOUCHPOINTS.name}-{partition}-{record.offset}".encode()
+            found = f"{self._touchpoints}-{partition}-{record.offset}".encode()
             headers = [*record.headers, (FORWARDED_FROM, found)]
             self.forwards[stray.partition].append(Forward(record, stray.source, headers))
             self.bytes += len(record.key or b"") + len(record.value or b"")
@@ -130,7 +133,7 @@ class Outbox:
         """
         make = by_reference if reason == TOO_LARGE else copy
         row = make(record, place, reason, field, self._pseudonyms)
-        self.rows[REJECTED.name].append((row.key, row.value))
+        self.rows[REJECTED.contract].append((row.key, row.value))
         self.explanations.append(row.headers)
         size = row.size
         self.bytes += size
@@ -145,7 +148,7 @@ class Outbox:
         """
         if self._pseudonyms is not None or self.largest_rejected <= limit:
             return
-        pairs = self.rows[REJECTED.name]
+        pairs = self.rows[REJECTED.contract]
         for i, (pair, headers) in enumerate(zip(pairs, self.explanations, strict=True)):
             row = Row(*pair, headers)
             if row.size + _BATCH_OVERHEAD > limit:
@@ -166,7 +169,7 @@ class Outbox:
         for target, forwards in self.forwards.items():
             large = [each for each in forwards if each.size + _BATCH_OVERHEAD > limit]
             for each in large:
-                self.add_rejected(each.record, (TOUCHPOINTS.name, partition), TOO_LARGE, "")
+                self.add_rejected(each.record, (self._touchpoints, partition), TOO_LARGE, "")
                 self.tally.refuse(each.source, TOO_LARGE)
             if large:
                 self.forwards[target] = [each for each in forwards if each.size + _BATCH_OVERHEAD <= limit]
@@ -179,14 +182,14 @@ class Outbox:
     def add_cards(self, cards: list[tuple[bytes, bytes | None]]) -> None:
         """Take score cards; None for a customer who is forgotten."""
         if cards:
-            self.rows[SCORES.name] += cards
+            self.rows[SCORES.contract] += cards
 
     def add_snapshot(self, rows: list[tuple[bytes, bytes | None]]) -> None:
         """Take the changed rows of the state, the marker last."""
-        self.rows[SNAPSHOTS.name] += rows
+        self.rows[SNAPSHOTS.contract] += rows
 
     def count(self, topic: str) -> int:
-        """How many records wait for a topic."""
+        """How many records wait for a topic, by its name in the contract."""
         return len(self.rows[topic]) if topic in self.rows else 0
 
     def __bool__(self) -> bool:
@@ -197,6 +200,7 @@ async def commit(
     producer: AIOKafkaProducer,
     outbox: Outbox,
     *,
+    topology: Topology,
     group: str,
     partition: int,
     partitions: int,
@@ -210,6 +214,7 @@ async def commit(
     Args:
         producer: the one who holds the claim.
         outbox: what to write; results go to the partition of the same number.
+        topology: the topics of the installation.
         group: consumer group whose offset is committed.
         partition: number of the partition.
         partitions: how many there are.
@@ -221,26 +226,29 @@ async def commit(
         KafkaError: Kafka did not take it.
     """
     await producer.begin_transaction()
-    results = {topic: rows for topic, rows in outbox.rows.items() if topic != REJECTED.name}
-    writing = [_write(producer, topic, partition, rows) for topic, rows in results.items()]
-    if rejected := outbox.rows.get(REJECTED.name):
+    results = {topic: rows for topic, rows in outbox.rows.items() if topic != REJECTED.contract}
+    writing = [_write(producer, topology.name(topic), partition, rows) for topic, rows in results.items()]
+    if rejected := outbox.rows.get(REJECTED.contract):
         limit = limits.rejected - _BATCH_OVERHEAD
-        writing.append(_write(producer, REJECTED.name, partition, rejected, outbox.explanations, limit))
+        writing.append(
+            _write(
+                producer, topology.name(REJECTED.contract), partition, rejected, outbox.explanations, limit
+            )
+        )
     written = await asyncio.gather(*writing, return_exceptions=True)
     if errors := [error for error in written if error is not None]:
         # Who writes to a producer that has just given up hears only that there is no transaction; others know why.
         raise min(errors, key=lambda error: isinstance(error, IllegalOperation))
+    touchpoints = topology.touchpoints.name
     for target in range(partitions):
         forwards = outbox.forwards.get(target, [])
         rows = [(each.record.key, each.record.value) for each in forwards] + outbox.requests
         if rows:
             headers = [each.headers for each in forwards]
-            await _write(
-                producer, TOUCHPOINTS.name, target, rows, headers, limits.touchpoints - _BATCH_OVERHEAD
-            )
-    offsets = {TopicPartition(TOUCHPOINTS.name, partition): OffsetAndMetadata(offset, "")}
+            await _write(producer, touchpoints, target, rows, headers, limits.touchpoints - _BATCH_OVERHEAD)
+    offsets = {TopicPartition(touchpoints, partition): OffsetAndMetadata(offset, "")}
     if outbox.requested is not None:
-        offsets[TopicPartition(FORGET.name, partition)] = OffsetAndMetadata(outbox.requested, "")
+        offsets[TopicPartition(topology.forget.name, partition)] = OffsetAndMetadata(outbox.requested, "")
     await producer.send_offsets_to_transaction(offsets, group)
     await producer.commit_transaction()
     outbox.committed.set()

@@ -19,7 +19,6 @@ import structlog
 from aiokafka.errors import KafkaError, ProducerFenced
 
 from cxstream.model.errors import CxstreamError, TopicError, UnreadableError
-from cxstream.topology import FORGET, TOUCHPOINTS
 from cxstream.worker.clock import now
 from cxstream.worker.feed import Fetch, chunks
 from cxstream.worker.restore import Restored, restore
@@ -268,7 +267,7 @@ class Partition:
         if self._count is not None and there != self._count:
             # Its customers of other partitions are left out of this state: it must not be saved in place of theirs.
             raise TopicError(
-                f"{TOUCHPOINTS.name} has {there} partitions now, and had {self._count} when this worker started"
+                f"{self._settings.topology.touchpoints.name} has {there} partitions now, and had {self._count} when this worker started"
             )
         self.counters.restores += 1
         self.counters.committed = restored.position
@@ -294,20 +293,21 @@ class Partition:
     async def _listen(self, tenure: Tenure) -> None:
         """Take requests to be erased from cx.forget, one fetch after the other."""
         position: int | None = None
+        topic = self._settings.topology.forget.name
         wait = _REQUESTS_RETRY_SECONDS
         while True:
             try:
                 async with self._kafka.reader(self.number) as reader:
                     if position is None:
-                        position = await reader.committed(FORGET.name)
+                        position = await reader.committed(topic)
                     if position is None:
-                        position, _ = await reader.bounds(FORGET.name)
-                    async for records in reader.follow(FORGET.name, position):
+                        position, _ = await reader.bounds(topic)
+                    async for records in reader.follow(topic, position):
                         committed = tenure.forward(records)
                         self._wake.set()
                         await committed.wait()
                         position = records[-1].offset + 1
-                        self.unreadable.pop(FORGET.name, None)
+                        self.unreadable.pop(topic, None)
                         wait = _REQUESTS_RETRY_SECONDS
             except KafkaError as error:
                 self._log.warning(
@@ -315,7 +315,7 @@ class Partition:
                 )
                 await asyncio.sleep(_REQUESTS_RETRY_SECONDS)
             except UnreadableError as error:
-                self.unreadable[FORGET.name] = error
+                self.unreadable[topic] = error
                 self._log.error("requests to be erased cannot be read", error=str(error), seconds=wait)
                 await asyncio.sleep(wait)
                 wait = min(wait * 2, _BACKOFF_MAX_SECONDS)
@@ -341,7 +341,7 @@ class Partition:
         """Read what the feed does not bring: records before a fetch that follows on nothing seen."""
         if tenure.position >= stop:
             return
-        async for records in reader.read(TOUCHPOINTS.name, tenure.position, stop):
+        async for records in reader.read(self._settings.topology.touchpoints.name, tenure.position, stop):
             await self._apply(tenure, records)
             if self._closing:
                 return

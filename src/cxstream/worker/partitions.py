@@ -9,7 +9,6 @@ import structlog
 from aiokafka.errors import KafkaError
 from faust.types import TP
 
-from cxstream.topology import TOUCHPOINTS
 from cxstream.worker.counters import Counters
 from cxstream.worker.damage import DamagedPartitions
 from cxstream.worker.partition import Partition
@@ -45,9 +44,9 @@ class Partitions:
         halted: why this worker scores no further; "" while it does.
     """
 
-    topics = frozenset({TOUCHPOINTS.name})
-
     def __init__(self, settings: Settings, kafka: Kafka) -> None:
+        self._touchpoints = settings.topology.touchpoints.name
+        self.topics = frozenset({self._touchpoints})
         self.assigned = False
         self.measures = Measures(settings.worker.metrics_sources)
         self.counters: dict[int, Counters] = {}
@@ -83,14 +82,14 @@ class Partitions:
         fed = dict(self.damaged.found)
         for partition in self:
             found |= {(topic, partition.number): str(error) for topic, error in partition.unreadable.items()}
-            damage = fed.get((TOUCHPOINTS.name, partition.number))
+            damage = fed.get((self._touchpoints, partition.number))
             if damage is not None:
-                found[TOUCHPOINTS.name, partition.number] = str(damage.error)
+                found[self._touchpoints, partition.number] = str(damage.error)
         return found
 
     def full(self) -> set[TP]:
         """Partitions that have enough to do and want no fetch now."""
-        return {TP(TOUCHPOINTS.name, partition.number) for partition in self if partition.full}
+        return {TP(self._touchpoints, partition.number) for partition in self if partition.full}
 
     def put(self, fetch: Fetch) -> None:
         """Hand a fetch to its partition; one that is not owned any more will be read by its new owner."""
@@ -149,7 +148,7 @@ class Partitions:
             return
         count = max(count or 0, least)
         self.halted = (
-            f"{TOUCHPOINTS.name} has {count} partitions now, and had {before} when this worker "
+            f"{self._touchpoints} has {count} partitions now, and had {before} when this worker "
             "started: producers send the events of many customers to other partitions than those that hold their "
             "state. The worker has committed what it had applied and scores no further; docs/operations.md, "
             "'More partitions', says how to go on"

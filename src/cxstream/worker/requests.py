@@ -82,8 +82,8 @@ def _event(subject: str, record: Any, partition: int) -> bytes:
     return msgspec.json.encode(
         {
             "specversion": "1.0",
-            "id": f"{FORGET.name}-{partition}-{record.offset}",
-            "source": f"/cxstream/{FORGET.name}",
+            "id": f"{FORGET.contract}-{partition}-{record.offset}",
+            "source": f"/cxstream/{FORGET.contract}",
             "type": FORGET_TYPE,
             "subject": subject,
             "time": rfc3339(record.timestamp),

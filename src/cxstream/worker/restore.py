@@ -22,12 +22,12 @@ import structlog
 from cxstream.model.errors import LostRecordsError, SnapshotError
 from cxstream.scoring.engine import MARKER_KEY, Engine
 from cxstream.scoring.snapshot import read_marker
-from cxstream.topology import SNAPSHOTS, TOUCHPOINTS
 from cxstream.worker.feed import chunks, to_records
 
 if TYPE_CHECKING:
     from cxstream.scoring.snapshot import Marker
     from cxstream.settings import Settings
+    from cxstream.topology import Topology
     from cxstream.worker.clients import Reader
     from cxstream.worker.counters import Counters
 
@@ -72,20 +72,22 @@ async def restore(
         KafkaError: Kafka cannot be read.
     """
     committed = await reader.committed()
-    first, end = await reader.bounds(TOUCHPOINTS.name)
+    topics = settings.topology
+    first, end = await reader.bounds(topics.touchpoints.name)
     partitions = reader.partitions()
     if parked is not None and parked.engine.partitions != partitions:
         # Some of its customers belong elsewhere now.
         parked = None
     if parked is not None and not (
-        _leads_to(parked.position, first, committed) and await _is_what_is_saved(reader, parked)
+        _leads_to(parked.position, first, committed)
+        and await _is_what_is_saved(reader, topics.snapshots.name, parked)
     ):
         parked = None
     if parked is None:
         parked = await _saved(settings, reader, partition, partitions)
     engine = parked.engine
     position = max(engine.next_offset, committed or 0)
-    _refuse_truncated(partition, position, end)
+    _refuse_truncated(topics, partition, position, end)
     lost = Losses(settings, partition, counters)
     if position > engine.next_offset:
         lost.check(engine.next_offset, first, f"the state must be built again from there ({parked.problem})")
@@ -111,10 +113,10 @@ async def restore(
     return Restored(engine, max(position, first), saved=parked.saved, problem="")
 
 
-async def _is_what_is_saved(reader: Reader, parked: Restored) -> bool:
+async def _is_what_is_saved(reader: Reader, snapshots: str, parked: Restored) -> bool:
     """Whether the rows in cx.snapshots are of a state like this one, so that only what has changed is to be saved."""
     try:
-        marker = await last_marker(reader)
+        marker = await last_marker(reader, snapshots)
     except SnapshotError:
         return False
     if marker is None:
@@ -125,17 +127,21 @@ async def _is_what_is_saved(reader: Reader, parked: Restored) -> bool:
     return True
 
 
-async def last_marker(reader: Reader) -> Marker | None:
+async def last_marker(reader: Reader, snapshots: str) -> Marker | None:
     """The marker of the latest snapshot; None where there is none.
+
+    Args:
+        reader: a started reader.
+        snapshots: what cx.snapshots is called.
 
     Raises:
         SnapshotError: it cannot be read.
     """
-    first, end = await reader.bounds(SNAPSHOTS.name)
+    first, end = await reader.bounds(snapshots)
     tail = _TAIL
     while True:
         start, found = max(first, end - tail), None
-        async for records in reader.read(SNAPSHOTS.name, start, end):
+        async for records in reader.read(snapshots, start, end):
             for record in records:
                 if record.key == MARKER_KEY and record.value is not None:
                     found = record.value
@@ -155,11 +161,12 @@ def _leads_to(position: int, first: int, committed: int | None) -> bool:
 async def replay(settings: Settings, reader: Reader, engine: Engine, stop: int, lost: Losses) -> int:
     """Apply the source records from the engine's offset up to `stop`, muted; how many there were."""
     count = 0
+    touchpoints = settings.topology.touchpoints.name
     future_ms = round(settings.scoring.future_minutes * 60_000)
-    async for records in reader.read(TOUCHPOINTS.name, engine.next_offset, stop):
+    async for records in reader.read(touchpoints, engine.next_offset, stop):
         if records[0].offset > engine.next_offset:
             # Before anything is applied: a state with a hole in it must not be left to anybody.
-            first, _ = await reader.bounds(TOUCHPOINTS.name)
+            first, _ = await reader.bounds(touchpoints)
             lost.check(engine.next_offset, first, "the state must be built again from there")
         for piece in chunks(records):
             batch = to_records(piece, future_ms)
@@ -182,6 +189,7 @@ class Losses:
 
     def __init__(self, settings: Settings, partition: int, counters: Counters) -> None:
         self._accept = settings.worker.lost_records == "accept"
+        self._topics = settings.topology
         self._partition = partition
         self._counters = counters
         self._until = 0
@@ -194,10 +202,11 @@ class Losses:
         """
         if first <= max(needed, self._until):
             return
-        lost = f"{TOUCHPOINTS.name}-{self._partition}: the records from offset {needed} to {first} are no longer in the log"
+        touchpoints, snapshots = self._topics.touchpoints.name, self._topics.snapshots.name
+        lost = f"{touchpoints}-{self._partition}: the records from offset {needed} to {first} are no longer in the log"
         if not self._accept:
             raise LostRecordsError(
-                f"{lost}, and {why}; bring them or {SNAPSHOTS.name} back, or run 'cxstream worker --accept-loss' "
+                f"{lost}, and {why}; bring them or {snapshots} back, or run 'cxstream worker --accept-loss' "
                 "once to go on with what the log still holds"
             )
         self._counters.lost += first - max(needed, self._until)
@@ -209,17 +218,17 @@ class Losses:
 
 async def _saved(settings: Settings, reader: Reader, partition: int, partitions: int) -> Restored:
     """The state that cx.snapshots holds; an empty one where there is none that can be used."""
-    rows = await _saved_rows(reader)
+    rows = await _saved_rows(reader, settings.topology.snapshots.name)
     # A million rows take seconds, in which the others must not stand still.
     return await asyncio.get_running_loop().run_in_executor(
         None, _load, settings, rows, partition, partitions
     )
 
 
-async def _saved_rows(reader: Reader) -> dict[bytes, bytes]:
+async def _saved_rows(reader: Reader, snapshots: str) -> dict[bytes, bytes]:
     rows: dict[bytes, bytes] = {}
-    first, end = await reader.bounds(SNAPSHOTS.name)
-    async for records in reader.read(SNAPSHOTS.name, first, end):
+    first, end = await reader.bounds(snapshots)
+    async for records in reader.read(snapshots, first, end):
         for record in records:
             if record.value is None:
                 rows.pop(record.key, None)
@@ -230,7 +239,8 @@ async def _saved_rows(reader: Reader) -> dict[bytes, bytes]:
 
 def _load(settings: Settings, rows: dict[bytes, bytes], partition: int, partitions: int) -> Restored:
     """The engine out of the rows; a new one, and why, where they cannot be used."""
-    problem = f"{SNAPSHOTS.name}-{partition} is empty"
+    topics = settings.topology
+    problem = f"{topics.snapshots.name}-{partition} is empty"
     pseudonyms = settings.privacy.pseudonyms()
     if MARKER_KEY in rows:
         try:
@@ -238,7 +248,7 @@ def _load(settings: Settings, rows: dict[bytes, bytes], partition: int, partitio
                 settings.scoring,
                 settings.actions,
                 rows,
-                topic=TOUCHPOINTS.name,
+                topic=topics.touchpoints.name,
                 partition=partition,
                 partitions=partitions,
                 pseudonyms=pseudonyms,
@@ -247,11 +257,11 @@ def _load(settings: Settings, rows: dict[bytes, bytes], partition: int, partitio
         except SnapshotError as error:
             problem = str(error)
     elif rows:
-        problem = f"{SNAPSHOTS.name}-{partition} has rows but no marker"
+        problem = f"{topics.snapshots.name}-{partition} has rows but no marker"
     new = Engine(
         settings.scoring,
         settings.actions,
-        topic=TOUCHPOINTS.name,
+        topic=topics.touchpoints.name,
         partition=partition,
         partitions=partitions,
         pseudonyms=pseudonyms,
@@ -260,9 +270,9 @@ def _load(settings: Settings, rows: dict[bytes, bytes], partition: int, partitio
     return Restored(new, 0, saved=False, problem=problem)
 
 
-def _refuse_truncated(partition: int, position: int, end: int) -> None:
+def _refuse_truncated(topics: Topology, partition: int, position: int, end: int) -> None:
     if position > end:
         raise SnapshotError(
-            f"{TOUCHPOINTS.name}-{partition} ends at offset {end}, but the state follows from {position} records: "
-            f"the topic was recreated or truncated; recreate {SNAPSHOTS.name} too and use another --group"
+            f"{topics.touchpoints.name}-{partition} ends at offset {end}, but the state follows from {position} records: "
+            f"the topic was recreated or truncated; recreate {topics.snapshots.name} too and use another --group"
         )

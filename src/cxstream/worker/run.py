@@ -89,7 +89,7 @@ async def require_topics(settings: Settings) -> int:
         SettingsError: there are not enough file descriptors for the partitions.
     """
     async with administration(settings) as admin:
-        found = await look(admin, topics=WORKER.topics)
+        found = await look(admin, settings.topology, topics=WORKER.topics)
         await _require_group(admin, settings.worker.group)
         brokers = len((await admin.describe_cluster())["brokers"])
     wrong = [
@@ -124,7 +124,7 @@ def _require_clock(found: Sequence[Found]) -> None:
         TopicError: cx.touchpoints has not the broker's time.
     """
     for each in found:
-        if each.topic is TOUCHPOINTS and TIMESTAMP_TYPE in each.wrong_config:
+        if each.topic.contract == TOUCHPOINTS.contract and TIMESTAMP_TYPE in each.wrong_config:
             raise TopicError(
                 f"{each.topic.name}: {TIMESTAMP_TYPE} is {each.config.get(TIMESTAMP_TYPE)}, not LogAppendTime: who "
                 "sends an event would say when it arrived, and events from the future would count: run "
@@ -163,10 +163,9 @@ async def _until_asked(
 
 def _ready(app: App) -> str:
     numbers = ", ".join(str(partition.number) for partition in app.partitions)
+    touchpoints = app.settings.topology.touchpoints.name
     owns = (
-        f"partitions {numbers} of {TOUCHPOINTS.name}"
-        if numbers
-        else f"no partition of {TOUCHPOINTS.name} left for it"
+        f"partitions {numbers} of {touchpoints}" if numbers else f"no partition of {touchpoints} left for it"
     )
     web = f", http://{app.conf.web_host}:{app.web.port}" if app.conf.web_enabled else ""
     metrics = f", metrics {app.exporter.address}" if app.exporter else ""

@@ -121,7 +121,7 @@ class Standby:
 
     async def _drop_saved(self, reader: Reader, state: Restored) -> None:
         """Forget of the changes those that the owner has saved meanwhile, and set the newer ones apart."""
-        apart, marker = self._unsaved, await last_marker(reader)
+        apart, marker = self._unsaved, await last_marker(reader, self._settings.topology.snapshots.name)
         if apart and marker and state.engine.fits(marker) and marker.offset >= apart.offset:
             self._unsaved = None if marker.cards_clean else apart.without_rows()
         if self._unsaved is None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cxstream.model.errors import TopicError
-from cxstream.topology import FORGET, REJECTED, TOUCHPOINTS
+from cxstream.topology import REJECTED
 from cxstream.worker import requests
 from cxstream.worker.clients import BATCH_BYTES
 from cxstream.worker.clock import now
@@ -65,6 +65,7 @@ class Tenure:
         self.engine = restored.engine
         self.position = restored.position
         self._worker = settings.worker
+        self._topology = settings.topology
         self._future_ms = round(settings.scoring.future_minutes * 60_000)
         self._kafka = kafka
         self._partition = partition
@@ -78,7 +79,7 @@ class Tenure:
         self._counters = counters
         self._on_flushed = on_flushed
         self._pseudonyms = settings.privacy.pseudonyms()
-        self._outbox = Outbox(self._pseudonyms)
+        self._outbox = Outbox(self._topology, self._pseudonyms)
         self._flushing: asyncio.Task[None] | None = None
         started = now()
         self.committed_at = 0.0
@@ -115,7 +116,7 @@ class Tenure:
         for record in records:
             request = requests.read(record, self._partition, self._future_ms)
             if isinstance(request, requests.Refused):
-                outbox.add_rejected(record, (FORGET.name, self._partition), *request)
+                outbox.add_rejected(record, (self._topology.forget.name, self._partition), *request)
                 continue
             outbox.add_request(request.subject.encode(), request.value)
         outbox.requested = records[-1].offset + 1
@@ -206,7 +207,7 @@ class Tenure:
 
     def _start(self, *, snapshot: bool, behind: bool = False) -> None:
         """Close the outbox and commit it."""
-        outbox, self._outbox = self._outbox, Outbox(self._pseudonyms)
+        outbox, self._outbox = self._outbox, Outbox(self._topology, self._pseudonyms)
         closed = perf_counter()
         limit = self._worker.cards_per_flush
         outbox.add_cards(
@@ -230,7 +231,7 @@ class Tenure:
     async def _commit(self, outbox: Outbox, offset: int, hole: int | None, closed: float) -> None:
         if hole is not None:
             # Offsets that hold nothing (transaction markers) look like records that were deleted.
-            first, _ = await self._reader.bounds(TOUCHPOINTS.name)
+            first, _ = await self._reader.bounds(self._topology.touchpoints.name)
             self._lost.check(hole, first, "they were not read yet")
         begun = perf_counter()
         limits = await self._prepared(outbox)
@@ -238,6 +239,7 @@ class Tenure:
             await commit(
                 self._producer,
                 outbox,
+                topology=self._topology,
                 group=self._kafka.group,
                 partition=self._partition,
                 partitions=self._partitions,
@@ -266,10 +268,11 @@ class Tenure:
 
     async def _prepare_forwards(self, outbox: Outbox) -> int:
         """Reject what cx.touchpoints does not take; the largest batch that it takes, in bytes."""
-        count = len(await self._producer.partitions_for(TOUCHPOINTS.name))
+        touchpoints = self._topology.touchpoints.name
+        count = len(await self._producer.partitions_for(touchpoints))
         if count != self._partitions:
             raise TopicError(
-                f"{TOUCHPOINTS.name} has {count} partitions now, not {self._partitions}: "
+                f"{touchpoints} has {count} partitions now, not {self._partitions}: "
                 "the partition starts over, as some of its customers belong elsewhere"
             )
         if self._limit is None or outbox.exceeds(self._limit):

@@ -14,7 +14,6 @@ import structlog
 
 from cxstream.kafka import connection
 from cxstream.model.kinds import TICK_TYPE
-from cxstream.topology import TOUCHPOINTS
 from cxstream.worker.clients import discard, started
 
 if TYPE_CHECKING:
@@ -106,7 +105,8 @@ class Ticker:
         try:
             async with asyncio.timeout(_TICK_SECONDS):
                 producer = await self._started()
-                await producer.send_and_wait(TOUCHPOINTS.name, tick(datetime.now(UTC)), partition=number)
+                topic = self._settings.topology.touchpoints.name
+                await producer.send_and_wait(topic, tick(datetime.now(UTC)), partition=number)
         except Exception as error:  # noqa: BLE001 - as above
             self._failed(number, error)
             return False

@@ -63,6 +63,12 @@ labels:
 {{- if hasSuffix "SSL" .Values.kafka.security.protocol }}yes{{ end -}}
 {{- end -}}
 
+{{/* The consumer group; the default has the prefix of the topics before it. */}}
+{{- define "cxstream.group" -}}
+{{- $group := .Values.worker.group -}}
+{{ if eq $group "cxstream" }}{{ .Values.kafka.topicPrefix }}{{ end }}{{ $group }}
+{{- end -}}
+
 {{/* One rule of an ACL: topic, operations. */}}
 {{- define "cxstream.acl" -}}
 - type: allow

@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from cxstream.worker.telemetry.buckets import Buckets
     from cxstream.worker.telemetry.exporter import Exporter
 
-_READ = (TOUCHPOINTS.name, SNAPSHOTS.name, FORGET.name)
+# Labels name the topics as the contract does, so that dashboards and alerts fit every installation.
+_READ = (TOUCHPOINTS.contract, SNAPSHOTS.contract, FORGET.contract)
 _FAMILIES = {
     "counter": core.CounterMetricFamily,
     "gauge": core.GaugeMetricFamily,
@@ -137,7 +138,8 @@ class WorkerCollector(Collector):
         )
         yield family("cxstream_partition_stalled", (([p.number], float(p.number in stalls)) for p in owned))
         yield family("cxstream_halted", [([], float(bool(self._app.partitions.halted)))])
-        unreadable = self._app.partitions.unreadable
+        prefix = self._app.settings.topics.prefix
+        unreadable = {(topic.removeprefix(prefix), n) for topic, n in self._app.partitions.unreadable}
         yield family(
             "cxstream_partition_unreadable",
             (([topic, p.number], float((topic, p.number) in unreadable)) for p in owned for topic in _READ),
@@ -160,7 +162,7 @@ class WorkerCollector(Collector):
             yield self._by_partition(name, attribute)
 
     def _lag(self) -> Iterator[core.Metric]:
-        topic, group = TOUCHPOINTS.name, self._app.settings.worker.group
+        topic, group = TOUCHPOINTS.contract, self._app.settings.worker.group
         oldest = dict(self._exporter.offsets.oldest)
         owned = list(self._app.partitions)
         ends = {p.number: self._end(p) for p in owned}

@@ -39,7 +39,7 @@ class Exporter:
     def __init__(self, app: App) -> None:
         self.port = 0
         self.population = Population(app.partitions)
-        self.offsets = Offsets(app.partitions)
+        self.offsets = Offsets(app.partitions, app.settings.topology.touchpoints.name)
         self.rebalances = Rebalances()
         self.registry = CollectorRegistry(support_collectors_without_names=True)
         for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR, WorkerCollector(app, self)):

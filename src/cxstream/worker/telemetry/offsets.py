@@ -11,8 +11,6 @@ from aiokafka.errors import KafkaError
 from faust.exceptions import ConsumerNotStarted
 from faust.types import TP
 
-from cxstream.topology import TOUCHPOINTS
-
 if TYPE_CHECKING:
     from cxstream.worker.partitions import Partitions
 
@@ -29,6 +27,7 @@ class Offsets:
 
     Args:
         partitions: the owned partitions.
+        topic: what cx.touchpoints is called.
 
     Attributes:
         oldest: offset of the oldest record, by partition.
@@ -37,12 +36,13 @@ class Offsets:
         partitions: how many the topic has; None while it is not known.
     """
 
-    def __init__(self, partitions: Partitions) -> None:
+    def __init__(self, partitions: Partitions, topic: str) -> None:
         self.oldest: dict[int, int] = {}
         self.ends: dict[int, int] = {}
         self.partitions: int | None = None
         self.answered_at = time.time()
         self._partitions = partitions
+        self._topic = topic
 
     async def watch(self, consumer: Any) -> None:
         """Ask again and again, until cancelled; while Kafka does not answer, what was known stands."""
@@ -63,10 +63,10 @@ class Offsets:
             KafkaError: Kafka did not answer.
             ConsumerNotStarted: the worker has only begun to start.
         """
-        self.partitions = consumer.topic_partitions(TOUCHPOINTS.name)
-        tps = [TP(TOUCHPOINTS.name, partition.number) for partition in self._partitions]
+        self.partitions = consumer.topic_partitions(self._topic)
+        tps = [TP(self._topic, partition.number) for partition in self._partitions]
         # Who owns nothing asks about any partition: the question is also whether Kafka answers.
-        about = tps or [TP(TOUCHPOINTS.name, 0)]
+        about = tps or [TP(self._topic, 0)]
         oldest, ends = await consumer.earliest_offsets(*about), await consumer.highwaters(*about)
         self.answered_at = time.time()
         self.oldest = {tp.partition: offset for tp, offset in oldest.items()}
