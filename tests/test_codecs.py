@@ -18,6 +18,7 @@ from aiokafka import codec
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from confluent_kafka import Producer
 
+from cxstream import inflate
 from cxstream.codecs import CODECS, require_codecs, undecodable
 from cxstream.doctor.computer import packages
 from cxstream.kafka import connection
@@ -126,7 +127,7 @@ def test_this_installation_decodes_every_codec() -> None:
 
 
 async def test_without_its_library_a_codec_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(codec, "cramjam", None)
+    monkeypatch.setattr(inflate, "cramjam", None)
     with pytest.raises(InstallationError, match=r"snappy .*lz4 .*zstd .*requirements\.lock"):
         require_codecs()
     found = [each async for each in packages(None)]  # type: ignore[arg-type]
@@ -136,7 +137,10 @@ async def test_without_its_library_a_codec_is_named(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_codec_that_decodes_to_something_else_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(codec, "lz4_decode", lambda _: b"other")
+    blocks = inflate.inflated
+    monkeypatch.setattr(
+        "cxstream.codecs.inflated", lambda number, data: [b"other"] if number == 3 else blocks(number, data)
+    )
     assert undecodable() == {"lz4": "it decodes to other bytes"}
 
 

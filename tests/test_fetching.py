@@ -18,15 +18,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
+from cxstream.batches import Limits
 from cxstream.fetching import Screen
 from cxstream.model.errors import UnreadableError
 from cxstream.reader import reading
 from cxstream.topics import administration
 from cxstream.topology import SCORES, TOUCHPOINTS
 from cxstream.web import get
+from cxstream.whole import WholeBatches
 from cxstream.worker.app import create_app
 from cxstream.worker.clients import Reader
-from cxstream.worker.whole import WholeBatches
 from damage import DAMAGES, MAGIC, alter, put, segment
 from test_metrics import samples, scraped, value
 from workers import Watcher, in_process, touchpoint, until, write
@@ -60,7 +61,11 @@ def given_out(log: bytes) -> tuple[list[int], list[tuple[int, str]], int]:
     """Offsets given out, what was refused, and where the next fetch begins."""
     refused: list[tuple[int, str]] = []
     kept = WholeBatches(
-        frozenset({TOUCHPOINTS.name}), lambda _, offset, error: refused.append((offset, str(error)))
+        frozenset({TOUCHPOINTS.name}),
+        lambda _, offset, error: refused.append((offset, str(error))),
+        {TP: log},
+        Limits(1 << 20, 1 << 30),
+        1 << 20,
     )
     fetched = PartitionRecords(TP, MemoryRecords(log), [], 0, None, None, True, READ_COMMITTED)
     kept[TP] = FetchResult(TP, assignment=None, partition_records=fetched, backoff=0)

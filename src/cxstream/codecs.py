@@ -5,8 +5,7 @@ Producers choose a codec, and so does a topic (`compression.type`): whoever read
 
 from __future__ import annotations
 
-from aiokafka import codec
-
+from cxstream.inflate import NAMES, inflate_into, inflated
 from cxstream.model.errors import InstallationError
 
 _PLAIN = b"cxstream"
@@ -23,13 +22,15 @@ CODECS = tuple(_COMPRESSED)
 def undecodable() -> dict[str, str]:
     """The codecs that cannot be decoded here, and why."""
     found = {}
-    for name, compressed in _COMPRESSED.items():
+    for number, name in NAMES.items():
+        compressed, out = _COMPRESSED[name], bytearray(len(_PLAIN))
         try:
-            plain = getattr(codec, f"{name}_decode")(compressed)
+            plain = b"".join(inflated(number, compressed))
+            size = inflate_into(number, compressed, memoryview(out))
         except Exception as error:  # noqa: BLE001 - whatever a broken library raises
             found[name] = f"{type(error).__name__}: {error}"
         else:
-            if plain != _PLAIN:
+            if size is None or plain != _PLAIN or bytes(out) != _PLAIN:
                 found[name] = "it decodes to other bytes"
     return found
 

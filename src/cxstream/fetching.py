@@ -17,11 +17,14 @@ from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.record.memory_records import MemoryRecords
 
 from cxstream.model.errors import UnreadableError
+from cxstream.whole import WholeBatches
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aiokafka import AIOKafkaConsumer
+
+    from cxstream.batches import Limits
 
     # Takes the partition, the offset from which on it cannot be read, and why.
     Refuse = Callable[[TopicPartition, int, Exception], None]
@@ -37,6 +40,9 @@ class Screen:
         client: aiokafka's client; everything but `send` is its own.
         refuse: is told of each partition that is taken out.
         on_fetched: is told the partition and the offset of every fetch that Kafka could answer.
+
+    Attributes:
+        raw: the bytes of what was fetched last, by partition, until they are taken.
     """
 
     def __init__(
@@ -45,6 +51,7 @@ class Screen:
         self._client = client
         self._refuse = refuse
         self._on_fetched = on_fetched
+        self.raw: dict[TopicPartition, bytes] = {}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
@@ -53,6 +60,8 @@ class Screen:
         """Send a request; the answer to a fetch comes back without what cannot be read."""
         response = await self._client.send(node, request, **options)
         if isinstance(request, FetchRequest):
+            # The fetcher takes what it wants of an answer before it waits for anything.
+            self.raw.clear()
             asked = {(topic, number): at for topic, parts in request.topics for number, at, _ in parts}
             response.topics = [
                 (topic, [part for part in parts if self._usable(topic, part, asked)])
@@ -66,6 +75,7 @@ class Screen:
         tp = TopicPartition(topic, number)
         if error is None:
             self._on_fetched(tp, offset)
+            self.raw[tp] = part[-1] or b""
             return True
         if code:
             self._client.force_metadata_update()
@@ -101,14 +111,16 @@ def reason(error: Exception) -> str:
     return str(error) if isinstance(error, KafkaError) else f"{type(error).__name__}: {error}"
 
 
-def raise_unreadable(consumer: AIOKafkaConsumer) -> Refuse:
-    """Let the next call for records of a started consumer raise what a fetch of any of its partitions met.
+def read_whole(consumer: AIOKafkaConsumer, limits: Limits, most: int) -> None:
+    """Let a started consumer give out whole batches, and raise what a fetch of any of its partitions met.
 
-    It is for a consumer that reads one partition at a time. The call raises UnreadableError; what may not be read
-    at all stays aiokafka's own error.
+    It is for a consumer that reads one partition at a time. The next call for records raises UnreadableError; what may
+    not be read at all stays aiokafka's own error.
 
-    Returns:
-        The function that the consumer's own iterators of records are to tell, too.
+    Args:
+        consumer: a started one, which has not fetched yet.
+        limits: how large what is read may be.
+        most: what a call takes, in bytes of memory.
     """
     fetcher = consumer._fetcher  # noqa: SLF001
 
@@ -122,5 +134,5 @@ def raise_unreadable(consumer: AIOKafkaConsumer) -> Refuse:
     def unpacked(tp: TopicPartition, offset: int, error: Exception) -> None:
         raise unreadable(tp, offset, error) from error
 
-    fetcher._client = Screen(fetcher._client, refuse)  # noqa: SLF001
-    return unpacked
+    fetcher._client = screen = Screen(fetcher._client, refuse)  # noqa: SLF001
+    fetcher._records = WholeBatches(None, unpacked, screen.raw, limits, most)  # noqa: SLF001

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import time
 from contextlib import asynccontextmanager
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
 import aiokafka
@@ -22,7 +23,8 @@ from aiokafka.errors import (
     UnsupportedCodecError,
 )
 
-from cxstream.fetching import raise_unreadable, unreadable
+from cxstream.batches import HELD
+from cxstream.fetching import read_whole, unreadable
 from cxstream.kafka import connection
 from cxstream.model.errors import BrokerError, CxstreamError, TopicError
 from cxstream.topics import administration, or_hidden
@@ -118,7 +120,8 @@ class TopicReader:
 
     async def _fetch(self, tp: TopicPartition, offset: int) -> Sequence[Any]:
         try:
-            found: Sequence[Any] = (await self._consumer.getmany(tp, timeout_ms=_FETCH_MS)).get(tp, [])
+            pieces = (await self._consumer.getmany(tp, timeout_ms=_FETCH_MS)).get(tp, [])
+            found: Sequence[Any] = list(chain.from_iterable(pieces))
         except (CorruptRecordException, UnsupportedCodecError) as error:
             raise unreadable(tp, offset, error) from error
         except (KafkaError, ConsumerStoppedError, CxstreamError):
@@ -229,7 +232,7 @@ async def _consumer(settings: Settings, isolation: Isolation) -> AsyncIterator[a
     )
     try:
         await consumer.start()
-        raise_unreadable(consumer)
+        read_whole(consumer, HELD, settings.worker.fetch_bytes)
         # A consumer without a group that is stopped before its own task has had a turn raises CancelledError.
         await asyncio.sleep(0)
         yield consumer

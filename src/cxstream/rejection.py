@@ -107,7 +107,9 @@ def by_reference(
 ) -> Row:
     """The reference to a record, for whatever cannot or should not be copied; arguments as for `copy`."""
     said = _explained(record, place, reason, field)
-    return _reference(record.key, record.value, record.headers, said, pseudonyms)
+    # Of a record that is not held, its batch was asked.
+    known: Reference | None = getattr(record, "reference", None)
+    return _reference(record.key, record.value, record.headers, said, pseudonyms, known)
 
 
 def shortened(row: Row) -> Row:
@@ -151,13 +153,14 @@ def _reference(
     headers: Sequence[tuple[str, bytes | None]],
     explanation: Headers,
     pseudonyms: Pseudonyms | None,
+    known: Reference | None = None,
 ) -> Row:
-    size = content_bytes(key, value, headers)
+    size = content_bytes(key, value, headers) if known is None else known.size
     if pseudonyms is not None:
         key, sha256 = _pseudonym(pseudonyms, key), ""
     else:
         key = key if key is None or len(key) <= _KEY_BYTES else None
-        sha256 = _digest(value)
+        sha256 = _digest(value) if known is None else known.sha256
     said = zip(REFERENCE, (str(size).encode(), sha256.encode()), strict=True)
     return Row(key, None, [*explanation, *said])
 

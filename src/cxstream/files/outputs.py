@@ -20,7 +20,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from cxstream.model.errors import InputError, OutputError
+import zstandard
+
+from cxstream.model.errors import OutputError
 from cxstream.private_files import draft
 
 if TYPE_CHECKING:
@@ -48,7 +50,6 @@ def created(path: Path, *, even_if_broken: bool = False, private: bool = True) -
 
     Raises:
         OutputError: it cannot be written, now or when the disk is full; no part of a file is left then.
-        InputError: zstandard is not installed.
     """
     if is_stdout(path):
         with _packed(_Raw(_stdout(), _STDOUT_NAME), Path()) as out:
@@ -227,18 +228,12 @@ def _packed(raw: _Raw, path: Path) -> Iterator[IO[bytes]]:
             ):
                 yield out
         elif suffix in {".zst", ".zstd"}:
-            with _zstd(plain, path) as out:
+            with _zstd(plain) as out:
                 yield out
         else:
             yield plain
 
 
-def _zstd(file: IO[bytes], path: Path) -> io.BufferedWriter[Any]:
-    try:
-        import zstandard
-    except ImportError:
-        raise InputError(
-            f"{path}: zstd needs the extra `files`; install it with: pip install 'cxstream[files]'"
-        ) from None
+def _zstd(file: IO[bytes]) -> io.BufferedWriter[Any]:
     writer: Any = zstandard.ZstdCompressor().stream_writer(file, closefd=False)
     return io.BufferedWriter(writer, _BUFFER_BYTES)

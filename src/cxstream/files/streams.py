@@ -98,8 +98,8 @@ def blocks(source: Source, path: Path, size: int) -> Iterator[bytes]:
         size: most bytes of a block that is not compressed.
 
     Raises:
-        InputError: the compressed data is broken or ends early, the data is of a format that is not read, or
-            zstandard is not installed; says what it is and what to do.
+        InputError: the compressed data is broken or ends early, the data is of a format that is not read;
+            says what it is and what to do.
     """
     promised = SUFFIXES.get(path.suffix.lower())
     if packed(source.head()) == "zip":

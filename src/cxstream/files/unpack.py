@@ -11,6 +11,8 @@ import lzma
 import zlib
 from typing import TYPE_CHECKING, Any, Protocol
 
+import zstandard
+
 from cxstream.model.errors import InputError
 
 if TYPE_CHECKING:
@@ -84,19 +86,13 @@ class _Zstd:
         return bytes(self._frame.decompress(data))
 
 
-def _members_of(kind: Packed, name: str) -> Callable[[], _Member]:
+def _members_of(kind: Packed) -> Callable[[], _Member]:
     if kind == "gzip":
         return _Gzip
     if kind == "bzip2":
         return bz2.BZ2Decompressor
     if kind == "xz":
         return lambda: lzma.LZMADecompressor(memlimit=_XZ_MEMORY_BYTES)
-    try:
-        import zstandard
-    except ImportError:
-        raise InputError(
-            f"{name}: zstd needs the extra `files`; install it with: pip install 'cxstream[files]'"
-        ) from None
     context = zstandard.ZstdDecompressor()
     return lambda: _Zstd(context)
 
@@ -111,9 +107,9 @@ def unpacked(blocks: Iterable[bytes], kind: Packed, name: str, size: int = _BLOC
         size: most bytes of a block that comes back; zstd gives up to 128 KiB for each 4 bytes.
 
     Raises:
-        InputError: the data is broken or ends early, or zstandard is not installed.
+        InputError: the data is broken or ends early.
     """
-    begin = _members_of(kind, name)
+    begin = _members_of(kind)
     member: _Member | None = None
     complete = 0
     for block in _sliced(blocks, _ZSTD_SLICE if kind == "zstd" else _SLICE):
@@ -126,12 +122,7 @@ def unpacked(blocks: Iterable[bytes], kind: Packed, name: str, size: int = _BLOC
                 member = begin()
             try:
                 yield from _drained(member, data, min(size, _BLOCK_BYTES))
-            except (OSError, ValueError, EOFError, lzma.LZMAError, zlib.error) as error:
-                raise _broken(name, kind, complete, error) from error
-            except Exception as error:
-                # zstandard's own, which cannot be named where it is not installed.
-                if kind != "zstd" or type(error).__name__ != "ZstdError":
-                    raise
+            except (OSError, ValueError, EOFError, lzma.LZMAError, zlib.error, zstandard.ZstdError) as error:
                 raise _broken(name, kind, complete, error) from error
             if not member.eof:
                 break

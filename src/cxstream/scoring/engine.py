@@ -31,6 +31,7 @@ from cxstream.kernels.layout import (
     TOO_LATE,
 )
 from cxstream.kernels.pack import VERSION
+from cxstream.kernels.records import SCAN, scan
 from cxstream.model.events import Tick
 from cxstream.model.params import ScoringParams
 from cxstream.scoring import decode as d
@@ -65,6 +66,7 @@ class Records:
         limits: n times, ms UTC: the latest event time that is not from the future; None for no limit.
         keys: n Kafka keys, which must equal the subjects; None where there are none to check.
         headers: n lists of Kafka headers; None where all are structured.
+        unheld: positions of records without a value because they are too large to be held.
     """
 
     values: Sequence[bytes | None]
@@ -72,6 +74,7 @@ class Records:
     limits: Sequence[int] | NDArray[np.int64] | None = None
     keys: Sequence[bytes | None] | None = None
     headers: Sequence[Headers] | None = None
+    unheld: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +275,11 @@ class Engine:
     def read(self, records: Records) -> Decoded:
         """Decode and check a batch; the state is not touched."""
         decoded = decode(records.values, records.headers)
+        if records.unheld:
+            decoded.rejected = [
+                Rejected(r.index, d.TOO_LARGE, "", "too large to be held") if r.index in records.unheld else r
+                for r in decoded.rejected
+            ]
         if records.keys is not None:
             check_keys(decoded, records.keys)
         return decoded
@@ -606,6 +614,9 @@ def compile_kernels() -> None:
         b'{"specversion":"1.0","id":"1","source":"/","type":"cx.touchpoint.contact.v1","subject":"1",'
         b'"time":"2000-01-01T00:00:00Z","data":{"channel":"call","topic":"1"}}'
     )
+    # Of bytes that may be written to, and of others.
+    for data in (np.zeros(1, np.uint8), np.frombuffer(b"\0", np.uint8)):
+        scan(data, 0, 1, 0, 0, np.zeros(SCAN, np.int64))
     params = ScoringParams()
     engine = Engine(params, {})
     engine.process(Records([event], [0]))

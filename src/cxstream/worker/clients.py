@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Self
 import aiokafka
 from aiokafka import TopicPartition
 
-from cxstream.fetching import raise_unreadable
+from cxstream.fetching import read_whole
 from cxstream.kafka import connection
 from cxstream.topics import administration, look
 from cxstream.topology import TOUCHPOINTS
-from cxstream.worker.whole import WholeBatches
+from cxstream.worker.feed import FETCH_COST, limits
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -140,6 +140,7 @@ class Reader:
         topics = settings.topology
         self._touchpoints = topics.touchpoints.name
         self._read = frozenset({topics.touchpoints.name, topics.snapshots.name, topics.forget.name})
+        self._limits, self._most = limits(settings), settings.worker.fetch_bytes * FETCH_COST
         self._consumer = aiokafka.AIOKafkaConsumer(
             **connection(settings),
             group_id=group,
@@ -155,9 +156,7 @@ class Reader:
         except BaseException:
             await self._consumer.stop()
             raise
-        # Records by the million come several times as fast by the batch as one by one.
-        refuse = raise_unreadable(self._consumer)
-        self._consumer._fetcher._records = WholeBatches(self._read, refuse)  # noqa: SLF001
+        read_whole(self._consumer, self._limits, self._most)
         # Asking for offsets of a topic that is not assigned waits a second for the next look at the metadata.
         everything = [self._tp(topic) for topic in sorted(self._read)]
         self._consumer.assign(everything)

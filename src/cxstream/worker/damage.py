@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 import structlog
 
 from cxstream.fetching import Screen, unreadable
-from cxstream.worker.whole import WholeBatches
+from cxstream.whole import WholeBatches
 
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaConsumer, TopicPartition
 
+    from cxstream.batches import Limits
     from cxstream.model.errors import UnreadableError
 
 _BACKOFF_SECONDS = 0.5
@@ -49,22 +50,28 @@ class DamagedPartitions:
 
     Args:
         topics: what is read in whole batches.
+        limits: how large what is read may be.
+        most: what is unpacked of a partition at a time, in bytes of memory.
 
     Attributes:
         found: what each of them suffers from, by topic and number.
     """
 
-    def __init__(self, topics: frozenset[str]) -> None:
+    def __init__(self, topics: frozenset[str], limits: Limits, most: int) -> None:
         self.found: dict[tuple[str, int], Damage] = {}
         self._topics = topics
+        self._limits = limits
+        self._most = most
         self._consumer: AIOKafkaConsumer | None = None
 
     def guard(self, consumer: AIOKafkaConsumer) -> None:
         """Keep what a started consumer cannot read of a partition from its other partitions."""
         self._consumer = consumer
         fetcher = consumer._fetcher  # noqa: SLF001
-        fetcher._client = Screen(fetcher._client, self.add, self._fetched)  # noqa: SLF001
-        fetcher._records = WholeBatches(self._topics, self.add, self._read)  # noqa: SLF001
+        fetcher._client = screen = Screen(fetcher._client, self.add, self._fetched)  # noqa: SLF001
+        fetcher._records = WholeBatches(  # noqa: SLF001
+            self._topics, self.add, screen.raw, self._limits, self._most, self._read
+        )
 
     def add(self, tp: TopicPartition, offset: int, error: Exception) -> None:
         """A partition cannot be read: pause it, and try again later."""

@@ -7,13 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cxstream.batches import Limits, Record
 from cxstream.scoring.engine import Records
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from cxstream.settings import Settings
+
 # Records applied between two looks at the event loop: some 5 ms of work, and few enough for the processor's cache.
 CHUNK = 2000
+_HELD_BYTES = 16 << 20
+# What a fetch may cost in memory, by the bytes of it that Kafka may send: touchpoints that are not compressed, of 100
+# bytes and more, do not reach it.
+FETCH_COST = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +35,14 @@ class Fetch:
             Offsets between the two hold nothing to read (transaction markers, compacted records). A reader
             that has not seen the fetch that ended there has missed something.
         end: the offset after the last record that the partition was known to have.
+        cost: what the records take in memory, in bytes.
     """
 
     partition: int
     records: Sequence[Any]
     follows: int | None
     end: int
+    cost: int = 0
 
     @property
     def first(self) -> int:
@@ -44,6 +53,11 @@ class Fetch:
     def last(self) -> int:
         """Offset of the last record."""
         return int(self.records[-1].offset)
+
+
+def limits(settings: Settings) -> Limits:
+    """How large records and batches may be that a worker reads."""
+    return Limits(_HELD_BYTES, settings.worker.max_batch_bytes)
 
 
 def chunks(records: Sequence[Any]) -> Iterator[Sequence[Any]]:
@@ -60,10 +74,16 @@ def to_records(records: Sequence[Any], future_ms: int) -> Records:
         future_ms: how far an event time may lie after its record's Kafka timestamp, in ms.
     """
     headers = [record.headers for record in records]
+    values = [record.value for record in records]
     return Records(
-        values=[record.value for record in records],
+        values=values,
         offsets=[record.offset for record in records],
         limits=np.array([record.timestamp for record in records], np.int64) + future_ms,
         keys=[record.key for record in records],
         headers=headers if any(headers) else None,
+        unheld=_unheld(records) if None in values else frozenset(),
     )
+
+
+def _unheld(records: Sequence[Any]) -> frozenset[int]:
+    return frozenset(i for i, each in enumerate(records) if isinstance(each, Record) and each.reference)

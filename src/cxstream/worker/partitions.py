@@ -11,6 +11,7 @@ from faust.types import TP
 
 from cxstream.worker.counters import Counters
 from cxstream.worker.damage import DamagedPartitions
+from cxstream.worker.feed import FETCH_COST, limits
 from cxstream.worker.partition import Partition
 from cxstream.worker.standby import Standby
 from cxstream.worker.telemetry.measures import Measures
@@ -50,7 +51,9 @@ class Partitions:
         self.assigned = False
         self.measures = Measures(settings.worker.metrics_sources)
         self.counters: dict[int, Counters] = {}
-        self.damaged = DamagedPartitions(self.topics)
+        self.damaged = DamagedPartitions(
+            self.topics, limits(settings), settings.worker.fetch_bytes * FETCH_COST
+        )
         self.halted = ""
         self._count_at_start: int | None = None
         self._settings = settings

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
     from faust.types import TP
 
+    from cxstream.batches import Piece
+
 RELIES_ON = (
     "faust.transport.consumer:Consumer.getmany",
     "faust.transport.consumer:Consumer._wait_next_records",
@@ -193,10 +195,11 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
             if records
         }
 
-    def _envelope(self, tp: TP, batches: list[list[Any]]) -> _Envelope:
-        records = list(chain.from_iterable(batches))
+    def _envelope(self, tp: TP, pieces: list[Piece]) -> _Envelope:
+        records = list(chain.from_iterable(pieces))
+        cost = sum(piece.cost for piece in pieces)
         last = records[-1]
-        fetch = Fetch(tp.partition, records, self._handed_out.get(tp), self.highwater(tp) or 0)
+        fetch = Fetch(tp.partition, records, self._handed_out.get(tp), self.highwater(tp) or 0, cost)
         self._handed_out[tp] = last.offset
         return _Envelope(tp.topic, tp.partition, last.offset, last.timestamp, last.timestamp_type, fetch)
 

@@ -1,0 +1,104 @@
+"""Where the records of a batch lie in its inflated bytes (Kafka's record format 2), and what they cost in memory.
+
+length  attributes  timestamp delta  offset delta  key length  key  value length  value  headers  (name value)*
+varint  1 byte      varint           varint        varint      ...  varint        ...    varint    varint ...
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cxstream.kernels.jit import entry, kernel
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+WHOLE, UNFINISHED, GIANT, FULL, BROKEN = 0, 1, 2, 3, 4
+"""Why a scan ended: all records were found, the bytes end within one, one is too large, they cost enough, no record."""
+
+RECORD_COST = 256
+HEADER_COST = 128
+"""What Python's objects for a record, and for a header of it, take beside the bytes in them, in bytes."""
+
+AT, RECORDS, COST, SCAN = 0, 1, 2, 3
+"""Places in what a scan returns: where the next record begins, records found, what they cost."""
+
+_LONGEST_VARINT = 10
+
+
+@kernel
+def _varint(data: NDArray[np.uint8], at: int, end: int) -> tuple[int, int]:
+    """A zigzag varint, and where it ends; -1 where the bytes end within it, -2 where it is too long."""
+    value = np.uint64(0)
+    for i in range(_LONGEST_VARINT):
+        if at + i >= end:
+            return 0, -1
+        byte = np.uint64(data[at + i])
+        value |= (byte & np.uint64(0x7F)) << np.uint64(7 * i)
+        if byte < np.uint64(0x80):
+            half = np.int64(value >> np.uint64(1))
+            return (-half - 1 if value & np.uint64(1) else half), at + i + 1
+    return 0, -2
+
+
+@kernel
+def _headers(data: NDArray[np.uint8], at: int, end: int) -> int:
+    """How many headers a record says that it has, no more than its bytes can hold."""
+    _, at = _varint(data, at + 1, end)
+    if at > 0:
+        _, at = _varint(data, at, end)
+    for _ in range(2):
+        if at > 0:
+            size, at = _varint(data, at, end)
+            if at > 0 and size > 0:
+                at = at + size if size <= end - at else -1
+    if at <= 0:
+        return 0
+    count, at = _varint(data, at, end)
+    return min(max(count, 0), end - at) if at > 0 else 0
+
+
+@entry
+def scan(
+    data: NDArray[np.uint8], at: int, records: int, max_record: int, max_cost: int, found: NDArray[np.int64]
+) -> int:
+    """Find consecutive records.
+
+    Args:
+        data: uint8[n], inflated bytes.
+        at: where the first record begins.
+        records: how many there should be.
+        max_record: a longer record ends the scan, in bytes.
+        max_cost: what the records may cost together, in bytes; one that costs more alone ends the scan, too.
+        found: int64[SCAN], what was found.
+
+    Returns:
+        Why the scan ended; where it ends at a record (all but WHOLE), that one is not among those found.
+    """
+    end, n, cost, status = len(data), 0, 0, WHOLE
+    while n < records:
+        length, body = _varint(data, at, end)
+        if body == -1:
+            status = UNFINISHED
+            break
+        if body == -2 or length < 0:
+            status = BROKEN
+            break
+        if length > max_record:
+            status = GIANT
+            break
+        if length > end - body:
+            status = UNFINISHED
+            break
+        more = RECORD_COST + length + HEADER_COST * _headers(data, body, body + length)
+        if more > max_cost:
+            status = GIANT
+            break
+        if cost + more > max_cost:
+            status = FULL
+            break
+        n, cost, at = n + 1, cost + more, body + length
+    found[AT], found[RECORDS], found[COST] = at, n, cost
+    return status

@@ -1,0 +1,342 @@
+"""Record batches that inflate to more than they should cost no more than their bounds, and their neighbours are read."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import random
+import struct
+import tracemalloc
+from typing import TYPE_CHECKING, Any
+
+import cramjam
+import pytest
+from aiokafka import TopicPartition, codec
+from aiokafka.consumer.fetcher import READ_COMMITTED, FetchResult, PartitionRecords
+from aiokafka.errors import CorruptRecordException
+from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
+from aiokafka.record.memory_records import MemoryRecords
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cxstream.batches import Limits, Record, Unpacker
+from cxstream.inflate import BLOCK_BYTES, GZIP, LZ4, NAMES, SNAPPY, ZSTD, inflate_into, inflated
+from cxstream.rejection import content_bytes
+from cxstream.topology import TOUCHPOINTS
+from cxstream.whole import WholeBatches
+from damage import ATTRIBUTES, RECORDS, sealed
+from test_codecs import TEXT, VARIANTS, lz4
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MIB = 1 << 20
+LIMITS = Limits(record=MIB, batch=64 * MIB)
+COUNT_AT, LAST_AT, LENGTH_AT = 57, 23, 8
+TP = TopicPartition(TOUCHPOINTS.name, 0)
+
+FRAMED = bytes(cramjam.snappy.compress(TEXT))
+XERIAL = codec.snappy_encode(TEXT[: len(TEXT) // 2]), codec.snappy_encode(TEXT[len(TEXT) // 2 :])
+MORE_SNAPPY = [b"".join(XERIAL), FRAMED, XERIAL[0] + codec.snappy_encode(b"")[:16] + XERIAL[1]]
+NUMBERS = {name: number for number, name in NAMES.items()}
+WRITTEN = [
+    pytest.param(NUMBERS[name], each, id=f"{name}-{n}")
+    for name, some in (VARIANTS | {"snappy": VARIANTS["snappy"] + MORE_SNAPPY}).items()
+    for n, each in enumerate(some)
+]
+
+
+# --- codecs
+
+
+@pytest.mark.parametrize(("number", "written"), WRITTEN)
+def test_every_framing_is_inflated_at_once_and_in_blocks(number: int, written: bytes) -> None:
+    out = bytearray(len(TEXT) + 100)
+    assert inflate_into(number, written, memoryview(out)) == len(TEXT)
+    assert out[: len(TEXT)] == TEXT
+    assert b"".join(inflated(number, written)) == TEXT
+
+
+@pytest.mark.parametrize(("number", "written"), WRITTEN)
+def test_what_does_not_fit_is_not_inflated(number: int, written: bytes) -> None:
+    out = bytearray(len(TEXT) - 1)
+    assert inflate_into(number, written, memoryview(out)) is None
+
+
+ZEROS = bytes(8 * MIB)
+BOMBS = {
+    GZIP: gzip.compress(ZEROS) * 16,
+    SNAPPY: codec.snappy_encode(ZEROS) * 16,
+    LZ4: lz4(text=ZEROS, linked=True) * 16,
+    ZSTD: bytes(cramjam.zstd.compress(ZEROS)) * 16,
+}
+
+
+@pytest.mark.parametrize("number", BOMBS)
+def test_a_bomb_comes_in_blocks(number: int) -> None:
+    sizes = [len(block) for block in inflated(number, BOMBS[number])]
+    assert sum(sizes) == 16 * len(ZEROS)
+    assert max(sizes) <= 4 * BLOCK_BYTES
+
+
+@given(number=st.sampled_from(sorted(NAMES)), seed=st.integers(0, 1 << 32), changes=st.integers(0, 3))
+@settings(max_examples=300, deadline=None)
+def test_damaged_data_costs_an_error_at_most(number: int, seed: int, changes: int) -> None:
+    chance = random.Random(seed)
+    written = bytearray(chance.choice([param.values[1] for param in WRITTEN if param.values[0] == number]))
+    for _ in range(changes):
+        written[chance.randrange(min(len(written), 200))] = chance.randrange(256)
+    end = chance.choice([len(written), chance.randrange(len(written))])
+    size = 0
+    try:
+        for block in inflated(number, bytes(written[:end])):
+            size += len(block)
+            if size > 64 * MIB:
+                break
+    except CorruptRecordException:
+        pass
+    inflate_into(number, bytes(written[:end]), memoryview(bytearray(len(TEXT))))
+
+
+def test_a_block_of_snappy_that_claims_gigabytes_is_refused() -> None:
+    claim = b"\xff\xff\xff\xff\x0f" + b"\x00a"
+    with pytest.raises(CorruptRecordException, match="cannot hold"):
+        list(inflated(SNAPPY, claim))
+    with pytest.raises(CorruptRecordException, match="cannot hold"):
+        list(inflated(SNAPPY, codec.snappy_encode(b"")[:16] + struct.pack(">i", len(claim)) + claim))
+
+
+# --- batches
+
+
+def varint(value: int) -> bytes:
+    out, value = bytearray(), value << 1 ^ value >> 63
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*out, value])
+
+
+def text(value: bytes | None) -> bytes:
+    return varint(-1) if value is None else varint(len(value)) + value
+
+
+def record(
+    offset: int,
+    value: bytes | None,
+    key: bytes | None = b"k",
+    headers: list[tuple[bytes, bytes]] | None = None,
+) -> bytes:
+    said = b"".join(text(name) + text(each) for name, each in headers or [])
+    body = b"\0" + varint(5) + varint(offset) + text(key) + text(value) + varint(len(headers or [])) + said
+    return varint(len(body)) + body
+
+
+def compressed(number: int, data: bytes) -> bytes:
+    return {
+        0: lambda: data,
+        GZIP: lambda: gzip.compress(data, 1),
+        SNAPPY: lambda: codec.snappy_encode(data),
+        LZ4: lambda: lz4(text=data),
+        ZSTD: lambda: bytes(cramjam.zstd.compress(data)),
+    }[number]()
+
+
+def batch_of(records: list[bytes], number: int = 0, first: int = 0, packed: bytes | None = None) -> bytes:
+    """A batch of records as they are, compressed."""
+    builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, -1, MIB)
+    builder.append(0, 1_700_000_000_000, None, None, [])
+    header = bytearray(builder.build()[:RECORDS])
+    packed = compressed(number, b"".join(records)) if packed is None else packed
+    struct.pack_into(">qi", header, 0, first, RECORDS - 12 + len(packed))
+    struct.pack_into(">h", header, ATTRIBUTES, number)
+    struct.pack_into(">i", header, LAST_AT, len(records) - 1)
+    struct.pack_into(">i", header, COUNT_AT, len(records))
+    return sealed(bytes(header) + packed)
+
+
+def unpacked(batch: bytes, limits: Limits = LIMITS) -> list[Any]:
+    return [each for piece in Unpacker(limits).pieces(batch) for each in piece]
+
+
+def told(records: list[Any]) -> list[tuple[Any, ...]]:
+    return [(r.offset, r.timestamp, r.key, r.value, list(r.headers)) for r in records]
+
+
+CODECS = [0, GZIP, SNAPPY, LZ4, ZSTD]
+
+
+@pytest.mark.parametrize("number", CODECS)
+@given(data=st.data())
+@settings(max_examples=25, deadline=None)
+def test_records_are_those_that_aiokafka_finds(number: int, data: Any) -> None:
+    """Against aiokafka's parser, at every size at which another way is taken."""
+    sizes = st.sampled_from([0, 1, 100, 3000, 70_000, 500_000])
+    some = data.draw(st.lists(st.tuples(sizes, st.integers(0, 3)), min_size=1, max_size=30))
+    records = [
+        record(n, b"%d" % n * (size // 2) if size else None, headers=[(b"h", b"%d" % n)] * headers)
+        for n, (size, headers) in enumerate(some)
+    ]
+    batch = batch_of(records, number, 1000)
+    assert told(unpacked(batch)) == told(list(DefaultRecordBatch(batch)))
+
+
+def test_a_batch_of_many_small_records_comes_in_pieces() -> None:
+    count = 200_000
+    batch = batch_of([record(n, None, None) for n in range(count)], ZSTD)
+    pieces = list(Unpacker(LIMITS).pieces(batch))
+    assert [each.offset for piece in pieces for each in piece] == list(range(count))
+    assert max(map(len, pieces)) < 40_000
+
+
+@pytest.mark.parametrize("number", CODECS)
+@pytest.mark.parametrize("size", [3 * MIB, 30 * MIB])
+def test_a_giant_among_small_records_is_known_by_reference(number: int, size: int) -> None:
+    giant = random.Random(1).randbytes(1000) * (size // 1000)
+    records = [record(0, b"before"), record(1, giant, b"key", [(b"h", b"x")] * 3), record(2, b"after" * 1000)]
+    before, found, after = unpacked(batch_of(records, number, 70))
+    assert (before.value, after.value) == (b"before", b"after" * 1000)
+    assert isinstance(found, Record)
+    assert (found.offset, found.timestamp, found.key, found.value) == (71, before.timestamp, b"key", None)
+    assert found.reference is not None
+    assert found.reference.sha256 == hashlib.sha256(giant).hexdigest()
+    assert found.reference.size == content_bytes(b"key", giant, [("h", b"x")] * 3)
+
+
+@pytest.mark.parametrize(
+    "giant",
+    [
+        pytest.param(record(1, None, bytes(5 * MIB)), id="key"),
+        pytest.param(record(1, b"v", headers=[(b"h", bytes(5 * MIB))]), id="header"),
+        pytest.param(record(1, b"v", headers=[(b"h" * (5 * MIB), b"")]), id="name of a header"),
+        pytest.param(record(1, b"v", headers=[(b"", b"")] * 100_000), id="headers"),
+    ],
+)
+def test_a_giant_may_be_one_in_any_part(giant: bytes) -> None:
+    for number in CODECS:
+        found = unpacked(batch_of([record(0, b"a"), giant, record(2, b"c")], number))
+        assert [each.offset for each in found] == [0, 1, 2]
+        assert [each.value for each in found] == [b"a", None, b"c"]
+        assert found[1].reference is not None
+
+
+@pytest.mark.parametrize("number", CODECS)
+def test_beyond_its_bound_one_reference_stands_for_the_rest_of_a_batch(number: int) -> None:
+    records = [record(n, b"%d" % n * 50_000) for n in range(100)]
+    limits = Limits(MIB, 6 * MIB)
+    *held, rest = unpacked(batch_of(records, number, 500), limits)
+    assert 55 < len(held) < 70
+    assert [each.offset for each in held] == list(range(500, 500 + len(held)))
+    assert (rest.offset, rest.value) == (599, None)
+    assert rest.reference is not None
+    assert rest.first == held[-1].offset + 1
+    # Whatever the codec, and however often.
+    assert unpacked(batch_of(records, 0, 500), limits)[-1] == rest
+
+
+@pytest.mark.parametrize("number", [GZIP, SNAPPY, LZ4, ZSTD])
+def test_a_bomb_takes_no_more_than_its_bounds(number: int) -> None:
+    """408 kB of zstd took 600 MB."""
+    size = 400 * MIB if number in {GZIP, ZSTD} else 40 * MIB
+    batch = batch_of([record(0, b"a"), record(1, bytes(size)), record(2, b"c")], number)
+    assert len(batch) < 3 * MIB
+    tracemalloc.start()
+    try:
+        found = [each.offset for piece in Unpacker(LIMITS).pieces(batch) for each in piece]
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert found == ([0, 2] if size > LIMITS.batch else [0, 1, 2])
+    assert peak < 24 * MIB
+
+
+@pytest.mark.parametrize("number", [GZIP, SNAPPY, LZ4, ZSTD])
+def test_what_follows_the_records_of_a_compressed_batch_is_not_looked_at(number: int) -> None:
+    """Kafka takes such batches, and other consumers read them."""
+    records = [record(n, b"v" * 100) for n in range(3)]
+    whole = compressed(number, b"".join(records))
+    expected = told(unpacked(batch_of(records)))
+    for packed in (
+        whole + b"garbage",
+        whole + compressed(number, b"more"),
+        compressed(number, b"".join(records) + b"more"),
+    ):
+        if number == SNAPPY and packed.endswith(b"garbage"):
+            continue  # the length of a block that is not there
+        assert told(unpacked(batch_of(records, number, packed=packed))) == expected
+
+
+def test_a_header_whose_name_is_no_text_stops_nobody() -> None:
+    records = [record(0, b"a"), record(1, b"b", headers=[(b"\xff\xfe", b"x"), (b"h", b"y")]), record(2, b"c")]
+    for number in CODECS:
+        found = unpacked(batch_of(records, number))
+        assert [each.value for each in found] == [b"a", b"b", b"c"]
+        assert found[1].headers == [("\udcff\udcfe", b"x"), ("h", b"y")]
+
+
+@pytest.mark.parametrize("number", CODECS)
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda records: records[:-1], id="too few"),
+        pytest.param(lambda records: [*records[:-1], records[-1][:-2]], id="cut off"),
+        pytest.param(lambda records: [*records[:-1], varint(-5)], id="negative length"),
+        pytest.param(lambda records: [*records[:-1], b"\xff" * 11], id="endless length"),
+        pytest.param(lambda records: [*records[:-1], varint(2**40) + bytes(1000)], id="absurd length"),
+        pytest.param(lambda records: [*records[:-1], varint(9) + bytes(9)], id="no record"),
+    ],
+)
+@pytest.mark.parametrize("value", [b"v", b"v" * 30_000])
+def test_batches_that_lie_are_refused(
+    number: int, change: Callable[[list[bytes]], list[bytes]], value: bytes
+) -> None:
+    records = [record(n, value) for n in range(5)]
+    packed = compressed(number, b"".join(change(records)))
+    with pytest.raises(CorruptRecordException):
+        unpacked(batch_of(records, number, packed=packed))
+
+
+def test_a_batch_that_claims_two_billion_records_costs_nothing() -> None:
+    batch = bytearray(batch_of([record(0, b"v")], ZSTD))
+    struct.pack_into(">i", batch, COUNT_AT, 2**31 - 1)
+    struct.pack_into(">i", batch, LAST_AT, 2**31 - 2)
+    with pytest.raises(CorruptRecordException):
+        unpacked(sealed(bytes(batch)))
+
+
+# --- fetches
+
+
+def test_a_call_takes_a_bounded_part_of_a_fetch_and_the_next_goes_on() -> None:
+    log = b"".join(
+        batch_of([record(n, b"%d" % n * 40_000) for n in range(100)], ZSTD, 100 * b) for b in range(5)
+    )
+    kept = WholeBatches({TP.topic}, lambda *_: pytest.fail("all can be read"), {TP: log}, LIMITS, 3 * MIB)
+    fetched = PartitionRecords(TP, MemoryRecords(log), [], 30, None, None, True, READ_COMMITTED)
+    place = Place(30)
+    kept[TP] = result = FetchResult(TP, assignment=place, partition_records=fetched, backoff=0)
+    offsets, calls = [], 0
+    while result.has_more():
+        pieces = result.getall()
+        found = [each for piece in pieces for each in piece]
+        assert sum(len(each.value) for each in found) < 3 * MIB + 8 * MIB
+        offsets += [each.offset for each in found]
+        assert place.position == (offsets[-1] + 1)
+        calls += 1
+    assert offsets == list(range(30, 500))
+    assert calls > 3
+
+
+class Place:
+    """The position in an assignment of one partition."""
+
+    active, paused = True, False
+
+    def __init__(self, position: int) -> None:
+        self.position = position
+
+    def state_value(self, _: Any) -> Place:
+        return self
+
+    def consumed_to(self, position: int) -> None:
+        self.position = position
