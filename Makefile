@@ -8,7 +8,7 @@ RUNBOOK_URL ?=
 HELM := v3.22.0
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo ops rules test simulation faults lint types imports schemas dashboards wheel tools charts release audit sbom fuzz lock bench clean
+.PHONY: help install demo ops rules test simulation faults lint types imports schemas dashboards wheel tools charts release audit sbom fuzz fuzz-state lock bench clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -97,8 +97,11 @@ sbom: install ## Write what cxstream is made of into dist/, in CycloneDX.
 	$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --mc-type application \
 	  --output-reproducible --output-format JSON --validate -o dist/cxstream.cdx.json requirements.lock
 
-fuzz: install ## Feed ten million spoilt records to the decoder and the engine; ARGS="--seed 2" for others.
+fuzz: fuzz-state ## Feed ten million spoilt records to the decoder and the engine; ARGS="--seed 2" for others.
 	$(BIN)/python tests/fuzz.py --inputs 10000000 $(ARGS)
+
+fuzz-state: install ## Load a million damaged snapshots, with bounds checking in the kernels.
+	NUMBA_BOUNDSCHECK=1 $(BIN)/python tests/fuzz_snapshots.py --inputs 1000000 $(ARGS)
 
 lock: install ## Resolve the dependencies anew into requirements.lock and requirements-demo.lock.
 	$(BIN)/pip install --quiet uv

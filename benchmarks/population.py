@@ -43,7 +43,8 @@ def fill(partition: Partition, customers: int, panes: int, first_day: int, prefi
             columns["a"] = 2 + np.arange(n) % 3
             columns["id"] = np.arange(offset, offset + n)
             columns["topic"] = NONE
-            partition.apply(events, columns, np.arange(offset, offset + n), np.full(n, NO_LIMIT))
+            # A state that follows from no record of a log.
+            partition.apply(events, columns, np.zeros(n, np.int64), np.full(n, NO_LIMIT))
             partition.settle()
             offset += n
     return offset

@@ -28,7 +28,7 @@ from cxstream.scoring.engine import Engine, compile_kernels
 from cxstream.settings import Settings
 from cxstream.topics import ensure_topics
 from cxstream.topology import topology
-from cxstream.worker.clients import Kafka
+from cxstream.worker.clients import BATCH_BYTES, Kafka
 from cxstream.worker.counters import Counters
 from cxstream.worker.outbox import Outbox, commit
 from cxstream.worker.partition import Partition
@@ -51,7 +51,16 @@ async def save(kafka: Kafka, partition: int, customers: int) -> int:
     outbox = Outbox(topology())
     outbox.add_snapshot(filled(partition, customers).snapshot())
     producer = await kafka.claim(partition)
-    await commit(producer, outbox, topology=topology(), group=kafka.group, partition=partition, offset=0)
+    await commit(
+        producer,
+        outbox,
+        topology=topology(),
+        group=kafka.group,
+        partition=partition,
+        partitions=1,
+        offset=0,
+        limit=BATCH_BYTES,
+    )
     await kafka.release(producer)
     return sum(len(key or b"") + len(value or b"") for rows in outbox.rows.values() for key, value in rows)
 

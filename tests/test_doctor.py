@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aiokafka
-import msgspec
 import pytest
 from aiokafka.errors import TransactionalIdAuthorizationFailed
 from click.testing import CliRunner, Result
@@ -27,12 +26,13 @@ from cxstream.doctor.run import CHECKS, Entry, examine
 from cxstream.kafka import connection
 from cxstream.local.ports import free
 from cxstream.model.params import ScoringParams
-from cxstream.scoring.engine import Engine, Records
+from cxstream.scoring.engine import MARKER_KEY, Engine, Records
 from cxstream.settings import Settings
 from cxstream.topics import administration
 from cxstream.topology import SCORES, TOUCHPOINTS
 from cxstream.worker import drift
 from cxstream.worker.ticker import tick
+from saved import altered
 from workers import Watcher, WorkerProcess, customers_of, touchpoint, until, write
 
 if TYPE_CHECKING:
@@ -299,9 +299,8 @@ def test_what_a_lag_means(lags: list[tuple[int, float]], level: str) -> None:
 def marker(offset: int, **changes: Any) -> bytes:
     engine = Engine(ScoringParams(), {})
     engine.process(Records([touchpoint("anna", 1)], [offset - 1]))
-    found = engine.snapshot()[-1][1]
-    assert found is not None
-    return msgspec.json.encode({**msgspec.json.decode(found), **changes})
+    rows = {key: row for key, row in engine.snapshot() if row is not None}
+    return altered(rows, **changes)[MARKER_KEY]
 
 
 @pytest.mark.parametrize(
@@ -320,6 +319,7 @@ def marker(offset: int, **changes: Any) -> bytes:
         (marker(5, params="x"), (0, 9), 5, "warning", "other scoring parameters"),
         (marker(5, params="x"), (2, 9), 5, "error", "other scoring parameters"),
         (marker(5, layout=99), (0, 9), 5, "warning", "layout 99"),
+        (marker(5).replace(b'"seq":1', b'"seq":2'), (0, 9), 5, "warning", "damaged"),
         (b"{", (0, 9), 5, "warning", "cannot be read"),
     ],
 )

@@ -25,6 +25,7 @@ from cxstream.topology import FORGOTTEN, REJECTED, SCORES, SNAPSHOTS, TOUCHPOINT
 from cxstream.worker.clients import Kafka
 from cxstream.worker.outbox import Forward, Outbox
 from cxstream.worker.tenure import Tenure
+from saved import altered
 from workers import Watcher, WorkerProcess, customers_of, touchpoint, until, write
 
 if TYPE_CHECKING:
@@ -168,8 +169,8 @@ async def test_whoever_is_in_the_wrong_partition_is_erased_everywhere(
     await send(settings, SCORES.name, 0, earlier.take_cards())
     rows = [row for row in earlier.snapshot() if row[0] != b"c" + orphan.encode()]
     await send(settings, SNAPSHOTS.name, 0, [row for row in rows if row[0] != MARKER_KEY])
-    marker = json.loads(dict(rows)[MARKER_KEY] or b"") | {"customers": 2}
-    await send(settings, SNAPSHOTS.name, 0, [(MARKER_KEY, json.dumps(marker).encode())])
+    stored = {key: row for key, row in rows if row is not None}
+    await send(settings, SNAPSHOTS.name, 0, list(altered(stored, customers=2).items()))
     async with Watcher(settings, COUNT) as watcher:
         assert await cards(watcher) == {name: [0] for name in sorted((saved, stays, orphan))}
         said = await command(settings, "customer", saved, "--no-worker")

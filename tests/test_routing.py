@@ -216,7 +216,7 @@ def test_a_snapshot_of_fewer_partitions_gives_up_who_moves() -> None:
 
 
 def _marker(rows: dict[bytes, bytes]) -> Any:
-    from cxstream.scoring.snapshot import read_marker
+    from cxstream.scoring.marker import read_marker
 
     return read_marker(rows[MARKER_KEY])
 

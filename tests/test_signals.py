@@ -15,6 +15,7 @@ from cxstream.scoring.engine import MARKER_KEY, Engine, Outcome, Records
 from cxstream.scoring.router import Router
 from cxstream.scoring.routing import partition_of
 from cxstream.settings import Settings
+from saved import altered, payloads, sealed
 
 ACTIONS = Settings().actions
 N = iter(range(10**9))
@@ -272,10 +273,18 @@ def test_snapshots_that_cannot_be_trusted_are_refused() -> None:
     refused("no marker", {MARKER_KEY: None})
     refused("cannot be read", {MARKER_KEY: b"{"})
     refused("layout 99", {MARKER_KEY: json.dumps(marker | {"layout": 99}).encode()})
+    refused("marker is damaged", {MARKER_KEY: json.dumps(marker | {"offset": 1}).encode()})
     refused("1 of 2 rows", {b"cbob": None})
     refused("other scoring parameters", {}, ScoringParams(half_life_days=7))
-    for cut in range(1, len(rows[b"canna"])):
-        refused("torn", {b"canna": rows[b"canna"][:cut]})
+    payload = payloads(rows)[b"canna"]
+    for cut in range(1, len(payload)):
+        refused("torn", sealed({b"canna": payload[:cut]}))
+    for cut in range(len(rows[b"canna"])):
+        refused("damaged", {b"canna": rows[b"canna"][:cut]})
+    refused("of partition 3", altered(rows, partition=3))
+    refused("saved with another state", altered(rows, generation=7))
+    refused("saved with another state", sealed({b"canna": payload}, generation=7))
+    refused("damaged", {b"canna": rows[b"cbob"], b"cbob": rows[b"canna"]})
     assert Engine.restore(ScoringParams(), ACTIONS, rows).customers == 2
 
 

@@ -9,6 +9,7 @@ import asyncio
 import gc
 import hashlib
 import json
+import struct
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from aiokafka.errors import ProducerFenced
 from structlog.testing import capture_logs
 
 from cxstream.kafka import connection
+from cxstream.kernels.layout import PANE, ROW
 from cxstream.model.errors import LostRecordsError
 from cxstream.model.kinds import FORGET_TYPE
 from cxstream.rejected.record import read as read_rejection
@@ -35,6 +37,7 @@ from cxstream.worker.feed import Fetch, to_records
 from cxstream.worker.partition import Partition
 from cxstream.worker.restore import Losses, Restored, replay
 from cxstream.worker.standby import Standby
+from saved import altered, marker_of, payloads, sealed
 from workers import Watcher, key_of, touchpoint, until, write
 
 if TYPE_CHECKING:
@@ -289,6 +292,58 @@ async def test_a_snapshot_without_marker_is_rebuilt_from_the_log(settings: Setti
         assert partition.counters.replayed == 200
         partition.put(fetch(records[200:]))
         await applied(partition, 300)
+    await assert_all_committed(settings)
+
+
+def _a_byte(rows: dict[bytes, bytes]) -> dict[bytes, bytes]:
+    row = rows[b"cc1"]
+    return {b"cc1": row[:40] + bytes([row[40] ^ 1]) + row[41:]}
+
+
+def _an_absurd_day(rows: dict[bytes, bytes]) -> dict[bytes, bytes]:
+    """The day of the newest pane, by which weights are looked up."""
+    row = bytearray(payloads(rows)[b"cc1"])
+    struct.pack_into("<i", row, 1 + ROW.itemsize + 5 + PANE.fields["day"][1], 2**31 - 1)  # type: ignore[index]
+    return sealed({b"cc1": bytes(row)}, marker_of(rows).generation)
+
+
+DAMAGE: dict[str, Callable[[dict[bytes, bytes]], dict[bytes, bytes]]] = {
+    "a row of the snapshot is damaged": _a_byte,
+    "(a day)": _an_absurd_day,
+    "is from the future": lambda rows: altered(rows, clock=253_402_300_000_000),
+    "cannot be read": lambda rows: {
+        MARKER_KEY: rows[MARKER_KEY].replace(b'"clock":', b'"clock":4611686018427')
+    },
+    "0 of 7 rows": lambda rows: dict.fromkeys((key for key in rows if key[:1] == b"c"), b""),
+}
+
+
+async def test_a_damaged_snapshot_is_rebuilt_from_the_log_and_told_once(settings: Settings) -> None:
+    """Each kind of damage in turn; the state that is built instead is saved, and nothing is said twice."""
+    await write(settings, TOUCHPOINTS.name, {0: troubles(50 * (len(DAMAGE) + 1))})
+    records = await log_of(settings)
+    async with owned(settings) as partition:
+        partition.put(fetch(records[:50]))
+        await applied(partition, 50)
+    for done, (said, damage) in enumerate(DAMAGE.items(), start=1):
+        async with Watcher(settings, 1) as watcher:
+            latest = {record.key: record.value for record in (await watcher.read(SNAPSHOTS.name))[0]}
+        rows = {key: row for key, row in latest.items() if row is not None}
+        async with aiokafka.AIOKafkaProducer(**connection(settings)) as producer:
+            for key, row in damage(rows).items():
+                await producer.send_and_wait(SNAPSHOTS.name, row or None, key=key, partition=0)
+        with capture_logs() as logs:
+            async with owned(settings) as partition:
+                assert partition.counters.replayed == 50 * done
+                assert partition.counters.refused == {"damaged": 1}
+                partition.put(fetch(records[50 * done : 50 * (done + 1)]))
+                await applied(partition, 50 * (done + 1))
+        told = [line for line in logs if line["event"] == "rebuilding the state from the log"]
+        assert len(told) == 1
+        assert said in told[0]["reason"]
+    async with owned(settings) as partition:
+        assert partition.counters.replayed == 0
+        assert not partition.counters.refused
     await assert_all_committed(settings)
 
 

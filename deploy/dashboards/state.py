@@ -139,15 +139,22 @@ PARTITIONS = Row(
         ),
         Panel(
             "Trouble, last 30 minutes",
-            "Times that a partition started over, that another worker claimed it, and records that were gone before they "
-            "were read.",
+            "Times that a partition started over, that another worker claimed it, records that were gone before they "
+            "were read, and snapshots that were not used: damaged, or forged.",
             (
                 Query(increase("cxstream_partition_failures_total", window=RECENT), "started over"),
                 Query(increase("cxstream_partition_fenced_total", window=RECENT), "claimed by another"),
                 Query(increase("cxstream_lost_records_total", window=RECENT), "lost records"),
+                Query(increase("cxstream_snapshots_refused_total", window=RECENT), "refused snapshots"),
             ),
             low=0,
-            alerts=("CxstreamPartitionFails", "CxstreamFenced", "CxstreamRecordsLost"),
+            alerts=(
+                "CxstreamPartitionFails",
+                "CxstreamFenced",
+                "CxstreamRecordsLost",
+                "CxstreamSnapshotDamaged",
+                "CxstreamSnapshotForged",
+            ),
         ),
         Panel(
             "Fetches that wait, by partition",

@@ -26,6 +26,7 @@ OUTCOMES = ("accepted", "duplicate", "late", "rejected", "tick", "erased", "eras
 REASONS = ("malformed", "invalid", "misrouted", "from_the_future", "too_late", "too_large")
 SIGNALS = ("friction", "raised", "eased", "cleared")
 STATES = ("claiming", "restoring", "running", "failed", "fenced")
+REFUSALS = ("damaged", "forged", "other")
 FRESHNESS = ("live", "history")
 NPS = ("promoter", "passive", "detractor")
 CONTACT_RESULTS = ("resolved", "unresolved", "abandoned", "unknown")
@@ -269,6 +270,14 @@ WORK = (
     ),
     Metric(
         "cxstream_restores_total", "counter", "restores", "Times a state was built from Kafka.", _PARTITION
+    ),
+    Metric(
+        "cxstream_snapshots_refused_total",
+        "counter",
+        "snapshots",
+        "Snapshots that were not used, and states built from the log instead: damaged, forged (a checksum is not of "
+        "control.key), or other (of other parameters or another layout).",
+        {**_PARTITION, "reason": REFUSALS},
     ),
     Metric(
         "cxstream_replayed_records_total",

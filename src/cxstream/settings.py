@@ -172,6 +172,11 @@ class Worker(_Section):
         description="Where records that were not read yet, or that a state follows from, are no longer in the "
         "log: refuse to go on with the partition, or accept the loss and go on with what is there.",
     )
+    unsigned_snapshots: Literal["refuse", "accept"] = Field(
+        "refuse",
+        description="Where control.key is set and saved state has no checksum under it, as before the key was there: "
+        "refuse to use it and build the state from the log, or accept it and save it again under the key.",
+    )
     stop_seconds: float = Field(10.0, gt=0, description="How long a graceful stop may take, in seconds.")
     ticker: bool = Field(True, description="Write cx.tick.v1 to owned partitions that are read to their end.")
     tick_seconds: float = Field(60.0, gt=0, description="How often, in seconds.")

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Go on where records that are needed are no longer in the log. Without it such a partition stands still.",
 )
+@click.option(
+    "--accept-unsigned",
+    is_flag=True,
+    help="Use state that was saved before control.key was set, and save it again under the key.",
+)
 @click.option("--web-host", metavar="ADDRESS", help="Address of the web server.")
 @click.option("--web-port", type=click.IntRange(0, 65535), help="Port of the web server; 0 takes a free one.")
 @click.option(
@@ -35,6 +40,7 @@ def command(
     no_ticker: bool,
     standby: bool,
     accept_loss: bool,
+    accept_unsigned: bool,
     web_host: str | None,
     web_port: int | None,
     metrics_port: int | None,
@@ -63,6 +69,7 @@ def command(
         "ticker": False if no_ticker else None,
         "standby": standby or None,
         "lost_records": "accept" if accept_loss else None,
+        "unsigned_snapshots": "accept" if accept_unsigned else None,
     }
     settings = _with_options(load(config, kafka=kafka), given)
     log.configure(settings.log_level, settings.log_format)

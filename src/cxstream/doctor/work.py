@@ -5,18 +5,18 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-import msgspec
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, TransactionalIdAuthorizationFailed
 
 from cxstream.access import resend_id
 from cxstream.doctor.finding import Finding, Patient, error, ok, skipped, warning
 from cxstream.groups import group_of, patiently
-from cxstream.kernels.pack import VERSION
+from cxstream.model.errors import SnapshotError
 from cxstream.reader import reading
 from cxstream.scoring import words
-from cxstream.scoring.snapshot import MARKER_KEY, Marker, digest
+from cxstream.scoring.marker import MARKER_KEY, digest, read_marker
 from cxstream.topology import SNAPSHOTS, TOUCHPOINTS
+from cxstream.worker.restore import snapshot_secrets
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -186,7 +186,9 @@ async def state(patient: Patient) -> AsyncIterator[Finding]:
                 problems += 1
                 yield finding
             elif record is not None:
-                unsaved = (committed.get(p) or 0) > msgspec.json.decode(record.value, type=Marker).offset
+                unsaved = (committed.get(p) or 0) > read_marker(
+                    record.value, snapshot_secrets(patient.settings)
+                ).offset
                 ages.append((time.time() - record.timestamp / 1000) if unsaved else 0.0)
     if problems:
         return
@@ -257,11 +259,11 @@ def _unfit(patient: Patient, raw: bytes | None) -> tuple[str, int]:
     if raw is None:
         return "there is no saved state", 0
     try:
-        marker = msgspec.json.decode(raw, type=Marker)
-    except msgspec.MsgspecError:
-        return "the saved state's marker cannot be read", 0
-    if marker.layout != VERSION:
-        return f"the saved state has layout {marker.layout}, this is {VERSION}", 0
+        marker = read_marker(raw, snapshot_secrets(patient.settings))
+    except SnapshotError as damage:
+        return str(damage).removesuffix(": rebuild the partition from its log").removesuffix(
+            ": rebuild the partition"
+        ), 0
     pseudonyms = patient.settings.privacy.pseudonyms()
     if marker.params != digest(patient.settings.scoring, pseudonyms.key_id if pseudonyms else ""):
         return "the saved state was made under other scoring parameters", 0

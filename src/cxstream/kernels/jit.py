@@ -32,8 +32,10 @@ def _sources() -> str:
     return hashlib.sha256(b"\0".join(part.read_bytes() for part in parts)).hexdigest()[:16]
 
 
+# Machine code with checks of bounds is other code, and Numba does not tell them apart.
+_CHECKED = "-checked" if numba.config.BOUNDSCHECK else ""
 # Where this cannot be written and holds nothing, Numba goes on to its folder for the user.
-_CACHE = Path(__file__).parent / "__pycache__" / f"kernels-{_sources()}"
+_CACHE = Path(__file__).parent / "__pycache__" / f"kernels-{_sources()}{_CHECKED}"
 
 
 class _Beside(InTreeCacheLocator):  # type: ignore[misc]  # Numba has no types

@@ -28,6 +28,8 @@ from cxstream.kernels.memory import (
     BLOCK_CHUNKS,
     BLOCKS,
     FIRST_LEVEL,
+    LANE_IDS,
+    LONG,
     age,
     blocks_saved,
     id_at,
@@ -218,7 +220,15 @@ def pack_memory(
 
 @kernel
 def _get_chunks(
-    st: State, data: NDArray[np.uint8], begin: Int, end: Int, today: Int, life: Int, youngest: Int
+    st: State,
+    data: NDArray[np.uint8],
+    begin: Int,
+    end: Int,
+    today: Int,
+    life: Int,
+    youngest: Int,
+    mask: Int,
+    low: Int,
 ) -> tuple[Int, Int, Int, Int]:
     """Read the chunks of a row that are still remembered.
 
@@ -230,6 +240,8 @@ def _get_chunks(
         today: day of the clock.
         life: days for which its ids are remembered.
         youngest: days ago at which its newest id can have been accepted.
+        mask: which bits of an id must be ...
+        low: ... these.
 
     Returns:
         The newest and the oldest chunk, NONE if none is left, how many, and how many ids; -1 chunks where the row
@@ -260,7 +272,7 @@ def _get_chunks(
             value = 0
             for byte in range(6):
                 value |= np.int64(data[at + byte]) << (8 * byte)
-            if value == 0:
+            if value == 0 or value & mask != low:
                 return NONE, NONE, -1, 0
             put_id(st, chunk, i, value)
             at += 6
@@ -286,7 +298,9 @@ def _unpack_lane(
     memory = st.memory[slot, which]
     if level < FIRST_LEVEL or level >= LANE_LEVELS:
         return -1
-    chunk, _, count, ids = _get_chunks(st, data, begin, end, today, life, 0)
+    chunk, _, count, ids = _get_chunks(
+        st, data, begin, end, today, life, 0, (1 << level) - 1, lane - (1 << level)
+    )
     if count <= 0:
         return -1 if count < 0 else EXPIRED_ROW
     if memory.head == NONE:
@@ -302,6 +316,8 @@ def _unpack_lane(
     st.lanes[at, 0] = chunk
     st.lanes[at, 1] = SAVED
     st.lanes[place, 0] += ids
+    if st.lanes[place, 0] > LANE_IDS << level and level + 1 < LANE_LEVELS:
+        return -1
     return LIVE_ROW
 
 
@@ -313,7 +329,7 @@ def _unpack_block(
     """Read the next older block of a list, whose oldest chunk so far is `tail`; the fate, and the oldest chunk."""
     memory, row = st.memory[slot, which], st.rows[slot]
     youngest = age(st, tail, today) if tail != NONE else 0
-    chunk, oldest, count, _ = _get_chunks(st, data, begin, end, today, life, youngest)
+    chunk, oldest, count, _ = _get_chunks(st, data, begin, end, today, life, youngest, 0, 0)
     if count <= 0:
         return (-1 if count < 0 else EXPIRED_ROW), tail
     number = np.int64(row.kept_next) if which == KEPT_IDS else np.int64(row.visits_next)
@@ -336,6 +352,8 @@ def _unpack_block(
         link(st, tail, chunk)
     memory.first = (top - count + 1) & 255
     memory.base = block
+    if (number - memory.first) & 255 > LONG:
+        return -1, tail
     return LIVE_ROW, oldest
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from cxstream.kernels.jit import entry, kernel
 from cxstream.kernels.layout import (
+    COMPLAINTS,
     CONTACTS,
     IDS,
     LIVE,
@@ -26,7 +27,7 @@ from cxstream.kernels.panes import new_complaint, new_pane, trim
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-VERSION = 2
+VERSION = 2  # of a packed customer; a snapshot as a whole has another: LAYOUT
 ROW_BYTES = ROW.itemsize
 PANE_BYTES = PANE.itemsize
 HEADER = 1 + ROW_BYTES + 5
@@ -145,12 +146,14 @@ def _unpack(
     panes = _get(data, at, 2)
     complaints, ids, contacts = np.int64(data[at + 2]), np.int64(data[at + 3]), np.int64(data[at + 4])
     at += 5
-    if ids > IDS or contacts > CONTACTS:
+    if ids > IDS or contacts > CONTACTS or complaints > COMPLAINTS:
         return -1
     if end < at + np.int64(panes) * PANE_BYTES + complaints * 16 + ids * 8 + contacts * 10:
         return -1
     _copy(data, begin + 1, begin + 1 + ROW_BYTES, row_bytes[slot], 0)
     row = st.rows[slot]
+    if row.complaints_n != complaints or row.ids_n != ids or row.contacts_n != contacts:
+        return -1
     row.head = NONE
     row.complaints = NONE
     last = NONE
@@ -163,6 +166,9 @@ def _unpack(
             row.head = index
         else:
             st.panes[last].next = index
+            # Those of early days are left out below, wherever they stand.
+            if st.panes[index].day >= st.panes[last].day:
+                return -1
         last = index
     last = NONE
     for _ in range(complaints):

@@ -30,7 +30,16 @@ class InputError(CxstreamError):
 
 
 class SnapshotError(CxstreamError):
-    """Saved state that is torn, of an unknown layout, or does not belong here."""
+    """Saved state that is damaged, of an unknown layout, or does not belong here.
+
+    Attributes:
+        reason: "damaged"; "forged", where a checksum under a key is wrong; "other", where the state is whole but does
+            not fit, as after a change of parameters.
+    """
+
+    def __init__(self, message: str, reason: str = "damaged") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class LostRecordsError(CxstreamError):

@@ -30,7 +30,6 @@ from cxstream.kernels.layout import (
     TICKED,
     TOO_LATE,
 )
-from cxstream.kernels.pack import VERSION
 from cxstream.kernels.records import SCAN, scan
 from cxstream.model.events import Tick
 from cxstream.model.params import ScoringParams
@@ -38,9 +37,12 @@ from cxstream.scoring import decode as d
 from cxstream.scoring import memory, snapshot
 from cxstream.scoring.decode import Decoded, Headers, Rejected, decode, subjects_of
 from cxstream.scoring.erasures import digest
+from cxstream.scoring.marker import LAYOUT, MARKER_KEY
+from cxstream.scoring.marker import digest as digest_of_params
 from cxstream.scoring.partition import NO_LIMIT, Applied, Partition
 from cxstream.scoring.routing import MAX_FORWARDS, Misrouted, forwards
 from cxstream.scoring.signals import Emitted, Writer, rfc3339_all
+from cxstream.scoring.snapshot import Line
 from cxstream.topology import TOUCHPOINTS
 
 if TYPE_CHECKING:
@@ -48,11 +50,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from cxstream.scoring.marker import Marker
     from cxstream.scoring.pseudonym import Pseudonyms
-    from cxstream.scoring.snapshot import Marker
 
 
-MARKER_KEY = snapshot.MARKER_KEY
 __all__ = ["MARKER_KEY", "Emitted", "Engine", "Fates", "Outcome", "Records", "Rejected"]
 
 
@@ -210,6 +211,7 @@ class Engine:
         must_save: somebody was erased since the last snapshot; the next should not wait.
         next_offset: the offset after the last applied record.
         clears: the saved state was made where customers of other partitions were scored here, too: see `clear`.
+        line: the line of saved state that snapshots belong to; whoever saves them sets it before the first.
     """
 
     def __init__(
@@ -237,7 +239,7 @@ class Engine:
             partitions=partitions,
             pseudonyms=pseudonyms,
         )
-        self._digest = snapshot.digest(params, pseudonyms.key_id if pseudonyms else "")
+        self._digest = digest_of_params(params, pseudonyms.key_id if pseudonyms else "")
         self._held = 0
         self._card_cursor = 0
         self._gone_cards: dict[str, None] = {}
@@ -245,6 +247,7 @@ class Engine:
         self._recalled: dict[bytes, bytes] = {}
         self.must_save = False
         self.clears = False
+        self.line = Line()
 
     @property
     def clock(self) -> int | None:
@@ -496,7 +499,11 @@ class Engine:
         stale: list[tuple[bytes, bytes | None]] = [(key, None) for key in self._stale]
         self._stale, self.must_save, self.clears = {}, False, False
         return stale + snapshot.save(
-            self.partition, self.next_offset, self._digest, cards_clean=self.dirty_cards() == 0
+            self.partition,
+            self.next_offset,
+            self._digest,
+            cards_clean=self.dirty_cards() == 0,
+            line=self.line,
         )
 
     def disown(self, rows: Mapping[bytes, bytes]) -> None:
@@ -520,23 +527,31 @@ class Engine:
     def fits(self, marker: Marker) -> bool:
         """Whether a snapshot's rows are of a state like this one: of the same layout, parameters, key and partitions."""
         return (
-            marker.layout == VERSION
-            and marker.params == self._digest
-            and marker.partitions == self.partitions
+            marker.layout == LAYOUT and marker.params == self._digest and marker.partitions == self.partitions
         )
 
-    def replaced(self) -> None:
-        """Take note that another engine like this one has saved its state: no disowned row is left."""
-        self._stale = {}
+    def replaced(self, marker: Marker) -> None:
+        """Take note that another engine like this one has saved its state, and go on with its line.
 
-    def recall_erasures(self) -> bool:
+        Args:
+            marker: of its snapshot. No disowned row is left, and all rows are of that generation.
+        """
+        self._stale = {}
+        self.line = replace(self.line, generation=marker.generation)
+
+    def recall_erasures(self, latest: int = NO_LIMIT) -> bool:
         """Take over who was erased from the rows that were disowned: the log may no longer tell.
+
+        Args:
+            latest: time that no request can be later than, ms UTC.
 
         Returns:
             Whether any of them is known here. Some of what made him known may be older than his request, and only an
             engine that knows of that from its first record on can tell: see `anew`.
         """
-        self._recalled = self.partition.erasures.recall(snapshot.erasures_of(self._stale))
+        self._recalled = self.partition.erasures.recall(
+            snapshot.erasures_of(self._stale, self.line.secrets), latest
+        )
         return bool(self._recalled) and any(
             digest(name) in self._recalled for name in self.partition.slots.of
         )
@@ -544,6 +559,7 @@ class Engine:
     def anew(self) -> Engine:
         """An engine that has seen nothing yet, but for what this one has recalled and disowned."""
         engine = self._again()
+        engine.line = self.line
         engine.disown(self._stale)
         engine.partition.erasures.recall(self._recalled)
         return engine
@@ -586,7 +602,7 @@ class Engine:
     def restore(
         cls, params: ScoringParams, actions: Mapping[str, str], rows: Mapping[bytes, bytes],
         *, topic: str = TOUCHPOINTS.contract, partition: int = 0, partitions: int | None = None,
-        pseudonyms: Pseudonyms | None = None,
+        pseudonyms: Pseudonyms | None = None, secrets: tuple[bytes, ...] = (b"",), latest: int = NO_LIMIT,
     ) -> Engine:  # fmt: skip
         """Rebuild an engine from the latest snapshot row of every key.
 
@@ -598,10 +614,20 @@ class Engine:
         engine = cls(
             params, actions, topic=topic, partition=partition, partitions=partitions, pseudonyms=pseudonyms
         )
-        marker = snapshot.load(
-            engine.partition, rows, params, engine._digest, pseudonymous=pseudonyms is not None
+        loaded = snapshot.load(
+            engine.partition,
+            rows,
+            params,
+            engine._digest,
+            pseudonymous=pseudonyms is not None,
+            secrets=secrets,
+            latest=latest,
         )
+        marker = loaded.marker
         engine.next_offset = marker.offset
+        # Rows that are all saved again are another line.
+        engine.line = Line(0 if loaded.again else marker.generation, marker.owner, secrets)
+        engine.must_save = loaded.again
         engine.clears = marker.partitions != partitions
         engine._gone_cards |= engine.partition.gone
         engine._newly_held()

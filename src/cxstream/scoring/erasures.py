@@ -9,17 +9,23 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
+from cxstream.kernels.invariants import MAX_TIME, MIN_TIME, NO_LIMIT
+from cxstream.model.errors import SnapshotError
 from cxstream.model.params import DAY_MS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_TIME_BYTES = 8
+TIME_BYTES, DIGEST_BYTES = 8, 16
 
 
 def digest(subject: str) -> bytes:
     """16 bytes that stand for a customer in receipts and in saved state."""
-    return hashlib.blake2b(subject.encode(), digest_size=16, person=b"cxstream-forget").digest()
+    return hashlib.blake2b(subject.encode(), digest_size=DIGEST_BYTES, person=b"cxstream-forget").digest()
+
+
+def _time(row: bytes) -> int:
+    return int.from_bytes(row, "little", signed=True) if len(row) == TIME_BYTES else MIN_TIME - 1
 
 
 class Erasures:
@@ -63,21 +69,42 @@ class Erasures:
 
     def take_changed(self) -> list[tuple[bytes, bytes]]:
         """Digest and packed time of what is not saved; it counts as saved from now on."""
-        taken = [(key, self.times[key].to_bytes(_TIME_BYTES, "little", signed=True)) for key in self.changed]
+        taken = [(key, self.times[key].to_bytes(TIME_BYTES, "little", signed=True)) for key in self.changed]
         self.changed = {}
         return taken
 
-    def load(self, rows: Mapping[bytes, bytes]) -> None:
-        """Take saved requests, by digest."""
-        self.times |= {key: int.from_bytes(row, "little", signed=True) for key, row in rows.items()}
+    def load(self, rows: Mapping[bytes, bytes], latest: int = NO_LIMIT) -> None:
+        """Take saved requests, by digest.
 
-    def recall(self, rows: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
+        Args:
+            rows: packed times by digest.
+            latest: time that no request can be later than, ms UTC: one of the far future would silence its customer.
+
+        Raises:
+            SnapshotError: a digest or a time cannot be.
+        """
+        times = {key: _time(row) for key, row in rows.items()}
+        if not all(len(key) == DIGEST_BYTES for key in times) or not all(
+            MIN_TIME <= time <= min(latest, MAX_TIME) for time in times.values()
+        ):
+            raise SnapshotError("a request to be erased in the snapshot cannot be: rebuild the partition")
+        self.times |= times
+
+    def recall(self, rows: Mapping[bytes, bytes], latest: int = NO_LIMIT) -> dict[bytes, bytes]:
         """Take requests of an earlier state that this one does not know of; they are to be saved again.
+
+        Args:
+            rows: packed times by digest; those that cannot be are passed over.
+            latest: as in `load`.
 
         Returns:
             Those of the rows that it did not know of.
         """
         new = {key: row for key, row in rows.items() if key not in self.times}
-        self.load(new)
+        for key, row in list(new.items()):
+            try:
+                self.load({key: row}, latest)
+            except SnapshotError:
+                del new[key]
         self.changed |= dict.fromkeys(new)
         return new

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cxstream.kernels.layout import MEMORY_ROWS
-from cxstream.kernels.memory import BLOCK_CHUNKS, BLOCKS, mark_unsaved
+from cxstream.kernels.layout import LANE_LEVELS, MEMORY_ROWS
+from cxstream.kernels.memory import BLOCK_CHUNKS, BLOCKS, FIRST_LEVEL, mark_unsaved
 from cxstream.kernels.memory_pack import (
     CHUNK_BYTES,
     EXPIRED_ROW,
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 PREFIXES = (b"i", b"v")
 _SEQ_BYTES, _LANE_BYTES = 6, 4
+# Lanes are doubled at 40 ids each, and stay when ids leave. So there may be many of which no row is left, but only where
+# a customer had very many events. What a few damaged keys could ask for beyond this is memory for nothing.
+_LANES_AT_LEAST, _LANES_A_ROW = 1 << 23, 64
 _BLOCK_KEY, _LANE_KEY = 1 + _SEQ_BYTES + 1, 1 + _SEQ_BYTES + _LANE_BYTES
 
 
@@ -108,6 +111,7 @@ def load(
     today: int,
     expected: int,
     *,
+    trailer: int = 0,
     all_customers: bool = True,
 ) -> None:
     """Give customers who have been loaded their remembered ids.
@@ -117,6 +121,7 @@ def load(
         rows: what was saved of their ids.
         today: day of the clock.
         expected: how many of the rows must count.
+        trailer: bytes at the end of each row that are not part of it.
         all_customers: nobody was left out whose rows are among them.
 
     Raises:
@@ -134,7 +139,7 @@ def load(
     slots = np.append(live, 0).astype(np.int64)[places]
     order = np.flatnonzero(known)
     order = order[_order(partition, parsed[order], slots[order])]
-    _unpack(partition, [keys[i] for i in order], rows, parsed[order], slots[order], today)
+    _unpack(partition, [keys[i] for i in order], rows, trailer, parsed[order], slots[order], today)
     found = rows_in_memory(partition)
     if not all_customers:
         # Rows of nobody are of those who were left out, as far as can be told.
@@ -163,22 +168,47 @@ def _order(partition: Partition, keys: NDArray[np.int64], slots: NDArray[np.int6
     return np.lexsort((back, keys[:, 1], slots))
 
 
+def _room_for_lanes(keys: NDArray[np.int64]) -> int:
+    """How much room the lanes of the rows with these keys take.
+
+    Raises:
+        SnapshotError: a lane that there cannot be, or more than a state of this many rows has.
+    """
+    of_lanes = keys[keys[:, 2] >= LANES]
+    if not len(of_lanes):
+        return 0
+    # A lane is 2**level and its number: the level is where its highest bit stands.
+    levels = np.frexp((of_lanes[:, 2] - LANES).astype(np.float64))[1] - 1
+    lists, which = np.unique(of_lanes[:, :2], axis=0, return_inverse=True)
+    widest = np.zeros(len(lists), np.int64)
+    np.maximum.at(widest, which.reshape(-1), levels)
+    room = int(np.sum(1 + (np.int64(1) << np.minimum(widest, LANE_LEVELS))))
+    if (
+        levels.min() < FIRST_LEVEL
+        or levels.max() >= LANE_LEVELS
+        or room > _LANES_AT_LEAST + _LANES_A_ROW * len(keys)
+    ):
+        raise SnapshotError(
+            "the snapshot says of more lanes of remembered ids than there can be: rebuild the partition"
+        )
+    return room
+
+
 def _unpack(
     partition: Partition,
     names: list[bytes],
     rows: Mapping[bytes, bytes],
+    trailer: int,
     keys: NDArray[np.int64],
     slots: NDArray[np.int64],
     today: int,
 ) -> None:
-    sizes = np.fromiter((len(rows[name]) for name in names), np.int64, len(names))
-    lanes = keys[keys[:, 2] >= LANES, 2] - LANES
-    levels = np.unique(keys[keys[:, 2] >= LANES][:, :2], axis=0)
-    # A list with lanes has a row of at least one of them.
-    room = len(levels) * (1 + 2 * int(lanes.max(initial=0)))
+    payloads = [row[: len(row) - trailer] for row in map(rows.__getitem__, names)]
+    sizes = np.fromiter(map(len, payloads), np.int64, len(names))
+    room = _room_for_lanes(keys)
     partition.reserve(0, 0, 0, int(np.sum(sizes // CHUNK_BYTES + 1)), room)
     fates = np.zeros(len(names), np.uint8)
-    data = np.frombuffer(b"".join(rows[name] for name in names), np.uint8)
+    data = np.frombuffer(b"".join(payloads), np.uint8)
     read = unpack_memory(
         partition.state, partition.constants, slots, keys, data, np.cumsum(sizes), today, fates
     )

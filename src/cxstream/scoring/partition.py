@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from cxstream.kernels import apply as kernels
+from cxstream.kernels.invariants import NO_LIMIT as NO_LIMIT  # noqa: PLC0414  # beside what it limits
 from cxstream.kernels.layout import (
     CHUNK_FREE,
     CHUNK_TOP,
@@ -59,7 +60,6 @@ if TYPE_CHECKING:
 
     from cxstream.model.params import ScoringParams
 
-NO_LIMIT = np.iinfo(np.int64).max
 _FIRST = 1024
 # At worst each event of a batch splits the list of a customer into so many lanes.
 _LANES_AN_EVENT = 1 + (1 << FIRST_LEVEL)

@@ -1,40 +1,47 @@
 """Snapshots: a partition's changed rows as bytes, and a marker that says what they belong to.
 
-The marker is a JSON object under MARKER_KEY; no customer's key begins with a NUL byte followed by `marker`,
-for a row's key is the customer behind one byte. The log stays the truth: a snapshot that does not fit is refused.
+Each row carries generation and checksum (`cxstream.scoring.seal`), the marker its own (`cxstream.scoring.marker`). The
+log stays the truth: a snapshot that does not fit is refused. Rows of the layout before, which have neither, are read,
+and all of them are saved again.
 """
 
 from __future__ import annotations
 
-import hashlib
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
 
-import msgspec
 import numpy as np
 
+from cxstream.kernels.invariants import NO_LIMIT, ORDER, WHAT, wrong_customer
 from cxstream.kernels.layout import (
     CHANGED,
     CLEAN,
     CLOCK,
+    COMPLAINTS,
     CONTACTS,
     HELD,
     SEQ,
     STARTED,
     SWEPT_OFFSET,
 )
-from cxstream.kernels.pack import PANE_BYTES, ROW_BYTES, VERSION, pack, packed_sizes, unpack
+from cxstream.kernels.pack import PANE_BYTES, ROW_BYTES, pack, packed_sizes, unpack
 from cxstream.model.errors import SnapshotError
-from cxstream.model.params import DAY_MS, ScoringParams
+from cxstream.model.events import MAX_SUBJECT
+from cxstream.model.params import DAY_MS
 from cxstream.scoring import memory
+from cxstream.scoring.erasures import TIME_BYTES
+from cxstream.scoring.marker import LAYOUT, LAYOUT_BEFORE, MARKER_KEY, Marker, Owner, open_marker
+from cxstream.scoring.names import MAX_TOPIC
+from cxstream.scoring.seal import Seal, readable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from cxstream.model.params import ScoringParams
     from cxstream.scoring.partition import Partition
 
-MARKER_KEY = b"\0marker"
 _ROW_PREFIX, _ERASURE_PREFIX = b"c", b"e"
 # Where in a packed row the number of its complaints stands.
 _COMPLAINTS_AT = 1 + ROW_BYTES + 2
@@ -42,42 +49,31 @@ _COMPLAINTS_AT = 1 + ROW_BYTES + 2
 _PART = 50_000
 
 
-class Marker(msgspec.Struct, frozen=True):
-    """What the rows belong to.
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Which line of saved state a snapshot belongs to; see `cxstream.scoring.seal`.
 
     Attributes:
-        layout: version of the packed rows.
-        params: digest of the parameters that made them.
-        offset: the offset after the last record in them.
-        clock: event time reached, ms UTC; null before the first record.
-        customers: how many rows there must be.
-        seq: next number of first appearance.
-        swept_offset: offset of the record that caused the last sweep.
-        held: raises that have waited.
-        cards_clean: every score card had been taken.
-        erasures: how many rows there must be of who was erased.
-        partitions: how many the topic had; null where customers of other partitions were not told apart.
-        memory: how many rows there must be of remembered ids.
+        generation: number of the line.
+        owner: who saves.
+        secrets: keys of the checksums; see `load`.
     """
 
-    layout: int
-    params: str
-    offset: int
-    clock: int | None
-    customers: int
-    seq: int
-    swept_offset: int
-    held: int
-    cards_clean: bool
-    erasures: int = 0
-    partitions: int | None = None
-    memory: int = 0
+    generation: int = 0
+    owner: Owner = field(default_factory=Owner)
+    secrets: tuple[bytes, ...] = (b"",)
 
 
-def digest(params: ScoringParams, key_id: str = "") -> str:
-    """Digest of the parameters, and of the key of the pseudonyms: a state under other names is another state."""
-    canonical = msgspec.json.encode(params.model_dump(mode="json"), order="deterministic")
-    return hashlib.blake2b(canonical + key_id.encode(), digest_size=16).hexdigest()
+class Loaded(NamedTuple):
+    """What has been loaded.
+
+    Attributes:
+        marker: what the rows belong to.
+        again: all rows are to be saved again: they have another layout, or were saved under another secret.
+    """
+
+    marker: Marker
+    again: bool
 
 
 def _bytes_of(array: NDArray[np.void], size: int) -> NDArray[np.uint8]:
@@ -105,13 +101,26 @@ def customers_of(keys: Iterable[bytes]) -> dict[str, None]:
     return {key[1:].decode(errors="replace"): None for key in keys if key.startswith(_ROW_PREFIX)}
 
 
-def erasures_of(rows: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
-    """Digests of who was erased, and the packed times."""
-    return {key[1:]: row for key, row in rows.items() if key.startswith(_ERASURE_PREFIX)}
+def erasures_of(rows: Mapping[bytes, bytes], secrets: Sequence[bytes]) -> dict[bytes, bytes]:
+    """Digests of who was erased, and the packed times, out of the rows of a snapshot that is not used as a whole."""
+    found = {key: row for key, row in rows.items() if key.startswith(_ERASURE_PREFIX)}
+    whole: dict[bytes, bytes] = {}
+    for secret in secrets:
+        whole |= readable(found, secret)
+    if b"" in secrets:
+        whole |= {key: row for key, row in found.items() if len(row) == TIME_BYTES}
+    return _digests(whole, 0)
+
+
+def _digests(rows: Mapping[bytes, bytes], trailer: int) -> dict[bytes, bytes]:
+    """Digests and packed times of rows of who was erased, which end in so many bytes that are no time."""
+    return {
+        key[1:]: row[: len(row) - trailer] for key, row in rows.items() if key.startswith(_ERASURE_PREFIX)
+    }
 
 
 def save(
-    partition: Partition, offset: int, params: str, *, cards_clean: bool
+    partition: Partition, offset: int, params: str, *, cards_clean: bool, line: Line
 ) -> list[tuple[bytes, bytes | None]]:
     """Pack what has changed since the last call, tombstones first, the marker last."""
     st = partition.state
@@ -130,7 +139,7 @@ def save(
         rows += [(_ERASURE_PREFIX + key, None) for key in expired]
     rows += [(_ERASURE_PREFIX + key, time) for key, time in erasures.take_changed()]
     marker = Marker(
-        layout=VERSION,
+        layout=LAYOUT,
         params=params,
         offset=offset,
         clock=partition.clock,
@@ -142,43 +151,42 @@ def save(
         erasures=len(erasures.times),
         partitions=partition.count,
         memory=memory.rows_in_memory(partition),
+        partition=partition.number,
+        generation=line.generation,
+        cluster=line.owner.cluster,
+        group=line.owner.group,
+        epoch=line.owner.epoch,
     )
-    rows.append((MARKER_KEY, msgspec.json.encode(marker)))
-    return rows
+    secret = line.secrets[0]
+    saved = list(Seal(line.generation, secret).close(rows))
+    saved.append((MARKER_KEY, marker.encode(secret)))
+    return saved
 
 
-def read_marker(raw: bytes) -> Marker:
-    """A marker's value as it stands in the topic.
-
-    Raises:
-        SnapshotError: it cannot be read.
-    """
-    try:
-        return msgspec.json.decode(raw, type=Marker)
-    except msgspec.MsgspecError as error:
-        raise SnapshotError(
-            f"the snapshot's marker cannot be read ({error}): rebuild the partition"
-        ) from error
-
-
-def _marker(rows: Mapping[bytes, bytes], params: str) -> Marker:
+def _checked(
+    rows: Mapping[bytes, bytes], params: str, partition: Partition, secrets: Sequence[bytes]
+) -> tuple[Marker, bytes]:
+    """The marker, and the secret that it was saved under."""
     raw = rows.get(MARKER_KEY)
     if raw is None:
         raise SnapshotError("the snapshot has no marker: rebuild the partition from its log")
-    marker = read_marker(raw)
-    if marker.layout != VERSION:
-        raise SnapshotError(
-            f"the snapshot has layout {marker.layout}, this is {VERSION}: rebuild the partition"
-        )
+    marker, secret = open_marker(raw, secrets)
     if marker.params != params:
         raise SnapshotError(
-            "the snapshot was made under other scoring parameters or another key: rebuild the partition"
+            "the snapshot was made under other scoring parameters or another key: rebuild the partition",
+            "other",
         )
+    if marker.partition not in {None, partition.number}:
+        raise SnapshotError(f"the snapshot is of partition {marker.partition}: rebuild the partition")
+    if marker.clock is None and (marker.customers or marker.memory):
+        raise SnapshotError("the snapshot has customers and no clock: rebuild the partition from its log")
+    if marker.customers > marker.seq or marker.swept_offset > marker.offset:
+        raise SnapshotError("the snapshot's marker contradicts itself: rebuild the partition from its log")
     expected = marker.customers + marker.erasures
     found = len(rows) - 1 - sum(map(memory.is_row, rows))
     if expected != found:
         raise SnapshotError(f"the snapshot has {found} of {expected} rows: rebuild the partition")
-    return marker
+    return marker, secret
 
 
 def load(
@@ -188,7 +196,9 @@ def load(
     digested: str,
     *,
     pseudonymous: bool = False,
-) -> Marker:
+    secrets: Sequence[bytes] = (b"",),
+    latest: int = NO_LIMIT,
+) -> Loaded:
     """Fill an empty partition.
 
     Args:
@@ -197,33 +207,40 @@ def load(
         params: must be those that the rows were made under.
         digested: their digest.
         pseudonymous: the names of customers do not tell their partition.
+        secrets: keys of the checksums that are good, the one to save with first; b"" for those that find damage alone.
+        latest: time that no event can be later than, ms UTC.
 
     Returns:
-        What the rows belong to. Customers of other partitions are not loaded, and counted as gone.
+        What the rows belong to, and whether all of them are to be saved again. Customers of other partitions are not
+        loaded, and counted as gone.
 
     Raises:
         SnapshotError: the rows cannot be trusted.
     """
-    marker = _marker(rows, digested)
-    partition.erasures.load(erasures_of(rows))
-    st = partition.state
+    marker, secret = _checked(rows, digested, partition, secrets)
+    loaded = Loaded(marker, marker.layout == LAYOUT_BEFORE or secret != secrets[0])
+    if marker.clock is not None and marker.clock > latest:
+        raise SnapshotError("the snapshot is from the future: rebuild the partition from its log")
+    trailer = 0
+    if marker.layout == LAYOUT:
+        seal = Seal(marker.generation, secret)
+        seal.check({key: row for key, row in rows.items() if key != MARKER_KEY})
+        trailer = seal.size
+    partition.erasures.load(_digests(rows, trailer), latest)
     if marker.clock is None:
-        return marker
+        return loaded
     today = marker.clock // DAY_MS
     saved = {key: row for key, row in rows.items() if key.startswith(_ROW_PREFIX)}
-    try:
-        if marker.partitions != partition.count and not pseudonymous:
-            _leave_out_strangers(partition, saved)
-        partition.slots.fill([key[1:].decode() for key in saved])
-    except UnicodeDecodeError as error:
-        raise SnapshotError(
-            f"a key of the snapshot is no customer ({error}): rebuild the partition"
-        ) from error
-    _unpack_all(partition, list(saved.values()), today - params.window_days + 1)
+    subjects = _subjects(saved)
+    if marker.partitions != partition.count and not pseudonymous:
+        _leave_out_strangers(partition, saved, subjects)
+    partition.slots.fill(list(subjects.values()))
+    _unpack_all(partition, list(saved.values()), trailer, today - params.window_days + 1)
     st = partition.state
     live = partition.live()
     order = live[np.argsort(st.rows["seq"][live], kind="stable")]
     live[:] = order
+    _check_customers(partition, marker, marker.clock)
     # A sweep evaluates everybody without changing what is saved of most.
     swept = order[st.rows["eval_clock"][order] < today * DAY_MS]
     st.rows["eval_clock"][swept] = today * DAY_MS
@@ -237,17 +254,62 @@ def load(
         {key: row for key, row in rows.items() if memory.is_row(key)},
         today,
         marker.memory,
+        trailer=trailer,
         all_customers=len(saved) == marker.customers,
     )
     _recall_erased(partition)
-    return marker
+    if loaded.again:
+        mark_all(partition)
+    return loaded
 
 
-def _leave_out_strangers(partition: Partition, saved: dict[bytes, bytes]) -> None:
+def mark_all(partition: Partition) -> None:
+    """Count nothing of a state as saved."""
+    live = partition.live()
+    partition.state.row_dirty[live] = CHANGED
+    memory.mark(partition, live.astype(np.int64))
+    partition.erasures.changed = dict.fromkeys(partition.erasures.times)
+
+
+def _subjects(saved: Mapping[bytes, bytes]) -> dict[bytes, str]:
+    """Whose the rows with these keys are.
+
+    Raises:
+        SnapshotError: a key is no customer's.
+    """
+    try:
+        subjects = {key: key[1:].decode() for key in saved}
+    except UnicodeDecodeError as error:
+        raise SnapshotError(
+            "a key of the snapshot is not UTF-8: rebuild the partition from its log"
+        ) from error
+    if not all(0 < len(subject) <= MAX_SUBJECT for subject in subjects.values()):
+        raise SnapshotError("a key of the snapshot is no customer: rebuild the partition from its log")
+    return subjects
+
+
+def _leave_out_strangers(partition: Partition, saved: dict[bytes, bytes], subjects: dict[bytes, str]) -> None:
     """Take the rows of customers of other partitions out, and count these as gone."""
-    for subject in partition.strangers([key[1:].decode() for key in saved]):
-        del saved[_ROW_PREFIX + subject.encode()]
+    for subject in partition.strangers(list(subjects.values())):
+        key = _ROW_PREFIX + subject.encode()
+        del saved[key], subjects[key]
         partition.gone[subject] = None
+
+
+def _check_customers(partition: Partition, marker: Marker, clock: int) -> None:
+    """Hold the customers against what the kernels rely on.
+
+    Raises:
+        SnapshotError: something is said of one that cannot be.
+    """
+    st, live = partition.state, partition.live()
+    found, what = wrong_customer(st, partition.constants, live, clock, marker.seq, marker.offset)
+    if found == len(live) and (np.diff(st.rows["seq"][live]) <= 0).any():
+        found, what = 0, ORDER
+    if found < len(live):
+        raise SnapshotError(
+            f"a row of the snapshot says what cannot be ({WHAT[what]}): rebuild the partition"
+        )
 
 
 def _recall_erased(partition: Partition) -> None:
@@ -258,13 +320,16 @@ def _recall_erased(partition: Partition) -> None:
     partition.remember_erased(slots)
 
 
-def _unpack_all(partition: Partition, rows: Sequence[bytes], oldest: int) -> None:
+def _unpack_all(partition: Partition, rows: Sequence[bytes], trailer: int, oldest: int) -> None:
     """Fill the slots 0, 1, 2, ... from their rows, a part at a time."""
-    complaints = sum(row[_COMPLAINTS_AT] for row in rows if len(row) > _COMPLAINTS_AT)
+    complaints = sum(min(row[_COMPLAINTS_AT], COMPLAINTS) for row in rows if len(row) > _COMPLAINTS_AT)
     partition.reserve(len(rows), sum(map(len, rows)) // PANE_BYTES, complaints)
     partition.make_vacant(slice(0, len(rows)))
     for begin in range(0, len(rows), _PART):
-        _unpack_part(partition, rows[begin : begin + _PART], begin, oldest)
+        part = rows[begin : begin + _PART]
+        if trailer:
+            part = [row[:-trailer] for row in part]
+        _unpack_part(partition, part, begin, oldest)
 
 
 def _unpack_part(partition: Partition, rows: Sequence[bytes], first: int, oldest: int) -> None:
@@ -278,14 +343,27 @@ def _unpack_part(partition: Partition, rows: Sequence[bytes], first: int, oldest
         rows
     ):
         raise SnapshotError("a row of the snapshot is torn: rebuild the partition from its log")
+    st.rows["spare"][slots] = 0
     held = st.rows["contacts_n"][slots]
     which, places = np.nonzero(np.arange(CONTACTS) < held[:, None])
     if not len(which):
         return
     texts = [data[begin:end] for begin, end in found[which, places].tolist()]
-    known = {text: partition.topics.number(text.decode()) for text in dict.fromkeys(texts)}
+    known = {text: partition.topics.number(_topic(text)) for text in dict.fromkeys(texts)}
     numbers = np.fromiter(map(known.__getitem__, texts), np.int32, len(texts))
     partition.reserve(0, 0, 0)
     st = partition.state
     st.contact_topics[slots[which], places] = numbers
     np.add.at(st.topic_refs, numbers, 1)
+
+
+def _topic(text: bytes) -> str:
+    try:
+        topic = text.decode()
+    except UnicodeDecodeError as error:
+        raise SnapshotError(
+            "a topic in the snapshot is not UTF-8: rebuild the partition from its log"
+        ) from error
+    if len(topic) > MAX_TOPIC:
+        raise SnapshotError("a topic in the snapshot is too long: rebuild the partition from its log")
+    return topic

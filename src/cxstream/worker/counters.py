@@ -30,6 +30,7 @@ class Counters:
         replayed: records applied a second time, muted, after a restore.
         followed: records applied to a warm copy while another worker owned the partition.
         restores: times the state was built from Kafka.
+        refused: snapshots that were not used, by `SnapshotError.reason`.
         lost: source offsets that were gone before they were read, and were passed over.
         failures: times the partition had to start over.
         fenced: times another worker claimed the partition.
@@ -50,6 +51,7 @@ class Counters:
     replayed: int = 0
     followed: int = 0
     restores: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
     lost: int = 0
     failures: int = 0
     fenced: int = 0
@@ -57,6 +59,7 @@ class Counters:
     committed_at: float | None = None
     saved_at: float | None = None
     newest: int | None = None
+    _told: str = ""
 
     @property
     def events(self) -> int:
@@ -72,6 +75,16 @@ class Counters:
     def ticks(self) -> int:
         """cx.tick.v1 records."""
         return self.outcomes["tick"]
+
+    def count_refusal(self, reason: str) -> None:
+        """Count a snapshot that was not used; "" where it was."""
+        if reason:
+            self.refused[reason] += 1
+
+    def is_news(self, problem: str) -> bool:
+        """Whether this problem of the saved state has not just been told: trying again does not change it."""
+        news, self._told = problem != self._told, problem
+        return news
 
     def commit(self, outbox: Outbox, offset: int) -> None:
         """Add what a transaction committed.

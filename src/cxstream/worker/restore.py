@@ -14,18 +14,24 @@ marker means that somebody emptied cx.snapshots.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+import secrets
+import time
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import structlog
 
-from cxstream.model.errors import LostRecordsError, SnapshotError
+from cxstream.model.errors import LostRecordsError, SnapshotError, UnreadableError
+from cxstream.scoring.authority import derived
 from cxstream.scoring.engine import MARKER_KEY, Engine
-from cxstream.scoring.snapshot import read_marker
+from cxstream.scoring.marker import read_marker
+from cxstream.scoring.snapshot import Line
 from cxstream.worker.feed import chunks, to_records
 
 if TYPE_CHECKING:
-    from cxstream.scoring.snapshot import Marker
+    from collections.abc import Sequence
+
+    from cxstream.scoring.marker import Marker
     from cxstream.settings import Settings
     from cxstream.topology import Topology
     from cxstream.worker.clients import Reader
@@ -33,6 +39,8 @@ if TYPE_CHECKING:
 
 # The marker is the last record of the transaction that wrote it; the marker of the transaction stands behind it.
 _TAIL, _FURTHER = 4, 32
+# How far the clocks of brokers, and ours, may be apart.
+_SKEW_MS = 600_000
 
 log = structlog.get_logger(__name__)
 
@@ -46,12 +54,14 @@ class Restored:
         position: the first source offset that is not yet in the state.
         saved: the state has a snapshot in Kafka.
         problem: why it is empty although there may have been more; "" where it is not.
+        refused: `SnapshotError.reason` of a snapshot that was not used; "" where there was none.
     """
 
     engine: Engine
     position: int
     saved: bool
     problem: str
+    refused: str = ""
 
 
 async def restore(
@@ -83,8 +93,14 @@ async def restore(
         and await _is_what_is_saved(reader, topics.snapshots.name, parked)
     ):
         parked = None
+    latest = await _latest(settings, reader)
     if parked is None:
-        parked = await _saved(settings, reader, partition, partitions)
+        rows = await _saved_rows(reader, topics.snapshots.name)
+        # A million rows take seconds, in which the others must not stand still.
+        parked = await asyncio.get_running_loop().run_in_executor(
+            None, _load, settings, rows, partition, partitions, latest
+        )
+        counters.count_refusal(parked.refused)
     engine = parked.engine
     position = max(engine.next_offset, committed or 0)
     _refuse_truncated(topics, partition, position, end)
@@ -93,8 +109,9 @@ async def restore(
         lost.check(engine.next_offset, first, f"the state must be built again from there ({parked.problem})")
     if position > 0:
         lost.check(position, first, "they were not read yet")
-    if parked.problem and position:
-        log.warning("rebuilding the state from the log", partition=partition, reason=parked.problem)
+    if parked.problem and position and counters.is_news(parked.problem):
+        tell = log.error if parked.refused == "forged" else log.warning
+        tell("rebuilding the state from the log", partition=partition, reason=parked.problem)
     if committed is not None and committed < engine.next_offset:
         log.warning(
             "the committed offset is behind the saved state; going on where the state ends",
@@ -103,7 +120,7 @@ async def restore(
             state=engine.next_offset,
         )
     counters.replayed += await replay(settings, reader, engine, position, lost)
-    if engine.recall_erasures():
+    if engine.recall_erasures(latest):
         log.warning(
             "applying the log again: it lacks requests to be erased of customers that it has",
             partition=partition,
@@ -116,23 +133,24 @@ async def restore(
 async def _is_what_is_saved(reader: Reader, snapshots: str, parked: Restored) -> bool:
     """Whether the rows in cx.snapshots are of a state like this one, so that only what has changed is to be saved."""
     try:
-        marker = await last_marker(reader, snapshots)
+        marker = await last_marker(reader, snapshots, parked.engine.line.secrets)
     except SnapshotError:
         return False
     if marker is None:
         return not parked.saved
     if not parked.engine.fits(marker):
         return False
-    parked.engine.replaced()
+    parked.engine.replaced(marker)
     return True
 
 
-async def last_marker(reader: Reader, snapshots: str) -> Marker | None:
+async def last_marker(reader: Reader, snapshots: str, good: Sequence[bytes]) -> Marker | None:
     """The marker of the latest snapshot; None where there is none.
 
     Args:
         reader: a started reader.
         snapshots: what cx.snapshots is called.
+        good: keys of the checksums that are good.
 
     Raises:
         SnapshotError: it cannot be read.
@@ -146,7 +164,7 @@ async def last_marker(reader: Reader, snapshots: str) -> Marker | None:
                 if record.key == MARKER_KEY and record.value is not None:
                     found = record.value
         if found is not None:
-            return read_marker(found)
+            return read_marker(found, good)
         if start == first:
             return None
         # What transactions left behind that were not committed is there, and cannot be seen.
@@ -216,13 +234,17 @@ class Losses:
         )
 
 
-async def _saved(settings: Settings, reader: Reader, partition: int, partitions: int) -> Restored:
-    """The state that cx.snapshots holds; an empty one where there is none that can be used."""
-    rows = await _saved_rows(reader, settings.topology.snapshots.name)
-    # A million rows take seconds, in which the others must not stand still.
-    return await asyncio.get_running_loop().run_in_executor(
-        None, _load, settings, rows, partition, partitions
-    )
+async def _latest(settings: Settings, reader: Reader) -> int:
+    """The time that no event of the log can be later than, ms UTC, by the broker's clock and by ours."""
+    newest, touchpoints = round(time.time() * 1000), settings.topology.touchpoints.name
+    first, end = await reader.bounds(touchpoints)
+    try:
+        async for records in reader.read(touchpoints, max(first, end - _TAIL), end):
+            newest = max(newest, *(record.timestamp for record in records))
+    except UnreadableError:
+        # Whoever needs those records says so.
+        pass
+    return newest + round(settings.scoring.future_minutes * 60_000) + _SKEW_MS
 
 
 async def _saved_rows(reader: Reader, snapshots: str) -> dict[bytes, bytes]:
@@ -232,16 +254,18 @@ async def _saved_rows(reader: Reader, snapshots: str) -> dict[bytes, bytes]:
         for record in records:
             if record.value is None:
                 rows.pop(record.key, None)
-            else:
+            elif record.key is not None:
                 rows[record.key] = record.value
     return rows
 
 
-def _load(settings: Settings, rows: dict[bytes, bytes], partition: int, partitions: int) -> Restored:
+def _load(
+    settings: Settings, rows: dict[bytes, bytes], partition: int, partitions: int, latest: int
+) -> Restored:
     """The engine out of the rows; a new one, and why, where they cannot be used."""
     topics = settings.topology
-    problem = f"{topics.snapshots.name}-{partition} is empty"
-    pseudonyms = settings.privacy.pseudonyms()
+    problem, refused = f"{topics.snapshots.name}-{partition} is empty", ""
+    pseudonyms, good = settings.privacy.pseudonyms(), snapshot_secrets(settings)
     if MARKER_KEY in rows:
         try:
             engine = Engine.restore(
@@ -252,12 +276,18 @@ def _load(settings: Settings, rows: dict[bytes, bytes], partition: int, partitio
                 partition=partition,
                 partitions=partitions,
                 pseudonyms=pseudonyms,
+                secrets=good,
+                latest=latest,
             )
+            if not engine.line.generation:
+                engine.line = replace(engine.line, generation=_new_generation())
             return Restored(engine, engine.next_offset, saved=True, problem="")
         except SnapshotError as error:
-            problem = str(error)
+            problem, refused = str(error), error.reason
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with what was saved, the log has it all
+            problem, refused = f"the snapshot cannot be loaded ({type(error).__name__}: {error})", "damaged"
     elif rows:
-        problem = f"{topics.snapshots.name}-{partition} has rows but no marker"
+        problem, refused = f"{topics.snapshots.name}-{partition} has rows but no marker", "damaged"
     new = Engine(
         settings.scoring,
         settings.actions,
@@ -266,8 +296,25 @@ def _load(settings: Settings, rows: dict[bytes, bytes], partition: int, partitio
         partitions=partitions,
         pseudonyms=pseudonyms,
     )
+    new.line = Line(_new_generation(), secrets=good)
     new.disown(rows)
-    return Restored(new, 0, saved=False, problem=problem)
+    return Restored(new, 0, saved=False, problem=problem, refused=refused)
+
+
+def _new_generation() -> int:
+    """A line of saved state that nobody else goes on with; 0 is none."""
+    return 1 + secrets.randbelow(2**63 - 1)
+
+
+def snapshot_secrets(settings: Settings) -> tuple[bytes, ...]:
+    """Keys of the checksums of snapshots that are good, the one to save with first; b"" where none is needed.
+
+    Raises:
+        SettingsError: the keys cannot be read.
+    """
+    keys = settings.control.keys()
+    keyed = tuple(derived(key, "snapshot") for key in keys)
+    return keyed if keyed and settings.worker.unsigned_snapshots == "refuse" else (*keyed, b"")
 
 
 def _refuse_truncated(topics: Topology, partition: int, position: int, end: int) -> None:

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING
 import structlog
 from aiokafka.errors import KafkaError
 
-from cxstream.model.errors import CxstreamError, UnreadableError
+from cxstream.model.errors import CxstreamError, SnapshotError, UnreadableError
 from cxstream.worker.restore import Losses, Restored, last_marker, replay, restore
 
 if TYPE_CHECKING:
     from cxstream.scoring.engine import Unsaved
+    from cxstream.scoring.marker import Marker
     from cxstream.settings import Settings
     from cxstream.worker.clients import Kafka, Reader
     from cxstream.worker.counters import Counters
@@ -119,9 +120,20 @@ class Standby:
         self._counters.followed += await replay(self._settings, reader, state.engine, committed, lost)
         return committed
 
+    async def _marker(self, reader: Reader, state: Restored) -> Marker | None:
+        """The owner's last marker; None where there is none, or none that can be read: the copy is right all the same."""
+        try:
+            return await last_marker(
+                reader, self._settings.topology.snapshots.name, state.engine.line.secrets
+            )
+        except SnapshotError as error:
+            if self._counters.is_news(str(error)):
+                self._log.warning("the saved state cannot be used", error=str(error))
+            return None
+
     async def _drop_saved(self, reader: Reader, state: Restored) -> None:
         """Forget of the changes those that the owner has saved meanwhile, and set the newer ones apart."""
-        apart, marker = self._unsaved, await last_marker(reader, self._settings.topology.snapshots.name)
+        apart, marker = self._unsaved, await self._marker(reader, state)
         if apart and marker and state.engine.fits(marker) and marker.offset >= apart.offset:
             self._unsaved = None if marker.cards_clean else apart.without_rows()
         if self._unsaved is None:

@@ -21,13 +21,14 @@ from cxstream.metrics import (
     NPS,
     OUTCOMES,
     REASONS,
+    REFUSALS,
     SIGNALS,
     STANDINGS,
     STATES,
 )
 from cxstream.model.kinds import CHANNELS, FEATURES, LEVELS
+from cxstream.scoring.marker import digest
 from cxstream.scoring.signals import MODEL
-from cxstream.scoring.snapshot import digest
 from cxstream.topology import FORGET, SNAPSHOTS, TOUCHPOINTS
 
 if TYPE_CHECKING:
@@ -160,6 +161,10 @@ class WorkerCollector(Collector):
             ("cxstream_snapshot_rows_total", "snapshot_rows"),
         ):
             yield self._by_partition(name, attribute)
+        yield family(
+            "cxstream_snapshots_refused_total",
+            (([n, each], one.refused[each]) for n, one in self._counters().items() for each in REFUSALS),
+        )
 
     def _lag(self) -> Iterator[core.Metric]:
         topic, group = TOUCHPOINTS.contract, self._app.settings.worker.group

@@ -1,0 +1,42 @@
+"""Snapshots taken apart and put together again, so that tests can alter them under checksums that are right."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from cxstream.scoring.marker import MARKER_KEY, Marker, read_marker
+from cxstream.scoring.seal import Seal, readable
+
+Rows = dict[bytes, bytes]
+
+
+def marker_of(rows: Rows, secret: bytes = b"") -> Marker:
+    """The marker of stored rows."""
+    return read_marker(rows[MARKER_KEY], (secret,))
+
+
+def payloads(rows: Rows, secret: bytes = b"") -> Rows:
+    """What stands in stored rows, the marker left out."""
+    return readable({key: row for key, row in rows.items() if key != MARKER_KEY}, secret)
+
+
+def sealed(payloads: Rows, generation: int = 0, secret: bytes = b"") -> Rows:
+    """Payloads as they are stored."""
+    closed = Seal(generation, secret).close(payloads.items())
+    return {key: row for key, row in closed if row is not None}
+
+
+def altered(rows: Rows, secret: bytes = b"", **changes: Any) -> Rows:
+    """The marker of stored rows with other fields, under a checksum that is right."""
+    fields = msgspec.structs.asdict(marker_of(rows, secret)) | changes
+    return {MARKER_KEY: Marker(**fields).encode(secret)}
+
+
+def of_layout_2(rows: Rows) -> Rows:
+    """Stored rows as the layout before had them."""
+    marker = msgspec.to_builtins(marker_of(rows))
+    new = ("partition", "generation", "cluster", "group", "epoch", "checksum")
+    old = {name: value for name, value in marker.items() if name not in new} | {"layout": 2}
+    return {**payloads(rows), MARKER_KEY: msgspec.json.encode(old)}
