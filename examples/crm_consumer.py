@@ -225,19 +225,29 @@ def line(row: tuple[Any, ...]) -> str:
 
 
 class Seldom(logging.Filter):
-    """Lets a message through once in 30 s: clients try again many times a second."""
+    """Lets a message through once in 30 s: clients try again many times a second.
+
+    Attributes:
+        started: before, a message is kept and not let through: `explain` says it.
+        last: the last message.
+    """
 
     def __init__(self) -> None:
         super().__init__()
+        self.started, self.last = False, ""
         self._said: dict[str, float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether to say it."""
+        self.last = record.getMessage()
         now = time.monotonic()
-        due = now - self._said.get(record.msg, -60) > 30  # noqa: PLR2004
+        due = self.started and now - self._said.get(record.msg, -60) > 30  # noqa: PLR2004
         if due:
             self._said[record.msg] = now
         return due
+
+
+LOGGED = Seldom()
 
 
 def say(text: str) -> None:
@@ -287,21 +297,20 @@ class Crm(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no t
         async with contextlib.AsyncExitStack() as stack:
             for client in (self.consumer, self.producer):
                 stack.push_async_callback(client.stop)
-            for client in (self.consumer, self.producer):
-                try:
-                    await client.start()
-                except ValueError as error:
-                    raise CrmError(
-                        f"--kafka is HOST:PORT[,...], not {self.options.kafka}: {error}"
-                    ) from error
+            try:
+                await self.consumer.start()
+            except ValueError as error:
+                raise CrmError(f"--kafka is HOST:PORT[,...], not {self.options.kafka}: {error}") from error
             missing = {self.signals, self.touchpoints} - await self.consumer.topics()
             if missing:
                 raise CrmError(
                     f"{', '.join(sorted(missing))}: no such topic, or this user may not see it; create topics with "
-                    "'cxstream topics --create', and print rights with 'cxstream topics --acls --role crm'"
+                    "'cxstream topics --create', and print rights with "
+                    f"'cxstream topics --acls --role crm --group {self.options.group}'"
                 )
+            await self.producer.start()
             self.consumer.subscribe([self.signals], listener=self)
-            logging.getLogger("aiokafka").setLevel(logging.ERROR)
+            LOGGED.started = True
             say(f"reading {self.signals} as group {self.options.group}")
             while True:
                 await self.step()
@@ -446,14 +455,16 @@ def explain(error: KafkaError, options: argparse.Namespace) -> str:
         return f"not allowed: {error}; 'cxstream topics --acls --role crm --group {options.group}' prints the rights"
     if isinstance(error, AuthenticationFailedError):
         return f"Kafka refuses this user: {error}; look at --sasl, --user and the password"
-    return f"Kafka at {options.kafka}: {error}; look at --kafka, --tls and --sasl, then start again: nothing is lost"
+    if "uthentication" in LOGGED.last:
+        return f"Kafka refuses this user: {LOGGED.last}; look at --sasl, --user and the password"
+    return f"Kafka at {options.kafka}: {LOGGED.last or error}; look at --kafka, --tls and --sasl, then start again: nothing is lost"
 
 
 def main() -> int:
     """Run; the exit status."""
     options = parse()
-    logging.basicConfig(format="crm: %(message)s", level=logging.CRITICAL)
-    logging.getLogger().handlers[0].addFilter(Seldom())
+    logging.basicConfig(format="crm: %(message)s", level=logging.ERROR)
+    logging.getLogger().handlers[0].addFilter(LOGGED)
     try:
         asyncio.run(work(options))
     except CrmError as error:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pytest
 import structlog
 
+from crm_programs import TYPESCRIPT, command, installed
 from cxstream.local.broker import LocalKafka
 from cxstream.settings import Settings
 from cxstream.topics import administration, ensure_topics
@@ -26,6 +27,7 @@ from cxstream.topology import TOPICS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
+    from pathlib import Path
 
 T = TypeVar("T")
 
@@ -83,6 +85,19 @@ def settings(kafka: str) -> Settings:
     """Settings that point at the local Kafka, with a consumer group that no other test has."""
     group = f"test-{uuid.uuid4().hex[:12]}"
     return Settings(kafka=kafka, worker={"group": group, "metrics_port": 0, "web_port": 0})
+
+
+@pytest.fixture(scope="session")
+def typescript(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The installed CRM example in TypeScript."""
+    return installed(tmp_path_factory.mktemp("crm-typescript"))
+
+
+@pytest.fixture(params=["python", "typescript"])
+def program(request: pytest.FixtureRequest) -> list[str]:
+    """How to start the CRM example, in each language."""
+    folder = request.getfixturevalue("typescript") if request.param == "typescript" else TYPESCRIPT
+    return command(request.param, folder)
 
 
 def in_own_loop(work: Coroutine[Any, Any, T]) -> T:

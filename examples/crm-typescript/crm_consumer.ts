@@ -178,7 +178,8 @@ class Crm {
       if (missing.length) {
         throw new Error(
           `${missing.join(', ')}: no such topic, or this user may not see it; create topics with ` +
-            `'cxstream topics --create', and print rights with 'cxstream topics --acls --role crm'`,
+            `'cxstream topics --create', and print rights with ` +
+            `'cxstream topics --acls --role crm --group ${this.#options.group}'`,
         )
       }
       await this.#read(admin)
