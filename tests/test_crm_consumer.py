@@ -168,9 +168,9 @@ def test_what_is_old_is_listed_a_share_is_held_out_and_events_are_sent_again_as_
     in_own_loop(send(settings, [signal_of("anna", 1, "raised")]))
     store, group = tmp_path / "crm.sqlite", ["--group", settings.worker.group]
     with CrmProcess(program, settings, store, *group, "--max-age-days", "0") as crm:
-        crm.waits()
-        assert "1 customers on the list" in crm.said
+        crm.until(lambda it: "1 customers on the list" in it.said)
         assert crm.stop() == 0
+        assert crm.actions() == []
     in_own_loop(send(settings, [signal_of("anna", 2, "worsened", p=0.7)]))
     with CrmProcess(program, settings, store, *group, "--holdout", "1") as crm:
         crm.until(lambda it: it.actions())

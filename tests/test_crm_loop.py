@@ -114,7 +114,7 @@ async def test_signals_are_acted_on_once_though_everybody_is_killed(
             await write(
                 settings, TOUCHPOINTS.name, {p: events(c, *BAD_DAY, wave="1") for p, c in first.items()}
             )
-            await asyncio.to_thread(crm.until, lambda it: it.actions())
+            await until(crm.actions, SECONDS, lambda: worker.log + crm.said)
             await asyncio.to_thread(crm.stop, signal.SIGKILL)
             await asyncio.to_thread(worker.stop, signal.SIGKILL)
             done = crm.actions()

@@ -110,6 +110,17 @@ RECORDS = (
         "Its producer partitions otherwise than Java's: docs/events.md has the setting.",
         {"source": SOURCES},
     ),
+    Metric(
+        "cxstream_unknown_actions_total",
+        "counter",
+        "records",
+        "Accepted actions and outcomes (action_taken, purchase, return, complaint_resolved, unsubscribed, churned, "
+        "won_back) whose action_id cannot be the id of a signal sent about the customer before: it has another "
+        "form, or names another topic, another partition or a later record. The CRM that sends them writes ids of its "
+        "own, or mixes customers up: docs/crm.md. An id of the right form that names a record without a signal is not "
+        "noticed.",
+        {"source": SOURCES},
+    ),
     Metric("cxstream_touchpoints_total", "counter", "records", "Accepted records by kind.", {"kind": KINDS}),
     Metric(
         "cxstream_lost_records_total",

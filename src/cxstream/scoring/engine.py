@@ -33,8 +33,8 @@ from cxstream.kernels.layout import (
 from cxstream.kernels.records import SCAN, scan
 from cxstream.model.events import Tick
 from cxstream.model.params import ScoringParams
+from cxstream.scoring import action_ids, memory, snapshot
 from cxstream.scoring import decode as d
-from cxstream.scoring import memory, snapshot
 from cxstream.scoring.decode import Decoded, Headers, Rejected, decode, subjects_of
 from cxstream.scoring.erasures import digest
 from cxstream.scoring.marker import LAYOUT, MARKER_KEY
@@ -110,6 +110,7 @@ class Outcome:
         erasures: requests to erase a customer that were followed.
         receipts: what was erased, in order; where a customer does not belong, only if something was.
         held_back: raises that began to wait for their cooldown.
+        unknown_actions: sources of accepted touchpoints whose `action_id` cannot be that of a signal of the customer.
         status: uint8[g], what became of each valid record: ACCEPTED, DUPLICATE, TOO_LATE, FROM_THE_FUTURE, TICKED,
             ERASED, ERASES, MISROUTED.
         fates: the same with times and partitions, from a `Router`; None from an engine.
@@ -125,6 +126,7 @@ class Outcome:
     erasures: int = 0
     receipts: list[Emitted] = field(default_factory=list)
     held_back: int = 0
+    unknown_actions: list[str] = field(default_factory=list)
     status: NDArray[np.uint8] = field(default_factory=lambda: np.empty(0, np.uint8), compare=False)
     fates: Fates | None = field(default=None, compare=False)
 
@@ -377,6 +379,7 @@ class Engine:
             duplicates=counts[DUPLICATE],
             ticks=counts[TICKED],
             held_back=self._newly_held(),
+            unknown_actions=action_ids.unknown(decoded, status, offsets, self._writer.origin),
             status=status,
         )
 

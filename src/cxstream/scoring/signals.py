@@ -79,6 +79,9 @@ class Writer:
         actions: suggested action by leading feature.
         topic: source topic.
         partition: its partition.
+
+    Attributes:
+        origin: what the ids of its signals begin with: topic and partition.
     """
 
     def __init__(self, params: ScoringParams, actions: Mapping[str, str], topic: str, partition: int) -> None:
@@ -87,7 +90,7 @@ class Writer:
         self._actions = dict(actions)
         self._topic = topic
         self._partition = partition
-        self._origin = f"{topic}-{partition}"
+        self.origin = f"{topic}-{partition}"
 
     def signal(
         self, row: Sequence[float], subject: str, topic: str, offset: int, n: int, event: Any
@@ -102,7 +105,7 @@ class Writer:
             n: how many signals that record caused before.
             event: that record; None when time alone passed.
         """
-        name = f"{self._origin}-{offset}-{n}"
+        name = f"{self.origin}-{offset}-{n}"
         cause = o.Cause(self._topic, self._partition, offset)
         clock = rfc3339(int(row[k.S_CLOCK]))
         index, key = int(row[k.S_INDEX]), subject.encode()
@@ -175,7 +178,7 @@ class Writer:
         )
         whom = digest(subject).hex()
         receipt = o.Receipt(
-            id=f"{self._origin}-{offset}-forgotten",
+            id=f"{self.origin}-{offset}-forgotten",
             subject=whom,
             time=rfc3339(int(row[k.S_CLOCK])),
             data=data,
@@ -217,5 +220,5 @@ class Writer:
             touch,
             o.Touches(int(day), int(week), int(month), int(quarter)),
         )
-        name = f"{self._origin}-{offset}:{subject}"
+        name = f"{self.origin}-{offset}:{subject}"
         return _encode(o.Score(id=name, subject=subject, time=clock, data=data))

@@ -111,7 +111,7 @@ def _spoken(
 
 def _acted(part: Rows) -> Columns:
     treated = part["outcome"] == RESOLVED
-    return [table(["holdout", "treated"])[treated.astype(np.int64)].tolist(), part["ref"].tolist()]
+    return [table(["holdout", "treated"])[treated.astype(np.int64)].tolist()]
 
 
 _STEP = '"touchpoint":"%b","stage":"consideration","session":"s-%x"'
@@ -208,7 +208,7 @@ _DATA: dict[Kind, tuple[str, Filler]] = {
         _posted,
     ),
     Kind.action_taken: (
-        '"touchpoint":"retention desk","action":"call_back","arm":"%b","action_id":"a-%06d"',
+        '"touchpoint":"retention desk","action":"call_back","arm":"%b"',
         _acted,
     ),
     Kind.churned: ('"touchpoint":"contract","reason":"cancelled"', lambda _: []),

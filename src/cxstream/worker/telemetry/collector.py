@@ -122,6 +122,8 @@ class WorkerCollector(Collector):
         yield family("cxstream_source_events_total", (([source], n) for source, n in sources.items()))
         misrouted = dict(measures.misrouted)
         yield family("cxstream_misrouted_total", (([source], n) for source, n in misrouted.items()))
+        unknown = dict(measures.unknown_actions)
+        yield family("cxstream_unknown_actions_total", (([source], n) for source, n in unknown.items()))
         kinds = zip(KINDS, measures.kinds.tolist(), strict=True)
         yield family("cxstream_touchpoints_total", (([kind], n) for kind, n in kinds))
         yield self._by_partition("cxstream_lost_records_total", "lost")

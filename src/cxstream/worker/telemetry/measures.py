@@ -70,6 +70,7 @@ class Measures:
         self.rejected: Counter[tuple[str, str]] = Counter()
         self.sources: Counter[str] = Counter()
         self.misrouted: Counter[str] = Counter()
+        self.unknown_actions: Counter[str] = Counter()
         self.kinds = np.zeros(len(Kind), np.int64)
         self.signals: Counter[tuple[str, str]] = Counter()
         self.reasons: Counter[str] = Counter()
@@ -104,6 +105,8 @@ class Measures:
             self.sources[self._sources.name(source)] += n
         for source, n in tally.misrouted.items():
             self.misrouted[self._sources.name(source)] += n
+        for source, n in tally.unknown_actions.items():
+            self.unknown_actions[self._sources.name(source)] += n
         self.kinds += tally.kinds
         self.signals.update(tally.signals)
         self.reasons.update(tally.reasons)

@@ -65,6 +65,7 @@ class Tally:
         rejected: rejected records by reason and source; None where the source cannot be read.
         sources: valid records by source; misrouted ones count where they belong.
         misrouted: records that were forwarded, by source.
+        unknown_actions: accepted records whose `action_id` is no signal of the customer, by source.
         kinds: int64[kinds], accepted records.
         signals: signals by kind and level.
         reasons: raised signals by leading reason.
@@ -78,6 +79,7 @@ class Tally:
         self.rejected: Counter[tuple[str, str | None]] = Counter()
         self.sources: Counter[str] = Counter()
         self.misrouted: Counter[str] = Counter()
+        self.unknown_actions: Counter[str] = Counter()
         self.kinds = np.zeros(len(Kind), np.int64)
         self.signals: Counter[tuple[str, str]] = Counter()
         self.reasons: Counter[str] = Counter()
@@ -129,6 +131,7 @@ class Tally:
         self.outcomes["erasure"] += outcome.erasures
         self.outcomes["misrouted"] += len(outcome.misrouted)
         self.misrouted.update(each.source for each in outcome.misrouted)
+        self.unknown_actions.update(outcome.unknown_actions)
         self.held_back += outcome.held_back
         self.signals.update((signal.change, signal.level) for signal in outcome.signals)
         self.reasons.update(
