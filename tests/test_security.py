@@ -478,7 +478,7 @@ async def test_a_crm_needs_no_more_than_the_role(
     where = ["--kafka", settings.kafka, "--store", str(store), *options]
     done = await asyncio.to_thread(run, program, *where, CRM_KAFKA_PASSWORD="wrong")
     assert (done.returncode, "Kafka refuses this user" in done.stderr) == (1, True), done.stderr
-    outcomes = next(acl for acl in acls(CRM, GROUP) if acl[1:4:2] == (TOUCHPOINTS.name, "Write"))
+    outcomes = next(acl for acl in acls(CRM, GROUP, topology()) if acl[1:4:2] == (TOUCHPOINTS.name, "Write"))
     await forbid(fresh.open, "User:crm", outcomes)
     try:
         done = await asyncio.to_thread(run, program, *where, **secret)
@@ -490,7 +490,7 @@ async def test_a_crm_needs_no_more_than_the_role(
 
 
 def test_a_crm_reads_signals_and_writes_touchpoints_alone() -> None:
-    assert {(acl.resource, acl.name, acl.operation) for acl in acls(CRM, "crm")} == {
+    assert {(acl.resource, acl.name, acl.operation) for acl in acls(CRM, "crm", topology())} == {
         ("topic", "cx.touchpoints", "Write"),
         ("topic", "cx.churn-risk", "Read"),
         ("topic", "cx.friction", "Read"),
