@@ -267,12 +267,16 @@ class Oracle:
             return "duplicate"
         self._cause, self._caused = f"{self._origin}-{offset}", 0
         customer = self.customers.pop(subject, None)
-        if customer is not None and customer.announced > 0 and not customer.set_aside:
+        if customer is not None and customer.announced > 0:
             assert self.clock is not None
-            nobody = Customer(
-                subject, last_touch=self.clock, evaluated=self.clock, announced=customer.announced
+            self._emit(
+                customer,
+                self.clock,
+                kind="churn_risk",
+                change="erased",
+                level="none",
+                previous=LEVELS[customer.announced],
             )
-            self._emit_change(nobody, self.clock, "cleared", self.evaluate(nobody, self.clock))
         self.receipts.append(
             {
                 "request": event["id"],

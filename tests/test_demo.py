@@ -12,12 +12,23 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 from rich.console import Console
 
 from cxstream.demo.board import Board
 from cxstream.demo.view import Plain, Screen
-from cxstream.model.outputs import Cause, ChurnRisk, ChurnRiskSignal, Friction, FrictionSignal, Reason
+from cxstream.model.outputs import (
+    Cause,
+    ChurnRisk,
+    ChurnRiskSignal,
+    ErasedCustomer,
+    ErasedSignal,
+    Friction,
+    FrictionSignal,
+    Reason,
+    read_signal,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -50,6 +61,18 @@ class TestBoard:
         assert board.signals == {"raised to high": 2, "cleared to none": 1, "friction": 1}
         assert board.by_level() == {"elevated": 0, "high": 1, "critical": 0}
         assert [line.subject for line in board.newest] == ["c-2", "c-1", "c-2", "c-1"]
+
+    def test_who_was_erased_is_on_no_list_and_has_no_scores(self) -> None:
+        board = Board()
+        board.signal(churn_risk("c-1"))
+        data = ErasedCustomer("erased", "none", "high", Cause("cx.touchpoints", 0, 9))
+        raw = msgspec.json.encode(ErasedSignal(id="3", subject="c-1", time="2026-02-03T04:07:00Z", data=data))
+        line = board.signal(read_signal(raw))
+        assert (line.what, line.level, line.action) == ("erased", "none", "")
+        assert board.levels == {}
+        assert board.signals == {"raised to high": 1, "erased": 1}
+        for each in (churn_risk(), friction()):
+            assert read_signal(msgspec.json.encode(each)) == each
 
     def test_a_line_says_what_why_and_what_to_do(self) -> None:
         line = Board().signal(churn_risk())

@@ -63,6 +63,11 @@ class Story:
         event = {"specversion": "1.0", "id": "t", "source": "//t", "type": TICK_TYPE, "time": rfc3339(time)}
         return self.oracle.feed(event, self.offset, limit)
 
+    def forget(self, time: int, who: str) -> str:
+        self.offset += 1
+        event = {"id": f"f-{self.offset}", "source": "//f", "type": FORGET_TYPE, "time": rfc3339(time)}
+        return self.oracle.feed({"specversion": "1.0", "subject": who, **event}, self.offset, None)
+
     def card(self, who: str = "ann") -> dict[str, Any]:
         return self.oracle.card(who)
 
@@ -1029,6 +1034,33 @@ def test_forgetting_is_silent_for_one_set_aside(dialed: Story) -> None:
     assert (dialed.oracle.customers, len(dialed.oracle.signals)) == ({}, told)
 
 
+def test_the_crm_hears_of_an_erasure_where_it_holds_a_level(dialed: Story) -> None:
+    dial(dialed, at(0), 5)
+    dialed.tick(at(1, h=5))
+    assert dialed.forget(at(1), "ann") == "erases"
+    assert dialed.oracle.signals[-1] == {
+        "id": f"cx.touchpoints-0-{dialed.offset}-0",
+        "subject": "ann",
+        "time": at(1, h=5),
+        "kind": "churn_risk",
+        "change": "erased",
+        "level": "none",
+        "previous": "high",
+    }
+    told = len(dialed.oracle.signals)
+    assert dialed.forget(at(1, ms=1), "ann") == "erases"
+    dialed.say(at(2), Kind.page_view, "bob")
+    dialed.forget(at(2), "bob")
+    assert len(dialed.oracle.signals) == told  # of them it holds none
+
+
+def test_the_crm_hears_of_an_erasure_of_one_who_has_churned(dialed: Story) -> None:
+    dial(dialed, at(0), 5)
+    dialed.say(at(0), Kind.churned, channel="crm")
+    dialed.forget(at(1), "ann")
+    assert dialed.changes()[-1] == ("erased", "high", "none")
+
+
 def test_who_comes_back_is_new(dialed: Story) -> None:
     dial(dialed, at(0), 4)
     dialed.say(at(0), Kind.page_view, event_id="same")
@@ -1105,6 +1137,7 @@ def test_a_random_history_meets_everything() -> None:
             "raised",
             "eased",
             "cleared",
+            "erased",
         ]
         wanted += ["friction", "held_back", "forgotten", "evicted"]
         if name == "unforgiving":

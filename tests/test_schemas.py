@@ -314,6 +314,29 @@ def test_each_document_is_a_schema_whose_examples_hold(name):
     assert not re.findall(r"\(\?[=!<]", json.dumps(document)), "look-around is not known to every engine"
 
 
+def test_a_churn_risk_signal_has_scores_unless_its_customer_was_erased():
+    cause = {"topic": "cx.touchpoints", "partition": 0, "offset": 7}
+    envelope = {
+        "specversion": "1.0",
+        "source": "/cxstream",
+        "type": "cx.signal.churn_risk.v1",
+        "id": "a-0-7-0",
+        "subject": "anna",
+        "time": "2025-03-12T14:00:00.000Z",
+        "datacontenttype": "application/json",
+    }
+    told = {"level": "none", "previous": "high", "cause": cause}
+    scores = dict.fromkeys(("probability", "effort", "effort_halfwidth", "satisfaction"), 0.5)
+    scores |= {"satisfaction_halfwidth": 1.0, "reasons": [], "value_at_risk": None}
+    scores |= {"suggested_action": None, "model": "default-1"}
+    holds = checker(schema.documents()["signals/churn_risk.v1.json"]).is_valid
+    assert holds({**envelope, "data": {"change": "erased", **told}})
+    assert holds({**envelope, "data": {"change": "cleared", **told, **scores}})
+    assert not holds({**envelope, "data": {"change": "cleared", **told}})
+    assert not holds({**envelope, "data": {"change": "erased", **told, "level": "high"}})
+    assert not holds({**envelope, "data": {"change": "gone", **told, **scores}})
+
+
 @pytest.mark.parametrize("kind", Kind)
 def test_the_reference_shows_each_kind(kind):
     shown = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", REFERENCE, re.DOTALL)]

@@ -68,6 +68,7 @@ RISK = (
     *COMMON, "change", "level", "previous", "probability", "effort", "effort_halfwidth", "satisfaction",
     "satisfaction_halfwidth",
 )  # fmt: skip
+ERASED = (*COMMON, "change", "level", "previous")
 FRICTION = (*COMMON, "effort_points", "channel", "touchpoint")
 CARD = (
     "effort", "effort_halfwidth", "satisfaction", "satisfaction_halfwidth", "probability", "level", "announced",
@@ -92,10 +93,12 @@ def assert_agrees(history: list[Entry], params: ScoringParams) -> Oracle:
     assert len(outcome.signals) == len(oracle.signals)
     for emitted, theirs in zip(outcome.signals, oracle.signals, strict=True):
         ours = numbers_of(emitted.value)
-        friction = theirs["kind"] == "friction"
+        friction, erased = theirs["kind"] == "friction", theirs.get("change") == "erased"
         assert emitted.topic == ("cx.friction" if friction else "cx.churn-risk")
-        assert_like(ours, theirs, FRICTION if friction else RISK)
-        if not friction:
+        assert_like(ours, theirs, FRICTION if friction else ERASED if erased else RISK)
+        if erased:
+            assert set(ours) == {*ERASED, "cause"}
+        elif not friction:
             for reason in ours["reasons"]:
                 name = reason["feature"]
                 assert reason["value"] == pytest.approx(theirs["features"][name], rel=1e-9, abs=1e-9)

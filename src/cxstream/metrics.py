@@ -24,7 +24,7 @@ SOURCES = "the first worker.metrics_sources sources seen, cut at 64 characters; 
 
 OUTCOMES = ("accepted", "duplicate", "late", "rejected", "tick", "erased", "erasure", "misrouted")
 REASONS = ("malformed", "invalid", "misrouted", "from_the_future", "too_late", "too_large")
-SIGNALS = ("friction", "raised", "eased", "cleared")
+SIGNALS = ("friction", "raised", "eased", "cleared", "erased")
 STATES = ("claiming", "restoring", "running", "failed", "fenced")
 REFUSALS = ("damaged", "forged", "other")
 FRESHNESS = ("live", "history")
@@ -369,7 +369,7 @@ BUSINESS = (
         "counter",
         "signals",
         "Signals committed: friction, or what a churn-risk signal tells. level is the customer's level from then "
-        "on; none for friction.",
+        "on; none for friction and erased.",
         {"kind": SIGNALS, "level": LEVELS},
     ),
     Metric(

@@ -204,7 +204,9 @@ def _show_signals(console: Any, found: Found, days: float) -> None:
     table = Table("time", "signal", "what", "why", title=f"Signals in {days:g} days")
     for signal in found.signals:
         data = signal["data"]
-        if "change" in data:
+        if data.get("change") == "erased":
+            table.add_row(signal["time"], "churn risk", "erased on request", "")
+        elif "change" in data:
             what = f"{data['change']} from {data['previous']} to {data['level']}, {data['probability']:.0%}"
             why = "; ".join(reason["evidence"] for reason in data["reasons"][:3])
             table.add_row(signal["time"], "churn risk", what, _text(why))

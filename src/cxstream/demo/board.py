@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from cxstream.model.kinds import LEVELS
-from cxstream.model.outputs import ChurnRiskSignal, FrictionSignal
+from cxstream.model.outputs import ChurnRiskSignal, ErasedSignal, FrictionSignal
 
 # More than the highest terminal shows.
 _NEWEST = 100
@@ -66,13 +66,18 @@ class Board:
     delays: list[float] = field(default_factory=list)
     _history: deque[tuple[float, int, int]] = field(default_factory=deque)
 
-    def signal(self, signal: ChurnRiskSignal | FrictionSignal) -> Line:
+    def signal(self, signal: ChurnRiskSignal | ErasedSignal | FrictionSignal) -> Line:
         """Take a signal; returns it as a line."""
-        line = _churn_risk(signal) if isinstance(signal, ChurnRiskSignal) else _friction(signal)
         if isinstance(signal, ChurnRiskSignal):
+            line = _churn_risk(signal)
             self.levels[signal.subject] = signal.data.level
             self.signals[f"{signal.data.change} to {signal.data.level}"] += 1
+        elif isinstance(signal, ErasedSignal):
+            line = Line(_minute(signal.time), signal.subject, "erased", "none", "on request", "")
+            self.levels.pop(signal.subject, None)
+            self.signals["erased"] += 1
         else:
+            line = _friction(signal)
             self.signals["friction"] += 1
         self.newest.appendleft(line)
         return line

@@ -9,13 +9,12 @@ import urllib.request
 from array import array
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from cxstream.kafka import connection
 from cxstream.model.errors import BrokerError
-from cxstream.model.outputs import ChurnRiskSignal, FrictionSignal
+from cxstream.model.outputs import read_signal
 from cxstream.topics import administration
 from cxstream.topology import RESENT
 
@@ -25,9 +24,6 @@ if TYPE_CHECKING:
     from cxstream.demo.board import Board, Line
     from cxstream.settings import Settings
 
-_SIGNAL: msgspec.json.Decoder[ChurnRiskSignal | FrictionSignal] = msgspec.json.Decoder(
-    ChurnRiskSignal | FrictionSignal
-)
 _PROGRESS_SECONDS = 0.25
 _ANSWER_SECONDS = 5.0
 _EVENTS = "cxstream_events_total"
@@ -103,7 +99,7 @@ class Watch:
             if reason != RESENT:
                 self._board.rejected[reason] += 1
             return
-        signal = _SIGNAL.decode(record.value)
+        signal = read_signal(record.value)
         self._tell(self._board.signal(signal))
         cause = signal.data.cause
         came = self._came[cause.partition]

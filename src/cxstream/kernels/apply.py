@@ -23,6 +23,7 @@ from cxstream.kernels.layout import (
     DUPLICATE,
     ERASED,
     ERASES,
+    ERASURE,
     FORGET,
     FORGOTTEN,
     FRICTION,
@@ -49,6 +50,7 @@ from cxstream.kernels.layout import (
     S_P,
     S_PREVIOUS,
     S_SLOT,
+    S_TOPIC,
     S_WHAT,
     SEQ,
     STARTED,
@@ -233,11 +235,22 @@ def _leave_order(st: State, slot: int) -> None:
 
 
 @kernel
-def _erase(
-    st: State, c: Constants, slot: int, time: int, index: int,
-    out: NDArray[np.float64], values: NDArray[np.float64],
-) -> None:  # fmt: skip
-    """Empty a customer's place because he asked for it; tell the CRM, and write the row of the receipt."""
+def _blank(st: State, out: NDArray[np.float64], index: int, slot: int, what: int, clock: int) -> int:
+    """Append a row that has no scores; returns its number."""
+    n = st.at[OUT]
+    for i in range(out.shape[1]):
+        out[n, i] = 0.0
+    out[n, S_INDEX] = index
+    out[n, S_SLOT] = slot
+    out[n, S_WHAT] = what
+    out[n, S_CLOCK] = clock
+    st.at[OUT] = n + 1
+    return n
+
+
+@kernel
+def _erase(st: State, slot: int, time: int, index: int, out: NDArray[np.float64]) -> None:
+    """Empty a customer's place because they asked for it; tell the CRM, and write the row of the receipt."""
     row = st.rows[slot]
     clock = st.at[CLOCK] if st.at[STARTED] else time
     known = row.live
@@ -248,28 +261,22 @@ def _erase(
         while pane != NONE:
             panes += 1
             pane = st.panes[pane].next
-        previous = 0 if row.aside else row.announced
+        # The CRM also holds the level of somebody who has churned.
+        if row.announced > 0:
+            n = _blank(st, out, index, slot, ERASURE, clock)
+            out[n, S_PREVIOUS] = row.announced
+            out[n, S_TOPIC] = NONE
         _empty(st, slot)
         _begin(st, slot, clock)
-        if previous > 0:
-            evaluate(st, c, slot, clock, values)
-            _emit(st, c, out, values, index, slot, clock, CLEARED, previous, RECENT_SPAN)
         _leave_order(st, slot)
         _vacate(st, slot)
     row.erased = 1
     st.erased[slot] = time
-    n = st.at[OUT]
-    for i in range(len(values)):
-        out[n, i] = 0.0
-    out[n, S_INDEX] = index
-    out[n, S_SLOT] = slot
-    out[n, S_WHAT] = RECEIPT
+    n = _blank(st, out, index, slot, RECEIPT, clock)
     out[n, S_LEVEL] = known
-    out[n, S_CLOCK] = clock
     out[n, R_PANES] = panes
     out[n, R_COMPLAINTS] = complaints
     out[n, R_CONTACTS] = contacts
-    st.at[OUT] = n + 1
 
 
 @kernel
@@ -604,7 +611,7 @@ def apply(
             if time <= _asked(st, c, slot):
                 status[i] = DUPLICATE
             else:
-                _erase(st, c, slot, time, i, out, values)
+                _erase(st, slot, time, i, out)
                 status[i] = ERASES
             continue
         tick = event.kind == TICK

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import msgspec
 from msgspec import Struct, field
 
 SOURCE = "/cxstream"
@@ -75,6 +76,22 @@ class ChurnRisk(Struct, frozen=True, gc=False):
     value_at_risk: float | None
     suggested_action: str | None
     model: str
+    cause: Cause
+
+
+class ErasedCustomer(Struct, frozen=True, gc=False):
+    """`data` of a churn-risk signal about a customer who asked to be erased: no scores, no reasons.
+
+    Attributes:
+        change: always `erased`; whoever keeps something about the customer deletes it.
+        level: always `none`.
+        previous: the level until now.
+        cause: the record of the request.
+    """
+
+    change: Literal["erased"]
+    level: Literal["none"]
+    previous: Level
     cause: Cause
 
 
@@ -188,6 +205,12 @@ class ChurnRiskSignal(_Envelope, frozen=True, kw_only=True, gc=False, tag=CHURN_
     data: ChurnRisk
 
 
+class ErasedSignal(_Envelope, frozen=True, kw_only=True, gc=False, tag=CHURN_RISK_TYPE):
+    """A churn-risk signal that says no more than that the customer was erased."""
+
+    data: ErasedCustomer
+
+
 class FrictionSignal(_Envelope, frozen=True, kw_only=True, gc=False, tag=FRICTION_TYPE):
     """A friction signal: for agents and chat, now."""
 
@@ -204,3 +227,29 @@ class Receipt(_Envelope, frozen=True, kw_only=True, gc=False, tag=FORGOTTEN_TYPE
     """The receipt of an erasure; its subject is a digest, which tells nobody who does not know him whom it is about."""
 
     data: Forgotten
+
+
+class _Change(Struct, gc=False):
+    change: str = ""
+
+
+class _Changed(Struct, gc=False):
+    data: _Change
+
+
+_change_of = msgspec.json.Decoder(_Changed).decode
+_erased = msgspec.json.Decoder(ErasedSignal).decode
+_signal: msgspec.json.Decoder[ChurnRiskSignal | FrictionSignal] = msgspec.json.Decoder(
+    ChurnRiskSignal | FrictionSignal
+)
+
+
+def read_signal(value: bytes) -> ChurnRiskSignal | ErasedSignal | FrictionSignal:
+    """A signal as it stands in its topic.
+
+    Raises:
+        msgspec.MsgspecError: it is none.
+    """
+    if _change_of(value).data.change == "erased":
+        return _erased(value)
+    return _signal.decode(value)

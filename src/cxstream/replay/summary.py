@@ -162,7 +162,8 @@ class Tally:
         if self.ticks:
             counted.append(("ticks", self.ticks))
         levels = [(level, self.levels[level]) for level in reversed(LEVELS)]
-        signals = [(name, self.signals[name]) for name in ("raised", "eased", "cleared", "friction")]
+        named = ("raised", "eased", "cleared", *(["erased"] if self.signals["erased"] else []), "friction")
+        signals = [(name, self.signals[name]) for name in named]
         return [
             ("records", counted),
             ("rejected", self.rejected.most_common() or [("none", 0)]),

@@ -37,7 +37,7 @@ class Emitted(msgspec.Struct, frozen=True, gc=False):
         topic: where it goes, as the contract calls it.
         key: the customer.
         value: the CloudEvent.
-        change: friction, raised, eased or cleared; empty for a receipt.
+        change: friction, raised, eased, cleared or erased; empty for a receipt.
         level: the customer's level from now on; none for friction; empty for a receipt.
         reason: the feature that leads the reasons, what sets the customer apart the most; None without any.
     """
@@ -121,6 +121,11 @@ class Writer:
             )
             value = _encode(o.FrictionSignal(id=name, subject=subject, time=clock, data=data))
             return Emitted(index, FRICTION.contract, key, value, "friction", "none")
+        if row[k.S_WHAT] == k.ERASURE:
+            previous = LEVELS[int(row[k.S_PREVIOUS])]
+            erased = o.ErasedCustomer("erased", "none", previous, cause)  # type: ignore[arg-type]
+            value = _encode(o.ErasedSignal(id=name, subject=subject, time=clock, data=erased))
+            return Emitted(index, CHURN_RISK.contract, key, value, "erased", "none")
         risk = self._churn_risk(row, topic, cause)
         value = _encode(o.ChurnRiskSignal(id=name, subject=subject, time=clock, data=risk))
         reason = risk.reasons[0].feature if risk.reasons else None

@@ -105,7 +105,7 @@ def documents() -> dict[str, Json]:
     found = {f"touchpoints/{kind.label}.v1.json": touchpoint(kind) for kind in Kind}
     found["tick.v1.json"] = tick()
     found["forget.v1.json"] = forget()
-    found["signals/churn_risk.v1.json"] = output(outputs.ChurnRiskSignal, "Churn-risk signal")
+    found["signals/churn_risk.v1.json"] = churn_risk()
     found["signals/friction.v1.json"] = output(outputs.FrictionSignal, "Friction signal")
     found["score.v1.json"] = output(outputs.Score, "Score card")
     found["forgotten.v1.json"] = output(outputs.Receipt, "Receipt of an erasure")
@@ -137,6 +137,21 @@ def forget() -> Json:
         "description": "When it was made: RFC 3339 with an offset. What is not later is dropped from then on.",
     }
     return {**schema, "examples": [example_forget()]}
+
+
+def churn_risk() -> Json:
+    """The schema of a churn-risk signal, whose `data` has scores unless the customer was erased."""
+    schema = output(outputs.ChurnRiskSignal, "Churn-risk signal")
+    erased = output(outputs.ErasedSignal, "")
+    data = schema["properties"]["data"]
+    schema["properties"]["data"] = {
+        "description": data.pop("description"),
+        "oneOf": [
+            {"title": "The level of a customer", **data},
+            {"title": "A customer was erased", **erased["properties"]["data"]},
+        ],
+    }
+    return schema
 
 
 def output(kind: type[msgspec.Struct], title: str) -> Json:

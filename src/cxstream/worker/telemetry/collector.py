@@ -262,7 +262,7 @@ def _signals() -> Iterator[tuple[str, str]]:
     """Kind and level of every signal there can be."""
     for kind in SIGNALS:
         for level in LEVELS:
-            if (level == "none") == (kind in {"friction", "cleared"}):
+            if (level == "none") == (kind in {"friction", "cleared", "erased"}):
                 yield kind, level
 
 
