@@ -134,6 +134,7 @@ class Customer:
     level: int = 0
     announced: int = 0
     last_raise: Raise | None = None
+    told: tuple[int, float] | None = None
     waiting: bool = False
     set_aside: bool = False
 
@@ -605,6 +606,14 @@ class Oracle:
         customer.waiting = False
         if customer.level < customer.announced:
             self._emit_change(customer, clock, "eased" if customer.level > 0 else "cleared", scores)
+        elif customer.level > 0 and self._is_worse(customer, clock, scores.probability):
+            self._emit_change(customer, clock, "worsened", scores)
+
+    def _is_worse(self, customer: Customer, clock: int, probability: float) -> bool:
+        assert customer.told is not None
+        time, then = customer.told
+        p = self.params
+        return probability >= then + p.worsened and clock - time >= p.worsened_hours * HOUR_MS
 
     def _move_level(self, customer: Customer, probability: float) -> None:
         thresholds = self.params.thresholds
@@ -631,6 +640,7 @@ class Oracle:
 
     def _emit_change(self, customer: Customer, clock: int, change: str, scores: Scores) -> None:
         previous, customer.announced = customer.announced, customer.level
+        customer.told = clock, scores.probability
         self._emit(
             customer,
             clock,

@@ -6,7 +6,10 @@ from typing import Any
 
 import msgspec
 
-from cxstream.scoring.marker import MARKER_KEY, Marker, read_marker
+from cxstream.kernels.layout import ROW
+from cxstream.kernels.pack import TOLD_BYTES, VERSION_BEFORE
+from cxstream.model.params import ScoringParams
+from cxstream.scoring.marker import MARKER_KEY, Marker, digest_before, read_marker
 from cxstream.scoring.seal import Seal, readable
 
 Rows = dict[bytes, bytes]
@@ -34,9 +37,18 @@ def altered(rows: Rows, secret: bytes = b"", **changes: Any) -> Rows:
     return {MARKER_KEY: Marker(**fields).encode(secret)}
 
 
-def of_layout_2(rows: Rows) -> Rows:
+def of_layout_2(rows: Rows, params: ScoringParams | None = None) -> Rows:
     """Stored rows as the layout before had them."""
     marker = msgspec.to_builtins(marker_of(rows))
     new = ("partition", "generation", "cluster", "group", "epoch", "checksum")
     old = {name: value for name, value in marker.items() if name not in new} | {"layout": 2}
-    return {**payloads(rows), MARKER_KEY: msgspec.json.encode(old)}
+    old["params"] = digest_before(params or ScoringParams())
+    customers = {key: _without_told(row) for key, row in payloads(rows).items() if key[:1] == b"c"}
+    return {**payloads(rows), **customers, MARKER_KEY: msgspec.json.encode(old)}
+
+
+def _without_told(row: bytes) -> bytes:
+    """A packed customer as version 2 had it: without the last signal."""
+    at = 1 + ROW.fields["announced"][1]  # type: ignore[index]
+    announced = row[at : at + 1] > b"\0"  # a damaged row may end before it
+    return bytes([VERSION_BEFORE]) + (row[1:-TOLD_BYTES] if announced else row[1:])

@@ -32,7 +32,9 @@ STARTS = (1_709_300_000_000, -3 * DAY_MS + 5, 1_709_251_199_999)
 # Under the defaults nobody who is silent for a year still holds a level, and waits are rare: these bend the rules.
 PARAMS = {
     "default": ScoringParams(),
-    "unforgiving": ScoringParams.model_validate({"coefficients": {"complaint": 6.0}, "forget_days": 120}),
+    "unforgiving": ScoringParams.model_validate(
+        {"coefficients": {"complaint": 6.0}, "forget_days": 120, "worsened": 0.02, "worsened_hours": 0.5}
+    ),
     "short": ScoringParams.model_validate(
         {"window_days": 20, "surge_days": 3, "forget_days": 30, "half_life_days": 3, "cooldown_days": 1.5}
     ),

@@ -434,6 +434,15 @@ def test_worked_example_ends_as_it_says(story: Mapping[str, Any]) -> None:
     ]
 
 
+def test_worked_example_tells_that_it_became_worse(story: Mapping[str, Any]) -> None:
+    signal = story["cx.touchpoints-0-6-0"]
+    data = signal["data"]
+    assert (data["change"], data["level"], data["previous"]) == ("worsened", "critical", "critical")
+    assert (signal["time"], round(data["probability"], 3)) == ("2025-03-14T00:00:00.000Z", 0.873)
+    before = story["cx.touchpoints-0-4-1"]["data"]["probability"]
+    assert data["probability"] >= before + ScoringParams().worsened
+
+
 def test_points_of_the_worked_example() -> None:
     oracle = Oracle()
     expected: dict[int, tuple[float, float]] = {}

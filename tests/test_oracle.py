@@ -968,6 +968,61 @@ def test_easing_is_told_at_once_and_keeps_the_chain(dialed: Story) -> None:
     assert dialed.changes()[3:] == [("eased", "critical", "elevated"), ("cleared", "elevated", "none")]
 
 
+def test_worse_at_the_same_level_is_told_by_how_much_and_how_late(dialed: Story) -> None:
+    dial(dialed, at(0), 6)  # .870: critical
+    told = dialed.changes()
+    dial(dialed, at(0, h=1), 7)  # .948 is not .970
+    dialed.tick(at(2))
+    assert dialed.changes() == told
+    dial(dialed, at(2, h=1), 8)  # .980 is, and the last signal is two days old
+    assert dialed.changes()[len(told) :] == [("worsened", "critical", "critical")]
+    signal = dialed.oracle.signals[-1]
+    assert (signal["time"], signal["probability"]) == (at(2, h=1), close(1 / (1 + math.exp(-3.9))))
+    dialed.tick(at(9))
+    assert len(dialed.changes()) == len(told) + 1
+
+
+def test_worse_is_told_when_the_last_signal_is_a_day_old_by_the_clock(dialed: Story) -> None:
+    dial(dialed, at(0), 6)
+    told = len(dialed.changes())
+    dial(dialed, at(0, h=1), 8)
+    dialed.tick(at(0, h=23, m=59))
+    dialed.say(at(0, h=23, m=59), Kind.page_view)
+    assert len(dialed.changes()) == told
+    dialed.tick(at(1))  # the sweep, to the millisecond
+    assert dialed.changes()[told:] == [("worsened", "critical", "critical")]
+
+
+def test_worse_is_measured_against_the_last_signal_of_any_kind(dialed: Story) -> None:
+    dial(dialed, at(0), 8)
+    dial(dialed, at(1), 4)  # eased to elevated at .475
+    assert dialed.changes()[-1] == ("eased", "critical", "elevated")
+    dial(dialed, at(3), 5)  # .711: high, and waits for its cooldown
+    assert (dialed.card()["level"], dialed.card()["announced"]) == ("high", "elevated")
+    assert dialed.changes()[-1] == ("eased", "critical", "elevated")
+    assert dialed.oracle.held_back == 1
+
+
+def test_worse_is_no_raise() -> None:
+    story = Story(Oracle(DIAL.model_copy(update={"thresholds": (0.35, 0.36, 0.9), "worsened": 0.2})))
+    dial(story, at(0), 4)  # .475: high
+    dial(story, at(6), 5)  # .711
+    assert story.changes()[-1] == ("worsened", "high", "high")
+    dial(story, at(6, h=1), 0)
+    dial(story, at(7), 4)
+    assert story.changes()[-2:] == [("cleared", "high", "none"), ("raised", "none", "high")]
+
+
+def test_nobody_who_has_churned_is_worse(dialed: Story) -> None:
+    dial(dialed, at(0), 6)
+    dialed.say(at(0), Kind.churned, channel="crm")
+    told = len(dialed.changes())
+    dial(dialed, at(2), 8)
+    assert len(dialed.changes()) == told
+    dialed.say(at(2), Kind.won_back, channel="crm")
+    assert dialed.changes()[told:] == [("worsened", "critical", "critical")]
+
+
 def test_set_aside_until_won_back_or_a_purchase(dialed: Story) -> None:
     dial(dialed, at(0), 3)
     dialed.say(at(0), Kind.churned, channel="crm")
@@ -1135,6 +1190,7 @@ def test_a_random_history_meets_everything() -> None:
             "from_the_future",
             "tick",
             "raised",
+            "worsened",
             "eased",
             "cleared",
             "erased",

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.broker
 
 STORY = Path(__file__).parent.parent / "examples" / "story.ndjson"
-SIGNALS = 7
+SIGNALS = 8
 SECONDS = 90.0
 CLIENT, CLIENT_SECRET = "the-client", "s3cr3t/of+the client"
 GROUP = "cxstream"

@@ -7,10 +7,12 @@ import json
 import pytest
 
 import fuzz_snapshots
+from cxstream.kernels.layout import CHANGED
 from cxstream.model.errors import SnapshotError
+from cxstream.model.kinds import FEATURES
 from cxstream.model.params import ScoringParams
 from cxstream.scoring.engine import MARKER_KEY, Engine
-from cxstream.scoring.marker import Owner
+from cxstream.scoring.marker import Owner, digest_before
 from cxstream.scoring.snapshot import Line
 from cxstream.settings import ACTIONS
 from saved import of_layout_2, payloads, sealed
@@ -56,6 +58,63 @@ def test_a_snapshot_of_the_layout_before_is_read_and_saved_again_as_a_whole() ->
     assert migrated.must_save
     assert rows_of(migrated) == rows
     assert Engine.restore(ScoringParams(), ACTIONS, rows).snapshot()[:-1] == []
+
+
+def test_the_digest_of_the_layout_before_is_the_one_that_was_saved() -> None:
+    assert digest_before(ScoringParams()) == "f333263776caa171a5fdda00adcd2853"
+    assert digest_before(ScoringParams(window_days=30)) == "b6900788f3592d52499d925dd6d152b0"
+    assert digest_before(ScoringParams(max_mood=3, worsened=0.2)) == digest_before(ScoringParams())
+
+
+# One open complaint: .62, two: .82, both high.
+BY_COMPLAINTS = ScoringParams.model_validate(
+    {
+        "intercept": -0.5,
+        "thresholds": (0.35, 0.55, 0.95),
+        "coefficients": {**dict.fromkeys(FEATURES, 0.0), "complaint": 3.0},
+    }
+)
+
+
+def troubled(n: int, time: str) -> list[bytes]:
+    return [touchpoint("complaint_opened", time, case_id=f"{time}-{i}") for i in range(n)]
+
+
+def test_what_worsened_is_measured_against_is_saved() -> None:
+    whole, engine = Engine(BY_COMPLAINTS, ACTIONS), Engine(BY_COMPLAINTS, ACTIONS)
+    first, then = troubled(1, "2026-03-05T09:00:00Z"), troubled(1, "2026-03-06T09:00:00Z")
+    assert [s.change for s in feed(*first, *then, engine=whole).signals][-1] == "worsened"
+    feed(*first, engine=engine)
+    restored = Engine.restore(BY_COMPLAINTS, ACTIONS, rows_of(engine))
+    told = restored.partition.state.told[restored.partition.slots.of["anna"]]
+    assert told.tobytes() == engine.partition.state.told[engine.partition.slots.of["anna"]].tobytes()
+    assert [s.change for s in feed(*then, engine=restored).signals] == ["worsened"]
+
+
+def test_a_customer_of_the_layout_before_is_measured_from_the_first_evaluation_on() -> None:
+    engine = Engine(BY_COMPLAINTS, ACTIONS)
+    feed(*troubled(1, "2026-03-05T09:00:00Z"), engine=engine)
+    migrated = Engine.restore(BY_COMPLAINTS, ACTIONS, of_layout_2(rows_of(engine), BY_COMPLAINTS))
+    # The first evaluation is at the sweep before the second complaint: it sets the mark, and nobody is told.
+    once = feed(*troubled(1, "2026-03-06T09:00:00Z"), engine=migrated)
+    assert [s.change for s in once.signals] == []
+    saved = Engine.restore(BY_COMPLAINTS, ACTIONS, rows_of(migrated))
+    later = touchpoint("page_view", "2026-03-07T00:00:00Z")
+    assert [s.change for s in feed(later, engine=saved).signals] == ["worsened"]
+
+
+def test_a_last_signal_that_cannot_be_is_refused() -> None:
+    engine = Engine(ScoringParams(), ACTIONS)
+    feed(*troubled(8, "2026-03-05T09:00:00Z"), engine=engine)
+    told = engine.partition.state.told
+    slot = engine.partition.slots.of["anna"]
+    for field, value in (("time", 2**62), ("probability", 1.5), ("probability", float("nan"))):
+        right = told[slot].copy()
+        told[field][slot] = value
+        engine.partition.state.row_dirty[slot] = CHANGED
+        with pytest.raises(SnapshotError, match="says what cannot be"):
+            Engine.restore(ScoringParams(), ACTIONS, rows_of(engine))
+        told[slot] = right
 
 
 def test_checksums_under_a_key_cannot_be_made_without_it() -> None:

@@ -204,7 +204,7 @@ SIGNALS = Row(
     (
         Panel(
             "Signals an hour, by kind",
-            "Friction is acute; raised, eased and cleared tell how the churn risk changed. Erased: customers with a level who "
+            "Friction is acute; raised, worsened, eased and cleared tell how the churn risk changed. Erased: customers with a level who "
             "asked to be forgotten.",
             (Query(f"3600 * {rate('cxstream_signals_total', 'kind')}", "{{kind}}"),),
             low=0,

@@ -24,7 +24,7 @@ SOURCES = "the first worker.metrics_sources sources seen, cut at 64 characters; 
 
 OUTCOMES = ("accepted", "duplicate", "late", "rejected", "tick", "erased", "erasure", "misrouted")
 REASONS = ("malformed", "invalid", "misrouted", "from_the_future", "too_late", "too_large")
-SIGNALS = ("friction", "raised", "eased", "cleared", "erased")
+SIGNALS = ("friction", "raised", "worsened", "eased", "cleared", "erased")
 STATES = ("claiming", "restoring", "running", "failed", "fenced")
 REFUSALS = ("damaged", "forged", "other")
 FRESHNESS = ("live", "history")

@@ -207,7 +207,9 @@ def _show_signals(console: Any, found: Found, days: float) -> None:
         if data.get("change") == "erased":
             table.add_row(signal["time"], "churn risk", "erased on request", "")
         elif "change" in data:
-            what = f"{data['change']} from {data['previous']} to {data['level']}, {data['probability']:.0%}"
+            moved = f"from {data['previous']} to {data['level']}"
+            moved = f"at {data['level']}" if data["change"] == "worsened" else moved
+            what = f"{data['change']} {moved}, {data['probability']:.0%}"
             why = "; ".join(reason["evidence"] for reason in data["reasons"][:3])
             table.add_row(signal["time"], "churn risk", what, _text(why))
         else:

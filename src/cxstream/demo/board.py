@@ -71,7 +71,7 @@ class Board:
         if isinstance(signal, ChurnRiskSignal):
             line = _churn_risk(signal)
             self.levels[signal.subject] = signal.data.level
-            self.signals[f"{signal.data.change} to {signal.data.level}"] += 1
+            self.signals[_change(signal)] += 1
         elif isinstance(signal, ErasedSignal):
             line = Line(_minute(signal.time), signal.subject, "erased", "none", "on request", "")
             self.levels.pop(signal.subject, None)
@@ -113,10 +113,15 @@ def _minute(time: str) -> str:
     return time[:16].replace("T", " ")
 
 
+def _change(signal: ChurnRiskSignal) -> str:
+    data = signal.data
+    return f"{data.change} {'at' if data.change == 'worsened' else 'to'} {data.level}"
+
+
 def _churn_risk(signal: ChurnRiskSignal) -> Line:
     data = signal.data
     why = "; ".join(reason.evidence for reason in data.reasons if reason.contribution > 0)
-    what = f"{data.change} to {data.level} ({data.probability:.0%})"
+    what = f"{_change(signal)} ({data.probability:.0%})"
     return Line(_minute(signal.time), signal.subject, what, data.level, why, data.suggested_action or "")
 
 

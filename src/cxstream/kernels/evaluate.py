@@ -41,6 +41,7 @@ from cxstream.kernels.layout import (
     S_SAT,
     S_SAT_HW,
     S_X,
+    WORSENED,
     Constants,
     State,
 )
@@ -125,11 +126,29 @@ def evaluate(st: State, c: Constants, slot: int, clock: int, values: NDArray[np.
 
 
 @kernel
+def _note(st: State, slot: int, clock: int, probability: float) -> None:
+    """Keep what the CRM is told now."""
+    st.told[slot].time = clock
+    st.told[slot].probability = probability
+    st.row_dirty[slot] = CHANGED
+
+
+@kernel
+def _is_worse(st: State, c: Constants, slot: int, clock: int, probability: float) -> bool:
+    """Whether the risk has risen by so much since the last signal that the CRM is told though the level stays."""
+    told = st.told[slot]
+    if told.time == NEVER:
+        _note(st, slot, clock, probability)
+        return False
+    return probability >= told.probability + c.worsened and clock - told.time >= c.worsened_ms
+
+
+@kernel
 def judge(st: State, c: Constants, slot: int, clock: int, probability: float) -> int:
     """Move the level, and decide whether the CRM is told.
 
     Returns:
-        RAISED, EASED, CLEARED, or 0 for nothing (0 is FRICTION, which is not decided here).
+        RAISED, WORSENED, EASED, CLEARED, or 0 for nothing (0 is FRICTION, which is not decided here).
     """
     row = st.rows[slot]
     level = np.int64(row.level)
@@ -150,7 +169,7 @@ def judge(st: State, c: Constants, slot: int, clock: int, probability: float) ->
             row.last_raise = clock
             row.raise_level = level
             row.held = 0
-            st.row_dirty[slot] = CHANGED
+            _note(st, slot, clock, probability)
             return RAISED
         if not row.held:
             row.held = 1
@@ -159,8 +178,11 @@ def judge(st: State, c: Constants, slot: int, clock: int, probability: float) ->
         return 0
     if level < row.announced:
         row.announced = level
-        st.row_dirty[slot] = CHANGED
+        _note(st, slot, clock, probability)
         return EASED if level > 0 else CLEARED
+    if level > 0 and _is_worse(st, c, slot, clock, probability):
+        _note(st, slot, clock, probability)
+        return WORSENED
     return 0
 
 

@@ -105,6 +105,13 @@ def _wrong_row(row: Any, c: Constants, clock: int, seq: int, offset: int) -> int
 
 
 @kernel
+def _wrong_told(told: Any, clock: int) -> int:
+    if told.time != NEVER and not _within(told.time, clock):
+        return TIME
+    return 0 if told.probability >= 0.0 and told.probability <= 1.0 else SCORE
+
+
+@kernel
 def _wrong_panes(st: State, c: Constants, head: int, today: int) -> int:
     newest = today
     index = head
@@ -161,6 +168,8 @@ def wrong_customer(
             wrong = DAY_OF_PANE
         if wrong == 0:
             wrong = _wrong_complaints(st, row.complaints, row.complaints_n, clock)
+        if wrong == 0:
+            wrong = _wrong_told(st.told[slot], clock)
         for i in range(row.contacts_n):
             if wrong == 0 and not _within(st.contact_times[slot, i], clock):
                 wrong = CONTACT_OF

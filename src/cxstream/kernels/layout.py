@@ -58,6 +58,10 @@ ROW = np.dtype(
     align=True,
 )
 
+# A customer's last churn-risk signal, which `worsened` is measured against; it counts while a level other than none is
+# announced. A time of NEVER: not known, as the state was saved before it was kept.
+TOLD = np.dtype([("time", "i8"), ("probability", "f8")])
+
 # One customer's day. The counts are for evidence; they stop at their largest value.
 PANE = np.dtype(
     [
@@ -170,7 +174,7 @@ FEATURES = 8
     S_COMPLAINTS, S_COMPLAINT_TIME, S_NPS, S_NPS_TIME, S_QUIET, S_RHYTHM, S_ANSWERS, S_UNSUBSCRIBED, S_TOUCHES,
 ) = range(S_X + FEATURES, S_X + FEATURES + 19)  # fmt: skip
 SIGNAL_WIDTH = S_TOUCHES + 1
-FRICTION, RAISED, EASED, CLEARED, RECEIPT, ERASURE = 0, 1, 2, 3, 4, 5
+FRICTION, RAISED, EASED, CLEARED, RECEIPT, ERASURE, WORSENED = 0, 1, 2, 3, 4, 5, 6
 # In the row of a receipt: what was erased, in place of the features.
 R_PANES, R_COMPLAINTS, R_CONTACTS = S_X, S_X + 1, S_X + 2
 
@@ -193,6 +197,7 @@ class State(NamedTuple):
         topic_refs: int32[topics], how many ring places hold a topic.
         row_dirty: uint8[slots], CLEAN, CHANGED since the last snapshot, or VACATED by the kernel.
         card_dirty: uint8[slots], evaluated since its score card was last taken.
+        told: TOLD[slots], the last churn-risk signal.
         erased: int64[slots], ms UTC: what is not later is dropped; counts where the row says so.
         memory: MEMORY[slots, 2], remembered ids.
         memory_due: uint16[slots, 2], day (mod 2**16) on which a chunk of the list may leave.
@@ -213,6 +218,7 @@ class State(NamedTuple):
     topic_refs: NDArray[np.int32]
     row_dirty: NDArray[np.uint8]
     card_dirty: NDArray[np.uint8]
+    told: NDArray[np.void]
     erased: NDArray[np.int64]
     memory: NDArray[np.void]
     memory_due: NDArray[np.uint16]
@@ -287,3 +293,5 @@ class Constants(NamedTuple):
     silence_max: float
     hysteresis: float
     cooldown_ms: int
+    worsened: float
+    worsened_ms: int

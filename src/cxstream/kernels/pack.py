@@ -2,7 +2,7 @@
 
 A packed customer: one version byte, ROW, four counts (uint16 panes, uint8 complaints, ids, contacts), the panes
 newest first, complaints in order of acceptance (case, time), id hashes and contacts (time, then uint16 length
-and UTF-8 of the topic) oldest first. Little-endian; indices into arenas are packed as zero.
+and UTF-8 of the topic) oldest first; where a level other than none is announced, TOLD. Little-endian; indices into arenas are packed as zero.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from cxstream.kernels.layout import (
     CONTACTS,
     IDS,
     LIVE,
+    NEVER,
     NONE,
     PANE,
     ROW,
+    TOLD,
     State,
 )
 from cxstream.kernels.panes import new_complaint, new_pane, trim
@@ -27,9 +29,11 @@ from cxstream.kernels.panes import new_complaint, new_pane, trim
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-VERSION = 2  # of a packed customer; a snapshot as a whole has another: LAYOUT
+# Of a packed customer; a snapshot as a whole has another: LAYOUT. The version before lacks the last signal.
+VERSION, VERSION_BEFORE = 3, 2
 ROW_BYTES = ROW.itemsize
 PANE_BYTES = PANE.itemsize
+TOLD_BYTES = TOLD.itemsize
 HEADER = 1 + ROW_BYTES + 5
 INDEX_FIELDS = (ROW.fields["head"][1], ROW.fields["complaints"][1])  # type: ignore[index]
 NEXT_FIELD = PANE.fields["next"][1]  # type: ignore[index]
@@ -74,13 +78,15 @@ def packed_sizes(
         for i in range(row.contacts_n):
             topic = st.contact_topics[slot, i]
             total += 10 + topic_ends[topic + 1] - topic_ends[topic]
+        if row.announced > 0:
+            total += TOLD_BYTES
         ends[n] = total
 
 
 @entry
 def pack(
-    st: State, row_bytes: NDArray[np.uint8], pane_bytes: NDArray[np.uint8], slots: NDArray[np.int32],
-    topics: NDArray[np.uint8], topic_ends: NDArray[np.int64], out: NDArray[np.uint8],
+    st: State, row_bytes: NDArray[np.uint8], pane_bytes: NDArray[np.uint8], told_bytes: NDArray[np.uint8],
+    slots: NDArray[np.int32], topics: NDArray[np.uint8], topic_ends: NDArray[np.int64], out: NDArray[np.uint8],
 ) -> None:  # fmt: skip
     """Pack customers one behind the other into `out`.
 
@@ -88,6 +94,7 @@ def pack(
         st: the partition.
         row_bytes: uint8[slots, 128], view of st.rows.
         pane_bytes: uint8[arena, 64], view of st.panes.
+        told_bytes: uint8[slots, 16], view of st.told.
         slots: int32[n], whom.
         topics: uint8[...], UTF-8 of all topics; topic t is topics[topic_ends[t]:topic_ends[t + 1]].
         topic_ends: int64[topics + 1].
@@ -128,6 +135,9 @@ def pack(
             at = _put(out, at, np.uint64(length), 2)
             _copy(topics, topic_ends[topic], topic_ends[topic + 1], out, at)
             at += length
+        if row.announced > 0:
+            _copy(told_bytes[slot], 0, TOLD_BYTES, out, at)
+            at += TOLD_BYTES
         _put(out, counts, np.uint64(panes), 2)
         out[counts + 2] = row.complaints_n
         out[counts + 3] = row.ids_n
@@ -136,11 +146,11 @@ def pack(
 
 @kernel
 def _unpack(
-    st: State, row_bytes: NDArray[np.uint8], pane_bytes: NDArray[np.uint8], slot: int, data: NDArray[np.uint8],
-    begin: int, end: int, oldest: int, topics: NDArray[np.int64], n: int,
+    st: State, row_bytes: NDArray[np.uint8], pane_bytes: NDArray[np.uint8], told_bytes: NDArray[np.uint8],
+    slot: int, data: NDArray[np.uint8], begin: int, end: int, oldest: int, topics: NDArray[np.int64], n: int,
 ) -> int:  # fmt: skip
     """Read one packed customer, data[begin:end]; 0, or -1 where it is torn."""
-    if end - begin < HEADER or data[begin] != VERSION:
+    if end - begin < HEADER or (data[begin] != VERSION and data[begin] != VERSION_BEFORE):
         return -1
     at = begin + 1 + ROW_BYTES
     panes = _get(data, at, 2)
@@ -198,6 +208,15 @@ def _unpack(
         at += length
     row.contacts_n = contacts
     row.contacts_at = contacts % CONTACTS
+    st.told[slot].time = 0
+    st.told[slot].probability = 0.0
+    if row.announced > 0 and data[begin] == VERSION_BEFORE:
+        st.told[slot].time = NEVER
+    elif row.announced > 0:
+        if end < at + TOLD_BYTES:
+            return -1
+        _copy(data, at, at + TOLD_BYTES, told_bytes[slot], 0)
+        at += TOLD_BYTES
     if at != end:
         return -1
     st.order[st.at[LIVE]] = slot
@@ -208,8 +227,8 @@ def _unpack(
 
 @entry
 def unpack(
-    st: State, row_bytes: NDArray[np.uint8], pane_bytes: NDArray[np.uint8], slots: NDArray[np.int32],
-    data: NDArray[np.uint8], ends: NDArray[np.int64], oldest: int, topics: NDArray[np.int64],
+    st: State, row_bytes: NDArray[np.uint8], pane_bytes: NDArray[np.uint8], told_bytes: NDArray[np.uint8],
+    slots: NDArray[np.int32], data: NDArray[np.uint8], ends: NDArray[np.int64], oldest: int, topics: NDArray[np.int64],
 ) -> int:  # fmt: skip
     """Read packed customers into empty slots, whose arenas have room.
 
@@ -217,6 +236,7 @@ def unpack(
         st: the partition.
         row_bytes: uint8[slots, 128], view of st.rows.
         pane_bytes: uint8[arena, 64], view of st.panes.
+        told_bytes: uint8[slots, 16], view of st.told.
         slots: int32[n], where.
         data: uint8[...], what `pack` wrote for them, one behind the other.
         ends: int64[n], where each ends.
@@ -229,7 +249,10 @@ def unpack(
     """
     begin = 0
     for n in range(len(slots)):
-        if _unpack(st, row_bytes, pane_bytes, slots[n], data, begin, ends[n], oldest, topics, n) != 0:
+        if (
+            _unpack(st, row_bytes, pane_bytes, told_bytes, slots[n], data, begin, ends[n], oldest, topics, n)
+            != 0
+        ):
             return n
         begin = ends[n]
     return len(slots)

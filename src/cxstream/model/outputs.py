@@ -17,7 +17,7 @@ SCORE_TYPE = "cx.score.v1"
 FORGOTTEN_TYPE = "cx.forgotten.v1"
 
 Level = Literal["none", "elevated", "high", "critical"]
-Change = Literal["raised", "eased", "cleared"]
+Change = Literal["raised", "worsened", "eased", "cleared"]
 Feature = Literal[
     "effort", "surge", "dissatisfaction", "detractor", "complaint", "silence", "lapse", "unsubscribed"
 ]
@@ -51,7 +51,8 @@ class ChurnRisk(Struct, frozen=True, gc=False):
     """`data` of a churn-risk signal.
 
     Attributes:
-        change: what happened to the level that the CRM knows.
+        change: what happened to the level that the CRM knows; worsened: the level stays, and the probability has
+            risen since the last signal.
         level: the level from now on.
         previous: the level until now.
         probability: churn risk, 0..1.

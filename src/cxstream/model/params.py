@@ -178,6 +178,13 @@ class ScoringParams(BaseModel):
         7.0, ge=0, description="Days between raises to a level no higher than the last."
     )
 
+    worsened: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.1, description="Rise of the probability since the last signal that is told while the level stays."
+    )
+    worsened_hours: float = Field(
+        24.0, ge=0, description="How old that signal must be by the clock, in hours."
+    )
+
     @model_validator(mode="before")
     @classmethod
     def _complete(cls, data: dict[str, object]) -> dict[str, object]:

@@ -162,7 +162,14 @@ class Tally:
         if self.ticks:
             counted.append(("ticks", self.ticks))
         levels = [(level, self.levels[level]) for level in reversed(LEVELS)]
-        named = ("raised", "eased", "cleared", *(["erased"] if self.signals["erased"] else []), "friction")
+        named = (
+            "raised",
+            "worsened",
+            "eased",
+            "cleared",
+            *(["erased"] if self.signals["erased"] else []),
+            "friction",
+        )
         signals = [(name, self.signals[name]) for name in named]
         return [
             ("records", counted),

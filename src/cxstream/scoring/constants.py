@@ -77,5 +77,7 @@ def constants(params: ScoringParams) -> Constants:
         silence_max=params.silence_max,
         hysteresis=params.hysteresis,
         cooldown_ms=round(params.cooldown_days * DAY_MS),
+        worsened=params.worsened,
+        worsened_ms=round(params.worsened_hours * HOUR_MS),
         **_points(params),
     )

@@ -37,7 +37,7 @@ from cxstream.scoring import action_ids, memory, snapshot
 from cxstream.scoring import decode as d
 from cxstream.scoring.decode import Decoded, Headers, Rejected, decode, subjects_of
 from cxstream.scoring.erasures import digest
-from cxstream.scoring.marker import LAYOUT, MARKER_KEY
+from cxstream.scoring.marker import LAYOUT, MARKER_KEY, digest_before
 from cxstream.scoring.marker import digest as digest_of_params
 from cxstream.scoring.partition import NO_LIMIT, Applied, Partition
 from cxstream.scoring.routing import MAX_FORWARDS, Misrouted, forwards
@@ -241,7 +241,9 @@ class Engine:
             partitions=partitions,
             pseudonyms=pseudonyms,
         )
-        self._digest = digest_of_params(params, pseudonyms.key_id if pseudonyms else "")
+        key_id = pseudonyms.key_id if pseudonyms else ""
+        self._digest = digest_of_params(params, key_id)
+        self._digest_before = digest_before(params, key_id)
         self._held = 0
         self._card_cursor = 0
         self._gone_cards: dict[str, None] = {}
@@ -622,6 +624,7 @@ class Engine:
             rows,
             params,
             engine._digest,
+            engine._digest_before,
             pseudonymous=pseudonyms is not None,
             secrets=secrets,
             latest=latest,

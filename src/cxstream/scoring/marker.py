@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 MARKER_KEY = b"\0marker"
 # 3: rows and marker with checksum and generation. 2: the same payloads without.
 LAYOUT, LAYOUT_BEFORE = 3, 2
+# Parameters that the layout before did not have, and the default of the one that they replace.
+_NEW = frozenset({"max_effort", "max_mood", "transfers_max", "worsened", "worsened_hours"})
+_MAX_POINTS_BEFORE = 1e6
 
 Count = Annotated[int, Meta(ge=0, lt=2**53)]
 Number = Annotated[int, Meta(ge=0, le=2**63 - 1)]
@@ -109,7 +112,17 @@ class Marker(msgspec.Struct, frozen=True):
 
 def digest(params: ScoringParams, key_id: str = "") -> str:
     """Digest of the parameters, and of the key of the pseudonyms: a state under other names is another state."""
-    canonical = msgspec.json.encode(params.model_dump(mode="json"), order="deterministic")
+    return _digest(params.model_dump(mode="json"), key_id)
+
+
+def digest_before(params: ScoringParams, key_id: str = "") -> str:
+    """The digest that a state of the layout before has: other bounds of points, no `worsened`, the rest as it is now."""
+    known = {name: value for name, value in params.model_dump(mode="json").items() if name not in _NEW}
+    return _digest({**known, "max_points": _MAX_POINTS_BEFORE}, key_id)
+
+
+def _digest(params: dict[str, object], key_id: str) -> str:
+    canonical = msgspec.json.encode(params, order="deterministic")
     return hashlib.blake2b(canonical + key_id.encode(), digest_size=16).hexdigest()
 
 

@@ -42,6 +42,7 @@ from cxstream.kernels.layout import (
     SIGNAL_WIDTH,
     STARTED,
     TICK,
+    TOLD,
     VACATED,
     State,
 )
@@ -136,6 +137,7 @@ class Partition:
             topic_refs=np.zeros(_FIRST, np.int32),
             row_dirty=np.zeros(_FIRST, np.uint8),
             card_dirty=np.zeros(_FIRST, np.uint8),
+            told=np.zeros(_FIRST, TOLD),
             erased=np.zeros(_FIRST, np.int64),
             memory=np.zeros((_FIRST, 2), MEMORY),
             memory_due=np.zeros((_FIRST, 2), np.uint16),
@@ -194,6 +196,7 @@ class Partition:
                 "order",
                 "row_dirty",
                 "card_dirty",
+                "told",
                 "erased",
                 "memory",
                 "memory_due",
@@ -399,6 +402,7 @@ class Partition:
         released += never_came
         if released:
             st.rows[released] = np.zeros((), ROW)
+            st.told[released] = np.zeros((), TOLD)
             st.erased[released] = 0
         # A topic that nobody holds may be what an erased customer called about, and nobody else.
         if at[LOOSE] > _FIRST + len(self.topics.of) // 2 or (self._erased and at[LOOSE]):

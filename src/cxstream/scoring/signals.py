@@ -24,7 +24,12 @@ if TYPE_CHECKING:
 MODEL = "default-1"
 # A contribution this small is rounding, not a reason.
 NOTHING = 1e-12
-_CHANGES: dict[int, o.Change] = {k.RAISED: "raised", k.EASED: "eased", k.CLEARED: "cleared"}
+_CHANGES: dict[int, o.Change] = {
+    k.RAISED: "raised",
+    k.WORSENED: "worsened",
+    k.EASED: "eased",
+    k.CLEARED: "cleared",
+}
 
 _encode = msgspec.json.Encoder().encode
 
@@ -37,7 +42,7 @@ class Emitted(msgspec.Struct, frozen=True, gc=False):
         topic: where it goes, as the contract calls it.
         key: the customer.
         value: the CloudEvent.
-        change: friction, raised, eased, cleared or erased; empty for a receipt.
+        change: friction, raised, worsened, eased, cleared or erased; empty for a receipt.
         level: the customer's level from now on; none for friction; empty for a receipt.
         reason: the feature that leads the reasons, what sets the customer apart the most; None without any.
     """

@@ -24,7 +24,7 @@ from cxstream.kernels.layout import (
     STARTED,
     SWEPT_OFFSET,
 )
-from cxstream.kernels.pack import PANE_BYTES, ROW_BYTES, pack, packed_sizes, unpack
+from cxstream.kernels.pack import PANE_BYTES, ROW_BYTES, TOLD_BYTES, pack, packed_sizes, unpack
 from cxstream.model.errors import SnapshotError
 from cxstream.model.events import MAX_SUBJECT
 from cxstream.model.params import DAY_MS
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from cxstream.kernels.layout import State
     from cxstream.model.params import ScoringParams
     from cxstream.scoring.partition import Partition
 
@@ -80,6 +81,11 @@ def _bytes_of(array: NDArray[np.void], size: int) -> NDArray[np.uint8]:
     return array.view(np.uint8).reshape(len(array), size)
 
 
+def _views(st: State) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
+    """Rows, panes and last signals as bytes."""
+    return _bytes_of(st.rows, ROW_BYTES), _bytes_of(st.panes, PANE_BYTES), _bytes_of(st.told, TOLD_BYTES)
+
+
 def _packed(partition: Partition, slots: NDArray[np.int32]) -> Iterable[tuple[bytes, bytes]]:
     st = partition.state
     texts = [text.encode() for text in partition.topics.texts]
@@ -88,7 +94,7 @@ def _packed(partition: Partition, slots: NDArray[np.int32]) -> Iterable[tuple[by
     packed_sizes(st, slots, topic_ends, ends)
     out = np.empty(int(ends[-1]) if len(ends) else 0, np.uint8)
     topics = np.frombuffer(b"".join(texts), np.uint8)
-    pack(st, _bytes_of(st.rows, ROW_BYTES), _bytes_of(st.panes, PANE_BYTES), slots, topics, topic_ends, out)
+    pack(st, *_views(st), slots, topics, topic_ends, out)
     data, begin = out.tobytes(), 0
     names = partition.slots.names
     for slot, end in zip(slots.tolist(), ends.tolist(), strict=True):
@@ -164,14 +170,18 @@ def save(
 
 
 def _checked(
-    rows: Mapping[bytes, bytes], params: str, partition: Partition, secrets: Sequence[bytes]
+    rows: Mapping[bytes, bytes],
+    params: str,
+    params_before: str,
+    partition: Partition,
+    secrets: Sequence[bytes],
 ) -> tuple[Marker, bytes]:
     """The marker, and the secret that it was saved under."""
     raw = rows.get(MARKER_KEY)
     if raw is None:
         raise SnapshotError("the snapshot has no marker: rebuild the partition from its log")
     marker, secret = open_marker(raw, secrets)
-    if marker.params != params:
+    if marker.params != (params if marker.layout == LAYOUT else params_before):
         raise SnapshotError(
             "the snapshot was made under other scoring parameters or another key: rebuild the partition",
             "other",
@@ -194,6 +204,7 @@ def load(
     rows: Mapping[bytes, bytes],
     params: ScoringParams,
     digested: str,
+    digested_before: str,
     *,
     pseudonymous: bool = False,
     secrets: Sequence[bytes] = (b"",),
@@ -206,6 +217,7 @@ def load(
         rows: the latest value of every key, tombstones left out, the marker included.
         params: must be those that the rows were made under.
         digested: their digest.
+        digested_before: their digest in the layout before.
         pseudonymous: the names of customers do not tell their partition.
         secrets: keys of the checksums that are good, the one to save with first; b"" for those that find damage alone.
         latest: time that no event can be later than, ms UTC.
@@ -217,7 +229,7 @@ def load(
     Raises:
         SnapshotError: the rows cannot be trusted.
     """
-    marker, secret = _checked(rows, digested, partition, secrets)
+    marker, secret = _checked(rows, digested, digested_before, partition, secrets)
     loaded = Loaded(marker, marker.layout == LAYOUT_BEFORE or secret != secrets[0])
     if marker.clock is not None and marker.clock > latest:
         raise SnapshotError("the snapshot is from the future: rebuild the partition from its log")
@@ -338,10 +350,8 @@ def _unpack_part(partition: Partition, rows: Sequence[bytes], first: int, oldest
     ends = np.cumsum(np.fromiter(map(len, rows), np.int64, len(rows)))
     slots = np.arange(first, first + len(rows), dtype=np.int32)
     found = np.empty((len(rows), CONTACTS, 2), np.int64)
-    row_bytes, pane_bytes = _bytes_of(st.rows, ROW_BYTES), _bytes_of(st.panes, PANE_BYTES)
-    if unpack(st, row_bytes, pane_bytes, slots, np.frombuffer(data, np.uint8), ends, oldest, found) < len(
-        rows
-    ):
+    views = _views(st)
+    if unpack(st, *views, slots, np.frombuffer(data, np.uint8), ends, oldest, found) < len(rows):
         raise SnapshotError("a row of the snapshot is torn: rebuild the partition from its log")
     st.rows["spare"][slots] = 0
     held = st.rows["contacts_n"][slots]
