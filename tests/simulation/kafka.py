@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 from aiokafka.errors import ConcurrentTransactions, KafkaConnectionError, KafkaError
 
+from cxstream.ownership import Claim
 from cxstream.topology import TOUCHPOINTS
 from simulation.producer import Producer
 
@@ -60,10 +61,16 @@ class Kafka:
         self._transaction_seconds = transaction_seconds
         self._count = count
 
-    async def claim(self, partition: int) -> Producer:
+    async def confirm(self) -> Claim:
+        return await self._network.call("confirm", lambda: Claim("simulated", self.group, 1))
+
+    async def fence(self, group: str, partition: int) -> None:
+        await self.release(await self.claim(partition, group))
+
+    async def claim(self, partition: int, group: str | None = None) -> Producer:
         if self._network.happens(self._network.weather.refused):
             raise KafkaConnectionError("no node answers")
-        name = f"{self.group}-{TOUCHPOINTS.name}-{partition}"
+        name = f"{group or self.group}-{TOUCHPOINTS.name}-{partition}"
         while True:
             try:
                 epoch = await self._network.call(
@@ -97,8 +104,8 @@ class Kafka:
     async def largest_batch(self, _: Topic = TOUCHPOINTS) -> int:
         return await self._network.call("largest batch", lambda: _LARGEST)
 
-    def reader(self, partition: int) -> Reader:
-        return Reader(self._broker, self._network, self._chance, self.group, partition, self._count)
+    def reader(self, partition: int, group: str | None = None) -> Reader:
+        return Reader(self._broker, self._network, self._chance, group or self.group, partition, self._count)
 
 
 class Reader:
@@ -127,8 +134,8 @@ class Reader:
     async def __aexit__(self, *_: object) -> None:
         await asyncio.sleep(0)
 
-    async def committed(self, topic: str = TOUCHPOINTS.name) -> int | None:
-        key = self._group, (topic, self._partition)
+    async def committed(self, topic: str | None = None) -> int | None:
+        key = self._group, (topic or TOUCHPOINTS.name, self._partition)
         return await self._ask("committed", lambda: self._broker.committed.get(key))
 
     async def bounds(self, topic: str) -> tuple[int, int]:

@@ -34,6 +34,11 @@ _PIPE_COLUMNS = 220
     type=click.IntRange(1),
     help="Replicas of a new topic. Default: 3, or as many as there are brokers.",
 )
+@click.option(
+    "--take-over",
+    metavar="GROUP",
+    help="Make the group of the settings, or of --group, the owner of the topics, in place of GROUP, whose workers stop.",
+)
 @click.option("--acls", is_flag=True, help="Print the ACLs that a role needs, and do nothing else.")
 @click.option(
     "--role",
@@ -48,7 +53,9 @@ _PIPE_COLUMNS = 220
     help="With --acls: who has the role, as Kafka names him. Default: User:cxstream-ROLE.",
 )
 @click.option(
-    "--group", help="With --acls: his consumer group. Default: the worker's; any other role has to name it."
+    "--group",
+    help="With --acls: his consumer group; with --take-over: the new owner. Default: the worker's; any other role has "
+    "to name it.",
 )
 @click.option(
     "--format",
@@ -66,6 +73,7 @@ def command(
     alter_config: bool,
     partitions: int | None,
     replication: int | None,
+    take_over: str | None,
     acls: bool,
     role: str,
     principal: str | None,
@@ -83,6 +91,7 @@ def command(
       cxstream topics --create --partitions 12
       cxstream topics --kafka kafka-1:9092,kafka-2:9092
       cxstream topics --acls --role worker --principal User:cxstream-worker
+      cxstream topics --take-over cxstream --group cxstream-2
     """  # noqa: D301
     from cxstream.settings import load
 
@@ -92,9 +101,25 @@ def command(
             raise click.UsageError("--acls only prints; it does not go with --create or --alter-config")
         click.echo(_acls(settings, role, principal or f"User:cxstream-{role}", group, form))
         return
+    if take_over is not None:
+        if create or alter_config:
+            raise click.UsageError("--take-over does not go with --create or --alter-config")
+        _take_over(settings, take_over, group)
+        return
     found = asyncio.run(_work(settings, create, alter_config, partitions, replication))
     if any(each.state != "ok" for each in found):
         raise SystemExit(1)
+
+
+def _take_over(settings: Settings, former: str, group: str | None) -> None:
+    from cxstream.worker.succession import take_over
+
+    worker = settings.worker.model_copy(update={"group": group or settings.worker.group})
+    claim = asyncio.run(take_over(settings.model_copy(update={"worker": worker}), former))
+    click.echo(
+        f"group {claim.group} owns the topics at {settings.kafka}, in place of {former}; the former workers stop at "
+        f"their next commit. Start workers: cxstream worker --group {claim.group}"
+    )
 
 
 def _acls(settings: Settings, name: str, principal: str, group: str | None, form: str) -> str:

@@ -11,6 +11,7 @@ CxstreamError
   InstallationError   a package that is needed does not work
   BrokerError         a local broker that cannot start, or a Kafka that does not answer
   TopicError          a topic is missing or is not what the contract says
+  OwnershipError      the topics belong to another consumer group: which, and how to take them over
 
 Each message names the thing that is wrong and says what to do about it. The command line prints it as
 one line and exits with status 1; anything that is not a CxstreamError is a defect of cxstream.
@@ -74,6 +75,10 @@ class BrokerError(CxstreamError):
 
 class TopicError(CxstreamError):
     """A topic is missing, or differs from the contract."""
+
+
+class OwnershipError(CxstreamError):
+    """The topics belong to another consumer group, or to this one on another cluster."""
 
 
 class OutputError(CxstreamError):

@@ -24,6 +24,7 @@ from aiokafka.errors import IllegalOperation, KafkaError, ProducerFenced
 from cxstream.access import resend_id
 from cxstream.kafka import connection
 from cxstream.model.errors import BrokerError
+from cxstream.ownership import Ownership
 from cxstream.reader import reading
 from cxstream.rejected.listing import Filters, Listing, original, scan, scan_partition
 from cxstream.rejected.plan import Plan, plan
@@ -97,6 +98,7 @@ async def resend(
 
     Raises:
         BrokerError: Kafka does not answer or take it, or somebody else has begun to send.
+        OwnershipError: the topics belong to another group than that of the settings.
         TopicError: a topic is missing.
     """
     async with reading(settings, [REJECTED, TOUCHPOINTS]) as reader:
@@ -110,6 +112,8 @@ async def resend(
             async for made in _plans(planner, listing, on_planned):
                 on_result(_result(settings.topology, made, "would send"))
             return
+        # Senders of two groups would not fence one another.
+        await Ownership(settings).require_own()
         async with _claimed(settings) as producer:
             await _look_again(settings, reader, listing)
             _tell_others(order.filters, listing, on_result)

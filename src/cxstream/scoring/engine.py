@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from cxstream.scoring.marker import Marker
+    from cxstream.scoring.marker import Marker, Owner
     from cxstream.scoring.pseudonym import Pseudonyms
 
 
@@ -510,6 +510,21 @@ class Engine:
             cards_clean=self.dirty_cards() == 0,
             line=self.line,
         )
+
+    def belong_to(self, owner: Owner, generation: int) -> None:
+        """Save the state for an owner from now on.
+
+        Args:
+            owner: who saves.
+            generation: number of a new line. What another group has saved is all saved again under it, so that no row
+                which that group may still write is taken for one of this state.
+        """
+        before = self.line.owner
+        if before.group and (before.cluster, before.group) != (owner.cluster, owner.group):
+            snapshot.mark_all(self.partition)
+            self.line = replace(self.line, generation=generation)
+        self.must_save = self.must_save or before != owner
+        self.line = replace(self.line, owner=owner)
 
     def disown(self, rows: Mapping[bytes, bytes]) -> None:
         """Take the rows of a snapshot that could not be used: what this state does not overwrite must go."""

@@ -35,6 +35,7 @@ from cxstream.worker.web_server import Web
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from cxstream.ownership import Ownership
     from cxstream.settings import Settings
     from cxstream.worker.feed import Fetch
 
@@ -104,8 +105,12 @@ class App(faust.App):  # type: ignore[misc]
         )
 
 
-def create_app(settings: Settings) -> App:
+def create_app(settings: Settings, ownership: Ownership | None = None) -> App:
     """Build the app; it does nothing before it is started.
+
+    Args:
+        settings: everything that can be set.
+        ownership: what is known of who owns the topics; None to find out.
 
     Raises:
         SettingsError: the security settings do not fit together, or the token cannot be read or is too short.
@@ -113,7 +118,7 @@ def create_app(settings: Settings) -> App:
     app = App(settings.worker.group, **_faust_settings(settings))
     app.settings = settings
     app.web_token = secret(settings.worker, "web_token", "worker")
-    app.partitions = Partitions(settings, Kafka(settings, settings.worker.group))
+    app.partitions = Partitions(settings, Kafka(settings, settings.worker.group, ownership))
     _add_agent(app)
     _add_lifecycle(app)
     _add_watch(app)

@@ -12,6 +12,7 @@ from aiokafka import TopicPartition
 
 from cxstream.fetching import read_whole
 from cxstream.kafka import connection
+from cxstream.ownership import Ownership
 from cxstream.topics import administration, look
 from cxstream.topology import TOUCHPOINTS
 from cxstream.worker.feed import FETCH_COST, limits
@@ -19,6 +20,7 @@ from cxstream.worker.feed import FETCH_COST, limits
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
+    from cxstream.ownership import Claim
     from cxstream.settings import Settings
     from cxstream.topology import Topic
 
@@ -38,24 +40,48 @@ class Kafka:
     Args:
         settings: how to reach Kafka.
         group: consumer group whose offsets are committed, and prefix of the transactional ids.
+        ownership: what is known of who owns the topics; None to find out.
     """
 
-    def __init__(self, settings: Settings, group: str) -> None:
+    def __init__(self, settings: Settings, group: str, ownership: Ownership | None = None) -> None:
         self.group = group
         self._settings = settings
+        self._ownership = ownership or Ownership(settings)
 
-    async def claim(self, partition: int) -> aiokafka.AIOKafkaProducer:
+    async def confirm(self) -> Claim:
+        """That the topics belong to this group, read after this was called; they are claimed if they belong to nobody.
+
+        Raises:
+            OwnershipError: they belong to another group.
+            BrokerError: Kafka does not answer.
+            TopicError: cx.snapshots is missing.
+        """
+        return await self._ownership.confirm()
+
+    async def fence(self, group: str, partition: int) -> None:
+        """Keep another group from committing results of a partition, and end its open transaction.
+
+        Raises:
+            KafkaError: Kafka does not answer, or does not let us.
+        """
+        await self.release(await self.claim(partition, group))
+
+    async def claim(self, partition: int, group: str | None = None) -> aiokafka.AIOKafkaProducer:
         """Become the one who may commit results of a partition.
 
         The transactional id belongs to the partition, not to the process: starting the producer fences whoever
         held it and ends his open transaction, so what is committed from here on is only what this producer does.
+
+        Args:
+            partition: which.
+            group: the group as which to claim it; by default its own.
 
         Raises:
             KafkaError: the claim failed.
         """
         producer = aiokafka.AIOKafkaProducer(
             **connection(self._settings),
-            transactional_id=f"{self.group}-{self._settings.topology.touchpoints.name}-{partition}",
+            transactional_id=f"{group or self.group}-{self._settings.topology.touchpoints.name}-{partition}",
             transaction_timeout_ms=TRANSACTION_MS,
             max_batch_size=BATCH_BYTES,
         )
@@ -91,9 +117,9 @@ class Kafka:
             [found] = await look(admin, self._settings.topology, topics=[topic])
         return int(found.config.get("max.message.bytes", BATCH_BYTES))
 
-    def reader(self, partition: int) -> Reader:
-        """A reader of a partition, to be entered."""
-        return Reader(self._settings, self.group, partition)
+    def reader(self, partition: int, group: str | None = None) -> Reader:
+        """A reader of a partition, for this group or another one, to be entered."""
+        return Reader(self._settings, group or self.group, partition)
 
 
 async def started(producer: aiokafka.AIOKafkaProducer) -> aiokafka.AIOKafkaProducer:

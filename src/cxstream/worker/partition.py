@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Literal
 import structlog
 from aiokafka.errors import KafkaError, ProducerFenced
 
-from cxstream.model.errors import CxstreamError, TopicError, UnreadableError
+from cxstream.model.errors import CxstreamError, OwnershipError, TopicError, UnreadableError
 from cxstream.worker.clock import now
 from cxstream.worker.feed import Fetch, chunks
-from cxstream.worker.restore import Restored, restore
+from cxstream.worker.restore import Restored, furthest, hand_over, restore
+from cxstream.worker.succession import succeed
 from cxstream.worker.tenure import Tenure
 
 if TYPE_CHECKING:
@@ -31,9 +32,11 @@ if TYPE_CHECKING:
     from aiokafka import AIOKafkaProducer
 
     from cxstream.scoring.engine import Engine
+    from cxstream.scoring.marker import Owner
     from cxstream.settings import Settings
     from cxstream.worker.clients import Kafka, Reader
     from cxstream.worker.counters import Counters
+    from cxstream.worker.succession import Inheritance
 
 State = Literal["claiming", "restoring", "running", "failed", "fenced", "closed"]
 
@@ -57,6 +60,7 @@ class Partition:
         number: which partition.
         state: where it is; it takes records when "running".
         counters: what it has done.
+        dispossessed: the topics belong to another group; None where they do not. It is not worked on any more.
         unreadable: topics whose partition of this number it cannot read itself, and why; the feed knows its own.
 
     Args:
@@ -82,6 +86,7 @@ class Partition:
         self.state: State = "claiming"
         self.counters = counters
         self.unreadable: dict[str, UnreadableError] = {}
+        self.dispossessed: OwnershipError | None = None
         self._settings = settings
         self._kafka = kafka
         self._parked = parked
@@ -187,6 +192,9 @@ class Partition:
         while not self._closing:
             try:
                 await self._own()
+            except OwnershipError as error:
+                self._give_way(error)
+                return
             except ProducerFenced:
                 # The group gave the partition to somebody else and will say so; if it does not, he is gone.
                 self.state, wait = "fenced", self._settings.worker.session_seconds
@@ -195,6 +203,8 @@ class Partition:
                 self._log.error(
                     "another worker has claimed the partition; this one has stopped working on it"
                 )
+                if await self._is_dispossessed():
+                    return
             except Exception as error:  # noqa: BLE001 - one partition's trouble must not become the others'
                 self.state, wait = "failed", self._backoff
                 self._reason = f"{type(error).__name__}: {error}"
@@ -213,6 +223,21 @@ class Partition:
                 return
             await self._pause(wait)
 
+    async def _is_dispossessed(self) -> bool:
+        """Whether another group, and not another worker of this one, has claimed the partition."""
+        try:
+            await self._kafka.confirm()
+        except OwnershipError as error:
+            self._give_way(error)
+            return True
+        except (KafkaError, CxstreamError) as error:
+            self._log.warning("owner of the topics not known", error=str(error))
+        return False
+
+    def _give_way(self, error: OwnershipError) -> None:
+        self.state, self._reason, self.dispossessed = "fenced", str(error), error
+        self._log.error("the topics belong to another group", error=str(error))
+
     async def _pause(self, seconds: float) -> None:
         """Wait, but not for longer than until the partition is to be closed."""
         until = now() + seconds
@@ -229,12 +254,17 @@ class Partition:
         parked, self._parked = self._parked, None
         producer = await self._kafka.claim(self.number)
         try:
+            # Only now: whoever takes the topics over claims them first, and then this partition.
+            claim = await self._kafka.confirm()
             async with self._kafka.reader(self.number) as reader:
-                self._tenure = await self._restored(producer, reader, parked)
+                inherited = await succeed(self._settings, self._kafka, claim, self.number, reader)
+                self._tenure = await self._restored(producer, reader, parked, claim.owner, inherited)
                 self.state, self._reason = "running", ""
                 self.unreadable.clear()
                 self.counters.measures.recovery.observe(now() - began)
-                listening = asyncio.create_task(self._listen(self._tenure), name=f"requests-{self.number}")
+                listening = asyncio.create_task(
+                    self._listen(self._tenure, inherited.forget), name=f"requests-{self.number}"
+                )
                 listening.add_done_callback(lambda _: self._wake.set())
                 try:
                     await self._work(self._tenure, reader, listening)
@@ -259,10 +289,20 @@ class Partition:
                 self._tenure = None
             await self._kafka.release(producer)
 
-    async def _restored(self, producer: AIOKafkaProducer, reader: Reader, parked: Restored | None) -> Tenure:
+    async def _restored(
+        self,
+        producer: AIOKafkaProducer,
+        reader: Reader,
+        parked: Restored | None,
+        owner: Owner,
+        inherited: Inheritance,
+    ) -> Tenure:
         self.state = "restoring"
         start, before = now(), self.counters.replayed
-        restored = await restore(self._settings, reader, self.number, parked, self.counters)
+        restored = await restore(
+            self._settings, reader, self.number, parked, self.counters, inherited.touchpoints
+        )
+        hand_over(restored.engine, owner)
         there = restored.engine.partitions
         if self._count is not None and there != self._count:
             # Its customers of other partitions are left out of this state: it must not be saved in place of theirs.
@@ -290,8 +330,13 @@ class Partition:
             self._wake.set,
         )
 
-    async def _listen(self, tenure: Tenure) -> None:
-        """Take requests to be erased from cx.forget, one fetch after the other."""
+    async def _listen(self, tenure: Tenure, inherited: int | None) -> None:
+        """Take requests to be erased from cx.forget, one fetch after the other.
+
+        Args:
+            tenure: takes them.
+            inherited: how far another group has come with them, in whose place this one works.
+        """
         position: int | None = None
         topic = self._settings.topology.forget.name
         wait = _REQUESTS_RETRY_SECONDS
@@ -299,7 +344,7 @@ class Partition:
             try:
                 async with self._kafka.reader(self.number) as reader:
                     if position is None:
-                        position = await reader.committed(topic)
+                        position = furthest(await reader.committed(topic), inherited)
                     if position is None:
                         position, _ = await reader.bounds(topic)
                     async for records in reader.follow(topic, position):

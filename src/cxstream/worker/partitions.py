@@ -19,6 +19,7 @@ from cxstream.worker.telemetry.measures import Measures
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from cxstream.model.errors import OwnershipError
     from cxstream.settings import Settings
     from cxstream.worker.clients import Kafka
     from cxstream.worker.feed import Fetch
@@ -77,6 +78,11 @@ class Partitions:
         """The group has assigned, and all that it assigned runs."""
         usable = self.assigned and not self._closed and not self.halted
         return usable and all(partition.state == "running" for partition in self)
+
+    @property
+    def dispossessed(self) -> OwnershipError | None:
+        """Why this worker may not go on: the topics belong to another group; None where they do not."""
+        return next((each.dispossessed for each in self if each.dispossessed is not None), None)
 
     @property
     def unreadable(self) -> dict[tuple[str, int], str]:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from cxstream.model.errors import LostRecordsError, SnapshotError, UnreadableError
+from cxstream.ownership import is_claim
 from cxstream.scoring.authority import derived
 from cxstream.scoring.engine import MARKER_KEY, Engine
 from cxstream.scoring.marker import read_marker
@@ -31,7 +32,7 @@ from cxstream.worker.feed import chunks, to_records
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cxstream.scoring.marker import Marker
+    from cxstream.scoring.marker import Marker, Owner
     from cxstream.settings import Settings
     from cxstream.topology import Topology
     from cxstream.worker.clients import Reader
@@ -65,7 +66,12 @@ class Restored:
 
 
 async def restore(
-    settings: Settings, reader: Reader, partition: int, parked: Restored | None, counters: Counters
+    settings: Settings,
+    reader: Reader,
+    partition: int,
+    parked: Restored | None,
+    counters: Counters,
+    inherited: int | None = None,
 ) -> Restored:
     """Build the state of a partition; call it only after the claim.
 
@@ -75,13 +81,14 @@ async def restore(
         partition: number of the partition.
         parked: a state that this process has already; taken if it is not ahead of what is committed.
         counters: told what was applied again, and what was lost.
+        inherited: the offset that another group has committed, in whose place this one works.
 
     Raises:
         SnapshotError: the state does not belong to this log.
         LostRecordsError: the log lacks records that are needed, and the settings refuse to go on without.
         KafkaError: Kafka cannot be read.
     """
-    committed = await reader.committed()
+    committed = furthest(await reader.committed(), inherited)
     topics = settings.topology
     first, end = await reader.bounds(topics.touchpoints.name)
     partitions = reader.partitions()
@@ -256,7 +263,12 @@ async def _saved_rows(reader: Reader, snapshots: str) -> dict[bytes, bytes]:
                 rows.pop(record.key, None)
             elif record.key is not None:
                 rows[record.key] = record.value
-    return rows
+    return {key: row for key, row in rows.items() if not is_claim(key)}
+
+
+def furthest(*offsets: int | None) -> int | None:
+    """The highest of some offsets; None where there is none."""
+    return max((offset for offset in offsets if offset is not None), default=None)
 
 
 def _load(
@@ -299,6 +311,11 @@ def _load(
     new.line = Line(_new_generation(), secrets=good)
     new.disown(rows)
     return Restored(new, 0, saved=False, problem=problem, refused=refused)
+
+
+def hand_over(engine: Engine, owner: Owner) -> None:
+    """Let an owner save the state, who may not be the one that saved it before."""
+    engine.belong_to(owner, _new_generation())
 
 
 def _new_generation() -> int:

@@ -15,6 +15,7 @@ from aiokafka.errors import GroupAuthorizationFailedError, KafkaError
 from cxstream.access import WORKER
 from cxstream.codecs import require_codecs
 from cxstream.model.errors import BrokerError, CxstreamError, TopicError
+from cxstream.ownership import Ownership
 from cxstream.scoring.engine import compile_kernels
 from cxstream.topics import administration, look, or_hidden, partitions_added
 from cxstream.topology import TIMESTAMP_TYPE, TOUCHPOINTS
@@ -49,17 +50,20 @@ async def run(settings: Settings, announce: Callable[[str], None]) -> None:
         BrokerError: Kafka does not answer, or the worker broke down, or it could not stop in time.
         TopicError: a topic is missing, or its partition count differs from that of cx.touchpoints.
         SettingsError: the security settings do not fit together.
+        OwnershipError: the topics belong to another group, or were taken over by one.
         InstallationError: a codec of record batches cannot be decoded.
     """
     require_codecs()
     partitions = await require_topics(settings)
+    ownership = Ownership(settings)
+    await ownership.confirm()
     started = time.monotonic()
     log.info("loading kernels; the first time they are compiled, which takes minutes")
     await asyncio.to_thread(compile_kernels)
     log.info("kernels ready", seconds=round(time.monotonic() - started, 3))
     gc.freeze()
     gc.set_threshold(*_COLLECT_AFTER)
-    app = create_app(settings)
+    app = create_app(settings, ownership)
     app.partitions.expect(partitions)
     asked = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -154,6 +158,8 @@ async def _until_asked(
             if isinstance(error, CxstreamError):
                 raise error
             raise BrokerError(f"the worker could not start: {type(error).__name__}: {error}") from error
+        if (dispossessed := app.partitions.dispossessed) is not None:
+            raise dispossessed
         if not announced and starting.done() and app.partitions.ready:
             announced = True
             announce(_ready(app))
