@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import hashlib
 import io
 import json
 import lzma
@@ -24,6 +25,7 @@ from cxstream.cli import group
 from cxstream.files.readers import read_batches
 from cxstream.files.shapes import json_records
 from cxstream.model.errors import InputError
+from cxstream.rejection import Reference
 
 CASES = Path(__file__).parent / "cases" / "archives"
 STORY = [json.loads(line) for line in (CASES / "crlf.ndjson").read_text("utf-8").splitlines()]
@@ -269,11 +271,13 @@ def test_values_do_not_depend_on_layout_encoding_and_blocks(
     assert found == records
 
 
-def reference(values: list[str], limit: int) -> list[tuple[int, bytes, bytes | None]]:
+def reference(values: list[str], limit: int) -> list[tuple[int, bytes, Reference | None]]:
     """What becomes of the items of an array, one at a time."""
     raw = [value.encode() for value in values]
     return [
-        (number, value, None) if len(value) <= limit else (number, b"", value[: min(limit, 1024)])
+        (number, value, None)
+        if len(value) <= limit
+        else (number, b"", Reference(len(value), hashlib.sha256(value).hexdigest()))
         for number, value in enumerate(raw, start=1)
     ]
 

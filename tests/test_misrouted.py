@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiokafka
 import pytest
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from cxstream.kafka import connection
 from cxstream.leftovers import Erased, Leftovers
@@ -21,8 +22,8 @@ from cxstream.rejected.record import read
 from cxstream.rejection import Reference
 from cxstream.scoring.engine import MARKER_KEY, Engine, Records
 from cxstream.scoring.erasures import digest
+from cxstream.topics import administration
 from cxstream.topology import FORGOTTEN, REJECTED, SCORES, SNAPSHOTS, TOUCHPOINTS, topology
-from cxstream.worker.clients import Kafka
 from cxstream.worker.outbox import Forward, Outbox
 from cxstream.worker.tenure import Tenure
 from saved import altered
@@ -62,7 +63,10 @@ async def test_misrouted_records_are_forwarded_as_they_are(
 ) -> None:
     topics(COUNT)
     [here], [there, other] = customers_of(0, COUNT), customers_of(1, COUNT, 2)
-    limit = await Kafka(settings, settings.worker.group).largest_batch()
+    limit = 200_000
+    async with administration(settings) as admin:
+        lower = {"max.message.bytes": str(limit)}
+        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, TOUCHPOINTS.name, lower)])
     hops = [("forwarded-from", b"cx.touchpoints-1-0")] * 3
     binary = {"id": "b1", "source": "/b", "type": "cx.touchpoint.error.v1", "subject": there}
     headers = [(f"ce_{name}", text.encode()) for name, text in binary.items()]
@@ -71,7 +75,7 @@ async def test_misrouted_records_are_forwarded_as_they_are(
         (touchpoint(there, 1), []),
         (touchpoint(there, 2), [("trace", b"\x01"), ("trace", b"")]),
         (b'{ "channel" : "web" }', headers),
-        (touchpoint(there, 3, text="x" * limit), []),
+        (touchpoint(there, 3, more="x" * limit), []),
         (touchpoint(other, 4), hops),
         (touchpoint(other, 5), hops[:2]),
     ]

@@ -587,7 +587,7 @@ async def test_a_record_that_is_too_long_keeps_none_back_and_one_without_a_key_i
     settings: Settings, topics: Callable[[int], None], tmp_path: Path
 ) -> None:
     topics(1)
-    values_ = [touchpoint("anna", n, "contact", channel="call", text="x" * n) for n in (1, 120_000, 2)]
+    values_ = [touchpoint("anna", n, "contact", channel="call", more="x" * n) for n in (1, 120_000, 2)]
     async with aiokafka.AIOKafkaProducer(**connection(settings)) as producer:
         for value in values_:
             await producer.send_and_wait(TOUCHPOINTS.name, value, partition=0)

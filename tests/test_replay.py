@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import hashlib
 import json
 import os
 import random
@@ -243,14 +244,20 @@ def test_rejects_lose_nothing_and_count_in_ordinals(tmp_path, result, partitions
 
 
 def test_a_line_that_is_too_long_is_rejected_without_being_kept(tmp_path, monkeypatch):
-    monkeypatch.setenv("CXSTREAM_REPLAY__MAX_RECORD_BYTES", "2048")
+    monkeypatch.setenv("CXSTREAM_SCORING__MAX_RECORD_BYTES", "2048")
     long = json.dumps(event(1, "ann", Kind.search, 0, text="x" * 5000)).encode()
     (tmp_path / "in").write_bytes(LINES + long + b"\n" + long)
     run(tmp_path / "in", "--out", tmp_path / "out")
-    found = [row for row in rows(tmp_path / "out", "rejected.ndjson") if row["reason"] == "malformed"]
+    found = [row for row in rows(tmp_path / "out", "rejected.ndjson") if row["reason"] == "too_large"]
     assert [row["line"] for row in found] == [len(EVENTS) + 1, len(EVENTS) + 2]
-    assert found[0]["raw"] == long[:1024].decode()
-    assert "longer" in found[0]["message"]
+    assert found[0] == {
+        "reason": "too_large",
+        "field": "",
+        "message": "larger than scoring.max_record_bytes",
+        "line": len(EVENTS) + 1,
+        "size": len(long),
+        "sha256": hashlib.sha256(long).hexdigest(),
+    }
 
 
 # --- until
@@ -431,7 +438,7 @@ def test_memory_does_not_grow_with_the_input(tmp_path):
         tracemalloc.start()
         with Results(tmp_path / "out", replace=True) as results:
             router = Router(settings.scoring, settings.actions, partitions=2)
-            tally = replay(router, [path], results, batch_bytes=65_536, max_record_bytes=65_536)
+            tally = replay(router, [path], results, batch_bytes=65_536)
         size = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert tally.records == rounds * 1100

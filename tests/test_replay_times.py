@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import re
@@ -152,7 +153,7 @@ def test_two_systems_are_merged_by_time(tmp_path: Path) -> None:
 
 
 def test_sorted_rejects_keep_their_file_and_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CXSTREAM_REPLAY__MAX_RECORD_BYTES", "2000")
+    monkeypatch.setenv("CXSTREAM_SCORING__MAX_RECORD_BYTES", "2000")
     monkeypatch.setattr(merged, "MEMORY_BYTES", 500)
     a = [json.dumps(event(i, 50 - i)).encode() for i in range(30)]
     b = [json.dumps(event(100 + i, i)).encode() for i in range(30)]
@@ -161,10 +162,14 @@ def test_sorted_rejects_keep_their_file_and_line(tmp_path: Path, monkeypatch: py
     (tmp_path / "b").write_bytes(b"\n\n" + b"\n".join(b))
     run(tmp_path / "a", tmp_path / "b", "--out", tmp_path / "out", "--sort")
     found = {
-        (Path(str(row["file"])).name, row["line"]): str(row["raw"])
+        (Path(str(row["file"])).name, row["line"]): row.get("raw") or (row["size"], row["sha256"])
         for row in rows(tmp_path / "out/rejected.ndjson")
     }
-    assert found == {("a", 8): "broken", ("b", 3): "also broken", ("b", 12): "[" + "x" * 1023}
+    assert found == {
+        ("a", 8): "broken",
+        ("b", 3): "also broken",
+        ("b", 12): (5001, hashlib.sha256(b[9]).hexdigest()),
+    }
 
 
 @settings(deadline=None)

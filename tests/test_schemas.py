@@ -16,9 +16,9 @@ from jsonschema import Draft202012Validator
 from cxstream import topology
 from cxstream.cli.schemas import command
 from cxstream.model.kinds import FORGET_TYPE, TICK_TYPE, Kind
-from cxstream.scoring.decode import validate
+from cxstream.scoring.decode import decode, validate
 from cxstream.wire import asyncapi, schema
-from cxstream.wire.examples import example, example_tick
+from cxstream.wire.examples import example, example_forget, example_tick
 
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = (ROOT / "docs/events.md").read_text(encoding="utf-8")
@@ -64,7 +64,7 @@ def agree_on_time(time: str) -> None:
     event = {**example_tick(), "time": time}
     agree(event)
     # Where `format` is an annotation only, the pattern must do alone.
-    matches = re.search(schema.TIME_PATTERN, time) is not None and "\n" not in time
+    matches = re.search(schema.TIME_PATTERN, time) is not None and "\n" not in time and len(time) <= 256
     assert matches == (validate(json.dumps(event).encode()) is None)
 
 
@@ -199,6 +199,100 @@ def test_each_field_of_each_kind_is_held_to_its_type(kind):
             agree(event)
 
 
+# --- bounds
+
+BOUNDS = {
+    **dict.fromkeys(("id", "source", "time"), 256),
+    "subject": 128,
+    **{
+        f"data.{name}": {"text": 20_000, "lang": 35}.get(name, 256)
+        for name, field in VALIDATORS[Kind.page_view.type].schema["properties"]["data"]["properties"].items()
+        if "string" in field.get("type", ()) and "enum" not in field and name != "currency"
+    },
+}
+# One, two, three and four bytes of UTF-8 each.
+CHARACTERS = ["x", "ż", "\u20ac", "\U0001f600"]
+
+
+def with_field(event, path: str, value):
+    found = copy.deepcopy(event)
+    inside = found["data"] if path.startswith("data.") else found
+    inside[path.removeprefix("data.")] = value
+    return found
+
+
+def of_length(path: str, length: int, character: str) -> str:
+    return f"2025-03-01T12:30:00.{'0' * (length - 21)}Z" if path == "time" else character * length
+
+
+def in_both_modes(event) -> list[tuple[str, str] | None]:
+    """What the decoder says of an event in structured and in binary mode."""
+    headers = [(f"ce_{name}", text.encode()) for name, text in event.items() if name != "data"]
+    values, modes = [json.dumps(event).encode()], [[]]
+    if "data" in event:
+        values.append(json.dumps(event["data"], ensure_ascii=False).encode())
+        modes.append(headers)
+    rejected = {each.index: (each.reason, each.field) for each in decode(values, modes).rejected}
+    return [rejected.get(i) for i in range(len(values))]
+
+
+@pytest.mark.parametrize("character", CHARACTERS, ids=ascii)
+@pytest.mark.parametrize("path", BOUNDS)
+def test_a_string_may_be_as_long_as_its_bound_and_no_longer(path, character):
+    bound = BOUNDS[path]
+    for kind in Kind if character == "x" else (Kind.contact,):
+        fits = with_field(example(kind), path, of_length(path, bound, character))
+        agree(fits)
+        assert set(in_both_modes(fits)) == {None}
+        beyond = with_field(example(kind), path, of_length(path, bound + 1, character))
+        assert broken_fields(beyond) == {path}
+        assert set(in_both_modes(beyond)) == {("invalid", path)}
+
+
+@pytest.mark.parametrize("event", [example_tick(), example_forget()], ids=["tick", "forget"])
+def test_strings_of_control_records_have_bounds(event):
+    for path in set(BOUNDS) & set(event):
+        for length in (BOUNDS[path], BOUNDS[path] + 1):
+            some = with_field(event, path, of_length(path, length, "\U0001f600"))
+            agree(some)
+            assert in_both_modes(some) == [None if length == BOUNDS[path] else ("invalid", path)]
+
+
+@pytest.mark.parametrize(
+    ("hashtags", "field"),
+    [
+        (["\U0001f600" * 128] * 50, None),
+        (["x"] * 51, "data.hashtags"),
+        (["x", "x" * 129], "data.hashtags[1]"),
+    ],
+    ids=["largest", "many", "long"],
+)
+def test_hashtags_have_bounds(hashtags, field):
+    event = with_field(example(Kind.social_post), "data.hashtags", hashtags)
+    agree(event)
+    assert set(in_both_modes(event)) == {("invalid", field) if field else None}
+
+
+def test_unknown_strings_have_no_bound_of_their_own():
+    event = with_field(example(Kind.page_view) | {"extension": "x" * 1_000}, "data.unknown", "x" * 100_000)
+    agree(event)
+    assert set(in_both_modes(event)) == {None}
+
+
+def test_the_reference_says_the_bounds():
+    for path, bound in BOUNDS.items():
+        if bound != 256:
+            assert (
+                f"`{path.removeprefix('data.')}`" in REFERENCE.partition("### Bounds")[2].partition("## ")[0]
+            )
+            assert f"{bound:,}" in REFERENCE.partition("### Bounds")[2].partition("## ")[0]
+
+
+def test_what_is_said_of_a_record_is_short_whatever_it_holds():
+    _, _, message = validate(raw(type="x" * 100_000))
+    assert len(message) < 400
+
+
 # --- hostile records
 
 EVENT = example(Kind.page_view)
@@ -236,7 +330,7 @@ HOSTILE = {
     "a lone surrogate in an unknown field": (spliced(r'"z": "\ud800",'), "malformed", ""),
     "deep nesting in an unknown field": (spliced(f'"z": {"[" * 600}{"]" * 600},'), "malformed", ""),
     "100,000 open brackets": (b"[" * 100_000, "malformed", ""),
-    "a million open braces": (b'{"a":' * 1_000_000, "malformed", ""),
+    "100,000 open braces": (b'{"a":' * 100_000, "malformed", ""),
     "nesting that a source might have": (spliced(f'"z": {"[" * 100}{"]" * 100},'), None, None),
     "a duplicate key, good last": (spliced('"channel": "fax",'), "invalid", "data.channel"),
     "a duplicate key, both good": (spliced('"channel": "app",'), None, None),
@@ -247,9 +341,11 @@ HOSTILE = {
     "a time without an offset": (raw(time="2025-03-01T12:30:00"), "invalid", "time"),
     "a leap second": (raw(time="2016-12-31T23:59:60Z"), "invalid", "time"),
     "an unknown type": (raw(type="cx.touchpoint.fax.v1"), "invalid", "type"),
-    "a 10 MB text": (raw(data={"channel": "web", "text": "x" * 10_000_000}), None, None),
-    "a 10 MB unknown field": (raw(z=["x" * 100] * 100_000), None, None),
-    "10 MB of brackets in a string": (raw(z="[{" * 5_000_000), None, None),
+    "a 10 MB text": (raw(data={"channel": "web", "text": "x" * 10_000_000}), "too_large", ""),
+    "a 1 MB text": (raw(data={"channel": "web", "text": "x" * 1_000_000}), "invalid", "data.text"),
+    "a 1 MB unknown field": (raw(z=["x" * 97] * 10_000), None, None),
+    "1 MB of brackets in a string": (raw(z="[{" * 500_000), None, None),
+    "a 10 MB unknown field": (raw(z=["x" * 100] * 100_000), "too_large", ""),
 }
 
 

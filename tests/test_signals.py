@@ -197,7 +197,7 @@ def test_nesting_has_a_limit_that_does_not_depend_on_the_caller() -> None:
         return from_deep_down(levels - 1, raw) if levels else feed(raw)
 
     assert feed(nested(511)).accepted == from_deep_down(100, nested(511)).accepted == 1
-    for levels in (512, 5_000, 1_000_000):
+    for levels in (512, 5_000, 500_000):
         (rejected,) = feed(nested(levels)).rejected
         assert (rejected.reason, rejected.message) == ("malformed", "nested deeper than 512")
 
@@ -246,13 +246,13 @@ def test_topics_are_given_up_with_their_customers() -> None:
     assert len(engine.partition.slots.of) == 1
 
 
-def test_an_overlong_topic_is_kept_by_its_beginning_and_still_told_apart() -> None:
-    long = "x" * 100_000
+def test_the_longest_topics_are_told_apart() -> None:
+    long = "x" * 255
     engine = Engine(ScoringParams(), ACTIONS)
     feed(call("2026-03-05T09:00:00Z", long + "1"), call("2026-03-05T09:00:01Z", long + "2"), engine=engine)
     texts = engine.partition.topics.texts
     assert len(set(texts)) == 2
-    assert max(map(len, texts)) < 256
+    assert max(map(len, texts)) == 256
 
 
 def rows_of(engine: Engine) -> dict[bytes, bytes]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from cxstream.model.cloudevents import content_bytes, names_are_text
 from cxstream.model.events import MAX_SUBJECT
 
 if TYPE_CHECKING:
@@ -33,6 +34,23 @@ _FIELD_CHARACTERS = 256
 _RECORD_OVERHEAD, _HEADER_OVERHEAD = 42, 10
 
 
+class Passing:
+    """A record that is read and not kept, part by part."""
+
+    def __init__(self) -> None:
+        self._size = 0
+        self._digest = hashlib.sha256()
+
+    def add(self, part: bytes) -> None:
+        """Take the next bytes of its value."""
+        self._size += len(part)
+        self._digest.update(part)
+
+    def reference(self) -> Reference:
+        """The reference to what has passed."""
+        return Reference(self._size, self._digest.hexdigest())
+
+
 class Row(NamedTuple):
     """A record of cx.rejected."""
 
@@ -50,7 +68,7 @@ class Reference(NamedTuple):
     """What a reference says of the record it stands for.
 
     Attributes:
-        size: bytes of its key, value and headers, not compressed.
+        size: bytes of its key, value and headers, not compressed; in a file, of the record as it stands there.
         sha256: digest of its value in hexadecimal; "" under pseudonyms, where it would let others try out values.
     """
 
@@ -64,20 +82,9 @@ class Reference(NamedTuple):
         return self.size == content_bytes(key, value, headers) and self.sha256 in {"", _digest(value)}
 
 
-def content_bytes(key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes | None]]) -> int:
-    """Bytes of a record's key, value and headers, not compressed and without what Kafka's format adds."""
-    texts = sum(len(encoded(name)) + len(text or b"") for name, text in headers)
-    return len(key or b"") + len(value or b"") + texts
-
-
 def wire_bytes(key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes | None]]) -> int:
     """The most bytes that a record takes in a batch that is not compressed."""
     return content_bytes(key, value, headers) + len(headers) * _HEADER_OVERHEAD + _RECORD_OVERHEAD
-
-
-def encoded(name: str) -> bytes:
-    """A header's name as it came, be it not UTF-8."""
-    return name.encode(errors="surrogateescape")
 
 
 def copy(
@@ -97,7 +104,7 @@ def copy(
     said = _explained(record, place, reason, field)
     if pseudonyms is not None:
         return Row(_pseudonym(pseudonyms, record.key), None, said)
-    if not _is_text(record.headers):
+    if not names_are_text(record.headers):
         return by_reference(record, place, reason, field)
     return Row(record.key, record.value, [*record.headers, *said])
 
@@ -167,16 +174,6 @@ def _reference(
 
 def _digest(value: bytes | None) -> str:
     return hashlib.sha256(value or b"").hexdigest()
-
-
-def _is_text(headers: Sequence[tuple[str, bytes | None]]) -> bool:
-    """Whether the names of headers are UTF-8: others cannot be written by Kafka's client."""
-    try:
-        for name, _ in headers:
-            name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _pseudonym(pseudonyms: Pseudonyms, key: bytes | None) -> bytes | None:

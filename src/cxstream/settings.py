@@ -305,9 +305,6 @@ class Replay(_Section):
     """Scoring of files."""
 
     batch_bytes: int = Field(512 * 1024, ge=1024, description="Input read and scored at a time, in bytes.")
-    max_record_bytes: int = Field(
-        16 * 1024 * 1024, ge=1024, description="A longer line is rejected as malformed without being kept."
-    )
 
 
 class Local(_Section):

@@ -115,7 +115,7 @@ def show(config: str | None, place: str, as_json: bool, kafka: str | None) -> No
         raise InputError(
             f"{wanted}: cx.rejected has no such record; 'cxstream rejected list --all' shows all"
         )
-    explanation = explain(rejection)
+    explanation = explain(rejection, settings.scoring.max_record_bytes)
     if as_json:
         click.echo(_json(_whole(rejection, explanation, resent=again)))
     else:

@@ -104,7 +104,6 @@ def command(
                 limit=started + round(settings.scoring.future_minutes * 60_000),
                 in_order=in_order,
                 batch_bytes=batch_bytes or settings.replay.batch_bytes,
-                max_record_bytes=settings.replay.max_record_bytes,
                 keep_raw=pseudonyms is None,
                 on_chunk=bar.show,
                 on_read=bar.show_reading,

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from cxstream.rejection import Passing, Reference
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-
-KEPT_BYTES = 1024
-"""How much of a record that is too long is kept, to say which one it was."""
 
 _BOM = b"\xef\xbb\xbf"
 
@@ -21,12 +20,12 @@ class Records:
     Attributes:
         lines: one record each, without its newline; `b""`, which no event is, where the record is too long.
         numbers: int[len(lines)], the 1-based line number of each record.
-        cut: the first bytes of each record that is too long, by its position in `lines`.
+        cut: what stands for each record that is too long, by its position in `lines`.
     """
 
     lines: list[bytes]
     numbers: Sequence[int]
-    cut: dict[int, bytes] = field(default_factory=dict)
+    cut: dict[int, Reference] = field(default_factory=dict)
 
 
 def split(blocks: Iterable[bytes], batch_bytes: int, max_record_bytes: int) -> Iterator[Records]:
@@ -53,6 +52,7 @@ class _Cutter:
         "_batch",
         "_ready",
         "_ready_bytes",
+        "_return",
         "_skipped",
         "_tail",
         "_tail_bytes",
@@ -69,11 +69,13 @@ class _Cutter:
         self._ready_bytes = 0
         self._tail: list[bytes] = []
         self._tail_bytes = 0
-        self._skipped: bytes | None = None
+        self._skipped: Passing | None = None
+        self._return = b""  # a carriage return that may belong to the end of the line that is skipped
 
     def feed(self, block: bytes) -> Iterator[Records]:
         if self._skipped is not None:
             end = block.find(b"\n")
+            self._skip(block if end < 0 else block[:end])
             if end < 0:
                 return
             yield self._too_long()
@@ -90,7 +92,8 @@ class _Cutter:
             self._tail_bytes += len(block)
         if self._tail_bytes > self.limit + 1:  # the last byte may be the \r of a line that just fits
             yield from self._flush()
-            self._skipped = b"".join(self._tail)[: kept(self.limit)]
+            self._skipped = Passing()
+            self._skip(b"".join(self._tail).removeprefix(_BOM))
             self._tail.clear()
             self._tail_bytes = 0
         elif self._ready_bytes >= self.batch_bytes:
@@ -102,8 +105,16 @@ class _Cutter:
         self._ready += self._tail
         yield from self._flush()
 
+    def _skip(self, part: bytes) -> None:
+        assert self._skipped is not None  # noqa: S101 - a line is being skipped
+        if part:
+            self._skipped.add(self._return)
+            self._return = part[-1:] if part.endswith(b"\r") else b""
+            self._skipped.add(part.removesuffix(b"\r"))
+
     def _too_long(self) -> Records:
-        cut, self._skipped = self._skipped or b"", None
+        assert self._skipped is not None  # noqa: S101 - a line was skipped
+        cut, self._skipped, self._return = self._skipped.reference(), None, b""
         number, self.next = self.next, self.next + 1
         return Records([b""], [number], {0: cut})
 
@@ -132,15 +143,17 @@ class _Cutter:
 
 def bounded(lines: list[bytes], numbers: Sequence[int], limit: int) -> Records:
     """Take the records out that are longer than `limit` bytes."""
-    cut: dict[int, bytes] = {}
+    cut: dict[int, Reference] = {}
     if max(map(len, lines)) > limit:
         for i, line in enumerate(lines):
             if len(line) > limit:
-                cut[i] = line[: kept(limit)]
+                cut[i] = reference_to(line)
                 lines[i] = b""
     return Records(lines, numbers, cut)
 
 
-def kept(limit: int) -> int:
-    """How many bytes are kept of a record that is longer than `limit`."""
-    return min(limit, KEPT_BYTES)
+def reference_to(record: bytes) -> Reference:
+    """What stands for a record that is too long."""
+    passing = Passing()
+    passing.add(record)
+    return passing.reference()

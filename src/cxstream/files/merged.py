@@ -10,6 +10,7 @@ import numpy as np
 from cxstream.files.readers import BATCH_BYTES, MAX_RECORD_BYTES, Chunk, read_batches
 from cxstream.files.spill import MEMORY_BYTES, Sorter
 from cxstream.kernels.text import BAD_TIME
+from cxstream.rejection import Reference
 from cxstream.scoring.decode import read_times
 
 if TYPE_CHECKING:
@@ -78,7 +79,9 @@ def merged_batches(
             keys = _keys(chunk.lines, last)
             last = int(keys[-1])
             values = (
-                [chunk.cut.get(i, line) for i, line in enumerate(chunk.lines)] if chunk.cut else chunk.lines
+                [_stored(chunk.cut.get(i), line) for i, line in enumerate(chunk.lines)]
+                if chunk.cut
+                else chunk.lines
             )
             sorter.add(keys, _marks(chunk, len(inputs) - 1), values)
             total += sum(map(len, values))
@@ -89,6 +92,15 @@ def merged_batches(
             for part in _parts(batch, batch_bytes):
                 done += sum(map(len, part.values))
                 yield _chunk(part, inputs, done)
+
+
+def _stored(cut: Reference | None, line: bytes) -> bytes:
+    return line if cut is None else f"{cut.size} {cut.sha256}".encode()
+
+
+def _restored(stored: bytes) -> Reference:
+    size, sha256 = stored.decode().split()
+    return Reference(int(size), sha256)
 
 
 def _keys(lines: list[bytes], last: int) -> NDArray[np.int64]:
@@ -116,7 +128,7 @@ def _parts(batch: Batch, batch_bytes: int) -> Iterator[Batch]:
 
 def _chunk(batch: Batch, inputs: list[Path], done: int) -> MergedChunk:
     too_long = np.flatnonzero(batch.marks & 1).tolist()
-    cut = {i: batch.values[i] for i in too_long}
+    cut = {i: _restored(batch.values[i]) for i in too_long}
     for i in too_long:
         batch.values[i] = b""
     numbers = ((batch.marks >> 1) & ((1 << _LINE_BITS) - 1)).tolist()

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cxstream.files.lines import Records
+    from cxstream.rejection import Reference
 
 # Larger batches are slower: what is decoded from one should stay in the processor's cache.
 BATCH_BYTES = 512 * 1024
@@ -38,14 +39,14 @@ class Chunk:
         numbers: int[len(lines)], the 1-based line of each record in its input; of Parquet the row, of JSON that
             is not one record a line the position among the records.
         consumed_bytes: stored bytes read so far over all inputs; comparable to `total_bytes`.
-        cut: the first bytes of each record that is too long, by its position in `lines`.
+        cut: what stands for each record that is too long, by its position in `lines`.
     """
 
     path: Path
     lines: list[bytes]
     numbers: Sequence[int]
     consumed_bytes: int
-    cut: dict[int, bytes] = field(default_factory=dict)
+    cut: dict[int, Reference] = field(default_factory=dict)
 
     def place(self, position: int) -> tuple[Path, int]:
         """The input that a record comes from, and its line (Parquet: row) there."""

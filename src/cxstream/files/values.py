@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from cxstream.files.lines import Records, kept
+from cxstream.files.lines import Records, reference_to
 from cxstream.kernels.values import BETWEEN, IN_ARRAY, MODE, STATE_SIZE, STRAY, WORD, find_values
 from cxstream.model.errors import InputError
+from cxstream.rejection import Passing, Reference
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 _MOST_VALUES = 1 << 14
 
@@ -48,6 +49,7 @@ class _Cutter:
         self._ends = np.empty(_MOST_VALUES, np.int64)
         self._begun: list[bytes] = []
         self._begun_bytes = 0
+        self._passing: Passing | None = None
 
     def feed(self, block: bytes) -> Iterator[Records]:
         data = np.frombuffer(block, np.uint8)
@@ -79,27 +81,34 @@ class _Cutter:
         self._begun.append(part)
         if self._begun_bytes > self.limit:
             # Longer than the limit stays longer, whatever comes.
-            self._begun = [b"".join(self._begun)[: self.limit + 1]]
-            self._begun_bytes = self.limit + 1
+            self._passing = self._passing or Passing()
+            for piece in self._begun:
+                self._passing.add(piece)
+            self._begun.clear()
 
-    def _whole(self, end: bytes) -> bytes:
+    def _whole(self, end: bytes) -> bytes | Reference:
+        if self._passing is not None:
+            passing, self._passing, self._begun_bytes = self._passing, None, 0
+            passing.add(end)
+            return passing.reference()
         whole = b"".join([*self._begun, end])
         self._begun.clear()
         self._begun_bytes = 0
         return whole
 
-    def _records(self, values: list[bytes]) -> Iterator[Records]:
+    def _records(self, values: Sequence[bytes | Reference]) -> Iterator[Records]:
         if not values:
             return
         first, self.count = self.count + 1, self.count + len(values)
-        cut: dict[int, bytes] = {}
+        cut: dict[int, Reference] = {}
+        lines = []
         for i, value in enumerate(values):
-            if len(value) > self.limit:
-                cut[i] = value[: kept(self.limit)]
-                values[i] = b""
-            elif b"\n" in value or b"\r" in value:
-                values[i] = _in_one_line(value)
-        yield Records(values, range(first, self.count + 1), cut)
+            if isinstance(value, Reference) or len(value) > self.limit:
+                cut[i] = value if isinstance(value, Reference) else reference_to(value)
+                lines.append(b"")
+            else:
+                lines.append(_in_one_line(value) if b"\n" in value or b"\r" in value else value)
+        yield Records(lines, range(first, self.count + 1), cut)
 
 
 def _in_one_line(value: bytes) -> bytes:

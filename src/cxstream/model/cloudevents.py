@@ -48,6 +48,29 @@ class CloudEvent:
     data: object
 
 
+def content_bytes(key: bytes | None, value: bytes | None, headers: Headers) -> int:
+    """Bytes of a record's key, value and headers, not compressed and without what Kafka's format adds."""
+    texts = sum(len(_name_bytes(name)) + len(text or b"") for name, text in headers)
+    return len(key or b"") + len(value or b"") + texts
+
+
+def names_are_text(headers: Headers) -> bool:
+    """Whether the names of all headers are UTF-8; of others each wrong byte is a lone surrogate."""
+    return all(name.isascii() or _is_text(name) for name, _ in headers)
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _name_bytes(name: str) -> bytes:
+    return name.encode(errors="surrogateescape")
+
+
 def is_binary(headers: Headers) -> bool:
     """Whether a record is in the binary content mode.
 
@@ -89,8 +112,11 @@ def structured(headers: Headers, value: bytes | None) -> bytes:
     JSON data is carried over byte for byte, so that it is decoded once, and under the same rules in both modes.
 
     Raises:
-        CloudEventError: as `from_kafka`, for records in binary mode; a structured one is not looked into.
+        CloudEventError: the name of a header is not UTF-8: the record could not be forwarded as it is. For records
+            in binary mode also as `from_kafka`; a structured one is not looked into.
     """
+    if not names_are_text(headers):
+        raise CloudEventError("the name of a header is not UTF-8; send names in UTF-8")
     if not is_binary(headers):
         return value or b""
     attributes = _attributes(headers)

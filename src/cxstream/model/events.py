@@ -16,11 +16,22 @@ from cxstream.model.kinds import FORGET_TYPE, TICK_TYPE, Kind
 
 # JSON has no bound for numbers; a float64 has, and says so in the schema.
 MAX = sys.float_info.max
-MAX_SUBJECT = 128  # characters of a customer id
+# Bounds of strings are in characters (Unicode code points), as JSON Schema counts them. Each string that is used has
+# one: signals, receipts and saved state repeat what came in, and must fit into a record whatever that was.
+MAX_SUBJECT = 128  # of a customer id
+MAX_STRING = 256  # of a string that has no bound of its own
+MAX_TEXT = 20_000
+MAX_LANG = 35  # a language tag with all of its parts (RFC 5646, 4.4.1)
+MAX_HASHTAG = 128
+MAX_HASHTAGS = 50
 Amount = Annotated[float, Meta(ge=0, le=MAX)]
 Coordinate = Annotated[float, Meta(ge=-MAX, le=MAX)]
-Text = str
-NonEmpty = Annotated[str, Meta(min_length=1)]
+Text = Annotated[str, Meta(max_length=MAX_STRING)]
+NonEmpty = Annotated[str, Meta(min_length=1, max_length=MAX_STRING)]
+LongText = Annotated[str, Meta(max_length=MAX_TEXT)]
+Language = Annotated[str, Meta(max_length=MAX_LANG)]
+Hashtag = Annotated[str, Meta(max_length=MAX_HASHTAG)]
+Hashtags = Annotated[list[Hashtag], Meta(max_length=MAX_HASHTAGS)]
 Currency = Annotated[str, Meta(pattern="^[A-Z]{3}$", max_length=3)]
 Channel = Literal["web", "app", "call", "chat", "email", "store", "social", "crm"]
 ContactChannel = Literal["call", "chat", "email", "store", "social"]
@@ -58,10 +69,10 @@ class Data(Struct, kw_only=True, gc=False):
     late_days: Amount | None = None
     score: Amount | None = None
     rating: Amount | None = None
-    text: Text | None = None
-    lang: Text | None = None
+    text: LongText | None = None
+    lang: Language | None = None
     sentiment: Annotated[float, Meta(ge=-1, le=1)] | None = None
-    hashtags: list[Text] | None = None
+    hashtags: Hashtags | None = None
     likes: Amount | None = None
     shares: Amount | None = None
     comments: Amount | None = None
@@ -139,8 +150,8 @@ class Touchpoint(Struct, kw_only=True, gc=False, tag_field="type", tag="cx.touch
     """The CloudEvents envelope of a touchpoint.
 
     Attributes:
-        id: identifies the event together with `source`.
-        source: the system that says so.
+        id: identifies the event together with `source`; 1..256 characters.
+        source: the system that says so; 1..256 characters.
         subject: the customer, 1..128 characters; the Kafka key equals it.
         time: RFC 3339 with offset.
         data: what happened.
@@ -152,7 +163,7 @@ class Touchpoint(Struct, kw_only=True, gc=False, tag_field="type", tag="cx.touch
     id: NonEmpty
     source: NonEmpty
     subject: Annotated[str, Meta(min_length=1, max_length=MAX_SUBJECT)]
-    time: str
+    time: Text
     data: Data
 
 
@@ -164,7 +175,7 @@ class Tick(Struct, kw_only=True, gc=False, tag_field="type", tag=TICK_TYPE):
     specversion: Literal["1.0"]
     id: NonEmpty
     source: NonEmpty
-    time: str
+    time: Text
 
 
 class Forget(Struct, kw_only=True, gc=False, tag_field="type", tag=FORGET_TYPE):
@@ -176,7 +187,7 @@ class Forget(Struct, kw_only=True, gc=False, tag_field="type", tag=FORGET_TYPE):
     id: NonEmpty
     source: NonEmpty
     subject: Annotated[str, Meta(min_length=1, max_length=MAX_SUBJECT)]
-    time: str
+    time: Text
 
 
 def _envelope(kind: Kind) -> Any:

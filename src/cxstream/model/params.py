@@ -15,6 +15,7 @@ from cxstream.model.kinds import FEATURES, Kind
 DAY_MS = 86_400_000
 HOUR_MS = 3_600_000
 MINUTE_MS = 60_000
+MAX_RECORD_BYTES = 1 << 20
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -77,6 +78,13 @@ class ScoringParams(BaseModel):
         5.0, description="How far an event time may lie after the record's Kafka timestamp, in minutes."
     )
 
+    max_record_bytes: int = Field(
+        MAX_RECORD_BYTES,
+        ge=1024,
+        le=4 << 20,
+        description="Most bytes of a record's key, value and headers, not compressed; of a file, of one record as it "
+        "stands there. A larger one is rejected as too_large, by reference.",
+    )
     dedupe: Literal["window", "recent"] = Field(
         "window",
         description="How far back a duplicate is known: within the window, or among a customer's last 32 events.",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cxstream.model.cloudevents import remark, structured
 from cxstream.model.errors import CloudEventError
 from cxstream.model.kinds import BY_TYPE, TICK_TYPE
+from cxstream.model.params import MAX_RECORD_BYTES
 from cxstream.rejected.locate import Span, at_byte, at_path, byte_of
 from cxstream.scoring.decode import FROM_THE_FUTURE, MALFORMED, MISROUTED, TOO_LARGE, TOO_LATE, decode
 from cxstream.scoring.engine import check_keys
@@ -26,8 +27,8 @@ _OF_VALID = {
     "timestamp: the source's clock, or its offset, was wrong",
     MISROUTED: "valid, but forwarded three times without arriving in its customer's partition: workers disagreed on how "
     "many partitions there are; sent again, it goes to the right one",
-    TOO_LARGE: "valid, but in another partition than its customer's, and too large for cx.touchpoints with the header "
-    "that says so, or without the compression it came with",
+    TOO_LARGE: "valid and not larger than scoring.max_record_bytes, but in another partition than its customer's, and too "
+    "large for cx.touchpoints (max.message.bytes) with the header that says so, or without the compression it came with",
 }
 
 # It needs no value, so that the decoder, which finds none, has nothing to say of it.
@@ -42,7 +43,7 @@ class Problem:
     """What is wrong with a record.
 
     Attributes:
-        reason: malformed or invalid.
+        reason: malformed, invalid or too_large.
         field: path of the field, "" where there is none.
         message: what is wrong, for people.
     """
@@ -69,9 +70,17 @@ class Explanation:
     wanted: dict[str, Any] | None
 
 
-def check(value: bytes | None, headers: Headers, key: bytes | None) -> Problem | None:
+_GONE = (
+    "cx.rejected has a reference to it, not a copy, and its place no longer has the record: size and digest are all that "
+    "is known of it"
+)
+
+
+def check(
+    value: bytes | None, headers: Headers, key: bytes | None, max_bytes: int = MAX_RECORD_BYTES
+) -> Problem | None:
     """What is wrong with a record, its key included; None where nothing is, the time aside."""
-    decoded = decode([value], [headers])
+    decoded = decode([value], [headers], keys=[key], limit=max_bytes)
     check_keys(decoded, [key])
     if not decoded.rejected:
         return None
@@ -79,11 +88,18 @@ def check(value: bytes | None, headers: Headers, key: bytes | None) -> Problem |
     return Problem(rejected.reason, rejected.field, rejected.message)
 
 
-def explain(rejection: Rejection) -> Explanation:
-    """Explain a rejection whose value has been read."""
+def explain(rejection: Rejection, max_bytes: int = MAX_RECORD_BYTES) -> Explanation:
+    """Explain a rejection whose value has been read.
+
+    Args:
+        rejection: the rejection.
+        max_bytes: the most bytes that a record may have (scoring.max_record_bytes).
+    """
     if rejection.value is None and rejection.place.topic.endswith(FORGET.contract):
         return Explanation(None, _NO_REQUEST, None, _wanted(rejection, rejection.field))
-    problem = check(rejection.value, rejection.headers, rejection.key)
+    if rejection.reference is not None and rejection.value is None and not rejection.headers:
+        return Explanation(None, _GONE, None, None)
+    problem = check(rejection.value, rejection.headers, rejection.key, max_bytes)
     raw = _text(rejection)
     field = problem.field if problem else rejection.field
     if problem is None:
@@ -134,7 +150,9 @@ def _wanted(rejection: Rejection, field: str) -> dict[str, Any] | None:
         schema = touchpoint(BY_TYPE.get(kind, BY_TYPE["cx.touchpoint.page_view.v1"]))
         if kind not in BY_TYPE:
             schema["properties"]["type"] = {"enum": [*BY_TYPE, TICK_TYPE]}
-    for name in ("subject" if field == "key" else field).split("."):
+    for step in ("subject" if field == "key" else field).split("."):
+        name, is_item, _ = step.partition("[")
         schema = schema.get("properties", {}).get(name, {})
+        schema = schema.get("items", {}) if is_item else schema
     schema.pop("properties", None)
     return schema or None

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from cxstream.kernels.layout import TICK
-from cxstream.model.cloudevents import is_binary
+from cxstream.model.cloudevents import content_bytes, is_binary
 from cxstream.model.errors import CloudEventError
+from cxstream.model.params import MAX_RECORD_BYTES
 from cxstream.rejected.fix import UnfixableError
 from cxstream.rejected.record import RESENT_FROM, Rejection
-from cxstream.scoring.decode import TOO_LATE, decode
+from cxstream.scoring.decode import TOO_LARGE, TOO_LATE, decode
 from cxstream.scoring.routing import FORWARDED_FROM
 from cxstream.sender import route
 
@@ -66,6 +67,7 @@ def plan(
     partitions: int,
     latest_ms: int,
     max_bytes: int | None = None,
+    max_record_bytes: int = MAX_RECORD_BYTES,
 ) -> Plan:
     """Decide about one record.
 
@@ -76,6 +78,7 @@ def plan(
         partitions: how many cx.touchpoints has.
         latest_ms: the latest event time that is not from the future, ms UTC.
         max_bytes: the longest that cx.touchpoints takes (max.message.bytes); None for no limit.
+        max_record_bytes: the most bytes that a record may have (scoring.max_record_bytes).
     """
     if refusal := _unsendable(rejection, topology):
         return Plan(rejection, [], refusal)
@@ -87,6 +90,9 @@ def plan(
     headers.append((RESENT_FROM, str(rejection.place).encode()))
     events = []
     for value in values:
+        if content_bytes(rejection.key, value, headers) > max_record_bytes:
+            said = f"still {TOO_LARGE}: a worker takes {max_record_bytes:,} bytes (scoring.max_record_bytes)"
+            return Plan(rejection, [], said)
         made = _ready(rejection, value, headers, partitions, latest_ms)
         if isinstance(made, str):
             return Plan(rejection, [], made)

@@ -220,6 +220,7 @@ async def _planner(settings: Settings, order: Order, reader: TopicReader) -> Pla
             partitions=touchpoints.partitions,
             latest_ms=latest,
             max_bytes=max_bytes,
+            max_record_bytes=settings.scoring.max_record_bytes,
         )
         # What cx.rejected does not keep (a customer's own id, under pseudonyms) must not get there by the marker.
         return replace(made, rejection=rejection)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    from cxstream.rejection import Reference
+
 SIGNALS, SCORES, REJECTED = "signals.ndjson", "scores.ndjson", "rejected.ndjson"
 NAMES = (SIGNALS, SCORES, REJECTED)
 # Only where there is something to put into it.
@@ -30,11 +32,12 @@ class RejectedLine:
     """A record that was not used.
 
     Attributes:
-        reason: malformed, invalid, from_the_future or too_late.
+        reason: malformed, invalid, too_large, from_the_future or too_late.
         field: path of the field; empty where there is none.
         message: what is wrong, for people.
         line: 1-based line (Parquet: row) in its input.
-        raw: the record; its beginning where it is too long to be kept; None where it is not to be copied.
+        raw: the record; None where it is not to be copied.
+        reference: what stands for a record that is too large; None for any other.
         file: its input; None where there is one only.
     """
 
@@ -44,6 +47,7 @@ class RejectedLine:
     line: int
     raw: bytes | None
     file: str | None = None
+    reference: Reference | None = None
 
     def encode(self) -> bytes:
         """One line of rejected.ndjson."""
@@ -51,6 +55,10 @@ class RejectedLine:
         if self.file is not None:
             entry["file"] = self.file
         entry["line"] = self.line
+        if self.reference is not None:
+            entry["size"] = self.reference.size
+            if self.reference.sha256:
+                entry["sha256"] = self.reference.sha256
         if self.raw is None:
             return _encode(entry)
         try:

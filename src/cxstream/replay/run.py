@@ -38,7 +38,6 @@ def replay(
     limit: int | None = None,
     in_order: bool = False,
     batch_bytes: int,
-    max_record_bytes: int,
     keep_raw: bool = True,
     on_chunk: Callable[[Chunk], None] = lambda _: None,
     on_read: Callable[[Chunk], None] = lambda _: None,
@@ -54,7 +53,6 @@ def replay(
         limit: ms UTC; without `until`, later events are from the future; None for no limit.
         in_order: sort the records of all inputs by event time first.
         batch_bytes: about how much is read at a time, in bytes.
-        max_record_bytes: a longer record is rejected as malformed, in bytes.
         keep_raw: copy rejected records into the results, beside the line they are in.
         on_chunk: called when a chunk is scored.
         on_read: called when a chunk is read for sorting.
@@ -66,6 +64,7 @@ def replay(
     """
     started = monotonic()
     limit = limit if until is None else until
+    max_record_bytes = router.params.max_record_bytes
     tally = Tally(order=Order(router.params.window_days), limit=limit)
     chunks: Iterator[Chunk] = (
         merged_batches(paths, batch_bytes, max_record_bytes, on_read=on_read, on_sorted=on_sorted)
@@ -73,7 +72,7 @@ def replay(
         else read_batches(paths, batch_bytes, max_record_bytes)
     )
     for chunk in chunks:
-        outcome = router.process(chunk.lines, limit)
+        outcome = router.process(chunk.lines, limit, chunk.cut)
         tally.add(outcome, len(chunk.lines))
         tally.add_places(outcome, chunk)
         _write(results, outcome, chunk, named=len(paths) > 1, raw=keep_raw)
@@ -103,12 +102,14 @@ def _write(results: Results, outcome: Outcome, chunk: Chunk, *, named: bool, raw
 def _rejected(outcome: Outcome, chunk: Chunk, *, named: bool, raw: bool) -> Iterator[bytes]:
     for refused in outcome.rejected:
         cut = chunk.cut.get(refused.index)
+        copied = chunk.lines[refused.index] if raw and cut is None else None
         path, line = chunk.place(refused.index)
         yield RejectedLine(
             reason=refused.reason,
             field=refused.field,
-            message=refused.message if cut is None else "longer than a record may be; raw is its beginning",
+            message=refused.message,
             line=line,
-            raw=(chunk.lines[refused.index] if cut is None else cut) if raw else None,
+            raw=copied,
+            reference=cut if raw or cut is None else cut._replace(sha256=""),
             file=str(path) if named else None,
         ).encode()

@@ -9,7 +9,7 @@ Each record costs time in proportion to its own length, and a bad one costs its 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,10 +27,11 @@ from cxstream.kernels.layout import (
     UNRESOLVED,
 )
 from cxstream.kernels.text import BAD_TIME, depth, hash64, hash_all, parse_times
-from cxstream.model.cloudevents import structured
+from cxstream.model.cloudevents import content_bytes, structured
 from cxstream.model.errors import CloudEventError
 from cxstream.model.events import EVENT_TYPE, MAX_SUBJECT, Data, Event
 from cxstream.model.kinds import SWITCH_CHANNELS, Kind
+from cxstream.model.params import MAX_RECORD_BYTES
 
 MALFORMED, INVALID = "malformed", "invalid"
 FROM_THE_FUTURE, TOO_LATE = "from_the_future", "too_late"
@@ -43,6 +44,7 @@ Headers = Sequence[tuple[str, bytes | None]]
 
 _decode: Callable[[bytes], Event] = msgspec.json.Decoder(EVENT_TYPE).decode
 _well_formed = msgspec.json.Decoder(msgspec.Raw).decode
+_MAX_MESSAGE = 300
 _PATH = re.compile(r" - at `\$\.?(.*?)`$")
 _MISSING = re.compile(r"missing required field `(.+?)`")
 
@@ -52,7 +54,7 @@ class Rejected(msgspec.Struct, frozen=True, order=True, gc=False):
 
     Attributes:
         index: its position in the batch.
-        reason: malformed, invalid, misrouted, from_the_future or too_late.
+        reason: malformed, invalid, misrouted, from_the_future, too_late or too_large.
         field: path of the field, "" where there is none.
         message: what is wrong, for people.
     """
@@ -210,11 +212,14 @@ def _columns(events: list[Any]) -> tuple[NDArray[np.void], NDArray[np.uint64]]:
     return columns, seeds
 
 
-def _diagnose(raw: bytes | None, note: str | None, error: Exception) -> tuple[str, str, str]:
+def _diagnose(raw: bytes | None, note: tuple[str, str] | None, error: Exception) -> tuple[str, str, str]:
     """Reason, field path and message of a record that did not decode."""
     message = str(error)
-    if raw is None or not isinstance(error, msgspec.ValidationError):
-        return MALFORMED, "", note or message
+    if note is not None:
+        return note[0], "", note[1]
+    if not isinstance(error, msgspec.ValidationError):
+        return MALFORMED, "", _short(message)
+    assert raw is not None  # noqa: S101 - where there is none there is a note
     # The decoder stops at the first thing that is wrong: only a well-formed object can be invalid.
     try:
         _well_formed(raw)
@@ -227,7 +232,12 @@ def _diagnose(raw: bytes | None, note: str | None, error: Exception) -> tuple[st
         path = f"{path}.{missing[1]}" if path else missing[1]
     if not path:
         return MALFORMED, "", "not a JSON object"
-    return INVALID, path.replace("[...]", ""), message.partition(" - at `")[0]
+    return INVALID, path.replace("[...]", ""), _short(message.partition(" - at `")[0])
+
+
+def _short(message: str) -> str:
+    """What the decoder says may repeat a value of any length."""
+    return message if len(message) <= _MAX_MESSAGE else f"{message[:_MAX_MESSAGE]}..."
 
 
 def _too_deep(raw: bytes) -> bool:
@@ -235,34 +245,73 @@ def _too_deep(raw: bytes) -> bool:
     return brackets > MAX_DEPTH and bool(depth(np.frombuffer(raw, np.uint8)) > MAX_DEPTH)
 
 
+def _longest(values: Sequence[bytes | None]) -> int:
+    return max(map(len, filter(None, values)), default=0)
+
+
+def _too_large(
+    values: Sequence[bytes | None],
+    headers: Sequence[Headers] | None,
+    keys: Sequence[bytes | None] | None,
+    limit: int,
+) -> list[int]:
+    """Positions of the records that have more than `limit` bytes."""
+    if headers is None and _longest(values) + _longest(keys or ()) <= limit:
+        return []
+    nothing = [None] * len(values)
+    rows = zip(keys or nothing, values, headers or nothing, strict=True)
+    return [i for i, (key, value, given) in enumerate(rows) if content_bytes(key, value, given or ()) > limit]
+
+
 def _prepare(
-    values: Sequence[bytes | None], headers: Sequence[Headers] | None
-) -> tuple[Sequence[bytes | None], dict[int, str]]:
-    """Structured records; None, with a note, in place of those that must not reach the parser."""
+    values: Sequence[bytes | None],
+    headers: Sequence[Headers] | None = None,
+    large: Collection[int] = (),
+) -> tuple[Sequence[bytes | None], dict[int, tuple[str, str]]]:
+    """Structured records; None, with a reason and a note, in place of those that must not reach the parser.
+
+    Args:
+        values: n records.
+        headers: their Kafka headers.
+        large: positions of those that are too large.
+    """
     raws: list[bytes | None] = list(values)
-    notes = {i: "no value" for i, raw in enumerate(raws) if raw is None} if None in raws else {}
+    notes = {i: (MALFORMED, "no value") for i, raw in enumerate(raws) if raw is None} if None in raws else {}
     for i, given in enumerate(headers or ()):
-        if given:
+        if given and i not in large:
             try:
                 raws[i] = structured(given, values[i])
             except CloudEventError as error:
-                raws[i], notes[i] = None, str(error)
+                raws[i], notes[i] = None, (MALFORMED, _short(str(error)))
+    for i in large:
+        raws[i], notes[i] = None, (TOO_LARGE, "larger than scoring.max_record_bytes")
     # Shallow enough is whatever has no room for more brackets.
     if max((len(raw) for raw in raws if raw), default=0) > 2 * MAX_DEPTH:
         for i, raw in enumerate(raws):
             if raw and len(raw) > 2 * MAX_DEPTH and _too_deep(raw):
-                raws[i], notes[i] = None, f"nested deeper than {MAX_DEPTH}"
+                raws[i], notes[i] = None, (MALFORMED, f"nested deeper than {MAX_DEPTH}")
     return raws, notes
 
 
-def decode(values: Sequence[bytes | None], headers: Sequence[Headers] | None = None) -> Decoded:
+def decode(
+    values: Sequence[bytes | None],
+    headers: Sequence[Headers] | None = None,
+    *,
+    keys: Sequence[bytes | None] | None = None,
+    limit: int | None = None,
+    unheld: Collection[int] = (),
+) -> Decoded:
     """Decode and validate a batch.
 
     Args:
         values: n records; None is a record without a value.
         headers: their Kafka headers, where there are any.
+        keys: their Kafka keys, where there are any; they count for the size alone.
+        limit: the most bytes of a record's key, value and headers; None for no limit.
+        unheld: positions of records whose values were too large to be held.
     """
-    raws, notes = _prepare(values, headers)
+    large = [] if limit is None else _too_large(values, headers, keys, limit)
+    raws, notes = _prepare(values, headers, {*large, *unheld} if large or unheld else ())
     events: list[Any] = []
     rejected: list[Rejected] = []
     unread = iter(raws)
@@ -291,13 +340,17 @@ def decode(values: Sequence[bytes | None], headers: Sequence[Headers] | None = N
     return Decoded(positions, events, columns, sources, rejected)
 
 
-def validate(raw: bytes) -> tuple[str, str, str] | None:
+def validate(raw: bytes, limit: int | None = MAX_RECORD_BYTES) -> tuple[str, str, str] | None:
     """Check one structured record against the contract.
+
+    Args:
+        raw: the record.
+        limit: the most bytes that it may have; None for no limit.
 
     Returns:
         Reason, field path and message; None where it is good.
     """
-    rejected = decode([raw]).rejected
+    rejected = decode([raw], limit=limit).rejected
     return (rejected[0].reason, rejected[0].field, rejected[0].message) if rejected else None
 
 
@@ -347,7 +400,7 @@ def read_times(values: Sequence[bytes | None]) -> NDArray[np.int64]:
 
     BAD_TIME where it cannot be read.
     """
-    raws, _ = _prepare(values, None)
+    raws, _ = _prepare(values)
     found: list[str] = []
     unread = iter(raws)
     while True:

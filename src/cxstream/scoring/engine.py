@@ -281,12 +281,13 @@ class Engine:
 
     def read(self, records: Records) -> Decoded:
         """Decode and check a batch; the state is not touched."""
-        decoded = decode(records.values, records.headers)
-        if records.unheld:
-            decoded.rejected = [
-                Rejected(r.index, d.TOO_LARGE, "", "too large to be held") if r.index in records.unheld else r
-                for r in decoded.rejected
-            ]
+        decoded = decode(
+            records.values,
+            records.headers,
+            keys=records.keys,
+            limit=self.params.max_record_bytes,
+            unheld=records.unheld,
+        )
         if records.keys is not None:
             check_keys(decoded, records.keys)
         return decoded

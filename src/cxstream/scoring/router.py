@@ -15,7 +15,7 @@ from cxstream.scoring.routing import partition_of
 from cxstream.topology import TOUCHPOINTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -56,18 +56,21 @@ class Router:
             for p in range(partitions)
         ]
 
-    def process(self, values: Sequence[bytes | None], limit: int | None = None) -> Outcome:
+    def process(
+        self, values: Sequence[bytes | None], limit: int | None = None, unheld: Collection[int] = ()
+    ) -> Outcome:
         """Apply a batch.
 
         Args:
             values: n structured records.
             limit: ms UTC, the latest event time that is not from the future; None for no limit.
+            unheld: positions of records that were too large to be held.
 
         Returns:
             Signals and rejections of all partitions in the order of the records that caused them, with `fates`.
         """
         n = len(values)
-        decoded = decode(values)
+        decoded = decode(values, limit=self.params.max_record_bytes, unheld=unheld)
         limits = np.full(n, NO_LIMIT if limit is None else limit)
         good, times = decoded.good, decoded.columns["time"].copy()
         if len(self.engines) == 1:

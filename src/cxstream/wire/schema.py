@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from cxstream.model import outputs
-from cxstream.model.events import ENVELOPES, Forget, Tick
+from cxstream.model.events import ENVELOPES, MAX_STRING, Forget, Tick
 from cxstream.model.kinds import Kind
 from cxstream.wire.examples import example, example_forget, example_tick
 
@@ -38,6 +38,7 @@ _TIME_IN: Json = {
     "type": "string",
     "format": "date-time",
     "pattern": TIME_PATTERN,
+    "maxLength": MAX_STRING,
     # In some engines `$` also matches before a newline at the end.
     "not": {"pattern": "\n"},
 }

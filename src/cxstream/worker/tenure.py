@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cxstream.model.cloudevents import content_bytes
 from cxstream.model.errors import TopicError
+from cxstream.scoring.decode import TOO_LARGE
 from cxstream.topology import REJECTED
 from cxstream.worker import requests
 from cxstream.worker.clients import BATCH_BYTES
@@ -67,6 +69,7 @@ class Tenure:
         self._worker = settings.worker
         self._topology = settings.topology
         self._future_ms = round(settings.scoring.future_minutes * 60_000)
+        self._max_record_bytes = settings.scoring.max_record_bytes
         self._kafka = kafka
         self._partition = partition
         self._partitions = restored.engine.partitions or 1
@@ -114,6 +117,9 @@ class Tenure:
         """
         outbox = self._outbox
         for record in records:
+            if content_bytes(record.key, record.value, record.headers) > self._max_record_bytes:
+                outbox.add_rejected(record, (self._topology.forget.name, self._partition), TOO_LARGE, "")
+                continue
             request = requests.read(record, self._partition, self._future_ms)
             if isinstance(request, requests.Refused):
                 outbox.add_rejected(record, (self._topology.forget.name, self._partition), *request)
