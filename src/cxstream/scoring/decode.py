@@ -32,6 +32,7 @@ from cxstream.model.errors import CloudEventError
 from cxstream.model.events import EVENT_TYPE, MAX_SUBJECT, Data, Event
 from cxstream.model.kinds import SWITCH_CHANNELS, Kind
 from cxstream.model.params import MAX_RECORD_BYTES
+from cxstream.scoring.remembered import Remembered
 
 MALFORMED, INVALID = "malformed", "invalid"
 FROM_THE_FUTURE, TOO_LATE = "from_the_future", "too_late"
@@ -39,6 +40,9 @@ MISROUTED, TOO_LARGE = "misrouted", "too_large"
 
 # Deeper than any source nests, and well inside what the JSON parser's recursion allows wherever it is called from.
 MAX_DEPTH = 512
+
+# Of a few dozen sources, each with a few dozen bytes, some kilobytes are needed.
+_SEEDS_BYTES = 4 << 20
 
 Headers = Sequence[tuple[str, bytes | None]]
 
@@ -107,17 +111,14 @@ def hash_text(text: str, seed: int = 0) -> int:
     return int(hash64(data, 0, len(data), np.uint64(seed)))
 
 
-class _Seeds(dict[str, int]):
-    """Hash of each source name; forgets all when there are absurdly many."""
+class _Seeds(Remembered[int]):
+    """Hash of each source name."""
 
     def __missing__(self, source: str) -> int:
-        if len(self) >= 65_536:  # noqa: PLR2004
-            self.clear()
-        seed = self[source] = hash_text(source)
-        return seed
+        return self.keep(source, hash_text(source))
 
 
-_seeds = _Seeds()
+_seeds = _Seeds(_SEEDS_BYTES)
 
 
 # --- columns of the kinds that carry more than their points

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import hmac
 
+from cxstream.scoring.remembered import Remembered
+
 MIN_KEY_BYTES = 16
-# Where there are absurdly many customers the memory of their pseudonyms is given up and made anew.
-_KEPT = 4_000_000
+# Of half a million customers; where there are many more, their pseudonyms are computed again from time to time.
+_KEPT_BYTES = 256 << 20
 
 
-class Pseudonyms(dict[str, str]):
+class Pseudonyms(Remembered[str]):
     """The pseudonym of each customer, 64 hexadecimal digits; computed once, and kept until it is popped.
 
     Args:
@@ -18,15 +20,12 @@ class Pseudonyms(dict[str, str]):
     """
 
     def __init__(self, key: bytes) -> None:
-        super().__init__()
+        super().__init__(_KEPT_BYTES)
         self._key = key
         self.key_id = hashlib.blake2b(key, digest_size=8, person=b"cxstream-key").hexdigest()
 
     def __missing__(self, subject: str) -> str:
-        if len(self) >= _KEPT:
-            self.clear()
-        name = self[subject] = self.of(subject)
-        return name
+        return self.keep(subject, self.of(subject))
 
     def of(self, subject: str) -> str:
         """A pseudonym that is not kept."""

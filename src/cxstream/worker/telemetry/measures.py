@@ -12,14 +12,13 @@ from cxstream.metrics import CONTACT_RESULTS, FRESHNESS, HISTORY_SECONDS, METRIC
 from cxstream.model.kinds import CHANNELS, Kind
 from cxstream.printable import printable
 from cxstream.worker.telemetry.buckets import Buckets
-from cxstream.worker.telemetry.tally import Times, Told
+from cxstream.worker.telemetry.tally import OTHER, SOURCE_LENGTH, Times, Told
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cxstream.worker.telemetry.tally import Tally
 
-_SOURCE_LENGTH = 64
 _PROMOTER, _PASSIVE = 9, 7
 # A source may send any finite number, and one absurd one would leave a sum at infinity for good.
 _LONGEST_WAIT = 86_400.0
@@ -40,10 +39,10 @@ class Sources:
         """The label value; `unknown` for a source that cannot be read, `other` for one too many."""
         if source is None:
             return "unknown"
-        name = printable(source[:_SOURCE_LENGTH])
+        name = printable(source[:SOURCE_LENGTH])
         if name not in self._known:
             if len(self._known) >= self._most:
-                return "other"
+                return OTHER
             self._known.add(name)
         return name
 

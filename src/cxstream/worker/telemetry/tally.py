@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from cxstream.scoring.decode import Decoded
     from cxstream.scoring.engine import Outcome
 
+SOURCE_LENGTH = 64
+OTHER = "other"
+# Sources told apart in one flush, a name of at most SOURCE_LENGTH characters each; far more than in metrics.
+_MOST_SOURCES = 1000
 _CHANNEL = {name: number for number, name in enumerate(CHANNELS)}
 # Kinds of which more than their number is told.
 _TELLING = np.zeros(256, bool)
@@ -112,7 +116,8 @@ class Tally:
         if not events:
             return
         for source, n in Counter(sources.tolist()).items():
-            self.sources[events[int(np.argmax(sources == source))].source] += n
+            name = events[int(np.argmax(sources == source))].source
+            self.sources[_told_apart(self.sources, name)] += n
         accepted = status == ACCEPTED
         self.times.append(Times(appended, columns["time"].copy(), accepted))
         self.kinds += np.bincount(columns["kind"][accepted], minlength=len(Kind))
@@ -130,8 +135,10 @@ class Tally:
         self.outcomes["erased"] += outcome.erased
         self.outcomes["erasure"] += outcome.erasures
         self.outcomes["misrouted"] += len(outcome.misrouted)
-        self.misrouted.update(each.source for each in outcome.misrouted)
-        self.unknown_actions.update(outcome.unknown_actions)
+        for each in outcome.misrouted:
+            self.misrouted[_told_apart(self.misrouted, each.source)] += 1
+        for source, n in outcome.unknown_actions.items():
+            self.unknown_actions[_told_apart(self.unknown_actions, source)] += n
         self.held_back += outcome.held_back
         self.signals.update((signal.change, signal.level) for signal in outcome.signals)
         self.reasons.update(
@@ -140,10 +147,16 @@ class Tally:
 
     def refuse(self, source: str, reason: str) -> None:
         """Count a misrouted record as rejected."""
-        self.misrouted[source] -= 1
+        self.misrouted[_told_apart(self.misrouted, source)] -= 1
         self.outcomes["misrouted"] -= 1
         self.outcomes["rejected"] += 1
-        self.rejected[reason, source] += 1
+        self._count_rejected(reason, source)
+
+    def _count_rejected(self, reason: str, source: str | None) -> None:
+        name = source if source is None else source[:SOURCE_LENGTH]
+        if len(self.rejected) >= _MOST_SOURCES and (reason, name) not in self.rejected:
+            name = OTHER
+        self.rejected[reason, name] += 1
 
     def _reject(self, decoded: Decoded, outcome: Outcome, records: Sequence[Any]) -> None:
         for rejection in outcome.rejected:
@@ -153,12 +166,18 @@ class Tally:
                 source = decoded.events[place].source
             else:
                 source = _source_of(records[rejection.index])
-            self.rejected[rejection.reason, source] += 1
+            self._count_rejected(rejection.reason, source)
 
     def _tell(self, data: list[Any], columns: NDArray[np.void]) -> None:
         channels = np.array([_CHANNEL[each.channel] for each in data])
         waited = np.array([each.wait_s is not None for each in data])
         self.told.append(Told(columns, channels, waited))
+
+
+def _told_apart(counter: Counter[str], source: str) -> str:
+    """The name under which a source is counted: its beginning, or `other` for one too many."""
+    name = source[:SOURCE_LENGTH]
+    return name if name in counter or len(counter) < _MOST_SOURCES else OTHER
 
 
 def _source_of(record: Any) -> str | None:
