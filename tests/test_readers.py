@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 import tracemalloc
+import zipfile
 from decimal import Decimal
 from pathlib import Path
 
@@ -186,6 +187,27 @@ def test_memory_is_bounded_under_a_zstd_bomb(tmp_path):
         for _ in range(20):
             file.write(b"x" * 10_000_000)
     assert peak(tmp_path / "bomb.zst") < 100_000_000
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_memory_is_bounded_under_a_bomb_in_an_archive(tmp_path, method):
+    with (
+        zipfile.ZipFile(tmp_path / "bomb.zip", "w", method) as archive,
+        archive.open("a.ndjson", "w") as file,
+    ):
+        for _ in range(10):
+            file.write(b"x" * 10_000_000)
+    assert peak(tmp_path / "bomb.zip") < 30_000_000
+
+
+@pytest.mark.parametrize(
+    "method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
+)
+def test_an_archive_is_read_whatever_its_compression(tmp_path, method):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", method) as archive:
+        archive.writestr("a.ndjson", NDJSON)
+    (tmp_path / "a.ndjson").write_bytes(NDJSON)
+    assert records(tmp_path / "a.zip") == records(tmp_path / "a.ndjson")
 
 
 def test_what_is_cut_off_is_an_error_and_not_the_end(folder, tmp_path):

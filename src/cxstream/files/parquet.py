@@ -24,6 +24,7 @@ from cxstream.files.parquet_columns import (
     stored,
     values,
 )
+from cxstream.files.parquet_pages import rows_at_a_time
 from cxstream.model.errors import InputError
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def read(path: Path, batch_bytes: int, max_record_bytes: int) -> Iterator[tuple[
     with _opened(path) as file:
         columns = _checked(file.schema_arrow, path)
         done = 0
-        for batch in _batches(file, batch_bytes, columns):
+        for batch in _batches(file, path, batch_bytes, columns, max_record_bytes):
             events = _events({name: batch.column(name) for name in columns})
             if events:
                 first, done = done + 1, done + len(events)
@@ -87,7 +88,7 @@ def read_rows(
     with _opened(path) as file:
         names = [name for name in _column_names(file.schema_arrow, path) if name in wanted]
         done = 0
-        for batch in _batches(file, batch_bytes, names):
+        for batch in _batches(file, path, batch_bytes, names):
             done += batch.num_rows
             columns = [values(batch.column(name), utc=False) for name in names]
             rows = [
@@ -130,11 +131,14 @@ def _opened(path: Path) -> Iterator[Any]:
         raise InputError(f"{path}: not Parquet that can be read ({str(error).splitlines()[0]})") from error
 
 
-def _batches(file: Any, batch_bytes: int, columns: list[str]) -> Iterator[Any]:
+def _batches(
+    file: Any, path: Path, batch_bytes: int, columns: list[str], max_record_bytes: int = 0
+) -> Iterator[Any]:
     total = file.metadata.num_rows
     size = sum(file.metadata.row_group(i).total_byte_size for i in range(file.metadata.num_row_groups))
     # An event in JSON takes some times the bytes of its encoded columns.
     rows = max(1, min(_MAX_ROWS, batch_bytes // max(256, 2 * size // max(1, total))))
+    rows = rows_at_a_time(file, path, columns, rows, max_record_bytes)
     yield from file.iter_batches(batch_size=rows, columns=columns)
 
 

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import copy
+import struct
 import zipfile
 import zlib
+from itertools import chain
 from typing import TYPE_CHECKING, BinaryIO
 
+from cxstream.files.unpack import unpacked
 from cxstream.model.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from cxstream.files.formats import Packed
+
 _SHOWN = 5
 _ENCRYPTED = 0x1
+_ENDS_WITH_MARKER = 0x2
+_SLICE = 64 << 10
+# Version and length of the properties in 4 bytes, and the properties in 5.
+_LZMA_HEAD = 9
+_OWN: dict[int, Packed] = {zipfile.ZIP_BZIP2: "bzip2", zipfile.ZIP_LZMA: "xz"}
 _OFFICE = {
     "xl/workbook.xml": "an Excel workbook; save it as CSV (UTF-8) and use 'cxstream convert mapping'",
     "xl/workbook.bin": "an Excel workbook; save it as CSV (UTF-8) and use 'cxstream convert mapping'",
@@ -40,14 +51,42 @@ def member_blocks(file: BinaryIO, name: str, size: int, on_taken: Callable[[], N
     try:
         with zipfile.ZipFile(file) as archive:
             member = _only(archive, name)
-            with archive.open(member) as data:
-                while block := data.read(size):
-                    on_taken()
-                    yield block
+            for block in _blocks(archive, member, name, size):
+                on_taken()
+                yield block
     except NotImplementedError as error:
         raise InputError(f"{name}: ZIP archive with an unknown compression ({error}); unzip it") from error
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise InputError(f"{name}: ZIP archive that is broken or cut off ({error}); copy it again") from error
+
+
+def _blocks(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str, size: int) -> Iterator[bytes]:
+    """A member, unpacked.
+
+    Of bzip2 and LZMA zipfile unpacks at once all that it reads at once, be it gigabytes: these are unpacked here.
+    """
+    kind = _OWN.get(member.compress_type)
+    if kind is None:
+        with archive.open(member) as data:
+            yield from iter(lambda: data.read(size), b"")
+        return
+    packed = copy.copy(member)
+    packed.compress_type, packed.file_size = zipfile.ZIP_STORED, member.compress_size
+    del packed.CRC
+    checksum = 0
+    with archive.open(packed) as data:
+        head = _alone(data.read(_LZMA_HEAD), member) if kind == "xz" else b""
+        for block in unpacked(chain([head], iter(lambda: data.read(_SLICE), b"")), kind, name, size):
+            checksum = zlib.crc32(block, checksum)
+            yield block
+    if checksum != member.CRC:
+        raise zipfile.BadZipFile(f"bad CRC-32 for file {member.filename!r}")
+
+
+def _alone(head: bytes, member: zipfile.ZipInfo) -> bytes:
+    """The head of an .lzma file in place of that of a member: properties, and the size where no marker ends the data."""
+    size = -1 if member.flag_bits & _ENDS_WITH_MARKER else member.file_size
+    return head[4:] + struct.pack("<q", size)
 
 
 def _only(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:

@@ -1,0 +1,137 @@
+"""Parquet files of some kilobytes that stand for gigabytes: read in bounded memory, or refused in one line."""
+
+from __future__ import annotations
+
+import io
+import random
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyarrow import parquet as pq
+
+from cxstream.files import parquet
+from cxstream.files.parquet_pages import _page, _pages, rows_at_a_time
+from cxstream.model.errors import InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MIB = 1 << 20
+EVENT = {
+    "specversion": "1.0",
+    "id": "1",
+    "source": "/s",
+    "type": "cx.touchpoint.error.v1",
+    "subject": "anna",
+    "time": "2025-01-01T00:00:00Z",
+}
+
+
+def write(path: Path, rows: int, data: list[Any], **options: Any) -> Path:
+    columns = {name: [value] * rows for name, value in EVENT.items()}
+    pq.write_table(pa.table({**columns, "data": data}), path, compression="zstd", **options)
+    return path
+
+
+def said(text: str) -> str:
+    return '{"channel":"web","text":"' + text + '"}'
+
+
+def largest(path: Path, max_record_bytes: int = 16 * MIB) -> tuple[int, int]:
+    """How many records a file has, and the most bytes of a batch of them as they come."""
+    records = most = 0
+    for _, found in parquet.read(path, 512 * 1024, max_record_bytes):
+        records += len(found.lines)
+        most = max(most, sum(map(len, found.lines)))
+    return records, most
+
+
+REPEATED: dict[str, tuple[int, Any, dict[str, Any]]] = {
+    "a long text in a dictionary": (60, said("x" * 1_000_000), {}),
+    "a text in a dictionary, often": (3000, said("x" * 20_000), {}),
+    "texts that repeat the one before": (
+        1000,
+        said("x" * 100_000),
+        {"use_dictionary": False, "column_encoding": {"data": "DELTA_BYTE_ARRAY"}},
+    ),
+    "a text in a struct": (500, {"channel": "web", "text": "x" * 300_000}, {}),
+}
+
+
+@pytest.mark.parametrize("kind", REPEATED)
+def test_what_is_there_once_and_meant_often_comes_a_few_rows_at_a_time(tmp_path: Path, kind: str) -> None:
+    """An 11 kB file became a batch of 293 MB."""
+    rows, value, options = REPEATED[kind]
+    path = write(tmp_path / "bomb.parquet", rows, [value] * rows, **options)
+    assert path.stat().st_size < 20_000
+    records, most = largest(path)
+    assert records == rows
+    assert most < 20 * MIB
+
+
+def test_a_page_that_is_too_large_is_refused_before_it_is_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cxstream.files.parquet_pages._PAGE_BYTES", 8 * MIB)
+    path = write(tmp_path / "page.parquet", 1, [said("x" * 10 * MIB)], use_dictionary=False)
+    assert largest(path, 20 * MIB)[0] == 1
+    with pytest.raises(
+        InputError, match=r"page\.parquet: column 'data', row group 1: a page of .*max_record_bytes"
+    ):
+        largest(path, 1000)
+
+
+def test_a_list_of_millions_in_one_row_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "list.parquet", 1, [{"channel": "web", "hashtags": ["x"] * 10_000_000}])
+    assert path.stat().st_size < 20_000
+    with pytest.raises(InputError, match=r"list\.parquet: column 'data\.hashtags.*fewer rows"):
+        largest(path)
+
+
+def test_lists_of_some_tags_are_read(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "ok.parquet", 20_000, [{"channel": "web", "hashtags": ["late", "again"]}] * 20_000
+    )
+    assert largest(path)[0] == 20_000
+
+
+@pytest.mark.parametrize("compression", ["none", "snappy", "gzip", "brotli", "zstd", "lz4"])
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+def test_the_longest_value_is_found_whatever_the_codec(
+    tmp_path: Path, compression: str, version: str
+) -> None:
+    path = tmp_path / "a.parquet"
+    values = ["a", "b" * 2 * MIB, "c"] * 50
+    pq.write_table(
+        pa.table({"text": values, "n": list(range(150))}),
+        path,
+        compression=compression,
+        data_page_version=version,
+        row_group_size=60,
+    )
+    with pq.ParquetFile(path) as file:
+        assert rows_at_a_time(file, path, ["text"], 1000) == 8
+        assert rows_at_a_time(file, path, ["n"], 1000) == 1000
+        for group in range(3):
+            chunk = file.metadata.row_group(group).column(0)
+            with path.open("rb") as raw:
+                pages = list(_pages(raw, chunk, "", 1 << 30))
+            assert sum(page.values for page in pages if page.kind != 2) == chunk.num_values
+
+
+HEADER = bytes.fromhex("1500151415182c15021500150615060000")
+
+
+@given(seed=st.integers(0, 1 << 32))
+@settings(max_examples=200, deadline=None)
+def test_damaged_page_headers_cost_an_error_at_most(seed: int) -> None:
+    chance = random.Random(seed)
+    head = bytearray(HEADER)
+    for _ in range(chance.randrange(4)):
+        head[chance.randrange(len(head))] = chance.randrange(256)
+    with suppress(IndexError, KeyError):
+        _page(io.BytesIO(bytes(head[: chance.randrange(1, len(head) + 1)])), 0)
