@@ -330,11 +330,12 @@ async def test_prometheus_gets_what_happened(settings: Settings, topics: Callabl
     [secret, other], [stray] = customers_of(0, 2, 2, "secret-name-"), customers_of(1, 2)
     trouble = [lately(touchpoint(secret, n)) for n in range(40)]
     answers = [lately(touchpoint(other, 100, "survey_nps", score=9, channel="app"))]
+    answers.append(lately(touchpoint(other, 101, "won_back", channel="crm", action_id="task-7")))
     misrouted = lately(touchpoint(stray, 200))
     await write(settings, TOUCHPOINTS.name, {0: [*trouble, b"{", *answers, answers[0], misrouted]})
     async with in_process(app):
         assert app.exporter
-        await until(lambda: committed(app) >= 45, SECONDS, lambda: str(app.partitions.counters))
+        await until(lambda: committed(app) >= 46, SECONDS, lambda: str(app.partitions.counters))
         await until(lambda: app.ticker and app.ticker.written, SECONDS, lambda: "no tick")
         await app.exporter.population.look()
         # Not asked for here: that it goes round by itself is what is tested.
@@ -382,14 +383,15 @@ def check_values(found: Samples, group: str) -> None:
     outcomes = {o: value(found, "cxstream_events_total", partition="0", outcome=o) for o in OUTCOMES}
     assert outcomes.pop("tick") >= 0
     nothing = {"late": 0, "erased": 0, "erasure": 0}
-    assert outcomes == {"accepted": 41, "duplicate": 1, "rejected": 1, "misrouted": 1, **nothing}
+    assert outcomes == {"accepted": 42, "duplicate": 1, "rejected": 1, "misrouted": 1, **nothing}
     assert value(found, "cxstream_misrouted_total", source="/test") == 1
+    assert value(found, "cxstream_unknown_actions_total", source="/test") == 1
     assert value(found, "cxstream_rejected_total", reason="malformed", source="unknown") == 1
-    assert value(found, "cxstream_source_events_total", source="/test") == 43
+    assert value(found, "cxstream_source_events_total", source="/test") == 44
     assert value(found, "cxstream_touchpoints_total", kind="error") == 41
-    assert value(found, "cxstream_commit_delay_seconds_count", freshness="history") == 43
+    assert value(found, "cxstream_commit_delay_seconds_count", freshness="history") == 44
     assert value(found, "cxstream_commit_delay_seconds_count", freshness="live") == 0
-    assert value(found, "cxstream_event_delay_seconds_count") == 42
+    assert value(found, "cxstream_event_delay_seconds_count") == 43
     newest = value(found, "cxstream_newest_event_timestamp_seconds", partition="0")
     assert 75 * 60 <= time.time() - newest <= 75 * 60 + SECONDS
     where = {"topic": TOUCHPOINTS.name, "partition": "0"}
