@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 # Records applied between two looks at the event loop: some 5 ms of work, and few enough for the processor's cache.
 CHUNK = 2000
-_HELD_BYTES = 16 << 20
+# Rows of saved state have up to so many bytes; and what Kafka's format adds to a record with many headers.
+_ROW_BYTES, _FRAMING_BYTES = 1 << 20, 64 << 10
 # What a fetch may cost in memory, by the bytes of it that Kafka may send: touchpoints that are not compressed, of 100
 # bytes and more, do not reach it.
 FETCH_COST = 4
@@ -57,7 +58,8 @@ class Fetch:
 
 def limits(settings: Settings) -> Limits:
     """How large records and batches may be that a worker reads."""
-    return Limits(_HELD_BYTES, settings.worker.max_batch_bytes)
+    record = max(settings.scoring.max_record_bytes, _ROW_BYTES) + _FRAMING_BYTES
+    return Limits(record, settings.worker.max_batch_bytes)
 
 
 def chunks(records: Sequence[Any]) -> Iterator[Sequence[Any]]:

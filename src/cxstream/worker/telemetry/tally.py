@@ -137,8 +137,8 @@ class Tally:
         self.outcomes["misrouted"] += len(outcome.misrouted)
         for each in outcome.misrouted:
             self.misrouted[_told_apart(self.misrouted, each.source)] += 1
-        for source, n in outcome.unknown_actions.items():
-            self.unknown_actions[_told_apart(self.unknown_actions, source)] += n
+        for source in outcome.unknown_actions:
+            self.unknown_actions[_told_apart(self.unknown_actions, source)] += 1
         self.held_back += outcome.held_back
         self.signals.update((signal.change, signal.level) for signal in outcome.signals)
         self.reasons.update(
