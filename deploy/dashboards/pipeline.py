@@ -189,7 +189,7 @@ SOURCES = Row(
             unit=PER_SECOND,
             stacked=True,
             low=0,
-            alerts=("CxstreamRejectsHigh",),
+            alerts=("CxstreamRejectsHigh", "CxstreamRecordFailed"),
         ),
         Panel(
             "Rejected share, by source, last 15 minutes",

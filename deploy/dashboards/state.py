@@ -127,11 +127,13 @@ PARTITIONS = Row(
             "Stalled and unreadable partitions",
             "Partitions with work that get nowhere; also one that has been restoring for long, which alone is no alert. "
             "Unreadable are those with records that cannot be fetched or decoded. Halted are workers that score no "
-            "further because partitions were added to cx.touchpoints.",
+            "further because partitions were added to cx.touchpoints. Stuck are those that make no progress at an offset, "
+            "from their first failure there on.",
             (
                 Query(f"sum({EACH} (cxstream_partition_stalled))", "stalled"),
                 Query("sum(max by (topic, partition) (cxstream_partition_unreadable))", "unreadable"),
                 Query("sum(cxstream_halted)", "halted workers"),
+                Query(f"count({EACH} (cxstream_partition_no_progress_offset))", "stuck"),
             ),
             low=0,
             steps=((0, GREEN), (1, RED)),

@@ -23,7 +23,16 @@ PARTITIONS = "numbers of the partitions of cx.touchpoints"
 SOURCES = "the first worker.metrics_sources sources seen, cut at 64 characters; other; unknown"
 
 OUTCOMES = ("accepted", "duplicate", "late", "rejected", "tick", "erased", "erasure", "misrouted")
-REASONS = ("malformed", "invalid", "misrouted", "from_the_future", "too_late", "too_large")
+REASONS = (
+    "malformed",
+    "invalid",
+    "misrouted",
+    "from_the_future",
+    "too_late",
+    "too_large",
+    "failed",
+    "skipped",
+)
 SIGNALS = ("friction", "raised", "worsened", "eased", "cleared", "erased")
 STATES = ("claiming", "restoring", "running", "failed", "fenced")
 REFUSALS = ("damaged", "forged", "other")
@@ -319,6 +328,14 @@ PARTITION = (
         "gauge",
         "0 or 1",
         "1 where an owned partition has had work for worker.stalled_seconds and got nowhere; /readyz says why.",
+        _PARTITION,
+    ),
+    Metric(
+        "cxstream_partition_no_progress_offset",
+        "gauge",
+        "offset",
+        "Where an owned partition makes no progress: the first offset that it does not get beyond, because it has "
+        "failed there, cannot read it or is stalled. There is no such series where all is well; /readyz says why.",
         _PARTITION,
     ),
     Metric(

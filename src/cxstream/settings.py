@@ -33,6 +33,7 @@ from cxstream.model.params import ScoringParams
 from cxstream.scoring.authority import MIN_KEY_BYTES as MIN_CONTROL_KEY_BYTES
 from cxstream.scoring.authority import Authority
 from cxstream.scoring.pseudonym import MIN_KEY_BYTES, Pseudonyms
+from cxstream.skips import parse as parse_skip
 from cxstream.topology import Topology, topology
 
 if TYPE_CHECKING:
@@ -177,6 +178,11 @@ class Worker(_Section):
         description="Where control.key is set and saved state has no checksum under it, as before the key was there: "
         "refuse to use it and build the state from the log, or accept it and save it again under the key.",
     )
+    skip: tuple[str, ...] = Field(
+        (),
+        description="Records of cx.touchpoints to be rejected as `skipped` without being processed: PARTITION:OFFSET or "
+        "PARTITION:FIRST-LAST. What has been processed already stays as it is.",
+    )
     stop_seconds: float = Field(10.0, gt=0, description="How long a graceful stop may take, in seconds.")
     ticker: bool = Field(True, description="Write cx.tick.v1 to owned partitions that are read to their end.")
     tick_seconds: float = Field(60.0, gt=0, description="How often, in seconds.")
@@ -207,6 +213,14 @@ class Worker(_Section):
     metrics_sources: int = Field(
         50, ge=1, le=1000, description="Event sources told apart in metrics; the rest are `other`."
     )
+
+    @field_validator("skip")
+    @classmethod
+    def _places(cls, skip: tuple[str, ...]) -> tuple[str, ...]:
+        """Refuse what names no records."""
+        for each in skip:
+            parse_skip(each)
+        return skip
 
 
 class Privacy(_Section):

@@ -15,6 +15,7 @@ import msgspec
 
 from cxstream.model.errors import SnapshotError
 from cxstream.scoring.engine import MARKER_KEY, Engine
+from cxstream.scoring.passed import FAILED
 from cxstream.scoring.routing import FORWARDED_FROM
 from cxstream.topology import (
     CHURN_RISK,
@@ -30,11 +31,12 @@ from cxstream.worker.counters import Counters
 from cxstream.worker.feed import to_records
 from cxstream.worker.restore import restore
 from simulation.histories import FUTURE_MS, home
+from simulation.poison import is_poison
 from simulation.requests import Requests, ViolationError, is_forwarded
 from simulation.scenario import GROUP
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from simulation.broker import TP, Record, Transaction
     from simulation.cluster import Cluster
@@ -191,6 +193,8 @@ class Checker:
             partition=partition,
             partitions=self._cluster.scenario.partitions,
         )
+        for record in filter(is_poison, records):
+            engine.partition.passed.add(record.offset, FAILED)
         outcome = engine.process(to_records(records, FUTURE_MS))
         rows: dict[str, list[tuple[bytes | None, bytes | None]]] = {topic: [] for topic in _OUTPUTS}
         causes: dict[str, list[int]] = {topic: [] for topic in _OUTPUTS}
@@ -199,7 +203,8 @@ class Checker:
             causes[signal.topic].append(records[signal.index].offset)
         for rejection in outcome.rejected:
             record = records[rejection.index]
-            rows[REJECTED.name].append((record.key, record.value))
+            copied = None if rejection.reason == FAILED else record.value
+            rows[REJECTED.name].append((record.key, copied))
             causes[REJECTED.name].append(record.offset)
         strays: dict[int, list[Stray]] = {}
         causes[FORWARDED_FROM] = [records[each.index].offset for each in outcome.misrouted]
@@ -348,7 +353,8 @@ class Checker:
             self._compare_future(partition, restored.engine, expected.engine)
 
     def _compare_future(self, partition: int, restored: Engine, read: Engine) -> None:
-        records: Sequence[Record] = self._broker.log((TOUCHPOINTS.name, partition)).records[-30:]
+        latest = self._broker.log((TOUCHPOINTS.name, partition)).records[-30:]
+        records = [record for record in latest if not is_poison(record)]
         end = self._broker.log((TOUCHPOINTS.name, partition)).end
         again = to_records(records, FUTURE_MS)
         again.offsets = range(end, end + len(records))

@@ -21,10 +21,13 @@ if TYPE_CHECKING:
 POOL = 48
 LENGTH = 160
 FUTURE_MS = 5 * MINUTE_MS
+# What a record says by which its processing fails, in every third history.
+POISON = "poison"
 # So many records of a history go with one request to be erased.
 _RECORDS_PER_REQUEST = 8
 # When somebody asks to be erased, as seen from something that he has just done: what he does next may be earlier.
 _ASKS_AFTER = (-DAY_MS, -HOUR_MS, 0, 0, 1, HOUR_MS, DAY_MS, 3 * DAY_MS)
+_POISONED = 0.02
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -53,6 +56,8 @@ def history(number: int) -> list[Row]:
     chance = random.Random(number)
     rows = []
     for event, limit in random_history(number, LENGTH):
+        if number % 3 == 0 and "data" in event and chance.random() < _POISONED:
+            event["data"]["touchpoint"] = POISON
         value = json.dumps(event).encode()
         key = event.get("subject", "").encode() or None
         timestamp = APPENDED_MS if limit is None else limit - FUTURE_MS

@@ -48,6 +48,11 @@ _WARM = {"standby": True, "snapshot_seconds": 1.0, "flush_seconds": 0.1, "stop_s
 
 MUTATIONS = (
     Mutation(
+        "a record whose processing failed is forgotten by the saved state",
+        "cxstream.scoring.passed:Passed.take_changed",
+        (("taken = list(self._rows(self.changed))", "taken = []"),),
+    ),
+    Mutation(
         "the committed offset and the state are read before the claim",
         _PARTITION + "_own",
         (

@@ -19,8 +19,8 @@ from aiokafka.errors import (
     InvalidProducerEpoch,
     KafkaError,
     KafkaTimeoutError,
-    MessageSizeTooLargeError,
     NodeNotReadyError,
+    PolicyViolationError,
     ProducerClosed,
     ProducerFenced,
     RequestTimedOutError,
@@ -177,7 +177,7 @@ class Producer:
                     _settle(future, ProducerFenced())
                     return
                 except KafkaError as error:
-                    _settle(future, MessageSizeTooLargeError(str(error)))
+                    _settle(future, PolicyViolationError(str(error)))
                     return
                 else:
                     self._sequences[tp] = first + len(rows)

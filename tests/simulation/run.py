@@ -17,6 +17,7 @@ from simulation.chaos import Chaos
 from simulation.checker import Checker
 from simulation.cluster import Cluster
 from simulation.loop import WORLD, StuckError
+from simulation.poison import poison
 from simulation.requests import ViolationError
 from simulation.scenario import Scenario, draw
 
@@ -65,7 +66,7 @@ def run(seed: int, *, keep_trace: bool = False, **worker: Any) -> Result:
         scenario = replace(scenario, settings=settings)
     cluster = Cluster(scenario, chance, in_order=chance.random() < 0.5)
     simulation = _Simulation(cluster, chance)
-    with patch.object(feed, "CHUNK", scenario.chunk), _logs_into(cluster, simulation.report):
+    with patch.object(feed, "CHUNK", scenario.chunk), poison(), _logs_into(cluster, simulation.report):
         failure = simulation.run()
         digest = cluster.trace.digest()
         trace = [*cluster.trace.lines()] if keep_trace or failure else []

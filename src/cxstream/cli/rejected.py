@@ -22,7 +22,8 @@ _SHOWN = 20
 _FILTERS = (
     click.option(
         "--reason",
-        help="Rejected for this: malformed, invalid, misrouted, from_the_future, too_late, too_large.",
+        help="Rejected for this: malformed, invalid, misrouted, from_the_future, too_late, too_large, failed, "
+        "skipped.",
     ),
     click.option("--field", help="Path of the field at fault, like data.score."),
     click.option("--partition", type=click.IntRange(0), help="Partition it came from."),

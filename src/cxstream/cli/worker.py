@@ -12,6 +12,19 @@ if TYPE_CHECKING:
     from cxstream.settings import Settings
 
 
+def _checked_skips(
+    _context: click.Context, _option: click.Parameter, values: tuple[str, ...]
+) -> tuple[str, ...]:
+    from cxstream.skips import parse
+
+    for each in values:
+        try:
+            parse(each)
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from error
+    return values
+
+
 @click.command("worker", epilog="SIGTERM and Ctrl-C stop it in good order: results committed, group left.")
 @click.option("--kafka", metavar="HOST:PORT[,...]", help="Where Kafka is.")
 @click.option("--group", help="Consumer group; workers of one group share the partitions.")
@@ -27,6 +40,13 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Use state that was saved before control.key was set, and save it again under the key.",
 )
+@click.option(
+    "--skip",
+    metavar="PARTITION:OFFSET",
+    multiple=True,
+    callback=_checked_skips,
+    help="Reject this record of cx.touchpoints without processing it; PARTITION:FIRST-LAST for several.",
+)
 @click.option("--web-host", metavar="ADDRESS", help="Address of the web server.")
 @click.option("--web-port", type=click.IntRange(0, 65535), help="Port of the web server; 0 takes a free one.")
 @click.option(
@@ -41,6 +61,7 @@ def command(
     standby: bool,
     accept_loss: bool,
     accept_unsigned: bool,
+    skip: tuple[str, ...],
     web_host: str | None,
     web_port: int | None,
     metrics_port: int | None,
@@ -55,6 +76,7 @@ def command(
     Example:
       cxstream worker --kafka kafka-1:9092,kafka-2:9092
       cxstream worker --no-ticker --web-port 0 --metrics-port 0
+      cxstream worker --skip 3:1274
     """  # noqa: D301
     import asyncio
 
@@ -70,6 +92,7 @@ def command(
         "standby": standby or None,
         "lost_records": "accept" if accept_loss else None,
         "unsigned_snapshots": "accept" if accept_unsigned else None,
+        "skip": skip or None,
     }
     settings = _with_options(load(config, kafka=kafka), given)
     log.configure(settings.log_level, settings.log_format)

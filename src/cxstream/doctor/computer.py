@@ -226,6 +226,10 @@ async def web(patient: Patient) -> AsyncIterator[Finding]:
     else:
         waiting = [f"{number} {state}" for number, state in partitions.items() if state != "running"]
         waiting += [f"{number} stalled, {reason}" for number, reason in body.get("stalled", {}).items()]
+        waiting += [
+            f"{number} makes no progress at offset {at['offset']}, {at['reason']}"
+            for number, at in body.get("no_progress", {}).items()
+        ]
         yield error(
             f"the worker at {address} is not ready: {', '.join(waiting) or 'it has been assigned nothing yet'}",
             "wait if it restores; if not, its log says why: docs/worker.md",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,8 @@ _LATE_SECONDS, _VERY_LATE_SECONDS = 60.0, 900.0
 # A worker's transactions take milliseconds, and the broker ends one that is open for a minute.
 _OPEN_SECONDS, _HANGING_SECONDS = 10.0, 90.0
 _OLD_SNAPSHOTS = 20
+# Longer than a worker takes from one commit to the next while it has work.
+_LOOK_AGAIN_SECONDS = 3.0
 _OPEN = {"Ongoing", "PrepareCommit", "PrepareAbort"}
 # Kafka's errors TRANSACTIONAL_ID_AUTHORIZATION_FAILED and TRANSACTIONAL_ID_NOT_FOUND: nobody has claimed it yet.
 _DENIED, _UNCLAIMED = 53, 105
@@ -58,6 +61,27 @@ async def group(patient: Patient) -> AsyncIterator[Finding]:
             f"group {name}: {words.count(len(found.members), 'worker')} for {words.count(count, 'partition')}"
         )
     yield _behind(lags)
+    for finding in await _standstills(patient, committed, lags):
+        yield finding
+
+
+async def _standstills(
+    patient: Patient, committed: dict[int, int], lags: list[tuple[int, float]]
+) -> list[Finding]:
+    """Partitions whose committed offset has stood still before records that have waited for long."""
+    late = {p: seconds for p, (_, seconds) in enumerate(lags) if seconds > _LATE_SECONDS}
+    if not late:
+        return []
+    await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+    later = await committed_offsets(patient, len(lags))
+    return [
+        error(
+            f"{patient.settings.topology.touchpoints.name}-{p} makes no progress: it stands at offset {later.get(p, 0)}, for {seconds:,.0f} s",
+            "/readyz of its worker and its log say why; docs/runbooks/CxstreamStalled.md says what to do",
+        )
+        for p, seconds in late.items()
+        if later.get(p) == committed.get(p)
+    ]
 
 
 def _numbers(numbers: set[int]) -> str:

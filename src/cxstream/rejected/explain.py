@@ -12,6 +12,8 @@ from cxstream.model.params import MAX_RECORD_BYTES
 from cxstream.rejected.locate import Span, at_byte, at_path, byte_of
 from cxstream.scoring.decode import FROM_THE_FUTURE, MALFORMED, MISROUTED, TOO_LARGE, TOO_LATE, decode
 from cxstream.scoring.engine import check_keys
+from cxstream.scoring.failing import may_be_of_record, place_of
+from cxstream.scoring.passed import FAILED, SKIPPED
 from cxstream.scoring.said import about
 from cxstream.topology import FORGET
 from cxstream.wire.schema import tick, touchpoint
@@ -25,6 +27,8 @@ _OF_VALID = {
     "it will be too late again",
     FROM_THE_FUTURE: "valid, but its time was later than scoring.future_minutes after the record's Kafka "
     "timestamp: the source's clock, or its offset, was wrong",
+    FAILED: "valid, but a worker could not process it: a defect of that version; after an update, send it again",
+    SKIPPED: "valid: an operator had the worker skip it, with --skip",
     MISROUTED: "valid, but forwarded three times without arriving in its customer's partition: workers disagreed on how "
     "many partitions there are; sent again, it goes to the right one",
     TOO_LARGE: "valid and not larger than scoring.max_record_bytes, but in another partition than its customer's, and too "
@@ -80,7 +84,12 @@ def check(
     value: bytes | None, headers: Headers, key: bytes | None, max_bytes: int = MAX_RECORD_BYTES
 ) -> Problem | None:
     """What is wrong with a record, its key included; None where nothing is, the time aside."""
-    decoded = decode([value], [headers], keys=[key], limit=max_bytes)
+    try:
+        decoded = decode([value], [headers], keys=[key], limit=max_bytes)
+    except Exception as error:
+        if not may_be_of_record(error):
+            raise
+        return Problem(FAILED, "", f"this version cannot process it: {place_of(error)}; report it")
     check_keys(decoded, [key])
     if not decoded.rejected:
         return None

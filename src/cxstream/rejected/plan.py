@@ -14,6 +14,7 @@ from cxstream.model.params import MAX_RECORD_BYTES
 from cxstream.rejected.fix import UnfixableError
 from cxstream.rejected.record import RESENT_FROM, Rejection
 from cxstream.scoring.decode import TOO_LARGE, TOO_LATE, decode
+from cxstream.scoring.failing import may_be_of_record, place_of
 from cxstream.scoring.routing import FORWARDED_FROM
 from cxstream.sender import route
 
@@ -121,7 +122,12 @@ def _unsendable(rejection: Rejection, topology: Topology) -> str:
 def _ready(
     rejection: Rejection, value: bytes | None, headers: Headers, partitions: int, latest_ms: int
 ) -> Ready | str:
-    decoded = decode([value], [headers])
+    try:
+        decoded = decode([value], [headers])
+    except Exception as error:
+        if not may_be_of_record(error):
+            raise
+        return f"this version still cannot process it ({place_of(error)})"
     if decoded.rejected:
         wrong = decoded.rejected[0]
         return f"still {wrong.reason}: {wrong.field + ': ' if wrong.field else ''}{wrong.message}"

@@ -32,7 +32,7 @@ class RejectedLine:
     """A record that was not used.
 
     Attributes:
-        reason: malformed, invalid, too_large, from_the_future or too_late.
+        reason: malformed, invalid, too_large, from_the_future, too_late or failed.
         field: path of the field; empty where there is none.
         message: what is wrong, for people.
         line: 1-based line (Parquet: row) in its input.
@@ -100,6 +100,15 @@ class Results:
             self._drop()
             raise self._failed(error) from error
         return self
+
+    def begin_again(self) -> None:
+        """Forget what has been written.
+
+        Raises:
+            OutputError: the folder cannot be written.
+        """
+        self._drop()
+        self.__enter__()
 
     def write(self, name: str, lines: Iterable[bytes]) -> None:
         """Append lines to one of the files.

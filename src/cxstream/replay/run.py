@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING
 
 from cxstream.files.merged import merged_batches
 from cxstream.files.readers import read_batches
+from cxstream.model.errors import InputError
 from cxstream.replay.order import Order
 from cxstream.replay.results import FORGOTTEN, REJECTED, SCORES, SIGNALS, RejectedLine, Results
 from cxstream.replay.summary import Tally
+from cxstream.scoring.router import RoutedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -65,18 +67,54 @@ def replay(
     started = monotonic()
     limit = limit if until is None else until
     max_record_bytes = router.params.max_record_bytes
-    tally = Tally(order=Order(router.params.window_days), limit=limit)
-    chunks: Iterator[Chunk] = (
-        merged_batches(paths, batch_bytes, max_record_bytes, on_read=on_read, on_sorted=on_sorted)
-        if in_order
-        else read_batches(paths, batch_bytes, max_record_bytes)
-    )
-    for chunk in chunks:
-        outcome = router.process(chunk.lines, limit, chunk.cut)
-        tally.add(outcome, len(chunk.lines))
-        tally.add_places(outcome, chunk)
-        _write(results, outcome, chunk, named=len(paths) > 1, raw=keep_raw)
-        on_chunk(chunk)
+
+    def once(router: Router) -> Tally:
+        chunks: Iterator[Chunk] = (
+            merged_batches(paths, batch_bytes, max_record_bytes, on_read=on_read, on_sorted=on_sorted)
+            if in_order
+            else read_batches(paths, batch_bytes, max_record_bytes)
+        )
+        tally = Tally(order=Order(router.params.window_days), limit=limit)
+        for chunk in chunks:
+            outcome = _process(router, chunk, limit, paths)
+            tally.add(outcome, len(chunk.lines))
+            tally.add_places(outcome, chunk)
+            _write(results, outcome, chunk, named=len(paths) > 1, raw=keep_raw)
+            on_chunk(chunk)
+        _end(router, results, tally, until)
+        return tally
+
+    while True:
+        try:
+            tally = once(router)
+            break
+        except RoutedError as failed:
+            again = router.anew(failed)
+            if again is None:
+                raise
+            router = again
+            results.begin_again()
+    results.complete()
+    tally.seconds = monotonic() - started
+    return tally
+
+
+def _process(router: Router, chunk: Chunk, limit: int | None, paths: Sequence[Path]) -> Outcome:
+    try:
+        return router.process(chunk.lines, limit, chunk.cut)
+    except RoutedError as failed:
+        # What has failed is found by reading all inputs once more.
+        if all(path.is_file() for path in paths):
+            raise
+        path, line = chunk.place(failed.position)
+        raise InputError(
+            f"{path}:{line}: {failed}; an input that is a pipe cannot be read again to pass over the record: write it to "
+            "a file first"
+        ) from failed
+
+
+def _end(router: Router, results: Results, tally: Tally, until: int | None) -> None:
+    """Let time pass until the end, and write the score cards."""
     if until is not None:
         outcome = router.advance(until)
         tally.add(outcome, 0)
@@ -85,9 +123,6 @@ def replay(
     while some := list(islice(cards, _CARDS_AT_A_TIME)):
         tally.add_cards(some)
         results.write(SCORES, some)
-    results.complete()
-    tally.seconds = monotonic() - started
-    return tally
 
 
 def _write(results: Results, outcome: Outcome, chunk: Chunk, *, named: bool, raw: bool) -> None:

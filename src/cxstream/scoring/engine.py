@@ -33,13 +33,15 @@ from cxstream.kernels.layout import (
 from cxstream.kernels.records import SCAN, scan
 from cxstream.model.events import Tick
 from cxstream.model.params import ScoringParams
-from cxstream.scoring import action_ids, memory, snapshot
+from cxstream.scoring import action_ids, failing, memory, snapshot
 from cxstream.scoring import decode as d
 from cxstream.scoring.decode import Decoded, Headers, Rejected, decode, subjects_of
 from cxstream.scoring.erasures import digest
+from cxstream.scoring.failing import BatchError, SweepError
 from cxstream.scoring.marker import LAYOUT, MARKER_KEY, digest_before
 from cxstream.scoring.marker import digest as digest_of_params
 from cxstream.scoring.partition import NO_LIMIT, Applied, Partition
+from cxstream.scoring.passed import PASSED_OVER
 from cxstream.scoring.routing import MAX_FORWARDS, Misrouted, forwards
 from cxstream.scoring.signals import Emitted, Writer, rfc3339_all
 from cxstream.scoring.snapshot import Line
@@ -76,6 +78,17 @@ class Records:
     keys: Sequence[bytes | None] | None = None
     headers: Sequence[Headers] | None = None
     unheld: frozenset[int] = frozenset()
+
+    def only(self, positions: Sequence[int]) -> Records:
+        """Those at some positions."""
+        return Records(
+            [self.values[i] for i in positions],
+            [self.offsets[i] for i in positions],
+            None if self.limits is None else [int(self.limits[i]) for i in positions],
+            None if self.keys is None else [self.keys[i] for i in positions],
+            None if self.headers is None else [self.headers[i] for i in positions],
+            frozenset(i for i, position in enumerate(positions) if position in self.unheld),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,10 +223,11 @@ class Engine:
         pseudonyms: names under which customers are known; None: their own.
 
     Attributes:
-        must_save: somebody was erased since the last snapshot; the next should not wait.
+        must_save: somebody was erased, or a record passed over, since the last snapshot; the next should not wait.
         next_offset: the offset after the last applied record.
         clears: the saved state was made where customers of other partitions were scored here, too: see `clear`.
         line: the line of saved state that snapshots belong to; whoever saves them sets it before the first.
+        broken: a batch was begun and not applied to its end: the state cannot be used any more.
     """
 
     def __init__(
@@ -252,6 +266,7 @@ class Engine:
         self.must_save = False
         self.clears = False
         self.line = Line()
+        self.broken = False
 
     @property
     def clock(self) -> int | None:
@@ -280,20 +295,65 @@ class Engine:
         return self.score(self.read(records), records)
 
     def read(self, records: Records) -> Decoded:
-        """Decode and check a batch; the state is not touched."""
-        decoded = decode(
-            records.values,
-            records.headers,
-            keys=records.keys,
-            limit=self.params.max_record_bytes,
-            unheld=records.unheld,
-        )
-        if records.keys is not None:
-            check_keys(decoded, records.keys)
+        """Decode and check a batch; the state is not touched.
+
+        What is passed over is not looked at. A record that cannot be read for a reason that nobody foresaw is rejected
+        as `failed`.
+        """
+        over = self.partition.passed.among(records.offsets)
+        if not over:
+            return self._read_some(range(len(records.values)), records)
+        others = [position for position in range(len(records.values)) if position not in over]
+        decoded = self._read_some(others, records)
+        decoded.rejected += [Rejected(i, reason, "", PASSED_OVER[reason]) for i, reason in over.items()]
+        decoded.rejected.sort()
         return decoded
 
+    def _read_some(self, positions: Sequence[int], records: Records) -> Decoded:
+        """Decode and check the records at these positions of a batch, which they keep."""
+
+        def read(some: Sequence[int]) -> Decoded:
+            part = records if len(some) == len(records.values) else records.only(some)
+            decoded = decode(
+                part.values,
+                part.headers,
+                keys=part.keys,
+                limit=self.params.max_record_bytes,
+                unheld=part.unheld,
+            )
+            if part.keys is not None:
+                check_keys(decoded, part.keys)
+            return decoded
+
+        return failing.read(positions, len(records.values), read, self.require_sound)
+
+    def require_sound(self) -> None:
+        """Process records that are known to be sound, in a state of their own.
+
+        Raises:
+            Exception: that fails: the failure of another record says nothing about that record.
+        """
+        sound = Records(failing.SOUND, range(len(failing.SOUND)))
+        engine: Engine = self._again(partitions=None)
+        engine._score(decode(sound.values), sound)
+
     def score(self, decoded: Decoded, records: Records) -> Outcome:
-        """Apply a batch that `read` has decoded."""
+        """Apply a batch that `read` has decoded.
+
+        Raises:
+            BatchError: a record, which is not known, fails for a reason that nobody foresaw; the state is lost.
+        """
+        self.broken = True
+        try:
+            outcome = self._score(decoded, records)
+        except Exception as error:
+            if not failing.may_be_of_record(error):
+                raise
+            raise BatchError(int(records.offsets[0]), int(records.offsets[-1]), error) from error
+        self.broken = False
+        return outcome
+
+    def _score(self, decoded: Decoded, records: Records) -> Outcome:
         offsets = np.asarray(records.offsets, np.int64)
         if records.limits is None:
             limits = np.full(len(offsets), NO_LIMIT)
@@ -302,9 +362,18 @@ class Engine:
         outcome = self.apply(decoded, offsets, limits)
         if outcome.misrouted and records.headers is not None:
             _reject_too_often_forwarded(outcome, records.headers)
+        for each in decoded.rejected:
+            if each.reason in PASSED_OVER:
+                # In the same transaction as its rejection: who builds the state again must pass it over, too.
+                self.pass_over(int(offsets[each.index]), each.reason)
         if len(offsets):
             self.next_offset = int(offsets[-1]) + 1
         return outcome
+
+    def pass_over(self, offset: int, reason: str) -> None:
+        """Take note that the record at an offset, the next one, is passed over."""
+        self.partition.passed.add(offset, reason)
+        self.must_save, self.next_offset = True, offset + 1
 
     def apply(self, decoded: Decoded, offsets: NDArray[np.int64], limits: NDArray[np.int64]) -> Outcome:
         """Apply a decoded batch.
@@ -405,7 +474,14 @@ class Engine:
             row[S_INDEX] = index = int(good[local])
             topic = topics[int(row[S_TOPIC])] if row[S_TOPIC] >= 0 else ""
             subject = names[int(row[S_SLOT])]
-            signals.append(self._writer.signal(row, subject, topic, int(offsets[index]), n, events[local]))
+            try:
+                signals.append(
+                    self._writer.signal(row, subject, topic, int(offsets[index]), n, events[local])
+                )
+            except Exception as error:
+                if subject != getattr(events[local], "subject", None):
+                    raise SweepError(int(offsets[index]), error) from error
+                raise
         return signals
 
     def _telling(self, rows: NDArray[np.float64], own: list[str], events: list[Any]) -> NDArray[np.float64]:
@@ -530,6 +606,7 @@ class Engine:
     def disown(self, rows: Mapping[bytes, bytes]) -> None:
         """Take the rows of a snapshot that could not be used: what this state does not overwrite must go."""
         self._stale = dict(rows)
+        self.partition.passed.recall(snapshot.passed_of(rows, self.line.secrets))
         self._gone_cards = snapshot.customers_of(rows)
         self.clears = True
 
@@ -546,9 +623,15 @@ class Engine:
             self.partition.gone[subject] = self._gone_cards[subject] = None
 
     def fits(self, marker: Marker) -> bool:
-        """Whether a snapshot's rows are of a state like this one: of the same layout, parameters, key and partitions."""
+        """Whether a snapshot's rows are of a state like this one: of the same layout, parameters, key and partitions.
+
+        Both pass over the same records.
+        """
         return (
-            marker.layout == LAYOUT and marker.params == self._digest and marker.partitions == self.partitions
+            marker.layout == LAYOUT
+            and marker.params == self._digest
+            and marker.partitions == self.partitions
+            and marker.passed == self.partition.passed.digest()
         )
 
     def replaced(self, marker: Marker) -> None:

@@ -71,6 +71,7 @@ class Marker(msgspec.Struct, frozen=True):
         cluster: see `Owner`.
         group: see `Owner`.
         epoch: see `Owner`.
+        passed: digest of the offsets of records that are passed over; empty where there are none.
         checksum: of the other fields, in hexadecimal.
     """
 
@@ -91,6 +92,7 @@ class Marker(msgspec.Struct, frozen=True):
     cluster: str = ""
     group: str = ""
     epoch: Number = 0
+    passed: str = ""
     checksum: str = ""
 
     @property

@@ -52,6 +52,7 @@ from cxstream.scoring.constants import constants
 from cxstream.scoring.decode import subjects_of
 from cxstream.scoring.erasures import Erasures
 from cxstream.scoring.names import Slots, Topics
+from cxstream.scoring.passed import Passed
 from cxstream.scoring.routing import partition_of
 
 if TYPE_CHECKING:
@@ -106,6 +107,7 @@ class Partition:
         topics: contact topics and their numbers.
         gone: customers forgotten since this was last emptied; some may be back.
         erasures: who was erased on request.
+        passed: records that are passed over.
         dead: int64 arrays of saved lists of ids that are no more.
         dead_keys: keys of snapshot rows that must go.
     """
@@ -118,6 +120,7 @@ class Partition:
         self.topics = Topics()
         self.gone: dict[str, None] = {}
         self.erasures = Erasures()
+        self.passed = Passed()
         self._erased = False
         self.dead: list[NDArray[np.int64]] = []
         self.dead_keys: dict[bytes, None] = {}

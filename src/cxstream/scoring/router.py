@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import heapq
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cxstream.kernels.layout import TICK
+from cxstream.scoring import failing
 from cxstream.scoring.decode import Decoded, Rejected, decode, read_subject
 from cxstream.scoring.engine import Engine, Fates, Outcome
+from cxstream.scoring.failing import BatchError
 from cxstream.scoring.partition import NO_LIMIT
+from cxstream.scoring.passed import FAILED
 from cxstream.scoring.routing import partition_of
 from cxstream.topology import TOUCHPOINTS
 
@@ -39,6 +43,7 @@ class Router:
     Attributes:
         params: constants of the scores.
         engines: one a partition.
+        suspects: ordinals of records that are to be applied one by one, by partition.
     """
 
     def __init__(
@@ -51,10 +56,38 @@ class Router:
         pseudonyms: Pseudonyms | None = None,
     ) -> None:
         self.params = params
+        self.suspects: dict[int, range] = {}
+        self._again = partial(
+            Router, params, actions, partitions=partitions, topic=topic, pseudonyms=pseudonyms
+        )
         self.engines = [
             Engine(params, actions, topic=topic, partition=p, pseudonyms=pseudonyms)
             for p in range(partitions)
         ]
+
+    def anew(self, failed: RoutedError) -> Router | None:
+        """A router that has seen nothing yet, and does otherwise than this one where this one has failed.
+
+        Records that could not be applied together it applies one by one. One that could not be applied alone it passes
+        over.
+
+        Returns:
+            None where the failure is no record's.
+        """
+        router, number = self._again(), failed.partition
+        router.suspects = dict(self.suspects)
+        for engine, before in zip(router.engines, self.engines, strict=True):
+            engine.partition.passed = before.partition.passed
+        error = failed.error
+        if error.first == error.last and error.first in self.suspects.get(number, ()):
+            router.engines[number].partition.passed.add(error.first, FAILED)
+            try:
+                router.engines[number].require_sound()
+            except Exception:  # noqa: BLE001 - sound records fail, too
+                return None
+        else:
+            router.suspects[number] = range(error.first, error.last + 1)
+        return router
 
     def process(
         self, values: Sequence[bytes | None], limit: int | None = None, unheld: Collection[int] = ()
@@ -68,37 +101,73 @@ class Router:
 
         Returns:
             Signals and rejections of all partitions in the order of the records that caused them, with `fates`.
+
+        Raises:
+            RoutedError: records cannot be applied, for a reason that nobody foresaw; see `anew`.
         """
         n = len(values)
-        decoded = decode(values, limit=self.params.max_record_bytes, unheld=unheld)
+        most = self.params.max_record_bytes
+
+        def read(some: Sequence[int]) -> Decoded:
+            if len(some) == n:
+                return decode(values, limit=most, unheld=unheld)
+            large = [i for i, position in enumerate(some) if position in unheld]
+            return decode([values[i] for i in some], limit=most, unheld=large)
+
+        decoded = failing.read(range(n), n, read, self.engines[0].require_sound)
         limits = np.full(n, NO_LIMIT if limit is None else limit)
         good, times = decoded.good, decoded.columns["time"].copy()
         if len(self.engines) == 1:
-            outcome = self._feed(0, decoded, n, np.arange(n), limits)
+            outcome, good, times = self._feed(0, decoded, np.arange(n), limits)
             outcome.fates = Fates(good, times, outcome.status, np.zeros(len(good), np.int32))
             return outcome
         homes = self._homes(values, decoded)
-        status = np.zeros(len(good), np.uint8)
-        outcomes = []
+        outcomes, goods, all_times = [], [good[:0]], [times[:0]]
         for p in range(len(self.engines)):
             members = np.flatnonzero(homes == p)
             if len(members):
-                outcome = self._feed(p, _subset(decoded, homes, p), len(members), members, limits)
-                status[homes[good] == p] = outcome.status
+                outcome, good, times = self._feed(p, _subset(decoded, homes, p), members, limits)
                 outcomes.append(outcome)
+                goods.append(good)
+                all_times.append(times)
         merged = _merged(outcomes)
-        merged.status, merged.fates = status, Fates(good, times, status, homes[good])
+        good = np.concatenate(goods)
+        order = np.argsort(good)
+        merged.status = np.concatenate([np.empty(0, np.uint8), *(each.status for each in outcomes)])[order]
+        good = good[order]
+        merged.fates = Fates(good, np.concatenate(all_times)[order], merged.status, homes[good])
         return merged
 
     def _feed(
-        self, p: int, decoded: Decoded, n: int, members: NDArray[np.int64], limits: NDArray[np.int64]
-    ) -> Outcome:
-        engine = self.engines[p]
+        self, p: int, decoded: Decoded, members: NDArray[np.int64], limits: NDArray[np.int64]
+    ) -> tuple[Outcome, NDArray[np.int64], NDArray[np.int64]]:
+        """Apply the records of a partition; what came of it, and positions and times of the valid ones."""
+        engine, n = self.engines[p], len(members)
         offsets = np.zeros(len(limits), np.int64)
         offsets[members] = np.arange(engine.next_offset, engine.next_offset + n)
-        outcome = engine.apply(decoded, offsets, limits)
+        over = engine.partition.passed.among(offsets[members].tolist())
+        if over:
+            decoded = failing.without(decoded, {int(members[i]): reason for i, reason in over.items()})
+        good, times = decoded.good, decoded.columns["time"].copy()
+        suspect = self.suspects.get(p, range(0))
+        parts = [(decoded, members)]
+        if engine.next_offset < suspect.stop and engine.next_offset + n > suspect.start:
+            parts = [(_only(decoded, int(member)), members[i : i + 1]) for i, member in enumerate(members)]
+        outcomes = []
+        for part, piece in parts:
+            try:
+                outcomes.append(engine.apply(part, offsets, limits))
+            except Exception as error:
+                if not failing.may_be_of_record(error):
+                    raise
+                found = BatchError(int(offsets[piece[0]]), int(offsets[piece[-1]]), error)
+                raise RoutedError(p, int(piece[0]), found) from error
         engine.next_offset += n
-        return outcome
+        if len(outcomes) == 1:
+            return outcomes[0], good, times
+        outcome = _merged(outcomes)
+        outcome.status = np.concatenate([each.status for each in outcomes])
+        return outcome, good, times
 
     def _homes(self, values: Sequence[bytes | None], decoded: Decoded) -> NDArray[np.int32]:
         count = len(self.engines)
@@ -111,7 +180,7 @@ class Router:
         )
         homes[decoded.good[people]] = partition_of([e.subject for e in events], count)
         for rejected in decoded.rejected:
-            subject = read_subject(values[rejected.index])
+            subject = _subject(values[rejected.index])
             if subject is not None:
                 homes[rejected.index] = partition_of([subject], count)[0]
         return homes
@@ -128,6 +197,41 @@ class Router:
     def cards(self) -> Iterator[tuple[str, bytes]]:
         """Every customer's card, sorted by subject over all partitions."""
         return heapq.merge(*(engine.cards() for engine in self.engines))
+
+
+class RoutedError(Exception):
+    """Records of a partition cannot be applied; the states of the router cannot be used any more.
+
+    Attributes:
+        partition: which.
+        position: of the first of them, in the batch.
+        error: which records, and why.
+    """
+
+    def __init__(self, partition: int, position: int, error: BatchError) -> None:
+        super().__init__(str(error))
+        self.partition, self.position, self.error = partition, position, error
+
+
+def _subject(value: bytes | None) -> str | None:
+    try:
+        return read_subject(value)
+    except Exception as error:
+        if not failing.may_be_of_record(error):
+            raise
+        return None  # what its decoding fails by may be its subject
+
+
+def _only(decoded: Decoded, position: int) -> Decoded:
+    """What a decoded batch has of one record."""
+    here = np.flatnonzero(decoded.good == position)
+    return Decoded(
+        decoded.good[here],
+        [decoded.events[i] for i in here.tolist()],
+        decoded.columns[here],
+        decoded.sources[here],
+        [each for each in decoded.rejected if each.index == position],
+    )
 
 
 def _subset(decoded: Decoded, homes: NDArray[np.int32], p: int) -> Decoded:

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from cxstream.model.params import ScoringParams
     from cxstream.scoring.partition import Partition
 
-_ROW_PREFIX, _ERASURE_PREFIX = b"c", b"e"
+_ROW_PREFIX, _ERASURE_PREFIX, _PASSED_PREFIX = b"c", b"e", b"x"
 # Where in a packed row the number of its complaints stands.
 _COMPLAINTS_AT = 1 + ROW_BYTES + 2
 # Rows unpacked in one go: enough to make the calls cheap, few enough for their copy not to matter.
@@ -125,6 +125,20 @@ def _digests(rows: Mapping[bytes, bytes], trailer: int) -> dict[bytes, bytes]:
     }
 
 
+def passed_of(rows: Mapping[bytes, bytes], secrets: Sequence[bytes]) -> dict[bytes, bytes]:
+    """Packed offsets of records that are passed over, and why, out of the rows of a snapshot that is not used as a whole."""
+    found = {key: row for key, row in rows.items() if key.startswith(_PASSED_PREFIX)}
+    whole: dict[bytes, bytes] = {}
+    for secret in secrets:
+        whole |= readable(found, secret)
+    return _passed(whole, 0)
+
+
+def _passed(rows: Mapping[bytes, bytes], trailer: int) -> dict[bytes, bytes]:
+    """Packed offsets of records that are passed over, and why, of rows that end in so many bytes of something else."""
+    return {key[1:]: row[: len(row) - trailer] for key, row in rows.items() if key.startswith(_PASSED_PREFIX)}
+
+
 def save(
     partition: Partition, offset: int, params: str, *, cards_clean: bool, line: Line
 ) -> list[tuple[bytes, bytes | None]]:
@@ -144,6 +158,8 @@ def save(
         expired = erasures.expire(partition.clock, partition.constants.window)
         rows += [(_ERASURE_PREFIX + key, None) for key in expired]
     rows += [(_ERASURE_PREFIX + key, time) for key, time in erasures.take_changed()]
+    rows += [(_PASSED_PREFIX + key, None) for key in partition.passed.take_gone()]
+    rows += [(_PASSED_PREFIX + key, reason) for key, reason in partition.passed.take_changed()]
     marker = Marker(
         layout=LAYOUT,
         params=params,
@@ -162,6 +178,7 @@ def save(
         cluster=line.owner.cluster,
         group=line.owner.group,
         epoch=line.owner.epoch,
+        passed=partition.passed.digest(),
     )
     secret = line.secrets[0]
     saved = list(Seal(line.generation, secret).close(rows))
@@ -193,7 +210,7 @@ def _checked(
     if marker.customers > marker.seq or marker.swept_offset > marker.offset:
         raise SnapshotError("the snapshot's marker contradicts itself: rebuild the partition from its log")
     expected = marker.customers + marker.erasures
-    found = len(rows) - 1 - sum(map(memory.is_row, rows))
+    found = len(rows) - 1 - sum(memory.is_row(key) or key.startswith(_PASSED_PREFIX) for key in rows)
     if expected != found:
         raise SnapshotError(f"the snapshot has {found} of {expected} rows: rebuild the partition")
     return marker, secret
@@ -239,6 +256,10 @@ def load(
         seal.check({key: row for key, row in rows.items() if key != MARKER_KEY})
         trailer = seal.size
     partition.erasures.load(_digests(rows, trailer), latest)
+    partition.passed.load(_passed(rows, trailer))
+    if partition.passed.digest() != marker.passed:
+        raise SnapshotError("the snapshot lacks records that were passed over: rebuild the partition")
+    st = partition.state
     if marker.clock is None:
         return loaded
     today = marker.clock // DAY_MS
@@ -281,6 +302,7 @@ def mark_all(partition: Partition) -> None:
     partition.state.row_dirty[live] = CHANGED
     memory.mark(partition, live.astype(np.int64))
     partition.erasures.changed = dict.fromkeys(partition.erasures.times)
+    partition.passed.changed = dict.fromkeys(partition.passed.reasons)
 
 
 def _subjects(saved: Mapping[bytes, bytes]) -> dict[bytes, str]:

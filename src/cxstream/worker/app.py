@@ -232,6 +232,10 @@ def _add_pages(app: App) -> None:
         ready = app.ready
         states = {str(partition.number): partition.state for partition in app.partitions}
         body = {"ready": ready, "partitions": states, **({"stalled": stalled} if stalled else {})}
+        if stuck := app.partitions.standstills(app.watch.stalls):
+            body["no_progress"] = {
+                str(number): {"offset": at.offset, "reason": at.reason} for number, at in stuck.items()
+            }
         if app.partitions.halted:
             body["halted"] = app.partitions.halted
         return view.json(body, status=200 if ready else 503)

@@ -17,6 +17,8 @@ from cxstream.fetching import Screen, unreadable
 from cxstream.whole import WholeBatches
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from aiokafka import AIOKafkaConsumer, TopicPartition
 
     from cxstream.batches import Limits
@@ -52,16 +54,24 @@ class DamagedPartitions:
         topics: what is read in whole batches.
         limits: how large what is read may be.
         most: what is unpacked of a partition at a time, in bytes of memory.
+        skip: offsets of cx.touchpoints that an operator wants to be passed over, by partition.
 
     Attributes:
         found: what each of them suffers from, by topic and number.
     """
 
-    def __init__(self, topics: frozenset[str], limits: Limits, most: int) -> None:
+    def __init__(
+        self,
+        topics: frozenset[str],
+        limits: Limits,
+        most: int,
+        skip: Callable[[int], Sequence[range]] = lambda _: (),
+    ) -> None:
         self.found: dict[tuple[str, int], Damage] = {}
         self._topics = topics
         self._limits = limits
         self._most = most
+        self._skip = skip
         self._consumer: AIOKafkaConsumer | None = None
 
     def guard(self, consumer: AIOKafkaConsumer) -> None:
@@ -80,6 +90,11 @@ class DamagedPartitions:
         if not assignment.active or tp not in assignment.tps:
             return
         state = assignment.state_value(tp)
+        after = next((skip.stop for skip in self._skip(tp.partition) if offset in skip), None)
+        if after is not None and tp.topic in self._topics:
+            # The partition deals with it itself. A fetch that is being unpacked sets the position once more.
+            self._consumer._loop.call_soon(self._go_on, tp, offset, after)  # noqa: SLF001
+            return
         before = self.found.get(_key(tp))
         if before is not None and before.error.offset != offset:
             before = None
@@ -99,6 +114,13 @@ class DamagedPartitions:
         )
         state.pause()
         self._consumer._loop.call_later(damage.wait, state.resume)  # noqa: SLF001
+
+    def _go_on(self, tp: TopicPartition, offset: int, after: int) -> None:
+        """Read on behind what is skipped, one offset after the other where that is not all of a batch."""
+        assert self._consumer is not None  # noqa: S101 - only its consumer tells
+        assignment = self._consumer._subscription.subscription.assignment  # noqa: SLF001
+        if assignment.active and tp in assignment.tps and assignment.state_value(tp).position == offset:
+            self._consumer._fetcher.seek_to(tp, after)  # noqa: SLF001
 
     def forget(self) -> None:
         """The partitions are shared out anew: each is tried at once."""

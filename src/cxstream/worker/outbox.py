@@ -9,17 +9,19 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiokafka import TopicPartition
-from aiokafka.errors import IllegalOperation
+from aiokafka.errors import IllegalOperation, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from cxstream.rejection import Row, by_reference, copy, shortened, wire_bytes
 from cxstream.scoring.decode import TOO_LARGE
+from cxstream.scoring.passed import PASSED_OVER
 from cxstream.scoring.routing import FORWARDED_FROM
-from cxstream.topology import REJECTED, SCORES, SNAPSHOTS
+from cxstream.topology import FORGET, REJECTED, SCORES, SNAPSHOTS, TOUCHPOINTS
+from cxstream.worker.suspects import Cause, RowsRefusedError, is_refusal
 from cxstream.worker.telemetry.tally import Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from aiokafka import AIOKafkaProducer
 
@@ -30,7 +32,18 @@ if TYPE_CHECKING:
 Pair = tuple[bytes | None, bytes | None]
 Headers = list[tuple[str, bytes | None]]
 
+
+class Unread(NamedTuple):
+    """A record of which only the offset is known."""
+
+    offset: int
+    key: bytes | None = None
+    value: bytes | None = None
+    headers: tuple[()] = ()
+
+
 _NO_HEADERS: Headers = []
+_BY_REFERENCE = {TOO_LARGE, *PASSED_OVER}
 # What Kafka's format adds to a batch of records.
 _BATCH_OVERHEAD = 61
 
@@ -75,6 +88,7 @@ class Outbox:
         rejected_bytes: the most bytes that the rows of cx.rejected take in a batch.
         largest_rejected: ... and that the largest of them takes in a batch of its own.
         rows: keys and values to write, by topic as the contract calls it, in order.
+        causes: what the rows of signals, receipts and of cx.rejected follow from, by topic, in order.
         explanations: headers of the rows of cx.rejected; no other row has any.
         requests: requests to be erased, for every partition of cx.touchpoints.
         forwards: misrouted records, for cx.touchpoints, by partition.
@@ -91,12 +105,14 @@ class Outbox:
         self._touchpoints = topology.touchpoints.name
         self._pseudonyms = pseudonyms
         self.requests: list[Pair] = []
+        self.request_causes: list[Cause] = []
         self.forwards: defaultdict[int, list[Forward]] = defaultdict(list)
         self.requested: int | None = None
         self.committed = asyncio.Event()
         self.records = 0
         self.bytes = self.rejected_bytes = self.largest_rejected = 0
         self.rows: defaultdict[str, list[Pair]] = defaultdict(list)
+        self.causes: defaultdict[str, list[Cause]] = defaultdict(list)
         self.explanations: list[Headers] = []
         self.tally = Tally()
 
@@ -111,6 +127,7 @@ class Outbox:
         self.records += len(records)
         for signal in chain(outcome.signals, outcome.receipts):
             self.rows[signal.topic].append((signal.key, signal.value))
+            self.causes[signal.topic].append(Cause(TOUCHPOINTS.contract, records[signal.index].offset))
             self.bytes += len(signal.value)
         for rejection in outcome.rejected:
             place = (self._touchpoints, partition)
@@ -131,8 +148,20 @@ class Outbox:
             reason: why.
             field: path of the field.
         """
-        make = by_reference if reason == TOO_LARGE else copy
-        row = make(record, place, reason, field, self._pseudonyms)
+        make = by_reference if reason in _BY_REFERENCE else copy
+        self._add_rejected(
+            make(record, place, reason, field, self._pseudonyms), self._cause(place[0], record.offset)
+        )
+
+    def add_unread(self, unread: Unread, place: tuple[str, int], reason: str) -> None:
+        """Take a record of which only the place is known."""
+        self._add_rejected(copy(unread, place, reason, ""), self._cause(place[0], unread.offset))
+
+    def _cause(self, topic: str, offset: int) -> Cause:
+        return Cause(TOUCHPOINTS.contract if topic == self._touchpoints else FORGET.contract, offset)
+
+    def _add_rejected(self, row: Row, cause: Cause) -> None:
+        self.causes[REJECTED.contract].append(cause)
         self.rows[REJECTED.contract].append((row.key, row.value))
         self.explanations.append(row.headers)
         size = row.size
@@ -174,9 +203,10 @@ class Outbox:
             if large:
                 self.forwards[target] = [each for each in forwards if each.size + _BATCH_OVERHEAD <= limit]
 
-    def add_request(self, key: bytes, value: bytes) -> None:
-        """Take a request to be erased, for cx.touchpoints."""
+    def add_request(self, key: bytes, value: bytes, offset: int) -> None:
+        """Take a request to be erased, for cx.touchpoints; the offset is that of its record of cx.forget."""
         self.requests.append((key, value))
+        self.request_causes.append(Cause(FORGET.contract, offset))
         self.bytes += len(value)
 
     def add_cards(self, cards: list[tuple[bytes, bytes | None]]) -> None:
@@ -206,6 +236,7 @@ async def commit(
     partitions: int,
     offset: int,
     limits: Limits,
+    smaller: Mapping[str, int] | None = None,
 ) -> None:
     """Write an outbox and the source offset after the records it follows from, in one transaction.
 
@@ -220,32 +251,47 @@ async def commit(
         partitions: how many there are.
         offset: first source offset that the results do not follow from.
         limits: the largest batches that may be written.
+        smaller: the largest batches that some topics are to be sent, in bytes, where that is less.
 
     Raises:
+        RowsRefusedError: Kafka refuses rows for what is in them.
         ProducerFenced: somebody else has claimed the partition.
         KafkaError: Kafka did not take it.
     """
+    smaller = smaller or {}
     await producer.begin_transaction()
-    results = {topic: rows for topic, rows in outbox.rows.items() if topic != REJECTED.contract}
-    writing = [_write(producer, topology.name(topic), partition, rows) for topic, rows in results.items()]
-    if rejected := outbox.rows.get(REJECTED.contract):
-        limit = limits.rejected - _BATCH_OVERHEAD
-        writing.append(
+    largest = {REJECTED.contract: limits.rejected - _BATCH_OVERHEAD, **smaller}
+    written = await asyncio.gather(
+        *(
             _write(
-                producer, topology.name(REJECTED.contract), partition, rejected, outbox.explanations, limit
+                producer,
+                topic,
+                (topology.name(topic), partition),
+                rows,
+                outbox.explanations if topic == REJECTED.contract else (),
+                outbox.causes.get(topic, ()),
+                largest.get(topic),
             )
-        )
-    written = await asyncio.gather(*writing, return_exceptions=True)
+            for topic, rows in outbox.rows.items()
+        ),
+        return_exceptions=True,
+    )
     if errors := [error for error in written if error is not None]:
         # Who writes to a producer that has just given up hears only that there is no transaction; others know why.
-        raise min(errors, key=lambda error: isinstance(error, IllegalOperation))
+        raise min(errors, key=_says_little)
     touchpoints = topology.touchpoints.name
     for target in range(partitions):
         forwards = outbox.forwards.get(target, [])
         rows = [(each.record.key, each.record.value) for each in forwards] + outbox.requests
         if rows:
             headers = [each.headers for each in forwards]
-            await _write(producer, touchpoints, target, rows, headers, limits.touchpoints - _BATCH_OVERHEAD)
+            causes = [
+                Cause(TOUCHPOINTS.contract, each.record.offset) for each in forwards
+            ] + outbox.request_causes
+            most = min(
+                limits.touchpoints - _BATCH_OVERHEAD, smaller.get(TOUCHPOINTS.contract, limits.touchpoints)
+            )
+            await _write(producer, TOUCHPOINTS.contract, (touchpoints, target), rows, headers, causes, most)
     offsets = {TopicPartition(touchpoints, partition): OffsetAndMetadata(offset, "")}
     if outbox.requested is not None:
         offsets[TopicPartition(topology.forget.name, partition)] = OffsetAndMetadata(outbox.requested, "")
@@ -254,33 +300,54 @@ async def commit(
     outbox.committed.set()
 
 
+def _says_little(error: BaseException) -> int:
+    return 0 if isinstance(error, RowsRefusedError) else 1 + isinstance(error, IllegalOperation)
+
+
 async def _write(
     producer: AIOKafkaProducer,
     topic: str,
-    partition: int,
+    tp: tuple[str, int],
     rows: Sequence[Pair],
-    headers: Sequence[Headers] = (),
+    headers: Sequence[Headers],
+    causes: Sequence[Cause],
     limit: int | None = None,
 ) -> None:
     """Send rows in order: one batch at a time, the next only when the one before has arrived.
 
     Args:
         producer: where to.
-        topic: the topic.
-        partition: its partition.
+        topic: the topic as the contract calls it.
+        tp: ... as it is called here, and its partition.
         rows: keys and values.
         headers: of the first rows; the others have none.
+        causes: what the rows follow from; none where that is not one record each.
         limit: the largest batch, in bytes, where that may be less than the producer's.
     """
     now = int(time.time() * 1000)
-    batch, used = producer.create_batch(), 0
+    batch, used, first = producer.create_batch(), 0, 0
+
+    async def send(stop: int) -> None:
+        try:
+            await (await producer.send_batch(batch, tp[0], partition=tp[1]))
+        except KafkaError as error:
+            if not is_refusal(error):
+                raise
+            size = sum(wire_bytes(*rows[i], _headers_of(i, headers)) for i in range(first, stop))
+            found = causes[first:stop] if causes else [None] * (stop - first)
+            raise RowsRefusedError(topic, found, size, error) from error
+
     for index, (key, value) in enumerate(rows):
-        more = headers[index] if index < len(headers) else _NO_HEADERS
+        more = _headers_of(index, headers)
         size = wire_bytes(key, value, more) if limit is not None else 0
         full = limit is not None and used > 0 and used + size > limit
         if full or batch.append(timestamp=now, key=key, value=value, headers=more) is None:
-            await (await producer.send_batch(batch, topic, partition=partition))
-            batch, used = producer.create_batch(), 0
+            await send(index)
+            batch, used, first = producer.create_batch(), 0, index
             batch.append(timestamp=now, key=key, value=value, headers=more)
         used += size
-    await (await producer.send_batch(batch, topic, partition=partition))
+    await send(len(rows))
+
+
+def _headers_of(index: int, headers: Sequence[Headers]) -> Headers:
+    return headers[index] if index < len(headers) else _NO_HEADERS

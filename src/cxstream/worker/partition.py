@@ -19,10 +19,14 @@ import structlog
 from aiokafka.errors import KafkaError, ProducerFenced
 
 from cxstream.model.errors import CxstreamError, OwnershipError, TopicError, UnreadableError
+from cxstream.scoring.failing import BatchError, UnforeseenError, place_of
+from cxstream.scoring.passed import SKIPPED
+from cxstream.skips import skips
 from cxstream.worker.clock import now
-from cxstream.worker.feed import Fetch, chunks
 from cxstream.worker.restore import Restored, furthest, hand_over, restore
+from cxstream.worker.standstill import Standstill
 from cxstream.worker.succession import succeed
+from cxstream.worker.suspects import RowsRefusedError, Suspects
 from cxstream.worker.tenure import Tenure
 
 if TYPE_CHECKING:
@@ -36,6 +40,7 @@ if TYPE_CHECKING:
     from cxstream.settings import Settings
     from cxstream.worker.clients import Kafka, Reader
     from cxstream.worker.counters import Counters
+    from cxstream.worker.feed import Fetch
     from cxstream.worker.succession import Inheritance
 
 State = Literal["claiming", "restoring", "running", "failed", "fenced", "closed"]
@@ -100,6 +105,8 @@ class Partition:
         self._backoff = _BACKOFF_SECONDS
         self._tenure: Tenure | None = None
         self._reason = ""
+        self._failed: Standstill | None = None  # where it has failed, and not yet got any further
+        self._suspects = Suspects(number)
         self._resting = False  # running, and nothing to do
         self._progress_at = now()
         self._log = log.bind(partition=number)
@@ -140,12 +147,19 @@ class Partition:
         """Why a partition that has work has got nowhere for `stalled_seconds`; "" where all is well."""
         if self._resting:
             return ""
-        since = max(self._progress_at, self._tenure.committed_at if self._tenure else 0.0)
+        since = max(self._progress_at, self._tenure.moved_at if self._tenure else 0.0)
         seconds = now() - since
         if seconds <= self._settings.worker.stalled_seconds:
             return ""
         reason = "nothing was committed" if self.state == "running" else self._reason or f"still {self.state}"
         return f"{reason}, for {seconds:.0f} s"
+
+    @property
+    def failed(self) -> Standstill | None:
+        """Where it has failed and not yet got any further, though it may be running again; None where all is well."""
+        if self._failed is not None and (self.counters.committed or 0) > self._failed.offset:
+            self._failed = None
+        return self._failed
 
     def put(self, fetch: Fetch) -> None:
         """Take the next fetch of the feed."""
@@ -198,7 +212,7 @@ class Partition:
             except ProducerFenced:
                 # The group gave the partition to somebody else and will say so; if it does not, he is gone.
                 self.state, wait = "fenced", self._settings.worker.session_seconds
-                self._reason = "another worker has claimed the partition"
+                self._fail("another worker has claimed the partition")
                 self.counters.fenced += 1
                 self._log.error(
                     "another worker has claimed the partition; this one has stopped working on it"
@@ -206,19 +220,7 @@ class Partition:
                 if await self._is_dispossessed():
                     return
             except Exception as error:  # noqa: BLE001 - one partition's trouble must not become the others'
-                self.state, wait = "failed", self._backoff
-                self._reason = f"{type(error).__name__}: {error}"
-                self._backoff = min(self._backoff * 2, _BACKOFF_MAX_SECONDS)
-                if isinstance(error, UnreadableError):
-                    self.unreadable[error.topic] = error
-                self.counters.failures += 1
-                expected = isinstance(error, (KafkaError, CxstreamError))
-                self._log.error(
-                    "partition failed; trying again",
-                    error=f"{type(error).__name__}: {error}",
-                    seconds=wait,
-                    exc_info=not expected,
-                )
+                self.state, wait = "failed", self._recover(error)
             else:
                 return
             await self._pause(wait)
@@ -237,6 +239,32 @@ class Partition:
     def _give_way(self, error: OwnershipError) -> None:
         self.state, self._reason, self.dispossessed = "fenced", str(error), error
         self._log.error("the topics belong to another group", error=str(error))
+
+    def _recover(self, error: Exception) -> float:
+        """Take note of a failure; in how many seconds to try again."""
+        expected = isinstance(error, (KafkaError, CxstreamError, BatchError, RowsRefusedError))
+        said = f"{type(error).__name__}: {error}" if expected else place_of(error)
+        self._fail(said, error.first if isinstance(error, BatchError) else None)
+        if self._suspects.learn(error):
+            return 0.0
+        wait = self._backoff
+        self._backoff = min(self._backoff * 2, _BACKOFF_MAX_SECONDS)
+        if isinstance(error, UnreadableError):
+            self.unreadable[error.topic] = error
+        self.counters.failures += 1
+        self._log.error(
+            "partition failed; trying again",
+            offset=self._failed.offset if self._failed else None,
+            error=said,
+            seconds=wait,
+            exc_info=None if expected else UnforeseenError.of(error),
+        )
+        return wait
+
+    def _fail(self, reason: str, offset: int | None = None) -> None:
+        """Take note of where it stands until it has got any further."""
+        self._reason = reason
+        self._failed = Standstill(self.counters.committed or 0 if offset is None else offset, reason)
 
     async def _pause(self, seconds: float) -> None:
         """Wait, but not for longer than until the partition is to be closed."""
@@ -281,10 +309,8 @@ class Partition:
                 # One that runs and fails at its first commit goes on to wait longer each time.
                 if self._tenure.committed_at:
                     self._backoff = _BACKOFF_SECONDS
-                self._progress_at = (
-                    now() if self._resting else max(self._progress_at, self._tenure.committed_at)
-                )
-                self._resting = False
+                self._progress_at = max(self._progress_at, self._tenure.moved_at)
+                self._rest(False)
                 self._tenure.abandon()
                 self._tenure = None
             await self._kafka.release(producer)
@@ -300,7 +326,7 @@ class Partition:
         self.state = "restoring"
         start, before = now(), self.counters.replayed
         restored = await restore(
-            self._settings, reader, self.number, parked, self.counters, inherited.touchpoints
+            self._settings, reader, self.number, parked, self.counters, inherited.touchpoints, self._suspects
         )
         hand_over(restored.engine, owner)
         there = restored.engine.partitions
@@ -327,6 +353,7 @@ class Partition:
             reader,
             restored,
             self.counters,
+            self._suspects,
             self._wake.set,
         )
 
@@ -367,13 +394,14 @@ class Partition:
 
     async def _work(self, tenure: Tenure, reader: Reader, listening: asyncio.Task[None]) -> None:
         fed: int | None = None
+        await self._skip(tenure, reader)
         await self._catch_up(tenure, reader, self._queue[0].first if self._queue else self._seen)
         while not self._closing:
             await tenure.keep_up(behind=self._behind)
             if listening.done():
                 listening.result()  # it ends only by an error, which is this partition's
             if not self._queue:
-                self._resting = tenure.idle
+                self._rest(tenure.idle)
                 await self._until(tenure.next_flush)
                 continue
             fetch = self._queue.popleft()
@@ -381,6 +409,55 @@ class Partition:
                 await self._catch_up(tenure, reader, fetch.first)
             fed = fetch.last
             await self._apply(tenure, fetch.records)
+
+    def _rest(self, resting: bool) -> None:
+        """Take note of whether there is nothing to do."""
+        if self._resting and not resting:
+            self._progress_at = now()
+        if resting:
+            self._failed = None  # all that the feed has brought is committed
+        self._resting = resting
+
+    async def _skip(self, tenure: Tenure, reader: Reader) -> None:
+        """Pass over the records that an operator wants to be skipped, those before them applied."""
+        for asked in skips(self._settings.worker.skip, self.number):
+            _, end = await reader.bounds(self._settings.topology.touchpoints.name)
+            done = range(asked.start, min(asked.stop, tenure.position))
+            await self._catch_up(tenure, reader, min(asked.start, end))
+            there = range(max(asked.start, tenure.position), min(asked.stop, end))
+            for offset in there:
+                tenure.engine.partition.passed.add(offset, SKIPPED)
+            while tenure.position < there.stop and not self._closing:
+                if await self._skip_some(tenure, there):
+                    break
+            self._tell_skipped(tenure, asked, done, end)
+
+    async def _skip_some(self, tenure: Tenure, there: range) -> bool:
+        """Pass over records up to the first that cannot be read, and this one; whether all could be."""
+        try:
+            # What cannot be read spoils a reader for what comes after it.
+            async with self._kafka.reader(self.number) as reader:
+                await self._catch_up(tenure, reader, there.stop)
+        except UnreadableError as error:
+            if error.offset not in there:
+                raise
+            self._log.warning("record cannot be read", offset=error.offset, reason=error.reason)
+            tenure.skip(error.offset)
+            await tenure.keep_up(behind=self._behind)
+            return False
+        return True
+
+    def _tell_skipped(self, tenure: Tenure, asked: range, done: range, end: int) -> None:
+        said = f"{asked.start}-{asked.stop - 1}" if len(asked) > 1 else f"{asked.start}"
+        skipped = tenure.engine.partition.passed.reasons
+        if processed := [offset for offset in done if offset not in skipped]:
+            self._log.warning(
+                "not skipped: processed before", asked=said, first=processed[0], last=processed[-1]
+            )
+        elif done:
+            self._log.info("skipped before; --skip can be left out", asked=said)
+        if asked.stop > end:
+            self._log.warning("not skipped: the log ends before", asked=said, end=end)
 
     async def _catch_up(self, tenure: Tenure, reader: Reader, stop: int) -> None:
         """Read what the feed does not bring: records before a fetch that follows on nothing seen."""
@@ -394,7 +471,7 @@ class Partition:
     async def _apply(self, tenure: Tenure, records: Sequence[Any]) -> None:
         if records[0].offset < tenure.position:
             records = [record for record in records if record.offset >= tenure.position]
-        for piece in chunks(records):
+        for piece in self._suspects.pieces(records):
             if self._closing:
                 return
             tenure.apply(piece)

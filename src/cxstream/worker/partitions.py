@@ -9,15 +9,17 @@ import structlog
 from aiokafka.errors import KafkaError
 from faust.types import TP
 
+from cxstream.skips import skips
 from cxstream.worker.counters import Counters
 from cxstream.worker.damage import DamagedPartitions
 from cxstream.worker.feed import FETCH_COST, limits
 from cxstream.worker.partition import Partition
 from cxstream.worker.standby import Standby
+from cxstream.worker.standstill import Standstill
 from cxstream.worker.telemetry.measures import Measures
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from cxstream.model.errors import OwnershipError
     from cxstream.settings import Settings
@@ -53,7 +55,10 @@ class Partitions:
         self.measures = Measures(settings.worker.metrics_sources)
         self.counters: dict[int, Counters] = {}
         self.damaged = DamagedPartitions(
-            self.topics, limits(settings), settings.worker.fetch_bytes * FETCH_COST
+            self.topics,
+            limits(settings),
+            settings.worker.fetch_bytes * FETCH_COST,
+            lambda number: skips(settings.worker.skip, number),
         )
         self.halted = ""
         self._count_at_start: int | None = None
@@ -75,9 +80,28 @@ class Partitions:
 
     @property
     def ready(self) -> bool:
-        """The group has assigned, and all that it assigned runs."""
+        """The group has assigned, and all that it assigned runs and gets beyond where it has failed."""
         usable = self.assigned and not self._closed and not self.halted
-        return usable and all(partition.state == "running" for partition in self)
+        return usable and all(partition.state == "running" and not partition.failed for partition in self)
+
+    def standstills(self, stalls: Mapping[int, str]) -> dict[int, Standstill]:
+        """Where owned partitions make no progress, by number.
+
+        Args:
+            stalls: why some get nowhere, by number.
+        """
+        found: dict[int, Standstill] = {}
+        fed = dict(self.damaged.found)
+        for partition in self:
+            damage = fed.get((self._touchpoints, partition.number))
+            committed = partition.counters.committed or 0
+            if damage is not None:
+                found[partition.number] = Standstill(damage.error.offset, damage.error.reason)
+            elif partition.failed is not None:
+                found[partition.number] = partition.failed
+            elif partition.number in stalls:
+                found[partition.number] = Standstill(committed, stalls[partition.number])
+        return found
 
     @property
     def dispossessed(self) -> OwnershipError | None:

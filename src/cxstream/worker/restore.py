@@ -27,7 +27,8 @@ from cxstream.scoring.authority import derived
 from cxstream.scoring.engine import MARKER_KEY, Engine
 from cxstream.scoring.marker import read_marker
 from cxstream.scoring.snapshot import Line
-from cxstream.worker.feed import chunks, to_records
+from cxstream.worker.feed import to_records
+from cxstream.worker.suspects import Suspects
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,6 +73,7 @@ async def restore(
     parked: Restored | None,
     counters: Counters,
     inherited: int | None = None,
+    suspects: Suspects | None = None,
 ) -> Restored:
     """Build the state of a partition; call it only after the claim.
 
@@ -82,8 +84,10 @@ async def restore(
         parked: a state that this process has already; taken if it is not ahead of what is committed.
         counters: told what was applied again, and what was lost.
         inherited: the offset that another group has committed, in whose place this one works.
+        suspects: records that this process has found to fail.
 
     Raises:
+        BatchError: records cannot be applied; `suspects` may learn from it.
         SnapshotError: the state does not belong to this log.
         LostRecordsError: the log lacks records that are needed, and the settings refuse to go on without.
         KafkaError: Kafka cannot be read.
@@ -96,7 +100,8 @@ async def restore(
         # Some of its customers belong elsewhere now.
         parked = None
     if parked is not None and not (
-        _leads_to(parked.position, first, committed)
+        not parked.engine.broken
+        and _leads_to(parked.position, first, committed)
         and await _is_what_is_saved(reader, topics.snapshots.name, parked)
     ):
         parked = None
@@ -109,6 +114,9 @@ async def restore(
         )
         counters.count_refusal(parked.refused)
     engine = parked.engine
+    engine.partition.passed.forget_before(first)
+    suspects = suspects or Suspects(partition)
+    suspects.tell(engine)
     position = max(engine.next_offset, committed or 0)
     _refuse_truncated(topics, partition, position, end)
     lost = Losses(settings, partition, counters)
@@ -126,14 +134,14 @@ async def restore(
             committed=committed,
             state=engine.next_offset,
         )
-    counters.replayed += await replay(settings, reader, engine, position, lost)
+    counters.replayed += await replay(settings, reader, engine, position, lost, suspects)
     if engine.recall_erasures(latest):
         log.warning(
             "applying the log again: it lacks requests to be erased of customers that it has",
             partition=partition,
         )
         engine = engine.anew()
-        counters.replayed += await replay(settings, reader, engine, position, lost)
+        counters.replayed += await replay(settings, reader, engine, position, lost, suspects)
     return Restored(engine, max(position, first), saved=parked.saved, problem="")
 
 
@@ -183,23 +191,39 @@ def _leads_to(position: int, first: int, committed: int | None) -> bool:
     return committed is not None and (position == committed or first <= position < committed)
 
 
-async def replay(settings: Settings, reader: Reader, engine: Engine, stop: int, lost: Losses) -> int:
-    """Apply the source records from the engine's offset up to `stop`, muted; how many there were."""
+async def replay(
+    settings: Settings,
+    reader: Reader,
+    engine: Engine,
+    stop: int,
+    lost: Losses,
+    suspects: Suspects | None = None,
+) -> int:
+    """Apply the source records from the engine's offset up to `stop`, muted; how many there were.
+
+    Records that are passed over are not read: there may be nothing that can be read.
+
+    Raises:
+        BatchError: records cannot be applied.
+    """
     count = 0
     touchpoints = settings.topology.touchpoints.name
-    future_ms = round(settings.scoring.future_minutes * 60_000)
-    async for records in reader.read(touchpoints, engine.next_offset, stop):
-        if records[0].offset > engine.next_offset:
-            # Before anything is applied: a state with a hole in it must not be left to anybody.
-            first, _ = await reader.bounds(touchpoints)
-            lost.check(engine.next_offset, first, "the state must be built again from there")
-        for piece in chunks(records):
-            batch = to_records(piece, future_ms)
-            outcome = engine.process(batch)
-            if engine.clears and outcome.misrouted and batch.keys is not None:
-                engine.clear(outcome, batch.keys)
-            count += len(piece)
-            await asyncio.sleep(0)
+    passed, future_ms = engine.partition.passed, round(settings.scoring.future_minutes * 60_000)
+    pieces = (suspects or Suspects(engine.partition.number)).pieces
+    for span in [*passed.ranges(engine.next_offset, stop)]:
+        async for records in reader.read(touchpoints, *span):
+            if records[0].offset > engine.next_offset:
+                # Before anything is applied: a state with a hole in it must not be left to anybody.
+                first, _ = await reader.bounds(touchpoints)
+                lost.check(engine.next_offset, first, "the state must be built again from there")
+            for piece in pieces(records):
+                batch = to_records(piece, future_ms)
+                outcome = engine.process(batch)
+                if engine.clears and outcome.misrouted and batch.keys is not None:
+                    engine.clear(outcome, batch.keys)
+                count += len(piece)
+                await asyncio.sleep(0)
+    engine.next_offset = passed.after(engine.next_offset, stop)
     return count
 
 

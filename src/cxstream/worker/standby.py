@@ -18,7 +18,9 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from cxstream.model.errors import CxstreamError, SnapshotError, UnreadableError
+from cxstream.scoring.failing import place_of
 from cxstream.worker.restore import Losses, Restored, last_marker, replay, restore
+from cxstream.worker.suspects import Suspects
 
 if TYPE_CHECKING:
     from cxstream.scoring.engine import Unsaved
@@ -58,6 +60,7 @@ class Standby:
         self._counters = counters
         self._state = start
         self._unsaved: Unsaved | None = None
+        self._suspects = Suspects(number)
         self._log = log.bind(partition=number)
         self._task = asyncio.create_task(self._live(), name=f"standby-{number}")
 
@@ -71,7 +74,7 @@ class Standby:
         self._task.cancel()
         await asyncio.wait([self._task])
         state, self._state = self._state, None
-        if state is None:
+        if state is None or state.engine.broken:
             return None
         if self._unsaved is not None:
             state.engine.put_back(self._unsaved)
@@ -82,7 +85,14 @@ class Standby:
         while True:
             try:
                 async with self._kafka.reader(self.number) as reader:
-                    state = await restore(self._settings, reader, self.number, self._state, self._counters)
+                    state = await restore(
+                        self._settings,
+                        reader,
+                        self.number,
+                        self._state,
+                        self._counters,
+                        suspects=self._suspects,
+                    )
                     if self._state is None or state.engine is not self._state.engine:
                         self._unsaved = None
                     self._state = state
@@ -90,15 +100,17 @@ class Standby:
                     wait = _RETRY_SECONDS
                     await self._follow(reader, state)
             except Exception as error:  # noqa: BLE001 - a copy that is not there costs time, a task that is gone for good
+                if self._suspects.learn(error):
+                    continue
                 expected = isinstance(error, (KafkaError, CxstreamError))
-                said = f"{type(error).__name__}: {error}"
+                said = f"{type(error).__name__}: {error}" if expected else place_of(error)
                 # What cannot be read stays so for long; what else goes wrong is soon over.
                 wait = (
                     min(wait * 2, _RETRY_MAX_SECONDS)
                     if isinstance(error, UnreadableError)
                     else _RETRY_SECONDS
                 )
-                self._log.warning("standby waits", error=said, seconds=wait, exc_info=not expected)
+                self._log.warning("standby waits", error=said, seconds=wait)
             await asyncio.sleep(wait)
 
     async def _follow(self, reader: Reader, state: Restored) -> None:
@@ -117,7 +129,9 @@ class Standby:
         if committed is None or committed <= reached:
             return reached
         lost = Losses(self._settings, self.number, self._counters)
-        self._counters.followed += await replay(self._settings, reader, state.engine, committed, lost)
+        self._counters.followed += await replay(
+            self._settings, reader, state.engine, committed, lost, self._suspects
+        )
         return committed
 
     async def _marker(self, reader: Reader, state: Restored) -> Marker | None:

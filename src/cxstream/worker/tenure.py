@@ -14,16 +14,19 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 import numpy as np
+import structlog
 
 from cxstream.model.cloudevents import content_bytes
 from cxstream.model.errors import TopicError
 from cxstream.scoring.decode import TOO_LARGE
-from cxstream.topology import REJECTED
+from cxstream.scoring.failing import BatchError, may_be_of_record, place_of
+from cxstream.scoring.passed import FAILED, PASSED_OVER, SKIPPED
+from cxstream.topology import FORGET, REJECTED, TOUCHPOINTS
 from cxstream.worker import requests
 from cxstream.worker.clients import BATCH_BYTES
 from cxstream.worker.clock import now
 from cxstream.worker.feed import to_records
-from cxstream.worker.outbox import Limits, Outbox, commit
+from cxstream.worker.outbox import Limits, Outbox, Unread, commit
 from cxstream.worker.restore import Losses
 
 if TYPE_CHECKING:
@@ -33,15 +36,19 @@ if TYPE_CHECKING:
     from aiokafka import AIOKafkaProducer
 
     from cxstream.settings import Settings
+    from cxstream.topology import Topic
     from cxstream.worker.clients import Kafka, Reader
     from cxstream.worker.counters import Counters
     from cxstream.worker.restore import Restored
+    from cxstream.worker.suspects import Suspects
 
 # While more records wait, a flush takes a score card for every so many records at most: who is behind would
 # write cards that are old the moment he has caught up.
 _RECORDS_PER_CARD = 16
 # A batch that every topic takes: what is no larger needs no look at the limit of cx.rejected.
 _SURELY_TAKEN_BYTES = 1024
+
+log = structlog.get_logger(__name__)
 
 
 class Tenure:
@@ -51,6 +58,7 @@ class Tenure:
         engine: the state.
         position: the first source offset not yet applied.
         committed_at: when something was last committed, as the event loop counts; 0 if nothing was.
+        moved_at: when the committed offset last grew, as the event loop counts; 0 if it has not.
     """
 
     def __init__(
@@ -62,6 +70,7 @@ class Tenure:
         reader: Reader,
         restored: Restored,
         counters: Counters,
+        suspects: Suspects,
         on_flushed: Callable[[], None],
     ) -> None:
         self.engine = restored.engine
@@ -80,18 +89,34 @@ class Tenure:
         self._lost = Losses(settings, partition, counters)
         self._hole: int | None = None
         self._counters = counters
+        self._suspects = suspects
         self._on_flushed = on_flushed
         self._pseudonyms = settings.privacy.pseudonyms()
         self._outbox = Outbox(self._topology, self._pseudonyms)
         self._flushing: asyncio.Task[None] | None = None
         started = now()
-        self.committed_at = 0.0
+        self.committed_at = self.moved_at = 0.0
+        self._moved_to = self.position
         self._flushed_at = started
         self._saved_at = started if restored.saved else -float("inf")
         self._saved_position = self.position if restored.saved else -1
 
     def apply(self, records: Sequence[Any]) -> None:
-        """Apply consecutive records that follow the position."""
+        """Apply consecutive records that follow the position.
+
+        Raises:
+            BatchError: one of them cannot be processed, for a reason that nobody foresaw; the state is lost.
+        """
+        try:
+            self._apply(records)
+        except BatchError:
+            raise
+        except Exception as error:
+            if not may_be_of_record(error):
+                raise
+            raise BatchError(records[0].offset, records[-1].offset, error) from error
+
+    def _apply(self, records: Sequence[Any]) -> None:
         if records[0].offset > self.position and self._hole is None:
             self._hole = self.position
         batch = to_records(records, self._future_ms)
@@ -108,6 +133,29 @@ class Tenure:
         measures.batch.observe(len(records))
         measures.decode.observe(times[1] - times[0])
         measures.kernel.observe(times[2] - times[1])
+        for each in outcome.rejected:
+            if each.reason in PASSED_OVER:
+                self._say(TOUCHPOINTS, records[each.index].offset, each.reason, each.message)
+
+    def skip(self, offset: int) -> None:
+        """Reject a record that cannot be read: all that is known of it is its place."""
+        self.engine.pass_over(offset, SKIPPED)
+        self._outbox.records += 1
+        self._outbox.add_unread(Unread(offset), (self._topology.touchpoints.name, self._partition), SKIPPED)
+        self._outbox.tally.skip(SKIPPED)
+        self.position = offset + 1
+        self._say(TOUCHPOINTS, offset, SKIPPED, "it cannot be read, or there is none")
+
+    def _say(self, topic: Topic, offset: int, reason: str, message: str) -> None:
+        """Tell which record is passed over, and nothing of what it says."""
+        log.error(
+            "record passed over: it is rejected by reference",
+            topic=self._topology.named(topic).name,
+            partition=self._partition,
+            offset=offset,
+            reason=reason,
+            error=self._suspects.why(topic.contract, offset) or message,
+        )
 
     def forward(self, records: Sequence[Any]) -> asyncio.Event:
         """Take records of cx.forget, for every partition: an earlier version may have scored a customer in any.
@@ -120,13 +168,26 @@ class Tenure:
             if content_bytes(record.key, record.value, record.headers) > self._max_record_bytes:
                 outbox.add_rejected(record, (self._topology.forget.name, self._partition), TOO_LARGE, "")
                 continue
-            request = requests.read(record, self._partition, self._future_ms)
+            request = self._request(record)
             if isinstance(request, requests.Refused):
                 outbox.add_rejected(record, (self._topology.forget.name, self._partition), *request)
                 continue
-            outbox.add_request(request.subject.encode(), request.value)
+            outbox.add_request(request.subject.encode(), request.value, record.offset)
         outbox.requested = records[-1].offset + 1
         return outbox.committed
+
+    def _request(self, record: Any) -> requests.Request | requests.Refused:
+        message = self._suspects.why(FORGET.contract, record.offset)
+        if message is None:
+            try:
+                return requests.read(record, self._partition, self._future_ms)
+            except Exception as error:
+                if not may_be_of_record(error):
+                    raise
+                self.engine.require_sound()
+                message = f"cannot be processed: {place_of(error)}"
+        self._say(FORGET, record.offset, FAILED, message)
+        return requests.Refused(FAILED, "")
 
     @property
     def idle(self) -> bool:
@@ -251,12 +312,15 @@ class Tenure:
                 partitions=self._partitions,
                 offset=offset,
                 limits=limits,
+                smaller=self._suspects.limits,
             )
         except BaseException:
             self._counters.aborted += 1
             raise
         ended = perf_counter()
         self.committed_at = now()
+        if offset > self._moved_to:
+            self._moved_to, self.moved_at = offset, self.committed_at
         self._counters.measures.transaction.observe(ended - begun)
         self._counters.measures.flush.observe(ended - closed)
         self._counters.commit(outbox, offset)

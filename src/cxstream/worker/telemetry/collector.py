@@ -140,6 +140,10 @@ class WorkerCollector(Collector):
             (([p.number, state], float(p.state == state)) for p in owned for state in STATES),
         )
         yield family("cxstream_partition_stalled", (([p.number], float(p.number in stalls)) for p in owned))
+        standstills = self._app.partitions.standstills(stalls)
+        yield family(
+            "cxstream_partition_no_progress_offset", (([n], at.offset) for n, at in standstills.items())
+        )
         yield family("cxstream_halted", [([], float(bool(self._app.partitions.halted)))])
         prefix = self._app.settings.topics.prefix
         unreadable = {(topic.removeprefix(prefix), n) for topic, n in self._app.partitions.unreadable}

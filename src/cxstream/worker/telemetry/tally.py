@@ -14,6 +14,7 @@ import numpy as np
 from cxstream.kernels.layout import ACCEPTED, MISROUTED, TICK
 from cxstream.model.kinds import CHANNELS, Kind
 from cxstream.scoring.decode import TOO_LATE, read_source
+from cxstream.scoring.passed import PASSED_OVER
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -158,12 +159,19 @@ class Tally:
             name = OTHER
         self.rejected[reason, name] += 1
 
+    def skip(self, reason: str) -> None:
+        """Count a record that could not be read as rejected."""
+        self.outcomes["rejected"] += 1
+        self.rejected[reason, None] += 1
+
     def _reject(self, decoded: Decoded, outcome: Outcome, records: Sequence[Any]) -> None:
         for rejection in outcome.rejected:
             # Late records and those from the future were valid until the partition's clock was asked.
             place = int(np.searchsorted(decoded.good, rejection.index))
             if place < len(decoded.good) and decoded.good[place] == rejection.index:
                 source = decoded.events[place].source
+            elif rejection.reason in PASSED_OVER:
+                source = None  # whatever its processing fails by, its source may be it
             else:
                 source = _source_of(records[rejection.index])
             self._count_rejected(rejection.reason, source)
