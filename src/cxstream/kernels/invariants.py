@@ -169,7 +169,7 @@ def wrong_customer(
         if wrong == 0:
             wrong = _wrong_complaints(st, row.complaints, row.complaints_n, clock)
         if wrong == 0:
-            wrong = _wrong_told(st.told[slot], clock)
+            wrong = _wrong_told(st.told[slot], clock) if row.announced > 0 else 0
         for i in range(row.contacts_n):
             if wrong == 0 and not _within(st.contact_times[slot, i], clock):
                 wrong = CONTACT_OF
