@@ -31,6 +31,7 @@ from cxstream.model.params import DAY_MS, HOUR_MS, MINUTE_MS, ScoringParams
 Event = dict[str, Any]
 Signal = dict[str, Any]
 
+CONTROL_TYPES = {TICK_TYPE, FORGET_TYPE}
 REMEMBERED_IDS = 32
 REMEMBERED_CONTACTS = 4
 OPEN_COMPLAINTS = 8
@@ -192,13 +193,14 @@ class Oracle:
 
     # --- records
 
-    def feed(self, event: Event, offset: int, limit: int | None = None) -> str:
+    def feed(self, event: Event, offset: int, limit: int | None = None, grace: int = 0) -> str:
         """Take one valid record.
 
         Args:
             event: a touchpoint or a tick, as decoded JSON.
             offset: its place in the partition.
             limit: the latest event time that is believed, ms UTC; None believes every time.
+            grace: how much of the limit is for wrong clocks, which control records have none of, in ms.
 
         Returns:
             accepted, tick, duplicate, too_late, from_the_future, erases (a request was followed), erased (the
@@ -206,6 +208,8 @@ class Oracle:
         """
         time = to_ms(event["time"])
         is_tick = event["type"] == TICK_TYPE
+        if limit is not None and event["type"] in CONTROL_TYPES:
+            limit -= grace
         if refused := self._refused(event, time, limit):
             return refused
         if event["type"] == FORGET_TYPE:

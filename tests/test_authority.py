@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import json
+import os
+import stat
 import struct
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import pytest
+from aiokafka.structs import RecordMetadata
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cxstream.model.errors import SettingsError
+from cxstream.cli import keys
+from cxstream.doctor import computer
+from cxstream.doctor.finding import Finding, Patient
+from cxstream.model.errors import BrokerError, SettingsError
+from cxstream.model.params import MINUTE_MS, ScoringParams
 from cxstream.scoring.authority import (
     MAX_ATTRIBUTES,
     MAX_BYTES,
@@ -22,10 +32,21 @@ from cxstream.scoring.authority import (
     canonical,
     derived,
 )
+from cxstream.scoring.engine import Engine, Outcome, Records
+from cxstream.scoring.router import Router
 from cxstream.settings import Control, Settings
+from cxstream.topology import Topology
+from cxstream.worker import requests
+from cxstream.worker.outbox import Limits, Outbox, commit
+from cxstream.worker.ticker import tick
+from oracle import to_ms
+from workers import touchpoint
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from pathlib import Path
+
+    from cxstream.scoring.decode import Headers
 
 KEY, OTHER = b"k" * MIN_KEY_BYTES, b"o" * MIN_KEY_BYTES
 TICK = {
@@ -218,3 +239,339 @@ def test_keys_are_not_shown() -> None:
     with pytest.raises(ValueError, match="at least 32") as caught:
         Control(key="secret-but-short")
     assert "secret-but-short" not in str(caught.value)
+
+
+# --- in the log
+
+GRACE = 5 * MINUTE_MS
+NOW = to_ms("2025-03-01T12:00:00Z")
+FORGET = {
+    "specversion": "1.0",
+    "id": "request",
+    "source": "/shop",
+    "type": "cx.forget.v1",
+    "subject": "anna",
+    "time": "2025-03-01T12:00:00Z",
+}
+LATER_TICK = TICK | {"time": "2025-03-01T12:00:00Z"}
+
+
+def touch(number: int) -> bytes:
+    return touchpoint("anna", number)
+
+
+def score(
+    engine: Engine, *values: bytes, appended: int = NOW, headers: Sequence[Headers] | None = None
+) -> Outcome:
+    start = engine.next_offset
+    limits = [appended + GRACE] * len(values)
+    offsets = range(start, start + len(values))
+    return engine.process(Records(values, offsets, limits, headers=headers, grace=GRACE))
+
+
+def engine_with(*keys: bytes, **more: Any) -> Engine:
+    return Engine(ScoringParams(), {}, authority=Authority(keys, **more))
+
+
+def binary(event: dict[str, Any], content_type: str | None = "application/json") -> Headers:
+    headers = [(f"ce_{name}", str(value).encode()) for name, value in event.items()]
+    return headers + ([("content-type", content_type.encode())] if content_type else [])
+
+
+@pytest.mark.parametrize("event", [FORGET, LATER_TICK], ids=["forget", "tick"])
+@pytest.mark.parametrize(
+    "forge",
+    [
+        lambda event: event,
+        lambda event: event | {"signature": "0" * 64},
+        lambda event: event | {"signature": "of the attacker"},
+        lambda event: event | {"signature": ["0" * 64]},
+        lambda event: Authority([OTHER]).sign(event),
+        lambda event: Authority([KEY]).sign(event | {"id": "another"}) | {"id": event["id"]},
+        lambda event: Authority([KEY]).sign(event | {"subject": "bert"}) | {"subject": "anna", "more": 1},
+    ],
+)
+def test_what_is_not_signed_erases_nobody_and_moves_no_clock(
+    event: dict[str, Any], forge: Callable[[dict[str, Any]], dict[str, Any]]
+) -> None:
+    engine = engine_with(KEY)
+    score(engine, touch(0))
+    before = engine.clock, list(engine.cards())
+    outcome = score(engine, json.dumps(forge(event)).encode())
+    assert [(each.reason, each.field) for each in outcome.rejected] == [("forged", "signature")]
+    assert (engine.clock, list(engine.cards())) == before
+    assert not outcome.receipts
+    assert score(engine, touch(1)).accepted == 1
+
+
+@pytest.mark.parametrize("key", [KEY, OTHER], ids=["current", "previous"])
+def test_what_is_signed_is_followed(key: bytes) -> None:
+    engine = engine_with(KEY, OTHER)
+    outcome = score(engine, touch(0), signed(LATER_TICK, key), signed(FORGET, key))
+    assert (outcome.ticks, outcome.erasures, outcome.rejected) == (1, 1, [])
+    assert engine.clock == NOW
+    assert engine.customers == 0
+
+
+def test_without_a_key_control_records_count_signed_or_not() -> None:
+    engine = Engine(ScoringParams(), {})
+    outcome = score(engine, json.dumps(LATER_TICK).encode(), signed(LATER_TICK | {"id": "2"}, OTHER))
+    assert outcome.ticks == 2
+    wrong = score(engine, json.dumps(LATER_TICK | {"signature": "x"}).encode())
+    assert [(each.reason, each.field) for each in wrong.rejected] == [("invalid", "signature")]
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "application/json; charset=utf-8", None])
+def test_a_signature_is_the_same_in_both_content_modes(content_type: str | None) -> None:
+    """`content-type` is an attribute of the event: a structured one that has it as `datacontenttype` is the same."""
+    event = FORGET | {"priority": 7, "urgent": True}
+    if content_type:
+        event["datacontenttype"] = content_type
+    whole = Authority([KEY]).sign(event)
+    texts = whole | {"priority": "7", "urgent": "true"}
+    texts.pop("datacontenttype", None)
+    engine = engine_with(KEY)
+    assert score(engine, json.dumps(whole).encode()).erasures == 1
+    split = engine_with(KEY)
+    assert score(split, b"", headers=[binary(texts, content_type)]).rejected != [], "data is no JSON"
+    record = Records([None], [1], [NOW + GRACE], headers=[binary(texts, content_type)], grace=GRACE)
+    assert split.process(record).erasures == 1
+    forged = Records([None], [2], [NOW], headers=[binary(texts | {"id": "x"}, content_type)])
+    assert [each.reason for each in split.process(forged).rejected] == ["forged"]
+
+
+def test_a_control_record_that_breaks_its_schema_is_invalid_first() -> None:
+    engine = engine_with(KEY)
+    records = [
+        json.dumps({name: value for name, value in FORGET.items() if name != "subject"}),
+        json.dumps(FORGET | {"time": "soon"}),
+    ]
+    outcome = score(engine, *(record.encode() for record in records))
+    assert [(each.reason, each.field) for each in outcome.rejected] == [
+        ("invalid", "subject"),
+        ("invalid", "time"),
+    ]
+
+
+def test_touchpoints_need_no_signature_and_may_have_an_attribute_of_that_name() -> None:
+    event = json.loads(touch(0)) | {"signature": ["of", "another", "system"]}
+    assert score(engine_with(KEY), touch(1), json.dumps(event).encode()).accepted == 2
+
+
+def test_what_came_before_the_key_needs_no_signature() -> None:
+    unsigned = json.dumps(FORGET).encode()
+    assert score(engine_with(KEY, unsigned_until=NOW + 1), unsigned).erasures == 1
+    assert score(engine_with(KEY, unsigned_until=NOW), unsigned).erasures == 0
+    # A file does not say when its records came into a log.
+    router = Router(ScoringParams(), {}, authority=Authority([KEY], unsigned_until=NOW + 1))
+    assert [each.reason for each in router.process([unsigned], NOW).rejected] == ["forged"]
+
+
+@pytest.mark.parametrize("partitions", [1, 3])
+def test_files_are_held_to_the_same_key(partitions: int) -> None:
+    values = [touch(0), json.dumps(FORGET).encode(), touch(1), signed(FORGET), signed(TICK, OTHER), touch(2)]
+    with_key = Router(ScoringParams(), {}, partitions=partitions, authority=Authority([KEY]))
+    outcome = with_key.process(values, NOW + GRACE, grace=GRACE)
+    assert [(each.index, each.reason) for each in outcome.rejected] == [(1, "forged"), (4, "forged")]
+    assert (outcome.accepted, outcome.erasures, outcome.erased) == (2, 1, 1)
+    without = Router(ScoringParams(), {}, partitions=partitions).process(values, NOW + GRACE, grace=GRACE)
+    assert (without.rejected, without.erasures) == ([], 1)
+
+
+@given(
+    st.lists(st.sampled_from(("touch", "signed", "forged", "tick", "forged tick")), max_size=12), st.data()
+)
+def test_forged_records_change_nothing_wherever_the_log_is_cut(kinds: list[str], data: st.DataObject) -> None:
+    """An engine that meets them ends as one that never sees them."""
+    made = {
+        "touch": touch,
+        "signed": lambda n: signed(FORGET | {"id": f"r{n}", "time": f"2025-03-01T00:00:{n:02}Z"}),
+        "forged": lambda n: signed(FORGET | {"id": f"r{n}", "time": f"2025-03-01T00:00:{n:02}Z"}, OTHER),
+        "tick": lambda n: signed(TICK | {"id": f"t{n}", "time": f"2025-03-01T00:00:{n:02}Z"}),
+        "forged tick": lambda n: json.dumps(LATER_TICK).encode(),
+    }
+    log = [(n, made[kind](n), kind.startswith("forged")) for n, kind in enumerate(kinds)]
+    cut = data.draw(st.integers(0, len(log)))
+    one, other = engine_with(KEY), engine_with(KEY)
+    for piece in (log[:cut], log[cut:]):
+        outcome = one.process(
+            Records([value for _, value, _ in piece], [n for n, _, _ in piece], [NOW + GRACE] * len(piece))
+        )
+        assert [each.reason for each in outcome.rejected] == ["forged"] * sum(bad for *_, bad in piece)
+    kept = [(n, value) for n, value, bad in log if not bad]
+    other.process(Records([v for _, v in kept], [n for n, _ in kept], [NOW + GRACE] * len(kept)))
+    assert one.clock == other.clock
+    assert list(one.cards()) == list(other.cards())
+
+
+def test_a_forged_record_costs_no_more_than_any_other() -> None:
+    """Megabytes of what would have to be made canonical are refused before that."""
+    doubt = Authority([KEY]).doubt
+    large = json.dumps(LATER_TICK | {"signature": "0" * 64, "more": "x" * MAX_BYTES}).encode()
+    assert "at most" in doubt(large)
+    many = LATER_TICK | {"signature": "0" * 64} | {f"a{n}": "" for n in range(4000)}
+    assert "attributes" in doubt(json.dumps(many).encode())
+    assert "has data" in doubt(json.dumps(LATER_TICK | {"signature": "0" * 64, "data": [0] * 9000}).encode())
+
+
+# --- what workers write
+
+
+class Asks(NamedTuple):
+    """A record of cx.forget."""
+
+    key: bytes | None
+    value: bytes | None
+    timestamp: int
+    offset: int = 7
+
+
+AHEAD = json.dumps(FORGET | {"time": "2025-03-01T12:00:04Z", "more": "not taken over"}).encode()
+
+
+@pytest.mark.parametrize(
+    ("record", "now", "time", "identity"),
+    [
+        (Asks(b"anna", json.dumps(FORGET).encode(), NOW + 9), NOW + 99, NOW, "request"),
+        (Asks(b"anna", AHEAD, NOW), NOW + 99, NOW, "request"),
+        (Asks(b"anna", AHEAD, NOW + 9000), NOW + 100, NOW + 100, "request"),
+        (Asks(b"anna", None, NOW), NOW + 99, NOW, "cx.forget-0-7"),
+        (Asks(b"anna", None, NOW + 9000), NOW + 99, NOW + 99, "cx.forget-0-7"),
+        (Asks(b"anna", signed(FORGET, OTHER), NOW), NOW, NOW, "request"),
+    ],
+)
+@pytest.mark.parametrize("authority", [None, Authority([KEY, OTHER])])
+def test_a_request_is_taken_over_signed_and_never_later_than_now(
+    record: Asks, now: int, time: int, identity: str, authority: Authority | None
+) -> None:
+    request = requests.read(record, 0, GRACE, now, authority)
+    assert isinstance(request, requests.Request)
+    event = json.loads(request.value)
+    assert (request.time, to_ms(event["time"]), event["subject"], event["id"]) == (
+        time,
+        time,
+        "anna",
+        identity,
+    )
+    if authority is not None:
+        assert Authority([KEY]).doubt(request.value) == ""
+    elif record.value and time == to_ms(json.loads(record.value)["time"]):
+        assert request.value == record.value, "byte for byte"
+
+
+def test_a_request_that_is_far_ahead_is_refused() -> None:
+    record = Asks(b"anna", json.dumps(FORGET).encode(), NOW - GRACE - 1)
+    assert requests.read(record, 0, GRACE, NOW, None) == requests.Refused("from_the_future", "time")
+
+
+def test_a_tick_is_signed() -> None:
+    now = datetime(2025, 3, 1, tzinfo=UTC)
+    assert Authority([KEY]).doubt(tick(now, Authority([KEY]))) == ""
+    assert "signature" not in json.loads(tick(now))
+
+
+class Acks:
+    """A producer whose broker has a clock of its own."""
+
+    def __init__(self, clock: int, kind: int = 1) -> None:
+        self._sent = RecordMetadata("t", 0, None, 0, clock, kind, 0)
+
+    def create_batch(self) -> Any:
+        class Batch:
+            def append(self, **_: Any) -> object:
+                return self
+
+        return Batch()
+
+    async def send_batch(self, *_: Any, **__: Any) -> asyncio.Future[RecordMetadata]:
+        sent: asyncio.Future[RecordMetadata] = asyncio.get_running_loop().create_future()
+        sent.set_result(self._sent)
+        return sent
+
+    async def begin_transaction(self) -> None:
+        pass
+
+    async def send_offsets_to_transaction(self, *_: Any) -> None:
+        pass
+
+    async def commit_transaction(self) -> None:
+        pass
+
+
+async def test_a_request_that_a_broker_would_take_for_the_future_is_not_committed() -> None:
+    """It would be rejected where it stands, and its customer would not be erased."""
+
+    async def committed(clock: int, kind: int = 1) -> bool:
+        outbox = Outbox(Topology(""))
+        outbox.add_request(b"anna", b"{}", NOW)
+        outbox.add_request(b"bert", b"{}", NOW - 1)
+        outbox.requested = 2
+        producer: Any = Acks(clock, kind)
+        await commit(
+            producer, outbox, group="g", partition=0, partitions=1, offset=1,
+            topology=Topology(""), limits=Limits(10_000, 10_000),
+        )  # fmt: skip
+        return outbox.committed.is_set()
+
+    assert await committed(NOW)
+    assert await committed(NOW - 1, kind=0), "who sent it said when, not the broker"
+    with pytest.raises(BrokerError, match="1 ms behind a request"):
+        await committed(NOW - 1)
+
+
+# --- cxstream keys
+
+
+def test_keys_init_makes_a_key_that_nobody_else_can_read(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    before = os.umask(0)
+    try:
+        done = CliRunner().invoke(keys.command, ["init", str(file)])
+    finally:
+        os.umask(before)
+    assert done.exit_code == 0, done.output
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    [key] = Control(key_file=file).keys()
+    assert len(bytes.fromhex(key.decode())) == 32
+    assert key.decode() not in done.output
+    assert f"CXSTREAM_CONTROL__KEY_FILE={file}" in done.output
+    assert "control.secret=cxstream-control" in done.output
+    other = tmp_path / "other"
+    CliRunner().invoke(keys.command, ["init", str(other)])
+    assert other.read_bytes() != file.read_bytes()
+
+
+def test_keys_init_replaces_nothing(tmp_path: Path) -> None:
+    there, link, missing = tmp_path / "there", tmp_path / "link", tmp_path / "missing"
+    there.write_text("a key")
+    link.symlink_to(missing)
+    for file in (there, link):
+        done = CliRunner().invoke(keys.command, ["init", str(file)])
+        assert done.exit_code == 1
+        assert "exists, and is not replaced" in done.output
+    assert there.read_text() == "a key"
+    assert not missing.exists()
+    done = CliRunner().invoke(keys.command, ["init", str(missing / "key")])
+    assert (done.exit_code, "cannot be made: No such file" in done.output) == (1, True)
+
+
+def test_doctor_says_what_it_means_that_there_is_no_key(tmp_path: Path) -> None:
+    def finding(control: Control) -> Finding:
+        async def one() -> Finding:
+            settings = Settings().model_copy(update={"control": control})
+            [found] = [each async for each in computer.control(Patient(settings, None, None, None))]
+            return found
+
+        return asyncio.run(one())
+
+    none = finding(Control())
+    assert (none.level, "can erase any customer" in none.what) == ("warning", True)
+    assert "cxstream keys init" in none.advice
+    assert finding(Control(key=KEY.decode(), previous_key=OTHER.decode())).level == "ok"
+    file = tmp_path / "key"
+    file.write_bytes(KEY)
+    file.chmod(0o644)
+    assert "others than its owner can read" in finding(Control(key_file=file)).what
+    file.chmod(0o440)
+    assert finding(Control(key_file=file)).level == "ok"
+    assert finding(Control(key_file=tmp_path / "gone")).level == "error"

@@ -96,6 +96,10 @@ def test_validation_notices_a_field_that_does_not_exist(field: str) -> None:
         "worker.settings.CXSTREAM_SECURITY__KEY_PASSWORD=secret",
         "worker.settings.CXSTREAM_SECURITY__CLIENT_SECRET=secret",
         "worker.settings.CXSTREAM_PRIVACY__KEY=secret",
+        "worker.settings.CXSTREAM_CONTROL__KEY=secret",
+        "worker.settings.CXSTREAM_CONTROL__PREVIOUS_KEY=secret",
+        "control.key=",
+        "control.value=secret",
         "worker.extraVolumes=none",
         "worker.extraVolumeMounts=none",
         "networkPolicy.dnsPorts=53",
@@ -303,7 +307,8 @@ def test_strimzis_secrets_are_where_the_worker_is(values: Path) -> None:
         for volume in deployment["spec"]["template"]["spec"]["volumes"]
         if "secret" in volume
     }
-    assert mounted == {"cxstream-worker", "kafka-cluster-ca-cert"}
+    # The control key is ours, not Strimzi's.
+    assert mounted - {"cxstream-control"} == {"cxstream-worker", "kafka-cluster-ca-cert"}
     # So is Kafka, whose authority's secret is nowhere else.
     assert "." not in variables(documents)["CXSTREAM_KAFKA"]
 
@@ -351,6 +356,8 @@ def test_token_is_for_kafka_alone_and_there_is_no_password() -> None:
     [
         (TOKEN, "CXSTREAM_PRIVACY__KEY_FILE", "cxstream-privacy"),
         (CLIENT, "CXSTREAM_SECURITY__CLIENT_SECRET_FILE", "cxstream-client"),
+        (PRODUCTION, "CXSTREAM_CONTROL__KEY_FILE", "cxstream-control"),
+        (PRODUCTION, "CXSTREAM_CONTROL__PREVIOUS_KEY_FILE", "cxstream-control"),
     ],
 )
 def test_files_that_the_values_name_are_mounted(values: Path, variable: str, secret: str) -> None:

@@ -129,6 +129,18 @@ def test_volumes_are_used(project: dict[str, dict[str, Any]]) -> None:
     assert set(project["volumes"]) == used
 
 
+def test_control_key_is_a_secret_of_the_workers_alone() -> None:
+    files = ("-f", str(ROOT / "docker-compose.yml"), "-f", str(ROOT / "deploy/compose/control.yml"))
+    found = json.loads(compose(*files, "config", "--format", "json"))
+    key = found["services"]["worker"]["environment"]["CXSTREAM_CONTROL__KEY_FILE"]
+    assert [name for name, each in found["services"].items() if "control-key" in str(each)] == ["worker"]
+    (secret,) = found["services"]["worker"]["secrets"]
+    assert key == f"/run/secrets/{secret['source']}"
+    assert (
+        "/" + Path(found["secrets"]["control-key"]["file"]).name in (ROOT / ".gitignore").read_text().split()
+    )
+
+
 def test_secrets_of_services_that_cannot_be_written_to_are_files(project: dict[str, dict[str, Any]]) -> None:
     # Docker Compose mounts a file; anything else it would have to write into the container.
     used = {

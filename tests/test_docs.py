@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 import click
 import pytest
 from click.testing import CliRunner
-from pydantic import BaseModel, SecretStr
+from pydantic import AwareDatetime, BaseModel, SecretStr
 
 from cxstream.cli import COMMANDS, group
 from cxstream.kernels import layout as k
@@ -118,6 +118,7 @@ def kind_of(annotation: Any) -> str:
         float: "number",
         bool: "true or false",
         Path: "path",
+        AwareDatetime: "time",
         SecretStr: "secret text",
         Points: "`effort` and `mood`",
     }

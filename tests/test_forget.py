@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 import subprocess
 import sys
+import uuid
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import aiokafka
@@ -13,6 +16,9 @@ import pytest
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from cxstream.kafka import connection
+from cxstream.model.kinds import FORGET_TYPE, TICK_TYPE
+from cxstream.scoring.authority import Authority
+from cxstream.scoring.engine import Engine
 from cxstream.sender import route
 from cxstream.topics import administration
 from cxstream.topology import (
@@ -25,6 +31,7 @@ from cxstream.topology import (
     SNAPSHOTS,
     TOUCHPOINTS,
 )
+from cxstream.worker.feed import to_records
 from workers import Watcher, WorkerProcess, touchpoint, until, write
 
 if TYPE_CHECKING:
@@ -35,6 +42,7 @@ if TYPE_CHECKING:
     from cxstream.settings import Settings
 
 SECONDS = 120.0
+GRACE_MS = 300_000
 BUSY = {"CXSTREAM_WORKER__FLUSH_SECONDS": "0.1", "CXSTREAM_WORKER__SNAPSHOT_SECONDS": "0.5"}
 WHOM = "somebody-who-left-4711"
 KEY = "a key that is long enough"
@@ -164,6 +172,75 @@ async def test_a_key_is_enough_and_what_is_no_request_is_rejected(
         (b"invalid", b"type", b"cx.forget", b"1"),
         (b"invalid", b"key", b"cx.forget", b"2"),
     ]
+
+
+def control(kind: str, ahead: float, key: str | None = None, **more: str) -> bytes:
+    """A control record as somebody makes it who may write cx.touchpoints."""
+    said = (datetime.now(UTC) + timedelta(seconds=ahead)).isoformat(timespec="milliseconds")
+    event = {
+        "specversion": "1.0",
+        "id": str(uuid.uuid4()),
+        "source": "/shop",
+        "type": kind,
+        "time": said,
+    } | more
+    return json.dumps(event if key is None else Authority([key.encode()]).sign(event)).encode()
+
+
+async def test_who_may_write_touchpoints_erases_nobody_and_moves_no_clock(
+    settings: Settings, watcher: Watcher, tmp_path: Path
+) -> None:
+    """An attack with a producer's rights; then a request through cx.forget, which is followed."""
+    ours, theirs = secrets.token_hex(32), secrets.token_hex(32)
+    await write(settings, TOUCHPOINTS.name, {0: troubles(WHOM, 30)})
+    with WorkerProcess(
+        settings, tmp_path / "log", ticker=True, CXSTREAM_CONTROL__KEY=ours, **BUSY,
+        CXSTREAM_WORKER__TICK_SECONDS="0.5",
+    ) as worker:  # fmt: skip
+        worker.ready()
+        await until_committed(watcher, worker)
+        forged = [
+            control(kind, ahead, key, **more)
+            for ahead in (-1, 290)
+            for key in (None, theirs)
+            for kind, more in ((FORGET_TYPE, {"subject": WHOM}), (TICK_TYPE, {}))
+        ]
+        await write(settings, TOUCHPOINTS.name, {0: forged})
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        events = [json.dumps(json.loads(each) | {"time": now}).encode() for each in troubles(WHOM, 5, 100)]
+        await write(settings, TOUCHPOINTS.name, {0: events})
+
+        async def counted() -> bool:
+            card = (await latest(watcher, SCORES.name)).get(WHOM.encode())
+            return card is not None and json.loads(card)["data"]["touches"]["1"] == 5
+
+        await until(counted, SECONDS, lambda: worker.log)
+        assert (await watcher.read(FORGOTTEN.name)) == {}
+        rejected = (await watcher.read(REJECTED.name))[0]
+        assert [record.value for record in rejected] == forged
+        assert {dict(record.headers)["reason"] for record in rejected} == {b"forged"}
+
+        async def ticked() -> bool:
+            log = (await watcher.read(TOUCHPOINTS.name))[0]
+            return b"/cxstream/ticker" in b"".join(record.value for record in log)
+
+        await until(ticked, SECONDS, lambda: worker.log)
+        done = await asyncio.to_thread(forget, settings, WHOM)
+        assert done.returncode == 0, done.stderr + worker.log
+        assert (await latest(watcher, SCORES.name))[WHOM.encode()] is None
+        assert len((await watcher.read(REJECTED.name))[0]) == len(forged), "what the worker signs counts"
+        assert worker.stop() == 0, worker.log
+        assert ours not in worker.log
+    # Who builds the state again from the log, with the next key and this one, comes to the same.
+    log = (await watcher.read(TOUCHPOINTS.name))[0]
+    engine = Engine(
+        settings.scoring,
+        settings.actions,
+        authority=Authority([secrets.token_bytes(32), ours.encode()]),
+    )
+    outcome = engine.process(to_records(log, GRACE_MS))
+    assert [each.reason for each in outcome.rejected] == ["forged"] * len(forged)
+    assert (outcome.erasures, engine.customers) == (1, 0)
 
 
 def test_what_forget_refuses(kafka: str, settings: Settings, topics: Callable[[int], None]) -> None:

@@ -10,12 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cxstream.model.params import ScoringParams
+from cxstream.kernels.layout import ERASED as ERASED_STATUS
+from cxstream.model.kinds import FORGET_TYPE, TICK_TYPE
+from cxstream.model.params import DAY_MS, MINUTE_MS, ScoringParams
 from cxstream.scoring import memory
 from cxstream.scoring.engine import MARKER_KEY, Emitted, Engine, Outcome, Records
 from cxstream.settings import Settings
 from oracle import Oracle, to_ms
-from strategies import PARAMS, Entry, histories, random_history
+from strategies import PARAMS, Entry, histories, random_history, rfc3339
 
 ACTIONS = Settings().actions
 NO_LIMIT = np.iinfo(np.int64).max
@@ -29,9 +31,9 @@ def encoded(history: list[Entry]) -> Log:
     )
 
 
-def run(engine: Engine, log: Log, begin: int, end: int) -> Outcome:
+def run(engine: Engine, log: Log, begin: int, end: int, grace: int = 0) -> Outcome:
     values, limits = log
-    return engine.process(Records(values[begin:end], range(begin, end), limits[begin:end]))
+    return engine.process(Records(values[begin:end], range(begin, end), limits[begin:end], grace=grace))
 
 
 def reloaded(engine: Engine, saved: dict[bytes, bytes], params: ScoringParams) -> Engine:
@@ -76,11 +78,11 @@ CARD = (
 )  # fmt: skip
 
 
-def assert_agrees(history: list[Entry], params: ScoringParams) -> Oracle:
+def assert_agrees(history: list[Entry], params: ScoringParams, grace: int = 0) -> Oracle:
     oracle = Oracle(params)
-    status = [oracle.feed(event, offset, limit) for offset, (event, limit) in enumerate(history)]
+    status = [oracle.feed(event, offset, limit, grace) for offset, (event, limit) in enumerate(history)]
     engine = Engine(params, ACTIONS)
-    outcome = run(engine, encoded(history), 0, len(history))
+    outcome = run(engine, encoded(history), 0, len(history), grace)
 
     assert [(r.index, r.reason) for r in outcome.rejected] == [
         (i, s) for i, s in enumerate(status) if s in ("too_late", "from_the_future")
@@ -121,10 +123,71 @@ def view(subject: str, time: str) -> Entry:
     return event | {"type": "cx.touchpoint.page_view.v1", "data": {"channel": "web"}}, None
 
 
-@given(history=histories(max_size=120), params=st.sampled_from(sorted(PARAMS)))
+@given(
+    history=histories(max_size=120),
+    params=st.sampled_from(sorted(PARAMS)),
+    grace=st.sampled_from((0, 1, 5 * MINUTE_MS)),
+)
 @settings(max_examples=250, deadline=None)
-def test_kernels_agree_with_the_oracle(history: list[Entry], params: str) -> None:
-    assert_agrees(history, PARAMS[params])
+def test_kernels_agree_with_the_oracle(history: list[Entry], params: str, grace: int) -> None:
+    assert_agrees(history, PARAMS[params], grace)
+
+
+GRACE = 5 * MINUTE_MS
+around = st.sampled_from((-DAY_MS, -GRACE, -1, 0, 1, 1000, GRACE - 1, GRACE, GRACE + 1))
+asked = st.tuples(
+    st.sampled_from(("cx.touchpoint.error.v1", FORGET_TYPE, FORGET_TYPE, TICK_TYPE)),
+    st.sampled_from("ab"),
+    st.sampled_from((0, 1, 1000, GRACE, DAY_MS)),
+    around,
+)
+
+
+@given(st.lists(asked, max_size=30))
+@settings(max_examples=150, deadline=None)
+def test_no_request_silences_what_is_newer_than_its_own_place_in_the_log(
+    told: list[tuple[str, str, int, int]],
+) -> None:
+    """What a customer does after their request has come into the log counts, whatever time the request says."""
+    now, history, arrived = to_ms("2025-03-01T00:00:00Z"), [], []
+    for number, (kind, subject, later, ahead) in enumerate(told):
+        now += later
+        event = view(subject, rfc3339(now + ahead))[0] | {"id": f"{number}", "type": kind}
+        history.append((event, now + GRACE))
+        arrived.append(now)
+    oracle = Oracle()
+    outcome = run(Engine(ScoringParams(), ACTIONS), encoded(history), 0, len(history), GRACE)
+    requests: dict[str, int] = {}
+    for offset, ((event, limit), status) in enumerate(zip(history, outcome.status.tolist(), strict=True)):
+        assert (oracle.feed(event, offset, limit, GRACE) == "erased") == (status == ERASED_STATUS)
+        if event["type"] == FORGET_TYPE:
+            requests[event["subject"]] = arrived[offset]
+        elif status == ERASED_STATUS:
+            assert to_ms(event["time"]) <= requests[event["subject"]]
+
+
+@pytest.mark.parametrize(
+    ("kind", "ahead", "reason"),
+    [
+        ("cx.forget.v1", 0, None),
+        ("cx.forget.v1", 1, "from_the_future"),
+        ("cx.forget.v1", 290_000, "from_the_future"),
+        ("cx.tick.v1", 0, None),
+        ("cx.tick.v1", 1, "from_the_future"),
+        ("cx.touchpoint.page_view.v1", 290_000, None),
+        ("cx.touchpoint.page_view.v1", 300_001, "from_the_future"),
+    ],
+)
+def test_a_control_record_has_no_grace(kind: str, ahead: int, reason: str | None) -> None:
+    now, grace = to_ms("2025-03-01T00:00:00Z"), GRACE
+    event = view("anna", rfc3339(now + ahead))[0] | {"type": kind}
+    oracle, engine = Oracle(), Engine(ScoringParams(), ACTIONS)
+    outcome = run(engine, encoded([(event, now + grace)]), 0, 1, grace)
+    assert [each.reason for each in outcome.rejected] == ([reason] if reason else [])
+    assert (oracle.feed(event, 0, now + grace, grace) == "from_the_future") == (reason is not None)
+    assert (engine.clock, oracle.clock) in {(None, None), (now + ahead, now + ahead)}
+    if reason:
+        assert engine.clock is None
 
 
 @pytest.mark.parametrize("params", sorted(PARAMS))

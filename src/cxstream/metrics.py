@@ -30,6 +30,7 @@ REASONS = (
     "from_the_future",
     "too_late",
     "too_large",
+    "forged",
     "failed",
     "skipped",
 )

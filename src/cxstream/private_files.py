@@ -21,6 +21,23 @@ _NAME_CHARACTERS = 50
 _PERMISSIONS = 0o777
 
 
+def create(path: Path) -> IO[bytes]:
+    """Open a new file for its owner alone (0600).
+
+    Raises:
+        FileExistsError: something is there, be it a link that leads nowhere.
+        OSError: the folder is missing or cannot be written to.
+    """
+    number = os.open(path, _NEW_FILE, FILE)
+    try:
+        os.fchmod(number, FILE)
+        return os.fdopen(number, "wb")
+    except BaseException:
+        os.close(number)
+        path.unlink(missing_ok=True)
+        raise
+
+
 def draft(path: Path, *, private: bool = True, buffering: int = -1) -> tuple[IO[bytes], Path]:
     """Open a new file beside `path`, which is to take its place by `Path.replace` when it is complete.
 

@@ -10,6 +10,7 @@ from pathlib import Path  # noqa: TC003 - pydantic resolves annotations at run t
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import (
+    AwareDatetime,
     BaseModel,
     ConfigDict,
     Field,
@@ -272,10 +273,14 @@ class Control(_Section):
     previous_key: SecretStr | None = Field(
         None,
         min_length=MIN_CONTROL_KEY_BYTES,
-        description="Key that was replaced: what it signed is still valid; never logged.",
+        description="Another key whose signatures are valid: the one before, or the next one until all workers have it; "
+        "never logged.",
     )
-    previous_key_file: Path | None = Field(
-        None, description="... or the file with those that were replaced, one a line."
+    previous_key_file: Path | None = Field(None, description="... or the file with such keys, one a line.")
+    unsigned_until: AwareDatetime | None = Field(
+        None,
+        description="Control records that came into cx.touchpoints before this time (RFC 3339 with an offset) need no "
+        "signature: when the key was introduced. In files there is no such time.",
     )
 
     def keys(self) -> tuple[bytes, ...]:
@@ -311,8 +316,8 @@ class Control(_Section):
         Raises:
             SettingsError: as `keys`.
         """
-        keys = self.keys()
-        return Authority(keys) if keys else None
+        keys, until = self.keys(), self.unsigned_until
+        return Authority(keys, round(until.timestamp() * 1000) if until else None) if keys else None
 
 
 class Replay(_Section):

@@ -69,6 +69,7 @@ class Expectation:
             topic=TOUCHPOINTS.name,
             partition=partition,
             partitions=partitions,
+            authority=settings.control.authority(),
         )
 
     def take(self, records: Sequence[Record]) -> None:
@@ -81,6 +82,7 @@ class Expectation:
                 limits=[record.timestamp + self._future_ms for record in records],
                 keys=[record.key for record in records],
                 headers=[list(record.headers) for record in records],
+                grace=self._future_ms,
             )
         )
         for signal in chain(outcome.signals, outcome.receipts):

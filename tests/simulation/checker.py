@@ -192,6 +192,7 @@ class Checker:
             topic=TOUCHPOINTS.name,
             partition=partition,
             partitions=self._cluster.scenario.partitions,
+            authority=settings.control.authority(),
         )
         for record in filter(is_poison, records):
             engine.partition.passed.add(record.offset, FAILED)

@@ -6,18 +6,21 @@ import json
 import random
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiokafka.partitioner import murmur2
 
 from cxstream.model.kinds import FORGET_TYPE, TICK_TYPE
 from cxstream.model.params import DAY_MS, HOUR_MS, MINUTE_MS
+from cxstream.scoring.authority import Authority
 from simulation.broker import APPENDED_MS, Row
 from strategies import PARAMS, random_history, rfc3339
 
 if TYPE_CHECKING:
     from cxstream.model.params import ScoringParams
 
+# Half of the scenarios have this key, and then only what is signed with it moves a clock or erases a customer.
+KEY = b"of the simulation: 32 bytes, or more"
 POOL = 48
 LENGTH = 160
 FUTURE_MS = 5 * MINUTE_MS
@@ -54,16 +57,24 @@ def params() -> list[ScoringParams]:
 def history(number: int) -> list[Row]:
     """The records of a history: mostly touchpoints, some that must be rejected, each for its own reason."""
     chance = random.Random(number)
+    signing = random.Random(f"{number} signing")
     rows = []
     for event, limit in random_history(number, LENGTH):
         if number % 3 == 0 and "data" in event and chance.random() < _POISONED:
             event["data"]["touchpoint"] = POISON
-        value = json.dumps(event).encode()
+        value = json.dumps(_signed(signing, event)).encode()
         key = event.get("subject", "").encode() or None
         timestamp = APPENDED_MS if limit is None else limit - FUTURE_MS
         headers = (("trace", b"\x01"),) if chance.random() < 0.1 else ()
         rows.append(_spoilt(chance, Row(key, value, headers, timestamp)))
     return rows
+
+
+def _signed(chance: random.Random, event: dict[str, Any]) -> dict[str, Any]:
+    """A control record with its signature, mostly: a few have none, or one of somebody else's key."""
+    if event["type"] not in {TICK_TYPE, FORGET_TYPE} or (drawn := chance.random()) < 0.15:
+        return event
+    return Authority([KEY if drawn < 0.9 else KEY[::-1]]).sign(event)
 
 
 def home(key: bytes, count: int) -> int:

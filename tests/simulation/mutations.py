@@ -265,8 +265,8 @@ MUTATIONS = (
         _TENURE + "forward",
         (
             (
-                "outbox = self._outbox",
-                "outbox, self._before = getattr(self, '_before', self._outbox), self._outbox",
+                "outbox, now_ms = self._outbox,",
+                "outbox, self._before = getattr(self, '_before', self._outbox), self._outbox; now_ms =",
             ),
         ),
         # Between the two lines a transaction must begin.

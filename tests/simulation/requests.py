@@ -5,6 +5,8 @@ Who asked for what, and whether it makes sense, is known from the source that wr
 
 from __future__ import annotations
 
+import hmac
+import json
 from bisect import bisect_left
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,10 +15,13 @@ import msgspec
 from cxstream.model.kinds import FORGET_TYPE
 from cxstream.scoring.routing import FORWARDED_FROM
 from cxstream.topology import FORGET, REJECTED, TOUCHPOINTS
+from oracle import to_ms
+from simulation.histories import KEY
 from simulation.scenario import GROUP
 from strategies import rfc3339
 
 if TYPE_CHECKING:
+    from cxstream.settings import Control
     from simulation.broker import Record
     from simulation.cluster import Cluster, Request
 
@@ -117,7 +122,7 @@ class Requests:
             if request.offset < origins.get(request.partition, 0):
                 raise ViolationError(f"{TOUCHPOINTS.name}-{partition}: {found_ids} are not in order")
             origins[request.partition] = request.offset
-            _compare(request, event, record)
+            _compare(request, event, record, self._cluster.scenario.settings.control)
 
     def _forwarded(self, partition: int) -> list[Record]:
         return [
@@ -157,13 +162,23 @@ def _id(request: Request) -> str:
     return f"{FORGET.name}-{request.partition}-{request.offset}"
 
 
-def _compare(request: Request, event: dict[str, str], record: Record) -> None:
+def _compare(request: Request, event: dict[str, str], record: Record, control: Control) -> None:
+    """It is what was asked, as of the time that was asked or, at the latest, that of its record; signed if it must be."""
     row = request.asked.row
     assert row.key is not None
+    signature = event.pop("signature", None)
+    if control.key is not None:
+        signed = json.dumps(event, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+        proper = signature == hmac.new(KEY, signed, "sha256").hexdigest()
+    else:
+        proper = signature is None
     if row.value:
-        same = record.value == row.value
+        asked = msgspec.json.decode(row.value, type=dict[str, str])
+        if to_ms(asked["time"]) > row.timestamp:
+            asked["time"] = rfc3339(row.timestamp)
+        same = event == asked
     else:
         said = event["type"], event["subject"].encode(), event["time"]
         same = said == (FORGET_TYPE, row.key, rfc3339(row.timestamp))
-    if record.key != row.key or not same:
+    if record.key != row.key or not same or not proper:
         raise ViolationError(f"{request} was forwarded as {record.key!r} {record.value!r}")

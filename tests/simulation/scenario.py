@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cxstream.settings import ACTIONS, Settings, Worker
+from pydantic import SecretStr
+
+from cxstream.settings import ACTIONS, Control, Settings, Worker
 from simulation import histories
 from simulation.member import Feeding
 from simulation.network import Weather
@@ -111,7 +113,11 @@ def _settings(chance: random.Random) -> Settings:
         stop_seconds=pick((0.2, 3.0, 10.0)),
     )
     return Settings.model_construct(
-        worker=worker, scoring=pick(histories.params()), actions=dict(ACTIONS), replay=None
+        worker=worker,
+        scoring=pick(histories.params()),
+        actions=dict(ACTIONS),
+        replay=None,
+        control=pick((Control(), Control(key=SecretStr(histories.KEY.decode())))),
     )
 
 

@@ -25,6 +25,7 @@ COMMANDS = {
     "worker": "Score touchpoints from Kafka.",
     "rejected": "Look at rejected records and send them again.",
     "customer": "One customer: his score card, what moved it, what his worker holds.",
+    "keys": "Make the key that control records are signed with.",
     "doctor": "Check an installation, and say what to do.",
     "schemas": "Write the JSON Schemas and the AsyncAPI document.",
 }

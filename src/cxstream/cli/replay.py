@@ -62,6 +62,8 @@ def command(
     (one score card a customer, sorted by subject) and rejected.ndjson (reason, field, line and the record); where
     somebody asks to be erased, forgotten.ndjson has the receipts.
 
+    Where the settings have a control.key, requests to be erased and ticks count only if they are signed with it.
+
     The exit status is 1 where none of an input's records could be used. Where more than 1% of an input was rejected,
     the last line says what to do.
 
@@ -82,7 +84,8 @@ def command(
     started = round(time.time() * 1000)
     end = _time(until)
     settings = load(ctx.obj)
-    pseudonyms = settings.privacy.pseudonyms()
+    pseudonyms, grace = settings.privacy.pseudonyms(), round(settings.scoring.future_minutes * 60_000)
+    authority = settings.control.authority()
     results = Results(out, replace=force)
     total = total_bytes(inputs)
     console = Console(stderr=True, quiet=quiet)
@@ -97,11 +100,13 @@ def command(
                     partitions=partitions,
                     topic=settings.topology.touchpoints.name,
                     pseudonyms=pseudonyms,
+                    authority=authority,
                 ),
                 inputs,
                 results,
                 until=end,
-                limit=started + round(settings.scoring.future_minutes * 60_000),
+                limit=started + grace,
+                grace=grace,
                 in_order=in_order,
                 batch_bytes=batch_bytes or settings.replay.batch_bytes,
                 keep_raw=pseudonyms is None,
@@ -121,8 +126,10 @@ def command(
 def _conclude(tally: Tally, out: Path, *, in_order: bool) -> None:
     """Say on standard error what went wrong, the most important last; exit with 1 where an input was of no use."""
     from cxstream.replay.results import REJECTED
-    from cxstream.replay.verdict import order_notes, unusable, warning
+    from cxstream.replay.verdict import forged_note, order_notes, unusable, warning
 
+    if note := forged_note(tally):
+        click.echo(note, err=True)
     for note in order_notes(tally, in_order=in_order):
         click.echo(note, err=True)
     useless = list(unusable(tally))

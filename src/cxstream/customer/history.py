@@ -97,7 +97,7 @@ def touches(
         records: his records of cx.touchpoints, in offset order.
         refused: offsets that the worker has rejected, and why: it knows the time of the whole partition.
     """
-    engine = Engine(settings.scoring, settings.actions)
+    engine = Engine(settings.scoring, settings.actions, authority=settings.control.authority())
     future_ms = round(settings.scoring.future_minutes * 60_000)
     found, before = [], _points(engine, subject)
     for record in records:
@@ -111,6 +111,7 @@ def touches(
                 limits=[record.timestamp + future_ms],
                 keys=[record.key],
                 headers=[record.headers],
+                grace=future_ms,
             )
         )
         after = _points(engine, subject)

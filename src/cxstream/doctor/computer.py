@@ -49,6 +49,35 @@ async def settings(patient: Patient) -> AsyncIterator[Finding]:
         yield error(str(problem), "correct the settings: docs/settings.md")
 
 
+async def control(patient: Patient) -> AsyncIterator[Finding]:
+    """Whether control records (ticks, requests to be erased) are signed."""
+    try:
+        keys = patient.settings.control.keys()
+    except SettingsError as problem:
+        yield error(str(problem), "correct the settings: docs/settings.md")
+        return
+    if not keys:
+        yield warning(
+            "control.key is not set: whoever may write cx.touchpoints can erase any customer, and move the clock up to "
+            "the present",
+            "make a key with 'cxstream keys init' and give it to all workers: docs/security.md, 'Control records'",
+        )
+        return
+    file = patient.settings.control.key_file
+    if file is not None and _is_open(file):
+        yield warning(f"control.key_file: others than its owner can read {file}", f"run 'chmod go= {file}'")
+        return
+    also = f", and {len(keys) - 1} more are valid" if len(keys) > 1 else ""
+    until = patient.settings.control.unsigned_until
+    also += f"; what came before {until.isoformat()} needs no signature" if until else ""
+    yield ok(f"control records must be signed{also}")
+
+
+def _is_open(file: Path) -> bool:
+    """Whether everybody can read a file. A group may be meant: Kubernetes gives secrets to one."""
+    return bool(file.stat().st_mode & 0o004)
+
+
 def _risk_on_the_way(settings: Settings) -> str:
     """What somebody on the way to Kafka can do; "" where the way is encrypted, or does not leave this computer."""
     protocol, mechanism = settings.security.protocol, settings.security.sasl_mechanism

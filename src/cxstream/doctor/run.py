@@ -39,6 +39,7 @@ class Entry:
 
 CHECKS = (
     Entry("settings", computer.settings, needs_kafka=False),
+    Entry("control", computer.control, needs_kafka=False),
     Entry("packages", computer.packages, needs_kafka=False),
     Entry("kernels", computer.kernels, needs_kafka=False),
     Entry("schemas", computer.schemas, needs_kafka=False),

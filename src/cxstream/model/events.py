@@ -16,6 +16,8 @@ from cxstream.model.kinds import FORGET_TYPE, TICK_TYPE, Kind
 
 # JSON has no bound for numbers; a float64 has, and says so in the schema.
 MAX = sys.float_info.max
+# `KIND` of control records, from here on: they are signed where there is a key, and never from the future.
+CONTROL = 248
 # Bounds of strings are in characters (Unicode code points), as JSON Schema counts them. Each string that is used has
 # one: signals, receipts and saved state repeat what came in, and must fit into a record whatever that was.
 MAX_SUBJECT = 128  # of a customer id
@@ -24,6 +26,8 @@ MAX_TEXT = 20_000
 MAX_LANG = 35  # a language tag with all of its parts (RFC 5646, 4.4.1)
 MAX_HASHTAG = 128
 MAX_HASHTAGS = 50
+# HMAC-SHA-256 in lower-case hexadecimal. Some engines let `$` match before a newline at the end.
+Signature = Annotated[str, Meta(pattern="^[0-9a-f]{64}$", max_length=64)]
 Amount = Annotated[float, Meta(ge=0, le=MAX)]
 Coordinate = Annotated[float, Meta(ge=-MAX, le=MAX)]
 Text = Annotated[str, Meta(max_length=MAX_STRING)]
@@ -168,7 +172,11 @@ class Touchpoint(Struct, kw_only=True, gc=False, tag_field="type", tag="cx.touch
 
 
 class Tick(Struct, kw_only=True, gc=False, tag_field="type", tag=TICK_TYPE):
-    """Time passes; nothing else happens."""
+    """Time passes; nothing else happens.
+
+    Attributes:
+        signature: of who may write ticks; needed where the workers have a `control.key`.
+    """
 
     KIND: ClassVar[int] = 255
 
@@ -176,10 +184,16 @@ class Tick(Struct, kw_only=True, gc=False, tag_field="type", tag=TICK_TYPE):
     id: NonEmpty
     source: NonEmpty
     time: Text
+    signature: Signature | None = None
 
 
 class Forget(Struct, kw_only=True, gc=False, tag_field="type", tag=FORGET_TYPE):
-    """The customer wants to be erased: everything known of him goes, and what comes late about him is dropped."""
+    """The customer wants to be erased: everything known of him goes, and what comes late about him is dropped.
+
+    Attributes:
+        signature: of the worker that took the request from cx.forget; needed in cx.touchpoints where the workers have
+            a `control.key`, and not looked at in cx.forget.
+    """
 
     KIND: ClassVar[int] = 254
 
@@ -188,6 +202,7 @@ class Forget(Struct, kw_only=True, gc=False, tag_field="type", tag=FORGET_TYPE):
     source: NonEmpty
     subject: Annotated[str, Meta(min_length=1, max_length=MAX_SUBJECT)]
     time: Text
+    signature: Signature | None = None
 
 
 def _envelope(kind: Kind) -> Any:

@@ -10,7 +10,7 @@ from cxstream.model.errors import CloudEventError
 from cxstream.model.kinds import BY_TYPE, TICK_TYPE
 from cxstream.model.params import MAX_RECORD_BYTES
 from cxstream.rejected.locate import Span, at_byte, at_path, byte_of
-from cxstream.scoring.decode import FROM_THE_FUTURE, MALFORMED, MISROUTED, TOO_LARGE, TOO_LATE, decode
+from cxstream.scoring.decode import FORGED, FROM_THE_FUTURE, MALFORMED, MISROUTED, TOO_LARGE, TOO_LATE, decode
 from cxstream.scoring.engine import check_keys
 from cxstream.scoring.failing import may_be_of_record, place_of
 from cxstream.scoring.passed import FAILED, SKIPPED
@@ -26,7 +26,10 @@ _OF_VALID = {
     TOO_LATE: "valid, but its time was older than the window at the partition's clock: sent again as it is, "
     "it will be too late again",
     FROM_THE_FUTURE: "valid, but its time was later than scoring.future_minutes after the record's Kafka "
-    "timestamp: the source's clock, or its offset, was wrong",
+    "timestamp (a tick or a request to be erased: later than the timestamp itself): the source's clock, or its offset, "
+    "was wrong",
+    FORGED: "valid, but not signed with the workers' control.key: somebody wrote it into cx.touchpoints past them, or "
+    "with another key: docs/security.md, 'Control records'",
     FAILED: "valid, but a worker could not process it: a defect of that version; after an update, send it again",
     SKIPPED: "valid: an operator had the worker skip it, with --skip",
     MISROUTED: "valid, but forwarded three times without arriving in its customer's partition: workers disagreed on how "

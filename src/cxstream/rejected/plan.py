@@ -13,7 +13,7 @@ from cxstream.model.errors import CloudEventError
 from cxstream.model.params import MAX_RECORD_BYTES
 from cxstream.rejected.fix import UnfixableError
 from cxstream.rejected.record import RESENT_FROM, Rejection
-from cxstream.scoring.decode import TOO_LARGE, TOO_LATE, decode
+from cxstream.scoring.decode import FORGED, TOO_LARGE, TOO_LATE, decode
 from cxstream.scoring.failing import may_be_of_record, place_of
 from cxstream.scoring.routing import FORWARDED_FROM
 from cxstream.sender import route
@@ -108,6 +108,8 @@ def plan(
 
 def _unsendable(rejection: Rejection, topology: Topology) -> str:
     """Why there is nothing that could be sent; "" where there is."""
+    if rejection.reason == FORGED:
+        return "only workers write control records: erase customers with 'cxstream forget'"
     topic = rejection.place.topic
     if topic != topology.touchpoints.name:
         advice = ": use 'cxstream forget'" if topic == topology.forget.name else ""

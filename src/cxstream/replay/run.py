@@ -38,6 +38,7 @@ def replay(
     *,
     until: int | None = None,
     limit: int | None = None,
+    grace: int = 0,
     in_order: bool = False,
     batch_bytes: int,
     keep_raw: bool = True,
@@ -53,6 +54,7 @@ def replay(
         results: an open folder; it is completed.
         until: ms UTC; later events are from the future, and every clock ends there.
         limit: ms UTC; without `until`, later events are from the future; None for no limit.
+        grace: how much of `limit` is for clocks that are wrong, ms; control records have none of it.
         in_order: sort the records of all inputs by event time first.
         batch_bytes: about how much is read at a time, in bytes.
         keep_raw: copy rejected records into the results, beside the line they are in.
@@ -65,7 +67,7 @@ def replay(
         OutputError: results cannot be written.
     """
     started = monotonic()
-    limit = limit if until is None else until
+    limit, grace = (limit, grace) if until is None else (until, 0)
     max_record_bytes = router.params.max_record_bytes
 
     def once(router: Router) -> Tally:
@@ -76,7 +78,7 @@ def replay(
         )
         tally = Tally(order=Order(router.params.window_days), limit=limit)
         for chunk in chunks:
-            outcome = _process(router, chunk, limit, paths)
+            outcome = _process(router, chunk, limit, grace, paths)
             tally.add(outcome, len(chunk.lines))
             tally.add_places(outcome, chunk)
             _write(results, outcome, chunk, named=len(paths) > 1, raw=keep_raw)
@@ -99,9 +101,9 @@ def replay(
     return tally
 
 
-def _process(router: Router, chunk: Chunk, limit: int | None, paths: Sequence[Path]) -> Outcome:
+def _process(router: Router, chunk: Chunk, limit: int | None, grace: int, paths: Sequence[Path]) -> Outcome:
     try:
-        return router.process(chunk.lines, limit, chunk.cut)
+        return router.process(chunk.lines, limit, chunk.cut, grace=grace)
     except RoutedError as failed:
         # What has failed is found by reading all inputs once more.
         if all(path.is_file() for path in paths):

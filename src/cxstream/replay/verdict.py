@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from cxstream.model.params import DAY_MS
 from cxstream.printable import printable
-from cxstream.scoring.decode import FROM_THE_FUTURE, TOO_LATE
+from cxstream.scoring.decode import FORGED, FROM_THE_FUTURE, TOO_LATE
 from cxstream.scoring.signals import rfc3339
 
 if TYPE_CHECKING:
@@ -81,6 +81,18 @@ def _days(ms: int) -> str:
     return f"{days:,.0f} days" if days >= 2 else f"{days * 24:,.0f} hours"  # noqa: PLR2004
 
 
+def forged_note(tally: Tally) -> str | None:
+    """What was not signed as the settings want it, in a line; None where nothing was."""
+    count = tally.rejected[FORGED]
+    if not count:
+        return None
+    records = "1 control record was" if count == 1 else f"{count:,} control records were"
+    return (
+        f"{records} rejected as {FORGED}: not signed with the control.key of the settings, so they erased nobody and moved "
+        "no clock; without control.key in the settings, all of them count"
+    )
+
+
 def unusable(tally: Tally) -> Iterator[str]:
     """The inputs that held records of which none could be used, a line each."""
     for path, counts in tally.inputs.items():
@@ -127,6 +139,8 @@ def _remedy(counts: InputTally, *, in_order: bool) -> str:
             advice = "older than the window"
         elif reason == FROM_THE_FUTURE:
             advice = "later than the limit; correct the times, or set another limit with --until"
+        elif reason == FORGED:
+            advice = "not signed with control.key"
         else:
             advice = "`cxstream convert` turns other data into touchpoints"
         said.append(f"{count:,} {reason} ({advice})")

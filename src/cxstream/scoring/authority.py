@@ -70,12 +70,15 @@ class Authority:
     Args:
         keys: at least one, of at least MIN_KEY_BYTES bytes each: the one that signs, then those that it replaced.
 
+        unsigned_until: ms UTC; what came into the log before needs no signature. None where everything needs one.
+
     Attributes:
         keys: the same.
     """
 
-    def __init__(self, keys: Sequence[bytes]) -> None:
+    def __init__(self, keys: Sequence[bytes], unsigned_until: int | None = None) -> None:
         self.keys = tuple(keys)
+        self._unsigned_until = unsigned_until
 
     def sign(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """The event with its signature.
@@ -85,12 +88,15 @@ class Authority:
         """
         return {**event, SIGNATURE: _mac(self.keys[0], canonical(event))}
 
-    def doubt(self, raw: bytes) -> str:
+    def doubt(self, raw: bytes, appended: int | None = None) -> str:
         """Why a structured event was not signed by who has one of the keys, for people; "" where it was.
 
         Args:
             raw: a well-formed JSON object.
+            appended: when it came into the log, by the broker's clock, ms UTC; None where that is not known.
         """
+        if self._unsigned_until is not None and appended is not None and appended < self._unsigned_until:
+            return ""
         if len(raw) > MAX_BYTES:
             return f"{len(raw):,} bytes, and a signed record has at most {MAX_BYTES:,}"
         event = _decode(raw)

@@ -9,7 +9,7 @@ Each record costs time in proportion to its own length, and a bad one costs its 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,14 +29,15 @@ from cxstream.kernels.layout import (
 from cxstream.kernels.text import BAD_TIME, depth, hash64, hash_all, parse_times
 from cxstream.model.cloudevents import content_bytes, structured
 from cxstream.model.errors import CloudEventError
-from cxstream.model.events import EVENT_TYPE, MAX_SUBJECT, Data, Event
+from cxstream.model.events import CONTROL, EVENT_TYPE, MAX_SUBJECT, Data, Event
 from cxstream.model.kinds import SWITCH_CHANNELS, Kind
 from cxstream.model.params import MAX_RECORD_BYTES
+from cxstream.scoring.authority import SIGNATURE, Authority
 from cxstream.scoring.remembered import Remembered
 
 MALFORMED, INVALID = "malformed", "invalid"
 FROM_THE_FUTURE, TOO_LATE = "from_the_future", "too_late"
-MISROUTED, TOO_LARGE = "misrouted", "too_large"
+MISROUTED, TOO_LARGE, FORGED = "misrouted", "too_large", "forged"
 
 # Deeper than any source nests, and well inside what the JSON parser's recursion allows wherever it is called from.
 MAX_DEPTH = 512
@@ -58,7 +59,7 @@ class Rejected(msgspec.Struct, frozen=True, order=True, gc=False):
 
     Attributes:
         index: its position in the batch.
-        reason: malformed, invalid, misrouted, from_the_future, too_late or too_large.
+        reason: malformed, invalid, forged, misrouted, from_the_future, too_late or too_large.
         field: path of the field, "" where there is none.
         message: what is wrong, for people.
     """
@@ -86,6 +87,21 @@ class Decoded:
     columns: NDArray[np.void]
     sources: NDArray[np.uint64]
     rejected: list[Rejected]
+
+    def reject(self, wrong: Mapping[int, tuple[str, str, str]]) -> None:
+        """Reject some of the valid records.
+
+        Args:
+            wrong: reason, field and message by the place among the valid ones.
+        """
+        if not wrong:
+            return
+        self.rejected += [Rejected(int(self.good[i]), *why) for i, why in wrong.items()]
+        self.rejected.sort()
+        keep = np.ones(len(self.events), bool)
+        keep[list(wrong)] = False
+        self.good, self.columns, self.sources = self.good[keep], self.columns[keep], self.sources[keep]
+        self.events = [event for event, kept in zip(self.events, keep, strict=True) if kept]
 
 
 def text_column(strings: list[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -301,6 +317,8 @@ def decode(
     keys: Sequence[bytes | None] | None = None,
     limit: int | None = None,
     unheld: Collection[int] = (),
+    authority: Authority | None = None,
+    appended: NDArray[np.int64] | None = None,
 ) -> Decoded:
     """Decode and validate a batch.
 
@@ -310,6 +328,8 @@ def decode(
         keys: their Kafka keys, where there are any; they count for the size alone.
         limit: the most bytes of a record's key, value and headers; None for no limit.
         unheld: positions of records whose values were too large to be held.
+        authority: checks who wrote control records; None: anybody may.
+        appended: int64[n], when each record came into the log, ms UTC; None where that is not known.
     """
     large = [] if limit is None else _too_large(values, headers, keys, limit)
     raws, notes = _prepare(values, headers, {*large, *unheld} if large or unheld else ())
@@ -326,19 +346,38 @@ def decode(
             rejected.append(Rejected(i, *_diagnose(raws[i], notes.get(i), error)))
     positions = np.delete(np.arange(len(raws)), [r.index for r in rejected])
     columns, sources = _columns(events)
-    bad = np.flatnonzero(columns["time"] == BAD_TIME)
-    if len(bad):
-        rejected += [
-            Rejected(
-                int(positions[i]), INVALID, "time", f"not RFC 3339 with an offset: {events[i].time[:40]!r}"
-            )
-            for i in bad
-        ]
-        rejected.sort()
-        keepers = np.flatnonzero(columns["time"] != BAD_TIME)
-        columns, positions, events = columns[keepers], positions[keepers], [events[i] for i in keepers]
-        sources = sources[keepers]
-    return Decoded(positions, events, columns, sources, rejected)
+    decoded = Decoded(positions, events, columns, sources, rejected)
+    decoded.reject(
+        {
+            i: (INVALID, "time", f"not RFC 3339 with an offset: {events[i].time[:40]!r}")
+            for i in np.flatnonzero(columns["time"] == BAD_TIME).tolist()
+        }
+    )
+    if authority is not None:
+        _reject_forged(decoded, raws, authority, appended)
+    return decoded
+
+
+def _reject_forged(
+    decoded: Decoded,
+    raws: Sequence[bytes | None],
+    authority: Authority,
+    appended: NDArray[np.int64] | None,
+) -> None:
+    """Reject control records that nobody with the key has signed; a signature that can be none is such a case, too."""
+    decoded.rejected = [
+        Rejected(each.index, FORGED, each.field, each.message)
+        if (each.reason, each.field) == (INVALID, SIGNATURE)
+        else each
+        for each in decoded.rejected
+    ]
+    doubts = {}
+    for i in np.flatnonzero(decoded.columns["kind"] >= CONTROL).tolist():
+        place = int(decoded.good[i])
+        since = None if appended is None else int(appended[place])
+        if doubt := authority.doubt(raws[place] or b"", since):
+            doubts[i] = FORGED, SIGNATURE, doubt
+    decoded.reject(doubts)
 
 
 def validate(raw: bytes, limit: int | None = MAX_RECORD_BYTES) -> tuple[str, str, str] | None:

@@ -31,7 +31,7 @@ from cxstream.kernels.layout import (
     TOO_LATE,
 )
 from cxstream.kernels.records import SCAN, scan
-from cxstream.model.events import Tick
+from cxstream.model.events import CONTROL, Tick
 from cxstream.model.params import ScoringParams
 from cxstream.scoring import action_ids, failing, memory, snapshot
 from cxstream.scoring import decode as d
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from cxstream.scoring.authority import Authority
     from cxstream.scoring.marker import Marker, Owner
     from cxstream.scoring.pseudonym import Pseudonyms
 
@@ -67,6 +68,7 @@ class Records:
         values: n record values.
         offsets: n source offsets, or ordinals.
         limits: n times, ms UTC: the latest event time that is not from the future; None for no limit.
+        grace: how much of these limits is for clocks that are wrong, ms; control records have none of it.
         keys: n Kafka keys, which must equal the subjects; None where there are none to check.
         headers: n lists of Kafka headers; None where all are structured.
         unheld: positions of records without a value because they are too large to be held.
@@ -78,6 +80,7 @@ class Records:
     keys: Sequence[bytes | None] | None = None
     headers: Sequence[Headers] | None = None
     unheld: frozenset[int] = frozenset()
+    grace: int = 0
 
     def only(self, positions: Sequence[int]) -> Records:
         """Those at some positions."""
@@ -88,6 +91,7 @@ class Records:
             None if self.keys is None else [self.keys[i] for i in positions],
             None if self.headers is None else [self.headers[i] for i in positions],
             frozenset(i for i, position in enumerate(positions) if position in self.unheld),
+            self.grace,
         )
 
 
@@ -177,23 +181,13 @@ class Unsaved:
 
 def check_keys(decoded: Decoded, keys: Sequence[bytes | None]) -> None:
     """Reject what is not keyed by its subject: another partition would score the same customer, too."""
-    wrong = [
-        i
-        for i, (event, position) in enumerate(zip(decoded.events, decoded.good.tolist(), strict=True))
-        if not isinstance(event, Tick) and keys[position] != event.subject.encode()
-    ]
-    if not wrong:
-        return
-    decoded.rejected += [
-        Rejected(int(decoded.good[i]), d.INVALID, "key", "the Kafka key differs from the subject")
-        for i in wrong
-    ]
-    decoded.rejected.sort()
-    keep = np.ones(len(decoded.events), bool)
-    keep[wrong] = False
-    decoded.good, decoded.columns = decoded.good[keep], decoded.columns[keep]
-    decoded.sources = decoded.sources[keep]
-    decoded.events = [event for event, kept in zip(decoded.events, keep, strict=True) if kept]
+    decoded.reject(
+        {
+            i: (d.INVALID, "key", "the Kafka key differs from the subject")
+            for i, (event, position) in enumerate(zip(decoded.events, decoded.good.tolist(), strict=True))
+            if not isinstance(event, Tick) and keys[position] != event.subject.encode()
+        }
+    )
 
 
 def _reject_too_often_forwarded(outcome: Outcome, headers: Sequence[Headers]) -> None:
@@ -221,6 +215,7 @@ class Engine:
         partition: its partition.
         partitions: how many the topic has; a record of a customer of another one is misrouted. None: no record is.
         pseudonyms: names under which customers are known; None: their own.
+        authority: checks who wrote control records; None: anybody may.
 
     Attributes:
         must_save: somebody was erased, or a record passed over, since the last snapshot; the next should not wait.
@@ -239,10 +234,12 @@ class Engine:
         partition: int = 0,
         partitions: int | None = None,
         pseudonyms: Pseudonyms | None = None,
+        authority: Authority | None = None,
     ) -> None:
         self.params = params
         self.partitions = partitions
         self._pseudonyms = pseudonyms
+        self._authority = authority
         self.next_offset = 0
         self.partition = Partition(params, partition, partitions)
         self._writer = Writer(params, actions, topic, partition)
@@ -254,6 +251,7 @@ class Engine:
             partition=partition,
             partitions=partitions,
             pseudonyms=pseudonyms,
+            authority=authority,
         )
         key_id = pseudonyms.key_id if pseudonyms else ""
         self._digest = digest_of_params(params, key_id)
@@ -314,12 +312,17 @@ class Engine:
 
         def read(some: Sequence[int]) -> Decoded:
             part = records if len(some) == len(records.values) else records.only(some)
+            appended = None
+            if self._authority is not None and part.limits is not None:
+                appended = np.asarray(part.limits, np.int64) - part.grace
             decoded = decode(
                 part.values,
                 part.headers,
                 keys=part.keys,
                 limit=self.params.max_record_bytes,
                 unheld=part.unheld,
+                authority=self._authority,
+                appended=appended,
             )
             if part.keys is not None:
                 check_keys(decoded, part.keys)
@@ -359,7 +362,7 @@ class Engine:
             limits = np.full(len(offsets), NO_LIMIT)
         else:
             limits = np.asarray(records.limits, np.int64)
-        outcome = self.apply(decoded, offsets, limits)
+        outcome = self.apply(decoded, offsets, limits, records.grace)
         if outcome.misrouted and records.headers is not None:
             _reject_too_often_forwarded(outcome, records.headers)
         for each in decoded.rejected:
@@ -375,17 +378,23 @@ class Engine:
         self.partition.passed.add(offset, reason)
         self.must_save, self.next_offset = True, offset + 1
 
-    def apply(self, decoded: Decoded, offsets: NDArray[np.int64], limits: NDArray[np.int64]) -> Outcome:
+    def apply(
+        self, decoded: Decoded, offsets: NDArray[np.int64], limits: NDArray[np.int64], grace: int = 0
+    ) -> Outcome:
         """Apply a decoded batch.
 
         Args:
             decoded: some or all of the records of a batch.
             offsets: int64[batch].
             limits: int64[batch], ms UTC.
+            grace: how much of these limits control records have not, ms.
         """
         own = self._rename(decoded.events)
         good = decoded.good
-        applied = self.partition.apply(decoded.events, decoded.columns, offsets[good], limits[good], own)
+        latest = limits[good]
+        if grace:
+            latest[decoded.columns["kind"] >= CONTROL] -= grace
+        applied = self.partition.apply(decoded.events, decoded.columns, offsets[good], latest, own)
         if self._pseudonyms is not None:
             for i in np.flatnonzero(np.isin(applied.status, (ERASES, ERASED, MISROUTED))):
                 self._pseudonyms.pop(own[i], None)
@@ -706,7 +715,8 @@ class Engine:
     def restore(
         cls, params: ScoringParams, actions: Mapping[str, str], rows: Mapping[bytes, bytes],
         *, topic: str = TOUCHPOINTS.contract, partition: int = 0, partitions: int | None = None,
-        pseudonyms: Pseudonyms | None = None, secrets: tuple[bytes, ...] = (b"",), latest: int = NO_LIMIT,
+        pseudonyms: Pseudonyms | None = None, authority: Authority | None = None,
+        secrets: tuple[bytes, ...] = (b"",), latest: int = NO_LIMIT,
     ) -> Engine:  # fmt: skip
         """Rebuild an engine from the latest snapshot row of every key.
 
@@ -716,8 +726,9 @@ class Engine:
             SnapshotError: rows without a marker, torn, of another layout, or made under other parameters.
         """
         engine = cls(
-            params, actions, topic=topic, partition=partition, partitions=partitions, pseudonyms=pseudonyms
-        )
+            params, actions, topic=topic, partition=partition, partitions=partitions, pseudonyms=pseudonyms,
+            authority=authority,
+        )  # fmt: skip
         loaded = snapshot.load(
             engine.partition,
             rows,

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cxstream.model.params import ScoringParams
+    from cxstream.scoring.authority import Authority
     from cxstream.scoring.pseudonym import Pseudonyms
 
 
@@ -39,6 +40,7 @@ class Router:
         partitions: how many.
         topic: source topic, for the ids of signals.
         pseudonyms: names under which customers are known; None: their own.
+        authority: checks who wrote control records; None: anybody may.
 
     Attributes:
         params: constants of the scores.
@@ -54,14 +56,22 @@ class Router:
         partitions: int = 1,
         topic: str = TOUCHPOINTS.contract,
         pseudonyms: Pseudonyms | None = None,
+        authority: Authority | None = None,
     ) -> None:
         self.params = params
         self.suspects: dict[int, range] = {}
+        self._authority = authority
         self._again = partial(
-            Router, params, actions, partitions=partitions, topic=topic, pseudonyms=pseudonyms
+            Router,
+            params,
+            actions,
+            partitions=partitions,
+            topic=topic,
+            pseudonyms=pseudonyms,
+            authority=authority,
         )
         self.engines = [
-            Engine(params, actions, topic=topic, partition=p, pseudonyms=pseudonyms)
+            Engine(params, actions, topic=topic, partition=p, pseudonyms=pseudonyms, authority=authority)
             for p in range(partitions)
         ]
 
@@ -90,7 +100,12 @@ class Router:
         return router
 
     def process(
-        self, values: Sequence[bytes | None], limit: int | None = None, unheld: Collection[int] = ()
+        self,
+        values: Sequence[bytes | None],
+        limit: int | None = None,
+        unheld: Collection[int] = (),
+        *,
+        grace: int = 0,
     ) -> Outcome:
         """Apply a batch.
 
@@ -98,6 +113,7 @@ class Router:
             values: n structured records.
             limit: ms UTC, the latest event time that is not from the future; None for no limit.
             unheld: positions of records that were too large to be held.
+            grace: how much of it is for clocks that are wrong, ms; control records have none of it.
 
         Returns:
             Signals and rejections of all partitions in the order of the records that caused them, with `fates`.
@@ -110,15 +126,15 @@ class Router:
 
         def read(some: Sequence[int]) -> Decoded:
             if len(some) == n:
-                return decode(values, limit=most, unheld=unheld)
+                return decode(values, limit=most, unheld=unheld, authority=self._authority)
             large = [i for i, position in enumerate(some) if position in unheld]
-            return decode([values[i] for i in some], limit=most, unheld=large)
+            return decode([values[i] for i in some], limit=most, unheld=large, authority=self._authority)
 
         decoded = failing.read(range(n), n, read, self.engines[0].require_sound)
         limits = np.full(n, NO_LIMIT if limit is None else limit)
         good, times = decoded.good, decoded.columns["time"].copy()
         if len(self.engines) == 1:
-            outcome, good, times = self._feed(0, decoded, np.arange(n), limits)
+            outcome, good, times = self._feed(0, decoded, np.arange(n), limits, grace)
             outcome.fates = Fates(good, times, outcome.status, np.zeros(len(good), np.int32))
             return outcome
         homes = self._homes(values, decoded)
@@ -126,7 +142,7 @@ class Router:
         for p in range(len(self.engines)):
             members = np.flatnonzero(homes == p)
             if len(members):
-                outcome, good, times = self._feed(p, _subset(decoded, homes, p), members, limits)
+                outcome, good, times = self._feed(p, _subset(decoded, homes, p), members, limits, grace)
                 outcomes.append(outcome)
                 goods.append(good)
                 all_times.append(times)
@@ -139,7 +155,7 @@ class Router:
         return merged
 
     def _feed(
-        self, p: int, decoded: Decoded, members: NDArray[np.int64], limits: NDArray[np.int64]
+        self, p: int, decoded: Decoded, members: NDArray[np.int64], limits: NDArray[np.int64], grace: int
     ) -> tuple[Outcome, NDArray[np.int64], NDArray[np.int64]]:
         """Apply the records of a partition; what came of it, and positions and times of the valid ones."""
         engine, n = self.engines[p], len(members)
@@ -156,7 +172,7 @@ class Router:
         outcomes = []
         for part, piece in parts:
             try:
-                outcomes.append(engine.apply(part, offsets, limits))
+                outcomes.append(engine.apply(part, offsets, limits, grace))
             except Exception as error:
                 if not failing.may_be_of_record(error):
                     raise

@@ -55,6 +55,9 @@ ATTRIBUTES = {
     "source": "The system that says so.",
     "subject": "The customer; the Kafka key equals it.",
     "time": "The partition's clock.",
+    "signature": "HMAC-SHA-256 under the workers' control.key, in lower-case hexadecimal, of the canonical JSON (RFC 8785) "
+    "of the other attributes. Workers sign; where they have a key, a control record in cx.touchpoints without a valid "
+    "signature is rejected as forged.",
     "datacontenttype": "Media type of `data`.",
     "data": "What happened.",
 }

@@ -84,6 +84,7 @@ def to_records(records: Sequence[Any], future_ms: int) -> Records:
         keys=[record.key for record in records],
         headers=headers if any(headers) else None,
         unheld=_unheld(records) if None in values else frozenset(),
+        grace=future_ms,
     )
 
 

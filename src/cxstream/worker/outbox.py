@@ -12,6 +12,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import IllegalOperation, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
+from cxstream.model.errors import BrokerError
 from cxstream.rejection import Row, by_reference, copy, shortened, wire_bytes
 from cxstream.scoring.decode import TOO_LARGE
 from cxstream.scoring.passed import PASSED_OVER
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from aiokafka import AIOKafkaProducer
+    from aiokafka.structs import RecordMetadata
 
     from cxstream.scoring.engine import Outcome
     from cxstream.scoring.pseudonym import Pseudonyms
@@ -44,6 +46,7 @@ class Unread(NamedTuple):
 
 _NO_HEADERS: Headers = []
 _BY_REFERENCE = {TOO_LARGE, *PASSED_OVER}
+_BROKERS_CLOCK = 1  # the type of a timestamp: LogAppendTime
 # What Kafka's format adds to a batch of records.
 _BATCH_OVERHEAD = 61
 
@@ -91,6 +94,7 @@ class Outbox:
         causes: what the rows of signals, receipts and of cx.rejected follow from, by topic, in order.
         explanations: headers of the rows of cx.rejected; no other row has any.
         requests: requests to be erased, for every partition of cx.touchpoints.
+        latest_request: the latest time of theirs, ms UTC; None where there are none.
         forwards: misrouted records, for cx.touchpoints, by partition.
         requested: the offset of cx.forget after the last request in here; None where there is none.
         committed: set when all of it is.
@@ -106,6 +110,7 @@ class Outbox:
         self._pseudonyms = pseudonyms
         self.requests: list[Pair] = []
         self.request_causes: list[Cause] = []
+        self.latest_request: int | None = None
         self.forwards: defaultdict[int, list[Forward]] = defaultdict(list)
         self.requested: int | None = None
         self.committed = asyncio.Event()
@@ -203,10 +208,18 @@ class Outbox:
             if large:
                 self.forwards[target] = [each for each in forwards if each.size + _BATCH_OVERHEAD <= limit]
 
-    def add_request(self, key: bytes, value: bytes, offset: int) -> None:
-        """Take a request to be erased, for cx.touchpoints; the offset is that of its record of cx.forget."""
+    def add_request(self, key: bytes, value: bytes, offset: int, time_ms: int) -> None:
+        """Take a request to be erased as of a time (ms UTC), for cx.touchpoints.
+
+        Args:
+            key: the customer.
+            value: the request.
+            offset: of its record of cx.forget.
+            time_ms: its time, ms UTC.
+        """
         self.requests.append((key, value))
         self.request_causes.append(Cause(FORGET.contract, offset))
+        self.latest_request = max(time_ms, time_ms if self.latest_request is None else self.latest_request)
         self.bytes += len(value)
 
     def add_cards(self, cards: list[tuple[bytes, bytes | None]]) -> None:
@@ -257,6 +270,7 @@ async def commit(
         RowsRefusedError: Kafka refuses rows for what is in them.
         ProducerFenced: somebody else has claimed the partition.
         KafkaError: Kafka did not take it.
+        BrokerError: the clock of a broker is behind a request to be erased.
     """
     smaller = smaller or {}
     await producer.begin_transaction()
@@ -276,7 +290,7 @@ async def commit(
         ),
         return_exceptions=True,
     )
-    if errors := [error for error in written if error is not None]:
+    if errors := [each for each in written if isinstance(each, BaseException)]:
         # Who writes to a producer that has just given up hears only that there is no transaction; others know why.
         raise min(errors, key=_says_little)
     touchpoints = topology.touchpoints.name
@@ -291,7 +305,10 @@ async def commit(
             most = min(
                 limits.touchpoints - _BATCH_OVERHEAD, smaller.get(TOUCHPOINTS.contract, limits.touchpoints)
             )
-            await _write(producer, TOUCHPOINTS.contract, (touchpoints, target), rows, headers, causes, most)
+            appended = await _write(
+                producer, TOUCHPOINTS.contract, (touchpoints, target), rows, headers, causes, most
+            )
+            _require_past(outbox.latest_request, appended, f"{touchpoints}-{target}")
     offsets = {TopicPartition(touchpoints, partition): OffsetAndMetadata(offset, "")}
     if outbox.requested is not None:
         offsets[TopicPartition(topology.forget.name, partition)] = OffsetAndMetadata(outbox.requested, "")
@@ -304,6 +321,26 @@ def _says_little(error: BaseException) -> int:
     return 0 if isinstance(error, RowsRefusedError) else 1 + isinstance(error, IllegalOperation)
 
 
+def _require_past(latest_request: int | None, appended: int | None, where: str) -> None:
+    """Take back a request that is later than its place in the log: there it would be rejected, and so be lost.
+
+    Args:
+        latest_request: the latest time of those that were written, ms UTC.
+        appended: when they were written by the broker's clock, ms UTC.
+        where: topic and partition.
+
+    Raises:
+        BrokerError: it is later. By the time it is written again the broker's clock has got there.
+    """
+    if latest_request is None or appended is None or latest_request <= appended:
+        return
+    raise BrokerError(
+        f"{where}: the clock of its broker is {latest_request - appended} ms behind a request "
+        f"to be erased; the request waits for it. Synchronize the clocks of brokers, workers and whoever writes "
+        "requests"
+    )
+
+
 async def _write(
     producer: AIOKafkaProducer,
     topic: str,
@@ -312,7 +349,7 @@ async def _write(
     headers: Sequence[Headers],
     causes: Sequence[Cause],
     limit: int | None = None,
-) -> None:
+) -> int | None:
     """Send rows in order: one batch at a time, the next only when the one before has arrived.
 
     Args:
@@ -323,13 +360,19 @@ async def _write(
         headers: of the first rows; the others have none.
         causes: what the rows follow from; none where that is not one record each.
         limit: the largest batch, in bytes, where that may be less than the producer's.
+
+    Returns:
+        When the first of them came into the log by the broker's clock, ms UTC; None where it does not say so.
     """
+    earliest: int | None = None
     now = int(time.time() * 1000)
     batch, used, first = producer.create_batch(), 0, 0
 
     async def send(stop: int) -> None:
+        nonlocal earliest
         try:
-            await (await producer.send_batch(batch, tp[0], partition=tp[1]))
+            sent = await (await producer.send_batch(batch, tp[0], partition=tp[1]))
+            earliest = _earlier(earliest, sent)
         except KafkaError as error:
             if not is_refusal(error):
                 raise
@@ -347,7 +390,16 @@ async def _write(
             batch.append(timestamp=now, key=key, value=value, headers=more)
         used += size
     await send(len(rows))
+    return earliest
 
 
 def _headers_of(index: int, headers: Sequence[Headers]) -> Headers:
     return headers[index] if index < len(headers) else _NO_HEADERS
+
+
+def _earlier(first: int | None, sent: RecordMetadata | None) -> int | None:
+    """The earlier of two times of the broker's clock, ms UTC."""
+    if sent is None or sent.timestamp_type != _BROKERS_CLOCK:
+        return first
+    time = int(sent.timestamp)
+    return time if first is None else min(first, time)

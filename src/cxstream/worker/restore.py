@@ -301,7 +301,8 @@ def _load(
     """The engine out of the rows; a new one, and why, where they cannot be used."""
     topics = settings.topology
     problem, refused = f"{topics.snapshots.name}-{partition} is empty", ""
-    pseudonyms, good = settings.privacy.pseudonyms(), snapshot_secrets(settings)
+    pseudonyms, authority = settings.privacy.pseudonyms(), settings.control.authority()
+    good = snapshot_secrets(settings)
     if MARKER_KEY in rows:
         try:
             engine = Engine.restore(
@@ -312,6 +313,7 @@ def _load(
                 partition=partition,
                 partitions=partitions,
                 pseudonyms=pseudonyms,
+                authority=authority,
                 secrets=good,
                 latest=latest,
             )
@@ -331,6 +333,7 @@ def _load(
         partition=partition,
         partitions=partitions,
         pseudonyms=pseudonyms,
+        authority=authority,
     )
     new.line = Line(_new_generation(), secrets=good)
     new.disown(rows)

@@ -49,11 +49,16 @@ async def run(settings: Settings, announce: Callable[[str], None]) -> None:
     Raises:
         BrokerError: Kafka does not answer, or the worker broke down, or it could not stop in time.
         TopicError: a topic is missing, or its partition count differs from that of cx.touchpoints.
-        SettingsError: the security settings do not fit together.
+        SettingsError: the security settings do not fit together, or the control key is of no use.
         OwnershipError: the topics belong to another group, or were taken over by one.
         InstallationError: a codec of record batches cannot be decoded.
     """
     require_codecs()
+    if settings.control.authority() is None:
+        log.warning(
+            "control.key is not set: whoever may write cx.touchpoints can erase customers and move its clock; "
+            "'cxstream keys init' makes a key, docs/security.md says the rest"
+        )
     partitions = await require_topics(settings)
     ownership = Ownership(settings)
     await ownership.confirm()

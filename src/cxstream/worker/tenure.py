@@ -10,6 +10,7 @@ to. The rows of a snapshot are taken when its outbox is closed, so they are the 
 from __future__ import annotations
 
 import asyncio
+import time
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -92,6 +93,7 @@ class Tenure:
         self._suspects = suspects
         self._on_flushed = on_flushed
         self._pseudonyms = settings.privacy.pseudonyms()
+        self._authority = settings.control.authority()
         self._outbox = Outbox(self._topology, self._pseudonyms)
         self._flushing: asyncio.Task[None] | None = None
         started = now()
@@ -163,24 +165,24 @@ class Tenure:
         Returns:
             Set when they are in the logs.
         """
-        outbox = self._outbox
+        outbox, now_ms = self._outbox, round(time.time() * 1000)
         for record in records:
             if content_bytes(record.key, record.value, record.headers) > self._max_record_bytes:
                 outbox.add_rejected(record, (self._topology.forget.name, self._partition), TOO_LARGE, "")
                 continue
-            request = self._request(record)
+            request = self._request(record, now_ms)
             if isinstance(request, requests.Refused):
                 outbox.add_rejected(record, (self._topology.forget.name, self._partition), *request)
                 continue
-            outbox.add_request(request.subject.encode(), request.value, record.offset)
+            outbox.add_request(request.subject.encode(), request.value, record.offset, request.time)
         outbox.requested = records[-1].offset + 1
         return outbox.committed
 
-    def _request(self, record: Any) -> requests.Request | requests.Refused:
+    def _request(self, record: Any, now_ms: int) -> requests.Request | requests.Refused:
         message = self._suspects.why(FORGET.contract, record.offset)
         if message is None:
             try:
-                return requests.read(record, self._partition, self._future_ms)
+                return requests.read(record, self._partition, self._future_ms, now_ms, self._authority)
             except Exception as error:
                 if not may_be_of_record(error):
                     raise

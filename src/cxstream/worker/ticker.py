@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import aiokafka
@@ -19,34 +19,39 @@ from cxstream.worker.clients import discard, started
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from cxstream.scoring.authority import Authority
     from cxstream.settings import Settings
     from cxstream.worker.partition import Partition
     from cxstream.worker.partitions import Partitions
 
 # A tick that comes later than this is not worth the wait; the next one will do.
 _TICK_SECONDS = 20.0
+# How far this clock may be ahead of a broker's before the first tick has told how far it is.
+_UNKNOWN = timedelta(seconds=5)
+# How much two clocks may drift apart between two ticks.
+_SLACK = timedelta(milliseconds=200)
 
 log = structlog.get_logger(__name__)
 
 
-def tick(now: datetime) -> bytes:
-    """A cx.tick.v1 event."""
-    return msgspec.json.encode(
-        {
-            "specversion": "1.0",
-            "id": str(uuid.uuid4()),
-            "source": "/cxstream/ticker",
-            "type": TICK_TYPE,
-            "time": now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        }
-    )
+def tick(now: datetime, authority: Authority | None = None) -> bytes:
+    """A cx.tick.v1 event, signed where there is a key."""
+    event = {
+        "specversion": "1.0",
+        "id": str(uuid.uuid4()),
+        "source": "/cxstream/ticker",
+        "type": TICK_TYPE,
+        "time": now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+    }
+    return msgspec.json.encode(event if authority is None else authority.sign(event))
 
 
 class Ticker:
     """Writes the ticks.
 
     A tick moves the clock of its partition to now, so a partition with unread records gets none: their times
-    may lie before it.
+    may lie before it. A tick that is later than its place in the log is rejected, so each is as much earlier than this
+    computer's clock as that was ahead of the broker's at the last one, and a little more.
 
     Args:
         settings: how to reach Kafka.
@@ -69,6 +74,8 @@ class Ticker:
         self._settings = settings
         self._partitions = partitions
         self._read_to_end = read_to_end
+        self._authority = settings.control.authority()
+        self._ahead: dict[int, timedelta] = {}
         self._producer: aiokafka.AIOKafkaProducer | None = None
         self._starting = asyncio.Lock()
 
@@ -106,7 +113,11 @@ class Ticker:
             async with asyncio.timeout(_TICK_SECONDS):
                 producer = await self._started()
                 topic = self._settings.topology.touchpoints.name
-                await producer.send_and_wait(topic, tick(datetime.now(UTC)), partition=number)
+                said = datetime.now(UTC) - self._ahead.get(number, _UNKNOWN) - _SLACK
+                sent = await producer.send_and_wait(topic, tick(said, self._authority), partition=number)
+                if sent.timestamp_type == 1:
+                    there = datetime.fromtimestamp(sent.timestamp / 1000, UTC)
+                    self._ahead[number] = max(datetime.now(UTC) - there, timedelta(0))
         except Exception as error:  # noqa: BLE001 - as above
             self._failed(number, error)
             return False
