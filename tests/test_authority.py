@@ -503,8 +503,8 @@ async def test_a_request_that_a_broker_would_take_for_the_future_is_not_committe
 
     async def committed(clock: int, kind: int = 1) -> bool:
         outbox = Outbox(Topology(""))
-        outbox.add_request(b"anna", b"{}", NOW)
-        outbox.add_request(b"bert", b"{}", NOW - 1)
+        outbox.add_request(b"anna", b"{}", 0, NOW)
+        outbox.add_request(b"bert", b"{}", 1, NOW - 1)
         outbox.requested = 2
         producer: Any = Acks(clock, kind)
         await commit(

@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 from answers import answering
 from cxstream.cli import group
 from cxstream.customer import owner
+from cxstream.customer.actions import actions
 from cxstream.customer.history import context_ms, refused, touches
 from cxstream.customer.identity import identify
 from cxstream.erasure import request
@@ -334,3 +335,7 @@ async def test_where_no_worker_answers_the_group_is_asked(
 
 def test_context_reaches_back_far_enough() -> None:
     assert context_ms(Settings()) == 7 * DAY_MS
+
+
+def test_a_customer_for_whom_nothing_was_done_has_no_actions() -> None:
+    assert actions([], [], [], TOUCHPOINTS.name) == []

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cxstream.kernels.layout import ERASED as ERASED_STATUS
+from cxstream.kernels import layout
 from cxstream.model.kinds import FORGET_TYPE, TICK_TYPE
 from cxstream.model.params import DAY_MS, MINUTE_MS, ScoringParams
 from cxstream.scoring import memory
@@ -159,10 +159,10 @@ def test_no_request_silences_what_is_newer_than_its_own_place_in_the_log(
     outcome = run(Engine(ScoringParams(), ACTIONS), encoded(history), 0, len(history), GRACE)
     requests: dict[str, int] = {}
     for offset, ((event, limit), status) in enumerate(zip(history, outcome.status.tolist(), strict=True)):
-        assert (oracle.feed(event, offset, limit, GRACE) == "erased") == (status == ERASED_STATUS)
+        assert (oracle.feed(event, offset, limit, GRACE) == "erased") == (status == layout.ERASED)
         if event["type"] == FORGET_TYPE:
             requests[event["subject"]] = arrived[offset]
-        elif status == ERASED_STATUS:
+        elif status == layout.ERASED:
             assert to_ms(event["time"]) <= requests[event["subject"]]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -115,10 +116,11 @@ def actions(
             )
             later.append((touch.offset, After(touch.time, what, data.get("action_id") or "")))
     later.sort(key=lambda each: each[0])
-    ends = [each.offset for each in found[1:]] + [None]
-    for action, end in zip(found, ends, strict=True):
+    for action, following in zip_longest(found, found[1:]):
         action.after.extend(
-            after for offset, after in later if offset > action.offset and (end is None or offset < end)
+            after
+            for offset, after in later
+            if offset > action.offset and (following is None or offset < following.offset)
         )
     return found
 
