@@ -201,7 +201,9 @@ class Damage:
         if not key.startswith(b"c") or len(payload) < _COUNTS + 5:
             return self.bytes_of(payload)
         changed = bytearray(payload)
-        panes = int.from_bytes(payload[_COUNTS : _COUNTS + 2], "little")
+        # The count may have been changed before.
+        there = (len(payload) - _COUNTS - 5) // PANE.itemsize
+        panes = min(int.from_bytes(payload[_COUNTS : _COUNTS + 2], "little"), there)
         what = rng.randrange(4)
         if what == 0:
             changed[_COUNTS + rng.randrange(5)] = rng.choice((0, 1, 4, 5, 8, 9, 32, 33, 255))

@@ -129,6 +129,7 @@ def test_checksums_under_a_key_cannot_be_made_without_it() -> None:
     for forged in (
         without,
         sealed(payloads(rows, secret), 5, b"another"),
+        sealed(payloads(rows, secret), 6, b"another"),
         {b"canna": bytes([rows[b"canna"][0] ^ 1]) + rows[b"canna"][1:]},
         {MARKER_KEY: rows[MARKER_KEY].replace(b'"offset":1', b'"offset":2')},
     ):

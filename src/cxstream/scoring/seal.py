@@ -2,7 +2,7 @@
 
     payload | generation, 8 bytes | checksum, 4 bytes; 16 under a key
 
-The checksum covers payload, generation and the row's key. Without a secret it is a CRC-32, which finds damage; under
+The checksum covers the row's key, payload and generation. Without a secret it is a CRC-32, which finds damage; under
 one it is keyed BLAKE2b (RFC 7693), which nobody without the secret can make. Little-endian.
 
 A generation is the number of one line of saved state. A state that goes on from a snapshot keeps its generation; one
@@ -11,8 +11,8 @@ that is built anew gets another, and saves all of its rows. So the rows that bel
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
+import hmac
 from typing import TYPE_CHECKING
 from zlib import crc32
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _GENERATION_BYTES = 8
 _CRC_BYTES, _MAC_BYTES = 4, 16
 _LENGTH_BYTES = 4
+# The CRC-32 of anything with its own CRC-32 behind it.
+_RESIDUE = 0x2144DF1C
 KEYED_DIGITS = 2 * _MAC_BYTES
 
 
@@ -49,61 +51,70 @@ class Seal:
 
     def __init__(self, generation: int, secret: bytes = b"") -> None:
         self._generation = generation.to_bytes(_GENERATION_BYTES, "little")
-        self._seed = crc32(self._generation)
-        self._mac = (
-            hashlib.blake2b(key=secret, digest_size=_MAC_BYTES, person=b"cxstream-row") if secret else None
-        )
+        self._keyed = bool(secret)
+        self._mac = hashlib.blake2b(key=secret, digest_size=_MAC_BYTES, person=b"cxstream-row")
         self.size = _GENERATION_BYTES + (_MAC_BYTES if secret else _CRC_BYTES)
 
-    def _checksum(self, key: bytes, payload: bytes) -> bytes:
-        if self._mac is None:
-            return crc32(payload, crc32(key, self._seed)).to_bytes(_CRC_BYTES, "little")
+    def _mac_of(self, key: bytes, sealed: bytes) -> bytes:
+        """The checksum under the secret, of a payload and generation."""
         mac = self._mac.copy()
         # The length says where the key ends: no byte can move from one to the other.
-        mac.update(self._generation + len(key).to_bytes(_LENGTH_BYTES, "little") + key + payload)
+        mac.update(len(key).to_bytes(_LENGTH_BYTES, "little") + key + sealed)
         return mac.digest()
 
     def close(self, rows: Iterable[tuple[bytes, bytes | None]]) -> Iterator[tuple[bytes, bytes | None]]:
         """Rows as they are to be stored; tombstones stay what they are."""
+        generation, keyed = self._generation, self._keyed
         for key, payload in rows:
             if payload is None:
                 yield key, None
+                continue
+            sealed = payload + generation
+            if keyed:
+                yield key, sealed + self._mac_of(key, sealed)
             else:
-                yield key, payload + self._generation + self._checksum(key, payload)
+                yield key, sealed + crc32(sealed, crc32(key)).to_bytes(_CRC_BYTES, "little")
 
-    def check(self, rows: Mapping[bytes, bytes]) -> None:
+    def check(self, rows: Mapping[bytes, bytes], but: bytes | None = None) -> None:
         """Check stored rows.
+
+        Args:
+            rows: by key.
+            but: the key of one that is no row.
 
         Raises:
             SnapshotError: a checksum is wrong, or a row is of another generation.
         """
-        size, generation, checksum = self.size, self._generation, self._checksum
+        generation, begin, end = self._generation, -self.size, _GENERATION_BYTES - self.size
         for key, row in rows.items():
-            if row[-size:] != generation + checksum(key, row[:-size]):
-                raise self._problem(row)
+            if (row[begin:end] != generation or not self.is_whole(key, row)) and key != but:
+                raise self._problem(key, row)
 
-    def _problem(self, row: bytes) -> SnapshotError:
-        if len(row) > self.size and row[-self.size :][:_GENERATION_BYTES] != self._generation:
+    def is_whole(self, key: bytes, row: bytes) -> bool:
+        """Whether a stored row has the right checksum for the generation that it says."""
+        if not self._keyed:
+            return crc32(row, crc32(key)) == _RESIDUE
+        end = -_MAC_BYTES
+        return hmac.compare_digest(row[end:], self._mac_of(key, row[:end]))
+
+    def _problem(self, key: bytes, row: bytes) -> SnapshotError:
+        if len(row) > self.size and self.is_whole(key, row):
             return SnapshotError(
-                "a row of the snapshot is damaged, or was saved with another state: rebuild the partition"
+                "a row of the snapshot was saved with another state: rebuild the partition from its log"
             )
-        if self._mac is None:
+        if not self._keyed:
             return SnapshotError("a row of the snapshot is damaged: rebuild the partition from its log")
         return SnapshotError(
-            "a row of the snapshot was changed by somebody who does not have the key of control.key, or is damaged: "
-            "rebuild the partition",
+            "a row of the snapshot was not saved under control.key, or is damaged: rebuild the partition from its log",
             "forged",
         )
 
 
 def readable(rows: Mapping[bytes, bytes], secret: bytes = b"") -> dict[bytes, bytes]:
     """The payloads of those stored rows whose checksum is right, whatever their generation."""
-    size = Seal(0, secret).size
-    payloads = {}
-    for key, row in rows.items():
-        if len(row) > size:
-            seal = Seal(int.from_bytes(row[-size:][:_GENERATION_BYTES], "little"), secret)
-            with contextlib.suppress(SnapshotError):
-                seal.check({key: row})
-                payloads[key] = row[:-size]
-    return payloads
+    seal = Seal(0, secret)
+    return {
+        key: row[: -seal.size]
+        for key, row in rows.items()
+        if len(row) > seal.size and seal.is_whole(key, row)
+    }

@@ -253,7 +253,7 @@ def load(
     trailer = 0
     if marker.layout == LAYOUT:
         seal = Seal(marker.generation, secret)
-        seal.check({key: row for key, row in rows.items() if key != MARKER_KEY})
+        seal.check(rows, but=MARKER_KEY)
         trailer = seal.size
     partition.erasures.load(_digests(rows, trailer), latest)
     partition.passed.load(_passed(rows, trailer))
