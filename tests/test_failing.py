@@ -302,6 +302,15 @@ def test_a_row_that_is_refused_twice_alone_leads_to_its_record() -> None:
     assert not suspects.learn(refused(cause, topic=REJECTED.name))
 
 
+def test_a_topic_that_takes_no_ordinary_row_leads_to_none() -> None:
+    """Otherwise record after record would be passed over, where max.message.bytes is too small."""
+    suspects, cause = Suspects(0), Cause(TOUCHPOINTS.name, 5)
+    suspects.tell(Engine(PARAMETERS, {}))
+    for _ in range(3):
+        assert not suspects.learn(refused(cause, size=600))
+    assert not suspects.found
+
+
 def test_rows_of_many_records_lead_to_none() -> None:
     suspects = Suspects(0)
     assert not suspects.learn(refused(None))

@@ -612,8 +612,10 @@ async def test_a_partition_that_cannot_commit_is_stalled(settings: Settings) -> 
         async with owned(hasty) as partition:
             assert not partition.stalled
             partition.put(fetch(await log_of(settings)))
-            await until(lambda: partition.stalled, SECONDS, lambda: partition.state)
-            assert partition.counters.failures
+            await until(
+                lambda: partition.stalled and partition.counters.failures, SECONDS, lambda: partition.state
+            )
+            assert not partition.counters.rejected
             await _limit(admin, CHURN_RISK.name, 1_000_000)
             await until(lambda: not partition.stalled, SECONDS, lambda: partition.stalled)
     await assert_all_committed(settings)
@@ -653,7 +655,7 @@ async def _absent(admin: Any) -> bool:
 async def test_results_that_kafka_refuses_are_computed_again(settings: Settings) -> None:
     """Score cards do not fit into cx.scores; once they do, nothing is missing and nothing twice."""
     async with administration(settings) as admin:
-        await _limit(admin, SCORES.name, 1000)
+        await _limit(admin, SCORES.name, 100)
         await write(settings, TOUCHPOINTS.name, {0: troubles(200)})
         async with owned(settings) as partition:
             partition.put(fetch(await log_of(settings)))
@@ -661,6 +663,18 @@ async def test_results_that_kafka_refuses_are_computed_again(settings: Settings)
             await _limit(admin, SCORES.name, 1_000_000)
             async with Watcher(settings, 1) as watcher:
                 await until(watcher.all_committed, SECONDS, lambda: partition.state)
+    await assert_all_committed(settings)
+
+
+async def test_results_that_fit_one_by_one_are_sent_in_smaller_batches(settings: Settings) -> None:
+    async with administration(settings) as admin:
+        await _limit(admin, SCORES.name, 2000)
+        await write(settings, TOUCHPOINTS.name, {0: troubles(200)})
+        async with owned(settings) as partition, Watcher(settings, 1) as watcher:
+            partition.put(fetch(await log_of(settings)))
+            await until(watcher.all_committed, SECONDS, lambda: partition.state)
+            assert not partition.counters.failures
+            assert not partition.counters.rejected
     await assert_all_committed(settings)
 
 

@@ -2,7 +2,7 @@
 
     a batch fails            -> the state is dropped; its records are applied one by one
     a record fails alone     -> the state is dropped; the record is passed over: rejected as `failed`
-    rows are refused         -> smaller batches, until the row is alone
+    rows are too large       -> smaller batches, until the row is alone
     a row is refused alone   -> once more
     ... and again            -> the record that it follows from is passed over
 
@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 
 # What Kafka says of a batch, and says again however often it is sent.
 _TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError, RecordTooLargeError)
-# Kafka's INVALID_RECORD, which aiokafka has no name for.
-_INVALID_RECORD = 87
+# No row that follows from a sound record is larger. A topic that refuses a smaller one is set up wrongly
+# (max.message.bytes), and would have record after record passed over.
+_SOUND_BYTES = 64 * 1024
 
 log = structlog.get_logger(__name__)
 
@@ -60,8 +61,8 @@ class RowsRefusedError(Exception):
 
 
 def is_refusal(error: Exception) -> bool:
-    """Whether Kafka has refused a batch for what is in it."""
-    return isinstance(error, _TOO_LARGE) or getattr(error, "errno", None) == _INVALID_RECORD
+    """Whether Kafka has refused a batch for its size, and will again however often it is sent."""
+    return isinstance(error, _TOO_LARGE)
 
 
 class Suspects:
@@ -122,16 +123,15 @@ class Suspects:
         return self._find(Cause(TOUCHPOINTS.contract, failed.first), place_of(failed.error))
 
     def _learn_rows(self, refused: RowsRefusedError) -> bool:
-        large = isinstance(refused.error, _TOO_LARGE)
         if len(refused.causes) > 1:
-            # Half as much brings a row that is too large into a batch of its own; what else is wrong needs each alone.
-            self.limits[refused.topic] = refused.size // 2 if large else 1
+            # Half as much, again and again, brings a row that is too large into a batch of its own.
+            self.limits[refused.topic] = refused.size // 2 if refused.size > _SOUND_BYTES else 1
             return True
-        if not large and refused.causes == [self._refused]:
-            self.limits.pop(refused.topic, None)
         [cause] = refused.causes
+        if cause is None or refused.size <= _SOUND_BYTES:
+            return False
         before, self._refused = self._refused, cause
-        return cause is not None and (cause != before or self._find(cause, str(refused)))
+        return cause != before or self._find(cause, str(refused))
 
     def _find(self, cause: Cause, why: str) -> bool:
         if cause in self.found:
