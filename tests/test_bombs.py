@@ -31,6 +31,7 @@ pytestmark = [
 SECONDS = 150.0
 # What a worker may take beyond what it has when it is ready.
 MORE_MIB = 320
+MEMORY_MIB = 800
 
 
 async def send_raw(settings: Settings, batches: dict[int, list[bytes]]) -> None:
@@ -115,7 +116,7 @@ async def test_a_worker_with_little_memory_survives_bombs_and_scores_their_neigh
 ) -> None:
     topics(len(KINDS))
     names = [customers_of(p, len(KINDS), 2) for p in range(len(KINDS))]
-    with WorkerProcess(settings, tmp_path / "log") as worker:
+    with WorkerProcess(settings, tmp_path / "log", CXSTREAM_WORKER__MEMORY_MIB=str(MEMORY_MIB)) as worker:
         worker.ready()
         most = data_bytes(worker.process.pid) + MORE_MIB * MIB
         resource.prlimit(worker.process.pid, resource.RLIMIT_DATA, (most, most))
@@ -130,6 +131,7 @@ async def test_a_worker_with_little_memory_survives_bombs_and_scores_their_neigh
             }
             rejected = await watcher.read(REJECTED.name)
         assert worker.process.poll() is None
+    assert '"total_mib": 800' in (tmp_path / "log").read_text()
     assert cards == {name for both in names for name in both}
     reasons = {
         name: [dict(each.headers)["reason"].decode() for each in rejected.get(p, [])]

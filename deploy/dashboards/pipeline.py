@@ -265,10 +265,16 @@ WORK = Row(
         ),
         Panel(
             "Memory, by worker",
-            "Resident memory of each process.",
-            (Query('process_resident_memory_bytes{job="cxstream"}', "{{instance}}"),),
+            "Resident memory of each process, and what it may take.",
+            (
+                Query('process_resident_memory_bytes{job="cxstream"}', "{{instance}}"),
+                Query(
+                    'cxstream_memory_budget_bytes{job="cxstream", share="total"}', "budget of {{instance}}"
+                ),
+            ),
             unit="bytes",
             low=0,
+            alerts=("CxstreamMemoryShort",),
         ),
     ),
 )

@@ -165,6 +165,14 @@ PARTITIONS = Row(
             low=0,
         ),
         Panel(
+            "Memory of fetched records, by partition",
+            "Of those that wait, or are being applied. Together they stay within their share of the memory budget.",
+            (_by_partition("cxstream_waiting_bytes"),),
+            unit="bytes",
+            stacked=True,
+            low=0,
+        ),
+        Panel(
             "Last commit, age by partition",
             "Also ticks are committed, so this stays short even where nothing happens.",
             (Query(f"time() - {EACH} (cxstream_commit_timestamp_seconds)", "{{partition}}"),),

@@ -23,6 +23,7 @@ PARTITIONS = "numbers of the partitions of cx.touchpoints"
 SOURCES = "the first worker.metrics_sources sources seen, cut at 64 characters; other; unknown"
 
 OUTCOMES = ("accepted", "duplicate", "late", "rejected", "tick", "erased", "erasure", "misrouted")
+BUDGET = ("total", "process", "fetches", "state")
 REASONS = (
     "malformed",
     "invalid",
@@ -368,6 +369,13 @@ PARTITION = (
         _PARTITION,
     ),
     Metric("cxstream_waiting_fetches", "gauge", "fetches", "Fetches that wait to be applied.", _PARTITION),
+    Metric(
+        "cxstream_waiting_bytes",
+        "gauge",
+        "bytes",
+        "Memory of fetched records that wait to be applied, or are being applied.",
+        _PARTITION,
+    ),
     Metric("cxstream_state_rows", "gauge", "rows", "Customers whose state is kept.", _PARTITION),
     Metric("cxstream_state_panes", "gauge", "panes", "Day panes in use.", _PARTITION),
     Metric(
@@ -489,6 +497,14 @@ PROCESS = (
         "1",
         "What runs.",
         {"version": "one a process", "python": "one a process", "faust": "one a process"},
+    ),
+    Metric(
+        "cxstream_memory_budget_bytes",
+        "gauge",
+        "bytes",
+        "Memory that the worker may take (worker.memory_mib), and its shares: what the process took when it started, "
+        "fetched records that wait, customers.",
+        {"share": BUDGET},
     ),
     Metric(
         "cxstream_model_info",

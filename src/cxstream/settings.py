@@ -148,6 +148,12 @@ class Worker(_Section):
         ge=1024,
         description="Most bytes of one partition in one fetch (max.partition.fetch.bytes).",
     )
+    memory_mib: int | None = Field(
+        None,
+        ge=64,
+        description="Memory that the worker may take, in MiB; by default 80% of the container's, or of the computer's. How "
+        "much it fetches ahead follows from it; where it is too little for a worker that knows no customer, it does not start.",
+    )
     max_batch_bytes: int = Field(
         256 * 1024 * 1024,
         ge=1024 * 1024,

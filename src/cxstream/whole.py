@@ -50,6 +50,9 @@ class WholeBatches(OrderedDict[Any, Any]):
         limits: how large what is read may be.
         most: what a call takes of a partition, in bytes of memory.
         on_read: is told of each partition of which a batch could be unpacked.
+
+    Attributes:
+        room: what may be taken of all partitions together until it is set anew, in bytes of memory; None for no limit.
     """
 
     def __init__(
@@ -68,12 +71,13 @@ class WholeBatches(OrderedDict[Any, Any]):
         self._unpacker = Unpacker(limits)
         self._most = most
         self._on_read = on_read
+        self.room: int | None = None
 
     def __setitem__(self, tp: Any, result: Any) -> None:
         if type(result) is FetchResult and (self._topics is None or tp.topic in self._topics):
             fetched = result._partition_records  # noqa: SLF001
             fetched._records_iterator = self._given_out(fetched, self._raw.pop(tp))  # noqa: SLF001
-            result.getall = lambda max_records=None: _some(result, self._most, max_records)
+            result.getall = lambda max_records=None: self._some(result, max_records)
         super().__setitem__(tp, result)
 
     def _given_out(self, fetched: PartitionRecords, raw: bytes) -> Iterator[Piece]:
@@ -95,6 +99,28 @@ class WholeBatches(OrderedDict[Any, Any]):
             _tell(tp, piece[-1])
             yield piece
 
+    def _some(self, result: FetchResult, _max_records: int | None) -> list[Piece]:
+        """What aiokafka's `FetchResult.getall` gives out, up to a cost in place of a number."""
+        found: list[Piece] = []
+        if not result.check_assignment(result._topic_partition) or not result.has_more():  # noqa: SLF001
+            return found
+        most = self._most if self.room is None else min(self._most, self.room)
+        if most <= 0:
+            return found
+        cost, records = 0, result._partition_records  # noqa: SLF001
+        while cost < most:
+            piece = next(records, None)
+            if piece is None:
+                result._partition_records = None  # noqa: SLF001
+                break
+            found.append(piece)
+            cost += piece.cost
+        if self.room is not None:
+            self.room -= cost
+        fetched = records.next_fetch_offset
+        result._assignment.state_value(result._topic_partition).consumed_to(fetched)  # noqa: SLF001
+        return found
+
 
 def _tell(tp: Any, record: Any) -> None:
     if isinstance(record, Record) and record.first is not None:
@@ -105,23 +131,6 @@ def _tell(tp: Any, record: Any) -> None:
             first=record.first,
             last=record.offset,
         )
-
-
-def _some(result: FetchResult, most: int, _max_records: int | None) -> list[Piece]:
-    """What aiokafka's `FetchResult.getall` gives out, up to a cost in place of a number."""
-    found: list[Piece] = []
-    if not result.check_assignment(result._topic_partition) or not result.has_more():  # noqa: SLF001
-        return found
-    cost = 0
-    for piece in result._partition_records:  # noqa: SLF001
-        found.append(piece)
-        cost += piece.cost
-        if cost >= most:
-            result._update_position()  # noqa: SLF001
-            return found
-    result._update_position()  # noqa: SLF001
-    result._partition_records = None  # noqa: SLF001
-    return found
 
 
 def _pieces(fetched: PartitionRecords, raw: bytes, unpacker: Unpacker) -> Iterator[Piece]:

@@ -212,6 +212,7 @@ def _add_watch(app: App) -> None:
 
     @app.timer(interval=min(_WATCH_SECONDS, seconds / 2), name="watch")  # type: ignore[untyped-decorator]
     async def watch() -> None:
+        app.partitions.check_memory()
         await app.watch.look(rebalancing=app.rebalancing)
 
     @app.timer(interval=_COUNT_SECONDS, name="partition count")  # type: ignore[untyped-decorator]

@@ -73,13 +73,14 @@ class DamagedPartitions:
         self._most = most
         self._skip = skip
         self._consumer: AIOKafkaConsumer | None = None
+        self._batches: WholeBatches | None = None
 
     def guard(self, consumer: AIOKafkaConsumer) -> None:
         """Keep what a started consumer cannot read of a partition from its other partitions."""
         self._consumer = consumer
         fetcher = consumer._fetcher  # noqa: SLF001
         fetcher._client = screen = Screen(fetcher._client, self.add, self._fetched)  # noqa: SLF001
-        fetcher._records = WholeBatches(  # noqa: SLF001
+        fetcher._records = self._batches = WholeBatches(  # noqa: SLF001
             self._topics, self.add, screen.raw, self._limits, self._most, self._read
         )
 
@@ -121,6 +122,11 @@ class DamagedPartitions:
         assignment = self._consumer._subscription.subscription.assignment  # noqa: SLF001
         if assignment.active and tp in assignment.tps and assignment.state_value(tp).position == offset:
             self._consumer._fetcher.seek_to(tp, after)  # noqa: SLF001
+
+    def leave_room(self, room: int) -> None:
+        """Say what the next call for records may take of all partitions, in bytes of memory."""
+        if self._batches is not None:
+            self._batches.room = room
 
     def forget(self) -> None:
         """The partitions are shared out anew: each is tried at once."""

@@ -100,6 +100,7 @@ class Partition:
         self._seen = 0  # the offset after the last one that the feed brought
         self._end = 0  # the offset after the last one there is, as far as the feed knows
         self._fed_at = 0.0
+        self._applying = 0  # what the fetch that is being applied takes in memory, in bytes
         self._wake = asyncio.Event()
         self._deadline: float | None = None
         self._backoff = _BACKOFF_SECONDS
@@ -131,6 +132,11 @@ class Partition:
     def waiting(self) -> int:
         """Fetches that wait to be applied."""
         return len(self._queue)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """What they take in memory, with the one that is being applied."""
+        return self._applying + sum(fetch.cost for fetch in self._queue)
 
     @property
     def end(self) -> int:
@@ -408,7 +414,14 @@ class Partition:
             if fetch.follows is None or fetch.follows != fed:
                 await self._catch_up(tenure, reader, fetch.first)
             fed = fetch.last
-            await self._apply(tenure, fetch.records)
+            self._applying, records = fetch.cost, fetch.records
+            # Nothing but the records keeps them: a partition that has nothing to do must not hold on to its last fetch.
+            del fetch
+            try:
+                await self._apply(tenure, records)
+            finally:
+                self._applying = 0
+                del records
 
     def _rest(self, resting: bool) -> None:
         """Take note of whether there is nothing to do."""

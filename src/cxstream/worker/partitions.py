@@ -13,6 +13,7 @@ from cxstream.skips import skips
 from cxstream.worker.counters import Counters
 from cxstream.worker.damage import DamagedPartitions
 from cxstream.worker.feed import FETCH_COST, limits
+from cxstream.worker.memory_budget import budget, taken
 from cxstream.worker.partition import Partition
 from cxstream.worker.standby import Standby
 from cxstream.worker.standstill import Standstill
@@ -33,6 +34,10 @@ _RETRY_SECONDS = 5.0
 # The share of the session that committing before a rebalance may take.
 _REVOKE_SHARE = 0.8
 
+_LEAST_FETCH_BYTES = 64 << 10
+# The share of the memory beyond which it runs short.
+_SHORT = 0.85
+
 log = structlog.get_logger(__name__)
 
 
@@ -46,6 +51,7 @@ class Partitions:
         measures: what is measured over all partitions.
         damaged: what the feed cannot read.
         halted: why this worker scores no further; "" while it does.
+        budget: what memory is for what.
     """
 
     def __init__(self, settings: Settings, kafka: Kafka) -> None:
@@ -61,6 +67,7 @@ class Partitions:
             lambda number: skips(settings.worker.skip, number),
         )
         self.halted = ""
+        self.budget = budget(settings)
         self._count_at_start: int | None = None
         self._settings = settings
         self._kafka = kafka
@@ -69,6 +76,7 @@ class Partitions:
         self._standbys: dict[int, Standby] = {}
         self._following: asyncio.Task[None] | None = None
         self._closed = False
+        self._short = False
 
     def __iter__(self) -> Iterator[Partition]:
         return iter(sorted(self._owned.values(), key=lambda partition: partition.number))
@@ -123,6 +131,35 @@ class Partitions:
     def full(self) -> set[TP]:
         """Partitions that have enough to do and want no fetch now."""
         return {TP(self._touchpoints, partition.number) for partition in self if partition.full}
+
+    @property
+    def waiting_bytes(self) -> int:
+        """What fetched records take in memory."""
+        return sum(partition.waiting_bytes for partition in self._owned.values())
+
+    @property
+    def room(self) -> int:
+        """What more of them may be fetched, in bytes of memory; not positive where none may."""
+        return self.budget.fetches - self.waiting_bytes
+
+    @property
+    def fetch_bytes(self) -> int:
+        """Most bytes of one partition in one fetch: all of them may be there, as they came, before any is unpacked."""
+        share = self.budget.fetches // max(1, self._count_at_start or 1)
+        return max(_LEAST_FETCH_BYTES, min(self._settings.worker.fetch_bytes, share))
+
+    def check_memory(self) -> None:
+        """Warn, once, where most of the memory is taken: what grows is what the customers take."""
+        used = taken()
+        short = used > _SHORT * self.budget.total
+        if short and not self._short:
+            log.warning(
+                "memory runs short: give the worker more, or run more workers",
+                taken_mib=used >> 20,
+                budget_mib=self.budget.total >> 20,
+                customers=sum(each.engine.customers for each in self if each.engine is not None),
+            )
+        self._short = short
 
     def put(self, fetch: Fetch) -> None:
         """Hand a fetch to its partition; one that is not owned any more will be read by its new owner."""

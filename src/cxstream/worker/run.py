@@ -70,6 +70,8 @@ async def run(settings: Settings, announce: Callable[[str], None]) -> None:
     gc.set_threshold(*_COLLECT_AFTER)
     app = create_app(settings, ownership)
     app.partitions.expect(partitions)
+    shares = app.partitions.budget._asdict().items()
+    log.info("memory budget", **{f"{share}_mib": size >> 20 for share, size in shares})
     asked = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -143,7 +143,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             isolation_level="read_committed",
-            max_partition_fetch_bytes=worker.fetch_bytes,
+            max_partition_fetch_bytes=self.app.partitions.fetch_bytes,
             session_timeout_ms=round(worker.session_seconds * 1000),
             heartbeat_interval_ms=round(worker.session_seconds * 1000 / 10),
             # The others of the group wait this long for a worker that has results to commit first.
@@ -184,9 +184,11 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Mapping[TP, list[Any]]:  # noqa: ASYNC109
         wanted = (active_partitions or set()) - self.app.partitions.full()
-        if not wanted or self.app.partitions.halted:
+        room = self.app.partitions.room
+        if not wanted or room <= 0 or self.app.partitions.halted:
             await asyncio.sleep(_ROOM_SECONDS)
             return {}
+        self.app.partitions.damaged.leave_room(room)
         fetched = await super()._getmany(wanted, timeout)
         batch_topics = self.app.partitions.topics
         return {

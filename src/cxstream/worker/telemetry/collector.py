@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 
 import cxstream
 from cxstream.metrics import (
+    BUDGET,
     CONTACT_RESULTS,
     KINDS,
     METRICS,
@@ -152,6 +153,7 @@ class WorkerCollector(Collector):
             (([topic, p.number], float((topic, p.number) in unreadable)) for p in owned for topic in _READ),
         )
         yield family("cxstream_waiting_fetches", (([p.number], p.waiting) for p in owned))
+        yield family("cxstream_waiting_bytes", (([p.number], p.waiting_bytes) for p in owned))
         states = [(p.number, engine) for p in owned if (engine := p.engine) is not None]
         yield family("cxstream_state_rows", (([n], engine.customers) for n, engine in states))
         yield family("cxstream_state_panes", (([n], engine.panes) for n, engine in states))
@@ -248,6 +250,10 @@ class WorkerCollector(Collector):
         yield family("cxstream_ticker_round_timestamp_seconds", [([], ticker.round_at if ticker else 0.0)])
         yield family("cxstream_ticks_written_total", [([], ticker.written if ticker else 0)])
         yield family("cxstream_tick_failures_total", [([], ticker.failures if ticker else 0)])
+        budget = app.partitions.budget
+        yield family(
+            "cxstream_memory_budget_bytes", _each(BUDGET, [getattr(budget, each) for each in BUDGET])
+        )
         build = {
             "version": cxstream.__version__,
             "python": platform.python_version(),

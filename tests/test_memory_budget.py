@@ -1,0 +1,139 @@
+"""A worker shares its memory out, fetches as there is room, and does not start where there is too little."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.consumer.fetcher import READ_COMMITTED, FetchResult, PartitionRecords
+from aiokafka.record.memory_records import MemoryRecords
+from hypothesis import given
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+
+from cxstream.model.errors import SettingsError
+from cxstream.settings import Settings
+from cxstream.whole import WholeBatches
+from cxstream.worker import memory_budget, partitions
+from cxstream.worker.feed import Fetch
+from cxstream.worker.memory_budget import available, budget, taken
+from cxstream.worker.partitions import Partitions
+from test_batches import LIMITS, MIB, Place, batch_of, record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cxstream.local.broker import LocalKafka
+
+
+def with_memory(mib: int | None) -> Settings:
+    base = Settings()
+    return base.model_copy(update={"worker": base.worker.model_copy(update={"memory_mib": mib})})
+
+
+READING = 274  # MiB for answers, inflating and results
+LEAST = 250 + READING + 48
+
+
+@given(mib=st.integers(64, 1 << 20))
+def test_the_shares_make_up_what_is_given(mib: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(memory_budget, "taken", lambda: 250 * MIB)
+        if mib < LEAST:
+            with pytest.raises(SettingsError, match=f"worker.memory_mib.* takes {LEAST} MiB"):
+                budget(with_memory(mib))
+            return
+        found = budget(with_memory(mib))
+    assert found.total == mib * MIB
+    assert found.fetches >= 16 * MIB
+    assert found.state >= 32 * MIB
+    assert found.process + found.fetches + found.state + READING * MIB == found.total
+
+
+def test_by_default_it_is_most_of_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert 64 * MIB < available() == budget(with_memory(None)).total
+    monkeypatch.setattr(memory_budget, "available", lambda: 100 * MIB)
+    assert budget(with_memory(None)).fetches == 16 * MIB
+    assert 10 * MIB < taken() < 64 * 1024 * MIB
+
+
+def owned(number: int, *costs: int) -> Any:
+    return SimpleNamespace(number=number, waiting_bytes=sum(costs), full=False, engine=None)
+
+
+def test_there_is_room_for_what_does_not_wait_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory_budget, "taken", lambda: 250 * MIB)
+    some = Partitions(with_memory(2048), None)  # type: ignore[arg-type]
+    assert some.room == some.budget.fetches > 300 * MIB
+    some._owned = {0: owned(0, 100 * MIB, 50 * MIB), 1: owned(1, some.budget.fetches)}
+    assert some.room == -150 * MIB
+    some.expect(1000)
+    assert some.fetch_bytes == some.budget.fetches // 1000
+    some.expect(3)
+    assert some.fetch_bytes == Settings().worker.fetch_bytes
+
+
+def test_it_says_once_that_memory_runs_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    some = Partitions(with_memory(None), None)  # type: ignore[arg-type]
+    with capture_logs() as said:
+        for used in (0.5, 0.9, 0.95, 0.5, 0.9):
+            monkeypatch.setattr(partitions, "taken", lambda used=used: int(used * some.budget.total))
+            some.check_memory()
+    assert [each["log_level"] for each in said] == ["warning"] * 2
+
+
+def test_a_call_takes_of_all_partitions_what_there_is_room_for() -> None:
+    tps = [TopicPartition("t", p) for p in range(4)]
+    log = b"".join(batch_of([record(n, bytes(500_000)) for n in range(10)], 4, 10 * b) for b in range(4))
+    kept = WholeBatches(
+        None, lambda *_: pytest.fail("all can be read"), dict.fromkeys(tps, log), LIMITS, 8 * MIB
+    )
+    for tp in tps:
+        fetched = PartitionRecords(tp, MemoryRecords(log), [], 0, None, None, True, READ_COMMITTED)
+        kept[tp] = FetchResult(tp, assignment=Place(0), partition_records=fetched, backoff=0)
+    offsets: dict[TopicPartition, list[int]] = {tp: [] for tp in tps}
+    for _ in range(100):
+        kept.room, cost = 12 * MIB, 0
+        for tp in tps:
+            if kept[tp].has_more():
+                pieces = kept[tp].getall()
+                cost += sum(piece.cost for piece in pieces)
+                offsets[tp] += [each.offset for piece in pieces for each in piece]
+        assert cost < 12 * MIB + 8 * MIB
+    assert all(found == list(range(40)) for found in offsets.values())
+
+
+def test_a_fetch_knows_its_cost() -> None:
+    assert Fetch(0, [None], None, 1, 7).cost == 7
+
+
+@pytest.mark.broker
+def test_a_worker_that_has_too_little_says_how_much_it_needs(
+    broker: LocalKafka, settings: Settings, topics: Callable[[int], None]
+) -> None:
+    topics(1)
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "cxstream",
+            "worker",
+            "--kafka",
+            settings.kafka,
+            "--group",
+            settings.worker.group,
+        ],
+        env={**os.environ, "CXSTREAM_WORKER__MEMORY_MIB": "100", "CXSTREAM_LOG_LEVEL": "error"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=200,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    [line] = done.stderr.splitlines()
+    assert "worker.memory_mib: 100 MiB are too little" in line
