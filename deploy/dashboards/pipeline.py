@@ -183,6 +183,13 @@ SOURCES = Row(
             alerts=("CxstreamRecordsMisrouted",),
         ),
         Panel(
+            "Unknown actions a second, by source",
+            "Actions and outcomes that were accepted, and whose action_id is no signal of the customer.",
+            (Query(rate("cxstream_unknown_actions_total", "source"), "{{source}}"),),
+            unit=PER_SECOND,
+            low=0,
+        ),
+        Panel(
             "Rejected a second, by reason",
             "Records written to cx.rejected.",
             (Query(rate("cxstream_rejected_total", "reason"), "{{reason}}"),),
