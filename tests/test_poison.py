@@ -195,6 +195,7 @@ async def test_what_is_large_inflated_costs_itself_alone(
 ) -> None:
     topics(1)
     sent = await poison(settings)
+    seen: list[str] = []
     with WorkerProcess(settings, tmp_path / "log", CXSTREAM_WORKER__FLUSH_SECONDS="0.1") as worker:
         worker.ready()
         async with Watcher(settings, 1) as watcher:
@@ -203,9 +204,10 @@ async def test_what_is_large_inflated_costs_itself_alone(
                 cards = (await watcher.read(SCORES.name)).get(0, [])
                 touches = [json.loads(card.value)["data"]["touches"]["90"] for card in cards if card.value]
                 receipts = (await watcher.read(FORGOTTEN.name)).get(0, [])
+                seen[:] = [f"touches {touches[-1:]}, receipts {len(receipts)}"]
                 return touches[-1:] == [6] and len(receipts) == 1
 
-            await until(done, SECONDS, lambda: worker.log)
+            await until(done, SECONDS, lambda: f"{seen} {worker.log}")
             assert "partition failed" not in worker.log
             rejected = [read(record) for record in (await watcher.read(REJECTED.name))[0]]
         assert worker.stop() == 0, worker.log

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -29,6 +30,8 @@ Headers: TypeAlias = "Sequence[tuple[str, bytes | None]]"
 _PREFIX = "ce_"
 # A header that was meant as an attribute, but is none: of HTTP's binding (ce-id), or in upper case.
 _MISNAMED = re.compile(r"ce_.*[A-Z]|(?i:ce)[-_](?<!ce_)")
+_CONTENT_TYPE = "content-type"
+_SHORT = 128  # characters of a content type that is worth remembering
 _STRUCTURED = "application/cloudevents+json"
 _RESERVED = "application/cloudevents"
 _EVENT = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -57,6 +60,16 @@ def content_bytes(key: bytes | None, value: bytes | None, headers: Headers) -> i
 def names_are_text(headers: Headers) -> bool:
     """Whether the names of all headers are UTF-8; of others each wrong byte is a lone surrogate."""
     return all(name.isascii() or _is_text(name) for name, _ in headers)
+
+
+def require_text(headers: Headers) -> None:
+    """Refuse headers whose names are not UTF-8: their record could not be forwarded as it is.
+
+    Raises:
+        CloudEventError: there is one.
+    """
+    if not names_are_text(headers):
+        raise CloudEventError("the name of a header is not UTF-8; send names in UTF-8")
 
 
 def _is_text(name: str) -> bool:
@@ -112,11 +125,8 @@ def structured(headers: Headers, value: bytes | None) -> bytes:
     JSON data is carried over byte for byte, so that it is decoded once, and under the same rules in both modes.
 
     Raises:
-        CloudEventError: the name of a header is not UTF-8: the record could not be forwarded as it is. For records
-            in binary mode also as `from_kafka`; a structured one is not looked into.
+        CloudEventError: as `from_kafka`, for records in binary mode; a structured one is not looked into.
     """
-    if not names_are_text(headers):
-        raise CloudEventError("the name of a header is not UTF-8; send names in UTF-8")
     if not is_binary(headers):
         return value or b""
     attributes = _attributes(headers)
@@ -174,13 +184,21 @@ def _attributes(headers: Headers) -> dict[str, str]:
 def _content_type(headers: Headers) -> str:
     found = ""
     for name, value in headers:
-        if name.lower() == "content-type" and value is not None:
+        if len(name) == len(_CONTENT_TYPE) and name.lower() == _CONTENT_TYPE and value is not None:
             found = _text(name, value)
     return found
 
 
 def _media_type(content_type: str) -> str:
+    return _remembered(content_type) if len(content_type) <= _SHORT else _parsed(content_type)
+
+
+def _parsed(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower()
+
+
+# There are few of them, and one comes with every record.
+_remembered = functools.lru_cache(maxsize=64)(_parsed)
 
 
 def _is_json(content_type: str) -> bool:

@@ -11,6 +11,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -27,7 +29,7 @@ from cxstream.kernels.layout import (
     UNRESOLVED,
 )
 from cxstream.kernels.text import BAD_TIME, depth, hash64, hash_all, parse_times
-from cxstream.model.cloudevents import content_bytes, structured
+from cxstream.model.cloudevents import content_bytes, require_text, structured
 from cxstream.model.errors import CloudEventError
 from cxstream.model.events import CONTROL, EVENT_TYPE, MAX_SUBJECT, Data, Event
 from cxstream.model.kinds import SWITCH_CHANNELS, Kind
@@ -46,6 +48,8 @@ MAX_DEPTH = 512
 _SEEDS_BYTES = 4 << 20
 
 Headers = Sequence[tuple[str, bytes | None]]
+
+_NAME, _TEXT = itemgetter(0), itemgetter(1)
 
 _decode: Callable[[bytes], Event] = msgspec.json.Decoder(EVENT_TYPE).decode
 _well_formed = msgspec.json.Decoder(msgspec.Raw).decode
@@ -266,14 +270,34 @@ def _longest(values: Sequence[bytes | None]) -> int:
     return max(map(len, filter(None, values)), default=0)
 
 
+def _names(headers: Sequence[Headers] | None) -> str:
+    """The names of all headers of a batch, put together."""
+    return "".join(map(_NAME, chain.from_iterable(headers))) if headers else ""
+
+
+def _texts(headers: Sequence[Headers] | None) -> bytes:
+    """The values of all headers of a batch, put together."""
+    return b"".join(filter(None, map(_TEXT, chain.from_iterable(headers)))) if headers else b""
+
+
 def _too_large(
     values: Sequence[bytes | None],
     headers: Sequence[Headers] | None,
     keys: Sequence[bytes | None] | None,
+    together: int,
     limit: int,
 ) -> list[int]:
-    """Positions of the records that have more than `limit` bytes."""
-    if headers is None and _longest(values) + _longest(keys or ()) <= limit:
+    """Positions of the records that have more than `limit` bytes.
+
+    Args:
+        values: n values.
+        headers: n lists of headers.
+        keys: n keys.
+        together: at least the bytes of all headers.
+        limit: bytes of key, value and headers.
+    """
+    # What all headers take together is counted in one go; a batch in which that is much is looked at closely.
+    if _longest(values) + _longest(keys or ()) + together <= limit:
         return []
     nothing = [None] * len(values)
     rows = zip(keys or nothing, values, headers or nothing, strict=True)
@@ -284,6 +308,8 @@ def _prepare(
     values: Sequence[bytes | None],
     headers: Sequence[Headers] | None = None,
     large: Collection[int] = (),
+    *,
+    odd: bool = False,
 ) -> tuple[Sequence[bytes | None], dict[int, tuple[str, str]]]:
     """Structured records; None, with a reason and a note, in place of those that must not reach the parser.
 
@@ -291,19 +317,22 @@ def _prepare(
         values: n records.
         headers: their Kafka headers.
         large: positions of those that are too large.
+        odd: names of headers may not be UTF-8.
     """
     raws: list[bytes | None] = list(values)
     notes = {i: (MALFORMED, "no value") for i, raw in enumerate(raws) if raw is None} if None in raws else {}
     for i, given in enumerate(headers or ()):
         if given and i not in large:
             try:
+                if odd:
+                    require_text(given)
                 raws[i] = structured(given, values[i])
             except CloudEventError as error:
                 raws[i], notes[i] = None, (MALFORMED, _short(str(error)))
     for i in large:
         raws[i], notes[i] = None, (TOO_LARGE, "larger than scoring.max_record_bytes")
     # Shallow enough is whatever has no room for more brackets.
-    if max((len(raw) for raw in raws if raw), default=0) > 2 * MAX_DEPTH:
+    if _longest(raws) > 2 * MAX_DEPTH:
         for i, raw in enumerate(raws):
             if raw and len(raw) > 2 * MAX_DEPTH and _too_deep(raw):
                 raws[i], notes[i] = None, (MALFORMED, f"nested deeper than {MAX_DEPTH}")
@@ -331,8 +360,14 @@ def decode(
         authority: checks who wrote control records; None: anybody may.
         appended: int64[n], when each record came into the log, ms UTC; None where that is not known.
     """
-    large = [] if limit is None else _too_large(values, headers, keys, limit)
-    raws, notes = _prepare(values, headers, {*large, *unheld} if large or unheld else ())
+    names = _names(headers)
+    large = (
+        []
+        if limit is None
+        else _too_large(values, headers, keys, 4 * len(names) + len(_texts(headers)), limit)
+    )
+    skipped = {*large, *unheld} if large or unheld else ()
+    raws, notes = _prepare(values, headers, skipped, odd=not names.isascii())
     events: list[Any] = []
     rejected: list[Rejected] = []
     unread = iter(raws)

@@ -31,7 +31,7 @@ class Refused(NamedTuple):
     """Why a record of cx.forget is no request.
 
     Attributes:
-        reason: malformed, invalid or from_the_future.
+        reason: malformed, invalid, too_large or from_the_future.
         field: path of the field, "" where there is none.
     """
 

@@ -167,9 +167,6 @@ class Tenure:
         """
         outbox, now_ms = self._outbox, round(time.time() * 1000)
         for record in records:
-            if content_bytes(record.key, record.value, record.headers) > self._max_record_bytes:
-                outbox.add_rejected(record, (self._topology.forget.name, self._partition), TOO_LARGE, "")
-                continue
             request = self._request(record, now_ms)
             if isinstance(request, requests.Refused):
                 outbox.add_rejected(record, (self._topology.forget.name, self._partition), *request)
@@ -179,6 +176,10 @@ class Tenure:
         return outbox.committed
 
     def _request(self, record: Any, now_ms: int) -> requests.Request | requests.Refused:
+        # A record that is not held has no value; without this its key alone would be a request.
+        unheld = getattr(record, "reference", None) is not None
+        if unheld or content_bytes(record.key, record.value, record.headers) > self._max_record_bytes:
+            return requests.Refused(TOO_LARGE, "")
         message = self._suspects.why(FORGET.contract, record.offset)
         if message is None:
             try:
