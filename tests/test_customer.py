@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,7 +16,8 @@ from click.testing import CliRunner, Result
 from answers import answering
 from cxstream.cli import group
 from cxstream.customer import owner
-from cxstream.customer.actions import actions
+from cxstream.customer.actions import actions, change_in_words
+from cxstream.customer.explain import account, in_words, logistic, matters, reasons_in_words, typical_log_odds
 from cxstream.customer.history import context_ms, refused, touches
 from cxstream.customer.identity import identify
 from cxstream.erasure import request
@@ -29,12 +32,13 @@ from cxstream.settings import Settings
 from cxstream.topology import TOUCHPOINTS
 from cxstream.web import get
 from oracle import Oracle
+from strategies import PARAMS, random_history
 from workers import Watcher, WorkerProcess, touchpoint, until, write
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
-    from pathlib import Path
 
+ROOT = Path(__file__).resolve().parents[1]
 SECONDS = 90.0
 STORY = [
     touchpoint("anna", 1),
@@ -94,6 +98,86 @@ def test_contributions_are_those_of_the_signals() -> None:
     )
     assert found == [(each["feature"], each["value"], each["contribution"]) for each in signal["reasons"]]
     assert len(contributions(ScoringParams(), dict.fromkeys(FEATURES, 0.0))) == len(FEATURES)
+
+
+def test_all_contributions_and_a_typical_customer_add_up_to_the_probability() -> None:
+    params = PARAMS["touchy"]
+    engine = Engine(params, {})
+    log = [json.dumps(event).encode() for event, _ in random_history(5, 3_000)]
+    outcome = engine.process(Records(log, range(len(log))))
+    base, changes = typical_log_odds(params), 0
+    for signal in outcome.signals:
+        data = json.loads(signal.value)["data"]
+        if "probability" in data:
+            changes += 1
+            told = sum(reason["contribution"] for reason in data["reasons"])
+            assert logistic(base + told) == pytest.approx(data["probability"], rel=1e-9)
+    assert changes > 100
+    cards = [json.loads(card)["data"] for _, card in engine.cards()]
+    assert cards
+    for card in cards:
+        found = account(params, card)
+        assert found.agrees
+        assert found.probability == pytest.approx(card["probability"], rel=1e-9)
+        assert found.steps[-1].probability == found.probability
+        assert found.log_odds == pytest.approx(base + sum(step.contribution for step in found.steps))
+        assert {step.feature for step in found.steps} == set(FEATURES)
+    # Under other parameters they do not add up, and that is said.
+    assert not account(params.model_copy(update={"intercept": -2.0}), cards[0]).agrees
+
+
+def test_the_reasons_of_a_signal_lead_from_a_typical_customer_to_its_probability() -> None:
+    reasons = [("2 contacts", 1.2833), ("NPS answer 4", 1.0), ("satisfaction 40 of 100", 0.7567)]
+    assert reasons_in_words(0.76673, reasons) == (
+        "from 14% for a typical customer; 2 contacts (up to 36%); NPS answer 4 (up to 61%); "
+        "satisfaction 40 of 100 (up to 77%)"
+    )
+    assert logistic(typical_log_odds(ScoringParams())) == pytest.approx(0.13587, rel=1e-4)
+    for certain in (0.0, 1.0):
+        assert "from " in reasons_in_words(certain, reasons)
+    assert (logistic(-1e4), logistic(1e4)) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("raised", "raised from high to critical, 77%"),
+        ("worsened", "worsened at critical, 77%"),
+        ("erased", "erased on request"),
+    ],
+)
+def test_a_change_in_words(change: str, told: str) -> None:
+    data = {"change": change, "level": "critical", "previous": "high"}
+    assert change_in_words(data if change == "erased" else {**data, "probability": 0.767}) == told
+
+
+def test_every_feature_has_words() -> None:
+    card = json.loads(dict(engine_with(STORY).cards())["anna"])["data"]
+    said = {
+        step.feature: in_words(step, card, ScoringParams()) for step in account(ScoringParams(), card).steps
+    }
+    assert set(said) == set(FEATURES)
+    assert said["detractor"] == "the latest NPS answer is 6 or less"
+    assert said["complaint"] == "1 open complaint, at most 3 count"
+    assert said["unsubscribed"] == "unsubscribed"
+
+
+def test_the_guide_shows_what_leads_to_the_number_of_the_story() -> None:
+    engine = Engine(ScoringParams(), {})
+    engine.process(Records((ROOT / "examples" / "story.ndjson").read_bytes().splitlines()[:5], range(5)))
+    card = json.loads(dict(engine.cards())["anna"])["data"]
+    found = account(ScoringParams(), card)
+    guide = re.sub(" +", " ", (ROOT / "docs" / "oncall.md").read_text(encoding="utf-8"))
+    rows = [("a typical customer", found.typical_log_odds, f"{found.typical:.0%}")]
+    rows += [
+        (in_words(step, card, ScoringParams()), step.contribution, f"{step.probability:.0%}")
+        for step in found.steps
+        if matters(step)
+    ]
+    rows.append(("all together", found.log_odds, f"{found.probability:.1%}"))
+    assert len(rows) == 5
+    for words, log_odds, risk in rows:
+        assert f"| {words} | {log_odds:+.3f} | {risk} |" in guide
 
 
 class Written:
@@ -289,7 +373,15 @@ async def test_customer_as_kafka_and_his_worker_have_him(
 
         shown = await asyncio.to_thread(run, settings, name, "--worker", address)
         assert shown.exit_code == 0, shown.output
-        for text in ("What moved it", "Touchpoints that arrived", "Days in memory", "open complaints since"):
+        assert found["account"]["agrees"]
+        leads = f"What leads to {found['card']['data']['probability']:.0%}"
+        for text in (
+            leads,
+            "a typical customer",
+            "Touchpoints that arrived",
+            "Days in memory",
+            "open complaints since",
+        ):
             assert text in shown.output
         nobody = await asyncio.to_thread(run, settings, "berta", "--worker", address)
         assert nobody.exit_code == 1

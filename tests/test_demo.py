@@ -34,12 +34,16 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 PROC = Path("/proc")
+WHY = (
+    "from 39% for a typical customer; 3 contacts about 'invoice' in 7 days (up to 72%); "
+    "satisfaction 90 of 100 (down to 61%)"
+)
 
 
 def churn_risk(subject: str = "c-1", change: str = "raised", level: str = "high") -> ChurnRiskSignal:
     reasons = [
         Reason("effort", 0.9, 1.4, "3 contacts about 'invoice' in 7 days"),
-        Reason("silence", 0.0, 0.0, "nothing"),
+        Reason("dissatisfaction", 0.1, -0.5, "satisfaction 90 of 100"),
     ]
     data = ChurnRisk(
         *(change, level, "none", 0.613, 90.0, 20.0, 40.0, 20.0, reasons, None, "call_back", "default"),
@@ -81,7 +85,7 @@ class TestBoard:
             "raised to high (61%)",
             "call_back",
         )
-        assert line.why == "3 contacts about 'invoice' in 7 days"
+        assert line.why == WHY
         assert Board().signal(friction()).what == "friction 9.2 (call, service desk)"
 
     def test_rates_are_those_of_the_last_seconds(self) -> None:
@@ -143,9 +147,7 @@ class TestView:
         board, out = Board(), io.StringIO()
         with Plain(board, Console(file=out, width=20)) as plain:
             plain.tell(board.signal(churn_risk()))
-        assert out.getvalue() == (
-            "2026-02-03 04:05  c-1  raised to high (61%): 3 contacts about 'invoice' in 7 days -> call_back\n"
-        )
+        assert out.getvalue() == (f"2026-02-03 04:05  c-1  raised to high (61%): {WHY} -> call_back\n")
 
 
 class Demo:

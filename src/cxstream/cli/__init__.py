@@ -24,7 +24,7 @@ COMMANDS = {
     "forget": "Erase customers.",
     "worker": "Score touchpoints from Kafka.",
     "rejected": "Look at rejected records and send them again.",
-    "customer": "One customer: his score card, what moved it, what his worker holds.",
+    "customer": "One customer: score card, what leads to its churn risk, what the worker holds.",
     "keys": "Make the key that control records are signed with.",
     "doctor": "Check an installation, and say what to do.",
     "schemas": "Write the JSON Schemas and the AsyncAPI document.",

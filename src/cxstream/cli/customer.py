@@ -49,7 +49,7 @@ def command(
     as_json: bool,
     kafka: str | None,
 ) -> None:
-    """Show a customer: score card, what moved it, actions taken and what came after, and what the worker holds now.
+    """Show a customer: score card, what leads to its churn risk, actions taken and what came after, and what the worker holds now.
 
     Reads the customer's partition, and looks for a score card in the others, where none should be. The points of each touchpoint are computed anew by the worker's rules. A worker
     tells of customers only its own user on its own computer, or who has the token of worker.web_token_file.
@@ -71,7 +71,7 @@ def command(
     if as_json:
         click.echo(_json(found, answer))
     else:
-        _show(found, answer, days)
+        _show(found, answer, days, settings)
     for partition in found.elsewhere:
         click.echo(
             f"cxstream: warning: {settings.topology.scores.name}-{partition} has a card of {customer!r}, who belongs to partition "
@@ -128,8 +128,12 @@ def _json(found: Found, answer: Answer | None) -> str:
             "elsewhere": found.elsewhere,
             "moved": [
                 {"feature": name, "value": value, "contribution": amount}
-                for name, value, amount in found.moved
+                for name, value, amount in (
+                    (step.feature, step.value, step.contribution)
+                    for step in (found.account.steps if found.account else ())
+                )
             ],
+            "account": found.account,
             "signals": found.signals,
             "actions": found.actions,
             "touchpoints": found.touches,
@@ -140,7 +144,7 @@ def _json(found: Found, answer: Answer | None) -> str:
     ).decode()
 
 
-def _show(found: Found, answer: Answer | None, days: float) -> None:
+def _show(found: Found, answer: Answer | None, days: float, settings: Settings) -> None:
     console = output()
     who = found.identity
     console.print(_text(f"{who.id}: partition {who.partition}" + _renamed(found)))
@@ -148,7 +152,7 @@ def _show(found: Found, answer: Answer | None, days: float) -> None:
         console.print("no score card")
     else:
         _show_card(console, found.card)
-        _show_moved(console, found)
+        _show_account(console, found, settings)
     _show_signals(console, found, days)
     _show_actions(console, found)
     _show_touches(console, found, days)
@@ -186,17 +190,41 @@ def _show_card(console: Any, card: dict[str, Any]) -> None:
     )
 
 
-def _show_moved(console: Any, found: Found) -> None:
+def _show_account(console: Any, found: Found, settings: Settings) -> None:
+    """From a typical customer to the number on the card, so that every part of it is seen."""
     from rich.table import Table
 
-    table = Table("feature", "value", "log-odds against a typical customer", title="What moved it")
-    for name, value, amount in found.moved:
-        table.add_row(name, f"{value:.3f}", f"{amount:+.3f}")
+    from cxstream.customer.explain import in_words, matters
+
+    account, card = found.account, found.card
+    if account is None or card is None:
+        return
+    table = Table(
+        "what", "log-odds", "churn risk so far", title=f"What leads to {card['data']['probability']:.0%}"
+    )
+    table.add_row("a typical customer", f"{account.typical_log_odds:+.3f}", f"{account.typical:.0%}")
+    shown = [step for step in account.steps if matters(step)]
+    for step in shown:
+        words = in_words(step, card["data"], settings.scoring)
+        table.add_row(words, f"{step.contribution:+.3f}", f"{step.probability:.0%}")
+    table.add_section()
+    table.add_row("all together", f"{account.log_odds:+.3f}", f"{account.probability:.1%}")
     console.print(table)
+    rest = [step.feature for step in account.steps if not matters(step)]
+    if rest:
+        console.print(f"as for a typical customer: {', '.join(rest)}")
+    if not account.agrees:
+        console.print(
+            "[yellow]these settings do not lead to the number on the card: the worker that wrote it has other "
+            r"settings under \[scoring]; run this with the worker's settings file[/yellow]"
+        )
 
 
 def _show_signals(console: Any, found: Found, days: float) -> None:
     from rich.table import Table
+
+    from cxstream.customer.actions import change_in_words
+    from cxstream.customer.explain import reasons_in_words
 
     if not found.signals:
         console.print(f"no signals in {days:g} days")
@@ -204,14 +232,10 @@ def _show_signals(console: Any, found: Found, days: float) -> None:
     table = Table("time", "signal", "what", "why", title=f"Signals in {days:g} days")
     for signal in found.signals:
         data = signal["data"]
-        if data.get("change") == "erased":
-            table.add_row(signal["time"], "churn risk", "erased on request", "")
-        elif "change" in data:
-            moved = f"from {data['previous']} to {data['level']}"
-            moved = f"at {data['level']}" if data["change"] == "worsened" else moved
-            what = f"{data['change']} {moved}, {data['probability']:.0%}"
-            why = "; ".join(reason["evidence"] for reason in data["reasons"][:3])
-            table.add_row(signal["time"], "churn risk", what, _text(why))
+        if "change" in data:
+            reasons = [(each["evidence"], each["contribution"]) for each in data.get("reasons", ())]
+            why = "" if data["change"] == "erased" else reasons_in_words(data["probability"], reasons)
+            table.add_row(signal["time"], "churn risk", change_in_words(data), _text(why))
         else:
             what = f"{data['effort_points']:.1f} effort points in {data['channel']}"
             table.add_row(signal["time"], "friction", what, _text(data["evidence"]))

@@ -77,10 +77,12 @@ class Action(msgspec.Struct, frozen=True):
 
 def change_in_words(data: dict[str, Any]) -> str:
     """A churn-risk signal's `data` in words."""
-    words = (
-        f"{data['change']} from {data['previous']} to {data['level']}" if "level" in data else data["change"]
-    )
-    return f"{words}, {data['probability']:.0%}" if data.get("probability") is not None else words
+    if data["change"] == "erased":
+        return "erased on request"
+    where = f"from {data['previous']} to {data['level']}"
+    if data["change"] == "worsened":
+        where = f"at {data['level']}"
+    return f"{data['change']} {where}, {data['probability']:.0%}"
 
 
 def actions(

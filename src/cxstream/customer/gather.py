@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from cxstream.customer.actions import Action, actions
+from cxstream.customer.explain import Account, account
 from cxstream.customer.history import Touch, context_ms, refused, touches
 from cxstream.customer.identity import Identity, identify
 from cxstream.model.params import DAY_MS
 from cxstream.reader import reading
-from cxstream.scoring.view import contributions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +38,7 @@ class Found:
         identity: who, and in which partition.
         card: his latest score card, a CloudEvent as it was read; None where there is none.
         elsewhere: other partitions of cx.scores that hold a card, which should be none.
-        moved: feature, value and contribution in log-odds, the strongest first; empty without a card.
+        account: how the churn risk of the card comes about; None without a card.
         signals: his signals, oldest first, CloudEvents as they were read.
         actions: what was done for the customer and what came after, oldest first.
         touches: his records and what each gave, oldest first.
@@ -48,7 +48,7 @@ class Found:
     identity: Identity
     card: dict[str, Any] | None = None
     elsewhere: list[int] = field(default_factory=list)
-    moved: list[tuple[str, float, float]] = field(default_factory=list)
+    account: Account | None = None
     signals: list[dict[str, Any]] = field(default_factory=list)
     actions: list[Action] = field(default_factory=list)
     touches: list[Touch] = field(default_factory=list)
@@ -93,7 +93,7 @@ async def gather(
         )
         if latest is not None and latest.value is not None:
             found.card = msgspec.json.decode(latest.value)
-            found.moved = contributions(settings.scoring, found.card["data"]["features"])
+            found.account = account(settings.scoring, found.card["data"])
         if everywhere:
             found.elsewhere = await _elsewhere(reader, topics.scores.name, who, on_progress)
         for topic in (topics.churn_risk, topics.friction):

@@ -6,6 +6,7 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from statistics import median
 
+from cxstream.customer.explain import reasons_in_words
 from cxstream.model.kinds import LEVELS
 from cxstream.model.outputs import ChurnRiskSignal, ErasedSignal, FrictionSignal
 
@@ -120,7 +121,9 @@ def _change(signal: ChurnRiskSignal) -> str:
 
 def _churn_risk(signal: ChurnRiskSignal) -> Line:
     data = signal.data
-    why = "; ".join(reason.evidence for reason in data.reasons if reason.contribution > 0)
+    why = reasons_in_words(
+        data.probability, [(reason.evidence, reason.contribution) for reason in data.reasons]
+    )
     what = f"{_change(signal)} ({data.probability:.0%})"
     return Line(_minute(signal.time), signal.subject, what, data.level, why, data.suggested_action or "")
 
