@@ -196,7 +196,7 @@ SOURCES = Row(
             unit=PER_SECOND,
             stacked=True,
             low=0,
-            alerts=("CxstreamRejectsHigh", "CxstreamRecordFailed"),
+            alerts=("CxstreamRejectsHigh", "CxstreamRecordFailed", "CxstreamRecordsForged"),
         ),
         Panel(
             "Rejected share, by source, last 15 minutes",

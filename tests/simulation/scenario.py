@@ -112,12 +112,14 @@ def _settings(chance: random.Random) -> Settings:
         session_seconds=pick((1.5, 6.0)),
         stop_seconds=pick((0.2, 3.0, 10.0)),
     )
+    # Without a draw of its own: each seed keeps the scenario that it stands for.
+    control = Control(key=SecretStr(histories.KEY.decode())) if worker.queue_batches > 1 else Control()
     return Settings.model_construct(
         worker=worker,
         scoring=pick(histories.params()),
         actions=dict(ACTIONS),
         replay=None,
-        control=pick((Control(), Control(key=SecretStr(histories.KEY.decode())))),
+        control=control,
     )
 
 
