@@ -26,7 +26,9 @@ MARKER_KEY = b"\0marker"
 # 3: rows and marker with checksum and generation. 2: the same payloads without.
 LAYOUT, LAYOUT_BEFORE = 3, 2
 # Parameters that the layout before did not have, and the default of the one that they replace.
-_NEW = frozenset({"max_effort", "max_mood", "transfers_max", "worsened", "worsened_hours"})
+_NEW = frozenset(
+    {"max_effort", "max_mood", "max_record_bytes", "transfers_max", "worsened", "worsened_hours"}
+)
 _MAX_POINTS_BEFORE = 1e6
 
 Count = Annotated[int, Meta(ge=0, lt=2**53)]
