@@ -65,7 +65,7 @@ async def test_misrouted_records_are_forwarded_as_they_are(
     [here], [there, other] = customers_of(0, COUNT), customers_of(1, COUNT, 2)
     limit = 200_000
     async with administration(settings) as admin:
-        lower = {"max.message.bytes": str(limit)}
+        lower = {**TOUCHPOINTS.config, "max.message.bytes": str(limit)}
         await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, TOUCHPOINTS.name, lower)])
     hops = [("forwarded-from", b"cx.touchpoints-1-0")] * 3
     binary = {"id": "b1", "source": "/b", "type": "cx.touchpoint.error.v1", "subject": there}
