@@ -17,7 +17,6 @@ from answers import answering
 from cxstream.cli import group
 from cxstream.customer import owner
 from cxstream.customer.actions import actions, change_in_words
-from cxstream.customer.explain import account, in_words, logistic, matters, reasons_in_words, typical_log_odds
 from cxstream.customer.history import context_ms, refused, touches
 from cxstream.customer.identity import identify
 from cxstream.erasure import request
@@ -26,6 +25,7 @@ from cxstream.model.kinds import FEATURES
 from cxstream.model.params import DAY_MS, ScoringParams
 from cxstream.reader import reading
 from cxstream.scoring.engine import Engine, Records
+from cxstream.scoring.explain import account, in_words, logistic, matters, reasons_in_words, typical_log_odds
 from cxstream.scoring.view import contributions, describe
 from cxstream.sender import route
 from cxstream.settings import Settings

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import aiokafka
 import pytest
+from aiokafka import TopicPartition
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.structs import OffsetAndMetadata
 
 from cxstream.kafka import connection
 from cxstream.leftovers import Erased, Leftovers
@@ -157,6 +159,16 @@ async def send(
             await producer.send_and_wait(topic, value, key=key, partition=partition)
 
 
+async def commit(settings: Settings, offset: int) -> None:
+    """Commit an offset of partition 0 for the group, as the worker did that has saved the state."""
+    where = TopicPartition(TOUCHPOINTS.name, 0)
+    async with aiokafka.AIOKafkaConsumer(
+        **connection(settings), group_id=settings.worker.group, enable_auto_commit=False
+    ) as consumer:
+        consumer.assign([where])
+        await consumer.commit({where: OffsetAndMetadata(offset, "")})
+
+
 @pytest.mark.broker
 @pytest.mark.timeout(280)
 async def test_whoever_is_in_the_wrong_partition_is_erased_everywhere(
@@ -175,6 +187,7 @@ async def test_whoever_is_in_the_wrong_partition_is_erased_everywhere(
     await send(settings, SNAPSHOTS.name, 0, [row for row in rows if row[0] != MARKER_KEY])
     stored = {key: row for key, row in rows if row is not None}
     await send(settings, SNAPSHOTS.name, 0, list(altered(stored, customers=2).items()))
+    await commit(settings, 3)
     async with Watcher(settings, COUNT) as watcher:
         assert await cards(watcher) == {name: [0] for name in sorted((saved, stays, orphan))}
         said = await command(settings, "customer", saved, "--no-worker")

@@ -194,7 +194,7 @@ def _show_account(console: Any, found: Found, settings: Settings) -> None:
     """From a typical customer to the number on the card, so that every part of it is seen."""
     from rich.table import Table
 
-    from cxstream.customer.explain import in_words, matters
+    from cxstream.scoring.explain import in_words, matters
 
     account, card = found.account, found.card
     if account is None or card is None:
@@ -224,7 +224,7 @@ def _show_signals(console: Any, found: Found, days: float) -> None:
     from rich.table import Table
 
     from cxstream.customer.actions import change_in_words
-    from cxstream.customer.explain import reasons_in_words
+    from cxstream.scoring.explain import reasons_in_words
 
     if not found.signals:
         console.print(f"no signals in {days:g} days")

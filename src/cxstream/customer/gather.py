@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from cxstream.customer.actions import Action, actions
-from cxstream.customer.explain import Account, account
 from cxstream.customer.history import Touch, context_ms, refused, touches
 from cxstream.customer.identity import Identity, identify
 from cxstream.model.params import DAY_MS
 from cxstream.reader import reading
+from cxstream.scoring.explain import Account, account
 
 if TYPE_CHECKING:
     from collections.abc import Callable

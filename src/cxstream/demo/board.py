@@ -6,9 +6,9 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from statistics import median
 
-from cxstream.customer.explain import reasons_in_words
 from cxstream.model.kinds import LEVELS
 from cxstream.model.outputs import ChurnRiskSignal, ErasedSignal, FrictionSignal
+from cxstream.scoring.explain import reasons_in_words
 
 # More than the highest terminal shows.
 _NEWEST = 100
