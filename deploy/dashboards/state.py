@@ -133,7 +133,7 @@ PARTITIONS = Row(
                 Query(f"sum({EACH} (cxstream_partition_stalled))", "stalled"),
                 Query("sum(max by (topic, partition) (cxstream_partition_unreadable))", "unreadable"),
                 Query("sum(cxstream_halted)", "halted workers"),
-                Query(f"count({EACH} (cxstream_partition_no_progress_offset))", "stuck"),
+                Query(f"count({EACH} (cxstream_partition_no_progress_offset)) or vector(0)", "stuck"),
             ),
             low=0,
             steps=((0, GREEN), (1, RED)),
