@@ -61,7 +61,7 @@ def test_each_action_has_what_it_answers_and_what_came_after() -> None:
             "eased from high to elevated, 44%",
             "survey_nps 9",
             "raised from elevated to critical, 80%",
-            "worsened from critical to critical, 95%",
+            "worsened at critical, 95%",
             "purchase 20 EUR",
         ],
         ["churned moved away"],
@@ -72,7 +72,7 @@ def test_each_action_has_what_it_answers_and_what_came_after() -> None:
 
 
 def test_a_signal_of_an_erased_customer_has_no_scores() -> None:
-    assert change_in_words({"change": "erased", "cause": {}}) == "erased"
+    assert change_in_words({"change": "erased", "cause": {}}) == "erased on request"
 
 
 def test_actions_in_binary_mode_and_without_details() -> None:

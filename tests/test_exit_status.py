@@ -64,6 +64,11 @@ CASES: dict[str, dict[str, int]] = {
     },
     "customer": {"customer anna --kafka {nobody}": NOT_DONE, "customer": WRONG},
     "doctor": {"doctor --kafka {nobody}": NOT_DONE, "doctor --nope": WRONG},
+    "keys": {
+        "keys init {tmp}/control.key": DONE,
+        "keys init {tmp}/bad.csv": NOT_DONE,
+        "keys": WRONG,
+    },
     "schemas": {
         f"schemas --check {ROOT}/schemas": DONE,
         "schemas --out {tmp}/schemas": DONE,

@@ -170,10 +170,14 @@ def test_expectations_do_not_depend_on_batches(log: list[Record], expected: chec
 
 
 def test_a_clock_ahead_of_kafka_is_measured() -> None:
-    tick = b'{"specversion":"1.0","id":"t","source":"/t","type":"cx.tick.v1","time":"2026-01-01T00:04:00Z"}'
+    tick = b'{"specversion":"1.0","id":"t","source":"/t","type":"cx.tick.v1","time":"2026-01-01T00:00:00Z"}'
+    visit = (
+        b'{"specversion":"1.0","id":"v","source":"/t","type":"cx.touchpoint.page_view.v1","subject":"c",'
+        b'"time":"2026-01-01T00:04:00Z","data":{"channel":"web"}}'
+    )
     expectation = checker.Expectation(Settings(), 0, 1)
     midnight = 1_767_225_600_000
-    expectation.take([Record(0, midnight, None, tick, ())])
+    expectation.take([Record(0, midnight, None, tick, ()), Record(1, midnight, b"c", visit, ())])
     assert expectation.ticks == 1
     assert expectation.ahead_ms == 240_000
 

@@ -1220,7 +1220,7 @@ def check_chain(oracle: Oracle, churned: set[str]) -> None:
         if signal["kind"] == "churn_risk":
             subject = signal["subject"]
             assert signal["previous"] == announced.get(subject, "none") or subject in churned
-            assert signal["previous"] != signal["level"]
+            assert (signal["previous"] == signal["level"]) == (signal["change"] == "worsened")
             announced[subject] = signal["level"]
     for subject in oracle.customers:
         card = oracle.card(subject)

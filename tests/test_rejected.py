@@ -136,7 +136,7 @@ class Paused:
         record = Written([])
         record.offset = self.at  # type: ignore[misc]
         self.at = 9
-        return {tp: [record]}
+        return {tp: [[record]]}
 
     async def position(self, tp: Any) -> int:
         return self.at

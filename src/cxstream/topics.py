@@ -318,12 +318,12 @@ def partitions_added(found: Sequence[Found]) -> str:
     touchpoints = [each for each in found if each.topic.contract == TOUCHPOINTS.contract]
     counts = {each.partitions for each in found if each not in touchpoints}
     wanted = {each.wanted for each in found} | {each.partitions for each in touchpoints}
-    if not touchpoints:
-        return ""
     if len(counts) != 1 or len(wanted) != 1 or not 0 < min(counts) < min(wanted):
         return ""
+    any_topic = found[0].topic
+    prefix = any_topic.name.removesuffix(any_topic.contract)
     return (
-        f"partitions were added to {touchpoints[0].topic.name}, so producers send the events of many customers to other "
+        f"partitions were added to {prefix}{TOUCHPOINTS.contract}, so producers send the events of many customers to other "
         "partitions than those that hold their state: docs/operations.md, 'More partitions', says how to go on"
     )
 
