@@ -84,11 +84,11 @@ class Worker:
         try:
             async with asyncio.timeout(_LOADED_SECONDS):
                 await self._until("loading kernels", "ready: ")
-                with contextlib.suppress(TimeoutError):
+                try:
                     # Kernels that were compiled before are loaded faster than that.
                     async with asyncio.timeout(_LOADING_SECONDS):
                         await self._until("kernels ready", "ready: ")
-                if "ready" not in self._written():
+                except TimeoutError:
                     say("compiling the kernels, which takes up to a minute the first time ...")
                 await self._until("kernels ready", "ready: ")
             say("starting the worker ...")
