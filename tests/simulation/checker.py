@@ -15,6 +15,7 @@ import msgspec
 
 from cxstream.model.errors import SnapshotError
 from cxstream.scoring.engine import MARKER_KEY, Engine
+from cxstream.scoring.failing import BatchError
 from cxstream.scoring.passed import FAILED
 from cxstream.scoring.routing import FORWARDED_FROM
 from cxstream.topology import (
@@ -340,7 +341,7 @@ class Checker:
             try:
                 async with cluster.kafka().reader(partition) as reader:
                     restored = await restore(cluster.scenario.settings, reader, partition, None, Counters())
-            except SnapshotError as error:
+            except (BatchError, SnapshotError) as error:
                 raise ViolationError(f"partition {partition}: {error}") from error
             if not restored.saved:
                 raise ViolationError(f"partition {partition}: the saved state cannot be used")

@@ -58,11 +58,13 @@ MUTATIONS = (
         (
             (
                 "producer = await self._kafka.claim(self.number)",
-                """async with self._kafka.reader(self.number) as reader:
-        early = await self._restored(None, reader, parked)
+                """claim = await self._kafka.confirm()
+    async with self._kafka.reader(self.number) as reader:
+        inherited = await succeed(self._settings, self._kafka, claim, self.number, reader)
+        early = await self._restored(None, reader, parked, claim.owner, inherited)
     producer = early._producer = await self._kafka.claim(self.number)""",
             ),
-            ("await self._restored(producer, reader, parked)", "early"),
+            ("await self._restored(producer, reader, parked, claim.owner, inherited)", "early"),
         ),
     ),
     Mutation(
@@ -98,12 +100,12 @@ MUTATIONS = (
     ),
     Mutation(
         "the committed offset is one too low",
-        _TENURE + "apply",
+        _TENURE + "_apply",
         (("records[-1].offset + 1", "records[-1].offset"),),
     ),
     Mutation(
         "the committed offset is one too high",
-        _TENURE + "apply",
+        _TENURE + "_apply",
         (("records[-1].offset + 1", "records[-1].offset + 2"),),
     ),
     Mutation(
@@ -162,8 +164,8 @@ MUTATIONS = (
         _OUTBOX + "_write",
         (
             (
-                "await (await producer.send_batch(batch, topic, partition=partition))\n            batch, used =",
-                "await producer.send_batch(batch, topic, partition=partition)\n            batch, used =",
+                "await send(index)\n            batch, used,",
+                "await producer.send_batch(batch, tp[0], partition=tp[1])\n            batch, used,",
             ),
         ),
     ),
@@ -211,7 +213,7 @@ MUTATIONS = (
     Mutation(
         "requests are read from the beginning by every owner",
         _PARTITION + "_listen",
-        (("position = await reader.committed(FORGET.name)", "position = None"),),
+        (("await reader.committed(topic)", "None"),),
     ),
     Mutation(
         "requests count as read one too far",
@@ -258,7 +260,7 @@ MUTATIONS = (
     Mutation(
         "a record of cx.forget that asks for nothing is dropped in silence",
         _TENURE + "forward",
-        (("outbox.add_rejected(record, (FORGET.name, self._partition), *request)", "pass"),),
+        (("outbox.add_rejected(record, (self._topology.forget.name, self._partition), *request)", "pass"),),
     ),
     Mutation(
         "requests are taken into a transaction that is under way already",
