@@ -287,7 +287,8 @@ class Damage:
             kinds = Counter(key[:1] for key in plain)
             counts = {"customers": kinds[b"c"], "erasures": kinds[b"e"], "memory": kinds[b"i"] + kinds[b"v"]}
             marker = msgspec.structs.replace(marker, **counts)
-        rows = sealed(plain, marker.generation if 0 <= (marker.generation or 0) < 2**63 else 0)
+        generation = marker.generation or 0
+        rows = sealed(plain, generation if 0 <= generation < 2**63 else 0)
         rows[MARKER_KEY] = marker.encode()
         if rng.random() < 0.1:
             with contextlib.suppress(SnapshotError):
