@@ -22,10 +22,25 @@ define create_venv
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 endef
 
+# pip writes several lines for each package. This counts the packages instead, on one line of a terminal or in a few
+# lines elsewhere. Warnings and errors of pip go to standard error and are shown as they are.
+define install_locked
+	@{ $(PIP) install --progress-bar off --require-hashes -r $(1); echo "status $$?"; } | { \
+	  n=0; all=$$(grep -c '^[A-Za-z0-9].*==' $(1)); \
+	  while read -r word rest; do case $$word in \
+	    Ignoring) all=$$((all - 1)) ;; \
+	    Collecting | Requirement) n=$$((n + 1)); \
+	      if [ -t 1 ]; then printf '\r  %d of %d packages' $$n $$all; \
+	      elif [ $$((n % 20)) -eq 0 ]; then echo "  $$n of $$all packages"; fi ;; \
+	    Installing) if [ -t 1 ]; then printf '\r'; fi; echo "  $$n packages are here and are being installed" ;; \
+	    status) exit "$$rest" ;; \
+	  esac; done; }
+endef
+
 $(VENV)/.installed: requirements.lock pyproject.toml
 	$(create_venv)
 	@echo "Installing cxstream and what its tests need: 1.2 GB on disk, one to three minutes, once."
-	@$(PIP) install --progress-bar on --require-hashes -r requirements.lock
+	$(call install_locked,requirements.lock)
 	@$(PIP) install --quiet --no-build-isolation --no-deps -e .
 	@touch $@ $(VENV)/.usable
 
@@ -33,7 +48,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 $(VENV)/.usable: requirements-demo.lock pyproject.toml
 	$(create_venv)
 	@echo "Installing cxstream and what the demo needs: 0.5 GB on disk, under a minute, once."
-	@$(PIP) install --progress-bar on --require-hashes -r requirements-demo.lock
+	$(call install_locked,requirements-demo.lock)
 	@$(PIP) install --quiet --no-build-isolation --no-deps -e .
 	@touch $@
 

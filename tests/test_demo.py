@@ -17,7 +17,7 @@ import pytest
 from rich.console import Console
 
 from cxstream.demo.board import Board
-from cxstream.demo.view import Plain, Screen
+from cxstream.demo.view import Plain, Screen, customer
 from cxstream.model.outputs import (
     Cause,
     ChurnRisk,
@@ -148,6 +148,39 @@ class TestView:
         with Plain(board, Console(file=out, width=20)) as plain:
             plain.tell(board.signal(churn_risk()))
         assert out.getvalue() == (f"2026-02-03 04:05  c-1  raised to high (61%): {WHY} -> call_back\n")
+
+    def test_plain_lines_say_once_that_nothing_changes_and_now_and_then_for_how_long(self) -> None:
+        seconds = iter(range(1000))
+        board, out = Board(), io.StringIO()
+        plain = Plain(board, Console(file=out), lambda: float(next(seconds)))
+        plain.note("compiling the kernels ...")
+        plain.note("compiling the kernels ...")
+        for _ in range(62):
+            plain.refresh()
+        assert out.getvalue().splitlines() == [
+            "compiling the kernels ...",
+            "-- 30 s: compiling the kernels ...",
+            "-- 60 s: compiling the kernels ...",
+        ]
+        board.sent = 10
+        for _ in range(8):
+            plain.refresh()
+        lines = out.getvalue().splitlines()[3:]
+        assert len(lines) == 1
+        assert lines[0].startswith("-- 10 touchpoints sent")
+
+    @pytest.mark.parametrize("on_path", [True, False])
+    def test_commands_to_try_can_be_typed_as_they_are_shown(
+        self, on_path: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        program = tmp_path / "cxstream"
+        program.touch(0o755)
+        monkeypatch.setattr(sys, "argv", [str(program), "demo"])
+        monkeypatch.setenv("PATH", str(tmp_path if on_path else tmp_path / "elsewhere"))
+        board = Board(kafka="localhost:5")
+        board.signal(churn_risk())
+        typed = "cxstream" if on_path else program
+        assert customer(board) == f"{typed} customer c-1 --kafka localhost:5"
 
 
 class Demo:

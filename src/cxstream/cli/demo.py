@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from cxstream.settings import Settings
 
 _LAST = 8
-_NEXT = """
-Next:
-  cxstream replay examples/story.ndjson --out result    score a file of yours, or this one
-  cxstream convert --help                               make touchpoints of what you have
-  cxstream broker, topics --create, worker              the same step by step, with a Kafka that stays
-  docs/README.md                                        for sources, consumers, operators"""
+_NEXT = (
+    ("{program} replay examples/story.ndjson --out result", "score a file of yours, or this one"),
+    ("{program} convert --help", "make touchpoints of what you have"),
+    ("{program} broker, topics --create, worker", "the same step by step, with a Kafka that stays"),
+    ("docs/README.md", "for sources, consumers, operators"),
+)
 
 
 @click.command("demo")
@@ -116,7 +116,7 @@ async def _run(
 
 
 def _summary(board: Board, console: Console) -> None:
-    from cxstream.demo.view import table
+    from cxstream.demo.view import program, table
 
     if console.is_terminal and board.newest:
         # The screen is gone: this stays.
@@ -133,4 +133,8 @@ def _summary(board: Board, console: Console) -> None:
         click.echo(
             f"from the log to the reader of a signal: {delay[0]:.2f} s (median), {delay[1]:.2f} s (95th percentile)"
         )
-    click.echo(_NEXT)
+    steps = [(step.format(program=program()), what) for step, what in _NEXT]
+    width = max(len(step) for step, _ in steps)
+    click.echo("\nNext:")
+    for step, what in steps:
+        click.echo(f"  {step:{width}}  {what}")

@@ -77,7 +77,6 @@ async def run(
     """
     board.kafka = settings.kafka
     await ensure_topics(settings, PARTITIONS)
-    view.note("starting the worker ...")
     with children.worker(settings, config) as worker:
         watch = Watch(settings, board, view.tell, PARTITIONS)
         try:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, Self
 
 from rich.console import Console, Group
@@ -12,13 +15,15 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from rich.console import RenderableType
 
     from cxstream.demo.board import Board, Line
 
 _STATUS_SECONDS = 5.0
+# Where nothing changes, plain lines say so no more often than that.
+_SAME_SECONDS = 30.0
 _COLOURS = {
     "none": "green",
     "elevated": "yellow",
@@ -97,17 +102,21 @@ class Screen:
 
 
 class Plain:
-    """Plain lines: one a signal, and now and then how things are.
+    """Plain lines: one a signal, and now and then how things are, where that has changed.
 
     Args:
         board: what to show.
         console: where to.
+        clock: seconds, of any clock that only goes forward.
     """
 
-    def __init__(self, board: Board, console: Console) -> None:
+    def __init__(self, board: Board, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         self._board = board
         self._console = console
-        self._said = time.monotonic()
+        self._clock = clock
+        self._note = ""
+        self._noted = self._said = clock()
+        self._shown = _counts(board)
 
     def __enter__(self) -> Self:
         return self
@@ -116,7 +125,11 @@ class Plain:
         return
 
     def note(self, text: str) -> None:
-        """Print the text."""
+        """Print the text, unless it is the one before."""
+        if text == self._note:
+            return
+        self._note = text
+        self._noted = self._said = self._clock()
         self._print(text)
 
     def tell(self, line: Line) -> None:
@@ -125,13 +138,27 @@ class Plain:
         self._print(f"{line.time}  {line.subject}  {line.what}: {line.why}{action}")
 
     def refresh(self) -> None:
-        """Print how things are, if that was long ago."""
-        if time.monotonic() - self._said >= _STATUS_SECONDS:
-            self._said = time.monotonic()
-            self._print(f"-- {_numbers(self._board).plain}".replace("\n", "; "))
+        """Print how things are, if that was long ago and has changed; much more seldom, that it has not."""
+        now, counts = self._clock(), _counts(self._board)
+        changed = counts != self._shown
+        if now - self._said < (_STATUS_SECONDS if changed else _SAME_SECONDS):
+            return
+        self._said, self._shown = now, counts
+        numbers = f"{_numbers(self._board).plain}".replace("\n", "; ")
+        self._print(f"-- {numbers}" if changed else f"-- {now - self._noted:.0f} s: {self._note}")
 
     def _print(self, text: str) -> None:
         print(text, file=self._console.file, flush=True)
+
+
+def _counts(board: Board) -> tuple[int, ...]:
+    """What a line of numbers says, apart from rates."""
+    return (
+        board.sent,
+        board.done,
+        board.duplicates,
+        *(sum(each.values()) for each in (board.rejected, board.signals)),
+    )
 
 
 def _numbers(board: Board) -> Text:
@@ -161,7 +188,16 @@ def _places(board: Board) -> list[Text]:
 
 def customer(board: Board) -> str:
     """The command that explains the customer of the newest signal."""
-    return f"cxstream customer {board.newest[0].subject} --kafka {board.kafka}"
+    return f"{program()} customer {board.newest[0].subject} --kafka {board.kafka}"
+
+
+def program() -> str:
+    """What to type for `cxstream` here: in an environment that is not activated, the path it was called by."""
+    called = Path(sys.argv[0])
+    found = shutil.which("cxstream")
+    if called.name != "cxstream" or (found is not None and called.samefile(found)):
+        return "cxstream"
+    return str(called)
 
 
 def table(lines: Iterable[Line]) -> Table:

@@ -1,0 +1,64 @@
+"""What `make` says while it installs, and that it fails where pip does."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is not on PATH")
+
+PIP = """#!/bin/sh
+case "$*" in *" -e "*) exit 0 ;; esac
+echo "Ignoring colorama: markers 'sys_platform == \\"win32\\"' don't match your environment"
+for n in $(seq 1 45); do
+  echo "Collecting package-$n==1.0 (from -r requirements-demo.lock (line $n))"
+  echo "  Downloading package_$n-1.0-py3-none-any.whl (1 kB)"
+done
+echo "WARNING: a warning of pip" >&2
+echo "Installing collected packages: many"
+exit STATUS
+"""
+
+
+@pytest.fixture
+def venv(tmp_path: Path) -> Path:
+    """A virtual environment whose pip installs nothing."""
+    programs = tmp_path / "venv" / "bin"
+    programs.mkdir(parents=True)
+    (programs / "python").symlink_to(sys.executable)
+    return programs.parent
+
+
+def install(venv: Path, status: int) -> subprocess.CompletedProcess[str]:
+    pip = venv / "bin" / "pip"
+    pip.write_text(PIP.replace("STATUS", str(status)))
+    pip.chmod(0o755)
+    command = ["make", "--no-print-directory", f"VENV={venv}", f"PYTHON={sys.executable}", f"{venv}/.usable"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_installing_says_in_a_few_lines_how_far_it_is(venv: Path) -> None:
+    done = install(venv, 0)
+    assert done.returncode == 0, done.stderr
+    title, *lines = done.stdout.splitlines()
+    assert title.startswith("Installing cxstream and what the demo needs")
+    all_of_them = int(lines[0].split()[2])
+    assert lines == [
+        f"  20 of {all_of_them} packages",
+        f"  40 of {all_of_them} packages",
+        "  45 packages are here and are being installed",
+    ]
+    assert "WARNING: a warning of pip" in done.stderr
+    assert (venv / ".usable").exists()
+
+
+def test_a_pip_that_fails_fails_the_installation(venv: Path) -> None:
+    done = install(venv, 3)
+    assert done.returncode == 2
+    assert "Error 3" in done.stderr
+    assert not (venv / ".usable").exists()
