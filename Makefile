@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 ARGS ?=
 # Where docs/runbooks can be read; links of alerts and dashboards begin with it.
 RUNBOOK_URL ?=
+# Address of the repository on a Git host; links of the README as a package index shows it begin with it.
+PROJECT_URL ?=
 HELM := v3.22.0
 
 .DEFAULT_GOAL := help
@@ -98,11 +100,14 @@ $(BIN)/helm:
 charts: tools ## Check the Helm chart, docker-compose.yml and the Dockerfile.
 	$(BIN)/python -m pytest tests/test_chart.py tests/test_compose.py $(ARGS)
 
-release: install ## Wheel, source distribution and SBOM into dist/, none of it before the audit passes.
+release: install ## Wheel, source distribution and SBOM into dist/, audited and checked; PROJECT_URL= is where the sources are.
 	$(MAKE) audit
 	rm -rf dist
-	$(BIN)/python -m build --no-isolation --outdir dist .
+	PROJECT_URL="$(PROJECT_URL)" $(BIN)/python -m build --no-isolation --outdir dist .
+	$(BIN)/twine check --strict dist/*.whl dist/*.tar.gz
+	RELEASE_DIST=dist PROJECT_URL="$(PROJECT_URL)" $(BIN)/python -m pytest -q tests/test_release.py
 	$(MAKE) sbom
+	@test -n "$(PROJECT_URL)" || echo "Its metadata have no links: build it with PROJECT_URL=https://... before you publish it."
 
 audit: install ## Ask PyPI for known vulnerabilities of the locked dependencies; one it does not know fails, too.
 	$(BIN)/pip-audit --strict --disable-pip --require-hashes -r requirements.lock
@@ -118,12 +123,14 @@ fuzz: fuzz-state ## Feed ten million spoilt records to the decoder and the engin
 fuzz-state: install ## Load a million damaged snapshots, with bounds checking in the kernels.
 	NUMBA_BOUNDSCHECK=1 $(BIN)/python tests/fuzz_snapshots.py --inputs 1000000 $(ARGS)
 
-lock: install ## Resolve the dependencies anew into requirements.lock and requirements-demo.lock.
+lock: install ## Resolve the dependencies again, into requirements.lock and those for the demo and for servers.
 	$(BIN)/pip install --quiet uv
 	$(BIN)/uv pip compile --universal --python-version 3.11 --all-extras --group dev --generate-hashes \
 	  --no-emit-index-url --no-header --quiet --upgrade pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --universal --python-version 3.11 --extra local --group source --generate-hashes \
 	  --constraint requirements.lock --no-emit-index-url --no-header --quiet --upgrade pyproject.toml -o requirements-demo.lock
+	$(BIN)/uv pip compile --universal --python-version 3.11 --extra files --generate-hashes \
+	  --constraint requirements.lock --no-emit-index-url --no-header --quiet --upgrade pyproject.toml -o requirements-server.lock
 
 bench: install ## Measure kernels, replay and the worker side by side with Faust's own tables.
 	$(BIN)/python benchmarks/run.py $(ARGS)

