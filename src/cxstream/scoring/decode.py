@@ -9,7 +9,7 @@ Each record costs time in proportion to its own length, and a bad one costs its 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from operator import itemgetter
@@ -490,6 +490,9 @@ def read_times(values: Sequence[bytes | None]) -> NDArray[np.int64]:
     return times
 
 
-def subjects_of(events: Iterable[Any]) -> list[str]:
+def subjects_of(events: Sequence[Any]) -> list[str]:
     """Subject of each event; "" for a tick."""
-    return [getattr(e, "subject", "") for e in events]
+    try:
+        return [e.subject for e in events]
+    except AttributeError:  # a tick is rare
+        return [getattr(e, "subject", "") for e in events]

@@ -181,11 +181,16 @@ class Unsaved:
 
 def check_keys(decoded: Decoded, keys: Sequence[bytes | None]) -> None:
     """Reject what is not keyed by its subject: another partition would score the same customer, too."""
+    expected = [subject.encode() for subject in d.subjects_of(decoded.events)]
+    given = [keys[position] for position in decoded.good.tolist()]
+    # Lists are compared several times as fast as their items one by one.
+    if given == expected:
+        return
     decoded.reject(
         {
             i: (d.INVALID, "key", "the Kafka key differs from the subject")
-            for i, (event, position) in enumerate(zip(decoded.events, decoded.good.tolist(), strict=True))
-            if not isinstance(event, Tick) and keys[position] != event.subject.encode()
+            for i, event in enumerate(decoded.events)
+            if given[i] != expected[i] and not isinstance(event, Tick)
         }
     )
 

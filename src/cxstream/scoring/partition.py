@@ -41,7 +41,6 @@ from cxstream.kernels.layout import (
     S_INDEX,
     SIGNAL_WIDTH,
     STARTED,
-    TICK,
     TOLD,
     VACATED,
     State,
@@ -319,7 +318,7 @@ class Partition:
             own: n ids that the customers came under, where the subjects of the events are pseudonyms.
         """
         kinds = columns["kind"]
-        subjects = subjects_of(events) if (kinds == TICK).any() else [e.subject for e in events]
+        subjects = subjects_of(events)
         found: list[Any] = list(map(self.slots.of.get, subjects))
         elsewhere = self._elsewhere(subjects, found, kinds, own)
         if not elsewhere:
