@@ -129,7 +129,7 @@ def test_each_alert_has_its_runbook_and_no_runbook_is_left_over() -> None:
         assert severity
         assert text.startswith(f"# {name}\n\nSeverity: {severity[1]}. ")
         assert f"| [{name}]({name}.md) | {severity[1]} |" in index
-        for heading in ("Meaning", "Impact", "Diagnosis", "Mitigation"):
+        for heading in ("Meaning", "Impact", "Diagnosis", "Mitigation", "Escalation"):
             assert f"\n## {heading}\n" in text, name
         assert "```" in text, name
 
