@@ -109,7 +109,7 @@ ONCALL = Role(
 )
 ADMIN = Role(
     "makes topics, looks after rejected records, has customers erased: `cxstream topics`",
-    reads=(SCORES, REJECTED, FORGOTTEN),
+    reads=(SCORES, REJECTED, FORGET, FORGOTTEN),
     writes=(FORGET,),
     keeps=TOPICS,
 )
