@@ -8,28 +8,42 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import random
 import re
 import subprocess
 import sys
+import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from click.testing import CliRunner
 
+from cxstream import rejection
+from cxstream.batches import Limits, Unpacker
+from cxstream.inflate import NAMES
 from cxstream.local import ports
+from cxstream.model.errors import SnapshotError
+from cxstream.model.params import MAX_RECORD_BYTES, ScoringParams
+from cxstream.scoring.authority import Authority
+from cxstream.scoring.engine import MARKER_KEY, Engine, Records
+from cxstream.scoring.snapshot import Line
 from cxstream.settings import Settings
-from faults import checker
+from cxstream.worker import requests
+from faults import checker, spoiled
 from faults.__main__ import main
 from faults.clock import Clock
 from faults.errors import NotHereError
-from faults.kinds import KINDS
+from faults.fleet import Fleet, Worker
+from faults.kinds import KINDS, hostile
 from faults.links import Links
+from faults.parcels import Parcel, People, Sent, one_batch
 from faults.reader import Record
 from faults.traffic import Load, broken, records
-from faults.verdict import Digest, is_request, is_tick
+from faults.verdict import Digest, is_forwarded, is_request, is_tick, unsigned
 from faults.watcher import Watcher, gap
 from faults.wire import Api, Trigger, api_of
 from workers import key_of, touchpoint
@@ -38,6 +52,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 SECONDS = 20.0
+CODEC_NUMBERS = {name: number for number, name in NAMES.items()}
 
 
 # --- the checker
@@ -388,11 +403,244 @@ async def test_a_request_is_caught_before_or_after_it_passes(forward: bool) -> N
         assert await exchange(port, first) == first
 
 
+# --- what is sent to do harm
+
+
+KITCHEN = hostile.Place(2, People(6), random.Random(1))
+ACCEPTED, FORWARDED, REFUSED = "accepted", "forwarded", "refused"
+# What is to become of each, as docs/security.md and the contract's bounds have it; what is not here is invalid.
+FATES = {
+    "no JSON, of megabytes": "too_large",
+    "a touchpoint of 13 MB": "too_large",
+    "a request whose id has 13 MB": "too_large",
+    "a key alone": "malformed",
+    "a header that fills the record": "malformed",
+    "20,000 headers": "malformed",
+    "headers of 13 MB": "too_large",
+    "exactly as large as a record may be": ACCEPTED,
+    "one byte more": "too_large",
+    "a binary event with much data": ACCEPTED,
+    "brackets": "malformed",
+    "the longest text": ACCEPTED,
+    "noise": "malformed",
+    "misrouted, and as large as the broker takes": REFUSED,
+    "misrouted, and too large once it is inflated": REFUSED,
+    "misrouted, and large": FORWARDED,
+    "misrouted, with a large header": FORWARDED,
+    "misrouted, and no event": "malformed",
+}
+
+
+def lying(parcel: Parcel) -> list[Record]:
+    return [Record(n, 1_800_000_000_000, *sent) for n, sent in enumerate(parcel.records)]
+
+
+@pytest.mark.parametrize("name", [name for name in hostile.POISON if not name.startswith("in cx.forget")])
+def test_poison_is_what_it_says(name: str) -> None:
+    parcel = hostile.POISON[name](KITCHEN)
+    [record] = lying(parcel)
+    expectation = checker.Expectation(Settings(), KITCHEN.partition, 6, largest=hostile.USUAL_LIMIT)
+    expectation.take([record])
+    size = sum(len(each or b"") for each in record[2:4]) + sum(len(text or b"") for _, text in record.headers)
+    assert size > 50_000
+    fate = FATES.get(name, "invalid")
+    if fate == FORWARDED:
+        assert list(expectation.forwarded) == [3]
+    elif fate == REFUSED:
+        [(key, value, headers)] = expectation.refused
+        assert (key, value, dict(headers)["reason"]) == (record.key, None, b"too_large")
+    else:
+        assert dict(expectation.reasons) == ({} if fate == ACCEPTED else {fate: 1})
+    assert bool(expectation.cards()) == (fate == ACCEPTED)
+    limit = 12 << 20 if parcel.codec else hostile.USUAL_LIMIT
+    assert parcel.codec or one_batch(parcel.records[0]) <= limit
+
+
+def test_a_record_as_large_as_is_taken_is_so_to_the_byte() -> None:
+    for limit in (500_000, hostile.USUAL_LIMIT):
+        assert one_batch(hostile.as_large_as_taken("anna", limit)) == limit
+
+
+@pytest.mark.parametrize("name", [name for name in hostile.POISON if name.startswith("in cx.forget")])
+def test_poison_in_requests_is_refused_as_it_says(name: str) -> None:
+    parcel = hostile.POISON[name](KITCHEN)
+    [record], [why] = lying(parcel), parcel.refused
+    assert parcel.topic == "cx.forget"
+    large = checker.batch_bytes((record.key, record.value, record.headers)) > MAX_RECORD_BYTES + 1000
+    assert large == (why == ("too_large", ""))
+    if not large:
+        found = requests.read(record, 0, 0, 2**50, None)
+        assert isinstance(found, requests.Refused)
+        assert tuple(found) == why
+
+
+def test_bombs_are_small_until_they_are_unpacked() -> None:
+    for name in ("zstd", "lz4", "100,000 headers", "20,000 sources"):
+        parcel = hostile.BOMBS[name](KITCHEN)
+        assert parcel.codec
+        builder = DefaultRecordBatchBuilder(2, CODEC_NUMBERS[parcel.codec], 0, -1, -1, -1, 1 << 30)
+        for n, sent in enumerate(parcel.records):
+            assert builder.append(n, 0, sent.key, sent.value, list(sent.headers))
+        inflated, packed = builder.size(), len(builder.build())
+        assert packed < 12 << 20
+        assert packed * 8 < inflated, name
+
+
+def test_what_lies_beyond_the_bound_of_a_batch_is_known() -> None:
+    parcel = Parcel("", 0, [Sent(b"k", bytes(3000 + n)) for n in range(20)], "zstd")
+    builder = DefaultRecordBatchBuilder(2, CODEC_NUMBERS["zstd"], 0, -1, -1, -1, 1 << 30)
+    for n, sent in enumerate(parcel.records):
+        builder.append(n, 0, sent.key, sent.value, [])
+    batch = builder.build()
+    for limit in (10_000, 20_000, 50_000):
+        *held, last = [each for piece in Unpacker(Limits(1000, limit)).pieces(batch) for each in piece]
+        assert last.first == hostile.first_beyond(parcel.records, limit) == len(held)
+        settings = Settings(worker={"max_batch_bytes": 1 << 20})
+        expectation = checker.Expectation(settings, 0, 1, beyond=[(last.first, last.offset)])
+        expectation.take(lying(parcel))
+        assert len(expectation.rejected) == len(held) + 1
+        [*_, (key, value, headers)] = expectation.rejected
+        assert (key, value, dict(headers)["offset"], dict(headers)["size"]) == (None, None, b"19", b"1048576")
+
+
+@pytest.mark.parametrize(("count", "many"), [(10_001, False), (63_000, False), (66_000, True)])
+def test_a_record_with_too_many_headers_is_not_held(count: int, many: bool) -> None:
+    sent = Sent(b"anna", touchpoint("anna", 1), (("", b"1"),) * count)
+    builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, -1, 1 << 30)
+    builder.append(0, 0, sent.key, sent.value, list(sent.headers))
+    [found] = [each for piece in Unpacker(Limits(1 << 20, 1 << 28)).pieces(builder.build()) for each in piece]
+    record = Record(0, 0, *sent)
+    assert checker.too_many_headers(record) == many == (getattr(found, "reference", None) is not None)
+    if many:
+        row = rejection.by_reference(found, ("cx.touchpoints", 0), "too_large", "")
+        mine = checker.reject(record, "too_large", "", "cx.touchpoints", 0)
+        assert mine == (row.key, row.value, tuple(row.headers))
+
+
+def test_copies_and_references_are_those_of_the_worker() -> None:
+    long = Record(7, 0, b"k" * 600, b"v" * 50, (("trace", b"\0"), ("none", None)))
+    for record in (long, long._replace(key=b"anna"), Record(8, 0, None, None, ())):
+        for reason, make in (("invalid", rejection.copy), ("too_large", rejection.by_reference)):
+            row = make(record, ("cx.touchpoints", 3), reason, "data.x")
+            mine = checker.reject(record, reason, "data.x", "cx.touchpoints", 3)
+            assert mine == (row.key, row.value, tuple(row.headers))
+        copied = checker.reject(record, "invalid", "", "cx.touchpoints", 3)
+        assert not checker.is_reference(copied)
+        assert checker.is_reference(checker.referred(copied))
+        assert checker.settled([copied], [], 10) == [copied]
+        assert checker.settled([copied], [checker.referred(copied)], 10) == [checker.referred(copied)]
+        assert checker.settled([copied], [checker.referred(copied)], 10_000) == [copied]
+
+
+def test_a_worker_that_a_signal_ends_has_crashed(tmp_path: Path) -> None:
+    async def ended(command: str) -> tuple[list[str], list[str]]:
+        fleet = Fleet(lambda _: "", "g", tmp_path, [], lambda _: {})
+        fleet.launch = fleet.workers.pop  # type: ignore[method-assign]
+        fleet.workers[0] = worker = Worker(["sh", "-c", command], tmp_path / "log", {})
+        async with fleet, asyncio.timeout(SECONDS):
+            while fleet.workers:  # noqa: ASYNC110 - there is nothing to wait for but this
+                await asyncio.sleep(0.05)
+        worker.kill()
+        return fleet.deaths, fleet.crashes
+
+    deaths, crashes = asyncio.run(ended("kill -SEGV $$"))
+    assert deaths == crashes == ["log: ended by itself with 139"]
+    assert asyncio.run(ended("exit 3")) == (["log: ended by itself with 3"], [])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory of another process is Linux's to tell")
+def test_the_most_memory_of_a_worker_is_known(tmp_path: Path) -> None:
+    program = "import time; b = bytearray(200 << 20); del b; print('done', flush=True); time.sleep(60)"
+    worker = Worker([sys.executable, "-c", program], tmp_path / "log", {})
+    try:
+        deadline = time.monotonic() + SECONDS
+        while b"done" not in worker.log.read_bytes():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert 200 << 20 < worker.peak_bytes() < 400 << 20
+    finally:
+        worker.kill()
+    assert worker.peak_bytes() == 0
+
+
+def test_a_signed_request_is_the_one_that_was_asked() -> None:
+    asked = forget("c1", 4)
+    signed = Authority((b"k" * 32,)).sign(json.loads(asked))
+    assert asked != json.dumps(signed).encode()
+    assert unsigned((b"c1", asked)) == unsigned((b"c1", json.dumps(signed).encode()))
+    assert unsigned((b"c1", asked)) != unsigned((b"c1", forget("c1", 5)))
+
+
+def test_a_misrouted_record_that_is_lost_or_changed_is_found() -> None:
+    names = [f"c{n}" for n in range(20)]
+    values = [touchpoint(name, n) for n, name in enumerate(names)]
+    expectation = checker.Expectation(Settings(), 0, 3)
+    expectation.take([record(n, value) for n, value in enumerate(values)])
+    forwarded = [each for some in expectation.forwarded.values() for each in some]
+    assert len(forwarded) > 5
+    assert all(is_forwarded(Record(0, 0, *each)) for each in forwarded)
+
+    def difference(found: list[checker.Reject]) -> tuple[int, int, int]:
+        seen = checker.compare(forwarded, found, checker.forward_name, "there")
+        return seen.lost, seen.repeated, seen.wrong
+
+    assert difference(forwarded) == (0, 0, 0)
+    assert difference(forwarded[1:]) == (1, 0, 0)
+    assert difference([*forwarded, forwarded[0]]) == (0, 1, 0)
+    key, value, headers = forwarded[0]
+    assert difference([(key, (value or b"") + b" ", headers), *forwarded[1:]]) == (0, 0, 1)
+
+
+# --- saved state
+
+
+@pytest.fixture(scope="module", params=[b"", b"key" * 8], ids=["plain", "keyed"])
+def saved_states(request: pytest.FixtureRequest) -> tuple[bytes, dict[int, spoiled.State]]:
+    """Two partitions, of which the first has been built anew once, as cx.snapshots has them."""
+    states = {}
+    for partition in range(2):
+        history: list[tuple[bytes | None, bytes | None]] = [(b"\0claim:x", b"{}")]
+        for generation in (3, 4):
+            engine = Engine(ScoringParams(), {}, partition=partition)
+            engine.line = Line(generation + partition, secrets=(request.param,))
+            names = [f"p{partition}-{n % 9}" for n in range(60)]
+            engine.process(Records([touchpoint(name, n) for n, name in enumerate(names)], range(60)))
+            history += engine.snapshot()
+        states[partition] = spoiled._state(history, request.param)
+    return request.param, states
+
+
+def test_what_is_saved_is_told_from_what_was(saved_states: tuple[bytes, dict[int, spoiled.State]]) -> None:
+    secret, states = saved_states
+    for partition, state in states.items():
+        assert set(state.earlier) == set(state.rows)
+        assert all(state.earlier[key] != row for key, row in state.rows.items())
+        Engine.restore(ScoringParams(), {}, state.rows, partition=partition, secrets=(secret,))
+
+
+@pytest.mark.parametrize("name", spoiled.WAYS)
+def test_spoiled_state_is_always_refused(
+    name: str, saved_states: tuple[bytes, dict[int, spoiled.State]]
+) -> None:
+    good, states = saved_states
+    rng = random.Random(name)
+    for _ in range(25):
+        shelf = spoiled.Shelf(states[0], states[1], good, rng.choice([good, b""]), rng)
+        rows: dict[bytes, bytes | None] = {**states[0].rows, **spoiled.WAYS[name](shelf)}
+        there = {key: row for key, row in rows.items() if row is not None}
+        assert there != states[0].rows
+        if MARKER_KEY in there:
+            with pytest.raises(SnapshotError):
+                Engine.restore(ScoringParams(), {}, there, secrets=(good,), latest=2**43)
+
+
 # --- the command
 
 
 def test_kinds_have_names_of_their_own() -> None:
-    assert len({kind.name for kind in KINDS}) == len(KINDS)
+    names = {kind.name for kind in KINDS}
+    assert len(names) == len(KINDS)
+    assert {"poison-by-size", "bomb", "second-group", "damaged-snapshot"} <= names
 
 
 def test_the_command_lists_every_kind() -> None:

@@ -16,7 +16,8 @@ kinds/       the faults, a function each
 cluster.py   three nodes; node.py one of them; disk.py a small disk for one
 proxy.py     the proxy's process; links.py the hand on it; wire.py what it understands of Kafka's protocol
 fleet.py     worker processes by slot
-traffic.py   what is sent, and the proof of what was sent
+traffic.py   what is sent, and the proof of what was sent; parcels.py what somebody else sends beside it
+spoiled.py   ways to spoil saved state
 watcher.py   when signals and commits were seen
 reader.py    what is in the topics
 checker.py   what should be in them, and the difference; replayed.py the second opinion

@@ -10,17 +10,19 @@ import sys
 import time
 from contextlib import suppress
 from enum import Enum
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from cxstream.local.process import Guarded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
 READY_SECONDS = 120.0
 _WATCH_SECONDS = 0.3
 _STOP_GRACE = 60.0
+# A status above it is that of a process that a signal ended, as a shell says it.
+_BY_SIGNAL = 128
 
 # Many transactions and snapshots in little time, and a short wait for a worker that is gone.
 BUSY = {
@@ -43,6 +45,7 @@ class Said(Enum):
     KEPT = "it runs it, and went on from a state that it had"
     RESTORED = "it runs it, with a state from Kafka"
     CLOSED = "it gave it back"
+    REBUILDS = "it does not use the saved state, and builds it from the log"
 
 
 class Worker:
@@ -77,6 +80,16 @@ class Worker:
         found = ((entry.get("partition"), _said(entry)) for entry in entries)
         return [(partition, said) for partition, said in found if said is not None]
 
+    def peak_bytes(self) -> int:
+        """The most memory that it has had so far (peak RSS); 0 where it has ended, or the system does not say."""
+        guard = self._process.pid
+        with suppress(OSError, ValueError, IndexError, StopIteration):
+            [child] = Path(f"/proc/{guard}/task/{guard}/children").read_text().split()
+            status = Path(f"/proc/{child}/status").read_text()
+            line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
+            return int(line.split()[1]) * 1024
+        return 0
+
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to it and its guard at once: SIGKILL and SIGSTOP leave no time for anything."""
         with suppress(ProcessLookupError):
@@ -103,6 +116,8 @@ def _said(entry: dict[str, Any]) -> Said | None:
             return Said.KEPT if kept else Said.RESTORED
         case {"event": "partition closed"}:
             return Said.CLOSED
+        case {"event": "rebuilding the state from the log"}:
+            return Said.REBUILDS
     return None
 
 
@@ -118,7 +133,11 @@ class Fleet:
 
     Attributes:
         workers: those that should run now.
+        started: all that were started, in order.
         deaths: workers that ended by themselves, or with a bad status when told to stop, in words.
+        crashes: those of them that a signal ended which nobody here had sent, in words.
+        peaks: the most memory that each has had, in bytes, by the name of its log.
+        group: of workers that are started from now on.
     """
 
     def __init__(
@@ -130,10 +149,13 @@ class Fleet:
         environment_of: Callable[[int], Mapping[str, str]],
     ) -> None:
         self.workers: dict[int, Worker] = {}
+        self.started: list[Worker] = []
         self.deaths: list[str] = []
+        self.crashes: list[str] = []
+        self.peaks: dict[str, int] = {}
         self.options = options
+        self.group = group
         self._bootstrap_of = bootstrap_of
-        self._group = group
         self._folder = folder
         self._environment_of = environment_of
         self._starts = 0
@@ -156,9 +178,10 @@ class Fleet:
         log = self._folder / f"worker-{slot}-{self._starts}.log"
         command = [
             sys.executable, "-m", "cxstream", "worker", "--kafka", self._bootstrap_of(slot),
-            "--group", self._group, "--web-port", "0", "--metrics-port", "0", *self.options,
+            "--group", self.group, "--web-port", "0", "--metrics-port", "0", *self.options,
         ]  # fmt: skip
         self.workers[slot] = worker = Worker(command, log, {**BUSY, **self._environment_of(slot)})
+        self.started.append(worker)
         return worker
 
     async def start(self, *slots: int) -> None:
@@ -182,15 +205,42 @@ class Fleet:
 
     async def kill(self, slot: int) -> None:
         """SIGKILL."""
-        await asyncio.to_thread(self.workers.pop(slot).kill)
+        worker = self.workers.pop(slot)
+        self._measure(worker)
+        await asyncio.to_thread(worker.kill)
 
     async def stop(self, *slots: int) -> None:
         """SIGTERM, and wait for the end; a bad exit status is a death."""
         leaving = [self.workers.pop(slot) for slot in slots]
+        for worker in leaving:
+            self._measure(worker)
         statuses = await asyncio.gather(*(asyncio.to_thread(worker.stop) for worker in leaving))
         for worker, status in zip(leaving, statuses, strict=True):
             if status:
                 self.deaths.append(f"{worker.log.name}: ended with {status} when told to stop")
+                # SIGKILL is what its guard sends to one that does not stop.
+                if status > _BY_SIGNAL and status != _BY_SIGNAL + signal.SIGKILL:
+                    self.crashes.append(self.deaths[-1])
+
+    async def ended(self, slot: int, seconds: float) -> tuple[int, str]:
+        """Wait until a worker that should end by itself has; its exit status and what it wrote.
+
+        Call `expect_end` before that which it should end by.
+
+        Raises:
+            TimeoutError: it has not.
+        """
+        worker, deadline = self.workers[slot], time.monotonic() + seconds
+        while worker.status is None:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{worker.log}: still runs after {seconds:.0f} s")
+            await asyncio.sleep(0.05)
+        del self.workers[slot]
+        return worker.status, worker.log.read_text(errors="replace")
+
+    def expect_end(self, slot: int) -> None:
+        """Start a worker no more that ends by itself from now on."""
+        self.workers[slot].expected = True
 
     def freeze(self, slot: int) -> None:
         """SIGSTOP."""
@@ -204,6 +254,13 @@ class Fleet:
         while True:
             await asyncio.sleep(_WATCH_SECONDS)
             for slot, worker in list(self.workers.items()):
+                self._measure(worker)
                 if worker.status is not None and not worker.expected:
                     self.deaths.append(f"{worker.log.name}: ended by itself with {worker.status}")
+                    if worker.status > _BY_SIGNAL:
+                        self.crashes.append(self.deaths[-1])
                     self.launch(slot)
+
+    def _measure(self, worker: Worker) -> None:
+        name = worker.log.name
+        self.peaks[name] = max(self.peaks.get(name, 0), worker.peak_bytes())

@@ -11,6 +11,8 @@ from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
 from cxstream.settings import Settings
 from cxstream.topics import administration, ensure_topics
 from cxstream.topology import FORGET, TOPICS
@@ -21,7 +23,7 @@ from faults.verdict import Question, Verdict, judge
 from faults.watcher import Watcher
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
     from pathlib import Path
 
     from faults.clock import Clock
@@ -50,6 +52,8 @@ class Kind:
         small_disk: the third broker has a small disk.
         replayed: `cxstream replay` is asked too: not where the times of the log play a part.
         needs: raises NotHereError where it cannot be done.
+        settings: other settings than the usual ones, by section, of workers and check; of a run with a seed.
+        limits: the largest batch that a topic takes, in bytes, where that is another than the usual one.
     """
 
     name: str
@@ -63,6 +67,8 @@ class Kind:
     small_disk: bool = False
     replayed: bool = True
     needs: Callable[[], None] | None = None
+    settings: Callable[[int], dict[str, dict[str, Any]]] | None = None
+    limits: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -77,6 +83,7 @@ class Result:
         gap: longest time without a new signal of some partition while traffic flowed, in seconds.
         recovery: longest time from the end of a fault until all partitions commit again, in seconds.
         deaths: workers that ended by themselves.
+        peaks: the most memory that each worker has had, in bytes.
         steps: what was done, when (seconds from the first record).
         seconds: how long the run took.
         phases: how long each part of it took, in seconds.
@@ -91,6 +98,7 @@ class Result:
     gap: float = 0.0
     recovery: float | None = None
     deaths: list[str] = field(default_factory=list)
+    peaks: dict[str, int] = field(default_factory=dict)
     steps: list[tuple[float, str]] = field(default_factory=list)
     seconds: float = 0.0
     phases: dict[str, float] = field(default_factory=dict)
@@ -118,6 +126,8 @@ class Run:
         watcher: what is seen.
         kept: records that are deleted in this run after they were read, by partition; the check reads them here.
         clocks: those of workers that can be moved, by slot.
+        beyond: records that lie beyond what a batch may inflate to, by partition: first and last offset.
+        rejected_limit: the largest batch that cx.rejected has taken at every moment, in bytes; None for the usual one.
         folder: the run's own.
     """
 
@@ -134,9 +144,13 @@ class Run:
         self.folder = folder
         self.kept: dict[int, list[Record]] = {}
         self.clocks: dict[int, Clock] = {}
+        self.beyond: dict[int, list[tuple[int, int]]] = {}
+        self.rejected_limit: int | None = None
         self.result = Result(kind.name, seed)
         group = f"faults-{kind.name}-{seed}-{time.time_ns() // 1_000_000 % 10**8}"
-        self.settings = Settings(kafka=cluster.bootstrap, worker={"group": group})
+        self._others = kind.settings(seed) if kind.settings else {}
+        worker = {**self._others.get("worker", {}), "group": group}
+        self.settings = Settings(kafka=cluster.bootstrap, **{**self._others, "worker": worker})
         self._over: list[float] = []
         self._stop = asyncio.Event()
 
@@ -155,6 +169,12 @@ class Run:
         """Write down that a fault is over: recovery is counted from here."""
         self.note(what)
         self._over.append(time.monotonic())
+
+    def change_group(self, group: str) -> None:
+        """From now on workers of another group are started, and watched."""
+        worker = self.settings.worker.model_copy(update={"group": group})
+        self.settings = self.settings.model_copy(update={"worker": worker})
+        self.watcher.group = self.fleet.group = group
 
     async def recovered(self, seconds: float = 90.0) -> None:
         """Wait until every partition has committed anew since the last fault was over, so that the next one hits."""
@@ -196,6 +216,8 @@ class Run:
     async def _go(self) -> None:
         with self._phase("topics"):
             await _afresh(self.settings)
+            for topic, limit in self.kind.limits.items():
+                await self.limit(topic, limit)
         self.traffic = Traffic(self.settings, self.kind.load, self.seed, PARTITIONS, erases=self._erases)
         await self.traffic.prepare()
         async with AsyncExitStack() as stack:
@@ -218,6 +240,7 @@ class Run:
                 await self._drain()
             with self._phase("stop"):
                 await self.fleet.stop(*self.fleet.workers)
+            self._check_workers()
         with self._phase("check"):
             await self._check()
 
@@ -227,7 +250,30 @@ class Run:
         return self.seed % 2 == 1
 
     def _environment(self, slot: int) -> dict[str, str]:
-        return self.kind.environment(self, slot) if self.kind.environment else {}
+        given = {
+            f"CXSTREAM_{section}__{name}".upper(): str(value)
+            for section, values in self._others.items()
+            for name, value in values.items()
+        }
+        return given | (self.kind.environment(self, slot) if self.kind.environment else {})
+
+    async def limit(self, topic: str, size: int) -> None:
+        """Let a topic take batches of at most this many bytes."""
+        [config] = [each.config for each in TOPICS if each.name == topic]
+        config = {**config, "max.message.bytes": str(size)}
+        async with administration(self.settings) as admin:
+            await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, config)])
+
+    def _check_workers(self) -> None:
+        """Fail the run where a worker crashed, or had more memory than it may."""
+        self.result.peaks = peaks = self.fleet.peaks
+        if self.fleet.crashes:
+            self._failed(AssertionError(f"ended by a signal: {'; '.join(self.fleet.crashes)}"))
+        most = self.settings.worker.memory_mib
+        if most is not None and (
+            large := {name: peak >> 20 for name, peak in peaks.items() if peak >> 20 > most}
+        ):
+            self._failed(AssertionError(f"workers had more than worker.memory_mib, {most} MiB: {large}"))
 
     async def _traffic_and_fault(self) -> None:
         """Both at once; what goes wrong is noted, as the check says more about it than the error does."""
@@ -288,6 +334,10 @@ class Run:
                 self.traffic.asked,
                 self.kept,
                 self.folder if self.kind.replayed and not self._erases else None,
+                self.traffic.places,
+                self.beyond,
+                self.kind.limits,
+                self.rejected_limit,
             )
         )
         (self.folder / "touchpoints.ndjson").unlink(missing_ok=True)
@@ -320,6 +370,7 @@ def as_json(result: Result) -> dict[str, Any]:
         "steps": [{"at_s": at, "what": what} for at, what in result.steps],
         "phases_s": result.phases,
         "deaths": result.deaths,
+        "peaks_mib": {name: peak >> 20 for name, peak in result.peaks.items()},
     }
     if verdict:
         found |= {

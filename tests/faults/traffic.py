@@ -15,7 +15,8 @@ from cxstream.sender import route, sending
 from cxstream.simulate.faults import Rates
 from cxstream.simulate.stream import Plan, Simulation
 from cxstream.simulate.topic import Pace, start_to_end_now
-from cxstream.topology import FORGET
+from cxstream.topology import FORGET, TOUCHPOINTS
+from faults.parcels import Places, Post
 from faults.verdict import Digest
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from cxstream.sender import Sender
     from cxstream.settings import Settings
+    from faults.parcels import Parcel
 
 # 1 January 2025: the same seed sends the same bytes, whenever.
 _START_MS = 1_735_689_600_000
@@ -71,6 +73,7 @@ class Traffic:
     Attributes:
         sent: fingerprint of what each partition was sent.
         asked: requests to be erased that each partition of cx.forget was sent, as key and value.
+        places: where the records of parcels lie.
         total: records sent.
         began: time.monotonic() of the first record at the rate; 0.0 before.
         flows: set when it begins.
@@ -80,6 +83,7 @@ class Traffic:
     def __init__(self, settings: Settings, load: Load, seed: int, partitions: int, *, erases: bool) -> None:
         self.sent = {partition: Digest() for partition in range(partitions)}
         self.asked: dict[int, list[tuple[bytes | None, bytes | None]]] = {p: [] for p in range(partitions)}
+        self.places = Places()
         self.total = 0
         self.began = 0.0
         self.ended = 0.0
@@ -94,6 +98,7 @@ class Traffic:
         self._records = records(load, seed)
         self._ready: list[bytes] = []
         self._extra: list[bytes] = []
+        self._parcels: list[tuple[Parcel, asyncio.Future[int]]] = []
 
     async def prepare(self) -> None:
         """Have the first records at hand, so that they need not be waited for."""
@@ -103,19 +108,30 @@ class Traffic:
         """Send this record too, next."""
         self._extra.append(value)
 
+    async def deliver(self, parcel: Parcel) -> int:
+        """Send a parcel next, and wait until it is there; the offset of its first record."""
+        there: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._parcels.append((parcel, there))
+        return await there
+
     async def run(self, stop: asyncio.Event) -> None:
         """Send at the rate, for the seconds, and on until `stop` is set.
 
         Raises:
             BrokerError: Kafka did not take it, not even after minutes.
         """
-        async with sending(self._settings) as sender, sending(self._settings, FORGET) as requests:
+        async with (
+            sending(self._settings) as sender,
+            sending(self._settings, FORGET) as requests,
+            Post(self._settings) as post,
+        ):
             await self._send(sender, await self._take(_HISTORY))
             self.began = time.monotonic()
             self.flows.set()
             while not (stop.is_set() and self._elapsed >= self._load.seconds):
                 due = _HISTORY + round(self._elapsed * self._load.rate) - self.total
                 await self._send(sender, await self._take(max(0, due)))
+                await self._deliver(post)
                 if self._erases and self._elapsed >= _ASK_SECONDS * (1 + sum(map(len, self.asked.values()))):
                     await self._ask(requests)
                 await asyncio.sleep(_STEP_SECONDS)
@@ -130,6 +146,23 @@ class Traffic:
             self.sent[partition].add(key, value)
         self.total += len(values)
         self._last = values or self._last
+
+    async def _deliver(self, post: Post) -> None:
+        while self._parcels:
+            parcel, there = self._parcels.pop(0)
+            try:
+                first = await post.send(parcel)
+            except Exception as error:
+                there.set_exception(error)
+                raise
+            self.places.take(parcel, first)
+            if parcel.topic == TOUCHPOINTS.name:
+                await asyncio.to_thread(self._add_all, parcel)
+            there.set_result(first)
+
+    def _add_all(self, parcel: Parcel) -> None:
+        for record in parcel.records:
+            self.sent[parcel.partition].add(record.key, record.value)
 
     async def _ask(self, requests: Sender) -> None:
         """Ask for one of those to be erased of whom something was sent just now."""

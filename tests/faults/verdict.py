@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cxstream.model.kinds import FORGET_TYPE
-from cxstream.topology import REJECTED, SCORES, TOUCHPOINTS
+from cxstream.scoring.authority import SIGNATURE
+from cxstream.topology import FORGET, REJECTED, SCORES, TOUCHPOINTS
 from faults import checker, reader, replayed
+from faults.parcels import Places
+from faults.reader import Record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from cxstream.settings import Settings
-    from faults.reader import Record
 
 _ENGINE_RECORDS = 3571  # no divisor of what any worker's batch holds
 
@@ -82,6 +85,10 @@ class Question:
         asked: requests to be erased, by partition of cx.forget, in order: each must be in every log once.
         kept: records that the log held once and that were deleted after they were read, by partition.
         folder: scratch for the second opinion; None: there is none, as times of the log play a part.
+        places: where the records of parcels lie.
+        beyond: records beyond what their batch may inflate to, by partition: first and last offset.
+        limits: the largest batches that topics take, in bytes, where that is another than the usual one.
+        rejected_limit: the largest batch that cx.rejected has taken at every moment; None for the usual one.
     """
 
     settings: Settings
@@ -91,6 +98,10 @@ class Question:
     asked: Mapping[int, Sequence[checker.Signal]]
     kept: Mapping[int, Sequence[Record]]
     folder: Path | None
+    places: Places = field(default_factory=Places)
+    beyond: Mapping[int, Sequence[tuple[int, int]]] = field(default_factory=dict)
+    limits: Mapping[str, int] = field(default_factory=dict)
+    rejected_limit: int | None = None
 
 
 async def judge(question: Question) -> Verdict:
@@ -116,18 +127,38 @@ def is_request(record: Record) -> bool:
     return record.key is not None and FORGET_TYPE.encode() in (record.value or b"")
 
 
+def is_forwarded(record: Record) -> bool:
+    """Whether a worker took it over from the partition that it did not belong to."""
+    return any(name == checker.FORWARDED for name, _ in record.headers)
+
+
+def unsigned(request: checker.Signal) -> checker.Signal:
+    """A request to be erased without what makes it a worker's own: its signature, and how its JSON is written."""
+    key, value = request
+    event = json.loads(value or b"{}")
+    event.pop(SIGNATURE, None)
+    return key, json.dumps(event, sort_keys=True).encode()
+
+
 class _Log:
     """What is read of cx.touchpoints, and what should come of it."""
 
     def __init__(self, question: Question) -> None:
         self.expected = {
-            partition: checker.Expectation(question.settings, partition, question.partitions)
+            partition: checker.Expectation(
+                question.settings,
+                partition,
+                question.partitions,
+                largest=question.limits.get(TOUCHPOINTS.name),
+                beyond=question.beyond.get(partition, ()),
+            )
             for partition in range(question.partitions)
         }
         self.opinion = replayed.Opinion(question.folder, question.partitions) if question.folder else None
         self._question = question
         self._digests = {partition: Digest() for partition in self.expected}
         self._requests: dict[int, list[checker.Signal]] = {partition: [] for partition in self.expected}
+        self._forwarded: dict[int, list[checker.Reject]] = {partition: [] for partition in self.expected}
 
     async def read(self) -> None:
         question = self._question
@@ -141,8 +172,13 @@ class _Log:
     def _take(self, partition: int, records: Sequence[Record]) -> None:
         for start in range(0, len(records), _ENGINE_RECORDS):
             self.expected[partition].take(records[start : start + _ENGINE_RECORDS])
+        posted = self._question.places.touchpoints.get(partition, set())
         for record in records:
-            if is_request(record):
+            if record.offset in posted:
+                self._digests[partition].add(record.key, record.value)
+            elif is_forwarded(record):
+                self._forwarded[partition].append((record.key, record.value, record.headers))
+            elif is_request(record):
                 self._requests[partition].append((record.key, record.value))
             elif not is_tick(record):
                 self._digests[partition].add(record.key, record.value)
@@ -159,6 +195,7 @@ class _Log:
                 verdict.rejected[reason] = verdict.rejected.get(reason, 0) + count
             verdict.faults += self._input_faults(partition)
             verdict.difference.add(self._requests_difference(partition))
+            verdict.difference.add(self._forwarded_difference(partition))
             verdict.erased += len(expected.signals[checker.RECEIPTS])
             if expected.ahead_ms > self._question.settings.scoring.future_minutes * 60_000:
                 verdict.faults.append(
@@ -166,12 +203,21 @@ class _Log:
                 )
         return verdict
 
+    def _forwarded_difference(self, partition: int) -> checker.Difference:
+        expected = [each for other in self.expected.values() for each in other.forwarded.get(partition, [])]
+        # Those from one partition come in their order, those from several mixed.
+        expected.sort(key=lambda each: repr(checker.forward_name(each)))
+        found = sorted(self._forwarded[partition], key=lambda each: repr(checker.forward_name(each)))
+        return checker.compare(
+            expected, found, checker.forward_name, f"forwarded to {TOUCHPOINTS.name}-{partition}"
+        )
+
     def _requests_difference(self, partition: int) -> checker.Difference:
         if self._question.sent is None:
             return checker.Difference()
         # Every partition gets every request; those of one origin come in their order, those of several mixed.
-        asked = sorted((each for some in self._question.asked.values() for each in some), key=repr)
-        found = sorted(self._requests[partition], key=repr)
+        asked = sorted((unsigned(each) for some in self._question.asked.values() for each in some), key=repr)
+        found = sorted(map(unsigned, self._requests[partition]), key=repr)
         return checker.compare(
             asked, found, checker.signal_name, f"requests in {TOUCHPOINTS.name}-{partition}"
         )
@@ -202,11 +248,25 @@ async def _rejected(
     found = await reader.read_all(question.settings, REJECTED.name, question.partitions)
     for partition, records in found.items():
         seen = [(record.key, record.value, record.headers) for record in records]
-        verdict.difference.add(
-            checker.compare(
-                expected[partition].rejected, seen, checker.reject_name, f"{REJECTED.name}-{partition}"
-            )
-        )
+        # Records of cx.forget, and those that could not be forwarded, come when they do.
+        apart = expected[partition].refused + [
+            checker.reject(Record(offset, 0, *sent), reason, field, FORGET.name, partition)
+            for offset, sent, reason, field in question.places.refused.get(partition, [])
+        ]
+        names = set(map(checker.reject_name, apart))
+        in_order = [each for each in seen if checker.reject_name(each) not in names]
+        others = [each for each in seen if checker.reject_name(each) in names]
+        where = f"{REJECTED.name}-{partition}"
+        for right, there in (
+            (expected[partition].rejected, in_order),
+            (sorted(apart, key=_place), sorted(others, key=_place)),
+        ):
+            settled = checker.settled(right, there, question.rejected_limit)
+            verdict.difference.add(checker.compare(settled, there, checker.reject_name, where))
+
+
+def _place(rejected: checker.Reject) -> str:
+    return repr(checker.reject_name(rejected))
 
 
 async def _cards(question: Question, expected: Mapping[int, checker.Expectation], verdict: Verdict) -> None:

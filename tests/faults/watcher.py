@@ -46,13 +46,16 @@ class Watcher:
         arrivals: time.monotonic() at which signals were seen, rising, by partition.
         samples: time.monotonic() of the question and of the answer, and the committed offsets of cx.touchpoints by
             partition, rising.
-        requested: committed offsets of cx.forget by partition, as last seen.
+        requested: committed offsets of cx.forget by partition, the highest that were seen: a group that takes over
+            goes on from there, and commits nothing before there is something.
+        group: whose offsets.
     """
 
     def __init__(self, settings: Settings, partitions: int) -> None:
         self.arrivals: dict[int, list[float]] = {partition: [] for partition in range(partitions)}
         self.samples: list[tuple[float, float, Offsets]] = []
         self.requested: Offsets = {}
+        self.group = settings.worker.group
         self._settings = settings
         self._partitions = partitions
         self._seen = asyncio.Event()
@@ -179,9 +182,10 @@ class Watcher:
             while True:
                 asked = time.monotonic()
                 async with asyncio.timeout(_ANSWER_SECONDS):
-                    found = await admin.list_consumer_group_offsets(self._settings.worker.group)
+                    found = await admin.list_consumer_group_offsets(self.group)
                 offsets = _of(found, TOUCHPOINTS.name)
-                self.requested = _of(found, FORGET.name) or self.requested
+                for partition, offset in _of(found, FORGET.name).items():
+                    self.requested[partition] = max(offset, self.requested.get(partition, 0))
                 # A coordinator that is still loading knows of no offsets at all.
                 if offsets or not self.samples:
                     self.samples.append((asked, time.monotonic(), offsets))

@@ -78,8 +78,8 @@ class Explanation:
 
 
 _GONE = (
-    "cx.rejected has a reference to it, not a copy, and its place no longer has the record: size and digest are all that "
-    "is known of it"
+    "cx.rejected has a reference to it, not a copy, and its place no longer has the record, or has one that is too large "
+    "to be read here: size and digest are all that is known of it"
 )
 
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
-from faults.fleet import READY_SECONDS, Said
+from faults.fleet import Said
 from faults.run import PARTITIONS, Kind
 from faults.wire import Api
 
@@ -205,27 +203,6 @@ async def roll(run: Run) -> None:
     await run.recovered()
 
 
-async def second_group(run: Run) -> None:
-    """A worker of another group is started on the same topics, once right after a worker of the owner has died."""
-    other = f"{run.settings.worker.group}-second"
-    command = [sys.executable, "-m", "cxstream", "worker", "--kafka", run.settings.kafka, "--group", other]
-    for killed in (False, True):
-        await run.moment(0.5, 2)
-        slot = run.rng.choice(sorted(run.fleet.workers))
-        if killed:
-            await run.fleet.kill(slot)
-        done = await asyncio.to_thread(
-            subprocess.run, [*command, "--web-port", "0", "--metrics-port", "0"],
-            capture_output=True, text=True, check=False, timeout=READY_SECONDS,
-        )  # fmt: skip
-        if done.returncode != 1 or f"belong to group {run.settings.worker.group};" not in done.stderr:
-            raise AssertionError(f"the second group was not refused: {done.returncode}, {done.stderr[-500:]}")
-        run.over(f"a second group was refused{f', worker {slot} dead' if killed else ''}")
-        if killed:
-            await run.fleet.start(slot)
-        await run.recovered()
-
-
 KINDS = (
     Kind("worker-kill", "a worker dies (SIGKILL) at any moment", kill),
     Kind("kill-in-commit", "a worker dies between flush and commit", kill_in_commit),
@@ -238,7 +215,6 @@ KINDS = (
     Kind("kill-in-recovery", "a worker dies while it claims and restores", kill_in_recovery),
     Kind("kill-in-rebalance", "a worker dies in a rebalance", kill_in_rebalance),
     Kind("zombie", "a worker hangs (SIGSTOP) longer than its session, and wakes up", zombie),
-    Kind("second-group", "a worker of another group is started on the same topics", second_group),
     Kind("nap", "a worker hangs for about its session", nap),
     Kind("scale", "from 1 worker to 3 and back to 1", scale, workers=(0,)),
     Kind("rolling-restart", "each worker is stopped and started again", roll, workers=(0, 1, 2)),
