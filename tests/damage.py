@@ -43,18 +43,22 @@ def lengthened(batch: bytes, length: int) -> bytes:
     return batch[:LENGTH] + struct.pack(">i", length) + batch[LENGTH + 4 :]
 
 
+# Batches that may be readable some day, or elsewhere.
 DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "checksum": lambda batch: flipped(batch, len(batch) - 1),
     "unknown codec": lambda batch: with_codec(batch, 5),
+    "format 3": lambda batch: sealed(batch[:MAGIC] + b"\3" + batch[MAGIC + 1 :]),
+    "format 1": lambda batch: batch[:MAGIC] + b"\1" + batch[MAGIC + 1 :],
+    "too short": lambda batch: lengthened(batch, 5),
+    "too long": lambda batch: lengthened(batch, 2**31 - 1),
+}
+# Batches that hold what was sent, and never what they say.
+LIES: dict[str, Callable[[bytes], bytes]] = {
     "no gzip": lambda batch: with_codec(batch, 1),
     "no snappy": lambda batch: with_codec(batch, 2),
     "no lz4": lambda batch: with_codec(batch, 3),
     "no zstd": lambda batch: with_codec(batch, 4),
     "too many records": lambda batch: counted(batch, 1_000_000),
-    "format 3": lambda batch: sealed(batch[:MAGIC] + b"\3" + batch[MAGIC + 1 :]),
-    "format 1": lambda batch: batch[:MAGIC] + b"\1" + batch[MAGIC + 1 :],
-    "too short": lambda batch: lengthened(batch, 5),
-    "too long": lambda batch: lengthened(batch, 2**31 - 1),
 }
 
 

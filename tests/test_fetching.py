@@ -28,7 +28,7 @@ from cxstream.web import get
 from cxstream.whole import WholeBatches
 from cxstream.worker.app import create_app
 from cxstream.worker.clients import Reader
-from damage import DAMAGES, MAGIC, alter, put, segment
+from damage import DAMAGES, LIES, MAGIC, alter, put, segment
 from test_metrics import samples, scraped, value
 from workers import Watcher, in_process, touchpoint, until, write
 
@@ -90,6 +90,20 @@ def test_batches_before_a_damaged_one_are_given_out_and_it_is_refused(damage: st
     # What came before has to be taken first; the fetch that begins with the damaged batch is refused.
     assert [offset for offset, _ in refused] == ([0] if which == 0 else [])
     assert given_out(b"".join(log[which:]))[1]
+
+
+@pytest.mark.parametrize("lie", LIES)
+@pytest.mark.parametrize("which", range(len(LOG)))
+def test_a_batch_that_was_sent_broken_costs_itself_alone(lie: str, which: int) -> None:
+    log = list(LOG)
+    log[which] = LIES[lie](log[which])
+    offsets, refused, then = given_out(b"".join(log))
+    assert (refused, then) == ([], 14)
+    others = [n for n in range(14) if not FIRST[which] <= n < [*FIRST, 14][which + 1]]
+    assert [offset for offset in offsets if offset in others] == others
+    assert offsets == sorted(set(offsets))
+    # The last offset of the batch stands for all of it that cannot be read.
+    assert [*FIRST, 14][which + 1] - 1 in offsets
 
 
 @given(which=st.integers(0, 3), at=st.integers(MAGIC, 400), bits=st.integers(1, 255))
@@ -239,7 +253,7 @@ async def metric(app: App, last: int) -> list[float]:
 async def test_other_readers_name_the_records_that_they_cannot_read(
     broker: LocalKafka, settings: Settings, topics: Callable[[int], None]
 ) -> None:
-    damages = ["checksum", "unknown codec", "no zstd", "no gzip", "too short"]
+    damages = ["checksum", "unknown codec", "format 3", "too short"]
     topics(len(damages))
     for times in range(3):
         values = [touchpoint("c", 10 * times + n) for n in range(4)]

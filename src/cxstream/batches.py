@@ -4,15 +4,19 @@ r"""The records of a batch as it lies on the wire, in bounded memory whatever it
       \-- large --> blocks --> where records lie --> aiokafka's parser --> some of its records at a time
 
 A record that is too long is not held: it passes, and a reference to it is given out in its place. What a batch
-inflates to beyond its own bound is not inflated; one reference stands for all of it. Both follow from the bytes of the batch
-and from the limits, and from nothing else: a worker that reads the batch again finds the same.
+inflates to beyond its own bound is not inflated; one reference stands for all of it, as for all that follows on what
+cannot be read: the checksum of the batch is right, so this is what its producer sent, and will not get better. All of it
+follows from the bytes of the batch and from the limits, and from nothing else: a worker that reads the batch again finds
+the same.
+
+Offsets of records are what the batch says, not what they say themselves: brokers do not look at these.
 """
 
 from __future__ import annotations
 
 import hashlib
 import struct
-from itertools import chain
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -20,7 +24,7 @@ from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatch
 
 from cxstream.inflate import inflate_into, inflated
-from cxstream.kernels.records import AT, BROKEN, COST, GIANT, RECORDS, SCAN, UNFINISHED, WHOLE, scan
+from cxstream.kernels.records import AT, BROKEN, COST, GIANT, RECORDS, SCAN, UNFINISHED, in_order, scan
 from cxstream.rejection import Reference
 
 if TYPE_CHECKING:
@@ -39,9 +43,10 @@ _HEADERS_COUNTED = 10_000
 # A longer key is not kept; no customer's is.
 _KEY_BYTES = 512
 
-_ANY = 1 << 62
-_HEADER_BYTES, _ATTRIBUTES, _COUNT = 61, 21, 57
+_HEADER_BYTES, _ATTRIBUTES, _LAST, _COUNT = 61, 21, 23, 57
 _CODEC_MASK, _LOG_APPEND_TIME = 0x07, 0x08
+# Kafka drops what more bits the last byte of a number has.
+_VARINT_BITS, _VARLONG_BITS = 32, 64
 _FIELDS = struct.Struct(">q13xhiqq14xi")
 
 
@@ -62,7 +67,9 @@ HELD = Limits(record=64 << 20, batch=1 << 30)
 
 
 class Record(NamedTuple):
-    """A record that aiokafka's parser does not give out: one that is not held, or whose headers have odd names.
+    """A record that aiokafka's parser does not give out as it is.
+
+    It is not held, cannot be read, has odd names of headers, or another offset than it says.
 
     Attributes:
         offset: its offset; of several records that of the last.
@@ -74,6 +81,7 @@ class Record(NamedTuple):
         reference: what is known of it where it is not held; of several records the size is what the batch may inflate
             to, and there is no digest.
         first: the offset of the first of several records; None of one.
+        broken: why it cannot be read; "" where it is too large.
     """
 
     offset: int
@@ -84,6 +92,7 @@ class Record(NamedTuple):
     headers: Sequence[tuple[str, bytes | None]] = ()
     reference: Reference | None = None
     first: int | None = None
+    broken: str = ""
 
 
 class Piece(list[Any]):
@@ -116,7 +125,6 @@ class Unpacker:
         """The records of a batch of format 2 whose checksum is right, a bounded number at a time.
 
         Raises:
-            CorruptRecordException: it cannot be read; what can be read before comes before.
             UnsupportedCodecError: it is compressed with an unknown codec.
         """
         batch = memoryview(batch)
@@ -127,10 +135,9 @@ class Unpacker:
             if piece is not None:
                 yield piece
                 return
-            _require_all(plain)
         records = batch[_HEADER_BYTES:]
         blocks = inflated(codec, records) if codec else iter([records])
-        yield from _Scan(batch[:_HEADER_BYTES], blocks, self._limits, exact=not codec).pieces()
+        yield from _Scan(batch[:_HEADER_BYTES], blocks, self._limits).pieces()
 
     def _plain(self, batch: memoryview, codec: int) -> NDArray[np.uint8] | None:
         """The batch as if it had not been compressed; None where it does not fit into the buffer or cannot be read."""
@@ -148,30 +155,35 @@ class Unpacker:
 
     def _at_once(self, plain: NDArray[np.uint8]) -> Piece | None:
         """All records of a batch; None where they are too large, or one of them is, or they cannot be parsed so."""
-        cost = len(plain)
+        cost, count = len(plain), _int(plain, _COUNT)
         if len(plain) - _HEADER_BYTES > self._small:
-            count = _count(plain)
             found = np.zeros(SCAN, np.int64)
             scan(plain, _HEADER_BYTES, count, self._limits.record, _PIECE_COST, found)
             if found[RECORDS] < count:
                 return None
             cost = int(found[COST])
         try:
-            return Piece(list(DefaultRecordBatch(plain.data)), cost)
+            records = list(DefaultRecordBatch(plain.data))
         except (CorruptRecordException, UnicodeDecodeError):
             return None
+        return Piece(records, cost) if in_order(plain, _HEADER_BYTES, count, _int(plain, _LAST)) else None
 
 
-def _require_all(plain: NDArray[np.uint8]) -> None:
-    """Refuse a batch that has not the records that it says before any of them is given out."""
-    count = _count(plain)
-    found = np.zeros(SCAN, np.int64)
-    if scan(plain, _HEADER_BYTES, count, _ANY, _ANY, found) != WHOLE:
-        raise CorruptRecordException(f"a batch of {count} records holds {found[RECORDS]}")
+def _int(plain: NDArray[np.uint8], at: int) -> int:
+    return int.from_bytes(plain[at : at + 4].tobytes(), signed=True)
 
 
-def _count(plain: NDArray[np.uint8]) -> int:
-    return int.from_bytes(plain[_COUNT:_HEADER_BYTES].tobytes(), signed=True)
+def _signed(zigzag: int) -> int:
+    return zigzag >> 1 ^ -(zigzag & 1)
+
+
+def _at(record: Any, offset: int) -> Record:
+    """A record with another offset than it says."""
+    if isinstance(record, Record):
+        return record._replace(offset=offset)
+    return Record(
+        offset, record.timestamp, record.timestamp_type, record.key, record.value, list(record.headers)
+    )
 
 
 class _BeyondError(Exception):
@@ -183,21 +195,19 @@ class _Scan:
 
     Args:
         header: of the batch.
-        blocks: its inflated bytes.
+        blocks: its inflated bytes. What follows the last record is not looked at: Kafka takes such a batch, and other
+            consumers read it.
         limits: how large what is read may be.
-        exact: nothing may follow the last record. Compressed data has ends of its own, beyond which Kafka does not
-            look: it takes such a batch, and other consumers read it.
     """
 
-    def __init__(
-        self, header: memoryview, blocks: Iterator[bytes | memoryview], limits: Limits, *, exact: bool
-    ) -> None:
+    def __init__(self, header: memoryview, blocks: Iterator[bytes | memoryview], limits: Limits) -> None:
         self._base, attributes, self._last, self._first_ms, self._max_ms, self._left = _FIELDS.unpack(header)
         self._type = int(bool(attributes & _LOG_APPEND_TIME))
         plain = bytearray(header)
         plain[_ATTRIBUTES + 1] &= ~_CODEC_MASK & 0xFF
         self._header = bytes(plain[:_COUNT])
-        self._blocks, self._limits, self._exact = blocks, limits, exact
+        self._dense = self._left == self._last + 1  # no record was compacted away
+        self._blocks, self._limits = blocks, limits
         self._data: NDArray[np.uint8] = np.empty(0, np.uint8)
         self._at = 0
         self._inflated = 0
@@ -210,25 +220,38 @@ class _Scan:
                 status = scan(self._data, self._at, self._left, self._limits.record, _PIECE_COST, found)
                 n, end = int(found[RECORDS]), int(found[AT])
                 if n:
-                    piece = Piece(self._parsed(n, end), int(found[COST]))
-                    self._next = piece[-1].offset + 1
-                    self._left -= n
+                    records = self._parsed(n, end)
                     self._at = end
-                    yield piece
+                    yield self._numbered(records, int(found[COST]))
                 if status == UNFINISHED:
                     self._more()
                 elif status == GIANT:
                     record = self._giant()
-                    self._next = record.offset + 1
-                    self._left -= 1
-                    yield Piece([record], len(record.key or b""))
+                    yield self._numbered([record], len(record.key or b""))
                 elif status == BROKEN:
-                    raise CorruptRecordException("a record has no length")
+                    yield Piece([self._rest("a record has no length")], 0)
+                    return
         except _BeyondError:
             yield Piece([self._rest()], 0)
-            return
-        if self._exact and self._at < len(self._data):
-            raise CorruptRecordException("bytes follow the last record")
+        except CorruptRecordException as error:
+            yield Piece([self._rest(str(error.args[0]) if error.args else type(error).__name__)], 0)
+
+    def _numbered(self, records: Sequence[Any], cost: int) -> Piece:
+        """The next records, with the offsets that the batch says."""
+        offsets = [record.offset for record in records]
+        if self._dense:
+            right = list(range(self._next, self._next + len(records)))
+            if offsets != right:
+                records = [_at(record, offset) for record, offset in zip(records, right, strict=True)]
+        elif (
+            offsets[0] < self._next
+            or offsets[-1] > self._base + self._last
+            or any(after <= before for before, after in pairwise(offsets))
+        ):
+            raise CorruptRecordException("offsets of records are not those of their batch")
+        self._next = records[-1].offset + 1
+        self._left -= len(records)
+        return Piece(records, cost)
 
     def _more(self) -> None:
         """Take the next block; what was before the place is let go."""
@@ -264,20 +287,29 @@ class _Scan:
         return list(chain.from_iterable(records))
 
     def _odd(self, body: bytes, error: Exception) -> Record:
-        """A record that aiokafka's parser refuses, whose length is right: the names of its headers are not UTF-8."""
+        """A record that aiokafka's parser refuses, whose length is right.
+
+        The names of its headers are not UTF-8, or a number has more bits than it may have.
+        """
         reader = _Body(body)
         reader.varint()
         reader.skip(1)
-        timestamp, offset = self._first_ms + reader.varint(), self._base + reader.varint()
-        key, value = reader.string(), reader.string()
-        headers = []
-        for _ in range(reader.varint()):
-            name = reader.string()
-            if name is None:
+        timestamp, offset = self._first_ms + reader.varlong(), self._base + reader.varint()
+        try:
+            key, value = reader.string(), reader.string()
+            headers = []
+            for _ in range(reader.varint()):
+                name = reader.string()
+                if name is None:
+                    raise error
+                headers.append((name.decode(errors="surrogateescape"), reader.string()))
+            if reader.at != len(body):
                 raise error
-            headers.append((name.decode(errors="surrogateescape"), reader.string()))
-        if reader.at != len(body):
-            raise error
+        except (CorruptRecordException, UnicodeDecodeError):
+            # Its length is right: those that follow can be read.
+            reference = Reference(len(body), "")
+            said = str(error.args[0]) if error.args else type(error).__name__
+            return Record(offset, self._time(timestamp), self._type, None, reference=reference, broken=said)
         return Record(offset, self._time(timestamp), self._type, key, value, headers)
 
     def _time(self, created: int) -> int:
@@ -289,7 +321,7 @@ class _Scan:
         left = self._varint()
         before = self._consumed
         self._skip(1)
-        timestamp, offset = self._first_ms + self._varint(), self._base + self._varint()
+        timestamp, offset = self._first_ms + self._varlong(), self._base + self._varint()
         key_bytes = max(self._varint(), -1)
         key = self._take(key_bytes) if 0 <= key_bytes <= _KEY_BYTES else None
         if key_bytes > _KEY_BYTES:
@@ -319,11 +351,13 @@ class _Scan:
             found += size
         return found
 
-    def _rest(self) -> Record:
+    def _rest(self, broken: str = "") -> Record:
         """One reference in place of all records that are left."""
         last = self._base + self._last
         reference = Reference(self._limits.batch, "")
-        return Record(last, self._max_ms, self._type, None, reference=reference, first=self._next)
+        return Record(
+            last, self._max_ms, self._type, None, reference=reference, first=self._next, broken=broken
+        )
 
     @property
     def _consumed(self) -> int:
@@ -331,15 +365,21 @@ class _Scan:
         return self._inflated - len(self._data) + self._at
 
     def _varint(self) -> int:
+        return _signed(self._number(_VARINT_BITS))
+
+    def _varlong(self) -> int:
+        return _signed(self._number(_VARLONG_BITS))
+
+    def _number(self, bits: int) -> int:
         value = shift = 0
-        while shift < 64:  # noqa: PLR2004 - bits
+        while shift < bits:
             if self._at == len(self._data):
                 self._more()
             byte = int(self._data[self._at])
             self._at += 1
             value |= (byte & 0x7F) << shift
             if byte < 0x80:  # noqa: PLR2004 - the last byte
-                return value >> 1 ^ -(value & 1)
+                return value & ((1 << bits) - 1)
             shift += 7
         raise CorruptRecordException("a number is too long")
 
@@ -368,16 +408,23 @@ class _Body:
         self.at = 0
 
     def varint(self) -> int:
+        return _signed(self._number(_VARINT_BITS))
+
+    def varlong(self) -> int:
+        return _signed(self._number(_VARLONG_BITS))
+
+    def _number(self, bits: int) -> int:
         value = shift = 0
-        while True:
+        while shift < bits:
             if self.at >= len(self._data):
                 raise CorruptRecordException("a record ends early")
             byte = self._data[self.at]
             self.at += 1
             value |= (byte & 0x7F) << shift
             if byte < 0x80:  # noqa: PLR2004 - the last byte
-                return value >> 1 ^ -(value & 1)
+                return value & ((1 << bits) - 1)
             shift += 7
+        raise CorruptRecordException("a number is too long")
 
     def skip(self, size: int) -> None:
         self.at += size

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 BLOCK_BYTES = 1 << 20
 """About how much comes at a time out of a batch that is inflated in blocks; one block of bare snappy may be more."""
 
+_PART_BYTES = 4096
+"""What zlib is given at a time."""
+
 GZIP, SNAPPY, LZ4, ZSTD = 1, 2, 3, 4
 NAMES = {GZIP: "gzip", SNAPPY: "snappy", LZ4: "lz4", ZSTD: "zstd"}
 
@@ -43,6 +46,8 @@ _FRAME_LARGEST = 65_536
 
 _LZ4_MAGIC, _SKIPPED_MAGIC = 0x184D2204, 0x184D2A50
 _LZ4_LINKED = 0x40
+# No byte of a compressed block stands for more bytes.
+_LZ4_RATIO = 255
 _LZ4_HISTORY = 65_536
 # Size of the largest block by its descriptor, and the checksum of a header with linked blocks and nothing else.
 _LZ4_BLOCKS = {0x40: (1 << 16, 0xC0), 0x50: (1 << 18, 0x77), 0x60: (1 << 20, 0x96), 0x70: (1 << 22, 0xDF)}
@@ -116,12 +121,15 @@ def _joined(blocks: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview
 
 
 def _gzip(data: memoryview) -> Iterator[bytes]:
-    rest: bytes | memoryview = data
-    while rest:
-        member = zlib.decompressobj(wbits=31)
-        while not member.eof and rest:
-            yield member.decompress(rest, BLOCK_BYTES)
-            rest = member.unused_data if member.eof else member.unconsumed_tail
+    # A little at a time: what a member leaves is copied, and there may be a member for every twenty bytes.
+    member, rest, at = zlib.decompressobj(wbits=31), b"", 0
+    while rest or at < len(data):
+        if not rest:
+            rest, at = bytes(data[at : at + _PART_BYTES]), at + _PART_BYTES
+        if member.eof:
+            member = zlib.decompressobj(wbits=31)
+        yield member.decompress(rest, BLOCK_BYTES)
+        rest = member.unused_data if member.eof else member.unconsumed_tail
 
 
 def _zstd(data: memoryview) -> Iterator[bytes]:
@@ -221,10 +229,10 @@ def _lz4(data: memoryview) -> Iterator[bytes]:
 
 
 def _lz4_frame(data: memoryview, at: int) -> Generator[bytes, None, int]:
-    """Inflate a frame block by block; returns where it ends.
+    """Inflate a frame some blocks at a time; returns where it ends.
 
-    cramjam inflates whole frames only. So each block is put into a frame of its own, after the 64 KiB that it may refer
-    to, as they are.
+    cramjam inflates whole frames only. So blocks are put into a frame of their own, after the 64 KiB that they may refer
+    to, as they are. As many as surely fit: there may be a block for every six bytes.
     """
     flags, descriptor = data[at + 4], data[at + 5] & 0x70
     if flags >> 6 != 1 or flags & 1 or descriptor not in _LZ4_BLOCKS:
@@ -232,27 +240,41 @@ def _lz4_frame(data: memoryview, at: int) -> Generator[bytes, None, int]:
     at += 7 + (8 if flags & 0x08 else 0)
     most, checksum = _LZ4_BLOCKS[descriptor]
     header = struct.pack("<IBBB", _LZ4_MAGIC, _LZ4_LINKED, descriptor, checksum)
-    history = b""
+    history, room, blocks = b"", 0, list[memoryview]()
     while True:
         (word,) = struct.unpack_from("<I", data, at)
-        at += 4
-        if not word:
-            return at + (4 if flags & 0x04 else 0)
-        size = word & ~_LZ4_PLAIN
-        block = data[at : at + size]
-        if size > most or len(block) < size:
+        size = int(word & ~_LZ4_PLAIN)
+        end = at + 4 + size
+        if size > most or end > len(data):
             raise ValueError("a block is larger than it may be, or cut off")
-        at += size + (4 if flags & 0x10 else 0)
-        if word & _LZ4_PLAIN:
-            text = bytes(block)
-        else:
-            before = struct.pack("<I", len(history) | _LZ4_PLAIN) + history if history else b""
-            frame = b"".join((header, before, struct.pack("<I", word), block, bytes(4)))
-            out = np.empty(len(history) + most, np.uint8).data
-            end = int(cramjam.lz4.decompress_into(frame, out))
-            text = bytes(out[len(history) : end])
-        history = (history + text[-_LZ4_HISTORY:])[-_LZ4_HISTORY:]
-        yield text
+        need = size if word & _LZ4_PLAIN else min(most, _LZ4_RATIO * size)
+        if blocks and (not word or room + need > BLOCK_BYTES):
+            text = _lz4_blocks(header, history, blocks, room)
+            history = (history + text[-_LZ4_HISTORY:])[-_LZ4_HISTORY:]
+            room, blocks = 0, []
+            yield text
+        if not word:
+            return end + (4 if flags & 0x04 else 0)
+        if size:
+            blocks.append(data[at:end])
+            room += need
+        at = end + (4 if flags & 0x10 else 0)
+
+
+def _lz4_blocks(header: bytes, history: bytes, blocks: list[memoryview], room: int) -> bytes:
+    """Inflate blocks, each after its size.
+
+    Args:
+        header: of their frame.
+        history: what they may refer to.
+        blocks: the blocks.
+        room: the most bytes that they inflate to.
+    """
+    before = struct.pack("<I", len(history) | _LZ4_PLAIN) + history if history else b""
+    frame = b"".join((header, before, *blocks, bytes(4)))
+    out = np.empty(len(history) + room, np.uint8).data
+    end = int(cramjam.lz4.decompress_into(frame, out))
+    return bytes(out[len(history) : end])
 
 
 _STREAMS: dict[int, Callable[[memoryview], Iterator[bytes]]] = {

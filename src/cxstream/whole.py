@@ -96,7 +96,8 @@ class WholeBatches(OrderedDict[Any, Any]):
             if piece is None:
                 return
             begun = True
-            _tell(tp, piece[-1])
+            for record in piece:
+                _tell(tp, record)
             yield piece
 
     def _some(self, result: FetchResult, _max_records: int | None) -> list[Piece]:
@@ -123,7 +124,18 @@ class WholeBatches(OrderedDict[Any, Any]):
 
 
 def _tell(tp: Any, record: Any) -> None:
-    if isinstance(record, Record) and record.first is not None:
+    if not isinstance(record, Record):
+        return
+    if record.broken:
+        log.error(
+            "records cannot be read: they are rejected by reference",
+            topic=tp.topic,
+            partition=tp.partition,
+            first=record.offset if record.first is None else record.first,
+            last=record.offset,
+            error=record.broken,
+        )
+    elif record.first is not None:
         log.warning(
             "a batch inflates to more than worker.max_batch_bytes; the records beyond are not read",
             topic=tp.topic,

@@ -1,7 +1,10 @@
 """Where the records of a batch lie in its inflated bytes (Kafka's record format 2), and what they cost in memory.
 
 length  attributes  timestamp delta  offset delta  key length  key  value length  value  headers  (name value)*
-varint  1 byte      varint           varint        varint      ...  varint        ...    varint    varint ...
+varint  1 byte      varlong          varint        varint      ...  varint        ...    varint    varint ...
+
+A varint has at most five bytes and 32 bits: brokers drop the bits of the fifth byte that are too many, and so take
+batches whose numbers are others for who keeps them. What brokers take is read as they read it.
 """
 
 from __future__ import annotations
@@ -25,12 +28,13 @@ HEADER_COST = 128
 AT, RECORDS, COST, SCAN = 0, 1, 2, 3
 """Places in what a scan returns: where the next record begins, records found, what they cost."""
 
-_LONGEST_VARINT = 10
+_LONGEST_VARINT, _LONGEST_VARLONG = 5, 10
+_INT, _ALL = 0xFFFFFFFF, 0x7FFFFFFFFFFFFFFF
 
 
 @kernel
-def _varint(data: NDArray[np.uint8], at: int, end: int) -> tuple[int, int]:
-    """A zigzag varint, and where it ends; -1 where the bytes end within it, -2 where it is too long."""
+def _varint(data: NDArray[np.uint8], at: int, end: int, bits: int = _INT) -> tuple[int, int]:
+    """A zigzag varint of 32 bits, and where it ends; -1 where the bytes end within it, -2 where it is too long."""
     value = np.uint64(0)
     for i in range(_LONGEST_VARINT):
         if at + i >= end:
@@ -38,15 +42,27 @@ def _varint(data: NDArray[np.uint8], at: int, end: int) -> tuple[int, int]:
         byte = np.uint64(data[at + i])
         value |= (byte & np.uint64(0x7F)) << np.uint64(7 * i)
         if byte < np.uint64(0x80):
+            value &= np.uint64(bits)
             half = np.int64(value >> np.uint64(1))
             return (-half - 1 if value & np.uint64(1) else half), at + i + 1
     return 0, -2
 
 
 @kernel
+def _after_varlong(data: NDArray[np.uint8], at: int, end: int) -> int:
+    """Where a varint of 64 bits ends; -1 where the bytes end within it or it is too long."""
+    for i in range(_LONGEST_VARLONG):
+        if at + i >= end:
+            return -1
+        if data[at + i] < 0x80:
+            return at + i + 1
+    return -1
+
+
+@kernel
 def _headers(data: NDArray[np.uint8], at: int, end: int) -> int:
     """How many headers a record says that it has, no more than its bytes can hold."""
-    _, at = _varint(data, at + 1, end)
+    at = _after_varlong(data, at + 1, end)
     if at > 0:
         _, at = _varint(data, at, end)
     for _ in range(2):
@@ -102,3 +118,32 @@ def scan(
         n, cost, at = n + 1, cost + more, body + length
     found[AT], found[RECORDS], found[COST] = at, n, cost
     return status
+
+
+@entry
+def in_order(data: NDArray[np.uint8], at: int, records: int, last: int) -> bool:
+    """Whether the offsets of consecutive records are those that the batch says that it has.
+
+    Brokers look at the number of records alone, so a producer may number them as it likes.
+
+    Args:
+        data: uint8[n], inflated bytes.
+        at: where the first record begins.
+        records: how many there are.
+        last: the last offset of the batch, counted from its first.
+    """
+    end, dense, before = len(data), records == last + 1, -1
+    for n in range(records):
+        length, body = _varint(data, at, end)
+        if body < 0 or length < 0 or length > end - body:
+            return False
+        at = body + length
+        place = _after_varlong(data, body + 1, at)
+        if place < 0:
+            return False
+        # With the bits that are too many, as aiokafka's parser has read it.
+        offset, place = _varint(data, place, at, _ALL)
+        if place < 0 or offset <= before or offset > last or (dense and offset != n):
+            return False
+        before = offset
+    return True

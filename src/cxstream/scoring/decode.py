@@ -54,8 +54,10 @@ _NAME, _TEXT = itemgetter(0), itemgetter(1)
 _decode: Callable[[bytes], Event] = msgspec.json.Decoder(EVENT_TYPE).decode
 _well_formed = msgspec.json.Decoder(msgspec.Raw).decode
 _MAX_MESSAGE = 300
-_PATH = re.compile(r" - at `\$\.?(.*?)`$")
-_MISSING = re.compile(r"missing required field `(.+?)`")
+# What the decoder says ends in the path, and may repeat a value before it, which may say anything.
+_AT = " - at `"
+_PATH = re.compile(r"\$\.?([\w.\[\]]*)`")
+_MISSING = re.compile(r"Object missing required field `(\w+)`")
 
 
 class Rejected(msgspec.Struct, frozen=True, order=True, gc=False):
@@ -246,14 +248,17 @@ def _diagnose(raw: bytes | None, note: tuple[str, str] | None, error: Exception)
         _well_formed(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as worse:
         return MALFORMED, "", str(worse)
-    found = _PATH.search(message)
+    said, _, end = message.rpartition(_AT)
+    found = _PATH.fullmatch(end) if said else None
     path = found[1] if found else ""
-    missing = _MISSING.search(message)
+    if not found:
+        said = message
+    missing = _MISSING.fullmatch(said)
     if missing:
         path = f"{path}.{missing[1]}" if path else missing[1]
     if not path:
         return MALFORMED, "", "not a JSON object"
-    return INVALID, path.replace("[...]", ""), _short(message.partition(" - at `")[0])
+    return INVALID, path.replace("[...]", ""), _short(said)
 
 
 def _short(message: str) -> str:

@@ -89,4 +89,6 @@ def to_records(records: Sequence[Any], future_ms: int) -> Records:
 
 
 def _unheld(records: Sequence[Any]) -> frozenset[int]:
-    return frozenset(i for i, each in enumerate(records) if isinstance(each, Record) and each.reference)
+    return frozenset(
+        i for i, each in enumerate(records) if isinstance(each, Record) and each.reference and not each.broken
+    )

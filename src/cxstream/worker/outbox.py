@@ -153,7 +153,8 @@ class Outbox:
             reason: why.
             field: path of the field.
         """
-        make = by_reference if reason in _BY_REFERENCE else copy
+        unheld = getattr(record, "reference", None) is not None
+        make = by_reference if unheld or reason in _BY_REFERENCE else copy
         self._add_rejected(
             make(record, place, reason, field, self._pseudonyms), self._cause(place[0], record.offset)
         )

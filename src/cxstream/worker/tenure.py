@@ -19,7 +19,7 @@ import structlog
 
 from cxstream.model.cloudevents import content_bytes
 from cxstream.model.errors import TopicError
-from cxstream.scoring.decode import TOO_LARGE
+from cxstream.scoring.decode import MALFORMED, TOO_LARGE
 from cxstream.scoring.failing import BatchError, may_be_of_record, place_of
 from cxstream.scoring.passed import FAILED, PASSED_OVER, SKIPPED
 from cxstream.topology import FORGET, REJECTED, TOUCHPOINTS
@@ -177,6 +177,8 @@ class Tenure:
 
     def _request(self, record: Any, now_ms: int) -> requests.Request | requests.Refused:
         # A record that is not held has no value; without this its key alone would be a request.
+        if getattr(record, "broken", ""):
+            return requests.Refused(MALFORMED, "")
         unheld = getattr(record, "reference", None) is not None
         if unheld or content_bytes(record.key, record.value, record.headers) > self._max_record_bytes:
             return requests.Refused(TOO_LARGE, "")
