@@ -128,3 +128,13 @@ def test_a_zone_that_does_not_exist_is_named() -> None:
 def test_the_fast_parser_reads_what_strptime_reads(at: datetime, form: str) -> None:
     text = at.strftime(form)
     assert local_parser(form)(text) == datetime.strptime(text, form)
+
+
+@pytest.mark.parametrize("form", ["iso", "%d.%m.%Y %H:%M", "%d %b %Y %I:%M %p"])
+def test_a_text_that_is_too_long_is_no_time_and_takes_none(form: str) -> None:
+    """A cell of a megabyte of blanks took a day."""
+    parse = parser(form, LocalClock("UTC", Counter()))
+    for text in ("2026-01-01" + " " * (1 << 20) + "x", "01.01.2026" + " " * (1 << 20), "1" * (1 << 20)):
+        with pytest.raises(ValueError, match="characters, and is no time") as error:
+            parse(text)
+        assert len(str(error.value)) < 200

@@ -47,6 +47,8 @@ _ISO = re.compile(
 )
 _NOT_AFTER_A_DATE = re.compile(r"\d{4}-\d\d-\d\d[-+\d]")
 _COMPACT_DATE_DIGITS = 8
+# No time is longer, and patterns with blanks take a time that grows with the square of the length.
+_MOST_CHARACTERS = 256
 
 
 def rfc3339(ms: int) -> str:
@@ -191,6 +193,8 @@ def _reader(form: str) -> Callable[[Any], Reading]:
             value = str(value)
         if not isinstance(value, str):
             raise ValueError(f"{value!r} is not text")  # noqa: TRY004 - the caller reports ValueErrors
+        if len(value) > _MOST_CHARACTERS:
+            raise ValueError(f"{value[:40]!r}... has {len(value):,} characters, and is no time")
         return read(value)
 
     return of_text
