@@ -34,7 +34,7 @@ def test_what_is_written_reads_back_to_the_millisecond(at: datetime) -> None:
     st.datetimes(datetime(1975, 1, 1), datetime(2037, 12, 30)), st.sampled_from([WARSAW, "America/Sao_Paulo"])
 )
 def test_a_local_clock_agrees_with_the_standard_library(local: datetime, name: str) -> None:
-    local = local.replace(microsecond=0)
+    local = local.replace(microsecond=0, fold=0)  # texts say nothing of a fold
     clock = LocalClock(name, Counter())
     expected = int(local.replace(tzinfo=ZoneInfo(name)).timestamp()) * 1000
     # The second call answers out of what the first one remembered.
