@@ -34,7 +34,7 @@ from cxstream.scoring.snapshot import Line
 from cxstream.settings import Settings
 from cxstream.worker import requests
 from faults import checker, spoiled
-from faults.__main__ import main
+from faults.__main__ import _loaded, main
 from faults.clock import Clock
 from faults.errors import NotHereError
 from faults.fleet import Fleet, Worker
@@ -647,6 +647,13 @@ def test_the_command_lists_every_kind() -> None:
     shown = CliRunner().invoke(main, ["--list"])
     assert shown.exit_code == 0
     assert [line.split()[0] for line in shown.output.splitlines()] == [kind.name for kind in KINDS]
+
+
+def test_traffic_can_be_less_and_last_longer() -> None:
+    [kind] = [kind for kind in KINDS if kind.name == "zombie"]
+    assert _loaded(kind, None, None) == kind
+    changed = _loaded(kind, 30.0, 500.0).load
+    assert (changed.seconds, changed.rate, changed.rates) == (30.0, 500.0, kind.load.rates)
 
 
 def test_an_unknown_kind_is_refused() -> None:

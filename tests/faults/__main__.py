@@ -53,13 +53,18 @@ _PIPE_COLUMNS = 160
     help="The same, of the kind 'load'.",
 )
 @click.option(
+    "--rate",
+    type=click.FloatRange(1),
+    help="Records a second, where the computer has not much to give. Default: the kind's.",
+)
+@click.option(
     "--out", type=click.Path(path_type=Path), default=Path("out/faults"), show_default=True,
     help="Folder for report.json, and for the logs and topics of runs that failed.",
 )  # fmt: skip
 @click.option("--keep", is_flag=True, help="Keep the logs and topics of runs that did not fail, too.")
 def main(
     listing: bool, only: str | None, skip: str | None, runs: int, seed: int, seconds: float | None,
-    load_seconds: float, out: Path, keep: bool,
+    load_seconds: float, rate: float | None, out: Path, keep: bool,
 ) -> None:  # fmt: skip
     """Break everything around the workers, and check that nothing is lost, repeated or wrong.
 
@@ -75,7 +80,7 @@ def main(
         for kind in chosen:
             click.echo(f"{kind.name:30}{kind.what}")
         return
-    chosen = [_lasting(kind, seconds, load_seconds) for kind in chosen]
+    chosen = [_loaded(kind, load_seconds if kind.name == "load" else seconds, rate) for kind in chosen]
     for name in [name for name in os.environ if name.startswith("CXSTREAM_")]:
         del os.environ[name]
     # A pipe has no width: what reads it wants a kind a line, not a table folded at 80 columns.
@@ -102,9 +107,10 @@ def _chosen(only: str | None, skip: str | None) -> list[Kind]:
     return [known[name] for name in wanted if name not in unwanted]
 
 
-def _lasting(kind: Kind, seconds: float | None, load_seconds: float) -> Kind:
-    lasts = load_seconds if kind.name == "load" else seconds
-    return kind if lasts is None else replace(kind, load=replace(kind.load, seconds=lasts))
+def _loaded(kind: Kind, seconds: float | None, rate: float | None) -> Kind:
+    """A kind with other traffic, where any is asked for."""
+    load = kind.load
+    return replace(kind, load=replace(load, seconds=seconds or load.seconds, rate=rate or load.rate))
 
 
 async def _until_told(session: Session, kinds: Sequence[Kind]) -> None:
