@@ -26,13 +26,13 @@ from cxstream.rejected import fix as fixes
 from cxstream.rejected import resend as resending
 from cxstream.rejected.explain import explain
 from cxstream.rejected.listing import Filters, from_source, scan
-from cxstream.rejected.locate import at_byte, at_path
 from cxstream.rejected.plan import plan
 from cxstream.rejected.record import EXPLANATION, Place, Rejection, marker_headers, read
 from cxstream.rejected.resend import Order, resend
 from cxstream.scoring.decode import validate
 from cxstream.topics import administration, look
 from cxstream.topology import FORGET, REJECTED, SCORES, TOUCHPOINTS, topology
+from cxstream.validate.locate import at_byte, at_path
 from workers import READY_SECONDS, Watcher, WorkerProcess, key_of, touchpoint, until, write
 
 if TYPE_CHECKING:
@@ -516,7 +516,10 @@ async def test_list_and_show(settings: Settings, topics: Callable[[int], None], 
         assert [each["place"] for each in found] == places, filters
     shown = await asyncio.to_thread(run, settings, "show", "0-2")
     assert shown.exit_code == 0, shown.output
-    assert "because   Expected `float` <= 10.0" in shown.output
+    assert (
+        "because   data.score: must be a whole number from 0 to 10 for kind survey_nps, not the number 11"
+        in (shown.output)
+    )
     assert '"maximum": 10' in shown.output
     assert "^^" in shown.output
     whole = lines(await asyncio.to_thread(run, settings, "show", "0-3", "--json"))[0]

@@ -20,6 +20,7 @@ COMMANDS = {
     "demo": "The whole thing on this computer.",
     "broker": "A local Apache Kafka for development.",
     "topics": "Create and check the topics.",
+    "validate": "Check touchpoint records before they are sent.",
     "produce": "Send touchpoint files to Kafka.",
     "forget": "Erase customers.",
     "worker": "Score touchpoints from Kafka.",
