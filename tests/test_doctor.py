@@ -296,6 +296,23 @@ def test_what_a_lag_means(lags: list[tuple[int, float]], level: str) -> None:
     assert work._behind(lags).level == level
 
 
+async def test_a_partition_that_stands_before_old_records_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twice looked at: one that is behind and gets on is no finding."""
+    committed = {0: 5, 1: 7, 2: 9}
+    monkeypatch.setattr(work, "_LOOK_AGAIN_SECONDS", 0.0)
+
+    async def later(_: Patient, count: int) -> dict[int, int]:
+        return {0: 5, 1: 8, 2: 9, 3: 1} if count == 4 else {}
+
+    monkeypatch.setattr(work, "committed_offsets", later)
+    lags = [(4, 61.0), (4, 61.0), (4, 3.0), (4, 61.0)]
+    [found] = await work._standstills(patient(Settings()), committed, lags)
+    assert found.level == "error"
+    assert found.what == "cx.touchpoints-0 makes no progress: it stands at offset 5, for 61 s"
+    assert "CxstreamStalled" in found.advice
+    assert await work._standstills(patient(Settings()), committed, [(4, 59.0)] * 3) == []
+
+
 def marker(offset: int, **changes: Any) -> bytes:
     engine = Engine(ScoringParams(), {})
     engine.process(Records([touchpoint("anna", 1)], [offset - 1]))

@@ -5,6 +5,7 @@ The broker tests send what a producer may send: a few kilobytes on the wire that
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ import aiokafka
 import pytest
 from aiokafka.record.util import calc_crc32c
 
+from cxstream.batches import HELD, Unpacker
 from cxstream.kafka import connection
 from cxstream.model.events import MAX_HASHTAG, MAX_HASHTAGS, MAX_LANG, MAX_STRING, MAX_SUBJECT, MAX_TEXT
 from cxstream.model.kinds import FORGET_TYPE, Kind
@@ -22,7 +24,7 @@ from cxstream.scoring.decode import decode
 from cxstream.scoring.engine import Engine, Records
 from cxstream.topology import FORGET, FORGOTTEN, REJECTED, SCORES, TOUCHPOINTS, topology
 from cxstream.worker.clients import BATCH_BYTES
-from cxstream.worker.outbox import Outbox
+from cxstream.worker.outbox import Outbox, _write
 from test_batches import batch_of, record, wide
 from workers import Watcher, WorkerProcess, touchpoint, until
 
@@ -163,6 +165,37 @@ def test_a_record_that_is_too_large_is_rejected_by_reference(reason: str) -> Non
     outbox.add_rejected(Record(), (TOUCHPOINTS.name, 0), reason, "")
     [(key, value)] = outbox.rows[REJECTED.name]
     assert (key, value) == (b"anna", None if reason == "too_large" else Record.value)
+
+
+async def test_what_repeats_records_is_as_small_as_it_was_sent() -> None:
+    """A kilobyte of gzip left a megabyte in cx.rejected, or in the partition that it was forwarded to."""
+    sent: dict[str, bytes] = {}
+
+    class Kept(aiokafka.AIOKafkaProducer):  # type: ignore[misc]  # aiokafka has no types
+        async def send_batch(self, batch: Any, topic: str, *, partition: int) -> Any:
+            batch.close()
+            sent[topic] = bytes(batch._build())
+            answer = asyncio.get_running_loop().create_future()
+            answer.set_result(None)
+            return answer
+
+    producer = Kept(transactional_id="t", max_batch_size=BATCH_BYTES)
+    rows = [(b"anna" if n else None, b"x" * 100_000 if n % 2 else None) for n in range(8)]
+    headers: list[list[tuple[str, bytes | None]]] = [[("reason", b"invalid")] for _ in rows]
+    try:
+        for topic in (REJECTED.name, TOUCHPOINTS.name, SCORES.name):
+            await _write(producer, topic, (topic, 0), rows, headers, ())
+    finally:
+        await producer.stop()
+    assert {topic: len(batch) < 1000 for topic, batch in sent.items()} == {
+        REJECTED.name: True,
+        TOUCHPOINTS.name: True,
+        SCORES.name: False,
+    }
+    for batch in sent.values():
+        found = [each for piece in Unpacker(HELD).pieces(batch) for each in piece]
+        assert [(each.key, each.value) for each in found] == rows
+        assert all([*each.headers] == [("reason", b"invalid")] for each in found)
 
 
 # --- on a broker

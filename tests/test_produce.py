@@ -22,6 +22,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from cxstream.cli import group
+from cxstream.model.kinds import FORGET_TYPE, TICK_TYPE
+from cxstream.scoring.authority import Authority
 from cxstream.sender import route, sending
 from cxstream.settings import Settings
 from cxstream.topics import require_topics
@@ -228,6 +230,32 @@ def test_records_from_the_future_are_sent_and_named(kafka: str, topics: Topics, 
     assert "1 records were sent more than 5 minutes before their own time" in done.stderr
     assert done.stderr.rstrip().endswith(f"{tmp_path}/in.ndjson:4")
     assert [r.value for r in asyncio.run(read_all(kafka))[0]] == lines
+
+
+def test_control_records_that_nobody_signed_are_sent_and_named(
+    kafka: str, topics: Topics, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topics(1)
+    key = "k" * 40
+    tick = {
+        "specversion": "1.0",
+        "id": "t",
+        "source": "/s",
+        "type": TICK_TYPE,
+        "time": "2026-01-01T00:00:00Z",
+    }
+    request = tick | {"type": FORGET_TYPE, "subject": "anna"}
+    controls = [tick, Authority([key.encode()]).sign(tick), request, request | {"signature": "0" * 64}]
+    lines = [event("anna", 1), *(json.dumps(each).encode() for each in controls)]
+    (tmp_path / "in.ndjson").write_bytes(b"\n".join(lines))
+    done = produce(tmp_path / "in.ndjson", "--kafka", kafka)
+    assert (done.exit_code, done.stderr) == (0, "")
+    monkeypatch.setenv("CXSTREAM_CONTROL__KEY", key)
+    done = produce(tmp_path / "in.ndjson", "--kafka", kafka)
+    assert done.exit_code == 0
+    assert "3 control records" in done.stderr
+    places = ", ".join(f"{tmp_path}/in.ndjson:{line}" for line in (2, 4, 5))
+    assert done.stderr.rstrip().endswith(places)
 
 
 def test_sorted_inputs_arrive_in_the_order_of_time(kafka: str, topics: Topics, tmp_path: Path) -> None:

@@ -228,6 +228,7 @@ def test_numbers_that_would_poison_a_sum_do_not() -> None:
     assert data["effort"] == pytest.approx(100 * (1 - 2 ** (-(22 + 15 + 5) / 10)))
     assert data["satisfaction"] == pytest.approx(100 / (1 + math.exp(8.5 / 4) * 0.3 / 0.7))
     assert all(value == value for value in data["features"].values())  # noqa: PLR0124 - not NaN
+    assert evidence(risk(outcome)[-1])["effort"].endswith(", 10 transfers")
 
 
 def test_topics_are_given_up_with_their_customers() -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from cxstream.files.readers import Chunk
+    from cxstream.scoring.authority import Authority
     from cxstream.sender import Sender
     from cxstream.settings import Settings
 
@@ -36,6 +37,8 @@ class _Run:
         refused: `file:line` of the records that are too long for the topic.
         future: records that were sent earlier than `future_minutes` before their own time.
         future_places: `file:line` of the first of them.
+        forged: control records that were sent without a valid signature, where there is a `control.key`.
+        forged_places: `file:line` of the first of them.
     """
 
     sender: Sender | None = None
@@ -44,6 +47,8 @@ class _Run:
     refused: list[str] = field(default_factory=list)
     future: int = 0
     future_places: list[str] = field(default_factory=list)
+    forged: int = 0
+    forged_places: list[str] = field(default_factory=list)
 
     @property
     def confirmed(self) -> int:
@@ -74,7 +79,7 @@ def command(
     without a key. Exit status 1 when a record is too long for the topic; the others are sent.
 
     A worker rejects a record whose time is more than scoring.future_minutes later than its arrival. Such records are
-    sent too, counted, and named at the end.
+    sent too, counted, and named at the end. So are control records without a valid signature, where control.key is set.
 
     \b
     Example:
@@ -106,6 +111,13 @@ def command(
             f" time: a worker rejects them as from_the_future; correct the clock of their source: {shown}"
         )
         # Click takes the colour away where standard error is no terminal.
+        click.secho(said, fg="red", err=True)
+    if run.forged:
+        shown = ", ".join(run.forged_places) + (", ..." if run.forged > _SHOWN else "")
+        said = (
+            f"{run.forged:,} control records (ticks, requests to be erased) were sent without a signature of"
+            f" control.key: a worker rejects them as forged; ask for erasures with 'cxstream forget': {shown}"
+        )
         click.secho(said, fg="red", err=True)
     if run.refused:
         shown = ", ".join(run.refused[:_SHOWN]) + (", ..." if len(run.refused) > _SHOWN else "")
@@ -151,6 +163,7 @@ async def _produce(
 
     total = total_bytes(inputs) if chunks is None else None
     future_ms = round(settings.scoring.future_minutes * 60_000)
+    authority = settings.control.authority()
     started = time.perf_counter()
     # Each part is on its way before the next is waited for: by the clock, or in a pipe that may be slow.
     prompt = rate is not None or (total is None and chunks is None)
@@ -164,6 +177,8 @@ async def _produce(
                         await asyncio.sleep(max(0.0, started + run.read / rate - time.perf_counter()))
                     part = slice(first, first + step)
                     _look_ahead(run, chunk, part, round(time.time() * 1000) + future_ms)
+                    if authority is not None:
+                        _look_for_forged(run, chunk, part, authority)
                     await _send(run, sender, chunk, part)
                     if prompt:
                         await sender.flush()
@@ -181,6 +196,23 @@ def _look_ahead(run: _Run, chunk: Chunk, part: slice, limit: int) -> None:
         if len(run.future_places) < _SHOWN:
             path, line = chunk.place(part.start + i)
             run.future_places.append(f"{path}:{line}")
+
+
+def _look_for_forged(run: _Run, chunk: Chunk, part: slice, authority: Authority) -> None:
+    """Count the control records that a worker will find to be forged."""
+    from cxstream.model.kinds import FORGET_TYPE, TICK_TYPE
+    from cxstream.scoring.decode import FORGED, decode
+
+    types = FORGET_TYPE.encode(), TICK_TYPE.encode()
+    for i, line in enumerate(chunk.lines[part]):
+        # Few files have any; whose type is written with escapes is not looked for.
+        if any(name in line for name in types):
+            rejected = decode([line], authority=authority).rejected
+            if rejected and rejected[0].reason == FORGED:
+                run.forged += 1
+                if len(run.forged_places) < _SHOWN:
+                    path, number = chunk.place(part.start + i)
+                    run.forged_places.append(f"{path}:{number}")
 
 
 async def _send(run: _Run, sender: Sender, chunk: Chunk, part: slice) -> None:

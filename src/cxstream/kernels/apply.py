@@ -473,7 +473,7 @@ def _apply(st: State, c: Constants, event: Any, slot: int) -> float:
             effort += c.switch_e
             mood += c.switch_m
         pane.contacts = min(pane.contacts + 1, 65535)
-        pane.transfers = int(min(pane.transfers + event.b, 255.0))
+        pane.transfers = int(min(pane.transfers + transfers, 255.0))
         pane.waited = int(min(pane.waited + event.a, 4294967295.0))
     elif kind == QUEUE:
         effort += _waiting(c, event.a)

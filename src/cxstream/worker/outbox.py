@@ -10,14 +10,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiokafka import TopicPartition
 from aiokafka.errors import IllegalOperation, KafkaError
+from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.structs import OffsetAndMetadata
 
+from cxstream.inflate import ZSTD
 from cxstream.model.errors import BrokerError
 from cxstream.rejection import Row, by_reference, copy, shortened, wire_bytes
 from cxstream.scoring.decode import TOO_LARGE
 from cxstream.scoring.passed import PASSED_OVER
 from cxstream.scoring.routing import FORWARDED_FROM
 from cxstream.topology import FORGET, REJECTED, SCORES, SNAPSHOTS, TOUCHPOINTS
+from cxstream.worker.clients import BATCH_BYTES
 from cxstream.worker.suspects import Cause, RowsRefusedError, is_refusal
 from cxstream.worker.telemetry.tally import Tally
 
@@ -46,6 +50,8 @@ class Unread(NamedTuple):
 
 _NO_HEADERS: Headers = []
 _BY_REFERENCE = {TOO_LARGE, *PASSED_OVER}
+# What goes there is a copy of records as they came.
+_REPEATING = {REJECTED.contract, TOUCHPOINTS.contract}
 _BROKERS_CLOCK = 1  # the type of a timestamp: LogAppendTime
 # What Kafka's format adds to a batch of records.
 _BATCH_OVERHEAD = 61
@@ -367,7 +373,7 @@ async def _write(
     """
     earliest: int | None = None
     now = int(time.time() * 1000)
-    batch, used, first = producer.create_batch(), 0, 0
+    batch, used, first = _new_batch(producer, topic), 0, 0
 
     async def send(stop: int) -> None:
         nonlocal earliest
@@ -387,11 +393,30 @@ async def _write(
         full = limit is not None and used > 0 and used + size > limit
         if full or batch.append(timestamp=now, key=key, value=value, headers=more) is None:
             await send(index)
-            batch, used, first = producer.create_batch(), 0, index
+            batch, used, first = _new_batch(producer, topic), 0, index
             batch.append(timestamp=now, key=key, value=value, headers=more)
         used += size
     await send(len(rows))
     return earliest
+
+
+def _new_batch(producer: AIOKafkaProducer, topic: str) -> Any:
+    """A batch of a producer, compressed where it repeats what others have sent.
+
+    They may have sent a kilobyte that stands for a megabyte, again and again.
+    """
+    batch = producer.create_batch()
+    if topic in _REPEATING and type(batch) is BatchBuilder:
+        batch._builder = DefaultRecordBatchBuilder(  # noqa: SLF001 - a producer has one codec for all topics
+            2,
+            ZSTD,
+            is_transactional=True,
+            producer_id=-1,
+            producer_epoch=-1,
+            base_sequence=0,
+            batch_size=BATCH_BYTES,
+        )
+    return batch
 
 
 def _headers_of(index: int, headers: Sequence[Headers]) -> Headers:

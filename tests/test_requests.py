@@ -1,0 +1,82 @@
+"""Requests to be erased whose processing fails for a reason that nobody foresaw stop nobody else's."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from cxstream.batches import Record
+from cxstream.rejection import Reference, unfold
+from cxstream.scoring.engine import Engine
+from cxstream.settings import Settings
+from cxstream.topology import FORGET, REJECTED
+from cxstream.worker import requests
+from cxstream.worker.counters import Counters
+from cxstream.worker.restore import Restored
+from cxstream.worker.suspects import Cause, Suspects
+from cxstream.worker.tenure import Tenure
+
+
+def tenure(suspects: Suspects) -> Any:
+    settings: Any = Settings()
+    engine = Engine(settings.scoring, settings.actions)
+    restored = Restored(engine, 0, saved=False, problem="")
+    nobody: Any = None
+    return Tenure(settings, nobody, 0, nobody, nobody, restored, Counters(), suspects, lambda: None)
+
+
+def asked(offset: int, key: bytes | None) -> Any:
+    return SimpleNamespace(offset=offset, key=key, value=None, headers=(), timestamp=1_700_000_000_000)
+
+
+async def test_a_request_that_fails_is_rejected_by_reference_and_the_others_are_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read = requests.read
+
+    def fails(record: Any, *more: Any) -> Any:
+        if record.key == b"anna":
+            raise ZeroDivisionError("anna")
+        return read(record, *more)
+
+    monkeypatch.setattr(requests, "read", fails)
+    suspects = Suspects(0)
+    # Kafka has refused twice what follows from this one.
+    suspects.found[Cause(FORGET.contract, 8)] = "cx.touchpoints refuses a row"
+    owner = tenure(suspects)
+    unheld = Record(9, 1_700_000_000_000, 1, b"dora", reference=Reference(1 << 25, "00"))
+    broken = Record(10, 1_700_000_000_000, 1, None, reference=Reference(1 << 25, ""), broken="cut off")
+    with capture_logs() as said:
+        owner.forward(
+            [asked(6, b"anna"), asked(7, b"bert"), asked(8, b"carl"), unheld, broken, asked(11, b"eva")]
+        )
+    outbox = owner._outbox
+    assert [key for key, _ in outbox.requests] == [b"bert", b"eva"]
+    assert outbox.requested == 12
+    found = [unfold(headers) for headers in outbox.explanations]
+    assert all(value is None for _, value in outbox.rows[REJECTED.contract])
+    told = [(each[1]["reason"], each[1]["offset"], each[2] is not None) for each in found if each]
+    assert told == [
+        (b"failed", b"6", True),
+        (b"failed", b"8", True),
+        (b"too_large", b"9", True),
+        (b"malformed", b"10", True),
+    ]
+    passed = [(each["topic"], each["offset"]) for each in said if each["log_level"] == "error"]
+    assert passed == [(FORGET.name, 6), (FORGET.name, 8)]
+    assert "anna" not in str(said)
+
+
+async def test_no_request_is_blamed_where_sound_records_fail_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any) -> Any:
+        raise ZeroDivisionError
+
+    owner = tenure(Suspects(0))
+    monkeypatch.setattr(requests, "read", fails)
+    monkeypatch.setattr(Engine, "_score", fails)
+    with pytest.raises(ZeroDivisionError):
+        owner.forward([asked(6, b"anna")])
+    assert not owner._outbox.rows
