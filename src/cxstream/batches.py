@@ -100,13 +100,14 @@ class Piece(list[Any]):
 
     Attributes:
         cost: bytes, more or less.
+        plain: all of them are as aiokafka's parser gives them out.
     """
 
-    __slots__ = ("cost",)
+    __slots__ = ("cost", "plain")
 
-    def __init__(self, records: Sequence[Any], cost: int) -> None:
+    def __init__(self, records: Sequence[Any], cost: int, *, plain: bool = False) -> None:
         super().__init__(records)
-        self.cost = cost
+        self.cost, self.plain = cost, plain
 
 
 class Unpacker:
@@ -166,7 +167,8 @@ class Unpacker:
             records = list(DefaultRecordBatch(plain.data))
         except (CorruptRecordException, UnicodeDecodeError):
             return None
-        return Piece(records, cost) if in_order(plain, _HEADER_BYTES, count, _int(plain, _LAST)) else None
+        right = in_order(plain, _HEADER_BYTES, count, _int(plain, _LAST))
+        return Piece(records, cost, plain=True) if right else None
 
 
 def _int(plain: NDArray[np.uint8], at: int) -> int:

@@ -96,8 +96,8 @@ class WholeBatches(OrderedDict[Any, Any]):
             if piece is None:
                 return
             begun = True
-            for record in piece:
-                _tell(tp, record)
+            if not piece.plain:
+                _tell(tp, piece)
             yield piece
 
     def _some(self, result: FetchResult, _max_records: int | None) -> list[Piece]:
@@ -123,26 +123,27 @@ class WholeBatches(OrderedDict[Any, Any]):
         return found
 
 
-def _tell(tp: Any, record: Any) -> None:
-    if not isinstance(record, Record):
-        return
-    if record.broken:
-        log.error(
-            "records cannot be read: they are rejected by reference",
-            topic=tp.topic,
-            partition=tp.partition,
-            first=record.offset if record.first is None else record.first,
-            last=record.offset,
-            error=record.broken,
-        )
-    elif record.first is not None:
-        log.warning(
-            "a batch inflates to more than worker.max_batch_bytes; the records beyond are not read",
-            topic=tp.topic,
-            partition=tp.partition,
-            first=record.first,
-            last=record.offset,
-        )
+def _tell(tp: Any, piece: Piece) -> None:
+    for record in piece:
+        if not isinstance(record, Record):
+            continue
+        if record.broken:
+            log.error(
+                "records cannot be read: they are rejected by reference",
+                topic=tp.topic,
+                partition=tp.partition,
+                first=record.offset if record.first is None else record.first,
+                last=record.offset,
+                error=record.broken,
+            )
+        elif record.first is not None:
+            log.warning(
+                "a batch inflates to more than worker.max_batch_bytes; the records beyond are not read",
+                topic=tp.topic,
+                partition=tp.partition,
+                first=record.first,
+                last=record.offset,
+            )
 
 
 def _pieces(fetched: PartitionRecords, raw: bytes, unpacker: Unpacker) -> Iterator[Piece]:
@@ -169,7 +170,7 @@ def _from(piece: Piece, first: int) -> Piece:
     """The records from an offset on: a fetch brings whole batches, also where it asked for the middle of one."""
     if not piece or piece[0].offset >= first:
         return piece
-    return Piece([record for record in piece if record.offset >= first], piece.cost)
+    return Piece([record for record in piece if record.offset >= first], piece.cost, plain=piece.plain)
 
 
 def _may_be_seen(fetched: PartitionRecords, batch: Any) -> bool:

@@ -116,9 +116,11 @@ class Tally:
             sources = sources[people]
         if not events:
             return
-        for source, n in Counter(sources.tolist()).items():
-            name = events[int(np.argmax(sources == source))].source
-            self.sources[_told_apart(self.sources, name)] += n
+        _, firsts, counts = np.unique(sources, return_index=True, return_counts=True)
+        # In the order in which they come, as only so many are told apart.
+        order = np.argsort(firsts)
+        for first, n in zip(firsts[order].tolist(), counts[order].tolist(), strict=True):
+            self.sources[_told_apart(self.sources, events[first].source)] += n
         accepted = status == ACCEPTED
         self.times.append(Times(appended, columns["time"].copy(), accepted))
         self.kinds += np.bincount(columns["kind"][accepted], minlength=len(Kind))
