@@ -32,11 +32,13 @@ from cxstream.topics import administration
 from cxstream.topology import SCORES, TOUCHPOINTS
 from cxstream.worker import drift
 from cxstream.worker.ticker import tick
-from saved import altered
+from saved import altered, of_layout_2
 from workers import Watcher, WorkerProcess, customers_of, touchpoint, until, write
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+
+    from saved import Rows
 
 ROOT = Path(__file__).parent.parent
 SECONDS = 90.0
@@ -313,11 +315,18 @@ async def test_a_partition_that_stands_before_old_records_is_named(monkeypatch: 
     assert await work._standstills(patient(Settings()), committed, [(4, 59.0)] * 3) == []
 
 
-def marker(offset: int, **changes: Any) -> bytes:
+def saved(offset: int) -> Rows:
     engine = Engine(ScoringParams(), {})
     engine.process(Records([touchpoint("anna", 1)], [offset - 1]))
-    rows = {key: row for key, row in engine.snapshot() if row is not None}
-    return altered(rows, **changes)[MARKER_KEY]
+    return {key: row for key, row in engine.snapshot() if row is not None}
+
+
+def marker(offset: int, **changes: Any) -> bytes:
+    return altered(saved(offset), **changes)[MARKER_KEY]
+
+
+def marker_of_layout_2(offset: int, **params: Any) -> bytes:
+    return of_layout_2(saved(offset), ScoringParams(**params))[MARKER_KEY]
 
 
 @pytest.mark.parametrize(
@@ -335,6 +344,9 @@ def marker(offset: int, **changes: Any) -> bytes:
         (marker(5), (0, 4), None, "error", "ends at offset 4"),
         (marker(5, params="x"), (0, 9), 5, "warning", "other scoring parameters"),
         (marker(5, params="x"), (2, 9), 5, "error", "other scoring parameters"),
+        (marker_of_layout_2(5), (0, 9), 5, None, ""),
+        (marker_of_layout_2(5), (2, 9), 5, None, ""),
+        (marker_of_layout_2(5, window_days=30), (0, 9), 5, "warning", "other scoring parameters"),
         (marker(5, layout=99), (0, 9), 5, "warning", "layout 99"),
         (marker(5).replace(b'"seq":1', b'"seq":2'), (0, 9), 5, "warning", "damaged"),
         (b"{", (0, 9), 5, "warning", "cannot be read"),

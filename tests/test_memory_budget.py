@@ -27,6 +27,7 @@ from test_batches import LIMITS, MIB, Place, batch_of, record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from cxstream.local.broker import LocalKafka
 
@@ -60,6 +61,38 @@ def test_by_default_it_is_most_of_what_there_is(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(memory_budget, "available", lambda: 100 * MIB)
     assert budget(with_memory(None)).fetches == 16 * MIB
     assert 10 * MIB < taken() < 64 * 1024 * MIB
+
+
+@pytest.mark.parametrize(
+    ("own", "limits", "mib"),
+    [
+        ("0::/system.slice/worker.service\n", {"system.slice/worker.service/memory.max": 1000}, 800),
+        ("0::/system.slice/worker.service\n", {"system.slice/memory.max": 500}, 400),
+        (
+            "0::/system.slice/worker.service\n",
+            {"memory.max": 500, "system.slice/worker.service/memory.max": 100},
+            80,
+        ),
+        ("0::/\n", {"memory.max": 200}, 160),
+        ("0::/../other.service\n", {"memory.max": 200}, 160),
+        ("12:memory:/x\n", {"memory/memory.limit_in_bytes": 300}, 240),
+        ("", {"memory.max": 300}, 240),
+    ],
+)
+def test_it_is_most_of_what_the_container_or_the_unit_of_systemd_may_take(
+    own: str, limits: dict[str, int], mib: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name, limit in limits.items():
+        (tmp_path / "cgroup" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "cgroup" / name).write_text(f"{limit * MIB}\n")
+    (tmp_path / "cgroup" / "system.slice").mkdir(parents=True, exist_ok=True)
+    unlimited = tmp_path / "cgroup" / "system.slice" / "memory.max"
+    if not unlimited.exists():
+        unlimited.write_text("max\n")
+    (tmp_path / "own").write_text(own)
+    monkeypatch.setattr(memory_budget, "_CGROUPS", tmp_path / "cgroup")
+    monkeypatch.setattr(memory_budget, "_OWN_CGROUP", tmp_path / "own")
+    assert available() == mib * MIB
 
 
 def owned(number: int, *costs: int) -> Any:

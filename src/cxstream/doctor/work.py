@@ -15,7 +15,7 @@ from cxstream.groups import group_of, patiently
 from cxstream.model.errors import SnapshotError
 from cxstream.reader import reading
 from cxstream.scoring import words
-from cxstream.scoring.marker import MARKER_KEY, digest, read_marker
+from cxstream.scoring.marker import LAYOUT, MARKER_KEY, digest, digest_before, read_marker
 from cxstream.topology import SNAPSHOTS, TOUCHPOINTS
 from cxstream.worker.restore import snapshot_secrets
 
@@ -289,6 +289,7 @@ def _unfit(patient: Patient, raw: bytes | None) -> tuple[str, int]:
             ": rebuild the partition"
         ), 0
     pseudonyms = patient.settings.privacy.pseudonyms()
-    if marker.params != digest(patient.settings.scoring, pseudonyms.key_id if pseudonyms else ""):
+    digest_of = digest if marker.layout == LAYOUT else digest_before
+    if marker.params != digest_of(patient.settings.scoring, pseudonyms.key_id if pseudonyms else ""):
         return "the saved state was made under other scoring parameters", 0
     return "", marker.offset

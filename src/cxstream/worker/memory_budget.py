@@ -10,6 +10,7 @@ total = process       Python, packages and kernels, as they are when the worker 
 from __future__ import annotations
 
 import os
+import re
 import resource
 import sys
 from contextlib import suppress
@@ -19,6 +20,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from cxstream.model.errors import SettingsError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from cxstream.settings import Settings
 
 _MIB = 1 << 20
@@ -27,7 +30,10 @@ _READING_BYTES = (50 + 32 + 128) * _MIB
 _LEAST_FETCHES_BYTES, _LEAST_STATE_BYTES = 16 * _MIB, 32 * _MIB
 # What of the memory of the computer or the container counts as the worker's, where nobody says how much it is.
 _SHARE = 0.8
-_CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+_CGROUPS = Path("/sys/fs/cgroup")
+# The second is that of cgroups version 1.
+_LIMITS = ("memory.max", "memory/memory.limit_in_bytes")
+_OWN_CGROUP = Path("/proc/self/cgroup")
 
 
 class Budget(NamedTuple):
@@ -71,10 +77,22 @@ def budget(settings: Settings) -> Budget:
 def available() -> int:
     """What this process may count on, of the container's memory or the computer's, in bytes."""
     found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    for path in _CGROUPS:
+    for limit in _limits():
         with suppress(OSError, ValueError):
-            found.append(int(Path(path).read_text()))
+            found.append(int(limit.read_text()))
     return round(min(found) * _SHARE)
+
+
+def _limits() -> Iterator[Path]:
+    """Files with the memory limits of this process: a container's, and those of a unit of systemd and its slices."""
+    for name in _LIMITS:
+        yield _CGROUPS / name
+    with suppress(OSError, ValueError):
+        # Version 2 has one line, "0::/system.slice/cxstream-worker@1.service".
+        (own,) = re.findall(r"^0::/(.+)$", _OWN_CGROUP.read_text(), re.MULTILINE)
+        for folder in (Path(own), *Path(own).parents):
+            if ".." not in folder.parts:
+                yield _CGROUPS / folder / "memory.max"
 
 
 def taken() -> int:
