@@ -287,6 +287,25 @@ async def test_the_sources_that_use_another_partitioner_are_named(
     assert "partitioner=murmur2_random" in found.advice
 
 
+@pytest.mark.parametrize(
+    ("compiled", "writable", "level", "said"),
+    [
+        (152, True, "ok", "152 pieces"),
+        # As root installs it, for workers that cannot write there.
+        (152, False, "ok", "152 pieces"),
+        (0, True, "warning", "a start takes a minute longer"),
+        (0, False, "warning", "cannot be written"),
+    ],
+)
+async def test_machine_code(
+    compiled: int, writable: bool, level: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(computer, "_machine_code", lambda: (Path("kernels"), compiled, writable))
+    [found] = await findings_of(computer.kernels(patient(Settings())))
+    assert found.level == level
+    assert said in found.what
+
+
 # --- judgements
 
 

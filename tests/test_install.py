@@ -300,10 +300,7 @@ ROLLING = [
     for worker in (1, 2)
     for line in (
         f"systemctl restart cxstream-worker@{worker}",
-        (
-            "curl --fail --silent --show-error --retry 300 --retry-delay 1 --retry-all-errors "
-            f"http://localhost:606{worker}/readyz"
-        ),
+        f"curl --fail --silent http://localhost:606{worker}/readyz",
     )
 ]
 

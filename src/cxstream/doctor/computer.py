@@ -132,17 +132,17 @@ def _differs(line: str) -> str:
 async def kernels(_: Patient) -> AsyncIterator[Finding]:
     """Whether machine code is kept on disk: without it each start of a worker compiles for a minute."""
     folder, compiled, writable = _machine_code()
-    if not writable:
-        yield warning(
-            f"{folder} cannot be written: machine code is kept in Numba's folder of the user, if anywhere",
-            "let the worker's user write there, or run 'cxstream replay' once as a user who can",
-        )
     if compiled:
         yield ok(f"{compiled} pieces of machine code are kept in {folder}")
-    else:
+    elif writable:
         yield warning(
             f"no machine code is kept in {folder}: a start takes a minute longer",
             "run 'cxstream replay' on any file once, or wait at the first start",
+        )
+    else:
+        yield warning(
+            f"{folder} cannot be written: machine code is kept in Numba's folder of the user, if anywhere",
+            "let the worker's user write there, or run 'cxstream replay' once as a user who can",
         )
 
 

@@ -21,8 +21,9 @@ from cxstream.settings import Local, Settings
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-READY_SECONDS = 90.0
-_FORMAT_SECONDS = 60.0
+# A busy computer with two cores has taken more than a minute to format the folder.
+READY_SECONDS = 240.0
+_FORMAT_SECONDS = 180.0
 # Another process may take a free port between our look and Kafka's bind.
 _PORT_ATTEMPTS = 3
 _PORT_TAKEN = "Address already in use"
