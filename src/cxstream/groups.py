@@ -15,6 +15,8 @@ from aiokafka.errors import (
     for_code,
 )
 
+from cxstream.member_address import address_in
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
@@ -35,12 +37,14 @@ class Member:
         client: its client id.
         host: where it connects from.
         partitions: of cx.touchpoints, those it owns.
+        url: of its web server, as it has told the group; "" where it has told none.
     """
 
     id: str
     client: str
     host: str
     partitions: frozenset[int]
+    url: str = ""
 
     def __str__(self) -> str:
         return f"{self.id} at {self.host}"
@@ -111,4 +115,5 @@ def _member(described: dict[str, Any], touchpoints: str) -> Member:
             if topic == touchpoints:
                 owned.update(partitions)
     host = described["client_host"].removeprefix("/")
-    return Member(described["member_id"], described["client_id"], host, frozenset(owned))
+    url = address_in(described["member_metadata"])
+    return Member(described["member_id"], described["client_id"], host, frozenset(owned), url)

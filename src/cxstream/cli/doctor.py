@@ -39,7 +39,7 @@ def command(
 ) -> None:
     """Check an installation, and say for each finding what to do. Changes nothing.
 
-    Looks at settings, packages, kernels, schemas, brokers, topics, access, clocks, the group and its lag,
+    Looks at settings, packages, kernels, schemas, brokers, topics, access, clocks, the group, its members and its lag,
     transactions, saved state, disks and the worker's web server.
 
     \b

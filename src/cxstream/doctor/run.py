@@ -12,6 +12,7 @@ from aiokafka.errors import KafkaError
 from cxstream.doctor import broker, computer, work
 from cxstream.doctor.cluster import connected
 from cxstream.doctor.finding import Finding, Patient, error, skipped
+from cxstream.doctor.members import members
 from cxstream.doctor.owner import owner
 from cxstream.doctor.routing import routing
 from cxstream.model.errors import BrokerError, SettingsError
@@ -48,6 +49,7 @@ CHECKS = (
     Entry("access", broker.access),
     Entry("clock", broker.clock),
     Entry("group", work.group),
+    Entry("members", members),
     Entry("owner", owner),
     Entry("routing", routing),
     Entry("transactions", work.transactions),

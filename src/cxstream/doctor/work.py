@@ -29,7 +29,7 @@ _LATE_SECONDS, _VERY_LATE_SECONDS = 60.0, 900.0
 _OPEN_SECONDS, _HANGING_SECONDS = 10.0, 90.0
 _OLD_SNAPSHOTS = 20
 # Longer than a worker takes from one commit to the next while it has work.
-_LOOK_AGAIN_SECONDS = 3.0
+LOOK_AGAIN_SECONDS = 3.0
 _OPEN = {"Ongoing", "PrepareCommit", "PrepareAbort"}
 # Kafka's errors TRANSACTIONAL_ID_AUTHORIZATION_FAILED and TRANSACTIONAL_ID_NOT_FOUND: nobody has claimed it yet.
 _DENIED, _UNCLAIMED = 53, 105
@@ -42,7 +42,7 @@ async def group(patient: Patient) -> AsyncIterator[Finding]:
     async with reading(patient.settings, [TOUCHPOINTS]) as reader:
         count = reader.partitions[reader.topology.touchpoints.name]
         committed = await committed_offsets(patient, count)
-        lags = [await _lag(reader, p, committed.get(p)) for p in range(count)]
+        lags = [await lag(reader, p, committed.get(p)) for p in range(count)]
     owned = {p for member in found.members for p in member.partitions}
     if not found.members:
         yield warning(f"group {name} has no members: no worker runs", "cxstream worker")
@@ -72,7 +72,7 @@ async def _standstills(
     late = {p: seconds for p, (_, seconds) in enumerate(lags) if seconds > _LATE_SECONDS}
     if not late:
         return []
-    await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+    await asyncio.sleep(LOOK_AGAIN_SECONDS)
     later = await committed_offsets(patient, len(lags))
     return [
         error(
@@ -101,7 +101,7 @@ def _behind(lags: list[tuple[int, float]]) -> Finding:
     return ok("everything is read" if not age else said)
 
 
-async def _lag(reader: TopicReader, partition: int, committed: int | None) -> tuple[int, float]:
+async def lag(reader: TopicReader, partition: int, committed: int | None) -> tuple[int, float]:
     """Offsets from the committed one to the end, and the age in seconds of the oldest record there."""
     first, end = await reader.bounds(reader.topology.touchpoints.name, partition)
     start = max(first, committed or 0)

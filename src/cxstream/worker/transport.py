@@ -22,12 +22,12 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import aiokafka
-from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.errors import KafkaError
 from faust.exceptions import ImproperlyConfigured
 from faust.transport.drivers import aiokafka as driver
 
 from cxstream.kafka import connection
+from cxstream.member_address import assignor
 from cxstream.worker.feed import Fetch
 
 if TYPE_CHECKING:
@@ -133,8 +133,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     def _create_worker_consumer(self, transport: Transport) -> aiokafka.AIOKafkaConsumer:  # noqa: ARG002
         settings = self.app.settings
         worker = settings.worker
-        # aiokafka keeps what a sticky member owned on the class: each consumer gets a class of its own.
-        self._assignor = type("StickyAssignor", (StickyPartitionAssignor,), {})
+        self._assignor = assignor(self._web_address)
         return aiokafka.AIOKafkaConsumer(
             **connection(settings),
             group_id=self.app.conf.id,
@@ -154,6 +153,11 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             # group for that would not come back.
             max_poll_interval_ms=_FOR_EVER_MS,
         )
+
+    def _web_address(self) -> str:
+        """Where this worker's web server listens; "" where it has none."""
+        conf = self.app.conf
+        return f"http://{conf.web_host}:{self.app.web.port}" if conf.web_enabled else ""
 
 
 class Consumer(driver.Consumer):  # type: ignore[misc]

@@ -1,0 +1,55 @@
+"""The address of a worker's web server, in what it tells its consumer group of itself.
+
+The group's protocol has room for data of the assignor. The sticky assignor reads its own part of it and nothing behind
+that, so the address stands there: workers of earlier versions work in the same group, and see nothing of it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiokafka.coordinator.assignors.sticky.sticky_assignor import (
+    StickyAssignorUserDataV1,
+    StickyPartitionAssignor,
+)
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+_MARK = b"\0web "
+
+
+class AddressedAssignor(StickyPartitionAssignor):  # type: ignore[misc]
+    """The sticky assignor, with the member's address behind its data.
+
+    Attributes:
+        address: of the member's web server; "" where it has none.
+    """
+
+    address: Callable[[], str] = staticmethod(lambda: "")
+
+    @classmethod
+    def metadata(cls, topics: Iterable[str]) -> ConsumerProtocolMemberMetadata:
+        """What the member tells the group when it joins."""
+        plain = super().metadata(topics)
+        address = cls.address()
+        if not address:
+            return plain
+        data = plain.user_data or StickyAssignorUserDataV1([], cls.DEFAULT_GENERATION_ID).encode()
+        told = data + _MARK + address.encode()
+        return ConsumerProtocolMemberMetadata(plain.version, plain.subscription, told)
+
+
+def assignor(address: Callable[[], str]) -> type[AddressedAssignor]:
+    """An assignor for one consumer: aiokafka keeps what a sticky member owned on the class."""
+    return type("StickyAssignor", (AddressedAssignor,), {"address": staticmethod(address)})
+
+
+def address_in(metadata: bytes) -> str:
+    """The address in what a member has told its group; "" where there is none."""
+    try:
+        data = ConsumerProtocolMemberMetadata.decode(metadata).user_data
+    except ValueError:  # of a program that is no consumer of this protocol
+        return ""
+    return (data or b"").rpartition(_MARK)[2].decode(errors="replace") if _MARK in (data or b"") else ""
