@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import aiokafka
 import pytest
 from aiokafka.errors import GroupAuthorizationFailedError
 from click.testing import CliRunner, Result
@@ -20,6 +21,7 @@ from cxstream.customer.actions import actions, change_in_words
 from cxstream.customer.history import context_ms, refused, touches
 from cxstream.customer.identity import identify
 from cxstream.erasure import request
+from cxstream.kafka import connection
 from cxstream.model.errors import BrokerError, InputError
 from cxstream.model.kinds import FEATURES
 from cxstream.model.params import DAY_MS, ScoringParams
@@ -29,7 +31,7 @@ from cxstream.scoring.explain import account, in_words, logistic, matters, reaso
 from cxstream.scoring.view import contributions, describe
 from cxstream.sender import route
 from cxstream.settings import Settings
-from cxstream.topology import TOUCHPOINTS
+from cxstream.topology import REJECTED, SCORES, TOUCHPOINTS
 from cxstream.web import get
 from oracle import Oracle
 from strategies import PARAMS, random_history
@@ -423,6 +425,68 @@ async def test_where_no_worker_answers_the_group_is_asked(
     assert result.exit_code == 0, result.output
     assert "no worker answers at http://127.0.0.1:1" in " ".join(result.output.split())
     assert "is owned by nobody" in " ".join(result.output.split())
+
+
+@pytest.mark.broker
+async def test_touchpoints_in_other_partitions_are_shown_with_what_became_of_them(
+    settings: Settings, topics: Callable[[int], None], tmp_path: Path
+) -> None:
+    topics(3)
+    name = 'anna"ł'
+    [home] = route([name.encode()], 3)
+    there, elsewhere = (p for p in range(3) if p != home)
+
+    async def looked(*options: str) -> dict[str, Any]:
+        result = await asyncio.to_thread(run, settings, name, "--no-worker", "--json", *options)
+        assert result.exit_code == 0, result.output
+        found: dict[str, Any] = json.loads(result.stdout)
+        return found
+
+    strays = [
+        touchpoint(name, 1),
+        touchpoint(name, 2, "survey_nps", score=99),
+        touchpoint("other", 3, topic=name),
+    ]
+    await write(settings, TOUCHPOINTS.name, {there: strays})
+    async with aiokafka.AIOKafkaProducer(**connection(settings)) as producer:
+        value = json.dumps(json.loads(touchpoint(name, 4))).encode()
+        await producer.send_and_wait(TOUCHPOINTS.name, value, key=None, partition=elsewhere)
+    before = (await looked())["strays"]
+    assert [(each["partition"], each["outcome"]) for each in before] == [
+        (there, "not forwarded"),
+        (there, "not forwarded"),
+        (elsewhere, "not forwarded"),
+    ]
+    with WorkerProcess(settings, tmp_path / "log", CXSTREAM_WORKER__FLUSH_SECONDS="0.1") as worker:
+        worker.ready()
+        async with Watcher(settings, 3) as watcher:
+
+            async def settled() -> bool:
+                rejected = (await watcher.read(REJECTED.name)).values()
+                cards = (await watcher.read(SCORES.name)).get(home, [])
+                return sum(map(len, rejected)) == 2 and any(each.key == name.encode() for each in cards)
+
+            await until(settled, SECONDS, lambda: worker.log)
+        # A request to be erased lies in every partition, and belongs there.
+        forgotten = await asyncio.to_thread(
+            CliRunner().invoke, group, ["forget", "--kafka", settings.kafka, name]
+        )
+        assert forgotten.exit_code == 0, forgotten.output
+        assert worker.stop() == 0, worker.log
+    after = await looked()
+    assert [(each["partition"], each["offset"], each["outcome"]) for each in after["strays"]] == [
+        (there, 0, "forwarded"),
+        (there, 1, "invalid"),
+        (elsewhere, 0, "invalid"),
+    ]
+    [copy] = [each for each in after["touchpoints"] if each["id"] == "e1"]
+    assert after["strays"][0]["forwarded_to"] == copy["offset"]
+    assert after["strays"][0]["source"] == "/test"
+    assert (await looked("--own-partition"))["strays"] == []
+    shown = await asyncio.to_thread(run, settings, name, "--no-worker")
+    assert "Touchpoints in other partitions" in shown.output
+    assert f"forwarded to offset {copy['offset']}" in shown.output
+    assert f"they belong to partition {home}" in shown.output
 
 
 def test_context_reaches_back_far_enough() -> None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @click.option(
     "--own-partition",
     is_flag=True,
-    help="Read the customer's own partition only: do not look for a score card left in another one.",
+    help="Read the customer's own partition only: do not look for touchpoints and score cards in the others.",
 )
 @click.option("--no-worker", is_flag=True, help="Ask no worker.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
@@ -51,7 +51,7 @@ def command(
 ) -> None:
     """Show a customer: score card, what leads to its churn risk, actions taken and what came after, and what the worker holds now.
 
-    Reads the customer's partition, and looks for a score card in the others, where none should be. The points of each touchpoint are computed anew by the worker's rules. A worker
+    Reads the customer's partition, and looks in all others for touchpoints and a score card, where none should be. The points of each touchpoint are computed anew by the worker's rules. A worker
     tells of customers only its own user on its own computer, or who has the token of worker.web_token_file.
     Exit status 1 when nobody knows the customer.
 
@@ -79,7 +79,12 @@ def command(
             "removes it when it restores that partition; 'cxstream forget' removes it with everything else",
             err=True,
         )
-    if found.card is None and not found.touches and (answer is None or answer.held is None):
+    if (
+        found.card is None
+        and not found.touches
+        and not found.strays
+        and (answer is None or answer.held is None)
+    ):
         click.echo(f"cxstream: nobody knows {customer!r} in partition {found.identity.partition}", err=True)
         raise SystemExit(1)
 
@@ -138,6 +143,7 @@ def _json(found: Found, answer: Answer | None) -> str:
             "actions": found.actions,
             "touchpoints": found.touches,
             "earlier": found.earlier,
+            "strays": found.strays,
             "worker": answer.held if answer else None,
             "worker_says": answer.said if answer else "not asked",
         }
@@ -156,6 +162,7 @@ def _show(found: Found, answer: Answer | None, days: float, settings: Settings) 
     _show_signals(console, found, days)
     _show_actions(console, found)
     _show_touches(console, found, days)
+    _show_strays(console, found)
     if answer is not None:
         _show_worker(console, answer)
 
@@ -269,6 +276,23 @@ def _show_touches(console: Any, found: Found, days: float) -> None:
     console.print(table)
     if found.earlier:
         console.print(f"{found.earlier:,} earlier ones are left out; --limit shows more")
+
+
+def _show_strays(console: Any, found: Found) -> None:
+    """Touchpoints that lie where they do not belong, and what became of them."""
+    from rich.table import Table
+
+    if not found.strays:
+        return
+    table = Table("place", "time", "kind", "source", "outcome", title="Touchpoints in other partitions")
+    for each in found.strays:
+        to = "" if each.forwarded_to is None else f" to offset {each.forwarded_to}"
+        texts = map(_text, (each.time, each.kind, each.source, f"{each.outcome}{to}"))
+        table.add_row(f"{each.partition}-{each.offset}", *texts)
+    console.print(table)
+    console.print(
+        f"they belong to partition {found.identity.partition}: docs/events.md, 'The partition', says how to set their producer"
+    )
 
 
 def _show_worker(console: Any, answer: Answer) -> None:

@@ -1,9 +1,9 @@
-"""What Kafka has of one customer: only their partition of each topic is read, but all of cx.scores if asked for.
+"""What Kafka has of one customer: their partition of each topic; of cx.touchpoints and cx.scores all, unless not wanted.
 
 cx.scores        his latest card, looked for from the end backwards
 cx.churn-risk    his signals of the last days
 cx.friction      the same
-cx.touchpoints   his records of the last days
+cx.touchpoints   his records of the last days, and those that lie in other partitions
 cx.rejected      which of them the worker has rejected
 """
 
@@ -18,6 +18,7 @@ import msgspec
 from cxstream.customer.actions import Action, actions
 from cxstream.customer.history import Touch, context_ms, refused, touches
 from cxstream.customer.identity import Identity, identify
+from cxstream.customer.strays import Stray, strays
 from cxstream.model.params import DAY_MS
 from cxstream.reader import reading
 from cxstream.scoring.explain import Account, account
@@ -43,6 +44,7 @@ class Found:
         actions: what was done for the customer and what came after, oldest first.
         touches: his records and what each gave, oldest first.
         earlier: how many of his records in these days are not among them.
+        strays: his records of these days in other partitions, and what became of each; the newest are here.
     """
 
     identity: Identity
@@ -53,6 +55,7 @@ class Found:
     actions: list[Action] = field(default_factory=list)
     touches: list[Touch] = field(default_factory=list)
     earlier: int = 0
+    strays: list[Stray] = field(default_factory=list)
 
 
 async def gather(
@@ -71,7 +74,7 @@ async def gather(
         customer: his id.
         days: how far back signals and records are read, by Kafka's timestamps.
         limit: most signals, records and actions to give back; the newest are.
-        everywhere: look for cards in the other partitions, too.
+        everywhere: look for touchpoints and cards in the other partitions, too.
         on_progress: is told the topic, offsets read, and of how many.
 
     Raises:
@@ -102,6 +105,8 @@ async def gather(
         found.signals.sort(key=lambda signal: signal["time"])
         start = since - context_ms(settings)
         records = await _his(reader, topics.touchpoints, who.partition, who.id, start, on_progress)
+        if everywhere:
+            found.strays = (await strays(reader, who, since, records, on_progress))[-limit:]
         rejections = await _his(reader, topics.rejected, who.partition, who.subject, start, on_progress)
     touchpoints = topics.touchpoints.name
     shown = sum(record.timestamp >= since for record in records)
