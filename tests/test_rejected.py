@@ -25,6 +25,7 @@ from cxstream.reader import TopicReader, reading
 from cxstream.rejected import fix as fixes
 from cxstream.rejected import resend as resending
 from cxstream.rejected.explain import explain
+from cxstream.rejected.glimpse import glimpse
 from cxstream.rejected.listing import Filters, from_source, scan
 from cxstream.rejected.plan import plan
 from cxstream.rejected.record import EXPLANATION, Place, Rejection, marker_headers, read
@@ -349,6 +350,90 @@ def test_a_mapping_file_makes_events_of_records_that_are_none(tmp_path: Path) ->
         fixed(tmp_path, MAPPING, {**row, "customer": None}, key=None)
 
 
+# --- fixes that are proposed
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        event(channel="phone"),
+        event(channel="phone", wait_s="420", resolved="yes", late_days=-1, hashtags=["a", 5]),
+        {**event(), "type": "cx.touchpoint.contcat.v1", "specversion": 1},
+        {**event(), "id": 17, "time": "2025-03-01 12:30:00Z"},
+        {name: text for name, text in {**event(), "customer_id": "anna"}.items() if name != "subject"},
+        {**event(), "source": 'a "b" \\ \n\u202e\U000e0001\x7f c', "data": {"channel": 'Phone"\u202e'[:5]}},
+        {**event(), "data": {"chanel": "call"}},
+    ],
+)
+def test_a_fix_is_proposed_that_makes_the_record_valid(tmp_path: Path, value: Any) -> None:
+    given = rejection(raw(value), key=b"anna")
+    found = explain(given)
+    assert found.fix is not None
+    assert found.fix.replace("\n", "").isprintable()
+    path = tmp_path / "fix.toml"
+    path.write_text(found.fix)
+    [ready] = plan(given, fixes.load(path), topology=topology(), partitions=4, latest_ms=LATEST).events
+    assert validate(ready.value) is None
+    others = rejection(raw({**event(channel="phone"), "source": "/elsewhere"}))
+    with pytest.raises(fixes.UnfixableError, match=r"no .* fits"):
+        fixes.load(path)(others)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        event(channel="web"),
+        event(channel="phone", wait_s=[]) | {"time": "2025-03-01T12:30:00"},
+        {**event(), "id": ""},
+        {**event(), "type": "cx.touchpoint.contact.v2"},
+        event(),
+    ],
+)
+def test_no_fix_is_proposed_where_it_would_be_a_guess(value: Any) -> None:
+    assert explain(rejection(raw(value))).fix is None
+    assert explain(rejection(b"no json", "malformed")).fix is None
+
+
+def test_values_of_a_proposed_fix_survive_toml(tmp_path: Path) -> None:
+    given = {
+        **event(channel="phone"),
+        "source": "".join(map(chr, [*range(1, 0x250), 0x2028, 0xFFFF, 0x10FFFF]))[:250],
+    }
+    fix = explain(rejection(raw(given))).fix
+    assert fix is not None
+    path = tmp_path / "fix.toml"
+    path.write_text(fix)
+    [found] = fixes.load(path)(rejection(raw(given)))
+    assert json.loads(found)["source"] == given["source"]
+
+
+# --- at a glance
+
+
+@pytest.mark.parametrize(
+    ("given", "value"),
+    [
+        (rejection(raw(event(channel="phone")), field="data.channel"), '"phone"'),
+        (rejection(raw(event(text="x" * 5000)), field="data.text"), '"' + "x" * 59 + "..."),
+        (rejection(raw({**event(), "data": {}}), field="data.channel"), "missing"),
+        (rejection(raw(event()), field="key", key=b"berta"), '"anna"'),
+        (rejection(b"no json", "malformed"), "no json"),
+        (rejection(b"\xff" * 500, "malformed"), "\ufffd" * 60 + "..."),
+        (rejection(raw(event()), "failed"), ""),
+        (rejection(None), ""),
+    ],
+)
+def test_a_record_at_a_glance(given: Rejection, value: str) -> None:
+    assert glimpse(given).value == value
+
+
+def test_source_and_kind_at_a_glance() -> None:
+    found = glimpse(rejection(raw({**event(channel="phone"), "source": "s" * 500})))
+    assert (found.source, found.kind, found.raw) == ("s" * 60 + "...", "contact", True)
+    hidden = glimpse(rejection(None, key=b"0a" * 32))
+    assert (hidden.source, hidden.kind, hidden.raw) == ("", "", False)
+
+
 # --- what can be sent
 
 LATEST = 1_900_000_000_000
@@ -429,11 +514,11 @@ def test_plan_refuses_what_is_longer_than_the_topic_takes() -> None:
 # --- on Kafka
 
 
-def run(settings: Settings, *arguments: str) -> Result:
+def run(settings: Settings, *arguments: str, **environment: str) -> Result:
     """The command, in a loop of its own."""
     return CliRunner().invoke(
         group, ["rejected", *arguments, "--kafka", settings.kafka],
-        env={"CXSTREAM_WORKER__GROUP": settings.worker.group},
+        env={"CXSTREAM_WORKER__GROUP": settings.worker.group, **environment},
     )  # fmt: skip
 
 
@@ -496,6 +581,7 @@ async def test_list_and_show(settings: Settings, topics: Callable[[int], None], 
     assert result.exit_code == 0, result.output
     assert "cx.touchpoints-0-1" in result.output
     assert "By reason and field" in result.output
+    assert re.search(r'data.channel +│ "phone" +│ /test +│ contact +│ anna', result.output), result.output
     found = lines(await asyncio.to_thread(run, settings, "list", "--json"))
     assert [(each["place"], each["reason"], each["field"], each["key"]) for each in found] == [
         ("cx.touchpoints-0-1", "invalid", "data.channel", "anna"),
@@ -514,6 +600,19 @@ async def test_list_and_show(settings: Settings, topics: Callable[[int], None], 
     ):  # fmt: skip
         found = lines(await asyncio.to_thread(run, settings, "list", "--json", *filters))
         assert [each["place"] for each in found] == places, filters
+    [hidden] = lines(
+        await asyncio.to_thread(
+            run, settings, "list", "--json", "--field", "data.score", CXSTREAM_PRIVACY__KEY="k" * 32
+        )
+    )
+    assert (hidden["value"], hidden["source"], hidden["kind"]) == (None, "/test", "survey_nps")
+    assert hidden["key"] != "anna"
+    shown = await asyncio.to_thread(run, settings, "show", "0-1")
+    assert "a fix that would make it valid" in shown.output
+    path = tmp_path / "pasted.toml"
+    path.write_text(shown.output.split("--fix FILE'\n\n")[1].split("\nfor all like it")[0])
+    pasted = await asyncio.to_thread(run, settings, "resend", "0-1", "--fix", str(path))
+    assert "1 would send" in pasted.output, pasted.output
     shown = await asyncio.to_thread(run, settings, "show", "0-2")
     assert shown.exit_code == 0, shown.output
     assert (
@@ -719,6 +818,7 @@ import asyncio, os, sys
 from pathlib import Path
 from cxstream.rejected import resend as resending
 from cxstream.rejected.fix import load
+from cxstream.rejected.glimpse import glimpse
 from cxstream.rejected.listing import Filters
 from cxstream.settings import load as settings
 

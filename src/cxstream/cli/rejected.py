@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from cxstream.rejected.listing import Filters, Listing
     from cxstream.rejected.record import Rejection
     from cxstream.rejected.resend import Result
+    from cxstream.scoring.pseudonym import Pseudonyms
     from cxstream.settings import Settings
 
 _SHOWN = 20
@@ -67,7 +68,8 @@ def list_(
 ) -> None:
     """List rejected records, the newest first, and count them by reason and field.
 
-    Records that have been sent again are left out.
+    Shows what stands in the field at fault, and the source and kind of the record. Where outputs hold pseudonyms, the
+    value is left out, and the key is a pseudonym. Records that have been sent again are left out.
 
     \b
     Example:
@@ -79,15 +81,19 @@ def list_(
     from cxstream.settings import load
 
     settings = load(config, kafka=kafka)
-    listing = asyncio.run(_scan(settings, _filters(settings, filters)))
-    chosen = sorted(
-        listing.found if everything else listing.open, key=lambda each: (each.time_ms, each.place)
-    )
+
+    def choose(listing: Listing) -> list[Rejection]:
+        found = listing.found if everything else listing.open
+        chosen = sorted(found, key=lambda each: (each.time_ms, each.place))
+        return chosen if as_json else chosen[: -limit - 1 : -1]
+
+    listing = asyncio.run(_scan(settings, _filters(settings, filters), choose))
+    rows = [_row(each, listing, settings.privacy.pseudonyms()) for each in choose(listing)]
     if as_json:
-        for each in chosen:
-            click.echo(_json(_row(each, listing)))
+        for row in rows:
+            click.echo(_json(row))
         return
-    _show_list(listing, chosen[: -limit - 1 : -1])
+    _show_list(listing, rows)
 
 
 @command.command("show")
@@ -97,6 +103,9 @@ def list_(
 @click.pass_obj
 def show(config: str | None, place: str, as_json: bool, kafka: str | None) -> None:
     """Show one rejected record: what is wrong, where exactly, and what the schema wants there.
+
+    Every problem is told, in the words of `cxstream validate`. Where there is no doubt about a repair, a fix is shown that
+    `cxstream rejected resend --fix` takes.
 
     \b
     Example:
@@ -200,14 +209,18 @@ def _filters(settings: Settings, given: dict[str, Any], places: tuple[str, ...] 
     return Filters(places=frozenset(Place.parse(place, touchpoints) for place in places), **given)
 
 
-async def _scan(settings: Settings, filters: Filters) -> Listing:
+async def _scan(
+    settings: Settings, filters: Filters, choose: Callable[[Listing], list[Rejection]]
+) -> Listing:
     from cxstream.reader import reading
-    from cxstream.rejected.listing import scan
+    from cxstream.rejected.listing import look_up, scan
     from cxstream.topology import REJECTED, TOUCHPOINTS
 
     async with reading(settings, [REJECTED, TOUCHPOINTS]) as reader:
         with log_bar("reading cx.rejected") as bar:
-            return await scan(reader, filters, bar)
+            listing = await scan(reader, filters, bar)
+        await look_up(reader, listing, choose(listing))
+        return listing
 
 
 async def _one(settings: Settings, place: Any) -> tuple[Rejection | None, bool]:
@@ -229,15 +242,22 @@ def _json(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def _row(rejection: Rejection, listing: Listing) -> dict[str, Any]:
+def _row(rejection: Rejection, listing: Listing, pseudonyms: Pseudonyms | None) -> dict[str, Any]:
     from cxstream.scoring.signals import rfc3339
 
+    known = listing.glimpses[rejection.place]
+    key = _text(rejection.key)
+    if pseudonyms is not None and key is not None and known.raw:
+        key = pseudonyms.of(key)
     return {
         "place": str(rejection.place),
         "reason": rejection.reason,
         "field": rejection.field,
+        "value": (known.value if pseudonyms is None else "") or None,
+        "source": known.source or None,
+        "kind": known.kind or None,
         "time": rfc3339(rejection.time_ms),
-        "key": _text(rejection.key),
+        "key": key,
         "reference": rejection.reference._asdict() if rejection.reference else None,
         "resent_from": rejection.resent_from or None,
         "resent": rejection.place in listing.resent,
@@ -248,24 +268,21 @@ def _text(raw: bytes | None) -> str | None:
     return None if raw is None else raw.decode(errors="backslashreplace")
 
 
-def _show_list(listing: Listing, chosen: list[Rejection]) -> None:
+def _show_list(listing: Listing, rows: list[dict[str, Any]]) -> None:
     from rich.table import Table
-
-    from cxstream.scoring.signals import rfc3339
 
     console = output()
     if not listing.found:
         console.print("no rejected record is meant")
     else:
-        table = Table(
-            "place", "rejected at", "reason", "field", "key", "remarks", title="Rejected, newest first"
-        )
-        for each in chosen:
-            remarks = [f"repeats {each.resent_from}"] if each.resent_from else []
-            remarks += [f"a reference to {each.reference.size:,} bytes"] if each.reference else []
-            remarks += ["sent again"] if each.place in listing.resent else []
-            cells = (str(each.place), rfc3339(each.time_ms), each.reason, each.field, _text(each.key) or "-")
-            table.add_row(*map(_plain, (*cells, "; ".join(remarks))))
+        told = ("place", "reason", "field", "value", "source", "kind", "key")
+        table = Table("rejected at", *told, "remarks", title="Rejected, newest first")
+        for row in rows:
+            remarks = [f"repeats {row['resent_from']}"] if row["resent_from"] else []
+            remarks += [f"a reference to {row['reference']['size']:,} bytes"] if row["reference"] else []
+            remarks += ["sent again"] if row["resent"] else []
+            cells = (row["time"], *(row[name] or "-" for name in told), "; ".join(remarks))
+            table.add_row(*map(_plain, cells))
         console.print(table)
         counts = Table("reason", "field", "records", "sent again", title="By reason and field")
         for reason, field, count, again in listing.summary():
@@ -298,6 +315,11 @@ def _whole(rejection: Rejection, explanation: Explanation, *, resent: bool) -> d
         "value": _text(rejection.value),
         "reference": rejection.reference._asdict() if rejection.reference else None,
         "message": explanation.message,
+        "problems": [
+            {"level": each.level, "field": each.field, "message": each.message, "meant": each.meant or None}
+            for each in explanation.problems
+        ],
+        "fix": explanation.fix,
         "position": [where.start, where.end] if where else None,
         "wanted": explanation.wanted,
         "resent": resent,
@@ -315,6 +337,7 @@ def _show_one(rejection: Rejection, explanation: Explanation, *, resent: bool) -
         f"place     {rejection.place}{', has been sent again' if resent else ''}",
         f"rejected  {rfc3339(rejection.time_ms)}, {rejection.reason}{field}",
         f"because   {explanation.message}",
+        *_more_problems(explanation),
         f"key       {_text(rejection.key) if rejection.key is not None else 'none'}",
         *_reference_lines(rejection),
         *(
@@ -329,10 +352,31 @@ def _show_one(rejection: Rejection, explanation: Explanation, *, resent: bool) -
         wanted = msgspec.json.format(msgspec.json.encode(explanation.wanted), indent=2).decode()
         lines += ["", "the schema wants there", wanted]
     lines += ["", "value", _pretty(rejection.value)]
-    text = "\n".join(lines)
     from cxstream.printable import printable
 
-    output().print(Text(printable(text, lines=True)))
+    output().print(Text(printable("\n".join(lines), lines=True)))
+    if explanation.fix:
+        _show_fix(explanation.fix, rejection)
+
+
+def _more_problems(explanation: Explanation) -> list[str]:
+    """What else is wrong with it, a line each."""
+    first = explanation.problem
+    return [
+        f"{'also' if each.reason else 'warning':10}{each.sentence}"
+        for each in explanation.problems
+        if each is not first
+    ]
+
+
+def _show_fix(fix: str, rejection: Rejection) -> None:
+    """A fix to be copied: its lines are not folded."""
+    from cxstream.printable import printable
+
+    click.echo("\na fix that would make it valid; in a file, for 'cxstream rejected resend --fix FILE'\n")
+    click.echo(printable(fix, lines=True))
+    filters = f" --reason {rejection.reason}" + (f" --field {rejection.field}" if rejection.field else "")
+    click.echo(printable(f"for all like it: cxstream rejected resend{filters} --fix FILE"))
 
 
 def _reference_lines(rejection: Rejection) -> list[str]:

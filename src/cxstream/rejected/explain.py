@@ -9,6 +9,7 @@ from cxstream.model.cloudevents import remark, structured
 from cxstream.model.errors import CloudEventError
 from cxstream.model.kinds import BY_TYPE, TICK_TYPE
 from cxstream.model.params import MAX_RECORD_BYTES
+from cxstream.rejected.proposal import propose
 from cxstream.scoring.decode import decode
 from cxstream.scoring.engine import check_keys
 from cxstream.scoring.failing import may_be_of_record, place_of
@@ -44,12 +45,14 @@ class Explanation:
         message: the first of them, or why it was rejected all the same, in a sentence.
         where: the place in the record's text; None where it has none.
         wanted: the part of the JSON Schema for the field; None where no schema speaks of it.
+        fix: a `[[fix]]` that makes it valid, as TOML; None where none is certain.
     """
 
     problems: list[Problem]
     message: str
     where: Span | None
     wanted: dict[str, Any] | None
+    fix: str | None = None
 
     @property
     def problem(self) -> Problem | None:
@@ -91,7 +94,8 @@ def explain(rejection: Rejection, max_bytes: int = MAX_RECORD_BYTES) -> Explanat
         )
         return Explanation(found, message, _where(rejection), _wanted(rejection, rejection.field))
     message = "; ".join(filter(None, (first.sentence, _remark(rejection))))
-    return Explanation(found, message, first.where, _wanted(rejection, first.field))
+    fix = propose(rejection, found, is_valid=lambda event: not decode([event], limit=max_bytes).rejected)
+    return Explanation(found, message, first.where, _wanted(rejection, first.field), fix)
 
 
 def text_of(value: bytes | None, headers: Headers) -> bytes | None:

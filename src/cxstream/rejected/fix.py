@@ -85,7 +85,7 @@ def load(path: Path) -> Callable[[Rejection], list[bytes]]:
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: {error}; docs/oncall.md explains fix files") from error
     if fixes is not None:
-        return lambda rejection: [_fixed(fixes, rejection)]
+        return lambda rejection: [apply(fixes, rejection)]
     return _mapped(path)
 
 
@@ -115,7 +115,12 @@ def _object(rejection: Rejection) -> dict[str, Any]:
     return event
 
 
-def _fixed(fixes: list[Fix], rejection: Rejection) -> bytes:
+def apply(fixes: list[Fix], rejection: Rejection) -> bytes:
+    """The structured event that a record becomes.
+
+    Raises:
+        UnfixableError: no fix fits it, or a fix may not do what it does.
+    """
     event = _object(rejection)
     before = [event.get(name, _MISSING) for name in _IDENTITY]
     fitting = [fix for fix in fixes if _fits(fix, event)]

@@ -10,6 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from cxstream.rejected.glimpse import Glimpse, glimpse
 from cxstream.rejected.record import Place, Rejection, read
 from cxstream.scoring.said import about
 
@@ -86,12 +87,14 @@ class Listing:
         resent: places that have been sent again, of all that were looked at.
         unreadable: records of cx.rejected that do not explain themselves, and are left out.
         ends: how far each partition has been read.
+        glimpses: what each of the found records is about.
     """
 
     found: list[Rejection] = field(default_factory=list)
     resent: set[Place] = field(default_factory=set)
     unreadable: int = 0
     ends: dict[int, int] = field(default_factory=dict)
+    glimpses: dict[Place, Glimpse] = field(default_factory=dict)
 
     @property
     def open(self) -> list[Rejection]:
@@ -110,7 +113,7 @@ async def scan(
 ) -> Listing:
     """Read cx.rejected.
 
-    Memory follows the number of records that are meant, some 500 bytes each; their values are not kept.
+    Memory follows the number of records that are meant, some 900 bytes each; their values are not kept.
 
     Args:
         reader: of cx.rejected and cx.touchpoints.
@@ -159,6 +162,7 @@ async def scan_partition(
                 whole = await from_source(reader, rejection) if filters.of_content else rejection
                 if filters.takes_content(whole):
                     found[rejection.place] = replace(rejection, value=None)
+                    listing.glimpses[rejection.place] = glimpse(rejection)
     listing.found += found.values()
     listing.ends[partition] = bounds[1]
 
@@ -187,6 +191,18 @@ async def from_source(reader: TopicReader, rejection: Rejection) -> Rejection:
     if rejection.reference and not rejection.reference.fits(source.key, source.value, source.headers):
         return rejection
     return replace(rejection, key=source.key, value=source.value, headers=list(source.headers))
+
+
+async def look_up(reader: TopicReader, listing: Listing, shown: Iterable[Rejection]) -> None:
+    """Find out source and kind of records that cx.rejected does not keep, from where they came.
+
+    Their values stay untold: where they are not kept, that is for a reason.
+    """
+    for rejection in shown:
+        known = listing.glimpses[rejection.place]
+        if not known.kind and not known.value:
+            found = glimpse(await from_source(reader, rejection))
+            listing.glimpses[rejection.place] = replace(known, source=found.source, kind=found.kind)
 
 
 async def original(reader: TopicReader, rejection: Rejection) -> Rejection:

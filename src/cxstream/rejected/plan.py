@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from cxstream.kernels.layout import TICK
-from cxstream.model.cloudevents import content_bytes, is_binary
+from cxstream.model.cloudevents import content_bytes, is_binary, structured
 from cxstream.model.errors import CloudEventError
 from cxstream.model.params import MAX_RECORD_BYTES
 from cxstream.rejected.fix import UnfixableError
@@ -17,11 +17,13 @@ from cxstream.scoring.decode import FORGED, TOO_LARGE, TOO_LATE, decode
 from cxstream.scoring.failing import may_be_of_record, place_of
 from cxstream.scoring.routing import FORWARDED_FROM
 from cxstream.sender import route
+from cxstream.validate.problems import errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cxstream.rejection import Headers
+    from cxstream.scoring.decode import Rejected
     from cxstream.topology import Topology
 
 
@@ -131,8 +133,7 @@ def _ready(
             raise
         return f"this version still cannot process it ({place_of(error)})"
     if decoded.rejected:
-        wrong = decoded.rejected[0]
-        return f"still {wrong.reason}: {wrong.field + ': ' if wrong.field else ''}{wrong.message}"
+        return f"still {decoded.rejected[0].reason}: {_why(value, headers, decoded.rejected[0])}"
     if int(decoded.columns["kind"][0]) == TICK:
         return "a tick: the ticker writes the next one"
     time, subject = int(decoded.columns["time"][0]), decoded.events[0].subject
@@ -142,6 +143,15 @@ def _ready(
         return "too late: a partition's clock only goes forward, so it would be too late again"
     key = subject.encode()
     return Ready(route([key], partitions)[0], key, value or b"", headers)
+
+
+def _why(value: bytes | None, headers: Headers, rejected: Rejected) -> str:
+    """What is wrong with a record, in the words of `validate`."""
+    try:
+        raw = structured(headers, value)
+    except CloudEventError:
+        raw = value or b""
+    return "; ".join(each.sentence for each in errors(raw, rejected))
 
 
 def _size(ready: Ready) -> int:
