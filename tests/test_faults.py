@@ -624,7 +624,7 @@ def test_spoiled_state_is_always_refused(
 ) -> None:
     good, states = saved_states
     rng = random.Random(name)
-    for _ in range(25):
+    for _ in range(12):
         shelf = spoiled.Shelf(states[0], states[1], good, rng.choice([good, b""]), rng)
         rows: dict[bytes, bytes | None] = {**states[0].rows, **spoiled.WAYS[name](shelf)}
         there = {key: row for key, row in rows.items() if row is not None}
