@@ -214,6 +214,8 @@ class Fleet:
         leaving = [self.workers.pop(slot) for slot in slots]
         for worker in leaving:
             self._measure(worker)
+            # One that hangs, as a fault that failed may leave it, would not hear of it.
+            worker.signal(signal.SIGCONT)
         statuses = await asyncio.gather(*(asyncio.to_thread(worker.stop) for worker in leaving))
         for worker, status in zip(leaving, statuses, strict=True):
             if status:
