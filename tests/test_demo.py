@@ -16,8 +16,8 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from cxstream.demo.board import Board
-from cxstream.demo.view import Plain, Screen, customer
+from cxstream.demo.board import Board, Line
+from cxstream.demo.view import Plain, Screen, customer, table
 from cxstream.model.outputs import (
     Cause,
     ChurnRisk,
@@ -122,6 +122,46 @@ class TestView:
             "2,000",
         ):
             assert part in shown
+
+    def test_a_screen_says_for_how_long_it_waits(self) -> None:
+        now = [0.0]
+        console = Console(file=io.StringIO(), force_terminal=True, width=100, height=20)
+        with Screen(Board(), console, lambda: now[0]) as screen:
+            for note, seconds, shown in (
+                ("compiling ...", 1.0, "compiling ... ─"),
+                ("compiling ...", 73.0, "compiling ... 73 s"),
+                ("starting ...", 0.0, "starting ... ─"),
+                ("2,000 customers", 90.0, "2,000 customers ─"),
+            ):
+                now[0] += seconds
+                screen.note(note)
+                lines = console.render_lines(screen.render(), pad=False)
+                text = "".join(segment.text for line in lines for segment in line)
+                assert shown in text
+
+    def test_a_suggested_action_is_wrapped_between_words(self) -> None:
+        line = Line(
+            "2026-02-03 04:05", "c-000001", "raised to high (61%)", "high", WHY, "call_back_with_owner"
+        )
+        console = Console(file=io.StringIO(), force_terminal=True, width=100)
+        lines = console.render_lines(table([line]), pad=False)
+        words = "".join(segment.text for line in lines for segment in line).split()
+        assert {"call", "back", "with", "owner"} <= set(words)
+
+    def test_the_customer_to_look_at_is_the_latest_at_the_highest_level(self) -> None:
+        board = Board(kafka="localhost:5")
+        seen = []
+        for each in (
+            friction(),
+            churn_risk("c-1", level="elevated"),
+            churn_risk("c-3", level="critical"),
+            churn_risk("c-4"),
+            friction(),
+            churn_risk("c-5", "worsened", "critical"),
+        ):
+            board.signal(each)
+            seen.append(board.example)
+        assert seen == ["c-2", "c-1", "c-3", "c-3", "c-3", "c-5"]
 
     @pytest.mark.parametrize(("width", "height"), [(80, 24), (100, 40), (200, 70)])
     def test_a_screen_fills_the_terminal_and_cuts_nothing_off(self, width: int, height: int) -> None:

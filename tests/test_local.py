@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import requests
 from click.testing import CliRunner
 
 from cxstream.cli import group
@@ -258,6 +259,17 @@ def test_without_a_network_the_first_start_says_so_and_leaves_nothing(tmp_path: 
         jars.ensure("4.1.0", tmp_path, said.append)
     assert [line for line in said if "getting Apache Kafka 4.1.0" in line]
     assert [entry.name for entry in (tmp_path / "kafka").iterdir()] == [".lock"]
+
+
+def test_a_proxy_that_inspects_tls_is_not_taken_for_a_missing_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise requests.exceptions.SSLError("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed")
+
+    monkeypatch.setattr(jars, "_artifacts", refuse)
+    with pytest.raises(BrokerError, match=r"\(CERTIFICATE_VERIFY_FAILED\).* set REQUESTS_CA_BUNDLE"):
+        jars.ensure("4.1.0", tmp_path, print)
 
 
 @pytest.mark.broker

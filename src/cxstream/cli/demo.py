@@ -22,8 +22,10 @@ _LAST = 8
 _NEXT = (
     ("{program} replay examples/story.ndjson --out result", "score a file of yours, or this one"),
     ("{program} convert --help", "make touchpoints of what you have"),
-    ("{program} broker, topics --create, worker", "the same step by step, with a Kafka that stays"),
-    ("docs/README.md", "for sources, consumers, operators"),
+    ("{program} broker", "the same step by step: README.md, 'Operate it'"),
+    ("docs/scoring.md", "what the numbers mean"),
+    ("docs/crm.md", "act on signals, and see what comes of it"),
+    ("docs/README.md", "all documents, by who needs them"),
 )
 
 

@@ -66,6 +66,7 @@ class Board:
     newest: deque[Line] = field(default_factory=lambda: deque(maxlen=_NEWEST))
     delays: list[float] = field(default_factory=list)
     _history: deque[tuple[float, int, int]] = field(default_factory=deque)
+    _raised: ChurnRiskSignal | None = None
 
     def signal(self, signal: ChurnRiskSignal | ErasedSignal | FrictionSignal) -> Line:
         """Take a signal; returns it as a line."""
@@ -73,6 +74,8 @@ class Board:
             line = _churn_risk(signal)
             self.levels[signal.subject] = signal.data.level
             self.signals[_change(signal)] += 1
+            if self._raised is None or _more_urgent(signal, self._raised):
+                self._raised = signal
         elif isinstance(signal, ErasedSignal):
             line = Line(_minute(signal.time), signal.subject, "erased", "none", "on request", "")
             self.levels.pop(signal.subject, None)
@@ -82,6 +85,11 @@ class Board:
             self.signals["friction"] += 1
         self.newest.appendleft(line)
         return line
+
+    @property
+    def example(self) -> str:
+        """A customer to look at: the latest one at the highest level, so that it seldom changes."""
+        return self._raised.subject if self._raised else self.newest[0].subject
 
     @property
     def scored(self) -> int:
@@ -108,6 +116,10 @@ class Board:
         if not self.delays:
             return None
         return median(self.delays), sorted(self.delays)[int(0.95 * (len(self.delays) - 1))]
+
+
+def _more_urgent(signal: ChurnRiskSignal, than: ChurnRiskSignal) -> bool:
+    return LEVELS.index(signal.data.level) >= LEVELS.index(than.data.level)
 
 
 def _minute(time: str) -> str:

@@ -89,7 +89,7 @@ class Worker:
                     async with asyncio.timeout(_LOADING_SECONDS):
                         await self._until("kernels ready", "ready: ")
                 except TimeoutError:
-                    say("compiling the kernels, which takes up to a minute the first time ...")
+                    say("compiling the kernels, once: a minute, several on a busy computer ...")
                 await self._until("kernels ready", "ready: ")
             say("starting the worker ...")
             async with asyncio.timeout(_READY_SECONDS):

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _STATUS_SECONDS = 5.0
 # Where nothing changes, plain lines say so no more often than that.
 _SAME_SECONDS = 30.0
+# A screen says after so long how long it has been waiting.
+_WAIT_SECONDS = 2.0
 _COLOURS = {
     "none": "green",
     "elevated": "yellow",
@@ -54,11 +56,14 @@ class Screen:
     Args:
         board: what to show.
         console: the terminal.
+        clock: seconds, of any clock that only goes forward.
     """
 
-    def __init__(self, board: Board, console: Console) -> None:
+    def __init__(self, board: Board, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         self._board = board
         self._note = ""
+        self._clock = clock
+        self._noted = clock()
         self._console = console
         # The whole terminal, which has what it had when the demo ends.
         self._live = Live(console=console, screen=True, auto_refresh=False, get_renderable=self.render)
@@ -71,8 +76,9 @@ class Screen:
         self._live.stop()
 
     def note(self, text: str) -> None:
-        """Put the text into the title."""
-        self._note = text
+        """Put the text into the frame."""
+        if text != self._note:
+            self._note, self._noted = text, self._clock()
         self.refresh()
 
     def tell(self, line: Line) -> None:
@@ -85,10 +91,16 @@ class Screen:
     def render(self) -> Group:
         """What the terminal shows now."""
         head = Panel(
-            Group(_numbers(self._board), *_places(self._board)), title="cxstream demo", subtitle=self._note
+            Group(_numbers(self._board), *_places(self._board)), title="cxstream demo", subtitle=self._doing()
         )
         rows = self._console.height - self._lines(head)
         return Group(head, self._newest(rows))
+
+    def _doing(self) -> str:
+        """What is being done; of what takes its time, for how long already, so that nobody takes it for stuck."""
+        seconds = self._clock() - self._noted
+        waits = self._note.endswith("...") and seconds >= _WAIT_SECONDS
+        return f"{self._note} {seconds:.0f} s" if waits else self._note
 
     def _newest(self, rows: int) -> Table:
         """As many of the newest signals as have room, each of them whole."""
@@ -183,12 +195,13 @@ def _places(board: Board) -> list[Text]:
         lines.append(f"metrics  {board.metrics}")
     if board.newest:
         lines.append(f"why      {customer(board)}")
+    lines.append("end      Ctrl-C")
     return [Text(line, style="dim", overflow="fold") for line in lines]
 
 
 def customer(board: Board) -> str:
-    """The command that explains the customer of the newest signal."""
-    return f"{program()} customer {board.newest[0].subject} --kafka {board.kafka}"
+    """The command that explains a customer whose risk has risen."""
+    return f"{program()} customer {board.example} --kafka {board.kafka}"
 
 
 def program() -> str:
@@ -213,5 +226,7 @@ def table(lines: Iterable[Line]) -> Table:
         found.add_column(heading, ratio=ratio, no_wrap=ratio is None, overflow="fold")
     for line in lines:
         style = _COLOURS.get(line.level, "")
-        found.add_row(line.time, line.subject, Text(line.what, style=style), line.why, line.action)
+        # In words, which can be wrapped.
+        action = line.action.replace("_", " ")
+        found.add_row(line.time, line.subject, Text(line.what, style=style), line.why, action)
     return found

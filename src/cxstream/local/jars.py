@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import re
 import shutil
 import sys
 import tempfile
@@ -140,6 +141,13 @@ def _resolve(version: str, repository: Path) -> list[Path]:
         artifacts = _artifacts(maven, version)
         with ThreadPoolExecutor(_CONNECTIONS) as pool:
             return list(pool.map(lambda artifact: Path(artifact.resolve()), artifacts))
+    except requests.exceptions.SSLError as error:
+        found = re.search(r"\[SSL: (\w+)\]", str(error))
+        raise BrokerError(
+            f"Kafka {version} is not on this computer yet and cannot be fetched: TLS to {', '.join(remotes.values())} "
+            f"fails ({found[1] if found else error}); if a proxy inspects TLS here, set REQUESTS_CA_BUNDLE to the file "
+            "(PEM) with the authority that it uses"
+        ) from error
     except (requests.ConnectionError, requests.Timeout) as error:
         raise BrokerError(
             f"Kafka {version} is not on this computer yet and cannot be fetched: no answer from "
