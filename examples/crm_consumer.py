@@ -438,8 +438,11 @@ async def work(options: argparse.Namespace) -> None:
     store = Store(options.store)
     with contextlib.closing(store.db):
         if options.list:
-            for number, row in enumerate(store.work(), 1):
+            work_list = store.work()
+            for number, row in enumerate(work_list, 1):
                 say(f"{number:3}. {line(row)}{' (to do)' if row[-1] else ''}")
+            if not work_list:
+                say(f"no customer is on the work list of {options.store}")
             return
         running = asyncio.create_task(Crm(options, store, security(options)).run())
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -457,7 +460,9 @@ def explain(error: KafkaError, options: argparse.Namespace) -> str:
         return f"Kafka refuses this user: {error}; look at --sasl, --user and the password"
     if "uthentication" in LOGGED.last:
         return f"Kafka refuses this user: {LOGGED.last}; look at --sasl, --user and the password"
-    return f"Kafka at {options.kafka}: {LOGGED.last or error}; look at --kafka, --tls and --sasl, then start again: nothing is lost"
+    # A broker that speaks no TLS hangs up, and aiokafka gives no reason.
+    why = (LOGGED.last or str(error)).rstrip(": ")
+    return f"Kafka at {options.kafka}: {why}; look at --kafka, --tls and --sasl, then start again: nothing is lost"
 
 
 def main() -> int:

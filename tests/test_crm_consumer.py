@@ -243,6 +243,12 @@ def test_mistakes_are_said_in_one_line(
     assert done.stdout == ""
 
 
+def test_an_empty_work_list_is_said(program: list[str], tmp_path: Path) -> None:
+    done = run(program, "--store", str(tmp_path / "crm.sqlite"), "--list")
+    assert done.returncode == 0, done.stderr
+    assert "no customer is on the work list" in done.stdout
+
+
 def test_help_has_an_example(program: list[str]) -> None:
     done = run(program, "--help")
     assert done.returncode == 0

@@ -387,7 +387,7 @@ async def test_customer_as_kafka_and_his_worker_have_him(
             assert text in shown.output
         nobody = await asyncio.to_thread(run, settings, "berta", "--worker", address)
         assert nobody.exit_code == 1
-        assert "does not know him" in nobody.output
+        assert "does not know the customer" in nobody.output
         assert "nobody knows 'berta'" in nobody.output
 
         # A worker that owns nothing says so, and the group is asked who does.

@@ -318,7 +318,9 @@ async function main(): Promise<number> {
     const store = new Store(options.store)
     try {
       if (options.list) {
-        store.work().forEach((work, i) => console.log(`${i + 1}. ${line(work)}${work.due ? ' (to do)' : ''}`))
+        const list = store.work()
+        list.forEach((work, i) => console.log(`${i + 1}. ${line(work)}${work.due ? ' (to do)' : ''}`))
+        if (!list.length) console.log(`no customer is on the work list of ${options.store}`)
         return 0
       }
       const crm = new Crm(options, store)

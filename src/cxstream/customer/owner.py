@@ -65,7 +65,9 @@ async def ask(settings: Settings, who: Identity, worker: str | None) -> Answer:
     if status == HTTPStatus.OK:
         return Answer(found)
     if who.partition in found["owned"]:
-        return Answer(None, f"the worker at {address} owns partition {who.partition}, and does not know him")
+        return Answer(
+            None, f"the worker at {address} owns partition {who.partition}, and does not know the customer"
+        )
     return Answer(
         None, f"the worker at {address} does not own partition {who.partition}; {await _owner(settings, who)}"
     )
