@@ -273,7 +273,7 @@ def _show_list(listing: Listing, rows: list[dict[str, Any]]) -> None:
 
     console = output()
     if not listing.found:
-        console.print("no rejected record fits; those that were sent again are shown with --all")
+        console.print("no rejected record fits")
     else:
         told = ("place", "reason", "field", "value", "source", "kind", "key")
         table = Table("rejected at", *told, "remarks", title="Rejected, newest first")
