@@ -320,7 +320,7 @@ def test_what_a_lag_means(lags: list[tuple[int, float]], level: str) -> None:
 async def test_a_partition_that_stands_before_old_records_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Twice looked at: one that is behind and gets on is no finding."""
     committed = {0: 5, 1: 7, 2: 9}
-    monkeypatch.setattr(work, "_LOOK_AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(work, "LOOK_AGAIN_SECONDS", 0.0)
 
     async def later(_: Patient, count: int) -> dict[int, int]:
         return {0: 5, 1: 8, 2: 9, 3: 1} if count == 4 else {}

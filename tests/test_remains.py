@@ -110,7 +110,7 @@ def test_signals_of_other_partitions_are_of_before() -> None:
 def test_without_a_receipt_everything_is_left() -> None:
     assert len(wrong(traces(**DONE))) == len(judge(traces(**DONE), KEEPS, NOW))
     other = RECEIPT._replace(cause=Place(0, 7))
-    assert wrong(traces(other, rejected=[seen(3)])) == ["cx.rejected-1: cx.forgotten has no receipt"]
+    assert wrong(traces(other, rejected=[seen(3)])) == ["cx.rejected-1: there is no receipt of an erasure"]
     assert wrong(traces()) == []
 
 

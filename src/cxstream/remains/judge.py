@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from cxstream.topology import (
     CHURN_RISK,
     FORGET,
-    FORGOTTEN,
     FRICTION,
     REJECTED,
     SCORES,
@@ -28,19 +27,19 @@ if TYPE_CHECKING:
     from cxstream.remains.scan import Receipt, Seen, Traces
 
 _NOUNS = {
-    TOUCHPOINTS.name: "record",
-    CHURN_RISK.name: "signal",
-    FRICTION.name: "signal",
-    SCORES.name: "score card",
-    SNAPSHOTS.name: "row of saved state",
-    REJECTED.name: "rejected record",
-    FORGET.name: "request",
+    TOUCHPOINTS.contract: "record",
+    CHURN_RISK.contract: "signal",
+    FRICTION.contract: "signal",
+    SCORES.contract: "score card",
+    SNAPSHOTS.contract: "row of saved state",
+    REJECTED.contract: "rejected record",
+    FORGET.contract: "request",
 }
 _PLURALS = {noun: f"{noun}s" for noun in _NOUNS.values()} | {
     "earlier score card": "earlier score cards",
     "earlier row of saved state": "earlier rows of saved state",
 }
-_STATES = (SCORES.name, SNAPSHOTS.name)
+_STATES = (SCORES.contract, SNAPSHOTS.contract)
 # Kafka deletes and compacts every few minutes, and a busy broker later.
 _GRACE_MS = 86_400_000
 
@@ -83,7 +82,7 @@ def judge(traces: Traces, keeps: Mapping[str, Keeping], now_ms: int) -> list[Rem
             else:
                 found += _log(topic, partition, here, traces, keeps[topic], now_ms)
     if receipt is None:
-        return [each._replace(wrong=each.wrong or f"{FORGOTTEN.name} has no receipt") for each in found]
+        return [each._replace(wrong=each.wrong or "there is no receipt of an erasure") for each in found]
     return found
 
 
@@ -91,7 +90,7 @@ def back(traces: Traces) -> bool:
     """Whether the customer has done something since the request: they are a new customer."""
     receipt = traces.erased
     return receipt is not None and any(
-        _later(each, receipt) for each in traces.seen.get(TOUCHPOINTS.name, ())
+        _later(each, receipt) for each in traces.seen.get(TOUCHPOINTS.contract, ())
     )
 
 
@@ -149,10 +148,10 @@ def _log(
     for each in records:
         what = f"a {noun} at offset {each.place.offset}"
         until = _after(each, keeping.retention_ms)
-        if topic == FORGET.name and each.request not in answered:
+        if topic == FORGET.contract and each.request not in answered:
             yield Remain(topic, partition, what, until, "no worker has followed it yet: see that one runs")
         elif (
-            topic in {CHURN_RISK.name, FRICTION.name}
+            topic in {CHURN_RISK.contract, FRICTION.contract}
             and receipt is not None
             and not (each.erased or came_back)
             and _follows(each, receipt)

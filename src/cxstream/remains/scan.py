@@ -149,7 +149,7 @@ class _Finder:
             needle: each
             for each in traces
             for needle in (each.who.id.encode(), json.dumps(each.who.id)[1:-1].encode())
-            if self._topic not in {FORGOTTEN.name, SNAPSHOTS.name, SCORES.name}
+            if self._topic not in {FORGOTTEN.contract, SNAPSHOTS.contract, SCORES.contract}
         }
 
     def take(self, partition: int, record: Any) -> None:
@@ -157,7 +157,7 @@ class _Finder:
         traces = self._by_key.get(record.key or b"") or self._named(record)
         if traces is None:
             return
-        if self._topic == FORGOTTEN.name:
+        if self._topic == FORGOTTEN.contract:
             traces.receipts.append(_receipt(Place(partition, record.offset), record))
         else:
             traces.seen[self._topic].append(_seen(self._topic, Place(partition, record.offset), record))
@@ -172,26 +172,26 @@ class _Finder:
 
 
 def _key(topic: str, who: Identity) -> bytes:
-    if topic == FORGOTTEN.name:
+    if topic == FORGOTTEN.contract:
         return digest(who.subject).hex().encode()
-    if topic == SNAPSHOTS.name:
+    if topic == SNAPSHOTS.contract:
         return _ROW + who.subject.encode()
-    outputs = {CHURN_RISK.name, FRICTION.name, SCORES.name}
+    outputs = {CHURN_RISK.contract, FRICTION.contract, SCORES.contract}
     return (who.subject if topic in outputs else who.id).encode()
 
 
 def _seen(topic: str, place: Place, record: Any) -> Seen:
     seen = Seen(place, record.timestamp, not record.value)
-    if topic == FORGET.name:
+    if topic == FORGET.contract:
         said = about(record.value, record.headers).id if record.value else None
         name = said if isinstance(said, str) else f"{topic}-{place.partition}-{place.offset}"
         return seen._replace(request=name)
-    if topic == SNAPSHOTS.name or not record.value:
+    if topic == SNAPSHOTS.contract or not record.value:
         return seen
-    if topic == SCORES.name:
+    if topic == SCORES.contract:
         return seen._replace(cause=_of_card(record.value))
     said = about(record.value, record.headers)
-    if topic in {CHURN_RISK.name, FRICTION.name} and isinstance(said.data, dict):
+    if topic in {CHURN_RISK.contract, FRICTION.contract} and isinstance(said.data, dict):
         cause = said.data.get("cause") or {}
         return seen._replace(
             cause=Place(cause.get("partition", -1), cause.get("offset", -1)),
