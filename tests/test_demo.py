@@ -105,6 +105,10 @@ class TestBoard:
 
 
 class TestView:
+    @pytest.fixture(autouse=True)
+    def terminal(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("TERM", "xterm")
+
     def test_a_screen_shows_numbers_and_signals(self) -> None:
         board, out = Board(sent=1234, done=1200), io.StringIO()
         with Screen(board, Console(file=out, force_terminal=True, width=150)) as screen:

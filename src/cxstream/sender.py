@@ -119,7 +119,8 @@ class Sender:
             return
         future, count = self._flying[partition]
         try:
-            await future
+            # An interruption must not cancel it: what Kafka has by then counts as sent.
+            await asyncio.shield(future)
         except KafkaError as error:
             raise self._unconfirmed(partition, error) from error
         finally:

@@ -87,7 +87,9 @@ def command(
     # Its hiccups while the cluster comes up would tear the screen; what matters is raised.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     board, console = Board(), Console()
-    view: View = (Screen if console.is_terminal else Plain)(board, console)
+    # A dumb terminal cannot move its cursor: it would show nothing.
+    can_redraw = console.is_terminal and not console.is_dumb_terminal
+    view: View = (Screen if can_redraw else Plain)(board, console)
     show = Show(customers, rate, seconds, history, seed)
     try:
         with view:
