@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from unittest.mock import AsyncMock, Mock
+from unittest.mock import Mock
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -276,11 +276,16 @@ async def test_what_is_in_flight_at_an_interruption_counts_once_it_is_confirmed(
     confirmed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     batch = Mock(**{"record_count.return_value": 7})
     producer = Mock(**{"create_batch.return_value": batch})
-    producer.send_batch = AsyncMock(return_value=confirmed)
+    sent = asyncio.Event()
+
+    async def send_batch(*_: Any, **__: Any) -> asyncio.Future[None]:
+        sent.set()
+        return confirmed
+
+    producer.send_batch = send_batch
     sender = Sender(producer, "t", 1, 100)
     flushing = asyncio.create_task(sender.flush())
-    while not producer.send_batch.await_count:
-        await asyncio.sleep(0)
+    await sent.wait()
     flushing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await flushing
