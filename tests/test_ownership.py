@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 import sys
 import uuid
@@ -23,11 +24,12 @@ from cxstream.doctor.finding import Finding, Patient
 from cxstream.doctor.owner import owner
 from cxstream.kafka import connection
 from cxstream.model.errors import OwnershipError
+from cxstream.model.kinds import FORGET_TYPE
 from cxstream.ownership import CLAIM_PREFIX, Claim, Claims, Ownership, is_claim
 from cxstream.rejected.listing import Filters
 from cxstream.rejected.resend import Order, resend
 from cxstream.scoring.engine import MARKER_KEY, Engine, compile_kernels
-from cxstream.topology import CHURN_RISK, FRICTION, SNAPSHOTS, TOUCHPOINTS
+from cxstream.topology import CHURN_RISK, FORGET, FRICTION, SNAPSHOTS, TOUCHPOINTS
 from cxstream.worker.clients import Kafka, Reader
 from cxstream.worker.counters import Counters
 from cxstream.worker.feed import Fetch, to_records
@@ -300,6 +302,34 @@ async def _row_of(settings: Settings, key: bytes) -> bytes:
     async with Watcher(settings, 1) as watcher:
         rows = (await watcher.read(SNAPSHOTS.name))[0]
     return next(row.value for row in reversed(rows) if row.key == key)
+
+
+async def test_a_request_of_before_a_take_over_is_taken_once(settings: Settings) -> None:
+    """Also where the new owner has nothing to take, saves the state, and starts again."""
+    first, second = of_group(settings, "A"), of_group(settings, "B")
+    await write(settings, TOUCHPOINTS.name, {0: troubles(10)})
+    records = await log_of(settings)
+    request = {
+        "specversion": "1.0", "id": "request-1", "source": "/dpo", "type": FORGET_TYPE, "subject": "nobody",
+        "time": "2026-03-01T00:00:00Z",
+    }  # fmt: skip
+    await write(settings, FORGET.name, {0: [json.dumps(request).encode()]})
+
+    async def taken(by: Settings) -> int | None:
+        async with Reader(by, by.worker.group, 0) as reader:
+            return await reader.committed(FORGET.name)
+
+    async with working(first) as former:
+        former.put(fetch(records))
+        await committed_by(former, 10)
+        async with asyncio.timeout(SECONDS):
+            while await taken(first) != 1:
+                await asyncio.sleep(0.1)
+    await take_over(second, first.worker.group)
+    async with working(second):
+        pass
+    assert await taken(second) == 1
+    assert len([record for record in await log_of(settings) if b"request-1" in record.value]) == 1
 
 
 async def test_owners_follow_one_another(settings: Settings) -> None:

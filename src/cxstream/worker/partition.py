@@ -293,6 +293,8 @@ class Partition:
             async with self._kafka.reader(self.number) as reader:
                 inherited = await succeed(self._settings, self._kafka, claim, self.number, reader)
                 self._tenure = await self._restored(producer, reader, parked, claim.owner, inherited)
+                if inherited.forget is not None:
+                    self._tenure.inherit(inherited.forget)
                 self.state, self._reason = "running", ""
                 self.unreadable.clear()
                 self.counters.measures.recovery.observe(now() - began)

@@ -77,7 +77,8 @@ async def succeed(
     for group in claim.former:
         await kafka.fence(group, partition)
     touchpoints: list[int | None] = []
-    forget: list[int | None] = []
+    # This group may have taken requests already, and not saved the state since.
+    forget: list[int | None] = [await reader.committed(topics.forget.name)]
     for group in claim.former:
         async with kafka.reader(partition, group) as theirs:
             touchpoints.append(await theirs.committed(topics.touchpoints.name))

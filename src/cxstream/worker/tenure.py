@@ -175,6 +175,13 @@ class Tenure:
         outbox.requested = records[-1].offset + 1
         return outbox.committed
 
+    def inherit(self, requested: int) -> None:
+        """Commit with the first transaction how far cx.forget has been read in the name of another group.
+
+        After that transaction the saved state may be this group's, and nobody asks the other group any more.
+        """
+        self._outbox.requested = requested
+
     def _request(self, record: Any, now_ms: int) -> requests.Request | requests.Refused:
         # A record that is not held has no value; without this its key alone would be a request.
         if getattr(record, "broken", ""):
