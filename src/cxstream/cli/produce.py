@@ -105,7 +105,7 @@ def command(
         f"{settings.topology.touchpoints.name} at {settings.kafka} in {seconds:,.1f} s ({run.confirmed / seconds:,.0f}/s)"
     )
     if run.future:
-        shown = ", ".join(run.future_places) + (", ..." if run.future > _SHOWN else "")
+        shown = _shown(run.future_places, run.future)
         said = (
             f"{run.future:,} records were sent more than {settings.scoring.future_minutes:g} minutes before their own"
             f" time: a worker rejects them as from_the_future; correct the clock of their source: {shown}"
@@ -113,16 +113,21 @@ def command(
         # Click takes the colour away where standard error is no terminal.
         click.secho(said, fg="red", err=True)
     if run.forged:
-        shown = ", ".join(run.forged_places) + (", ..." if run.forged > _SHOWN else "")
+        shown = _shown(run.forged_places, run.forged)
         said = (
             f"{run.forged:,} control records (ticks, requests to be erased) were sent without a signature of"
             f" control.key: a worker rejects them as forged; ask for erasures with 'cxstream forget': {shown}"
         )
         click.secho(said, fg="red", err=True)
     if run.refused:
-        shown = ", ".join(run.refused[:_SHOWN]) + (", ..." if len(run.refused) > _SHOWN else "")
+        shown = _shown(run.refused, len(run.refused))
         click.echo(f"not sent, too long for the topic: {len(run.refused):,} records: {shown}", err=True)
         raise SystemExit(1)
+
+
+def _shown(places: list[str], count: int) -> str:
+    """The first places of records, and whether there are more."""
+    return ", ".join(places[:_SHOWN]) + (", ..." if count > _SHOWN else "")
 
 
 async def _longest(settings: Settings) -> int:

@@ -197,6 +197,15 @@ POISON: dict[str, Callable[[Place], Parcel]] = {
 }
 
 
+async def _replace_a_worker(run: Run) -> None:
+    """Kill a worker, and start it again."""
+    slot = run.rng.choice(sorted(run.fleet.workers))
+    await run.fleet.kill(slot)
+    run.over(f"worker {slot} killed")
+    await run.fleet.start(slot)
+    await run.recovered()
+
+
 async def poison(run: Run) -> None:
     """Each kind of poison once, in any order and partition; workers die, and cx.rejected takes less for a while."""
     people = People(PARTITIONS)
@@ -214,11 +223,7 @@ async def poison(run: Run) -> None:
         run.note(f"partition {place.partition}: {name}")
         if n in deaths:
             await run.moment(0, 0.4)
-            slot = run.rng.choice(sorted(run.fleet.workers))
-            await run.fleet.kill(slot)
-            run.over(f"worker {slot} killed")
-            await run.fleet.start(slot)
-            await run.recovered()
+            await _replace_a_worker(run)
         await run.moment(0, 0.5)
     run.over("all poison is sent")
     await run.recovered()
@@ -310,11 +315,7 @@ async def bomb(run: Run) -> None:
         run.note(f"partition {place.partition}: {name}")
         if n == death:
             await run.moment(0, 0.5)
-            slot = run.rng.choice(sorted(run.fleet.workers))
-            await run.fleet.kill(slot)
-            run.over(f"worker {slot} killed")
-            await run.fleet.start(slot)
-            await run.recovered()
+            await _replace_a_worker(run)
         await run.moment(0, 1.5)
     run.over("all bombs are sent")
     await run.recovered()
