@@ -162,9 +162,10 @@ def test_what_nobody_else_can_know_has_to_be_said(missing: str) -> None:
 # --- says what the code says
 
 
-def test_install_in_the_readme_is_of_the_image_that_is_built() -> None:
+def test_install_in_the_first_steps_is_of_the_image_that_is_built() -> None:
     found = re.search(
-        r"`helm install cxstream deploy/helm/cxstream\s([^`]+)`", (ROOT / "README.md").read_text()
+        r"`helm install cxstream deploy/helm/cxstream\s([^`]+)`",
+        (ROOT / "docs" / "first-steps.md").read_text(),
     )
     assert found
     (container,) = only(template(None, *shlex.split(found[1])), "Deployment")["spec"]["template"]["spec"][

@@ -20,6 +20,7 @@ import pytest
 from click.testing import CliRunner
 from pydantic import AwareDatetime, BaseModel, SecretStr
 
+import screen
 from cxstream.cli import COMMANDS, group
 from cxstream.kernels import layout as k
 from cxstream.metrics import GROUPS, Metric
@@ -40,6 +41,9 @@ SETTINGS = ROOT / "docs" / "settings.md"
 METRICS_DOCUMENT = ROOT / "docs" / "metrics.md"
 SCORING = ROOT / "docs" / "scoring.md"
 README = ROOT / "README.md"
+COMMAND_LIST = ROOT / "docs" / "commands.md"
+FIRST_STEPS = ROOT / "docs" / "first-steps.md"
+CRM = ROOT / "docs" / "crm.md"
 STORY = ROOT / "examples" / "story.ndjson"
 
 FOLDERS = ("docs", "examples", "benchmarks", "deploy")
@@ -273,8 +277,8 @@ def test_help_of_every_command_has_an_example(names: tuple[str, ...], command: c
     assert "Example" in result.output
 
 
-def test_every_command_is_in_the_readme() -> None:
-    named = {row[0].strip("`") for row in table(README, "command", "what it does")}
+def test_every_command_is_in_the_list_of_commands() -> None:
+    named = {row[0].strip("`") for row in table(COMMAND_LIST, "command", "what it does")}
     assert named == set(COMMANDS)
 
 
@@ -529,7 +533,20 @@ def test_evidence_texts_are_quoted_as_they_are(said: str) -> None:
     assert f"`{said}`" in SCORING.read_text()
 
 
-# --- README
+# --- README and first pages
+
+
+def test_readme_is_short() -> None:
+    assert len(README.read_text().splitlines()) <= 200
+
+
+def test_picture_in_the_readme_is_what_the_demo_shows() -> None:
+    assert screen.PICTURE.read_text() == screen.picture(), f"run: {screen.COMMAND}"
+
+
+def test_picture_loads_nothing() -> None:
+    addresses = re.findall(r"url\([^)]*\)|href=\S+|@import", screen.PICTURE.read_text())
+    assert {address for address in addresses if not address.startswith("url(#")} == set()
 
 
 def alike(one: Any, other: Any) -> bool:
@@ -543,16 +560,16 @@ def alike(one: Any, other: Any) -> bool:
     return type(one) is type(other) and bool(one == other)
 
 
-def test_signal_in_the_readme_is_real(story: Mapping[str, Any]) -> None:
-    shown = next(json.loads(text) for language, text in blocks(README) if language == "json")
+def test_signal_that_is_shown_is_real(story: Mapping[str, Any]) -> None:
+    shown = next(json.loads(text) for language, text in blocks(CRM) if language == "json")
     assert alike(shown, story[shown["id"]])
 
 
-def test_summary_in_the_readme_is_real(tmp_path: Path) -> None:
+def test_summary_that_is_shown_is_real(tmp_path: Path) -> None:
     result = CliRunner().invoke(group, ["replay", str(STORY), "--out", str(tmp_path / "out")])
     assert result.exit_code == 0
     # Columns are as wide as the rate needs.
-    shown = {" ".join(line.split()) for line in README.read_text().split("\n")}
+    shown = {" ".join(line.split()) for line in FIRST_STEPS.read_text().split("\n")}
     lines = [" ".join(line.split()) for line in result.output.split("\n")]
     counts = [line for line in lines if re.search(r" \d+$", line) and not line.startswith("records/s")]
     assert len(counts) > 10

@@ -1,4 +1,4 @@
-"""Exit status of every command, as the README promises it: 0 done, 1 not done, 2 wrong command line,
+"""Exit status of every command, as docs/commands.md promises it: 0 done, 1 not done, 2 wrong command line,
 3 done in part.
 
 What needs a Kafka that answers is in the tests of the commands; here nothing answers.
@@ -13,7 +13,7 @@ import pytest
 
 from cxstream.cli import COMMANDS, main
 from cxstream.local.ports import HOST, free
-from test_docs import README, ROOT
+from test_docs import COMMAND_LIST, ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -128,7 +128,7 @@ def test_help_is_no_failure(name: str, capsys: pytest.CaptureFixture[str]) -> No
     assert "Example:" in capsys.readouterr().out
 
 
-def test_the_readme_says_what_each_status_means() -> None:
-    said = " ".join(README.read_text().split())
+def test_the_list_of_commands_says_what_each_status_means() -> None:
+    said = " ".join(COMMAND_LIST.read_text().split())
     for status in (DONE, NOT_DONE, WRONG, PARTLY, 130):
         assert f"| {status} |" in said

@@ -195,8 +195,8 @@ def test_with_an_address_links_lead_to_the_files_of_that_version(hook: Any) -> N
         kind, ref, path = link.removeprefix(f"{URL}/").split("#")[0].split("/", 2)
         assert (kind, ref) in {("blob", "v1.2.3"), ("raw", "v1.2.3")}
         assert (ROOT / path).exists(), link
-    assert [link for link in inside if link.endswith(".png")] == [
-        f"{URL}/raw/v1.2.3/docs/images/customer-experience.png"
+    assert [link for link in inside if link.endswith((".png", ".svg"))] == [
+        f"{URL}/raw/v1.2.3/docs/images/{name}" for name in ("demo.svg", "customer-experience.png")
     ]
     assert all(re.match(r"https?://|#", link) for link in links(text))
 

@@ -22,10 +22,10 @@ _LAST = 8
 _NEXT = (
     ("{program} replay examples/story.ndjson --out result", "score a file of yours, or this one"),
     ("{program} convert --help", "make touchpoints of what you have"),
-    ("{program} broker", "the same step by step: README.md, 'Operate it'"),
+    ("{program} broker", "the same step by step: docs/first-steps.md, 'Operate it'"),
     ("docs/scoring.md", "what the numbers mean"),
     ("docs/crm.md", "act on signals, and see what comes of it"),
-    ("docs/README.md", "all documents, by who needs them"),
+    ("docs/README.md", "all pages, by reader"),
 )
 
 

@@ -91,7 +91,9 @@ class Screen:
     def render(self) -> Group:
         """What the terminal shows now."""
         head = Panel(
-            Group(_numbers(self._board), *_places(self._board)), title="cxstream demo", subtitle=self._doing()
+            Group(_numbers(self._board, self._clock()), *_places(self._board)),
+            title="cxstream demo",
+            subtitle=self._doing(),
         )
         rows = self._console.height - self._lines(head)
         return Group(head, self._newest(rows))
@@ -156,7 +158,7 @@ class Plain:
         if now - self._said < (_STATUS_SECONDS if changed else _SAME_SECONDS):
             return
         self._said, self._shown = now, counts
-        numbers = f"{_numbers(self._board).plain}".replace("\n", "; ")
+        numbers = f"{_numbers(self._board, now).plain}".replace("\n", "; ")
         self._print(f"-- {numbers}" if changed else f"-- {now - self._noted:.0f} s: {self._note}")
 
     def _print(self, text: str) -> None:
@@ -173,8 +175,8 @@ def _counts(board: Board) -> tuple[int, ...]:
     )
 
 
-def _numbers(board: Board) -> Text:
-    sent, done = board.rates(time.monotonic())
+def _numbers(board: Board, now: float) -> Text:
+    sent, done = board.rates(now)
     text = Text(
         f"{board.sent:,} touchpoints sent ({sent:,.0f}/s), {board.scored:,} scored ({done:,.0f}/s), "
         f"{sum(board.rejected.values()):,} rejected, {board.duplicates:,} duplicates\n"
