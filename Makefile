@@ -10,12 +10,12 @@ PROJECT_URL ?=
 HELM := v3.22.0
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo ops rules test simulation faults lint types imports schemas dashboards wheel tools charts release audit sbom fuzz fuzz-state lock bench clean
+.PHONY: help install demo ops rules test simulation faults lint types imports schemas dashboards docs wheel tools charts release audit sbom fuzz fuzz-state lock bench clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
-install: $(VENV)/.installed ## Create .venv with everything for contributors (1.2 GB) and cxstream itself.
+install: $(VENV)/.installed ## Create .venv with everything for contributors (1.3 GB) and cxstream itself.
 
 PIP := $(BIN)/pip --disable-pip-version-check
 define create_venv
@@ -41,7 +41,7 @@ endef
 
 $(VENV)/.installed: requirements.lock pyproject.toml
 	$(create_venv)
-	@echo "Installing cxstream and what its tests need: 1.2 GB on disk, one to three minutes, once."
+	@echo "Installing cxstream and what its tests need: 1.3 GB on disk, one to three minutes, once."
 	$(call install_locked,requirements.lock)
 	@$(PIP) install --quiet --no-build-isolation --no-deps -e .
 	@touch $@ $(VENV)/.usable
@@ -86,6 +86,9 @@ imports: install ## Check that the core knows nothing of the shells.
 
 dashboards: install ## Check that deploy/grafana is what deploy/dashboards says.
 	$(BIN)/python deploy/dashboards/generate.py --check
+
+docs: install ## Build the pages as a website into build/docs; fails on a broken link.
+	$(BIN)/python docs/site/website.py
 
 schemas: install ## Check that schemas/ is what the types say.
 	$(BIN)/cxstream schemas --check schemas
