@@ -332,3 +332,25 @@ def test_cards_are_taken_in_turns() -> None:
     assert engine.dirty_cards() == 0
     engine.advance(1_900_000_000_000)
     assert sorted(engine.take_cards()) == sorted((f"c{i}".encode(), None) for i in range(10))
+
+
+@pytest.mark.parametrize("limit", [1, 3, 4, 9])
+def test_customers_who_are_always_busy_delay_nobody_for_longer_than_a_round(limit: int) -> None:
+    """All cards change between any two calls; the first ones must not be taken each time in place of the others."""
+    engine = Engine(ScoringParams(), ACTIONS)
+    names = [f"c{i}".encode() for i in range(10)]
+    waited = dict.fromkeys(names, 0)
+    longest = -(-len(names) // limit)
+    for turn in range(4 * longest):
+        feed(
+            *(
+                touchpoint("page_view", f"2026-03-05T09:{turn:02}:00Z", name.decode(), page=f"{turn}")
+                for name in names
+            ),
+            engine=engine,
+        )
+        assert engine.dirty_cards() == len(names)
+        taken = [key for key, _ in engine.take_cards(limit)]
+        assert len(set(taken)) == limit
+        waited = {name: 0 if name in taken else turns + 1 for name, turns in waited.items()}
+        assert max(waited.values()) < longest, f"turn {turn}: {waited}"
