@@ -66,7 +66,7 @@ rules: ## Write rules, alerts and dashboards into build/ with links to RUNBOOK_U
 
 test: install ## Run the tests, on a real Kafka that is started for them.
 	@echo "All tests take 10 to 20 minutes on two cores, longer the first time: the kernels are compiled. A dot is a test."
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+	$(BIN)/python -m pytest -n 5 $(ARGS)
 
 simulation: install ## Run the worker through simulated disasters; ARGS="--seed 7 --trace" shows one.
 	PYTHONPATH=tests $(BIN)/python -m simulation $(ARGS)

@@ -1,8 +1,9 @@
-"""What the tests share: one real Kafka for the whole run, and the contract's topics on it.
+"""What the tests share: one real Kafka in each process of a run, and the contract's topics on it.
 
-Tests that use the broker carry the marker `broker` and the group "broker" without saying so: with
-`pytest -n N --dist loadgroup` they all run in one worker process, with one broker between them, while
-the other processes run the rest. Topic names are fixed by the contract, so such tests run one at a time.
+Topic names are fixed by the contract, so tests that use the broker (they carry the marker `broker` without saying so)
+run one at a time in their process. With `pytest -n N` the tests of a file run in one process and in their order, so that
+what a module sets up is set up once. In files of `ALONE` each test is long and shares nothing: any process takes it.
+Most tests with a broker wait most of the time, so more processes than cores are of use.
 """
 
 from __future__ import annotations
@@ -19,17 +20,41 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pytest
 import structlog
 
-from crm_programs import TYPESCRIPT, command, installed
+from crm_programs import TYPESCRIPT, command
 from cxstream.local.broker import LocalKafka
 from cxstream.settings import Settings
 from cxstream.topics import administration, ensure_topics
 from cxstream.topology import TOPICS
+from npm_packages import install
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
     from pathlib import Path
 
 T = TypeVar("T")
+
+ALONE = ("test_simulation",)
+# What takes a minute or more, the longest first: begun last, it would be waited for by itself.
+FIRST = (
+    "test_security",
+    "test_forget",
+    "test_added_partitions",
+    "test_simulation",
+    "test_prometheus",
+    "test_codecs",
+    "test_local",
+    "test_rejected",
+    "test_fetching",
+    "test_demo",
+    "test_clients",
+    "test_snippets",
+    "test_crm_consumer",
+    "test_runbooks",
+    "test_progress",
+    "test_install",
+    "test_worker_equals_replay",
+    "test_misrouted",
+)
 
 _GONE_SECONDS = 30.0
 
@@ -41,9 +66,12 @@ def pytest_configure() -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if "broker" in getattr(item, "fixturenames", ()) or item.get_closest_marker("broker"):
+        if "broker" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.broker)
-            item.add_marker(pytest.mark.xdist_group("broker"))
+        if item.path.stem not in ALONE and not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    # Files are handed out in this order.
+    items.sort(key=lambda item: FIRST.index(item.path.stem) if item.path.stem in FIRST else len(FIRST))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -69,7 +97,7 @@ def _own_logs_only() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def broker() -> Iterator[LocalKafka]:
-    """The local Kafka of this test run; its data goes with it."""
+    """The local Kafka of this process; its data goes with it."""
     with LocalKafka() as kafka:
         yield kafka
 
@@ -88,9 +116,16 @@ def settings(kafka: str) -> Settings:
 
 
 @pytest.fixture(scope="session")
-def typescript(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of this test run share."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def typescript(tmp_path_factory: pytest.TempPathFactory, run_folder: Path) -> Path:
     """The installed CRM example in TypeScript."""
-    return installed(tmp_path_factory.mktemp("crm-typescript"))
+    return install(TYPESCRIPT, tmp_path_factory.mktemp("crm-typescript"), run_folder)
 
 
 @pytest.fixture(params=["python", "typescript"])

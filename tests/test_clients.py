@@ -49,9 +49,9 @@ CUSTOMERS = [f"leaver-{name}-4711" for name in ("anna", "zoë", "客", "b", "cc"
 
 
 @pytest.fixture(scope="session")
-def kafkajs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def kafkajs(tmp_path_factory: pytest.TempPathFactory, run_folder: Path) -> Path:
     """The script that sends with KafkaJS, beside its packages."""
-    return install(CLIENTS, tmp_path_factory.mktemp("clients")) / "kafkajs_send.js"
+    return install(CLIENTS, tmp_path_factory.mktemp("clients"), run_folder) / "kafkajs_send.js"
 
 
 def events(start: int, many: int) -> list[bytes]:

@@ -64,9 +64,9 @@ def ran(settings: Settings, command: list[str | Path], **more: Any) -> None:
 
 
 @pytest.fixture(scope="session")
-def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def packages(tmp_path_factory: pytest.TempPathFactory, run_folder: Path) -> Path:
     """A folder with the packages that programs for Node import."""
-    return install(CLIENTS, tmp_path_factory.mktemp("snippets"))
+    return install(CLIENTS, tmp_path_factory.mktemp("snippets"), run_folder)
 
 
 def java() -> str:
