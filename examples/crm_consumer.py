@@ -372,6 +372,11 @@ class Crm(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no t
                 self.acted_before |= behind
 
 
+def encrypts(options: argparse.Namespace) -> bool:
+    """Whether connections are encrypted."""
+    return bool(options.tls or options.ca_file or options.cert_file)
+
+
 def security(options: argparse.Namespace) -> dict[str, Any]:
     """Arguments of Kafka clients: where Kafka is, and how to prove who this is.
 
@@ -379,8 +384,7 @@ def security(options: argparse.Namespace) -> dict[str, Any]:
         CrmError: options that do not go together, or files that cannot be read.
     """
     found: dict[str, Any] = {"bootstrap_servers": options.kafka, "client_id": "crm-example"}
-    tls = options.tls or options.ca_file or options.cert_file
-    if tls:
+    if encrypts(options):
         try:
             context = ssl.create_default_context(cafile=options.ca_file)
             if options.cert_file:
@@ -400,7 +404,9 @@ def security(options: argparse.Namespace) -> dict[str, Any]:
             raise CrmError("--sasl needs --user, and CRM_KAFKA_PASSWORD or --password-file")
         found |= {"sasl_mechanism": options.sasl, "sasl_plain_username": options.user}
         found["sasl_plain_password"] = password
-    found["security_protocol"] = ("SASL_" if options.sasl else "") + ("SSL" if tls else "PLAINTEXT")
+    found["security_protocol"] = ("SASL_" if options.sasl else "") + (
+        "SSL" if encrypts(options) else "PLAINTEXT"
+    )
     return found
 
 
@@ -460,8 +466,13 @@ def explain(error: KafkaError, options: argparse.Namespace) -> str:
         return f"Kafka refuses this user: {error}; look at --sasl, --user and the password"
     if "uthentication" in LOGGED.last:
         return f"Kafka refuses this user: {LOGGED.last}; look at --sasl, --user and the password"
-    # A broker that speaks no TLS hangs up, and aiokafka gives no reason.
     why = (LOGGED.last or str(error)).rstrip(": ")
+    # A broker that speaks no TLS hangs up at the first bytes, and aiokafka gives no reason.
+    hung_up = LOGGED.last.rstrip().endswith(":") or why.endswith(("closed", "reset by peer"))
+    if hung_up and encrypts(options):
+        why += ": it hangs up before TLS is established: that port probably speaks no TLS"
+    elif hung_up:
+        why += ": that port probably speaks TLS"
     return f"Kafka at {options.kafka}: {why}; look at --kafka, --tls and --sasl, then start again: nothing is lost"
 
 

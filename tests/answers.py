@@ -1,14 +1,17 @@
-"""Web servers of tests: one that serves a handler, and one that says what it is told to, in place of a worker's."""
+"""Servers of tests: one that serves a handler, one that answers in place of a worker, one that hangs up."""
 
 from __future__ import annotations
 
+import asyncio
+import socket
+import struct
 import threading
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
 
 
 @contextmanager
@@ -42,3 +45,23 @@ def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
         finally:
             server.shutdown()
             thread.join()
+
+
+@asynccontextmanager
+async def hanging_up(*, reset: bool = False) -> AsyncIterator[int]:
+    """Take connections and end each at its first bytes, as Kafka does when another protocol is spoken; the port.
+
+    Args:
+        reset: by a reset; otherwise in good order.
+    """
+
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(4)
+        if reset:
+            linger = struct.pack("ii", 1, 0)
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        writer.close()
+
+    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]

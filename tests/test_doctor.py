@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 import socket
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import aiokafka
 import pytest
@@ -16,13 +19,14 @@ from click.testing import CliRunner, Result
 
 from answers import answering
 from cxstream.cli import group
-from cxstream.doctor import broker, computer, work
+from cxstream.doctor import broker, computer, members, owner, progress, work
 from cxstream.doctor import run as examination
 from cxstream.doctor.cluster import connected
 from cxstream.doctor.finding import Finding, Patient
 from cxstream.doctor.protocol import DESCRIBE, READ, UNKNOWN_OPERATIONS, WRITE
 from cxstream.doctor.routing import routing
 from cxstream.doctor.run import CHECKS, Entry, examine
+from cxstream.groups import Group, Member
 from cxstream.kafka import connection
 from cxstream.local.ports import free
 from cxstream.model.params import ScoringParams
@@ -221,6 +225,34 @@ async def test_topics_that_are_missing_or_differ(settings: Settings, topics: Cal
 
 
 @pytest.mark.broker
+async def test_missing_topics_are_told_once_plainly_and_none_is_created(
+    settings: Settings, topics: Callable[[int], None]
+) -> None:
+    topics(0)
+    asked: list[Any] = []
+    async with connected(settings) as cluster:
+        ask = cluster.admin.describe_topics
+
+        async def remembered(names: Any = None) -> Any:
+            asked.append(names)
+            return await ask(names)
+
+        cluster.admin.describe_topics = remembered
+        assert await owner._others(patient(settings, cluster=cluster), "nobody") == []
+    # A broker with auto.create.topics.enable would create one that is asked for by its name.
+    assert asked == [None]
+    result, findings = await asyncio.to_thread(run, settings, "--timeout", "10")
+    assert result.exit_code == 1
+    assert "Error" not in result.output
+    told = [each for each in findings if f"{TOUCHPOINTS.name} is missing" in each["what"]]
+    assert [(each["check"], each["advice"]) for each in told] == [("topics", "cxstream topics --create")]
+    others = {each["check"]: each for each in findings if "see 'topics'" in each["what"]}
+    assert set(others) >= {"access", "clock", "group", "owner", "routing", "transactions", "state"}
+    assert {each["level"] for each in others.values()} == {"skipped"}
+    assert others["group"]["what"] == f"needs {TOUCHPOINTS.name}: see 'topics'"
+
+
+@pytest.mark.broker
 async def test_an_open_transaction_is_seen(
     settings: Settings, topics: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -317,21 +349,53 @@ def test_what_a_lag_means(lags: list[tuple[int, float]], level: str) -> None:
     assert work._behind(lags).level == level
 
 
-async def test_a_partition_that_stands_before_old_records_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Twice looked at: one that is behind and gets on is no finding."""
-    committed = {0: 5, 1: 7, 2: 9}
-    monkeypatch.setattr(work, "LOOK_AGAIN_SECONDS", 0.0)
+class Lagging:
+    """As much of a reader as a watch uses: 4 records wait in each partition, one of them for long."""
 
-    async def later(_: Patient, count: int) -> dict[int, int]:
-        return {0: 5, 1: 8, 2: 9, 3: 1} if count == 4 else {}
+    topology = Settings().topology
+    partitions: ClassVar = {TOUCHPOINTS.name: 4}
 
-    monkeypatch.setattr(work, "committed_offsets", later)
-    lags = [(4, 61.0), (4, 61.0), (4, 3.0), (4, 61.0)]
-    [found] = await work._standstills(patient(Settings()), committed, lags)
+    async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
+        return 0, 12
+
+    async def first(self, topic: str, partition: int, start: int, stop: int) -> Any:
+        class Oldest:
+            timestamp = (time.time() - (61, 61, 3, 61)[partition]) * 1000
+
+        return Oldest()
+
+
+async def test_a_partition_that_stands_before_old_records_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Twice looked at, for two checks; one that is behind and gets on is no finding."""
+    answers = [{0: 5, 1: 7, 2: 9, 3: 0}, {0: 5, 1: 8, 2: 9, 3: 1}]
+
+    async def committed(*_: Any) -> dict[int, int]:
+        return answers.pop(0)
+
+    @contextlib.asynccontextmanager
+    async def reading(*_: Any) -> AsyncIterator[Lagging]:
+        yield Lagging()
+
+    async def members_of(*_: Any) -> Group:
+        return Group("Stable", [Member("m", "c", "192.0.2.1", frozenset(range(4)))])
+
+    monkeypatch.setattr(progress, "LOOK_AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "committed_offsets", committed)
+    monkeypatch.setattr(progress, "reading", reading)
+    monkeypatch.setattr(work, "group_of", members_of)
+    monkeypatch.setattr(members, "group_of", members_of)
+    cluster: Any = SimpleNamespace(admin=None)
+    who = patient(Settings(), cluster=cluster)
+    [_, _, found] = await findings_of(work.group(who))
     assert found.level == "error"
     assert found.what == "cx.touchpoints-0 makes no progress: it stands at offset 5, for 61 s"
     assert "CxstreamStalled" in found.advice
-    assert await work._standstills(patient(Settings()), committed, [(4, 59.0)] * 3) == []
+    assert [each.level for each in await findings_of(members.members(who))] == ["ok"]
+    assert answers == []
+    quiet = (await who.watch.progress(who.settings, cluster))._replace(stuck={0: 59.0})
+    assert work._standstills(TOUCHPOINTS.name, quiet) == []
 
 
 def saved(offset: int) -> Rows:

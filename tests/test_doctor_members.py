@@ -12,9 +12,11 @@ from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitio
 
 from answers import answering
 from cxstream.doctor import members as checking
+from cxstream.doctor import progress as watching
 from cxstream.doctor.cluster import connected
 from cxstream.doctor.finding import Patient
-from cxstream.doctor.members import Progress, Sign, judge, members
+from cxstream.doctor.members import Sign, judge, members
+from cxstream.doctor.progress import Progress
 from cxstream.groups import Member, _member
 from cxstream.local.ports import free
 from cxstream.member_address import address_in, assignor
@@ -32,7 +34,13 @@ SECONDS = 90.0
 # Long enough for a slow computer to look while Kafka still takes the dead worker for a member.
 SESSION = 300
 HERE = Member("m-1", "cxstream", "127.0.0.1", frozenset({0, 1}), "http://127.0.0.1:6066")
-QUIET = Progress({}, frozenset())
+
+
+def seen(stuck: dict[int, float], *moved: int) -> Progress:
+    return Progress((), {}, stuck, frozenset(moved))
+
+
+QUIET = seen({})
 ANSWERS, UNKNOWN, SILENT = Sign("answers"), Sign("unknown"), Sign("silent", "nothing answers")
 
 
@@ -40,17 +48,17 @@ ANSWERS, UNKNOWN, SILENT = Sign("answers"), Sign("unknown"), Sign("silent", "not
     ("sign", "progress", "level", "said"),
     [
         (ANSWERS, QUIET, None, ""),
-        (ANSWERS, Progress({0: 12.0}, frozenset()), None, ""),
+        (ANSWERS, seen({0: 12.0}), None, ""),
         (UNKNOWN, QUIET, None, ""),
-        (UNKNOWN, Progress({0: 12.0}, frozenset()), "warning", "at most 18 s"),
-        (UNKNOWN, Progress({0: 12.0}, frozenset({1})), None, ""),
-        (UNKNOWN, Progress({2: 12.0}, frozenset()), None, ""),
+        (UNKNOWN, seen({0: 12.0}), "warning", "at most 18 s"),
+        (UNKNOWN, seen({0: 12.0}, 1), None, ""),
+        (UNKNOWN, seen({2: 12.0}), None, ""),
         (SILENT, QUIET, "warning", "at most 30 s"),
-        (SILENT, Progress({}, frozenset({2})), "warning", "seems dead"),
-        (SILENT, Progress({}, frozenset({1})), None, ""),
-        (SILENT, Progress({0: 12.0, 1: 7.0}, frozenset()), "error", "at most 18 s"),
+        (SILENT, seen({}, 2), "warning", "seems dead"),
+        (SILENT, seen({}, 1), None, ""),
+        (SILENT, seen({0: 12.0, 1: 7.0}), "error", "at most 18 s"),
         # It was behind before it died: what waits says nothing of the last heartbeat.
-        (SILENT, Progress({0: 500.0}, frozenset()), "error", "at most 30 s"),
+        (SILENT, seen({0: 500.0}), "error", "at most 30 s"),
     ],
 )
 def test_what_signs_and_offsets_say_of_a_member(
@@ -176,8 +184,8 @@ async def test_a_worker_that_hangs_and_one_that_was_killed_are_noticed_before_ka
         worker.process.wait()
         [quiet] = await look()
         assert (quiet.level, "seems dead" in quiet.what) == ("warning", True)
-        monkeypatch.setattr(checking, "_WAITING_SECONDS", 0.0)
-        monkeypatch.setattr(checking, "LOOK_AGAIN_SECONDS", 0.1)
+        monkeypatch.setattr(watching, "WAITING_SECONDS", 0.0)
+        monkeypatch.setattr(watching, "LOOK_AGAIN_SECONDS", 0.1)
         await send(2)
         [dead] = await look()
         assert dead.level == "error"

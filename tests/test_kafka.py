@@ -12,6 +12,7 @@ from aiokafka.protocol.admin import SaslAuthenticateRequest
 from aiokafka.structs import BrokerMetadata
 from pydantic import SecretStr
 
+from answers import hanging_up
 from cxstream.doctor import computer
 from cxstream.doctor.finding import Patient
 from cxstream.kafka import check, connection
@@ -247,14 +248,24 @@ def test_no_kafka_is_said_with_what_to_do(bootstrap: str, message: str) -> None:
         asyncio.run(check(Settings(kafka=bootstrap)))
 
 
-async def test_what_is_no_kafka_is_said() -> None:
-    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.close()
+USER = {"username": "ada", "password": "hunter2"}
 
-    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    async with server:
-        with pytest.raises(
-            BrokerError, match=rf"localhost:{port}: takes connections but does not answer as Kafka"
-        ):
-            await check(Settings(kafka=f"localhost:{port}"))
+
+@pytest.mark.parametrize("reset", [False, True])
+@pytest.mark.parametrize(
+    ("security", "said"),
+    [
+        ({}, "as a port that speaks TLS does"),
+        ({"protocol": "SSL"}, "as a port that speaks no TLS does"),
+        ({**USER, "protocol": "SASL_SSL"}, "as a port that speaks no TLS does"),
+        ({**USER, "protocol": "SASL_PLAINTEXT"}, "as a port that speaks TLS does"),
+    ],
+)
+async def test_what_is_no_kafka_is_said(security: dict[str, Any], said: str, reset: bool) -> None:
+    async with hanging_up(reset=reset) as port:
+        settings = Settings(kafka=f"localhost:{port}", security=security)
+        with pytest.raises(BrokerError) as raised:
+            await check(settings)
+    assert f"localhost:{port}: takes connections but does not answer as Kafka: " in str(raised.value)
+    assert said in str(raised.value)
+    assert f"security.protocol ({settings.security.protocol})" in str(raised.value)

@@ -21,10 +21,11 @@ from click.testing import CliRunner, Result
 from cxstream.cli import group
 from cxstream.kafka import connection
 from cxstream.model.errors import BrokerError, InputError
+from cxstream.model.kinds import BY_TYPE
 from cxstream.reader import TopicReader, reading
 from cxstream.rejected import fix as fixes
 from cxstream.rejected import resend as resending
-from cxstream.rejected.explain import explain
+from cxstream.rejected.explain import _wanted, explain
 from cxstream.rejected.glimpse import glimpse
 from cxstream.rejected.listing import Filters, from_source, scan
 from cxstream.rejected.plan import plan
@@ -34,6 +35,7 @@ from cxstream.scoring.decode import validate
 from cxstream.topics import administration, look
 from cxstream.topology import FORGET, REJECTED, SCORES, TOUCHPOINTS, topology
 from cxstream.validate.locate import at_byte, at_path
+from cxstream.wire.schema import touchpoint as touchpoint_schema
 from workers import READY_SECONDS, Watcher, WorkerProcess, key_of, touchpoint, until, write
 
 if TYPE_CHECKING:
@@ -217,12 +219,31 @@ def test_explains_a_wrong_value_with_its_schema() -> None:
     }
 
 
-def test_explains_an_unknown_type_with_all_there_are() -> None:
-    found = explain(rejection(raw({**event(), "type": "cx.touchpoint.nope.v1"})))
+@pytest.mark.parametrize("binary", [False, True])
+@pytest.mark.parametrize("given", ["cx.touchpoint.nope.v1", None])
+def test_explains_a_type_that_is_unknown_or_missing_in_a_few_lines(given: str | None, binary: bool) -> None:
+    said = {**event(), "type": given}
+    if given is None:
+        del said["type"]
+    headers = [(f"ce_{name}", str(value).encode()) for name, value in said.items() if name != "data"]
+    binary_record = rejection(raw(said["data"]), headers=headers, key=b"anna")
+    found = explain(binary_record if binary else rejection(raw(said)))
     assert found.problem is not None
     assert found.problem.field == "type"
     assert found.wanted is not None
-    assert "cx.touchpoint.contact.v1" in found.wanted["enum"]
+    shown = json.dumps(found.wanted)
+    assert len(shown) < 400
+    assert "docs/events.md" in shown
+    assert "ce_type" in shown
+    assert set(found.wanted["examples"]) < set(BY_TYPE)
+
+
+@pytest.mark.parametrize("event_type", BY_TYPE)
+def test_what_the_schema_wants_is_shown_in_a_few_lines(event_type: str) -> None:
+    record = rejection(raw({**event(), "type": event_type}))
+    properties = touchpoint_schema(BY_TYPE[event_type])["properties"]
+    fields = [*properties, *(f"data.{name}" for name in properties["data"]["properties"])]
+    assert [name for name in fields if len(json.dumps(_wanted(record, name))) > 600] == []
 
 
 def test_explains_what_is_no_json() -> None:

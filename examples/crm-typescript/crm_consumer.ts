@@ -289,6 +289,13 @@ class Crm {
   }
 }
 
+// Why a broker has hung up, where it does not say so.
+function likely(message: string, options: Options): string {
+  if (options.tls || options['ca-file'] || options['cert-file'])
+    return /before secure TLS|ECONNRESET/.test(message) ? ': that port probably speaks no TLS' : ''
+  return /Closed connection|ECONNRESET/.test(message) ? ': that port probably speaks TLS' : ''
+}
+
 // What a person can do about an error.
 function explain(error: unknown, options: Options): string {
   const { name, message } = error as Error
@@ -297,7 +304,8 @@ function explain(error: unknown, options: Options): string {
   }
   if (/SASL/.test(name + message)) return `Kafka refuses this user: ${message}; look at --sasl, --user and the password`
   if (/^KafkaJS/.test(name)) {
-    return `Kafka at ${options.kafka}: ${message}; look at --kafka, --tls and --sasl, then start again: nothing is lost`
+    const why = message + likely(message, options)
+    return `Kafka at ${options.kafka}: ${why}; look at --kafka, --tls and --sasl, then start again: nothing is lost`
   }
   return message
 }

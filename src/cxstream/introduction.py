@@ -79,9 +79,23 @@ def why(error: BaseException, security: Security, arguments: dict[str, Any]) -> 
     if of_tls:
         return _of_tls(of_tls, security)
     return _of_sasl(error, security, arguments) or (
-        f"takes connections but does not answer as Kafka: {str(error) or type(error).__name__}; "
+        f"takes connections but does not answer as Kafka: {_likely(error, security)}; "
         f"check the port, and security.protocol ({security.protocol})"
     )
+
+
+def _likely(error: BaseException, security: Security) -> str:
+    """What the client says, and what a broker that hangs up most likely expects.
+
+    A listener without TLS takes the first bytes of TLS for an absurd length, and one with TLS takes none but its own.
+    """
+    if security.protocol.endswith("SSL"):
+        # The client wraps what goes wrong after the handshake.
+        hung_up, kind = isinstance(error, ConnectionError), "no TLS"
+    else:
+        hung_up, kind = isinstance(error, KafkaConnectionError | ConnectionError), "TLS"
+    said = str(error) or type(error).__name__
+    return f"{said}; it hangs up at the first bytes, as a port that speaks {kind} does" if hung_up else said
 
 
 def _of_sasl(error: BaseException, security: Security, arguments: dict[str, Any]) -> str:

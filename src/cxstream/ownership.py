@@ -32,7 +32,7 @@ from cxstream.kafka import connection
 from cxstream.model.errors import BrokerError, OwnershipError
 from cxstream.reader import reading
 from cxstream.scoring.marker import MARKER_KEY, Owner
-from cxstream.topics import administration
+from cxstream.topics import administration, partition_counts
 from cxstream.topology import SNAPSHOTS
 
 if TYPE_CHECKING:
@@ -287,7 +287,9 @@ class Ownership:
         """Whether this group has committed offsets of cx.touchpoints."""
         topic = self._settings.topology.touchpoints.name
         async with administration(self._settings) as admin:
-            count = len((await admin.describe_topics([topic]))[0]["partitions"])
+            count = (await partition_counts(admin)).get(topic, 0)
+            if not count:
+                return False
             tps = [TopicPartition(topic, number) for number in range(count)]
             found = await admin.list_consumer_group_offsets(self._settings.worker.group, partitions=tps)
         return any(each.offset >= 0 for each in found.values())

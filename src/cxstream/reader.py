@@ -26,8 +26,8 @@ from aiokafka.errors import (
 from cxstream.batches import HELD
 from cxstream.fetching import read_whole, unreadable
 from cxstream.kafka import connection
-from cxstream.model.errors import BrokerError, CxstreamError, TopicError
-from cxstream.topics import administration, or_hidden
+from cxstream.model.errors import BrokerError, CxstreamError, MissingTopicError
+from cxstream.topics import administration, or_hidden, partition_counts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
@@ -193,12 +193,14 @@ async def reading(
     """
     topics = [settings.topology.named(topic) for topic in topics]
     try:
-        there = await _partitions(settings)
+        async with administration(settings) as admin:
+            there = await partition_counts(admin)
         missing = [topic.name for topic in topics if not there.get(topic.name)]
         if missing:
-            raise TopicError(
+            raise MissingTopicError(
+                missing,
                 f"{', '.join(missing)}: no such topic at {settings.kafka}{or_hidden(settings)}: "
-                "run 'cxstream topics --create'"
+                "run 'cxstream topics --create'",
             )
         async with _consumer(settings, isolation) as consumer:
             everything = [TopicPartition(topic.name, p) for topic in topics for p in range(there[topic.name])]
@@ -212,13 +214,6 @@ async def reading(
         ) from error
     except KafkaError as error:
         raise BrokerError(f"{settings.kafka}: {error!r}; 'cxstream doctor' says more") from error
-
-
-async def _partitions(settings: Settings) -> dict[str, int]:
-    """How many partitions each topic has."""
-    # Asking for a topic by its name may create it, where the broker does that: so look at all there are.
-    async with administration(settings) as admin:
-        return {each["topic"]: len(each["partitions"]) for each in await admin.describe_topics()}
 
 
 @asynccontextmanager

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from cxstream.kafka import check, connection
-from cxstream.model.errors import TopicError
+from cxstream.model.errors import MissingTopicError, TopicError
 from cxstream.topology import TOPICS, TOUCHPOINTS
 
 if TYPE_CHECKING:
@@ -138,6 +138,14 @@ async def look(
         replicas = [len(each["replicas"]) for each in there[topic.name]] if config else []
         found.append(Found(topic, wanted, len(replicas), min(replicas, default=0), config, own))
     return found
+
+
+async def partition_counts(admin: AIOKafkaAdminClient) -> dict[str, int]:
+    """How many partitions each topic has.
+
+    All topics are asked for: a broker may create one that is asked for by its name.
+    """
+    return {name: len(found) for name, found in (await _existing(admin)).items()}
 
 
 async def _existing(admin: AIOKafkaAdminClient) -> dict[str, list[dict[str, Any]]]:
@@ -297,9 +305,10 @@ async def require_topics(settings: Settings, needed: Sequence[Topic] = TOPICS) -
         found = await look(admin, settings.topology, topics=needed)
     missing = [each.topic.name for each in found if not each.partitions]
     if missing:
-        raise TopicError(
+        raise MissingTopicError(
+            missing,
             f"{', '.join(missing)}: no such topic at {settings.kafka}{or_hidden(settings)}: "
-            "run 'cxstream topics --create'"
+            "run 'cxstream topics --create'",
         )
     refuse_differences(found)
     return found

@@ -7,7 +7,7 @@ import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from aiokafka.errors import TopicAuthorizationFailedError, for_code
+from aiokafka.errors import TopicAuthorizationFailedError, UnknownTopicOrPartitionError, for_code
 
 from cxstream.access import ONCALL, WORKER, Role
 from cxstream.doctor.finding import Finding, Patient, error, ok, skipped, warning
@@ -176,7 +176,11 @@ def _some(names: list[str]) -> str:
 async def access(patient: Patient) -> AsyncIterator[Finding]:
     """Whether the user of the settings may do what a worker does."""
     worker = patient.settings.worker
-    described = {each["name"]: each for each in (await patient.kafka.metadata())["topics"]}
+    found = (await patient.kafka.metadata())["topics"]
+    missing = sorted(
+        each["name"] for each in found if each["error_code"] == UnknownTopicOrPartitionError.errno
+    )
+    described = {each["name"]: each for each in found if each["name"] not in missing}
     denied = _denied(WORKER, described, patient.settings.topology)
     group = await _group(patient)
     operations = group.get("authorized_operations", UNKNOWN_OPERATIONS)
@@ -187,8 +191,11 @@ async def access(patient: Patient) -> AsyncIterator[Finding]:
                 f"kafka-acls --add --allow-principal User:... --operation Read --group {worker.group}",
             )
         )
+    if missing:
+        yield skipped(f"what is allowed of {', '.join(missing)} is not known: see 'topics'")
     if not denied:
-        yield ok(f"allowed on {len(WORKER.topics)} topics and group {worker.group}: what a worker needs")
+        there = sum(patient.settings.topology.named(topic).name in described for topic in WORKER.topics)
+        yield ok(f"allowed on {words.count(there, 'topic')} and group {worker.group}: what a worker needs")
     elif not _denied(ONCALL, described, patient.settings.topology):
         yield skipped(
             f"allowed what the role oncall needs, not what a worker needs: {'; '.join(each.what for each in denied)}",
@@ -200,8 +207,9 @@ async def access(patient: Patient) -> AsyncIterator[Finding]:
 
 
 def _denied(role: Role, described: dict[str, dict[str, Any]], topology: Topology) -> list[Finding]:
-    """What is denied of the topics of a role."""
-    found = (_allowed(described[topology.named(topic).name], _needed(role, topic)) for topic in role.topics)
+    """What is denied of the topics of a role that are there."""
+    there = [topic for topic in role.topics if topology.named(topic).name in described]
+    found = (_allowed(described[topology.named(topic).name], _needed(role, topic)) for topic in there)
     return [finding for finding in found if finding is not None]
 
 

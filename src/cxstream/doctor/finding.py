@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import msgspec
+
+from cxstream.doctor.progress import Watch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -64,6 +66,7 @@ class Patient:
         schemas: folder of schemas to compare with; None to compare none.
         worker: address of a worker's web server that must answer; None: the one of the settings may.
         cluster: the connection to Kafka; None where it does not answer.
+        watch: what is seen of the partitions, once for all checks.
     """
 
     settings: Settings
@@ -71,6 +74,7 @@ class Patient:
     schemas: Path | None
     worker: str | None
     cluster: Cluster | None = None
+    watch: Watch = field(default_factory=Watch)
 
     @property
     def kafka(self) -> Cluster:

@@ -15,21 +15,17 @@ from urllib.parse import urlsplit
 
 from cxstream.credentials import is_loopback
 from cxstream.doctor.finding import Finding, Patient, error, ok, skipped, warning
-from cxstream.doctor.work import LOOK_AGAIN_SECONDS, committed_offsets, lag
 from cxstream.groups import group_of
 from cxstream.kafka import hosts
-from cxstream.reader import reading
 from cxstream.scoring import words
-from cxstream.topology import TOUCHPOINTS
 from cxstream.web import get
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from cxstream.doctor.progress import Progress
     from cxstream.groups import Member
 
-# Longer than a worker takes to commit a record, and much shorter than a session.
-_WAITING_SECONDS = 5.0
 _EVERYWHERE = {"0.0.0.0", "::"}  # noqa: S104 - where a server listens, not where one is asked
 
 
@@ -45,18 +41,6 @@ class Sign(NamedTuple):
     said: str = ""
 
 
-class Progress(NamedTuple):
-    """What the partitions of the group have done while they were watched.
-
-    Attributes:
-        stuck: partitions in which records wait and nothing was committed: {partition: seconds of the oldest record}.
-        moved: partitions whose committed offset has moved.
-    """
-
-    stuck: dict[int, float]
-    moved: frozenset[int]
-
-
 async def members(patient: Patient) -> AsyncIterator[Finding]:
     """Whether each member of the group is alive, and when Kafka expels one that is not."""
     name = patient.settings.worker.group
@@ -65,7 +49,7 @@ async def members(patient: Patient) -> AsyncIterator[Finding]:
     if not working:
         yield skipped(f"group {name} has no members that own partitions")
         return
-    progress = await _watch(patient)
+    progress = await patient.watch.progress(patient.settings, patient.kafka)
     signs = await asyncio.gather(*(_ask(patient, member) for member in working))
     found = [
         judge(member, sign, progress, patient.settings.worker.session_seconds)
@@ -79,21 +63,6 @@ async def members(patient: Patient) -> AsyncIterator[Finding]:
         yield ok(
             f"none of {words.count(len(working), 'member')} seems dead: {answer} answer, and no partition stands still"
         )
-
-
-async def _watch(patient: Patient) -> Progress:
-    """Look at the committed offsets twice, if records wait."""
-    async with reading(patient.settings, [TOUCHPOINTS]) as reader:
-        count = reader.partitions[reader.topology.touchpoints.name]
-        before = await committed_offsets(patient, count)
-        lags = [await lag(reader, p, before.get(p)) for p in range(count)]
-    waiting = {p: seconds for p, (_, seconds) in enumerate(lags) if seconds > _WAITING_SECONDS}
-    if not waiting:
-        return Progress({}, frozenset())
-    await asyncio.sleep(LOOK_AGAIN_SECONDS)
-    after = await committed_offsets(patient, count)
-    moved = frozenset(p for p in range(count) if after.get(p) != before.get(p))
-    return Progress({p: seconds for p, seconds in waiting.items() if p not in moved}, moved)
 
 
 async def _ask(patient: Patient, member: Member) -> Sign:

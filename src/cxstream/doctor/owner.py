@@ -12,6 +12,7 @@ from cxstream.doctor.finding import Finding, Patient, error, ok, warning
 from cxstream.groups import group_of, patiently
 from cxstream.model.errors import OwnershipError
 from cxstream.ownership import Ownership
+from cxstream.topics import partition_counts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -75,8 +76,9 @@ def _judge(other: Other, owning: str) -> Finding:
 async def _others(patient: Patient, owning: str) -> list[Other]:
     """The other groups, as far as we may see them."""
     admin, topic = patient.kafka.admin, patient.settings.topology.touchpoints.name
-    [described] = await admin.describe_topics([topic])
-    tps = [TopicPartition(topic, each["partition"]) for each in described["partitions"]]
+    tps = [TopicPartition(topic, p) for p in range((await partition_counts(admin)).get(topic, 0))]
+    if not tps:
+        return []
     found = []
     for name, *_ in sorted(await admin.list_consumer_groups()):
         if name == owning:

@@ -15,7 +15,7 @@ from cxstream.doctor.finding import Finding, Patient, error, skipped
 from cxstream.doctor.members import members
 from cxstream.doctor.owner import owner
 from cxstream.doctor.routing import routing
-from cxstream.model.errors import BrokerError, SettingsError
+from cxstream.model.errors import BrokerError, CxstreamError, MissingTopicError, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -61,6 +61,7 @@ CHECKS = (
 SECONDS = 20.0
 # What giving a connection up may take, once a check has run out of time.
 _GOODBYE_SECONDS = 3.0
+_SEE = "see what it names, and Kafka's log"
 
 
 async def examine(patient: Patient, on_finding: Callable[[Finding], None], seconds: float = SECONDS) -> None:
@@ -119,7 +120,11 @@ async def _run(entry: Entry, patient: Patient, seconds: float) -> AsyncIterator[
                 "Kafka is slow or hangs: see its log; --timeout gives more time",
             )
         )
+    except MissingTopicError as problem:
+        findings.append(skipped(f"needs {', '.join(problem.topics)}: see 'topics'"))
+    except CxstreamError as problem:
+        findings.append(error(str(problem), _SEE))
     except Exception as problem:  # noqa: BLE001 - one check's failure is a finding, and the others go on
-        findings.append(error(f"{type(problem).__name__}: {problem}", "see what it names, and Kafka's log"))
+        findings.append(error(f"{type(problem).__name__}: {problem}", _SEE))
     for finding in findings:
         yield finding

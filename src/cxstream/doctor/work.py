@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import TYPE_CHECKING
 
-from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, TransactionalIdAuthorizationFailed
 
 from cxstream.access import resend_id
 from cxstream.doctor.finding import Finding, Patient, error, ok, skipped, warning
-from cxstream.groups import group_of, patiently
+from cxstream.doctor.progress import committed_offsets
+from cxstream.groups import group_of
 from cxstream.model.errors import SnapshotError
 from cxstream.reader import reading
 from cxstream.scoring import words
@@ -20,16 +19,15 @@ from cxstream.topology import SNAPSHOTS, TOUCHPOINTS
 from cxstream.worker.restore import snapshot_secrets
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
+    from cxstream.doctor.progress import Progress
     from cxstream.reader import TopicReader
 
 _LATE_SECONDS, _VERY_LATE_SECONDS = 60.0, 900.0
 # A worker's transactions take milliseconds, and the broker ends one that is open for a minute.
 _OPEN_SECONDS, _HANGING_SECONDS = 10.0, 90.0
 _OLD_SNAPSHOTS = 20
-# Longer than a worker takes from one commit to the next while it has work.
-LOOK_AGAIN_SECONDS = 3.0
 _OPEN = {"Ongoing", "PrepareCommit", "PrepareAbort"}
 # Kafka's errors TRANSACTIONAL_ID_AUTHORIZATION_FAILED and TRANSACTIONAL_ID_NOT_FOUND: nobody has claimed it yet.
 _DENIED, _UNCLAIMED = 53, 105
@@ -39,10 +37,8 @@ async def group(patient: Patient) -> AsyncIterator[Finding]:
     """Who works, who owns what, and how far behind they are."""
     name = patient.settings.worker.group
     found = await group_of(patient.kafka.admin, name, patient.settings.topology.touchpoints.name)
-    async with reading(patient.settings, [TOUCHPOINTS]) as reader:
-        count = reader.partitions[reader.topology.touchpoints.name]
-        committed = await committed_offsets(patient, count)
-        lags = [await lag(reader, p, committed.get(p)) for p in range(count)]
+    progress = await patient.watch.progress(patient.settings, patient.kafka)
+    count = len(progress.lags)
     owned = {p for member in found.members for p in member.partitions}
     if not found.members:
         yield warning(f"group {name} has no members: no worker runs", "cxstream worker")
@@ -60,27 +56,20 @@ async def group(patient: Patient) -> AsyncIterator[Finding]:
         yield ok(
             f"group {name}: {words.count(len(found.members), 'worker')} for {words.count(count, 'partition')}"
         )
-    yield _behind(lags)
-    for finding in await _standstills(patient, committed, lags):
+    yield _behind(progress.lags)
+    for finding in _standstills(patient.settings.topology.touchpoints.name, progress):
         yield finding
 
 
-async def _standstills(
-    patient: Patient, committed: dict[int, int], lags: list[tuple[int, float]]
-) -> list[Finding]:
+def _standstills(touchpoints: str, progress: Progress) -> list[Finding]:
     """Partitions whose committed offset has stood still before records that have waited for long."""
-    late = {p: seconds for p, (_, seconds) in enumerate(lags) if seconds > _LATE_SECONDS}
-    if not late:
-        return []
-    await asyncio.sleep(LOOK_AGAIN_SECONDS)
-    later = await committed_offsets(patient, len(lags))
     return [
         error(
-            f"{patient.settings.topology.touchpoints.name}-{p} makes no progress: it stands at offset {later.get(p, 0)}, for {seconds:,.0f} s",
+            f"{touchpoints}-{p} makes no progress: it stands at offset {progress.committed.get(p, 0)}, for {seconds:,.0f} s",
             "/readyz of its worker and its log say why; docs/runbooks/CxstreamStalled.md says what to do",
         )
-        for p, seconds in late.items()
-        if later.get(p) == committed.get(p)
+        for p, seconds in progress.stuck.items()
+        if seconds > _LATE_SECONDS
     ]
 
 
@@ -88,7 +77,7 @@ def _numbers(numbers: set[int]) -> str:
     return ", ".join(map(str, sorted(numbers)))
 
 
-def _behind(lags: list[tuple[int, float]]) -> Finding:
+def _behind(lags: Sequence[tuple[int, float]]) -> Finding:
     """What the lag of all partitions means: records unread, and the age in seconds of the oldest."""
     records, age = sum(count for count, _ in lags), max((age for _, age in lags), default=0.0)
     said = f"{records:,} offsets unread, the oldest record for {age:,.0f} s"
@@ -99,22 +88,6 @@ def _behind(lags: list[tuple[int, float]]) -> Finding:
     if age > _LATE_SECONDS:
         return warning(said, "look again: if it grows, start more workers, up to one a partition")
     return ok("everything is read" if not age else said)
-
-
-async def lag(reader: TopicReader, partition: int, committed: int | None) -> tuple[int, float]:
-    """Offsets from the committed one to the end, and the age in seconds of the oldest record there."""
-    first, end = await reader.bounds(reader.topology.touchpoints.name, partition)
-    start = max(first, committed or 0)
-    oldest = await reader.first(reader.topology.touchpoints.name, partition, start, end)
-    return (0, 0.0) if oldest is None else (end - start, max(0.0, time.time() - oldest.timestamp / 1000))
-
-
-async def committed_offsets(patient: Patient, count: int) -> dict[int, int]:
-    """What the group has committed of cx.touchpoints, by partition."""
-    wanted = [TopicPartition(patient.settings.topology.touchpoints.name, p) for p in range(count)]
-    admin, name = patient.kafka.admin, patient.settings.worker.group
-    found = await patiently(lambda: admin.list_consumer_group_offsets(name, partitions=wanted))
-    return {tp.partition: each.offset for tp, each in found.items() if each.offset >= 0}
 
 
 async def transactions(patient: Patient) -> AsyncIterator[Finding]:
@@ -201,7 +174,7 @@ async def state(patient: Patient) -> AsyncIterator[Finding]:
     ages = []
     async with reading(patient.settings, [TOUCHPOINTS, SNAPSHOTS]) as reader:
         count = reader.partitions[reader.topology.touchpoints.name]
-        committed = await committed_offsets(patient, count)
+        committed = await committed_offsets(patient.settings, patient.kafka, count)
         for p in range(min(count, reader.partitions[reader.topology.snapshots.name])):
             record = await reader.latest(reader.topology.snapshots.name, p, MARKER_KEY)
             bounds = await reader.bounds(reader.topology.touchpoints.name, p)

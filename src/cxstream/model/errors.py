@@ -10,12 +10,20 @@ CxstreamError
   UnreadableError     records of a partition that cannot be read: from which offset on, and why
   InstallationError   a package that is needed does not work
   BrokerError         a local broker that cannot start, or a Kafka that does not answer
-  TopicError          a topic is missing or is not what the contract says
+  TopicError          a topic is not what the contract says
+    MissingTopicError   topics are missing: which
   OwnershipError      the topics belong to another consumer group: which, and how to take them over
 
 Each message names the thing that is wrong and says what to do about it. The command line prints it as
 one line and exits with status 1; anything that is not a CxstreamError is a defect of cxstream.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class CxstreamError(Exception):
@@ -75,6 +83,18 @@ class BrokerError(CxstreamError):
 
 class TopicError(CxstreamError):
     """A topic is missing, or differs from the contract."""
+
+
+class MissingTopicError(TopicError):
+    """Topics that are missing, or that we may not see.
+
+    Attributes:
+        topics: their names.
+    """
+
+    def __init__(self, topics: Sequence[str], message: str) -> None:
+        super().__init__(message)
+        self.topics = tuple(topics)
 
 
 class OwnershipError(CxstreamError):

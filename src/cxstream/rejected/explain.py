@@ -30,6 +30,7 @@ _NO_REQUEST = (
     "a request to be erased that could not be followed, by its field or its key; its value is not kept here, or it "
     "has none: docs/privacy.md says what a request is"
 )
+_EXAMPLES = 3
 _GONE = (
     "cx.rejected has a reference to it, not a copy, and its place no longer has the record, or has one that is too large "
     "to be read here: size and digest are all that is known of it"
@@ -132,10 +133,20 @@ def _wanted(rejection: Rejection, field: str) -> dict[str, Any] | None:
     else:
         schema = touchpoint(BY_TYPE.get(kind, BY_TYPE["cx.touchpoint.page_view.v1"]))
         if kind not in BY_TYPE:
-            schema["properties"]["type"] = {"enum": [*BY_TYPE, TICK_TYPE]}
+            schema["properties"]["type"] = _type_of_an_event()
     for step in ("subject" if field == "key" else field).split("."):
         name, is_item, _ = step.partition("[")
         schema = schema.get("properties", {}).get(name, {})
         schema = schema.get("items", {}) if is_item else schema
     schema.pop("properties", None)
     return schema or None
+
+
+def _type_of_an_event() -> dict[str, Any]:
+    """What `type` may be, in a few lines: some of the types, and where all are."""
+    return {
+        "type": "string",
+        "examples": [*BY_TYPE][:_EXAMPLES],
+        "description": f"one of {len(BY_TYPE)} types of touchpoints: docs/events.md lists them; in binary mode the "
+        "header ce_type",
+    }
