@@ -9,14 +9,20 @@ Most tests with a broker wait most of the time, so more processes than cores are
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import logging
 import os
 import signal
+import subprocess
+import sys
+import tempfile
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import hypothesis
 import pytest
 import structlog
 
@@ -29,7 +35,8 @@ from npm_packages import install
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
-    from pathlib import Path
+
+    from xdist.workermanage import WorkerController
 
 T = TypeVar("T")
 
@@ -57,11 +64,40 @@ FIRST = (
 )
 
 _GONE_SECONDS = 30.0
+_LOCK = pytest.StashKey[str]()
 
 
 def pytest_configure() -> None:
     # A shell that starts a run in the background makes it deaf to Ctrl-C, and what the tests start inherits that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # An example that waits for another process, or for a kernel to be compiled, is no defect.
+    hypothesis.settings.register_profile("tests", deadline=None)
+    hypothesis.settings.load_profile("tests")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(config: pytest.Config) -> None:
+    """Compile the kernels once for all processes, while they collect their tests."""
+    descriptor, config.stash[_LOCK] = tempfile.mkstemp(prefix="cxstream-tests-", suffix=".lock")
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    script = "from cxstream.scoring.engine import compile_kernels; compile_kernels()"
+    # The file is locked until the process that inherits it has ended, however that ends.
+    compiler = subprocess.Popen([sys.executable, "-c", script], pass_fds=[descriptor])
+    os.close(descriptor)
+    config.add_cleanup(compiler.wait)
+    config.add_cleanup(Path(config.stash[_LOCK]).unlink)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: WorkerController) -> None:
+    node.workerinput["kernels"] = node.config.stash[_LOCK]
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Wait until the kernels are compiled: here, where no test's time runs."""
+    if worker := getattr(session.config, "workerinput", None):
+        with Path(worker["kernels"]).open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

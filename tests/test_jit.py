@@ -1,22 +1,45 @@
-"""Machine code on disk: kept where that is possible, used where nothing can be written."""
+"""Machine code on disk: kept where that is possible, used where nothing can be written, good until code changes."""
 
 from __future__ import annotations
 
 import errno
 import gc
 import importlib.util
+import json
+import os
+import shutil
+import subprocess
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from numba.core import caching
 
 from cxstream.kernels import jit
+from cxstream.scoring.engine import compile_kernels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
+
+
+KERNELS = Path(jit.__file__).parent
+PLAIN = b"""LIMIT = 3
+def f(x):
+    return x + LIMIT
+"""
+# How many functions of kernels were compiled, and how many were found, by a program that calls some.
+COUNTED = """
+import json, sys
+import numpy as np
+from cxstream.kernels import {module}
+{call}
+functions = [each for name, module in list(sys.modules.items()) if name.startswith("cxstream.kernels.")
+             for each in vars(module).values() if hasattr(each, "py_func")]
+print(json.dumps([sum(sum(getattr(each.stats, kind).values()) for each in set(functions))
+                  for kind in ("cache_misses", "cache_hits")]))
+"""
 
 
 def _denied(*_: Any, **__: Any) -> Any:
@@ -102,3 +125,120 @@ def test_empty_folder_that_cannot_be_written_to_is_passed_over(
     compiled: Any = jit.entry(double)
     assert compiled(2) == 4
     assert compiled.stats.cache_path.startswith(str(elsewhere))
+
+
+def key(source: bytes, folder: Path) -> str:
+    return jit.code_key([b"import f", source], folder)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"return x + LIMIT", b"# Not less.\n    return x + LIMIT  # nor more"),
+        (b"    return", b'    """Adds."""\n    return'),
+        (b"LIMIT = 3", b'"""Sums."""\n\nLIMIT = 3'),
+        (b"return x + LIMIT", b"return (\n        x\n        + LIMIT)"),
+    ],
+    ids=["comment", "docstring", "docstring of the module", "lines"],
+)
+def test_what_changes_no_code_changes_no_key(old: bytes, new: bytes, tmp_path: Path) -> None:
+    changed = PLAIN.replace(old, new)
+    assert changed != PLAIN
+    assert key(changed, tmp_path) == key(PLAIN, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"x + LIMIT", b"x - LIMIT"),
+        (b"LIMIT = 3", b"LIMIT = 4"),
+        (b"LIMIT = 3", b"LIMIT = 3.0"),
+        (b"x + LIMIT", b"LIMIT + x"),
+        (b"def f", b"@kernel\ndef f"),
+        (b"return x + LIMIT", b'return x + LIMIT\n    """Not a docstring."""'),
+    ],
+)
+def test_what_changes_code_changes_the_key(old: bytes, new: bytes, tmp_path: Path) -> None:
+    assert key(PLAIN.replace(old, new), tmp_path) != key(PLAIN, tmp_path)
+
+
+def test_the_key_is_kept_and_a_spoilt_one_is_found_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = key(PLAIN, tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(jit, "_code", _denied)
+        assert key(PLAIN, tmp_path) == found
+    [kept] = tmp_path.iterdir()
+    kept.write_text(found[:5])
+    assert key(PLAIN, tmp_path) == found == kept.read_text()
+    assert key(PLAIN, tmp_path / "no" / "such" / "folder") == found
+
+
+def test_everything_that_kernels_are_made_of_is_in_the_key() -> None:
+    made_of = {Path(path) for path in map(_file, ("cxstream.model.kinds", *_modules()))}
+    assert made_of == set(jit._SOURCES)
+    imported = {
+        line.split()[1]
+        for path in jit._SOURCES
+        for line in path.read_text().splitlines()
+        if line.startswith("from cxstream.")
+    }
+    assert imported <= {"cxstream.model.kinds", *_modules()}
+
+
+def _modules() -> list[str]:
+    names = (
+        "cxstream.kernels" + f".{path.stem}" * (path.stem != "__init__") for path in KERNELS.glob("*.py")
+    )
+    return sorted(names)
+
+
+def _file(module: str) -> str:
+    spec = importlib.util.find_spec(module)
+    assert spec is not None
+    assert spec.origin is not None
+    return spec.origin
+
+
+def compiled_and_found(module: str, call: str, path: Path | None = None) -> list[int]:
+    done = subprocess.run(
+        [sys.executable, "-c", COUNTED.format(module=module, call=call)],
+        env={**os.environ, **({"PYTHONPATH": str(path)} if path else {})},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found: list[int] = json.loads(done.stdout)
+    return found
+
+
+def test_another_process_compiles_nothing() -> None:
+    compile_kernels()
+    compiled, found = compiled_and_found(
+        "text", "from cxstream.scoring.engine import compile_kernels; compile_kernels()"
+    )
+    assert (compiled, found > 10) == (0, True)
+
+
+def test_a_comment_compiles_nothing_and_an_operator_of_another_module_everything(tmp_path: Path) -> None:
+    here = tmp_path / "cxstream"
+    for part in ("kernels", "model"):
+        shutil.copytree(KERNELS.parent / part, here / part, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(KERNELS.parent / "__init__.py", here)
+
+    def run() -> list[int]:
+        return compiled_and_found("text", 'text.murmur2(np.frombuffer(b"21", np.uint8), 0, 2)', tmp_path)
+
+    def change(name: str, old: str, new: str) -> None:
+        text = (here / "kernels" / name).read_text()
+        assert old in text
+        (here / "kernels" / name).write_text(text.replace(old, new, 1))
+
+    assert run() == [3, 0]
+    assert run() == [0, 1]
+    change("text.py", "@entry\ndef murmur2", "# A line more.\n\n\n@entry\ndef murmur2")
+    change("panes.py", "from __future__", "# And in another file.\nfrom __future__")
+    assert run() == [0, 1]
+    change("panes.py", " < ", " > ")
+    assert run() == [3, 0]

@@ -5,40 +5,95 @@ makes two runs agree to the last bit. Without Numba's reference counting (kernel
 owns every array) an access to the state costs no atomic operation: an event takes half the time.
 
 Machine code is kept on disk. Numba looks only at the file of the function itself when it decides whether that is
-still good, but kernels are compiled into each other across files: so the folder is named after all of their sources.
+still good, but kernels are compiled into each other across files: so the folder is named after the code of all
+kernels, without comments, docstrings and line numbers, which change nothing in the machine code.
 An installation that cannot be written to uses the code that was compiled when it was made, if it fits the processor
 (`NUMBA_CPU_NAME=generic` then and now makes it fit any); otherwise it compiles, and keeps what it can.
 """
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numba
-from numba.core.caching import CompileResultCacheImpl, FunctionCache, InTreeCacheLocator
+from numba.core.caching import (
+    CompileResultCacheImpl,
+    FunctionCache,
+    InTreeCacheLocator,
+    UserProvidedCacheLocator,
+    UserWideCacheLocator,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 F = TypeVar("F", bound="Callable[..., object]")
 
+_KEY_LENGTH = 16
+_HERE = Path(__file__).parent
+_KEPT = _HERE / "__pycache__"
+_SOURCES = (*sorted(_HERE.glob("*.py")), _HERE.parent / "model" / "kinds.py")
 
-def _sources() -> str:
-    here = Path(__file__).parent
-    parts = [*sorted(here.glob("*.py")), here.parent / "model" / "kinds.py"]
-    return hashlib.sha256(b"\0".join(part.read_bytes() for part in parts)).hexdigest()[:16]
+
+def _digest(parts: Sequence[bytes]) -> str:
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:_KEY_LENGTH]
+
+
+def _code(source: bytes) -> bytes:
+    """What a source says, without comments, docstrings and line numbers."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+            and ast.get_docstring(node) is not None
+        ):
+            del node.body[0]
+    return ast.dump(tree).encode()
+
+
+def code_key(sources: Sequence[bytes], kept: Path) -> str:
+    """A name for what the sources say, which stays when a comment, a docstring or a line number changes.
+
+    Args:
+        sources: texts of modules, in order.
+        kept: folder that keeps the answers, since parsing takes longer than all other work of an import.
+    """
+    answer = kept / f"kernels-of-{_digest(sources)}"
+    with contextlib.suppress(OSError):
+        key = answer.read_text("ascii")
+        if len(key) == _KEY_LENGTH:
+            return key
+    key = _digest([_code(source) for source in sources])
+    with contextlib.suppress(OSError):
+        kept.mkdir(exist_ok=True)
+        answer.write_text(key, "ascii")
+    return key
 
 
 # Machine code with checks of bounds is other code, and Numba does not tell them apart.
-_CHECKED = "-checked" if numba.config.BOUNDSCHECK else ""
+_KEY = code_key([path.read_bytes() for path in _SOURCES], _KEPT) + (
+    "-checked" if numba.config.BOUNDSCHECK else ""
+)
 # Where this cannot be written and holds nothing, Numba goes on to its folder for the user.
-_CACHE = Path(__file__).parent / "__pycache__" / f"kernels-{_sources()}{_CHECKED}"
+_CACHE = _KEPT / f"kernels-{_KEY}"
 
 
-class _Beside(InTreeCacheLocator):  # type: ignore[misc]  # Numba has no types
+class _Keyed:
+    """Machine code is good as long as the code of all kernels is what it was, wherever the lines stand."""
+
+    def get_source_stamp(self) -> str:
+        return _KEY
+
+    def get_disambiguator(self) -> str:
+        # Numba puts the names of module and function before it.
+        return "kernel"
+
+
+class _Beside(_Keyed, InTreeCacheLocator):  # type: ignore[misc]  # Numba has no types
     """The folder of machine code beside the sources: to be written to, or to be used as it is."""
 
     def __init__(self, function: Callable[..., object], file: str) -> None:
@@ -58,8 +113,16 @@ class _Beside(InTreeCacheLocator):  # type: ignore[misc]  # Numba has no types
                 raise
 
 
+class _Named(_Keyed, UserProvidedCacheLocator):  # type: ignore[misc]  # Numba has no types
+    """The folder that `NUMBA_CACHE_DIR` names."""
+
+
+class _OfUser(_Keyed, UserWideCacheLocator):  # type: ignore[misc]  # Numba has no types
+    """Numba's folder for the user."""
+
+
 class _Places(CompileResultCacheImpl):  # type: ignore[misc]  # Numba has no types
-    _locator_classes = (_Beside, *CompileResultCacheImpl._locator_classes)  # noqa: SLF001  # no public way
+    _locator_classes = (_Beside, _Named, _OfUser)
 
 
 class _Cache(FunctionCache):  # type: ignore[misc]  # Numba has no types
