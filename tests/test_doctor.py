@@ -75,7 +75,7 @@ async def findings_of(check: AsyncIterator[Finding]) -> list[Finding]:
 def test_every_check_is_documented() -> None:
     text = (ROOT / "docs" / "oncall.md").read_text()
     named = re.findall(
-        r"^\| `(\w+)` \|", text.split("| check | looks at |")[1].split("\n\n")[0], re.MULTILINE
+        r"^\| `(\w+)` \|", text.split("| check | what it checks |")[1].split("\n\n")[0], re.MULTILINE
     )
     assert named == [entry.name for entry in CHECKS]
     assert all(entry.check.__doc__ for entry in CHECKS)
