@@ -458,6 +458,22 @@ async def work(options: argparse.Namespace) -> None:
         say(f"stopped; {len(store.work())} customers on the work list")
 
 
+def likely(options: argparse.Namespace) -> str:
+    """Why Kafka cannot be reached, most likely; "" where the reason is said."""
+    why = LOGGED.last.rstrip()
+    if "UnsupportedSaslMechanism" in why:
+        return f": that port does not know --sasl {options.sasl}"
+    if "CERTIFICATE_VERIFY_FAILED" in why:
+        return ": --ca-file must be of who signed the broker's certificate, and that must name the host"
+    if not why.endswith((":", "closed", "reset by peer")):
+        return ""
+    if not encrypts(options):
+        return ": that port probably speaks TLS"
+    # A broker that speaks no TLS hangs up at the first bytes, and aiokafka gives no reason.
+    established = why.endswith("closed")
+    return f": that port probably {'wants a client certificate (--cert-file)' if established else 'speaks no TLS'}"
+
+
 def explain(error: KafkaError, options: argparse.Namespace) -> str:
     """What a person can do about an error of Kafka."""
     if isinstance(error, (GroupAuthorizationFailedError, TopicAuthorizationFailedError)):
@@ -467,13 +483,7 @@ def explain(error: KafkaError, options: argparse.Namespace) -> str:
     if "uthentication" in LOGGED.last:
         return f"Kafka refuses this user: {LOGGED.last}; look at --sasl, --user and the password"
     why = (LOGGED.last or str(error)).rstrip(": ")
-    # A broker that speaks no TLS hangs up at the first bytes, and aiokafka gives no reason.
-    hung_up = LOGGED.last.rstrip().endswith(":") or why.endswith(("closed", "reset by peer"))
-    if hung_up and encrypts(options):
-        why += ": it hangs up before TLS is established: that port probably speaks no TLS"
-    elif hung_up:
-        why += ": that port probably speaks TLS"
-    return f"Kafka at {options.kafka}: {why}; look at --kafka, --tls and --sasl, then start again: nothing is lost"
+    return f"Kafka at {options.kafka}: {why}{likely(options)}; look at --kafka, --tls and --sasl, then start again: nothing is lost"
 
 
 def main() -> int:

@@ -489,6 +489,36 @@ async def test_a_crm_needs_no_more_than_the_role(
     assert f"'cxstream topics --acls --role crm --group {GROUP}'" in done.stderr
 
 
+async def test_a_crm_is_let_in_by_its_certificate_or_says_the_likely_reason(
+    program: list[str], fresh: SecureKafka, tmp_path: Path
+) -> None:
+    await ensure_topics(fresh.open, 1)
+    ca, stranger = str(fresh.authority.file), str(Authority(tmp_path).file)
+    scram, secret = ["--sasl", "SCRAM-SHA-512", "--user", "crm"], {"CRM_KAFKA_PASSWORD": password("crm")}
+    mine = ["--group", GROUP, "--ca-file", ca, "--cert-file", str(fresh.certificates["crm"])]
+    with CrmProcess(program, fresh.settings("MTLS", "crm"), tmp_path / "crm.sqlite", *mine) as crm:
+        await asyncio.to_thread(crm.waits)
+        assert await asyncio.to_thread(crm.stop) == 0
+
+    async def said(number: int, listener: str, *options: str) -> str:
+        where = ["--kafka", fresh.bootstrap(listener), "--store", str(tmp_path / f"{number}.sqlite")]
+        done = await asyncio.to_thread(run, program, *where, *options, **secret)
+        assert done.returncode == 1, done.stdout
+        assert len(done.stderr.splitlines()) == 1, done.stderr
+        return str(done.stderr)
+
+    reasons = await asyncio.gather(
+        said(1, "MTLS", "--ca-file", ca),
+        said(2, "SCRAM", *scram, "--ca-file", stranger),
+        said(3, "PLAINTEXT", "--tls"),
+        said(4, "SCRAM", *scram),
+        said(5, "SCRAM", "--sasl", "SCRAM-SHA-256", "--user", "crm", "--ca-file", ca),
+    )
+    expected = ("wants a client certificate", "--ca-file must be of", "speaks no TLS", "speaks TLS", "--sasl")
+    for reason, likely in zip(reasons, expected, strict=True):
+        assert likely in reason
+
+
 def test_a_crm_reads_signals_and_writes_touchpoints_alone() -> None:
     assert {(acl.resource, acl.name, acl.operation) for acl in acls(CRM, "crm", topology())} == {
         ("topic", "cx.touchpoints", "Write"),

@@ -289,8 +289,13 @@ class Crm {
   }
 }
 
-// Why a broker has hung up, where it does not say so.
+// Why Kafka cannot be used, most likely; '' where the reason is said.
 function likely(message: string, options: Options): string {
+  if (/certificate required|bad certificate|unknown ca|certificate unknown/i.test(message))
+    return ': that port wants a client certificate that its authority has signed (--cert-file)'
+  if (/certificate|altnames/i.test(message))
+    return ": --ca-file must be of who signed the broker's certificate, and that must name the host"
+  if (/group coordinator/.test(message)) return `: perhaps this user may not use the group ${options.group}`
   if (options.tls || options['ca-file'] || options['cert-file'])
     return /before secure TLS|ECONNRESET/.test(message) ? ': that port probably speaks no TLS' : ''
   return /Closed connection|ECONNRESET/.test(message) ? ': that port probably speaks TLS' : ''
@@ -304,7 +309,7 @@ function explain(error: unknown, options: Options): string {
   }
   if (/SASL/.test(name + message)) return `Kafka refuses this user: ${message}; look at --sasl, --user and the password`
   if (/^KafkaJS/.test(name)) {
-    const why = message + likely(message, options)
+    const why = message.trim() + likely(message, options)
     return `Kafka at ${options.kafka}: ${why}; look at --kafka, --tls and --sasl, then start again: nothing is lost`
   }
   return message
