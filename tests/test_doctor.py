@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import aiokafka
 import pytest
-from aiokafka.errors import TransactionalIdAuthorizationFailed
+from aiokafka.errors import (
+    GroupAuthorizationFailedError,
+    GroupCoordinatorNotAvailableError,
+    InvalidGroupIdError,
+    NotCoordinatorForGroupError,
+    TransactionalIdAuthorizationFailed,
+)
 from click.testing import CliRunner, Result
 
 from answers import answering
@@ -250,6 +256,40 @@ async def test_missing_topics_are_told_once_plainly_and_none_is_created(
     assert set(others) >= {"access", "clock", "group", "owner", "routing", "transactions", "state"}
     assert {each["level"] for each in others.values()} == {"skipped"}
     assert others["group"]["what"] == f"needs {TOUCHPOINTS.name}: see 'topics'"
+
+
+class Asked:
+    """As much of a cluster as the check of access uses; it describes the group in one way after the other."""
+
+    def __init__(self, *codes: int) -> None:
+        self.codes = list(codes)
+        self.admin = self
+
+    async def metadata(self) -> dict[str, Any]:
+        return {"topics": [{"name": name, "error_code": 0, "authorized_operations": UNKNOWN_OPERATIONS}
+                           for name in (topic.name for topic in Settings().topology.all)]}  # fmt: skip
+
+    async def describe_consumer_groups(self, names: list[str], **_: Any) -> list[Any]:
+        group = {"error_code": self.codes.pop(0), "authorized_operations": UNKNOWN_OPERATIONS}
+        return [SimpleNamespace(to_object=lambda: {"groups": [group]})]
+
+
+@pytest.mark.parametrize(
+    ("codes", "said"),
+    [
+        # A coordinator that is not appointed yet is waited for: nothing is known of rights before.
+        ((GroupCoordinatorNotAvailableError, NotCoordinatorForGroupError, 0), ""),
+        ((GroupAuthorizationFailedError,), "group cxstream: Read is not allowed"),
+        ((InvalidGroupIdError,), "group cxstream: not determined (InvalidGroupIdError)"),
+    ],
+    ids=str,
+)
+async def test_only_a_refusal_is_told_as_a_right_that_is_missing(codes: tuple[Any, ...], said: str) -> None:
+    cluster: Any = Asked(*(getattr(code, "errno", code) for code in codes))
+    found = await findings_of(broker.access(patient(Settings(), cluster=cluster)))
+    about_the_group = [each.what for each in found if each.what.startswith("group")]
+    assert about_the_group == ([said] if said else [])
+    assert cluster.codes == []
 
 
 @pytest.mark.broker

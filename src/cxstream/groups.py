@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_NOT_YET = (GroupCoordinatorNotAvailableError, GroupLoadInProgressError, NotCoordinatorForGroupError)
+_WAIT = (GroupCoordinatorNotAvailableError, GroupLoadInProgressError, NotCoordinatorForGroupError)
+NOT_YET = frozenset(error.errno for error in _WAIT)
+"""Kafka's error codes for a coordinator that it has yet to appoint."""
 _PATIENCE_SECONDS, _PAUSE_SECONDS = 10.0, 0.2
 
 
@@ -77,7 +79,7 @@ async def patiently(ask: Callable[[], Awaitable[T]]) -> T:
     while True:
         try:
             return await ask()
-        except _NOT_YET:
+        except _WAIT:
             if time.monotonic() > deadline:
                 raise
         await asyncio.sleep(_PAUSE_SECONDS)

@@ -7,12 +7,17 @@ import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from aiokafka.errors import TopicAuthorizationFailedError, UnknownTopicOrPartitionError, for_code
+from aiokafka.errors import (
+    GroupAuthorizationFailedError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
 
 from cxstream.access import ONCALL, WORKER, Role
 from cxstream.doctor.finding import Finding, Patient, error, ok, skipped, warning
 from cxstream.doctor.protocol import DESCRIBE, DESCRIBE_CONFIGS, READ, UNKNOWN_OPERATIONS, WRITE
-from cxstream.groups import patiently
+from cxstream.groups import NOT_YET, patiently
 from cxstream.model.kinds import TICK_TYPE
 from cxstream.reader import reading
 from cxstream.scoring import words
@@ -165,7 +170,9 @@ def _replicas(described: list[dict[str, Any]]) -> list[Finding]:
         found.append(
             warning(f"under-replicated: {_some(behind)}", "see whether a broker is down, slow or full")
         )
-    return found or [ok(f"{len(partitions)} partitions have leaders and all their replicas")]
+    if found or not partitions:
+        return found
+    return [ok(f"{len(partitions)} partitions have leaders and all their replicas")]
 
 
 def _some(names: list[str]) -> str:
@@ -184,13 +191,18 @@ async def access(patient: Patient) -> AsyncIterator[Finding]:
     denied = _denied(WORKER, described, patient.settings.topology)
     group = await _group(patient)
     operations = group.get("authorized_operations", UNKNOWN_OPERATIONS)
-    if group["error_code"] or (operations != UNKNOWN_OPERATIONS and not operations & READ):
+    code = group["error_code"]
+    if code == GroupAuthorizationFailedError.errno or (
+        operations != UNKNOWN_OPERATIONS and not operations & READ
+    ):
         denied.append(
             error(
                 f"group {worker.group}: Read is not allowed",
                 f"kafka-acls --add --allow-principal User:... --operation Read --group {worker.group}",
             )
         )
+    elif code:
+        yield skipped(f"group {worker.group}: not determined ({for_code(code).__name__})")
     if missing:
         yield skipped(f"what is allowed of {', '.join(missing)} is not known: see 'topics'")
     if not denied:
@@ -226,6 +238,8 @@ async def _group(patient: Patient) -> dict[str, Any]:
     async def ask() -> dict[str, Any]:
         [answer] = await admin.describe_consumer_groups([name], include_authorized_operations=True)
         [found] = answer.to_object()["groups"]
+        if found["error_code"] in NOT_YET:
+            raise for_code(found["error_code"])(name)
         described: dict[str, Any] = found
         return described
 
