@@ -7,6 +7,7 @@ import hashlib
 import random
 import struct
 import tracemalloc
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import cramjam
@@ -96,6 +97,19 @@ def test_damaged_data_costs_an_error_at_most(number: int, seed: int, changes: in
     except CorruptRecordException:
         pass
     inflate_into(number, bytes(written[:end]), memoryview(bytearray(len(TEXT))))
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize(("number", "written"), WRITTEN)
+def test_a_stream_may_end_anywhere_in_its_first_bytes(number: int, written: bytes, after: bool) -> None:
+    for end in range(1, min(len(written), 64)):
+        data = written * after + written[:end]
+        found = b""
+        with suppress(CorruptRecordException):
+            for block in inflated(number, data):
+                found += block
+        assert found.startswith(TEXT) or not after or number == SNAPPY
+        inflate_into(number, data, memoryview(bytearray(2 * len(TEXT))))
 
 
 def test_a_block_of_snappy_that_claims_gigabytes_is_refused() -> None:

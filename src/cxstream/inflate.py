@@ -234,7 +234,8 @@ def _lz4_frame(data: memoryview, at: int) -> Generator[bytes, None, int]:
     cramjam inflates whole frames only. So blocks are put into a frame of their own, after the 64 KiB that they may refer
     to, as they are. As many as surely fit: there may be a block for every six bytes.
     """
-    flags, descriptor = data[at + 4], data[at + 5] & 0x70
+    flags, descriptor = struct.unpack_from("<BB", data, at + 4)
+    descriptor &= 0x70
     if flags >> 6 != 1 or flags & 1 or descriptor not in _LZ4_BLOCKS:
         raise ValueError("a frame of another version, or with a dictionary")
     at += 7 + (8 if flags & 0x08 else 0)
