@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import json
 import random
 import struct
 import tracemalloc
@@ -22,6 +23,7 @@ from hypothesis import strategies as st
 
 from cxstream.batches import Limits, Record, Unpacker
 from cxstream.inflate import BLOCK_BYTES, GZIP, LZ4, NAMES, SNAPPY, ZSTD, inflate_into, inflated
+from cxstream.model.kinds import BY_TYPE
 from cxstream.rejection import content_bytes
 from cxstream.topology import TOUCHPOINTS
 from cxstream.whole import WholeBatches
@@ -262,6 +264,38 @@ def test_a_bomb_takes_no_more_than_its_bounds(number: int) -> None:
         tracemalloc.stop()
     assert found == ([0, 2] if size > LIMITS.batch else [0, 1, 2])
     assert peak < 24 * MIB
+
+
+@pytest.mark.parametrize("size", [0, 40_000])
+@pytest.mark.parametrize("number", [0, *sorted(NAMES)])
+def test_of_very_many_records_one_reference_stands_for_the_last(number: int, size: int) -> None:
+    """Millions of records without a value are a kilobyte on the wire, and each is a record of cx.rejected."""
+    limits = Limits(MIB, 60 * 128)
+    records = [record(n, bytes(size) if size and n == 3 else None, b"") for n in range(100)]
+    found = unpacked(batch_of(records[:60], number), limits)
+    if not size:
+        assert [each.offset for each in found] == list(range(60))
+        assert not any(isinstance(each, Record) for each in found)
+    *held, last = unpacked(batch_of(records, number), limits)
+    beyond = len(held)
+    assert beyond == 60 or size
+    assert [each.offset for each in held] == list(range(beyond))
+    assert (last.first, last.offset, last.reference) == (beyond, 99, (limits.batch, ""))
+
+
+def test_no_valid_event_is_so_short_that_it_counts_as_more_than_it_is() -> None:
+    shortest = {
+        "specversion": "1.0",
+        "id": "1",
+        "source": "/",
+        "subject": "1",
+        "time": "2000-01-01T00:00:00Z",
+    }
+    least = [
+        len(json.dumps({**shortest, "type": kind, "data": {"channel": "web"}}, separators=(",", ":")))
+        for kind in BY_TYPE
+    ]
+    assert min(least) >= 128
 
 
 @pytest.mark.parametrize("number", [GZIP, SNAPPY, LZ4, ZSTD])

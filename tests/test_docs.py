@@ -20,7 +20,6 @@ import pytest
 from click.testing import CliRunner
 from pydantic import AwareDatetime, BaseModel, SecretStr
 
-import screen
 from cxstream.cli import COMMANDS, group
 from cxstream.kernels import layout as k
 from cxstream.metrics import GROUPS, Metric
@@ -541,10 +540,14 @@ def test_readme_is_short() -> None:
 
 
 def test_picture_in_the_readme_is_what_the_demo_shows() -> None:
+    import screen
+
     assert screen.PICTURE.read_text() == screen.picture(), f"run: {screen.COMMAND}"
 
 
 def test_picture_loads_nothing() -> None:
+    import screen
+
     addresses = re.findall(r"url\([^)]*\)|href=\S+|@import", screen.PICTURE.read_text())
     assert {address for address in addresses if not address.startswith("url(#")} == set()
 

@@ -38,6 +38,8 @@ _BUFFER_BYTES = 4 << 20
 _SMALL_BYTES = 64 << 10
 # What the records that are given out at a time may cost.
 _PIECE_COST = 8 << 20
+# No valid event is shorter. Records without a value take 7 bytes, and millions of them some kilobytes on the wire.
+_LEAST_BYTES = 128
 # So many headers of a record that is not held are told from what Kafka's format adds to them.
 _HEADERS_COUNTED = 10_000
 # A longer key is not kept; no customer's is.
@@ -55,11 +57,17 @@ class Limits(NamedTuple):
 
     Attributes:
         record: bytes of a record as it is inflated; a longer one is not held.
-        batch: bytes that a batch may inflate to; what lies beyond is not read.
+        batch: bytes that a batch may inflate to, of which each record counts as 128 at least; what lies beyond is not
+            read.
     """
 
     record: int
     batch: int
+
+    @property
+    def records(self) -> int:
+        """The most records of a batch that are read."""
+        return self.batch // _LEAST_BYTES
 
 
 HELD = Limits(record=64 << 20, batch=1 << 30)
@@ -157,6 +165,8 @@ class Unpacker:
     def _at_once(self, plain: NDArray[np.uint8]) -> Piece | None:
         """All records of a batch; None where they are too large, or one of them is, or they cannot be parsed so."""
         cost, count = len(plain), _int(plain, _COUNT)
+        if count > self._limits.records:
+            return None
         if len(plain) - _HEADER_BYTES > self._small:
             found = np.zeros(SCAN, np.int64)
             scan(plain, _HEADER_BYTES, count, self._limits.record, _PIECE_COST, found)
@@ -213,13 +223,17 @@ class _Scan:
         self._data: NDArray[np.uint8] = np.empty(0, np.uint8)
         self._at = 0
         self._inflated = 0
+        self._room = limits.records
         self._next = self._base  # the first offset that is not given out
 
     def pieces(self) -> Iterator[Piece]:
         found = np.zeros(SCAN, np.int64)
         try:
             while self._left > 0:
-                status = scan(self._data, self._at, self._left, self._limits.record, _PIECE_COST, found)
+                most = min(self._left, self._room)
+                if not most:
+                    raise _BeyondError  # noqa: TRY301 - as where its bytes are too many
+                status = scan(self._data, self._at, most, self._limits.record, _PIECE_COST, found)
                 n, end = int(found[RECORDS]), int(found[AT])
                 if n:
                     records = self._parsed(n, end)
@@ -253,6 +267,7 @@ class _Scan:
             raise CorruptRecordException("offsets of records are not those of their batch")
         self._next = records[-1].offset + 1
         self._left -= len(records)
+        self._room -= len(records)
         return Piece(records, cost)
 
     def _more(self) -> None:

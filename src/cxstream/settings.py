@@ -157,8 +157,8 @@ class Worker(_Section):
     max_batch_bytes: int = Field(
         256 * 1024 * 1024,
         ge=1024 * 1024,
-        description="Most bytes of a record batch once it is decompressed; the records beyond are rejected as too_large, "
-        "by one reference. It takes time, not memory: a batch is decompressed piece by piece.",
+        description="Most bytes of a record batch once it is decompressed, of which a record counts as 128 at least; the "
+        "records beyond are rejected as too_large, by one reference. It takes time, not memory: a batch is decompressed piece by piece.",
     )
     session_seconds: float = Field(
         30.0, ge=6, description="Silence after which the group gives a worker's partitions away, in seconds."
