@@ -3,9 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
-# Where docs/runbooks can be read; links of alerts and dashboards begin with it.
+# The address of docs/runbooks for your staff; links of alerts and dashboards begin with it.
 RUNBOOK_URL ?=
-# Address of the repository on a Git host; links of the README as a package index shows it begin with it.
+# Address of the repository on a Git host; links in the README on a package index begin with it.
 PROJECT_URL ?=
 HELM := v3.22.0
 
@@ -46,7 +46,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	@$(PIP) install --quiet --no-build-isolation --no-deps -e .
 	@touch $@ $(VENV)/.usable
 
-# The demo needs less than half of it.
+# The demo needs less than half of these packages.
 $(VENV)/.usable: requirements-demo.lock pyproject.toml
 	$(create_venv)
 	@echo "Installing cxstream and what the demo needs: 0.5 GB on disk, under a minute, once."
@@ -54,24 +54,24 @@ $(VENV)/.usable: requirements-demo.lock pyproject.toml
 	@$(PIP) install --quiet --no-build-isolation --no-deps -e .
 	@touch $@
 
-demo: $(VENV)/.usable ## Broker, traffic, worker and a live view on this computer; ARGS="--for 30" ends it after 30 s.
+demo: $(VENV)/.usable ## Run broker, traffic, worker and a live view on this computer; ARGS="--for 30" ends it after 30 s.
 	@$(BIN)/cxstream demo $(ARGS)
 
-ops: install ## All of it under Prometheus, broken twice, with the alerts that come and go; ARGS="--keep" stays up.
+ops: install ## Show alerts fire and resolve on this computer: two faults under Prometheus; ARGS="--keep" keeps it running.
 	$(BIN)/python tests/ops.py $(if $(RUNBOOK_URL),--runbook-url "$(RUNBOOK_URL)") $(ARGS)
 
 rules: ## Write rules, alerts and dashboards into build/ with links to RUNBOOK_URL="https://...".
 	sh deploy/runbook-url.sh "$(RUNBOOK_URL)" deploy/prometheus build/prometheus
 	sh deploy/runbook-url.sh "$(RUNBOOK_URL)" deploy/grafana build/grafana
 
-test: install ## Run the tests, on a real Kafka that is started for them.
+test: install ## Run all tests; they start a real Kafka.
 	@echo "All tests take 10 to 20 minutes on two cores, longer the first time: the kernels are compiled. A dot is a test."
 	$(BIN)/python -m pytest -n 5 $(ARGS)
 
-simulation: install ## Run the worker through simulated disasters; ARGS="--seed 7 --trace" shows one.
+simulation: install ## Run the worker through thousands of simulated failures; ARGS="--seed 7 --trace" shows one.
 	PYTHONPATH=tests $(BIN)/python -m simulation $(ARGS)
 
-faults: install ## Break everything around the workers and check that nothing is lost; ARGS="--only zombie --runs 1".
+faults: install ## Inject real faults around the workers and check the guarantees; ARGS="--only zombie --runs 1".
 	PYTHONPATH=tests $(BIN)/python -m faults $(ARGS)
 
 lint: install ## Check style and formatting.
@@ -81,16 +81,16 @@ lint: install ## Check style and formatting.
 types: install ## Check types, strictly.
 	$(BIN)/mypy
 
-imports: install ## Check that the core knows nothing of the shells.
+imports: install ## Check the import contracts: the core does not import the adapters.
 	$(BIN)/lint-imports
 
-dashboards: install ## Check that deploy/grafana is what deploy/dashboards says.
+dashboards: install ## Check that deploy/grafana matches deploy/dashboards.
 	$(BIN)/python deploy/dashboards/generate.py --check
 
 docs: install ## Build the pages as a website into build/docs; fails on a broken link.
 	$(BIN)/python docs/site/website.py
 
-schemas: install ## Check that schemas/ is what the types say.
+schemas: install ## Check that schemas/ matches the types.
 	$(BIN)/cxstream schemas --check schemas
 
 wheel: install ## Build the wheel into dist/.
@@ -104,30 +104,30 @@ $(BIN)/helm:
 charts: tools ## Check the Helm chart, docker-compose.yml and the Dockerfile.
 	$(BIN)/python -m pytest tests/test_chart.py tests/test_compose.py $(ARGS)
 
-release: install ## Wheel, source distribution and SBOM into dist/, audited and checked; PROJECT_URL= is where the sources are.
+release: install ## Build wheel, source distribution and SBOM into dist/, audited and checked; PROJECT_URL= is the repository's address.
 	$(MAKE) audit
 	rm -rf dist
 	PROJECT_URL="$(PROJECT_URL)" $(BIN)/python -m build --no-isolation --outdir dist .
 	$(BIN)/twine check --strict dist/*.whl dist/*.tar.gz
 	RELEASE_DIST=dist PROJECT_URL="$(PROJECT_URL)" $(BIN)/python -m pytest -q tests/test_release.py
 	$(MAKE) sbom
-	@test -n "$(PROJECT_URL)" || echo "Its metadata have no links: build it with PROJECT_URL=https://... before you publish it."
+	@test -n "$(PROJECT_URL)" || echo "The metadata has no links: build it with PROJECT_URL=https://... before you publish it."
 
-audit: install ## Ask PyPI for known vulnerabilities of the locked dependencies; one it does not know fails, too.
+audit: install ## Ask PyPI for known vulnerabilities of the locked dependencies; fails on a package that PyPI does not know, too.
 	$(BIN)/pip-audit --strict --disable-pip --require-hashes -r requirements.lock
 
-sbom: install ## Write what cxstream is made of into dist/, in CycloneDX.
+sbom: install ## Write the SBOM into dist/, in CycloneDX.
 	@mkdir -p dist
 	$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --mc-type application \
 	  --output-reproducible --output-format JSON --validate -o dist/cxstream.cdx.json requirements.lock
 
-fuzz: fuzz-state ## Feed ten million spoilt records to the decoder and the engine; ARGS="--seed 2" for others.
+fuzz: fuzz-state ## Feed ten million damaged records to the decoder and the engine; ARGS="--seed 2" for others.
 	$(BIN)/python tests/fuzz.py --inputs 10000000 $(ARGS)
 
 fuzz-state: install ## Load a million damaged snapshots, with bounds checking in the kernels.
 	NUMBA_BOUNDSCHECK=1 $(BIN)/python tests/fuzz_snapshots.py --inputs 1000000 $(ARGS)
 
-lock: install ## Resolve the dependencies again, into requirements.lock and those for the demo and for servers.
+lock: install ## Resolve the dependencies again, into requirements.lock and the lock files for the demo and for servers.
 	$(BIN)/pip install --quiet uv
 	$(BIN)/uv pip compile --universal --python-version 3.11 --all-extras --group dev --generate-hashes \
 	  --no-emit-index-url --no-header --quiet --upgrade pyproject.toml -o requirements.lock
@@ -136,8 +136,8 @@ lock: install ## Resolve the dependencies again, into requirements.lock and thos
 	$(BIN)/uv pip compile --universal --python-version 3.11 --extra files --generate-hashes \
 	  --constraint requirements.lock --no-emit-index-url --no-header --quiet --upgrade pyproject.toml -o requirements-server.lock
 
-bench: install ## Measure kernels, replay and the worker side by side with Faust's own tables.
+bench: install ## Benchmark kernels, replay and the worker, and compare with Faust's own tables.
 	$(BIN)/python benchmarks/run.py $(ARGS)
 
-clean: ## Remove what was built, the virtual environment too.
+clean: ## Remove everything that was built, and the virtual environment.
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Copies rules, alerts and dashboards, and sets the address at which their runbook links begin.
+# Copies rules, alerts and dashboards, and sets the address with which their runbook links begin.
 #
 #   sh deploy/runbook-url.sh https://git.example.org/cxstream/docs/runbooks deploy/prometheus /etc/prometheus/rules
 #
@@ -24,7 +24,7 @@ if [ $valid = no ]; then
     "https://git.example.org/cxstream/docs/runbooks, without a query or a fragment" >&2
   exit 2
 fi
-# In a replacement of sed, & stands for what was found.
+# In a replacement of sed, & stands for the match.
 address=$(printf '%s' "$address" | sed 's/&/\\&/g')
 
 mkdir -p "$to"

@@ -121,7 +121,7 @@ def _columns() -> tuple[Query, ...]:
 
 
 ANSWERS = Row(
-    "What customers say",
+    "Survey answers",
     (
         *map(_band, MEANING),
         Panel(
@@ -152,11 +152,11 @@ def _quantiles(name: str, title: str, shows: str, unit: str, high: float) -> Pan
 
 
 CUSTOMERS = Row(
-    "How customers fare",
+    "Scores of customers",
     (
         Panel(
             "Customers by risk level",
-            "As of the last evaluation of each. Those set aside have churned.",
+            "As of the last evaluation of each customer. set_aside: suspended, since they have churned.",
             (Query("sum by (level) (cxstream_customers)", "{{level}}"),),
             stacked=True,
             low=0,
@@ -164,7 +164,7 @@ CUSTOMERS = Row(
         ),
         Panel(
             "Customers with a raised risk",
-            "The same without the many who are well.",
+            "The same without customers at level none.",
             (Query('sum by (level) (cxstream_customers{level=~"elevated|high|critical"})', "{{level}}"),),
             low=0,
             width=12,
@@ -173,26 +173,30 @@ CUSTOMERS = Row(
         _spread(
             "effort",
             "Effort of all customers",
-            "How many customers are where, 0 to 100; 100 is the most effort.",
+            "Distribution of customers, 0 to 100; 100 is the most effort.",
         ),
-        _spread("satisfaction", "Satisfaction of all customers", "How many customers are where, 0 to 100."),
+        _spread("satisfaction", "Satisfaction of all customers", "Distribution of customers, 0 to 100."),
         _spread(
-            "churn_risk_ratio", "Churn risk of all customers", "How many customers are where.", "percentunit"
+            "churn_risk_ratio", "Churn risk of all customers", "Distribution of customers.", "percentunit"
         ),
         _quantiles(
             "effort",
             "Effort",
-            "A tenth, half and nine tenths of the customers have at most this.",
+            "10 %, 50 % and 90 % of the customers have at most this value.",
             "short",
             100,
         ),
         _quantiles(
-            "satisfaction", "Satisfaction", "A tenth, half and nine tenths have at most this.", "short", 100
+            "satisfaction",
+            "Satisfaction",
+            "10 %, 50 % and 90 % of the customers have at most this value.",
+            "short",
+            100,
         ),
         _quantiles(
             "churn_risk_ratio",
             "Churn risk",
-            "A tenth, half and nine tenths have at most this.",
+            "10 %, 50 % and 90 % of the customers have at most this value.",
             "percentunit",
             1,
         ),
@@ -204,14 +208,14 @@ SIGNALS = Row(
     (
         Panel(
             "Signals an hour, by kind",
-            "Friction is acute; raised, worsened, eased and cleared tell how the churn risk changed. Erased: customers with a level who "
-            "asked to be forgotten.",
+            "Friction is acute; raised, worsened, eased and cleared are changes of the churn risk. Erased: customers with a level who "
+            "requested erasure.",
             (Query(f"3600 * {rate('cxstream_signals_total', 'kind')}", "{{kind}}"),),
             low=0,
         ),
         Panel(
             "Raises an hour, by new level",
-            "Customers whose risk rose, by the level that they are at since. Held back are raises that wait for their "
+            "Customers whose risk rose, by their new level. Held back: raises that are suppressed by the "
             "cooldown.",
             (
                 Query(f"3600 * {rate(RAISED, 'level')}", "{{level}}"),
@@ -222,7 +226,7 @@ SIGNALS = Row(
         ),
         Panel(
             "Leading reasons of raises",
-            f"What set the customers apart whose risk was raised {OVER_WINDOW}.",
+            f"Leading reasons of the customers whose risk was raised {OVER_WINDOW}.",
             (Query(f"sort_desc({increase(REASONS, 'reason')})", "{{reason}}"),),
             kind="bars",
             low=0,
@@ -230,7 +234,7 @@ SIGNALS = Row(
         ),
         Panel(
             "Leading reasons of raises, over time",
-            "Share of each reason of the raises.",
+            "Share of each leading reason in the raises.",
             (
                 Query(
                     f"{increase(REASONS, 'reason')} / on() group_left() ({increase(REASONS)} > 0)",
@@ -247,7 +251,7 @@ SIGNALS = Row(
 )
 
 SERVICE = Row(
-    "What customers go through",
+    "Touchpoints and contacts",
     (
         Panel(
             "Touchpoints, by kind",
@@ -259,14 +263,14 @@ SERVICE = Row(
         ),
         Panel(
             "Contacts an hour, by result",
-            "How contacts through the chosen channels ended.",
+            "Results of contacts through the chosen channels.",
             (Query(f"3600 * {rate('cxstream_contacts_total' + CHOSEN, 'result')}", "{{result}}"),),
             stacked=True,
             low=0,
         ),
         Panel(
             "Contacts not resolved, by channel",
-            f"Share of the contacts whose end is known that were given up or not resolved, {OVER_WINDOW}.",
+            f"Share of the contacts with a known result that were abandoned or not resolved, {OVER_WINDOW}.",
             (
                 Query(
                     increase(
@@ -285,7 +289,7 @@ SERVICE = Row(
         ),
         Panel(
             "Waiting, median and 90 %",
-            f"What customers waited in contacts and queues, by channel, {OVER_WINDOW}.",
+            f"Waiting times in contacts and queues, by channel, {OVER_WINDOW}.",
             tuple(
                 Query(
                     quantile(q, "cxstream_wait_seconds", CHOSEN, "channel", "$window"),
@@ -322,7 +326,7 @@ BOARD = Board(
     uid="cxstream-customer-experience",
     file="customer-experience.json",
     title="cxstream / Customer experience",
-    about="For who answers for the customers' experience: how they fare, how sure that is, and why they are at risk.",
+    about="For CX leads: how customers are doing, how certain that is, and why they are at risk.",
     rows=(GLANCE, ANSWERS, CUSTOMERS, SIGNALS, SERVICE),
     since="now-7d",
     refresh="5m",

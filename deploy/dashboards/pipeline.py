@@ -1,4 +1,4 @@
-"""Pipeline: is everything scored, in time, and if not, where does it stick?"""
+"""Pipeline: is everything scored, in time, and if not, where is the bottleneck?"""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GLANCE = Row(
     (
         Panel(
             "Workers",
-            "Workers that answer Prometheus, and those that are ready: all their partitions run and get on.",
+            "Workers that answer Prometheus, and those that are ready: all their partitions run and make progress.",
             (Query('sum(up{job="cxstream"})', "up"), Query("sum(cxstream_ready)", "ready")),
             kind="number",
             width=3,
@@ -48,7 +48,7 @@ GLANCE = Row(
         ),
         Panel(
             "Budget left, 30 days",
-            "Of the one in a hundred live touchpoints that may be late, the share that is still to be had. Below zero "
+            "Of the one in a hundred live touchpoints that may be late, the share that is left. Below zero "
             "the objective is missed.",
             (
                 Query(
@@ -77,7 +77,7 @@ GLANCE = Row(
         ),
         Panel(
             "Age of the newest event",
-            "Time since the newest accepted touchpoint happened: grows where sources fall silent or nothing is scored.",
+            "Time since the newest accepted touchpoint: grows if sources stop sending or nothing is scored.",
             (Query("cxstream:newest_event_age:seconds", "age"),),
             unit="s",
             kind="number",
@@ -88,7 +88,7 @@ GLANCE = Row(
         ),
         Panel(
             "Rejected, last 15 minutes",
-            "Share of the records that could not be used; they lie in cx.rejected with the reason.",
+            "Share of the records that could not be used; they are in cx.rejected with the reason.",
             (Query("cxstream:rejected:ratio15m", "rejected"),),
             unit="percentunit",
             kind="number",
@@ -100,7 +100,7 @@ GLANCE = Row(
         ),
         Panel(
             "Alerts",
-            "Alerts of cxstream that fire now; the one that always does is left out. The table below names them.",
+            "Alerts of cxstream that fire now, without the watchdog, which always fires. The table below names them.",
             (Query(f'count({FIRING}, alertname!="CxstreamWatchdog"}}) or vector(0)', "firing"),),
             kind="number",
             width=3,
@@ -115,7 +115,7 @@ FLOW = Row(
     (
         Panel(
             "Records a second, by outcome",
-            "What was read and committed. Late ones are too late to count, ticks let time pass where nothing happens.",
+            "Records that were read and committed. Late ones are too late to count; ticks let time pass without events.",
             (Query("cxstream:events:rate5m", "{{outcome}}"),),
             unit=PER_SECOND,
             stacked=True,
@@ -124,7 +124,7 @@ FLOW = Row(
         ),
         Panel(
             "Delay from append to commit, live",
-            "Of records whose event time lay at most an hour before their append. The red line is the objective for 99 %.",
+            "Of records whose event time is at most an hour before their append. The red line is the objective for 99 %.",
             quantiles("cxstream_commit_delay_seconds", LIVE),
             unit="s",
             low=0,
@@ -133,7 +133,7 @@ FLOW = Row(
         ),
         Panel(
             "Lag over time",
-            "Records that wait in Kafka, over all partitions; by partition in Kafka and state.",
+            "Records that wait in Kafka, over all partitions; the dashboard Kafka and state has it by partition.",
             (Query("cxstream:lag:records", "records"),),
             low=0,
             steps=((0, GREEN), (10_000, YELLOW)),
@@ -141,21 +141,21 @@ FLOW = Row(
         ),
         Panel(
             "Delay of backfills",
-            "The same for records whose event time lay more than an hour before their append: these may wait.",
+            "The same for records whose event time is more than an hour before their append: these may wait.",
             quantiles("cxstream_commit_delay_seconds", '{freshness="history"}', (0.5, 0.99)),
             unit="s",
             low=0,
         ),
         Panel(
             "Age of events when committed",
-            "From the event time to the commit, with what the sources took.",
+            "From the event time to the commit, including the delay of the sources.",
             quantiles("cxstream_event_delay_seconds", of=(0.5, 0.95)),
             unit="s",
             low=0,
         ),
         Panel(
             "Signals a minute",
-            "Friction, and what became of the churn risk.",
+            "Friction, and changes of the churn risk.",
             (Query(f"60 * {rate('cxstream_signals_total', 'kind')}", "{{kind}}"),),
             low=0,
         ),
@@ -175,8 +175,7 @@ SOURCES = Row(
         ),
         Panel(
             "Misrouted a second, by source",
-            "Records in another partition than their customer's, which were forwarded: the source's producer needs "
-            "murmur2.",
+            "Records in wrong partitions, which were forwarded: the source's producer needs murmur2.",
             (Query(rate("cxstream_misrouted_total", "source"), "{{source}}"),),
             unit=PER_SECOND,
             low=0,
@@ -184,7 +183,7 @@ SOURCES = Row(
         ),
         Panel(
             "Unknown actions a second, by source",
-            "Actions and outcomes that were accepted, and whose action_id is no signal of the customer.",
+            "Accepted actions and outcomes whose action_id is not a signal of the customer.",
             (Query(rate("cxstream_unknown_actions_total", "source"), "{{source}}"),),
             unit=PER_SECOND,
             low=0,
@@ -200,7 +199,7 @@ SOURCES = Row(
         ),
         Panel(
             "Rejected share, by source, last 15 minutes",
-            "Of what each source sent, the ten worst.",
+            "Share of the records of each source, for the ten worst sources.",
             (Query("topk(10, cxstream:source_rejected:ratio15m)", "{{source}}"),),
             unit="percentunit",
             kind="bars",
@@ -228,7 +227,7 @@ WORK = Row(
         ),
         Panel(
             "Time of a flush, 95 %",
-            "From closing what is to be sent to its commit, and of that the Kafka transaction.",
+            "From closing the outbox to its commit, and the part of the Kafka transaction.",
             (
                 Query(quantile(0.95, "cxstream_flush_seconds"), "flush"),
                 Query(quantile(0.95, "cxstream_transaction_seconds"), "transaction"),
@@ -239,7 +238,7 @@ WORK = Row(
         ),
         Panel(
             "Records at a time",
-            "Mean size of a batch, and of what is committed together. Large ones mean that much was waiting.",
+            "Mean size of a batch, and of a commit. Large numbers mean that many records were waiting.",
             (Query(mean("cxstream_batch_records"), "batch"), Query(mean("cxstream_flush_records"), "flush")),
             low=0,
             width=6,
@@ -255,7 +254,7 @@ WORK = Row(
         Panel(
             "Share of the time at work",
             "Decoding, scoring and waiting for commits, by worker and task. Decoding and scoring share one thread: near "
-            "100 % together, more workers are due.",
+            "100 % together, more workers are needed.",
             tuple(
                 Query(f"rate(cxstream_{name}_seconds_sum[{LATELY}])", f"{task} {{{{instance}}}}")
                 for name, task in (("decode", "decode"), ("kernel", "score"), ("flush", "flush"))
@@ -272,7 +271,7 @@ WORK = Row(
         ),
         Panel(
             "Memory, by worker",
-            "Resident memory of each process, and what it may take.",
+            "Resident memory of each process, and its budget.",
             (
                 Query('process_resident_memory_bytes{job="cxstream"}', "{{instance}}"),
                 Query(
@@ -291,7 +290,7 @@ ALERTS = Row(
     (
         Panel(
             "Firing alerts",
-            "What fires, with its labels. CxstreamWatchdog always does: it shows that alerting works.",
+            "Firing alerts with their labels. CxstreamWatchdog always fires: it shows that alerting works.",
             (
                 Query(
                     f"sum by (alertname, severity, partition, source, channel, instance) ({FIRING}}})",
@@ -309,6 +308,6 @@ BOARD = Board(
     uid="cxstream-pipeline",
     file="pipeline.json",
     title="cxstream / Pipeline",
-    about="For who operates cxstream: is everything scored, in time, and if not, where does it stick?",
+    about="For operators: is everything scored, in time, and if not, where is the bottleneck?",
     rows=(GLANCE, FLOW, SOURCES, WORK, ALERTS),
 )

@@ -30,7 +30,7 @@ KAFKA = Row(
         ),
         Panel(
             "Lag, by partition",
-            "Records that the group has not committed. One partition far above the others is stuck, or has too much.",
+            "Records that the group has not committed. A partition far above the others is stuck, or has too much traffic.",
             (_by_partition(f"kafka_consumergroup_lag{OURS}"),),
             low=0,
             width=9,
@@ -38,7 +38,7 @@ KAFKA = Row(
         ),
         Panel(
             "Appended and committed a second",
-            "What comes in, and what is done with it. With the broker's own bookkeeping: a transaction takes an offset.",
+            "Offsets appended and committed. Transaction markers count, too: each takes an offset.",
             (
                 Query(
                     f"sum({EACH} (deriv(kafka_topic_partition_current_offset{OURS}[{LATELY}])))", "appended"
@@ -74,7 +74,7 @@ KAFKA = Row(
         ),
         Panel(
             "Rebalances, last 30 minutes",
-            "How often the group was dealt anew, by worker. A rollout takes two for each worker.",
+            "Rebalances of the group, as seen by each worker. A rollout causes two for each worker.",
             (Query(f"increase(faust_rebalances_total[{RECENT}])", "{{instance}}"),),
             low=0,
             alerts=("CxstreamRebalancesOften",),
@@ -117,7 +117,7 @@ PARTITIONS = Row(
     (
         Panel(
             "Partitions by state",
-            "Claiming, restoring and fenced pass; what stays there, or fails, has a reason in /readyz.",
+            "Claiming, restoring and fenced are temporary; for a partition that stays there or fails, /readyz has the reason.",
             (Query("sum by (state) (max by (partition, state) (cxstream_partition_state))", "{{state}}"),),
             stacked=True,
             low=0,
@@ -125,10 +125,10 @@ PARTITIONS = Row(
         ),
         Panel(
             "Stalled and unreadable partitions",
-            "Partitions with work that get nowhere; also one that has been restoring for long, which alone is no alert. "
-            "Unreadable are those with records that cannot be fetched or decoded. Halted are workers that score no "
-            "further because partitions were added to cx.touchpoints. Stuck are those that make no progress at an offset, "
-            "from their first failure there on.",
+            "Partitions with work that make no progress; also those that have been restoring for long, which alone is no alert. "
+            "Unreadable: records cannot be fetched or decoded. Halted: workers that have stopped scoring "
+            "because partitions were added to cx.touchpoints. Stuck: partitions without progress at an offset, "
+            "from the first failure there on.",
             (
                 Query(f"sum({EACH} (cxstream_partition_stalled))", "stalled"),
                 Query("sum(max by (topic, partition) (cxstream_partition_unreadable))", "unreadable"),
@@ -141,7 +141,7 @@ PARTITIONS = Row(
         ),
         Panel(
             "Trouble, last 30 minutes",
-            "Times that a partition started over, that another worker claimed it, records that were gone before they "
+            "Restarts of partitions, claims by other workers, records that were deleted before they "
             "were read, and snapshots that were not used: damaged, or forged.",
             (
                 Query(increase("cxstream_partition_failures_total", window=RECENT), "started over"),
@@ -166,7 +166,7 @@ PARTITIONS = Row(
         ),
         Panel(
             "Memory of fetched records, by partition",
-            "Of those that wait, or are being applied. Together they stay within their share of the memory budget.",
+            "Of fetches that wait or are being applied. Their total stays within its share of the memory budget.",
             (_by_partition("cxstream_waiting_bytes"),),
             unit="bytes",
             stacked=True,
@@ -174,7 +174,7 @@ PARTITIONS = Row(
         ),
         Panel(
             "Last commit, age by partition",
-            "Also ticks are committed, so this stays short even where nothing happens.",
+            "Ticks are committed too, so this stays short even without events.",
             (Query(f"time() - {EACH} (cxstream_commit_timestamp_seconds)", "{{partition}}"),),
             unit="s",
             low=0,
@@ -198,21 +198,21 @@ STATE = Row(
     (
         Panel(
             "Customers, by partition",
-            "Customers whose state is kept. Partitions should be alike.",
+            "Customers in the state. Partitions should have similar numbers.",
             (_by_partition("cxstream_state_rows"),),
             stacked=True,
             low=0,
         ),
         Panel(
             "Day panes, by partition",
-            "A pane is a day of a customer on which something happened.",
+            "A pane is a day of a customer with events.",
             (_by_partition("cxstream_state_panes"),),
             stacked=True,
             low=0,
         ),
         Panel(
             "Memory of the state, by partition",
-            "Reserved memory, names aside; it grows in steps.",
+            "Reserved memory, without names; it grows in steps.",
             (_by_partition("cxstream_state_bytes"),),
             unit="bytes",
             stacked=True,
@@ -226,7 +226,7 @@ SNAPSHOTS = Row(
     (
         Panel(
             "Age of the last snapshot, by partition",
-            "What came since has to be applied again after a crash.",
+            "Later records have to be applied again after a crash.",
             (Query(f"time() - {EACH} (cxstream_snapshot_timestamp_seconds)", "{{partition}}"),),
             unit="s",
             low=0,
@@ -245,7 +245,7 @@ SNAPSHOTS = Row(
         ),
         Panel(
             "Time to pack a snapshot, 95 %",
-            "The worker does nothing else meanwhile.",
+            "The worker does nothing else in the meantime.",
             (Query(quantile(0.95, "cxstream_snapshot_seconds"), "95 %"),),
             unit="s",
             low=0,
@@ -265,7 +265,7 @@ SNAPSHOTS = Row(
         ),
         Panel(
             "Rebalance, since the workers started",
-            "Mean time from the revocation until work goes on.",
+            "Mean time from the revocation until processing continues.",
             (Query("sum(faust_rebalance_seconds_sum) / (sum(faust_rebalance_seconds_count) > 0)", "mean"),),
             unit="s",
             kind="number",
@@ -275,7 +275,7 @@ SNAPSHOTS = Row(
         ),
         Panel(
             "Restores, since the workers started",
-            "States built from Kafka, records applied again for that, and records that warm copies have followed.",
+            "States restored from Kafka, records applied again for that, and records applied to standby replicas.",
             (
                 Query("sum(cxstream_restores_total)", "restores"),
                 Query("sum(cxstream_replayed_records_total)", "applied again"),
@@ -292,7 +292,7 @@ TIME = Row(
     (
         Panel(
             "Age of the ticker's last round",
-            "In rounds: far above one, time does not pass where nothing happens. Workers without a ticker are left out.",
+            "In rounds: far above one, time does not pass without events. Workers without a ticker are left out.",
             (
                 Query(
                     "(time() - (cxstream_ticker_round_timestamp_seconds > 0)) / (cxstream_ticker_interval_seconds > 0)",
@@ -304,7 +304,7 @@ TIME = Row(
         ),
         Panel(
             "Ticks a minute",
-            "Written, and not taken by Kafka.",
+            "Written, and refused by Kafka.",
             (
                 Query(f"60 * {rate('cxstream_ticks_written_total')}", "written"),
                 Query(f"60 * {rate('cxstream_tick_failures_total')}", "failed"),
@@ -329,6 +329,6 @@ BOARD = Board(
     uid="cxstream-kafka-and-state",
     file="kafka-and-state.json",
     title="cxstream / Kafka and state",
-    about="For who operates cxstream: partitions, offsets, transactions, and what is kept of the customers.",
+    about="For operators: partitions, offsets, transactions, and the state of the customers.",
     rows=(KAFKA, TRANSACTIONS, PARTITIONS, STATE, SNAPSHOTS, TIME),
 )
