@@ -384,6 +384,74 @@ def test_python_in_documents_compiles(path: Path) -> None:
             compile(text, str(path), "exec")
 
 
+# --- words
+
+# What the documentation does not say, and what it says instead.
+PLAIN = {
+    "anew": "again, new",
+    "announced": "last notified level",
+    "census": "score distribution",
+    "disown(ed|s)?": "discard, mark stale",
+    "held back": "suppressed by the cooldown",
+    "let (us|me|you|it|them)? ?in": "authentication",
+    "loose topics?": "unreferenced topics",
+    "muted": "without output",
+    "nobody foresaw": "unforeseen",
+    "one on call": "engineer on call",
+    "set aside": "suspended",
+    "tenures?": "ownership session",
+    "that which": "the thing by its name",
+    "the law": "the invariant",
+    "to be (erased|forgotten)": "erasure request",
+    "warm cop(y|ies)": "standby replica",
+    "whoever": "the reader by their role",
+    "(he|him|his|himself)": "the customer, they",
+}
+# The alerts and the dashboards are read by people, too.
+READ_BY_PEOPLE = [
+    *(path for path in DOCUMENTS if path.name != "CHANGELOG.md"),
+    *sorted((ROOT / "deploy").rglob("*.yml")),
+    *sorted((ROOT / "deploy").rglob("values.yaml")),
+    ROOT / "docker-compose.yml",
+    ROOT / "Makefile",
+]
+
+
+def unplain(text: str) -> list[tuple[int, str, str]]:
+    """Line, words and replacement of what is not plain, code left out."""
+    prose = re.sub(
+        r"^```.*?^```$|`[^`]*`|\{\{.*?\}\}",
+        lambda code: "\n" * code[0].count("\n"),
+        text,
+        flags=re.MULTILINE | re.DOTALL,
+    )
+    return [
+        (prose.count("\n", 0, found.start()) + 1, found[0], instead)
+        for words, instead in PLAIN.items()
+        for found in re.finditer(rf"(?<![-\w]){words.replace(' ', chr(92) + 's+')}\b", prose, re.IGNORECASE)
+    ]
+
+
+@pytest.mark.parametrize("path", READ_BY_PEOPLE, ids=lambda path: str(path.relative_to(ROOT)))
+def test_words_are_plain(path: Path) -> None:
+    # The generated tables of settings and metrics say what the code says.
+    before, _, rest = path.read_text().partition(BEGIN if path in {SETTINGS, METRICS_DOCUMENT} else "\0")
+    assert unplain(before + rest.partition(END)[2]) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("a\n\nState is built\nanew, whoever asks.", [(4, "anew"), (4, "whoever")]),
+        ("raises that are held\nback", [(1, "held\nback")]),
+        ("```sh\nanew\n```\nHe and `his`", [(4, "He")]),
+        ("announce, there, this, renewal, setting asides", []),
+    ],
+)
+def test_words_that_are_not_plain_are_found(text: str, found: list[tuple[int, str]]) -> None:
+    assert sorted(each[:2] for each in unplain(text)) == found
+
+
 # --- scores
 
 

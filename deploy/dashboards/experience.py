@@ -215,11 +215,11 @@ SIGNALS = Row(
         ),
         Panel(
             "Raises an hour, by new level",
-            "Customers whose risk rose, by their new level. Held back: raises that are suppressed by the "
+            "Customers whose risk rose, by their new level. Suppressed: raises that wait for the end of the "
             "cooldown.",
             (
                 Query(f"3600 * {rate(RAISED, 'level')}", "{{level}}"),
-                Query(f"3600 * {rate('cxstream_held_back_total')}", "held back"),
+                Query(f"3600 * {rate('cxstream_held_back_total')}", "suppressed"),
             ),
             low=0,
             alerts=("CxstreamCriticalSignalsHigh",),
