@@ -409,7 +409,7 @@ PLAIN = {
 }
 # The alerts and the dashboards are read by people, too.
 READ_BY_PEOPLE = [
-    *(path for path in DOCUMENTS if path.name != "CHANGELOG.md"),
+    *DOCUMENTS,
     *sorted((ROOT / "tests").glob("*/README.md")),
     *sorted((ROOT / "deploy").rglob("*.yml")),
     *sorted((ROOT / "deploy").rglob("values.yaml")),
