@@ -20,9 +20,9 @@ from pathlib import Path
 
 import aiokafka
 
+from cxstream.kafka.admin import administration, ensure_topics, look
 from cxstream.local import LocalKafka
 from cxstream.settings import Settings
-from cxstream.topics import administration, ensure_topics, look
 from cxstream.topology import SNAPSHOTS, topology
 
 HERE = Path(__file__).parent

@@ -8,11 +8,11 @@ import numpy as np
 
 from cxstream.kernels.layout import EVENT, NONE
 from cxstream.model.kinds import Kind
-from cxstream.model.params import DAY_MS
-from cxstream.scoring.partition import NO_LIMIT
+from cxstream.model.parameters import DAY_MS
+from cxstream.scoring.state.partition import NO_LIMIT
 
 if TYPE_CHECKING:
-    from cxstream.scoring.partition import Partition
+    from cxstream.scoring.state.partition import Partition
 
 _MIX = [Kind.page_view, Kind.contact, Kind.error, Kind.purchase, Kind.survey_csat]
 _BATCH = 20_000

@@ -22,16 +22,16 @@ from pathlib import Path
 
 from population import DAYS_APART, fill
 
+from cxstream.kafka.admin import ensure_topics
 from cxstream.local import LocalKafka
-from cxstream.model.params import DAY_MS, ScoringParams
+from cxstream.model.parameters import DAY_MS, ScoringParams
 from cxstream.scoring.engine import Engine, compile_kernels
 from cxstream.settings import Settings
-from cxstream.topics import ensure_topics
 from cxstream.topology import topology
 from cxstream.worker.clients import BATCH_BYTES, Kafka
-from cxstream.worker.counters import Counters
-from cxstream.worker.outbox import Outbox, commit
-from cxstream.worker.partition import Partition
+from cxstream.worker.metrics.counters import Counters
+from cxstream.worker.ownership.outbox import Outbox, commit
+from cxstream.worker.ownership.partition import Partition
 
 SESSION_SECONDS = "6"
 DEADLINE_SECONDS = 180.0

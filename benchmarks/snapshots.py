@@ -13,7 +13,7 @@ import time
 
 from population import DAYS_APART, fill
 
-from cxstream.model.params import DAY_MS, ScoringParams
+from cxstream.model.parameters import DAY_MS, ScoringParams
 from cxstream.scoring.engine import Engine, compile_kernels
 
 
@@ -32,7 +32,7 @@ def main() -> None:
     for _ in range(args.runs):
         engine = Engine(ScoringParams(), {})
         if args.keyed:
-            from cxstream.scoring.snapshot import Line
+            from cxstream.scoring.state.snapshot import Line
 
             engine.line = Line(secrets=secrets)
         fill(engine.partition, args.customers, args.panes, today - args.panes * DAYS_APART, "customer")

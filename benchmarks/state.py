@@ -14,8 +14,8 @@ import numpy as np
 from population import DAYS_APART, Subject, fill
 
 from cxstream.kernels.layout import CHUNK_TOP, CHUNK_WORDS, EVENT, LANE_TOP
-from cxstream.model.params import DAY_MS, ScoringParams
-from cxstream.scoring.partition import NO_LIMIT, Partition
+from cxstream.model.parameters import DAY_MS, ScoringParams
+from cxstream.scoring.state.partition import NO_LIMIT, Partition
 
 FIRST_DAY = 20_000
 

@@ -27,9 +27,9 @@ import pytest
 import structlog
 
 from crm_programs import TYPESCRIPT, command
+from cxstream.kafka.admin import administration, ensure_topics
 from cxstream.local.broker import LocalKafka
 from cxstream.settings import Settings
-from cxstream.topics import administration, ensure_topics
 from cxstream.topology import TOPICS
 from npm_packages import install
 

@@ -30,8 +30,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from msgspec.structs import astuple
 
-from cxstream.model.params import ScoringParams
-from cxstream.scoring.decode import validate
+from cxstream.model.parameters import ScoringParams
+from cxstream.scoring.codec.decode import validate
 from cxstream.scoring.engine import Engine, Outcome, Records, compile_kernels
 from cxstream.settings import ACTIONS
 from mutations import Mutator, Record
@@ -258,7 +258,7 @@ def libfuzzer(seconds: int, corpus: Path) -> None:
     """Let libFuzzer look for records that break the decoder; does not return."""
     import atheris
 
-    modules = ["cxstream.scoring.decode", "cxstream.model.cloudevents"]
+    modules = ["cxstream.scoring.codec.decode", "cxstream.model.cloudevents"]
     for name in modules:
         for function in vars(sys.modules[name]).values():
             if (

@@ -33,11 +33,11 @@ import numba
 
 from cxstream.kernels.layout import PANE, ROW
 from cxstream.model.errors import SnapshotError
-from cxstream.model.params import DAY_MS, ScoringParams
-from cxstream.scoring import snapshot
+from cxstream.model.parameters import DAY_MS, ScoringParams
 from cxstream.scoring.engine import MARKER_KEY, Engine, Records, compile_kernels
-from cxstream.scoring.marker import Marker
-from cxstream.scoring.snapshot import Line
+from cxstream.scoring.state import snapshot
+from cxstream.scoring.state.marker import Marker
+from cxstream.scoring.state.snapshot import Line
 from cxstream.settings import ACTIONS
 from saved import Rows, marker_of, of_layout_2, payloads, sealed
 from strategies import random_history

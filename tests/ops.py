@@ -30,11 +30,11 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from rich.console import Console
 from rich.table import Table
 
+from cxstream.kafka.admin import administration, ensure_topics, look
 from cxstream.local.broker import LocalKafka
 from cxstream.local.process import Guarded, tail
 from cxstream.model.errors import CxstreamError
 from cxstream.settings import Settings
-from cxstream.topics import administration, ensure_topics, look
 from cxstream.topology import CHURN_RISK, topology
 from monitoring import (
     RULES,

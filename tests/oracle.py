@@ -26,7 +26,7 @@ from cxstream.model.kinds import (
     VISIT_KINDS,
     Kind,
 )
-from cxstream.model.params import DAY_MS, HOUR_MS, MINUTE_MS, ScoringParams
+from cxstream.model.parameters import DAY_MS, HOUR_MS, MINUTE_MS, ScoringParams
 
 Event = dict[str, Any]
 Signal = dict[str, Any]

@@ -8,9 +8,9 @@ import msgspec
 
 from cxstream.kernels.layout import ROW
 from cxstream.kernels.pack import TOLD_BYTES, VERSION_BEFORE
-from cxstream.model.params import ScoringParams
-from cxstream.scoring.marker import MARKER_KEY, Marker, digest_before, read_marker
-from cxstream.scoring.seal import Seal, readable
+from cxstream.model.parameters import ScoringParams
+from cxstream.scoring.state.marker import MARKER_KEY, Marker, digest_before, read_marker
+from cxstream.scoring.state.seal import Seal, readable
 
 Rows = dict[bytes, bytes]
 

@@ -28,11 +28,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from pydantic import SecretStr
 
-from cxstream.access import Acl
+from cxstream.kafka.acls import Acl
+from cxstream.kafka.admin import administration
 from cxstream.local import broker, config, data, jars, java, ports
 from cxstream.local.process import Guarded
 from cxstream.settings import Local, Settings
-from cxstream.topics import administration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

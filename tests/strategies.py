@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from hypothesis import strategies as st
 
 from cxstream.model.kinds import CHANNELS, CONTACT_CHANNELS, FORGET_TYPE, STAGES, TICK_TYPE, Kind
-from cxstream.model.params import DAY_MS, HOUR_MS, MINUTE_MS, ScoringParams
+from cxstream.model.parameters import DAY_MS, HOUR_MS, MINUTE_MS, ScoringParams
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

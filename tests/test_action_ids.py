@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cxstream.model.params import ScoringParams
+from cxstream.model.parameters import ScoringParams
 from cxstream.scoring.action_ids import may_be_known
 from cxstream.scoring.engine import Engine, Records
 from workers import touchpoint

@@ -13,13 +13,13 @@ from cxstream.doctor import broker
 from cxstream.doctor.cluster import connected
 from cxstream.doctor.computer import web as doctor_web
 from cxstream.doctor.finding import Patient
+from cxstream.kafka.admin import administration
+from cxstream.kafka.admin import require_topics as topics_as_they_should_be
 from cxstream.model.errors import TopicError
-from cxstream.topics import administration
-from cxstream.topics import require_topics as topics_as_they_should_be
 from cxstream.topology import FORGET, SCORES, TOUCHPOINTS
-from cxstream.web import get
-from cxstream.worker.app import create_app
+from cxstream.worker.faust.app import create_app
 from cxstream.worker.run import require_topics
+from cxstream.worker_client.http import get
 from test_metrics import samples, scraped, value
 from workers import Watcher, customers_of, in_process, touchpoint, until, write
 

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from cxstream import topology
-from cxstream.access import ROLES, WORKER, acls
+from cxstream.kafka.acls import ROLES, WORKER, acls
 from cxstream.wire.asyncapi import document
 
 SOURCES = Path(topology.__file__).parent
 # They describe topics; they neither read nor write one.
-DESCRIBING = {SOURCES / "topology.py", SOURCES / "access.py", SOURCES / "wire" / "asyncapi.py"}
+DESCRIBING = {SOURCES / "topology.py", SOURCES / "kafka" / "acls.py", SOURCES / "wire" / "asyncapi.py"}
 NAMES = {name: value.name for name, value in vars(topology).items() if isinstance(value, topology.Topic)}
 
 

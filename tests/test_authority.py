@@ -23,8 +23,8 @@ from cxstream.cli import keys
 from cxstream.doctor import computer
 from cxstream.doctor.finding import Finding, Patient
 from cxstream.model.errors import BrokerError, SettingsError
-from cxstream.model.params import MINUTE_MS, ScoringParams
-from cxstream.scoring.authority import (
+from cxstream.model.parameters import MINUTE_MS, ScoringParams
+from cxstream.scoring.codec.signatures import (
     MAX_ATTRIBUTES,
     MAX_BYTES,
     MIN_KEY_BYTES,
@@ -36,8 +36,8 @@ from cxstream.scoring.engine import Engine, Outcome, Records
 from cxstream.scoring.router import Router
 from cxstream.settings import Control, Settings
 from cxstream.topology import Topology
-from cxstream.worker import requests
-from cxstream.worker.outbox import Limits, Outbox, commit
+from cxstream.worker.ownership import requests
+from cxstream.worker.ownership.outbox import Limits, Outbox, commit
 from cxstream.worker.ticker import tick
 from oracle import to_ms
 from workers import touchpoint
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from cxstream.scoring.decode import Headers
+    from cxstream.scoring.codec.decode import Headers
 
 KEY, OTHER = b"k" * MIN_KEY_BYTES, b"o" * MIN_KEY_BYTES
 TICK = {

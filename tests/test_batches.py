@@ -21,12 +21,12 @@ from aiokafka.record.memory_records import MemoryRecords
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cxstream.batches import Limits, Record, Unpacker
-from cxstream.inflate import BLOCK_BYTES, GZIP, LZ4, NAMES, SNAPPY, ZSTD, inflate_into, inflated
+from cxstream.kafka.batch_fetch import WholeBatches
+from cxstream.kafka.inflate import BLOCK_BYTES, GZIP, LZ4, NAMES, SNAPPY, ZSTD, inflate_into, inflated
+from cxstream.kafka.record_batches import Limits, Record, Unpacker
 from cxstream.model.kinds import BY_TYPE
-from cxstream.rejection import content_bytes
+from cxstream.scoring.codec.rejection import content_bytes
 from cxstream.topology import TOUCHPOINTS
-from cxstream.whole import WholeBatches
 from damage import ATTRIBUTES, RECORDS, sealed
 from test_codecs import TEXT, VARIANTS, lz4
 

@@ -11,8 +11,8 @@ import aiokafka
 import pytest
 from aiokafka import codec
 
-from cxstream.inflate import GZIP, LZ4, SNAPPY, ZSTD
-from cxstream.kafka import connection
+from cxstream.kafka.connection import connection
+from cxstream.kafka.inflate import GZIP, LZ4, SNAPPY, ZSTD
 from cxstream.topology import REJECTED, SCORES, TOUCHPOINTS
 from test_batches import MIB, batch_of, record
 from workers import Watcher, WorkerProcess, customers_of, touchpoint, until

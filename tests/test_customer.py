@@ -20,19 +20,19 @@ from cxstream.customer import owner
 from cxstream.customer.actions import actions, change_in_words
 from cxstream.customer.history import context_ms, refused, touches
 from cxstream.customer.identity import identify
-from cxstream.erasure import request
-from cxstream.kafka import connection
+from cxstream.erasure.requests import request
+from cxstream.kafka.connection import connection
+from cxstream.kafka.producer import route
+from cxstream.kafka.reader import reading
 from cxstream.model.errors import BrokerError, InputError
 from cxstream.model.kinds import FEATURES
-from cxstream.model.params import DAY_MS, ScoringParams
-from cxstream.reader import reading
+from cxstream.model.parameters import DAY_MS, ScoringParams
 from cxstream.scoring.engine import Engine, Records
 from cxstream.scoring.explain import account, in_words, logistic, matters, reasons_in_words, typical_log_odds
 from cxstream.scoring.view import contributions, describe
-from cxstream.sender import route
 from cxstream.settings import Settings
 from cxstream.topology import REJECTED, SCORES, TOUCHPOINTS
-from cxstream.web import get
+from cxstream.worker_client.http import get
 from oracle import Oracle
 from strategies import PARAMS, random_history
 from workers import Watcher, WorkerProcess, touchpoint, until, write
@@ -306,7 +306,7 @@ async def test_a_kafka_that_refuses_is_said_in_words(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr("cxstream.customer.owner.administration", refusing)
     assert "is not known: group cxstream: " in (await ask("http://127.0.0.1:1")).said
-    monkeypatch.setattr("cxstream.reader.administration", refusing)
+    monkeypatch.setattr("cxstream.kafka.reader.administration", refusing)
     with pytest.raises(BrokerError, match="GroupAuthorizationFailedError"):
         async with reading(Settings(), [TOUCHPOINTS]):
             pass

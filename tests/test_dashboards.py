@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 import asking
 import surveys
 from board import Query
-from cxstream.metrics import METRICS
+from cxstream.worker.metrics.definitions import METRICS
 from generate import BOARDS, OUT, stale
 from monitoring import RULES, monitoring
 from workers import Watcher, WorkerProcess, cxstream, touchpoint, until, write

@@ -14,14 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cxstream.kernels.layout import CHUNK_TOP, CHUNK_WORDS, CHUNKS, EVENT, LANE_TOP, MEMORY, MEMORY_ROWS, NONE
-from cxstream.kernels.memory import LANE_IDS, LONG
+from cxstream.kernels.remembered_ids import LANE_IDS, LONG
 from cxstream.model.errors import SnapshotError
 from cxstream.model.kinds import VISIT_KINDS, Kind
-from cxstream.model.params import DAY_MS, HOUR_MS, ScoringParams
-from cxstream.scoring import memory
+from cxstream.model.parameters import DAY_MS, HOUR_MS, ScoringParams
 from cxstream.scoring.engine import MARKER_KEY, Engine, Outcome, Records
-from cxstream.scoring.partition import NO_LIMIT, Partition
 from cxstream.scoring.router import Router
+from cxstream.scoring.state import remembered_ids
+from cxstream.scoring.state.partition import NO_LIMIT, Partition
 from cxstream.simulate.stream import Plan, Simulation
 from oracle import Oracle
 from saved import payloads, sealed
@@ -66,7 +66,7 @@ def taken(engine: Engine, rows: Rows) -> Rows:
 
 
 def ids_of(rows: Rows) -> Rows:
-    return {key: row for key, row in rows.items() if memory.is_row(key)}
+    return {key: row for key, row in rows.items() if remembered_ids.is_row(key)}
 
 
 def whole(engine: Engine) -> None:
@@ -296,7 +296,7 @@ def test_no_chunk_is_lost_and_a_loaded_state_saves_the_same_rows(
     other = Engine.restore(PARAMS[params], {}, rows)
     whole(other)
     assert other.partition.state.at[MEMORY_ROWS] == len(ids_of(rows))
-    memory.mark(other.partition, other.partition.live().astype(np.int64))
+    remembered_ids.mark(other.partition, other.partition.live().astype(np.int64))
     again = ids_of(taken(other, dict(rows)))
     assert again.keys() == ids_of(rows).keys()
     # A block is not written again because its oldest chunks have left.

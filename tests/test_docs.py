@@ -22,12 +22,12 @@ from pydantic import AwareDatetime, BaseModel, SecretStr
 
 from cxstream.cli import COMMANDS, group
 from cxstream.kernels import layout as k
-from cxstream.metrics import GROUPS, Metric
 from cxstream.model.kinds import FEATURES, Kind
-from cxstream.model.params import DAY_MS, Points, ScoringParams
+from cxstream.model.parameters import DAY_MS, Points, ScoringParams
 from cxstream.scoring import words
 from cxstream.scoring.engine import Engine, Records
 from cxstream.settings import ACTIONS, Settings, load
+from cxstream.worker.metrics.definitions import GROUPS, Metric
 from oracle import Oracle, to_ms
 
 if TYPE_CHECKING:

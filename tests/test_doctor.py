@@ -32,15 +32,15 @@ from cxstream.doctor.finding import Finding, Patient
 from cxstream.doctor.protocol import DESCRIBE, READ, UNKNOWN_OPERATIONS, WRITE
 from cxstream.doctor.routing import routing
 from cxstream.doctor.run import CHECKS, Entry, examine
-from cxstream.groups import Group, Member
-from cxstream.kafka import connection
+from cxstream.kafka.admin import administration
+from cxstream.kafka.connection import connection
+from cxstream.kafka.groups import Group, Member
 from cxstream.local.ports import free
-from cxstream.model.params import ScoringParams
+from cxstream.model.parameters import ScoringParams
 from cxstream.scoring.engine import MARKER_KEY, Engine, Records
 from cxstream.settings import Settings
-from cxstream.topics import administration
 from cxstream.topology import SCORES, TOUCHPOINTS
-from cxstream.worker import drift
+from cxstream.worker.faust import upstream_pins
 from cxstream.worker.ticker import tick
 from saved import altered, of_layout_2
 from workers import Watcher, WorkerProcess, customers_of, touchpoint, until, write
@@ -565,11 +565,11 @@ def test_packages_that_differ() -> None:
 
 
 def test_drift_of_faust_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert drift.drifted() == []
-    name = next(iter(drift.DIGESTS))
-    monkeypatch.setitem(drift.DIGESTS, name, "another")
-    monkeypatch.setitem(drift.DIGESTS, "faust.app.base:App.no_such_part", "x")
-    assert drift.drifted() == [name, "faust.app.base:App.no_such_part"]
+    assert upstream_pins.drifted() == []
+    name = next(iter(upstream_pins.DIGESTS))
+    monkeypatch.setitem(upstream_pins.DIGESTS, name, "another")
+    monkeypatch.setitem(upstream_pins.DIGESTS, "faust.app.base:App.no_such_part", "x")
+    assert upstream_pins.drifted() == [name, "faust.app.base:App.no_such_part"]
 
 
 async def test_schemas_of_another_version(tmp_path: Path) -> None:

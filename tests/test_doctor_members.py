@@ -17,9 +17,9 @@ from cxstream.doctor.cluster import connected
 from cxstream.doctor.finding import Patient
 from cxstream.doctor.members import Sign, judge, members
 from cxstream.doctor.progress import Progress
-from cxstream.groups import Member, _member
+from cxstream.kafka.groups import Member, _member
+from cxstream.kafka.member_address import address_in, assignor
 from cxstream.local.ports import free
-from cxstream.member_address import address_in, assignor
 from cxstream.settings import Settings
 from cxstream.topology import TOUCHPOINTS
 from workers import Watcher, WorkerProcess, customers_of, touchpoint, until, write

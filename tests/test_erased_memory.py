@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cxstream.kernels.layout import COMPLAINT_TOP, PANE_TOP
-from cxstream.model.params import DAY_MS, ScoringParams
+from cxstream.model.parameters import DAY_MS, ScoringParams
 from cxstream.scoring.engine import Engine, Records
 from cxstream.scoring.signals import rfc3339
 from cxstream.scoring.view import describe

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cxstream.model.params import DAY_MS, ScoringParams
+from cxstream.model.parameters import DAY_MS, ScoringParams
 from cxstream.scoring.engine import Engine
-from cxstream.scoring.erasures import Erasures, digest
+from cxstream.scoring.state.erasures import Erasures, digest
 from test_erased_memory import T0, Log, event, forget
 
 WINDOW = ScoringParams().window_days

@@ -18,12 +18,12 @@ from cxstream.scoring import engine as engine_module
 from cxstream.scoring import router as router_module
 from cxstream.scoring.engine import Engine, Records
 from cxstream.scoring.failing import BatchError, place_of
-from cxstream.scoring.marker import read_marker
-from cxstream.scoring.passed import FAILED, SKIPPED, Passed
 from cxstream.scoring.signals import Writer
-from cxstream.skips import parse, skips
+from cxstream.scoring.state.marker import read_marker
+from cxstream.scoring.state.passed_over import FAILED, SKIPPED, Passed
+from cxstream.settings.skips import parse, skips
 from cxstream.topology import CHURN_RISK, REJECTED, TOUCHPOINTS
-from cxstream.worker.suspects import Cause, RowsRefusedError, Suspects, is_refusal
+from cxstream.worker.ownership.suspects import Cause, RowsRefusedError, Suspects, is_refusal
 from strategies import PARAMS
 
 if TYPE_CHECKING:

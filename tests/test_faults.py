@@ -22,17 +22,17 @@ import pytest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from click.testing import CliRunner
 
-from cxstream import rejection
-from cxstream.batches import Limits, Unpacker
-from cxstream.inflate import NAMES
+from cxstream.kafka.inflate import NAMES
+from cxstream.kafka.record_batches import Limits, Unpacker
 from cxstream.local import ports
 from cxstream.model.errors import SnapshotError
-from cxstream.model.params import MAX_RECORD_BYTES, ScoringParams
-from cxstream.scoring.authority import Authority
+from cxstream.model.parameters import MAX_RECORD_BYTES, ScoringParams
+from cxstream.scoring.codec import rejection
+from cxstream.scoring.codec.signatures import Authority
 from cxstream.scoring.engine import MARKER_KEY, Engine, Records
-from cxstream.scoring.snapshot import Line
+from cxstream.scoring.state.snapshot import Line
 from cxstream.settings import Settings
-from cxstream.worker import requests
+from cxstream.worker.ownership import requests
 from faults import checker, spoiled
 from faults.__main__ import _loaded, main
 from faults.clock import Clock

@@ -18,16 +18,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from cxstream.batches import Limits
-from cxstream.fetching import Screen
+from cxstream.kafka.admin import administration
+from cxstream.kafka.batch_fetch import WholeBatches
+from cxstream.kafka.fetch_screen import Screen
+from cxstream.kafka.reader import reading
+from cxstream.kafka.record_batches import Limits
 from cxstream.model.errors import UnreadableError
-from cxstream.reader import reading
-from cxstream.topics import administration
 from cxstream.topology import SCORES, TOUCHPOINTS
-from cxstream.web import get
-from cxstream.whole import WholeBatches
-from cxstream.worker.app import create_app
 from cxstream.worker.clients import Reader
+from cxstream.worker.faust.app import create_app
+from cxstream.worker_client.http import get
 from damage import DAMAGES, LIES, MAGIC, alter, put, segment
 from test_metrics import samples, scraped, value
 from workers import Watcher, in_process, touchpoint, until, write
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from cxstream.local.broker import LocalKafka
     from cxstream.settings import Settings
-    from cxstream.worker.app import App
+    from cxstream.worker.faust.app import App
 
 SECONDS = 90.0
 TP = TopicPartition(TOUCHPOINTS.name, 0)
@@ -186,7 +186,7 @@ async def test_damaged_records_stop_their_partitions_alone_until_they_can_be_rea
     topics: Callable[[int], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("cxstream.worker.damage._BACKOFF_MAX_SECONDS", 1.0)
+    monkeypatch.setattr("cxstream.worker.ownership.unreadable._BACKOFF_MAX_SECONDS", 1.0)
     # Of a batch that is longer than the log the broker says nothing at all.
     damages = [damage for name, damage in DAMAGES.items() if name != "too long"]
     gone, well = 0, len(damages)

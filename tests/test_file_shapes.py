@@ -25,7 +25,7 @@ from cxstream.cli import group
 from cxstream.files.readers import read_batches
 from cxstream.files.shapes import json_records
 from cxstream.model.errors import InputError
-from cxstream.rejection import Reference
+from cxstream.scoring.codec.rejection import Reference
 
 CASES = Path(__file__).parent / "cases" / "archives"
 STORY = [json.loads(line) for line in (CASES / "crlf.ndjson").read_text("utf-8").splitlines()]

@@ -15,12 +15,12 @@ import aiokafka
 import pytest
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from cxstream.kafka import connection
+from cxstream.kafka.admin import administration
+from cxstream.kafka.connection import connection
+from cxstream.kafka.producer import route
 from cxstream.model.kinds import FORGET_TYPE, TICK_TYPE
-from cxstream.scoring.authority import Authority
+from cxstream.scoring.codec.signatures import Authority
 from cxstream.scoring.engine import Engine
-from cxstream.sender import route
-from cxstream.topics import administration
 from cxstream.topology import (
     CHURN_RISK,
     FORGET,

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fuzz
-from cxstream.model.params import ScoringParams
-from cxstream.scoring import partition
+from cxstream.model.parameters import ScoringParams
 from cxstream.scoring.engine import Engine, Outcome, Records
+from cxstream.scoring.state import partition
 from cxstream.settings import ACTIONS
 from mutations import Mutator, Record
 from strategies import histories

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from cxstream.cli import group
-from cxstream.kafka import connection
+from cxstream.kafka.connection import connection
 from cxstream.rejected.explain import check
 from cxstream.topology import TOUCHPOINTS
 from workers import Watcher, WorkerProcess, touchpoint, until

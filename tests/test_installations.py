@@ -15,11 +15,11 @@ from click.testing import CliRunner
 from pydantic import ValidationError
 
 import cxstream
-from cxstream.access import ROLES, acls
 from cxstream.cli import group
-from cxstream.kafka import connection
+from cxstream.kafka.acls import ROLES, acls
+from cxstream.kafka.admin import administration
+from cxstream.kafka.connection import connection
 from cxstream.settings import Settings
-from cxstream.topics import administration
 from cxstream.topology import TOPICS, topology
 from workers import Watcher, WorkerProcess, touchpoint, until
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 SOURCES = Path(cxstream.__file__).parent
 # They say what the contract says: its topics, the labels of metrics, an example.
-OF_THE_CONTRACT = {"topology.py", "metrics.py", "wire/asyncapi.py", "wire/examples.py"}
+OF_THE_CONTRACT = {"topology.py", "worker/metrics/definitions.py", "wire/asyncapi.py", "wire/examples.py"}
 _NAME = re.compile("|".join(rf"\b{re.escape(topic.name)}\b(?!\.)" for topic in TOPICS))
 PARTITIONS = 2
 

@@ -15,9 +15,9 @@ from pydantic import SecretStr
 from answers import hanging_up
 from cxstream.doctor import computer
 from cxstream.doctor.finding import Patient
-from cxstream.kafka import check, connection
+from cxstream.kafka.connection import check, connection
+from cxstream.kafka.oauth import ended
 from cxstream.model.errors import BrokerError, SettingsError
-from cxstream.oauth import ended
 from cxstream.settings import Security, Settings
 
 if TYPE_CHECKING:
@@ -138,8 +138,8 @@ def test_scram_sends_no_password_and_tls_hides_it() -> None:
 async def test_a_broker_here_that_sends_us_elsewhere_gets_no_password(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("cxstream.kafka._reachable", lambda _: asyncio.sleep(0))
-    monkeypatch.setattr("cxstream.introduction.introduce", lambda *_: asyncio.sleep(0))
+    monkeypatch.setattr("cxstream.kafka.connection._reachable", lambda _: asyncio.sleep(0))
+    monkeypatch.setattr("cxstream.kafka.preflight.introduce", lambda *_: asyncio.sleep(0))
     monkeypatch.setattr("aiokafka.client.AIOKafkaClient.bootstrap", lambda _: asyncio.sleep(0))
     monkeypatch.setattr(
         "aiokafka.cluster.ClusterMetadata.brokers",

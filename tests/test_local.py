@@ -20,14 +20,14 @@ import requests
 from click.testing import CliRunner
 
 from cxstream.cli import group
-from cxstream.kafka import check
+from cxstream.kafka.admin import ensure_topics
+from cxstream.kafka.connection import check
 from cxstream.local import data, jars, java, ports
 from cxstream.local.broker import LocalKafka
 from cxstream.local.docker import DockerKafka
 from cxstream.local.process import Guarded
 from cxstream.model.errors import BrokerError
 from cxstream.settings import Local, Settings
-from cxstream.topics import ensure_topics
 from cxstream.topology import TOPICS
 
 if TYPE_CHECKING:

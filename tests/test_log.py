@@ -10,8 +10,8 @@ import sys
 import pytest
 import structlog
 
-from cxstream import log
-from cxstream.log_limit import OTHERS
+from cxstream.logs.limit import OTHERS
+from cxstream.logs.setup import configure
 
 SCRIPT = """
 import logging, sys
@@ -106,7 +106,7 @@ def test_a_flood_of_log_lines_is_cut_and_counted() -> None:
 
 def test_a_logger_follows_a_later_configuration(capsys: pytest.CaptureFixture[str]) -> None:
     logger = structlog.get_logger("cxstream.test")
-    log.configure("info", "json")
+    configure("info", "json")
     logger.bind(partition=1).info("said")
     assert "said" in capsys.readouterr().err
     events: list[str] = []

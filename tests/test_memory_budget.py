@@ -16,13 +16,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
+from cxstream.kafka.batch_fetch import WholeBatches
 from cxstream.model.errors import SettingsError
 from cxstream.settings import Settings
-from cxstream.whole import WholeBatches
-from cxstream.worker import memory_budget, partitions
+from cxstream.worker import memory_budget
 from cxstream.worker.feed import Fetch
 from cxstream.worker.memory_budget import available, budget, taken
-from cxstream.worker.partitions import Partitions
+from cxstream.worker.ownership import partitions
+from cxstream.worker.ownership.partitions import Partitions
 from test_batches import LIMITS, MIB, Place, batch_of, record
 
 if TYPE_CHECKING:

@@ -21,19 +21,19 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from cxstream.kernels.layout import C_EFFORT, C_P, C_SAT
-from cxstream.metrics import METRICS, OUTCOMES
 from cxstream.model.kinds import CHANNELS, LEVELS
-from cxstream.model.params import ScoringParams
-from cxstream.scoring import census
+from cxstream.model.parameters import ScoringParams
+from cxstream.scoring import distribution
 from cxstream.scoring.engine import Engine, Records
 from cxstream.settings import Settings
 from cxstream.topology import TOUCHPOINTS
-from cxstream.worker.app import create_app
-from cxstream.worker.telemetry.buckets import Buckets
-from cxstream.worker.telemetry.measures import Measures, Sources
+from cxstream.worker.faust.app import create_app
+from cxstream.worker.metrics.buckets import Buckets
+from cxstream.worker.metrics.definitions import METRICS, OUTCOMES
+from cxstream.worker.metrics.process import Measures, Sources
+from cxstream.worker.metrics.tally import Tally
+from cxstream.worker.telemetry.distribution import Population
 from cxstream.worker.telemetry.offsets import Offsets
-from cxstream.worker.telemetry.population import Population
-from cxstream.worker.telemetry.tally import Tally
 from workers import WorkerProcess, customers_of, in_process, touchpoint, until, write
 
 if TYPE_CHECKING:
@@ -275,7 +275,9 @@ def test_census_sees_what_the_cards_say() -> None:
     rows = [row.replace(b'"web"', b'"web","case_id":"1"') for row in rows]
     rows.append(touchpoint("c7", 500, "churned", channel="crm"))
     assert engine.process(Records(rows, range(len(rows)))).accepted == len(rows)
-    slices = [census.count(engine, start, start + 20) for start in range(0, census.slots_of(engine), 20)]
+    slices = [
+        distribution.count(engine, start, start + 20) for start in range(0, distribution.slots_of(engine), 20)
+    ]
     cards = np.array([[c["effort"], c["satisfaction"], c["probability"]] for c in said(engine)])
     for column, name in enumerate(("efforts", "satisfactions", "risks")):
         seen = np.concatenate([getattr(each, name) for each in slices])

@@ -17,17 +17,17 @@ from aiokafka import TopicPartition
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.structs import OffsetAndMetadata
 
-from cxstream.kafka import connection
-from cxstream.leftovers import Erased, Leftovers
-from cxstream.model.params import ScoringParams
+from cxstream.erasure.score_cards import Erased, Leftovers
+from cxstream.kafka.admin import administration
+from cxstream.kafka.connection import connection
+from cxstream.model.parameters import ScoringParams
 from cxstream.rejected.record import read
-from cxstream.rejection import Reference
+from cxstream.scoring.codec.rejection import Reference
 from cxstream.scoring.engine import MARKER_KEY, Engine, Records
-from cxstream.scoring.erasures import digest
-from cxstream.topics import administration
+from cxstream.scoring.state.erasures import digest
 from cxstream.topology import FORGOTTEN, REJECTED, SCORES, SNAPSHOTS, TOUCHPOINTS, topology
-from cxstream.worker.outbox import Forward, Outbox
-from cxstream.worker.tenure import Tenure
+from cxstream.worker.ownership.outbox import Forward, Outbox
+from cxstream.worker.ownership.session import Tenure
 from saved import altered
 from workers import Watcher, WorkerProcess, customers_of, touchpoint, until, write
 

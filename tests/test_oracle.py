@@ -16,7 +16,7 @@ from hypothesis import given, settings
 
 from cxstream.model.events import EVENT_TYPE
 from cxstream.model.kinds import COMPANY_KINDS, FORGET_TYPE, TICK_TYPE, Kind
-from cxstream.model.params import DAY_MS, HOUR_MS, MINUTE_MS, ScoringParams
+from cxstream.model.parameters import DAY_MS, HOUR_MS, MINUTE_MS, ScoringParams
 from oracle import Oracle, pane_of, to_ms
 from strategies import PARAMS, histories, long_histories, random_history, rfc3339
 

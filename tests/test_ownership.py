@@ -22,19 +22,19 @@ from hypothesis import strategies as st
 from cxstream.doctor.cluster import connected
 from cxstream.doctor.finding import Finding, Patient
 from cxstream.doctor.owner import owner
-from cxstream.kafka import connection
+from cxstream.kafka.claims import CLAIM_PREFIX, Claim, Claims, Ownership, is_claim
+from cxstream.kafka.connection import connection
 from cxstream.model.errors import OwnershipError
 from cxstream.model.kinds import FORGET_TYPE
-from cxstream.ownership import CLAIM_PREFIX, Claim, Claims, Ownership, is_claim
 from cxstream.rejected.listing import Filters
 from cxstream.rejected.resend import Order, resend
 from cxstream.scoring.engine import MARKER_KEY, Engine, compile_kernels
 from cxstream.topology import CHURN_RISK, FORGET, FRICTION, SNAPSHOTS, TOUCHPOINTS
 from cxstream.worker.clients import Kafka, Reader
-from cxstream.worker.counters import Counters
 from cxstream.worker.feed import Fetch, to_records
-from cxstream.worker.partition import Partition
-from cxstream.worker.succession import take_over
+from cxstream.worker.metrics.counters import Counters
+from cxstream.worker.ownership.partition import Partition
+from cxstream.worker.ownership.takeover import take_over
 from workers import READY_SECONDS, Watcher, WorkerProcess, touchpoint, until, write
 
 if TYPE_CHECKING:

@@ -14,17 +14,17 @@ import aiokafka
 import pytest
 from aiokafka.record.util import calc_crc32c
 
-from cxstream.batches import HELD, Unpacker
-from cxstream.kafka import connection
+from cxstream.kafka.connection import connection
+from cxstream.kafka.record_batches import HELD, Unpacker
 from cxstream.model.events import MAX_HASHTAG, MAX_HASHTAGS, MAX_LANG, MAX_STRING, MAX_SUBJECT, MAX_TEXT
 from cxstream.model.kinds import FORGET_TYPE, Kind
-from cxstream.model.params import MAX_RECORD_BYTES, ScoringParams
+from cxstream.model.parameters import MAX_RECORD_BYTES, ScoringParams
 from cxstream.rejected.record import Rejection, read
-from cxstream.scoring.decode import decode
+from cxstream.scoring.codec.decode import decode
 from cxstream.scoring.engine import Engine, Records
 from cxstream.topology import FORGET, FORGOTTEN, REJECTED, SCORES, TOUCHPOINTS, topology
 from cxstream.worker.clients import BATCH_BYTES
-from cxstream.worker.outbox import Outbox, _write
+from cxstream.worker.ownership.outbox import Outbox, _write
 from test_batches import batch_of, record, wide
 from workers import Watcher, WorkerProcess, touchpoint, until
 

@@ -17,17 +17,17 @@ from aiokafka.protocol.produce import ProduceRequest_v3
 from click.testing import CliRunner
 
 from cxstream.cli import forget
-from cxstream.erasure import Left
-from cxstream.kafka import connection
+from cxstream.erasure.requests import Left
+from cxstream.kafka.connection import connection
+from cxstream.kafka.oauth import ClientCredentials
 from cxstream.model.errors import SettingsError
 from cxstream.model.kinds import FORGET_TYPE
-from cxstream.model.params import ScoringParams
-from cxstream.oauth import ClientCredentials
+from cxstream.model.parameters import ScoringParams
+from cxstream.scoring.codec.pseudonym import Pseudonyms
 from cxstream.scoring.engine import Engine, Records
-from cxstream.scoring.pseudonym import Pseudonyms
 from cxstream.settings import Security, Settings, load
 from cxstream.topology import topology
-from cxstream.worker.outbox import Outbox
+from cxstream.worker.ownership.outbox import Outbox
 from workers import touchpoint
 
 if TYPE_CHECKING:

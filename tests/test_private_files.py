@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from cxstream.files.private import draft, make_folder
 from cxstream.local import data
 from cxstream.local.process import Guarded
-from cxstream.private_files import draft, make_folder
 from cxstream.replay.results import SIGNALS, Results
 
 if TYPE_CHECKING:

@@ -23,11 +23,11 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from cxstream.cli import group
+from cxstream.kafka.admin import require_topics
+from cxstream.kafka.producer import Sender, route, sending
 from cxstream.model.kinds import FORGET_TYPE, TICK_TYPE
-from cxstream.scoring.authority import Authority
-from cxstream.sender import Sender, route, sending
+from cxstream.scoring.codec.signatures import Authority
 from cxstream.settings import Settings
-from cxstream.topics import require_topics
 from cxstream.topology import TOUCHPOINTS
 
 VECTORS = Path(__file__).parents[2] / "shared/data/suites/kafka-java-vectors/murmur2.json"

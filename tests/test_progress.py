@@ -13,10 +13,10 @@ from cxstream.rejected.record import read
 from cxstream.scoring.engine import Engine
 from cxstream.scoring.signals import Emitted, Writer
 from cxstream.topology import CHURN_RISK, FRICTION, REJECTED, SCORES, TOUCHPOINTS
-from cxstream.web import get
-from cxstream.worker.app import create_app
 from cxstream.worker.clients import Reader
+from cxstream.worker.faust.app import create_app
 from cxstream.worker.feed import to_records
+from cxstream.worker_client.http import get
 from damage import DAMAGES, alter, segment
 from test_metrics import samples, scraped
 from workers import Watcher, customers_of, in_process, touchpoint, until, write
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from cxstream.local.broker import LocalKafka
     from cxstream.settings import Settings
-    from cxstream.worker.app import App
+    from cxstream.worker.faust.app import App
 
 SECONDS = 240.0
 RAISES, HUGE = "raises", "huge"

@@ -25,7 +25,7 @@ from pyarrow import parquet as pq
 from cxstream.files.lines import split
 from cxstream.files.readers import read_batches, total_bytes
 from cxstream.model.errors import InputError
-from cxstream.rejection import Reference
+from cxstream.scoring.codec.rejection import Reference
 
 EVENT = {
     "specversion": "1.0",

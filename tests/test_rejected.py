@@ -19,10 +19,11 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from click.testing import CliRunner, Result
 
 from cxstream.cli import group
-from cxstream.kafka import connection
+from cxstream.kafka.admin import administration, look
+from cxstream.kafka.connection import connection
+from cxstream.kafka.reader import TopicReader, reading
 from cxstream.model.errors import BrokerError, InputError
 from cxstream.model.kinds import BY_TYPE
-from cxstream.reader import TopicReader, reading
 from cxstream.rejected import fix as fixes
 from cxstream.rejected import resend as resending
 from cxstream.rejected.explain import _wanted, explain
@@ -31,8 +32,7 @@ from cxstream.rejected.listing import Filters, from_source, scan
 from cxstream.rejected.plan import plan
 from cxstream.rejected.record import EXPLANATION, Place, Rejection, marker_headers, read
 from cxstream.rejected.resend import Order, resend
-from cxstream.scoring.decode import validate
-from cxstream.topics import administration, look
+from cxstream.scoring.codec.decode import validate
 from cxstream.topology import FORGET, REJECTED, SCORES, TOUCHPOINTS, topology
 from cxstream.validate.locate import at_byte, at_path
 from cxstream.wire.schema import touchpoint as touchpoint_schema
@@ -912,7 +912,7 @@ async def test_value_that_cx_rejected_does_not_keep_comes_from_the_source(
 
 def topics_without_rejected(settings: Settings) -> None:
     """Empty cx.rejected, and nothing else."""
-    from cxstream.topics import ensure_topics
+    from cxstream.kafka.admin import ensure_topics
 
     async def work() -> None:
         async with administration(settings) as admin:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from cxstream.rejected.listing import from_source
 from cxstream.rejected.plan import plan
 from cxstream.rejected.record import read
-from cxstream.rejection import (
+from cxstream.scoring.codec.pseudonym import Pseudonyms
+from cxstream.scoring.codec.rejection import (
     EXPLANATION,
     REFERENCE,
     Reference,
@@ -24,9 +25,8 @@ from cxstream.rejection import (
     shortened,
     unfold,
 )
-from cxstream.scoring.pseudonym import Pseudonyms
 from cxstream.topology import FORGET, REJECTED, TOUCHPOINTS, topology
-from cxstream.worker.outbox import Outbox
+from cxstream.worker.ownership.outbox import Outbox
 
 PLACE = (TOUCHPOINTS.name, 3)
 LIMIT = 2_000

@@ -153,7 +153,7 @@ def test_classifiers_exist_and_name_each_python_that_it_runs_on(metadata: Metada
 def test_commands_and_plugins_are_registered(wheel: Path) -> None:
     entries = read(wheel, f"{NAME}.dist-info/entry_points.txt").decode()
     assert "[console_scripts]\ncxstream = cxstream.cli:main\n" in entries
-    assert "[faust.transports]\ncxstream = cxstream.worker.transport:Transport\n" in entries
+    assert "[faust.transports]\ncxstream = cxstream.worker.faust.transport:Transport\n" in entries
 
 
 def test_twine_finds_nothing_to_complain_about(dist: Path, wheel: Path) -> None:

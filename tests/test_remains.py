@@ -13,13 +13,13 @@ from click.testing import CliRunner, Result
 
 from cxstream.cli import group
 from cxstream.customer.identity import Identity
-from cxstream.erasure import request
-from cxstream.kafka import connection
-from cxstream.remains.judge import back, judge
-from cxstream.remains.keeping import Keeping, keeping
-from cxstream.remains.scan import Place, Receipt, Seen, Traces
-from cxstream.sender import route
-from cxstream.topics import Found
+from cxstream.erasure.requests import request
+from cxstream.erasure.retention import Keeping, keeping
+from cxstream.erasure.scan import Place, Receipt, Seen, Traces
+from cxstream.erasure.verdicts import back, judge
+from cxstream.kafka.admin import Found
+from cxstream.kafka.connection import connection
+from cxstream.kafka.producer import route
 from cxstream.topology import (
     CHURN_RISK,
     FORGET,

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cxstream.model.params import ScoringParams
-from cxstream.scoring import decode as d
+from cxstream.model.parameters import ScoringParams
+from cxstream.scoring.codec import decode as d
+from cxstream.scoring.codec.pseudonym import Pseudonyms
+from cxstream.scoring.codec.remembered import Remembered
 from cxstream.scoring.engine import Engine, Records
-from cxstream.scoring.pseudonym import Pseudonyms
-from cxstream.scoring.remembered import Remembered
-from cxstream.worker.telemetry.measures import Measures
-from cxstream.worker.telemetry.tally import Tally
+from cxstream.worker.metrics.process import Measures
+from cxstream.worker.metrics.tally import Tally
 from workers import touchpoint
 
 if TYPE_CHECKING:

@@ -27,11 +27,11 @@ from pyarrow import parquet as pq
 from cxstream.cli.replay import command
 from cxstream.model.errors import InputError
 from cxstream.model.kinds import Kind
-from cxstream.model.params import ScoringParams
+from cxstream.model.parameters import ScoringParams
 from cxstream.replay.results import NAMES, OutputError, Results
 from cxstream.replay.run import replay
+from cxstream.scoring.codec.routing import partition_of
 from cxstream.scoring.router import Router
-from cxstream.scoring.routing import partition_of
 from cxstream.settings import Settings
 from cxstream.wire import schema
 from cxstream.wire.examples import EXAMPLE_DATA

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cxstream.kernels.layout import ACCEPTED, FROM_THE_FUTURE, TOO_LATE
-from cxstream.model.params import DAY_MS
+from cxstream.model.parameters import DAY_MS
 from cxstream.replay.order import Order
 from cxstream.scoring.engine import Fates
 

@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from cxstream.batches import Record
-from cxstream.rejection import Reference, unfold
+from cxstream.kafka.record_batches import Record
+from cxstream.scoring.codec.rejection import Reference, unfold
 from cxstream.scoring.engine import Engine
 from cxstream.settings import Settings
 from cxstream.topology import FORGET, REJECTED
-from cxstream.worker import requests
-from cxstream.worker.counters import Counters
-from cxstream.worker.restore import Restored
-from cxstream.worker.suspects import Cause, Suspects
-from cxstream.worker.tenure import Tenure
+from cxstream.worker.metrics.counters import Counters
+from cxstream.worker.ownership import requests
+from cxstream.worker.ownership.restore import Restored
+from cxstream.worker.ownership.session import Tenure
+from cxstream.worker.ownership.suspects import Cause, Suspects
 
 
 def tenure(suspects: Suspects) -> Any:

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cxstream.model.kinds import FORGET_TYPE
-from cxstream.model.params import ScoringParams
+from cxstream.model.parameters import ScoringParams
+from cxstream.scoring.codec.pseudonym import Pseudonyms
+from cxstream.scoring.codec.routing import FORWARDED_FROM, MAX_FORWARDS, partition_of
 from cxstream.scoring.engine import MARKER_KEY, Engine, Outcome, Records
-from cxstream.scoring.pseudonym import Pseudonyms
-from cxstream.scoring.routing import FORWARDED_FROM, MAX_FORWARDS, partition_of
 from cxstream.settings import Settings
 from oracle import Oracle, home_of
 from strategies import PARAMS, Entry, histories, random_history
@@ -24,7 +24,7 @@ from workers import touchpoint
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cxstream.scoring.decode import Headers
+    from cxstream.scoring.codec.decode import Headers
 
 ACTIONS = Settings().actions
 COUNT = 3
@@ -216,7 +216,7 @@ def test_a_snapshot_of_fewer_partitions_gives_up_who_moves() -> None:
 
 
 def _marker(rows: dict[bytes, bytes]) -> Any:
-    from cxstream.scoring.marker import read_marker
+    from cxstream.scoring.state.marker import read_marker
 
     return read_marker(rows[MARKER_KEY])
 

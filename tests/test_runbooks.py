@@ -27,10 +27,10 @@ from click.testing import CliRunner
 
 from conftest import _remove_all, in_own_loop
 from cxstream.cli import group
+from cxstream.kafka.admin import ensure_topics
+from cxstream.kafka.producer import route
 from cxstream.local import jars, java
-from cxstream.sender import route
 from cxstream.settings import Local, Settings
-from cxstream.topics import ensure_topics
 from cxstream.topology import REJECTED, SCORES, TOUCHPOINTS
 from monitoring import MissingProgramError, monitoring
 from workers import Watcher, WorkerProcess, customers_of, cxstream, until, write

@@ -16,7 +16,7 @@ from jsonschema import Draft202012Validator
 from cxstream import topology
 from cxstream.cli.schemas import command
 from cxstream.model.kinds import FORGET_TYPE, TICK_TYPE, Kind
-from cxstream.scoring.decode import decode, validate
+from cxstream.scoring.codec.decode import decode, validate
 from cxstream.wire import asyncapi, schema
 from cxstream.wire.examples import example, example_forget, example_tick
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from cxstream.kernels import layout
 from cxstream.model.kinds import FORGET_TYPE, TICK_TYPE
-from cxstream.model.params import DAY_MS, MINUTE_MS, ScoringParams
-from cxstream.scoring import memory
+from cxstream.model.parameters import DAY_MS, MINUTE_MS, ScoringParams
 from cxstream.scoring.engine import MARKER_KEY, Emitted, Engine, Outcome, Records
+from cxstream.scoring.state import remembered_ids
 from cxstream.settings import Settings
 from oracle import Oracle, to_ms
 from strategies import PARAMS, Entry, histories, random_history, rfc3339
@@ -259,7 +259,7 @@ def test_a_full_load_equals_an_incremental_one() -> None:
         reloaded(engine, saved, ScoringParams())
     other = reloaded(engine, saved, ScoringParams())
     other.partition.state.row_dirty[other.partition.live()] = 1
-    memory.mark(other.partition, other.partition.live().astype(np.int64))
+    remembered_ids.mark(other.partition, other.partition.live().astype(np.int64))
     other.partition.erasures.changed = dict.fromkeys(other.partition.erasures.times)
     at_once = {key: value for key, value in other.snapshot() if value is not None}
     assert at_once.keys() == saved.keys()

@@ -20,9 +20,9 @@ from aiohttp import web
 
 from conftest import _remove_all, in_own_loop
 from crm_programs import CrmProcess, run
-from cxstream.access import CRM, ROLES, WORKER, acls
-from cxstream.kafka import check
-from cxstream.topics import ensure_topics
+from cxstream.kafka.acls import CRM, ROLES, WORKER, acls
+from cxstream.kafka.admin import ensure_topics
+from cxstream.kafka.connection import check
 from cxstream.topology import (
     CHURN_RISK,
     FORGET,
@@ -34,7 +34,7 @@ from cxstream.topology import (
     TOUCHPOINTS,
     topology,
 )
-from cxstream.worker.app import create_app
+from cxstream.worker.faust.app import create_app
 from secure_broker import USERS, Authority, SecureKafka, Tokens, allow, environment, forbid, password, printed
 from test_crm_consumer import signal_of
 from workers import Watcher, WorkerProcess, in_process, members, touchpoint, until, write

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cxstream import settings_file
 from cxstream.model.errors import SettingsError
+from cxstream.settings import file as settings_file
 from cxstream.settings import load
 
 if TYPE_CHECKING:

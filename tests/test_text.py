@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cxstream.kernels.text import BAD_TIME, depth, hash64, murmur2, parse_time
-from cxstream.scoring.decode import text_column
-from cxstream.scoring.routing import partition_of
+from cxstream.scoring.codec.decode import text_column
+from cxstream.scoring.codec.routing import partition_of
 
 VECTORS = Path(__file__).parents[2] / "shared/data/suites/kafka-java-vectors/murmur2.json"
 

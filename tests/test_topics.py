@@ -11,9 +11,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from cxstream.cli import group
+from cxstream.kafka.admin import Found, administration, alter, create, ensure_topics, look, require_topics
 from cxstream.model.errors import BrokerError, TopicError
 from cxstream.settings import Settings
-from cxstream.topics import Found, administration, alter, create, ensure_topics, look, require_topics
 from cxstream.topology import REJECTED, TOPICS, TOUCHPOINTS, topology
 
 Topics = Callable[..., None]

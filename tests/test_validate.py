@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from cxstream.cli import group, main
 from cxstream.model.events import ENVELOPES, EVENT_TYPE
 from cxstream.model.kinds import Kind
-from cxstream.model.params import ScoringParams
-from cxstream.scoring.decode import FROM_THE_FUTURE, decode
+from cxstream.model.parameters import ScoringParams
+from cxstream.scoring.codec.decode import FROM_THE_FUTURE, decode
 from cxstream.scoring.engine import Engine, Records
 from cxstream.settings import ACTIONS
 from cxstream.validate import names, problems, run

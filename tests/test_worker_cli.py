@@ -17,11 +17,11 @@ import pytest
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from conftest import in_own_loop
+from cxstream.kafka.admin import administration, look
 from cxstream.local.ports import free
-from cxstream.topics import administration, look
 from cxstream.topology import SCORES, TIMESTAMP_TYPE, TOUCHPOINTS, topology
-from cxstream.worker.connection_limit import BACKLOG, CONNECTIONS
 from cxstream.worker.descriptors import needed
+from cxstream.worker.web.connection_limit import BACKLOG, CONNECTIONS
 from workers import Watcher, WorkerProcess, touchpoint, until, write
 
 if TYPE_CHECKING:

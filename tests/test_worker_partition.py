@@ -22,21 +22,21 @@ from aiokafka.admin.records_to_delete import RecordsToDelete
 from aiokafka.errors import ProducerFenced
 from structlog.testing import capture_logs
 
-from cxstream.kafka import connection
+from cxstream.kafka.admin import administration
+from cxstream.kafka.connection import connection
 from cxstream.kernels.layout import PANE, ROW
 from cxstream.model.errors import LostRecordsError
 from cxstream.model.kinds import FORGET_TYPE
 from cxstream.rejected.record import read as read_rejection
-from cxstream.rejection import Reference
+from cxstream.scoring.codec.rejection import Reference
 from cxstream.scoring.engine import MARKER_KEY, Engine
-from cxstream.topics import administration
 from cxstream.topology import CHURN_RISK, FRICTION, REJECTED, SCORES, SNAPSHOTS, TOUCHPOINTS
 from cxstream.worker.clients import Kafka, Reader, discard
-from cxstream.worker.counters import Counters
 from cxstream.worker.feed import Fetch, to_records
-from cxstream.worker.partition import Partition
-from cxstream.worker.restore import Losses, Restored, replay
-from cxstream.worker.standby import Standby
+from cxstream.worker.metrics.counters import Counters
+from cxstream.worker.ownership.partition import Partition
+from cxstream.worker.ownership.restore import Losses, Restored, replay
+from cxstream.worker.ownership.standby import Standby
 from saved import altered, marker_of, payloads, sealed
 from workers import Watcher, key_of, touchpoint, until, write
 

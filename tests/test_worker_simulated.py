@@ -12,9 +12,9 @@ from structlog.testing import capture_logs
 
 from cxstream.scoring.engine import Engine, Records
 from cxstream.topology import FORGOTTEN, SNAPSHOTS, TOUCHPOINTS
-from cxstream.worker.counters import Counters
 from cxstream.worker.feed import Fetch
-from cxstream.worker.partition import Partition
+from cxstream.worker.metrics.counters import Counters
+from cxstream.worker.ownership.partition import Partition
 from simulation.cluster import Cluster
 from simulation.histories import FUTURE_MS, LENGTH, history
 from simulation.loop import WORLD

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 from aiokafka.errors import IllegalStateError
 
-from cxstream.scoring.decode import validate
+from cxstream.scoring.codec.decode import validate
 from cxstream.topology import TOUCHPOINTS
-from cxstream.worker.app import create_app
+from cxstream.worker.faust.app import create_app
 from cxstream.worker.ticker import Ticker, tick
 from workers import Watcher, in_process, touchpoint, until, write
 

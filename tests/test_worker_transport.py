@@ -10,11 +10,11 @@ import pytest
 from faust.exceptions import ImproperlyConfigured
 from faust.transport import by_url
 
-from cxstream.kafka import connection
+from cxstream.kafka.connection import connection
 from cxstream.topology import FRICTION, TOUCHPOINTS
-from cxstream.worker.app import create_app
-from cxstream.worker.drift import DIGESTS, digest
-from cxstream.worker.transport import RELIES_ON, Transport
+from cxstream.worker.faust.app import create_app
+from cxstream.worker.faust.transport import RELIES_ON, Transport
+from cxstream.worker.faust.upstream_pins import DIGESTS, digest
 from workers import in_process, key_of, members, touchpoint, until, write
 
 if TYPE_CHECKING:

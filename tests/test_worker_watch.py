@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from cxstream.worker.watch import Watch
+from cxstream.worker.ownership.stall_detector import Watch
 
 if TYPE_CHECKING:
     import pytest
@@ -47,7 +47,7 @@ async def test_a_rebalance_that_does_not_end_is_said(monkeypatch: pytest.MonkeyP
         return 5, 5
 
     time = 100.0
-    monkeypatch.setattr("cxstream.worker.watch.now", lambda: time)
+    monkeypatch.setattr("cxstream.worker.ownership.stall_detector.now", lambda: time)
     looking = watch(Owned(0), Owned(1), progress=progress)
     for time, rebalancing, stalled in (
         (100.0, True, False),

@@ -14,8 +14,8 @@ import aiohttp
 import pytest
 
 from cxstream.settings import Settings, Worker
-from cxstream.worker.app import create_app
-from cxstream.worker.ports import gives_way
+from cxstream.worker.faust.app import create_app
+from cxstream.worker.web.ports import gives_way
 from workers import WorkerProcess, in_process, until
 
 if TYPE_CHECKING:

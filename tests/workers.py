@@ -20,19 +20,19 @@ from typing import TYPE_CHECKING, Any, Self
 import aiokafka
 from aiokafka import TopicPartition
 
-from cxstream.groups import group_of
-from cxstream.kafka import connection
-from cxstream.sender import route
-from cxstream.topics import administration
+from cxstream.kafka.admin import administration
+from cxstream.kafka.connection import connection
+from cxstream.kafka.groups import group_of
+from cxstream.kafka.producer import route
 from cxstream.topology import TOUCHPOINTS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
-    from cxstream.groups import Member
+    from cxstream.kafka.groups import Member
     from cxstream.settings import Settings
-    from cxstream.worker.app import App
+    from cxstream.worker.faust.app import App
 
 READY_SECONDS = 90.0
 STOP_SECONDS = 30.0

@@ -22,7 +22,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cache
 
-from cxstream.model.params import DAY_MS
+from cxstream.model.parameters import DAY_MS
 
 
 @dataclass(frozen=True, slots=True)

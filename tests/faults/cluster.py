@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Self
 
 from aiokafka.errors import KafkaError
 
+from cxstream.kafka.admin import administration
 from cxstream.local import config, jars, java, ports
 from cxstream.model.errors import CxstreamError
 from cxstream.settings import Local, Settings
-from cxstream.topics import administration
 from faults.disk import SmallDisk
 from faults.node import Node, Ports, properties
 

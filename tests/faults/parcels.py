@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import aiokafka
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
-from cxstream.kafka import connection
-from cxstream.sender import route
+from cxstream.kafka.connection import connection
+from cxstream.kafka.producer import route
 from cxstream.topology import FORGET, TOUCHPOINTS
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import aiokafka
 from aiokafka import TopicPartition
 
-from cxstream.kafka import connection
+from cxstream.kafka.connection import connection
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping

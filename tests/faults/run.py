@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
+from cxstream.kafka.admin import administration, ensure_topics
 from cxstream.settings import Settings
-from cxstream.topics import administration, ensure_topics
 from cxstream.topology import FORGET, TOPICS
 from faults.errors import NotHereError
 from faults.fleet import Fleet

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import aiokafka
 import msgspec
 
-from cxstream.kafka import connection
+from cxstream.kafka.claims import is_claim
+from cxstream.kafka.connection import connection
 from cxstream.kernels.layout import ROW
-from cxstream.ownership import is_claim
-from cxstream.scoring.marker import MARKER_KEY, Marker
-from cxstream.scoring.seal import Seal
+from cxstream.scoring.state.marker import MARKER_KEY, Marker
+from cxstream.scoring.state.seal import Seal
 from cxstream.topology import SNAPSHOTS
-from cxstream.worker.restore import snapshot_secrets
+from cxstream.worker.ownership.restore import snapshot_secrets
 from faults import reader
 from saved import Rows, payloads, sealed
 

@@ -9,9 +9,9 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from cxstream.kafka.producer import route, sending
 from cxstream.model.kinds import FORGET_TYPE
-from cxstream.scoring.decode import decode, read_subject
-from cxstream.sender import route, sending
+from cxstream.scoring.codec.decode import decode, read_subject
 from cxstream.simulate.faults import Rates
 from cxstream.simulate.stream import Plan, Simulation
 from cxstream.simulate.topic import Pace, start_to_end_now
@@ -22,7 +22,7 @@ from faults.verdict import Digest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cxstream.sender import Sender
+    from cxstream.kafka.producer import Sender
     from cxstream.settings import Settings
     from faults.parcels import Parcel
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cxstream.model.kinds import FORGET_TYPE
-from cxstream.scoring.authority import SIGNATURE
+from cxstream.scoring.codec.signatures import SIGNATURE
 from cxstream.topology import FORGET, REJECTED, SCORES, TOUCHPOINTS
 from faults import checker, reader, replayed
 from faults.parcels import Places

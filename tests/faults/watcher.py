@@ -13,7 +13,7 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from cxstream.kafka import connection
+from cxstream.kafka.connection import connection
 from cxstream.topology import FORGET, TOUCHPOINTS
 from faults import reader
 from faults.checker import SIGNAL_TOPICS

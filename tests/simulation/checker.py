@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from cxstream.model.errors import SnapshotError
+from cxstream.scoring.codec.routing import FORWARDED_FROM
 from cxstream.scoring.engine import MARKER_KEY, Engine
 from cxstream.scoring.failing import BatchError
-from cxstream.scoring.passed import FAILED
-from cxstream.scoring.routing import FORWARDED_FROM
+from cxstream.scoring.state.passed_over import FAILED
 from cxstream.topology import (
     CHURN_RISK,
     FORGET,
@@ -28,9 +28,9 @@ from cxstream.topology import (
     SNAPSHOTS,
     TOUCHPOINTS,
 )
-from cxstream.worker.counters import Counters
 from cxstream.worker.feed import to_records
-from cxstream.worker.restore import restore
+from cxstream.worker.metrics.counters import Counters
+from cxstream.worker.ownership.restore import restore
 from simulation.histories import FUTURE_MS, home
 from simulation.poison import is_poison
 from simulation.requests import Requests, ViolationError, is_forwarded

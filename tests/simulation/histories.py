@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from aiokafka.partitioner import murmur2
 
 from cxstream.model.kinds import FORGET_TYPE, TICK_TYPE
-from cxstream.model.params import DAY_MS, HOUR_MS, MINUTE_MS
-from cxstream.scoring.authority import Authority
+from cxstream.model.parameters import DAY_MS, HOUR_MS, MINUTE_MS
+from cxstream.scoring.codec.signatures import Authority
 from simulation.broker import APPENDED_MS, Row
 from strategies import PARAMS, random_history, rfc3339
 
 if TYPE_CHECKING:
-    from cxstream.model.params import ScoringParams
+    from cxstream.model.parameters import ScoringParams
 
 # Half of the scenarios have this key, and then only what is signed with it moves a clock or erases a customer.
 KEY = b"of the simulation: 32 bytes, or more"

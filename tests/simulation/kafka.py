@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 from aiokafka.errors import ConcurrentTransactions, KafkaConnectionError, KafkaError
 
-from cxstream.ownership import Claim
+from cxstream.kafka.claims import Claim
 from cxstream.topology import TOUCHPOINTS
 from simulation.producer import Producer
 

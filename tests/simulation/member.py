@@ -20,7 +20,7 @@ from faust.types import TP as FaustTP  # noqa: N811 - two things are called TP h
 
 from cxstream.topology import TOUCHPOINTS
 from cxstream.worker.feed import Fetch
-from cxstream.worker.partitions import Partitions
+from cxstream.worker.ownership.partitions import Partitions
 
 if TYPE_CHECKING:
     import random

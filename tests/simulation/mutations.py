@@ -39,17 +39,17 @@ class Mutation:
     worker: dict[str, Any] = field(default_factory=dict)
 
 
-_PARTITION = "cxstream.worker.partition:Partition."
-_TENURE = "cxstream.worker.tenure:Tenure."
-_RESTORE = "cxstream.worker.restore:"
-_OUTBOX = "cxstream.worker.outbox:"
+_PARTITION = "cxstream.worker.ownership.partition:Partition."
+_TENURE = "cxstream.worker.ownership.session:Tenure."
+_RESTORE = "cxstream.worker.ownership.restore:"
+_OUTBOX = "cxstream.worker.ownership.outbox:"
 # Takeovers of a warm copy between two snapshots are rare where the seed decides.
 _WARM = {"standby": True, "snapshot_seconds": 1.0, "flush_seconds": 0.1, "stop_seconds": 0.2}
 
 MUTATIONS = (
     Mutation(
         "a record whose processing failed is forgotten by the saved state",
-        "cxstream.scoring.passed:Passed.take_changed",
+        "cxstream.scoring.state.passed_over:Passed.take_changed",
         (("taken = list(self._rows(self.changed))", "taken = []"),),
     ),
     Mutation(
@@ -171,7 +171,7 @@ MUTATIONS = (
     ),
     Mutation(
         "what a warm copy has that is not saved yet is never saved",
-        "cxstream.worker.standby:Standby.take",
+        "cxstream.worker.ownership.standby:Standby.take",
         (("if self._unsaved is not None:", "if False:"),),
         seeds=300,
         worker=_WARM,
@@ -237,7 +237,7 @@ MUTATIONS = (
     ),
     Mutation(
         "misrouted records are scored where they are",
-        "cxstream.scoring.partition:Partition._elsewhere",
+        "cxstream.scoring.state.partition:Partition._elsewhere",
         (("if self.count is None or", "if True or"),),
     ),
     Mutation(
@@ -286,7 +286,7 @@ MUTATIONS = (
     ),
     Mutation(
         "who was erased is not in the saved state",
-        "cxstream.scoring.snapshot:save",
+        "cxstream.scoring.state.snapshot:save",
         (("for key, time in erasures.take_changed()", "for key, time in ()"), ("len(erasures.times)", "0")),
     ),
 )

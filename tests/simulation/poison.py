@@ -9,9 +9,9 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
-from cxstream.scoring.decode import decode
+from cxstream.scoring.codec.decode import decode
 from cxstream.scoring.engine import check_keys
-from cxstream.scoring.partition import Partition
+from cxstream.scoring.state.partition import Partition
 from simulation.histories import POISON
 
 if TYPE_CHECKING:

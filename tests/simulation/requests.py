@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from cxstream.model.kinds import FORGET_TYPE
-from cxstream.scoring.routing import FORWARDED_FROM
+from cxstream.scoring.codec.routing import FORWARDED_FROM
 from cxstream.topology import FORGET, REJECTED, TOUCHPOINTS
 from oracle import to_ms
 from simulation.histories import KEY

@@ -70,8 +70,8 @@ def group(ctx: click.Context, config: str | None) -> None:
 
 def main(argv: list[str] | None = None) -> NoReturn:
     """Run the command line and exit: 0 when it did what was asked, 1 with one line why not, 130 after Ctrl-C."""
+    from cxstream.logs.printable import printable
     from cxstream.model.errors import CxstreamError
-    from cxstream.printable import printable
 
     try:
         status = group.main(argv, prog_name="cxstream", standalone_mode=False)

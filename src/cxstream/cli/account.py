@@ -91,7 +91,7 @@ def _part(table: Table, title: str, counts: Mapping[str, int]) -> None:
     """The largest counts of a part of the summary, and the others as one."""
     from rich.text import Text
 
-    from cxstream.printable import printable
+    from cxstream.logs.printable import printable
 
     ordered = sorted(counts.items(), key=lambda item: -item[1])
     shown, others = (ordered, []) if len(ordered) <= SHOWN else (ordered[: SHOWN - 1], ordered[SHOWN - 1 :])

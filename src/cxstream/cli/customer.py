@@ -176,7 +176,7 @@ def _text(text: Any) -> Any:
     """What others wrote, without markup and control characters."""
     from rich.text import Text
 
-    from cxstream.printable import printable
+    from cxstream.logs.printable import printable
 
     return Text(printable(str(text)))
 

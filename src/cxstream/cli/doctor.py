@@ -74,7 +74,7 @@ def command(
 
 
 def _show(finding: Finding) -> None:
-    from cxstream.printable import printable
+    from cxstream.logs.printable import printable
 
     level = click.style(f"{finding.level:8}", fg=_COLOURS[finding.level])
     click.echo(f"{level}{finding.check:13}{printable(finding.what)}")

@@ -10,9 +10,9 @@ import click
 from cxstream.cli.options import log_bar
 
 if TYPE_CHECKING:
-    from cxstream.erasure import Left
-    from cxstream.remains.judge import Remain
-    from cxstream.remains.scan import Traces
+    from cxstream.erasure.requests import Left
+    from cxstream.erasure.scan import Traces
+    from cxstream.erasure.verdicts import Remain
     from cxstream.settings import Settings
 
 
@@ -92,7 +92,7 @@ def _verify(settings: Settings, customers: list[str]) -> None:
     Raises:
         click.ClickException: something is left that should not be.
     """
-    from cxstream.remains.scan import scan
+    from cxstream.erasure.scan import scan
 
     with log_bar("reading") as bar:
         found = asyncio.run(scan(settings, customers, lambda topic, done, total: bar(done, total, topic)))
@@ -109,9 +109,9 @@ def _verify(settings: Settings, customers: list[str]) -> None:
 async def _judge(settings: Settings, found: list[Traces]) -> list[list[Remain]]:
     import time
 
-    from cxstream.remains.judge import judge
-    from cxstream.remains.keeping import keeping
-    from cxstream.topics import administration, look
+    from cxstream.erasure.retention import keeping
+    from cxstream.erasure.verdicts import judge
+    from cxstream.kafka.admin import administration, look
 
     async with administration(settings) as admin:
         topics = await look(admin, settings.topology)
@@ -120,7 +120,7 @@ async def _judge(settings: Settings, found: list[Traces]) -> list[list[Remain]]:
 
 
 def _show(settings: Settings, traces: Traces, remains: list[Remain], who: str) -> None:
-    from cxstream.remains.judge import back
+    from cxstream.erasure.verdicts import back
 
     receipt, topology = traces.erased, settings.topology
     if receipt is None:
@@ -171,7 +171,7 @@ async def _forget(settings: Settings, customers: list[str], wait: float) -> Left
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    from cxstream.erasure import forget
+    from cxstream.erasure.requests import forget
 
     columns = (SpinnerColumn(), TextColumn("receipts"), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:

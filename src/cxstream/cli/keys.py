@@ -31,7 +31,7 @@ def init(file: Path) -> None:
     """  # noqa: D301
     import secrets
 
-    from cxstream.private_files import create
+    from cxstream.files.private import create
 
     try:
         with create(file) as opened:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from cxstream.files.readers import Chunk
-    from cxstream.scoring.authority import Authority
-    from cxstream.sender import Sender
+    from cxstream.kafka.producer import Sender
+    from cxstream.scoring.codec.signatures import Authority
     from cxstream.settings import Settings
 
 _READ_BYTES = 4 * 1024 * 1024
@@ -131,7 +131,7 @@ def _shown(places: list[str], count: int) -> str:
 
 
 async def _longest(settings: Settings) -> int:
-    from cxstream.sender import sending
+    from cxstream.kafka.producer import sending
 
     async with sending(settings) as sender:
         return sender.max_bytes
@@ -164,7 +164,7 @@ async def _produce(
     run: _Run,
 ) -> None:
     from cxstream.files.readers import read_batches, total_bytes
-    from cxstream.sender import sending
+    from cxstream.kafka.producer import sending
 
     total = total_bytes(inputs) if chunks is None else None
     future_ms = round(settings.scoring.future_minutes * 60_000)
@@ -194,7 +194,7 @@ def _look_ahead(run: _Run, chunk: Chunk, part: slice, limit: int) -> None:
     """Count the records that a worker will find to be from the future."""
     import numpy as np
 
-    from cxstream.scoring.decode import read_times
+    from cxstream.scoring.codec.decode import read_times
 
     for i in np.flatnonzero(read_times(chunk.lines[part]) > limit).tolist():
         run.future += 1
@@ -206,7 +206,7 @@ def _look_ahead(run: _Run, chunk: Chunk, part: slice, limit: int) -> None:
 def _look_for_forged(run: _Run, chunk: Chunk, part: slice, authority: Authority) -> None:
     """Count the control records that a worker will find to be forged."""
     from cxstream.model.kinds import FORGET_TYPE, TICK_TYPE
-    from cxstream.scoring.decode import FORGED, decode
+    from cxstream.scoring.codec.decode import FORGED, decode
 
     types = FORGET_TYPE.encode(), TICK_TYPE.encode()
     for i, line in enumerate(chunk.lines[part]):
@@ -221,7 +221,7 @@ def _look_for_forged(run: _Run, chunk: Chunk, part: slice, authority: Authority)
 
 
 async def _send(run: _Run, sender: Sender, chunk: Chunk, part: slice) -> None:
-    from cxstream.scoring.decode import read_subject
+    from cxstream.scoring.codec.decode import read_subject
 
     positions = [i for i in range(len(chunk.lines))[part] if i not in chunk.cut]
     values = [chunk.lines[i] for i in positions]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cxstream.rejected.listing import Filters, Listing
     from cxstream.rejected.record import Rejection
     from cxstream.rejected.resend import Result
-    from cxstream.scoring.pseudonym import Pseudonyms
+    from cxstream.scoring.codec.pseudonym import Pseudonyms
     from cxstream.settings import Settings
 
 _SHOWN = 20
@@ -212,7 +212,7 @@ def _filters(settings: Settings, given: dict[str, Any], places: tuple[str, ...] 
 async def _scan(
     settings: Settings, filters: Filters, choose: Callable[[Listing], list[Rejection]]
 ) -> Listing:
-    from cxstream.reader import reading
+    from cxstream.kafka.reader import reading
     from cxstream.rejected.listing import look_up, scan
     from cxstream.topology import REJECTED, TOUCHPOINTS
 
@@ -224,7 +224,7 @@ async def _scan(
 
 
 async def _one(settings: Settings, place: Any) -> tuple[Rejection | None, bool]:
-    from cxstream.reader import reading
+    from cxstream.kafka.reader import reading
     from cxstream.rejected.listing import Filters, original, scan
     from cxstream.topology import REJECTED, TOUCHPOINTS
 
@@ -296,7 +296,7 @@ def _plain(text: str) -> Any:
     """What others wrote, without markup and control characters."""
     from rich.text import Text
 
-    from cxstream.printable import printable
+    from cxstream.logs.printable import printable
 
     return Text(printable(text))
 
@@ -352,7 +352,7 @@ def _show_one(rejection: Rejection, explanation: Explanation, *, resent: bool) -
         wanted = msgspec.json.format(msgspec.json.encode(explanation.wanted), indent=2).decode()
         lines += ["", "the schema wants there", wanted]
     lines += ["", "value", _pretty(rejection.value)]
-    from cxstream.printable import printable
+    from cxstream.logs.printable import printable
 
     output().print(Text(printable("\n".join(lines), lines=True)))
     if explanation.fix:
@@ -371,7 +371,7 @@ def _more_problems(explanation: Explanation) -> list[str]:
 
 def _show_fix(fix: str, rejection: Rejection) -> None:
     """A fix to be copied: its lines are not folded."""
-    from cxstream.printable import printable
+    from cxstream.logs.printable import printable
 
     click.echo("\na fix that would make it valid; in a file, for 'cxstream rejected resend --fix FILE'\n")
     click.echo(printable(fix, lines=True))

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cxstream import access
-from cxstream.access import ROLES
+from cxstream.kafka import acls
+from cxstream.kafka.acls import ROLES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from cxstream.kafka.admin import Found
     from cxstream.settings import Settings
-    from cxstream.topics import Found
 
 _PIPE_COLUMNS = 220
 
@@ -112,7 +112,7 @@ def command(
 
 
 def _take_over(settings: Settings, former: str, group: str | None) -> None:
-    from cxstream.worker.succession import take_over
+    from cxstream.worker.ownership.takeover import take_over
 
     worker = settings.worker.model_copy(update={"group": group or settings.worker.group})
     claim = asyncio.run(take_over(settings.model_copy(update={"worker": worker}), former))
@@ -130,17 +130,17 @@ def _acls(settings: Settings, name: str, principal: str, group: str | None, form
         raise click.UsageError(
             f"--principal {principal}: Kafka names a principal TYPE:NAME, as User:{principal}"
         )
-    granted = access.acls(role, group or settings.worker.group, settings.topology)
+    granted = acls.acls(role, group or settings.worker.group, settings.topology)
     if form == "json":
         rows = [{"principal": principal, **acl._asdict()} for acl in granted]
         return json.dumps(rows, indent=2)
-    return "\n".join(access.commands(granted, principal, settings.kafka))
+    return "\n".join(acls.commands(granted, principal, settings.kafka))
 
 
 async def _work(
     settings: Settings, make: bool, alter_config: bool, partitions: int | None, replication: int | None
 ) -> Sequence[Found]:
-    from cxstream.topics import administration, alter, create, look
+    from cxstream.kafka.admin import administration, alter, create, look
 
     async with administration(settings) as admin:
         found = await look(admin, settings.topology, partitions)

@@ -107,7 +107,7 @@ def command(
 
 
 def _line(finding: Finding) -> str:
-    from cxstream.printable import printable
+    from cxstream.logs.printable import printable
 
     path, line, problem = finding
     level = "" if problem.reason else "warning: "
@@ -146,7 +146,7 @@ def _show_counts(tally: Tally, hidden: int) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from cxstream.printable import printable
+    from cxstream.logs.printable import printable
 
     click.echo(f"... and {hidden:,} more; --limit shows more of them")
     table = Table("level", "reason", "field", "problems", title="By field")

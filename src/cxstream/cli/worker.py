@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def _checked_skips(
     _context: click.Context, _option: click.Parameter, values: tuple[str, ...]
 ) -> tuple[str, ...]:
-    from cxstream.skips import parse
+    from cxstream.settings.skips import parse
 
     for each in values:
         try:
@@ -80,7 +80,7 @@ def command(
     """  # noqa: D301
     import asyncio
 
-    from cxstream import log
+    from cxstream.logs.setup import configure
     from cxstream.settings import load
 
     given = {
@@ -95,7 +95,7 @@ def command(
         "skip": skip or None,
     }
     settings = _with_options(load(config, kafka=kafka), given)
-    log.configure(settings.log_level, settings.log_format)
+    configure(settings.log_level, settings.log_format)
     _quieten(settings.log_level)
     from cxstream.worker.run import run
 

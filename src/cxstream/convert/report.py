@@ -11,8 +11,8 @@ from msgspec import Struct
 
 from cxstream.convert.nothing import doubt
 from cxstream.convert.paths import PathSurvey
+from cxstream.logs.printable import printable
 from cxstream.model.errors import CxstreamError
-from cxstream.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -11,7 +11,7 @@ import numpy as np
 
 from cxstream.convert.drafts import encode
 from cxstream.files.spill import Sorter
-from cxstream.scoring.decode import decode
+from cxstream.scoring.codec.decode import decode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

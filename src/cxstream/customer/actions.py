@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from cxstream.model.kinds import Kind
-from cxstream.scoring.said import about
+from cxstream.scoring.codec.peek import about
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -19,14 +19,14 @@ from cxstream.customer.actions import Action, actions
 from cxstream.customer.history import Touch, context_ms, refused, touches
 from cxstream.customer.identity import Identity, identify
 from cxstream.customer.strays import Stray, strays
-from cxstream.model.params import DAY_MS
-from cxstream.reader import reading
+from cxstream.kafka.reader import reading
+from cxstream.model.parameters import DAY_MS
 from cxstream.scoring.explain import Account, account
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cxstream.reader import TopicReader
+    from cxstream.kafka.reader import TopicReader
     from cxstream.settings import Settings
     from cxstream.topology import Topic
 

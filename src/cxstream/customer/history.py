@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from cxstream.model.params import DAY_MS, HOUR_MS
-from cxstream.rejection import unfold
+from cxstream.model.parameters import DAY_MS, HOUR_MS
+from cxstream.scoring.codec.peek import about
+from cxstream.scoring.codec.rejection import unfold
 from cxstream.scoring.engine import Engine, Records
-from cxstream.scoring.said import about
 from cxstream.scoring.signals import rfc3339
 from cxstream.scoring.view import describe
 from cxstream.topology import RESENT

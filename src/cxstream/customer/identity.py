@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cxstream.kafka.producer import route
 from cxstream.model.errors import InputError
 from cxstream.model.events import MAX_SUBJECT
-from cxstream.sender import route
 
 if TYPE_CHECKING:
     from cxstream.settings import Settings

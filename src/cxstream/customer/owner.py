@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from aiokafka.errors import KafkaError
 
-from cxstream.groups import group_of
+from cxstream.kafka.admin import administration
+from cxstream.kafka.groups import group_of
 from cxstream.model.errors import BrokerError, InputError
-from cxstream.topics import administration
-from cxstream.web import get_private
+from cxstream.worker_client.http import get_private
 
 if TYPE_CHECKING:
     from cxstream.customer.identity import Identity

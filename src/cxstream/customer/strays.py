@@ -13,15 +13,15 @@ import msgspec
 
 from cxstream.customer.history import refused
 from cxstream.model.kinds import FORGET_TYPE
-from cxstream.scoring.routing import FORWARDED_FROM
-from cxstream.scoring.said import about
+from cxstream.scoring.codec.peek import about
+from cxstream.scoring.codec.routing import FORWARDED_FROM
 from cxstream.scoring.signals import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from cxstream.customer.identity import Identity
-    from cxstream.reader import TopicReader
+    from cxstream.kafka.reader import TopicReader
 
 
 class Stray(msgspec.Struct, frozen=True):

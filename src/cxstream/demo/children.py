@@ -11,10 +11,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cxstream import local_socket
 from cxstream.local.broker import LocalKafka
 from cxstream.local.process import Guarded
 from cxstream.model.errors import BrokerError
+from cxstream.worker_client import local_socket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

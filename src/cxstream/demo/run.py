@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from cxstream.demo import children
 from cxstream.demo.watch import Watch
+from cxstream.kafka.admin import ensure_topics
 from cxstream.model.errors import BrokerError, CxstreamError
 from cxstream.simulate import topic
 from cxstream.simulate.faults import Rates
 from cxstream.simulate.stream import Plan, Simulation
-from cxstream.topics import ensure_topics
 
 if TYPE_CHECKING:
     from cxstream.demo.board import Board

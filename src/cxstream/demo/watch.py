@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from cxstream.kafka import connection
+from cxstream.kafka.admin import administration
+from cxstream.kafka.connection import connection
 from cxstream.model.errors import BrokerError
 from cxstream.model.outputs import read_signal
-from cxstream.topics import administration
 from cxstream.topology import RESENT
 
 if TYPE_CHECKING:

@@ -14,21 +14,21 @@ from aiokafka.errors import (
     for_code,
 )
 
-from cxstream.access import ONCALL, WORKER, Role
 from cxstream.doctor.finding import Finding, Patient, error, ok, skipped, warning
 from cxstream.doctor.protocol import DESCRIBE, DESCRIBE_CONFIGS, READ, UNKNOWN_OPERATIONS, WRITE
-from cxstream.groups import NOT_YET, patiently
+from cxstream.kafka.acls import ONCALL, WORKER, Role
+from cxstream.kafka.admin import USUAL_REPLICATION, look, partitions_added
+from cxstream.kafka.groups import NOT_YET, patiently
+from cxstream.kafka.reader import reading
 from cxstream.model.kinds import TICK_TYPE
-from cxstream.reader import reading
 from cxstream.scoring import words
-from cxstream.topics import USUAL_REPLICATION, look, partitions_added
 from cxstream.topology import TIMESTAMP_TYPE, TOUCHPOINTS, Topic
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from cxstream.reader import TopicReader
-    from cxstream.topics import Found
+    from cxstream.kafka.admin import Found
+    from cxstream.kafka.reader import TopicReader
     from cxstream.topology import Topology
 
 # Kafka 4.0 gave up fetch requests before version 4.

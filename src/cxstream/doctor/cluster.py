@@ -11,10 +11,10 @@ from aiokafka.errors import KafkaError, for_code
 from aiokafka.protocol.admin import ApiVersionRequest
 
 from cxstream.doctor.protocol import AuthorizedMetadata, DescribeLogDirs, DescribeTransactions
-from cxstream.groups import patiently
-from cxstream.kafka import connection
+from cxstream.kafka.admin import administration
+from cxstream.kafka.connection import connection
+from cxstream.kafka.groups import patiently
 from cxstream.model.errors import BrokerError
-from cxstream.topics import administration
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

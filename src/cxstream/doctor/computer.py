@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any
 from aiokafka.errors import KafkaError
 from packaging.requirements import Requirement
 
-from cxstream import settings_file
-from cxstream.codecs import CODECS, advice, undecodable
-from cxstream.credentials import is_loopback
 from cxstream.doctor.finding import Finding, Patient, error, ok, skipped, warning
-from cxstream.kafka import connection, hosts
+from cxstream.kafka.codecs import CODECS, advice, undecodable
+from cxstream.kafka.connection import connection, hosts
+from cxstream.kafka.credentials import is_loopback
 from cxstream.kernels import jit
 from cxstream.model.errors import SettingsError
-from cxstream.web import get
+from cxstream.settings import file as settings_file
 from cxstream.wire import asyncapi, schema
-from cxstream.worker.drift import DIGESTS, drifted
+from cxstream.worker.faust.upstream_pins import DIGESTS, drifted
+from cxstream.worker_client.http import get
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

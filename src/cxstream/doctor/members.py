@@ -13,18 +13,18 @@ import socket
 from typing import TYPE_CHECKING, Literal, NamedTuple
 from urllib.parse import urlsplit
 
-from cxstream.credentials import is_loopback
 from cxstream.doctor.finding import Finding, Patient, error, ok, skipped, warning
-from cxstream.groups import group_of
-from cxstream.kafka import hosts
+from cxstream.kafka.connection import hosts
+from cxstream.kafka.credentials import is_loopback
+from cxstream.kafka.groups import group_of
 from cxstream.scoring import words
-from cxstream.web import get
+from cxstream.worker_client.http import get
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from cxstream.doctor.progress import Progress
-    from cxstream.groups import Member
+    from cxstream.kafka.groups import Member
 
 _EVERYWHERE = {"0.0.0.0", "::"}  # noqa: S104 - where a server listens, not where one is asked
 

@@ -9,15 +9,15 @@ from aiokafka import TopicPartition
 from aiokafka.errors import GroupAuthorizationFailedError, KafkaError
 
 from cxstream.doctor.finding import Finding, Patient, error, ok, warning
-from cxstream.groups import group_of, patiently
+from cxstream.kafka.admin import partition_counts
+from cxstream.kafka.claims import Ownership
+from cxstream.kafka.groups import group_of, patiently
 from cxstream.model.errors import OwnershipError
-from cxstream.ownership import Ownership
-from cxstream.topics import partition_counts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from cxstream.ownership import Claim
+    from cxstream.kafka.claims import Claim
 
 
 class Other(NamedTuple):

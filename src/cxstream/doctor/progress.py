@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from aiokafka import TopicPartition
 
-from cxstream.groups import patiently
-from cxstream.reader import reading
+from cxstream.kafka.groups import patiently
+from cxstream.kafka.reader import reading
 from cxstream.topology import TOUCHPOINTS
 
 if TYPE_CHECKING:
     from cxstream.doctor.cluster import Cluster
-    from cxstream.reader import TopicReader
+    from cxstream.kafka.reader import TopicReader
     from cxstream.settings import Settings
 
 # Longer than a worker takes to commit a record, and much shorter than a session.

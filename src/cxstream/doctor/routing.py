@@ -6,16 +6,16 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from cxstream.doctor.finding import Finding, Patient, ok, skipped, warning
+from cxstream.kafka.reader import reading
 from cxstream.model.kinds import BY_TYPE
-from cxstream.reader import reading
-from cxstream.scoring.routing import partition_of
-from cxstream.scoring.said import about
+from cxstream.scoring.codec.peek import about
+from cxstream.scoring.codec.routing import partition_of
 from cxstream.topology import TOUCHPOINTS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from cxstream.reader import TopicReader
+    from cxstream.kafka.reader import TopicReader
 
 # The records of each partition that are looked at, the newest ones.
 _TAIL = 2_000

@@ -7,22 +7,22 @@ from typing import TYPE_CHECKING
 
 from aiokafka.errors import KafkaError, TransactionalIdAuthorizationFailed
 
-from cxstream.access import resend_id
 from cxstream.doctor.finding import Finding, Patient, error, ok, skipped, warning
 from cxstream.doctor.progress import committed_offsets
-from cxstream.groups import group_of
+from cxstream.kafka.acls import resend_id
+from cxstream.kafka.groups import group_of
+from cxstream.kafka.reader import reading
 from cxstream.model.errors import SnapshotError
-from cxstream.reader import reading
 from cxstream.scoring import words
-from cxstream.scoring.marker import LAYOUT, MARKER_KEY, digest, digest_before, read_marker
+from cxstream.scoring.state.marker import LAYOUT, MARKER_KEY, digest, digest_before, read_marker
 from cxstream.topology import SNAPSHOTS, TOUCHPOINTS
-from cxstream.worker.restore import snapshot_secrets
+from cxstream.worker.ownership.restore import snapshot_secrets
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from cxstream.doctor.progress import Progress
-    from cxstream.reader import TopicReader
+    from cxstream.kafka.reader import TopicReader
 
 _LATE_SECONDS, _VERY_LATE_SECONDS = 60.0, 900.0
 # A worker's transactions take milliseconds, and the broker ends one that is open for a minute.

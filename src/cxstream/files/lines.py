@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from cxstream.rejection import Passing, Reference
+from cxstream.scoring.codec.rejection import Passing, Reference
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -10,8 +10,8 @@ import numpy as np
 from cxstream.files.readers import BATCH_BYTES, MAX_RECORD_BYTES, Chunk, read_batches
 from cxstream.files.spill import MEMORY_BYTES, Sorter
 from cxstream.kernels.text import BAD_TIME
-from cxstream.rejection import Reference
-from cxstream.scoring.decode import read_times
+from cxstream.scoring.codec.decode import read_times
+from cxstream.scoring.codec.rejection import Reference
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -22,8 +22,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 import zstandard
 
+from cxstream.files.private import draft
 from cxstream.model.errors import OutputError
-from cxstream.private_files import draft
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cxstream.files.lines import Records
-    from cxstream.rejection import Reference
+    from cxstream.scoring.codec.rejection import Reference
 
 # Larger batches are slower: what is decoded from one should stay in the processor's cache.
 BATCH_BYTES = 512 * 1024

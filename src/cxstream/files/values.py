@@ -10,7 +10,7 @@ import numpy as np
 from cxstream.files.lines import Records, reference_to
 from cxstream.kernels.values import BETWEEN, IN_ARRAY, MODE, STATE_SIZE, STRAY, WORD, find_values
 from cxstream.model.errors import InputError
-from cxstream.rejection import Passing, Reference
+from cxstream.scoring.codec.rejection import Passing, Reference
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

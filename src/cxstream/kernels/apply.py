@@ -66,8 +66,8 @@ from cxstream.kernels.layout import (
     Constants,
     State,
 )
-from cxstream.kernels.memory import cut_memory, drop_memory, remember, remembers
 from cxstream.kernels.panes import close_complaint, free_complaints, free_panes, open_complaint, pane_of, trim
+from cxstream.kernels.remembered_ids import cut_memory, drop_memory, remember, remembers
 from cxstream.model.kinds import Kind
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ reads it. It checks each length against what is there. So does `unpack_memory`, 
 - a list with lanes has 2**level of them, FIRST_LEVEL <= level < LANE_LEVELS, with at most LANE_IDS ids each on average,
   and an id lies in the lane of its low bits.
 
-Numbers of the marker, digests, texts and how many rows there are: `cxstream.scoring.snapshot`.
+Numbers of the marker, digests, texts and how many rows there are: `cxstream.scoring.state.snapshot`.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ PANE = np.dtype(
 )
 
 # The ids that a customer's accepted events had, so that they count once: one list of those that are kept for the
-# window and one of plain visits. A list is a chain of chunks, the newest first; see `cxstream.kernels.memory`.
+# window and one of plain visits. A list is a chain of chunks, the newest first; see `cxstream.kernels.remembered_ids`.
 MEMORY = np.dtype(
     [
         ("head", "i4"),  # newest chunk; below NONE: -2 - the place of its lanes, `first` is then their level
@@ -230,7 +230,7 @@ class State(NamedTuple):
 
 
 class Constants(NamedTuple):
-    """ScoringParams in the units of the kernels: ms, days, float64; see `cxstream.model.params`."""
+    """ScoringParams in the units of the kernels: ms, days, float64; see `cxstream.model.parameters`."""
 
     effort: NDArray[np.float64]  # [kinds]
     mood: NDArray[np.float64]  # [kinds]

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from cxstream.kafka import check
+from cxstream.kafka.connection import check
 from cxstream.local import config, data, jars, java, ports
 from cxstream.local.process import Guarded
 from cxstream.model.errors import BrokerError

@@ -17,8 +17,8 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cxstream.files.private import make_folder
 from cxstream.model.errors import BrokerError
-from cxstream.private_files import make_folder
 
 if TYPE_CHECKING:
     from pathlib import Path

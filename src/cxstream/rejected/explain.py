@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 from cxstream.model.cloudevents import remark, structured
 from cxstream.model.errors import CloudEventError
 from cxstream.model.kinds import BY_TYPE, TICK_TYPE
-from cxstream.model.params import MAX_RECORD_BYTES
+from cxstream.model.parameters import MAX_RECORD_BYTES
 from cxstream.rejected.proposal import propose
-from cxstream.scoring.decode import decode
+from cxstream.scoring.codec.decode import decode
+from cxstream.scoring.codec.peek import about
 from cxstream.scoring.engine import check_keys
 from cxstream.scoring.failing import may_be_of_record, place_of
-from cxstream.scoring.passed import FAILED
-from cxstream.scoring.said import about
+from cxstream.scoring.state.passed_over import FAILED
 from cxstream.topology import FORGET
 from cxstream.validate import sentences
 from cxstream.validate.locate import Span, at_path

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from cxstream.model.cloudevents import structured
 from cxstream.model.errors import CloudEventError
-from cxstream.scoring.decode import MALFORMED
-from cxstream.scoring.said import about
+from cxstream.scoring.codec.decode import MALFORMED
+from cxstream.scoring.codec.peek import about
 from cxstream.validate.locate import text_of, values_at
 
 if TYPE_CHECKING:

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 from cxstream.rejected.glimpse import Glimpse, glimpse
 from cxstream.rejected.record import Place, Rejection, read
-from cxstream.scoring.said import about
+from cxstream.scoring.codec.peek import about
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
-    from cxstream.reader import TopicReader
+    from cxstream.kafka.reader import TopicReader
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,23 +7,23 @@ from typing import TYPE_CHECKING
 
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
+from cxstream.kafka.producer import route
 from cxstream.kernels.layout import TICK
 from cxstream.model.cloudevents import content_bytes, is_binary, structured
 from cxstream.model.errors import CloudEventError
-from cxstream.model.params import MAX_RECORD_BYTES
+from cxstream.model.parameters import MAX_RECORD_BYTES
 from cxstream.rejected.fix import UnfixableError
 from cxstream.rejected.record import RESENT_FROM, Rejection
-from cxstream.scoring.decode import FORGED, TOO_LARGE, TOO_LATE, decode
+from cxstream.scoring.codec.decode import FORGED, TOO_LARGE, TOO_LATE, decode
+from cxstream.scoring.codec.routing import FORWARDED_FROM
 from cxstream.scoring.failing import may_be_of_record, place_of
-from cxstream.scoring.routing import FORWARDED_FROM
-from cxstream.sender import route
 from cxstream.validate.problems import errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cxstream.rejection import Headers
-    from cxstream.scoring.decode import Rejected
+    from cxstream.scoring.codec.decode import Rejected
+    from cxstream.scoring.codec.rejection import Headers
     from cxstream.topology import Topology
 
 

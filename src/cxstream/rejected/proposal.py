@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cxstream.model.errors import CloudEventError
 from cxstream.rejected.fix import Fix, Scalar, UnfixableError, apply
-from cxstream.scoring.said import about
+from cxstream.scoring.codec.peek import about
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

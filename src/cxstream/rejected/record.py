@@ -1,4 +1,4 @@
-"""A rejected record as cx.rejected holds it: a copy or a reference (`cxstream.rejection`).
+"""A rejected record as cx.rejected holds it: a copy or a reference (`cxstream.scoring.codec.rejection`).
 
 A record with the reason `resent` is no rejection but a marker: what was rejected at its place has been sent
 again. It has no value, and its key and headers are those of the record at that place.
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from cxstream.model.errors import InputError
-from cxstream.rejection import EXPLANATION, Headers, Reference, unfold
+from cxstream.scoring.codec.rejection import EXPLANATION, Headers, Reference, unfold
 from cxstream.topology import RESENT
 
 RESENT_FROM = "resent-from"

@@ -21,22 +21,22 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import aiokafka
 from aiokafka.errors import IllegalOperation, KafkaError, ProducerFenced
 
-from cxstream.access import resend_id
-from cxstream.kafka import connection
+from cxstream.kafka.acls import resend_id
+from cxstream.kafka.admin import administration, look
+from cxstream.kafka.claims import Ownership
+from cxstream.kafka.connection import connection
+from cxstream.kafka.reader import reading
 from cxstream.model.errors import BrokerError
-from cxstream.ownership import Ownership
-from cxstream.reader import reading
 from cxstream.rejected.listing import Filters, Listing, original, scan, scan_partition
 from cxstream.rejected.plan import Plan, plan
 from cxstream.rejected.record import Place, Rejection, marker_headers
-from cxstream.topics import administration, look
 from cxstream.topology import REJECTED, TOUCHPOINTS
 from cxstream.worker.clients import Kafka
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
-    from cxstream.reader import TopicReader
+    from cxstream.kafka.reader import TopicReader
     from cxstream.settings import Settings
     from cxstream.topology import Topology
 

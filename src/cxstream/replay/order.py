@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cxstream.kernels.layout import ACCEPTED, FROM_THE_FUTURE, TICKED, TOO_LATE
-from cxstream.model.params import DAY_MS
+from cxstream.model.parameters import DAY_MS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,15 +8,15 @@ from typing import IO, TYPE_CHECKING, Self
 
 import msgspec
 
+from cxstream.files.private import draft, make_folder
 from cxstream.model.errors import OutputError
-from cxstream.private_files import draft, make_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
     from types import TracebackType
 
-    from cxstream.rejection import Reference
+    from cxstream.scoring.codec.rejection import Reference
 
 SIGNALS, SCORES, REJECTED = "signals.ndjson", "scores.ndjson", "rejected.ndjson"
 NAMES = (SIGNALS, SCORES, REJECTED)

@@ -10,7 +10,7 @@ import msgspec
 
 from cxstream.files.merged import MergedChunk
 from cxstream.model.kinds import LEVELS
-from cxstream.model.params import ScoringParams
+from cxstream.model.parameters import ScoringParams
 from cxstream.replay.order import Order
 from cxstream.scoring.signals import rfc3339
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cxstream.model.params import DAY_MS
-from cxstream.printable import printable
-from cxstream.scoring.decode import FORGED, FROM_THE_FUTURE, TOO_LATE
+from cxstream.logs.printable import printable
+from cxstream.model.parameters import DAY_MS
+from cxstream.scoring.codec.decode import FORGED, FROM_THE_FUTURE, TOO_LATE
 from cxstream.scoring.signals import rfc3339
 
 if TYPE_CHECKING:

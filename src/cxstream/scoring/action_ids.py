@@ -19,7 +19,7 @@ from cxstream.model.kinds import Kind
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from cxstream.scoring.decode import Decoded
+    from cxstream.scoring.codec.decode import Decoded
 
 # What is done, and what may come of it. To look at every record would cost 3 % of the time that scoring takes.
 KINDS = (

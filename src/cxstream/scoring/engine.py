@@ -32,19 +32,20 @@ from cxstream.kernels.layout import (
 )
 from cxstream.kernels.records import SCAN, scan
 from cxstream.model.events import CONTROL, Tick
-from cxstream.model.params import ScoringParams
-from cxstream.scoring import action_ids, failing, memory, snapshot
-from cxstream.scoring import decode as d
-from cxstream.scoring.decode import Decoded, Headers, Rejected, decode, subjects_of
-from cxstream.scoring.erasures import digest
+from cxstream.model.parameters import ScoringParams
+from cxstream.scoring import action_ids, failing
+from cxstream.scoring.codec import decode as d
+from cxstream.scoring.codec.decode import Decoded, Headers, Rejected, decode, subjects_of
+from cxstream.scoring.codec.routing import MAX_FORWARDS, Misrouted, forwards
 from cxstream.scoring.failing import BatchError, SweepError
-from cxstream.scoring.marker import LAYOUT, MARKER_KEY, digest_before
-from cxstream.scoring.marker import digest as digest_of_params
-from cxstream.scoring.partition import NO_LIMIT, Applied, Partition
-from cxstream.scoring.passed import PASSED_OVER
-from cxstream.scoring.routing import MAX_FORWARDS, Misrouted, forwards
 from cxstream.scoring.signals import Emitted, Writer, rfc3339_all
-from cxstream.scoring.snapshot import Line
+from cxstream.scoring.state import remembered_ids, snapshot
+from cxstream.scoring.state.erasures import digest
+from cxstream.scoring.state.marker import LAYOUT, MARKER_KEY, digest_before
+from cxstream.scoring.state.marker import digest as digest_of_params
+from cxstream.scoring.state.partition import NO_LIMIT, Applied, Partition
+from cxstream.scoring.state.passed_over import PASSED_OVER
+from cxstream.scoring.state.snapshot import Line
 from cxstream.topology import TOUCHPOINTS
 
 if TYPE_CHECKING:
@@ -52,9 +53,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from cxstream.scoring.authority import Authority
-    from cxstream.scoring.marker import Marker, Owner
-    from cxstream.scoring.pseudonym import Pseudonyms
+    from cxstream.scoring.codec.pseudonym import Pseudonyms
+    from cxstream.scoring.codec.signatures import Authority
+    from cxstream.scoring.state.marker import Marker, Owner
 
 
 __all__ = ["MARKER_KEY", "Emitted", "Engine", "Fates", "Outcome", "Records", "Rejected"]
@@ -685,8 +686,8 @@ class Engine:
     def set_apart(self) -> Unsaved:
         """Take note of what has changed since the last snapshot and score cards, and count it as saved."""
         st, top = self.partition.state, self.partition.slots.top
-        remembered = memory.changed(self.partition)
-        ended, _ = memory.take_changed(self.partition)
+        remembered = remembered_ids.changed(self.partition)
+        ended, _ = remembered_ids.take_changed(self.partition)
         apart = Unsaved(
             self.next_offset,
             np.flatnonzero(st.row_dirty[:top] == CHANGED),
@@ -711,7 +712,7 @@ class Engine:
         st.card_dirty[apart.cards[live[apart.cards]]] = 1
         self.partition.gone = apart.gone | self.partition.gone
         self._gone_cards = apart.gone_cards | self._gone_cards
-        memory.mark(self.partition, apart.remembered[live[apart.remembered]])
+        remembered_ids.mark(self.partition, apart.remembered[live[apart.remembered]])
         self.partition.dead_keys = apart.ended | self.partition.dead_keys
         erasures = self.partition.erasures
         erasures.changed = {key: None for key in apart.erasures if key in erasures.times} | erasures.changed

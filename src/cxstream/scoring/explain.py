@@ -17,7 +17,7 @@ from cxstream.scoring.words import count
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from cxstream.model.params import ScoringParams
+    from cxstream.model.parameters import ScoringParams
 
 # A number that is this close comes from the same parameters; floats of two programs differ by less.
 _SAME = 1e-6

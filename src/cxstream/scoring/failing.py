@@ -16,8 +16,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from cxstream.model.errors import CxstreamError
-from cxstream.scoring.decode import Decoded, Rejected
-from cxstream.scoring.passed import FAILED, PASSED_OVER
+from cxstream.scoring.codec.decode import Decoded, Rejected
+from cxstream.scoring.state.passed_over import FAILED, PASSED_OVER
 
 # Together they lead to a signal.
 SOUND = [

@@ -10,12 +10,12 @@ import numpy as np
 
 from cxstream.kernels.layout import TICK
 from cxstream.scoring import failing
-from cxstream.scoring.decode import Decoded, Rejected, decode, read_subject
+from cxstream.scoring.codec.decode import Decoded, Rejected, decode, read_subject
+from cxstream.scoring.codec.routing import partition_of
 from cxstream.scoring.engine import Engine, Fates, Outcome
 from cxstream.scoring.failing import BatchError
-from cxstream.scoring.partition import NO_LIMIT
-from cxstream.scoring.passed import FAILED
-from cxstream.scoring.routing import partition_of
+from cxstream.scoring.state.partition import NO_LIMIT
+from cxstream.scoring.state.passed_over import FAILED
 from cxstream.topology import TOUCHPOINTS
 
 if TYPE_CHECKING:
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from cxstream.model.params import ScoringParams
-    from cxstream.scoring.authority import Authority
-    from cxstream.scoring.pseudonym import Pseudonyms
+    from cxstream.model.parameters import ScoringParams
+    from cxstream.scoring.codec.pseudonym import Pseudonyms
+    from cxstream.scoring.codec.signatures import Authority
 
 
 class Router:

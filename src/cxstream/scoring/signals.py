@@ -11,9 +11,9 @@ import numpy as np
 from cxstream.kernels import layout as k
 from cxstream.model import outputs as o
 from cxstream.model.kinds import FEATURES, LEVELS
-from cxstream.model.params import DAY_MS, ScoringParams
+from cxstream.model.parameters import DAY_MS, ScoringParams
 from cxstream.scoring import words
-from cxstream.scoring.erasures import digest
+from cxstream.scoring.state.erasures import digest
 from cxstream.topology import CHURN_RISK, FORGOTTEN, FRICTION
 
 if TYPE_CHECKING:

@@ -8,14 +8,14 @@ import msgspec
 
 from cxstream.kernels.layout import CONTACTS, NEVER, NO_DAY, NONE
 from cxstream.model.kinds import FEATURES
-from cxstream.model.params import DAY_MS
+from cxstream.model.parameters import DAY_MS
 from cxstream.scoring.signals import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from cxstream.model.params import ScoringParams
+    from cxstream.model.parameters import ScoringParams
     from cxstream.scoring.engine import Engine
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cxstream.kernels import layout as k
-from cxstream.model.params import DAY_MS
+from cxstream.model.parameters import DAY_MS
 
 Row = Sequence[float]
 

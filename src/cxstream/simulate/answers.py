@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cxstream.model.kinds import Kind
-from cxstream.model.params import DAY_MS, MINUTE_MS
+from cxstream.model.parameters import DAY_MS, MINUTE_MS
 from cxstream.simulate.rows import ABANDONED, UNRESOLVED, Bools, Floats, Ints, Rows, join, rows
 
 if TYPE_CHECKING:

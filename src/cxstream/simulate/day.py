@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cxstream.model.params import DAY_MS, HOUR_MS
+from cxstream.model.parameters import DAY_MS, HOUR_MS
 from cxstream.simulate.world import BILLING, HOURS, OUTAGE, WAVE
 
 if TYPE_CHECKING:

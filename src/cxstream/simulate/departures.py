@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cxstream.model.kinds import Kind
-from cxstream.model.params import DAY_MS, HOUR_MS
+from cxstream.model.parameters import DAY_MS, HOUR_MS
 from cxstream.simulate.people import GONE, LEAVING, NEVER, STAYING
 from cxstream.simulate.rows import Floats, Ints, Rows, join, rows
 from cxstream.simulate.world import CAUSES, OTHER

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cxstream.model.params import DAY_MS, HOUR_MS
+from cxstream.model.parameters import DAY_MS, HOUR_MS
 from cxstream.simulate.day import Numbers
 from cxstream.simulate.rows import ROW, Ints, Rows, join
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cxstream.model.kinds import Kind
-from cxstream.model.params import DAY_MS
+from cxstream.model.parameters import DAY_MS
 from cxstream.simulate import answers, outreach, purchases, troubles, visits
 from cxstream.simulate.day import Calendar, Day, Numbers
 from cxstream.simulate.departures import Departures

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cxstream.model.kinds import Kind
-from cxstream.model.params import HOUR_MS, MINUTE_MS
+from cxstream.model.parameters import HOUR_MS, MINUTE_MS
 from cxstream.simulate.rows import RESOLVED, UNRESOLVED, Rows, join, rows
 from cxstream.simulate.world import OTHER
 

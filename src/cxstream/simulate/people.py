@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from cxstream.model.params import DAY_MS
+from cxstream.model.parameters import DAY_MS
 from cxstream.simulate.world import CAUSES, LOCATIONS, SEGMENTS
 
 if TYPE_CHECKING:

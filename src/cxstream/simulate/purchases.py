@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cxstream.model.kinds import Kind
-from cxstream.model.params import DAY_MS, MINUTE_MS
+from cxstream.model.parameters import DAY_MS, MINUTE_MS
 from cxstream.simulate import answers
 from cxstream.simulate.people import LEAVING
 from cxstream.simulate.rows import CHANNEL, Ints, Rows, join, rows

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cxstream.model.kinds import CHANNELS, Kind
-from cxstream.model.params import DAY_MS
+from cxstream.model.parameters import DAY_MS
 from cxstream.simulate.faults import INVALID, MALFORMED
 from cxstream.simulate.templates import TEMPLATES, Columns, columns, table
 from cxstream.simulate.world import SEGMENTS

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cxstream.model.kinds import Kind
-from cxstream.model.params import DAY_MS
+from cxstream.model.parameters import DAY_MS
 from cxstream.simulate.faults import FAULTS, FROM_THE_FUTURE, INVALID, MALFORMED, NONE, TOO_LATE, Rates, Road
 from cxstream.simulate.life import Life
 from cxstream.simulate.people import subjects

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cxstream.model.params import DAY_MS, HOUR_MS
-from cxstream.sender import Sender, sending
+from cxstream.kafka.producer import Sender, sending
+from cxstream.model.parameters import DAY_MS, HOUR_MS
 from cxstream.simulate.stream import RECORDS_PER_CUSTOMER_DAY, Block, Simulation
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cxstream.model.kinds import CONTACT_CHANNELS, Kind
-from cxstream.model.params import DAY_MS, HOUR_MS, MINUTE_MS
+from cxstream.model.parameters import DAY_MS, HOUR_MS, MINUTE_MS
 from cxstream.simulate import answers
 from cxstream.simulate.rows import (
     ABANDONED,

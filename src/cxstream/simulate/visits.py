@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from cxstream.model.kinds import Kind
-from cxstream.model.params import DAY_MS
+from cxstream.model.parameters import DAY_MS
 from cxstream.simulate.rows import CHANNEL, Bools, Floats, Ints, Rows, join, rows
 from cxstream.simulate.world import (
     EVERYDAY,

@@ -14,7 +14,7 @@ import msgspec
 
 from cxstream.model.events import EVENT_TYPE
 from cxstream.model.kinds import FORGET_TYPE, TICK_TYPE
-from cxstream.scoring.decode import FORGED, INVALID, MALFORMED, decode
+from cxstream.scoring.codec.decode import FORGED, INVALID, MALFORMED, decode
 from cxstream.validate import names, sentences
 from cxstream.validate.locate import (
     Span,
@@ -32,7 +32,7 @@ from cxstream.validate.repairs import Repair, of_missing, of_value
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cxstream.scoring.decode import Rejected
+    from cxstream.scoring.codec.decode import Rejected
 
 MOST = 64
 """Problems that are looked for in one record: more than it has fields of its own."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from cxstream.files.readers import BATCH_BYTES, read_batches
 from cxstream.model.events import CONTROL
-from cxstream.scoring.decode import FROM_THE_FUTURE
+from cxstream.scoring.codec.decode import FROM_THE_FUTURE
 from cxstream.scoring.engine import Records
 from cxstream.validate import sentences
 from cxstream.validate.locate import at_path
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cxstream.files.readers import Chunk
-    from cxstream.scoring.decode import Decoded
+    from cxstream.scoring.codec.decode import Decoded
     from cxstream.scoring.engine import Engine
 
 REMEMBERED = 300_000

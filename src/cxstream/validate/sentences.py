@@ -15,7 +15,7 @@ from msgspec import inspect
 
 from cxstream.model.events import DATA, ENVELOPES, MAX, Data, Forget, Tick, Touchpoint
 from cxstream.model.kinds import BY_TYPE, CHANNELS, FORGET_TYPE, STAGES, TICK_TYPE
-from cxstream.scoring.decode import (
+from cxstream.scoring.codec.decode import (
     FORGED,
     FROM_THE_FUTURE,
     MALFORMED,
@@ -23,7 +23,7 @@ from cxstream.scoring.decode import (
     TOO_LARGE,
     TOO_LATE,
 )
-from cxstream.scoring.passed import FAILED, SKIPPED
+from cxstream.scoring.state.passed_over import FAILED, SKIPPED
 
 OF_VALID = {
     TOO_LATE: "valid, but its time was older than the window at the partition's clock: sent again as it is, "

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any, Self
 import aiokafka
 from aiokafka import TopicPartition
 
-from cxstream.fetching import read_whole
-from cxstream.kafka import connection
-from cxstream.ownership import Ownership
-from cxstream.topics import administration, look
+from cxstream.kafka.admin import administration, look
+from cxstream.kafka.claims import Ownership
+from cxstream.kafka.connection import connection
+from cxstream.kafka.fetch_screen import read_whole
 from cxstream.topology import TOUCHPOINTS
 from cxstream.worker.feed import FETCH_COST, limits
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from cxstream.ownership import Claim
+    from cxstream.kafka.claims import Claim
     from cxstream.settings import Settings
     from cxstream.topology import Topic
 

@@ -10,7 +10,7 @@ import resource
 import structlog
 
 from cxstream.model.errors import SettingsError
-from cxstream.worker.connection_limit import BACKLOG, CONNECTIONS
+from cxstream.worker.web.connection_limit import BACKLOG, CONNECTIONS
 
 # A partition has a producer and two readers. Each connects to the brokers that lead what it writes or reads, to up
 # to two more for metadata, and once more to its coordinator.

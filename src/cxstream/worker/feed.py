@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cxstream.batches import Limits, Record
+from cxstream.kafka.record_batches import Limits, Record
 from cxstream.scoring.engine import Records
 
 if TYPE_CHECKING:

@@ -12,24 +12,24 @@ from typing import TYPE_CHECKING
 import structlog
 from aiokafka.errors import GroupAuthorizationFailedError, KafkaError
 
-from cxstream.access import WORKER
-from cxstream.codecs import require_codecs
+from cxstream.kafka.acls import WORKER
+from cxstream.kafka.admin import administration, look, or_hidden, partitions_added
+from cxstream.kafka.claims import Ownership
+from cxstream.kafka.codecs import require_codecs
 from cxstream.model.errors import BrokerError, CxstreamError, TopicError
-from cxstream.ownership import Ownership
 from cxstream.scoring.engine import compile_kernels
-from cxstream.topics import administration, look, or_hidden, partitions_added
 from cxstream.topology import TIMESTAMP_TYPE, TOUCHPOINTS
 from cxstream.worker import descriptors
-from cxstream.worker.app import create_app
+from cxstream.worker.faust.app import create_app
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from aiokafka.admin import AIOKafkaAdminClient
 
+    from cxstream.kafka.admin import Found
     from cxstream.settings import Settings
-    from cxstream.topics import Found
-    from cxstream.worker.app import App
+    from cxstream.worker.faust.app import App
 
 _POLL_SECONDS = 0.05
 # Records are short-lived objects by the hundred thousand, and none is part of a cycle: with Python's own

@@ -12,17 +12,17 @@ import aiokafka
 import msgspec
 import structlog
 
-from cxstream.kafka import connection
+from cxstream.kafka.connection import connection
 from cxstream.model.kinds import TICK_TYPE
 from cxstream.worker.clients import discard, started
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from cxstream.scoring.authority import Authority
+    from cxstream.scoring.codec.signatures import Authority
     from cxstream.settings import Settings
-    from cxstream.worker.partition import Partition
-    from cxstream.worker.partitions import Partitions
+    from cxstream.worker.ownership.partition import Partition
+    from cxstream.worker.ownership.partitions import Partitions
 
 # A tick that comes later than this is not worth the wait; the next one will do.
 _TICK_SECONDS = 20.0

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from aiokafka.client import AIOKafkaClient, CoordinationType
 from aiokafka.errors import KafkaError
 
-from cxstream.kafka import connection
-from cxstream.topics import administration
+from cxstream.kafka.admin import administration
+from cxstream.kafka.connection import connection
 from cxstream.topology import TOUCHPOINTS
 from faults.run import PARTITIONS, Kind
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from cxstream.model.events import MAX_TEXT
 from cxstream.model.kinds import FORGET_TYPE
-from cxstream.model.params import MAX_RECORD_BYTES
+from cxstream.model.parameters import MAX_RECORD_BYTES
 from cxstream.topology import FORGET, REJECTED, TOUCHPOINTS
 from faults.parcels import CODECS, Parcel, People, Sent, event, noise, one_batch, padded
 from faults.run import PARTITIONS, Kind

@@ -8,8 +8,8 @@ import sys
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from cxstream.scoring.marker import MARKER_KEY
-from cxstream.worker.restore import snapshot_secrets
+from cxstream.scoring.state.marker import MARKER_KEY
+from cxstream.worker.ownership.restore import snapshot_secrets
 from faults import spoiled
 from faults.fleet import READY_SECONDS, Said
 from faults.run import PARTITIONS, Kind

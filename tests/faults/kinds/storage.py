@@ -11,7 +11,7 @@ from aiokafka import TopicPartition
 from aiokafka.admin import RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from cxstream.topics import administration
+from cxstream.kafka.admin import administration
 from cxstream.topology import CHURN_RISK, FRICTION, SCORES, SNAPSHOTS, TOUCHPOINTS, Topic
 from faults import reader
 from faults.errors import NotHereError

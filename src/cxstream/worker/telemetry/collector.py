@@ -1,7 +1,7 @@
 """Puts the metrics together when Prometheus asks, in the thread that answers it.
 
 Everything is read from what the worker keeps anyway: counters, histograms, states. Only names that
-`cxstream.metrics` defines can be given out.
+`cxstream.worker.metrics.definitions` defines can be given out.
 """
 
 from __future__ import annotations
@@ -14,7 +14,11 @@ from prometheus_client import core
 from prometheus_client.registry import Collector
 
 import cxstream
-from cxstream.metrics import (
+from cxstream.model.kinds import CHANNELS, FEATURES, LEVELS
+from cxstream.scoring.signals import MODEL
+from cxstream.scoring.state.marker import digest
+from cxstream.topology import FORGET, SNAPSHOTS, TOUCHPOINTS
+from cxstream.worker.metrics.definitions import (
     BUDGET,
     CONTACT_RESULTS,
     KINDS,
@@ -27,18 +31,14 @@ from cxstream.metrics import (
     STANDINGS,
     STATES,
 )
-from cxstream.model.kinds import CHANNELS, FEATURES, LEVELS
-from cxstream.scoring.marker import digest
-from cxstream.scoring.signals import MODEL
-from cxstream.topology import FORGET, SNAPSHOTS, TOUCHPOINTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from cxstream.worker.app import App
-    from cxstream.worker.counters import Counters
-    from cxstream.worker.partition import Partition
-    from cxstream.worker.telemetry.buckets import Buckets
+    from cxstream.worker.faust.app import App
+    from cxstream.worker.metrics.buckets import Buckets
+    from cxstream.worker.metrics.counters import Counters
+    from cxstream.worker.ownership.partition import Partition
     from cxstream.worker.telemetry.exporter import Exporter
 
 # Labels name the topics as the contract does, so that dashboards and alerts fit every installation.
@@ -53,7 +53,7 @@ _FAMILIES = {
 
 
 def family(name: str, series: Iterable[tuple[Sequence[object], Any]]) -> Any:
-    """A metric of `cxstream.metrics` with its series.
+    """A metric of `cxstream.worker.metrics.definitions` with its series.
 
     Args:
         name: of the metric.

@@ -9,15 +9,15 @@ import structlog
 from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR, CollectorRegistry
 
 from cxstream.model.errors import SettingsError
-from cxstream.worker.ports import gives_way
+from cxstream.worker.faust.sensor import Rebalances
 from cxstream.worker.telemetry.collector import WorkerCollector
+from cxstream.worker.telemetry.distribution import Population
 from cxstream.worker.telemetry.metrics_server import MetricsServer
 from cxstream.worker.telemetry.offsets import Offsets
-from cxstream.worker.telemetry.population import Population
-from cxstream.worker.telemetry.sensor import Rebalances
+from cxstream.worker.web.ports import gives_way
 
 if TYPE_CHECKING:
-    from cxstream.worker.app import App
+    from cxstream.worker.faust.app import App
 
 log = structlog.get_logger(__name__)
 

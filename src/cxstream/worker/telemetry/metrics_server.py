@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 from prometheus_client.exposition import choose_encoder
 
-from cxstream.worker.connection_limit import LimitedServer, one_request, runner
-from cxstream.worker.page_access import require_host
+from cxstream.worker.web.access import require_host
+from cxstream.worker.web.connection_limit import LimitedServer, one_request, runner
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -12,7 +12,7 @@ from faust.exceptions import ConsumerNotStarted
 from faust.types import TP
 
 if TYPE_CHECKING:
-    from cxstream.worker.partitions import Partitions
+    from cxstream.worker.ownership.partitions import Partitions
 
 PAUSE_SECONDS = 10.0
 _ANSWER_SECONDS = 30.0

@@ -1,0 +1,146 @@
+"""Asking for the erasure of customers, waiting for the receipts, and looking whether a score card is left."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+import uuid
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import aiokafka
+import msgspec
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
+
+from cxstream.erasure.score_cards import Erased, cards_left
+from cxstream.kafka.admin import require_topics
+from cxstream.kafka.connection import connection
+from cxstream.kafka.producer import route
+from cxstream.model.errors import BrokerError
+from cxstream.model.kinds import FORGET_TYPE
+from cxstream.topology import FORGET, FORGOTTEN
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from cxstream.settings import Settings
+
+_POLL_MS = 500
+
+
+class Left(NamedTuple):
+    """What was still to come when the time was over.
+
+    Attributes:
+        receipts: how many did not come.
+        cards: partition of each score card that is still in cx.scores.
+    """
+
+    receipts: int
+    cards: list[int]
+
+
+def request(customer: str) -> tuple[str, bytes]:
+    """Id and value of a request to erase a customer now."""
+    name = str(uuid.uuid4())
+    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    event = {
+        "specversion": "1.0",
+        "id": name,
+        "source": "/cxstream/cli",
+        "type": FORGET_TYPE,
+        "subject": customer,
+        "time": now,
+    }
+    return name, msgspec.json.encode(event)
+
+
+async def forget(
+    settings: Settings,
+    customers: Sequence[str],
+    wait_seconds: float,
+    on_receipt: Callable[[dict[str, Any]], None],
+) -> Left:
+    """Ask for customers to be erased.
+
+    Args:
+        settings: where Kafka is.
+        customers: their ids.
+        wait_seconds: how long to wait for the receipts and for the score cards to go; 0 asks and does not wait.
+        on_receipt: told each receipt.
+
+    Returns:
+        What did not come, or go, in time.
+
+    Raises:
+        BrokerError: Kafka does not answer, or does not take a request.
+        TopicError: cx.forget or cx.forgotten is missing or is not what the contract says.
+    """
+    requests, _ = await require_topics(settings, [FORGET, FORGOTTEN])
+    try:
+        async with aiokafka.AIOKafkaConsumer(
+            **connection(settings), isolation_level="read_committed"
+        ) as consumer:
+            tps = [TopicPartition(settings.topology.forgotten.name, p) for p in range(requests.partitions)]
+            consumer.assign(tps)
+            await consumer.seek_to_end(*tps)
+            for tp in tps:  # from here on, whatever comes is after the requests
+                await consumer.position(tp)
+            asked = await _ask(settings, customers, requests.partitions)
+            if not wait_seconds:
+                return Left(0, [])
+            deadline = time.monotonic() + wait_seconds
+            erased = await _receive(consumer, asked, wait_seconds, on_receipt)
+        cards = await cards_left(settings, erased, deadline) if erased else []
+        return Left(len(asked), cards)
+    except KafkaError as error:
+        raise BrokerError(f"{settings.kafka}: {type(error).__name__}: {error}") from error
+
+
+async def _ask(settings: Settings, customers: Sequence[str], partitions: int) -> dict[str, int]:
+    """Write the requests; the partition of each one's customer, by its id."""
+    asked = {}
+    homes = route([customer.encode() for customer in customers], partitions)
+    async with aiokafka.AIOKafkaProducer(**connection(settings), enable_idempotence=True) as producer:
+        for customer, home in zip(customers, homes, strict=True):
+            name, value = request(customer)
+            topic = settings.topology.forget.name
+            await producer.send_and_wait(topic, value, key=customer.encode(), partition=home)
+            asked[name] = home
+    return asked
+
+
+async def _receive(
+    consumer: aiokafka.AIOKafkaConsumer,
+    asked: dict[str, int],
+    seconds: float,
+    on_receipt: Callable[[dict[str, Any]], None],
+) -> dict[str, Erased]:
+    """Wait for a receipt of each customer's own partition; where it was erased, by the digest in the receipt.
+
+    Args:
+        consumer: of cx.forgotten.
+        asked: requests and partitions; those whose receipt has come are taken out.
+        seconds: how long to wait.
+        on_receipt: told each receipt, also of a partition that is not the customer's.
+    """
+    erased: dict[str, Erased] = {}
+    ids = frozenset(asked)
+    try:
+        async with asyncio.timeout(seconds):
+            while asked:
+                for records in (await consumer.getmany(timeout_ms=_POLL_MS)).values():
+                    for record in records:
+                        receipt = json.loads(record.value)
+                        name, cause = receipt["data"]["request"], receipt["data"]["cause"]
+                        if name not in ids:
+                            continue
+                        on_receipt(receipt)
+                        if asked.get(name) == cause["partition"]:
+                            del asked[name]
+                            erased[receipt["subject"]] = Erased(cause["partition"], cause["offset"])
+    except TimeoutError:
+        pass
+    return erased

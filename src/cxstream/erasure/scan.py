@@ -1,0 +1,228 @@
+"""Reads every partition of every topic for what it has of some customers.
+
+A record is a customer's if its key is their id (their pseudonym, in outputs), or its `subject` is. Values are not kept:
+only what is needed to judge whether the record may still be there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from cxstream.customer.identity import identify
+from cxstream.kafka.reader import reading
+from cxstream.scoring.codec.peek import about
+from cxstream.scoring.state.erasures import digest
+from cxstream.topology import CHURN_RISK, FORGET, FORGOTTEN, FRICTION, SCORES, SNAPSHOTS, TOPICS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from cxstream.customer.identity import Identity
+    from cxstream.settings import Settings
+    from cxstream.topology import Topic
+
+# What a row of cx.snapshots has before the customer in its key.
+_ROW = b"c"
+
+
+class Place(NamedTuple):
+    """A record of a topic.
+
+    Attributes:
+        partition: its partition.
+        offset: its offset there.
+    """
+
+    partition: int
+    offset: int
+
+
+class Seen(NamedTuple):
+    """A record that is a customer's.
+
+    Attributes:
+        place: where it is.
+        arrived_ms: Kafka's timestamp, ms UTC.
+        empty: it is a tombstone, or has no value.
+        said_ms: event time, ms UTC; None where it has none that can be read.
+        cause: the touchpoint that it follows from; None where it does not say.
+        request: id of the request that it is; "" for any other record.
+        erased: it is the signal that tells of the erasure.
+    """
+
+    place: Place
+    arrived_ms: int
+    empty: bool
+    said_ms: int | None = None
+    cause: Place | None = None
+    request: str = ""
+    erased: bool = False
+
+
+class Receipt(NamedTuple):
+    """The receipt of an erasure.
+
+    Attributes:
+        place: where it is in cx.forgotten.
+        arrived_ms: Kafka's timestamp, ms UTC.
+        request: id of the request that it answers.
+        requested_ms: time of the request, ms UTC.
+        cause: the request in cx.touchpoints.
+    """
+
+    place: Place
+    arrived_ms: int
+    request: str
+    requested_ms: int
+    cause: Place
+
+
+@dataclass(slots=True)
+class Traces:
+    """Everything that there is of a customer.
+
+    Attributes:
+        who: the customer.
+        seen: their records, by the contract's name of the topic; in each partition in the order of the log.
+        receipts: of all partitions, in the order they were read.
+    """
+
+    who: Identity
+    seen: dict[str, list[Seen]] = field(default_factory=lambda: defaultdict(list))
+    receipts: list[Receipt] = field(default_factory=list)
+
+    @property
+    def erased(self) -> Receipt | None:
+        """The latest receipt of the customer's own partition."""
+        own = [each for each in self.receipts if each.cause.partition == self.who.partition]
+        return max(own, key=lambda each: each.cause.offset, default=None)
+
+
+async def scan(
+    settings: Settings,
+    customers: Sequence[str],
+    on_progress: Callable[[str, int, int], None] = lambda *_: None,
+) -> list[Traces]:
+    """Read all topics from their beginnings.
+
+    Args:
+        settings: how to reach Kafka.
+        customers: their ids.
+        on_progress: is told the topic, offsets read, and of how many.
+
+    Raises:
+        BrokerError: Kafka does not answer, or does not let us read.
+        TopicError: a topic is missing.
+        InputError: an id is none.
+    """
+    topology = settings.topology
+    async with reading(settings, TOPICS) as reader:
+        count = reader.partitions[topology.touchpoints.name]
+        found = [Traces(identify(settings, customer, count)) for customer in customers]
+        for topic in topology.all:
+            finder = _Finder(topic, found)
+            ends = [await reader.bounds(topic.name, p) for p in range(reader.partitions[topic.name])]
+            total, done = sum(end - first for first, end in ends), 0
+            for partition, (first, end) in enumerate(ends):
+                async for records in reader.read(topic.name, partition, first, end):
+                    for record in records:
+                        finder.take(partition, record)
+                    on_progress(topic.name, done + records[-1].offset - first + 1, total)
+                done += end - first
+    return found
+
+
+class _Finder:
+    """Finds the customers' records of a topic."""
+
+    def __init__(self, topic: Topic, traces: Sequence[Traces]) -> None:
+        self._topic = topic.contract
+        self._by_key = {_key(self._topic, each.who): each for each in traces}
+        # Text of a value that may name a customer, as it is and as JSON escapes it.
+        self._needles = {
+            needle: each
+            for each in traces
+            for needle in (each.who.id.encode(), json.dumps(each.who.id)[1:-1].encode())
+            if self._topic not in {FORGOTTEN.contract, SNAPSHOTS.contract, SCORES.contract}
+        }
+
+    def take(self, partition: int, record: Any) -> None:
+        """Keep a record if it is one of the customers'."""
+        traces = self._by_key.get(record.key or b"") or self._named(record)
+        if traces is None:
+            return
+        if self._topic == FORGOTTEN.contract:
+            traces.receipts.append(_receipt(Place(partition, record.offset), record))
+        else:
+            traces.seen[self._topic].append(_seen(self._topic, Place(partition, record.offset), record))
+
+    def _named(self, record: Any) -> Traces | None:
+        """Whose a record is by its subject, whatever its key is."""
+        value = record.value
+        for needle, traces in self._needles.items() if value else ():
+            if needle in value and about(value, record.headers).subject == traces.who.id:
+                return traces
+        return None
+
+
+def _key(topic: str, who: Identity) -> bytes:
+    if topic == FORGOTTEN.contract:
+        return digest(who.subject).hex().encode()
+    if topic == SNAPSHOTS.contract:
+        return _ROW + who.subject.encode()
+    outputs = {CHURN_RISK.contract, FRICTION.contract, SCORES.contract}
+    return (who.subject if topic in outputs else who.id).encode()
+
+
+def _seen(topic: str, place: Place, record: Any) -> Seen:
+    seen = Seen(place, record.timestamp, not record.value)
+    if topic == FORGET.contract:
+        said = about(record.value, record.headers).id if record.value else None
+        name = said if isinstance(said, str) else f"{topic}-{place.partition}-{place.offset}"
+        return seen._replace(request=name)
+    if topic == SNAPSHOTS.contract or not record.value:
+        return seen
+    if topic == SCORES.contract:
+        return seen._replace(cause=_of_card(record.value))
+    said = about(record.value, record.headers)
+    if topic in {CHURN_RISK.contract, FRICTION.contract} and isinstance(said.data, dict):
+        cause = said.data.get("cause") or {}
+        return seen._replace(
+            cause=Place(cause.get("partition", -1), cause.get("offset", -1)),
+            erased=said.data.get("change") == "erased",
+        )
+    return seen._replace(said_ms=_ms(said.time))
+
+
+def _of_card(value: bytes) -> Place:
+    """The touchpoint that a score card was made at, by its id."""
+    name: str = msgspec.json.decode(value)["id"]
+    _, partition, offset = name.partition(":")[0].rsplit("-", 2)
+    return Place(int(partition), int(offset))
+
+
+def _receipt(place: Place, record: Any) -> Receipt:
+    data = msgspec.json.decode(record.value)["data"]
+    cause = data["cause"]
+    return Receipt(
+        place,
+        record.timestamp,
+        data["request"],
+        _ms(data["requested_at"]) or 0,
+        Place(cause["partition"], cause["offset"]),
+    )
+
+
+def _ms(time: Any) -> int | None:
+    """RFC 3339 as ms UTC; None where it is none."""
+    try:
+        parsed = datetime.fromisoformat(time)
+    except (TypeError, ValueError):
+        return None
+    return round((parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp() * 1000)

@@ -1,0 +1,182 @@
+"""Which of the records of an erased customer may still be there, and until when.
+
+Nothing but what the topics' retention still holds may be left: no score card, no saved state, no signal that was made
+after the request. Somebody who has done something since the request is a new customer, and what follows from that may be
+there.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, NamedTuple
+
+from cxstream.topology import (
+    CHURN_RISK,
+    FORGET,
+    FRICTION,
+    REJECTED,
+    SCORES,
+    SNAPSHOTS,
+    TOUCHPOINTS,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from cxstream.erasure.retention import Keeping
+    from cxstream.erasure.scan import Receipt, Seen, Traces
+
+_NOUNS = {
+    TOUCHPOINTS.contract: "record",
+    CHURN_RISK.contract: "signal",
+    FRICTION.contract: "signal",
+    SCORES.contract: "score card",
+    SNAPSHOTS.contract: "row of saved state",
+    REJECTED.contract: "rejected record",
+    FORGET.contract: "request",
+}
+_PLURALS = {noun: f"{noun}s" for noun in _NOUNS.values()} | {
+    "earlier score card": "earlier score cards",
+    "earlier row of saved state": "earlier rows of saved state",
+}
+_STATES = (SCORES.contract, SNAPSHOTS.contract)
+# Kafka deletes and compacts every few minutes, and a busy broker later.
+_GRACE_MS = 86_400_000
+
+
+class Remain(NamedTuple):
+    """Records of a customer in a partition, of one kind.
+
+    Attributes:
+        topic: the contract's name.
+        partition: where.
+        what: how many of what, and where.
+        until_ms: when Kafka has removed them at the latest, ms UTC; None where it does not by itself.
+        wrong: why they should not be there; "" where they may.
+    """
+
+    topic: str
+    partition: int
+    what: str
+    until_ms: int | None
+    wrong: str = ""
+
+
+def judge(traces: Traces, keeps: Mapping[str, Keeping], now_ms: int) -> list[Remain]:
+    """What is left of a customer, in the order of the topics.
+
+    Args:
+        traces: everything that was found.
+        keeps: how long each topic keeps what is in it, by the contract's names.
+        now_ms: the time, ms UTC.
+    """
+    receipt = traces.erased
+    found: list[Remain] = []
+    for topic, records in traces.seen.items():
+        by_partition: dict[int, list[Seen]] = defaultdict(list)
+        for each in records:
+            by_partition[each.place.partition].append(each)
+        for partition, here in sorted(by_partition.items()):
+            if topic in _STATES:
+                found += _state(topic, partition, here, traces, keeps[topic], now_ms)
+            else:
+                found += _log(topic, partition, here, traces, keeps[topic], now_ms)
+    if receipt is None:
+        return [each._replace(wrong=each.wrong or "there is no receipt of an erasure") for each in found]
+    return found
+
+
+def back(traces: Traces) -> bool:
+    """Whether the customer has done something since the request: they are a new customer."""
+    receipt = traces.erased
+    return receipt is not None and any(
+        _later(each, receipt) for each in traces.seen.get(TOUCHPOINTS.contract, ())
+    )
+
+
+def _later(record: Seen, receipt: Receipt) -> bool:
+    return record.said_ms is not None and record.said_ms > receipt.requested_ms
+
+
+def _state(
+    topic: str, partition: int, records: Sequence[Seen], traces: Traces, keeping: Keeping, now_ms: int
+) -> Iterator[Remain]:
+    """What a compacted topic has: the latest record counts, earlier ones are history until Kafka compacts."""
+    latest, receipt, noun = records[-1], traces.erased, _NOUNS[topic]
+    if not latest.empty:
+        what = f"a {noun} at offset {latest.place.offset}"
+        if receipt is not None and _of_the_new_life(latest, traces, receipt):
+            yield Remain(topic, partition, f"{what}, of what they did after the request", None)
+        else:
+            why = "a worker that owns this partition removes it: run 'cxstream forget' again"
+            yield Remain(topic, partition, what, None, f"it is left; {why}")
+    old = [each for each in records[:-1] if not each.empty]
+    if old and latest.empty:
+        yield _held(topic, partition, f"earlier {noun}", old, _after(latest, keeping.compaction_ms), now_ms)
+    if latest.empty:
+        gone = _after(latest, keeping.tombstone_ms)
+        yield _held(topic, partition, f"tombstone of a {noun}", [latest], gone, now_ms)
+
+
+def _of_the_new_life(latest: Seen, traces: Traces, receipt: Receipt) -> bool:
+    own = latest.place.partition == traces.who.partition
+    after = latest.arrived_ms >= receipt.arrived_ms
+    return own and (after if latest.cause is None else _follows(latest, receipt)) and back(traces)
+
+
+def _follows(record: Seen, receipt: Receipt) -> bool:
+    """Whether a result follows from a touchpoint after the request."""
+    cause = record.cause
+    return (
+        cause is not None
+        and cause.partition == receipt.cause.partition
+        and cause.offset > receipt.cause.offset
+    )
+
+
+def _after(record: Seen, bound_ms: int | None) -> int | None:
+    return None if bound_ms is None else record.arrived_ms + bound_ms
+
+
+def _log(
+    topic: str, partition: int, records: Sequence[Seen], traces: Traces, keeping: Keeping, now_ms: int
+) -> Iterator[Remain]:
+    """What a topic has that Kafka deletes by age."""
+    receipt, noun, came_back = traces.erased, _NOUNS[topic], back(traces)
+    rest: list[Seen] = []
+    answered = {each.request for each in traces.receipts}
+    for each in records:
+        what = f"a {noun} at offset {each.place.offset}"
+        until = _after(each, keeping.retention_ms)
+        if topic == FORGET.contract and each.request not in answered:
+            yield Remain(topic, partition, what, until, "no worker has followed it yet: see that one runs")
+        elif (
+            topic in {CHURN_RISK.contract, FRICTION.contract}
+            and receipt is not None
+            and not (each.erased or came_back)
+            and _follows(each, receipt)
+        ):
+            yield Remain(topic, partition, what, until, "it was made after the request")
+        else:
+            rest.append(each)
+    if rest:
+        newest = max(rest, key=lambda each: each.arrived_ms)
+        yield _held(topic, partition, noun, rest, _after(newest, keeping.retention_ms), now_ms)
+
+
+def _held(
+    topic: str, partition: int, noun: str, records: Sequence[Seen], until_ms: int | None, now_ms: int
+) -> Remain:
+    """Records that Kafka still holds, and will remove."""
+    first, last = records[0].place.offset, records[-1].place.offset
+    at = f"at offset {first}" if first == last else f"at offsets {first} to {last}"
+    what = f"{len(records):,} {noun if len(records) == 1 else _PLURALS[noun]} {at}"
+    if until_ms is None:
+        return Remain(
+            topic, partition, what, None, "Kafka keeps them for ever: 'cxstream topics --alter-config'"
+        )
+    if now_ms > until_ms + _GRACE_MS:
+        return Remain(
+            topic, partition, what, until_ms, "Kafka should have removed them: see the brokers' log cleaner"
+        )
+    return Remain(topic, partition, what, until_ms)

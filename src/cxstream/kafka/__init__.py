@@ -1,0 +1,1 @@
+"""The Kafka client: connections, topics, groups, records in and out."""

@@ -1,0 +1,185 @@
+"""Record batches as they lie on the wire, without an object of Python's for each record.
+
+aiokafka unpacks what it fetched through a generator that makes a ConsumerRecord of every record, which is most
+of what reading costs. Here the generator of a fetch is replaced, before it has begun, by one that gives out the
+records of a whole batch as aiokafka's own C objects: they have offset, timestamp, key, value and headers.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from aiokafka.consumer.fetcher import READ_COMMITTED, FetchResult
+from aiokafka.errors import CorruptRecordException
+from aiokafka.record.default_records import DefaultRecordBatch
+
+from cxstream.kafka.record_batches import Piece, Record, Unpacker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, MutableMapping
+
+    from aiokafka.consumer.fetcher import PartitionRecords
+
+    from cxstream.kafka.fetch_screen import Refuse
+    from cxstream.kafka.record_batches import Limits
+
+
+# The format of record batches since Kafka 0.11. aiokafka tells older ones apart by the first batch of a fetch alone,
+# and takes later ones for this.
+_MAGIC = 2
+log = structlog.get_logger(__name__)
+
+# Where a batch has its length, and how long it is beside that.
+_LENGTH_AT, _OVERHEAD = 8, 12
+
+
+class WholeBatches(OrderedDict[Any, Any]):
+    """What a fetcher keeps its results in, by partition: those of some topics give out batches.
+
+    A call for records takes what costs some `most` bytes of memory, at least one piece; the rest stays packed until the
+    next call.
+
+    Args:
+        topics: the topics; None for all of them.
+        refuse: is told of a batch that cannot be unpacked, once those before it have been given out. If it raises
+            nothing, the fetch ends there.
+        raw: the bytes of what was fetched last, by partition; what is taken from it goes out of it.
+        limits: how large what is read may be.
+        most: what a call takes of a partition, in bytes of memory.
+        on_read: is told of each partition of which a batch could be unpacked.
+
+    Attributes:
+        room: what may be taken of all partitions together until it is set anew, in bytes of memory; None for no limit.
+    """
+
+    def __init__(
+        self,
+        topics: Collection[str] | None,
+        refuse: Refuse,
+        raw: MutableMapping[Any, bytes],
+        limits: Limits,
+        most: int,
+        on_read: Callable[[Any], None] = lambda _: None,
+    ) -> None:
+        super().__init__()
+        self._topics = topics
+        self._refuse = refuse
+        self._raw = raw
+        self._unpacker = Unpacker(limits)
+        self._most = most
+        self._on_read = on_read
+        self.room: int | None = None
+
+    def __setitem__(self, tp: Any, result: Any) -> None:
+        if type(result) is FetchResult and (self._topics is None or tp.topic in self._topics):
+            fetched = result._partition_records  # noqa: SLF001
+            fetched._records_iterator = self._given_out(fetched, self._raw.pop(tp))  # noqa: SLF001
+            result.getall = lambda max_records=None: self._some(result, max_records)
+        super().__setitem__(tp, result)
+
+    def _given_out(self, fetched: PartitionRecords, raw: bytes) -> Iterator[Piece]:
+        tp, pieces, begun = fetched._tp, _pieces(fetched, raw, self._unpacker), False  # noqa: SLF001
+        while True:
+            try:
+                piece = next(pieces, None)
+            except Exception as error:  # noqa: BLE001 - whatever damaged bytes lead to
+                # The next fetch begins at the batch that is damaged, and fails then if this one brought something:
+                # an error must not keep back what came before it.
+                if not begun:
+                    self._refuse(tp, fetched.next_fetch_offset, error)
+                return
+            if not begun:
+                self._on_read(tp)
+            if piece is None:
+                return
+            begun = True
+            if not piece.plain:
+                _tell(tp, piece)
+            yield piece
+
+    def _some(self, result: FetchResult, _max_records: int | None) -> list[Piece]:
+        """What aiokafka's `FetchResult.getall` gives out, up to a cost in place of a number."""
+        found: list[Piece] = []
+        if not result.check_assignment(result._topic_partition) or not result.has_more():  # noqa: SLF001
+            return found
+        most = self._most if self.room is None else min(self._most, self.room)
+        if most <= 0:
+            return found
+        cost, records = 0, result._partition_records  # noqa: SLF001
+        while cost < most:
+            piece = next(records, None)
+            if piece is None:
+                result._partition_records = None  # noqa: SLF001
+                break
+            found.append(piece)
+            cost += piece.cost
+        if self.room is not None:
+            self.room -= cost
+        fetched = records.next_fetch_offset
+        result._assignment.state_value(result._topic_partition).consumed_to(fetched)  # noqa: SLF001
+        return found
+
+
+def _tell(tp: Any, piece: Piece) -> None:
+    for record in piece:
+        if not isinstance(record, Record):
+            continue
+        if record.broken:
+            log.error(
+                "records cannot be read: they are rejected by reference",
+                topic=tp.topic,
+                partition=tp.partition,
+                first=record.offset if record.first is None else record.first,
+                last=record.offset,
+                error=record.broken,
+            )
+        elif record.first is not None:
+            log.warning(
+                "a batch inflates to more than worker.max_batch_bytes; the records beyond are not read",
+                topic=tp.topic,
+                partition=tp.partition,
+                first=record.first,
+                last=record.offset,
+            )
+
+
+def _pieces(fetched: PartitionRecords, raw: bytes, unpacker: Unpacker) -> Iterator[Piece]:
+    """Yield the records of each batch that a reader may see, a piece at a time."""
+    log, view, at = fetched._records, memoryview(raw), 0  # noqa: SLF001
+    while log.has_next():
+        batch = log.next_batch()
+        start, at = at, at + _OVERHEAD + int(struct.unpack_from(">i", view, at + _LENGTH_AT)[0])
+        old = not isinstance(batch, DefaultRecordBatch)
+        if not old and batch.magic != _MAGIC:
+            raise CorruptRecordException(f"a batch has a format that is not known (magic {batch.magic})")
+        if fetched._check_crcs and not batch.validate_crc():  # noqa: SLF001
+            raise CorruptRecordException("a batch is damaged (its CRC is wrong)")
+        if _may_be_seen(fetched, batch):
+            found = iter([Piece(list(batch), at - start)]) if old else unpacker.pieces(view[start:at])
+            for piece in found:
+                if kept := _from(piece, fetched.next_fetch_offset):
+                    fetched.next_fetch_offset = kept[-1].offset + 1
+                    yield kept
+        fetched.next_fetch_offset = batch.next_offset
+
+
+def _from(piece: Piece, first: int) -> Piece:
+    """The records from an offset on: a fetch brings whole batches, also where it asked for the middle of one."""
+    if not piece or piece[0].offset >= first:
+        return piece
+    return Piece([record for record in piece if record.offset >= first], piece.cost, plain=piece.plain)
+
+
+def _may_be_seen(fetched: PartitionRecords, batch: Any) -> bool:
+    """Whether a batch has records for us: markers have none, and aborted ones are not to be read."""
+    if fetched._isolation_level == READ_COMMITTED and batch.producer_id is not None:  # noqa: SLF001
+        aborted = fetched._aborted_producers  # noqa: SLF001
+        fetched._consume_aborted_up_to(batch.base_offset)  # noqa: SLF001
+        if batch.is_control_batch and fetched._contains_abort_marker(batch):  # noqa: SLF001
+            aborted.discard(batch.producer_id)
+        if batch.is_transactional and batch.producer_id in aborted:
+            return False
+    return not batch.is_control_batch

@@ -1,0 +1,190 @@
+"""Who asks, and how he proves it: the security settings in the words of the Kafka client.
+
+Secrets are read when a client is made, never kept: who rotates a file needs no restart for new clients.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import ssl
+from typing import TYPE_CHECKING, Any
+
+from cxstream.model.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from pydantic import SecretStr
+
+    from cxstream.settings import Control, Security, Worker
+
+# What these send as the proof of who asks can be read on the way, and used by whoever reads it. SCRAM proves that we
+# know the password without sending it.
+_READABLE = ("PLAIN", "OAUTHBEARER")
+# A log at `debug` has whole requests and responses, tokens, passwords and records too: these are left out.
+_CLIENT_LOGS = ("aiokafka.conn", "aiokafka.producer.producer")
+_SECRET_TYPES = ("SaslAuthenticate", "Fetch", "Produce")
+_SECRET_TEXT = "Sending (key="  # noqa: S105 - how a record that is sent is logged
+
+
+def tls(security: Security) -> ssl.SSLContext | None:
+    """The TLS context that the settings ask for; None where the protocol has no TLS.
+
+    The broker's certificate and its host name are always checked.
+
+    Raises:
+        SettingsError: a PEM file is missing or is none, or its passphrase is wrong.
+    """
+    if not security.protocol.endswith("SSL"):
+        return None
+    if security.key_file and not security.cert_file:
+        raise SettingsError("security.cert_file: missing; security.key_file is of no use without it")
+    try:
+        context = ssl.create_default_context(cafile=security.ca_file)
+    except OSError as error:  # ssl.SSLError is one
+        raise _unreadable("ca_file", security.ca_file, error) from error
+    if security.cert_file:
+        _present(context, security, security.cert_file)
+    return context
+
+
+def _present(context: ssl.SSLContext, security: Security, cert_file: Path) -> None:
+    """Load the client's own certificate."""
+    passphrase = secret(security, "key_password")
+    asked = False
+
+    def give() -> str:
+        # Without one, OpenSSL would ask for it on the terminal, where nobody may be.
+        nonlocal asked
+        asked = True
+        if not passphrase:
+            raise SettingsError(
+                "security.key_file: encrypted; give its passphrase as security.key_password_file "
+                "or CXSTREAM_SECURITY__KEY_PASSWORD"
+            )
+        return passphrase
+
+    try:
+        context.load_cert_chain(cert_file, security.key_file, password=give)
+    except ssl.SSLError as error:
+        # What OpenSSL calls a wrong passphrase differs by the cipher of the key.
+        if asked:
+            raise SettingsError("security.key_password: not the passphrase of security.key_file") from error
+        raise _unreadable("cert_file", cert_file, error) from error
+    except OSError as error:
+        # The error does not say which of the two files it means.
+        field = "key_file" if cert_file.is_file() else "cert_file"
+        raise _unreadable(field, getattr(security, field), error) from error
+
+
+def _unreadable(field: str, path: Path | None, error: OSError) -> SettingsError:
+    return SettingsError(f"security.{field}: {path} cannot be used: {error.strerror or error}")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or address leads to this computer, whatever the network's name servers say."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower().rstrip(".") == "localhost"
+
+
+def refuse_plaintext(security: Security, hosts: Iterable[str]) -> None:
+    """Raise if a password or a token would go over the network in plain text.
+
+    Args:
+        security: the settings.
+        hosts: where it would be sent.
+
+    Raises:
+        SettingsError: names the host, and what to do.
+    """
+    if security.protocol != "SASL_PLAINTEXT" or security.sasl_mechanism not in _READABLE:
+        return
+    far = next((host for host in hosts if not is_loopback(host)), None)
+    if far is not None and not security.plaintext_credentials:
+        raise SettingsError(
+            f"security.protocol: SASL_PLAINTEXT would send the "
+            f"{'password' if security.sasl_mechanism == 'PLAIN' else 'token'} of {security.sasl_mechanism} to {far} "
+            "in plain text, for everybody on the way to read: use SASL_SSL, or set security.plaintext_credentials "
+            "where the network itself is encrypted"
+        )
+
+
+def sasl(security: Security) -> dict[str, Any]:
+    """The SASL arguments of a Kafka client; none where the protocol has no SASL.
+
+    Raises:
+        SettingsError: a setting that the mechanism needs is missing, or a secret cannot be read.
+    """
+    if not security.protocol.startswith("SASL_"):
+        return {}
+    if security.sasl_mechanism == "OAUTHBEARER":
+        from cxstream.kafka.oauth import provider
+
+        return {"sasl_mechanism": "OAUTHBEARER", "sasl_oauth_token_provider": provider(security)}
+    password = secret(security, "password")
+    if not security.username or not password:
+        raise SettingsError(
+            f"security.username, security.password: {security.protocol} needs both; "
+            "set CXSTREAM_SECURITY__USERNAME, and CXSTREAM_SECURITY__PASSWORD or security.password_file"
+        )
+    return {
+        "sasl_mechanism": security.sasl_mechanism,
+        "sasl_plain_username": security.username,
+        "sasl_plain_password": password,
+    }
+
+
+def guard_logs() -> None:
+    """Keep the Kafka client from logging secrets and records, at any level."""
+    for name in _CLIENT_LOGS:
+        logging.getLogger(name).addFilter(_tells_nothing)
+
+
+def _tells_nothing(record: logging.LogRecord) -> bool:
+    """A log filter: False for what proves who asks, and for what has records in it."""
+    arguments = record.args if isinstance(record.args, tuple) else ()
+    return not (
+        str(record.msg).startswith(_SECRET_TEXT)
+        or any(type(argument).__name__.startswith(_SECRET_TYPES) for argument in arguments)
+    )
+
+
+def secret(section: Control | Security | Worker, name: str, where: str = "security") -> str | None:
+    """A secret that is given itself or as a file (a trailing newline is none of it); None where it is not.
+
+    Args:
+        section: the settings.
+        name: of the setting: password, key_password, client_secret, web_token, key or previous_key.
+        where: the section's name.
+
+    Raises:
+        SettingsError: it is given twice, or the file cannot be read or is empty.
+    """
+    given: SecretStr | None = getattr(section, name)
+    path: Path | None = getattr(section, f"{name}_file")
+    if path is None:
+        return given.get_secret_value() if given else None
+    if given is not None:
+        raise SettingsError(f"{where}.{name}, {where}.{name}_file: both are given; keep one of them")
+    return read_secret(path, f"{where}.{name}_file")
+
+
+def read_secret(path: Path, setting: str) -> str:
+    """The text of a file without the newline at its end.
+
+    Raises:
+        SettingsError: it cannot be read, is not text, or is empty; names the setting.
+    """
+    try:
+        text = path.read_text().rstrip("\r\n")
+    except OSError as error:
+        raise SettingsError(f"{setting}: {path} cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{setting}: {path} is not text in UTF-8") from error
+    if not text:
+        raise SettingsError(f"{setting}: {path} is empty")
+    return text

@@ -1,0 +1,138 @@
+"""What a fetch brings of one partition and cannot be read: kept from the other partitions of the same consumer.
+
+Left alone, aiokafka raises such an error to whoever asks for records of any partition and drops what it has of the
+others, asks the broker again without a pause, or ends the task that fetches. Here the client that a fetcher uses
+is wrapped: what cannot be used is taken out of the answer before the fetcher sees it, and a function is told. What
+proves to be damaged only when it is unpacked, the iterators of the records tell to the same function.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from aiokafka import TopicPartition
+from aiokafka.consumer.fetcher import FetchError
+from aiokafka.errors import CorruptRecordException, KafkaError, TopicAuthorizationFailedError, for_code
+from aiokafka.protocol.fetch import FetchRequest
+from aiokafka.record.memory_records import MemoryRecords
+
+from cxstream.kafka.batch_fetch import WholeBatches
+from cxstream.model.errors import UnreadableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aiokafka import AIOKafkaConsumer
+
+    from cxstream.kafka.record_batches import Limits
+
+    # Takes the partition, the offset from which on it cannot be read, and why.
+    Refuse = Callable[[TopicPartition, int, Exception], None]
+
+# Kafka's answers that the fetcher deals with: none, offset out of range, unknown partition, not the leader.
+_DEALT_WITH = {0, 1, 3, 6}
+
+
+class Screen:
+    """The client of a fetcher, which takes out of what is fetched that which cannot be read.
+
+    Args:
+        client: aiokafka's client; everything but `send` is its own.
+        refuse: is told of each partition that is taken out.
+        on_fetched: is told the partition and the offset of every fetch that Kafka could answer.
+
+    Attributes:
+        raw: the bytes of what was fetched last, by partition, until they are taken.
+    """
+
+    def __init__(
+        self, client: Any, refuse: Refuse, on_fetched: Callable[[TopicPartition, int], None] = lambda *_: None
+    ) -> None:
+        self._client = client
+        self._refuse = refuse
+        self._on_fetched = on_fetched
+        self.raw: dict[TopicPartition, bytes] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    async def send(self, node: int, request: Any, **options: Any) -> Any:
+        """Send a request; the answer to a fetch comes back without what cannot be read."""
+        response = await self._client.send(node, request, **options)
+        if isinstance(request, FetchRequest):
+            # The fetcher takes what it wants of an answer before it waits for anything.
+            self.raw.clear()
+            asked = {(topic, number): at for topic, parts in request.topics for number, at, _ in parts}
+            response.topics = [
+                (topic, [part for part in parts if self._usable(topic, part, asked)])
+                for topic, parts in response.topics
+            ]
+        return response
+
+    def _usable(self, topic: str, part: tuple[Any, ...], asked: dict[tuple[str, int], int]) -> bool:
+        number, code, offset = part[0], part[1], asked[topic, part[0]]
+        error = _wrong(code, part[-1])
+        tp = TopicPartition(topic, number)
+        if error is None:
+            self._on_fetched(tp, offset)
+            self.raw[tp] = part[-1] or b""
+            return True
+        if code:
+            self._client.force_metadata_update()
+        self._refuse(tp, offset, error)
+        return False
+
+
+def _wrong(code: int, records: bytes | None) -> Exception | None:
+    """Why a partition of an answer cannot be used; None where it can."""
+    if code not in _DEALT_WITH:
+        failed: Exception = for_code(code)()
+        return failed
+    if code:
+        return None
+    try:
+        found = MemoryRecords(records or b"")
+    except Exception as error:  # noqa: BLE001 - whatever damaged bytes lead to
+        return error
+    # Kafka sends at least one whole batch, be it larger than what was asked for.
+    if found.size_in_bytes() and not found.has_next():
+        short: Exception = CorruptRecordException("a batch is longer than what was sent of it")
+        return short
+    return None
+
+
+def unreadable(tp: TopicPartition, offset: int, error: Exception) -> UnreadableError:
+    """The error that says that a partition cannot be read from an offset on."""
+    return UnreadableError(tp.topic, tp.partition, offset, reason(error))
+
+
+def reason(error: Exception) -> str:
+    """An error in a line."""
+    return str(error) if isinstance(error, KafkaError) else f"{type(error).__name__}: {error}"
+
+
+def read_whole(consumer: AIOKafkaConsumer, limits: Limits, most: int) -> None:
+    """Let a started consumer give out whole batches, and raise what a fetch of any of its partitions met.
+
+    It is for a consumer that reads one partition at a time. The next call for records raises UnreadableError; what may
+    not be read at all stays aiokafka's own error.
+
+    Args:
+        consumer: a started one, which has not fetched yet.
+        limits: how large what is read may be.
+        most: what a call takes, in bytes of memory.
+    """
+    fetcher = consumer._fetcher  # noqa: SLF001
+
+    def refuse(tp: TopicPartition, offset: int, error: Exception) -> None:
+        known = isinstance(error, TopicAuthorizationFailedError)
+        raised = TopicAuthorizationFailedError(tp.topic) if known else unreadable(tp, offset, error)
+        fetcher._records[tp] = FetchError(error=raised, backoff=fetcher._prefetch_backoff)  # noqa: SLF001
+        for waiter in list(fetcher._fetch_waiters):  # noqa: SLF001
+            fetcher._notify(waiter)  # noqa: SLF001
+
+    def unpacked(tp: TopicPartition, offset: int, error: Exception) -> None:
+        raise unreadable(tp, offset, error) from error
+
+    fetcher._client = screen = Screen(fetcher._client, refuse)  # noqa: SLF001
+    fetcher._records = WholeBatches(None, unpacked, screen.raw, limits, most)  # noqa: SLF001

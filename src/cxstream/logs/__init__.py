@@ -1,0 +1,1 @@
+"""Structured logs: their set-up, their limit, and text that is safe to print."""

@@ -1,0 +1,503 @@
+"""Bytes to validated events and their columns; what cannot be used gets a reason and the field's path.
+
+What hostile input gets: anything that is not one well-formed JSON object (bytes that are not UTF-8 in a known
+field, NaN, a lone surrogate, nesting deeper than MAX_DEPTH, no value at all) is `malformed`; a well-formed
+object that breaks the contract (numbers beyond float64 too) is `invalid`. Of duplicate keys the last counts.
+Each record costs time in proportion to its own length, and a bad one costs its neighbours nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from operator import itemgetter
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from cxstream.kernels.layout import (
+    ABANDONED,
+    EVENT,
+    HAS_VALUE,
+    NONE,
+    RESOLVED,
+    SWITCHES,
+    UNRESOLVED,
+)
+from cxstream.kernels.text import BAD_TIME, depth, hash64, hash_all, parse_times
+from cxstream.model.cloudevents import content_bytes, require_text, structured
+from cxstream.model.errors import CloudEventError
+from cxstream.model.events import CONTROL, EVENT_TYPE, MAX_SUBJECT, Data, Event
+from cxstream.model.kinds import SWITCH_CHANNELS, Kind
+from cxstream.model.parameters import MAX_RECORD_BYTES
+from cxstream.scoring.codec.remembered import Remembered
+from cxstream.scoring.codec.signatures import SIGNATURE, Authority
+
+MALFORMED, INVALID = "malformed", "invalid"
+FROM_THE_FUTURE, TOO_LATE = "from_the_future", "too_late"
+MISROUTED, TOO_LARGE, FORGED = "misrouted", "too_large", "forged"
+
+# Deeper than any source nests, and well inside what the JSON parser's recursion allows wherever it is called from.
+MAX_DEPTH = 512
+
+# Of a few dozen sources, each with a few dozen bytes, some kilobytes are needed.
+_SEEDS_BYTES = 4 << 20
+
+Headers = Sequence[tuple[str, bytes | None]]
+
+_NAME, _TEXT = itemgetter(0), itemgetter(1)
+
+_decode: Callable[[bytes], Event] = msgspec.json.Decoder(EVENT_TYPE).decode
+_well_formed = msgspec.json.Decoder(msgspec.Raw).decode
+_MAX_MESSAGE = 300
+# What the decoder says ends in the path, and may repeat a value before it, which may say anything.
+_AT = " - at `"
+_PATH = re.compile(r"\$\.?([\w.\[\]]*)`")
+_MISSING = re.compile(r"Object missing required field `(\w+)`")
+
+
+class Rejected(msgspec.Struct, frozen=True, order=True, gc=False):
+    """Why a record is not used.
+
+    Attributes:
+        index: its position in the batch.
+        reason: malformed, invalid, forged, misrouted, from_the_future, too_late or too_large.
+        field: path of the field, "" where there is none.
+        message: what is wrong, for people.
+    """
+
+    index: int
+    reason: str
+    field: str
+    message: str
+
+
+@dataclass(slots=True)
+class Decoded:
+    """A decoded batch.
+
+    Attributes:
+        good: int64[g], positions of the records that are valid.
+        events: g events.
+        columns: EVENT[g]; `slot` and `topic` are for the partition to fill in.
+        sources: uint64[g], hash of each one's source.
+        rejected: the others, in order.
+    """
+
+    good: NDArray[np.int64]
+    events: list[Any]
+    columns: NDArray[np.void]
+    sources: NDArray[np.uint64]
+    rejected: list[Rejected]
+
+    def reject(self, wrong: Mapping[int, tuple[str, str, str]]) -> None:
+        """Reject some of the valid records.
+
+        Args:
+            wrong: reason, field and message by the place among the valid ones.
+        """
+        if not wrong:
+            return
+        self.rejected += [Rejected(int(self.good[i]), *why) for i, why in wrong.items()]
+        self.rejected.sort()
+        keep = np.ones(len(self.events), bool)
+        keep[list(wrong)] = False
+        self.good, self.columns, self.sources = self.good[keep], self.columns[keep], self.sources[keep]
+        self.events = [event for event, kept in zip(self.events, keep, strict=True) if kept]
+
+
+def text_column(strings: list[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Join strings for a kernel.
+
+    Returns:
+        uint8[...] with all of them in UTF-8, and int64[n] with the end of each.
+    """
+    joined = "".join(strings)
+    if joined.isascii():
+        encoded = joined.encode()
+        lengths = np.fromiter(map(len, strings), np.int64, len(strings))
+    else:
+        parts = [s.encode() for s in strings]
+        encoded = b"".join(parts)
+        lengths = np.fromiter(map(len, parts), np.int64, len(parts))
+    return np.frombuffer(encoded, np.uint8), np.cumsum(lengths)
+
+
+def hash_text(text: str, seed: int = 0) -> int:
+    """64-bit hash of one string."""
+    data = np.frombuffer(text.encode(), np.uint8)
+    return int(hash64(data, 0, len(data), np.uint64(seed)))
+
+
+class _Seeds(Remembered[int]):
+    """Hash of each source name."""
+
+    def __missing__(self, source: str) -> int:
+        return self.keep(source, hash_text(source))
+
+
+_seeds = _Seeds(_SEEDS_BYTES)
+
+
+# --- columns of the kinds that carry more than their points
+
+_Columns = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.uint8], NDArray[np.uint64]]
+
+
+def _contact(c: _Columns, i: int, d: Data) -> None:
+    if d.wait_s is not None:
+        c[0][i] = d.wait_s
+    if d.transfers is not None:
+        c[1][i] = d.transfers
+    flags = SWITCHES if d.channel in SWITCH_CHANNELS else 0
+    if d.abandoned:
+        flags |= ABANDONED
+    elif d.resolved is not None:
+        flags |= RESOLVED if d.resolved else UNRESOLVED
+    c[2][i] = flags
+
+
+def _queue(c: _Columns, i: int, d: Data) -> None:
+    c[0][i] = d.wait_s or 0.0
+
+
+def _delivery(c: _Columns, i: int, d: Data) -> None:
+    c[0][i] = d.late_days or 0.0
+
+
+def _score(c: _Columns, i: int, d: Data) -> None:
+    c[0][i] = d.score
+
+
+def _rating(c: _Columns, i: int, d: Data) -> None:
+    c[0][i] = d.rating
+
+
+def _sentiment(c: _Columns, i: int, d: Data) -> None:
+    if d.sentiment is not None:
+        c[0][i] = d.sentiment
+        c[2][i] = HAS_VALUE
+
+
+def _click(c: _Columns, i: int, d: Data) -> None:
+    if d.x is not None and d.y is not None:
+        c[0][i] = d.x
+        c[1][i] = d.y
+        c[2][i] = HAS_VALUE
+
+
+def _case(c: _Columns, i: int, d: Data) -> None:
+    c[3][i] = hash_text(d.case_id or "")
+
+
+_FILL: list[Callable[[_Columns, int, Any], None] | None] = [None] * 256
+for _kind, _fill in {
+    Kind.contact: _contact,
+    Kind.queue: _queue,
+    Kind.delivery: _delivery,
+    Kind.survey_ces: _score,
+    Kind.survey_csat: _score,
+    Kind.survey_nps: _score,
+    Kind.review: _rating,
+    Kind.social_post: _sentiment,
+    Kind.click: _click,
+    Kind.complaint_opened: _case,
+    Kind.complaint_resolved: _case,
+}.items():
+    _FILL[_kind] = _fill
+
+
+_HAS_MORE = np.array([fill is not None for fill in _FILL])
+
+
+def _columns(events: list[Any]) -> tuple[NDArray[np.void], NDArray[np.uint64]]:
+    """EVENT of each event, and the hash of its source."""
+    n = len(events)
+    columns = np.zeros(n, EVENT)
+    kinds = np.array([e.KIND for e in events], np.uint8)
+    columns["kind"] = kinds
+    columns["topic"] = NONE
+    times = np.empty(n, np.int64)
+    parse_times(*text_column([e.time for e in events]), times)
+    columns["time"] = times
+    seeds = np.array([_seeds[e.source] for e in events], np.uint64)
+    hashes = np.empty(n, np.uint64)
+    hash_all(*text_column([e.id for e in events]), seeds, hashes)
+    columns["id"] = hashes
+    views = (columns["a"], columns["b"], columns["flags"], columns["case"])
+    more = np.flatnonzero(_HAS_MORE[kinds])
+    for i, kind in zip(more.tolist(), kinds[more].tolist(), strict=True):
+        _FILL[kind](views, i, events[i].data)
+    return columns, seeds
+
+
+def _diagnose(raw: bytes | None, note: tuple[str, str] | None, error: Exception) -> tuple[str, str, str]:
+    """Reason, field path and message of a record that did not decode."""
+    message = str(error)
+    if note is not None:
+        return note[0], "", note[1]
+    if not isinstance(error, msgspec.ValidationError):
+        return MALFORMED, "", _short(message)
+    assert raw is not None  # noqa: S101 - where there is none there is a note
+    # The decoder stops at the first thing that is wrong: only a well-formed object can be invalid.
+    try:
+        _well_formed(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as worse:
+        return MALFORMED, "", str(worse)
+    said, _, end = message.rpartition(_AT)
+    found = _PATH.fullmatch(end) if said else None
+    path = found[1] if found else ""
+    if not found:
+        said = message
+    missing = _MISSING.fullmatch(said)
+    if missing:
+        path = f"{path}.{missing[1]}" if path else missing[1]
+    if not path:
+        return MALFORMED, "", "not a JSON object"
+    return INVALID, path.replace("[...]", ""), _short(said)
+
+
+def _short(message: str) -> str:
+    """What the decoder says may repeat a value of any length."""
+    return message if len(message) <= _MAX_MESSAGE else f"{message[:_MAX_MESSAGE]}..."
+
+
+def _too_deep(raw: bytes) -> bool:
+    brackets = raw.count(b"{") + raw.count(b"[")
+    return brackets > MAX_DEPTH and bool(depth(np.frombuffer(raw, np.uint8)) > MAX_DEPTH)
+
+
+def _longest(values: Sequence[bytes | None]) -> int:
+    return max(map(len, filter(None, values)), default=0)
+
+
+def _names(headers: Sequence[Headers] | None) -> str:
+    """The names of all headers of a batch, put together."""
+    return "".join(map(_NAME, chain.from_iterable(headers))) if headers else ""
+
+
+def _texts(headers: Sequence[Headers] | None) -> bytes:
+    """The values of all headers of a batch, put together."""
+    return b"".join(filter(None, map(_TEXT, chain.from_iterable(headers)))) if headers else b""
+
+
+def _too_large(
+    values: Sequence[bytes | None],
+    headers: Sequence[Headers] | None,
+    keys: Sequence[bytes | None] | None,
+    together: int,
+    limit: int,
+) -> list[int]:
+    """Positions of the records that have more than `limit` bytes.
+
+    Args:
+        values: n values.
+        headers: n lists of headers.
+        keys: n keys.
+        together: at least the bytes of all headers.
+        limit: bytes of key, value and headers.
+    """
+    # What all headers take together is counted in one go; a batch in which that is much is looked at closely.
+    if _longest(values) + _longest(keys or ()) + together <= limit:
+        return []
+    nothing = [None] * len(values)
+    rows = zip(keys or nothing, values, headers or nothing, strict=True)
+    return [i for i, (key, value, given) in enumerate(rows) if content_bytes(key, value, given or ()) > limit]
+
+
+def _prepare(
+    values: Sequence[bytes | None],
+    headers: Sequence[Headers] | None = None,
+    large: Collection[int] = (),
+    *,
+    odd: bool = False,
+) -> tuple[Sequence[bytes | None], dict[int, tuple[str, str]]]:
+    """Structured records; None, with a reason and a note, in place of those that must not reach the parser.
+
+    Args:
+        values: n records.
+        headers: their Kafka headers.
+        large: positions of those that are too large.
+        odd: names of headers may not be UTF-8.
+    """
+    raws: list[bytes | None] = list(values)
+    notes = {i: (MALFORMED, "no value") for i, raw in enumerate(raws) if raw is None} if None in raws else {}
+    for i, given in enumerate(headers or ()):
+        if given and i not in large:
+            try:
+                if odd:
+                    require_text(given)
+                raws[i] = structured(given, values[i])
+            except CloudEventError as error:
+                raws[i], notes[i] = None, (MALFORMED, _short(str(error)))
+    for i in large:
+        raws[i], notes[i] = None, (TOO_LARGE, "larger than scoring.max_record_bytes")
+    # Shallow enough is whatever has no room for more brackets.
+    if _longest(raws) > 2 * MAX_DEPTH:
+        for i, raw in enumerate(raws):
+            if raw and len(raw) > 2 * MAX_DEPTH and _too_deep(raw):
+                raws[i], notes[i] = None, (MALFORMED, f"nested deeper than {MAX_DEPTH}")
+    return raws, notes
+
+
+def decode(
+    values: Sequence[bytes | None],
+    headers: Sequence[Headers] | None = None,
+    *,
+    keys: Sequence[bytes | None] | None = None,
+    limit: int | None = None,
+    unheld: Collection[int] = (),
+    authority: Authority | None = None,
+    appended: NDArray[np.int64] | None = None,
+) -> Decoded:
+    """Decode and validate a batch.
+
+    Args:
+        values: n records; None is a record without a value.
+        headers: their Kafka headers, where there are any.
+        keys: their Kafka keys, where there are any; they count for the size alone.
+        limit: the most bytes of a record's key, value and headers; None for no limit.
+        unheld: positions of records whose values were too large to be held.
+        authority: checks who wrote control records; None: anybody may.
+        appended: int64[n], when each record came into the log, ms UTC; None where that is not known.
+    """
+    names = _names(headers)
+    large = (
+        []
+        if limit is None
+        else _too_large(values, headers, keys, 4 * len(names) + len(_texts(headers)), limit)
+    )
+    skipped = {*large, *unheld} if large or unheld else ()
+    raws, notes = _prepare(values, headers, skipped, odd=not names.isascii())
+    events: list[Any] = []
+    rejected: list[Rejected] = []
+    unread = iter(raws)
+    while True:
+        # `extend` keeps what came before a record that cannot be read, and `unread` then stands behind it.
+        try:
+            events.extend(map(_decode, unread))  # type: ignore[arg-type]
+            break
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, TypeError) as error:
+            i = len(events) + len(rejected)
+            rejected.append(Rejected(i, *_diagnose(raws[i], notes.get(i), error)))
+    positions = np.delete(np.arange(len(raws)), [r.index for r in rejected])
+    columns, sources = _columns(events)
+    decoded = Decoded(positions, events, columns, sources, rejected)
+    decoded.reject(
+        {
+            i: (INVALID, "time", f"not RFC 3339 with an offset: {events[i].time[:40]!r}")
+            for i in np.flatnonzero(columns["time"] == BAD_TIME).tolist()
+        }
+    )
+    if authority is not None:
+        _reject_forged(decoded, raws, authority, appended)
+    return decoded
+
+
+def _reject_forged(
+    decoded: Decoded,
+    raws: Sequence[bytes | None],
+    authority: Authority,
+    appended: NDArray[np.int64] | None,
+) -> None:
+    """Reject control records that nobody with the key has signed; a signature that can be none is such a case, too."""
+    decoded.rejected = [
+        Rejected(each.index, FORGED, each.field, each.message)
+        if (each.reason, each.field) == (INVALID, SIGNATURE)
+        else each
+        for each in decoded.rejected
+    ]
+    doubts = {}
+    for i in np.flatnonzero(decoded.columns["kind"] >= CONTROL).tolist():
+        place = int(decoded.good[i])
+        since = None if appended is None else int(appended[place])
+        if doubt := authority.doubt(raws[place] or b"", since):
+            doubts[i] = FORGED, SIGNATURE, doubt
+    decoded.reject(doubts)
+
+
+def validate(raw: bytes, limit: int | None = MAX_RECORD_BYTES) -> tuple[str, str, str] | None:
+    """Check one structured record against the contract.
+
+    Args:
+        raw: the record.
+        limit: the most bytes that it may have; None for no limit.
+
+    Returns:
+        Reason, field path and message; None where it is good.
+    """
+    rejected = decode([raw], limit=limit).rejected
+    return (rejected[0].reason, rejected[0].field, rejected[0].message) if rejected else None
+
+
+class _Subject(msgspec.Struct, gc=False):
+    subject: str | None = None
+
+
+class _Source(msgspec.Struct, gc=False):
+    source: str | None = None
+
+
+_subject = msgspec.json.Decoder(_Subject).decode
+_source = msgspec.json.Decoder(_Source).decode
+
+
+def _read(decoder: Callable[[bytes], Any], raw: bytes | None) -> Any:
+    if raw is None or (len(raw) > 2 * MAX_DEPTH and _too_deep(raw)):
+        return None
+    try:
+        return decoder(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def read_source(raw: bytes | None) -> str | None:
+    """The source of a record whatever else is wrong with it; None where it cannot be read."""
+    found = _read(_source, raw)
+    return found.source if found else None
+
+
+def read_subject(raw: bytes | None) -> str | None:
+    """The subject of a record whatever else is wrong with it; None where it cannot be read."""
+    found = _read(_subject, raw)
+    subject = found.subject if found else None
+    return subject if subject and len(subject) <= MAX_SUBJECT else None
+
+
+class _Timed(msgspec.Struct, gc=False):
+    time: str = ""
+
+
+_timed = msgspec.json.Decoder(_Timed).decode
+
+
+def read_times(values: Sequence[bytes | None]) -> NDArray[np.int64]:
+    """The event time of each record whatever else is wrong with it; int64[n], ms UTC.
+
+    BAD_TIME where it cannot be read.
+    """
+    raws, _ = _prepare(values)
+    found: list[str] = []
+    unread = iter(raws)
+    while True:
+        # As in `decode`: what came before a record that cannot be read is kept.
+        try:
+            found.extend(timed.time for timed in map(_timed, unread))  # type: ignore[arg-type]
+            break
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, TypeError):
+            found.append("")
+    times = np.empty(len(found), np.int64)
+    parse_times(*text_column(found), times)
+    return times
+
+
+def subjects_of(events: Sequence[Any]) -> list[str]:
+    """Subject of each event; "" for a tick."""
+    try:
+        return [e.subject for e in events]
+    except AttributeError:  # a tick is rare
+        return [getattr(e, "subject", "") for e in events]

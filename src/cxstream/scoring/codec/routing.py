@@ -1,0 +1,51 @@
+"""Which partition a customer belongs to: Kafka's murmur2 of the id in UTF-8, as the Java producer has it by default.
+
+A record that lies elsewhere is misrouted: most clients that are not Java's use another hash unless they are told.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from cxstream.kernels.text import partitions as kafka_partitions
+from cxstream.scoring.codec.decode import text_column
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from cxstream.scoring.codec.decode import Headers
+
+# The header that each forwarding adds to a record; it says where the record lay.
+FORWARDED_FROM = "forwarded-from"
+# A record is forwarded once. More often only where workers disagree, for a while, on how many partitions there are.
+MAX_FORWARDS = 3
+
+
+class Misrouted(msgspec.Struct, frozen=True, gc=False):
+    """A valid record that lies in another partition than its customer's.
+
+    Attributes:
+        index: its position in the batch.
+        partition: where it belongs.
+        source: who sent it.
+    """
+
+    index: int
+    partition: int
+    source: str
+
+
+def partition_of(subjects: list[str], count: int) -> NDArray[np.int32]:
+    """Partition of each customer among `count`; int32[n]."""
+    out = np.zeros(len(subjects), np.int32)
+    if count > 1 and subjects:
+        kafka_partitions(*text_column(subjects), count, out)
+    return out
+
+
+def forwards(headers: Headers) -> int:
+    """How often a record with these headers has been forwarded."""
+    return sum(name == FORWARDED_FROM for name, _ in headers)

@@ -1,0 +1,1 @@
+"""The state of one partition: customers, remembered ids, erasures, and their snapshots."""

@@ -1,0 +1,83 @@
+"""Parameters as the kernels want them: milliseconds, days and float64 arrays."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from cxstream.kernels.layout import Constants
+from cxstream.model.kinds import COMPANY_KINDS, FAILED_STEPS, FEATURES, VISIT_KINDS, Kind
+from cxstream.model.parameters import DAY_MS, HOUR_MS, MINUTE_MS, ScoringParams
+
+
+def _points(params: ScoringParams) -> dict[str, float]:
+    named = ("transfer", "abandoned", "resolved", "unresolved", "on_time")
+    pairs = {name: getattr(params, name) for name in named}
+    pairs |= {"late": params.late_day, "repeat": params.repeat_contact, "switch": params.channel_switch}
+    return {
+        f"{name}_{letter}": value
+        for name, p in pairs.items()
+        for letter, value in (("e", p.effort), ("m", p.mood))
+    }
+
+
+def is_plain_visit(params: ScoringParams, kind: Kind) -> bool:
+    """Whether an event of this kind changes no score."""
+    points = params.points[kind.label]
+    return kind in VISIT_KINDS and points.effort == 0 and points.mood == 0
+
+
+def constants(params: ScoringParams) -> Constants:
+    """Translate `params`."""
+    kinds = list(Kind)
+    return Constants(
+        effort=np.array([params.points[k.label].effort for k in kinds]),
+        mood=np.array([params.points[k.label].mood for k in kinds]),
+        company=np.array([k in COMPANY_KINDS for k in kinds], np.uint8),
+        plain=np.array([is_plain_visit(params, k) for k in kinds], np.uint8),
+        failed=np.array([k in FAILED_STEPS for k in kinds], np.uint8),
+        weights=np.array([2.0 ** (-age / params.half_life_days) for age in range(params.window_days)]),
+        b=np.array([params.coefficients[name] for name in FEATURES]),
+        thresholds=np.array(params.thresholds),
+        window=params.window_days,
+        visit_window=min(params.visit_dedupe_days, params.window_days),
+        remembers=params.dedupe == "window",
+        surge_window=params.surge_days,
+        forget_ms=params.forget_days * DAY_MS,
+        max_effort=params.max_effort,
+        max_mood=params.max_mood,
+        wait_free=params.wait_free_minutes,
+        wait_rate=params.wait_effort_per_minute,
+        wait_max=params.wait_effort_max,
+        transfers_max=params.transfers_max,
+        late_max=params.late_days_max,
+        repeat_ms=round(params.repeat_days * DAY_MS),
+        switch_ms=round(params.switch_hours * HOUR_MS),
+        rage_clicks=params.rage_clicks,
+        rage_ms=params.rage_ms,
+        rage_px=params.rage_px,
+        csat_weight=params.csat_weight,
+        ces_weight=params.ces_weight,
+        review_weight=params.review_weight,
+        nps_weight=params.nps_weight,
+        social_weight=params.social_weight,
+        k=params.prior_strength,
+        effort_scale=params.effort_scale,
+        logit_prior=math.log(params.satisfaction_prior / (1 - params.satisfaction_prior)),
+        mood_scale=params.mood_scale,
+        half_width=params.z * params.answer_sd,
+        acute_half_life=params.acute_half_life_minutes * MINUTE_MS,
+        acute_threshold=params.acute_threshold,
+        acute_rearm=params.acute_rearm,
+        intercept=params.intercept,
+        detractor_max=params.detractor_max,
+        complaints_scale=params.complaints_scale,
+        silence_min=params.silence_min_panes,
+        silence_max=params.silence_max,
+        hysteresis=params.hysteresis,
+        cooldown_ms=round(params.cooldown_days * DAY_MS),
+        worsened=params.worsened,
+        worsened_ms=round(params.worsened_hours * HOUR_MS),
+        **_points(params),
+    )

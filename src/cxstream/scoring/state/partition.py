@@ -1,0 +1,418 @@
+"""The state of one partition: decoded records in, statuses and signal rows out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from cxstream.kernels import apply as kernels
+from cxstream.kernels.invariants import NO_LIMIT as NO_LIMIT  # noqa: PLC0414  # beside what it limits
+from cxstream.kernels.layout import (
+    CHUNK_FREE,
+    CHUNK_TOP,
+    CHUNK_WORDS,
+    CLEAN,
+    CLOCK,
+    COMPLAINT,
+    COMPLAINT_FREE,
+    COMPLAINT_TOP,
+    CONTACTS,
+    CURSORS,
+    DEAD,
+    ERASED,
+    ERASES,
+    FORGET,
+    FORGOTTEN,
+    IDS,
+    LANE_FREE,
+    LANE_TOP,
+    LIVE,
+    LOOSE,
+    MEMORY,
+    MISROUTED,
+    NONE,
+    OUT,
+    PANE,
+    PANE_FREE,
+    PANE_TOP,
+    PANES,
+    ROW,
+    S_INDEX,
+    SIGNAL_WIDTH,
+    STARTED,
+    TOLD,
+    VACATED,
+    State,
+)
+from cxstream.kernels.remembered_ids import FIRST_LEVEL
+from cxstream.model.kinds import Kind
+from cxstream.scoring.codec.decode import subjects_of
+from cxstream.scoring.codec.routing import partition_of
+from cxstream.scoring.state.constants import constants
+from cxstream.scoring.state.erasures import Erasures
+from cxstream.scoring.state.names import Slots, Topics
+from cxstream.scoring.state.passed_over import Passed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+    from cxstream.model.parameters import ScoringParams
+
+_FIRST = 1024
+# At worst each event of a batch splits the list of a customer into so many lanes.
+_LANES_AN_EVENT = 1 + (1 << FIRST_LEVEL)
+
+
+class Applied(NamedTuple):
+    """What a batch did.
+
+    Attributes:
+        status: uint8[n], one of ACCEPTED, DUPLICATE, TOO_LATE, FROM_THE_FUTURE, TICKED, ERASED, ERASES,
+            MISROUTED a record.
+        signals: float64[m, SIGNAL_WIDTH], in order.
+        elsewhere: the partition that each misrouted record belongs to, by its position.
+    """
+
+    status: NDArray[np.uint8]
+    signals: NDArray[np.float64]
+    elsewhere: dict[int, int]
+
+
+def _grown(array: NDArray[Any], size: int, used: int | None = None) -> NDArray[Any]:
+    """A copy of the first `used` with room for `size` along the first axis; pages nobody writes cost no memory."""
+    # Zeros, as pages that nobody writes cost nothing, and bytes of whatever was there before may be a customer's.
+    larger = np.zeros((size, *array.shape[1:]), array.dtype)
+    used = len(array) if used is None else used
+    larger[:used] = array[:used]
+    return larger
+
+
+class Partition:
+    """Customers, panes and clock of one partition.
+
+    Only customers who belong to the partition have a slot, but for a moment whoever is to be erased. So a record of
+    a customer who has one is in the right place, and only the ids of strangers are hashed.
+
+    Args:
+        params: constants of the scores.
+        number: of the partition.
+        count: how many partitions there are; None where every record is in the right place.
+
+    Attributes:
+        slots: customers and their rows.
+        topics: contact topics and their numbers.
+        gone: customers forgotten since this was last emptied; some may be back.
+        erasures: who was erased on request.
+        passed: records that are passed over.
+        dead: int64 arrays of saved lists of ids that are no more.
+        dead_keys: keys of snapshot rows that must go.
+    """
+
+    def __init__(self, params: ScoringParams, number: int = 0, count: int | None = None) -> None:
+        self.number = number
+        self.count = count
+        self.constants = constants(params)
+        self.slots = Slots()
+        self.topics = Topics()
+        self.gone: dict[str, None] = {}
+        self.erasures = Erasures()
+        self.passed = Passed()
+        self._erased = False
+        self.dead: list[NDArray[np.int64]] = []
+        self.dead_keys: dict[bytes, None] = {}
+        self._out = np.empty((_FIRST, SIGNAL_WIDTH))
+        self._scratch = np.zeros(SIGNAL_WIDTH)
+        at = np.zeros(CURSORS, np.int64)
+        at[PANE_FREE] = at[COMPLAINT_FREE] = at[CHUNK_FREE] = NONE
+        at[LANE_FREE:] = NONE
+        self.state = State(
+            rows=np.zeros(_FIRST, ROW),
+            ids=np.zeros((_FIRST, IDS), np.uint64),
+            contact_times=np.zeros((_FIRST, CONTACTS), np.int64),
+            contact_topics=np.zeros((_FIRST, CONTACTS), np.int32),
+            panes=np.zeros(_FIRST, PANE),
+            complaints=np.zeros(_FIRST, COMPLAINT),
+            order=np.zeros(_FIRST, np.int32),
+            topic_refs=np.zeros(_FIRST, np.int32),
+            row_dirty=np.zeros(_FIRST, np.uint8),
+            card_dirty=np.zeros(_FIRST, np.uint8),
+            told=np.zeros(_FIRST, TOLD),
+            erased=np.zeros(_FIRST, np.int64),
+            memory=np.zeros((_FIRST, 2), MEMORY),
+            memory_due=np.zeros((_FIRST, 2), np.uint16),
+            memory_dirty=np.zeros(_FIRST, np.uint8),
+            chunks=np.zeros((_FIRST, CHUNK_WORDS), np.uint16),
+            lanes=np.zeros((_FIRST, 2), np.int32),
+            dead=np.zeros(_FIRST, np.int64),
+            at=at,
+        )
+
+    @property
+    def clock(self) -> int | None:
+        """Event time reached, ms UTC; None before the first accepted record."""
+        return int(self.state.at[CLOCK]) if self.state.at[STARTED] else None
+
+    @property
+    def customers(self) -> int:
+        """Customers that are known."""
+        return int(self.state.at[LIVE])
+
+    @property
+    def panes(self) -> int:
+        """Day panes in use."""
+        return int(self.state.at[PANES])
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes reserved for the state, names aside."""
+        return sum(array.nbytes for array in self.state)
+
+    def live(self) -> NDArray[np.int32]:
+        """Slots in order of first appearance, int32[customers]."""
+        return self.state.order[: self.customers]
+
+    def reserve(
+        self, slots: int, panes: int, complaints: int, chunks: int | None = None, lanes: int | None = None
+    ) -> None:
+        """Make room for that many in all slots, and that many more panes, complaints and chunks of ids.
+
+        Args:
+            slots: customers, those that are there included.
+            panes: events that may come.
+            complaints: complaints that may be opened.
+            chunks: chunks of remembered ids; as many as the events can need if it is not said.
+            lanes: lanes of such chunks; the same.
+        """
+        st, at = self.state, self.state.at
+        grown: dict[str, NDArray[Any]] = {}
+        if slots > len(st.rows):
+            size = max(slots, len(st.rows) * 3 // 2)
+            for name in (
+                "rows",
+                "ids",
+                "contact_times",
+                "contact_topics",
+                "order",
+                "row_dirty",
+                "card_dirty",
+                "told",
+                "erased",
+                "memory",
+                "memory_due",
+                "memory_dirty",
+            ):
+                grown[name] = _grown(getattr(st, name), size)
+        if lanes is None:
+            lanes = panes * _LANES_AN_EVENT + 2 * int(at[LANE_TOP])
+        if chunks is None:
+            # A lane that is split leaves one chunk more that is not full.
+            chunks = lanes + panes
+        for name, top, more in (
+            ("panes", PANE_TOP, panes),
+            ("complaints", COMPLAINT_TOP, complaints),
+            ("chunks", CHUNK_TOP, chunks),
+            ("lanes", LANE_TOP, lanes),
+            # Each list that there is, or that an event makes, ends once, in two parts at most.
+            ("dead", DEAD, 4 * (self.customers + panes)),
+        ):
+            arena, need = getattr(st, name), int(at[top]) + more
+            if need > len(arena):
+                grown[name] = _grown(arena, max(need, len(arena) * 3 // 2), int(at[top]))
+        if len(self.topics.texts) > len(st.topic_refs):
+            refs = _grown(st.topic_refs, max(len(self.topics.texts), len(st.topic_refs) * 3 // 2))
+            refs[len(st.topic_refs) :] = 0
+            grown["topic_refs"] = refs
+        if grown:
+            self.state = st._replace(**grown)
+
+    def _elsewhere(
+        self, subjects: list[str], found: list[Any], kinds: NDArray[np.uint8], own: Sequence[str]
+    ) -> dict[int, int]:
+        """The partition that each misrouted record belongs to, by its position.
+
+        Args:
+            subjects: n customers, "" for a tick.
+            found: their slots, None for a stranger.
+            kinds: uint8[n]; ticks and requests to erase a customer are meant for the partition they are in.
+            own: n ids that the customers came under, where the subjects are pseudonyms.
+        """
+        if self.count is None or not (own or None in found):
+            return {}
+        # A pseudonym does not tell where its customer belongs, so one that has a slot may have come by it wrongly.
+        asked = [
+            i for i, slot in enumerate(found) if (own or slot is None) and subjects[i] and kinds[i] != FORGET
+        ]
+        homes = partition_of([(own or subjects)[i] for i in asked], self.count).tolist()
+        return {i: home for i, home in zip(asked, homes, strict=True) if home != self.number}
+
+    def strangers(self, subjects: list[str]) -> set[str]:
+        """Those of these customers who belong to another partition."""
+        if self.count is None:
+            return set()
+        homes = partition_of(subjects, self.count).tolist()
+        return {each for each, home in zip(subjects, homes, strict=True) if home != self.number}
+
+    def assign(self, subjects: list[str], found: list[Any]) -> tuple[list[int], list[int]]:
+        """Slots of the subjects, 0 for a tick, and which of these are new.
+
+        Args:
+            subjects: n customers, "" for a tick.
+            found: the slots that they have, None for a stranger.
+        """
+        fresh: list[int] = []
+        if None in found:
+            for i, slot in enumerate(found):
+                if slot is None and not subjects[i]:
+                    found[i] = 0
+                elif slot is None:
+                    # The same customer may come twice in one batch.
+                    known = self.slots.of.get(subjects[i])
+                    if known is None:
+                        known = self.slots.take(subjects[i])
+                        fresh.append(known)
+                    found[i] = known
+        return found, fresh
+
+    def make_vacant(self, slots: list[int] | slice) -> None:
+        """Mark new slots as empty rows."""
+        self.state.rows["live"][slots] = 0
+        self.state.rows["erased"][slots] = 0
+        # No rule sets it, and it is saved: a new row would have bytes of whatever was in memory there before.
+        self.state.rows["spare"][slots] = 0
+        self.state.row_dirty[slots] = 0
+        self.state.card_dirty[slots] = 0
+        self.state.memory[slots] = (NONE, 0, 0, 0, 0)
+        self.state.memory_due[slots] = 0
+        self.state.memory_dirty[slots] = 0
+
+    def remember_erased(self, slots: Iterable[int]) -> None:
+        """Tell the kernel of those customers who asked to be erased before."""
+        if not self.erasures.times:
+            return
+        for slot in slots:
+            time = self.erasures.time_of(self.slots.names[slot])
+            if time is not None:
+                self.state.rows["erased"][slot] = 1
+                self.state.erased[slot] = time
+
+    def apply(
+        self,
+        events: list[Any],
+        columns: NDArray[np.void],
+        offsets: NDArray[np.int64],
+        limits: NDArray[np.int64],
+        own: Sequence[str] = (),
+    ) -> Applied:
+        """Apply decoded records; those that are misrouted change nothing.
+
+        Call `settle` once the signals have been read: until then the slots in them keep their customers.
+
+        Args:
+            events: n events.
+            columns: EVENT[n]; `slot` and `topic` are filled in here.
+            offsets: int64[n].
+            limits: int64[n], ms UTC, latest time that is not from the future; NO_LIMIT for none.
+            own: n ids that the customers came under, where the subjects of the events are pseudonyms.
+        """
+        kinds = columns["kind"]
+        subjects = subjects_of(events)
+        found: list[Any] = list(map(self.slots.of.get, subjects))
+        elsewhere = self._elsewhere(subjects, found, kinds, own)
+        if not elsewhere:
+            return self._apply(events, columns, offsets, limits, subjects, found)
+        kept = np.array([i for i in range(len(events)) if i not in elsewhere], np.int64)
+        some = [[each[i] for i in kept.tolist()] for each in (events, subjects, found)]
+        applied = self._apply(some[0], columns[kept], offsets[kept], limits[kept], some[1], some[2])
+        status = np.full(len(events), MISROUTED, np.uint8)
+        status[kept] = applied.status
+        applied.signals[:, S_INDEX] = kept[applied.signals[:, S_INDEX].astype(np.int64)]
+        return Applied(status, applied.signals, elsewhere)
+
+    def _apply(
+        self,
+        events: list[Any],
+        columns: NDArray[np.void],
+        offsets: NDArray[np.int64],
+        limits: NDArray[np.int64],
+        subjects: list[str],
+        found: list[Any],
+    ) -> Applied:
+        """Apply records of this partition's customers."""
+        kinds, n = columns["kind"], len(events)
+        columns["slot"], self._fresh = self.assign(subjects, found)
+        known = len(self.topics.of)
+        for i in np.flatnonzero(kinds == Kind.contact):
+            topic = events[i].data.topic
+            if topic is not None:
+                columns["topic"][i] = self.topics.number(topic)
+        # Until a contact holds them, new topics count as loose.
+        self.state.at[LOOSE] += len(self.topics.of) - known
+        self.reserve(self.slots.top, n, int(np.count_nonzero(kinds == Kind.complaint_opened)))
+        self.make_vacant(self._fresh)
+        self.remember_erased(self._fresh)
+        status = np.zeros(n, np.uint8)
+        signals: list[NDArray[np.float64]] = []
+        done = 0
+        while not signals or done < n:
+            done = kernels.apply(
+                self.state, self.constants, columns, limits, offsets, status, self._out, self._scratch, done
+            )
+            signals.append(self._out[: self.state.at[OUT]].copy())
+        if ((status == ERASES) | (status == ERASED)).any():
+            self._erased = True
+            # The last signals of an erased customer are in them.
+            self._out[:] = 0
+            self._scratch[:] = 0
+        for asked in np.flatnonzero(status == ERASES).tolist():
+            self.erasures.add(events[asked].subject, int(columns["time"][asked]))
+            # Also of one who is not known: what an earlier state wrote about him may still be there.
+            self.gone[events[asked].subject] = None
+        return Applied(status, np.concatenate(signals), {})
+
+    def advance(self, time: int, index: int, offset: int) -> NDArray[np.float64]:
+        """Let time pass; signals as `apply`, with `index` for their record. Call `settle` afterwards."""
+        self._fresh = []
+        self.reserve(0, 0, 0)
+        signals: list[NDArray[np.float64]] = []
+        done = False
+        while not done:
+            done = kernels.advance(self.state, self.constants, time, index, offset, self._out, self._scratch)
+            signals.append(self._out[: self.state.at[OUT]].copy())
+        return np.concatenate(signals)
+
+    def settle(self) -> None:
+        """Release the slots of those who were forgotten or never came, and topics that nobody holds."""
+        st, at = self.state, self.state.at
+        released: list[int] = []
+        if at[DEAD]:
+            self.dead.append(st.dead[: at[DEAD]].copy())
+            at[DEAD] = 0
+        never_came = {slot for slot in self._fresh if not st.rows["live"][slot]}
+        if at[FORGOTTEN]:
+            vacated = np.flatnonzero(st.row_dirty[: self.slots.top] == VACATED)
+            st.row_dirty[vacated] = CLEAN
+            at[FORGOTTEN] = 0
+            never_came.difference_update(vacated.tolist())
+            released = vacated.tolist()
+            for slot in released:
+                self.gone[self.slots.release(slot)] = None
+        for slot in never_came:
+            self.slots.release(slot)
+        released += never_came
+        if released:
+            st.rows[released] = np.zeros((), ROW)
+            st.told[released] = np.zeros((), TOLD)
+            st.erased[released] = 0
+        # A topic that nobody holds may be what an erased customer called about, and nobody else.
+        if at[LOOSE] > _FIRST + len(self.topics.of) // 2 or (self._erased and at[LOOSE]):
+            self._release_topics()
+        self._erased = False
+
+    def _release_topics(self) -> None:
+        used = np.array(list(self.topics.of.values()), np.int64)
+        for number in used[self.state.topic_refs[used] == 0].tolist():
+            self.topics.release(number)
+        self.state.at[LOOSE] = 0

@@ -1,0 +1,217 @@
+"""The snapshot rows of remembered ids: what has changed, what must go, and back again.
+
+A row's key is a prefix that tells the list (ids kept for the window, ids of visits), the customer's number of first
+appearance, six bytes, and the block of the list, one byte, or the lane, four. The number is never given twice, so a
+customer who comes back after having been forgotten or erased has other keys, and no key says who the customer is.
+
+Most rows that must go are known from what was saved. Those that another worker saved in between, and whose tombstones
+did not get written, tell by themselves: all of their ids have left, or no customer has their number. They do not count
+in the marker, and go with the next snapshot.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cxstream.kernels.layout import LANE_LEVELS, MEMORY_ROWS
+from cxstream.kernels.remembered_ids import BLOCK_CHUNKS, BLOCKS, FIRST_LEVEL, mark_unsaved
+from cxstream.kernels.remembered_ids_pack import (
+    CHUNK_BYTES,
+    EXPIRED_ROW,
+    LANES,
+    memory_sizes,
+    pack_memory,
+    unpack_memory,
+)
+from cxstream.model.errors import SnapshotError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from numpy.typing import NDArray
+
+    from cxstream.scoring.state.partition import Partition
+
+PREFIXES = (b"i", b"v")
+_SEQ_BYTES, _LANE_BYTES = 6, 4
+# Lanes are doubled at 40 ids each, and stay when ids leave. So there may be many of which no row is left, but only where
+# a customer had very many events. What a few damaged keys could ask for beyond this is memory for nothing.
+_LANES_AT_LEAST, _LANES_A_ROW = 1 << 23, 64
+_BLOCK_KEY, _LANE_KEY = 1 + _SEQ_BYTES + 1, 1 + _SEQ_BYTES + _LANE_BYTES
+
+
+def _key(seq: int, which: int, code: int) -> bytes:
+    place = bytes((code,)) if code < LANES else (code - LANES).to_bytes(_LANE_BYTES, "big")
+    return PREFIXES[which] + seq.to_bytes(_SEQ_BYTES, "big") + place
+
+
+def _ended(packed: Iterable[int]) -> Iterable[bytes]:
+    """Keys of the rows of lists that are no more, as the kernels note them."""
+    for each in packed:
+        seq, which, level = each >> 20, each >> 19 & 1, each >> 14 & 31
+        if level:
+            codes: Iterable[int] = range(LANES + (1 << level), LANES + (2 << level))
+        else:
+            base, count = each >> 7 & 127, each & 127
+            codes = ((base + i) % BLOCKS for i in range(count))
+        for code in codes:
+            yield _key(seq, which, code)
+
+
+def rows_in_memory(partition: Partition) -> int:
+    """How many rows of remembered ids are saved, once the changes are."""
+    return int(partition.state.at[MEMORY_ROWS])
+
+
+def changed(partition: Partition) -> NDArray[np.int64]:
+    """Slots whose remembered ids are not all saved."""
+    return np.flatnonzero(partition.state.memory_dirty[: partition.slots.top])
+
+
+def take_changed(partition: Partition) -> tuple[list[bytes], list[tuple[bytes, bytes]]]:
+    """Keys of rows that must go, and rows to write; they count as saved from now on."""
+    st, slots = partition.state, changed(partition)
+    totals = np.zeros(3, np.int64)
+    memory_sizes(st, slots, totals)
+    n_rows, n_dead, size = totals.tolist()
+    keys, dead = np.empty((n_rows, 3), np.int64), np.empty((n_dead, 3), np.int64)
+    ends, out = np.empty(n_rows, np.int64), np.empty(size, np.uint8)
+    pack_memory(st, slots, keys, ends, dead, out, totals)
+    n_rows, n_dead, size = totals.tolist()
+    data, begin = out[:size].tobytes(), 0
+    rows = []
+    for key, end in zip(keys[:n_rows].tolist(), ends[:n_rows].tolist(), strict=True):
+        rows.append((_key(*key), data[begin:end]))
+        begin = end
+    gone = partition.dead_keys
+    for ended in partition.dead:
+        gone |= dict.fromkeys(_ended(ended.tolist()))
+    gone |= dict.fromkeys(_key(*key) for key in dead[:n_dead].tolist())
+    partition.dead, partition.dead_keys = [], {}
+    for key, _ in rows:
+        gone.pop(key, None)
+    return list(gone), rows
+
+
+def mark(partition: Partition, slots: NDArray[np.int64]) -> None:
+    """Count all ids of these slots as not saved."""
+    mark_unsaved(partition.state, slots)
+
+
+def is_row(key: bytes) -> bool:
+    """Whether a row of a snapshot holds remembered ids."""
+    return key.startswith(PREFIXES)
+
+
+def load(
+    partition: Partition,
+    rows: Mapping[bytes, bytes],
+    today: int,
+    expected: int,
+    *,
+    trailer: int = 0,
+    all_customers: bool = True,
+) -> None:
+    """Give customers who have been loaded their remembered ids.
+
+    Args:
+        partition: the customers, in order of first appearance.
+        rows: what was saved of their ids.
+        today: day of the clock.
+        expected: how many of the rows must count.
+        trailer: bytes at the end of each row that are not part of it.
+        all_customers: nobody was left out whose rows are among them.
+
+    Raises:
+        SnapshotError: rows are torn, or some are missing.
+    """
+    keys = list(rows)
+    if any(len(key) not in (_BLOCK_KEY, _LANE_KEY) for key in keys):
+        raise SnapshotError("a key of remembered ids cannot be read: rebuild the partition from its log")
+    parsed = np.array([_parsed(key) for key in keys], np.int64).reshape(len(keys), 3)
+    live = partition.live()
+    seqs = partition.state.rows["seq"][live]
+    places = np.searchsorted(seqs, parsed[:, 0])
+    known = np.append(seqs, -1)[places] == parsed[:, 0]
+    partition.dead_keys |= dict.fromkeys(keys[i] for i in np.flatnonzero(~known))
+    slots = np.append(live, 0).astype(np.int64)[places]
+    order = np.flatnonzero(known)
+    order = order[_order(partition, parsed[order], slots[order])]
+    _unpack(partition, [keys[i] for i in order], rows, trailer, parsed[order], slots[order], today)
+    found = rows_in_memory(partition)
+    if not all_customers:
+        # Rows of nobody are of those who were left out, as far as can be told.
+        found = min(found + int(np.count_nonzero(~known)), expected)
+    if found != expected:
+        raise SnapshotError(
+            f"the snapshot has {found} of {expected} rows of remembered ids: rebuild the partition"
+        )
+
+
+def _parsed(key: bytes) -> tuple[int, int, int]:
+    place = int.from_bytes(key[1 + _SEQ_BYTES :], "big")
+    if len(key) == _LANE_KEY:
+        place += LANES
+    elif place >= BLOCKS:
+        raise SnapshotError("a key of remembered ids cannot be read: rebuild the partition from its log")
+    return int.from_bytes(key[1 : 1 + _SEQ_BYTES], "big"), PREFIXES.index(key[:1]), place
+
+
+def _order(partition: Partition, keys: NDArray[np.int64], slots: NDArray[np.int64]) -> NDArray[np.int64]:
+    """An order in which the rows of a list stand together, blocks from the newest to the oldest."""
+    rows = partition.state.rows
+    numbers = np.where(keys[:, 1] == 0, rows["kept_next"][slots], rows["visits_next"][slots]).astype(np.int64)
+    newest = (numbers - 1 & 255) // BLOCK_CHUNKS
+    back = np.where(keys[:, 2] < LANES, newest - keys[:, 2] & BLOCKS - 1, keys[:, 2])
+    return np.lexsort((back, keys[:, 1], slots))
+
+
+def _room_for_lanes(keys: NDArray[np.int64]) -> int:
+    """How much room the lanes of the rows with these keys take.
+
+    Raises:
+        SnapshotError: a lane that there cannot be, or more than a state of this many rows has.
+    """
+    of_lanes = keys[keys[:, 2] >= LANES]
+    if not len(of_lanes):
+        return 0
+    # A lane is 2**level and its number: the level is where its highest bit stands.
+    levels = np.frexp((of_lanes[:, 2] - LANES).astype(np.float64))[1] - 1
+    lists, which = np.unique(of_lanes[:, :2], axis=0, return_inverse=True)
+    widest = np.zeros(len(lists), np.int64)
+    np.maximum.at(widest, which.reshape(-1), levels)
+    room = int(np.sum(1 + (np.int64(1) << np.minimum(widest, LANE_LEVELS))))
+    if (
+        levels.min() < FIRST_LEVEL
+        or levels.max() >= LANE_LEVELS
+        or room > _LANES_AT_LEAST + _LANES_A_ROW * len(keys)
+    ):
+        raise SnapshotError(
+            "the snapshot says of more lanes of remembered ids than there can be: rebuild the partition"
+        )
+    return room
+
+
+def _unpack(
+    partition: Partition,
+    names: list[bytes],
+    rows: Mapping[bytes, bytes],
+    trailer: int,
+    keys: NDArray[np.int64],
+    slots: NDArray[np.int64],
+    today: int,
+) -> None:
+    payloads = [row[: len(row) - trailer] for row in map(rows.__getitem__, names)]
+    sizes = np.fromiter(map(len, payloads), np.int64, len(names))
+    room = _room_for_lanes(keys)
+    partition.reserve(0, 0, 0, int(np.sum(sizes // CHUNK_BYTES + 1)), room)
+    fates = np.zeros(len(names), np.uint8)
+    data = np.frombuffer(b"".join(payloads), np.uint8)
+    read = unpack_memory(
+        partition.state, partition.constants, slots, keys, data, np.cumsum(sizes), today, fates
+    )
+    if read < len(names):
+        raise SnapshotError("a row of remembered ids is torn: rebuild the partition from its log")
+    partition.dead_keys |= dict.fromkeys(names[i] for i in np.flatnonzero(fates == EXPIRED_ROW))

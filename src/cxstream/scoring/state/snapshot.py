@@ -1,0 +1,401 @@
+"""Snapshots: a partition's changed rows as bytes, and a marker that says what they belong to.
+
+Each row carries generation and checksum (`cxstream.scoring.state.seal`), the marker its own (`cxstream.scoring.state.marker`). The
+log stays the truth: a snapshot that does not fit is refused. Rows of the layout before, which have neither, are read,
+and all of them are saved again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from cxstream.kernels.invariants import NO_LIMIT, ORDER, WHAT, wrong_customer
+from cxstream.kernels.layout import (
+    CHANGED,
+    CLEAN,
+    CLOCK,
+    COMPLAINTS,
+    CONTACTS,
+    HELD,
+    SEQ,
+    STARTED,
+    SWEPT_OFFSET,
+)
+from cxstream.kernels.pack import PANE_BYTES, ROW_BYTES, TOLD_BYTES, pack, packed_sizes, unpack
+from cxstream.model.errors import SnapshotError
+from cxstream.model.events import MAX_SUBJECT
+from cxstream.model.parameters import DAY_MS
+from cxstream.scoring.state import remembered_ids
+from cxstream.scoring.state.erasures import TIME_BYTES
+from cxstream.scoring.state.marker import LAYOUT, LAYOUT_BEFORE, MARKER_KEY, Marker, Owner, open_marker
+from cxstream.scoring.state.names import MAX_TOPIC
+from cxstream.scoring.state.seal import Seal, readable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from cxstream.kernels.layout import State
+    from cxstream.model.parameters import ScoringParams
+    from cxstream.scoring.state.partition import Partition
+
+_ROW_PREFIX, _ERASURE_PREFIX, _PASSED_PREFIX = b"c", b"e", b"x"
+# Where in a packed row the number of its complaints stands.
+_COMPLAINTS_AT = 1 + ROW_BYTES + 2
+# Rows unpacked in one go: enough to make the calls cheap, few enough for their copy not to matter.
+_PART = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Which line of saved state a snapshot belongs to; see `cxstream.scoring.state.seal`.
+
+    Attributes:
+        generation: number of the line.
+        owner: who saves.
+        secrets: keys of the checksums; see `load`.
+    """
+
+    generation: int = 0
+    owner: Owner = field(default_factory=Owner)
+    secrets: tuple[bytes, ...] = (b"",)
+
+
+class Loaded(NamedTuple):
+    """What has been loaded.
+
+    Attributes:
+        marker: what the rows belong to.
+        again: all rows are to be saved again: they have another layout, or were saved under another secret.
+    """
+
+    marker: Marker
+    again: bool
+
+
+def _bytes_of(array: NDArray[np.void], size: int) -> NDArray[np.uint8]:
+    return array.view(np.uint8).reshape(len(array), size)
+
+
+def _views(st: State) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
+    """Rows, panes and last signals as bytes."""
+    return _bytes_of(st.rows, ROW_BYTES), _bytes_of(st.panes, PANE_BYTES), _bytes_of(st.told, TOLD_BYTES)
+
+
+def _packed(partition: Partition, slots: NDArray[np.int32]) -> Iterable[tuple[bytes, bytes]]:
+    st = partition.state
+    texts = [text.encode() for text in partition.topics.texts]
+    topic_ends = np.cumsum([0, *map(len, texts)], dtype=np.int64)
+    ends = np.empty(len(slots), np.int64)
+    packed_sizes(st, slots, topic_ends, ends)
+    out = np.empty(int(ends[-1]) if len(ends) else 0, np.uint8)
+    topics = np.frombuffer(b"".join(texts), np.uint8)
+    pack(st, *_views(st), slots, topics, topic_ends, out)
+    data, begin = out.tobytes(), 0
+    names = partition.slots.names
+    for slot, end in zip(slots.tolist(), ends.tolist(), strict=True):
+        yield _ROW_PREFIX + names[slot].encode(), data[begin:end]
+        begin = end
+
+
+def customers_of(keys: Iterable[bytes]) -> dict[str, None]:
+    """Whose the rows with these keys are."""
+    return {key[1:].decode(errors="replace"): None for key in keys if key.startswith(_ROW_PREFIX)}
+
+
+def erasures_of(rows: Mapping[bytes, bytes], secrets: Sequence[bytes]) -> dict[bytes, bytes]:
+    """Digests of who was erased, and the packed times, out of the rows of a snapshot that is not used as a whole."""
+    found = {key: row for key, row in rows.items() if key.startswith(_ERASURE_PREFIX)}
+    whole: dict[bytes, bytes] = {}
+    for secret in secrets:
+        whole |= readable(found, secret)
+    if b"" in secrets:
+        whole |= {key: row for key, row in found.items() if len(row) == TIME_BYTES}
+    return _digests(whole, 0)
+
+
+def _digests(rows: Mapping[bytes, bytes], trailer: int) -> dict[bytes, bytes]:
+    """Digests and packed times of rows of who was erased, which end in so many bytes that are no time."""
+    return {
+        key[1:]: row[: len(row) - trailer] for key, row in rows.items() if key.startswith(_ERASURE_PREFIX)
+    }
+
+
+def passed_of(rows: Mapping[bytes, bytes], secrets: Sequence[bytes]) -> dict[bytes, bytes]:
+    """Packed offsets of records that are passed over, and why, out of the rows of a snapshot that is not used as a whole."""
+    found = {key: row for key, row in rows.items() if key.startswith(_PASSED_PREFIX)}
+    whole: dict[bytes, bytes] = {}
+    for secret in secrets:
+        whole |= readable(found, secret)
+    return _passed(whole, 0)
+
+
+def _passed(rows: Mapping[bytes, bytes], trailer: int) -> dict[bytes, bytes]:
+    """Packed offsets of records that are passed over, and why, of rows that end in so many bytes of something else."""
+    return {key[1:]: row[: len(row) - trailer] for key, row in rows.items() if key.startswith(_PASSED_PREFIX)}
+
+
+def save(
+    partition: Partition, offset: int, params: str, *, cards_clean: bool, line: Line
+) -> list[tuple[bytes, bytes | None]]:
+    """Pack what has changed since the last call, tombstones first, the marker last."""
+    st = partition.state
+    gone = [subject for subject in partition.gone if subject not in partition.slots.of]
+    partition.gone.clear()
+    rows: list[tuple[bytes, bytes | None]] = [(_ROW_PREFIX + subject.encode(), None) for subject in gone]
+    ended, remembered = remembered_ids.take_changed(partition)
+    rows += [(key, None) for key in ended]
+    rows += remembered
+    changed = np.flatnonzero(st.row_dirty[: partition.slots.top] == CHANGED).astype(np.int32)
+    rows += _packed(partition, changed)
+    st.row_dirty[changed] = CLEAN
+    erasures = partition.erasures
+    if partition.clock is not None:
+        expired = erasures.expire(partition.clock, partition.constants.window)
+        rows += [(_ERASURE_PREFIX + key, None) for key in expired]
+    rows += [(_ERASURE_PREFIX + key, time) for key, time in erasures.take_changed()]
+    rows += [(_PASSED_PREFIX + key, None) for key in partition.passed.take_gone()]
+    rows += [(_PASSED_PREFIX + key, reason) for key, reason in partition.passed.take_changed()]
+    marker = Marker(
+        layout=LAYOUT,
+        params=params,
+        offset=offset,
+        clock=partition.clock,
+        customers=partition.customers,
+        seq=int(st.at[SEQ]),
+        swept_offset=int(st.at[SWEPT_OFFSET]),
+        held=int(st.at[HELD]),
+        cards_clean=cards_clean,
+        erasures=len(erasures.times),
+        partitions=partition.count,
+        memory=remembered_ids.rows_in_memory(partition),
+        partition=partition.number,
+        generation=line.generation,
+        cluster=line.owner.cluster,
+        group=line.owner.group,
+        epoch=line.owner.epoch,
+        passed=partition.passed.digest(),
+    )
+    secret = line.secrets[0]
+    saved = list(Seal(line.generation, secret).close(rows))
+    saved.append((MARKER_KEY, marker.encode(secret)))
+    return saved
+
+
+def _checked(
+    rows: Mapping[bytes, bytes],
+    params: str,
+    params_before: str,
+    partition: Partition,
+    secrets: Sequence[bytes],
+) -> tuple[Marker, bytes]:
+    """The marker, and the secret that it was saved under."""
+    raw = rows.get(MARKER_KEY)
+    if raw is None:
+        raise SnapshotError("the snapshot has no marker: rebuild the partition from its log")
+    marker, secret = open_marker(raw, secrets)
+    if marker.params != (params if marker.layout == LAYOUT else params_before):
+        raise SnapshotError(
+            "the snapshot was made under other scoring parameters or another key: rebuild the partition",
+            "other",
+        )
+    if marker.partition not in {None, partition.number}:
+        raise SnapshotError(f"the snapshot is of partition {marker.partition}: rebuild the partition")
+    if marker.clock is None and (marker.customers or marker.memory):
+        raise SnapshotError("the snapshot has customers and no clock: rebuild the partition from its log")
+    if marker.customers > marker.seq or marker.swept_offset > marker.offset:
+        raise SnapshotError("the snapshot's marker contradicts itself: rebuild the partition from its log")
+    expected = marker.customers + marker.erasures
+    found = len(rows) - 1 - sum(remembered_ids.is_row(key) or key.startswith(_PASSED_PREFIX) for key in rows)
+    if expected != found:
+        raise SnapshotError(f"the snapshot has {found} of {expected} rows: rebuild the partition")
+    return marker, secret
+
+
+def load(
+    partition: Partition,
+    rows: Mapping[bytes, bytes],
+    params: ScoringParams,
+    digested: str,
+    digested_before: str,
+    *,
+    pseudonymous: bool = False,
+    secrets: Sequence[bytes] = (b"",),
+    latest: int = NO_LIMIT,
+) -> Loaded:
+    """Fill an empty partition.
+
+    Args:
+        partition: without customers.
+        rows: the latest value of every key, tombstones left out, the marker included.
+        params: must be those that the rows were made under.
+        digested: their digest.
+        digested_before: their digest in the layout before.
+        pseudonymous: the names of customers do not tell their partition.
+        secrets: keys of the checksums that are good, the one to save with first; b"" for those that find damage alone.
+        latest: time that no event can be later than, ms UTC.
+
+    Returns:
+        What the rows belong to, and whether all of them are to be saved again. Customers of other partitions are not
+        loaded, and counted as gone.
+
+    Raises:
+        SnapshotError: the rows cannot be trusted.
+    """
+    marker, secret = _checked(rows, digested, digested_before, partition, secrets)
+    loaded = Loaded(marker, marker.layout == LAYOUT_BEFORE or secret != secrets[0])
+    if marker.clock is not None and marker.clock > latest:
+        raise SnapshotError("the snapshot is from the future: rebuild the partition from its log")
+    trailer = 0
+    if marker.layout == LAYOUT:
+        seal = Seal(marker.generation, secret)
+        seal.check(rows, but=MARKER_KEY)
+        trailer = seal.size
+    partition.erasures.load(_digests(rows, trailer), latest)
+    partition.passed.load(_passed(rows, trailer))
+    if partition.passed.digest() != marker.passed:
+        raise SnapshotError("the snapshot lacks records that were passed over: rebuild the partition")
+    st = partition.state
+    if marker.clock is None:
+        return loaded
+    today = marker.clock // DAY_MS
+    saved = {key: row for key, row in rows.items() if key.startswith(_ROW_PREFIX)}
+    subjects = _subjects(saved)
+    if marker.partitions != partition.count and not pseudonymous:
+        _leave_out_strangers(partition, saved, subjects)
+    partition.slots.fill(list(subjects.values()))
+    _unpack_all(partition, list(saved.values()), trailer, today - params.window_days + 1)
+    st = partition.state
+    live = partition.live()
+    order = live[np.argsort(st.rows["seq"][live], kind="stable")]
+    live[:] = order
+    _check_customers(partition, marker, marker.clock)
+    # A sweep evaluates everybody without changing what is saved of most.
+    swept = order[st.rows["eval_clock"][order] < today * DAY_MS]
+    st.rows["eval_clock"][swept] = today * DAY_MS
+    st.rows["eval_offset"][swept] = marker.swept_offset
+    st.row_dirty[order] = CLEAN
+    st.card_dirty[order] = 0 if marker.cards_clean else 1
+    st.at[STARTED], st.at[CLOCK], st.at[SEQ] = 1, marker.clock, marker.seq
+    st.at[SWEPT_OFFSET], st.at[HELD] = marker.swept_offset, marker.held
+    remembered_ids.load(
+        partition,
+        {key: row for key, row in rows.items() if remembered_ids.is_row(key)},
+        today,
+        marker.memory,
+        trailer=trailer,
+        all_customers=len(saved) == marker.customers,
+    )
+    _recall_erased(partition)
+    if loaded.again:
+        mark_all(partition)
+    return loaded
+
+
+def mark_all(partition: Partition) -> None:
+    """Count nothing of a state as saved."""
+    live = partition.live()
+    partition.state.row_dirty[live] = CHANGED
+    remembered_ids.mark(partition, live.astype(np.int64))
+    partition.erasures.changed = dict.fromkeys(partition.erasures.times)
+    partition.passed.changed = dict.fromkeys(partition.passed.reasons)
+
+
+def _subjects(saved: Mapping[bytes, bytes]) -> dict[bytes, str]:
+    """Whose the rows with these keys are.
+
+    Raises:
+        SnapshotError: a key is no customer's.
+    """
+    try:
+        subjects = {key: key[1:].decode() for key in saved}
+    except UnicodeDecodeError as error:
+        raise SnapshotError(
+            "a key of the snapshot is not UTF-8: rebuild the partition from its log"
+        ) from error
+    if not all(0 < len(subject) <= MAX_SUBJECT for subject in subjects.values()):
+        raise SnapshotError("a key of the snapshot is no customer: rebuild the partition from its log")
+    return subjects
+
+
+def _leave_out_strangers(partition: Partition, saved: dict[bytes, bytes], subjects: dict[bytes, str]) -> None:
+    """Take the rows of customers of other partitions out, and count these as gone."""
+    for subject in partition.strangers(list(subjects.values())):
+        key = _ROW_PREFIX + subject.encode()
+        del saved[key], subjects[key]
+        partition.gone[subject] = None
+
+
+def _check_customers(partition: Partition, marker: Marker, clock: int) -> None:
+    """Hold the customers against what the kernels rely on.
+
+    Raises:
+        SnapshotError: something is said of one that cannot be.
+    """
+    st, live = partition.state, partition.live()
+    found, what = wrong_customer(st, partition.constants, live, clock, marker.seq, marker.offset)
+    if found == len(live) and (np.diff(st.rows["seq"][live]) <= 0).any():
+        found, what = 0, ORDER
+    if found < len(live):
+        raise SnapshotError(
+            f"a row of the snapshot says what cannot be ({WHAT[what]}): rebuild the partition"
+        )
+
+
+def _recall_erased(partition: Partition) -> None:
+    """Find the requests of those who came back after they had been erased."""
+    erased, live = partition.state.rows["erased"], partition.live()
+    slots = live[erased[live] != 0].tolist()
+    erased[slots] = 0
+    partition.remember_erased(slots)
+
+
+def _unpack_all(partition: Partition, rows: Sequence[bytes], trailer: int, oldest: int) -> None:
+    """Fill the slots 0, 1, 2, ... from their rows, a part at a time."""
+    complaints = sum(min(row[_COMPLAINTS_AT], COMPLAINTS) for row in rows if len(row) > _COMPLAINTS_AT)
+    partition.reserve(len(rows), sum(map(len, rows)) // PANE_BYTES, complaints)
+    partition.make_vacant(slice(0, len(rows)))
+    for begin in range(0, len(rows), _PART):
+        part = rows[begin : begin + _PART]
+        if trailer:
+            part = [row[:-trailer] for row in part]
+        _unpack_part(partition, part, begin, oldest)
+
+
+def _unpack_part(partition: Partition, rows: Sequence[bytes], first: int, oldest: int) -> None:
+    st = partition.state
+    data = b"".join(rows)
+    ends = np.cumsum(np.fromiter(map(len, rows), np.int64, len(rows)))
+    slots = np.arange(first, first + len(rows), dtype=np.int32)
+    found = np.empty((len(rows), CONTACTS, 2), np.int64)
+    views = _views(st)
+    if unpack(st, *views, slots, np.frombuffer(data, np.uint8), ends, oldest, found) < len(rows):
+        raise SnapshotError("a row of the snapshot is torn: rebuild the partition from its log")
+    st.rows["spare"][slots] = 0
+    held = st.rows["contacts_n"][slots]
+    which, places = np.nonzero(np.arange(CONTACTS) < held[:, None])
+    if not len(which):
+        return
+    texts = [data[begin:end] for begin, end in found[which, places].tolist()]
+    known = {text: partition.topics.number(_topic(text)) for text in dict.fromkeys(texts)}
+    numbers = np.fromiter(map(known.__getitem__, texts), np.int32, len(texts))
+    partition.reserve(0, 0, 0)
+    st = partition.state
+    st.contact_topics[slots[which], places] = numbers
+    np.add.at(st.topic_refs, numbers, 1)
+
+
+def _topic(text: bytes) -> str:
+    try:
+        topic = text.decode()
+    except UnicodeDecodeError as error:
+        raise SnapshotError(
+            "a topic in the snapshot is not UTF-8: rebuild the partition from its log"
+        ) from error
+    if len(topic) > MAX_TOPIC:
+        raise SnapshotError("a topic in the snapshot is too long: rebuild the partition from its log")
+    return topic

@@ -1,0 +1,443 @@
+"""Settings: with `settings_file`, the only reader of the environment.
+
+Order, the first that speaks wins: command-line options, `CXSTREAM_*` variables, the TOML file, defaults.
+Nested settings use two underscores: `CXSTREAM_WORKER__FLUSH_SECONDS=0.5`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003 - pydantic resolves annotations at run time
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from cxstream.kafka.credentials import secret
+from cxstream.model.errors import SettingsError
+from cxstream.model.kinds import FEATURES
+from cxstream.model.parameters import ScoringParams
+from cxstream.scoring.codec.pseudonym import MIN_KEY_BYTES, Pseudonyms
+from cxstream.scoring.codec.signatures import MIN_KEY_BYTES as MIN_CONTROL_KEY_BYTES
+from cxstream.scoring.codec.signatures import Authority
+from cxstream.settings import file as settings_file
+from cxstream.settings.skips import parse as parse_skip
+from cxstream.topology import Topology, topology
+
+if TYPE_CHECKING:
+    import os
+
+ACTIONS = {
+    "effort": "call_back_with_owner",
+    "surge": "call_back_with_owner",
+    "dissatisfaction": "ask_what_went_wrong",
+    "detractor": "close_the_loop_call",
+    "complaint": "escalate_complaint",
+    "silence": "win_back_contact",
+    "lapse": "win_back_offer",
+    "unsubscribed": "preference_review",
+}
+# The consumer group of the workers, after the prefix of the topics; whoever chooses another one writes all of it.
+DEFAULT_GROUP = "cxstream"
+
+
+class _Section(BaseModel):
+    # What is wrong may be a secret.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class Security(_Section):
+    """How to talk to Kafka."""
+
+    protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="Kafka's security.protocol."
+    )
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = Field(
+        "SCRAM-SHA-512", description="Kafka's sasl.mechanism."
+    )
+    plaintext_credentials: bool = Field(
+        False,
+        description="Send the password of PLAIN, or the token of OAUTHBEARER, over SASL_PLAINTEXT to other computers "
+        "too, where everybody on the way can read it.",
+    )
+    username: str | None = Field(None, description="SASL user.")
+    password: SecretStr | None = Field(None, description="SASL password; never logged.")
+    password_file: Path | None = Field(None, description="... or the file that it is in.")
+    ca_file: Path | None = Field(
+        None, description="PEM file with the authorities to trust; the system's by default."
+    )
+    cert_file: Path | None = Field(None, description="PEM file with the client certificate, for mutual TLS.")
+    key_file: Path | None = Field(None, description="PEM file with the client key, for mutual TLS.")
+    key_password: SecretStr | None = Field(
+        None, description="Passphrase of an encrypted key_file; never logged."
+    )
+    key_password_file: Path | None = Field(None, description="... or the file that it is in.")
+    token_file: Path | None = Field(
+        None, description="OAUTHBEARER: file with the token, read anew for each connection."
+    )
+    token_url: str | None = Field(
+        None,
+        # In the clear only to this computer.
+        pattern=r"^(https://|http://(localhost|127\.0\.0\.1|\[::1\])[:/])[^@\s]+$",
+        description="OAUTHBEARER: https endpoint to get tokens from, by client credentials (RFC 6749, 4.4).",
+    )
+    client_id: str | None = Field(None, description="... as this client.")
+    client_secret: SecretStr | None = Field(None, description="... with this secret; never logged.")
+    client_secret_file: Path | None = Field(None, description="... or the file that it is in.")
+    scope: str | None = Field(None, description="... for this scope, if the endpoint wants one.")
+
+
+class Topics(_Section):
+    """The topics."""
+
+    prefix: str = Field(
+        "",
+        max_length=100,
+        pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]*)?$",
+        description="Comes before the name of each topic, so that several installations share one Kafka: with `eu.` the "
+        "touchpoints are in `eu.cx.touchpoints`. It also comes before the default group and the client id.",
+    )
+
+
+class Worker(_Section):
+    """The Faust worker."""
+
+    group: str = Field(
+        DEFAULT_GROUP,
+        min_length=1,
+        description="Consumer group, and prefix of the transactional ids. The default has topics.prefix before it.",
+    )
+    flush_seconds: float = Field(
+        0.5,
+        gt=0,
+        le=60,
+        description="How often results and the offset they follow from are committed, in seconds.",
+    )
+    flush_records: int = Field(
+        200_000, ge=1, description="... or after this many records of a partition, whichever comes first."
+    )
+    flush_bytes: int = Field(
+        32 * 1024 * 1024, ge=1024, description="... or after this many bytes of signals and rejected records."
+    )
+    snapshot_seconds: float = Field(
+        15.0, gt=0, description="How often changed state is saved to cx.snapshots, in seconds."
+    )
+    cards_per_flush: int = Field(
+        20_000,
+        ge=1,
+        description="Score cards written per partition and flush; the rest follow with the next.",
+    )
+    queue_batches: int = Field(
+        4, ge=1, description="Fetched batches that wait per partition before fetching pauses."
+    )
+    fetch_bytes: int = Field(
+        4 * 1024 * 1024,
+        ge=1024,
+        description="Most bytes of one partition in one fetch (max.partition.fetch.bytes).",
+    )
+    memory_mib: int | None = Field(
+        None,
+        ge=64,
+        description="Memory that the worker may take, in MiB; by default 80% of the container's, or of the computer's. How "
+        "much it fetches ahead follows from it; where it is too little for a worker that knows no customer, it does not start.",
+    )
+    max_batch_bytes: int = Field(
+        256 * 1024 * 1024,
+        ge=1024 * 1024,
+        description="Most bytes of a record batch once it is decompressed, of which a record counts as 128 at least; the "
+        "records beyond are rejected as too_large, by one reference. It takes time, not memory: a batch is decompressed piece by piece.",
+    )
+    session_seconds: float = Field(
+        30.0, ge=6, description="Silence after which the group gives a worker's partitions away, in seconds."
+    )
+    request_seconds: float = Field(
+        40.0, ge=1, description="How long a request to Kafka may take, in seconds."
+    )
+    stalled_seconds: float = Field(
+        60.0,
+        gt=0,
+        description="A partition that has work and gets nowhere for this long is reported as stalled, in seconds.",
+    )
+    standby: bool = Field(
+        False,
+        description="Keep warm copies of the partitions that other workers own, for a quick take-over.",
+    )
+    lost_records: Literal["refuse", "accept"] = Field(
+        "refuse",
+        description="Where records that were not read yet, or that a state follows from, are no longer in the "
+        "log: refuse to go on with the partition, or accept the loss and go on with what is there.",
+    )
+    unsigned_snapshots: Literal["refuse", "accept"] = Field(
+        "refuse",
+        description="Where control.key is set and saved state has no checksum under it, as before the key was there: "
+        "refuse to use it and build the state from the log, or accept it and save it again under the key.",
+    )
+    skip: tuple[str, ...] = Field(
+        (),
+        description="Records of cx.touchpoints to be rejected as `skipped` without being processed: PARTITION:OFFSET or "
+        "PARTITION:FIRST-LAST. What has been processed already stays as it is.",
+    )
+    stop_seconds: float = Field(10.0, gt=0, description="How long a graceful stop may take, in seconds.")
+    ticker: bool = Field(True, description="Write cx.tick.v1 to owned partitions that are read to their end.")
+    tick_seconds: float = Field(60.0, gt=0, description="How often, in seconds.")
+    web: bool = Field(True, description="Faust's web server.")
+    web_host: str = Field("127.0.0.1", description="Address of the web server.")
+    web_port: int = Field(6066, ge=0, le=65535, description="Port of the web server; 0 takes a free one.")
+    web_hosts: tuple[str, ...] = Field(
+        (),
+        description="Names and addresses by which the web and metrics servers are asked, beside localhost and the address "
+        "that a request came to; any other Host is refused.",
+    )
+    web_token: SecretStr | None = Field(
+        None,
+        min_length=16,
+        description="Opens `/customers/ID` over the network (Authorization: Bearer TOKEN); never logged.",
+    )
+    web_token_file: Path | None = Field(None, description="... or the file that it is in.")
+    web_socket: Path | None = Field(
+        None,
+        description="Unix socket on which everything may be asked by the worker's own user; by default in the user's "
+        "runtime folder.",
+    )
+    metrics: bool = Field(True, description="Serve /metrics for Prometheus on a port of its own.")
+    metrics_host: str = Field("127.0.0.1", description="Address of the metrics server.")
+    metrics_port: int = Field(
+        9464, ge=0, le=65535, description="Port of the metrics server; 0 takes a free one."
+    )
+    metrics_sources: int = Field(
+        50, ge=1, le=1000, description="Event sources told apart in metrics; the rest are `other`."
+    )
+
+    @field_validator("skip")
+    @classmethod
+    def _places(cls, skip: tuple[str, ...]) -> tuple[str, ...]:
+        """Refuse what names no records."""
+        for each in skip:
+            parse_skip(each)
+        return skip
+
+
+class Privacy(_Section):
+    """Pseudonyms in place of customer ids."""
+
+    key: SecretStr | None = Field(
+        None,
+        min_length=16,
+        description="Key of the pseudonyms. With it, customer ids are replaced by keyed HMAC-SHA-256 in everything "
+        "that is written, and rejected records are named, not copied; never logged.",
+    )
+    key_file: Path | None = Field(None, description="File with the key, instead of the key itself.")
+
+    def pseudonyms(self) -> Pseudonyms | None:
+        """The pseudonyms; None where there is no key.
+
+        Raises:
+            SettingsError: the file cannot be read, or the key is too short, or there are two.
+        """
+        if self.key_file is None:
+            return Pseudonyms(self.key.get_secret_value().encode()) if self.key else None
+        if self.key is not None:
+            raise SettingsError("privacy.key and privacy.key_file: give one of them, not both")
+        try:
+            key = self.key_file.read_bytes().strip()
+        except OSError as error:
+            raise SettingsError(
+                f"privacy.key_file: {self.key_file}: {error.strerror}: name a file that can be read"
+            ) from error
+        if len(key) < MIN_KEY_BYTES:
+            raise SettingsError(
+                f"privacy.key_file: {self.key_file} has {len(key)} bytes: a key has at least {MIN_KEY_BYTES}"
+            )
+        return Pseudonyms(key)
+
+
+class Control(_Section):
+    """Who may steer the workers by records of the log: see `cxstream.scoring.codec.signatures`."""
+
+    key: SecretStr | None = Field(
+        None,
+        min_length=MIN_CONTROL_KEY_BYTES,
+        description="Key of the signatures of control records (ticks, requests to be erased); with it, those without a "
+        "valid one are rejected as `forged`; never logged.",
+    )
+    key_file: Path | None = Field(
+        None, description="... or the file that it is in; `cxstream keys init` makes one."
+    )
+    previous_key: SecretStr | None = Field(
+        None,
+        min_length=MIN_CONTROL_KEY_BYTES,
+        description="Another key whose signatures are valid: the one before, or the next one until all workers have it; "
+        "never logged.",
+    )
+    previous_key_file: Path | None = Field(None, description="... or the file with such keys, one a line.")
+    unsigned_until: AwareDatetime | None = Field(
+        None,
+        description="Control records that came into cx.touchpoints before this time (RFC 3339 with an offset) need no "
+        "signature: when the key was introduced. In files there is no such time.",
+    )
+
+    def keys(self) -> tuple[bytes, ...]:
+        """The keys that are valid, the one that signs first; none where no key is set.
+
+        Raises:
+            SettingsError: a file cannot be read, a key is too short or given twice, or only a previous one is there.
+        """
+        current, previous = secret(self, "key", "control"), secret(self, "previous_key", "control")
+        if current is None:
+            if previous is not None:
+                raise SettingsError(
+                    "control.previous_key: given without a control.key, which is what signs; set control.key_file too"
+                )
+            return ()
+        if "\n" in current:
+            raise SettingsError(
+                "control.key: has several lines; a key is one line, and those before it belong in "
+                "control.previous_key_file"
+            )
+        older = [line.rstrip("\r") for line in (previous or "").split("\n") if line.rstrip("\r")]
+        for name, key in [("key", current), *(("previous_key", key) for key in older)]:
+            if len(key.encode()) < MIN_CONTROL_KEY_BYTES:
+                raise SettingsError(
+                    f"control.{name}: a key of {len(key.encode())} bytes: it has at least {MIN_CONTROL_KEY_BYTES}; "
+                    "make one with 'cxstream keys init FILE'"
+                )
+        return tuple(dict.fromkeys(key.encode() for key in [current, *older]))
+
+    def authority(self) -> Authority | None:
+        """What signs and checks control records; None where no key is set.
+
+        Raises:
+            SettingsError: as `keys`.
+        """
+        keys, until = self.keys(), self.unsigned_until
+        return Authority(keys, round(until.timestamp() * 1000) if until else None) if keys else None
+
+
+class Replay(_Section):
+    """Scoring of files."""
+
+    batch_bytes: int = Field(512 * 1024, ge=1024, description="Input read and scored at a time, in bytes.")
+
+
+class Local(_Section):
+    """The local broker for development."""
+
+    data: Path | None = Field(
+        None, description="Where the local broker keeps its data; a cache folder by default."
+    )
+    kafka_version: str = Field("4.1.0", description="Apache Kafka to run.")
+    kafka_sums: Path | None = Field(
+        None,
+        description="File with the SHA-256 of each of its jars, as sha256sum writes it, for another version than the "
+        "default.",
+    )
+    heap: str = Field("512m", pattern=r"^\d+[mg]$", description="Java heap of the local broker.")
+
+
+class Settings(BaseSettings):
+    """Everything that can be set, with its default."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="CXSTREAM_",
+        env_nested_delimiter="__",
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        nested_model_default_partial_update=True,
+    )
+
+    # What the settings file says; filled in by `load`.
+    _from_file: ClassVar[dict[str, Any]] = {}
+
+    kafka: str = Field("localhost:9092", min_length=1, description="Bootstrap servers, host:port[,...].")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged.")
+    log_format: Literal["auto", "json", "console"] = Field(
+        "auto", description="auto: readable lines on a terminal, JSON otherwise."
+    )
+    actions: dict[str, str] = Field(
+        default_factory=lambda: dict(ACTIONS),
+        description="Suggested action for each leading reason; name only those to change.",
+    )
+    security: Security = Field(Security(), description="How to talk to Kafka.")
+    topics: Topics = Field(Topics(), description="The topics.")
+    worker: Worker = Field(Worker(), description="The Faust worker.")
+    privacy: Privacy = Field(Privacy(), description="Pseudonyms in place of customer ids.")
+    control: Control = Field(Control(), description="Signatures of control records.")
+    replay: Replay = Field(Replay(), description="Scoring of files.")
+    local: Local = Field(Local(), description="The local broker for development.")
+    scoring: ScoringParams = Field(ScoringParams(), description="Every constant of the scores.")
+
+    @field_validator("actions")
+    @classmethod
+    def _complete(cls, actions: dict[str, str]) -> dict[str, str]:
+        """Fill the table with the defaults of what it does not name; refuse reasons that do not exist."""
+        for name in actions:
+            if name not in FEATURES:
+                raise ValueError(f"unknown reason {name!r}; known are {', '.join(FEATURES)}")
+        return ACTIONS | actions
+
+    @model_validator(mode="after")
+    def _own_group(self) -> Self:
+        """Keep two installations apart that leave the group at its default."""
+        if self.worker.group == DEFAULT_GROUP and self.topics.prefix:
+            group = f"{self.topics.prefix}{DEFAULT_GROUP}"
+            object.__setattr__(self, "worker", self.worker.model_copy(update={"group": group}))
+        return self
+
+    @property
+    def topology(self) -> Topology:
+        """The topics of this installation, as Kafka knows them."""
+        return topology(self.topics.prefix)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Put the settings file below the environment."""
+        return init_settings, env_settings, InitSettingsSource(settings_cls, cls._from_file)
+
+
+def load(config: str | os.PathLike[str] | None = None, **overrides: Any) -> Settings:
+    """Read the settings.
+
+    Args:
+        config: a TOML file; default `$CXSTREAM_CONFIG`, else the user's own (`cxstream.settings.file`), if any.
+        overrides: what the command line says; None means that it says nothing.
+
+    Raises:
+        SettingsError: a setting or the file is wrong; names it and where it came from.
+    """
+    path = settings_file.find(config)
+    settings_file.notice_unused(path)
+    tables = {} if path is None else settings_file.read(path)
+
+    class FromFile(Settings):
+        _from_file: ClassVar[dict[str, Any]] = tables
+
+    origin = "CXSTREAM_* variables" if path is None else f"{path} or CXSTREAM_* variables"
+    try:
+        return FromFile(**{name: value for name, value in overrides.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "settings"
+        raise SettingsError(f"{where}: {first['msg']} (from {origin})") from None
+    except ValueError as error:  # a variable that is not JSON where it must be
+        raise SettingsError(f"{origin}: {error}") from error

@@ -1,0 +1,217 @@
+"""A Faust transport that hands an agent a whole fetch at a time.
+
+Faust's own consumer takes every record through four tasks, a lock and a queue, which costs some 80 us a
+record. Here the records that one fetch brought of one partition become one message whose value is a `Fetch`
+and whose offset is that of its last record. Assignment, rebalancing, streams, sensors, web and the command
+line remain Faust's. Topics that are not read in batches pass through unchanged.
+
+An app uses it by its broker URL, `cxstream://host:port`; the entry point `faust.transports` makes it known.
+The agent's topic is declared with `acks=False`: its offsets are committed in the transactions that carry
+the results, never by Faust.
+
+Faust is pinned to one version because what is overridden here is not all public; `RELIES_ON` lists it, and
+what of aiokafka this package relies on, and a test compares each with the source it was written against.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from itertools import chain
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import aiokafka
+from aiokafka.errors import KafkaError
+from faust.exceptions import ImproperlyConfigured
+from faust.transport.drivers import aiokafka as driver
+
+from cxstream.kafka.connection import connection
+from cxstream.kafka.member_address import assignor
+from cxstream.worker.feed import Fetch
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from faust.types import TP
+
+    from cxstream.kafka.record_batches import Piece
+
+RELIES_ON = (
+    "faust.transport.consumer:Consumer.getmany",
+    "faust.transport.consumer:Consumer._wait_next_records",
+    "faust.transport.consumer:Consumer._drain_messages",
+    "faust.transport.consumer:Consumer.on_partitions_assigned",
+    "faust.transport.consumer:ThreadDelegateConsumer._getmany",
+    "faust.transport.drivers.aiokafka:Consumer._new_consumer_thread",
+    "faust.transport.drivers.aiokafka:Consumer._to_message",
+    "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread._create_worker_consumer",
+    "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread._fetch_records",
+    "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread.on_thread_stop",
+    "faust.app.base:App._on_partitions_revoked",
+    "faust.app.base:App._on_partitions_assigned",
+    "faust.app.base:App._on_rebalance_when_stopped",
+    "faust.app.base:App._stop_consumer",
+    "faust.app.base:App.on_stop",
+    "faust.tables.recovery:Recovery._resume_streams",
+    "aiokafka.consumer.group_coordinator:GroupCoordinator._do_heartbeat",
+    "aiokafka.consumer.group_coordinator:GroupCoordinator._maybe_leave_group",
+    "aiokafka.consumer.group_coordinator:GroupCoordinator.ensure_coordinator_known",
+    "aiokafka.consumer.fetcher:FetchResult.getall",
+    "aiokafka.consumer.fetcher:PartitionRecords",
+    "aiokafka.consumer.fetcher:Fetcher.__init__",
+    "aiokafka.consumer.fetcher:Fetcher.fetched_records",
+    "aiokafka.consumer.fetcher:Fetcher._proc_fetch_request",
+    "aiokafka.consumer.fetcher:Fetcher._get_actions_per_node",
+    "aiokafka.consumer.fetcher:FetchError",
+    "aiokafka.consumer.subscription_state:TopicPartitionState.pause",
+    "aiokafka.consumer.subscription_state:TopicPartitionState.resume",
+    "aiokafka.producer.message_accumulator:MessageBatch",
+    "aiokafka.producer.transaction_manager:TransactionManager",
+)
+
+# How often a consumer whose partitions are all full looks for room again.
+_ROOM_SECONDS = 0.02
+# How long a broker may take to say that it is there before we leave the group.
+_LEAVE_SECONDS = 2.0
+_FOR_EVER_MS = 2**31 - 1
+_METADATA_MS = 5000
+
+
+# These are Faust's parts, and what they log is what Faust logs.
+_LOGGER = logging.getLogger("faust.transport.cxstream")
+
+
+class _Envelope(NamedTuple):
+    """The part of a ConsumerRecord that Faust's `_to_message` reads."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    timestamp_type: int
+    value: Fetch
+    headers: tuple[()] = ()
+    key: None = None
+    checksum: None = None
+    serialized_key_size: int = 0
+    serialized_value_size: int = 0
+
+
+class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
+    """The thread that fetches and keeps the group membership alive."""
+
+    logger = _LOGGER
+
+    async def on_start(self) -> None:
+        """Start the consumer; from then on it gives out whole batches."""
+        await super().on_start()
+        self.app.partitions.damaged.guard(self._ensure_consumer())
+
+    def topic_partitions(self, topic: str) -> int | None:
+        """How many partitions a topic has, as this client last heard; None before it has.
+
+        Faust asks aiokafka's coordinator, which keeps it in the leader of the group alone.
+        """
+        there = self._consumer.partitions_for_topic(topic) if self._consumer is not None else None
+        return len(there) if there else None
+
+    async def on_thread_stop(self) -> None:
+        """Leave the group and stop.
+
+        aiokafka asks to leave once. If the connection proves to be closed then (Kafka closes one whose token has
+        ended when it is used), the group waits for a session for who is gone. So it is used once before.
+        """
+        coordinator = self._consumer and self._consumer._coordinator  # noqa: SLF001
+        if coordinator and coordinator.generation > 0:
+            with suppress(TimeoutError, KafkaError):
+                async with asyncio.timeout(_LEAVE_SECONDS):
+                    if not await coordinator._do_heartbeat():  # noqa: SLF001
+                        await coordinator.ensure_coordinator_known()
+        await super().on_thread_stop()
+
+    def _create_worker_consumer(self, transport: Transport) -> aiokafka.AIOKafkaConsumer:  # noqa: ARG002
+        settings = self.app.settings
+        worker = settings.worker
+        self._assignor = assignor(self._web_address)
+        return aiokafka.AIOKafkaConsumer(
+            **connection(settings),
+            group_id=self.app.conf.id,
+            group_instance_id=self.app.conf.consumer_group_instance_id,
+            partition_assignment_strategy=[self._assignor],
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            max_partition_fetch_bytes=self.app.partitions.fetch_bytes,
+            session_timeout_ms=round(worker.session_seconds * 1000),
+            heartbeat_interval_ms=round(worker.session_seconds * 1000 / 10),
+            # The others of the group wait this long for a worker that has results to commit first.
+            rebalance_timeout_ms=round(max(worker.session_seconds, worker.request_seconds) * 1000),
+            # Partitions that somebody adds to cx.touchpoints must not go unnoticed for minutes.
+            metadata_max_age_ms=_METADATA_MS,
+            # A partition whose queue is full is not polled, which is no sign of a worker that hangs; who left the
+            # group for that would not come back.
+            max_poll_interval_ms=_FOR_EVER_MS,
+        )
+
+    def _web_address(self) -> str:
+        """Where this worker's web server listens; "" where it has none."""
+        conf = self.app.conf
+        return f"http://{conf.web_host}:{self.app.web.port}" if conf.web_enabled else ""
+
+
+class Consumer(driver.Consumer):  # type: ignore[misc]
+    """Gives out fetches instead of records."""
+
+    logger = _LOGGER
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if not hasattr(self.app, "partitions"):
+            raise ImproperlyConfigured(
+                "cxstream:// serves the app of cxstream.worker.faust.app.create_app; other apps use kafka://"
+            )
+        self._handed_out: dict[TP, int] = {}
+
+    def _new_consumer_thread(self) -> ConsumerThread:
+        return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        """Forget what earlier assignments gave out: reading begins at the committed offsets."""
+        self._handed_out.clear()
+        self.app.partitions.damaged.forget()
+        await super().on_partitions_assigned(assigned, generation_id)
+
+    def handed_out(self, tp: TP) -> int:
+        """The offset after the last record given out under the current assignment; 0 if there was none."""
+        return self._handed_out.get(tp, -1) + 1
+
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Mapping[TP, list[Any]]:  # noqa: ASYNC109
+        wanted = (active_partitions or set()) - self.app.partitions.full()
+        room = self.app.partitions.room
+        if not wanted or room <= 0 or self.app.partitions.halted:
+            await asyncio.sleep(_ROOM_SECONDS)
+            return {}
+        self.app.partitions.damaged.leave_room(room)
+        fetched = await super()._getmany(wanted, timeout)
+        batch_topics = self.app.partitions.topics
+        return {
+            tp: [self._envelope(tp, records)] if tp.topic in batch_topics else records
+            for tp, records in fetched.items()
+            if records
+        }
+
+    def _envelope(self, tp: TP, pieces: list[Piece]) -> _Envelope:
+        records = list(chain.from_iterable(pieces))
+        cost = sum(piece.cost for piece in pieces)
+        last = records[-1]
+        fetch = Fetch(tp.partition, records, self._handed_out.get(tp), self.highwater(tp) or 0, cost)
+        self._handed_out[tp] = last.offset
+        return _Envelope(tp.topic, tp.partition, last.offset, last.timestamp, last.timestamp_type, fetch)
+
+
+class Transport(driver.Transport):  # type: ignore[misc]
+    """Kafka through aiokafka, a fetch at a time."""
+
+    Consumer = Consumer
+    ConsumerThread = ConsumerThread

@@ -1,0 +1,1 @@
+"""What the worker counts: definitions, counters and histograms, without a server."""

@@ -1,0 +1,114 @@
+"""What a partition counts while it works: plain numbers that metrics and status pages read."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from cxstream.topology import CHURN_RISK, FRICTION, SCORES, SNAPSHOTS
+from cxstream.worker.metrics.process import Measures
+
+if TYPE_CHECKING:
+    from cxstream.worker.ownership.outbox import Outbox
+
+
+@dataclass(slots=True)
+class Counters:
+    """Totals of one partition since this worker was first given it; those of records and results when committed.
+
+    Attributes:
+        measures: what is measured over all partitions.
+        outcomes: records by what became of them: accepted, duplicate, late, rejected, tick, misrouted.
+        rejected: records rejected, by reason.
+        signals: signals committed, by topic.
+        flushes: transactions committed.
+        aborted: transactions that failed.
+        snapshots: snapshots committed.
+        snapshot_rows: rows those held in all.
+        replayed: records applied a second time, muted, after a restore.
+        followed: records applied to a warm copy while another worker owned the partition.
+        restores: times the state was built from Kafka.
+        refused: snapshots that were not used, by `SnapshotError.reason`.
+        lost: source offsets that were gone before they were read, and were passed over.
+        failures: times the partition had to start over.
+        fenced: times another worker claimed the partition.
+        committed: offset that the group has committed; None as long as it is not known.
+        committed_at: Unix time of the last commit; None before the first.
+        saved_at: Unix time of the last snapshot committed; None before the first.
+        newest: event time of the newest accepted touchpoint, ms UTC; None before the first.
+    """
+
+    measures: Measures = field(default_factory=Measures)
+    outcomes: Counter[str] = field(default_factory=Counter)
+    rejected: Counter[str] = field(default_factory=Counter)
+    signals: Counter[str] = field(default_factory=Counter)
+    flushes: int = 0
+    aborted: int = 0
+    snapshots: int = 0
+    snapshot_rows: int = 0
+    replayed: int = 0
+    followed: int = 0
+    restores: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    lost: int = 0
+    failures: int = 0
+    fenced: int = 0
+    committed: int | None = None
+    committed_at: float | None = None
+    saved_at: float | None = None
+    newest: int | None = None
+    _told: str = ""
+
+    @property
+    def events(self) -> int:
+        """Records committed, whatever became of them."""
+        return self.outcomes.total()
+
+    @property
+    def accepted(self) -> int:
+        """Records that changed the state."""
+        return self.outcomes["accepted"]
+
+    @property
+    def ticks(self) -> int:
+        """cx.tick.v1 records."""
+        return self.outcomes["tick"]
+
+    def count_refusal(self, reason: str) -> None:
+        """Count a snapshot that was not used; "" where it was."""
+        if reason:
+            self.refused[reason] += 1
+
+    def is_news(self, problem: str) -> bool:
+        """Whether this problem of the saved state has not just been told: trying again does not change it."""
+        news, self._told = problem != self._told, problem
+        return news
+
+    def commit(self, outbox: Outbox, offset: int) -> None:
+        """Add what a transaction committed.
+
+        Args:
+            outbox: what it wrote.
+            offset: the source offset it committed.
+        """
+        now = time.time()
+        tally = outbox.tally
+        self.outcomes.update(tally.outcomes)
+        for (reason, _), n in tally.rejected.items():
+            self.rejected[reason] += n
+        self.flushes += 1
+        for topic in (CHURN_RISK.contract, FRICTION.contract):
+            self.signals[topic] += outbox.count(topic)
+        if outbox.count(SNAPSHOTS.contract):
+            self.snapshots += 1
+            self.snapshot_rows += outbox.count(SNAPSHOTS.contract)
+            self.saved_at = now
+        self.committed, self.committed_at = offset, now
+        newest = [int(t.happened[t.accepted].max()) for t in tally.times if t.accepted.any()]
+        if newest:
+            self.newest = max(self.newest or newest[0], *newest)
+        self.measures.cards += outbox.count(SCORES.contract)
+        self.measures.flush_records.observe(outbox.records)
+        self.measures.add(tally, now * 1000)

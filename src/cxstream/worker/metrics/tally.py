@@ -1,0 +1,198 @@
+"""What the records of one flush were: gathered batch by batch, counted once they are committed.
+
+Nothing here is done record by record that numpy or C can do for the batch: beside 5 us of work for a record, this
+is some 0.2 us.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from cxstream.kernels.layout import ACCEPTED, MISROUTED, TICK
+from cxstream.model.kinds import CHANNELS, Kind
+from cxstream.scoring.codec.decode import TOO_LATE, read_source
+from cxstream.scoring.state.passed_over import PASSED_OVER
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from cxstream.scoring.codec.decode import Decoded
+    from cxstream.scoring.engine import Outcome
+
+SOURCE_LENGTH = 64
+OTHER = "other"
+# Sources told apart in one flush, a name of at most SOURCE_LENGTH characters each; far more than in metrics.
+_MOST_SOURCES = 1000
+_CHANNEL = {name: number for number, name in enumerate(CHANNELS)}
+# Kinds of which more than their number is told.
+_TELLING = np.zeros(256, bool)
+_TELLING[[Kind.contact, Kind.queue, Kind.survey_ces, Kind.survey_csat, Kind.survey_nps]] = True
+
+
+class Times(NamedTuple):
+    """Of the valid touchpoints of a batch, ticks not.
+
+    Attributes:
+        appended: int64[n], Kafka timestamps, ms UTC.
+        happened: int64[n], event times, ms UTC.
+        accepted: bool[n].
+    """
+
+    appended: NDArray[np.int64]
+    happened: NDArray[np.int64]
+    accepted: NDArray[np.bool_]
+
+
+class Told(NamedTuple):
+    """Accepted contacts, waits and answers of a batch.
+
+    Attributes:
+        columns: EVENT[n].
+        channels: int64[n], index in CHANNELS.
+        waited: bool[n], says how long the customer waited.
+    """
+
+    columns: NDArray[np.void]
+    channels: NDArray[np.int64]
+    waited: NDArray[np.bool_]
+
+
+class Tally:
+    """The records of one flush.
+
+    Attributes:
+        outcomes: records by what became of them.
+        rejected: rejected records by reason and source; None where the source cannot be read.
+        sources: valid records by source; misrouted ones count where they belong.
+        misrouted: records that were forwarded, by source.
+        unknown_actions: accepted records whose `action_id` is no signal of the customer, by source.
+        kinds: int64[kinds], accepted records.
+        signals: signals by kind and level.
+        reasons: raised signals by leading reason.
+        held_back: raises that began to wait.
+        times: of each batch.
+        told: of each batch that tells something.
+    """
+
+    def __init__(self) -> None:
+        self.outcomes: Counter[str] = Counter()
+        self.rejected: Counter[tuple[str, str | None]] = Counter()
+        self.sources: Counter[str] = Counter()
+        self.misrouted: Counter[str] = Counter()
+        self.unknown_actions: Counter[str] = Counter()
+        self.kinds = np.zeros(len(Kind), np.int64)
+        self.signals: Counter[tuple[str, str]] = Counter()
+        self.reasons: Counter[str] = Counter()
+        self.held_back = 0
+        self.times: list[Times] = []
+        self.told: list[Told] = []
+
+    def observe(
+        self, decoded: Decoded, outcome: Outcome, records: Sequence[Any], appended: NDArray[np.int64]
+    ) -> None:
+        """Take a batch.
+
+        Args:
+            decoded: its valid records.
+            outcome: what the engine made of them.
+            records: all of its records.
+            appended: int64[records], their Kafka timestamps, ms UTC.
+        """
+        self._count(outcome)
+        events, columns, status = decoded.events, decoded.columns, outcome.status
+        sources = decoded.sources
+        appended = appended[decoded.good]
+        if outcome.rejected:
+            self._reject(decoded, outcome, records)
+        if outcome.ticks or MISROUTED in status:
+            people = np.flatnonzero((columns["kind"] != TICK) & (status != MISROUTED))
+            events = [events[i] for i in people.tolist()]
+            columns, status, appended = columns[people], status[people], appended[people]
+            sources = sources[people]
+        if not events:
+            return
+        _, firsts, counts = np.unique(sources, return_index=True, return_counts=True)
+        # In the order in which they come, as only so many are told apart.
+        order = np.argsort(firsts)
+        for first, n in zip(firsts[order].tolist(), counts[order].tolist(), strict=True):
+            self.sources[_told_apart(self.sources, events[first].source)] += n
+        accepted = status == ACCEPTED
+        self.times.append(Times(appended, columns["time"].copy(), accepted))
+        self.kinds += np.bincount(columns["kind"][accepted], minlength=len(Kind))
+        telling = np.flatnonzero(accepted & _TELLING[columns["kind"]])
+        if len(telling):
+            self._tell([events[i].data for i in telling.tolist()], columns[telling])
+
+    def _count(self, outcome: Outcome) -> None:
+        late = sum(rejection.reason == TOO_LATE for rejection in outcome.rejected)
+        self.outcomes["accepted"] += outcome.accepted
+        self.outcomes["duplicate"] += outcome.duplicates
+        self.outcomes["late"] += late
+        self.outcomes["rejected"] += len(outcome.rejected) - late
+        self.outcomes["tick"] += outcome.ticks
+        self.outcomes["erased"] += outcome.erased
+        self.outcomes["erasure"] += outcome.erasures
+        self.outcomes["misrouted"] += len(outcome.misrouted)
+        for each in outcome.misrouted:
+            self.misrouted[_told_apart(self.misrouted, each.source)] += 1
+        for source in outcome.unknown_actions:
+            self.unknown_actions[_told_apart(self.unknown_actions, source)] += 1
+        self.held_back += outcome.held_back
+        self.signals.update((signal.change, signal.level) for signal in outcome.signals)
+        self.reasons.update(
+            s.reason for s in outcome.signals if s.change == "raised" and s.reason is not None
+        )
+
+    def refuse(self, source: str, reason: str) -> None:
+        """Count a misrouted record as rejected."""
+        self.misrouted[_told_apart(self.misrouted, source)] -= 1
+        self.outcomes["misrouted"] -= 1
+        self.outcomes["rejected"] += 1
+        self._count_rejected(reason, source)
+
+    def _count_rejected(self, reason: str, source: str | None) -> None:
+        name = source if source is None else source[:SOURCE_LENGTH]
+        if len(self.rejected) >= _MOST_SOURCES and (reason, name) not in self.rejected:
+            name = OTHER
+        self.rejected[reason, name] += 1
+
+    def skip(self, reason: str) -> None:
+        """Count a record that could not be read as rejected."""
+        self.outcomes["rejected"] += 1
+        self.rejected[reason, None] += 1
+
+    def _reject(self, decoded: Decoded, outcome: Outcome, records: Sequence[Any]) -> None:
+        for rejection in outcome.rejected:
+            # Late records and those from the future were valid until the partition's clock was asked.
+            place = int(np.searchsorted(decoded.good, rejection.index))
+            if place < len(decoded.good) and decoded.good[place] == rejection.index:
+                source = decoded.events[place].source
+            elif rejection.reason in PASSED_OVER:
+                source = None  # whatever its processing fails by, its source may be it
+            else:
+                source = _source_of(records[rejection.index])
+            self._count_rejected(rejection.reason, source)
+
+    def _tell(self, data: list[Any], columns: NDArray[np.void]) -> None:
+        channels = np.array([_CHANNEL[each.channel] for each in data])
+        waited = np.array([each.wait_s is not None for each in data])
+        self.told.append(Told(columns, channels, waited))
+
+
+def _told_apart(counter: Counter[str], source: str) -> str:
+    """The name under which a source is counted: its beginning, or `other` for one too many."""
+    name = source[:SOURCE_LENGTH]
+    return name if name in counter or len(counter) < _MOST_SOURCES else OTHER
+
+
+def _source_of(record: Any) -> str | None:
+    """The source of a record that cannot be used, where it can be read."""
+    for name, value in record.headers:
+        if name == "ce_source" and value is not None:
+            return str(value, "utf-8", "replace")
+    return read_source(record.value)

@@ -1,0 +1,1 @@
+"""Partitions of the worker: claim, restore, ownership session, commit, standby."""

@@ -1,0 +1,431 @@
+"""Results that wait for their transaction, and the transaction."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from itertools import chain
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from aiokafka import TopicPartition
+from aiokafka.errors import IllegalOperation, KafkaError
+from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.structs import OffsetAndMetadata
+
+from cxstream.kafka.inflate import ZSTD
+from cxstream.model.errors import BrokerError
+from cxstream.scoring.codec.decode import TOO_LARGE
+from cxstream.scoring.codec.rejection import Row, by_reference, copy, shortened, wire_bytes
+from cxstream.scoring.codec.routing import FORWARDED_FROM
+from cxstream.scoring.state.passed_over import PASSED_OVER
+from cxstream.topology import FORGET, REJECTED, SCORES, SNAPSHOTS, TOUCHPOINTS
+from cxstream.worker.clients import BATCH_BYTES
+from cxstream.worker.metrics.tally import Tally
+from cxstream.worker.ownership.suspects import Cause, RowsRefusedError, is_refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from aiokafka import AIOKafkaProducer
+    from aiokafka.structs import RecordMetadata
+
+    from cxstream.scoring.codec.pseudonym import Pseudonyms
+    from cxstream.scoring.engine import Outcome
+    from cxstream.topology import Topology
+
+Pair = tuple[bytes | None, bytes | None]
+Headers = list[tuple[str, bytes | None]]
+
+
+class Unread(NamedTuple):
+    """A record of which only the offset is known."""
+
+    offset: int
+    key: bytes | None = None
+    value: bytes | None = None
+    headers: tuple[()] = ()
+
+
+_NO_HEADERS: Headers = []
+_BY_REFERENCE = {TOO_LARGE, *PASSED_OVER}
+# What goes there is a copy of records as they came.
+_REPEATING = {REJECTED.contract, TOUCHPOINTS.contract}
+_BROKERS_CLOCK = 1  # the type of a timestamp: LogAppendTime
+# What Kafka's format adds to a batch of records.
+_BATCH_OVERHEAD = 61
+
+
+class Forward(NamedTuple):
+    """A misrouted record on its way to the partition of its customer.
+
+    Attributes:
+        record: aiokafka's.
+        source: who sent it.
+        headers: the record's own, and where it was found.
+    """
+
+    record: Any
+    source: str
+    headers: Headers
+
+    @property
+    def size(self) -> int:
+        """The most bytes that it takes in a batch."""
+        return wire_bytes(self.record.key, self.record.value, self.headers)
+
+
+class Limits(NamedTuple):
+    """The largest batches that may be written, in bytes.
+
+    Attributes:
+        touchpoints: into cx.touchpoints.
+        rejected: into cx.rejected.
+    """
+
+    touchpoints: int
+    rejected: int
+
+
+class Outbox:
+    """What one flush of a partition will commit, all of it or nothing.
+
+    Attributes:
+        records: source records that the results follow from.
+        bytes: size of the signals, and of the rejected and forwarded records.
+        rejected_bytes: the most bytes that the rows of cx.rejected take in a batch.
+        largest_rejected: ... and that the largest of them takes in a batch of its own.
+        rows: keys and values to write, by topic as the contract calls it, in order.
+        causes: what the rows of signals, receipts and of cx.rejected follow from, by topic, in order.
+        explanations: headers of the rows of cx.rejected; no other row has any.
+        requests: requests to be erased, for every partition of cx.touchpoints.
+        latest_request: the latest time of theirs, ms UTC; None where there are none.
+        forwards: misrouted records, for cx.touchpoints, by partition.
+        requested: the offset of cx.forget after the last request in here; None where there is none.
+        committed: set when all of it is.
+        tally: what the records were, for those who count.
+
+    Args:
+        topology: the topics of the installation.
+        pseudonyms: names under which customers are known; None: their own.
+    """
+
+    def __init__(self, topology: Topology, pseudonyms: Pseudonyms | None = None) -> None:
+        self._touchpoints = topology.touchpoints.name
+        self._pseudonyms = pseudonyms
+        self.requests: list[Pair] = []
+        self.request_causes: list[Cause] = []
+        self.latest_request: int | None = None
+        self.forwards: defaultdict[int, list[Forward]] = defaultdict(list)
+        self.requested: int | None = None
+        self.committed = asyncio.Event()
+        self.records = 0
+        self.bytes = self.rejected_bytes = self.largest_rejected = 0
+        self.rows: defaultdict[str, list[Pair]] = defaultdict(list)
+        self.causes: defaultdict[str, list[Cause]] = defaultdict(list)
+        self.explanations: list[Headers] = []
+        self.tally = Tally()
+
+    def add(self, outcome: Outcome, records: Sequence[Any], partition: int) -> None:
+        """Take the signals, and the rejected and misrouted records of a batch.
+
+        Args:
+            outcome: what the engine made of it.
+            records: the records of the batch, which rejected and misrouted ones are copied from byte for byte.
+            partition: the partition they are of.
+        """
+        self.records += len(records)
+        for signal in chain(outcome.signals, outcome.receipts):
+            self.rows[signal.topic].append((signal.key, signal.value))
+            self.causes[signal.topic].append(Cause(TOUCHPOINTS.contract, records[signal.index].offset))
+            self.bytes += len(signal.value)
+        for rejection in outcome.rejected:
+            place = (self._touchpoints, partition)
+            self.add_rejected(records[rejection.index], place, rejection.reason, rejection.field)
+        for stray in outcome.misrouted:
+            record = records[stray.index]
+            found = f"{self._touchpoints}-{partition}-{record.offset}".encode()
+            headers = [*record.headers, (FORWARDED_FROM, found)]
+            self.forwards[stray.partition].append(Forward(record, stray.source, headers))
+            self.bytes += len(record.key or b"") + len(record.value or b"")
+
+    def add_rejected(self, record: Any, place: tuple[str, int], reason: str, field: str) -> None:
+        """Take a record that cannot be used: a copy, or a reference to one that is too large.
+
+        Args:
+            record: aiokafka's.
+            place: its topic and partition.
+            reason: why.
+            field: path of the field.
+        """
+        unheld = getattr(record, "reference", None) is not None
+        make = by_reference if unheld or reason in _BY_REFERENCE else copy
+        self._add_rejected(
+            make(record, place, reason, field, self._pseudonyms), self._cause(place[0], record.offset)
+        )
+
+    def add_unread(self, unread: Unread, place: tuple[str, int], reason: str) -> None:
+        """Take a record of which only the place is known."""
+        self._add_rejected(copy(unread, place, reason, ""), self._cause(place[0], unread.offset))
+
+    def _cause(self, topic: str, offset: int) -> Cause:
+        return Cause(TOUCHPOINTS.contract if topic == self._touchpoints else FORGET.contract, offset)
+
+    def _add_rejected(self, row: Row, cause: Cause) -> None:
+        self.causes[REJECTED.contract].append(cause)
+        self.rows[REJECTED.contract].append((row.key, row.value))
+        self.explanations.append(row.headers)
+        size = row.size
+        self.bytes += size
+        self.rejected_bytes += size
+        self.largest_rejected = max(self.largest_rejected, size + _BATCH_OVERHEAD)
+
+    def shorten(self, limit: int) -> None:
+        """Put references in place of the copies that cx.rejected cannot take.
+
+        Args:
+            limit: the largest batch that it takes, in bytes.
+        """
+        if self._pseudonyms is not None or self.largest_rejected <= limit:
+            return
+        pairs = self.rows[REJECTED.contract]
+        for i, (pair, headers) in enumerate(zip(pairs, self.explanations, strict=True)):
+            row = Row(*pair, headers)
+            if row.size + _BATCH_OVERHEAD > limit:
+                key, value, self.explanations[i] = shortened(row)
+                pairs[i] = key, value
+
+    def exceeds(self, limit: int) -> bool:
+        """Whether a misrouted record would be too large for a topic that takes batches of at most `limit` bytes."""
+        return any(each.size + _BATCH_OVERHEAD > limit for some in self.forwards.values() for each in some)
+
+    def refuse_too_large(self, limit: int, partition: int) -> None:
+        """Reject misrouted records that would be too large with the header that says where they come from.
+
+        Args:
+            limit: the largest batch that cx.touchpoints takes, in bytes.
+            partition: the partition they were found in.
+        """
+        for target, forwards in self.forwards.items():
+            large = [each for each in forwards if each.size + _BATCH_OVERHEAD > limit]
+            for each in large:
+                self.add_rejected(each.record, (self._touchpoints, partition), TOO_LARGE, "")
+                self.tally.refuse(each.source, TOO_LARGE)
+            if large:
+                self.forwards[target] = [each for each in forwards if each.size + _BATCH_OVERHEAD <= limit]
+
+    def add_request(self, key: bytes, value: bytes, offset: int, time_ms: int) -> None:
+        """Take a request to be erased as of a time (ms UTC), for cx.touchpoints.
+
+        Args:
+            key: the customer.
+            value: the request.
+            offset: of its record of cx.forget.
+            time_ms: its time, ms UTC.
+        """
+        self.requests.append((key, value))
+        self.request_causes.append(Cause(FORGET.contract, offset))
+        self.latest_request = max(time_ms, time_ms if self.latest_request is None else self.latest_request)
+        self.bytes += len(value)
+
+    def add_cards(self, cards: list[tuple[bytes, bytes | None]]) -> None:
+        """Take score cards; None for a customer who is forgotten."""
+        if cards:
+            self.rows[SCORES.contract] += cards
+
+    def add_snapshot(self, rows: list[tuple[bytes, bytes | None]]) -> None:
+        """Take the changed rows of the state, the marker last."""
+        self.rows[SNAPSHOTS.contract] += rows
+
+    def count(self, topic: str) -> int:
+        """How many records wait for a topic, by its name in the contract."""
+        return len(self.rows[topic]) if topic in self.rows else 0
+
+    def __bool__(self) -> bool:
+        return bool(self.records or self.rows or self.requested is not None)
+
+
+async def commit(
+    producer: AIOKafkaProducer,
+    outbox: Outbox,
+    *,
+    topology: Topology,
+    group: str,
+    partition: int,
+    partitions: int,
+    offset: int,
+    limits: Limits,
+    smaller: Mapping[str, int] | None = None,
+) -> None:
+    """Write an outbox and the source offset after the records it follows from, in one transaction.
+
+    After an error the transaction is left open; the next claim of the partition ends it.
+
+    Args:
+        producer: the one who holds the claim.
+        outbox: what to write; results go to the partition of the same number.
+        topology: the topics of the installation.
+        group: consumer group whose offset is committed.
+        partition: number of the partition.
+        partitions: how many there are.
+        offset: first source offset that the results do not follow from.
+        limits: the largest batches that may be written.
+        smaller: the largest batches that some topics are to be sent, in bytes, where that is less.
+
+    Raises:
+        RowsRefusedError: Kafka refuses rows for what is in them.
+        ProducerFenced: somebody else has claimed the partition.
+        KafkaError: Kafka did not take it.
+        BrokerError: the clock of a broker is behind a request to be erased.
+    """
+    smaller = smaller or {}
+    await producer.begin_transaction()
+    largest = {REJECTED.contract: limits.rejected - _BATCH_OVERHEAD, **smaller}
+    written = await asyncio.gather(
+        *(
+            _write(
+                producer,
+                topic,
+                (topology.name(topic), partition),
+                rows,
+                outbox.explanations if topic == REJECTED.contract else (),
+                outbox.causes.get(topic, ()),
+                largest.get(topic),
+            )
+            for topic, rows in outbox.rows.items()
+        ),
+        return_exceptions=True,
+    )
+    if errors := [each for each in written if isinstance(each, BaseException)]:
+        # Who writes to a producer that has just given up hears only that there is no transaction; others know why.
+        raise min(errors, key=_says_little)
+    touchpoints = topology.touchpoints.name
+    for target in range(partitions):
+        forwards = outbox.forwards.get(target, [])
+        rows = [(each.record.key, each.record.value) for each in forwards] + outbox.requests
+        if rows:
+            headers = [each.headers for each in forwards]
+            causes = [
+                Cause(TOUCHPOINTS.contract, each.record.offset) for each in forwards
+            ] + outbox.request_causes
+            most = min(
+                limits.touchpoints - _BATCH_OVERHEAD, smaller.get(TOUCHPOINTS.contract, limits.touchpoints)
+            )
+            appended = await _write(
+                producer, TOUCHPOINTS.contract, (touchpoints, target), rows, headers, causes, most
+            )
+            _require_past(outbox.latest_request, appended, f"{touchpoints}-{target}")
+    offsets = {TopicPartition(touchpoints, partition): OffsetAndMetadata(offset, "")}
+    if outbox.requested is not None:
+        offsets[TopicPartition(topology.forget.name, partition)] = OffsetAndMetadata(outbox.requested, "")
+    await producer.send_offsets_to_transaction(offsets, group)
+    await producer.commit_transaction()
+    outbox.committed.set()
+
+
+def _says_little(error: BaseException) -> int:
+    return 0 if isinstance(error, RowsRefusedError) else 1 + isinstance(error, IllegalOperation)
+
+
+def _require_past(latest_request: int | None, appended: int | None, where: str) -> None:
+    """Take back a request that is later than its place in the log: there it would be rejected, and so be lost.
+
+    Args:
+        latest_request: the latest time of those that were written, ms UTC.
+        appended: when they were written by the broker's clock, ms UTC.
+        where: topic and partition.
+
+    Raises:
+        BrokerError: it is later. By the time it is written again the broker's clock has got there.
+    """
+    if latest_request is None or appended is None or latest_request <= appended:
+        return
+    raise BrokerError(
+        f"{where}: the clock of its broker is {latest_request - appended} ms behind a request "
+        f"to be erased; the request waits for it. Synchronize the clocks of brokers, workers and whoever writes "
+        "requests"
+    )
+
+
+async def _write(
+    producer: AIOKafkaProducer,
+    topic: str,
+    tp: tuple[str, int],
+    rows: Sequence[Pair],
+    headers: Sequence[Headers],
+    causes: Sequence[Cause],
+    limit: int | None = None,
+) -> int | None:
+    """Send rows in order: one batch at a time, the next only when the one before has arrived.
+
+    Args:
+        producer: where to.
+        topic: the topic as the contract calls it.
+        tp: ... as it is called here, and its partition.
+        rows: keys and values.
+        headers: of the first rows; the others have none.
+        causes: what the rows follow from; none where that is not one record each.
+        limit: the largest batch, in bytes, where that may be less than the producer's.
+
+    Returns:
+        When the first of them came into the log by the broker's clock, ms UTC; None where it does not say so.
+    """
+    earliest: int | None = None
+    now = int(time.time() * 1000)
+    batch, used, first = _new_batch(producer, topic), 0, 0
+
+    async def send(stop: int) -> None:
+        nonlocal earliest
+        try:
+            sent = await (await producer.send_batch(batch, tp[0], partition=tp[1]))
+            earliest = _earlier(earliest, sent)
+        except KafkaError as error:
+            if not is_refusal(error):
+                raise
+            size = sum(wire_bytes(*rows[i], _headers_of(i, headers)) for i in range(first, stop))
+            found = causes[first:stop] if causes else [None] * (stop - first)
+            raise RowsRefusedError(topic, found, size, error) from error
+
+    for index, (key, value) in enumerate(rows):
+        more = _headers_of(index, headers)
+        size = wire_bytes(key, value, more) if limit is not None else 0
+        full = limit is not None and used > 0 and used + size > limit
+        if full or batch.append(timestamp=now, key=key, value=value, headers=more) is None:
+            await send(index)
+            batch, used, first = _new_batch(producer, topic), 0, index
+            batch.append(timestamp=now, key=key, value=value, headers=more)
+        used += size
+    await send(len(rows))
+    return earliest
+
+
+def _new_batch(producer: AIOKafkaProducer, topic: str) -> Any:
+    """A batch of a producer, compressed where it repeats what others have sent.
+
+    They may have sent a kilobyte that stands for a megabyte, again and again.
+    """
+    batch = producer.create_batch()
+    if topic in _REPEATING and type(batch) is BatchBuilder:
+        batch._builder = DefaultRecordBatchBuilder(  # noqa: SLF001 - a producer has one codec for all topics
+            2,
+            ZSTD,
+            is_transactional=True,
+            producer_id=-1,
+            producer_epoch=-1,
+            base_sequence=0,
+            batch_size=BATCH_BYTES,
+        )
+    return batch
+
+
+def _headers_of(index: int, headers: Sequence[Headers]) -> Headers:
+    return headers[index] if index < len(headers) else _NO_HEADERS
+
+
+def _earlier(first: int | None, sent: RecordMetadata | None) -> int | None:
+    """The earlier of two times of the broker's clock, ms UTC."""
+    if sent is None or sent.timestamp_type != _BROKERS_CLOCK:
+        return first
+    time = int(sent.timestamp)
+    return time if first is None else min(first, time)

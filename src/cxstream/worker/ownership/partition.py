@@ -1,0 +1,503 @@
+"""One assigned partition, from the claim to the last commit.
+
+    claiming -> restoring -> running -> closed
+        ^           |           |
+        +-- failed -+-----------+   the state in memory is dropped and built again from Kafka
+
+A claim fences whoever had the partition before, and only then the committed offset and the saved state are
+read. A state whose results could not be committed is never used further.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from typing import TYPE_CHECKING, Literal
+
+import structlog
+from aiokafka.errors import KafkaError, ProducerFenced
+
+from cxstream.model.errors import CxstreamError, OwnershipError, TopicError, UnreadableError
+from cxstream.scoring.failing import BatchError, UnforeseenError, place_of
+from cxstream.scoring.state.passed_over import SKIPPED
+from cxstream.settings.skips import skips
+from cxstream.worker.clock import now
+from cxstream.worker.ownership.restore import Restored, furthest, hand_over, restore
+from cxstream.worker.ownership.session import Tenure
+from cxstream.worker.ownership.standstill import Standstill
+from cxstream.worker.ownership.suspects import RowsRefusedError, Suspects
+from cxstream.worker.ownership.takeover import succeed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from aiokafka import AIOKafkaProducer
+
+    from cxstream.scoring.engine import Engine
+    from cxstream.scoring.state.marker import Owner
+    from cxstream.settings import Settings
+    from cxstream.worker.clients import Kafka, Reader
+    from cxstream.worker.feed import Fetch
+    from cxstream.worker.metrics.counters import Counters
+    from cxstream.worker.ownership.takeover import Inheritance
+
+State = Literal["claiming", "restoring", "running", "failed", "fenced", "closed"]
+
+_BACKOFF_SECONDS = 0.5
+_BACKOFF_MAX_SECONDS = 60.0
+# While more is to come, the next fetch comes in this time.
+_NEXT_FETCH_SECONDS = 1.0
+_REQUESTS_RETRY_SECONDS = 5.0
+# What of the time to close is kept for giving the claim back; half of it where that is less.
+_GOODBYE_SECONDS = 3.0
+# What a partition that was not closed in time gets to stop.
+_CANCEL_SECONDS = 3.0
+
+log = structlog.get_logger(__name__)
+
+
+class Partition:
+    """The task that owns one partition of cx.touchpoints.
+
+    Attributes:
+        number: which partition.
+        state: where it is; it takes records when "running".
+        counters: what it has done.
+        dispossessed: the topics belong to another group; None where they do not. It is not worked on any more.
+        unreadable: topics whose partition of this number it cannot read itself, and why; the feed knows its own.
+
+    Args:
+        settings: everything that can be set.
+        kafka: where its clients come from.
+        number: which partition.
+        parked: its state, where this process has one.
+        counters: totals to go on with.
+        count: how many partitions there were when the worker started; None where that is not known.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        kafka: Kafka,
+        number: int,
+        *,
+        parked: Restored | None,
+        counters: Counters,
+        count: int | None = None,
+    ) -> None:
+        self.number = number
+        self.state: State = "claiming"
+        self.counters = counters
+        self.unreadable: dict[str, UnreadableError] = {}
+        self.dispossessed: OwnershipError | None = None
+        self._settings = settings
+        self._kafka = kafka
+        self._parked = parked
+        self._count = count
+        self._queue: deque[Fetch] = deque()
+        self._seen = 0  # the offset after the last one that the feed brought
+        self._end = 0  # the offset after the last one there is, as far as the feed knows
+        self._fed_at = 0.0
+        self._applying = 0  # what the fetch that is being applied takes in memory, in bytes
+        self._wake = asyncio.Event()
+        self._deadline: float | None = None
+        self._backoff = _BACKOFF_SECONDS
+        self._tenure: Tenure | None = None
+        self._reason = ""
+        self._failed: Standstill | None = None  # where it has failed, and not yet got any further
+        self._suspects = Suspects(number)
+        self._resting = False  # running, and nothing to do
+        self._progress_at = now()
+        self._log = log.bind(partition=number)
+        self._task = asyncio.create_task(self._live(), name=f"partition-{number}")
+
+    @property
+    def full(self) -> bool:
+        """Enough fetches wait; more would only take memory."""
+        return len(self._queue) >= self._settings.worker.queue_batches
+
+    @property
+    def position(self) -> int | None:
+        """The first source offset not yet applied; None while there is no state."""
+        return self._tenure.position if self._tenure else None
+
+    @property
+    def engine(self) -> Engine | None:
+        """The state, to be looked at between two batches; None while it does not follow the log."""
+        return self._tenure.engine if self._tenure is not None and self.state == "running" else None
+
+    @property
+    def waiting(self) -> int:
+        """Fetches that wait to be applied."""
+        return len(self._queue)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """What they take in memory, with the one that is being applied."""
+        return self._applying + sum(fetch.cost for fetch in self._queue)
+
+    @property
+    def end(self) -> int:
+        """The offset after the last record there is, as far as the feed knows; 0 before the first fetch."""
+        return self._end
+
+    @property
+    def caught_up(self) -> bool:
+        """Everything the feed brought has been applied."""
+        return self.state == "running" and self._tenure is not None and self._tenure.position >= self._seen
+
+    @property
+    def stalled(self) -> str:
+        """Why a partition that has work has got nowhere for `stalled_seconds`; "" where all is well."""
+        if self._resting:
+            return ""
+        since = max(self._progress_at, self._tenure.moved_at if self._tenure else 0.0)
+        seconds = now() - since
+        if seconds <= self._settings.worker.stalled_seconds:
+            return ""
+        reason = "nothing was committed" if self.state == "running" else self._reason or f"still {self.state}"
+        return f"{reason}, for {seconds:.0f} s"
+
+    @property
+    def failed(self) -> Standstill | None:
+        """Where it has failed and not yet got any further, though it may be running again; None where all is well."""
+        if self._failed is not None and (self.counters.committed or 0) > self._failed.offset:
+            self._failed = None
+        return self._failed
+
+    def put(self, fetch: Fetch) -> None:
+        """Take the next fetch of the feed."""
+        if self._closing:
+            return
+        if self._resting:
+            self._resting, self._progress_at = False, now()
+        self._queue.append(fetch)
+        self._seen, self._end, self._fed_at = fetch.last + 1, fetch.end, now()
+        self._wake.set()
+
+    async def close(self, seconds: float) -> Restored | None:
+        """Commit what has been applied and give the partition up.
+
+        Args:
+            seconds: how long that may take; what is not committed by then is computed again by the next owner.
+
+        Returns:
+            The state, if Kafka holds all of it; it may be kept for when the partition comes back.
+        """
+        self._deadline = now() + seconds - min(_GOODBYE_SECONDS, seconds / 2)
+        self._wake.set()
+        if self._tenure is None:
+            self._task.cancel()
+        _, pending = await asyncio.wait([self._task], timeout=seconds)
+        if pending:
+            self._log.error("partition not closed in time; its next owner goes on from the last commit")
+            self._task.cancel()
+            await asyncio.wait([self._task], timeout=_CANCEL_SECONDS)
+        self.state = "closed"
+        return self._parked
+
+    @property
+    def _behind(self) -> bool:
+        # The log may end with transaction markers that no fetch brings: without fetches nobody is behind.
+        coming = self._seen < self._end and now() - self._fed_at < _NEXT_FETCH_SECONDS
+        return bool(self._queue) or coming
+
+    @property
+    def _closing(self) -> bool:
+        return self._deadline is not None
+
+    async def _live(self) -> None:
+        while not self._closing:
+            try:
+                await self._own()
+            except OwnershipError as error:
+                self._give_way(error)
+                return
+            except ProducerFenced:
+                # The group gave the partition to somebody else and will say so; if it does not, he is gone.
+                self.state, wait = "fenced", self._settings.worker.session_seconds
+                self._fail("another worker has claimed the partition")
+                self.counters.fenced += 1
+                self._log.error(
+                    "another worker has claimed the partition; this one has stopped working on it"
+                )
+                if await self._is_dispossessed():
+                    return
+            except Exception as error:  # noqa: BLE001 - one partition's trouble must not become the others'
+                self.state, wait = "failed", self._recover(error)
+            else:
+                return
+            await self._pause(wait)
+
+    async def _is_dispossessed(self) -> bool:
+        """Whether another group, and not another worker of this one, has claimed the partition."""
+        try:
+            await self._kafka.confirm()
+        except OwnershipError as error:
+            self._give_way(error)
+            return True
+        except (KafkaError, CxstreamError) as error:
+            self._log.warning("owner of the topics not known", error=str(error))
+        return False
+
+    def _give_way(self, error: OwnershipError) -> None:
+        self.state, self._reason, self.dispossessed = "fenced", str(error), error
+        self._log.error("the topics belong to another group", error=str(error))
+
+    def _recover(self, error: Exception) -> float:
+        """Take note of a failure; in how many seconds to try again."""
+        expected = isinstance(error, (KafkaError, CxstreamError, BatchError, RowsRefusedError))
+        said = f"{type(error).__name__}: {error}" if expected else place_of(error)
+        self._fail(said, error.first if isinstance(error, BatchError) else None)
+        if self._suspects.learn(error):
+            return 0.0
+        wait = self._backoff
+        self._backoff = min(self._backoff * 2, _BACKOFF_MAX_SECONDS)
+        if isinstance(error, UnreadableError):
+            self.unreadable[error.topic] = error
+        self.counters.failures += 1
+        self._log.error(
+            "partition failed; trying again",
+            offset=self._failed.offset if self._failed else None,
+            error=said,
+            seconds=wait,
+            exc_info=None if expected else UnforeseenError.of(error),
+        )
+        return wait
+
+    def _fail(self, reason: str, offset: int | None = None) -> None:
+        """Take note of where it stands until it has got any further."""
+        self._reason = reason
+        self._failed = Standstill(self.counters.committed or 0 if offset is None else offset, reason)
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, but not for longer than until the partition is to be closed."""
+        until = now() + seconds
+        while not self._closing and now() < until:
+            self._wake.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(until - now()):
+                    await self._wake.wait()
+
+    async def _own(self) -> None:
+        """Claim, restore, work until closed, commit."""
+        self.state = "claiming"
+        began = now()
+        parked, self._parked = self._parked, None
+        producer = await self._kafka.claim(self.number)
+        try:
+            # Only now: whoever takes the topics over claims them first, and then this partition.
+            claim = await self._kafka.confirm()
+            async with self._kafka.reader(self.number) as reader:
+                inherited = await succeed(self._settings, self._kafka, claim, self.number, reader)
+                self._tenure = await self._restored(producer, reader, parked, claim.owner, inherited)
+                if inherited.forget is not None:
+                    self._tenure.inherit(inherited.forget)
+                self.state, self._reason = "running", ""
+                self.unreadable.clear()
+                self.counters.measures.recovery.observe(now() - began)
+                listening = asyncio.create_task(
+                    self._listen(self._tenure, inherited.forget), name=f"requests-{self.number}"
+                )
+                listening.add_done_callback(lambda _: self._wake.set())
+                try:
+                    await self._work(self._tenure, reader, listening)
+                finally:
+                    listening.cancel()
+                    await asyncio.wait([listening])
+                if await self._tenure.finish(self._deadline or 0.0):
+                    self._parked = Restored(
+                        self._tenure.engine, self._tenure.position, saved=True, problem=""
+                    )
+                self._log.info("partition closed", offset=self._tenure.position)
+        finally:
+            if self._tenure is not None:
+                # One that runs and fails at its first commit goes on to wait longer each time.
+                if self._tenure.committed_at:
+                    self._backoff = _BACKOFF_SECONDS
+                self._progress_at = max(self._progress_at, self._tenure.moved_at)
+                self._rest(False)
+                self._tenure.abandon()
+                self._tenure = None
+            await self._kafka.release(producer)
+
+    async def _restored(
+        self,
+        producer: AIOKafkaProducer,
+        reader: Reader,
+        parked: Restored | None,
+        owner: Owner,
+        inherited: Inheritance,
+    ) -> Tenure:
+        self.state = "restoring"
+        start, before = now(), self.counters.replayed
+        restored = await restore(
+            self._settings, reader, self.number, parked, self.counters, inherited.touchpoints, self._suspects
+        )
+        hand_over(restored.engine, owner)
+        there = restored.engine.partitions
+        if self._count is not None and there != self._count:
+            # Its customers of other partitions are left out of this state: it must not be saved in place of theirs.
+            raise TopicError(
+                f"{self._settings.topology.touchpoints.name} has {there} partitions now, and had {self._count} when this worker started"
+            )
+        self.counters.restores += 1
+        self.counters.committed = restored.position
+        self._log.info(
+            "partition running",
+            offset=restored.position,
+            customers=restored.engine.customers,
+            replayed=self.counters.replayed - before,
+            kept=parked is not None and restored.engine is parked.engine,
+            seconds=round(now() - start, 3),
+        )
+        return Tenure(
+            self._settings,
+            self._kafka,
+            self.number,
+            producer,
+            reader,
+            restored,
+            self.counters,
+            self._suspects,
+            self._wake.set,
+        )
+
+    async def _listen(self, tenure: Tenure, inherited: int | None) -> None:
+        """Take requests to be erased from cx.forget, one fetch after the other.
+
+        Args:
+            tenure: takes them.
+            inherited: how far another group has come with them, in whose place this one works.
+        """
+        position: int | None = None
+        topic = self._settings.topology.forget.name
+        wait = _REQUESTS_RETRY_SECONDS
+        while True:
+            try:
+                async with self._kafka.reader(self.number) as reader:
+                    if position is None:
+                        position = furthest(await reader.committed(topic), inherited)
+                    if position is None:
+                        position, _ = await reader.bounds(topic)
+                    async for records in reader.follow(topic, position):
+                        committed = tenure.forward(records)
+                        self._wake.set()
+                        await committed.wait()
+                        position = records[-1].offset + 1
+                        self.unreadable.pop(topic, None)
+                        wait = _REQUESTS_RETRY_SECONDS
+            except KafkaError as error:
+                self._log.warning(
+                    "requests to be erased wait", error=str(error), seconds=_REQUESTS_RETRY_SECONDS
+                )
+                await asyncio.sleep(_REQUESTS_RETRY_SECONDS)
+            except UnreadableError as error:
+                self.unreadable[topic] = error
+                self._log.error("requests to be erased cannot be read", error=str(error), seconds=wait)
+                await asyncio.sleep(wait)
+                wait = min(wait * 2, _BACKOFF_MAX_SECONDS)
+
+    async def _work(self, tenure: Tenure, reader: Reader, listening: asyncio.Task[None]) -> None:
+        fed: int | None = None
+        await self._skip(tenure, reader)
+        await self._catch_up(tenure, reader, self._queue[0].first if self._queue else self._seen)
+        while not self._closing:
+            await tenure.keep_up(behind=self._behind)
+            if listening.done():
+                listening.result()  # it ends only by an error, which is this partition's
+            if not self._queue:
+                self._rest(tenure.idle)
+                await self._until(tenure.next_flush)
+                continue
+            fetch = self._queue.popleft()
+            if fetch.follows is None or fetch.follows != fed:
+                await self._catch_up(tenure, reader, fetch.first)
+            fed = fetch.last
+            self._applying, records = fetch.cost, fetch.records
+            # Nothing but the records keeps them: a partition that has nothing to do must not hold on to its last fetch.
+            del fetch
+            try:
+                await self._apply(tenure, records)
+            finally:
+                self._applying = 0
+                del records
+
+    def _rest(self, resting: bool) -> None:
+        """Take note of whether there is nothing to do."""
+        if self._resting and not resting:
+            self._progress_at = now()
+        if resting:
+            self._failed = None  # all that the feed has brought is committed
+        self._resting = resting
+
+    async def _skip(self, tenure: Tenure, reader: Reader) -> None:
+        """Pass over the records that an operator wants to be skipped, those before them applied."""
+        for asked in skips(self._settings.worker.skip, self.number):
+            _, end = await reader.bounds(self._settings.topology.touchpoints.name)
+            done = range(asked.start, min(asked.stop, tenure.position))
+            await self._catch_up(tenure, reader, min(asked.start, end))
+            there = range(max(asked.start, tenure.position), min(asked.stop, end))
+            for offset in there:
+                tenure.engine.partition.passed.add(offset, SKIPPED)
+            while tenure.position < there.stop and not self._closing:
+                if await self._skip_some(tenure, there):
+                    break
+            self._tell_skipped(tenure, asked, done, end)
+
+    async def _skip_some(self, tenure: Tenure, there: range) -> bool:
+        """Pass over records up to the first that cannot be read, and this one; whether all could be."""
+        try:
+            # What cannot be read spoils a reader for what comes after it.
+            async with self._kafka.reader(self.number) as reader:
+                await self._catch_up(tenure, reader, there.stop)
+        except UnreadableError as error:
+            if error.offset not in there:
+                raise
+            self._log.warning("record cannot be read", offset=error.offset, reason=error.reason)
+            tenure.skip(error.offset)
+            await tenure.keep_up(behind=self._behind)
+            return False
+        return True
+
+    def _tell_skipped(self, tenure: Tenure, asked: range, done: range, end: int) -> None:
+        said = f"{asked.start}-{asked.stop - 1}" if len(asked) > 1 else f"{asked.start}"
+        skipped = tenure.engine.partition.passed.reasons
+        if processed := [offset for offset in done if offset not in skipped]:
+            self._log.warning(
+                "not skipped: processed before", asked=said, first=processed[0], last=processed[-1]
+            )
+        elif done:
+            self._log.info("skipped before; --skip can be left out", asked=said)
+        if asked.stop > end:
+            self._log.warning("not skipped: the log ends before", asked=said, end=end)
+
+    async def _catch_up(self, tenure: Tenure, reader: Reader, stop: int) -> None:
+        """Read what the feed does not bring: records before a fetch that follows on nothing seen."""
+        if tenure.position >= stop:
+            return
+        async for records in reader.read(self._settings.topology.touchpoints.name, tenure.position, stop):
+            await self._apply(tenure, records)
+            if self._closing:
+                return
+
+    async def _apply(self, tenure: Tenure, records: Sequence[Any]) -> None:
+        if records[0].offset < tenure.position:
+            records = [record for record in records if record.offset >= tenure.position]
+        for piece in self._suspects.pieces(records):
+            if self._closing:
+                return
+            tenure.apply(piece)
+            await tenure.keep_up(behind=self._behind)
+            await asyncio.sleep(0)
+
+    async def _until(self, when: float | None) -> None:
+        """Sleep until a time, or a fetch, the end of a flush or the closing wakes it."""
+        self._wake.clear()
+        if self._closing or self._queue:
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(None if when is None else max(0.0, when - now())):
+                await self._wake.wait()

@@ -1,0 +1,282 @@
+"""All partitions that this worker owns, as the group gives and takes them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+from aiokafka.errors import KafkaError
+from faust.types import TP
+
+from cxstream.settings.skips import skips
+from cxstream.worker.feed import FETCH_COST, limits
+from cxstream.worker.memory_budget import budget, taken
+from cxstream.worker.metrics.counters import Counters
+from cxstream.worker.metrics.process import Measures
+from cxstream.worker.ownership.partition import Partition
+from cxstream.worker.ownership.standby import Standby
+from cxstream.worker.ownership.standstill import Standstill
+from cxstream.worker.ownership.unreadable import DamagedPartitions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from cxstream.model.errors import OwnershipError
+    from cxstream.settings import Settings
+    from cxstream.worker.clients import Kafka
+    from cxstream.worker.feed import Fetch
+    from cxstream.worker.ownership.restore import Restored
+
+# The share of the time a stop may take that committing may take; the rest is for leaving the group.
+_STOP_SHARE = 0.6
+_RETRY_SECONDS = 5.0
+# The share of the session that committing before a rebalance may take.
+_REVOKE_SHARE = 0.8
+
+_LEAST_FETCH_BYTES = 64 << 10
+# The share of the memory beyond which it runs short.
+_SHORT = 0.85
+
+log = structlog.get_logger(__name__)
+
+
+class Partitions:
+    """Starts, feeds and closes the partitions.
+
+    Attributes:
+        topics: topics that the transport hands over a fetch at a time.
+        assigned: the group has told this worker at least once what it owns, be it nothing.
+        counters: totals by partition, kept when a partition goes and comes back.
+        measures: what is measured over all partitions.
+        damaged: what the feed cannot read.
+        halted: why this worker scores no further; "" while it does.
+        budget: what memory is for what.
+    """
+
+    def __init__(self, settings: Settings, kafka: Kafka) -> None:
+        self._touchpoints = settings.topology.touchpoints.name
+        self.topics = frozenset({self._touchpoints})
+        self.assigned = False
+        self.measures = Measures(settings.worker.metrics_sources)
+        self.counters: dict[int, Counters] = {}
+        self.damaged = DamagedPartitions(
+            self.topics,
+            limits(settings),
+            settings.worker.fetch_bytes * FETCH_COST,
+            lambda number: skips(settings.worker.skip, number),
+        )
+        self.halted = ""
+        self.budget = budget(settings)
+        self._count_at_start: int | None = None
+        self._settings = settings
+        self._kafka = kafka
+        self._owned: dict[int, Partition] = {}
+        self._parked: dict[int, Restored] = {}
+        self._standbys: dict[int, Standby] = {}
+        self._following: asyncio.Task[None] | None = None
+        self._closed = False
+        self._short = False
+
+    def __iter__(self) -> Iterator[Partition]:
+        return iter(sorted(self._owned.values(), key=lambda partition: partition.number))
+
+    @property
+    def standbys(self) -> list[Standby]:
+        """The warm copies."""
+        return sorted(self._standbys.values(), key=lambda standby: standby.number)
+
+    @property
+    def ready(self) -> bool:
+        """The group has assigned, and all that it assigned runs and gets beyond where it has failed."""
+        usable = self.assigned and not self._closed and not self.halted
+        return usable and all(partition.state == "running" and not partition.failed for partition in self)
+
+    def standstills(self, stalls: Mapping[int, str]) -> dict[int, Standstill]:
+        """Where owned partitions make no progress, by number.
+
+        Args:
+            stalls: why some get nowhere, by number.
+        """
+        found: dict[int, Standstill] = {}
+        fed = dict(self.damaged.found)
+        for partition in self:
+            damage = fed.get((self._touchpoints, partition.number))
+            committed = partition.counters.committed or 0
+            if damage is not None:
+                found[partition.number] = Standstill(damage.error.offset, damage.error.reason)
+            elif partition.failed is not None:
+                found[partition.number] = partition.failed
+            elif partition.number in stalls:
+                found[partition.number] = Standstill(committed, stalls[partition.number])
+        return found
+
+    @property
+    def dispossessed(self) -> OwnershipError | None:
+        """Why this worker may not go on: the topics belong to another group; None where they do not."""
+        return next((each.dispossessed for each in self if each.dispossessed is not None), None)
+
+    @property
+    def unreadable(self) -> dict[tuple[str, int], str]:
+        """What owned partitions cannot read, by topic and number, and why."""
+        found: dict[tuple[str, int], str] = {}
+        fed = dict(self.damaged.found)
+        for partition in self:
+            found |= {(topic, partition.number): str(error) for topic, error in partition.unreadable.items()}
+            damage = fed.get((self._touchpoints, partition.number))
+            if damage is not None:
+                found[self._touchpoints, partition.number] = str(damage.error)
+        return found
+
+    def full(self) -> set[TP]:
+        """Partitions that have enough to do and want no fetch now."""
+        return {TP(self._touchpoints, partition.number) for partition in self if partition.full}
+
+    @property
+    def waiting_bytes(self) -> int:
+        """What fetched records take in memory."""
+        return sum(partition.waiting_bytes for partition in self._owned.values())
+
+    @property
+    def room(self) -> int:
+        """What more of them may be fetched, in bytes of memory; not positive where none may."""
+        return self.budget.fetches - self.waiting_bytes
+
+    @property
+    def fetch_bytes(self) -> int:
+        """Most bytes of one partition in one fetch: all of them may be there, as they came, before any is unpacked."""
+        share = self.budget.fetches // max(1, self._count_at_start or 1)
+        return max(_LEAST_FETCH_BYTES, min(self._settings.worker.fetch_bytes, share))
+
+    def check_memory(self) -> None:
+        """Warn, once, where most of the memory is taken: what grows is what the customers take."""
+        used = taken()
+        short = used > _SHORT * self.budget.total
+        if short and not self._short:
+            log.warning(
+                "memory runs short: give the worker more, or run more workers",
+                taken_mib=used >> 20,
+                budget_mib=self.budget.total >> 20,
+                customers=sum(each.engine.customers for each in self if each.engine is not None),
+            )
+        self._short = short
+
+    def put(self, fetch: Fetch) -> None:
+        """Hand a fetch to its partition; one that is not owned any more will be read by its new owner."""
+        partition = self._owned.get(fetch.partition)
+        if partition is not None:
+            partition.put(fetch)
+
+    async def on_assigned(self, assigned: Iterable[TP]) -> None:
+        """Start what is new; forget states kept for partitions that went elsewhere, or follow these."""
+        if self._closed or self.halted:
+            return
+        numbers = {tp.partition for tp in assigned if tp.topic in self.topics}
+        await self._close(set(self._owned) - numbers, self._revoke_seconds)
+        for number in sorted(numbers - set(self._owned)):
+            parked = await self._kept(number)
+            if self.halted:
+                return
+            self._owned[number] = Partition(
+                self._settings,
+                self._kafka,
+                number,
+                parked=parked,
+                counters=self._counters(number),
+                count=self._count_at_start,
+            )
+        self.assigned = True
+        left, self._parked = self._parked, {}
+        if self._settings.worker.standby:
+            await self._cancel_following()
+            self._following = asyncio.create_task(self._stand_by(left), name="standbys")
+
+    async def on_revoked(self, revoked: Iterable[TP]) -> None:
+        """Commit and give up, before the group moves on."""
+        numbers = {tp.partition for tp in revoked if tp.topic in self.topics}
+        await self._close(numbers & set(self._owned), self._revoke_seconds)
+
+    def expect(self, count: int) -> None:
+        """Take note of how many partitions cx.touchpoints has, before any is assigned."""
+        self._count_at_start = count
+
+    async def check_count(self, count: int | None, least: int = 0) -> None:
+        """Halt where cx.touchpoints has another number of partitions than when this worker started.
+
+        Producers then send a customer's events to another partition than the one that holds their state.
+
+        Args:
+            count: how many there are now; None where Kafka has not said.
+            least: how many there are at least, by what the group has assigned.
+        """
+        if self.halted or self._closed:
+            return
+        if self._count_at_start is None:
+            self._count_at_start = count
+        before = self._count_at_start
+        if before is None or (least <= before and count in {None, before}):
+            return
+        count = max(count or 0, least)
+        self.halted = (
+            f"{self._touchpoints} has {count} partitions now, and had {before} when this worker "
+            "started: producers send the events of many customers to other partitions than those that hold their "
+            "state. The worker has committed what it had applied and scores no further; docs/operations.md, "
+            "'More partitions', says how to go on"
+        )
+        log.error("partitions were added; this worker has stopped scoring", reason=self.halted)
+        await self._give_up(self._revoke_seconds)
+
+    async def close(self) -> None:
+        """Commit and give up everything, for good."""
+        self._closed = True
+        await self._give_up(self._settings.worker.stop_seconds * _STOP_SHARE)
+
+    async def _give_up(self, seconds: float) -> None:
+        await self._cancel_following()
+        await asyncio.gather(*(standby.take() for standby in self._standbys.values()))
+        self._standbys.clear()
+        await self._close(set(self._owned), seconds)
+        self._parked.clear()
+
+    async def _kept(self, number: int) -> Restored | None:
+        """The state of a partition that this process has, because it owned or followed it."""
+        standby = self._standbys.pop(number, None)
+        return await standby.take() if standby else self._parked.get(number)
+
+    async def _stand_by(self, parked: dict[int, Restored]) -> None:
+        """Follow everything that others own."""
+        for number in range(await self._count()):
+            if number not in self._owned and number not in self._standbys:
+                self._standbys[number] = Standby(
+                    self._settings,
+                    self._kafka,
+                    number,
+                    start=parked.get(number),
+                    counters=self._counters(number),
+                )
+
+    async def _count(self) -> int:
+        """How many partitions there are, as soon as Kafka says."""
+        while True:
+            try:
+                return await self._kafka.partitions()
+            except KafkaError as error:
+                log.warning("standbys wait", error=str(error), seconds=_RETRY_SECONDS)
+                await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _cancel_following(self) -> None:
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.wait([self._following])
+
+    def _counters(self, number: int) -> Counters:
+        return self.counters.setdefault(number, Counters(self.measures))
+
+    @property
+    def _revoke_seconds(self) -> float:
+        return self._settings.worker.session_seconds * _REVOKE_SHARE
+
+    async def _close(self, numbers: set[int], seconds: float) -> None:
+        leaving = [self._owned.pop(number) for number in sorted(numbers)]
+        kept = await asyncio.gather(*(partition.close(seconds) for partition in leaving))
+        self._parked |= {p.number: state for p, state in zip(leaving, kept, strict=True) if state is not None}

@@ -1,0 +1,117 @@
+"""Requests to be erased, on their way from cx.forget into the log that they are followed in.
+
+The owner of partition N reads cx.forget-N and writes each request into cx.touchpoints, in the transaction that
+commits how far he has read. There it has a place among the touchpoints, so that what it does is a function of the
+log like everything else.
+
+Who may write cx.forget may ask for anybody's erasure; who may write cx.touchpoints may not. So the owner signs what it
+takes over, where there is a key, whatever signature the record had. A request is not later than the moment at which it
+is taken over: it must not silence what its customer does afterwards.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from cxstream.model.events import MAX_SUBJECT, Forget
+from cxstream.model.kinds import FORGET_TYPE
+from cxstream.scoring.codec.decode import FROM_THE_FUTURE, INVALID, decode
+from cxstream.scoring.signals import rfc3339
+from cxstream.topology import FORGET
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from cxstream.scoring.codec.signatures import Authority
+
+
+class Refused(NamedTuple):
+    """Why a record of cx.forget is no request.
+
+    Attributes:
+        reason: malformed, invalid, too_large or from_the_future.
+        field: path of the field, "" where there is none.
+    """
+
+    reason: str
+    field: str
+
+
+class Request(NamedTuple):
+    """A request as it goes into cx.touchpoints.
+
+    Attributes:
+        subject: the customer.
+        value: a cx.forget.v1 event.
+        time: of the request, ms UTC.
+    """
+
+    subject: str
+    value: bytes
+    time: int
+
+
+def read(
+    record: Any, partition: int, future_ms: int, now_ms: int, authority: Authority | None
+) -> Request | Refused:
+    """Make sense of a record of cx.forget: a cx.forget.v1 event, or a customer's key without a value.
+
+    Args:
+        record: aiokafka's.
+        partition: of cx.forget.
+        future_ms: how far a request's time may lie after the record's timestamp, in ms; it is then taken for that
+            timestamp.
+        now_ms: by this computer's clock, ms UTC; a later time is taken for now.
+        authority: signs the request; None where there is no key.
+    """
+    latest = min(int(record.timestamp), now_ms)
+    subject = _customer(record.key)
+    if subject is None:
+        return Refused(INVALID, "key")
+    if not record.value:
+        name, source = f"{FORGET.contract}-{partition}-{record.offset}", f"/cxstream/{FORGET.contract}"
+        return Request(subject, _event(name, source, subject, rfc3339(latest), authority), latest)
+    asked = _asked(record, subject, future_ms)
+    if isinstance(asked, Refused):
+        return asked
+    event, time = asked
+    if authority is None and time <= latest:
+        return Request(subject, record.value, time)
+    said = event.time if time <= latest else rfc3339(latest)
+    return Request(subject, _event(event.id, event.source, subject, said, authority), min(time, latest))
+
+
+def _asked(record: Any, subject: str, future_ms: int) -> tuple[Forget, int] | Refused:
+    """The event in a record and its time, ms UTC."""
+    decoded = decode([record.value])
+    if decoded.rejected:
+        return Refused(decoded.rejected[0].reason, decoded.rejected[0].field)
+    event, time = decoded.events[0], int(decoded.columns["time"][0])
+    if not isinstance(event, Forget):
+        return Refused(INVALID, "type")
+    if time > record.timestamp + future_ms:
+        return Refused(FROM_THE_FUTURE, "time")
+    return (event, time) if event.subject == subject else Refused(INVALID, "key")
+
+
+def _customer(key: bytes | None) -> str | None:
+    """The customer that a key names; None if it cannot be one."""
+    try:
+        subject = (key or b"").decode()
+    except UnicodeDecodeError:
+        return None
+    return subject if 0 < len(subject) <= MAX_SUBJECT else None
+
+
+def _event(name: str, source: str, subject: str, time: str, authority: Authority | None) -> bytes:
+    event = {
+        "specversion": "1.0",
+        "id": name,
+        "source": source,
+        "type": FORGET_TYPE,
+        "subject": subject,
+        "time": time,
+    }
+    return msgspec.json.encode(event if authority is None else authority.sign(event))

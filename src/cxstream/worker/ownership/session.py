@@ -1,0 +1,374 @@
+"""The time in which a claim holds: a state that follows the log, and the transactions that say so.
+
+    fetch -> engine -> outbox -> transaction
+                       outbox    (the next one, while the transaction is under way)
+
+Order and atomicity: one transaction at a time, each with everything that the records between two offsets led
+to. The rows of a snapshot are taken when its outbox is closed, so they are the state at exactly that offset.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+import structlog
+
+from cxstream.model.cloudevents import content_bytes
+from cxstream.model.errors import TopicError
+from cxstream.scoring.codec.decode import MALFORMED, TOO_LARGE
+from cxstream.scoring.failing import BatchError, may_be_of_record, place_of
+from cxstream.scoring.state.passed_over import FAILED, PASSED_OVER, SKIPPED
+from cxstream.topology import FORGET, REJECTED, TOUCHPOINTS
+from cxstream.worker.clients import BATCH_BYTES
+from cxstream.worker.clock import now
+from cxstream.worker.feed import to_records
+from cxstream.worker.ownership import requests
+from cxstream.worker.ownership.outbox import Limits, Outbox, Unread, commit
+from cxstream.worker.ownership.restore import Losses
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from aiokafka import AIOKafkaProducer
+
+    from cxstream.settings import Settings
+    from cxstream.topology import Topic
+    from cxstream.worker.clients import Kafka, Reader
+    from cxstream.worker.metrics.counters import Counters
+    from cxstream.worker.ownership.restore import Restored
+    from cxstream.worker.ownership.suspects import Suspects
+
+# While more records wait, a flush takes a score card for every so many records at most: who is behind would
+# write cards that are old the moment he has caught up.
+_RECORDS_PER_CARD = 16
+# A batch that every topic takes: what is no larger needs no look at the limit of cx.rejected.
+_SURELY_TAKEN_BYTES = 1024
+
+log = structlog.get_logger(__name__)
+
+
+class Tenure:
+    """The state of one partition and what of it is committed.
+
+    Attributes:
+        engine: the state.
+        position: the first source offset not yet applied.
+        committed_at: when something was last committed, as the event loop counts; 0 if nothing was.
+        moved_at: when the committed offset last grew, as the event loop counts; 0 if it has not.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        kafka: Kafka,
+        partition: int,
+        producer: AIOKafkaProducer,
+        reader: Reader,
+        restored: Restored,
+        counters: Counters,
+        suspects: Suspects,
+        on_flushed: Callable[[], None],
+    ) -> None:
+        self.engine = restored.engine
+        self.position = restored.position
+        self._worker = settings.worker
+        self._topology = settings.topology
+        self._future_ms = round(settings.scoring.future_minutes * 60_000)
+        self._max_record_bytes = settings.scoring.max_record_bytes
+        self._kafka = kafka
+        self._partition = partition
+        self._partitions = restored.engine.partitions or 1
+        self._limit: int | None = None
+        self._rejected_limit: int | None = None
+        self._producer = producer
+        self._reader = reader
+        self._lost = Losses(settings, partition, counters)
+        self._hole: int | None = None
+        self._counters = counters
+        self._suspects = suspects
+        self._on_flushed = on_flushed
+        self._pseudonyms = settings.privacy.pseudonyms()
+        self._authority = settings.control.authority()
+        self._outbox = Outbox(self._topology, self._pseudonyms)
+        self._flushing: asyncio.Task[None] | None = None
+        started = now()
+        self.committed_at = self.moved_at = 0.0
+        self._moved_to = self.position
+        self._flushed_at = started
+        self._saved_at = started if restored.saved else -float("inf")
+        self._saved_position = self.position if restored.saved else -1
+
+    def apply(self, records: Sequence[Any]) -> None:
+        """Apply consecutive records that follow the position.
+
+        Raises:
+            BatchError: one of them cannot be processed, for a reason that nobody foresaw; the state is lost.
+        """
+        try:
+            self._apply(records)
+        except BatchError:
+            raise
+        except Exception as error:
+            if not may_be_of_record(error):
+                raise
+            raise BatchError(records[0].offset, records[-1].offset, error) from error
+
+    def _apply(self, records: Sequence[Any]) -> None:
+        if records[0].offset > self.position and self._hole is None:
+            self._hole = self.position
+        batch = to_records(records, self._future_ms)
+        appended = np.asarray(batch.limits) - self._future_ms
+        times = [perf_counter()]
+        decoded = self.engine.read(batch)
+        times.append(perf_counter())
+        outcome = self.engine.score(decoded, batch)
+        times.append(perf_counter())
+        self._outbox.add(outcome, records, self._partition)
+        self._outbox.tally.observe(decoded, outcome, records, appended)
+        self.position = records[-1].offset + 1
+        measures = self._counters.measures
+        measures.batch.observe(len(records))
+        measures.decode.observe(times[1] - times[0])
+        measures.kernel.observe(times[2] - times[1])
+        for each in outcome.rejected:
+            if each.reason in PASSED_OVER:
+                self._say(TOUCHPOINTS, records[each.index].offset, each.reason, each.message)
+
+    def skip(self, offset: int) -> None:
+        """Reject a record that cannot be read: all that is known of it is its place."""
+        self.engine.pass_over(offset, SKIPPED)
+        self._outbox.records += 1
+        self._outbox.add_unread(Unread(offset), (self._topology.touchpoints.name, self._partition), SKIPPED)
+        self._outbox.tally.skip(SKIPPED)
+        self.position = offset + 1
+        self._say(TOUCHPOINTS, offset, SKIPPED, "it cannot be read, or there is none")
+
+    def _say(self, topic: Topic, offset: int, reason: str, message: str) -> None:
+        """Tell which record is passed over, and nothing of what it says."""
+        log.error(
+            "record passed over: it is rejected by reference",
+            topic=self._topology.named(topic).name,
+            partition=self._partition,
+            offset=offset,
+            reason=reason,
+            error=self._suspects.why(topic.contract, offset) or message,
+        )
+
+    def forward(self, records: Sequence[Any]) -> asyncio.Event:
+        """Take records of cx.forget, for every partition: an earlier version may have scored a customer in any.
+
+        Returns:
+            Set when they are in the logs.
+        """
+        outbox, now_ms = self._outbox, round(time.time() * 1000)
+        for record in records:
+            request = self._request(record, now_ms)
+            if isinstance(request, requests.Refused):
+                outbox.add_rejected(record, (self._topology.forget.name, self._partition), *request)
+                continue
+            outbox.add_request(request.subject.encode(), request.value, record.offset, request.time)
+        outbox.requested = records[-1].offset + 1
+        return outbox.committed
+
+    def inherit(self, requested: int) -> None:
+        """Commit with the first transaction how far cx.forget has been read in the name of another group.
+
+        After that transaction the saved state may be this group's, and nobody asks the other group any more.
+        """
+        self._outbox.requested = requested
+
+    def _request(self, record: Any, now_ms: int) -> requests.Request | requests.Refused:
+        # A record that is not held has no value; without this its key alone would be a request.
+        if getattr(record, "broken", ""):
+            return requests.Refused(MALFORMED, "")
+        unheld = getattr(record, "reference", None) is not None
+        if unheld or content_bytes(record.key, record.value, record.headers) > self._max_record_bytes:
+            return requests.Refused(TOO_LARGE, "")
+        message = self._suspects.why(FORGET.contract, record.offset)
+        if message is None:
+            try:
+                return requests.read(record, self._partition, self._future_ms, now_ms, self._authority)
+            except Exception as error:
+                if not may_be_of_record(error):
+                    raise
+                self.engine.require_sound()
+                message = f"cannot be processed: {place_of(error)}"
+        self._say(FORGET, record.offset, FAILED, message)
+        return requests.Refused(FAILED, "")
+
+    @property
+    def idle(self) -> bool:
+        """Nothing waits to be committed."""
+        return self._flushing is None and not self._outbox
+
+    @property
+    def next_flush(self) -> float | None:
+        """When there will be something to commit, as the event loop counts; None while there is not."""
+        if self._flushing is not None:
+            return None
+        if self._outbox or self.engine.dirty_cards():
+            return self._flushed_at + self._worker.flush_seconds
+        return self._snapshot_at if self._unsaved else None
+
+    async def keep_up(self, *, behind: bool) -> None:
+        """Start a transaction if one is due; wait only if results pile up behind the one under way.
+
+        Args:
+            behind: more records are waiting.
+
+        Raises:
+            ProducerFenced: somebody else has claimed the partition.
+            LostRecordsError: records between two that were applied were deleted before they were read.
+            KafkaError: the last transaction failed.
+        """
+        full = (
+            self._outbox.records >= self._worker.flush_records
+            or self._outbox.bytes >= self._worker.flush_bytes
+        )
+        if self._flushing is not None and (full or self._flushing.done()):
+            await self._settle()
+        due = self.next_flush
+        if due is not None and (full or now() >= due):
+            self._start(snapshot=self._snapshot_due(), behind=behind)
+
+    async def finish(self, deadline: float) -> bool:
+        """Commit everything; then save the state, if that can be done in time.
+
+        Args:
+            deadline: time (of the event loop) at which to leave the saving to the next owner.
+
+        Returns:
+            Whether Kafka holds all of the state, so that this one may be kept and used again.
+
+        Raises:
+            ProducerFenced: somebody else has claimed the partition.
+            LostRecordsError: records between two that were applied were deleted before they were read.
+            KafkaError: Kafka did not take it.
+        """
+        await self._settle()
+        if self._outbox:
+            self._start(snapshot=self._saved_position < 0 or self.engine.must_save)
+            await self._settle()
+        if self._unsaved or self.engine.dirty_cards():
+            try:
+                async with asyncio.timeout_at(deadline):
+                    self._start(snapshot=True)
+                    await self._settle()
+            except TimeoutError:
+                return False
+        return True
+
+    def abandon(self) -> None:
+        """Stop the transaction under way; its outcome no longer matters to this process."""
+        if self._flushing is not None:
+            self._flushing.cancel()
+
+    async def _settle(self) -> None:
+        if self._flushing is not None:
+            flushing, self._flushing = self._flushing, None
+            await flushing
+
+    @property
+    def _unsaved(self) -> bool:
+        return self.position > max(self._saved_position, 0)
+
+    @property
+    def _snapshot_at(self) -> float:
+        return self._saved_at + self._worker.snapshot_seconds
+
+    def _snapshot_due(self) -> bool:
+        return self._unsaved and (self.engine.must_save or now() >= self._snapshot_at)
+
+    def _start(self, *, snapshot: bool, behind: bool = False) -> None:
+        """Close the outbox and commit it."""
+        outbox, self._outbox = self._outbox, Outbox(self._topology, self._pseudonyms)
+        closed = perf_counter()
+        limit = self._worker.cards_per_flush
+        outbox.add_cards(
+            self.engine.take_cards(min(limit, outbox.records // _RECORDS_PER_CARD) if behind else limit)
+        )
+        if snapshot:
+            packing = perf_counter()
+            outbox.add_snapshot(self.engine.snapshot())
+            self._counters.measures.snapshot.observe(perf_counter() - packing)
+            self._saved_at, self._saved_position = now(), self.position
+        self._flushed_at = now()
+        hole, self._hole = self._hole, None
+        self._flushing = asyncio.create_task(self._commit(outbox, self.position, hole, closed))
+        self._flushing.add_done_callback(self._flushed)
+
+    def _flushed(self, flushing: asyncio.Task[None]) -> None:
+        if not flushing.cancelled():
+            flushing.exception()  # whoever settles it raises it; nobody may, after a cancellation
+        self._on_flushed()
+
+    async def _commit(self, outbox: Outbox, offset: int, hole: int | None, closed: float) -> None:
+        if hole is not None:
+            # Offsets that hold nothing (transaction markers) look like records that were deleted.
+            first, _ = await self._reader.bounds(self._topology.touchpoints.name)
+            self._lost.check(hole, first, "they were not read yet")
+        begun = perf_counter()
+        limits = await self._prepared(outbox)
+        try:
+            await commit(
+                self._producer,
+                outbox,
+                topology=self._topology,
+                group=self._kafka.group,
+                partition=self._partition,
+                partitions=self._partitions,
+                offset=offset,
+                limits=limits,
+                smaller=self._suspects.limits,
+            )
+        except BaseException:
+            self._counters.aborted += 1
+            raise
+        ended = perf_counter()
+        self.committed_at = now()
+        if offset > self._moved_to:
+            self._moved_to, self.moved_at = offset, self.committed_at
+        self._counters.measures.transaction.observe(ended - begun)
+        self._counters.measures.flush.observe(ended - closed)
+        self._counters.commit(outbox, offset)
+
+    async def _prepared(self, outbox: Outbox) -> Limits:
+        """Make an outbox ready for its transaction; the largest batches that the topics take.
+
+        Raises:
+            TopicError: there are more partitions than this state was made for.
+        """
+        touchpoints = BATCH_BYTES
+        if outbox.forwards or outbox.requests:
+            touchpoints = min(await self._prepare_forwards(outbox), BATCH_BYTES)
+        return Limits(touchpoints, min(await self._prepare_rejected(outbox), BATCH_BYTES))
+
+    async def _prepare_forwards(self, outbox: Outbox) -> int:
+        """Reject what cx.touchpoints does not take; the largest batch that it takes, in bytes."""
+        touchpoints = self._topology.touchpoints.name
+        count = len(await self._producer.partitions_for(touchpoints))
+        if count != self._partitions:
+            raise TopicError(
+                f"{touchpoints} has {count} partitions now, not {self._partitions}: "
+                "the partition starts over, as some of its customers belong elsewhere"
+            )
+        if self._limit is None or outbox.exceeds(self._limit):
+            # Somebody may have raised it since.
+            self._limit = await self._kafka.largest_batch()
+        outbox.refuse_too_large(self._limit, self._partition)
+        return self._limit
+
+    async def _prepare_rejected(self, outbox: Outbox) -> int:
+        """Replace the copies that cx.rejected does not take; the largest batch that it takes, in bytes."""
+        if outbox.rejected_bytes <= _SURELY_TAKEN_BYTES:
+            return BATCH_BYTES
+        if self._rejected_limit is None or outbox.largest_rejected > self._rejected_limit:
+            # Somebody may have raised it since.
+            self._rejected_limit = await self._kafka.largest_batch(REJECTED)
+        outbox.shorten(self._rejected_limit)
+        return self._rejected_limit

@@ -1,0 +1,124 @@
+"""What the owner of a partition does where another group owned it before.
+
+    take the former owners' transactional ids      they cannot commit any more
+    read what they have committed                  the work goes on from there
+    first transaction                              this group's offset, and a marker that names it as the owner
+
+Until that transaction the marker names the former owner, so that whoever comes next after a crash does all of it
+again. A worker that was overtaken meanwhile has lost its own transactional id, and writes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+from aiokafka.errors import KafkaError
+
+from cxstream.kafka.claims import Ownership
+from cxstream.model.errors import BrokerError, SnapshotError
+from cxstream.worker.clients import Kafka
+from cxstream.worker.ownership.restore import furthest, last_marker, snapshot_secrets
+
+if TYPE_CHECKING:
+    from cxstream.kafka.claims import Claim
+    from cxstream.settings import Settings
+    from cxstream.worker.clients import Reader
+
+# The partition on which the rights to take over are tried.
+_FIRST_PARTITION = 0
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Inheritance:
+    """Offsets that former owners of a partition have committed; None where there are none, or none that matter.
+
+    Attributes:
+        touchpoints: of cx.touchpoints.
+        forget: of cx.forget.
+    """
+
+    touchpoints: int | None = None
+    forget: int | None = None
+
+
+NOTHING = Inheritance()
+
+
+async def succeed(
+    settings: Settings, kafka: Kafka, claim: Claim, partition: int, reader: Reader
+) -> Inheritance:
+    """Fence the former owners of a partition, and find out how far they came.
+
+    Call it after the partition and its ownership have been claimed.
+
+    Args:
+        settings: the topics.
+        kafka: where the clients come from.
+        claim: of this group.
+        partition: number of the partition.
+        reader: of the partition, for this group.
+
+    Raises:
+        KafkaError: Kafka does not answer, or does not let us.
+    """
+    if not claim.former:
+        return NOTHING
+    topics = settings.topology
+    try:
+        marker = await last_marker(reader, topics.snapshots.name, snapshot_secrets(settings))
+    except SnapshotError:
+        marker = None
+    if marker is not None and marker.owner == claim.owner:
+        return NOTHING
+    for group in claim.former:
+        await kafka.fence(group, partition)
+    touchpoints: list[int | None] = []
+    # This group may have taken requests already, and not saved the state since.
+    forget: list[int | None] = [await reader.committed(topics.forget.name)]
+    for group in claim.former:
+        async with kafka.reader(partition, group) as theirs:
+            touchpoints.append(await theirs.committed(topics.touchpoints.name))
+            forget.append(await theirs.committed(topics.forget.name))
+    found = Inheritance(furthest(*touchpoints), furthest(*forget))
+    log.info("partition taken over", partition=partition, former=claim.former, offset=found.touchpoints)
+    return found
+
+
+async def take_over(settings: Settings, former: str) -> Claim:
+    """Claim the topics in place of another group, and fence it; the claim that counts afterwards.
+
+    Where this is cut off after the claim, the workers of the new owner do the rest, partition by partition.
+
+    Args:
+        settings: how to reach Kafka, the topics, and the group that is to own them.
+        former: the group that owns them now.
+
+    Raises:
+        OwnershipError: they belong to another group, or somebody else was faster.
+        BrokerError: Kafka does not answer, or does not let us.
+        TopicError: a topic is missing.
+    """
+    kafka = Kafka(settings, settings.worker.group)
+    ownership = Ownership(settings)
+    await ownership.require_owner(former)
+    try:
+        count = await kafka.partitions()
+        if former != settings.worker.group:
+            # Who may not fence it must not claim: then nobody could score.
+            await kafka.fence(former, _FIRST_PARTITION)
+            async with kafka.reader(_FIRST_PARTITION, former) as theirs:
+                await theirs.committed()
+        claim = await ownership.take_over(former)
+        for partition in range(count):
+            for group in claim.former:
+                await kafka.fence(group, partition)
+    except KafkaError as error:
+        raise BrokerError(
+            f"{settings.kafka}: {type(error).__name__}: {error}; whoever takes over needs the rights of both groups: "
+            f"'cxstream topics --acls --role worker --group {former}' prints those of the former"
+        ) from error
+    return claim

@@ -1,0 +1,1 @@
+"""The worker's web pages: who may ask, how many, and what they show."""
