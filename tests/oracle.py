@@ -15,15 +15,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from cxstream.model.enumerations import LEVELS, SWITCH_CHANNELS
 from cxstream.model.kinds import (
     BY_TYPE,
-    COMPANY_KINDS,
-    FAILED_STEPS,
     FORGET_TYPE,
-    LEVELS,
-    SWITCH_CHANNELS,
     TICK_TYPE,
-    VISIT_KINDS,
     Kind,
 )
 from cxstream.model.parameters import DAY_MS, HOUR_MS, MINUTE_MS, ScoringParams
@@ -263,7 +259,7 @@ class Oracle:
         if asked is None:
             return False
         unknown = event["subject"] not in self.customers
-        return time <= asked or (unknown and BY_TYPE[event["type"]] in COMPANY_KINDS)
+        return time <= asked or (unknown and BY_TYPE[event["type"]].spec.company)
 
     def _erase(self, event: Event, time: int, offset: int) -> str:
         subject = event["subject"]
@@ -318,7 +314,7 @@ class Oracle:
 
     def _is_plain_visit(self, kind: Kind) -> bool:
         """Whether an event of that kind can move no score."""
-        return kind in VISIT_KINDS and self._of_kind(kind) == (0, 0)
+        return kind.spec.visit and self._of_kind(kind) == (0, 0)
 
     def _sweep(self, clock: int) -> None:
         for customer in list(self.customers.values()):
@@ -347,7 +343,7 @@ class Oracle:
         ids = customer.visits if self._is_plain_visit(kind) else customer.counted
         ids.setdefault(pane_of(time), set()).add((event["source"], event["id"]))
         pane = customer.panes.setdefault(pane_of(time), Pane())
-        if kind not in COMPANY_KINDS:
+        if not kind.spec.company:
             _touch(customer, pane, time)
         effort = self._points(customer, pane, kind, data, time)
         self._remember(customer, pane, kind, data, time)
@@ -443,7 +439,7 @@ class Oracle:
     # --- memory
 
     def _remember(self, customer: Customer, pane: Pane, kind: Kind, data: Event, time: int) -> None:
-        if kind in FAILED_STEPS:
+        if kind.spec.failed_step:
             _fail(customer, time)
         if kind == Kind.contact and data.get("topic") is not None:
             customer.contacts.append(Contact(time, data["topic"]))

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from hypothesis import strategies as st
 
-from cxstream.model.kinds import CHANNELS, CONTACT_CHANNELS, FORGET_TYPE, STAGES, TICK_TYPE, Kind
+from cxstream.model.enumerations import CHANNELS, CONTACT_CHANNELS, STAGES
+from cxstream.model.kinds import FORGET_TYPE, TICK_TYPE, Kind
 from cxstream.model.parameters import DAY_MS, HOUR_MS, MINUTE_MS, ScoringParams
 
 if TYPE_CHECKING:

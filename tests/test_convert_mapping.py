@@ -17,7 +17,7 @@ from cxstream.convert.rules import drafts
 from cxstream.convert.run import write
 from cxstream.convert.values import ATTRIBUTE_TYPES
 from cxstream.model.errors import InputError
-from cxstream.model.events import Data
+from cxstream.model.fields import Data
 from cxstream.scoring.codec.decode import validate
 
 if TYPE_CHECKING:

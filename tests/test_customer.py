@@ -25,7 +25,7 @@ from cxstream.kafka.connection import connection
 from cxstream.kafka.producer import route
 from cxstream.kafka.reader import reading
 from cxstream.model.errors import BrokerError, InputError
-from cxstream.model.kinds import FEATURES
+from cxstream.model.features import FEATURES
 from cxstream.model.parameters import DAY_MS, ScoringParams
 from cxstream.scoring.engine import Engine, Records
 from cxstream.scoring.explain import account, in_words, logistic, matters, reasons_in_words, typical_log_odds

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from cxstream.kernels.layout import CHUNK_TOP, CHUNK_WORDS, CHUNKS, EVENT, LANE_TOP, MEMORY, MEMORY_ROWS, NONE
 from cxstream.kernels.remembered_ids import LANE_IDS, LONG
 from cxstream.model.errors import SnapshotError
-from cxstream.model.kinds import VISIT_KINDS, Kind
+from cxstream.model.kinds import Kind
 from cxstream.model.parameters import DAY_MS, HOUR_MS, ScoringParams
 from cxstream.scoring.engine import MARKER_KEY, Engine, Outcome, Records
 from cxstream.scoring.router import Router
@@ -445,7 +445,9 @@ def test_no_key_or_row_of_ids_names_the_customer(saved: Rows) -> None:
 
 def test_plain_visits_are_kinds_without_points() -> None:
     defaults = ScoringParams().points
-    assert all(defaults[kind.label].effort == defaults[kind.label].mood == 0 for kind in VISIT_KINDS)
+    assert all(
+        defaults[kind.label].effort == defaults[kind.label].mood == 0 for kind in Kind if kind.spec.visit
+    )
 
 
 def test_ids_of_customers_of_other_partitions_are_left_out_and_go() -> None:

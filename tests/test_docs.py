@@ -22,7 +22,8 @@ from pydantic import AwareDatetime, BaseModel, SecretStr
 
 from cxstream.cli import COMMANDS, group
 from cxstream.kernels import layout as k
-from cxstream.model.kinds import FEATURES, Kind
+from cxstream.model.features import FEATURES
+from cxstream.model.kinds import Kind
 from cxstream.model.parameters import DAY_MS, Points, ScoringParams
 from cxstream.scoring import words
 from cxstream.scoring.engine import Engine, Records

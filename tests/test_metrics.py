@@ -21,7 +21,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from cxstream.kernels.layout import C_EFFORT, C_P, C_SAT
-from cxstream.model.kinds import CHANNELS, LEVELS
+from cxstream.model.enumerations import CHANNELS, LEVELS
 from cxstream.model.parameters import ScoringParams
 from cxstream.scoring import distribution
 from cxstream.scoring.engine import Engine, Records

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 
 from cxstream.model.events import EVENT_TYPE
-from cxstream.model.kinds import COMPANY_KINDS, FORGET_TYPE, TICK_TYPE, Kind
+from cxstream.model.kinds import FORGET_TYPE, TICK_TYPE, Kind
 from cxstream.model.parameters import DAY_MS, HOUR_MS, MINUTE_MS, ScoringParams
 from oracle import Oracle, pane_of, to_ms
 from strategies import PARAMS, histories, long_histories, random_history, rfc3339
@@ -322,7 +322,7 @@ def test_catalogue(story: Story, kind: Kind, data: dict[str, Any], effort: float
     assert card["acute"] == close(effort)
     assert card["effort"] == close(effort_of(effort))
     assert card["satisfaction"] == close(satisfaction_of(mood))
-    assert card["touches"]["1"] == (0 if kind in COMPANY_KINDS else 1)
+    assert card["touches"]["1"] == (0 if kind.spec.company else 1)
 
 
 ANSWERS: list[tuple[Kind, dict[str, Any], float, float]] = [

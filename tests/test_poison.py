@@ -16,7 +16,7 @@ from aiokafka.record.util import calc_crc32c
 
 from cxstream.kafka.connection import connection
 from cxstream.kafka.record_batches import HELD, Unpacker
-from cxstream.model.events import MAX_HASHTAG, MAX_HASHTAGS, MAX_LANG, MAX_STRING, MAX_SUBJECT, MAX_TEXT
+from cxstream.model.fields import MAX_HASHTAG, MAX_HASHTAGS, MAX_LANG, MAX_STRING, MAX_SUBJECT, MAX_TEXT
 from cxstream.model.kinds import FORGET_TYPE, Kind
 from cxstream.model.parameters import MAX_RECORD_BYTES, ScoringParams
 from cxstream.rejected.record import Rejection, read

@@ -9,7 +9,7 @@ import pytest
 import fuzz_snapshots
 from cxstream.kernels.layout import CHANGED
 from cxstream.model.errors import SnapshotError
-from cxstream.model.kinds import FEATURES
+from cxstream.model.features import FEATURES
 from cxstream.model.parameters import ScoringParams
 from cxstream.scoring.engine import MARKER_KEY, Engine
 from cxstream.scoring.state.marker import Owner, digest_before

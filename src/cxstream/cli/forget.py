@@ -156,7 +156,7 @@ def _listed(file: Any) -> list[str]:
 
 
 def _check(customers: list[str]) -> None:
-    from cxstream.model.events import MAX_SUBJECT
+    from cxstream.model.fields import MAX_SUBJECT
 
     if not customers:
         raise click.UsageError("name a customer, or a file with --from")

@@ -20,7 +20,7 @@ from cxstream.convert.survey import Survey, is_placeholder
 from cxstream.convert.times import LocalClock, any_of, parser
 from cxstream.convert.zones import ZoneNames
 from cxstream.model.errors import InputError
-from cxstream.model.events import Data
+from cxstream.model.fields import Data
 
 if TYPE_CHECKING:
     from collections import Counter

@@ -16,23 +16,7 @@ if TYPE_CHECKING:
     from cxstream.customer.history import Touch
 
 # Kinds that show whether an action helped; other touchpoints have a table of their own.
-_OUTCOMES = frozenset(
-    kind.label
-    for kind in (
-        Kind.purchase,
-        Kind.return_,
-        Kind.complaint_opened,
-        Kind.complaint_resolved,
-        Kind.referral,
-        Kind.unsubscribed,
-        Kind.survey_ces,
-        Kind.survey_csat,
-        Kind.survey_nps,
-        Kind.review,
-        Kind.churned,
-        Kind.won_back,
-    )
-)
+_OUTCOMES = frozenset(kind.label for kind in Kind if kind.spec.outcome)
 # Fields that say more about an outcome.
 _SAYING = ("score", "rating", "amount", "currency", "reason")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cxstream.kafka.producer import route
 from cxstream.model.errors import InputError
-from cxstream.model.events import MAX_SUBJECT
+from cxstream.model.fields import MAX_SUBJECT
 
 if TYPE_CHECKING:
     from cxstream.settings import Settings

@@ -6,7 +6,7 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from statistics import median
 
-from cxstream.model.kinds import LEVELS
+from cxstream.model.enumerations import LEVELS
 from cxstream.model.outputs import ChurnRiskSignal, ErasedSignal, FrictionSignal
 from cxstream.scoring.explain import reasons_in_words
 

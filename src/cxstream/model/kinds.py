@@ -1,54 +1,427 @@
-"""The kinds of touchpoint events, and what each one adds to a customer's effort and mood.
+"""The kinds of touchpoint events: one record describes a kind, and everything else about it is derived.
 
-The order is part of the snapshot layout: add new kinds at the end.
+Derived are the decoder (`events`), the default points (`parameters`), the columns that it fills
+(`scoring.codec.columns`), the schemas, and the reference in docs/events.md.
+
+The numbers are part of saved state: add new kinds at the end.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import Any, Literal, Self
+
+from cxstream.model.fields import (
+    ActionData,
+    CesData,
+    ComplaintData,
+    ContactData,
+    CsatData,
+    Data,
+    MoneyData,
+    NpsData,
+    ReviewData,
+)
+
+# What a kind tells the kernels beyond its points.
+Columns = Literal["case", "click", "contact", "delivery", "queue", "rating", "score", "sentiment"]
+
+
+@dataclass(frozen=True, slots=True)
+class KindSpec:
+    """What there is to know of a kind.
+
+    Attributes:
+        description: what happened, and which fields count; one paragraph of Markdown.
+        points: default effort points, 0 or more, and mood points, which are above 0 for what pleases.
+        data: the type of `data`, which says what fields are required.
+        fills: the columns that it fills; None where its points are all that counts.
+        company: the company did it: no sign of life of the customer.
+        visit: a plain visit, which is most of the traffic: without points it changes no score, and its duplicates are
+            known for `visit_dedupe_days` only.
+        failed_step: a digital step that failed: a contact through a switch channel after it is a channel switch.
+        outcome: it shows whether an action helped.
+        refers: it may name a signal in `action_id`.
+        example: `data` of a valid event.
+    """
+
+    description: str
+    points: tuple[float, float] = (0, 0)
+    data: type[Data] = Data
+    fills: Columns | None = None
+    company: bool = False
+    visit: bool = False
+    failed_step: bool = False
+    outcome: bool = False
+    refers: bool = False
+    example: dict[str, Any] = field(default_factory=dict)
 
 
 class Kind(IntEnum):
     """A touchpoint kind; its event type is `cx.touchpoint.<name>.v1`."""
 
-    page_view = 0
-    search = 1
-    click = 2
-    app_open = 3
-    store_visit = 4
-    email_sent = 5
-    campaign_sent = 6
-    campaign_opened = 7
-    campaign_clicked = 8
-    search_no_result = 9
-    rage_click = 10
-    dead_click = 11
-    error = 12
-    app_crash = 13
-    login_failed = 14
-    form_abandoned = 15
-    cart_abandoned = 16
-    contact = 17
-    queue = 18
-    purchase = 19
-    # `return` is a keyword of Python
-    return_ = 20
-    delivery = 21
-    complaint_opened = 22
-    complaint_resolved = 23
-    loyalty_joined = 24
-    loyalty_redeemed = 25
-    discount_used = 26
-    referral = 27
-    unsubscribed = 28
-    survey_ces = 29
-    survey_csat = 30
-    survey_nps = 31
-    review = 32
-    social_post = 33
-    action_taken = 34
-    churned = 35
-    won_back = 36
+    spec: KindSpec
+
+    # The default is for type checkers, which take `Kind(3)` for a call of this.
+    def __new__(cls, number: int, spec: KindSpec = KindSpec("")) -> Self:
+        """Make the kind of a number."""
+        kind = int.__new__(cls, number)
+        kind._value_ = number
+        kind.spec = spec
+        return kind
+
+    page_view = (
+        0,
+        KindSpec(
+            "A page was seen.",
+            visit=True,
+            example={"channel": "web", "touchpoint": "pricing", "stage": "consideration", "session": "s-81"},
+        ),
+    )
+    search = (
+        1,
+        KindSpec(
+            "A search that found something.",
+            visit=True,
+            example={"channel": "web", "touchpoint": "help centre", "text": "change delivery address"},
+        ),
+    )
+    click = (
+        2,
+        KindSpec(
+            "One click. With `x` and `y`, three fast ones in one place are recognised as a rage click.",
+            fills="click",
+            visit=True,
+            example={"channel": "web", "touchpoint": "checkout", "target": "#pay", "x": 512, "y": 340},
+        ),
+    )
+    app_open = 3, KindSpec("The app was opened.", visit=True, example={"channel": "app", "session": "s-82"})
+    store_visit = (
+        4,
+        KindSpec(
+            "The customer was in a shop.",
+            visit=True,
+            example={"channel": "store", "location": "Kraków, Rynek 5"},
+        ),
+    )
+    email_sent = (
+        5,
+        KindSpec(
+            "The company wrote; no sign of life of the customer.",
+            company=True,
+            visit=True,
+            example={"channel": "email", "campaign": "autumn"},
+        ),
+    )
+    campaign_sent = (
+        6,
+        KindSpec(
+            "A campaign went out to the customer; no sign of life.",
+            company=True,
+            visit=True,
+            example={"channel": "email", "campaign": "autumn", "segment": "families"},
+        ),
+    )
+    campaign_opened = (
+        7,
+        KindSpec("The customer opened it.", visit=True, example={"channel": "email", "campaign": "autumn"}),
+    )
+    campaign_clicked = (
+        8,
+        KindSpec(
+            "The customer followed it.",
+            visit=True,
+            example={"channel": "email", "campaign": "autumn", "target": "/sale"},
+        ),
+    )
+    search_no_result = (
+        9,
+        KindSpec(
+            "A search that found nothing.",
+            points=(1, -0.5),
+            failed_step=True,
+            example={"channel": "web", "touchpoint": "help centre", "text": "invoice address"},
+        ),
+    )
+    rage_click = (
+        10,
+        KindSpec(
+            "Rage clicks that the source has recognised itself.",
+            points=(2, -1),
+            failed_step=True,
+            example={"channel": "web", "touchpoint": "checkout", "target": "#pay"},
+        ),
+    )
+    dead_click = (
+        11,
+        KindSpec(
+            "A click on what does not react.",
+            points=(1, -0.25),
+            failed_step=True,
+            example={"channel": "app", "touchpoint": "basket", "target": "image"},
+        ),
+    )
+    error = (
+        12,
+        KindSpec(
+            "An error page or message.",
+            points=(2, -1),
+            failed_step=True,
+            example={"channel": "web", "touchpoint": "checkout", "reason": "payment declined"},
+        ),
+    )
+    app_crash = (
+        13,
+        KindSpec(
+            "The app crashed.",
+            points=(3, -1.5),
+            failed_step=True,
+            example={"channel": "app", "touchpoint": "basket", "reason": "out of memory"},
+        ),
+    )
+    login_failed = (
+        14,
+        KindSpec(
+            "A login that did not work.",
+            points=(1.5, -0.5),
+            failed_step=True,
+            example={"channel": "app", "reason": "wrong password"},
+        ),
+    )
+    form_abandoned = (
+        15,
+        KindSpec(
+            "A form was left half filled in.",
+            points=(2, -0.5),
+            failed_step=True,
+            example={"channel": "web", "touchpoint": "claim form"},
+        ),
+    )
+    cart_abandoned = (
+        16,
+        KindSpec(
+            "A basket was left.",
+            points=(1, -0.25),
+            example={"channel": "web", "amount": 59.9, "currency": "EUR"},
+        ),
+    )
+    contact = (
+        17,
+        KindSpec(
+            "The customer turned to the company. `wait_s`, `transfers`, `abandoned` and `resolved` count; leave `resolved` out where nobody knows. `topic` lets repeated contacts be found. `channel` is call, chat, email, store or social.",
+            points=(2, 0),
+            data=ContactData,
+            fills="contact",
+            example={
+                "channel": "call",
+                "topic": "invoice",
+                "wait_s": 420,
+                "handle_s": 310,
+                "transfers": 1,
+                "resolved": False,
+                "agent": "a-17",
+            },
+        ),
+    )
+    queue = (
+        18,
+        KindSpec(
+            "Waiting in a shop; `wait_s` counts.",
+            fills="queue",
+            example={"channel": "store", "touchpoint": "returns desk", "wait_s": 540},
+        ),
+    )
+    purchase = (
+        19,
+        KindSpec(
+            "Something was bought. It also ends being churned. Needs `amount` and `currency`.",
+            points=(0, 1),
+            data=MoneyData,
+            outcome=True,
+            refers=True,
+            example={"channel": "web", "order_id": "o-7", "amount": 129.0, "currency": "PLN"},
+        ),
+    )
+    # `return` is a keyword of Python.
+    return_ = (
+        20,
+        KindSpec(
+            "Something came back. Needs `amount` and `currency`.",
+            points=(2, -1),
+            data=MoneyData,
+            outcome=True,
+            refers=True,
+            example={
+                "channel": "store",
+                "order_id": "o-7",
+                "amount": 129.0,
+                "currency": "PLN",
+                "reason": "too small",
+            },
+        ),
+    )
+    delivery = (
+        21,
+        KindSpec(
+            "A delivery; `late_days` counts, absent or 0 is on time.",
+            fills="delivery",
+            example={"channel": "email", "order_id": "o-7", "late_days": 2},
+        ),
+    )
+    complaint_opened = (
+        22,
+        KindSpec(
+            "A complaint begins. Needs `case_id`.",
+            points=(4, -3),
+            data=ComplaintData,
+            fills="case",
+            outcome=True,
+            example={"channel": "email", "case_id": "c-3", "topic": "damaged parcel"},
+        ),
+    )
+    complaint_resolved = (
+        23,
+        KindSpec(
+            "A complaint ends. Needs `case_id`, the one it was opened under.",
+            points=(0, 2),
+            data=ComplaintData,
+            fills="case",
+            outcome=True,
+            refers=True,
+            example={"channel": "email", "case_id": "c-3"},
+        ),
+    )
+    loyalty_joined = (
+        24,
+        KindSpec(
+            "Joined the loyalty programme.", points=(0, 1), example={"channel": "app", "stage": "loyalty"}
+        ),
+    )
+    loyalty_redeemed = (
+        25,
+        KindSpec(
+            "Redeemed points.",
+            points=(0, 1),
+            example={"channel": "store", "stage": "loyalty", "amount": 10, "currency": "EUR"},
+        ),
+    )
+    discount_used = (
+        26,
+        KindSpec(
+            "Used a discount.",
+            points=(0, 0.5),
+            example={"channel": "web", "campaign": "autumn", "order_id": "o-7"},
+        ),
+    )
+    referral = (
+        27,
+        KindSpec(
+            "Brought somebody along.",
+            points=(0, 2),
+            outcome=True,
+            example={"channel": "app", "stage": "loyalty"},
+        ),
+    )
+    unsubscribed = (
+        28,
+        KindSpec(
+            "Wants no more mail.",
+            points=(0, -2),
+            outcome=True,
+            refers=True,
+            example={"channel": "email", "campaign": "autumn"},
+        ),
+    )
+    survey_ces = (
+        29,
+        KindSpec(
+            'Customer effort score. Needs `score`, a whole number 1..7: 7 is "the company made it easy for me".',
+            data=CesData,
+            fills="score",
+            outcome=True,
+            example={"channel": "web", "touchpoint": "claim form", "score": 2},
+        ),
+    )
+    survey_csat = (
+        30,
+        KindSpec(
+            "Satisfaction with one thing. Needs `score`, a whole number 1..5.",
+            data=CsatData,
+            fills="score",
+            outcome=True,
+            example={"channel": "call", "score": 4, "text": "kind, but I had to repeat everything"},
+        ),
+    )
+    survey_nps = (
+        31,
+        KindSpec(
+            "Would recommend. Needs `score`, a whole number 0..10.",
+            data=NpsData,
+            fills="score",
+            outcome=True,
+            example={"channel": "email", "score": 6},
+        ),
+    )
+    review = (
+        32,
+        KindSpec(
+            "A public review. Needs `rating`, 1..5, halves allowed.",
+            data=ReviewData,
+            fills="rating",
+            outcome=True,
+            example={
+                "channel": "web",
+                "product": "p-5",
+                "rating": 3.5,
+                "text": "does what it says",
+                "lang": "en",
+            },
+        ),
+    )
+    social_post = (
+        33,
+        KindSpec(
+            "A post about the company; `sentiment` counts where there is one.",
+            fills="sentiment",
+            example={"channel": "social", "sentiment": -0.6, "hashtags": ["late"], "likes": 12, "shares": 3},
+        ),
+    )
+    action_taken = (
+        34,
+        KindSpec(
+            "The company acted on a signal. Needs `action`, what was done; `action_id` is the id of the signal. No sign of life.",
+            data=ActionData,
+            company=True,
+            refers=True,
+            example={
+                "channel": "crm",
+                "action": "call_back_with_owner",
+                "arm": "treated",
+                "action_id": "cx.touchpoints-0-42-0",
+            },
+        ),
+    )
+    churned = (
+        35,
+        KindSpec(
+            "The customer has left: no churn-risk signals until `won_back` or a purchase.",
+            company=True,
+            outcome=True,
+            refers=True,
+            example={"channel": "crm", "reason": "contract ended"},
+        ),
+    )
+    won_back = (
+        36,
+        KindSpec(
+            "The customer is back.",
+            company=True,
+            outcome=True,
+            refers=True,
+            example={"channel": "crm", "reason": "new contract"},
+        ),
+    )
 
     @property
     def label(self) -> str:
@@ -64,50 +437,3 @@ class Kind(IntEnum):
 TICK_TYPE = "cx.tick.v1"
 FORGET_TYPE = "cx.forget.v1"
 BY_TYPE = {kind.type: kind for kind in Kind}
-
-# What the company does is no sign of life of the customer.
-COMPANY_KINDS = frozenset(
-    {Kind.email_sent, Kind.campaign_sent, Kind.action_taken, Kind.churned, Kind.won_back}
-)
-# Most of the traffic; where the parameters give them no points they change no score.
-VISIT_KINDS = frozenset(
-    {
-        Kind.page_view,
-        Kind.search,
-        Kind.click,
-        Kind.app_open,
-        Kind.store_visit,
-        Kind.email_sent,
-        Kind.campaign_sent,
-        Kind.campaign_opened,
-        Kind.campaign_clicked,
-    }
-)
-# A contact by voice, in a shop or in public after one of these is a channel switch.
-FAILED_STEPS = frozenset(
-    {
-        Kind.search_no_result,
-        Kind.rage_click,
-        Kind.dead_click,
-        Kind.error,
-        Kind.app_crash,
-        Kind.login_failed,
-        Kind.form_abandoned,
-    }
-)
-
-CHANNELS = ("web", "app", "call", "chat", "email", "store", "social", "crm")
-CONTACT_CHANNELS = ("call", "chat", "email", "store", "social")
-SWITCH_CHANNELS = ("call", "store", "social")
-STAGES = ("awareness", "consideration", "purchase", "service", "loyalty")
-LEVELS = ("none", "elevated", "high", "critical")
-FEATURES = (
-    "effort",
-    "surge",
-    "dissatisfaction",
-    "detractor",
-    "complaint",
-    "silence",
-    "lapse",
-    "unsubscribed",
-)

@@ -10,17 +10,14 @@ from typing import Literal
 import msgspec
 from msgspec import Struct, field
 
+from cxstream.model.enumerations import Change, Level  # noqa: TC001  # msgspec evaluates the annotations
+from cxstream.model.features import Feature  # noqa: TC001  # msgspec evaluates the annotations
+
 SOURCE = "/cxstream"
 CHURN_RISK_TYPE = "cx.signal.churn_risk.v1"
 FRICTION_TYPE = "cx.signal.friction.v1"
 SCORE_TYPE = "cx.score.v1"
 FORGOTTEN_TYPE = "cx.forgotten.v1"
-
-Level = Literal["none", "elevated", "high", "critical"]
-Change = Literal["raised", "worsened", "eased", "cleared"]
-Feature = Literal[
-    "effort", "surge", "dissatisfaction", "detractor", "complaint", "silence", "lapse", "unsubscribed"
-]
 
 
 class Cause(Struct, frozen=True, gc=False):

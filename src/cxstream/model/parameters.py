@@ -10,7 +10,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from cxstream.model.kinds import FEATURES, Kind
+from cxstream.model.features import FEATURES, SPECS
+from cxstream.model.kinds import Kind
 
 DAY_MS = 86_400_000
 HOUR_MS = 3_600_000
@@ -37,27 +38,7 @@ class Points(BaseModel):
 
 
 def _points() -> dict[str, Points]:
-    table: dict[Kind, tuple[float, float]] = {
-        Kind.search_no_result: (1, -0.5),
-        Kind.rage_click: (2, -1),
-        Kind.dead_click: (1, -0.25),
-        Kind.error: (2, -1),
-        Kind.app_crash: (3, -1.5),
-        Kind.login_failed: (1.5, -0.5),
-        Kind.form_abandoned: (2, -0.5),
-        Kind.cart_abandoned: (1, -0.25),
-        Kind.contact: (2, 0),
-        Kind.purchase: (0, 1),
-        Kind.return_: (2, -1),
-        Kind.complaint_opened: (4, -3),
-        Kind.complaint_resolved: (0, 2),
-        Kind.loyalty_joined: (0, 1),
-        Kind.loyalty_redeemed: (0, 1),
-        Kind.discount_used: (0, 0.5),
-        Kind.referral: (0, 2),
-        Kind.unsubscribed: (0, -2),
-    }
-    return {k.label: Points(effort=table.get(k, (0, 0))[0], mood=table.get(k, (0, 0))[1]) for k in Kind}
+    return {kind.label: Points(effort=kind.spec.points[0], mood=kind.spec.points[1]) for kind in Kind}
 
 
 class ScoringParams(BaseModel):
@@ -156,22 +137,11 @@ class ScoringParams(BaseModel):
     # --- churn risk
     intercept: Finite = Field(-3.0, description="b0 of the churn risk.")
     coefficients: dict[str, Finite] = Field(
-        default_factory=lambda: {
-            "effort": 2.0,
-            "surge": 1.5,
-            "dissatisfaction": 2.5,
-            "detractor": 1.0,
-            "complaint": 1.5,
-            "silence": 1.5,
-            "lapse": 2.0,
-            "unsubscribed": 0.7,
-        },
+        default_factory=lambda: {name: spec.coefficient for name, spec in SPECS.items()},
         description="b of each feature; name only those to change.",
     )
     typical: dict[str, Finite] = Field(
-        default_factory=lambda: {
-            name: {"effort": 0.2, "dissatisfaction": 0.3}.get(name, 0.0) for name in FEATURES
-        },
+        default_factory=lambda: {name: spec.typical for name, spec in SPECS.items()},
         description="x of a typical customer: reasons are measured against it; name only those to change.",
     )
     detractor_max: int = Field(6, ge=0, le=10, description="The highest NPS answer of a detractor.")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from cxstream.files.merged import MergedChunk
-from cxstream.model.kinds import LEVELS
+from cxstream.model.enumerations import LEVELS
 from cxstream.model.parameters import ScoringParams
 from cxstream.replay.order import Order
 from cxstream.scoring.signals import rfc3339

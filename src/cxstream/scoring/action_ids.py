@@ -22,15 +22,7 @@ if TYPE_CHECKING:
     from cxstream.scoring.codec.decode import Decoded
 
 # What is done, and what may come of it. To look at every record would cost 3 % of the time that scoring takes.
-KINDS = (
-    Kind.action_taken,
-    Kind.purchase,
-    Kind.return_,
-    Kind.complaint_resolved,
-    Kind.unsubscribed,
-    Kind.churned,
-    Kind.won_back,
-)
+KINDS = tuple(kind for kind in Kind if kind.spec.refers)
 _LOOKED_AT = np.zeros(256, bool)
 _LOOKED_AT[list(KINDS)] = True
 _PLACE = re.compile(r"-(0|[1-9]\d{0,18})-(?:0|[1-9]\d{0,9})", re.ASCII)

@@ -8,7 +8,7 @@ import numpy as np
 
 from cxstream.kernels.evaluate import score_cards
 from cxstream.kernels.layout import C_EFFORT, C_P, C_SAT, CARD_WIDTH, SIGNAL_WIDTH
-from cxstream.model.kinds import LEVELS
+from cxstream.model.enumerations import LEVELS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from cxstream.model.kinds import FEATURES
+from cxstream.model.features import FEATURES
 from cxstream.scoring.view import contributions
 from cxstream.scoring.words import count
 

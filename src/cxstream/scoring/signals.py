@@ -10,7 +10,8 @@ import numpy as np
 
 from cxstream.kernels import layout as k
 from cxstream.model import outputs as o
-from cxstream.model.kinds import FEATURES, LEVELS
+from cxstream.model.enumerations import LEVELS, Change
+from cxstream.model.features import FEATURES
 from cxstream.model.parameters import DAY_MS, ScoringParams
 from cxstream.scoring import words
 from cxstream.scoring.state.erasures import digest
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 MODEL = "default-1"
 # A contribution this small is rounding, not a reason.
 NOTHING = 1e-12
-_CHANGES: dict[int, o.Change] = {
+_CHANGES: dict[int, Change] = {
     k.RAISED: "raised",
     k.WORSENED: "worsened",
     k.EASED: "eased",
@@ -128,7 +129,7 @@ class Writer:
             return Emitted(index, FRICTION.contract, key, value, "friction", "none")
         if row[k.S_WHAT] == k.ERASURE:
             previous = LEVELS[int(row[k.S_PREVIOUS])]
-            erased = o.ErasedCustomer("erased", "none", previous, cause)  # type: ignore[arg-type]
+            erased = o.ErasedCustomer("erased", "none", previous, cause)
             value = _encode(o.ErasedSignal(id=name, subject=subject, time=clock, data=erased))
             return Emitted(index, CHURN_RISK.contract, key, value, "erased", "none")
         risk = self._churn_risk(row, topic, cause)
@@ -144,8 +145,8 @@ class Writer:
             action = self._actions.get(reasons[0].feature)
         return o.ChurnRisk(
             change=_CHANGES[int(row[k.S_WHAT])],
-            level=level,  # type: ignore[arg-type]
-            previous=LEVELS[int(row[k.S_PREVIOUS])],  # type: ignore[arg-type]
+            level=level,
+            previous=LEVELS[int(row[k.S_PREVIOUS])],
             probability=row[k.S_P],
             effort=row[k.S_EFFORT],
             effort_halfwidth=row[k.S_EFFORT_HW],
@@ -165,7 +166,7 @@ class Writer:
             x = row[k.S_X + i]
             contribution = self._b[i] * (x - self._typical[i])
             if abs(contribution) > NOTHING:
-                found.append(o.Reason(name, x, contribution, words.evidence(i, row, topic, contribution)))  # type: ignore[arg-type]
+                found.append(o.Reason(name, x, contribution, words.evidence(i, row, topic, contribution)))
         found.sort(key=lambda reason: -reason.contribution)
         return found
 
@@ -223,10 +224,10 @@ class Writer:
             sat,
             sat_hw,
             p,
-            LEVELS[level],  # type: ignore[arg-type]
-            LEVELS[announced],  # type: ignore[arg-type]
+            LEVELS[level],
+            LEVELS[announced],
             acute,
-            dict(zip(FEATURES, features, strict=True)),  # type: ignore[arg-type]
+            dict(zip(FEATURES, features, strict=True)),
             touch,
             o.Touches(int(day), int(week), int(month), int(quarter)),
         )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from cxstream.kernels.layout import CONTACTS, NEVER, NO_DAY, NONE
-from cxstream.model.kinds import FEATURES
+from cxstream.model.features import FEATURES
 from cxstream.model.parameters import DAY_MS
 from cxstream.scoring.signals import rfc3339
 

@@ -28,7 +28,7 @@ from pydantic_settings import (
 
 from cxstream.kafka.credentials import secret
 from cxstream.model.errors import SettingsError
-from cxstream.model.kinds import FEATURES
+from cxstream.model.features import FEATURES, SPECS
 from cxstream.model.parameters import ScoringParams
 from cxstream.scoring.codec.pseudonym import MIN_KEY_BYTES, Pseudonyms
 from cxstream.scoring.codec.signatures import MIN_KEY_BYTES as MIN_CONTROL_KEY_BYTES
@@ -40,16 +40,7 @@ from cxstream.topology import Topology, topology
 if TYPE_CHECKING:
     import os
 
-ACTIONS = {
-    "effort": "call_back_with_owner",
-    "surge": "call_back_with_owner",
-    "dissatisfaction": "ask_what_went_wrong",
-    "detractor": "close_the_loop_call",
-    "complaint": "escalate_complaint",
-    "silence": "win_back_contact",
-    "lapse": "win_back_offer",
-    "unsubscribed": "preference_review",
-}
+ACTIONS: dict[str, str] = {name: spec.action for name, spec in SPECS.items()}
 # The consumer group of the workers, after the prefix of the topics; whoever chooses another one writes all of it.
 DEFAULT_GROUP = "cxstream"
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cxstream.model.kinds import CHANNELS, Kind
+from cxstream.model.enumerations import CHANNELS
+from cxstream.model.kinds import Kind
 from cxstream.model.parameters import DAY_MS
 from cxstream.simulate.faults import INVALID, MALFORMED
 from cxstream.simulate.templates import TEMPLATES, Columns, columns, table

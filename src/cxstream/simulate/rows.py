@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from cxstream.model.kinds import CHANNELS, Kind
+from cxstream.model.enumerations import CHANNELS
+
+if TYPE_CHECKING:
+    from cxstream.model.kinds import Kind
 
 Rows = npt.NDArray[np.void]
 Ints = npt.NDArray[np.int64]
@@ -40,7 +43,7 @@ ROW = np.dtype(
     ]
 )
 UNKNOWN, RESOLVED, UNRESOLVED, ABANDONED = range(4)
-CHANNEL = {name: index for index, name in enumerate(CHANNELS)}
+CHANNEL: dict[str, int] = {name: index for index, name in enumerate(CHANNELS)}
 
 
 def rows(

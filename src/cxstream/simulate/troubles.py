@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cxstream.model.kinds import CONTACT_CHANNELS, Kind
+from cxstream.model.enumerations import CONTACT_CHANNELS
+from cxstream.model.kinds import Kind
 from cxstream.model.parameters import DAY_MS, HOUR_MS, MINUTE_MS
 from cxstream.simulate import answers
 from cxstream.simulate.rows import (

@@ -11,8 +11,10 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from cxstream.model.events import Data, Touchpoint
-from cxstream.model.kinds import BY_TYPE, CHANNELS, FORGET_TYPE, TICK_TYPE, Kind
+from cxstream.model.enumerations import CHANNELS
+from cxstream.model.events import Touchpoint
+from cxstream.model.fields import Data
+from cxstream.model.kinds import BY_TYPE, FORGET_TYPE, TICK_TYPE, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

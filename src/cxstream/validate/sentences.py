@@ -13,8 +13,10 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
-from cxstream.model.events import DATA, ENVELOPES, MAX, Data, Forget, Tick, Touchpoint
-from cxstream.model.kinds import BY_TYPE, CHANNELS, FORGET_TYPE, STAGES, TICK_TYPE
+from cxstream.model.enumerations import CHANNELS, STAGES
+from cxstream.model.events import ENVELOPES, Forget, Tick, Touchpoint
+from cxstream.model.fields import MAX, Data
+from cxstream.model.kinds import BY_TYPE, FORGET_TYPE, TICK_TYPE
 from cxstream.scoring.codec.decode import (
     FORGED,
     FROM_THE_FUTURE,
@@ -81,7 +83,7 @@ def type_at(event_type: str, path: str) -> tuple[Any, bool]:
     if not name.startswith("data."):
         return _field(envelope, name), False
     name = name.removeprefix("data.")
-    data: Any = Data if kind is None else DATA.get(kind, Data)
+    data: Any = Data if kind is None else kind.spec.data
     here, everywhere = _field(data, name), _field(Data, name)
     if here is not None and "[" in path:
         here = getattr(here, "item_type", None)
@@ -157,7 +159,7 @@ def unit_of(name: str) -> str:
 def is_required(event_type: str, path: str) -> bool:
     """Whether a field of `data` must be there in events of a type."""
     kind = BY_TYPE.get(event_type)
-    return _is_required(Data if kind is None else DATA.get(kind, Data), path.removeprefix("data."))
+    return _is_required(Data if kind is None else kind.spec.data, path.removeprefix("data."))
 
 
 def shown(value: str) -> str:

@@ -12,7 +12,8 @@ from typing import Any
 import msgspec
 
 from cxstream.model import outputs
-from cxstream.model.events import ENVELOPES, MAX_STRING, Forget, Tick
+from cxstream.model.events import ENVELOPES, Forget, Tick
+from cxstream.model.fields import MAX_STRING, Data
 from cxstream.model.kinds import Kind
 from cxstream.wire.examples import example, example_forget, example_tick
 
@@ -62,46 +63,6 @@ ATTRIBUTES = {
     "data": "What happened.",
 }
 """What the attributes of an envelope are."""
-
-FIELDS = {
-    "channel": "Where it happened.",
-    "touchpoint": "Free name of the place: checkout, returns desk.",
-    "stage": "Stage of the journey.",
-    "session": "Session of the site or app.",
-    "campaign": "Campaign it belongs to.",
-    "topic": "What a contact or complaint is about; repeated contacts are found by it.",
-    "case_id": "Case of a complaint: opened and resolved carry the same one.",
-    "agent": "Who answered.",
-    "product": "Product it is about.",
-    "location": "Shop or place.",
-    "wait_s": "Waiting until served, in seconds.",
-    "handle_s": "Time being served, in seconds.",
-    "transfers": "How often the customer was handed on.",
-    "resolved": "Whether it was solved; absent where nobody knows.",
-    "abandoned": "Whether the customer gave up waiting.",
-    "x": "Horizontal position of a click, in pixels.",
-    "y": "Vertical position of a click, in pixels.",
-    "target": "What was clicked.",
-    "amount": "Money, in `currency`.",
-    "currency": "ISO 4217 code.",
-    "order_id": "Order it belongs to.",
-    "late_days": "Days after the promised date; 0 is on time.",
-    "score": "Answer to a survey: CES 1..7, CSAT 1..5, NPS 0..10, whole numbers.",
-    "rating": "Stars of a review, 1..5.",
-    "text": "What the customer wrote or searched for.",
-    "lang": "Language of `text`.",
-    "sentiment": "Sentiment of `text`, -1..1.",
-    "hashtags": "Hashtags of a post.",
-    "likes": "Likes of a post.",
-    "shares": "Shares of a post.",
-    "comments": "Comments on a post.",
-    "reason": "Why, in the words of the source.",
-    "action": "What the company did.",
-    "arm": "Whether the action was taken or held out, for an experiment.",
-    "action_id": "The signal that was acted on.",
-    "segment": "Segment of the customer.",
-}
-"""What the fields of a touchpoint's `data` are."""
 
 
 def documents() -> dict[str, Json]:
@@ -236,3 +197,7 @@ def _require_all(schema: Json) -> None:
             _require_all(nested)
     elif "items" in schema:
         _require_all(schema["items"])
+
+
+_, FIELDS = _docstring(Data.__doc__ or "")
+"""What the fields of a touchpoint's `data` are."""

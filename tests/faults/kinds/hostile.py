@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cxstream.model.events import MAX_TEXT
+from cxstream.model.fields import MAX_TEXT
 from cxstream.model.kinds import FORGET_TYPE
 from cxstream.model.parameters import MAX_RECORD_BYTES
 from cxstream.topology import FORGET, REJECTED, TOUCHPOINTS

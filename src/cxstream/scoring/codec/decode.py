@@ -30,9 +30,11 @@ from cxstream.kernels.layout import (
 )
 from cxstream.kernels.text import BAD_TIME, depth, hash64, hash_all, parse_times
 from cxstream.model.cloudevents import content_bytes, require_text, structured
+from cxstream.model.enumerations import SWITCH_CHANNELS
 from cxstream.model.errors import CloudEventError
-from cxstream.model.events import CONTROL, EVENT_TYPE, MAX_SUBJECT, Data, Event
-from cxstream.model.kinds import SWITCH_CHANNELS, Kind
+from cxstream.model.events import CONTROL, EVENT_TYPE, Event
+from cxstream.model.fields import MAX_SUBJECT, Data
+from cxstream.model.kinds import Columns, Kind
 from cxstream.model.parameters import MAX_RECORD_BYTES
 from cxstream.scoring.codec.remembered import Remembered
 from cxstream.scoring.codec.signatures import SIGNATURE, Authority
@@ -194,21 +196,20 @@ def _case(c: _Columns, i: int, d: Data) -> None:
     c[3][i] = hash_text(d.case_id or "")
 
 
+_FILLS: dict[Columns, Callable[[_Columns, int, Any], None]] = {
+    "case": _case,
+    "click": _click,
+    "contact": _contact,
+    "delivery": _delivery,
+    "queue": _queue,
+    "rating": _rating,
+    "score": _score,
+    "sentiment": _sentiment,
+}
 _FILL: list[Callable[[_Columns, int, Any], None] | None] = [None] * 256
-for _kind, _fill in {
-    Kind.contact: _contact,
-    Kind.queue: _queue,
-    Kind.delivery: _delivery,
-    Kind.survey_ces: _score,
-    Kind.survey_csat: _score,
-    Kind.survey_nps: _score,
-    Kind.review: _rating,
-    Kind.social_post: _sentiment,
-    Kind.click: _click,
-    Kind.complaint_opened: _case,
-    Kind.complaint_resolved: _case,
-}.items():
-    _FILL[_kind] = _fill
+for _kind in Kind:
+    if _kind.spec.fills is not None:
+        _FILL[_kind] = _FILLS[_kind.spec.fills]
 
 
 _HAS_MORE = np.array([fill is not None for fill in _FILL])

@@ -15,7 +15,7 @@ import hashlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cxstream.model.cloudevents import content_bytes, names_are_text
-from cxstream.model.events import MAX_SUBJECT
+from cxstream.model.fields import MAX_SUBJECT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,7 +7,8 @@ import math
 import numpy as np
 
 from cxstream.kernels.layout import Constants
-from cxstream.model.kinds import COMPANY_KINDS, FAILED_STEPS, FEATURES, VISIT_KINDS, Kind
+from cxstream.model.features import FEATURES
+from cxstream.model.kinds import Kind
 from cxstream.model.parameters import DAY_MS, HOUR_MS, MINUTE_MS, ScoringParams
 
 
@@ -25,7 +26,7 @@ def _points(params: ScoringParams) -> dict[str, float]:
 def is_plain_visit(params: ScoringParams, kind: Kind) -> bool:
     """Whether an event of this kind changes no score."""
     points = params.points[kind.label]
-    return kind in VISIT_KINDS and points.effort == 0 and points.mood == 0
+    return kind.spec.visit and points.effort == 0 and points.mood == 0
 
 
 def constants(params: ScoringParams) -> Constants:
@@ -34,9 +35,9 @@ def constants(params: ScoringParams) -> Constants:
     return Constants(
         effort=np.array([params.points[k.label].effort for k in kinds]),
         mood=np.array([params.points[k.label].mood for k in kinds]),
-        company=np.array([k in COMPANY_KINDS for k in kinds], np.uint8),
+        company=np.array([k.spec.company for k in kinds], np.uint8),
         plain=np.array([is_plain_visit(params, k) for k in kinds], np.uint8),
-        failed=np.array([k in FAILED_STEPS for k in kinds], np.uint8),
+        failed=np.array([k.spec.failed_step for k in kinds], np.uint8),
         weights=np.array([2.0 ** (-age / params.half_life_days) for age in range(params.window_days)]),
         b=np.array([params.coefficients[name] for name in FEATURES]),
         thresholds=np.array(params.thresholds),

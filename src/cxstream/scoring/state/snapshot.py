@@ -26,7 +26,7 @@ from cxstream.kernels.layout import (
 )
 from cxstream.kernels.pack import PANE_BYTES, ROW_BYTES, TOLD_BYTES, pack, packed_sizes, unpack
 from cxstream.model.errors import SnapshotError
-from cxstream.model.events import MAX_SUBJECT
+from cxstream.model.fields import MAX_SUBJECT
 from cxstream.model.parameters import DAY_MS
 from cxstream.scoring.state import remembered_ids
 from cxstream.scoring.state.erasures import TIME_BYTES

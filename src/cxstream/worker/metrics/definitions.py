@@ -13,7 +13,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from cxstream.model.kinds import CHANNELS, FEATURES, LEVELS, Kind
+from cxstream.model.enumerations import CHANNELS, LEVELS
+from cxstream.model.features import FEATURES
+from cxstream.model.kinds import Kind
 
 Type = Literal["counter", "gauge", "histogram", "gaugehistogram", "info"]
 Values = tuple[str, ...] | str

@@ -9,7 +9,8 @@ import numpy as np
 
 from cxstream.kernels.layout import ABANDONED, RESOLVED, UNRESOLVED
 from cxstream.logs.printable import printable
-from cxstream.model.kinds import CHANNELS, Kind
+from cxstream.model.enumerations import CHANNELS
+from cxstream.model.kinds import Kind
 from cxstream.worker.metrics.buckets import Buckets
 from cxstream.worker.metrics.definitions import CONTACT_RESULTS, FRESHNESS, HISTORY_SECONDS, METRICS, NPS
 from cxstream.worker.metrics.tally import OTHER, SOURCE_LENGTH, Times, Told

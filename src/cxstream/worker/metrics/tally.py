@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from cxstream.kernels.layout import ACCEPTED, MISROUTED, TICK
-from cxstream.model.kinds import CHANNELS, Kind
+from cxstream.model.enumerations import CHANNELS
+from cxstream.model.kinds import Kind
 from cxstream.scoring.codec.decode import TOO_LATE, read_source
 from cxstream.scoring.state.passed_over import PASSED_OVER
 

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from cxstream.model.events import MAX_SUBJECT, Forget
+from cxstream.model.events import Forget
+from cxstream.model.fields import MAX_SUBJECT
 from cxstream.model.kinds import FORGET_TYPE
 from cxstream.scoring.codec.decode import FROM_THE_FUTURE, INVALID, decode
 from cxstream.scoring.signals import rfc3339

@@ -14,7 +14,8 @@ from prometheus_client import core
 from prometheus_client.registry import Collector
 
 import cxstream
-from cxstream.model.kinds import CHANNELS, FEATURES, LEVELS
+from cxstream.model.enumerations import CHANNELS, LEVELS
+from cxstream.model.features import FEATURES
 from cxstream.scoring.signals import MODEL
 from cxstream.scoring.state.marker import digest
 from cxstream.topology import FORGET, SNAPSHOTS, TOUCHPOINTS

@@ -1,0 +1,44 @@
+"""The features of the churn risk: one record describes a feature, and the tables of parameters and actions follow.
+
+The order is that of the features in saved state, signals and score cards: add new ones at the end. The value is worked
+out in `kernels.evaluate`; what it says to people is in `scoring.words`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+Feature = Literal[
+    "effort", "surge", "dissatisfaction", "detractor", "complaint", "silence", "lapse", "unsubscribed"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureSpec:
+    """What there is to know of a feature.
+
+    Attributes:
+        coefficient: default weight b in the log-odds of the churn risk.
+        action: default suggested action where this is the leading reason.
+        typical: default value x of a typical customer.
+    """
+
+    coefficient: float
+    action: str
+    typical: float = 0.0
+
+
+SPECS: dict[str, FeatureSpec] = {
+    "effort": FeatureSpec(2.0, "call_back_with_owner", typical=0.2),
+    "surge": FeatureSpec(1.5, "call_back_with_owner"),
+    "dissatisfaction": FeatureSpec(2.5, "ask_what_went_wrong", typical=0.3),
+    "detractor": FeatureSpec(1.0, "close_the_loop_call"),
+    "complaint": FeatureSpec(1.5, "escalate_complaint"),
+    "silence": FeatureSpec(1.5, "win_back_contact"),
+    "lapse": FeatureSpec(2.0, "win_back_offer"),
+    "unsubscribed": FeatureSpec(0.7, "preference_review"),
+}
+FEATURES: tuple[Feature, ...] = get_args(Feature)
+if tuple(SPECS) != FEATURES:
+    raise TypeError(f"SPECS and Feature name different features: {tuple(SPECS)}, {FEATURES}")
