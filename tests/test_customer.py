@@ -27,8 +27,9 @@ from cxstream.kafka.reader import reading
 from cxstream.model.errors import BrokerError, InputError
 from cxstream.model.features import FEATURES
 from cxstream.model.parameters import DAY_MS, ScoringParams
+from cxstream.scoring import words
 from cxstream.scoring.engine import Engine, Records
-from cxstream.scoring.explain import account, in_words, logistic, matters, reasons_in_words, typical_log_odds
+from cxstream.scoring.explain import account, logistic, matters, reasons_in_words, typical_log_odds
 from cxstream.scoring.view import contributions, describe
 from cxstream.settings import Settings
 from cxstream.topology import REJECTED, SCORES, TOUCHPOINTS
@@ -156,7 +157,8 @@ def test_a_change_in_words(change: str, told: str) -> None:
 def test_every_feature_has_words() -> None:
     card = json.loads(dict(engine_with(STORY).cards())["anna"])["data"]
     said = {
-        step.feature: in_words(step, card, ScoringParams()) for step in account(ScoringParams(), card).steps
+        step.feature: words.value(step.feature, step.value, card, ScoringParams())
+        for step in account(ScoringParams(), card).steps
     }
     assert set(said) == set(FEATURES)
     assert said["detractor"] == "the latest NPS answer is 6 or less"
@@ -172,14 +174,18 @@ def test_the_guide_shows_what_leads_to_the_number_of_the_story() -> None:
     guide = re.sub(" +", " ", (ROOT / "docs" / "oncall.md").read_text(encoding="utf-8"))
     rows = [("a typical customer", found.typical_log_odds, f"{found.typical:.0%}")]
     rows += [
-        (in_words(step, card, ScoringParams()), step.contribution, f"{step.probability:.0%}")
+        (
+            words.value(step.feature, step.value, card, ScoringParams()),
+            step.contribution,
+            f"{step.probability:.0%}",
+        )
         for step in found.steps
         if matters(step)
     ]
     rows.append(("all together", found.log_odds, f"{found.probability:.1%}"))
     assert len(rows) == 5
-    for words, log_odds, risk in rows:
-        assert f"| {words} | {log_odds:+.3f} | {risk} |" in guide
+    for said, log_odds, risk in rows:
+        assert f"| {said} | {log_odds:+.3f} | {risk} |" in guide
 
 
 class Written:

@@ -1,7 +1,7 @@
 """The documents say what the code does.
 
-`python tests/test_docs.py --write` writes the tables of docs/settings.md and docs/metrics.md anew; everything else is
-written by people.
+`python tests/test_docs.py --write` writes the tables of docs/settings.md and docs/metrics.md and the kinds of
+docs/events.md anew; everything else is written by people.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 SETTINGS = ROOT / "docs" / "settings.md"
+EVENTS = ROOT / "docs" / "events.md"
 METRICS_DOCUMENT = ROOT / "docs" / "metrics.md"
 SCORING = ROOT / "docs" / "scoring.md"
 README = ROOT / "README.md"
@@ -568,7 +569,7 @@ def evidence(feature: str, contribution: float = 1.0, **columns: float) -> str:
     row[k.S_SPAN] = 7
     for name, value in columns.items():
         row[getattr(k, f"S_{name}")] = value
-    return words.evidence(FEATURES.index(feature), row, "invoice", contribution)
+    return words.evidence(feature, row, "invoice", contribution)
 
 
 TROUBLE = {
@@ -649,6 +650,23 @@ def test_summary_that_is_shown_is_real(tmp_path: Path) -> None:
     assert [line for line in counts if line not in shown] == []
 
 
+# --- kinds
+
+
+def kind_sections() -> str:
+    """The part of docs/events.md about the kinds."""
+    return "\n\n".join(
+        f"### {kind.label}\n\n{kind.spec.description}\n\n"
+        f"```json\n{json.dumps(kind.spec.example, ensure_ascii=False)}\n```"
+        for kind in Kind
+    )
+
+
+def test_kinds_are_described_as_in_the_code() -> None:
+    written = EVENTS.read_text().split(BEGIN)[1].split(END)[0].strip()
+    assert written == kind_sections(), "run: python tests/test_docs.py --write"
+
+
 def write(path: Path, tables: str) -> None:
     """Put the generated part of a document in its place."""
     before, after = path.read_text().split(BEGIN)[0], path.read_text().split(END)[1]
@@ -660,3 +678,4 @@ if __name__ == "__main__":
         raise SystemExit("usage: python tests/test_docs.py --write")
     write(SETTINGS, generated())
     write(METRICS_DOCUMENT, metric_tables())
+    write(EVENTS, kind_sections())

@@ -201,7 +201,8 @@ def _show_account(console: Any, found: Found, settings: Settings) -> None:
     """From a typical customer to the number on the card, so that every part of it is seen."""
     from rich.table import Table
 
-    from cxstream.scoring.explain import in_words, matters
+    from cxstream.scoring import words
+    from cxstream.scoring.explain import matters
 
     account, card = found.account, found.card
     if account is None or card is None:
@@ -212,8 +213,8 @@ def _show_account(console: Any, found: Found, settings: Settings) -> None:
     table.add_row("a typical customer", f"{account.typical_log_odds:+.3f}", f"{account.typical:.0%}")
     shown = [step for step in account.steps if matters(step)]
     for step in shown:
-        words = in_words(step, card["data"], settings.scoring)
-        table.add_row(words, f"{step.contribution:+.3f}", f"{step.probability:.0%}")
+        said = words.value(step.feature, step.value, card["data"], settings.scoring)
+        table.add_row(said, f"{step.contribution:+.3f}", f"{step.probability:.0%}")
     table.add_section()
     table.add_row("all together", f"{account.log_odds:+.3f}", f"{account.probability:.1%}")
     console.print(table)

@@ -35,16 +35,17 @@ from cxstream.kernels.layout import (
     LOOSE,
     NEVER,
     NO_DAY,
+    NO_SIGNAL,
     NONE,
     OUT,
-    R_COMPLAINTS,
-    R_CONTACTS,
-    R_PANES,
     READ,
     RECEIPT,
     RESOLVED,
     S_ACUTE,
     S_CLOCK,
+    S_ERASED_COMPLAINTS,
+    S_ERASED_CONTACTS,
+    S_ERASED_PANES,
     S_INDEX,
     S_LEVEL,
     S_P,
@@ -119,7 +120,7 @@ def _judge(
         return
     previous = row.announced
     what = judge(st, c, slot, clock, values[S_P])
-    if what != 0:
+    if what != NO_SIGNAL:
         _emit(st, c, out, values, index, slot, clock, what, previous, RECENT_SPAN)
 
 
@@ -274,9 +275,9 @@ def _erase(st: State, slot: int, time: int, index: int, out: NDArray[np.float64]
     st.erased[slot] = time
     n = _blank(st, out, index, slot, RECEIPT, clock)
     out[n, S_LEVEL] = known
-    out[n, R_PANES] = panes
-    out[n, R_COMPLAINTS] = complaints
-    out[n, R_CONTACTS] = contacts
+    out[n, S_ERASED_PANES] = panes
+    out[n, S_ERASED_COMPLAINTS] = complaints
+    out[n, S_ERASED_CONTACTS] = contacts
 
 
 @kernel

@@ -30,6 +30,7 @@ from cxstream.kernels.layout import (
     HELD,
     NEVER,
     NO_DAY,
+    NO_SIGNAL,
     NONE,
     RAISED,
     S_EFFORT,
@@ -42,6 +43,14 @@ from cxstream.kernels.layout import (
     S_SAT_HW,
     S_X,
     WORSENED,
+    X_COMPLAINT,
+    X_DETRACTOR,
+    X_DISSATISFACTION,
+    X_EFFORT,
+    X_LAPSE,
+    X_SILENCE,
+    X_SURGE,
+    X_UNSUBSCRIBED,
     Constants,
     State,
 )
@@ -100,28 +109,27 @@ def evaluate(st: State, c: Constants, slot: int, clock: int, values: NDArray[np.
     values[S_SAT] = satisfaction
     values[S_SAT_HW] = c.half_width / math.sqrt(c.k + sat_n)
     values[S_EFFORT_SHORT] = short_score
-    x = S_X
-    values[x] = long_score / 100.0
-    values[x + 1] = max(0.0, short_score - long_score) / 100.0
-    values[x + 2] = 1.0 - satisfaction / 100.0
+    values[S_X + X_EFFORT] = long_score / 100.0
+    values[S_X + X_SURGE] = max(0.0, short_score - long_score) / 100.0
+    values[S_X + X_DISSATISFACTION] = 1.0 - satisfaction / 100.0
     detractor = (
         row.nps_time != NEVER and row.nps <= c.detractor_max and today - row.nps_time // DAY < c.window
     )
-    values[x + 3] = 1.0 if detractor else 0.0
-    values[x + 4] = min(float(row.complaints_n), c.complaints_scale) / c.complaints_scale
-    values[x + 5] = 0.0
+    values[S_X + X_DETRACTOR] = 1.0 if detractor else 0.0
+    values[S_X + X_COMPLAINT] = min(float(row.complaints_n), c.complaints_scale) / c.complaints_scale
+    values[S_X + X_SILENCE] = 0.0
     values[S_QUIET] = float(today - newest) if active > 0 else -1.0
     values[S_RHYTHM] = 0.0
     if active >= c.silence_min:
         gap = (newest - oldest) / (active - 1)
         values[S_RHYTHM] = gap
-        values[x + 5] = min(max((today - newest) / gap - 1.0, 0.0), c.silence_max) / c.silence_max
-    values[x + 6] = 0.0
+        values[S_X + X_SILENCE] = min(max((today - newest) / gap - 1.0, 0.0), c.silence_max) / c.silence_max
+    values[S_X + X_LAPSE] = 0.0
     unsubscribed = row.unsubscribed_day != NO_DAY and today - row.unsubscribed_day < c.window
-    values[x + 7] = 1.0 if unsubscribed else 0.0
+    values[S_X + X_UNSUBSCRIBED] = 1.0 if unsubscribed else 0.0
     score = c.intercept
     for i in range(FEATURES):
-        score += c.b[i] * values[x + i]
+        score += c.b[i] * values[S_X + i]
     values[S_P] = 1.0 / (1.0 + math.exp(-score))
 
 
@@ -148,7 +156,7 @@ def judge(st: State, c: Constants, slot: int, clock: int, probability: float) ->
     """Move the level, and decide whether the CRM is told.
 
     Returns:
-        RAISED, WORSENED, EASED, CLEARED, or 0 for nothing (0 is FRICTION, which is not decided here).
+        RAISED, WORSENED, EASED, CLEARED or NO_SIGNAL.
     """
     row = st.rows[slot]
     level = np.int64(row.level)
@@ -175,7 +183,7 @@ def judge(st: State, c: Constants, slot: int, clock: int, probability: float) ->
             row.held = 1
             st.at[HELD] += 1
             st.row_dirty[slot] = CHANGED
-        return 0
+        return NO_SIGNAL
     if level < row.announced:
         row.announced = level
         _note(st, slot, clock, probability)
@@ -183,7 +191,7 @@ def judge(st: State, c: Constants, slot: int, clock: int, probability: float) ->
     if level > 0 and _is_worse(st, c, slot, clock, probability):
         _note(st, slot, clock, probability)
         return WORSENED
-    return 0
+    return NO_SIGNAL
 
 
 @kernel

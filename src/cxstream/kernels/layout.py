@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from cxstream.model.features import FEATURES as _FEATURES
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -168,15 +170,17 @@ CLEAN, CHANGED, VACATED = 0, 1, 2
     S_INDEX, S_SLOT, S_WHAT, S_LEVEL, S_PREVIOUS, S_CLOCK, S_P, S_EFFORT, S_EFFORT_HW, S_SAT, S_SAT_HW,
     S_EFFORT_SHORT, S_ACUTE, S_X,
 ) = range(14)  # fmt: skip
-FEATURES = 8
+# What each feature of the risk is, at S_X in a signal and at C_X in a score card; see `cxstream.model.features`.
+FEATURES = len(_FEATURES)
+(X_EFFORT, X_SURGE, X_DISSATISFACTION, X_DETRACTOR, X_COMPLAINT, X_SILENCE, X_LAPSE, X_UNSUBSCRIBED) = range(FEATURES)  # fmt: skip
 (
     S_SPAN, S_CONTACTS, S_WAITED, S_FAILED, S_TRANSFERS, S_UNRESOLVED, S_ABANDONED, S_LATE, S_TOPIC, S_TOPIC_N,
     S_COMPLAINTS, S_COMPLAINT_TIME, S_NPS, S_NPS_TIME, S_QUIET, S_RHYTHM, S_ANSWERS, S_UNSUBSCRIBED, S_TOUCHES,
-) = range(S_X + FEATURES, S_X + FEATURES + 19)  # fmt: skip
-SIGNAL_WIDTH = S_TOUCHES + 1
-FRICTION, RAISED, EASED, CLEARED, RECEIPT, ERASURE, WORSENED = 0, 1, 2, 3, 4, 5, 6
-# In the row of a receipt: what was erased, in place of the features.
-R_PANES, R_COMPLAINTS, R_CONTACTS = S_X, S_X + 1, S_X + 2
+    S_ERASED_PANES, S_ERASED_COMPLAINTS, S_ERASED_CONTACTS,
+) = range(S_X + FEATURES, S_X + FEATURES + 22)  # fmt: skip
+SIGNAL_WIDTH = S_ERASED_CONTACTS + 1
+# S_WHAT of a signal.
+NO_SIGNAL, FRICTION, RAISED, EASED, CLEARED, RECEIPT, ERASURE, WORSENED = range(8)
 
 # A score card as it leaves the kernel: a float64 row.
 C_P, C_EFFORT, C_EFFORT_HW, C_SAT, C_SAT_HW, C_ACUTE, C_T1, C_T7, C_T30, C_T90, C_X = range(11)
@@ -238,7 +242,7 @@ class Constants(NamedTuple):
     failed: NDArray[np.uint8]  # [kinds], 1: a failed digital step
     plain: NDArray[np.uint8]  # [kinds], 1: a visit that changes no score
     weights: NDArray[np.float64]  # [window], 2 ** (-age / half-life)
-    b: NDArray[np.float64]  # [8]
+    b: NDArray[np.float64]  # [FEATURES]
     thresholds: NDArray[np.float64]  # [3]
     window: int
     visit_window: int  # days, at most the window

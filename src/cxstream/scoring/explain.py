@@ -12,7 +12,6 @@ import msgspec
 
 from cxstream.model.features import FEATURES
 from cxstream.scoring.view import contributions
-from cxstream.scoring.words import count
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -90,31 +89,6 @@ def account(params: ScoringParams, card: Mapping[str, Any]) -> Account:
     probability = logistic(log_odds)
     agrees = abs(probability - card["probability"]) < _SAME
     return Account(base, logistic(base), steps, log_odds, probability, agrees)
-
-
-def in_words(step: Step, card: Mapping[str, Any], params: ScoringParams) -> str:
-    """The value of a feature as a person reads it.
-
-    Args:
-        step: the feature.
-        card: `data` of the score card.
-        params: the parameters that scored it.
-    """
-    x = step.value
-    return {
-        "effort": f"effort {card['effort']:.0f} of 100, typical is {100 * step.typical:.0f}",
-        "surge": f"effort of the last {params.surge_days} days is {100 * x:.0f} above that of the window",
-        "dissatisfaction": (
-            f"satisfaction {card['satisfaction']:.0f} of 100, typical is {100 * (1 - step.typical):.0f}"
-        ),
-        "detractor": f"the latest NPS answer is {params.detractor_max} or less" if x else "no detractor",
-        "complaint": f"{count(round(x * params.complaints_scale), 'open complaint')}, "
-        f"at most {params.complaints_scale:g} count",
-        "silence": f"{x * params.silence_max:.1f} visits missed in the customer's rhythm, at most "
-        f"{params.silence_max:g} count",
-        "lapse": f"purchases have stopped, {x:.0%} sure",
-        "unsubscribed": "unsubscribed" if x else "not unsubscribed",
-    }[step.feature]
 
 
 def reasons_in_words(probability: float, reasons: Sequence[tuple[str, float]]) -> str:

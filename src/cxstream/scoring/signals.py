@@ -166,7 +166,7 @@ class Writer:
             x = row[k.S_X + i]
             contribution = self._b[i] * (x - self._typical[i])
             if abs(contribution) > NOTHING:
-                found.append(o.Reason(name, x, contribution, words.evidence(i, row, topic, contribution)))
+                found.append(o.Reason(name, x, contribution, words.evidence(name, row, topic, contribution)))
         found.sort(key=lambda reason: -reason.contribution)
         return found
 
@@ -184,7 +184,9 @@ class Writer:
             requested_by=event.source,
             requested_at=event.time,
             known=bool(row[k.S_LEVEL]),
-            erased=o.Erased(int(row[k.R_PANES]), int(row[k.R_COMPLAINTS]), int(row[k.R_CONTACTS])),
+            erased=o.Erased(
+                int(row[k.S_ERASED_PANES]), int(row[k.S_ERASED_COMPLAINTS]), int(row[k.S_ERASED_CONTACTS])
+            ),
             cause=o.Cause(self._topic, self._partition, offset),
         )
         whom = digest(subject).hex()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from cxstream.kernels import layout as k
-from cxstream.model.parameters import DAY_MS
+from cxstream.model.parameters import DAY_MS, ScoringParams
 
 Row = Sequence[float]
+Card = Mapping[str, Any]
 
 
 def count(n: float, one: str, many: str | None = None) -> str:
@@ -109,19 +111,86 @@ def _unsubscribed(row: Row, _topic: str) -> str:
     return f"unsubscribed {ago(row[k.S_UNSUBSCRIBED])}"
 
 
-# In the order of model.kinds.FEATURES.
-_EVIDENCE = (_effort, _surge, _dissatisfaction, _detractor, _complaint, _silence, _lapse, _unsubscribed)
+def _lapse_value(x: float, _card: Card, _params: ScoringParams) -> str:
+    return f"purchases have stopped, {x:.0%} sure"
 
 
-def evidence(feature: int, row: Row, topic: str, contribution: float) -> str:
+def _effort_value(_x: float, card: Card, params: ScoringParams) -> str:
+    return f"effort {card['effort']:.0f} of 100, typical is {100 * params.typical['effort']:.0f}"
+
+
+def _surge_value(x: float, _card: Card, params: ScoringParams) -> str:
+    return f"effort of the last {params.surge_days} days is {100 * x:.0f} above that of the window"
+
+
+def _dissatisfaction_value(_x: float, card: Card, params: ScoringParams) -> str:
+    typical = 100 * (1 - params.typical["dissatisfaction"])
+    return f"satisfaction {card['satisfaction']:.0f} of 100, typical is {typical:.0f}"
+
+
+def _detractor_value(x: float, _card: Card, params: ScoringParams) -> str:
+    return f"the latest NPS answer is {params.detractor_max} or less" if x else "no detractor"
+
+
+def _complaint_value(x: float, _card: Card, params: ScoringParams) -> str:
+    scale = params.complaints_scale
+    return f"{count(round(x * scale), 'open complaint')}, at most {scale:g} count"
+
+
+def _silence_value(x: float, _card: Card, params: ScoringParams) -> str:
+    most = params.silence_max
+    return f"{x * most:.1f} visits missed in the customer's rhythm, at most {most:g} count"
+
+
+def _unsubscribed_value(x: float, _card: Card, _params: ScoringParams) -> str:
+    return "unsubscribed" if x else "not unsubscribed"
+
+
+class _Words(NamedTuple):
+    """What a feature says to people.
+
+    Attributes:
+        evidence: the facts behind it, out of the row of a signal and the text of its contact topic.
+        value: its value x, with the `data` of the score card it stands on.
+    """
+
+    evidence: Callable[[Row, str], str]
+    value: Callable[[float, Card, ScoringParams], str]
+
+
+_WORDS: dict[str, _Words] = {
+    "effort": _Words(_effort, _effort_value),
+    "surge": _Words(_surge, _surge_value),
+    "dissatisfaction": _Words(_dissatisfaction, _dissatisfaction_value),
+    "detractor": _Words(_detractor, _detractor_value),
+    "complaint": _Words(_complaint, _complaint_value),
+    "silence": _Words(_silence, _silence_value),
+    "lapse": _Words(_lapse, _lapse_value),
+    "unsubscribed": _Words(_unsubscribed, _unsubscribed_value),
+}
+
+
+def value(feature: str, x: float, card: Card, params: ScoringParams) -> str:
+    """The value of a feature as a person reads it.
+
+    Args:
+        feature: its name.
+        x: the value.
+        card: `data` of the score card.
+        params: the parameters that scored it.
+    """
+    return _WORDS[feature].value(x, card, params)
+
+
+def evidence(feature: str, row: Row, topic: str, contribution: float) -> str:
     """What stands behind a feature of a signal.
 
     Args:
-        feature: index in FEATURES.
+        feature: its name.
         row: SIGNAL_WIDTH numbers of the signal.
         topic: text of the contact topic in the row, "" for none.
         contribution: of the feature to the risk; where it lowers the risk, trouble is not its evidence.
     """
-    if feature == 0 and contribution < 0:
+    if feature == "effort" and contribution < 0:
         return f"effort {row[k.S_EFFORT]:.0f} of 100, less than usual"
-    return _EVIDENCE[feature](row, topic)
+    return _WORDS[feature].evidence(row, topic)

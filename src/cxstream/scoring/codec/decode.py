@@ -196,7 +196,7 @@ def _case(c: _Columns, i: int, d: Data) -> None:
     c[3][i] = hash_text(d.case_id or "")
 
 
-_FILLS: dict[Columns, Callable[[_Columns, int, Any], None]] = {
+FILLS: dict[Columns, Callable[[_Columns, int, Any], None]] = {
     "case": _case,
     "click": _click,
     "contact": _contact,
@@ -209,7 +209,7 @@ _FILLS: dict[Columns, Callable[[_Columns, int, Any], None]] = {
 _FILL: list[Callable[[_Columns, int, Any], None] | None] = [None] * 256
 for _kind in Kind:
     if _kind.spec.fills is not None:
-        _FILL[_kind] = _FILLS[_kind.spec.fills]
+        _FILL[_kind] = FILLS[_kind.spec.fills]
 
 
 _HAS_MORE = np.array([fill is not None for fill in _FILL])
