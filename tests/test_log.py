@@ -15,8 +15,8 @@ from cxstream.logs.setup import configure
 
 SCRIPT = """
 import logging, sys
-from cxstream import log
-log.configure("info", sys.argv[1])
+from cxstream.logs import setup
+setup.configure("info", sys.argv[1])
 def score(record):
     raise ValueError("broken")
 try:
@@ -53,8 +53,8 @@ def test_tracebacks_do_not_say_what_was_in_a_record(form: str) -> None:
 
 HOSTILE = """
 import logging
-from cxstream import log
-log.configure("info", "console")
+from cxstream.logs import setup
+setup.configure("info", "console")
 import structlog
 evil = "a\\x1b[2Jb\\x9bc\\u202ed\\n2030-01-01 [error] forged"
 structlog.get_logger("cxstream").warning("said", source=evil)
@@ -78,10 +78,10 @@ def test_what_others_wrote_neither_moves_the_cursor_nor_forges_a_line() -> None:
 
 FLOOD = """
 import logging, sys
-from cxstream import log, log_limit
-log.configure("info", "json")
+from cxstream.logs import limit, setup
+setup.configure("info", "json")
 now = 0.0
-log_limit.time.monotonic = lambda: now
+limit.time.monotonic = lambda: now
 for n in range(265_856):
     logging.getLogger("asyncio").error("socket.accept() out of system resource %d", n)
 logging.getLogger("asyncio").debug("unlimited")

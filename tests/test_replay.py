@@ -34,7 +34,6 @@ from cxstream.scoring.codec.routing import partition_of
 from cxstream.scoring.router import Router
 from cxstream.settings import Settings
 from cxstream.wire import schema
-from cxstream.wire.examples import EXAMPLE_DATA
 
 START = datetime(2025, 3, 1, 8, tzinfo=UTC)
 HARD = (Kind.complaint_opened, Kind.contact, Kind.app_crash, Kind.error, Kind.unsubscribed, Kind.survey_nps)
@@ -48,7 +47,7 @@ def event(i, subject, kind, minutes, **data):
         "type": kind.type,
         "subject": subject,
         "time": (START + timedelta(minutes=minutes)).isoformat(),
-        "data": {**EXAMPLE_DATA[kind], **data},
+        "data": {**kind.spec.example, **data},
     }
 
 

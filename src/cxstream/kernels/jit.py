@@ -28,6 +28,9 @@ from numba.core.caching import (
     UserWideCacheLocator,
 )
 
+from cxstream.model.features import FEATURES
+from cxstream.model.kinds import Kind
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -36,7 +39,9 @@ F = TypeVar("F", bound="Callable[..., object]")
 _KEY_LENGTH = 16
 _HERE = Path(__file__).parent
 _KEPT = _HERE / "__pycache__"
-_SOURCES = (*sorted(_HERE.glob("*.py")), _HERE.parent / "model" / "kinds.py")
+_SOURCES = sorted(_HERE.glob("*.py"))
+# All that kernels take from elsewhere: the numbers of kinds and the number of features.
+_NUMBERS = repr((*((kind.name, int(kind)) for kind in Kind), len(FEATURES))).encode()
 
 
 def _digest(parts: Sequence[bytes]) -> str:
@@ -75,7 +80,7 @@ def code_key(sources: Sequence[bytes], kept: Path) -> str:
 
 
 # Machine code with checks of bounds is other code, and Numba does not tell them apart.
-_KEY = code_key([path.read_bytes() for path in _SOURCES], _KEPT) + (
+_KEY = code_key([*(path.read_bytes() for path in _SOURCES), _NUMBERS], _KEPT) + (
     "-checked" if numba.config.BOUNDSCHECK else ""
 )
 # Where this cannot be written and holds nothing, Numba goes on to its folder for the user.
