@@ -74,7 +74,7 @@ class Kind(IntEnum):
     page_view = (
         0,
         KindSpec(
-            "A page was seen.",
+            "The customer viewed a page.",
             visit=True,
             example={"channel": "web", "touchpoint": "pricing", "stage": "consideration", "session": "s-81"},
         ),
@@ -82,7 +82,7 @@ class Kind(IntEnum):
     search = (
         1,
         KindSpec(
-            "A search that found something.",
+            "A search with results.",
             visit=True,
             example={"channel": "web", "touchpoint": "help centre", "text": "change delivery address"},
         ),
@@ -90,17 +90,20 @@ class Kind(IntEnum):
     click = (
         2,
         KindSpec(
-            "One click. With `x` and `y`, three fast ones in one place are recognised as a rage click.",
+            "One click. Three fast clicks at the same `x` and `y` are recognised as a rage click.",
             fills="click",
             visit=True,
             example={"channel": "web", "touchpoint": "checkout", "target": "#pay", "x": 512, "y": 340},
         ),
     )
-    app_open = 3, KindSpec("The app was opened.", visit=True, example={"channel": "app", "session": "s-82"})
+    app_open = (
+        3,
+        KindSpec("The customer opened the app.", visit=True, example={"channel": "app", "session": "s-82"}),
+    )
     store_visit = (
         4,
         KindSpec(
-            "The customer was in a shop.",
+            "The customer visited a store.",
             visit=True,
             example={"channel": "store", "location": "Kraków, Rynek 5"},
         ),
@@ -108,7 +111,7 @@ class Kind(IntEnum):
     email_sent = (
         5,
         KindSpec(
-            "The company wrote; no sign of life of the customer.",
+            "The company sent an email. This is not an activity of the customer.",
             company=True,
             visit=True,
             example={"channel": "email", "campaign": "autumn"},
@@ -117,7 +120,7 @@ class Kind(IntEnum):
     campaign_sent = (
         6,
         KindSpec(
-            "A campaign went out to the customer; no sign of life.",
+            "The company sent a campaign to the customer. This is not an activity of the customer.",
             company=True,
             visit=True,
             example={"channel": "email", "campaign": "autumn", "segment": "families"},
@@ -125,12 +128,16 @@ class Kind(IntEnum):
     )
     campaign_opened = (
         7,
-        KindSpec("The customer opened it.", visit=True, example={"channel": "email", "campaign": "autumn"}),
+        KindSpec(
+            "The customer opened the campaign.",
+            visit=True,
+            example={"channel": "email", "campaign": "autumn"},
+        ),
     )
     campaign_clicked = (
         8,
         KindSpec(
-            "The customer followed it.",
+            "The customer followed a link of the campaign.",
             visit=True,
             example={"channel": "email", "campaign": "autumn", "target": "/sale"},
         ),
@@ -138,7 +145,7 @@ class Kind(IntEnum):
     search_no_result = (
         9,
         KindSpec(
-            "A search that found nothing.",
+            "A search without results.",
             points=(1, -0.5),
             failed_step=True,
             example={"channel": "web", "touchpoint": "help centre", "text": "invoice address"},
@@ -147,7 +154,7 @@ class Kind(IntEnum):
     rage_click = (
         10,
         KindSpec(
-            "Rage clicks that the source has recognised itself.",
+            "Rage clicks that the source itself has recognised.",
             points=(2, -1),
             failed_step=True,
             example={"channel": "web", "touchpoint": "checkout", "target": "#pay"},
@@ -156,7 +163,7 @@ class Kind(IntEnum):
     dead_click = (
         11,
         KindSpec(
-            "A click on what does not react.",
+            "A click on something that does not react.",
             points=(1, -0.25),
             failed_step=True,
             example={"channel": "app", "touchpoint": "basket", "target": "image"},
@@ -183,7 +190,7 @@ class Kind(IntEnum):
     login_failed = (
         14,
         KindSpec(
-            "A login that did not work.",
+            "A failed login.",
             points=(1.5, -0.5),
             failed_step=True,
             example={"channel": "app", "reason": "wrong password"},
@@ -192,7 +199,7 @@ class Kind(IntEnum):
     form_abandoned = (
         15,
         KindSpec(
-            "A form was left half filled in.",
+            "The customer left a form half filled in.",
             points=(2, -0.5),
             failed_step=True,
             example={"channel": "web", "touchpoint": "claim form"},
@@ -201,7 +208,7 @@ class Kind(IntEnum):
     cart_abandoned = (
         16,
         KindSpec(
-            "A basket was left.",
+            "The customer left a basket without buying.",
             points=(1, -0.25),
             example={"channel": "web", "amount": 59.9, "currency": "EUR"},
         ),
@@ -209,7 +216,7 @@ class Kind(IntEnum):
     contact = (
         17,
         KindSpec(
-            "The customer turned to the company. `wait_s`, `transfers`, `abandoned` and `resolved` count; leave `resolved` out where nobody knows. `topic` lets repeated contacts be found. `channel` is call, chat, email, store or social.",
+            "The customer contacted the company. `wait_s`, `transfers`, `abandoned` and `resolved` affect the scores; leave `resolved` out if it is unknown. `topic` identifies repeated contacts. `channel` is call, chat, email, store or social.",
             points=(2, 0),
             data=ContactData,
             fills="contact",
@@ -227,7 +234,7 @@ class Kind(IntEnum):
     queue = (
         18,
         KindSpec(
-            "Waiting in a shop; `wait_s` counts.",
+            "The customer waited in a store; `wait_s` affects the scores.",
             fills="queue",
             example={"channel": "store", "touchpoint": "returns desk", "wait_s": 540},
         ),
@@ -235,7 +242,7 @@ class Kind(IntEnum):
     purchase = (
         19,
         KindSpec(
-            "Something was bought. It also ends being churned. Needs `amount` and `currency`.",
+            "A purchase. A churned customer who buys is no longer suspended. Needs `amount` and `currency`.",
             points=(0, 1),
             data=MoneyData,
             outcome=True,
@@ -247,7 +254,7 @@ class Kind(IntEnum):
     return_ = (
         20,
         KindSpec(
-            "Something came back. Needs `amount` and `currency`.",
+            "The customer returned a product. Needs `amount` and `currency`.",
             points=(2, -1),
             data=MoneyData,
             outcome=True,
@@ -264,7 +271,7 @@ class Kind(IntEnum):
     delivery = (
         21,
         KindSpec(
-            "A delivery; `late_days` counts, absent or 0 is on time.",
+            "A delivery; `late_days` affects the scores; absent or 0 means on time.",
             fills="delivery",
             example={"channel": "email", "order_id": "o-7", "late_days": 2},
         ),
@@ -272,7 +279,7 @@ class Kind(IntEnum):
     complaint_opened = (
         22,
         KindSpec(
-            "A complaint begins. Needs `case_id`.",
+            "The customer opened a complaint. Needs `case_id`.",
             points=(4, -3),
             data=ComplaintData,
             fills="case",
@@ -283,7 +290,7 @@ class Kind(IntEnum):
     complaint_resolved = (
         23,
         KindSpec(
-            "A complaint ends. Needs `case_id`, the one it was opened under.",
+            "The complaint was resolved. Needs the `case_id` with which it was opened.",
             points=(0, 2),
             data=ComplaintData,
             fills="case",
@@ -295,13 +302,15 @@ class Kind(IntEnum):
     loyalty_joined = (
         24,
         KindSpec(
-            "Joined the loyalty programme.", points=(0, 1), example={"channel": "app", "stage": "loyalty"}
+            "The customer joined the loyalty programme.",
+            points=(0, 1),
+            example={"channel": "app", "stage": "loyalty"},
         ),
     )
     loyalty_redeemed = (
         25,
         KindSpec(
-            "Redeemed points.",
+            "The customer redeemed points.",
             points=(0, 1),
             example={"channel": "store", "stage": "loyalty", "amount": 10, "currency": "EUR"},
         ),
@@ -309,7 +318,7 @@ class Kind(IntEnum):
     discount_used = (
         26,
         KindSpec(
-            "Used a discount.",
+            "The customer used a discount.",
             points=(0, 0.5),
             example={"channel": "web", "campaign": "autumn", "order_id": "o-7"},
         ),
@@ -317,7 +326,7 @@ class Kind(IntEnum):
     referral = (
         27,
         KindSpec(
-            "Brought somebody along.",
+            "The customer referred somebody.",
             points=(0, 2),
             outcome=True,
             example={"channel": "app", "stage": "loyalty"},
@@ -326,7 +335,7 @@ class Kind(IntEnum):
     unsubscribed = (
         28,
         KindSpec(
-            "Wants no more mail.",
+            "The customer unsubscribed from mail.",
             points=(0, -2),
             outcome=True,
             refers=True,
@@ -356,7 +365,7 @@ class Kind(IntEnum):
     survey_nps = (
         31,
         KindSpec(
-            "Would recommend. Needs `score`, a whole number 0..10.",
+            "Would the customer recommend the company? Needs `score`, a whole number 0..10.",
             data=NpsData,
             fills="score",
             outcome=True,
@@ -382,7 +391,7 @@ class Kind(IntEnum):
     social_post = (
         33,
         KindSpec(
-            "A post about the company; `sentiment` counts where there is one.",
+            "A post about the company; `sentiment` affects the scores if it is given.",
             fills="sentiment",
             example={"channel": "social", "sentiment": -0.6, "hashtags": ["late"], "likes": 12, "shares": 3},
         ),
@@ -390,7 +399,7 @@ class Kind(IntEnum):
     action_taken = (
         34,
         KindSpec(
-            "The company acted on a signal. Needs `action`, what was done; `action_id` is the id of the signal. No sign of life.",
+            "The company acted on a signal. Needs `action`, what was done; `action_id` is the id of the signal. This is not an activity of the customer.",
             data=ActionData,
             company=True,
             refers=True,
