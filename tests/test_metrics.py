@@ -28,12 +28,12 @@ from cxstream.scoring.engine import Engine, Records
 from cxstream.settings import Settings
 from cxstream.topology import TOUCHPOINTS
 from cxstream.worker.faust.app import create_app
+from cxstream.worker.faust.offsets import Offsets
 from cxstream.worker.metrics.buckets import Buckets
 from cxstream.worker.metrics.definitions import METRICS, OUTCOMES
 from cxstream.worker.metrics.process import Measures, Sources
 from cxstream.worker.metrics.tally import Tally
 from cxstream.worker.telemetry.distribution import Population
-from cxstream.worker.telemetry.offsets import Offsets
 from workers import WorkerProcess, customers_of, in_process, touchpoint, until, write
 
 if TYPE_CHECKING:
@@ -210,9 +210,10 @@ async def test_offsets_are_asked_for_again_whatever_a_consumer_says_that_is_half
 
         highwaters = earliest_offsets
 
-    monkeypatch.setattr("cxstream.worker.telemetry.offsets._START_SECONDS", 0.01)
-    offsets = Offsets([], "cx.touchpoints")  # type: ignore[arg-type]
-    watching = asyncio.create_task(offsets.watch(Consumer()))
+    consumer = Consumer()
+    monkeypatch.setattr("cxstream.worker.faust.offsets._START_SECONDS", 0.01)
+    offsets = Offsets([], "cx.touchpoints", lambda: consumer)  # type: ignore[arg-type]
+    watching = asyncio.create_task(offsets.watch())
     await until(lambda: offsets.partitions == 3, SECONDS, lambda: str(watching))
     watching.cancel()
 

@@ -21,10 +21,13 @@ from cxstream.kafka.record_batches import Piece, Record, Unpacker
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, MutableMapping
 
+    from aiokafka import TopicPartition
     from aiokafka.consumer.fetcher import PartitionRecords
 
-    from cxstream.kafka.fetch_screen import Refuse
     from cxstream.kafka.record_batches import Limits
+
+    # Takes the partition, the offset from which on it cannot be read, and why.
+    Refuse = Callable[[TopicPartition, int, Exception], None]
 
 
 # The format of record batches since Kafka 0.11. aiokafka tells older ones apart by the first batch of a fetch alone,

@@ -1,4 +1,4 @@
-"""Who asks, and how he proves it: the security settings in the words of the Kafka client.
+"""Credentials of a Kafka client: TLS and SASL arguments from the security settings.
 
 Secrets are read when a client is made, never kept: who rotates a file needs no restart for new clients.
 """
@@ -10,15 +10,15 @@ import logging
 import ssl
 from typing import TYPE_CHECKING, Any
 
+from cxstream.kafka.oauth import provider
 from cxstream.model.errors import SettingsError
+from cxstream.settings.secrets import secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from pydantic import SecretStr
-
-    from cxstream.settings import Control, Security, Worker
+    from cxstream.settings import Security
 
 # What these send as the proof of who asks can be read on the way, and used by whoever reads it. SCRAM proves that we
 # know the password without sending it.
@@ -122,8 +122,6 @@ def sasl(security: Security) -> dict[str, Any]:
     if not security.protocol.startswith("SASL_"):
         return {}
     if security.sasl_mechanism == "OAUTHBEARER":
-        from cxstream.kafka.oauth import provider
-
         return {"sasl_mechanism": "OAUTHBEARER", "sasl_oauth_token_provider": provider(security)}
     password = secret(security, "password")
     if not security.username or not password:
@@ -151,40 +149,3 @@ def _tells_nothing(record: logging.LogRecord) -> bool:
         str(record.msg).startswith(_SECRET_TEXT)
         or any(type(argument).__name__.startswith(_SECRET_TYPES) for argument in arguments)
     )
-
-
-def secret(section: Control | Security | Worker, name: str, where: str = "security") -> str | None:
-    """A secret that is given itself or as a file (a trailing newline is none of it); None where it is not.
-
-    Args:
-        section: the settings.
-        name: of the setting: password, key_password, client_secret, web_token, key or previous_key.
-        where: the section's name.
-
-    Raises:
-        SettingsError: it is given twice, or the file cannot be read or is empty.
-    """
-    given: SecretStr | None = getattr(section, name)
-    path: Path | None = getattr(section, f"{name}_file")
-    if path is None:
-        return given.get_secret_value() if given else None
-    if given is not None:
-        raise SettingsError(f"{where}.{name}, {where}.{name}_file: both are given; keep one of them")
-    return read_secret(path, f"{where}.{name}_file")
-
-
-def read_secret(path: Path, setting: str) -> str:
-    """The text of a file without the newline at its end.
-
-    Raises:
-        SettingsError: it cannot be read, is not text, or is empty; names the setting.
-    """
-    try:
-        text = path.read_text().rstrip("\r\n")
-    except OSError as error:
-        raise SettingsError(f"{setting}: {path} cannot be read: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise SettingsError(f"{setting}: {path} is not text in UTF-8") from error
-    if not text:
-        raise SettingsError(f"{setting}: {path} is empty")
-    return text

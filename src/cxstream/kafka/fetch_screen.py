@@ -24,10 +24,9 @@ if TYPE_CHECKING:
 
     from aiokafka import AIOKafkaConsumer
 
+    from cxstream.kafka.batch_fetch import Refuse
     from cxstream.kafka.record_batches import Limits
 
-    # Takes the partition, the offset from which on it cannot be read, and why.
-    Refuse = Callable[[TopicPartition, int, Exception], None]
 
 # Kafka's answers that the fetcher deals with: none, offset out of range, unknown partition, not the leader.
 _DEALT_WITH = {0, 1, 3, 6}

@@ -20,8 +20,8 @@ import aiohttp
 from aiokafka.abc import AbstractTokenProvider
 from aiokafka.errors import KafkaConnectionError
 
-from cxstream.kafka.credentials import read_secret, secret
 from cxstream.model.errors import BrokerError, SettingsError
+from cxstream.settings.secrets import read_secret, secret
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -26,7 +26,6 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from cxstream.kafka.credentials import secret
 from cxstream.model.errors import SettingsError
 from cxstream.model.features import FEATURES, SPECS
 from cxstream.model.parameters import ScoringParams
@@ -34,6 +33,7 @@ from cxstream.scoring.codec.pseudonym import MIN_KEY_BYTES, Pseudonyms
 from cxstream.scoring.codec.signatures import MIN_KEY_BYTES as MIN_CONTROL_KEY_BYTES
 from cxstream.scoring.codec.signatures import Authority
 from cxstream.settings import file as settings_file
+from cxstream.settings.secrets import secret
 from cxstream.settings.skips import parse as parse_skip
 from cxstream.topology import Topology, topology
 

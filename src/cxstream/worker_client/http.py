@@ -9,8 +9,9 @@ import urllib.request
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from cxstream.kafka.credentials import is_loopback, secret
+from cxstream.kafka.credentials import is_loopback
 from cxstream.model.errors import SettingsError
+from cxstream.settings.secrets import secret
 from cxstream.worker_client import local_socket
 
 if TYPE_CHECKING:

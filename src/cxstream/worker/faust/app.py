@@ -23,8 +23,10 @@ import msgspec
 from faust import web
 from faust.types import TP
 
-from cxstream.kafka.credentials import secret
+from cxstream.settings.secrets import secret
 from cxstream.worker.clients import Kafka
+from cxstream.worker.faust.offsets import Offsets
+from cxstream.worker.faust.sensor import Rebalances
 from cxstream.worker.faust.web_server import Web
 from cxstream.worker.ownership.partitions import Partitions
 from cxstream.worker.ownership.stall_detector import Watch
@@ -269,8 +271,10 @@ def _add_ticker(app: App) -> None:
 
 
 def _add_exporter(app: App) -> None:
-    app.exporter = exporter = Exporter(app)
-    app.sensors.add(exporter.rebalances)
+    offsets = Offsets(app.partitions, app.settings.topology.touchpoints.name, lambda: app.consumer)
+    rebalances = Rebalances()
+    app.sensors.add(rebalances)
+    app.exporter = exporter = Exporter(app, offsets, rebalances)
 
     @app.on_before_shutdown.connect(weak=False)  # type: ignore[untyped-decorator]
     async def stop_exporter(_app: App, **_: Any) -> None:

@@ -5,13 +5,28 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from cxstream.topology import CHURN_RISK, FRICTION, SCORES, SNAPSHOTS
 from cxstream.worker.metrics.process import Measures
 
 if TYPE_CHECKING:
-    from cxstream.worker.ownership.outbox import Outbox
+    from cxstream.worker.metrics.tally import Tally
+
+
+class Committed(Protocol):
+    """What a transaction wrote, as far as it is counted.
+
+    Attributes:
+        records: source records that the results follow from.
+        tally: what these records were.
+    """
+
+    records: int
+    tally: Tally
+
+    def count(self, topic: str) -> int:
+        """How many records it wrote to a topic, by its name in the contract."""
 
 
 @dataclass(slots=True)
@@ -86,7 +101,7 @@ class Counters:
         news, self._told = problem != self._told, problem
         return news
 
-    def commit(self, outbox: Outbox, offset: int) -> None:
+    def commit(self, outbox: Committed, offset: int) -> None:
         """Add what a transaction committed.
 
         Args:

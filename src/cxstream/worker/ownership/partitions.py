@@ -6,8 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import structlog
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
-from faust.types import TP
 
 from cxstream.settings.skips import skips
 from cxstream.worker.feed import FETCH_COST, limits
@@ -128,9 +128,9 @@ class Partitions:
                 found[self._touchpoints, partition.number] = str(damage.error)
         return found
 
-    def full(self) -> set[TP]:
+    def full(self) -> set[TopicPartition]:
         """Partitions that have enough to do and want no fetch now."""
-        return {TP(self._touchpoints, partition.number) for partition in self if partition.full}
+        return {TopicPartition(self._touchpoints, partition.number) for partition in self if partition.full}
 
     @property
     def waiting_bytes(self) -> int:
@@ -167,7 +167,7 @@ class Partitions:
         if partition is not None:
             partition.put(fetch)
 
-    async def on_assigned(self, assigned: Iterable[TP]) -> None:
+    async def on_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """Start what is new; forget states kept for partitions that went elsewhere, or follow these."""
         if self._closed or self.halted:
             return
@@ -191,7 +191,7 @@ class Partitions:
             await self._cancel_following()
             self._following = asyncio.create_task(self._stand_by(left), name="standbys")
 
-    async def on_revoked(self, revoked: Iterable[TP]) -> None:
+    async def on_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """Commit and give up, before the group moves on."""
         numbers = {tp.partition for tp in revoked if tp.topic in self.topics}
         await self._close(numbers & set(self._owned), self._revoke_seconds)

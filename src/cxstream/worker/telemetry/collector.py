@@ -36,11 +36,11 @@ from cxstream.worker.metrics.definitions import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from cxstream.worker.faust.app import App
     from cxstream.worker.metrics.buckets import Buckets
     from cxstream.worker.metrics.counters import Counters
     from cxstream.worker.ownership.partition import Partition
-    from cxstream.worker.telemetry.exporter import Exporter
+    from cxstream.worker.telemetry.distribution import Population
+    from cxstream.worker.telemetry.sources import Offsets, Rebalances, Worker
 
 # Labels name the topics as the contract does, so that dashboards and alerts fit every installation.
 _READ = (TOUCHPOINTS.contract, SNAPSHOTS.contract, FORGET.contract)
@@ -76,14 +76,20 @@ class WorkerCollector(Collector):
     """The metrics of one worker.
 
     Args:
-        app: the worker.
-        exporter: what is looked at now and then.
+        worker: what the metrics are of.
+        population: how the scores are distributed.
+        offsets: where the partitions begin and end.
+        rebalances: those of the group.
     """
 
-    def __init__(self, app: App, exporter: Exporter) -> None:
-        self._app = app
-        self._exporter = exporter
-        self._digest = digest(app.settings.scoring)
+    def __init__(
+        self, worker: Worker, population: Population, offsets: Offsets, rebalances: Rebalances
+    ) -> None:
+        self._worker = worker
+        self._population = population
+        self._offsets = offsets
+        self._rebalances = rebalances
+        self._digest = digest(worker.settings.scoring)
 
     def describe(self) -> Iterable[core.Metric]:
         """Nothing: a registry need not collect to know the names."""
@@ -101,7 +107,7 @@ class WorkerCollector(Collector):
     # --- by partition
 
     def _counters(self) -> dict[int, Counters]:
-        return dict(self._app.partitions.counters)
+        return dict(self._worker.partitions.counters)
 
     def _by_partition(self, name: str, attribute: str) -> Any:
         return family(name, (([n], getattr(each, attribute)) for n, each in self._counters().items()))
@@ -112,7 +118,7 @@ class WorkerCollector(Collector):
         return family(name, (([number], value / scale) for number, value in facts if value is not None))
 
     def _records(self) -> Iterator[core.Metric]:
-        measures = self._app.partitions.measures
+        measures = self._worker.partitions.measures
         yield family(
             "cxstream_events_total",
             (([n, each], one.outcomes[each]) for n, one in self._counters().items() for each in OUTCOMES),
@@ -133,7 +139,7 @@ class WorkerCollector(Collector):
         yield family("cxstream_event_delay_seconds", [([], measures.event_delay)])
 
     def _partitions(self) -> Iterator[core.Metric]:
-        owned, stalls = list(self._app.partitions), self._app.watch.stalls
+        owned, stalls = list(self._worker.partitions), self._worker.watch.stalls
         yield self._known("cxstream_newest_event_timestamp_seconds", owned, "newest", 1000)
         yield self._known("cxstream_commit_timestamp_seconds", owned, "committed_at")
         yield self._known("cxstream_snapshot_timestamp_seconds", owned, "saved_at")
@@ -142,13 +148,13 @@ class WorkerCollector(Collector):
             (([p.number, state], float(p.state == state)) for p in owned for state in STATES),
         )
         yield family("cxstream_partition_stalled", (([p.number], float(p.number in stalls)) for p in owned))
-        standstills = self._app.partitions.standstills(stalls)
+        standstills = self._worker.partitions.standstills(stalls)
         yield family(
             "cxstream_partition_no_progress_offset", (([n], at.offset) for n, at in standstills.items())
         )
-        yield family("cxstream_halted", [([], float(bool(self._app.partitions.halted)))])
-        prefix = self._app.settings.topics.prefix
-        unreadable = {(topic.removeprefix(prefix), n) for topic, n in self._app.partitions.unreadable}
+        yield family("cxstream_halted", [([], float(bool(self._worker.partitions.halted)))])
+        prefix = self._worker.settings.topics.prefix
+        unreadable = {(topic.removeprefix(prefix), n) for topic, n in self._worker.partitions.unreadable}
         yield family(
             "cxstream_partition_unreadable",
             (([topic, p.number], float((topic, p.number) in unreadable)) for p in owned for topic in _READ),
@@ -159,7 +165,7 @@ class WorkerCollector(Collector):
         yield family("cxstream_state_rows", (([n], engine.customers) for n, engine in states))
         yield family("cxstream_state_panes", (([n], engine.panes) for n, engine in states))
         yield family("cxstream_state_bytes", (([n], engine.state_bytes) for n, engine in states))
-        yield family("cxstream_ready", [([], float(self._app.ready))])
+        yield family("cxstream_ready", [([], float(self._worker.ready))])
         for name, attribute in (
             ("cxstream_partition_failures_total", "failures"),
             ("cxstream_partition_fenced_total", "fenced"),
@@ -176,9 +182,9 @@ class WorkerCollector(Collector):
         )
 
     def _lag(self) -> Iterator[core.Metric]:
-        topic, group = TOUCHPOINTS.contract, self._app.settings.worker.group
-        oldest = dict(self._exporter.offsets.oldest)
-        owned = list(self._app.partitions)
+        topic, group = TOUCHPOINTS.contract, self._worker.settings.worker.group
+        oldest = dict(self._offsets.oldest)
+        owned = list(self._worker.partitions)
         ends = {p.number: self._end(p) for p in owned}
         committed = {p.number: p.counters.committed or 0 for p in owned}
         lag = {n: max(end - committed[n], 0) for n, end in ends.items()}
@@ -193,17 +199,17 @@ class WorkerCollector(Collector):
             ("kafka_topic_partition_oldest_offset", mine),
         ):
             yield family(name, (([topic, n], value) for n, value in values.items()))
-        yield family("cxstream_kafka_answer_timestamp_seconds", [([], self._exporter.offsets.answered_at)])
-        count = self._exporter.offsets.partitions
+        yield family("cxstream_kafka_answer_timestamp_seconds", [([], self._offsets.answered_at)])
+        count = self._offsets.partitions
         yield family("kafka_topic_partitions", [([topic], count)] if count else [])
 
     def _end(self, partition: Partition) -> int:
-        return max(partition.end, self._exporter.offsets.ends.get(partition.number, 0))
+        return max(partition.end, self._offsets.ends.get(partition.number, 0))
 
     # --- by process
 
     def _work(self) -> Iterator[core.Metric]:
-        measures = self._app.partitions.measures
+        measures = self._worker.partitions.measures
         for name, histogram in (
             ("cxstream_batch_records", measures.batch),
             ("cxstream_decode_seconds", measures.decode),
@@ -223,14 +229,14 @@ class WorkerCollector(Collector):
         )
 
     def _business(self) -> Iterator[core.Metric]:
-        measures = self._app.partitions.measures
+        measures = self._worker.partitions.measures
         signals = dict.fromkeys(_signals(), 0) | dict(measures.signals)
         yield family("cxstream_signals_total", signals.items())
         reasons = dict(measures.reasons)
         yield family("cxstream_raise_reasons_total", (([each], reasons.get(each, 0)) for each in FEATURES))
         yield family("cxstream_held_back_total", [([], measures.held_back)])
         yield family("cxstream_score_cards_total", [([], measures.cards)])
-        spread = self._exporter.population.spread
+        spread = self._population.spread
         yield family("cxstream_customers", _each(STANDINGS, spread.levels.tolist()))
         yield family("cxstream_customer_effort", [([], spread.effort)])
         yield family("cxstream_customer_satisfaction", [([], spread.satisfaction)])
@@ -245,13 +251,13 @@ class WorkerCollector(Collector):
             yield family(name, _channels(by_channel))
 
     def _process(self) -> Iterator[core.Metric]:
-        app, ticker, rebalances = self._app, self._app.ticker, self._exporter.rebalances
-        interval = app.settings.worker.tick_seconds if ticker else 0.0
+        worker, ticker, rebalances = self._worker, self._worker.ticker, self._rebalances
+        interval = worker.settings.worker.tick_seconds if ticker else 0.0
         yield family("cxstream_ticker_interval_seconds", [([], interval)])
         yield family("cxstream_ticker_round_timestamp_seconds", [([], ticker.round_at if ticker else 0.0)])
         yield family("cxstream_ticks_written_total", [([], ticker.written if ticker else 0)])
         yield family("cxstream_tick_failures_total", [([], ticker.failures if ticker else 0)])
-        budget = app.partitions.budget
+        budget = worker.partitions.budget
         yield family(
             "cxstream_memory_budget_bytes", _each(BUDGET, [getattr(budget, each) for each in BUDGET])
         )
@@ -262,10 +268,10 @@ class WorkerCollector(Collector):
         }
         yield family("cxstream_build_info", [([], build)])
         yield family("cxstream_model_info", [([], {"model": MODEL, "parameters": self._digest})])
-        yield family("faust_messages_received_total", [([], app.monitor.messages_received_total)])
+        yield family("faust_messages_received_total", [([], worker.monitor.messages_received_total)])
         yield family("faust_rebalances_total", [([], rebalances.count)])
         yield family("faust_rebalance_seconds", [([], rebalances.seconds)])
-        answers = dict(app.monitor.http_response_codes)
+        answers = dict(worker.monitor.http_response_codes)
         yield family("faust_web_responses_total", (([int(code)], n) for code, n in answers.items()))
 
 

@@ -9,15 +9,13 @@ import structlog
 from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR, CollectorRegistry
 
 from cxstream.model.errors import SettingsError
-from cxstream.worker.faust.sensor import Rebalances
 from cxstream.worker.telemetry.collector import WorkerCollector
 from cxstream.worker.telemetry.distribution import Population
 from cxstream.worker.telemetry.metrics_server import MetricsServer
-from cxstream.worker.telemetry.offsets import Offsets
 from cxstream.worker.web.ports import gives_way
 
 if TYPE_CHECKING:
-    from cxstream.worker.faust.app import App
+    from cxstream.worker.telemetry.sources import Offsets, Rebalances, Worker
 
 log = structlog.get_logger(__name__)
 
@@ -26,32 +24,33 @@ class Exporter:
     """Serves /metrics, and keeps what has to be looked at beforehand.
 
     Args:
-        app: the worker.
+        worker: what the metrics are of.
+        offsets: where the partitions begin and end.
+        rebalances: those of the group.
 
     Attributes:
         registry: what is served: the worker's metrics beside those of the process.
         port: where; 0 before it is started.
-        population: how the scores are spread.
+        population: how the scores are distributed.
         offsets: where the partitions begin and end.
-        rebalances: a Faust sensor.
     """
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, worker: Worker, offsets: Offsets, rebalances: Rebalances) -> None:
         self.port = 0
-        self.population = Population(app.partitions)
-        self.offsets = Offsets(app.partitions, app.settings.topology.touchpoints.name)
-        self.rebalances = Rebalances()
+        self.population = Population(worker.partitions)
+        self.offsets = offsets
         self.registry = CollectorRegistry(support_collectors_without_names=True)
-        for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR, WorkerCollector(app, self)):
+        ours = WorkerCollector(worker, self.population, offsets, rebalances)
+        for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR, ours):
             self.registry.register(collector)
-        self._app = app
+        self._settings = worker.settings.worker
         self._server: MetricsServer | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
     def address(self) -> str:
         """Where Prometheus is to ask."""
-        return f"http://{self._app.settings.worker.metrics_host}:{self.port}/metrics"
+        return f"http://{self._settings.metrics_host}:{self.port}/metrics"
 
     def start(self) -> None:
         """Begin to serve and to watch.
@@ -59,7 +58,7 @@ class Exporter:
         Raises:
             SettingsError: the port is taken, or the address is not one of this computer.
         """
-        worker = self._app.settings.worker
+        worker = self._settings
         server = MetricsServer(self.registry, worker.web_hosts)
         try:
             self.port = self._listen(server)
@@ -71,11 +70,11 @@ class Exporter:
         self._server = server
         self._tasks = [
             asyncio.create_task(self.population.watch(), name="population"),
-            asyncio.create_task(self.offsets.watch(self._app.consumer), name="offsets"),
+            asyncio.create_task(self.offsets.watch(), name="offsets"),
         ]
 
     def _listen(self, server: MetricsServer) -> int:
-        worker = self._app.settings.worker
+        worker = self._settings
         try:
             return server.start(worker.metrics_host, worker.metrics_port)
         except OSError as error:

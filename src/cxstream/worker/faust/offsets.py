@@ -12,6 +12,8 @@ from faust.exceptions import ConsumerNotStarted
 from faust.types import TP
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from cxstream.worker.ownership.partitions import Partitions
 
 PAUSE_SECONDS = 10.0
@@ -28,6 +30,7 @@ class Offsets:
     Args:
         partitions: the owned partitions.
         topic: what cx.touchpoints is called.
+        consumer: gives Faust's consumer, which is another one after a restart.
 
     Attributes:
         oldest: offset of the oldest record, by partition.
@@ -36,20 +39,21 @@ class Offsets:
         partitions: how many the topic has; None while it is not known.
     """
 
-    def __init__(self, partitions: Partitions, topic: str) -> None:
+    def __init__(self, partitions: Partitions, topic: str, consumer: Callable[[], Any]) -> None:
         self.oldest: dict[int, int] = {}
         self.ends: dict[int, int] = {}
         self.partitions: int | None = None
         self.answered_at = time.time()
         self._partitions = partitions
         self._topic = topic
+        self._consumer = consumer
 
-    async def watch(self, consumer: Any) -> None:
+    async def watch(self) -> None:
         """Ask again and again, until cancelled; while Kafka does not answer, what was known stands."""
         while True:
             try:
                 async with asyncio.timeout(_ANSWER_SECONDS):
-                    await self.ask(consumer)
+                    await self.ask(self._consumer())
             except (KafkaError, ConsumerNotStarted, TimeoutError) as error:
                 log.debug("no offsets from Kafka", error=f"{type(error).__name__}: {error}")
             except Exception as error:  # noqa: BLE001 - a consumer that is being started or stopped is half there
