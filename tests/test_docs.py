@@ -12,6 +12,7 @@ import re
 import shlex
 import sys
 from pathlib import Path
+from textwrap import fill
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
@@ -656,7 +657,7 @@ def test_summary_that_is_shown_is_real(tmp_path: Path) -> None:
 def kind_sections() -> str:
     """The part of docs/events.md about the kinds."""
     return "\n\n".join(
-        f"### {kind.label}\n\n{kind.spec.description}\n\n"
+        f"### {kind.label}\n\n{fill(kind.spec.description, 120, break_on_hyphens=False)}\n\n"
         f"```json\n{json.dumps(kind.spec.example, ensure_ascii=False)}\n```"
         for kind in Kind
     )
