@@ -48,33 +48,35 @@ class ScoringParams(BaseModel):
 
     # --- time
     window_days: int = Field(
-        90, ge=1, le=366, description="Panes (days) that count; older records are too late."
+        90, ge=1, le=366, description="Length of the window in panes (days); older records are too late."
     )
-    surge_days: int = Field(7, ge=1, le=366, description="Panes of the short window that `surge` compares.")
+    surge_days: int = Field(7, ge=1, le=366, description="Panes of the short window of `surge`.")
     half_life_days: Positive = Field(14.0, description="Half-life of a pane's weight, in days.")
     forget_days: int = Field(
-        365, ge=1, description="Days without a touch after which a customer is forgotten."
+        365, ge=1, description="Days without a touch after which the state of a customer is deleted."
     )
     future_minutes: Annotated[float, Field(ge=0)] = Field(
-        5.0, description="How far an event time may lie after the record's Kafka timestamp, in minutes."
+        5.0, description="How far an event time may be after the record's Kafka timestamp, in minutes."
     )
 
     max_record_bytes: int = Field(
         MAX_RECORD_BYTES,
         ge=1024,
         le=4 << 20,
-        description="Most bytes of a record's key, value and headers, not compressed; of a file, of one record as it "
-        "stands there. A larger one is rejected as too_large, by reference.",
+        description="Maximum bytes of a record's key, value and headers, not compressed; in a file, of one record "
+        "as it is in the file. A larger record is rejected as too_large, by reference.",
     )
     dedupe: Literal["window", "recent"] = Field(
         "window",
-        description="How far back a duplicate is known: within the window, or among a customer's last 32 events.",
+        description="How far back duplicates are recognised: within the window, or among a customer's last 32 "
+        "events.",
     )
     visit_dedupe_days: int = Field(
         2,
         ge=1,
         le=366,
-        description="Days in which a plain visit's duplicates are known and raw clicks can be a rage click.",
+        description="Days within which duplicates of plain visits are recognised, and raw clicks can make a rage "
+        "click.",
     )
 
     # --- points
@@ -87,28 +89,34 @@ class ScoringParams(BaseModel):
     max_mood: float = Field(
         10.0, gt=0, le=1e6, description="The most mood one event can add or take, derived points included."
     )
-    wait_free_minutes: float = Field(1.0, ge=0, description="Waiting that costs nothing, in minutes.")
+    wait_free_minutes: float = Field(1.0, ge=0, description="Waiting time without effort, in minutes.")
     wait_effort_per_minute: float = Field(1.0, ge=0, description="Effort of each further minute of waiting.")
-    wait_effort_max: float = Field(10.0, ge=0, description="The most effort one wait can cost.")
+    wait_effort_max: float = Field(10.0, ge=0, description="Maximum effort of one waiting time.")
     transfer: Points = Field(Points(effort=2, mood=-0.5), description="Each transfer of a contact.")
     transfers_max: float = Field(5.0, ge=0, description="Transfers of one contact that count.")
-    abandoned: Points = Field(Points(effort=3, mood=-1.5), description="A contact that the customer gave up.")
-    resolved: Points = Field(Points(effort=0, mood=1), description="A contact that solved it.")
-    unresolved: Points = Field(Points(effort=3, mood=-1.5), description="A contact that did not solve it.")
+    abandoned: Points = Field(
+        Points(effort=3, mood=-1.5), description="A contact that the customer abandoned."
+    )
+    resolved: Points = Field(Points(effort=0, mood=1), description="A contact that solved the problem.")
+    unresolved: Points = Field(
+        Points(effort=3, mood=-1.5), description="A contact that did not solve the problem."
+    )
     late_day: Points = Field(Points(effort=1, mood=-0.5), description="Each day a delivery is late.")
     late_days_max: float = Field(5.0, ge=0, description="Days of lateness that count.")
     on_time: Points = Field(Points(effort=0, mood=0.5), description="A delivery that is not late.")
     repeat_contact: Points = Field(
-        Points(effort=3, mood=-1), description="A contact about a recent contact's topic."
+        Points(effort=3, mood=-1), description="A contact about the topic of a recent contact."
     )
-    repeat_days: Positive = Field(7.0, description="How recent that contact must be, in days.")
+    repeat_days: Positive = Field(7.0, description="Maximum time since that contact, in days.")
     channel_switch: Points = Field(
         Points(effort=2, mood=-0.5), description="A call, shop or social contact after a failed digital step."
     )
-    switch_hours: Positive = Field(24.0, description="How soon after the failed step, in hours.")
+    switch_hours: Positive = Field(24.0, description="Maximum time since the failed step, in hours.")
     rage_clicks: int = Field(3, ge=2, le=100, description="Clicks in a row that count as a rage click.")
     rage_ms: int = Field(
-        1000, ge=1, description="Each click comes in less than this after the one before, in ms."
+        1000,
+        ge=1,
+        description="Maximum time between two of these clicks, in ms; each must come earlier than that.",
     )
     rage_px: Positive = Field(30.0, description="... and less than this from it, in px (Manhattan).")
 
@@ -120,7 +128,7 @@ class ScoringParams(BaseModel):
     social_weight: float = Field(0.25, ge=0, le=100, description="Weight of a social post's sentiment.")
 
     # --- scores
-    prior_strength: Positive = Field(1.0, description="k: how many answers the implicit score is worth.")
+    prior_strength: Positive = Field(1.0, description="k: the weight of the implicit score, in answers.")
     effort_scale: Positive = Field(10.0, description="Effort points that halve the distance to 100.")
     satisfaction_prior: float = Field(
         0.7, gt=0, lt=1, description="Implicit satisfaction with no mood, 0..1."
@@ -132,7 +140,9 @@ class ScoringParams(BaseModel):
     # --- acute friction
     acute_half_life_minutes: Positive = Field(30.0, description="Half-life of acute friction, in minutes.")
     acute_threshold: Positive = Field(8.0, description="Effort points at which a friction signal goes out.")
-    acute_rearm: float = Field(4.0, ge=0, description="It can go out again once friction was below this.")
+    acute_rearm: float = Field(
+        4.0, ge=0, description="The next friction signal needs friction below this value first."
+    )
 
     # --- churn risk
     intercept: Finite = Field(-3.0, description="b0 of the churn risk.")
@@ -142,25 +152,31 @@ class ScoringParams(BaseModel):
     )
     typical: dict[str, Finite] = Field(
         default_factory=lambda: {name: spec.typical for name, spec in SPECS.items()},
-        description="x of a typical customer: reasons are measured against it; name only those to change.",
+        description="x of a typical customer, with which reasons are compared; name only those to change.",
     )
     detractor_max: int = Field(6, ge=0, le=10, description="The highest NPS answer of a detractor.")
     complaints_scale: float = Field(3.0, gt=0, description="Open complaints at which the feature is 1.")
-    silence_min_panes: int = Field(3, ge=2, description="Active panes before silence is judged.")
+    silence_min_panes: int = Field(3, ge=2, description="Minimum number of active panes for silence.")
     silence_max: Positive = Field(3.0, description="Missed rhythms at which the feature is 1.")
     thresholds: tuple[Share, Share, Share] = Field(
         (0.35, 0.55, 0.75), description="Probability at which elevated, high and critical begin."
     )
-    hysteresis: Share = Field(0.05, description="How far below its threshold a level falls.")
+    hysteresis: Share = Field(
+        0.05, description="How far below its threshold the risk must be for a level to fall."
+    )
     cooldown_days: float = Field(
-        7.0, ge=0, description="Days between raises to a level no higher than the last."
+        7.0,
+        ge=0,
+        description="Minimum days between raises, unless the new level is higher than that of the last raise.",
     )
 
     worsened: Annotated[float, Field(gt=0, le=1)] = Field(
-        0.1, description="Rise of the probability since the last signal that is told while the level stays."
+        0.1,
+        description="Rise of the probability since the last signal that causes a worsened signal at the same "
+        "level.",
     )
     worsened_hours: float = Field(
-        24.0, ge=0, description="How old that signal must be by the clock, in hours."
+        24.0, ge=0, description="Minimum age of that signal by the clock, in hours."
     )
 
     @model_validator(mode="before")

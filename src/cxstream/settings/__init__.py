@@ -51,7 +51,7 @@ class _Section(BaseModel):
 
 
 class Security(_Section):
-    """How to talk to Kafka."""
+    """Security of the connection to Kafka."""
 
     protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="Kafka's security.protocol."
@@ -62,14 +62,12 @@ class Security(_Section):
     plaintext_credentials: bool = Field(
         False,
         description="Send the password of PLAIN, or the token of OAUTHBEARER, over SASL_PLAINTEXT to other computers "
-        "too, where everybody on the way can read it.",
+        "too, where anybody in the network can read it.",
     )
     username: str | None = Field(None, description="SASL user.")
     password: SecretStr | None = Field(None, description="SASL password; never logged.")
     password_file: Path | None = Field(None, description="... or the file that it is in.")
-    ca_file: Path | None = Field(
-        None, description="PEM file with the authorities to trust; the system's by default."
-    )
+    ca_file: Path | None = Field(None, description="PEM file with the CAs to trust; the system's by default.")
     cert_file: Path | None = Field(None, description="PEM file with the client certificate, for mutual TLS.")
     key_file: Path | None = Field(None, description="PEM file with the client key, for mutual TLS.")
     key_password: SecretStr | None = Field(
@@ -77,18 +75,18 @@ class Security(_Section):
     )
     key_password_file: Path | None = Field(None, description="... or the file that it is in.")
     token_file: Path | None = Field(
-        None, description="OAUTHBEARER: file with the token, read anew for each connection."
+        None, description="OAUTHBEARER: file with the token, read again for each connection."
     )
     token_url: str | None = Field(
         None,
         # In the clear only to this computer.
         pattern=r"^(https://|http://(localhost|127\.0\.0\.1|\[::1\])[:/])[^@\s]+$",
-        description="OAUTHBEARER: https endpoint to get tokens from, by client credentials (RFC 6749, 4.4).",
+        description="OAUTHBEARER: https endpoint for tokens, by client credentials (RFC 6749, 4.4).",
     )
     client_id: str | None = Field(None, description="... as this client.")
     client_secret: SecretStr | None = Field(None, description="... with this secret; never logged.")
     client_secret_file: Path | None = Field(None, description="... or the file that it is in.")
-    scope: str | None = Field(None, description="... for this scope, if the endpoint wants one.")
+    scope: str | None = Field(None, description="... for this scope, if the endpoint requires one.")
 
 
 class Topics(_Section):
@@ -98,8 +96,9 @@ class Topics(_Section):
         "",
         max_length=100,
         pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]*)?$",
-        description="Comes before the name of each topic, so that several installations share one Kafka: with `eu.` the "
-        "touchpoints are in `eu.cx.touchpoints`. It also comes before the default group and the client id.",
+        description="Prefix of all topic names, so that several installations can share one Kafka: with `eu.` the "
+        "touchpoints are in `eu.cx.touchpoints`. The default group and the client id get the prefix, "
+        "too.",
     )
 
 
@@ -109,13 +108,13 @@ class Worker(_Section):
     group: str = Field(
         DEFAULT_GROUP,
         min_length=1,
-        description="Consumer group, and prefix of the transactional ids. The default has topics.prefix before it.",
+        description="Consumer group, and prefix of the transactional ids. The default begins with topics.prefix.",
     )
     flush_seconds: float = Field(
         0.5,
         gt=0,
         le=60,
-        description="How often results and the offset they follow from are committed, in seconds.",
+        description="How often results and their source offset are committed, in seconds.",
     )
     flush_records: int = Field(
         200_000, ge=1, description="... or after this many records of a partition, whichever comes first."
@@ -129,21 +128,22 @@ class Worker(_Section):
     cards_per_flush: int = Field(
         20_000,
         ge=1,
-        description="Score cards written per partition and flush; the rest follow with the next.",
+        description="Score cards written for each partition and flush; the rest follow with the next flush.",
     )
     queue_batches: int = Field(
-        4, ge=1, description="Fetched batches that wait per partition before fetching pauses."
+        4, ge=1, description="Fetched batches that may wait for each partition before fetching pauses."
     )
     fetch_bytes: int = Field(
         4 * 1024 * 1024,
         ge=1024,
-        description="Most bytes of one partition in one fetch (max.partition.fetch.bytes).",
+        description="Maximum bytes of one partition in one fetch (max.partition.fetch.bytes).",
     )
     memory_mib: int | None = Field(
         None,
         ge=64,
-        description="Memory that the worker may take, in MiB; by default 80% of the container's, or of the computer's. How "
-        "much it fetches ahead follows from it; where it is too little for a worker that knows no customer, it does not start.",
+        description="Memory limit of the worker, in MiB; by default 80% of the container's memory, or of the "
+        "computer's. It also limits how much the worker fetches ahead. If it is too little for a "
+        "worker without customers, the worker does not start.",
     )
     max_batch_bytes: int = Field(
         256 * 1024 * 1024,
@@ -152,7 +152,10 @@ class Worker(_Section):
         "records beyond are rejected as too_large, by one reference. It takes time, not memory: a batch is decompressed piece by piece.",
     )
     session_seconds: float = Field(
-        30.0, ge=6, description="Silence after which the group gives a worker's partitions away, in seconds."
+        30.0,
+        ge=6,
+        description="Time without a heartbeat after which the group assigns a worker's partitions to others, in "
+        "seconds.",
     )
     request_seconds: float = Field(
         40.0, ge=1, description="How long a request to Kafka may take, in seconds."
@@ -160,56 +163,64 @@ class Worker(_Section):
     stalled_seconds: float = Field(
         60.0,
         gt=0,
-        description="A partition that has work and gets nowhere for this long is reported as stalled, in seconds.",
+        description="A partition that has work and makes no progress for this time is reported as stalled, in "
+        "seconds.",
     )
     standby: bool = Field(
         False,
-        description="Keep warm copies of the partitions that other workers own, for a quick take-over.",
+        description="Keep standby replicas of the partitions that other workers own, for a quick take-over.",
     )
     lost_records: Literal["refuse", "accept"] = Field(
         "refuse",
-        description="Where records that were not read yet, or that a state follows from, are no longer in the "
-        "log: refuse to go on with the partition, or accept the loss and go on with what is there.",
+        description="If records that were not read yet, or that are needed to rebuild a state, are no longer in "
+        "the log: refuse to continue with the partition, or accept the loss and continue with the "
+        "remaining records.",
     )
     unsigned_snapshots: Literal["refuse", "accept"] = Field(
         "refuse",
-        description="Where control.key is set and saved state has no checksum under it, as before the key was there: "
-        "refuse to use it and build the state from the log, or accept it and save it again under the key.",
+        description="If control.key is set and saved state has no checksum under it, because it was saved before "
+        "the key was set: refuse it and rebuild the state from the log, or accept it and save it "
+        "again under the key.",
     )
     skip: tuple[str, ...] = Field(
         (),
-        description="Records of cx.touchpoints to be rejected as `skipped` without being processed: PARTITION:OFFSET or "
-        "PARTITION:FIRST-LAST. What has been processed already stays as it is.",
+        description="Records of cx.touchpoints to reject as `skipped` without processing them: PARTITION:OFFSET "
+        "or PARTITION:FIRST-LAST. It has no effect on records that were processed already.",
     )
     stop_seconds: float = Field(10.0, gt=0, description="How long a graceful stop may take, in seconds.")
-    ticker: bool = Field(True, description="Write cx.tick.v1 to owned partitions that are read to their end.")
-    tick_seconds: float = Field(60.0, gt=0, description="How often, in seconds.")
+    ticker: bool = Field(
+        True, description="Write cx.tick.v1 to owned partitions that have been read to their end."
+    )
+    tick_seconds: float = Field(60.0, gt=0, description="Interval of ticks, in seconds.")
     web: bool = Field(True, description="Faust's web server.")
     web_host: str = Field("127.0.0.1", description="Address of the web server.")
     web_port: int = Field(6066, ge=0, le=65535, description="Port of the web server; 0 takes a free one.")
     web_hosts: tuple[str, ...] = Field(
         (),
-        description="Names and addresses by which the web and metrics servers are asked, beside localhost and the address "
-        "that a request came to; any other Host is refused.",
+        description="Host names and addresses that the web and metrics servers accept, in addition to localhost "
+        "and the address of the connection; any other Host header is refused.",
     )
     web_token: SecretStr | None = Field(
         None,
         min_length=16,
-        description="Opens `/customers/ID` over the network (Authorization: Bearer TOKEN); never logged.",
+        description="Token for `/customers/ID` over the network (Authorization: Bearer TOKEN); never logged.",
     )
     web_token_file: Path | None = Field(None, description="... or the file that it is in.")
     web_socket: Path | None = Field(
         None,
-        description="Unix socket on which everything may be asked by the worker's own user; by default in the user's "
+        description="Unix socket that answers all requests of the worker's own user; by default in the user's "
         "runtime folder.",
     )
-    metrics: bool = Field(True, description="Serve /metrics for Prometheus on a port of its own.")
+    metrics: bool = Field(True, description="Serve /metrics for Prometheus on a separate port.")
     metrics_host: str = Field("127.0.0.1", description="Address of the metrics server.")
     metrics_port: int = Field(
         9464, ge=0, le=65535, description="Port of the metrics server; 0 takes a free one."
     )
     metrics_sources: int = Field(
-        50, ge=1, le=1000, description="Event sources told apart in metrics; the rest are `other`."
+        50,
+        ge=1,
+        le=1000,
+        description="Event sources with their own label value in metrics; the others are `other`.",
     )
 
     @field_validator("skip")
@@ -222,13 +233,13 @@ class Worker(_Section):
 
 
 class Privacy(_Section):
-    """Pseudonyms in place of customer ids."""
+    """Pseudonyms instead of customer ids."""
 
     key: SecretStr | None = Field(
         None,
         min_length=16,
-        description="Key of the pseudonyms. With it, customer ids are replaced by keyed HMAC-SHA-256 in everything "
-        "that is written, and rejected records are named, not copied; never logged.",
+        description="Key of the pseudonyms. With it, customer ids are replaced by their HMAC-SHA-256 in all "
+        "output, and rejected records are referenced, not copied; never logged.",
     )
     key_file: Path | None = Field(None, description="File with the key, instead of the key itself.")
 
@@ -261,23 +272,23 @@ class Control(_Section):
     key: SecretStr | None = Field(
         None,
         min_length=MIN_CONTROL_KEY_BYTES,
-        description="Key of the signatures of control records (ticks, requests to be erased); with it, those without a "
-        "valid one are rejected as `forged`; never logged.",
+        description="Key of the signatures of control records (ticks, erasure requests); with it, records without "
+        "a valid signature are rejected as `forged`; never logged.",
     )
     key_file: Path | None = Field(
-        None, description="... or the file that it is in; `cxstream keys init` makes one."
+        None, description="... or the file that it is in; `cxstream keys init` creates one."
     )
     previous_key: SecretStr | None = Field(
         None,
         min_length=MIN_CONTROL_KEY_BYTES,
-        description="Another key whose signatures are valid: the one before, or the next one until all workers have it; "
-        "never logged.",
+        description="Another key whose signatures are valid: the previous key, or the next one until all workers "
+        "have it; never logged.",
     )
     previous_key_file: Path | None = Field(None, description="... or the file with such keys, one a line.")
     unsigned_until: AwareDatetime | None = Field(
         None,
-        description="Control records that came into cx.touchpoints before this time (RFC 3339 with an offset) need no "
-        "signature: when the key was introduced. In files there is no such time.",
+        description="Control records that were appended to cx.touchpoints before this time (RFC 3339 with an "
+        "offset) need no signature: the time when the key was introduced. It has no effect on files.",
     )
 
     def keys(self) -> tuple[bytes, ...]:
@@ -332,8 +343,8 @@ class Local(_Section):
     kafka_version: str = Field("4.1.0", description="Apache Kafka to run.")
     kafka_sums: Path | None = Field(
         None,
-        description="File with the SHA-256 of each of its jars, as sha256sum writes it, for another version than the "
-        "default.",
+        description="File with the SHA-256 of each of its jars, in the format of sha256sum, for other versions "
+        "than the default.",
     )
     heap: str = Field("512m", pattern=r"^\d+[mg]$", description="Java heap of the local broker.")
 
@@ -354,7 +365,9 @@ class Settings(BaseSettings):
     _from_file: ClassVar[dict[str, Any]] = {}
 
     kafka: str = Field("localhost:9092", min_length=1, description="Bootstrap servers, host:port[,...].")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Minimum level of log messages."
+    )
     log_format: Literal["auto", "json", "console"] = Field(
         "auto", description="auto: readable lines on a terminal, JSON otherwise."
     )
@@ -362,10 +375,10 @@ class Settings(BaseSettings):
         default_factory=lambda: dict(ACTIONS),
         description="Suggested action for each leading reason; name only those to change.",
     )
-    security: Security = Field(Security(), description="How to talk to Kafka.")
+    security: Security = Field(Security(), description="Security of the connection to Kafka.")
     topics: Topics = Field(Topics(), description="The topics.")
     worker: Worker = Field(Worker(), description="The Faust worker.")
-    privacy: Privacy = Field(Privacy(), description="Pseudonyms in place of customer ids.")
+    privacy: Privacy = Field(Privacy(), description="Pseudonyms instead of customer ids.")
     control: Control = Field(Control(), description="Signatures of control records.")
     replay: Replay = Field(Replay(), description="Scoring of files.")
     local: Local = Field(Local(), description="The local broker for development.")

@@ -94,33 +94,34 @@ RECORDS = (
         "cxstream_events_total",
         "counter",
         "records",
-        "Records of cx.touchpoints read and committed, by what became of them: late ones are rejected as too "
-        "late, rejected ones for another reason, ticks let time pass, erased ones are of customers who had asked to be "
-        "erased, erasures are such requests, misrouted ones were forwarded to the partition of their customer and come "
-        "in there once more. The sum over outcome is what came in.",
+        "Records of cx.touchpoints that were read and committed, by outcome. late: rejected as too "
+        "late; rejected: for another reason; ticks let time pass; erased: dropped, since the customer "
+        "had requested erasure; erasures: erasure requests; misrouted: forwarded to the partition of "
+        "their customer, where they are counted again. The sum over outcome is the number of records "
+        "read.",
         {**_PARTITION, "outcome": OUTCOMES},
     ),
     Metric(
         "cxstream_rejected_total",
         "counter",
         "records",
-        "Records written to cx.rejected, late ones too. The source is unknown where it cannot be read.",
+        "Records written to cx.rejected, including late ones. The source is unknown if it cannot be read.",
         {"reason": REASONS, "source": SOURCES},
     ),
     Metric(
         "cxstream_source_events_total",
         "counter",
         "records",
-        "Valid records by the source that sent them, duplicates and late ones too, ticks not. A record that is "
-        "forwarded counts where it arrives.",
+        "Valid records by source, including duplicates and late ones, without ticks. A forwarded "
+        "record counts in its new partition.",
         {"source": SOURCES},
     ),
     Metric(
         "cxstream_misrouted_total",
         "counter",
         "records",
-        "Records that lay in another partition than their customer's and were forwarded, by the source that sent them. "
-        "Its producer partitions otherwise than Java's: docs/events.md has the setting.",
+        "Records that were in a wrong partition and were forwarded, by source. The partitioner of its "
+        "producer differs from Java's: docs/events.md has the setting.",
         {"source": SOURCES},
     ),
     Metric(
@@ -130,8 +131,7 @@ RECORDS = (
         "Accepted actions and outcomes (action_taken, purchase, return, complaint_resolved, unsubscribed, churned, "
         "won_back) whose action_id cannot be the id of a signal sent about the customer before: it has another "
         "form, or names another topic, another partition or a later record. The CRM that sends them writes ids of its "
-        "own, or mixes customers up: docs/crm.md. An id of the right form that names a record without a signal is not "
-        "noticed.",
+        "own, or mixes customers up: docs/crm.md. An id of the right form that names a record without a signal is not counted.",
         {"source": SOURCES},
     ),
     Metric("cxstream_touchpoints_total", "counter", "records", "Accepted records by kind.", {"kind": KINDS}),
@@ -139,7 +139,7 @@ RECORDS = (
         "cxstream_lost_records_total",
         "counter",
         "records",
-        "Offsets that were gone before they were read, and were passed over because worker.lost_records says so.",
+        "Offsets that were deleted before they were read, and were skipped because worker.lost_records is accept.",
         _PARTITION,
     ),
 )
@@ -149,8 +149,9 @@ DELAYS = (
         "cxstream_commit_delay_seconds",
         "histogram",
         "seconds",
-        "From a touchpoint's append to Kafka to the commit of what follows from it: the delay that pages. history "
-        "are records whose event time lies more than an hour before their append: a backfill, which may wait.",
+        "From a touchpoint's append to Kafka to the commit of its results: the delay that pages. "
+        "history: records whose event time is more than an hour before their append, such as a "
+        "backfill, which may wait.",
         {"freshness": FRESHNESS},
         _DELAYS,
     ),
@@ -158,8 +159,8 @@ DELAYS = (
         "cxstream_event_delay_seconds",
         "histogram",
         "seconds",
-        "From the event time of an accepted touchpoint to its commit: with what its source took, and as old as a "
-        "backfill is. Nothing pages on it.",
+        "From the event time of an accepted touchpoint to its commit: includes the delay of its "
+        "source, and the age of a backfill. Nothing pages on it.",
         {},
         _AGES,
     ),
@@ -184,7 +185,8 @@ LAG = (
         "kafka_consumergroup_lag",
         "gauge",
         "records",
-        "Records in the partition that the group has not committed, as kafka_exporter has it; of owned partitions.",
+        "Records in the partition that the group has not committed, with the name that kafka_exporter "
+        "uses; of owned partitions.",
         _GROUP,
     ),
     Metric(
@@ -212,7 +214,8 @@ LAG = (
         "cxstream_kafka_answer_timestamp_seconds",
         "gauge",
         "seconds",
-        "When Kafka last said where the partitions begin and end, which it is asked every 10 s; before it has, when the worker began.",
+        "When Kafka last returned the first and last offsets of the partitions, Unix time; asked "
+        "every 10 s. Before the first answer, the start of the worker.",
     ),
     Metric(
         "kafka_topic_partitions",
@@ -237,7 +240,7 @@ WORK = (
         "cxstream_kernel_seconds",
         "histogram",
         "seconds",
-        "Time to score a batch, with the kernels and the writing of its signals.",
+        "Time to score a batch: kernels, and serialising its signals.",
         {},
         _WORK,
     ),
@@ -262,7 +265,7 @@ WORK = (
         "cxstream_transactions_total",
         "counter",
         "transactions",
-        "Transactions by their end; an aborted one is computed and tried again.",
+        "Transactions by outcome; the results of an aborted one are computed and sent again.",
         {**_PARTITION, "outcome": ("committed", "aborted")},
     ),
     Metric(
@@ -274,9 +277,7 @@ WORK = (
         _WORK,
     ),
     Metric("cxstream_snapshots_total", "counter", "snapshots", "Snapshots committed.", _PARTITION),
-    Metric(
-        "cxstream_snapshot_rows_total", "counter", "rows", "Rows that the snapshots held in all.", _PARTITION
-    ),
+    Metric("cxstream_snapshot_rows_total", "counter", "rows", "Total rows of the snapshots.", _PARTITION),
     Metric(
         "cxstream_snapshot_timestamp_seconds",
         "gauge",
@@ -288,33 +289,37 @@ WORK = (
         "cxstream_recovery_seconds",
         "histogram",
         "seconds",
-        "From the claim of a partition to its running: snapshot read, missed records applied again.",
+        "From the claim of a partition until it runs: reading the snapshot, applying missed records.",
         {},
         _RECOVERIES,
     ),
     Metric(
-        "cxstream_restores_total", "counter", "restores", "Times a state was built from Kafka.", _PARTITION
+        "cxstream_restores_total",
+        "counter",
+        "restores",
+        "Number of times that a state was restored from Kafka.",
+        _PARTITION,
     ),
     Metric(
         "cxstream_snapshots_refused_total",
         "counter",
         "snapshots",
-        "Snapshots that were not used, and states built from the log instead: damaged, forged (a checksum is not of "
-        "control.key), or other (of other parameters or another layout).",
+        "Snapshots that were not used, so that the state was rebuilt from the log: damaged, forged (a "
+        "checksum was not made with control.key), or other (other parameters or another layout).",
         {**_PARTITION, "reason": REFUSALS},
     ),
     Metric(
         "cxstream_replayed_records_total",
         "counter",
         "records",
-        "Records applied a second time, muted, after a restore.",
+        "Records replayed without output after a restore.",
         _PARTITION,
     ),
     Metric(
         "cxstream_followed_records_total",
         "counter",
         "records",
-        "Records applied to a warm copy while another worker owned the partition.",
+        "Records applied to a standby replica while another worker owned the partition.",
         _PARTITION,
     ),
 )
@@ -331,43 +336,43 @@ PARTITION = (
         "cxstream_partition_stalled",
         "gauge",
         "0 or 1",
-        "1 where an owned partition has had work for worker.stalled_seconds and got nowhere; /readyz says why.",
+        "1 if an owned partition has had work for worker.stalled_seconds without progress; /readyz says why.",
         _PARTITION,
     ),
     Metric(
         "cxstream_partition_no_progress_offset",
         "gauge",
         "offset",
-        "Where an owned partition makes no progress: the first offset that it does not get beyond, because it has "
-        "failed there, cannot read it or is stalled. There is no such series where all is well; /readyz says why.",
+        "The offset at which an owned partition makes no progress, because it has failed there, "
+        "cannot read it or is stalled. Without such a partition there is no series; /readyz says why.",
         _PARTITION,
     ),
     Metric(
         "cxstream_partition_unreadable",
         "gauge",
         "0 or 1",
-        "1 where records that an owned partition needs cannot be fetched or decoded: damaged, or in a format or "
-        "codec that is not known. /readyz says which and why.",
+        "1 if records that an owned partition needs cannot be fetched or decoded: damaged, or in an "
+        "unknown format or codec. /readyz says which and why.",
         _READ,
     ),
     Metric(
         "cxstream_halted",
         "gauge",
         "0 or 1",
-        "1 where the worker scores no further, because somebody added partitions to cx.touchpoints while it ran.",
+        "1 if the worker has stopped scoring, because partitions were added to cx.touchpoints while it ran.",
     ),
     Metric(
         "cxstream_partition_failures_total",
         "counter",
         "failures",
-        "Times a partition dropped its state and started over.",
+        "Number of times that a partition discarded its state and restarted.",
         _PARTITION,
     ),
     Metric(
         "cxstream_partition_fenced_total",
         "counter",
         "times",
-        "Times another worker claimed a partition from this one.",
+        "Number of times that another worker claimed a partition of this worker.",
         _PARTITION,
     ),
     Metric("cxstream_waiting_fetches", "gauge", "fetches", "Fetches that wait to be applied.", _PARTITION),
@@ -381,13 +386,13 @@ PARTITION = (
     Metric("cxstream_state_rows", "gauge", "rows", "Customers whose state is kept.", _PARTITION),
     Metric("cxstream_state_panes", "gauge", "panes", "Day panes in use.", _PARTITION),
     Metric(
-        "cxstream_state_bytes", "gauge", "bytes", "Memory reserved for the state, names aside.", _PARTITION
+        "cxstream_state_bytes", "gauge", "bytes", "Memory reserved for the state, without names.", _PARTITION
     ),
     Metric(
         "cxstream_ready",
         "gauge",
         "0 or 1",
-        "1 where /readyz answers 200: all assigned partitions run and get on.",
+        "1 if /readyz answers 200: all assigned partitions run and make progress.",
     ),
 )
 
@@ -396,24 +401,24 @@ BUSINESS = (
         "cxstream_signals_total",
         "counter",
         "signals",
-        "Signals committed: friction, or what a churn-risk signal tells. level is the customer's level from then "
-        "on; none for friction and erased.",
+        "Signals committed: friction, or the change of a churn-risk signal. level is the customer's "
+        "level from then on; none for friction and erased.",
         {"kind": SIGNALS, "level": LEVELS},
     ),
     Metric(
         "cxstream_raise_reasons_total",
         "counter",
         "signals",
-        "Raised signals committed by their leading reason, the one that their suggested action answers.",
+        "Raised signals committed by their leading reason, to which the suggested action belongs.",
         {"reason": FEATURES},
     ),
-    Metric("cxstream_held_back_total", "counter", "raises", "Raises that began to wait for their cooldown."),
+    Metric("cxstream_held_back_total", "counter", "raises", "Raises that were suppressed by the cooldown."),
     Metric("cxstream_score_cards_total", "counter", "score cards", "Score cards committed."),
     Metric(
         "cxstream_customers",
         "gauge",
         "customers",
-        "Customers by risk level; who has churned is set aside.",
+        "Customers by risk level; set_aside: suspended, since they have churned.",
         {"level": STANDINGS},
     ),
     Metric(
@@ -444,7 +449,7 @@ BUSINESS = (
         "cxstream_nps_answers_total",
         "counter",
         "answers",
-        "Accepted NPS answers: promoters say 9 or 10, detractors 0 to 6.",
+        "Accepted NPS answers: promoters answer 9 or 10, detractors 0 to 6.",
         {**_CHANNEL, "class": NPS},
     ),
     Metric(
@@ -467,7 +472,8 @@ BUSINESS = (
         "cxstream_wait_seconds",
         "histogram",
         "seconds",
-        "What customers waited, of accepted contact and queue records that say so; more than a day counts as a day.",
+        "Waiting times of customers, from accepted contact and queue records that have them; more "
+        "than a day counts as a day.",
         _CHANNEL,
         _WAITS,
     ),
@@ -475,36 +481,34 @@ BUSINESS = (
         "cxstream_contacts_total",
         "counter",
         "contacts",
-        "Accepted contacts by how they ended.",
+        "Accepted contacts by result.",
         {**_CHANNEL, "result": CONTACT_RESULTS},
     ),
 )
 
 PROCESS = (
-    Metric(
-        "cxstream_ticker_interval_seconds", "gauge", "seconds", "How often ticks are due; 0 without a ticker."
-    ),
+    Metric("cxstream_ticker_interval_seconds", "gauge", "seconds", "Interval of ticks; 0 without a ticker."),
     Metric(
         "cxstream_ticker_round_timestamp_seconds",
         "gauge",
         "seconds",
-        "When the ticker last went round the partitions, Unix time; before it has, when the worker began; 0 without a "
-        "ticker.",
+        "When the ticker last went through the partitions, Unix time; before the first round, the "
+        "start of the worker; 0 without a ticker.",
     ),
     Metric("cxstream_ticks_written_total", "counter", "ticks", "Ticks written."),
-    Metric("cxstream_tick_failures_total", "counter", "ticks", "Ticks that Kafka did not take."),
+    Metric("cxstream_tick_failures_total", "counter", "ticks", "Ticks that Kafka refused."),
     Metric(
         "cxstream_build_info",
         "info",
         "1",
-        "What runs.",
+        "Versions of the running worker.",
         {"version": "one a process", "python": "one a process", "faust": "one a process"},
     ),
     Metric(
         "cxstream_memory_budget_bytes",
         "gauge",
         "bytes",
-        "Memory that the worker may take (worker.memory_mib), and its shares: what the process took when it started, "
+        "Memory limit of the worker (worker.memory_mib), and its shares: the process at start, "
         "fetched records that wait, customers.",
         {"share": BUDGET},
     ),
@@ -526,7 +530,7 @@ PROCESS = (
         "faust_rebalance_seconds",
         "histogram",
         "seconds",
-        "Time of a rebalance, from the revocation until work goes on.",
+        "Time of a rebalance, from the revocation until processing continues.",
         {},
         _COMMITS,
     ),
@@ -534,7 +538,7 @@ PROCESS = (
         "faust_web_responses_total",
         "counter",
         "responses",
-        "Answers of the web server.",
+        "Responses of the web server.",
         {"status": "HTTP status codes"},
     ),
 )
