@@ -380,6 +380,20 @@ def test_links_lead_somewhere(path: Path) -> None:
         assert not anchor or anchor in anchors(target), link
 
 
+@pytest.mark.parametrize("name", ["ARCHITECTURE.md", "CONTRIBUTING.md"])
+def test_modules_that_contributors_are_told_of_exist(name: str) -> None:
+    paths = re.findall(r"(?<![\w/.-])[a-z_]+(?:/[a-z_]+)*/[a-z_]+\.py\b", (ROOT / name).read_text())
+    assert paths
+    package = ROOT / "src" / "cxstream"
+    assert [each for each in paths if not (ROOT / each).exists() and not (package / each).exists()] == []
+
+
+def test_architecture_names_every_package() -> None:
+    named = {row[0] for row in table(ROOT / "ARCHITECTURE.md", "package", "contents")}
+    packages = {path.parent.name for path in (ROOT / "src" / "cxstream").glob("*/__init__.py")}
+    assert {f"`{name}`" for name in packages} <= named
+
+
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_python_in_documents_compiles(path: Path) -> None:
     for language, text in blocks(path):
