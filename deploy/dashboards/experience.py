@@ -99,7 +99,7 @@ def _by_channel(name: str) -> Panel:
     _, score, unit, low, high, _ = next(each for each in SCORES if each[0] == name)
     return Panel(
         f"{name}, by channel",
-        f"{MEANING[name]}, {OVER_WINDOW}. How sure each is stands in the table.",
+        f"{MEANING[name]}, {OVER_WINDOW}. The table has the margin of each.",
         (Query(score("channel").value, "{{channel}}"),),
         unit=unit,
         low=low,

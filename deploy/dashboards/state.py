@@ -52,8 +52,8 @@ KAFKA = Row(
             alerts=("CxstreamLagGrows",),
         ),
         Panel(
-            "Records to spare before Kafka deletes",
-            "From the oldest record that Kafka holds to the one that is read next. At zero, records are lost.",
+            "Distance to the oldest record in Kafka",
+            "Records between the oldest one in Kafka and the next one to read. At zero, records are lost.",
             (
                 Query(
                     f"{EACH} (kafka_consumergroup_current_offset{OURS})"

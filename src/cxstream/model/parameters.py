@@ -139,7 +139,7 @@ class ScoringParams(BaseModel):
 
     # --- acute friction
     acute_half_life_minutes: Positive = Field(30.0, description="Half-life of acute friction, in minutes.")
-    acute_threshold: Positive = Field(8.0, description="Effort points at which a friction signal goes out.")
+    acute_threshold: Positive = Field(8.0, description="Effort points at which a friction signal is sent.")
     acute_rearm: float = Field(
         4.0, ge=0, description="The next friction signal needs friction below this value first."
     )

@@ -148,8 +148,9 @@ class Worker(_Section):
     max_batch_bytes: int = Field(
         256 * 1024 * 1024,
         ge=1024 * 1024,
-        description="Most bytes of a record batch once it is decompressed, of which a record counts as 128 at least; the "
-        "records beyond are rejected as too_large, by one reference. It takes time, not memory: a batch is decompressed piece by piece.",
+        description="Maximum bytes of a decompressed record batch, in which a record counts as at least 128; the "
+        "records beyond are rejected as too_large, by one reference. It limits time, not memory: a "
+        "batch is decompressed piece by piece.",
     )
     session_seconds: float = Field(
         30.0,
