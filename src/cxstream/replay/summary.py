@@ -174,7 +174,7 @@ class Tally:
         return [
             ("records", counted),
             ("rejected", self.rejected.most_common() or [("none", 0)]),
-            ("signals", [*signals, ("raises held back", self.held_back)]),
+            ("signals", [*signals, ("raises suppressed", self.held_back)]),
             ("leading reasons", self.leading.most_common() or [("none", 0)]),
             ("customers", [("all", self.levels.total()), *levels]),
         ]
