@@ -388,6 +388,23 @@ ODD_NUMBERS = {
 
 
 @pytest.mark.parametrize("number", CODECS)
+@pytest.mark.parametrize("attributes", [b"\x01", b"\x80", b"\xff"])
+@pytest.mark.parametrize("size", [1, 70_000])
+def test_the_attributes_of_a_record_are_one_byte_whatever_is_in_it(
+    number: int, attributes: bytes, size: int
+) -> None:
+    """Another parser takes them for a longer number, and what follows for another offset, key and value."""
+    # So read, this one ends where it should, too: at offset 1, with neither key nor value.
+    odd = attributes + varint(5) + varint(3) + text(b"a") + text(None) + varint(3)
+    odd += (text(b"h") + text(b"x")) * 3
+    records = [record(n, b"v" * size) for n in range(3)]
+    found = unpacked(batch_of([*records, varint(len(odd)) + odd, record(4, b"e")], number, 100))
+    assert [each.offset for each in found] == [100, 101, 102, 103, 104]
+    assert (found[3].key, found[3].value) == (b"a", None)
+    assert [*found[3].headers] == [("h", b"x")] * 3
+
+
+@pytest.mark.parametrize("number", CODECS)
 @pytest.mark.parametrize("name", ODD_NUMBERS)
 @pytest.mark.parametrize("size", [1, 70_000])
 def test_numbers_are_read_as_brokers_read_them(number: int, name: str, size: int) -> None:

@@ -24,7 +24,18 @@ from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatch
 
 from cxstream.kafka.inflate import inflate_into, inflated
-from cxstream.kernels.records import AT, BROKEN, COST, GIANT, RECORDS, SCAN, UNFINISHED, in_order, scan
+from cxstream.kernels.records import (
+    AT,
+    BROKEN,
+    COST,
+    GIANT,
+    RECORDS,
+    SCAN,
+    UNFINISHED,
+    clear_attributes,
+    in_order,
+    scan,
+)
 from cxstream.scoring.codec.rejection import Reference
 
 if TYPE_CHECKING:
@@ -284,7 +295,9 @@ class _Scan:
         self._data, self._at = (np.concatenate((rest, new)) if len(rest) else new), 0
 
     def _parsed(self, n: int, end: int) -> Sequence[Any]:
-        body = self._data[self._at : end].tobytes()
+        raw = self._data[self._at : end].copy()
+        clear_attributes(raw, 0, n)
+        body = raw.tobytes()
         header = self._header + n.to_bytes(4)
         try:
             return list(DefaultRecordBatch(header + body))

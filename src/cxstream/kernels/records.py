@@ -29,6 +29,8 @@ AT, RECORDS, COST, SCAN = 0, 1, 2, 3
 """Places in what a scan returns: where the next record begins, records found, what they cost."""
 
 _LONGEST_VARINT, _LONGEST_VARLONG = 5, 10
+# The bit of a byte of a varint that says that another byte follows.
+_MORE = 0x80
 _INT, _ALL = 0xFFFFFFFF, 0x7FFFFFFFFFFFFFFF
 
 
@@ -124,7 +126,8 @@ def scan(
 def in_order(data: NDArray[np.uint8], at: int, records: int, last: int) -> bool:
     """Whether the offsets of consecutive records are those that the batch says that it has.
 
-    Brokers look at the number of records alone, so a producer may number them as it likes.
+    Brokers look at the number of records alone, so a producer may number them as it likes. Attributes that aiokafka's
+    parser takes for a longer number are not in order either: it reads all that follows at the wrong place.
 
     Args:
         data: uint8[n], inflated bytes.
@@ -138,6 +141,8 @@ def in_order(data: NDArray[np.uint8], at: int, records: int, last: int) -> bool:
         if body < 0 or length < 0 or length > end - body:
             return False
         at = body + length
+        if length and data[body] >= _MORE:
+            return False
         place = _after_varlong(data, body + 1, at)
         if place < 0:
             return False
@@ -147,3 +152,21 @@ def in_order(data: NDArray[np.uint8], at: int, records: int, last: int) -> bool:
             return False
         before = offset
     return True
+
+
+@entry
+def clear_attributes(data: NDArray[np.uint8], at: int, records: int) -> None:
+    """Make the attributes of consecutive records 0: they are one byte that means nothing, whatever is in it.
+
+    Args:
+        data: uint8[n], inflated bytes; changed.
+        at: where the first record begins.
+        records: how many there are.
+    """
+    end = len(data)
+    for _ in range(records):
+        length, body = _varint(data, at, end)
+        if body < 0 or length <= 0 or length > end - body:
+            return
+        data[body] = 0
+        at = body + length
