@@ -25,7 +25,7 @@ from cxstream.scoring.engine import Engine, Records
 from cxstream.topology import FORGET, FORGOTTEN, REJECTED, SCORES, TOUCHPOINTS, topology
 from cxstream.worker.clients import BATCH_BYTES
 from cxstream.worker.ownership.outbox import Outbox, _write
-from test_batches import batch_of, record, wide
+from test_batches import batch_of, record, text, varint, wide
 from workers import Watcher, WorkerProcess, touchpoint, until
 
 if TYPE_CHECKING:
@@ -209,6 +209,15 @@ def with_odd_header(batch: Any) -> None:
     batch._buffer = bytes(data)
 
 
+def shifted() -> bytes:
+    """A record at offset 0 that has the offset 1000 for who takes its attributes for a longer number."""
+    value = text(b"v") + varint(0)
+    size = varint(1000 - 3 + len(value) - 1)
+    key = varint(-1) + size + b"q" * (1000 - 1 - len(size))
+    body = b"\x80" + varint(0) + varint(0) + text(key) + value
+    return varint(len(body)) + body
+
+
 async def poison(settings: Settings) -> list[tuple[bytes, str, str, bool]]:
     """Send each kind of poison among good records; value, reason, field and whether a reference, in order."""
     broken = b'{"id": "' + b"x" * (14 * MEGABYTE)
@@ -248,6 +257,11 @@ async def poison(settings: Settings) -> list[tuple[bytes, str, str, bool]]:
         batch.close()
         batch._buffer = batch_of(forged)
         await (await producer.send_batch(batch, TOUCHPOINTS.name, partition=0))
+        batch = producer.create_batch()
+        batch.append(timestamp=0, key=b"", value=b"")
+        batch.close()
+        batch._buffer = batch_of([shifted()])
+        await (await producer.send_batch(batch, TOUCHPOINTS.name, partition=0))
         await producer.send_and_wait(TOUCHPOINTS.name, touchpoint("bert", 9), key=b"bert", partition=0)
     return sent
 
@@ -276,7 +290,7 @@ async def test_what_is_large_inflated_costs_itself_alone(
             rejected = [read(record) for record in (await watcher.read(REJECTED.name))[0]]
         assert worker.stop() == 0, worker.log
     found = {each.place: each for each in rejected if isinstance(each, Rejection)}
-    assert len(found) == len(sent) + 1
+    assert len(found) == len(sent) + 2
     for n, (value, reason, field, by_reference) in enumerate(sent):
         [each] = [
             each
