@@ -31,11 +31,11 @@ import click
 from msgspec.structs import astuple
 
 from cxstream.model.parameters import ScoringParams
-from cxstream.scoring.codec.decode import validate
 from cxstream.scoring.engine import Engine, Outcome, Records, compile_kernels
 from cxstream.settings import ACTIONS
 from mutations import Mutator, Record
 from test_schemas import VALIDATORS
+from validity import validate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

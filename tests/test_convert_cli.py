@@ -20,7 +20,7 @@ from click.testing import CliRunner, Result
 
 from cxstream.cli.convert import command
 from cxstream.model.errors import InputError, OutputError
-from cxstream.scoring.codec.decode import validate
+from validity import validate
 
 ROOT = Path(__file__).parent.parent
 CDNOW = ROOT / "examples" / "cdnow"

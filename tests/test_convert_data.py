@@ -18,7 +18,7 @@ from cxstream.convert import anonymous_bank, olist
 from cxstream.convert.report import Problem, Report
 from cxstream.convert.run import write
 from cxstream.model.errors import InputError
-from cxstream.scoring.codec.decode import validate
+from validity import validate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -18,7 +18,7 @@ from cxstream.convert.run import write
 from cxstream.convert.values import ATTRIBUTE_TYPES
 from cxstream.model.errors import InputError
 from cxstream.model.fields import Data
-from cxstream.scoring.codec.decode import validate
+from validity import validate
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,8 +17,8 @@ from conftest import in_own_loop
 from crm_programs import TYPESCRIPT, CrmProcess, run
 from cxstream.kafka.connection import connection
 from cxstream.kafka.producer import route
-from cxstream.scoring.codec.decode import validate
 from cxstream.topology import CHURN_RISK, TOUCHPOINTS
+from validity import validate
 from workers import Watcher
 
 if TYPE_CHECKING:

@@ -32,10 +32,10 @@ from cxstream.rejected.listing import Filters, from_source, scan
 from cxstream.rejected.plan import plan
 from cxstream.rejected.record import EXPLANATION, Place, Rejection, marker_headers, read
 from cxstream.rejected.resend import Order, resend
-from cxstream.scoring.codec.decode import validate
 from cxstream.topology import FORGET, REJECTED, SCORES, TOUCHPOINTS, topology
 from cxstream.validate.locate import at_byte, at_path
 from cxstream.wire.schema import touchpoint as touchpoint_schema
+from validity import validate
 from workers import READY_SECONDS, Watcher, WorkerProcess, key_of, touchpoint, until, write
 
 if TYPE_CHECKING:

@@ -16,9 +16,10 @@ from jsonschema import Draft202012Validator
 from cxstream import topology
 from cxstream.cli.schemas import command
 from cxstream.model.kinds import FORGET_TYPE, TICK_TYPE, Kind
-from cxstream.scoring.codec.decode import decode, validate
+from cxstream.scoring.codec.decode import decode
 from cxstream.wire import asyncapi, schema
 from cxstream.wire.examples import example, example_forget, example_tick
+from validity import validate
 
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = (ROOT / "docs/events.md").read_text(encoding="utf-8")

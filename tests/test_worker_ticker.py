@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 from aiokafka.errors import IllegalStateError
 
-from cxstream.scoring.codec.decode import validate
 from cxstream.topology import TOUCHPOINTS
 from cxstream.worker.faust.app import create_app
 from cxstream.worker.ticker import Ticker, tick
+from validity import validate
 from workers import Watcher, in_process, touchpoint, until, write
 
 if TYPE_CHECKING:

@@ -10,11 +10,8 @@ bindings/kafka-protocol-binding.md, section 3.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import functools
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
@@ -34,21 +31,7 @@ _CONTENT_TYPE = "content-type"
 _SHORT = 128  # characters of a content type that is worth remembering
 _STRUCTURED = "application/cloudevents+json"
 _RESERVED = "application/cloudevents"
-_EVENT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _encode = msgspec.json.encode
-
-
-@dataclass(frozen=True, slots=True)
-class CloudEvent:
-    """An event without its transport.
-
-    Attributes:
-        attributes: context attributes and extensions, as the text of their canonical form.
-        data: what JSON data holds; text or bytes of any other content type; None where there is no data.
-    """
-
-    attributes: dict[str, str]
-    data: object
 
 
 def content_bytes(key: bytes | None, value: bytes | None, headers: Headers) -> int:
@@ -98,34 +81,16 @@ def is_binary(headers: Headers) -> bool:
     return bool(kind) or any(name == "ce_specversion" and value is not None for name, value in headers)
 
 
-def from_kafka(headers: Headers, value: bytes | None) -> CloudEvent:
-    """Read the event in a Kafka record.
-
-    Args:
-        headers: names and UTF-8 values; of a name that comes twice the last one counts, and one without a value
-            never.
-        value: the record's value; None for a record without one.
-
-    Raises:
-        CloudEventError: a header is not UTF-8, the value is not the JSON it must be, or `specversion` is absent.
-    """
-    if is_binary(headers):
-        attributes = _attributes(headers)
-        event = CloudEvent(attributes, _data(attributes.get("datacontenttype", ""), value))
-    else:
-        event = _from_structured(value)
-    if "specversion" not in event.attributes:
-        raise CloudEventError("absent; a CloudEvent says its version", "specversion")
-    return event
-
-
 def structured(headers: Headers, value: bytes | None) -> bytes:
     """The structured JSON of a record: its value as it is, or the event that its headers and value make up.
 
-    JSON data is carried over byte for byte, so that it is decoded once, and under the same rules in both modes.
+    JSON data is carried over byte for byte, so that it is decoded once, and under the same rules in both modes. Of a
+    header that comes twice the last one counts.
 
     Raises:
-        CloudEventError: as `from_kafka`, for records in binary mode; a structured one is not looked into.
+        CloudEventError: a header is not UTF-8, the data of a record in binary mode is not the JSON that its
+            content type promises, or the content type is a format of CloudEvents that is not read. A structured
+            record is not looked into.
     """
     if not is_binary(headers):
         return value or b""
@@ -219,37 +184,6 @@ def _raw(value: bytes) -> msgspec.Raw:
         return msgspec.json.decode(value, type=msgspec.Raw)
     except (msgspec.DecodeError, RecursionError) as error:
         raise CloudEventError(f"not JSON: {error}", "data") from None
-
-
-def _data(content_type: str, value: bytes | None) -> object:
-    if value is None or not _is_json(content_type):
-        return value
-    return _json(value, "data")
-
-
-def _json(value: bytes | msgspec.Raw, field: str) -> object:
-    try:
-        return msgspec.json.decode(value)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise CloudEventError(f"not JSON: {error}", field) from None
-
-
-def _from_structured(value: bytes | None) -> CloudEvent:
-    try:
-        event = _EVENT.decode(value or b"")
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise CloudEventError(f"not a JSON object: {error}") from None
-    data = _json(event.pop("data"), "data") if "data" in event else None
-    if "data_base64" in event:
-        data = _base64(_json(event.pop("data_base64"), "data_base64"))
-    return CloudEvent({name: text_of(name, _json(raw, name)) for name, raw in event.items()}, data)
-
-
-def _base64(text: object) -> bytes:
-    try:
-        return base64.b64decode(text if isinstance(text, str) else "?", validate=True)
-    except (binascii.Error, ValueError):
-        raise CloudEventError("not base64", "data_base64") from None
 
 
 def text_of(name: str, value: object) -> str:

@@ -35,7 +35,6 @@ from cxstream.model.errors import CloudEventError
 from cxstream.model.events import CONTROL, EVENT_TYPE, Event
 from cxstream.model.fields import MAX_SUBJECT, Data
 from cxstream.model.kinds import Columns, Kind
-from cxstream.model.parameters import MAX_RECORD_BYTES
 from cxstream.scoring.codec.remembered import Remembered
 from cxstream.scoring.codec.signatures import SIGNATURE, Authority
 
@@ -419,20 +418,6 @@ def _reject_forged(
         if doubt := authority.doubt(raws[place] or b"", since):
             doubts[i] = FORGED, SIGNATURE, doubt
     decoded.reject(doubts)
-
-
-def validate(raw: bytes, limit: int | None = MAX_RECORD_BYTES) -> tuple[str, str, str] | None:
-    """Check one structured record against the contract.
-
-    Args:
-        raw: the record.
-        limit: the most bytes that it may have; None for no limit.
-
-    Returns:
-        Reason, field path and message; None where it is good.
-    """
-    rejected = decode([raw], limit=limit).rejected
-    return (rejected[0].reason, rejected[0].field, rejected[0].message) if rejected else None
 
 
 class _Subject(msgspec.Struct, gc=False):

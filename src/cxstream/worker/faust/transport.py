@@ -9,8 +9,8 @@ An app uses it by its broker URL, `cxstream://host:port`; the entry point `faust
 The agent's topic is declared with `acks=False`: its offsets are committed in the transactions that carry
 the results, never by Faust.
 
-Faust is pinned to one version because what is overridden here is not all public; `RELIES_ON` lists it, and
-what of aiokafka this package relies on, and a test compares each with the source it was written against.
+Faust is pinned to one version because what is overridden here is not all public; `upstream_pins.DIGESTS`
+lists it, and what of aiokafka this package relies on, each with a digest of the source it was written against.
 """
 
 from __future__ import annotations
@@ -36,39 +36,6 @@ if TYPE_CHECKING:
     from faust.types import TP
 
     from cxstream.kafka.record_batches import Piece
-
-RELIES_ON = (
-    "faust.transport.consumer:Consumer.getmany",
-    "faust.transport.consumer:Consumer._wait_next_records",
-    "faust.transport.consumer:Consumer._drain_messages",
-    "faust.transport.consumer:Consumer.on_partitions_assigned",
-    "faust.transport.consumer:ThreadDelegateConsumer._getmany",
-    "faust.transport.drivers.aiokafka:Consumer._new_consumer_thread",
-    "faust.transport.drivers.aiokafka:Consumer._to_message",
-    "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread._create_worker_consumer",
-    "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread._fetch_records",
-    "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread.on_thread_stop",
-    "faust.app.base:App._on_partitions_revoked",
-    "faust.app.base:App._on_partitions_assigned",
-    "faust.app.base:App._on_rebalance_when_stopped",
-    "faust.app.base:App._stop_consumer",
-    "faust.app.base:App.on_stop",
-    "faust.tables.recovery:Recovery._resume_streams",
-    "aiokafka.consumer.group_coordinator:GroupCoordinator._do_heartbeat",
-    "aiokafka.consumer.group_coordinator:GroupCoordinator._maybe_leave_group",
-    "aiokafka.consumer.group_coordinator:GroupCoordinator.ensure_coordinator_known",
-    "aiokafka.consumer.fetcher:FetchResult.getall",
-    "aiokafka.consumer.fetcher:PartitionRecords",
-    "aiokafka.consumer.fetcher:Fetcher.__init__",
-    "aiokafka.consumer.fetcher:Fetcher.fetched_records",
-    "aiokafka.consumer.fetcher:Fetcher._proc_fetch_request",
-    "aiokafka.consumer.fetcher:Fetcher._get_actions_per_node",
-    "aiokafka.consumer.fetcher:FetchError",
-    "aiokafka.consumer.subscription_state:TopicPartitionState.pause",
-    "aiokafka.consumer.subscription_state:TopicPartitionState.resume",
-    "aiokafka.producer.message_accumulator:MessageBatch",
-    "aiokafka.producer.transaction_manager:TransactionManager",
-)
 
 # How often a consumer whose partitions are all full looks for room again.
 _ROOM_SECONDS = 0.02

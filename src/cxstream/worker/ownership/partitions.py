@@ -82,11 +82,6 @@ class Partitions:
         return iter(sorted(self._owned.values(), key=lambda partition: partition.number))
 
     @property
-    def standbys(self) -> list[Standby]:
-        """The warm copies."""
-        return sorted(self._standbys.values(), key=lambda standby: standby.number)
-
-    @property
     def ready(self) -> bool:
         """The group has assigned, and all that it assigned runs and gets beyond where it has failed."""
         usable = self.assigned and not self._closed and not self.halted
