@@ -14,13 +14,12 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import aiokafka
-import numpy as np
 from aiokafka.errors import KafkaError
 
 from cxstream.kafka.admin import require_topics
 from cxstream.kafka.connection import connection
-from cxstream.kernels.text import partitions as hash_partitions
 from cxstream.model.errors import BrokerError
+from cxstream.scoring.codec.routing import partition_of_keys
 from cxstream.topology import TOUCHPOINTS, Topic
 
 if TYPE_CHECKING:
@@ -35,13 +34,10 @@ _BATCH_OVERHEAD = 61 + 42
 
 def route(keys: Sequence[bytes | None], count: int) -> list[int]:
     """The partition of each key among `count`, as Kafka's default partitioner has it; 0 where there is no key."""
-    named = [key or b"" for key in keys]
-    result = np.empty(len(named), np.int32)
-    ends = np.cumsum([len(key) for key in named], dtype=np.int64)
-    hash_partitions(np.frombuffer(b"".join(named), np.uint8), ends, count, result)
-    result[[i for i, key in enumerate(keys) if key is None]] = 0
-    chosen: list[int] = result.tolist()
-    return chosen
+    chosen = partition_of_keys([key or b"" for key in keys], count)
+    chosen[[i for i, key in enumerate(keys) if key is None]] = 0
+    partitions: list[int] = chosen.tolist()
+    return partitions
 
 
 class Sender:

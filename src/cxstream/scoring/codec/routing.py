@@ -14,6 +14,8 @@ from cxstream.kernels.text import partitions as kafka_partitions
 from cxstream.scoring.codec.decode import text_column
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from cxstream.scoring.codec.decode import Headers
@@ -40,9 +42,19 @@ class Misrouted(msgspec.Struct, frozen=True, gc=False):
 
 def partition_of(subjects: list[str], count: int) -> NDArray[np.int32]:
     """Partition of each customer among `count`; int32[n]."""
-    out = np.zeros(len(subjects), np.int32)
-    if count > 1 and subjects:
-        kafka_partitions(*text_column(subjects), count, out)
+    return _hashed(*text_column(subjects), count) if count > 1 else np.zeros(len(subjects), np.int32)
+
+
+def partition_of_keys(keys: Sequence[bytes], count: int) -> NDArray[np.int32]:
+    """Partition of each key of a Kafka record among `count`; int32[n]."""
+    ends = np.cumsum([len(key) for key in keys], dtype=np.int64)
+    return _hashed(np.frombuffer(b"".join(keys), np.uint8), ends, count)
+
+
+def _hashed(text: NDArray[np.uint8], ends: NDArray[np.int64], count: int) -> NDArray[np.int32]:
+    out = np.zeros(len(ends), np.int32)
+    if len(ends):
+        kafka_partitions(text, ends, count, out)
     return out
 
 
