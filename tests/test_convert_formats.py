@@ -20,9 +20,10 @@ from hypothesis import strategies as st
 from cxstream.cli.convert import command
 from cxstream.convert.formats import reader, swapped
 from cxstream.convert.mapping import load
-from cxstream.convert.times import LocalClock, parser, rfc3339
+from cxstream.convert.times import LocalClock, parser
 from cxstream.convert.zones import ZoneNames, zone
 from cxstream.model.errors import InputError
+from cxstream.model.rfc3339 import rfc3339
 
 CASES = Path(__file__).parent / "cases/times"
 BERLIN = "Europe/Berlin"

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cxstream.convert.times import NEVER, LocalClock, local_parser, parser, rfc3339
+from cxstream.convert.times import NEVER, LocalClock, local_parser, parser
 from cxstream.model.errors import InputError
+from cxstream.model.rfc3339 import rfc3339
 
 WARSAW = "Europe/Warsaw"
 

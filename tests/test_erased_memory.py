@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from cxstream.kernels.layout import COMPLAINT_TOP, PANE_TOP
 from cxstream.model.parameters import DAY_MS, ScoringParams
+from cxstream.model.rfc3339 import rfc3339
 from cxstream.scoring.engine import Engine, Records
-from cxstream.scoring.signals import rfc3339
 from cxstream.scoring.view import describe
 
 T0 = 20_000 * DAY_MS

@@ -51,7 +51,7 @@ def summary(report: Report) -> None:
 
     from rich.console import Console
 
-    from cxstream.convert.times import rfc3339
+    from cxstream.model.rfc3339 import rfc3339
 
     table = _table()
     for title, counts in (

@@ -243,7 +243,7 @@ def _json(value: Any) -> str:
 
 
 def _row(rejection: Rejection, listing: Listing, pseudonyms: Pseudonyms | None) -> dict[str, Any]:
-    from cxstream.scoring.signals import rfc3339
+    from cxstream.model.rfc3339 import rfc3339
 
     known = listing.glimpses[rejection.place]
     key = _text(rejection.key)
@@ -302,7 +302,7 @@ def _plain(text: str) -> Any:
 
 
 def _whole(rejection: Rejection, explanation: Explanation, *, resent: bool) -> dict[str, Any]:
-    from cxstream.scoring.signals import rfc3339
+    from cxstream.model.rfc3339 import rfc3339
 
     where = explanation.where
     return {
@@ -330,7 +330,7 @@ def _show_one(rejection: Rejection, explanation: Explanation, *, resent: bool) -
     import msgspec
     from rich.text import Text
 
-    from cxstream.scoring.signals import rfc3339
+    from cxstream.model.rfc3339 import rfc3339
 
     field = f", field {rejection.field}" if rejection.field else ""
     lines = [

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 from msgspec import Struct
 from msgspec.json import Encoder
 
-from cxstream.convert.times import rfc3339
 from cxstream.model.kinds import Kind
+from cxstream.model.rfc3339 import rfc3339
 
 TYPES = {kind.label: kind.type for kind in Kind}
 """The CloudEvents type of each kind, by the name that a mapping and a summary call it."""

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from cxstream.convert.paths import json_columns
 from cxstream.convert.segment_records import customer_of, is_warehouse
-from cxstream.convert.times import parser, rfc3339
+from cxstream.convert.times import parser
+from cxstream.model.rfc3339 import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -11,7 +11,6 @@ import math
 import re
 from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from cxstream.convert.formats import Reading, offset_of, reader
@@ -49,22 +48,6 @@ _NOT_AFTER_A_DATE = re.compile(r"\d{4}-\d\d-\d\d[-+\d]")
 _COMPACT_DATE_DIGITS = 8
 # No time is longer, and patterns with blanks take a time that grows with the square of the length.
 _MOST_CHARACTERS = 256
-
-
-def rfc3339(ms: int) -> str:
-    """Milliseconds UTC as an RFC 3339 time.
-
-    >>> rfc3339(1_528_844_864_000)
-    '2018-06-12T23:07:44.000Z'
-    """
-    hour, rest = divmod(ms, 3_600_000)
-    minute, rest = divmod(rest, 60_000)
-    return f"{_hour(hour)}:{minute:02d}:{rest / 1000:06.3f}Z"
-
-
-@lru_cache(_REMEMBERED)
-def _hour(hour: int) -> str:
-    return (_EPOCH + timedelta(hours=hour)).isoformat(timespec="hours")
 
 
 class LocalClock:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from cxstream.model.parameters import DAY_MS, HOUR_MS
+from cxstream.model.rfc3339 import rfc3339
 from cxstream.scoring.codec.peek import about
 from cxstream.scoring.codec.rejection import unfold
 from cxstream.scoring.engine import Engine, Records
-from cxstream.scoring.signals import rfc3339
 from cxstream.scoring.view import describe
 from cxstream.topology import RESENT
 

@@ -13,9 +13,9 @@ import msgspec
 
 from cxstream.customer.history import refused
 from cxstream.model.kinds import FORGET_TYPE
+from cxstream.model.rfc3339 import rfc3339
 from cxstream.scoring.codec.peek import about
 from cxstream.scoring.codec.routing import FORWARDED_FROM
-from cxstream.scoring.signals import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

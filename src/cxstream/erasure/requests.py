@@ -6,7 +6,6 @@ import asyncio
 import json
 import time
 import uuid
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import aiokafka
@@ -20,6 +19,7 @@ from cxstream.kafka.connection import connection
 from cxstream.kafka.producer import route
 from cxstream.model.errors import BrokerError
 from cxstream.model.kinds import FORGET_TYPE
+from cxstream.model.rfc3339 import rfc3339
 from cxstream.topology import FORGET, FORGOTTEN
 
 if TYPE_CHECKING:
@@ -45,14 +45,13 @@ class Left(NamedTuple):
 def request(customer: str) -> tuple[str, bytes]:
     """Id and value of a request to erase a customer now."""
     name = str(uuid.uuid4())
-    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     event = {
         "specversion": "1.0",
         "id": name,
         "source": "/cxstream/cli",
         "type": FORGET_TYPE,
         "subject": customer,
-        "time": now,
+        "time": rfc3339(time.time_ns() // 1_000_000),
     }
     return name, msgspec.json.encode(event)
 

@@ -11,8 +11,8 @@ import msgspec
 from cxstream.files.merged import MergedChunk
 from cxstream.model.enumerations import LEVELS
 from cxstream.model.parameters import ScoringParams
+from cxstream.model.rfc3339 import rfc3339
 from cxstream.replay.order import Order
-from cxstream.scoring.signals import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from cxstream.logs.printable import printable
 from cxstream.model.parameters import DAY_MS
+from cxstream.model.rfc3339 import rfc3339
 from cxstream.scoring.codec.decode import FORGED, FROM_THE_FUTURE, TOO_LATE
-from cxstream.scoring.signals import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -33,12 +33,13 @@ from cxstream.kernels.layout import (
 from cxstream.kernels.records import SCAN, scan
 from cxstream.model.events import CONTROL, Tick
 from cxstream.model.parameters import ScoringParams
+from cxstream.model.rfc3339 import rfc3339_all
 from cxstream.scoring import action_ids, failing
 from cxstream.scoring.codec import decode as d
 from cxstream.scoring.codec.decode import Decoded, Headers, Rejected, decode, subjects_of
 from cxstream.scoring.codec.routing import MAX_FORWARDS, Misrouted, forwards
 from cxstream.scoring.failing import BatchError, SweepError
-from cxstream.scoring.signals import Emitted, Writer, rfc3339_all
+from cxstream.scoring.signals import Emitted, Writer
 from cxstream.scoring.state import remembered_ids, snapshot
 from cxstream.scoring.state.erasures import digest
 from cxstream.scoring.state.marker import LAYOUT, MARKER_KEY, digest_before

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import numpy as np
 
 from cxstream.kernels import layout as k
 from cxstream.model import outputs as o
 from cxstream.model.enumerations import LEVELS, Change
 from cxstream.model.features import FEATURES
-from cxstream.model.parameters import DAY_MS, ScoringParams
+from cxstream.model.rfc3339 import rfc3339
 from cxstream.scoring import words
 from cxstream.scoring.state.erasures import digest
 from cxstream.topology import CHURN_RISK, FORGOTTEN, FRICTION
@@ -20,7 +18,7 @@ from cxstream.topology import CHURN_RISK, FORGOTTEN, FRICTION
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from numpy.typing import NDArray
+    from cxstream.model.parameters import ScoringParams
 
 MODEL = "default-1"
 # A contribution this small is rounding, not a reason.
@@ -55,26 +53,6 @@ class Emitted(msgspec.Struct, frozen=True, gc=False):
     change: str = ""
     level: str = ""
     reason: str | None = None
-
-
-@functools.lru_cache(maxsize=4096)
-def _day(day: int) -> str:
-    return str(np.datetime64(day, "D"))
-
-
-def rfc3339(ms: int) -> str:
-    """Ms UTC as RFC 3339 with milliseconds and Z."""
-    day, rest = divmod(ms, DAY_MS)
-    minutes, rest = divmod(rest, 60_000)
-    hour, minute = divmod(minutes, 60)
-    second, milli = divmod(rest, 1000)
-    return f"{_day(day)}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z"
-
-
-def rfc3339_all(ms: NDArray[np.int64]) -> list[str]:
-    """Many times at once: int64[n], ms UTC."""
-    texts: list[str] = np.strings.add(np.datetime_as_string(ms.astype("M8[ms]")), "Z").tolist()
-    return texts
 
 
 class Writer:

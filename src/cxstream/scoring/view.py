@@ -9,7 +9,7 @@ import msgspec
 from cxstream.kernels.layout import CONTACTS, NEVER, NO_DAY, NONE
 from cxstream.model.features import FEATURES
 from cxstream.model.parameters import DAY_MS
-from cxstream.scoring.signals import rfc3339
+from cxstream.model.rfc3339 import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

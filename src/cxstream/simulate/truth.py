@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from cxstream.files.outputs import created
+from cxstream.model.rfc3339 import rfc3339
 from cxstream.simulate.faults import Rates
 from cxstream.simulate.world import CAUSES, SEGMENTS
 
@@ -58,33 +58,28 @@ def _run(simulation: Simulation) -> dict[str, Any]:
         "seed": plan.seed,
         "customers": plan.customers,
         "trouble": plan.trouble,
-        "start": stamp(plan.start),
-        "until": stamp(tally.until),
+        "start": rfc3339(plan.start),
+        "until": rfc3339(tally.until),
         "rates": {name: getattr(plan.rates, name) for name in Rates.__slots__},
         "records": tally.records,
         "accepted": tally.accepted,
         "faults": dict(sorted(tally.faults.items())),
         "kinds": dict(sorted(tally.kinds.items())),
-        "pain_at": [stamp(at) for at, _ in simulation.life.pain if at <= tally.until],
+        "pain_at": [rfc3339(at) for at, _ in simulation.life.pain if at <= tally.until],
         "incidents": [_incident(i) for i in simulation.life.calendar.drawn if i.start < tally.until],
     }
 
 
 def _incident(incident: Incident) -> dict[str, str]:
-    return {"cause": CAUSES[incident.cause], "start": stamp(incident.start), "end": stamp(incident.end)}
+    return {"cause": CAUSES[incident.cause], "start": rfc3339(incident.start), "end": rfc3339(incident.end)}
 
 
 def _departure(departure: Departure, until: int) -> dict[str, Any]:
     back = departure.won_back_at
     return {
-        "decided_at": stamp(departure.decided_at),
-        "left_at": stamp(departure.left_at),
+        "decided_at": rfc3339(departure.decided_at),
+        "left_at": rfc3339(departure.left_at),
         "pain": departure.pain,
         "reasons": [{"cause": cause, "share": share} for cause, share in departure.reasons],
-        "won_back_at": stamp(back) if back is not None and back < until else None,
+        "won_back_at": rfc3339(back) if back is not None and back < until else None,
     }
-
-
-def stamp(ms: int) -> str:
-    """Write ms UTC as RFC 3339 with milliseconds."""
-    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{ms % 1000:03d}Z"

@@ -134,16 +134,17 @@ def _time(found: Any) -> str | None:
     try:
         if isinstance(found, str):
             moment = dt.datetime.fromisoformat(found.strip())
-            return None if moment.tzinfo is None else _rfc3339(moment)
+            return None if moment.tzinfo is None else _with_its_offset(moment)
         if isinstance(found, bool) or not isinstance(found, int | float):
             return None
         for (first, end), scale in ((_SECONDS, 1), (_MILLISECONDS, 1000)):
             if first <= found < end:
-                return _rfc3339(dt.datetime.fromtimestamp(found / scale, dt.UTC))
+                return _with_its_offset(dt.datetime.fromtimestamp(found / scale, dt.UTC))
     except (ValueError, OverflowError):
         pass
     return None
 
 
-def _rfc3339(moment: dt.datetime) -> str:
+def _with_its_offset(moment: dt.datetime) -> str:
+    """A moment as RFC 3339, in the time zone in which the source gave it."""
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -14,6 +14,7 @@ import structlog
 
 from cxstream.kafka.connection import connection
 from cxstream.model.kinds import TICK_TYPE
+from cxstream.model.rfc3339 import rfc3339
 from cxstream.worker.clients import discard, started
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from cxstream.worker.ownership.partition import Partition
     from cxstream.worker.ownership.partitions import Partitions
 
+_EPOCH = datetime.fromtimestamp(0, UTC)
 # A tick that comes later than this is not worth the wait; the next one will do.
 _TICK_SECONDS = 20.0
 # How far this clock may be ahead of a broker's before the first tick has told how far it is.
@@ -41,7 +43,7 @@ def tick(now: datetime, authority: Authority | None = None) -> bytes:
         "id": str(uuid.uuid4()),
         "source": "/cxstream/ticker",
         "type": TICK_TYPE,
-        "time": now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "time": rfc3339((now - _EPOCH) // timedelta(milliseconds=1)),
     }
     return msgspec.json.encode(event if authority is None else authority.sign(event))
 

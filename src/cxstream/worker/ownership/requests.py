@@ -18,8 +18,8 @@ import msgspec
 from cxstream.model.events import Forget
 from cxstream.model.fields import MAX_SUBJECT
 from cxstream.model.kinds import FORGET_TYPE
+from cxstream.model.rfc3339 import rfc3339
 from cxstream.scoring.codec.decode import FROM_THE_FUTURE, INVALID, decode
-from cxstream.scoring.signals import rfc3339
 from cxstream.topology import FORGET
 
 if TYPE_CHECKING:

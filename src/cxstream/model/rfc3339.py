@@ -1,0 +1,37 @@
+"""Times as the project writes them: RFC 3339 in UTC, with milliseconds and Z."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_DAY_MS = 86_400_000
+
+
+@functools.lru_cache(maxsize=4096)
+def _day(day: int) -> str:
+    return str(np.datetime64(day, "D"))
+
+
+def rfc3339(ms: int) -> str:
+    """Ms UTC as RFC 3339 with milliseconds and Z.
+
+    >>> rfc3339(1_528_844_864_000)
+    '2018-06-12T23:07:44.000Z'
+    """
+    day, rest = divmod(ms, _DAY_MS)
+    minutes, rest = divmod(rest, 60_000)
+    hour, minute = divmod(minutes, 60)
+    second, milli = divmod(rest, 1000)
+    return f"{_day(day)}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z"
+
+
+def rfc3339_all(ms: NDArray[np.int64]) -> list[str]:
+    """Many times at once: int64[n], ms UTC."""
+    texts: list[str] = np.strings.add(np.datetime_as_string(ms.astype("M8[ms]")), "Z").tolist()
+    return texts
