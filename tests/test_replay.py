@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 import tracemalloc
+from collections import Counter
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,6 +26,7 @@ from jsonschema import Draft202012Validator
 from pyarrow import parquet as pq
 
 from cxstream.cli.replay import command
+from cxstream.model.enumerations import LEVELS
 from cxstream.model.errors import InputError
 from cxstream.model.kinds import Kind
 from cxstream.model.parameters import ScoringParams
@@ -362,8 +364,8 @@ def test_summary_on_standard_error_and_one_line_on_standard_output(tmp_path):
         ("invalid", 2),
         ("raised", len(raised)),
         ("friction", sum("change" not in s["data"] for s in signals)),
-        ("critical", sum(c["data"]["level"] == "critical" for c in cards)),
-        (leading[0], leading.count(leading[0])),
+        *((level, sum(c["data"]["level"] == level for c in cards)) for level in LEVELS),
+        *Counter(leading).items(),
     }
     read, accepted, duplicates = (
         next(int(w[-1].replace(",", "")) for w in table if w[-2] == name)

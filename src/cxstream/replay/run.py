@@ -123,8 +123,8 @@ def _end(router: Router, results: Results, tally: Tally, until: int | None) -> N
         results.write(SIGNALS, [signal.value for signal in outcome.signals])
     cards = (card for _, card in router.cards())
     while some := list(islice(cards, _CARDS_AT_A_TIME)):
-        tally.add_cards(some)
         results.write(SCORES, some)
+    tally.add_levels(router.engines)
 
 
 def _write(results: Results, outcome: Outcome, chunk: Chunk, *, named: bool, raw: bool) -> None:

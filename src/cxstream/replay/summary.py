@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
-
-import msgspec
+from typing import TYPE_CHECKING
 
 from cxstream.files.merged import MergedChunk
 from cxstream.model.enumerations import LEVELS
 from cxstream.model.parameters import ScoringParams
 from cxstream.model.rfc3339 import rfc3339
 from cxstream.replay.order import Order
+from cxstream.scoring.distribution import levels
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,24 +21,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from cxstream.files.readers import Chunk
-    from cxstream.scoring.engine import Outcome
-
-
-class _Reason(msgspec.Struct, gc=False):
-    feature: str
-
-
-class _Data(msgspec.Struct, gc=False):
-    change: str = "friction"
-    reasons: list[_Reason] = []
-    level: Literal["none", "elevated", "high", "critical"] = "none"
-
-
-class _Event(msgspec.Struct, gc=False):
-    data: _Data
-
-
-_read = msgspec.json.Decoder(_Event).decode
+    from cxstream.scoring.engine import Engine, Outcome
 
 
 @dataclass(slots=True)
@@ -103,10 +85,9 @@ class Tally:
         self.held_back += outcome.held_back
         self.rejected.update(rejected.reason for rejected in outcome.rejected)
         for signal in outcome.signals:
-            data = _read(signal.value).data
-            self.signals[data.change] += 1
-            if data.change == "raised" and data.reasons:
-                self.leading[data.reasons[0].feature] += 1
+            self.signals[signal.change] += 1
+            if signal.change == "raised" and signal.reason is not None:
+                self.leading[signal.reason] += 1
 
     def add_places(self, outcome: Outcome, chunk: Chunk) -> None:
         """Count a batch by the inputs of its records, and follow its order."""
@@ -123,9 +104,10 @@ class Tally:
     def _input(self, path: Path) -> InputTally:
         return self.inputs.setdefault(path, InputTally())
 
-    def add_cards(self, cards: Iterable[bytes]) -> None:
+    def add_levels(self, engines: Iterable[Engine]) -> None:
         """Count customers."""
-        self.levels.update(_read(card).data.level for card in cards)
+        for engine in engines:
+            self.levels.update(levels(engine))
 
     def line(self) -> str:
         """The result in one line."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from cxstream.kernels.evaluate import score_cards
 from cxstream.kernels.layout import C_EFFORT, C_P, C_SAT, CARD_WIDTH, SIGNAL_WIDTH
-from cxstream.model.enumerations import LEVELS
+from cxstream.model.enumerations import LEVELS, Level
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -48,3 +48,10 @@ def count(engine: Engine, start: int, stop: int) -> Census:
     standing = np.where(rows["aside"][live] != 0, len(LEVELS), rows["level"][live])
     levels = np.bincount(standing, minlength=len(LEVELS) + 1)
     return Census(cards[:, C_EFFORT], cards[:, C_SAT], cards[:, C_P], levels)
+
+
+def levels(engine: Engine) -> dict[Level, int]:
+    """Customers by risk level; those who are set aside as churned count with the level they have."""
+    partition = engine.partition
+    counts = np.bincount(partition.state.rows["level"][partition.live()], minlength=len(LEVELS))
+    return dict(zip(LEVELS, counts.tolist(), strict=True))
