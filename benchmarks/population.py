@@ -12,7 +12,7 @@ from cxstream.model.parameters import DAY_MS
 from cxstream.scoring.state.partition import NO_LIMIT
 
 if TYPE_CHECKING:
-    from cxstream.scoring.state.partition import Partition
+    from cxstream.scoring.state.partition import PartitionState
 
 _MIX = [Kind.page_view, Kind.contact, Kind.error, Kind.purchase, Kind.survey_csat]
 _BATCH = 20_000
@@ -20,7 +20,7 @@ DAYS_APART = 3
 
 
 class Subject:
-    """What `Partition.apply` reads of an event without a topic."""
+    """What `PartitionState.apply` reads of an event without a topic."""
 
     class data:  # noqa: N801
         topic = None
@@ -29,7 +29,9 @@ class Subject:
         self.subject = subject
 
 
-def fill(partition: Partition, customers: int, panes: int, first_day: int, prefix: str = "customer") -> int:
+def fill(
+    partition: PartitionState, customers: int, panes: int, first_day: int, prefix: str = "customer"
+) -> int:
     """Give each of `customers` an event on each of `panes` days, three days apart; how many events that are."""
     offset = 0
     for pane in range(panes):

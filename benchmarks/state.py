@@ -15,7 +15,7 @@ from population import DAYS_APART, Subject, fill
 
 from cxstream.kernels.layout import CHUNK_TOP, CHUNK_WORDS, EVENT, LANE_TOP
 from cxstream.model.parameters import DAY_MS, ScoringParams
-from cxstream.scoring.state.partition import NO_LIMIT, Partition
+from cxstream.scoring.state.partition import NO_LIMIT, PartitionState
 
 FIRST_DAY = 20_000
 
@@ -25,7 +25,7 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
-def remembering(partition: Partition) -> int:
+def remembering(partition: PartitionState) -> int:
     """Bytes of the ids that are remembered, all that stands beside them included."""
     st, top = partition.state, partition.slots.top
     a_customer = (st.memory[:1].nbytes + st.memory_due[:1].nbytes + st.memory_dirty[:1].nbytes) * top
@@ -39,13 +39,13 @@ def main() -> None:
     parser.add_argument("--panes", type=int, default=5)
     args = parser.parse_args()
 
-    warm = Partition(ScoringParams())
+    warm = PartitionState(ScoringParams())
     warm.apply([Subject("w")], np.zeros(1, EVENT), np.zeros(1, np.int64), np.full(1, NO_LIMIT))
     warm.settle()
     warm.advance(0, 0, 1)
     before = resident()
 
-    partition = Partition(ScoringParams())
+    partition = PartitionState(ScoringParams())
     started = time.perf_counter()
     offset = fill(partition, args.customers, args.panes, FIRST_DAY)
     applied = time.perf_counter() - started

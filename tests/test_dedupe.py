@@ -21,7 +21,7 @@ from cxstream.model.parameters import DAY_MS, HOUR_MS, ScoringParams
 from cxstream.scoring.engine import MARKER_KEY, Engine, Outcome, Records
 from cxstream.scoring.router import Router
 from cxstream.scoring.state import remembered_ids
-from cxstream.scoring.state.partition import NO_LIMIT, Partition
+from cxstream.scoring.state.partition import NO_LIMIT, PartitionState
 from cxstream.simulate.stream import Plan, Simulation
 from oracle import Oracle
 from saved import payloads, sealed
@@ -306,20 +306,20 @@ def test_no_chunk_is_lost_and_a_loaded_state_saves_the_same_rows(
 # --- what it costs
 
 
-def _many(engine: Partition, n: int, first: int, kind: Kind, day: int) -> Any:
+def _many(engine: PartitionState, n: int, first: int, kind: Kind, day: int) -> Any:
     columns = np.zeros(n, EVENT)
     columns["time"] = day * DAY_MS + np.arange(first, first + n) % DAY_MS
     columns["id"] = np.arange(first, first + n).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     columns["kind"], columns["topic"] = kind, NONE
     subject = type("One", (), {"subject": "bot"})()
     applied = engine.apply([subject] * n, columns, np.arange(n), np.full(n, NO_LIMIT))
-    engine.settle()
+    engine.release_slots()
     return np.bincount(applied.status, minlength=8).tolist()
 
 
 @pytest.mark.parametrize("kind", [Kind.page_view, Kind.error])
 def test_a_hundred_thousand_events_of_a_customer_in_a_day(kind: Kind) -> None:
-    partition, n, part = Partition(ScoringParams()), 100_000, 10_000
+    partition, n, part = PartitionState(ScoringParams()), 100_000, 10_000
     for first in range(0, n, part):
         assert _many(partition, part, first, kind, 19_800)[1] == part
     for first in range(0, n, part):
@@ -337,7 +337,7 @@ def test_a_hundred_thousand_events_of_a_customer_in_a_day(kind: Kind) -> None:
     assert taken_bytes <= 10 * n
     # Days later all of it is free again.
     partition.advance((19_800 + 90) * DAY_MS, 0, 0)
-    partition.settle()
+    partition.release_slots()
     assert state.at[CHUNKS] == 0
     assert state.memory[0]["head"].tolist() == [NONE, NONE]
 

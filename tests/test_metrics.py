@@ -32,7 +32,7 @@ from cxstream.worker.faust.offsets import Offsets
 from cxstream.worker.metrics.buckets import Buckets
 from cxstream.worker.metrics.definitions import METRICS, OUTCOMES
 from cxstream.worker.metrics.process import Measures, Sources
-from cxstream.worker.metrics.tally import Tally
+from cxstream.worker.metrics.tally import FlushTally
 from cxstream.worker.telemetry.distribution import Population
 from workers import WorkerProcess, customers_of, in_process, touchpoint, until, write
 
@@ -112,7 +112,7 @@ def counted(records: list[Record], appended: list[int], now_ms: float, **limits:
         **limits,
     )
     decoded = engine.read(batch)
-    tally = Tally()
+    tally = FlushTally()
     tally.observe(decoded, engine.score(decoded, batch), records, np.array(appended))
     measures = Measures()
     measures.add(tally, now_ms)

@@ -17,7 +17,7 @@ from cxstream.scoring.codec.pseudonym import Pseudonyms
 from cxstream.scoring.codec.remembered import Remembered
 from cxstream.scoring.engine import Engine, Records
 from cxstream.worker.metrics.process import Measures
-from cxstream.worker.metrics.tally import Tally
+from cxstream.worker.metrics.tally import FlushTally
 from workers import touchpoint
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def values(count: int, length: int) -> list[bytes]:
 @pytest.mark.parametrize(("count", "length"), [(200, 20_000), (5000, 200)])
 def test_a_flush_tells_a_bounded_number_of_sources_apart(count: int, length: int) -> None:
     some = values(count, length)
-    engine, tally, measures = Engine(ScoringParams(), {}), Tally(), Measures(5)
+    engine, tally, measures = Engine(ScoringParams(), {}), FlushTally(), Measures(5)
     for first in range(0, count, 500):
         part = some[first : first + 500]
         records = Records(part, list(range(first, first + len(part))))

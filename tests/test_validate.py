@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from cxstream.validate.run import Finding, Tally
+    from cxstream.validate.run import Finding, ProblemCounts
 
 NOW = 1_800_000_000_000
 
@@ -70,7 +70,7 @@ def engine() -> Engine:
     return Engine(ScoringParams(), ACTIONS)
 
 
-def check(tmp_path: Path, records: Sequence[bytes], now: int = NOW) -> tuple[Tally, list[Finding]]:
+def check(tmp_path: Path, records: Sequence[bytes], now: int = NOW) -> tuple[ProblemCounts, list[Finding]]:
     path = tmp_path / "records.ndjson"
     path.write_bytes(b"\n".join(records))
     found: list[Finding] = []
@@ -336,7 +336,7 @@ def test_output_is_bounded_and_everything_is_counted() -> None:
 
 
 def test_fields_without_end_are_counted_together() -> None:
-    tally = run.Tally()
+    tally = run.ProblemCounts()
     for number in range(5000):
         tally.add(Problem("", f"data.x{number}", "unknown"))
     assert len(tally.warnings) <= 1001

@@ -237,7 +237,7 @@ MUTATIONS = (
     ),
     Mutation(
         "misrouted records are scored where they are",
-        "cxstream.scoring.state.partition:Partition._elsewhere",
+        "cxstream.scoring.state.partition:PartitionState._elsewhere",
         (("if self.count is None or", "if True or"),),
     ),
     Mutation(

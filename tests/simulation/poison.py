@@ -11,7 +11,7 @@ from unittest.mock import patch
 
 from cxstream.scoring.codec.decode import decode
 from cxstream.scoring.engine import check_keys
-from cxstream.scoring.state.partition import Partition
+from cxstream.scoring.state.partition import PartitionState
 from simulation.histories import POISON
 
 if TYPE_CHECKING:
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 @contextlib.contextmanager
 def poison() -> Iterator[None]:
     """Have every engine fail at these records."""
-    apply = Partition.apply
+    apply = PartitionState.apply
 
-    def fails(self: Partition, events: list[Any], *rest: Any) -> Any:
+    def fails(self: PartitionState, events: list[Any], *rest: Any) -> Any:
         applied = apply(self, events, *rest)
         if any(getattr(getattr(event, "data", None), "touchpoint", None) == POISON for event in events):
             raise ZeroDivisionError(POISON)
         return applied
 
-    with patch.object(Partition, "apply", fails):
+    with patch.object(PartitionState, "apply", fails):
         yield
 
 

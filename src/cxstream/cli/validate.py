@@ -11,7 +11,7 @@ import click
 from cxstream.cli.options import output
 
 if TYPE_CHECKING:
-    from cxstream.validate.run import Finding, Tally
+    from cxstream.validate.run import Finding, ProblemCounts
 
 _SHOWN = 20
 _LONGEST = 200  # characters of a field's path, and of a value
@@ -142,7 +142,7 @@ def _clipped(text: str) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
-def _show_counts(tally: Tally, hidden: int) -> None:
+def _show_counts(tally: ProblemCounts, hidden: int) -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -161,7 +161,7 @@ def _show_counts(tally: Tally, hidden: int) -> None:
     console.print(table)
 
 
-def _summary(tally: Tally) -> str:
+def _summary(tally: ProblemCounts) -> str:
     errors, warnings = tally.errors.total(), tally.warnings.total()
     good = tally.records - tally.bad
     of = f" ({_counted(errors, 'error')})" if errors else ""
@@ -173,7 +173,7 @@ def _counted(count: int, name: str) -> str:
     return f"{count:,} {name}{'' if count == 1 else 's'}"
 
 
-def _advise(tally: Tally) -> None:
+def _advise(tally: ProblemCounts) -> None:
     """What to do where a file as a whole is not what it should be."""
     if not tally.records:
         # Click takes the colour away where standard error is no terminal.

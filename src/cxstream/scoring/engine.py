@@ -44,7 +44,7 @@ from cxstream.scoring.state import remembered_ids, snapshot
 from cxstream.scoring.state.erasures import digest
 from cxstream.scoring.state.marker import LAYOUT, MARKER_KEY, digest_before
 from cxstream.scoring.state.marker import digest as digest_of_params
-from cxstream.scoring.state.partition import NO_LIMIT, Applied, Partition
+from cxstream.scoring.state.partition import NO_LIMIT, Applied, PartitionState
 from cxstream.scoring.state.passed_over import PASSED_OVER
 from cxstream.scoring.state.snapshot import Line
 from cxstream.topology import TOUCHPOINTS
@@ -248,7 +248,7 @@ class Engine:
         self._pseudonyms = pseudonyms
         self._authority = authority
         self.next_offset = 0
-        self.partition = Partition(params, partition, partitions)
+        self.partition = PartitionState(params, partition, partitions)
         self._writer = Writer(params, actions, topic, partition)
         self._again = partial(
             Engine,
@@ -524,7 +524,7 @@ class Engine:
         return receipts
 
     def _settle(self) -> None:
-        self.partition.settle()
+        self.partition.release_slots()
         self._gone_cards |= self.partition.gone
 
     # --- score cards

@@ -70,7 +70,7 @@ class Block:
 
 
 @dataclass(slots=True)
-class Tally:
+class StreamTally:
     """What was taken from a stream.
 
     Attributes:
@@ -119,7 +119,7 @@ class Simulation:
         self.plan = plan
         self.life = Life(plan.customers, plan.start // DAY_MS * DAY_MS, plan.seed, plan.trouble)
         self.subjects = subjects(plan.customers)
-        self.tally = Tally()
+        self.tally = StreamTally()
         # A seed of its own: the same people live the same lives whatever happens to their records.
         self._road = Road(plan.rates, np.random.default_rng([plan.seed, 1]))
         self._renderer = Renderer(self.life.people, self.subjects)

@@ -50,7 +50,7 @@ class Finding(NamedTuple):
 
 
 @dataclass(slots=True)
-class Tally:
+class ProblemCounts:
     """What was found.
 
     Attributes:
@@ -95,7 +95,7 @@ def check(
     *,
     grace: int = 0,
     on_chunk: Callable[[Chunk], None] = lambda _: None,
-) -> Tally:
+) -> ProblemCounts:
     """Find every problem in files.
 
     Args:
@@ -109,7 +109,7 @@ def check(
     Raises:
         InputError: an input cannot be read.
     """
-    tally, repeats = Tally(), Repeats()
+    tally, repeats = ProblemCounts(), Repeats()
 
     def tell(chunk: Chunk, position: int, found: list[Problem]) -> None:
         for problem in found:

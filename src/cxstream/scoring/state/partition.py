@@ -90,7 +90,7 @@ def _grown(array: NDArray[Any], size: int, used: int | None = None) -> NDArray[A
     return larger
 
 
-class Partition:
+class PartitionState:
     """Customers, panes and clock of one partition.
 
     Only customers who belong to the partition have a slot, but for a moment whoever is to be erased. So a record of
@@ -308,7 +308,7 @@ class Partition:
     ) -> Applied:
         """Apply decoded records; those that are misrouted change nothing.
 
-        Call `settle` once the signals have been read: until then the slots in them keep their customers.
+        Call `release_slots` once the signals have been read: until then the slots in them keep their customers.
 
         Args:
             events: n events.
@@ -373,7 +373,7 @@ class Partition:
         return Applied(status, np.concatenate(signals), {})
 
     def advance(self, time: int, index: int, offset: int) -> NDArray[np.float64]:
-        """Let time pass; signals as `apply`, with `index` for their record. Call `settle` afterwards."""
+        """Let time pass; signals as `apply`, with `index` for their record. Call `release_slots` afterwards."""
         self._fresh = []
         self.reserve(0, 0, 0)
         signals: list[NDArray[np.float64]] = []
@@ -383,7 +383,7 @@ class Partition:
             signals.append(self._out[: self.state.at[OUT]].copy())
         return np.concatenate(signals)
 
-    def settle(self) -> None:
+    def release_slots(self) -> None:
         """Release the slots of those who were forgotten or never came, and topics that nobody holds."""
         st, at = self.state, self.state.at
         released: list[int] = []

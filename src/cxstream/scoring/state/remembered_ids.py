@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from cxstream.scoring.state.partition import Partition
+    from cxstream.scoring.state.partition import PartitionState
 
 PREFIXES = (b"i", b"v")
 _SEQ_BYTES, _LANE_BYTES = 6, 4
@@ -60,17 +60,17 @@ def _ended(packed: Iterable[int]) -> Iterable[bytes]:
             yield _key(seq, which, code)
 
 
-def rows_in_memory(partition: Partition) -> int:
+def rows_in_memory(partition: PartitionState) -> int:
     """How many rows of remembered ids are saved, once the changes are."""
     return int(partition.state.at[MEMORY_ROWS])
 
 
-def changed(partition: Partition) -> NDArray[np.int64]:
+def changed(partition: PartitionState) -> NDArray[np.int64]:
     """Slots whose remembered ids are not all saved."""
     return np.flatnonzero(partition.state.memory_dirty[: partition.slots.top])
 
 
-def take_changed(partition: Partition) -> tuple[list[bytes], list[tuple[bytes, bytes]]]:
+def take_changed(partition: PartitionState) -> tuple[list[bytes], list[tuple[bytes, bytes]]]:
     """Keys of rows that must go, and rows to write; they count as saved from now on."""
     st, slots = partition.state, changed(partition)
     totals = np.zeros(3, np.int64)
@@ -95,7 +95,7 @@ def take_changed(partition: Partition) -> tuple[list[bytes], list[tuple[bytes, b
     return list(gone), rows
 
 
-def mark(partition: Partition, slots: NDArray[np.int64]) -> None:
+def mark(partition: PartitionState, slots: NDArray[np.int64]) -> None:
     """Count all ids of these slots as not saved."""
     mark_unsaved(partition.state, slots)
 
@@ -106,7 +106,7 @@ def is_row(key: bytes) -> bool:
 
 
 def load(
-    partition: Partition,
+    partition: PartitionState,
     rows: Mapping[bytes, bytes],
     today: int,
     expected: int,
@@ -159,7 +159,7 @@ def _parsed(key: bytes) -> tuple[int, int, int]:
     return int.from_bytes(key[1 : 1 + _SEQ_BYTES], "big"), PREFIXES.index(key[:1]), place
 
 
-def _order(partition: Partition, keys: NDArray[np.int64], slots: NDArray[np.int64]) -> NDArray[np.int64]:
+def _order(partition: PartitionState, keys: NDArray[np.int64], slots: NDArray[np.int64]) -> NDArray[np.int64]:
     """An order in which the rows of a list stand together, blocks from the newest to the oldest."""
     rows = partition.state.rows
     numbers = np.where(keys[:, 1] == 0, rows["kept_next"][slots], rows["visits_next"][slots]).astype(np.int64)
@@ -195,7 +195,7 @@ def _room_for_lanes(keys: NDArray[np.int64]) -> int:
 
 
 def _unpack(
-    partition: Partition,
+    partition: PartitionState,
     names: list[bytes],
     rows: Mapping[bytes, bytes],
     trailer: int,

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from cxstream.kernels.layout import State
     from cxstream.model.parameters import ScoringParams
-    from cxstream.scoring.state.partition import Partition
+    from cxstream.scoring.state.partition import PartitionState
 
 _ROW_PREFIX, _ERASURE_PREFIX, _PASSED_PREFIX = b"c", b"e", b"x"
 # Where in a packed row the number of its complaints stands.
@@ -86,7 +86,7 @@ def _views(st: State) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.
     return _bytes_of(st.rows, ROW_BYTES), _bytes_of(st.panes, PANE_BYTES), _bytes_of(st.told, TOLD_BYTES)
 
 
-def _packed(partition: Partition, slots: NDArray[np.int32]) -> Iterable[tuple[bytes, bytes]]:
+def _packed(partition: PartitionState, slots: NDArray[np.int32]) -> Iterable[tuple[bytes, bytes]]:
     st = partition.state
     texts = [text.encode() for text in partition.topics.texts]
     topic_ends = np.cumsum([0, *map(len, texts)], dtype=np.int64)
@@ -140,7 +140,7 @@ def _passed(rows: Mapping[bytes, bytes], trailer: int) -> dict[bytes, bytes]:
 
 
 def save(
-    partition: Partition, offset: int, params: str, *, cards_clean: bool, line: Line
+    partition: PartitionState, offset: int, params: str, *, cards_clean: bool, line: Line
 ) -> list[tuple[bytes, bytes | None]]:
     """Pack what has changed since the last call, tombstones first, the marker last."""
     st = partition.state
@@ -190,7 +190,7 @@ def _checked(
     rows: Mapping[bytes, bytes],
     params: str,
     params_before: str,
-    partition: Partition,
+    partition: PartitionState,
     secrets: Sequence[bytes],
 ) -> tuple[Marker, bytes]:
     """The marker, and the secret that it was saved under."""
@@ -217,7 +217,7 @@ def _checked(
 
 
 def load(
-    partition: Partition,
+    partition: PartitionState,
     rows: Mapping[bytes, bytes],
     params: ScoringParams,
     digested: str,
@@ -296,7 +296,7 @@ def load(
     return loaded
 
 
-def mark_all(partition: Partition) -> None:
+def mark_all(partition: PartitionState) -> None:
     """Count nothing of a state as saved."""
     live = partition.live()
     partition.state.row_dirty[live] = CHANGED
@@ -322,7 +322,9 @@ def _subjects(saved: Mapping[bytes, bytes]) -> dict[bytes, str]:
     return subjects
 
 
-def _leave_out_strangers(partition: Partition, saved: dict[bytes, bytes], subjects: dict[bytes, str]) -> None:
+def _leave_out_strangers(
+    partition: PartitionState, saved: dict[bytes, bytes], subjects: dict[bytes, str]
+) -> None:
     """Take the rows of customers of other partitions out, and count these as gone."""
     for subject in partition.strangers(list(subjects.values())):
         key = _ROW_PREFIX + subject.encode()
@@ -330,7 +332,7 @@ def _leave_out_strangers(partition: Partition, saved: dict[bytes, bytes], subjec
         partition.gone[subject] = None
 
 
-def _check_customers(partition: Partition, marker: Marker, clock: int) -> None:
+def _check_customers(partition: PartitionState, marker: Marker, clock: int) -> None:
     """Hold the customers against what the kernels rely on.
 
     Raises:
@@ -346,7 +348,7 @@ def _check_customers(partition: Partition, marker: Marker, clock: int) -> None:
         )
 
 
-def _recall_erased(partition: Partition) -> None:
+def _recall_erased(partition: PartitionState) -> None:
     """Find the requests of those who came back after they had been erased."""
     erased, live = partition.state.rows["erased"], partition.live()
     slots = live[erased[live] != 0].tolist()
@@ -354,7 +356,7 @@ def _recall_erased(partition: Partition) -> None:
     partition.remember_erased(slots)
 
 
-def _unpack_all(partition: Partition, rows: Sequence[bytes], trailer: int, oldest: int) -> None:
+def _unpack_all(partition: PartitionState, rows: Sequence[bytes], trailer: int, oldest: int) -> None:
     """Fill the slots 0, 1, 2, ... from their rows, a part at a time."""
     complaints = sum(min(row[_COMPLAINTS_AT], COMPLAINTS) for row in rows if len(row) > _COMPLAINTS_AT)
     partition.reserve(len(rows), sum(map(len, rows)) // PANE_BYTES, complaints)
@@ -366,7 +368,7 @@ def _unpack_all(partition: Partition, rows: Sequence[bytes], trailer: int, oldes
         _unpack_part(partition, part, begin, oldest)
 
 
-def _unpack_part(partition: Partition, rows: Sequence[bytes], first: int, oldest: int) -> None:
+def _unpack_part(partition: PartitionState, rows: Sequence[bytes], first: int, oldest: int) -> None:
     st = partition.state
     data = b"".join(rows)
     ends = np.cumsum(np.fromiter(map(len, rows), np.int64, len(rows)))

@@ -11,7 +11,7 @@ from cxstream.topology import CHURN_RISK, FRICTION, SCORES, SNAPSHOTS
 from cxstream.worker.metrics.process import Measures
 
 if TYPE_CHECKING:
-    from cxstream.worker.metrics.tally import Tally
+    from cxstream.worker.metrics.tally import FlushTally
 
 
 class Committed(Protocol):
@@ -23,7 +23,7 @@ class Committed(Protocol):
     """
 
     records: int
-    tally: Tally
+    tally: FlushTally
 
     def count(self, topic: str) -> int:
         """How many records it wrote to a topic, by its name in the contract."""

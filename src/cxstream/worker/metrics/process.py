@@ -18,7 +18,7 @@ from cxstream.worker.metrics.tally import OTHER, SOURCE_LENGTH, Times, Told
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from cxstream.worker.metrics.tally import Tally
+    from cxstream.worker.metrics.tally import FlushTally
 
 _PROMOTER, _PASSIVE = 9, 7
 # A source may send any finite number, and one absurd one would leave a sum at infinity for good.
@@ -92,7 +92,7 @@ class Measures:
         self.snapshot = _buckets("cxstream_snapshot_seconds")
         self.recovery = _buckets("cxstream_recovery_seconds")
 
-    def add(self, tally: Tally, now_ms: float) -> None:
+    def add(self, tally: FlushTally, now_ms: float) -> None:
         """Count what has been committed.
 
         Args:

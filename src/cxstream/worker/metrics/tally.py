@@ -63,7 +63,7 @@ class Told(NamedTuple):
     waited: NDArray[np.bool_]
 
 
-class Tally:
+class FlushTally:
     """The records of one flush.
 
     Attributes:

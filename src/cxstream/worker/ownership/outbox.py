@@ -22,7 +22,7 @@ from cxstream.scoring.codec.routing import FORWARDED_FROM
 from cxstream.scoring.state.passed_over import PASSED_OVER
 from cxstream.topology import FORGET, REJECTED, SCORES, SNAPSHOTS, TOUCHPOINTS
 from cxstream.worker.clients import BATCH_BYTES
-from cxstream.worker.metrics.tally import Tally
+from cxstream.worker.metrics.tally import FlushTally
 from cxstream.worker.ownership.suspects import Cause, RowsRefusedError, is_refusal
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ class Outbox:
         self.rows: defaultdict[str, list[Pair]] = defaultdict(list)
         self.causes: defaultdict[str, list[Cause]] = defaultdict(list)
         self.explanations: list[Headers] = []
-        self.tally = Tally()
+        self.tally = FlushTally()
 
     def add(self, outcome: Outcome, records: Sequence[Any], partition: int) -> None:
         """Take the signals, and the rejected and misrouted records of a batch.

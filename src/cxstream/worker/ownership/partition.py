@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from cxstream.worker.metrics.counters import Counters
     from cxstream.worker.ownership.takeover import Inheritance
 
-State = Literal["claiming", "restoring", "running", "failed", "fenced", "closed"]
+Phase = Literal["claiming", "restoring", "running", "failed", "fenced", "closed"]
 
 _BACKOFF_SECONDS = 0.5
 _BACKOFF_MAX_SECONDS = 60.0
@@ -88,7 +88,7 @@ class Partition:
         count: int | None = None,
     ) -> None:
         self.number = number
-        self.state: State = "claiming"
+        self.state: Phase = "claiming"
         self.counters = counters
         self.unreadable: dict[str, UnreadableError] = {}
         self.dispossessed: OwnershipError | None = None
