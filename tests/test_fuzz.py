@@ -108,7 +108,7 @@ def test_harm_is_noticed(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
             return outcome
         match what:
             case "signals":
-                outcome.signals.pop()
+                outcome.rows.pop()
             case "cards":
                 engine._gone_cards["nobody"] = None
             case "state":

@@ -28,7 +28,14 @@ if TYPE_CHECKING:
 
 SOURCES = Path(cxstream.__file__).parent
 # They say what the contract says: its topics, the labels of metrics, an example.
-OF_THE_CONTRACT = {"topology.py", "worker/metrics/definitions.py", "wire/asyncapi.py", "wire/examples.py"}
+OF_THE_CONTRACT = {
+    "topology.py",
+    "model/events.py",
+    "model/outputs.py",
+    "worker/metrics/definitions.py",
+    "wire/asyncapi.py",
+    "wire/examples.py",
+}
 _NAME = re.compile("|".join(rf"\b{re.escape(topic.name)}\b(?!\.)" for topic in TOPICS))
 PARTITIONS = 2
 

@@ -21,7 +21,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Literal
 
+from cxstream.model import outputs
+from cxstream.model.kinds import Kind
 from cxstream.model.parameters import DAY_MS
 
 
@@ -34,6 +37,10 @@ class Topic:
         key: what its records are keyed by.
         holds: what is in it, in a few words.
         config: topic-level Kafka configuration, as strings.
+        flow: whether cxstream receives its records or sends them, as the AsyncAPI document has it.
+        payloads: names of its records in that document.
+        readers: the roles of `cxstream.kafka.acls` that read it.
+        writers: ... and that write it.
         prefix: what the name begins with in this installation, before the name of the contract.
     """
 
@@ -41,6 +48,10 @@ class Topic:
     key: str
     holds: str
     config: dict[str, str]
+    flow: Literal["receive", "send"]
+    payloads: tuple[str, ...]
+    readers: frozenset[str]
+    writers: frozenset[str]
     prefix: str = ""
 
     @property
@@ -66,33 +77,66 @@ TOUCHPOINTS = Topic(
     "touchpoints in",
     # Event time lives in the payload. With CreateTime the broker would delete the records of a backfill at once.
     _delete(90, **{TIMESTAMP_TYPE: "LogAppendTime"}),
+    "receive",
+    (*(kind.label for kind in Kind), "tick", "forget"),
+    readers=frozenset({"worker", "oncall"}),
+    writers=frozenset({"worker", "producer", "crm", "oncall"}),
 )
-CHURN_RISK = Topic("cx.churn-risk", "customer", "churn-risk signals, for the CRM", _delete(30))
-FRICTION = Topic("cx.friction", "customer", "friction signals, for agents and chat", _delete(7))
-SCORES = Topic("cx.scores", "customer", "the latest score card", _compact())
 # A rejected record is as large as the broker takes, with headers on top.
 REJECTED = Topic(
     "cx.rejected",
     "as it came",
     "rejected records, byte for byte",
     _delete(30, **{"max.message.bytes": "12582912"}),
+    "send",
+    ("rejected", "resent"),
+    readers=frozenset({"oncall", "admin"}),
+    writers=frozenset({"worker", "oncall"}),
 )
 # The reason of a record of cx.rejected that is no rejection: the record from that place has been sent again.
 RESENT = "resent"
-FORGET = Topic("cx.forget", "customer", "customers to erase", _delete(30))
-FORGOTTEN = Topic("cx.forgotten", "digest of the customer", "receipts of erasures", _delete(365))
-SNAPSHOTS = Topic("cx.snapshots", "customer", "saved state of the worker", _compact())
-
-TOPICS = (
-    TOUCHPOINTS,
-    CHURN_RISK,
-    FRICTION,
-    SCORES,
-    REJECTED,
-    FORGET,
-    FORGOTTEN,
-    SNAPSHOTS,
+FORGET = Topic(
+    "cx.forget",
+    "customer",
+    "customers to erase",
+    _delete(30),
+    "receive",
+    ("forget",),
+    readers=frozenset({"worker", "admin"}),
+    writers=frozenset({"admin"}),
 )
+SNAPSHOTS = Topic(
+    "cx.snapshots",
+    "customer",
+    "saved state of the worker",
+    _compact(),
+    "send",
+    ("snapshot",),
+    readers=frozenset({"worker", "oncall"}),
+    writers=frozenset({"worker"}),
+)
+
+
+def _output(output: outputs.Output) -> Topic:
+    return Topic(
+        output.topic,
+        output.key,
+        output.holds,
+        _compact() if output.keep_days is None else _delete(output.keep_days),
+        "send",
+        (output.payload,),
+        readers=output.readers,
+        writers=frozenset({"worker"}),
+    )
+
+
+CHURN_RISK = _output(outputs.CHURN_RISK)
+FRICTION = _output(outputs.FRICTION)
+SCORES = _output(outputs.SCORES)
+FORGOTTEN = _output(outputs.FORGOTTEN)
+_FIRST = (TOUCHPOINTS, CHURN_RISK, FRICTION, SCORES, REJECTED, FORGET, FORGOTTEN)
+_OTHERS = (_output(each) for each in outputs.OUTPUTS if each.topic not in {topic.name for topic in _FIRST})
+TOPICS = (*_FIRST, *_OTHERS, SNAPSHOTS)
 
 
 class Topology:

@@ -277,7 +277,7 @@ MUTATIONS = (
     Mutation(
         "receipts are not written",
         _OUTBOX + "Outbox.add",
-        (("chain(outcome.signals, outcome.receipts)", "outcome.signals"),),
+        (("in outcome.rows", "in outcome.signals"),),
     ),
     Mutation(
         "who is erased stays in the saved state until the next snapshot",

@@ -15,18 +15,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
-from cxstream.topology import (
-    CHURN_RISK,
-    FORGET,
-    FORGOTTEN,
-    FRICTION,
-    REJECTED,
-    SCORES,
-    SNAPSHOTS,
-    TOPICS,
-    TOUCHPOINTS,
-    Topic,
-)
+from cxstream.topology import TOPICS, Topic
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,69 +41,59 @@ class Acl(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """Somebody who talks to Kafka, and the least that he must be allowed.
+    """A client of Kafka, and the least that it must be allowed. What it reads and writes is said of each topic.
 
     Attributes:
-        what: what he does, in a few words.
-        reads: topics that he reads.
-        writes: topics that he writes.
-        checks: whether he looks at the configuration of these topics before he works.
-        group: whether he is a member of a consumer group.
-        transactional: whether he claims partitions with the transactional ids of the worker's group.
-        oncall: whether he looks at the worker's group and transactions, and sends rejected records again.
-        keeps: topics that he creates and configures.
+        name: as topics and commands have it.
+        what: what it does, in a few words.
+        checks: whether it looks at the configuration of its topics before it works.
+        group: whether it is a member of a consumer group.
+        transactional: whether it claims partitions with the transactional ids of the worker's group.
+        oncall: whether it looks at the worker's group and transactions, and sends rejected records again.
+        keeps: whether it creates and configures topics.
     """
 
+    name: str
     what: str
-    reads: tuple[Topic, ...] = ()
-    writes: tuple[Topic, ...] = ()
     checks: bool = False
     group: bool = False
     transactional: bool = False
     oncall: bool = False
-    keeps: tuple[Topic, ...] = ()
+    keeps: bool = False
+
+    @property
+    def reads(self) -> tuple[Topic, ...]:
+        """The topics that it reads, in the order of the topology."""
+        return tuple(topic for topic in TOPICS if self.name in topic.readers)
+
+    @property
+    def writes(self) -> tuple[Topic, ...]:
+        """The topics that it writes, in the order of the topology."""
+        return tuple(topic for topic in TOPICS if self.name in topic.writers)
 
     @property
     def topics(self) -> tuple[Topic, ...]:
-        """The topics that he reads or writes, in the order of the topology."""
-        return tuple(topic for topic in TOPICS if topic in self.reads or topic in self.writes)
+        """The topics that it reads or writes, in the order of the topology."""
+        return tuple(topic for topic in TOPICS if self.name in topic.readers | topic.writers)
 
 
-WORKER = Role(
-    "scores: `cxstream worker`",
-    reads=(TOUCHPOINTS, FORGET, SNAPSHOTS),
-    writes=(TOUCHPOINTS, CHURN_RISK, FRICTION, SCORES, REJECTED, FORGOTTEN, SNAPSHOTS),
-    checks=True,
-    group=True,
-    transactional=True,
-)
-PRODUCER = Role(
-    "sends events: sources, `cxstream produce`, `cxstream simulate`",
-    writes=(TOUCHPOINTS,),
-    checks=True,
-)
-# Outcomes are touchpoints; a tool for agents that only shows signals does without `writes`.
-CRM = Role(
-    "acts on signals and writes back what was done: the CRM",
-    reads=(CHURN_RISK, FRICTION, SCORES),
-    writes=(TOUCHPOINTS,),
-    group=True,
-)
+WORKER = Role("worker", "scores: `cxstream worker`", checks=True, group=True, transactional=True)
+PRODUCER = Role("producer", "sends events: sources, `cxstream produce`, `cxstream simulate`", checks=True)
+# Outcomes are touchpoints; a tool for agents that only shows signals does without the right to write them.
+CRM = Role("crm", "acts on signals and writes back what was done: the CRM", group=True)
 ONCALL = Role(
+    "oncall",
     "looks, and sends rejected records again: `cxstream rejected`, `customer`, `doctor`",
-    reads=(TOUCHPOINTS, CHURN_RISK, FRICTION, SCORES, REJECTED, SNAPSHOTS),
-    writes=(TOUCHPOINTS, REJECTED),
     checks=True,
     oncall=True,
 )
 ADMIN = Role(
+    "admin",
     "makes topics, looks after rejected records, has customers erased: `cxstream topics`",
-    reads=(SCORES, REJECTED, FORGET, FORGOTTEN),
-    writes=(FORGET,),
-    keeps=TOPICS,
+    keeps=True,
 )
 
-ROLES = {"worker": WORKER, "producer": PRODUCER, "crm": CRM, "oncall": ONCALL, "admin": ADMIN}
+ROLES = {role.name: role for role in (WORKER, PRODUCER, CRM, ONCALL, ADMIN)}
 
 
 def resend_id(group: str, topology: Topology) -> str:
@@ -160,10 +139,10 @@ def acls(role: Role, group: str, topology: Topology) -> list[Acl]:
 
 
 def _operations(role: Role, topic: Topic) -> list[str]:
-    operations = ["Read"] if topic in role.reads else []
-    operations += ["Write"] if topic in role.writes else []
+    operations = ["Read"] if role.name in topic.readers else []
+    operations += ["Write"] if role.name in topic.writers else []
     operations += ["DescribeConfigs"] if operations and role.checks else []
-    keeps = _KEEPS if topic in role.keeps else ()
+    keeps = _KEEPS if role.keeps else ()
     return operations + [each for each in keeps if each != "Describe" or not operations]
 
 

@@ -18,6 +18,10 @@ from cxstream.model.kinds import FORGET_TYPE, TICK_TYPE, Kind
 CONTROL = 248
 
 
+# The topic of the log, by its name in the contract: ids of signals begin with it.
+LOG = "cx.touchpoints"
+
+
 class Touchpoint(Struct, kw_only=True, gc=False, tag_field="type", tag="cx.touchpoint"):
     """The CloudEvents envelope of a touchpoint.
 

@@ -1,10 +1,15 @@
-"""What cxstream says: signals and score cards, as CloudEvents in structured JSON.
+"""What scoring writes: signals, score cards and receipts, as CloudEvents in structured JSON, and their topics.
+
+One record describes an output topic; Kafka's topic, its ACLs, the schemas, the AsyncAPI document and the files of
+`replay` follow from it.
 
 Times are RFC 3339 in UTC with milliseconds; floats are in shortest round-trip form.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from typing import Literal
 
 import msgspec
@@ -251,3 +256,83 @@ def read_signal(value: bytes) -> ChurnRiskSignal | ErasedSignal | FrictionSignal
     if _change_of(value).data.change == "erased":
         return _erased(value)
     return _signal.decode(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A topic that scoring writes: every record is a CloudEvent about one customer.
+
+    Attributes:
+        topic: its name in the contract.
+        holds: what is in it, in a few words.
+        payload: name of its records in the AsyncAPI document.
+        title: ... and in words.
+        schema: path of their JSON Schema below `schemas/`.
+        types: the events that the schema accepts, each with a title; a schema of one event needs none.
+        key: what the records are keyed by, in a few words.
+        key_note: the same, for the AsyncAPI document, and what a record without a value says.
+        keep_days: how long Kafka keeps a record; None to keep the latest record of each key.
+        readers: the roles of `cxstream.kafka.acls` that read it.
+        file: where `replay` writes its records; "" where it does so by itself.
+    """
+
+    topic: str
+    holds: str
+    payload: str
+    title: str
+    schema: str
+    types: tuple[tuple[str, type[Struct]], ...]
+    file: str
+    key: str = "customer"
+    key_note: str = "The customer, as in `subject`."
+    keep_days: int | None = None
+    readers: frozenset[str] = dataclass_field(default_factory=frozenset)
+
+
+CHURN_RISK = Output(
+    "cx.churn-risk",
+    "churn-risk signals, for the CRM",
+    "churn_risk",
+    "Churn-risk signal",
+    "signals/churn_risk.v1.json",
+    (("The level of a customer", ChurnRiskSignal), ("A customer was erased", ErasedSignal)),
+    "signals.ndjson",
+    keep_days=30,
+    readers=frozenset({"crm", "oncall"}),
+)
+FRICTION = Output(
+    "cx.friction",
+    "friction signals, for agents and chat",
+    "friction",
+    "Friction signal",
+    "signals/friction.v1.json",
+    (("", FrictionSignal),),
+    "signals.ndjson",
+    keep_days=7,
+    readers=frozenset({"crm", "oncall"}),
+)
+SCORES = Output(
+    "cx.scores",
+    "the latest score card",
+    "score",
+    "Score card",
+    "score.v1.json",
+    (("", Score),),
+    "scores.ndjson",
+    key_note="The customer, as in `subject`. Without a value: forgotten.",
+    readers=frozenset({"crm", "oncall", "admin"}),
+)
+FORGOTTEN = Output(
+    "cx.forgotten",
+    "receipts of erasures",
+    "forgotten",
+    "Receipt of an erasure",
+    "forgotten.v1.json",
+    (("", Receipt),),
+    "forgotten.ndjson",
+    key="digest of the customer",
+    key_note="A digest of the customer.",
+    keep_days=365,
+    readers=frozenset({"admin"}),
+)
+OUTPUTS = (CHURN_RISK, FRICTION, SCORES, FORGOTTEN)

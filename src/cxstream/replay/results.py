@@ -9,7 +9,9 @@ from typing import IO, TYPE_CHECKING, Self
 import msgspec
 
 from cxstream.files.private import draft, make_folder
+from cxstream.model import outputs
 from cxstream.model.errors import OutputError
+from cxstream.model.outputs import OUTPUTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,10 +20,13 @@ if TYPE_CHECKING:
 
     from cxstream.scoring.codec.rejection import Reference
 
-SIGNALS, SCORES, REJECTED = "signals.ndjson", "scores.ndjson", "rejected.ndjson"
-NAMES = (SIGNALS, SCORES, REJECTED)
+REJECTED = "rejected.ndjson"
+# The file of each output topic; several may share one.
+FILES = {output.topic: output.file for output in OUTPUTS}
+SCORES = outputs.SCORES.file
+NAMES = (outputs.CHURN_RISK.file, SCORES, REJECTED)
 # Only where there is something to put into it.
-FORGOTTEN = "forgotten.ndjson"
+OTHERS = tuple(file for file in dict.fromkeys(FILES.values()) if file not in NAMES)
 _BUFFER_BYTES = 1 << 20
 
 _encode = msgspec.json.Encoder().encode
@@ -84,7 +89,7 @@ class Results:
 
     def __init__(self, folder: Path, *, replace: bool = False) -> None:
         self._folder = folder
-        there = [name for name in (*NAMES, FORGOTTEN) if (folder / name).exists()]
+        there = [name for name in (*NAMES, *OTHERS) if (folder / name).exists()]
         if there and not replace:
             raise OutputError(
                 f"{folder}: has {there[0]} already; name another folder, or replace it with --force"
@@ -138,8 +143,9 @@ class Results:
                 file.close()
             for name, (_, place) in self._files.items():
                 place.replace(self._folder / name)
-            if FORGOTTEN not in self._files:
-                (self._folder / FORGOTTEN).unlink(missing_ok=True)
+            for name in OTHERS:
+                if name not in self._files:
+                    (self._folder / name).unlink(missing_ok=True)
         except OSError as error:
             raise self._failed(error) from error
         self._files.clear()

@@ -16,7 +16,7 @@ from cxstream.files.merged import merged_batches
 from cxstream.files.readers import read_batches
 from cxstream.model.errors import InputError
 from cxstream.replay.order import Order
-from cxstream.replay.results import FORGOTTEN, REJECTED, SCORES, SIGNALS, RejectedLine, Results
+from cxstream.replay.results import FILES, REJECTED, SCORES, RejectedLine, Results
 from cxstream.replay.summary import Tally
 from cxstream.scoring.router import RoutedError
 
@@ -120,7 +120,7 @@ def _end(router: Router, results: Results, tally: Tally, until: int | None) -> N
     if until is not None:
         outcome = router.advance(until)
         tally.add(outcome, 0)
-        results.write(SIGNALS, [signal.value for signal in outcome.signals])
+        _write_rows(results, outcome)
     cards = (card for _, card in router.cards())
     while some := list(islice(cards, _CARDS_AT_A_TIME)):
         results.write(SCORES, some)
@@ -128,12 +128,17 @@ def _end(router: Router, results: Results, tally: Tally, until: int | None) -> N
 
 
 def _write(results: Results, outcome: Outcome, chunk: Chunk, *, named: bool, raw: bool) -> None:
-    if outcome.signals:
-        results.write(SIGNALS, [signal.value for signal in outcome.signals])
-    if outcome.receipts:
-        results.write(FORGOTTEN, [receipt.value for receipt in outcome.receipts])
+    _write_rows(results, outcome)
     if outcome.rejected:
         results.write(REJECTED, _rejected(outcome, chunk, named=named, raw=raw))
+
+
+def _write_rows(results: Results, outcome: Outcome) -> None:
+    lines: dict[str, list[bytes]] = {}
+    for row in outcome.rows:
+        lines.setdefault(FILES[row.topic], []).append(row.value)
+    for name, values in lines.items():
+        results.write(name, values)
 
 
 def _rejected(outcome: Outcome, chunk: Chunk, *, named: bool, raw: bool) -> Iterator[bytes]:

@@ -31,7 +31,8 @@ from cxstream.kernels.layout import (
     TOO_LATE,
 )
 from cxstream.kernels.records import SCAN, scan
-from cxstream.model.events import CONTROL, Tick
+from cxstream.model.events import CONTROL, LOG, Tick
+from cxstream.model.outputs import FORGOTTEN
 from cxstream.model.parameters import ScoringParams
 from cxstream.model.rfc3339 import rfc3339_all
 from cxstream.scoring import action_ids, failing
@@ -47,7 +48,6 @@ from cxstream.scoring.state.marker import digest as digest_of_params
 from cxstream.scoring.state.partition import NO_LIMIT, Applied, PartitionState
 from cxstream.scoring.state.passed_over import PASSED_OVER
 from cxstream.scoring.state.snapshot import Line
-from cxstream.topology import TOUCHPOINTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -119,7 +119,8 @@ class Outcome:
     """What a batch led to.
 
     Attributes:
-        signals: in order.
+        rows: what goes to the output topics: signals, receipts; in order within a topic. A receipt says what was erased;
+            where a customer does not belong, there is one only if something was.
         rejected: in order.
         misrouted: records that belong to other partitions, in order.
         accepted: records that counted.
@@ -127,7 +128,6 @@ class Outcome:
         ticks: records that let time pass.
         erased: records dropped because their customer had asked to be erased.
         erasures: requests to erase a customer that were followed.
-        receipts: what was erased, in order; where a customer does not belong, only if something was.
         held_back: raises that began to wait for their cooldown.
         unknown_actions: sources of accepted touchpoints whose `action_id` cannot be that of a signal of the customer.
         status: uint8[g], what became of each valid record: ACCEPTED, DUPLICATE, TOO_LATE, FROM_THE_FUTURE, TICKED,
@@ -135,7 +135,7 @@ class Outcome:
         fates: the same with times and partitions, from a `Router`; None from an engine.
     """
 
-    signals: list[Emitted] = field(default_factory=list)
+    rows: list[Emitted] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
     misrouted: list[Misrouted] = field(default_factory=list)
     accepted: int = 0
@@ -143,11 +143,20 @@ class Outcome:
     ticks: int = 0
     erased: int = 0
     erasures: int = 0
-    receipts: list[Emitted] = field(default_factory=list)
     held_back: int = 0
     unknown_actions: list[str] = field(default_factory=list)
     status: NDArray[np.uint8] = field(default_factory=lambda: np.empty(0, np.uint8), compare=False)
     fates: Fates | None = field(default=None, compare=False)
+
+    @property
+    def signals(self) -> list[Emitted]:
+        """The rows that are signals."""
+        return [row for row in self.rows if row.change]
+
+    @property
+    def receipts(self) -> list[Emitted]:
+        """The rows that are receipts of erasures."""
+        return [row for row in self.rows if row.topic == FORGOTTEN.topic]
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +246,7 @@ class Engine:
         params: ScoringParams,
         actions: Mapping[str, str],
         *,
-        topic: str = TOUCHPOINTS.contract,
+        topic: str = LOG,
         partition: int = 0,
         partitions: int | None = None,
         pseudonyms: Pseudonyms | None = None,
@@ -423,7 +432,7 @@ class Engine:
         """Let time pass until `time` (ms UTC) after the last record, as a tick with the next offset would."""
         rows = self.partition.advance(time, 0, self.next_offset)
         outcome = Outcome(held_back=self._newly_held())
-        outcome.signals = self._signals(rows, np.zeros(1, np.int64), [self.next_offset], [None])
+        outcome.rows = self._signals(rows, np.zeros(1, np.int64), [self.next_offset], [None])
         self._settle()
         return outcome
 
@@ -454,8 +463,7 @@ class Engine:
             )
             rows = rows[~is_receipt]
         return Outcome(
-            signals=self._signals(rows, good, offsets, decoded.events),
-            receipts=receipts,
+            rows=self._signals(rows, good, offsets, decoded.events) + receipts,
             erased=counts[ERASED],
             erasures=counts[ERASES],
             rejected=rejected,
@@ -721,7 +729,7 @@ class Engine:
     @classmethod
     def restore(
         cls, params: ScoringParams, actions: Mapping[str, str], rows: Mapping[bytes, bytes],
-        *, topic: str = TOUCHPOINTS.contract, partition: int = 0, partitions: int | None = None,
+        *, topic: str = LOG, partition: int = 0, partitions: int | None = None,
         pseudonyms: Pseudonyms | None = None, authority: Authority | None = None,
         secrets: tuple[bytes, ...] = (b"",), latest: int = NO_LIMIT,
     ) -> Engine:  # fmt: skip

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cxstream.kernels.layout import TICK
+from cxstream.model.events import LOG
 from cxstream.scoring import failing
 from cxstream.scoring.codec.decode import Decoded, Rejected, decode, read_subject
 from cxstream.scoring.codec.routing import partition_of
@@ -16,7 +17,6 @@ from cxstream.scoring.engine import Engine, Fates, Outcome
 from cxstream.scoring.failing import BatchError
 from cxstream.scoring.state.partition import NO_LIMIT
 from cxstream.scoring.state.passed_over import FAILED
-from cxstream.topology import TOUCHPOINTS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -54,7 +54,7 @@ class Router:
         actions: Mapping[str, str],
         *,
         partitions: int = 1,
-        topic: str = TOUCHPOINTS.contract,
+        topic: str = LOG,
         pseudonyms: Pseudonyms | None = None,
         authority: Authority | None = None,
     ) -> None:
@@ -206,7 +206,7 @@ class Router:
         outcome = Outcome()
         for engine in self.engines:
             one = engine.advance(time)
-            outcome.signals += one.signals
+            outcome.rows += one.rows
             outcome.held_back += one.held_back
         return outcome
 
@@ -259,13 +259,12 @@ def _subset(decoded: Decoded, homes: NDArray[np.int32], p: int) -> Decoded:
 
 def _merged(outcomes: list[Outcome]) -> Outcome:
     return Outcome(
-        signals=sorted((s for o in outcomes for s in o.signals), key=lambda s: s.index),
+        rows=sorted((row for o in outcomes for row in o.rows), key=lambda row: row.index),
         rejected=sorted(r for o in outcomes for r in o.rejected),
         accepted=sum(o.accepted for o in outcomes),
         duplicates=sum(o.duplicates for o in outcomes),
         ticks=sum(o.ticks for o in outcomes),
         erased=sum(o.erased for o in outcomes),
-        receipts=sorted((r for o in outcomes for r in o.receipts), key=lambda r: r.index),
         erasures=sum(o.erasures for o in outcomes),
         held_back=sum(o.held_back for o in outcomes),
     )

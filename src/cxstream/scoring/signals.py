@@ -13,7 +13,6 @@ from cxstream.model.features import FEATURES
 from cxstream.model.rfc3339 import rfc3339
 from cxstream.scoring import words
 from cxstream.scoring.state.erasures import digest
-from cxstream.topology import CHURN_RISK, FORGOTTEN, FRICTION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,7 +33,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Emitted(msgspec.Struct, frozen=True, gc=False):
-    """A signal or the receipt of an erasure, ready to send.
+    """A row of an output topic: a signal, or the receipt of an erasure.
 
     Attributes:
         index: position in the batch of the record that caused it.
@@ -104,16 +103,16 @@ class Writer:
                 cause=cause,
             )
             value = _encode(o.FrictionSignal(id=name, subject=subject, time=clock, data=data))
-            return Emitted(index, FRICTION.contract, key, value, "friction", "none")
+            return Emitted(index, o.FRICTION.topic, key, value, "friction", "none")
         if row[k.S_WHAT] == k.ERASURE:
             previous = LEVELS[int(row[k.S_PREVIOUS])]
             erased = o.ErasedCustomer("erased", "none", previous, cause)
             value = _encode(o.ErasedSignal(id=name, subject=subject, time=clock, data=erased))
-            return Emitted(index, CHURN_RISK.contract, key, value, "erased", "none")
+            return Emitted(index, o.CHURN_RISK.topic, key, value, "erased", "none")
         risk = self._churn_risk(row, topic, cause)
         value = _encode(o.ChurnRiskSignal(id=name, subject=subject, time=clock, data=risk))
         reason = risk.reasons[0].feature if risk.reasons else None
-        return Emitted(index, CHURN_RISK.contract, key, value, risk.change, risk.level, reason)
+        return Emitted(index, o.CHURN_RISK.topic, key, value, risk.change, risk.level, reason)
 
     def _churn_risk(self, row: Sequence[float], topic: str, cause: o.Cause) -> o.ChurnRisk:
         reasons = self._reasons(row, topic)
@@ -174,7 +173,7 @@ class Writer:
             time=rfc3339(int(row[k.S_CLOCK])),
             data=data,
         )
-        return Emitted(int(row[k.S_INDEX]), FORGOTTEN.contract, whom.encode(), _encode(receipt))
+        return Emitted(int(row[k.S_INDEX]), o.FORGOTTEN.topic, whom.encode(), _encode(receipt))
 
     def card(
         self,

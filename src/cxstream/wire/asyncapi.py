@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from cxstream import topology
 from cxstream.model.kinds import Kind
+from cxstream.model.outputs import OUTPUTS
 
 if TYPE_CHECKING:
     from cxstream.topology import Topic
@@ -14,7 +15,6 @@ Json = dict[str, Any]
 
 _BINDING = "0.5.0"
 _STRUCTURED = "application/cloudevents+json"
-_TOUCHPOINTS = [kind.label for kind in Kind]
 
 _TEXT: Json = {"type": "string"}
 _REJECTED_HEADERS: Json = {
@@ -32,18 +32,6 @@ _REJECTED_HEADERS: Json = {
 _RESENT_HEADERS: Json = {
     **_REJECTED_HEADERS,
     "properties": {**_REJECTED_HEADERS["properties"], "reason": {"const": topology.RESENT}},
-}
-
-# Of each topic: the operation, as seen from cxstream, and the messages in it.
-_FLOW: dict[str, tuple[str, list[str]]] = {
-    topology.TOUCHPOINTS.name: ("receive", [*_TOUCHPOINTS, "tick", "forget"]),
-    topology.FORGET.name: ("receive", ["forget"]),
-    topology.CHURN_RISK.name: ("send", ["churn_risk"]),
-    topology.FRICTION.name: ("send", ["friction"]),
-    topology.SCORES.name: ("send", ["score"]),
-    topology.FORGOTTEN.name: ("send", ["forgotten"]),
-    topology.REJECTED.name: ("send", ["rejected", "resent"]),
-    topology.SNAPSHOTS.name: ("send", ["snapshot"]),
 }
 
 
@@ -70,9 +58,7 @@ def document() -> Json:
             }
         },
         "channels": {_id(topic): _channel(topic) for topic in topology.TOPICS},
-        "operations": {
-            f"{_FLOW[topic.name][0]}-{_id(topic)}": _operation(topic) for topic in topology.TOPICS
-        },
+        "operations": {f"{topic.flow}-{_id(topic)}": _operation(topic) for topic in topology.TOPICS},
         "components": {"messages": _messages()},
     }
 
@@ -86,7 +72,7 @@ def _channel(topic: Topic) -> Json:
     return {
         "address": topic.name,
         "description": f"{topic.holds}; keyed by: {topic.key}",
-        "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in _FLOW[topic.name][1]},
+        "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in topic.payloads},
         "bindings": {"kafka": binding},
     }
 
@@ -104,10 +90,10 @@ def _typed(name: str, value: str) -> str | int | list[str]:
 def _operation(topic: Topic) -> Json:
     channel = f"#/channels/{_id(topic)}"
     return {
-        "action": _FLOW[topic.name][0],
+        "action": topic.flow,
         "channel": {"$ref": channel},
         "summary": f"{topic.holds[0].upper()}{topic.holds[1:]}.",
-        "messages": [{"$ref": f"{channel}/messages/{name}"} for name in _FLOW[topic.name][1]],
+        "messages": [{"$ref": f"{channel}/messages/{name}"} for name in topic.payloads],
     }
 
 
@@ -120,13 +106,11 @@ def _messages() -> Json:
     found["tick"] = _message(
         "Tick", "tick.v1.json", "None: a tick is written to each partition directly.", keyed=False
     )
-    found["churn_risk"] = _message("Churn-risk signal", "signals/churn_risk.v1.json", customer)
-    found["friction"] = _message("Friction signal", "signals/friction.v1.json", customer)
-    found["score"] = _message("Score card", "score.v1.json", f"{customer} Without a value: forgotten.")
+    for each in OUTPUTS:
+        found[each.payload] = _message(each.title, each.schema, each.key_note)
     found["forget"] = _message(
         "Request to be erased", "forget.v1.json", f"{customer} On cx.forget it is enough."
     )
-    found["forgotten"] = _message("Receipt of an erasure", "forgotten.v1.json", "A digest of the customer.")
     found["rejected"] = {
         **_message("Rejected record, byte for byte", _TEXT, "The key it came with."),
         "contentType": "application/octet-stream",

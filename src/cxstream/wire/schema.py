@@ -11,10 +11,10 @@ from typing import Any
 
 import msgspec
 
-from cxstream.model import outputs
 from cxstream.model.events import ENVELOPES, Forget, Tick
 from cxstream.model.fields import MAX_STRING, Data
 from cxstream.model.kinds import Kind
+from cxstream.model.outputs import OUTPUTS, Output
 from cxstream.wire.examples import example, example_forget, example_tick
 
 Json = dict[str, Any]
@@ -70,11 +70,7 @@ def documents() -> dict[str, Json]:
     found = {f"touchpoints/{kind.label}.v1.json": touchpoint(kind) for kind in Kind}
     found["tick.v1.json"] = tick()
     found["forget.v1.json"] = forget()
-    found["signals/churn_risk.v1.json"] = churn_risk()
-    found["signals/friction.v1.json"] = output(outputs.FrictionSignal, "Friction signal")
-    found["score.v1.json"] = output(outputs.Score, "Score card")
-    found["forgotten.v1.json"] = output(outputs.Receipt, "Receipt of an erasure")
-    return found
+    return found | {each.schema: output(each) for each in OUTPUTS}
 
 
 def touchpoint(kind: Kind) -> Json:
@@ -104,23 +100,24 @@ def forget() -> Json:
     return {**schema, "examples": [example_forget()]}
 
 
-def churn_risk() -> Json:
-    """The schema of a churn-risk signal, whose `data` has scores unless the customer was erased."""
-    schema = output(outputs.ChurnRiskSignal, "Churn-risk signal")
-    erased = output(outputs.ErasedSignal, "")
-    data = schema["properties"]["data"]
-    schema["properties"]["data"] = {
-        "description": data.pop("description"),
-        "oneOf": [
-            {"title": "The level of a customer", **data},
-            {"title": "A customer was erased", **erased["properties"]["data"]},
-        ],
-    }
+def output(described: Output) -> Json:
+    """The schema of the records of an output topic; where they are of several types, they differ in `data` alone."""
+    (title, first), *others = described.types
+    schema = _event(first, described.title)
+    if others:
+        data = schema["properties"]["data"]
+        schema["properties"]["data"] = {
+            "description": data.pop("description"),
+            "oneOf": [
+                {"title": title, **data},
+                *({"title": name, **_event(kind, "")["properties"]["data"]} for name, kind in others),
+            ],
+        }
     return schema
 
 
-def output(kind: type[msgspec.Struct], title: str) -> Json:
-    """The schema of an output; what is written always has all of its fields."""
+def _event(kind: type[msgspec.Struct], title: str) -> Json:
+    """The schema of an event that is written, which always has all of its fields."""
     schema = _schema(kind, title)
     schema["properties"]["time"].update(_TIME_OUT)
     last_touch = schema["properties"]["data"]["properties"].get("last_touch")

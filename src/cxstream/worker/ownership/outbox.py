@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiokafka import TopicPartition
@@ -136,10 +135,10 @@ class Outbox:
             partition: the partition they are of.
         """
         self.records += len(records)
-        for signal in chain(outcome.signals, outcome.receipts):
-            self.rows[signal.topic].append((signal.key, signal.value))
-            self.causes[signal.topic].append(Cause(TOUCHPOINTS.contract, records[signal.index].offset))
-            self.bytes += len(signal.value)
+        for row in outcome.rows:
+            self.rows[row.topic].append((row.key, row.value))
+            self.causes[row.topic].append(Cause(TOUCHPOINTS.contract, records[row.index].offset))
+            self.bytes += len(row.value)
         for rejection in outcome.rejected:
             place = (self._touchpoints, partition)
             self.add_rejected(records[rejection.index], place, rejection.reason, rejection.field)
