@@ -38,6 +38,7 @@ from cxstream.settings import Control, Settings
 from cxstream.topology import Topology
 from cxstream.worker.ownership import requests
 from cxstream.worker.ownership.outbox import Limits, Outbox, commit
+from cxstream.worker.ownership.suspects import Cause
 from cxstream.worker.ticker import tick
 from oracle import to_ms
 from workers import touchpoint
@@ -503,9 +504,9 @@ async def test_a_request_that_a_broker_would_take_for_the_future_is_not_committe
 
     async def committed(clock: int, kind: int = 1) -> bool:
         outbox = Outbox(Topology(""))
-        outbox.add_request(b"anna", b"{}", 0, NOW)
-        outbox.add_request(b"bert", b"{}", 1, NOW - 1)
-        outbox.requested = 2
+        outbox.add_request(b"anna", b"{}", Cause("cx.forget", 0), NOW)
+        outbox.add_request(b"bert", b"{}", Cause("cx.forget", 1), NOW - 1)
+        outbox.taken["cx.forget"] = 2
         producer: Any = Acks(clock, kind)
         await commit(
             producer, outbox, group="g", partition=0, partitions=1, offset=1,

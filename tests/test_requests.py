@@ -42,7 +42,7 @@ async def test_a_request_that_fails_is_rejected_by_reference_and_the_others_are_
             raise ZeroDivisionError("anna")
         return read(record, *more)
 
-    monkeypatch.setattr(requests, "read", fails)
+    inlet = requests.ERASURES._replace(translate=fails)
     suspects = Suspects(0)
     # Kafka has refused twice what follows from this one.
     suspects.found[Cause(FORGET.contract, 8)] = "cx.touchpoints refuses a row"
@@ -51,11 +51,12 @@ async def test_a_request_that_fails_is_rejected_by_reference_and_the_others_are_
     broken = Record(10, 1_700_000_000_000, 1, None, reference=Reference(1 << 25, ""), broken="cut off")
     with capture_logs() as said:
         owner.forward(
-            [asked(6, b"anna"), asked(7, b"bert"), asked(8, b"carl"), unheld, broken, asked(11, b"eva")]
+            inlet,
+            [asked(6, b"anna"), asked(7, b"bert"), asked(8, b"carl"), unheld, broken, asked(11, b"eva")],
         )
     outbox = owner._outbox
     assert [key for key, _ in outbox.requests] == [b"bert", b"eva"]
-    assert outbox.requested == 12
+    assert outbox.taken == {FORGET.contract: 12}
     found = [unfold(headers) for headers in outbox.explanations]
     assert all(value is None for _, value in outbox.rows[REJECTED.contract])
     told = [(each[1]["reason"], each[1]["offset"], each[2] is not None) for each in found if each]
@@ -75,8 +76,8 @@ async def test_no_request_is_blamed_where_sound_records_fail_too(monkeypatch: py
         raise ZeroDivisionError
 
     owner = tenure(Suspects(0))
-    monkeypatch.setattr(requests, "read", fails)
+    inlet = requests.ERASURES._replace(translate=fails)
     monkeypatch.setattr(Engine, "_score", fails)
     with pytest.raises(ZeroDivisionError):
-        owner.forward([asked(6, b"anna")])
+        owner.forward(inlet, [asked(6, b"anna")])
     assert not owner._outbox.rows

@@ -23,7 +23,7 @@ _MET = (
     "transaction too old", "aborted", "fetch dropped", "revoked", "closing",
     "[error] another worker has claimed the partition; this one has stopped working on it",
     "[error] partition failed; trying again",
-    "asked to erase", "asked in vain", "[warning] requests to be erased wait",
+    "asked to erase", "asked in vain", "[warning] records of a side topic wait",
 )  # fmt: skip
 
 

@@ -189,7 +189,7 @@ MUTATIONS = (
     Mutation(
         "how far requests to be erased were read is not committed",
         _OUTBOX + "commit",
-        (("if outbox.requested is not None:", "if False:"),),
+        (("in outbox.taken.items():", "in ():"),),
         seeds=10,
     ),
     Mutation(
@@ -260,7 +260,7 @@ MUTATIONS = (
     Mutation(
         "a record of cx.forget that asks for nothing is dropped in silence",
         _TENURE + "forward",
-        (("outbox.add_rejected(record, (self._topology.forget.name, self._partition), *request)", "pass"),),
+        (("outbox.add_rejected(record, place, *request)", "pass"),),
     ),
     Mutation(
         "requests are taken into a transaction that is under way already",

@@ -165,7 +165,7 @@ class Reader:
         self._partition = partition
         topics = settings.topology
         self._touchpoints = topics.touchpoints.name
-        self._read = frozenset({topics.touchpoints.name, topics.snapshots.name, topics.forget.name})
+        self._read = frozenset(topic.name for topic in topics.all if "worker" in topic.readers)
         self._limits, self._most = limits(settings), settings.worker.fetch_bytes * FETCH_COST
         self._consumer = aiokafka.AIOKafkaConsumer(
             **connection(settings),

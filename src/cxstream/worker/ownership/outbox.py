@@ -19,7 +19,7 @@ from cxstream.scoring.codec.decode import TOO_LARGE
 from cxstream.scoring.codec.rejection import Row, by_reference, copy, shortened, wire_bytes
 from cxstream.scoring.codec.routing import FORWARDED_FROM
 from cxstream.scoring.state.passed_over import PASSED_OVER
-from cxstream.topology import FORGET, REJECTED, SCORES, SNAPSHOTS, TOUCHPOINTS
+from cxstream.topology import REJECTED, SCORES, SNAPSHOTS, TOUCHPOINTS
 from cxstream.worker.clients import BATCH_BYTES
 from cxstream.worker.metrics.tally import FlushTally
 from cxstream.worker.ownership.suspects import Cause, RowsRefusedError, is_refusal
@@ -98,10 +98,10 @@ class Outbox:
         rows: keys and values to write, by topic as the contract calls it, in order.
         causes: what the rows of signals, receipts and of cx.rejected follow from, by topic, in order.
         explanations: headers of the rows of cx.rejected; no other row has any.
-        requests: requests to be erased, for every partition of cx.touchpoints.
+        requests: what inlets have taken, for every partition of cx.touchpoints.
         latest_request: the latest time of theirs, ms UTC; None where there are none.
         forwards: misrouted records, for cx.touchpoints, by partition.
-        requested: the offset of cx.forget after the last request in here; None where there is none.
+        taken: the offset after the last record of each side topic in here, by its name in the contract.
         committed: set when all of it is.
         tally: what the records were, for those who count.
 
@@ -111,13 +111,14 @@ class Outbox:
     """
 
     def __init__(self, topology: Topology, pseudonyms: Pseudonyms | None = None) -> None:
+        self._topology = topology
         self._touchpoints = topology.touchpoints.name
         self._pseudonyms = pseudonyms
         self.requests: list[Pair] = []
         self.request_causes: list[Cause] = []
         self.latest_request: int | None = None
         self.forwards: defaultdict[int, list[Forward]] = defaultdict(list)
-        self.requested: int | None = None
+        self.taken: dict[str, int] = {}
         self.committed = asyncio.Event()
         self.records = 0
         self.bytes = self.rejected_bytes = self.largest_rejected = 0
@@ -169,7 +170,7 @@ class Outbox:
         self._add_rejected(copy(unread, place, reason, ""), self._cause(place[0], unread.offset))
 
     def _cause(self, topic: str, offset: int) -> Cause:
-        return Cause(TOUCHPOINTS.contract if topic == self._touchpoints else FORGET.contract, offset)
+        return Cause(topic.removeprefix(self._topology.prefix), offset)
 
     def _add_rejected(self, row: Row, cause: Cause) -> None:
         self.causes[REJECTED.contract].append(cause)
@@ -214,17 +215,17 @@ class Outbox:
             if large:
                 self.forwards[target] = [each for each in forwards if each.size + _BATCH_OVERHEAD <= limit]
 
-    def add_request(self, key: bytes, value: bytes, offset: int, time_ms: int) -> None:
-        """Take a request to be erased as of a time (ms UTC), for cx.touchpoints.
+    def add_request(self, key: bytes, value: bytes, cause: Cause, time_ms: int) -> None:
+        """Take what an inlet has translated, for cx.touchpoints.
 
         Args:
             key: the customer.
             value: the request.
-            offset: of its record of cx.forget.
+            cause: its record of the side topic.
             time_ms: its time, ms UTC.
         """
         self.requests.append((key, value))
-        self.request_causes.append(Cause(FORGET.contract, offset))
+        self.request_causes.append(cause)
         self.latest_request = max(time_ms, time_ms if self.latest_request is None else self.latest_request)
         self.bytes += len(value)
 
@@ -242,7 +243,7 @@ class Outbox:
         return len(self.rows[topic]) if topic in self.rows else 0
 
     def __bool__(self) -> bool:
-        return bool(self.records or self.rows or self.requested is not None)
+        return bool(self.records or self.rows or self.taken)
 
 
 async def commit(
@@ -316,8 +317,8 @@ async def commit(
             )
             _require_past(outbox.latest_request, appended, f"{touchpoints}-{target}")
     offsets = {TopicPartition(touchpoints, partition): OffsetAndMetadata(offset, "")}
-    if outbox.requested is not None:
-        offsets[TopicPartition(topology.forget.name, partition)] = OffsetAndMetadata(outbox.requested, "")
+    for topic, taken in outbox.taken.items():
+        offsets[TopicPartition(topology.name(topic), partition)] = OffsetAndMetadata(taken, "")
     await producer.send_offsets_to_transaction(offsets, group)
     await producer.commit_transaction()
     outbox.committed.set()

@@ -23,6 +23,7 @@ from cxstream.scoring.failing import BatchError, UnforeseenError, place_of
 from cxstream.scoring.state.passed_over import SKIPPED
 from cxstream.settings.skips import skips
 from cxstream.worker.clock import now
+from cxstream.worker.ownership.requests import INLETS
 from cxstream.worker.ownership.restore import Restored, furthest, hand_over, restore
 from cxstream.worker.ownership.session import Tenure
 from cxstream.worker.ownership.standstill import Standstill
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from cxstream.worker.clients import Kafka, Reader
     from cxstream.worker.feed import Fetch
     from cxstream.worker.metrics.counters import Counters
+    from cxstream.worker.ownership.inlets import Inlet
     from cxstream.worker.ownership.takeover import Inheritance
 
 Phase = Literal["claiming", "restoring", "running", "failed", "fenced", "closed"]
@@ -293,20 +295,25 @@ class Partition:
             async with self._kafka.reader(self.number) as reader:
                 inherited = await succeed(self._settings, self._kafka, claim, self.number, reader)
                 self._tenure = await self._restored(producer, reader, parked, claim.owner, inherited)
-                if inherited.forget is not None:
-                    self._tenure.inherit(inherited.forget)
+                self._tenure.inherit(inherited.taken)
                 self.state, self._reason = "running", ""
                 self.unreadable.clear()
                 self.counters.measures.recovery.observe(now() - began)
-                listening = asyncio.create_task(
-                    self._listen(self._tenure, inherited.forget), name=f"requests-{self.number}"
-                )
-                listening.add_done_callback(lambda _: self._wake.set())
+                listening = [
+                    asyncio.create_task(
+                        self._listen(self._tenure, inlet, inherited.taken.get(inlet.topic.contract)),
+                        name=f"{inlet.topic.contract}-{self.number}",
+                    )
+                    for inlet in INLETS
+                ]
+                for task in listening:
+                    task.add_done_callback(lambda _: self._wake.set())
                 try:
                     await self._work(self._tenure, reader, listening)
                 finally:
-                    listening.cancel()
-                    await asyncio.wait([listening])
+                    for task in listening:
+                        task.cancel()
+                    await asyncio.wait(listening)
                 if await self._tenure.finish(self._deadline or 0.0):
                     self._parked = Restored(
                         self._tenure.engine, self._tenure.position, saved=True, problem=""
@@ -365,15 +372,16 @@ class Partition:
             self._wake.set,
         )
 
-    async def _listen(self, tenure: Tenure, inherited: int | None) -> None:
-        """Take requests to be erased from cx.forget, one fetch after the other.
+    async def _listen(self, tenure: Tenure, inlet: Inlet, inherited: int | None) -> None:
+        """Take the records of a side topic, one fetch after the other.
 
         Args:
             tenure: takes them.
+            inlet: the side topic.
             inherited: how far another group has come with them, in whose place this one works.
         """
         position: int | None = None
-        topic = self._settings.topology.forget.name
+        topic = self._settings.topology.named(inlet.topic).name
         wait = _REQUESTS_RETRY_SECONDS
         while True:
             try:
@@ -383,7 +391,7 @@ class Partition:
                     if position is None:
                         position, _ = await reader.bounds(topic)
                     async for records in reader.follow(topic, position):
-                        committed = tenure.forward(records)
+                        committed = tenure.forward(inlet, records)
                         self._wake.set()
                         await committed.wait()
                         position = records[-1].offset + 1
@@ -391,23 +399,29 @@ class Partition:
                         wait = _REQUESTS_RETRY_SECONDS
             except KafkaError as error:
                 self._log.warning(
-                    "requests to be erased wait", error=str(error), seconds=_REQUESTS_RETRY_SECONDS
+                    "records of a side topic wait",
+                    topic=topic,
+                    error=str(error),
+                    seconds=_REQUESTS_RETRY_SECONDS,
                 )
                 await asyncio.sleep(_REQUESTS_RETRY_SECONDS)
             except UnreadableError as error:
                 self.unreadable[topic] = error
-                self._log.error("requests to be erased cannot be read", error=str(error), seconds=wait)
+                self._log.error(
+                    "records of a side topic cannot be read", topic=topic, error=str(error), seconds=wait
+                )
                 await asyncio.sleep(wait)
                 wait = min(wait * 2, _BACKOFF_MAX_SECONDS)
 
-    async def _work(self, tenure: Tenure, reader: Reader, listening: asyncio.Task[None]) -> None:
+    async def _work(self, tenure: Tenure, reader: Reader, listening: Sequence[asyncio.Task[None]]) -> None:
         fed: int | None = None
         await self._skip(tenure, reader)
         await self._catch_up(tenure, reader, self._queue[0].first if self._queue else self._seen)
         while not self._closing:
             await tenure.keep_up(behind=self._behind)
-            if listening.done():
-                listening.result()  # it ends only by an error, which is this partition's
+            for task in listening:
+                if task.done():
+                    task.result()  # it ends only by an error, which is this partition's
             if not self._queue:
                 self._rest(tenure.idle)
                 await self._until(tenure.next_flush)

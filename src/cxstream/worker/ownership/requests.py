@@ -1,8 +1,6 @@
 """Requests to be erased, on their way from cx.forget into the log that they are followed in.
 
-The owner of partition N reads cx.forget-N and writes each request into cx.touchpoints, in the transaction that
-commits how far he has read. There it has a place among the touchpoints, so that what it does is a function of the
-log like everything else.
+They come through an inlet (`cxstream.worker.ownership.inlets`).
 
 Who may write cx.forget may ask for anybody's erasure; who may write cx.touchpoints may not. So the owner signs what it
 takes over, where there is a key, whatever signature the record had. A request is not later than the moment at which it
@@ -11,7 +9,7 @@ is taken over: it must not silence what its customer does afterwards.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -21,37 +19,12 @@ from cxstream.model.kinds import FORGET_TYPE
 from cxstream.model.rfc3339 import rfc3339
 from cxstream.scoring.codec.decode import FROM_THE_FUTURE, INVALID, decode
 from cxstream.topology import FORGET
+from cxstream.worker.ownership.inlets import Inlet, Refused, Request
 
 if TYPE_CHECKING:
     from typing import Any
 
     from cxstream.scoring.codec.signatures import Authority
-
-
-class Refused(NamedTuple):
-    """Why a record of cx.forget is no request.
-
-    Attributes:
-        reason: malformed, invalid, too_large or from_the_future.
-        field: path of the field, "" where there is none.
-    """
-
-    reason: str
-    field: str
-
-
-class Request(NamedTuple):
-    """A request as it goes into cx.touchpoints.
-
-    Attributes:
-        subject: the customer.
-        value: a cx.forget.v1 event.
-        time: of the request, ms UTC.
-    """
-
-    subject: str
-    value: bytes
-    time: int
 
 
 def read(
@@ -116,3 +89,8 @@ def _event(name: str, source: str, subject: str, time: str, authority: Authority
         "time": time,
     }
     return msgspec.json.encode(event if authority is None else authority.sign(event))
+
+
+ERASURES = Inlet(FORGET, read)
+# All of the worker's.
+INLETS = (ERASURES,)

@@ -22,16 +22,17 @@ from cxstream.model.errors import TopicError
 from cxstream.scoring.codec.decode import MALFORMED, TOO_LARGE
 from cxstream.scoring.failing import BatchError, may_be_of_record, place_of
 from cxstream.scoring.state.passed_over import FAILED, PASSED_OVER, SKIPPED
-from cxstream.topology import FORGET, REJECTED, TOUCHPOINTS
+from cxstream.topology import REJECTED, TOUCHPOINTS
 from cxstream.worker.clients import BATCH_BYTES
 from cxstream.worker.clock import now
 from cxstream.worker.feed import to_records
-from cxstream.worker.ownership import requests
+from cxstream.worker.ownership.inlets import Refused
 from cxstream.worker.ownership.outbox import Limits, Outbox, Unread, commit
 from cxstream.worker.ownership.restore import Losses
+from cxstream.worker.ownership.suspects import Cause
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     from aiokafka import AIOKafkaProducer
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from cxstream.topology import Topic
     from cxstream.worker.clients import Kafka, Reader
     from cxstream.worker.metrics.counters import Counters
+    from cxstream.worker.ownership.inlets import Inlet, Request
     from cxstream.worker.ownership.restore import Restored
     from cxstream.worker.ownership.suspects import Suspects
 
@@ -159,47 +161,49 @@ class Tenure:
             error=self._suspects.why(topic.contract, offset) or message,
         )
 
-    def forward(self, records: Sequence[Any]) -> asyncio.Event:
-        """Take records of cx.forget, for every partition: an earlier version may have scored a customer in any.
+    def forward(self, inlet: Inlet, records: Sequence[Any]) -> asyncio.Event:
+        """Take records of a side topic, for every partition: an earlier version may have scored a customer in any.
 
         Returns:
             Set when they are in the logs.
         """
         outbox, now_ms = self._outbox, round(time.time() * 1000)
+        place = (self._topology.named(inlet.topic).name, self._partition)
         for record in records:
-            request = self._request(record, now_ms)
-            if isinstance(request, requests.Refused):
-                outbox.add_rejected(record, (self._topology.forget.name, self._partition), *request)
+            request = self._request(inlet, record, now_ms)
+            if isinstance(request, Refused):
+                outbox.add_rejected(record, place, *request)
                 continue
-            outbox.add_request(request.subject.encode(), request.value, record.offset, request.time)
-        outbox.requested = records[-1].offset + 1
+            cause = Cause(inlet.topic.contract, record.offset)
+            outbox.add_request(request.subject.encode(), request.value, cause, request.time)
+        outbox.taken[inlet.topic.contract] = records[-1].offset + 1
         return outbox.committed
 
-    def inherit(self, requested: int) -> None:
-        """Commit with the first transaction how far cx.forget has been read in the name of another group.
+    def inherit(self, taken: Mapping[str, int]) -> None:
+        """Commit with the first transaction how far side topics have been read in the name of another group.
 
         After that transaction the saved state may be this group's, and nobody asks the other group any more.
         """
-        self._outbox.requested = requested
+        self._outbox.taken.update(taken)
 
-    def _request(self, record: Any, now_ms: int) -> requests.Request | requests.Refused:
+    def _request(self, inlet: Inlet, record: Any, now_ms: int) -> Request | Refused:
         # A record that is not held has no value; without this its key alone would be a request.
         if getattr(record, "broken", ""):
-            return requests.Refused(MALFORMED, "")
+            return Refused(MALFORMED, "")
         unheld = getattr(record, "reference", None) is not None
         if unheld or content_bytes(record.key, record.value, record.headers) > self._max_record_bytes:
-            return requests.Refused(TOO_LARGE, "")
-        message = self._suspects.why(FORGET.contract, record.offset)
+            return Refused(TOO_LARGE, "")
+        message = self._suspects.why(inlet.topic.contract, record.offset)
         if message is None:
             try:
-                return requests.read(record, self._partition, self._future_ms, now_ms, self._authority)
+                return inlet.translate(record, self._partition, self._future_ms, now_ms, self._authority)
             except Exception as error:
                 if not may_be_of_record(error):
                     raise
                 self.engine.require_sound()
                 message = f"cannot be processed: {place_of(error)}"
-        self._say(FORGET, record.offset, FAILED, message)
-        return requests.Refused(FAILED, "")
+        self._say(inlet.topic, record.offset, FAILED, message)
+        return Refused(FAILED, "")
 
     @property
     def idle(self) -> bool:

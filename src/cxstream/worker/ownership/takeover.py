@@ -10,7 +10,7 @@ again. A worker that was overtaken meanwhile has lost its own transactional id, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import structlog
@@ -19,9 +19,12 @@ from aiokafka.errors import KafkaError
 from cxstream.kafka.claims import Ownership
 from cxstream.model.errors import BrokerError, SnapshotError
 from cxstream.worker.clients import Kafka
+from cxstream.worker.ownership.requests import INLETS
 from cxstream.worker.ownership.restore import furthest, last_marker, snapshot_secrets
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from cxstream.kafka.claims import Claim
     from cxstream.settings import Settings
     from cxstream.worker.clients import Reader
@@ -38,11 +41,11 @@ class Inheritance:
 
     Attributes:
         touchpoints: of cx.touchpoints.
-        forget: of cx.forget.
+        taken: of the side topics of inlets, by their names in the contract.
     """
 
     touchpoints: int | None = None
-    forget: int | None = None
+    taken: Mapping[str, int] = field(default_factory=dict)
 
 
 NOTHING = Inheritance()
@@ -78,12 +81,20 @@ async def succeed(
         await kafka.fence(group, partition)
     touchpoints: list[int | None] = []
     # This group may have taken requests already, and not saved the state since.
-    forget: list[int | None] = [await reader.committed(topics.forget.name)]
+    side = [topics.named(inlet.topic) for inlet in INLETS]
+    taken: dict[str, list[int | None]] = {
+        topic.contract: [await reader.committed(topic.name)] for topic in side
+    }
     for group in claim.former:
         async with kafka.reader(partition, group) as theirs:
             touchpoints.append(await theirs.committed(topics.touchpoints.name))
-            forget.append(await theirs.committed(topics.forget.name))
-    found = Inheritance(furthest(*touchpoints), furthest(*forget))
+            for topic in side:
+                taken[topic.contract].append(await theirs.committed(topic.name))
+    furthest_taken = {topic: furthest(*offsets) for topic, offsets in taken.items()}
+    found = Inheritance(
+        furthest(*touchpoints),
+        {topic: offset for topic, offset in furthest_taken.items() if offset is not None},
+    )
     log.info("partition taken over", partition=partition, former=claim.former, offset=found.touchpoints)
     return found
 
