@@ -13,12 +13,11 @@ from cxstream.doctor import broker
 from cxstream.doctor.cluster import connected
 from cxstream.doctor.computer import web as doctor_web
 from cxstream.doctor.finding import Patient
-from cxstream.kafka.admin import administration
-from cxstream.kafka.admin import require_topics as topics_as_they_should_be
+from cxstream.kafka.admin import administration, require_topics
 from cxstream.model.errors import TopicError
 from cxstream.topology import FORGET, SCORES, TOUCHPOINTS
 from cxstream.worker.faust.app import create_app
-from cxstream.worker.run import require_topics
+from cxstream.worker.run import require_worker_topics
 from cxstream.worker_client.http import get
 from test_metrics import samples, scraped, value
 from workers import Watcher, customers_of, in_process, touchpoint, until, write
@@ -69,9 +68,9 @@ async def test_a_worker_scores_no_further_once_partitions_were_added(
     ]
     assert len(errors) == 1
     with pytest.raises(TopicError, match=r"partitions were added to cx\.touchpoints"):
-        await require_topics(settings)
+        await require_worker_topics(settings)
     with pytest.raises(TopicError, match=r"partitions were added to cx\.touchpoints"):
-        await topics_as_they_should_be(settings, [FORGET])
+        await require_topics(settings, [FORGET])
     async with connected(settings) as cluster:
         found = [each async for each in broker.topics(Patient(settings, None, None, None, cluster))]
     assert "partitions were added to cx.touchpoints" in found[0].what

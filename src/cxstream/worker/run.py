@@ -59,7 +59,7 @@ async def run(settings: Settings, announce: Callable[[str], None]) -> None:
             "control.key is not set: whoever may write cx.touchpoints can erase customers and move its clock; "
             "'cxstream keys init' makes a key, docs/security.md says the rest"
         )
-    partitions = await require_topics(settings)
+    partitions = await require_worker_topics(settings)
     ownership = Ownership(settings)
     await ownership.confirm()
     started = time.monotonic()
@@ -87,7 +87,7 @@ async def run(settings: Settings, announce: Callable[[str], None]) -> None:
         ) from app.crash_reason
 
 
-async def require_topics(settings: Settings) -> int:
+async def require_worker_topics(settings: Settings) -> int:
     """Refuse to start where results could not be written beside what they follow from.
 
     Returns:
