@@ -27,7 +27,7 @@ from cxstream.scoring.engine import MARKER_KEY, Engine, Records
 from cxstream.scoring.state.erasures import digest
 from cxstream.topology import FORGOTTEN, REJECTED, SCORES, SNAPSHOTS, TOUCHPOINTS, topology
 from cxstream.worker.ownership.outbox import Forward, Outbox
-from cxstream.worker.ownership.session import Tenure
+from cxstream.worker.ownership.session import OwnershipSession
 from saved import altered
 from workers import Watcher, WorkerProcess, customers_of, touchpoint, until, write
 
@@ -139,7 +139,7 @@ async def test_a_limit_that_was_raised_holds_for_the_next_misrouted_record(
         _topology=topology(),
         _limit=1_000,
     )
-    assert await Tenure._prepare_forwards(known, outbox) == raised
+    assert await OwnershipSession._prepare_forwards(known, outbox) == raised
     assert len(outbox.forwards[1]) == forwarded
     assert outbox.count(REJECTED.name) == 1 - forwarded
 

@@ -16,7 +16,7 @@ from cxstream.topology import FORGET, REJECTED
 from cxstream.worker.metrics.counters import Counters
 from cxstream.worker.ownership import requests
 from cxstream.worker.ownership.restore import Restored
-from cxstream.worker.ownership.session import Tenure
+from cxstream.worker.ownership.session import OwnershipSession
 from cxstream.worker.ownership.suspects import Cause, Suspects
 
 
@@ -25,7 +25,7 @@ def tenure(suspects: Suspects) -> Any:
     engine = Engine(settings.scoring, settings.actions)
     restored = Restored(engine, 0, saved=False, problem="")
     nobody: Any = None
-    return Tenure(settings, nobody, 0, nobody, nobody, restored, Counters(), suspects, lambda: None)
+    return OwnershipSession(settings, nobody, 0, nobody, nobody, restored, Counters(), suspects, lambda: None)
 
 
 def asked(offset: int, key: bytes | None) -> Any:

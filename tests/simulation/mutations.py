@@ -40,7 +40,7 @@ class Mutation:
 
 
 _PARTITION = "cxstream.worker.ownership.partition:Partition."
-_TENURE = "cxstream.worker.ownership.session:Tenure."
+_TENURE = "cxstream.worker.ownership.session:OwnershipSession."
 _RESTORE = "cxstream.worker.ownership.restore:"
 _OUTBOX = "cxstream.worker.ownership.outbox:"
 # Takeovers of a warm copy between two snapshots are rare where the seed decides.

@@ -25,7 +25,7 @@ from cxstream.settings.skips import skips
 from cxstream.worker.clock import now
 from cxstream.worker.ownership.requests import INLETS
 from cxstream.worker.ownership.restore import Restored, furthest, hand_over, restore
-from cxstream.worker.ownership.session import Tenure
+from cxstream.worker.ownership.session import OwnershipSession
 from cxstream.worker.ownership.standstill import Standstill
 from cxstream.worker.ownership.suspects import RowsRefusedError, Suspects
 from cxstream.worker.ownership.takeover import succeed
@@ -106,7 +106,7 @@ class Partition:
         self._wake = asyncio.Event()
         self._deadline: float | None = None
         self._backoff = _BACKOFF_SECONDS
-        self._tenure: Tenure | None = None
+        self._tenure: OwnershipSession | None = None
         self._reason = ""
         self._failed: Standstill | None = None  # where it has failed, and not yet got any further
         self._suspects = Suspects(number)
@@ -337,7 +337,7 @@ class Partition:
         parked: Restored | None,
         owner: Owner,
         inherited: Inheritance,
-    ) -> Tenure:
+    ) -> OwnershipSession:
         self.state = "restoring"
         start, before = now(), self.counters.replayed
         restored = await restore(
@@ -360,7 +360,7 @@ class Partition:
             kept=parked is not None and restored.engine is parked.engine,
             seconds=round(now() - start, 3),
         )
-        return Tenure(
+        return OwnershipSession(
             self._settings,
             self._kafka,
             self.number,
@@ -372,7 +372,7 @@ class Partition:
             self._wake.set,
         )
 
-    async def _listen(self, tenure: Tenure, inlet: Inlet, inherited: int | None) -> None:
+    async def _listen(self, tenure: OwnershipSession, inlet: Inlet, inherited: int | None) -> None:
         """Take the records of a side topic, one fetch after the other.
 
         Args:
@@ -413,7 +413,9 @@ class Partition:
                 await asyncio.sleep(wait)
                 wait = min(wait * 2, _BACKOFF_MAX_SECONDS)
 
-    async def _work(self, tenure: Tenure, reader: Reader, listening: Sequence[asyncio.Task[None]]) -> None:
+    async def _work(
+        self, tenure: OwnershipSession, reader: Reader, listening: Sequence[asyncio.Task[None]]
+    ) -> None:
         fed: int | None = None
         await self._skip(tenure, reader)
         await self._catch_up(tenure, reader, self._queue[0].first if self._queue else self._seen)
@@ -447,7 +449,7 @@ class Partition:
             self._failed = None  # all that the feed has brought is committed
         self._resting = resting
 
-    async def _skip(self, tenure: Tenure, reader: Reader) -> None:
+    async def _skip(self, tenure: OwnershipSession, reader: Reader) -> None:
         """Pass over the records that an operator wants to be skipped, those before them applied."""
         for asked in skips(self._settings.worker.skip, self.number):
             _, end = await reader.bounds(self._settings.topology.touchpoints.name)
@@ -461,7 +463,7 @@ class Partition:
                     break
             self._tell_skipped(tenure, asked, done, end)
 
-    async def _skip_some(self, tenure: Tenure, there: range) -> bool:
+    async def _skip_some(self, tenure: OwnershipSession, there: range) -> bool:
         """Pass over records up to the first that cannot be read, and this one; whether all could be."""
         try:
             # What cannot be read spoils a reader for what comes after it.
@@ -476,7 +478,7 @@ class Partition:
             return False
         return True
 
-    def _tell_skipped(self, tenure: Tenure, asked: range, done: range, end: int) -> None:
+    def _tell_skipped(self, tenure: OwnershipSession, asked: range, done: range, end: int) -> None:
         said = f"{asked.start}-{asked.stop - 1}" if len(asked) > 1 else f"{asked.start}"
         skipped = tenure.engine.partition.passed.reasons
         if processed := [offset for offset in done if offset not in skipped]:
@@ -488,7 +490,7 @@ class Partition:
         if asked.stop > end:
             self._log.warning("not skipped: the log ends before", asked=said, end=end)
 
-    async def _catch_up(self, tenure: Tenure, reader: Reader, stop: int) -> None:
+    async def _catch_up(self, tenure: OwnershipSession, reader: Reader, stop: int) -> None:
         """Read what the feed does not bring: records before a fetch that follows on nothing seen."""
         if tenure.position >= stop:
             return
@@ -497,7 +499,7 @@ class Partition:
             if self._closing:
                 return
 
-    async def _apply(self, tenure: Tenure, records: Sequence[Any]) -> None:
+    async def _apply(self, tenure: OwnershipSession, records: Sequence[Any]) -> None:
         if records[0].offset < tenure.position:
             records = [record for record in records if record.offset >= tenure.position]
         for piece in self._suspects.pieces(records):

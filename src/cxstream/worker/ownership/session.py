@@ -54,7 +54,7 @@ _SURELY_TAKEN_BYTES = 1024
 log = structlog.get_logger(__name__)
 
 
-class Tenure:
+class OwnershipSession:
     """The state of one partition and what of it is committed.
 
     Attributes:
