@@ -12,6 +12,7 @@ import asyncio
 import fcntl
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,6 +27,7 @@ import hypothesis
 import pytest
 import structlog
 
+import prepare
 from crm_programs import TYPESCRIPT, command
 from cxstream.kafka.admin import administration, ensure_topics
 from cxstream.local.broker import LocalKafka
@@ -64,7 +66,7 @@ FIRST = (
 )
 
 _GONE_SECONDS = 30.0
-_LOCK = pytest.StashKey[str]()
+_PREPARED, _ARCHIVE = pytest.StashKey[Path](), "kafka.jsa"
 
 
 def pytest_configure() -> None:
@@ -77,27 +79,30 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_setupnodes(config: pytest.Config) -> None:
-    """Compile the kernels once for all processes, while they collect their tests."""
-    descriptor, config.stash[_LOCK] = tempfile.mkstemp(prefix="cxstream-tests-", suffix=".lock")
+    """Prepare once what all processes use, while they collect their tests."""
+    folder = config.stash[_PREPARED] = Path(tempfile.mkdtemp(prefix="cxstream-tests-"))
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+    descriptor = os.open(folder / "lock", os.O_CREAT | os.O_RDWR)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
-    script = "from cxstream.scoring.engine import compile_kernels; compile_kernels()"
-    # The file is locked until the process that inherits it has ended, however that ends.
-    compiler = subprocess.Popen([sys.executable, "-c", script], pass_fds=[descriptor])
+    for arguments in (["kernels"], ["kafka", str(folder / _ARCHIVE)]):
+        # The file is locked until the processes that inherit it have ended, however they end.
+        process = subprocess.Popen([sys.executable, prepare.__file__, *arguments], pass_fds=[descriptor])
+        config.add_cleanup(process.wait)
     os.close(descriptor)
-    config.add_cleanup(compiler.wait)
-    config.add_cleanup(Path(config.stash[_LOCK]).unlink)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: WorkerController) -> None:
-    node.workerinput["kernels"] = node.config.stash[_LOCK]
+    node.workerinput["prepared"] = str(node.config.stash[_PREPARED])
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Wait until the kernels are compiled: here, where no test's time runs."""
-    if worker := getattr(session.config, "workerinput", None):
-        with Path(worker["kernels"]).open() as lock:
+    """Wait for what is prepared: here, where no test's time runs."""
+    folder = Path(getattr(session.config, "workerinput", {}).get("prepared", os.devnull))
+    if folder.is_dir():
+        with (folder / "lock").open() as lock:
             fcntl.flock(lock, fcntl.LOCK_SH)
+    os.environ["JDK_JAVA_OPTIONS"] = prepare.java_options(folder / _ARCHIVE)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

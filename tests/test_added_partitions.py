@@ -35,7 +35,9 @@ async def test_a_worker_scores_no_further_once_partitions_were_added(
     settings: Settings, topics: Callable[[int], None]
 ) -> None:
     topics(2)
-    await write(settings, TOUCHPOINTS.name, {0: [touchpoint("before", 1)], 1: [touchpoint("too", 2)]})
+    # Nothing is forwarded, which would end a partition with a marker that nobody commits.
+    first, second = (customers_of(number, 2)[0] for number in range(2))
+    await write(settings, TOUCHPOINTS.name, {0: [touchpoint(first, 1)], 1: [touchpoint(second, 2)]})
     app = create_app(settings)
     address = f"http://{app.conf.web_host}:{app.conf.web_port}"
     with capture_logs() as said:
@@ -49,7 +51,7 @@ async def test_a_worker_scores_no_further_once_partitions_were_added(
                 lambda: app.partitions.halted and not list(app.partitions), SECONDS, lambda: str(said)
             )
             committed = await watcher.committed()
-            await write(settings, TOUCHPOINTS.name, {0: [touchpoint("after", 3)]})
+            await write(settings, TOUCHPOINTS.name, {0: [touchpoint(first, 3)]})
             status, body = await asyncio.to_thread(get, f"{address}/readyz")
             assert (status, body["ready"], body["partitions"]) == (503, False, {})
             assert "has 4 partitions now, and had 2" in body["halted"]

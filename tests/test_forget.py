@@ -128,14 +128,16 @@ async def test_a_request_survives_a_worker_that_dies(
     settings: Settings, watcher: Watcher, tmp_path: Path
 ) -> None:
     await write(settings, TOUCHPOINTS.name, {0: troubles(WHOM, 30)})
-    with WorkerProcess(settings, tmp_path / "one", **BUSY) as worker:
+    # The group waits as long for a worker that was killed.
+    session = {"CXSTREAM_WORKER__SESSION_SECONDS": "6"}
+    with WorkerProcess(settings, tmp_path / "one", **session, **BUSY) as worker:
         worker.ready()
         await until_committed(watcher, worker)
         worker.process.kill()
     done = await asyncio.to_thread(forget, settings, WHOM, "--wait", "0")
     assert done.returncode == 0, done.stderr
     assert "asked for 1" in done.stdout
-    with WorkerProcess(settings, tmp_path / "two", CXSTREAM_WORKER__SESSION_SECONDS="6", **BUSY) as worker:
+    with WorkerProcess(settings, tmp_path / "two", **session, **BUSY) as worker:
         worker.ready()
 
         async def told() -> bool:

@@ -57,7 +57,8 @@ def ran(settings: Settings, command: list[str | Path], **more: Any) -> None:
         capture_output=True,
         text=True,
         timeout=SECONDS,
-        env={**os.environ, "KAFKA": settings.kafka},
+        # The options are for the Java that runs Kafka here.
+        env={**os.environ, "JDK_JAVA_OPTIONS": "", "KAFKA": settings.kafka},
         **more,
     )
     assert done.returncode == 0, done.stderr
