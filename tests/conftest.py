@@ -98,6 +98,13 @@ def pytest_configure_node(node: WorkerController) -> None:
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Wait for what is prepared: here, where no test's time runs."""
+    kernels = [module for name, module in sys.modules.items() if name.startswith("cxstream.kernels.")]
+    if used := {
+        name for each in kernels for name, found in vars(each).items() if getattr(found, "signatures", 0)
+    }:
+        raise pytest.UsageError(
+            f"each process compiles {', '.join(sorted(used))} to collect the tests: call no kernel when a module is imported"
+        )
     folder = Path(getattr(session.config, "workerinput", {}).get("prepared", os.devnull))
     if folder.is_dir():
         with (folder / "lock").open() as lock:

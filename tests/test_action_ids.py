@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections import Counter
 
@@ -43,6 +44,7 @@ def test_what_may_be_a_signal(action_id: str, known: bool) -> None:
     assert may_be_known(action_id, ORIGIN, 42) is known
 
 
+@functools.cache
 def log() -> list[bytes]:
     """A customer who gets signals, what the CRM did about them, and ids that are none."""
     story = [
@@ -71,13 +73,10 @@ def log() -> list[bytes]:
     return [*story, *taken, *wrong]
 
 
-LOG = log()
-
-
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=30))
 def test_unknown_ids_are_counted_once_wherever_the_log_is_cut(sizes: list[int]) -> None:
-    values, engine, begin = LOG, Engine(ScoringParams(), {}), 0
+    values, engine, begin = log(), Engine(ScoringParams(), {}), 0
     found: Counter[str] = Counter()
     for size in [*sizes, len(values)]:
         part = values[begin : begin + size]

@@ -9,6 +9,7 @@ the same store. No signal is acted on twice, by its id, and whoever needs an act
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import signal
 from collections import defaultdict
@@ -31,13 +32,18 @@ if TYPE_CHECKING:
 PARTITIONS = 2
 SECONDS = 120.0
 QUICK = {"CXSTREAM_WORKER__FLUSH_SECONDS": "0.1"}
-PEOPLE = {partition: customers_of(partition, PARTITIONS, 4) for partition in range(PARTITIONS)}
 BAD_DAY: list[tuple[str, dict[str, Any]]] = [
     ("contact", {"channel": "call", "topic": "invoice", "wait_s": 600, "resolved": False}),
     ("contact", {"channel": "call", "topic": "invoice", "wait_s": 600, "resolved": False}),
     ("survey_nps", {"channel": "email", "score": 1}),
     ("complaint_opened", {"channel": "email", "case_id": "c"}),
 ]
+
+
+@functools.cache
+def people() -> dict[int, list[str]]:
+    """Customers of each partition."""
+    return {partition: customers_of(partition, PARTITIONS, 4) for partition in range(PARTITIONS)}
 
 
 def events(customers: list[str], *what: tuple[str, dict[str, Any]], wave: str) -> list[bytes]:
@@ -104,7 +110,7 @@ async def test_signals_are_acted_on_once_though_everybody_is_killed(
 ) -> None:
     topics(PARTITIONS)
     store, group = tmp_path / "crm.sqlite", ["--group", f"{settings.worker.group}-crm"]
-    first = {partition: names[:2] for partition, names in PEOPLE.items()}
+    first = {partition: names[:2] for partition, names in people().items()}
     async with Watcher(settings, PARTITIONS) as watcher:
         with (
             WorkerProcess(settings, tmp_path / "log", **QUICK) as worker,
@@ -119,7 +125,7 @@ async def test_signals_are_acted_on_once_though_everybody_is_killed(
             await asyncio.to_thread(worker.stop, signal.SIGKILL)
             done = crm.actions()
         await write(
-            settings, TOUCHPOINTS.name, {p: events(c[2:3], *BAD_DAY, wave="2") for p, c in PEOPLE.items()}
+            settings, TOUCHPOINTS.name, {p: events(c[2:3], *BAD_DAY, wave="2") for p, c in people().items()}
         )
         with WorkerProcess(settings, tmp_path / "log", **QUICK) as worker:
             with CrmProcess(command("python", TYPESCRIPT), settings, store, *group) as crm:
@@ -128,7 +134,9 @@ async def test_signals_are_acted_on_once_though_everybody_is_killed(
                 await asyncio.to_thread(crm.stop, signal.SIGKILL)
                 done += crm.actions()
             await write(
-                settings, TOUCHPOINTS.name, {p: events(c[3:], *BAD_DAY, wave="4") for p, c in PEOPLE.items()}
+                settings,
+                TOUCHPOINTS.name,
+                {p: events(c[3:], *BAD_DAY, wave="4") for p, c in people().items()},
             )
             # Clients whose assignors have different names are never members of one group.
             group[1] += "-typescript"
@@ -148,7 +156,7 @@ async def test_signals_are_acted_on_once_though_everybody_is_killed(
 
 async def the_customer_shows_it(settings: Settings, watcher: Watcher, worker: WorkerProcess) -> None:
     """What comes after an action is beside it."""
-    name = PEOPLE[0][0]
+    name = people()[0][0]
     last = (await signals(watcher))[name][-1]["id"]
     after = [
         ("complaint_resolved", {"channel": "email", "case_id": "c", "action_id": last}),

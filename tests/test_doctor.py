@@ -459,26 +459,31 @@ def marker_of_layout_2(offset: int, **params: Any) -> bytes:
         (None, (0, 9), None, None, ""),
         (None, (0, 9), 5, "warning", "no saved state"),
         (None, (3, 9), 5, "error", "the worker will refuse"),
-        (marker(5), (0, 9), 5, None, ""),
-        (marker(5), (3, 9), 7, None, ""),
-        (marker(5), (6, 9), 7, "error", "reaches to offset 5, but the log begins at 6"),
-        (marker(5), (6, 9), None, "error", "the log begins at 6"),
-        (marker(7), (6, 9), 5, None, ""),
-        (marker(5), (0, 4), None, "error", "ends at offset 4"),
-        (marker(5, params="x"), (0, 9), 5, "warning", "other scoring parameters"),
-        (marker(5, params="x"), (2, 9), 5, "error", "other scoring parameters"),
-        (marker_of_layout_2(5), (0, 9), 5, None, ""),
-        (marker_of_layout_2(5), (2, 9), 5, None, ""),
-        (marker_of_layout_2(5, window_days=30), (0, 9), 5, "warning", "other scoring parameters"),
-        (marker(5, layout=99), (0, 9), 5, "warning", "layout 99"),
-        (marker(5).replace(b'"seq":1', b'"seq":2'), (0, 9), 5, "warning", "damaged"),
+        (lambda: marker(5), (0, 9), 5, None, ""),
+        (lambda: marker(5), (3, 9), 7, None, ""),
+        (lambda: marker(5), (6, 9), 7, "error", "reaches to offset 5, but the log begins at 6"),
+        (lambda: marker(5), (6, 9), None, "error", "the log begins at 6"),
+        (lambda: marker(7), (6, 9), 5, None, ""),
+        (lambda: marker(5), (0, 4), None, "error", "ends at offset 4"),
+        (lambda: marker(5, params="x"), (0, 9), 5, "warning", "other scoring parameters"),
+        (lambda: marker(5, params="x"), (2, 9), 5, "error", "other scoring parameters"),
+        (lambda: marker_of_layout_2(5), (0, 9), 5, None, ""),
+        (lambda: marker_of_layout_2(5), (2, 9), 5, None, ""),
+        (lambda: marker_of_layout_2(5, window_days=30), (0, 9), 5, "warning", "other scoring parameters"),
+        (lambda: marker(5, layout=99), (0, 9), 5, "warning", "layout 99"),
+        (lambda: marker(5).replace(b'"seq":1', b'"seq":2'), (0, 9), 5, "warning", "damaged"),
         (b"{", (0, 9), 5, "warning", "cannot be read"),
     ],
 )
 def test_what_a_worker_would_do_with_saved_state(
-    raw: bytes | None, bounds: tuple[int, int], committed: int | None, level: str | None, said: str
+    raw: Callable[[], bytes] | bytes | None,
+    bounds: tuple[int, int],
+    committed: int | None,
+    level: str | None,
+    said: str,
 ) -> None:
-    found = work.judge_marker(patient(Settings()), 0, raw, bounds, committed)
+    stored = raw() if callable(raw) else raw
+    found = work.judge_marker(patient(Settings()), 0, stored, bounds, committed)
     assert (found.level if found else None) == level
     assert said in (found.what if found else "")
 
