@@ -112,6 +112,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     os.environ["JDK_JAVA_OPTIONS"] = prepare.java_options(folder / _ARCHIVE)
 
 
+# Before xdist, which looks for groups in its own hook.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "broker" in getattr(item, "fixturenames", ()):

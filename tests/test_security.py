@@ -65,6 +65,12 @@ def secure() -> Iterator[SecureKafka]:
         yield kafka
 
 
+@pytest.fixture(autouse=True)
+def _short_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All workers are in one group, which waits for one that was killed until its session ends."""
+    monkeypatch.setenv("CXSTREAM_WORKER__SESSION_SECONDS", "6")
+
+
 @pytest.fixture
 def fresh(secure: SecureKafka) -> Iterator[SecureKafka]:
     """Without topics, and with a consumer group that has committed nothing: it goes with its topic."""
