@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import hypothesis
 import pytest
 import structlog
+from xdist.scheduler import LoadScopeScheduling
 
 import prepare
 from crm_programs import TYPESCRIPT, command
@@ -112,14 +113,24 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     os.environ["JDK_JAVA_OPTIONS"] = prepare.java_options(folder / _ARCHIVE)
 
 
-# Before xdist, which looks for groups in its own hook.
-@pytest.hookimpl(tryfirst=True)
+class _Scheduling(LoadScopeScheduling):
+    """Hands out files, and single tests of some."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::", maxsplit=1)[0]
+        return nodeid if Path(file).stem in ALONE else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Scheduling:
+    # Not `--dist loadgroup`: this version of xdist tells groups to pytest in a way that pytest no longer looks at.
+    return _Scheduling(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "broker" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.broker)
-        if item.path.stem not in ALONE and not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
     # Files are handed out in this order.
     items.sort(key=lambda item: FIRST.index(item.path.stem) if item.path.stem in FIRST else len(FIRST))
 
