@@ -19,9 +19,10 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from confluent_kafka import Producer
 
 from cxstream.doctor.computer import packages
-from cxstream.kafka import connection, inflate
+from cxstream.kafka import inflate
 from cxstream.kafka.admin import administration
 from cxstream.kafka.codecs import CODECS, require_codecs, undecodable
+from cxstream.kafka.connection import connection
 from cxstream.kafka.reader import reading
 from cxstream.model.errors import InstallationError
 from cxstream.topology import SCORES, TOPICS, TOUCHPOINTS
