@@ -17,11 +17,13 @@ import pytest
 from cxstream.files.private import draft, make_folder
 from cxstream.local import data
 from cxstream.local.process import Guarded
-from cxstream.replay.results import SIGNALS, Results
+from cxstream.model.outputs import CHURN_RISK
+from cxstream.replay.results import Results
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+SIGNALS = CHURN_RISK.file
 ROOT = Path(__file__).parent.parent
 
 
