@@ -79,7 +79,8 @@ def touchpoint(kind: Kind) -> Json:
     schema["properties"]["time"] = _TIME_IN
     fields = schema["properties"]["data"]["properties"]
     for name in fields:
-        fields[name] = {"description": FIELDS[name], **fields[name]}
+        # A field that one kind alone has is described where it is defined.
+        fields[name] = {**({"description": FIELDS[name]} if name in FIELDS else {}), **fields[name]}
     return {**schema, "examples": [example(kind)]}
 
 

@@ -1,0 +1,243 @@
+"""The recipes of CONTRIBUTING.md are true: followed in a copy of the sources, they work, and touch no other file.
+
+The programs that try a copy call no kernel that takes long to compile: the rules stay, and read tables that follow
+from the records.
+"""
+
+from __future__ import annotations
+
+import filecmp
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import cxstream
+
+SOURCES = Path(cxstream.__file__).parent
+CONTRIBUTING = (Path(__file__).parent.parent / "CONTRIBUTING.md").read_text()
+SECONDS = 120
+
+
+class Copy:
+    """A copy of the sources to follow a recipe in."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "cxstream"
+        shutil.copytree(SOURCES, self.folder, ignore=shutil.ignore_patterns("__pycache__"))
+
+    def edit(self, file: str, *changes: tuple[str, str]) -> None:
+        """Replace text, which must be there once."""
+        path = self.folder / file
+        text = path.read_text()
+        for before, after in changes:
+            assert text.count(before) == 1, f"{file} has {before!r} {text.count(before)} times"
+            text = text.replace(before, after)
+        path.write_text(text)
+
+    def run(self, program: str) -> str:
+        """What a program says that imports this copy."""
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONPATH": str(self.folder.parent)},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=SECONDS,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def touched(self) -> set[str]:
+        """Files that differ from the sources."""
+        files = {path.relative_to(self.folder).as_posix() for path in self.folder.rglob("*.py")}
+        return {
+            file
+            for file in files
+            if not (SOURCES / file).exists()
+            or not filecmp.cmp(self.folder / file, SOURCES / file, shallow=False)
+        }
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Copy:
+    return Copy(tmp_path)
+
+
+def recipe(title: str) -> set[str]:
+    """The files in `src/cxstream/` that a recipe names."""
+    found = re.search(rf"^### {re.escape(title)}\n(.*?)(?=^##)", CONTRIBUTING, re.MULTILINE | re.DOTALL)
+    assert found is not None, f"CONTRIBUTING.md has no recipe {title!r}"
+    named = re.findall(r"`((?:\w+/)*\w+\.py)`", found[1])
+    return {file for file in named if (SOURCES / file).exists()}
+
+
+KIND = """
+    warranty_claimed = (
+        37,
+        KindSpec(
+            "The customer claimed a warranty. Needs `case_id`.",
+            points=(3, -2),
+            data=WarrantyData,
+            fills="case",
+            outcome=True,
+            example={"channel": "web", "case_id": "w-1", "serial": "A-7"},
+        ),
+    )
+
+    @property
+    def label(self)"""
+DATA = """class ActionData(Data, kw_only=True, gc=False):"""
+WARRANTY = f'''class WarrantyData(Data, kw_only=True, gc=False):
+    """A warranty is claimed for a device.
+
+    Attributes:
+        serial: Serial number of the device.
+    """
+
+    case_id: NonEmpty
+    serial: NonEmpty
+
+
+{DATA}'''
+
+
+def test_a_kind(copy: Copy) -> None:
+    copy.edit(
+        "model/kinds.py",
+        ("\n    @property\n    def label(self)", KIND),
+        ("    ReviewData,\n", "    ReviewData,\n    WarrantyData,\n"),
+    )
+    copy.edit("model/fields.py", (DATA, WARRANTY))
+    said = copy.run("""
+import json
+from cxstream.model.kinds import Kind
+from cxstream.model.parameters import ScoringParams
+from cxstream.scoring.codec.decode import decode
+from cxstream.scoring.state.constants import constants
+from cxstream.wire import asyncapi, schema
+from cxstream.wire.examples import example
+kind = Kind.warranty_claimed
+event = example(kind)
+found = decode([json.dumps(event).encode(), json.dumps({**event, "data": {"channel": "web", "case_id": "w"}}).encode()])
+[column] = found.columns
+print(int(column["kind"]) == kind, int(column["case"]) != 0, [(each.reason, each.field) for each in found.rejected])
+print(constants(ScoringParams()).effort[kind], constants(ScoringParams()).mood[kind])
+data = schema.documents()["touchpoints/warranty_claimed.v1.json"]["properties"]["data"]
+print("serial" in data["required"], data["properties"]["serial"]["description"])
+print("warranty_claimed" in asyncapi.document()["channels"]["touchpoints"]["messages"])
+""")
+    assert said.splitlines() == [
+        "True True [('invalid', 'data.serial')]",
+        "3.0 -2.0",
+        "True Serial number of the device.",
+        "True",
+    ]
+    assert len(copy.touched()) <= 3
+    assert copy.touched() <= recipe("A kind of touchpoint")
+
+
+OUTPUT = """CRITICAL = Output(
+    "cx.critical",
+    "customers at critical risk, for the retention desk",
+    "critical",
+    "Customer at critical risk",
+    "signals/critical.v1.json",
+    (("", CriticalSignal),),
+    "critical.ndjson",
+    keep_days=30,
+    readers=frozenset({"crm"}),
+)
+OUTPUTS = (CHURN_RISK, FRICTION, SCORES, FORGOTTEN, CRITICAL)
+"""
+CRITICAL = '''class CriticalSignal(_Envelope, frozen=True, kw_only=True, gc=False, tag="cx.signal.critical.v1"):
+    """A signal about a customer at critical risk: for the retention desk."""
+
+    data: ChurnRisk
+
+
+class Score(_Envelope'''
+
+
+def test_an_output_topic(copy: Copy) -> None:
+    copy.edit(
+        "model/outputs.py",
+        ("class Score(_Envelope", CRITICAL),
+        ("OUTPUTS = (CHURN_RISK, FRICTION, SCORES, FORGOTTEN)\n", OUTPUT),
+    )
+    copy.edit(
+        "scoring/signals.py",
+        (
+            "        reason = risk.reasons[0].feature if risk.reasons else None\n",
+            """        reason = risk.reasons[0].feature if risk.reasons else None
+        if risk.level == "critical":
+            value = _encode(o.CriticalSignal(id=name, subject=subject, time=clock, data=risk))
+            return Emitted(index, o.CRITICAL.topic, key, value, risk.change, risk.level, reason)
+""",
+        ),
+    )
+    said = copy.run("""
+import numpy as np
+from cxstream.kernels import layout as k
+from cxstream.kafka.acls import CRM, WORKER
+from cxstream.model.enumerations import LEVELS
+from cxstream.model.parameters import ScoringParams
+from cxstream.replay.results import FILES
+from cxstream.scoring.signals import Writer
+from cxstream.topology import TOPICS, topology
+from cxstream.wire import asyncapi, schema
+row = np.zeros(k.SIGNAL_WIDTH)
+row[k.S_WHAT], row[k.S_LEVEL] = k.RAISED, LEVELS.index("critical")
+signal = Writer(ScoringParams(), {}, "cx.touchpoints", 0).signal(row.tolist(), "anna", "", 7, 0, None)
+[topic] = [topic for topic in TOPICS if topic.name == "cx.critical"]
+print(signal.topic, FILES[signal.topic], topology("eu.").named(topic).name)
+print(topic in CRM.reads, topic in WORKER.writes, topic.config["cleanup.policy"])
+print("signals/critical.v1.json" in schema.documents(), "send-critical" in asyncapi.document()["operations"])
+""")
+    assert said.splitlines() == [
+        "cx.critical critical.ndjson eu.cx.critical",
+        "True True delete",
+        "True True",
+    ]
+    assert len(copy.touched()) <= 2
+    assert copy.touched() <= recipe("An output topic")
+
+
+def test_a_field(copy: Copy) -> None:
+    copy.edit(
+        "model/fields.py",
+        ("        segment: Segment of the customer.\n", "        segment: Segment of the customer.\n        serial: Serial number of a device.\n"),
+        ("    segment: Text | None = None\n", "    segment: Text | None = None\n    serial: Text | None = None\n"),
+    )  # fmt: skip
+    said = copy.run("""
+from cxstream.wire import schema
+print(schema.documents()["touchpoints/contact.v1.json"]["properties"]["data"]["properties"]["serial"]["description"])
+""")
+    assert said == "Serial number of a device.\n"
+    assert copy.touched() <= recipe("A field of touchpoints")
+
+
+@pytest.mark.parametrize(
+    "title",
+    [
+        "A kind of touchpoint",
+        "A field of touchpoints",
+        "A feature of the churn risk",
+        "An output topic",
+        "A control record",
+        "An inlet",
+        "A command",
+        "A check of `doctor`",
+        "A source format",
+    ],
+)
+def test_recipes_name_files_that_exist(title: str) -> None:
+    assert recipe(title)
+    text = CONTRIBUTING.partition(f"### {title}\n")[2].partition("\n##")[0]
+    for file in re.findall(r"`((?:\w+/)+\w+\.(?:py|md))`", text):
+        root = SOURCES.parent.parent
+        assert (SOURCES / file).exists() or (root / file).exists(), file
