@@ -49,6 +49,6 @@ def of_layout_2(rows: Rows, params: ScoringParams | None = None) -> Rows:
 
 def _without_told(row: bytes) -> bytes:
     """A packed customer as version 2 had it: without the last signal."""
-    at = 1 + ROW.fields["announced"][1]  # type: ignore[index]
+    at = 1 + ROW.fields["notified_level"][1]  # type: ignore[index]
     announced = row[at : at + 1] > b"\0"  # a damaged row may end before it
     return bytes([VERSION_BEFORE]) + (row[1:-TOLD_BYTES] if announced else row[1:])

@@ -33,7 +33,7 @@ from cxstream.worker.metrics.buckets import Buckets
 from cxstream.worker.metrics.definitions import METRICS, OUTCOMES
 from cxstream.worker.metrics.process import Measures, Sources
 from cxstream.worker.metrics.tally import FlushTally
-from cxstream.worker.telemetry.distribution import Population
+from cxstream.worker.telemetry.distribution import DistributionMonitor
 from workers import WorkerProcess, customers_of, in_process, touchpoint, until, write
 
 if TYPE_CHECKING:
@@ -267,7 +267,7 @@ def test_raises_are_counted_by_their_leading_reason() -> None:
     assert measures.reasons.total() == sum(n for (kind, _), n in measures.signals.items() if kind == "raised")
 
 
-# --- the population
+# --- the score distribution
 
 
 def test_census_sees_what_the_cards_say() -> None:
@@ -340,7 +340,7 @@ async def test_prometheus_gets_what_happened(settings: Settings, topics: Callabl
         assert app.exporter
         await until(lambda: committed(app) >= 46, SECONDS, lambda: str(app.partitions.counters))
         await until(lambda: app.ticker and app.ticker.written, SECONDS, lambda: "no tick")
-        await app.exporter.population.look()
+        await app.exporter.distribution.count()
         # Not asked for here: that it goes round by itself is what is tested.
         offsets = app.exporter.offsets
         await until(lambda: offsets.partitions, SECONDS, lambda: "no answer")
@@ -436,7 +436,7 @@ def test_metrics_can_be_left_out() -> None:
     assert create_app(Settings(worker={"metrics": False})).exporter is None
 
 
-async def test_population_goes_on_while_customers_come() -> None:
+async def test_score_distribution_goes_on_while_customers_come() -> None:
     """A look is in slices; between them the state may grow."""
     engine = Engine(ScoringParams(), {})
     engine.process(Records([touchpoint(f"c{n}", n) for n in range(5000)], range(5000)))
@@ -446,10 +446,10 @@ async def test_population_goes_on_while_customers_come() -> None:
 
     owned: Any = Owned()
     owned.engine = engine
-    population = Population([owned])  # type: ignore[arg-type]  # all it does is iterate
-    looking = asyncio.create_task(population.look())
+    monitor = DistributionMonitor([owned])  # type: ignore[arg-type]  # all it does is iterate
+    looking = asyncio.create_task(monitor.count())
     await asyncio.sleep(0)
     engine.process(Records([touchpoint(f"d{n}", n) for n in range(5000)], range(5000, 10_000)))
     await looking
-    assert 5000 <= population.spread.levels.sum() <= 10_000
-    assert population.spread.effort.counts.sum() == population.spread.levels.sum()
+    assert 5000 <= monitor.scores.levels.sum() <= 10_000
+    assert monitor.scores.effort.counts.sum() == monitor.scores.levels.sum()

@@ -112,7 +112,7 @@ def test_a_last_signal_that_cannot_be_is_refused() -> None:
         right = told[slot].copy()
         told[field][slot] = value
         engine.partition.state.row_dirty[slot] = CHANGED
-        with pytest.raises(SnapshotError, match="says what cannot be"):
+        with pytest.raises(SnapshotError, match="has an impossible value"):
             Engine.restore(ScoringParams(), ACTIONS, rows_of(engine))
         told[slot] = right
 

@@ -212,10 +212,10 @@ def _absurd_marker(shelf: Shelf) -> Spoiled:
 _ABSURD = {
     "live": (0, 2, 255),
     "level": (4, 255),
-    "announced": (4, 255),
+    "notified_level": (4, 255),
     "nps": (11, 255),
     "run": (255,),
-    "held": (9,),
+    "suppressed": (9,),
     "eval_clock": (2**62, -(2**62)),
     "last_touch": (2**62, -(2**62)),
     "eval_offset": (2**62, -1),

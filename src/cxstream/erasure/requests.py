@@ -101,9 +101,9 @@ async def forget(
 async def _ask(settings: Settings, customers: Sequence[str], partitions: int) -> dict[str, int]:
     """Write the requests; the partition of each one's customer, by its id."""
     asked = {}
-    homes = route([customer.encode() for customer in customers], partitions)
+    partition_numbers = route([customer.encode() for customer in customers], partitions)
     async with aiokafka.AIOKafkaProducer(**connection(settings), enable_idempotence=True) as producer:
-        for customer, home in zip(customers, homes, strict=True):
+        for customer, home in zip(customers, partition_numbers, strict=True):
             name, value = request(customer)
             topic = settings.topology.forget.name
             await producer.send_and_wait(topic, value, key=customer.encode(), partition=home)

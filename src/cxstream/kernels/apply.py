@@ -32,7 +32,6 @@ from cxstream.kernels.layout import (
     IDS,
     KEPT,
     LIVE,
-    LOOSE,
     NEVER,
     NO_DAY,
     NO_SIGNAL,
@@ -62,6 +61,7 @@ from cxstream.kernels.layout import (
     TICKED,
     TOO_LATE,
     TOUCHED,
+    UNREFERENCED_TOPICS,
     UNRESOLVED,
     VACATED,
     Constants,
@@ -80,7 +80,7 @@ PURCHASE, CHURNED, WON_BACK = int(Kind.purchase), int(Kind.churned), int(Kind.wo
 RAGE_CLICK, UNSUBSCRIBED_KIND = int(Kind.rage_click), int(Kind.unsubscribed)
 CES, CSAT, NPS = int(Kind.survey_ces), int(Kind.survey_csat), int(Kind.survey_nps)
 REVIEW, SOCIAL = int(Kind.review), int(Kind.social_post)
-AHEAD = 16  # events whose memory is asked for at once
+AHEAD = 16  # events whose memory is prefetched together
 RECENT_SPAN = 7  # days of evidence behind a churn-risk signal
 
 
@@ -89,12 +89,12 @@ def _emit(
     st: State, c: Constants, out: NDArray[np.float64], values: NDArray[np.float64],
     index: int, slot: int, clock: int, what: int, previous: int, span: int,
 ) -> None:  # fmt: skip
-    """Append a signal; the caller has made sure that there is room."""
+    """Append a signal. The caller makes sure that there is room."""
     gather(st, c, slot, clock, span, values)
     values[S_INDEX] = index
     values[S_SLOT] = slot
     values[S_WHAT] = what
-    values[S_LEVEL] = st.rows[slot].announced
+    values[S_LEVEL] = st.rows[slot].notified_level
     values[S_PREVIOUS] = previous
     values[S_CLOCK] = clock
     values[S_ACUTE] = st.rows[slot].acute
@@ -114,11 +114,11 @@ def _judge(
     slot: int,
     clock: int,
 ) -> None:
-    """Move the level of a customer who has just been evaluated, unless he is set aside; tell what is due."""
+    """Update the level of a customer who has just been evaluated, unless they are suspended; append the signal that is due."""
     row = st.rows[slot]
-    if row.aside:
+    if row.suspended:
         return
-    previous = row.announced
+    previous = row.notified_level
     what = judge(st, c, slot, clock, values[S_P])
     if what != NO_SIGNAL:
         _emit(st, c, out, values, index, slot, clock, what, previous, RECENT_SPAN)
@@ -128,12 +128,12 @@ def _judge(
 def _let_go(st: State, topic: int) -> None:
     st.topic_refs[topic] -= 1
     if st.topic_refs[topic] == 0:
-        st.at[LOOSE] += 1
+        st.at[UNREFERENCED_TOPICS] += 1
 
 
 @kernel
 def _empty(st: State, slot: int) -> None:
-    """Give back what a customer holds."""
+    """Free the panes, complaints, topics and ids of a customer."""
     row = st.rows[slot]
     free_panes(st, row.head)
     free_complaints(st, slot)
@@ -141,7 +141,7 @@ def _empty(st: State, slot: int) -> None:
     for i in range(row.contacts_n):
         _let_go(st, st.contact_topics[slot, i])
     row.head = NONE
-    # Nothing reads these any more, but they say what the customer did.
+    # Nothing reads these fields any more, but they contain what the customer did.
     for i in range(CONTACTS):
         st.contact_times[slot, i] = 0
         st.contact_topics[slot, i] = 0
@@ -151,7 +151,7 @@ def _empty(st: State, slot: int) -> None:
 
 @kernel
 def _vacate(st: State, slot: int) -> None:
-    """Leave a customer's place; whose it was, the caller of the kernel knows."""
+    """Vacate a customer's slot. The caller of the kernel knows whose it was."""
     st.rows[slot].live = 0
     st.row_dirty[slot] = VACATED
     st.card_dirty[slot] = 0
@@ -166,7 +166,7 @@ def _forget(st: State, slot: int) -> None:
 
 @kernel
 def _begin(st: State, slot: int, time: int) -> None:
-    """A customer of whom nothing is known."""
+    """Fill the slot of a customer about whom nothing is known."""
     row = st.rows[slot]
     row.last_touch = time
     row.eval_clock = time
@@ -183,11 +183,11 @@ def _begin(st: State, slot: int, time: int) -> None:
     row.complaints = NONE
     row.unsubscribed_day = NO_DAY
     row.touched = 0
-    row.aside = 0
+    row.suspended = 0
     row.armed = 1
-    row.held = 0
+    row.suppressed = 0
     row.level = 0
-    row.announced = 0
+    row.notified_level = 0
     row.raise_level = NO_RAISE
     row.nps = 0
     row.run = 0
@@ -203,7 +203,7 @@ def _begin(st: State, slot: int, time: int) -> None:
 
 @kernel
 def _appear(st: State, slot: int, time: int) -> None:
-    """A customer's first accepted event (again, if he was forgotten)."""
+    """Start a customer at their first accepted event, also after their state has expired."""
     row = st.rows[slot]
     _begin(st, slot, time)
     row.seq = st.at[SEQ]
@@ -215,7 +215,7 @@ def _appear(st: State, slot: int, time: int) -> None:
 
 @kernel
 def _asked(st: State, c: Constants, slot: int) -> int:
-    """When a customer asked to be erased; NEVER where he did not, or so long ago that such events are too late."""
+    """Time of the customer's erasure request. NEVER without one, or if it is so old that such events are too late."""
     if st.rows[slot].erased == 0:
         return NEVER
     asked = st.erased[slot]
@@ -237,7 +237,7 @@ def _leave_order(st: State, slot: int) -> None:
 
 @kernel
 def _blank(st: State, out: NDArray[np.float64], index: int, slot: int, what: int, clock: int) -> int:
-    """Append a row that has no scores; returns its number."""
+    """Append a row without scores and return its number."""
     n = st.at[OUT]
     for i in range(out.shape[1]):
         out[n, i] = 0.0
@@ -251,7 +251,7 @@ def _blank(st: State, out: NDArray[np.float64], index: int, slot: int, what: int
 
 @kernel
 def _erase(st: State, slot: int, time: int, index: int, out: NDArray[np.float64]) -> None:
-    """Empty a customer's place because they asked for it; tell the CRM, and write the row of the receipt."""
+    """Erase a customer who asked for it: append the signal for the CRM and the row of the receipt."""
     row = st.rows[slot]
     clock = st.at[CLOCK] if st.at[STARTED] else time
     known = row.live
@@ -262,10 +262,10 @@ def _erase(st: State, slot: int, time: int, index: int, out: NDArray[np.float64]
         while pane != NONE:
             panes += 1
             pane = st.panes[pane].next
-        # The CRM also holds the level of somebody who has churned.
-        if row.announced > 0:
+        # The CRM also has the level of a churned customer.
+        if row.notified_level > 0:
             n = _blank(st, out, index, slot, ERASURE, clock)
-            out[n, S_PREVIOUS] = row.announced
+            out[n, S_PREVIOUS] = row.notified_level
             out[n, S_TOPIC] = NONE
         _empty(st, slot)
         _begin(st, slot, clock)
@@ -284,10 +284,10 @@ def _erase(st: State, slot: int, time: int, index: int, out: NDArray[np.float64]
 def _sweep(
     st: State, c: Constants, index: int, offset: int, out: NDArray[np.float64], values: NDArray[np.float64]
 ) -> bool:
-    """Evaluate every customer at the start of the day in at[DAY_AT]; forget who has been away for too long.
+    """Evaluate every customer at the start of the day in at[DAY_AT]; expire those who have been inactive for too long.
 
     Returns:
-        Whether it got to the end; if `out` is full it goes on where it stopped.
+        Whether it reached the end. If `out` is full, the next call continues where this one stopped.
     """
     at = st.at
     day = at[DAY_AT]
@@ -302,10 +302,10 @@ def _sweep(
         trim(st, slot, oldest)
         cut_memory(st, c, slot, day)
         evaluate(st, c, slot, clock, values)
-        previous = row.announced
+        previous = row.notified_level
         if clock - row.last_touch >= c.forget_ms:
-            if previous > 0 and not row.aside:
-                row.announced = 0
+            if previous > 0 and not row.suspended:
+                row.notified_level = 0
                 _emit(st, c, out, values, index, slot, clock, CLEARED, previous, RECENT_SPAN)
             _forget(st, slot)
             continue
@@ -327,7 +327,7 @@ def _advance(
     """Move the clock to `time`, with a sweep at the start of each day crossed.
 
     Returns:
-        Whether it got there; if `out` is full, the same call goes on where it stopped.
+        Whether it reached `time`. If `out` is full, the next call continues where this one stopped.
     """
     at = st.at
     if not at[STARTED]:
@@ -360,7 +360,7 @@ def _waiting(c: Constants, seconds: float) -> float:
 
 @kernel
 def _is_rage(st: State, c: Constants, slot: int, time: int, x: float, y: float) -> bool:
-    """Follow the customer's run of clicks; true where this click makes it count as a rage click."""
+    """Update the customer's run of clicks; true if this click makes it a rage click."""
     row = st.rows[slot]
     continues = (
         row.run > 0
@@ -386,7 +386,7 @@ def _is_rage(st: State, c: Constants, slot: int, time: int, x: float, y: float) 
 
 @kernel
 def _repeats(st: State, c: Constants, slot: int, time: int, topic: int) -> bool:
-    """Whether a recent contact had the same topic; then keeps this one."""
+    """Whether a recent contact had the same topic; then remember this one."""
     row = st.rows[slot]
     found = False
     for i in range(row.contacts_n):
@@ -407,11 +407,11 @@ def _repeats(st: State, c: Constants, slot: int, time: int, topic: int) -> bool:
 
 @kernel
 def _answer(st: State, c: Constants, slot: int, event: Any, pane: Any) -> None:
-    """What the customer said: evidence of effort or satisfaction on 0..100."""
+    """Add an answer or a sentiment: evidence of effort or satisfaction on 0..100."""
     kind = event.kind
     if kind == CES:
-        pane.ease_n += c.ces_weight
-        pane.ease_sum += c.ces_weight * (100.0 * (7.0 - event.a) / 6.0)
+        pane.effort_answers_weight += c.ces_weight
+        pane.effort_answers_sum += c.ces_weight * (100.0 * (7.0 - event.a) / 6.0)
         return
     weight = 0.0
     value = 0.0
@@ -503,9 +503,9 @@ def _apply(st: State, c: Constants, event: Any, slot: int) -> float:
     elif kind == UNSUBSCRIBED_KIND:
         row.unsubscribed_day = max(row.unsubscribed_day, day)
     elif kind == CHURNED:
-        row.aside = 1
+        row.suspended = 1
     if kind in (PURCHASE, WON_BACK):
-        row.aside = 0
+        row.suspended = 0
 
     if failed:
         row.failed_time = max(row.failed_time, time)
@@ -526,7 +526,7 @@ def _apply(st: State, c: Constants, event: Any, slot: int) -> float:
 
 @kernel
 def _is_friction(st: State, c: Constants, slot: int, time: int, effort: float) -> bool:
-    """Add to acute friction; true where it reaches the threshold while armed."""
+    """Add to acute friction; true if it reaches the threshold while armed."""
     row = st.rows[slot]
     if time >= row.acute_time:
         row.acute *= half((time - row.acute_time) / c.acute_half_life)
@@ -545,7 +545,7 @@ def _is_friction(st: State, c: Constants, slot: int, time: int, effort: float) -
 
 @kernel
 def _is_duplicate(st: State, slot: int, hashed: int) -> bool:
-    # Without a way out of the loop it runs on vectors.
+    # Without an early exit the loop is vectorized.
     found = False
     for i in range(IDS):
         found |= (st.ids[slot, i] == hashed) & (i < st.rows[slot].ids_n)
@@ -554,7 +554,7 @@ def _is_duplicate(st: State, slot: int, hashed: int) -> bool:
 
 @kernel
 def _touch(st: State, events: NDArray[np.void], begin: int, end: int) -> int:
-    """Read what the next events need, so that the waits for memory overlap."""
+    """Prefetch the rows of the next events, so that their cache misses overlap."""
     seen = 0
     for i in range(begin, end):
         slot = events[i].slot
@@ -582,7 +582,7 @@ def apply(
     """Apply decoded records in order.
 
     Args:
-        st: the partition; its arenas have room for a pane, a complaint and what `Partition.reserve` says an event.
+        st: the partition; its arenas have room for a pane, a complaint and what `Partition.reserve` says per event.
         c: the constants.
         events: EVENT[n].
         limits: int64[n], latest event time that is not from the future.
@@ -593,7 +593,7 @@ def apply(
         begin: the record to begin with.
 
     Returns:
-        n, or, where `out` is full, the record to go on with once it has been read.
+        n, or, if `out` is full, the record to continue with after the caller has read `out`.
     """
     at = st.at
     at[OUT] = 0
@@ -618,7 +618,7 @@ def apply(
         tick = event.kind == TICK
         if not tick and st.rows[slot].erased:
             asked = _asked(st, c, slot)
-            # What the company does is about nobody where nobody is known.
+            # An action of the company does not create a customer.
             if asked != NEVER and (time <= asked or (st.rows[slot].live == 0 and c.company[event.kind])):
                 status[i] = ERASED
                 continue
@@ -640,7 +640,7 @@ def apply(
         if tick:
             status[i] = TICKED
             continue
-        # The sweep may have filled `out`, and this event may add two more.
+        # The sweep may have filled `out`, and this event may append two more rows.
         if at[OUT] + 2 > len(out):
             return i
         status[i] = ACCEPTED
@@ -662,7 +662,7 @@ def apply(
             for j in range(len(values)):
                 values[j] = 0.0
             _emit(st, c, out, values, i, slot, clock, FRICTION, 0, 1)
-        if not row.aside:
+        if not row.suspended:
             evaluate(st, c, slot, clock, values)
             _judge(st, c, out, values, i, slot, clock)
     return len(events)
@@ -676,7 +676,7 @@ def advance(
     """Let time pass until `time`; signals as in `apply`, with `index` for their record.
 
     Returns:
-        Whether it got there; if not, read `out` and call again.
+        Whether it reached `time`. If not, read `out` and call again.
     """
     st.at[OUT] = 0
     return _advance(st, c, time, index, offset, out, values)

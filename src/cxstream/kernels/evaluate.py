@@ -27,7 +27,6 @@ from cxstream.kernels.layout import (
     CLEARED,
     EASED,
     FEATURES,
-    HELD,
     NEVER,
     NO_DAY,
     NO_SIGNAL,
@@ -42,6 +41,7 @@ from cxstream.kernels.layout import (
     S_SAT,
     S_SAT_HW,
     S_X,
+    SUPPRESSED,
     WORSENED,
     X_COMPLAINT,
     X_DETRACTOR,
@@ -73,7 +73,7 @@ def evaluate(st: State, c: Constants, slot: int, clock: int, values: NDArray[np.
     """Write scores, probability and features at `clock` into `values`."""
     row = st.rows[slot]
     today = clock // DAY
-    effort = mood = ease_sum = ease_n = sat_sum = sat_n = 0.0
+    effort = mood = effort_answers_sum = effort_answers_weight = sat_sum = sat_n = 0.0
     short_effort = short_sum = short_n = 0.0
     active = 0
     newest = oldest = 0
@@ -86,12 +86,12 @@ def evaluate(st: State, c: Constants, slot: int, clock: int, values: NDArray[np.
         w = c.weights[age]
         effort += w * pane.effort
         mood += w * pane.mood
-        ease_sum += w * pane.ease_sum
-        ease_n += w * pane.ease_n
+        effort_answers_sum += w * pane.effort_answers_sum
+        effort_answers_weight += w * pane.effort_answers_weight
         sat_sum += w * pane.sat_sum
         sat_n += w * pane.sat_n
         if age < c.surge_window:
-            short_effort, short_sum, short_n = effort, ease_sum, ease_n
+            short_effort, short_sum, short_n = effort, effort_answers_sum, effort_answers_weight
         if pane.touches > 0:
             if active == 0:
                 newest = pane.day
@@ -99,13 +99,15 @@ def evaluate(st: State, c: Constants, slot: int, clock: int, values: NDArray[np.
             active += 1
         index = pane.next
 
-    long_score = (c.k * 100.0 * (1.0 - half(effort / c.effort_scale)) + ease_sum) / (c.k + ease_n)
+    long_score = (c.k * 100.0 * (1.0 - half(effort / c.effort_scale)) + effort_answers_sum) / (
+        c.k + effort_answers_weight
+    )
     short_score = (c.k * 100.0 * (1.0 - half(short_effort / c.effort_scale)) + short_sum) / (c.k + short_n)
     implicit = 100.0 / (1.0 + math.exp(-(c.logit_prior + mood / c.mood_scale)))
     satisfaction = (c.k * implicit + sat_sum) / (c.k + sat_n)
 
     values[S_EFFORT] = long_score
-    values[S_EFFORT_HW] = c.half_width / math.sqrt(c.k + ease_n)
+    values[S_EFFORT_HW] = c.half_width / math.sqrt(c.k + effort_answers_weight)
     values[S_SAT] = satisfaction
     values[S_SAT_HW] = c.half_width / math.sqrt(c.k + sat_n)
     values[S_EFFORT_SHORT] = short_score
@@ -135,7 +137,7 @@ def evaluate(st: State, c: Constants, slot: int, clock: int, values: NDArray[np.
 
 @kernel
 def _note(st: State, slot: int, clock: int, probability: float) -> None:
-    """Keep what the CRM is told now."""
+    """Remember what the CRM is told now."""
     st.told[slot].time = clock
     st.told[slot].probability = probability
     st.row_dirty[slot] = CHANGED
@@ -143,7 +145,7 @@ def _note(st: State, slot: int, clock: int, probability: float) -> None:
 
 @kernel
 def _is_worse(st: State, c: Constants, slot: int, clock: int, probability: float) -> bool:
-    """Whether the risk has risen by so much since the last signal that the CRM is told though the level stays."""
+    """Whether the risk has risen enough since the last signal to tell the CRM although the level stays."""
     told = st.told[slot]
     if told.time == NEVER:
         _note(st, slot, clock, probability)
@@ -153,7 +155,7 @@ def _is_worse(st: State, c: Constants, slot: int, clock: int, probability: float
 
 @kernel
 def judge(st: State, c: Constants, slot: int, clock: int, probability: float) -> int:
-    """Move the level, and decide whether the CRM is told.
+    """Update the level, and decide whether the CRM is told.
 
     Returns:
         RAISED, WORSENED, EASED, CLEARED or NO_SIGNAL.
@@ -167,25 +169,25 @@ def judge(st: State, c: Constants, slot: int, clock: int, probability: float) ->
     if level != row.level:
         row.level = level
         st.row_dirty[slot] = CHANGED
-    if level <= row.announced and row.held:
-        row.held = 0
+    if level <= row.notified_level and row.suppressed:
+        row.suppressed = 0
         st.row_dirty[slot] = CHANGED
-    if level > row.announced:
+    if level > row.notified_level:
         waited = row.raise_level == NO_RAISE or clock - row.last_raise >= c.cooldown_ms
         if waited or level > row.raise_level:
-            row.announced = level
+            row.notified_level = level
             row.last_raise = clock
             row.raise_level = level
-            row.held = 0
+            row.suppressed = 0
             _note(st, slot, clock, probability)
             return RAISED
-        if not row.held:
-            row.held = 1
-            st.at[HELD] += 1
+        if not row.suppressed:
+            row.suppressed = 1
+            st.at[SUPPRESSED] += 1
             st.row_dirty[slot] = CHANGED
         return NO_SIGNAL
-    if level < row.announced:
-        row.announced = level
+    if level < row.notified_level:
+        row.notified_level = level
         _note(st, slot, clock, probability)
         return EASED if level > 0 else CLEARED
     if level > 0 and _is_worse(st, c, slot, clock, probability):
@@ -205,7 +207,7 @@ def acute_at(st: State, c: Constants, slot: int, clock: int) -> float:
 def score_cards(
     st: State, c: Constants, slots: NDArray[np.int32], out: NDArray[np.float64], values: NDArray[np.float64]
 ) -> None:
-    """Fill out[n, CARD_WIDTH] with each customer's card at his last evaluation; `values` is scratch."""
+    """Fill out[n, CARD_WIDTH] with each customer's card at their last evaluation; `values` is scratch."""
     for n in range(len(slots)):
         slot = slots[n]
         clock = st.rows[slot].eval_clock

@@ -1,4 +1,4 @@
-"""The facts behind a signal, counted at the moment it goes out (signals are rare, so this may look around)."""
+"""The facts behind a signal, counted when it is sent. Signals are rare, so this may read more than the scores do."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 @kernel
 def _count(st: State, slot: int, today: int, span: int, out: NDArray[np.float64]) -> float:
-    """Sum the panes of the last `span` days into `out`; the total says whether there was anything."""
+    """Sum the panes of the last `span` days into `out`; a total of 0 means that there was nothing."""
     for i in range(S_CONTACTS, S_LATE + 1):
         out[i] = 0.0
     out[S_SPAN] = span

@@ -1,27 +1,27 @@
-"""What the kernels rely on, and what of it is checked where state comes from outside.
+"""The invariants of the kernels, and which of them are checked when state comes from outside.
 
-The kernels index, count and divide by what they find in a state. Whatever they have put there themselves is right; a
-state that is loaded is not trusted. `wrong_customer` checks what a row and its panes, complaints and contacts say,
+The kernels index, count and divide by the values in a state. Values that the kernels wrote themselves are right; a
+state that is loaded is not trusted. `wrong_customer` checks a row and its panes, complaints and contacts
 before any other kernel works on them. With C the clock, D its day, and `window` the number of days that count:
 
-- Every customer is live, and has a number of first appearance of their own, below the next one that is given.
-- Every time lies in the years 1 to 9999 and not after C; none of the customer's evaluation after it. An offset is not
-  after the snapshot's own.
-- The panes of a customer are of different days, the newest first, none after the day of the last evaluation nor outside
+- Every customer is live, and has a unique number of first appearance, below the next free one.
+- Every time lies in the years 1 to 9999 and not after C; no time of a customer is after their last evaluation. No
+  offset is after that of the snapshot.
+- The panes of a customer are of different days, the newest first, none after the day of the last evaluation or outside
   the window: a pane's age is the index of its weight.
 - Sums, points and coordinates are finite; all but mood and coordinates are 0 or more.
-- Flags are 0 or 1, levels 0 to 3, an NPS answer 0 to 10, a run of clicks no longer than what makes a rage click.
+- Flags are 0 or 1, levels 0 to 3, an NPS answer 0 to 10, a run of clicks no longer than a rage click needs.
 - At most 32 ids, 4 contacts with topic and 8 open complaints; the row says how many.
 
-The lists themselves cannot be wrong: indices are not saved, and `unpack` links what it reads in the order in which it
-reads it. It checks each length against what is there. So does `unpack_memory`, which also holds that
+The linked lists themselves cannot be wrong: indices are not saved, and `unpack` links items in the order in which it
+reads them. It checks each length against the bytes that are left. So does `unpack_memory`, which also checks that
 
 - chunks of remembered ids are full but for the newest, the newest first by day, none younger than C;
 - a list without lanes has at most LONG chunks, numbered without a gap up to the row's `*_next` - 1;
 - a list with lanes has 2**level of them, FIRST_LEVEL <= level < LANE_LEVELS, with at most LANE_IDS ids each on average,
   and an id lies in the lane of its low bits.
 
-Numbers of the marker, digests, texts and how many rows there are: `cxstream.scoring.state.snapshot`.
+The numbers of the marker, the digests, the texts and the number of rows are checked in `cxstream.scoring.state.snapshot`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 # The years 1 to 9999, and a day at both ends: an event's time has an offset of less than a day.
 MIN_TIME, MAX_TIME = -62_135_683_200_000, 253_402_387_200_000
 NO_LIMIT = 2**63 - 1
-# Far beyond any sum of points, and so far below the largest number that sums of it stay finite.
+# Far above any sum of points, and so far below the largest float that sums of it stay finite.
 MAX_SUM = 1e18
 
 WHAT = (
@@ -61,7 +61,7 @@ FLAG, LEVEL, ORDER, TIME, OFFSET, SCORE, DAY_OF_PANE, POINTS, COMPLAINT_OF, CONT
 
 @kernel
 def _is_sum(value: float) -> bool:
-    """Whether it is a number from 0 on; NaN is not."""
+    """Whether it is a number of 0 or more; NaN is not."""
     return value >= 0.0 and value <= MAX_SUM  # two comparisons, as Numba compiles them best
 
 
@@ -72,12 +72,12 @@ def _within(time: int, last: int) -> bool:
 
 @kernel
 def _wrong_row(row: Any, c: Constants, clock: int, seq: int, offset: int) -> int:
-    """What is wrong with the row itself; 0 if nothing is."""
-    if row.live != 1 or row.touched > 1 or row.aside > 1 or row.armed > 1 or row.held > 1:
+    """Index of the invariant that the row itself breaks; 0 if none."""
+    if row.live != 1 or row.touched > 1 or row.suspended > 1 or row.armed > 1 or row.suppressed > 1:
         return FLAG
     if row.spent > 1 or row.erased > 1 or row.run > c.rage_clicks or row.nps > 10:
         return FLAG
-    if row.level > 3 or row.announced > 3:
+    if row.level > 3 or row.notified_level > 3:
         return LEVEL
     if row.raise_level != NO_RAISE and (row.raise_level < 1 or row.raise_level > 3):
         return LEVEL
@@ -120,9 +120,9 @@ def _wrong_panes(st: State, c: Constants, head: int, today: int) -> int:
         if pane.day > newest or pane.day <= today - c.window:
             return DAY_OF_PANE
         newest = pane.day - 1
-        if not (_is_sum(pane.effort) and _is_sum(abs(pane.mood)) and _is_sum(pane.ease_sum)):
+        if not (_is_sum(pane.effort) and _is_sum(abs(pane.mood)) and _is_sum(pane.effort_answers_sum)):
             return POINTS
-        if not (_is_sum(pane.sat_sum) and _is_sum(pane.ease_n) and _is_sum(pane.sat_n)):
+        if not (_is_sum(pane.sat_sum) and _is_sum(pane.effort_answers_weight) and _is_sum(pane.sat_n)):
             return POINTS
         index = pane.next
     return 0
@@ -144,32 +144,32 @@ def _wrong_complaints(st: State, head: int, count: int, clock: int) -> int:
 def wrong_customer(
     st: State, c: Constants, slots: NDArray[np.int32], clock: int, seq: int, offset: int
 ) -> tuple[int, int]:
-    """Look for a customer of whom something is said that cannot be.
+    """Find the first customer whose state breaks an invariant.
 
     Args:
         st: the partition, just loaded: panes outside the window have been left out.
         c: the constants.
-        slots: int32[n], whom to look at.
+        slots: int32[n], the customers to check.
         clock: the partition's, ms UTC.
         seq: next number of first appearance.
         offset: offset after the last record in the state.
 
     Returns:
-        Position in `slots` of the first, and an index of WHAT; n and 0 where there is none.
+        Position in `slots` of the first, and an index of WHAT; n and 0 if there is none.
     """
     for n in range(len(slots)):
         slot = slots[n]
         row = st.rows[slot]
         wrong = _wrong_row(row, c, clock, seq, offset)
         if wrong == 0:
-            # The panes were cut by the clock, and must suit the evaluation as well.
+            # Panes were dropped by the clock; their days must match the evaluation, too.
             wrong = _wrong_panes(st, c, row.head, clock // DAY)
         if wrong == 0 and row.head != NONE and st.panes[row.head].day > row.eval_clock // DAY:
             wrong = DAY_OF_PANE
         if wrong == 0:
             wrong = _wrong_complaints(st, row.complaints, row.complaints_n, clock)
         if wrong == 0:
-            wrong = _wrong_told(st.told[slot], clock) if row.announced > 0 else 0
+            wrong = _wrong_told(st.told[slot], clock) if row.notified_level > 0 else 0
         for i in range(row.contacts_n):
             if wrong == 0 and not _within(st.contact_times[slot, i], clock):
                 wrong = CONTACT_OF

@@ -1,14 +1,14 @@
 """The decorators of all kernels.
 
-Strict IEEE arithmetic (no fast-math): the order of operations in the source is the order that runs, which is what
-makes two runs agree to the last bit. Without Numba's reference counting (kernels allocate nothing, and the caller
+Strict IEEE arithmetic (no fast-math): operations run in the order of the source, so
+two runs agree to the last bit. Without Numba's reference counting (kernels allocate nothing, and the caller
 owns every array) an access to the state costs no atomic operation: an event takes half the time.
 
-Machine code is kept on disk. Numba looks only at the file of the function itself when it decides whether that is
-still good, but kernels are compiled into each other across files: so the folder is named after the code of all
-kernels, without comments, docstrings and line numbers, which change nothing in the machine code.
-An installation that cannot be written to uses the code that was compiled when it was made, if it fits the processor
-(`NUMBA_CPU_NAME=generic` then and now makes it fit any); otherwise it compiles, and keeps what it can.
+Machine code is kept on disk. To decide whether it is still valid, Numba looks only at the
+file of the function itself, but kernels are inlined into each other across files: so the folder is named after the
+code of all kernels, without comments, docstrings and line numbers, which do not change the machine code.
+A read-only installation uses the code that was compiled when it was installed, if it fits the processor
+(`NUMBA_CPU_NAME=generic` at both times makes it fit any); otherwise it compiles again, and keeps what it can.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _KEY_LENGTH = 16
 _HERE = Path(__file__).parent
 _KEPT = _HERE / "__pycache__"
 _SOURCES = sorted(_HERE.glob("*.py"))
-# All that kernels take from elsewhere: the numbers of kinds and the number of features.
+# All that kernels import from other packages: the numbers of kinds and the number of features.
 _NUMBERS = repr((*((kind.name, int(kind)) for kind in Kind), len(FEATURES))).encode()
 
 
@@ -49,7 +49,7 @@ def _digest(parts: Sequence[bytes]) -> str:
 
 
 def _code(source: bytes) -> bytes:
-    """What a source says, without comments, docstrings and line numbers."""
+    """The code of a source file without comments, docstrings and line numbers."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
         if (
@@ -61,11 +61,11 @@ def _code(source: bytes) -> bytes:
 
 
 def code_key(sources: Sequence[bytes], kept: Path) -> str:
-    """A name for what the sources say, which stays when a comment, a docstring or a line number changes.
+    """A name for the code of the sources that does not change with a comment, a docstring or a line number.
 
     Args:
         sources: texts of modules, in order.
-        kept: folder that keeps the answers, since parsing takes longer than all other work of an import.
+        kept: folder that caches the answers, since parsing takes longer than all other work of an import.
     """
     answer = kept / f"kernels-of-{_digest(sources)}"
     with contextlib.suppress(OSError):
@@ -79,16 +79,16 @@ def code_key(sources: Sequence[bytes], kept: Path) -> str:
     return key
 
 
-# Machine code with checks of bounds is other code, and Numba does not tell them apart.
+# Machine code with bounds checks is different code, and Numba does not tell the two apart.
 _KEY = code_key([*(path.read_bytes() for path in _SOURCES), _NUMBERS], _KEPT) + (
     "-checked" if numba.config.BOUNDSCHECK else ""
 )
-# Where this cannot be written and holds nothing, Numba goes on to its folder for the user.
+# If this is read-only and empty, Numba continues with its folder for the user.
 _CACHE = _KEPT / f"kernels-{_KEY}"
 
 
 class _Keyed:
-    """Machine code is good as long as the code of all kernels is what it was, wherever the lines stand."""
+    """Machine code is valid as long as the code of all kernels is the same, whatever its line numbers."""
 
     def get_source_stamp(self) -> str:
         return _KEY
@@ -99,7 +99,7 @@ class _Keyed:
 
 
 class _Beside(_Keyed, InTreeCacheLocator):  # type: ignore[misc]  # Numba has no types
-    """The folder of machine code beside the sources: to be written to, or to be used as it is."""
+    """The folder of machine code beside the sources, writable or read-only."""
 
     def __init__(self, function: Callable[..., object], file: str) -> None:
         super().__init__(function, file)
@@ -134,7 +134,7 @@ class _Cache(FunctionCache):  # type: ignore[misc]  # Numba has no types
     _impl_class = _Places
 
     def save_overload(self, signature: Any, code: Any) -> None:
-        """Keep machine code on disk, where that is possible: it runs all the same where it is not."""
+        """Keep machine code on disk if that is possible; kernels run without it, too."""
         with contextlib.suppress(OSError):
             super().save_overload(signature, code)
 

@@ -1,4 +1,4 @@
-"""How the state of a partition lies in memory, and the columns that go into and come out of the kernels."""
+"""The memory layout of a partition's state, and the columns that go into and come out of the kernels."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ ROW = np.dtype(
         ("unsubscribed_day", "i4"),
         ("live", "u1"),  # in use
         ("touched", "u1"),  # last_touch is a real touch, not a stand-in
-        ("aside", "u1"),  # churned
+        ("suspended", "u1"),  # churned: no risk is judged
         ("armed", "u1"),  # a friction signal may go out
-        ("held", "u1"),  # a raise waits for its cooldown
+        ("suppressed", "u1"),  # a raise waits for its cooldown to end
         ("level", "u1"),
-        ("announced", "u1"),
+        ("notified_level", "u1"),  # the level that the CRM was last told
         ("raise_level", "u1"),  # level of the last raise
         ("nps", "u1"),
         ("run", "u1"),  # clicks in the present run
@@ -60,18 +60,18 @@ ROW = np.dtype(
     align=True,
 )
 
-# A customer's last churn-risk signal, which `worsened` is measured against; it counts while a level other than none is
-# announced. A time of NEVER: not known, as the state was saved before it was kept.
+# A customer's last churn-risk signal, which `worsened` is measured against; it counts while the last notified level
+# is not none. A time of NEVER: not known, because the snapshot is older than this field.
 TOLD = np.dtype([("time", "i8"), ("probability", "f8")])
 
-# One customer's day. The counts are for evidence; they stop at their largest value.
+# One customer's day. The counts are for evidence; they saturate.
 PANE = np.dtype(
     [
         ("effort", "f8"),
         ("mood", "f8"),
-        ("ease_sum", "f8"),  # sum of weight * value of effort answers
+        ("effort_answers_sum", "f8"),  # sum of weight * value of effort answers
         ("sat_sum", "f8"),
-        ("ease_n", "f4"),  # sum of weights
+        ("effort_answers_weight", "f4"),  # sum of weights
         ("sat_n", "f4"),
         ("day", "i4"),
         ("next", "i4"),  # the next older pane
@@ -87,11 +87,14 @@ PANE = np.dtype(
     align=True,
 )
 
-# The ids that a customer's accepted events had, so that they count once: one list of those that are kept for the
-# window and one of plain visits. A list is a chain of chunks, the newest first; see `cxstream.kernels.remembered_ids`.
+# The ids of a customer's accepted events, so that each counts once: one list for the ids that are kept for the
+# window and one for those of plain visits. A list is a chain of chunks, the newest first; see `cxstream.kernels.remembered_ids`.
 MEMORY = np.dtype(
     [
-        ("head", "i4"),  # newest chunk; below NONE: -2 - the place of its lanes, `first` is then their level
+        (
+            "head",
+            "i4",
+        ),  # newest chunk; if below NONE, -2 - the place of its lanes, and `first` is their level
         ("first", "u1"),  # number of the oldest chunk, mod 256; the newest is the row's `*_next` - 1
         ("saved", "u1"),  # the row's `*_next` when the list was last saved
         ("base", "u1"),  # the oldest saved block
@@ -122,13 +125,13 @@ EVENT = np.dtype(
     ],
     align=True,
 )
-TICK, FORGET = 255, 254  # EVENT.kind of a tick and of a request to be erased
+TICK, FORGET = 255, 254  # EVENT.kind of a tick and of an erasure request
 # EVENT.flags
 RESOLVED, UNRESOLVED, ABANDONED, SWITCHES, HAS_VALUE = 1, 2, 4, 8, 16
 
 # What became of a record.
 ACCEPTED, DUPLICATE, TOO_LATE, FROM_THE_FUTURE, TICKED, ERASED, ERASES = 1, 2, 3, 4, 5, 6, 7
-# No kernel gives it: such records do not reach one.
+# No kernel sets it: such records do not reach one.
 MISROUTED = 8
 
 # Counters and cursors of a partition: State.at
@@ -143,10 +146,10 @@ MISROUTED = 8
     COMPLAINT_FREE,
     COMPLAINT_TOP,
     SWEPT_OFFSET,
-    HELD,
+    SUPPRESSED,
     OUT,
     FORGOTTEN,
-    LOOSE,
+    UNREFERENCED_TOPICS,
     TOUCHED,
     SWEEPING,
     DAY_AT,
@@ -170,7 +173,7 @@ CLEAN, CHANGED, VACATED = 0, 1, 2
     S_INDEX, S_SLOT, S_WHAT, S_LEVEL, S_PREVIOUS, S_CLOCK, S_P, S_EFFORT, S_EFFORT_HW, S_SAT, S_SAT_HW,
     S_EFFORT_SHORT, S_ACUTE, S_X,
 ) = range(14)  # fmt: skip
-# What each feature of the risk is, at S_X in a signal and at C_X in a score card; see `cxstream.model.features`.
+# The features of the risk, at S_X in a signal and at C_X in a score card; see `cxstream.model.features`.
 FEATURES = len(_FEATURES)
 (X_EFFORT, X_SURGE, X_DISSATISFACTION, X_DETRACTOR, X_COMPLAINT, X_SILENCE, X_LAPSE, X_UNSUBSCRIBED) = range(FEATURES)  # fmt: skip
 (
@@ -208,7 +211,7 @@ class State(NamedTuple):
         memory_dirty: uint8[slots], 1: a list has changed since the last snapshot.
         chunks: uint16[arena, 18].
         lanes: int32[arena, 2], newest chunk and flags.
-        dead: int64[...], saved lists that are no more, packed; the first at[DEAD] count.
+        dead: int64[...], saved lists that no longer exist, packed; the first at[DEAD] count.
         at: int64[56], counters and cursors.
     """
 
@@ -238,7 +241,7 @@ class Constants(NamedTuple):
 
     effort: NDArray[np.float64]  # [kinds]
     mood: NDArray[np.float64]  # [kinds]
-    company: NDArray[np.uint8]  # [kinds], 1: no sign of life
+    company: NDArray[np.uint8]  # [kinds], 1: not an act of the customer
     failed: NDArray[np.uint8]  # [kinds], 1: a failed digital step
     plain: NDArray[np.uint8]  # [kinds], 1: a visit that changes no score
     weights: NDArray[np.float64]  # [window], 2 ** (-age / half-life)

@@ -2,7 +2,8 @@
 
 A packed customer: one version byte, ROW, four counts (uint16 panes, uint8 complaints, ids, contacts), the panes
 newest first, complaints in order of acceptance (case, time), id hashes and contacts (time, then uint16 length
-and UTF-8 of the topic) oldest first; where a level other than none is announced, TOLD. Little-endian; indices into arenas are packed as zero.
+and UTF-8 of the topic) oldest first; and TOLD, if the last notified level is not none. Little-endian; indices into
+arenas are packed as zero.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from cxstream.kernels.panes import new_complaint, new_pane, trim
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# Of a packed customer; a snapshot as a whole has another: LAYOUT. The version before lacks the last signal.
+# Version of a packed customer; the snapshot as a whole has its own: LAYOUT. The version before lacks the last signal.
 VERSION, VERSION_BEFORE = 3, 2
 ROW_BYTES = ROW.itemsize
 PANE_BYTES = PANE.itemsize
@@ -65,7 +66,7 @@ def _get(data: NDArray[np.uint8], at: int, size: int) -> np.uint64:
 def packed_sizes(
     st: State, slots: NDArray[np.int32], topic_ends: NDArray[np.int64], ends: NDArray[np.int64]
 ) -> None:
-    """Fill ends[n] with where each packed customer ends."""
+    """Fill ends[n] with the end of each packed customer."""
     total = 0
     for n in range(len(slots)):
         slot = slots[n]
@@ -78,7 +79,7 @@ def packed_sizes(
         for i in range(row.contacts_n):
             topic = st.contact_topics[slot, i]
             total += 10 + topic_ends[topic + 1] - topic_ends[topic]
-        if row.announced > 0:
+        if row.notified_level > 0:
             total += TOLD_BYTES
         ends[n] = total
 
@@ -88,14 +89,14 @@ def pack(
     st: State, row_bytes: NDArray[np.uint8], pane_bytes: NDArray[np.uint8], told_bytes: NDArray[np.uint8],
     slots: NDArray[np.int32], topics: NDArray[np.uint8], topic_ends: NDArray[np.int64], out: NDArray[np.uint8],
 ) -> None:  # fmt: skip
-    """Pack customers one behind the other into `out`.
+    """Pack customers one after the other into `out`.
 
     Args:
         st: the partition.
         row_bytes: uint8[slots, 128], view of st.rows.
         pane_bytes: uint8[arena, 64], view of st.panes.
         told_bytes: uint8[slots, 16], view of st.told.
-        slots: int32[n], whom.
+        slots: int32[n], the customers to pack.
         topics: uint8[...], UTF-8 of all topics; topic t is topics[topic_ends[t]:topic_ends[t + 1]].
         topic_ends: int64[topics + 1].
         out: uint8[sum of packed_sizes].
@@ -135,7 +136,7 @@ def pack(
             at = _put(out, at, np.uint64(length), 2)
             _copy(topics, topic_ends[topic], topic_ends[topic + 1], out, at)
             at += length
-        if row.announced > 0:
+        if row.notified_level > 0:
             _copy(told_bytes[slot], 0, TOLD_BYTES, out, at)
             at += TOLD_BYTES
         _put(out, counts, np.uint64(panes), 2)
@@ -149,7 +150,7 @@ def _unpack(
     st: State, row_bytes: NDArray[np.uint8], pane_bytes: NDArray[np.uint8], told_bytes: NDArray[np.uint8],
     slot: int, data: NDArray[np.uint8], begin: int, end: int, oldest: int, topics: NDArray[np.int64], n: int,
 ) -> int:  # fmt: skip
-    """Read one packed customer, data[begin:end]; 0, or -1 where it is torn."""
+    """Read one packed customer, data[begin:end]; returns 0, or -1 if it is incomplete."""
     if end - begin < HEADER or (data[begin] != VERSION and data[begin] != VERSION_BEFORE):
         return -1
     at = begin + 1 + ROW_BYTES
@@ -176,7 +177,7 @@ def _unpack(
             row.head = index
         else:
             st.panes[last].next = index
-            # Those of early days are left out below, wherever they stand.
+            # Panes of early days are left out below, at any position.
             if st.panes[index].day >= st.panes[last].day:
                 return -1
         last = index
@@ -210,9 +211,9 @@ def _unpack(
     row.contacts_at = contacts % CONTACTS
     st.told[slot].time = 0
     st.told[slot].probability = 0.0
-    if row.announced > 0 and data[begin] == VERSION_BEFORE:
+    if row.notified_level > 0 and data[begin] == VERSION_BEFORE:
         st.told[slot].time = NEVER
-    elif row.announced > 0:
+    elif row.notified_level > 0:
         if end < at + TOLD_BYTES:
             return -1
         _copy(data, at, at + TOLD_BYTES, told_bytes[slot], 0)
@@ -230,22 +231,22 @@ def unpack(
     st: State, row_bytes: NDArray[np.uint8], pane_bytes: NDArray[np.uint8], told_bytes: NDArray[np.uint8],
     slots: NDArray[np.int32], data: NDArray[np.uint8], ends: NDArray[np.int64], oldest: int, topics: NDArray[np.int64],
 ) -> int:  # fmt: skip
-    """Read packed customers into empty slots, whose arenas have room.
+    """Read packed customers into empty slots; the arenas have room.
 
     Args:
         st: the partition.
         row_bytes: uint8[slots, 128], view of st.rows.
         pane_bytes: uint8[arena, 64], view of st.panes.
         told_bytes: uint8[slots, 16], view of st.told.
-        slots: int32[n], where.
-        data: uint8[...], what `pack` wrote for them, one behind the other.
-        ends: int64[n], where each ends.
+        slots: int32[n], the slots to fill.
+        data: uint8[...], what `pack` wrote for them, one after the other.
+        ends: int64[n], the end of each.
         oldest: panes of days before this one are left out.
         topics: int64[n, 4, 2], receives begin and end of each contact's topic in `data`; the caller fills in
             the topics themselves.
 
     Returns:
-        n, or the number of the first that is torn.
+        n, or the index of the first that is incomplete.
     """
     begin = 0
     for n in range(len(slots)):

@@ -17,13 +17,13 @@ from cxstream.kernels.layout import (
 
 @kernel
 def _blank(st: State, index: int) -> None:
-    """Take out of a pane what a customer did; a free one tells nothing of whoever had it."""
+    """Clear a pane, so that a free one contains nothing about the customer who had it."""
     pane = st.panes[index]
     pane.effort = 0.0
     pane.mood = 0.0
-    pane.ease_sum = 0.0
+    pane.effort_answers_sum = 0.0
     pane.sat_sum = 0.0
-    pane.ease_n = 0.0
+    pane.effort_answers_weight = 0.0
     pane.sat_n = 0.0
     pane.day = 0
     pane.touches = 0
@@ -38,7 +38,7 @@ def _blank(st: State, index: int) -> None:
 
 @kernel
 def new_pane(st: State, day: int) -> int:
-    """Take an empty pane; the caller has made sure that there is room."""
+    """Allocate an empty pane. The caller makes sure that there is room."""
     at = st.at
     index = at[PANE_FREE]
     if index != NONE:
@@ -55,7 +55,7 @@ def new_pane(st: State, day: int) -> int:
 
 @kernel
 def free_panes(st: State, index: int) -> None:
-    """Give back a pane and all that are linked behind it."""
+    """Free a pane and all that are linked behind it."""
     while index != NONE:
         older = st.panes[index].next
         _blank(st, index)
@@ -86,7 +86,7 @@ def pane_of(st: State, slot: int, day: int) -> int:
 
 @kernel
 def trim(st: State, slot: int, oldest: int) -> None:
-    """Give back the customer's panes of days before `oldest`."""
+    """Free the customer's panes of days before `oldest`."""
     before = NONE
     index = st.rows[slot].head
     while index != NONE and st.panes[index].day >= oldest:
@@ -130,7 +130,7 @@ def close_complaint(st: State, slot: int, case: int) -> None:
 
 @kernel
 def new_complaint(st: State, case: int, time: int) -> int:
-    """Take a complaint that is linked to nothing; the caller has made sure that there is room."""
+    """Allocate a complaint that is not linked. The caller makes sure that there is room."""
     at = st.at
     index = at[COMPLAINT_FREE]
     if index != NONE:
@@ -146,7 +146,7 @@ def new_complaint(st: State, case: int, time: int) -> int:
 
 @kernel
 def open_complaint(st: State, slot: int, case: int, time: int) -> None:
-    """Open a complaint at the end of the list; a ninth makes the one opened earliest leave."""
+    """Open a complaint at the end of the list; a ninth evicts the one that was opened earliest."""
     row = st.rows[slot]
     last = NONE
     index = row.complaints
@@ -178,6 +178,6 @@ def open_complaint(st: State, slot: int, case: int, time: int) -> None:
 
 @kernel
 def free_complaints(st: State, slot: int) -> None:
-    """Give back all of the customer's open complaints."""
+    """Free all open complaints of the customer."""
     while st.rows[slot].complaints != NONE:
         _unlink(st, slot, NONE, st.rows[slot].complaints)

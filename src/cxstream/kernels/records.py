@@ -3,8 +3,8 @@
 length  attributes  timestamp delta  offset delta  key length  key  value length  value  headers  (name value)*
 varint  1 byte      varlong          varint        varint      ...  varint        ...    varint    varint ...
 
-A varint has at most five bytes and 32 bits: brokers drop the bits of the fifth byte that are too many, and so take
-batches whose numbers are others for who keeps them. What brokers take is read as they read it.
+A varint has at most five bytes and 32 bits. Brokers drop the excess bits of the fifth byte, and so accept batches
+in which a reader that keeps those bits finds other numbers. Such batches are read here as brokers read them.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 WHOLE, UNFINISHED, GIANT, FULL, BROKEN = 0, 1, 2, 3, 4
-"""Why a scan ended: all records were found, the bytes end within one, one is too large, they cost enough, no record."""
+"""Why a scan ended: all records found, the bytes end within one, one is too large, the cost limit reached, no record."""
 
 RECORD_COST = 256
 HEADER_COST = 128
 """What Python's objects for a record, and for a header of it, take beside the bytes in them, in bytes."""
 
 AT, RECORDS, COST, SCAN = 0, 1, 2, 3
-"""Places in what a scan returns: where the next record begins, records found, what they cost."""
+"""Places in what a scan returns: where the next record begins, records found, their cost."""
 
 _LONGEST_VARINT, _LONGEST_VARLONG = 5, 10
 # The bit of a byte of a varint that says that another byte follows.
@@ -124,10 +124,10 @@ def scan(
 
 @entry
 def in_order(data: NDArray[np.uint8], at: int, records: int, last: int) -> bool:
-    """Whether the offsets of consecutive records are those that the batch says that it has.
+    """Whether the offsets of consecutive records match those that the batch declares.
 
-    Brokers look at the number of records alone, so a producer may number them as it likes. Attributes that aiokafka's
-    parser takes for a longer number are not in order either: it reads all that follows at the wrong place.
+    Brokers check only the number of records, so a producer may number them in any way. Attributes that aiokafka's
+    parser takes for a longer number are wrong, too: it then reads all that follows at the wrong position.
 
     Args:
         data: uint8[n], inflated bytes.
@@ -146,7 +146,7 @@ def in_order(data: NDArray[np.uint8], at: int, records: int, last: int) -> bool:
         place = _after_varlong(data, body + 1, at)
         if place < 0:
             return False
-        # With the bits that are too many, as aiokafka's parser has read it.
+        # With the excess bits, as aiokafka's parser has read it.
         offset, place = _varint(data, place, at, _ALL)
         if place < 0 or offset <= before or offset > last or (dense and offset != n):
             return False
@@ -156,7 +156,7 @@ def in_order(data: NDArray[np.uint8], at: int, records: int, last: int) -> bool:
 
 @entry
 def clear_attributes(data: NDArray[np.uint8], at: int, records: int) -> None:
-    """Make the attributes of consecutive records 0: they are one byte that means nothing, whatever is in it.
+    """Set the attributes of consecutive records to 0: they are one byte without a meaning.
 
     Args:
         data: uint8[n], inflated bytes; changed.

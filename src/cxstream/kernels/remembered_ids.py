@@ -1,15 +1,15 @@
 """The ids of accepted events: a lookup for duplicates, exact within the window.
 
 A customer has two lists: ids kept for the window, and ids of plain visits. An id is 48 bits of a hash of its source,
-itself and the day of its event; of two different ones on a day of one customer one in 2**48 would be taken for the
-other. A list is a chain of chunks of five ids in order of acceptance, the newest first; a chunk has the day of the
+itself and the day of its event; two different ids of one customer on one day collide with a probability of 1 in
+2**48. A list is a chain of chunks of five ids in order of acceptance, the newest first; a chunk has the day of the
 clock at which its newest id was accepted. As no event is later than the clock, a lookup for a day ends at the first
-chunk of an earlier day, and a chunk leaves when its day has left: nothing is ever moved or taken out.
+chunk of an earlier day, and a chunk expires with its day: ids are never moved or removed one by one.
 
-A list that has become long is split into lanes, by the low bits of the ids: a power of two of chains, twice as many
-each time there are 40 ids a lane, so that a customer with any number of events in a day costs a few chunks an event.
+A long list is split into lanes by the low bits of the ids: a power of two of chains, doubled
+each time there are 40 ids per lane. So an event costs a few chunks however many the customer has in a day.
 
-All of it is a function of the log, the numbers of chunks and the level of lanes included: two workers give a saved
+All of it depends on the log alone, including the numbers of chunks and the level of lanes: two workers give a saved
 block the same key.
 """
 
@@ -52,7 +52,7 @@ BLOCKS = 256 // BLOCK_CHUNKS  # numbers of blocks, used in turn
 LONG = 32  # chunks of a list that is split into lanes
 FIRST_LEVEL = 3
 LANE_IDS = 40  # ids a lane, on average, at which the lanes are doubled
-FAR = 0x4000  # days: a list without chunks has nothing to look at for so long
+FAR = 0x4000  # days for which a list without chunks has nothing to expire
 _MIX = np.uint64(0xC6A4A7935BD1E995)
 _MASK = np.uint64(0xFFFF_FFFF_FFFF)
 
@@ -77,7 +77,7 @@ def older(st: State, chunk: Int) -> Int:
 
 @kernel
 def link(st: State, chunk: Int, to: Int) -> None:
-    """Let `to` be the next older chunk."""
+    """Make `to` the next older chunk."""
     st.chunks[chunk, 0] = to & 0xFFFF
     st.chunks[chunk, 1] = (to >> 16) & 0xFFFF
 
@@ -90,7 +90,7 @@ def age(st: State, chunk: Int, today: Int) -> Int:
 
 @kernel
 def id_at(st: State, chunk: Int, i: Int) -> Int:
-    """An id of a chunk; 0 where there is none yet."""
+    """An id of a chunk; 0 if there is none yet."""
     at = 3 + 3 * i
     return (
         np.int64(st.chunks[chunk, at])
@@ -110,7 +110,7 @@ def put_id(st: State, chunk: Int, i: Int, value: Int) -> None:
 
 @kernel
 def new_chunk(st: State, to: Int) -> Int:
-    """Take an empty chunk in front of another; the caller has made sure that there is room."""
+    """Allocate an empty chunk in front of another. The caller makes sure that there is room."""
     at = st.at
     index = at[CHUNK_FREE]
     if index != NONE:
@@ -127,7 +127,7 @@ def new_chunk(st: State, to: Int) -> Int:
 
 @kernel
 def free_chunks(st: State, chunk: Int) -> Int:
-    """Overwrite and give back a chunk and all that are linked behind it; how many."""
+    """Clear and free a chunk and all that are linked behind it; returns how many."""
     n = 0
     while chunk != NONE:
         behind = older(st, chunk)
@@ -143,7 +143,7 @@ def free_chunks(st: State, chunk: Int) -> Int:
 
 @kernel
 def _push(st: State, head: Int, value: Int, day: Int) -> Int:
-    """Add an id to a chain; its newest chunk."""
+    """Add an id to a chain; returns its newest chunk."""
     place = 0
     while head != NONE and place < CHUNK_IDS and id_at(st, head, place) != 0:
         place += 1
@@ -219,7 +219,7 @@ def _append(st: State, slot: Int, which: Int, value: Int, today: Int, life: Int)
     number = np.int64(row.kept_next) if which == KEPT_IDS else np.int64(row.visits_next)
     before = np.int64(memory.head)
     if before == NONE:
-        # A block never holds chunks of before and after.
+        # A block never has chunks from both before and after.
         number = (number + BLOCK_CHUNKS - 1) // BLOCK_CHUNKS * BLOCK_CHUNKS & 255
         memory.first = number
         memory.flags |= ALL
@@ -255,7 +255,7 @@ def blocks_saved(st: State, slot: Int, which: Int) -> Int:
 
 @kernel
 def new_lanes(st: State, level: Int) -> Int:
-    """Take a place for 2**level empty lanes: how many ids they hold, then the lanes."""
+    """Allocate 2**level empty lanes: the number of their ids, then the lanes."""
     at = st.at
     place = at[LANE_FREE + level]
     if place != NONE:
@@ -279,7 +279,7 @@ def _free_lanes(st: State, place: Int, level: Int) -> None:
 
 @kernel
 def _lanes_of(st: State, chain: Int, place: Int, level: Int) -> Int:
-    """Spread a chain over lanes, made where `place` is NONE; the order of acceptance stays. Returns their place."""
+    """Distribute a chain over lanes, allocated if `place` is NONE; keeps the order of acceptance. Returns their place."""
     if place == NONE:
         place = new_lanes(st, level)
     oldest = NONE
@@ -324,12 +324,12 @@ def _append_to_lane(st: State, slot: Int, which: Int, value: Int, today: Int) ->
     st.lanes[place, 0] += 1
 
 
-# --- what leaves
+# --- expiry
 
 
 @kernel
 def _bury(st: State, slot: Int, which: Int, level: Int, base: Int, count: Int) -> None:
-    """Take note that saved rows of a customer are of no use any more: see `cxstream.scoring.state.remembered_ids`."""
+    """Note that saved rows of a customer are obsolete: see `cxstream.scoring.state.remembered_ids`."""
     st.dead[st.at[DEAD]] = (
         (np.int64(st.rows[slot].seq) << 20) | (which << 19) | (level << 14) | (base << 7) | count
     )
@@ -365,7 +365,7 @@ def _bury_lanes(st: State, slot: Int, which: Int) -> None:
 
 @kernel
 def vacant_memory(st: State, slot: Int) -> None:
-    """A customer of whom no id is known."""
+    """Start the lists of a customer without remembered ids."""
     for which in range(2):
         memory = st.memory[slot, which]
         memory.head = NONE
@@ -379,7 +379,7 @@ def vacant_memory(st: State, slot: Int) -> None:
 
 @kernel
 def drop_memory(st: State, slot: Int) -> None:
-    """Give back all that is remembered of a customer."""
+    """Free all remembered ids of a customer."""
     for which in range(2):
         head = np.int64(st.memory[slot, which].head)
         if head < NONE:
@@ -397,10 +397,10 @@ def drop_memory(st: State, slot: Int) -> None:
 
 @kernel
 def _cut_chain(st: State, head: Int, today: Int, life: Int) -> tuple[Int, Int, Int]:
-    """Give back the chunks of a chain that have left.
+    """Free the expired chunks of a chain.
 
     Returns:
-        The newest chunk or NONE, how many ids have left, and the age of the oldest chunk that stays.
+        The newest chunk or NONE, how many ids have expired, and the age of the oldest chunk that stays.
     """
     before = NONE
     chunk = head
@@ -427,7 +427,7 @@ def _cut_chain(st: State, head: Int, today: Int, life: Int) -> tuple[Int, Int, I
 
 @kernel
 def _cut_lanes(st: State, slot: Int, which: Int, today: Int, life: Int) -> Int:
-    """Cut the lanes of a list; the age of the oldest chunk that stays."""
+    """Expire chunks in the lanes of a list; returns the age of the oldest chunk that stays."""
     memory = st.memory[slot, which]
     place, level = -2 - np.int64(memory.head), np.int64(memory.first)
     oldest = 0
@@ -450,14 +450,14 @@ def _cut_lanes(st: State, slot: Int, which: Int, today: Int, life: Int) -> Int:
 
 @kernel
 def _cut_list(st: State, slot: Int, which: Int, today: Int, life: Int) -> Int:
-    """Cut a list without lanes; the age of the oldest chunk that stays."""
+    """Expire chunks of a list without lanes; returns the age of the oldest chunk that stays."""
     memory = st.memory[slot, which]
     head, ids, oldest = _cut_chain(st, np.int64(memory.head), today, life)
     if ids == 0:
         return oldest
     chunks = (ids + CHUNK_IDS - 1) // CHUNK_IDS
     if chunks > (np.int64(memory.saved) - memory.first) & 255:
-        # Nothing of what is saved is left: its numbers say nothing about the rest.
+        # None of the saved blocks is left, so their numbers do not matter for the rest.
         memory.flags |= ALL
     memory.head = head
     memory.first = (memory.first + chunks) & 255
@@ -468,7 +468,7 @@ def _cut_list(st: State, slot: Int, which: Int, today: Int, life: Int) -> Int:
 
 @kernel
 def cut_memory(st: State, c: Constants, slot: Int, today: Int) -> None:
-    """Give back what need not be remembered any more on the day `today`."""
+    """Expire the ids that need not be remembered any more on the day `today`."""
     for which in range(2):
         if 0 < (np.int64(st.memory_due[slot, which]) - today) & 0xFFFF < 0x8000:
             continue
@@ -485,7 +485,7 @@ def cut_memory(st: State, c: Constants, slot: Int, today: Int) -> None:
 
 @entry
 def mark_unsaved(st: State, slots: NDArray[np.int64]) -> None:
-    """Count all that is remembered of these customers as not saved."""
+    """Mark all remembered ids of these customers as not saved."""
     for n in range(len(slots)):
         slot = slots[n]
         st.memory_dirty[slot] = 1

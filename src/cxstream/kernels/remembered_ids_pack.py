@@ -97,7 +97,7 @@ def memory_sizes(st: State, slots: NDArray[np.int64], totals: NDArray[np.int64])
 def _put_chunks(
     st: State, chunk: Int, count: Int, number: Int, out: NDArray[np.uint8], at: Int
 ) -> tuple[Int, Int]:
-    """Write a row of `count` chunks; where it ends, and the chunk behind them."""
+    """Write a row of `count` chunks; returns its end, and the chunk behind them."""
     fill = _fill(st, chunk)
     out[at] = MEMORY_VERSION
     out[at + 1] = number
@@ -196,16 +196,16 @@ def pack_memory(
     st: State, slots: NDArray[np.int64], keys: NDArray[np.int64], ends: NDArray[np.int64], dead: NDArray[np.int64],
     out: NDArray[np.uint8], totals: NDArray[np.int64],
 ) -> None:  # fmt: skip
-    """Pack what has changed in the lists of customers, and count it as saved.
+    """Pack the changes in the lists of customers, and mark them as saved.
 
     Args:
         st: the partition.
-        slots: int64[n], whose.
+        slots: int64[n], the customers.
         keys: int64[rows, 3], receives seq, list and code of each row.
         ends: int64[rows], receives where each row ends in `out`.
-        dead: int64[rows, 3], receives the same of rows that must go.
+        dead: int64[rows, 3], receives the same for rows to delete.
         out: uint8[...].
-        totals: int64[3], receives how many rows, rows that must go and bytes there are.
+        totals: int64[3], receives the numbers of rows, of rows to delete and of bytes.
     """
     totals[:] = 0
     for n in range(len(slots)):
@@ -234,7 +234,7 @@ def _get_chunks(
 
     Args:
         st: the partition.
-        data: rows, one behind the other.
+        data: rows, one after the other.
         begin: where this one begins.
         end: where it ends.
         today: day of the clock.
@@ -244,8 +244,8 @@ def _get_chunks(
         low: ... these.
 
     Returns:
-        The newest and the oldest chunk, NONE if none is left, how many, and how many ids; -1 chunks where the row
-        is torn.
+        The newest and the oldest chunk, NONE if none is left, how many, and how many ids; -1 chunks if the row
+        is incomplete.
     """
     if end - begin < HEADER_BYTES + 8 or data[begin] != MEMORY_VERSION:
         return NONE, NONE, -1, 0
@@ -260,7 +260,7 @@ def _get_chunks(
         day = np.int64(data[at]) | (np.int64(data[at + 1]) << 8)
         days = (today - day) & 0xFFFF
         if days >= life:
-            # None behind it is younger. A day after the clock is so far from it that it looks like that, too.
+            # No chunk behind it is younger. A day after the clock looks the same, because its distance wraps around.
             break
         if days < youngest:
             return NONE, NONE, -1, 0
@@ -326,7 +326,7 @@ def _unpack_block(
     st: State, slot: Int, which: Int, block: Int, data: NDArray[np.uint8], begin: Int, end: Int, today: Int,
     life: Int, tail: Int,
 ) -> tuple[Int, Int]:  # fmt: skip
-    """Read the next older block of a list, whose oldest chunk so far is `tail`; the fate, and the oldest chunk."""
+    """Read the next older block of a list, whose oldest chunk so far is `tail`; returns its fate and the oldest chunk."""
     memory, row = st.memory[slot, which], st.rows[slot]
     youngest = age(st, tail, today) if tail != NONE else 0
     chunk, oldest, count, _ = _get_chunks(st, data, begin, end, today, life, youngest, 0, 0)
@@ -362,20 +362,20 @@ def unpack_memory(
     st: State, c: Constants, slots: NDArray[np.int64], keys: NDArray[np.int64], data: NDArray[np.uint8],
     ends: NDArray[np.int64], today: Int, fates: NDArray[np.uint8],
 ) -> Int:  # fmt: skip
-    """Read rows into customers who remember nothing; the arenas have room.
+    """Read rows into customers without remembered ids; the arenas have room.
 
     Args:
         st: the partition.
         c: the constants.
-        slots: int64[n], whose; the rows of a list stand together, its blocks from the newest to the oldest.
+        slots: int64[n], the customer of each; the rows of a list stand together, its blocks from the newest to the oldest.
         keys: int64[n, 3], seq, list and code.
-        data: uint8[...], the rows, one behind the other.
-        ends: int64[n], where each ends.
+        data: uint8[...], the rows, one after the other.
+        ends: int64[n], the end of each.
         today: day of the clock.
         fates: uint8[n], receives LIVE_ROW or EXPIRED_ROW.
 
     Returns:
-        n, or the number of the first row that is torn.
+        n, or the index of the first row that is incomplete.
     """
     begin = 0
     tail = NONE

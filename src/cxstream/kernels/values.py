@@ -8,7 +8,7 @@
                    --> in a number or a word       -->
 
 What is within a value is not checked, save for strings and brackets. Values may be separated by blanks, commas and the
-record separators of RFC 7464; such a separator ends whatever was begun before it. The text comes in blocks, and the
+record separators of RFC 7464; such a separator also ends a value that is not complete. The text comes in blocks, and the
 state goes from one to the next.
 """
 

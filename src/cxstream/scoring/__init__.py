@@ -2,6 +2,6 @@
 
     bytes --decode--> events and columns --partition--> state, statuses, signal rows --signals--> CloudEvents
 
-`engine` is one partition as the shells see it, `router` several at once. Nothing here reads a clock, a file or
-the environment, so that the same records always give the same bytes.
+The adapters use `engine` for one partition and `router` for several at once. Nothing here reads a clock, a file or
+the environment, so the same records always give the same bytes.
 """

@@ -3,7 +3,7 @@
 A signal's id is the place of the record that caused it, `<topic>-<partition>-<offset>-<n>`, and a customer's signals
 come from the customer's own partition. So an id that names another topic, another partition, or a place that is not
 before the record that refers to it, is not the id of a signal of this customer. That takes no memory, and is the same
-however the log is cut. It does not notice an id of the right form whose record caused no signal of this customer.
+however the log is cut. It cannot detect an id of the right form whose record caused no signal of this customer.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from cxstream.scoring.codec.decode import Decoded
 
-# What is done, and what may come of it. To look at every record would cost 3 % of the time that scoring takes.
+# Actions and their outcomes. Checking every record would take 3 % of the time that scoring takes.
 KINDS = tuple(kind for kind in Kind if kind.spec.refers)
 _LOOKED_AT = np.zeros(256, bool)
 _LOOKED_AT[list(KINDS)] = True

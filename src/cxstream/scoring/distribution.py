@@ -1,4 +1,4 @@
-"""How the scores are spread over the customers of a partition, counted a slice of them at a time."""
+"""The score distribution over the customers of a partition, counted in slices."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from cxstream.scoring.engine import Engine
 
 
-class Census(NamedTuple):
-    """Customers of a slice.
+class SliceScores(NamedTuple):
+    """The scores of a slice of customers.
 
     Attributes:
-        efforts: float64[n], 0..100, as of each one's last evaluation.
+        efforts: float64[n], 0..100, as of each customer's last evaluation.
         satisfactions: float64[n], 0..100.
         risks: float64[n], probability.
-        levels: int64[levels + 1], customers by risk level; those who are set aside as churned, the last.
+        levels: int64[levels + 1], customers by risk level; the last counts churned customers, who are suspended.
     """
 
     efforts: NDArray[np.float64]
@@ -37,7 +37,7 @@ def slots_of(engine: Engine) -> int:
     return engine.partition.slots.top
 
 
-def count(engine: Engine, start: int, stop: int) -> Census:
+def count(engine: Engine, start: int, stop: int) -> SliceScores:
     """Count the customers in the places start <= place < stop; some 0.5 us each."""
     partition = engine.partition
     rows = partition.state.rows[start:stop]
@@ -45,13 +45,13 @@ def count(engine: Engine, start: int, stop: int) -> Census:
     cards = np.empty((len(live), CARD_WIDTH))
     slots = (live + start).astype(np.int32)
     score_cards(partition.state, partition.constants, slots, cards, np.empty(SIGNAL_WIDTH))
-    standing = np.where(rows["aside"][live] != 0, len(LEVELS), rows["level"][live])
+    standing = np.where(rows["suspended"][live] != 0, len(LEVELS), rows["level"][live])
     levels = np.bincount(standing, minlength=len(LEVELS) + 1)
-    return Census(cards[:, C_EFFORT], cards[:, C_SAT], cards[:, C_P], levels)
+    return SliceScores(cards[:, C_EFFORT], cards[:, C_SAT], cards[:, C_P], levels)
 
 
 def levels(engine: Engine) -> dict[Level, int]:
-    """Customers by risk level; those who are set aside as churned count with the level they have."""
+    """Customers by risk level; churned ones count with the level they have."""
     partition = engine.partition
     counts = np.bincount(partition.state.rows["level"][partition.live()], minlength=len(LEVELS))
     return dict(zip(LEVELS, counts.tolist(), strict=True))

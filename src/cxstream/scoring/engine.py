@@ -18,7 +18,6 @@ from cxstream.kernels.layout import (
     ERASED,
     ERASES,
     FROM_THE_FUTURE,
-    HELD,
     MISROUTED,
     RECEIPT,
     S_INDEX,
@@ -27,6 +26,7 @@ from cxstream.kernels.layout import (
     S_TOPIC,
     S_WHAT,
     SIGNAL_WIDTH,
+    SUPPRESSED,
     TICKED,
     TOO_LATE,
 )
@@ -480,7 +480,7 @@ class Engine:
         )
 
     def _newly_held(self) -> int:
-        held = int(self.partition.state.at[HELD])
+        held = int(self.partition.state.at[SUPPRESSED])
         new, self._held = held - self._held, held
         return new
 
@@ -543,7 +543,7 @@ class Engine:
         rows = self.partition.state.rows[slots]
         columns = (
             rows["level"].tolist(),
-            rows["announced"].tolist(),
+            rows["notified_level"].tolist(),
             rfc3339_all(rows["last_touch"]),
             rfc3339_all(rows["eval_clock"]),
             rows["eval_offset"].tolist(),

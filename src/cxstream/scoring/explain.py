@@ -1,4 +1,4 @@
-"""What leads to a customer's churn risk: from a typical customer, feature by feature, to the probability.
+"""How a customer's churn risk comes about: from a typical customer, feature by feature, to the probability.
 
 log-odds = log-odds of a typical customer + sum of the contributions
 """

@@ -1,11 +1,11 @@
-"""Records whose processing fails although nobody foresaw it.
+"""Records whose processing fails with an unforeseen error.
 
     read a batch  --fails-->  halves, until the record is alone: it is rejected as `failed`, the others are read
-    score a batch --fails-->  BatchError: the state is lost; whoever has one from before applies the records again, one
-                              by one, and passes over the one that fails alone
+    score a batch --fails-->  BatchError: the state is lost; the caller restores an earlier one, applies the records
+                              again one by one, and passes over the one that fails alone
 
-A failure is a record's own only if it is not one of the surroundings (memory, files, settings) and if a record that is
-known to be sound does not fail, too.
+A failure is attributed to a record only if its cause is not the environment (memory, files, settings) and if a record
+that is known to be sound does not fail, too.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ SOUND = [
     b'"time":"2000-01-01T00:00:00Z","data":{"channel":"app"}}' % number
     for number in range(3)
 ]
-# What says nothing of a record.
+# Errors that say nothing about a record.
 _SURROUNDINGS = (MemoryError, OSError, CxstreamError)
 
 
 class BatchError(Exception):
-    """Records could not be applied; the state that they were applied to cannot be used any more.
+    """Records could not be applied, and the state that they were applied to cannot be used any more.
 
     Attributes:
         first: offset of the first one.
@@ -44,7 +44,7 @@ class BatchError(Exception):
 
 
 class SweepError(CxstreamError):
-    """What a sweep says of another customer than the record's cannot be written: the record is not the cause."""
+    """A sweep's output about another customer than the record's cannot be written: the record is not the cause."""
 
     def __init__(self, offset: int, error: Exception) -> None:
         super().__init__(
@@ -54,7 +54,7 @@ class SweepError(CxstreamError):
 
 
 class UnforeseenError(Exception):
-    """Stands in logs for an error whose message may repeat what a record says."""
+    """Replaces, in logs, an error whose message may repeat contents of a record."""
 
     @classmethod
     def of(cls, error: BaseException) -> UnforeseenError:
@@ -68,11 +68,11 @@ def may_be_of_record(error: BaseException) -> bool:
 
 
 def place_of(error: BaseException) -> str:
-    """Kind and place of an error, without its message, which may repeat what a record says."""
+    """Kind and place of an error, without its message, which may repeat contents of a record."""
     frames = traceback.extract_tb(error.__traceback__)
     if not frames:
         return type(error).__name__
-    # Where this package was last: what a library does with its arguments says less.
+    # The last frame in this package: frames of libraries say less.
     last = next((frame for frame in reversed(frames) if "cxstream" in frame.filename), frames[-1])
     file = last.filename.replace("\\", "/").rpartition("/")[2]
     return f"{type(error).__name__} in {file}:{last.lineno} ({last.name})"
@@ -104,7 +104,7 @@ def read(positions: Sequence[int], count: int, read_some: Read, require_sound: C
 
 
 def _read_each(positions: Sequence[int], read_some: Read, error: Exception) -> Decoded:
-    """Read the halves of what fails as a whole."""
+    """Read the halves of a batch that fails as a whole."""
     if len(positions) == 1:
         nothing = read_some([])
         nothing.rejected = [Rejected(positions[0], FAILED, "", f"cannot be processed: {place_of(error)}")]
@@ -132,7 +132,7 @@ def _moved(decoded: Decoded, positions: Sequence[int]) -> Decoded:
 
 
 def _joined(parts: Sequence[Decoded]) -> Decoded:
-    """Parts of a batch, in order, as one."""
+    """Join parts of a batch, in order."""
     return Decoded(
         np.concatenate([part.good for part in parts]),
         [event for part in parts for event in part.events],

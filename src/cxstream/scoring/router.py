@@ -1,4 +1,4 @@
-"""Several partitions in one process: records go where Kafka would have put them."""
+"""Several partitions in one process: each record goes to the partition that Kafka would choose."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Router:
         partitions: how many.
         topic: source topic, for the ids of signals.
         pseudonyms: names under which customers are known; None: their own.
-        authority: checks who wrote control records; None: anybody may.
+        authority: verifies the signatures of control records; None: signatures are not required.
 
     Attributes:
         params: constants of the scores.
@@ -76,13 +76,13 @@ class Router:
         ]
 
     def anew(self, failed: RoutedError) -> Router | None:
-        """A router that has seen nothing yet, and does otherwise than this one where this one has failed.
+        """A new router without state that avoids the failure of this one.
 
-        Records that could not be applied together it applies one by one. One that could not be applied alone it passes
-        over.
+        It applies records that could not be applied together one by one, and passes over a record that could not be
+        applied alone.
 
         Returns:
-            None where the failure is no record's.
+            None if no record is the cause.
         """
         router, number = self._again(), failed.partition
         router.suspects = dict(self.suspects)
@@ -112,14 +112,14 @@ class Router:
         Args:
             values: n structured records.
             limit: ms UTC, the latest event time that is not from the future; None for no limit.
-            unheld: positions of records that were too large to be held.
-            grace: how much of it is for clocks that are wrong, ms; control records have none of it.
+            unheld: positions of records that were too large to be kept in memory.
+            grace: the part of it that allows for wrong clocks, ms; it does not apply to control records.
 
         Returns:
             Signals and rejections of all partitions in the order of the records that caused them, with `fates`.
 
         Raises:
-            RoutedError: records cannot be applied, for a reason that nobody foresaw; see `anew`.
+            RoutedError: records cannot be applied because of an unforeseen error; see `anew`.
         """
         n = len(values)
         most = self.params.max_record_bytes
@@ -132,39 +132,39 @@ class Router:
 
         decoded = failing.read(range(n), n, read, self.engines[0].require_sound)
         limits = np.full(n, NO_LIMIT if limit is None else limit)
-        good, times = decoded.good, decoded.columns["time"].copy()
+        valid, times = decoded.good, decoded.columns["time"].copy()
         if len(self.engines) == 1:
-            outcome, good, times = self._feed(0, decoded, np.arange(n), limits, grace)
-            outcome.fates = Fates(good, times, outcome.status, np.zeros(len(good), np.int32))
+            outcome, valid, times = self._feed(0, decoded, np.arange(n), limits, grace)
+            outcome.fates = Fates(valid, times, outcome.status, np.zeros(len(valid), np.int32))
             return outcome
-        homes = self._homes(values, decoded)
-        outcomes, goods, all_times = [], [good[:0]], [times[:0]]
+        partitions = self._partitions_of(values, decoded)
+        outcomes, valid_of_all, all_times = [], [valid[:0]], [times[:0]]
         for p in range(len(self.engines)):
-            members = np.flatnonzero(homes == p)
+            members = np.flatnonzero(partitions == p)
             if len(members):
-                outcome, good, times = self._feed(p, _subset(decoded, homes, p), members, limits, grace)
+                outcome, valid, times = self._feed(p, _subset(decoded, partitions, p), members, limits, grace)
                 outcomes.append(outcome)
-                goods.append(good)
+                valid_of_all.append(valid)
                 all_times.append(times)
         merged = _merged(outcomes)
-        good = np.concatenate(goods)
-        order = np.argsort(good)
+        valid = np.concatenate(valid_of_all)
+        order = np.argsort(valid)
         merged.status = np.concatenate([np.empty(0, np.uint8), *(each.status for each in outcomes)])[order]
-        good = good[order]
-        merged.fates = Fates(good, np.concatenate(all_times)[order], merged.status, homes[good])
+        valid = valid[order]
+        merged.fates = Fates(valid, np.concatenate(all_times)[order], merged.status, partitions[valid])
         return merged
 
     def _feed(
         self, p: int, decoded: Decoded, members: NDArray[np.int64], limits: NDArray[np.int64], grace: int
     ) -> tuple[Outcome, NDArray[np.int64], NDArray[np.int64]]:
-        """Apply the records of a partition; what came of it, and positions and times of the valid ones."""
+        """Apply the records of a partition; returns the outcome, and positions and times of the valid ones."""
         engine, n = self.engines[p], len(members)
         offsets = np.zeros(len(limits), np.int64)
         offsets[members] = np.arange(engine.next_offset, engine.next_offset + n)
         over = engine.partition.passed.among(offsets[members].tolist())
         if over:
             decoded = failing.without(decoded, {int(members[i]): reason for i, reason in over.items()})
-        good, times = decoded.good, decoded.columns["time"].copy()
+        valid, times = decoded.good, decoded.columns["time"].copy()
         suspect = self.suspects.get(p, range(0))
         parts = [(decoded, members)]
         if engine.next_offset < suspect.stop and engine.next_offset + n > suspect.start:
@@ -180,26 +180,26 @@ class Router:
                 raise RoutedError(p, int(piece[0]), found) from error
         engine.next_offset += n
         if len(outcomes) == 1:
-            return outcomes[0], good, times
+            return outcomes[0], valid, times
         outcome = _merged(outcomes)
         outcome.status = np.concatenate([each.status for each in outcomes])
-        return outcome, good, times
+        return outcome, valid, times
 
-    def _homes(self, values: Sequence[bytes | None], decoded: Decoded) -> NDArray[np.int32]:
+    def _partitions_of(self, values: Sequence[bytes | None], decoded: Decoded) -> NDArray[np.int32]:
         count = len(self.engines)
-        homes = np.zeros(len(values), np.int32)
-        people = decoded.columns["kind"] != TICK
+        partitions = np.zeros(len(values), np.int32)
+        non_ticks = decoded.columns["kind"] != TICK
         events = (
             decoded.events
-            if people.all()
-            else [e for e, is_one in zip(decoded.events, people, strict=True) if is_one]
+            if non_ticks.all()
+            else [e for e, is_one in zip(decoded.events, non_ticks, strict=True) if is_one]
         )
-        homes[decoded.good[people]] = partition_of([e.subject for e in events], count)
+        partitions[decoded.good[non_ticks]] = partition_of([e.subject for e in events], count)
         for rejected in decoded.rejected:
             subject = _subject(values[rejected.index])
             if subject is not None:
-                homes[rejected.index] = partition_of([subject], count)[0]
-        return homes
+                partitions[rejected.index] = partition_of([subject], count)[0]
+        return partitions
 
     def advance(self, time: int) -> Outcome:
         """Let time pass until `time` (ms UTC) in every partition."""
@@ -216,7 +216,7 @@ class Router:
 
 
 class RoutedError(Exception):
-    """Records of a partition cannot be applied; the states of the router cannot be used any more.
+    """Records of a partition cannot be applied, and the states of the router cannot be used any more.
 
     Attributes:
         partition: which.
@@ -235,11 +235,11 @@ def _subject(value: bytes | None) -> str | None:
     except Exception as error:
         if not failing.may_be_of_record(error):
             raise
-        return None  # what its decoding fails by may be its subject
+        return None  # the subject may be what fails to decode
 
 
 def _only(decoded: Decoded, position: int) -> Decoded:
-    """What a decoded batch has of one record."""
+    """The part of a decoded batch that belongs to one record."""
     here = np.flatnonzero(decoded.good == position)
     return Decoded(
         decoded.good[here],
@@ -250,10 +250,10 @@ def _only(decoded: Decoded, position: int) -> Decoded:
     )
 
 
-def _subset(decoded: Decoded, homes: NDArray[np.int32], p: int) -> Decoded:
-    mine = np.flatnonzero(homes[decoded.good] == p)
+def _subset(decoded: Decoded, partitions: NDArray[np.int32], p: int) -> Decoded:
+    mine = np.flatnonzero(partitions[decoded.good] == p)
     events: list[Any] = [decoded.events[i] for i in mine.tolist()]
-    rejected: list[Rejected] = [r for r in decoded.rejected if homes[r.index] == p]
+    rejected: list[Rejected] = [r for r in decoded.rejected if partitions[r.index] == p]
     return Decoded(decoded.good[mine], events, decoded.columns[mine], decoded.sources[mine], rejected)
 
 

@@ -1,4 +1,4 @@
-"""One customer as an engine has him: his card, his days, what is open. Looking changes nothing."""
+"""The state of one customer in an engine: score card, days, open complaints. Reading it changes nothing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Contact(msgspec.Struct, frozen=True):
-    """A contact that is remembered, to know a repeat by.
+    """A contact that is remembered, to recognise a repeat.
 
     Attributes:
         time: when it was.
@@ -32,7 +32,7 @@ class Contact(msgspec.Struct, frozen=True):
 
 
 class Day(msgspec.Struct, frozen=True):
-    """A pane: what one day added.
+    """A pane: the aggregates of one day.
 
     Attributes:
         day: its date, UTC.
@@ -66,24 +66,24 @@ class Day(msgspec.Struct, frozen=True):
 
 
 class View(msgspec.Struct, frozen=True):
-    """What an engine holds of one customer.
+    """The state of one customer.
 
     Attributes:
-        subject: the customer, as the engine knows him.
+        subject: the customer id, or the pseudonym.
         offset: the source offset after the last record applied.
         clock: event time reached by the partition.
-        card: the score card as of his last evaluation, a CloudEvent.
-        days: his panes, the newest first.
-        complaints: since when each open complaint is open.
+        card: the score card as of the last evaluation, a CloudEvent.
+        days: the customer's panes, the newest first.
+        complaints: when each open complaint was opened.
         contacts: contacts with a topic that are remembered, the newest first.
         acute: acute friction in effort points, as of `acute_time`.
         acute_time: when.
         armed: a friction signal may go out.
-        held: a raise waits for its cooldown.
-        churned: set aside; no risk is judged.
-        nps: his last NPS answer; null where there is none.
-        unsubscribed: the day he unsubscribed; null where he did not.
-        last_raise: when a raise last went out; null where none has.
+        held: a raise waits for its cooldown to end.
+        churned: suspended; no risk is judged.
+        nps: the last NPS answer; null if there is none.
+        unsubscribed: the day the customer unsubscribed; null if they did not.
+        last_raise: when a raise was last sent; null if none was.
     """
 
     subject: str
@@ -104,7 +104,7 @@ class View(msgspec.Struct, frozen=True):
 
 
 def describe(engine: Engine, subject: str) -> View | None:
-    """What the engine holds of a customer; None where it does not know him.
+    """The state of a customer; None if the engine does not know them.
 
     Args:
         engine: between two batches.
@@ -126,8 +126,8 @@ def describe(engine: Engine, subject: str) -> View | None:
         acute=float(row["acute"]),
         acute_time=rfc3339(int(row["acute_time"])),
         armed=bool(row["armed"]),
-        held=bool(row["held"]),
-        churned=bool(row["aside"]),
+        held=bool(row["suppressed"]),
+        churned=bool(row["suspended"]),
         nps=int(row["nps"]) if row["nps_time"] != NEVER else None,
         unsubscribed=_date(int(row["unsubscribed_day"])) if row["unsubscribed_day"] != NO_DAY else None,
         last_raise=rfc3339(int(row["last_raise"])) if row["last_raise"] else None,
@@ -148,7 +148,7 @@ def _days(engine: Engine, index: int) -> list[Day]:
                 day=_date(int(pane["day"])),
                 effort=float(pane["effort"]),
                 mood=float(pane["mood"]),
-                ease_answers=(float(pane["ease_n"]), float(pane["ease_sum"])),
+                ease_answers=(float(pane["effort_answers_weight"]), float(pane["effort_answers_sum"])),
                 satisfaction_answers=(float(pane["sat_n"]), float(pane["sat_sum"])),
                 touches=int(pane["touches"]),
                 waited_s=int(pane["waited"]),
@@ -188,7 +188,7 @@ def contributions(params: ScoringParams, features: Mapping[str, Any]) -> list[tu
     """Feature, value, and what it adds to the log-odds against a typical customer; the strongest first.
 
     Args:
-        params: the parameters that scored him.
+        params: the parameters that scored the customer.
         features: x of each feature, as a score card has them.
     """
     found = [

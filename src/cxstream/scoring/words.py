@@ -147,7 +147,7 @@ def _unsubscribed_value(x: float, _card: Card, _params: ScoringParams) -> str:
 
 
 class _Words(NamedTuple):
-    """What a feature says to people.
+    """How a feature is put into words.
 
     Attributes:
         evidence: the facts behind it, out of the row of a signal and the text of its contact topic.
@@ -171,7 +171,7 @@ _WORDS: dict[str, _Words] = {
 
 
 def value(feature: str, x: float, card: Card, params: ScoringParams) -> str:
-    """The value of a feature as a person reads it.
+    """The value of a feature in words.
 
     Args:
         feature: its name.
@@ -183,7 +183,7 @@ def value(feature: str, x: float, card: Card, params: ScoringParams) -> str:
 
 
 def evidence(feature: str, row: Row, topic: str, contribution: float) -> str:
-    """What stands behind a feature of a signal.
+    """The evidence behind a feature of a signal.
 
     Args:
         feature: its name.

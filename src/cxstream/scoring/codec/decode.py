@@ -1,9 +1,9 @@
-"""Bytes to validated events and their columns; what cannot be used gets a reason and the field's path.
+"""Bytes to validated events and their columns. A record that cannot be used gets a reason and a field path.
 
-What hostile input gets: anything that is not one well-formed JSON object (bytes that are not UTF-8 in a known
+How hostile input is classified: anything that is not one well-formed JSON object (bytes that are not UTF-8 in a known
 field, NaN, a lone surrogate, nesting deeper than MAX_DEPTH, no value at all) is `malformed`; a well-formed
 object that breaks the contract (numbers beyond float64 too) is `invalid`. Of duplicate keys the last counts.
-Each record costs time in proportion to its own length, and a bad one costs its neighbours nothing.
+Each record takes time in proportion to its own length, and an invalid one takes none from the others.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ MALFORMED, INVALID = "malformed", "invalid"
 FROM_THE_FUTURE, TOO_LATE = "from_the_future", "too_late"
 MISROUTED, TOO_LARGE, FORGED = "misrouted", "too_large", "forged"
 
-# Deeper than any source nests, and well inside what the JSON parser's recursion allows wherever it is called from.
+# Deeper than any source nests, and well within the recursion limit of the JSON parser, whatever the caller's depth.
 MAX_DEPTH = 512
 
-# Of a few dozen sources, each with a few dozen bytes, some kilobytes are needed.
+# A few dozen sources of a few dozen bytes each need some kilobytes.
 _SEEDS_BYTES = 4 << 20
 
 Headers = Sequence[tuple[str, bytes | None]]
@@ -55,7 +55,7 @@ _NAME, _TEXT = itemgetter(0), itemgetter(1)
 _decode: Callable[[bytes], Event] = msgspec.json.Decoder(EVENT_TYPE).decode
 _well_formed = msgspec.json.Decoder(msgspec.Raw).decode
 _MAX_MESSAGE = 300
-# What the decoder says ends in the path, and may repeat a value before it, which may say anything.
+# The decoder's message ends in the path. Before it, the message may repeat a value, which may contain anything.
 _AT = " - at `"
 _PATH = re.compile(r"\$\.?([\w.\[\]]*)`")
 _MISSING = re.compile(r"Object missing required field `(\w+)`")
@@ -68,7 +68,7 @@ class Rejected(msgspec.Struct, frozen=True, order=True, gc=False):
         index: its position in the batch.
         reason: malformed, invalid, forged, misrouted, from_the_future, too_late or too_large.
         field: path of the field, "" where there is none.
-        message: what is wrong, for people.
+        message: what is wrong, for the reader.
     """
 
     index: int
@@ -82,10 +82,10 @@ class Decoded:
     """A decoded batch.
 
     Attributes:
-        good: int64[g], positions of the records that are valid.
+        good: int64[g], positions of the valid records.
         events: g events.
-        columns: EVENT[g]; `slot` and `topic` are for the partition to fill in.
-        sources: uint64[g], hash of each one's source.
+        columns: EVENT[g]; `slot` and `topic` are filled in by the partition.
+        sources: uint64[g], hash of each event's source.
         rejected: the others, in order.
     """
 
@@ -242,8 +242,8 @@ def _diagnose(raw: bytes | None, note: tuple[str, str] | None, error: Exception)
         return note[0], "", note[1]
     if not isinstance(error, msgspec.ValidationError):
         return MALFORMED, "", _short(message)
-    assert raw is not None  # noqa: S101 - where there is none there is a note
-    # The decoder stops at the first thing that is wrong: only a well-formed object can be invalid.
+    assert raw is not None  # noqa: S101 - a record without an event has a note
+    # The decoder stops at the first error: only a well-formed object can be invalid.
     try:
         _well_formed(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as worse:
@@ -262,7 +262,7 @@ def _diagnose(raw: bytes | None, note: tuple[str, str] | None, error: Exception)
 
 
 def _short(message: str) -> str:
-    """What the decoder says may repeat a value of any length."""
+    """Shorten the decoder's message, which may repeat a value of any length."""
     return message if len(message) <= _MAX_MESSAGE else f"{message[:_MAX_MESSAGE]}..."
 
 
@@ -276,12 +276,12 @@ def _longest(values: Sequence[bytes | None]) -> int:
 
 
 def _names(headers: Sequence[Headers] | None) -> str:
-    """The names of all headers of a batch, put together."""
+    """The names of all headers of a batch, joined."""
     return "".join(map(_NAME, chain.from_iterable(headers))) if headers else ""
 
 
 def _texts(headers: Sequence[Headers] | None) -> bytes:
-    """The values of all headers of a batch, put together."""
+    """The values of all headers of a batch, joined."""
     return b"".join(filter(None, map(_TEXT, chain.from_iterable(headers)))) if headers else b""
 
 
@@ -301,7 +301,7 @@ def _too_large(
         together: at least the bytes of all headers.
         limit: bytes of key, value and headers.
     """
-    # What all headers take together is counted in one go; a batch in which that is much is looked at closely.
+    # The bytes of all headers are counted at once; only a batch with many of them is examined record by record.
     if _longest(values) + _longest(keys or ()) + together <= limit:
         return []
     nothing = [None] * len(values)
@@ -316,7 +316,7 @@ def _prepare(
     *,
     odd: bool = False,
 ) -> tuple[Sequence[bytes | None], dict[int, tuple[str, str]]]:
-    """Structured records; None, with a reason and a note, in place of those that must not reach the parser.
+    """Structured records; None, with a reason and a note, for those that must not reach the parser.
 
     Args:
         values: n records.
@@ -336,7 +336,7 @@ def _prepare(
                 raws[i], notes[i] = None, (MALFORMED, _short(str(error)))
     for i in large:
         raws[i], notes[i] = None, (TOO_LARGE, "larger than scoring.max_record_bytes")
-    # Shallow enough is whatever has no room for more brackets.
+    # A record too short for that many brackets cannot be nested too deeply.
     if _longest(raws) > 2 * MAX_DEPTH:
         for i, raw in enumerate(raws):
             if raw and len(raw) > 2 * MAX_DEPTH and _too_deep(raw):
@@ -361,8 +361,8 @@ def decode(
         headers: their Kafka headers, where there are any.
         keys: their Kafka keys, where there are any; they count for the size alone.
         limit: the most bytes of a record's key, value and headers; None for no limit.
-        unheld: positions of records whose values were too large to be held.
-        authority: checks who wrote control records; None: anybody may.
+        unheld: positions of records whose values were too large to be kept in memory.
+        authority: verifies the signatures of control records; None: signatures are not required.
         appended: int64[n], when each record came into the log, ms UTC; None where that is not known.
     """
     names = _names(headers)
@@ -377,7 +377,7 @@ def decode(
     rejected: list[Rejected] = []
     unread = iter(raws)
     while True:
-        # `extend` keeps what came before a record that cannot be read, and `unread` then stands behind it.
+        # `extend` keeps the events before a record that cannot be read, and `unread` then continues after it.
         try:
             events.extend(map(_decode, unread))  # type: ignore[arg-type]
             break
@@ -404,7 +404,7 @@ def _reject_forged(
     authority: Authority,
     appended: NDArray[np.int64] | None,
 ) -> None:
-    """Reject control records that nobody with the key has signed; a signature that can be none is such a case, too."""
+    """Reject control records without a valid signature."""
     decoded.rejected = [
         Rejected(each.index, FORGED, each.field, each.message)
         if (each.reason, each.field) == (INVALID, SIGNATURE)
@@ -442,13 +442,13 @@ def _read(decoder: Callable[[bytes], Any], raw: bytes | None) -> Any:
 
 
 def read_source(raw: bytes | None) -> str | None:
-    """The source of a record whatever else is wrong with it; None where it cannot be read."""
+    """The source of a record, also of an invalid one; None if it cannot be read."""
     found = _read(_source, raw)
     return found.source if found else None
 
 
 def read_subject(raw: bytes | None) -> str | None:
-    """The subject of a record whatever else is wrong with it; None where it cannot be read."""
+    """The subject of a record, also of an invalid one; None if it cannot be read."""
     found = _read(_subject, raw)
     subject = found.subject if found else None
     return subject if subject and len(subject) <= MAX_SUBJECT else None
@@ -462,15 +462,15 @@ _timed = msgspec.json.Decoder(_Timed).decode
 
 
 def read_times(values: Sequence[bytes | None]) -> NDArray[np.int64]:
-    """The event time of each record whatever else is wrong with it; int64[n], ms UTC.
+    """The event time of each record, also of an invalid one; int64[n], ms UTC.
 
-    BAD_TIME where it cannot be read.
+    BAD_TIME if it cannot be read.
     """
     raws, _ = _prepare(values)
     found: list[str] = []
     unread = iter(raws)
     while True:
-        # As in `decode`: what came before a record that cannot be read is kept.
+        # As in `decode`: the events before a record that cannot be read are kept.
         try:
             found.extend(timed.time for timed in map(_timed, unread))  # type: ignore[arg-type]
             break

@@ -1,4 +1,4 @@
-"""What a record says of itself, whatever is wrong with it."""
+"""The attributes of a record as far as they can be read, also of an invalid one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class About(msgspec.Struct, frozen=True):
-    """What can be read of a record; nothing of it is checked.
+    """The readable part of a record, not validated.
 
     Attributes:
         source: the system that sent it.
@@ -35,13 +35,13 @@ class About(msgspec.Struct, frozen=True):
 
     @property
     def kind(self) -> str:
-        """The kind of touchpoint; the type as it is where it is none; "" where there is no type."""
+        """The kind of touchpoint; the type itself if it is no kind; "" without a type."""
         kind = BY_TYPE.get(self.type) if isinstance(self.type, str) else None
         return kind.label if kind is not None else str(self.type or "")
 
     @property
     def channel(self) -> str:
-        """Where it happened; "" where that cannot be read."""
+        """The channel; "" if it cannot be read."""
         return str(self.data.get("channel") or "") if isinstance(self.data, dict) else ""
 
 
@@ -49,7 +49,7 @@ _about = msgspec.json.Decoder(About).decode
 
 
 def about(value: bytes | None, headers: Headers) -> About:
-    """What can be read of a record in either content mode."""
+    """The readable part of a record in either content mode."""
     try:
         return _about(structured(headers, value))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, CloudEventError):

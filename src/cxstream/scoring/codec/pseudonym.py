@@ -1,4 +1,4 @@
-"""Names that stand for customers where their own are not to be seen: keyed HMAC-SHA-256 (RFC 2104, FIPS 180-4)."""
+"""Pseudonyms, which replace customer ids in outputs: keyed HMAC-SHA-256 (RFC 2104, FIPS 180-4)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import hmac
 from cxstream.scoring.codec.remembered import Remembered
 
 MIN_KEY_BYTES = 16
-# Of half a million customers; where there are many more, their pseudonyms are computed again from time to time.
+# Room for half a million customers; with many more, pseudonyms are computed again from time to time.
 _KEPT_BYTES = 256 << 20
 
 
@@ -16,7 +16,7 @@ class Pseudonyms(Remembered[str]):
     """The pseudonym of each customer, 64 hexadecimal digits; computed once, and kept until it is popped.
 
     Args:
-        key: at least 16 bytes that nobody else has; who has it can tell which pseudonym is whose.
+        key: a secret of at least 16 bytes; with it, the pseudonym of any customer id can be computed.
     """
 
     def __init__(self, key: bytes) -> None:

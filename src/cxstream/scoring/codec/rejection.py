@@ -4,9 +4,9 @@
     reference  the key where it may be one of a customer, no value, and only the headers
                reason field topic partition offset size sha256
 
-A reference takes a few hundred bytes whatever the record is like. Its place says where the record lies for as long
-as the source topic keeps it, and size and digest whether what lies there is the same record. The last header tells
-the two forms apart: the headers of the record itself, whatever their names, stand before the explanation.
+A reference takes a few hundred bytes, however large the record is. Its place says where the record lies as long as
+the source topic keeps it; size and digest show whether it is still the same record. The last header tells
+the two forms apart: the headers of the record itself come before the explanation and may have any name.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ Headers = list[tuple[str, bytes | None]]
 EXPLANATION = ("reason", "field", "topic", "partition", "offset")
 REFERENCE = ("size", "sha256")
 
-# A longer key is no customer's; UTF-8 has at most four bytes a character.
+# A longer key is not a customer id; UTF-8 has at most four bytes a character.
 _KEY_BYTES = 4 * MAX_SUBJECT
 _FIELD_CHARACTERS = 256
-# What Kafka's format adds at most to the key, value and headers of a record.
+# The most bytes that Kafka's format adds to the key, value and headers of a record.
 _RECORD_OVERHEAD, _HEADER_OVERHEAD = 42, 10
 
 
 class Passing:
-    """A record that is read and not kept, part by part."""
+    """A record that is read part by part and not kept."""
 
     def __init__(self) -> None:
         self._size = 0
@@ -47,7 +47,7 @@ class Passing:
         self._digest.update(part)
 
     def reference(self) -> Reference:
-        """The reference to what has passed."""
+        """The reference to the bytes taken so far."""
         return Reference(self._size, self._digest.hexdigest())
 
 
@@ -65,11 +65,11 @@ class Row(NamedTuple):
 
 
 class Reference(NamedTuple):
-    """What a reference says of the record it stands for.
+    """What a reference says about its record.
 
     Attributes:
         size: bytes of its key, value and headers, not compressed; in a file, of the record as it stands there.
-        sha256: digest of its value in hexadecimal; "" under pseudonyms, where it would let others try out values.
+        sha256: digest of its value in hexadecimal; "" under pseudonyms, because it would let readers test guesses of the value.
     """
 
     size: int
@@ -78,7 +78,7 @@ class Reference(NamedTuple):
     def fits(
         self, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes | None]]
     ) -> bool:
-        """Whether it stands for this record."""
+        """Whether it refers to this record."""
         return self.size == content_bytes(key, value, headers) and self.sha256 in {"", _digest(value)}
 
 
@@ -112,15 +112,15 @@ def copy(
 def by_reference(
     record: Any, place: tuple[str, int], reason: str, field: str, pseudonyms: Pseudonyms | None = None
 ) -> Row:
-    """The reference to a record, for whatever cannot or should not be copied; arguments as for `copy`."""
+    """The reference to a record that cannot or should not be copied; arguments as for `copy`."""
     said = _explained(record, place, reason, field)
-    # Of a record that is not held, its batch was asked.
+    # The caller took the size of a record that is not in memory from its batch.
     known: Reference | None = getattr(record, "reference", None)
     return _reference(record.key, record.value, record.headers, said, pseudonyms, known)
 
 
 def shortened(row: Row) -> Row:
-    """The reference in place of a copy, which was not made under pseudonyms; a reference as it is."""
+    """The reference that replaces a copy not made under pseudonyms; a reference is returned unchanged."""
     if row.headers[-1][0] == REFERENCE[-1]:
         return row
     own, said = row.headers[: -len(EXPLANATION)], row.headers[-len(EXPLANATION) :]

@@ -1,4 +1,4 @@
-"""What is worked out of a text once and remembered, within bounds of memory: texts come from whoever sends them."""
+"""A cache of values computed from texts, bounded in memory because senders choose the texts."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from typing import Generic, TypeVar
 
 V = TypeVar("V")
 
-# A place in a dictionary, and the objects of a key and a value without their texts; a character has up to 4 bytes.
+# An entry of a dictionary, and the objects of a key and a value without their texts; a character has up to 4 bytes.
 _ENTRY_BYTES, _CHARACTER_BYTES = 320, 4
 
 
 class Remembered(dict[str, V], Generic[V]):
-    """A value for each text; forgets all of them when they take too much memory.
+    """A value per text; drops all of them when they take too much memory.
 
-    Subclasses say in `__missing__` what the value of a text is, and `keep` it.
+    Subclasses compute the value of a text in `__missing__` and `keep` it.
 
     Args:
-        most_bytes: what it may take in memory.
+        most_bytes: limit of memory.
     """
 
     def __init__(self, most_bytes: int) -> None:
@@ -25,7 +25,7 @@ class Remembered(dict[str, V], Generic[V]):
         self._bytes = 0
 
     def keep(self, text: str, value: V) -> V:
-        """Remember a value; one whose text alone would take a good part of the memory is not remembered.
+        """Remember a value, unless its text alone would take a large part of the memory.
 
         Returns:
             The value.

@@ -1,6 +1,6 @@
 """Which partition a customer belongs to: Kafka's murmur2 of the id in UTF-8, as the Java producer has it by default.
 
-A record that lies elsewhere is misrouted: most clients that are not Java's use another hash unless they are told.
+A record in another partition is misrouted: most clients that are not Java's use another hash by default.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from cxstream.scoring.codec.decode import Headers
 
-# The header that each forwarding adds to a record; it says where the record lay.
+# The header that each forwarding adds to a record: the partition and offset that the record had.
 FORWARDED_FROM = "forwarded-from"
 # A record is forwarded once. More often only where workers disagree, for a while, on how many partitions there are.
 MAX_FORWARDS = 3

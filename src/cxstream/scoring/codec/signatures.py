@@ -1,7 +1,7 @@
-"""Who may steer a partition by records of its log: signatures of control records under a key.
+"""Signatures of control records, made with a key.
 
-Control records erase customers and move the clock. Who may write touchpoints must not be able to do
-that, so each carries the attribute `signature`: HMAC-SHA-256 (RFC 2104, FIPS 180-4), 64 lower-case hexadecimal
+Control records erase customers and move the clock. A source that may write touchpoints must not be able to do
+that, so each control record carries the attribute `signature`: HMAC-SHA-256 (RFC 2104, FIPS 180-4), 64 lower-case hexadecimal
 digits, over the canonical JSON (RFC 8785) of the event without it:
 
 - an attribute that is null counts as absent;
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 MIN_KEY_BYTES = 32
 SIGNATURE = "signature"
-# Canonical JSON is made in Python, at some 3 us a value: without these bounds a record that costs its sender nothing
-# would cost us a hundred times what any other costs.
+# Canonical JSON is made in Python, at some 3 us per value: without these bounds, one cheap hostile record would take a
+# hundred times as long as any other.
 MAX_BYTES = 64 * 1024
 MAX_ATTRIBUTES = 64
 _WITHOUT_DATA = frozenset({TICK_TYPE, FORGET_TYPE})
@@ -38,7 +38,7 @@ _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 def canonical(event: Mapping[str, Any]) -> bytes:
-    """What is signed of an event in structured form.
+    """The bytes that are signed for an event in structured form.
 
     Raises:
         CloudEventError: an attribute is an object, an array or a number that is not whole.
@@ -54,7 +54,7 @@ def canonical(event: Mapping[str, Any]) -> bytes:
 
 
 def derived(key: bytes, purpose: str) -> bytes:
-    """A key for another purpose than control records: 32 bytes that tell nothing of the key they come from.
+    """A key for another purpose than control records: 32 bytes that do not reveal the key they are derived from.
 
     Args:
         key: one of `Authority.keys`.
@@ -65,12 +65,12 @@ def derived(key: bytes, purpose: str) -> bytes:
 
 
 class Authority:
-    """Signs control records, and tells whether somebody else did.
+    """Signs control records and verifies signatures.
 
     Args:
         keys: at least one, of at least MIN_KEY_BYTES bytes each: the one that signs, then those that it replaced.
 
-        unsigned_until: ms UTC; what came into the log before needs no signature. None where everything needs one.
+        unsigned_until: ms UTC; control records appended before need no signature. None: all need one.
 
     Attributes:
         keys: the same.
@@ -89,11 +89,11 @@ class Authority:
         return {**event, SIGNATURE: _mac(self.keys[0], canonical(event))}
 
     def doubt(self, raw: bytes, appended: int | None = None) -> str:
-        """Why a structured event was not signed by who has one of the keys, for people; "" where it was.
+        """Why the signature of a structured event is not valid under any of the keys, for the reader; "" if it is valid.
 
         Args:
             raw: a well-formed JSON object.
-            appended: when it came into the log, by the broker's clock, ms UTC; None where that is not known.
+            appended: when it came into the log, by the broker's clock, ms UTC; None if that is not known.
         """
         if self._unsigned_until is not None and appended is not None and appended < self._unsigned_until:
             return ""
@@ -106,13 +106,13 @@ class Authority:
             signed = canonical(event)
         except (CloudEventError, ValueError, RecursionError) as error:
             return f"cannot have been signed: {error}"
-        # All of them, so that the time does not tell which key is near.
+        # All of them, so that the time does not reveal which key matches.
         matches = [hmac.compare_digest(_mac(key, signed), event[SIGNATURE]) for key in self.keys]
         return "" if any(matches) else "the signature is not of control.key"
 
 
 def _unsigned(event: Mapping[str, Any]) -> str:
-    """Why an event cannot have been signed, as far as that costs nothing to tell; "" where it may have been."""
+    """Why an event cannot have a valid signature, as far as cheap checks tell; "" if it may have one."""
     given = event.get(SIGNATURE)
     if given is None:
         return "no signature, and only records signed with control.key count"

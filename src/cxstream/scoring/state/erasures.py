@@ -1,7 +1,7 @@
-"""Who was erased, without saying whom: digests of customers, and the times of their requests.
+"""Erasure requests that still count: digests of the customers, and the times of their requests.
 
-What is not later than its customer's request is dropped, for as long as such an event could come: once the request
-is older than the window, the event would be too late anyway, and the digest is given up, too.
+Events that are not later than the request of their customer are dropped. Once the request is older than the window,
+such an event would be too late anyway, and the digest is deleted, too.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ TIME_BYTES, DIGEST_BYTES = 8, 16
 
 
 def digest(subject: str) -> bytes:
-    """16 bytes that stand for a customer in receipts and in saved state."""
+    """The 16-byte digest of a customer in receipts and in snapshots."""
     return hashlib.blake2b(subject.encode(), digest_size=DIGEST_BYTES, person=b"cxstream-forget").digest()
 
 
@@ -47,11 +47,11 @@ class Erasures:
         self.changed[key] = None
 
     def time_of(self, subject: str) -> int | None:
-        """When a customer asked to be erased, ms UTC; None if he did not, or too long ago to matter."""
+        """Time of a customer's erasure request, ms UTC; None without one, or if it is too old to matter."""
         return self.times.get(digest(subject)) if self.times else None
 
     def expire(self, clock: int, window: int) -> list[bytes]:
-        """Give up requests that no longer matter.
+        """Delete requests that no longer matter.
 
         Args:
             clock: ms UTC.
@@ -68,7 +68,7 @@ class Erasures:
         return gone
 
     def take_changed(self) -> list[tuple[bytes, bytes]]:
-        """Digest and packed time of what is not saved; it counts as saved from now on."""
+        """Digests and packed times that are not saved yet; they count as saved from now on."""
         taken = [(key, self.times[key].to_bytes(TIME_BYTES, "little", signed=True)) for key in self.changed]
         self.changed = {}
         return taken
@@ -78,27 +78,27 @@ class Erasures:
 
         Args:
             rows: packed times by digest.
-            latest: time that no request can be later than, ms UTC: one of the far future would silence its customer.
+            latest: time that no request can be later than, ms UTC: a request far in the future would drop all events of its customer.
 
         Raises:
-            SnapshotError: a digest or a time cannot be.
+            SnapshotError: a digest or a time is invalid.
         """
         times = {key: _time(row) for key, row in rows.items()}
         if not all(len(key) == DIGEST_BYTES for key in times) or not all(
             MIN_TIME <= time <= min(latest, MAX_TIME) for time in times.values()
         ):
-            raise SnapshotError("a request to be erased in the snapshot cannot be: rebuild the partition")
+            raise SnapshotError("the snapshot contains an invalid erasure request: rebuild the partition")
         self.times |= times
 
     def recall(self, rows: Mapping[bytes, bytes], latest: int = NO_LIMIT) -> dict[bytes, bytes]:
-        """Take requests of an earlier state that this one does not know of; they are to be saved again.
+        """Add requests of an earlier state that this one does not have; they will be saved again.
 
         Args:
-            rows: packed times by digest; those that cannot be are passed over.
+            rows: packed times by digest; invalid ones are ignored.
             latest: as in `load`.
 
         Returns:
-            Those of the rows that it did not know of.
+            The rows that were added.
         """
         new = {key: row for key, row in rows.items() if key not in self.times}
         for key, row in list(new.items()):

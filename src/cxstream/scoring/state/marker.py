@@ -1,4 +1,4 @@
-"""The marker of a snapshot: one JSON object under MARKER_KEY that says what the rows belong to.
+"""The marker of a snapshot: one JSON object under MARKER_KEY that describes the rows.
 
 No customer's key begins with a NUL byte followed by `marker`, for a row's key is the customer behind one byte. The
 marker has a checksum of its own, over all of its other fields.
@@ -44,7 +44,7 @@ class Owner(msgspec.Struct, frozen=True):
     Attributes:
         cluster: id of the Kafka cluster; "" where that is not known.
         group: consumer group; "" where there is none.
-        epoch: how often the state has been taken over on purpose.
+        epoch: how often an operator has moved the state to another owner.
     """
 
     cluster: str = ""
@@ -53,7 +53,7 @@ class Owner(msgspec.Struct, frozen=True):
 
 
 class Marker(msgspec.Struct, frozen=True):
-    """What the rows belong to.
+    """The state that the rows belong to.
 
     Attributes:
         layout: version of rows and marker.
@@ -63,17 +63,17 @@ class Marker(msgspec.Struct, frozen=True):
         customers: how many rows there must be.
         seq: next number of first appearance.
         swept_offset: offset of the record that caused the last sweep.
-        held: raises that have waited.
+        held: raises suppressed by the cooldown so far.
         cards_clean: every score card had been taken.
-        erasures: how many rows there must be of who was erased.
-        partitions: how many the topic had; null where customers of other partitions were not told apart.
-        memory: how many rows there must be of remembered ids.
+        erasures: how many rows of erasure requests there must be.
+        partitions: how many the topic had; null if customers of other partitions were not recognised.
+        memory: how many rows of remembered ids there must be.
         partition: whose state it is; null in an earlier layout.
-        generation: the line of saved state that the rows belong to.
+        generation: the snapshot lineage that the rows belong to.
         cluster: see `Owner`.
         group: see `Owner`.
         epoch: see `Owner`.
-        passed: digest of the offsets of records that are passed over; empty where there are none.
+        passed: digest of the offsets of records that are passed over; empty if there are none.
         checksum: of the other fields, in hexadecimal.
     """
 
@@ -99,28 +99,28 @@ class Marker(msgspec.Struct, frozen=True):
 
     @property
     def owner(self) -> Owner:
-        """Who saved it."""
+        """The owner that saved it."""
         return Owner(self.cluster, self.group, self.epoch)
 
     def _checksum(self, secret: bytes) -> str:
         return text_checksum(msgspec.json.encode(msgspec.structs.replace(self, checksum="")), secret)
 
     def encode(self, secret: bytes = b"") -> bytes:
-        """As it is stored, under a checksum that is made here."""
+        """Its stored form, with a new checksum."""
         return msgspec.json.encode(msgspec.structs.replace(self, checksum=self._checksum(secret)))
 
     def is_written(self, raw: bytes, secret: bytes = b"") -> bool:
-        """Whether `raw` is what it is stored as, byte for byte."""
+        """Whether `raw` is its stored form, byte for byte."""
         return hmac.compare_digest(raw, self.encode(secret))
 
 
 def digest(params: ScoringParams, key_id: str = "") -> str:
-    """Digest of the parameters, and of the key of the pseudonyms: a state under other names is another state."""
+    """Digest of the parameters and of the key of the pseudonyms: other pseudonyms make another state."""
     return _digest(params.model_dump(mode="json"), key_id)
 
 
 def digest_before(params: ScoringParams, key_id: str = "") -> str:
-    """The digest that a state of the layout before has: other bounds of points, no `worsened`, the rest as it is now."""
+    """The digest that the previous layout used: other bounds of points, no `worsened`, the rest as now."""
     known = {name: value for name, value in params.model_dump(mode="json").items() if name not in _NEW}
     return _digest({**known, "max_points": _MAX_POINTS_BEFORE}, key_id)
 
@@ -131,20 +131,20 @@ def _digest(params: dict[str, object], key_id: str) -> str:
 
 
 def read_marker(raw: bytes, secrets: Sequence[bytes] = (b"",)) -> Marker:
-    """A marker's value as it stands in the topic.
+    """Decode the marker's value in the topic.
 
     Args:
         raw: the value.
-        secrets: keys of the checksums that are good; b"" for those that find damage alone, and for layout 2.
+        secrets: accepted keys of the checksums; b"" for checksums without a key, and for layout 2.
 
     Raises:
-        SnapshotError: it cannot be read, has a layout that is not known, or its checksum is wrong.
+        SnapshotError: it cannot be read, its layout is unknown, or its checksum is wrong.
     """
     return open_marker(raw, secrets)[0]
 
 
 def open_marker(raw: bytes, secrets: Sequence[bytes]) -> tuple[Marker, bytes]:
-    """As `read_marker`; also under which of the secrets it was saved."""
+    """As `read_marker`; also returns the secret that it was saved with."""
     try:
         layout = msgspec.json.decode(raw, type=_Layout).layout
         if layout not in {LAYOUT, LAYOUT_BEFORE}:
@@ -166,7 +166,7 @@ def open_marker(raw: bytes, secrets: Sequence[bytes]) -> tuple[Marker, bytes]:
 
 
 def _unsealed(raw: bytes, marker: Marker, secrets: Sequence[bytes]) -> SnapshotError:
-    """Why a marker's checksum is no good."""
+    """Why a marker's checksum is invalid."""
     if any(secrets):
         if marker.layout == LAYOUT_BEFORE or marker.is_written(raw, b""):
             return SnapshotError(

@@ -1,4 +1,4 @@
-"""Who holds which place: customers to slots and topics to numbers, both reused when they fall free."""
+"""Customers to slots and topics to numbers; both are reused after they are released."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ MAX_TOPIC = 256
 class Slots:
     """Customers and their slots.
 
-    A slot stays with its customer until `release`, so that within a batch the kernel may forget him and meet
-    him again.
+    A slot stays with its customer until `release`, because within a batch the kernel may expire a customer who
+    then comes back.
     """
 
     __slots__ = ("free", "names", "of", "top")
@@ -35,13 +35,13 @@ class Slots:
         return slot
 
     def fill(self, subjects: list[str]) -> None:
-        """Give everybody a slot, where nobody has one: 0, 1, 2, ... as they come."""
+        """Assign the slots 0, 1, 2, ... in order; no slot is assigned yet."""
         self.names = subjects
         self.of = dict(zip(subjects, range(len(subjects)), strict=True))
         self.top = len(subjects)
 
     def release(self, slot: int) -> str:
-        """Take the slot back; returns whose it was."""
+        """Release the slot; returns whose it was."""
         subject = self.names[slot]
         del self.of[subject]
         self.names[slot] = ""
@@ -50,7 +50,7 @@ class Slots:
 
 
 class Topics:
-    """Contact topics as small numbers; those that no customer holds any more are given up."""
+    """Contact topics as small numbers; topics that no customer references any more are deleted."""
 
     __slots__ = ("free", "of", "texts")
 
@@ -60,7 +60,7 @@ class Topics:
         self.free: list[int] = []
 
     def number(self, topic: str) -> int:
-        """The number of `topic`; an overlong one is kept as its beginning and a digest."""
+        """The number of `topic`; a long topic is shortened to its beginning and a digest."""
         if len(topic) > MAX_TOPIC:
             topic = f"{topic[:200]}... {hashlib.blake2b(topic.encode(), digest_size=12).hexdigest()}"
         found = self.of.get(topic)
@@ -76,7 +76,7 @@ class Topics:
         return number
 
     def release(self, number: int) -> None:
-        """Give the topic up."""
+        """Delete the topic."""
         del self.of[self.texts[number]]
         self.texts[number] = ""
         self.free.append(number)

@@ -28,7 +28,6 @@ from cxstream.kernels.layout import (
     LANE_FREE,
     LANE_TOP,
     LIVE,
-    LOOSE,
     MEMORY,
     MISROUTED,
     NONE,
@@ -42,6 +41,7 @@ from cxstream.kernels.layout import (
     SIGNAL_WIDTH,
     STARTED,
     TOLD,
+    UNREFERENCED_TOPICS,
     VACATED,
     State,
 )
@@ -62,12 +62,12 @@ if TYPE_CHECKING:
     from cxstream.model.parameters import ScoringParams
 
 _FIRST = 1024
-# At worst each event of a batch splits the list of a customer into so many lanes.
+# In the worst case, each event of a batch splits a customer's list into this many lanes.
 _LANES_AN_EVENT = 1 + (1 << FIRST_LEVEL)
 
 
 class Applied(NamedTuple):
-    """What a batch did.
+    """The results of a batch.
 
     Attributes:
         status: uint8[n], one of ACCEPTED, DUPLICATE, TOO_LATE, FROM_THE_FUTURE, TICKED, ERASED, ERASES,
@@ -82,8 +82,8 @@ class Applied(NamedTuple):
 
 
 def _grown(array: NDArray[Any], size: int, used: int | None = None) -> NDArray[Any]:
-    """A copy of the first `used` with room for `size` along the first axis; pages nobody writes cost no memory."""
-    # Zeros, as pages that nobody writes cost nothing, and bytes of whatever was there before may be a customer's.
+    """A copy of the first `used` with room for `size` along the first axis; pages that are not written use no memory."""
+    # Zeros, because pages that are not written use no memory, and old bytes in memory may be a customer's.
     larger = np.zeros((size, *array.shape[1:]), array.dtype)
     used = len(array) if used is None else used
     larger[:used] = array[:used]
@@ -93,22 +93,22 @@ def _grown(array: NDArray[Any], size: int, used: int | None = None) -> NDArray[A
 class PartitionState:
     """Customers, panes and clock of one partition.
 
-    Only customers who belong to the partition have a slot, but for a moment whoever is to be erased. So a record of
-    a customer who has one is in the right place, and only the ids of strangers are hashed.
+    Only customers who belong to the partition have a slot, and for a moment a customer whose erasure is requested. So a
+    record of a customer with a slot is in the right partition, and only the ids of unknown customers are hashed.
 
     Args:
         params: constants of the scores.
         number: of the partition.
-        count: how many partitions there are; None where every record is in the right place.
+        count: how many partitions there are; None if every record is in the right partition.
 
     Attributes:
         slots: customers and their rows.
         topics: contact topics and their numbers.
-        gone: customers forgotten since this was last emptied; some may be back.
-        erasures: who was erased on request.
+        gone: customers removed since this set was last cleared; some may be back.
+        erasures: the erasure requests that still count.
         passed: records that are passed over.
-        dead: int64 arrays of saved lists of ids that are no more.
-        dead_keys: keys of snapshot rows that must go.
+        dead: int64 arrays of saved lists of ids that no longer exist.
+        dead_keys: keys of snapshot rows to delete.
     """
 
     def __init__(self, params: ScoringParams, number: int = 0, count: int | None = None) -> None:
@@ -167,7 +167,7 @@ class PartitionState:
 
     @property
     def state_bytes(self) -> int:
-        """Bytes reserved for the state, names aside."""
+        """Bytes reserved for the state, without names."""
         return sum(array.nbytes for array in self.state)
 
     def live(self) -> NDArray[np.int32]:
@@ -177,14 +177,14 @@ class PartitionState:
     def reserve(
         self, slots: int, panes: int, complaints: int, chunks: int | None = None, lanes: int | None = None
     ) -> None:
-        """Make room for that many in all slots, and that many more panes, complaints and chunks of ids.
+        """Make room for that many slots in all, and that many more panes, complaints and chunks of ids.
 
         Args:
-            slots: customers, those that are there included.
+            slots: all customers, including the present ones.
             panes: events that may come.
             complaints: complaints that may be opened.
-            chunks: chunks of remembered ids; as many as the events can need if it is not said.
-            lanes: lanes of such chunks; the same.
+            chunks: chunks of remembered ids; by default as many as the events can need.
+            lanes: lanes of such chunks; likewise.
         """
         st, at = self.state, self.state.at
         grown: dict[str, NDArray[Any]] = {}
@@ -208,14 +208,14 @@ class PartitionState:
         if lanes is None:
             lanes = panes * _LANES_AN_EVENT + 2 * int(at[LANE_TOP])
         if chunks is None:
-            # A lane that is split leaves one chunk more that is not full.
+            # A split of a lane leaves one more chunk that is not full.
             chunks = lanes + panes
         for name, top, more in (
             ("panes", PANE_TOP, panes),
             ("complaints", COMPLAINT_TOP, complaints),
             ("chunks", CHUNK_TOP, chunks),
             ("lanes", LANE_TOP, lanes),
-            # Each list that there is, or that an event makes, ends once, in two parts at most.
+            # Each list, present or made by an event, ends once, in at most two parts.
             ("dead", DEAD, 4 * (self.customers + panes)),
         ):
             arena, need = getattr(st, name), int(at[top]) + more
@@ -235,32 +235,32 @@ class PartitionState:
 
         Args:
             subjects: n customers, "" for a tick.
-            found: their slots, None for a stranger.
-            kinds: uint8[n]; ticks and requests to erase a customer are meant for the partition they are in.
-            own: n ids that the customers came under, where the subjects are pseudonyms.
+            found: their slots, None for an unknown customer.
+            kinds: uint8[n]; ticks and erasure requests belong to the partition that they are in.
+            own: n original customer ids, if the subjects are pseudonyms.
         """
         if self.count is None or not (own or None in found):
             return {}
-        # A pseudonym does not tell where its customer belongs, so one that has a slot may have come by it wrongly.
+        # A pseudonym does not tell the partition of its customer, so even one with a slot may be misrouted.
         asked = [
             i for i, slot in enumerate(found) if (own or slot is None) and subjects[i] and kinds[i] != FORGET
         ]
-        homes = partition_of([(own or subjects)[i] for i in asked], self.count).tolist()
-        return {i: home for i, home in zip(asked, homes, strict=True) if home != self.number}
+        partitions = partition_of([(own or subjects)[i] for i in asked], self.count).tolist()
+        return {i: home for i, home in zip(asked, partitions, strict=True) if home != self.number}
 
     def strangers(self, subjects: list[str]) -> set[str]:
-        """Those of these customers who belong to another partition."""
+        """The customers who belong to another partition."""
         if self.count is None:
             return set()
-        homes = partition_of(subjects, self.count).tolist()
-        return {each for each, home in zip(subjects, homes, strict=True) if home != self.number}
+        partitions = partition_of(subjects, self.count).tolist()
+        return {each for each, home in zip(subjects, partitions, strict=True) if home != self.number}
 
     def assign(self, subjects: list[str], found: list[Any]) -> tuple[list[int], list[int]]:
         """Slots of the subjects, 0 for a tick, and which of these are new.
 
         Args:
             subjects: n customers, "" for a tick.
-            found: the slots that they have, None for a stranger.
+            found: the slots that they have, None for an unknown customer.
         """
         fresh: list[int] = []
         if None in found:
@@ -280,7 +280,7 @@ class PartitionState:
         """Mark new slots as empty rows."""
         self.state.rows["live"][slots] = 0
         self.state.rows["erased"][slots] = 0
-        # No rule sets it, and it is saved: a new row would have bytes of whatever was in memory there before.
+        # No rule sets it, and it is saved: without this, a new row would contain old bytes of memory.
         self.state.rows["spare"][slots] = 0
         self.state.row_dirty[slots] = 0
         self.state.card_dirty[slots] = 0
@@ -289,7 +289,7 @@ class PartitionState:
         self.state.memory_dirty[slots] = 0
 
     def remember_erased(self, slots: Iterable[int]) -> None:
-        """Tell the kernel of those customers who asked to be erased before."""
+        """Tell the kernel the erasure requests of these customers."""
         if not self.erasures.times:
             return
         for slot in slots:
@@ -308,14 +308,14 @@ class PartitionState:
     ) -> Applied:
         """Apply decoded records; those that are misrouted change nothing.
 
-        Call `release_slots` once the signals have been read: until then the slots in them keep their customers.
+        Call `release_slots` once the signals have been read: until then their slots keep their customers.
 
         Args:
             events: n events.
             columns: EVENT[n]; `slot` and `topic` are filled in here.
             offsets: int64[n].
             limits: int64[n], ms UTC, latest time that is not from the future; NO_LIMIT for none.
-            own: n ids that the customers came under, where the subjects of the events are pseudonyms.
+            own: n original customer ids, if the subjects of the events are pseudonyms.
         """
         kinds = columns["kind"]
         subjects = subjects_of(events)
@@ -348,8 +348,8 @@ class PartitionState:
             topic = events[i].data.topic
             if topic is not None:
                 columns["topic"][i] = self.topics.number(topic)
-        # Until a contact holds them, new topics count as loose.
-        self.state.at[LOOSE] += len(self.topics.of) - known
+        # Until a contact refers to them, new topics count as unreferenced.
+        self.state.at[UNREFERENCED_TOPICS] += len(self.topics.of) - known
         self.reserve(self.slots.top, n, int(np.count_nonzero(kinds == Kind.complaint_opened)))
         self.make_vacant(self._fresh)
         self.remember_erased(self._fresh)
@@ -368,7 +368,7 @@ class PartitionState:
             self._scratch[:] = 0
         for asked in np.flatnonzero(status == ERASES).tolist():
             self.erasures.add(events[asked].subject, int(columns["time"][asked]))
-            # Also of one who is not known: what an earlier state wrote about him may still be there.
+            # Also for an unknown customer: rows that an earlier state wrote about them may still exist.
             self.gone[events[asked].subject] = None
         return Applied(status, np.concatenate(signals), {})
 
@@ -384,7 +384,7 @@ class PartitionState:
         return np.concatenate(signals)
 
     def release_slots(self) -> None:
-        """Release the slots of those who were forgotten or never came, and topics that nobody holds."""
+        """Release the slots of customers who were removed or never accepted, and unreferenced topics."""
         st, at = self.state, self.state.at
         released: list[int] = []
         if at[DEAD]:
@@ -406,8 +406,10 @@ class PartitionState:
             st.rows[released] = np.zeros((), ROW)
             st.told[released] = np.zeros((), TOLD)
             st.erased[released] = 0
-        # A topic that nobody holds may be what an erased customer called about, and nobody else.
-        if at[LOOSE] > _FIRST + len(self.topics.of) // 2 or (self._erased and at[LOOSE]):
+        # An unreferenced topic may be one that only an erased customer called about.
+        if at[UNREFERENCED_TOPICS] > _FIRST + len(self.topics.of) // 2 or (
+            self._erased and at[UNREFERENCED_TOPICS]
+        ):
             self._release_topics()
         self._erased = False
 
@@ -415,4 +417,4 @@ class PartitionState:
         used = np.array(list(self.topics.of.values()), np.int64)
         for number in used[self.state.topic_refs[used] == 0].tolist():
             self.topics.release(number)
-        self.state.at[LOOSE] = 0
+        self.state.at[UNREFERENCED_TOPICS] = 0

@@ -1,7 +1,7 @@
 """Records that are passed over, by offset: those whose processing fails, and those that an operator skips.
 
-Such a record is rejected by reference and changes no state. That it was passed over belongs to the state from then
-on: a version that can process it would otherwise make another state of the same log.
+Such a record is rejected by reference and changes no state. The state remembers that it was passed over: otherwise a
+version that can process the record would build another state from the same log.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 FAILED, SKIPPED = "failed", "skipped"
-# What is said of each, for people.
+# The message for each reason.
 PASSED_OVER = {FAILED: "its processing failed before", SKIPPED: "an operator has skipped it"}
 
 _OFFSET_BYTES = 8
@@ -33,7 +33,7 @@ class Passed:
         self._gone: dict[bytes, None] = {}
 
     def add(self, offset: int, reason: str) -> bool:
-        """Pass a record over from now on; whether that is new."""
+        """Pass a record over from now on; returns whether that is new."""
         if offset in self.reasons:
             return False
         self.reasons[offset] = reason
@@ -48,7 +48,7 @@ class Passed:
         return {position: reason for position, reason in found.items() if reason is not None}
 
     def ranges(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
-        """The ranges of offsets between `start` and `stop` that leave out what is passed over."""
+        """The ranges of offsets between `start` and `stop` without the records that are passed over."""
         for offset in sorted(each for each in self.reasons if start <= each < stop):
             if offset > start:
                 yield start, offset
@@ -63,39 +63,39 @@ class Passed:
         return offset
 
     def digest(self) -> str:
-        """Stands for the offsets; "" where nothing is passed over."""
+        """Digest of the offsets; "" if no record is passed over."""
         if not self.reasons:
             return ""
         packed = b"".join(key for key, _ in self._rows(sorted(self.reasons)))
         return hashlib.blake2b(packed, digest_size=16).hexdigest()
 
     def forget_before(self, first: int) -> None:
-        """Give up what lies before the first record of the log."""
+        """Delete the offsets before the first record of the log."""
         for offset in [offset for offset in self.reasons if offset < first]:
             del self.reasons[offset]
             self.changed.pop(offset, None)
             self._gone[_key(offset)] = None
 
     def take_gone(self) -> list[bytes]:
-        """Keys of saved rows that must go; they count as gone from now on."""
+        """Keys of saved rows to delete; they count as deleted from now on."""
         gone, self._gone = list(self._gone), {}
         return gone
 
     def take_changed(self) -> list[tuple[bytes, bytes]]:
-        """Key and value of what is not saved; it counts as saved from now on."""
+        """Keys and values of rows that are not saved yet; they count as saved from now on."""
         taken = list(self._rows(self.changed))
         self.changed = {}
         return taken
 
     def load(self, rows: Mapping[bytes, bytes]) -> None:
-        """Take saved rows; one that says nothing that is understood is left out."""
+        """Load saved rows; rows that cannot be decoded are ignored."""
         for key, value in rows.items():
             reason = value.decode(errors="replace")
             if len(key) == _OFFSET_BYTES and reason in PASSED_OVER:
                 self.reasons[int.from_bytes(key, "big")] = reason
 
     def recall(self, rows: Mapping[bytes, bytes]) -> None:
-        """Take rows of a state that cannot be used otherwise; they are to be saved again."""
+        """Load rows of a state that is otherwise unusable; they will be saved again."""
         self.load(rows)
         self.changed |= dict.fromkeys(self.reasons)
 

@@ -1,12 +1,12 @@
-"""The snapshot rows of remembered ids: what has changed, what must go, and back again.
+"""The snapshot rows of remembered ids: which rows to write and to delete, and how they are loaded.
 
-A row's key is a prefix that tells the list (ids kept for the window, ids of visits), the customer's number of first
-appearance, six bytes, and the block of the list, one byte, or the lane, four. The number is never given twice, so a
-customer who comes back after having been forgotten or erased has other keys, and no key says who the customer is.
+A row's key is a prefix for the list (ids kept for the window, ids of visits), the customer's number of first
+appearance, six bytes, and the block of the list, one byte, or the lane, four. A number is never used twice, so a
+customer who comes back after expiry or erasure has other keys, and no key identifies the customer.
 
-Most rows that must go are known from what was saved. Those that another worker saved in between, and whose tombstones
-did not get written, tell by themselves: all of their ids have left, or no customer has their number. They do not count
-in the marker, and go with the next snapshot.
+Most rows to delete are known from what was saved. Rows that another worker saved in between, and whose tombstones
+were not written, can be recognised: all of their ids have expired, or no customer has their number. They do not count
+in the marker, and the next snapshot deletes them.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 PREFIXES = (b"i", b"v")
 _SEQ_BYTES, _LANE_BYTES = 6, 4
-# Lanes are doubled at 40 ids each, and stay when ids leave. So there may be many of which no row is left, but only where
-# a customer had very many events. What a few damaged keys could ask for beyond this is memory for nothing.
+# Lanes are doubled at 40 ids each, and stay when ids expire. So there may be many lanes without a row, but only if
+# a customer had very many events. The limit keeps a few damaged keys from reserving memory for nothing.
 _LANES_AT_LEAST, _LANES_A_ROW = 1 << 23, 64
 _BLOCK_KEY, _LANE_KEY = 1 + _SEQ_BYTES + 1, 1 + _SEQ_BYTES + _LANE_BYTES
 
@@ -48,7 +48,7 @@ def _key(seq: int, which: int, code: int) -> bytes:
 
 
 def _ended(packed: Iterable[int]) -> Iterable[bytes]:
-    """Keys of the rows of lists that are no more, as the kernels note them."""
+    """Keys of the rows of lists that no longer exist, as the kernels note them."""
     for each in packed:
         seq, which, level = each >> 20, each >> 19 & 1, each >> 14 & 31
         if level:
@@ -61,7 +61,7 @@ def _ended(packed: Iterable[int]) -> Iterable[bytes]:
 
 
 def rows_in_memory(partition: PartitionState) -> int:
-    """How many rows of remembered ids are saved, once the changes are."""
+    """How many rows of remembered ids there are once the changes are saved."""
     return int(partition.state.at[MEMORY_ROWS])
 
 
@@ -71,7 +71,7 @@ def changed(partition: PartitionState) -> NDArray[np.int64]:
 
 
 def take_changed(partition: PartitionState) -> tuple[list[bytes], list[tuple[bytes, bytes]]]:
-    """Keys of rows that must go, and rows to write; they count as saved from now on."""
+    """Keys of rows to delete, and rows to write; they count as saved from now on."""
     st, slots = partition.state, changed(partition)
     totals = np.zeros(3, np.int64)
     memory_sizes(st, slots, totals)
@@ -96,12 +96,12 @@ def take_changed(partition: PartitionState) -> tuple[list[bytes], list[tuple[byt
 
 
 def mark(partition: PartitionState, slots: NDArray[np.int64]) -> None:
-    """Count all ids of these slots as not saved."""
+    """Mark all ids of these slots as not saved."""
     mark_unsaved(partition.state, slots)
 
 
 def is_row(key: bytes) -> bool:
-    """Whether a row of a snapshot holds remembered ids."""
+    """Whether a row of a snapshot contains remembered ids."""
     return key.startswith(PREFIXES)
 
 
@@ -114,18 +114,18 @@ def load(
     trailer: int = 0,
     all_customers: bool = True,
 ) -> None:
-    """Give customers who have been loaded their remembered ids.
+    """Load the remembered ids of customers who have been loaded.
 
     Args:
         partition: the customers, in order of first appearance.
-        rows: what was saved of their ids.
+        rows: the saved rows of ids.
         today: day of the clock.
         expected: how many of the rows must count.
         trailer: bytes at the end of each row that are not part of it.
-        all_customers: nobody was left out whose rows are among them.
+        all_customers: every customer with rows among these was loaded.
 
     Raises:
-        SnapshotError: rows are torn, or some are missing.
+        SnapshotError: rows are incomplete or missing.
     """
     keys = list(rows)
     if any(len(key) not in (_BLOCK_KEY, _LANE_KEY) for key in keys):
@@ -142,7 +142,7 @@ def load(
     _unpack(partition, [keys[i] for i in order], rows, trailer, parsed[order], slots[order], today)
     found = rows_in_memory(partition)
     if not all_customers:
-        # Rows of nobody are of those who were left out, as far as can be told.
+        # Rows without a customer are assumed to be of customers that were not loaded.
         found = min(found + int(np.count_nonzero(~known)), expected)
     if found != expected:
         raise SnapshotError(
@@ -169,10 +169,10 @@ def _order(partition: PartitionState, keys: NDArray[np.int64], slots: NDArray[np
 
 
 def _room_for_lanes(keys: NDArray[np.int64]) -> int:
-    """How much room the lanes of the rows with these keys take.
+    """How much room the lanes of the rows with these keys need.
 
     Raises:
-        SnapshotError: a lane that there cannot be, or more than a state of this many rows has.
+        SnapshotError: an impossible lane, or more lanes than a state with this many rows can have.
     """
     of_lanes = keys[keys[:, 2] >= LANES]
     if not len(of_lanes):
@@ -189,7 +189,7 @@ def _room_for_lanes(keys: NDArray[np.int64]) -> int:
         or room > _LANES_AT_LEAST + _LANES_A_ROW * len(keys)
     ):
         raise SnapshotError(
-            "the snapshot says of more lanes of remembered ids than there can be: rebuild the partition"
+            "the snapshot has more lanes of remembered ids than are possible: rebuild the partition"
         )
     return room
 
@@ -213,5 +213,5 @@ def _unpack(
         partition.state, partition.constants, slots, keys, data, np.cumsum(sizes), today, fates
     )
     if read < len(names):
-        raise SnapshotError("a row of remembered ids is torn: rebuild the partition from its log")
+        raise SnapshotError("a row of remembered ids is incomplete: rebuild the partition from its log")
     partition.dead_keys |= dict.fromkeys(names[i] for i in np.flatnonzero(fates == EXPIRED_ROW))

@@ -1,12 +1,12 @@
-"""What stands behind each row of a snapshot: the generation that the row belongs to, and a checksum.
+"""The trailer of each row of a snapshot: the generation that the row belongs to, and a checksum.
 
     payload | generation, 8 bytes | checksum, 4 bytes; 16 under a key
 
-The checksum covers the row's key, payload and generation. Without a secret it is a CRC-32, which finds damage; under
-one it is keyed BLAKE2b (RFC 7693), which nobody without the secret can make. Little-endian.
+The checksum covers the row's key, payload and generation. Without a secret it is a CRC-32, which detects damage; with
+a secret it is keyed BLAKE2b (RFC 7693), which cannot be made without the secret. Little-endian.
 
-A generation is the number of one line of saved state. A state that goes on from a snapshot keeps its generation; one
-that is built anew gets another, and saves all of its rows. So the rows that belong together have one generation.
+A generation is the number of a snapshot lineage. A state that continues from a snapshot keeps its generation; one
+that is rebuilt gets a new one, and saves all of its rows. So rows that belong together have the same generation.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _GENERATION_BYTES = 8
 _CRC_BYTES, _MAC_BYTES = 4, 16
 _LENGTH_BYTES = 4
-# The CRC-32 of anything with its own CRC-32 behind it.
+# The CRC-32 of any bytes followed by their own CRC-32.
 _RESIDUE = 0x2144DF1C
 KEYED_DIGITS = 2 * _MAC_BYTES
 
@@ -43,10 +43,10 @@ class Seal:
 
     Args:
         generation: of the rows, 0..2**63 - 1.
-        secret: at most 64 bytes; empty for checksums that find damage alone.
+        secret: at most 64 bytes; empty for checksums without a key, which only detect damage.
 
     Attributes:
-        size: bytes that it adds to a row.
+        size: bytes added to a row.
     """
 
     def __init__(self, generation: int, secret: bytes = b"") -> None:
@@ -58,12 +58,12 @@ class Seal:
     def _mac_of(self, key: bytes, sealed: bytes) -> bytes:
         """The checksum under the secret, of a payload and generation."""
         mac = self._mac.copy()
-        # The length says where the key ends: no byte can move from one to the other.
+        # The length marks the end of the key: no byte can move between key and payload.
         mac.update(len(key).to_bytes(_LENGTH_BYTES, "little") + key + sealed)
         return mac.digest()
 
     def close(self, rows: Iterable[tuple[bytes, bytes | None]]) -> Iterator[tuple[bytes, bytes | None]]:
-        """Rows as they are to be stored; tombstones stay what they are."""
+        """Add the trailer to rows; tombstones stay unchanged."""
         generation, keyed = self._generation, self._keyed
         for key, payload in rows:
             if payload is None:
@@ -80,7 +80,7 @@ class Seal:
 
         Args:
             rows: by key.
-            but: the key of one that is no row.
+            but: the key of an entry that is not a row.
 
         Raises:
             SnapshotError: a checksum is wrong, or a row is of another generation.
@@ -91,7 +91,7 @@ class Seal:
                 raise self._problem(key, row)
 
     def is_whole(self, key: bytes, row: bytes) -> bool:
-        """Whether a stored row has the right checksum for the generation that it says."""
+        """Whether the checksum of a stored row matches its payload and generation."""
         if not self._keyed:
             return crc32(row, crc32(key)) == _RESIDUE
         end = -_MAC_BYTES
@@ -111,7 +111,7 @@ class Seal:
 
 
 def readable(rows: Mapping[bytes, bytes], secret: bytes = b"") -> dict[bytes, bytes]:
-    """The payloads of those stored rows whose checksum is right, whatever their generation."""
+    """The payloads of the stored rows with a valid checksum, of any generation."""
     seal = Seal(0, secret)
     return {
         key: row[: -seal.size]

@@ -1,8 +1,8 @@
-"""Snapshots: a partition's changed rows as bytes, and a marker that says what they belong to.
+"""Snapshots: a partition's changed rows as bytes, and a marker that describes them.
 
 Each row carries generation and checksum (`cxstream.scoring.state.seal`), the marker its own (`cxstream.scoring.state.marker`). The
-log stays the truth: a snapshot that does not fit is refused. Rows of the layout before, which have neither, are read,
-and all of them are saved again.
+log is authoritative: a snapshot that does not match it is refused. Rows of the previous layout, which have neither, are
+read, and all of them are saved again.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from cxstream.kernels.layout import (
     CLOCK,
     COMPLAINTS,
     CONTACTS,
-    HELD,
     SEQ,
     STARTED,
+    SUPPRESSED,
     SWEPT_OFFSET,
 )
 from cxstream.kernels.pack import PANE_BYTES, ROW_BYTES, TOLD_BYTES, pack, packed_sizes, unpack
@@ -44,19 +44,19 @@ if TYPE_CHECKING:
     from cxstream.scoring.state.partition import PartitionState
 
 _ROW_PREFIX, _ERASURE_PREFIX, _PASSED_PREFIX = b"c", b"e", b"x"
-# Where in a packed row the number of its complaints stands.
+# Position of the number of complaints in a packed row.
 _COMPLAINTS_AT = 1 + ROW_BYTES + 2
-# Rows unpacked in one go: enough to make the calls cheap, few enough for their copy not to matter.
+# Rows unpacked per call: enough to make the calls cheap, few enough for their copy not to matter.
 _PART = 50_000
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """Which line of saved state a snapshot belongs to; see `cxstream.scoring.state.seal`.
+    """The lineage that a snapshot belongs to; see `cxstream.scoring.state.seal`.
 
     Attributes:
-        generation: number of the line.
-        owner: who saves.
+        generation: number of the lineage.
+        owner: the owner that saves.
         secrets: keys of the checksums; see `load`.
     """
 
@@ -66,11 +66,11 @@ class Line:
 
 
 class Loaded(NamedTuple):
-    """What has been loaded.
+    """The result of loading a snapshot.
 
     Attributes:
-        marker: what the rows belong to.
-        again: all rows are to be saved again: they have another layout, or were saved under another secret.
+        marker: the marker of the rows.
+        again: whether all rows must be saved again, because they have another layout or another secret.
     """
 
     marker: Marker
@@ -103,12 +103,12 @@ def _packed(partition: PartitionState, slots: NDArray[np.int32]) -> Iterable[tup
 
 
 def customers_of(keys: Iterable[bytes]) -> dict[str, None]:
-    """Whose the rows with these keys are."""
+    """The customers of the rows with these keys."""
     return {key[1:].decode(errors="replace"): None for key in keys if key.startswith(_ROW_PREFIX)}
 
 
 def erasures_of(rows: Mapping[bytes, bytes], secrets: Sequence[bytes]) -> dict[bytes, bytes]:
-    """Digests of who was erased, and the packed times, out of the rows of a snapshot that is not used as a whole."""
+    """Digests and packed times of erasure requests in the rows of a snapshot that is not used as a whole."""
     found = {key: row for key, row in rows.items() if key.startswith(_ERASURE_PREFIX)}
     whole: dict[bytes, bytes] = {}
     for secret in secrets:
@@ -119,14 +119,14 @@ def erasures_of(rows: Mapping[bytes, bytes], secrets: Sequence[bytes]) -> dict[b
 
 
 def _digests(rows: Mapping[bytes, bytes], trailer: int) -> dict[bytes, bytes]:
-    """Digests and packed times of rows of who was erased, which end in so many bytes that are no time."""
+    """Digests and packed times of rows of erasure requests, without the trailer of so many bytes."""
     return {
         key[1:]: row[: len(row) - trailer] for key, row in rows.items() if key.startswith(_ERASURE_PREFIX)
     }
 
 
 def passed_of(rows: Mapping[bytes, bytes], secrets: Sequence[bytes]) -> dict[bytes, bytes]:
-    """Packed offsets of records that are passed over, and why, out of the rows of a snapshot that is not used as a whole."""
+    """Packed offsets and reasons of records that are passed over, in the rows of a snapshot that is not used as a whole."""
     found = {key: row for key, row in rows.items() if key.startswith(_PASSED_PREFIX)}
     whole: dict[bytes, bytes] = {}
     for secret in secrets:
@@ -135,7 +135,7 @@ def passed_of(rows: Mapping[bytes, bytes], secrets: Sequence[bytes]) -> dict[byt
 
 
 def _passed(rows: Mapping[bytes, bytes], trailer: int) -> dict[bytes, bytes]:
-    """Packed offsets of records that are passed over, and why, of rows that end in so many bytes of something else."""
+    """Packed offsets and reasons of records that are passed over, without the trailer of so many bytes."""
     return {key[1:]: row[: len(row) - trailer] for key, row in rows.items() if key.startswith(_PASSED_PREFIX)}
 
 
@@ -168,7 +168,7 @@ def save(
         customers=partition.customers,
         seq=int(st.at[SEQ]),
         swept_offset=int(st.at[SWEPT_OFFSET]),
-        held=int(st.at[HELD]),
+        held=int(st.at[SUPPRESSED]),
         cards_clean=cards_clean,
         erasures=len(erasures.times),
         partitions=partition.count,
@@ -193,7 +193,7 @@ def _checked(
     partition: PartitionState,
     secrets: Sequence[bytes],
 ) -> tuple[Marker, bytes]:
-    """The marker, and the secret that it was saved under."""
+    """The marker, and the secret that it was saved with."""
     raw = rows.get(MARKER_KEY)
     if raw is None:
         raise SnapshotError("the snapshot has no marker: rebuild the partition from its log")
@@ -232,15 +232,15 @@ def load(
     Args:
         partition: without customers.
         rows: the latest value of every key, tombstones left out, the marker included.
-        params: must be those that the rows were made under.
+        params: must be those that the rows were made with.
         digested: their digest.
-        digested_before: their digest in the layout before.
+        digested_before: their digest in the previous layout.
         pseudonymous: the names of customers do not tell their partition.
-        secrets: keys of the checksums that are good, the one to save with first; b"" for those that find damage alone.
-        latest: time that no event can be later than, ms UTC.
+        secrets: accepted keys of the checksums, first the one to save with; b"" for checksums without a key.
+        latest: the latest possible event time, ms UTC.
 
     Returns:
-        What the rows belong to, and whether all of them are to be saved again. Customers of other partitions are not
+        The marker, and whether all rows must be saved again. Customers of other partitions are not
         loaded, and counted as gone.
 
     Raises:
@@ -274,14 +274,14 @@ def load(
     order = live[np.argsort(st.rows["seq"][live], kind="stable")]
     live[:] = order
     _check_customers(partition, marker, marker.clock)
-    # A sweep evaluates everybody without changing what is saved of most.
+    # A sweep evaluates every customer without changing the saved row of most.
     swept = order[st.rows["eval_clock"][order] < today * DAY_MS]
     st.rows["eval_clock"][swept] = today * DAY_MS
     st.rows["eval_offset"][swept] = marker.swept_offset
     st.row_dirty[order] = CLEAN
     st.card_dirty[order] = 0 if marker.cards_clean else 1
     st.at[STARTED], st.at[CLOCK], st.at[SEQ] = 1, marker.clock, marker.seq
-    st.at[SWEPT_OFFSET], st.at[HELD] = marker.swept_offset, marker.held
+    st.at[SWEPT_OFFSET], st.at[SUPPRESSED] = marker.swept_offset, marker.held
     remembered_ids.load(
         partition,
         {key: row for key, row in rows.items() if remembered_ids.is_row(key)},
@@ -297,7 +297,7 @@ def load(
 
 
 def mark_all(partition: PartitionState) -> None:
-    """Count nothing of a state as saved."""
+    """Mark the whole state as not saved."""
     live = partition.live()
     partition.state.row_dirty[live] = CHANGED
     remembered_ids.mark(partition, live.astype(np.int64))
@@ -306,10 +306,10 @@ def mark_all(partition: PartitionState) -> None:
 
 
 def _subjects(saved: Mapping[bytes, bytes]) -> dict[bytes, str]:
-    """Whose the rows with these keys are.
+    """The customers of the rows with these keys.
 
     Raises:
-        SnapshotError: a key is no customer's.
+        SnapshotError: a key is not a customer's.
     """
     try:
         subjects = {key: key[1:].decode() for key in saved}
@@ -318,14 +318,14 @@ def _subjects(saved: Mapping[bytes, bytes]) -> dict[bytes, str]:
             "a key of the snapshot is not UTF-8: rebuild the partition from its log"
         ) from error
     if not all(0 < len(subject) <= MAX_SUBJECT for subject in subjects.values()):
-        raise SnapshotError("a key of the snapshot is no customer: rebuild the partition from its log")
+        raise SnapshotError("a key of the snapshot is not a customer: rebuild the partition from its log")
     return subjects
 
 
 def _leave_out_strangers(
     partition: PartitionState, saved: dict[bytes, bytes], subjects: dict[bytes, str]
 ) -> None:
-    """Take the rows of customers of other partitions out, and count these as gone."""
+    """Remove the rows of customers of other partitions, and count these customers as gone."""
     for subject in partition.strangers(list(subjects.values())):
         key = _ROW_PREFIX + subject.encode()
         del saved[key], subjects[key]
@@ -333,10 +333,10 @@ def _leave_out_strangers(
 
 
 def _check_customers(partition: PartitionState, marker: Marker, clock: int) -> None:
-    """Hold the customers against what the kernels rely on.
+    """Check the customers against the invariants of the kernels.
 
     Raises:
-        SnapshotError: something is said of one that cannot be.
+        SnapshotError: the state of a customer breaks an invariant.
     """
     st, live = partition.state, partition.live()
     found, what = wrong_customer(st, partition.constants, live, clock, marker.seq, marker.offset)
@@ -344,12 +344,12 @@ def _check_customers(partition: PartitionState, marker: Marker, clock: int) -> N
         found, what = 0, ORDER
     if found < len(live):
         raise SnapshotError(
-            f"a row of the snapshot says what cannot be ({WHAT[what]}): rebuild the partition"
+            f"a row of the snapshot has an impossible value ({WHAT[what]}): rebuild the partition"
         )
 
 
 def _recall_erased(partition: PartitionState) -> None:
-    """Find the requests of those who came back after they had been erased."""
+    """Find the erasure requests of customers who came back."""
     erased, live = partition.state.rows["erased"], partition.live()
     slots = live[erased[live] != 0].tolist()
     erased[slots] = 0
@@ -376,7 +376,7 @@ def _unpack_part(partition: PartitionState, rows: Sequence[bytes], first: int, o
     found = np.empty((len(rows), CONTACTS, 2), np.int64)
     views = _views(st)
     if unpack(st, *views, slots, np.frombuffer(data, np.uint8), ends, oldest, found) < len(rows):
-        raise SnapshotError("a row of the snapshot is torn: rebuild the partition from its log")
+        raise SnapshotError("a row of the snapshot is incomplete: rebuild the partition from its log")
     st.rows["spare"][slots] = 0
     held = st.rows["contacts_n"][slots]
     which, places = np.nonzero(np.arange(CONTACTS) < held[:, None])

@@ -111,10 +111,10 @@ class FlushTally:
         if outcome.rejected:
             self._reject(decoded, outcome, records)
         if outcome.ticks or MISROUTED in status:
-            people = np.flatnonzero((columns["kind"] != TICK) & (status != MISROUTED))
-            events = [events[i] for i in people.tolist()]
-            columns, status, appended = columns[people], status[people], appended[people]
-            sources = sources[people]
+            scored = np.flatnonzero((columns["kind"] != TICK) & (status != MISROUTED))
+            events = [events[i] for i in scored.tolist()]
+            columns, status, appended = columns[scored], status[scored], appended[scored]
+            sources = sources[scored]
         if not events:
             return
         _, firsts, counts = np.unique(sources, return_index=True, return_counts=True)

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from cxstream.worker.metrics.buckets import Buckets
     from cxstream.worker.metrics.counters import Counters
     from cxstream.worker.ownership.partition import Partition
-    from cxstream.worker.telemetry.distribution import Population
+    from cxstream.worker.telemetry.distribution import DistributionMonitor
     from cxstream.worker.telemetry.sources import Offsets, Rebalances, Worker
 
 # Labels name the topics as the contract does, so that dashboards and alerts fit every installation.
@@ -77,16 +77,16 @@ class WorkerCollector(Collector):
 
     Args:
         worker: what the metrics are of.
-        population: how the scores are distributed.
+        distribution: the score distribution.
         offsets: where the partitions begin and end.
         rebalances: those of the group.
     """
 
     def __init__(
-        self, worker: Worker, population: Population, offsets: Offsets, rebalances: Rebalances
+        self, worker: Worker, distribution: DistributionMonitor, offsets: Offsets, rebalances: Rebalances
     ) -> None:
         self._worker = worker
-        self._population = population
+        self._distribution = distribution
         self._offsets = offsets
         self._rebalances = rebalances
         self._digest = digest(worker.settings.scoring)
@@ -236,11 +236,11 @@ class WorkerCollector(Collector):
         yield family("cxstream_raise_reasons_total", (([each], reasons.get(each, 0)) for each in FEATURES))
         yield family("cxstream_held_back_total", [([], measures.held_back)])
         yield family("cxstream_score_cards_total", [([], measures.cards)])
-        spread = self._population.spread
-        yield family("cxstream_customers", _each(STANDINGS, spread.levels.tolist()))
-        yield family("cxstream_customer_effort", [([], spread.effort)])
-        yield family("cxstream_customer_satisfaction", [([], spread.satisfaction)])
-        yield family("cxstream_customer_churn_risk_ratio", [([], spread.risk)])
+        scores = self._distribution.scores
+        yield family("cxstream_customers", _each(STANDINGS, scores.levels.tolist()))
+        yield family("cxstream_customer_effort", [([], scores.effort)])
+        yield family("cxstream_customer_satisfaction", [([], scores.satisfaction)])
+        yield family("cxstream_customer_churn_risk_ratio", [([], scores.risk)])
         yield family("cxstream_nps_answers_total", _table(NPS, measures.nps.tolist()))
         yield family("cxstream_contacts_total", _table(CONTACT_RESULTS, measures.contacts.tolist()))
         for name, by_channel in (

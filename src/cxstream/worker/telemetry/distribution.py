@@ -1,7 +1,7 @@
-"""How effort, satisfaction and risk are spread over the customers, looked at now and then.
+"""The distribution of effort, satisfaction and risk over the customers, counted from time to time.
 
-A look goes through the state in slices of some milliseconds, so that the event loop stays alive, and the pause
-after it is many times as long as it took.
+A count goes through the state in slices of some milliseconds, so that the event loop is not blocked. The pause after
+it is many times as long as the count took.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 SLICE = 4096
 PAUSE_SECONDS = 15.0
-# A look may take this share of the time.
+# The share of the time that counting may take.
 _SHARE = 0.01
 
 
-class Spread:
-    """Customers of some partitions.
+class ScoreDistribution:
+    """The scores of the customers of some partitions.
 
     Attributes:
         effort: histogram.
@@ -42,7 +42,7 @@ class Spread:
         self.risk = Buckets(METRICS["cxstream_customer_churn_risk_ratio"].buckets)
         self.levels = np.zeros(len(STANDINGS), np.int64)
 
-    def add(self, counted: distribution.Census) -> None:
+    def add(self, counted: distribution.SliceScores) -> None:
         """Add a slice."""
         self.effort.observe_all(counted.efforts)
         self.satisfaction.observe_all(counted.satisfactions)
@@ -50,39 +50,39 @@ class Spread:
         self.levels += counted.levels
 
 
-class Population:
-    """Keeps the latest look.
+class DistributionMonitor:
+    """Keeps the latest score distribution.
 
     Args:
         partitions: the owned partitions.
 
     Attributes:
-        spread: what the latest look saw; of the partitions that ran.
+        scores: the latest count, over the partitions that were running.
     """
 
     def __init__(self, partitions: Partitions) -> None:
-        self.spread = Spread()
+        self.scores = ScoreDistribution()
         self._partitions = partitions
 
-    async def watch(self) -> None:
-        """Look again and again, until cancelled."""
+    async def run(self) -> None:
+        """Count repeatedly, until cancelled."""
         while True:
             began = perf_counter()
-            await self.look()
+            await self.count()
             await asyncio.sleep(max(PAUSE_SECONDS, (perf_counter() - began) / _SHARE))
 
-    async def look(self) -> None:
-        """Look once."""
-        spread = Spread()
+    async def count(self) -> None:
+        """Count once."""
+        scores = ScoreDistribution()
         for partition in list(self._partitions):
             engine = partition.engine
             if engine is not None:
-                await self._add(spread, engine)
-        self.spread = spread
+                await self._add(scores, engine)
+        self.scores = scores
 
-    async def _add(self, spread: Spread, engine: Engine) -> None:
+    async def _add(self, scores: ScoreDistribution, engine: Engine) -> None:
         start = 0
         while start < distribution.slots_of(engine):
-            spread.add(distribution.count(engine, start, start + SLICE))
+            scores.add(distribution.count(engine, start, start + SLICE))
             start += SLICE
             await asyncio.sleep(0)

@@ -10,7 +10,7 @@ from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTO
 
 from cxstream.model.errors import SettingsError
 from cxstream.worker.telemetry.collector import WorkerCollector
-from cxstream.worker.telemetry.distribution import Population
+from cxstream.worker.telemetry.distribution import DistributionMonitor
 from cxstream.worker.telemetry.metrics_server import MetricsServer
 from cxstream.worker.web.ports import gives_way
 
@@ -31,16 +31,16 @@ class Exporter:
     Attributes:
         registry: what is served: the worker's metrics beside those of the process.
         port: where; 0 before it is started.
-        population: how the scores are distributed.
+        distribution: the score distribution.
         offsets: where the partitions begin and end.
     """
 
     def __init__(self, worker: Worker, offsets: Offsets, rebalances: Rebalances) -> None:
         self.port = 0
-        self.population = Population(worker.partitions)
+        self.distribution = DistributionMonitor(worker.partitions)
         self.offsets = offsets
         self.registry = CollectorRegistry(support_collectors_without_names=True)
-        ours = WorkerCollector(worker, self.population, offsets, rebalances)
+        ours = WorkerCollector(worker, self.distribution, offsets, rebalances)
         for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR, ours):
             self.registry.register(collector)
         self._settings = worker.settings.worker
@@ -69,7 +69,7 @@ class Exporter:
             ) from error
         self._server = server
         self._tasks = [
-            asyncio.create_task(self.population.watch(), name="population"),
+            asyncio.create_task(self.distribution.run(), name="score_distribution"),
             asyncio.create_task(self.offsets.watch(), name="offsets"),
         ]
 
