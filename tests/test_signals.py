@@ -279,7 +279,7 @@ def test_snapshots_that_cannot_be_trusted_are_refused() -> None:
     refused("other scoring parameters", {}, ScoringParams(half_life_days=7))
     payload = payloads(rows)[b"canna"]
     for cut in range(1, len(payload)):
-        refused("torn", sealed({b"canna": payload[:cut]}))
+        refused("incomplete", sealed({b"canna": payload[:cut]}))
     for cut in range(len(rows[b"canna"])):
         refused("damaged", {b"canna": rows[b"canna"][:cut]})
     refused("of partition 3", altered(rows, partition=3))

@@ -1,1 +1,1 @@
-"""The Faust shell: whole fetches in, one transaction a flush out, state restored from Kafka."""
+"""The Faust adapter: whole fetches in, one transaction per flush out, state restored from Kafka."""

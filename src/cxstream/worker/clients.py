@@ -26,21 +26,21 @@ if TYPE_CHECKING:
 
 # Below the broker's default limit of one record batch (message.max.bytes), which is 1 MiB.
 BATCH_BYTES = 900 * 1024
-# A transaction that its worker left open ends after this long, where nobody claims the partition before.
+# Kafka aborts an open transaction after this long, unless another worker claims the partition earlier.
 TRANSACTION_MS = 60_000
 _GOODBYE_SECONDS = 2.0
 _FOLLOW_MS = 60_000
 
 
 class Kafka:
-    """Where a partition gets its clients.
+    """Creates the Kafka clients of a partition.
 
-    The partitions know Kafka through this alone, so that a simulation can put a Kafka of its own in its place.
+    The partitions reach Kafka only through this class, so that a simulation can replace Kafka.
 
     Args:
         settings: how to reach Kafka.
         group: consumer group whose offsets are committed, and prefix of the transactional ids.
-        ownership: what is known of who owns the topics; None to find out.
+        ownership: the known owner of the topics; None to find out.
     """
 
     def __init__(self, settings: Settings, group: str, ownership: Ownership | None = None) -> None:
@@ -49,7 +49,7 @@ class Kafka:
         self._ownership = ownership or Ownership(settings)
 
     async def confirm(self) -> Claim:
-        """That the topics belong to this group, read after this was called; they are claimed if they belong to nobody.
+        """The ownership of the topics by this group, read after the call; topics without an owner are claimed.
 
         Raises:
             OwnershipError: they belong to another group.
@@ -62,19 +62,19 @@ class Kafka:
         """Keep another group from committing results of a partition, and end its open transaction.
 
         Raises:
-            KafkaError: Kafka does not answer, or does not let us.
+            KafkaError: Kafka does not answer, or does not permit it.
         """
         await self.release(await self.claim(partition, group))
 
     async def claim(self, partition: int, group: str | None = None) -> aiokafka.AIOKafkaProducer:
-        """Become the one who may commit results of a partition.
+        """Become the only producer that may commit results of a partition.
 
-        The transactional id belongs to the partition, not to the process: starting the producer fences whoever
-        held it and ends his open transaction, so what is committed from here on is only what this producer does.
+        The transactional id belongs to the partition, not to the process: starting the producer fences the
+        previous one and aborts its open transaction, so from now on only this producer can commit.
 
         Args:
             partition: which.
-            group: the group as which to claim it; by default its own.
+            group: the group to claim it for; by default its own.
 
         Raises:
             KafkaError: the claim failed.
@@ -88,9 +88,9 @@ class Kafka:
         return await started(producer)
 
     async def release(self, producer: aiokafka.AIOKafkaProducer) -> None:
-        """Give a claim back; a producer that cannot say goodbye is left to the broker."""
+        """Release a claim; if the producer cannot be stopped cleanly, the broker cleans up."""
         await discard(producer)
-        # One that was fenced keeps futures that nobody awaits, and asyncio would report each as an error of ours.
+        # A fenced producer keeps futures that are never awaited, and asyncio would log each as an error.
         unsent = [batch for batches in producer._message_accumulator._batches.values() for batch in batches]  # noqa: SLF001
         left = [producer._txn_manager.wait_for_transaction_end(), *(batch._drain_waiter for batch in unsent)]  # noqa: SLF001
         for future in left:
@@ -101,7 +101,7 @@ class Kafka:
         """How many partitions cx.touchpoints has.
 
         Raises:
-            KafkaError: Kafka does not say.
+            KafkaError: Kafka does not answer.
         """
         async with aiokafka.AIOKafkaProducer(**connection(self._settings)) as producer:
             return len(await producer.partitions_for(self._settings.topology.touchpoints.name))
@@ -111,22 +111,22 @@ class Kafka:
 
         Raises:
             BrokerError: Kafka does not answer.
-            TopicError: Kafka does not let us look.
+            TopicError: Kafka does not permit reading the topic's settings.
         """
         async with administration(self._settings) as admin:
             [found] = await look(admin, self._settings.topology, topics=[topic])
         return int(found.config.get("max.message.bytes", BATCH_BYTES))
 
     def reader(self, partition: int, group: str | None = None) -> Reader:
-        """A reader of a partition, for this group or another one, to be entered."""
+        """A reader of a partition, for this group or another one, as an async context manager."""
         return Reader(self._settings, group or self.group, partition)
 
 
 async def started(producer: aiokafka.AIOKafkaProducer) -> aiokafka.AIOKafkaProducer:
-    """Start a producer; one that does not start leaves nothing behind.
+    """Start a producer; if it does not start, everything is cleaned up.
 
     Raises:
-        KafkaError: it did not.
+        KafkaError: it did not start.
     """
     try:
         await producer.start()
@@ -137,12 +137,12 @@ async def started(producer: aiokafka.AIOKafkaProducer) -> aiokafka.AIOKafkaProdu
 
 
 async def discard(producer: aiokafka.AIOKafkaProducer) -> None:
-    """Stop a producer; one that cannot deliver what it has is cut off."""
+    """Stop a producer, without waiting for records that cannot be delivered."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_GOODBYE_SECONDS):
             await producer.stop()
             return
-    # A second stop() does nothing, and what the first did not get to goes on trying.
+    # A second stop() does nothing, and the tasks that the first did not stop would go on.
     with contextlib.suppress(Exception):
         async with asyncio.timeout(_GOODBYE_SECONDS):
             sender = producer._sender.sender_task  # noqa: SLF001
@@ -153,7 +153,7 @@ async def discard(producer: aiokafka.AIOKafkaProducer) -> None:
 
 
 class Reader:
-    """Reads what a partition needs besides its feed: saved state, the committed offset, missed records.
+    """Reads what a partition needs besides its feed: snapshot, committed offset, missed records.
 
     Args:
         settings: how to reach Kafka.
@@ -183,7 +183,7 @@ class Reader:
             await self._consumer.stop()
             raise
         read_whole(self._consumer, self._limits, self._most)
-        # Asking for offsets of a topic that is not assigned waits a second for the next look at the metadata.
+        # Asking for offsets of a topic that is not assigned waits up to a second for a metadata refresh.
         everything = [self._tp(topic) for topic in sorted(self._read)]
         self._consumer.assign(everything)
         self._consumer.pause(*everything)
@@ -193,27 +193,27 @@ class Reader:
         await self._consumer.stop()
 
     async def committed(self, topic: str | None = None) -> int | None:
-        """The offset the group has committed of a topic, by default of cx.touchpoints; None if it has none.
+        """The offset that the group has committed for a topic, by default of cx.touchpoints; None if it has none.
 
-        Right only after the claim.
+        Only reliable after the claim.
         """
         offset: int | None = await self._consumer.committed(self._tp(topic or self._touchpoints))
         return offset
 
     async def bounds(self, topic: str) -> tuple[int, int]:
-        """The first offset that the log holds, and the one after the last (an open transaction holds it back)."""
+        """The first offset that the log holds, and the one after the last (an open transaction delays it)."""
         tp = self._tp(topic)
         begin, end = await self._consumer.beginning_offsets([tp]), await self._consumer.end_offsets([tp])
         return int(begin[tp]), int(end[tp])
 
     def partitions(self) -> int:
-        """How many partitions cx.touchpoints has, as this client last heard."""
+        """How many partitions cx.touchpoints has, by the latest metadata of this client."""
         return len(self._consumer.partitions_for_topic(self._touchpoints) or (0,))
 
     async def read(self, topic: str, start: int, stop: int) -> AsyncIterator[Sequence[Any]]:
-        """Yield the records with start <= offset < stop in order, a fetch at a time.
+        """Yield the records with start <= offset < stop in order, one fetch at a time.
 
-        Offsets that hold nothing (transaction markers, compacted or deleted records) are passed over. `stop`
+        Offsets without a record (transaction markers, compacted or deleted records) are skipped. `stop`
         must not lie beyond the end of the log.
 
         Raises:
@@ -234,7 +234,7 @@ class Reader:
         self._consumer.pause(tp)
 
     async def follow(self, topic: str, start: int) -> AsyncIterator[Sequence[Any]]:
-        """Yield the records from `start` on, a fetch at a time, and wait for more, without end.
+        """Yield the records from `start` on, one fetch at a time, and wait for more, forever.
 
         Raises:
             UnreadableError: records cannot be fetched or decoded.

@@ -1,4 +1,4 @@
-"""The time that waits and deadlines are reckoned in."""
+"""The clock for waits and deadlines."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import asyncio
 
 
 def now() -> float:
-    """Seconds of the running event loop: never goes back, whatever the wall clock does; a simulation has its own."""
+    """Seconds of the running event loop: monotonic, independent of the wall clock; a simulation has its own."""
     return asyncio.get_running_loop().time()

@@ -1,6 +1,6 @@
-"""File descriptors: how many a worker needs, and a start that is refused where it cannot have them.
+"""File descriptors: how many a worker needs, and a start that fails if it cannot have them.
 
-A worker that runs out of them does not stop: connections fail here and there, and the log fills up.
+A worker that runs out of them does not stop: connections fail at random, and the log fills up.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import structlog
 from cxstream.model.errors import SettingsError
 from cxstream.worker.web.connection_limit import BACKLOG, CONNECTIONS
 
-# A partition has a producer and two readers. Each connects to the brokers that lead what it writes or reads, to up
-# to two more for metadata, and once more to its coordinator.
+# A partition has a producer and two readers. Each connects to the leaders of the partitions that it writes or reads,
+# to up to two more brokers for metadata, and once more to its coordinator.
 _PRODUCER_BROKERS, _READER_BROKERS, _COORDINATOR = 9, 5, 1
 _READERS = 2
 # Libraries, logs, pipes, listening sockets, files of settings and secrets while they are read.
@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 
 
 def needed(partitions: int, brokers: int) -> int:
-    """How many descriptors a worker needs that owns every partition, as the last one left of its group does.
+    """How many descriptors a worker needs that owns all partitions, as the last one of its group does.
 
     Args:
         partitions: of cx.touchpoints.
@@ -45,7 +45,7 @@ def require(count: int, partitions: int) -> None:
     """Raise the soft limit to `count`, if it is below.
 
     Raises:
-        SettingsError: the hard limit is below; says how many are needed, and what to do.
+        SettingsError: the hard limit is lower; the message says how many are needed and what to do.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= count:

@@ -1,4 +1,4 @@
-"""What travels through Faust: not a record at a time, a whole fetch of one partition."""
+"""The message that travels through Faust: a whole fetch of one partition, not single records."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
     from cxstream.settings import Settings
 
-# Records applied between two looks at the event loop: some 5 ms of work, and few enough for the processor's cache.
+# Records applied before control returns to the event loop: some 5 ms of work, and few enough for the CPU cache.
 CHUNK = 2000
-# Rows of saved state have up to so many bytes; and what Kafka's format adds to a record with many headers.
+# The largest snapshot row, plus what Kafka's format adds to a record with many headers, in bytes.
 _ROW_BYTES, _FRAMING_BYTES = 1 << 20, 64 << 10
-# What a fetch may cost in memory, by the bytes of it that Kafka may send: touchpoints that are not compressed, of 100
-# bytes and more, do not reach it.
+# The memory that a fetch may take, per byte that Kafka may send: uncompressed touchpoints of 100
+# bytes and more stay below it.
 FETCH_COST = 4
 
 
@@ -29,14 +29,14 @@ class Fetch:
     """Consecutive records of one partition, as one Faust message carries them.
 
     Attributes:
-        partition: the partition they are of.
+        partition: their partition.
         records: aiokafka's records in offset order, at least one; with offset, timestamp (ms UTC), key, value
             and headers.
-        follows: last offset of the fetch handed out before this one; None for the first of an assignment.
-            Offsets between the two hold nothing to read (transaction markers, compacted records). A reader
-            that has not seen the fetch that ended there has missed something.
-        end: the offset after the last record that the partition was known to have.
-        cost: what the records take in memory, in bytes.
+        follows: last offset of the previous fetch; None for the first of an assignment.
+            Offsets between the two contain no records (transaction markers, compacted records). A reader
+            that has not seen the fetch that ended there has missed records.
+        end: the offset after the last record of the partition, as known at the fetch.
+        cost: memory of the records, in bytes.
     """
 
     partition: int
@@ -63,13 +63,13 @@ def limits(settings: Settings) -> Limits:
 
 
 def chunks(records: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    """Cut a fetch into pieces short enough that the event loop stays alive between them."""
+    """Cut a fetch into pieces that are short enough not to block the event loop."""
     for start in range(0, len(records), CHUNK):
         yield records[start : start + CHUNK]
 
 
 def to_records(records: Sequence[Any], future_ms: int) -> Records:
-    """Turn aiokafka's records into what the engine takes.
+    """Convert aiokafka's records to input of the engine.
 
     Args:
         records: of one partition, in offset order.

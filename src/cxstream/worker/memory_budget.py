@@ -1,8 +1,8 @@
-"""The memory that a worker may take: how it is shared out, and a start that is refused where it is too little.
+"""The memory that a worker may use: how it is divided, and a start that fails if it is too little.
 
-total = process       Python, packages and kernels, as they are when the worker starts
-      + reading       an answer of Kafka as it came, what a batch is inflated in, the largest window of zstd
-      + results       those under way and those that follow
+total = process       Python, packages and kernels at the start of the worker
+      + reading       a response of Kafka, the buffer of an inflated batch, the largest window of zstd
+      + results       those of the current and the next transaction
       + fetches       records that wait to be scored: a quarter of what is left
       + state         the customers: the rest
 """
@@ -28,7 +28,7 @@ _MIB = 1 << 20
 # Kafka answers a fetch with up to 50 MiB (fetch.max.bytes); zstd has windows of up to 128 MiB.
 _READING_BYTES = (50 + 32 + 128) * _MIB
 _LEAST_FETCHES_BYTES, _LEAST_STATE_BYTES = 16 * _MIB, 32 * _MIB
-# What of the memory of the computer or the container counts as the worker's, where nobody says how much it is.
+# The share of the memory of the computer or the container that a worker uses if it is not configured.
 _SHARE = 0.8
 _CGROUPS = Path("/sys/fs/cgroup")
 # The second is that of cgroups version 1.
@@ -40,8 +40,8 @@ class Budget(NamedTuple):
     """Shares of a worker's memory, in bytes.
 
     Attributes:
-        total: all of it.
-        process: what the process took when it started.
+        total: the whole.
+        process: memory of the process at its start.
         fetches: records that wait to be scored.
         state: customers.
     """
@@ -53,10 +53,10 @@ class Budget(NamedTuple):
 
 
 def budget(settings: Settings) -> Budget:
-    """Share the memory out.
+    """Divide the memory.
 
     Raises:
-        SettingsError: `worker.memory_mib` is too little for a worker that knows no customer.
+        SettingsError: `worker.memory_mib` is too little even for a worker without customers.
     """
     given = settings.worker.memory_mib
     total, process = given * _MIB if given is not None else available(), taken()
@@ -75,7 +75,7 @@ def budget(settings: Settings) -> Budget:
 
 
 def available() -> int:
-    """What this process may count on, of the container's memory or the computer's, in bytes."""
+    """The memory available to this process, of the container or the computer, in bytes."""
     found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     for limit in _limits():
         with suppress(OSError, ValueError):
@@ -96,7 +96,7 @@ def _limits() -> Iterator[Path]:
 
 
 def taken() -> int:
-    """Memory that this process has in use, in bytes; where the system does not say, the most that it ever had."""
+    """Memory that this process has in use, in bytes; its peak if the system does not report that."""
     with suppress(OSError, ValueError, IndexError):
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

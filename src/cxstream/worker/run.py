@@ -1,4 +1,4 @@
-"""The worker in the foreground: check, start, say when ready, stop in good order."""
+"""The worker in the foreground: check, start, report when ready, stop cleanly."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from cxstream.worker.faust.app import App
 
 _POLL_SECONDS = 0.05
-# Records are short-lived objects by the hundred thousand, and none is part of a cycle: with Python's own
-# thresholds the collector takes a fifth of the time to find nothing.
+# Records are hundreds of thousands of short-lived objects without cycles: with Python's default
+# thresholds the garbage collector takes a fifth of the time and finds nothing.
 _COLLECT_AFTER = (500_000, 20, 20)
 
 log = structlog.get_logger(__name__)
@@ -43,21 +43,21 @@ async def run(settings: Settings, announce: Callable[[str], None]) -> None:
     """Work until SIGTERM or SIGINT, then stop within `settings.worker.stop_seconds`.
 
     Args:
-        settings: everything that can be set.
-        announce: takes the one line that says that the worker is ready.
+        settings: all settings.
+        announce: receives the line that says that the worker is ready.
 
     Raises:
-        BrokerError: Kafka does not answer, or the worker broke down, or it could not stop in time.
+        BrokerError: Kafka does not answer, the worker crashed, or it could not stop in time.
         TopicError: a topic is missing, or its partition count differs from that of cx.touchpoints.
-        SettingsError: the security settings do not fit together, or the control key is of no use.
+        SettingsError: the security settings do not fit together, or the control key is invalid.
         OwnershipError: the topics belong to another group, or were taken over by one.
         InstallationError: a codec of record batches cannot be decoded.
     """
     require_codecs()
     if settings.control.authority() is None:
         log.warning(
-            "control.key is not set: whoever may write cx.touchpoints can erase customers and move its clock; "
-            "'cxstream keys init' makes a key, docs/security.md says the rest"
+            "control.key is not set: every program that may write cx.touchpoints can erase customers and move its clock; "
+            "'cxstream keys init' makes a key; see docs/security.md"
         )
     partitions = await require_worker_topics(settings)
     ownership = Ownership(settings)
@@ -82,21 +82,19 @@ async def run(settings: Settings, announce: Callable[[str], None]) -> None:
     finally:
         await _stop(app, starting, settings.worker.stop_seconds)
     if app.crash_reason is not None:
-        raise BrokerError(
-            f"the worker broke down: {app.crash_reason!r}; its log says where"
-        ) from app.crash_reason
+        raise BrokerError(f"the worker crashed: {app.crash_reason!r}; see its log") from app.crash_reason
 
 
 async def require_worker_topics(settings: Settings) -> int:
-    """Refuse to start where results could not be written beside what they follow from.
+    """Refuse to start if an output topic is missing or has another number of partitions.
 
     Returns:
         How many partitions cx.touchpoints has.
 
     Raises:
-        BrokerError: Kafka does not answer, or does not let us into the consumer group.
-        TopicError: names each topic that is missing or has another number of partitions; or cx.touchpoints has not
-            the broker's time.
+        BrokerError: Kafka does not answer, or does not permit this client to join the consumer group.
+        TopicError: names each topic that is missing or has another number of partitions; or cx.touchpoints does not
+            use the broker's timestamps.
         SettingsError: there are not enough file descriptors for the partitions.
     """
     async with administration(settings) as admin:
@@ -129,10 +127,10 @@ async def require_worker_topics(settings: Settings) -> int:
 
 
 def _require_clock(found: Sequence[Found]) -> None:
-    """Refuse to start where whoever sends an event says when it arrived.
+    """Refuse to start if producers set the arrival time of events.
 
     Raises:
-        TopicError: cx.touchpoints has not the broker's time.
+        TopicError: cx.touchpoints does not use the broker's timestamps.
     """
     for each in found:
         if each.topic.contract == TOUCHPOINTS.contract and TIMESTAMP_TYPE in each.wrong_config:
@@ -144,12 +142,12 @@ def _require_clock(found: Sequence[Found]) -> None:
 
 
 async def _require_group(admin: AIOKafkaAdminClient, group: str) -> None:
-    """Refuse to start where the consumer would ask in vain, without end and without a word."""
+    """Refuse to start if the consumer would retry forever without an error message."""
     try:
         await admin.find_coordinator(group)
     except GroupAuthorizationFailedError as error:
         raise BrokerError(
-            f"{group}: Kafka does not let us into this consumer group: 'cxstream topics --acls' prints what the "
+            f"{group}: Kafka does not permit this client to join the consumer group: 'cxstream topics --acls' prints what the "
             "worker must be allowed"
         ) from error
     except KafkaError:
@@ -198,4 +196,4 @@ async def _stop(app: App, starting: asyncio.Task[None], seconds: float) -> None:
         starting.cancel()
         await asyncio.wait([starting])
         if not starting.cancelled():
-            starting.exception()  # whatever it is, it has been raised or no longer matters
+            starting.exception()  # the error has been raised already, or no longer matters

@@ -1,4 +1,4 @@
-"""Makes time pass where nothing happens: a tick for each owned partition that is read to its end."""
+"""Moves the clock of idle partitions: a tick for each owned partition that is read to its end."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from cxstream.worker.ownership.partitions import Partitions
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
-# A tick that comes later than this is not worth the wait; the next one will do.
+# A tick that would be later than this is skipped; the next one follows.
 _TICK_SECONDS = 20.0
-# How far this clock may be ahead of a broker's before the first tick has told how far it is.
+# How far this clock may be ahead of a broker's before the first tick has measured the difference.
 _UNKNOWN = timedelta(seconds=5)
 # How much two clocks may drift apart between two ticks.
 _SLACK = timedelta(milliseconds=200)
@@ -37,7 +37,7 @@ log = structlog.get_logger(__name__)
 
 
 def tick(now: datetime, authority: Authority | None = None) -> bytes:
-    """A cx.tick.v1 event, signed where there is a key."""
+    """A cx.tick.v1 event, signed if there is a key."""
     event = {
         "specversion": "1.0",
         "id": str(uuid.uuid4()),
@@ -52,19 +52,18 @@ class Ticker:
     """Writes the ticks.
 
     A tick moves the clock of its partition to now, so a partition with unread records gets none: their times
-    may lie before it. A tick that is later than its place in the log is rejected, so each is as much earlier than this
-    computer's clock as that was ahead of the broker's at the last one, and a little more.
+    may lie before it. A tick that is later than its append to the log is rejected. So a tick is dated before this
+    computer's clock by the difference to the broker's clock at the previous tick, and a little more.
 
     Args:
         settings: how to reach Kafka.
         partitions: the owned partitions.
-        read_to_end: tells of a partition, given the offset after the last record applied, whether there is
-            nothing more to read.
+        read_to_end: whether a partition is read to its end, given the offset after the last record applied.
 
     Attributes:
         written: ticks written.
-        failures: ticks that Kafka did not take.
-        round_at: Unix time of the last round; before the first, of the beginning.
+        failures: ticks that Kafka refused.
+        round_at: Unix time of the last round; before the first, the start.
     """
 
     def __init__(
@@ -82,17 +81,17 @@ class Ticker:
         self._starting = asyncio.Lock()
 
     async def tick(self) -> int:
-        """Write one tick to every partition that is due one; how many."""
+        """Write a tick to every partition that is due; returns how many."""
         before = self.failures
         async with asyncio.TaskGroup() as writes:
-            # One after the other: few questions fit into Faust's thread of the consumer.
+            # One after the other: Faust's consumer thread handles few requests at a time.
             sent = [
                 writes.create_task(self._write(partition.number))
                 for partition in list(self._partitions)
                 if await self._is_due(partition)
             ]
         if self.failures > before:
-            # What was not delivered leaves a gap in the producer's numbers, and Kafka takes nothing after a gap.
+            # A record that was not delivered leaves a gap in the sequence numbers, and Kafka refuses records after a gap.
             await self.stop()
         written = sum(task.result() for task in sent)
         self.written += written
@@ -106,7 +105,7 @@ class Ticker:
         try:
             async with asyncio.timeout(_TICK_SECONDS):
                 return await self._read_to_end(partition.number, applied)
-        except Exception as error:  # noqa: BLE001 - one partition's trouble must not become the others', or Faust's
+        except Exception as error:  # noqa: BLE001 - an error of one partition must not affect the others or Faust
             self._failed(partition.number, error)
             return False
 

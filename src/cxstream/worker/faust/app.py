@@ -1,4 +1,4 @@
-"""The Faust app: what Faust gives, joined to the partitions.
+"""The Faust app: connects Faust's events to the partitions.
 
 Faust                       this package
 consumer --- fetch -------> Partitions.put        (through the agent)
@@ -47,10 +47,10 @@ _FOR_EVER_SECONDS = 86_400.0
 
 
 class Whole(faust.Schema):  # type: ignore[misc]
-    """Hands a message's key and value to the agent as they are: there is nothing to decode in a Fetch."""
+    """Passes the key and value of a message to the agent unchanged: a Fetch needs no decoding."""
 
     def compile(self, app: faust.App, **_: Any) -> Any:
-        """Faust's way to ask for the decoder."""
+        """Faust's hook for the decoder."""
 
         async def decode(message: Any, **_: Any) -> Any:
             return app.create_event(message.key, message.value, message.headers, message)
@@ -59,7 +59,7 @@ class Whole(faust.Schema):  # type: ignore[misc]
 
 
 class Boot(faust.App.BootStrategy):  # type: ignore[misc]
-    """Starts Faust without its producer: results have producers of their own, which hold the claims."""
+    """Starts Faust without its producer: the producers of the partitions write the results."""
 
     enable_kafka_producer = False
 
@@ -68,12 +68,12 @@ class App(faust.App):  # type: ignore[misc]
     """A Faust app that owns partitions.
 
     Attributes:
-        settings: everything that can be set.
-        web_token: opens the pages that show customers over the network; None where nothing does.
+        settings: all settings.
+        web_token: gives access over the network to pages that show customers; None: no access.
         partitions: the partitions owned now.
-        watch: which of them get nowhere.
-        ticker: writes the ticks; None where somebody else does.
-        exporter: serves the metrics; None where nobody wants them.
+        watch: detects partitions that make no progress.
+        ticker: writes the ticks; None if another program does.
+        exporter: serves the metrics; None if they are disabled.
     """
 
     BootStrategy = Boot
@@ -89,16 +89,16 @@ class App(faust.App):  # type: ignore[misc]
         return Web(self, self.settings, self.web_token)
 
     async def on_first_start(self) -> None:
-        """Faust would create a data folder, but there is no data on this computer."""
+        """Do nothing: Faust would create a data folder, but no data is stored on this computer."""
         if self.exporter is not None:
             self.exporter.start()
 
     def _on_rebalance_when_stopped(self) -> None:
-        """Faust would close the consumer here, in another thread than its own: it could not leave the group."""
+        """Do nothing: Faust would close the consumer from the wrong thread, and it could not leave the group."""
 
     @property
     def ready(self) -> bool:
-        """All that the group has assigned runs, and gets on."""
+        """Whether all assigned partitions run and make progress."""
         return (
             self.partitions.ready
             and not self.rebalancing
@@ -108,11 +108,11 @@ class App(faust.App):  # type: ignore[misc]
 
 
 def create_app(settings: Settings, ownership: Ownership | None = None) -> App:
-    """Build the app; it does nothing before it is started.
+    """Build the app without starting anything.
 
     Args:
-        settings: everything that can be set.
-        ownership: what is known of who owns the topics; None to find out.
+        settings: all settings.
+        ownership: the known owner of the topics; None to find out.
 
     Raises:
         SettingsError: the security settings do not fit together, or the token cannot be read or is too short.
@@ -139,7 +139,7 @@ def _faust_settings(settings: Settings) -> dict[str, Any]:
         "env": {},
         "broker": [f"cxstream://{server.strip()}" for server in settings.kafka.split(",")],
         "broker_session_timeout": worker.session_seconds,
-        # Faust alone uses it, for how long it seeks after a rebalance, and gives up for good where that takes longer;
+        # Only Faust uses it: the limit for seeking after a rebalance, after which it gives up permanently;
         # the requests themselves have a limit.
         "broker_request_timeout": _FOR_EVER_SECONDS,
         "consumer_auto_offset_reset": "earliest",
@@ -148,7 +148,7 @@ def _faust_settings(settings: Settings) -> dict[str, Any]:
         "autodiscover": False,
         "topic_allow_declare": False,
         "topic_disable_leader": True,
-        # Fetches in Faust's own queue only pass through; what waits, waits in the partitions.
+        # Fetches only pass through Faust's own queue; they wait in the partitions.
         "stream_buffer_maxsize": 64,
         "web_enabled": worker.web,
         "web_bind": worker.web_host,
@@ -158,13 +158,13 @@ def _faust_settings(settings: Settings) -> dict[str, Any]:
 
 
 def _free_port(host: str) -> int:
-    """Faust wants to know the port beforehand; another process may take it in between, which ends the worker."""
+    """Faust needs the port in advance; another process may take it in between, which ends the worker."""
     with socket.create_server((host, 0)) as server:
         return int(server.getsockname()[1])
 
 
 def _add_agent(app: App) -> None:
-    # acks=False: Faust neither tracks nor commits these; their offsets go with the results they led to.
+    # acks=False: Faust neither tracks nor commits these; their offsets are committed together with their results.
     touchpoints = app.topic(app.settings.topology.touchpoints.name, schema=Whole(), acks=False)
 
     @app.agent(touchpoints, name="touchpoints")  # type: ignore[untyped-decorator]
@@ -174,10 +174,10 @@ def _add_agent(app: App) -> None:
 
 
 def _add_lifecycle(app: App) -> None:
-    # Faust keeps receivers weakly; without `weak=False` these would be gone with this function.
+    # Faust keeps weak references to receivers; without `weak=False` they would be collected after this function.
     @app.on_partitions_assigned.connect(weak=False)  # type: ignore[untyped-decorator]
     async def assigned(_app: App, tps: set[TP], **_: Any) -> None:
-        # The leader of the group may have heard of new partitions before this worker has.
+        # The leader of the group may know of new partitions before this worker does.
         touchpoints = app.settings.topology.touchpoints.name
         least = 1 + max((tp.partition for tp in tps if tp.topic == touchpoints), default=-1)
         await app.partitions.check_count(_count(app), least)
@@ -193,10 +193,10 @@ def _add_lifecycle(app: App) -> None:
 
 
 def _count(app: App) -> int | None:
-    """How many partitions cx.touchpoints has, as the consumer last heard; None before it has started."""
+    """How many partitions cx.touchpoints has, by the consumer's latest metadata; None before it has started."""
     try:
         count: int | None = app.consumer.topic_partitions(app.settings.topology.touchpoints.name)
-    except AttributeError:  # a consumer that is being started or stopped is half there
+    except AttributeError:  # a consumer that is being started or stopped lacks some parts
         return None
     return count
 
@@ -243,7 +243,7 @@ def _add_pages(app: App) -> None:
             body["halted"] = app.partitions.halted
         return view.json(body, status=200 if ready else 503)
 
-    # A customer may be called anything, with slashes too.
+    # A customer id may contain any character, even slashes.
     @app.page("/customers/{customer:.+}", name="customer")  # type: ignore[untyped-decorator]
     async def customer(view: web.View, request: web.Request, customer: str) -> web.Response:  # noqa: ARG001
         status, found = inspect(app.partitions, customer)

@@ -1,4 +1,4 @@
-"""Where the partitions begin and end, asked of Kafka now and then: fetches tell only while they come."""
+"""First and last offsets of the partitions, requested from Kafka at intervals: fetches give them only while they arrive."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ if TYPE_CHECKING:
 
 PAUSE_SECONDS = 10.0
 _ANSWER_SECONDS = 30.0
-# Until the first answer that knows the topic: the consumer starts after the metrics.
+# Interval until the first response with the topic: the consumer starts after the metrics.
 _START_SECONDS = 0.5
 
 log = structlog.get_logger(__name__)
 
 
 class Offsets:
-    """Keeps the latest answer.
+    """Keeps the latest response.
 
     Args:
         partitions: the owned partitions.
-        topic: what cx.touchpoints is called.
-        consumer: gives Faust's consumer, which is another one after a restart.
+        topic: the name of cx.touchpoints.
+        consumer: returns Faust's consumer, which changes after a restart.
 
     Attributes:
         oldest: offset of the oldest record, by partition.
         ends: offset after the last record, by partition.
-        answered_at: Unix time of the latest answer; before the first, of the beginning.
+        answered_at: Unix time of the latest response; before the first, of the start.
         partitions: how many the topic has; None while it is not known.
     """
 
@@ -49,14 +49,14 @@ class Offsets:
         self._consumer = consumer
 
     async def watch(self) -> None:
-        """Ask again and again, until cancelled; while Kafka does not answer, what was known stands."""
+        """Ask repeatedly, until cancelled; without a response, the last values stay."""
         while True:
             try:
                 async with asyncio.timeout(_ANSWER_SECONDS):
                     await self.ask(self._consumer())
             except (KafkaError, ConsumerNotStarted, TimeoutError) as error:
                 log.debug("no offsets from Kafka", error=f"{type(error).__name__}: {error}")
-            except Exception as error:  # noqa: BLE001 - a consumer that is being started or stopped is half there
+            except Exception as error:  # noqa: BLE001 - a consumer that is being started or stopped lacks some parts
                 log.info("no offsets from Kafka yet", error=f"{type(error).__name__}: {error}")
             await asyncio.sleep(_START_SECONDS if self.partitions is None else PAUSE_SECONDS)
 
@@ -65,11 +65,11 @@ class Offsets:
 
         Raises:
             KafkaError: Kafka did not answer.
-            ConsumerNotStarted: the worker has only begun to start.
+            ConsumerNotStarted: the worker is still starting.
         """
         self.partitions = consumer.topic_partitions(self._topic)
         tps = [TP(self._topic, partition.number) for partition in self._partitions]
-        # Who owns nothing asks about any partition: the question is also whether Kafka answers.
+        # Without owned partitions, ask about any: the request also shows whether Kafka answers.
         about = tps or [TP(self._topic, 0)]
         oldest, ends = await consumer.earliest_offsets(*about), await consumer.highwaters(*about)
         self.answered_at = time.time()

@@ -1,4 +1,4 @@
-"""What Faust's monitor does not keep: how long each rebalance took."""
+"""The duration of each rebalance, which Faust's monitor does not keep."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cxstream.worker.metrics.definitions import METRICS
 
 
 class Rebalances(faust.Sensor):  # type: ignore[misc]
-    """A Faust sensor beside the monitor that every app has.
+    """A Faust sensor, in addition to the monitor that every app has.
 
     Attributes:
         count: rebalances begun.
@@ -25,10 +25,10 @@ class Rebalances(faust.Sensor):  # type: ignore[misc]
         self.seconds = Buckets(METRICS["faust_rebalance_seconds"].buckets)
 
     def on_rebalance_start(self, app: faust.App) -> dict[str, Any]:  # noqa: ARG002
-        """Faust's word for: partitions are revoked."""
+        """Called by Faust when partitions are revoked."""
         self.count += 1
         return {"began": perf_counter()}
 
     def on_rebalance_end(self, app: faust.App, state: dict[str, Any]) -> None:  # noqa: ARG002
-        """Faust's word for: streams go on."""
+        """Called by Faust when streams continue."""
         self.seconds.observe(perf_counter() - state["began"])

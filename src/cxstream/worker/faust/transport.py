@@ -1,16 +1,16 @@
-"""A Faust transport that hands an agent a whole fetch at a time.
+"""A Faust transport that passes whole fetches to an agent.
 
-Faust's own consumer takes every record through four tasks, a lock and a queue, which costs some 80 us a
-record. Here the records that one fetch brought of one partition become one message whose value is a `Fetch`
+Faust's own consumer takes every record through four tasks, a lock and a queue, which costs some 80 us per
+record. Here the records of one partition in one fetch become one message whose value is a `Fetch`
 and whose offset is that of its last record. Assignment, rebalancing, streams, sensors, web and the command
 line remain Faust's. Topics that are not read in batches pass through unchanged.
 
-An app uses it by its broker URL, `cxstream://host:port`; the entry point `faust.transports` makes it known.
+An app selects it by its broker URL, `cxstream://host:port`; the entry point `faust.transports` registers it.
 The agent's topic is declared with `acks=False`: its offsets are committed in the transactions that carry
 the results, never by Faust.
 
-Faust is pinned to one version because what is overridden here is not all public; `upstream_pins.DIGESTS`
-lists it, and what of aiokafka this package relies on, each with a digest of the source it was written against.
+Faust is pinned to one version because some parts that are overridden here are not public. `upstream_pins.DIGESTS`
+lists them, and the parts of aiokafka that this package relies on, each with a digest of the source it was written for.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ if TYPE_CHECKING:
 
     from cxstream.kafka.record_batches import Piece
 
-# How often a consumer whose partitions are all full looks for room again.
+# How often a consumer whose partitions are all full checks for room.
 _ROOM_SECONDS = 0.02
-# How long a broker may take to say that it is there before we leave the group.
+# How long a broker may take to respond before we leave the group.
 _LEAVE_SECONDS = 2.0
 _FOR_EVER_MS = 2**31 - 1
 _METADATA_MS = 5000
 
 
-# These are Faust's parts, and what they log is what Faust logs.
+# These are parts of Faust, so they use Faust's logger.
 _LOGGER = logging.getLogger("faust.transport.cxstream")
 
 
@@ -71,14 +71,14 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     logger = _LOGGER
 
     async def on_start(self) -> None:
-        """Start the consumer; from then on it gives out whole batches."""
+        """Start the consumer; from then on it returns whole batches."""
         await super().on_start()
         self.app.partitions.damaged.guard(self._ensure_consumer())
 
     def topic_partitions(self, topic: str) -> int | None:
-        """How many partitions a topic has, as this client last heard; None before it has.
+        """How many partitions a topic has, by the latest metadata; None before there is any.
 
-        Faust asks aiokafka's coordinator, which keeps it in the leader of the group alone.
+        Faust asks aiokafka's coordinator, which knows it only in the leader of the group.
         """
         there = self._consumer.partitions_for_topic(topic) if self._consumer is not None else None
         return len(there) if there else None
@@ -86,8 +86,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     async def on_thread_stop(self) -> None:
         """Leave the group and stop.
 
-        aiokafka asks to leave once. If the connection proves to be closed then (Kafka closes one whose token has
-        ended when it is used), the group waits for a session for who is gone. So it is used once before.
+        aiokafka sends one request to leave. If the connection turns out to be closed (Kafka closes a connection whose
+        token has expired at its next use), the group waits for the session timeout. So the connection is used once before.
         """
         coordinator = self._consumer and self._consumer._coordinator  # noqa: SLF001
         if coordinator and coordinator.generation > 0:
@@ -112,9 +112,9 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             max_partition_fetch_bytes=self.app.partitions.fetch_bytes,
             session_timeout_ms=round(worker.session_seconds * 1000),
             heartbeat_interval_ms=round(worker.session_seconds * 1000 / 10),
-            # The others of the group wait this long for a worker that has results to commit first.
+            # The other members wait this long for a worker that must commit results first.
             rebalance_timeout_ms=round(max(worker.session_seconds, worker.request_seconds) * 1000),
-            # Partitions that somebody adds to cx.touchpoints must not go unnoticed for minutes.
+            # New partitions of cx.touchpoints must be noticed within minutes.
             metadata_max_age_ms=_METADATA_MS,
             # A partition whose queue is full is not polled, which is no sign of a worker that hangs; who left the
             # group for that would not come back.
@@ -122,13 +122,13 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         )
 
     def _web_address(self) -> str:
-        """Where this worker's web server listens; "" where it has none."""
+        """The address of this worker's web server; "" if it has none."""
         conf = self.app.conf
         return f"http://{conf.web_host}:{self.app.web.port}" if conf.web_enabled else ""
 
 
 class Consumer(driver.Consumer):  # type: ignore[misc]
-    """Gives out fetches instead of records."""
+    """Returns fetches instead of records."""
 
     logger = _LOGGER
 
@@ -136,7 +136,7 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         if not hasattr(self.app, "partitions"):
             raise ImproperlyConfigured(
-                "cxstream:// serves the app of cxstream.worker.faust.app.create_app; other apps use kafka://"
+                "cxstream:// is only for the app of cxstream.worker.faust.app.create_app; other apps use kafka://"
             )
         self._handed_out: dict[TP, int] = {}
 
@@ -144,13 +144,13 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
-        """Forget what earlier assignments gave out: reading begins at the committed offsets."""
+        """Reset the positions of earlier assignments: reading starts at the committed offsets."""
         self._handed_out.clear()
         self.app.partitions.damaged.forget()
         await super().on_partitions_assigned(assigned, generation_id)
 
     def handed_out(self, tp: TP) -> int:
-        """The offset after the last record given out under the current assignment; 0 if there was none."""
+        """The offset after the last record returned in the current assignment; 0 if there was none."""
         return self._handed_out.get(tp, -1) + 1
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Mapping[TP, list[Any]]:  # noqa: ASYNC109
@@ -178,7 +178,7 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
 
 
 class Transport(driver.Transport):  # type: ignore[misc]
-    """Kafka through aiokafka, a fetch at a time."""
+    """Kafka through aiokafka, one fetch at a time."""
 
     Consumer = Consumer
     ConsumerThread = ConsumerThread

@@ -1,4 +1,4 @@
-"""Whether Faust and aiokafka are what the transport was written against."""
+"""Checks that Faust and aiokafka are the versions that the transport was written for."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import inspect
 import textwrap
 from typing import Any
 
-# Of the sources that the transport was written against. When one differs after an upgrade of Faust, read the
-# new source, adapt the transport, run the broker tests, and put the new digest here.
+# Digests of the sources that the transport was written for. If one differs after an upgrade of Faust, read the
+# new source, adapt the transport, run the broker tests, and enter the new digest here.
 DIGESTS = {
     "faust.transport.consumer:Consumer.getmany": "e486c434b7928ee8",
     "faust.transport.consumer:Consumer._wait_next_records": "ba40cd3671328d3b",
@@ -51,7 +51,7 @@ def digest(name: str) -> str:
 
     Raises:
         ImportError: there is no such module.
-        AttributeError: it has no such part.
+        AttributeError: the module has no such attribute.
         OSError: its source is not installed.
     """
     module, _, path = name.partition(":")
@@ -63,7 +63,7 @@ def digest(name: str) -> str:
 
 
 def drifted() -> list[str]:
-    """What differs, or is gone."""
+    """The sources that differ or are gone."""
     return [name for name, expected in DIGESTS.items() if _differs(name, expected)]
 
 

@@ -1,4 +1,4 @@
-"""Faust's web server with our own pages alone, behind our own doors."""
+"""Faust's web server with our own pages and access control only."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ log = structlog.get_logger(__name__)
 
 
 class Web(aiohttp.Web):  # type: ignore[misc]
-    """None of Faust's own pages, which tell and change things; few connections; pages for who may see them.
+    """Serves none of Faust's own pages, which show and change internals; limits connections and access.
 
     Args:
         app: Faust's.
         settings: of the worker.
-        token: what opens the pages that show customers, over the network.
+        token: gives access over the network to pages that show customers.
 
     Attributes:
         port: where it listens once it is started.
@@ -51,7 +51,7 @@ class Web(aiohttp.Web):  # type: ignore[misc]
         self._socket_at: Path | None = None
 
     async def start_server(self) -> None:
-        """Listen on the port, and on the Unix socket where that is possible."""
+        """Listen on the port, and on the Unix socket if that is possible."""
         await self._runner.setup()
         conf = self.app.conf
         self._server = LimitedServer(self._runner)
@@ -73,7 +73,7 @@ class Web(aiohttp.Web):  # type: ignore[misc]
         await self._server.listen(sock=listening)
 
     async def stop_server(self) -> None:
-        """Listen no more, and end what is open."""
+        """Stop listening, and close open connections."""
         if self._server is not None:
             await self._server.close()
         if self._socket_at is not None:

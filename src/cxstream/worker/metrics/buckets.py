@@ -1,4 +1,4 @@
-"""A histogram of Prometheus' that takes a whole batch at a time."""
+"""A Prometheus histogram that takes a whole batch at a time."""
 
 from __future__ import annotations
 

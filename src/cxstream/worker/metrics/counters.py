@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 class Committed(Protocol):
-    """What a transaction wrote, as far as it is counted.
+    """The counted contents of a transaction.
 
     Attributes:
         records: source records that the results follow from.
-        tally: what these records were.
+        tally: counts of these records.
     """
 
     records: int
@@ -35,21 +35,21 @@ class Counters:
 
     Attributes:
         measures: what is measured over all partitions.
-        outcomes: records by what became of them: accepted, duplicate, late, rejected, tick, misrouted.
+        outcomes: records by outcome: accepted, duplicate, late, rejected, tick, misrouted.
         rejected: records rejected, by reason.
         signals: signals committed, by topic.
         flushes: transactions committed.
         aborted: transactions that failed.
         snapshots: snapshots committed.
-        snapshot_rows: rows those held in all.
-        replayed: records applied a second time, muted, after a restore.
-        followed: records applied to a warm copy while another worker owned the partition.
+        snapshot_rows: rows in these snapshots.
+        replayed: records replayed without output after a restore.
+        followed: records applied to a standby replica while another worker owned the partition.
         restores: times the state was built from Kafka.
         refused: snapshots that were not used, by `SnapshotError.reason`.
-        lost: source offsets that were gone before they were read, and were passed over.
-        failures: times the partition had to start over.
+        lost: source offsets that were deleted before they were read, and were skipped.
+        failures: times the partition had to restart.
         fenced: times another worker claimed the partition.
-        committed: offset that the group has committed; None as long as it is not known.
+        committed: offset that the group has committed; None if it is not known.
         committed_at: Unix time of the last commit; None before the first.
         saved_at: Unix time of the last snapshot committed; None before the first.
         newest: event time of the newest accepted touchpoint, ms UTC; None before the first.
@@ -78,7 +78,7 @@ class Counters:
 
     @property
     def events(self) -> int:
-        """Records committed, whatever became of them."""
+        """Records committed, with any outcome."""
         return self.outcomes.total()
 
     @property
@@ -92,12 +92,12 @@ class Counters:
         return self.outcomes["tick"]
 
     def count_refusal(self, reason: str) -> None:
-        """Count a snapshot that was not used; "" where it was."""
+        """Count a snapshot that was not used, by reason; "" if it was used."""
         if reason:
             self.refused[reason] += 1
 
     def is_news(self, problem: str) -> bool:
-        """Whether this problem of the saved state has not just been told: trying again does not change it."""
+        """Whether this problem of the snapshot is new since the last call: retries would log it again."""
         news, self._told = problem != self._told, problem
         return news
 

@@ -1,10 +1,10 @@
 """Every metric in one place: name, type, unit, labels and meaning, as data.
 
 The exporter of the worker, docs/metrics.md, the alerts and the dashboards follow this table. By Prometheus'
-conventions: base units, `_total` for what only grows, a Unix time where something happened last (age is
-`time() - x`). No label holds a customer, and each has a bounded set of values.
+conventions: base units, `_total` for counters, a Unix time for when something last happened (age is
+`time() - x`). No label contains a customer, and each has a bounded set of values.
 
-Counts of records and of what they led to are added when their transaction has been committed, so a batch that is
+Records and their results are counted when their transaction has been committed, so a batch that is
 applied again after a failure counts once.
 """
 
@@ -20,7 +20,7 @@ from cxstream.model.kinds import Kind
 Type = Literal["counter", "gauge", "histogram", "gaugehistogram", "info"]
 Values = tuple[str, ...] | str
 
-# What bounds a label whose values are not known beforehand.
+# The bounds of labels whose values are not known in advance.
 PARTITIONS = "numbers of the partitions of cx.touchpoints"
 SOURCES = "the first worker.metrics_sources sources seen, cut at 64 characters; other; unknown"
 
@@ -46,7 +46,7 @@ CONTACT_RESULTS = ("resolved", "unresolved", "abandoned", "unknown")
 STANDINGS = (*LEVELS, "set_aside")
 KINDS = tuple(kind.label for kind in Kind)
 
-# Event time this long before the append makes a record history: its delay says nothing about us.
+# Event time this long before the append makes a record history: its delay is not caused by the worker.
 HISTORY_SECONDS = 3600.0
 
 _DELAYS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
@@ -65,13 +65,13 @@ class Metric:
     """One metric.
 
     Attributes:
-        name: as it is scraped; a histogram's series add `_bucket`, `_sum` and `_count`, a gauge histogram's
+        name: as scraped; a histogram's series add `_bucket`, `_sum` and `_count`, a gauge histogram's
             `_bucket`, `_gsum` and `_gcount`.
         type: counter, gauge, histogram, gaugehistogram (a histogram of what is, not of what happened) or info
             (1, with the facts as labels).
         unit: of its value.
-        meaning: what it says.
-        labels: the values of each label, or what bounds them.
+        meaning: the help text.
+        labels: the values of each label, or their bounds.
         buckets: upper bounds of a histogram, without +Inf.
     """
 

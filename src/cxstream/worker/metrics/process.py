@@ -1,4 +1,4 @@
-"""What this process has measured, over all of its partitions."""
+"""The measurements of this process, over all of its partitions."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     from cxstream.worker.metrics.tally import FlushTally
 
 _PROMOTER, _PASSIVE = 9, 7
-# A source may send any finite number, and one absurd one would leave a sum at infinity for good.
+# A source may send any finite number, and a huge one would make a sum infinite forever.
 _LONGEST_WAIT = 86_400.0
 
 
 class Sources:
-    """Names of sources as label values: the first ones as they are, the rest as one.
+    """Names of sources as label values: the first ones by name, the rest as `other`.
 
     Args:
-        most: how many are told apart.
+        most: how many have a label of their own.
     """
 
     def __init__(self, most: int) -> None:
@@ -62,7 +62,7 @@ class Measures:
     Written by the event loop, read by the thread that answers Prometheus.
 
     Args:
-        sources: how many sources are told apart.
+        sources: how many sources have a label of their own.
     """
 
     def __init__(self, sources: int = 50) -> None:
@@ -93,7 +93,7 @@ class Measures:
         self.recovery = _buckets("cxstream_recovery_seconds")
 
     def add(self, tally: FlushTally, now_ms: float) -> None:
-        """Count what has been committed.
+        """Count committed records.
 
         Args:
             tally: of the records.

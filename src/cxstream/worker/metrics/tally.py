@@ -1,7 +1,6 @@
-"""What the records of one flush were: gathered batch by batch, counted once they are committed.
+"""Counts of the records of one flush: collected batch by batch, published once they are committed.
 
-Nothing here is done record by record that numpy or C can do for the batch: beside 5 us of work for a record, this
-is some 0.2 us.
+The work is done per batch by numpy or C if possible: it takes some 0.2 us per record, next to 5 us for scoring.
 """
 
 from __future__ import annotations
@@ -27,16 +26,16 @@ if TYPE_CHECKING:
 
 SOURCE_LENGTH = 64
 OTHER = "other"
-# Sources told apart in one flush, a name of at most SOURCE_LENGTH characters each; far more than in metrics.
+# Sources with a count of their own in one flush, names of at most SOURCE_LENGTH characters; far more than in metrics.
 _MOST_SOURCES = 1000
 _CHANNEL = {name: number for number, name in enumerate(CHANNELS)}
-# Kinds of which more than their number is told.
+# Kinds with more metrics than their number.
 _TELLING = np.zeros(256, bool)
 _TELLING[[Kind.contact, Kind.queue, Kind.survey_ces, Kind.survey_csat, Kind.survey_nps]] = True
 
 
 class Times(NamedTuple):
-    """Of the valid touchpoints of a batch, ticks not.
+    """The times of the valid touchpoints of a batch, without ticks.
 
     Attributes:
         appended: int64[n], Kafka timestamps, ms UTC.
@@ -55,7 +54,7 @@ class Told(NamedTuple):
     Attributes:
         columns: EVENT[n].
         channels: int64[n], index in CHANNELS.
-        waited: bool[n], says how long the customer waited.
+        waited: bool[n], has a waiting time.
     """
 
     columns: NDArray[np.void]
@@ -67,17 +66,17 @@ class FlushTally:
     """The records of one flush.
 
     Attributes:
-        outcomes: records by what became of them.
-        rejected: rejected records by reason and source; None where the source cannot be read.
-        sources: valid records by source; misrouted ones count where they belong.
+        outcomes: records by outcome.
+        rejected: rejected records by reason and source; None if the source cannot be read.
+        sources: valid records by source; misrouted ones count in their right partition.
         misrouted: records that were forwarded, by source.
         unknown_actions: accepted records whose `action_id` is no signal of the customer, by source.
         kinds: int64[kinds], accepted records.
         signals: signals by kind and level.
         reasons: raised signals by leading reason.
-        held_back: raises that began to wait.
+        held_back: raises suppressed by the cooldown, counted once each.
         times: of each batch.
-        told: of each batch that tells something.
+        told: of each batch with contacts, waits or answers.
     """
 
     def __init__(self) -> None:
@@ -100,7 +99,7 @@ class FlushTally:
 
         Args:
             decoded: its valid records.
-            outcome: what the engine made of them.
+            outcome: the engine's outcome for them.
             records: all of its records.
             appended: int64[records], their Kafka timestamps, ms UTC.
         """
@@ -118,7 +117,7 @@ class FlushTally:
         if not events:
             return
         _, firsts, counts = np.unique(sources, return_index=True, return_counts=True)
-        # In the order in which they come, as only so many are told apart.
+        # In order of appearance, because only the first ones have a count of their own.
         order = np.argsort(firsts)
         for first, n in zip(firsts[order].tolist(), counts[order].tolist(), strict=True):
             self.sources[_told_apart(self.sources, events[first].source)] += n
@@ -169,12 +168,12 @@ class FlushTally:
 
     def _reject(self, decoded: Decoded, outcome: Outcome, records: Sequence[Any]) -> None:
         for rejection in outcome.rejected:
-            # Late records and those from the future were valid until the partition's clock was asked.
+            # Late records and those from the future were valid until they were compared with the partition's clock.
             place = int(np.searchsorted(decoded.good, rejection.index))
             if place < len(decoded.good) and decoded.good[place] == rejection.index:
                 source = decoded.events[place].source
             elif rejection.reason in PASSED_OVER:
-                source = None  # whatever its processing fails by, its source may be it
+                source = None  # the source may be what fails to process
             else:
                 source = _source_of(records[rejection.index])
             self._count_rejected(rejection.reason, source)

@@ -1,4 +1,4 @@
-"""All partitions that this worker owns, as the group gives and takes them."""
+"""All partitions that this worker owns, as the group assigns and revokes them."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     from cxstream.worker.feed import Fetch
     from cxstream.worker.ownership.restore import Restored
 
-# The share of the time a stop may take that committing may take; the rest is for leaving the group.
+# The share of the stop time for committing; the rest is for leaving the group.
 _STOP_SHARE = 0.6
 _RETRY_SECONDS = 5.0
-# The share of the session that committing before a rebalance may take.
+# The share of the session timeout for committing before a rebalance.
 _REVOKE_SHARE = 0.8
 
 _LEAST_FETCH_BYTES = 64 << 10
-# The share of the memory beyond which it runs short.
+# The share of the memory above which the worker warns.
 _SHORT = 0.85
 
 log = structlog.get_logger(__name__)
@@ -45,13 +45,13 @@ class Partitions:
     """Starts, feeds and closes the partitions.
 
     Attributes:
-        topics: topics that the transport hands over a fetch at a time.
-        assigned: the group has told this worker at least once what it owns, be it nothing.
-        counters: totals by partition, kept when a partition goes and comes back.
+        topics: topics that the transport delivers by whole fetches.
+        assigned: the group has sent this worker at least one assignment, possibly an empty one.
+        counters: totals by partition, kept while a partition is revoked.
         measures: what is measured over all partitions.
-        damaged: what the feed cannot read.
-        halted: why this worker scores no further; "" while it does.
-        budget: what memory is for what.
+        damaged: the records that the feed cannot read.
+        halted: why this worker has stopped scoring; "" while it scores.
+        budget: the shares of the memory.
     """
 
     def __init__(self, settings: Settings, kafka: Kafka) -> None:
@@ -83,15 +83,15 @@ class Partitions:
 
     @property
     def ready(self) -> bool:
-        """The group has assigned, and all that it assigned runs and gets beyond where it has failed."""
+        """Whether the group has assigned partitions, and all of them run and have passed the records that failed."""
         usable = self.assigned and not self._closed and not self.halted
         return usable and all(partition.state == "running" and not partition.failed for partition in self)
 
     def standstills(self, stalls: Mapping[int, str]) -> dict[int, Standstill]:
-        """Where owned partitions make no progress, by number.
+        """The offsets at which owned partitions make no progress, by number.
 
         Args:
-            stalls: why some get nowhere, by number.
+            stalls: why partitions are stalled, by number.
         """
         found: dict[int, Standstill] = {}
         fed = dict(self.damaged.found)
@@ -108,12 +108,12 @@ class Partitions:
 
     @property
     def dispossessed(self) -> OwnershipError | None:
-        """Why this worker may not go on: the topics belong to another group; None where they do not."""
+        """The error if the topics belong to another group; None if they do not."""
         return next((each.dispossessed for each in self if each.dispossessed is not None), None)
 
     @property
     def unreadable(self) -> dict[tuple[str, int], str]:
-        """What owned partitions cannot read, by topic and number, and why."""
+        """The records that owned partitions cannot read, by topic and number."""
         found: dict[tuple[str, int], str] = {}
         fed = dict(self.damaged.found)
         for partition in self:
@@ -124,27 +124,27 @@ class Partitions:
         return found
 
     def full(self) -> set[TopicPartition]:
-        """Partitions that have enough to do and want no fetch now."""
+        """Partitions with a full queue, which want no fetch now."""
         return {TopicPartition(self._touchpoints, partition.number) for partition in self if partition.full}
 
     @property
     def waiting_bytes(self) -> int:
-        """What fetched records take in memory."""
+        """The memory of fetched records, in bytes."""
         return sum(partition.waiting_bytes for partition in self._owned.values())
 
     @property
     def room(self) -> int:
-        """What more of them may be fetched, in bytes of memory; not positive where none may."""
+        """How much more may be fetched, in bytes of memory; not positive if nothing may be fetched."""
         return self.budget.fetches - self.waiting_bytes
 
     @property
     def fetch_bytes(self) -> int:
-        """Most bytes of one partition in one fetch: all of them may be there, as they came, before any is unpacked."""
+        """Most bytes of one partition in one fetch: all fetches may be in memory before any is unpacked."""
         share = self.budget.fetches // max(1, self._count_at_start or 1)
         return max(_LEAST_FETCH_BYTES, min(self._settings.worker.fetch_bytes, share))
 
     def check_memory(self) -> None:
-        """Warn, once, where most of the memory is taken: what grows is what the customers take."""
+        """Warn once if most of the memory is in use; the part that grows is the state of the customers."""
         used = taken()
         short = used > _SHORT * self.budget.total
         if short and not self._short:
@@ -157,13 +157,13 @@ class Partitions:
         self._short = short
 
     def put(self, fetch: Fetch) -> None:
-        """Hand a fetch to its partition; one that is not owned any more will be read by its new owner."""
+        """Pass a fetch to its partition; a partition that is not owned any more will be read by its new owner."""
         partition = self._owned.get(fetch.partition)
         if partition is not None:
             partition.put(fetch)
 
     async def on_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        """Start what is new; forget states kept for partitions that went elsewhere, or follow these."""
+        """Start new partitions; drop the states of partitions that other workers own now, or follow these as standby."""
         if self._closed or self.halted:
             return
         numbers = {tp.partition for tp in assigned if tp.topic in self.topics}
@@ -187,22 +187,22 @@ class Partitions:
             self._following = asyncio.create_task(self._stand_by(left), name="standbys")
 
     async def on_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        """Commit and give up, before the group moves on."""
+        """Commit and release revoked partitions, before the rebalance continues."""
         numbers = {tp.partition for tp in revoked if tp.topic in self.topics}
         await self._close(numbers & set(self._owned), self._revoke_seconds)
 
     def expect(self, count: int) -> None:
-        """Take note of how many partitions cx.touchpoints has, before any is assigned."""
+        """Record how many partitions cx.touchpoints has, before any is assigned."""
         self._count_at_start = count
 
     async def check_count(self, count: int | None, least: int = 0) -> None:
-        """Halt where cx.touchpoints has another number of partitions than when this worker started.
+        """Halt if cx.touchpoints has another number of partitions than when this worker started.
 
         Producers then send a customer's events to another partition than the one that holds their state.
 
         Args:
-            count: how many there are now; None where Kafka has not said.
-            least: how many there are at least, by what the group has assigned.
+            count: how many there are now; None if it is not known.
+            least: how many there are at least, by the group's assignment.
         """
         if self.halted or self._closed:
             return
@@ -222,7 +222,7 @@ class Partitions:
         await self._give_up(self._revoke_seconds)
 
     async def close(self) -> None:
-        """Commit and give up everything, for good."""
+        """Commit and release all partitions."""
         self._closed = True
         await self._give_up(self._settings.worker.stop_seconds * _STOP_SHARE)
 
@@ -234,12 +234,12 @@ class Partitions:
         self._parked.clear()
 
     async def _kept(self, number: int) -> Restored | None:
-        """The state of a partition that this process has, because it owned or followed it."""
+        """The state of a partition that this process kept, because it owned or followed it."""
         standby = self._standbys.pop(number, None)
         return await standby.take() if standby else self._parked.get(number)
 
     async def _stand_by(self, parked: dict[int, Restored]) -> None:
-        """Follow everything that others own."""
+        """Follow all partitions that other workers own."""
         for number in range(await self._count()):
             if number not in self._owned and number not in self._standbys:
                 self._standbys[number] = Standby(

@@ -1,14 +1,14 @@
-"""The state of a partition, out of what Kafka holds.
+"""Restores the state of a partition from Kafka.
 
-    cx.snapshots   rows ... marker at offset m       (a cache)
-    cx.touchpoints |........m.......c............    (the truth)
-                            | muted | comes through the feed
+    cx.snapshots   rows ... marker at offset m                 (a cache)
+    cx.touchpoints |........m................c............    (authoritative)
+                            | without output | comes through the feed
 
 The rows of the latest snapshot are loaded. The source records from the marker's offset m up to the committed
-offset c are applied again with what they say thrown away: it was committed before, and determinism makes the
-state the same. A state that this process has already, because it had the partition or kept a warm copy of it,
-takes the place of the snapshot. The first transaction of a partition holds a snapshot, so an offset without a
-marker means that somebody emptied cx.snapshots.
+offset c are replayed without output: their results were committed before, and scoring is deterministic. A state that
+this process has already, because it owned the partition or was its standby, replaces the snapshot. The first
+transaction of a partition contains a snapshot, so a committed offset without a marker means that cx.snapshots was
+emptied.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     from cxstream.worker.clients import Reader
     from cxstream.worker.metrics.counters import Counters
 
-# The marker is the last record of the transaction that wrote it; the marker of the transaction stands behind it.
+# The marker is the last record of its transaction; Kafka's transaction marker follows it.
 _TAIL, _FURTHER = 4, 32
-# How far the clocks of brokers, and ours, may be apart.
+# How far the clocks of the brokers and of this computer may differ.
 _SKEW_MS = 600_000
 
 log = structlog.get_logger(__name__)
@@ -49,14 +49,14 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """A partition ready to go on.
+    """The restored state of a partition.
 
     Attributes:
         engine: its state.
         position: the first source offset that is not yet in the state.
         saved: the state has a snapshot in Kafka.
-        problem: why it is empty although there may have been more; "" where it is not.
-        refused: `SnapshotError.reason` of a snapshot that was not used; "" where there was none.
+        problem: why the state is empty although there may have been one; "" if it is not.
+        refused: `SnapshotError.reason` of a snapshot that was not used; "" if there was none.
     """
 
     engine: Engine
@@ -81,9 +81,9 @@ async def restore(
         settings: scoring parameters and actions.
         reader: a started reader.
         partition: number of the partition.
-        parked: a state that this process has already; taken if it is not ahead of what is committed.
-        counters: told what was applied again, and what was lost.
-        inherited: the offset that another group has committed, in whose place this one works.
+        parked: a state that this process has already; used if it is not ahead of the committed offset.
+        counters: count replayed and lost records.
+        inherited: the committed offset of the group that this one replaces.
         suspects: records that this process has found to fail.
 
     Raises:
@@ -97,7 +97,7 @@ async def restore(
     first, end = await reader.bounds(topics.touchpoints.name)
     partitions = reader.partitions()
     if parked is not None and parked.engine.partitions != partitions:
-        # Some of its customers belong elsewhere now.
+        # Some of its customers belong to other partitions now.
         parked = None
     if parked is not None and not (
         not parked.engine.broken
@@ -108,7 +108,7 @@ async def restore(
     latest = await _latest(settings, reader)
     if parked is None:
         rows = await _saved_rows(reader, topics.snapshots.name)
-        # A million rows take seconds, in which the others must not stand still.
+        # A million rows take seconds, during which the other partitions must continue.
         parked = await asyncio.get_running_loop().run_in_executor(
             None, _load, settings, rows, partition, partitions, latest
         )
@@ -129,7 +129,7 @@ async def restore(
         tell("rebuilding the state from the log", partition=partition, reason=parked.problem)
     if committed is not None and committed < engine.next_offset:
         log.warning(
-            "the committed offset is behind the saved state; going on where the state ends",
+            "the committed offset is behind the saved state; continuing at the offset of the state",
             partition=partition,
             committed=committed,
             state=engine.next_offset,
@@ -137,7 +137,7 @@ async def restore(
     counters.replayed += await replay(settings, reader, engine, position, lost, suspects)
     if engine.recall_erasures(latest):
         log.warning(
-            "applying the log again: it lacks requests to be erased of customers that it has",
+            "rebuilding the state from the log: it has customers whose erasure requests it lacks",
             partition=partition,
         )
         engine = engine.anew()
@@ -146,7 +146,7 @@ async def restore(
 
 
 async def _is_what_is_saved(reader: Reader, snapshots: str, parked: Restored) -> bool:
-    """Whether the rows in cx.snapshots are of a state like this one, so that only what has changed is to be saved."""
+    """Whether the rows in cx.snapshots belong to this lineage, so that only changes must be saved."""
     try:
         marker = await last_marker(reader, snapshots, parked.engine.line.secrets)
     except SnapshotError:
@@ -160,12 +160,12 @@ async def _is_what_is_saved(reader: Reader, snapshots: str, parked: Restored) ->
 
 
 async def last_marker(reader: Reader, snapshots: str, good: Sequence[bytes]) -> Marker | None:
-    """The marker of the latest snapshot; None where there is none.
+    """The marker of the latest snapshot; None if there is none.
 
     Args:
         reader: a started reader.
-        snapshots: what cx.snapshots is called.
-        good: keys of the checksums that are good.
+        snapshots: the name of cx.snapshots.
+        good: accepted keys of the checksums.
 
     Raises:
         SnapshotError: it cannot be read.
@@ -182,12 +182,12 @@ async def last_marker(reader: Reader, snapshots: str, good: Sequence[bytes]) -> 
             return read_marker(found, good)
         if start == first:
             return None
-        # What transactions left behind that were not committed is there, and cannot be seen.
+        # Records of aborted transactions take offsets, but cannot be read.
         tail *= _FURTHER
 
 
 def _leads_to(position: int, first: int, committed: int | None) -> bool:
-    """Whether a state at a position is at the committed offset, or the log has what leads there."""
+    """Whether a state at a position is at the committed offset, or the log has the records in between."""
     return committed is not None and (position == committed or first <= position < committed)
 
 
@@ -199,9 +199,9 @@ async def replay(
     lost: Losses,
     suspects: Suspects | None = None,
 ) -> int:
-    """Apply the source records from the engine's offset up to `stop`, muted; how many there were.
+    """Replay the source records from the engine's offset up to `stop` without output; returns how many.
 
-    Records that are passed over are not read: there may be nothing that can be read.
+    Records that are passed over are not read, because they may be unreadable.
 
     Raises:
         BatchError: records cannot be applied.
@@ -213,7 +213,7 @@ async def replay(
     for span in [*passed.ranges(engine.next_offset, stop)]:
         async for records in reader.read(touchpoints, *span):
             if records[0].offset > engine.next_offset:
-                # Before anything is applied: a state with a hole in it must not be left to anybody.
+                # Before any record is applied, because a state without the lost records must not be used.
                 first, _ = await reader.bounds(touchpoints)
                 lost.check(engine.next_offset, first, "the state must be built again from there")
             for piece in pieces(records):
@@ -228,12 +228,12 @@ async def replay(
 
 
 class Losses:
-    """What to do where the log begins later than what is needed.
+    """What to do if the log begins after the needed offset.
 
     Args:
-        settings: say whether to refuse or to accept.
+        settings: whether to refuse or to accept.
         partition: number of the partition.
-        counters: told how much was lost.
+        counters: count the lost records.
     """
 
     def __init__(self, settings: Settings, partition: int, counters: Counters) -> None:
@@ -244,10 +244,10 @@ class Losses:
         self._until = 0
 
     def check(self, needed: int, first: int, why: str) -> None:
-        """Refuse, or count and say it, where the log begins at `first` but is needed from `needed` on.
+        """Refuse, or count and log it, if the log begins at `first` but is needed from `needed` on.
 
         Raises:
-            LostRecordsError: it is, and the settings refuse.
+            LostRecordsError: records are lost, and the settings refuse that.
         """
         if first <= max(needed, self._until):
             return
@@ -266,14 +266,14 @@ class Losses:
 
 
 async def _latest(settings: Settings, reader: Reader) -> int:
-    """The time that no event of the log can be later than, ms UTC, by the broker's clock and by ours."""
+    """The latest possible event time in the log, ms UTC, by the clocks of the broker and of this computer."""
     newest, touchpoints = round(time.time() * 1000), settings.topology.touchpoints.name
     first, end = await reader.bounds(touchpoints)
     try:
         async for records in reader.read(touchpoints, max(first, end - _TAIL), end):
             newest = max(newest, *(record.timestamp for record in records))
     except UnreadableError:
-        # Whoever needs those records says so.
+        # The code that needs those records reports the error.
         pass
     return newest + round(settings.scoring.future_minutes * 60_000) + _SKEW_MS
 
@@ -291,14 +291,14 @@ async def _saved_rows(reader: Reader, snapshots: str) -> dict[bytes, bytes]:
 
 
 def furthest(*offsets: int | None) -> int | None:
-    """The highest of some offsets; None where there is none."""
+    """The highest of some offsets; None if there is none."""
     return max((offset for offset in offsets if offset is not None), default=None)
 
 
 def _load(
     settings: Settings, rows: dict[bytes, bytes], partition: int, partitions: int, latest: int
 ) -> Restored:
-    """The engine out of the rows; a new one, and why, where they cannot be used."""
+    """The engine built from the rows; an empty one, and why, if they cannot be used."""
     topics = settings.topology
     problem, refused = f"{topics.snapshots.name}-{partition} is empty", ""
     pseudonyms, authority = settings.privacy.pseudonyms(), settings.control.authority()
@@ -322,7 +322,7 @@ def _load(
             return Restored(engine, engine.next_offset, saved=True, problem="")
         except SnapshotError as error:
             problem, refused = str(error), error.reason
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with what was saved, the log has it all
+        except Exception as error:  # noqa: BLE001 - after any error of the snapshot, the log has everything
             problem, refused = f"the snapshot cannot be loaded ({type(error).__name__}: {error})", "damaged"
     elif rows:
         problem, refused = f"{topics.snapshots.name}-{partition} has rows but no marker", "damaged"
@@ -341,17 +341,17 @@ def _load(
 
 
 def hand_over(engine: Engine, owner: Owner) -> None:
-    """Let an owner save the state, who may not be the one that saved it before."""
+    """Set the owner that saves the state from now on; it may differ from the previous one."""
     engine.belong_to(owner, _new_generation())
 
 
 def _new_generation() -> int:
-    """A line of saved state that nobody else goes on with; 0 is none."""
+    """The number of a new snapshot lineage; 0 means none."""
     return 1 + secrets.randbelow(2**63 - 1)
 
 
 def snapshot_secrets(settings: Settings) -> tuple[bytes, ...]:
-    """Keys of the checksums of snapshots that are good, the one to save with first; b"" where none is needed.
+    """Accepted keys of the checksums of snapshots, first the one to save with; b"" if none is needed.
 
     Raises:
         SettingsError: the keys cannot be read.

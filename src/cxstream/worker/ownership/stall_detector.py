@@ -1,4 +1,4 @@
-"""Notices partitions that have work and get nowhere, and says so once."""
+"""Detects partitions that have work but make no progress, and logs each once."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ log = structlog.get_logger(__name__)
 
 
 class Watch:
-    """Looks at the owned partitions now and then.
+    """Checks the owned partitions from time to time.
 
-    A partition knows itself when its results cannot be committed. That the feed no longer brings it what the log
-    has, only the log can tell.
+    A partition knows when its results cannot be committed. Only a comparison with the log shows that the
+    feed no longer delivers its records.
 
     Args:
         partitions: the owned partitions.
-        seconds: how long a partition may get nowhere.
-        progress: tells of a partition how far the feed has read and where the log ends (offsets).
-        unreadable: what cannot be read, by topic and number of partition, and why.
+        seconds: how long a partition may make no progress.
+        progress: for a partition, the offsets that the feed has reached and at which the log ends.
+        unreadable: the records that cannot be read, by topic and partition.
 
     Attributes:
-        stalls: why each stalled partition is, by number.
+        stalls: the reason of each stalled partition, by number.
     """
 
     def __init__(
@@ -49,10 +49,10 @@ class Watch:
         self._settled_at: float | None = None
 
     async def look(self, *, rebalancing: bool = False) -> None:
-        """Look once.
+        """Check once.
 
         Args:
-            rebalancing: the group is being shared out anew, so that nothing is fed.
+            rebalancing: the group is rebalancing, so that nothing is fed.
         """
         partitions = list(self._partitions)
         if rebalancing:
@@ -61,8 +61,8 @@ class Watch:
             return
         damaged = {number: reason for (_, number), reason in self._unreadable().items()}
         self._settled_at = now()
-        # What is known is said before the log is asked, which takes long when Kafka is away. It is asked about one
-        # partition after the other: few requests fit into Faust's thread of the consumer.
+        # Known stalls are logged before Kafka is asked, which takes long if it is unreachable. It is asked about one
+        # partition after the other: Faust's consumer thread handles few requests at a time.
         known = {p.number: reason for p in partitions if (reason := damaged.get(p.number) or p.stalled)}
         self._say({**self.stalls, **known})
         asked = [(p, await self._starved(p)) for p in partitions]
@@ -89,13 +89,17 @@ class Watch:
         return f"a rebalance does not end, for {seconds:.0f} s" if seconds > self._seconds else ""
 
     async def _starved(self, partition: Partition) -> str:
-        """Why the feed of a partition gets nowhere; "" where it does, or need not."""
+        """Why the feed of a partition makes no progress; "" if it does, or has nothing to do."""
         try:
             position, end = await self._progress(partition.number)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the log cannot be asked
-            position, end, reason = None, None, f"the log cannot be asked ({type(error).__name__}: {error})"
+        except Exception as error:  # noqa: BLE001 - after any error, the log's end is unknown
+            position, end, reason = (
+                None,
+                None,
+                f"Kafka does not return the end of the log ({type(error).__name__}: {error})",
+            )
         else:
-            reason = f"the feed stands at {position} although the log ends at {end}"
+            reason = f"the feed is at {position} although the log ends at {end}"
         before, since = self._fed.get(partition.number, (None, now()))
         stuck = end is None or (position is not None and position < end and position == before)
         if not stuck or partition.full:

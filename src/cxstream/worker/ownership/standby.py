@@ -1,12 +1,12 @@
-"""Warm copies of partitions that other workers own.
+"""Standby replicas of partitions that other workers own.
 
-The state of a partition is a function of its log up to the committed offset. A standby applies the same records
-as the owner, muted, as soon as they are committed, and never further; so it has the state that the owner had at
-his last commit, and whoever takes over goes on from there without reading a snapshot. It costs what the owner
-pays for scoring, on this worker too.
+The state of a partition is a function of its log up to the committed offset. A standby replays the same records
+as the owner without output, as soon as they are committed, and never further. So it has the state of the owner at
+its last commit, and this worker can take over without reading a snapshot. A standby takes as much CPU time as the
+owner takes for scoring.
 
-What the owner has saved of the changes need not be saved again by an heir: the marker in cx.snapshots tells up
-to which offset that is.
+Changes that the owner has saved need not be saved again by the next owner: the marker in cx.snapshots gives the
+offset up to which changes are saved.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ class Standby:
     """The task that follows one partition.
 
     Args:
-        settings: scoring parameters, and how often to look.
-        kafka: where the clients come from.
+        settings: scoring parameters, and the interval.
+        kafka: creates the clients.
         number: which partition.
-        start: a state to begin with, if this process has one.
+        start: a state to start with, if this process has one.
         counters: of the partition in this process.
 
     Attributes:
@@ -52,7 +52,7 @@ class Standby:
         self, settings: Settings, kafka: Kafka, number: int, *, start: Restored | None, counters: Counters
     ) -> None:
         self.number = number
-        # What the owner has read is in his state whatever became of it since: a copy without it is no copy.
+        # The owner's state contains all records that it has read, even deleted ones: a replica without them is wrong.
         self._settings = settings.model_copy(
             update={"worker": settings.worker.model_copy(update={"lost_records": "refuse"})}
         )
@@ -66,11 +66,11 @@ class Standby:
 
     @property
     def position(self) -> int | None:
-        """The first source offset that is not in the copy; None while there is none."""
+        """The first source offset that is not in the replica; None while there is none."""
         return self._state.engine.next_offset if self._state else None
 
     async def take(self) -> Restored | None:
-        """Stop following; the copy, if there is one that can be used."""
+        """Stop following; returns the replica if it can be used."""
         self._task.cancel()
         await asyncio.wait([self._task])
         state, self._state = self._state, None
@@ -99,12 +99,12 @@ class Standby:
                     self._log.info("standby follows", offset=self.position)
                     wait = _RETRY_SECONDS
                     await self._follow(reader, state)
-            except Exception as error:  # noqa: BLE001 - a copy that is not there costs time, a task that is gone for good
+            except Exception as error:  # noqa: BLE001 - without a replica a takeover is slow, but the task must survive
                 if self._suspects.learn(error):
                     continue
                 expected = isinstance(error, (KafkaError, CxstreamError))
                 said = f"{type(error).__name__}: {error}" if expected else place_of(error)
-                # What cannot be read stays so for long; what else goes wrong is soon over.
+                # Unreadable records stay so for long; other errors are soon over.
                 wait = (
                     min(wait * 2, _RETRY_MAX_SECONDS)
                     if isinstance(error, UnreadableError)
@@ -124,7 +124,7 @@ class Standby:
             await self._drop_saved(reader, state)
 
     async def _catch_up(self, reader: Reader, state: Restored, reached: int) -> int:
-        """Apply what has been committed since; up to where that is."""
+        """Apply the records that were committed since; returns the offset reached."""
         committed = await reader.committed()
         if committed is None or committed <= reached:
             return reached
@@ -135,7 +135,7 @@ class Standby:
         return committed
 
     async def _marker(self, reader: Reader, state: Restored) -> Marker | None:
-        """The owner's last marker; None where there is none, or none that can be read: the copy is right all the same."""
+        """The owner's last marker; None if there is none or it cannot be read, which does not affect the replica."""
         try:
             return await last_marker(
                 reader, self._settings.topology.snapshots.name, state.engine.line.secrets
@@ -146,7 +146,7 @@ class Standby:
             return None
 
     async def _drop_saved(self, reader: Reader, state: Restored) -> None:
-        """Forget of the changes those that the owner has saved meanwhile, and set the newer ones apart."""
+        """Drop the changes that the owner has saved meanwhile, and begin a checkpoint for the newer ones."""
         apart, marker = self._unsaved, await self._marker(reader, state)
         if apart and marker and state.engine.fits(marker) and marker.offset >= apart.offset:
             self._unsaved = None if marker.cards_clean else apart.without_rows()

@@ -1,4 +1,4 @@
-"""Where a partition makes no progress, and why."""
+"""The offset at which a partition makes no progress, and why."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 
 class Standstill(NamedTuple):
-    """A place that a partition does not get beyond.
+    """An offset that a partition cannot pass.
 
     Attributes:
-        offset: the first source offset that is not done.
+        offset: the first source offset that is not processed.
         reason: why.
     """
 

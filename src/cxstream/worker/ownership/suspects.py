@@ -1,4 +1,4 @@
-"""What a partition has found out about records that cannot be processed, while its state is built again and again.
+"""Records of a partition that may be impossible to process, remembered while its state is rebuilt.
 
     a batch fails            -> the state is dropped; its records are applied one by one
     a record fails alone     -> the state is dropped; the record is passed over: rejected as `failed`
@@ -6,8 +6,8 @@
     a row is refused alone   -> once more
     ... and again            -> the record that it follows from is passed over
 
-So a record is passed over only after it has failed twice, the second time alone and on a state that was built anew, and
-only where records that are known to be sound do not fail.
+So a record is passed over only after it has failed twice, the second time alone and on a rebuilt state, and
+only if records that are known to be sound do not fail.
 """
 
 from __future__ import annotations
@@ -28,30 +28,30 @@ if TYPE_CHECKING:
 
     from cxstream.scoring.engine import Engine
 
-# What Kafka says of a batch, and says again however often it is sent.
+# Errors of Kafka about a batch that do not change when it is sent again.
 _TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError, RecordTooLargeError)
-# No row that follows from a sound record is larger. A topic that refuses a smaller one is set up wrongly
-# (max.message.bytes), and would have record after record passed over.
+# No row that results from a sound record is larger. A topic that refuses a smaller one is configured wrongly
+# (max.message.bytes), and would cause one record after the other to be passed over.
 _SOUND_BYTES = 64 * 1024
 
 log = structlog.get_logger(__name__)
 
 
 class Cause(NamedTuple):
-    """The source record that a row follows from."""
+    """The source record that caused a row."""
 
     topic: str
     offset: int
 
 
 class RowsRefusedError(Exception):
-    """Kafka refuses a batch of rows for good.
+    """Kafka refuses a batch of rows, and a retry would not help.
 
     Attributes:
         topic: that the rows are for.
-        causes: the records that the rows follow from; None of one that follows from many.
+        causes: the records that caused the rows; None for a row with many causes.
         size: of the batch, in bytes.
-        error: what Kafka said.
+        error: Kafka's error.
     """
 
     def __init__(self, topic: str, causes: Sequence[Cause | None], size: int, error: Exception) -> None:
@@ -61,12 +61,12 @@ class RowsRefusedError(Exception):
 
 
 def is_refusal(error: Exception) -> bool:
-    """Whether Kafka has refused a batch for its size, and will again however often it is sent."""
+    """Whether Kafka has refused a batch for its size, so that a retry would not help."""
     return isinstance(error, _TOO_LARGE)
 
 
 class Suspects:
-    """Knows what to do otherwise than before.
+    """Remembers how the next attempt must differ.
 
     Attributes:
         found: records to be passed over, and why.
@@ -85,14 +85,14 @@ class Suspects:
         self._check: Callable[[], None] = lambda: None
 
     def tell(self, engine: Engine) -> None:
-        """Let an engine pass over what is to be passed over."""
+        """Tell an engine the records to pass over."""
         self._check = engine.require_sound
         for topic, offset in self.found:
             if topic == TOUCHPOINTS.contract:
                 engine.partition.passed.add(offset, FAILED)
 
     def pieces(self, records: Sequence[Any]) -> Iterator[Sequence[Any]]:
-        """Cut a fetch into pieces to be applied: short ones, and those of one record where one of them is suspect."""
+        """Cut a fetch into pieces to apply: short ones, and single records if one of them is suspect."""
         alone = self._alone
         if not records or not alone or records[-1].offset < alone.start or records[0].offset >= alone.stop:
             yield from feed.chunks(records)
@@ -104,7 +104,7 @@ class Suspects:
         yield from feed.chunks(after)
 
     def learn(self, error: Exception) -> bool:
-        """Take note of a failure; whether trying again at once may now help."""
+        """Record a failure; returns whether an immediate retry may help."""
         if isinstance(error, BatchError):
             return self._learn_batch(error)
         return isinstance(error, RowsRefusedError) and self._learn_rows(error)
@@ -124,7 +124,7 @@ class Suspects:
 
     def _learn_rows(self, refused: RowsRefusedError) -> bool:
         if len(refused.causes) > 1:
-            # Half as much, again and again, brings a row that is too large into a batch of its own.
+            # Halving the limit repeatedly isolates a row that is too large in its own batch.
             self.limits[refused.topic] = refused.size // 2 if refused.size > _SOUND_BYTES else 1
             return True
         [cause] = refused.causes
@@ -138,12 +138,12 @@ class Suspects:
             return False
         try:
             self._check()
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is no record's
+        except Exception as error:  # noqa: BLE001 - no record is the cause of the error
             self._log.warning("sound records fail, too; none is passed over", error=place_of(error))
             return False
         self.found[cause] = why
         return True
 
     def why(self, topic: str, offset: int) -> str | None:
-        """Why a record is to be passed over; None where it is not."""
+        """Why a record must be passed over; None if it need not be."""
         return self.found.get(Cause(topic, offset))

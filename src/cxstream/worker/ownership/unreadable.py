@@ -1,8 +1,8 @@
-"""Partitions that the feed cannot read: each pauses alone, says so, and is tried again.
+"""Partitions that the feed cannot read: each pauses alone, is reported, and is tried again.
 
 readable -- a fetch fails --> paused -- backoff --> tried again -- fails --> paused, for twice as long
     ^                                                  |
-    +---------------- read, or begun anew -------------+
+    +---------------- read, or reassigned -------------+
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """What a partition cannot be read for.
+    """Why a partition cannot be read.
 
     Attributes:
         error: which records, and why.
@@ -51,13 +51,13 @@ class DamagedPartitions:
     Belongs to the consumer's thread; other threads may look.
 
     Args:
-        topics: what is read in whole batches.
-        limits: how large what is read may be.
-        most: what is unpacked of a partition at a time, in bytes of memory.
-        skip: offsets of cx.touchpoints that an operator wants to be passed over, by partition.
+        topics: the topics that are read by whole batches.
+        limits: the largest records and batches.
+        most: how much of a partition is unpacked at a time, in bytes of memory.
+        skip: offsets of cx.touchpoints that an operator has chosen to skip, by partition.
 
     Attributes:
-        found: what each of them suffers from, by topic and number.
+        found: the error of each, by topic and number.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class DamagedPartitions:
         self._batches: WholeBatches | None = None
 
     def guard(self, consumer: AIOKafkaConsumer) -> None:
-        """Keep what a started consumer cannot read of a partition from its other partitions."""
+        """Keep an unreadable partition of a started consumer from blocking its other partitions."""
         self._consumer = consumer
         fetcher = consumer._fetcher  # noqa: SLF001
         fetcher._client = screen = Screen(fetcher._client, self.add, self._fetched)  # noqa: SLF001
@@ -86,14 +86,14 @@ class DamagedPartitions:
 
     def add(self, tp: TopicPartition, offset: int, error: Exception) -> None:
         """A partition cannot be read: pause it, and try again later."""
-        assert self._consumer is not None  # noqa: S101 - only its consumer tells
+        assert self._consumer is not None  # noqa: S101 - only its consumer calls this
         assignment = self._consumer._subscription.subscription.assignment  # noqa: SLF001
         if not assignment.active or tp not in assignment.tps:
             return
         state = assignment.state_value(tp)
         after = next((skip.stop for skip in self._skip(tp.partition) if offset in skip), None)
         if after is not None and tp.topic in self._topics:
-            # The partition deals with it itself. A fetch that is being unpacked sets the position once more.
+            # The partition handles it itself. A fetch that is being unpacked sets the position once more.
             self._consumer._loop.call_soon(self._go_on, tp, offset, after)  # noqa: SLF001
             return
         before = self.found.get(_key(tp))
@@ -117,23 +117,23 @@ class DamagedPartitions:
         self._consumer._loop.call_later(damage.wait, state.resume)  # noqa: SLF001
 
     def _go_on(self, tp: TopicPartition, offset: int, after: int) -> None:
-        """Read on behind what is skipped, one offset after the other where that is not all of a batch."""
-        assert self._consumer is not None  # noqa: S101 - only its consumer tells
+        """Continue after the skipped records, one offset at a time if they are not a whole batch."""
+        assert self._consumer is not None  # noqa: S101 - only its consumer calls this
         assignment = self._consumer._subscription.subscription.assignment  # noqa: SLF001
         if assignment.active and tp in assignment.tps and assignment.state_value(tp).position == offset:
             self._consumer._fetcher.seek_to(tp, after)  # noqa: SLF001
 
     def leave_room(self, room: int) -> None:
-        """Say what the next call for records may take of all partitions, in bytes of memory."""
+        """Set how much the next call for records may take of all partitions, in bytes of memory."""
         if self._batches is not None:
             self._batches.room = room
 
     def forget(self) -> None:
-        """The partitions are shared out anew: each is tried at once."""
+        """After a rebalance, try each partition at once."""
         self.found.clear()
 
     def _fetched(self, tp: TopicPartition, offset: int) -> None:
-        """Kafka has answered; where it is asked elsewhere the damaged records are gone."""
+        """Kafka has answered; if the position has moved, the damaged records are behind it."""
         damage = self.found.get(_key(tp))
         if damage is not None and damage.error.offset != offset:
             self._read(tp)

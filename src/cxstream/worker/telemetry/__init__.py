@@ -1,1 +1,1 @@
-"""What the worker tells Prometheus: counted as results are committed, put together when it is asked for."""
+"""The metrics of the worker: counted when results are committed, collected when Prometheus scrapes."""

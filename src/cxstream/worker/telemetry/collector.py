@@ -1,7 +1,7 @@
-"""Puts the metrics together when Prometheus asks, in the thread that answers it.
+"""Collects the metrics when Prometheus scrapes, in the thread of the metrics server.
 
-Everything is read from what the worker keeps anyway: counters, histograms, states. Only names that
-`cxstream.worker.metrics.definitions` defines can be given out.
+All values are read from the worker's counters, histograms and states. Only names that
+`cxstream.worker.metrics.definitions` defines can be exported.
 """
 
 from __future__ import annotations
@@ -76,9 +76,9 @@ class WorkerCollector(Collector):
     """The metrics of one worker.
 
     Args:
-        worker: what the metrics are of.
+        worker: the worker to measure.
         distribution: the score distribution.
-        offsets: where the partitions begin and end.
+        offsets: first and last offsets of the partitions.
         rebalances: those of the group.
     """
 
@@ -92,7 +92,7 @@ class WorkerCollector(Collector):
         self._digest = digest(worker.settings.scoring)
 
     def describe(self) -> Iterable[core.Metric]:
-        """Nothing: a registry need not collect to know the names."""
+        """Nothing, so that registration does not collect."""
         return ()
 
     def collect(self) -> Iterator[core.Metric]:
@@ -113,7 +113,7 @@ class WorkerCollector(Collector):
         return family(name, (([n], getattr(each, attribute)) for n, each in self._counters().items()))
 
     def _known(self, name: str, owned: Sequence[Partition], attribute: str, scale: float = 1.0) -> Any:
-        """A fact of each owned partition that has it."""
+        """A value per owned partition that has one."""
         facts = ((each.number, getattr(each.counters, attribute)) for each in owned)
         return family(name, (([number], value / scale) for number, value in facts if value is not None))
 
@@ -123,7 +123,7 @@ class WorkerCollector(Collector):
             "cxstream_events_total",
             (([n, each], one.outcomes[each]) for n, one in self._counters().items() for each in OUTCOMES),
         )
-        # Every reason is there from the beginning, so that the first rejection is an increase.
+        # Every reason exists from the start, so that the first rejection is an increase.
         rejected = {(reason, "unknown"): 0 for reason in REASONS} | dict(measures.rejected)
         yield family("cxstream_rejected_total", rejected.items())
         sources = dict(measures.sources)
@@ -276,7 +276,7 @@ class WorkerCollector(Collector):
 
 
 def _signals() -> Iterator[tuple[str, str]]:
-    """Kind and level of every signal there can be."""
+    """Kind and level of every possible signal."""
     for kind in SIGNALS:
         for level in LEVELS:
             if (level == "none") == (kind in {"friction", "cleared", "erased"}):

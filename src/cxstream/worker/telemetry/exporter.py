@@ -1,4 +1,4 @@
-"""What is served as /metrics, and what has to be looked at beforehand."""
+"""The /metrics endpoint, and the background tasks that it needs."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ log = structlog.get_logger(__name__)
 
 
 class Exporter:
-    """Serves /metrics, and keeps what has to be looked at beforehand.
+    """Serves /metrics, and runs the background tasks that it needs.
 
     Args:
-        worker: what the metrics are of.
-        offsets: where the partitions begin and end.
+        worker: the worker to measure.
+        offsets: first and last offsets of the partitions.
         rebalances: those of the group.
 
     Attributes:
-        registry: what is served: the worker's metrics beside those of the process.
-        port: where; 0 before it is started.
+        registry: the worker's metrics and those of the process.
+        port: 0 before it is started.
         distribution: the score distribution.
-        offsets: where the partitions begin and end.
+        offsets: first and last offsets of the partitions.
     """
 
     def __init__(self, worker: Worker, offsets: Offsets, rebalances: Rebalances) -> None:
@@ -49,11 +49,11 @@ class Exporter:
 
     @property
     def address(self) -> str:
-        """Where Prometheus is to ask."""
+        """The address for Prometheus."""
         return f"http://{self._settings.metrics_host}:{self.port}/metrics"
 
     def start(self) -> None:
-        """Begin to serve and to watch.
+        """Start the server and the background tasks.
 
         Raises:
             SettingsError: the port is taken, or the address is not one of this computer.
@@ -85,7 +85,7 @@ class Exporter:
         return port
 
     async def stop(self) -> None:
-        """Serve no more."""
+        """Stop serving."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -1,7 +1,7 @@
 """The metrics server, on a port and in a thread of its own.
 
-It answers while the worker's event loop is busy or hangs, which is when one wants to know. One thread makes all
-answers, one after the other: however many ask, they take no more than that.
+It answers even while the worker's event loop is busy or hangs. One thread makes all
+responses, one after the other, so many clients take no more CPU time than one.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class MetricsServer:
 
     Args:
         registry: what is served.
-        hosts: names by which it is asked, beside this computer's.
+        hosts: accepted Host names, besides those of this computer.
     """
 
     def __init__(self, registry: CollectorRegistry, hosts: Iterable[str]) -> None:
@@ -43,7 +43,7 @@ class MetricsServer:
         self._socket: socket.socket | None = None
 
     def start(self, host: str, port: int) -> int:
-        """Begin to serve; the port, which is a free one where 0 is asked for.
+        """Start serving; returns the port, which is a free one if 0 was requested.
 
         Raises:
             OSError: the port is taken, or the address is not one of this computer.
@@ -56,7 +56,7 @@ class MetricsServer:
         return found
 
     def stop(self) -> None:
-        """Serve no more."""
+        """Stop serving."""
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join(_STOP_SECONDS)

@@ -1,4 +1,4 @@
-"""What the metrics are read from: the worker as its telemetry sees it, without Faust."""
+"""The interfaces that the metrics are read from, without Faust."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class Monitor(Protocol):
 
 
 class Offsets(Protocol):
-    """Where the partitions begin and end, as Kafka answered last.
+    """First and last offsets of the partitions, by Kafka's latest response.
 
     Attributes:
         oldest: offset of the oldest record, by partition.
         ends: offset after the last record, by partition.
-        answered_at: Unix time of that answer.
+        answered_at: Unix time of that response.
         partitions: how many the topic has; None while it is not known.
     """
 
@@ -44,7 +44,7 @@ class Offsets(Protocol):
     partitions: int | None
 
     async def watch(self) -> None:
-        """Ask again and again, until cancelled."""
+        """Ask repeatedly, until cancelled."""
 
 
 class Rebalances(Protocol):
@@ -63,10 +63,10 @@ class Worker(Protocol):
     """The worker.
 
     Attributes:
-        settings: everything that can be set.
+        settings: all settings.
         partitions: the partitions owned now.
         watch: which of them make no progress.
-        ticker: writes the ticks; None where somebody else does.
+        ticker: writes the ticks; None if another program does.
     """
 
     settings: Settings
@@ -76,7 +76,7 @@ class Worker(Protocol):
 
     @property
     def ready(self) -> bool:
-        """Everything that the group has assigned runs, and makes progress."""
+        """Whether all assigned partitions run and make progress."""
 
     @property
     def monitor(self) -> Monitor:

@@ -1,9 +1,9 @@
-"""Who may ask a worker's web server for what.
+"""Access control of the worker's web server.
 
-The `Host` of a request must be one that the server is called by: a web page of a stranger whose name leads to this
-computer's address for a moment (DNS rebinding) still says the stranger's name. `/livez` and `/readyz` tell of
-partitions only and answer everybody. Every other page shows customers: it answers over the worker's own Unix socket,
-which only the worker's user can open, and to who has the token.
+The `Host` of a request must be a known name of the server. This blocks DNS rebinding: a foreign web page whose name
+resolves to this computer still sends the foreign name. `/livez` and `/readyz` show only
+partitions and answer everybody. All other pages show customers: they answer over the worker's own Unix socket,
+which only the worker's user can open, and to requests with the token.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _BEARER = "bearer "
 
 
 def host_of(header: str | None) -> str:
-    """The name or address in a Host header, normalised, without the port; "" where there is none or it is no such."""
+    """The name or address in a Host header, normalised, without the port; "" if it is missing or invalid."""
     text = (header or "").strip().lower()
     if text.startswith("["):
         name, bracket, rest = text[1:].partition("]")
@@ -77,7 +77,7 @@ def _over_unix_socket(request: web.Request) -> bool:
 
 
 def require_host(names: Iterable[str]) -> Any:
-    """A middleware that refuses a Host that is not known."""
+    """A middleware that refuses unknown Hosts."""
     known = known_hosts(names)
 
     @web.middleware
@@ -85,14 +85,14 @@ def require_host(names: Iterable[str]) -> Any:
         request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         if not known(request):
-            return _refusal(MISDIRECTED, "this Host is not served here: name it in worker.web_hosts")
+            return _refusal(MISDIRECTED, "this Host is not served here: add it to worker.web_hosts")
         return await handler(request)
 
     return check
 
 
 def require_right(token: str | None) -> Any:
-    """A middleware that answers everything but the public pages over the Unix socket, or with the token."""
+    """A middleware that requires the Unix socket or the token for all pages that are not public."""
 
     @web.middleware
     async def check(

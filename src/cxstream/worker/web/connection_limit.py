@@ -1,8 +1,9 @@
-"""An aiohttp server that nobody can keep busy: few connections, each for a short time, one request on each.
+"""An aiohttp server that clients cannot block: few connections, each for a short time, one request on each.
 
 accepted -> one request read, answered, closed
-   |  no room: the connection that has been open longest is cut, so that a probe always gets its answer
-   |  too old (headers that never end, an answer that is not fetched): cut
+
+   |  no room: the oldest connection is closed, so that a probe always gets its response
+   |  too old (headers that never end, a response that is not read): closed
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 CONNECTIONS = 64
 SECONDS = 10.0
-# Connections that the operating system accepts before we do; each takes a file descriptor for a moment.
+# Backlog of connections in the operating system; each takes a file descriptor for a moment.
 BACKLOG = 32
 # A closed connection leaves aiohttp's list of open ones a moment later, and a new one gets there a moment later.
 _SETTLED_SECONDS = 0.5
@@ -28,7 +29,7 @@ _HEADERS = 50
 
 
 class _WithoutRequests(logging.Filter):
-    """Takes from a log record what a client has sent: aiohttp's errors quote it, and a path names a customer."""
+    """Removes the request from log records: aiohttp's errors quote it, and a path contains a customer id."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         kind = record.exc_info[0] if record.exc_info else None
@@ -48,7 +49,7 @@ def _logger() -> logging.Logger:
 
 @web.middleware
 async def one_request(request: web.Request, handler: Any) -> web.StreamResponse:
-    """A middleware that closes the connection after the answer."""
+    """A middleware that closes the connection after the response."""
     try:
         response: web.StreamResponse = await handler(request)
     except web.HTTPException as refusal:
@@ -59,7 +60,7 @@ async def one_request(request: web.Request, handler: Any) -> web.StreamResponse:
 
 
 def runner(app: web.Application) -> web.AppRunner:
-    """A runner that bounds what a request may be, and whose log never quotes one."""
+    """A runner that limits the size of requests and never logs their contents."""
     return web.AppRunner(
         app,
         access_log=None,
@@ -78,18 +79,18 @@ class LimitedServer:
 
     Args:
         runner: as `runner` makes it.
-        connections: most of them at a time.
-        seconds: how long one may take from its beginning to its end.
+        connections: the most at a time.
+        seconds: how long a connection may be open.
     """
 
     def __init__(
         self, runner: web.AppRunner, *, connections: int = CONNECTIONS, seconds: float = SECONDS
     ) -> None:
-        # There is one once the runner is set up.
+        # It is set once the runner is set up.
         self._make = cast("web.Server", runner.server)
         self._connections = connections
         self._seconds = seconds
-        self._since: dict[RequestHandler, float] = {}  # in the order in which they came
+        self._since: dict[RequestHandler, float] = {}  # in order of arrival
         self._loop = asyncio.get_running_loop()
         self._listening: list[asyncio.Server] = []
         self._timer = self._loop.call_later(_LOOK_SECONDS, self._look)
@@ -105,7 +106,7 @@ class LimitedServer:
         return server
 
     async def close(self) -> None:
-        """Accept no more; the runner's `cleanup` ends what is open."""
+        """Stop accepting; the runner's `cleanup` closes the open connections."""
         self._timer.cancel()
         for server in self._listening:
             server.close()

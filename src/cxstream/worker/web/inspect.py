@@ -1,4 +1,4 @@
-"""What this worker holds of one customer: read out of the engines in memory, between two batches."""
+"""The state of one customer in this worker, read from the engines in memory between two batches."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ FOUND, UNKNOWN = 200, 404
 
 
 class Held(msgspec.Struct, frozen=True):
-    """The answer of `GET /customers/ID`.
+    """The response of `GET /customers/ID`.
 
     Attributes:
         owned: partitions of this worker whose state follows the log.
-        partition: the one that the customer is in; null where none of them knows him.
-        customer: what it holds; null where none of them knows him.
+        partition: the partition of the customer; null if none of them knows the customer.
+        customer: their state; null if none of the partitions knows them.
     """
 
     owned: list[int]
@@ -29,7 +29,7 @@ class Held(msgspec.Struct, frozen=True):
 
 
 def inspect(partitions: Partitions, subject: str) -> tuple[int, Held]:
-    """The HTTP status and the answer; UNKNOWN says which partitions were looked into."""
+    """The HTTP status and the response; with UNKNOWN, the response lists the partitions that were searched."""
     engines = {each.number: each.engine for each in partitions if each.engine is not None}
     for number, engine in engines.items():
         view = describe(engine, subject)

@@ -1,4 +1,4 @@
-"""Ports of the worker's own servers: a default that is taken gives way, so that a second worker on a computer starts."""
+"""Ports of the worker's own servers: if a default port is in use, a free one is taken, so that a second worker starts on a computer."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ if TYPE_CHECKING:
 
 
 def gives_way(worker: Worker, setting: Literal["web_port", "metrics_port"], error: OSError) -> bool:
-    """Whether a server that could not listen may take a free port: its own is taken, and nobody chose it.
+    """Whether a server that could not listen may take a free port: its port is in use, and is the default.
 
     Args:
         worker: the settings.
-        setting: which of them has the port.
+        setting: the name of the port setting.
         error: why it could not listen.
     """
     return error.errno == errno.EADDRINUSE and setting not in worker.model_fields_set
