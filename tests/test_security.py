@@ -376,7 +376,7 @@ async def without(kafka: SecureKafka, acl: Any) -> AsyncIterator[None]:
         ),
         (
             granted("group", GROUP, "Read"),
-            r"cxstream: cxstream: Kafka does not let us into this consumer group",
+            r"cxstream: cxstream: Kafka does not permit this client to join the consumer group",
         ),
         (
             granted("transactional-id", f"{GROUP}-{TOUCHPOINTS.name}-", "Write"),
@@ -439,7 +439,7 @@ async def test_a_worker_of_another_name_gets_nowhere(fresh: SecureKafka, tmp_pat
     with WorkerProcess(settings, tmp_path / "log", **environment(settings)) as worker:
         await asyncio.to_thread(worker.process.wait, SECONDS)
         assert worker.process.returncode == 1
-        assert "does not let us into this consumer group" in worker.log
+        assert "does not permit this client to join the consumer group" in worker.log
         assert "cxstream topics --acls" in worker.log
 
 

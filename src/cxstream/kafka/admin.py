@@ -1,6 +1,6 @@
-"""Are the topics there, and are they what the contract says?
+"""Checks and creates the topics of the contract.
 
-Looking, creating and altering are three separate steps: nothing that exists is changed by the first two.
+Looking, creating and altering are three separate steps: the first two change nothing that exists.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ USUAL_REPLICATION = 3
 _SETTLE_SECONDS = 30.0
 _POLL_SECONDS = 0.05
 _CLEANUP = "cleanup.policy"
-# Where a topic's configuration value comes from, in DescribeConfigs: 1 is the topic itself.
+# The source of a topic's configuration value in DescribeConfigs: 1 is the topic itself.
 _SET_ON_TOPIC = 1
 
 
@@ -55,7 +55,7 @@ class Found:
 
     @property
     def wrong_config(self) -> dict[str, str]:
-        """What the contract wants set that is set otherwise: {name: value it should have}."""
+        """Configuration that differs from the contract: {name: value it should have}."""
         return {
             name: value
             for name, value in self.topic.config.items()
@@ -64,7 +64,7 @@ class Found:
 
     @property
     def differences(self) -> list[str]:
-        """What is not as it should be, in words; empty for a topic that is as it should be, or missing."""
+        """Differences from the contract, in words; empty if there are none, or the topic is missing."""
         if not self.partitions:
             return []
         counts = (
@@ -116,17 +116,17 @@ async def look(
 ) -> list[Found]:
     """Topics of an installation as Kafka has them, in the order asked for.
 
-    A topic that we may not describe looks as if it were missing: Kafka does not tell them apart.
+    A topic that this client may not describe looks missing: Kafka does not tell the two apart.
 
     Args:
         admin: a connected client.
         topology: the topics of the installation.
         partitions: how many the topics should have; None: as many as cx.touchpoints has,
             4 where there is none. Signals and state go to the partition number of their cause.
-        topics: which of them; only these are asked about, as we may not be allowed more.
+        topics: which of them; only these are requested, because the client may lack the right to see others.
 
     Raises:
-        TopicError: Kafka does not let us look.
+        TopicError: Kafka does not permit describing the topics.
     """
     there = await _existing(admin)
     wanted = partitions or len(there.get(topology.touchpoints.name, ())) or DEFAULT_PARTITIONS
@@ -143,7 +143,7 @@ async def look(
 async def partition_counts(admin: AIOKafkaAdminClient) -> dict[str, int]:
     """How many partitions each topic has.
 
-    All topics are asked for: a broker may create one that is asked for by its name.
+    The request is for all topics: a broker may create a topic that is requested by name.
     """
     return {name: len(found) for name, found in (await _existing(admin)).items()}
 
@@ -182,7 +182,7 @@ async def _configs(
 async def create(
     admin: AIOKafkaAdminClient, found: Sequence[Found], replication: int | None = None
 ) -> list[str]:
-    """Create the topics that are missing, and wait until they can be used; their names.
+    """Create the missing topics, and wait until they can be used; returns their names.
 
     Args:
         admin: a connected client.
@@ -190,7 +190,7 @@ async def create(
         replication: replicas of each partition; None: three, or as many as there are brokers.
 
     Raises:
-        TopicError: Kafka does not create one; says why.
+        TopicError: Kafka does not create one; the message says why.
     """
     from aiokafka.admin import NewTopic
 
@@ -212,7 +212,7 @@ async def create(
 
 
 async def _led(admin: AIOKafkaAdminClient, wanted: dict[str, int]) -> None:
-    """Wait until each partition has a leader: Kafka answers before its brokers have heard of a new topic."""
+    """Wait until each partition has a leader: Kafka answers before all brokers know a new topic."""
     deadline = time.monotonic() + _SETTLE_SECONDS
     while time.monotonic() < deadline:
         there = await _existing(admin)
@@ -226,7 +226,7 @@ async def _led(admin: AIOKafkaAdminClient, wanted: dict[str, int]) -> None:
 
 
 async def alter(admin: AIOKafkaAdminClient, found: Sequence[Found]) -> list[str]:
-    """Set the configuration that differs to what the contract says, and wait until it holds; a line for each change.
+    """Set configuration that differs to the contract's values, and wait until it is effective; a line for each change.
 
     Partition counts stay: more of them would send customers to other partitions than their history.
 
@@ -236,7 +236,7 @@ async def alter(admin: AIOKafkaAdminClient, found: Sequence[Found]) -> list[str]
     from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
     wrong = [each for each in found if each.wrong_config]
-    # The request replaces the whole of a topic's own configuration, so that what others set there goes along.
+    # The request replaces a topic's whole own configuration, so it must include the settings of others.
     resources = [
         ConfigResource(ConfigResourceType.TOPIC, each.topic.name, {**each.own, **each.wrong_config})
         for each in wrong
@@ -255,7 +255,7 @@ async def alter(admin: AIOKafkaAdminClient, found: Sequence[Found]) -> list[str]
 
 
 async def _holds(admin: AIOKafkaAdminClient, altered: Sequence[Found]) -> None:
-    """Wait until the brokers have heard of altered configuration: Kafka answers before they have."""
+    """Wait until the brokers know the altered configuration: Kafka answers before they do."""
     deadline = time.monotonic() + _SETTLE_SECONDS
     while time.monotonic() < deadline:
         configs = await _configs(admin, [each.topic.name for each in altered])
@@ -273,7 +273,7 @@ async def _holds(admin: AIOKafkaAdminClient, altered: Sequence[Found]) -> None:
 async def ensure_topics(
     settings: Settings, partitions: int | None = None, replication: int | None = None
 ) -> list[str]:
-    """Create what is missing; the names created.
+    """Create the missing topics; returns their names.
 
     Args:
         settings: where Kafka is.
@@ -291,7 +291,7 @@ async def ensure_topics(
 
 
 async def require_topics(settings: Settings, needed: Sequence[Topic] = TOPICS) -> list[Found]:
-    """Refuse to go on unless topics are there and as the contract says; how Kafka has each of them.
+    """Raise unless the topics exist and match the contract; returns each as Kafka has it.
 
     Args:
         settings: where Kafka is.
@@ -299,7 +299,7 @@ async def require_topics(settings: Settings, needed: Sequence[Topic] = TOPICS) -
 
     Raises:
         BrokerError: Kafka does not answer.
-        TopicError: a topic is missing or differs; says which, how, and what to do.
+        TopicError: a topic is missing or differs; the message says which, how, and what to do.
     """
     async with administration(settings) as admin:
         found = await look(admin, settings.topology, topics=needed)
@@ -315,15 +315,17 @@ async def require_topics(settings: Settings, needed: Sequence[Topic] = TOPICS) -
 
 
 def or_hidden(settings: Settings) -> str:
-    """What a missing topic may be instead, where Kafka knows who asks: in words, "" where it does not."""
+    """A hint for a missing topic that missing rights may hide, with authentication; "" without."""
     unknown = settings.security.protocol == "PLAINTEXT"
     return (
-        "" if unknown else ", or none that we may see (cxstream topics --acls says what we must be allowed)"
+        ""
+        if unknown
+        else ", or this client may not see it (cxstream topics --acls lists the rights that it needs)"
     )
 
 
 def partitions_added(found: Sequence[Found]) -> str:
-    """That somebody added partitions to cx.touchpoints, in words; "" where the numbers do not look like it."""
+    """A message if partitions seem to have been added to cx.touchpoints; "" otherwise."""
     touchpoints = [each for each in found if each.topic.contract == TOUCHPOINTS.contract]
     counts = {each.partitions for each in found if each not in touchpoints}
     wanted = {each.wanted for each in found} | {each.partitions for each in touchpoints}

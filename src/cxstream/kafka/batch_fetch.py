@@ -1,7 +1,7 @@
-"""Record batches as they lie on the wire, without an object of Python's for each record.
+"""Record batches in their wire format, without a Python object per record.
 
-aiokafka unpacks what it fetched through a generator that makes a ConsumerRecord of every record, which is most
-of what reading costs. Here the generator of a fetch is replaced, before it has begun, by one that gives out the
+aiokafka unpacks a fetch with a generator that makes a ConsumerRecord of every record, which takes most
+of the time of reading. Here the generator of a fetch is replaced, before it starts, by one that returns the
 records of a whole batch as aiokafka's own C objects: they have offset, timestamp, key, value and headers.
 """
 
@@ -26,36 +26,36 @@ if TYPE_CHECKING:
 
     from cxstream.kafka.record_batches import Limits
 
-    # Takes the partition, the offset from which on it cannot be read, and why.
+    # Called with the partition, the first offset that cannot be read, and the reason.
     Refuse = Callable[[TopicPartition, int, Exception], None]
 
 
-# The format of record batches since Kafka 0.11. aiokafka tells older ones apart by the first batch of a fetch alone,
-# and takes later ones for this.
+# The format of record batches since Kafka 0.11. aiokafka recognises older ones only by the first batch of a fetch,
+# and assumes this one for the others.
 _MAGIC = 2
 log = structlog.get_logger(__name__)
 
-# Where a batch has its length, and how long it is beside that.
+# Position of a batch's length field, and the bytes that the length does not include.
 _LENGTH_AT, _OVERHEAD = 8, 12
 
 
 class WholeBatches(OrderedDict[Any, Any]):
-    """What a fetcher keeps its results in, by partition: those of some topics give out batches.
+    """Replaces the dictionary in which a fetcher keeps its results: those of some topics return batches.
 
-    A call for records takes what costs some `most` bytes of memory, at least one piece; the rest stays packed until the
+    A call for records unpacks some `most` bytes of memory, at least one piece; the rest stays packed until the
     next call.
 
     Args:
         topics: the topics; None for all of them.
-        refuse: is told of a batch that cannot be unpacked, once those before it have been given out. If it raises
-            nothing, the fetch ends there.
-        raw: the bytes of what was fetched last, by partition; what is taken from it goes out of it.
-        limits: how large what is read may be.
-        most: what a call takes of a partition, in bytes of memory.
-        on_read: is told of each partition of which a batch could be unpacked.
+        refuse: called for a batch that cannot be unpacked, after those before it have been returned. If it does not
+            raise, the fetch ends there.
+        raw: the bytes of the latest fetch, by partition; they are removed when they are taken.
+        limits: the largest records and batches.
+        most: how much a call unpacks of a partition, in bytes of memory.
+        on_read: called for each partition of which a batch could be unpacked.
 
     Attributes:
-        room: what may be taken of all partitions together until it is set anew, in bytes of memory; None for no limit.
+        room: how much may be unpacked of all partitions until it is set again, in bytes of memory; None for no limit.
     """
 
     def __init__(
@@ -88,9 +88,9 @@ class WholeBatches(OrderedDict[Any, Any]):
         while True:
             try:
                 piece = next(pieces, None)
-            except Exception as error:  # noqa: BLE001 - whatever damaged bytes lead to
-                # The next fetch begins at the batch that is damaged, and fails then if this one brought something:
-                # an error must not keep back what came before it.
+            except Exception as error:  # noqa: BLE001 - damaged bytes may cause any error
+                # If this fetch returned records, the next one starts at the damaged batch and fails then:
+                # an error must not delay the records before it.
                 if not begun:
                     self._refuse(tp, fetched.next_fetch_offset, error)
                 return
@@ -104,7 +104,7 @@ class WholeBatches(OrderedDict[Any, Any]):
             yield piece
 
     def _some(self, result: FetchResult, _max_records: int | None) -> list[Piece]:
-        """What aiokafka's `FetchResult.getall` gives out, up to a cost in place of a number."""
+        """Like aiokafka's `FetchResult.getall`, limited by memory instead of a number of records."""
         found: list[Piece] = []
         if not result.check_assignment(result._topic_partition) or not result.has_more():  # noqa: SLF001
             return found
@@ -150,14 +150,14 @@ def _tell(tp: Any, piece: Piece) -> None:
 
 
 def _pieces(fetched: PartitionRecords, raw: bytes, unpacker: Unpacker) -> Iterator[Piece]:
-    """Yield the records of each batch that a reader may see, a piece at a time."""
+    """Yield the visible records of each batch, one piece at a time."""
     log, view, at = fetched._records, memoryview(raw), 0  # noqa: SLF001
     while log.has_next():
         batch = log.next_batch()
         start, at = at, at + _OVERHEAD + int(struct.unpack_from(">i", view, at + _LENGTH_AT)[0])
         old = not isinstance(batch, DefaultRecordBatch)
         if not old and batch.magic != _MAGIC:
-            raise CorruptRecordException(f"a batch has a format that is not known (magic {batch.magic})")
+            raise CorruptRecordException(f"a batch has an unknown format (magic {batch.magic})")
         if fetched._check_crcs and not batch.validate_crc():  # noqa: SLF001
             raise CorruptRecordException("a batch is damaged (its CRC is wrong)")
         if _may_be_seen(fetched, batch):
@@ -170,14 +170,14 @@ def _pieces(fetched: PartitionRecords, raw: bytes, unpacker: Unpacker) -> Iterat
 
 
 def _from(piece: Piece, first: int) -> Piece:
-    """The records from an offset on: a fetch brings whole batches, also where it asked for the middle of one."""
+    """The records from an offset on: a fetch returns whole batches, even if it asked for the middle of one."""
     if not piece or piece[0].offset >= first:
         return piece
     return Piece([record for record in piece if record.offset >= first], piece.cost, plain=piece.plain)
 
 
 def _may_be_seen(fetched: PartitionRecords, batch: Any) -> bool:
-    """Whether a batch has records for us: markers have none, and aborted ones are not to be read."""
+    """Whether a batch has visible records: transaction markers have none, and aborted batches must not be read."""
     if fetched._isolation_level == READ_COMMITTED and batch.producer_id is not None:  # noqa: SLF001
         aborted = fetched._aborted_producers  # noqa: SLF001
         fetched._consume_aborted_up_to(batch.base_offset)  # noqa: SLF001

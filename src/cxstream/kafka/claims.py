@@ -7,9 +7,9 @@ A group claims the topics with a record in partition 0 of cx.snapshots, under a 
 keeps every claim. The order of the log decides: a claim counts if its epoch is higher than that of the claim that
 counted before. So of two groups that start at the same moment exactly one is the owner, and both see which.
 
-A claim alone stops nobody who works already. Whoever becomes the owner of a partition in place of another group
+A claim alone does not stop running workers. A worker that becomes the owner of a partition in place of another group
 therefore takes the other's transactional id first (`cxstream.worker.ownership.takeover`): after that the other cannot
-commit, and when it tries to go on it reads the claim. One of the two always notices:
+commit, and when it tries to continue it reads the claim. One of the two always notices:
 
     former owner    takes its id ......... reads the claims
     new owner       writes the claim ..... takes the former owner's id
@@ -50,12 +50,12 @@ log = structlog.get_logger(__name__)
 
 
 class Claim(msgspec.Struct, frozen=True):
-    """That a group owns the topics.
+    """The claim of a group to own the topics.
 
     Attributes:
         cluster: id of the Kafka cluster.
         group: consumer group.
-        epoch: how often the topics have been claimed with success; from 1 on.
+        epoch: number of successful claims of the topics, from 1.
         former: other groups that owned them before, the oldest first.
     """
 
@@ -66,12 +66,12 @@ class Claim(msgspec.Struct, frozen=True):
 
     @property
     def owner(self) -> Owner:
-        """As a marker names it."""
+        """The owner as a snapshot's marker names it."""
         return Owner(self.cluster, self.group, self.epoch)
 
 
 def is_claim(key: bytes | None) -> bool:
-    """Whether a record of cx.snapshots is a claim, and not saved state."""
+    """Whether a record of cx.snapshots is a claim instead of saved state."""
     return key is not None and key.startswith(CLAIM_PREFIX)
 
 
@@ -79,9 +79,9 @@ class Claims:
     """The claims of an installation, as far as they have been read.
 
     Attributes:
-        standing: the claim that counts; None where there is none.
+        standing: the claim that counts; None if there is none.
         position: the offset after the last record read.
-        unreadable: a later record that should be a claim cannot be read.
+        unreadable: whether a later claim record cannot be read.
     """
 
     def __init__(self) -> None:
@@ -107,7 +107,7 @@ class Claims:
 
 
 class Ownership:
-    """What a group knows of its ownership.
+    """The ownership of the topics, as a group sees it.
 
     Args:
         settings: how to reach Kafka, the topics, and the group.
@@ -122,7 +122,7 @@ class Ownership:
         self._looked_at = -1
 
     async def confirm(self) -> Claim:
-        """The claim of this group, read after this was called; written first where the topics belong to nobody.
+        """The claim of this group, read after the call; written first if the topics have no owner.
 
         Raises:
             OwnershipError: the topics belong to another group, or to this one on another cluster.
@@ -131,7 +131,7 @@ class Ownership:
         """
         asked = next(self._turns)
         async with self._lock:
-            # Many partitions ask at the same time: one look that began after they asked is enough for all.
+            # Many partitions ask at the same time: one read that started after they asked is enough for all.
             if self._looked_at < asked:
                 looked_at = next(self._turns)
                 await self._look()
@@ -141,7 +141,7 @@ class Ownership:
             return self._refuse_others()
 
     async def standing(self) -> Claim | None:
-        """The claim that counts now; None where there is none.
+        """The claim that counts now; None if there is none.
 
         Raises:
             BrokerError: Kafka does not answer.
@@ -152,7 +152,7 @@ class Ownership:
             return self._claims.standing
 
     async def require_own(self) -> None:
-        """Refuse where the topics belong to another group; where they belong to nobody, nothing is claimed.
+        """Raise if the topics belong to another group; do not claim topics without an owner.
 
         Raises:
             OwnershipError: they do.
@@ -163,7 +163,7 @@ class Ownership:
             self._refuse_others()
 
     async def require_owner(self, former: str) -> None:
-        """Refuse where the topics can be taken over, but not from this group.
+        """Raise if the topics belong to a group other than the one to take them over from.
 
         Raises:
             OwnershipError: they belong to another one.
@@ -175,13 +175,13 @@ class Ownership:
             self._require(self._claims.standing or await self._left_by_markers(former), former)
 
     async def take_over(self, former: str) -> Claim:
-        """Claim the topics in place of another group; the claim that counts afterwards.
+        """Claim the topics in place of another group; returns the claim that counts afterwards.
 
         Args:
-            former: the group that owns them, to be named by whoever wants this.
+            former: the group that owns them; the operator must name it.
 
         Raises:
-            OwnershipError: they belong to another one, or somebody else was faster.
+            OwnershipError: they belong to another group, or another claim was faster.
             BrokerError: Kafka does not answer.
             TopicError: cx.snapshots is missing.
         """
@@ -239,23 +239,23 @@ class Ownership:
         return self._cluster
 
     async def _look(self) -> None:
-        """Read what is new in the log."""
+        """Read the new records of the log."""
         await self._here()
-        # A transaction that is open must not hide a claim behind it; claims are part of none.
+        # An open transaction must not hide a claim behind it; claims are not part of transactions.
         async with reading(self._settings, [SNAPSHOTS], "read_uncommitted") as reader:
             topic = reader.topology.snapshots.name
             first, end = await reader.bounds(topic, _PARTITION)
             if end < self._claims.position:
-                self._claims = Claims()  # the topic was made anew
+                self._claims = Claims()  # the topic was recreated
             async for records in reader.read(topic, _PARTITION, max(first, self._claims.position), end):
                 self._claims.take(records)
             self._claims.position = max(self._claims.position, end)
 
     async def _claim_first(self) -> None:
-        """Claim topics that nobody has claimed yet, if this group may.
+        """Claim topics without a claim, if this group may.
 
         Raises:
-            OwnershipError: they have state that is not known to be this group's.
+            OwnershipError: they have saved state that may belong to another group.
         """
         if self._claims.unreadable:
             return
@@ -276,7 +276,7 @@ class Ownership:
             self._claims.standing = Claim(left.cluster, left.group, left.epoch)
 
     async def _left_by_markers(self, former: str) -> Claim:
-        """What stands where nobody has claimed anything: as the markers say, or else as `former` is given."""
+        """The ownership without any claim: by the snapshots' markers, or else `former`."""
         async with reading(self._settings, [SNAPSHOTS]) as reader:
             left = await _marked(reader)
         if left is not None and left.group:
@@ -295,7 +295,7 @@ class Ownership:
         return any(each.offset >= 0 for each in found.values())
 
     async def _append(self, claim: Claim) -> Claim:
-        """Write a claim, and read which one counts; one that came too late is taken back."""
+        """Write a claim, and read which one counts; a late claim is deleted again."""
         key = CLAIM_PREFIX + uuid.uuid4().hex.encode()
         topic = self._settings.topology.snapshots.name
         try:
@@ -305,7 +305,7 @@ class Ownership:
                 value = msgspec.json.encode(claim)
                 await producer.send_and_wait(topic, value, key=key, partition=_PARTITION)
                 await self._look()
-                # There is one now: this claim, or one that was faster.
+                # A claim exists now: this one, or a faster one.
                 standing = self._claims.standing or claim
                 if standing != claim:
                     await producer.send_and_wait(topic, None, key=key, partition=_PARTITION)
@@ -322,7 +322,7 @@ class _Marked(msgspec.Struct):
 
 
 async def _marked(reader: TopicReader) -> Owner | None:
-    """The owner that the markers of saved state name, the newest epoch first; None where nothing is saved."""
+    """The owner named by the snapshots' markers, the newest epoch first; None without a snapshot."""
     topic, found = reader.topology.snapshots.name, None
     for partition in range(reader.partitions[topic]):
         record = await reader.latest(topic, partition, MARKER_KEY)

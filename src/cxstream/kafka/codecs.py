@@ -1,6 +1,6 @@
 """The codecs of compressed record batches, and whether this installation can decode them.
 
-Producers choose a codec, and so does a topic (`compression.type`): whoever reads must be able to decode all of them.
+Producers choose a codec, and so does a topic (`compression.type`): every reader must be able to decode all of them.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from cxstream.kafka.inflate import NAMES, inflate_into, inflated
 from cxstream.model.errors import InstallationError
 
 _PLAIN = b"cxstream"
-# The same few bytes as each codec has them.
+# The same few bytes, compressed with each codec.
 _COMPRESSED = {
     "gzip": bytes.fromhex("1f8b08000000000002034bae282e294a4dcc0500c2f9eaa508000000"),
     "snappy": b"\x82SNAPPY\0\0\0\0\1\0\0\0\1\0\0\0\n\x08\x1c" + _PLAIN,
@@ -27,7 +27,7 @@ def undecodable() -> dict[str, str]:
         try:
             plain = b"".join(inflated(number, compressed))
             size = inflate_into(number, compressed, memoryview(out))
-        except Exception as error:  # noqa: BLE001 - whatever a broken library raises
+        except Exception as error:  # noqa: BLE001 - a broken library may raise anything
             found[name] = f"{type(error).__name__}: {error}"
         else:
             if size is None or plain != _PLAIN or bytes(out) != _PLAIN:
@@ -36,7 +36,7 @@ def undecodable() -> dict[str, str]:
 
 
 def advice(found: dict[str, str]) -> str:
-    """What is wrong and what to do, in a line."""
+    """The error message: what is wrong and what to do."""
     said = "; ".join(f"{name} ({why})" for name, why in found.items())
     return (
         f"record batches with these codecs cannot be decoded: {said}: install what requirements.lock says (the "
@@ -45,7 +45,7 @@ def advice(found: dict[str, str]) -> str:
 
 
 def require_codecs() -> None:
-    """Refuse to start where a batch could come that cannot be decoded.
+    """Raise if a codec cannot be decoded.
 
     Raises:
         InstallationError: names each codec that cannot be decoded.

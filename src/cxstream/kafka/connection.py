@@ -1,4 +1,4 @@
-"""How to reach Kafka: what every part that talks to it shares."""
+"""The connection settings that all Kafka clients share."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 CLIENT_ID = "cxstream"
 
-# Long enough for a Kafka on another continent, short enough for a person who mistyped its address.
+# Long enough for a Kafka on another continent, short enough after a mistyped address.
 _CONNECT_SECONDS = 5.0
 
 
 def connection(settings: Settings) -> dict[str, Any]:
-    """Keyword arguments that every aiokafka client takes: where Kafka is and how to prove who asks.
+    """Keyword arguments that every aiokafka client takes: addresses and authentication.
 
     Raises:
         SettingsError: the security settings do not fit together, or a file that they name cannot be read.
@@ -37,7 +37,7 @@ def connection(settings: Settings) -> dict[str, Any]:
 
 
 def hosts(bootstrap: str) -> list[str]:
-    """The hosts of a list of Kafka addresses; none where it cannot be read as one, which `check` reports."""
+    """The hosts of a list of Kafka addresses; none if the list is invalid, which `check` reports."""
     from aiokafka.conn import collect_hosts
 
     try:
@@ -47,10 +47,10 @@ def hosts(bootstrap: str) -> list[str]:
 
 
 async def check(settings: Settings) -> int:
-    """Ask Kafka whether it is there and lets us in; the number of its brokers.
+    """Check that Kafka answers and accepts the authentication; returns the number of its brokers.
 
     Raises:
-        BrokerError: nothing answers at `settings.kafka`, or what answers does not let us in; says why.
+        BrokerError: nothing answers at `settings.kafka`, or authentication fails; the message says why.
         SettingsError: the security settings do not fit together.
     """
     from aiokafka.client import AIOKafkaClient
@@ -64,7 +64,7 @@ async def check(settings: Settings) -> int:
     client = AIOKafkaClient(**arguments)
     try:
         await client.bootstrap()
-        # A tunnel, or whatever else answers here, may send the clients on to other computers.
+        # A tunnel or proxy at this address may redirect the clients to other computers.
         refuse_plaintext(settings.security, [broker.host for broker in client.cluster.brokers()])
         return len(client.cluster.brokers())
     except KafkaError as error:
@@ -77,14 +77,14 @@ async def check(settings: Settings) -> int:
 
 
 async def _reachable(bootstrap: str) -> None:
-    """Try the bare connections first: the client's own attempt says less, and says it in the log."""
+    """Try plain connections first: the client's own error is less clear, and only in the log."""
     from aiokafka.conn import collect_hosts
 
     try:
         addresses = [(host, int(port)) for host, port, _ in collect_hosts(bootstrap, randomize=False)]
     except ValueError as error:
         raise BrokerError(
-            f"{bootstrap!r} is no list of Kafka addresses: write HOST:PORT[,HOST:PORT...]"
+            f"{bootstrap!r} is not a list of Kafka addresses: write HOST:PORT[,HOST:PORT...]"
         ) from error
     reasons = await asyncio.gather(*(_refusal(host, port) for host, port in addresses))
     if all(reasons):

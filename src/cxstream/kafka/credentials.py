@@ -1,6 +1,6 @@
 """Credentials of a Kafka client: TLS and SASL arguments from the security settings.
 
-Secrets are read when a client is made, never kept: who rotates a file needs no restart for new clients.
+Secrets are read when a client is made, never kept: new clients use a rotated file without a restart.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ if TYPE_CHECKING:
 
     from cxstream.settings import Security
 
-# What these send as the proof of who asks can be read on the way, and used by whoever reads it. SCRAM proves that we
-# know the password without sending it.
+# The credentials that these send can be read on the network and used by others. SCRAM proves
+# knowledge of the password without sending it.
 _READABLE = ("PLAIN", "OAUTHBEARER")
-# A log at `debug` has whole requests and responses, tokens, passwords and records too: these are left out.
+# A log at `debug` contains whole requests and responses with tokens, passwords and records: these are removed.
 _CLIENT_LOGS = ("aiokafka.conn", "aiokafka.producer.producer")
 _SECRET_TYPES = ("SaslAuthenticate", "Fetch", "Produce")
-_SECRET_TEXT = "Sending (key="  # noqa: S105 - how a record that is sent is logged
+_SECRET_TEXT = "Sending (key="  # noqa: S105 - the log text of a record that is sent
 
 
 def tls(security: Security) -> ssl.SSLContext | None:
-    """The TLS context that the settings ask for; None where the protocol has no TLS.
+    """The TLS context of the settings; None if the protocol has no TLS.
 
     The broker's certificate and its host name are always checked.
 
     Raises:
-        SettingsError: a PEM file is missing or is none, or its passphrase is wrong.
+        SettingsError: a PEM file is missing or invalid, or its passphrase is wrong.
     """
     if not security.protocol.endswith("SSL"):
         return None
@@ -56,7 +56,7 @@ def _present(context: ssl.SSLContext, security: Security, cert_file: Path) -> No
     asked = False
 
     def give() -> str:
-        # Without one, OpenSSL would ask for it on the terminal, where nobody may be.
+        # Without one, OpenSSL would ask for it on the terminal.
         nonlocal asked
         asked = True
         if not passphrase:
@@ -69,12 +69,12 @@ def _present(context: ssl.SSLContext, security: Security, cert_file: Path) -> No
     try:
         context.load_cert_chain(cert_file, security.key_file, password=give)
     except ssl.SSLError as error:
-        # What OpenSSL calls a wrong passphrase differs by the cipher of the key.
+        # OpenSSL's error for a wrong passphrase depends on the cipher of the key.
         if asked:
             raise SettingsError("security.key_password: not the passphrase of security.key_file") from error
         raise _unreadable("cert_file", cert_file, error) from error
     except OSError as error:
-        # The error does not say which of the two files it means.
+        # The error does not say which of the two files is wrong.
         field = "key_file" if cert_file.is_file() else "cert_file"
         raise _unreadable(field, getattr(security, field), error) from error
 
@@ -84,7 +84,7 @@ def _unreadable(field: str, path: Path | None, error: OSError) -> SettingsError:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a name or address leads to this computer, whatever the network's name servers say."""
+    """Whether a name or address is this computer, without asking name servers."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
@@ -108,13 +108,13 @@ def refuse_plaintext(security: Security, hosts: Iterable[str]) -> None:
         raise SettingsError(
             f"security.protocol: SASL_PLAINTEXT would send the "
             f"{'password' if security.sasl_mechanism == 'PLAIN' else 'token'} of {security.sasl_mechanism} to {far} "
-            "in plain text, for everybody on the way to read: use SASL_SSL, or set security.plaintext_credentials "
+            "in plain text over the network: use SASL_SSL, or set security.plaintext_credentials "
             "where the network itself is encrypted"
         )
 
 
 def sasl(security: Security) -> dict[str, Any]:
-    """The SASL arguments of a Kafka client; none where the protocol has no SASL.
+    """The SASL arguments of a Kafka client; none if the protocol has no SASL.
 
     Raises:
         SettingsError: a setting that the mechanism needs is missing, or a secret cannot be read.
@@ -143,7 +143,7 @@ def guard_logs() -> None:
 
 
 def _tells_nothing(record: logging.LogRecord) -> bool:
-    """A log filter: False for what proves who asks, and for what has records in it."""
+    """A log filter: False for messages with credentials or records."""
     arguments = record.args if isinstance(record.args, tuple) else ()
     return not (
         str(record.msg).startswith(_SECRET_TEXT)

@@ -1,9 +1,9 @@
-"""What a fetch brings of one partition and cannot be read: kept from the other partitions of the same consumer.
+"""Isolates an unreadable partition in a fetch from the other partitions of the same consumer.
 
-Left alone, aiokafka raises such an error to whoever asks for records of any partition and drops what it has of the
-others, asks the broker again without a pause, or ends the task that fetches. Here the client that a fetcher uses
-is wrapped: what cannot be used is taken out of the answer before the fetcher sees it, and a function is told. What
-proves to be damaged only when it is unpacked, the iterators of the records tell to the same function.
+By itself, aiokafka raises such an error in a call for records of any partition and drops the records of the
+others, asks the broker again without a pause, or ends the task that fetches. Here the client of a fetcher
+is wrapped: unusable data is removed from the response before the fetcher sees it, and a function is called. If
+damage is found only while unpacking, the iterators of the records call the same function.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ if TYPE_CHECKING:
     from cxstream.kafka.record_batches import Limits
 
 
-# Kafka's answers that the fetcher deals with: none, offset out of range, unknown partition, not the leader.
+# Kafka's error codes that the fetcher handles: none, offset out of range, unknown partition, not the leader.
 _DEALT_WITH = {0, 1, 3, 6}
 
 
 class Screen:
-    """The client of a fetcher, which takes out of what is fetched that which cannot be read.
+    """The client of a fetcher, which removes unreadable data from responses.
 
     Args:
-        client: aiokafka's client; everything but `send` is its own.
-        refuse: is told of each partition that is taken out.
-        on_fetched: is told the partition and the offset of every fetch that Kafka could answer.
+        client: aiokafka's client; only `send` is replaced.
+        refuse: called for each partition that is removed.
+        on_fetched: called with the partition and the offset of every successful fetch.
 
     Attributes:
-        raw: the bytes of what was fetched last, by partition, until they are taken.
+        raw: the bytes of the latest fetch, by partition, until they are taken.
     """
 
     def __init__(
@@ -56,10 +56,10 @@ class Screen:
         return getattr(self._client, name)
 
     async def send(self, node: int, request: Any, **options: Any) -> Any:
-        """Send a request; the answer to a fetch comes back without what cannot be read."""
+        """Send a request; the response to a fetch contains no unreadable data."""
         response = await self._client.send(node, request, **options)
         if isinstance(request, FetchRequest):
-            # The fetcher takes what it wants of an answer before it waits for anything.
+            # The fetcher takes its data from a response before it awaits anything.
             self.raw.clear()
             asked = {(topic, number): at for topic, parts in request.topics for number, at, _ in parts}
             response.topics = [
@@ -83,7 +83,7 @@ class Screen:
 
 
 def _wrong(code: int, records: bytes | None) -> Exception | None:
-    """Why a partition of an answer cannot be used; None where it can."""
+    """Why a partition of a response cannot be used; None if it can."""
     if code not in _DEALT_WITH:
         failed: Exception = for_code(code)()
         return failed
@@ -91,9 +91,9 @@ def _wrong(code: int, records: bytes | None) -> Exception | None:
         return None
     try:
         found = MemoryRecords(records or b"")
-    except Exception as error:  # noqa: BLE001 - whatever damaged bytes lead to
+    except Exception as error:  # noqa: BLE001 - damaged bytes may cause any error
         return error
-    # Kafka sends at least one whole batch, be it larger than what was asked for.
+    # Kafka sends at least one whole batch, even if it is larger than requested.
     if found.size_in_bytes() and not found.has_next():
         short: Exception = CorruptRecordException("a batch is longer than what was sent of it")
         return short
@@ -101,25 +101,25 @@ def _wrong(code: int, records: bytes | None) -> Exception | None:
 
 
 def unreadable(tp: TopicPartition, offset: int, error: Exception) -> UnreadableError:
-    """The error that says that a partition cannot be read from an offset on."""
+    """The error for a partition that cannot be read from an offset on."""
     return UnreadableError(tp.topic, tp.partition, offset, reason(error))
 
 
 def reason(error: Exception) -> str:
-    """An error in a line."""
+    """An error in one line."""
     return str(error) if isinstance(error, KafkaError) else f"{type(error).__name__}: {error}"
 
 
 def read_whole(consumer: AIOKafkaConsumer, limits: Limits, most: int) -> None:
-    """Let a started consumer give out whole batches, and raise what a fetch of any of its partitions met.
+    """Make a started consumer return whole batches, and raise the errors of its fetches.
 
-    It is for a consumer that reads one partition at a time. The next call for records raises UnreadableError; what may
-    not be read at all stays aiokafka's own error.
+    It is for a consumer that reads one partition at a time. The next call for records raises UnreadableError; an authorization error
+    stays aiokafka's own error.
 
     Args:
         consumer: a started one, which has not fetched yet.
-        limits: how large what is read may be.
-        most: what a call takes, in bytes of memory.
+        limits: the largest records and batches.
+        most: how much a call unpacks, in bytes of memory.
     """
     fetcher = consumer._fetcher  # noqa: SLF001
 

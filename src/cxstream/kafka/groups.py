@@ -1,4 +1,4 @@
-"""Consumer groups: who is in them, and who owns which partition of cx.touchpoints."""
+"""Consumer groups: their members, and the partitions of cx.touchpoints that each owns."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 _WAIT = (GroupCoordinatorNotAvailableError, GroupLoadInProgressError, NotCoordinatorForGroupError)
 NOT_YET = frozenset(error.errno for error in _WAIT)
-"""Kafka's error codes for a coordinator that it has yet to appoint."""
+"""Kafka's error codes while a group has no coordinator yet."""
 _PATIENCE_SECONDS, _PAUSE_SECONDS = 10.0, 0.2
 
 
@@ -39,7 +39,7 @@ class Member:
         client: its client id.
         host: where it connects from.
         partitions: of cx.touchpoints, those it owns.
-        url: of its web server, as it has told the group; "" where it has told none.
+        url: of its web server, from its group metadata; "" if there is none.
     """
 
     id: str
@@ -57,23 +57,23 @@ class Group:
     """A consumer group.
 
     Attributes:
-        state: as Kafka calls it: Stable, Empty, PreparingRebalance, ...
-        members: who is in it.
+        state: Kafka's name of it: Stable, Empty, PreparingRebalance, ...
+        members: its members.
     """
 
     state: str
     members: list[Member]
 
     def owner(self, partition: int) -> Member | None:
-        """Who owns a partition."""
+        """The owner of a partition."""
         return next((member for member in self.members if partition in member.partitions), None)
 
 
 async def patiently(ask: Callable[[], Awaitable[T]]) -> T:
-    """The answer of a coordinator, which a Kafka that has just started may need a moment to appoint.
+    """The response of a coordinator, which a Kafka that has just started may not have yet.
 
     Raises:
-        KafkaError: as `ask` does, for anything else, and when the patience is at its end.
+        KafkaError: any other error of `ask`, or no coordinator in time.
     """
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while True:
@@ -91,10 +91,10 @@ async def group_of(admin: AIOKafkaAdminClient, name: str, topic: str) -> Group:
     Args:
         admin: a connected client.
         name: of the group.
-        topic: what cx.touchpoints is called.
+        topic: the name of cx.touchpoints.
 
     Raises:
-        KafkaError: Kafka does not say.
+        KafkaError: Kafka does not answer.
     """
 
     async def ask() -> dict[str, Any]:

@@ -1,11 +1,11 @@
-"""Compressed record batches, inflated in bounded memory whatever they hold or claim to hold.
+"""Inflates compressed record batches in bounded memory, whatever their real or declared size.
 
     inflate_into   all of it into a buffer, if there is room: at the speed of the codec
-    inflated       all of it in blocks, for what is larger: a batch is a bomb only for who holds all of it
+    inflated       all of it in blocks, if it is larger: a decompression bomb only hurts if it is kept whole
 
-Producers, and the brokers that compress anew, write more framings than one of a codec: several gzip members or lz4
+Producers, and brokers that recompress, write several framings per codec: several gzip members or lz4
 and zstd frames one after the other, xerial's blocks of snappy (several streams of them too), Google's frames of
-snappy, and bare snappy. What follows a whole stream and is none is an error, which comes after the blocks before it.
+snappy, and bare snappy. Other bytes after a whole stream are an error, which is raised after the blocks before it.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
 
 BLOCK_BYTES = 1 << 20
-"""About how much comes at a time out of a batch that is inflated in blocks; one block of bare snappy may be more."""
+"""The approximate size of the pieces of a batch that is inflated in blocks; one block of bare snappy may be more."""
 
 _PART_BYTES = 4096
-"""What zlib is given at a time."""
+"""The input of zlib per call."""
 
 GZIP, SNAPPY, LZ4, ZSTD = 1, 2, 3, 4
 NAMES = {GZIP: "gzip", SNAPPY: "snappy", LZ4: "lz4", ZSTD: "zstd"}
@@ -46,13 +46,13 @@ _FRAME_LARGEST = 65_536
 
 _LZ4_MAGIC, _SKIPPED_MAGIC = 0x184D2204, 0x184D2A50
 _LZ4_LINKED = 0x40
-# No byte of a compressed block stands for more bytes.
+# The most bytes that a byte of a compressed block can stand for.
 _LZ4_RATIO = 255
 _LZ4_HISTORY = 65_536
 # Size of the largest block by its descriptor, and the checksum of a header with linked blocks and nothing else.
 _LZ4_BLOCKS = {0x40: (1 << 16, 0xC0), 0x50: (1 << 18, 0x77), 0x60: (1 << 20, 0x96), 0x70: (1 << 22, 0xDF)}
 _LZ4_PLAIN = 1 << 31
-# What zstd itself refuses to go beyond, where nobody asks; its highest level uses it.
+# zstd's own default limit; its highest level uses it.
 _ZSTD_WINDOW = 1 << 27
 
 _ERRORS: tuple[type[Exception], ...] = (zlib.error, zstandard.ZstdError, struct.error, ValueError)
@@ -69,7 +69,7 @@ def inflate_into(codec: int, data: bytes | memoryview, out: memoryview) -> int |
         out: where to.
 
     Returns:
-        How many bytes that took; None where there is no room for all of it, or not all of it can be read.
+        How many bytes that took; None if there is no room for all of it, or a part cannot be read.
     """
     if codec not in NAMES:
         return None
@@ -90,7 +90,7 @@ def inflated(codec: int, data: bytes | memoryview) -> Iterator[bytes | memoryvie
 
     Raises:
         UnsupportedCodecError: no such codec.
-        CorruptRecordException: the data cannot be read; where it ends too early nothing is raised.
+        CorruptRecordException: the data cannot be read; data that ends too early does not raise.
     """
     if codec not in _STREAMS:
         raise UnsupportedCodecError(f"Unknown compression codec {codec:#04x}")
@@ -101,7 +101,7 @@ def inflated(codec: int, data: bytes | memoryview) -> Iterator[bytes | memoryvie
 
 
 def _joined(blocks: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:
-    """Small blocks put together to some of BLOCK_BYTES; what comes before an error is given out before it."""
+    """Join small blocks to some of BLOCK_BYTES; blocks before an error are returned before it."""
     held: list[bytes | memoryview] = []
     size = 0
     try:
@@ -121,7 +121,7 @@ def _joined(blocks: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview
 
 
 def _gzip(data: memoryview) -> Iterator[bytes]:
-    # A little at a time: what a member leaves is copied, and there may be a member for every twenty bytes.
+    # A little at a time: the rest after a member is copied, and there may be a member every twenty bytes.
     member, rest, at = zlib.decompressobj(wbits=31), b"", 0
     while rest or at < len(data):
         if not rest:
@@ -169,7 +169,7 @@ def _bare_snappy(block: memoryview) -> bytes:
 
 
 def _snappy_size(block: memoryview) -> int:
-    """What a block says that it inflates to, where that can be."""
+    """The size that a block declares to inflate to, if it is possible."""
     size = int(cramjam.snappy.decompress_raw_len(block))
     if size > _SNAPPY_RATIO * len(block) + _SNAPPY_LEAST:
         raise ValueError(f"{len(block)} bytes cannot hold {size}")
@@ -177,7 +177,7 @@ def _snappy_size(block: memoryview) -> int:
 
 
 def _snappy_blocks(data: memoryview) -> Iterator[memoryview]:
-    """The blocks of xerial's streams, be they several; all of it where it is bare."""
+    """The blocks of one or more of xerial's streams; all of the data if it is bare snappy."""
     if data[: len(_XERIAL)] != _XERIAL:
         yield data
         return
@@ -224,12 +224,12 @@ def _lz4(data: memoryview) -> Iterator[bytes]:
             at += 8 + int(struct.unpack_from("<I", data, at + 4)[0])
             continue
         if magic != _LZ4_MAGIC:
-            raise ValueError("no frame where one should begin")
+            raise ValueError("a frame is missing")
         at = yield from _lz4_frame(data, at)
 
 
 def _lz4_frame(data: memoryview, at: int) -> Generator[bytes, None, int]:
-    """Inflate a frame some blocks at a time; returns where it ends.
+    """Inflate a frame some blocks at a time; returns its end.
 
     cramjam inflates whole frames only. So blocks are put into a frame of their own, after the 64 KiB that they may refer
     to, as they are. As many as surely fit: there may be a block for every six bytes.

@@ -1,7 +1,7 @@
-"""The address of a worker's web server, in what it tells its consumer group of itself.
+"""The address of a worker's web server, in its consumer group metadata.
 
-The group's protocol has room for data of the assignor. The sticky assignor reads its own part of it and nothing behind
-that, so the address stands there: workers of earlier versions work in the same group, and see nothing of it.
+The group's protocol has room for data of the assignor. The sticky assignor reads only its own part of it,
+so the address can follow: workers of earlier versions work in the same group and ignore it.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ class AddressedAssignor(StickyPartitionAssignor):  # type: ignore[misc]
     """The sticky assignor, with the member's address behind its data.
 
     Attributes:
-        address: of the member's web server; "" where it has none.
+        address: of the member's web server; "" if it has none.
     """
 
     address: Callable[[], str] = staticmethod(lambda: "")
 
     @classmethod
     def metadata(cls, topics: Iterable[str]) -> ConsumerProtocolMemberMetadata:
-        """What the member tells the group when it joins."""
+        """The metadata that the member sends when it joins."""
         plain = super().metadata(topics)
         address = cls.address()
         if not address:
@@ -47,7 +47,7 @@ def assignor(address: Callable[[], str]) -> type[AddressedAssignor]:
 
 
 def address_in(metadata: bytes) -> str:
-    """The address in what a member has told its group; "" where there is none."""
+    """The address in the metadata of a member; "" if there is none."""
     try:
         data = ConsumerProtocolMemberMetadata.decode(metadata).user_data
     except ValueError:  # of a program that is no consumer of this protocol

@@ -1,7 +1,7 @@
-"""Tokens for SASL/OAUTHBEARER: from a file that somebody keeps fresh, or from a token endpoint.
+"""Tokens for SASL/OAUTHBEARER: from a file that another program renews, or from a token endpoint.
 
-A new connection asks for a token each time. The Kafka client does not prove itself again on a connection that
-stands; a broker that wants that (connections.max.reauth.ms) closes it, and the next one brings a new token.
+A new connection asks for a token each time. The Kafka client does not authenticate again on an open
+connection; a broker that requires it (connections.max.reauth.ms) closes it, and the next one sends a new token.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from cxstream.settings import Security
 
 _ANSWER_SECONDS = 15.0
-# A token is asked for anew this long before it ends, or after this part of its life if that is short.
+# A token is renewed this long before it expires, or after this share of its lifetime if that is short.
 _SPARE_SECONDS = 30.0
 _LIFE_USED = 0.8
 # RFC 6749 lets the endpoint leave the lifetime out.
@@ -38,13 +38,13 @@ _SAID = 200
 
 
 class TokenError(BrokerError, KafkaConnectionError):  # type: ignore[misc]
-    """There is no token; the Kafka client takes it for a connection that failed, and tries again."""
+    """There is no token; the Kafka client treats it as a failed connection, and tries again."""
 
     __str__ = Exception.__str__
 
 
 class TokenFile(AbstractTokenProvider):  # type: ignore[misc]
-    """The token in a file, read anew for each connection: Kubernetes and others replace it before it ends."""
+    """The token in a file, read again for each connection: Kubernetes and others replace it before it expires."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -53,7 +53,7 @@ class TokenFile(AbstractTokenProvider):  # type: ignore[misc]
         """The token.
 
         Raises:
-            TokenError: there is none in the file, or it has ended.
+            TokenError: there is none in the file, or it has expired.
         """
         try:
             token = read_secret(self._path, "security.token_file")
@@ -83,7 +83,7 @@ class ClientCredentials(AbstractTokenProvider):  # type: ignore[misc]
         self._renew_at = 0.0
 
     async def token(self) -> str:
-        """The token, from the endpoint if the last one ends soon.
+        """The token, from the endpoint if the last one expires soon.
 
         Raises:
             TokenError: the endpoint does not give one.
@@ -100,7 +100,7 @@ class ClientCredentials(AbstractTokenProvider):  # type: ignore[misc]
         form = {"grant_type": "client_credentials"} | (
             {"scope": self._security.scope} if self._security.scope else {}
         )
-        # To this computer itself the secret may go in the clear, and then never through a proxy.
+        # Only to this computer may the secret be sent in plain text, and then never through a proxy.
         proxied = self._url.startswith("https://")
         try:
             # Encoded as a form before it is encoded for HTTP: RFC 6749, section 2.3.1.
@@ -129,13 +129,13 @@ class ClientCredentials(AbstractTokenProvider):  # type: ignore[misc]
         return ssl.create_default_context(cafile=self._security.ca_file)
 
     def _read(self, status: int, body: bytes) -> dict[str, Any]:
-        """The endpoint's answer; what it says of a refusal may be shown, what it grants never."""
+        """The endpoint's response; its error text may be shown, a token never."""
         try:
             answer = json.loads(body)
         except ValueError:
             answer = None
         if not isinstance(answer, dict):
-            raise self._refused(f"status {status}, and an answer that is no JSON object")
+            raise self._refused(f"status {status}, and a response that is not a JSON object")
         granted = answer.get("access_token")
         if status != 200 or not isinstance(granted, str) or not granted:  # noqa: PLR2004
             said = " ".join(str(answer[name]) for name in ("error", "error_description") if answer.get(name))
@@ -162,7 +162,7 @@ def _of_endpoint(security: Security) -> ClientCredentials:
 
 
 def provider(security: Security) -> AbstractTokenProvider:
-    """Where the tokens come from.
+    """The source of the tokens.
 
     Raises:
         SettingsError: neither a file nor an endpoint is set, or both are.
@@ -178,7 +178,7 @@ def provider(security: Security) -> AbstractTokenProvider:
 
 
 def ended(token: str) -> str:
-    """When a token ended, in words; "" where it has not, or is no JWT that says so. Nothing else is checked."""
+    """When a token expired, in words; "" if it has not, or is not a JWT with a time. Nothing else is checked."""
     try:
         payload = token.split(".")[1]
         claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))

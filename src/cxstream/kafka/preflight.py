@@ -1,7 +1,7 @@
-"""The first connection to Kafka: does it let us in, and if not, why and what to do about it.
+"""The first connection to Kafka: checks authentication, and explains errors and what to do about them.
 
-The Kafka client tells its log why a connection failed, and whoever uses it only that it did. So before the
-clients are made, one connection is, and what goes wrong with it is put into words.
+The Kafka client logs why a connection failed, but its exception only says that it failed. So before the
+clients are made, one connection is opened, and its errors are put into words.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ _UNACCEPTED = (
 
 
 async def introduce(settings: Settings, arguments: dict[str, Any]) -> None:
-    """Connect to one of the bootstrap servers, prove who asks, and ask something.
+    """Connect to one of the bootstrap servers, authenticate, and send a request.
 
     Args:
-        settings: what the words of an error are about.
-        arguments: what `connection` makes of the settings.
+        settings: named in error messages.
+        arguments: the result of `connection` for the settings.
 
     Raises:
-        BrokerError: none of the servers lets us in; says why the last one tried does not, and what to do.
+        BrokerError: no server accepts the client; the message says why the last one does not, and what to do.
     """
     refusal = ""
     for host, port, _ in collect_hosts(settings.kafka):
@@ -54,13 +54,13 @@ async def _refusal(host: str, port: int, settings: Settings, arguments: dict[str
     try:
         connection = await create_conn(host, port, **options)
         try:
-            # A token that is refused, or a client certificate that is missing, shows with the first answer.
+            # A refused token or a missing client certificate shows only with the first response.
             answer = await connection.send(MetadataRequest([]))
         finally:
             await connection.close()
     except (KafkaError, OSError, TimeoutError) as error:
         return why(error, settings.security, arguments)
-    # The client does not read what Kafka says of a token; whom it refuses, it tells of no brokers.
+    # The client does not read Kafka's answer about a token; to a refused client, Kafka lists no brokers.
     provider = arguments.get("sasl_oauth_token_provider")
     return _UNACCEPTED if provider and not answer.brokers else ""
 
@@ -70,7 +70,7 @@ def why(error: BaseException, security: Security, arguments: dict[str, Any]) -> 
 
     Args:
         error: what the client raised.
-        security: how we tried.
+        security: the settings of the attempt.
         arguments: with the token provider, if there is one.
     """
     if isinstance(error, BrokerError):
@@ -85,21 +85,25 @@ def why(error: BaseException, security: Security, arguments: dict[str, Any]) -> 
 
 
 def _likely(error: BaseException, security: Security) -> str:
-    """What the client says, and what a broker that hangs up most likely expects.
+    """The client's error, and what a broker that closes the connection most likely expects.
 
-    A listener without TLS takes the first bytes of TLS for an absurd length, and one with TLS takes none but its own.
+    A listener without TLS reads the first bytes of TLS as a huge length, and one with TLS accepts only TLS.
     """
     if security.protocol.endswith("SSL"):
-        # The client wraps what goes wrong after the handshake.
+        # The client wraps errors after the handshake.
         hung_up, kind = isinstance(error, ConnectionError), "no TLS"
     else:
         hung_up, kind = isinstance(error, KafkaConnectionError | ConnectionError), "TLS"
     said = str(error) or type(error).__name__
-    return f"{said}; it hangs up at the first bytes, as a port that speaks {kind} does" if hung_up else said
+    return (
+        f"{said}; it closes the connection at the first bytes, as a port that speaks {kind} does"
+        if hung_up
+        else said
+    )
 
 
 def _of_sasl(error: BaseException, security: Security, arguments: dict[str, Any]) -> str:
-    """What is wrong with how we prove who we are; "" where something else is wrong."""
+    """The authentication error in words; "" if the error is another one."""
     mechanism = security.sasl_mechanism
     if isinstance(error, UnsupportedSaslMechanismError):
         return f"the broker does not know {mechanism} there: check the port, and security.sasl_mechanism"

@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from cxstream.settings import Settings
 
 _BATCH_BYTES = 900 * 1024
-# What Kafka's format adds at most to a batch of one record: the header of the batch, and lengths in the record.
+# The most bytes that Kafka's format adds to a batch of one record: the header of the batch, and lengths in the record.
 _BATCH_OVERHEAD = 61 + 42
 
 
 def route(keys: Sequence[bytes | None], count: int) -> list[int]:
-    """The partition of each key among `count`, as Kafka's default partitioner has it; 0 where there is no key."""
+    """The partition of each key among `count`, as Kafka's default partitioner has it; 0 without a key."""
     chosen = partition_of_keys([key or b"" for key in keys], count)
     chosen[[i for i, key in enumerate(keys) if key is None]] = 0
     partitions: list[int] = chosen.tolist()
@@ -61,7 +61,7 @@ class Sender:
         self._flying: dict[int, tuple[asyncio.Future[Any], int]] = {}
 
     async def send(self, keys: Sequence[bytes | None], values: Sequence[bytes]) -> list[int]:
-        """Take records for sending; they are on their way at the latest after `flush`.
+        """Queue records for sending; they are sent at the latest by `flush`.
 
         Args:
             keys: each record's key; None sends it to partition 0.
@@ -85,10 +85,10 @@ class Sender:
         return too_long
 
     async def flush(self) -> None:
-        """Send what was taken and wait until Kafka has confirmed it.
+        """Send all queued records and wait until Kafka has confirmed them.
 
         Raises:
-            BrokerError: it did not.
+            BrokerError: Kafka did not confirm them.
         """
         for partition, batch in enumerate(self._open):
             if batch.record_count():
@@ -97,7 +97,7 @@ class Sender:
             await self._landed(partition)
 
     async def abandon(self) -> None:
-        """Wait for what is in flight, whatever becomes of it."""
+        """Wait for the batches in flight, whether they succeed or not."""
         flying = list(self._flying)
         await asyncio.gather(*(self._landed(partition) for partition in flying), return_exceptions=True)
 
@@ -115,7 +115,7 @@ class Sender:
             return
         future, count = self._flying[partition]
         try:
-            # An interruption must not cancel it: what Kafka has by then counts as sent.
+            # An interruption must not cancel it: records that Kafka has by then count as sent.
             await asyncio.shield(future)
         except KafkaError as error:
             raise self._unconfirmed(partition, error) from error
@@ -133,7 +133,7 @@ class Sender:
 
 @asynccontextmanager
 async def sending(settings: Settings, topic: Topic = TOUCHPOINTS) -> AsyncIterator[Sender]:
-    """A sender to a topic of the installation; leaving the block in good order flushes it.
+    """A sender to a topic of the installation; leaving the block without an exception flushes it.
 
     Raises:
         BrokerError: Kafka does not answer, or does not confirm what was sent.

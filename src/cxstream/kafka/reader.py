@@ -1,4 +1,4 @@
-"""Reads parts of topics as a careful consumer sees them, without joining a group or leaving a trace.
+"""Reads parts of topics like a consumer, without joining a group or changing anything in Kafka.
 
 administration -> which topics, how many partitions
 one consumer, every partition assigned and paused; `read` resumes the one that it reads
@@ -37,11 +37,11 @@ if TYPE_CHECKING:
 
 Isolation = Literal["read_committed", "read_uncommitted"]
 
-# A log that brings nothing new for this long is stuck; a transaction that a worker left open ends after 60 s.
+# A read without new records for this long is stuck; Kafka aborts an open transaction of a worker after 60 s.
 _STALL_SECONDS = 75.0
 _FETCH_MS = 500
 _GOODBYE_SECONDS = 2.0
-# The latest record of a key is looked for in blocks of so many offsets, the last block first.
+# The latest record of a key is searched in blocks of this many offsets, the last block first.
 BLOCK = 50_000
 
 
@@ -61,13 +61,13 @@ class TopicReader:
         self._consumer = consumer
 
     async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
-        """The first offset that the log holds, and the one after the last that this reader may see."""
+        """The first offset in the log, and the one after the last that this reader may see."""
         tp = TopicPartition(topic, partition)
         first, end = await self._consumer.beginning_offsets([tp]), await self._consumer.end_offsets([tp])
         return int(first[tp]), int(end[tp])
 
     async def offset_at(self, topic: str, partition: int, time_ms: int) -> int:
-        """The first offset whose Kafka timestamp (ms UTC) is not before `time_ms`; the end where there is none."""
+        """The first offset whose Kafka timestamp (ms UTC) is not before `time_ms`; the end if there is none."""
         tp = TopicPartition(topic, partition)
         found = (await self._consumer.offsets_for_times({tp: max(0, time_ms)}))[tp]
         _, end = await self.bounds(topic, partition)
@@ -88,7 +88,7 @@ class TopicReader:
             partition: its partition.
             start: the first offset.
             stop: the offset after the last; not beyond the end of the log.
-            on_offset: is told how far the log has been read.
+            on_offset: called with the offset that has been reached.
 
         Raises:
             BrokerError: nothing more comes, and the end has not been reached.
@@ -132,7 +132,7 @@ class TopicReader:
         return found
 
     async def one(self, topic: str, partition: int, offset: int) -> Any | None:
-        """The record at an offset; None where the log does not hold it (any more)."""
+        """The record at an offset; None if the log does not have it (any more)."""
         if not 0 <= partition < self.partitions[topic]:
             return None
         first, end = await self.bounds(topic, partition)
@@ -140,7 +140,7 @@ class TopicReader:
 
     async def first(self, topic: str, partition: int, start: int, stop: int) -> Any | None:
         """The first record with start <= offset < stop, or None; `stop` is not beyond the end of the log."""
-        # A reading that is left to itself pauses late, and the next one waits for a fetch that nobody wants.
+        # Without this, the partition pauses late, and the next read waits for an unused fetch.
         async with contextlib.aclosing(self.read(topic, partition, start, stop)) as reading:
             async for records in reading:
                 return records[0]
@@ -153,13 +153,13 @@ class TopicReader:
         key: bytes,
         on_progress: Callable[[int, int], None] = lambda *_: None,
     ) -> Any | None:
-        """The last record of a key in a partition; None where there is none.
+        """The last record of a key in a partition; None if there is none.
 
         Args:
             topic: the topic, a compacted one.
             partition: its partition.
             key: the key.
-            on_progress: is told how many offsets have been read, and of how many at most.
+            on_progress: called with the number of offsets read, and their largest possible number.
         """
         first, end = await self.bounds(topic, partition)
         stop = end
@@ -184,7 +184,7 @@ async def reading(
     Args:
         settings: how to reach Kafka.
         topics: what will be read.
-        isolation: whether records of transactions that are open or were given up are seen.
+        isolation: whether records of open or aborted transactions are read.
 
     Raises:
         BrokerError: Kafka does not answer.
@@ -210,7 +210,7 @@ async def reading(
             yield TopicReader(consumer, counts, settings.topology)
     except TopicAuthorizationFailedError as error:
         raise BrokerError(
-            f"{settings.kafka}: {error!r}: who is on call needs the role of 'cxstream topics --acls --role oncall'"
+            f"{settings.kafka}: {error!r}: the operator needs the role of 'cxstream topics --acls --role oncall'"
         ) from error
     except KafkaError as error:
         raise BrokerError(f"{settings.kafka}: {error!r}; 'cxstream doctor' says more") from error
@@ -228,7 +228,7 @@ async def _consumer(settings: Settings, isolation: Isolation) -> AsyncIterator[a
     try:
         await consumer.start()
         read_whole(consumer, HELD, settings.worker.fetch_bytes)
-        # A consumer without a group that is stopped before its own task has had a turn raises CancelledError.
+        # A consumer without a group that is stopped before its own task has run raises CancelledError.
         await asyncio.sleep(0)
         yield consumer
     finally:

@@ -1,15 +1,14 @@
-r"""The records of a batch as it lies on the wire, in bounded memory whatever it inflates to.
+r"""Unpacks the records of a batch from its wire format, in bounded memory whatever its inflated size.
 
     batch --- small --------------------------> aiokafka's parser ---------> all of its records at once
       \-- large --> blocks --> where records lie --> aiokafka's parser --> some of its records at a time
 
-A record that is too long is not held: it passes, and a reference to it is given out in its place. What a batch
-inflates to beyond its own bound is not inflated; one reference stands for all of it, as for all that follows on what
-cannot be read: the checksum of the batch is right, so this is what its producer sent, and will not get better. All of it
-follows from the bytes of the batch and from the limits, and from nothing else: a worker that reads the batch again finds
-the same.
+A record that is too long is not kept in memory: it is skipped, and a reference replaces it. Data beyond the
+size limit of a batch is not inflated; one reference replaces all records in it. The same holds for all records after
+unreadable data: the checksum of the batch is right, so its producer sent it this way, and a retry would not help. The
+result depends only on the bytes of the batch and on the limits: a worker that reads the batch again finds the same.
 
-Offsets of records are what the batch says, not what they say themselves: brokers do not look at these.
+Offsets of records come from the batch, not from the records: brokers do not check those.
 """
 
 from __future__ import annotations
@@ -43,32 +42,32 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-# What is inflated at once, where it is enough for a batch.
+# Batches up to this size are inflated at once.
 _BUFFER_BYTES = 4 << 20
-# Records of so few bytes cannot cost much memory.
+# Records of so few bytes cannot take much memory.
 _SMALL_BYTES = 64 << 10
-# What the records that are given out at a time may cost.
+# The memory of the records that are returned at a time.
 _PIECE_COST = 8 << 20
 # No valid event is shorter. Records without a value take 7 bytes, and millions of them some kilobytes on the wire.
 _LEAST_BYTES = 128
-# So many headers of a record that is not held are told from what Kafka's format adds to them.
+# Up to this many headers, the overhead of Kafka's format is not counted for a record that is not kept.
 _HEADERS_COUNTED = 10_000
-# A longer key is not kept; no customer's is.
+# A longer key is not kept; no customer id is that long.
 _KEY_BYTES = 512
 
 _HEADER_BYTES, _ATTRIBUTES, _LAST, _COUNT = 61, 21, 23, 57
 _CODEC_MASK, _LOG_APPEND_TIME = 0x07, 0x08
-# Kafka drops what more bits the last byte of a number has.
+# Kafka drops excess bits in the last byte of a number.
 _VARINT_BITS, _VARLONG_BITS = 32, 64
 _FIELDS = struct.Struct(">q13xhiqq14xi")
 
 
 class Limits(NamedTuple):
-    """How large what is read may be.
+    """The size limits of records and batches.
 
     Attributes:
-        record: bytes of a record as it is inflated; a longer one is not held.
-        batch: bytes that a batch may inflate to, of which each record counts as 128 at least; what lies beyond is not
+        record: bytes of a record as it is inflated; a longer one is not kept.
+        batch: bytes that a batch may inflate to, of which each record counts as 128 at least; data beyond is not
             read.
     """
 
@@ -82,25 +81,25 @@ class Limits(NamedTuple):
 
 
 HELD = Limits(record=64 << 20, batch=1 << 30)
-"""What commands hold: records that workers reject are still to be seen."""
+"""The limits for commands, which also show records that workers reject."""
 
 
 class Record(NamedTuple):
-    """A record that aiokafka's parser does not give out as it is.
+    """A record that aiokafka's parser cannot return unchanged.
 
-    It is not held, cannot be read, has odd names of headers, or another offset than it says.
+    It is not kept, cannot be read, has header names that are not UTF-8, or declares a wrong offset.
 
     Attributes:
         offset: its offset; of several records that of the last.
         timestamp: ms UTC.
-        timestamp_type: 0 where a producer says it, 1 where the log does.
-        key: the key; None where it is too long.
-        value: the value; None where it is not held.
-        headers: the headers; none where they are not held.
-        reference: what is known of it where it is not held; of several records the size is what the batch may inflate
+        timestamp_type: 0 if the producer set it, 1 if the broker did.
+        key: the key; None if it is too long.
+        value: the value; None if it is not kept.
+        headers: the headers; none if they are not kept.
+        reference: its reference if it is not kept; of several records the size is what the batch may inflate
             to, and there is no digest.
         first: the offset of the first of several records; None of one.
-        broken: why it cannot be read; "" where it is too large.
+        broken: why it cannot be read; "" if it is too large.
     """
 
     offset: int
@@ -115,11 +114,11 @@ class Record(NamedTuple):
 
 
 class Piece(list[Any]):
-    """Consecutive records, and what they cost in memory.
+    """Consecutive records, and the memory that they take.
 
     Attributes:
-        cost: bytes, more or less.
-        plain: all of them are as aiokafka's parser gives them out.
+        cost: approximate bytes.
+        plain: whether all are as aiokafka's parser returns them.
     """
 
     __slots__ = ("cost", "plain")
@@ -133,7 +132,7 @@ class Unpacker:
     """Unpacks batches one after the other, with a buffer for all of them.
 
     Args:
-        limits: how large what is read may be.
+        limits: the largest records and batches.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -160,7 +159,7 @@ class Unpacker:
         yield from _Scan(batch[:_HEADER_BYTES], blocks, self._limits).pieces()
 
     def _plain(self, batch: memoryview, codec: int) -> NDArray[np.uint8] | None:
-        """The batch as if it had not been compressed; None where it does not fit into the buffer or cannot be read."""
+        """The batch without compression; None if it does not fit into the buffer or cannot be read."""
         if not codec:
             return np.frombuffer(batch, np.uint8)
         if self._buffer is None:
@@ -174,7 +173,7 @@ class Unpacker:
         return plain
 
     def _at_once(self, plain: NDArray[np.uint8]) -> Piece | None:
-        """All records of a batch; None where they are too large, or one of them is, or they cannot be parsed so."""
+        """All records of a batch; None if they or one of them are too large, or they cannot be parsed this way."""
         cost, count = len(plain), _int(plain, _COUNT)
         if count > self._limits.records:
             return None
@@ -201,7 +200,7 @@ def _signed(zigzag: int) -> int:
 
 
 def _at(record: Any, offset: int) -> Record:
-    """A record with another offset than it says."""
+    """A record that declares a wrong offset."""
     if isinstance(record, Record):
         return record._replace(offset=offset)
     return Record(
@@ -218,9 +217,9 @@ class _Scan:
 
     Args:
         header: of the batch.
-        blocks: its inflated bytes. What follows the last record is not looked at: Kafka takes such a batch, and other
+        blocks: its inflated bytes. Bytes after the last record are ignored: Kafka accepts such a batch, and other
             consumers read it.
-        limits: how large what is read may be.
+        limits: the largest records and batches.
     """
 
     def __init__(self, header: memoryview, blocks: Iterator[bytes | memoryview], limits: Limits) -> None:
@@ -235,7 +234,7 @@ class _Scan:
         self._at = 0
         self._inflated = 0
         self._room = limits.records
-        self._next = self._base  # the first offset that is not given out
+        self._next = self._base  # the first offset that is not returned yet
 
     def pieces(self) -> Iterator[Piece]:
         found = np.zeros(SCAN, np.int64)
@@ -264,7 +263,7 @@ class _Scan:
             yield Piece([self._rest(str(error.args[0]) if error.args else type(error).__name__)], 0)
 
     def _numbered(self, records: Sequence[Any], cost: int) -> Piece:
-        """The next records, with the offsets that the batch says."""
+        """The next records, with the offsets of the batch."""
         offsets = [record.offset for record in records]
         if self._dense:
             right = list(range(self._next, self._next + len(records)))
@@ -282,7 +281,7 @@ class _Scan:
         return Piece(records, cost)
 
     def _more(self) -> None:
-        """Take the next block; what was before the place is let go."""
+        """Take the next block and drop the data before the position."""
         if self._inflated >= self._limits.batch:
             raise _BeyondError
         block = next(self._blocks, None)
@@ -304,7 +303,7 @@ class _Scan:
         except (CorruptRecordException, UnicodeDecodeError) as error:
             if n == 1:
                 return [self._odd(body, error)]
-        # One of them cannot be parsed: it must not take the others with it.
+        # One of them cannot be parsed: the others must still be read.
         found = np.zeros(SCAN, np.int64)
         data, at, records = np.frombuffer(body, np.uint8), self._at, []
         place = 0
@@ -336,7 +335,7 @@ class _Scan:
             if reader.at != len(body):
                 raise error
         except (CorruptRecordException, UnicodeDecodeError):
-            # Its length is right: those that follow can be read.
+            # Its length is right: the following records can be read.
             reference = Reference(len(body), "")
             said = str(error.args[0]) if error.args else type(error).__name__
             return Record(offset, self._time(timestamp), self._type, None, reference=reference, broken=said)
@@ -345,7 +344,7 @@ class _Scan:
     def _time(self, created: int) -> int:
         return self._max_ms if self._type else created
 
-    # --- a record that is not held
+    # --- a record that is not kept
 
     def _giant(self) -> Record:
         left = self._varint()
@@ -366,7 +365,7 @@ class _Scan:
         return Record(offset, self._time(timestamp), self._type, key, reference=reference)
 
     def _skip_headers(self, end: int) -> int:
-        """Pass over headers; the bytes of their names and values, of absurdly many what they take all in all."""
+        """Skip headers; returns the bytes of their names and values, or of very many headers all bytes."""
         count = self._varint()
         if count > _HEADERS_COUNTED:
             rest = max(end - self._consumed, 0)
@@ -382,7 +381,7 @@ class _Scan:
         return found
 
     def _rest(self, broken: str = "") -> Record:
-        """One reference in place of all records that are left."""
+        """One reference for all remaining records."""
         last = self._base + self._last
         reference = Reference(self._limits.batch, "")
         return Record(
@@ -391,7 +390,7 @@ class _Scan:
 
     @property
     def _consumed(self) -> int:
-        """Inflated bytes before the place."""
+        """Inflated bytes before the position."""
         return self._inflated - len(self._data) + self._at
 
     def _varint(self) -> int:
@@ -431,7 +430,7 @@ class _Scan:
 
 
 class _Body:
-    """The bytes of one record, read from the front."""
+    """Reads the bytes of one record from the front."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
