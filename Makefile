@@ -10,7 +10,7 @@ PROJECT_URL ?=
 HELM := v3.22.0
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo ops rules test simulation faults lint types imports schemas dashboards docs wheel tools charts release audit sbom fuzz fuzz-state lock bench clean
+.PHONY: help install demo ops rules test bounds simulation faults lint types imports schemas dashboards docs wheel tools charts release audit sbom fuzz fuzz-state lock bench clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -67,6 +67,10 @@ rules: ## Write rules, alerts and dashboards into build/ with links to RUNBOOK_U
 test: install ## Run all tests; they start a real Kafka.
 	@echo "All tests take 10 to 20 minutes on two cores, longer the first time: the kernels are compiled. A dot is a test."
 	$(BIN)/python -m pytest -n 5 $(ARGS)
+
+bounds: install ## Run the property tests with bounds checking in the kernels, which is compiled for it; takes minutes.
+	NUMBA_BOUNDSCHECK=1 $(BIN)/python -m pytest -n 2 tests/test_scores.py tests/test_snapshots.py tests/test_dedupe.py \
+	  tests/test_signals.py tests/test_fuzz.py -m "not broker" $(ARGS)
 
 simulation: install ## Run the worker through thousands of simulated failures; ARGS="--seed 7 --trace" shows one.
 	PYTHONPATH=tests $(BIN)/python -m simulation $(ARGS)

@@ -146,7 +146,7 @@ def _aged(said: str, seconds: float) -> Finding | None:
     if seconds > _HANGING_SECONDS:
         return error(
             f"{said} for {seconds:,.0f} s",
-            "kafka-transactions find-hanging, then abort; restarting who owns the id ends it, too",
+            "kafka-transactions.sh find-hanging, then abort; restarting who owns the id ends it, too",
         )
     if seconds > _OPEN_SECONDS:
         return warning(
