@@ -1,4 +1,4 @@
-"""The `cxstream` command: one file a subcommand, each imported only when it is called."""
+"""The `cxstream` command: one file per subcommand, each imported only when it is called."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COMMANDS = {
     "replay": "Score touchpoint files without a broker.",
     "convert": "Turn other data into touchpoint files.",
     "simulate": "Realistic traffic with ground truth, to a topic or a file.",
-    "demo": "The whole thing on this computer.",
+    "demo": "Run the whole system on this computer.",
     "broker": "A local Apache Kafka for development.",
     "topics": "Create and check the topics.",
     "validate": "Check touchpoint records before they are sent.",
@@ -69,7 +69,7 @@ def group(ctx: click.Context, config: str | None) -> None:
 
 
 def main(argv: list[str] | None = None) -> NoReturn:
-    """Run the command line and exit: 0 when it did what was asked, 1 with one line why not, 130 after Ctrl-C."""
+    """Run the command line and exit: 0 on success, 1 with an error message of one line, 130 after Ctrl-C."""
     from cxstream.logs.printable import printable
     from cxstream.model.errors import CxstreamError
 
@@ -84,13 +84,13 @@ def main(argv: list[str] | None = None) -> NoReturn:
     except (KeyboardInterrupt, click.Abort) as error:
         raise SystemExit(INTERRUPTED) from error
     except BrokenPipeError as error:
-        # Whoever read the output has gone; without this Python complains once more when it flushes.
+        # The reader of the output has gone; without this, Python reports it again when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from error
     except OSError as error:
         if error.errno not in _FULL:
             raise
-        # As above, for what did not fit.
+        # As above, for output that did not fit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         where = f"{error.filename}: " if error.filename else ""
         click.echo(f"cxstream: {where}cannot write: {error.strerror}", err=True)

@@ -1,4 +1,4 @@
-"""What `cxstream convert` says of its rows: the first problems as they come, and a summary at the end."""
+"""The messages of `cxstream convert` about its rows: the first problems as they occur, and a summary at the end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ID_SHOWN = 60
 
 
 class Problems:
-    """Where problems go: all of them to a file, or the first ones to standard error.
+    """Writes problems: all of them to a file, or the first ones to standard error.
 
     Args:
         log: takes all of them as NDJSON; None for standard error.
@@ -31,7 +31,7 @@ class Problems:
         self._told = 0
 
     def tell(self, problem: Problem) -> None:
-        """Write a problem to the file, or show it where there were few before it."""
+        """Write a problem to the file, or show it if few were shown before."""
         self._told += 1
         if self._log is not None:
             self._log.write(problem.encode() + b"\n")
@@ -46,7 +46,7 @@ class Problems:
 
 
 def summary(report: Report) -> None:
-    """Show what the rows became, on standard error."""
+    """Show the results of the conversion on standard error."""
     import time
 
     from rich.console import Console
@@ -68,7 +68,7 @@ def summary(report: Report) -> None:
             table.add_row("event times" if name == "first" else "", f"{name:5} {rfc3339(ms)}", "")
     Console(stderr=True).print(table)
     for hint in report.hints():
-        # Click takes the colour away where standard error is no terminal.
+        # Click removes the colour if standard error is not a terminal.
         click.secho(f"hint: {hint}", fg="yellow", err=True)
     if report.span is not None and report.span[1] > time.time() * 1000:
         click.secho(

@@ -41,8 +41,8 @@ _LOOK_SECONDS = 0.5
 def command(config: str | None, port: int | None, data: Path | None, docker: bool) -> None:
     """A local single-node Apache Kafka (KRaft) for development, in the foreground.
 
-    Prints `ready: localhost:PORT` when it can be used; Ctrl-C or SIGTERM stops it in good order. The
-    first start gets Kafka from Maven Central, later ones need no network. Reachable from this computer alone.
+    Prints `ready: localhost:PORT` when it can be used; Ctrl-C or SIGTERM stops it cleanly. The
+    first start downloads Kafka from Maven Central, later ones need no network. Only reachable from this computer.
 
     \b
     Example:
@@ -68,7 +68,7 @@ def command(config: str | None, port: int | None, data: Path | None, docker: boo
         if not ready:
             raise SystemExit(143) from None
     finally:
-        # A second Ctrl-C does not leave it half stopped.
+        # A second Ctrl-C must not leave it half stopped.
         for each in before:
             signal.signal(each, signal.SIG_IGN)
         broker.stop()

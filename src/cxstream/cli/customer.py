@@ -1,4 +1,4 @@
-"""`cxstream customer`: one customer, and why he is where he is."""
+"""`cxstream customer`: one customer, and the reasons of their churn risk."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ def command(
     as_json: bool,
     kafka: str | None,
 ) -> None:
-    """Show a customer: score card, what leads to its churn risk, actions taken and what came after, and what the worker holds now.
+    """Show a customer: score card, reasons of the churn risk, actions and their outcomes, and the worker's state of the customer.
 
-    Reads the customer's partition, and looks in all others for touchpoints and a score card, where none should be. The points of each touchpoint are computed anew by the worker's rules. A worker
-    tells of customers only its own user on its own computer, or who has the token of worker.web_token_file.
-    Exit status 1 when nobody knows the customer.
+    Reads the customer's partition, and searches all others for misplaced touchpoints and score cards. The points of
+    each touchpoint are computed again by the worker's rules. A worker shows customers only to its own user on its own
+    computer, or with the token of worker.web_token_file. Exit status 1 if the customer is unknown.
 
     \b
     Example:
@@ -111,7 +111,7 @@ async def _look(
 
 @contextmanager
 def _bar() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar on standard error that names the topic being read."""
+    """A progress bar on standard error that names the topic being read."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -173,7 +173,7 @@ def _renamed(found: Found) -> str:
 
 
 def _text(text: Any) -> Any:
-    """What others wrote, without markup and control characters."""
+    """Text from outside, without markup and control characters."""
     from rich.text import Text
 
     from cxstream.logs.printable import printable
@@ -198,7 +198,7 @@ def _show_card(console: Any, card: dict[str, Any]) -> None:
 
 
 def _show_account(console: Any, found: Found, settings: Settings) -> None:
-    """From a typical customer to the number on the card, so that every part of it is seen."""
+    """Show the steps from a typical customer to the number on the card."""
     from rich.table import Table
 
     from cxstream.scoring import words
@@ -280,7 +280,7 @@ def _show_touches(console: Any, found: Found, days: float) -> None:
 
 
 def _show_strays(console: Any, found: Found) -> None:
-    """Touchpoints that lie where they do not belong, and what became of them."""
+    """Touchpoints in wrong partitions, and what became of them."""
     from rich.table import Table
 
     if not found.strays:
@@ -305,7 +305,7 @@ def _show_worker(console: Any, answer: Answer) -> None:
     held = answer.held["customer"]
     console.print(
         _text(
-            f"his worker now: offset {held['offset']}, clock {held['clock']}, "
+            f"the customer's worker now: offset {held['offset']}, clock {held['clock']}, "
             f"acute friction {held['acute']:.1f} at {held['acute_time']}"
             f"{', churned' if held['churned'] else ''}{', a raise waits for its cooldown' if held['held'] else ''}"
         )

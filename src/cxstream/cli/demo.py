@@ -1,4 +1,4 @@
-"""`cxstream demo`: the whole thing on this computer."""
+"""`cxstream demo`: the whole system on this computer."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def command(
     from cxstream.simulate.stop import BY_SIGNAL
 
     settings = load(config)
-    # Its hiccups while the cluster comes up would tear the screen; what matters is raised.
+    # Its warnings while the cluster starts would disturb the screen; errors that matter are raised.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     board, console = Board(), Console()
     # A dumb terminal cannot move its cursor: it would show nothing.
@@ -123,7 +123,7 @@ def _summary(board: Board, console: Console) -> None:
     from cxstream.demo.view import program, table
 
     if console.is_terminal and board.newest:
-        # The screen is gone: this stays.
+        # The screen is gone; this text stays.
         console.print(table(list(board.newest)[:_LAST]))
         console.print()
     click.echo(

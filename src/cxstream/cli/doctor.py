@@ -56,7 +56,7 @@ def command(
     from cxstream.doctor.run import examine
     from cxstream.settings import load
 
-    # What the Kafka client logs of a broker that does not answer, the findings say better.
+    # The findings explain a broker that does not answer better than the Kafka client's log.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     counts = dict.fromkeys(_COLOURS, 0)
 

@@ -115,7 +115,7 @@ def command(
     if run.forged:
         shown = _shown(run.forged_places, run.forged)
         said = (
-            f"{run.forged:,} control records (ticks, requests to be erased) were sent without a signature of"
+            f"{run.forged:,} control records (ticks, erasure requests) were sent without a signature of"
             f" control.key: a worker rejects them as forged; ask for erasures with 'cxstream forget': {shown}"
         )
         click.secho(said, fg="red", err=True)

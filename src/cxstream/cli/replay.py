@@ -58,13 +58,14 @@ def command(
     """Score touchpoint files without a broker.
 
     IN is JSON (lines or arrays, also packed) or Parquet; `-` is standard input. Several are scored as given, one
-    after the other; with --sort all records are scored in the order of their times. The folder gets signals.ndjson (churn-risk and friction signals, in order), scores.ndjson
-    (one score card a customer, sorted by subject) and rejected.ndjson (reason, field, line and the record); where
-    somebody asks to be erased, forgotten.ndjson has the receipts.
+    after the other; with --sort all records are scored in the order of their times. The folder gets signals.ndjson
+    (churn-risk and friction signals, in order), scores.ndjson (one score card per customer, sorted by subject) and
+    rejected.ndjson (reason, field, line and the record). If there are erasure requests, forgotten.ndjson has the
+    receipts.
 
-    Where the settings have a control.key, requests to be erased and ticks count only if they are signed with it.
+    If the settings have a control.key, erasure requests and ticks count only if they are signed with it.
 
-    The exit status is 1 where none of an input's records could be used. Where more than 1% of an input was rejected,
+    The exit status is 1 if none of the records of an input could be used. If more than 1% of an input was rejected,
     the last line says what to do.
 
     \b
@@ -124,7 +125,7 @@ def command(
 
 
 def _conclude(tally: Tally, out: Path, *, in_order: bool) -> None:
-    """Say on standard error what went wrong, the most important last; exit with 1 where an input was of no use."""
+    """Print the problems on standard error, the most important last; exit with 1 if an input was unusable."""
     from cxstream.replay.results import REJECTED
     from cxstream.replay.verdict import forged_note, order_notes, unusable, warning
 
@@ -135,14 +136,14 @@ def _conclude(tally: Tally, out: Path, *, in_order: bool) -> None:
     useless = list(unusable(tally))
     last = useless or [line for line in [warning(tally, out / REJECTED, in_order=in_order)] if line]
     for line in last:
-        # Click takes the colour away where standard error is no terminal.
+        # Click removes the colour if standard error is not a terminal.
         click.secho(f"cxstream: {line}", fg="red", err=True)
     if useless:
         raise SystemExit(1)
 
 
 def _time(text: str | None) -> int | None:
-    """`--until` in ms UTC, by the rule that event times are held to."""
+    """`--until` in ms UTC, by the rule for event times."""
     if text is None:
         return None
     import numpy as np

@@ -1,4 +1,4 @@
-"""`cxstream schemas`: the wire contract as files, and whether the files still say what the code does."""
+"""`cxstream schemas`: the wire contract as files, and a check that the files match the code."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import click
 @click.option(
     "--check",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Compare this folder with what would be written; exit 1 and show the difference where there is one.",
+    help="Compare this folder with the current documents; exit 1 and show the difference if there is one.",
 )
 def command(out: Path | None, check: Path | None) -> None:
     """Write or check the JSON Schemas of all events and the AsyncAPI document of all topics.

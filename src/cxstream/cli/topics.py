@@ -50,11 +50,11 @@ _PIPE_COLUMNS = 220
 @click.option(
     "--principal",
     metavar="TYPE:NAME",
-    help="With --acls: who has the role, as Kafka names him. Default: User:cxstream-ROLE.",
+    help="With --acls: the Kafka principal that has the role. Default: User:cxstream-ROLE.",
 )
 @click.option(
     "--group",
-    help="With --acls: his consumer group; with --take-over: the new owner. Default: the worker's; any other role has "
+    help="With --acls: the consumer group of the role; with --take-over: the new owner. Default: the worker's; any other role has "
     "to name it.",
 )
 @click.option(
@@ -81,9 +81,9 @@ def command(
     form: str,
     kafka: str | None,
 ) -> None:
-    """Create and check the topics; print who must be allowed what.
+    """Create and check the topics; print the ACLs of each role.
 
-    Shows each topic and how it differs from the contract. Without an option nothing is changed, and
+    Shows each topic and how it differs from the contract. Without an option, nothing is changed;
     a partition count that differs is reported, never changed.
 
     \b
@@ -166,5 +166,5 @@ def _show(settings: Settings, found: Sequence[Found], created: Sequence[str]) ->
         counts = [str(each.partitions or "-"), str(each.replication or "-")]
         remarks = "; ".join(each.differences)
         table.add_row(each.topic.name, state, *counts, each.topic.key, each.topic.holds, remarks)
-    # A pipe has no width: what reads it wants a topic a line, not a table folded at 80 columns.
+    # A pipe has no width: its reader needs a line per topic, not a table folded at 80 columns.
     Console(width=None if sys.stdout.isatty() else _PIPE_COLUMNS).print(table)

@@ -1,4 +1,4 @@
-"""`cxstream validate`: hold records against the contract, as a producer's own test."""
+"""`cxstream validate`: check records against the contract, as a producer's own test."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LONGEST = 200  # characters of a field's path, and of a value
 
 @dataclass(slots=True)
 class _Teller:
-    """Shows the first problems of each level, a line each; with JSON all of them.
+    """Shows the first problems of each level, one per line; with JSON all of them.
 
     Attributes:
         limit: the most to show of each level; None for all.
@@ -34,7 +34,7 @@ class _Teller:
     hidden: int = 0
 
     def tell(self, finding: Finding) -> None:
-        """Show a problem, where there were few before it."""
+        """Show a problem, if few were shown before."""
         level = finding.problem.level
         count = self.shown.get(level, 0)
         if self.limit is not None and count >= self.limit:
@@ -174,7 +174,7 @@ def _counted(count: int, name: str) -> str:
 
 
 def _advise(tally: ProblemCounts) -> None:
-    """What to do where a file as a whole is not what it should be."""
+    """What to do if no record of a file is valid."""
     if not tally.records:
         # Click takes the colour away where standard error is no terminal.
         click.secho("cxstream: there was no record to check", fg="yellow", err=True)

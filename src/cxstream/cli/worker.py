@@ -25,15 +25,19 @@ def _checked_skips(
     return values
 
 
-@click.command("worker", epilog="SIGTERM and Ctrl-C stop it in good order: results committed, group left.")
+@click.command(
+    "worker", epilog="SIGTERM and Ctrl-C stop it cleanly: it commits its results and leaves the group."
+)
 @click.option("--kafka", metavar="HOST:PORT[,...]", help="Where Kafka is.")
 @click.option("--group", help="Consumer group; workers of one group share the partitions.")
-@click.option("--no-ticker", is_flag=True, help="Write no ticks: time passes only as the touchpoints say.")
-@click.option("--standby", is_flag=True, help="Keep warm copies of the partitions that other workers own.")
+@click.option("--no-ticker", is_flag=True, help="Write no ticks: time passes only with the touchpoints.")
+@click.option(
+    "--standby", is_flag=True, help="Keep standby replicas of the partitions that other workers own."
+)
 @click.option(
     "--accept-loss",
     is_flag=True,
-    help="Go on where records that are needed are no longer in the log. Without it such a partition stands still.",
+    help="Continue if needed records are no longer in the log. Without it, such a partition stops.",
 )
 @click.option(
     "--accept-unsigned",
@@ -103,7 +107,7 @@ def command(
 
 
 def _with_options(settings: Settings, given: Mapping[str, object]) -> Settings:
-    """The settings with what the command line says of the worker; None where it says nothing."""
+    """The settings with the worker options of the command line; None without such options."""
     worker = settings.worker.model_copy(
         update={name: value for name, value in given.items() if value is not None}
     )
@@ -111,7 +115,7 @@ def _with_options(settings: Settings, given: Mapping[str, object]) -> Settings:
 
 
 def _quieten(level: str) -> None:
-    """Faust and aiokafka tell at `info` what only who looks for a fault in them wants to know."""
+    """Faust and aiokafka log details at `info` that only help to debug them."""
     import logging
 
     if level != "debug":

@@ -1,1 +1,1 @@
-"""One customer for the one on call: his card, what moved it, and what the worker that owns him holds."""
+"""One customer, for the operator: score card, its reasons, and the state in the worker that owns the partition."""

@@ -1,4 +1,4 @@
-"""What was done for a customer, which signal it answered, and what came after."""
+"""Actions taken for a customer, the signals that they answer, and their outcomes."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _SAYING = ("score", "rating", "amount", "currency", "reason")
 
 
 class After(msgspec.Struct, frozen=True):
-    """Something that came after an action.
+    """An outcome or signal after an action.
 
     Attributes:
         time: event time of the outcome, or the time of the signal.
         what: in words.
-        action_id: the action that the outcome itself names; "" where it names none.
+        action_id: the action that the outcome itself names; "" if it names none.
     """
 
     time: str
@@ -41,11 +41,11 @@ class Action(msgspec.Struct, frozen=True):
     Attributes:
         offset: in the customer's partition of cx.touchpoints.
         time: event time, as the source wrote it.
-        source: who says so.
+        source: the system that sent it.
         action: what was done.
-        arm: treated or holdout; "" where it is not said.
-        action_id: the signal that was acted on; "" where it is not said.
-        answers: that signal, in words; "" where it is not among the customer's signals that were read.
+        arm: treated or holdout; "" if it is not given.
+        action_id: the signal that was acted on; "" if it is not given.
+        answers: that signal, in words; "" if it is not among the signals that were read.
         after: outcomes and changes of the churn risk until the next action, in the order of the log.
     """
 
@@ -79,9 +79,9 @@ def actions(
 
     Args:
         records: the customer's records of cx.touchpoints, in offset order.
-        touches: what became of each of them.
+        touches: the outcome of each of them.
         signals: the customer's signals.
-        touchpoints: what cx.touchpoints is called.
+        touchpoints: the name of cx.touchpoints.
     """
     changes = [each for each in signals if "change" in each["data"]]
     known = {each["id"]: change_in_words(each["data"]) for each in changes}
@@ -126,6 +126,6 @@ def _action(touch: Touch, data: dict[str, Any], known: dict[str, str]) -> Action
 
 
 def _caused_at(signal: dict[str, Any], touchpoints: str) -> int:
-    """The offset of the record that caused a signal; before all records where that is in another topic."""
+    """The offset of the record that caused a signal; before all records if that is in another topic."""
     cause = signal["data"]["cause"]
     return int(cause["offset"]) if cause["topic"] == touchpoints else -1

@@ -1,10 +1,10 @@
-"""What Kafka has of one customer: their partition of each topic; of cx.touchpoints and cx.scores all, unless not wanted.
+"""Reads the records of one customer: from their partition of each topic, and from all of cx.touchpoints and cx.scores.
 
-cx.scores        his latest card, looked for from the end backwards
-cx.churn-risk    his signals of the last days
+cx.scores        the latest card, searched from the end backwards
+cx.churn-risk    the customer's signals of the last days
 cx.friction      the same
-cx.touchpoints   his records of the last days, and those that lie in other partitions
-cx.rejected      which of them the worker has rejected
+cx.touchpoints   the customer's records of the last days, also in other partitions
+cx.rejected      which of these the worker has rejected
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Found:
-    """Everything about a customer that Kafka holds.
+    """Everything about a customer in Kafka.
 
     Attributes:
         identity: who, and in which partition.
-        card: his latest score card, a CloudEvent as it was read; None where there is none.
-        elsewhere: other partitions of cx.scores that hold a card, which should be none.
+        card: the latest score card, a CloudEvent as it was read; None if there is none.
+        elsewhere: other partitions of cx.scores with a card of the customer; there should be none.
         account: how the churn risk of the card comes about; None without a card.
-        signals: his signals, oldest first, CloudEvents as they were read.
-        actions: what was done for the customer and what came after, oldest first.
-        touches: his records and what each gave, oldest first.
-        earlier: how many of his records in these days are not among them.
-        strays: his records of these days in other partitions, and what became of each; the newest are here.
+        signals: the customer's signals, oldest first, CloudEvents as they were read.
+        actions: the actions for the customer and their outcomes, oldest first.
+        touches: the customer's records and the points of each, oldest first.
+        earlier: how many more of the customer's records these days have.
+        strays: the newest records of the customer in other partitions, and what became of each.
     """
 
     identity: Identity
@@ -67,20 +67,20 @@ async def gather(
     everywhere: bool = False,
     on_progress: Callable[[str, int, int], None] = lambda *_: None,
 ) -> Found:
-    """Read what there is.
+    """Read everything about a customer.
 
     Args:
         settings: how to reach Kafka, and the parameters that explain the points.
-        customer: his id.
+        customer: the customer's id.
         days: how far back signals and records are read, by Kafka's timestamps.
-        limit: most signals, records and actions to give back; the newest are.
-        everywhere: look for touchpoints and cards in the other partitions, too.
-        on_progress: is told the topic, offsets read, and of how many.
+        limit: most signals, records and actions to return; the newest are returned.
+        everywhere: search the other partitions for touchpoints and cards, too.
+        on_progress: called with the topic, the offsets read, and their number.
 
     Raises:
         BrokerError: Kafka does not answer.
         TopicError: a topic is missing.
-        InputError: the id is none.
+        InputError: the id is invalid.
     """
     since = round(time.time() * 1000 - days * DAY_MS)
     topics = settings.topology
@@ -122,7 +122,7 @@ async def gather(
 async def _elsewhere(
     reader: TopicReader, topic: str, who: Identity, on_progress: Callable[[str, int, int], None]
 ) -> list[int]:
-    """The partitions that are not the customer's, and have a card of theirs all the same."""
+    """Other partitions than the customer's that have a card of theirs."""
     found = []
     for partition in range(reader.partitions[topic]):
         if partition != who.partition:

@@ -1,8 +1,8 @@
-"""A customer's touchpoints and the points each gave, computed by the rules that the worker applies.
+"""A customer's touchpoints and the points of each, computed by the rules of the worker.
 
-His records are read from the log and applied to an engine of their own, one at a time: what a pane gained is
-what the record gave. Points do not depend on other customers, but some do on his earlier records (a repeated
-contact, a switch of channel, a run of clicks), so reading begins earlier than what is shown.
+The records are read from the log and applied to a separate engine, one at a time: the increase of a pane is
+the points of the record. Points do not depend on other customers, but some depend on earlier records (a repeated
+contact, a switch of channel, a run of clicks), so reading starts before the first record that is shown.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from cxstream.scoring.engine import Outcome
     from cxstream.settings import Settings
 
-# Sums of points lose some of their last digits when one is taken from the other.
+# Differences of sums of points lose some of the last digits.
 _DIGITS = 9
 _NONE_REFUSED: Mapping[int, str] = MappingProxyType({})
 
@@ -35,17 +35,17 @@ class Touch(msgspec.Struct, frozen=True):
     """One record of the customer.
 
     Attributes:
-        offset: in his partition of cx.touchpoints.
+        offset: in the customer's partition of cx.touchpoints.
         arrived: Kafka's timestamp.
         time: event time, as the source wrote it.
         kind: of touchpoint.
-        channel: where; "" where it cannot be read.
-        source: who says so.
+        channel: "" if it cannot be read.
+        source: the system that sent it.
         id: its id there.
-        outcome: counted, duplicate, erases (he asks to be erased), erased (dropped, as he had asked to be), or the
+        outcome: counted, duplicate, erases (an erasure request), erased (dropped because of such a request), or the
             reason it was rejected for.
-        effort: effort points it gave.
-        mood: mood points it gave.
+        effort: its effort points.
+        mood: its mood points.
     """
 
     offset: int
@@ -61,7 +61,7 @@ class Touch(msgspec.Struct, frozen=True):
 
 
 def context_ms(settings: Settings) -> int:
-    """How much earlier than what is shown reading must begin, in ms."""
+    """How long before the first record that is shown reading must start, in ms."""
     scoring = settings.scoring
     return round(max(scoring.repeat_days * DAY_MS, scoring.switch_hours * HOUR_MS))
 
@@ -71,12 +71,12 @@ def refused(records: Iterable[Any], touchpoints: str) -> dict[int, str]:
 
     Args:
         records: of cx.rejected.
-        touchpoints: what cx.touchpoints is called.
+        touchpoints: the name of cx.touchpoints.
     """
     found = {}
     for record in records:
         if (parts := unfold(list(record.headers))) is None:
-            continue  # whoever wrote it, it was not the worker
+            continue  # not written by the worker
         try:
             reason, topic, offset = (parts[1][name].decode() for name in ("reason", "topic", "offset"))
             if topic == touchpoints and reason != RESENT:
@@ -89,13 +89,13 @@ def refused(records: Iterable[Any], touchpoints: str) -> dict[int, str]:
 def touches(
     settings: Settings, subject: str, records: Sequence[Any], refused: Mapping[int, str] = _NONE_REFUSED
 ) -> list[Touch]:
-    """The records of one customer with the points that each gave, in order.
+    """The records of one customer with the points of each, in order.
 
     Args:
-        settings: whose scoring parameters count.
+        settings: with the scoring parameters.
         subject: the customer.
-        records: his records of cx.touchpoints, in offset order.
-        refused: offsets that the worker has rejected, and why: it knows the time of the whole partition.
+        records: the customer's records of cx.touchpoints, in offset order.
+        refused: offsets that the worker has rejected, and why: it knows the clock of the whole partition.
     """
     engine = Engine(settings.scoring, settings.actions, authority=settings.control.authority())
     future_ms = round(settings.scoring.future_minutes * 60_000)
@@ -139,7 +139,7 @@ def _points(engine: Engine, subject: str) -> _Days:
 
 
 def _gained(before: _Days, after: _Days) -> tuple[float, float]:
-    """What the days have more than before; those that fell out of the window are no loss."""
+    """The increase of the days; days that have left the window are ignored."""
     gains = [
         (effort - before.get(day, (0.0, 0.0))[0], mood - before.get(day, (0.0, 0.0))[1])
         for day, (effort, mood) in after.items()

@@ -1,4 +1,4 @@
-"""From the id that a person types to where Kafka has the customer."""
+"""From the id on the command line to the customer's partition."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Identity:
     """A customer.
 
     Attributes:
-        id: as the sources call him; the key of cx.touchpoints.
-        subject: as the outputs call him; their key.
-        partition: his partition, in every topic.
+        id: the id in the sources; the key of cx.touchpoints.
+        subject: the id in the outputs; their key.
+        partition: the customer's partition, in every topic.
     """
 
     id: str
@@ -29,21 +29,21 @@ class Identity:
 
 
 def output_subject(settings: Settings, customer: str) -> str:
-    """What the outputs call a customer: his id, or his pseudonym where there is a key."""
+    """The id of a customer in the outputs: their own, or their pseudonym if there is a key."""
     pseudonyms = settings.privacy.pseudonyms()
     return customer if pseudonyms is None else pseudonyms[customer]
 
 
 def identify(settings: Settings, customer: str, partitions: int) -> Identity:
-    """Find a customer's place.
+    """Find a customer's partition.
 
     Args:
         settings: of this installation.
-        customer: his id.
+        customer: the customer's id.
         partitions: how many cx.touchpoints has.
 
     Raises:
-        InputError: it is no id.
+        InputError: the id is invalid.
     """
     if not 1 <= len(customer) <= MAX_SUBJECT:
         raise InputError(f"a customer id has 1 to {MAX_SUBJECT} characters, this one has {len(customer)}")

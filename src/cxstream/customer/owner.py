@@ -1,4 +1,4 @@
-"""What the worker that owns a customer holds now: asked of the worker, or the group is asked who that is."""
+"""The state of a customer in the worker that owns the partition, or else the name of that worker."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _RIGHT = f"as the worker's user {_THERE}, or set worker.web_token_file here as i
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came of asking.
+    """The response of a worker.
 
     Attributes:
-        held: what the worker holds, as its web page says it; None where it was not had.
-        said: in words, why not.
+        held: the state, as on the worker's web page; None if there was no response.
+        said: why there was none, in words.
     """
 
     held: dict[str, Any] | None
@@ -45,7 +45,7 @@ async def ask(settings: Settings, who: Identity, worker: str | None) -> Answer:
         worker: address of its web server; None: that of the settings.
 
     Raises:
-        InputError: the address is none.
+        InputError: the address is invalid.
         SettingsError: the token cannot be read, or would go over the network in plain text.
     """
     address = (worker or f"http://{settings.worker.web_host}:{settings.worker.web_port}").rstrip("/")

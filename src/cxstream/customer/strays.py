@@ -1,7 +1,7 @@
-"""A customer's touchpoints that lie in partitions that are not theirs, and what became of each.
+"""A customer's touchpoints in wrong partitions, and what became of each.
 
-A producer with another partitioner, or one that names the partition or no key, puts them there. The worker forwards
-those that are valid to the customer's partition, with a header that says where they lay, and rejects the others.
+They come from a producer with another partitioner, or one that sets the partition or no key. The worker forwards
+those that are valid to the customer's partition, with a header of their old position, and rejects the others.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ class Stray(msgspec.Struct, frozen=True):
         arrived: Kafka's timestamp.
         time: event time, as the source wrote it.
         kind: of touchpoint.
-        source: who says so.
+        source: the system that sent it.
         id: its id there.
-        outcome: forwarded, the reason it was rejected for, or "not forwarded" where neither has happened.
-        forwarded_to: offset of the copy in the customer's partition; None where it was not forwarded, or the copy is older
-            than what was read.
+        outcome: forwarded, the reason it was rejected for, or "not forwarded" if neither has happened.
+        forwarded_to: offset of the copy in the customer's partition; None if it was not forwarded, or the copy is older
+            than the records that were read.
     """
 
     partition: int
@@ -58,14 +58,14 @@ async def strays(
     own: Sequence[Any],
     on_progress: Callable[[str, int, int], None],
 ) -> list[Stray]:
-    """The customer's records in all partitions but their own, in the order they arrived.
+    """The customer's records in all partitions but their own, in order of arrival.
 
     Args:
         reader: of cx.touchpoints and cx.rejected.
         who: the customer.
         since_ms: the earliest Kafka timestamp, ms UTC.
-        own: the records in the customer's own partition; forwarded ones say where they lay.
-        on_progress: is told the topic, offsets read, and of how many.
+        own: the records in the customer's own partition; forwarded ones name their old position.
+        on_progress: called with the topic, the offsets read, and their number.
     """
     topic = reader.topology.touchpoints.name
     copies = _copies(own)
@@ -84,7 +84,7 @@ async def strays(
 
 
 def _copies(own: Sequence[Any]) -> dict[str, int]:
-    """Offset of each forwarded record, by where it lay."""
+    """Offset of each forwarded record, by its old position."""
     return {
         value.decode(errors="replace"): record.offset
         for record in own
@@ -113,7 +113,7 @@ async def _records(
         for record in records:
             if record.key == key or any(needle in (record.value or b"") for needle in needles):
                 said = about(record.value, record.headers)
-                # Requests to be erased go to every partition.
+                # Erasure requests are sent to every partition.
                 if said.type != FORGET_TYPE and (record.key == key or said.subject == who.id):
                     found.append(record)
     return found

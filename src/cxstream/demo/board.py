@@ -51,7 +51,7 @@ class Board:
         rejected: number of rejected records by reason.
         levels: what the CRM knows of each customer.
         newest: the newest signals, newest first.
-        delays: seconds from the log to whoever reads the signal, for records that came when the worker had caught up.
+        delays: seconds from the log to the reader of the signal, for records that came when the worker had caught up.
     """
 
     sent: int = 0

@@ -125,7 +125,7 @@ class Worker:
             raise BrokerError(f"the worker ended; its last lines:\n{self._process.tail()}")
 
     def stop(self) -> None:
-        """Stop it in good order; what one that was killed has left goes, too."""
+        """Stop it cleanly; remove the leftovers of a killed process, too."""
         self._process.stop()
         for port in re.findall(r"http://127\.0\.0\.1:(\d+)", self._written()):
             local_socket.remove(local_socket.place(int(port)), own_folder=True)

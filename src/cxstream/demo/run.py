@@ -69,7 +69,7 @@ async def run(
         broker: the local Kafka.
         board: takes what is seen.
         view: shows it.
-        stop: ends it in good order.
+        stop: ends it cleanly.
 
     Raises:
         BrokerError: Kafka or the worker broke down, or the worker does not keep up.

@@ -50,7 +50,7 @@ async def settings(patient: Patient) -> AsyncIterator[Finding]:
 
 
 async def control(patient: Patient) -> AsyncIterator[Finding]:
-    """Whether control records (ticks, requests to be erased) are signed."""
+    """Whether control records (ticks, erasure requests) are signed."""
     try:
         keys = patient.settings.control.keys()
     except SettingsError as problem:
@@ -58,7 +58,7 @@ async def control(patient: Patient) -> AsyncIterator[Finding]:
         return
     if not keys:
         yield warning(
-            "control.key is not set: whoever may write cx.touchpoints can erase any customer, and move the clock up to "
+            "control.key is not set: every program that may write cx.touchpoints can erase any customer, and move the clock up to "
             "the present",
             "make a key with 'cxstream keys init' and give it to all workers: docs/security.md, 'Control records'",
         )
@@ -83,9 +83,9 @@ def _risk_on_the_way(settings: Settings) -> str:
     protocol, mechanism = settings.security.protocol, settings.security.sasl_mechanism
     if protocol == "SASL_PLAINTEXT":
         proof = "work out the password" if mechanism.startswith("SCRAM") else "read the password or token"
-        return f"nothing is encrypted, whoever is on the way can {proof}, and read and change records"
+        return f"nothing is encrypted: others on the network can {proof}, and read and change records"
     if protocol == "PLAINTEXT" and not all(map(is_loopback, hosts(settings.kafka))):
-        return "nothing is encrypted, and whoever is on the way can read and change records"
+        return "nothing is encrypted: others on the network can read and change records"
     return ""
 
 
@@ -148,7 +148,7 @@ async def kernels(_: Patient) -> AsyncIterator[Finding]:
 
 def _machine_code() -> tuple[Path, int, bool]:
     """The folder of the kernels' machine code, how many files it has, and whether it can be written."""
-    folder = Path(jit._CACHE)  # noqa: SLF001 - a change of its sources would compile all kernels anew
+    folder = Path(jit._CACHE)  # noqa: SLF001 - a change of its sources would compile all kernels again
     there = next(each for each in (folder, *folder.parents) if each.is_dir())
     return folder, len(list(folder.rglob("*.nbc"))), os.access(there, os.W_OK)
 

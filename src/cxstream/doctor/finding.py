@@ -27,7 +27,7 @@ class Finding(msgspec.Struct, frozen=True):
             skipped (it could not be determined).
         what: what was found.
         advice: what to do; "" where there is nothing to do.
-        check: name of the check; filled in by whoever runs it.
+        check: name of the check; filled in by the caller.
     """
 
     level: Level
@@ -79,7 +79,7 @@ class Patient:
     @property
     def kafka(self) -> Cluster:
         """The connection, for checks that are only run where there is one."""
-        assert self.cluster is not None  # noqa: S101 - whoever runs the checks has looked
+        assert self.cluster is not None  # noqa: S101 - the caller has checked it
         return self.cluster
 
 

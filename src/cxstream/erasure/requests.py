@@ -1,4 +1,4 @@
-"""Asking for the erasure of customers, waiting for the receipts, and looking whether a score card is left."""
+"""Sends erasure requests, waits for the receipts, and checks whether a score card is left."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ _POLL_MS = 500
 
 
 class Left(NamedTuple):
-    """What was still to come when the time was over.
+    """What was missing at the end of the time.
 
     Attributes:
-        receipts: how many did not come.
+        receipts: how many are missing.
         cards: partition of each score card that is still in cx.scores.
     """
 
@@ -62,16 +62,16 @@ async def forget(
     wait_seconds: float,
     on_receipt: Callable[[dict[str, Any]], None],
 ) -> Left:
-    """Ask for customers to be erased.
+    """Request the erasure of customers.
 
     Args:
         settings: where Kafka is.
         customers: their ids.
-        wait_seconds: how long to wait for the receipts and for the score cards to go; 0 asks and does not wait.
-        on_receipt: told each receipt.
+        wait_seconds: how long to wait for the receipts and for the score cards to go; 0 does not wait.
+        on_receipt: called with each receipt.
 
     Returns:
-        What did not come, or go, in time.
+        The receipts that did not come, and the cards that were not removed, in time.
 
     Raises:
         BrokerError: Kafka does not answer, or does not take a request.
@@ -85,7 +85,7 @@ async def forget(
             tps = [TopicPartition(settings.topology.forgotten.name, p) for p in range(requests.partitions)]
             consumer.assign(tps)
             await consumer.seek_to_end(*tps)
-            for tp in tps:  # from here on, whatever comes is after the requests
+            for tp in tps:  # all later records are after the requests
                 await consumer.position(tp)
             asked = await _ask(settings, customers, requests.partitions)
             if not wait_seconds:
@@ -117,13 +117,13 @@ async def _receive(
     seconds: float,
     on_receipt: Callable[[dict[str, Any]], None],
 ) -> dict[str, Erased]:
-    """Wait for a receipt of each customer's own partition; where it was erased, by the digest in the receipt.
+    """Wait for a receipt of each customer's own partition; returns where each was erased, by the digest in the receipt.
 
     Args:
         consumer: of cx.forgotten.
-        asked: requests and partitions; those whose receipt has come are taken out.
+        asked: requests and partitions; those with a receipt are removed.
         seconds: how long to wait.
-        on_receipt: told each receipt, also of a partition that is not the customer's.
+        on_receipt: called with each receipt, also of other partitions than the customer's.
     """
     erased: dict[str, Erased] = {}
     ids = frozenset(asked)

@@ -1,4 +1,4 @@
-"""How long a topic keeps what is in it, by its configuration."""
+"""How long a topic keeps records, by its configuration."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from cxstream.kafka.admin import Found
 
-# Kafka's largest number: what it takes for "no limit".
+# Kafka's largest number, which means "no limit".
 _UNBOUNDED = 2**63 - 1
 
 
@@ -26,7 +26,7 @@ class Keeping(NamedTuple):
 
 
 def keeping(found: Found) -> Keeping:
-    """What the configuration of a topic promises.
+    """The retention by the configuration of a topic.
 
     Kafka deletes whole segments: a record goes with the newest one of its segment, which is at most `segment.ms` younger.
     """

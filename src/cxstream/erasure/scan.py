@@ -1,7 +1,7 @@
-"""Reads every partition of every topic for what it has of some customers.
+"""Reads every partition of every topic for the records of some customers.
 
-A record is a customer's if its key is their id (their pseudonym, in outputs), or its `subject` is. Values are not kept:
-only what is needed to judge whether the record may still be there.
+A record is a customer's if its key is their id (their pseudonym, in outputs), or its `subject` is. Values are not kept,
+only the data needed to decide whether the record may still exist.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from cxstream.settings import Settings
     from cxstream.topology import Topic
 
-# What a row of cx.snapshots has before the customer in its key.
+# The byte before the customer in the key of a row of cx.snapshots.
 _ROW = b"c"
 
 
@@ -50,10 +50,10 @@ class Seen(NamedTuple):
         place: where it is.
         arrived_ms: Kafka's timestamp, ms UTC.
         empty: it is a tombstone, or has no value.
-        said_ms: event time, ms UTC; None where it has none that can be read.
-        cause: the touchpoint that it follows from; None where it does not say.
-        request: id of the request that it is; "" for any other record.
-        erased: it is the signal that tells of the erasure.
+        said_ms: event time, ms UTC; None if it cannot be read.
+        cause: the touchpoint that caused it; None if it does not name one.
+        request: its id if it is an erasure request; "" for any other record.
+        erased: it is the signal of the erasure.
     """
 
     place: Place
@@ -85,7 +85,7 @@ class Receipt(NamedTuple):
 
 @dataclass(slots=True)
 class Traces:
-    """Everything that there is of a customer.
+    """All records of a customer.
 
     Attributes:
         who: the customer.
@@ -114,12 +114,12 @@ async def scan(
     Args:
         settings: how to reach Kafka.
         customers: their ids.
-        on_progress: is told the topic, offsets read, and of how many.
+        on_progress: called with the topic, the offsets read, and their number.
 
     Raises:
-        BrokerError: Kafka does not answer, or does not let us read.
+        BrokerError: Kafka does not answer, or does not permit reading.
         TopicError: a topic is missing.
-        InputError: an id is none.
+        InputError: an id is invalid.
     """
     topology = settings.topology
     async with reading(settings, TOPICS) as reader:
@@ -144,7 +144,7 @@ class _Finder:
     def __init__(self, topic: Topic, traces: Sequence[Traces]) -> None:
         self._topic = topic.contract
         self._by_key = {_key(self._topic, each.who): each for each in traces}
-        # Text of a value that may name a customer, as it is and as JSON escapes it.
+        # Text of a value that may name a customer, plain and with JSON escapes.
         self._needles = {
             needle: each
             for each in traces
@@ -163,7 +163,7 @@ class _Finder:
             traces.seen[self._topic].append(_seen(self._topic, Place(partition, record.offset), record))
 
     def _named(self, record: Any) -> Traces | None:
-        """Whose a record is by its subject, whatever its key is."""
+        """The customer of a record by its subject, with any key."""
         value = record.value
         for needle, traces in self._needles.items() if value else ():
             if needle in value and about(value, record.headers).subject == traces.who.id:
@@ -220,7 +220,7 @@ def _receipt(place: Place, record: Any) -> Receipt:
 
 
 def _ms(time: Any) -> int | None:
-    """RFC 3339 as ms UTC; None where it is none."""
+    """RFC 3339 as ms UTC; None if it is invalid."""
     try:
         parsed = datetime.fromisoformat(time)
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""Score cards that are left of customers who were erased: looked for in every partition of cx.scores.
+"""Searches all partitions of cx.scores for score cards of erased customers.
 
 An earlier version scored a customer wherever a record of theirs lay, so a card may lie in a partition that is not
 the customer's. A card of the customer's own partition that is newer than the request is no leftover: they have come
@@ -43,8 +43,8 @@ class Leftovers:
 
     Args:
         reader: of cx.scores.
-        topic: what cx.scores is called.
-        erased: whose cards, by the digests in the receipts.
+        topic: the name of cx.scores.
+        erased: the customers, by the digests in the receipts.
     """
 
     def __init__(self, reader: TopicReader, topic: str, erased: Mapping[str, Erased]) -> None:
@@ -55,7 +55,7 @@ class Leftovers:
         self._cards: set[tuple[int, bytes]] = set()
 
     async def look(self) -> list[int]:
-        """Read what is new; the partition of each card that is left."""
+        """Read the new records; returns the partition of each card that is left."""
         for partition in range(self._reader.partitions[self._topic]):
             first, end = await self._reader.bounds(self._topic, partition)
             start = max(first, self._at.get(partition, 0))
@@ -87,15 +87,15 @@ async def cards_left(settings: Settings, erased: Mapping[str, Erased], deadline:
 
     Args:
         settings: how to reach Kafka.
-        erased: whose, by the digests in the receipts.
-        deadline: until when to wait, as `time.monotonic` counts; it looks once at least.
+        erased: the customers, by the digests in the receipts.
+        deadline: until when to wait, by `time.monotonic`; cards are read at least once.
 
     Returns:
         The partition of each card that is left.
 
     Raises:
         BrokerError: Kafka does not answer.
-        TopicError: cx.scores is missing, or we may not see it.
+        TopicError: cx.scores is missing, or this client may not see it.
     """
     async with reading(settings, [SCORES]) as reader:
         leftovers = Leftovers(reader, settings.topology.scores.name, erased)

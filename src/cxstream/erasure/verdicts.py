@@ -1,8 +1,8 @@
-"""Which of the records of an erased customer may still be there, and until when.
+"""Which records of an erased customer may still exist, and until when.
 
-Nothing but what the topics' retention still holds may be left: no score card, no saved state, no signal that was made
-after the request. Somebody who has done something since the request is a new customer, and what follows from that may be
-there.
+Only records that the topics' retention still keeps may be left: no score card, no saved state, no signal that was made
+after the request. A customer with touchpoints since the request is a new customer, whose results may
+exist.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ class Remain(NamedTuple):
         topic: the contract's name.
         partition: where.
         what: how many of what, and where.
-        until_ms: when Kafka has removed them at the latest, ms UTC; None where it does not by itself.
-        wrong: why they should not be there; "" where they may.
+        until_ms: when Kafka has removed them at the latest, ms UTC; None if it does not by itself.
+        wrong: why they should not exist; "" if they may.
     """
 
     topic: str
@@ -66,8 +66,8 @@ def judge(traces: Traces, keeps: Mapping[str, Keeping], now_ms: int) -> list[Rem
     """What is left of a customer, in the order of the topics.
 
     Args:
-        traces: everything that was found.
-        keeps: how long each topic keeps what is in it, by the contract's names.
+        traces: the records that were found.
+        keeps: the retention of each topic, by the contract's names.
         now_ms: the time, ms UTC.
     """
     receipt = traces.erased
@@ -101,7 +101,7 @@ def _later(record: Seen, receipt: Receipt) -> bool:
 def _state(
     topic: str, partition: int, records: Sequence[Seen], traces: Traces, keeping: Keeping, now_ms: int
 ) -> Iterator[Remain]:
-    """What a compacted topic has: the latest record counts, earlier ones are history until Kafka compacts."""
+    """The records of a compacted topic: the latest record counts, earlier ones are history until Kafka compacts."""
     latest, receipt, noun = records[-1], traces.erased, _NOUNS[topic]
     if not latest.empty:
         what = f"a {noun} at offset {latest.place.offset}"
@@ -125,7 +125,7 @@ def _of_the_new_life(latest: Seen, traces: Traces, receipt: Receipt) -> bool:
 
 
 def _follows(record: Seen, receipt: Receipt) -> bool:
-    """Whether a result follows from a touchpoint after the request."""
+    """Whether a result was caused by a touchpoint after the request."""
     cause = record.cause
     return (
         cause is not None
@@ -141,7 +141,7 @@ def _after(record: Seen, bound_ms: int | None) -> int | None:
 def _log(
     topic: str, partition: int, records: Sequence[Seen], traces: Traces, keeping: Keeping, now_ms: int
 ) -> Iterator[Remain]:
-    """What a topic has that Kafka deletes by age."""
+    """The records of a topic that Kafka deletes by age."""
     receipt, noun, came_back = traces.erased, _NOUNS[topic], back(traces)
     rest: list[Seen] = []
     answered = {each.request for each in traces.receipts}

@@ -131,7 +131,7 @@ class LocalKafka:
         return self
 
     def stop(self) -> None:
-        """End the node in good order. Safe to call twice, and when it is not running."""
+        """Stop the node cleanly. Safe to call twice, and when it is not running."""
         if self._process:
             self._process.stop()
 

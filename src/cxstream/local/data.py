@@ -34,7 +34,7 @@ class DataFolder:
     Attributes:
         path: the folder, absolute.
         cluster: Kafka's cluster id.
-        lock: file descriptor of the claim; whoever has it open holds the folder.
+        lock: file descriptor of the claim; the process that has it open owns the folder.
     """
 
     path: Path
@@ -110,7 +110,7 @@ def _cluster(marker: Path) -> str:
         try:
             return str(json.loads(marker.read_text())["cluster"])
         except (ValueError, KeyError, TypeError) as error:
-            raise BrokerError(f"{marker}: damaged ({error}); remove the folder to start anew") from error
+            raise BrokerError(f"{marker}: damaged ({error}); remove the folder to start again") from error
     cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
     scratch = marker.with_suffix(".new")
     scratch.write_text(json.dumps({"cluster": cluster}) + "\n")

@@ -99,7 +99,7 @@ def _verify(folder: Path, expected: dict[str, str]) -> None:
     if odd or altered:
         raise BrokerError(
             f"{folder}: {', '.join([*altered, *odd][:3])}: not the jars that cxstream was tested with (SHA-256): remove "
-            "the folder to have them fetched anew; if that does not help, the repository gives out other files"
+            "the folder to download them again; if that does not help, the repository has other files"
         )
 
 

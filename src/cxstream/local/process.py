@@ -60,7 +60,7 @@ class Guarded:
                 cwd=cwd,
                 env={**os.environ, **(variables or {})},
                 pass_fds=hold,
-                # Ctrl-C in the terminal reaches the parent alone, which then stops the command in good order.
+                # Ctrl-C in the terminal reaches the parent alone, which then stops the command cleanly.
                 start_new_session=True,
                 umask=0o077 if private else -1,
             )

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 # It needs no value, so that the decoder, which finds none, has nothing to say of it.
 _NO_REQUEST = (
-    "a request to be erased that could not be followed, by its field or its key; its value is not kept here, or it "
+    "an erasure request that could not be followed, by its field or its key; its value is not kept here, or it "
     "has none: docs/privacy.md says what a request is"
 )
 _EXAMPLES = 3

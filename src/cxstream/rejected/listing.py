@@ -1,6 +1,6 @@
 """What is in cx.rejected: read once from end to end, markers counted, filters applied.
 
-A marker stands behind what it marks, in the same partition, so that whoever sees a rejected record in a
+A marker stands behind what it marks, in the same partition, so that a reader who finds a rejected record in a
 whole partition sees its marker too, and retention takes the marker later.
 """
 
@@ -180,7 +180,7 @@ async def from_source(reader: TopicReader, rejection: Rejection) -> Rejection:
     """The rejection as its source has it, where cx.rejected does not keep values; as it is where neither does.
 
     Requests of cx.forget stay as they are: the record at their offset of cx.touchpoints is another one. So does a
-    reference where another record than the one it names lies at its place: the topic was made anew.
+    reference where another record than the one it names lies at its place: the topic was recreated.
     """
     place = rejection.place
     if rejection.value is not None or place.topic != reader.topology.touchpoints.name:

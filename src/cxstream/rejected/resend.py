@@ -1,11 +1,11 @@
-"""Rejected records sent again, each at most once, whoever tries, however often, wherever it is cut off.
+"""Sends rejected records again, each at most once, with any number of senders, attempts and interruptions.
 
     claim GROUP-resend -> read cx.rejected to its end -> one transaction for some records:
                                                            cx.touchpoints   the events
                                                            cx.rejected      a marker for each record
 
-What counts as sent is the marker, and it is committed together with the events or not at all. The claim
-fences whoever else is sending and ends his open transaction. Only then the markers are read, up to the end of
+A record counts as sent if it has a marker, which is committed together with the events or not at all. The claim
+fences any other sender and aborts its open transaction. Only then the markers are read, up to the end of
 the log as it is after the claim: behind a worker's open transaction a reader of committed records would not
 see those that follow it, so that end is asked for without regard to transactions, and waited for.
 """

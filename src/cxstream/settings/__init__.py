@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     import os
 
 ACTIONS: dict[str, str] = {name: spec.action for name, spec in SPECS.items()}
-# The consumer group of the workers, after the prefix of the topics; whoever chooses another one writes all of it.
+# The consumer group of the workers, after the prefix of the topics; a group that is set replaces it as a whole.
 DEFAULT_GROUP = "cxstream"
 
 

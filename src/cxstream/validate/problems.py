@@ -52,7 +52,7 @@ class Problem:
     Attributes:
         reason: why it is rejected, as malformed or invalid; "" of a warning.
         field: path of the field, "" where it is the record as a whole.
-        message: what is wrong, for people; it follows the path.
+        message: what is wrong, in words; it follows the path.
         meant: what was probably meant, "" where nobody knows.
         value: what stands there, in JSON; None where nothing does.
         where: its place in the record's text; None where it has none.

@@ -1,4 +1,4 @@
-"""What is wrong with a record, in words: one place for `cxstream validate`, `cxstream rejected` and whoever else tells it.
+"""What is wrong with a record, in words: one place for `cxstream validate`, `cxstream rejected` and other callers.
 
 The decoder says that something is wrong, and where; the sentence says what stands there, and what must.
 """
@@ -31,7 +31,7 @@ OF_VALID = {
     TOO_LATE: "valid, but its time was older than the window at the partition's clock: sent again as it is, "
     "it will be too late again",
     FROM_THE_FUTURE: "valid, but its time was later than scoring.future_minutes after the record's Kafka "
-    "timestamp (a tick or a request to be erased: later than the timestamp itself): the source's clock, or its offset, "
+    "timestamp (a tick or an erasure request: later than the timestamp itself): the source's clock, or its offset, "
     "was wrong",
     FORGED: "valid, but not signed with the workers' control.key: somebody wrote it into cx.touchpoints past them, or "
     "with another key: docs/security.md, 'Control records'",
