@@ -516,7 +516,7 @@ async def test_a_request_that_a_broker_would_take_for_the_future_is_not_committe
 
     assert await committed(NOW)
     assert await committed(NOW - 1, kind=0), "who sent it said when, not the broker"
-    with pytest.raises(BrokerError, match="1 ms behind a request"):
+    with pytest.raises(BrokerError, match="1 ms behind an erasure request"):
         await committed(NOW - 1)
 
 

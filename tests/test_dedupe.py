@@ -253,9 +253,9 @@ def _saved_at_random(seed: int, events: list[Event], params: ScoringParams) -> t
             taken(owner, rows)
             saved_at = owner.next_offset
         if rng.random() < 0.3 and (apart is None or saved_at >= apart.offset):
-            apart = copy.set_apart()
+            apart = copy.begin_checkpoint()
     if apart is not None:
-        copy.put_back(apart)
+        copy.roll_back_checkpoint(apart)
     return copy, rows
 
 
@@ -498,12 +498,12 @@ def test_an_heir_removes_what_its_predecessor_did_not_of_the_erased(n: int) -> N
     for engine in (owner, copy):
         feed(engine, [event(i, DAY_0 + i) for i in range(n)])
     taken(owner, rows)
-    copy.set_apart()  # the owner has saved it
+    copy.begin_checkpoint()  # the owner has saved it
     request = event("forget", DAY_0 - 1) | {"type": "cx.forget.v1"}
     del request["data"]
     feed(copy, [request])
-    apart = copy.set_apart()
-    copy.put_back(apart)  # the owner stops before it saves
+    apart = copy.begin_checkpoint()
+    copy.roll_back_checkpoint(apart)  # the owner stops before it saves
     assert ids_of(rows)
     taken(copy, rows)
     assert not ids_of(rows)

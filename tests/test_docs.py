@@ -6,11 +6,13 @@ docs/events.md anew; everything else is written by people.
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import re
 import shlex
 import sys
+import tokenize
 from pathlib import Path
 from textwrap import fill
 from types import NoneType, UnionType
@@ -435,6 +437,14 @@ READ_BY_PEOPLE = [
     ROOT / "docker-compose.yml",
     ROOT / "Makefile",
 ]
+# Texts of the JSON Schemas stand in docstrings of these: they are public, and change with a version.
+SCHEMA_TEXTS = {"model/events.py", "model/outputs.py", "wire/schema.py", "wire/asyncapi.py"}
+PACKAGE = ROOT / "src" / "cxstream"
+SOURCES = sorted({*PACKAGE.rglob("*.py")} - {PACKAGE / name for name in SCHEMA_TEXTS})
+# Fields of score cards, which code names.
+FIELDS = {"announced"}
+# Since Python 3.12 an f-string is more than one token.
+STRINGS = {tokenize.STRING, getattr(tokenize, "FSTRING_MIDDLE", tokenize.STRING)}
 
 
 def unplain(text: str) -> list[tuple[int, str, str]]:
@@ -455,6 +465,34 @@ def unplain(text: str) -> list[tuple[int, str, str]]:
 @pytest.mark.parametrize("path", READ_BY_PEOPLE, ids=lambda path: str(path.relative_to(ROOT)))
 def test_words_are_plain(path: Path) -> None:
     assert unplain(path.read_text()) == []
+
+
+def prose_of(source: str) -> str:
+    """Comments, docstrings and messages of a module, each on its line; strings of a word are names."""
+    lines = [""] * (source.count("\n") + 2)
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT or (token.type in STRINGS and " " in token.string):
+            for place, line in enumerate(token.string.split("\n"), token.start[0]):
+                lines[place] += f" {line}"
+    return "\n".join(lines[1:])
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_words_of_the_code_are_plain(path: Path) -> None:
+    assert [each for each in unplain(prose_of(path.read_text())) if each[1] not in FIELDS] == []
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ('"""State is built\nanew."""\n', [(2, "anew")]),
+        ("x = 1  # he\n", [(1, "he")]),
+        ('raise Error(f"{n} of his: {m}")\n', [(1, "his")]),
+        ('field = row["announced"]  # `anew`\nanew = muted\n', []),
+    ],
+)
+def test_words_of_code_that_are_not_plain_are_found(source: str, found: list[tuple[int, str]]) -> None:
+    assert [each[:2] for each in unplain(prose_of(source))] == found
 
 
 @pytest.mark.parametrize(

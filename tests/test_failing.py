@@ -108,7 +108,7 @@ def test_of_a_batch_those_that_cannot_be_read_alone_are_rejected(bad: set[int]) 
     values = [event(n, f"c{n % 3}", READ if n in bad else "checkout") for n in range(20)]
     decoded = Engine(PARAMETERS, {}).read(records(values))
     assert [(r.index, r.reason) for r in decoded.rejected] == [(n, "failed") for n in sorted(bad)]
-    assert decoded.good.tolist() == [n for n in range(20) if n not in bad]
+    assert decoded.valid.tolist() == [n for n in range(20) if n not in bad]
     assert [e.id for e in decoded.events] == [str(n) for n in range(20) if n not in bad]
     assert len(decoded.columns) == len(decoded.sources) == 20 - len(bad)
 
@@ -236,7 +236,7 @@ def test_passed_over_records_are_in_the_saved_state_and_in_the_next_one() -> Non
     restored = Engine.restore(PARAMETERS, {}, rows)
     assert restored.partition.passed.reasons == {7: "skipped"}
     again = Engine(PARAMETERS, {})
-    again.disown(rows)  # a state that cannot be used still says what was passed over
+    again.mark_stale(rows)  # a state that cannot be used still says what was passed over
     again.process(records(values))
     assert dict(again.cards()) == dict(engine.cards())
     saved = dict(again.snapshot())

@@ -280,7 +280,7 @@ def test_explains_a_request_without_a_value_by_its_key() -> None:
     given = replace(rejection(None, field="key", key=b"\xff"), place=Place(FORGET.name, 0, 7))
     found = explain(given)
     assert (found.problem, found.where) == (None, None)
-    assert "a request to be erased" in found.message
+    assert "an erasure request" in found.message
     assert "no value" in explain(rejection(None)).message
 
 

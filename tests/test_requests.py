@@ -20,7 +20,7 @@ from cxstream.worker.ownership.session import OwnershipSession
 from cxstream.worker.ownership.suspects import Cause, Suspects
 
 
-def tenure(suspects: Suspects) -> Any:
+def session(suspects: Suspects) -> Any:
     settings: Any = Settings()
     engine = Engine(settings.scoring, settings.actions)
     restored = Restored(engine, 0, saved=False, problem="")
@@ -46,7 +46,7 @@ async def test_a_request_that_fails_is_rejected_by_reference_and_the_others_are_
     suspects = Suspects(0)
     # Kafka has refused twice what follows from this one.
     suspects.found[Cause(FORGET.contract, 8)] = "cx.touchpoints refuses a row"
-    owner = tenure(suspects)
+    owner = session(suspects)
     unheld = Record(9, 1_700_000_000_000, 1, b"dora", reference=Reference(1 << 25, "00"))
     broken = Record(10, 1_700_000_000_000, 1, None, reference=Reference(1 << 25, ""), broken="cut off")
     with capture_logs() as said:
@@ -75,7 +75,7 @@ async def test_no_request_is_blamed_where_sound_records_fail_too(monkeypatch: py
     def fails(*_: Any) -> Any:
         raise ZeroDivisionError
 
-    owner = tenure(Suspects(0))
+    owner = session(Suspects(0))
     inlet = requests.ERASURES._replace(translate=fails)
     monkeypatch.setattr(Engine, "_score", fails)
     with pytest.raises(ZeroDivisionError):

@@ -544,7 +544,7 @@ def _saved_all(standby: Standby, offset: int) -> bool:
 
 
 async def test_a_warm_copy_leaves_alone_what_the_owner_saved_over_old_rows(settings: Settings) -> None:
-    """Owner and copy both disown the rows of other parameters; once the owner has saved his own, they are his."""
+    """Owner and standby both mark the rows of other parameters as stale; once the owner has saved its own, they are valid."""
     await write(settings, TOUCHPOINTS.name, {0: [touchpoint("early", 0), *troubles(400, 1)]})
     records = await log_of(settings)
     kafka = Kafka(settings, settings.worker.group)
@@ -578,8 +578,8 @@ async def test_closing_does_not_wait_out_a_pause(settings: Settings) -> None:
     async def fenced(_: float) -> bool:
         raise ProducerFenced
 
-    assert partition._tenure is not None
-    partition._tenure.finish = fenced  # type: ignore[method-assign]
+    assert partition._session is not None
+    partition._session.finish = fenced  # type: ignore[method-assign]
     with capture_logs() as logs:
         await partition.close(settings.worker.session_seconds)
     assert "not closed in time" not in str(logs)

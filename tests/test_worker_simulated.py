@@ -152,7 +152,7 @@ def test_a_partition_that_cannot_save_is_closed_in_time(logs: list[Any]) -> None
         await world.feed(0, 10)
         await world.feed(10, 20)
         # Requests to be erased come too, and what is still to be committed has no time limit but the partition's.
-        await world.until(lambda: partition._tenure is not None and partition._tenure.idle)
+        await world.until(lambda: partition._session is not None and partition._session.idle)
         world.cluster.network.weather = _NOTHING_ARRIVES
         assert await partition.close(8.0) is None
 

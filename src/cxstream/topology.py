@@ -9,12 +9,12 @@ web app call store social surveys CRM
     |          |                    |         |
     |      cx.rejected          cx.scores   cx.churn-risk, cx.friction
     v
-  cx.snapshots (compacted: a cache of the state, never the truth)
+  cx.snapshots (compacted: a cache of the state; the log is authoritative)
 
-Who is to be erased: cx.forget, from where the worker takes it into cx.touchpoints; the receipt is in cx.forgotten.
+Erasure requests: cx.forget, from where the worker takes them into cx.touchpoints; receipts are in cx.forgotten.
 
 The names here are those of the contract. An installation may have a prefix before each of them (`topics.prefix`), so
-that several share one Kafka: what talks to Kafka takes the names from `Settings.topology`.
+that several share one Kafka: all clients take the names from `Settings.topology`.
 """
 
 from __future__ import annotations
@@ -65,11 +65,11 @@ def _delete(days: int, **more: str) -> dict[str, str]:
 
 
 def _compact() -> dict[str, str]:
-    # What somebody wants erased is not left lying in old segments for as long as Kafka likes: within a day.
+    # Kafka removes erased data from old segments within a day.
     return {"cleanup.policy": "compact", "max.compaction.lag.ms": str(DAY_MS), "segment.ms": str(DAY_MS)}
 
 
-# Whose clock a record's timestamp is: the broker's (LogAppendTime), or that of whoever sent it (CreateTime).
+# Whose clock a record's timestamp is: the broker's (LogAppendTime), or the producer's (CreateTime).
 TIMESTAMP_TYPE = "message.timestamp.type"
 TOUCHPOINTS = Topic(
     "cx.touchpoints",
@@ -166,11 +166,11 @@ class Topology:
         self.snapshots = self.named(SNAPSHOTS)
 
     def named(self, topic: Topic) -> Topic:
-        """A topic of the contract, or of any installation, as it is called in this one."""
+        """A topic of the contract, or of any installation, by its name in this one."""
         return self._by_contract[topic.contract]
 
     def name(self, contract: str) -> str:
-        """What a topic that the contract calls so is called in this installation."""
+        """The name in this installation of a topic of the contract."""
         return self.prefix + contract
 
 

@@ -92,9 +92,9 @@ MUTATIONS = (
         _PARTITION + "_own",
         (
             (
-                "self._tenure.abandon()",
-                """self._tenure.abandon()
-            self._parked = Restored(self._tenure.engine, self._tenure.position, saved=True, problem="")""",
+                "self._session.abandon()",
+                """self._session.abandon()
+            self._parked = Restored(self._session.engine, self._session.position, saved=True, problem="")""",
             ),
         ),
     ),
@@ -184,7 +184,7 @@ MUTATIONS = (
     Mutation(
         "records that come again are applied again",
         _PARTITION + "_apply",
-        (("if records[0].offset < tenure.position:", "if False:"),),
+        (("if records[0].offset < session.position:", "if False:"),),
     ),
     Mutation(
         "how far requests to be erased were read is not committed",

@@ -186,7 +186,7 @@ def _show_card(console: Any, card: dict[str, Any]) -> None:
     console.print(
         _text(
             f"card of {card['time']} ({card['id'].partition(':')[0]}): churn risk {data['probability']:.0%}, "
-            f"level {data['level']}, announced {data['announced']}"
+            f"level {data['level']}, last notified {data['announced']}"
         )
     )
     console.print(

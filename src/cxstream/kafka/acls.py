@@ -1,11 +1,11 @@
-"""Who may do what on Kafka: the roles around cxstream as data, and the ACLs that they come to.
+"""Rights on Kafka: the roles around cxstream as data, and the ACLs that they need.
 
     producer --> cx.touchpoints --> worker --> signals, score cards --> crm
                       ^                |
                       +---- ticks -----+----> cx.snapshots (its own memory)
 
-Only what a role cannot do without. Kafka lets whoever may read or write a topic describe it, too, and whoever
-may write with a transactional id; so neither stands here.
+Only the least rights of a role. In Kafka, the right to read or write a topic implies describing it, and the right to
+write with a transactional id implies describing that; so neither is listed here.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Acl(NamedTuple):
-    """One thing that somebody may do.
+    """One right.
 
     Attributes:
         resource: topic, group or transactional-id.
@@ -41,7 +41,7 @@ class Acl(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """A client of Kafka, and the least that it must be allowed. What it reads and writes is said of each topic.
+    """A client of Kafka, and its least rights. The topics say which roles read and write them.
 
     Attributes:
         name: as topics and commands have it.
@@ -97,7 +97,7 @@ ROLES = {role.name: role for role in (WORKER, PRODUCER, CRM, ONCALL, ADMIN)}
 
 
 def resend_id(group: str, topology: Topology) -> str:
-    """The transactional id of whoever sends rejected records again."""
+    """The transactional id for sending rejected records again."""
     return f"{group}-{topology.prefix}resend"
 
 
@@ -106,7 +106,7 @@ _KEEPS = ("Create", "Describe", "AlterConfigs")
 
 
 def acls(role: Role, group: str, topology: Topology) -> list[Acl]:
-    """Everything that a role must be allowed.
+    """All rights that a role needs.
 
     Args:
         role: one of ROLES.

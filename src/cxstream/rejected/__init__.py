@@ -1,1 +1,1 @@
-"""Rejected records for the one on call: which, why, and sent again exactly once."""
+"""Rejected records, for the operator: lists, explains, and sends them again exactly once."""

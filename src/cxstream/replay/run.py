@@ -91,7 +91,7 @@ def replay(
             tally = once(router)
             break
         except RoutedError as failed:
-            again = router.anew(failed)
+            again = router.fresh_copy(failed)
             if again is None:
                 raise
             router = again

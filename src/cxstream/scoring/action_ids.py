@@ -57,6 +57,6 @@ def unknown(
     for i in np.flatnonzero((status == ACCEPTED) & _LOOKED_AT[decoded.columns["kind"]]).tolist():
         event = decoded.events[i]
         action_id = event.data.action_id
-        if action_id is not None and not may_be_known(action_id, origin, int(offsets[decoded.good[i]])):
+        if action_id is not None and not may_be_known(action_id, origin, int(offsets[decoded.valid[i]])):
             found.append(event.source)
     return found

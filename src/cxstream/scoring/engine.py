@@ -1,4 +1,4 @@
-"""One partition as a shell sees it: records in, signals and rejections out; cards and snapshots on demand."""
+"""One partition, as the adapters use it: records in, signals and rejections out; cards and snapshots on demand."""
 
 from __future__ import annotations
 
@@ -70,10 +70,10 @@ class Records:
         values: n record values.
         offsets: n source offsets, or ordinals.
         limits: n times, ms UTC: the latest event time that is not from the future; None for no limit.
-        grace: how much of these limits is for clocks that are wrong, ms; control records have none of it.
-        keys: n Kafka keys, which must equal the subjects; None where there are none to check.
-        headers: n lists of Kafka headers; None where all are structured.
-        unheld: positions of records without a value because they are too large to be held.
+        grace: the part of these limits that allows for wrong clocks, ms; it does not apply to control records.
+        keys: n Kafka keys, which must equal the subjects; None if there are none to check.
+        headers: n lists of Kafka headers; None if all records are structured.
+        unheld: positions of records without a value because they are too large to be kept in memory.
     """
 
     values: Sequence[bytes | None]
@@ -99,7 +99,7 @@ class Records:
 
 @dataclass(frozen=True, slots=True)
 class Fates:
-    """What became of each valid record of a batch, for an account of it record by record.
+    """The outcome of each valid record of a batch, for reports by record.
 
     Attributes:
         positions: int64[g], of the records in the batch, ascending.
@@ -116,19 +116,19 @@ class Fates:
 
 @dataclass(slots=True)
 class Outcome:
-    """What a batch led to.
+    """The results of a batch.
 
     Attributes:
-        rows: what goes to the output topics: signals, receipts; in order within a topic. A receipt says what was erased;
-            where a customer does not belong, there is one only if something was.
+        rows: records for the output topics: signals, receipts; in order within a topic. A receipt says what was erased;
+            in another partition than the customer's, there is one only if something was erased.
         rejected: in order.
         misrouted: records that belong to other partitions, in order.
         accepted: records that counted.
         duplicates: records that had been accepted before.
-        ticks: records that let time pass.
-        erased: records dropped because their customer had asked to be erased.
-        erasures: requests to erase a customer that were followed.
-        held_back: raises that began to wait for their cooldown.
+        ticks: records that only move the clock.
+        erased: records dropped because of an earlier erasure request.
+        erasures: erasure requests that were carried out.
+        held_back: raises suppressed by the cooldown, counted once each.
         unknown_actions: sources of accepted touchpoints whose `action_id` cannot be that of a signal of the customer.
         status: uint8[g], what became of each valid record: ACCEPTED, DUPLICATE, TOO_LATE, FROM_THE_FUTURE, TICKED,
             ERASED, ERASES, MISROUTED.
@@ -161,17 +161,17 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Unsaved:
-    """What changed before an offset and was not known to be saved then.
+    """The changes before an offset that were not known to be saved.
 
     Attributes:
         offset: the offset.
         rows: int64[n], slots whose rows changed.
         cards: int64[m], slots whose score cards changed.
-        gone: customers whose rows must go.
-        gone_cards: customers whose cards must go.
-        erasures: digests of requests to be erased.
+        gone: customers whose rows must be deleted.
+        gone_cards: customers whose cards must be deleted.
+        erasures: digests of erasure requests.
         remembered: int64[k], slots whose remembered ids changed.
-        ended: keys of saved rows of remembered ids that must go.
+        ended: keys of saved rows of remembered ids to delete.
     """
 
     offset: int
@@ -184,17 +184,17 @@ class Unsaved:
     ended: dict[bytes, None]
 
     def without_rows(self) -> Unsaved:
-        """The cards alone: the rows have been saved."""
+        """Only the cards, after the rows have been saved."""
         return replace(
             self, rows=self.rows[:0], gone={}, erasures={}, remembered=self.remembered[:0], ended={}
         )
 
 
 def check_keys(decoded: Decoded, keys: Sequence[bytes | None]) -> None:
-    """Reject what is not keyed by its subject: another partition would score the same customer, too."""
+    """Reject records whose key is not their subject: another partition would score the same customer, too."""
     expected = [subject.encode() for subject in d.subjects_of(decoded.events)]
-    given = [keys[position] for position in decoded.good.tolist()]
-    # Lists are compared several times as fast as their items one by one.
+    given = [keys[position] for position in decoded.valid.tolist()]
+    # Comparing lists is several times as fast as comparing their items one by one.
     if given == expected:
         return
     decoded.reject(
@@ -231,14 +231,14 @@ class Engine:
         partition: its partition.
         partitions: how many the topic has; a record of a customer of another one is misrouted. None: no record is.
         pseudonyms: names under which customers are known; None: their own.
-        authority: checks who wrote control records; None: anybody may.
+        authority: verifies the signatures of control records; None: signatures are not required.
 
     Attributes:
-        must_save: somebody was erased, or a record passed over, since the last snapshot; the next should not wait.
+        must_save: a customer was erased, or a record passed over, since the last snapshot; the next should not wait.
         next_offset: the offset after the last applied record.
-        clears: the saved state was made where customers of other partitions were scored here, too: see `clear`.
-        line: the line of saved state that snapshots belong to; whoever saves them sets it before the first.
-        broken: a batch was begun and not applied to its end: the state cannot be used any more.
+        clears: the saved state is of a version that scored customers of other partitions here, too: see `clear`.
+        line: the lineage that snapshots belong to; the caller sets it before the first snapshot.
+        broken: a batch was only applied in part: the state cannot be used any more.
     """
 
     def __init__(
@@ -299,7 +299,7 @@ class Engine:
 
     @property
     def state_bytes(self) -> int:
-        """Bytes reserved for the state, names aside."""
+        """Bytes reserved for the state, without names."""
         return self.partition.state_bytes
 
     # --- records in, signals out
@@ -311,7 +311,7 @@ class Engine:
     def read(self, records: Records) -> Decoded:
         """Decode and check a batch; the state is not touched.
 
-        What is passed over is not looked at. A record that cannot be read for a reason that nobody foresaw is rejected
+        Records that are passed over are not read. A record that cannot be read because of an unforeseen error is rejected
         as `failed`.
         """
         over = self.partition.passed.among(records.offsets)
@@ -347,10 +347,10 @@ class Engine:
         return failing.read(positions, len(records.values), read, self.require_sound)
 
     def require_sound(self) -> None:
-        """Process records that are known to be sound, in a state of their own.
+        """Process records that are known to be sound, in a separate state.
 
         Raises:
-            Exception: that fails: the failure of another record says nothing about that record.
+            Exception: they fail, so the failure of another record is not caused by that record.
         """
         sound = Records(failing.SOUND, range(len(failing.SOUND)))
         engine: Engine = self._again(partitions=None)
@@ -360,7 +360,7 @@ class Engine:
         """Apply a batch that `read` has decoded.
 
         Raises:
-            BatchError: a record, which is not known, fails for a reason that nobody foresaw; the state is lost.
+            BatchError: an unknown record of the batch fails with an unforeseen error; the state is lost.
         """
         self.broken = True
         try:
@@ -383,14 +383,14 @@ class Engine:
             _reject_too_often_forwarded(outcome, records.headers)
         for each in decoded.rejected:
             if each.reason in PASSED_OVER:
-                # In the same transaction as its rejection: who builds the state again must pass it over, too.
+                # In the same transaction as its rejection: a rebuild of the state must pass it over, too.
                 self.pass_over(int(offsets[each.index]), each.reason)
         if len(offsets):
             self.next_offset = int(offsets[-1]) + 1
         return outcome
 
     def pass_over(self, offset: int, reason: str) -> None:
-        """Take note that the record at an offset, the next one, is passed over."""
+        """Record that the record at the next offset is passed over."""
         self.partition.passed.add(offset, reason)
         self.must_save, self.next_offset = True, offset + 1
 
@@ -403,10 +403,10 @@ class Engine:
             decoded: some or all of the records of a batch.
             offsets: int64[batch].
             limits: int64[batch], ms UTC.
-            grace: how much of these limits control records have not, ms.
+            grace: the part of these limits that does not apply to control records, ms.
         """
         own = self._rename(decoded.events)
-        good = decoded.good
+        good = decoded.valid
         latest = limits[good]
         if grace:
             latest[decoded.columns["kind"] >= CONTROL] -= grace
@@ -419,7 +419,7 @@ class Engine:
         return outcome
 
     def _rename(self, events: list[Any]) -> list[str]:
-        """Put pseudonyms in the place of customers; what they were called, "" for a tick."""
+        """Replace customer ids by pseudonyms; returns the original ids, "" for a tick."""
         if self._pseudonyms is None:
             return []
         own = ["" if isinstance(event, Tick) else event.subject for event in events]
@@ -439,7 +439,7 @@ class Engine:
     def _outcome(
         self, applied: Applied, decoded: Decoded, offsets: NDArray[np.int64], own: list[str]
     ) -> Outcome:
-        status, good = applied.status, decoded.good
+        status, good = applied.status, decoded.valid
         counts = np.bincount(status, minlength=ERASES + 1).tolist()
         rejected = decoded.rejected
         if counts[TOO_LATE] or counts[FROM_THE_FUTURE]:
@@ -509,7 +509,7 @@ class Engine:
         return signals
 
     def _telling(self, rows: NDArray[np.float64], own: list[str], events: list[Any]) -> NDArray[np.float64]:
-        """Receipts that say something: a partition that a customer does not belong to knows nothing of them as a rule."""
+        """Receipts that matter: another partition than the customer's usually knows nothing of them."""
         names = own or subjects_of(events)
         away = self.partition.strangers([names[i] for i in rows[:, S_INDEX].astype(int)])
         told = [bool(row[S_LEVEL]) or names[int(row[S_INDEX])] not in away for row in rows]
@@ -563,7 +563,7 @@ class Engine:
         """Cards that have changed since they were last taken, at most `limit` of them.
 
         Returns:
-            Customer and card, a CloudEvent; None in place of the card of a customer who is forgotten.
+            Customer and card, a CloudEvent; None instead of the card of a customer who was removed.
         """
         top = self.partition.slots.top
         dirty = self.partition.state.card_dirty
@@ -573,7 +573,7 @@ class Engine:
         ]
         self._gone_cards = {}
         if limit is not None and len(changed) > limit:
-            # Go round, so that a limit delays everybody by the same.
+            # Round robin, so that a limit delays all customers equally.
             changed = np.roll(changed, -int(np.searchsorted(changed, self._card_cursor)))[:limit]
             self._card_cursor = int(changed[-1]) + 1 if limit else self._card_cursor
         taken += [(subject.encode(), card) for subject, card in self._render(changed)]
@@ -588,7 +588,7 @@ class Engine:
             yield from self._render(np.array(slots[start : start + 4096], np.int32))
 
     def card(self, subject: str) -> bytes | None:
-        """One customer's card, which does not count as taken; None for somebody who is not known."""
+        """One customer's card, which does not count as taken; None for an unknown customer."""
         slot = self.partition.slots.of.get(subject)
         if slot is None:
             return None
@@ -600,7 +600,7 @@ class Engine:
     def snapshot(self) -> list[tuple[bytes, bytes | None]]:
         """Rows that have changed since the last snapshot (None: the customer is gone), the marker last.
 
-        They count as saved from now on: whoever cannot store them drops this engine and restores another.
+        They count as saved from now on: a caller that cannot store them must drop this engine and restore another.
         """
         stale: list[tuple[bytes, bytes | None]] = [(key, None) for key in self._stale]
         self._stale, self.must_save, self.clears = {}, False, False
@@ -616,9 +616,9 @@ class Engine:
         """Save the state for an owner from now on.
 
         Args:
-            owner: who saves.
-            generation: number of a new line. What another group has saved is all saved again under it, so that no row
-                which that group may still write is taken for one of this state.
+            owner: the owner that saves.
+            generation: number of a new lineage. All rows of another group are saved again with it, so that no row
+                that this group may still write is taken for one of this state.
         """
         before = self.line.owner
         if before.group and (before.cluster, before.group) != (owner.cluster, owner.group):
@@ -627,18 +627,18 @@ class Engine:
         self.must_save = self.must_save or before != owner
         self.line = replace(self.line, owner=owner)
 
-    def disown(self, rows: Mapping[bytes, bytes]) -> None:
-        """Take the rows of a snapshot that could not be used: what this state does not overwrite must go."""
+    def mark_stale(self, rows: Mapping[bytes, bytes]) -> None:
+        """Mark the rows of an unusable snapshot as stale: those that this state does not overwrite are deleted."""
         self._stale = dict(rows)
         self.partition.passed.recall(snapshot.passed_of(rows, self.line.secrets))
         self._gone_cards = snapshot.customers_of(rows)
         self.clears = True
 
     def clear(self, outcome: Outcome, keys: Sequence[bytes | None]) -> None:
-        """Have what an earlier version saved of the customers of misrouted records go.
+        """Delete the state that an earlier version saved for customers of misrouted records.
 
         Args:
-            outcome: of a batch that is applied again without output.
+            outcome: of a batch that is replayed without output.
             keys: of the batch's records.
         """
         for index in (each.index for each in outcome.misrouted):
@@ -647,9 +647,9 @@ class Engine:
             self.partition.gone[subject] = self._gone_cards[subject] = None
 
     def fits(self, marker: Marker) -> bool:
-        """Whether a snapshot's rows are of a state like this one: of the same layout, parameters, key and partitions.
+        """Whether a snapshot's rows match this state: the same layout, parameters, key and partitions.
 
-        Both pass over the same records.
+        Both must also pass over the same records.
         """
         return (
             marker.layout == LAYOUT
@@ -659,23 +659,23 @@ class Engine:
         )
 
     def replaced(self, marker: Marker) -> None:
-        """Take note that another engine like this one has saved its state, and go on with its line.
+        """Record that another engine with the same state has saved it, and continue its lineage.
 
         Args:
-            marker: of its snapshot. No disowned row is left, and all rows are of that generation.
+            marker: of its snapshot. No stale row is left, and all rows are of that generation.
         """
         self._stale = {}
         self.line = replace(self.line, generation=marker.generation)
 
     def recall_erasures(self, latest: int = NO_LIMIT) -> bool:
-        """Take over who was erased from the rows that were disowned: the log may no longer tell.
+        """Take over the erasure requests from the stale rows, because the log may no longer have them.
 
         Args:
             latest: time that no request can be later than, ms UTC.
 
         Returns:
-            Whether any of them is known here. Some of what made him known may be older than his request, and only an
-            engine that knows of that from its first record on can tell: see `anew`.
+            Whether this state has any of these customers. Some of their records may be older than the request, and only an
+            engine that knows the request from its first record on can drop these: see `fresh_copy`.
         """
         self._recalled = self.partition.erasures.recall(
             snapshot.erasures_of(self._stale, self.line.secrets), latest
@@ -684,16 +684,16 @@ class Engine:
             digest(name) in self._recalled for name in self.partition.slots.of
         )
 
-    def anew(self) -> Engine:
-        """An engine that has seen nothing yet, but for what this one has recalled and disowned."""
+    def fresh_copy(self) -> Engine:
+        """An empty engine with the recalled erasure requests and the stale rows of this one."""
         engine = self._again()
         engine.line = self.line
-        engine.disown(self._stale)
+        engine.mark_stale(self._stale)
         engine.partition.erasures.recall(self._recalled)
         return engine
 
-    def set_apart(self) -> Unsaved:
-        """Take note of what has changed since the last snapshot and score cards, and count it as saved."""
+    def begin_checkpoint(self) -> Unsaved:
+        """Collect the changes since the last snapshot and score cards, and mark them as saved."""
         st, top = self.partition.state, self.partition.slots.top
         remembered = remembered_ids.changed(self.partition)
         ended, _ = remembered_ids.take_changed(self.partition)
@@ -713,8 +713,8 @@ class Engine:
         self.partition.erasures.changed = {}
         return apart
 
-    def put_back(self, apart: Unsaved) -> None:
-        """Count what was set apart as changed after all."""
+    def roll_back_checkpoint(self, apart: Unsaved) -> None:
+        """Mark the collected changes as not saved again."""
         st = self.partition.state
         live = st.rows["live"] != 0
         st.row_dirty[apart.rows[live[apart.rows]]] = CHANGED
@@ -735,10 +735,10 @@ class Engine:
     ) -> Engine:  # fmt: skip
         """Rebuild an engine from the latest snapshot row of every key.
 
-        Customers who do not belong to the partition are left out: their rows and cards are to go.
+        Customers of other partitions are left out: their rows and cards will be deleted.
 
         Raises:
-            SnapshotError: rows without a marker, torn, of another layout, or made under other parameters.
+            SnapshotError: rows without a marker, incomplete, of another layout, or made with other parameters.
         """
         engine = cls(
             params, actions, topic=topic, partition=partition, partitions=partitions, pseudonyms=pseudonyms,
@@ -756,7 +756,7 @@ class Engine:
         )
         marker = loaded.marker
         engine.next_offset = marker.offset
-        # Rows that are all saved again are another line.
+        # If all rows are saved again, they are a new lineage.
         engine.line = Line(0 if loaded.again else marker.generation, marker.owner, secrets)
         engine.must_save = loaded.again
         engine.clears = marker.partitions != partitions
@@ -771,7 +771,7 @@ def compile_kernels() -> None:
         b'{"specversion":"1.0","id":"1","source":"/","type":"cx.touchpoint.contact.v1","subject":"1",'
         b'"time":"2000-01-01T00:00:00Z","data":{"channel":"call","topic":"1"}}'
     )
-    # Of bytes that may be written to, and of others.
+    # For writable and for read-only bytes.
     for data in (np.zeros(1, np.uint8), np.frombuffer(b"\0", np.uint8)):
         scan(data, 0, 1, 0, 0, np.zeros(SCAN, np.int64))
     params = ScoringParams()

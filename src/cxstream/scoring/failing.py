@@ -124,7 +124,7 @@ def _read_part(positions: Sequence[int], read_some: Read) -> Decoded:
 
 def _moved(decoded: Decoded, positions: Sequence[int]) -> Decoded:
     """Some decoded records of a batch, by their positions in it instead of among themselves."""
-    decoded.good = np.asarray(positions, np.int64)[decoded.good]
+    decoded.valid = np.asarray(positions, np.int64)[decoded.valid]
     decoded.rejected = [
         Rejected(positions[each.index], each.reason, each.field, each.message) for each in decoded.rejected
     ]
@@ -134,7 +134,7 @@ def _moved(decoded: Decoded, positions: Sequence[int]) -> Decoded:
 def _joined(parts: Sequence[Decoded]) -> Decoded:
     """Join parts of a batch, in order."""
     return Decoded(
-        np.concatenate([part.good for part in parts]),
+        np.concatenate([part.valid for part in parts]),
         [event for part in parts for event in part.events],
         np.concatenate([part.columns for part in parts]),
         np.concatenate([part.sources for part in parts]),
@@ -144,10 +144,10 @@ def _joined(parts: Sequence[Decoded]) -> Decoded:
 
 def without(decoded: Decoded, over: Mapping[int, str]) -> Decoded:
     """A decoded batch in which some records, by position, are rejected instead, for the reason given."""
-    keep = ~np.isin(decoded.good, list(over))
+    keep = ~np.isin(decoded.valid, list(over))
     said = [Rejected(i, reason, "", PASSED_OVER[reason]) for i, reason in over.items()]
     return Decoded(
-        decoded.good[keep],
+        decoded.valid[keep],
         [event for event, kept in zip(decoded.events, keep, strict=True) if kept],
         decoded.columns[keep],
         decoded.sources[keep],

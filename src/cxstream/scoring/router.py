@@ -75,7 +75,7 @@ class Router:
             for p in range(partitions)
         ]
 
-    def anew(self, failed: RoutedError) -> Router | None:
+    def fresh_copy(self, failed: RoutedError) -> Router | None:
         """A new router without state that avoids the failure of this one.
 
         It applies records that could not be applied together one by one, and passes over a record that could not be
@@ -119,7 +119,7 @@ class Router:
             Signals and rejections of all partitions in the order of the records that caused them, with `fates`.
 
         Raises:
-            RoutedError: records cannot be applied because of an unforeseen error; see `anew`.
+            RoutedError: records cannot be applied because of an unforeseen error; see `fresh_copy`.
         """
         n = len(values)
         most = self.params.max_record_bytes
@@ -132,7 +132,7 @@ class Router:
 
         decoded = failing.read(range(n), n, read, self.engines[0].require_sound)
         limits = np.full(n, NO_LIMIT if limit is None else limit)
-        valid, times = decoded.good, decoded.columns["time"].copy()
+        valid, times = decoded.valid, decoded.columns["time"].copy()
         if len(self.engines) == 1:
             outcome, valid, times = self._feed(0, decoded, np.arange(n), limits, grace)
             outcome.fates = Fates(valid, times, outcome.status, np.zeros(len(valid), np.int32))
@@ -164,7 +164,7 @@ class Router:
         over = engine.partition.passed.among(offsets[members].tolist())
         if over:
             decoded = failing.without(decoded, {int(members[i]): reason for i, reason in over.items()})
-        valid, times = decoded.good, decoded.columns["time"].copy()
+        valid, times = decoded.valid, decoded.columns["time"].copy()
         suspect = self.suspects.get(p, range(0))
         parts = [(decoded, members)]
         if engine.next_offset < suspect.stop and engine.next_offset + n > suspect.start:
@@ -194,7 +194,7 @@ class Router:
             if non_ticks.all()
             else [e for e, is_one in zip(decoded.events, non_ticks, strict=True) if is_one]
         )
-        partitions[decoded.good[non_ticks]] = partition_of([e.subject for e in events], count)
+        partitions[decoded.valid[non_ticks]] = partition_of([e.subject for e in events], count)
         for rejected in decoded.rejected:
             subject = _subject(values[rejected.index])
             if subject is not None:
@@ -240,9 +240,9 @@ def _subject(value: bytes | None) -> str | None:
 
 def _only(decoded: Decoded, position: int) -> Decoded:
     """The part of a decoded batch that belongs to one record."""
-    here = np.flatnonzero(decoded.good == position)
+    here = np.flatnonzero(decoded.valid == position)
     return Decoded(
-        decoded.good[here],
+        decoded.valid[here],
         [decoded.events[i] for i in here.tolist()],
         decoded.columns[here],
         decoded.sources[here],
@@ -251,10 +251,10 @@ def _only(decoded: Decoded, position: int) -> Decoded:
 
 
 def _subset(decoded: Decoded, partitions: NDArray[np.int32], p: int) -> Decoded:
-    mine = np.flatnonzero(partitions[decoded.good] == p)
+    mine = np.flatnonzero(partitions[decoded.valid] == p)
     events: list[Any] = [decoded.events[i] for i in mine.tolist()]
     rejected: list[Rejected] = [r for r in decoded.rejected if partitions[r.index] == p]
-    return Decoded(decoded.good[mine], events, decoded.columns[mine], decoded.sources[mine], rejected)
+    return Decoded(decoded.valid[mine], events, decoded.columns[mine], decoded.sources[mine], rejected)
 
 
 def _merged(outcomes: list[Outcome]) -> Outcome:

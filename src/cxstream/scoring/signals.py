@@ -37,12 +37,12 @@ class Emitted(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         index: position in the batch of the record that caused it.
-        topic: where it goes, as the contract calls it.
+        topic: its topic, by the contract's name.
         key: the customer.
         value: the CloudEvent.
         change: friction, raised, worsened, eased, cleared or erased; empty for a receipt.
         level: the customer's level from now on; none for friction; empty for a receipt.
-        reason: the feature that leads the reasons, what sets the customer apart the most; None without any.
+        reason: the leading reason, the feature that differs most from a typical customer; None without any.
     """
 
     index: int
@@ -64,7 +64,7 @@ class Writer:
         partition: its partition.
 
     Attributes:
-        origin: what the ids of its signals begin with: topic and partition.
+        origin: the beginning of the ids of its signals: topic and partition.
     """
 
     def __init__(self, params: ScoringParams, actions: Mapping[str, str], topic: str, partition: int) -> None:
@@ -86,7 +86,7 @@ class Writer:
             topic: text of the contact topic in the row, "" for none.
             offset: of the record that caused it.
             n: how many signals that record caused before.
-            event: that record; None when time alone passed.
+            event: that record; None if only the clock moved.
         """
         name = f"{self.origin}-{offset}-{n}"
         cause = o.Cause(self._topic, self._partition, offset)
@@ -137,7 +137,7 @@ class Writer:
         )
 
     def _reasons(self, row: Sequence[float], topic: str) -> list[o.Reason]:
-        """What sets the customer apart from a typical one, the strongest first; ties as in FEATURES."""
+        """The differences from a typical customer, the strongest first; ties as in FEATURES."""
         found = []
         for i, name in enumerate(FEATURES):
             x = row[k.S_X + i]
@@ -191,7 +191,7 @@ class Writer:
             subject: the customer.
             values: CARD_WIDTH numbers.
             level: index in LEVELS.
-            announced: index in LEVELS.
+            announced: last notified level, index in LEVELS.
             touch: last touch, RFC 3339.
             clock: of the last evaluation, RFC 3339.
             offset: of the last evaluation.

@@ -30,10 +30,10 @@ class Departure:
 
     Attributes:
         decided_at: ms UTC.
-        left_at: ms UTC; from then on he does nothing.
-        pain: when he decided.
+        left_at: ms UTC; from then on they do nothing.
+        pain: when they decided.
         reasons: causes of the pain with their shares, largest first; `other` alone if it was not the pain.
-        won_back_at: ms UTC, None while he is gone.
+        won_back_at: ms UTC, None while they are gone.
     """
 
     decided_at: int
@@ -84,7 +84,7 @@ class Departures:
 
     def _won_back(self, day: Day) -> Rows:
         people = day.people
-        # Not before he is known to have left.
+        # Not before they are known to have left.
         gone = (people.state == GONE) & (people.left_at < day.start - 2 * DAY_MS)
         cust: Ints = np.flatnonzero(gone & (day.chance(len(people)) < _WON_BACK_HAZARD))
         t = day.hours(len(cust))

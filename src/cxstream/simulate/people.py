@@ -27,18 +27,18 @@ class People:
         visits: visits a day.
         app: share of digital visits through the app.
         store: share of visits to a store.
-        luck: how many times as often as others something fails for him (device, network, address).
+        luck: how many times as often as others something fails for them (device, network, address).
         sensitivity: how much the same trouble hurts.
         tolerance: pain at which leaving becomes likely.
         purchase_days: mean days between purchases.
         spend: median amount of a purchase.
-        talkative: how readily he answers and posts.
+        talkative: how readily they answer and post.
         home: index in `world.LOCATIONS`.
         next_purchase: ms UTC.
         pain: now.
         by_cause: float[n, causes], pain now by what it came from.
         state: STAYING, LEAVING (has decided) or GONE.
-        left_at: ms UTC; of one who is LEAVING, when he will be gone; NEVER otherwise.
+        left_at: ms UTC; of a customer who is LEAVING, when they will be gone; NEVER otherwise.
         member: in the loyalty programme.
         unsubscribed: gets no campaigns.
     """
@@ -68,7 +68,7 @@ class People:
 
     @property
     def engagement(self) -> Floats:
-        """How much of his usual activity each one still shows: float64[n], 0..1."""
+        """The share of the usual activity that each customer still shows: float64[n], 0..1."""
         return np.array([1.0, 0.35, 0.0])[self.state]
 
 

@@ -112,7 +112,7 @@ class Simulation:
         plan: what it was made from.
         life: the people and the truth about them.
         subjects: the customers' ids, by the index in the rows.
-        tally: what was taken so far; kept by whoever takes.
+        tally: what was taken so far; kept by the caller.
     """
 
     def __init__(self, plan: Plan) -> None:

@@ -44,7 +44,7 @@ class Trouble(NamedTuple):
         t: when it happened, ms UTC.
         topic: index in `world.TOPICS`.
         cause: index in `world.CAUSES`.
-        calls: how likely he gets in touch.
+        calls: how likely the customer gets in touch.
     """
 
     cust: Ints

@@ -70,8 +70,8 @@ class Failure:
         web: how often it is that one on the web, relative to the others.
         app: ... and in the app.
         topic: what the customer then calls about.
-        pain: what it does to him.
-        calls: how likely he gets in touch about it.
+        pain: its effect on the customer.
+        calls: how likely the customer gets in touch about it.
     """
 
     kind: Kind

@@ -140,7 +140,7 @@ def _from_the_future(decoded: Decoded, now: int, grace: int) -> dict[int, bool]:
     control = decoded.columns["kind"] >= CONTROL
     limits = np.where(control, now, now + grace)
     late = np.flatnonzero(decoded.columns["time"] > limits).tolist()
-    return {int(decoded.good[i]): bool(control[i]) for i in late}
+    return {int(decoded.valid[i]): bool(control[i]) for i in late}
 
 
 def _future(raw: bytes, *, is_control: bool) -> Problem:
@@ -154,7 +154,7 @@ def _repeats(decoded: Decoded, chunk: Chunk, repeats: Repeats) -> dict[int, Prob
     """Warnings of events that would count as duplicates of earlier ones."""
     found = {}
     ids = decoded.columns["id"].tolist()
-    for event, key, position in zip(decoded.events, ids, decoded.good.tolist(), strict=True):
+    for event, key, position in zip(decoded.events, ids, decoded.valid.tolist(), strict=True):
         place = chunk.place(position)
         before = repeats.first((key, getattr(event, "subject", "")), place)
         if before is not None:

@@ -34,7 +34,7 @@ def example_tick() -> Fields:
 
 
 def example_forget() -> Fields:
-    """A request to be erased."""
+    """An erasure request."""
     return {
         "specversion": "1.0",
         "id": "request-1",

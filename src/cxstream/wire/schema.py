@@ -92,7 +92,7 @@ def tick() -> Json:
 
 
 def forget() -> Json:
-    """The schema of a request to be erased."""
+    """The schema of an erasure request."""
     schema = _schema(Forget, "Request to be erased")
     schema["properties"]["time"] = {
         **_TIME_IN,

@@ -82,14 +82,14 @@ class Decoded:
     """A decoded batch.
 
     Attributes:
-        good: int64[g], positions of the valid records.
+        valid: int64[g], positions of the valid records.
         events: g events.
         columns: EVENT[g]; `slot` and `topic` are filled in by the partition.
         sources: uint64[g], hash of each event's source.
         rejected: the others, in order.
     """
 
-    good: NDArray[np.int64]
+    valid: NDArray[np.int64]
     events: list[Any]
     columns: NDArray[np.void]
     sources: NDArray[np.uint64]
@@ -103,11 +103,11 @@ class Decoded:
         """
         if not wrong:
             return
-        self.rejected += [Rejected(int(self.good[i]), *why) for i, why in wrong.items()]
+        self.rejected += [Rejected(int(self.valid[i]), *why) for i, why in wrong.items()]
         self.rejected.sort()
         keep = np.ones(len(self.events), bool)
         keep[list(wrong)] = False
-        self.good, self.columns, self.sources = self.good[keep], self.columns[keep], self.sources[keep]
+        self.valid, self.columns, self.sources = self.valid[keep], self.columns[keep], self.sources[keep]
         self.events = [event for event, kept in zip(self.events, keep, strict=True) if kept]
 
 
@@ -413,7 +413,7 @@ def _reject_forged(
     ]
     doubts = {}
     for i in np.flatnonzero(decoded.columns["kind"] >= CONTROL).tolist():
-        place = int(decoded.good[i])
+        place = int(decoded.valid[i])
         since = None if appended is None else int(appended[place])
         if doubt := authority.doubt(raws[place] or b"", since):
             doubts[i] = FORGED, SIGNATURE, doubt

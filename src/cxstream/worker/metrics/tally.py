@@ -106,7 +106,7 @@ class FlushTally:
         self._count(outcome)
         events, columns, status = decoded.events, decoded.columns, outcome.status
         sources = decoded.sources
-        appended = appended[decoded.good]
+        appended = appended[decoded.valid]
         if outcome.rejected:
             self._reject(decoded, outcome, records)
         if outcome.ticks or MISROUTED in status:
@@ -169,8 +169,8 @@ class FlushTally:
     def _reject(self, decoded: Decoded, outcome: Outcome, records: Sequence[Any]) -> None:
         for rejection in outcome.rejected:
             # Late records and those from the future were valid until they were compared with the partition's clock.
-            place = int(np.searchsorted(decoded.good, rejection.index))
-            if place < len(decoded.good) and decoded.good[place] == rejection.index:
+            place = int(np.searchsorted(decoded.valid, rejection.index))
+            if place < len(decoded.valid) and decoded.valid[place] == rejection.index:
                 source = decoded.events[place].source
             elif rejection.reason in PASSED_OVER:
                 source = None  # the source may be what fails to process

@@ -4,10 +4,10 @@
          |                                 in one transaction
          +---- offset after the record ----> committed for the group
 
-The owner of partition N reads N of each side topic. What a record asks for becomes a control record in the log, where
-it has a place among the touchpoints, so that what it does is a function of the log like everything else. The offset of
-the side topic is committed in the transaction that writes it: it is taken exactly once, whatever stops a worker. A
-record that asks for nothing goes to cx.rejected in the same way.
+The owner of partition N reads N of each side topic. The request of a record becomes a control record in the log, in
+order with the touchpoints, so that its effect depends on the log alone, like everything else. The offset of
+the side topic is committed in the transaction that writes it: it is taken exactly once, even if a worker crashes. A
+record without a valid request goes to cx.rejected in the same way.
 
 A new inlet is one `Inlet`, which `cxstream.worker.ownership.requests` lists in INLETS.
 """
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 
 class Refused(NamedTuple):
-    """Why a record of a side topic asks for nothing.
+    """Why a record of a side topic has no valid request.
 
     Attributes:
         reason: malformed, invalid, too_large, from_the_future or failed.
-        field: path of the field, "" where there is none.
+        field: path of the field, "" if there is none.
     """
 
     reason: str
@@ -36,7 +36,7 @@ class Refused(NamedTuple):
 
 
 class Request(NamedTuple):
-    """What a record asks for, as it goes into cx.touchpoints.
+    """The request of a record, as it is written to cx.touchpoints.
 
     Attributes:
         subject: the customer.
@@ -54,9 +54,9 @@ class Inlet(NamedTuple):
 
     Attributes:
         topic: the topic.
-        translate: makes a request of one of its records, or says why it is none. Its arguments: aiokafka's record; the
+        translate: makes a request of one of its records, or returns why it is not valid. Its arguments: aiokafka's record; the
             partition; how far a request's time may lie after the record's timestamp, in ms; the time by this
-            computer's clock, ms UTC; what signs control records, None where there is no key.
+            computer's clock, ms UTC; what signs control records, None without a key.
     """
 
     topic: Topic

@@ -49,7 +49,7 @@ class Unread(NamedTuple):
 
 _NO_HEADERS: Headers = []
 _BY_REFERENCE = {TOO_LARGE, *PASSED_OVER}
-# What goes there is a copy of records as they came.
+# Its records are unchanged copies.
 _REPEATING = {REJECTED.contract, TOUCHPOINTS.contract}
 _BROKERS_CLOCK = 1  # the type of a timestamp: LogAppendTime
 # What Kafka's format adds to a batch of records.
@@ -62,7 +62,7 @@ class Forward(NamedTuple):
     Attributes:
         record: aiokafka's.
         source: who sent it.
-        headers: the record's own, and where it was found.
+        headers: the record's own, and the position at which it was found.
     """
 
     record: Any
@@ -88,22 +88,22 @@ class Limits(NamedTuple):
 
 
 class Outbox:
-    """What one flush of a partition will commit, all of it or nothing.
+    """The results that one flush of a partition commits, atomically.
 
     Attributes:
         records: source records that the results follow from.
         bytes: size of the signals, and of the rejected and forwarded records.
         rejected_bytes: the most bytes that the rows of cx.rejected take in a batch.
         largest_rejected: ... and that the largest of them takes in a batch of its own.
-        rows: keys and values to write, by topic as the contract calls it, in order.
-        causes: what the rows of signals, receipts and of cx.rejected follow from, by topic, in order.
+        rows: keys and values to write, by the contract's name of the topic, in order.
+        causes: the records that caused the rows of signals, receipts and of cx.rejected, by topic, in order.
         explanations: headers of the rows of cx.rejected; no other row has any.
         requests: what inlets have taken, for every partition of cx.touchpoints.
-        latest_request: the latest time of theirs, ms UTC; None where there are none.
+        latest_request: the latest time of theirs, ms UTC; None if there are none.
         forwards: misrouted records, for cx.touchpoints, by partition.
         taken: the offset after the last record of each side topic in here, by its name in the contract.
         committed: set when all of it is.
-        tally: what the records were, for those who count.
+        tally: counts of the records.
 
     Args:
         topology: the topics of the installation.
@@ -131,7 +131,7 @@ class Outbox:
         """Take the signals, and the rejected and misrouted records of a batch.
 
         Args:
-            outcome: what the engine made of it.
+            outcome: the engine's outcome for it.
             records: the records of the batch, which rejected and misrouted ones are copied from byte for byte.
             partition: the partition they are of.
         """
@@ -166,7 +166,7 @@ class Outbox:
         )
 
     def add_unread(self, unread: Unread, place: tuple[str, int], reason: str) -> None:
-        """Take a record of which only the place is known."""
+        """Take a record of which only the position is known."""
         self._add_rejected(copy(unread, place, reason, ""), self._cause(place[0], unread.offset))
 
     def _cause(self, topic: str, offset: int) -> Cause:
@@ -182,7 +182,7 @@ class Outbox:
         self.largest_rejected = max(self.largest_rejected, size + _BATCH_OVERHEAD)
 
     def shorten(self, limit: int) -> None:
-        """Put references in place of the copies that cx.rejected cannot take.
+        """Replace copies that are too large for cx.rejected by references.
 
         Args:
             limit: the largest batch that it takes, in bytes.
@@ -201,7 +201,7 @@ class Outbox:
         return any(each.size + _BATCH_OVERHEAD > limit for some in self.forwards.values() for each in some)
 
     def refuse_too_large(self, limit: int, partition: int) -> None:
-        """Reject misrouted records that would be too large with the header that says where they come from.
+        """Reject misrouted records that would be too large with the header of their old position.
 
         Args:
             limit: the largest batch that cx.touchpoints takes, in bytes.
@@ -230,7 +230,7 @@ class Outbox:
         self.bytes += len(value)
 
     def add_cards(self, cards: list[tuple[bytes, bytes | None]]) -> None:
-        """Take score cards; None for a customer who is forgotten."""
+        """Take score cards; None for a customer who was removed."""
         if cards:
             self.rows[SCORES.contract] += cards
 
@@ -258,12 +258,12 @@ async def commit(
     limits: Limits,
     smaller: Mapping[str, int] | None = None,
 ) -> None:
-    """Write an outbox and the source offset after the records it follows from, in one transaction.
+    """Write an outbox and the source offset after its records, in one transaction.
 
     After an error the transaction is left open; the next claim of the partition ends it.
 
     Args:
-        producer: the one who holds the claim.
+        producer: the producer with the claim.
         outbox: what to write; results go to the partition of the same number.
         topology: the topics of the installation.
         group: consumer group whose offset is committed.
@@ -277,7 +277,7 @@ async def commit(
         RowsRefusedError: Kafka refuses rows for what is in them.
         ProducerFenced: somebody else has claimed the partition.
         KafkaError: Kafka did not take it.
-        BrokerError: the clock of a broker is behind a request to be erased.
+        BrokerError: the clock of a broker is behind an erasure request.
     """
     smaller = smaller or {}
     await producer.begin_transaction()
@@ -337,14 +337,14 @@ def _require_past(latest_request: int | None, appended: int | None, where: str) 
         where: topic and partition.
 
     Raises:
-        BrokerError: it is later. By the time it is written again the broker's clock has got there.
+        BrokerError: it is later. When it is written again, the broker's clock has caught up.
     """
     if latest_request is None or appended is None or latest_request <= appended:
         return
     raise BrokerError(
-        f"{where}: the clock of its broker is {latest_request - appended} ms behind a request "
-        f"to be erased; the request waits for it. Synchronize the clocks of brokers, workers and whoever writes "
-        "requests"
+        f"{where}: the clock of its broker is {latest_request - appended} ms behind an "
+        "erasure request, which waits for it. Synchronize the clocks of brokers, workers and the clients that "
+        "write requests"
     )
 
 

@@ -2,10 +2,10 @@
 
     claiming -> restoring -> running -> closed
         ^           |           |
-        +-- failed -+-----------+   the state in memory is dropped and built again from Kafka
+        +-- failed -+-----------+   the state in memory is dropped and restored from Kafka
 
-A claim fences whoever had the partition before, and only then the committed offset and the saved state are
-read. A state whose results could not be committed is never used further.
+A claim fences the previous owner of the partition, and only then the committed offset and the snapshot are
+read. A state whose results could not be committed is never used again.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ Phase = Literal["claiming", "restoring", "running", "failed", "fenced", "closed"
 
 _BACKOFF_SECONDS = 0.5
 _BACKOFF_MAX_SECONDS = 60.0
-# While more is to come, the next fetch comes in this time.
+# While the log has more, the next fetch comes within this time.
 _NEXT_FETCH_SECONDS = 1.0
 _REQUESTS_RETRY_SECONDS = 5.0
-# What of the time to close is kept for giving the claim back; half of it where that is less.
+# The part of the time to close that is reserved for releasing the claim; at most half of it.
 _GOODBYE_SECONDS = 3.0
-# What a partition that was not closed in time gets to stop.
+# The time that a partition that was not closed in time gets to stop.
 _CANCEL_SECONDS = 3.0
 
 log = structlog.get_logger(__name__)
@@ -65,18 +65,18 @@ class Partition:
 
     Attributes:
         number: which partition.
-        state: where it is; it takes records when "running".
-        counters: what it has done.
-        dispossessed: the topics belong to another group; None where they do not. It is not worked on any more.
-        unreadable: topics whose partition of this number it cannot read itself, and why; the feed knows its own.
+        state: claiming, restoring, ...; it takes records when "running".
+        counters: its totals.
+        dispossessed: the error if the topics belong to another group, which ends the work; None otherwise.
+        unreadable: topics whose partition of this number it cannot read itself, and why; without those of the feed.
 
     Args:
-        settings: everything that can be set.
-        kafka: where its clients come from.
+        settings: all settings.
+        kafka: creates its clients.
         number: which partition.
-        parked: its state, where this process has one.
-        counters: totals to go on with.
-        count: how many partitions there were when the worker started; None where that is not known.
+        parked: its state, if this process has one.
+        counters: totals to continue.
+        count: how many partitions there were when the worker started; None if that is not known.
     """
 
     def __init__(
@@ -99,16 +99,16 @@ class Partition:
         self._parked = parked
         self._count = count
         self._queue: deque[Fetch] = deque()
-        self._seen = 0  # the offset after the last one that the feed brought
-        self._end = 0  # the offset after the last one there is, as far as the feed knows
+        self._seen = 0  # the offset after the last record from the feed
+        self._end = 0  # the offset after the last record in the log, as far as the feed knows
         self._fed_at = 0.0
-        self._applying = 0  # what the fetch that is being applied takes in memory, in bytes
+        self._applying = 0  # memory of the fetch that is being applied, in bytes
         self._wake = asyncio.Event()
         self._deadline: float | None = None
         self._backoff = _BACKOFF_SECONDS
-        self._tenure: OwnershipSession | None = None
+        self._session: OwnershipSession | None = None
         self._reason = ""
-        self._failed: Standstill | None = None  # where it has failed, and not yet got any further
+        self._failed: Standstill | None = None  # where it has failed, until it is past that offset
         self._suspects = Suspects(number)
         self._resting = False  # running, and nothing to do
         self._progress_at = now()
@@ -117,18 +117,18 @@ class Partition:
 
     @property
     def full(self) -> bool:
-        """Enough fetches wait; more would only take memory."""
+        """Whether enough fetches wait; more would only take memory."""
         return len(self._queue) >= self._settings.worker.queue_batches
 
     @property
     def position(self) -> int | None:
         """The first source offset not yet applied; None while there is no state."""
-        return self._tenure.position if self._tenure else None
+        return self._session.position if self._session else None
 
     @property
     def engine(self) -> Engine | None:
-        """The state, to be looked at between two batches; None while it does not follow the log."""
-        return self._tenure.engine if self._tenure is not None and self.state == "running" else None
+        """The state, to be read between two batches; None while it does not follow the log."""
+        return self._session.engine if self._session is not None and self.state == "running" else None
 
     @property
     def waiting(self) -> int:
@@ -137,25 +137,25 @@ class Partition:
 
     @property
     def waiting_bytes(self) -> int:
-        """What they take in memory, with the one that is being applied."""
+        """The memory of these and of the one that is being applied, in bytes."""
         return self._applying + sum(fetch.cost for fetch in self._queue)
 
     @property
     def end(self) -> int:
-        """The offset after the last record there is, as far as the feed knows; 0 before the first fetch."""
+        """The offset after the last record in the log, as far as the feed knows; 0 before the first fetch."""
         return self._end
 
     @property
     def caught_up(self) -> bool:
-        """Everything the feed brought has been applied."""
-        return self.state == "running" and self._tenure is not None and self._tenure.position >= self._seen
+        """Whether all records from the feed have been applied."""
+        return self.state == "running" and self._session is not None and self._session.position >= self._seen
 
     @property
     def stalled(self) -> str:
-        """Why a partition that has work has got nowhere for `stalled_seconds`; "" where all is well."""
+        """Why a partition with work has made no progress for `stalled_seconds`; "" otherwise."""
         if self._resting:
             return ""
-        since = max(self._progress_at, self._tenure.moved_at if self._tenure else 0.0)
+        since = max(self._progress_at, self._session.moved_at if self._session else 0.0)
         seconds = now() - since
         if seconds <= self._settings.worker.stalled_seconds:
             return ""
@@ -164,7 +164,7 @@ class Partition:
 
     @property
     def failed(self) -> Standstill | None:
-        """Where it has failed and not yet got any further, though it may be running again; None where all is well."""
+        """Where it has failed, until it is past that offset, even if it runs again; None otherwise."""
         if self._failed is not None and (self.counters.committed or 0) > self._failed.offset:
             self._failed = None
         return self._failed
@@ -180,7 +180,7 @@ class Partition:
         self._wake.set()
 
     async def close(self, seconds: float) -> Restored | None:
-        """Commit what has been applied and give the partition up.
+        """Commit the applied records and release the partition.
 
         Args:
             seconds: how long that may take; what is not committed by then is computed again by the next owner.
@@ -190,11 +190,11 @@ class Partition:
         """
         self._deadline = now() + seconds - min(_GOODBYE_SECONDS, seconds / 2)
         self._wake.set()
-        if self._tenure is None:
+        if self._session is None:
             self._task.cancel()
         _, pending = await asyncio.wait([self._task], timeout=seconds)
         if pending:
-            self._log.error("partition not closed in time; its next owner goes on from the last commit")
+            self._log.error("partition not closed in time; its next owner continues from the last commit")
             self._task.cancel()
             await asyncio.wait([self._task], timeout=_CANCEL_SECONDS)
         self.state = "closed"
@@ -202,7 +202,7 @@ class Partition:
 
     @property
     def _behind(self) -> bool:
-        # The log may end with transaction markers that no fetch brings: without fetches nobody is behind.
+        # The log may end with transaction markers, which no fetch contains: without fetches the partition is not behind.
         coming = self._seen < self._end and now() - self._fed_at < _NEXT_FETCH_SECONDS
         return bool(self._queue) or coming
 
@@ -218,7 +218,7 @@ class Partition:
                 self._give_way(error)
                 return
             except ProducerFenced:
-                # The group gave the partition to somebody else and will say so; if it does not, he is gone.
+                # The group has given the partition to another worker and will revoke it here; if it does not, that worker is gone.
                 self.state, wait = "fenced", self._settings.worker.session_seconds
                 self._fail("another worker has claimed the partition")
                 self.counters.fenced += 1
@@ -227,14 +227,14 @@ class Partition:
                 )
                 if await self._is_dispossessed():
                     return
-            except Exception as error:  # noqa: BLE001 - one partition's trouble must not become the others'
+            except Exception as error:  # noqa: BLE001 - an error of one partition must not affect the others
                 self.state, wait = "failed", self._recover(error)
             else:
                 return
             await self._pause(wait)
 
     async def _is_dispossessed(self) -> bool:
-        """Whether another group, and not another worker of this one, has claimed the partition."""
+        """Whether another group has claimed the partition, not another worker of this group."""
         try:
             await self._kafka.confirm()
         except OwnershipError as error:
@@ -249,7 +249,7 @@ class Partition:
         self._log.error("the topics belong to another group", error=str(error))
 
     def _recover(self, error: Exception) -> float:
-        """Take note of a failure; in how many seconds to try again."""
+        """Record a failure; returns the seconds until the next attempt."""
         expected = isinstance(error, (KafkaError, CxstreamError, BatchError, RowsRefusedError))
         said = f"{type(error).__name__}: {error}" if expected else place_of(error)
         self._fail(said, error.first if isinstance(error, BatchError) else None)
@@ -270,12 +270,12 @@ class Partition:
         return wait
 
     def _fail(self, reason: str, offset: int | None = None) -> None:
-        """Take note of where it stands until it has got any further."""
+        """Record the failed offset until it is passed."""
         self._reason = reason
         self._failed = Standstill(self.counters.committed or 0 if offset is None else offset, reason)
 
     async def _pause(self, seconds: float) -> None:
-        """Wait, but not for longer than until the partition is to be closed."""
+        """Wait, at most until the partition must be closed."""
         until = now() + seconds
         while not self._closing and now() < until:
             self._wake.clear()
@@ -290,18 +290,18 @@ class Partition:
         parked, self._parked = self._parked, None
         producer = await self._kafka.claim(self.number)
         try:
-            # Only now: whoever takes the topics over claims them first, and then this partition.
+            # Only now: a takeover claims the topics first, and then this partition.
             claim = await self._kafka.confirm()
             async with self._kafka.reader(self.number) as reader:
                 inherited = await succeed(self._settings, self._kafka, claim, self.number, reader)
-                self._tenure = await self._restored(producer, reader, parked, claim.owner, inherited)
-                self._tenure.inherit(inherited.taken)
+                self._session = await self._restored(producer, reader, parked, claim.owner, inherited)
+                self._session.inherit(inherited.taken)
                 self.state, self._reason = "running", ""
                 self.unreadable.clear()
                 self.counters.measures.recovery.observe(now() - began)
                 listening = [
                     asyncio.create_task(
-                        self._listen(self._tenure, inlet, inherited.taken.get(inlet.topic.contract)),
+                        self._listen(self._session, inlet, inherited.taken.get(inlet.topic.contract)),
                         name=f"{inlet.topic.contract}-{self.number}",
                     )
                     for inlet in INLETS
@@ -309,25 +309,25 @@ class Partition:
                 for task in listening:
                     task.add_done_callback(lambda _: self._wake.set())
                 try:
-                    await self._work(self._tenure, reader, listening)
+                    await self._work(self._session, reader, listening)
                 finally:
                     for task in listening:
                         task.cancel()
                     await asyncio.wait(listening)
-                if await self._tenure.finish(self._deadline or 0.0):
+                if await self._session.finish(self._deadline or 0.0):
                     self._parked = Restored(
-                        self._tenure.engine, self._tenure.position, saved=True, problem=""
+                        self._session.engine, self._session.position, saved=True, problem=""
                     )
-                self._log.info("partition closed", offset=self._tenure.position)
+                self._log.info("partition closed", offset=self._session.position)
         finally:
-            if self._tenure is not None:
-                # One that runs and fails at its first commit goes on to wait longer each time.
-                if self._tenure.committed_at:
+            if self._session is not None:
+                # A partition that fails at its first commit waits longer each time.
+                if self._session.committed_at:
                     self._backoff = _BACKOFF_SECONDS
-                self._progress_at = max(self._progress_at, self._tenure.moved_at)
+                self._progress_at = max(self._progress_at, self._session.moved_at)
                 self._rest(False)
-                self._tenure.abandon()
-                self._tenure = None
+                self._session.abandon()
+                self._session = None
             await self._kafka.release(producer)
 
     async def _restored(
@@ -346,7 +346,7 @@ class Partition:
         hand_over(restored.engine, owner)
         there = restored.engine.partitions
         if self._count is not None and there != self._count:
-            # Its customers of other partitions are left out of this state: it must not be saved in place of theirs.
+            # This state leaves out customers of other partitions: it must not replace their saved state.
             raise TopicError(
                 f"{self._settings.topology.touchpoints.name} has {there} partitions now, and had {self._count} when this worker started"
             )
@@ -372,13 +372,13 @@ class Partition:
             self._wake.set,
         )
 
-    async def _listen(self, tenure: OwnershipSession, inlet: Inlet, inherited: int | None) -> None:
+    async def _listen(self, session: OwnershipSession, inlet: Inlet, inherited: int | None) -> None:
         """Take the records of a side topic, one fetch after the other.
 
         Args:
-            tenure: takes them.
+            session: takes them.
             inlet: the side topic.
-            inherited: how far another group has come with them, in whose place this one works.
+            inherited: the offset of the group that this one replaces.
         """
         position: int | None = None
         topic = self._settings.topology.named(inlet.topic).name
@@ -391,7 +391,7 @@ class Partition:
                     if position is None:
                         position, _ = await reader.bounds(topic)
                     async for records in reader.follow(topic, position):
-                        committed = tenure.forward(inlet, records)
+                        committed = session.forward(inlet, records)
                         self._wake.set()
                         await committed.wait()
                         position = records[-1].offset + 1
@@ -414,73 +414,73 @@ class Partition:
                 wait = min(wait * 2, _BACKOFF_MAX_SECONDS)
 
     async def _work(
-        self, tenure: OwnershipSession, reader: Reader, listening: Sequence[asyncio.Task[None]]
+        self, session: OwnershipSession, reader: Reader, listening: Sequence[asyncio.Task[None]]
     ) -> None:
         fed: int | None = None
-        await self._skip(tenure, reader)
-        await self._catch_up(tenure, reader, self._queue[0].first if self._queue else self._seen)
+        await self._skip(session, reader)
+        await self._catch_up(session, reader, self._queue[0].first if self._queue else self._seen)
         while not self._closing:
-            await tenure.keep_up(behind=self._behind)
+            await session.keep_up(behind=self._behind)
             for task in listening:
                 if task.done():
-                    task.result()  # it ends only by an error, which is this partition's
+                    task.result()  # it ends only by an error, which is an error of this partition
             if not self._queue:
-                self._rest(tenure.idle)
-                await self._until(tenure.next_flush)
+                self._rest(session.idle)
+                await self._until(session.next_flush)
                 continue
             fetch = self._queue.popleft()
             if fetch.follows is None or fetch.follows != fed:
-                await self._catch_up(tenure, reader, fetch.first)
+                await self._catch_up(session, reader, fetch.first)
             fed = fetch.last
             self._applying, records = fetch.cost, fetch.records
-            # Nothing but the records keeps them: a partition that has nothing to do must not hold on to its last fetch.
+            # Drop the reference: an idle partition must not keep its last fetch in memory.
             del fetch
             try:
-                await self._apply(tenure, records)
+                await self._apply(session, records)
             finally:
                 self._applying = 0
                 del records
 
     def _rest(self, resting: bool) -> None:
-        """Take note of whether there is nothing to do."""
+        """Record whether there is nothing to do."""
         if self._resting and not resting:
             self._progress_at = now()
         if resting:
-            self._failed = None  # all that the feed has brought is committed
+            self._failed = None  # all records from the feed are committed
         self._resting = resting
 
-    async def _skip(self, tenure: OwnershipSession, reader: Reader) -> None:
-        """Pass over the records that an operator wants to be skipped, those before them applied."""
+    async def _skip(self, session: OwnershipSession, reader: Reader) -> None:
+        """Skip the records that an operator has chosen, after those before them are applied."""
         for asked in skips(self._settings.worker.skip, self.number):
             _, end = await reader.bounds(self._settings.topology.touchpoints.name)
-            done = range(asked.start, min(asked.stop, tenure.position))
-            await self._catch_up(tenure, reader, min(asked.start, end))
-            there = range(max(asked.start, tenure.position), min(asked.stop, end))
+            done = range(asked.start, min(asked.stop, session.position))
+            await self._catch_up(session, reader, min(asked.start, end))
+            there = range(max(asked.start, session.position), min(asked.stop, end))
             for offset in there:
-                tenure.engine.partition.passed.add(offset, SKIPPED)
-            while tenure.position < there.stop and not self._closing:
-                if await self._skip_some(tenure, there):
+                session.engine.partition.passed.add(offset, SKIPPED)
+            while session.position < there.stop and not self._closing:
+                if await self._skip_some(session, there):
                     break
-            self._tell_skipped(tenure, asked, done, end)
+            self._tell_skipped(session, asked, done, end)
 
-    async def _skip_some(self, tenure: OwnershipSession, there: range) -> bool:
-        """Pass over records up to the first that cannot be read, and this one; whether all could be."""
+    async def _skip_some(self, session: OwnershipSession, there: range) -> bool:
+        """Pass over records up to and including the first that cannot be read; returns whether all could be read."""
         try:
-            # What cannot be read spoils a reader for what comes after it.
+            # After an unreadable record, a reader cannot read later ones.
             async with self._kafka.reader(self.number) as reader:
-                await self._catch_up(tenure, reader, there.stop)
+                await self._catch_up(session, reader, there.stop)
         except UnreadableError as error:
             if error.offset not in there:
                 raise
             self._log.warning("record cannot be read", offset=error.offset, reason=error.reason)
-            tenure.skip(error.offset)
-            await tenure.keep_up(behind=self._behind)
+            session.skip(error.offset)
+            await session.keep_up(behind=self._behind)
             return False
         return True
 
-    def _tell_skipped(self, tenure: OwnershipSession, asked: range, done: range, end: int) -> None:
+    def _tell_skipped(self, session: OwnershipSession, asked: range, done: range, end: int) -> None:
         said = f"{asked.start}-{asked.stop - 1}" if len(asked) > 1 else f"{asked.start}"
-        skipped = tenure.engine.partition.passed.reasons
+        skipped = session.engine.partition.passed.reasons
         if processed := [offset for offset in done if offset not in skipped]:
             self._log.warning(
                 "not skipped: processed before", asked=said, first=processed[0], last=processed[-1]
@@ -490,27 +490,27 @@ class Partition:
         if asked.stop > end:
             self._log.warning("not skipped: the log ends before", asked=said, end=end)
 
-    async def _catch_up(self, tenure: OwnershipSession, reader: Reader, stop: int) -> None:
-        """Read what the feed does not bring: records before a fetch that follows on nothing seen."""
-        if tenure.position >= stop:
+    async def _catch_up(self, session: OwnershipSession, reader: Reader, stop: int) -> None:
+        """Read records that the feed has not delivered: those before a fetch that does not follow the previous one."""
+        if session.position >= stop:
             return
-        async for records in reader.read(self._settings.topology.touchpoints.name, tenure.position, stop):
-            await self._apply(tenure, records)
+        async for records in reader.read(self._settings.topology.touchpoints.name, session.position, stop):
+            await self._apply(session, records)
             if self._closing:
                 return
 
-    async def _apply(self, tenure: OwnershipSession, records: Sequence[Any]) -> None:
-        if records[0].offset < tenure.position:
-            records = [record for record in records if record.offset >= tenure.position]
+    async def _apply(self, session: OwnershipSession, records: Sequence[Any]) -> None:
+        if records[0].offset < session.position:
+            records = [record for record in records if record.offset >= session.position]
         for piece in self._suspects.pieces(records):
             if self._closing:
                 return
-            tenure.apply(piece)
-            await tenure.keep_up(behind=self._behind)
+            session.apply(piece)
+            await session.keep_up(behind=self._behind)
             await asyncio.sleep(0)
 
     async def _until(self, when: float | None) -> None:
-        """Sleep until a time, or a fetch, the end of a flush or the closing wakes it."""
+        """Sleep until a time, or until a fetch, the end of a flush or the closing wakes it."""
         self._wake.clear()
         if self._closing or self._queue:
             return

@@ -1,10 +1,10 @@
-"""Requests to be erased, on their way from cx.forget into the log that they are followed in.
+"""Erasure requests, on their way from cx.forget into the log.
 
 They come through an inlet (`cxstream.worker.ownership.inlets`).
 
-Who may write cx.forget may ask for anybody's erasure; who may write cx.touchpoints may not. So the owner signs what it
-takes over, where there is a key, whatever signature the record had. A request is not later than the moment at which it
-is taken over: it must not silence what its customer does afterwards.
+A client with write access to cx.forget may request the erasure of any customer; one with write access to
+cx.touchpoints may not. So the owner signs the requests that it takes over, if there is a key, whatever signature the
+record had. The time of a request is at most the moment at which it is taken over: it must not drop later events.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
 def read(
     record: Any, partition: int, future_ms: int, now_ms: int, authority: Authority | None
 ) -> Request | Refused:
-    """Make sense of a record of cx.forget: a cx.forget.v1 event, or a customer's key without a value.
+    """Decode a record of cx.forget: a cx.forget.v1 event, or a customer's key without a value.
 
     Args:
         record: aiokafka's.
         partition: of cx.forget.
-        future_ms: how far a request's time may lie after the record's timestamp, in ms; it is then taken for that
+        future_ms: how far a request's time may lie after the record's timestamp, in ms; it then counts as that
             timestamp.
-        now_ms: by this computer's clock, ms UTC; a later time is taken for now.
-        authority: signs the request; None where there is no key.
+        now_ms: by this computer's clock, ms UTC; a later time counts as now.
+        authority: signs the request; None without a key.
     """
     latest = min(int(record.timestamp), now_ms)
     subject = _customer(record.key)
@@ -92,5 +92,5 @@ def _event(name: str, source: str, subject: str, time: str, authority: Authority
 
 
 ERASURES = Inlet(FORGET, read)
-# All of the worker's.
+# All inlets of the worker.
 INLETS = (ERASURES,)

@@ -140,7 +140,7 @@ async def restore(
             "rebuilding the state from the log: it has customers whose erasure requests it lacks",
             partition=partition,
         )
-        engine = engine.anew()
+        engine = engine.fresh_copy()
         counters.replayed += await replay(settings, reader, engine, position, lost, suspects)
     return Restored(engine, max(position, first), saved=parked.saved, problem="")
 
@@ -336,7 +336,7 @@ def _load(
         authority=authority,
     )
     new.line = Line(_new_generation(), secrets=good)
-    new.disown(rows)
+    new.mark_stale(rows)
     return Restored(new, 0, saved=False, problem=problem, refused=refused)
 
 

@@ -1,10 +1,10 @@
-"""The time in which a claim holds: a state that follows the log, and the transactions that say so.
+"""An ownership session: the time of a claim, in which a state follows the log, and its transactions.
 
     fetch -> engine -> outbox -> transaction
                        outbox    (the next one, while the transaction is under way)
 
-Order and atomicity: one transaction at a time, each with everything that the records between two offsets led
-to. The rows of a snapshot are taken when its outbox is closed, so they are the state at exactly that offset.
+Order and atomicity: one transaction at a time, each with all results of the records between two
+offsets. The rows of a snapshot are taken when its outbox is closed, so they are the state at exactly that offset.
 """
 
 from __future__ import annotations
@@ -45,23 +45,23 @@ if TYPE_CHECKING:
     from cxstream.worker.ownership.restore import Restored
     from cxstream.worker.ownership.suspects import Suspects
 
-# While more records wait, a flush takes a score card for every so many records at most: who is behind would
-# write cards that are old the moment he has caught up.
+# While more records wait, a flush takes at most one score card per this many records: a worker that is behind would
+# write cards that are outdated as soon as it has caught up.
 _RECORDS_PER_CARD = 16
-# A batch that every topic takes: what is no larger needs no look at the limit of cx.rejected.
+# A batch that every topic takes: for smaller ones, the limit of cx.rejected need not be read.
 _SURELY_TAKEN_BYTES = 1024
 
 log = structlog.get_logger(__name__)
 
 
 class OwnershipSession:
-    """The state of one partition and what of it is committed.
+    """The state of one partition and its committed part.
 
     Attributes:
         engine: the state.
         position: the first source offset not yet applied.
-        committed_at: when something was last committed, as the event loop counts; 0 if nothing was.
-        moved_at: when the committed offset last grew, as the event loop counts; 0 if it has not.
+        committed_at: time of the last commit by the event loop's clock; 0 if there was none.
+        moved_at: when the committed offset last grew, by the event loop's clock; 0 if it has not.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class OwnershipSession:
         """Apply consecutive records that follow the position.
 
         Raises:
-            BatchError: one of them cannot be processed, for a reason that nobody foresaw; the state is lost.
+            BatchError: one of them fails with an unforeseen error; the state is lost.
         """
         try:
             self._apply(records)
@@ -142,7 +142,7 @@ class OwnershipSession:
                 self._say(TOUCHPOINTS, records[each.index].offset, each.reason, each.message)
 
     def skip(self, offset: int) -> None:
-        """Reject a record that cannot be read: all that is known of it is its place."""
+        """Reject a record that cannot be read: only its position is known."""
         self.engine.pass_over(offset, SKIPPED)
         self._outbox.records += 1
         self._outbox.add_unread(Unread(offset), (self._topology.touchpoints.name, self._partition), SKIPPED)
@@ -151,7 +151,7 @@ class OwnershipSession:
         self._say(TOUCHPOINTS, offset, SKIPPED, "it cannot be read, or there is none")
 
     def _say(self, topic: Topic, offset: int, reason: str, message: str) -> None:
-        """Tell which record is passed over, and nothing of what it says."""
+        """Log which record is passed over, without its contents."""
         log.error(
             "record passed over: it is rejected by reference",
             topic=self._topology.named(topic).name,
@@ -180,14 +180,14 @@ class OwnershipSession:
         return outbox.committed
 
     def inherit(self, taken: Mapping[str, int]) -> None:
-        """Commit with the first transaction how far side topics have been read in the name of another group.
+        """Commit the side topics' offsets of another group with the first transaction.
 
-        After that transaction the saved state may be this group's, and nobody asks the other group any more.
+        After that transaction the saved state may be this group's, and the other group's offsets are not read any more.
         """
         self._outbox.taken.update(taken)
 
     def _request(self, inlet: Inlet, record: Any, now_ms: int) -> Request | Refused:
-        # A record that is not held has no value; without this its key alone would be a request.
+        # A record that is not in memory has no value; without this check its key alone would be a request.
         if getattr(record, "broken", ""):
             return Refused(MALFORMED, "")
         unheld = getattr(record, "reference", None) is not None
@@ -212,7 +212,7 @@ class OwnershipSession:
 
     @property
     def next_flush(self) -> float | None:
-        """When there will be something to commit, as the event loop counts; None while there is not."""
+        """When there will be something to commit, by the event loop's clock; None if there is nothing."""
         if self._flushing is not None:
             return None
         if self._outbox or self.engine.dirty_cards():
@@ -220,13 +220,13 @@ class OwnershipSession:
         return self._snapshot_at if self._unsaved else None
 
     async def keep_up(self, *, behind: bool) -> None:
-        """Start a transaction if one is due; wait only if results pile up behind the one under way.
+        """Start a transaction if one is due; wait only if results pile up during the current one.
 
         Args:
             behind: more records are waiting.
 
         Raises:
-            ProducerFenced: somebody else has claimed the partition.
+            ProducerFenced: another worker has claimed the partition.
             LostRecordsError: records between two that were applied were deleted before they were read.
             KafkaError: the last transaction failed.
         """
@@ -244,15 +244,15 @@ class OwnershipSession:
         """Commit everything; then save the state, if that can be done in time.
 
         Args:
-            deadline: time (of the event loop) at which to leave the saving to the next owner.
+            deadline: time (of the event loop) after which the next owner must save.
 
         Returns:
             Whether Kafka holds all of the state, so that this one may be kept and used again.
 
         Raises:
-            ProducerFenced: somebody else has claimed the partition.
+            ProducerFenced: another worker has claimed the partition.
             LostRecordsError: records between two that were applied were deleted before they were read.
-            KafkaError: Kafka did not take it.
+            KafkaError: Kafka refused it.
         """
         await self._settle()
         if self._outbox:
@@ -268,7 +268,7 @@ class OwnershipSession:
         return True
 
     def abandon(self) -> None:
-        """Stop the transaction under way; its outcome no longer matters to this process."""
+        """Stop the current transaction; its outcome no longer matters to this process."""
         if self._flushing is not None:
             self._flushing.cancel()
 
@@ -308,12 +308,12 @@ class OwnershipSession:
 
     def _flushed(self, flushing: asyncio.Task[None]) -> None:
         if not flushing.cancelled():
-            flushing.exception()  # whoever settles it raises it; nobody may, after a cancellation
+            flushing.exception()  # the code that awaits it raises it; after a cancellation there may be none
         self._on_flushed()
 
     async def _commit(self, outbox: Outbox, offset: int, hole: int | None, closed: float) -> None:
         if hole is not None:
-            # Offsets that hold nothing (transaction markers) look like records that were deleted.
+            # Offsets without a record (transaction markers) look like deleted records.
             first, _ = await self._reader.bounds(self._topology.touchpoints.name)
             self._lost.check(hole, first, "they were not read yet")
         begun = perf_counter()
@@ -342,7 +342,7 @@ class OwnershipSession:
         self._counters.commit(outbox, offset)
 
     async def _prepared(self, outbox: Outbox) -> Limits:
-        """Make an outbox ready for its transaction; the largest batches that the topics take.
+        """Prepare an outbox for its transaction; returns the largest batches that the topics take.
 
         Raises:
             TopicError: there are more partitions than this state was made for.
@@ -353,7 +353,7 @@ class OwnershipSession:
         return Limits(touchpoints, min(await self._prepare_rejected(outbox), BATCH_BYTES))
 
     async def _prepare_forwards(self, outbox: Outbox) -> int:
-        """Reject what cx.touchpoints does not take; the largest batch that it takes, in bytes."""
+        """Reject records that are too large for cx.touchpoints; returns the largest batch that it takes, in bytes."""
         touchpoints = self._topology.touchpoints.name
         count = len(await self._producer.partitions_for(touchpoints))
         if count != self._partitions:
@@ -362,17 +362,17 @@ class OwnershipSession:
                 "the partition starts over, as some of its customers belong elsewhere"
             )
         if self._limit is None or outbox.exceeds(self._limit):
-            # Somebody may have raised it since.
+            # It may have been raised since.
             self._limit = await self._kafka.largest_batch()
         outbox.refuse_too_large(self._limit, self._partition)
         return self._limit
 
     async def _prepare_rejected(self, outbox: Outbox) -> int:
-        """Replace the copies that cx.rejected does not take; the largest batch that it takes, in bytes."""
+        """Replace copies that are too large for cx.rejected; returns the largest batch that it takes, in bytes."""
         if outbox.rejected_bytes <= _SURELY_TAKEN_BYTES:
             return BATCH_BYTES
         if self._rejected_limit is None or outbox.largest_rejected > self._rejected_limit:
-            # Somebody may have raised it since.
+            # It may have been raised since.
             self._rejected_limit = await self._kafka.largest_batch(REJECTED)
         outbox.shorten(self._rejected_limit)
         return self._rejected_limit

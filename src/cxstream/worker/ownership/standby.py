@@ -77,7 +77,7 @@ class Standby:
         if state is None or state.engine.broken:
             return None
         if self._unsaved is not None:
-            state.engine.put_back(self._unsaved)
+            state.engine.roll_back_checkpoint(self._unsaved)
         return Restored(state.engine, state.engine.next_offset, state.saved, problem="")
 
     async def _live(self) -> None:
@@ -151,4 +151,4 @@ class Standby:
         if apart and marker and state.engine.fits(marker) and marker.offset >= apart.offset:
             self._unsaved = None if marker.cards_clean else apart.without_rows()
         if self._unsaved is None:
-            self._unsaved = state.engine.set_apart()
+            self._unsaved = state.engine.begin_checkpoint()

@@ -1,11 +1,11 @@
-"""What the owner of a partition does where another group owned it before.
+"""Takes a partition over from another group.
 
     take the former owners' transactional ids      they cannot commit any more
-    read what they have committed                  the work goes on from there
+    read what they have committed                  the work continues from there
     first transaction                              this group's offset, and a marker that names it as the owner
 
-Until that transaction the marker names the former owner, so that whoever comes next after a crash does all of it
-again. A worker that was overtaken meanwhile has lost its own transactional id, and writes nothing.
+Until that transaction the marker names the former owner, so the next worker after a crash repeats all
+steps. A worker that was replaced meanwhile has lost its own transactional id, and writes nothing.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from cxstream.settings import Settings
     from cxstream.worker.clients import Reader
 
-# The partition on which the rights to take over are tried.
+# The partition with which the rights for a takeover are tested.
 _FIRST_PARTITION = 0
 
 log = structlog.get_logger(__name__)
@@ -37,7 +37,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Inheritance:
-    """Offsets that former owners of a partition have committed; None where there are none, or none that matter.
+    """Offsets that former owners of a partition have committed; None if there are none, or none that matter.
 
     Attributes:
         touchpoints: of cx.touchpoints.
@@ -54,19 +54,19 @@ NOTHING = Inheritance()
 async def succeed(
     settings: Settings, kafka: Kafka, claim: Claim, partition: int, reader: Reader
 ) -> Inheritance:
-    """Fence the former owners of a partition, and find out how far they came.
+    """Fence the former owners of a partition, and read their committed offsets.
 
     Call it after the partition and its ownership have been claimed.
 
     Args:
         settings: the topics.
-        kafka: where the clients come from.
+        kafka: creates the clients.
         claim: of this group.
         partition: number of the partition.
         reader: of the partition, for this group.
 
     Raises:
-        KafkaError: Kafka does not answer, or does not let us.
+        KafkaError: Kafka does not answer, or does not permit it.
     """
     if not claim.former:
         return NOTHING
@@ -80,7 +80,7 @@ async def succeed(
     for group in claim.former:
         await kafka.fence(group, partition)
     touchpoints: list[int | None] = []
-    # This group may have taken requests already, and not saved the state since.
+    # This group may have taken requests already without saving the state since.
     side = [topics.named(inlet.topic) for inlet in INLETS]
     taken: dict[str, list[int | None]] = {
         topic.contract: [await reader.committed(topic.name)] for topic in side
@@ -100,17 +100,17 @@ async def succeed(
 
 
 async def take_over(settings: Settings, former: str) -> Claim:
-    """Claim the topics in place of another group, and fence it; the claim that counts afterwards.
+    """Claim the topics in place of another group, and fence it; returns the claim that counts afterwards.
 
-    Where this is cut off after the claim, the workers of the new owner do the rest, partition by partition.
+    If this is interrupted after the claim, the workers of the new owner do the rest, partition by partition.
 
     Args:
         settings: how to reach Kafka, the topics, and the group that is to own them.
         former: the group that owns them now.
 
     Raises:
-        OwnershipError: they belong to another group, or somebody else was faster.
-        BrokerError: Kafka does not answer, or does not let us.
+        OwnershipError: they belong to another group, or another claim was faster.
+        BrokerError: Kafka does not answer, or does not permit it.
         TopicError: a topic is missing.
     """
     kafka = Kafka(settings, settings.worker.group)
@@ -119,7 +119,7 @@ async def take_over(settings: Settings, former: str) -> Claim:
     try:
         count = await kafka.partitions()
         if former != settings.worker.group:
-            # Who may not fence it must not claim: then nobody could score.
+            # Without the right to fence it, do not claim: then no group could score.
             await kafka.fence(former, _FIRST_PARTITION)
             async with kafka.reader(_FIRST_PARTITION, former) as theirs:
                 await theirs.committed()
@@ -129,7 +129,7 @@ async def take_over(settings: Settings, former: str) -> Claim:
                 await kafka.fence(group, partition)
     except KafkaError as error:
         raise BrokerError(
-            f"{settings.kafka}: {type(error).__name__}: {error}; whoever takes over needs the rights of both groups: "
+            f"{settings.kafka}: {type(error).__name__}: {error}; a takeover needs the rights of both groups: "
             f"'cxstream topics --acls --role worker --group {former}' prints those of the former"
         ) from error
     return claim
