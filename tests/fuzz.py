@@ -93,9 +93,9 @@ def check_state(records: Sequence[Record]) -> None:
     other = process(without, [records[i] for i in kept], kept)
     if other.rejected:
         raise FuzzError(f"rejected only where rejected records are missing: {other.rejected[0]}")
-    said, other_said = ([each[1:] for each in map(astuple, one.signals)] for one in (outcome, other))
+    said, other_said = ([each[1:] for each in map(astuple, one.rows)] for one in (outcome, other))
     if said != other_said:  # but for where in its batch the cause was
-        raise FuzzError("rejected records changed the signals")
+        raise FuzzError("rejected records changed the signals or receipts")
     # Cards and rows come in the order of slots, and who was rejected may have had one for a moment.
     if dict(all_of_them.take_cards()) != dict(without.take_cards()):
         raise FuzzError("rejected records changed the score cards")

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 import cxstream
+from cxstream.model.kinds import Kind
 
 SOURCES = Path(cxstream.__file__).parent
 CONTRIBUTING = (Path(__file__).parent.parent / "CONTRIBUTING.md").read_text()
@@ -77,8 +78,8 @@ def recipe(title: str) -> set[str]:
 
 
 KIND = """
-    warranty_claimed = (
-        37,
+    recipe_tried = (
+        NUMBER,
         KindSpec(
             "The customer claimed a warranty. Needs `case_id`.",
             points=(3, -2),
@@ -109,7 +110,7 @@ WARRANTY = f'''class WarrantyData(Data, kw_only=True, gc=False):
 def test_a_kind(copy: Copy) -> None:
     copy.edit(
         "model/kinds.py",
-        ("\n    @property\n    def label(self)", KIND),
+        ("\n    @property\n    def label(self)", KIND.replace("NUMBER", str(len(Kind)))),
         ("    ReviewData,\n", "    ReviewData,\n    WarrantyData,\n"),
     )
     copy.edit("model/fields.py", (DATA, WARRANTY))
@@ -121,15 +122,15 @@ from cxstream.scoring.codec.decode import decode
 from cxstream.scoring.state.constants import constants
 from cxstream.wire import asyncapi, schema
 from cxstream.wire.examples import example
-kind = Kind.warranty_claimed
+kind = Kind.recipe_tried
 event = example(kind)
 found = decode([json.dumps(event).encode(), json.dumps({**event, "data": {"channel": "web", "case_id": "w"}}).encode()])
 [column] = found.columns
 print(int(column["kind"]) == kind, int(column["case"]) != 0, [(each.reason, each.field) for each in found.rejected])
 print(constants(ScoringParams()).effort[kind], constants(ScoringParams()).mood[kind])
-data = schema.documents()["touchpoints/warranty_claimed.v1.json"]["properties"]["data"]
+data = schema.documents()["touchpoints/recipe_tried.v1.json"]["properties"]["data"]
 print("serial" in data["required"], data["properties"]["serial"]["description"])
-print("warranty_claimed" in asyncapi.document()["channels"]["touchpoints"]["messages"])
+print("recipe_tried" in asyncapi.document()["channels"]["touchpoints"]["messages"])
 """)
     assert said.splitlines() == [
         "True True [('invalid', 'data.serial')]",
@@ -141,20 +142,20 @@ print("warranty_claimed" in asyncapi.document()["channels"]["touchpoints"]["mess
     assert copy.touched() <= recipe("A kind of touchpoint")
 
 
-OUTPUT = """CRITICAL = Output(
-    "cx.critical",
+OUTPUT = """
+CRITICAL = Output(
+    "cx.recipe",
     "customers at critical risk, for the retention desk",
-    "critical",
+    "recipe",
     "Customer at critical risk",
-    "signals/critical.v1.json",
+    "signals/recipe.v1.json",
     (("", CriticalSignal),),
-    "critical.ndjson",
+    "recipe.ndjson",
     keep_days=30,
     readers=frozenset({"crm"}),
 )
-OUTPUTS = (CHURN_RISK, FRICTION, SCORES, FORGOTTEN, CRITICAL)
-"""
-CRITICAL = '''class CriticalSignal(_Envelope, frozen=True, kw_only=True, gc=False, tag="cx.signal.critical.v1"):
+OUTPUTS = ("""
+CRITICAL = '''class CriticalSignal(_Envelope, frozen=True, kw_only=True, gc=False, tag="cx.signal.recipe.v1"):
     """A signal about a customer at critical risk: for the retention desk."""
 
     data: ChurnRisk
@@ -167,7 +168,8 @@ def test_an_output_topic(copy: Copy) -> None:
     copy.edit(
         "model/outputs.py",
         ("class Score(_Envelope", CRITICAL),
-        ("OUTPUTS = (CHURN_RISK, FRICTION, SCORES, FORGOTTEN)\n", OUTPUT),
+        ("\nOUTPUTS = (", OUTPUT),
+        ("FORGOTTEN)\n", "FORGOTTEN, CRITICAL)\n"),
     )
     copy.edit(
         "scoring/signals.py",
@@ -193,13 +195,13 @@ from cxstream.wire import asyncapi, schema
 row = np.zeros(k.SIGNAL_WIDTH)
 row[k.S_WHAT], row[k.S_LEVEL] = k.RAISED, LEVELS.index("critical")
 signal = Writer(ScoringParams(), {}, "cx.touchpoints", 0).signal(row.tolist(), "anna", "", 7, 0, None)
-[topic] = [topic for topic in TOPICS if topic.name == "cx.critical"]
+[topic] = [topic for topic in TOPICS if topic.name == "cx.recipe"]
 print(signal.topic, FILES[signal.topic], topology("eu.").named(topic).name)
 print(topic in CRM.reads, topic in WORKER.writes, topic.config["cleanup.policy"])
-print("signals/critical.v1.json" in schema.documents(), "send-critical" in asyncapi.document()["operations"])
+print("signals/recipe.v1.json" in schema.documents(), "send-recipe" in asyncapi.document()["operations"])
 """)
     assert said.splitlines() == [
-        "cx.critical critical.ndjson eu.cx.critical",
+        "cx.recipe recipe.ndjson eu.cx.recipe",
         "True True delete",
         "True True",
     ]

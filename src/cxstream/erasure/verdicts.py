@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
+from cxstream.model.outputs import SIGNALS
 from cxstream.topology import (
-    CHURN_RISK,
     FORGET,
-    FRICTION,
     REJECTED,
     SCORES,
     SNAPSHOTS,
@@ -28,8 +27,7 @@ if TYPE_CHECKING:
 
 _NOUNS = {
     TOUCHPOINTS.contract: "record",
-    CHURN_RISK.contract: "signal",
-    FRICTION.contract: "signal",
+    **{output.topic: "signal" for output in SIGNALS},
     SCORES.contract: "score card",
     SNAPSHOTS.contract: "row of saved state",
     REJECTED.contract: "rejected record",
@@ -151,7 +149,7 @@ def _log(
         if topic == FORGET.contract and each.request not in answered:
             yield Remain(topic, partition, what, until, "no worker has followed it yet: see that one runs")
         elif (
-            topic in {CHURN_RISK.contract, FRICTION.contract}
+            topic in {output.topic for output in SIGNALS}
             and receipt is not None
             and not (each.erased or came_back)
             and _follows(each, receipt)

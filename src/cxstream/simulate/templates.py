@@ -226,7 +226,8 @@ def _template(kind: Kind) -> bytes:
     return (_HEAD.replace("TYPE", kind.type) + _DATA[kind][0] + tail).encode()
 
 
-TEMPLATES = {kind: _template(kind) for kind in Kind}
+# Of the kinds that happen in a simulated life.
+TEMPLATES = {kind: _template(kind) for kind in _DATA}
 
 
 def columns(kind: Kind, part: Rows) -> Columns:
