@@ -139,10 +139,8 @@ def kind_of(annotation: Any) -> str:
         return " or ".join(kind_of(one) for one in inside if one is not NoneType)
     if origin is dict:
         return f"table of {plural(kind_of(inside[1]))}"
-    if origin is tuple and inside[-1] is ...:
-        return f"list of {plural(kind_of(inside[0]))}"
     if origin is tuple:
-        return f"{len(inside)} {plural(kind_of(inside[0]))}"
+        return f"{'list of' if inside[-1] is ... else len(inside)} {plural(kind_of(inside[0]))}"
     return kind_of(inside[0])  # Annotated
 
 

@@ -239,7 +239,7 @@ def test_a_kafka_that_is_there_answers(kafka: str) -> None:
             r"no Kafka at localhost:1 \(.*(refused|Connect call failed).*\): start one with 'cxstream broker'",
         ),
         ("no-such-host.invalid:9092", r"no Kafka at no-such-host\.invalid:9092 \("),
-        ("localhost:port", r"'localhost:port' is no list of Kafka addresses"),
+        ("localhost:port", r"'localhost:port' is not a list of Kafka addresses"),
         ("localhost:70000", r"no Kafka at localhost:70000 \("),
     ],
 )

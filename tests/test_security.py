@@ -370,7 +370,7 @@ async def without(kafka: SecureKafka, acl: Any) -> AsyncIterator[None]:
         *(
             (
                 granted("topic", topic.name, "Write"),
-                rf"{topic.name} is missing at .*, or none that we may see",
+                rf"{topic.name} is missing at .*, or this client may not see it",
             )
             for topic in (CHURN_RISK, FRICTION, SCORES, REJECTED)
         ),

@@ -209,7 +209,7 @@ def test_what_is_not_run_has_the_settings_of_the_others() -> None:
     for setting in ("Acks = Acks.All", "EnableIdempotence = true", "Partitioner = Partitioner.Murmur2Random"):
         assert setting in program
     assert "Key = customer" in program
-    assert "do\nnot run this one" in PAGE.read_text()
+    assert "not run this program**; they only check" in PAGE.read_text()
 
 
 def test_every_language_of_the_page_is_tested() -> None:
