@@ -16,7 +16,7 @@ import msgspec
 
 from cxstream.customer.identity import identify
 from cxstream.kafka.reader import reading
-from cxstream.model.outputs import SIGNALS
+from cxstream.model.outputs import SIGNAL_TOPICS
 from cxstream.scoring.codec.peek import about
 from cxstream.scoring.state.erasures import digest
 from cxstream.topology import FORGET, FORGOTTEN, SCORES, SNAPSHOTS, TOPICS
@@ -177,7 +177,7 @@ def _key(topic: str, who: Identity) -> bytes:
         return digest(who.subject).hex().encode()
     if topic == SNAPSHOTS.contract:
         return _ROW + who.subject.encode()
-    outputs = {*(output.topic for output in SIGNALS), SCORES.contract}
+    outputs = {*SIGNAL_TOPICS, SCORES.contract}
     return (who.subject if topic in outputs else who.id).encode()
 
 
@@ -192,7 +192,7 @@ def _seen(topic: str, place: Place, record: Any) -> Seen:
     if topic == SCORES.contract:
         return seen._replace(cause=_of_card(record.value))
     said = about(record.value, record.headers)
-    if topic in {output.topic for output in SIGNALS} and isinstance(said.data, dict):
+    if topic in SIGNAL_TOPICS and isinstance(said.data, dict):
         cause = said.data.get("cause") or {}
         return seen._replace(
             cause=Place(cause.get("partition", -1), cause.get("offset", -1)),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
-from cxstream.model.outputs import SIGNALS
+from cxstream.model.outputs import SIGNAL_TOPICS
 from cxstream.topology import (
     FORGET,
     REJECTED,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _NOUNS = {
     TOUCHPOINTS.contract: "record",
-    **{output.topic: "signal" for output in SIGNALS},
+    **dict.fromkeys(SIGNAL_TOPICS, "signal"),
     SCORES.contract: "score card",
     SNAPSHOTS.contract: "row of saved state",
     REJECTED.contract: "rejected record",
@@ -149,7 +149,7 @@ def _log(
         if topic == FORGET.contract and each.request not in answered:
             yield Remain(topic, partition, what, until, "no worker has followed it yet: see that one runs")
         elif (
-            topic in {output.topic for output in SIGNALS}
+            topic in SIGNAL_TOPICS
             and receipt is not None
             and not (each.erased or came_back)
             and _follows(each, receipt)

@@ -337,4 +337,6 @@ FORGOTTEN = Output(
 )
 OUTPUTS = (CHURN_RISK, FRICTION, SCORES, FORGOTTEN)
 # Those about a customer that Kafka deletes by age; of the others it keeps the latest, or they do not name the customer.
-SIGNALS = tuple(output for output in OUTPUTS if output.key == "customer" and output.keep_days is not None)
+SIGNAL_TOPICS = tuple(
+    output.topic for output in OUTPUTS if output.key == "customer" and output.keep_days is not None
+)
