@@ -754,9 +754,13 @@ async def test_of_two_who_send_at_once_one_is_fenced_and_nothing_is_sent_twice(
 
     said = await asyncio.gather(*(one() for _ in range(4)))
     assert "" in said
-    assert all("another 'cxstream rejected resend' has begun" in each for each in said if each), said
-    sent = [str(each.place) for each in results if each.status == "sent"]
-    assert sorted(sent) == ["cx.touchpoints-0-1", "cx.touchpoints-0-4"]
+    # Kafka may answer a commit that meets the claim of another with an error of its own instead of a fence.
+    told = ("another 'cxstream rejected resend' has begun", "it sends no record twice")
+    assert all(any(each in text for each in told) for text in said if text), said
+    found = {(str(each.place), each.status) for each in results}
+    assert {place for place, _ in found} == {"cx.touchpoints-0-1", "cx.touchpoints-0-4"}
+    assert {status for _, status in found} <= {"sent", "sent before"}
+    assert sum(each.status == "sent" for each in results) <= 2
     assert len(await resent_values(settings)) == 2
 
 

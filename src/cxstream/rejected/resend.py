@@ -148,7 +148,8 @@ async def _claimed(settings: Settings) -> AsyncIterator[aiokafka.AIOKafkaProduce
         ) from error
     except KafkaError as error:
         raise BrokerError(
-            f"{settings.kafka}: {error!r}; records that were not confirmed are not sent: send them again"
+            f"{settings.kafka}: {error!r}; whether the last records were sent is not known: run the command again, "
+            "it sends no record twice"
         ) from error
     finally:
         await Kafka(settings, settings.worker.group).release(producer)
