@@ -90,6 +90,23 @@ def test_code_is_kept_beside_the_sources(folder: Path, double: Callable[..., Any
     assert (again(2), _hits(again)) == (4, 1)
 
 
+def test_a_kernel_without_wrappers_runs_in_its_callers_and_is_refused_to_python(
+    folder: Path, double: Callable[..., Any]
+) -> None:
+    inner: Any = jit.kernel(double)
+
+    def quadruple(x: int) -> int:
+        return inner(inner(x))
+
+    outer = jit.entry(quadruple)
+    with pytest.raises(TypeError, match="double is compiled into other kernels"):
+        inner(2)
+    assert outer(2) == 8
+    # It is compiled now, and Python still does not find it.
+    with pytest.raises(TypeError, match="double is compiled into other kernels"):
+        inner(2)
+
+
 def test_code_that_cannot_be_written_to_is_used(
     folder: Path, double: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,7 @@ from aiokafka.partitioner import murmur2 as their_murmur2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cxstream.kernels.text import BAD_TIME, depth, hash64, murmur2, parse_time
+from cxstream.kernels.text import BAD_TIME, depth, hash64, murmur2, parse_times
 from cxstream.scoring.codec.decode import text_column
 from cxstream.scoring.codec.routing import partition_of
 
@@ -20,8 +20,9 @@ VECTORS = Path(__file__).parents[2] / "shared/data/suites/kafka-java-vectors/mur
 
 
 def parse(text: str) -> int:
-    data = np.frombuffer(text.encode(), np.uint8)
-    return int(parse_time(data, 0, len(data)))
+    found = np.empty(1, np.int64)
+    parse_times(*text_column([text]), found)
+    return int(found[0])
 
 
 @given(

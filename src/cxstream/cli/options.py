@@ -18,6 +18,18 @@ _AGO = re.compile(r"(\d+)([smhd])")
 PIPE_COLUMNS = 220
 
 
+def rfc3339_ms(text: str) -> int | None:
+    """A time in ms UTC, by the rule for event times; None if it is not RFC 3339 with an offset."""
+    import numpy as np
+
+    from cxstream.kernels.text import BAD_TIME, parse_times
+    from cxstream.scoring.codec.decode import text_column
+
+    found = np.empty(1, np.int64)
+    parse_times(*text_column([text]), found)
+    return None if found[0] == BAD_TIME else int(found[0])
+
+
 class Time(click.ParamType):
     """A time: RFC 3339 with an offset, or how long ago (30m, 2h, 7d); ms UTC."""
 
@@ -30,13 +42,8 @@ class Time(click.ParamType):
         ago = _AGO.fullmatch(str(value))
         if ago:
             return round(time.time() * 1000) - int(ago[1]) * _UNIT_MS[ago[2]]
-        import numpy as np
-
-        from cxstream.kernels.text import BAD_TIME, parse_time
-
-        data = np.frombuffer(str(value).encode(), np.uint8)
-        found = int(parse_time(data, 0, len(data)))
-        if found == BAD_TIME:
+        found = rfc3339_ms(str(value))
+        if found is None:
             self.fail(
                 f"{value!r} is neither RFC 3339 with an offset nor a time ago like 30m, 2h or 7d", param, ctx
             )

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cxstream.cli.options import rfc3339_ms
+
 if TYPE_CHECKING:
     from cxstream.replay.summary import Tally
 
@@ -146,13 +148,8 @@ def _time(text: str | None) -> int | None:
     """`--until` in ms UTC, by the rule for event times."""
     if text is None:
         return None
-    import numpy as np
-
-    from cxstream.kernels.text import BAD_TIME, parse_time
-
-    data = np.frombuffer(text.encode(), np.uint8)
-    found = int(parse_time(data, 0, len(data)))
-    if found == BAD_TIME:
+    found = rfc3339_ms(text)
+    if found is None:
         raise click.BadParameter(
             f"{text!r} is not RFC 3339 with an offset, like 2025-03-01T00:00:00Z", param_hint="--until"
         )

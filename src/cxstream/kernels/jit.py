@@ -16,8 +16,9 @@ from __future__ import annotations
 import ast
 import contextlib
 import hashlib
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 import numba
 from numba.core.caching import (
@@ -147,9 +148,22 @@ def _compiled(function: F, **options: bool) -> F:
 
 def entry(function: F) -> F:
     """Compile a function that Python calls, on first use, and keep the machine code on disk."""
-    return _compiled(function)
+    return _compiled(function, no_cfunc_wrapper=True)
 
 
 def kernel(function: F) -> F:
-    """Compile a function that other kernels call, into its callers."""
-    return _compiled(function, forceinline=True)
+    """Compile a function that only other kernels call, into its callers."""
+    dispatcher: Any = _compiled(function, forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+    # The wrappers with which Python calls a function take longer to compile than the function itself. Without them
+    # Python would call address 0, so it must not find the machine code.
+    dispatcher._insert = _ignore  # noqa: SLF001
+    dispatcher._compile_for_args = partial(_refuse, function.__qualname__)  # noqa: SLF001
+    return cast("F", dispatcher)
+
+
+def _ignore(*_: object) -> None:
+    """Take machine code that is not registered."""
+
+
+def _refuse(name: str, *_: object, **__: object) -> NoReturn:
+    raise TypeError(f"{name} is compiled into other kernels; Python can only call an @entry")
