@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 
 from cxstream.kernels.layout import ROW
-from cxstream.kernels.pack import TOLD_BYTES, VERSION_BEFORE
+from cxstream.kernels.pack import TOLD_BYTES
 from cxstream.model.parameters import ScoringParams
-from cxstream.scoring.state.marker import MARKER_KEY, Marker, digest_before, read_marker
+from cxstream.scoring.state.marker import MARKER_KEY, Marker, digest, read_marker
 from cxstream.scoring.state.seal import Seal, readable
 
 Rows = dict[bytes, bytes]
@@ -38,11 +38,11 @@ def altered(rows: Rows, secret: bytes = b"", **changes: Any) -> Rows:
 
 
 def of_layout_2(rows: Rows, params: ScoringParams | None = None) -> Rows:
-    """Stored rows as the layout before had them."""
+    """Stored rows as layout 2 had them."""
     marker = msgspec.to_builtins(marker_of(rows))
-    new = ("partition", "generation", "cluster", "group", "epoch", "checksum")
+    new = ("partition", "generation", "cluster", "group", "epoch", "layout_id", "version", "checksum")
     old = {name: value for name, value in marker.items() if name not in new} | {"layout": 2}
-    old["params"] = digest_before(params or ScoringParams())
+    old["params"] = digest(params or ScoringParams(), "", 2)
     customers = {key: _without_told(row) for key, row in payloads(rows).items() if key[:1] == b"c"}
     return {**payloads(rows), **customers, MARKER_KEY: msgspec.json.encode(old)}
 
@@ -51,4 +51,4 @@ def _without_told(row: bytes) -> bytes:
     """A packed customer as version 2 had it: without the last signal."""
     at = 1 + ROW.fields["notified_level"][1]  # type: ignore[index]
     announced = row[at : at + 1] > b"\0"  # a damaged row may end before it
-    return bytes([VERSION_BEFORE]) + (row[1:-TOLD_BYTES] if announced else row[1:])
+    return bytes([2]) + (row[1:-TOLD_BYTES] if announced else row[1:])

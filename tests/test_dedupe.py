@@ -66,7 +66,7 @@ def taken(engine: Engine, rows: Rows) -> Rows:
 
 
 def ids_of(rows: Rows) -> Rows:
-    return {key: row for key, row in rows.items() if remembered_ids.is_row(key)}
+    return {key: row for key, row in rows.items() if key.startswith(remembered_ids.PREFIXES)}
 
 
 def whole(engine: Engine) -> None:

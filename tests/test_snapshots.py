@@ -12,7 +12,7 @@ from cxstream.model.errors import SnapshotError
 from cxstream.model.features import FEATURES
 from cxstream.model.parameters import ScoringParams
 from cxstream.scoring.engine import MARKER_KEY, Engine
-from cxstream.scoring.state.marker import Owner, digest_before
+from cxstream.scoring.state.marker import Owner, digest
 from cxstream.scoring.state.snapshot import Line
 from cxstream.settings import ACTIONS
 from saved import of_layout_2, payloads, sealed
@@ -60,10 +60,10 @@ def test_a_snapshot_of_the_layout_before_is_read_and_saved_again_as_a_whole() ->
     assert Engine.restore(ScoringParams(), ACTIONS, rows).snapshot()[:-1] == []
 
 
-def test_the_digest_of_the_layout_before_is_the_one_that_was_saved() -> None:
-    assert digest_before(ScoringParams()) == "f333263776caa171a5fdda00adcd2853"
-    assert digest_before(ScoringParams(window_days=30)) == "b6900788f3592d52499d925dd6d152b0"
-    assert digest_before(ScoringParams(max_mood=3, worsened=0.2)) == digest_before(ScoringParams())
+def test_the_digest_of_layout_2_is_the_one_that_was_saved() -> None:
+    assert digest(ScoringParams(), "", 2) == "f333263776caa171a5fdda00adcd2853"
+    assert digest(ScoringParams(window_days=30), "", 2) == "b6900788f3592d52499d925dd6d152b0"
+    assert digest(ScoringParams(max_mood=3, worsened=0.2), "", 2) == digest(ScoringParams(), "", 2)
 
 
 # One open complaint: .62, two: .82, both high.

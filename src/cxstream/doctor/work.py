@@ -14,7 +14,7 @@ from cxstream.kafka.groups import group_of
 from cxstream.kafka.reader import reading
 from cxstream.model.errors import SnapshotError
 from cxstream.scoring import words
-from cxstream.scoring.state.marker import LAYOUT, MARKER_KEY, digest, digest_before, read_marker
+from cxstream.scoring.state.marker import MARKER_KEY, digest, read_marker
 from cxstream.topology import SNAPSHOTS, TOUCHPOINTS
 from cxstream.worker.ownership.restore import snapshot_secrets
 
@@ -262,7 +262,7 @@ def _unfit(patient: Patient, raw: bytes | None) -> tuple[str, int]:
             ": rebuild the partition"
         ), 0
     pseudonyms = patient.settings.privacy.pseudonyms()
-    digest_of = digest if marker.layout == LAYOUT else digest_before
-    if marker.params != digest_of(patient.settings.scoring, pseudonyms.key_id if pseudonyms else ""):
+    key_id = pseudonyms.key_id if pseudonyms else ""
+    if marker.params != digest(patient.settings.scoring, key_id, marker.layout):
         return "the saved state was made under other scoring parameters", 0
     return "", marker.offset

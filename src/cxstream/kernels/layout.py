@@ -11,6 +11,9 @@ from cxstream.model.features import FEATURES as _FEATURES
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+# Number of the layout of saved state; `cxstream.scoring.state.migrations` reads the earlier ones.
+LAYOUT = 4
+
 IDS = 32  # accepted (source, id) hashes kept per customer
 CONTACTS = 4  # accepted contacts with a topic kept per customer
 COMPLAINTS = 8  # open complaints kept per customer
@@ -109,6 +112,11 @@ CHUNK_WORDS = 3 + 3 * CHUNK_IDS  # uint16: the next older chunk (two), day of th
 LANE_LEVELS = 24
 
 COMPLAINT = np.dtype([("case", "u8"), ("time", "i8"), ("next", "i4")], align=True)
+
+SIZES = ((ROW, 128), (PANE, 64), (TOLD, 16), (MEMORY, 8), (COMPLAINT, 24))
+if any(each.itemsize != size for each, size in SIZES):
+    # A field may have been added, or a platform may align them in another way.
+    raise TypeError(f"the sizes of saved state must be {[size for _, size in SIZES]} bytes")
 
 # One decoded record on its way into the kernel.
 EVENT = np.dtype(

@@ -17,8 +17,8 @@ from cxstream.kernels.layout import (
     COMPLAINTS,
     CONTACTS,
     IDS,
+    LAYOUT,
     LIVE,
-    NEVER,
     NONE,
     PANE,
     ROW,
@@ -30,8 +30,8 @@ from cxstream.kernels.panes import new_complaint, new_pane, trim
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# Version of a packed customer; the snapshot as a whole has its own: LAYOUT. The version before lacks the last signal.
-VERSION, VERSION_BEFORE = 3, 2
+# The first byte of a packed customer: a row of another layout is never misread, whatever the marker says.
+VERSION = LAYOUT
 ROW_BYTES = ROW.itemsize
 PANE_BYTES = PANE.itemsize
 TOLD_BYTES = TOLD.itemsize
@@ -151,7 +151,7 @@ def _unpack(
     slot: int, data: NDArray[np.uint8], begin: int, end: int, oldest: int, topics: NDArray[np.int64], n: int,
 ) -> int:  # fmt: skip
     """Read one packed customer, data[begin:end]; returns 0, or -1 if it is incomplete."""
-    if end - begin < HEADER or (data[begin] != VERSION and data[begin] != VERSION_BEFORE):
+    if end - begin < HEADER or data[begin] != VERSION:
         return -1
     at = begin + 1 + ROW_BYTES
     panes = _get(data, at, 2)
@@ -211,9 +211,7 @@ def _unpack(
     row.contacts_at = contacts % CONTACTS
     st.told[slot].time = 0
     st.told[slot].probability = 0.0
-    if row.notified_level > 0 and data[begin] == VERSION_BEFORE:
-        st.told[slot].time = NEVER
-    elif row.notified_level > 0:
+    if row.notified_level > 0:
         if end < at + TOLD_BYTES:
             return -1
         _copy(data, at, at + TOLD_BYTES, told_bytes[slot], 0)

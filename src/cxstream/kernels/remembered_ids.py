@@ -53,16 +53,16 @@ LONG = 32  # chunks of a list that is split into lanes
 FIRST_LEVEL = 3
 LANE_IDS = 40  # ids a lane, on average, at which the lanes are doubled
 FAR = 0x4000  # days for which a list without chunks has nothing to expire
-_MIX = np.uint64(0xC6A4A7935BD1E995)
+MIX = np.uint64(0xC6A4A7935BD1E995)
 _MASK = np.uint64(0xFFFF_FFFF_FFFF)
 
 
 @kernel
 def fingerprint(hashed: Int, day: Int) -> Int:
     """48 bits, not 0, of the hash of (source, id) and the day of the event."""
-    mixed = (np.uint64(hashed) ^ (np.uint64(day) * _MIX)) * _MIX
+    mixed = (np.uint64(hashed) ^ (np.uint64(day) * MIX)) * MIX
     mixed ^= mixed >> np.uint64(32)
-    mixed *= _MIX
+    mixed *= MIX
     found = np.int64((mixed ^ (mixed >> np.uint64(29))) & _MASK)
     return found if found != 0 else 1
 

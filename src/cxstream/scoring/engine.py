@@ -41,9 +41,9 @@ from cxstream.scoring.codec.decode import Decoded, Headers, Rejected, decode, su
 from cxstream.scoring.codec.routing import MAX_FORWARDS, Misrouted, forwards
 from cxstream.scoring.failing import BatchError, SweepError
 from cxstream.scoring.signals import Emitted, Writer
-from cxstream.scoring.state import remembered_ids, snapshot
+from cxstream.scoring.state import side, snapshot
 from cxstream.scoring.state.erasures import digest
-from cxstream.scoring.state.marker import LAYOUT, MARKER_KEY, digest_before
+from cxstream.scoring.state.marker import MARKER_KEY
 from cxstream.scoring.state.marker import digest as digest_of_params
 from cxstream.scoring.state.partition import NO_LIMIT, Applied, PartitionState
 from cxstream.scoring.state.passed_over import PASSED_OVER
@@ -170,8 +170,8 @@ class Unsaved:
         gone: customers whose rows must be deleted.
         gone_cards: customers whose cards must be deleted.
         erasures: digests of erasure requests.
-        remembered: int64[k], slots whose remembered ids changed.
-        ended: keys of saved rows of remembered ids to delete.
+        beside: slots whose side state changed, int64[k] for each kind of it.
+        ended: keys of saved rows of side state to delete.
     """
 
     offset: int
@@ -180,14 +180,13 @@ class Unsaved:
     gone: dict[str, None]
     gone_cards: dict[str, None]
     erasures: dict[bytes, None]
-    remembered: NDArray[np.int64]
+    beside: dict[str, NDArray[np.int64]]
     ended: dict[bytes, None]
 
     def without_rows(self) -> Unsaved:
         """Only the cards, after the rows have been saved."""
-        return replace(
-            self, rows=self.rows[:0], gone={}, erasures={}, remembered=self.remembered[:0], ended={}
-        )
+        nothing = {name: slots[:0] for name, slots in self.beside.items()}
+        return replace(self, rows=self.rows[:0], gone={}, erasures={}, beside=nothing, ended={})
 
 
 def check_keys(decoded: Decoded, keys: Sequence[bytes | None]) -> None:
@@ -270,8 +269,8 @@ class Engine:
             authority=authority,
         )
         key_id = pseudonyms.key_id if pseudonyms else ""
-        self._digest = digest_of_params(params, key_id)
-        self._digest_before = digest_before(params, key_id)
+        self._digest_of = partial(digest_of_params, params, key_id)
+        self._digest = self._digest_of()
         self._held = 0
         self._card_cursor = 0
         self._gone_cards: dict[str, None] = {}
@@ -652,7 +651,7 @@ class Engine:
         Both must also pass over the same records.
         """
         return (
-            marker.layout == LAYOUT
+            marker.is_present
             and marker.params == self._digest
             and marker.partitions == self.partitions
             and marker.passed == self.partition.passed.digest()
@@ -695,8 +694,8 @@ class Engine:
     def begin_checkpoint(self) -> Unsaved:
         """Collect the changes since the last snapshot and score cards, and mark them as saved."""
         st, top = self.partition.state, self.partition.slots.top
-        remembered = remembered_ids.changed(self.partition)
-        ended, _ = remembered_ids.take_changed(self.partition)
+        beside = side.changed(self.partition)
+        ended, _ = side.take_changed(self.partition)
         apart = Unsaved(
             self.next_offset,
             np.flatnonzero(st.row_dirty[:top] == CHANGED),
@@ -704,7 +703,7 @@ class Engine:
             self.partition.gone,
             self._gone_cards,
             self.partition.erasures.changed,
-            remembered,
+            beside,
             dict.fromkeys(ended),
         )
         st.row_dirty[apart.rows] = CLEAN
@@ -721,7 +720,7 @@ class Engine:
         st.card_dirty[apart.cards[live[apart.cards]]] = 1
         self.partition.gone = apart.gone | self.partition.gone
         self._gone_cards = apart.gone_cards | self._gone_cards
-        remembered_ids.mark(self.partition, apart.remembered[live[apart.remembered]])
+        side.mark(self.partition, {name: slots[live[slots]] for name, slots in apart.beside.items()})
         self.partition.dead_keys = apart.ended | self.partition.dead_keys
         erasures = self.partition.erasures
         erasures.changed = {key: None for key in apart.erasures if key in erasures.times} | erasures.changed
@@ -748,8 +747,7 @@ class Engine:
             engine.partition,
             rows,
             params,
-            engine._digest,
-            engine._digest_before,
+            engine._digest_of,
             pseudonymous=pseudonyms is not None,
             secrets=secrets,
             latest=latest,

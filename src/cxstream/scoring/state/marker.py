@@ -13,8 +13,12 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 from msgspec import Meta
 
+from cxstream import __version__
 from cxstream.kernels.invariants import MAX_TIME, MIN_TIME
+from cxstream.kernels.layout import LAYOUT
 from cxstream.model.errors import SnapshotError
+from cxstream.scoring.state import migrations
+from cxstream.scoring.state.layout_id import LAYOUT_ID
 from cxstream.scoring.state.seal import KEYED_DIGITS, text_checksum
 
 if TYPE_CHECKING:
@@ -23,14 +27,6 @@ if TYPE_CHECKING:
     from cxstream.model.parameters import ScoringParams
 
 MARKER_KEY = b"\0marker"
-# 3: rows and marker with checksum and generation. 2: the same payloads without.
-LAYOUT, LAYOUT_BEFORE = 3, 2
-# Parameters that the layout before did not have, and the default of the one that they replace.
-_NEW = frozenset(
-    {"max_effort", "max_mood", "max_record_bytes", "transfers_max", "worsened", "worsened_hours"}
-)
-_MAX_POINTS_BEFORE = 1e6
-
 Count = Annotated[int, Meta(ge=0, lt=2**53)]
 Number = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 # The key of a row of remembered ids has six bytes for it, and a kernel packs it beside 20 bits.
@@ -56,7 +52,7 @@ class Marker(msgspec.Struct, frozen=True):
     """The state that the rows belong to.
 
     Attributes:
-        layout: version of rows and marker.
+        layout: number of the layout of rows and marker.
         params: digest of the parameters that made them.
         offset: the offset after the last record in them.
         clock: event time reached, ms UTC; null before the first record.
@@ -74,6 +70,8 @@ class Marker(msgspec.Struct, frozen=True):
         group: see `Owner`.
         epoch: see `Owner`.
         passed: digest of the offsets of records that are passed over; empty if there are none.
+        layout_id: digest of the saved form; empty in layouts before 4.
+        version: the version of cxstream that saved it; empty in layouts before 4.
         checksum: of the other fields, in hexadecimal.
     """
 
@@ -95,39 +93,84 @@ class Marker(msgspec.Struct, frozen=True):
     group: str = ""
     epoch: Number = 0
     passed: str = ""
+    layout_id: str = ""
+    version: str = ""
     checksum: str = ""
+
+    @property
+    def is_present(self) -> bool:
+        """Whether the rows have the present layout."""
+        return (self.layout, self.layout_id) == (LAYOUT, LAYOUT_ID)
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether rows and marker have checksums."""
+        return self.layout >= migrations.FIRST_SEALED
 
     @property
     def owner(self) -> Owner:
         """The owner that saved it."""
         return Owner(self.cluster, self.group, self.epoch)
 
-    def _checksum(self, secret: bytes) -> str:
-        return text_checksum(msgspec.json.encode(msgspec.structs.replace(self, checksum="")), secret)
-
     def encode(self, secret: bytes = b"") -> bytes:
         """Its stored form, with a new checksum."""
-        return msgspec.json.encode(msgspec.structs.replace(self, checksum=self._checksum(secret)))
+        bare = msgspec.json.encode(msgspec.structs.replace(self, checksum=""))
+        return msgspec.json.encode(msgspec.structs.replace(self, checksum=text_checksum(bare, secret)))
 
     def is_written(self, raw: bytes, secret: bytes = b"") -> bool:
-        """Whether `raw` is its stored form, byte for byte."""
-        return hmac.compare_digest(raw, self.encode(secret))
+        """Whether `raw`, from which it was decoded, ends with the checksum of the rest.
+
+        The bytes count, not the fields: a marker of an earlier layout has fewer.
+        """
+        end = b'"checksum":"' + self.checksum.encode() + b'"}'
+        bare = raw[: -len(self.checksum) - 2] + b'"}'
+        expected = text_checksum(bare, secret)
+        return raw.endswith(end) and hmac.compare_digest(self.checksum.encode(), expected.encode())
 
 
-def digest(params: ScoringParams, key_id: str = "") -> str:
-    """Digest of the parameters and of the key of the pseudonyms: other pseudonyms make another state."""
-    return _digest(params.model_dump(mode="json"), key_id)
+def digest(params: ScoringParams, key_id: str = "", layout: int = LAYOUT) -> str:
+    """Digest of the parameters and of the key of the pseudonyms: other pseudonyms make another state.
 
-
-def digest_before(params: ScoringParams, key_id: str = "") -> str:
-    """The digest that the previous layout used: other bounds of points, no `worsened`, the rest as now."""
-    known = {name: value for name, value in params.model_dump(mode="json").items() if name not in _NEW}
-    return _digest({**known, "max_points": _MAX_POINTS_BEFORE}, key_id)
-
-
-def _digest(params: dict[str, object], key_id: str) -> str:
-    canonical = msgspec.json.encode(params, order="deterministic")
+    Args:
+        params: the parameters.
+        key_id: of the key of the pseudonyms; "" without pseudonyms.
+        layout: the layout of the snapshot that it is compared with.
+    """
+    named = migrations.params_of(params.model_dump(mode="json"), layout)
+    canonical = msgspec.json.encode(named, order="deterministic")
     return hashlib.blake2b(canonical + key_id.encode(), digest_size=16).hexdigest()
+
+
+class _Layout(msgspec.Struct):
+    """What every layout's marker has, also a later one's."""
+
+    layout: int
+    layout_id: str = ""
+    version: str = ""
+
+
+def _require_known(saved: _Layout) -> None:
+    """Refuse a layout that this version cannot read.
+
+    Raises:
+        SnapshotError: says which version can.
+    """
+    if (saved.layout, saved.layout_id) == (LAYOUT, LAYOUT_ID) or migrations.known(
+        saved.layout, saved.layout_id
+    ):
+        return
+    by = f"cxstream {saved.version[:40]}" if saved.version else "another version of cxstream"
+    if saved.layout > LAYOUT:
+        raise SnapshotError(
+            f"the snapshot has layout {saved.layout}, saved by {by}; cxstream {__version__} reads the layouts "
+            f"{migrations.STEPS[0].reads} to {LAYOUT}: run {by} or a later one, or rebuild the partition",
+            "other",
+        )
+    raise SnapshotError(
+        f"the snapshot has layout {saved.layout} in a form that cxstream {__version__} does not know "
+        f"({saved.layout_id or 'no id'}), saved by {by}: run that version, or rebuild the partition",
+        "other",
+    )
 
 
 def read_marker(raw: bytes, secrets: Sequence[bytes] = (b"",)) -> Marker:
@@ -135,7 +178,7 @@ def read_marker(raw: bytes, secrets: Sequence[bytes] = (b"",)) -> Marker:
 
     Args:
         raw: the value.
-        secrets: accepted keys of the checksums; b"" for checksums without a key, and for layout 2.
+        secrets: accepted keys of the checksums; b"" for checksums without a key, and for layouts without checksums.
 
     Raises:
         SnapshotError: it cannot be read, its layout is unknown, or its checksum is wrong.
@@ -146,19 +189,15 @@ def read_marker(raw: bytes, secrets: Sequence[bytes] = (b"",)) -> Marker:
 def open_marker(raw: bytes, secrets: Sequence[bytes]) -> tuple[Marker, bytes]:
     """As `read_marker`; also returns the secret that it was saved with."""
     try:
-        layout = msgspec.json.decode(raw, type=_Layout).layout
-        if layout not in {LAYOUT, LAYOUT_BEFORE}:
-            raise SnapshotError(
-                f"the snapshot has layout {layout}, this is {LAYOUT}: rebuild the partition", "other"
-            )
+        _require_known(msgspec.json.decode(raw, type=_Layout))
         marker = msgspec.json.decode(raw, type=Marker)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise SnapshotError(
             f"the snapshot's marker cannot be read ({error}): rebuild the partition"
         ) from error
-    if layout == LAYOUT_BEFORE and b"" in secrets:
+    if not marker.is_sealed and b"" in secrets:
         return marker, b""
-    if layout == LAYOUT:
+    if marker.is_sealed:
         for secret in secrets:
             if marker.is_written(raw, secret):
                 return marker, secret
@@ -168,7 +207,7 @@ def open_marker(raw: bytes, secrets: Sequence[bytes]) -> tuple[Marker, bytes]:
 def _unsealed(raw: bytes, marker: Marker, secrets: Sequence[bytes]) -> SnapshotError:
     """Why a marker's checksum is invalid."""
     if any(secrets):
-        if marker.layout == LAYOUT_BEFORE or marker.is_written(raw, b""):
+        if not marker.is_sealed or marker.is_written(raw, b""):
             return SnapshotError(
                 "the snapshot was saved without a key, and control.key is set: if the key is new, that was to be "
                 "expected once, else somebody without it writes to the topic: rebuild the partition",
@@ -183,7 +222,3 @@ def _unsealed(raw: bytes, marker: Marker, secrets: Sequence[bytes]) -> SnapshotE
             "the snapshot was saved under a control.key, and none is set: rebuild the partition", "other"
         )
     return SnapshotError("the snapshot's marker is damaged: rebuild the partition from its log")
-
-
-class _Layout(msgspec.Struct):
-    layout: int

@@ -49,6 +49,7 @@ from cxstream.kernels.remembered_ids import FIRST_LEVEL
 from cxstream.model.kinds import Kind
 from cxstream.scoring.codec.decode import subjects_of
 from cxstream.scoring.codec.routing import partition_of
+from cxstream.scoring.state import side
 from cxstream.scoring.state.constants import constants
 from cxstream.scoring.state.erasures import Erasures
 from cxstream.scoring.state.names import Slots, Topics
@@ -200,9 +201,7 @@ class PartitionState:
                 "card_dirty",
                 "told",
                 "erased",
-                "memory",
-                "memory_due",
-                "memory_dirty",
+                *side.ARRAYS,
             ):
                 grown[name] = _grown(getattr(st, name), size)
         if lanes is None:
@@ -284,9 +283,7 @@ class PartitionState:
         self.state.rows["spare"][slots] = 0
         self.state.row_dirty[slots] = 0
         self.state.card_dirty[slots] = 0
-        self.state.memory[slots] = (NONE, 0, 0, 0, 0)
-        self.state.memory_due[slots] = 0
-        self.state.memory_dirty[slots] = 0
+        side.vacate(self.state, slots)
 
     def remember_erased(self, slots: Iterable[int]) -> None:
         """Tell the kernel the erasure requests of these customers."""

@@ -16,7 +16,7 @@ FAILED, SKIPPED = "failed", "skipped"
 # The message for each reason.
 PASSED_OVER = {FAILED: "its processing failed before", SKIPPED: "an operator has skipped it"}
 
-_OFFSET_BYTES = 8
+OFFSET_BYTES = 8
 
 
 class Passed:
@@ -91,7 +91,7 @@ class Passed:
         """Load saved rows; rows that cannot be decoded are ignored."""
         for key, value in rows.items():
             reason = value.decode(errors="replace")
-            if len(key) == _OFFSET_BYTES and reason in PASSED_OVER:
+            if len(key) == OFFSET_BYTES and reason in PASSED_OVER:
                 self.reasons[int.from_bytes(key, "big")] = reason
 
     def recall(self, rows: Mapping[bytes, bytes]) -> None:
@@ -104,4 +104,4 @@ class Passed:
 
 
 def _key(offset: int) -> bytes:
-    return offset.to_bytes(_OFFSET_BYTES, "big")
+    return offset.to_bytes(OFFSET_BYTES, "big")

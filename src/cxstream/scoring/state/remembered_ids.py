@@ -15,12 +15,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cxstream.kernels.layout import LANE_LEVELS, MEMORY_ROWS
-from cxstream.kernels.remembered_ids import BLOCK_CHUNKS, BLOCKS, FIRST_LEVEL, mark_unsaved
+from cxstream.kernels.layout import CHUNK_IDS, LANE_LEVELS, MEMORY_ROWS, NONE
+from cxstream.kernels.remembered_ids import (
+    BLOCK_CHUNKS,
+    BLOCKS,
+    FIRST_LEVEL,
+    LANE_IDS,
+    LONG,
+    MIX,
+    mark_unsaved,
+)
 from cxstream.kernels.remembered_ids_pack import (
     CHUNK_BYTES,
     EXPIRED_ROW,
+    HEADER_BYTES,
     LANES,
+    MEMORY_VERSION,
     memory_sizes,
     pack_memory,
     unpack_memory,
@@ -32,7 +42,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from cxstream.kernels.layout import State
     from cxstream.scoring.state.partition import PartitionState
+    from cxstream.scoring.state.side import Loading
 
 PREFIXES = (b"i", b"v")
 _SEQ_BYTES, _LANE_BYTES = 6, 4
@@ -40,6 +52,13 @@ _SEQ_BYTES, _LANE_BYTES = 6, 4
 # a customer had very many events. The limit keeps a few damaged keys from reserving memory for nothing.
 _LANES_AT_LEAST, _LANES_A_ROW = 1 << 23, 64
 _BLOCK_KEY, _LANE_KEY = 1 + _SEQ_BYTES + 1, 1 + _SEQ_BYTES + _LANE_BYTES
+# What decides the saved form: of a row, of its key, of a list, and what an id is.
+FORM: tuple[object, ...] = (
+    (MEMORY_VERSION, HEADER_BYTES, CHUNK_BYTES, CHUNK_IDS),
+    (_SEQ_BYTES, _LANE_BYTES, LANES),
+    (BLOCK_CHUNKS, BLOCKS, LONG, LANE_IDS, FIRST_LEVEL, LANE_LEVELS),
+    int(MIX),
+)
 
 
 def _key(seq: int, which: int, code: int) -> bytes:
@@ -58,6 +77,13 @@ def _ended(packed: Iterable[int]) -> Iterable[bytes]:
             codes = ((base + i) % BLOCKS for i in range(count))
         for code in codes:
             yield _key(seq, which, code)
+
+
+def vacate(st: State, slots: list[int] | slice) -> None:
+    """Empty the lists of new slots."""
+    st.memory[slots] = (NONE, 0, 0, 0, 0)
+    st.memory_due[slots] = 0
+    st.memory_dirty[slots] = 0
 
 
 def rows_in_memory(partition: PartitionState) -> int:
@@ -100,33 +126,18 @@ def mark(partition: PartitionState, slots: NDArray[np.int64]) -> None:
     mark_unsaved(partition.state, slots)
 
 
-def is_row(key: bytes) -> bool:
-    """Whether a row of a snapshot contains remembered ids."""
-    return key.startswith(PREFIXES)
-
-
-def load(
-    partition: PartitionState,
-    rows: Mapping[bytes, bytes],
-    today: int,
-    expected: int,
-    *,
-    trailer: int = 0,
-    all_customers: bool = True,
-) -> None:
+def load(partition: PartitionState, rows: Mapping[bytes, bytes], loading: Loading) -> None:
     """Load the remembered ids of customers who have been loaded.
 
     Args:
         partition: the customers, in order of first appearance.
         rows: the saved rows of ids.
-        today: day of the clock.
-        expected: how many of the rows must count.
-        trailer: bytes at the end of each row that are not part of it.
-        all_customers: every customer with rows among these was loaded.
+        loading: what is known of the snapshot.
 
     Raises:
         SnapshotError: rows are incomplete or missing.
     """
+    expected = loading.expected
     keys = list(rows)
     if any(len(key) not in (_BLOCK_KEY, _LANE_KEY) for key in keys):
         raise SnapshotError("a key of remembered ids cannot be read: rebuild the partition from its log")
@@ -139,9 +150,9 @@ def load(
     slots = np.append(live, 0).astype(np.int64)[places]
     order = np.flatnonzero(known)
     order = order[_order(partition, parsed[order], slots[order])]
-    _unpack(partition, [keys[i] for i in order], rows, trailer, parsed[order], slots[order], today)
+    _unpack(partition, [keys[i] for i in order], rows, loading, parsed[order], slots[order])
     found = rows_in_memory(partition)
-    if not all_customers:
+    if not loading.all_customers:
         # Rows without a customer are assumed to be of customers that were not loaded.
         found = min(found + int(np.count_nonzero(~known)), expected)
     if found != expected:
@@ -198,19 +209,18 @@ def _unpack(
     partition: PartitionState,
     names: list[bytes],
     rows: Mapping[bytes, bytes],
-    trailer: int,
+    loading: Loading,
     keys: NDArray[np.int64],
     slots: NDArray[np.int64],
-    today: int,
 ) -> None:
-    payloads = [row[: len(row) - trailer] for row in map(rows.__getitem__, names)]
+    payloads = [row[: len(row) - loading.trailer] for row in map(rows.__getitem__, names)]
     sizes = np.fromiter(map(len, payloads), np.int64, len(names))
     room = _room_for_lanes(keys)
     partition.reserve(0, 0, 0, int(np.sum(sizes // CHUNK_BYTES + 1)), room)
     fates = np.zeros(len(names), np.uint8)
     data = np.frombuffer(b"".join(payloads), np.uint8)
     read = unpack_memory(
-        partition.state, partition.constants, slots, keys, data, np.cumsum(sizes), today, fates
+        partition.state, partition.constants, slots, keys, data, np.cumsum(sizes), loading.today, fates
     )
     if read < len(names):
         raise SnapshotError("a row of remembered ids is incomplete: rebuild the partition from its log")

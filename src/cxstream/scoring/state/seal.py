@@ -27,6 +27,7 @@ _LENGTH_BYTES = 4
 # The CRC-32 of any bytes followed by their own CRC-32.
 _RESIDUE = 0x2144DF1C
 KEYED_DIGITS = 2 * _MAC_BYTES
+FORM = (_GENERATION_BYTES, _CRC_BYTES, _MAC_BYTES, _LENGTH_BYTES)
 
 
 def text_checksum(text: bytes, secret: bytes) -> str:

@@ -1,8 +1,8 @@
 """Snapshots: a partition's changed rows as bytes, and a marker that describes them.
 
 Each row carries generation and checksum (`cxstream.scoring.state.seal`), the marker its own (`cxstream.scoring.state.marker`). The
-log is authoritative: a snapshot that does not match it is refused. Rows of the previous layout, which have neither, are
-read, and all of them are saved again.
+log is authoritative: a snapshot that does not match it is refused. Rows of an earlier layout are migrated
+(`cxstream.scoring.state.migrations`), and all rows are saved again.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
 import numpy as np
 
+from cxstream import __version__
 from cxstream.kernels.invariants import NO_LIMIT, ORDER, WHAT, wrong_customer
 from cxstream.kernels.layout import (
     CHANGED,
@@ -19,6 +21,7 @@ from cxstream.kernels.layout import (
     CLOCK,
     COMPLAINTS,
     CONTACTS,
+    LAYOUT,
     SEQ,
     STARTED,
     SUPPRESSED,
@@ -28,14 +31,15 @@ from cxstream.kernels.pack import PANE_BYTES, ROW_BYTES, TOLD_BYTES, pack, packe
 from cxstream.model.errors import SnapshotError
 from cxstream.model.fields import MAX_SUBJECT
 from cxstream.model.parameters import DAY_MS
-from cxstream.scoring.state import remembered_ids
+from cxstream.scoring.state import migrations, side
 from cxstream.scoring.state.erasures import TIME_BYTES
-from cxstream.scoring.state.marker import LAYOUT, LAYOUT_BEFORE, MARKER_KEY, Marker, Owner, open_marker
+from cxstream.scoring.state.layout_id import LAYOUT_ID
+from cxstream.scoring.state.marker import MARKER_KEY, Marker, Owner, open_marker
 from cxstream.scoring.state.names import MAX_TOPIC
 from cxstream.scoring.state.seal import Seal, readable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -147,9 +151,9 @@ def save(
     gone = [subject for subject in partition.gone if subject not in partition.slots.of]
     partition.gone.clear()
     rows: list[tuple[bytes, bytes | None]] = [(_ROW_PREFIX + subject.encode(), None) for subject in gone]
-    ended, remembered = remembered_ids.take_changed(partition)
+    ended, beside = side.take_changed(partition)
     rows += [(key, None) for key in ended]
-    rows += remembered
+    rows += beside
     changed = np.flatnonzero(st.row_dirty[: partition.slots.top] == CHANGED).astype(np.int32)
     rows += _packed(partition, changed)
     st.row_dirty[changed] = CLEAN
@@ -172,14 +176,16 @@ def save(
         cards_clean=cards_clean,
         erasures=len(erasures.times),
         partitions=partition.count,
-        memory=remembered_ids.rows_in_memory(partition),
         partition=partition.number,
         generation=line.generation,
         cluster=line.owner.cluster,
         group=line.owner.group,
         epoch=line.owner.epoch,
         passed=partition.passed.digest(),
+        layout_id=LAYOUT_ID,
+        version=__version__,
     )
+    marker = msgspec.structs.replace(marker, **side.counts(partition))
     secret = line.secrets[0]
     saved = list(Seal(line.generation, secret).close(rows))
     saved.append((MARKER_KEY, marker.encode(secret)))
@@ -188,8 +194,7 @@ def save(
 
 def _checked(
     rows: Mapping[bytes, bytes],
-    params: str,
-    params_before: str,
+    digest_of: Callable[[int], str],
     partition: PartitionState,
     secrets: Sequence[bytes],
 ) -> tuple[Marker, bytes]:
@@ -198,7 +203,7 @@ def _checked(
     if raw is None:
         raise SnapshotError("the snapshot has no marker: rebuild the partition from its log")
     marker, secret = open_marker(raw, secrets)
-    if marker.params != (params if marker.layout == LAYOUT else params_before):
+    if marker.params != digest_of(marker.layout):
         raise SnapshotError(
             "the snapshot was made under other scoring parameters or another key: rebuild the partition",
             "other",
@@ -210,7 +215,7 @@ def _checked(
     if marker.customers > marker.seq or marker.swept_offset > marker.offset:
         raise SnapshotError("the snapshot's marker contradicts itself: rebuild the partition from its log")
     expected = marker.customers + marker.erasures
-    found = len(rows) - 1 - sum(remembered_ids.is_row(key) or key.startswith(_PASSED_PREFIX) for key in rows)
+    found = len(rows) - 1 - sum(side.is_row(key) or key.startswith(_PASSED_PREFIX) for key in rows)
     if expected != found:
         raise SnapshotError(f"the snapshot has {found} of {expected} rows: rebuild the partition")
     return marker, secret
@@ -220,8 +225,7 @@ def load(
     partition: PartitionState,
     rows: Mapping[bytes, bytes],
     params: ScoringParams,
-    digested: str,
-    digested_before: str,
+    digest_of: Callable[[int], str],
     *,
     pseudonymous: bool = False,
     secrets: Sequence[bytes] = (b"",),
@@ -233,8 +237,7 @@ def load(
         partition: without customers.
         rows: the latest value of every key, tombstones left out, the marker included.
         params: must be those that the rows were made with.
-        digested: their digest.
-        digested_before: their digest in the previous layout.
+        digest_of: their digest, by layout.
         pseudonymous: the names of customers do not tell their partition.
         secrets: accepted keys of the checksums, first the one to save with; b"" for checksums without a key.
         latest: the latest possible event time, ms UTC.
@@ -246,15 +249,17 @@ def load(
     Raises:
         SnapshotError: the rows cannot be trusted.
     """
-    marker, secret = _checked(rows, digested, digested_before, partition, secrets)
-    loaded = Loaded(marker, marker.layout == LAYOUT_BEFORE or secret != secrets[0])
+    marker, secret = _checked(rows, digest_of, partition, secrets)
+    loaded = Loaded(marker, not marker.is_present or secret != secrets[0])
     if marker.clock is not None and marker.clock > latest:
         raise SnapshotError("the snapshot is from the future: rebuild the partition from its log")
     trailer = 0
-    if marker.layout == LAYOUT:
+    if marker.is_sealed:
         seal = Seal(marker.generation, secret)
         seal.check(rows, but=MARKER_KEY)
         trailer = seal.size
+    if not marker.is_present:
+        rows, trailer = _migrated(rows, marker.layout, trailer), 0
     partition.erasures.load(_digests(rows, trailer), latest)
     partition.passed.load(_passed(rows, trailer))
     if partition.passed.digest() != marker.passed:
@@ -282,13 +287,11 @@ def load(
     st.card_dirty[order] = 0 if marker.cards_clean else 1
     st.at[STARTED], st.at[CLOCK], st.at[SEQ] = 1, marker.clock, marker.seq
     st.at[SWEPT_OFFSET], st.at[SUPPRESSED] = marker.swept_offset, marker.held
-    remembered_ids.load(
+    everybody = len(saved) == marker.customers
+    side.load(
         partition,
-        {key: row for key, row in rows.items() if remembered_ids.is_row(key)},
-        today,
-        marker.memory,
-        trailer=trailer,
-        all_customers=len(saved) == marker.customers,
+        rows.items(),
+        lambda counted: side.Loading(today, getattr(marker, counted), trailer, everybody),
     )
     _recall_erased(partition)
     if loaded.again:
@@ -296,11 +299,17 @@ def load(
     return loaded
 
 
+def _migrated(rows: Mapping[bytes, bytes], layout: int, trailer: int) -> Mapping[bytes, bytes]:
+    """Rows of an earlier layout as the present one has them, without trailer and marker."""
+    bare = {key: row[: len(row) - trailer] for key, row in rows.items() if key != MARKER_KEY}
+    return migrations.migrate(bare, layout)
+
+
 def mark_all(partition: PartitionState) -> None:
     """Mark the whole state as not saved."""
     live = partition.live()
     partition.state.row_dirty[live] = CHANGED
-    remembered_ids.mark(partition, live.astype(np.int64))
+    side.mark_all(partition, live.astype(np.int64))
     partition.erasures.changed = dict.fromkeys(partition.erasures.times)
     partition.passed.changed = dict.fromkeys(partition.passed.reasons)
 
