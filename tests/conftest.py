@@ -21,7 +21,7 @@ import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import hypothesis
 import pytest
@@ -68,11 +68,16 @@ FIRST = (
 
 _GONE_SECONDS = 30.0
 _PREPARED, _ARCHIVE = pytest.StashKey[Path](), "kafka.jsa"
+_COLLECTED = pytest.StashKey[IO[str]]()
 
 
 def pytest_configure() -> None:
     # A shell that starts a run in the background makes it deaf to Ctrl-C, and what the tests start inherits that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Without bytecode, each of the hundreds of processes that a run starts compiles the sources, and each of its own
+    # processes rewrites the asserts of all tests: two minutes.
+    sys.dont_write_bytecode = False
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     # An example that waits for another process, or for a kernel to be compiled, is no defect.
     hypothesis.settings.register_profile("tests", deadline=None)
     hypothesis.settings.load_profile("tests")
@@ -97,8 +102,27 @@ def pytest_configure_node(node: WorkerController) -> None:
     node.workerinput["prepared"] = str(node.config.stash[_PREPARED])
 
 
+def _prepared(config: pytest.Config) -> Path | None:
+    """The folder that the processes of a run share; None in a run with one process."""
+    folder = getattr(config, "workerinput", {}).get("prepared")
+    return folder and Path(folder)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """Let one process compile the tests; the others wait and read the bytecode."""
+    if folder := _prepared(session.config):
+        session.stash[_COLLECTED] = collected = (folder / "collected").open("a+")
+        fcntl.flock(collected, fcntl.LOCK_EX)
+        if collected.tell():
+            fcntl.flock(collected, fcntl.LOCK_UN)
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Wait for what is prepared: here, where no test's time runs."""
+    """Check that the modules of tests do not compile kernels."""
+    if collected := session.stash.get(_COLLECTED, None):
+        with collected:
+            collected.write("by a process")
     kernels = [module for name, module in sys.modules.items() if name.startswith("cxstream.kernels.")]
     if used := {
         name for each in kernels for name, found in vars(each).items() if getattr(found, "signatures", 0)
@@ -106,11 +130,16 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         raise pytest.UsageError(
             f"each process compiles {', '.join(sorted(used))} to collect the tests: call no kernel when a module is imported"
         )
-    folder = Path(getattr(session.config, "workerinput", {}).get("prepared", os.devnull))
-    if folder.is_dir():
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> None:
+    """Wait for what is prepared: here, where no test's time runs."""
+    folder = _prepared(session.config)
+    if folder:
         with (folder / "lock").open() as lock:
             fcntl.flock(lock, fcntl.LOCK_SH)
-    os.environ["JDK_JAVA_OPTIONS"] = prepare.java_options(folder / _ARCHIVE)
+    os.environ["JDK_JAVA_OPTIONS"] = prepare.java_options((folder or Path(os.devnull)) / _ARCHIVE)
 
 
 class _Scheduling(LoadScopeScheduling):
