@@ -142,6 +142,87 @@ print("recipe_tried" in asyncapi.document()["channels"]["touchpoints"]["messages
     assert copy.touched() <= recipe("A kind of touchpoint")
 
 
+def test_a_feature(copy: Copy) -> None:
+    copy.edit(
+        "model/features.py",
+        ('"lapse", "unsubscribed"\n', '"lapse", "unsubscribed", "recipe_tried"\n'),
+        (
+            '"preference_review"),\n',
+            '"preference_review"),\n    "recipe_tried": FeatureSpec(0.5, "try_again", typical=0.25),\n',
+        ),
+    )
+    copy.edit("kernels/layout.py", ("X_UNSUBSCRIBED) = range", "X_UNSUBSCRIBED, X_RECIPE) = range"))
+    copy.edit(
+        "kernels/evaluate.py",
+        ("    X_LAPSE,\n", "    X_LAPSE,\n    X_RECIPE,\n"),
+        (
+            "    score = c.intercept\n",
+            "    values[S_X + X_RECIPE] = min(float(row.contacts_n), 4.0) / 4.0\n    score = c.intercept\n",
+        ),
+    )
+    copy.edit(
+        "scoring/words.py",
+        (
+            "class _Words(NamedTuple)",
+            """def _recipe(row: Row, _topic: str) -> str:
+    return f"a recipe was tried {count(row[k.S_CONTACTS], 'time')}"
+
+
+def _recipe_value(x: float, _card: Card, _params: ScoringParams) -> str:
+    return f"{count(4 * x, 'recipe')} tried, at most 4 count"
+
+
+class _Words(NamedTuple)""",
+        ),
+        (
+            "_Words(_unsubscribed, _unsubscribed_value),\n",
+            '_Words(_unsubscribed, _unsubscribed_value),\n    "recipe_tried": _Words(_recipe, _recipe_value),\n',
+        ),
+    )
+    said = copy.run("""
+import math
+import numpy as np
+from cxstream.kernels import layout as k
+from cxstream.kernels.evaluate import score_cards
+from cxstream.model.parameters import ScoringParams
+from cxstream.scoring.signals import Writer
+from cxstream.scoring.state.constants import constants
+from cxstream.scoring.state.partition import PartitionState
+from cxstream.scoring.words import value
+from cxstream.settings import ACTIONS, Settings
+from cxstream.wire import schema
+from cxstream.worker.metrics.definitions import METRICS
+params = ScoringParams()
+state = PartitionState(params).state
+state.rows["head"], state.rows["nps_time"], state.rows["unsubscribed_day"] = k.NONE, k.NEVER, k.NO_DAY
+state.rows["contacts_n"][1] = 3
+cards = np.zeros((2, k.CARD_WIDTH))
+without = params.model_copy(update={"coefficients": {**params.coefficients, "recipe_tried": 0.0}})
+for scored in (params, without):
+    score_cards(state, constants(scored), np.arange(2, dtype=np.int32), cards, np.zeros(k.SIGNAL_WIDTH))
+    odds = [round(math.log(p / (1 - p)) - scored.intercept, 3) for p in cards[:, k.C_P]]
+    print(cards[:, k.C_X + k.X_RECIPE].tolist(), *odds)
+typical = Settings().scoring.typical["recipe_tried"]
+print(value("recipe_tried", 0.75, {}, params), "|", ACTIONS["recipe_tried"], typical)
+row = np.zeros(k.SIGNAL_WIDTH)
+row[k.S_WHAT], row[k.S_LEVEL], row[k.S_X + k.X_RECIPE], row[k.S_CONTACTS] = k.RAISED, 1, 1.0, 3
+signal = Writer(params, ACTIONS, "cx.touchpoints", 0).signal(row.tolist(), "anna", "", 7, 0, None)
+print(signal.reason, b"a recipe was tried 3 times" in signal.value, b"try_again" in signal.value)
+print("recipe_tried" in str(schema.documents()["signals/churn_risk.v1.json"]))
+print(METRICS["cxstream_raise_reasons_total"].labels["reason"][-1])
+""")
+    assert said.splitlines() == [
+        "[0.0, 0.75] 0.75 1.125",
+        "[0.0, 0.75] 0.75 0.75",
+        "3 recipes tried, at most 4 count | try_again 0.25",
+        "recipe_tried True True",
+        "True",
+        "recipe_tried",
+    ]
+    assert len(copy.touched()) <= 4
+    assert copy.touched() <= recipe("A feature of the churn risk")
+
+
 OUTPUT = """
 CRITICAL = Output(
     "cx.recipe",
