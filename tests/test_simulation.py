@@ -15,6 +15,9 @@ from simulation.mutations import MUTATIONS, Mutation, applied
 from simulation.run import run
 from simulation.trace import Trace
 
+# A machine that is busy with other work takes minutes.
+pytestmark = pytest.mark.timeout(1200)
+
 SEEDS = 2000
 _BLOCK = 100
 # What a block of seeds must have met, or it tests less than it says.
@@ -27,8 +30,6 @@ _MET = (
 )  # fmt: skip
 
 
-# A machine that is busy with other work takes minutes.
-@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("first", range(0, SEEDS, _BLOCK))
 def test_nothing_is_lost_and_nothing_twice(first: int) -> None:
     met: Counter[str] = Counter()
