@@ -241,6 +241,18 @@ def test_another_process_compiles_nothing() -> None:
     assert (compiled, found > 10) == (0, True)
 
 
+def test_code_from_disk_is_used_without_what_numba_needs_to_compile() -> None:
+    compile_kernels()
+    program = """
+import sys
+from cxstream.scoring.engine import compile_kernels
+compile_kernels()
+print('numba.np.arrayobj' in sys.modules, 'numba.np.linalg' in sys.modules)
+"""
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert found.stdout == "False False\n"
+
+
 def test_a_comment_compiles_nothing_and_an_operator_of_another_module_everything(tmp_path: Path) -> None:
     here = tmp_path / "cxstream"
     for part in ("kernels", "model"):

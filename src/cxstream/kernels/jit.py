@@ -134,6 +134,14 @@ class _Places(CompileResultCacheImpl):  # type: ignore[misc]  # Numba has no typ
 class _Cache(FunctionCache):  # type: ignore[misc]  # Numba has no types
     _impl_class = _Places
 
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """Load machine code, but not the tables of types that only a compilation needs.
+
+        They would take two thirds of the time. If there is no machine code, Numba loads them before it compiles.
+        """
+        with self._guard_against_spurious_io_errors():
+            return self._load_overload(sig, target_context)
+
     def save_overload(self, signature: Any, code: Any) -> None:
         """Keep machine code on disk if that is possible; kernels run without it, too."""
         with contextlib.suppress(OSError):
