@@ -44,7 +44,14 @@ _TENURE = "cxstream.worker.ownership.session:OwnershipSession."
 _RESTORE = "cxstream.worker.ownership.restore:"
 _OUTBOX = "cxstream.worker.ownership.outbox:"
 # Takeovers of a warm copy between two snapshots are rare where the seed decides.
-_WARM = {"standby": True, "snapshot_seconds": 1.0, "flush_seconds": 0.1, "stop_seconds": 0.2}
+_WARM = {
+    "standby": True,
+    "snapshot_seconds": 1.0,
+    "flush_seconds": 0.1,
+    "cards_per_flush": 20_000,
+    "session_seconds": 1.5,
+    "stop_seconds": 0.2,
+}
 
 MUTATIONS = (
     Mutation(
