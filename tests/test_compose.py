@@ -182,11 +182,11 @@ def as_in_a_container(service: dict[str, Any], folder: Path) -> str:
     shell, option, script, name = service["entrypoint"]
     assert (shell, option) == ("/bin/sh", "-ec")
     # Docker Compose prints $$ for a dollar sign.
-    script = re.sub(r"exec /\S+", "echo started", script.replace("$$", "$"))
+    script = re.sub(r"exec /\S+", "echo started", script.replace("$$", "$")).replace("/tmp/", f"{folder}/")
     for volume in service["volumes"]:
         if volume["type"] == "bind":
             script = script.replace(volume["target"], volume["source"])
-    command = ["sh", "-ec", script.replace("/tmp/", f"{folder}/"), name, *(service["command"] or ())]
+    command = ["sh", "-ec", script, name, *(service["command"] or ())]
     done = subprocess.run(
         command,
         capture_output=True,

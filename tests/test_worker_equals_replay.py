@@ -29,7 +29,7 @@ OLIST = DATA / "olist_sample"
 BANK = DATA / "callcentre_anonymous_bank" / "data_anonymous_bank_february.txt"
 
 PARTITIONS = 4
-ALL_SECONDS = 150.0
+ALL_SECONDS = 400.0
 # Many transactions and snapshots in little time, and a short wait for a worker that was killed.
 BUSY = {
     "CXSTREAM_WORKER__FLUSH_SECONDS": "0.2",
@@ -38,7 +38,7 @@ BUSY = {
     "CXSTREAM_WORKER__FETCH_BYTES": "300000",
 }
 
-pytestmark = [pytest.mark.broker, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.broker, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
