@@ -43,8 +43,12 @@ def listed() -> str:
         "# The topics, as src/cxstream/topology.py has them. Made by: python tests/test_chart.py --write",
         "topics:",
     ]
+    worker = acls(WORKER, "cxstream", topology())
     for topic in TOPICS:
-        lines += [f"  # {topic.holds}", f"  - name: {topic.name}", "    config:"]
+        lines += [f"  # {topic.holds}", f"  - name: {topic.name}"]
+        operations = [acl.operation for acl in worker if acl.name == topic.name]
+        lines += [f"    worker: [{', '.join(operations)}]"] if operations else []
+        lines += ["    config:"]
         lines += [f"      {name}: {json.dumps(value)}" for name, value in topic.config.items()]
     return "\n".join(lines) + "\n"
 

@@ -14,15 +14,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from cxstream.model.errors import SnapshotError
+from cxstream.model.outputs import OUTPUTS
 from cxstream.scoring.codec.routing import FORWARDED_FROM
 from cxstream.scoring.engine import MARKER_KEY, Engine
 from cxstream.scoring.failing import BatchError
 from cxstream.scoring.state.passed_over import FAILED
 from cxstream.topology import (
-    CHURN_RISK,
     FORGET,
     FORGOTTEN,
-    FRICTION,
     REJECTED,
     SCORES,
     SNAPSHOTS,
@@ -42,7 +41,8 @@ if TYPE_CHECKING:
     from simulation.broker import TP, Record, Transaction
     from simulation.cluster import Cluster
 
-_OUTPUTS = (CHURN_RISK.name, FRICTION.name, FORGOTTEN.name, REJECTED.name)
+# Every row counts in these; of the score cards only the latest.
+_OUTPUTS = (*(output.topic for output in OUTPUTS if output.keep_days is not None), REJECTED.name)
 # What a transaction is counted by.
 _COUNTED = (*_OUTPUTS, FORWARDED_FROM)
 

@@ -7,7 +7,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from cxstream.topology import CHURN_RISK, FRICTION, SCORES, SNAPSHOTS
+from cxstream.model.outputs import SIGNAL_TOPICS
+from cxstream.topology import SCORES, SNAPSHOTS
 from cxstream.worker.metrics.process import Measures
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ class Counters:
         for (reason, _), n in tally.rejected.items():
             self.rejected[reason] += n
         self.flushes += 1
-        for topic in (CHURN_RISK.contract, FRICTION.contract):
+        for topic in SIGNAL_TOPICS:
             self.signals[topic] += outbox.count(topic)
         if outbox.count(SNAPSHOTS.contract):
             self.snapshots += 1
