@@ -19,15 +19,18 @@ from cxstream.model.enumerations import LEVELS, SWITCH_CHANNELS
 from cxstream.model.kinds import (
     BY_TYPE,
     FORGET_TYPE,
+    RULES_TYPE,
     TICK_TYPE,
     Kind,
 )
-from cxstream.model.parameters import DAY_MS, HOUR_MS, MINUTE_MS, ScoringParams
+from cxstream.model.parameters import DAY_MS, HOUR_MS, MINUTE_MS, OwnKind, ScoringParams
 
 Event = dict[str, Any]
 Signal = dict[str, Any]
 
-CONTROL_TYPES = {TICK_TYPE, FORGET_TYPE}
+CONTROL_TYPES = {TICK_TYPE, FORGET_TYPE, RULES_TYPE}
+# Rules that are remembered for the cards of customers who have not met the new ones.
+RULES_KEPT = 16
 REMEMBERED_IDS = 32
 REMEMBERED_CONTACTS = 4
 OPEN_COMPLAINTS = 8
@@ -132,6 +135,7 @@ class Customer:
     announced: int = 0
     last_raise: Raise | None = None
     told: tuple[int, float] | None = None
+    judged_by: ScoringParams | None = None
     waiting: bool = False
     set_aside: bool = False
 
@@ -162,6 +166,8 @@ class Oracle:
         receipts: what was erased, in order.
         evicted: complaints that left because of too many open ones.
         recalled: duplicates that were not among the last ones of their customers.
+        params: the rules in force.
+        floor: the first day that counts, whatever the window; None before the window changed.
     """
 
     def __init__(
@@ -171,7 +177,11 @@ class Oracle:
         partition: int = 0,
         partitions: int | None = None,
     ) -> None:
-        self.params = params or ScoringParams()
+        self.params = self._settings = params or ScoringParams()
+        self.floor: int | None = None
+        self._visit_floor: int | None = None
+        self._rules_time: int | None = None
+        self._sets = 1
         self.signals: list[Signal] = []
         self.customers: dict[str, Customer] = {}
         self.clock: int | None = None
@@ -189,7 +199,7 @@ class Oracle:
 
     # --- records
 
-    def feed(self, event: Event, offset: int, limit: int | None = None, grace: int = 0) -> str:
+    def feed(self, event: Event, offset: int, limit: int | None = None, grace: int = 0) -> str:  # noqa: PLR0911
         """Take one valid record.
 
         Args:
@@ -199,20 +209,26 @@ class Oracle:
             grace: how much of the limit is for wrong clocks, which control records have none of, in ms.
 
         Returns:
-            accepted, tick, duplicate, too_late, from_the_future, erases (a request was followed), erased (the
-            record was dropped because of one) or misrouted (it belongs to another partition).
+            accepted, tick, rules (they are in force now), duplicate, too_late, from_the_future, erases (a request was
+            followed), erased (the record was dropped because of one), misrouted (it belongs to another partition) or
+            invalid (no rules name its kind, or it lacks what they require).
         """
         time = to_ms(event["time"])
         is_tick = event["type"] == TICK_TYPE
         if limit is not None and event["type"] in CONTROL_TYPES:
             limit -= grace
+        elif limit is not None and grace:
+            limit += round(self.params.future_minutes * MINUTE_MS)
+            limit -= round(self._settings.future_minutes * MINUTE_MS)
         if refused := self._refused(event, time, limit):
             return refused
+        if event["type"] == RULES_TYPE:
+            return self._follow(event, time)
         if event["type"] == FORGET_TYPE:
             return self._erase(event, time, offset)
         if not is_tick and (known := self._erased_or_known(event, time)):
             return known
-        if self.clock is not None and pane_of(time) <= pane_of(self.clock) - self.params.window_days:
+        if self.clock is not None and not self._counts(pane_of(time)):
             return "too_late"
         self.advance(time, offset)
         if is_tick:
@@ -222,11 +238,50 @@ class Oracle:
 
     def _refused(self, event: Event, time: int, limit: int | None) -> str:
         """What is wrong with a record whatever is known of its customer; "" where nothing is."""
-        if self._partitions is not None and event["type"] not in {TICK_TYPE, FORGET_TYPE}:
+        if event["type"] not in CONTROL_TYPES and not self._is_valid(event):
+            return "invalid"
+        if self._partitions is not None and event["type"] not in CONTROL_TYPES:
             home = home_of(event["subject"], self._partitions)
             if home != self._partition:
                 return "misrouted"
         return "from_the_future" if limit is not None and time > limit else ""
+
+    def _is_valid(self, event: Event) -> bool:
+        """Whether there is such a kind; the fields of a built-in one are right."""
+        if event["type"] in BY_TYPE:
+            return True
+        own = self.params.kinds.get(event["type"].split(".")[2])
+        return own is not None and all(event["data"].get(name) is not None for name in own.requires)
+
+    def _kind(self, event: Event) -> Kind | OwnKind:
+        kind = BY_TYPE.get(event["type"])
+        return kind if kind is not None else self.params.kinds[event["type"].split(".")[2]]
+
+    def _counts(self, day: int) -> bool:
+        """Whether a day is in the window, and has been since before the window changed."""
+        assert self.clock is not None
+        inside = day > pane_of(self.clock) - self.params.window_days
+        return inside and (self.floor is None or day >= self.floor)
+
+    def _follow(self, event: Event, time: int) -> str:
+        """Put rules in force, unless they are no newer than those in force."""
+        if self._rules_time is not None and time <= self._rules_time:
+            return "duplicate"
+        before, self.params = self.params, ScoringParams.model_validate(event["data"]["scoring"])
+        self._rules_time = time
+        self._sets += 1
+        old, new = ((p.window_days, min(p.visit_dedupe_days, p.window_days)) for p in (before, self.params))
+        if self.clock is not None and old != new:
+            today = pane_of(self.clock)
+            floors = [today - min(pair) + 1 for pair in zip(old, new, strict=True)]
+            self.floor = max(floors[0], floors[0] if self.floor is None else self.floor)
+            self._visit_floor = max(floors[1], floors[1] if self._visit_floor is None else self._visit_floor)
+        if (self.clock is not None and old[0] != new[0]) or self._sets > RULES_KEPT:
+            # What the cards said before cannot be known any more.
+            self._sets = 1
+            for customer in self.customers.values():
+                customer.judged_by = self.params
+        return "rules"
 
     def advance(self, time_ms: int, offset: int) -> None:
         """Move the clock to a time, if that is later, with the sweeps of the days crossed."""
@@ -247,7 +302,7 @@ class Oracle:
         asked = self.requests.get(subject)
         if asked is None or self.clock is None:
             return asked
-        return asked if pane_of(asked) > pane_of(self.clock) - self.params.window_days else None
+        return asked if self._counts(pane_of(asked)) else None
 
     def _erased_or_known(self, event: Event, time: int) -> str:
         if self._is_erased(event, time):
@@ -259,7 +314,7 @@ class Oracle:
         if asked is None:
             return False
         unknown = event["subject"] not in self.customers
-        return time <= asked or (unknown and BY_TYPE[event["type"]].spec.company)
+        return time <= asked or (unknown and _is_company(self._kind(event)))
 
     def _erase(self, event: Event, time: int, offset: int) -> str:
         subject = event["subject"]
@@ -300,8 +355,13 @@ class Oracle:
         if self.params.dedupe == "recent":
             return False
         day = pane_of(to_ms(event["time"]))
-        counted = self._is_within(day, self.params.window_days) and name in customer.counted.get(day, ())
-        visited = self._is_visit_day(day) and name in customer.visits.get(day, ())
+        counted = self.clock is not None and self._counts(day) and name in customer.counted.get(day, ())
+        visited = (
+            self._is_visit_day(day)
+            and self._counts(day)
+            and (self._visit_floor is None or day >= self._visit_floor)
+            and name in customer.visits.get(day, ())
+        )
         self.recalled += counted or visited
         return counted or visited
 
@@ -312,11 +372,13 @@ class Oracle:
         """Whether plain visits of that day are still remembered; clicks of other days are in no run."""
         return self._is_within(day, min(self.params.visit_dedupe_days, self.params.window_days))
 
-    def _is_plain_visit(self, kind: Kind) -> bool:
+    def _is_plain_visit(self, kind: Kind | OwnKind) -> bool:
         """Whether an event of that kind can move no score."""
-        return kind.spec.visit and self._of_kind(kind) == (0, 0)
+        visit = isinstance(kind, OwnKind) or kind.spec.visit
+        return visit and self._of_kind(kind) == (0, 0)
 
     def _sweep(self, clock: int) -> None:
+        self._sets = 1
         for customer in list(self.customers.values()):
             if clock - customer.last_touch >= self.params.forget_days * DAY_MS:
                 self._forget(customer, clock)
@@ -333,7 +395,7 @@ class Oracle:
 
     def _accept(self, event: Event, time: int) -> None:
         assert self.clock is not None
-        kind = BY_TYPE[event["type"]]
+        kind = self._kind(event)
         data = event["data"]
         customer = self.customers.get(event["subject"])
         if customer is None:
@@ -341,9 +403,10 @@ class Oracle:
             self.customers[customer.subject] = customer
         customer.seen.append((event["source"], event["id"]))
         ids = customer.visits if self._is_plain_visit(kind) else customer.counted
-        ids.setdefault(pane_of(time), set()).add((event["source"], event["id"]))
+        if self.params.dedupe == "window":
+            ids.setdefault(pane_of(time), set()).add((event["source"], event["id"]))
         pane = customer.panes.setdefault(pane_of(time), Pane())
-        if not kind.spec.company:
+        if not _is_company(kind):
             _touch(customer, pane, time)
         effort = self._points(customer, pane, kind, data, time)
         self._remember(customer, pane, kind, data, time)
@@ -352,7 +415,7 @@ class Oracle:
 
     # --- points
 
-    def _points(self, customer: Customer, pane: Pane, kind: Kind, data: Event, time: int) -> float:
+    def _points(self, customer: Customer, pane: Pane, kind: Kind | OwnKind, data: Event, time: int) -> float:
         """Add the event's points to its pane; what it takes from memory is what was there before it.
 
         Returns:
@@ -366,7 +429,7 @@ class Oracle:
         pane.mood += mood
         return effort
 
-    def _base_points(self, kind: Kind, data: Event) -> list[tuple[float, float]]:
+    def _base_points(self, kind: Kind | OwnKind, data: Event) -> list[tuple[float, float]]:
         p = self.params
         added = [self._of_kind(kind)]
         if kind in {Kind.contact, Kind.queue} and data.get("wait_s") is not None:
@@ -390,7 +453,7 @@ class Oracle:
         return added
 
     def _derived_points(
-        self, customer: Customer, kind: Kind, data: Event, time: int
+        self, customer: Customer, kind: Kind | OwnKind, data: Event, time: int
     ) -> list[tuple[float, float]]:
         p = self.params
         added = []
@@ -403,8 +466,8 @@ class Oracle:
             _fail(customer, time)
         return added
 
-    def _of_kind(self, kind: Kind) -> tuple[float, float]:
-        points = self.params.points[kind.label]
+    def _of_kind(self, kind: Kind | OwnKind) -> tuple[float, float]:
+        points = kind if isinstance(kind, OwnKind) else self.params.points[kind.label]
         return points.effort, points.mood
 
     def _is_repeat(self, customer: Customer, topic: str | None, time: int) -> bool:
@@ -438,8 +501,8 @@ class Oracle:
 
     # --- memory
 
-    def _remember(self, customer: Customer, pane: Pane, kind: Kind, data: Event, time: int) -> None:
-        if kind.spec.failed_step:
+    def _remember(self, customer: Customer, pane: Pane, kind: Kind | OwnKind, data: Event, time: int) -> None:
+        if kind.failed_step if isinstance(kind, OwnKind) else kind.spec.failed_step:
             _fail(customer, time)
         if kind == Kind.contact and data.get("topic") is not None:
             customer.contacts.append(Contact(time, data["topic"]))
@@ -465,7 +528,7 @@ class Oracle:
             del customer.complaints[oldest]
             self.evicted += 1
 
-    def _answer(self, pane: Pane, kind: Kind, data: Event) -> None:
+    def _answer(self, pane: Pane, kind: Kind | OwnKind, data: Event) -> None:
         p = self.params
         if kind == Kind.survey_ces:
             pane.ease_weight += p.ces_weight
@@ -540,7 +603,11 @@ class Oracle:
     def _inside(self, customer: Customer, clock: int, days: int) -> dict[int, Pane]:
         """The panes in (pane(C) - days, pane(C)]."""
         today = pane_of(clock)
-        return {number: pane for number, pane in customer.panes.items() if today - days < number <= today}
+        return {
+            number: pane
+            for number, pane in customer.panes.items()
+            if today - days < number <= today and (self.floor is None or number >= self.floor)
+        }
 
     def _sums(self, customer: Customer, clock: int, days: int) -> Pane:
         """The columns of the panes inside, each pane weighted by 2^(-age / half-life)."""
@@ -576,6 +643,7 @@ class Oracle:
             return 0.0
         time, score = customer.nps
         inside = pane_of(time) > pane_of(clock) - self.params.window_days
+        inside = inside and (self.floor is None or pane_of(time) >= self.floor)
         return 1.0 if inside and score <= self.params.detractor_max else 0.0
 
     def _silence(self, customer: Customer, clock: int) -> float:
@@ -596,6 +664,7 @@ class Oracle:
 
     def _judge(self, customer: Customer, clock: int) -> None:
         customer.evaluated = clock
+        customer.judged_by = self.params
         if customer.set_aside:
             return
         scores = self.evaluate(customer, clock)
@@ -670,7 +739,14 @@ class Oracle:
             KeyError: no such customer, or he was forgotten.
         """
         customer = self.customers[subject]
-        clock = customer.evaluated
+        clock, now = customer.evaluated, self.params
+        assert customer.judged_by is not None
+        self.params = customer.judged_by
+        card = self._card(customer, clock)
+        self.params = now
+        return card
+
+    def _card(self, customer: Customer, clock: int) -> dict[str, Any]:
         scores = self.evaluate(customer, clock)
         assert customer.acute_time is not None
         return {
@@ -691,6 +767,10 @@ class Oracle:
     def _touches(self, customer: Customer, clock: int, days: int) -> int:
         inside = self._inside(customer, clock, min(days, self.params.window_days))
         return sum(pane.touches for pane in inside.values())
+
+
+def _is_company(kind: Kind | OwnKind) -> bool:
+    return kind.company if isinstance(kind, OwnKind) else kind.spec.company
 
 
 def _touch(customer: Customer, pane: Pane, time: int) -> None:

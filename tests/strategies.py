@@ -9,6 +9,7 @@ its times relative to the clock or to the event before, so that one can be left 
 
 from __future__ import annotations
 
+import json
 import random
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta, timezone
@@ -17,8 +18,9 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from hypothesis import strategies as st
 
 from cxstream.model.enumerations import CHANNELS, CONTACT_CHANNELS, STAGES
-from cxstream.model.kinds import FORGET_TYPE, TICK_TYPE, Kind
+from cxstream.model.kinds import FORGET_TYPE, RULES_TYPE, TICK_TYPE, Kind, type_of
 from cxstream.model.parameters import DAY_MS, HOUR_MS, MINUTE_MS, ScoringParams
+from cxstream.model.rules import rules_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -58,7 +60,20 @@ PARAMS = {
     ),
     "forgetful": ScoringParams.model_validate({"dedupe": "recent", "visit_dedupe_days": 1}),
     "mindful": ScoringParams.model_validate({"visit_dedupe_days": 366}),
+    "own": ScoringParams.model_validate(
+        {
+            "name": "own-1",
+            "kinds": {
+                "parcel_lost": {"effort": 4, "mood": -3.5, "requires": ("order_id",)},
+                "chat_failed": {"effort": 2, "failed_step": True},
+                "gift": {"mood": 5, "company": True},
+                "walk_by": {},
+            },
+            "future_minutes": 30,
+        }
+    ),
 }
+OWN = ("parcel_lost", "chat_failed", "gift", "walk_by")
 
 
 class Choices(Protocol):
@@ -115,6 +130,8 @@ class Draft:
         limit: none, roomy (as the broker's stamp would give), exact (the event's own time), short (1 ms less).
         resend: the event is that many places back in the history once more; 0 is an event of its own.
         keep_time: a resent event keeps its time.
+        own: a kind of the company's own, which the rules may name, instead of `kind`.
+        rules: a set of rules, one of PARAMS, instead of an event.
     """
 
     move: Move
@@ -127,6 +144,8 @@ class Draft:
     style: str = "utc"
     resend: int = 0
     keep_time: bool = True
+    own: str = ""
+    rules: str = ""
 
 
 def _weighted(*options: tuple[T, int]) -> tuple[T, ...]:
@@ -434,15 +453,33 @@ def _erasure(c: Choices) -> list[Draft]:
     return drafts
 
 
+def _rules(c: Choices) -> list[Draft]:
+    """Other rules, now and then not newer than those in force, and what comes after them."""
+    which = c.pick(tuple(PARAMS))
+    move = c.pick(
+        (Move("clock", 0), Move("clock", 1), Move("last", 0), Move("day", -1), Move("clock", HOUR_MS))
+    )
+    drafts = [
+        Draft(move, "", None, id=f"r{c.integer(0, 9)}", source="//rules", limit=c.pick(LIMITS), rules=which)
+    ]
+    return drafts + [each for _ in range(c.integer(0, 2)) for each in c.pick((_anything, _own, _resend))(c)]
+
+
+def _own(c: Choices) -> list[Draft]:
+    """An event of a kind that some rules name."""
+    return [replace(_event(c, c.pick((Kind.page_view, Kind.error))), own=c.pick(OWN))]
+
+
 SCENES: tuple[Callable[[Choices], list[Draft]], ...] = _weighted(
     (_anything, 24), (_tick, 2), (_company, 2), (_clicks, 2), (_clicks_then_call, 2), (_bad_day, 2), (_good_week, 4),
     (_complaints, 1), (_resolutions, 2), (_contacts, 2), (_polls, 1), (_visitor, 3), (_resend, 3),
     (_erasure, 2), (_resend_file, 2),
 )  # fmt: skip
+UNDER_CHANGING_RULES = (*SCENES, *_weighted((_rules, 1), (_own, 2)))
 
 
-def _scene(c: Choices) -> list[Draft]:
-    return c.pick(SCENES)(c)
+def _scene(c: Choices, *, rules: bool) -> list[Draft]:
+    return c.pick(UNDER_CHANGING_RULES if rules else SCENES)(c)
 
 
 # --- from drafts to events
@@ -500,37 +537,48 @@ class _Telling:
 def _wrap(draft: Draft, time: int) -> Event:
     """The event; one without a kind is a tick, or asks to erase its subject."""
     event: Event = {"specversion": "1.0", "id": draft.id, "source": draft.source}
+    if draft.rules:
+        data = json.loads(rules_of(PARAMS[draft.rules], {}).data)
+        return {**event, "type": RULES_TYPE, "time": rfc3339(time, draft.style), "data": data}
     if draft.kind is None and draft.subject:
         return {**event, "type": FORGET_TYPE, "subject": draft.subject, "time": rfc3339(time, draft.style)}
     if draft.kind is None:
         return {**event, "type": TICK_TYPE, "time": rfc3339(time, draft.style)}
     return {
         **event,
-        "type": draft.kind.type,
+        "type": type_of(draft.own) if draft.own else draft.kind.type,
         "subject": draft.subject,
         "time": rfc3339(time, draft.style),
         "data": draft.data,
     }
 
 
-def random_history(seed: int, n: int) -> list[Entry]:
-    """A history of n records; the same seed gives the same history."""
+def random_history(seed: int, n: int, *, rules: bool = False) -> list[Entry]:
+    """A history of n records; the same seed gives the same history.
+
+    Args:
+        seed: of the generator.
+        n: how many records.
+        rules: with sets of rules, and events of kinds that only some of them name.
+    """
     choices = Seeded(seed)
     start = choices.pick(STARTS)
     telling = _Telling(start, start)
     while len(telling.told) < n:
-        for draft in _scene(choices):
+        for draft in _scene(choices, rules=rules):
             telling.tell(draft)
     return telling.told[:n]
 
 
 @st.composite
-def _scenes(draw: st.DrawFn) -> list[Draft]:
-    return _scene(Drawn(draw))
+def _scenes(draw: st.DrawFn, *, rules: bool) -> list[Draft]:
+    return _scene(Drawn(draw), rules=rules)
 
 
-def histories(min_size: int = 1, max_size: int = 60) -> st.SearchStrategy[list[Entry]]:
-    """Histories of min_size..max_size records that shrink to few and simple ones."""
+def histories(
+    min_size: int = 1, max_size: int = 60, *, rules: bool = False
+) -> st.SearchStrategy[list[Entry]]:
+    """Histories of min_size..max_size records that shrink to few and simple ones; `rules` as in `random_history`."""
 
     def tell(start: int, scenes: list[list[Draft]]) -> list[Entry]:
         telling = _Telling(start, start)
@@ -540,7 +588,9 @@ def histories(min_size: int = 1, max_size: int = 60) -> st.SearchStrategy[list[E
         return telling.told[:max_size]
 
     # Each scene has at least one record.
-    return st.builds(tell, st.sampled_from(STARTS), st.lists(_scenes(), min_size=min_size, max_size=max_size))
+    return st.builds(
+        tell, st.sampled_from(STARTS), st.lists(_scenes(rules=rules), min_size=min_size, max_size=max_size)
+    )
 
 
 def long_histories(min_size: int, max_size: int) -> st.SearchStrategy[list[Entry]]:

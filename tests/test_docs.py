@@ -27,7 +27,7 @@ from cxstream.cli import COMMANDS, group
 from cxstream.kernels import layout as k
 from cxstream.model.features import FEATURES
 from cxstream.model.kinds import Kind
-from cxstream.model.parameters import DAY_MS, Points, ScoringParams
+from cxstream.model.parameters import DAY_MS, OwnKind, Points, ScoringParams
 from cxstream.scoring import words
 from cxstream.scoring.engine import Engine, Records
 from cxstream.settings import ACTIONS, Settings, load
@@ -129,6 +129,7 @@ def kind_of(annotation: Any) -> str:
         AwareDatetime: "time",
         SecretStr: "secret text",
         Points: "`effort` and `mood`",
+        OwnKind: "kind",
     }
     if annotation in simple:
         return simple[annotation]
@@ -687,7 +688,12 @@ def alike(one: Any, other: Any) -> bool:
 
 def test_signal_that_is_shown_is_real(story: Mapping[str, Any]) -> None:
     shown = next(json.loads(text) for language, text in blocks(CRM) if language == "json")
-    assert alike(shown, story[shown["id"]])
+    real = json.loads(json.dumps(story[shown["id"]]))
+    # A new parameter changes the digest of the rules.
+    name, digest = shown["data"].pop("model").split("@")
+    assert (name, len(digest)) == (ScoringParams().name, 8)
+    assert real["data"].pop("model").startswith(f"{name}@")
+    assert alike(shown, real)
 
 
 def test_summary_that_is_shown_is_real(tmp_path: Path) -> None:

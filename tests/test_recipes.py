@@ -269,13 +269,14 @@ from cxstream.kernels import layout as k
 from cxstream.kafka.acls import CRM, WORKER
 from cxstream.model.enumerations import LEVELS
 from cxstream.model.parameters import ScoringParams
+from cxstream.model.rules import rules_of
 from cxstream.replay.results import FILES
 from cxstream.scoring.signals import Writer
 from cxstream.topology import TOPICS, topology
 from cxstream.wire import asyncapi, schema
 row = np.zeros(k.SIGNAL_WIDTH)
 row[k.S_WHAT], row[k.S_LEVEL] = k.RAISED, LEVELS.index("critical")
-signal = Writer(ScoringParams(), {}, "cx.touchpoints", 0).signal(row.tolist(), "anna", "", 7, 0, None)
+signal = Writer(rules_of(ScoringParams(), {}), "cx.touchpoints", 0).signal(row.tolist(), "anna", "", 7, 0, None)
 [topic] = [topic for topic in TOPICS if topic.name == "cx.recipe"]
 print(signal.topic, FILES[signal.topic], topology("eu.").named(topic).name)
 print(topic in CRM.reads, topic in WORKER.writes, topic.config["cleanup.policy"])

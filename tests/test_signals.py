@@ -276,7 +276,6 @@ def test_snapshots_that_cannot_be_trusted_are_refused() -> None:
     refused("layout 99", {MARKER_KEY: json.dumps(marker | {"layout": 99}).encode()})
     refused("marker is damaged", {MARKER_KEY: json.dumps(marker | {"offset": 1}).encode()})
     refused("1 of 2 rows", {b"cbob": None})
-    refused("other scoring parameters", {}, ScoringParams(half_life_days=7))
     payload = payloads(rows)[b"canna"]
     for cut in range(1, len(payload)):
         refused("incomplete", sealed({b"canna": payload[:cut]}))

@@ -245,7 +245,7 @@ def test_there_is_a_good_value_for_every_field_of_every_kind(kind: Kind) -> None
 def test_names_are_those_of_the_contract() -> None:
     fields = {each for kind in ENVELOPES.values() for each in kind.__struct_fields__}
     assert fields | {"type"} == set(names.ATTRIBUTES)
-    assert len(EVENT_TYPE.__args__) == len(Kind) + 2
+    assert len(EVENT_TYPE.__args__) == len(Kind) + 3
 
 
 @pytest.mark.parametrize(

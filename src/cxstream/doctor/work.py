@@ -14,7 +14,7 @@ from cxstream.kafka.groups import group_of
 from cxstream.kafka.reader import reading
 from cxstream.model.errors import SnapshotError
 from cxstream.scoring import words
-from cxstream.scoring.state.marker import MARKER_KEY, digest, read_marker
+from cxstream.scoring.state.marker import MARKER_KEY, read_marker
 from cxstream.topology import SNAPSHOTS, TOUCHPOINTS
 from cxstream.worker.ownership.restore import snapshot_secrets
 
@@ -263,6 +263,6 @@ def _unfit(patient: Patient, raw: bytes | None) -> tuple[str, int]:
         ), 0
     pseudonyms = patient.settings.privacy.pseudonyms()
     key_id = pseudonyms.key_id if pseudonyms else ""
-    if marker.params != digest(patient.settings.scoring, key_id, marker.layout):
-        return "the saved state was made under other scoring parameters", 0
+    if unfit := marker.unfit(patient.settings.scoring, key_id):
+        return f"the saved state {unfit}", 0
     return "", marker.offset

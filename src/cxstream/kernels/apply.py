@@ -24,6 +24,7 @@ from cxstream.kernels.layout import (
     ERASED,
     ERASES,
     ERASURE,
+    FLOOR,
     FORGET,
     FORGOTTEN,
     FRICTION,
@@ -214,12 +215,18 @@ def _appear(st: State, slot: int, time: int) -> None:
 
 
 @kernel
+def _first_day(st: State, c: Constants) -> int:
+    """The first day whose records are not too late."""
+    return max(st.at[CLOCK] // DAY - c.window + 1, st.at[FLOOR])
+
+
+@kernel
 def _asked(st: State, c: Constants, slot: int) -> int:
     """Time of the customer's erasure request. NEVER without one, or if it is so old that such events are too late."""
     if st.rows[slot].erased == 0:
         return NEVER
     asked = st.erased[slot]
-    if st.at[STARTED] and asked // DAY <= st.at[CLOCK] // DAY - c.window:
+    if st.at[STARTED] and asked // DAY < _first_day(st, c):
         return NEVER
     return asked
 
@@ -632,7 +639,7 @@ def apply(
         ):
             status[i] = DUPLICATE
             continue
-        if at[STARTED] and time // DAY <= at[CLOCK] // DAY - c.window:
+        if at[STARTED] and time // DAY < _first_day(st, c):
             status[i] = TOO_LATE
             continue
         if not _advance(st, c, time, i, offsets[i], out, values):
@@ -680,3 +687,30 @@ def advance(
     """
     st.at[OUT] = 0
     return _advance(st, c, time, index, offset, out, values)
+
+
+@entry
+def narrow(st: State, c: Constants, today: int) -> None:
+    """Drop what the window does not cover any more, because its length has changed.
+
+    Args:
+        st: the partition; its arenas have room for the saved lists that end: four for each customer.
+        c: the new constants.
+        today: day of the clock.
+    """
+    first = _first_day(st, c)
+    for i in range(st.at[LIVE]):
+        slot = st.order[i]
+        trim(st, slot, first)
+        row = st.rows[slot]
+        if row.nps_time != NEVER and row.nps_time // DAY < first:
+            row.nps_time = NEVER
+            row.nps = 0
+            st.row_dirty[slot] = CHANGED
+        if row.unsubscribed_day != NO_DAY and row.unsubscribed_day < first:
+            row.unsubscribed_day = NO_DAY
+            st.row_dirty[slot] = CHANGED
+        for which in range(2):
+            # Days on which ids expire were reckoned with the length before.
+            st.memory_due[slot, which] = today & 0xFFFF
+        cut_memory(st, c, slot, today)

@@ -10,7 +10,7 @@ before any other kernel works on them. With C the clock, D its day, and `window`
 - The panes of a customer are of different days, the newest first, none after the day of the last evaluation or outside
   the window: a pane's age is the index of its weight.
 - Sums, points and coordinates are finite; all but mood and coordinates are 0 or more.
-- Flags are 0 or 1, levels 0 to 3, an NPS answer 0 to 10, a run of clicks no longer than a rage click needs.
+- Flags are 0 or 1, levels 0 to 3, an NPS answer 0 to 10, a run of clicks no longer than a rage click can need.
 - At most 32 ids, 4 contacts with topic and 8 open complaints; the row says how many.
 
 The linked lists themselves cannot be wrong: indices are not saved, and `unpack` links items in the order in which it
@@ -42,6 +42,8 @@ MIN_TIME, MAX_TIME = -62_135_683_200_000, 253_402_387_200_000
 NO_LIMIT = 2**63 - 1
 # Far above any sum of points, and so far below the largest float that sums of it stay finite.
 MAX_SUM = 1e18
+# The most clicks that a rage click can need under any rules.
+MAX_RUN = 100
 
 WHAT = (
     "",
@@ -71,11 +73,11 @@ def _within(time: int, last: int) -> bool:
 
 
 @kernel
-def _wrong_row(row: Any, c: Constants, clock: int, seq: int, offset: int) -> int:
+def _wrong_row(row: Any, clock: int, seq: int, offset: int) -> int:
     """Index of the invariant that the row itself breaks; 0 if none."""
     if row.live != 1 or row.touched > 1 or row.suspended > 1 or row.armed > 1 or row.suppressed > 1:
         return FLAG
-    if row.spent > 1 or row.erased > 1 or row.run > c.rage_clicks or row.nps > 10:
+    if row.spent > 1 or row.erased > 1 or row.run > MAX_RUN or row.nps > 10:
         return FLAG
     if row.level > 3 or row.notified_level > 3:
         return LEVEL
@@ -160,7 +162,7 @@ def wrong_customer(
     for n in range(len(slots)):
         slot = slots[n]
         row = st.rows[slot]
-        wrong = _wrong_row(row, c, clock, seq, offset)
+        wrong = _wrong_row(row, clock, seq, offset)
         if wrong == 0:
             # Panes were dropped by the clock; their days must match the evaluation, too.
             wrong = _wrong_panes(st, c, row.head, clock // DAY)

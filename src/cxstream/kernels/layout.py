@@ -134,13 +134,14 @@ EVENT = np.dtype(
     align=True,
 )
 TICK, FORGET = 255, 254  # EVENT.kind of a tick and of an erasure request
+RULES = 253  # ... and of a set of rules, which no kernel sees
 # EVENT.flags
 RESOLVED, UNRESOLVED, ABANDONED, SWITCHES, HAS_VALUE = 1, 2, 4, 8, 16
 
 # What became of a record.
 ACCEPTED, DUPLICATE, TOO_LATE, FROM_THE_FUTURE, TICKED, ERASED, ERASES = 1, 2, 3, 4, 5, 6, 7
-# No kernel sets it: such records do not reach one.
-MISROUTED = 8
+# No kernel sets these: such records do not reach one.
+MISROUTED, RULED = 8, 9
 
 # Counters and cursors of a partition: State.at
 (
@@ -169,7 +170,11 @@ MISROUTED = 8
     LANE_TOP,
     DEAD,
     MEMORY_ROWS,
-) = range(25)
+    # The first day that counts, and the first of plain visits. Only a change of the window sets them: days that were
+    # outside of it once stay outside, because what happened on them is no longer known.
+    FLOOR,
+    VISIT_FLOOR,
+) = range(27)
 LANE_FREE = 32  # ... one free list a level
 CURSORS = LANE_FREE + LANE_LEVELS
 

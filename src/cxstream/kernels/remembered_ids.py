@@ -30,6 +30,7 @@ from cxstream.kernels.layout import (
     CHUNKS,
     CUT,
     DEAD,
+    FLOOR,
     KEPT_IDS,
     LANE_FREE,
     LANE_LEVELS,
@@ -37,6 +38,7 @@ from cxstream.kernels.layout import (
     MEMORY_ROWS,
     NONE,
     SAVED,
+    VISIT_FLOOR,
     VISIT_IDS,
     Constants,
     State,
@@ -183,10 +185,10 @@ def _list_has(st: State, slot: Int, which: Int, value: Int, day: Int, today: Int
 @kernel
 def remembers(st: State, c: Constants, slot: Int, hashed: Int, day: Int, today: Int) -> bool:
     """Whether an event of that day with that id was accepted from the customer, as far as that is known at `today`."""
-    if not c.remembers or day > today or day <= today - c.window:
+    if not c.remembers or day > today or day <= today - c.window or day < st.at[FLOOR]:
         return False
     kept, visits = st.memory[slot, KEPT_IDS].head, st.memory[slot, VISIT_IDS].head
-    looks = day > today - c.visit_window and visits != NONE
+    looks = day > today - c.visit_window and day >= st.at[VISIT_FLOOR] and visits != NONE
     if kept == NONE and not looks:
         return False
     value = fingerprint(hashed, day)

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias, Union
 
-from msgspec import Meta, Struct, defstruct
+from msgspec import Meta, Raw, Struct, defstruct
 
 from cxstream.model.fields import MAX_SUBJECT, Data, NonEmpty, Signature, Text
-from cxstream.model.kinds import FORGET_TYPE, TICK_TYPE, Kind
+from cxstream.model.kinds import FORGET_TYPE, RULES_TYPE, TICK_TYPE, Kind, type_of
 
 # `KIND` of control records, from here on: they are signed where there is a key, and never from the future.
 CONTROL = 248
@@ -77,24 +77,54 @@ class Forget(Struct, kw_only=True, gc=False, tag_field="type", tag=FORGET_TYPE):
     signature: Signature | None = None
 
 
-def _envelope(kind: Kind) -> Any:
+class NewRules(Struct, kw_only=True, gc=False, tag_field="type", tag=RULES_TYPE):
+    """The rules of the partition from the next record on.
+
+    Attributes:
+        data: a set of rules; see `cxstream.model.rules`.
+        signature: of who may change the rules; needed where the workers have a `control.key`.
+    """
+
+    KIND: ClassVar[int] = 253
+
+    specversion: Literal["1.0"]
+    id: NonEmpty
+    source: NonEmpty
+    time: Text
+    data: Raw
+    signature: Signature | None = None
+
+
+def envelope(label: str, number: int, data: type[Data]) -> Any:
+    """The type of the events of a kind.
+
+    Args:
+        label: name of the kind.
+        number: of the kind.
+        data: type of `data`.
+    """
     return defstruct(
-        f"Touchpoint_{kind.label}",
-        [("data", kind.spec.data)],
+        f"Touchpoint_{label}",
+        [("data", data)],
         bases=(Touchpoint,),
         namespace={
-            "KIND": int(kind),
+            "KIND": number,
             "__annotations__": {},
-            "__doc__": f"A touchpoint of kind {kind.label}.",
+            "__doc__": f"A touchpoint of kind {label}.",
         },
         tag_field="type",
-        tag=kind.type,
+        tag=type_of(label),
         kw_only=True,
         gc=False,
         module=__name__,
     )
 
 
-ENVELOPES: dict[Kind, type[Touchpoint]] = {kind: _envelope(kind) for kind in Kind}
-Event: TypeAlias = Touchpoint | Tick | Forget
-EVENT_TYPE: Any = Union[(*ENVELOPES.values(), Tick, Forget)]
+ENVELOPES: dict[Kind, type[Touchpoint]] = {
+    kind: envelope(kind.label, int(kind), kind.spec.data) for kind in Kind
+}
+# Control records without a customer: they are in the partition that they were written to.
+EVERYWHERE = (Tick, NewRules)
+Event: TypeAlias = Touchpoint | Tick | Forget | NewRules
+EVENT_TYPES: tuple[Any, ...] = (*ENVELOPES.values(), Tick, Forget, NewRules)
+EVENT_TYPE: Any = Union[EVENT_TYPES]  # noqa: UP007  # of a tuple

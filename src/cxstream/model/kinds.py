@@ -58,6 +58,11 @@ class KindSpec:
     example: dict[str, Any] = field(default_factory=dict)
 
 
+def type_of(label: str) -> str:
+    """The CloudEvents type of a kind."""
+    return f"cx.touchpoint.{label}.v1"
+
+
 class Kind(IntEnum):
     """A touchpoint kind; its event type is `cx.touchpoint.<name>.v1`."""
 
@@ -440,9 +445,10 @@ class Kind(IntEnum):
     @property
     def type(self) -> str:
         """The CloudEvents type."""
-        return f"cx.touchpoint.{self.label}.v1"
+        return type_of(self.label)
 
 
 TICK_TYPE = "cx.tick.v1"
 FORGET_TYPE = "cx.forget.v1"
+RULES_TYPE = "cx.rules.v1"
 BY_TYPE = {kind.type: kind for kind in Kind}

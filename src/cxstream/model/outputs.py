@@ -63,7 +63,7 @@ class ChurnRisk(Struct, frozen=True, gc=False):
         reasons: the features that set this customer apart from a typical one, the strongest first.
         value_at_risk: null where no purchase model is loaded.
         suggested_action: from the table of actions, by the leading reason.
-        model: version of the risk model.
+        model: the rules that judged: their name and a digest.
         cause: the record it follows from.
     """
 
@@ -107,6 +107,7 @@ class Friction(Struct, frozen=True, gc=False):
         touchpoint: its free name, if it has one.
         evidence: the facts behind it, in words and counts.
         cause: the record it follows from.
+        model: the rules that judged: their name and a digest.
     """
 
     effort_points: float
@@ -114,6 +115,7 @@ class Friction(Struct, frozen=True, gc=False):
     touchpoint: str | None
     evidence: str
     cause: Cause
+    model: str = ""
 
 
 class Touches(Struct, frozen=True, gc=False):
@@ -138,6 +140,7 @@ class ScoreCard(Struct, frozen=True, gc=False):
         features: x of each feature of the risk.
         last_touch: event time of the last touch.
         touches: touches in the last 1, 7, 30 and 90 panes.
+        model: the rules of the last evaluation: their name and a digest.
         p_alive: null where no purchase model is loaded.
         clv: null where no purchase model is loaded.
     """
@@ -153,6 +156,7 @@ class ScoreCard(Struct, frozen=True, gc=False):
     features: dict[Feature, float]
     last_touch: str
     touches: Touches
+    model: str = ""
     p_alive: float | None = None
     clv: float | None = None
 

@@ -8,19 +8,25 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from cxstream.model.features import FEATURES, SPECS
+from cxstream.model.fields import Data
 from cxstream.model.kinds import Kind
 
 DAY_MS = 86_400_000
 HOUR_MS = 3_600_000
 MINUTE_MS = 60_000
 MAX_RECORD_BYTES = 1 << 20
+# Kinds are numbers of one byte, and some of them are control records.
+MAX_OWN_KINDS = 100
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+# Rules come from the log: no valid set may make a number that the kernels or JSON cannot hold.
+MAX_PARAMETER = 1e9
+MAX_COEFFICIENT = 1e6
+Positive = Annotated[float, Field(gt=0, le=MAX_PARAMETER)]
 Share = Annotated[float, Field(ge=0, le=1)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
+Coefficient = Annotated[float, Field(ge=-MAX_COEFFICIENT, le=MAX_COEFFICIENT)]
 
 
 class Points(BaseModel):
@@ -37,6 +43,42 @@ class Points(BaseModel):
     mood: Annotated[float, Field(ge=-1e6, le=1e6)] = 0.0
 
 
+class OwnKind(BaseModel):
+    """A touchpoint kind of the company's own; its event type is `cx.touchpoint.<name>.v1`.
+
+    Attributes:
+        effort: effort points, 0 or more.
+        mood: mood points; what pleases is above 0, what annoys below.
+        failed_step: a digital step that failed: a contact that follows it may be a channel switch.
+        company: the company did it: no sign of life of the customer.
+        requires: fields of `data` that an event must have, beside `channel`.
+        description: what happened, for people.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    effort: Annotated[float, Field(ge=0, le=1e6)] = 0.0
+    mood: Annotated[float, Field(ge=-1e6, le=1e6)] = 0.0
+    failed_step: bool = False
+    company: bool = False
+    requires: tuple[Annotated[str, Field(max_length=64)], ...] = Field((), max_length=40)
+    description: Annotated[str, Field(max_length=1000)] = ""
+
+    @model_validator(mode="after")
+    def _known(self) -> OwnKind:
+        for name in self.requires:
+            if name not in _FIELDS:
+                raise ValueError(f"requires: unknown field {name!r}; known are {', '.join(_FIELDS)}")
+        return self
+
+
+_FIELDS = tuple(name for name in Data.__struct_fields__ if name != "channel")
+KindName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$", max_length=64)]
+
+
+_LABELS = frozenset(kind.label for kind in Kind)
+
+
 def _points() -> dict[str, Points]:
     return {kind.label: Points(effort=kind.spec.points[0], mood=kind.spec.points[1]) for kind in Kind}
 
@@ -46,6 +88,10 @@ class ScoringParams(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", max_length=64)] = Field(
+        "default-1", description="Name of the rules, which every output repeats with a digest of them."
+    )
+
     # --- time
     window_days: int = Field(
         90, ge=1, le=366, description="Length of the window in panes (days); older records are too late."
@@ -53,9 +99,12 @@ class ScoringParams(BaseModel):
     surge_days: int = Field(7, ge=1, le=366, description="Panes of the short window of `surge`.")
     half_life_days: Positive = Field(14.0, description="Half-life of a pane's weight, in days.")
     forget_days: int = Field(
-        365, ge=1, description="Days without a touch after which the state of a customer is deleted."
+        365,
+        ge=1,
+        le=MAX_PARAMETER,
+        description="Days without a touch after which the state of a customer is deleted.",
     )
-    future_minutes: Annotated[float, Field(ge=0)] = Field(
+    future_minutes: Annotated[float, Field(ge=0, le=MAX_PARAMETER)] = Field(
         5.0, description="How far an event time may be after the record's Kafka timestamp, in minutes."
     )
 
@@ -83,17 +132,31 @@ class ScoringParams(BaseModel):
     points: dict[str, Points] = Field(
         default_factory=_points, description="Effort and mood points of each kind; name only those to change."
     )
+    kinds: dict[KindName, OwnKind] = Field(
+        default_factory=dict,
+        max_length=MAX_OWN_KINDS,
+        description="Touchpoint kinds of the company's own, each a table `[scoring.kinds.NAME]` with `effort`, `mood`, "
+        "`failed_step`, `company`, `requires` and `description`.",
+    )
     max_effort: float = Field(
         30.0, gt=0, le=1e6, description="The most effort one event can add, derived points included."
     )
     max_mood: float = Field(
         10.0, gt=0, le=1e6, description="The most mood one event can add or take, derived points included."
     )
-    wait_free_minutes: float = Field(1.0, ge=0, description="Waiting time without effort, in minutes.")
-    wait_effort_per_minute: float = Field(1.0, ge=0, description="Effort of each further minute of waiting.")
-    wait_effort_max: float = Field(10.0, ge=0, description="Maximum effort of one waiting time.")
+    wait_free_minutes: float = Field(
+        1.0, ge=0, le=MAX_PARAMETER, description="Waiting time without effort, in minutes."
+    )
+    wait_effort_per_minute: float = Field(
+        1.0, ge=0, le=MAX_PARAMETER, description="Effort of each further minute of waiting."
+    )
+    wait_effort_max: float = Field(
+        10.0, ge=0, le=MAX_PARAMETER, description="Maximum effort of one waiting time."
+    )
     transfer: Points = Field(Points(effort=2, mood=-0.5), description="Each transfer of a contact.")
-    transfers_max: float = Field(5.0, ge=0, description="Transfers of one contact that count.")
+    transfers_max: float = Field(
+        5.0, ge=0, le=MAX_PARAMETER, description="Transfers of one contact that count."
+    )
     abandoned: Points = Field(
         Points(effort=3, mood=-1.5), description="A contact that the customer abandoned."
     )
@@ -102,7 +165,7 @@ class ScoringParams(BaseModel):
         Points(effort=3, mood=-1.5), description="A contact that did not solve the problem."
     )
     late_day: Points = Field(Points(effort=1, mood=-0.5), description="Each day a delivery is late.")
-    late_days_max: float = Field(5.0, ge=0, description="Days of lateness that count.")
+    late_days_max: float = Field(5.0, ge=0, le=MAX_PARAMETER, description="Days of lateness that count.")
     on_time: Points = Field(Points(effort=0, mood=0.5), description="A delivery that is not late.")
     repeat_contact: Points = Field(
         Points(effort=3, mood=-1), description="A contact about the topic of a recent contact."
@@ -116,6 +179,7 @@ class ScoringParams(BaseModel):
     rage_ms: int = Field(
         1000,
         ge=1,
+        le=MAX_PARAMETER,
         description="Maximum time between two of these clicks, in ms; each must come earlier than that.",
     )
     rage_px: Positive = Field(30.0, description="... and less than this from it, in px (Manhattan).")
@@ -141,22 +205,27 @@ class ScoringParams(BaseModel):
     acute_half_life_minutes: Positive = Field(30.0, description="Half-life of acute friction, in minutes.")
     acute_threshold: Positive = Field(8.0, description="Effort points at which a friction signal is sent.")
     acute_rearm: float = Field(
-        4.0, ge=0, description="The next friction signal needs friction below this value first."
+        4.0,
+        ge=0,
+        le=MAX_PARAMETER,
+        description="The next friction signal needs friction below this value first.",
     )
 
     # --- churn risk
-    intercept: Finite = Field(-3.0, description="b0 of the churn risk.")
-    coefficients: dict[str, Finite] = Field(
+    intercept: Coefficient = Field(-3.0, description="b0 of the churn risk.")
+    coefficients: dict[str, Coefficient] = Field(
         default_factory=lambda: {name: spec.coefficient for name, spec in SPECS.items()},
         description="b of each feature; name only those to change.",
     )
-    typical: dict[str, Finite] = Field(
+    typical: dict[str, Coefficient] = Field(
         default_factory=lambda: {name: spec.typical for name, spec in SPECS.items()},
         description="x of a typical customer, with which reasons are compared; name only those to change.",
     )
     detractor_max: int = Field(6, ge=0, le=10, description="The highest NPS answer of a detractor.")
-    complaints_scale: float = Field(3.0, gt=0, description="Open complaints at which the feature is 1.")
-    silence_min_panes: int = Field(3, ge=2, description="Minimum number of active panes for silence.")
+    complaints_scale: float = Field(
+        3.0, gt=0, le=MAX_PARAMETER, description="Open complaints at which the feature is 1."
+    )
+    silence_min_panes: int = Field(3, ge=2, le=366, description="Minimum number of active panes for silence.")
     silence_max: Positive = Field(3.0, description="Missed rhythms at which the feature is 1.")
     thresholds: tuple[Share, Share, Share] = Field(
         (0.35, 0.55, 0.75), description="Probability at which elevated, high and critical begin."
@@ -167,6 +236,7 @@ class ScoringParams(BaseModel):
     cooldown_days: float = Field(
         7.0,
         ge=0,
+        le=MAX_PARAMETER,
         description="Minimum days between raises, unless the new level is higher than that of the last raise.",
     )
 
@@ -176,7 +246,7 @@ class ScoringParams(BaseModel):
         "level.",
     )
     worsened_hours: float = Field(
-        24.0, ge=0, description="Minimum age of that signal by the clock, in hours."
+        24.0, ge=0, le=MAX_PARAMETER, description="Minimum age of that signal by the clock, in hours."
     )
 
     @model_validator(mode="before")
@@ -199,6 +269,15 @@ class ScoringParams(BaseModel):
                 defaults = cls.model_fields[name].get_default(call_default_factory=True)
                 data[name] = {**defaults, **given}
         return data
+
+    @field_validator("kinds")
+    @classmethod
+    def _new(cls, kinds: dict[str, OwnKind]) -> dict[str, OwnKind]:
+        """Refuse kinds that exist already; keep the others by name, so that the order of a file does not matter."""
+        for name in kinds:
+            if name in _LABELS:
+                raise ValueError(f"{name}: a built-in kind; its points are set under points")
+        return dict(sorted(kinds.items()))
 
     @model_validator(mode="after")
     def _ordered(self) -> ScoringParams:

@@ -68,7 +68,7 @@ def replay(
     """
     started = monotonic()
     limit, grace = (limit, grace) if until is None else (until, 0)
-    max_record_bytes = router.params.max_record_bytes
+    max_record_bytes = router.max_record_bytes
 
     def once(router: Router) -> Tally:
         chunks: Iterator[Chunk] = (

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 
 from cxstream.kernels.evaluate import score_cards
@@ -20,6 +21,7 @@ from cxstream.kernels.layout import (
     FROM_THE_FUTURE,
     MISROUTED,
     RECEIPT,
+    RULED,
     S_INDEX,
     S_LEVEL,
     S_SLOT,
@@ -27,24 +29,27 @@ from cxstream.kernels.layout import (
     S_WHAT,
     SIGNAL_WIDTH,
     SUPPRESSED,
+    SWEPT_OFFSET,
     TICKED,
     TOO_LATE,
 )
 from cxstream.kernels.records import SCAN, scan
-from cxstream.model.events import CONTROL, LOG, Tick
+from cxstream.model.events import CONTROL, EVERYWHERE, LOG
 from cxstream.model.outputs import FORGOTTEN
 from cxstream.model.parameters import ScoringParams
 from cxstream.model.rfc3339 import rfc3339_all
+from cxstream.model.rules import Rules, read_rules, rules_of
 from cxstream.scoring import action_ids, failing
 from cxstream.scoring.codec import decode as d
-from cxstream.scoring.codec.decode import Decoded, Headers, Rejected, decode, subjects_of
+from cxstream.scoring.codec.decode import Decoded, Headers, Rejected, decode, rules_among, subjects_of
 from cxstream.scoring.codec.routing import MAX_FORWARDS, Misrouted, forwards
+from cxstream.scoring.codec.vocabulary import vocabulary
 from cxstream.scoring.failing import BatchError, SweepError
 from cxstream.scoring.signals import Emitted, Writer
 from cxstream.scoring.state import side, snapshot
 from cxstream.scoring.state.erasures import digest
+from cxstream.scoring.state.in_force import InForce, Timeline
 from cxstream.scoring.state.marker import MARKER_KEY
-from cxstream.scoring.state.marker import digest as digest_of_params
 from cxstream.scoring.state.partition import NO_LIMIT, Applied, PartitionState
 from cxstream.scoring.state.passed_over import PASSED_OVER
 from cxstream.scoring.state.snapshot import Line
@@ -126,12 +131,13 @@ class Outcome:
         accepted: records that counted.
         duplicates: records that had been accepted before.
         ticks: records that only move the clock.
+        rules: sets of rules that came into force.
         erased: records dropped because of an earlier erasure request.
         erasures: erasure requests that were carried out.
         held_back: raises suppressed by the cooldown, counted once each.
         unknown_actions: sources of accepted touchpoints whose `action_id` cannot be that of a signal of the customer.
         status: uint8[g], what became of each valid record: ACCEPTED, DUPLICATE, TOO_LATE, FROM_THE_FUTURE, TICKED,
-            ERASED, ERASES, MISROUTED.
+            ERASED, ERASES, MISROUTED, RULED.
         fates: the same with times and partitions, from a `Router`; None from an engine.
     """
 
@@ -141,6 +147,7 @@ class Outcome:
     accepted: int = 0
     duplicates: int = 0
     ticks: int = 0
+    rules: int = 0
     erased: int = 0
     erasures: int = 0
     held_back: int = 0
@@ -189,6 +196,42 @@ class Unsaved:
         return replace(self, rows=self.rows[:0], gone={}, erasures={}, beside=nothing, ended={})
 
 
+def spans(n: int, single: Sequence[int]) -> Iterator[range]:
+    """Cut n positions so that each of some is alone.
+
+    Args:
+        n: how many there are.
+        single: ascending.
+    """
+    begin = 0
+    for place in single:
+        if begin < place:
+            yield range(begin, place)
+        yield range(place, place + 1)
+        begin = place + 1
+    if begin < n:
+        yield range(begin, n)
+
+
+def joined(parts: Sequence[tuple[int, Outcome]]) -> Outcome:
+    """The outcome of a batch from those of its pieces, each with the position in the batch at which it begins."""
+    whole, moved = Outcome(), msgspec.structs.replace
+    for begin, part in parts:
+        whole.rows += [moved(row, index=row.index + begin) for row in part.rows]
+        whole.rejected += [moved(each, index=each.index + begin) for each in part.rejected]
+        whole.misrouted += [moved(each, index=each.index + begin) for each in part.misrouted]
+        whole.accepted += part.accepted
+        whole.duplicates += part.duplicates
+        whole.ticks += part.ticks
+        whole.rules += part.rules
+        whole.erased += part.erased
+        whole.erasures += part.erasures
+        whole.held_back += part.held_back
+        whole.unknown_actions += part.unknown_actions
+    whole.status = np.concatenate([part.status for _, part in parts])
+    return whole
+
+
 def check_keys(decoded: Decoded, keys: Sequence[bytes | None]) -> None:
     """Reject records whose key is not their subject: another partition would score the same customer, too."""
     expected = [subject.encode() for subject in d.subjects_of(decoded.events)]
@@ -200,7 +243,7 @@ def check_keys(decoded: Decoded, keys: Sequence[bytes | None]) -> None:
         {
             i: (d.INVALID, "key", "the Kafka key differs from the subject")
             for i, event in enumerate(decoded.events)
-            if given[i] != expected[i] and not isinstance(event, Tick)
+            if given[i] != expected[i] and not isinstance(event, EVERYWHERE)
         }
     )
 
@@ -224,8 +267,8 @@ class Engine:
     """The scores of one partition. Synchronous, not safe for use from two threads at once.
 
     Args:
-        params: constants of the scores.
-        actions: suggested action by leading feature.
+        params: constants of the scores, until the log says others.
+        actions: suggested action by leading feature, likewise.
         topic: source topic, for the ids of signals.
         partition: its partition.
         partitions: how many the topic has; a record of a customer of another one is misrouted. None: no record is.
@@ -238,6 +281,7 @@ class Engine:
         clears: the saved state is of a version that scored customers of other partitions here, too: see `clear`.
         line: the lineage that snapshots belong to; the caller sets it before the first snapshot.
         broken: a batch was only applied in part: the state cannot be used any more.
+        rules: the rules in force, and those since the last sweep.
     """
 
     def __init__(
@@ -251,13 +295,16 @@ class Engine:
         pseudonyms: Pseudonyms | None = None,
         authority: Authority | None = None,
     ) -> None:
-        self.params = params
+        self._settings = rules_of(params, actions)
+        self._max_record_bytes = params.max_record_bytes
+        self.rules = Timeline([InForce(self._settings)])
         self.partitions = partitions
         self._pseudonyms = pseudonyms
         self._authority = authority
         self.next_offset = 0
         self.partition = PartitionState(params, partition, partitions)
-        self._writer = Writer(params, actions, topic, partition)
+        self._writer = Writer(self._settings, topic, partition)
+        self._vocabulary = vocabulary(params.kinds)
         self._again = partial(
             Engine,
             params,
@@ -268,9 +315,7 @@ class Engine:
             pseudonyms=pseudonyms,
             authority=authority,
         )
-        key_id = pseudonyms.key_id if pseudonyms else ""
-        self._digest_of = partial(digest_of_params, params, key_id)
-        self._digest = self._digest_of()
+        self._key_id = pseudonyms.key_id if pseudonyms else ""
         self._held = 0
         self._card_cursor = 0
         self._gone_cards: dict[str, None] = {}
@@ -280,6 +325,11 @@ class Engine:
         self.clears = False
         self.line = Line()
         self.broken = False
+
+    @property
+    def params(self) -> ScoringParams:
+        """The parameters in force."""
+        return self.rules.latest.rules.params
 
     @property
     def clock(self) -> int | None:
@@ -305,7 +355,23 @@ class Engine:
 
     def process(self, records: Records) -> Outcome:
         """Apply a batch; the bytes that come out do not depend on where batches begin and end."""
-        return self.score(self.read(records), records)
+        parts = [(begin, self.score(decoded, part)) for begin, part, decoded in self.pieces(records)]
+        return parts[0][1] if len(parts) == 1 else joined(parts)
+
+    def pieces(self, records: Records) -> Iterator[tuple[int, Records, Decoded]]:
+        """Read a batch in pieces that one set of rules decodes; apply each before the next.
+
+        Returns:
+            Where each piece begins in the batch, the piece, and what was read of it. A set of rules is a piece of its own.
+        """
+        decoded = self.read(records)
+        n, places = len(records.values), rules_among(decoded)
+        if not places or n == 1:
+            yield 0, records, decoded
+            return
+        for span in spans(n, decoded.valid[places].tolist()):
+            part = records.only(span)
+            yield span.start, part, self.read(part)
 
     def read(self, records: Records) -> Decoded:
         """Decode and check a batch; the state is not touched.
@@ -334,10 +400,11 @@ class Engine:
                 part.values,
                 part.headers,
                 keys=part.keys,
-                limit=self.params.max_record_bytes,
+                limit=self._max_record_bytes,
                 unheld=part.unheld,
                 authority=self._authority,
                 appended=appended,
+                vocabulary=self._vocabulary,
             )
             if part.keys is not None:
                 check_keys(decoded, part.keys)
@@ -356,7 +423,7 @@ class Engine:
         engine._score(decode(sound.values), sound)
 
     def score(self, decoded: Decoded, records: Records) -> Outcome:
-        """Apply a batch that `read` has decoded.
+        """Apply a piece of a batch that `pieces` has read.
 
         Raises:
             BatchError: an unknown record of the batch fails with an unforeseen error; the state is lost.
@@ -402,13 +469,21 @@ class Engine:
             decoded: some or all of the records of a batch.
             offsets: int64[batch].
             limits: int64[batch], ms UTC.
-            grace: the part of these limits that does not apply to control records, ms.
+            grace: the part of these limits that allows for wrong clocks, as the settings say it, ms: the rules in
+                force may say another, and it does not apply to control records.
+
+        Raises:
+            ValueError: there is a set of rules among several records.
         """
-        own = self._rename(decoded.events)
         good = decoded.valid
         latest = limits[good]
         if grace:
-            latest[decoded.columns["kind"] >= CONTROL] -= grace
+            more = self.rules.latest.rules.future_ms - self._settings.future_ms
+            latest = np.minimum(latest, NO_LIMIT - max(more, 0)) + more
+            latest[decoded.columns["kind"] >= CONTROL] -= more + grace
+        if rules_among(decoded):
+            return self._follow(decoded, offsets, latest)
+        own = self._rename(decoded.events)
         applied = self.partition.apply(decoded.events, decoded.columns, offsets[good], latest, own)
         if self._pseudonyms is not None:
             for i in np.flatnonzero(np.isin(applied.status, (ERASES, ERASED, MISROUTED))):
@@ -417,11 +492,57 @@ class Engine:
         self._settle()
         return outcome
 
+    def _follow(self, decoded: Decoded, offsets: NDArray[np.int64], latest: NDArray[np.int64]) -> Outcome:
+        """Put a set of rules in force, unless it is from the future or not newer than the one in force."""
+        if len(decoded.events) > 1:
+            raise ValueError("a set of rules must be a piece of its own: see `pieces`")
+        [event], time, before = decoded.events, int(decoded.columns["time"][0]), self.rules.latest.time
+        if time > latest[0]:
+            status = FROM_THE_FUTURE
+        elif before is not None and time <= before:
+            status = DUPLICATE
+        else:
+            status = RULED
+            offset = int(offsets[decoded.valid[0]])
+            self._change(InForce(read_rules(bytes(event.data)), offset, time, event.source, event.id))
+        applied = Applied(np.array([status], np.uint8), np.empty((0, SIGNAL_WIDTH)), {})
+        return self._outcome(applied, decoded, offsets, [])
+
+    def _change(self, new: InForce) -> None:
+        """Put a set of rules in force."""
+        other_window = self.partition.change(new.rules.params)
+        kept = self.rules.follow(new, forget=other_window)
+        if not kept:
+            # What the cards said cannot be worked out any more.
+            self.partition.state.card_dirty[self.partition.live()] = 1
+        self._obey(new.rules)
+
+    def _obey(self, rules: Rules) -> None:
+        """Decode and write by rules."""
+        self._writer.follow(rules)
+        self._vocabulary = vocabulary(rules.params.kinds)
+
+    def follow_settings(self) -> bool:
+        """Put the settings' rules in force from the next record on, if no rules of the log are.
+
+        A state that was saved under other settings goes on under these. Until the next snapshot is stored, nothing that
+        follows from them may be: the snapshot says since when they are in force.
+
+        Returns:
+            Whether the rules have changed.
+        """
+        latest = self.rules.latest
+        if latest.of_log or latest.rules.data == self._settings.data:
+            return False
+        self._change(InForce(self._settings, self.next_offset - 1))
+        self.must_save = True
+        return True
+
     def _rename(self, events: list[Any]) -> list[str]:
         """Replace customer ids by pseudonyms; returns the original ids, "" for a tick."""
         if self._pseudonyms is None:
             return []
-        own = ["" if isinstance(event, Tick) else event.subject for event in events]
+        own = ["" if isinstance(event, EVERYWHERE) else event.subject for event in events]
         for event, subject in zip(events, own, strict=True):
             if subject:
                 event.subject = self._pseudonyms[subject]
@@ -439,7 +560,7 @@ class Engine:
         self, applied: Applied, decoded: Decoded, offsets: NDArray[np.int64], own: list[str]
     ) -> Outcome:
         status, good = applied.status, decoded.valid
-        counts = np.bincount(status, minlength=ERASES + 1).tolist()
+        counts = np.bincount(status, minlength=RULED + 1).tolist()
         rejected = decoded.rejected
         if counts[TOO_LATE] or counts[FROM_THE_FUTURE]:
             names = {
@@ -473,6 +594,7 @@ class Engine:
             accepted=counts[ACCEPTED],
             duplicates=counts[DUPLICATE],
             ticks=counts[TICKED],
+            rules=counts[RULED],
             held_back=self._newly_held(),
             unknown_actions=action_ids.unknown(decoded, status, offsets, self._writer.origin),
             status=status,
@@ -531,15 +653,15 @@ class Engine:
         return receipts
 
     def _settle(self) -> None:
+        self.rules.swept(int(self.partition.state.at[SWEPT_OFFSET]))
         self.partition.release_slots()
         self._gone_cards |= self.partition.gone
 
     # --- score cards
 
     def _render(self, slots: NDArray[np.int32]) -> Iterator[tuple[str, bytes]]:
-        values = np.empty((len(slots), CARD_WIDTH))
-        score_cards(self.partition.state, self.partition.constants, slots, values, np.empty(SIGNAL_WIDTH))
         rows = self.partition.state.rows[slots]
+        values, labels = self._evaluated(slots, rows["eval_offset"])
         columns = (
             rows["level"].tolist(),
             rows["notified_level"].tolist(),
@@ -548,9 +670,34 @@ class Engine:
             rows["eval_offset"].tolist(),
         )
         names = self.partition.slots.names
-        for slot, numbers, *facts in zip(slots.tolist(), values.tolist(), *columns, strict=True):
+        for slot, numbers, label, *facts in zip(
+            slots.tolist(), values.tolist(), labels, *columns, strict=True
+        ):
             subject = names[slot]
-            yield subject, self._writer.card(subject, numbers, *facts)
+            yield subject, self._writer.card(subject, numbers, label, *facts)
+
+    def _evaluated(
+        self, slots: NDArray[np.int32], offsets: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float64], list[str]]:
+        """Scores at the last evaluation of customers, by the rules that were in force then, and what these are called.
+
+        Args:
+            slots: int32[n].
+            offsets: int64[n], of the records that caused the evaluations.
+        """
+        values, scratch = np.empty((len(slots), CARD_WIDTH)), np.empty(SIGNAL_WIDTH)
+        labels = [each.rules.label for each in self.rules.sets]
+        if len(labels) == 1:
+            score_cards(self.partition.state, self.partition.constants, slots, values, scratch)
+            return values, labels * len(slots)
+        since = np.array([each.offset for each in self.rules.sets])
+        which = np.maximum(np.searchsorted(since, offsets) - 1, 0)
+        for i in np.unique(which).tolist():
+            mine = np.flatnonzero(which == i)
+            some = np.empty((len(mine), CARD_WIDTH))
+            score_cards(self.partition.state, self.rules.constants(i), slots[mine], some, scratch)
+            values[mine] = some
+        return values, [labels[i] for i in which.tolist()]
 
     def dirty_cards(self) -> int:
         """Customers whose card has changed since it was last taken."""
@@ -606,7 +753,8 @@ class Engine:
         return stale + snapshot.save(
             self.partition,
             self.next_offset,
-            self._digest,
+            self.rules,
+            key_id=self._key_id,
             cards_clean=self.dirty_cards() == 0,
             line=self.line,
         )
@@ -646,13 +794,14 @@ class Engine:
             self.partition.gone[subject] = self._gone_cards[subject] = None
 
     def fits(self, marker: Marker) -> bool:
-        """Whether a snapshot's rows match this state: the same layout, parameters, key and partitions.
+        """Whether a snapshot's rows match this state: the same layout, rules, key and partitions.
 
         Both must also pass over the same records.
         """
         return (
             marker.is_present
-            and marker.params == self._digest
+            and marker.rules == self.rules.saved()
+            and marker.key == self._key_id
             and marker.partitions == self.partitions
             and marker.passed == self.partition.passed.digest()
         )
@@ -746,13 +895,14 @@ class Engine:
         loaded = snapshot.load(
             engine.partition,
             rows,
-            params,
-            engine._digest_of,
-            pseudonymous=pseudonyms is not None,
+            engine._settings,
+            key_id=engine._key_id,
             secrets=secrets,
             latest=latest,
         )
         marker = loaded.marker
+        engine.rules = loaded.rules
+        engine._obey(loaded.rules.latest.rules)
         engine.next_offset = marker.offset
         # If all rows are saved again, they are a new lineage.
         engine.line = Line(0 if loaded.again else marker.generation, marker.owner, secrets)

@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cxstream.kernels.layout import TICK
+from cxstream.kernels.layout import RULES, TICK
 from cxstream.model.events import LOG
 from cxstream.scoring import failing
-from cxstream.scoring.codec.decode import Decoded, Rejected, decode, read_subject
+from cxstream.scoring.codec.decode import Decoded, Rejected, decode, read_subject, rules_among
 from cxstream.scoring.codec.routing import partition_of
-from cxstream.scoring.engine import Engine, Fates, Outcome
+from cxstream.scoring.codec.vocabulary import vocabulary
+from cxstream.scoring.engine import Engine, Fates, Outcome, joined, spans
 from cxstream.scoring.failing import BatchError
 from cxstream.scoring.state.partition import NO_LIMIT
 from cxstream.scoring.state.passed_over import FAILED
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -32,18 +33,17 @@ class Router:
     """Engines for partitions 0..n-1, fed from one sequence of structured records.
 
     A record's offset is its ordinal within its partition; one whose subject cannot be read, and a tick, belong
-    to partition 0.
+    to partition 0. A set of rules belongs to every partition, and has an ordinal in each.
 
     Args:
-        params: constants of the scores.
-        actions: suggested action by leading feature.
+        params: constants of the scores, until the records say others.
+        actions: suggested action by leading feature, likewise.
         partitions: how many.
         topic: source topic, for the ids of signals.
         pseudonyms: names under which customers are known; None: their own.
         authority: verifies the signatures of control records; None: signatures are not required.
 
     Attributes:
-        params: constants of the scores.
         engines: one a partition.
         suspects: ordinals of records that are to be applied one by one, by partition.
     """
@@ -58,7 +58,7 @@ class Router:
         pseudonyms: Pseudonyms | None = None,
         authority: Authority | None = None,
     ) -> None:
-        self.params = params
+        self._max_record_bytes = params.max_record_bytes
         self.suspects: dict[int, range] = {}
         self._authority = authority
         self._again = partial(
@@ -74,6 +74,16 @@ class Router:
             Engine(params, actions, topic=topic, partition=p, pseudonyms=pseudonyms, authority=authority)
             for p in range(partitions)
         ]
+
+    @property
+    def params(self) -> ScoringParams:
+        """The parameters in force, in every partition."""
+        return self.engines[0].params
+
+    @property
+    def max_record_bytes(self) -> int:
+        """The most bytes of a record."""
+        return self._max_record_bytes
 
     def fresh_copy(self, failed: RoutedError) -> Router | None:
         """A new router without state that avoids the failure of this one.
@@ -122,21 +132,18 @@ class Router:
             RoutedError: records cannot be applied because of an unforeseen error; see `fresh_copy`.
         """
         n = len(values)
-        most = self.params.max_record_bytes
-
-        def read(some: Sequence[int]) -> Decoded:
-            if len(some) == n:
-                return decode(values, limit=most, unheld=unheld, authority=self._authority)
-            large = [i for i, position in enumerate(some) if position in unheld]
-            return decode([values[i] for i in some], limit=most, unheld=large, authority=self._authority)
-
-        decoded = failing.read(range(n), n, read, self.engines[0].require_sound)
+        decoded = self._read(values, unheld)
+        rules = decoded.valid[rules_among(decoded)].tolist()
+        if rules and n > 1:
+            return self._process_each(spans(n, rules), values, limit, unheld, grace)
         limits = np.full(n, NO_LIMIT if limit is None else limit)
         valid, times = decoded.valid, decoded.columns["time"].copy()
         if len(self.engines) == 1:
             outcome, valid, times = self._feed(0, decoded, np.arange(n), limits, grace)
             outcome.fates = Fates(valid, times, outcome.status, np.zeros(len(valid), np.int32))
             return outcome
+        if rules:
+            return self._follow(decoded, limits, grace)
         partitions = self._partitions_of(values, decoded)
         outcomes, valid_of_all, all_times = [], [valid[:0]], [times[:0]]
         for p in range(len(self.engines)):
@@ -153,6 +160,59 @@ class Router:
         valid = valid[order]
         merged.fates = Fates(valid, np.concatenate(all_times)[order], merged.status, partitions[valid])
         return merged
+
+    def _read(self, values: Sequence[bytes | None], unheld: Collection[int]) -> Decoded:
+        n = len(values)
+        read = partial(
+            decode,
+            limit=self._max_record_bytes,
+            authority=self._authority,
+            vocabulary=vocabulary(self.params.kinds),
+        )
+
+        def read_some(some: Sequence[int]) -> Decoded:
+            if len(some) == n:
+                return read(values, unheld=unheld)
+            large = [i for i, position in enumerate(some) if position in unheld]
+            return read([values[i] for i in some], unheld=large)
+
+        return failing.read(range(n), n, read_some, self.engines[0].require_sound)
+
+    def _process_each(
+        self,
+        pieces: Iterable[range],
+        values: Sequence[bytes | None],
+        limit: int | None,
+        unheld: Collection[int],
+        grace: int,
+    ) -> Outcome:
+        """Apply a batch in pieces that one set of rules decodes."""
+        parts = []
+        for piece in pieces:
+            large = [position - piece.start for position in unheld if position in piece]
+            some = values[piece.start : piece.stop]
+            try:
+                parts.append((piece.start, self.process(some, limit, large, grace=grace)))
+            except RoutedError as failed:
+                raise RoutedError(failed.partition, failed.position + piece.start, failed.error) from failed
+        outcome = joined(parts)
+        found = [(begin, part.fates) for begin, part in parts if part.fates is not None]
+        outcome.fates = Fates(
+            np.concatenate([fates.positions + begin for begin, fates in found]),
+            np.concatenate([fates.times for _, fates in found]),
+            outcome.status,
+            np.concatenate([fates.partitions for _, fates in found]),
+        )
+        return outcome
+
+    def _follow(self, decoded: Decoded, limits: NDArray[np.int64], grace: int) -> Outcome:
+        """Put a set of rules, which is alone, in force in every partition; all come to the same decision."""
+        outcomes = [
+            self._feed(p, decoded, np.zeros(1, np.int64), limits, grace) for p in range(len(self.engines))
+        ]
+        outcome, valid, times = outcomes[0]
+        outcome.fates = Fates(valid, times, outcome.status, np.zeros(len(valid), np.int32))
+        return outcome
 
     def _feed(
         self, p: int, decoded: Decoded, members: NDArray[np.int64], limits: NDArray[np.int64], grace: int
@@ -188,7 +248,7 @@ class Router:
     def _partitions_of(self, values: Sequence[bytes | None], decoded: Decoded) -> NDArray[np.int32]:
         count = len(self.engines)
         partitions = np.zeros(len(values), np.int32)
-        non_ticks = decoded.columns["kind"] != TICK
+        non_ticks = ~np.isin(decoded.columns["kind"], (TICK, RULES))
         events = (
             decoded.events
             if non_ticks.all()
@@ -264,6 +324,7 @@ def _merged(outcomes: list[Outcome]) -> Outcome:
         accepted=sum(o.accepted for o in outcomes),
         duplicates=sum(o.duplicates for o in outcomes),
         ticks=sum(o.ticks for o in outcomes),
+        rules=sum(o.rules for o in outcomes),
         erased=sum(o.erased for o in outcomes),
         erasures=sum(o.erasures for o in outcomes),
         held_back=sum(o.held_back for o in outcomes),

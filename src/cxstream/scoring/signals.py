@@ -15,11 +15,10 @@ from cxstream.scoring import words
 from cxstream.scoring.state.erasures import digest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from cxstream.model.parameters import ScoringParams
+    from cxstream.model.rules import Rules
 
-MODEL = "default-1"
 # A contribution this small is rounding, not a reason.
 NOTHING = 1e-12
 _CHANGES: dict[int, Change] = {
@@ -58,8 +57,7 @@ class Writer:
     """Writes the signals and cards of one partition.
 
     Args:
-        params: the parameters that scored them.
-        actions: suggested action by leading feature.
+        rules: the rules in force.
         topic: source topic.
         partition: its partition.
 
@@ -67,13 +65,17 @@ class Writer:
         origin: the beginning of the ids of its signals: topic and partition.
     """
 
-    def __init__(self, params: ScoringParams, actions: Mapping[str, str], topic: str, partition: int) -> None:
-        self._b = [params.coefficients[name] for name in FEATURES]
-        self._typical = [params.typical[name] for name in FEATURES]
-        self._actions = dict(actions)
+    def __init__(self, rules: Rules, topic: str, partition: int) -> None:
+        self.follow(rules)
         self._topic = topic
         self._partition = partition
         self.origin = f"{topic}-{partition}"
+
+    def follow(self, rules: Rules) -> None:
+        """Write the signals of other rules from now on."""
+        self._b = [rules.params.coefficients[name] for name in FEATURES]
+        self._typical = [rules.params.typical[name] for name in FEATURES]
+        self._actions, self._label = rules.actions, rules.label
 
     def signal(
         self, row: Sequence[float], subject: str, topic: str, offset: int, n: int, event: Any
@@ -101,6 +103,7 @@ class Writer:
                 or words.complaints(row)
                 or "effort in a short time",
                 cause=cause,
+                model=self._label,
             )
             value = _encode(o.FrictionSignal(id=name, subject=subject, time=clock, data=data))
             return Emitted(index, o.FRICTION.topic, key, value, "friction", "none")
@@ -132,7 +135,7 @@ class Writer:
             reasons=reasons,
             value_at_risk=None,
             suggested_action=action,
-            model=MODEL,
+            model=self._label,
             cause=cause,
         )
 
@@ -179,6 +182,7 @@ class Writer:
         self,
         subject: str,
         values: Sequence[float],
+        label: str,
         level: int,
         announced: int,
         touch: str,
@@ -190,6 +194,7 @@ class Writer:
         Args:
             subject: the customer.
             values: CARD_WIDTH numbers.
+            label: of the rules of the last evaluation.
             level: index in LEVELS.
             announced: last notified level, index in LEVELS.
             touch: last touch, RFC 3339.
@@ -209,6 +214,7 @@ class Writer:
             dict(zip(FEATURES, features, strict=True)),
             touch,
             o.Touches(int(day), int(week), int(month), int(quarter)),
+            label,
         )
         name = f"{self.origin}-{offset}:{subject}"
         return _encode(o.Score(id=name, subject=subject, time=clock, data=data))

@@ -25,6 +25,7 @@ from cxstream.kernels.layout import (
     HAS_VALUE,
     NONE,
     RESOLVED,
+    RULES,
     SWITCHES,
     UNRESOLVED,
 )
@@ -32,11 +33,13 @@ from cxstream.kernels.text import BAD_TIME, depth, hash64, hash_all, parse_times
 from cxstream.model.cloudevents import content_bytes, require_text, structured
 from cxstream.model.enumerations import SWITCH_CHANNELS
 from cxstream.model.errors import CloudEventError
-from cxstream.model.events import CONTROL, EVENT_TYPE, Event
+from cxstream.model.events import CONTROL
 from cxstream.model.fields import MAX_SUBJECT, Data
 from cxstream.model.kinds import Columns, Kind
+from cxstream.model.rules import RulesError, read_rules
 from cxstream.scoring.codec.remembered import Remembered
 from cxstream.scoring.codec.signatures import SIGNATURE, Authority
+from cxstream.scoring.codec.vocabulary import BUILT_IN, Vocabulary
 
 MALFORMED, INVALID = "malformed", "invalid"
 FROM_THE_FUTURE, TOO_LATE = "from_the_future", "too_late"
@@ -52,13 +55,13 @@ Headers = Sequence[tuple[str, bytes | None]]
 
 _NAME, _TEXT = itemgetter(0), itemgetter(1)
 
-_decode: Callable[[bytes], Event] = msgspec.json.Decoder(EVENT_TYPE).decode
 _well_formed = msgspec.json.Decoder(msgspec.Raw).decode
 _MAX_MESSAGE = 300
 # The decoder's message ends in the path. Before it, the message may repeat a value, which may contain anything.
 _AT = " - at `"
 _PATH = re.compile(r"\$\.?([\w.\[\]]*)`")
 _MISSING = re.compile(r"Object missing required field `(\w+)`")
+_NO_KIND = re.compile(r"Invalid value 'cx\.touchpoint\.([a-z][a-z0-9_]*)\.v1'")
 
 
 class Rejected(msgspec.Struct, frozen=True, order=True, gc=False):
@@ -258,6 +261,8 @@ def _diagnose(raw: bytes | None, note: tuple[str, str] | None, error: Exception)
         path = f"{path}.{missing[1]}" if path else missing[1]
     if not path:
         return MALFORMED, "", "not a JSON object"
+    if path == "type" and (named := _NO_KIND.fullmatch(said)):
+        said = f"{said}; a kind of your own must be in the rules: [scoring.kinds.{named[1]}]"
     return INVALID, path.replace("[...]", ""), _short(said)
 
 
@@ -353,6 +358,7 @@ def decode(
     unheld: Collection[int] = (),
     authority: Authority | None = None,
     appended: NDArray[np.int64] | None = None,
+    vocabulary: Vocabulary = BUILT_IN,
 ) -> Decoded:
     """Decode and validate a batch.
 
@@ -364,6 +370,7 @@ def decode(
         unheld: positions of records whose values were too large to be kept in memory.
         authority: verifies the signatures of control records; None: signatures are not required.
         appended: int64[n], when each record came into the log, ms UTC; None where that is not known.
+        vocabulary: the kinds of events that there are.
     """
     names = _names(headers)
     large = (
@@ -379,7 +386,7 @@ def decode(
     while True:
         # `extend` keeps the events before a record that cannot be read, and `unread` then continues after it.
         try:
-            events.extend(map(_decode, unread))  # type: ignore[arg-type]
+            events.extend(map(vocabulary.decode, unread))  # type: ignore[arg-type]
             break
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, TypeError) as error:
             i = len(events) + len(rejected)
@@ -395,7 +402,25 @@ def decode(
     )
     if authority is not None:
         _reject_forged(decoded, raws, authority, appended)
+    _reject_wrong_rules(decoded)
     return decoded
+
+
+def rules_among(decoded: Decoded) -> list[int]:
+    """Places of sets of rules among the valid records."""
+    places: list[int] = np.flatnonzero(decoded.columns["kind"] == RULES).tolist()
+    return places
+
+
+def _reject_wrong_rules(decoded: Decoded) -> None:
+    """Reject sets of rules that are not valid as a whole."""
+    wrong = {}
+    for i in rules_among(decoded):
+        try:
+            read_rules(decoded.events[i].data)
+        except RulesError as error:
+            wrong[i] = INVALID, error.field, _short(error.reason)
+    decoded.reject(wrong)
 
 
 def _reject_forged(

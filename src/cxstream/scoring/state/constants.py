@@ -9,7 +9,7 @@ import numpy as np
 from cxstream.kernels.layout import Constants
 from cxstream.model.features import FEATURES
 from cxstream.model.kinds import Kind
-from cxstream.model.parameters import DAY_MS, HOUR_MS, MINUTE_MS, ScoringParams
+from cxstream.model.parameters import DAY_MS, HOUR_MS, MINUTE_MS, OwnKind, Points, ScoringParams
 
 
 def _points(params: ScoringParams) -> dict[str, float]:
@@ -29,15 +29,21 @@ def is_plain_visit(params: ScoringParams, kind: Kind) -> bool:
     return kind.spec.visit and points.effort == 0 and points.mood == 0
 
 
+def _is_plain(kind: OwnKind) -> bool:
+    """Whether an event of this kind of the company's own changes no score."""
+    return kind.effort == 0 and kind.mood == 0
+
+
 def constants(params: ScoringParams) -> Constants:
     """Translate `params`."""
-    kinds = list(Kind)
+    kinds, own = list(Kind), list(params.kinds.values())
+    points: list[Points | OwnKind] = [*(params.points[k.label] for k in kinds), *own]
     return Constants(
-        effort=np.array([params.points[k.label].effort for k in kinds]),
-        mood=np.array([params.points[k.label].mood for k in kinds]),
-        company=np.array([k.spec.company for k in kinds], np.uint8),
-        plain=np.array([is_plain_visit(params, k) for k in kinds], np.uint8),
-        failed=np.array([k.spec.failed_step for k in kinds], np.uint8),
+        effort=np.array([each.effort for each in points]),
+        mood=np.array([each.mood for each in points]),
+        company=np.array([*(k.spec.company for k in kinds), *(k.company for k in own)], np.uint8),
+        plain=np.array([*(is_plain_visit(params, k) for k in kinds), *map(_is_plain, own)], np.uint8),
+        failed=np.array([*(k.spec.failed_step for k in kinds), *(k.failed_step for k in own)], np.uint8),
         weights=np.array([2.0 ** (-age / params.half_life_days) for age in range(params.window_days)]),
         b=np.array([params.coefficients[name] for name in FEATURES]),
         thresholds=np.array(params.thresholds),

@@ -18,6 +18,7 @@ from cxstream.kernels.invariants import MAX_TIME, MIN_TIME
 from cxstream.kernels.layout import LAYOUT
 from cxstream.model.errors import SnapshotError
 from cxstream.scoring.state import migrations
+from cxstream.scoring.state.in_force import SavedRules  # noqa: TC001  # msgspec evaluates the annotations
 from cxstream.scoring.state.layout_id import LAYOUT_ID
 from cxstream.scoring.state.seal import KEYED_DIGITS, text_checksum
 
@@ -31,6 +32,7 @@ Count = Annotated[int, Meta(ge=0, lt=2**53)]
 Number = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 # The key of a row of remembered ids has six bytes for it, and a kernel packs it beside 20 bits.
 Seq = Annotated[int, Meta(ge=0, lt=2**43)]
+Day = Annotated[int, Meta(ge=-(2**31), lt=2**31)]
 Time = Annotated[int, Meta(ge=MIN_TIME, le=MAX_TIME)]
 
 
@@ -53,7 +55,7 @@ class Marker(msgspec.Struct, frozen=True):
 
     Attributes:
         layout: number of the layout of rows and marker.
-        params: digest of the parameters that made them.
+        params: the label of the rules in force; in layouts before 4, a digest of the parameters and of `key`.
         offset: the offset after the last record in them.
         clock: event time reached, ms UTC; null before the first record.
         customers: how many rows there must be.
@@ -72,6 +74,11 @@ class Marker(msgspec.Struct, frozen=True):
         passed: digest of the offsets of records that are passed over; empty if there are none.
         layout_id: digest of the saved form; empty in layouts before 4.
         version: the version of cxstream that saved it; empty in layouts before 4.
+        key: id of the key of the pseudonyms; empty without pseudonyms, and in layouts before 4.
+        rules: the rules since the last sweep, the ones in force last; none in layouts before 4.
+        ahead_ms: the furthest that any rules so far let an event time be after its record's Kafka timestamp, ms.
+        floor: the first day that counts; null if the window has not changed.
+        visit_floor: likewise, of plain visits.
         checksum: of the other fields, in hexadecimal.
     """
 
@@ -95,7 +102,30 @@ class Marker(msgspec.Struct, frozen=True):
     passed: str = ""
     layout_id: str = ""
     version: str = ""
+    key: str = ""
+    rules: tuple[SavedRules, ...] = ()
+    ahead_ms: Count = 0
+    floor: Day | None = None
+    visit_floor: Day | None = None
     checksum: str = ""
+
+    @property
+    def has_rules(self) -> bool:
+        """Whether it has the rules that were in force."""
+        return self.layout >= migrations.FIRST_WITH_RULES
+
+    def unfit(self, params: ScoringParams, key_id: str) -> str:
+        """Why state that was saved with it cannot be used here; "" if it can.
+
+        Args:
+            params: the settings' parameters; state of layouts that have no rules goes on under the same ones only.
+            key_id: of the key of the pseudonyms; "" without pseudonyms: other pseudonyms make another state.
+        """
+        if self.has_rules:
+            return "" if self.key == key_id else "was made under another key of the pseudonyms"
+        if self.params == digest(params, key_id, self.layout):
+            return ""
+        return "was made under other scoring parameters or another key"
 
     @property
     def is_present(self) -> bool:
@@ -129,7 +159,7 @@ class Marker(msgspec.Struct, frozen=True):
 
 
 def digest(params: ScoringParams, key_id: str = "", layout: int = LAYOUT) -> str:
-    """Digest of the parameters and of the key of the pseudonyms: other pseudonyms make another state.
+    """Digest of the parameters and of the key of the pseudonyms, as the markers of layouts before 4 have it.
 
     Args:
         params: the parameters.

@@ -19,6 +19,8 @@ Params = Mapping[str, object]
 
 # Before this one, layouts had no id, and an id of "" in the marker.
 FIRST_WITH_ID = 4
+# Before this one, the marker did not have the rules in force.
+FIRST_WITH_RULES = 4
 # Before this one, rows had neither generation nor checksum.
 FIRST_SEALED = 3
 
@@ -82,8 +84,11 @@ def _rows_3(rows: Rows) -> dict[bytes, bytes]:
     }
 
 
+_NEW_IN_4 = frozenset({"name", "kinds"})
+
+
 def _params_3(params: Params) -> dict[str, object]:
-    return dict(params)
+    return {name: value for name, value in params.items() if name not in _NEW_IN_4}
 
 
 STEPS = (

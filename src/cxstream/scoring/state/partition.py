@@ -22,6 +22,7 @@ from cxstream.kernels.layout import (
     DEAD,
     ERASED,
     ERASES,
+    FLOOR,
     FORGET,
     FORGOTTEN,
     IDS,
@@ -30,6 +31,7 @@ from cxstream.kernels.layout import (
     LIVE,
     MEMORY,
     MISROUTED,
+    NO_DAY,
     NONE,
     OUT,
     PANE,
@@ -43,10 +45,12 @@ from cxstream.kernels.layout import (
     TOLD,
     UNREFERENCED_TOPICS,
     VACATED,
+    VISIT_FLOOR,
     State,
 )
 from cxstream.kernels.remembered_ids import FIRST_LEVEL
 from cxstream.model.kinds import Kind
+from cxstream.model.parameters import DAY_MS
 from cxstream.scoring.codec.decode import subjects_of
 from cxstream.scoring.codec.routing import partition_of
 from cxstream.scoring.state import side
@@ -122,6 +126,7 @@ class PartitionState:
         self.erasures = Erasures()
         self.passed = Passed()
         self._erased = False
+        self._fresh: list[int] = []
         self.dead: list[NDArray[np.int64]] = []
         self.dead_keys: dict[bytes, None] = {}
         self._out = np.empty((_FIRST, SIGNAL_WIDTH))
@@ -129,6 +134,7 @@ class PartitionState:
         at = np.zeros(CURSORS, np.int64)
         at[PANE_FREE] = at[COMPLAINT_FREE] = at[CHUNK_FREE] = NONE
         at[LANE_FREE:] = NONE
+        at[FLOOR] = at[VISIT_FLOOR] = NO_DAY
         self.state = State(
             rows=np.zeros(_FIRST, ROW),
             ids=np.zeros((_FIRST, IDS), np.uint64),
@@ -170,6 +176,29 @@ class PartitionState:
     def state_bytes(self) -> int:
         """Bytes reserved for the state, without names."""
         return sum(array.nbytes for array in self.state)
+
+    def change(self, params: ScoringParams) -> bool:
+        """Go on with other constants: no score, level or time changes, and nobody is evaluated.
+
+        Days that either the old or the new window does not cover stop counting for good: what happened on them is not
+        all known.
+
+        Returns:
+            Whether the window has another length.
+        """
+        before, self.constants = self.constants, constants(params)
+        old = before.window, before.visit_window
+        new = self.constants.window, self.constants.visit_window
+        if old == new or self.clock is None:
+            return False
+        at, today = self.state.at, self.clock // DAY_MS
+        for place, days in ((FLOOR, min(old[0], new[0])), (VISIT_FLOOR, min(old[1], new[1]))):
+            at[place] = max(at[place], today - days + 1)
+        self._fresh = []
+        self.reserve(self.slots.top, 0, 0)
+        kernels.narrow(self.state, self.constants, today)
+        self.release_slots()
+        return old[0] != new[0]
 
     def live(self) -> NDArray[np.int32]:
         """Slots in order of first appearance, int32[customers]."""

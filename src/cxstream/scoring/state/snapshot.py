@@ -21,30 +21,35 @@ from cxstream.kernels.layout import (
     CLOCK,
     COMPLAINTS,
     CONTACTS,
+    FLOOR,
     LAYOUT,
+    NO_DAY,
     SEQ,
     STARTED,
     SUPPRESSED,
     SWEPT_OFFSET,
+    VISIT_FLOOR,
 )
 from cxstream.kernels.pack import PANE_BYTES, ROW_BYTES, TOLD_BYTES, pack, packed_sizes, unpack
 from cxstream.model.errors import SnapshotError
 from cxstream.model.fields import MAX_SUBJECT
 from cxstream.model.parameters import DAY_MS
-from cxstream.scoring.state import migrations, side
+from cxstream.scoring.state import in_force, migrations, side
 from cxstream.scoring.state.erasures import TIME_BYTES
+from cxstream.scoring.state.in_force import InForce, Timeline
 from cxstream.scoring.state.layout_id import LAYOUT_ID
 from cxstream.scoring.state.marker import MARKER_KEY, Marker, Owner, open_marker
 from cxstream.scoring.state.names import MAX_TOPIC
 from cxstream.scoring.state.seal import Seal, readable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from cxstream.kernels.layout import State
     from cxstream.model.parameters import ScoringParams
+    from cxstream.model.rules import Rules
     from cxstream.scoring.state.partition import PartitionState
 
 _ROW_PREFIX, _ERASURE_PREFIX, _PASSED_PREFIX = b"c", b"e", b"x"
@@ -75,10 +80,12 @@ class Loaded(NamedTuple):
     Attributes:
         marker: the marker of the rows.
         again: whether all rows must be saved again, because they have another layout or another secret.
+        rules: the rules in force, and those since the last sweep.
     """
 
     marker: Marker
     again: bool
+    rules: Timeline
 
 
 def _bytes_of(array: NDArray[np.void], size: int) -> NDArray[np.uint8]:
@@ -144,9 +151,24 @@ def _passed(rows: Mapping[bytes, bytes], trailer: int) -> dict[bytes, bytes]:
 
 
 def save(
-    partition: PartitionState, offset: int, params: str, *, cards_clean: bool, line: Line
+    partition: PartitionState,
+    offset: int,
+    rules: Timeline,
+    *,
+    key_id: str,
+    cards_clean: bool,
+    line: Line,
 ) -> list[tuple[bytes, bytes | None]]:
-    """Pack what has changed since the last call, tombstones first, the marker last."""
+    """Pack what has changed since the last call, tombstones first, the marker last.
+
+    Args:
+        partition: the state.
+        offset: the offset after the last record in it.
+        rules: the rules in force, and those since the last sweep.
+        key_id: of the key of the pseudonyms; "" without pseudonyms.
+        cards_clean: every score card has been taken.
+        line: the lineage that the rows belong to.
+    """
     st = partition.state
     gone = [subject for subject in partition.gone if subject not in partition.slots.of]
     partition.gone.clear()
@@ -166,7 +188,7 @@ def save(
     rows += [(_PASSED_PREFIX + key, reason) for key, reason in partition.passed.take_changed()]
     marker = Marker(
         layout=LAYOUT,
-        params=params,
+        params=rules.latest.rules.label,
         offset=offset,
         clock=partition.clock,
         customers=partition.customers,
@@ -184,6 +206,11 @@ def save(
         passed=partition.passed.digest(),
         layout_id=LAYOUT_ID,
         version=__version__,
+        key=key_id,
+        rules=rules.saved(),
+        ahead_ms=rules.ahead_ms,
+        floor=_day(st.at[FLOOR]),
+        visit_floor=_day(st.at[VISIT_FLOOR]),
     )
     marker = msgspec.structs.replace(marker, **side.counts(partition))
     secret = line.secrets[0]
@@ -192,9 +219,14 @@ def save(
     return saved
 
 
+def _day(day: int) -> int | None:
+    return None if day == NO_DAY else int(day)
+
+
 def _checked(
     rows: Mapping[bytes, bytes],
-    digest_of: Callable[[int], str],
+    params: ScoringParams,
+    key_id: str,
     partition: PartitionState,
     secrets: Sequence[bytes],
 ) -> tuple[Marker, bytes]:
@@ -203,11 +235,8 @@ def _checked(
     if raw is None:
         raise SnapshotError("the snapshot has no marker: rebuild the partition from its log")
     marker, secret = open_marker(raw, secrets)
-    if marker.params != digest_of(marker.layout):
-        raise SnapshotError(
-            "the snapshot was made under other scoring parameters or another key: rebuild the partition",
-            "other",
-        )
+    if unfit := marker.unfit(params, key_id):
+        raise SnapshotError(f"the snapshot {unfit}: rebuild the partition", "other")
     if marker.partition not in {None, partition.number}:
         raise SnapshotError(f"the snapshot is of partition {marker.partition}: rebuild the partition")
     if marker.clock is None and (marker.customers or marker.memory):
@@ -224,10 +253,9 @@ def _checked(
 def load(
     partition: PartitionState,
     rows: Mapping[bytes, bytes],
-    params: ScoringParams,
-    digest_of: Callable[[int], str],
+    settings: Rules,
     *,
-    pseudonymous: bool = False,
+    key_id: str = "",
     secrets: Sequence[bytes] = (b"",),
     latest: int = NO_LIMIT,
 ) -> Loaded:
@@ -236,21 +264,23 @@ def load(
     Args:
         partition: without customers.
         rows: the latest value of every key, tombstones left out, the marker included.
-        params: must be those that the rows were made with.
-        digest_of: their digest, by layout.
-        pseudonymous: the names of customers do not tell their partition.
+        settings: the settings' rules; rows of a layout before 4 must have been made with them.
+        key_id: of the key of the pseudonyms, with which the names of customers do not tell their partition; "" without.
         secrets: accepted keys of the checksums, first the one to save with; b"" for checksums without a key.
-        latest: the latest possible event time, ms UTC.
+        latest: the latest possible event time under the settings' rules, ms UTC.
 
     Returns:
-        The marker, and whether all rows must be saved again. Customers of other partitions are not
+        The marker, the rules, and whether all rows must be saved again. Customers of other partitions are not
         loaded, and counted as gone.
 
     Raises:
         SnapshotError: the rows cannot be trusted.
     """
-    marker, secret = _checked(rows, digest_of, partition, secrets)
-    loaded = Loaded(marker, not marker.is_present or secret != secrets[0])
+    marker, secret = _checked(rows, settings.params, key_id, partition, secrets)
+    timeline = _timeline(marker, settings)
+    loaded = Loaded(marker, not marker.is_present or secret != secrets[0], timeline)
+    if latest != NO_LIMIT:
+        latest += max(0, timeline.ahead_ms - settings.future_ms)
     if marker.clock is not None and marker.clock > latest:
         raise SnapshotError("the snapshot is from the future: rebuild the partition from its log")
     trailer = 0
@@ -264,16 +294,20 @@ def load(
     partition.passed.load(_passed(rows, trailer))
     if partition.passed.digest() != marker.passed:
         raise SnapshotError("the snapshot lacks records that were passed over: rebuild the partition")
+    partition.constants = timeline.constants(len(timeline.sets) - 1)
     st = partition.state
+    for place, day in ((FLOOR, marker.floor), (VISIT_FLOOR, marker.visit_floor)):
+        st.at[place] = NO_DAY if day is None else day
     if marker.clock is None:
         return loaded
     today = marker.clock // DAY_MS
     saved = {key: row for key, row in rows.items() if key.startswith(_ROW_PREFIX)}
     subjects = _subjects(saved)
-    if marker.partitions != partition.count and not pseudonymous:
+    if marker.partitions != partition.count and not key_id:
         _leave_out_strangers(partition, saved, subjects)
     partition.slots.fill(list(subjects.values()))
-    _unpack_all(partition, list(saved.values()), trailer, today - params.window_days + 1)
+    first = max(today - partition.constants.window + 1, int(st.at[FLOOR]))
+    _unpack_all(partition, list(saved.values()), trailer, first)
     st = partition.state
     live = partition.live()
     order = live[np.argsort(st.rows["seq"][live], kind="stable")]
@@ -297,6 +331,19 @@ def load(
     if loaded.again:
         mark_all(partition)
     return loaded
+
+
+def _timeline(marker: Marker, settings: Rules) -> Timeline:
+    """The rules of a snapshot.
+
+    Raises:
+        SnapshotError: they are missing or not valid.
+    """
+    if not marker.has_rules:
+        return Timeline([InForce(settings)])
+    if not marker.rules:
+        raise SnapshotError("the snapshot has no rules: rebuild the partition from its log")
+    return Timeline([in_force.loaded(each) for each in marker.rules], marker.ahead_ms)
 
 
 def _migrated(rows: Mapping[bytes, bytes], layout: int, trailer: int) -> Mapping[bytes, bytes]:

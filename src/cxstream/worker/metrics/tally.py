@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from cxstream.kernels.layout import ACCEPTED, MISROUTED, TICK
+from cxstream.kernels.layout import ACCEPTED, MISROUTED, RULES, TICK
 from cxstream.model.enumerations import CHANNELS
 from cxstream.model.kinds import Kind
 from cxstream.scoring.codec.decode import TOO_LATE, read_source
@@ -109,8 +109,9 @@ class FlushTally:
         appended = appended[decoded.valid]
         if outcome.rejected:
             self._reject(decoded, outcome, records)
-        if outcome.ticks or MISROUTED in status:
-            scored = np.flatnonzero((columns["kind"] != TICK) & (status != MISROUTED))
+        if outcome.ticks or outcome.rules or MISROUTED in status:
+            nobodys = np.isin(columns["kind"], (TICK, RULES))
+            scored = np.flatnonzero(~nobodys & (status != MISROUTED))
             events = [events[i] for i in scored.tolist()]
             columns, status, appended = columns[scored], status[scored], appended[scored]
             sources = sources[scored]
@@ -135,6 +136,7 @@ class FlushTally:
         self.outcomes["late"] += late
         self.outcomes["rejected"] += len(outcome.rejected) - late
         self.outcomes["tick"] += outcome.ticks
+        self.outcomes["rules"] += outcome.rules
         self.outcomes["erased"] += outcome.erased
         self.outcomes["erasure"] += outcome.erasures
         self.outcomes["misrouted"] += len(outcome.misrouted)

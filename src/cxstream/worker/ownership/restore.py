@@ -142,6 +142,14 @@ async def restore(
         )
         engine = engine.fresh_copy()
         counters.replayed += await replay(settings, reader, engine, position, lost, suspects)
+    if engine.follow_settings():
+        log.warning(
+            "the settings' rules differ from those of the saved state, and are in force from here on; "
+            "'cxstream rules apply' writes rules to the log, where they hold for every worker and replay",
+            partition=partition,
+            offset=engine.next_offset,
+            rules=engine.rules.latest.rules.label,
+        )
     return Restored(engine, max(position, first), saved=parked.saved, problem="")
 
 

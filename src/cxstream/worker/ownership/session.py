@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from aiokafka import AIOKafkaProducer
 
+    from cxstream.scoring.engine import Outcome
     from cxstream.settings import Settings
     from cxstream.topology import Topic
     from cxstream.worker.clients import Kafka, Reader
@@ -125,18 +126,33 @@ class OwnershipSession:
             self._hole = self.position
         batch = to_records(records, self._future_ms)
         appended = np.asarray(batch.limits) - self._future_ms
-        times = [perf_counter()]
-        decoded = self.engine.read(batch)
-        times.append(perf_counter())
-        outcome = self.engine.score(decoded, batch)
-        times.append(perf_counter())
-        self._outbox.add(outcome, records, self._partition)
-        self._outbox.tally.observe(decoded, outcome, records, appended)
+        measures, started = self._counters.measures, perf_counter()
+        for begin, piece, decoded in self.engine.pieces(batch):
+            decoded_at = perf_counter()
+            outcome = self.engine.score(decoded, piece)
+            scored_at = perf_counter()
+            some = records[begin : begin + len(piece.values)]
+            self._outbox.add(outcome, some, self._partition)
+            self._outbox.tally.observe(decoded, outcome, some, appended[begin : begin + len(some)])
+            measures.batch.observe(len(some))
+            measures.decode.observe(decoded_at - started)
+            measures.kernel.observe(scored_at - decoded_at)
+            started = scored_at
+            self._report(outcome, some)
         self.position = records[-1].offset + 1
-        measures = self._counters.measures
-        measures.batch.observe(len(records))
-        measures.decode.observe(times[1] - times[0])
-        measures.kernel.observe(times[2] - times[1])
+
+    def _report(self, outcome: Outcome, records: Sequence[Any]) -> None:
+        """Log rules that came into force, and records that are passed over."""
+        if outcome.rules:
+            new = self.engine.rules.latest
+            log.info(
+                "new rules are in force",
+                partition=self._partition,
+                offset=new.offset,
+                rules=new.rules.label,
+                source=new.source,
+                id=new.id,
+            )
         for each in outcome.rejected:
             if each.reason in PASSED_OVER:
                 self._say(TOUCHPOINTS, records[each.index].offset, each.reason, each.message)

@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 import cxstream
 from cxstream.model.enumerations import CHANNELS, LEVELS
 from cxstream.model.features import FEATURES
-from cxstream.scoring.signals import MODEL
+from cxstream.model.rules import rules_of
 from cxstream.scoring.state.marker import digest
 from cxstream.topology import FORGET, SNAPSHOTS, TOUCHPOINTS
 from cxstream.worker.metrics.definitions import (
@@ -89,7 +89,8 @@ class WorkerCollector(Collector):
         self._distribution = distribution
         self._offsets = offsets
         self._rebalances = rebalances
-        self._digest = digest(worker.settings.scoring)
+        scoring, actions = worker.settings.scoring, worker.settings.actions
+        self._digest, self._label = digest(scoring), rules_of(scoring, actions).label
 
     def describe(self) -> Iterable[core.Metric]:
         """Nothing, so that registration does not collect."""
@@ -267,7 +268,7 @@ class WorkerCollector(Collector):
             "faust": version("faust-streaming"),
         }
         yield family("cxstream_build_info", [([], build)])
-        yield family("cxstream_model_info", [([], {"model": MODEL, "parameters": self._digest})])
+        yield family("cxstream_model_info", [([], {"model": self._label, "parameters": self._digest})])
         yield family("faust_messages_received_total", [([], worker.monitor.messages_received_total)])
         yield family("faust_rebalances_total", [([], rebalances.count)])
         yield family("faust_rebalance_seconds", [([], rebalances.seconds)])

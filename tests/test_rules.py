@@ -1,0 +1,275 @@
+"""Sets of rules: what is valid, when they are in force, and how state goes on under them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from cxstream.model.errors import SnapshotError
+from cxstream.model.parameters import DAY_MS, MAX_OWN_KINDS, ScoringParams
+from cxstream.model.rules import RulesError, read_rules, rules_of
+from cxstream.scoring.codec.vocabulary import BUILT_IN, vocabulary
+from cxstream.scoring.engine import MARKER_KEY, Engine, Outcome, Records
+from cxstream.scoring.router import Router
+from cxstream.scoring.state.in_force import MOST
+from cxstream.settings import ACTIONS
+from saved import altered, marker_of
+from strategies import rfc3339
+
+START = 1_709_300_000_000
+STRICT = ScoringParams(name="strict", thresholds=(0.05, 0.06, 0.07))
+OWN = ScoringParams.model_validate(
+    {"name": "own", "kinds": {"parcel_lost": {"effort": 6, "mood": -4, "requires": ("order_id",)}}}
+)
+
+
+def record(kind: str, time: int, subject: str = "anna", **data: Any) -> bytes:
+    event = {"specversion": "1.0", "id": f"{kind}-{time}", "source": "/shop", "subject": subject}
+    event |= {"type": f"cx.touchpoint.{kind}.v1", "time": rfc3339(time), "data": {"channel": "web", **data}}
+    return json.dumps(event).encode()
+
+
+def rules(params: ScoringParams, time: int, actions: dict[str, str] = ACTIONS) -> bytes:
+    event = {"specversion": "1.0", "id": f"rules-{time}", "source": "/rules", "type": "cx.rules.v1"}
+    event |= {"time": rfc3339(time), "data": json.loads(rules_of(params, actions).data)}
+    return json.dumps(event).encode()
+
+
+def feed(engine: Engine, *values: bytes) -> Outcome:
+    first = engine.next_offset
+    return engine.process(Records(values, range(first, first + len(values))))
+
+
+def card(engine: Engine, subject: str = "anna") -> dict[str, Any]:
+    found = engine.card(subject)
+    assert found is not None
+    data: dict[str, Any] = json.loads(found)["data"]
+    return data
+
+
+def saved(engine: Engine) -> dict[bytes, bytes]:
+    return {key: row for key, row in engine.snapshot() if row is not None}
+
+
+# --- sets
+
+
+@pytest.mark.parametrize(
+    ("data", "field"),
+    [
+        ([], "data"),
+        ({"scorings": {}}, "data.scorings"),
+        ({"scoring": {"half_life_days": 0}}, "data.scoring.half_life_days"),
+        ({"scoring": {"window_days": "90"}}, "data.scoring.window_days"),
+        ({"scoring": {"window_days": 90.5}}, "data.scoring.window_days"),
+        ({"scoring": {"worsened": True}}, "data.scoring.worsened"),
+        ({"scoring": {"intercept": 1e300}}, "data.scoring.intercept"),
+        ({"scoring": {"cooldown_days": 1e300}}, "data.scoring.cooldown_days"),
+        ({"scoring": {"max_record_bytes": 4096}}, "data.scoring.max_record_bytes"),
+        ({"scoring": {"thresholds": [0.5, 0.4, 0.6]}}, "data.scoring"),
+        ({"scoring": {"points": {"parcel_lost": {"effort": 1}}}}, "data.scoring"),
+        ({"scoring": {"kinds": {"click": {}}}}, "data.scoring.kinds"),
+        ({"scoring": {"kinds": {"Parcel": {}}}}, "data.scoring.kinds.Parcel.[key]"),
+        ({"scoring": {"kinds": {"lost": {"requires": ["parcel"]}}}}, "data.scoring.kinds.lost"),
+        ({"scoring": {"kinds": {f"k{i}": {} for i in range(MAX_OWN_KINDS + 1)}}}, "data.scoring.kinds"),
+        ({"scoring": {"name": "a b"}}, "data.scoring.name"),
+        ({"actions": {"weather": "call"}}, "data.actions.weather.[key]"),
+        ({"actions": {"effort": ""}}, "data.actions.effort"),
+    ],
+)
+def test_a_set_that_is_not_valid_is_refused_by_its_field(data: Any, field: str) -> None:
+    with pytest.raises(RulesError) as refused:
+        read_rules(json.dumps(data).encode())
+    assert refused.value.field == field
+
+
+def test_numbers_that_no_float_holds_are_refused() -> None:
+    with pytest.raises(RulesError, match="data"):
+        read_rules(b'{"scoring":{"intercept":1e999}}')
+
+
+def test_what_a_set_does_not_name_has_its_default() -> None:
+    some = read_rules(b'{"scoring":{"points":{"error":{"effort":9}},"name":"some"}}')
+    assert some.params.points["error"].effort == 9
+    assert some.params.points["click"] == ScoringParams().points["click"]
+    assert some.actions == ACTIONS
+    assert read_rules(b"{}").is_same(rules_of(ScoringParams(), ACTIONS))
+
+
+def test_the_label_names_the_set_as_it_was_written() -> None:
+    written = rules_of(STRICT, ACTIONS)
+    assert written.label.startswith("strict@")
+    assert read_rules(written.data).label == written.label
+    spaced = json.dumps(json.loads(written.data), indent=2).encode()
+    assert read_rules(spaced).label == written.label
+    # A parameter that a later version adds does not rename it.
+    assert read_rules(b'{"scoring":{"name":"strict"}}').label != written.label
+
+
+def test_kinds_keep_their_numbers_whatever_the_order_of_a_file() -> None:
+    one = ScoringParams.model_validate({"kinds": {"b": {}, "a": {"effort": 1}}})
+    other = ScoringParams.model_validate({"kinds": {"a": {"effort": 1}, "b": {}}})
+    assert list(one.kinds) == list(other.kinds) == ["a", "b"]
+    assert vocabulary(one.kinds).labels[-2:] == ("a", "b")
+    assert vocabulary({}) is BUILT_IN
+
+
+# --- in force
+
+
+def test_rules_hold_from_the_next_record_on() -> None:
+    engine = Engine(ScoringParams(), ACTIONS)
+    outcome = feed(
+        engine,
+        record("error", START),
+        rules(STRICT, START),
+        record("error", START + 1000),
+    )
+    assert (outcome.accepted, outcome.rules) == (2, 1)
+    [raised] = [json.loads(each.value) for each in outcome.signals]
+    assert raised["id"] == "cx.touchpoints-0-2-0"
+    assert raised["data"]["model"] == rules_of(STRICT, ACTIONS).label
+    assert engine.rules.latest.offset == 1
+
+
+def test_a_customer_meets_new_rules_at_the_next_evaluation() -> None:
+    engine = Engine(ScoringParams(), ACTIONS)
+    feed(engine, record("error", START), record("error", START, "bob"))
+    before = card(engine)
+    feed(engine, rules(STRICT, START), record("error", START + 1000, "bob"))
+    assert card(engine) == before
+    assert card(engine, "bob")["model"].startswith("strict@")
+    restored = Engine.restore(ScoringParams(), ACTIONS, saved(engine))
+    assert card(restored) == before
+    tick = {
+        "specversion": "1.0",
+        "id": "t",
+        "source": "/t",
+        "type": "cx.tick.v1",
+        "time": rfc3339(START + DAY_MS),
+    }
+    feed(engine, json.dumps(tick).encode())
+    assert card(engine)["model"].startswith("strict@")
+    assert len(engine.rules.sets) == 1
+
+
+def test_a_set_that_is_not_later_changes_nothing() -> None:
+    engine = Engine(ScoringParams(), ACTIONS)
+    feed(engine, rules(STRICT, START))
+    again = feed(engine, rules(STRICT, START), rules(OWN, START), rules(OWN, START - 1))
+    assert (again.rules, again.duplicates) == (0, 3)
+    assert engine.params.name == "strict"
+    assert feed(engine, rules(OWN, START + 1)).rules == 1
+
+
+def test_a_set_from_the_future_or_an_invalid_one_is_rejected_and_changes_nothing() -> None:
+    engine = Engine(ScoringParams(), ACTIONS)
+    late = engine.process(Records([rules(STRICT, START + 1)], [0], [START + 300_000], grace=300_000))
+    assert [each.reason for each in late.rejected] == ["from_the_future"]
+    broken = rules(STRICT, START).replace(b'"half_life_days": 14.0', b'"half_life_days": -1')
+    [refused] = feed(engine, broken).rejected
+    assert (refused.reason, refused.field) == ("invalid", "data.scoring.half_life_days")
+    assert engine.params.name == "default-1"
+
+
+def test_kinds_of_ones_own_are_scored_as_the_rules_in_force_say() -> None:
+    engine = Engine(ScoringParams(), ACTIONS)
+    lost = record("parcel_lost", START, order_id="o-1")
+    outcome = feed(
+        engine,
+        lost,
+        rules(OWN, START),
+        record("parcel_lost", START + 1),
+        record("parcel_lost", START + 2, order_id="o-1"),
+        rules(ScoringParams(), START + 3),
+        record("parcel_lost", START + 4, order_id="o-1"),
+    )
+    assert [(each.index, each.field) for each in outcome.rejected] == [
+        (0, "type"), (2, "data.order_id"), (5, "type"),
+    ]  # fmt: skip
+    assert "[scoring.kinds.parcel_lost]" in outcome.rejected[0].message
+    assert outcome.accepted == 1
+    assert card(engine)["acute"] == 6
+
+
+def test_a_router_puts_a_set_in_force_in_every_partition() -> None:
+    values = [record("error", START + i, f"customer-{i % 9}") for i in range(60)]
+    values[30:30] = [rules(STRICT, START + 30)]
+    router = Router(ScoringParams(), ACTIONS, partitions=3)
+    outcome = router.process(values)
+    assert (outcome.rules, outcome.accepted) == (1, 60)
+    assert {engine.params.name for engine in router.engines} == {"strict"}
+    assert sum(engine.next_offset for engine in router.engines) == 60 + 3
+    one_by_one = Router(ScoringParams(), ACTIONS, partitions=3)
+    parts = [one_by_one.process([value]) for value in values]
+    assert [row.value for part in parts for row in part.rows] == [row.value for row in outcome.rows]
+    assert outcome.fates is not None
+    assert len(outcome.fates.positions) == 61
+
+
+def test_many_sets_in_a_day_are_bounded() -> None:
+    engine = Engine(ScoringParams(), ACTIONS)
+    feed(engine, record("error", START))
+    for i in range(3 * MOST):
+        feed(engine, rules(STRICT.model_copy(update={"z": 1 + i / 100}), START + i))
+        assert len(engine.rules.sets) <= MOST
+    assert card(engine)["model"].startswith("strict@")
+
+
+# --- saved state
+
+
+def test_no_saved_state_is_refused_because_the_settings_changed() -> None:
+    engine = Engine(ScoringParams(), ACTIONS)
+    feed(engine, record("complaint_opened", START, case_id="c"))
+    rows = saved(engine)
+    other = ScoringParams(half_life_days=7, window_days=30, name="other")
+    restored = Engine.restore(other, {**ACTIONS, "effort": "write"}, rows)
+    assert restored.params == ScoringParams()
+    assert restored.follow_settings()
+    assert restored.must_save
+    assert restored.params == other
+    assert not restored.follow_settings()
+    again = Engine.restore(other, {**ACTIONS, "effort": "write"}, rows | saved(restored))
+    assert not again.follow_settings()
+    assert dict(again.cards()) == dict(restored.cards())
+
+
+def test_rules_of_the_log_win_over_the_settings() -> None:
+    engine = Engine(ScoringParams(), ACTIONS)
+    feed(engine, rules(OWN, START), record("parcel_lost", START, order_id="o"))
+    restored = Engine.restore(STRICT, ACTIONS, saved(engine))
+    assert not restored.follow_settings()
+    assert restored.params.name == "own"
+    assert feed(restored, rules(OWN, START)).duplicates == 1
+    assert feed(restored, record("parcel_lost", START + 1, order_id="o")).accepted == 1
+
+
+def test_a_longer_window_does_not_bring_back_days_that_had_left_it() -> None:
+    short, long = (ScoringParams(window_days=days, surge_days=3, name=f"w{days}") for days in (20, 90))
+    engine = Engine(short, ACTIONS)
+    feed(engine, record("error", START), record("error", START + 25 * DAY_MS))
+    feed(engine, rules(long, START + 25 * DAY_MS))
+    restored = Engine.restore(short, ACTIONS, saved(engine))
+    for each in (engine, restored):
+        # Sent again after its day had left the window: it must not count twice.
+        outcome = feed(each, record("app_crash", START), record("error", START + 6 * DAY_MS))
+        assert (outcome.accepted, [refused.reason for refused in outcome.rejected]) == (1, ["too_late"])
+        assert card(each)["touches"]["90"] == 2
+        later = feed(each, record("error", START + 80 * DAY_MS), record("error", START + 7 * DAY_MS))
+        assert (later.accepted, later.rejected) == (2, [])
+
+
+def test_state_with_rules_that_cannot_be_read_is_refused() -> None:
+    engine = Engine(ScoringParams(), ACTIONS)
+    feed(engine, record("error", START))
+    rows = saved(engine)
+    with pytest.raises(SnapshotError, match="has no rules"):
+        Engine.restore(ScoringParams(), ACTIONS, rows | altered(rows, rules=()))
+    raw = rows[MARKER_KEY].replace(b'"half_life_days":14.0', b'"half_life_days":-1.0')
+    assert raw != rows[MARKER_KEY]
+    with pytest.raises(SnapshotError, match="damaged"):
+        Engine.restore(ScoringParams(), ACTIONS, rows | {MARKER_KEY: raw})
+    assert marker_of(rows).params == rules_of(ScoringParams(), ACTIONS).label
