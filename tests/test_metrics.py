@@ -22,6 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 
 from cxstream.kernels.layout import C_EFFORT, C_P, C_SAT
 from cxstream.model.enumerations import CHANNELS, LEVELS
+from cxstream.model.kinds import Kind
 from cxstream.model.parameters import ScoringParams
 from cxstream.scoring import distribution
 from cxstream.scoring.engine import Engine, Records
@@ -30,7 +31,7 @@ from cxstream.topology import TOUCHPOINTS
 from cxstream.worker.faust.app import create_app
 from cxstream.worker.faust.offsets import Offsets
 from cxstream.worker.metrics.buckets import Buckets
-from cxstream.worker.metrics.definitions import METRICS, OUTCOMES
+from cxstream.worker.metrics.definitions import METRICS, MOST_OWN_KINDS, OUTCOMES
 from cxstream.worker.metrics.process import Measures, Sources
 from cxstream.worker.metrics.tally import FlushTally
 from cxstream.worker.telemetry.distribution import DistributionMonitor
@@ -323,6 +324,29 @@ def value(found: Samples, name: str, **labels: str) -> float:
     return found[name, frozenset(labels.items())]
 
 
+def test_kinds_of_the_company_are_counted_by_name_and_bounded() -> None:
+    kinds = {"parcel_lost": {"effort": 4}, "gift": {}, "never": {}}
+    engine = Engine(ScoringParams.model_validate({"kinds": kinds}), {})
+    made = [
+        touchpoint("c", i, kind) for i, kind in enumerate(["gift", "parcel_lost", "error", "parcel_lost"])
+    ]
+    batch = Records([*made, made[1]], range(5))
+    decoded = engine.read(batch)
+    tally, measures = FlushTally(), Measures()
+    tally.observe(
+        decoded, engine.score(decoded, batch), [Record(v) for v in batch.values], np.zeros(5, np.int64)
+    )
+    measures.add(tally, 0.0)
+    assert measures.own_kinds == {"parcel_lost": 2, "gift": 1}
+    assert measures.kinds.sum() == measures.kinds[Kind.error] == 1
+    many = FlushTally()
+    many.own.update({f"kind_{i}": 1 for i in range(MOST_OWN_KINDS)})
+    measures.add(many, 0.0)
+    assert len(measures.own_kinds) == MOST_OWN_KINDS + 1
+    assert measures.own_kinds["other"] == 2
+    assert measures.own_kinds["gift"] == 1
+
+
 @pytest.mark.broker
 async def test_prometheus_gets_what_happened(settings: Settings, topics: Callable[[int], None]) -> None:
     topics(2)
@@ -385,7 +409,7 @@ def check_values(found: Samples, group: str) -> None:
     """What was sent is what is told."""
     outcomes = {o: value(found, "cxstream_events_total", partition="0", outcome=o) for o in OUTCOMES}
     assert outcomes.pop("tick") >= 0
-    nothing = {"late": 0, "erased": 0, "erasure": 0}
+    nothing = {"late": 0, "rules": 0, "erased": 0, "erasure": 0}
     assert outcomes == {"accepted": 42, "duplicate": 1, "rejected": 1, "misrouted": 1, **nothing}
     assert value(found, "cxstream_misrouted_total", source="/test") == 1
     assert value(found, "cxstream_unknown_actions_total", source="/test") == 1

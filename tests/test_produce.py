@@ -29,6 +29,7 @@ from cxstream.model.kinds import FORGET_TYPE, TICK_TYPE
 from cxstream.scoring.codec.signatures import Authority
 from cxstream.settings import Settings
 from cxstream.topology import TOUCHPOINTS
+from cxstream.wire.examples import example_rules
 
 VECTORS = Path(__file__).parents[2] / "shared/data/suites/kafka-java-vectors/murmur2.json"
 Topics = Callable[..., None]
@@ -292,3 +293,41 @@ async def test_what_is_in_flight_at_an_interruption_counts_once_it_is_confirmed(
     confirmed.set_result(None)
     await sender.abandon()
     assert sender.acknowledged == 7
+
+
+def rules_record(name: str) -> dict[str, Any]:
+    return example_rules() | {"id": name, "data": {"scoring": {"name": name}}}
+
+
+def test_a_set_of_rules_goes_to_every_partition_and_is_signed(
+    kafka: str, topics: Topics, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topics(3)
+    who = ["anna", "ben", "cleo", "dora", "emil"]
+    good, bad = rules_record("one"), rules_record("two") | {"data": {"scoring": {"window_days": 0}}}
+    lines = [event(name, i) for i, name in enumerate(who)]
+    told = [json.dumps(each).encode() for each in (good, bad)]
+    file = tmp_path / "in.ndjson"
+    file.write_bytes(b"\n".join([*lines[:3], *told, *lines[3:]]))
+    done = produce(file, "--kafka", kafka)
+    assert done.exit_code == 0, done.output
+    assert "1 set of rules was sent to every partition" in done.output
+    found = asyncio.run(read_all(kafka))
+    homes = route([name.encode() for name in who], 3)
+    for p in range(3):
+        mine = [line for line, home in zip(lines, homes, strict=True) if home == p]
+        before = sum(home == p for home in homes[:3])
+        # What is not a valid set is one partition's to reject, as in a replay.
+        expected = [*mine[:before], told[0], *([told[1]] if p == 0 else []), *mine[before:]]
+        assert [r.value for r in found[p]] == expected
+    topics(2)
+    key = "k" * 40
+    monkeypatch.setenv("CXSTREAM_CONTROL__KEY", key)
+    done = produce(file, "--kafka", kafka)
+    assert done.exit_code == 0
+    authority = Authority([key.encode()])
+    for records in asyncio.run(read_all(kafka)).values():
+        [sent] = [r.value for r in records if b'"one"' in r.value]
+        assert authority.doubt(sent) == ""
+        assert json.loads(sent)["data"] == good["data"]
+    assert done.stderr.rstrip().endswith(f"{file}:5")

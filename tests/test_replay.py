@@ -447,3 +447,32 @@ def test_memory_does_not_grow_with_the_input(tmp_path):
 
     peak(2)  # what is made once, is made
     assert peak(50) < peak(10) + 500_000
+
+
+# --- rules
+
+
+def test_rules_of_a_file_hold_from_the_first_record(source, result, tmp_path):
+    rules = tmp_path / "rules.toml"
+    rules.write_text('[scoring]\nname = "strict-1"\nintercept = -2.0\n')
+    assert run(source, "--out", tmp_path / "strict", "--rules", rules).exit_code == 0
+    strict = rows(tmp_path / "strict", "scores.ndjson")
+    assert {card["data"]["model"].partition("@")[0] for card in strict} == {"strict-1"}
+    for before, after in zip(rows(result, "scores.ndjson"), strict, strict=True):
+        assert before["subject"] == after["subject"]
+        assert before["data"]["probability"] < after["data"]["probability"]
+    settings = tmp_path / "cxstream.toml"
+    settings.write_text(rules.read_text())
+    whole = CliRunner().invoke(
+        command, [str(source), "--out", str(tmp_path / "whole")], obj=str(settings), catch_exceptions=False
+    )
+    assert whole.exit_code == 0
+    assert outputs(tmp_path / "whole") == outputs(tmp_path / "strict")
+
+
+def test_rules_that_are_not_valid_stop_a_replay(source, tmp_path):
+    rules = tmp_path / "rules.toml"
+    rules.write_text("[scoring]\nwindow_days = 0\n")
+    with pytest.raises(InputError, match=r"rules\.toml:2: scoring\.window_days"):
+        run(source, "--out", tmp_path / "out", "--rules", rules)
+    assert not (tmp_path / "out").exists()

@@ -314,10 +314,11 @@ TIME = Row(
         ),
         Panel(
             "What runs",
-            "Workers by version, and by the risk model and parameters that they score with: one group, one line each.",
+            "Workers by version and by the rules of their settings, and partitions by the rules in force: one line each.",
             (
                 Query("count by (version, python, faust) (cxstream_build_info)", "workers"),
-                Query("count by (model, parameters) (cxstream_model_info)", "workers by model"),
+                Query("count by (rules) (cxstream_settings_info)", "workers by settings"),
+                Query("count by (rules) (cxstream_rules_in_force)", "partitions by rules"),
             ),
             kind="table",
             alerts=("CxstreamModelsDiffer",),

@@ -78,9 +78,9 @@ TOUCHPOINTS = Topic(
     # Event time lives in the payload. With CreateTime the broker would delete the records of a backfill at once.
     _delete(90, **{TIMESTAMP_TYPE: "LogAppendTime"}),
     "receive",
-    (*(kind.label for kind in Kind), "tick", "forget"),
-    readers=frozenset({"worker", "oncall"}),
-    writers=frozenset({"worker", "producer", "crm", "oncall"}),
+    (*(kind.label for kind in Kind), "tick", "forget", "rules"),
+    readers=frozenset({"worker", "oncall", "admin"}),
+    writers=frozenset({"worker", "producer", "crm", "oncall", "admin"}),
 )
 # A rejected record is as large as the broker takes, with headers on top.
 REJECTED = Topic(
@@ -112,7 +112,7 @@ SNAPSHOTS = Topic(
     _compact(),
     "send",
     ("snapshot",),
-    readers=frozenset({"worker", "oncall"}),
+    readers=frozenset({"worker", "oncall", "admin"}),
     writers=frozenset({"worker"}),
 )
 

@@ -24,6 +24,7 @@ COMMANDS = {
     "produce": "Send touchpoint files to Kafka.",
     "forget": "Erase customers.",
     "worker": "Score touchpoints from Kafka.",
+    "rules": "Show, check and change the rules that customers are judged by.",
     "rejected": "Look at rejected records and send them again.",
     "customer": "One customer: score card, what leads to its churn risk, what the worker holds.",
     "keys": "Make the key that control records are signed with.",

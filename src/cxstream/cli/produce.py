@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from cxstream.files.readers import Chunk
     from cxstream.kafka.producer import Sender
+    from cxstream.rules.in_files import RulesReader
     from cxstream.scoring.codec.signatures import Authority
     from cxstream.settings import Settings
 
@@ -39,6 +40,7 @@ class _Run:
         future_places: `file:line` of the first of them.
         forged: control records that were sent without a valid signature, where there is a `control.key`.
         forged_places: `file:line` of the first of them.
+        rules: sets of rules, which were sent to every partition.
     """
 
     sender: Sender | None = None
@@ -49,6 +51,7 @@ class _Run:
     future_places: list[str] = field(default_factory=list)
     forged: int = 0
     forged_places: list[str] = field(default_factory=list)
+    rules: int = 0
 
     @property
     def confirmed(self) -> int:
@@ -78,6 +81,9 @@ def command(
     broken ones too, for the worker to reject: a record whose subject cannot be read goes to partition 0
     without a key. Exit status 1 when a record is too long for the topic; the others are sent.
 
+    A valid set of rules (cx.rules.v1) is sent to every partition, and is signed first where control.key is set and it has
+    no signature.
+
     A worker rejects a record whose time is more than scoring.future_minutes later than its arrival. Such records are
     sent too, counted, and named at the end. So are control records without a valid signature, where control.key is set.
 
@@ -104,6 +110,12 @@ def command(
         f"sent {run.confirmed:,} records ({run.size / 1e6:,.1f} MB) to "
         f"{settings.topology.touchpoints.name} at {settings.kafka} in {seconds:,.1f} s ({run.confirmed / seconds:,.0f}/s)"
     )
+    if run.rules:
+        click.echo(
+            f"{run.rules:,} sets of rules were sent to every partition"
+            if run.rules > 1
+            else "1 set of rules was sent to every partition"
+        )
     if run.future:
         shown = _shown(run.future_places, run.future)
         said = (
@@ -115,7 +127,7 @@ def command(
     if run.forged:
         shown = _shown(run.forged_places, run.forged)
         said = (
-            f"{run.forged:,} control records (ticks, erasure requests) were sent without a signature of"
+            f"{run.forged:,} control records (ticks, rules, erasure requests) were sent without a signature of"
             f" control.key: a worker rejects them as forged; ask for erasures with 'cxstream forget': {shown}"
         )
         click.secho(said, fg="red", err=True)
@@ -165,10 +177,12 @@ async def _produce(
 ) -> None:
     from cxstream.files.readers import read_batches, total_bytes
     from cxstream.kafka.producer import sending
+    from cxstream.rules.in_files import RulesReader
 
     total = total_bytes(inputs) if chunks is None else None
     future_ms = round(settings.scoring.future_minutes * 60_000)
     authority = settings.control.authority()
+    reader = RulesReader(authority, settings.scoring.max_record_bytes)
     started = time.perf_counter()
     # Each part is on its way before the next is waited for: by the clock, or in a pipe that may be slow.
     prompt = rate is not None or (total is None and chunks is None)
@@ -183,8 +197,8 @@ async def _produce(
                     part = slice(first, first + step)
                     _look_ahead(run, chunk, part, round(time.time() * 1000) + future_ms)
                     if authority is not None:
-                        _look_for_forged(run, chunk, part, authority)
-                    await _send(run, sender, chunk, part)
+                        _look_for_forged(run, chunk, part, authority, reader)
+                    await _send(run, sender, chunk, part, reader)
                     if prompt:
                         await sender.flush()
                     show(chunk.consumed_bytes, run)
@@ -203,16 +217,17 @@ def _look_ahead(run: _Run, chunk: Chunk, part: slice, limit: int) -> None:
             run.future_places.append(f"{path}:{line}")
 
 
-def _look_for_forged(run: _Run, chunk: Chunk, part: slice, authority: Authority) -> None:
+def _look_for_forged(run: _Run, chunk: Chunk, part: slice, authority: Authority, reader: RulesReader) -> None:
     """Count the control records that a worker will find to be forged."""
-    from cxstream.model.kinds import FORGET_TYPE, TICK_TYPE
+    from cxstream.model.kinds import FORGET_TYPE, RULES_TYPE, TICK_TYPE
     from cxstream.scoring.codec.decode import FORGED, decode
 
-    types = FORGET_TYPE.encode(), TICK_TYPE.encode()
+    types = FORGET_TYPE.encode(), TICK_TYPE.encode(), RULES_TYPE.encode()
     for i, line in enumerate(chunk.lines[part]):
         # Few files have any; whose type is written with escapes is not looked for.
         if any(name in line for name in types):
-            rejected = decode([line], authority=authority).rejected
+            signed = reader.to_send(line) or line
+            rejected = decode([signed], authority=authority).rejected
             if rejected and rejected[0].reason == FORGED:
                 run.forged += 1
                 if len(run.forged_places) < _SHOWN:
@@ -220,18 +235,27 @@ def _look_for_forged(run: _Run, chunk: Chunk, part: slice, authority: Authority)
                     run.forged_places.append(f"{path}:{number}")
 
 
-async def _send(run: _Run, sender: Sender, chunk: Chunk, part: slice) -> None:
+async def _send(run: _Run, sender: Sender, chunk: Chunk, part: slice, reader: RulesReader) -> None:
     from cxstream.scoring.codec.decode import read_subject
 
-    positions = [i for i in range(len(chunk.lines))[part] if i not in chunk.cut]
-    values = [chunk.lines[i] for i in positions]
-    keys = [subject.encode() if subject else None for subject in map(read_subject, values)]
-    too_long = [positions[i] for i in await sender.send(keys, values)]
-    cut = [i for i in range(len(chunk.lines))[part] if i in chunk.cut]
-    places = [chunk.place(i) for i in sorted(too_long + cut)]
+    lines = range(len(chunk.lines))[part]
+    positions = [i for i in lines if i not in chunk.cut]
+    too_long: list[int] = []
+    sets = {i: value for i in positions if (value := reader.to_send(chunk.lines[i])) is not None}
+    begin = 0
+    for at in [*(k for k, i in enumerate(positions) if i in sets), len(positions)]:
+        some = positions[begin:at]
+        values = [chunk.lines[i] for i in some]
+        keys = [subject.encode() if subject else None for subject in map(read_subject, values)]
+        too_long += [some[i] for i in await sender.send(keys, values)]
+        if at < len(positions) and not await sender.send_to_all(sets[positions[at]]):
+            too_long.append(positions[at])
+        begin = at + 1
+    run.rules += len(sets)
+    places = [chunk.place(i) for i in sorted(too_long + [i for i in lines if i in chunk.cut])]
     run.refused += [f"{path}:{line}" for path, line in places]
-    run.read += len(positions) + len(cut)
-    run.size += sum(map(len, values)) - sum(len(chunk.lines[i]) for i in too_long)
+    run.read += len(lines)
+    run.size += sum(len(chunk.lines[i]) for i in positions) - sum(len(chunk.lines[i]) for i in too_long)
 
 
 @contextmanager

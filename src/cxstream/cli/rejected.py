@@ -116,6 +116,7 @@ def show(config: str | None, place: str, as_json: bool, kafka: str | None) -> No
     from cxstream.model.errors import InputError
     from cxstream.rejected.explain import explain
     from cxstream.rejected.record import Place
+    from cxstream.scoring.codec.vocabulary import vocabulary
     from cxstream.settings import load
 
     settings = load(config, kafka=kafka)
@@ -125,7 +126,7 @@ def show(config: str | None, place: str, as_json: bool, kafka: str | None) -> No
         raise InputError(
             f"{wanted}: cx.rejected has no such record; 'cxstream rejected list --all' shows all"
         )
-    explanation = explain(rejection, settings.scoring.max_record_bytes)
+    explanation = explain(rejection, settings.scoring.max_record_bytes, vocabulary(settings.scoring.kinds))
     if as_json:
         click.echo(_json(_whole(rejection, explanation, resent=again)))
     else:

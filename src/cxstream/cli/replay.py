@@ -12,6 +12,7 @@ from cxstream.cli.options import rfc3339_ms
 
 if TYPE_CHECKING:
     from cxstream.replay.summary import Tally
+    from cxstream.settings import Settings
 
 
 @click.command(name="replay")
@@ -43,6 +44,13 @@ if TYPE_CHECKING:
 @click.option(
     "--batch-bytes", type=click.IntRange(1024), help="Bytes read at a time.  [default: from the settings]"
 )
+@click.option(
+    "--rules",
+    "rules_file",
+    type=click.Path(path_type=Path),
+    help="Rules (TOML or JSON, see 'cxstream rules') that hold until the records say others.  [default: those of the "
+    "settings]",
+)
 @click.option("--force", is_flag=True, help="Replace results that are in the folder.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress bar and no summary.")
 @click.pass_context
@@ -54,6 +62,7 @@ def command(
     in_order: bool,
     partitions: int,
     batch_bytes: int | None,
+    rules_file: Path | None,
     force: bool,
     quiet: bool,
 ) -> None:
@@ -65,7 +74,9 @@ def command(
     rejected.ndjson (reason, field, line and the record). If there are erasure requests, forgotten.ndjson has the
     receipts.
 
-    If the settings have a control.key, erasure requests and ticks count only if they are signed with it.
+    Sets of rules (cx.rules.v1) in the input come into force where they stand, in every partition.
+
+    If the settings have a control.key, rules, erasure requests and ticks count only if they are signed with it.
 
     The exit status is 1 if none of the records of an input could be used. If more than 1% of an input was rejected,
     the last line says what to do.
@@ -74,6 +85,7 @@ def command(
     Example:
       cxstream replay touchpoints.ndjson --out result
       cxstream replay orders.ndjson tickets.ndjson --sort --out result
+      cxstream replay march.ndjson --rules new.toml --out march-by-new-rules
       cxstream replay jan.ndjson.gz feb.parquet --until 2025-03-01T00:00:00Z --out result
     """  # noqa: D301
     from rich.console import Console
@@ -87,6 +99,8 @@ def command(
     started = round(time.time() * 1000)
     end = _time(until)
     settings = load(ctx.obj)
+    if rules_file is not None:
+        settings = _with_rules(settings, rules_file)
     pseudonyms, grace = settings.privacy.pseudonyms(), round(settings.scoring.future_minutes * 60_000)
     authority = settings.control.authority()
     results = Results(out, replace=force)
@@ -124,6 +138,13 @@ def command(
     if not quiet:
         click.echo(f"{out}: {tally.line()}")
     _conclude(tally, out, in_order=in_order)
+
+
+def _with_rules(settings: Settings, file: Path) -> Settings:
+    """The settings with the rules in a file."""
+    from cxstream.rules.file import read_file
+
+    return settings.with_rules(read_file(file))
 
 
 def _conclude(tally: Tally, out: Path, *, in_order: bool) -> None:

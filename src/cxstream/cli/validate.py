@@ -54,10 +54,21 @@ class _Teller:
     help=f"Most errors, and most warnings, to show.  [default: {_SHOWN}; all with --json]",
 )
 @click.option("--json", "as_json", is_flag=True, help="A JSON object for each problem, on a line of its own.")
+@click.option(
+    "--rules",
+    "rules_file",
+    type=click.Path(path_type=Path),
+    help="Rules (TOML or JSON, see 'cxstream rules') whose kinds are valid.  [default: those of the settings]",
+)
 @click.option("--strict", is_flag=True, help="Warnings count, too: exit status 1 where there is one.")
 @click.pass_obj
 def command(
-    config: str | None, inputs: tuple[Path, ...], limit: int | None, as_json: bool, strict: bool
+    config: str | None,
+    inputs: tuple[Path, ...],
+    limit: int | None,
+    as_json: bool,
+    rules_file: Path | None,
+    strict: bool,
 ) -> None:
     """Check touchpoint records before they are sent.
 
@@ -75,6 +86,7 @@ def command(
     Example:
       cxstream validate touchpoints.ndjson
       my-exporter --sample | cxstream validate - --strict
+      cxstream validate touchpoints.ndjson --rules rules.toml
       cxstream validate touchpoints.ndjson --json | jq -r .field | sort | uniq -c
     """  # noqa: D301
     import time
@@ -83,11 +95,14 @@ def command(
 
     from cxstream.files.readers import total_bytes
     from cxstream.replay.progress import Bar
+    from cxstream.rules.file import read_file
     from cxstream.scoring.engine import Engine
     from cxstream.settings import load
     from cxstream.validate.run import check
 
     settings = load(config)
+    if rules_file is not None:
+        settings = settings.with_rules(read_file(rules_file))
     teller = _Teller(_SHOWN if limit is None and not as_json else limit, as_json)
     with Bar(Console(stderr=True), total_bytes(inputs)) as bar:
         tally = check(
@@ -126,7 +141,7 @@ def _json(finding: Finding) -> str:
         "level": problem.level,
         "reason": problem.reason or None,
         "field": _text(_clipped(problem.field)),
-        "message": _text(problem.message),
+        "message": _text("; ".join(filter(None, (problem.message, problem.advice)))),
         "meant": problem.meant or None,
         "value": None if problem.value is None else _text(_clipped(problem.value)),
     }

@@ -21,6 +21,7 @@ from cxstream.customer.identity import Identity, identify
 from cxstream.customer.strays import Stray, strays
 from cxstream.kafka.reader import reading
 from cxstream.model.parameters import DAY_MS
+from cxstream.rules.log import standing
 from cxstream.scoring.explain import Account, account
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ async def gather(
     """Read everything about a customer.
 
     Args:
-        settings: how to reach Kafka, and the parameters that explain the points.
+        settings: how to reach Kafka; its rules hold if the log has none.
         customer: the customer's id.
         days: how far back signals and records are read, by Kafka's timestamps.
         limit: most signals, records and actions to return; the newest are returned.
@@ -84,10 +85,20 @@ async def gather(
     """
     since = round(time.time() * 1000 - days * DAY_MS)
     topics = settings.topology
-    wanted = [topics.touchpoints, topics.scores, topics.churn_risk, topics.friction, topics.rejected]
+    wanted = [
+        topics.touchpoints,
+        topics.scores,
+        topics.churn_risk,
+        topics.friction,
+        topics.rejected,
+        topics.snapshots,
+    ]
     async with reading(settings, wanted) as reader:
         who = identify(settings, customer, reader.partitions[topics.touchpoints.name])
         found = Found(who)
+        # The points and the risk are explained by the rules that are in force now.
+        rules = await standing(settings, reader, who.partition)
+        settings = settings.with_rules(rules.rules.rules)
         latest = await reader.latest(
             topics.scores.name,
             who.partition,

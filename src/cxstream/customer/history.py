@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from cxstream.model.kinds import type_of
 from cxstream.model.parameters import DAY_MS, HOUR_MS
 from cxstream.model.rfc3339 import rfc3339
 from cxstream.scoring.codec.peek import about
@@ -99,10 +100,11 @@ def touches(
     """
     engine = Engine(settings.scoring, settings.actions, authority=settings.control.authority())
     future_ms = round(settings.scoring.future_minutes * 60_000)
+    own = {type_of(name): name for name in settings.scoring.kinds}
     found, before = [], _points(engine, subject)
     for record in records:
         if record.offset in refused:
-            found.append(_touch(record, refused[record.offset], 0.0, 0.0))
+            found.append(_touch(record, own, refused[record.offset], 0.0, 0.0))
             continue
         outcome = engine.process(
             Records(
@@ -115,7 +117,7 @@ def touches(
             )
         )
         after = _points(engine, subject)
-        found.append(_touch(record, _became(outcome), *_gained(before, after)))
+        found.append(_touch(record, own, _became(outcome), *_gained(before, after)))
         before = after
     return found
 
@@ -147,13 +149,13 @@ def _gained(before: _Days, after: _Days) -> tuple[float, float]:
     return sum(effort for effort, _ in gains), sum(mood for _, mood in gains)
 
 
-def _touch(record: Any, outcome: str, effort: float, mood: float) -> Touch:
+def _touch(record: Any, own: Mapping[str, str], outcome: str, effort: float, mood: float) -> Touch:
     said = about(record.value, record.headers)
     return Touch(
         offset=record.offset,
         arrived=rfc3339(record.timestamp),
         time=str(said.time or ""),
-        kind=said.kind,
+        kind=own.get(said.kind, said.kind),
         channel=said.channel,
         source=str(said.source or ""),
         id=str(said.id or ""),

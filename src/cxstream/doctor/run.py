@@ -15,6 +15,7 @@ from cxstream.doctor.finding import Finding, Patient, error, skipped
 from cxstream.doctor.members import members
 from cxstream.doctor.owner import owner
 from cxstream.doctor.routing import routing
+from cxstream.doctor.rules import rules
 from cxstream.model.errors import BrokerError, CxstreamError, MissingTopicError, SettingsError
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ CHECKS = (
     Entry("members", members),
     Entry("owner", owner),
     Entry("routing", routing),
+    Entry("rules", rules),
     Entry("transactions", work.transactions),
     Entry("state", work.state),
     Entry("disk", computer.disk, needs_kafka=False),

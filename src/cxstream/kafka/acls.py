@@ -51,6 +51,7 @@ class Role:
         transactional: whether it claims partitions with the transactional ids of the worker's group.
         oncall: whether it looks at the worker's group and transactions, and sends rejected records again.
         keeps: whether it creates and configures topics.
+        rules: whether it writes rules, to all partitions in one transaction.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Role:
     transactional: bool = False
     oncall: bool = False
     keeps: bool = False
+    rules: bool = False
 
     @property
     def reads(self) -> tuple[Topic, ...]:
@@ -89,8 +91,9 @@ ONCALL = Role(
 )
 ADMIN = Role(
     "admin",
-    "makes topics, looks after rejected records, has customers erased: `cxstream topics`",
+    "makes topics, looks after rejected records, has customers erased, changes the rules: `cxstream topics`, `rules`",
     keeps=True,
+    rules=True,
 )
 
 ROLES = {role.name: role for role in (WORKER, PRODUCER, CRM, ONCALL, ADMIN)}
@@ -99,6 +102,11 @@ ROLES = {role.name: role for role in (WORKER, PRODUCER, CRM, ONCALL, ADMIN)}
 def resend_id(group: str, topology: Topology) -> str:
     """The transactional id for sending rejected records again."""
     return f"{group}-{topology.prefix}resend"
+
+
+def rules_id(group: str, topology: Topology) -> str:
+    """The transactional id for writing rules."""
+    return f"{group}-{topology.prefix}rules"
 
 
 # Altering the configuration implies describing it; creating a topic implies nothing.
@@ -134,6 +142,11 @@ def acls(role: Role, group: str, topology: Topology) -> list[Acl]:
                 operation="Describe",
             ),
             Acl("transactional-id", resend_id(group, topology), prefixed=False, operation="Write"),
+        ]
+    if role.rules:
+        granted += [
+            Acl("group", group, prefixed=False, operation="Describe"),
+            Acl("transactional-id", rules_id(group, topology), prefixed=False, operation="Write"),
         ]
     return granted
 

@@ -79,10 +79,27 @@ class Sender:
         for position, (partition, key, value) in enumerate(zip(chosen, keys, values, strict=True)):
             if len(value) + len(key or b"") > self.max_bytes:
                 too_long.append(position)
-            elif self._open[partition].append(timestamp=now, key=key, value=value) is None:
-                await self._submit(partition)
-                self._open[partition].append(timestamp=now, key=key, value=value)
+            else:
+                await self._append(partition, now, key, value)
         return too_long
+
+    async def send_to_all(self, value: bytes) -> bool:
+        """Queue a record without a key for every partition; returns whether it is short enough for the topic.
+
+        Raises:
+            BrokerError: Kafka did not confirm records that were sent.
+        """
+        if len(value) > self.max_bytes:
+            return False
+        now = int(time.time() * 1000)
+        for partition in range(self.partitions):
+            await self._append(partition, now, None, value)
+        return True
+
+    async def _append(self, partition: int, now: int, key: bytes | None, value: bytes) -> None:
+        if self._open[partition].append(timestamp=now, key=key, value=value) is None:
+            await self._submit(partition)
+            self._open[partition].append(timestamp=now, key=key, value=value)
 
     async def flush(self) -> None:
         """Send all queued records and wait until Kafka has confirmed them.

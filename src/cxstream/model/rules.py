@@ -14,7 +14,9 @@ parameters.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,13 +24,16 @@ import msgspec
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cxstream.model.features import FEATURES, SPECS, Feature
-from cxstream.model.parameters import MINUTE_MS, ScoringParams
+from cxstream.model.parameters import MINUTE_MS, OwnKind, ScoringParams
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from pydantic_core import ErrorDetails
+
 _DIGEST_BYTES = 4
 _NOT_RULES = frozenset({"max_record_bytes"})
+_NAMED = re.compile(r"([a-z]\w*): (.*)", re.DOTALL)
 Action = Annotated[str, Field(min_length=1, max_length=256)]
 
 
@@ -108,26 +113,62 @@ def read_rules(data: bytes | msgspec.Raw) -> Rules:
         decoded = msgspec.json.decode(data)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise RulesError("data", str(error)) from error
-    if not isinstance(decoded, dict):
-        raise RulesError("data", "not an object")
-    scoring = decoded.get("scoring")
-    for name in _NOT_RULES:
-        if isinstance(scoring, dict) and name in scoring:
-            raise RulesError(f"data.scoring.{name}", "a setting of the workers, not a rule")
-    try:
-        found = _Set.model_validate(_tuples(decoded), strict=True)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        path = ".".join(["data", *map(str, first["loc"])])
-        raise RulesError(path, first["msg"].removeprefix("Value error, ")) from error
+    found = _checked(decoded)
+    if isinstance(found, list):
+        raise found[0]
     return _labelled(found.scoring, {str(name): action for name, action in found.actions.items()}, decoded)
 
 
-def _tuples(value: Any) -> Any:
-    """JSON with tuples instead of lists, as a strict validation of Python objects wants them."""
+def problems(decoded: object) -> list[RulesError]:
+    """Everything that is wrong with a set of rules; nothing if it is valid.
+
+    Args:
+        decoded: a record's `data`.
+    """
+    found = _checked(decoded)
+    return found if isinstance(found, list) else []
+
+
+def _checked(decoded: object) -> _Set | list[RulesError]:
+    """The set, or what is wrong with it."""
+    if not isinstance(decoded, dict):
+        return [RulesError("data", "not an object")]
+    scoring = decoded.get("scoring")
+    for name in _NOT_RULES:
+        if isinstance(scoring, dict) and name in scoring:
+            return [RulesError(f"data.scoring.{name}", "a setting of the workers, not a rule")]
+    try:
+        return _Set.model_validate(_strict(decoded), strict=True)
+    except ValidationError as error:
+        return [_of(each) for each in error.errors(include_url=False, include_input=False)]
+
+
+def _of(error: ErrorDetails) -> RulesError:
+    path = [str(step) for step in error["loc"] if step != "[key]"]
+    if error["type"] == "extra_forbidden":
+        return RulesError(".".join(["data", *path]), f"no such parameter{_meant(path)}")
+    said = error["msg"].removeprefix("Value error, ")
+    # The checks of a model name the parameter first.
+    if error["type"] == "value_error" and (named := _NAMED.fullmatch(said)):
+        path, said = [*path, named[1]], named[2]
+    return RulesError(".".join(["data", *path]), said)
+
+
+def _meant(path: list[str]) -> str:
+    """A parameter with a similar name, as a question; "" if there is none."""
+    models: dict[int, type[BaseModel]] = {1: _Set, 2: ScoringParams, 4: OwnKind}
+    known = models[len(path)].model_fields if len(path) in models else {}
+    near = difflib.get_close_matches(path[-1], [name for name in known if name not in _NOT_RULES], 1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _strict(value: Any) -> Any:
+    """JSON as a strict validation of Python objects wants it: tuples for lists, and 3 for 3.0."""
     if isinstance(value, dict):
-        return {name: _tuples(each) for name, each in value.items()}
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+        return {name: _strict(each) for name, each in value.items()}
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return tuple(map(_strict, value)) if isinstance(value, list) else value
 
 
 def _labelled(params: ScoringParams, actions: Mapping[str, str], data: object) -> Rules:

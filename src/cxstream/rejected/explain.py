@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from cxstream.model.cloudevents import remark, structured
 from cxstream.model.errors import CloudEventError
-from cxstream.model.kinds import BY_TYPE, TICK_TYPE
+from cxstream.model.kinds import BY_TYPE, RULES_TYPE, TICK_TYPE
 from cxstream.model.parameters import MAX_RECORD_BYTES
 from cxstream.rejected.proposal import propose
 from cxstream.scoring.codec.decode import decode
 from cxstream.scoring.codec.peek import about
+from cxstream.scoring.codec.vocabulary import BUILT_IN, Vocabulary
 from cxstream.scoring.engine import check_keys
 from cxstream.scoring.failing import may_be_of_record, place_of
 from cxstream.scoring.state.passed_over import FAILED
@@ -19,7 +20,7 @@ from cxstream.topology import FORGET
 from cxstream.validate import sentences
 from cxstream.validate.locate import Span, at_path
 from cxstream.validate.problems import Problem, problems
-from cxstream.wire.schema import tick, touchpoint
+from cxstream.wire.schema import rules, tick, touchpoint
 
 if TYPE_CHECKING:
     from cxstream.model.cloudevents import Headers
@@ -62,32 +63,39 @@ class Explanation:
 
 
 def check(
-    value: bytes | None, headers: Headers, key: bytes | None, max_bytes: int = MAX_RECORD_BYTES
+    value: bytes | None,
+    headers: Headers,
+    key: bytes | None,
+    max_bytes: int = MAX_RECORD_BYTES,
+    vocabulary: Vocabulary = BUILT_IN,
 ) -> list[Problem]:
     """What is wrong with a record, its key included and the time aside: errors first, then warnings."""
     try:
-        decoded = decode([value], [headers], keys=[key], limit=max_bytes)
+        decoded = decode([value], [headers], keys=[key], limit=max_bytes, vocabulary=vocabulary)
     except Exception as error:
         if not may_be_of_record(error):
             raise
         return [Problem(FAILED, "", f"this version cannot process it: {place_of(error)}; report it")]
     check_keys(decoded, [key])
     rejected = decoded.rejected[0] if decoded.rejected else None
-    return problems(text_of(value, headers) or b"", rejected)
+    return problems(text_of(value, headers) or b"", rejected, vocabulary)
 
 
-def explain(rejection: Rejection, max_bytes: int = MAX_RECORD_BYTES) -> Explanation:
+def explain(
+    rejection: Rejection, max_bytes: int = MAX_RECORD_BYTES, vocabulary: Vocabulary = BUILT_IN
+) -> Explanation:
     """Explain a rejection whose value has been read.
 
     Args:
         rejection: the rejection.
         max_bytes: the most bytes that a record may have (scoring.max_record_bytes).
+        vocabulary: the kinds of events that there are.
     """
     if rejection.value is None and rejection.place.topic.endswith(FORGET.contract):
         return Explanation([], _NO_REQUEST, None, _wanted(rejection, rejection.field))
     if rejection.reference is not None and rejection.value is None and not rejection.headers:
         return Explanation([], _GONE, None, None)
-    found = check(rejection.value, rejection.headers, rejection.key, max_bytes)
+    found = check(rejection.value, rejection.headers, rejection.key, max_bytes, vocabulary)
     first = next((each for each in found if each.reason), None)
     if first is None:
         message = sentences.OF_VALID.get(
@@ -95,7 +103,11 @@ def explain(rejection: Rejection, max_bytes: int = MAX_RECORD_BYTES) -> Explanat
         )
         return Explanation(found, message, _where(rejection), _wanted(rejection, rejection.field))
     message = "; ".join(filter(None, (first.sentence, _remark(rejection))))
-    fix = propose(rejection, found, is_valid=lambda event: not decode([event], limit=max_bytes).rejected)
+    fix = propose(
+        rejection,
+        found,
+        is_valid=lambda event: not decode([event], limit=max_bytes, vocabulary=vocabulary).rejected,
+    )
     return Explanation(found, message, first.where, _wanted(rejection, first.field), fix)
 
 
@@ -130,6 +142,8 @@ def _wanted(rejection: Rejection, field: str) -> dict[str, Any] | None:
     kind = said if isinstance(said, str) else ""
     if kind == TICK_TYPE:
         schema = tick()
+    elif kind == RULES_TYPE:
+        schema = rules()
     else:
         schema = touchpoint(BY_TYPE.get(kind, BY_TYPE["cx.touchpoint.page_view.v1"]))
         if kind not in BY_TYPE:

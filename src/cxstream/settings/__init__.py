@@ -31,7 +31,7 @@ from cxstream.model.features import FEATURES, SPECS
 from cxstream.model.parameters import ScoringParams
 from cxstream.scoring.codec.pseudonym import MIN_KEY_BYTES, Pseudonyms
 from cxstream.scoring.codec.signatures import MIN_KEY_BYTES as MIN_CONTROL_KEY_BYTES
-from cxstream.scoring.codec.signatures import Authority
+from cxstream.scoring.codec.signatures import Authority, derived
 from cxstream.settings import file as settings_file
 from cxstream.settings.secrets import secret
 from cxstream.settings.skips import parse as parse_skip
@@ -39,6 +39,8 @@ from cxstream.topology import Topology, topology
 
 if TYPE_CHECKING:
     import os
+
+    from cxstream.model.rules import Rules
 
 ACTIONS: dict[str, str] = {name: spec.action for name, spec in SPECS.items()}
 # The consumer group of the workers, after the prefix of the topics; a group that is set replaces it as a whole.
@@ -401,6 +403,21 @@ class Settings(BaseSettings):
             group = f"{self.topics.prefix}{DEFAULT_GROUP}"
             object.__setattr__(self, "worker", self.worker.model_copy(update={"group": group}))
         return self
+
+    def with_rules(self, rules: Rules) -> Self:
+        """These settings with other rules in `scoring` and `actions`."""
+        params = rules.params.model_copy(update={"max_record_bytes": self.scoring.max_record_bytes})
+        return self.model_copy(update={"scoring": params, "actions": dict(rules.actions)})
+
+    def snapshot_secrets(self) -> tuple[bytes, ...]:
+        """Accepted keys of the checksums of snapshots, first the one to save with; b"" if none is needed.
+
+        Raises:
+            SettingsError: the keys cannot be read.
+        """
+        keys = self.control.keys()
+        keyed = tuple(derived(key, "snapshot") for key in keys)
+        return keyed if keyed and self.worker.unsigned_snapshots == "refuse" else (*keyed, b"")
 
     @property
     def topology(self) -> Topology:

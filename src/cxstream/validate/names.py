@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from cxstream.model.enumerations import CHANNELS
 from cxstream.model.events import Touchpoint
 from cxstream.model.fields import Data
-from cxstream.model.kinds import BY_TYPE, FORGET_TYPE, TICK_TYPE, Kind
+from cxstream.model.kinds import FORGET_TYPE, RULES_TYPE, TICK_TYPE, Kind, type_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -143,17 +143,22 @@ def value(path: str, text: str, known: Iterable[str]) -> Guess | None:
     return _guess(text, allowed, same)
 
 
-def event_type(text: str) -> Guess | None:
-    """The event type that is meant."""
-    if text.strip().lower() in {TICK_TYPE, FORGET_TYPE}:
+def event_type(text: str, own: Iterable[str] = ()) -> Guess | None:
+    """The event type that is meant.
+
+    Args:
+        text: what stands there.
+        own: kinds of the company's own.
+    """
+    if text.strip().lower() in {TICK_TYPE, FORGET_TYPE, RULES_TYPE}:
         return Guess(text.strip().lower(), sure=True)
-    found = _TYPE.fullmatch(text.strip())
-    guess = _guess(found[1] if found else text, _LABELS, _SAME_KIND)
+    found, labels = _TYPE.fullmatch(text.strip()), (*_LABELS, *own)
+    guess = _guess(found[1] if found else text, labels, _SAME_KIND)
     if guess is None:
-        guess = _guess(text.rpartition(".")[2], _LABELS, _SAME_KIND)
+        guess = _guess(text.rpartition(".")[2], labels, _SAME_KIND)
     if guess is None:
         return None
-    whole = next(kind for kind, of in BY_TYPE.items() if of.label == guess.name)
+    whole = type_of(guess.name)
     # Of another version the fields may mean something else.
     other = re.search(r"\.v(\d+)$", text.strip(), re.IGNORECASE)
     return Guess(whole, guess.sure and (other is None or other[1] == "1"))

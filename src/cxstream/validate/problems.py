@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from cxstream.model.events import EVENT_TYPE
-from cxstream.model.kinds import FORGET_TYPE, TICK_TYPE
+from cxstream.model.kinds import FORGET_TYPE, RULES_TYPE, TICK_TYPE
+from cxstream.model.kinds import type_of as kind_type
+from cxstream.model.rules import problems as rules_problems
 from cxstream.scoring.codec.decode import FORGED, INVALID, MALFORMED, decode
+from cxstream.scoring.codec.vocabulary import BUILT_IN, Vocabulary
 from cxstream.validate import names, sentences
 from cxstream.validate.locate import (
     Span,
@@ -57,6 +60,7 @@ class Problem:
         value: what stands there, in JSON; None where nothing does.
         where: its place in the record's text; None where it has none.
         repair: how a fix file would mend it; None where no repair is certain.
+        advice: what else to do; "" if there is nothing.
     """
 
     reason: str
@@ -66,6 +70,7 @@ class Problem:
     value: str | None = None
     where: Span | None = None
     repair: Repair | None = None
+    advice: str = ""
 
     @property
     def level(self) -> Literal["error", "warning"]:
@@ -77,38 +82,46 @@ class Problem:
         """All of it but the place."""
         field = f"{self.field}: " if self.field else ""
         meant = f"; did you mean {self.meant}?" if self.meant else ""
-        return f"{field}{self.message}{meant}"
+        advice = f"{' ' if meant else '; '}{self.advice}" if self.advice else ""
+        return f"{field}{self.message}{meant}{advice}"
 
 
-def problems(raw: bytes, first: Rejected | None) -> list[Problem]:
+def problems(raw: bytes, first: Rejected | None, vocabulary: Vocabulary = BUILT_IN) -> list[Problem]:
     """Errors and warnings of a record.
 
     Args:
         raw: the record as a structured event.
         first: why the decoder rejects it; None where it does not.
+        vocabulary: the kinds of events that there are.
     """
-    wrong = errors(raw, first) if first is not None else []
+    wrong = errors(raw, first, vocabulary) if first is not None else []
     if wrong and wrong[0].reason not in {INVALID, FORGED}:
         return wrong
     told = {each.repair.path for each in wrong if each.repair is not None and each.repair.action == "rename"}
     return [*wrong, *(each for each in warnings(raw) if each.field not in told)]
 
 
-def errors(raw: bytes, first: Rejected) -> list[Problem]:
+def errors(raw: bytes, first: Rejected, vocabulary: Vocabulary = BUILT_IN) -> list[Problem]:
     """What is wrong with a record that is rejected, the first thing first.
 
     Args:
         raw: the record as a structured event.
         first: why the decoder rejects it.
+        vocabulary: the kinds of events that there are.
     """
     if first.reason != INVALID or first.field == "key":
         return [_of_record(raw, first)]
     text, found, rejected = text_of(raw), dict[str, Problem](), first
     while rejected.field not in found and len(found) < MOST:
         here = type_of(text)
-        found[rejected.field] = _of_field(raw, text, rejected, here)
-        text = patched(text, rejected.field, _good(text, rejected.field, here))
-        again = decode([bytes_of(text)]).rejected
+        if here == RULES_TYPE and rejected.field.startswith("data."):
+            # Everything that is wrong with a set is known at once.
+            found |= {each.field: each for each in _of_rules(raw, text)}
+            text = patched(text, "data", "{}")
+        else:
+            found[rejected.field] = _of_field(raw, text, rejected, here, vocabulary)
+            text = patched(text, rejected.field, _good(text, rejected.field, here, vocabulary))
+        again = decode([bytes_of(text)], vocabulary=vocabulary).rejected
         if not again or again[0].reason != INVALID:
             break
         rejected = again[0]
@@ -124,7 +137,11 @@ def warnings(raw: bytes) -> list[Problem]:
     try:
         event = _attributes(raw)
         event_type = _text(event.get("type"))
-        data = {} if event_type in (TICK_TYPE, FORGET_TYPE) else _attributes(event.get("data", b"{}"))
+        data = (
+            {}
+            if event_type in (TICK_TYPE, FORGET_TYPE, RULES_TYPE)
+            else _attributes(event.get("data", b"{}"))
+        )
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return []
     found = [*_strange_attributes(event), *_about_the_customer(event)]
@@ -170,16 +187,27 @@ def _of_record(raw: bytes, first: Rejected) -> Problem:
     return Problem(first.reason, first.field, sentences.of_record(first.reason, first.message), where=where)
 
 
-def _of_field(raw: bytes, text: str, rejected: Rejected, event_type: str) -> Problem:
+def _of_rules(raw: bytes, text: str) -> Iterator[Problem]:
+    """What is wrong with a set of rules."""
+    [*_, (start, end)] = values_at(text, "data")
+    for each in rules_problems(msgspec.json.decode(bytes_of(text[start:end]))):
+        span = at_path(raw, each.field)
+        yield Problem(INVALID, each.field, each.reason, where=span)
+
+
+def _of_field(raw: bytes, text: str, rejected: Rejected, event_type: str, vocabulary: Vocabulary) -> Problem:
     """A problem in the words of the contract; its place is that in the record as it came."""
     path = rejected.field
-    value = _bad_value(text, path, event_type)
-    message = sentences.of_field(path, value, event_type, rejected.message)
+    value = _bad_value(text, path, event_type, vocabulary)
+    message = sentences.of_field(path, value, event_type, rejected.message, vocabulary)
     if value is None:
         meant, repair = of_missing(path, _siblings(text, path))
     else:
-        meant, repair = of_value(path, value, event_type)
-    return Problem(rejected.reason, path, message, meant, value, _span(raw, path, value), repair)
+        meant, repair = of_value(path, value, event_type, vocabulary)
+    advice = ""
+    if path == "type" and value is not None and repair is None:
+        advice = sentences.of_unknown_kind(_text(value.encode(errors="replace")))
+    return Problem(rejected.reason, path, message, meant, value, _span(raw, path, value), repair, advice)
 
 
 def _span(raw: bytes, path: str, value: str | None) -> Span | None:
@@ -191,13 +219,17 @@ def _span(raw: bytes, path: str, value: str | None) -> Span | None:
     return at_path(raw, path)
 
 
-def _bad_value(text: str, path: str, event_type: str) -> str | None:
+def _bad_value(text: str, path: str, event_type: str, vocabulary: Vocabulary) -> str | None:
     """The value at fault: of a name that comes twice, the first that the decoder refuses by itself."""
     found = [text[start:end] for start, end in values_at(text, path)]
     if len(found) <= 1:
         return found[0] if found else None
-    base = patched(text, path, _good(text, path, event_type))
-    bad = (value for value in found if decode([bytes_of(patched(base, path, value))]).rejected)
+    base = patched(text, path, _good(text, path, event_type, vocabulary))
+    bad = (
+        value
+        for value in found
+        if decode([bytes_of(patched(base, path, value))], vocabulary=vocabulary).rejected
+    )
     return next(bad, found[-1])
 
 
@@ -207,29 +239,32 @@ def _siblings(text: str, path: str) -> list[str]:
     return [name for start in objects for name, _ in members(text, start)]
 
 
-def _good(text: str, path: str, event_type: str) -> str:
+def _good(text: str, path: str, event_type: str, vocabulary: Vocabulary) -> str:
     """A value in JSON that the decoder accepts at a path."""
     if path == "type":
         found = values_at(text, "type")
-        meant = names.event_type(_text(text[slice(*found[-1])].encode(errors="replace"))) if found else None
+        said = _text(text[slice(*found[-1])].encode(errors="replace")) if found else ""
+        meant = names.event_type(said, vocabulary.own) if found else None
         return msgspec.json.encode(meant.name if meant else _DEFAULT).decode()
-    return _accepted(path, event_type)
+    return _accepted(path, event_type, vocabulary)
 
 
 @lru_cache(maxsize=512)
-def _accepted(path: str, event_type: str) -> str:
+def _accepted(path: str, event_type: str, vocabulary: Vocabulary) -> str:
+    if path == "data" and event_type == RULES_TYPE:
+        return "{}"
     if path == "data":
         inner = {
-            name: msgspec.json.decode(_accepted(f"data.{name}", event_type))
+            name: msgspec.json.decode(_accepted(f"data.{name}", event_type, vocabulary))
             for name in names.FIELDS
-            if _accepted(f"data.{name}", event_type) != "null"
+            if _accepted(f"data.{name}", event_type, vocabulary) != "null"
         }
         return msgspec.json.encode(inner).decode()
     if "[" in path:
         return '"x"'
     if path == "time":
         return '"2025-01-01T00:00:00Z"'
-    kind = _struct(event_type, path)
+    kind = _struct(event_type, path, vocabulary)
     for field in msgspec.structs.fields(kind):
         if field.encode_name == path.rpartition(".")[2]:
             return next(msgspec.json.encode(each).decode() for each in _CANDIDATES if _fits(each, field.type))
@@ -244,12 +279,13 @@ def _fits(value: Any, kind: Any) -> bool:
     return True
 
 
-def _struct(event_type: str, path: str) -> Any:
+def _struct(event_type: str, path: str, vocabulary: Vocabulary) -> Any:
     """The type that has a path's last name."""
     envelope = _ENVELOPES.get(event_type, _ENVELOPES[_DEFAULT])
     if not path.startswith("data."):
         return envelope
-    return next(field.type for field in msgspec.structs.fields(envelope) if field.name == "data")
+    known = event_type in _ENVELOPES or event_type in map(kind_type, vocabulary.own)
+    return sentences.data_type(event_type if known else _DEFAULT, vocabulary)
 
 
 # --- warnings

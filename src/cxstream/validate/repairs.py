@@ -10,6 +10,8 @@ import msgspec
 from msgspec import inspect
 
 from cxstream.convert.paths import written
+from cxstream.model.kinds import RULES_TYPE
+from cxstream.scoring.codec.vocabulary import BUILT_IN, Vocabulary
 from cxstream.validate import names, sentences
 
 if TYPE_CHECKING:
@@ -61,42 +63,49 @@ def of_missing(path: str, beside: Iterable[str]) -> tuple[str, Repair | None]:
     return "", None
 
 
-def of_value(path: str, value: str, event_type: str) -> tuple[str, Repair | None]:
+def of_value(
+    path: str, value: str, event_type: str, vocabulary: Vocabulary = BUILT_IN
+) -> tuple[str, Repair | None]:
     """What a wrong value is meant to be.
 
     Args:
         path: of the field.
         value: what stands there, in JSON.
         event_type: of the event.
+        vocabulary: the kinds of events that there are.
     """
+    if event_type == RULES_TYPE and path.startswith("data"):
+        return "", None
     try:
         found = msgspec.json.decode(value)
     except (msgspec.MsgspecError, UnicodeError):
         return "", None
-    wanted, _ = sentences.type_at(event_type, path)
+    wanted, _ = sentences.type_at(event_type, path, vocabulary)
     if isinstance(found, str) and (path == "type" or (path != "specversion" and sentences.allowed(wanted))):
-        return _of_enumeration(path, found, sentences.allowed(wanted))
+        return _of_enumeration(path, found, sentences.allowed(wanted), tuple(vocabulary.own))
     new = _time(found) if path == "time" else _converted(path, found, wanted)
     old = written(found)
     if new is None or old is None:
-        return "", _dropped(path, event_type)
+        return "", _dropped(path, event_type, vocabulary)
     if "[" in path:
         # A fix file has no paths to items of an array.
-        return msgspec.json.encode(new).decode(), _dropped(path, event_type)
+        return msgspec.json.encode(new).decode(), _dropped(path, event_type, vocabulary)
     return msgspec.json.encode(new).decode(), Repair("map", path, new, old)
 
 
-def _of_enumeration(path: str, text: str, known: tuple[str, ...]) -> tuple[str, Repair | None]:
-    guess = names.event_type(text) if path == "type" else names.value(path, text, known)
+def _of_enumeration(
+    path: str, text: str, known: tuple[str, ...], own: tuple[str, ...]
+) -> tuple[str, Repair | None]:
+    guess = names.event_type(text, own) if path == "type" else names.value(path, text, known)
     if guess is None:
         return "", None
     return f'"{guess.name}"', Repair("map", path, guess.name, text) if guess.sure else None
 
 
-def _dropped(path: str, event_type: str) -> Repair | None:
+def _dropped(path: str, event_type: str, vocabulary: Vocabulary) -> Repair | None:
     """To leave an optional field out: the record counts without it."""
     name = path.partition("[")[0]
-    if not name.startswith("data.") or sentences.is_required(event_type, name):
+    if not name.startswith("data.") or sentences.is_required(event_type, name, vocabulary):
         return None
     return Repair("drop", name)
 

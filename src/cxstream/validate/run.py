@@ -15,6 +15,7 @@ import numpy as np
 from cxstream.files.readers import BATCH_BYTES, read_batches
 from cxstream.model.events import CONTROL
 from cxstream.scoring.codec.decode import FROM_THE_FUTURE
+from cxstream.scoring.codec.vocabulary import vocabulary
 from cxstream.scoring.engine import Records
 from cxstream.validate import sentences
 from cxstream.validate.locate import at_path
@@ -109,7 +110,7 @@ def check(
     Raises:
         InputError: an input cannot be read.
     """
-    tally, repeats = ProblemCounts(), Repeats()
+    tally, repeats, kinds = ProblemCounts(), Repeats(), vocabulary(engine.params.kinds)
 
     def tell(chunk: Chunk, position: int, found: list[Problem]) -> None:
         for problem in found:
@@ -122,7 +123,7 @@ def check(
         late = _from_the_future(decoded, now(), grace)
         again = _repeats(decoded, chunk, repeats)
         for position, raw in enumerate(chunk.lines):
-            found = problems(raw, wrong.get(position))
+            found = problems(raw, wrong.get(position), kinds)
             if position in late:
                 found.insert(0, _future(raw, is_control=late[position]))
             if position in again:

@@ -14,9 +14,9 @@ import msgspec
 from msgspec import inspect
 
 from cxstream.model.enumerations import CHANNELS, STAGES
-from cxstream.model.events import ENVELOPES, Forget, Tick, Touchpoint
+from cxstream.model.events import ENVELOPES, Forget, NewRules, Tick, Touchpoint
 from cxstream.model.fields import MAX, Data
-from cxstream.model.kinds import BY_TYPE, FORGET_TYPE, TICK_TYPE
+from cxstream.model.kinds import BY_TYPE, FORGET_TYPE, RULES_TYPE, TICK_TYPE, type_of
 from cxstream.scoring.codec.decode import (
     FORGED,
     FROM_THE_FUTURE,
@@ -25,13 +25,15 @@ from cxstream.scoring.codec.decode import (
     TOO_LARGE,
     TOO_LATE,
 )
+from cxstream.scoring.codec.vocabulary import BUILT_IN, Vocabulary
+from cxstream.scoring.codec.vocabulary import data_type as own_data_type
 from cxstream.scoring.state.passed_over import FAILED, SKIPPED
 
 OF_VALID = {
     TOO_LATE: "valid, but its time was older than the window at the partition's clock: sent again as it is, "
     "it will be too late again",
     FROM_THE_FUTURE: "valid, but its time was later than scoring.future_minutes after the record's Kafka "
-    "timestamp (a tick or an erasure request: later than the timestamp itself): the source's clock, or its offset, "
+    "timestamp (a tick, a set of rules or an erasure request: later than the timestamp itself): the source's clock, or its offset, "
     "was wrong",
     FORGED: "valid, but not signed with the workers' control.key: somebody wrote it into cx.touchpoints past them, or "
     "with another key: docs/security.md, 'Control records'",
@@ -59,6 +61,7 @@ _FIXED = {
     "time": "must be a time with an offset (RFC 3339), like 2025-03-01T12:30:00Z or 2025-03-01T12:30:00.250+01:00",
 }
 _SHOWN = 40  # characters of a value
+_KIND = re.compile(r"cx\.touchpoint\.([a-z][a-z0-9_]{0,63})\.v1")
 _NO_OFFSET = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?")
 _LEAP = re.compile(r"T\d\d:\d\d:60", re.IGNORECASE)
 _SCALAR = {"true", "false", "null"}
@@ -69,21 +72,38 @@ _PATTERNS = {
 _JSON = "JSON is malformed: "
 
 
+@lru_cache(maxsize=256)
+def data_type(event_type: str, vocabulary: Vocabulary = BUILT_IN) -> type[Data]:
+    """The type of `data` of an event type; of an unknown one, what all kinds share."""
+    kind = BY_TYPE.get(event_type)
+    if kind is not None:
+        return kind.spec.data
+    name = next((name for name in vocabulary.own if type_of(name) == event_type), None)
+    return Data if name is None else own_data_type(name, vocabulary.own[name])
+
+
 @lru_cache(maxsize=1024)
-def type_at(event_type: str, path: str) -> tuple[Any, bool]:
+def type_at(event_type: str, path: str, vocabulary: Vocabulary = BUILT_IN) -> tuple[Any, bool]:
     """What the contract wants at a path of an event.
+
+    Args:
+        event_type: of the event.
+        path: of the field.
+        vocabulary: the kinds of events that there are.
 
     Returns:
         The type, without null, and whether this kind alone wants it so; None and False where it says nothing.
     """
     kind = BY_TYPE.get(event_type)
-    envelope: Any = {TICK_TYPE: Tick, FORGET_TYPE: Forget}.get(event_type)
+    envelope: Any = {TICK_TYPE: Tick, FORGET_TYPE: Forget, RULES_TYPE: NewRules}.get(event_type)
     envelope = envelope or (Touchpoint if kind is None else ENVELOPES[kind])
     name = path.partition("[")[0]
     if not name.startswith("data."):
         return _field(envelope, name), False
+    if event_type == RULES_TYPE:
+        return None, False
     name = name.removeprefix("data.")
-    data: Any = Data if kind is None else kind.spec.data
+    data: Any = data_type(event_type, vocabulary)
     here, everywhere = _field(data, name), _field(Data, name)
     if here is not None and "[" in path:
         here = getattr(here, "item_type", None)
@@ -96,7 +116,9 @@ def allowed(wanted: Any) -> tuple[str, ...]:
     return _in_order(wanted.values) if isinstance(wanted, inspect.LiteralType) else ()
 
 
-def of_field(path: str, value: str | None, event_type: str, said: str) -> str:
+def of_field(
+    path: str, value: str | None, event_type: str, said: str, vocabulary: Vocabulary = BUILT_IN
+) -> str:
     """What is wrong with a field.
 
     Args:
@@ -104,10 +126,13 @@ def of_field(path: str, value: str | None, event_type: str, said: str) -> str:
         value: what stands there, in JSON; None where it is missing.
         event_type: of the event.
         said: what the decoder says.
+        vocabulary: the kinds of events that there are.
     """
-    wanted, special = type_at(event_type, path)
-    kind = BY_TYPE.get(event_type)
-    of = f" for kind {kind.label}" if special and kind is not None else ""
+    if event_type == RULES_TYPE and path.startswith("data"):
+        return said if value is not None or path != "data" else "is missing; it must be a set of rules"
+    wanted, special = type_at(event_type, path, vocabulary)
+    label = event_type.split(".")[2] if event_type in {*BY_TYPE, *map(type_of, vocabulary.own)} else ""
+    of = f" for kind {label}" if special and label else ""
     words = _FIXED.get(path) or (None if wanted is None else f"must be {_words(wanted)}")
     if words is None:
         return said
@@ -128,6 +153,12 @@ def _instead(path: str, value: str, wanted: Any) -> str:
     if value.startswith("[") and isinstance(wanted, inspect.ListType):
         return ", but has more"
     return f", not {shown(value)}"
+
+
+def of_unknown_kind(event_type: str) -> str:
+    """How to make a kind of the company's own known; "" if the type has another form."""
+    named = _KIND.fullmatch(event_type)
+    return f"a kind of your own must be in the rules first, as [scoring.kinds.{named[1]}]" if named else ""
 
 
 def of_record(reason: str, said: str) -> str:
@@ -156,10 +187,9 @@ def unit_of(name: str) -> str:
     return " (in seconds)" if name.endswith("_s") else " (in days)" if name.endswith("_days") else ""
 
 
-def is_required(event_type: str, path: str) -> bool:
+def is_required(event_type: str, path: str, vocabulary: Vocabulary = BUILT_IN) -> bool:
     """Whether a field of `data` must be there in events of a type."""
-    kind = BY_TYPE.get(event_type)
-    return _is_required(Data if kind is None else kind.spec.data, path.removeprefix("data."))
+    return _is_required(data_type(event_type, vocabulary), path.removeprefix("data."))
 
 
 def shown(value: str) -> str:

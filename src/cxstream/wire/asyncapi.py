@@ -106,6 +106,9 @@ def _messages() -> Json:
     found["tick"] = _message(
         "Tick", "tick.v1.json", "None: a tick is written to each partition directly.", keyed=False
     )
+    found["rules"] = _message(
+        "Rules", "rules.v1.json", "None: a set of rules is written to each partition directly.", keyed=False
+    )
     for each in OUTPUTS:
         found[each.payload] = _message(each.title, each.schema, each.key_note)
     found["forget"] = _message(

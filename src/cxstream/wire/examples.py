@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cxstream.model.kinds import FORGET_TYPE, TICK_TYPE, Kind
+from cxstream.model.kinds import FORGET_TYPE, RULES_TYPE, TICK_TYPE, Kind
 
 Fields = dict[str, Any]
 
@@ -42,4 +42,22 @@ def example_forget() -> Fields:
         "type": FORGET_TYPE,
         "subject": "customer-1",
         "time": "2025-03-01T11:30:00Z",
+    }
+
+
+def example_rules() -> Fields:
+    """A set of rules, with a kind of the company's own."""
+    return {
+        "specversion": "1.0",
+        "id": "rules-1",
+        "source": "/rules-desk",
+        "type": RULES_TYPE,
+        "time": "2025-03-01T11:30:00Z",
+        "data": {
+            "scoring": {
+                "name": "spring-2025",
+                "coefficients": {"complaint": 1.8},
+                "kinds": {"parcel_lost": {"effort": 4, "mood": -3, "requires": ["order_id"]}},
+            }
+        },
     }

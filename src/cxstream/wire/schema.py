@@ -11,11 +11,12 @@ from typing import Any
 
 import msgspec
 
-from cxstream.model.events import ENVELOPES, Forget, Tick
+from cxstream.model.events import ENVELOPES, Forget, NewRules, Tick
 from cxstream.model.fields import MAX_STRING, Data
 from cxstream.model.kinds import Kind
 from cxstream.model.outputs import OUTPUTS, Output
-from cxstream.wire.examples import example, example_forget, example_tick
+from cxstream.wire.examples import example, example_forget, example_rules, example_tick
+from cxstream.wire.rules import data_schema
 
 Json = dict[str, Any]
 
@@ -70,6 +71,7 @@ def documents() -> dict[str, Json]:
     found = {f"touchpoints/{kind.label}.v1.json": touchpoint(kind) for kind in Kind}
     found["tick.v1.json"] = tick()
     found["forget.v1.json"] = forget()
+    found["rules.v1.json"] = rules()
     return found | {each.schema: output(each) for each in OUTPUTS}
 
 
@@ -99,6 +101,18 @@ def forget() -> Json:
         "description": "When it was made: RFC 3339 with an offset. What is not later is dropped from then on.",
     }
     return {**schema, "examples": [example_forget()]}
+
+
+def rules() -> Json:
+    """The schema of a set of rules."""
+    schema = _schema(NewRules, "Rules")
+    schema["properties"]["time"] = {
+        **_TIME_IN,
+        "description": "When it was made: RFC 3339 with an offset. A set that is not later than the one in force is a "
+        "duplicate.",
+    }
+    schema["properties"]["data"] = data_schema()
+    return {**schema, "examples": [example_rules()]}
 
 
 def output(described: Output) -> Json:

@@ -53,6 +53,7 @@ class Counters:
         committed: offset that the group has committed; None if it is not known.
         committed_at: Unix time of the last commit; None before the first.
         saved_at: Unix time of the last snapshot committed; None before the first.
+        compared: the rules that were last compared with those of the settings.
         newest: event time of the newest accepted touchpoint, ms UTC; None before the first.
     """
 
@@ -75,6 +76,7 @@ class Counters:
     committed_at: float | None = None
     saved_at: float | None = None
     newest: int | None = None
+    compared: str = ""
     _told: str = ""
 
     @property

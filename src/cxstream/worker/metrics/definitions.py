@@ -24,7 +24,12 @@ Values = tuple[str, ...] | str
 PARTITIONS = "numbers of the partitions of cx.touchpoints"
 SOURCES = "the first worker.metrics_sources sources seen, cut at 64 characters; other; unknown"
 
-OUTCOMES = ("accepted", "duplicate", "late", "rejected", "tick", "erased", "erasure", "misrouted")
+# More than a set of rules can name: a worker that lives long may see several sets.
+MOST_OWN_KINDS = 200
+OWN_KINDS = f"the built-in kinds; the first {MOST_OWN_KINDS} kinds of your own that were seen; other"
+RULES = "name and digest of each set of rules in force"
+
+OUTCOMES = ("accepted", "duplicate", "late", "rejected", "tick", "rules", "erased", "erasure", "misrouted")
 BUDGET = ("total", "process", "fetches", "state")
 REASONS = (
     "malformed",
@@ -95,7 +100,7 @@ RECORDS = (
         "counter",
         "records",
         "Records of cx.touchpoints that were read and committed, by outcome. late: rejected as too "
-        "late; rejected: for another reason; ticks let time pass; erased: dropped, since the customer "
+        "late; rejected: for another reason; ticks let time pass; rules: sets that came into force; erased: dropped, since the customer "
         "had requested erasure; erasures: erasure requests; misrouted: forwarded to the partition of "
         "their customer, where they are counted again. The sum over outcome is the number of records "
         "read.",
@@ -134,7 +139,13 @@ RECORDS = (
         "own, or mixes customers up: docs/crm.md. An id of the right form that names a record without a signal is not counted.",
         {"source": SOURCES},
     ),
-    Metric("cxstream_touchpoints_total", "counter", "records", "Accepted records by kind.", {"kind": KINDS}),
+    Metric(
+        "cxstream_touchpoints_total",
+        "counter",
+        "records",
+        "Accepted records by kind; kinds of your own (docs/scoring.md) count by name.",
+        {"kind": OWN_KINDS},
+    ),
     Metric(
         "cxstream_lost_records_total",
         "counter",
@@ -513,11 +524,26 @@ PROCESS = (
         {"share": BUDGET},
     ),
     Metric(
-        "cxstream_model_info",
+        "cxstream_settings_info",
         "info",
         "1",
-        "The risk model and a digest of all scoring parameters; workers of one group should agree.",
-        {"model": "one a process", "parameters": "one a process"},
+        "The rules that the worker's settings say, by name and digest; workers of one group should agree. They are in "
+        "force in partitions whose log has no rules.",
+        {"rules": "one a process"},
+    ),
+    Metric(
+        "cxstream_rules_in_force",
+        "gauge",
+        "1",
+        "1: these rules are in force in the partition. All partitions should have the same.",
+        {**_PARTITION, "rules": RULES},
+    ),
+    Metric(
+        "cxstream_rules_differ",
+        "gauge",
+        "0 or 1",
+        "1: the log has rules for the partition, and the worker's settings say others, which have no effect.",
+        _PARTITION,
     ),
     Metric(
         "faust_messages_received_total",

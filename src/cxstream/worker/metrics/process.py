@@ -12,7 +12,14 @@ from cxstream.logs.printable import printable
 from cxstream.model.enumerations import CHANNELS
 from cxstream.model.kinds import Kind
 from cxstream.worker.metrics.buckets import Buckets
-from cxstream.worker.metrics.definitions import CONTACT_RESULTS, FRESHNESS, HISTORY_SECONDS, METRICS, NPS
+from cxstream.worker.metrics.definitions import (
+    CONTACT_RESULTS,
+    FRESHNESS,
+    HISTORY_SECONDS,
+    METRICS,
+    MOST_OWN_KINDS,
+    NPS,
+)
 from cxstream.worker.metrics.tally import OTHER, SOURCE_LENGTH, Times, Told
 
 if TYPE_CHECKING:
@@ -72,6 +79,7 @@ class Measures:
         self.misrouted: Counter[str] = Counter()
         self.unknown_actions: Counter[str] = Counter()
         self.kinds = np.zeros(len(Kind), np.int64)
+        self.own_kinds: Counter[str] = Counter()
         self.signals: Counter[tuple[str, str]] = Counter()
         self.reasons: Counter[str] = Counter()
         self.held_back = 0
@@ -108,6 +116,9 @@ class Measures:
         for source, n in tally.unknown_actions.items():
             self.unknown_actions[self._sources.name(source)] += n
         self.kinds += tally.kinds
+        for kind, n in tally.own.items():
+            known = kind in self.own_kinds or len(self.own_kinds) < MOST_OWN_KINDS
+            self.own_kinds[kind if known else OTHER] += n
         self.signals.update(tally.signals)
         self.reasons.update(tally.reasons)
         self.held_back += tally.held_back

@@ -71,7 +71,8 @@ class FlushTally:
         sources: valid records by source; misrouted ones count in their right partition.
         misrouted: records that were forwarded, by source.
         unknown_actions: accepted records whose `action_id` is no signal of the customer, by source.
-        kinds: int64[kinds], accepted records.
+        kinds: int64[kinds], accepted records of the built-in kinds.
+        own: accepted records of the company's own kinds, by name.
         signals: signals by kind and level.
         reasons: raised signals by leading reason.
         held_back: raises suppressed by the cooldown, counted once each.
@@ -86,6 +87,7 @@ class FlushTally:
         self.misrouted: Counter[str] = Counter()
         self.unknown_actions: Counter[str] = Counter()
         self.kinds = np.zeros(len(Kind), np.int64)
+        self.own: Counter[str] = Counter()
         self.signals: Counter[tuple[str, str]] = Counter()
         self.reasons: Counter[str] = Counter()
         self.held_back = 0
@@ -124,7 +126,11 @@ class FlushTally:
             self.sources[_told_apart(self.sources, events[first].source)] += n
         accepted = status == ACCEPTED
         self.times.append(Times(appended, columns["time"].copy(), accepted))
-        self.kinds += np.bincount(columns["kind"][accepted], minlength=len(Kind))
+        kinds = np.bincount(columns["kind"][accepted], minlength=len(Kind))
+        self.kinds += kinds[: len(Kind)]
+        for kind in np.flatnonzero(kinds[len(Kind) :]).tolist():
+            of_kind = np.flatnonzero(accepted & (columns["kind"] == len(Kind) + kind))
+            self.own[_kind_of(events[int(of_kind[0])])] += len(of_kind)
         telling = np.flatnonzero(accepted & _TELLING[columns["kind"]])
         if len(telling):
             self._tell([events[i].data for i in telling.tolist()], columns[telling])
@@ -184,6 +190,11 @@ class FlushTally:
         channels = np.array([_CHANNEL[each.channel] for each in data])
         waited = np.array([each.wait_s is not None for each in data])
         self.told.append(Told(columns, channels, waited))
+
+
+def _kind_of(event: Any) -> str:
+    """The name of an event's kind."""
+    return str(event.__struct_config__.tag).split(".")[2]
 
 
 def _told_apart(counter: Counter[str], source: str) -> str:

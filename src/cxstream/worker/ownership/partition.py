@@ -19,6 +19,7 @@ import structlog
 from aiokafka.errors import KafkaError, ProducerFenced
 
 from cxstream.model.errors import CxstreamError, OwnershipError, TopicError, UnreadableError
+from cxstream.model.rules import rules_of
 from cxstream.scoring.failing import BatchError, UnforeseenError, place_of
 from cxstream.scoring.state.passed_over import SKIPPED
 from cxstream.settings.skips import skips
@@ -330,6 +331,23 @@ class Partition:
                 self._session = None
             await self._kafka.release(producer)
 
+    def _compare_rules(self, engine: Engine) -> None:
+        """Log, once for each set of rules, if the log and the settings have different rules."""
+        latest = engine.rules.latest
+        if latest.rules.label == self.counters.compared:
+            return
+        self.counters.compared = latest.rules.label
+        own = rules_of(self._settings.scoring, self._settings.actions)
+        if latest.of_log and not latest.rules.is_same(own):
+            self._log.warning(
+                "the log has other rules than the settings, whose [scoring] and [actions] have no effect; 'cxstream rules "
+                "show' says what differs",
+                rules=latest.rules.label,
+                settings=own.label,
+                source=latest.source,
+                id=latest.id,
+            )
+
     async def _restored(
         self,
         producer: AIOKafkaProducer,
@@ -359,7 +377,9 @@ class Partition:
             replayed=self.counters.replayed - before,
             kept=parked is not None and restored.engine is parked.engine,
             seconds=round(now() - start, 3),
+            rules=restored.engine.rules.latest.rules.label,
         )
+        self._compare_rules(restored.engine)
         return OwnershipSession(
             self._settings,
             self._kafka,

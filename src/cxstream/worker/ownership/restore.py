@@ -23,7 +23,6 @@ import structlog
 
 from cxstream.kafka.claims import is_claim
 from cxstream.model.errors import LostRecordsError, SnapshotError, UnreadableError
-from cxstream.scoring.codec.signatures import derived
 from cxstream.scoring.engine import MARKER_KEY, Engine
 from cxstream.scoring.state.marker import read_marker
 from cxstream.scoring.state.snapshot import Line
@@ -364,9 +363,7 @@ def snapshot_secrets(settings: Settings) -> tuple[bytes, ...]:
     Raises:
         SettingsError: the keys cannot be read.
     """
-    keys = settings.control.keys()
-    keyed = tuple(derived(key, "snapshot") for key in keys)
-    return keyed if keyed and settings.worker.unsigned_snapshots == "refuse" else (*keyed, b"")
+    return settings.snapshot_secrets()
 
 
 def _refuse_truncated(topics: Topology, partition: int, position: int, end: int) -> None:

@@ -17,7 +17,6 @@ import cxstream
 from cxstream.model.enumerations import CHANNELS, LEVELS
 from cxstream.model.features import FEATURES
 from cxstream.model.rules import rules_of
-from cxstream.scoring.state.marker import digest
 from cxstream.topology import FORGET, SNAPSHOTS, TOUCHPOINTS
 from cxstream.worker.metrics.definitions import (
     BUDGET,
@@ -89,8 +88,7 @@ class WorkerCollector(Collector):
         self._distribution = distribution
         self._offsets = offsets
         self._rebalances = rebalances
-        scoring, actions = worker.settings.scoring, worker.settings.actions
-        self._digest, self._label = digest(scoring), rules_of(scoring, actions).label
+        self._settings_rules = rules_of(worker.settings.scoring, worker.settings.actions)
 
     def describe(self) -> Iterable[core.Metric]:
         """Nothing, so that registration does not collect."""
@@ -133,8 +131,8 @@ class WorkerCollector(Collector):
         yield family("cxstream_misrouted_total", (([source], n) for source, n in misrouted.items()))
         unknown = dict(measures.unknown_actions)
         yield family("cxstream_unknown_actions_total", (([source], n) for source, n in unknown.items()))
-        kinds = zip(KINDS, measures.kinds.tolist(), strict=True)
-        yield family("cxstream_touchpoints_total", (([kind], n) for kind, n in kinds))
+        kinds = dict(zip(KINDS, measures.kinds.tolist(), strict=True)) | dict(measures.own_kinds)
+        yield family("cxstream_touchpoints_total", (([kind], n) for kind, n in kinds.items()))
         yield self._by_partition("cxstream_lost_records_total", "lost")
         yield family("cxstream_commit_delay_seconds", (([k], v) for k, v in measures.commit_delay.items()))
         yield family("cxstream_event_delay_seconds", [([], measures.event_delay)])
@@ -166,6 +164,15 @@ class WorkerCollector(Collector):
         yield family("cxstream_state_rows", (([n], engine.customers) for n, engine in states))
         yield family("cxstream_state_panes", (([n], engine.panes) for n, engine in states))
         yield family("cxstream_state_bytes", (([n], engine.state_bytes) for n, engine in states))
+        in_force = [(n, engine.rules.latest) for n, engine in states]
+        yield family("cxstream_rules_in_force", (([n, each.rules.label], 1.0) for n, each in in_force))
+        yield family(
+            "cxstream_rules_differ",
+            (
+                ([n], float(each.of_log and not each.rules.is_same(self._settings_rules)))
+                for n, each in in_force
+            ),
+        )
         yield family("cxstream_ready", [([], float(self._worker.ready))])
         for name, attribute in (
             ("cxstream_partition_failures_total", "failures"),
@@ -268,7 +275,7 @@ class WorkerCollector(Collector):
             "faust": version("faust-streaming"),
         }
         yield family("cxstream_build_info", [([], build)])
-        yield family("cxstream_model_info", [([], {"model": self._label, "parameters": self._digest})])
+        yield family("cxstream_settings_info", [([], {"rules": self._settings_rules.label})])
         yield family("faust_messages_received_total", [([], worker.monitor.messages_received_total)])
         yield family("faust_rebalances_total", [([], rebalances.count)])
         yield family("faust_rebalance_seconds", [([], rebalances.seconds)])

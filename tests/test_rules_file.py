@@ -1,0 +1,160 @@
+"""Sets of rules in files, what differs between two, and how they are shown."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner
+
+from cxstream.cli.rules import command
+from cxstream.model.errors import InputError
+from cxstream.model.parameters import ScoringParams
+from cxstream.model.rules import rules_of
+from cxstream.rules.difference import Change, changes
+from cxstream.rules.file import read_file
+from cxstream.rules.show import as_toml
+from cxstream.settings import ACTIONS
+from strategies import PARAMS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+GOOD = """
+[scoring]
+name = "spring-1"
+thresholds = [0.3, 0.5, 0.7]
+
+[scoring.coefficients]
+complaint = 1.8
+
+[scoring.kinds.parcel_lost]
+effort = 4
+mood = -3
+requires = ["order_id"]
+description = "The parcel is lost."
+
+[actions]
+complaint = "call today"
+"""
+
+
+def write(folder: Path, text: str, name: str = "rules.toml") -> Path:
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def test_toml_and_json_are_the_same_set(tmp_path: Path) -> None:
+    toml = read_file(write(tmp_path, GOOD))
+    assert toml.params.kinds["parcel_lost"].effort == 4
+    assert toml.params.coefficients["effort"] == 2.0
+    assert toml.actions == {**ACTIONS, "complaint": "call today"}
+    assert toml.label.startswith("spring-1@")
+    as_json = write(tmp_path, toml.data.decode(), "rules.json")
+    assert read_file(as_json) == toml
+    # What a set does not name has its default: the same set as with the defaults written down.
+    assert toml == rules_of(toml.params, toml.actions)
+
+
+@pytest.mark.parametrize("params", PARAMS.values(), ids=PARAMS)
+def test_a_set_that_is_shown_as_toml_can_be_read(params: ScoringParams, tmp_path: Path) -> None:
+    rules = rules_of(params, ACTIONS)
+    assert read_file(write(tmp_path, as_toml(rules))) == rules
+
+
+def test_text_survives_toml(tmp_path: Path) -> None:
+    said = 'a "quoted" \\ text\twith\nlines, \x7f, 0x01 \x01 and żółć \U0001f600'
+    params = ScoringParams.model_validate({"kinds": {"odd": {"description": said}}})
+    rules = rules_of(params, {**ACTIONS, "effort": said})
+    assert read_file(write(tmp_path, as_toml(rules))) == rules
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "[scoring]\nwinow_days = 3\n",
+            ":2: scoring.winow_days: no such parameter; did you mean window_days?",
+        ),
+        ("[scoring]\n\nwindow_days = 0\n", ":3: scoring.window_days: Input should be greater"),
+        ("[scoring]\nname = 'x'\n[scoring.kinds.lost]\nefort = 1\n", ":4: scoring.kinds.lost.efort: no such"),
+        ("[scoring.kinds]\nlost = { efort = 1 }\n", ":2: scoring.kinds.lost.efort: no such parameter"),
+        ("[scoring.kinds.error]\neffort = 1\n", ":1: scoring.kinds.error: a built-in kind"),
+        ("[scoring]\nwindow_days = \n", ":2: is not TOML"),
+        ("[scoring]\nmax_record_bytes = 2000\n", ":2: scoring.max_record_bytes: a setting of the workers"),
+        ("[worker]\ngroup = 'x'\n", ":1: worker: a section of the settings, not of rules"),
+        ("[scorin]\n", ":1: scorin: no such section"),
+        ("[actions]\neffrt = 'x'\n", ":2: actions.effrt"),
+        ("[scoring]\nthresholds = [0.5, 0.4, 0.9]\n", ":2: scoring.thresholds: must rise"),
+        ("scoring = 3\n", ":1: scoring: Input should be"),
+    ],
+    ids=str,
+)
+def test_what_is_wrong_is_told_with_its_line(text: str, said: str, tmp_path: Path) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(InputError) as raised:
+        read_file(path)
+    assert str(raised.value).startswith(f"{path}{said}")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"scoring": {\n "winow_days": 3}}', ":2: scoring.winow_days: no such parameter"),
+        ('{"scoring": {\n "window_days": 3,}}', ":2: is not JSON"),
+        ("[]", ": not an object"),
+        ('{"scoring":{},\n"x":1}', ":2: x: no such section"),
+    ],
+    ids=str,
+)
+def test_what_is_wrong_in_json_is_told_with_its_line(text: str, said: str, tmp_path: Path) -> None:
+    path = write(tmp_path, text, "rules.json")
+    with pytest.raises(InputError) as raised:
+        read_file(path)
+    assert str(raised.value).startswith(f"{path}{said}")
+
+
+def test_files_that_are_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "rules.toml"
+    with pytest.raises(InputError, match="cannot be read"):
+        read_file(path)
+    path.write_bytes(b"[scoring]\nname = '\xff'\n")
+    with pytest.raises(InputError, match=":2: not UTF-8"):
+        read_file(path)
+    with pytest.raises(InputError, match="cannot be read"):
+        read_file(tmp_path)
+
+
+def test_a_set_that_could_not_be_signed_is_refused(tmp_path: Path) -> None:
+    kinds = "".join(f"[scoring.kinds.k{i}]\ndescription = '{'x' * 900}'\n" for i in range(80))
+    with pytest.raises(InputError, match="shorten the descriptions"):
+        read_file(write(tmp_path, kinds))
+
+
+def test_changes_name_parameters(tmp_path: Path) -> None:
+    before, after = rules_of(ScoringParams(), ACTIONS), read_file(write(tmp_path, GOOD))
+    found = {each.parameter: (each.before, each.after) for each in changes(before, after)}
+    lost = found.pop("scoring.kinds.parcel_lost")
+    assert found == {
+        "scoring.name": ('"default-1"', '"spring-1"'),
+        "scoring.thresholds": ("[0.35,0.55,0.75]", "[0.3,0.5,0.7]"),
+        "scoring.coefficients.complaint": ("1.5", "1.8"),
+        "actions.complaint": (json.dumps(ACTIONS["complaint"], ensure_ascii=False), '"call today"'),
+    }
+    assert lost[0] is None
+    assert lost[1] is not None
+    assert '"order_id"' in lost[1]
+    assert changes(after, after) == []
+    assert Change("scoring.name", '"spring-1"', '"default-1"') in changes(after, before)
+
+
+def test_check_says_whether_a_file_is_valid(tmp_path: Path) -> None:
+    good = CliRunner().invoke(command, ["check", str(write(tmp_path, GOOD))])
+    assert good.exit_code == 0, good.output
+    assert "a valid set of rules, spring-1@" in good.output
+    assert "1 kind of your own" in good.output
+    bad = CliRunner().invoke(command, ["check", str(write(tmp_path, "[scoring]\nx = 1\n"))])
+    assert bad.exit_code != 0
+    assert isinstance(bad.exception, InputError)
