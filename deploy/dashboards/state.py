@@ -319,6 +319,7 @@ TIME = Row(
                 Query("count by (version, python, faust) (cxstream_build_info)", "workers"),
                 Query("count by (rules) (cxstream_settings_info)", "workers by settings"),
                 Query("count by (rules) (cxstream_rules_in_force)", "partitions by rules"),
+                Query("sum(cxstream_rules_differ)", "partitions whose rules differ from the settings"),
             ),
             kind="table",
             alerts=("CxstreamModelsDiffer",),
