@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from cxstream.model.parameters import ScoringParams
+from cxstream.cli.schemas import command
+from cxstream.model.fields import Data
+from cxstream.model.parameters import OwnKind, ScoringParams
 from cxstream.model.rules import RulesError, problems, read_rules, rules_of
+from cxstream.scoring.codec.decode import decode
+from cxstream.scoring.codec.vocabulary import vocabulary
 from cxstream.settings import ACTIONS
+from cxstream.wire import schema
 from cxstream.wire.rules import data_schema
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SCHEMA = Draft202012Validator(data_schema())
 WHOLE = json.loads(
@@ -147,3 +156,48 @@ def test_all_that_is_wrong_is_found() -> None:
 
 def test_a_whole_number_may_be_written_with_a_point() -> None:
     assert read_rules(b'{"scoring":{"window_days":30.0}}').params.window_days == 30
+
+
+def test_kinds_of_the_company_have_schemas_that_agree_with_the_decoder() -> None:
+    requires = [name for name in Data.__struct_fields__ if name != "channel"]
+    kinds = {
+        "everything": OwnKind(requires=tuple(requires)),
+        "parcel_lost": OwnKind(
+            effort=4, requires=("order_id", "late_days"), description="Lost by the carrier."
+        ),
+        "plain": OwnKind(),
+    }
+    known = vocabulary(kinds)
+    found = schema.documents(kinds)
+    assert set(found) - set(schema.documents()) == {f"touchpoints/{name}.v1.json" for name in kinds}
+    assert found["touchpoints/parcel_lost.v1.json"]["description"] == "Lost by the carrier."
+    for name, kind in kinds.items():
+        document = found[f"touchpoints/{name}.v1.json"]
+        Draft202012Validator.check_schema(document)
+        [example] = document["examples"]
+        cases = [
+            example,
+            *({**example, "data": without(example["data"], field)} for field in example["data"]),
+        ]
+        cases += [{**example, "data": {**example["data"], field: None}} for field in kind.requires]
+        for case in cases:
+            decoded = decode([json.dumps(case).encode()], vocabulary=known)
+            assert Draft202012Validator(document).is_valid(case) == (not decoded.rejected), case
+        assert not decode([json.dumps(example).encode()], vocabulary=known).rejected
+
+
+def without(data: dict[str, Any], field: str) -> dict[str, Any]:
+    return {name: value for name, value in data.items() if name != field}
+
+
+def test_schemas_of_kinds_in_a_file_are_written_and_checked(tmp_path: Path) -> None:
+    rules = tmp_path / "rules.toml"
+    rules.write_text("[scoring.kinds.parcel_lost]\neffort = 4\n")
+    out = tmp_path / "schemas"
+    for options in (["--out", out], ["--check", out]):
+        done = CliRunner().invoke(command, [str(each) for each in (*options, "--rules", rules)])
+        assert done.exit_code == 0, done.output
+    assert (out / "touchpoints" / "parcel_lost.v1.json").exists()
+    document = json.loads((out / "asyncapi.json").read_text())
+    assert "parcel_lost" in document["channels"]["touchpoints"]["messages"]
+    assert CliRunner().invoke(command, ["--check", str(out)]).exit_code == 1

@@ -184,9 +184,13 @@ def apply(
         return
     if sample:
         _show_effect(_effect(settings, before, rules, sample, since))
-    if not yes:
-        click.confirm(f"Put {rules.label} in force in {_partitions(len(before))}?", abort=True)
-    written = asyncio.run(_write(settings, rules, before, source))
+    if not yes and not click.confirm(f"Put {rules.label} in force in {_partitions(len(before))}?"):
+        raise click.ClickException("nothing is written")
+    try:
+        written = asyncio.run(_write(settings, rules, before, source))
+    except KeyboardInterrupt:
+        click.echo("interrupted: 'cxstream rules show' says whether the set was written", err=True)
+        raise SystemExit(130) from None
     _say(settings, rules, written)
     if wait:
         _wait(settings, written, wait)

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cxstream.model.parameters import OwnKind
 
 
 @click.command(name="schemas")
@@ -16,17 +22,24 @@ import click
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Compare this folder with the current documents; exit 1 and show the difference if there is one.",
 )
-def command(out: Path | None, check: Path | None) -> None:
+@click.option(
+    "--rules",
+    "rules_file",
+    type=click.Path(path_type=Path),
+    help="Rules (TOML or JSON, see 'cxstream rules'): also write or check the schemas of the kinds that they name.",
+)
+def command(out: Path | None, check: Path | None, rules_file: Path | None) -> None:
     """Write or check the JSON Schemas of all events and the AsyncAPI document of all topics.
 
     \b
     Example:
       cxstream schemas --out schemas
+      cxstream schemas --out schemas --rules rules.toml
       cxstream schemas --check schemas
     """  # noqa: D301
     if (out is None) == (check is None):
         raise click.UsageError("say either --out DIR or --check DIR")
-    texts = _texts()
+    texts = _texts(rules_file)
     if out is not None:
         _write(out, texts)
         click.echo(f"wrote {len(texts)} documents to {out}")
@@ -55,13 +68,18 @@ def _write(folder: Path, texts: dict[str, str]) -> None:
             file.write(text.encode())
 
 
-def _texts() -> dict[str, str]:
+def _texts(rules_file: Path | None) -> dict[str, str]:
     """Each document as text, by its path below the folder."""
     import json
 
     from cxstream.wire import asyncapi, schema
 
-    documents = {**schema.documents(), "asyncapi.json": asyncapi.document()}
+    own: Mapping[str, OwnKind] = {}
+    if rules_file is not None:
+        from cxstream.rules.file import read_file
+
+        own = read_file(rules_file).params.kinds
+    documents = {**schema.documents(own), "asyncapi.json": asyncapi.document(own)}
     return {
         name: json.dumps(document, indent=2, ensure_ascii=False) + "\n"
         for name, document in documents.items()

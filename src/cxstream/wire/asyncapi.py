@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from cxstream import topology
@@ -9,6 +10,8 @@ from cxstream.model.kinds import Kind
 from cxstream.model.outputs import OUTPUTS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from cxstream.topology import Topic
 
 Json = dict[str, Any]
@@ -35,8 +38,13 @@ _RESENT_HEADERS: Json = {
 }
 
 
-def document() -> Json:
-    """The AsyncAPI document; payloads refer to the JSON Schemas beside it."""
+def document(own: Iterable[str] = ()) -> Json:
+    """The AsyncAPI document; payloads refer to the JSON Schemas beside it.
+
+    Args:
+        own: kinds of the company's own.
+    """
+    topics = [_with(topic, tuple(own)) for topic in topology.TOPICS]
     return {
         "asyncapi": "3.0.0",
         "info": {
@@ -57,10 +65,15 @@ def document() -> Json:
                 },
             }
         },
-        "channels": {_id(topic): _channel(topic) for topic in topology.TOPICS},
-        "operations": {f"{topic.flow}-{_id(topic)}": _operation(topic) for topic in topology.TOPICS},
-        "components": {"messages": _messages()},
+        "channels": {_id(topic): _channel(topic) for topic in topics},
+        "operations": {f"{topic.flow}-{_id(topic)}": _operation(topic) for topic in topics},
+        "components": {"messages": _messages(own)},
     }
+
+
+def _with(topic: Topic, own: tuple[str, ...]) -> Topic:
+    """A topic with the company's own kinds, if it has touchpoints."""
+    return replace(topic, payloads=(*topic.payloads, *own)) if topic is topology.TOUCHPOINTS else topic
 
 
 def _id(topic: Topic) -> str:
@@ -97,11 +110,11 @@ def _operation(topic: Topic) -> Json:
     }
 
 
-def _messages() -> Json:
+def _messages(own: Iterable[str]) -> Json:
     customer = "The customer, as in `subject`."
     found = {
-        kind.label: _message(f"Touchpoint: {kind.label}", f"touchpoints/{kind.label}.v1.json", customer)
-        for kind in Kind
+        label: _message(f"Touchpoint: {label}", f"touchpoints/{label}.v1.json", customer)
+        for label in (*(kind.label for kind in Kind), *own)
     }
     found["tick"] = _message(
         "Tick", "tick.v1.json", "None: a tick is written to each partition directly.", keyed=False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cxstream.model.kinds import FORGET_TYPE, RULES_TYPE, TICK_TYPE, Kind
+from cxstream.model.kinds import FORGET_TYPE, RULES_TYPE, TICK_TYPE, Kind, type_of
 
 Fields = dict[str, Any]
 
@@ -20,6 +20,24 @@ def example(kind: Kind) -> Fields:
         "time": "2025-03-01T12:30:00.250+01:00",
         "data": kind.spec.example,
     }
+
+
+def example_own(name: str, schema: Fields) -> Fields:
+    """An event of a kind of the company's own, with the fields that its schema requires."""
+    data = schema["properties"]["data"]
+    filled = {field: _value(data["properties"][field]) for field in data["required"]}
+    return example(Kind.page_view) | {"id": f"{name}-1", "type": type_of(name), "data": filled}
+
+
+def _value(schema: Fields) -> Any:
+    if "enum" in schema:
+        return schema["enum"][0]
+    kinds = schema["type"]
+    kind = kinds if isinstance(kinds, str) else kinds[0]
+    # The one pattern of a field of data is that of a currency.
+    text = "EUR" if "pattern" in schema else "text"
+    values: Fields = {"string": text, "number": 1, "boolean": True, "array": []}
+    return values[kind]
 
 
 def example_tick() -> Fields:

@@ -7,16 +7,22 @@ to what every regular expression engine knows: no look-around.
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from cxstream.model.events import ENVELOPES, Forget, NewRules, Tick
+from cxstream.model.events import ENVELOPES, Forget, NewRules, Tick, envelope
 from cxstream.model.fields import MAX_STRING, Data
 from cxstream.model.kinds import Kind
 from cxstream.model.outputs import OUTPUTS, Output
-from cxstream.wire.examples import example, example_forget, example_rules, example_tick
+from cxstream.scoring.codec.vocabulary import data_type
+from cxstream.wire.examples import example, example_forget, example_own, example_rules, example_tick
 from cxstream.wire.rules import data_schema
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cxstream.model.parameters import OwnKind
 
 Json = dict[str, Any]
 
@@ -66,9 +72,14 @@ ATTRIBUTES = {
 """What the attributes of an envelope are."""
 
 
-def documents() -> dict[str, Json]:
-    """Every JSON Schema by its path below `schemas/`."""
+def documents(own: Mapping[str, OwnKind] | None = None) -> dict[str, Json]:
+    """Every JSON Schema by its path below `schemas/`.
+
+    Args:
+        own: kinds of the company's own.
+    """
     found = {f"touchpoints/{kind.label}.v1.json": touchpoint(kind) for kind in Kind}
+    found |= {f"touchpoints/{name}.v1.json": own_touchpoint(name, kind) for name, kind in (own or {}).items()}
     found["tick.v1.json"] = tick()
     found["forget.v1.json"] = forget()
     found["rules.v1.json"] = rules()
@@ -77,13 +88,25 @@ def documents() -> dict[str, Json]:
 
 def touchpoint(kind: Kind) -> Json:
     """The schema of one kind of touchpoint: what the decoder accepts, no more and no less."""
-    schema = _schema(ENVELOPES[kind], f"Touchpoint: {kind.label}")
+    return {**_touchpoint(ENVELOPES[kind], kind.label), "examples": [example(kind)]}
+
+
+def own_touchpoint(name: str, kind: OwnKind) -> Json:
+    """The schema of a kind of the company's own, under rules that name it."""
+    schema = _touchpoint(envelope(name, len(Kind), data_type(name, kind)), name)
+    if kind.description:
+        schema["description"] = kind.description
+    return {**schema, "examples": [example_own(name, schema)]}
+
+
+def _touchpoint(kind: type[msgspec.Struct], label: str) -> Json:
+    schema = _schema(kind, f"Touchpoint: {label}")
     schema["properties"]["time"] = _TIME_IN
     fields = schema["properties"]["data"]["properties"]
     for name in fields:
         # A field that one kind alone has is described where it is defined.
         fields[name] = {**({"description": FIELDS[name]} if name in FIELDS else {}), **fields[name]}
-    return {**schema, "examples": [example(kind)]}
+    return schema
 
 
 def tick() -> Json:
