@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiokafka.partitioner import murmur2
 
-from cxstream.model.kinds import FORGET_TYPE, TICK_TYPE
+from cxstream.model.kinds import FORGET_TYPE, RULES_TYPE, TICK_TYPE
 from cxstream.model.parameters import DAY_MS, HOUR_MS, MINUTE_MS
 from cxstream.scoring.codec.signatures import Authority
 from simulation.broker import APPENDED_MS, Row
@@ -49,17 +49,20 @@ class Asked(NamedTuple):
 
 
 def params() -> list[ScoringParams]:
-    """Parameters that make few records say much."""
-    return list(PARAMS.values())
+    """Parameters that make few records say much; all allow for clocks that are wrong by FUTURE_MS."""
+    return [each.model_copy(update={"future_minutes": FUTURE_MS / MINUTE_MS}) for each in PARAMS.values()]
 
 
 @lru_cache(maxsize=POOL)
 def history(number: int) -> list[Row]:
-    """The records of a history: mostly touchpoints, some that must be rejected, each for its own reason."""
+    """The records of a history: mostly touchpoints, some that must be rejected, each for its own reason.
+
+    In every fourth, the rules change now and then.
+    """
     chance = random.Random(number)
     signing = random.Random(f"{number} signing")
     rows = []
-    for event, limit in random_history(number, LENGTH):
+    for event, limit in random_history(number, LENGTH, rules=number % 4 == 1):
         if number % 3 == 0 and "data" in event and chance.random() < _POISONED:
             event["data"]["touchpoint"] = POISON
         value = json.dumps(_signed(signing, event)).encode()
@@ -72,7 +75,7 @@ def history(number: int) -> list[Row]:
 
 def _signed(chance: random.Random, event: dict[str, Any]) -> dict[str, Any]:
     """A control record with its signature, mostly: a few have none, or one of somebody else's key."""
-    if event["type"] not in {TICK_TYPE, FORGET_TYPE} or (drawn := chance.random()) < 0.15:
+    if event["type"] not in {TICK_TYPE, FORGET_TYPE, RULES_TYPE} or (drawn := chance.random()) < 0.15:
         return event
     return Authority([KEY if drawn < 0.9 else KEY[::-1]]).sign(event)
 

@@ -55,6 +55,11 @@ _WARM = {
 
 MUTATIONS = (
     Mutation(
+        "saved state goes on under the rules of the settings",
+        "cxstream.scoring.state.snapshot:_timeline",
+        (("if not marker.has_rules:", "if True:"),),
+    ),
+    Mutation(
         "a record whose processing failed is forgotten by the saved state",
         "cxstream.scoring.state.passed_over:Passed.take_changed",
         (("taken = list(self._rows(self.changed))", "taken = []"),),
