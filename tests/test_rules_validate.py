@@ -80,3 +80,12 @@ def test_rejected_records_are_explained_by_the_rules() -> None:
     assert check(record, [], b"c", vocabulary=known) == []
     [missing] = check(touchpoint("c", 1, "parcel_lost"), [], b"c", vocabulary=known)
     assert missing.field == "data.order_id"
+
+
+def test_kinds_are_valid_after_a_set_of_rules_in_the_file(tmp_path: Path) -> None:
+    rules = example_rules()
+    later = {**rules, "id": "2", "time": "2025-03-02T00:00:00Z", "data": {"scoring": {"name": "none"}}}
+    future = {**later, "id": "3", "time": "2999-01-01T00:00:00Z"}
+    own = [touchpoint("c", i, "parcel_lost", order_id="o") for i in range(4)]
+    found = validate(tmp_path, [own[0], rules, own[1], future, own[2], later, own[3]])
+    assert [(each["line"], each["field"]) for each in found] == [(1, "type"), (4, "time"), (7, "type")]

@@ -11,6 +11,7 @@ import click
 from cxstream.cli.options import output
 
 if TYPE_CHECKING:
+    from cxstream.settings import Settings
     from cxstream.validate.run import Finding, ProblemCounts
 
 _SHOWN = 20
@@ -103,15 +104,20 @@ def command(
     settings = load(config)
     if rules_file is not None:
         settings = settings.with_rules(read_file(rules_file))
+
+    def engine(settings: Settings) -> Engine:
+        return Engine(settings.scoring, settings.actions, authority=settings.control.authority())
+
     teller = _Teller(_SHOWN if limit is None and not as_json else limit, as_json)
     with Bar(Console(stderr=True), total_bytes(inputs)) as bar:
         tally = check(
             inputs,
-            Engine(settings.scoring, settings.actions, authority=settings.control.authority()),
+            engine(settings),
             lambda: round(time.time() * 1000),
             teller.tell,
             grace=round(settings.scoring.future_minutes * 60_000),
             on_chunk=bar.show,
+            following=lambda rules: engine(settings.with_rules(rules)),
         )
     if teller.hidden and not as_json:
         _show_counts(tally, teller.hidden)

@@ -14,18 +14,21 @@ import numpy as np
 
 from cxstream.files.readers import BATCH_BYTES, read_batches
 from cxstream.model.events import CONTROL
-from cxstream.scoring.codec.decode import FROM_THE_FUTURE
+from cxstream.model.kinds import RULES_TYPE
+from cxstream.model.rules import read_rules
+from cxstream.scoring.codec.decode import FROM_THE_FUTURE, rules_among
 from cxstream.scoring.codec.vocabulary import vocabulary
-from cxstream.scoring.engine import Records
+from cxstream.scoring.engine import Records, spans
 from cxstream.validate import sentences
 from cxstream.validate.locate import at_path
 from cxstream.validate.problems import Problem, problems
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from cxstream.files.readers import Chunk
+    from cxstream.model.rules import Rules
     from cxstream.scoring.codec.decode import Decoded
     from cxstream.scoring.engine import Engine
 
@@ -33,6 +36,7 @@ REMEMBERED = 300_000
 """Events whose ids are remembered, to find those that come again: some 50 MB."""
 
 _NAMES = 1000
+_RULES = RULES_TYPE.encode()
 _OTHERS = "other fields"
 
 
@@ -96,6 +100,7 @@ def check(
     *,
     grace: int = 0,
     on_chunk: Callable[[Chunk], None] = lambda _: None,
+    following: Callable[[Rules], Engine] | None = None,
 ) -> ProblemCounts:
     """Find every problem in files.
 
@@ -106,11 +111,12 @@ def check(
         on_finding: is told each problem.
         grace: how much later than now an event may be, ms; a control record may not.
         on_chunk: called when a chunk is done.
+        following: makes the engine that judges what follows a set of rules; None: the same judges everything.
 
     Raises:
         InputError: an input cannot be read.
     """
-    tally, repeats, kinds = ProblemCounts(), Repeats(), vocabulary(engine.params.kinds)
+    tally, repeats = ProblemCounts(), Repeats()
 
     def tell(chunk: Chunk, position: int, found: list[Problem]) -> None:
         for problem in found:
@@ -118,22 +124,38 @@ def check(
             on_finding(Finding(*chunk.place(position), problem))
 
     for chunk in read_batches(paths, BATCH_BYTES, engine.params.max_record_bytes):
-        decoded = engine.read(Records(chunk.lines, range(len(chunk.lines)), unheld=frozenset(chunk.cut)))
-        wrong = {each.index: each for each in decoded.rejected}
-        late = _from_the_future(decoded, now(), grace)
-        again = _repeats(decoded, chunk, repeats)
-        for position, raw in enumerate(chunk.lines):
-            found = problems(raw, wrong.get(position), kinds)
-            if position in late:
-                found.insert(0, _future(raw, is_control=late[position]))
-            if position in again:
-                found.append(again[position])
-            if found:
-                tell(chunk, position, found)
+        for begin, part in _pieces(chunk, engine):
+            decoded = engine.read(part)
+            wrong = {each.index: each for each in decoded.rejected}
+            late = _from_the_future(decoded, now(), grace)
+            again = _repeats(decoded, chunk, begin, repeats)
+            kinds = vocabulary(engine.params.kinds)
+            for position, raw in enumerate(chunk.lines[begin : begin + len(part.values)]):
+                found = problems(raw, wrong.get(position), kinds)
+                if position in late:
+                    found.insert(0, _future(raw, is_control=late[position]))
+                if position in again:
+                    found.append(again[position])
+                if found:
+                    tell(chunk, begin + position, found)
+            tally.bad += len(wrong) + len(late)
+            if rules_among(decoded) and not late and following is not None:
+                engine = following(read_rules(bytes(decoded.events[0].data)))
         tally.records += len(chunk.lines)
-        tally.bad += len(wrong) + len(late)
         on_chunk(chunk)
     return tally
+
+
+def _pieces(chunk: Chunk, engine: Engine) -> Iterator[tuple[int, Records]]:
+    """The records of a chunk in pieces that one set of rules decodes, and where each begins."""
+    n = len(chunk.lines)
+    whole = Records(chunk.lines, range(n), unheld=frozenset(chunk.cut))
+    if not any(_RULES in line for line in chunk.lines):
+        yield 0, whole
+        return
+    decoded = engine.read(whole)
+    for span in spans(n, decoded.valid[rules_among(decoded)].tolist()):
+        yield span.start, whole.only(span)
 
 
 def _from_the_future(decoded: Decoded, now: int, grace: int) -> dict[int, bool]:
@@ -151,12 +173,12 @@ def _future(raw: bytes, *, is_control: bool) -> Problem:
     return Problem(FROM_THE_FUTURE, "time", said, value=value, where=span)
 
 
-def _repeats(decoded: Decoded, chunk: Chunk, repeats: Repeats) -> dict[int, Problem]:
+def _repeats(decoded: Decoded, chunk: Chunk, begin: int, repeats: Repeats) -> dict[int, Problem]:
     """Warnings of events that would count as duplicates of earlier ones."""
     found = {}
     ids = decoded.columns["id"].tolist()
     for event, key, position in zip(decoded.events, ids, decoded.valid.tolist(), strict=True):
-        place = chunk.place(position)
+        place = chunk.place(begin + position)
         before = repeats.first((key, getattr(event, "subject", "")), place)
         if before is not None:
             path, line = before
