@@ -443,6 +443,20 @@ async def test_a_worker_of_another_name_gets_nowhere(fresh: SecureKafka, tmp_pat
         assert "cxstream topics --acls" in worker.log
 
 
+async def test_rules_are_changed_with_the_rights_of_the_role(fresh: SecureKafka, tmp_path: Path) -> None:
+    admin = fresh.settings("SCRAM", "admin")
+    file = tmp_path / "rules.toml"
+    file.write_text('[scoring]\nname = "mine-1"\n')
+    apply = ("rules", "apply", str(file), "--yes", "--sample", "10")
+    for arguments in (("topics", "--create", "--partitions", "2"), apply, ("rules", "show")):
+        done = await asyncio.to_thread(command, *arguments, settings=admin)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert "mine-1@" in done.stdout
+    refused = await asyncio.to_thread(command, *apply, settings=fresh.settings("SCRAM", "producer"))
+    assert refused.returncode == 1
+    assert "Authorization" in refused.stderr or "no such topic" in refused.stderr
+
+
 async def test_who_is_on_call_needs_no_more_than_the_role(fresh: SecureKafka, tmp_path: Path) -> None:
     await ensure_topics(fresh.open, 1)
     bad = touchpoint("anna", 1, "contact", channel="phone")

@@ -10,8 +10,9 @@ import click
 from cxstream.cli.options import Time, log_bar, output
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
+    from cxstream.model.parameters import OwnKind
     from cxstream.rejected.explain import Explanation
     from cxstream.rejected.listing import Filters, Listing
     from cxstream.rejected.record import Rejection
@@ -126,11 +127,27 @@ def show(config: str | None, place: str, as_json: bool, kafka: str | None) -> No
         raise InputError(
             f"{wanted}: cx.rejected has no such record; 'cxstream rejected list --all' shows all"
         )
-    explanation = explain(rejection, settings.scoring.max_record_bytes, vocabulary(settings.scoring.kinds))
+    explanation = explain(
+        rejection, settings.scoring.max_record_bytes, vocabulary(_kinds(settings, rejection))
+    )
     if as_json:
         click.echo(_json(_whole(rejection, explanation, resent=again)))
     else:
         _show_one(rejection, explanation, resent=again)
+
+
+def _kinds(settings: Settings, rejection: Rejection) -> Mapping[str, OwnKind]:
+    """The company's own kinds, by the rules in force in the partition of a rejected record."""
+    import asyncio
+
+    from cxstream.rules.log import in_force
+    from cxstream.scoring.codec.decode import INVALID
+
+    if rejection.reason != INVALID:
+        return settings.scoring.kinds
+    found = asyncio.run(in_force(settings))
+    at = rejection.place.partition
+    return found[at].rules.rules.params.kinds if at < len(found) else settings.scoring.kinds
 
 
 @command.command("resend")

@@ -275,7 +275,7 @@ class Control(_Section):
     key: SecretStr | None = Field(
         None,
         min_length=MIN_CONTROL_KEY_BYTES,
-        description="Key of the signatures of control records (ticks, erasure requests); with it, records without "
+        description="Key of the signatures of control records (ticks, rules, erasure requests); with it, records without "
         "a valid signature are rejected as `forged`; never logged.",
     )
     key_file: Path | None = Field(
