@@ -22,11 +22,14 @@ from aiokafka.admin.records_to_delete import RecordsToDelete
 from aiokafka.errors import ProducerFenced
 from structlog.testing import capture_logs
 
+import golden_states
 from cxstream.kafka.admin import administration
 from cxstream.kafka.connection import connection
 from cxstream.kernels.layout import PANE, ROW
 from cxstream.model.errors import LostRecordsError
 from cxstream.model.kinds import FORGET_TYPE
+from cxstream.model.parameters import ScoringParams
+from cxstream.model.rules import rules_of
 from cxstream.rejected.record import read as read_rejection
 from cxstream.scoring.codec.rejection import Reference
 from cxstream.scoring.engine import MARKER_KEY, Engine
@@ -399,6 +402,73 @@ async def test_a_state_that_the_log_no_longer_covers_can_be_accepted(settings: S
     assert cards[b"early"] is None
     assert rows[b"cearly"] is None
     assert cards[b"c1"] is not None
+
+
+def rules(params: ScoringParams, time: str) -> bytes:
+    """A record that puts parameters in force."""
+    data = json.loads(rules_of(params, {}).data)
+    event = {"specversion": "1.0", "id": time, "source": "/rules", "type": "cx.rules.v1", "time": time}
+    return json.dumps({**event, "data": data}).encode()
+
+
+async def test_rules_change_where_the_log_has_lost_its_beginning(settings: Settings) -> None:
+    """No rebuild, no loss and no signal twice, whatever the settings say meanwhile."""
+    eager = ScoringParams(name="eager", thresholds=(0.1, 0.2, 0.3), window_days=30)
+    late = [rules(eager, "2025-03-01T00:00:00Z"), *troubles(50, 100)]
+    await write(settings, TOUCHPOINTS.name, {0: [touchpoint("early", 0), *troubles(99, 1), *late]})
+    records = await log_of(settings)
+    async with owned(settings) as partition:
+        partition.put(fetch(records[:100]))
+        await applied(partition, 100)
+    await _delete_before(settings, 60)
+    async with owned(otherwise(settings)) as partition:
+        assert (partition.position, partition.counters.replayed) == (100, 0)
+        assert not partition.counters.refused
+        partition.put(fetch(records[100:130]))
+        await applied(partition, 130)
+    await _delete_before(settings, 120)
+    whole = Engine(settings.scoring, settings.actions)
+    outcome = whole.process(to_records(records, 300_000))
+    async with owned(settings) as partition:
+        assert (partition.position, partition.counters.replayed, partition.counters.lost) == (130, 0, 0)
+        partition.put(fetch(records[130:]))
+        await applied(partition, 151)
+        assert partition.engine is not None
+        assert partition.engine.params.name == "eager"
+        assert list(partition.engine.cards()) == list(whole.cards())
+    async with Watcher(settings, 1) as watcher:
+        sent = [record.value for record in (await watcher.read(CHURN_RISK.name))[0]]
+    assert sent == [row.value for row in outcome.signals if row.topic == CHURN_RISK.name]
+    assert b'"eager@' in sent[-1]
+
+
+@pytest.mark.parametrize("layout", [2, 3])
+async def test_a_worker_goes_on_from_the_saved_state_of_an_earlier_layout(
+    settings: Settings, layout: int
+) -> None:
+    values = golden_states.records()
+    await write(settings, TOUCHPOINTS.name, {0: values})
+    async with aiokafka.AIOKafkaProducer(**connection(settings)) as producer:
+        for key, row in golden_states.load(layout).items():
+            await producer.send_and_wait(SNAPSHOTS.name, row, key=key, partition=0)
+    place = TopicPartition(TOUCHPOINTS.name, 0)
+    async with aiokafka.AIOKafkaConsumer(
+        **connection(settings), group_id=settings.worker.group, enable_auto_commit=False
+    ) as consumer:
+        consumer.assign([place])
+        await consumer.commit({place: golden_states.CUT})
+    await _delete_before(settings, golden_states.CUT)
+    whole = golden_states.replayed(passed=layout > 2)
+    records = await log_of(settings, golden_states.CUT)
+    whole.process(to_records(records, 300_000))
+    async with owned(settings) as partition:
+        assert (partition.position, partition.counters.replayed) == (golden_states.CUT, 0)
+        partition.put(fetch(records))
+        await applied(partition, len(values))
+        assert partition.engine is not None
+        assert list(partition.engine.cards()) == list(whole.cards())
+    async with owned(settings) as partition:  # what it saved has the present layout
+        assert (partition.position, partition.counters.replayed) == (len(values), 0)
 
 
 def asks(customer: str, number: int) -> bytes:
