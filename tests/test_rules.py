@@ -194,6 +194,15 @@ def test_kinds_of_ones_own_are_scored_as_the_rules_in_force_say() -> None:
     assert card(engine)["acute"] == 6
 
 
+def test_a_friction_signal_names_the_kind_of_ones_own_that_caused_it() -> None:
+    engine = Engine(OWN, ACTIONS)
+    lost = [record("parcel_lost", START + i, order_id="o") for i in range(2)]
+    [friction] = [
+        json.loads(each.value) for each in feed(engine, *lost).signals if each.topic == "cx.friction"
+    ]
+    assert friction["data"]["evidence"] == "parcel lost"
+
+
 def test_a_router_puts_a_set_in_force_in_every_partition() -> None:
     values = [record("error", START + i, f"customer-{i % 9}") for i in range(60)]
     values[30:30] = [rules(STRICT, START + 30)]

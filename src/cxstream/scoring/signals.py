@@ -10,6 +10,7 @@ from cxstream.kernels import layout as k
 from cxstream.model import outputs as o
 from cxstream.model.enumerations import LEVELS, Change
 from cxstream.model.features import FEATURES
+from cxstream.model.kinds import Kind
 from cxstream.model.rfc3339 import rfc3339
 from cxstream.scoring import words
 from cxstream.scoring.state.erasures import digest
@@ -27,6 +28,8 @@ _CHANGES: dict[int, Change] = {
     k.EASED: "eased",
     k.CLEARED: "cleared",
 }
+
+_BUILT_IN = range(len(Kind))
 
 _encode = msgspec.json.Encoder().encode
 
@@ -51,6 +54,13 @@ class Emitted(msgspec.Struct, frozen=True, gc=False):
     change: str = ""
     level: str = ""
     reason: str | None = None
+
+
+def _own_kind(event: Any) -> list[str]:
+    """What an event of the company's own kind is called: days do not count it by its name."""
+    if event.KIND in _BUILT_IN:
+        return []
+    return [type(event).__struct_config__.tag.split(".")[2].replace("_", " ")]
 
 
 class Writer:
@@ -99,7 +109,7 @@ class Writer:
                 effort_points=row[k.S_ACUTE],
                 channel=event.data.channel,
                 touchpoint=event.data.touchpoint,
-                evidence=", ".join(words.troubles(row, topic))
+                evidence=", ".join([*words.troubles(row, topic), *_own_kind(event)])
                 or words.complaints(row)
                 or "effort in a short time",
                 cause=cause,

@@ -75,7 +75,7 @@ def _effort(row: Row, topic: str) -> str:
     parts = troubles(row, topic)
     if row[k.S_COMPLAINTS]:
         parts.append(complaints(row))
-    return ", ".join(parts) or f"effort {row[k.S_EFFORT]:.0f} of 100, no trouble in the window"
+    return ", ".join(parts) or f"effort {row[k.S_EFFORT]:.0f} of 100 over the window"
 
 
 def _surge(row: Row, _topic: str) -> str:
