@@ -35,6 +35,7 @@ REMEMBERED_IDS = 32
 REMEMBERED_CONTACTS = 4
 OPEN_COMPLAINTS = 8
 TOUCH_SPANS = (1, 7, 30, 90)
+MOST_MONEY = 1e18
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -112,6 +113,35 @@ class Raise:
 
 
 @dataclass(slots=True)
+class Purchases:
+    """What a customer bought: every day with a purchase or a return, and what the company told.
+
+    Attributes:
+        told: the latest purchase history: its time, days, first, last and amount.
+        days: days with a purchase that the history does not cover.
+        nets: purchases less returns of each day that it does not cover.
+        spent: in the base currency.
+    """
+
+    told: tuple[int, int, int, int, float] | None = None
+    days: set[int] = field(default_factory=set)
+    nets: dict[int, float] = field(default_factory=dict)
+    spent: float = 0.0
+
+    def covers(self, time: int) -> bool:
+        """Whether a history has told what happened until then."""
+        return self.told is not None and time <= self.told[0]
+
+    def count(self) -> int:
+        """Days with a purchase."""
+        return len(self.days) + (self.told[1] if self.told else 0)
+
+    def last(self) -> int | None:
+        """The last of them."""
+        return max([*self.days, *([self.told[3]] if self.told else [])], default=None)
+
+
+@dataclass(slots=True)
 class Customer:
     """Everything that is known of one customer."""
 
@@ -138,6 +168,7 @@ class Customer:
     judged_by: ScoringParams | None = None
     waiting: bool = False
     set_aside: bool = False
+    purchases: Purchases = field(default_factory=Purchases)
 
 
 @dataclass(slots=True)
@@ -519,6 +550,37 @@ class Oracle:
         if kind in {Kind.won_back, Kind.purchase}:
             customer.set_aside = False
         self._answer(pane, kind, data)
+        self._buy(customer.purchases, kind, data, time)
+
+    # --- purchases
+
+    def _amount(self, data: Event) -> float:
+        rates = {**self.params.rates, self.params.base_currency: 1.0}
+        return min(float(data["amount"]) * rates.get(data["currency"], 0.0), MOST_MONEY)
+
+    def _buy(self, bought: Purchases, kind: Kind, data: Event, time: int) -> None:
+        day = pane_of(time)
+        if kind == Kind.purchase and not bought.covers(time):
+            # The last day of a history may be its own: another purchase of that day adds none.
+            if bought.told is None or day != bought.told[3]:
+                bought.days.add(day)
+            self._spend(bought, day, self._amount(data))
+        elif kind == Kind.return_ and not bought.covers(time):
+            self._spend(bought, day, -self._amount(data))
+        elif kind == Kind.purchase_history and (bought.told is None or time >= bought.told[0]):
+            first, last = (pane_of(to_ms(f"{data[name][:10]}T00:00:00Z")) for name in ("first", "last"))
+            bought.told = time, int(data["purchases"]), first, last, self._amount(data)
+            bought.days = {each for each in bought.days if each > day}
+            bought.spent = bought.told[4]
+            later = sorted((each, net) for each, net in bought.nets.items() if each > day)
+            bought.nets = {}
+            for each, net in later:
+                self._spend(bought, each, net)
+
+    def _spend(self, bought: Purchases, day: int, amount: float) -> None:
+        net = bought.nets.get(day, 0.0) + amount
+        bought.nets[day] = max(-MOST_MONEY, min(net, MOST_MONEY))
+        bought.spent = min(max(0.0, bought.spent + amount), MOST_MONEY)
 
     def _open_complaint(self, customer: Customer, case_id: str, time: int) -> None:
         customer.complaints.setdefault(case_id, time)
@@ -761,6 +823,9 @@ class Oracle:
             "acute": customer.acute * self._fade(clock - customer.acute_time),
             "features": scores.features,
             "last_touch": customer.last_touch,
+            "purchases": customer.purchases.count(),
+            "last_purchase": customer.purchases.last(),
+            "spent": customer.purchases.spent,
             "touches": {str(days): self._touches(customer, clock, days) for days in TOUCH_SPANS},
         }
 

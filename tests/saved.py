@@ -40,12 +40,23 @@ def altered(rows: Rows, secret: bytes = b"", **changes: Any) -> Rows:
 def of_layout_2(rows: Rows, params: ScoringParams | None = None) -> Rows:
     """Stored rows as layout 2 had them."""
     marker = msgspec.json.decode(rows[MARKER_KEY])
-    new = ("partition", "generation", "cluster", "group", "epoch", "layout_id", "version", "checksum")
+    new = (
+        "partition",
+        "generation",
+        "cluster",
+        "group",
+        "epoch",
+        "layout_id",
+        "version",
+        "purchases",
+        "checksum",
+    )
     new += ("key", "rules", "ahead_ms", "floor", "visit_floor")
     old = {name: value for name, value in marker.items() if name not in new} | {"layout": 2}
     old["params"] = digest(params or ScoringParams(), "", 2)
     customers = {key: _without_told(row) for key, row in payloads(rows).items() if key[:1] == b"c"}
-    return {**payloads(rows), **customers, MARKER_KEY: msgspec.json.encode(old)}
+    kept = {key: row for key, row in payloads(rows).items() if key[:1] != b"p"}
+    return {**kept, **customers, MARKER_KEY: msgspec.json.encode(old)}
 
 
 def _without_told(row: bytes) -> bytes:

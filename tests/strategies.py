@@ -56,9 +56,17 @@ PARAMS = {
             "rage_clicks": 4,
             "complaints_scale": 8,
             "cooldown_days": 30,
+            "rates": {"USD": 0.93, "JPY": 0.0061},
         }
     ),
-    "forgetful": ScoringParams.model_validate({"dedupe": "recent", "visit_dedupe_days": 1}),
+    "forgetful": ScoringParams.model_validate(
+        {
+            "dedupe": "recent",
+            "visit_dedupe_days": 1,
+            "base_currency": "JPY",
+            "rates": {"EUR": 163.7, "USD": 1e9},
+        }
+    ),
     "mindful": ScoringParams.model_validate({"visit_dedupe_days": 366}),
     "own": ScoringParams.model_validate(
         {
@@ -254,8 +262,8 @@ FIELDS: dict[Kind, dict[str, Sequence[Any]]] = {
     },
     Kind.queue: {"channel": ("store",), "wait_s": (None, *WAITS)},
     Kind.click: {"x": PLACES, "y": (None, *PLACES)},
-    Kind.purchase: {"amount": (0, 12.5), "currency": ("EUR", "JPY")},
-    Kind.return_: {"amount": (3, 12.5), "currency": ("EUR",)},
+    Kind.purchase: {"amount": (0, 12.5, 0.1, 400, 1e308), "currency": ("EUR", "EUR", "JPY", "USD")},
+    Kind.return_: {"amount": (3, 12.5, 0, 1e17), "currency": ("EUR", "EUR", "USD", "JPY")},
     Kind.delivery: {"late_days": (None, 0, 0.25, 1, 2.5, 5, 6, 1e308)},
     Kind.complaint_opened: {"case_id": CASES},
     Kind.complaint_resolved: {"case_id": CASES},
@@ -264,6 +272,14 @@ FIELDS: dict[Kind, dict[str, Sequence[Any]]] = {
     Kind.survey_nps: {"score": range(11)},
     Kind.review: {"rating": (1, 2, 3, 4, 5, 4.5)},
     Kind.social_post: {"sentiment": (None, 0, -1, -0.3, 1, 0.55)},
+    # `back`, `length` and `share` become `last`, `first` and `purchases`.
+    Kind.purchase_history: {
+        "amount": (0, 99.5, 1e308),
+        "currency": ("EUR", "USD", "JPY"),
+        "back": (0, 0, 1, 400),
+        "length": (0, 1, 3, 900),
+        "share": (1, 0.5, 0),
+    },
     Kind.action_taken: {"action": ("call",), "arm": ("treated", "holdout"), "action_id": ("act-2",)},
 }
 
@@ -289,6 +305,7 @@ PLEASANT = (
     Kind.page_view,
     Kind.won_back,
 )
+TRADE = _weighted((Kind.purchase, 5), (Kind.return_, 3), (Kind.purchase_history, 2), (Kind.page_view, 1))
 COMPANY = (Kind.email_sent, Kind.campaign_sent, Kind.action_taken, Kind.churned, Kind.won_back)
 
 
@@ -441,6 +458,18 @@ def _resend_file(c: Choices) -> list[Draft]:
     return [*visits, *[again] * c.integer(1, 20)]
 
 
+def _shopper(c: Choices) -> list[Draft]:
+    """One customer buys, brings back, and is told of, on a few days, in no order."""
+    subject = c.pick(SUBJECTS)
+    moves = (
+        lambda: Move("clock", c.integer(0, 2 * DAY_MS)),
+        lambda: Move("clock", -c.integer(0, 20 * DAY_MS)),
+        lambda: Move("last", c.pick((0, 1, -1, HOUR_MS, -HOUR_MS))),
+        lambda: Move("day", c.pick(DAYS) * DAY_MS + c.pick(EDGES)),
+    )
+    return [_event(c, c.pick(TRADE), subject=subject, move=c.pick(moves)()) for _ in range(c.integer(2, 9))]
+
+
 def _erasure(c: Choices) -> list[Draft]:
     """A request, often once more, and what comes after it: stragglers, new events, the company's mail."""
     subject = c.pick(SUBJECTS)
@@ -473,7 +502,7 @@ def _own(c: Choices) -> list[Draft]:
 SCENES: tuple[Callable[[Choices], list[Draft]], ...] = _weighted(
     (_anything, 24), (_tick, 2), (_company, 2), (_clicks, 2), (_clicks_then_call, 2), (_bad_day, 2), (_good_week, 4),
     (_complaints, 1), (_resolutions, 2), (_contacts, 2), (_polls, 1), (_visitor, 3), (_resend, 3),
-    (_erasure, 2), (_resend_file, 2),
+    (_erasure, 2), (_resend_file, 2), (_shopper, 4),
 )  # fmt: skip
 UNDER_CHANGING_RULES = (*SCENES, *_weighted((_rules, 1), (_own, 2)))
 
@@ -544,12 +573,30 @@ def _wrap(draft: Draft, time: int) -> Event:
         return {**event, "type": FORGET_TYPE, "subject": draft.subject, "time": rfc3339(time, draft.style)}
     if draft.kind is None:
         return {**event, "type": TICK_TYPE, "time": rfc3339(time, draft.style)}
+    if draft.kind == Kind.purchase_history:
+        return {**event, **_told_of(draft, time)}
     return {
         **event,
         "type": type_of(draft.own) if draft.own else draft.kind.type,
         "subject": draft.subject,
         "time": rfc3339(time, draft.style),
         "data": draft.data,
+    }
+
+
+def _told_of(draft: Draft, time: int) -> Event:
+    """A purchase history: its days are relative to its own."""
+    back, length, share = (draft.data[name] for name in ("back", "length", "share"))
+    last = time // DAY_MS - back
+    first = last - length
+    rest = {name: value for name, value in draft.data.items() if name not in {"back", "length", "share"}}
+    days = {"first": rfc3339(first * DAY_MS)[:10], "last": rfc3339(last * DAY_MS + 5)}
+    purchases = max(1, round((length + 1) * share))
+    return {
+        "type": Kind.purchase_history.type,
+        "subject": draft.subject,
+        "time": rfc3339(time, draft.style),
+        "data": {**rest, **days, "purchases": purchases},
     }
 
 

@@ -360,15 +360,14 @@ def traffic(settings: Settings) -> None:
 
 
 async def live(settings: Settings, batch: int) -> None:
-    """Errors and survey answers of now; one event is sent twice, two records are rejected, an action is unknown."""
+    """Errors and survey answers of now; one event is sent twice, two records are rejected, an action and a rate are unknown."""
     when = datetime.now(UTC)
     numbers = range(200 * batch, 200 * (batch + 1))
     now = [at(touchpoint(f"live{n % 200}", n), when) for n in numbers]
     # Margins need 30 answers that came between two scrapes.
     now += [at(answer(n), when) for n in numbers]
-    now.append(
-        at(touchpoint("live0", numbers.stop, "won_back", channel="crm", action_id=f"task-{batch}"), when)
-    )
+    data = {"channel": "crm", "action_id": f"task-{batch}", "amount": 5, "currency": "JPY"}
+    now.append(at(touchpoint("live0", numbers.stop, "purchase", **data), when))
     await write(settings, "cx.touchpoints", {0: [*now, now[0], b"{", now[1].replace(b'"web"', b'"nope"')]})
 
 

@@ -357,7 +357,7 @@ async def test_prometheus_gets_what_happened(settings: Settings, topics: Callabl
     [secret, other], [stray] = customers_of(0, 2, 2, "secret-name-"), customers_of(1, 2)
     trouble = [lately(touchpoint(secret, n)) for n in range(40)]
     answers = [lately(touchpoint(other, 100, "survey_nps", score=9, channel="app"))]
-    answers.append(lately(touchpoint(other, 101, "won_back", channel="crm", action_id="task-7")))
+    answers.append(lately(touchpoint(other, 101, "purchase", action_id="task-7", amount=5, currency="JPY")))
     misrouted = lately(touchpoint(stray, 200))
     await write(settings, TOUCHPOINTS.name, {0: [*trouble, b"{", *answers, answers[0], misrouted]})
     async with in_process(app):
@@ -413,6 +413,7 @@ def check_values(found: Samples, group: str) -> None:
     assert outcomes == {"accepted": 42, "duplicate": 1, "rejected": 1, "misrouted": 1, **nothing}
     assert value(found, "cxstream_misrouted_total", source="/test") == 1
     assert value(found, "cxstream_unknown_actions_total", source="/test") == 1
+    assert value(found, "cxstream_unconverted_amounts_total", currency="JPY") == 1
     assert value(found, "cxstream_rejected_total", reason="malformed", source="unknown") == 1
     assert value(found, "cxstream_source_events_total", source="/test") == 44
     assert value(found, "cxstream_touchpoints_total", kind="error") == 41

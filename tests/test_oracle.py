@@ -25,6 +25,13 @@ REQUIRED: dict[Kind, dict[str, Any]] = {
     Kind.contact: {"channel": "chat"},
     Kind.purchase: {"amount": 1, "currency": "EUR"},
     Kind.return_: {"amount": 1, "currency": "EUR"},
+    Kind.purchase_history: {
+        "purchases": 3,
+        "first": "2020-01-01",
+        "last": "2021-01-01",
+        "amount": 30,
+        "currency": "EUR",
+    },
     Kind.complaint_opened: {"case_id": "k"},
     Kind.complaint_resolved: {"case_id": "k"},
     Kind.action_taken: {"action": "call"},
@@ -261,6 +268,7 @@ CATALOGUE: list[tuple[Kind, dict[str, Any], float, float]] = [
         for kind in (Kind.page_view, Kind.search, Kind.click, Kind.app_open, Kind.store_visit)
     ),
     *((kind, {}, 0, 0) for kind in (Kind.email_sent, Kind.campaign_sent, Kind.campaign_opened)),
+    (Kind.purchase_history, {}, 0, 0),
     *((kind, {}, 0, 0) for kind in (Kind.campaign_clicked, Kind.action_taken, Kind.churned, Kind.won_back)),
     (Kind.search_no_result, {}, 1, -0.5),
     (Kind.rage_click, {}, 2, -1),

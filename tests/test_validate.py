@@ -236,10 +236,15 @@ def test_there_is_a_good_value_for_every_field_of_every_kind(kind: Kind) -> None
     found = problems.errors(raw(nothing), decode([raw(nothing)]).rejected[0])
     required = {"specversion", "id", "source", "subject", "time"}
     assert {each.field for each in found} >= required | {"data.channel"}
-    wrong = {"type": kind.type, "data": dict.fromkeys(names.FIELDS, True) | {"resolved": 5, "abandoned": 5}}
+    wrong = {
+        "type": kind.type,
+        "data": dict.fromkeys(names.fields_of(kind.type), True) | {"resolved": 5, "abandoned": 5},
+    }
     wrong |= dict.fromkeys(required, 5)
     found = problems.errors(raw(wrong), decode([raw(wrong)]).rejected[0])
-    assert {each.field for each in found} == required | {f"data.{name}" for name in names.FIELDS}
+    assert {each.field for each in found} == required | {
+        f"data.{name}" for name in names.fields_of(kind.type)
+    }
 
 
 def test_names_are_those_of_the_contract() -> None:
@@ -443,3 +448,22 @@ def test_what_cannot_be_done_is_no_success(
     with pytest.raises(SystemExit) as ended:
         main(["validate", *arguments])
     assert ended.value.code == status
+
+
+def test_fields_of_a_purchase_history_are_known_there_and_nowhere_else() -> None:
+    data = {"channel": "crm", "purchases": 2, "first": "2020-01-01", "last": "2024-01-01", "amount": 5}
+    told = {
+        "specversion": "1.0",
+        "id": "1",
+        "source": "/crm",
+        "subject": "ann",
+        "time": "2025-01-01T00:00:00Z",
+        "type": "cx.touchpoint.purchase_history.v1",
+        "data": {**data, "currency": "EUR"},
+    }
+    assert problems.problems(raw(told), None) == []
+    found = problems.problems(raw({**told, "type": "cx.touchpoint.page_view.v1"}), None)
+    assert [each.field for each in found] == ["data.purchases", "data.first", "data.last"]
+    later = {**told, "data": {**told["data"], "last": "2026-01-01"}}
+    [wrong] = problems.errors(raw(later), decode([raw(later)]).rejected[0])
+    assert (wrong.field, wrong.value) == ("data.last", '"2026-01-01"')

@@ -189,6 +189,13 @@ SOURCES = Row(
             low=0,
         ),
         Panel(
+            "Amounts without a rate a second, by currency",
+            "Purchases, returns and purchase histories whose amount is not in `spent`: scoring.rates has no rate for the currency.",
+            (Query(rate("cxstream_unconverted_amounts_total", "currency"), "{{currency}}"),),
+            unit=PER_SECOND,
+            low=0,
+        ),
+        Panel(
             "Rejected a second, by reason",
             "Records written to cx.rejected.",
             (Query(rate("cxstream_rejected_total", "reason"), "{{reason}}"),),

@@ -69,6 +69,13 @@ from cxstream.kernels.layout import (
     State,
 )
 from cxstream.kernels.panes import close_complaint, free_complaints, free_panes, open_complaint, pane_of, trim
+from cxstream.kernels.purchases import (
+    cut_purchases,
+    drop_purchases,
+    purchase,
+    replace_history,
+    take_back,
+)
 from cxstream.kernels.remembered_ids import cut_memory, drop_memory, remember, remembers
 from cxstream.model.kinds import Kind
 
@@ -78,6 +85,7 @@ if TYPE_CHECKING:
 CLICK, CONTACT, QUEUE, DELIVERY = int(Kind.click), int(Kind.contact), int(Kind.queue), int(Kind.delivery)
 COMPLAINT_OPENED, COMPLAINT_RESOLVED = int(Kind.complaint_opened), int(Kind.complaint_resolved)
 PURCHASE, CHURNED, WON_BACK = int(Kind.purchase), int(Kind.churned), int(Kind.won_back)
+RETURN, PURCHASE_HISTORY = int(Kind.return_), int(Kind.purchase_history)
 RAGE_CLICK, UNSUBSCRIBED_KIND = int(Kind.rage_click), int(Kind.unsubscribed)
 CES, CSAT, NPS = int(Kind.survey_ces), int(Kind.survey_csat), int(Kind.survey_nps)
 REVIEW, SOCIAL = int(Kind.review), int(Kind.social_post)
@@ -134,11 +142,13 @@ def _let_go(st: State, topic: int) -> None:
 
 @kernel
 def _empty(st: State, slot: int) -> None:
-    """Free the panes, complaints, topics and ids of a customer."""
+    """Free the panes, complaints, topics and side state of a customer."""
     row = st.rows[slot]
     free_panes(st, row.head)
     free_complaints(st, slot)
+    # All side state: `cxstream.scoring.state.side`.
     drop_memory(st, slot)
+    drop_purchases(st, slot)
     for i in range(row.contacts_n):
         _let_go(st, st.contact_topics[slot, i])
     row.head = NONE
@@ -308,6 +318,7 @@ def _sweep(
         row = st.rows[slot]
         trim(st, slot, oldest)
         cut_memory(st, c, slot, day)
+        cut_purchases(st, slot, oldest)
         evaluate(st, c, slot, clock, values)
         previous = row.notified_level
         if clock - row.last_touch >= c.forget_ms:
@@ -511,6 +522,12 @@ def _apply(st: State, c: Constants, event: Any, slot: int) -> float:
         row.unsubscribed_day = max(row.unsubscribed_day, day)
     elif kind == CHURNED:
         row.suspended = 1
+    elif kind == PURCHASE:
+        purchase(st, c, slot, event)
+    elif kind == RETURN:
+        take_back(st, c, slot, event)
+    elif kind == PURCHASE_HISTORY:
+        replace_history(st, c, slot, event)
     if kind in (PURCHASE, WON_BACK):
         row.suspended = 0
 

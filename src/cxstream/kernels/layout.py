@@ -113,7 +113,33 @@ LANE_LEVELS = 24
 
 COMPLAINT = np.dtype([("case", "u8"), ("time", "i8"), ("next", "i4")], align=True)
 
-SIZES = ((ROW, 128), (PANE, 64), (TOLD, 16), (MEMORY, 8), (COMPLAINT, 24))
+# What a customer has bought, for ever; only of customers with a purchase, a return or a purchase history.
+BUYER = np.dtype(
+    [
+        ("spent", "f8"),  # in the base currency
+        ("history", "i8"),  # time of the latest purchase history; NEVER without one
+        ("days", "i4"),  # days with a purchase
+        ("first", "i4"),  # the first of them; NO_DAY without one
+        ("last", "i4"),
+        (
+            "head",
+            "i4",
+        ),  # newest day of the window with a purchase or a return; of a free place, the next free one
+    ],
+    align=True,
+)
+# One day of the window with a purchase or a return.
+DEAL = np.dtype(
+    [
+        ("net", "f8"),  # purchases less returns, in the base currency
+        ("day", "i4"),
+        ("next", "i4"),  # the next older day
+        ("bought", "i8"),  # 1: there was a purchase
+    ],
+    align=True,
+)
+
+SIZES = ((ROW, 128), (PANE, 64), (TOLD, 16), (MEMORY, 8), (COMPLAINT, 24), (BUYER, 32), (DEAL, 24))
 if any(each.itemsize != size for each, size in SIZES):
     # A field may have been added, or a platform may align them in another way.
     raise TypeError(f"the sizes of saved state must be {[size for _, size in SIZES]} bytes")
@@ -123,13 +149,14 @@ EVENT = np.dtype(
     [
         ("time", "i8"),
         ("id", "u8"),  # hash of (source, id)
-        ("case", "u8"),  # hash of case_id
-        ("a", "f8"),  # wait_s | late_days | score | rating | sentiment | x
-        ("b", "f8"),  # transfers | y
+        ("case", "u8"),  # hash of case_id | code of a currency
+        ("a", "f8"),  # wait_s | late_days | score | rating | sentiment | x | amount
+        ("b", "f8"),  # transfers | y | purchases
         ("slot", "i4"),
-        ("topic", "i4"),
+        ("topic", "i4"),  # topic | first day of a purchase history
         ("kind", "u1"),
         ("flags", "u1"),
+        ("day", "i4"),  # last day of a purchase history
     ],
     align=True,
 )
@@ -174,9 +201,18 @@ MISROUTED, RULED = 8, 9
     # outside of it once stay outside, because what happened on them is no longer known.
     FLOOR,
     VISIT_FLOOR,
-) = range(27)
-LANE_FREE = 32  # ... one free list a level
+    BUYER_FREE,
+    BUYER_TOP,
+    BUYERS,
+    DEAL_FREE,
+    DEAL_TOP,
+    ENDED,
+) = range(33)
+LANE_FREE = 40  # ... one free list a level
 CURSORS = LANE_FREE + LANE_LEVELS
+
+# State.purchases_dirty
+UNSAVED_PURCHASES, SAVED_PURCHASES = 1, 2
 
 # State.row_dirty
 CLEAN, CHANGED, VACATED = 0, 1, 2
@@ -225,7 +261,12 @@ class State(NamedTuple):
         chunks: uint16[arena, 18].
         lanes: int32[arena, 2], newest chunk and flags.
         dead: int64[...], saved lists that no longer exist, packed; the first at[DEAD] count.
-        at: int64[56], counters and cursors.
+        purchases: int32[slots], place in buyers, NONE for most.
+        purchases_dirty: uint8[slots], UNSAVED_PURCHASES and SAVED_PURCHASES.
+        buyers: BUYER[arena].
+        deals: DEAL[arena].
+        ended: int64[...], numbers of first appearance whose saved purchases no longer exist; the first at[ENDED] count.
+        at: int64[64], counters and cursors.
     """
 
     rows: NDArray[np.void]
@@ -246,6 +287,11 @@ class State(NamedTuple):
     chunks: NDArray[np.uint16]
     lanes: NDArray[np.int32]
     dead: NDArray[np.int64]
+    purchases: NDArray[np.int32]
+    purchases_dirty: NDArray[np.uint8]
+    buyers: NDArray[np.void]
+    deals: NDArray[np.void]
+    ended: NDArray[np.int64]
     at: NDArray[np.int64]
 
 
@@ -315,3 +361,5 @@ class Constants(NamedTuple):
     cooldown_ms: int
     worsened: float
     worsened_ms: int
+    currencies: NDArray[np.uint64]  # codes of those with a rate, the base currency first
+    rates: NDArray[np.float64]  # beside currencies: units of the base currency

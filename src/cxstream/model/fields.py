@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from cxstream.model.enumerations import Channel, ContactChannel, Stage  # noqa: TC001  # msgspec evaluates the annotations
+from cxstream.model.rfc3339 import DATE, TIME_OF_DAY
 
 # JSON has no bound for numbers; a float64 has, and says so in the schema.
 MAX = sys.float_info.max
@@ -30,6 +31,21 @@ Language = Annotated[str, Meta(max_length=MAX_LANG)]
 Hashtag = Annotated[str, Meta(max_length=MAX_HASHTAG)]
 Hashtags = Annotated[list[Hashtag], Meta(max_length=MAX_HASHTAGS)]
 Currency = Annotated[str, Meta(pattern="^[A-Z]{3}$", max_length=3)]
+
+
+# A day, or a time (RFC 3339).
+Day = Annotated[
+    str,
+    Meta(
+        pattern=f"^{DATE}(?:{TIME_OF_DAY})?$",
+        max_length=40,
+    ),
+]
+
+
+def currency_code(currency: str) -> int:
+    """A currency as a number: its three letters as bytes."""
+    return int.from_bytes(currency.encode(), "big")
 
 
 class Data(Struct, kw_only=True, gc=False):
@@ -133,6 +149,22 @@ class ActionData(Data, kw_only=True, gc=False):
 class MoneyData(Data, kw_only=True, gc=False):
     """Money that changed hands."""
 
+    amount: Amount
+    currency: Currency
+
+
+class HistoryData(Data, kw_only=True, gc=False):
+    """What a customer bought until the time of the event.
+
+    Attributes:
+        purchases: Days with a purchase, 1 or more.
+        first: Day of the first purchase, `2019-05-04`; of a time, the day in UTC counts.
+        last: Day of the last purchase, not after the day of the event.
+    """
+
+    purchases: Annotated[float, Meta(ge=1, le=4_000_000, multiple_of=1)]
+    first: Day
+    last: Day
     amount: Amount
     currency: Currency
 

@@ -19,13 +19,16 @@ from cxstream.model.fields import (
     ContactData,
     CsatData,
     Data,
+    HistoryData,
     MoneyData,
     NpsData,
     ReviewData,
 )
 
 # What a kind tells the kernels beyond its points.
-Columns = Literal["case", "click", "contact", "delivery", "queue", "rating", "score", "sentiment"]
+Columns = Literal[
+    "case", "click", "contact", "delivery", "history", "money", "queue", "rating", "score", "sentiment"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,9 +250,11 @@ class Kind(IntEnum):
     purchase = (
         19,
         KindSpec(
-            "A purchase. A churned customer who buys is no longer suspended. Needs `amount` and `currency`.",
+            "A purchase, which counts in `purchases` and `spent` of the score card. A churned customer who buys is no longer "
+            "suspended. Needs `amount` and `currency`.",
             points=(0, 1),
             data=MoneyData,
+            fills="money",
             outcome=True,
             refers=True,
             example={"channel": "web", "order_id": "o-7", "amount": 129.0, "currency": "PLN"},
@@ -259,9 +264,10 @@ class Kind(IntEnum):
     return_ = (
         20,
         KindSpec(
-            "The customer returned a product. Needs `amount` and `currency`.",
+            "The customer returned a product; the amount is taken from `spent` of the score card. Needs `amount` and `currency`.",
             points=(2, -1),
             data=MoneyData,
+            fills="money",
             outcome=True,
             refers=True,
             example={
@@ -434,6 +440,26 @@ class Kind(IntEnum):
             outcome=True,
             refers=True,
             example={"channel": "crm", "reason": "new contract"},
+        ),
+    )
+
+    purchase_history = (
+        37,
+        KindSpec(
+            "What the customer bought until the time of the event, as the company's records have it. It replaces what is known of "
+            "their purchases up to its day. Needs `purchases`, the number of days with a purchase, `first` and `last`, the "
+            "first and last of these days, and the sum as `amount` and `currency`. This is not an activity of the customer.",
+            data=HistoryData,
+            fills="history",
+            company=True,
+            example={
+                "channel": "crm",
+                "purchases": 12,
+                "first": "2019-05-04",
+                "last": "2024-11-23",
+                "amount": 1480.5,
+                "currency": "PLN",
+            },
         ),
     )
 

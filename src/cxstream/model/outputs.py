@@ -140,6 +140,9 @@ class ScoreCard(Struct, frozen=True, gc=False):
         features: x of each feature of the risk.
         last_touch: event time of the last touch.
         touches: touches in the last 1, 7, 30 and 90 panes.
+        purchases: days with a purchase, for ever.
+        last_purchase: the last of them, a day in UTC; null without one.
+        spent: sum of the purchases less returns, in `base_currency`; 0 or more.
         model: the rules of the last evaluation: their name and a digest.
         p_alive: null where no purchase model is loaded.
         clv: null where no purchase model is loaded.
@@ -156,6 +159,9 @@ class ScoreCard(Struct, frozen=True, gc=False):
     features: dict[Feature, float]
     last_touch: str
     touches: Touches
+    purchases: int = 0
+    last_purchase: str | None = None
+    spent: float = 0.0
     model: str = ""
     p_alive: float | None = None
     clv: float | None = None

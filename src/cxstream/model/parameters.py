@@ -27,6 +27,7 @@ MAX_COEFFICIENT = 1e6
 Positive = Annotated[float, Field(gt=0, le=MAX_PARAMETER)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Coefficient = Annotated[float, Field(ge=-MAX_COEFFICIENT, le=MAX_COEFFICIENT)]
+CurrencyCode = Annotated[str, Field(pattern="^[A-Z]{3}$")]
 
 
 class Points(BaseModel):
@@ -249,6 +250,16 @@ class ScoringParams(BaseModel):
         24.0, ge=0, le=MAX_PARAMETER, description="Minimum age of that signal by the clock, in hours."
     )
 
+    # --- purchases
+    base_currency: CurrencyCode = Field(
+        "EUR", description="ISO 4217 code of the currency of `spent` in score cards."
+    )
+    rates: dict[CurrencyCode, Positive] = Field(
+        default_factory=dict,
+        description="Units of the base currency for one unit of another one, by its ISO 4217 code. An amount without a "
+        "rate counts as a purchase, and its amount as 0.",
+    )
+
     @model_validator(mode="before")
     @classmethod
     def _complete(cls, data: dict[str, object]) -> dict[str, object]:
@@ -286,4 +297,8 @@ class ScoringParams(BaseModel):
             raise ValueError("thresholds: must rise, like 0.35, 0.55, 0.75")
         if self.surge_days > self.window_days:
             raise ValueError("surge_days: must not exceed window_days")
+        if self.rates.get(self.base_currency, 1.0) != 1.0:
+            raise ValueError(
+                f"rates: {self.base_currency} is the base currency, its rate is always 1; leave it out"
+            )
         return self

@@ -46,7 +46,7 @@ from cxstream.scoring.codec.routing import MAX_FORWARDS, Misrouted, forwards
 from cxstream.scoring.codec.vocabulary import vocabulary
 from cxstream.scoring.failing import BatchError, SweepError
 from cxstream.scoring.signals import Emitted, Writer
-from cxstream.scoring.state import side, snapshot
+from cxstream.scoring.state import purchases, side, snapshot
 from cxstream.scoring.state.erasures import digest
 from cxstream.scoring.state.in_force import InForce, Timeline
 from cxstream.scoring.state.marker import MARKER_KEY
@@ -136,6 +136,7 @@ class Outcome:
         erasures: erasure requests that were carried out.
         held_back: raises suppressed by the cooldown, counted once each.
         unknown_actions: sources of accepted touchpoints whose `action_id` cannot be that of a signal of the customer.
+        unconverted: currencies of accepted amounts without a rate.
         status: uint8[g], what became of each valid record: ACCEPTED, DUPLICATE, TOO_LATE, FROM_THE_FUTURE, TICKED,
             ERASED, ERASES, MISROUTED, RULED.
         fates: the same with times and partitions, from a `Router`; None from an engine.
@@ -152,6 +153,7 @@ class Outcome:
     erasures: int = 0
     held_back: int = 0
     unknown_actions: list[str] = field(default_factory=list)
+    unconverted: list[str] = field(default_factory=list)
     status: NDArray[np.uint8] = field(default_factory=lambda: np.empty(0, np.uint8), compare=False)
     fates: Fates | None = field(default=None, compare=False)
 
@@ -596,6 +598,7 @@ class Engine:
             ticks=counts[TICKED],
             rules=counts[RULED],
             held_back=self._newly_held(),
+            unconverted=purchases.unconverted(decoded.columns, status, self.partition.constants),
             unknown_actions=action_ids.unknown(decoded, status, offsets, self._writer.origin),
             status=status,
         )
@@ -668,6 +671,7 @@ class Engine:
             rfc3339_all(rows["last_touch"]),
             rfc3339_all(rows["eval_clock"]),
             rows["eval_offset"].tolist(),
+            *purchases.facts(self.partition, slots),
         )
         names = self.partition.slots.names
         for slot, numbers, label, *facts in zip(

@@ -328,4 +328,5 @@ def _merged(outcomes: list[Outcome]) -> Outcome:
         erased=sum(o.erased for o in outcomes),
         erasures=sum(o.erasures for o in outcomes),
         held_back=sum(o.held_back for o in outcomes),
+        unconverted=[each for o in outcomes for each in o.unconverted],
     )

@@ -198,6 +198,9 @@ class Writer:
         touch: str,
         clock: str,
         offset: int,
+        purchases: int,
+        last_purchase: str | None,
+        spent: float,
     ) -> bytes:
         """One score card.
 
@@ -210,6 +213,9 @@ class Writer:
             touch: last touch, RFC 3339.
             clock: of the last evaluation, RFC 3339.
             offset: of the last evaluation.
+            purchases: days with a purchase.
+            last_purchase: the last of them; None without one.
+            spent: in the base currency.
         """
         p, effort, effort_hw, sat, sat_hw, acute, day, week, month, quarter, *features = values
         data = o.ScoreCard(
@@ -224,6 +230,9 @@ class Writer:
             dict(zip(FEATURES, features, strict=True)),
             touch,
             o.Touches(int(day), int(week), int(month), int(quarter)),
+            purchases,
+            last_purchase,
+            spent,
             label,
         )
         name = f"{self.origin}-{offset}:{subject}"

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 ATTRIBUTES = ("specversion", "type", *Touchpoint.__struct_fields__)
 FIELDS = Data.__struct_fields__
+_OF_TYPE = {kind.type: kind.spec.data.__struct_fields__ for kind in Kind}
 
 _ALIKE = 0.7
 _LONGEST = 100  # characters of a name that is worth a guess
@@ -28,6 +29,11 @@ _NO_LETTER = re.compile(r"[\W_]+")
 _TYPE = re.compile(r"(?:cx\.)?(?:touchpoint\.)?(.*?)(?:\.v\d+)?", re.IGNORECASE | re.DOTALL)
 # A value in another unit must not be taken for one in ours.
 _OTHER_UNIT = re.compile(r"(?:ms|millis|min|mins|minutes|h|hours|cents|minor|percent|pct)$", re.IGNORECASE)
+
+
+def fields_of(event_type: str) -> tuple[str, ...]:
+    """The fields of `data` of an event type; those of all kinds for an unknown one."""
+    return _OF_TYPE.get(event_type, FIELDS)
 
 
 class Guess(NamedTuple):

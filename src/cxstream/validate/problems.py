@@ -145,7 +145,7 @@ def warnings(raw: bytes) -> list[Problem]:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return []
     found = [*_strange_attributes(event), *_about_the_customer(event)]
-    found += [_unknown_field(name, data) for name in data if name not in _FIELDS]
+    found += [_unknown_field(name, data) for name in data if name not in names.fields_of(event_type)]
     return [_placed(raw, each) for each in found]
 
 
@@ -256,7 +256,7 @@ def _accepted(path: str, event_type: str, vocabulary: Vocabulary) -> str:
     if path == "data":
         inner = {
             name: msgspec.json.decode(_accepted(f"data.{name}", event_type, vocabulary))
-            for name in names.FIELDS
+            for name in names.fields_of(event_type)
             if _accepted(f"data.{name}", event_type, vocabulary) != "null"
         }
         return msgspec.json.encode(inner).decode()

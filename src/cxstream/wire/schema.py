@@ -15,6 +15,7 @@ from cxstream.model.events import ENVELOPES, Forget, NewRules, Tick, envelope
 from cxstream.model.fields import MAX_STRING, Data
 from cxstream.model.kinds import Kind
 from cxstream.model.outputs import OUTPUTS, Output
+from cxstream.model.rfc3339 import DATE, TIME_OF_DAY
 from cxstream.scoring.codec.vocabulary import data_type
 from cxstream.wire.examples import example, example_forget, example_own, example_rules, example_tick
 from cxstream.wire.rules import data_schema
@@ -28,17 +29,7 @@ Json = dict[str, Any]
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
-_MONTH_AND_DAY = (
-    "(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])"
-    "|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)"
-    "|02-(?:0[1-9]|1[0-9]|2[0-8])"
-)
-_YEAR = "(?:000[1-9]|00[1-9][0-9]|0[1-9][0-9]{2}|[1-9][0-9]{3})"
-_FOURTHS = "(?:0[48]|[2468][048]|[13579][26])"
-_LEAP_YEAR = f"(?:[0-9]{{2}}{_FOURTHS}|{_FOURTHS}00)"
-_DATE = f"(?:{_YEAR}-(?:{_MONTH_AND_DAY})|{_LEAP_YEAR}-02-29)"
-_HOUR_AND_MINUTE = "(?:[01][0-9]|2[0-3]):[0-5][0-9]"
-TIME_PATTERN = rf"^{_DATE}[Tt]{_HOUR_AND_MINUTE}:[0-5][0-9](?:\.[0-9]+)?(?:[Zz]|[+-]{_HOUR_AND_MINUTE})$"
+TIME_PATTERN = f"^{DATE}{TIME_OF_DAY}$"
 """RFC 3339 with an offset, calendar included: `format` alone is an annotation, and no two checkers agree on it."""
 
 _TIME_IN: Json = {

@@ -34,9 +34,10 @@ from cxstream.model.cloudevents import content_bytes, require_text, structured
 from cxstream.model.enumerations import SWITCH_CHANNELS
 from cxstream.model.errors import CloudEventError
 from cxstream.model.events import CONTROL
-from cxstream.model.fields import MAX_SUBJECT, Data
+from cxstream.model.fields import MAX_SUBJECT, Data, HistoryData, MoneyData, currency_code
 from cxstream.model.kinds import Columns, Kind
 from cxstream.model.rules import RulesError, read_rules
+from cxstream.scoring.codec.histories import fill_days
 from cxstream.scoring.codec.remembered import Remembered
 from cxstream.scoring.codec.signatures import SIGNATURE, Authority
 from cxstream.scoring.codec.vocabulary import BUILT_IN, Vocabulary
@@ -194,6 +195,28 @@ def _click(c: _Columns, i: int, d: Data) -> None:
         c[2][i] = HAS_VALUE
 
 
+class _Currencies(dict[str, int]):
+    """Code of each currency; there are not many, for each has three letters."""
+
+    def __missing__(self, currency: str) -> int:
+        self[currency] = code = currency_code(currency)
+        return code
+
+
+_currencies = _Currencies()
+
+
+def _money(c: _Columns, i: int, d: MoneyData) -> None:
+    c[0][i] = d.amount
+    c[3][i] = _currencies[d.currency]
+
+
+def _history(c: _Columns, i: int, d: HistoryData) -> None:
+    c[0][i] = d.amount
+    c[1][i] = d.purchases
+    c[3][i] = _currencies[d.currency]
+
+
 def _case(c: _Columns, i: int, d: Data) -> None:
     c[3][i] = hash_text(d.case_id or "")
 
@@ -203,6 +226,8 @@ FILLS: dict[Columns, Callable[[_Columns, int, Any], None]] = {
     "click": _click,
     "contact": _contact,
     "delivery": _delivery,
+    "history": _history,
+    "money": _money,
     "queue": _queue,
     "rating": _rating,
     "score": _score,
@@ -400,6 +425,7 @@ def decode(
             for i in np.flatnonzero(columns["time"] == BAD_TIME).tolist()
         }
     )
+    decoded.reject({i: (INVALID, path, said) for i, path, said in fill_days(decoded.events, decoded.columns)})
     if authority is not None:
         _reject_forged(decoded, raws, authority, appended)
     _reject_wrong_rules(decoded)

@@ -8,6 +8,7 @@ import numpy as np
 
 from cxstream.kernels.layout import Constants
 from cxstream.model.features import FEATURES
+from cxstream.model.fields import currency_code
 from cxstream.model.kinds import Kind
 from cxstream.model.parameters import DAY_MS, HOUR_MS, MINUTE_MS, OwnKind, Points, ScoringParams
 
@@ -38,6 +39,7 @@ def constants(params: ScoringParams) -> Constants:
     """Translate `params`."""
     kinds, own = list(Kind), list(params.kinds.values())
     points: list[Points | OwnKind] = [*(params.points[k.label] for k in kinds), *own]
+    rates = {params.base_currency: 1.0, **params.rates}
     return Constants(
         effort=np.array([each.effort for each in points]),
         mood=np.array([each.mood for each in points]),
@@ -85,6 +87,8 @@ def constants(params: ScoringParams) -> Constants:
         hysteresis=params.hysteresis,
         cooldown_ms=round(params.cooldown_days * DAY_MS),
         worsened=params.worsened,
+        currencies=np.array([currency_code(name) for name in rates], np.uint64),
+        rates=np.array(list(rates.values()), np.float64),
         worsened_ms=round(params.worsened_hours * HOUR_MS),
         **_points(params),
     )

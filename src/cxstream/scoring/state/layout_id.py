@@ -7,22 +7,11 @@ with another or of another size gives another id, and so does another limit of w
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any
 
 from cxstream.kernels.layout import COMPLAINT, COMPLAINTS, CONTACTS, IDS, PANE, ROW, TOLD
 from cxstream.kernels.pack import HEADER, VERSION
 from cxstream.scoring.state import erasures, passed_over, seal
-from cxstream.scoring.state.side import SIDES
-
-if TYPE_CHECKING:
-    import numpy as np
-
-
-def form_of(layout: np.dtype[Any]) -> list[tuple[str, str, int]]:
-    """Name, type and position of each field, in order, and the size of all."""
-    fields = dict(layout.fields or {})
-    places = [(name, fields[name][0].newbyteorder("<").str, fields[name][1]) for name in layout.names or ()]
-    return [*places, ("", "", layout.itemsize)]
+from cxstream.scoring.state.side import SIDES, form_of
 
 
 def layout_id() -> str:

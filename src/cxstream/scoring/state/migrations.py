@@ -74,7 +74,7 @@ def _params_2(params: Params) -> dict[str, object]:
     }
 
 
-# --- 3 to 4: the marker names the layout by its id
+# --- 3 to 4: the marker names the layout by its id, and no purchases are known
 
 
 def _rows_3(rows: Rows) -> dict[bytes, bytes]:
@@ -84,11 +84,15 @@ def _rows_3(rows: Rows) -> dict[bytes, bytes]:
     }
 
 
-_NEW_IN_4 = frozenset({"name", "kinds"})
+_NEW_IN_4 = frozenset({"base_currency", "rates", "name", "kinds"})
 
 
 def _params_3(params: Params) -> dict[str, object]:
-    return {name: value for name, value in params.items() if name not in _NEW_IN_4}
+    old = {name: value for name, value in params.items() if name not in _NEW_IN_4}
+    points = old["points"]
+    if isinstance(points, dict):
+        old["points"] = {kind: value for kind, value in points.items() if kind != "purchase_history"}
+    return old
 
 
 STEPS = (

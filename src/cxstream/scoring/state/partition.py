@@ -9,6 +9,10 @@ import numpy as np
 from cxstream.kernels import apply as kernels
 from cxstream.kernels.invariants import NO_LIMIT as NO_LIMIT  # noqa: PLC0414  # beside what it limits
 from cxstream.kernels.layout import (
+    BUYER,
+    BUYER_FREE,
+    BUYER_TOP,
+    BUYERS,
     CHUNK_FREE,
     CHUNK_TOP,
     CHUNK_WORDS,
@@ -20,6 +24,10 @@ from cxstream.kernels.layout import (
     CONTACTS,
     CURSORS,
     DEAD,
+    DEAL,
+    DEAL_FREE,
+    DEAL_TOP,
+    ENDED,
     ERASED,
     ERASES,
     FLOOR,
@@ -58,6 +66,7 @@ from cxstream.scoring.state.constants import constants
 from cxstream.scoring.state.erasures import Erasures
 from cxstream.scoring.state.names import Slots, Topics
 from cxstream.scoring.state.passed_over import Passed
+from cxstream.scoring.state.purchases import OF_MONEY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -113,6 +122,7 @@ class PartitionState:
         erasures: the erasure requests that still count.
         passed: records that are passed over.
         dead: int64 arrays of saved lists of ids that no longer exist.
+        ended: numbers of first appearance whose saved purchases no longer exist.
         dead_keys: keys of snapshot rows to delete.
     """
 
@@ -129,10 +139,11 @@ class PartitionState:
         self._fresh: list[int] = []
         self.dead: list[NDArray[np.int64]] = []
         self.dead_keys: dict[bytes, None] = {}
+        self.ended: list[int] = []
         self._out = np.empty((_FIRST, SIGNAL_WIDTH))
         self._scratch = np.zeros(SIGNAL_WIDTH)
         at = np.zeros(CURSORS, np.int64)
-        at[PANE_FREE] = at[COMPLAINT_FREE] = at[CHUNK_FREE] = NONE
+        at[PANE_FREE] = at[COMPLAINT_FREE] = at[CHUNK_FREE] = at[BUYER_FREE] = at[DEAL_FREE] = NONE
         at[LANE_FREE:] = NONE
         at[FLOOR] = at[VISIT_FLOOR] = NO_DAY
         self.state = State(
@@ -154,6 +165,11 @@ class PartitionState:
             chunks=np.zeros((_FIRST, CHUNK_WORDS), np.uint16),
             lanes=np.zeros((_FIRST, 2), np.int32),
             dead=np.zeros(_FIRST, np.int64),
+            purchases=np.zeros(_FIRST, np.int32),
+            purchases_dirty=np.zeros(_FIRST, np.uint8),
+            buyers=np.zeros(_FIRST, BUYER),
+            deals=np.zeros(_FIRST, DEAL),
+            ended=np.zeros(_FIRST, np.int64),
             at=at,
         )
 
@@ -205,7 +221,14 @@ class PartitionState:
         return self.state.order[: self.customers]
 
     def reserve(
-        self, slots: int, panes: int, complaints: int, chunks: int | None = None, lanes: int | None = None
+        self,
+        slots: int,
+        panes: int,
+        complaints: int,
+        chunks: int | None = None,
+        lanes: int | None = None,
+        *,
+        purchases: int = 0,
     ) -> None:
         """Make room for that many slots in all, and that many more panes, complaints and chunks of ids.
 
@@ -215,6 +238,7 @@ class PartitionState:
             complaints: complaints that may be opened.
             chunks: chunks of remembered ids; by default as many as the events can need.
             lanes: lanes of such chunks; likewise.
+            purchases: purchases, returns and purchase histories that may come.
         """
         st, at = self.state, self.state.at
         grown: dict[str, NDArray[Any]] = {}
@@ -245,6 +269,9 @@ class PartitionState:
             ("lanes", LANE_TOP, lanes),
             # Each list, present or made by an event, ends once, in at most two parts.
             ("dead", DEAD, 4 * (self.customers + panes)),
+            ("buyers", BUYER_TOP, purchases),
+            ("deals", DEAL_TOP, purchases),
+            ("ended", ENDED, int(at[BUYERS]) + purchases),
         ):
             arena, need = getattr(st, name), int(at[top]) + more
             if need > len(arena):
@@ -376,7 +403,8 @@ class PartitionState:
                 columns["topic"][i] = self.topics.number(topic)
         # Until a contact refers to them, new topics count as unreferenced.
         self.state.at[UNREFERENCED_TOPICS] += len(self.topics.of) - known
-        self.reserve(self.slots.top, n, int(np.count_nonzero(kinds == Kind.complaint_opened)))
+        complaints = int(np.count_nonzero(kinds == Kind.complaint_opened))
+        self.reserve(self.slots.top, n, complaints, purchases=int(np.count_nonzero(OF_MONEY[kinds])))
         self.make_vacant(self._fresh)
         self.remember_erased(self._fresh)
         status = np.zeros(n, np.uint8)
@@ -416,6 +444,10 @@ class PartitionState:
         if at[DEAD]:
             self.dead.append(st.dead[: at[DEAD]].copy())
             at[DEAD] = 0
+        if at[ENDED]:
+            self.ended += st.ended[: at[ENDED]].tolist()
+            st.ended[: at[ENDED]] = 0
+            at[ENDED] = 0
         never_came = {slot for slot in self._fresh if not st.rows["live"][slot]}
         if at[FORGOTTEN]:
             vacated = np.flatnonzero(st.row_dirty[: self.slots.top] == VACATED)

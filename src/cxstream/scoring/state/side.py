@@ -7,9 +7,11 @@ SIDES lists all of it. Whatever saves, loads, erases or migrates a customer walk
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cxstream.scoring.state import remembered_ids
+from cxstream.kernels.layout import BUYER, DEAL
+from cxstream.kernels.purchases import MAX_MONEY
+from cxstream.scoring.state import purchases, remembered_ids
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -21,16 +23,25 @@ if TYPE_CHECKING:
     from cxstream.scoring.state.partition import PartitionState
 
 
+def form_of(layout: np.dtype[Any]) -> list[tuple[str, str, int]]:
+    """Name, type and position of each field of a struct, in order, and its size."""
+    fields = dict(layout.fields or {})
+    places = [(name, fields[name][0].newbyteorder("<").str, fields[name][1]) for name in layout.names or ()]
+    return [*places, ("", "", layout.itemsize)]
+
+
 class Loading(NamedTuple):
     """What is known of a snapshot when its customers have been loaded.
 
     Attributes:
-        today: day of the clock.
+        clock: ms UTC.
+        today: its day.
         expected: how many rows of this side state must count.
         trailer: bytes at the end of each row that are not part of it.
         all_customers: every customer with rows among these was loaded.
     """
 
+    clock: int
     today: int
     expected: int
     trailer: int
@@ -78,6 +89,18 @@ SIDES = (
         take_changed=remembered_ids.take_changed,
         mark=remembered_ids.mark,
         load=remembered_ids.load,
+    ),
+    Side(
+        counted="purchases",
+        prefixes=(purchases.PREFIX,),
+        arrays=("purchases", "purchases_dirty"),
+        form=(purchases.SEQ_BYTES, form_of(BUYER), form_of(DEAL), MAX_MONEY),
+        vacate=purchases.vacate,
+        count=purchases.count,
+        changed=purchases.changed,
+        take_changed=purchases.take_changed,
+        mark=purchases.mark,
+        load=purchases.load,
     ),
 )
 PREFIXES = tuple(prefix for side in SIDES for prefix in side.prefixes)

@@ -321,11 +321,12 @@ def load(
     st.card_dirty[order] = 0 if marker.cards_clean else 1
     st.at[STARTED], st.at[CLOCK], st.at[SEQ] = 1, marker.clock, marker.seq
     st.at[SWEPT_OFFSET], st.at[SUPPRESSED] = marker.swept_offset, marker.held
+    clock = marker.clock
     everybody = len(saved) == marker.customers
     side.load(
         partition,
         rows.items(),
-        lambda counted: side.Loading(today, getattr(marker, counted), trailer, everybody),
+        lambda counted: side.Loading(clock, today, getattr(marker, counted), trailer, everybody),
     )
     _recall_erased(partition)
     if loaded.again:

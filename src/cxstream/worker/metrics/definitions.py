@@ -140,6 +140,14 @@ RECORDS = (
         {"source": SOURCES},
     ),
     Metric(
+        "cxstream_unconverted_amounts_total",
+        "counter",
+        "records",
+        "Accepted purchases, returns and purchase histories in a currency without a rate, so that their amount is not in "
+        "`spent` of the score card. Set scoring.rates.",
+        {"currency": "the first 20 ISO 4217 codes seen; other"},
+    ),
+    Metric(
         "cxstream_touchpoints_total",
         "counter",
         "records",

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from cxstream.worker.metrics.tally import FlushTally
 
 _PROMOTER, _PASSIVE = 9, 7
+_MOST_CURRENCIES = 20
 # A source may send any finite number, and a huge one would make a sum infinite forever.
 _LONGEST_WAIT = 86_400.0
 
@@ -78,6 +79,8 @@ class Measures:
         self.sources: Counter[str] = Counter()
         self.misrouted: Counter[str] = Counter()
         self.unknown_actions: Counter[str] = Counter()
+        self._currencies = Sources(_MOST_CURRENCIES)
+        self.unconverted: Counter[str] = Counter()
         self.kinds = np.zeros(len(Kind), np.int64)
         self.own_kinds: Counter[str] = Counter()
         self.signals: Counter[tuple[str, str]] = Counter()
@@ -115,6 +118,8 @@ class Measures:
             self.misrouted[self._sources.name(source)] += n
         for source, n in tally.unknown_actions.items():
             self.unknown_actions[self._sources.name(source)] += n
+        for currency, n in tally.unconverted.items():
+            self.unconverted[self._currencies.name(currency)] += n
         self.kinds += tally.kinds
         for kind, n in tally.own.items():
             known = kind in self.own_kinds or len(self.own_kinds) < MOST_OWN_KINDS

@@ -71,6 +71,7 @@ class FlushTally:
         sources: valid records by source; misrouted ones count in their right partition.
         misrouted: records that were forwarded, by source.
         unknown_actions: accepted records whose `action_id` is no signal of the customer, by source.
+        unconverted: accepted amounts without a rate, by currency.
         kinds: int64[kinds], accepted records of the built-in kinds.
         own: accepted records of the company's own kinds, by name.
         signals: signals by kind and level.
@@ -86,6 +87,7 @@ class FlushTally:
         self.sources: Counter[str] = Counter()
         self.misrouted: Counter[str] = Counter()
         self.unknown_actions: Counter[str] = Counter()
+        self.unconverted: Counter[str] = Counter()
         self.kinds = np.zeros(len(Kind), np.int64)
         self.own: Counter[str] = Counter()
         self.signals: Counter[tuple[str, str]] = Counter()
@@ -150,6 +152,8 @@ class FlushTally:
             self.misrouted[_told_apart(self.misrouted, each.source)] += 1
         for source in outcome.unknown_actions:
             self.unknown_actions[_told_apart(self.unknown_actions, source)] += 1
+        for currency in outcome.unconverted:
+            self.unconverted[_told_apart(self.unconverted, currency)] += 1
         self.held_back += outcome.held_back
         self.signals.update((signal.change, signal.level) for signal in outcome.signals)
         self.reasons.update(

@@ -131,6 +131,10 @@ class WorkerCollector(Collector):
         yield family("cxstream_misrouted_total", (([source], n) for source, n in misrouted.items()))
         unknown = dict(measures.unknown_actions)
         yield family("cxstream_unknown_actions_total", (([source], n) for source, n in unknown.items()))
+        without = dict(measures.unconverted)
+        yield family(
+            "cxstream_unconverted_amounts_total", (([currency], n) for currency, n in without.items())
+        )
         kinds = dict(zip(KINDS, measures.kinds.tolist(), strict=True)) | dict(measures.own_kinds)
         yield family("cxstream_touchpoints_total", (([kind], n) for kind, n in kinds.items()))
         yield self._by_partition("cxstream_lost_records_total", "lost")
