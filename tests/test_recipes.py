@@ -185,6 +185,7 @@ import numpy as np
 from cxstream.kernels import layout as k
 from cxstream.kernels.evaluate import score_cards
 from cxstream.model.parameters import ScoringParams
+from cxstream.model.rules import rules_of
 from cxstream.scoring.signals import Writer
 from cxstream.scoring.state.constants import constants
 from cxstream.scoring.state.partition import PartitionState
@@ -206,7 +207,7 @@ typical = Settings().scoring.typical["recipe_tried"]
 print(value("recipe_tried", 0.75, {}, params), "|", ACTIONS["recipe_tried"], typical)
 row = np.zeros(k.SIGNAL_WIDTH)
 row[k.S_WHAT], row[k.S_LEVEL], row[k.S_X + k.X_RECIPE], row[k.S_CONTACTS] = k.RAISED, 1, 1.0, 3
-signal = Writer(params, ACTIONS, "cx.touchpoints", 0).signal(row.tolist(), "anna", "", 7, 0, None)
+signal = Writer(rules_of(params, ACTIONS), "cx.touchpoints", 0).signal(row.tolist(), "anna", "", 7, 0, None)
 print(signal.reason, b"a recipe was tried 3 times" in signal.value, b"try_again" in signal.value)
 print("recipe_tried" in str(schema.documents()["signals/churn_risk.v1.json"]))
 print(METRICS["cxstream_raise_reasons_total"].labels["reason"][-1])
