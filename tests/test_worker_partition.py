@@ -442,6 +442,15 @@ async def test_rules_change_where_the_log_has_lost_its_beginning(settings: Setti
     assert b'"eager@' in sent[-1]
 
 
+def without_purchases(engine: Engine) -> list[dict[str, Any]]:
+    """Score cards without what layouts before 4 did not know."""
+    found = [json.loads(card) for _, card in engine.cards()]
+    for card in found:
+        for name in ("purchases", "last_purchase", "spent"):
+            del card["data"][name]
+    return found
+
+
 @pytest.mark.parametrize("layout", [2, 3])
 async def test_a_worker_goes_on_from_the_saved_state_of_an_earlier_layout(
     settings: Settings, layout: int
@@ -466,7 +475,7 @@ async def test_a_worker_goes_on_from_the_saved_state_of_an_earlier_layout(
         partition.put(fetch(records))
         await applied(partition, len(values))
         assert partition.engine is not None
-        assert list(partition.engine.cards()) == list(whole.cards())
+        assert without_purchases(partition.engine) == without_purchases(whole)
     async with owned(settings) as partition:  # what it saved has the present layout
         assert (partition.position, partition.counters.replayed) == (len(values), 0)
 
