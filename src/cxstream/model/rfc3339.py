@@ -28,7 +28,8 @@ TIME_OF_DAY = rf"[Tt]{_HOUR_AND_MINUTE}:[0-5][0-9](?:\.[0-9]+)?(?:[Zz]|[+-]{_HOU
 
 
 @functools.lru_cache(maxsize=4096)
-def _day(day: int) -> str:
+def date(day: int) -> str:
+    """A day (floor of time / day) as RFC 3339 has it."""
     return str(np.datetime64(day, "D"))
 
 
@@ -42,7 +43,7 @@ def rfc3339(ms: int) -> str:
     minutes, rest = divmod(rest, 60_000)
     hour, minute = divmod(minutes, 60)
     second, milli = divmod(rest, 1000)
-    return f"{_day(day)}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z"
+    return f"{date(day)}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z"
 
 
 def rfc3339_all(ms: NDArray[np.int64]) -> list[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cxstream.kernels.layout import ACCEPTED, BUYERS, NONE, SAVED_PURCHASES, UNSAVED_PURCHASES
+from cxstream.kernels.layout import ACCEPTED, BUYERS, NO_DAY, NONE, SAVED_PURCHASES, UNSAVED_PURCHASES
 from cxstream.kernels.purchases_pack import (
     BUYER_BYTES,
     DEAL_BYTES,
@@ -20,6 +20,7 @@ from cxstream.kernels.purchases_pack import (
 )
 from cxstream.model.errors import SnapshotError
 from cxstream.model.kinds import Kind
+from cxstream.model.rfc3339 import date
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -73,14 +74,14 @@ def facts(
     """What score cards say: days with a purchase, the last of them, and what was spent, of each slot."""
     st = partition.state
     places = st.purchases[slots]
-    has = places != NONE
-    buyers = st.buyers[np.where(has, places, 0)]
-    days, spent = np.where(has, buyers["days"], 0), np.where(has, buyers["spent"], 0.0)
+    who = np.flatnonzero(places != NONE)
+    buyers = places[who]
+    days, spent = np.zeros(len(slots), np.int64), np.zeros(len(slots))
+    days[who], spent[who] = st.buyers["days"][buyers], st.buyers["spent"][buyers]
     last: list[str | None] = [None] * len(slots)
-    bought = np.flatnonzero(days)
-    texts = np.datetime_as_string(buyers["last"][bought].astype("M8[D]"))
-    for i, text in zip(bought.tolist(), texts.tolist(), strict=True):
-        last[i] = text
+    for i, day in zip(who.tolist(), st.buyers["last"][buyers].tolist(), strict=True):
+        if day != NO_DAY:
+            last[i] = date(day)
     return days.tolist(), last, spent.tolist()
 
 
