@@ -13,9 +13,10 @@ from cxstream.model.rules import RulesError, read_rules, rules_of
 from cxstream.scoring.codec.vocabulary import BUILT_IN, vocabulary
 from cxstream.scoring.engine import MARKER_KEY, Engine, Outcome, Records
 from cxstream.scoring.router import Router
+from cxstream.scoring.state import snapshot
 from cxstream.scoring.state.in_force import MOST
 from cxstream.settings import ACTIONS
-from saved import altered, marker_of
+from saved import altered, marker_of, payloads
 from strategies import rfc3339
 
 START = 1_709_300_000_000
@@ -269,6 +270,18 @@ def test_a_longer_window_does_not_bring_back_days_that_had_left_it() -> None:
         assert card(each)["touches"]["90"] == 2
         later = feed(each, record("error", START + 80 * DAY_MS), record("error", START + 7 * DAY_MS))
         assert (later.accepted, later.rejected) == (2, [])
+
+
+def test_days_that_leave_a_shorter_window_are_deleted_at_once() -> None:
+    engine = Engine(ScoringParams(), ACTIONS)
+    bought = [record("purchase", START + day * DAY_MS, amount=9, currency="EUR") for day in (0, 15, 30)]
+    feed(engine, *bought, rules(ScoringParams(window_days=20, name="short"), START + 30 * DAY_MS))
+    restored = Engine.restore(ScoringParams(), ACTIONS, saved(engine))
+    for each in (engine, restored):
+        snapshot.mark_all(each.partition)
+    rows, again = payloads(saved(engine)), payloads(saved(restored))
+    assert rows == again
+    assert card(engine)["purchases"] == 3
 
 
 def test_state_with_rules_that_cannot_be_read_is_refused() -> None:

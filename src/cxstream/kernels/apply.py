@@ -719,6 +719,7 @@ def narrow(st: State, c: Constants, today: int) -> None:
     for i in range(st.at[LIVE]):
         slot = st.order[i]
         trim(st, slot, first)
+        cut_purchases(st, slot, first)
         row = st.rows[slot]
         if row.nps_time != NEVER and row.nps_time // DAY < first:
             row.nps_time = NEVER
