@@ -37,6 +37,26 @@ def blocks(heading: str) -> list[str]:
     return re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
 
 
+def test_histories_bring_purchases_back_as_the_page_says(
+    settings: Settings, topics: Callable[[int], None], tmp_path: Path
+) -> None:
+    topics(1)
+    section = OPERATIONS.partition("\n## Starting afresh\n")[2].partition("\n## ")[0]
+    [event] = re.findall(r"```json\n(.*?)```", section, re.DOTALL)
+    history = json.loads(event)
+    (tmp_path / "histories.ndjson").write_text(json.dumps(history) + "\n")
+    for line in blocks("Starting afresh")[-1].splitlines():
+        program, *arguments = line.split()
+        assert program == "cxstream"
+        cxstream(
+            arguments[0], tmp_path / arguments[1], *(["--kafka", settings.kafka] if "produce" in line else [])
+        )
+    cxstream("replay", tmp_path / "histories.ndjson", "--out", tmp_path / "out", "--quiet")
+    [card] = (tmp_path / "out" / "scores.ndjson").read_text().splitlines()
+    said = json.loads(card)["data"]
+    assert (said["purchases"], said["last_purchase"], said["spent"]) == (14, "2025-03-20", 812.4)
+
+
 @pytest.fixture
 def tried(settings: Settings) -> Iterator[None]:
     """After the test, the topics of the second installation are gone."""
