@@ -24,6 +24,7 @@ from cxstream.kafka.connection import connection
 from cxstream.kafka.reader import TopicReader, reading
 from cxstream.model.errors import BrokerError, InputError
 from cxstream.model.kinds import BY_TYPE
+from cxstream.model.parameters import OwnKind
 from cxstream.rejected import fix as fixes
 from cxstream.rejected import resend as resending
 from cxstream.rejected.explain import _wanted, explain
@@ -32,6 +33,7 @@ from cxstream.rejected.listing import Filters, from_source, scan
 from cxstream.rejected.plan import plan
 from cxstream.rejected.record import EXPLANATION, Place, Rejection, marker_headers, read
 from cxstream.rejected.resend import Order, resend
+from cxstream.scoring.codec.vocabulary import vocabulary
 from cxstream.topology import FORGET, REJECTED, SCORES, TOUCHPOINTS, topology
 from cxstream.validate.locate import at_byte, at_path
 from cxstream.wire.schema import touchpoint as touchpoint_schema
@@ -324,6 +326,23 @@ def test_a_fix_keeps_id_and_source(tmp_path: Path) -> None:
         fixed(tmp_path, "[[fix]]\ndrop = ['source']", event())
     [found] = fixed(tmp_path, "[[fix]]\nset = { id = 'new' }", {**event(), "id": ""})
     assert found["id"] == "new"
+
+
+def test_an_event_of_ones_own_kind_is_sent_once_the_rules_name_it() -> None:
+    lost = {**event(channel="web", order_id="o-1"), "type": "cx.touchpoint.parcel_lost.v1"}
+    given = rejection(raw(lost), key=b"anna")
+    where = {"topology": topology(), "partitions": 4, "latest_ms": LATEST}
+    assert "[scoring.kinds.parcel_lost]" in plan(given, None, **where).refusal
+    kinds = {"parcel_lost": OwnKind(effort=4, requires=("order_id",))}
+    [ready] = plan(given, None, **where, vocabulary=vocabulary(kinds)).events
+    assert ready.value == given.value
+
+
+def test_a_set_of_rules_is_not_sent_again() -> None:
+    tick = {"specversion": "1.0", "id": "1", "source": "/rules", "time": "2024-03-01T00:00:00Z"}
+    given = rejection(raw({**tick, "type": "cx.rules.v1", "data": {}}), reason="from_the_future")
+    refusal = plan(given, None, topology=topology(), partitions=4, latest_ms=LATEST).refusal
+    assert "cxstream rules apply" in refusal
 
 
 def test_a_record_that_no_fix_fits_is_refused(tmp_path: Path) -> None:

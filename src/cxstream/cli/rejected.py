@@ -150,6 +150,20 @@ def _kinds(settings: Settings, rejection: Rejection) -> Mapping[str, OwnKind]:
     return found[at].rules.rules.params.kinds if at < len(found) else settings.scoring.kinds
 
 
+def _own_kinds(settings: Settings) -> dict[str, OwnKind]:
+    """The company's own kinds, by the rules in force in any partition; of one name, those of the newest rules."""
+    import asyncio
+
+    from cxstream.rules.log import in_force
+
+    with log_bar("reading rules") as bar:
+        found = asyncio.run(in_force(settings, bar))
+    kinds: dict[str, OwnKind] = {}
+    for each in sorted(found, key=lambda each: each.rules.time or 0):
+        kinds |= each.rules.rules.params.kinds
+    return dict(sorted(kinds.items()))
+
+
 @command.command("resend")
 @click.argument("places", metavar="[PLACE]...", nargs=-1)
 @_filtered
@@ -190,13 +204,14 @@ def resend(
 
     from cxstream.rejected.fix import load as load_fix
     from cxstream.rejected.resend import Order, resend
+    from cxstream.scoring.codec.vocabulary import vocabulary
     from cxstream.settings import load
 
     settings = load(config, kafka=kafka)
     wanted = _filters(settings, filters, places)
     if wanted.empty and not everything:
         raise click.UsageError("say which: places, a filter, or --everything")
-    order = Order(wanted, load_fix(fix) if fix else None, send)
+    order = Order(wanted, load_fix(fix) if fix else None, send, vocabulary(_own_kinds(settings)))
     counts: dict[str, int] = {}
 
     def tell(result: Result) -> None:

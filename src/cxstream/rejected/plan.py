@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from cxstream.kafka.producer import route
-from cxstream.kernels.layout import TICK
+from cxstream.kernels.layout import RULES, TICK
 from cxstream.model.cloudevents import content_bytes, is_binary, structured
 from cxstream.model.errors import CloudEventError
 from cxstream.model.parameters import MAX_RECORD_BYTES
 from cxstream.rejected.fix import UnfixableError
 from cxstream.rejected.record import RESENT_FROM, Rejection
-from cxstream.scoring.codec.decode import FORGED, TOO_LARGE, TOO_LATE, decode
+from cxstream.scoring.codec.decode import FORGED, TOO_LARGE, TOO_LATE, decode, subjects_of
 from cxstream.scoring.codec.routing import FORWARDED_FROM
+from cxstream.scoring.codec.vocabulary import BUILT_IN, Vocabulary
 from cxstream.scoring.failing import may_be_of_record, place_of
 from cxstream.validate.problems import errors
 
@@ -62,6 +63,13 @@ class Plan:
     refusal: str = ""
 
 
+# Control records that are in every partition.
+_CONTROL = {
+    TICK: "a tick: the ticker writes the next one",
+    RULES: "a set of rules: write it with 'cxstream rules apply'",
+}
+
+
 def plan(
     rejection: Rejection,
     fixer: Callable[[Rejection], list[bytes]] | None,
@@ -71,6 +79,7 @@ def plan(
     latest_ms: int,
     max_bytes: int | None = None,
     max_record_bytes: int = MAX_RECORD_BYTES,
+    vocabulary: Vocabulary = BUILT_IN,
 ) -> Plan:
     """Decide about one record.
 
@@ -82,6 +91,7 @@ def plan(
         latest_ms: the latest event time that is not from the future, ms UTC.
         max_bytes: the longest that cx.touchpoints takes (max.message.bytes); None for no limit.
         max_record_bytes: the most bytes that a record may have (scoring.max_record_bytes).
+        vocabulary: the kinds of events that there are.
     """
     if refusal := _unsendable(rejection, topology):
         return Plan(rejection, [], refusal)
@@ -96,7 +106,7 @@ def plan(
         if content_bytes(rejection.key, value, headers) > max_record_bytes:
             said = f"still {TOO_LARGE}: a worker takes {max_record_bytes:,} bytes (scoring.max_record_bytes)"
             return Plan(rejection, [], said)
-        made = _ready(rejection, value, headers, partitions, latest_ms)
+        made = _ready(rejection, value, headers, partitions, latest_ms, vocabulary)
         if isinstance(made, str):
             return Plan(rejection, [], made)
         size = _size(made)
@@ -124,34 +134,39 @@ def _unsendable(rejection: Rejection, topology: Topology) -> str:
 
 
 def _ready(
-    rejection: Rejection, value: bytes | None, headers: Headers, partitions: int, latest_ms: int
+    rejection: Rejection,
+    value: bytes | None,
+    headers: Headers,
+    partitions: int,
+    latest_ms: int,
+    vocabulary: Vocabulary,
 ) -> Ready | str:
     try:
-        decoded = decode([value], [headers])
+        decoded = decode([value], [headers], vocabulary=vocabulary)
     except Exception as error:
         if not may_be_of_record(error):
             raise
         return f"this version still cannot process it ({place_of(error)})"
     if decoded.rejected:
-        return f"still {decoded.rejected[0].reason}: {_why(value, headers, decoded.rejected[0])}"
-    if int(decoded.columns["kind"][0]) == TICK:
-        return "a tick: the ticker writes the next one"
+        return f"still {decoded.rejected[0].reason}: {_why(value, headers, decoded.rejected[0], vocabulary)}"
+    if said := _CONTROL.get(int(decoded.columns["kind"][0])):
+        return said
     time, subject = int(decoded.columns["time"][0]), decoded.events[0].subject
     if time > latest_ms:
         return "still from the future"
-    if rejection.reason == TOO_LATE and _unmoved(rejection, time, subject):
+    if rejection.reason == TOO_LATE and _unmoved(rejection, time, subject, vocabulary):
         return "too late: a partition's clock only goes forward, so it would be too late again"
     key = subject.encode()
     return Ready(route([key], partitions)[0], key, value or b"", headers)
 
 
-def _why(value: bytes | None, headers: Headers, rejected: Rejected) -> str:
+def _why(value: bytes | None, headers: Headers, rejected: Rejected, vocabulary: Vocabulary) -> str:
     """What is wrong with a record, in the words of `validate`."""
     try:
         raw = structured(headers, value)
     except CloudEventError:
         raw = value or b""
-    return "; ".join(each.sentence for each in errors(raw, rejected))
+    return "; ".join(each.sentence for each in errors(raw, rejected, vocabulary))
 
 
 def _size(ready: Ready) -> int:
@@ -161,11 +176,11 @@ def _size(ready: Ready) -> int:
     return int(builder.size())
 
 
-def _unmoved(rejection: Rejection, time: int, subject: str) -> bool:
+def _unmoved(rejection: Rejection, time: int, subject: str, vocabulary: Vocabulary) -> bool:
     """Whether an event has the time and the customer of the record it was made of."""
-    before = decode([rejection.value], [rejection.headers])
+    before = decode([rejection.value], [rejection.headers], vocabulary=vocabulary)
     return bool(before.events) and (
-        int(before.columns["time"][0]) == time and before.events[0].subject == subject
+        int(before.columns["time"][0]) == time and subjects_of(before.events) == [subject]
     )
 
 

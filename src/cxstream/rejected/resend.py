@@ -30,6 +30,7 @@ from cxstream.model.errors import BrokerError
 from cxstream.rejected.listing import Filters, Listing, original, scan, scan_partition
 from cxstream.rejected.plan import Plan, plan
 from cxstream.rejected.record import Place, Rejection, marker_headers
+from cxstream.scoring.codec.vocabulary import BUILT_IN, Vocabulary
 from cxstream.topology import REJECTED, TOUCHPOINTS
 from cxstream.worker.clients import Kafka
 
@@ -73,11 +74,13 @@ class Order:
         filters: which records.
         fixer: makes structured events of a record; None to send records as they are.
         send: really send; without it nothing is written.
+        vocabulary: the kinds of events that there are.
     """
 
     filters: Filters
     fixer: Callable[[Rejection], list[bytes]] | None = None
     send: bool = False
+    vocabulary: Vocabulary = BUILT_IN
 
 
 async def resend(
@@ -222,6 +225,7 @@ async def _planner(settings: Settings, order: Order, reader: TopicReader) -> Pla
             latest_ms=latest,
             max_bytes=max_bytes,
             max_record_bytes=settings.scoring.max_record_bytes,
+            vocabulary=order.vocabulary,
         )
         # What cx.rejected does not keep (a customer's own id, under pseudonyms) must not get there by the marker.
         return replace(made, rejection=rejection)
