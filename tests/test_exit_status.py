@@ -71,6 +71,16 @@ CASES: dict[str, dict[str, int]] = {
         "rejected list --limit none": WRONG,
         "rejected": WRONG,
     },
+    "rules": {
+        "rules check {tmp}/rules.toml": DONE,
+        "rules check {tmp}/bad.csv": NOT_DONE,
+        "rules check {tmp}/missing.toml": NOT_DONE,
+        "rules show --kafka {nobody}": NOT_DONE,
+        "rules diff {tmp}/rules.toml --kafka {nobody}": NOT_DONE,
+        "rules apply {tmp}/rules.toml --yes --kafka {nobody}": NOT_DONE,
+        "rules apply": WRONG,
+        "rules": WRONG,
+    },
     "customer": {"customer anna --kafka {nobody}": NOT_DONE, "customer": WRONG},
     "doctor": {"doctor --kafka {nobody}": NOT_DONE, "doctor --nope": WRONG},
     "keys": {
@@ -95,6 +105,7 @@ def files(tmp_path: Path) -> Path:
     (tmp_path / "used" / "signals.ndjson").write_text("")
     (tmp_path / "partly.ndjson").write_text(STORY.read_text() + '{"specversion": "1.0"}\n')
     (tmp_path / "empty.ndjson").write_text("")
+    (tmp_path / "rules.toml").write_text("[scoring]\nhalf_life_days = 7\n")
     header, row, *_ = (SHOP / "purchases.csv").read_text().splitlines()
     bad = re.sub(r"\d", "x", row)
     (tmp_path / "partly.csv").write_text(f"{header}\n{row}\n{bad}\n")

@@ -146,12 +146,13 @@ def test_a_record_may_be_as_large_as_the_limit_and_no_larger(part: str) -> None:
         assert outcome.accepted == (1 if reason else 2)
 
 
-def test_the_limit_is_a_setting_and_part_of_what_a_state_was_made_under() -> None:
+def test_the_limit_is_a_setting_of_the_worker_and_no_rule() -> None:
+    """It bounds what is held in memory before a record is read; rules of the log cannot change it."""
     params = ScoringParams(max_record_bytes=2048)
     engine = Engine(params, {})
     outcome = engine.process(Records([touchpoint("anna", 1, more="x" * 2048), b"{" * 4096], [0, 1]))
     assert [each.reason for each in outcome.rejected] == ["too_large", "too_large"]
-    assert engine._digest != Engine(ScoringParams(), {})._digest
+    assert engine.rules.latest.rules.label == Engine(ScoringParams(), {}).rules.latest.rules.label
 
 
 @pytest.mark.parametrize("reason", ["too_large", "invalid"])
