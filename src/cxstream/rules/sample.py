@@ -14,6 +14,7 @@ import numpy as np
 
 from cxstream.model.enumerations import LEVELS
 from cxstream.model.events import NewRules
+from cxstream.model.parameters import MINUTE_MS
 from cxstream.scoring.engine import Engine, Records
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ async def effect(
     for partition, (start, end) in enumerate(spans):
         engines = [_engine(settings, rules, partition) for rules in (before[partition], after)]
         async for some in reader.read(topic, partition, start, end):
-            batch = _records(some)
+            batch = _records(some, round(settings.scoring.future_minutes * MINUTE_MS))
             for i, engine in enumerate(engines):
                 for outcome in _apply(engine, batch):
                     counts[i] += outcome
@@ -104,13 +105,14 @@ def _engine(settings: Settings, rules: Rules, partition: int) -> Engine:
     )
 
 
-def _records(some: Sequence[Any]) -> Records:
+def _records(some: Sequence[Any], future_ms: int) -> Records:
     return Records(
         [record.value for record in some],
         [record.offset for record in some],
-        np.array([record.timestamp for record in some], np.int64),
+        np.array([record.timestamp + future_ms for record in some], np.int64),
         [record.key for record in some],
         [record.headers for record in some],
+        grace=future_ms,
     )
 
 
