@@ -18,7 +18,6 @@ from cxstream.kernels.layout import ROW
 from cxstream.scoring.state.marker import MARKER_KEY, Marker
 from cxstream.scoring.state.seal import Seal
 from cxstream.topology import SNAPSHOTS
-from cxstream.worker.ownership.restore import snapshot_secrets
 from faults import reader
 from saved import Rows, payloads, sealed
 
@@ -93,7 +92,7 @@ class Shelf:
 async def read(settings: Settings, partitions: int) -> dict[int, State]:
     """What is saved, by partition."""
     found = await reader.read_all(settings, SNAPSHOTS.name, partitions)
-    secret = snapshot_secrets(settings)[0]
+    secret = settings.snapshot_secrets()[0]
     return {
         partition: _state([(each.key, each.value) for each in records], secret)
         for partition, records in found.items()

@@ -16,7 +16,6 @@ from cxstream.model.errors import SnapshotError
 from cxstream.scoring import words
 from cxstream.scoring.state.marker import MARKER_KEY, read_marker
 from cxstream.topology import SNAPSHOTS, TOUCHPOINTS
-from cxstream.worker.ownership.restore import snapshot_secrets
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -184,7 +183,7 @@ async def state(patient: Patient) -> AsyncIterator[Finding]:
                 yield finding
             elif record is not None:
                 unsaved = (committed.get(p) or 0) > read_marker(
-                    record.value, snapshot_secrets(patient.settings)
+                    record.value, patient.settings.snapshot_secrets()
                 ).offset
                 ages.append((time.time() - record.timestamp / 1000) if unsaved else 0.0)
     if problems:
@@ -256,7 +255,7 @@ def _unfit(patient: Patient, raw: bytes | None) -> tuple[str, int]:
     if raw is None:
         return "there is no saved state", 0
     try:
-        marker = read_marker(raw, snapshot_secrets(patient.settings))
+        marker = read_marker(raw, patient.settings.snapshot_secrets())
     except SnapshotError as damage:
         return str(damage).removesuffix(": rebuild the partition from its log").removesuffix(
             ": rebuild the partition"

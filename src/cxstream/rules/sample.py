@@ -13,8 +13,8 @@ import msgspec
 import numpy as np
 
 from cxstream.model.enumerations import LEVELS
-from cxstream.model.events import NewRules
 from cxstream.model.parameters import MINUTE_MS
+from cxstream.scoring.codec.decode import rules_among
 from cxstream.scoring.engine import Engine, Records
 
 if TYPE_CHECKING:
@@ -85,8 +85,7 @@ async def effect(
         async for some in reader.read(topic, partition, start, end):
             batch = _records(some, round(settings.scoring.future_minutes * MINUTE_MS))
             for i, engine in enumerate(engines):
-                for outcome in _apply(engine, batch):
-                    counts[i] += outcome
+                counts[i] += _apply(engine, batch)
             found.records += len(some)
             on_progress(found.records, total)
         _compare(found, *(dict(_cards(engine.cards())) for engine in engines))
@@ -116,15 +115,14 @@ def _records(some: Sequence[Any], future_ms: int) -> Records:
     )
 
 
-def _apply(engine: Engine, records: Records) -> Iterator[int]:
-    """Apply a batch, except for sets of rules; yields the number of rejected records."""
+def _apply(engine: Engine, records: Records) -> int:
+    """Apply a batch, except for sets of rules; returns the number of rejected records."""
     decoded = engine.read(records)
-    rules = {i for i, event in enumerate(decoded.events) if isinstance(event, NewRules)}
-    if rules:
-        left_out = {int(decoded.valid[i]) for i in rules}
+    if rules := rules_among(decoded):
+        left_out = set(decoded.valid[rules].tolist())
         records = records.only([i for i in range(len(records.values)) if i not in left_out])
         decoded = engine.read(records)
-    yield len(engine.score(decoded, records).rejected)
+    return len(engine.score(decoded, records).rejected)
 
 
 class _Said(msgspec.Struct):

@@ -9,7 +9,6 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from cxstream.scoring.state.marker import MARKER_KEY
-from cxstream.worker.ownership.restore import snapshot_secrets
 from faults import spoiled
 from faults.fleet import READY_SECONDS, Said
 from faults.run import PARTITIONS, Kind
@@ -70,7 +69,7 @@ async def _saved(run: Run) -> dict[int, spoiled.State]:
 
 async def _spoil(run: Run, states: dict[int, spoiled.State]) -> dict[int, str]:
     """Spoil the state of some partitions, each in another way; which, and how."""
-    good = snapshot_secrets(run.settings)[0]
+    good = run.settings.snapshot_secrets()[0]
     chosen: dict[int, str] = {}
     ways = iter(run.rng.sample(sorted(spoiled.WAYS), PARTITIONS))
     for partition in sorted(run.rng.sample(range(PARTITIONS), 4)):

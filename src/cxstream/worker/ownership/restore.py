@@ -309,7 +309,7 @@ def _load(
     topics = settings.topology
     problem, refused = f"{topics.snapshots.name}-{partition} is empty", ""
     pseudonyms, authority = settings.privacy.pseudonyms(), settings.control.authority()
-    good = snapshot_secrets(settings)
+    good = settings.snapshot_secrets()
     if MARKER_KEY in rows:
         try:
             engine = Engine.restore(
@@ -355,15 +355,6 @@ def hand_over(engine: Engine, owner: Owner) -> None:
 def _new_generation() -> int:
     """The number of a new snapshot lineage; 0 means none."""
     return 1 + secrets.randbelow(2**63 - 1)
-
-
-def snapshot_secrets(settings: Settings) -> tuple[bytes, ...]:
-    """Accepted keys of the checksums of snapshots, first the one to save with; b"" if none is needed.
-
-    Raises:
-        SettingsError: the keys cannot be read.
-    """
-    return settings.snapshot_secrets()
 
 
 def _refuse_truncated(topics: Topology, partition: int, position: int, end: int) -> None:

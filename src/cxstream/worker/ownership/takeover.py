@@ -20,7 +20,7 @@ from cxstream.kafka.claims import Ownership
 from cxstream.model.errors import BrokerError, SnapshotError
 from cxstream.worker.clients import Kafka
 from cxstream.worker.ownership.requests import INLETS
-from cxstream.worker.ownership.restore import furthest, last_marker, snapshot_secrets
+from cxstream.worker.ownership.restore import furthest, last_marker
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -72,7 +72,7 @@ async def succeed(
         return NOTHING
     topics = settings.topology
     try:
-        marker = await last_marker(reader, topics.snapshots.name, snapshot_secrets(settings))
+        marker = await last_marker(reader, topics.snapshots.name, settings.snapshot_secrets())
     except SnapshotError:
         marker = None
     if marker is not None and marker.owner == claim.owner:
