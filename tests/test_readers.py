@@ -245,16 +245,6 @@ def test_missing_files_and_folders_are_named(tmp_path):
         total_bytes([tmp_path / "nowhere"])
 
 
-def test_a_missing_extra_says_how_to_install_it(tmp_path, monkeypatch):
-    (tmp_path / "x.parquet").write_bytes(b"PAR1")
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
-    for loaded in [m for m in sys.modules if m == "cxstream.files.parquet"]:
-        monkeypatch.delitem(sys.modules, loaded)
-    monkeypatch.delattr("cxstream.files.parquet", raising=False)
-    with pytest.raises(InputError, match=r"cxstream\[files\]"):
-        records(tmp_path / "x.parquet")
-
-
 # --- Parquet
 
 

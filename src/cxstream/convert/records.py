@@ -11,7 +11,6 @@ from msgspec.json import Decoder
 from cxstream.convert.stream import BLOCK_BYTES, Stream
 from cxstream.convert.text import MAX_LINE
 from cxstream.files.shapes import json_records
-from cxstream.model.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -139,7 +138,7 @@ def parquet_rows(path: Path, report: Report, wanted: Collection[str]) -> Iterato
         InputError: it cannot be read.
     """
     size, told, number = path.stat().st_size, 0, 0
-    for share, rows in _parquet(path).read_rows(path, BLOCK_BYTES, wanted):
+    for share, rows in _parquet().read_rows(path, BLOCK_BYTES, wanted):
         report.rows[str(path)] += len(rows)
         for row in rows:
             number += 1
@@ -154,15 +153,11 @@ def parquet_names(path: Path) -> list[str]:
     Raises:
         InputError: it cannot be read.
     """
-    names: list[str] = _parquet(path).names_of(path)
+    names: list[str] = _parquet().names_of(path)
     return names
 
 
-def _parquet(path: Path) -> Any:
-    try:
-        from cxstream.files import parquet
-    except ImportError:
-        raise InputError(
-            f"{path}: Parquet needs the extra `files`; install it with: pip install 'cxstream[files]'"
-        ) from None
+def _parquet() -> Any:
+    from cxstream.files import parquet
+
     return parquet

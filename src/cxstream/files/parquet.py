@@ -1,4 +1,4 @@
-"""Parquet rows as the structured events they stand for, or as they are. Needs pyarrow, of the extra `files`.
+"""Parquet rows as the structured events they stand for, or as they are.
 
 A null is an attribute or a field that is absent: a struct column has a place for every field in every row.
 """

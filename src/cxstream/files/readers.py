@@ -68,8 +68,8 @@ def read_batches(
         max_record_bytes: a longer record is marked as too long instead of being kept, in bytes.
 
     Raises:
-        InputError: an input is missing, broken or cut off, is Parquet of other columns, or needs the extra
-            `files`; names it and says what to do.
+        InputError: an input is missing, broken or cut off, or is Parquet of other columns; names it
+            and says what to do.
     """
     before = 0
     for path in paths:
@@ -89,12 +89,8 @@ def read_batches(
 
 
 def _parquet(path: Path, batch_bytes: int, max_record_bytes: int) -> Iterator[tuple[float, Records]]:
-    try:
-        from cxstream.files import parquet
-    except ImportError:
-        raise InputError(
-            f"{path}: Parquet needs the extra `files`; install it with: pip install 'cxstream[files]'"
-        ) from None
+    from cxstream.files import parquet
+
     return parquet.read(path, batch_bytes, max_record_bytes)
 
 
