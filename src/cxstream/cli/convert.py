@@ -206,6 +206,43 @@ def segment(
 
 @command.command()
 @_inputs
+@click.option("--kind", default="page_view", show_default=True, help="Kind of the touchpoints.")
+@click.option("--channel", default="crm", show_default=True, help="Channel of the touchpoints.")
+@click.option(
+    "--lifecycle",
+    multiple=True,
+    metavar="TRANSITION",
+    help="Keep events of this lifecycle:transition, such as complete; repeatable.  [default: all]",
+)
+@click.option("--zone", help="IANA time zone of times without an offset from UTC, such as Europe/Warsaw.")
+@click.option("--source", help="CloudEvents source of the events.  [default: xes]")
+@click.option(
+    "--mapping", type=_MAPPING, help="Your own events, as a mapping file; they come before the built-in ones."
+)
+@_outputs
+def xes(inputs: tuple[Path, ...], targets: _Targets, **options: Any) -> None:
+    """Event logs of process mining: XES (IEEE 1849), plain or compressed.
+
+    A trace is the journey of one customer, whose id is the concept:name of the trace. An event is a touchpoint: its
+    concept:name is the place, time:timestamp the time, org:resource the agent. Sorted by event time. The same event
+    has the same id in every export of the log.
+
+    \b
+    Example:
+      cxstream convert xes loans.xes.gz --lifecycle complete --out loans.ndjson
+    """  # noqa: D301
+    from cxstream.convert import xes as source
+
+    _convert(
+        lambda report: source.drafts(inputs, report, **options),
+        inputs,
+        targets,
+        in_order=True,
+    )
+
+
+@command.command()
+@_inputs
 @click.option(
     "--mapping", required=True, type=_MAPPING, help="The mapping file: docs/convert.md explains it."
 )

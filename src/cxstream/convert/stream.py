@@ -25,16 +25,17 @@ class Stream:
     Args:
         path: the input; `-` is standard input.
         report: is told of the progress.
+        xml: whether XML is read.
 
     Attributes:
         path: as given.
         name: how messages call it.
     """
 
-    def __init__(self, path: Path, report: Report) -> None:
+    def __init__(self, path: Path, report: Report, *, xml: bool = False) -> None:
         self.path = path
         self.name = name_of_input(path)
-        self._blocks = _counted(path, report)
+        self._blocks = _counted(path, report, xml=xml)
 
     def __iter__(self) -> Iterator[bytes]:
         return self
@@ -62,10 +63,10 @@ def name_of_input(path: Path) -> str:
     return "standard input" if str(path) == STDIN else str(path)
 
 
-def _counted(path: Path, report: Report) -> Iterator[bytes]:
+def _counted(path: Path, report: Report, *, xml: bool) -> Iterator[bytes]:
     told = 0
     with opened(path) as source:
-        for block in blocks(source, path, BLOCK_BYTES):
+        for block in blocks(source, path, BLOCK_BYTES, xml=xml):
             report.on_bytes(source.taken - told)
             told = source.taken
             yield block

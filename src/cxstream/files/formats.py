@@ -60,6 +60,7 @@ _UNPACK = "unpack it first"
 _AS_NDJSON = "export it as NDJSON, CSV or Parquet"
 _NO_DATA = "name a file of events"
 _LOOK = "a server sent it instead of the data: open it to see why, and download again"
+_XML = "XML"
 _AS_CSV = "save it as CSV (UTF-8) and use 'cxstream convert mapping'"
 
 _FOREIGN = (
@@ -114,7 +115,7 @@ _MARKUP = (
     (b"<html", "an HTML page", _LOOK),
     (b"<head", "an HTML page", _LOOK),
     (b"<error", "an XML document with an error", _LOOK),
-    (b"<?xml", "XML", _AS_NDJSON),
+    (b"<?xml", _XML, _AS_NDJSON),
 )
 # Signatures of letters alone, which a CSV could begin with: what follows must be no text.
 _LETTERS = (
@@ -131,14 +132,19 @@ def packed(head: bytes) -> Packed | None:
     return next((kind for magic, kind in _PACKED.items() if head.startswith(magic)), None)
 
 
-def foreign(head: bytes) -> str | None:
-    """What data is that cannot be read, and what to do; None where its first bytes tell no such format."""
+def foreign(head: bytes, *, xml: bool = False) -> str | None:
+    """What data is that cannot be read, and what to do; None where its first bytes tell no such format.
+
+    Args:
+        head: the first bytes.
+        xml: whether XML is read.
+    """
     for magic, what, advice, at in _FOREIGN:
         if head.startswith(magic, at):
             return f"is {what}; {advice}"
     text = head.removeprefix(_BOM).lstrip().lower()
     for magic, what, advice in _MARKUP:
-        if text.startswith(magic):
+        if text.startswith(magic) and not (xml and what == _XML):
             return f"is {what}; {advice}"
     for magic, what, advice in _LETTERS:
         if head.startswith(magic) and not head[len(magic) : len(magic) + 1].decode("latin-1").isprintable():

@@ -89,13 +89,14 @@ def is_parquet(source: Source, path: Path) -> bool:
     return source.head() == PARQUET or path.suffix == ".parquet"
 
 
-def blocks(source: Source, path: Path, size: int) -> Iterator[bytes]:
+def blocks(source: Source, path: Path, size: int, *, xml: bool = False) -> Iterator[bytes]:
     """The decompressed bytes of `source`, in blocks of about `size`.
 
     Args:
         source: an open input at its start.
         path: its path; what its suffix promises must hold.
         size: most bytes of a block that is not compressed.
+        xml: whether XML is read.
 
     Raises:
         InputError: the compressed data is broken or ends early, the data is of a format that is not read;
@@ -119,7 +120,7 @@ def blocks(source: Source, path: Path, size: int) -> Iterator[bytes]:
             f"is not {promised}, though its name says so" if head else f"empty, which no {promised} file is"
         )
         raise InputError(f"{source.name}: {what}; copy it again, or give it its right name")
-    refused = foreign(head)
+    refused = foreign(head, xml=xml)
     if refused is not None:
         raise InputError(f"{source.name}: {refused}")
     yield from stream
