@@ -198,6 +198,8 @@ class Oracle:
         evicted: complaints that left because of too many open ones.
         recalled: duplicates that were not among the last ones of their customers.
         params: the rules in force.
+        scored: what each accepted touchpoint counted for, in order: the rows of cx.scored, without what they repeat
+            of the event.
         floor: the first day that counts, whatever the window; None before the window changed.
     """
 
@@ -222,6 +224,7 @@ class Oracle:
         self.recalled = 0
         self.requests: dict[str, int] = {}
         self.receipts: list[dict[str, Any]] = []
+        self.scored: list[dict[str, Any]] = []
         self._partition = partition
         self._partitions = partitions
         self._origin = f"{topic}-{partition}"
@@ -443,6 +446,18 @@ class Oracle:
         self._remember(customer, pane, kind, data, time)
         self._friction(customer, effort, time, data)
         self._judge(customer, self.clock)
+        after = self.evaluate(customer, self.clock)
+        self.scored[-1] |= {
+            "id": event["id"],
+            "time": time,
+            "kind": event["type"].split(".")[2],
+            "late": pane_of(time) < pane_of(self.clock),
+            "effort_after": after.effort,
+            "satisfaction_after": after.satisfaction,
+            "probability_after": after.probability,
+            "level_after": LEVELS[customer.level],
+            "amount_base": self._in_base_currency(data),
+        }
 
     # --- points
 
@@ -452,12 +467,14 @@ class Oracle:
         Returns:
             The effort points.
         """
+        self.scored.append({"repeat_contact": False, "channel_switch": False, "rage_click": False})
         added = self._base_points(kind, data) + self._derived_points(customer, kind, data, time)
         p = self.params
         effort = min(sum(points[0] for points in added), p.max_effort)
         mood = max(-p.max_mood, min(sum(points[1] for points in added), p.max_mood))
         pane.effort += effort
         pane.mood += mood
+        self.scored[-1] |= {"effort": effort, "mood": mood}
         return effort
 
     def _base_points(self, kind: Kind | OwnKind, data: Event) -> list[tuple[float, float]]:
@@ -489,10 +506,13 @@ class Oracle:
         p = self.params
         added = []
         if kind == Kind.contact and self._is_repeat(customer, data.get("topic"), time):
+            self.scored[-1]["repeat_contact"] = True
             added.append((p.repeat_contact.effort, p.repeat_contact.mood))
         if kind == Kind.contact and data["channel"] in SWITCH_CHANNELS and self._is_switch(customer, time):
+            self.scored[-1]["channel_switch"] = True
             added.append((p.channel_switch.effort, p.channel_switch.mood))
         if kind == Kind.click and self._completes_rage(customer, data, time):
+            self.scored[-1]["rage_click"] = True
             added.append(self._of_kind(Kind.rage_click))
             _fail(customer, time)
         return added
@@ -557,6 +577,12 @@ class Oracle:
     def _amount(self, data: Event) -> float:
         rates = {**self.params.rates, self.params.base_currency: 1.0}
         return min(float(data["amount"]) * rates.get(data["currency"], 0.0), MOST_MONEY)
+
+    def _in_base_currency(self, data: Event) -> float | None:
+        known = {*self.params.rates, self.params.base_currency}
+        if data.get("amount") is None or data.get("currency") not in known:
+            return None
+        return self._amount(data)
 
     def _buy(self, bought: Purchases, kind: Kind, data: Event, time: int) -> None:
         day = pane_of(time)

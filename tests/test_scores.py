@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cxstream.kernels import layout
+from cxstream.model.enumerations import LEVELS
 from cxstream.model.kinds import FORGET_TYPE, TICK_TYPE
 from cxstream.model.parameters import DAY_MS, MINUTE_MS, ScoringParams
+from cxstream.model.scored import FLAGS
 from cxstream.scoring.engine import MARKER_KEY, Emitted, Engine, Outcome, Records
 from cxstream.scoring.state import snapshot
 from cxstream.settings import Settings
@@ -82,10 +84,48 @@ CARD = (
 )  # fmt: skip
 
 
+SCORED = ("effort", "mood", "effort_after", "satisfaction_after", "probability_after", "amount_base")
+
+
+def told_of_each(engine: Engine) -> Engine:
+    engine.scored = True
+    return engine
+
+
+def scored_rows(outcomes: list[Outcome]) -> list[dict[str, Any]]:
+    rows = []
+    for each in outcomes:
+        if (of := each.scored) is not None:
+            names = ("offset", "time", "kind", "id", "model", "amount_base", *of.verdicts.dtype.names)
+            amounts = [None if np.isnan(amount) else amount for amount in of.amounts.tolist()]
+            columns = [of.offsets.tolist(), of.times.tolist(), of.kinds, [e.id for e in of.events], of.models]
+            verdicts = of.verdicts.tolist()
+            rows += [
+                dict(zip(names, (*row, *verdict), strict=True))
+                for *row, verdict in zip(*columns, amounts, verdicts, strict=True)
+            ]
+    return rows
+
+
+def assert_scored_like(outcomes: list[Outcome], offsets: list[int], oracle: Oracle) -> None:
+    rows = scored_rows(outcomes)
+    assert [row["offset"] for row in rows] == offsets
+    assert len(rows) == len(oracle.scored)
+    for ours, theirs in zip(rows, oracle.scored, strict=True):
+        said = ours["id"], ours["kind"], LEVELS[ours["level_after"]], ours["time"]
+        assert said == (theirs["id"], theirs["kind"], theirs["level_after"], theirs["time"])
+        assert {name for name, bit in FLAGS.items() if ours["flags"] & bit} == {n for n in FLAGS if theirs[n]}
+        # All but the amount are float32.
+        close = [None if theirs[n] is None else 1e-6 * (1 + abs(theirs[n])) for n in SCORED]
+        for name, most in zip(SCORED, close, strict=True):
+            assert (ours[name] is None) == (most is None), name
+            assert most is None or abs(ours[name] - theirs[name]) <= most, (name, ours, theirs)
+
+
 def assert_agrees(history: list[Entry], params: ScoringParams, grace: int = 0) -> Oracle:
     oracle = Oracle(params)
     status = [oracle.feed(event, offset, limit, grace) for offset, (event, limit) in enumerate(history)]
-    engine = Engine(params, ACTIONS)
+    engine = told_of_each(Engine(params, ACTIONS))
     outcome = run(engine, encoded(history), 0, len(history), grace)
 
     assert [(r.index, r.reason) for r in outcome.rejected] == [
@@ -112,6 +152,7 @@ def assert_agrees(history: list[Entry], params: ScoringParams, grace: int = 0) -
                     theirs["contributions"][name], rel=1e-9, abs=1e-9
                 )
 
+    assert_scored_like([outcome], [offset for offset, s in enumerate(status) if s == "accepted"], oracle)
     cards = dict(engine.cards())
     assert set(cards) == set(oracle.customers)
     for subject, card in cards.items():
@@ -215,16 +256,18 @@ def results(outcomes: list[Outcome], engine: Engine) -> Any:
         sum(o.duplicates for o in outcomes),
         sum(o.held_back for o in outcomes),
         [r.reason for o in outcomes for r in o.rejected],
+        scored_rows(outcomes),
         list(engine.cards()),
     )
 
 
 def assert_cuts_do_not_matter(log: Log, params: ScoringParams, cuts: list[int]) -> None:
     n = len(log[0])
-    whole = Engine(params, ACTIONS)
+    whole = told_of_each(Engine(params, ACTIONS))
     expected = results([run(whole, log, 0, n)], whole)
     engine, saved, outcomes = Engine(params, ACTIONS), {}, []
     for begin, end in zip([0, *cuts], [*cuts, n], strict=True):
+        told_of_each(engine)
         outcomes.append(run(engine, log, begin, end))
         engine = reloaded(engine, saved, params)
     assert results(outcomes, engine) == expected
@@ -245,7 +288,7 @@ def test_stopping_at_any_record_and_going_on_from_the_saved_state(
 def test_batches_of_any_size_give_the_same_bytes(size: int, params: str) -> None:
     log = encoded(random_history(11, 3_000, rules=True))
     n = len(log[0])
-    whole, parts = Engine(PARAMS[params], ACTIONS), Engine(PARAMS[params], ACTIONS)
+    whole, parts = (told_of_each(Engine(PARAMS[params], ACTIONS)) for _ in range(2))
     expected = results([run(whole, log, 0, n)], whole)
     assert len(expected[0]) > 100
     outcomes = [run(parts, log, begin, min(begin + size, n)) for begin in range(0, n, size)]
@@ -290,3 +333,23 @@ def test_a_year_without_a_touch_to_the_millisecond(late: int) -> None:
         view("other", "2026-03-01T12:00:00Z"),
     ]
     assert ("gone" in assert_agrees(history, ScoringParams()).customers) == bool(late)
+
+
+def test_the_flags_of_the_kernel_are_those_of_the_column() -> None:
+    assert {
+        "repeat_contact": layout.REPEATED,
+        "channel_switch": layout.SWITCHED,
+        "rage_click": layout.RAGED,
+        "late": layout.LATE,
+    } == FLAGS
+
+
+@pytest.mark.parametrize("params", sorted(PARAMS))
+def test_telling_what_each_touchpoint_counted_for_changes_nothing_else(params: str) -> None:
+    log = encoded(random_history(14, 3_000, rules=True))
+    told, other = told_of_each(Engine(PARAMS[params], ACTIONS)), Engine(PARAMS[params], ACTIONS)
+    outcomes = [run(engine, log, 0, len(log[0])) for engine in (told, other)]
+    assert outcomes[0] == outcomes[1]
+    assert list(told.snapshot()) == list(other.snapshot())
+    assert len(scored_rows(outcomes[:1])) > 1000
+    assert outcomes[1].scored is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ import click
 from cxstream.cli.options import rfc3339_ms
 
 if TYPE_CHECKING:
+    from cxstream.files.scored_file import ScoredFile
     from cxstream.replay.summary import Tally
     from cxstream.settings import Settings
 
@@ -51,7 +53,15 @@ if TYPE_CHECKING:
     help="Rules (TOML or JSON, see 'cxstream rules') that hold until the records say others.  [default: those of the "
     "settings]",
 )
-@click.option("--force", is_flag=True, help="Replace results that are in the folder.")
+@click.option(
+    "--scored",
+    "scored_path",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Also write each accepted event with what it counted for, as on cx.scored: .parquet, .arrow (an Arrow file) or "
+    ".arrows (an Arrow stream).",
+)
+@click.option("--force", is_flag=True, help="Replace results that are there.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress bar and no summary.")
 @click.pass_context
 def command(
@@ -63,6 +73,7 @@ def command(
     partitions: int,
     batch_bytes: int | None,
     rules_file: Path | None,
+    scored_path: Path | None,
     force: bool,
     quiet: bool,
 ) -> None:
@@ -86,6 +97,7 @@ def command(
       cxstream replay touchpoints.ndjson --out result
       cxstream replay orders.ndjson tickets.ndjson --sort --out result
       cxstream replay march.ndjson --rules new.toml --out march-by-new-rules
+      cxstream replay touchpoints.ndjson --out result --scored scored.parquet
       cxstream replay jan.ndjson.gz feb.parquet --until 2025-03-01T00:00:00Z --out result
     """  # noqa: D301
     from rich.console import Console
@@ -104,10 +116,11 @@ def command(
     pseudonyms, grace = settings.privacy.pseudonyms(), round(settings.scoring.future_minutes * 60_000)
     authority = settings.control.authority()
     results = Results(out, replace=force)
+    scored = _scored_file(scored_path, inputs, replace=force)
     total = total_bytes(inputs)
     console = Console(stderr=True, quiet=quiet)
     try:
-        with Bar(console, total) as bar, results:
+        with Bar(console, total) as bar, results, scored or nullcontext():
             from cxstream.scoring.router import Router
 
             tally = replay(
@@ -118,6 +131,7 @@ def command(
                     topic=settings.topology.touchpoints.name,
                     pseudonyms=pseudonyms,
                     authority=authority,
+                    scored=scored is not None,
                 ),
                 inputs,
                 results,
@@ -127,6 +141,7 @@ def command(
                 in_order=in_order,
                 batch_bytes=batch_bytes or settings.replay.batch_bytes,
                 keep_raw=pseudonyms is None,
+                scored=scored,
                 on_chunk=bar.show,
                 on_read=bar.show_reading,
                 on_sorted=bar.begin_scoring,
@@ -138,6 +153,19 @@ def command(
     if not quiet:
         click.echo(f"{out}: {tally.line()}")
     _conclude(tally, out, in_order=in_order)
+
+
+def _scored_file(path: Path | None, inputs: tuple[Path, ...], *, replace: bool) -> ScoredFile | None:
+    """The file for the scored touchpoints; None without one."""
+    if path is None:
+        return None
+    from cxstream.files.outputs import same
+    from cxstream.files.scored_file import ScoredFile
+    from cxstream.model.errors import OutputError
+
+    if any(same(each, path) for each in inputs):
+        raise OutputError(f"{path}: is an input; write the scored touchpoints to another file")
+    return ScoredFile(path, replace=replace)
 
 
 def _with_rules(settings: Settings, file: Path) -> Settings:

@@ -1,15 +1,23 @@
-"""Records of cx.scored as Arrow: the schema, and their bytes."""
+"""Records of cx.scored as Arrow: the schema, their rows and their bytes."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 
-from cxstream.model.scored import COLUMNS, FLAGS, NAME, VERSION
+from cxstream.model.enumerations import LEVELS
+from cxstream.model.scored import COLUMNS, NAME, VERSION
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
     from cxstream.model.scored import Column
+    from cxstream.scoring.scored import Scored
 
 CODE = pa.dictionary(pa.int32(), pa.string())
 _TYPES = {
@@ -25,17 +33,65 @@ _TYPES = {
     "uint8": pa.uint8(),
 }
 CONTENT_TYPE = "application/vnd.apache.arrow.stream"
+# Per column: the schema is in each record, and a small record has little more.
+SCHEMA = pa.schema(
+    [pa.field(column.name, _TYPES[column.type], nullable=column.optional) for column in COLUMNS],
+    metadata={"name": NAME, "version": str(VERSION)},
+)
+_DATA = tuple(column.name for column in COLUMNS if column.data)
+_data = attrgetter(*_DATA)
+_VERDICTS = ("effort", "mood", "flags", "effort_after", "satisfaction_after", "probability_after")
 _OPTIONS = pa.ipc.IpcWriteOptions(compression="zstd")
 
 
-def _field(column: Column) -> pa.Field:
-    metadata = {"holds": column.holds}
-    if column.name == "flags":
-        metadata |= {name: str(bit) for name, bit in FLAGS.items()}
-    return pa.field(column.name, _TYPES[column.type], nullable=column.optional, metadata=metadata)
+def record_batch(rows: Scored, arrived: NDArray[np.int64] | None = None) -> pa.RecordBatch:
+    """The rows as columns of Arrow.
+
+    Args:
+        rows: n accepted touchpoints.
+        arrived: int64[n], when Kafka appended them, ms UTC; None in files.
+    """
+    n, verdicts = len(rows), rows.verdicts
+    values: dict[str, Any] = dict.fromkeys(_DATA, ())
+    if n:
+        values |= zip(_DATA, zip(*[_data(event.data) for event in rows.events], strict=True), strict=True)
+    values |= {
+        "partition": rows.partitions,
+        "offset": rows.offsets,
+        "time": rows.times,
+        "arrived": [None] * n if arrived is None else arrived,
+        "customer": [event.subject for event in rows.events],
+        "kind": rows.kinds,
+        "source": [event.source for event in rows.events],
+        "id": [event.id for event in rows.events],
+        **{name: verdicts[name] for name in _VERDICTS},
+        "model": rows.models,
+    }
+    made = {"level_after": _levels(verdicts["level_after"]), "amount_base": _or_null(rows.amounts)}
+    arrays = [
+        made[column.name] if column.name in made else _array(column, values[column.name])
+        for column in COLUMNS
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)
 
 
-SCHEMA = pa.schema([_field(column) for column in COLUMNS], metadata={"name": NAME, "version": str(VERSION)})
+def _array(column: Column, values: Sequence[Any] | NDArray[Any]) -> pa.Array:
+    type_ = _TYPES[column.type]
+    if isinstance(values, np.ndarray):
+        return pa.array(np.ascontiguousarray(values), type_)
+    if values.count(None) == len(values):
+        return pa.nulls(len(values), type_)
+    if column.type == "code":
+        return pa.array(values, pa.string()).dictionary_encode()
+    return pa.array(values, type_)
+
+
+def _levels(levels: NDArray[np.uint8]) -> pa.DictionaryArray:
+    return pa.DictionaryArray.from_arrays(pa.array(levels.astype(np.int32)), pa.array(LEVELS, pa.string()))
+
+
+def _or_null(amounts: NDArray[np.float64]) -> pa.Array:
+    return pa.array(amounts, pa.float64(), mask=np.isnan(amounts))
 
 
 def encode(batch: pa.RecordBatch) -> bytes:

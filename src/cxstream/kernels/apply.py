@@ -32,17 +32,21 @@ from cxstream.kernels.layout import (
     HAS_VALUE,
     IDS,
     KEPT,
+    LATE,
     LIVE,
     NEVER,
     NO_DAY,
     NO_SIGNAL,
     NONE,
     OUT,
+    RAGED,
     READ,
     RECEIPT,
+    REPEATED,
     RESOLVED,
     S_ACUTE,
     S_CLOCK,
+    S_EFFORT,
     S_ERASED_COMPLAINTS,
     S_ERASED_CONTACTS,
     S_ERASED_PANES,
@@ -50,6 +54,7 @@ from cxstream.kernels.layout import (
     S_LEVEL,
     S_P,
     S_PREVIOUS,
+    S_SAT,
     S_SLOT,
     S_TOPIC,
     S_WHAT,
@@ -57,6 +62,7 @@ from cxstream.kernels.layout import (
     STARTED,
     SWEEPING,
     SWEPT_OFFSET,
+    SWITCHED,
     SWITCHES,
     TICK,
     TICKED,
@@ -454,11 +460,11 @@ def _answer(st: State, c: Constants, slot: int, event: Any, pane: Any) -> None:
 
 
 @kernel
-def _apply(st: State, c: Constants, event: Any, slot: int) -> float:
+def _apply(st: State, c: Constants, event: Any, slot: int) -> tuple[float, float, int]:
     """Add an accepted event to the customer's state.
 
     Returns:
-        Its effort points.
+        Its effort points, its mood points, and which derived rules it met: REPEATED, SWITCHED, RAGED.
     """
     row = st.rows[slot]
     kind = event.kind
@@ -467,6 +473,7 @@ def _apply(st: State, c: Constants, event: Any, slot: int) -> float:
     effort = c.effort[kind]
     mood = c.mood[kind]
     failed = c.failed[kind] != 0
+    derived = 0
     pane = st.panes[pane_of(st, slot, day)]
 
     if kind == CONTACT:
@@ -487,10 +494,12 @@ def _apply(st: State, c: Constants, event: Any, slot: int) -> float:
         if event.topic != NONE and _repeats(st, c, slot, time, event.topic):
             effort += c.repeat_e
             mood += c.repeat_m
+            derived |= REPEATED
         since = time - row.failed_time
         if event.flags & SWITCHES and row.failed_time != NEVER and 0 <= since <= c.switch_ms:
             effort += c.switch_e
             mood += c.switch_m
+            derived |= SWITCHED
         pane.contacts = min(pane.contacts + 1, 65535)
         pane.transfers = int(min(pane.transfers + transfers, 255.0))
         pane.waited = int(min(pane.waited + event.a, 4294967295.0))
@@ -511,6 +520,7 @@ def _apply(st: State, c: Constants, event: Any, slot: int) -> float:
         if recent and event.flags & HAS_VALUE and _is_rage(st, c, slot, time, event.a, event.b):
             effort += c.effort[RAGE_CLICK]
             mood += c.mood[RAGE_CLICK]
+            derived |= RAGED
             failed = True
     elif kind == COMPLAINT_OPENED:
         open_complaint(st, slot, event.case, time)
@@ -545,7 +555,7 @@ def _apply(st: State, c: Constants, event: Any, slot: int) -> float:
     mood = min(max(mood, -c.max_mood), c.max_mood)
     pane.effort += effort
     pane.mood += mood
-    return effort
+    return effort, mood, derived
 
 
 @kernel
@@ -601,7 +611,8 @@ def _touch(st: State, events: NDArray[np.void], begin: int, end: int) -> int:
 @entry
 def apply(
     st: State, c: Constants, events: NDArray[np.void], limits: NDArray[np.int64], offsets: NDArray[np.int64],
-    status: NDArray[np.uint8], out: NDArray[np.float64], values: NDArray[np.float64], begin: int,
+    status: NDArray[np.uint8], scored: NDArray[np.void], out: NDArray[np.float64], values: NDArray[np.float64],
+    begin: int,
 ) -> int:  # fmt: skip
     """Apply decoded records in order.
 
@@ -612,6 +623,7 @@ def apply(
         limits: int64[n], latest event time that is not from the future.
         offsets: int64[n], source offsets.
         status: uint8[n], receives what became of each record.
+        scored: SCORED[n], receives what each accepted event counted for; SCORED[0] to leave it out.
         out: float64[m, SIGNAL_WIDTH], m >= 2, receives the signals: st.at[OUT] rows.
         values: float64[SIGNAL_WIDTH], scratch.
         begin: the record to begin with.
@@ -676,7 +688,7 @@ def apply(
         row.ids_at = (row.ids_at + 1) % IDS
         row.ids_n = min(row.ids_n + 1, IDS)
         remember(st, c, slot, event.kind, event.id, time // DAY, clock // DAY)
-        effort = _apply(st, c, event, slot)
+        effort, mood, derived = _apply(st, c, event, slot)
         friction = _is_friction(st, c, slot, time, effort)
         row.eval_clock = clock
         row.eval_offset = offsets[i]
@@ -686,9 +698,18 @@ def apply(
             for j in range(len(values)):
                 values[j] = 0.0
             _emit(st, c, out, values, i, slot, clock, FRICTION, 0, 1)
-        if not row.suspended:
+        if len(scored) > 0 or not row.suspended:
             evaluate(st, c, slot, clock, values)
             _judge(st, c, out, values, i, slot, clock)
+        if len(scored) > 0:
+            verdict = scored[i]
+            verdict.effort = effort
+            verdict.mood = mood
+            verdict.effort_after = values[S_EFFORT]
+            verdict.satisfaction_after = values[S_SAT]
+            verdict.probability_after = values[S_P]
+            verdict.flags = derived | (LATE if time // DAY < clock // DAY else 0)
+            verdict.level_after = row.level
     return len(events)
 
 

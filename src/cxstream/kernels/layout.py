@@ -165,6 +165,22 @@ RULES = 253  # ... and of a set of rules, which no kernel sees
 # EVENT.flags
 RESOLVED, UNRESOLVED, ABANDONED, SWITCHES, HAS_VALUE = 1, 2, 4, 8, 16
 
+# What an accepted event counted for, on its way out of the kernel.
+SCORED = np.dtype(
+    [
+        ("effort", "f4"),  # points that it added
+        ("mood", "f4"),
+        ("effort_after", "f4"),  # the customer's scores after it
+        ("satisfaction_after", "f4"),
+        ("probability_after", "f4"),
+        ("flags", "u1"),
+        ("level_after", "u1"),
+    ],
+    align=True,
+)
+# SCORED.flags, as in `cxstream.model.scored`: derived rules that the event met, and an event of a day before the clock's.
+REPEATED, SWITCHED, RAGED, LATE = 1, 2, 4, 8
+
 # What became of a record.
 ACCEPTED, DUPLICATE, TOO_LATE, FROM_THE_FUTURE, TICKED, ERASED, ERASES = 1, 2, 3, 4, 5, 6, 7
 # No kernel sets these: such records do not reach one.

@@ -1,6 +1,6 @@
 """Files through the scores into a folder of results.
 
-    read_batches   -> Router.process -> signals.ndjson, rejected.ndjson
+    read_batches   -> Router.process -> signals.ndjson, rejected.ndjson, scored touchpoints
     merged_batches    (at the end) --> Router.advance(until), cards -> scores.ndjson
 
 Only a batch is in memory at a time, beside the state of the customers and the bounded memory of a sort.
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cxstream.files.readers import Chunk
+    from cxstream.files.scored_file import ScoredFile
     from cxstream.scoring.engine import Outcome
     from cxstream.scoring.router import Router
 
@@ -42,6 +43,7 @@ def replay(
     in_order: bool = False,
     batch_bytes: int,
     keep_raw: bool = True,
+    scored: ScoredFile | None = None,
     on_chunk: Callable[[Chunk], None] = lambda _: None,
     on_read: Callable[[Chunk], None] = lambda _: None,
     on_sorted: Callable[[int], None] = lambda _: None,
@@ -58,6 +60,7 @@ def replay(
         in_order: sort the records of all inputs by event time first.
         batch_bytes: about how much is read at a time, in bytes.
         keep_raw: copy rejected records into the results, beside the line they are in.
+        scored: an open file for the scored touchpoints; it is completed. The router must tell them (`scored`).
         on_chunk: called when a chunk is scored.
         on_read: called when a chunk is read for sorting.
         on_sorted: called when all is read for sorting, with the bytes of all records.
@@ -82,6 +85,8 @@ def replay(
             tally.add(outcome, len(chunk.lines))
             tally.add_places(outcome, chunk)
             _write(results, outcome, chunk, named=len(paths) > 1, raw=keep_raw)
+            if scored is not None and outcome.scored is not None:
+                scored.write(outcome.scored)
             on_chunk(chunk)
         _end(router, results, tally, until)
         return tally
@@ -96,6 +101,10 @@ def replay(
                 raise
             router = again
             results.begin_again()
+            if scored is not None:
+                scored.begin_again()
+    if scored is not None:
+        scored.complete()
     results.complete()
     tally.seconds = monotonic() - started
     return tally

@@ -27,6 +27,7 @@ from cxstream.kernels.layout import (
     S_SLOT,
     S_TOPIC,
     S_WHAT,
+    SCORED,
     SIGNAL_WIDTH,
     SUPPRESSED,
     SWEPT_OFFSET,
@@ -45,6 +46,7 @@ from cxstream.scoring.codec.decode import Decoded, Headers, Rejected, decode, ru
 from cxstream.scoring.codec.routing import MAX_FORWARDS, Misrouted, forwards
 from cxstream.scoring.codec.vocabulary import vocabulary
 from cxstream.scoring.failing import BatchError, SweepError
+from cxstream.scoring.scored import Scored, scored, together
 from cxstream.scoring.signals import Emitted, Writer
 from cxstream.scoring.state import purchases, side, snapshot
 from cxstream.scoring.state.erasures import digest
@@ -64,7 +66,7 @@ if TYPE_CHECKING:
     from cxstream.scoring.state.marker import Marker, Owner
 
 
-__all__ = ["MARKER_KEY", "Emitted", "Engine", "Fates", "Outcome", "Records", "Rejected"]
+__all__ = ["MARKER_KEY", "Emitted", "Engine", "Fates", "Outcome", "Records", "Rejected", "Scored"]
 
 
 @dataclass(slots=True)
@@ -140,6 +142,7 @@ class Outcome:
         status: uint8[g], what became of each valid record: ACCEPTED, DUPLICATE, TOO_LATE, FROM_THE_FUTURE, TICKED,
             ERASED, ERASES, MISROUTED, RULED.
         fates: the same with times and partitions, from a `Router`; None from an engine.
+        scored: the accepted touchpoints with what they counted for; None where that is left out (`Engine.scored`).
     """
 
     rows: list[Emitted] = field(default_factory=list)
@@ -156,6 +159,7 @@ class Outcome:
     unconverted: list[str] = field(default_factory=list)
     status: NDArray[np.uint8] = field(default_factory=lambda: np.empty(0, np.uint8), compare=False)
     fates: Fates | None = field(default=None, compare=False)
+    scored: Scored | None = field(default=None, compare=False)
 
     @property
     def signals(self) -> list[Emitted]:
@@ -230,7 +234,9 @@ def joined(parts: Sequence[tuple[int, Outcome]]) -> Outcome:
         whole.erasures += part.erasures
         whole.held_back += part.held_back
         whole.unknown_actions += part.unknown_actions
+        whole.unconverted += part.unconverted
     whole.status = np.concatenate([part.status for _, part in parts])
+    whole.scored = together([(begin, part.scored) for begin, part in parts])
     return whole
 
 
@@ -332,6 +338,15 @@ class Engine:
     def params(self) -> ScoringParams:
         """The parameters in force."""
         return self.rules.latest.rules.params
+
+    @property
+    def scored(self) -> bool:
+        """Whether outcomes tell what each accepted touchpoint counted for; the state does not depend on it."""
+        return self.partition.scored
+
+    @scored.setter
+    def scored(self, wanted: bool) -> None:
+        self.partition.scored = wanted
 
     @property
     def clock(self) -> int | None:
@@ -507,7 +522,7 @@ class Engine:
             status = RULED
             offset = int(offsets[decoded.valid[0]])
             self._change(InForce(read_rules(bytes(event.data)), offset, time, event.source, event.id))
-        applied = Applied(np.array([status], np.uint8), np.empty((0, SIGNAL_WIDTH)), {})
+        applied = Applied(np.array([status], np.uint8), np.empty((0, SIGNAL_WIDTH)), np.empty(0, SCORED), {})
         return self._outcome(applied, decoded, offsets, [])
 
     def _change(self, new: InForce) -> None:
@@ -601,6 +616,19 @@ class Engine:
             unconverted=purchases.unconverted(decoded.columns, status, self.partition.constants),
             unknown_actions=action_ids.unknown(decoded, status, offsets, self._writer.origin),
             status=status,
+            scored=self._scored(applied, decoded, offsets) if self.scored else None,
+        )
+
+    def _scored(self, applied: Applied, decoded: Decoded, offsets: NDArray[np.int64]) -> Scored | None:
+        rules = self.rules.latest.rules
+        return scored(
+            decoded,
+            applied,
+            offsets,
+            partition=self.partition.number,
+            labels=self._vocabulary.labels,
+            model=rules.label,
+            rates={rules.params.base_currency: 1.0, **rules.params.rates},
         )
 
     def _newly_held(self) -> int:

@@ -16,6 +16,7 @@ from cxstream.scoring.codec.routing import partition_of
 from cxstream.scoring.codec.vocabulary import vocabulary
 from cxstream.scoring.engine import Engine, Fates, Outcome, joined, spans
 from cxstream.scoring.failing import BatchError
+from cxstream.scoring.scored import in_order, together
 from cxstream.scoring.state.partition import NO_LIMIT
 from cxstream.scoring.state.passed_over import FAILED
 
@@ -42,6 +43,7 @@ class Router:
         topic: source topic, for the ids of signals.
         pseudonyms: names under which customers are known; None: their own.
         authority: verifies the signatures of control records; None: signatures are not required.
+        scored: outcomes tell what each accepted touchpoint counted for.
 
     Attributes:
         engines: one a partition.
@@ -57,6 +59,7 @@ class Router:
         topic: str = LOG,
         pseudonyms: Pseudonyms | None = None,
         authority: Authority | None = None,
+        scored: bool = False,
     ) -> None:
         self._max_record_bytes = params.max_record_bytes
         self.suspects: dict[int, range] = {}
@@ -69,11 +72,14 @@ class Router:
             topic=topic,
             pseudonyms=pseudonyms,
             authority=authority,
+            scored=scored,
         )
         self.engines = [
             Engine(params, actions, topic=topic, partition=p, pseudonyms=pseudonyms, authority=authority)
             for p in range(partitions)
         ]
+        for engine in self.engines:
+            engine.scored = scored
 
     @property
     def params(self) -> ScoringParams:
@@ -329,4 +335,5 @@ def _merged(outcomes: list[Outcome]) -> Outcome:
         erasures=sum(o.erasures for o in outcomes),
         held_back=sum(o.held_back for o in outcomes),
         unconverted=[each for o in outcomes for each in o.unconverted],
+        scored=in_order(together([(0, o.scored) for o in outcomes])),
     )

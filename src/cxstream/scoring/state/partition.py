@@ -48,6 +48,7 @@ from cxstream.kernels.layout import (
     PANES,
     ROW,
     S_INDEX,
+    SCORED,
     SIGNAL_WIDTH,
     STARTED,
     TOLD,
@@ -87,11 +88,13 @@ class Applied(NamedTuple):
         status: uint8[n], one of ACCEPTED, DUPLICATE, TOO_LATE, FROM_THE_FUTURE, TICKED, ERASED, ERASES,
             MISROUTED a record.
         signals: float64[m, SIGNAL_WIDTH], in order.
+        scored: SCORED[n], what each accepted record counted for; SCORED[0] if that is left out.
         elsewhere: the partition that each misrouted record belongs to, by its position.
     """
 
     status: NDArray[np.uint8]
     signals: NDArray[np.float64]
+    scored: NDArray[np.void]
     elsewhere: dict[int, int]
 
 
@@ -124,6 +127,7 @@ class PartitionState:
         dead: int64 arrays of saved lists of ids that no longer exist.
         ended: numbers of first appearance whose saved purchases no longer exist.
         dead_keys: keys of snapshot rows to delete.
+        scored: whether `apply` tells what each accepted record counted for.
     """
 
     def __init__(self, params: ScoringParams, number: int = 0, count: int | None = None) -> None:
@@ -139,6 +143,7 @@ class PartitionState:
         self._fresh: list[int] = []
         self.dead: list[NDArray[np.int64]] = []
         self.dead_keys: dict[bytes, None] = {}
+        self.scored = False
         self.ended: list[int] = []
         self._out = np.empty((_FIRST, SIGNAL_WIDTH))
         self._scratch = np.zeros(SIGNAL_WIDTH)
@@ -381,8 +386,11 @@ class PartitionState:
         applied = self._apply(some[0], columns[kept], offsets[kept], limits[kept], some[1], some[2])
         status = np.full(len(events), MISROUTED, np.uint8)
         status[kept] = applied.status
+        scored = np.zeros(len(events) if self.scored else 0, SCORED)
+        if self.scored:
+            scored[kept] = applied.scored
         applied.signals[:, S_INDEX] = kept[applied.signals[:, S_INDEX].astype(np.int64)]
-        return Applied(status, applied.signals, elsewhere)
+        return Applied(status, applied.signals, scored, elsewhere)
 
     def _apply(
         self,
@@ -407,12 +415,21 @@ class PartitionState:
         self.reserve(self.slots.top, n, complaints, purchases=int(np.count_nonzero(OF_MONEY[kinds])))
         self.make_vacant(self._fresh)
         self.remember_erased(self._fresh)
-        status = np.zeros(n, np.uint8)
+        status, scored = np.zeros(n, np.uint8), np.zeros(n if self.scored else 0, SCORED)
         signals: list[NDArray[np.float64]] = []
         done = 0
         while not signals or done < n:
             done = kernels.apply(
-                self.state, self.constants, columns, limits, offsets, status, self._out, self._scratch, done
+                self.state,
+                self.constants,
+                columns,
+                limits,
+                offsets,
+                status,
+                scored,
+                self._out,
+                self._scratch,
+                done,
             )
             signals.append(self._out[: self.state.at[OUT]].copy())
         if ((status == ERASES) | (status == ERASED)).any():
@@ -424,7 +441,7 @@ class PartitionState:
             self.erasures.add(events[asked].subject, int(columns["time"][asked]))
             # Also for an unknown customer: rows that an earlier state wrote about them may still exist.
             self.gone[events[asked].subject] = None
-        return Applied(status, np.concatenate(signals), {})
+        return Applied(status, np.concatenate(signals), scored, {})
 
     def advance(self, time: int, index: int, offset: int) -> NDArray[np.float64]:
         """Let time pass; signals as `apply`, with `index` for their record. Call `release_slots` afterwards."""

@@ -1,0 +1,172 @@
+"""A file of scored touchpoints: Arrow (a file or a stream, zstd) or Parquet, by the ending of its name.
+
+The file appears when it is complete, for its owner alone, like the other results of `replay`.
+"""
+
+from __future__ import annotations
+
+from typing import IO, TYPE_CHECKING, Any, Self
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import parquet as pq
+
+from cxstream.files.private import draft
+from cxstream.files.scored import CODE, SCHEMA, record_batch
+from cxstream.model.errors import OutputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from types import TracebackType
+
+    from cxstream.scoring.scored import Scored
+
+# Rows that are written together: a row group of Parquet, a batch of Arrow.
+_ROWS = 1 << 16
+_PACKED = pa.ipc.IpcWriteOptions(compression="zstd", emit_dictionary_deltas=True)
+
+
+def _arrow_file(file: IO[bytes]) -> Any:
+    return pa.ipc.new_file(file, SCHEMA, options=_PACKED)
+
+
+def _arrow_stream(file: IO[bytes]) -> Any:
+    return pa.ipc.new_stream(file, SCHEMA, options=_PACKED)
+
+
+def _parquet(file: IO[bytes]) -> Any:
+    return pq.ParquetWriter(file, SCHEMA, compression="zstd")
+
+
+WRITERS: dict[str, Callable[[IO[bytes]], Any]] = {
+    ".arrow": _arrow_file,
+    ".arrows": _arrow_stream,
+    ".parquet": _parquet,
+}
+
+
+class _Codes:
+    """One dictionary for all batches of a column: an Arrow file allows no other, only longer ones."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+        self._texts = pa.array([], pa.string())
+
+    def of(self, array: pa.DictionaryArray) -> pa.DictionaryArray:
+        """The same values with numbers of this dictionary."""
+        numbers = self._numbers
+        places = [numbers.setdefault(text, len(numbers)) for text in array.dictionary.to_pylist()]
+        if len(numbers) > len(self._texts):
+            self._texts = pa.array(list(numbers), pa.string())
+        indices = pa.array(np.array(places, np.int32)).take(array.indices)
+        return pa.DictionaryArray.from_arrays(indices, self._texts)
+
+
+class ScoredFile:
+    """Writes the scored touchpoints of a replay. A context manager: without `complete`, nothing stays behind.
+
+    Args:
+        path: where to; .arrow (an Arrow file), .arrows (an Arrow stream) or .parquet.
+        replace: replace a file that is there.
+
+    Raises:
+        OutputError: another ending, something is there and is not to be replaced, or it cannot be written.
+    """
+
+    def __init__(self, path: Path, *, replace: bool = False) -> None:
+        self._path = path
+        if path.suffix.lower() not in WRITERS:
+            raise OutputError(
+                f"{path}: not a format for scored touchpoints; name a file that ends in {', '.join(WRITERS)}"
+            )
+        if path.exists() and not path.is_file():
+            raise OutputError(f"{path}: is not a file; name another one")
+        if path.exists() and not replace:
+            raise OutputError(f"{path}: exists already; name another file, or replace it with --force")
+
+    def __enter__(self) -> Self:
+        self._codes: dict[str, _Codes] = {field.name: _Codes() for field in SCHEMA if field.type == CODE}
+        self._waiting: list[pa.RecordBatch] = []
+        self._rows = 0
+        if not self._path.parent.is_dir():
+            raise OutputError(f"{self._path}: there is no folder {self._path.parent}; create it first")
+        try:
+            self._file, self._place = draft(self._path)
+        except OSError as error:
+            raise self._failed(error) from error
+        self._writer = WRITERS[self._path.suffix.lower()](self._file)
+        return self
+
+    def begin_again(self) -> None:
+        """Forget what has been written.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        self._drop()
+        self.__enter__()
+
+    def write(self, rows: Scored) -> None:
+        """Append rows.
+
+        Raises:
+            OutputError: the disk is full, or the like.
+        """
+        if len(rows):
+            self._waiting.append(record_batch(rows))
+            self._rows += len(rows)
+        if self._rows >= _ROWS:
+            self._write_out()
+
+    def complete(self) -> None:
+        """Give the file its name.
+
+        Raises:
+            OutputError: the disk is full, or the like.
+        """
+        self._write_out()
+        try:
+            self._writer.close()
+            self._file.close()
+            self._place.replace(self._path)
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._drop()
+
+    def _write_out(self) -> None:
+        if not self._waiting:
+            return
+        table = pa.Table.from_batches(self._waiting).unify_dictionaries().combine_chunks()
+        self._waiting, self._rows = [], 0
+        [batch] = table.to_batches()
+        columns = [
+            self._codes[name].of(column) if name in self._codes else column
+            for name, column in zip(SCHEMA.names, batch.columns, strict=True)
+        ]
+        try:
+            self._writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=SCHEMA))
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def _drop(self) -> None:
+        if self._file.closed:
+            return
+        try:
+            # A writer that is not closed tries to write when it is collected.
+            self._writer.close()
+            self._file.close()
+        except OSError:
+            # What cannot be flushed is removed all the same.
+            return
+        finally:
+            self._place.unlink(missing_ok=True)
+
+    def _failed(self, error: OSError) -> OutputError:
+        return OutputError(
+            f"{error.filename or self._path}: cannot write scored touchpoints ({error.strerror or error})"
+        )

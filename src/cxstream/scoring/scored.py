@@ -1,0 +1,139 @@
+"""Accepted touchpoints with what they counted for: the rows of cx.scored, before they become Arrow columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cxstream.kernels.layout import ACCEPTED
+from cxstream.kernels.purchases import MAX_MONEY
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from cxstream.scoring.codec.decode import Decoded
+    from cxstream.scoring.state.partition import Applied
+
+_NO_AMOUNT = float("nan")
+
+
+@dataclass(slots=True, eq=False)
+class Scored:
+    """Accepted touchpoints of a batch, in the order in which they were scored.
+
+    Attributes:
+        positions: int64[n], of the records in the batch.
+        partitions: int32[n], of cx.touchpoints.
+        offsets: int64[n], there; in files, ordinals in the partition.
+        times: int64[n], event times, ms UTC.
+        kinds: names of the kinds.
+        events: the events; `subject` is the pseudonym where there are pseudonyms.
+        verdicts: SCORED[n], what they counted for.
+        models: the rules that scored them: their name and a digest.
+        amounts: float64[n], `amount` in the base currency; NaN without an amount or a rate.
+    """
+
+    positions: NDArray[np.int64]
+    partitions: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+    times: NDArray[np.int64]
+    kinds: list[str]
+    events: list[Any]
+    verdicts: NDArray[np.void]
+    models: list[str]
+    amounts: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.events)
+
+    def taken(self, order: Sequence[int]) -> Scored:
+        """The rows at some places."""
+        return Scored(
+            self.positions[order],
+            self.partitions[order],
+            self.offsets[order],
+            self.times[order],
+            [self.kinds[i] for i in order],
+            [self.events[i] for i in order],
+            self.verdicts[order],
+            [self.models[i] for i in order],
+            self.amounts[order],
+        )
+
+
+def scored(
+    decoded: Decoded,
+    applied: Applied,
+    offsets: NDArray[np.int64],
+    *,
+    partition: int,
+    labels: Sequence[str],
+    model: str,
+    rates: Mapping[str, float],
+) -> Scored | None:
+    """The rows of a batch that was applied; None where the kernel did not tell what its records counted for.
+
+    Args:
+        decoded: g valid records of a batch.
+        applied: their results.
+        offsets: int64[batch].
+        partition: number of the partition.
+        labels: names of the kinds, by their numbers.
+        model: the rules in force.
+        rates: units of the base currency for one unit of each currency that has a rate.
+    """
+    if not len(applied.scored):
+        return None
+    which = np.flatnonzero(applied.status == ACCEPTED)
+    places = which.tolist()
+    positions = decoded.valid[which]
+    events = [decoded.events[i] for i in places]
+    return Scored(
+        positions,
+        np.full(len(which), partition, np.int32),
+        offsets[positions],
+        decoded.columns["time"][which],
+        [labels[kind] for kind in decoded.columns["kind"][which].tolist()],
+        events,
+        applied.scored[which],
+        [model] * len(which),
+        np.array([_converted(event.data, rates) for event in events], np.float64),
+    )
+
+
+def _converted(data: Any, rates: Mapping[str, float]) -> float:
+    if data.amount is None or data.currency not in rates:
+        return _NO_AMOUNT
+    return min(float(data.amount) * rates[data.currency], MAX_MONEY)
+
+
+def together(parts: Sequence[tuple[int, Scored | None]]) -> Scored | None:
+    """The rows of several pieces of a batch, one after the other; None where no piece has any.
+
+    Args:
+        parts: the position in the batch at which each piece begins, and its rows.
+    """
+    found = [(begin, part) for begin, part in parts if part is not None]
+    if not found:
+        return None
+    some = [part for _, part in found]
+    return Scored(
+        np.concatenate([part.positions + begin for begin, part in found]),
+        np.concatenate([part.partitions for part in some]),
+        np.concatenate([part.offsets for part in some]),
+        np.concatenate([part.times for part in some]),
+        [kind for part in some for kind in part.kinds],
+        [event for part in some for event in part.events],
+        np.concatenate([part.verdicts for part in some]),
+        [model for part in some for model in part.models],
+        np.concatenate([part.amounts for part in some]),
+    )
+
+
+def in_order(rows: Scored | None) -> Scored | None:
+    """Rows of several partitions in the order of the batch."""
+    return None if rows is None else rows.taken(np.argsort(rows.positions, kind="stable").tolist())
