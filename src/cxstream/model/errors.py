@@ -12,6 +12,7 @@ CxstreamError
   BrokerError         a local broker that cannot start, or a Kafka that does not answer
   TopicError          a topic is not what the contract says
     MissingTopicError   topics are missing: which
+  WarehouseError      a warehouse cannot be opened, is in use by another process, or does not equal the log
   OwnershipError      the topics belong to another consumer group: which, and how to take them over
 
 Each message names the thing that is wrong and says what to do about it. The command line prints it as
@@ -71,6 +72,10 @@ class UnreadableError(CxstreamError):
             "cannot be read', says what to do"
         )
         self.topic, self.partition, self.offset, self.reason = topic, partition, offset, reason
+
+
+class WarehouseError(CxstreamError):
+    """A warehouse that cannot be opened or written, that another process has open, or that lacks records."""
 
 
 class InstallationError(CxstreamError):

@@ -6,7 +6,7 @@ Nested settings use two underscores: `CXSTREAM_WORKER__FLUSH_SECONDS=0.5`.
 
 from __future__ import annotations
 
-from pathlib import Path  # noqa: TC003 - pydantic resolves annotations at run time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import (
@@ -337,6 +337,40 @@ class Replay(_Section):
     batch_bytes: int = Field(512 * 1024, ge=1024, description="Input read and scored at a time, in bytes.")
 
 
+class Warehouse(_Section):
+    """The read model in a DuckDB file."""
+
+    path: Path = Field(
+        Path("warehouse.duckdb"),
+        description="The file. It is readable by its owner only.",
+    )
+    memory_mib: int = Field(2048, ge=256, description="Memory limit of DuckDB, in MiB.")
+    threads: int = Field(2, ge=1, le=256, description="Threads of DuckDB.")
+    keep_days: int = Field(
+        400,
+        ge=1,
+        description="Touchpoints, signals and counts of earlier days are deleted; days are in UTC, today is one of them.",
+    )
+    flush_seconds: float = Field(
+        5.0, gt=0, le=600, description="How often `warehouse follow` commits what it has read, in seconds."
+    )
+    flush_rows: int = Field(
+        200_000, ge=1, description="... or after this many touchpoints, whichever comes first."
+    )
+    compact_hours: float = Field(
+        24.0,
+        gt=0,
+        description="A file from which customers were erased is rewritten after this time at the latest, in hours, so that "
+        "nothing of them is left in unused blocks.",
+    )
+    publish_minutes: float | None = Field(
+        None,
+        gt=0,
+        description="`warehouse follow` makes a copy for readers, FILE.copy, at this interval, in minutes; by default only "
+        "on SIGUSR1.",
+    )
+
+
 class Local(_Section):
     """The local broker for development."""
 
@@ -384,6 +418,7 @@ class Settings(BaseSettings):
     privacy: Privacy = Field(Privacy(), description="Pseudonyms instead of customer ids.")
     control: Control = Field(Control(), description="Signatures of control records.")
     replay: Replay = Field(Replay(), description="Scoring of files.")
+    warehouse: Warehouse = Field(Warehouse(), description="The read model in a DuckDB file.")
     local: Local = Field(Local(), description="The local broker for development.")
     scoring: ScoringParams = Field(ScoringParams(), description="Every constant of the scores.")
 

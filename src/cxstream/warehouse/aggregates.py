@@ -1,0 +1,130 @@
+"""Aggregates that are kept at ingest: integers only, so that they add and subtract exactly.
+
+Points and risks are sums of millionths, times are sums of milliseconds (of each at most 1e9 s). Waiting and handling times
+are counted in buckets that grow by 2%, so that a quantile is at most 1% wrong (`log_bucket`); answers and stars are
+counted by their value (of at most 300).
+
+    daily, daily_values         by day and place: kind, source, channel, touchpoint, stage, topic, and the level after it
+    daily_by, daily_values_by   by day and one other dimension, with kind and channel; rows without it are left out
+
+Rows are differences. New touchpoints append rows, erased ones append rows with the opposite sign, and readers sum them.
+`consolidate` adds up what has the same key.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cxstream.warehouse.query import value
+
+if TYPE_CHECKING:
+    import duckdb
+
+PLACE = ("kind", "source", "channel", "touchpoint", "stage", "topic", "level_after")
+DIMENSIONS = ("product", "location", "agent", "segment", "campaign")
+TABLES = ("daily", "daily_values", "daily_by", "daily_values_by")
+
+_MICRO = "CAST(round({0}::DOUBLE * 1e6) AS BIGINT)"
+_MS = "CAST(round(least({0}, 1e9) * 1e3) AS BIGINT)"
+_FLAG = "CAST({0} AS INTEGER)"
+# Each measure of a touchpoint, as an integer.
+_SUMS = {
+    "touchpoints": "1",
+    "effort_micro": _MICRO.format("effort"),
+    "mood_micro": _MICRO.format("mood"),
+    "effort_after_micro": _MICRO.format("effort_after"),
+    "satisfaction_after_micro": _MICRO.format("satisfaction_after"),
+    "probability_after_micro": _MICRO.format("probability_after"),
+    "repeat_contacts": _FLAG.format("repeat_contact"),
+    "channel_switches": _FLAG.format("channel_switch"),
+    "rage_clicks": _FLAG.format("rage_click"),
+    "late": _FLAG.format("late"),
+    "resolved": _FLAG.format("coalesce(resolved, false)"),
+    "unresolved": _FLAG.format("coalesce(NOT resolved, false)"),
+    "abandoned": _FLAG.format("coalesce(abandoned, false)"),
+    "transferred": _FLAG.format("coalesce(transfers > 0, false)"),
+    "waited": _FLAG.format("wait_s IS NOT NULL"),
+    "wait_ms": _MS.format("coalesce(wait_s, 0)"),
+    "handled": _FLAG.format("handle_s IS NOT NULL"),
+    "handle_ms": _MS.format("coalesce(handle_s, 0)"),
+}
+MEASURES = tuple(_SUMS)
+# Each measure that is counted by value: its bucket.
+_VALUES = {
+    "wait": ("wait_s", "log_bucket(wait_s)"),
+    "handle": ("handle_s", "log_bucket(handle_s)"),
+    "score": ("score", "CAST(round(least(score, 300)) AS SMALLINT)"),
+    "rating": ("rating", "CAST(round(least(rating, 300) * 100) AS SMALLINT)"),
+}
+
+
+def _values(keys: str, where: str, rows: str) -> str:
+    parts = (
+        f"SELECT {keys}, '{measure}' AS measure, {bucket} AS bucket FROM {rows} WHERE {column} IS NOT NULL AND {where}"
+        for measure, (column, bucket) in _VALUES.items()
+    )
+    return " UNION ALL ".join(parts)
+
+
+def _statements(rows: str, sign: int) -> list[str]:
+    place = ", ".join(PLACE)
+    sums = ", ".join(f"{sign} * sum({value})::BIGINT" for value in _SUMS.values())
+    values = _values(f"day, {place}", "true", rows)
+    done = [
+        f"INSERT INTO daily SELECT day, {place}, {sums} FROM {rows} GROUP BY ALL",
+        f"INSERT INTO daily_values SELECT *, {sign} * count(*) FROM ({values}) GROUP BY ALL",
+    ]
+    for name in DIMENSIONS:
+        keys, there = f"day, '{name}', {name}, kind, channel", f"{name} IS NOT NULL"
+        values = _values(f"day, '{name}' AS dimension, {name} AS value, kind, channel", there, rows)
+        done += [
+            f"INSERT INTO daily_by SELECT {keys}, {sums} FROM {rows} WHERE {there} GROUP BY ALL",
+            f"INSERT INTO daily_values_by SELECT *, {sign} * count(*) FROM ({values}) GROUP BY ALL",
+        ]
+    return done
+
+
+def add(connection: duckdb.DuckDBPyConnection, rows: str) -> None:
+    """Add touchpoints: `rows` is a table like `touchpoints`."""
+    for statement in _statements(rows, 1):
+        connection.execute(statement)
+
+
+def subtract(connection: duckdb.DuckDBPyConnection, rows: str) -> None:
+    """Take touchpoints out again: `rows` is a table like `touchpoints`."""
+    for statement in _statements(rows, -1):
+        connection.execute(statement)
+
+
+def summed(table: str) -> str:
+    """The rows of an aggregate, one a key, without those of which nothing is left."""
+    keys, counts = columns(table)
+    names = ", ".join(keys)
+    sums = ", ".join(f"sum({name})::BIGINT AS {name}" for name in counts)
+    return f"SELECT {names}, {sums} FROM {table} GROUP BY {names} HAVING sum({counts[0]}) <> 0"
+
+
+def columns(table: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The columns of the key of an aggregate, and those that are sums."""
+    by = ("dimension", "value", "kind", "channel")
+    table = table.rpartition(".")[2]
+    keys = ("day", *(by if table.endswith("_by") else PLACE))
+    return (
+        ((*keys, "measure", "bucket"), ("records",)) if table.startswith("daily_values") else (keys, MEASURES)
+    )
+
+
+def consolidate(connection: duckdb.DuckDBPyConnection) -> None:
+    """Add up rows with the same key, in the open transaction."""
+    for table in TABLES:
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE consolidated AS {summed(table)} ORDER BY day")
+        connection.execute(f"DELETE FROM {table}")
+        connection.execute(f"INSERT INTO {table} SELECT * FROM consolidated")
+    connection.execute("DROP TABLE IF EXISTS consolidated")
+
+
+def rows(connection: duckdb.DuckDBPyConnection) -> int:
+    """How many rows the aggregates have."""
+    counts = " + ".join(f"(SELECT count(*) FROM {table})" for table in TABLES)
+    count: int = value(connection, f"SELECT {counts}")
+    return count

@@ -1,0 +1,241 @@
+"""Takes batches in, each in one transaction with the positions after it.
+
+The content is a function of the logs, however they are cut and in whatever order the topics are read:
+
+- a touchpoint is known by partition and offset, a signal by its id, a card by its place in cx.scores: what comes again
+  changes nothing;
+- erasures are remembered, so that they delete rows that come after them, too;
+- aggregates are integers, and follow each row that comes or goes.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import compute as pc
+
+from cxstream.model.scored import COLUMNS, FLAGS
+from cxstream.warehouse import aggregates, batch, erase, names
+
+if TYPE_CHECKING:
+    from cxstream.warehouse.batch import Batch
+    from cxstream.warehouse.store import Store
+
+# Aggregates are added up when they have this many rows more than twice those of the last time.
+_SLACK = 200_000
+_NAIVE = pa.timestamp("us")
+
+
+def _touchpoint_columns() -> str:
+    """What is read of a row of cx.scored, in the order of the table `touchpoints`, from `day` on."""
+    chosen = ["CAST(time AS DATE) AS day", "customer_id"]
+    for column in COLUMNS:
+        if column.name == "customer":
+            continue
+        if column.name == "flags":
+            chosen += [f"(flags & {bit}) <> 0 AS {name}" for name, bit in FLAGS.items()]
+        else:
+            chosen.append(f'"{column.name}"')
+    return ", ".join(chosen)
+
+
+_TOUCHPOINT = _touchpoint_columns()
+
+
+class Ingest:
+    """Takes batches into a warehouse.
+
+    Args:
+        store: the warehouse.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._connection = store.connection
+        self._through: dict[int, int] | None = None
+
+    def apply(self, taken: Batch) -> None:
+        """Take in a batch, in one transaction.
+
+        Raises:
+            WarehouseError: the disk is full, or the memory does not suffice.
+        """
+        # A compaction replaces it.
+        self._connection = self._store.connection
+        try:
+            with self._store.transaction():
+                self._take(taken)
+        except BaseException:
+            self._through = None
+            raise
+
+    def _take(self, taken: Batch) -> None:
+        if taken.erasures:
+            erase.erase(self._store, taken.erasures)
+        if taken.scored:
+            self._take_scored(pa.concat_tables(taken.scored))
+        if taken.cards or taken.tombstones:
+            self._take_cards(taken)
+        self._take_signals("risk_signals", taken.signals, batch.SIGNALS)
+        self._take_signals("friction_signals", taken.friction, batch.FRICTION)
+        self._count_rejected(taken)
+        for (topic, partition), offset in taken.positions.items():
+            self._connection.execute(
+                "DELETE FROM positions WHERE topic = ? AND partition = ?", [topic, partition]
+            )
+            self._connection.execute("INSERT INTO positions VALUES (?, ?, ?)", [topic, partition, offset])
+        self._tidy()
+
+    def _take_scored(self, table: pa.Table) -> None:
+        """Insert touchpoints as they stand in Arrow: a join of all columns costs more than all aggregates."""
+        table = self._only_new(self._only_recent(_naive(table)))
+        if not table.num_rows:
+            return
+        encoded = pc.dictionary_encode(table.column("customer").combine_chunks())
+        self._connection.register("customers_of", pa.table({"customer": encoded.dictionary}))
+        names.resolve(self._connection, "customers_of")
+        self._connection.unregister("customers_of")
+        ids = names.ids(self._connection, encoded.dictionary).take(encoded.indices)
+        table = table.append_column("customer_id", ids)
+        kept = names.not_erased(self._connection, table)
+        if kept is not None:
+            table = table.filter(kept)
+        self._connection.register("incoming", table.drop_columns("customer"))
+        names.admit(self._connection, "incoming")
+        self._connection.execute(f"INSERT INTO touchpoints BY NAME SELECT {_TOUCHPOINT} FROM incoming")
+        aggregates.add(self._connection, f"(SELECT {_TOUCHPOINT} FROM incoming)")
+        self._connection.unregister("incoming")
+
+    def _only_recent(self, table: pa.Table) -> pa.Table:
+        kept_from = self._store.get("kept_from")
+        if kept_from is None:
+            return table
+        first = pa.scalar(datetime.fromisoformat(kept_from), _NAIVE)
+        return table.filter(pc.greater_equal(table.column("time"), first))
+
+    def _only_new(self, table: pa.Table) -> pa.Table:
+        """The rows that are not there yet, each once."""
+        if _repeats(table):
+            partitions, offsets = _column(table, "partition"), _column(table, "offset")
+            _, first = np.unique(np.stack([partitions, offsets]), axis=1, return_index=True)
+            table = table.take(np.sort(first))
+        if not self._is_behind(table):
+            return table
+        self._connection.register("places", table.select(["partition", "offset"]))
+        found = self._connection.sql(
+            """SELECT partition, "offset" FROM places SEMI JOIN touchpoints USING (partition, "offset")"""
+        ).to_arrow_table()
+        self._connection.unregister("places")
+        there = set(zip(found.column(0).to_pylist(), found.column(1).to_pylist(), strict=True))
+        places = zip(_column(table, "partition").tolist(), _column(table, "offset").tolist(), strict=True)
+        return table.filter(pa.array([place not in there for place in places], pa.bool_()))
+
+    def _recent(self) -> str:
+        """Condition of the rows that retention keeps."""
+        kept_from = self._store.get("kept_from")
+        return f"time >= TIMESTAMP '{kept_from}'" if kept_from else "true"
+
+    def _is_behind(self, table: pa.Table) -> bool:
+        """Whether a row may be there already: offsets of a partition ascend, unless records come again."""
+        if self._through is None:
+            found = self._connection.execute(
+                'SELECT partition, max("offset") FROM touchpoints GROUP BY partition'
+            ).fetchall()
+            self._through = dict(found)
+        partitions, offsets = _column(table, "partition"), _column(table, "offset")
+        behind = False
+        for partition in np.unique(partitions).tolist():
+            mine = offsets[partitions == partition]
+            last = self._through.get(partition, -1)
+            behind |= int(mine.min()) <= last
+            self._through[partition] = max(last, int(mine.max()))
+        return behind
+
+    def _take_cards(self, taken: Batch) -> None:
+        """The latest record of each partition and customer counts, and of these the card with the latest time."""
+        run = self._connection.execute
+        self._connection.register("incoming", pa.Table.from_pylist(taken.cards, batch.CARDS))
+        self._connection.register("tombstones", pa.Table.from_pylist(taken.tombstones, batch.TOMBSTONES))
+        run(
+            """CREATE OR REPLACE TEMP TABLE arriving AS SELECT * REPLACE (time::TIMESTAMP AS time,
+            last_touch::TIMESTAMP AS last_touch, last_purchase::DATE AS last_purchase) FROM incoming"""
+        )
+        everybody = "(SELECT customer FROM arriving UNION ALL SELECT customer FROM tombstones)"
+        names.resolve(self._connection, everybody)
+        run(f"CREATE OR REPLACE TEMP TABLE kept AS {names.KEPT.format(rows='arriving')}")
+        run(
+            """CREATE OR REPLACE TEMP TABLE candidates AS
+            SELECT * EXCLUDE (latest), false AS gone FROM score_cards
+            WHERE customer_id IN (SELECT customer_id FROM names)
+            UNION ALL BY NAME SELECT *, false AS gone FROM kept
+            UNION ALL BY NAME SELECT n.customer_id, t.partition, t.record, true AS gone
+            FROM tombstones t JOIN names n ON n.customer = t.customer"""
+        )
+        self._connection.unregister("incoming")
+        self._connection.unregister("tombstones")
+        run("DELETE FROM score_cards WHERE customer_id IN (SELECT customer_id FROM names)")
+        run(
+            """INSERT INTO score_cards BY NAME SELECT * EXCLUDE (gone),
+            row_number() OVER (PARTITION BY customer_id ORDER BY time DESC, partition DESC) = 1 AS latest
+            FROM (SELECT * FROM candidates
+                  QUALIFY row_number() OVER (PARTITION BY customer_id, partition ORDER BY record DESC) = 1)
+            WHERE NOT gone"""
+        )
+        names.admit(self._connection, "score_cards")
+        if taken.tombstones:
+            names.drop_unused(self._connection, "names")
+
+    def _take_signals(self, table: str, rows: list[dict[str, object]], schema: pa.Schema) -> None:
+        if not rows:
+            return
+        self._connection.register("incoming", pa.Table.from_pylist(rows, schema))
+        self._connection.execute(
+            f"""CREATE OR REPLACE TEMP TABLE arriving AS
+            SELECT * FROM (SELECT * REPLACE (time::TIMESTAMP AS time) FROM incoming) WHERE {self._recent()}
+            AND id NOT IN (SELECT id FROM {table}) QUALIFY row_number() OVER (PARTITION BY id) = 1"""
+        )
+        self._connection.unregister("incoming")
+        names.resolve(self._connection, "arriving")
+        self._connection.execute(f"CREATE OR REPLACE TEMP TABLE kept AS {names.KEPT.format(rows='arriving')}")
+        names.admit(self._connection, "kept")
+        self._connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM kept")
+
+    def _count_rejected(self, taken: Batch) -> None:
+        kept_from = self._store.get("kept_from")
+        for (day, source, reason), count in taken.rejected.items():
+            if day is None or kept_from is None or day.isoformat() >= kept_from:
+                self._connection.execute(
+                    "INSERT INTO rejected VALUES (?, ?, ?, ?)", [day, source, reason, count]
+                )
+
+    def _tidy(self) -> None:
+        """Add up the aggregates once they have grown."""
+        rows = aggregates.rows(self._connection)
+        before = int(self._store.get("consolidated") or 0)
+        if rows > 2 * before + _SLACK:
+            aggregates.consolidate(self._connection)
+            self._store.set("consolidated", str(aggregates.rows(self._connection)))
+
+
+def _naive(table: pa.Table) -> pa.Table:
+    """The table with times without a zone, as DuckDB is to keep them."""
+    for name in ("time", "arrived"):
+        i = table.schema.get_field_index(name)
+        table = table.set_column(i, name, table.column(i).cast(_NAIVE))
+    return table
+
+
+def _column(table: pa.Table, name: str) -> np.ndarray:
+    found: np.ndarray = table.column(name).to_numpy()
+    return found
+
+
+def _repeats(table: pa.Table) -> bool:
+    """Whether a partition and offset occurs twice."""
+    partitions, offsets = _column(table, "partition"), _column(table, "offset")
+    order = np.lexsort((offsets, partitions))
+    same = (np.diff(partitions[order]) == 0) & (np.diff(offsets[order]) == 0)
+    return bool(same.any())

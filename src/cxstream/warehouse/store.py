@@ -1,0 +1,335 @@
+"""The file: who has it open, its schema, its permissions, and how it is rewritten.
+
+DuckDB locks the file: one process may write, or several may read. Readers that come while one writes get a message that
+says so, or read the copy that the writer has published beside the file (FILE.copy).
+
+A deleted row stays in the file as bytes of an unused block until something overwrites it. `compact` copies what is
+left into a new file, which takes the place of the old one.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import subprocess
+import sys
+from contextlib import contextmanager, suppress
+from importlib import resources
+from typing import TYPE_CHECKING, Any, Self
+
+import duckdb
+
+from cxstream.files.private import FOLDER, create
+from cxstream.model.errors import WarehouseError
+from cxstream.warehouse.query import value
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from cxstream.settings import Warehouse as WarehouseSettings
+
+# Every table with data, in an order in which they can be filled.
+TABLES = (
+    "positions",
+    "erasures",
+    "properties",
+    "customers",
+    "touchpoints",
+    "score_cards",
+    "risk_signals",
+    "friction_signals",
+    "rejected",
+    "changes",
+    "daily",
+    "daily_values",
+    "daily_by",
+    "daily_values_by",
+)
+_HOLDER = re.compile(r"PID (\d+)")
+_COPY = ".copy"
+# Another process has to copy the file: a process that closes any descriptor of a file loses its POSIX locks on it.
+_CAT = "import shutil, sys; shutil.copyfileobj(open(sys.argv[1], 'rb'), sys.stdout.buffer, 1 << 20)"
+
+
+def migrations() -> list[tuple[int, str]]:
+    """The numbered steps of the schema, in order: number and SQL."""
+    folder = resources.files("cxstream.warehouse") / "schema"
+    found = [each for each in folder.iterdir() if each.name.endswith(".sql")]
+    return sorted((int(each.name.partition("_")[0]), each.read_text(encoding="utf-8")) for each in found)
+
+
+@contextmanager
+def private() -> Iterator[None]:
+    """Files that DuckDB makes meanwhile are for their owner alone."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+class Store:
+    """A warehouse that is open for writing.
+
+    Attributes:
+        path: the file.
+        connection: DuckDB's.
+
+    Args:
+        path: made if it does not exist.
+        settings: memory and threads.
+
+    Raises:
+        WarehouseError: it cannot be opened, is no warehouse, or another process has it open.
+    """
+
+    def __init__(self, path: Path, settings: WarehouseSettings) -> None:
+        self.path = path
+        self._settings = settings
+        self.connection = self._open()
+
+    def _open(self) -> duckdb.DuckDBPyConnection:
+        new = not self.path.exists()
+        with private():
+            connection = _connect(self.path, self._settings, read_only=False)
+            try:
+                if not new:
+                    self.path.chmod(0o600)
+                _migrate(connection, self.path)
+            except BaseException:
+                connection.close()
+                raise
+        return connection
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Write everything into the file and release it."""
+        with private():
+            self.connection.close()
+            with suppress(OSError):
+                _spill(self.path).rmdir()
+
+    @contextmanager
+    def transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A transaction: all of it is in the file afterwards, or nothing.
+
+        Raises:
+            WarehouseError: the disk is full, or the memory does not suffice.
+        """
+        with private(), _translated(self.path):
+            self.connection.execute("BEGIN")
+            try:
+                yield self.connection
+                self.connection.execute("COMMIT")
+            except BaseException:
+                # A failed commit has ended the transaction already.
+                with suppress(duckdb.Error):
+                    self.connection.execute("ROLLBACK")
+                raise
+
+    def checkpoint(self) -> None:
+        """Move what is in the write-ahead log into the file."""
+        with private(), _translated(self.path):
+            self.connection.execute("CHECKPOINT")
+
+    def compact(self) -> None:
+        """Rewrite the file, so that nothing deleted is left in it.
+
+        Raises:
+            WarehouseError: the disk is full.
+        """
+        fresh = self.path.with_name(f".{self.path.name}.{secrets.token_hex(8)}.partial")
+        try:
+            with Store(fresh, self._settings) as target, private(), _translated(self.path):
+                self.checkpoint()
+                target.take_over(self)
+                target.set("deleted_at", None)
+            self.close()
+            fresh.replace(self.path)
+        finally:
+            fresh.unlink(missing_ok=True)
+            fresh.with_name(f"{fresh.name}.wal").unlink(missing_ok=True)
+        published = copy_of(self.path)
+        stale = published.exists()
+        self.connection = self._open()
+        if stale:
+            self.publish()
+
+    def take_over(self, source: Store) -> None:
+        """Fill this new warehouse with the rows of another one."""
+        for table in TABLES:
+            reader = source.connection.sql(f"SELECT * FROM {table}").to_arrow_reader(200_000)
+            self.connection.register("copied", reader)
+            columns = ", ".join(f'"{name}"' for name in _column_names(self.connection, table))
+            self.connection.execute(f"INSERT INTO {table} ({columns}) SELECT {columns} FROM copied")
+            self.connection.unregister("copied")
+
+    def publish(self) -> None:
+        """Make a copy for readers beside the file.
+
+        Raises:
+            WarehouseError: the disk is full.
+        """
+        target = copy_of(self.path)
+        draft = self.path.with_name(f".{target.name}.{secrets.token_hex(8)}.partial")
+        self.checkpoint()
+        try:
+            with create(draft) as sink:
+                subprocess.run([sys.executable, "-I", "-c", _CAT, self.path], stdout=sink, check=True)  # noqa: S603
+            draft.replace(target)
+        except OSError as error:
+            raise WarehouseError(f"{target}: cannot be written: {error.strerror}") from error
+        except subprocess.CalledProcessError as error:
+            raise WarehouseError(f"{target}: cannot be written: is there space on the disk?") from error
+        finally:
+            draft.unlink(missing_ok=True)
+
+    def get(self, name: str) -> str | None:
+        """A property."""
+        found: str | None = value(self.connection, "SELECT value FROM properties WHERE name = ?", [name])
+        return found
+
+    def set(self, name: str, text: str | None) -> None:
+        """Set a property; None removes it."""
+        self.connection.execute("DELETE FROM properties WHERE name = ?", [name])
+        if text is not None:
+            self.connection.execute("INSERT INTO properties VALUES (?, ?)", [name, text])
+
+
+def _spill(path: Path) -> Path:
+    """The folder for what does not fit into memory."""
+    return path.with_name(f".{path.name}.spill")
+
+
+def copy_of(path: Path) -> Path:
+    """Where the copy for readers is."""
+    return path.with_name(path.name + _COPY)
+
+
+@contextmanager
+def reading(
+    path: Path, settings: WarehouseSettings, say: Callable[[str], None] = lambda _: None
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection that only reads.
+
+    Args:
+        path: the file. If a process writes it, the copy that it has published is read instead.
+        settings: memory and threads.
+        say: told if the copy is read.
+
+    Raises:
+        WarehouseError: there is no such file, it is no warehouse, or it is being written and there is no copy.
+    """
+    if not path.exists():
+        raise WarehouseError(
+            f"{path}: no such warehouse: build one with 'cxstream replay IN... --warehouse {path}' or "
+            f"'cxstream warehouse follow --warehouse {path}'"
+        )
+    try:
+        connection = _connect(path, settings, read_only=True)
+    except WarehouseError as busy:
+        copy = copy_of(path)
+        if not isinstance(busy.__cause__, duckdb.IOException) or not copy.exists():
+            raise
+        say(f"{path} is being written; this is its copy {copy}")
+        connection = _connect(copy, settings, read_only=True)
+    try:
+        _check_version(connection, path)
+        with _translated(path):
+            yield connection
+    finally:
+        connection.close()
+
+
+def _connect(path: Path, settings: WarehouseSettings, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+    spill = _spill(path)
+    config: dict[str, Any] = {
+        "memory_limit": f"{settings.memory_mib}MiB",
+        "threads": settings.threads,
+        # Customers' data that does not fit into memory.
+        "temp_directory": str(spill),
+        "preserve_insertion_order": False,
+        # Nothing is fetched from a network, and a query reads no files.
+        "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False,
+    }
+    with _translated(path), private():
+        if not read_only:
+            spill.mkdir(FOLDER, exist_ok=True)
+        return duckdb.connect(str(path), read_only=read_only, config=config)
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except duckdb.IOException as error:
+        text = str(error)
+        if "lock" in text:
+            holder = _HOLDER.search(text)
+            who = f"process {holder[1]}" if holder else "another process"
+            raise WarehouseError(
+                f"{path}: {who} has it open: wait until it ends; while 'cxstream warehouse follow' writes, read a copy: "
+                f"send it SIGUSR1 or set warehouse.publish_minutes, which makes {copy_of(path)}"
+            ) from error
+        raise WarehouseError(f"{path}: {_line(text)}") from None
+    except (duckdb.OutOfMemoryException, duckdb.FatalException) as error:
+        raise WarehouseError(
+            f"{path}: {_line(str(error))}: give it more memory (warehouse.memory_mib) or disk"
+        ) from error
+
+
+def _line(text: str) -> str:
+    return text.strip().partition("\n")[0]
+
+
+def _version(connection: duckdb.DuckDBPyConnection) -> int | None:
+    """The last migration; 0 of an empty file, None of a file of something else."""
+    tables = {name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+    if not tables:
+        return 0
+    if "migrations" not in tables:
+        return None
+    return int(value(connection, "SELECT max(number) FROM migrations") or 0)
+
+
+def _migrate(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    before = _check_known(_version(connection), path)
+    for number, statements in migrations():
+        if number > before:
+            connection.execute("BEGIN")
+            connection.execute("CREATE TABLE IF NOT EXISTS migrations (number INTEGER NOT NULL)")
+            connection.execute(statements)
+            connection.execute("INSERT INTO migrations VALUES (?)", [number])
+            connection.execute("COMMIT")
+
+
+def _check_known(version: int | None, path: Path) -> int:
+    if version is None:
+        raise WarehouseError(f"{path}: a DuckDB file of something else, not a warehouse: name another file")
+    newest = migrations()[-1][0]
+    if version > newest:
+        raise WarehouseError(
+            f"{path}: made by a later version of cxstream (schema {version}, this one knows {newest}): use that version"
+        )
+    return version
+
+
+def _check_version(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    version, newest = _check_known(_version(connection), path), migrations()[-1][0]
+    if version < newest:
+        raise WarehouseError(
+            f"{path}: has schema {version}, and this version of cxstream reads {newest}: open it once for writing, with "
+            f"'cxstream warehouse migrate --warehouse {path}'"
+        )
+
+
+def _column_names(connection: duckdb.DuckDBPyConnection, table: str) -> list[str]:
+    return [row[0] for row in connection.execute(f"DESCRIBE {table}").fetchall()]

@@ -1,0 +1,457 @@
+"""The warehouse: what it takes in, what it forgets, and that its content is a function of the logs."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import subprocess
+import sys
+from collections import Counter
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cxstream.model.errors import WarehouseError
+from cxstream.settings import Warehouse
+from cxstream.warehouse import aggregates
+from cxstream.warehouse.batch import Batch, Refusal
+from cxstream.warehouse.ingest import Ingest
+from cxstream.warehouse.retention import retain
+from cxstream.warehouse.store import Store, copy_of, migrations, reading
+from cxstream.warehouse.verify import check_aggregates, compare
+from warehouse_rows import DAY_MS, START, card, friction, receipt, row, signal, table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+SMALL = Warehouse(memory_mib=512, threads=1)
+
+
+def batch(
+    rows: Iterable[dict[str, Any]] = (),
+    receipts: Iterable[bytes] = (),
+    cards: Iterable[bytes] = (),
+    signals: Iterable[bytes] = (),
+) -> Batch:
+    found = Batch()
+    rows = list(rows)
+    if rows:
+        found.scored.append(table(rows))
+    for each in receipts:
+        found.add_receipt(each)
+    for record, each in enumerate(cards):
+        found.add_card(record, each)
+    found.add_signals(signals)
+    return found
+
+
+def built(path: Path, *batches: Batch) -> Path:
+    with Store(path, SMALL) as store:
+        ingest = Ingest(store)
+        for each in batches:
+            ingest.apply(each)
+    return path
+
+
+def select(path: Path, query: str) -> list[tuple[Any, ...]]:
+    with reading(path, SMALL) as connection:
+        return connection.execute(query).fetchall()
+
+
+def test_a_touchpoint_is_there_with_every_column(tmp_path: Path) -> None:
+    more = {
+        "hashtags": ["a", "b"],
+        "wait_s": 12.5,
+        "resolved": False,
+        "flags": 9,
+        "arrived": START,
+        "agent": "A",
+    }
+    path = built(tmp_path / "w", batch([row(3, "anna", **more)]))
+    names = 'day, partition, "offset", time, arrived, hashtags, wait_s, resolved, repeat_contact, rage_click, late, agent, model'
+    found = select(path, f"SELECT {names} FROM touchpoints")
+    start = datetime.fromisoformat("2026-01-01")
+    at = datetime.fromisoformat("2026-01-01T00:00:03")
+    assert found == [
+        (
+            date(2026, 1, 1),
+            0,
+            3,
+            at,
+            start,
+            ["a", "b"],
+            12.5,
+            False,
+            True,
+            False,
+            True,
+            "A",
+            "default-1@00000000",
+        )
+    ]
+
+
+def test_files_are_private_also_while_they_are_written(tmp_path: Path) -> None:
+    with Store(tmp_path / "w", SMALL) as store:
+        Ingest(store).apply(batch([row(1, "anna")]))
+        store.publish()
+        made = [path for path in tmp_path.iterdir() if path.is_file()]
+        assert {path.name for path in made} == {"w", "w.wal", "w.copy"} or {path.name for path in made} == {
+            "w",
+            "w.copy",
+        }
+        assert {path.stat().st_mode & 0o777 for path in made} == {0o600}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["w", "w.copy"]
+
+
+def test_cards_and_signals_have_their_views(tmp_path: Path) -> None:
+    path = built(
+        tmp_path / "w",
+        batch(cards=[card("anna", 0, 5)], signals=[signal("anna", 0, 5, 1), friction("bert", 1, 7)]),
+    )
+    assert select(path, 'SELECT customer, partition, "offset", last_purchase, features FROM cards') == [
+        ("anna", 0, 5, date(2025, 12, 31), '{"effort":1.0}')
+    ]
+    assert select(path, 'SELECT customer, "offset", n, change, leading_reason FROM signals') == [
+        ("anna", 5, 1, "raised", "effort")
+    ]
+    assert select(path, "SELECT customer, partition, effort_points, touchpoint FROM friction") == [
+        ("bert", 1, 9.5, "checkout")
+    ]
+
+
+def test_a_tombstone_deletes_the_card_and_a_later_card_replaces_it(tmp_path: Path) -> None:
+    first = batch(cards=[card("anna", 0, 5), card("bert", 0, 6), card("anna", 0, 8)])
+    last = Batch()
+    last.add_tombstone(0, 3, "bert")
+    path = built(tmp_path / "w", first, last)
+    assert select(path, 'SELECT customer, "offset" FROM cards') == [("anna", 8)]
+    assert select(path, "SELECT customer FROM customers") == [("anna",)]
+
+
+def test_of_cards_in_several_partitions_the_latest_counts(tmp_path: Path) -> None:
+    later = card("anna", 2, 1, "2026-01-02T00:00:00.000Z")
+    for order in itertools.permutations([card("anna", 0, 5), later]):
+        path = built(tmp_path / str(hash(order)), batch(cards=order[:1]), batch(cards=order[1:]))
+        assert select(path, "SELECT partition FROM cards") == [(2,)]
+
+
+def test_rejected_records_are_counted(tmp_path: Path) -> None:
+    first, second = Batch(), Batch()
+    first.rejected[Refusal(date(2026, 1, 1), "/web", "invalid")] = 2
+    second.rejected[Refusal(date(2026, 1, 1), "/web", "invalid")] = 3
+    second.rejected[Refusal(None, None, "malformed")] = 1
+    path = built(tmp_path / "w", first, second)
+    found = select(path, "SELECT day, source, reason, sum(records) FROM rejected GROUP BY ALL ORDER BY ALL")
+    assert found == [(date(2026, 1, 1), "/web", "invalid", 5), (None, None, "malformed", 1)]
+
+
+# --- The content is a function of the logs
+
+CUSTOMERS = ["anna", "bert", "cleo"]
+KEYS = ("kind", "source", "channel", "touchpoint", "stage", "topic", "level_after")
+
+
+@st.composite
+def logs(draw: st.DrawFn) -> tuple[list[dict[str, Any]], list[tuple[str, int, int, int]]]:
+    rows = []
+    for partition in range(2):
+        for offset in range(draw(st.integers(0, 8))):
+            more = {
+                "partition": partition,
+                "time": START + draw(st.integers(0, 3 * DAY_MS)),
+                "touchpoint": draw(st.sampled_from([None, "checkout"])),
+                "agent": draw(st.sampled_from([None, "A", "B"])),
+                "wait_s": draw(st.sampled_from([None, 0.0, 0.5, 30.0, 1e12])),
+                "resolved": draw(st.sampled_from([None, True, False])),
+                "flags": draw(st.integers(0, 15)),
+                "effort": draw(st.sampled_from([0.0, 0.1, 2.5])),
+            }
+            rows.append(row(offset, draw(st.sampled_from(CUSTOMERS)), **more))
+    erasures = draw(
+        st.lists(
+            st.tuples(
+                st.sampled_from(CUSTOMERS),
+                st.integers(0, 1),
+                st.integers(0, 9),
+                st.integers(START, START + 3 * DAY_MS),
+            ),
+            max_size=3,
+        )
+    )
+    return rows, erasures
+
+
+def survives(each: dict[str, Any], erasures: list[tuple[str, int, int, int]]) -> bool:
+    return not any(
+        customer == each["customer"]
+        and (each["offset"] < offset if partition == each["partition"] else each["time"] <= time)
+        for customer, partition, offset, time in erasures
+    )
+
+
+def rfc(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def expected_daily(rows: list[dict[str, Any]]) -> dict[tuple[Any, ...], Counter[str]]:
+    found: dict[tuple[Any, ...], Counter[str]] = {}
+    for each in rows:
+        day = datetime.fromtimestamp(each["time"] / 1000, UTC).date()
+        sums = found.setdefault((day, *(each.get(name) for name in KEYS)), Counter())
+        sums["touchpoints"] += 1
+        sums["effort_micro"] += round(each["effort"] * 1e6)
+        sums["unresolved"] += each["resolved"] is False
+        sums["rage_clicks"] += bool(each["flags"] & 4)
+        sums["waited"] += each["wait_s"] is not None
+        sums["wait_ms"] += round(min(each["wait_s"] or 0, 1e9) * 1000)
+    return found
+
+
+@settings(max_examples=6, deadline=None)
+@given(logs(), st.randoms(use_true_random=False))
+def test_cuts_order_repeats_and_erasures_do_not_change_the_content(
+    tmp_path_factory: pytest.TempPathFactory, made: tuple[Any, Any], chance: Any
+) -> None:
+    rows, erasures = made
+    folder = tmp_path_factory.mktemp("w")
+    receipts = [receipt(who, partition, offset, rfc(time)) for who, partition, offset, time in erasures]
+    plain = built(folder / "plain", batch(rows, receipts))
+    parts = [batch([each]) for each in rows if chance.random() < 0.3]
+    parts += [batch(rows[i : i + 3]) for i in range(0, len(rows), 3)]
+    parts += [batch(receipts=[each]) for each in receipts]
+    parts += [batch(rows + rows[:1])] if chance.random() < 0.3 else []
+    chance.shuffle(parts)
+    mixed = built(folder / "mixed", *parts)
+    assert compare(plain, mixed, SMALL) == []
+    assert check_aggregates(mixed, SMALL) == []
+
+    kept = [each for each in rows if survives(each, erasures)]
+    there = select(mixed, 'SELECT partition, "offset" FROM touchpoints')
+    assert sorted(there) == sorted((each["partition"], each["offset"]) for each in kept)
+    assert {name for (name,) in select(mixed, "SELECT customer FROM customers")} == {
+        each["customer"] for each in kept
+    }
+    names = ["touchpoints", "effort_micro", "unresolved", "rage_clicks", "waited", "wait_ms"]
+    with reading(mixed, SMALL) as connection:
+        summed = connection.execute(
+            f"SELECT day, {', '.join(KEYS)}, {', '.join(names)} FROM ({aggregates.summed('daily')})"
+        ).fetchall()
+    want = {key: tuple(sums[name] for name in names) for key, sums in expected_daily(kept).items()}
+    assert {tuple(found[:8]): tuple(found[8:]) for found in summed} == want
+
+
+def test_cards_and_signals_of_an_erased_customer_go_too_and_do_not_come_back(tmp_path: Path) -> None:
+    records = batch(
+        [row(1, "anna"), row(2, "bert")],
+        cards=[card("anna", 0, 1), card("bert", 0, 2)],
+        signals=[signal("anna", 0, 1), friction("anna", 0, 1), signal("anna", 0, 9, change="erased")],
+    )
+    asked = batch(receipts=[receipt("anna", 0, 9)])
+    before = built(tmp_path / "before", records, asked)
+    after = built(tmp_path / "after", asked, records)
+    for path in (before, after):
+        assert select(path, "SELECT customer FROM customers") == [("bert",)]
+        for name in ("cards", "signals", "friction"):
+            assert select(path, f"SELECT count(*) FROM {name} WHERE customer = 'anna'") == [(0,)]
+    assert compare(before, after, SMALL) == []
+
+
+def test_somebody_erased_may_come_back_as_a_new_customer(tmp_path: Path) -> None:
+    path = built(
+        tmp_path / "w", batch(receipts=[receipt("anna", 0, 9)]), batch([row(8, "anna"), row(10, "anna")])
+    )
+    assert select(path, 'SELECT "offset" FROM touchpoints') == [(10,)]
+
+
+def test_nothing_of_an_erased_customer_is_in_the_file_after_compaction(tmp_path: Path) -> None:
+    path = tmp_path / "w"
+    rows = [row(i, f"customer-{i % 50}", session=f"session-of-{i % 50}-{i}") for i in range(2000)]
+    with Store(path, SMALL) as store:
+        ingest = Ingest(store)
+        ingest.apply(batch(rows, cards=[card("customer-7", 0, 5)], signals=[signal("customer-7", 0, 7)]))
+        store.checkpoint()
+        assert b"customer-7" in path.read_bytes()
+        ingest.apply(batch(receipts=[receipt("customer-7", 0, 5000)]))
+        assert store.get("deleted_at")
+        store.compact()
+        assert store.get("deleted_at") is None
+        ingest.apply(batch([row(6000, "new")]))
+    left = path.read_bytes()
+    for trace in (b"customer-7\0", b"session-of-7-", b"cx.touchpoints-0-7-0"):
+        assert trace not in left
+    names = [name for (name,) in select(path, "SELECT customer FROM customers")]
+    assert len(names) == 50
+    assert "customer-7" not in names
+    assert check_aggregates(path, SMALL) == []
+
+
+def test_days_before_the_kept_ones_go_and_do_not_come_back(tmp_path: Path) -> None:
+    days = [row(i, f"c{i}", time=START + i * DAY_MS) for i in range(4)]
+    with Store(tmp_path / "w", SMALL) as store:
+        ingest = Ingest(store)
+        ingest.apply(batch(days, signals=[signal("c0", 0, 0)]))
+        assert retain(store, date(2026, 1, 3)) == 3
+        assert retain(store, date(2026, 1, 2)) == 0
+        ingest.apply(batch(days, signals=[signal("c0", 0, 0)]))
+    path = tmp_path / "w"
+    assert select(path, "SELECT DISTINCT day FROM touchpoints ORDER BY 1") == [
+        (date(2026, 1, 3),),
+        (date(2026, 1, 4),),
+    ]
+    assert select(path, "SELECT customer FROM customers ORDER BY 1") == [("c2",), ("c3",)]
+    assert check_aggregates(path, SMALL) == []
+
+
+# --- Verification
+
+
+@pytest.mark.parametrize(
+    ("change", "table_name", "day"),
+    [
+        ('UPDATE touchpoints SET effort = effort + 1 WHERE "offset" = 77', "touchpoints", date(2026, 1, 1)),
+        ('DELETE FROM touchpoints WHERE "offset" = 99', "touchpoints", date(2026, 1, 1)),
+        ("UPDATE score_cards SET spent = 13", "score_cards", date(2026, 1, 1)),
+        ("UPDATE risk_signals SET reasons = '[]'", "risk_signals", date(2026, 1, 1)),
+        ("INSERT INTO rejected VALUES ('2026-01-02', 'x', 'invalid', 1)", "rejected", date(2026, 1, 2)),
+        ("UPDATE customers SET customer = 'nobody' WHERE customer = 'c3'", "customers", None),
+    ],
+)
+def test_a_single_changed_row_is_found(
+    tmp_path: Path, change: str, table_name: str, day: date | None
+) -> None:
+    records = batch(
+        [row(i, f"c{i % 7}") for i in range(100)], cards=[card("c1", 0, 5)], signals=[signal("c1", 0, 7)]
+    )
+    first, second = built(tmp_path / "first", records), built(tmp_path / "second", records)
+    assert compare(first, second, SMALL) == []
+    with Store(second, SMALL) as store:
+        store.connection.execute(change)
+    found = [each for each in compare(first, second, SMALL) if each.table == table_name]
+    assert [each.day for each in found] == [day]
+    assert len(found[0].only_here) + len(found[0].only_there) in {1, 2}
+
+
+def test_a_wrong_aggregate_is_found(tmp_path: Path) -> None:
+    path = built(tmp_path / "w", batch([row(i, "anna", agent="A", wait_s=3.0) for i in range(10)]))
+    assert check_aggregates(path, SMALL) == []
+    for name, column in (("daily", "effort_micro"), ("daily_values_by", "records")):
+        with Store(path, SMALL) as store:
+            store.connection.execute(f"UPDATE {name} SET {column} = {column} + 1")
+        assert [each.table for each in check_aggregates(path, SMALL)][-1:] == [name]
+
+
+def test_adding_up_aggregates_changes_none(tmp_path: Path) -> None:
+    path = built(tmp_path / "w", *(batch([row(i, "anna", agent="A", wait_s=3.0)]) for i in range(5)))
+    with Store(path, SMALL) as store, store.transaction() as connection:
+        assert connection.execute("SELECT count(*) FROM daily").fetchall() == [(5,)]
+        aggregates.consolidate(connection)
+        assert connection.execute("SELECT count(*) FROM daily").fetchall() == [(1,)]
+    assert check_aggregates(path, SMALL) == []
+
+
+def test_a_bucket_is_at_most_one_percent_wrong() -> None:
+    values = [0.001 * 1.013**i for i in range(2000)]
+    with duckdb.connect() as connection:
+        (statements,) = [sql for number, sql in migrations() if number == 1]
+        connection.execute(statements)
+        connection.execute("CREATE TABLE v AS SELECT unnest(?::DOUBLE[]) AS x", [values])
+        found = connection.execute("SELECT x, bucket_value(log_bucket(x)) FROM v WHERE x < 1e9").fetchall()
+        assert connection.execute("SELECT bucket_value(log_bucket(0.0)), log_bucket(1e300)").fetchall() == [
+            (0.0, math.ceil(math.log(1e9) / math.log(1.02)))
+        ]
+    assert max(abs(middle / x - 1) for x, middle in found) <= 0.01
+
+
+# --- Who has it open
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from cxstream.settings import Warehouse
+from cxstream.warehouse.store import Store
+with Store(Path(sys.argv[1]), Warehouse(memory_mib=512)) as store:
+    if sys.argv[2:]:
+        store.publish()
+    print("open", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_second_process_is_told_who_has_it_open_and_may_read_the_copy(tmp_path: Path) -> None:
+    path = built(tmp_path / "w", batch([row(1, "anna")]))
+    for more in ([], ["publish"]):
+        with subprocess.Popen(
+            [sys.executable, "-c", HOLD, str(path), *more],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as holder:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == "open\n"
+            with pytest.raises(WarehouseError, match=f"process {holder.pid} has it open: .*SIGUSR1"):
+                Store(path, SMALL)
+            if more:
+                assert copy_of(path).exists()
+                assert select(path, "SELECT customer FROM customers") == [("anna",)]
+            else:
+                with pytest.raises(WarehouseError, match=f"process {holder.pid}"):
+                    select(path, "SELECT 1")
+            holder.communicate()
+
+
+def test_readers_do_not_exclude_each_other(tmp_path: Path) -> None:
+    path = built(tmp_path / "w", batch([row(1, "anna")]))
+    with reading(path, SMALL):
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-c",
+                "import duckdb, sys; print(duckdb.connect(sys.argv[1], read_only=True).sql('FROM customers').fetchall())",
+                path,
+            ],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    assert "anna" in done.stdout
+
+
+def test_what_is_no_warehouse_of_this_version_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(WarehouseError, match="no such warehouse"):
+        select(tmp_path / "missing", "SELECT 1")
+    text = tmp_path / "text"
+    text.write_text("no database\n" * 1000)
+    with pytest.raises(WarehouseError, match="text"):
+        Store(text, SMALL)
+    other = tmp_path / "other"
+    with duckdb.connect(str(other)) as connection:
+        connection.execute("CREATE TABLE mine (x INTEGER)")
+    with pytest.raises(WarehouseError, match="something else"):
+        Store(other, SMALL)
+    later = built(tmp_path / "later", batch([row(1, "anna")]))
+    with Store(later, SMALL) as store:
+        store.connection.execute("INSERT INTO migrations VALUES (999)")
+    with pytest.raises(WarehouseError, match="later version"):
+        Store(later, SMALL)
+
+
+def test_a_failed_batch_leaves_nothing_behind(tmp_path: Path) -> None:
+    bad = batch([row(1, "anna")])
+    bad.positions[("cx.scored", 0)] = "none"  # type: ignore[assignment]
+    with Store(tmp_path / "w", SMALL) as store:
+        ingest = Ingest(store)
+        with pytest.raises(duckdb.Error):
+            ingest.apply(bad)
+        assert store.connection.execute("SELECT count(*) FROM touchpoints").fetchall() == [(0,)]
+        good = batch([row(1, "anna")])
+        good.positions[("cx.scored", 0)] = 7
+        ingest.apply(good)
+        assert store.connection.execute("FROM positions").fetchall() == [("cx.scored", 0, 7)]
+        assert store.connection.execute("SELECT count(*) FROM touchpoints").fetchall() == [(1,)]
