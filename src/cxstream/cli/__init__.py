@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import importlib
 import os
 import sys
@@ -12,6 +13,8 @@ import click
 
 _FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+# Imports make 150,000 objects that stay. To look for garbage among them so often takes a sixth of a short command.
+_COLLECT_AFTER = (50_000, 10, 10)
 
 COMMANDS = {
     "replay": "Score touchpoint files without a broker.",
@@ -74,6 +77,8 @@ def main(argv: list[str] | None = None) -> NoReturn:
     from cxstream.logs.printable import printable
     from cxstream.model.errors import CxstreamError
 
+    before = gc.get_threshold()
+    gc.set_threshold(*_COLLECT_AFTER)
     try:
         status = group.main(argv, prog_name="cxstream", standalone_mode=False)
     except click.ClickException as error:
@@ -96,4 +101,6 @@ def main(argv: list[str] | None = None) -> NoReturn:
         where = f"{error.filename}: " if error.filename else ""
         click.echo(f"cxstream: {where}cannot write: {error.strerror}", err=True)
         raise SystemExit(1) from error
+    finally:
+        gc.set_threshold(*before)
     raise SystemExit(status if isinstance(status, int) else 0)
