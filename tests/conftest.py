@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import gc
 import logging
 import os
 import shutil
@@ -81,6 +82,8 @@ def pytest_configure() -> None:
     # An example that waits for another process, or for a kernel to be compiled, is no defect.
     hypothesis.settings.register_profile("tests", deadline=None)
     hypothesis.settings.load_profile("tests")
+    # All that is made until the tests run stays: see `pytest_runtestloop`.
+    gc.disable()
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -135,6 +138,10 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> None:
     """Wait for what is prepared: here, where no test's time runs."""
+    # No collection looks at modules and tests again, which are more than all that a test makes.
+    gc.collect()
+    gc.freeze()
+    gc.enable()
     folder = _prepared(session.config)
     if folder:
         with (folder / "lock").open() as lock:
