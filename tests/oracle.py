@@ -452,6 +452,7 @@ class Oracle:
             "time": time,
             "kind": event["type"].split(".")[2],
             "late": pane_of(time) < pane_of(self.clock),
+            "behind_ms": self.clock - time,
             "effort_after": after.effort,
             "satisfaction_after": after.satisfaction,
             "probability_after": after.probability,
@@ -467,7 +468,7 @@ class Oracle:
         Returns:
             The effort points.
         """
-        self.scored.append({"repeat_contact": False, "channel_switch": False, "rage_click": False})
+        self.scored.append(dict.fromkeys(("repeat_contact", "channel_switch", "rage_click", "failed"), False))
         added = self._base_points(kind, data) + self._derived_points(customer, kind, data, time)
         p = self.params
         effort = min(sum(points[0] for points in added), p.max_effort)
@@ -512,7 +513,7 @@ class Oracle:
             self.scored[-1]["channel_switch"] = True
             added.append((p.channel_switch.effort, p.channel_switch.mood))
         if kind == Kind.click and self._completes_rage(customer, data, time):
-            self.scored[-1]["rage_click"] = True
+            self.scored[-1] |= {"rage_click": True, "failed": True}
             added.append(self._of_kind(Kind.rage_click))
             _fail(customer, time)
         return added
@@ -554,6 +555,7 @@ class Oracle:
 
     def _remember(self, customer: Customer, pane: Pane, kind: Kind | OwnKind, data: Event, time: int) -> None:
         if kind.failed_step if isinstance(kind, OwnKind) else kind.spec.failed_step:
+            self.scored[-1]["failed"] = True
             _fail(customer, time)
         if kind == Kind.contact and data.get("topic") is not None:
             customer.contacts.append(Contact(time, data["topic"]))

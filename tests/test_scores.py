@@ -115,6 +115,7 @@ def assert_scored_like(outcomes: list[Outcome], offsets: list[int], oracle: Orac
         said = ours["id"], ours["kind"], LEVELS[ours["level_after"]], ours["time"]
         assert said == (theirs["id"], theirs["kind"], theirs["level_after"], theirs["time"])
         assert {name for name, bit in FLAGS.items() if ours["flags"] & bit} == {n for n in FLAGS if theirs[n]}
+        assert ours["behind"] == theirs["behind_ms"]
         # All but the amount are float32.
         close = [None if theirs[n] is None else 1e-6 * (1 + abs(theirs[n])) for n in SCORED]
         for name, most in zip(SCORED, close, strict=True):
@@ -341,6 +342,7 @@ def test_the_flags_of_the_kernel_are_those_of_the_column() -> None:
         "channel_switch": layout.SWITCHED,
         "rage_click": layout.RAGED,
         "late": layout.LATE,
+        "failed": layout.FAILED,
     } == FLAGS
 
 

@@ -169,7 +169,7 @@ def logs(draw: st.DrawFn) -> tuple[list[dict[str, Any]], list[tuple[str, int, in
                 "agent": draw(st.sampled_from([None, "A", "B"])),
                 "wait_s": draw(st.sampled_from([None, 0.0, 0.5, 30.0, 1e12])),
                 "resolved": draw(st.sampled_from([None, True, False])),
-                "flags": draw(st.integers(0, 15)),
+                "flags": draw(st.integers(0, 31)),
                 "effort": draw(st.sampled_from([0.0, 0.1, 2.5])),
             }
             rows.append(row(offset, draw(st.sampled_from(CUSTOMERS)), **more))
@@ -208,6 +208,7 @@ def expected_daily(rows: list[dict[str, Any]]) -> dict[tuple[Any, ...], Counter[
         sums["effort_micro"] += round(each["effort"] * 1e6)
         sums["unresolved"] += each["resolved"] is False
         sums["rage_clicks"] += bool(each["flags"] & 4)
+        sums["failed"] += bool(each["flags"] & 16)
         sums["waited"] += each["wait_s"] is not None
         sums["wait_ms"] += round(min(each["wait_s"] or 0, 1e9) * 1000)
     return found
@@ -237,7 +238,7 @@ def test_cuts_order_repeats_and_erasures_do_not_change_the_content(
     assert {name for (name,) in select(mixed, "SELECT customer FROM customers")} == {
         each["customer"] for each in kept
     }
-    names = ["touchpoints", "effort_micro", "unresolved", "rage_clicks", "waited", "wait_ms"]
+    names = ["touchpoints", "effort_micro", "unresolved", "rage_clicks", "failed", "waited", "wait_ms"]
     with reading(mixed, SMALL) as connection:
         summed = connection.execute(
             f"SELECT day, {', '.join(KEYS)}, {', '.join(names)} FROM ({aggregates.summed('daily')})"

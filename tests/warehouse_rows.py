@@ -20,6 +20,7 @@ PLAIN = {
     "effort": 0.5,
     "mood": -0.25,
     "flags": 0,
+    "behind_ms": 0,
     "effort_after": 20.0,
     "satisfaction_after": 60.0,
     "probability_after": 0.125,

@@ -65,6 +65,7 @@ def record_batch(rows: Scored, arrived: NDArray[np.int64] | None = None) -> pa.R
         "source": [event.source for event in rows.events],
         "id": [event.id for event in rows.events],
         **{name: verdicts[name] for name in _VERDICTS},
+        "behind_ms": verdicts["behind"],
         "model": rows.models,
     }
     made = {"level_after": _levels(verdicts["level_after"]), "amount_base": _or_null(rows.amounts)}

@@ -24,6 +24,7 @@ from cxstream.kernels.layout import (
     ERASED,
     ERASES,
     ERASURE,
+    FAILED,
     FLOOR,
     FORGET,
     FORGOTTEN,
@@ -464,7 +465,7 @@ def _apply(st: State, c: Constants, event: Any, slot: int) -> tuple[float, float
     """Add an accepted event to the customer's state.
 
     Returns:
-        Its effort points, its mood points, and which derived rules it met: REPEATED, SWITCHED, RAGED.
+        Its effort points, its mood points, and flags of SCORED: REPEATED, SWITCHED, RAGED, FAILED.
     """
     row = st.rows[slot]
     kind = event.kind
@@ -473,7 +474,7 @@ def _apply(st: State, c: Constants, event: Any, slot: int) -> tuple[float, float
     effort = c.effort[kind]
     mood = c.mood[kind]
     failed = c.failed[kind] != 0
-    derived = 0
+    flags = 0
     pane = st.panes[pane_of(st, slot, day)]
 
     if kind == CONTACT:
@@ -494,12 +495,12 @@ def _apply(st: State, c: Constants, event: Any, slot: int) -> tuple[float, float
         if event.topic != NONE and _repeats(st, c, slot, time, event.topic):
             effort += c.repeat_e
             mood += c.repeat_m
-            derived |= REPEATED
+            flags |= REPEATED
         since = time - row.failed_time
         if event.flags & SWITCHES and row.failed_time != NEVER and 0 <= since <= c.switch_ms:
             effort += c.switch_e
             mood += c.switch_m
-            derived |= SWITCHED
+            flags |= SWITCHED
         pane.contacts = min(pane.contacts + 1, 65535)
         pane.transfers = int(min(pane.transfers + transfers, 255.0))
         pane.waited = int(min(pane.waited + event.a, 4294967295.0))
@@ -520,7 +521,7 @@ def _apply(st: State, c: Constants, event: Any, slot: int) -> tuple[float, float
         if recent and event.flags & HAS_VALUE and _is_rage(st, c, slot, time, event.a, event.b):
             effort += c.effort[RAGE_CLICK]
             mood += c.mood[RAGE_CLICK]
-            derived |= RAGED
+            flags |= RAGED
             failed = True
     elif kind == COMPLAINT_OPENED:
         open_complaint(st, slot, event.case, time)
@@ -542,6 +543,7 @@ def _apply(st: State, c: Constants, event: Any, slot: int) -> tuple[float, float
         row.suspended = 0
 
     if failed:
+        flags |= FAILED
         row.failed_time = max(row.failed_time, time)
         pane.failed = min(pane.failed + 1, 65535)
     if not c.company[kind]:
@@ -555,7 +557,7 @@ def _apply(st: State, c: Constants, event: Any, slot: int) -> tuple[float, float
     mood = min(max(mood, -c.max_mood), c.max_mood)
     pane.effort += effort
     pane.mood += mood
-    return effort, mood, derived
+    return effort, mood, flags
 
 
 @kernel
@@ -688,7 +690,7 @@ def apply(
         row.ids_at = (row.ids_at + 1) % IDS
         row.ids_n = min(row.ids_n + 1, IDS)
         remember(st, c, slot, event.kind, event.id, time // DAY, clock // DAY)
-        effort, mood, derived = _apply(st, c, event, slot)
+        effort, mood, flags = _apply(st, c, event, slot)
         friction = _is_friction(st, c, slot, time, effort)
         row.eval_clock = clock
         row.eval_offset = offsets[i]
@@ -703,12 +705,13 @@ def apply(
             _judge(st, c, out, values, i, slot, clock)
         if len(scored) > 0:
             verdict = scored[i]
+            verdict.behind = clock - time
             verdict.effort = effort
             verdict.mood = mood
             verdict.effort_after = values[S_EFFORT]
             verdict.satisfaction_after = values[S_SAT]
             verdict.probability_after = values[S_P]
-            verdict.flags = derived | (LATE if time // DAY < clock // DAY else 0)
+            verdict.flags = flags | (LATE if time // DAY < clock // DAY else 0)
             verdict.level_after = row.level
     return len(events)
 

@@ -168,6 +168,7 @@ RESOLVED, UNRESOLVED, ABANDONED, SWITCHES, HAS_VALUE = 1, 2, 4, 8, 16
 # What an accepted event counted for, on its way out of the kernel.
 SCORED = np.dtype(
     [
+        ("behind", "i8"),  # its time behind the clock, ms
         ("effort", "f4"),  # points that it added
         ("mood", "f4"),
         ("effort_after", "f4"),  # the customer's scores after it
@@ -178,8 +179,9 @@ SCORED = np.dtype(
     ],
     align=True,
 )
-# SCORED.flags, as in `cxstream.model.scored`: derived rules that the event met, and an event of a day before the clock's.
-REPEATED, SWITCHED, RAGED, LATE = 1, 2, 4, 8
+# SCORED.flags, as in `cxstream.model.scored`: derived rules that the event met, an event of a day before the clock's,
+# and a failed digital step.
+REPEATED, SWITCHED, RAGED, LATE, FAILED = 1, 2, 4, 8, 16
 
 # What became of a record.
 ACCEPTED, DUPLICATE, TOO_LATE, FROM_THE_FUTURE, TICKED, ERASED, ERASES = 1, 2, 3, 4, 5, 6, 7

@@ -13,12 +13,13 @@ TOPIC = "cx.scored"
 # In the metadata of the schema.
 NAME, VERSION = "cxstream.scored", 1
 # Bits of the column `flags`.
-REPEAT_CONTACT, CHANNEL_SWITCH, RAGE_CLICK, LATE = 1, 2, 4, 8
+REPEAT_CONTACT, CHANNEL_SWITCH, RAGE_CLICK, LATE, FAILED = 1, 2, 4, 8, 16
 FLAGS = {
     "repeat_contact": REPEAT_CONTACT,
     "channel_switch": CHANNEL_SWITCH,
     "rage_click": RAGE_CLICK,
     "late": LATE,
+    "failed": FAILED,
 }
 
 Type = Literal["int32", "int64", "time", "text", "code", "codes", "float64", "float32", "bool", "uint8"]
@@ -95,7 +96,8 @@ COLUMNS = (
     Column(
         "flags",
         "uint8",
-        "bits: 1 repeat contact, 2 channel switch, 4 rage click, 8 late (of a day before the clock's)",
+        "bits: 1 repeat contact, 2 channel switch, 4 rage click, 8 late (of a day before the clock's), 16 a failed"
+        " digital step",
     ),
     Column("effort_after", "float32", "the customer's effort after it, 0..100"),
     Column("satisfaction_after", "float32", "their satisfaction after it, 0..100"),
@@ -107,5 +109,10 @@ COLUMNS = (
         "float64",
         "`amount` in the base currency, by the rates of the rules; null without an amount or a rate",
         optional=True,
+    ),
+    Column(
+        "behind_ms",
+        "int64",
+        "how far the event time was behind the clock of its partition, in ms; 0 where it moved the clock",
     ),
 )

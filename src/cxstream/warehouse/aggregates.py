@@ -38,6 +38,7 @@ _SUMS = {
     "repeat_contacts": _FLAG.format("repeat_contact"),
     "channel_switches": _FLAG.format("channel_switch"),
     "rage_clicks": _FLAG.format("rage_click"),
+    "failed": _FLAG.format("failed"),
     "late": _FLAG.format("late"),
     "resolved": _FLAG.format("coalesce(resolved, false)"),
     "unresolved": _FLAG.format("coalesce(NOT resolved, false)"),

@@ -73,12 +73,14 @@ CREATE TABLE touchpoints (
     channel_switch BOOLEAN NOT NULL,
     rage_click BOOLEAN NOT NULL,
     late BOOLEAN NOT NULL,
+    failed BOOLEAN NOT NULL,
     effort_after FLOAT NOT NULL,
     satisfaction_after FLOAT NOT NULL,
     probability_after FLOAT NOT NULL,
     level_after VARCHAR NOT NULL,
     model VARCHAR NOT NULL,
-    amount_base DOUBLE
+    amount_base DOUBLE,
+    behind_ms BIGINT NOT NULL
 );
 
 -- The latest card that each partition of cx.scores has of a customer; `record` is its offset there. A customer has several
@@ -183,6 +185,7 @@ CREATE TABLE daily (
     repeat_contacts BIGINT NOT NULL,
     channel_switches BIGINT NOT NULL,
     rage_clicks BIGINT NOT NULL,
+    failed BIGINT NOT NULL,
     late BIGINT NOT NULL,
     resolved BIGINT NOT NULL,
     unresolved BIGINT NOT NULL,
@@ -223,6 +226,7 @@ CREATE TABLE daily_by (
     repeat_contacts BIGINT NOT NULL,
     channel_switches BIGINT NOT NULL,
     rage_clicks BIGINT NOT NULL,
+    failed BIGINT NOT NULL,
     late BIGINT NOT NULL,
     resolved BIGINT NOT NULL,
     unresolved BIGINT NOT NULL,
