@@ -1,12 +1,10 @@
-"""Event logs of process mining (XES) as touchpoints."""
+"""Event logs of process mining (XES) as touchpoints; `test_view_journeys.py` holds real ones against pm4py."""
 
 from __future__ import annotations
 
 import gzip
 import io
 import json
-from collections import Counter, defaultdict
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +19,6 @@ from cxstream.model.errors import InputError
 
 if TYPE_CHECKING:
     from cxstream.convert.drafts import Draft
-
-LOGS = Path(__file__).parent.parent.parent / "shared" / "data" / "journey_logs"
-needs_logs = pytest.mark.skipif(
-    not LOGS.is_dir(), reason="the event logs may not be shipped and are not here"
-)
 
 
 def event(name: str | None, time: str | None, more: str = "") -> str:
@@ -239,26 +232,3 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = CliRunner().invoke(command, ["xes", "log.xes.gz", "--out", "other.ndjson"])
     assert broken.exit_code == 1
     assert not Path("other.ndjson").exists()
-
-
-@needs_logs
-@pytest.mark.parametrize(
-    ("name", "suffix", "lifecycle"), [("running-example", "", ()), ("bpic2012", ".gz", ("complete",))]
-)
-def test_journeys_are_those_of_pm4py(name: str, suffix: str, lifecycle: tuple[str, ...]) -> None:
-    expected = json.loads((LOGS / f"reference_pm4py_{name}.json").read_text())
-    report = Report()
-    cases: dict[str, list[tuple[int, int, str]]] = defaultdict(list)
-    drafts = xes.drafts([LOGS / f"{name}.xes{suffix}"], report, lifecycle=lifecycle)
-    for order, draft in enumerate(drafts):
-        cases[draft.subject].append((draft.time_ms, order, draft.data["touchpoint"]))
-    edges: Counter[tuple[str, str]] = Counter()
-    for events in cases.values():
-        events.sort()
-        edges.update((a[2], b[2]) for a, b in pairwise(events))
-    assert not report.problems
-    assert len(cases) == expected["cases"]
-    assert sum(map(len, cases.values())) == expected["events"]
-    assert edges == {(a, b): count for a, b, count in expected["dfg"]}
-    variants = {tuple(name for *_, name in events) for events in cases.values()}
-    assert len(variants) == expected["variants"]

@@ -1,7 +1,7 @@
 """The documents say what the code does.
 
-`python tests/test_docs.py --write` writes the tables of docs/settings.md and docs/metrics.md and the kinds of
-docs/events.md anew; everything else is written by people.
+`python tests/test_docs.py --write` writes the tables of docs/settings.md and docs/metrics.md, the kinds of
+docs/events.md and the views of docs/views.md anew; everything else is written by people.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from cxstream.model.parameters import DAY_MS, OwnKind, Points, ScoringParams
 from cxstream.scoring import words
 from cxstream.scoring.engine import Engine, Records
 from cxstream.settings import ACTIONS, Settings, load
+from cxstream.warehouse.views import definition
 from cxstream.worker.metrics.definitions import GROUPS, Metric
 from oracle import Oracle, to_ms
 
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 SETTINGS = ROOT / "docs" / "settings.md"
+VIEWS = ROOT / "docs" / "views.md"
 EVENTS = ROOT / "docs" / "events.md"
 METRICS_DOCUMENT = ROOT / "docs" / "metrics.md"
 SCORING = ROOT / "docs" / "scoring.md"
@@ -724,6 +726,34 @@ def test_kinds_are_described_as_in_the_code() -> None:
     assert written == kind_sections(), "run: python tests/test_docs.py --write"
 
 
+# --- views
+
+
+def view_sections() -> str:
+    """The part of docs/views.md about each view: the headers of its SQL, one heading deeper."""
+    sections = []
+    for name in definition.names():
+        view = definition.view(name)
+        title, _, rest = view.header.partition("\n")
+        header = f"#{title}\n\n" + re.sub(r"^#", "##", rest, flags=re.MULTILINE)
+        behind = f"- {', '.join(f'`{measure}`' for measure in view.behind)}"
+        header = re.sub(
+            r"(?<=^### Behind\n\n)(?:- .*\n?)+",
+            f"{behind}\n",
+            header.replace("### Behind\n", "### Behind\n\n"),
+            flags=re.MULTILINE,
+        )
+        for part in ("Columns", "Caveats", "Options", "Keys"):
+            header = header.replace(f"### {part}\n", f"### {part}\n\n")
+        sections.append(re.sub(r"^### (\w+)$", r"**\1**", header, flags=re.MULTILINE).strip())
+    return "\n\n".join(sections)
+
+
+def test_views_are_described_as_in_their_sql() -> None:
+    written = VIEWS.read_text().split(BEGIN)[1].split(END)[0].strip()
+    assert written == view_sections(), "run: python tests/test_docs.py --write"
+
+
 def write(path: Path, tables: str) -> None:
     """Put the generated part of a document in its place."""
     before, after = path.read_text().split(BEGIN)[0], path.read_text().split(END)[1]
@@ -736,3 +766,4 @@ if __name__ == "__main__":
     write(SETTINGS, generated())
     write(METRICS_DOCUMENT, metric_tables())
     write(EVENTS, kind_sections())
+    write(VIEWS, view_sections())

@@ -30,6 +30,7 @@ COMMANDS = {
     "rules": "Show, check and change the rules that customers are judged by.",
     "rejected": "Look at rejected records and send them again.",
     "customer": "One customer: score card, what leads to its churn risk, what the worker holds.",
+    "view": "Where experience is made and lost, from the read model.",
     "keys": "Make the key that control records are signed with.",
     "doctor": "Check an installation, and say what to do.",
     "schemas": "Write the JSON Schemas and the AsyncAPI document.",

@@ -369,6 +369,11 @@ class Warehouse(_Section):
         description="`warehouse follow` makes a copy for readers, FILE.copy, at this interval, in minutes; by default only "
         "on SIGUSR1.",
     )
+    few_answers: int = Field(
+        10,
+        ge=0,
+        description="Views show no figure of fewer answers, contacts or touchpoints than this: `too_few` names it.",
+    )
 
 
 class Local(_Section):

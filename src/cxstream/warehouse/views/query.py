@@ -1,0 +1,293 @@
+"""From a view and a selection to SQL, and to its rows.
+
+Placeholders in the SQL of a view:
+
+- `{selected}`: the selected touchpoints, with `level` and `period`; `{selected and before}`: also those of the
+  period before the window.
+- `{around DAYS}`: the condition of the window and so many days on either side.
+- `{where}`: the condition of the selection, over columns named as the dimensions; `{period}`: the expression of the period.
+- `{by}`: the columns to group by, each with a comma behind it; `{group}`: the clause for them.
+- `{few}`: the least number of answers; `{option NAME}`: the value of an option, bound.
+- `{MEASURE}`: the condition of the rows that a measure counts.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from cxstream.model.errors import InputError
+from cxstream.warehouse.views.definition import NUMBER
+from cxstream.warehouse.views.selection import PERIOD, Selection
+from cxstream.warehouse.views.statistics import install
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import duckdb
+    import pyarrow as pa
+
+    from cxstream.warehouse.views.definition import View
+
+CUSTOMERS = "customers"
+"""The measure of every view that counts customers, not rows."""
+
+_PLACEHOLDER = re.compile(r"\{([\w ]+)\}")
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+
+
+class Query(NamedTuple):
+    """SQL and the values to bind to its named parameters."""
+
+    sql: str
+    values: dict[str, Any]
+
+
+def result(view: View, selection: Selection, limit: int | None = None) -> Query:
+    """The query for the rows of a view.
+
+    Raises:
+        InputError: the view does not have what is selected.
+    """
+    selection.check(view)
+    sql = f"{view.rows}\n{view.result}"
+    return _composed(view, selection, sql, _cells(selection), limit, chosen=selection.columns)
+
+
+def customers(view: View, selection: Selection, measure: str = CUSTOMERS, limit: int | None = None) -> Query:
+    """The query for the customers behind the cells of a selection: customer, rows, first and last time.
+
+    The rows of all customers add up to the measure; where the measure is `customers`, each customer counts once.
+
+    Raises:
+        InputError: the view does not have what is selected, or does not count this measure.
+    """
+    selection.check(view)
+    if measure not in view.behind:
+        raise InputError(
+            f"view {view.name} does not list the customers behind {measure!r}; --of takes {', '.join(view.behind)}"
+        )
+    cells = _cells(selection)
+    conditions = " AND ".join([f"({view.behind[measure]})", *cells.conditions])
+    sql = f"""{view.rows},
+found AS (
+    SELECT customer_id, count(*) AS "rows", min(time) AS first_time, max(time) AS last_time
+    FROM {view.relation} WHERE {conditions} GROUP BY customer_id
+)
+SELECT customer, "rows", found.first_time, found.last_time FROM found JOIN customers USING (customer_id)
+ORDER BY "rows" DESC, customer"""
+    return _composed(view, selection, sql, _Cells([], cells.values), limit, before=False)
+
+
+class _Cells(NamedTuple):
+    conditions: list[str]
+    values: dict[str, Any]
+
+
+def _cells(selection: Selection) -> _Cells:
+    """The cells as conditions on the columns that name a row of the result."""
+    conditions, values = [], {}
+    for number, (column, wanted) in enumerate(selection.cell.items()):
+        if wanted is None:
+            conditions.append(f'"{column}" IS NULL')
+            continue
+        name = f"cell_{number}"
+        conditions.append(f'"{column}" IS NOT DISTINCT FROM ${name}')
+        values[name] = datetime.fromisoformat(wanted).replace(tzinfo=None) if column == PERIOD else wanted
+    return _Cells(conditions, values)
+
+
+def _composed(
+    view: View,
+    selection: Selection,
+    sql: str,
+    cells: _Cells,
+    limit: int | None,
+    *,
+    before: bool = True,
+    chosen: Sequence[str] = (),
+) -> Query:
+    """Fill the placeholders, and bind what they need."""
+    filler = _Filler(view, selection, before=before)
+    # A condition of a measure may hold placeholders itself.
+    for _ in range(2):
+        sql = _PLACEHOLDER.sub(filler.text, sql)
+    if cells.conditions:
+        sql = f"SELECT * FROM ({sql}) WHERE {' AND '.join(cells.conditions)}"
+    if chosen:
+        names = ", ".join(f'"{name}"' for name in dict.fromkeys([*selection.row_names(view), *chosen]))
+        sql = f"SELECT {names} FROM ({sql})"
+    if limit is not None:
+        sql = f"SELECT * FROM ({sql}) LIMIT {limit:d}"
+    return Query(sql, {**filler.values, **cells.values})
+
+
+class _Filler:
+    """Fills the placeholders of one query."""
+
+    def __init__(self, view: View, selection: Selection, *, before: bool) -> None:
+        self._view = view
+        self._selection = selection
+        self._before = before
+        self.values: dict[str, Any] = {}
+
+    def text(self, found: re.Match[str]) -> str:
+        """What stands in the place of a placeholder."""
+        name, _, rest = found[1].partition(" ")
+        if name == "option":
+            return self._option(rest)
+        if name in self._view.behind:
+            return f"({self._view.behind[name]})"
+        if name == "around":
+            return self._around(int(rest))
+        if name == "selected" and rest:
+            return self._selected_and_before()
+        return str(getattr(self, f"_{name}")())
+
+    def _columns(self) -> list[str]:
+        selection = self._selection
+        return [f'"{name}"' for name in (*((PERIOD,) if selection.grain else ()), *selection.by)]
+
+    def _by(self) -> str:
+        return "".join(f"{column}, " for column in self._columns())
+
+    def _group(self) -> str:
+        columns = self._columns()
+        return f"GROUP BY {', '.join(columns)}" if columns else ""
+
+    def _partition(self) -> str:
+        return "PARTITION BY period" if self._selection.grain else ""
+
+    def _order(self) -> str:
+        return "period, " if self._selection.grain else ""
+
+    def _partition_by(self) -> str:
+        columns = self._columns()
+        return f"PARTITION BY {', '.join(columns)}" if columns else ""
+
+    def _first_by(self) -> str:
+        """The groups of the first touchpoint of a journey; a missing value stays missing."""
+        order = 'time, "partition", "offset"'
+        return "".join(f"first({column} ORDER BY {order}) AS {column}, " for column in self._columns())
+
+    def _then_by(self) -> str:
+        return "".join(f", {column}" for column in self._columns())
+
+    def _few(self) -> str:
+        return str(int(self._selection.few))
+
+    def _period(self) -> str:
+        grain = self._selection.grain
+        return f"date_trunc('{grain}', time)" if grain else "NULL::TIMESTAMP"
+
+    def _where(self) -> str:
+        return self._bound(*self._selection.conditions())
+
+    def _around(self, days: int) -> str:
+        """The window and some days on either side of it."""
+        conditions = []
+        for name, sign, bound in (
+            ("since", ">=", self._selection.since),
+            ("until", "<", self._selection.until),
+        ):
+            if bound is not None:
+                self.values[f"{name}_around"] = bound + timedelta(days=-days if name == "since" else days)
+                conditions.append(f"time {sign} ${name}_around")
+        return " AND ".join(conditions) or "true"
+
+    def _selected(self) -> str:
+        return self._subquery(self._where())
+
+    def _subquery(self, condition: str, more: str = "") -> str:
+        return (
+            f"(SELECT *, {self._period()} AS period{more}"
+            f" FROM (SELECT *, level_after AS level FROM touchpoints) WHERE {condition})"
+        )
+
+    def _bound(self, conditions: Sequence[str], values: dict[str, Any]) -> str:
+        self.values.update(values)
+        return " AND ".join(conditions) or "true"
+
+    def _selected_and_before(self) -> str:
+        """Touchpoints with `is_before`: of the period before the window, which is as long as the window, or one grain."""
+        selection = self._selection
+        earlier = earlier_start(selection) if self._before else None
+        if selection.since is None or earlier is None:
+            return self._subquery(self._where(), ", false AS is_before")
+        condition = self._bound(*replace(selection, since=earlier).conditions())
+        self.values["window"] = selection.since
+        return self._subquery(condition, ", time < $window AS is_before")
+
+    def _is_same(self) -> str:
+        """The condition that `before` is a group's own past."""
+        grain = self._selection.grain
+        same = [f'before."{name}" IS NOT DISTINCT FROM now."{name}"' for name in self._selection.by]
+        if grain is None:
+            return " AND ".join([*same, "before.is_before"])
+        outside = f"before.period < date_trunc('{grain}', $window::TIMESTAMP)"
+        if self._selection.since is None:
+            outside = "false"
+        return " AND ".join(
+            [*same, f"before.period = now.period - INTERVAL 1 {grain}", f"before.is_before = ({outside})"]
+        )
+
+    def _option(self, name: str) -> str:
+        option = self._view.options[name]
+        value = self._selection.options.get(name, option.default)
+        free = NUMBER in option.choices
+        number = _NUMBER.fullmatch(value)
+        if value not in option.choices and not free:
+            raise InputError(
+                f"view {self._view.name}: {name}={value!r} is none of {', '.join(option.choices)}"
+            )
+        if free and number is None:
+            raise InputError(f"view {self._view.name}: {name}={value!r} is no number, like {option.default}")
+        if value in option.choices and not free:
+            return f"'{value}'"
+        self.values[f"option_{name}"] = float(value)
+        return f"$option_{name}"
+
+
+def earlier_start(selection: Selection) -> datetime | None:
+    """Where the period before the window begins; None where it has no start or no end."""
+    since, until = selection.since, selection.until
+    if since is None:
+        return None
+    if selection.grain is not None:
+        return _a_grain_before(since, selection.grain)
+    return None if until is None else since - (until - since)
+
+
+def _a_grain_before(time: datetime, grain: str) -> datetime:
+    """The start of the period before the one of `time`."""
+    day = time.replace(hour=0, minute=0, second=0, microsecond=0)
+    if grain == "hour":
+        return time.replace(minute=0, second=0, microsecond=0) - timedelta(hours=1)
+    if grain == "day":
+        return day - timedelta(days=1)
+    if grain == "week":
+        return day - timedelta(days=day.weekday() + 7)
+    return (day.replace(day=1) - timedelta(days=1)).replace(day=1)
+
+
+def run(connection: duckdb.DuckDBPyConnection, query: Query) -> duckdb.DuckDBPyConnection:
+    """Execute a query; the rows wait in the cursor that comes back."""
+    cursor = connection.cursor()
+    install(cursor)
+    return cursor.execute(query.sql, query.values)
+
+
+def table(connection: duckdb.DuckDBPyConnection, query: Query) -> pa.Table:
+    """The rows of a query in Arrow's columns."""
+    cursor = connection.cursor()
+    install(cursor)
+    return cursor.sql(query.sql, params=query.values).to_arrow_table()
+
+
+def known_values(connection: duckdb.DuckDBPyConnection, dimension: str, most: int = 20) -> list[str]:
+    """Values that touchpoints have in a dimension, the most frequent first."""
+    column = "level_after" if dimension == "level" else dimension
+    sql = f'SELECT "{column}" FROM touchpoints WHERE "{column}" IS NOT NULL GROUP BY ALL ORDER BY count(*) DESC, 1 LIMIT {most:d}'
+    return [row[0] for row in connection.execute(sql).fetchall()]

@@ -1,0 +1,93 @@
+"""Margins of 95%: the normal quantile, Student's t, and Wilson's interval of a share; as functions for SQL, too."""
+
+from __future__ import annotations
+
+import math
+from contextlib import suppress
+from functools import lru_cache
+
+import duckdb
+
+Z = 1.959963984540054
+"""The 97.5% quantile of the normal distribution."""
+
+_STEPS = 200
+_EPSILON = 1e-15
+_TINY = 1e-300
+
+MACROS = f"""
+CREATE OR REPLACE TEMP MACRO wilson_low(hits, n) AS CASE WHEN n > 0 THEN greatest(0, (hits / n + {Z * Z / 2} / n
+    - {Z} * sqrt(hits / n * (1 - hits / n) / n + {Z * Z / 4} / n / n)) / (1 + {Z * Z} / n)) END;
+CREATE OR REPLACE TEMP MACRO wilson_high(hits, n) AS CASE WHEN n > 0 THEN least(1, (hits / n + {Z * Z / 2} / n
+    + {Z} * sqrt(hits / n * (1 - hits / n) / n + {Z * Z / 4} / n / n)) / (1 + {Z * Z} / n)) END;
+CREATE OR REPLACE TEMP MACRO clipped(x, low, high) AS CASE WHEN x IS NOT NULL THEN least(high, greatest(low, x)) END;
+CREATE OR REPLACE TEMP MACRO t_margin(deviation, n) AS CASE WHEN n > 1 THEN
+    student_t(n - 1) * deviation / sqrt(n) END;
+"""
+
+
+def wilson(hits: int, n: int) -> tuple[float, float]:
+    """Wilson's interval of a share of `hits` in `n`, which is above 0."""
+    share, z2 = hits / n, Z * Z / n
+    middle, margin = share + z2 / 2, Z * math.sqrt(share * (1 - share) / n + z2 / 4 / n)
+    return max(0.0, (middle - margin) / (1 + z2)), min(1.0, (middle + margin) / (1 + z2))
+
+
+@lru_cache(maxsize=4096)
+def student_t(freedom: int) -> float:
+    """The 97.5% quantile of Student's t with so many degrees of freedom, at least 1.
+
+    >>> round(student_t(1), 4), round(student_t(10), 4), round(student_t(10_000_000), 4)
+    (12.7062, 2.2281, 1.96)
+    """
+    low, high = Z, 13.0
+    for _ in range(_STEPS):
+        middle = (low + high) / 2
+        if not low < middle < high:
+            break
+        low, high = (middle, high) if _outside(middle, freedom) > 0.05 else (low, middle)  # noqa: PLR2004
+    return (low + high) / 2
+
+
+def _outside(t: float, freedom: int) -> float:
+    """The probability of a value of Student's t beyond -t or t."""
+    return _incomplete_beta(freedom / 2, 0.5, freedom / (freedom + t * t))
+
+
+def _incomplete_beta(a: float, b: float, x: float) -> float:
+    """The regularized incomplete beta function, by the continued fraction where it converges fast."""
+    if x > (a + 1) / (a + b + 2):
+        return 1 - _incomplete_beta(b, a, 1 - x)
+    front = math.exp(
+        math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
+    )
+    return front * _fraction(a, b, x) / a
+
+
+def _fraction(a: float, b: float, x: float) -> float:
+    """Lentz's method."""
+    c, d = 1.0, 1 / _away(1 - (a + b) * x / (a + 1))
+    value = d
+    for m in range(1, 10_000):
+        for step in (
+            m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m)),
+            -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1)),
+        ):
+            d = 1 / _away(1 + step * d)
+            c = _away(1 + step / c)
+            value *= d * c
+        if abs(d * c - 1) < _EPSILON:
+            break
+    return value
+
+
+def _away(x: float) -> float:
+    return x if abs(x) > _TINY else _TINY
+
+
+def install(connection: duckdb.DuckDBPyConnection) -> None:
+    """Give a connection the functions `wilson_low(hits, n)`, `wilson_high(hits, n)`, `t_margin(deviation, n)`, `clipped(x, low, high)`."""
+    # It stays with the database, and is there already where another cursor of it has asked before.
+    with suppress(duckdb.CatalogException):
+        connection.create_function("student_t", student_t, ["BIGINT"], "DOUBLE")
+    connection.execute(MACROS)

@@ -1,0 +1,215 @@
+"""The framework of views: what is selected, and that a number and the customers behind it agree."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cxstream.model.errors import InputError
+from cxstream.warehouse.views import definition, query
+from cxstream.warehouse.views.selection import (
+    GRAINS,
+    PERIOD,
+    Filter,
+    Selection,
+    parse_assignment,
+    parse_filter,
+    values_of,
+)  # fmt: skip
+from view_rows import CHOICES, DAYS, START, database, made_up
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from cxstream.warehouse.views.definition import View
+    from view_rows import Row
+
+ROWS = made_up(1, 500, 25)
+VALUES: dict[str, tuple[Any, ...]] = {
+    **{name: choices for name, choices in CHOICES.items() if name != "level_after"},
+    "level": CHOICES["level_after"],
+    "kind": tuple(sorted({row["kind"] for row in ROWS})),
+}
+
+
+@pytest.fixture(scope="module")
+def connection() -> duckdb.DuckDBPyConnection:
+    return database(ROWS)
+
+
+def answer(connection: duckdb.DuckDBPyConnection, found: query.Query) -> list[Row]:
+    cursor = query.run(connection, found)
+    names = [column[0] for column in cursor.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+@st.composite
+def selections(draw: st.DrawFn, view: View) -> Selection:
+    where = []
+    for dimension in draw(st.lists(st.sampled_from(view.dimensions), max_size=2)):
+        values = st.sampled_from(VALUES[dimension])
+        chosen = tuple(draw(st.lists(values, min_size=1, max_size=6)))
+        where.append(Filter(dimension, chosen, draw(st.booleans())))
+    days = st.integers(0, DAYS * 8).map(lambda eighths: START + timedelta(hours=3 * eighths))
+    window = sorted({draw(days), draw(days)})
+    options = {
+        name: draw(
+            st.sampled_from([choice if choice != definition.NUMBER else "1.5" for choice in option.choices])
+        )
+        for name, option in view.options.items()
+    }
+    return Selection(
+        since=window[0] if draw(st.booleans()) else None,
+        until=window[-1] if draw(st.booleans()) and len(window) > 1 else None,
+        by=tuple(draw(st.lists(st.sampled_from(view.dimensions), unique=True, max_size=2))),
+        grain=draw(st.sampled_from([None, *GRAINS])),
+        where=tuple(where),
+        options=options,
+    )
+
+
+@pytest.mark.parametrize("name", definition.names())
+def test_a_number_and_the_customers_behind_it_agree(name: str, connection: duckdb.DuckDBPyConnection) -> None:
+    view = definition.view(name)
+    checked = 0
+
+    @settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @given(st.data())
+    def agree(data: st.DataObject) -> None:
+        nonlocal checked
+        selection = data.draw(selections(view))
+        rows = answer(connection, query.result(view, selection))
+        if not rows:
+            return
+        row = data.draw(st.sampled_from(rows))
+        cell = {name: row[name] for name in selection.row_names(view)}
+        if PERIOD in cell:
+            cell[PERIOD] = cell[PERIOD] and cell[PERIOD].isoformat()
+        chosen = replace(selection, cell=cell)
+        for measure in view.behind:
+            found = answer(connection, query.customers(view, chosen, measure))
+            assert len({one["customer"] for one in found}) == len(found)
+            counted = len(found) if measure == query.CUSTOMERS else sum(one["rows"] for one in found)
+            assert counted == (row[measure] or 0), measure
+        assert answer(connection, query.result(view, chosen)) == [row]
+        checked += 1
+
+    agree()
+    assert checked > 3
+
+
+@pytest.mark.parametrize("name", definition.names())
+def test_a_header_says_every_column(name: str, connection: duckdb.DuckDBPyConnection) -> None:
+    view = definition.view(name)
+    cursor = query.run(connection, query.result(view, Selection()))
+    assert view.columns == tuple(column[0] for column in cursor.description or ())
+    assert view.summary.endswith(".")
+    assert query.CUSTOMERS in view.behind
+    assert "## Caveats" in view.header
+
+
+def holds(row: Row, one: Filter) -> bool:
+    name = "level_after" if one.dimension == "level" else one.dimension
+    return (row[name] in one.values) is not one.negated
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@given(selection=selections(definition.view("touchpoints")))
+def test_filters_select_what_they_say(connection: duckdb.DuckDBPyConnection, selection: Selection) -> None:
+    united: dict[tuple[str, bool], Filter] = {}
+    for one in selection.where:
+        key = one.dimension, one.negated
+        before = united.get(key, Filter(one.dimension, (), one.negated))
+        united[key] = Filter(one.dimension, (*before.values, *one.values), one.negated)
+    wanted = [
+        row
+        for row in ROWS
+        if all(holds(row, one) for one in united.values())
+        and (selection.since is None or row["time"] >= selection.since)
+        and (selection.until is None or row["time"] < selection.until)
+    ]
+    total = replace(selection, by=(), grain=None)
+    found = answer(connection, query.result(definition.view("touchpoints"), total))
+    assert [row["touchpoints"] for row in found] == ([len(wanted)] if wanted else [])
+    listed = answer(connection, query.customers(definition.view("touchpoints"), total))
+    assert {row["customer"] for row in listed} == {f"c-{row['customer_id']}" for row in wanted}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("channel=call,chat", Filter("channel", ("call", "chat"))),
+        ("topic!=invoice", Filter("topic", ("invoice",), negated=True)),
+        (r"touchpoint=search\, all,o'clock", Filter("touchpoint", ("search, all", "o'clock"))),
+        ("topic=", Filter("topic", (None,))),
+        ("topic=,invoice", Filter("topic", (None, "invoice"))),
+        ("topic=invoice,", Filter("topic", ("invoice", None))),
+        ("topic=a=b", Filter("topic", ("a=b",))),
+    ],
+)
+def test_filters_are_read(text: str, expected: Filter) -> None:
+    assert parse_filter(text) == expected
+
+
+def test_a_value_is_never_sql(connection: duckdb.DuckDBPyConnection) -> None:
+    view = definition.view("touchpoints")
+    for value in ("' OR true --", "x'); DROP TABLE touchpoints; --", "%"):
+        chosen = Selection(where=(Filter("touchpoint", (value,)),), by=("touchpoint",))
+        assert answer(connection, query.result(view, chosen)) == []
+        assert (
+            answer(connection, query.customers(view, Selection(by=("topic",), cell={"topic": value}))) == []
+        )
+    assert answer(connection, query.result(view, Selection()))[0]["touchpoints"] == len(ROWS)
+
+
+@pytest.mark.parametrize(
+    ("selection", "message"),
+    [
+        (Selection(by=("chanel",)), "cannot be grouped by 'chanel'; --by takes channel, touchpoint"),
+        (Selection(by=("topic", "topic")), "names a dimension twice"),
+        (
+            Selection(where=(Filter("customer", ("c",)),)),
+            "cannot be filtered by 'customer'; --where takes channel",
+        ),
+        (Selection(options={"per": "session"}), "has no option 'per'; --set takes nothing"),
+        (
+            Selection(cell={"topic": "x"}),
+            "has no column 'topic'; --cell takes columns that name a row: nothing",
+        ),
+        (Selection(columns=("nps",)), "has no column 'nps'; --columns takes touchpoints, customers"),
+        (Selection(since=START, until=START), "is not before --until"),
+    ],
+)
+def test_what_a_view_does_not_have_is_refused(selection: Selection, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        query.result(definition.view("touchpoints"), selection)
+
+
+def test_wrong_names_and_options_are_refused() -> None:
+    with pytest.raises(InputError, match=r"there is no view 'voices'; there are .*voice"):
+        definition.view("voices")
+    with pytest.raises(
+        InputError, match="does not list the customers behind 'nps'; --of takes customers, nps_answers"
+    ):
+        query.customers(definition.view("voice"), Selection(), "nps")
+    journeys = definition.view("journeys")
+    with pytest.raises(InputError, match="per='week' is none of customer, session, case"):
+        query.result(journeys, Selection(options={"per": "week"}))
+    with pytest.raises(InputError, match="within='soon' is no number"):
+        query.result(journeys, Selection(options={"within": "soon"}))
+    for text in ("channel", "=x", "chan nel=x"):
+        with pytest.raises(InputError, match="is not DIMENSION=VALUE"):
+            parse_filter(text)
+    with pytest.raises(InputError, match="--cell 'x': is not NAME=VALUE"):
+        parse_assignment("x", "--cell")
+    assert values_of("") == (None,)
+
+
+def test_known_values_are_those_that_there_are(connection: duckdb.DuckDBPyConnection) -> None:
+    assert set(query.known_values(connection, "level")) == set(CHOICES["level_after"])
+    assert len(query.known_values(connection, "kind", 3)) == 3

@@ -1,0 +1,107 @@
+"""Rows of a read model for tests of views: made up, kept as plain Python, and put into a database as they are."""
+
+from __future__ import annotations
+
+import random
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import pyarrow as pa
+
+from cxstream.model.kinds import Kind
+from cxstream.model.scored import COLUMNS, FLAGS
+from cxstream.warehouse.store import migrations
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+Row = dict[str, Any]
+
+START = datetime(2026, 3, 2)  # noqa: DTZ001 - a Monday; the read model has UTC without a zone
+DAYS = 21
+_FLAGS = tuple(FLAGS)
+_DATA = tuple(column.name for column in COLUMNS if column.data)
+CHOICES: dict[str, tuple[str | None, ...]] = {
+    "channel": ("web", "app", "call", "chat"),
+    "touchpoint": ("checkout", "search, all", "o'clock", None),
+    "stage": ("purchase", "service", None),
+    "product": ("p-1", "p-2", None),
+    "location": ("Kraków", None),
+    "agent": ("a-1", "a-2", "a-3", None),
+    "segment": ("gold", None),
+    "campaign": ("autumn", None),
+    "topic": ("invoice", "delivery", None),
+    "source": ("shop", "crm"),
+    "level_after": ("none", "elevated", "high", "critical"),
+}
+_KINDS = tuple(kind.label for kind in Kind if kind.label != "purchase_history")
+_SCORES = {"survey_ces": (1, 7), "survey_csat": (1, 5), "survey_nps": (0, 10)}
+
+
+def touchpoint(**values: Any) -> Row:
+    """A row with what every row has, and these values."""
+    row: Row = {
+        "customer_id": 1, "partition": 0, "offset": 0, "time": START, "kind": "page_view", "source": "shop", "id": "e",
+        "channel": "web", "effort": 0.0, "mood": 0.0, "effort_after": 0.0, "satisfaction_after": 70.0,
+        "probability_after": 0.1, "level_after": "none", "model": "m", "behind_ms": 0, **dict.fromkeys(_FLAGS, False),
+    }  # fmt: skip
+    row = {**dict.fromkeys(_DATA), **row, **values}
+    row["day"] = row["time"].date()
+    return row
+
+
+def made_up(seed: int, count: int, customers: int) -> list[Row]:
+    """Touchpoints of every kind, over three weeks; the same for the same seed."""
+    chance = random.Random(seed)
+    rows = []
+    for offset in range(count):
+        kind = chance.choice(_KINDS)
+        values: Row = {name: chance.choice(choices) for name, choices in CHOICES.items()}
+        values |= {
+            "customer_id": chance.randrange(customers) + 1, "partition": offset % 2, "offset": offset, "id": f"e-{offset}",
+            "time": START + timedelta(minutes=chance.randrange(DAYS * 24 * 60)), "kind": kind,
+            "session": chance.choice(("s-1", "s-2", None)), "case_id": chance.choice(("c-1", "c-2", None)),
+            # Eighths add up exactly, in any order.
+            "effort": chance.randrange(80) / 8, "mood": chance.randrange(-40, 40) / 8,
+            "effort_after": chance.randrange(800) / 8, "satisfaction_after": chance.randrange(800) / 8,
+            "probability_after": chance.random(), **{flag: chance.random() < 0.2 for flag in _FLAGS},
+        }  # fmt: skip
+        if kind in _SCORES:
+            values["score"] = float(chance.randint(*_SCORES[kind]))
+        if kind == "review":
+            values["rating"] = chance.randint(2, 10) / 2
+        if kind in {"contact", "queue"}:
+            values |= {"wait_s": float(chance.randrange(600)), "handle_s": float(chance.randrange(900)),
+                       "transfers": float(chance.randrange(3)), "abandoned": chance.random() < 0.2,
+                       "resolved": chance.choice((True, False, None))}  # fmt: skip
+        if kind in {"purchase", "return", "loyalty_redeemed"}:
+            amount = chance.randrange(1, 4000) / 8
+            values |= {"amount": amount, "currency": "EUR", "amount_base": chance.choice((amount, None))}
+        rows.append(touchpoint(**values))
+    return rows
+
+
+def database(rows: Iterable[Row]) -> duckdb.DuckDBPyConnection:
+    """A read model in memory with these touchpoints."""
+    connection = duckdb.connect(config={"threads": 2})
+    for _, sql in migrations():
+        connection.execute(sql)
+    fill(connection, rows)
+    return connection
+
+
+def fill(connection: duckdb.DuckDBPyConnection, rows: Iterable[Row]) -> None:
+    """Put touchpoints, and their customers c-1, c-2 and so on, into a read model."""
+    schema = connection.sql("SELECT * FROM touchpoints LIMIT 0").to_arrow_table().schema
+    connection.register("made", pa.Table.from_pylist(list(rows), schema))
+    connection.execute("INSERT INTO touchpoints SELECT * FROM made")
+    connection.unregister("made")
+    connection.execute(
+        "INSERT INTO customers SELECT DISTINCT customer_id, 'c-' || customer_id, ''::BLOB FROM touchpoints"
+    )
+
+
+def in_order(row: Row) -> tuple[Any, ...]:
+    """The order of a customer's touchpoints."""
+    return row["time"], row["partition"], row["offset"]
