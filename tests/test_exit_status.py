@@ -13,6 +13,8 @@ import pytest
 
 from cxstream.cli import COMMANDS, main
 from cxstream.local.ports import HOST, free
+from cxstream.settings import Warehouse
+from cxstream.warehouse.store import Store
 from test_docs import COMMAND_LIST, ROOT
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ CASES: dict[str, dict[str, int]] = {
         f"replay {STORY} {{tmp}}/bad.csv --out {{tmp}}/result": NOT_DONE,
         f"replay {STORY} --out {{tmp}}/used": NOT_DONE,
         "replay {tmp}/missing.ndjson --out {tmp}/result": NOT_DONE,
+        f"replay {STORY} --out {{tmp}}/result --warehouse {{tmp}}/bad.csv": NOT_DONE,
         f"replay {STORY}": WRONG,
     },
     "convert": {
@@ -82,6 +85,16 @@ CASES: dict[str, dict[str, int]] = {
         "rules": WRONG,
     },
     "customer": {"customer anna --kafka {nobody}": NOT_DONE, "customer": WRONG},
+    "warehouse": {
+        "warehouse verify --warehouse {tmp}/w --against {tmp}/w": DONE,
+        "warehouse compact --warehouse {tmp}/w": DONE,
+        "warehouse export --warehouse {tmp}/w --out {tmp}/parquet": DONE,
+        "warehouse export --warehouse {tmp}/missing --out {tmp}/parquet": NOT_DONE,
+        "warehouse verify --warehouse {tmp}/w --against {tmp}/bad.csv": NOT_DONE,
+        "warehouse compact --warehouse {tmp}/missing": NOT_DONE,
+        "warehouse export": WRONG,
+        "warehouse": WRONG,
+    },
     "doctor": {"doctor --kafka {nobody}": NOT_DONE, "doctor --nope": WRONG},
     "keys": {
         "keys init {tmp}/control.key": DONE,
@@ -110,6 +123,8 @@ def files(tmp_path: Path) -> Path:
     bad = re.sub(r"\d", "x", row)
     (tmp_path / "partly.csv").write_text(f"{header}\n{row}\n{bad}\n")
     (tmp_path / "bad.csv").write_text(f"{header}\n{bad}\n")
+    with Store(tmp_path / "w", Warehouse(memory_mib=512)):
+        pass
     return tmp_path
 
 

@@ -431,6 +431,12 @@ def test_what_is_no_warehouse_of_this_version_is_refused(tmp_path: Path) -> None
     text.write_text("no database\n" * 1000)
     with pytest.raises(WarehouseError, match="text"):
         Store(text, SMALL)
+    # DuckDB reads it as data, into memory.
+    data = tmp_path / "data.csv"
+    data.write_text("a,b\n1,2\n")
+    with pytest.raises(WarehouseError, match=r"data\.csv"):
+        Store(data, SMALL)
+    assert data.read_text() == "a,b\n1,2\n"
     other = tmp_path / "other"
     with duckdb.connect(str(other)) as connection:
         connection.execute("CREATE TABLE mine (x INTEGER)")

@@ -32,6 +32,7 @@ COMMANDS = {
     "customer": "One customer: score card, what leads to its churn risk, what the worker holds.",
     "view": "Where experience is made and lost, from the read model.",
     "keys": "Make the key that control records are signed with.",
+    "warehouse": "Scored touchpoints, score cards and signals in a file, for views and BI.",
     "doctor": "Check an installation, and say what to do.",
     "schemas": "Write the JSON Schemas and the AsyncAPI document.",
 }

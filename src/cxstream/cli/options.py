@@ -63,6 +63,22 @@ def log_bar(text: str) -> Iterator[Callable[..., None]]:
         yield lambda done, total, said=text: bar.update(task, description=said, completed=done, total=total)
 
 
+def require_duckdb() -> None:
+    """Check that DuckDB is installed, which only the warehouse needs.
+
+    Raises:
+        InstallationError: it is not.
+    """
+    from importlib.util import find_spec
+
+    from cxstream.model.errors import InstallationError
+
+    if find_spec("duckdb") is None:
+        raise InstallationError(
+            "the warehouse needs DuckDB, of the extra 'warehouse': pip install 'cxstream[warehouse]'"
+        )
+
+
 def output(*, width: int = PIPE_COLUMNS) -> Any:
     """A console for tables on standard output."""
     import sys

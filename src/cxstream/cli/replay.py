@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from cxstream.files.scored_file import ScoredFile
     from cxstream.replay.summary import Tally
     from cxstream.settings import Settings
+    from cxstream.warehouse.files import FileWarehouse
 
 
 @click.command(name="replay")
@@ -61,6 +62,13 @@ if TYPE_CHECKING:
     help="Also write each accepted event with what it counted for, as on cx.scored: .parquet, .arrow (an Arrow file) or "
     ".arrows (an Arrow stream).",
 )
+@click.option(
+    "--warehouse",
+    "warehouse_path",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Also build a warehouse (DuckDB) of scored touchpoints, score cards and signals, for 'cxstream view'.",
+)
 @click.option("--force", is_flag=True, help="Replace results that are there.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress bar and no summary.")
 @click.pass_context
@@ -74,6 +82,7 @@ def command(
     batch_bytes: int | None,
     rules_file: Path | None,
     scored_path: Path | None,
+    warehouse_path: Path | None,
     force: bool,
     quiet: bool,
 ) -> None:
@@ -98,6 +107,7 @@ def command(
       cxstream replay orders.ndjson tickets.ndjson --sort --out result
       cxstream replay march.ndjson --rules new.toml --out march-by-new-rules
       cxstream replay touchpoints.ndjson --out result --scored scored.parquet
+      cxstream replay touchpoints.ndjson --out result --warehouse shop.duckdb
       cxstream replay jan.ndjson.gz feb.parquet --until 2025-03-01T00:00:00Z --out result
     """  # noqa: D301
     from rich.console import Console
@@ -117,10 +127,12 @@ def command(
     authority = settings.control.authority()
     results = Results(out, replace=force)
     scored = _scored_file(scored_path, inputs, replace=force)
+    warehouse = _warehouse(warehouse_path, settings, inputs, replace=force)
     total = total_bytes(inputs)
     console = Console(stderr=True, quiet=quiet)
     try:
-        with Bar(console, total) as bar, results, scored or nullcontext():
+        with Bar(console, total) as bar, results, scored or nullcontext(), warehouse or nullcontext():
+            sinks = [sink for sink in (scored, warehouse) if sink is not None]
             from cxstream.scoring.router import Router
 
             tally = replay(
@@ -131,7 +143,7 @@ def command(
                     topic=settings.topology.touchpoints.name,
                     pseudonyms=pseudonyms,
                     authority=authority,
-                    scored=scored is not None,
+                    scored=bool(sinks),
                 ),
                 inputs,
                 results,
@@ -141,7 +153,7 @@ def command(
                 in_order=in_order,
                 batch_bytes=batch_bytes or settings.replay.batch_bytes,
                 keep_raw=pseudonyms is None,
-                scored=scored,
+                sinks=sinks,
                 on_chunk=bar.show,
                 on_read=bar.show_reading,
                 on_sorted=bar.begin_scoring,
@@ -166,6 +178,24 @@ def _scored_file(path: Path | None, inputs: tuple[Path, ...], *, replace: bool) 
     if any(same(each, path) for each in inputs):
         raise OutputError(f"{path}: is an input; write the scored touchpoints to another file")
     return ScoredFile(path, replace=replace)
+
+
+def _warehouse(
+    path: Path | None, settings: Settings, inputs: tuple[Path, ...], *, replace: bool
+) -> FileWarehouse | None:
+    """The warehouse to build; None without one."""
+    if path is None:
+        return None
+    from cxstream.cli.options import require_duckdb
+    from cxstream.files.outputs import same
+    from cxstream.model.errors import OutputError
+
+    require_duckdb()
+    from cxstream.warehouse.files import FileWarehouse
+
+    if any(same(each, path) for each in inputs):
+        raise OutputError(f"{path}: is an input; write the warehouse to another file")
+    return FileWarehouse(path, settings.warehouse, replace=replace)
 
 
 def _with_rules(settings: Settings, file: Path) -> Settings:

@@ -16,10 +16,11 @@ from cxstream.files.scored import CODE, SCHEMA, record_batch
 from cxstream.model.errors import OutputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
     from types import TracebackType
 
+    from cxstream.scoring.engine import Outcome
     from cxstream.scoring.scored import Scored
 
 # Rows that are written together: a row group of Parquet, a batch of Arrow.
@@ -118,6 +119,18 @@ class ScoredFile:
             self._rows += len(rows)
         if self._rows >= _ROWS:
             self._write_out()
+
+    def take(self, outcome: Outcome, _lines: Sequence[Any]) -> None:
+        """Append the touchpoints of an outcome.
+
+        Raises:
+            OutputError: the disk is full, or the like.
+        """
+        if outcome.scored is not None:
+            self.write(outcome.scored)
+
+    def take_cards(self, cards: Iterable[bytes]) -> None:
+        """Score cards are not in this file."""
 
     def complete(self) -> None:
         """Give the file its name.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from itertools import islice
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from cxstream.files.merged import merged_batches
 from cxstream.files.readers import read_batches
@@ -21,15 +21,30 @@ from cxstream.replay.summary import Tally
 from cxstream.scoring.router import RoutedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from cxstream.files.readers import Chunk
-    from cxstream.files.scored_file import ScoredFile
     from cxstream.scoring.engine import Outcome
     from cxstream.scoring.router import Router
 
 _CARDS_AT_A_TIME = 4096
+
+
+class Sink(Protocol):
+    """What is written from the outcomes of a replay beside the folder of results."""
+
+    def take(self, outcome: Outcome, lines: Sequence[Any]) -> None:
+        """Take the outcome of a chunk, and its records."""
+
+    def take_cards(self, cards: Iterable[bytes]) -> None:
+        """Take score cards, at the end."""
+
+    def begin_again(self) -> None:
+        """Forget what has been taken."""
+
+    def complete(self) -> None:
+        """All is taken."""
 
 
 def replay(
@@ -43,7 +58,7 @@ def replay(
     in_order: bool = False,
     batch_bytes: int,
     keep_raw: bool = True,
-    scored: ScoredFile | None = None,
+    sinks: Sequence[Sink] = (),
     on_chunk: Callable[[Chunk], None] = lambda _: None,
     on_read: Callable[[Chunk], None] = lambda _: None,
     on_sorted: Callable[[int], None] = lambda _: None,
@@ -60,7 +75,7 @@ def replay(
         in_order: sort the records of all inputs by event time first.
         batch_bytes: about how much is read at a time, in bytes.
         keep_raw: copy rejected records into the results, beside the line they are in.
-        scored: an open file for the scored touchpoints; it is completed. The router must tell them (`scored`).
+        sinks: open files of scored touchpoints and the like; they are completed. The router must tell what is scored.
         on_chunk: called when a chunk is scored.
         on_read: called when a chunk is read for sorting.
         on_sorted: called when all is read for sorting, with the bytes of all records.
@@ -85,10 +100,10 @@ def replay(
             tally.add(outcome, len(chunk.lines))
             tally.add_places(outcome, chunk)
             _write(results, outcome, chunk, named=len(paths) > 1, raw=keep_raw)
-            if scored is not None and outcome.scored is not None:
-                scored.write(outcome.scored)
+            for sink in sinks:
+                sink.take(outcome, chunk.lines)
             on_chunk(chunk)
-        _end(router, results, tally, until)
+        _end(router, results, tally, until, sinks)
         return tally
 
     while True:
@@ -101,10 +116,10 @@ def replay(
                 raise
             router = again
             results.begin_again()
-            if scored is not None:
-                scored.begin_again()
-    if scored is not None:
-        scored.complete()
+            for sink in sinks:
+                sink.begin_again()
+    for sink in sinks:
+        sink.complete()
     results.complete()
     tally.seconds = monotonic() - started
     return tally
@@ -124,15 +139,19 @@ def _process(router: Router, chunk: Chunk, limit: int | None, grace: int, paths:
         ) from failed
 
 
-def _end(router: Router, results: Results, tally: Tally, until: int | None) -> None:
+def _end(router: Router, results: Results, tally: Tally, until: int | None, sinks: Sequence[Sink]) -> None:
     """Let time pass until the end, and write the score cards."""
     if until is not None:
         outcome = router.advance(until)
         tally.add(outcome, 0)
         _write_rows(results, outcome)
+        for sink in sinks:
+            sink.take(outcome, ())
     cards = (card for _, card in router.cards())
     while some := list(islice(cards, _CARDS_AT_A_TIME)):
         results.write(SCORES, some)
+        for sink in sinks:
+            sink.take_cards(some)
     tally.add_levels(router.engines)
 
 

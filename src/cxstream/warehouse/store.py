@@ -16,6 +16,8 @@ import subprocess
 import sys
 from contextlib import contextmanager, suppress
 from importlib import resources
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Self
 
 import duckdb
@@ -26,7 +28,6 @@ from cxstream.warehouse.query import value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from cxstream.settings import Warehouse as WarehouseSettings
 
@@ -93,15 +94,27 @@ class Store:
     def _open(self) -> duckdb.DuckDBPyConnection:
         new = not self.path.exists()
         with private():
-            connection = _connect(self.path, self._settings, read_only=False)
+            spill = _spill(self.path)
+            spill.mkdir(FOLDER, exist_ok=True)
+            try:
+                connection = _connect(self.path, self._settings, spill, read_only=False)
+            except BaseException:
+                self._drop_spill()
+                raise
             try:
                 if not new:
                     self.path.chmod(0o600)
                 _migrate(connection, self.path)
             except BaseException:
                 connection.close()
+                self._drop_spill()
                 raise
         return connection
+
+    def _drop_spill(self) -> None:
+        # Another process may use it.
+        with suppress(OSError):
+            _spill(self.path).rmdir()
 
     def __enter__(self) -> Self:
         return self
@@ -113,8 +126,7 @@ class Store:
         """Write everything into the file and release it."""
         with private():
             self.connection.close()
-            with suppress(OSError):
-                _spill(self.path).rmdir()
+            self._drop_spill()
 
     @contextmanager
     def transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -156,10 +168,18 @@ class Store:
         finally:
             fresh.unlink(missing_ok=True)
             fresh.with_name(f"{fresh.name}.wal").unlink(missing_ok=True)
-        published = copy_of(self.path)
-        stale = published.exists()
+        self._reopen()
+
+    def replace_by(self, other: Path) -> None:
+        """Put another warehouse, which is closed, in the place of this one."""
+        self.close()
+        other.replace(self.path)
+        self._reopen()
+
+    def _reopen(self) -> None:
         self.connection = self._open()
-        if stale:
+        if copy_of(self.path).exists():
+            # It has what this file no longer has.
             self.publish()
 
     def take_over(self, source: Store) -> None:
@@ -232,24 +252,27 @@ def reading(
             f"{path}: no such warehouse: build one with 'cxstream replay IN... --warehouse {path}' or "
             f"'cxstream warehouse follow --warehouse {path}'"
         )
-    try:
-        connection = _connect(path, settings, read_only=True)
-    except WarehouseError as busy:
-        copy = copy_of(path)
-        if not isinstance(busy.__cause__, duckdb.IOException) or not copy.exists():
-            raise
-        say(f"{path} is being written; this is its copy {copy}")
-        connection = _connect(copy, settings, read_only=True)
-    try:
-        _check_version(connection, path)
-        with _translated(path):
-            yield connection
-    finally:
-        connection.close()
+    with TemporaryDirectory(prefix="cxstream-") as folder:
+        spill = Path(folder)
+        try:
+            connection = _connect(path, settings, spill, read_only=True)
+        except WarehouseError as busy:
+            copy = copy_of(path)
+            if not isinstance(busy.__cause__, duckdb.IOException) or not copy.exists():
+                raise
+            say(f"{path} is being written; this is its copy {copy}")
+            connection = _connect(copy, settings, spill, read_only=True)
+        try:
+            _check_version(connection, path)
+            with _translated(path):
+                yield connection
+        finally:
+            connection.close()
 
 
-def _connect(path: Path, settings: WarehouseSettings, *, read_only: bool) -> duckdb.DuckDBPyConnection:
-    spill = _spill(path)
+def _connect(
+    path: Path, settings: WarehouseSettings, spill: Path, *, read_only: bool
+) -> duckdb.DuckDBPyConnection:
     config: dict[str, Any] = {
         "memory_limit": f"{settings.memory_mib}MiB",
         "threads": settings.threads,
@@ -261,9 +284,16 @@ def _connect(path: Path, settings: WarehouseSettings, *, read_only: bool) -> duc
         "autoload_known_extensions": False,
     }
     with _translated(path), private():
-        if not read_only:
-            spill.mkdir(FOLDER, exist_ok=True)
-        return duckdb.connect(str(path), read_only=read_only, config=config)
+        connection = duckdb.connect(str(path), read_only=read_only, config=config)
+    if (
+        value(connection, "SELECT path FROM duckdb_databases() WHERE database_name = current_database()")
+        is None
+    ):
+        connection.close()
+        raise WarehouseError(
+            f"{path}: DuckDB takes a name with this ending for data: name a file that ends in .duckdb"
+        )
+    return connection
 
 
 @contextmanager
@@ -280,6 +310,8 @@ def _translated(path: Path) -> Iterator[None]:
                 f"send it SIGUSR1 or set warehouse.publish_minutes, which makes {copy_of(path)}"
             ) from error
         raise WarehouseError(f"{path}: {_line(text)}") from None
+    except duckdb.CatalogException as error:
+        raise WarehouseError(f"{path}: not a warehouse: {_line(str(error))}") from None
     except (duckdb.OutOfMemoryException, duckdb.FatalException) as error:
         raise WarehouseError(
             f"{path}: {_line(str(error))}: give it more memory (warehouse.memory_mib) or disk"
@@ -327,7 +359,7 @@ def _check_version(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
     if version < newest:
         raise WarehouseError(
             f"{path}: has schema {version}, and this version of cxstream reads {newest}: open it once for writing, with "
-            f"'cxstream warehouse migrate --warehouse {path}'"
+            f"'cxstream warehouse compact --warehouse {path}'"
         )
 
 

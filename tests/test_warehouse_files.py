@@ -1,0 +1,171 @@
+"""Warehouses from files, and Parquet from warehouses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import polars as pl
+import pytest
+
+from cxstream.cli import main
+from cxstream.settings import Warehouse
+from cxstream.warehouse.store import Store, reading
+from cxstream.warehouse.verify import check_aggregates
+from test_warehouse import batch, built
+from warehouse_rows import DAY_MS, START, card, friction, receipt, row, signal
+from workers import touchpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+SMALL = Warehouse(memory_mib=512, threads=1)
+STORY = Path(__file__).parents[1] / "examples" / "story.ndjson"
+
+
+def run(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main([str(each) for each in arguments])
+    return int(ended.value.code or 0)
+
+
+def select(path: Path, query: str) -> list[tuple[Any, ...]]:
+    with reading(path, SMALL) as connection:
+        return connection.execute(query).fetchall()
+
+
+def lines(*values: bytes) -> bytes:
+    return b"\n".join(values) + b"\n"
+
+
+@pytest.fixture(scope="module")
+def replayed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a warehouse of events of three customers, of which one is erased, and the other results."""
+    folder = tmp_path_factory.mktemp("replayed")
+    events = [touchpoint(f"c{i % 3}", i, touchpoint="checkout") for i in range(60)]
+    asked = json.loads(touchpoint("c1", 59)) | {"type": "cx.forget.v1", "id": "f"}
+    asked.pop("data")
+    # Rejected: of a known source and day, and of neither.
+    bad = json.loads(touchpoint("c2", 3, channel="telex"))
+    (folder / "in.ndjson").write_bytes(
+        lines(*events, json.dumps(bad).encode(), b"{", json.dumps(asked).encode(), touchpoint("c1", 70))
+    )
+    status = run(
+        "replay",
+        folder / "in.ndjson",
+        "--out",
+        folder / "out",
+        "--partitions",
+        2,
+        "--warehouse",
+        folder / "w",
+        "-q",
+    )
+    assert status == 0
+    return folder
+
+
+def test_a_warehouse_has_what_the_other_files_of_a_replay_have(replayed: Path) -> None:
+    warehouse = replayed / "w"
+    cards = [json.loads(line) for line in (replayed / "out" / "scores.ndjson").read_text().splitlines()]
+    assert select(warehouse, "SELECT customer, effort, spent FROM cards ORDER BY 1") == [
+        (each["subject"], each["data"]["effort"], each["data"]["spent"]) for each in cards
+    ]
+    signals = [json.loads(line) for line in (replayed / "out" / "signals.ndjson").read_text().splitlines()]
+    known = {
+        each["id"]
+        for each in signals
+        if each["subject"] != "c1" and each["type"] == "cx.signal.churn_risk.v1"
+    }
+    assert {name for (name,) in select(warehouse, "SELECT id FROM signals")} == known
+    rejected = select(
+        warehouse, "SELECT day::VARCHAR, source, reason, sum(records) FROM rejected GROUP BY ALL ORDER BY 1"
+    )
+    assert rejected == [("2025-03-01", "/test", "invalid", 1), (None, None, "malformed", 1)]
+    assert check_aggregates(warehouse, SMALL) == []
+    assert warehouse.stat().st_mode & 0o777 == 0o600
+    assert sorted(path.name for path in replayed.iterdir() if path.name.startswith("w")) == ["w"]
+
+
+def test_an_erased_customer_is_not_in_the_file_from_before_the_request(replayed: Path) -> None:
+    assert select(
+        replayed / "w",
+        "SELECT count(*) FROM touchpoints JOIN customers USING (customer_id) WHERE customer = 'c1'",
+    ) == [(1,)]
+
+
+def test_a_warehouse_that_is_there_is_replaced_only_with_force(replayed: Path, tmp_path: Path) -> None:
+    there = tmp_path / "w"
+    there.write_bytes(b"precious")
+    arguments = ["replay", STORY, "--out", tmp_path / "out", "--warehouse", there, "-q"]
+    assert run(*arguments) == 1
+    assert there.read_bytes() == b"precious"
+    assert not (tmp_path / "out").exists()
+    assert run("replay", there, "--out", tmp_path / "out", "--warehouse", there, "--force", "-q") == 1
+    assert run(*arguments, "--force") == 0
+    assert select(there, "SELECT count(*) FROM touchpoints") == [(8,)]
+    assert run("warehouse", "verify", "--warehouse", there, "--against", there) == 0
+    assert run("warehouse", "verify", "--warehouse", there, "--against", replayed / "w") == 1
+
+
+# --- Export
+
+
+def parquet(folder: Path, table: str) -> str:
+    return str(folder / table / "*" / f"{table}.parquet")
+
+
+def days(folder: Path, table: str) -> Sequence[str]:
+    return sorted(path.name for path in (folder / table).iterdir())
+
+
+def test_duckdb_and_polars_read_what_is_exported_by_day(tmp_path: Path) -> None:
+    rows = [row(i, f"c{i % 3}", time=START + i * DAY_MS // 4, hashtags=["x"], agent="A") for i in range(10)]
+    path = built(
+        tmp_path / "w",
+        batch(rows, cards=[card("c1", 0, 1)], signals=[signal("c1", 0, 2), friction("c2", 0, 3)]),
+    )
+    out = tmp_path / "out"
+    assert run("warehouse", "export", "--warehouse", path, "--out", out) == 0
+    assert days(out, "touchpoints") == ["day=2026-01-01", "day=2026-01-02", "day=2026-01-03"]
+    order = 'SELECT customer, "offset", hashtags, effort FROM {} ORDER BY "offset"'
+    want = [(each["customer"], each["offset"], ["x"], 0.5) for each in rows]
+    with duckdb.connect() as connection:
+        source = f"read_parquet('{parquet(out, 'touchpoints')}', hive_partitioning = true)"
+        assert connection.execute(order.format(source)).fetchall() == want
+        assert connection.execute(f"SELECT DISTINCT day::DATE::VARCHAR FROM {source} ORDER BY 1").fetchall()[
+            -1
+        ] == ("2026-01-03",)
+    frame = pl.read_parquet(parquet(out, "touchpoints"), hive_partitioning=True).sort("offset")
+    assert frame.select("customer", "offset", "hashtags", "effort").rows() == want
+    assert pl.read_parquet(parquet(out, "daily"))["touchpoints"].sum() == len(rows)
+    assert pl.read_parquet(parquet(out, "signals"))["customer"].to_list() == ["c1"]
+    assert pl.read_parquet(out / "cards" / "cards.parquet")["customer"].to_list() == ["c1"]
+    files = [each for each in out.rglob("*") if each.is_file()]
+    assert {each.stat().st_mode & 0o777 for each in files} == {0o600}
+
+
+def test_exporting_again_changes_no_file_and_deletes_what_is_gone(tmp_path: Path) -> None:
+    rows = [row(0, "anna"), row(1, "bert", time=START + DAY_MS), row(2, "anna", time=START + DAY_MS)]
+    path, out = built(tmp_path / "w", batch(rows)), tmp_path / "out"
+    export = ("warehouse", "export", "--warehouse", path, "--out", out)
+    assert run(*export) == 0
+    before = {each: each.read_bytes() for each in out.rglob("*.parquet")}
+    (out / "touchpoints" / "mine.txt").write_text("stays")
+    assert run(*export) == 0
+    assert {each: each.read_bytes() for each in out.rglob("*.parquet")} == before
+    built(path, batch(receipts=[receipt("anna", 0, 9)]))
+    assert run(*export) == 0
+    assert days(out, "touchpoints") == ["day=2026-01-02", "mine.txt"]
+    assert pl.read_parquet(parquet(out, "touchpoints"))["customer"].to_list() == ["bert"]
+
+
+def test_compacting_keeps_the_content(tmp_path: Path) -> None:
+    path = built(tmp_path / "w", batch([row(i, f"c{i}") for i in range(100)]))
+    with Store(path, SMALL) as store:
+        store.publish()
+    assert run("warehouse", "compact", "--warehouse", path) == 0
+    assert select(path, "SELECT count(*) FROM touchpoints") == [(100,)]
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["w", "w.copy"]
