@@ -82,24 +82,58 @@ def made_up(seed: int, count: int, customers: int) -> list[Row]:
     return rows
 
 
-def database(rows: Iterable[Row]) -> duckdb.DuckDBPyConnection:
-    """A read model in memory with these touchpoints."""
+def made_up_signals(seed: int, rows: list[Row], count: int) -> list[Row]:
+    """Churn-risk signals: some caused by a touchpoint of the customer, some by another record."""
+    chance = random.Random(seed)
+    signals = []
+    for number in range(count):
+        cause = chance.choice(rows)
+        own = chance.random() < 0.7
+        customer_id = cause["customer_id"] if own else cause["customer_id"] % 3 + 1
+        previous, level = chance.sample(CHOICES["level_after"], 2)
+        signals.append(
+            {
+                "partition": cause["partition"], "offset": cause["offset"], "n": number, "id": f"s-{number}",
+                "time": cause["time"], "customer_id": customer_id, "level": level, "previous": previous,
+                "change": chance.choice(("raised", "worsened", "eased", "cleared")),
+                "probability": chance.randrange(64) / 64, "effort": chance.randrange(800) / 8, "effort_halfwidth": 1.0,
+                "satisfaction": chance.randrange(800) / 8, "satisfaction_halfwidth": 1.0, "reasons": "[]",
+                "leading_reason": chance.choice(("effort", "silence", "surge", None)), "suggested_action": None, "model": "m",
+            }
+        )  # fmt: skip
+    return signals
+
+
+def database(
+    rows: Iterable[Row], signals: Iterable[Row] = (), rejected: Iterable[Row] = ()
+) -> duckdb.DuckDBPyConnection:
+    """A read model in memory with these touchpoints, signals and counts of rejected records."""
     connection = duckdb.connect(config={"threads": 2})
     for _, sql in migrations():
         connection.execute(sql)
     fill(connection, rows)
+    _insert(connection, "risk_signals", signals)
+    _insert(connection, "rejected", rejected)
     return connection
 
 
 def fill(connection: duckdb.DuckDBPyConnection, rows: Iterable[Row]) -> None:
     """Put touchpoints, and their customers c-1, c-2 and so on, into a read model."""
-    schema = connection.sql("SELECT * FROM touchpoints LIMIT 0").to_arrow_table().schema
-    connection.register("made", pa.Table.from_pylist(list(rows), schema))
-    connection.execute("INSERT INTO touchpoints SELECT * FROM made")
-    connection.unregister("made")
+    _insert(connection, "touchpoints", rows)
     connection.execute(
         "INSERT INTO customers SELECT DISTINCT customer_id, 'c-' || customer_id, ''::BLOB FROM touchpoints"
     )
+
+
+def _insert(connection: duckdb.DuckDBPyConnection, name: str, rows: Iterable[Row]) -> None:
+    schema = connection.sql(f"SELECT * FROM {name} LIMIT 0").to_arrow_table().schema
+    # JSON is an extension type, which takes no text.
+    plain = pa.schema(
+        [(field.name, pa.string() if "json" in str(field.type) else field.type) for field in schema]
+    )
+    connection.register("made", pa.Table.from_pylist(list(rows), plain))
+    connection.execute(f"INSERT INTO {name} SELECT * FROM made")
+    connection.unregister("made")
 
 
 def in_order(row: Row) -> tuple[Any, ...]:

@@ -31,7 +31,7 @@
 -- - prior: 20, NUMBER: contacts that the mean of the selection weighs in `fcr_shrunk`
 --
 -- ## Caveats
--- - Contacts about a topic count as repetitions whoever answered, also outside the filters.
+-- - Contacts about a topic count as repetitions whichever agent answered, also outside the filters.
 -- - First-contact resolution takes silence for success: a customer who gave up looks like one who was helped. Contacts without a topic do not count.
 -- - Agents get different topics: compare them by topic (`--by agent,topic`), where a low `fcr_shrunk` shows what needs training.
 -- - A complaint belongs to the group of the touchpoint that opened it.

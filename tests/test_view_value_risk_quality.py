@@ -1,0 +1,216 @@
+"""The views `value`, `risk` and `quality` against loops over the rows."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter, defaultdict
+from datetime import date, datetime, timedelta
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from cxstream.warehouse.views import definition, query
+from cxstream.warehouse.views.selection import Filter, Selection
+from cxstream.warehouse.views.statistics import wilson
+from view_rows import DAYS, START, database, made_up, made_up_signals
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from view_rows import Row
+
+ROWS = made_up(7, 2500, 50)
+for number, row in enumerate(ROWS):
+    row["arrived"] = row["time"] + timedelta(seconds=number % 17) if number % 3 else None
+SIGNALS = made_up_signals(7, ROWS, 600)
+REJECTED = [
+    {"day": (START + timedelta(days=day)).date() if day >= 0 else None, "source": source, "reason": reason, "records": count}
+    for day, source, reason, count in [
+        (0, "shop", "invalid", 4), (0, "shop", "invalid", 3), (1, "shop", "too_late", 9), (8, "crm", "invalid", 2),
+        (9, None, "malformed", 5), (9, "crm", "too_late", 2), (10, "old", "invalid", 1), (11, "shop", "too_late", -9),
+        (-1, "crm", "malformed", 7),
+    ]
+]  # fmt: skip
+COMMERCE = {"purchase", "return", "discount_used", "loyalty_joined", "loyalty_redeemed", "referral"}
+
+
+@pytest.fixture(scope="module")
+def connection() -> duckdb.DuckDBPyConnection:
+    return database(ROWS, SIGNALS, REJECTED)
+
+
+def answer(connection: duckdb.DuckDBPyConnection, name: str, **selection: Any) -> list[Row]:
+    cursor = query.run(connection, query.result(definition.view(name), Selection(**selection)))
+    names = [column[0] for column in cursor.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def same(found: Row, expected: Row) -> None:
+    assert set(found) == set(expected)
+    for name, value in expected.items():
+        assert found[name] == (pytest.approx(value, rel=1e-9) if isinstance(value, float) else value), name
+
+
+# --- value
+
+
+def worth(rows: list[Row]) -> Row:
+    kinds = Counter(row["kind"] for row in rows)
+    paid = [
+        row["amount_base"] for row in rows if row["kind"] == "purchase" and row["amount_base"] is not None
+    ]
+    back = [row["amount_base"] for row in rows if row["kind"] == "return" and row["amount_base"] is not None]
+    buyers = {row["customer_id"] for row in rows if row["kind"] == "purchase"}
+    return {
+        "customers": len({row["customer_id"] for row in rows}),
+        "buyers": len(buyers),
+        "purchases": kinds["purchase"],
+        "returns": kinds["return"],
+        "revenue": float(sum(paid)),
+        "returned": float(sum(back)),
+        "net": float(sum(paid) - sum(back)),
+        "per_purchase": sum(paid) / len(paid) if paid else None,
+        "per_buyer": sum(paid) / len(buyers) if buyers else None,
+        "return_share": kinds["return"] / kinds["purchase"] if kinds["purchase"] else None,
+        "unconverted": kinds["purchase"] + kinds["return"] - len(paid) - len(back),
+        "discounts_used": kinds["discount_used"],
+        "loyalty_joined": kinds["loyalty_joined"],
+        "loyalty_redeemed": kinds["loyalty_redeemed"],
+        "referrals": kinds["referral"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("band", "score"), [("satisfaction", "satisfaction_after"), ("effort", "effort_after")]
+)
+def test_value_by_segment_and_band(connection: duckdb.DuckDBPyConnection, band: str, score: str) -> None:
+    groups: dict[tuple[str | None, str], list[Row]] = defaultdict(list)
+    for row in ROWS:
+        if row["kind"] in COMMERCE and row["time"] >= START + timedelta(days=3):
+            low = min(80, int(row[score] // 20) * 20)
+            groups[row["segment"], f"{low}-{low + 20}"].append(row)
+    found = answer(
+        connection, "value", by=("segment",), options={"band": band}, since=START + timedelta(days=3)
+    )
+    assert len(found) == len(groups) == 10
+    for row in found:
+        key = {"segment": row["segment"], "band": row["band"]}
+        same(row, {**key, **worth(groups[row["segment"], row["band"]])})
+
+
+def test_value_without_a_band(connection: duckdb.DuckDBPyConnection) -> None:
+    (found,) = answer(connection, "value")
+    same(found, {"band": None, **worth([row for row in ROWS if row["kind"] in COMMERCE])})
+
+
+# --- risk
+
+
+def share(hits: int, count: int, few: int, name: str) -> Row:
+    values = (hits / count, *wilson(hits, count)) if count >= max(few, 1) else (None, None, None)
+    return {name: hits, **dict(zip((f"{name}_share", f"{name}_low", f"{name}_high"), values, strict=True))}
+
+
+def followed(signal: Row, kind: str, days: float) -> bool:
+    return any(
+        row["kind"] == kind
+        and row["customer_id"] == signal["customer_id"]
+        and signal["time"] < row["time"] <= signal["time"] + timedelta(days=days)
+        and (kind != "action_taken" or row["action_id"] in {None, signal["id"]})
+        for row in ROWS
+    )
+
+
+def told(signals: list[Row], days: float, few: int) -> Row:
+    end = max(row["time"] for row in ROWS)
+    changes = Counter(signal["change"] for signal in signals)
+    past = [signal for signal in signals if signal["time"] + timedelta(days=days) <= end]
+    reasons = Counter(signal["leading_reason"] for signal in signals if signal["leading_reason"])
+    first = min(((-count, name) for name, count in reasons.items()), default=None)
+    return {
+        "signals": len(signals),
+        "customers": len({signal["customer_id"] for signal in signals}),
+        **{change: changes[change] for change in ("raised", "worsened", "eased", "cleared")},
+        "entries": sum(signal["previous"] == "none" for signal in signals),
+        "exits": sum(signal["level"] == "none" for signal in signals),
+        **{name: statistics.fmean(signal[name] for signal in signals) for name in ("probability", "effort", "satisfaction")},
+        "leading_reason": first and first[1],
+        "leading_share": first and -first[0] / len(signals),
+        "followed": len(past),
+        **share(sum(followed(signal, "churned", days) for signal in past), len(past), few, "churned"),
+        **share(sum(followed(signal, "purchase", days) for signal in past), len(past), few, "bought"),
+        "acted": sum(followed(signal, "action_taken", days) for signal in past),
+        "too_few": "churned_share, bought_share" if 0 < len(past) < few else None,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("days", "few"), [("10", 30), ("2.5", 0)])
+def test_risk_by_channel_of_the_cause(connection: duckdb.DuckDBPyConnection, days: str, few: int) -> None:
+    causes = {(row["partition"], row["offset"]): row for row in ROWS}
+    groups: dict[tuple[str | None, str, str], list[Row]] = defaultdict(list)
+    for signal in SIGNALS:
+        cause = causes[signal["partition"], signal["offset"]]
+        own = cause["customer_id"] == signal["customer_id"]
+        if not own or cause["topic"] != "invoice":
+            groups[cause["channel"] if own else None, signal["previous"], signal["level"]].append(signal)
+    found = answer(
+        connection,
+        "risk",
+        by=("channel",),
+        where=(Filter("topic", ("invoice",), negated=True),),
+        options={"within": days},
+        few=few,
+    )
+    assert len(found) == len(groups) > 40
+    for row in found:
+        key = row["channel"], row["previous"], row["new_level"]
+        names = dict(zip(("channel", "previous", "new_level"), key, strict=True))
+        same(row, {**names, **told(groups[key], float(days), few)})
+
+
+# --- quality
+
+
+@pytest.mark.parametrize("grain", [None, "week", "day"])
+def test_quality_by_source(connection: duckdb.DuckDBPyConnection, grain: Any) -> None:
+    since = START + timedelta(days=1) if grain else None
+
+    def period(day: date) -> datetime | None:
+        back = {"week": day.weekday(), "day": 0}.get(grain)
+        return None if back is None else datetime.combine(day - timedelta(days=back), datetime.min.time())
+
+    def inside(day: date | None) -> bool:
+        return since is None or (day is not None and day >= since.date())
+
+    accepted: dict[Any, list[Row]] = defaultdict(list)
+    for row in ROWS:
+        if since is None or row["time"] >= since:
+            accepted[row["source"], period(row["time"].date())].append(row)
+    refused: dict[Any, Counter[str]] = defaultdict(Counter)
+    for one in REJECTED:
+        if inside(one["day"]):
+            refused[one["source"], one["day"] and period(one["day"])][one["reason"]] += one["records"]
+    refused = {key: Counter({r: n for r, n in counts.items() if n > 0}) for key, counts in refused.items()}
+    keys = set(accepted) | {key for key, counts in refused.items() if counts}
+    found = answer(connection, "quality", by=("source",), grain=grain, since=since)
+    assert {(row["source"], row.get("period")) for row in found} == keys
+    assert len(found) == len(keys) >= (4 if grain is None else DAYS // 7)
+    for row in found:
+        key = row["source"], row.get("period")
+        rows = sorted(accepted.get(key, []), key=lambda one: one["time"])
+        gaps = [(after["time"] - before["time"]).total_seconds() for before, after in pairwise(rows)]
+        delays = sorted((one["arrived"] - one["time"]).total_seconds() for one in rows if one["arrived"])
+        reasons = refused.get(key, Counter())
+        bad, late = sum(reasons.values()), sum(one["late"] for one in rows)
+        assert (row["touchpoints"], row["late"], row["rejected"]) == (len(rows), late, bad)
+        assert row["customers"] == len({one["customer_id"] for one in rows})
+        assert row["late_share"] == (pytest.approx(late / len(rows)) if rows else None)
+        assert row["rejected_share"] == pytest.approx(bad / (bad + len(rows)))
+        assert row["longest_gap_s"] == max(gaps, default=None)
+        assert row["delay_median_s"] == (statistics.median(delays) if delays else None)
+        assert (row["first_time"], row["last_time"]) == (
+            (rows[0]["time"], rows[-1]["time"]) if rows else (None, None)
+        )
+        told_reasons = sorted(reasons.items(), key=lambda pair: (-pair[1], pair[0]))
+        assert row["reasons"] == (", ".join(f"{name} {count}" for name, count in told_reasons) or None)
