@@ -286,7 +286,7 @@ class Damage:
         if rng.random() < 0.8:
             kinds = Counter(key[:1] for key in plain)
             counts = {"customers": kinds[b"c"], "erasures": kinds[b"e"], "memory": kinds[b"i"] + kinds[b"v"]}
-            counts["purchases"] = kinds[b"p"]
+            counts |= {"purchases": kinds[b"p"], "tallies": kinds[b"k"]}
             marker = msgspec.structs.replace(marker, **counts)
         generation = marker.generation or 0
         rows = sealed(plain, generation if 0 <= generation < 2**63 else 0)

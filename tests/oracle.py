@@ -10,7 +10,7 @@ in the last bits; everything else is equal.
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -36,6 +36,7 @@ REMEMBERED_CONTACTS = 4
 OPEN_COMPLAINTS = 8
 TOUCH_SPANS = (1, 7, 30, 90)
 MOST_MONEY = 1e18
+OWN_NAMED = 3
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -83,6 +84,8 @@ class Pane:
     satisfaction_value: float = 0.0
     touches: int = 0
     unsubscribed: bool = False
+    troubles: int = 0
+    waited: int = 0
 
 
 @dataclass(slots=True)
@@ -169,6 +172,7 @@ class Customer:
     waiting: bool = False
     set_aside: bool = False
     purchases: Purchases = field(default_factory=Purchases)
+    own: Counter[tuple[int, str]] = field(default_factory=Counter)
 
 
 @dataclass(slots=True)
@@ -189,6 +193,7 @@ class Oracle:
 
     Attributes:
         signals: every signal so far, in order.
+        named: beside them, kinds of the company's own that their evidence may name: name, how often, whether it costs effort.
         customers: by subject, in order of first appearance.
         clock: the partition's clock, ms UTC; None before the first accepted record.
         held_back: raises that had to wait for their cooldown.
@@ -216,6 +221,7 @@ class Oracle:
         self._rules_time: int | None = None
         self._sets = 1
         self.signals: list[Signal] = []
+        self.named: list[list[tuple[str, int, bool]]] = []
         self.customers: dict[str, Customer] = {}
         self.clock: int | None = None
         self.held_back = 0
@@ -371,13 +377,19 @@ class Oracle:
             {
                 "request": event["id"],
                 "known": customer is not None,
-                "panes": len(customer.panes) if customer else 0,
+                "panes": sum(map(self._counts, customer.panes)) if customer else 0,
                 "complaints": len(customer.complaints) if customer else 0,
                 "contacts": len(customer.contacts) if customer else 0,
+                "purchases": customer.purchases.count() if customer else 0,
+                "own_kinds": self._kept(customer) if customer else 0,
             }
         )
         self.requests[subject] = time
         return "erases"
+
+    def _kept(self, customer: Customer) -> int:
+        """Events of the company's own kinds that days which still count have by their names."""
+        return sum(n for (day, _), n in customer.own.items() if self._counts(day))
 
     def _is_duplicate(self, event: Event) -> bool:
         customer = self.customers.get(event["subject"])
@@ -443,6 +455,10 @@ class Oracle:
         if not _is_company(kind):
             _touch(customer, pane, time)
         effort = self._points(customer, pane, kind, data, time)
+        if isinstance(kind, OwnKind) and (kind.effort > 0 or kind.mood < 0):
+            customer.own[pane_of(time), event["type"].split(".")[2]] += 1
+        else:
+            _trouble(pane, kind, data)
         self._remember(customer, pane, kind, data, time)
         self._friction(customer, effort, time, data)
         self._judge(customer, self.clock)
@@ -516,6 +532,7 @@ class Oracle:
             self.scored[-1] |= {"rage_click": True, "failed": True}
             added.append(self._of_kind(Kind.rage_click))
             _fail(customer, time)
+            customer.panes[pane_of(time)].troubles += 1
         return added
 
     def _of_kind(self, kind: Kind | OwnKind) -> tuple[float, float]:
@@ -795,6 +812,23 @@ class Oracle:
             customer.waiting = True
             self.held_back += 1
 
+    # --- evidence
+
+    def _own(self, customer: Customer, clock: int, span: int) -> list[tuple[str, int, bool]]:
+        """The kinds of the company's own of the last days, and whether they cost effort: the most frequent first."""
+        window = self.params.window_days
+        span, named = min(span, window), Counter[str]()
+        for (day, name), n in customer.own.items():
+            kind = self.params.kinds.get(name)
+            inside = pane_of(clock) - span < day and (self.floor is None or day >= self.floor)
+            if inside and kind is not None and (kind.effort > 0 or kind.mood < 0):
+                named[name] += n
+        panes = self._inside(customer, clock, span).values()
+        if not named and not any(pane.troubles or pane.waited for pane in panes):
+            return self._own(customer, clock, window) if span < window else []
+        most = sorted(named.items(), key=lambda each: (-each[1], each[0]))[:OWN_NAMED]
+        return [(name, n, self.params.kinds[name].effort > 0) for name, n in most]
+
     # --- output
 
     def _emit_change(self, customer: Customer, clock: int, change: str, scores: Scores) -> None:
@@ -820,6 +854,7 @@ class Oracle:
         self.signals.append(
             {"id": f"{self._cause}-{self._caused}", "subject": customer.subject, "time": clock, **rest}
         )
+        self.named.append(self._own(customer, clock, 1 if rest["kind"] == "friction" else 7))
         self._caused += 1
 
     def card(self, subject: str) -> dict[str, Any]:
@@ -864,6 +899,15 @@ class Oracle:
 
 def _is_company(kind: Kind | OwnKind) -> bool:
     return kind.company if isinstance(kind, OwnKind) else kind.spec.company
+
+
+def _trouble(pane: Pane, kind: Kind | OwnKind, data: Event) -> None:
+    """Note what evidence counts beside kinds of the company's own."""
+    failed = kind.failed_step if isinstance(kind, OwnKind) else kind.spec.failed_step
+    late = kind == Kind.delivery and (data.get("late_days") or 0) > 0
+    pane.troubles += failed or late or kind == Kind.contact
+    if kind in {Kind.contact, Kind.queue}:
+        pane.waited = int(min(pane.waited + (data.get("wait_s") or 0), 2**32 - 1))
 
 
 def _touch(customer: Customer, pane: Pane, time: int) -> None:

@@ -49,13 +49,14 @@ def of_layout_2(rows: Rows, params: ScoringParams | None = None) -> Rows:
         "layout_id",
         "version",
         "purchases",
+        "tallies",
         "checksum",
     )
     new += ("key", "rules", "ahead_ms", "floor", "visit_floor")
     old = {name: value for name, value in marker.items() if name not in new} | {"layout": 2}
     old["params"] = digest(params or ScoringParams(), "", 2)
     customers = {key: _without_told(row) for key, row in payloads(rows).items() if key[:1] == b"c"}
-    kept = {key: row for key, row in payloads(rows).items() if key[:1] != b"p"}
+    kept = {key: row for key, row in payloads(rows).items() if key[:1] not in (b"p", b"k")}
     return {**kept, **customers, MARKER_KEY: msgspec.json.encode(old)}
 
 

@@ -75,13 +75,14 @@ PARAMS = {
                 "parcel_lost": {"effort": 4, "mood": -3.5, "requires": ("order_id",)},
                 "chat_failed": {"effort": 2, "failed_step": True},
                 "gift": {"mood": 5, "company": True},
+                "rude_reply": {"mood": -2, "company": True},
                 "walk_by": {},
             },
             "future_minutes": 30,
         }
     ),
 }
-OWN = ("parcel_lost", "chat_failed", "gift", "walk_by")
+OWN = ("parcel_lost", "chat_failed", "gift", "walk_by", "rude_reply")
 
 
 class Choices(Protocol):

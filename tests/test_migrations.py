@@ -15,7 +15,6 @@ import cxstream
 import golden_states
 from cxstream.kernels import layout
 from cxstream.model.errors import SnapshotError
-from cxstream.model.parameters import ScoringParams
 from cxstream.scoring.engine import Engine, Records
 from cxstream.scoring.state import layout_id, marker, migrations, side, snapshot
 from cxstream.settings import ACTIONS
@@ -29,8 +28,8 @@ if TYPE_CHECKING:
 LAYOUTS = [step.reads for step in migrations.STEPS] + [layout.LAYOUT]
 
 
-def restored(rows: Rows) -> Engine:
-    return Engine.restore(ScoringParams(), ACTIONS, rows)
+def restored(rows: Rows, number: int = layout.LAYOUT) -> Engine:
+    return Engine.restore(golden_states.params_of(number), ACTIONS, rows)
 
 
 PURCHASES_SINCE = 4
@@ -48,15 +47,15 @@ def cards(engine: Engine, number: int) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("number", LAYOUTS)
 def test_a_saved_state_goes_on_as_a_replay_from_the_beginning(number: int) -> None:
-    loaded = restored(golden_states.load(number))
+    loaded = restored(golden_states.load(number), number)
     passed = loaded.partition.passed.reasons
     assert passed == ({PASSED_OVER: "skipped"} if number > 2 else {})
-    whole = golden_states.replayed(passed=bool(passed))
+    whole = golden_states.replayed(number, passed=bool(passed))
     assert loaded.next_offset == whole.next_offset == CUT
     assert cards(loaded, number) == cards(whole, number)
     if number < PURCHASES_SINCE:
         assert all(json.loads(card)["data"]["purchases"] == 0 for _, card in loaded.cards())
-    rest = golden_states.records()[CUT:]
+    rest = golden_states.records(number)[CUT:]
     for begin in range(0, len(rest), 50):
         part = rest[begin : begin + 50]
         batch = Records(part, range(CUT + begin, CUT + begin + len(part)))
@@ -67,7 +66,7 @@ def test_a_saved_state_goes_on_as_a_replay_from_the_beginning(number: int) -> No
         assert (left.rows, left.rejected, left.duplicates) == (known, right.rejected, right.duplicates)
         assert cards(loaded, number) == cards(whole, number)
         # What is saved now, a state of the present layout reads.
-        assert list(restored(all_rows(loaded)).cards()) == list(loaded.cards())
+        assert list(restored(all_rows(loaded), number).cards()) == list(loaded.cards())
 
 
 def all_rows(engine: Engine) -> Rows:
@@ -78,7 +77,7 @@ def all_rows(engine: Engine) -> Rows:
 
 @pytest.mark.parametrize("number", LAYOUTS)
 def test_golden_states_have_something_of_everything(number: int) -> None:
-    engine = restored(golden_states.load(number))
+    engine = restored(golden_states.load(number), number)
     state, live = engine.partition.state, engine.partition.live()
     rows = state.rows[live]
     assert rows["complaints_n"].max() == layout.COMPLAINTS - 1
@@ -92,6 +91,10 @@ def test_golden_states_have_something_of_everything(number: int) -> None:
         bought = state.purchases[live]
         assert 2 < (bought != layout.NONE).sum() < len(bought)
         assert (state.deals["net"] < 0).any()
+    if number >= golden_states.OWN_SINCE:
+        tallied = state.tallied[live]
+        assert 1 < (tallied != layout.NO_TALLY).sum() < len(tallied)
+        assert state.tallies["n"].max() > 1
     heads = state.memory["head"][live]
     assert (heads < layout.NONE).any()  # in lanes
     assert (heads > layout.NONE).any()  # in blocks
@@ -191,10 +194,11 @@ def test_migrations_take_any_bytes(rows: Rows, number: int) -> None:
 
 
 def test_erasure_and_expiry_empty_all_side_state() -> None:
-    engine = golden_states.replayed(passed=True)
+    engine = golden_states.replayed(layout.LAYOUT, passed=True)
     state = engine.partition.state
     slots = engine.partition.live().tolist()
-    full = {name: getattr(state, name)[slots].tobytes() for name in side.ARRAYS}
+    names = side.ARRAYS + side.ARRAYS_OF_SOME
+    full = {name: getattr(state, name)[slots].tobytes() for name in names}
     tick = json.dumps(
         {
             "specversion": "1.0",
@@ -207,9 +211,9 @@ def test_erasure_and_expiry_empty_all_side_state() -> None:
     engine.process(Records([tick], [CUT]))
     assert engine.customers == 0
     state = engine.partition.state
-    left = {name: getattr(state, name)[slots].tobytes() for name in side.ARRAYS}
+    left = {name: getattr(state, name)[slots].tobytes() for name in names}
     side.vacate(state, slots)
-    empty = {name: getattr(state, name)[slots].tobytes() for name in side.ARRAYS}
-    for name in side.ARRAYS:
+    empty = {name: getattr(state, name)[slots].tobytes() for name in names}
+    for name in names:
         if not name.endswith("_dirty"):
             assert left[name] == empty[name] != full[name], name

@@ -201,7 +201,7 @@ def test_a_friction_signal_names_the_kind_of_ones_own_that_caused_it() -> None:
     [friction] = [
         json.loads(each.value) for each in feed(engine, *lost).signals if each.topic == "cx.friction"
     ]
-    assert friction["data"]["evidence"] == "parcel lost"
+    assert friction["data"]["evidence"] == "2 parcel_lost today"
 
 
 def test_a_router_puts_a_set_in_force_in_every_partition() -> None:

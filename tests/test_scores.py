@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import numpy as np
@@ -69,6 +70,16 @@ def assert_like(ours: dict[str, Any], theirs: dict[str, Any], names: tuple[str, 
 def receipt_of(emitted: Emitted) -> dict[str, Any]:
     data = json.loads(emitted.value)["data"]
     return {"request": data["request"], "known": data["known"], **data["erased"]}
+
+
+def named(own: list[tuple[str, int, bool]], *, effort: bool) -> list[str]:
+    """Kinds of the company's own that evidence should name."""
+    return [f"{n} {name}" for name, n, costs in own if costs == effort]
+
+
+def named_in(evidence: str) -> list[str]:
+    """Kinds of the company's own that it names with a count."""
+    return re.findall(r"\d+ [a-z]+_[a-z]+", evidence)
 
 
 COMMON = ("id", "subject", "time")
@@ -138,16 +149,21 @@ def assert_agrees(history: list[Entry], params: ScoringParams, grace: int = 0) -
     assert outcome.held_back == oracle.held_back
     assert engine.clock == oracle.clock
     assert len(outcome.signals) == len(oracle.signals)
-    for emitted, theirs in zip(outcome.signals, oracle.signals, strict=True):
+    for emitted, theirs, own in zip(outcome.signals, oracle.signals, oracle.named, strict=True):
         ours = numbers_of(emitted.value)
         friction, erased = theirs["kind"] == "friction", theirs.get("change") == "erased"
         assert emitted.topic == ("cx.friction" if friction else "cx.churn-risk")
         assert_like(ours, theirs, FRICTION if friction else ERASED if erased else RISK)
         if erased:
             assert set(ours) == {*ERASED, "cause"}
-        elif not friction:
+        elif friction:
+            assert named_in(ours["evidence"]) == named(own, effort=True)
+        else:
             for reason in ours["reasons"]:
                 name = reason["feature"]
+                if reason["contribution"] > 0 and name in {"effort", "dissatisfaction"}:
+                    expected = named(own, effort=name == "effort")
+                    assert named_in(reason["evidence"]) == expected
                 assert reason["value"] == pytest.approx(theirs["features"][name], rel=1e-9, abs=1e-9)
                 assert reason["contribution"] == pytest.approx(
                     theirs["contributions"][name], rel=1e-9, abs=1e-9

@@ -455,7 +455,7 @@ def without_purchases(engine: Engine) -> list[dict[str, Any]]:
 async def test_a_worker_goes_on_from_the_saved_state_of_an_earlier_layout(
     settings: Settings, layout: int
 ) -> None:
-    values = golden_states.records()
+    values = golden_states.records(layout)
     await write(settings, TOUCHPOINTS.name, {0: values})
     async with aiokafka.AIOKafkaProducer(**connection(settings)) as producer:
         for key, row in golden_states.load(layout).items():
@@ -467,7 +467,7 @@ async def test_a_worker_goes_on_from_the_saved_state_of_an_earlier_layout(
         consumer.assign([place])
         await consumer.commit({place: golden_states.CUT})
     await _delete_before(settings, golden_states.CUT)
-    whole = golden_states.replayed(passed=layout > 2)
+    whole = golden_states.replayed(layout, passed=layout > 2)
     records = await log_of(settings, golden_states.CUT)
     whole.process(to_records(records, 300_000))
     async with owned(settings) as partition:

@@ -50,7 +50,9 @@ from cxstream.kernels.layout import (
     S_EFFORT,
     S_ERASED_COMPLAINTS,
     S_ERASED_CONTACTS,
+    S_ERASED_OWN,
     S_ERASED_PANES,
+    S_ERASED_PURCHASES,
     S_INDEX,
     S_LEVEL,
     S_P,
@@ -84,6 +86,7 @@ from cxstream.kernels.purchases import (
     take_back,
 )
 from cxstream.kernels.remembered_ids import cut_memory, drop_memory, remember, remembers
+from cxstream.kernels.tallies import cut_tallies, drop_tallies, tally, total
 from cxstream.model.kinds import Kind
 
 if TYPE_CHECKING:
@@ -156,6 +159,7 @@ def _empty(st: State, slot: int) -> None:
     # All side state: `cxstream.scoring.state.side`.
     drop_memory(st, slot)
     drop_purchases(st, slot)
+    drop_tallies(st, slot)
     for i in range(row.contacts_n):
         _let_go(st, st.contact_topics[slot, i])
     row.head = NONE
@@ -279,9 +283,11 @@ def _erase(st: State, slot: int, time: int, index: int, out: NDArray[np.float64]
     row = st.rows[slot]
     clock = st.at[CLOCK] if st.at[STARTED] else time
     known = row.live
-    panes = complaints = contacts = 0
+    panes = complaints = contacts = purchases = own = 0
     if known:
-        complaints, contacts = row.complaints_n, row.contacts_n
+        complaints, contacts, own = row.complaints_n, row.contacts_n, total(st, slot)
+        if st.purchases[slot] != NONE:
+            purchases = st.buyers[st.purchases[slot]].days
         pane = row.head
         while pane != NONE:
             panes += 1
@@ -302,6 +308,8 @@ def _erase(st: State, slot: int, time: int, index: int, out: NDArray[np.float64]
     out[n, S_ERASED_PANES] = panes
     out[n, S_ERASED_COMPLAINTS] = complaints
     out[n, S_ERASED_CONTACTS] = contacts
+    out[n, S_ERASED_PURCHASES] = purchases
+    out[n, S_ERASED_OWN] = own
 
 
 @kernel
@@ -326,6 +334,7 @@ def _sweep(
         trim(st, slot, oldest)
         cut_memory(st, c, slot, day)
         cut_purchases(st, slot, oldest)
+        cut_tallies(st, slot, oldest)
         evaluate(st, c, slot, clock, values)
         previous = row.notified_level
         if clock - row.last_touch >= c.forget_ms:
@@ -545,6 +554,9 @@ def _apply(st: State, c: Constants, event: Any, slot: int) -> tuple[float, float
     if failed:
         flags |= FAILED
         row.failed_time = max(row.failed_time, time)
+    if c.tallied[kind]:
+        tally(st, c, slot, kind, day)
+    elif failed:
         pane.failed = min(pane.failed + 1, 65535)
     if not c.company[kind]:
         pane.touches += 1
@@ -744,6 +756,7 @@ def narrow(st: State, c: Constants, today: int) -> None:
         slot = st.order[i]
         trim(st, slot, first)
         cut_purchases(st, slot, first)
+        cut_tallies(st, slot, first)
         row = st.rows[slot]
         if row.nps_time != NEVER and row.nps_time // DAY < first:
             row.nps_time = NEVER

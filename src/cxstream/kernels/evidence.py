@@ -31,6 +31,7 @@ from cxstream.kernels.layout import (
     Constants,
     State,
 )
+from cxstream.kernels.tallies import name_own
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
 
 @kernel
-def _count(st: State, slot: int, today: int, span: int, out: NDArray[np.float64]) -> float:
+def _count(st: State, c: Constants, slot: int, today: int, span: int, out: NDArray[np.float64]) -> float:
     """Sum the panes of the last `span` days into `out`; a total of 0 means that there was nothing."""
     for i in range(S_CONTACTS, S_LATE + 1):
         out[i] = 0.0
@@ -57,7 +58,8 @@ def _count(st: State, slot: int, today: int, span: int, out: NDArray[np.float64]
         out[S_LATE] += pane.late
         out[S_TOUCHES] += pane.touches
         index = pane.next
-    return out[S_CONTACTS] + out[S_WAITED] + out[S_FAILED] + out[S_LATE]
+    own = name_own(st, c, slot, today, span, out)
+    return out[S_CONTACTS] + out[S_WAITED] + out[S_FAILED] + out[S_LATE] + own
 
 
 @kernel
@@ -65,9 +67,9 @@ def gather(st: State, c: Constants, slot: int, clock: int, span: int, out: NDArr
     """Write the evidence columns of a signal; a quiet `span` of days widens to the whole window."""
     row = st.rows[slot]
     today = clock // DAY
-    if _count(st, slot, today, span, out) == 0.0 and span < c.window:
+    if _count(st, c, slot, today, span, out) == 0.0 and span < c.window:
         span = c.window
-        _count(st, slot, today, span, out)
+        _count(st, c, slot, today, span, out)
 
     out[S_TOPIC] = NONE
     out[S_TOPIC_N] = 0

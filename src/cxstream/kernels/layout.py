@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from cxstream.model.features import FEATURES as _FEATURES
+from cxstream.model.kinds import Kind
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -139,7 +140,20 @@ DEAL = np.dtype(
     align=True,
 )
 
-SIZES = ((ROW, 128), (PANE, 64), (TOLD, 16), (MEMORY, 8), (COMPLAINT, 24), (BUYER, 32), (DEAL, 24))
+# How many events of one kind of the company's own a customer had on a day; only of kinds that cost effort or annoy.
+TALLY = np.dtype(
+    [
+        ("kind", "u8"),  # digest of the kind's name: its number changes with the rules
+        ("day", "i4"),
+        ("next", "i4"),  # the next entry, of this day or an older one; 0 at the end
+        ("n", "i8"),
+    ],
+    align=True,
+)
+
+SIZES = (
+    (ROW, 128), (PANE, 64), (TOLD, 16), (MEMORY, 8), (COMPLAINT, 24), (BUYER, 32), (DEAL, 24), (TALLY, 24),
+)  # fmt: skip
 if any(each.itemsize != size for each, size in SIZES):
     # A field may have been added, or a platform may align them in another way.
     raise TypeError(f"the sizes of saved state must be {[size for _, size in SIZES]} bytes")
@@ -160,6 +174,7 @@ EVENT = np.dtype(
     ],
     align=True,
 )
+FIRST_OWN = len(Kind)  # EVENT.kind of the first kind of the company's own
 TICK, FORGET = 255, 254  # EVENT.kind of a tick and of an erasure request
 RULES = 253  # ... and of a set of rules, which no kernel sees
 # EVENT.flags
@@ -225,12 +240,20 @@ MISROUTED, RULED = 8, 9
     DEAL_FREE,
     DEAL_TOP,
     ENDED,
-) = range(33)
+    TALLY_FREE,
+    TALLY_TOP,
+    TALLIED,
+    TALLIES_ENDED,
+) = range(37)
 LANE_FREE = 40  # ... one free list a level
 CURSORS = LANE_FREE + LANE_LEVELS
 
 # State.purchases_dirty
 UNSAVED_PURCHASES, SAVED_PURCHASES = 1, 2
+# State.tallies_dirty
+UNSAVED_TALLIES, SAVED_TALLIES = 1, 2
+# The first place of State.tallies stays empty: 0 is "no entry", as a new array has it.
+NO_TALLY = 0
 
 # State.row_dirty
 CLEAN, CHANGED, VACATED = 0, 1, 2
@@ -246,9 +269,11 @@ FEATURES = len(_FEATURES)
 (
     S_SPAN, S_CONTACTS, S_WAITED, S_FAILED, S_TRANSFERS, S_UNRESOLVED, S_ABANDONED, S_LATE, S_TOPIC, S_TOPIC_N,
     S_COMPLAINTS, S_COMPLAINT_TIME, S_NPS, S_NPS_TIME, S_QUIET, S_RHYTHM, S_ANSWERS, S_UNSUBSCRIBED, S_TOUCHES,
-    S_ERASED_PANES, S_ERASED_COMPLAINTS, S_ERASED_CONTACTS,
-) = range(S_X + FEATURES, S_X + FEATURES + 22)  # fmt: skip
-SIGNAL_WIDTH = S_ERASED_CONTACTS + 1
+    S_ERASED_PANES, S_ERASED_COMPLAINTS, S_ERASED_CONTACTS, S_ERASED_PURCHASES, S_ERASED_OWN, S_OWN,
+) = range(S_X + FEATURES, S_X + FEATURES + 25)  # fmt: skip
+# From S_OWN on: numbers of the most frequent kinds of the company's own, NONE for none, and how often each occurred.
+OWN_NAMED = 3
+SIGNAL_WIDTH = S_OWN + 2 * OWN_NAMED
 # S_WHAT of a signal.
 NO_SIGNAL, FRICTION, RAISED, EASED, CLEARED, RECEIPT, ERASURE, WORSENED = range(8)
 
@@ -284,6 +309,10 @@ class State(NamedTuple):
         buyers: BUYER[arena].
         deals: DEAL[arena].
         ended: int64[...], numbers of first appearance whose saved purchases no longer exist; the first at[ENDED] count.
+        tallied: int32[slots], newest place in tallies, NO_TALLY for most; empty until somebody has an entry.
+        tallies_dirty: uint8[slots], UNSAVED_TALLIES and SAVED_TALLIES; likewise.
+        tallies: TALLY[arena].
+        tallies_ended: int64[...], as `ended`, of saved tallies; the first at[TALLIES_ENDED] count.
         at: int64[64], counters and cursors.
     """
 
@@ -310,6 +339,10 @@ class State(NamedTuple):
     buyers: NDArray[np.void]
     deals: NDArray[np.void]
     ended: NDArray[np.int64]
+    tallied: NDArray[np.int32]
+    tallies_dirty: NDArray[np.uint8]
+    tallies: NDArray[np.void]
+    tallies_ended: NDArray[np.int64]
     at: NDArray[np.int64]
 
 
@@ -321,6 +354,8 @@ class Constants(NamedTuple):
     company: NDArray[np.uint8]  # [kinds], 1: not an act of the customer
     failed: NDArray[np.uint8]  # [kinds], 1: a failed digital step
     plain: NDArray[np.uint8]  # [kinds], 1: a visit that changes no score
+    tallied: NDArray[np.uint8]  # [256], 1: of the company's own, and costs effort or annoys
+    own: NDArray[np.uint64]  # digests of the names of the company's own kinds, by number from FIRST_OWN on
     weights: NDArray[np.float64]  # [window], 2 ** (-age / half-life)
     b: NDArray[np.float64]  # [FEATURES]
     thresholds: NDArray[np.float64]  # [3]

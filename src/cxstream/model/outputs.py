@@ -174,11 +174,15 @@ class Erased(Struct, frozen=True, gc=False):
         panes: days with something on them.
         complaints: open complaints.
         contacts: contacts kept for finding repeated ones.
+        purchases: days with a purchase.
+        own_kinds: touchpoints of kinds of the company's own that were counted by their names.
     """
 
     panes: int
     complaints: int
     contacts: int
+    purchases: int = 0
+    own_kinds: int = 0
 
 
 class Forgotten(Struct, frozen=True, gc=False):

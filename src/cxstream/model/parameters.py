@@ -72,6 +72,11 @@ class OwnKind(BaseModel):
                 raise ValueError(f"requires: unknown field {name!r}; known are {', '.join(_FIELDS)}")
         return self
 
+    @property
+    def costs(self) -> bool:
+        """Whether it costs the customer effort or annoys: evidence of signals counts it by its name."""
+        return self.effort > 0 or self.mood < 0
+
 
 _FIELDS = tuple(name for name in Data.__struct_fields__ if name != "channel")
 KindName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$", max_length=64)]

@@ -37,7 +37,7 @@ from cxstream.kernels.layout import (
 from cxstream.kernels.records import SCAN, scan
 from cxstream.model.events import CONTROL, EVERYWHERE, LOG
 from cxstream.model.outputs import FORGOTTEN
-from cxstream.model.parameters import ScoringParams
+from cxstream.model.parameters import OwnKind, ScoringParams
 from cxstream.model.rfc3339 import rfc3339_all
 from cxstream.model.rules import Rules, read_rules, rules_of
 from cxstream.scoring import action_ids, failing
@@ -947,16 +947,19 @@ class Engine:
 
 def compile_kernels() -> None:
     """Compile every kernel, or load it from the cache, so that the first real batch does not wait for it."""
-    event = (
-        b'{"specversion":"1.0","id":"1","source":"/","type":"cx.touchpoint.contact.v1","subject":"1",'
-        b'"time":"2000-01-01T00:00:00Z","data":{"channel":"call","topic":"1"}}'
-    )
+    events = [
+        b'{"specversion":"1.0","id":"%d","source":"/","type":"cx.touchpoint.%s.v1","subject":"1",'
+        b'"time":"2000-01-01T00:00:00Z","data":{"channel":"call","topic":"1","amount":1,"currency":"EUR"}}'
+        % (i, kind)
+        for i, kind in enumerate((b"contact", b"purchase", b"own"))
+    ]
     # For writable and for read-only bytes.
     for data in (np.zeros(1, np.uint8), np.frombuffer(b"\0", np.uint8)):
         scan(data, 0, 1, 0, 0, np.zeros(SCAN, np.int64))
-    params = ScoringParams()
+    # All side state has some.
+    params = ScoringParams(kinds={"own": OwnKind(effort=1)})
     engine = Engine(params, {})
-    engine.process(Records([event], [0]))
+    engine.process(Records(events, range(len(events))))
     engine.advance(0)
     engine.take_cards()
     rows = {key: value for key, value in engine.snapshot() if value is not None}

@@ -10,7 +10,6 @@ from cxstream.kernels import layout as k
 from cxstream.model import outputs as o
 from cxstream.model.enumerations import LEVELS, Change
 from cxstream.model.features import FEATURES
-from cxstream.model.kinds import Kind
 from cxstream.model.rfc3339 import rfc3339
 from cxstream.scoring import words
 from cxstream.scoring.state.erasures import digest
@@ -28,8 +27,6 @@ _CHANGES: dict[int, Change] = {
     k.EASED: "eased",
     k.CLEARED: "cleared",
 }
-
-_BUILT_IN = range(len(Kind))
 
 _encode = msgspec.json.Encoder().encode
 
@@ -56,11 +53,12 @@ class Emitted(msgspec.Struct, frozen=True, gc=False):
     reason: str | None = None
 
 
-def _own_kind(event: Any) -> list[str]:
-    """What an event of the company's own kind is called: days do not count it by its name."""
-    if event.KIND in _BUILT_IN:
+def _cause(event: Any, own: Sequence[words.Own]) -> list[str]:
+    """The kind of the company's own that an event has, unless it is named among those of the day."""
+    if event.KIND < k.FIRST_OWN:
         return []
-    return [type(event).__struct_config__.tag.split(".")[2].replace("_", " ")]
+    name = type(event).__struct_config__.tag.split(".")[2]
+    return [] if any(each.name == name for each in own) else [name]
 
 
 class Writer:
@@ -86,6 +84,16 @@ class Writer:
         self._b = [rules.params.coefficients[name] for name in FEATURES]
         self._typical = [rules.params.typical[name] for name in FEATURES]
         self._actions, self._label = rules.actions, rules.label
+        self._own = [(name, kind.effort > 0) for name, kind in rules.params.kinds.items()]
+
+    def _own_of(self, row: Sequence[float]) -> list[words.Own]:
+        """The kinds of the company's own in a row."""
+        found = []
+        for at in range(k.S_OWN, k.SIGNAL_WIDTH, 2):
+            if row[at + 1]:
+                name, effort = self._own[int(row[at]) - k.FIRST_OWN]
+                found.append(words.Own(name, int(row[at + 1]), effort))
+        return found
 
     def signal(
         self, row: Sequence[float], subject: str, topic: str, offset: int, n: int, event: Any
@@ -105,11 +113,12 @@ class Writer:
         clock = rfc3339(int(row[k.S_CLOCK]))
         index, key = int(row[k.S_INDEX]), subject.encode()
         if row[k.S_WHAT] == k.FRICTION:
+            own = self._own_of(row)
             data = o.Friction(
                 effort_points=row[k.S_ACUTE],
                 channel=event.data.channel,
                 touchpoint=event.data.touchpoint,
-                evidence=", ".join([*words.troubles(row, topic), *_own_kind(event)])
+                evidence=", ".join([*words.troubles(row, topic, own), *_cause(event, own)])
                 or words.complaints(row)
                 or "effort in a short time",
                 cause=cause,
@@ -151,12 +160,13 @@ class Writer:
 
     def _reasons(self, row: Sequence[float], topic: str) -> list[o.Reason]:
         """The differences from a typical customer, the strongest first; ties as in FEATURES."""
-        found = []
+        found, own = [], self._own_of(row)
         for i, name in enumerate(FEATURES):
             x = row[k.S_X + i]
             contribution = self._b[i] * (x - self._typical[i])
             if abs(contribution) > NOTHING:
-                found.append(o.Reason(name, x, contribution, words.evidence(name, row, topic, contribution)))
+                said = words.evidence(name, row, topic, contribution, own)
+                found.append(o.Reason(name, x, contribution, said))
         found.sort(key=lambda reason: -reason.contribution)
         return found
 
@@ -175,7 +185,11 @@ class Writer:
             requested_at=event.time,
             known=bool(row[k.S_LEVEL]),
             erased=o.Erased(
-                int(row[k.S_ERASED_PANES]), int(row[k.S_ERASED_COMPLAINTS]), int(row[k.S_ERASED_CONTACTS])
+                int(row[k.S_ERASED_PANES]),
+                int(row[k.S_ERASED_COMPLAINTS]),
+                int(row[k.S_ERASED_CONTACTS]),
+                int(row[k.S_ERASED_PURCHASES]),
+                int(row[k.S_ERASED_OWN]),
             ),
             cause=o.Cause(self._topic, self._partition, offset),
         )

@@ -12,6 +12,20 @@ Row = Sequence[float]
 Card = Mapping[str, Any]
 
 
+class Own(NamedTuple):
+    """How often the customer met a kind of the company's own in the signal's span of days.
+
+    Attributes:
+        name: of the kind.
+        n: how often.
+        effort: whether it costs effort; else it only annoys.
+    """
+
+    name: str
+    n: int
+    effort: bool
+
+
 def count(n: float, one: str, many: str | None = None) -> str:
     """`1 error`, `3 errors`."""
     whole = int(n)
@@ -42,8 +56,12 @@ def _contacts(row: Row, topic: str) -> str:
     return f"{count(n, 'contact')} {_span(row)}, {same} about '{topic}'"
 
 
-def troubles(row: Row, topic: str) -> list[str]:
-    """What cost the customer effort in the signal's span of days, the contacts first."""
+def _named(own: Sequence[Own], *, effort: bool) -> list[str]:
+    return [f"{each.n} {each.name}" for each in own if each.effort == effort]
+
+
+def troubles(row: Row, topic: str, own: Sequence[Own] = ()) -> list[str]:
+    """What cost the customer effort in the signal's span of days, the contacts first, kinds of the company's own last."""
     said = [_contacts(row, topic)] if row[k.S_CONTACTS] else []
     if row[k.S_WAITED]:
         said.append(waited(row[k.S_WAITED]))
@@ -56,6 +74,7 @@ def troubles(row: Row, topic: str) -> list[str]:
     ):
         if row[column]:
             said.append(count(row[column], one, many))
+    said += _named(own, effort=True)
     if said and not row[k.S_CONTACTS]:
         said[-1] = f"{said[-1]} {_span(row)}"
     return said
@@ -71,43 +90,45 @@ def complaints(row: Row) -> str:
     return f"complaint open {since}" if n == 1 else f"{n} complaints open, the oldest {since}"
 
 
-def _effort(row: Row, topic: str) -> str:
-    parts = troubles(row, topic)
+def _effort(row: Row, topic: str, own: Sequence[Own]) -> str:
+    parts = troubles(row, topic, own)
     if row[k.S_COMPLAINTS]:
         parts.append(complaints(row))
     return ", ".join(parts) or f"effort {row[k.S_EFFORT]:.0f} of 100 over the window"
 
 
-def _surge(row: Row, _topic: str) -> str:
+def _surge(row: Row, _topic: str, _own: Sequence[Own]) -> str:
     return (
         f"effort {row[k.S_EFFORT_SHORT]:.0f} of 100 this week against {row[k.S_EFFORT]:.0f} over the window"
     )
 
 
-def _dissatisfaction(row: Row, _topic: str) -> str:
+def _dissatisfaction(row: Row, _topic: str, own: Sequence[Own]) -> str:
     basis = "with recent answers" if row[k.S_ANSWERS] else "inferred, no answer given"
-    return f"satisfaction {row[k.S_SAT]:.0f} of 100, {basis}"
+    said = f"satisfaction {row[k.S_SAT]:.0f} of 100, {basis}"
+    annoyed = _named(own, effort=False)
+    return f"{said}, {', '.join(annoyed)} {_span(row)}" if annoyed else said
 
 
-def _detractor(row: Row, _topic: str) -> str:
+def _detractor(row: Row, _topic: str, _own: Sequence[Own]) -> str:
     days = row[k.S_CLOCK] // DAY_MS - row[k.S_NPS_TIME] // DAY_MS
     return f"NPS answer {int(row[k.S_NPS])}, {ago(days)}"
 
 
-def _complaint(row: Row, _topic: str) -> str:
+def _complaint(row: Row, _topic: str, _own: Sequence[Own]) -> str:
     return complaints(row) or "no open complaint"
 
 
-def _silence(row: Row, _topic: str) -> str:
+def _silence(row: Row, _topic: str, _own: Sequence[Own]) -> str:
     days, rhythm = int(row[k.S_QUIET]), row[k.S_RHYTHM]
     return f"no touch for {count(days, 'day')}, usually one every {rhythm:.1f} days"
 
 
-def _lapse(_row: Row, _topic: str) -> str:
+def _lapse(_row: Row, _topic: str, _own: Sequence[Own]) -> str:
     return "purchases have stopped"
 
 
-def _unsubscribed(row: Row, _topic: str) -> str:
+def _unsubscribed(row: Row, _topic: str, _own: Sequence[Own]) -> str:
     return f"unsubscribed {ago(row[k.S_UNSUBSCRIBED])}"
 
 
@@ -150,11 +171,12 @@ class _Words(NamedTuple):
     """How a feature is put into words.
 
     Attributes:
-        evidence: the facts behind it, out of the row of a signal and the text of its contact topic.
+        evidence: the facts behind it, out of the row of a signal, the text of its contact topic, and its kinds of the
+            company's own.
         value: its value x, with the `data` of the score card it stands on.
     """
 
-    evidence: Callable[[Row, str], str]
+    evidence: Callable[[Row, str, Sequence[Own]], str]
     value: Callable[[float, Card, ScoringParams], str]
 
 
@@ -182,7 +204,7 @@ def value(feature: str, x: float, card: Card, params: ScoringParams) -> str:
     return _WORDS[feature].value(x, card, params)
 
 
-def evidence(feature: str, row: Row, topic: str, contribution: float) -> str:
+def evidence(feature: str, row: Row, topic: str, contribution: float, own: Sequence[Own] = ()) -> str:
     """The evidence behind a feature of a signal.
 
     Args:
@@ -190,7 +212,8 @@ def evidence(feature: str, row: Row, topic: str, contribution: float) -> str:
         row: SIGNAL_WIDTH numbers of the signal.
         topic: text of the contact topic in the row, "" for none.
         contribution: of the feature to the risk; where it lowers the risk, trouble is not its evidence.
+        own: kinds of the company's own, the most frequent first.
     """
     if feature == "effort" and contribution < 0:
         return f"effort {row[k.S_EFFORT]:.0f} of 100, less than usual"
-    return _WORDS[feature].evidence(row, topic)
+    return _WORDS[feature].evidence(row, topic, own if contribution > 0 else ())

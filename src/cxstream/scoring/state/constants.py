@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 
 import numpy as np
 
-from cxstream.kernels.layout import Constants
+from cxstream.kernels.layout import FIRST_OWN, Constants
 from cxstream.model.features import FEATURES
 from cxstream.model.fields import currency_code
 from cxstream.model.kinds import Kind
 from cxstream.model.parameters import DAY_MS, HOUR_MS, MINUTE_MS, OwnKind, Points, ScoringParams
+
+# Of the digest of a kind's name.
+NAME_BYTES = 8
+_BYTE = 256
+
+
+def digest_of(name: str) -> int:
+    """What stands for a kind of the company's own in saved state: its number changes with the rules."""
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=NAME_BYTES).digest(), "little")
 
 
 def _points(params: ScoringParams) -> dict[str, float]:
@@ -40,11 +50,15 @@ def constants(params: ScoringParams) -> Constants:
     kinds, own = list(Kind), list(params.kinds.values())
     points: list[Points | OwnKind] = [*(params.points[k.label] for k in kinds), *own]
     rates = {params.base_currency: 1.0, **params.rates}
+    tallied = np.zeros(_BYTE, np.uint8)
+    tallied[FIRST_OWN : FIRST_OWN + len(own)] = [each.costs for each in own]
     return Constants(
         effort=np.array([each.effort for each in points]),
         mood=np.array([each.mood for each in points]),
         company=np.array([*(k.spec.company for k in kinds), *(k.company for k in own)], np.uint8),
         plain=np.array([*(is_plain_visit(params, k) for k in kinds), *map(_is_plain, own)], np.uint8),
+        tallied=tallied,
+        own=np.array(list(map(digest_of, params.kinds)), np.uint64),
         failed=np.array([*(k.spec.failed_step for k in kinds), *(k.failed_step for k in own)], np.uint8),
         weights=np.array([2.0 ** (-age / params.half_life_days) for age in range(params.window_days)]),
         b=np.array([params.coefficients[name] for name in FEATURES]),

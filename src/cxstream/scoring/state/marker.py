@@ -73,6 +73,7 @@ class Marker(msgspec.Struct, frozen=True):
         epoch: see `Owner`.
         passed: digest of the offsets of records that are passed over; empty if there are none.
         purchases: how many rows of purchases there must be.
+        tallies: how many rows of tallies of the company's own kinds there must be.
         layout_id: digest of the saved form; empty in layouts before 4.
         version: the version of cxstream that saved it; empty in layouts before 4.
         key: id of the key of the pseudonyms; empty without pseudonyms, and in layouts before 4.
@@ -102,6 +103,7 @@ class Marker(msgspec.Struct, frozen=True):
     epoch: Number = 0
     passed: str = ""
     purchases: Count = 0
+    tallies: Count = 0
     layout_id: str = ""
     version: str = ""
     key: str = ""

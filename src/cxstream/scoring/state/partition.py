@@ -51,6 +51,10 @@ from cxstream.kernels.layout import (
     SCORED,
     SIGNAL_WIDTH,
     STARTED,
+    TALLIED,
+    TALLIES_ENDED,
+    TALLY,
+    TALLY_TOP,
     TOLD,
     UNREFERENCED_TOPICS,
     VACATED,
@@ -107,6 +111,21 @@ def _grown(array: NDArray[Any], size: int, used: int | None = None) -> NDArray[A
     return larger
 
 
+def _places_of_some(st: State, size: int, *, needed: bool) -> dict[str, NDArray[Any]]:
+    """Larger arrays of side state that have no places until the first customer needs one.
+
+    Args:
+        st: the state.
+        size: how many slots there are.
+        needed: a customer may need one now.
+    """
+    return {
+        name: _grown(places, size)
+        for name in side.ARRAYS_OF_SOME
+        if len(places := getattr(st, name)) < size and (needed or len(places))
+    }
+
+
 class PartitionState:
     """Customers, panes and clock of one partition.
 
@@ -126,6 +145,7 @@ class PartitionState:
         passed: records that are passed over.
         dead: int64 arrays of saved lists of ids that no longer exist.
         ended: numbers of first appearance whose saved purchases no longer exist.
+        tallies_ended: likewise, of tallies.
         dead_keys: keys of snapshot rows to delete.
         scored: whether `apply` tells what each accepted record counted for.
     """
@@ -145,12 +165,14 @@ class PartitionState:
         self.dead_keys: dict[bytes, None] = {}
         self.scored = False
         self.ended: list[int] = []
+        self.tallies_ended: list[int] = []
         self._out = np.empty((_FIRST, SIGNAL_WIDTH))
         self._scratch = np.zeros(SIGNAL_WIDTH)
         at = np.zeros(CURSORS, np.int64)
         at[PANE_FREE] = at[COMPLAINT_FREE] = at[CHUNK_FREE] = at[BUYER_FREE] = at[DEAL_FREE] = NONE
         at[LANE_FREE:] = NONE
         at[FLOOR] = at[VISIT_FLOOR] = NO_DAY
+        at[TALLY_TOP] = 1
         self.state = State(
             rows=np.zeros(_FIRST, ROW),
             ids=np.zeros((_FIRST, IDS), np.uint64),
@@ -175,6 +197,10 @@ class PartitionState:
             buyers=np.zeros(_FIRST, BUYER),
             deals=np.zeros(_FIRST, DEAL),
             ended=np.zeros(_FIRST, np.int64),
+            tallied=np.zeros(0, np.int32),
+            tallies_dirty=np.zeros(0, np.uint8),
+            tallies=np.zeros(1, TALLY),
+            tallies_ended=np.zeros(0, np.int64),
             at=at,
         )
 
@@ -234,6 +260,7 @@ class PartitionState:
         lanes: int | None = None,
         *,
         purchases: int = 0,
+        tallies: int = 0,
     ) -> None:
         """Make room for that many slots in all, and that many more panes, complaints and chunks of ids.
 
@@ -244,9 +271,11 @@ class PartitionState:
             chunks: chunks of remembered ids; by default as many as the events can need.
             lanes: lanes of such chunks; likewise.
             purchases: purchases, returns and purchase histories that may come.
+            tallies: events that tallies may count.
         """
         st, at = self.state, self.state.at
         grown: dict[str, NDArray[Any]] = {}
+        size = len(st.rows)
         if slots > len(st.rows):
             size = max(slots, len(st.rows) * 3 // 2)
             for name in (
@@ -262,6 +291,7 @@ class PartitionState:
                 *side.ARRAYS,
             ):
                 grown[name] = _grown(getattr(st, name), size)
+        grown |= _places_of_some(st, size, needed=tallies > 0)
         if lanes is None:
             lanes = panes * _LANES_AN_EVENT + 2 * int(at[LANE_TOP])
         if chunks is None:
@@ -277,6 +307,8 @@ class PartitionState:
             ("buyers", BUYER_TOP, purchases),
             ("deals", DEAL_TOP, purchases),
             ("ended", ENDED, int(at[BUYERS]) + purchases),
+            ("tallies", TALLY_TOP, tallies),
+            ("tallies_ended", TALLIES_ENDED, int(at[TALLIED]) + tallies),
         ):
             arena, need = getattr(st, name), int(at[top]) + more
             if need > len(arena):
@@ -412,7 +444,13 @@ class PartitionState:
         # Until a contact refers to them, new topics count as unreferenced.
         self.state.at[UNREFERENCED_TOPICS] += len(self.topics.of) - known
         complaints = int(np.count_nonzero(kinds == Kind.complaint_opened))
-        self.reserve(self.slots.top, n, complaints, purchases=int(np.count_nonzero(OF_MONEY[kinds])))
+        self.reserve(
+            self.slots.top,
+            n,
+            complaints,
+            purchases=int(np.count_nonzero(OF_MONEY[kinds])),
+            tallies=int(np.count_nonzero(self.constants.tallied[kinds])),
+        )
         self.make_vacant(self._fresh)
         self.remember_erased(self._fresh)
         status, scored = np.zeros(n, np.uint8), np.zeros(n if self.scored else 0, SCORED)
@@ -465,6 +503,10 @@ class PartitionState:
             self.ended += st.ended[: at[ENDED]].tolist()
             st.ended[: at[ENDED]] = 0
             at[ENDED] = 0
+        if at[TALLIES_ENDED]:
+            self.tallies_ended += st.tallies_ended[: at[TALLIES_ENDED]].tolist()
+            st.tallies_ended[: at[TALLIES_ENDED]] = 0
+            at[TALLIES_ENDED] = 0
         never_came = {slot for slot in self._fresh if not st.rows["live"][slot]}
         if at[FORGOTTEN]:
             vacated = np.flatnonzero(st.row_dirty[: self.slots.top] == VACATED)

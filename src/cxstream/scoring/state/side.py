@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cxstream.kernels.layout import BUYER, DEAL
+from cxstream.kernels.layout import BUYER, DEAL, TALLY
 from cxstream.kernels.purchases import MAX_MONEY
-from cxstream.scoring.state import purchases, remembered_ids
+from cxstream.scoring.state import purchases, remembered_ids, tallies
+from cxstream.scoring.state.constants import NAME_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -36,6 +37,7 @@ class Loading(NamedTuple):
     Attributes:
         clock: ms UTC.
         today: its day.
+        first: the first day that counts.
         expected: how many rows of this side state must count.
         trailer: bytes at the end of each row that are not part of it.
         all_customers: every customer with rows among these was loaded.
@@ -43,6 +45,7 @@ class Loading(NamedTuple):
 
     clock: int
     today: int
+    first: int
     expected: int
     trailer: int
     all_customers: bool
@@ -56,6 +59,7 @@ class Side:
         counted: the field of the marker that says how many rows there must be.
         prefixes: how the keys of its rows begin, one byte each.
         arrays: the fields of `State` that have a place for each slot.
+        of_some: whether these have no place at all until the first customer has such state.
         form: what decides the saved form; part of the layout id.
         vacate: empties the places of slots.
         count: how many rows there are once the changes are saved.
@@ -75,6 +79,7 @@ class Side:
     take_changed: Callable[[PartitionState], tuple[list[bytes], list[tuple[bytes, bytes]]]]
     mark: Callable[[PartitionState, NDArray[np.int64]], None]
     load: Callable[[PartitionState, Mapping[bytes, bytes], Loading], None]
+    of_some: bool = False
 
 
 SIDES = (
@@ -102,9 +107,23 @@ SIDES = (
         mark=purchases.mark,
         load=purchases.load,
     ),
+    Side(
+        counted="tallies",
+        prefixes=(tallies.PREFIX,),
+        arrays=("tallied", "tallies_dirty"),
+        form=(tallies.SEQ_BYTES, form_of(TALLY), NAME_BYTES),
+        vacate=tallies.vacate,
+        count=tallies.count,
+        changed=tallies.changed,
+        take_changed=tallies.take_changed,
+        mark=tallies.mark,
+        load=tallies.load,
+        of_some=True,
+    ),
 )
 PREFIXES = tuple(prefix for side in SIDES for prefix in side.prefixes)
-ARRAYS = tuple(name for side in SIDES for name in side.arrays)
+ARRAYS = tuple(name for side in SIDES for name in side.arrays if not side.of_some)
+ARRAYS_OF_SOME = tuple(name for side in SIDES for name in side.arrays if side.of_some)
 
 
 def is_row(key: bytes) -> bool:

@@ -326,7 +326,7 @@ def load(
     side.load(
         partition,
         rows.items(),
-        lambda counted: side.Loading(clock, today, getattr(marker, counted), trailer, everybody),
+        lambda counted: side.Loading(clock, today, first, getattr(marker, counted), trailer, everybody),
     )
     _recall_erased(partition)
     if loaded.again:
