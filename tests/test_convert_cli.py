@@ -245,3 +245,58 @@ def test_fractions_of_a_day_and_times_of_1970_are_told(here: Path) -> None:
     assert "durations below one second:" in said
     assert "2 of 4 times fall into January 1970, such as '1751364060'" in said
     assert "in.csv:5: data.wait_s: invalid: must be at least 0.0" in said
+
+
+RULES = '[scoring.kinds.parcel_lost]\neffort = 4\nrequires = ["order_id"]\n'
+PARCELS = MAPPING.replace('kind = "click"', 'kind = "parcel_lost"')
+
+
+@pytest.mark.parametrize("how", ["--rules", "settings"])
+def test_kinds_of_one_s_own_come_from_the_rules(how: str, here: Path) -> None:
+    (here / "own.toml").write_text(PARCELS.replace('"web"', '"web", order_id = { column = "who" }'), "utf-8")
+    (here / "rules.toml").write_text(RULES, "utf-8")
+    with pytest.raises(InputError) as refused:
+        CliRunner().invoke(
+            command, shlex.split("mapping in.csv --mapping own.toml --out o.ndjson"), catch_exceptions=False
+        )
+    assert str(refused.value).startswith("own.toml: event 1: kind: 'parcel_lost' is no kind")
+    assert "[scoring.kinds.parcel_lost]: name their file with --rules" in str(refused.value)
+    more = "--rules rules.toml" if how == "--rules" else ""
+    found = CliRunner().invoke(
+        command,
+        shlex.split(f"mapping in.csv --mapping own.toml {more} --out o.ndjson --allow-errors"),
+        obj=None if more else "rules.toml",
+    )
+    assert found.exit_code == 0, found.output
+    events = [json.loads(line) for line in (here / "o.ndjson").read_text("utf-8").splitlines()]
+    assert [(event["type"], event["data"]["order_id"]) for event in events] == [
+        ("cx.touchpoint.parcel_lost.v1", "a"),
+        ("cx.touchpoint.parcel_lost.v1", "b"),
+    ]
+
+
+def test_what_the_rules_require_of_a_kind_is_checked(here: Path) -> None:
+    (here / "own.toml").write_text(PARCELS, "utf-8")
+    (here / "rules.toml").write_text(RULES, "utf-8")
+    found = run("mapping in.csv --mapping own.toml --rules rules.toml --out o.ndjson")
+    assert found.exit_code == 1
+    assert "in.csv:2: data.order_id:" in found.stderr
+    assert run("mapping in.csv --mapping own.toml --rules rules.toml --out rules.toml").exit_code == 2
+
+
+def test_own_kinds_of_segment_and_xes(here: Path) -> None:
+    (here / "rules.toml").write_text("[scoring.kinds.parcel_lost]\neffort = 4\n", "utf-8")
+    (here / "own.toml").write_text(
+        '[[event]]\nkind = "parcel_lost"\nwhen = { event = "Parcel Lost" }\n', "utf-8"
+    )
+    record = {"type": "track", "event": "Parcel Lost", "userId": "u", "messageId": "m"}
+    (here / "in.ndjson").write_text(json.dumps({**record, "timestamp": "2026-01-01T00:00:00Z"}), "utf-8")
+    assert run("segment in.ndjson --mapping own.toml --rules rules.toml --out a.ndjson").exit_code == 0
+    assert b"cx.touchpoint.parcel_lost.v1" in (here / "a.ndjson").read_bytes()
+    event = '<event><string key="concept:name" value="x"/><date key="time:timestamp" value="2026-01-01T00:00:00Z"/></event>'
+    (here / "log.xes").write_text(
+        f'<log><trace><string key="concept:name" value="a"/>{event}</trace></log>', "utf-8"
+    )
+    assert run("xes log.xes --kind parcel_lost --rules rules.toml --out b.ndjson").exit_code == 0
+    assert b"cx.touchpoint.parcel_lost.v1" in (here / "b.ndjson").read_bytes()
+    assert run("xes log.xes --kind parcel_lost --out c.ndjson").exit_code == 1

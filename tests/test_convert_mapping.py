@@ -346,7 +346,7 @@ EVENT = '[[event]]\nkind = "click"\n'
         ("[[event]", "m.toml: "),
         ("", "there is no [[event]]"),
         (EVENT, "event 1 (click): source is missing"),
-        (BASE + '[[event]]\nkind = "clik"\n', "kind: 'clik' is none"),
+        (BASE + '[[event]]\nkind = "clik"\n', "event 1: kind: 'clik' is no kind; did you mean click?"),
         (BASE + EVENT + "wen = {}\n", "unknown field `wen`"),
         (BASE + EVENT + "data = { topic = { column = 5 } }\n", "$.event[0].data"),
         (BASE + EVENT + 'data = { topic = { column = "a", template = "b" } }\n', "exactly one of column"),

@@ -5,15 +5,17 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from cxstream.convert.drafts import Draft
     from cxstream.convert.report import Report
+    from cxstream.model.parameters import OwnKind
 
     Drafts = Callable[[Report], Iterator[Draft]]
 
@@ -22,6 +24,7 @@ F = TypeVar("F", bound="Callable[..., Any]")
 _FILE = click.Path(dir_okay=False, readable=False, path_type=Path, allow_dash=True)
 _INPUT = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path, allow_dash=True)
 _MAPPING = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
+_RULES = click.Path(path_type=Path)
 
 
 _NOT_WRITTEN = {
@@ -52,12 +55,14 @@ class _Targets:
         errors: takes the problems; None for standard error.
         allow_errors: whether rows that cannot be converted are no failure.
         mapping: the mapping file, which must not be written.
+        rules: the file of rules, likewise.
     """
 
     out: Path
     errors: Path | None
     allow_errors: bool
     mapping: Path | None = None
+    rules: Path | None = None
 
 
 def _outputs(function: F) -> F:
@@ -65,7 +70,7 @@ def _outputs(function: F) -> F:
 
     @functools.wraps(function)
     def with_targets(out: Path, errors: Path | None, allow_errors: bool, **rest: Any) -> None:
-        targets = _Targets(out, errors, allow_errors, rest.get("mapping"))
+        targets = _Targets(out, errors, allow_errors, rest.get("mapping"), rest.get("rules"))
         function(targets=targets, **rest)
 
     wrapped: Any = with_targets
@@ -162,6 +167,11 @@ def anonymous_bank(inputs: tuple[Path, ...], unidentified: Any, targets: _Target
     )
 
 
+_rules = click.option(
+    "--rules",
+    type=_RULES,
+    help="Rules (TOML or JSON, see 'cxstream rules') with the kinds of your own.  [default: those of the settings]",
+)
 _sort = click.option(
     "--sort",
     "in_order",
@@ -176,11 +186,15 @@ _sort = click.option(
     "--mapping", type=_MAPPING, help="Your own events, as a mapping file; they come before the built-in ones."
 )
 @click.option("--source", help="CloudEvents source of the events.  [default: segment]")
+@_rules
 @_sort
 @_outputs
+@click.pass_obj
 def segment(
+    config: str | None,
     inputs: tuple[Path, ...],
     mapping: Path | None,
+    rules: Path | None,
     source: str | None,
     in_order: bool,
     targets: _Targets,
@@ -196,11 +210,13 @@ def segment(
     """  # noqa: D301
     from cxstream.convert import segment as table
 
+    own = _own_kinds(config, rules) if mapping is not None else {}
     _convert(
-        lambda report: table.drafts(inputs, report, mapping=mapping, source=source),
+        lambda report: table.drafts(inputs, report, mapping=mapping, source=source, own=own),
         inputs,
         targets,
         in_order=in_order,
+        own=own,
     )
 
 
@@ -219,8 +235,12 @@ def segment(
 @click.option(
     "--mapping", type=_MAPPING, help="Your own events, as a mapping file; they come before the built-in ones."
 )
+@_rules
 @_outputs
-def xes(inputs: tuple[Path, ...], targets: _Targets, **options: Any) -> None:
+@click.pass_obj
+def xes(
+    config: str | None, /, inputs: tuple[Path, ...], rules: Path | None, targets: _Targets, **options: Any
+) -> None:
     """Event logs of process mining: XES (IEEE 1849), plain or compressed.
 
     A trace is the journey of one customer, whose id is the concept:name of the trace. An event is a touchpoint: its
@@ -233,11 +253,13 @@ def xes(inputs: tuple[Path, ...], targets: _Targets, **options: Any) -> None:
     """  # noqa: D301
     from cxstream.convert import xes as source
 
+    own = _own_kinds(config, rules)
     _convert(
-        lambda report: source.drafts(inputs, report, **options),
+        lambda report: source.drafts(inputs, report, own=own, **options),
         inputs,
         targets,
         in_order=True,
+        own=own,
     )
 
 
@@ -246,9 +268,18 @@ def xes(inputs: tuple[Path, ...], targets: _Targets, **options: Any) -> None:
 @click.option(
     "--mapping", required=True, type=_MAPPING, help="The mapping file: docs/convert.md explains it."
 )
+@_rules
 @_sort
 @_outputs
-def mapping(inputs: tuple[Path, ...], mapping: Path, in_order: bool, targets: _Targets) -> None:
+@click.pass_obj
+def mapping(
+    config: str | None,
+    inputs: tuple[Path, ...],
+    mapping: Path,
+    rules: Path | None,
+    in_order: bool,
+    targets: _Targets,
+) -> None:
     """Any CSV, JSON or Parquet, by a mapping file that says what its columns mean.
 
     `-` is standard input; the mapping says what it is (input.format).
@@ -257,15 +288,32 @@ def mapping(inputs: tuple[Path, ...], mapping: Path, in_order: bool, targets: _T
     Example:
       cxstream convert mapping tickets.csv --mapping tickets.toml --sort --out tickets.ndjson
       unzip -p export.zip | cxstream convert mapping - --mapping export.toml --out export.ndjson
+      cxstream convert mapping parcels.csv --mapping parcels.toml --rules rules.toml --out parcels.ndjson
     """  # noqa: D301
     from cxstream.convert.mapping import load
     from cxstream.convert.rules import drafts
 
-    layers = [load(mapping)]
-    _convert(lambda report: drafts(inputs, layers, report), inputs, targets, in_order=in_order)
+    own = _own_kinds(config, rules)
+    layers = [load(mapping, own=own)]
+    _convert(lambda report: drafts(inputs, layers, report), inputs, targets, in_order=in_order, own=own)
 
 
-def _convert(drafts: Drafts, inputs: Sequence[Path], targets: _Targets, *, in_order: bool) -> None:
+def _own_kinds(config: str | None, rules: Path | None) -> Mapping[str, OwnKind]:
+    """The kinds of the company's own that a mapping may name: those of a file of rules, else of the settings."""
+    from cxstream.rules.file import read_file
+    from cxstream.settings import load
+
+    return read_file(rules).params.kinds if rules is not None else load(config).scoring.kinds
+
+
+def _convert(
+    drafts: Drafts,
+    inputs: Sequence[Path],
+    targets: _Targets,
+    *,
+    in_order: bool,
+    own: Mapping[str, OwnKind] = MappingProxyType({}),
+) -> None:
     """Write the events and their account; leave no file behind where there is none to write."""
     from cxstream.cli.account import summary
     from cxstream.convert.report import Report
@@ -275,7 +323,7 @@ def _convert(drafts: Drafts, inputs: Sequence[Path], targets: _Targets, *, in_or
     out, errors = targets.out, targets.errors
     report = Report()
     try:
-        written = _write(drafts, report, inputs, targets, in_order=in_order)
+        written = _write(drafts, report, inputs, targets, in_order=in_order, own=own)
     except KeyboardInterrupt:
         click.echo(f"stopped; the events in {out} are not complete, or not there", err=True)
         raise SystemExit(130) from None
@@ -302,6 +350,8 @@ def _keep_apart(inputs: Sequence[Path], targets: _Targets) -> None:
                 raise click.UsageError(f"{target} is an input, which it would overwrite; name another file")
         if targets.mapping is not None and same(targets.mapping, target):
             raise click.UsageError(f"{target} is the mapping, which it would overwrite; name another file")
+        if targets.rules is not None and same(targets.rules, target):
+            raise click.UsageError(f"{target} has the rules, which it would overwrite; name another file")
         if target.suffix.lower() in _NOT_WRITTEN:
             raise click.UsageError(
                 f"{target}: what is written is NDJSON, plain, .gz or .zst, and never {target.suffix};"
@@ -317,7 +367,13 @@ def _keep_apart(inputs: Sequence[Path], targets: _Targets) -> None:
 
 
 def _write(
-    drafts: Drafts, report: Report, inputs: Sequence[Path], targets: _Targets, *, in_order: bool
+    drafts: Drafts,
+    report: Report,
+    inputs: Sequence[Path],
+    targets: _Targets,
+    *,
+    in_order: bool,
+    own: Mapping[str, OwnKind],
 ) -> int:
     import sys
     from contextlib import ExitStack
@@ -329,6 +385,7 @@ def _write(
     from cxstream.convert.run import write
     from cxstream.files.outputs import created
     from cxstream.model.errors import InputError
+    from cxstream.scoring.codec.vocabulary import vocabulary
 
     with ExitStack() as stack:
         errors = targets.errors
@@ -340,7 +397,8 @@ def _write(
         report.on_problem = problems.tell
         report.on_bytes = lambda taken: progress.advance(task, taken)
         lines = stack.enter_context(created(targets.out))
-        written = write(drafts(report), lines, report, in_order=in_order)
+        kinds = vocabulary(own)
+        written = write(drafts(report), lines, report, in_order=in_order, vocabulary=kinds)
         if not written:
             raise InputError(f"{inputs[0]}: nothing could be converted; the account above says why")
     return written

@@ -7,11 +7,8 @@ from typing import Any, NamedTuple
 from msgspec import Struct
 from msgspec.json import Encoder
 
-from cxstream.model.kinds import Kind
+from cxstream.model.kinds import type_of
 from cxstream.model.rfc3339 import rfc3339
-
-TYPES = {kind.label: kind.type for kind in Kind}
-"""The CloudEvents type of each kind, by the name that a mapping and a summary call it."""
 
 _encode = Encoder().encode
 
@@ -20,7 +17,7 @@ class Draft(NamedTuple):
     """An event to be.
 
     Attributes:
-        kind: label of the kind, a key of `TYPES`.
+        kind: its name, as mappings and summaries have it.
         id: identifies the event together with `source`.
         source: the system that it comes from.
         subject: the customer.
@@ -59,4 +56,4 @@ def encode(draft: Draft) -> bytes:
         UnicodeEncodeError: a text holds bytes that were no text in the encoding of the input.
     """
     kind, id_, source, subject, time_ms, data, _, _ = draft
-    return _encode(_CloudEvent("1.0", id_, source, TYPES[kind], subject, rfc3339(time_ms), data))
+    return _encode(_CloudEvent("1.0", id_, source, type_of(kind), subject, rfc3339(time_ms), data))

@@ -6,6 +6,7 @@ and checked as a whole, before any row is.
 
 from __future__ import annotations
 
+import difflib
 import tomllib
 from string import Formatter
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
@@ -13,13 +14,14 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 import msgspec
 from msgspec import Meta, Struct, field
 
-from cxstream.convert.drafts import TYPES
 from cxstream.convert.formats import expanded, swapped
 from cxstream.convert.times import NAMED
 from cxstream.convert.zones import offset_ms
 from cxstream.model.errors import InputError
+from cxstream.model.kinds import Kind
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
 Scalar: TypeAlias = str | int | float | bool
@@ -238,10 +240,6 @@ class Event(Struct, frozen=True, forbid_unknown_fields=True):
     time: When | None = None
     data: dict[str, Constant | Value] = {}
 
-    def __post_init__(self) -> None:
-        if self.kind not in TYPES:
-            raise ValueError(f"kind: {self.kind!r} is none; there are {', '.join(TYPES)}")
-
 
 class Skip(Struct, frozen=True, forbid_unknown_fields=True):
     """Rows to leave out on purpose, and the reason to count them by."""
@@ -305,12 +303,13 @@ class Mapping(Struct, frozen=True, forbid_unknown_fields=True):
         )
 
 
-def load(path: Path, *, defaults: Defaults | None = None) -> Mapping:
+def load(path: Path, *, defaults: Defaults | None = None, own: Collection[str] = ()) -> Mapping:
     """Read a mapping file.
 
     Args:
         path: of the TOML file.
         defaults: for what the file's own defaults do not say.
+        own: the kinds of the company's own.
 
     Raises:
         InputError: it cannot be read, is no TOML, or not a mapping; names the key.
@@ -320,6 +319,7 @@ def load(path: Path, *, defaults: Defaults | None = None) -> Mapping:
         if defaults is not None:
             mapping = msgspec.structs.replace(mapping, defaults=_under(mapping.defaults, defaults))
         mapping.complete()
+        _require_kinds(mapping, own)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}; check the path") from error
     except (
@@ -328,6 +328,38 @@ def load(path: Path, *, defaults: Defaults | None = None) -> Mapping:
     ) as error:  # the syntax, a wrong type or name, or one of the checks above
         raise InputError(f"{path}: {error}; docs/convert.md explains each key") from error
     return mapping
+
+
+_BUILT_IN = tuple(kind.label for kind in Kind)
+
+
+def unknown_kind(kind: str, own: Collection[str]) -> str:
+    """Why a kind cannot be used, and what to do; "" if it exists.
+
+    Args:
+        kind: its name.
+        own: the kinds of the company's own.
+    """
+    known = [*_BUILT_IN, *own]
+    if kind in known:
+        return ""
+    near = difflib.get_close_matches(kind, known, 1)
+    meant = f"; did you mean {near[0]}?" if near else ""
+    return (
+        f"{kind!r} is no kind{meant} (there are {', '.join(known)}); a kind of your own must be in the rules, as "
+        f"[scoring.kinds.{kind}]: name their file with --rules"
+    )
+
+
+def _require_kinds(mapping: Mapping, own: Collection[str]) -> None:
+    """Refuse kinds that do not exist.
+
+    Raises:
+        ValueError: names the first one.
+    """
+    for number, event in enumerate(mapping.event, 1):
+        if wrong := unknown_kind(event.kind, own):
+            raise ValueError(f"event {number}: kind: {wrong}")
 
 
 def _under(own: Defaults, below: Defaults) -> Defaults:

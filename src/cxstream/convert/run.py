@@ -12,6 +12,7 @@ import numpy as np
 from cxstream.convert.drafts import encode
 from cxstream.files.spill import Sorter
 from cxstream.scoring.codec.decode import decode
+from cxstream.scoring.codec.vocabulary import BUILT_IN, Vocabulary
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -37,7 +38,14 @@ _WORDS = tuple(
 )
 
 
-def write(drafts: Iterable[Draft], out: IO[bytes], report: Report, *, in_order: bool) -> int:
+def write(
+    drafts: Iterable[Draft],
+    out: IO[bytes],
+    report: Report,
+    *,
+    in_order: bool,
+    vocabulary: Vocabulary = BUILT_IN,
+) -> int:
     """Write the good events as NDJSON and report the others.
 
     Args:
@@ -45,6 +53,7 @@ def write(drafts: Iterable[Draft], out: IO[bytes], report: Report, *, in_order: 
         out: takes the lines.
         report: counts the events, and hears of those that the decoder refuses.
         in_order: sort by event time; events of one time keep the order of the input.
+        vocabulary: the kinds that there are.
 
     Memory does not grow with the input; what is sorted goes through a temporary file where it is large.
 
@@ -54,7 +63,7 @@ def write(drafts: Iterable[Draft], out: IO[bytes], report: Report, *, in_order: 
     Raises:
         OutputError: the temporary file cannot be written.
     """
-    batches = _good(drafts, report)
+    batches = _good(drafts, report, vocabulary)
     if in_order:
         return _write_sorted(batches, out, report)
     written = 0
@@ -95,7 +104,9 @@ def _compare(times: list[int], report: Report) -> None:
         order.before = time
 
 
-def _good(drafts: Iterable[Draft], report: Report) -> Iterator[tuple[list[Draft], list[bytes]]]:
+def _good(
+    drafts: Iterable[Draft], report: Report, vocabulary: Vocabulary
+) -> Iterator[tuple[list[Draft], list[bytes]]]:
     """The drafts that the decoder accepts, and the line of each."""
     stream = iter(drafts)
     while batch := list(islice(stream, _BATCH)):
@@ -103,7 +114,7 @@ def _good(drafts: Iterable[Draft], report: Report) -> Iterator[tuple[list[Draft]
             lines = [encode(draft) for draft in batch]
         except UnicodeEncodeError:
             batch, lines = _encodable(batch, report)
-        rejected = decode(lines).rejected
+        rejected = decode(lines, vocabulary=vocabulary).rejected
         for bad in rejected:
             draft = batch[bad.index]
             report.problem(draft.file, draft.line, bad.field, bad.reason, _in_words(bad.message))

@@ -22,7 +22,7 @@ from cxstream.convert.segment_records import ANONYMOUS, of_customers
 from cxstream.convert.stream import Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from cxstream.convert.drafts import Draft
     from cxstream.convert.mapping import Event, Mapping, Skip
@@ -35,7 +35,12 @@ _DELIMITERS = {".csv": None, ".tsv": "\t"}
 
 
 def drafts(
-    paths: Sequence[Path], report: Report, *, mapping: Path | None = None, source: str | None = None
+    paths: Sequence[Path],
+    report: Report,
+    *,
+    mapping: Path | None = None,
+    source: str | None = None,
+    own: Collection[str] = (),
 ) -> Iterator[Draft]:
     """The touchpoints of Segment-style records, in the order of the input.
 
@@ -45,6 +50,7 @@ def drafts(
         mapping: a mapping file whose events and skips come before the built-in ones; it may leave id, source,
             subject, time and channel to them.
         source: CloudEvents source of the built-in events; `segment` by default.
+        own: the kinds of the company's own.
 
     Raises:
         InputError: a file or the mapping cannot be read.
@@ -57,7 +63,7 @@ def drafts(
     table = msgspec.structs.replace(table, defaults=defaults)
     layers = [(table, columns_of(report, _events(table)))]
     if mapping is not None:
-        layers.insert(0, (load(mapping, defaults=defaults), columns_of(report)))
+        layers.insert(0, (load(mapping, defaults=defaults, own=own), columns_of(report)))
     for path in paths:
         name, rows = _open(path, report)
         opened = Rows(name, of_customers(rows, name, report), layers[-1][1])

@@ -11,16 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from cxstream.convert.drafts import TYPES
 from cxstream.convert.inputs import Rows
-from cxstream.convert.mapping import Event, Skip, Test, When, load
+from cxstream.convert.mapping import Event, Skip, Test, When, load, unknown_kind
 from cxstream.convert.rules import events_from
 from cxstream.convert.stream import Stream
 from cxstream.convert.xes_reader import TRANSITION, XesReader
 from cxstream.model.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from cxstream.convert.drafts import Draft
     from cxstream.convert.mapping import Mapping
@@ -41,6 +40,7 @@ def drafts(
     zone: str | None = None,
     lifecycle: Sequence[str] = (),
     mapping: Path | None = None,
+    own: Collection[str] = (),
 ) -> Iterator[Draft]:
     """The touchpoints of XES logs, in the order of the files.
 
@@ -55,13 +55,14 @@ def drafts(
             keeps all.
         mapping: a mapping file whose events and skips come before the built-in ones; it may leave id, source,
             subject, time, channel and the other attributes to them.
+        own: the kinds of the company's own.
 
     Raises:
         InputError: a log or the mapping cannot be read.
     """
-    if kind not in TYPES:
-        raise InputError(f"there is no kind {kind!r}; there are {', '.join(TYPES)}")
-    layers = list(_layers(kind, channel, source, zone, lifecycle, mapping))
+    if wrong := unknown_kind(kind, own):
+        raise InputError(f"--kind: {wrong}")
+    layers = list(_layers(kind, channel, source, zone, lifecycle, mapping, own))
     wanted = {alias for layer in layers for name in layer.columns() for alias in (name, _xes_name(name))}
     for path in paths:
         stream = Stream(path, report, xml=True)
@@ -76,6 +77,7 @@ def _layers(
     zone: str | None,
     lifecycle: Sequence[str],
     mapping: Path | None,
+    own: Collection[str],
 ) -> Iterator[Mapping]:
     table = load(BUILT_IN)
     defaults = msgspec.structs.replace(
@@ -87,8 +89,8 @@ def _layers(
     kept = [name.strip().lower() for name in lifecycle]
     skip = [Skip({TRANSITION: Test(is_not=list(kept))}, OTHER_TRANSITION)] if kept else []
     if mapping is not None:
-        own = load(mapping, defaults=defaults)
-        yield msgspec.structs.replace(own, skip=[*skip, *own.skip])
+        ours = load(mapping, defaults=defaults, own=own)
+        yield msgspec.structs.replace(ours, skip=[*skip, *ours.skip])
     yield msgspec.structs.replace(table, defaults=defaults, skip=skip, event=[Event(kind)])
 
 
