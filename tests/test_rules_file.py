@@ -99,6 +99,69 @@ def test_what_is_wrong_is_told_with_its_line(text: str, said: str, tmp_path: Pat
     assert str(raised.value).startswith(f"{path}{said}")
 
 
+ALL_WRONG = """[worker]
+group = "x"
+[scoring]
+winow_days = 3
+max_record_bytes = 3
+thresholds = [0.5, 0.4, 0.9]
+base_currency = "EURO"
+[scoring.rates]
+EUR = 2
+[scoring.points]
+clik = { effort = 1 }
+error = { effort = -1 }
+[scoring.coefficients]
+efort = 1
+[scoring.kinds.click]
+[scoring.kinds.error]
+[scoring.kinds.lost]
+requires = ["amont", "foo"]
+efort = 3
+[actions]
+effrt = "x"
+"""
+
+
+def test_everything_that_is_wrong_is_told_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:
+    path = write(tmp_path, ALL_WRONG)
+    with pytest.raises(InputError) as raised:
+        read_file(path)
+    lines = str(raised.value).splitlines()
+    assert [line.removeprefix(f"{path}:").split(": ")[:2] for line in lines] == [
+        ["1", "worker"],
+        ["4", "scoring.winow_days"],
+        ["5", "scoring.max_record_bytes"],
+        ["6", "scoring.thresholds"],
+        ["7", "scoring.base_currency"],
+        ["11", "scoring.points.clik"],
+        ["12", "scoring.points.error.effort"],
+        ["14", "scoring.coefficients.efort"],
+        ["15", "scoring.kinds.click"],
+        ["16", "scoring.kinds.error"],
+        ["18", "scoring.kinds.lost.requires"],
+        ["19", "scoring.kinds.lost.efort"],
+        ["21", "actions.effrt"],
+    ]
+    assert "unknown fields 'amont', 'foo'" in str(raised.value)
+    assert "did you mean click?" in str(raised.value)
+
+
+def test_what_is_told_is_bounded(tmp_path: Path) -> None:
+    path = write(tmp_path, "[scoring]\n" + "".join(f"wrong_{i} = 1\n" for i in range(500)))
+    with pytest.raises(InputError) as raised:
+        read_file(path)
+    lines = str(raised.value).splitlines()
+    assert (len(lines), lines[-1]) == (21, "... and 480 more problems")
+    path = write(
+        tmp_path, "[scoring]\n" + '"\\u001b[31m\\n' + "x" * 100_000 + '" = 1\n[scoring.kinds.error]\n'
+    )
+    with pytest.raises(InputError) as raised:
+        read_file(path)
+    assert len(str(raised.value)) < 2000
+    assert str(raised.value).replace("\n", "").isprintable()
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -154,6 +154,28 @@ def test_all_that_is_wrong_is_found() -> None:
     }
 
 
+def test_what_one_problem_hides_is_found_and_nothing_else() -> None:
+    kinds = {name: {} for name in ("error", "click", "search")}
+    found = problems({"scoring": {"window_days": 0, "surge_days": 9, "kinds": kinds, "points": {"eror": {}}}})
+    assert {each.field for each in found} == {
+        "data.scoring.window_days",
+        *(f"data.scoring.kinds.{name}" for name in kinds),
+        "data.scoring.points.eror",
+    }
+    # A default in the place of the base currency says nothing of its rates.
+    [only] = problems({"scoring": {"base_currency": "?", "rates": {"EUR": 2}}})
+    assert only.field == "data.scoring.base_currency"
+
+
+def test_a_set_that_comes_again_has_the_same_verdict() -> None:
+    for _ in range(3):
+        with pytest.raises(RulesError) as refused:
+            read_rules(b'{"scoring":{"window_days":0}}')
+        assert refused.value.field == "data.scoring.window_days"
+    again = [read_rules(b'{"scoring":{"name":"x"}}') for _ in range(2)]
+    assert again[0] is again[1]
+
+
 def test_a_whole_number_may_be_written_with_a_point() -> None:
     assert read_rules(b'{"scoring":{"window_days":30.0}}').params.window_days == 30
 

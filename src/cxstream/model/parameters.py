@@ -67,9 +67,10 @@ class OwnKind(BaseModel):
 
     @model_validator(mode="after")
     def _known(self) -> OwnKind:
-        for name in self.requires:
-            if name not in _FIELDS:
-                raise ValueError(f"requires: unknown field {name!r}; known are {', '.join(_FIELDS)}")
+        unknown = [repr(name) for name in self.requires if name not in _FIELDS]
+        if unknown:
+            some = f"unknown field{'' if len(unknown) == 1 else 's'} {', '.join(unknown)}"
+            raise ValueError(f"requires: {some}; known are {', '.join(_FIELDS)}")
         return self
 
     @property

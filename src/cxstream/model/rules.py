@@ -18,13 +18,15 @@ import difflib
 import hashlib
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cxstream.model.features import FEATURES, SPECS, Feature
-from cxstream.model.parameters import MINUTE_MS, OwnKind, ScoringParams
+from cxstream.model.kinds import Kind
+from cxstream.model.parameters import MAX_OWN_KINDS, MINUTE_MS, OwnKind, ScoringParams
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,7 +34,26 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 _DIGEST_BYTES = 4
+# Sets whose verdict is remembered; a record has at most some megabytes.
+_KEPT = 4
 _NOT_RULES = frozenset({"max_record_bytes"})
+# The most checks of one set, each without what the ones before found.
+_ROUNDS = 2 * MAX_OWN_KINDS
+# Objects within objects in a set: data.scoring.kinds.parcel_lost.
+_DEPTH = 4
+# What a parameter is checked with.
+_TOGETHER = {
+    "data.scoring.base_currency": ("data.scoring.rates",),
+    "data.scoring.window_days": ("data.scoring.surge_days",),
+}
+_NAMES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "points": (
+        "kind; points of a kind of your own are in its [scoring.kinds] table",
+        tuple(kind.label for kind in Kind),
+    ),
+    "coefficients": ("feature", FEATURES),
+    "typical": ("feature", FEATURES),
+}
 _NAMED = re.compile(r"([a-z]\w*): (.*)", re.DOTALL)
 Action = Annotated[str, Field(min_length=1, max_length=256)]
 
@@ -109,24 +130,88 @@ def read_rules(data: bytes | msgspec.Raw) -> Rules:
     Raises:
         RulesError: the set is not valid.
     """
+    verdict = _read(bytes(data))
+    if isinstance(verdict, Rules):
+        return verdict
+    raise RulesError(*verdict)
+
+
+@lru_cache(_KEPT)
+def _read(data: bytes) -> Rules | tuple[str, str]:
+    """The rules, or the field that is wrong and why.
+
+    A set is read when it is checked and when it comes into force, in every partition; and who sends it again and again
+    should not cost a hundred times what an event costs.
+    """
     try:
         decoded = msgspec.json.decode(data)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise RulesError("data", str(error)) from error
+        return "data", str(error)
     found = _checked(decoded)
     if isinstance(found, list):
-        raise found[0]
+        return found[0].field, found[0].reason
     return _labelled(found.scoring, {str(name): action for name, action in found.actions.items()}, decoded)
 
 
 def problems(decoded: object) -> list[RulesError]:
     """Everything that is wrong with a set of rules; nothing if it is valid.
 
+    A check may hide others: a wrong value those of parameters together, a name those of the whole. So what is wrong is
+    taken out of a copy, and the rest is checked again.
+
     Args:
         decoded: a record's `data`.
     """
-    found = _checked(decoded)
-    return found if isinstance(found, list) else []
+    rest, gone = _copied(decoded, _DEPTH), set[str]()
+    found = _unknown_names(rest)
+    for _ in range(_ROUNDS):
+        wrong = _checked(rest)
+        if not isinstance(wrong, list):
+            break
+        # What stands in the place of a wrong value is a default, and says nothing about the set.
+        found += [each for each in wrong if not any(f"{each.field}.".startswith(f"{path}.") for path in gone)]
+        paths = {each.field for each in wrong} - gone
+        if not paths:
+            break
+        for path in sorted(paths):
+            gone |= {path, *_TOGETHER.get(path, ())}
+        for path in sorted(gone):
+            _take_out(rest, path.split(".")[1:])
+    return found
+
+
+def _unknown_names(rest: object) -> list[RulesError]:
+    """Names that no table of parameters has; they are taken out of the set."""
+    found: list[RulesError] = []
+    scoring = rest.get("scoring") if isinstance(rest, dict) else None
+    for table, (what, known) in _NAMES.items():
+        given = scoring.get(table) if isinstance(scoring, dict) else None
+        if not isinstance(given, dict):
+            continue
+        for name in [name for name in given if name not in known]:
+            near = difflib.get_close_matches(name, known, 1)
+            said = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+            found.append(RulesError(f"data.scoring.{table}.{name}", f"no such {what}; {said}"))
+            del given[name]
+    return found
+
+
+def _copied(value: Any, depth: int) -> Any:
+    """A copy of objects within objects, to that depth; what lies deeper is shared."""
+    if depth == 0 or not isinstance(value, dict):
+        return value
+    return {name: _copied(each, depth - 1) for name, each in value.items()}
+
+
+def _take_out(rest: Any, steps: list[str]) -> None:
+    """Remove the value at a path, or the innermost object that has it where it is not one of an object."""
+    for i, step in enumerate(steps):
+        inside = rest.get(step) if isinstance(rest, dict) else None
+        if not isinstance(inside, dict) or i == len(steps) - 1:
+            if isinstance(rest, dict):
+                rest.pop(step, None)
+            return
+        rest = inside
 
 
 def _checked(decoded: object) -> _Set | list[RulesError]:
@@ -136,7 +221,7 @@ def _checked(decoded: object) -> _Set | list[RulesError]:
     scoring = decoded.get("scoring")
     for name in _NOT_RULES:
         if isinstance(scoring, dict) and name in scoring:
-            return [RulesError(f"data.scoring.{name}", "a setting of the workers, not a rule")]
+            return [RulesError(f"data.scoring.{name}", "a setting of the workers, not a rule: take it out")]
     try:
         return _Set.model_validate(_strict(decoded), strict=True)
     except ValidationError as error:

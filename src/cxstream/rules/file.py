@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from cxstream.logs.printable import printable
 from cxstream.model.errors import InputError
 from cxstream.model.rules import problems, read_rules, rules_of
 from cxstream.scoring.codec.signatures import MAX_BYTES
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 _SECTIONS = ("scoring", "actions")
 # The most bytes of a set: it must be possible to sign the record, which has other attributes, too.
 MAX_SET_BYTES = MAX_BYTES - 4096
+# Problems that are shown, and characters of each.
+_SHOWN, _LONGEST = 20, 1000
 # A set has some kilobytes; nothing larger than this is worth reading.
 _MAX_FILE_BYTES = 4 << 20
 _TABLE = re.compile(r"\s*\[\[?\s*([^\]]+?)\s*\]\]?\s*(#.*)?")
@@ -40,15 +43,18 @@ def read_file(path: Path) -> Rules:
     """
     text = _text(path)
     decoded = _json(path, text) if _is_json(path, text) else _toml(path, text)
-    data = decoded
+    data, strange = decoded, []
     if isinstance(decoded, dict):
-        if strange := [name for name in decoded if name not in _SECTIONS]:
-            raise InputError(_strange_section(path, text, strange[0]))
-        actions = decoded.get("actions")
+        strange = [name for name in decoded if name not in _SECTIONS]
+        data = {name: section for name, section in decoded.items() if name in _SECTIONS}
+        actions = data.get("actions")
         if isinstance(actions, dict):
-            data = {**decoded, "actions": {**ACTIONS, **actions}}
-    if found := problems(data):
-        raise InputError("\n".join(_said(path, text, each.field, each.reason) for each in found))
+            data = {**data, "actions": {**ACTIONS, **actions}}
+    found = [_strange_section(path, text, name) for name in strange[:_SHOWN]]
+    wrong = problems(data)
+    found += [_said(path, text, each.field, each.reason) for each in wrong[:_SHOWN]]
+    if found:
+        raise InputError(_together(found, len(strange) + len(wrong)))
     read = read_rules(msgspec.json.encode(data))
     whole = rules_of(read.params, {**ACTIONS, **read.actions})
     if len(whole.data) > MAX_SET_BYTES:
@@ -57,6 +63,20 @@ def read_file(path: Path) -> Rules:
             "shorten the descriptions of your own kinds"
         )
     return whole
+
+
+def _together(found: list[tuple[int, str]], count: int) -> str:
+    """All that is wrong, in the order of the lines.
+
+    Args:
+        found: lines and what is wrong in them; line 0 where it is not known.
+        count: of all problems.
+    """
+    shown = [said for _, said in sorted(found, key=lambda each: each[0])[:_SHOWN]]
+    more = count - len(shown)
+    if more:
+        shown.append(f"... and {more:,} more problem{'' if more == 1 else 's'}")
+    return "\n".join(shown)
 
 
 def _text(path: Path) -> str:
@@ -99,17 +119,20 @@ def _place(path: Path, line: int | None) -> str:
     return f"{path}" if line is None else f"{path}:{line}"
 
 
-def _strange_section(path: Path, text: str, name: str) -> str:
-    place = _place(path, _line(text, [name], json=_is_json(path, text)))
+def _strange_section(path: Path, text: str, name: str) -> tuple[int, str]:
     if name in Settings.model_fields:
-        return f"{place}: {name}: a section of the settings, not of rules, which are [scoring] and [actions] alone"
-    return f"{place}: {name}: no such section; a set of rules has [scoring] and [actions]"
+        said = "a section of the settings, not of rules, which are [scoring] and [actions] alone: take it out"
+    else:
+        said = "no such section; a set of rules has [scoring] and [actions]"
+    return _said(path, text, f"data.{name}", said)
 
 
-def _said(path: Path, text: str, field: str, reason: str) -> str:
+def _said(path: Path, text: str, field: str, reason: str) -> tuple[int, str]:
+    """The line of a problem, 0 where it is not known, and what is said of it."""
     steps = field.split(".")[1:]
     line = _line(text, steps, json=_is_json(path, text)) if steps else None
-    return f"{_place(path, line)}: {'.'.join(steps) + ': ' if steps else ''}{reason}"
+    said = printable(f"{'.'.join(steps) + ': ' if steps else ''}{reason}")
+    return line or 0, f"{_place(path, line)}: {said if len(said) <= _LONGEST else f'{said[:_LONGEST]}...'}"
 
 
 def _line(text: str, steps: Sequence[str], *, json: bool) -> int | None:
