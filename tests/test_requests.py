@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,7 +11,7 @@ from structlog.testing import capture_logs
 
 from cxstream.kafka.record_batches import Record
 from cxstream.scoring.codec.rejection import Reference, unfold
-from cxstream.scoring.engine import Engine
+from cxstream.scoring.engine import Engine, Records
 from cxstream.settings import Settings
 from cxstream.topology import FORGET, REJECTED
 from cxstream.worker.metrics.counters import Counters
@@ -81,3 +82,21 @@ async def test_no_request_is_blamed_where_sound_records_fail_too(monkeypatch: py
     with pytest.raises(ZeroDivisionError):
         owner.forward(inlet, [asked(6, b"anna")])
     assert not owner._outbox.rows
+
+
+async def test_the_rules_in_force_say_how_far_a_request_may_be_ahead() -> None:
+    owner = session(Suspects(0))
+    event = {"specversion": "1.0", "source": "/crm", "type": "cx.forget.v1", "subject": "anna"}
+    ahead = json.dumps({**event, "id": "1", "time": "2023-11-14T22:23:20Z"}).encode()
+    record = SimpleNamespace(**{**vars(asked(6, b"anna")), "value": ahead})
+    owner.forward(requests.ERASURES, [record])
+    assert owner._outbox.requests == []
+    roomy = {"scoring": {"name": "roomy", "future_minutes": 10}}
+    rules = {**event, "id": "r", "type": "cx.rules.v1", "time": "2023-11-14T22:00:00Z", "data": roomy}
+    del rules["subject"]
+    assert owner.engine.process(Records([json.dumps(rules).encode()], [0])).rules == 1
+    record.offset = 7
+    owner.forward(requests.ERASURES, [record])
+    [(key, value)] = owner._outbox.requests
+    # The log says what its rules say, at the place where it lies.
+    assert (key, json.loads(value)["time"]) == (b"anna", "2023-11-14T22:13:20.000Z")

@@ -212,7 +212,9 @@ class OwnershipSession:
         message = self._suspects.why(inlet.topic.contract, record.offset)
         if message is None:
             try:
-                return inlet.translate(record, self._partition, self._future_ms, now_ms, self._authority)
+                # The settings may say another: the rules in force do, as for a request that lies in the log.
+                future_ms = self.engine.rules.latest.rules.future_ms
+                return inlet.translate(record, self._partition, future_ms, now_ms, self._authority)
             except Exception as error:
                 if not may_be_of_record(error):
                     raise
