@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,8 +21,6 @@ from cxstream.warehouse.store import Store
 from view_rows import fill, made_up
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from click.testing import Result
 
 ROWS = made_up(4, 400, 12)
@@ -165,3 +165,24 @@ def test_a_value_cannot_move_the_terminal(tmp_path: Path) -> None:
     shown = view(path, "touchpoints --by topic").stdout
     assert "\x1b" not in shown
     assert "[bold]" in shown
+
+
+# --- README
+
+
+def test_views_in_the_readme_are_real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    root = Path(__file__).parent.parent
+    (tmp_path / "examples").symlink_to(root / "examples")
+    text = (root / "README.md").read_text()
+    blocks = re.findall(
+        r"```sh\ncxstream (view [^\n]*|replay [^\n]* --warehouse [^\n]*)\n```\n(?:\n```text\n(.*?)\n```)?",
+        text,
+        re.DOTALL,
+    )
+    assert [line.split()[0] for line, _ in blocks] == ["replay", "view", "view", "view"]
+    for line, shown in blocks:
+        found = CliRunner().invoke(group, shlex.split(line))
+        assert found.exit_code == 0, found.output
+        if shown:
+            assert [row.rstrip() for row in found.stdout.splitlines()] == shown.splitlines()

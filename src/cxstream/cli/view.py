@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from cxstream.cli.options import Time
+from cxstream.cli.options import Time, require_duckdb
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -116,6 +116,7 @@ def _listing(name: str | None) -> str:
 
 
 def _show(view: View, config: str | None, options: dict[str, Any]) -> None:
+    require_duckdb()
     from cxstream.settings import load
     from cxstream.warehouse.store import reading
     from cxstream.warehouse.views import query
