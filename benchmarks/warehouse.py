@@ -143,6 +143,7 @@ def batches(events: int, customers: int, rows: int) -> Iterator[pa.Table]:
             "satisfaction_after": (rng.beta(5, 2, n) * 100).astype(np.float32),
             "probability_after": rng.beta(1, 8, n).astype(np.float32),
             "level_after": _code(level, ["none", "elevated", "high", "critical"]),
+            "behind_ms": np.where(late, DAY_MS, 0),
             "model": _code(np.zeros(n), ["default-1@2dcc0113"]),
             "amount_base": pa.array(np.round(rng.gamma(2, 30, n), 2), mask=~bought),
         }

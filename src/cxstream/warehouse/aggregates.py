@@ -59,42 +59,56 @@ _VALUES = {
 }
 
 
-def _values(keys: str, where: str, rows: str) -> str:
-    parts = (
-        f"SELECT {keys}, '{measure}' AS measure, {bucket} AS bucket FROM {rows} WHERE {column} IS NOT NULL AND {where}"
-        for measure, (column, bucket) in _VALUES.items()
-    )
-    return " UNION ALL ".join(parts)
+# Columns of `daily_by` that stand before the sums.
+_BY = ("day", "dimension", "value", "kind", "channel")
+
+
+def add(connection: duckdb.DuckDBPyConnection, rows: str, sign: int = 1) -> None:
+    """Add touchpoints.
+
+    Args:
+        connection: in a transaction.
+        rows: a table like `touchpoints`, or a query in parentheses.
+        sign: -1 takes them out again.
+    """
+    for statement in _statements(rows, sign):
+        connection.execute(statement)
 
 
 def _statements(rows: str, sign: int) -> list[str]:
-    place = ", ".join(PLACE)
-    sums = ", ".join(f"{sign} * sum({value})::BIGINT" for value in _SUMS.values())
-    values = _values(f"day, {place}", "true", rows)
+    place, dimensions, counted = ", ".join(PLACE), ", ".join(DIMENSIONS), ", ".join(MEASURES)
+    sums = ", ".join(f"{sign} * sum({value})::BIGINT AS {name}" for name, value in _SUMS.items())
+    again = ", ".join(f"sum({name})::BIGINT" for name in MEASURES)
+    there = " OR ".join(f"{column} IS NOT NULL" for column, _ in _VALUES.values())
+    values = ", ".join(column for column, _ in _VALUES.values())
     done = [
-        f"INSERT INTO daily SELECT day, {place}, {sums} FROM {rows} GROUP BY ALL",
-        f"INSERT INTO daily_values SELECT *, {sign} * count(*) FROM ({values}) GROUP BY ALL",
+        f"INSERT INTO daily (day, {place}, {counted}) SELECT day, {place}, {sums} FROM {rows} GROUP BY ALL",
+        # Few rows have values, and few combinations of dimensions occur: each dimension is counted from these.
+        f"CREATE OR REPLACE TEMP TABLE valued AS SELECT day, {place}, {dimensions}, {values} FROM {rows} WHERE {there}",
+        (
+            f"CREATE OR REPLACE TEMP TABLE dimensioned AS SELECT day, kind, channel, {dimensions}, {sums} FROM {rows} "
+            "GROUP BY ALL"
+        ),
+        *_values(f"daily_values (day, {place}", f"day, {place}", sign),
     ]
     for name in DIMENSIONS:
-        keys, there = f"day, '{name}', {name}, kind, channel", f"{name} IS NOT NULL"
-        values = _values(f"day, '{name}' AS dimension, {name} AS value, kind, channel", there, rows)
-        done += [
-            f"INSERT INTO daily_by SELECT {keys}, {sums} FROM {rows} WHERE {there} GROUP BY ALL",
-            f"INSERT INTO daily_values_by SELECT *, {sign} * count(*) FROM ({values}) GROUP BY ALL",
-        ]
-    return done
+        keys = f"day, '{name}', {name}, kind, channel"
+        done.append(
+            f"INSERT INTO daily_by ({', '.join(_BY)}, {counted}) SELECT {keys}, {again} FROM dimensioned "
+            f"WHERE {name} IS NOT NULL GROUP BY ALL"
+        )
+        done += _values(f"daily_values_by ({', '.join(_BY)}", keys, sign, f"AND {name} IS NOT NULL")
+    return [*done, "DROP TABLE valued", "DROP TABLE dimensioned"]
 
 
-def add(connection: duckdb.DuckDBPyConnection, rows: str) -> None:
-    """Add touchpoints: `rows` is a table like `touchpoints`."""
-    for statement in _statements(rows, 1):
-        connection.execute(statement)
-
-
-def subtract(connection: duckdb.DuckDBPyConnection, rows: str) -> None:
-    """Take touchpoints out again: `rows` is a table like `touchpoints`."""
-    for statement in _statements(rows, -1):
-        connection.execute(statement)
+def _values(target: str, keys: str, sign: int, where: str = "") -> list[str]:
+    """Count values into a table: its name and the columns of the key, as INSERT has them."""
+    parts = (
+        f"SELECT {keys}, '{measure}' AS measure, {bucket} AS bucket, {sign} * count(*) FROM valued "
+        f"WHERE {column} IS NOT NULL {where} GROUP BY ALL"
+        for measure, (column, bucket) in _VALUES.items()
+    )
+    return [f"INSERT INTO {target}, measure, bucket, records) {' UNION ALL '.join(parts)}"]
 
 
 def summed(table: str) -> str:

@@ -49,7 +49,7 @@ def erase(store: Store, erasures: Sequence[Erasure]) -> int:
             (SELECT 1 FROM leaving e WHERE e.customer_id = r.customer_id AND {names.CONCERNS})"""
         if table == "touchpoints":
             run(f"CREATE OR REPLACE TEMP TABLE gone AS SELECT * {concerned}")
-            aggregates.subtract(store.connection, "gone")
+            aggregates.add(store.connection, "gone", sign=-1)
             run("DROP TABLE gone")
         deleted += value(store.connection, f"DELETE {concerned}")
     deleted += names.drop_unused(store.connection, "leaving")
