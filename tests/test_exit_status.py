@@ -95,6 +95,17 @@ CASES: dict[str, dict[str, int]] = {
         "warehouse export": WRONG,
         "warehouse": WRONG,
     },
+    "view": {
+        "view touchpoints --warehouse {tmp}/w": DONE,
+        "view touchpoints --warehouse {tmp}/missing": NOT_DONE,
+        "view touchpoints --grain never": WRONG,
+        "view": WRONG,
+    },
+    "insights": {
+        "insights --warehouse {tmp}/w": DONE,
+        "insights --warehouse {tmp}/missing": NOT_DONE,
+        "insights --measure none": WRONG,
+    },
     "doctor": {"doctor --kafka {nobody}": NOT_DONE, "doctor --nope": WRONG},
     "keys": {
         "keys init {tmp}/control.key": DONE,

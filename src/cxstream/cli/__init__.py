@@ -31,6 +31,7 @@ COMMANDS = {
     "rejected": "Look at rejected records and send them again.",
     "customer": "One customer: score card, what leads to its churn risk, what the worker holds.",
     "view": "Where experience is made and lost, from the read model.",
+    "insights": "Places that left their own range, from the read model.",
     "keys": "Make the key that control records are signed with.",
     "warehouse": "Scored touchpoints, score cards and signals in a file, for views and BI.",
     "doctor": "Check an installation, and say what to do.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from contextlib import nullcontext
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -13,12 +14,13 @@ import click
 from cxstream.cli.options import Time, require_duckdb
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     import duckdb
+    import pyarrow as pa
 
     from cxstream.warehouse.views.definition import View
-    from cxstream.warehouse.views.query import Query
     from cxstream.warehouse.views.selection import Selection
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
@@ -133,7 +135,8 @@ def _show(view: View, config: str | None, options: dict[str, Any]) -> None:
     )
     path = options["warehouse"] or settings.path
     with reading(path, settings, lambda said: click.echo(said, err=True)) as connection:
-        if not _write(connection, found, options):
+        rows, table = partial(query.run, connection, found), partial(query.table, connection, found)
+        if not write(rows, table, options):
             _explain_nothing(connection, selection)
 
 
@@ -158,14 +161,22 @@ def _names(text: str | None) -> list[str]:
     return [part.strip() for part in (text or "").split(",") if part.strip()]
 
 
-def _write(connection: duckdb.DuckDBPyConnection, found: Query, options: dict[str, Any]) -> bool:
-    """Write the rows; whether there are any, as far as a table knows."""
+def write(
+    rows: Callable[[], duckdb.DuckDBPyConnection], columns: Callable[[], pa.Table], options: dict[str, Any]
+) -> bool:
+    """Write the rows; whether there are any, as far as a table knows.
+
+    Args:
+        rows: the rows, as a cursor.
+        columns: the same, as columns.
+        options: `form`, `out` and `limit` of the command.
+    """
     from cxstream.files.outputs import created
-    from cxstream.warehouse.views import output, query
+    from cxstream.warehouse.views import output
 
     form, out = options["form"], options["out"]
     if form == "table" and out is None:
-        return _table(query.run(connection, found), options["limit"])
+        return _table(rows(), options["limit"])
     target: AbstractContextManager[IO[bytes]] = (
         created(out) if out is not None else nullcontext(click.get_binary_stream("stdout"))
     )
@@ -173,11 +184,11 @@ def _write(connection: duckdb.DuckDBPyConnection, found: Query, options: dict[st
         if form == "parquet" and out is None and sink.isatty():
             raise click.UsageError("Parquet is no text for a terminal; name a file with --out")
         if form == "parquet":
-            output.write_parquet(query.table(connection, found), sink)
+            output.write_parquet(columns(), sink)
         elif form == "json":
-            output.write_json(query.run(connection, found), sink)
+            output.write_json(rows(), sink)
         else:
-            output.write_csv(query.run(connection, found), sink)
+            output.write_csv(rows(), sink)
     return True
 
 

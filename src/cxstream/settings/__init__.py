@@ -376,6 +376,30 @@ class Warehouse(_Section):
     )
 
 
+class Insights(_Section):
+    """Alerts on places: touchpoints, channels, topics and teams."""
+
+    hard_points: float = Field(
+        4.0, gt=0, le=1e6, description="Effort points of a customer's visit from which it is a hard one."
+    )
+    long_wait_s: float = Field(60.0, ge=0, description="A longer waiting time is a long one, in seconds.")
+    teams: dict[str, list[str]] = Field(
+        {}, description="Teams that are watched: patterns of agents, such as `billing = ['b-*', 'lead-7']`."
+    )
+    false_alarms: float = Field(
+        1.0, gt=0, le=1000, description="False alarms that are accepted in a month for each 100 places."
+    )
+    cooldown_hours: int = Field(
+        6,
+        ge=0,
+        le=720,
+        description="No alarm of a place and measure follows another within this time, in hours.",
+    )
+    most_places: int = Field(
+        5000, ge=1, description="Places that are watched; later ones are not. Each takes some 11 kB."
+    )
+
+
 class Local(_Section):
     """The local broker for development."""
 
@@ -424,6 +448,7 @@ class Settings(BaseSettings):
     control: Control = Field(Control(), description="Signatures of control records.")
     replay: Replay = Field(Replay(), description="Scoring of files.")
     warehouse: Warehouse = Field(Warehouse(), description="The read model in a DuckDB file.")
+    insights: Insights = Field(Insights(), description="Alerts on places.")
     local: Local = Field(Local(), description="The local broker for development.")
     scoring: ScoringParams = Field(ScoringParams(), description="Every constant of the scores.")
 
