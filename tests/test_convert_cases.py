@@ -12,12 +12,19 @@ from typing import Any
 
 import pytest
 
+from in_process import cxstream
+
 CASES = Path(__file__).parent / "cases"
 PROGRAM = [sys.executable, "-m", "cxstream", "convert", "mapping"]
 
 
 def convert(*words: object, **options: Any) -> subprocess.CompletedProcess[bytes]:
-    """Run the program, as a user would."""
+    """Run the command in this process."""
+    return cxstream("convert", "mapping", *words, **options)
+
+
+def piped(*words: object, **options: Any) -> subprocess.CompletedProcess[bytes]:
+    """Run the program, as a user would, with a standard input and descriptors of its own."""
     return subprocess.run(
         [*PROGRAM, *map(str, words)], capture_output=True, check=False, timeout=120, **options
     )
@@ -39,7 +46,7 @@ class TestPipes:
 
     def test_standard_input(self, tmp_path: Path) -> None:
         out = tmp_path / "t.ndjson"
-        done = convert("-", "--mapping", self.MAPPING, "--out", out, input=self.ROWS)
+        done = piped("-", "--mapping", self.MAPPING, "--out", out, input=self.ROWS)
         assert done.returncode == 0, done.stderr
         assert self.subjects(out) == self.SUBJECTS
         assert b"standard input" in done.stderr
@@ -49,7 +56,7 @@ class TestPipes:
         os.mkfifo(pipe)
         writer = threading.Thread(target=pipe.write_bytes, args=(self.ROWS,), daemon=True)
         writer.start()
-        done = convert(pipe, "--mapping", self.MAPPING, "--out", out)
+        done = piped(pipe, "--mapping", self.MAPPING, "--out", out)
         assert done.returncode == 0, done.stderr
         writer.join(60)
         assert self.subjects(out) == self.SUBJECTS
@@ -60,7 +67,7 @@ class TestPipes:
         with os.fdopen(writing, "wb") as pipe:
             pipe.write(self.ROWS)
         try:
-            done = convert(f"/dev/fd/{reading}", "--mapping", self.MAPPING, "--out", out, pass_fds=[reading])
+            done = piped(f"/dev/fd/{reading}", "--mapping", self.MAPPING, "--out", out, pass_fds=[reading])
         finally:
             os.close(reading)
         assert done.returncode == 0, done.stderr
@@ -70,7 +77,7 @@ class TestPipes:
         mapping, out = tmp_path / "m.toml", tmp_path / "t.ndjson"
         mapping.write_text(self.MAPPING.read_text().replace('"csv"', '"ndjson"'))
         lines = [f'{{"customer":"{subject}","at":"2025-01-05T10:00:00Z"}}' for subject in self.SUBJECTS]
-        done = convert("-", "--mapping", mapping, "--out", out, input="\n".join(lines).encode())
+        done = piped("-", "--mapping", mapping, "--out", out, input="\n".join(lines).encode())
         assert done.returncode == 0, done.stderr
         assert self.subjects(out) == self.SUBJECTS
 
@@ -125,11 +132,10 @@ def test_numbers_with_separators(
     ]
 
 
-def test_ids_that_may_be_none_are_told(tmp_path: Path) -> None:
+def test_ids_that_may_be_none_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     case, out = CASES / "doubtful-ids", tmp_path / "t.ndjson"
-    done = convert(
-        "ids.csv", "--mapping", "ids.toml", "--out", out, cwd=case, env={**os.environ, "COLUMNS": "200"}
-    )
+    monkeypatch.setenv("COLUMNS", "200")
+    done = convert("ids.csv", "--mapping", "ids.toml", "--out", out, cwd=case)
     assert done.returncode == 0, done.stderr
     assert len(events(out)) == 10
     said = done.stderr.decode()
@@ -158,5 +164,5 @@ def test_two_files_of_one_name_give_different_ids(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert b"a/export.csv" in done.stderr
     assert b"b/export.csv" in done.stderr
-    piped = convert("-", "--mapping", mapping, "--out", "p.ndjson", cwd=tmp_path, input=rows)
-    assert b"say `id`" in piped.stderr.replace(b"\n", b" ")
+    done = convert("-", "--mapping", mapping, "--out", "p.ndjson", cwd=tmp_path, stdin=rows)
+    assert b"say `id`" in done.stderr.replace(b"\n", b" ")
