@@ -21,6 +21,7 @@ import tempfile
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain, groupby, zip_longest
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
@@ -47,11 +48,12 @@ T = TypeVar("T")
 ALONE = ("test_simulation",)
 # What takes a minute or more, the longest first: begun last, it would be waited for by itself.
 FIRST = (
+    "test_worker_equals_replay",
     "test_security",
     "test_forget",
     "test_added_partitions",
-    "test_simulation",
     "test_prometheus",
+    "test_install",
     "test_codecs",
     "test_local",
     "test_rejected",
@@ -60,12 +62,13 @@ FIRST = (
     "test_clients",
     "test_snippets",
     "test_crm_consumer",
+    "test_misrouted",
     "test_runbooks",
     "test_progress",
-    "test_install",
-    "test_worker_equals_replay",
-    "test_misrouted",
 )
+# As many files as there are processes begin at once. Tests that stand alone take a core each: they run beside the files
+# after these, which mostly wait, and not beside each other.
+_AT_ONCE = 5
 
 _GONE_SECONDS = 30.0
 _PREPARED, _ARCHIVE = pytest.StashKey[Path](), "kafka.jsa"
@@ -169,6 +172,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.broker)
     # Files are handed out in this order.
     items.sort(key=lambda item: FIRST.index(item.path.stem) if item.path.stem in FIRST else len(FIRST))
+    alone = [[item] for item in items if item.path.stem in ALONE]
+    others = [item for item in items if item.path.stem not in ALONE]
+    files = [list(of_file) for _, of_file in groupby(others, key=lambda item: item.path)]
+    mixed = [each for both in zip_longest(files[_AT_ONCE:], alone, fillvalue=()) for each in both]
+    items[:] = chain(*files[:_AT_ONCE], *mixed)
 
 
 @pytest.fixture(scope="session", autouse=True)
