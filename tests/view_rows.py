@@ -25,7 +25,7 @@ _DATA = tuple(column.name for column in COLUMNS if column.data)
 CHOICES: dict[str, tuple[str | None, ...]] = {
     "channel": ("web", "app", "call", "chat"),
     "touchpoint": ("checkout", "search, all", "o'clock", None),
-    "stage": ("purchase", "service", None),
+    "stage": ("awareness", "purchase", None),
     "product": ("p-1", "p-2", None),
     "location": ("Kraków", None),
     "agent": ("a-1", "a-2", "a-3", None),

@@ -6,7 +6,7 @@ A file begins with a header of comments in Markdown. `# NAME` and a text come fi
 - `## Caveats`: what a reader must know.
 - `## Behind`: `- measure: condition`, the rows that a measure counts. `{measure}` in the SQL stands for the condition.
 - `## Keys`: `- column: meaning`, columns that name a row of the result beside those of --by.
-- `## Options`: `- name: choice, choice: meaning`, the first choice is the default; NUMBER stands for any.
+- `## Options`: `- name: choice, choice: meaning`, the first choice is the default; NUMBER and TEXT stand for any.
 - `## Dimensions`: `- name, name`, where it has not all of them.
 
 `-- result of RELATION` divides the SQL: above it are the rows, in RELATION, with `customer_id` and `time`; below it is the
@@ -32,8 +32,8 @@ DIMENSIONS = (
 )  # fmt: skip
 """What touchpoints are filtered and grouped by."""
 
-NUMBER = "NUMBER"
-"""The choice of an option that stands for any number."""
+NUMBER, TEXT = "NUMBER", "TEXT"
+"""Choices of an option that stand for any number, and any text."""
 
 _RESULT = re.compile(r"^-- result of (\w+)$", re.MULTILINE)
 _ITEM = re.compile(r"^- ([\w, ]+?)(?:: (.*))?$")
@@ -45,7 +45,7 @@ class Option:
     """A choice that changes what a view computes.
 
     Attributes:
-        choices: what it may be, the default first; `NUMBER` stands for any number.
+        choices: what it may be, the default first; `NUMBER` and `TEXT` stand for any number or text.
         meaning: what it does.
     """
 

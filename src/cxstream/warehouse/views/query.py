@@ -19,7 +19,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cxstream.model.errors import InputError
-from cxstream.warehouse.views.definition import NUMBER
+from cxstream.warehouse.views.definition import NUMBER, TEXT
 from cxstream.warehouse.views.selection import PERIOD, Selection
 from cxstream.warehouse.views.statistics import install
 
@@ -88,14 +88,19 @@ class _Cells(NamedTuple):
 
 def _cells(selection: Selection) -> _Cells:
     """The cells as conditions on the columns that name a row of the result."""
-    conditions, values = [], {}
+    conditions: list[str] = []
+    values: dict[str, Any] = {}
     for number, (column, wanted) in enumerate(selection.cell.items()):
         if wanted is None:
             conditions.append(f'"{column}" IS NULL')
             continue
         name = f"cell_{number}"
-        conditions.append(f'"{column}" IS NOT DISTINCT FROM ${name}')
-        values[name] = datetime.fromisoformat(wanted).replace(tzinfo=None) if column == PERIOD else wanted
+        if column == PERIOD:
+            conditions.append(f'"{column}" = ${name}')
+            values[name] = datetime.fromisoformat(wanted).replace(tzinfo=None)
+        else:
+            conditions.append(f'CAST("{column}" AS VARCHAR) = ${name}')
+            values[name] = str(wanted)
     return _Cells(conditions, values)
 
 
@@ -236,17 +241,20 @@ class _Filler:
     def _option(self, name: str) -> str:
         option = self._view.options[name]
         value = self._selection.options.get(name, option.default)
-        free = NUMBER in option.choices
-        number = _NUMBER.fullmatch(value)
-        if value not in option.choices and not free:
+        if NUMBER in option.choices:
+            if _NUMBER.fullmatch(value) is None:
+                raise InputError(
+                    f"view {self._view.name}: {name}={value!r} is no number, like {option.default}"
+                )
+            self.values[f"option_{name}"] = float(value)
+        elif TEXT in option.choices:
+            self.values[f"option_{name}"] = value
+        elif value in option.choices:
+            return f"'{value}'"
+        else:
             raise InputError(
                 f"view {self._view.name}: {name}={value!r} is none of {', '.join(option.choices)}"
             )
-        if free and number is None:
-            raise InputError(f"view {self._view.name}: {name}={value!r} is no number, like {option.default}")
-        if value in option.choices and not free:
-            return f"'{value}'"
-        self.values[f"option_{name}"] = float(value)
         return f"$option_{name}"
 
 
