@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from cxstream.model.errors import SnapshotError
-from cxstream.model.parameters import DAY_MS, MAX_OWN_KINDS, ScoringParams
-from cxstream.model.rules import RulesError, read_rules, rules_of
+from cxstream.model.parameters import DAY_MS, HOUR_MS, MAX_OWN_KINDS, ScoringParams
+from cxstream.model.rules import RulesError, json_schema, read_rules, rules_of
 from cxstream.scoring.codec.vocabulary import BUILT_IN, vocabulary
 from cxstream.scoring.engine import MARKER_KEY, Engine, Outcome, Records
 from cxstream.scoring.router import Router
@@ -68,6 +68,8 @@ def saved(engine: Engine) -> dict[bytes, bytes]:
         ({"scoring": {"worsened": True}}, "data.scoring.worsened"),
         ({"scoring": {"intercept": 1e300}}, "data.scoring.intercept"),
         ({"scoring": {"cooldown_days": 1e300}}, "data.scoring.cooldown_days"),
+        ({"scoring": {"prior_strength": 1e-300}}, "data.scoring.prior_strength"),
+        ({"scoring": {"rates": {"USD": 5e-324}}}, "data.scoring.rates.USD"),
         ({"scoring": {"max_record_bytes": 4096}}, "data.scoring.max_record_bytes"),
         ({"scoring": {"thresholds": [0.5, 0.4, 0.6]}}, "data.scoring.thresholds"),
         ({"scoring": {"points": {"parcel_lost": {"effort": 1}}}}, "data.scoring.points"),
@@ -115,6 +117,47 @@ def test_kinds_keep_their_numbers_whatever_the_order_of_a_file() -> None:
     assert list(one.kinds) == list(other.kinds) == ["a", "b"]
     assert vocabulary(one.kinds).labels[-2:] == ("a", "b")
     assert vocabulary({}) is BUILT_IN
+
+
+def extremes() -> list[dict[str, float]]:
+    """Each number of a set at its least and its greatest value, alone."""
+    fields = json_schema()["$defs"]["ScoringParams"]["properties"]
+    found = []
+    for name, field in fields.items():
+        if field.get("type") in {"integer", "number"} and name not in {"max_record_bytes", "surge_days"}:
+            least = field.get("minimum", 1e-300)
+            found += [{name: least}, {name: field.get("maximum", 1 - 1e-16)}]
+    return [{**each, "surge_days": 1} for each in found]
+
+
+def test_scores_stay_numbers_of_0_to_100_under_any_rules() -> None:
+    history = [record(kind, START + i * 3 * HOUR_MS, **data) for i, (kind, data) in enumerate(LIFE)]
+    assert len(extremes()) > 60
+    for scoring in extremes():
+        engine = Engine(read_rules(json.dumps({"scoring": scoring}).encode()).params, ACTIONS)
+        signals = [json.loads(each.value) for each in feed(engine, *history).signals]
+        # JSON has null for what is no number.
+        assert "null" not in json.dumps([signal["data"].get("reasons", []) for signal in signals])
+        found = card(engine)
+        for name, most in (("effort", 100), ("satisfaction", 100), ("probability", 1)):
+            assert -1e-9 <= found[name] <= most + 1e-4, (scoring, name, found[name])
+
+
+LIFE: list[tuple[str, dict[str, Any]]] = [
+    ("error", {}),
+    ("contact", {"topic": "bill", "wait_s": 1e9, "transfers": 1e9, "resolved": False}),
+    ("contact", {"topic": "bill", "abandoned": True}),
+    ("survey_ces", {"score": 1}),
+    ("survey_csat", {"score": 5}),
+    ("survey_nps", {"score": 10}),
+    ("review", {"rating": 5}),
+    ("social_post", {"sentiment": 1}),
+    ("delivery", {"late_days": 1e9}),
+    ("complaint_opened", {"case_id": "c"}),
+    ("purchase", {"amount": 1e308, "currency": "USD"}),
+    ("unsubscribed", {}),
+    ("page_view", {}),
+]
 
 
 # --- in force

@@ -24,7 +24,9 @@ MAX_OWN_KINDS = 100
 # Rules come from the log: no valid set may make a number that the kernels or JSON cannot hold.
 MAX_PARAMETER = 1e9
 MAX_COEFFICIENT = 1e6
-Positive = Annotated[float, Field(gt=0, le=MAX_PARAMETER)]
+# Smaller ones divide what is rounded by next to nothing: scores would leave 0..100.
+MIN_PARAMETER = 1e-9
+Positive = Annotated[float, Field(ge=MIN_PARAMETER, le=MAX_PARAMETER)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Coefficient = Annotated[float, Field(ge=-MAX_COEFFICIENT, le=MAX_COEFFICIENT)]
 CurrencyCode = Annotated[str, Field(pattern="^[A-Z]{3}$")]
