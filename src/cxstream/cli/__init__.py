@@ -13,7 +13,7 @@ import click
 
 _FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
-# Imports make 150,000 objects that stay. To look for garbage among them so often takes a sixth of a short command.
+# Imports make 150,000 objects that stay. To look for garbage among them as often as Python does takes a tenth of a short command.
 _COLLECT_AFTER = (50_000, 10, 10)
 
 COMMANDS = {

@@ -73,7 +73,7 @@ def server(node: int, port: int, controller_port: int) -> dict[str, str]:
         "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
         "log.dirs": "log",
         # A controller writes an empty record twice a second, so that others notice when they are behind. Here there
-        # are no others, and it is half of all work of an idle node.
+        # are no others, and it is a third to a half of all work of an idle node.
         "metadata.max.idle.interval.ms": "0",
     }
 
