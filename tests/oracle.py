@@ -236,6 +236,7 @@ class Oracle:
         self._origin = f"{topic}-{partition}"
         self._cause = ""
         self._caused = 0
+        self._scores_judged: Scores | None = None
 
     # --- records
 
@@ -462,7 +463,7 @@ class Oracle:
         self._remember(customer, pane, kind, data, time)
         self._friction(customer, effort, time, data)
         self._judge(customer, self.clock)
-        after = self.evaluate(customer, self.clock)
+        after = self._scores_judged or self.evaluate(customer, self.clock)
         self.scored[-1] |= {
             "id": event["id"],
             "time": time,
@@ -772,9 +773,10 @@ class Oracle:
     def _judge(self, customer: Customer, clock: int) -> None:
         customer.evaluated = clock
         customer.judged_by = self.params
+        self._scores_judged = None
         if customer.set_aside:
             return
-        scores = self.evaluate(customer, clock)
+        self._scores_judged = scores = self.evaluate(customer, clock)
         self._move_level(customer, scores.probability)
         if customer.level > customer.announced:
             self._raise(customer, clock, scores)

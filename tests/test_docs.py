@@ -1,6 +1,6 @@
 """The documents say what the code does.
 
-`python tests/test_docs.py --write` writes the tables of docs/settings.md and docs/metrics.md, the kinds of
+`python tests/test_docs.py --write` writes the tables of docs/settings.md, docs/metrics.md and docs/scored.md, the kinds of
 docs/events.md and the views of docs/views.md anew; everything else is written by people.
 """
 
@@ -28,6 +28,7 @@ from cxstream.kernels import layout as k
 from cxstream.model.features import FEATURES
 from cxstream.model.kinds import Kind
 from cxstream.model.parameters import DAY_MS, OwnKind, Points, ScoringParams
+from cxstream.model.scored import COLUMNS
 from cxstream.scoring import words
 from cxstream.scoring.engine import Engine, Records
 from cxstream.settings import ACTIONS, Settings, load
@@ -44,6 +45,7 @@ ROOT = Path(__file__).parent.parent
 SETTINGS = ROOT / "docs" / "settings.md"
 VIEWS = ROOT / "docs" / "views.md"
 EVENTS = ROOT / "docs" / "events.md"
+SCORED = ROOT / "docs" / "scored.md"
 METRICS_DOCUMENT = ROOT / "docs" / "metrics.md"
 SCORING = ROOT / "docs" / "scoring.md"
 README = ROOT / "README.md"
@@ -754,6 +756,16 @@ def test_views_are_described_as_in_their_sql() -> None:
     assert written == view_sections(), "run: python tests/test_docs.py --write"
 
 
+def scored_columns() -> str:
+    rows = [f"| `{column.name}` | {column.type} | {column.holds} |" for column in COLUMNS]
+    return "\n".join(["| column | type | contents |", "|---|---|---|", *rows])
+
+
+def test_columns_of_scored_touchpoints_are_described_as_in_the_code() -> None:
+    written = SCORED.read_text().split(BEGIN)[1].split(END)[0].strip()
+    assert written == scored_columns(), "run: python tests/test_docs.py --write"
+
+
 def write(path: Path, tables: str) -> None:
     """Put the generated part of a document in its place."""
     before, after = path.read_text().split(BEGIN)[0], path.read_text().split(END)[1]
@@ -767,3 +779,5 @@ if __name__ == "__main__":
     write(METRICS_DOCUMENT, metric_tables())
     write(EVENTS, kind_sections())
     write(VIEWS, view_sections())
+
+    write(SCORED, scored_columns())

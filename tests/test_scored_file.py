@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from pyarrow import parquet as pq
 
 from cxstream.cli.replay import command
+from cxstream.files import scored_file
 from cxstream.files.scored import SCHEMA, decode, encode, record_batch
 from cxstream.model.enumerations import LEVELS
 from cxstream.model.errors import OutputError
@@ -96,9 +97,15 @@ def rows_of(outcome: Outcome) -> list[Row]:
 @pytest.mark.parametrize("name", ["s.parquet", "s.arrow", "s.arrows", "s.PARQUET"])
 @pytest.mark.parametrize("batch_bytes", [2000, 500_000])
 def test_each_format_has_the_same_rows(
-    source: Path, expected: list[Row], tmp_path: Path, name: str, batch_bytes: int
+    source: Path,
+    expected: list[Row],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    batch_bytes: int,
 ) -> None:
     out, path = tmp_path / "out", tmp_path / name
+    monkeypatch.setattr(scored_file, "_ROWS", 150)
     done = run(source, "--out", out, "--scored", path, "--batch-bytes", batch_bytes)
     assert done.exit_code == 0, done.output
     table = read(path) if path.suffix != ".PARQUET" else pq.read_table(path)

@@ -14,9 +14,12 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
-from cxstream.topology import CHURN_RISK, FRICTION, REJECTED, SCORES
+from cxstream.files.scored import decode
+from cxstream.topology import CHURN_RISK, FRICTION, REJECTED, SCORED, SCORES, TOUCHPOINTS
 from workers import Watcher, WorkerProcess, cxstream, until
 
 if TYPE_CHECKING:
@@ -70,7 +73,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def replayed(files: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that `replay` filled."""
     folder = tmp_path_factory.mktemp("replay") / "result"
-    cxstream("replay", *files, "--partitions", PARTITIONS, "--out", folder, "--quiet")
+    options = ["--partitions", PARTITIONS, "--scored", folder / "scored.arrow"]
+    cxstream("replay", *files, *options, "--out", folder, "--quiet")
     return folder
 
 
@@ -134,6 +138,8 @@ async def _compare(watcher: Watcher, replayed: Path) -> None:
     }
     assert found == expected
 
+    await _compare_scored(watcher, replayed / "scored.arrow")
+
     rejected = await watcher.read(REJECTED.name)
     assert Counter(_rejection(r) for records in rejected.values() for r in records) == _expected_rejections(
         replayed / "rejected.ndjson"
@@ -147,6 +153,38 @@ async def _compare(watcher: Watcher, replayed: Path) -> None:
         cards.update({record.key: record.value for record in records})
     latest = sorted(value for value in cards.values() if value is not None)
     assert latest == sorted((replayed / "scores.ndjson").read_bytes().splitlines())
+
+
+async def _compare_scored(watcher: Watcher, file: Path) -> None:
+    with pa.ipc.open_file(file) as reader:
+        expected = plain(reader.read_all())
+    written = {
+        (partition, record.offset): record.timestamp
+        for partition, records in (await watcher.read(TOUCHPOINTS.name)).items()
+        for record in records
+    }
+    flushes = 0
+    for partition, records in (await watcher.read(SCORED.name)).items():
+        tables = [decode(record.value) for record in records]
+        assert [int(dict(record.headers)["rows"]) for record in records] == [len(each) for each in tables]
+        assert {record.key for record in records} == {None}
+        flushes += len(tables)
+        found = plain(pa.concat_tables(tables))
+        own = expected.filter(pc.equal(expected["partition"], partition))
+        assert len(found) == len(own)
+        assert found.drop_columns("arrived").equals(own.drop_columns("arrived"))
+        arrived = found["arrived"].cast(pa.int64()).to_pylist()
+        assert arrived == [written[partition, offset] for offset in found["offset"].to_pylist()]
+    assert flushes > 3 * PARTITIONS, "too few transactions to tell anything"
+
+
+def plain(table: pa.Table) -> pa.Table:
+    """A table without dictionaries, in one piece."""
+    fields = [
+        field.with_type(pa.string()) if pa.types.is_dictionary(field.type) else field
+        for field in table.schema
+    ]
+    return table.cast(pa.schema(fields)).combine_chunks()
 
 
 def _expected_signals(file: Path) -> dict[tuple[str, int], list[bytes]]:

@@ -8,6 +8,7 @@ web app call store social surveys CRM
   decode -> validate -> dedupe -> panes -> scores -> risk
     |          |                    |         |
     |      cx.rejected          cx.scores   cx.churn-risk, cx.friction
+    |                           cx.scored: each touchpoint with what it counted for
     v
   cx.snapshots (compacted: a cache of the state; the log is authoritative)
 
@@ -23,7 +24,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal
 
-from cxstream.model import outputs
+from cxstream.model import outputs, scored
 from cxstream.model.kinds import Kind
 from cxstream.model.parameters import DAY_MS
 
@@ -105,6 +106,16 @@ FORGET = Topic(
     readers=frozenset({"worker", "admin"}),
     writers=frozenset({"admin"}),
 )
+SCORED = Topic(
+    scored.TOPIC,
+    "none; same partition as the touchpoint",
+    "accepted touchpoints with what they counted for",
+    _delete(90),
+    "send",
+    ("scored",),
+    readers=frozenset({"admin"}),
+    writers=frozenset({"worker"}),
+)
 SNAPSHOTS = Topic(
     "cx.snapshots",
     "customer",
@@ -134,7 +145,7 @@ CHURN_RISK = _output(outputs.CHURN_RISK)
 FRICTION = _output(outputs.FRICTION)
 SCORES = _output(outputs.SCORES)
 FORGOTTEN = _output(outputs.FORGOTTEN)
-_FIRST = (TOUCHPOINTS, CHURN_RISK, FRICTION, SCORES, REJECTED, FORGET, FORGOTTEN)
+_FIRST = (TOUCHPOINTS, CHURN_RISK, FRICTION, SCORES, SCORED, REJECTED, FORGET, FORGOTTEN)
 _OTHERS = (_output(each) for each in outputs.OUTPUTS if each.topic not in {topic.name for topic in _FIRST})
 TOPICS = (*_FIRST, *_OTHERS, SNAPSHOTS)
 
@@ -160,6 +171,7 @@ class Topology:
         self.churn_risk = self.named(CHURN_RISK)
         self.friction = self.named(FRICTION)
         self.scores = self.named(SCORES)
+        self.scored = self.named(SCORED)
         self.rejected = self.named(REJECTED)
         self.forget = self.named(FORGET)
         self.forgotten = self.named(FORGOTTEN)

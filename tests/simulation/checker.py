@@ -9,10 +9,13 @@ forward from one log to another are checked here.
 from __future__ import annotations
 
 from bisect import bisect_left
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
+import numpy as np
+import pyarrow as pa
 
+from cxstream.files.scored import CODE, SCHEMA, decode, record_batch
 from cxstream.model.errors import SnapshotError
 from cxstream.model.outputs import OUTPUTS
 from cxstream.scoring.codec.routing import FORWARDED_FROM
@@ -23,6 +26,7 @@ from cxstream.topology import (
     FORGET,
     FORGOTTEN,
     REJECTED,
+    SCORED,
     SCORES,
     SNAPSHOTS,
     TOUCHPOINTS,
@@ -36,15 +40,16 @@ from simulation.requests import Requests, ViolationError, is_forwarded
 from simulation.scenario import GROUP
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from cxstream.scoring.scored import Scored
     from simulation.broker import TP, Record, Transaction
     from simulation.cluster import Cluster
 
 # Every row counts in these; of the score cards only the latest.
 _OUTPUTS = (*(output.topic for output in OUTPUTS if output.keep_days is not None), REJECTED.name)
 # What a transaction is counted by.
-_COUNTED = (*_OUTPUTS, FORWARDED_FROM)
+_COUNTED = (*_OUTPUTS, FORWARDED_FROM, SCORED.name)
 
 
 class Commit(NamedTuple):
@@ -77,6 +82,7 @@ class Expected(NamedTuple):
         rows: by output, keys and values in order.
         causes: by output, the source offset that each follows from; those of records to be forwarded, too.
         strays: by partition, the records that are to be forwarded there, in order.
+        scored: the accepted touchpoints.
         cards: by customer.
         erased: customers of whom the last record is the request to erase them.
         end: the offset after the last record.
@@ -86,6 +92,7 @@ class Expected(NamedTuple):
     rows: dict[str, list[tuple[bytes | None, bytes | None]]]
     causes: dict[str, list[int]]
     strays: dict[int, list[Stray]]
+    scored: pa.Table
     cards: dict[bytes, bytes]
     erased: set[bytes]
     end: int
@@ -136,6 +143,10 @@ class Checker:
         strays = sum(map(is_forwarded, written))
         forwarded = len(written) - strays
         self._counts[FORWARDED_FROM, partition] = self._counts.get((FORWARDED_FROM, partition), 0) + strays
+        scored = sum(
+            int(dict(row.headers)["rows"]) for row in self._rows_of(transaction, (SCORED.name, partition))
+        )
+        self._counts[SCORED.name, partition] = self._counts.get((SCORED.name, partition), 0) + scored
         refused = [row for row in rows[REJECTED.name] if is_from(row, FORGET.name)]
         requested = self._offsets.get((FORGET.name, partition), 0)
         self._requests.take_down(partition, requested, forwarded, len(refused))
@@ -197,6 +208,7 @@ class Checker:
         )
         for record in filter(is_poison, records):
             engine.partition.passed.add(record.offset, FAILED)
+        engine.scored = True
         outcome = engine.process(to_records(records, FUTURE_MS))
         rows: dict[str, list[tuple[bytes | None, bytes | None]]] = {topic: [] for topic in _OUTPUTS}
         causes: dict[str, list[int]] = {topic: [] for topic in _OUTPUTS}
@@ -208,6 +220,8 @@ class Checker:
             copied = None if rejection.reason == FAILED else record.value
             rows[REJECTED.name].append((record.key, copied))
             causes[REJECTED.name].append(record.offset)
+        accepted = outcome.scored.offsets.tolist() if outcome.scored else []
+        causes[SCORED.name] = accepted
         strays: dict[int, list[Stray]] = {}
         causes[FORWARDED_FROM] = [records[each.index].offset for each in outcome.misrouted]
         for index in (each.index for each in outcome.misrouted):
@@ -225,6 +239,7 @@ class Checker:
             rows,
             causes,
             strays,
+            scored=_scored_table(outcome.scored, records),
             cards={subject.encode(): card for subject, card in engine.cards()},
             erased={key for key, index in receipts if last[key] == index},
             end=records[-1].offset + 1,
@@ -267,6 +282,7 @@ class Checker:
                 raise ViolationError(f"partition {partition}: committed {offset}, not {expected.end}")
             for topic in _OUTPUTS:
                 self._compare(topic, partition, expected)
+            self._compare_scored(partition, expected)
             self._check_erased(partition, expected)
             self._check_strays(partition, expected)
         for commit in self.commits:
@@ -289,6 +305,17 @@ class Checker:
                 )
         if len(found) != len(wanted):
             raise ViolationError(f"{topic}-{partition}: {len(found)} records, not {len(wanted)}")
+
+    def _compare_scored(self, partition: int, expected: Expected) -> None:
+        """Each accepted touchpoint is in cx.scored once, in order, with what it counted for."""
+        found = [decode(record.value or b"") for record in self.committed(SCORED.name, partition)]
+        have = _plain(pa.concat_tables([SCHEMA.empty_table(), *found]))
+        offsets, wanted = (each["offset"].to_pylist() for each in (have, expected.scored))
+        if offsets != wanted:
+            raise ViolationError(f"{SCORED.name}-{partition}: the touchpoints at {offsets}, not {wanted}")
+        if not have.equals(expected.scored):
+            wrong = [name for name in have.column_names if not have[name].equals(expected.scored[name])]
+            raise ViolationError(f"{SCORED.name}-{partition}: the columns {wrong} differ")
 
     def _check_erased(self, partition: int, expected: Expected) -> None:
         """Nothing is kept of who was erased and has not come back."""
@@ -365,6 +392,20 @@ class Checker:
             raise ViolationError(
                 f"partition {partition}: the saved state says other things of what comes next"
             )
+
+
+def _scored_table(scored: Scored | None, records: Sequence[Any]) -> pa.Table:
+    """The rows of cx.scored that an engine says."""
+    if scored is None:
+        return _plain(SCHEMA.empty_table())
+    arrived = np.array([records[i].timestamp for i in scored.positions.tolist()], np.int64)
+    return _plain(pa.Table.from_batches([record_batch(scored, arrived)]))
+
+
+def _plain(table: pa.Table) -> pa.Table:
+    """A table without dictionaries, in one piece."""
+    fields = [field.with_type(pa.string()) if field.type == CODE else field for field in table.schema]
+    return table.cast(pa.schema(fields)).combine_chunks()
 
 
 def is_from(rejected: Record, topic: str) -> bool:

@@ -140,7 +140,7 @@ MUTATIONS = (
         _TENURE + "_start",
         (
             (
-                "outbox, self._outbox = self._outbox, Outbox(self._topology, self._pseudonyms)",
+                "outbox, self._outbox = self._outbox, self._new_outbox()",
                 "outbox = self._outbox",
             ),
         ),

@@ -1,7 +1,8 @@
 """Reads every partition of every topic for the records of some customers.
 
-A record is a customer's if its key is their id (their pseudonym, in outputs), or its `subject` is. Values are not kept,
-only the data needed to decide whether the record may still exist.
+A record is a customer's if its key is their id (their pseudonym, in outputs), or its `subject` is; in records of
+cx.scored, the rows of the customer are. Values are not kept, only the data needed to decide whether the record may still
+exist.
 """
 
 from __future__ import annotations
@@ -13,13 +14,15 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
+import pyarrow as pa
 
 from cxstream.customer.identity import identify
+from cxstream.files.scored import offsets_of
 from cxstream.kafka.reader import reading
 from cxstream.model.outputs import SIGNAL_TOPICS
 from cxstream.scoring.codec.peek import about
 from cxstream.scoring.state.erasures import digest
-from cxstream.topology import FORGET, FORGOTTEN, SCORES, SNAPSHOTS, TOPICS
+from cxstream.topology import FORGET, FORGOTTEN, SCORED, SCORES, SNAPSHOTS, TOPICS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -145,16 +148,20 @@ class _Finder:
     def __init__(self, topic: Topic, traces: Sequence[Traces]) -> None:
         self._topic = topic.contract
         self._by_key = {_key(self._topic, each.who): each for each in traces}
+        self._by_subject = {each.who.subject: each for each in traces}
         # Text of a value that may name a customer, plain and with JSON escapes.
         self._needles = {
             needle: each
             for each in traces
             for needle in (each.who.id.encode(), json.dumps(each.who.id)[1:-1].encode())
-            if self._topic not in {FORGOTTEN.contract, SNAPSHOTS.contract, SCORES.contract}
+            if self._topic not in {FORGOTTEN.contract, SCORED.contract, SNAPSHOTS.contract, SCORES.contract}
         }
 
     def take(self, partition: int, record: Any) -> None:
-        """Keep a record if it is one of the customers'."""
+        """Keep a record if it is one of the customers', or has rows of them."""
+        if self._topic == SCORED.contract:
+            self._take_rows(partition, record)
+            return
         traces = self._by_key.get(record.key or b"") or self._named(record)
         if traces is None:
             return
@@ -162,6 +169,19 @@ class _Finder:
             traces.receipts.append(_receipt(Place(partition, record.offset), record))
         else:
             traces.seen[self._topic].append(_seen(self._topic, Place(partition, record.offset), record))
+
+    def _take_rows(self, partition: int, record: Any) -> None:
+        """Keep the rows of the customers in a record of cx.scored, which has those of many."""
+        try:
+            rows = offsets_of(record.value or b"", list(self._by_subject))
+        except pa.ArrowInvalid:
+            # Nobody but a worker may write there, and a worker writes no such record.
+            return
+        for subject, offset in rows:
+            seen = Seen(
+                Place(partition, record.offset), record.timestamp, False, cause=Place(partition, offset)
+            )
+            self._by_subject[subject].seen[self._topic].append(seen)
 
     def _named(self, record: Any) -> Traces | None:
         """The customer of a record by its subject, with any key."""

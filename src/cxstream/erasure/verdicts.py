@@ -14,6 +14,7 @@ from cxstream.model.outputs import SIGNAL_TOPICS
 from cxstream.topology import (
     FORGET,
     REJECTED,
+    SCORED,
     SCORES,
     SNAPSHOTS,
     TOUCHPOINTS,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 _NOUNS = {
     TOUCHPOINTS.contract: "record",
     **dict.fromkeys(SIGNAL_TOPICS, "signal"),
+    SCORED.contract: "scored touchpoint",
     SCORES.contract: "score card",
     SNAPSHOTS.contract: "row of saved state",
     REJECTED.contract: "rejected record",
@@ -37,6 +39,8 @@ _PLURALS = {noun: f"{noun}s" for noun in _NOUNS.values()} | {
     "earlier score card": "earlier score cards",
     "earlier row of saved state": "earlier rows of saved state",
 }
+# What follows from touchpoints and stays until the topic's retention.
+_RESULTS = (*SIGNAL_TOPICS, SCORED.contract)
 _STATES = (SCORES.contract, SNAPSHOTS.contract)
 # Kafka deletes and compacts every few minutes, and a busy broker later.
 _GRACE_MS = 86_400_000
@@ -149,7 +153,7 @@ def _log(
         if topic == FORGET.contract and each.request not in answered:
             yield Remain(topic, partition, what, until, "no worker has followed it yet: see that one runs")
         elif (
-            topic in SIGNAL_TOPICS
+            topic in _RESULTS
             and receipt is not None
             and not (each.erased or came_back)
             and _follows(each, receipt)

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from typing import IO, TYPE_CHECKING, Any, Self
 
-import numpy as np
 import pyarrow as pa
 from pyarrow import parquet as pq
 
 from cxstream.files.private import draft
-from cxstream.files.scored import CODE, SCHEMA, record_batch
+from cxstream.files.scored import CODE, SCHEMA, combined, record_batch
 from cxstream.model.errors import OutputError
 
 if TYPE_CHECKING:
@@ -25,11 +24,15 @@ if TYPE_CHECKING:
 
 # Rows that are written together: a row group of Parquet, a batch of Arrow.
 _ROWS = 1 << 16
-_PACKED = pa.ipc.IpcWriteOptions(compression="zstd", emit_dictionary_deltas=True)
+_PACKED = pa.ipc.IpcWriteOptions(compression="zstd")
+# An Arrow file has one dictionary a column, which is known only at the end: it has strings.
+PLAIN = pa.schema(
+    [field.with_type(pa.string()) if field.type == CODE else field for field in SCHEMA], SCHEMA.metadata
+)
 
 
 def _arrow_file(file: IO[bytes]) -> Any:
-    return pa.ipc.new_file(file, SCHEMA, options=_PACKED)
+    return pa.ipc.new_file(file, PLAIN, options=_PACKED)
 
 
 def _arrow_stream(file: IO[bytes]) -> Any:
@@ -45,23 +48,6 @@ WRITERS: dict[str, Callable[[IO[bytes]], Any]] = {
     ".arrows": _arrow_stream,
     ".parquet": _parquet,
 }
-
-
-class _Codes:
-    """One dictionary for all batches of a column: an Arrow file allows no other, only longer ones."""
-
-    def __init__(self) -> None:
-        self._numbers: dict[str, int] = {}
-        self._texts = pa.array([], pa.string())
-
-    def of(self, array: pa.DictionaryArray) -> pa.DictionaryArray:
-        """The same values with numbers of this dictionary."""
-        numbers = self._numbers
-        places = [numbers.setdefault(text, len(numbers)) for text in array.dictionary.to_pylist()]
-        if len(numbers) > len(self._texts):
-            self._texts = pa.array(list(numbers), pa.string())
-        indices = pa.array(np.array(places, np.int32)).take(array.indices)
-        return pa.DictionaryArray.from_arrays(indices, self._texts)
 
 
 class ScoredFile:
@@ -87,7 +73,6 @@ class ScoredFile:
             raise OutputError(f"{path}: exists already; name another file, or replace it with --force")
 
     def __enter__(self) -> Self:
-        self._codes: dict[str, _Codes] = {field.name: _Codes() for field in SCHEMA if field.type == CODE}
         self._waiting: list[pa.RecordBatch] = []
         self._rows = 0
         if not self._path.parent.is_dir():
@@ -154,15 +139,10 @@ class ScoredFile:
     def _write_out(self) -> None:
         if not self._waiting:
             return
-        table = pa.Table.from_batches(self._waiting).unify_dictionaries().combine_chunks()
+        batch = combined(self._waiting)
         self._waiting, self._rows = [], 0
-        [batch] = table.to_batches()
-        columns = [
-            self._codes[name].of(column) if name in self._codes else column
-            for name, column in zip(SCHEMA.names, batch.columns, strict=True)
-        ]
         try:
-            self._writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=SCHEMA))
+            self._writer.write_batch(batch.cast(PLAIN) if self._path.suffix.lower() == ".arrow" else batch)
         except OSError as error:
             raise self._failed(error) from error
 

@@ -101,14 +101,17 @@ def scored(
         events,
         applied.scored[which],
         [model] * len(which),
-        np.array([_converted(event.data, rates) for event in events], np.float64),
+        _converted(events, rates),
     )
 
 
-def _converted(data: Any, rates: Mapping[str, float]) -> float:
-    if data.amount is None or data.currency not in rates:
-        return _NO_AMOUNT
-    return min(float(data.amount) * rates[data.currency], MAX_MONEY)
+def _converted(events: list[Any], rates: Mapping[str, float]) -> NDArray[np.float64]:
+    """The amount of each event in the base currency."""
+    found = np.full(len(events), _NO_AMOUNT)
+    for i, amount in enumerate([event.data.amount for event in events]):
+        if amount is not None and (rate := rates.get(events[i].data.currency)) is not None:
+            found[i] = min(amount * rate, MAX_MONEY)
+    return found
 
 
 def together(parts: Sequence[tuple[int, Scored | None]]) -> Scored | None:

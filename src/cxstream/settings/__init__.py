@@ -185,6 +185,11 @@ class Worker(_Section):
         "the key was set: refuse it and rebuild the state from the log, or accept it and save it "
         "again under the key.",
     )
+    scored: bool = Field(
+        True,
+        description="Write each accepted touchpoint with what it counted for to cx.scored, for the warehouse and "
+        "other analyses. While it is off, these touchpoints are missing there for good.",
+    )
     skip: tuple[str, ...] = Field(
         (),
         description="Records of cx.touchpoints to reject as `skipped` without processing them: PARTITION:OFFSET "

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cxstream import topology
 from cxstream.model.kinds import Kind
 from cxstream.model.outputs import OUTPUTS
+from cxstream.model.scored import CONTENT_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,6 +30,15 @@ _REJECTED_HEADERS: Json = {
         "topic": {"type": "string", "description": "Where the record came from."},
         "partition": {"type": "string", "description": "A decimal number."},
         "offset": {"type": "string", "description": "A decimal number."},
+    },
+}
+
+_SCORED_HEADERS: Json = {
+    "type": "object",
+    "required": ["rows"],
+    "properties": {
+        "rows": {"type": "string", "description": "A decimal number: the rows of the record."},
+        "content-type": {"const": CONTENT_TYPE},
     },
 }
 
@@ -140,6 +150,16 @@ def _messages(own: Iterable[str]) -> Json:
         ),
         "contentType": "application/octet-stream",
         "headers": _RESENT_HEADERS,
+    }
+    found["scored"] = {
+        **_message(
+            "Accepted touchpoints with what they counted for: an Arrow IPC stream of one batch of rows, see docs/scored.md",
+            _TEXT,
+            "None: the partition has the number of the touchpoints' own.",
+            keyed=False,
+        ),
+        "contentType": CONTENT_TYPE,
+        "headers": _SCORED_HEADERS,
     }
     found["snapshot"] = {
         **_message("Saved state, a cache of what the log says", _TEXT, customer),

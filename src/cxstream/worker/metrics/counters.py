@@ -15,16 +15,35 @@ if TYPE_CHECKING:
     from cxstream.worker.metrics.tally import FlushTally
 
 
+class Scored(Protocol):
+    """What a transaction wrote to cx.scored.
+
+    Attributes:
+        rows: accepted touchpoints.
+    """
+
+    rows: int
+
+    @property
+    def held_bytes(self) -> int:
+        """Size of the records."""
+
+
 class Committed(Protocol):
     """The counted contents of a transaction.
 
     Attributes:
         records: source records that the results follow from.
         tally: counts of these records.
+        scored: rows and bytes for cx.scored.
     """
 
     records: int
     tally: FlushTally
+
+    @property
+    def scored(self) -> Scored:
+        """Rows and bytes for cx.scored."""
 
     def count(self, topic: str) -> int:
         """How many records it wrote to a topic, by its name in the contract."""
@@ -128,5 +147,7 @@ class Counters:
         if newest:
             self.newest = max(self.newest or newest[0], *newest)
         self.measures.cards += outbox.count(SCORES.contract)
+        self.measures.scored_rows += outbox.scored.rows
+        self.measures.scored_bytes += outbox.scored.held_bytes
         self.measures.flush_records.observe(outbox.records)
         self.measures.add(tally, now * 1000)

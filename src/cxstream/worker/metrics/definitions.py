@@ -433,6 +433,13 @@ BUSINESS = (
     ),
     Metric("cxstream_held_back_total", "counter", "raises", "Raises that were suppressed by the cooldown."),
     Metric("cxstream_score_cards_total", "counter", "score cards", "Score cards committed."),
+    Metric("cxstream_scored_rows_total", "counter", "rows", "Rows of cx.scored committed."),
+    Metric(
+        "cxstream_scored_bytes_total",
+        "counter",
+        "bytes",
+        "Total size of the records of cx.scored committed, before Kafka's compression.",
+    ),
     Metric(
         "cxstream_customers",
         "gauge",

@@ -87,6 +87,7 @@ class Measures:
         self.reasons: Counter[str] = Counter()
         self.held_back = 0
         self.cards = 0
+        self.scored_rows = self.scored_bytes = 0
         self.commit_delay = {each: _buckets("cxstream_commit_delay_seconds") for each in FRESHNESS}
         self.event_delay = _buckets("cxstream_event_delay_seconds")
         self.nps = np.zeros((len(CHANNELS), len(NPS)), np.int64)

@@ -19,9 +19,10 @@ from cxstream.scoring.codec.decode import TOO_LARGE
 from cxstream.scoring.codec.rejection import Row, by_reference, copy, shortened, wire_bytes
 from cxstream.scoring.codec.routing import FORWARDED_FROM
 from cxstream.scoring.state.passed_over import PASSED_OVER
-from cxstream.topology import REJECTED, SCORES, SNAPSHOTS, TOUCHPOINTS
+from cxstream.topology import REJECTED, SCORED, SCORES, SNAPSHOTS, TOUCHPOINTS
 from cxstream.worker.clients import BATCH_BYTES
 from cxstream.worker.metrics.tally import FlushTally
+from cxstream.worker.ownership.scored_rows import RECORD_BYTES, ScoredRows
 from cxstream.worker.ownership.suspects import Cause, RowsRefusedError, is_refusal
 
 if TYPE_CHECKING:
@@ -49,8 +50,8 @@ class Unread(NamedTuple):
 
 _NO_HEADERS: Headers = []
 _BY_REFERENCE = {TOO_LARGE, *PASSED_OVER}
-# Its records are unchanged copies.
-_REPEATING = {REJECTED.contract, TOUCHPOINTS.contract}
+# Their records are unchanged copies, or repeat a schema.
+_REPEATING = {REJECTED.contract, TOUCHPOINTS.contract, SCORED.contract}
 _BROKERS_CLOCK = 1  # the type of a timestamp: LogAppendTime
 # What Kafka's format adds to a batch of records.
 _BATCH_OVERHEAD = 61
@@ -92,12 +93,12 @@ class Outbox:
 
     Attributes:
         records: source records that the results follow from.
-        bytes: size of the signals, and of the rejected and forwarded records.
         rejected_bytes: the most bytes that the rows of cx.rejected take in a batch.
         largest_rejected: ... and that the largest of them takes in a batch of its own.
         rows: keys and values to write, by the contract's name of the topic, in order.
         causes: the records that caused the rows of signals, receipts and of cx.rejected, by topic, in order.
-        explanations: headers of the rows of cx.rejected; no other row has any.
+        explanations: headers of the rows of cx.rejected.
+        scored: the accepted touchpoints, for cx.scored.
         requests: what inlets have taken, for every partition of cx.touchpoints.
         latest_request: the latest time of theirs, ms UTC; None if there are none.
         forwards: misrouted records, for cx.touchpoints, by partition.
@@ -108,9 +109,12 @@ class Outbox:
     Args:
         topology: the topics of the installation.
         pseudonyms: names under which customers are known; None: their own.
+        scored_bytes: the most bytes of a record of cx.scored.
     """
 
-    def __init__(self, topology: Topology, pseudonyms: Pseudonyms | None = None) -> None:
+    def __init__(
+        self, topology: Topology, pseudonyms: Pseudonyms | None = None, scored_bytes: int = RECORD_BYTES
+    ) -> None:
         self._topology = topology
         self._touchpoints = topology.touchpoints.name
         self._pseudonyms = pseudonyms
@@ -121,11 +125,17 @@ class Outbox:
         self.taken: dict[str, int] = {}
         self.committed = asyncio.Event()
         self.records = 0
-        self.bytes = self.rejected_bytes = self.largest_rejected = 0
+        self._bytes = self.rejected_bytes = self.largest_rejected = 0
         self.rows: defaultdict[str, list[Pair]] = defaultdict(list)
         self.causes: defaultdict[str, list[Cause]] = defaultdict(list)
         self.explanations: list[Headers] = []
+        self.scored = ScoredRows(scored_bytes)
         self.tally = FlushTally()
+
+    @property
+    def held_bytes(self) -> int:
+        """Size of the signals, of the rejected and forwarded records, and of the scored touchpoints."""
+        return self._bytes + self.scored.held_bytes
 
     def add(self, outcome: Outcome, records: Sequence[Any], partition: int) -> None:
         """Take the signals, and the rejected and misrouted records of a batch.
@@ -139,7 +149,9 @@ class Outbox:
         for row in outcome.rows:
             self.rows[row.topic].append((row.key, row.value))
             self.causes[row.topic].append(Cause(TOUCHPOINTS.contract, records[row.index].offset))
-            self.bytes += len(row.value)
+            self._bytes += len(row.value)
+        if outcome.scored is not None:
+            self.scored.add(outcome.scored, records)
         for rejection in outcome.rejected:
             place = (self._touchpoints, partition)
             self.add_rejected(records[rejection.index], place, rejection.reason, rejection.field)
@@ -148,7 +160,7 @@ class Outbox:
             found = f"{self._touchpoints}-{partition}-{record.offset}".encode()
             headers = [*record.headers, (FORWARDED_FROM, found)]
             self.forwards[stray.partition].append(Forward(record, stray.source, headers))
-            self.bytes += len(record.key or b"") + len(record.value or b"")
+            self._bytes += len(record.key or b"") + len(record.value or b"")
 
     def add_rejected(self, record: Any, place: tuple[str, int], reason: str, field: str) -> None:
         """Take a record that cannot be used: a copy, or a reference to one that is too large.
@@ -177,7 +189,7 @@ class Outbox:
         self.rows[REJECTED.contract].append((row.key, row.value))
         self.explanations.append(row.headers)
         size = row.size
-        self.bytes += size
+        self._bytes += size
         self.rejected_bytes += size
         self.largest_rejected = max(self.largest_rejected, size + _BATCH_OVERHEAD)
 
@@ -227,7 +239,19 @@ class Outbox:
         self.requests.append((key, value))
         self.request_causes.append(cause)
         self.latest_request = max(time_ms, time_ms if self.latest_request is None else self.latest_request)
-        self.bytes += len(value)
+        self._bytes += len(value)
+
+    def close(self) -> None:
+        """Take no more touchpoints."""
+        self.scored.close()
+        if self.scored.values:
+            self.rows[SCORED.contract] = [(None, value) for value in self.scored.values]
+
+    def headers(self, topic: str) -> Sequence[Headers]:
+        """Headers of the rows of a topic, by its name in the contract; none if its rows have none."""
+        if topic == REJECTED.contract:
+            return self.explanations
+        return self.scored.headers if topic == SCORED.contract else ()
 
     def add_cards(self, cards: list[tuple[bytes, bytes | None]]) -> None:
         """Take score cards; None for a customer who was removed."""
@@ -289,7 +313,7 @@ async def commit(
                 topic,
                 (topology.name(topic), partition),
                 rows,
-                outbox.explanations if topic == REJECTED.contract else (),
+                outbox.headers(topic),
                 outbox.causes.get(topic, ()),
                 largest.get(topic),
             )

@@ -22,13 +22,14 @@ from cxstream.model.errors import TopicError
 from cxstream.scoring.codec.decode import MALFORMED, TOO_LARGE
 from cxstream.scoring.failing import BatchError, may_be_of_record, place_of
 from cxstream.scoring.state.passed_over import FAILED, PASSED_OVER, SKIPPED
-from cxstream.topology import REJECTED, TOUCHPOINTS
+from cxstream.topology import REJECTED, SCORED, TOUCHPOINTS
 from cxstream.worker.clients import BATCH_BYTES
 from cxstream.worker.clock import now
 from cxstream.worker.feed import to_records
 from cxstream.worker.ownership.inlets import Refused
 from cxstream.worker.ownership.outbox import Limits, Outbox, Unread, commit
 from cxstream.worker.ownership.restore import Losses
+from cxstream.worker.ownership.scored_rows import RECORD_BYTES
 from cxstream.worker.ownership.suspects import Cause
 
 if TYPE_CHECKING:
@@ -97,7 +98,8 @@ class OwnershipSession:
         self._on_flushed = on_flushed
         self._pseudonyms = settings.privacy.pseudonyms()
         self._authority = settings.control.authority()
-        self._outbox = Outbox(self._topology, self._pseudonyms)
+        self.engine.scored = settings.worker.scored
+        self._outbox = self._new_outbox()
         self._flushing: asyncio.Task[None] | None = None
         started = now()
         self.committed_at = self.moved_at = 0.0
@@ -105,6 +107,10 @@ class OwnershipSession:
         self._flushed_at = started
         self._saved_at = started if restored.saved else -float("inf")
         self._saved_position = self.position if restored.saved else -1
+
+    def _new_outbox(self) -> Outbox:
+        limit = self._suspects.limits.get(SCORED.contract, RECORD_BYTES)
+        return Outbox(self._topology, self._pseudonyms, limit)
 
     def apply(self, records: Sequence[Any]) -> None:
         """Apply consecutive records that follow the position.
@@ -250,7 +256,7 @@ class OwnershipSession:
         """
         full = (
             self._outbox.records >= self._worker.flush_records
-            or self._outbox.bytes >= self._worker.flush_bytes
+            or self._outbox.held_bytes >= self._worker.flush_bytes
         )
         if self._flushing is not None and (full or self._flushing.done()):
             await self._settle()
@@ -308,8 +314,9 @@ class OwnershipSession:
 
     def _start(self, *, snapshot: bool, behind: bool = False) -> None:
         """Close the outbox and commit it."""
-        outbox, self._outbox = self._outbox, Outbox(self._topology, self._pseudonyms)
+        outbox, self._outbox = self._outbox, self._new_outbox()
         closed = perf_counter()
+        outbox.close()
         limit = self._worker.cards_per_flush
         outbox.add_cards(
             self.engine.take_cards(min(limit, outbox.records // _RECORDS_PER_CARD) if behind else limit)

@@ -19,7 +19,7 @@ from aiokafka.errors import MessageSizeTooLargeError, RecordListTooLargeError, R
 
 from cxstream.scoring.failing import BatchError, place_of
 from cxstream.scoring.state.passed_over import FAILED
-from cxstream.topology import TOUCHPOINTS
+from cxstream.topology import SCORED, TOUCHPOINTS
 from cxstream.worker import feed
 
 if TYPE_CHECKING:
@@ -128,6 +128,10 @@ class Suspects:
             self.limits[refused.topic] = refused.size // 2 if refused.size > _SOUND_BYTES else 1
             return True
         [cause] = refused.causes
+        if refused.topic == SCORED.contract and refused.size > _SOUND_BYTES:
+            # Its records have many causes, and are cut to this size.
+            self.limits[refused.topic] = refused.size // 2
+            return True
         if cause is None or refused.size <= _SOUND_BYTES:
             return False
         before, self._refused = self._refused, cause

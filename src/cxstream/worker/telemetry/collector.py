@@ -248,6 +248,8 @@ class WorkerCollector(Collector):
         yield family("cxstream_raise_reasons_total", (([each], reasons.get(each, 0)) for each in FEATURES))
         yield family("cxstream_held_back_total", [([], measures.held_back)])
         yield family("cxstream_score_cards_total", [([], measures.cards)])
+        yield family("cxstream_scored_rows_total", [([], measures.scored_rows)])
+        yield family("cxstream_scored_bytes_total", [([], measures.scored_bytes)])
         scores = self._distribution.scores
         yield family("cxstream_customers", _each(STANDINGS, scores.levels.tolist()))
         yield family("cxstream_customer_effort", [([], scores.effort)])

@@ -1,0 +1,83 @@
+"""The accepted touchpoints of one flush, on their way into records of cx.scored.
+
+batch -> Arrow columns, until there are enough rows for a record -> an Arrow stream, compressed
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cxstream.files.scored import combined, encoded, record_batch
+from cxstream.model.scored import CONTENT_TYPE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    import pyarrow as pa
+
+    from cxstream.scoring.scored import Scored
+
+# A record of so many rows has some 500 KB, and takes some 6 MB in memory until it is encoded.
+ROWS = 20_000
+# Far below the broker's default limit of one record batch, which is 1 MiB; rows with long texts make shorter records.
+RECORD_BYTES = 640 * 1024
+_LEAST_BYTES = 64 * 1024
+
+Headers = list[tuple[str, bytes | None]]
+
+
+class ScoredRows:
+    """Takes the scored touchpoints of one partition.
+
+    Attributes:
+        rows: accepted touchpoints so far.
+        values: the records so far.
+        headers: ... and their headers.
+
+    Args:
+        limit: the most bytes of a record with more than one row.
+    """
+
+    def __init__(self, limit: int = RECORD_BYTES) -> None:
+        self._limit = max(min(limit, RECORD_BYTES), _LEAST_BYTES)
+        self._waiting: list[pa.RecordBatch] = []
+        self._rows = self._bytes = self._encoded = 0
+        self.rows = 0
+        self.values: list[bytes] = []
+        self.headers: list[Headers] = []
+
+    @property
+    def held_bytes(self) -> int:
+        """Memory of the records and of the rows that wait to be encoded."""
+        return self._bytes + self._encoded
+
+    def add(self, scored: Scored, records: Sequence[Any]) -> None:
+        """Take the rows of a batch.
+
+        Args:
+            scored: the accepted touchpoints.
+            records: the records of the batch.
+        """
+        if not len(scored):
+            return
+        arrived = np.array([records[i].timestamp for i in scored.positions.tolist()], np.int64)
+        batch = record_batch(scored, arrived)
+        self._waiting.append(batch)
+        self._rows += len(scored)
+        self._bytes += batch.nbytes
+        self.rows += len(scored)
+        if self._rows >= ROWS:
+            self.close()
+
+    def close(self) -> None:
+        """Encode the rows that wait."""
+        if not self._waiting:
+            return
+        for value, rows in encoded(combined(self._waiting), self._limit):
+            self.values.append(value)
+            self.headers.append([("rows", str(rows).encode()), ("content-type", CONTENT_TYPE.encode())])
+            self._encoded += len(value)
+        self._waiting, self._rows, self._bytes = [], 0, 0
