@@ -67,6 +67,7 @@ DONE = {
     "touchpoints": [seen(1, said_ms=NOW - 5000), seen(50, said_ms=NOW - 1000), seen(2, 0, said_ms=NOW - 5000)],
     "churn_risk": [seen(1, cause=Place(1, 1)), seen(2, cause=Place(1, 50), erased=True)],
     "friction": [seen(1, 0, cause=Place(0, 2))],
+    "scored": [seen(1, cause=Place(1, 1)), seen(1, cause=Place(1, 2))],
     "scores": [seen(1, cause=Place(1, 1)), GONE],
     "snapshots": [seen(1), seen(4), GONE],
     "rejected": [seen(3)],
@@ -79,6 +80,7 @@ def test_after_an_erasure_only_what_retention_holds_is_there() -> None:
     assert [each.wrong for each in found if each.wrong] == []
     said = {(each.topic, each.partition, each.what): each.until_ms for each in found}
     assert said["cx.touchpoints", 1, "2 records at offsets 1 to 50"] == NOW - 2000 + 90 * DAY
+    assert said["cx.scored", 1, "2 scored touchpoints at offset 1"] == NOW - 2000 + 90 * DAY
     assert said["cx.snapshots", 1, "2 earlier rows of saved state at offsets 1 to 4"] == NOW - 500 + DAY
     assert said["cx.scores", 1, "1 tombstone of a score card at offset 9"] == NOW - 500 + 3 * DAY
 
@@ -91,6 +93,7 @@ def test_after_an_erasure_only_what_retention_holds_is_there() -> None:
         ({"snapshots": [GONE, seen(10)]}, "cx.snapshots-1: it is left"),
         ({"churn_risk": [seen(8, cause=Place(1, 51))]}, "cx.churn-risk-1: it was made after"),
         ({"friction": [seen(8, cause=Place(1, 51))]}, "cx.friction-1: it was made after"),
+        ({"scored": [seen(8, cause=Place(1, 51))]}, "cx.scored-1: it was made after"),
         (
             {"forget": [seen(0, request="r1"), seen(1, request="r2")]},
             "cx.forget-1: no worker has followed it",
@@ -120,6 +123,7 @@ def test_who_does_something_again_is_a_new_customer() -> None:
         "scores": [*DONE["scores"], seen(10, cause=Place(1, 60))],
         "snapshots": [*DONE["snapshots"], seen(10, arrived=NOW)],
         "churn_risk": [*DONE["churn_risk"], seen(10, cause=Place(1, 60))],
+        "scored": [*DONE["scored"], seen(10, cause=Place(1, 60))],
     }
     assert back(traces(RECEIPT, **again))
     assert wrong(traces(RECEIPT, **again)) == []
@@ -207,6 +211,7 @@ async def test_what_is_left_is_shown_with_its_place_and_its_end(
             after = await asyncio.to_thread(verify, settings, WHOM, "nobody-of-this-name")
             assert after.exit_code == 0, after.output
             assert "nothing is left that should not be there" in after.output
+            assert f"kept  cx.scored-{home}: 30 scored touchpoints at offset" in after.output
             for topic in (TOUCHPOINTS, REJECTED, FORGET, CHURN_RISK, SCORES, SNAPSHOTS):
                 assert f"kept  {topic.name}-{home}: " in after.output, topic.name
             assert f"kept  {TOUCHPOINTS.name}-{elsewhere}: " in after.output

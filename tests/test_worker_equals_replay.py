@@ -7,9 +7,14 @@ writes for the same files.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
+import os
+import re
 import signal
+import subprocess
+import sys
 from collections import Counter, defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +35,8 @@ if TYPE_CHECKING:
 DATA = Path(__file__).parents[2] / "shared" / "data"
 OLIST = DATA / "olist_sample"
 BANK = DATA / "callcentre_anonymous_bank" / "data_anonymous_bank_february.txt"
+
+PAGE = Path(__file__).parents[1] / "docs" / "scored.md"
 
 PARTITIONS = 4
 ALL_SECONDS = 400.0
@@ -108,6 +115,13 @@ async def test_two_workers_equal_replay(
                 assert again.stop() == 0, again.log
             assert one.stop() == 0, one.log
             await _compare(watcher, replayed)
+            if how == signal.SIGTERM:
+                rows = sum(
+                    int(dict(record.headers)["rows"])
+                    for some in (await watcher.read(SCORED.name)).values()
+                    for record in some
+                )
+                await _run_example(settings, rows)
 
 
 def _more_than(watcher: Watcher, offsets: int) -> Callable[[], Any]:
@@ -153,6 +167,24 @@ async def _compare(watcher: Watcher, replayed: Path) -> None:
         cards.update({record.key: record.value for record in records})
     latest = sorted(value for value in cards.values() if value is not None)
     assert latest == sorted((replayed / "scores.ndjson").read_bytes().splitlines())
+
+
+async def _run_example(settings: Settings, most: int) -> None:
+    """The program of docs/scored.md reads the rows."""
+    [program] = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=ALL_SECONDS,
+        check=False,
+        env={**os.environ, "KAFKA": settings.kafka},
+    )
+    assert done.returncode == 0, done.stderr
+    places = [line.rsplit(" ", 2) for line in done.stdout.splitlines()]
+    assert 0 < sum(int(count) for _, _, count in places) <= most
+    assert sum(float(effort) for _, effort, _ in places) > 0
 
 
 async def _compare_scored(watcher: Watcher, file: Path) -> None:

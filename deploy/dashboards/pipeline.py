@@ -251,9 +251,12 @@ WORK = Row(
             width=6,
         ),
         Panel(
-            "Score cards a second",
-            "Latest cards of customers who changed, written to cx.scores.",
-            (Query(rate("cxstream_score_cards_total"), "score cards"),),
+            "Score cards and scored touchpoints a second",
+            "Latest cards of customers who changed, written to cx.scores, and accepted touchpoints, written to cx.scored.",
+            (
+                Query(rate("cxstream_score_cards_total"), "score cards"),
+                Query(rate("cxstream_scored_rows_total"), "scored touchpoints"),
+            ),
             unit=PER_SECOND,
             low=0,
             width=6,
@@ -268,6 +271,7 @@ WORK = Row(
             ),
             unit="percentunit",
             low=0,
+            width=6,
             alerts=("CxstreamLagGrows",),
         ),
         Panel(
@@ -275,6 +279,15 @@ WORK = Row(
             "Cores in use.",
             (Query(f'rate(process_cpu_seconds_total{{job="cxstream"}}[{LATELY}])', "{{instance}}"),),
             low=0,
+            width=6,
+        ),
+        Panel(
+            "Size of cx.scored, bytes a second",
+            "Records of cx.scored before Kafka compresses them.",
+            (Query(rate("cxstream_scored_bytes_total"), "cx.scored"),),
+            unit="bytes",
+            low=0,
+            width=6,
         ),
         Panel(
             "Memory, by worker",
@@ -287,6 +300,7 @@ WORK = Row(
             ),
             unit="bytes",
             low=0,
+            width=6,
             alerts=("CxstreamMemoryShort",),
         ),
     ),

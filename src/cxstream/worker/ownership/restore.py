@@ -212,6 +212,7 @@ async def replay(
 
     Raises:
         BatchError: records cannot be applied.
+        LostRecordsError: some were deleted meanwhile, and the settings refuse to go on without.
     """
     count = 0
     touchpoints = settings.topology.touchpoints.name
@@ -231,6 +232,10 @@ async def replay(
                 count += len(piece)
                 await asyncio.sleep(0)
     engine.next_offset = passed.after(engine.next_offset, stop)
+    if engine.next_offset < stop:
+        # The last offsets are transaction markers, or records that were deleted since the bounds were read.
+        first, _ = await reader.bounds(touchpoints)
+        lost.check(engine.next_offset, first, "the state must be built again from there")
     return count
 
 
