@@ -215,3 +215,21 @@ def test_wrong_names_and_options_are_refused() -> None:
 def test_known_values_are_those_that_there_are(connection: duckdb.DuckDBPyConnection) -> None:
     assert set(query.known_values(connection, "level")) == set(CHOICES["level_after"])
     assert len(query.known_values(connection, "kind", 3)) == 3
+
+
+@pytest.mark.parametrize("name", ["touchpoints", "voice", "service", "value", "quality"])
+def test_customers_are_the_same_counted_by_bits_and_by_sets(
+    name: str, connection: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view = definition.view(name)
+    window = {"since": START, "until": START + timedelta(days=DAYS)}
+    for selection in (
+        Selection(),
+        Selection(by=("source",), grain="week", **window),
+        Selection(where=(Filter("source", ("x",)),)),
+    ):
+        found = query.result(view, selection)
+        by_bits = answer(connection, found)
+        with monkeypatch.context() as patched:
+            patched.setattr(query, "_MOST_BITMAP_BYTES", -1)
+            assert answer(connection, found) == by_bits

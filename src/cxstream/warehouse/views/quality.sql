@@ -36,7 +36,7 @@ good AS (
     SELECT
         {by}
         count(*) AS touchpoints,
-        count(DISTINCT customer_id) AS customers,
+        distinct_customers(customer_id) AS customers,
         count(*) FILTER ({late}) AS late,
         quantile_cont((epoch_ms(arrived) - epoch_ms(time)) / 1000, [0.5, 0.95]) AS delays,
         min(time) AS first_time,

@@ -19,6 +19,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cxstream.model.errors import InputError
+from cxstream.warehouse.query import value
 from cxstream.warehouse.views.definition import NUMBER, TEXT
 from cxstream.warehouse.views.selection import PERIOD, Selection
 from cxstream.warehouse.views.statistics import install
@@ -38,11 +39,34 @@ _PLACEHOLDER = re.compile(r"\{([\w ]+)\}")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 
+_GRAINS = {
+    "hour": timedelta(hours=1),
+    "day": timedelta(days=1),
+    "week": timedelta(days=7),
+    "month": timedelta(days=28),
+}
+# Dimensions that `daily` has, by its columns; `daily_by` has the others.
+_DAILY = {name: name for name in ("kind", "source", "channel", "touchpoint", "stage", "topic")} | {
+    "level": "level_after"
+}
+# Memory for a bit for each customer in each group and thread.
+_MOST_BITMAP_BYTES = 128 << 20
+
+
 class Query(NamedTuple):
-    """SQL and the values to bind to its named parameters."""
+    """SQL and what it needs.
+
+    Attributes:
+        sql: with named parameters.
+        values: to bind to them.
+        by: dimensions of its groups.
+        periods: at most so many periods each; 0 where nobody knows.
+    """
 
     sql: str
     values: dict[str, Any]
+    by: tuple[str, ...] = ()
+    periods: int = 1
 
 
 def result(view: View, selection: Selection, limit: int | None = None) -> Query:
@@ -126,7 +150,7 @@ def _composed(
         sql = f"SELECT {names} FROM ({sql})"
     if limit is not None:
         sql = f"SELECT * FROM ({sql}) LIMIT {limit:d}"
-    return Query(sql, {**filler.values, **cells.values})
+    return Query(sql, {**filler.values, **cells.values}, selection.by, _periods(selection))
 
 
 class _Filler:
@@ -240,20 +264,20 @@ class _Filler:
 
     def _option(self, name: str) -> str:
         option = self._view.options[name]
-        value = self._selection.options.get(name, option.default)
+        chosen = self._selection.options.get(name, option.default)
         if NUMBER in option.choices:
-            if _NUMBER.fullmatch(value) is None:
+            if _NUMBER.fullmatch(chosen) is None:
                 raise InputError(
-                    f"view {self._view.name}: {name}={value!r} is no number, like {option.default}"
+                    f"view {self._view.name}: {name}={chosen!r} is no number, like {option.default}"
                 )
-            self.values[f"option_{name}"] = float(value)
+            self.values[f"option_{name}"] = float(chosen)
         elif TEXT in option.choices:
-            self.values[f"option_{name}"] = value
-        elif value in option.choices:
-            return f"'{value}'"
+            self.values[f"option_{name}"] = chosen
+        elif chosen in option.choices:
+            return f"'{chosen}'"
         else:
             raise InputError(
-                f"view {self._view.name}: {name}={value!r} is none of {', '.join(option.choices)}"
+                f"view {self._view.name}: {name}={chosen!r} is none of {', '.join(option.choices)}"
             )
         return f"$option_{name}"
 
@@ -282,16 +306,46 @@ def _a_grain_before(time: datetime, grain: str) -> datetime:
 
 def run(connection: duckdb.DuckDBPyConnection, query: Query) -> duckdb.DuckDBPyConnection:
     """Execute a query; the rows wait in the cursor that comes back."""
-    cursor = connection.cursor()
-    install(cursor)
-    return cursor.execute(query.sql, query.values)
+    return _prepared(connection, query).execute(query.sql, query.values)
 
 
 def table(connection: duckdb.DuckDBPyConnection, query: Query) -> pa.Table:
     """The rows of a query in Arrow's columns."""
+    return _prepared(connection, query).sql(query.sql, params=query.values).to_arrow_table()
+
+
+def _prepared(connection: duckdb.DuckDBPyConnection, query: Query) -> duckdb.DuckDBPyConnection:
+    """A cursor with the functions that views use."""
     cursor = connection.cursor()
-    install(cursor)
-    return cursor.sql(query.sql, params=query.values).to_arrow_table()
+    highest: int = value(cursor, "SELECT coalesce(max(customer_id), 0) FROM customers")
+    # Twice: the window and the period before.
+    needed = 2 * highest / 8 * _groups(cursor, query)
+    install(cursor, highest if query.periods and needed <= _MOST_BITMAP_BYTES else None)
+    return cursor
+
+
+def _groups(cursor: duckdb.DuckDBPyConnection, query: Query) -> int:
+    """How many groups a query has at most, by the values that there are."""
+    groups = query.periods
+    for dimension in query.by:
+        if dimension in _DAILY:
+            found = value(cursor, f"SELECT count(DISTINCT {_DAILY[dimension]}) FROM daily")
+        else:
+            found = value(
+                cursor, "SELECT count(DISTINCT value) FROM daily_by WHERE dimension = ?", [dimension]
+            )
+        # One more: touchpoints without a value.
+        groups *= found + 1
+    return groups
+
+
+def _periods(selection: Selection) -> int:
+    """How many periods a window has at most; 0 where it has no start or no end."""
+    if selection.grain is None:
+        return 1
+    if selection.since is None or selection.until is None:
+        return 0
+    return (selection.until - selection.since) // _GRAINS[selection.grain] + 3
 
 
 def known_values(connection: duckdb.DuckDBPyConnection, dimension: str, most: int = 20) -> list[str]:

@@ -100,7 +100,7 @@ events AS (
     SELECT
         {by}
         count(*) FILTER ({contacts}) AS contacts,
-        count(DISTINCT customer_id) AS customers,
+        distinct_customers(customer_id) AS customers,
         avg(counted_wait_s) FILTER ({contacts}) AS wait_mean_s,
         quantile_cont(counted_wait_s, [0.5, 0.9, 0.95]) FILTER ({contacts}) AS waits,
         count(*) FILTER ({waited}) AS waited,

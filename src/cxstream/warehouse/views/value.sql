@@ -49,8 +49,8 @@ WITH bought AS (
     SELECT
         {by}
         band,
-        count(DISTINCT customer_id) AS customers,
-        count(DISTINCT customer_id) FILTER ({purchases}) AS buyers,
+        distinct_customers(customer_id) AS customers,
+        distinct_customers(CASE WHEN {purchases} THEN customer_id END) AS buyers,
         count(*) FILTER ({purchases}) AS purchases,
         count(amount_base) FILTER ({purchases}) AS priced,
         count(*) FILTER ({returns}) AS returns,

@@ -52,7 +52,7 @@ WITH answers AS (
         count(*) FILTER ({reviews}) AS reviews,
         avg(rating) FILTER ({reviews}) AS rating_mean,
         stddev_samp(rating) FILTER ({reviews}) AS rating_deviation,
-        count(DISTINCT customer_id) AS customers
+        distinct_customers(customer_id) AS customers
     FROM answers
     {group}
 ),
