@@ -1,4 +1,4 @@
-"""`cxstream warehouse`: compare warehouses, export one, rewrite one."""
+"""`cxstream warehouse`: keep a warehouse up to date from Kafka, prove it, build it again, export it."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ _FILE = click.option(
     type=click.Path(dir_okay=False, path_type=Path),
     help="The warehouse.  [default: the setting warehouse.path]",
 )
+_KAFKA = click.option("--kafka", metavar="HOST:PORT[,...]", help="Where Kafka is.")
+_LOSS = click.option("--accept-loss", is_flag=True, help="Go on without records that the log no longer has.")
 _SHOWN = 20
 
 
@@ -32,40 +34,105 @@ def command() -> None:
 
     \b
     Example:
-      cxstream warehouse verify --warehouse cx.duckdb --against other.duckdb
+      cxstream warehouse follow --warehouse cx.duckdb
+      cxstream warehouse verify --warehouse cx.duckdb
       cxstream warehouse export --warehouse cx.duckdb --out parquet
     """  # noqa: D301
+
+
+@command.command("follow")
+@_FILE
+@click.option("--until-end", is_flag=True, help="Stop when all that is there is taken in.")
+@_LOSS
+@_KAFKA
+@click.pass_obj
+def follow_(
+    config: str | None, file: Path | None, until_end: bool, accept_loss: bool, kafka: str | None
+) -> None:
+    """Keep the warehouse up to date from Kafka, in the foreground.
+
+    Says 'ready: ...' when all that was there is taken in. SIGTERM or Ctrl-C stops it cleanly; SIGUSR1 makes a
+    copy for readers, FILE.copy, and so does the setting warehouse.publish_minutes at an interval. Days before
+    warehouse.keep_days are deleted, and the file is rewritten within warehouse.compact_hours of an erasure.
+
+    \b
+    Example:
+      cxstream warehouse follow --warehouse cx.duckdb --kafka kafka-1:9092
+      cxstream warehouse follow --until-end
+    """  # noqa: D301
+    import asyncio
+
+    settings, path = _load(config, file, kafka)
+    from cxstream.logs.setup import configure
+    from cxstream.warehouse.follow import follow
+    from cxstream.warehouse.store import Store
+
+    configure(settings.log_level, settings.log_format)
+    with Store(path, settings.warehouse) as store:
+        asyncio.run(follow(settings, store, click.echo, until_end=until_end, accept_loss=accept_loss))
 
 
 @command.command("verify")
 @_FILE
 @click.option(
     "--against",
-    required=True,
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Compare with this warehouse; `arrived` does not count, which files do not have.",
+    help="Compare with this warehouse instead of the log; `arrived` does not count, which files do not have.",
 )
+@_KAFKA
 @click.pass_obj
-def verify_(config: str | None, file: Path | None, against: Path) -> None:
-    """Compare two warehouses, and the aggregates of the first with its touchpoints.
+def verify_(config: str | None, file: Path | None, against: Path | None, kafka: str | None) -> None:
+    """Prove that the warehouse equals the log: bring it up to date, build it again aside, and compare.
 
-    Digests are compared by table and day; where they differ, rows are shown. The exit status is 1 if anything differs.
+    Digests are compared by table and day; where they differ, rows are shown. Aggregates are compared with the
+    touchpoints. Rows whose records the log no longer has are not compared. The exit status is 1 if anything differs.
 
     \b
     Example:
+      cxstream warehouse verify --warehouse cx.duckdb
       cxstream warehouse verify --warehouse cx.duckdb --against other.duckdb
     """  # noqa: D301
-    settings, path = _load(config, file)
-    _require(path)
-    from cxstream.warehouse.store import reading
-    from cxstream.warehouse.verify import check_aggregates, compare
+    import asyncio
 
-    for each in (path, against):
-        with reading(each, settings.warehouse):
-            pass
-    found = compare(path, against, settings.warehouse, ignore=("arrived",))
-    found += check_aggregates(path, settings.warehouse)
+    settings, path = _load(config, file, kafka)
+    _require(path)
+    if against is not None:
+        from cxstream.warehouse.store import reading
+        from cxstream.warehouse.verify import check_aggregates, compare
+
+        for each in (path, against):
+            with reading(each, settings.warehouse):
+                pass
+        found = compare(path, against, settings.warehouse, ignore=("arrived",))
+        found += check_aggregates(path, settings.warehouse)
+    else:
+        from cxstream.warehouse.rebuild import verify
+
+        found = asyncio.run(verify(settings, path))
     _show(found, path)
+
+
+@command.command("rebuild")
+@_FILE
+@_LOSS
+@_KAFKA
+@click.pass_obj
+def rebuild_(config: str | None, file: Path | None, accept_loss: bool, kafka: str | None) -> None:
+    """Build the warehouse again from the log, and replace the file when that is complete.
+
+    If the file has touchpoints that the log no longer has, it stays as it is, except with --accept-loss.
+
+    \b
+    Example:
+      cxstream warehouse rebuild --warehouse cx.duckdb
+    """  # noqa: D301
+    import asyncio
+
+    settings, path = _load(config, file, kafka)
+    from cxstream.warehouse.rebuild import rebuild
+
+    asyncio.run(rebuild(settings, path, accept_loss=accept_loss))
+    click.echo(f"{path}: built again from the log")
 
 
 @command.command("export")
@@ -83,7 +150,7 @@ def export_(config: str | None, file: Path | None, out: Path) -> None:
     Example:
       cxstream warehouse export --warehouse cx.duckdb --out parquet
     """  # noqa: D301
-    settings, path = _load(config, file)
+    settings, path = _load(config, file, None)
     from cxstream.warehouse.export import export
     from cxstream.warehouse.store import reading
 
@@ -102,7 +169,7 @@ def compact_(config: str | None, file: Path | None) -> None:
     Example:
       cxstream warehouse compact --warehouse cx.duckdb
     """  # noqa: D301
-    settings, path = _load(config, file)
+    settings, path = _load(config, file, None)
     _require(path)
     from cxstream.warehouse.store import Store
 
@@ -112,12 +179,12 @@ def compact_(config: str | None, file: Path | None) -> None:
     click.echo(f"{path}: {before:,} bytes before, {path.stat().st_size:,} now")
 
 
-def _load(config: str | None, file: Path | None) -> tuple[Settings, Path]:
+def _load(config: str | None, file: Path | None, kafka: str | None) -> tuple[Settings, Path]:
     from cxstream.cli.options import require_duckdb
     from cxstream.settings import load
 
     require_duckdb()
-    settings = load(config)
+    settings = load(config, kafka=kafka)
     return settings, file or settings.warehouse.path
 
 
@@ -126,7 +193,7 @@ def _require(path: Path) -> None:
 
     if not path.exists():
         raise WarehouseError(
-            f"{path}: no such warehouse: name one with --warehouse, or build it with 'cxstream replay IN... --warehouse'"
+            f"{path}: no such warehouse: name one with --warehouse, or build it with 'cxstream warehouse follow'"
         )
 
 
@@ -144,7 +211,7 @@ def _show(found: Sequence[Difference], path: Path) -> None:
                 click.echo(f"  {sign} {_plain(row)}")
     if found:
         places = "1 table and day differs" if len(found) == 1 else f"{len(found)} tables and days differ"
-        raise click.ClickException(f"{path}: {places}")
+        raise click.ClickException(f"{path}: {places}: build it again with 'cxstream warehouse rebuild'")
     click.echo(f"{path}: equal")
 
 

@@ -1,0 +1,139 @@
+"""Keeps a warehouse up to date from Kafka.
+
+The consumer is aiokafka's, without a group, and no Faust agent: the positions are in the file, in the transaction with
+the rows that they follow from, so that each record counts exactly once. A group would be a second place for positions,
+its rebalances would move partitions to processes that do not have the file, and there is nothing to share: one
+process writes the file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import time
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import structlog
+
+from cxstream.kafka.reader import reading
+from cxstream.model.errors import BrokerError
+from cxstream.warehouse.feed import TOPICS, Feed
+from cxstream.warehouse.ingest import Ingest
+from cxstream.warehouse.retention import retain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from cxstream.kafka.reader import TopicReader
+    from cxstream.settings import Settings
+    from cxstream.warehouse.store import Store
+
+_RETRY_SECONDS = 5.0
+# A new consumer sees partitions that were added.
+_CONSUMER_SECONDS = 600.0
+
+log = structlog.get_logger(__name__)
+
+
+async def follow(
+    settings: Settings,
+    store: Store,
+    announce: Callable[[str], None],
+    *,
+    until_end: bool = False,
+    accept_loss: bool = False,
+) -> None:
+    """Take in records as they come, until SIGTERM or SIGINT; SIGUSR1 makes a copy for readers.
+
+    Args:
+        settings: all settings.
+        store: the warehouse.
+        announce: receives a line when all that was there is taken in for the first time.
+        until_end: stop then.
+        accept_loss: go on where the log has lost records that were not read.
+
+    Raises:
+        BrokerError: Kafka does not answer at first.
+        TopicError: a topic is missing.
+        LostRecordsError: the log no longer has records that were not read.
+        WarehouseError: the disk is full, or the memory does not suffice.
+    """
+    with _signals() as (stop, wanted):
+        keeper = _Keeper(settings, store, wanted)
+        feed = Feed(settings, store, Ingest(store), stopped=stop.is_set, accept_loss=accept_loss)
+        ready = False
+        while not stop.is_set():
+            try:
+                async with reading(settings, TOPICS) as reader:
+                    opened = time.monotonic()
+                    while not stop.is_set() and time.monotonic() < opened + _CONSUMER_SECONDS:
+                        keeper.retain()
+                        await _step(feed, reader)
+                        if not ready and not stop.is_set():
+                            ready = True
+                            announce(f"ready: {store.path} is up to date")
+                        keeper.keep()
+                        if until_end:
+                            return
+                        with contextlib.suppress(TimeoutError):
+                            async with asyncio.timeout(settings.warehouse.flush_seconds):
+                                await stop.wait()
+            except BrokerError as error:
+                if not ready:
+                    raise
+                log.warning("Kafka does not answer; trying again", error=str(error))
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_RETRY_SECONDS):
+                        await stop.wait()
+
+
+async def _step(feed: Feed, reader: TopicReader) -> None:
+    started = time.monotonic()
+    rows = await feed.catch_up(reader)
+    if rows:
+        seconds = round(time.monotonic() - started, 3)
+        log.info("taken in", rows=rows, seconds=seconds, lag=feed.lag)
+
+
+class _Keeper:
+    """Retention, compaction and copies for readers, when they are due."""
+
+    def __init__(self, settings: Settings, store: Store, wanted: asyncio.Event) -> None:
+        self._settings, self._store, self._wanted = settings.warehouse, store, wanted
+        self._published = time.monotonic()
+
+    def retain(self) -> None:
+        today = datetime.now(UTC).date()
+        deleted = retain(self._store, today - timedelta(days=self._settings.keep_days - 1))
+        if deleted:
+            log.info("days beyond warehouse.keep_days deleted", rows=deleted)
+
+    def keep(self) -> None:
+        since = self._store.get("deleted_at")
+        if since is not None and time.time() >= int(since) + self._settings.compact_hours * 3600:
+            self._store.compact()
+            log.info("rewritten without what was deleted", bytes=self._store.path.stat().st_size)
+        minutes = self._settings.publish_minutes
+        due = minutes is not None and time.monotonic() >= self._published + minutes * 60
+        if due or self._wanted.is_set():
+            self._wanted.clear()
+            self._store.publish()
+            self._published = time.monotonic()
+            log.info("copied for readers")
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[tuple[asyncio.Event, asyncio.Event]]:
+    """Events that SIGTERM or SIGINT, and SIGUSR1, set."""
+    loop = asyncio.get_running_loop()
+    stop, wanted = asyncio.Event(), asyncio.Event()
+    handled = {signal.SIGTERM: stop, signal.SIGINT: stop, signal.SIGUSR1: wanted}
+    for number, event in handled.items():
+        loop.add_signal_handler(number, event.set)
+    try:
+        yield stop, wanted
+    finally:
+        for number in handled:
+            loop.remove_signal_handler(number)
