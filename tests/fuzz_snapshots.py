@@ -33,6 +33,7 @@ import numba
 
 from cxstream.kernels.layout import PANE, ROW
 from cxstream.model.errors import SnapshotError
+from cxstream.model.kinds import FORGET_TYPE, TICK_TYPE, type_of
 from cxstream.model.parameters import DAY_MS, ScoringParams
 from cxstream.scoring.engine import MARKER_KEY, Engine, Records, compile_kernels
 from cxstream.scoring.state import snapshot
@@ -40,7 +41,7 @@ from cxstream.scoring.state.marker import Marker
 from cxstream.scoring.state.snapshot import Line
 from cxstream.settings import ACTIONS
 from saved import Rows, marker_of, of_layout_2, payloads, sealed
-from strategies import random_history
+from strategies import PARAMS, random_history
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,6 +85,7 @@ def _fields(dtype: Any, start: int) -> list[tuple[int, str]]:
     ]
 
 
+PARAMETERS = ScoringParams(kinds=PARAMS["own"].kinds)
 _ROW_FIELDS = _fields(ROW, 1)
 _COUNTS = 1 + ROW.itemsize
 _PANE_FIELDS = _fields(PANE, 0)
@@ -94,8 +96,12 @@ def _saved(engine: Engine) -> Rows:
 
 
 def _events(seed: int, n: int, clock: int = 0) -> list[bytes]:
-    """Records as the tests of scores use them; those behind a clock are moved to it."""
-    return [json.dumps(event).encode() for event, _ in random_history(seed, n)]
+    """Records as the tests of scores use them; every sixth touchpoint is of a kind of the company's own."""
+    told = [event for event, _ in random_history(seed, n)]
+    for i, event in enumerate(told):
+        if i % 6 == 0 and event["type"] not in {TICK_TYPE, FORGET_TYPE}:
+            told[i] = {**event, "type": type_of("chat_failed" if i % 12 else "rude_reply")}
+    return [json.dumps(event).encode() for event in told]
 
 
 def _crowded(seed: int) -> list[bytes]:
@@ -127,7 +133,7 @@ class State:
     """
 
     def __init__(self, seed: int, generation: int, partition: int = 0) -> None:
-        engine = Engine(ScoringParams(), ACTIONS, partition=partition)
+        engine = Engine(PARAMETERS, ACTIONS, partition=partition)
         engine.line = Line(generation)
         values = _events(seed, 300)
         if seed % 2:
@@ -161,9 +167,7 @@ class State:
 
     def load(self, rows: Rows) -> Engine:
         """The state that rows give."""
-        return Engine.restore(
-            ScoringParams(), ACTIONS, rows, partition=self.marker.partition or 0, latest=2**45
-        )
+        return Engine.restore(PARAMETERS, ACTIONS, rows, partition=self.marker.partition or 0, latest=2**45)
 
 
 class Damage:
@@ -358,7 +362,7 @@ def goes_on(engine: Engine, more: list[bytes]) -> None:
     if engine.clock is not None:
         engine.advance(engine.clock + 2 * DAY_MS)
     kept = State.saved_again(engine)
-    again = Engine.restore(ScoringParams(), ACTIONS, kept, partition=engine.partition.number)
+    again = Engine.restore(PARAMETERS, ACTIONS, kept, partition=engine.partition.number)
     if again.customers != engine.customers:
         raise FuzzError(f"{engine.customers} customers saved, {again.customers} loaded")
 
