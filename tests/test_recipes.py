@@ -164,7 +164,7 @@ def test_a_feature(copy: Copy) -> None:
         "scoring/words.py",
         (
             "class _Words(NamedTuple)",
-            """def _recipe(row: Row, _topic: str) -> str:
+            """def _recipe(row: Row, _topic: str, _own: Sequence[Own]) -> str:
     return f"a recipe was tried {count(row[k.S_CONTACTS], 'time')}"
 
 
