@@ -36,7 +36,7 @@ WITH visits AS (SELECT * FROM {selected and before})
         {by}
         is_before,
         count(*) AS touchpoints,
-        distinct_customers(customer_id) AS customers,
+        distinct_customers(CASE WHEN NOT is_before THEN customer_id END) AS customers,
         sum(round(effort::DOUBLE * 1e6)::BIGINT) / 1e6 AS effort,
         sum(round(mood::DOUBLE * 1e6)::BIGINT) / 1e6 AS mood,
         avg(effort_after::DOUBLE) AS effort_after,
