@@ -109,6 +109,8 @@ MUTATIONS = (
             self._parked = Restored(self._session.engine, self._session.position, saved=True, problem="")""",
             ),
         ),
+        # Few seeds meet it.
+        seeds=200,
     ),
     Mutation(
         "the committed offset is one too low",
