@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal
 
-from cxstream.model import outputs, scored
+from cxstream.model import outputs
 from cxstream.model.kinds import Kind
 from cxstream.model.parameters import DAY_MS
 
@@ -107,7 +107,7 @@ FORGET = Topic(
     writers=frozenset({"admin"}),
 )
 SCORED = Topic(
-    scored.TOPIC,
+    "cx.scored",
     "none; same partition as the touchpoint",
     "accepted touchpoints with what they counted for",
     _delete(90),

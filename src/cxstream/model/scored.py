@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-TOPIC = "cx.scored"
 CONTENT_TYPE = "application/vnd.apache.arrow.stream"
 # In the metadata of the schema.
 NAME, VERSION = "cxstream.scored", 1
