@@ -61,6 +61,14 @@ def cxstream(
     return subprocess.CompletedProcess(arguments, status, out.buffer.getvalue(), err.buffer.getvalue())  # type: ignore[attr-defined]
 
 
+def cxstream_text(
+    *words: object, environ: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a cxstream command to its end; what it says is text."""
+    done = cxstream(*words, environ=environ)
+    return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
 def _status(arguments: list[str]) -> int:
     with pytest.raises(SystemExit) as ended:
         main(arguments)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-import subprocess
-import sys
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -34,9 +32,11 @@ from cxstream.topology import (
     TOUCHPOINTS,
 )
 from cxstream.worker.feed import to_records
+from in_process import cxstream_text
 from workers import Watcher, WorkerProcess, touchpoint, until, write
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
@@ -61,8 +61,7 @@ async def watcher(settings: Settings, topics: Callable[[int], None]) -> AsyncIte
 
 
 def forget(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "cxstream", "forget", "--kafka", settings.kafka, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=SECONDS)
+    return cxstream_text("forget", "--kafka", settings.kafka, *arguments)
 
 
 async def latest(watcher: Watcher, topic: str) -> dict[bytes, bytes | None]:

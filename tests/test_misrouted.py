@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
-import sys
 from collections import Counter
 from hashlib import sha256
 from types import SimpleNamespace
@@ -28,10 +26,12 @@ from cxstream.scoring.state.erasures import digest
 from cxstream.topology import FORGOTTEN, REJECTED, SCORES, SNAPSHOTS, TOUCHPOINTS, topology
 from cxstream.worker.ownership.outbox import Forward, Outbox
 from cxstream.worker.ownership.session import OwnershipSession
+from in_process import cxstream_text
 from saved import altered
 from workers import Watcher, WorkerProcess, customers_of, touchpoint, until, write
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
@@ -145,10 +145,7 @@ async def test_a_limit_that_was_raised_holds_for_the_next_misrouted_record(
 
 
 async def command(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[str]:
-    line = [sys.executable, "-m", "cxstream", *arguments, "--kafka", settings.kafka]
-    return await asyncio.to_thread(
-        subprocess.run, line, capture_output=True, text=True, check=False, timeout=SECONDS
-    )
+    return await asyncio.to_thread(cxstream_text, *arguments, "--kafka", settings.kafka)
 
 
 async def send(

@@ -35,6 +35,7 @@ from cxstream.worker.feed import Fetch, to_records
 from cxstream.worker.metrics.counters import Counters
 from cxstream.worker.ownership.partition import Partition
 from cxstream.worker.ownership.takeover import take_over
+from in_process import cxstream_text
 from workers import READY_SECONDS, Watcher, WorkerProcess, touchpoint, until, write
 
 if TYPE_CHECKING:
@@ -439,11 +440,8 @@ def test_a_worker_that_was_replaced_says_so_and_ends(settings: Settings, tmp_pat
     first, second = of_group(settings, "A"), of_group(settings, "B")
     with WorkerProcess(first, tmp_path / "log") as worker:
         worker.ready()
-        command = [sys.executable, "-m", "cxstream", "topics", "--kafka", settings.kafka]
         options = ["--take-over", first.worker.group, "--group", second.worker.group]
-        done = subprocess.run(
-            [*command, *options], capture_output=True, text=True, check=False, timeout=SECONDS
-        )
+        done = cxstream_text("topics", "--kafka", settings.kafka, *options)
         assert done.returncode == 0, done.stderr
         assert f"group {second.worker.group} owns the topics" in done.stdout
         asyncio.run(write(settings, TOUCHPOINTS.name, {0: troubles(10)}))

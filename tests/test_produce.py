@@ -30,6 +30,7 @@ from cxstream.scoring.codec.signatures import Authority
 from cxstream.settings import Settings
 from cxstream.topology import TOUCHPOINTS
 from cxstream.wire.examples import example_rules
+from in_process import cxstream_text
 
 VECTORS = Path(__file__).parents[2] / "shared/data/suites/kafka-java-vectors/murmur2.json"
 Topics = Callable[..., None]
@@ -167,13 +168,12 @@ def test_a_record_too_long_for_the_topic_is_named_and_the_others_are_sent(
 def test_missing_topic_and_missing_file_are_said(kafka: str, topics: Topics, tmp_path: Path) -> None:
     topics(0)
     (tmp_path / "in.ndjson").write_bytes(event("anna", 1))
-    run = [sys.executable, "-m", "cxstream", "produce", "--kafka", kafka]
-    no_topic = subprocess.run([*run, tmp_path / "in.ndjson"], capture_output=True, text=True, check=False)
+    no_topic = cxstream_text("produce", "--kafka", kafka, tmp_path / "in.ndjson")
     assert no_topic.returncode == 1
     assert "cx.touchpoints: no such topic" in no_topic.stderr
     assert "Traceback" not in no_topic.stderr
 
-    no_file = subprocess.run([*run, tmp_path / "no.ndjson"], capture_output=True, text=True, check=False)
+    no_file = cxstream_text("produce", "--kafka", kafka, tmp_path / "no.ndjson")
     assert no_file.returncode == 1
     assert str(tmp_path / "no.ndjson") in no_file.stderr
     assert "Traceback" not in no_file.stderr

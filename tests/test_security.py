@@ -35,7 +35,7 @@ from cxstream.topology import (
     topology,
 )
 from cxstream.worker.faust.app import create_app
-from in_process import cxstream
+from in_process import cxstream_text
 from secure_broker import USERS, Authority, SecureKafka, Tokens, allow, environment, forbid, password, printed
 from test_crm_consumer import signal_of
 from workers import Watcher, WorkerProcess, in_process, members, touchpoint, until, write
@@ -82,8 +82,7 @@ def fresh(secure: SecureKafka) -> Iterator[SecureKafka]:
 
 def command(*arguments: str, settings: Settings | None = None) -> subprocess.CompletedProcess[str]:
     """Run a cxstream command to its end, as the settings say, in this process."""
-    done = cxstream(*arguments, environ=_where(settings))
-    return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+    return cxstream_text(*arguments, environ=_where(settings))
 
 
 def process(*arguments: str, settings: Settings, **more: str) -> subprocess.CompletedProcess[str]:

@@ -22,6 +22,7 @@ from cxstream.local.ports import free
 from cxstream.topology import SCORES, TIMESTAMP_TYPE, TOUCHPOINTS, topology
 from cxstream.worker.descriptors import needed
 from cxstream.worker.web.connection_limit import BACKLOG, CONNECTIONS
+from in_process import cxstream_text
 from workers import Watcher, WorkerProcess, touchpoint, until, write
 
 if TYPE_CHECKING:
@@ -83,8 +84,7 @@ def test_touchpoints_without_the_brokers_time_are_refused(
     said = refused("--kafka", kafka)
     assert "cx.touchpoints: message.timestamp.type is CreateTime, not LogAppendTime" in said
     assert "cxstream topics --alter-config" in said
-    doctor = [sys.executable, "-m", "cxstream", "doctor", "--kafka", kafka, "--json"]
-    done = subprocess.run(doctor, capture_output=True, text=True, check=False, timeout=SECONDS)
+    done = cxstream_text("doctor", "--kafka", kafka, "--json")
     found = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.returncode == 1
     assert [f["level"] for f in found if f["check"] == "topics" and "CreateTime" in f["what"]] == ["error"]
