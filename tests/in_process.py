@@ -10,6 +10,7 @@ import gc
 import io
 import logging
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 from unittest.mock import patch
@@ -67,6 +68,14 @@ def cxstream_text(
     """Run a cxstream command to its end; what it says is text."""
     done = cxstream(*words, environ=environ)
     return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def completed(*words: object) -> None:
+    """Run a cxstream command to its successful end; an event loop that runs here waits for it."""
+    # A command runs an event loop, and there is one at most in a thread.
+    with ThreadPoolExecutor(1) as thread:
+        done = thread.submit(cxstream_text, *words).result()
+    assert done.returncode == 0, f"{done.args}: {done.stdout}\n{done.stderr}"
 
 
 def _status(arguments: list[str]) -> int:

@@ -18,7 +18,7 @@ from conftest import in_own_loop
 from cxstream.kafka.admin import administration
 from cxstream.rules.log import in_force
 from cxstream.topology import topology
-from workers import cxstream
+from in_process import completed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -48,10 +48,10 @@ def test_histories_bring_purchases_back_as_the_page_says(
     for line in blocks("Starting afresh")[-1].splitlines():
         program, *arguments = line.split()
         assert program == "cxstream"
-        cxstream(
+        completed(
             arguments[0], tmp_path / arguments[1], *(["--kafka", settings.kafka] if "produce" in line else [])
         )
-    cxstream("replay", tmp_path / "histories.ndjson", "--out", tmp_path / "out", "--quiet")
+    completed("replay", tmp_path / "histories.ndjson", "--out", tmp_path / "out", "--quiet")
     [card] = (tmp_path / "out" / "scores.ndjson").read_text().splitlines()
     said = json.loads(card)["data"]
     assert (said["purchases"], said["last_purchase"], said["spent"]) == (14, "2025-03-20", 812.4)
@@ -78,8 +78,8 @@ def test_rules_are_changed_and_tried_as_the_page_says(
     topics(4)
     touchpoints = tmp_path / "touchpoints.ndjson"
     options = ["--customers", 100, "--events", 4000, "--seed", 3, "--trouble", 20, "--quiet"]
-    cxstream("simulate", *options, "--out", touchpoints)
-    cxstream("produce", touchpoints, "--kafka", settings.kafka)
+    completed("simulate", *options, "--out", touchpoints)
+    completed("produce", touchpoints, "--kafka", settings.kafka)
     environment = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",

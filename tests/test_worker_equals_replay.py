@@ -25,7 +25,8 @@ import pytest
 
 from cxstream.files.scored import decode
 from cxstream.topology import CHURN_RISK, FRICTION, REJECTED, SCORED, SCORES, TOUCHPOINTS
-from workers import Watcher, WorkerProcess, cxstream, until
+from in_process import completed
+from workers import Watcher, WorkerProcess, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,10 +58,10 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("touchpoints")
     bank, shop, simulated = (folder / f"{name}.ndjson" for name in ("bank", "olist", "simulated"))
     if BANK.exists() and OLIST.exists():
-        cxstream("convert", "anonymous-bank", BANK, "--out", bank)
-        cxstream("convert", "olist", OLIST, "--allow-errors", "--out", shop)
+        completed("convert", "anonymous-bank", BANK, "--out", bank)
+        completed("convert", "olist", OLIST, "--allow-errors", "--out", shop)
     options = ["--broken", 0.003, "--duplicates", 0.01, "--late", 0.02, "--trouble", 20]
-    cxstream(
+    completed(
         "simulate",
         "--customers",
         1500,
@@ -81,7 +82,7 @@ def replayed(files: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Pat
     """The folder that `replay` filled."""
     folder = tmp_path_factory.mktemp("replay") / "result"
     options = ["--partitions", PARTITIONS, "--scored", folder / "scored.arrow"]
-    cxstream("replay", *files, *options, "--out", folder, "--quiet")
+    completed("replay", *files, *options, "--out", folder, "--quiet")
     return folder
 
 
@@ -102,13 +103,13 @@ async def test_two_workers_equal_replay(
         one.ready()
         two.ready()
         async with Watcher(settings) as watcher:
-            cxstream("produce", *files[:-1], "--kafka", settings.kafka) if files[:-1] else None
+            completed("produce", *files[:-1], "--kafka", settings.kafka) if files[:-1] else None
             cut = _first_lines(files[-1], tmp_path, 10_000)
-            cxstream("produce", cut[0], "--kafka", settings.kafka)
+            completed("produce", cut[0], "--kafka", settings.kafka)
             await until(_more_than(watcher, 5000), ALL_SECONDS, lambda: one.log + two.log)
             status = two.stop(how)
             assert status == (0 if how == signal.SIGTERM else -how), two.log
-            cxstream("produce", cut[1], "--kafka", settings.kafka)
+            completed("produce", cut[1], "--kafka", settings.kafka)
             with WorkerProcess(settings, tmp_path / "again.log", **BUSY) as again:
                 again.ready()
                 await until(watcher.all_committed, ALL_SECONDS, lambda: one.log + again.log)
