@@ -29,7 +29,8 @@ from cxstream.warehouse.follow import follow
 from cxstream.warehouse.rebuild import rebuild, verify
 from cxstream.warehouse.store import Store, copy_of, reading
 from cxstream.warehouse.verify import compare
-from workers import Watcher, WorkerProcess, cxstream, touchpoint, until
+from in_process import completed
+from workers import Watcher, WorkerProcess, touchpoint, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,18 +63,8 @@ def records() -> list[bytes]:
 def from_files(folder: Path, values: list[bytes]) -> Path:
     """The warehouse that `replay` makes of the records."""
     (folder / "in.ndjson").write_bytes(b"\n".join(values) + b"\n")
-    command = [
-        sys.executable,
-        "-m",
-        "cxstream",
-        "replay",
-        folder / "in.ndjson",
-        "--out",
-        folder / "out",
-        "-q",
-    ]
-    options = ["--partitions", str(PARTITIONS), "--warehouse", folder / "files.duckdb"]
-    subprocess.run([*command, *options], check=True, timeout=SECONDS * 3)
+    options = ["--partitions", PARTITIONS, "--warehouse", folder / "files.duckdb"]
+    completed("replay", folder / "in.ndjson", "--out", folder / "out", "-q", *options)
     return folder / "files.duckdb"
 
 
@@ -210,7 +201,7 @@ async def test_what_a_worker_writes_makes_the_same_warehouse_as_replay(
 ) -> None:
     topics(PARTITIONS)
     files, path = from_files(tmp_path, records()), tmp_path / "w.duckdb"
-    cxstream("produce", tmp_path / "in.ndjson", "--kafka", settings.kafka)
+    completed("produce", tmp_path / "in.ndjson", "--kafka", settings.kafka)
     async with Watcher(settings, PARTITIONS) as watcher:
         with WorkerProcess(settings, tmp_path / "log") as worker:
             worker.ready()
