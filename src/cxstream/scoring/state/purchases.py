@@ -1,8 +1,4 @@
-"""The snapshot rows of purchases: one for each customer who has any.
-
-A row's key is a prefix and the customer's number of first appearance, as for remembered ids: a number is never used
-twice, so no key identifies the customer.
-"""
+"""The snapshot rows of purchases: one for each customer who has any."""
 
 from __future__ import annotations
 
@@ -18,9 +14,9 @@ from cxstream.kernels.purchases_pack import (
     purchase_sizes,
     unpack_purchases,
 )
-from cxstream.model.errors import SnapshotError
 from cxstream.model.kinds import Kind
 from cxstream.model.rfc3339 import date
+from cxstream.scoring.state.by_customer import check, cut, key, saved
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,11 +33,7 @@ OF_MONEY[[Kind.purchase, Kind.return_, Kind.purchase_history]] = True
 CURRENCY_LETTERS = 3
 
 PREFIX = b"p"
-SEQ_BYTES = 6
-
-
-def _key(seq: int) -> bytes:
-    return PREFIX + seq.to_bytes(SEQ_BYTES, "big")
+WHAT = "purchases"
 
 
 def _views(st: State) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -106,18 +98,14 @@ def unconverted(columns: NDArray[np.void], status: NDArray[np.uint8], constants:
 def take_changed(partition: PartitionState) -> tuple[list[bytes], list[tuple[bytes, bytes]]]:
     """Keys of rows to delete, and rows to write; they count as saved from now on."""
     st, slots = partition.state, changed(partition)
-    gone, partition.ended = [_key(seq) for seq in partition.ended], []
+    gone, partition.ended = [key(PREFIX, seq) for seq in partition.ended], []
     if not len(slots):
         return gone, []
     ends = np.empty(len(slots), np.int64)
     purchase_sizes(st, slots, ends)
     out = np.empty(int(ends[-1]), np.uint8)
     pack_purchases(st, *_views(st), slots, out)
-    data, begin, rows = out.tobytes(), 0, []
-    for seq, end in zip(st.rows["seq"][slots].tolist(), ends.tolist(), strict=True):
-        rows.append((_key(seq), data[begin:end]))
-        begin = end
-    return gone, rows
+    return gone, cut(PREFIX, st, slots, ends, out)
 
 
 def mark(partition: PartitionState, slots: NDArray[np.int64]) -> None:
@@ -138,32 +126,9 @@ def load(partition: PartitionState, rows: Mapping[bytes, bytes], loading: Loadin
     Raises:
         SnapshotError: rows are damaged or missing.
     """
-    keys = list(rows)
-    if any(len(key) != 1 + SEQ_BYTES for key in keys):
-        raise SnapshotError("a key of purchases cannot be read: rebuild the partition from its log")
-    seqs = np.fromiter((int.from_bytes(key[1:], "big") for key in keys), np.int64, len(keys))
-    live = partition.live()
-    theirs = partition.state.rows["seq"][live]
-    places = np.searchsorted(theirs, seqs)
-    known = np.append(theirs, -1)[places] == seqs
-    # Another worker saved them in between: the next snapshot deletes them.
-    partition.dead_keys |= dict.fromkeys(keys[i] for i in np.flatnonzero(~known))
-    slots = np.append(live, 0).astype(np.int64)[places][known]
-    own = [rows[keys[i]] for i in np.flatnonzero(known)]
-    payloads = [row[: len(row) - loading.trailer] for row in own]
-    sizes = np.fromiter(map(len, payloads), np.int64, len(payloads))
-    partition.reserve(0, 0, 0, 0, 0, purchases=len(payloads) + int(np.sum(sizes)) // DEAL_BYTES)
-    st, data = partition.state, np.frombuffer(b"".join(payloads), np.uint8)
+    found = saved(partition, rows, loading, WHAT)
+    partition.reserve(0, 0, 0, 0, 0, purchases=len(found.slots) + len(found.data) // DEAL_BYTES)
+    st = partition.state
     oldest = loading.today - partition.constants.window + 1
-    read = unpack_purchases(st, *_views(st), slots, data, np.cumsum(sizes), loading.clock, oldest)
-    if read < len(slots):
-        raise SnapshotError(
-            "a row of purchases is incomplete or impossible: rebuild the partition from its log"
-        )
-    found = len(slots)
-    if not loading.all_customers:
-        found = min(found + int(np.count_nonzero(~known)), loading.expected)
-    if found != loading.expected:
-        raise SnapshotError(
-            f"the snapshot has {found} of {loading.expected} rows of purchases: rebuild the partition"
-        )
+    read = unpack_purchases(st, *_views(st), found.slots, found.data, found.ends, loading.clock, oldest)
+    check(found, int(read), loading, WHAT)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cxstream.kernels.layout import BUYER, DEAL, TALLY
 from cxstream.kernels.purchases import MAX_MONEY
-from cxstream.scoring.state import purchases, remembered_ids, tallies
+from cxstream.scoring.state import by_customer, purchases, remembered_ids, tallies
 from cxstream.scoring.state.constants import NAME_BYTES
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ SIDES = (
         counted="purchases",
         prefixes=(purchases.PREFIX,),
         arrays=("purchases", "purchases_dirty"),
-        form=(purchases.SEQ_BYTES, form_of(BUYER), form_of(DEAL), MAX_MONEY),
+        form=(by_customer.SEQ_BYTES, form_of(BUYER), form_of(DEAL), MAX_MONEY),
         vacate=purchases.vacate,
         count=purchases.count,
         changed=purchases.changed,
@@ -111,7 +111,7 @@ SIDES = (
         counted="tallies",
         prefixes=(tallies.PREFIX,),
         arrays=("tallied", "tallies_dirty"),
-        form=(tallies.SEQ_BYTES, form_of(TALLY), NAME_BYTES),
+        form=(by_customer.SEQ_BYTES, form_of(TALLY), NAME_BYTES),
         vacate=tallies.vacate,
         count=tallies.count,
         changed=tallies.changed,

@@ -1,0 +1,122 @@
+"""Snapshot rows of side state: one for each customer who has any, beside the customer's own row.
+
+A row's key is a prefix and the customer's number of first appearance, as for remembered ids: a number is never given
+twice, so no key identifies the customer.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from cxstream.model.errors import SnapshotError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from cxstream.kernels.layout import State
+    from cxstream.scoring.state.partition import PartitionState
+    from cxstream.scoring.state.side import Loading
+
+SEQ_BYTES = 6
+
+
+def key(prefix: bytes, seq: int) -> bytes:
+    """The key of a customer's row."""
+    return prefix + seq.to_bytes(SEQ_BYTES, "big")
+
+
+def cut(
+    prefix: bytes, st: State, slots: NDArray[np.int64], ends: NDArray[np.int64], packed: NDArray[np.uint8]
+) -> list[tuple[bytes, bytes]]:
+    """Rows with their keys.
+
+    Args:
+        prefix: of the keys.
+        st: the state.
+        slots: int64[n].
+        ends: int64[n], where the row of each ends.
+        packed: uint8[ends[-1]], the rows one after the other.
+    """
+    data, begin, rows = packed.tobytes(), 0, []
+    for seq, end in zip(st.rows["seq"][slots].tolist(), ends.tolist(), strict=True):
+        rows.append((key(prefix, seq), data[begin:end]))
+        begin = end
+    return rows
+
+
+class Saved(NamedTuple):
+    """Saved rows of customers who have been loaded.
+
+    Attributes:
+        slots: int64[n], of the customers.
+        data: uint8[m], their rows one after the other.
+        ends: int64[n], where each ends.
+        unknown: rows of others.
+    """
+
+    slots: NDArray[np.int64]
+    data: NDArray[np.uint8]
+    ends: NDArray[np.int64]
+    unknown: int
+
+
+def saved(partition: PartitionState, rows: Mapping[bytes, bytes], loading: Loading, what: str) -> Saved:
+    """Find the customers of saved rows; the rows of others will be deleted.
+
+    Args:
+        partition: the customers, in order of first appearance.
+        rows: the saved rows.
+        loading: what is known of the snapshot.
+        what: name of the rows, for errors.
+
+    Raises:
+        SnapshotError: a key cannot be read.
+    """
+    keys = list(rows)
+    if any(len(each) != 1 + SEQ_BYTES for each in keys):
+        raise SnapshotError(f"a key of {what} cannot be read: rebuild the partition from its log")
+    seqs = np.fromiter((int.from_bytes(each[1:], "big") for each in keys), np.int64, len(keys))
+    live = partition.live()
+    theirs = partition.state.rows["seq"][live]
+    places = np.searchsorted(theirs, seqs)
+    known = np.append(theirs, -1)[places] == seqs
+    # Another worker saved them in between: the next snapshot deletes them.
+    partition.dead_keys |= dict.fromkeys(keys[i] for i in np.flatnonzero(~known))
+    slots = np.append(live, 0).astype(np.int64)[places][known]
+    payloads = _payloads([rows[keys[i]] for i in np.flatnonzero(known)], loading.trailer)
+    sizes = np.fromiter(map(len, payloads), np.int64, len(payloads))
+    data = np.frombuffer(b"".join(payloads), np.uint8)
+    return Saved(slots, data, np.cumsum(sizes), int(np.count_nonzero(~known)))
+
+
+def _payloads(rows: Sequence[bytes], trailer: int) -> list[bytes]:
+    return [row[: len(row) - trailer] for row in rows]
+
+
+def check(found: Saved, read: int, loading: Loading, what: str) -> None:
+    """Check that the rows are sound, and all there.
+
+    Args:
+        found: the rows.
+        read: how many could be read.
+        loading: what is known of the snapshot.
+        what: name of the rows, for errors.
+
+    Raises:
+        SnapshotError: rows are damaged or missing.
+    """
+    if read < len(found.slots):
+        raise SnapshotError(
+            f"a row of {what} is incomplete or impossible: rebuild the partition from its log"
+        )
+    count = len(found.slots)
+    if not loading.all_customers:
+        count = min(count + found.unknown, loading.expected)
+    if count != loading.expected:
+        raise SnapshotError(
+            f"the snapshot has {count} of {loading.expected} rows of {what}: rebuild the partition from its log"
+        )
