@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -116,15 +116,6 @@ class _Visits(NamedTuple):
     answer: NDArray[np.float64]
     told: NDArray[np.bool_]
 
-    @classmethod
-    def joined(cls, parts: Sequence[_Visits]) -> _Visits:
-        """Parts, one after the other."""
-        return cls(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
-
-    def at(self, which: NDArray[Any]) -> _Visits:
-        """Some of them."""
-        return _Visits(*(array[which] for array in self))
-
 
 class _Counts(NamedTuple):
     """Visits counted in a minute, and who was in the bad ones. Arrays of n, and of m.
@@ -141,14 +132,18 @@ class _Counts(NamedTuple):
     bad: NDArray[np.bool_]
     customer: NDArray[np.int64]
 
-    @classmethod
-    def joined(cls, parts: Sequence[_Counts]) -> _Counts:
-        """Parts, one after the other."""
-        return cls(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
-    def at(self, which: NDArray[Any]) -> _Counts:
-        """Some of them."""
-        return _Counts(*(array[which] for array in self))
+_Columns = TypeVar("_Columns", _Visits, _Counts)
+
+
+def _joined(parts: Sequence[_Columns]) -> _Columns:
+    """Parts, one after the other."""
+    return type(parts[0])(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+
+
+def _some(columns: _Columns, which: NDArray[Any]) -> _Columns:
+    """The rows at some places."""
+    return type(columns)(*(array[which] for array in columns))
 
 
 def _floats(column: pa.ChunkedArray, missing: float) -> NDArray[np.float64]:
@@ -226,12 +221,12 @@ class Places:
         self.closed = until
         if not self._waiting:
             return []
-        waiting = _Visits.joined(self._waiting)
+        waiting = _joined(self._waiting)
         due = waiting.minute <= until
-        self._waiting = [] if due.all() else [waiting.at(~due)]
+        self._waiting = [] if due.all() else [_some(waiting, ~due)]
         if not due.any():
             return []
-        return self._count(_Visits.joined([*self._open, waiting.at(due)]), until)
+        return self._count(_joined([*self._open, _some(waiting, due)]), until)
 
     def _read(self, rows: pa.Table, minutes: NDArray[np.int64]) -> _Visits:
         places = [self._channels(rows), self._touchpoints(rows), self._topics(rows), *self._teams(rows)]
@@ -298,12 +293,12 @@ class Places:
         # By visit, and the touchpoints of a visit by minute, after what has been counted of it.
         half_hours = visits.minute // VISIT_MINUTES
         order = np.lexsort((visits.minute, ~visits.told, visits.customer, visits.place, half_hours))
-        visits, half_hours = visits.at(order), half_hours[order]
+        visits, half_hours = _some(visits, order), half_hours[order]
         different = [np.diff(each) != 0 for each in (half_hours, visits.place, visits.customer)]
         starts = np.flatnonzero(np.concatenate([[True], np.logical_or.reduce(different)]))
         counts, failed, effort = self._counts(visits, starts)
         latest = half_hours[starts] == until // VISIT_MINUTES
-        opened = visits.at(starts[latest])
+        opened = _some(visits, starts[latest])
         self._open = [
             opened._replace(
                 minute=np.full(len(opened.minute), until),
@@ -354,31 +349,31 @@ class Places:
             series = visits.place[some] * len(MEASURES) + measure
             parts.append(_Counts(visits.minute[some], series, np.full(len(some), bad), visits.customer[some]))
         ends = np.append(starts[1:], len(new)) - 1
-        return _Counts.joined(parts), failures[ends] > 0, effort[ends]
+        return _joined(parts), failures[ends] > 0, effort[ends]
 
     def _test(self, counts: _Counts) -> list[Insight]:
         self.detector.grow(len(self._places) * len(MEASURES) - self.detector.series)
         order = np.lexsort((counts.series, counts.minute))
-        counts = counts.at(order)
+        counts = _some(counts, order)
         different = (np.diff(counts.minute) != 0) | (np.diff(counts.series) != 0)
         starts = np.flatnonzero(np.concatenate([[True], different]))
         bad = np.add.reduceat(counts.bad.astype(np.int64), starts)
         visits = np.add.reduceat((~counts.bad).astype(np.int64), starts)
         minutes, series = counts.minute[starts], counts.series[starts]
-        self._hits.append(counts.at(counts.bad))
+        self._hits.append(_some(counts, counts.bad))
         insights: list[Insight] = []
         for some in np.split(np.arange(len(starts)), np.flatnonzero(np.diff(minutes)) + 1):
             alarms = self.detector.add(int(minutes[some[0]]), series[some], visits[some], bad[some])
             insights += sorted(map(self._insight, alarms))
-        hits = _Counts.joined(self._hits)
-        self._hits = [hits.at(hits.minute >= self.detector.begins(hits.series))]
+        hits = _joined(self._hits)
+        self._hits = [_some(hits, hits.minute >= self.detector.begins(hits.series))]
         return insights
 
     def _insight(self, alarm: Alarm) -> Insight:
         place, measure = divmod(alarm.series, len(MEASURES))
         customers = 0
         if alarm.change is Change.raised:
-            hits = _Counts.joined(self._hits)
+            hits = _joined(self._hits)
             self._hits = [hits]
             hit = (hits.series == alarm.series) & (hits.minute >= alarm.since) & (hits.minute <= alarm.minute)
             customers = len(np.unique(hits.customer[hit]))
