@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from cxstream.cli import group
+from cxstream.model.errors import OutputError
 from cxstream.settings import Settings
 from cxstream.warehouse.store import Store
 from view_rows import START, fill, touchpoint
@@ -93,6 +94,11 @@ def test_teams_and_bounds_come_from_the_settings(warehouse: Path, tmp_path: Path
     config.write_text("[insights]\nmost_places = 1\n")
     rows = json.loads(insights(warehouse, "--format", "json", config=config).stdout)
     assert {row["dimension"] for row in rows} == {"channel"}
+
+
+def test_the_warehouse_is_not_overwritten(warehouse: Path) -> None:
+    with pytest.raises(OutputError, match="is the read model"):
+        insights(warehouse, "--format", "csv", "--out", str(warehouse))
 
 
 def test_nothing_is_found_in_an_empty_warehouse(tmp_path: Path) -> None:

@@ -15,10 +15,10 @@ from click.testing import CliRunner
 from pyarrow import parquet
 
 from cxstream.cli import group
-from cxstream.model.errors import InputError, WarehouseError
+from cxstream.model.errors import InputError, OutputError, WarehouseError
 from cxstream.settings import Settings
 from cxstream.warehouse.store import Store
-from view_rows import fill, made_up
+from view_rows import fill, made_up, touchpoint
 
 if TYPE_CHECKING:
     from click.testing import Result
@@ -186,3 +186,65 @@ def test_views_in_the_readme_are_real(tmp_path: Path, monkeypatch: pytest.Monkey
         assert found.exit_code == 0, found.output
         if shown:
             assert [row.rstrip() for row in found.stdout.splitlines()] == shown.splitlines()
+
+
+def test_a_file_has_all_rows(warehouse: Path, tmp_path: Path) -> None:
+    out = tmp_path / "all.csv"
+    assert view(warehouse, f"touchpoints --by product,agent,kind --grain hour --out {out}").exit_code == 0
+    piped = view(warehouse, "touchpoints --by product,agent,kind --grain hour --format csv").stdout
+    assert out.read_text() == piped
+    assert len(piped.splitlines()) > 100
+
+
+def test_the_read_model_is_not_overwritten(warehouse: Path) -> None:
+    before = warehouse.read_bytes()
+    done = view(warehouse, f"voice --format csv --out {warehouse}")
+    assert isinstance(done.exception, OutputError)
+    assert "is the read model; name another file" in str(done.exception)
+    assert warehouse.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("touchpoints --since 99999999999d", "is"),
+        ("touchpoints --since 0001-01-01 --grain week", "is not between the years 1971 and 8999"),
+        ("service --until 9999-12-31", "is not between the years 1971 and 8999"),
+        ("touchpoints --limit 99999999999999999999999", "is not in the range"),
+        ("touchpoints --grain week --customers --cell period=abc", "period=abc: is no time"),
+        ("risk --set within=99999999999", "is more than 1,000,000,000"),
+    ],
+)
+def test_what_is_out_of_range_is_refused_in_words(warehouse: Path, line: str, said: str) -> None:
+    done = view(warehouse, line)
+    assert done.exit_code != 0
+    assert done.exception is None or isinstance(done.exception, SystemExit | InputError)
+    assert said in f"{done.stderr}{done.exception}"
+
+
+def test_a_window_as_long_as_the_calendar_has_no_period_before(warehouse: Path) -> None:
+    assert view(warehouse, "touchpoints --since 1971-06-01 --until 8000-01-01").exit_code == 0
+
+
+def test_a_rare_value_is_not_said_to_be_missing(tmp_path: Path) -> None:
+    rows = [touchpoint(offset=i, id=str(i), product=f"p-{i % 30}") for i in range(300)]
+    rows.append(touchpoint(offset=300, id="rare", product="rare", channel="call"))
+    rows.append(touchpoint(offset=301, id="odd", product="\x1b[31mred", channel="chat"))
+    path = tmp_path / "cx.duckdb"
+    with Store(path, Settings().warehouse) as store:
+        fill(store.connection, rows)
+    done = view(path, "touchpoints --where product=rare --where channel=web")
+    assert "no rows" in done.stderr
+    assert "product=rare" not in done.stderr
+    done = view(path, "touchpoints --where product=none --where channel=web")
+    assert "product=none: touchpoints have p-0, " in done.stderr
+    assert "and others" in done.stderr
+    assert "\x1b" not in done.stderr
+
+
+def test_a_share_of_nothing_has_a_bound_of_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "cx.duckdb"
+    with Store(path, Settings().warehouse) as store:
+        fill(store.connection, [touchpoint(offset=i, kind="contact", channel="call") for i in range(50)])
+    [row] = json.loads(view(path, "service --format json").stdout)
+    assert (row["abandonment"], row["abandonment_low"]) == (0, 0)

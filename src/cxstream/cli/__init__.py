@@ -13,6 +13,8 @@ import click
 
 _FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+# What DuckDB makes of Ctrl-C.
+_QUERY_INTERRUPTED = "Query interrupted"
 # Imports make 150,000 objects that stay. To look for garbage among them as often as Python does takes a tenth of a short command.
 _COLLECT_AFTER = (50_000, 10, 10)
 
@@ -91,6 +93,10 @@ def main(argv: list[str] | None = None) -> NoReturn:
         click.echo(f"cxstream: {printable(str(error), lines=True)}", err=True)
         raise SystemExit(1) from error
     except (KeyboardInterrupt, click.Abort) as error:
+        raise SystemExit(INTERRUPTED) from error
+    except RuntimeError as error:
+        if str(error) != _QUERY_INTERRUPTED:
+            raise
         raise SystemExit(INTERRUPTED) from error
     except BrokenPipeError as error:
         # The reader of the output has gone; without this, Python reports it again when it flushes.

@@ -30,7 +30,9 @@ _FORMATS = ("table", "csv", "json", "parquet")
     help="Only places of this kind.",
 )
 @click.option("--raised", is_flag=True, help="Leave out when a place came back into its range.")
-@click.option("--limit", type=click.IntRange(1), help="Most rows.  [default: 50 in a table, else all]")
+@click.option(
+    "--limit", type=click.IntRange(1, 1_000_000_000), help="Most rows.  [default: 50 in a table, else all]"
+)
 @click.option("--format", "form", type=click.Choice(_FORMATS), default="table", show_default=True)
 @click.option(
     "--out", type=click.Path(dir_okay=False, path_type=Path), help="Write there; else standard output."
@@ -48,13 +50,14 @@ def command(config: str | None, /, **options: Any) -> None:
       cxstream insights --warehouse cx.duckdb --raised
       cxstream insights --warehouse cx.duckdb --measure failure --dimension touchpoint --format json
     """  # noqa: D301
-    from cxstream.cli.view import write
+    from cxstream.cli.view import check_out, write
     from cxstream.settings import load
     from cxstream.warehouse.insights import as_table
     from cxstream.warehouse.store import reading
 
     settings = load(config)
     path = options["warehouse"] or settings.warehouse.path
+    check_out(options["out"], path)
     with reading(path, settings.warehouse, lambda said: click.echo(said, err=True)) as connection:
         found = [
             each for each in _found(connection, rules_of(settings.insights)) if _is_wanted(each, options)

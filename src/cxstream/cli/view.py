@@ -24,8 +24,12 @@ if TYPE_CHECKING:
     from cxstream.warehouse.views.selection import Selection
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
+# Times that can be compared with those a week, a month or a window before, ms UTC.
+_EARLIEST, _LATEST = 31_536_000_000, 221_845_392_000_000
+_MOST = 1_000_000_000
 _FORMATS = ("table", "csv", "json", "parquet")
 _SHOWN = 50
+_NAMED = 20
 # A line of a pipe or of a file has any length.
 _WIDEST = 100_000
 
@@ -40,7 +44,10 @@ class _Day(Time):
         if isinstance(value, datetime):
             return value
         text = f"{value}T00:00:00Z" if _DATE.fullmatch(str(value)) else value
-        return datetime.fromtimestamp(super().convert(text, param, ctx) / 1000, UTC).replace(tzinfo=None)
+        moment = super().convert(text, param, ctx)
+        if not _EARLIEST <= moment < _LATEST:
+            self.fail(f"{value!r} is not between the years 1971 and 8999", param, ctx)
+        return datetime.fromtimestamp(moment / 1000, UTC).replace(tzinfo=None)
 
 
 @click.command("view")
@@ -79,7 +86,9 @@ class _Day(Time):
     metavar="COLUMN=VALUE",
     help="Only the row of the result with this value.",
 )
-@click.option("--limit", type=click.IntRange(1), help=f"Most rows.  [default: {_SHOWN} in a table, else all]")
+@click.option(
+    "--limit", type=click.IntRange(1, _MOST), help=f"Most rows.  [default: {_SHOWN} in a table, else all]"
+)
 @click.option("--format", "form", type=click.Choice(_FORMATS), default="table", show_default=True)
 @click.option(
     "--out", type=click.Path(dir_okay=False, path_type=Path), help="Write there; else standard output."
@@ -127,13 +136,15 @@ def _show(view: View, config: str | None, options: dict[str, Any]) -> None:
     selection = _selection(options, settings.few_answers)
     if options["measure"] and not options["customers"]:
         raise click.UsageError("--of goes with --customers")
-    limit = options["limit"] or (_SHOWN + 1 if options["form"] == "table" else None)
+    shown = options["form"] == "table" and options["out"] is None
+    limit = options["limit"] or (_SHOWN + 1 if shown else None)
     found = (
         query.customers(view, selection, options["measure"] or query.CUSTOMERS, limit)
         if options["customers"]
         else query.result(view, selection, limit)
     )
     path = options["warehouse"] or settings.path
+    check_out(options["out"], path)
     with reading(path, settings, lambda said: click.echo(said, err=True)) as connection:
         rows, table = partial(query.run, connection, found), partial(query.table, connection, found)
         if not write(rows, table, options):
@@ -155,6 +166,20 @@ def _selection(options: dict[str, Any], few: int) -> Selection:
         options=dict(parse_assignment(text, "--set") for text in options["options"]),
         few=few if options["few"] is None else options["few"],
     )
+
+
+def check_out(out: Path | None, warehouse: Path) -> None:
+    """Check that the rows are not written over the read model.
+
+    Raises:
+        OutputError: they would be.
+    """
+    from cxstream.files.outputs import same
+    from cxstream.model.errors import OutputError
+    from cxstream.warehouse.store import copy_of
+
+    if out is not None and any(same(each, out) for each in (warehouse, copy_of(warehouse))):
+        raise OutputError(f"{out}: is the read model; name another file")
 
 
 def _names(text: str | None) -> list[str]:
@@ -227,12 +252,15 @@ def _table(cursor: duckdb.DuckDBPyConnection, limit: int | None) -> bool:
 
 def _explain_nothing(connection: duckdb.DuckDBPyConnection, selection: Selection) -> None:
     """Say which values there are, where a filter names one that nothing has."""
+    from cxstream.logs.printable import printable
     from cxstream.warehouse.views import query
 
     click.echo("no rows: nothing in the read model matches", err=True)
     for one in selection.where:
-        known = query.known_values(connection, one.dimension)
-        strange = [value for value in one.values if value is not None and value not in known]
-        if strange and not one.negated:
-            names = ", ".join(known) or "no values"
-            click.echo(f"{one.dimension}={','.join(strange)}: touchpoints have {names}", err=True)
+        strange = [] if one.negated else query.unknown_values(connection, one)
+        if strange:
+            known = query.known_values(connection, one.dimension)
+            names = ", ".join(known[:_NAMED]) or "no values"
+            more = " and others" if len(known) > _NAMED else ""
+            said = f"{one.dimension}={','.join(strange)}: touchpoints have {names}{more}"
+            click.echo(printable(said), err=True)

@@ -55,6 +55,11 @@ steps AS (
 cut AS (
     SELECT
         *,
+        count(*) FILTER (
+            {option within} > 0 AND epoch_ms(time) - epoch_ms(before_time) > {option within} * 86400000
+        ) OVER (
+            PARTITION BY customer_id, thread ORDER BY time, "partition", "offset" ROWS UNBOUNDED PRECEDING
+        ) AS part,
         before_time IS NULL OR ({option within} > 0 AND epoch_ms(time) - epoch_ms(before_time) > {option within} * 86400000)
             AS starts,
         next_time IS NULL OR ({option within} > 0 AND epoch_ms(next_time) - epoch_ms(time) > {option within} * 86400000)
@@ -82,7 +87,7 @@ SELECT
     to_touchpoint,
     count(*) AS count,
     count(DISTINCT customer_id) AS customers,
-    count(DISTINCT (customer_id, thread)) AS journeys,
+    count(DISTINCT (customer_id, thread, part)) AS journeys,
     median(gap_s) AS median_s,
     avg(gap_s) AS mean_s,
     avg(effort) AS effort,

@@ -31,12 +31,15 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from cxstream.warehouse.views.definition import View
+    from cxstream.warehouse.views.selection import Filter
 
 CUSTOMERS = "customers"
 """The measure of every view that counts customers, not rows."""
 
 _PLACEHOLDER = re.compile(r"\{([\w ]+)\}")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
+# The most that an option may be: days in milliseconds stay whole numbers.
+_MOST = 1_000_000_000
 
 
 _GRAINS = {
@@ -121,11 +124,18 @@ def _cells(selection: Selection) -> _Cells:
         name = f"cell_{number}"
         if column == PERIOD:
             conditions.append(f'"{column}" = ${name}')
-            values[name] = datetime.fromisoformat(wanted).replace(tzinfo=None)
+            values[name] = _period_of(wanted)
         else:
             conditions.append(f'CAST("{column}" AS VARCHAR) = ${name}')
             values[name] = str(wanted)
     return _Cells(conditions, values)
+
+
+def _period_of(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text).replace(tzinfo=None)
+    except ValueError as error:
+        raise InputError(f"--cell {PERIOD}={text}: is no time, such as 2026-03-02") from error
 
 
 def _composed(
@@ -270,6 +280,8 @@ class _Filler:
                 raise InputError(
                     f"view {self._view.name}: {name}={chosen!r} is no number, like {option.default}"
                 )
+            if float(chosen) > _MOST:
+                raise InputError(f"view {self._view.name}: {name}={chosen} is more than {_MOST:,}")
             self.values[f"option_{name}"] = float(chosen)
         elif TEXT in option.choices:
             self.values[f"option_{name}"] = chosen
@@ -289,7 +301,11 @@ def earlier_start(selection: Selection) -> datetime | None:
         return None
     if selection.grain is not None:
         return _a_grain_before(since, selection.grain)
-    return None if until is None else since - (until - since)
+    try:
+        return None if until is None else since - (until - since)
+    except OverflowError:
+        # There is no such time.
+        return None
 
 
 def _a_grain_before(time: datetime, grain: str) -> datetime:
@@ -348,8 +364,19 @@ def _periods(selection: Selection) -> int:
     return (selection.until - selection.since) // _GRAINS[selection.grain] + 3
 
 
-def known_values(connection: duckdb.DuckDBPyConnection, dimension: str, most: int = 20) -> list[str]:
+def known_values(connection: duckdb.DuckDBPyConnection, dimension: str, most: int = 21) -> list[str]:
     """Values that touchpoints have in a dimension, the most frequent first."""
-    column = "level_after" if dimension == "level" else dimension
+    column = _column(dimension)
     sql = f'SELECT "{column}" FROM touchpoints WHERE "{column}" IS NOT NULL GROUP BY ALL ORDER BY count(*) DESC, 1 LIMIT {most:d}'
     return [row[0] for row in connection.execute(sql).fetchall()]
+
+
+def unknown_values(connection: duckdb.DuckDBPyConnection, chosen: Filter) -> list[str]:
+    """The values of a filter that no touchpoint has."""
+    sql = f'SELECT 1 FROM touchpoints WHERE "{_column(chosen.dimension)}" = ? LIMIT 1'
+    values = [value for value in chosen.values if value is not None]
+    return [value for value in values if not connection.execute(sql, [value]).fetchall()]
+
+
+def _column(dimension: str) -> str:
+    return "level_after" if dimension == "level" else dimension

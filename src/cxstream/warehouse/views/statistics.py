@@ -16,7 +16,7 @@ _EPSILON = 1e-15
 _TINY = 1e-300
 
 MACROS = f"""
-CREATE OR REPLACE TEMP MACRO wilson_low(hits, n) AS CASE WHEN n > 0 THEN greatest(0, (hits / n + {Z * Z / 2} / n
+CREATE OR REPLACE TEMP MACRO wilson_low(hits, n) AS CASE WHEN n > 0 AND hits = 0 THEN 0.0 WHEN n > 0 THEN greatest(0, (hits / n + {Z * Z / 2} / n
     - {Z} * sqrt(hits / n * (1 - hits / n) / n + {Z * Z / 4} / n / n)) / (1 + {Z * Z} / n)) END;
 CREATE OR REPLACE TEMP MACRO wilson_high(hits, n) AS CASE WHEN n > 0 THEN least(1, (hits / n + {Z * Z / 2} / n
     + {Z} * sqrt(hits / n * (1 - hits / n) / n + {Z * Z / 4} / n / n)) / (1 + {Z * Z} / n)) END;
