@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from cxstream.cli.convert import command
-from cxstream.convert import xes, xes_reader
+from cxstream.convert import stream, xes, xes_reader
 from cxstream.convert.report import Problem, Report
 from cxstream.convert.run import write
 from cxstream.model.errors import InputError
@@ -193,6 +193,36 @@ def test_entities_are_refused(path: Path, declared: str) -> None:
     head = f'<?xml version="1.0"?>\n<!DOCTYPE log [\n{declared}\n]>\n'
     with pytest.raises(InputError, match=r"log\.xes:3: declares the entity '[ab]'"):
         Made(path, log(trace("a", event("&a;", AT)), head=head))
+
+
+@pytest.mark.parametrize("doctype", ["", '<!DOCTYPE log SYSTEM "x.dtd">', "<!DOCTYPE log [%p;]>"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+@pytest.mark.parametrize("text", ["c&nope;1", "&#38;&nope;"])
+def test_undefined_entities_are_refused_with_and_without_a_dtd(
+    path: Path, doctype: str, encoding: str, text: str
+) -> None:
+    head = f'<?xml version="1.0" encoding="{encoding}"?>\n{doctype}\n'
+    with pytest.raises(
+        InputError, match=r"log\.xes:\d+: is no well-formed XML \(undefined entity, column \d+\)"
+    ):
+        Made(path, log(trace("a", event("x", AT), event(text, AT)), head=head).encode(encoding))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_log_with_a_dtd_and_without_undefined_entities_is_read(
+    path: Path, encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "BLOCK_BYTES", 1000)
+    monkeypatch.setattr(xes_reader, "_PIECE_BYTES", 70)
+    head = f'<?xml version="1.0" encoding="{encoding}"?>\n<!DOCTYPE log SYSTEM "x.dtd">\n<!-- &a; -->'
+    events = [event("\u2661a; > &amp;&#38;n;&lt;'", AT, '<string key="&amp;" value=\'">"\'/>')] * 100
+    made = Made(path, log(trace("a", *events), head=head).encode(encoding))
+    assert [found["data"]["touchpoint"] for found in made.events] == ["\u2661a; > &&n;<'"] * 100
+
+
+def test_an_undefined_entity_outside_of_attributes_is_refused(path: Path) -> None:
+    with pytest.raises(InputError, match=r"log\.xes:3: .*undefined entity"):
+        Made(path, log("\n&nope;", head='<!DOCTYPE log SYSTEM "x.dtd">'))
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "iso-8859-1", "cp1250"])

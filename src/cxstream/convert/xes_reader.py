@@ -8,6 +8,7 @@ document are refused, so nothing in a log expands or is fetched.
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from hashlib import blake2b
 from typing import TYPE_CHECKING, NoReturn
@@ -36,6 +37,10 @@ _IDENTITY = ("case:concept:name", "concept:name", "org:resource", "time:timestam
 _MAX_DEPTH = 64
 _MAX_TOKEN = 16 << 20
 _REMEMBERED = 10_000
+# Each start tag is looked at with the rest of its piece.
+_PIECE_BYTES = 1 << 15
+_TAG = re.compile(r"""<(?:[^"'>]|"[^"]*"|'[^']*')*>""")
+_ENTITY = re.compile(r"&(?!(?:amp|lt|gt|quot|apos);)[^#&;]*;")
 _TOLD = 8
 
 Row = dict[str, str]
@@ -74,6 +79,9 @@ class XesReader:
         self._parser.StartElementHandler = self._start
         self._parser.EndElementHandler = self._end
         self._parser.EntityDeclHandler = self._entity
+        self._parser.SkippedEntityHandler = self._undefined
+        self._parser.NotStandaloneHandler = self._found_dtd
+        self._may_skip = False
 
     def __iter__(self) -> Iterator[tuple[int, Row]]:
         """The events, in the order of the file.
@@ -97,13 +105,14 @@ class XesReader:
 
     def _parse(self, block: bytes, fed: int, *, final: bool = False) -> None:
         try:
-            self._parser.Parse(block, final)
+            if self._may_skip and not final:
+                for begin in range(0, len(block), _PIECE_BYTES):
+                    self._parser.Parse(block[begin : begin + _PIECE_BYTES], False)
+            else:
+                self._parser.Parse(block, final)
         except expat.ExpatError as error:
             what = expat.errors.messages.get(error.code, str(error))
-            raise InputError(
-                f"{self._stream.name}:{error.lineno}: is no well-formed XML ({what}, column {error.offset + 1});"
-                " export the log again"
-            ) from error
+            raise self._malformed(what, error.lineno, error.offset) from error
         except (ValueError, LookupError) as error:
             raise InputError(
                 f"{self._stream.name}:{self._parser.CurrentLineNumber}: {error}; save the log as UTF-8"
@@ -111,13 +120,37 @@ class XesReader:
         if not final and fed - self._parser.CurrentByteIndex > _MAX_TOKEN:
             self._refuse(f"has an element or comment of more than {_MAX_TOKEN >> 20} MiB")
 
+    def _malformed(self, what: str, line: int, column: int) -> InputError:
+        return InputError(
+            f"{self._stream.name}:{line}: is no well-formed XML ({what}, column {column + 1}); export the log again"
+        )
+
     def _refuse(self, why: str) -> NoReturn:
         raise InputError(f"{self._stream.name}:{self._parser.CurrentLineNumber}: {why}")
 
     def _entity(self, name: str, *_: object) -> NoReturn:
         self._refuse(f"declares the entity {name[:40]!r}, and a log needs none; remove its DOCTYPE")
 
+    def _found_dtd(self) -> int:
+        """The document refers to declarations elsewhere, which are not read: expat then skips undefined entities."""
+        self._may_skip = True
+        return 1
+
+    def _undefined(self, *_: object) -> NoReturn:
+        what = expat.errors.XML_ERROR_UNDEFINED_ENTITY
+        raise self._malformed(what, self._parser.CurrentLineNumber, self._parser.CurrentColumnNumber)
+
+    def _check_tag(self) -> None:
+        """Refuse undefined entities in attributes, of which expat does not tell."""
+        raw = self._parser.GetInputContext() or b""
+        encoding = {b"<\0": "utf-16-le", b"\0<": "utf-16-be"}.get(raw[:2], "latin-1")
+        found = _TAG.match(raw.decode(encoding, "replace"))
+        if found and _ENTITY.search(found[0]):
+            self._undefined()
+
     def _start(self, tag: str, attributes: Row) -> None:
+        if self._may_skip and attributes:
+            self._check_tag()
         name = tag.rpartition(":")[2]
         elements = self._elements
         if not elements and name != "log":
