@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 from cxstream.cli import main
+from cxstream.replay.results import NAMES, OTHERS
 from cxstream.settings import Warehouse
 from cxstream.warehouse.store import Store, reading
 from cxstream.warehouse.verify import check_aggregates
@@ -108,6 +109,47 @@ def test_a_warehouse_that_is_there_is_replaced_only_with_force(replayed: Path, t
     assert select(there, "SELECT count(*) FROM touchpoints") == [(8,)]
     assert run("warehouse", "verify", "--warehouse", there, "--against", there) == 0
     assert run("warehouse", "verify", "--warehouse", there, "--against", replayed / "w") == 1
+
+
+@pytest.mark.parametrize("exists", [False, True])
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (
+            ["--warehouse", "out/signals.ndjson"],
+            "is signals.ndjson of --out; name another file for --warehouse",
+        ),
+        (["--warehouse", "there/../out/forgotten.ndjson"], "is forgotten.ndjson of --out"),
+        (["--scored", "out.arrow", "--out", "out.arrow"], "is the folder of --out"),
+        (["--warehouse", "link"], "is scores.ndjson of --out"),
+        (["--scored", "a.parquet", "--warehouse", "there/../a.parquet"], "for --scored and for --warehouse"),
+        (
+            ["--scored", "link.parquet", "--warehouse", "w"],
+            "is rejected.ndjson of --out; name another file for --scored",
+        ),
+    ],
+)
+def test_two_outputs_in_one_file_are_refused_before_anything_is_written(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    exists: bool,
+    more: list[str],
+    says: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("there").mkdir()
+    Path("link").symlink_to("out/scores.ndjson")
+    Path("link.parquet").symlink_to("out/rejected.ndjson")
+    if exists:
+        Path("out").mkdir()
+        for name in (*NAMES, *OTHERS):
+            (Path("out") / name).write_text("precious")
+        Path("a.parquet").write_text("precious")
+    before = {path: path.is_file() and path.read_bytes() for path in Path().rglob("*")}
+    assert run("replay", STORY, "--out", "out", *more, "--force", "-q") == 1
+    assert says in capsys.readouterr().err
+    assert {path: path.is_file() and path.read_bytes() for path in Path().rglob("*")} == before
 
 
 # --- Export

@@ -128,6 +128,7 @@ def command(
     results = Results(out, replace=force)
     scored = _scored_file(scored_path, inputs, replace=force)
     warehouse = _warehouse(warehouse_path, settings, inputs, replace=force)
+    _check_apart(out, scored_path, warehouse_path)
     total = total_bytes(inputs)
     console = Console(stderr=True, quiet=quiet)
     try:
@@ -196,6 +197,27 @@ def _warehouse(
     if any(same(each, path) for each in inputs):
         raise OutputError(f"{path}: is an input; write the warehouse to another file")
     return FileWarehouse(path, settings.warehouse, replace=replace)
+
+
+def _check_apart(out: Path, scored: Path | None, warehouse: Path | None) -> None:
+    """Refuse two outputs in one file.
+
+    Raises:
+        OutputError: two outputs have the same path.
+    """
+    from cxstream.files.outputs import same
+    from cxstream.model.errors import OutputError
+    from cxstream.replay.results import NAMES, OTHERS
+
+    named = [(path, what) for path, what in ((scored, "--scored"), (warehouse, "--warehouse")) if path]
+    for path, what in named:
+        if same(path, out):
+            raise OutputError(f"{path}: is the folder of --out; name another file for {what}")
+        for name in (*NAMES, *OTHERS):
+            if same(path, out / name):
+                raise OutputError(f"{path}: is {name} of --out; name another file for {what}")
+    if scored and warehouse and same(scored, warehouse):
+        raise OutputError(f"{scored}: is named for --scored and for --warehouse; name two files")
 
 
 def _with_rules(settings: Settings, file: Path) -> Settings:
