@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +15,10 @@ import pytest
 from cxstream.cli import main
 from cxstream.replay.results import NAMES, OTHERS
 from cxstream.settings import Warehouse
+from cxstream.warehouse.files import FileWarehouse
 from cxstream.warehouse.store import Store, reading
 from cxstream.warehouse.verify import check_aggregates
-from test_warehouse import batch, built
+from test_warehouse import HOLD, batch, built
 from warehouse_rows import DAY_MS, START, card, friction, receipt, row, signal
 from workers import touchpoint
 
@@ -109,6 +112,43 @@ def test_a_warehouse_that_is_there_is_replaced_only_with_force(replayed: Path, t
     assert select(there, "SELECT count(*) FROM touchpoints") == [(8,)]
     assert run("warehouse", "verify", "--warehouse", there, "--against", there) == 0
     assert run("warehouse", "verify", "--warehouse", there, "--against", replayed / "w") == 1
+
+
+@pytest.mark.parametrize("begins", ["before", "meanwhile"])
+def test_a_warehouse_that_another_process_writes_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], begins: str
+) -> None:
+    path = built(tmp_path / "w", batch([row(1, "anna")]))
+    if begins == "meanwhile":
+        monkeypatch.setattr(FileWarehouse, "__init__", _unchecked)
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "open\n"
+        before = path.stat().st_ino
+        out = tmp_path / "out"
+        assert run("replay", STORY, "--out", out, "--warehouse", path, "--force", "-q") == 1
+        assert f"{path}: process {holder.pid} has it open" in capsys.readouterr().err
+        assert path.stat().st_ino == before
+        assert begins == "meanwhile" or not out.exists()
+        holder.communicate()
+    assert select(path, "SELECT customer FROM customers") == [("anna",)]
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+def _unchecked(self: Any, path: Path, settings: Warehouse, *, replace: bool) -> None:
+    self._path, self._settings = path, settings
+    assert replace
+
+
+def test_a_damaged_warehouse_and_what_a_killed_process_left_are_replaced(tmp_path: Path) -> None:
+    path = built(tmp_path / "w", batch([row(1, "anna")]))
+    path.write_bytes(path.read_bytes()[:100] + b"damage" * 1000)
+    (tmp_path / "w.wal").write_bytes(b"damage")
+    assert run("replay", STORY, "--out", tmp_path / "out", "--warehouse", path, "--force", "-q") == 0
+    assert select(path, "SELECT count(*) FROM touchpoints") == [(8,)]
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["out", "w"]
 
 
 @pytest.mark.parametrize("exists", [False, True])

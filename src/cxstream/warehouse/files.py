@@ -14,7 +14,7 @@ from cxstream.model.outputs import FORGOTTEN, SIGNAL_TOPICS
 from cxstream.scoring.codec.peek import about
 from cxstream.warehouse.batch import Batch, Refusal
 from cxstream.warehouse.ingest import Ingest
-from cxstream.warehouse.store import Store, copy_of
+from cxstream.warehouse.store import Store, check_unused, copy_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -34,6 +34,7 @@ class FileWarehouse:
 
     Raises:
         OutputError: something is there and is not to be replaced.
+        WarehouseError: another process writes the file that is there.
     """
 
     def __init__(self, path: Path, settings: WarehouseSettings, *, replace: bool = False) -> None:
@@ -42,6 +43,7 @@ class FileWarehouse:
             raise OutputError(f"{path}: is not a file; name another one")
         if path.exists() and not replace:
             raise OutputError(f"{path}: exists already; name another file, or replace it with --force")
+        check_unused(path, settings)
 
     def __enter__(self) -> Self:
         if not self._path.parent.is_dir():
@@ -92,13 +94,16 @@ class FileWarehouse:
         """Give the file its name.
 
         Raises:
-            WarehouseError: the disk is full.
+            WarehouseError: the disk is full, or another process has begun to write the file.
         """
         self._flush(1)
         if self._store.get("deleted_at") is not None:
             self._store.compact()
         self._store.close()
+        check_unused(self._path, self._settings)
         try:
+            # DuckDB would apply what a process that was killed has left there to the new file.
+            self._path.with_name(f"{self._path.name}.wal").unlink(missing_ok=True)
             self._draft.replace(self._path)
             # It would be that of another warehouse.
             copy_of(self._path).unlink(missing_ok=True)

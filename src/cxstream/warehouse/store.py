@@ -50,6 +50,8 @@ TABLES = (
 )
 _HOLDER = re.compile(r"PID (\d+)")
 _COPY = ".copy"
+# Where a DuckDB file says that it is one.
+_MAGIC = slice(8, 12)
 # Another process has to copy the file: a process that closes any descriptor of a file loses its POSIX locks on it.
 _CAT = "import shutil, sys; shutil.copyfileobj(open(sys.argv[1], 'rb'), sys.stdout.buffer, 1 << 20)"
 
@@ -226,6 +228,30 @@ class Store:
 def _spill(path: Path) -> Path:
     """The folder for what does not fit into memory."""
     return path.with_name(f".{path.name}.spill")
+
+
+def check_unused(path: Path, settings: WarehouseSettings) -> None:
+    """Refuse a DuckDB file that another process has open for writing; any other file will do.
+
+    Raises:
+        WarehouseError: another process writes the file.
+    """
+    try:
+        # DuckDB would read a CSV or Parquet file as data, all of it.
+        with path.open("rb") as file:
+            if file.read(_MAGIC.stop)[_MAGIC] != b"DUCK":
+                return
+    except OSError:
+        return
+    with TemporaryDirectory(prefix="cxstream-") as folder:
+        try:
+            _connect(path, settings, Path(folder), read_only=True).close()
+        except WarehouseError as error:
+            if isinstance(error.__cause__, duckdb.IOException):
+                raise
+        except duckdb.Error:
+            # A damaged file, or one of another version of DuckDB.
+            return
 
 
 def copy_of(path: Path) -> Path:
