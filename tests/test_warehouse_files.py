@@ -114,6 +114,50 @@ def test_a_warehouse_that_is_there_is_replaced_only_with_force(replayed: Path, t
     assert run("warehouse", "verify", "--warehouse", there, "--against", replayed / "w") == 1
 
 
+@pytest.mark.parametrize("call", ["mkdir", "replace", "chmod"])
+def test_a_folder_that_may_not_be_written_is_an_error_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], call: str
+) -> None:
+    path = built(tmp_path / "w", batch([row(1, "anna")]))
+
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    commands: list[tuple[object, ...]] = [("warehouse", "compact", "--warehouse", path)]
+    if call != "chmod":
+        commands.append(("replay", STORY, "--out", tmp_path / "out", "--warehouse", tmp_path / "new", "-q"))
+        (tmp_path / "out").mkdir()
+    for command in commands:
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, call, _only_for(tmp_path, getattr(Path, call), refused))
+            assert run(*command) == 1
+        told = capsys.readouterr().err
+        assert "cannot be written: Permission denied" in told
+        assert told.count("\n") == 1
+    assert select(path, "SELECT customer FROM customers") == [("anna",)]
+    assert not list(tmp_path.rglob("*.partial"))
+    assert not list(tmp_path.rglob("*.spill"))
+
+
+def _only_for(folder: Path, real: Any, refused: Any) -> Any:
+    def called(self: Path, *arguments: Any, **options: Any) -> Any:
+        act = refused if self.parent == folder and self.name != "out" else real
+        return act(self, *arguments, **options)
+
+    return called
+
+
+def test_a_file_in_the_place_of_the_spill_folder_is_an_error_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = built(tmp_path / "w", batch([row(1, "anna")]))
+    (tmp_path / ".w.spill").touch()
+    assert run("warehouse", "compact", "--warehouse", path) == 1
+    told = capsys.readouterr().err
+    assert ".w.spill: cannot be written: File exists" in told
+    assert told.count("\n") == 1
+
+
 @pytest.mark.parametrize("begins", ["before", "meanwhile"])
 def test_a_warehouse_that_another_process_writes_is_not_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], begins: str

@@ -85,7 +85,7 @@ class Store:
         settings: memory and threads.
 
     Raises:
-        WarehouseError: it cannot be opened, is no warehouse, or another process has it open.
+        WarehouseError: it cannot be opened or written, is no warehouse, or another process has it open.
     """
 
     def __init__(self, path: Path, settings: WarehouseSettings) -> None:
@@ -97,7 +97,8 @@ class Store:
         new = not self.path.exists()
         with private():
             spill = _spill(self.path)
-            spill.mkdir(FOLDER, exist_ok=True)
+            with _writing(spill):
+                spill.mkdir(FOLDER, exist_ok=True)
             try:
                 connection = _connect(self.path, self._settings, spill, read_only=False)
             except BaseException:
@@ -105,7 +106,8 @@ class Store:
                 raise
             try:
                 if not new:
-                    self.path.chmod(0o600)
+                    with _writing(self.path):
+                        self.path.chmod(0o600)
                 _migrate(connection, self.path)
             except BaseException:
                 connection.close()
@@ -166,7 +168,8 @@ class Store:
                 target.take_over(self)
                 target.set("deleted_at", None)
             self.close()
-            fresh.replace(self.path)
+            with _writing(self.path):
+                fresh.replace(self.path)
         finally:
             fresh.unlink(missing_ok=True)
             fresh.with_name(f"{fresh.name}.wal").unlink(missing_ok=True)
@@ -175,7 +178,8 @@ class Store:
     def replace_by(self, other: Path) -> None:
         """Put another warehouse, which is closed, in the place of this one."""
         self.close()
-        other.replace(self.path)
+        with _writing(self.path):
+            other.replace(self.path)
         self._reopen()
 
     def _reopen(self) -> None:
@@ -341,6 +345,16 @@ def _translated(path: Path) -> Iterator[None]:
     except (duckdb.OutOfMemoryException, duckdb.FatalException) as error:
         raise WarehouseError(
             f"{path}: {_line(str(error))}: give it more memory (warehouse.memory_mib) or disk"
+        ) from error
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise WarehouseError(
+            f"{path}: cannot be written: {error.strerror or error}; check the rights of the file and its folder"
         ) from error
 
 
