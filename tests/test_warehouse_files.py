@@ -205,6 +205,8 @@ def test_a_damaged_warehouse_and_what_a_killed_process_left_are_replaced(tmp_pat
         ),
         (["--warehouse", "there/../out/forgotten.ndjson"], "is forgotten.ndjson of --out"),
         (["--scored", "out.arrow", "--out", "out.arrow"], "is the folder of --out"),
+        (["--warehouse", "no/w"], "no/w: there is no folder no; create it first"),
+        (["--scored", "no/s.arrow"], "no/s.arrow: there is no folder no; create it first"),
         (["--warehouse", "link"], "is scores.ndjson of --out"),
         (["--scored", "a.parquet", "--warehouse", "there/../a.parquet"], "for --scored and for --warehouse"),
         (
@@ -213,7 +215,7 @@ def test_a_damaged_warehouse_and_what_a_killed_process_left_are_replaced(tmp_pat
         ),
     ],
 )
-def test_two_outputs_in_one_file_are_refused_before_anything_is_written(
+def test_outputs_that_will_not_do_are_refused_before_anything_is_written(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -234,6 +236,14 @@ def test_two_outputs_in_one_file_are_refused_before_anything_is_written(
     assert run("replay", STORY, "--out", "out", *more, "--force", "-q") == 1
     assert says in capsys.readouterr().err
     assert {path: path.is_file() and path.read_bytes() for path in Path().rglob("*")} == before
+
+
+def test_a_warehouse_may_be_in_the_folder_of_the_results_and_above(tmp_path: Path) -> None:
+    folder = tmp_path / "new"
+    options = ("--scored", folder / "s.arrow", "--warehouse", folder / "out" / "w")
+    assert run("replay", STORY, "--out", folder / "out", *options, "-q") == 0
+    assert (folder / "s.arrow").exists()
+    assert select(folder / "out" / "w", "SELECT count(*) FROM touchpoints") == [(8,)]
 
 
 # --- Export

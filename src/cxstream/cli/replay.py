@@ -128,7 +128,7 @@ def command(
     results = Results(out, replace=force)
     scored = _scored_file(scored_path, inputs, replace=force)
     warehouse = _warehouse(warehouse_path, settings, inputs, replace=force)
-    _check_apart(out, scored_path, warehouse_path)
+    _check_outputs(out, scored_path, warehouse_path)
     total = total_bytes(inputs)
     console = Console(stderr=True, quiet=quiet)
     try:
@@ -199,11 +199,11 @@ def _warehouse(
     return FileWarehouse(path, settings.warehouse, replace=replace)
 
 
-def _check_apart(out: Path, scored: Path | None, warehouse: Path | None) -> None:
-    """Refuse two outputs in one file.
+def _check_outputs(out: Path, scored: Path | None, warehouse: Path | None) -> None:
+    """Refuse two outputs in one file, and an output in a folder that does not exist and is not to be made.
 
     Raises:
-        OutputError: two outputs have the same path.
+        OutputError: two outputs have the same path, or a folder is missing.
     """
     from cxstream.files.outputs import same
     from cxstream.model.errors import OutputError
@@ -211,6 +211,9 @@ def _check_apart(out: Path, scored: Path | None, warehouse: Path | None) -> None
 
     named = [(path, what) for path, what in ((scored, "--scored"), (warehouse, "--warehouse")) if path]
     for path, what in named:
+        # --out is made, and the folders above it.
+        if not (path.parent.is_dir() or out.resolve().is_relative_to(path.parent.resolve())):
+            raise OutputError(f"{path}: there is no folder {path.parent}; create it first")
         if same(path, out):
             raise OutputError(f"{path}: is the folder of --out; name another file for {what}")
         for name in (*NAMES, *OTHERS):
