@@ -5,14 +5,15 @@ from __future__ import annotations
 import statistics
 from collections import defaultdict
 from datetime import timedelta
+from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cxstream.warehouse.views import definition, query
-from cxstream.warehouse.views.selection import Filter, Selection
+from cxstream.warehouse.views.selection import Filter
 from view_rows import START, database, in_order, made_up, touchpoint
+from view_rows import answer as view_answer
 
 if TYPE_CHECKING:
     import duckdb
@@ -27,10 +28,7 @@ def connection() -> duckdb.DuckDBPyConnection:
     return database(ROWS)
 
 
-def answer(connection: duckdb.DuckDBPyConnection, **selection: Any) -> list[Row]:
-    cursor = query.run(connection, query.result(definition.view("funnel"), Selection(**selection)))
-    names = [column[0] for column in cursor.description or ()]
-    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+answer = partial(view_answer, name="funnel")
 
 
 def reached(journey: list[Row], steps: list[str], place: str, order: str, within: timedelta) -> float | None:

@@ -14,9 +14,8 @@ import pytest
 
 from cxstream.convert import xes
 from cxstream.convert.report import Report
-from cxstream.warehouse.views import definition, query
-from cxstream.warehouse.views.selection import Filter, Selection
-from view_rows import START, database, in_order, made_up, touchpoint
+from cxstream.warehouse.views.selection import Filter
+from view_rows import START, answer, database, in_order, made_up, touchpoint
 
 if TYPE_CHECKING:
     import duckdb
@@ -30,12 +29,6 @@ ROWS = made_up(3, 1500, 40)
 @pytest.fixture(scope="module")
 def connection() -> duckdb.DuckDBPyConnection:
     return database(ROWS)
-
-
-def answer(connection: duckdb.DuckDBPyConnection, name: str, **selection: Any) -> list[Row]:
-    cursor = query.run(connection, query.result(definition.view(name), Selection(**selection)))
-    names = [column[0] for column in cursor.description or ()]
-    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
 def journeys(rows: list[Row], per: str, place: str, within: float) -> list[list[Row]]:

@@ -7,17 +7,18 @@ import math
 import statistics
 from collections import defaultdict
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from cxstream.convert import anonymous_bank
 from cxstream.convert.report import Report
-from cxstream.warehouse.views import definition, query
-from cxstream.warehouse.views.selection import Filter, Selection
+from cxstream.warehouse.views.selection import Filter
 from cxstream.warehouse.views.statistics import wilson
 from view_rows import START, database, in_order, made_up, touchpoint
+from view_rows import answer as view_answer
 
 if TYPE_CHECKING:
     import duckdb
@@ -38,10 +39,7 @@ def connection() -> duckdb.DuckDBPyConnection:
     return database(ROWS)
 
 
-def answer(connection: duckdb.DuckDBPyConnection, **selection: Any) -> list[Row]:
-    cursor = query.run(connection, query.result(definition.view("service"), Selection(**selection)))
-    names = [column[0] for column in cursor.description or ()]
-    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+answer = partial(view_answer, name="service")
 
 
 def quantile(values: list[float], share: float) -> float | None:

@@ -12,10 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cxstream.warehouse.views import definition, query
-from cxstream.warehouse.views.selection import Selection
 from cxstream.warehouse.views.statistics import student_t, wilson
-from view_rows import DAYS, START, database, made_up, touchpoint
+from view_rows import DAYS, START, answer, database, made_up, touchpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,12 +29,6 @@ ROWS = made_up(2, 3000, 60)
 @pytest.fixture(scope="module")
 def connection() -> duckdb.DuckDBPyConnection:
     return database(ROWS)
-
-
-def answer(connection: duckdb.DuckDBPyConnection, name: str, **selection: Any) -> list[Row]:
-    cursor = query.run(connection, query.result(definition.view(name), Selection(**selection)))
-    names = [column[0] for column in cursor.description or ()]
-    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
 def grouped(rows: list[Row], key: Callable[[Row], Any]) -> dict[Any, list[Row]]:

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cxstream.warehouse.views import definition, query
-from cxstream.warehouse.views.selection import Filter, Selection
+from cxstream.warehouse.views.selection import Filter
 from cxstream.warehouse.views.statistics import wilson
-from view_rows import DAYS, START, database, made_up, made_up_signals
+from view_rows import DAYS, START, answer, database, made_up, made_up_signals
 
 if TYPE_CHECKING:
     import duckdb
@@ -38,12 +37,6 @@ COMMERCE = {"purchase", "return", "discount_used", "loyalty_joined", "loyalty_re
 @pytest.fixture(scope="module")
 def connection() -> duckdb.DuckDBPyConnection:
     return database(ROWS, SIGNALS, REJECTED)
-
-
-def answer(connection: duckdb.DuckDBPyConnection, name: str, **selection: Any) -> list[Row]:
-    cursor = query.run(connection, query.result(definition.view(name), Selection(**selection)))
-    names = [column[0] for column in cursor.description or ()]
-    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
 def same(found: Row, expected: Row) -> None:

@@ -21,7 +21,7 @@ from cxstream.warehouse.views.selection import (
     parse_filter,
     values_of,
 )  # fmt: skip
-from view_rows import CHOICES, DAYS, START, database, made_up, made_up_signals
+from view_rows import CHOICES, DAYS, START, answers, database, made_up, made_up_signals
 
 if TYPE_CHECKING:
     import duckdb
@@ -43,12 +43,6 @@ FREE = {definition.NUMBER: "1.5", definition.TEXT: "awareness > purchase"}
 def connection() -> duckdb.DuckDBPyConnection:
     rejected = [{"day": START.date(), "source": "shop", "reason": "invalid", "records": 3}]
     return database(ROWS, made_up_signals(1, ROWS, 150), rejected)
-
-
-def answer(connection: duckdb.DuckDBPyConnection, found: query.Query) -> list[Row]:
-    cursor = query.run(connection, found)
-    names = [column[0] for column in cursor.description or ()]
-    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
 @st.composite
@@ -84,7 +78,7 @@ def test_a_number_and_the_customers_behind_it_agree(name: str, connection: duckd
     def agree(data: st.DataObject) -> None:
         nonlocal checked
         selection = data.draw(selections(view))
-        rows = answer(connection, query.result(view, selection))
+        rows = answers(connection, query.result(view, selection))
         if not rows:
             return
         row = data.draw(st.sampled_from(rows))
@@ -94,11 +88,11 @@ def test_a_number_and_the_customers_behind_it_agree(name: str, connection: duckd
         chosen = replace(selection, cell=cell)
         # Two of the measures: each example costs a query for each of them.
         for measure in data.draw(st.lists(st.sampled_from(list(view.behind)), min_size=2, max_size=2)):
-            found = answer(connection, query.customers(view, chosen, measure))
+            found = answers(connection, query.customers(view, chosen, measure))
             assert len({one["customer"] for one in found}) == len(found)
             counted = len(found) if measure == query.CUSTOMERS else sum(one["rows"] for one in found)
             assert counted == (row[measure] or 0), measure
-        assert answer(connection, query.result(view, chosen)) == [row]
+        assert answers(connection, query.result(view, chosen)) == [row]
         checked += 1
 
     agree()
@@ -136,9 +130,9 @@ def test_filters_select_what_they_say(connection: duckdb.DuckDBPyConnection, sel
         and (selection.until is None or row["time"] < selection.until)
     ]
     total = replace(selection, by=(), grain=None)
-    found = answer(connection, query.result(definition.view("touchpoints"), total))
+    found = answers(connection, query.result(definition.view("touchpoints"), total))
     assert [row["touchpoints"] for row in found] == ([len(wanted)] if wanted else [])
-    listed = answer(connection, query.customers(definition.view("touchpoints"), total))
+    listed = answers(connection, query.customers(definition.view("touchpoints"), total))
     assert {row["customer"] for row in listed} == {f"c-{row['customer_id']}" for row in wanted}
 
 
@@ -162,11 +156,11 @@ def test_a_value_is_never_sql(connection: duckdb.DuckDBPyConnection) -> None:
     view = definition.view("touchpoints")
     for value in ("' OR true --", "x'); DROP TABLE touchpoints; --", "%"):
         chosen = Selection(where=(Filter("touchpoint", (value,)),), by=("touchpoint",))
-        assert answer(connection, query.result(view, chosen)) == []
+        assert answers(connection, query.result(view, chosen)) == []
         assert (
-            answer(connection, query.customers(view, Selection(by=("topic",), cell={"topic": value}))) == []
+            answers(connection, query.customers(view, Selection(by=("topic",), cell={"topic": value}))) == []
         )
-    assert answer(connection, query.result(view, Selection()))[0]["touchpoints"] == len(ROWS)
+    assert answers(connection, query.result(view, Selection()))[0]["touchpoints"] == len(ROWS)
 
 
 @pytest.mark.parametrize(
@@ -229,7 +223,7 @@ def test_customers_are_the_same_counted_by_bits_and_by_sets(
         Selection(where=(Filter("source", ("x",)),)),
     ):
         found = query.result(view, selection)
-        by_bits = answer(connection, found)
+        by_bits = answers(connection, found)
         with monkeypatch.context() as patched:
             patched.setattr(query, "_MOST_BITMAP_BYTES", -1)
-            assert answer(connection, found) == by_bits
+            assert answers(connection, found) == by_bits

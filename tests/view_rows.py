@@ -12,6 +12,8 @@ import pyarrow as pa
 from cxstream.model.kinds import Kind
 from cxstream.model.scored import COLUMNS, FLAGS
 from cxstream.warehouse.store import migrations
+from cxstream.warehouse.views import definition, query
+from cxstream.warehouse.views.selection import Selection
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -134,6 +136,18 @@ def _insert(connection: duckdb.DuckDBPyConnection, name: str, rows: Iterable[Row
     connection.register("made", pa.Table.from_pylist(list(rows), plain))
     connection.execute(f"INSERT INTO {name} SELECT * FROM made")
     connection.unregister("made")
+
+
+def answers(connection: duckdb.DuckDBPyConnection, found: query.Query) -> list[Row]:
+    """The rows that a query of a view finds."""
+    cursor = query.run(connection, found)
+    names = [column[0] for column in cursor.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def answer(connection: duckdb.DuckDBPyConnection, name: str, **selection: Any) -> list[Row]:
+    """The rows of a view."""
+    return answers(connection, query.result(definition.view(name), Selection(**selection)))
 
 
 def in_order(row: Row) -> tuple[Any, ...]:
