@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 
-from cxstream.cli import group
-from cxstream.model.errors import OutputError
+from cxstream.cli import group, options
+from cxstream.model.errors import OutputError, WarehouseError
 from cxstream.settings import Settings
 from cxstream.warehouse.store import Store
 from view_rows import START, fill, touchpoint
@@ -99,6 +99,15 @@ def test_teams_and_bounds_come_from_the_settings(warehouse: Path, tmp_path: Path
 def test_the_warehouse_is_not_overwritten(warehouse: Path) -> None:
     with pytest.raises(OutputError, match="is the read model"):
         insights(warehouse, "--format", "csv", "--out", str(warehouse))
+
+
+def test_without_duckdb_the_extra_is_named(warehouse: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> None:
+        raise WarehouseError("the extra")
+
+    monkeypatch.setattr(options, "require_duckdb", missing)
+    with pytest.raises(WarehouseError, match="the extra"):
+        insights(warehouse)
 
 
 def test_nothing_is_found_in_an_empty_warehouse(tmp_path: Path) -> None:

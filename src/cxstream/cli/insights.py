@@ -50,7 +50,10 @@ def command(config: str | None, /, **options: Any) -> None:
       cxstream insights --warehouse cx.duckdb --raised
       cxstream insights --warehouse cx.duckdb --measure failure --dimension touchpoint --format json
     """  # noqa: D301
+    from cxstream.cli.options import require_duckdb
     from cxstream.cli.view import check_out, write
+
+    require_duckdb()
     from cxstream.settings import load
     from cxstream.warehouse.insights import as_table
     from cxstream.warehouse.store import reading
