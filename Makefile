@@ -137,7 +137,7 @@ lock: install ## Resolve the dependencies again, into requirements.lock and the 
 	  --no-emit-index-url --no-header --quiet --upgrade pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --universal --python-version 3.11 --extra local --group source --generate-hashes \
 	  --constraint requirements.lock --no-emit-index-url --no-header --quiet --upgrade pyproject.toml -o requirements-demo.lock
-	$(BIN)/uv pip compile --universal --python-version 3.11 --extra warehouse --generate-hashes \
+	$(BIN)/uv pip compile --universal --python-version 3.11 --extra warehouse --extra postgres --extra console --generate-hashes \
 	  --constraint requirements.lock --no-emit-index-url --no-header --quiet --upgrade pyproject.toml -o requirements-server.lock
 
 bench: install ## Benchmark kernels, replay and the worker, and compare with Faust's own tables.
