@@ -137,7 +137,7 @@ def test_the_metadata_say_what_it_is(metadata: Metadata) -> None:
     assert metadata.license_files == ["LICENSE"]
     assert metadata.requires_python == SpecifierSet(PROJECT["requires-python"])
     assert metadata.keywords
-    assert set(metadata.provides_extra or []) == {"console", "local", "postgres", "warehouse"}
+    assert set(metadata.provides_extra or []) == {"console", "local", "models", "postgres", "warehouse"}
 
 
 def test_classifiers_exist_and_name_each_python_that_it_runs_on(metadata: Metadata) -> None:
