@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from charts import CHART, ROOT, VALUES, Document, helm, kinds, only, template, validate
-from cxstream.kafka.acls import CRM, PRODUCER, WORKER, Role, acls
+from cxstream.kafka.acls import CRM, PRODUCER, WAREHOUSE, WORKER, Role, acls
 from cxstream.settings import Settings, load
 from cxstream.topology import TOPICS, topology
 
@@ -43,11 +43,12 @@ def listed() -> str:
         "# The topics, as src/cxstream/topology.py has them. Made by: python tests/test_chart.py --write",
         "topics:",
     ]
-    worker = acls(WORKER, "cxstream", topology())
+    roles = {role.name: acls(role, "cxstream", topology()) for role in (WORKER, WAREHOUSE)}
     for topic in TOPICS:
         lines += [f"  # {topic.holds}", f"  - name: {topic.name}"]
-        operations = [acl.operation for acl in worker if acl.name == topic.name]
-        lines += [f"    worker: [{', '.join(operations)}]"] if operations else []
+        for name, granted in roles.items():
+            operations = [acl.operation for acl in granted if acl.name == topic.name]
+            lines += [f"    {name}: [{', '.join(operations)}]"] if operations else []
         lines += ["    config:"]
         lines += [f"      {name}: {json.dumps(value)}" for name, value in topic.config.items()]
     return "\n".join(lines) + "\n"
@@ -250,7 +251,10 @@ def rights(documents: list[Document], user: str) -> dict[tuple[str, str, str], s
     }
 
 
-@pytest.mark.parametrize(("user", "role"), [("cxstream-worker", WORKER), ("shop", PRODUCER)])
+@pytest.mark.parametrize(
+    ("user", "role"),
+    [("cxstream-worker", WORKER), ("cxstream-warehouse", WAREHOUSE), ("shop", PRODUCER)],
+)
 def test_users_may_do_what_the_printed_acls_allow_and_no_more(user: str, role: Role) -> None:
     kind_of = {"topic": "topic", "group": "group", "transactional-id": "transactionalId"}
     wanted: defaultdict[tuple[str, str, str], set[str]] = defaultdict(set)
@@ -276,7 +280,7 @@ def test_a_second_installation_has_topics_rights_and_a_group_of_its_own() -> Non
     made = kinds(documents, "KafkaTopic")
     assert {each["spec"]["topicName"] for each in made} == {topic.name for topic in wanted.all}
     assert "eu-1.cx.touchpoints" in {each["metadata"]["name"] for each in made}
-    for user, role in (("cxstream-worker", WORKER), ("shop", PRODUCER)):
+    for user, role in (("cxstream-worker", WORKER), ("cxstream-warehouse", WAREHOUSE), ("shop", PRODUCER)):
         names = {name for _, _, name in rights(documents, user)}
         assert names == {acl.name for acl in acls(role, "EU_1.cxstream", wanted)}
     assert ("topic", "literal", "EU_1.cx.churn-risk") in rights(documents, "crm")

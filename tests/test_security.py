@@ -20,7 +20,7 @@ from aiohttp import web
 
 from conftest import _remove_all, in_own_loop
 from crm_programs import CrmProcess, run
-from cxstream.kafka.acls import CRM, ROLES, WORKER, acls
+from cxstream.kafka.acls import CRM, ROLES, WAREHOUSE, WORKER, acls
 from cxstream.kafka.admin import ensure_topics
 from cxstream.kafka.connection import check
 from cxstream.topology import (
@@ -467,6 +467,20 @@ async def test_rules_are_changed_with_the_rights_of_the_role(fresh: SecureKafka,
     refused = await asyncio.to_thread(command, *apply, settings=fresh.settings("SCRAM", "producer"))
     assert refused.returncode == 1
     assert "Authorization" in refused.stderr or "no such topic" in refused.stderr
+
+
+async def test_a_warehouse_follows_with_the_rights_of_the_role(fresh: SecureKafka, tmp_path: Path) -> None:
+    await ensure_topics(fresh.open, 1)
+    for topic in (each for each in WAREHOUSE.reads if each is not SCORES):
+        # What cannot be read is left out; it has to be fetched all the same.
+        await write(fresh.open, topic.name, {0: [b"nothing"]})
+    follow = ("warehouse", "follow", "--until-end", "--warehouse", str(tmp_path / "cx.duckdb"))
+    done = await asyncio.to_thread(process, *follow, settings=fresh.settings("SCRAM", "warehouse"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "ready: " in done.stdout
+    refused = await asyncio.to_thread(process, *follow, settings=fresh.settings("SCRAM", "crm"))
+    assert refused.returncode == 1
+    assert "cx.scored" in refused.stderr
 
 
 async def test_who_is_on_call_needs_no_more_than_the_role(fresh: SecureKafka, tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ web app call store social surveys CRM
     v
   cx.snapshots (compacted: a cache of the state; the log is authoritative)
 
+cx.insights: alerts on places, from `cxstream warehouse follow`, which reads cx.scored.
+
 Erasure requests: cx.forget, from where the worker takes them into cx.touchpoints; receipts are in cx.forgotten.
 
 The names here are those of the contract. An installation may have a prefix before each of them (`topics.prefix`), so
@@ -24,7 +26,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal
 
-from cxstream.model import outputs
+from cxstream.model import outputs, place_signals
 from cxstream.model.kinds import Kind
 from cxstream.model.parameters import DAY_MS
 
@@ -91,7 +93,7 @@ REJECTED = Topic(
     _delete(30, **{"max.message.bytes": "12582912"}),
     "send",
     ("rejected", "resent"),
-    readers=frozenset({"oncall", "admin"}),
+    readers=frozenset({"oncall", "admin", "warehouse"}),
     writers=frozenset({"worker", "oncall"}),
 )
 # The reason of a record of cx.rejected that is no rejection: the record from that place has been sent again.
@@ -113,7 +115,7 @@ SCORED = Topic(
     _delete(90),
     "send",
     ("scored",),
-    readers=frozenset({"admin"}),
+    readers=frozenset({"admin", "warehouse"}),
     writers=frozenset({"worker"}),
 )
 SNAPSHOTS = Topic(
@@ -137,7 +139,7 @@ def _output(output: outputs.Output) -> Topic:
         "send",
         (output.payload,),
         readers=output.readers,
-        writers=frozenset({"worker"}),
+        writers=output.writers,
     )
 
 
@@ -145,7 +147,8 @@ CHURN_RISK = _output(outputs.CHURN_RISK)
 FRICTION = _output(outputs.FRICTION)
 SCORES = _output(outputs.SCORES)
 FORGOTTEN = _output(outputs.FORGOTTEN)
-_FIRST = (TOUCHPOINTS, CHURN_RISK, FRICTION, SCORES, SCORED, REJECTED, FORGET, FORGOTTEN)
+INSIGHTS = _output(place_signals.INSIGHTS)
+_FIRST = (TOUCHPOINTS, CHURN_RISK, FRICTION, SCORES, SCORED, INSIGHTS, REJECTED, FORGET, FORGOTTEN)
 _OTHERS = (_output(each) for each in outputs.OUTPUTS if each.topic not in {topic.name for topic in _FIRST})
 TOPICS = (*_FIRST, *_OTHERS, SNAPSHOTS)
 
@@ -172,6 +175,7 @@ class Topology:
         self.friction = self.named(FRICTION)
         self.scores = self.named(SCORES)
         self.scored = self.named(SCORED)
+        self.insights = self.named(INSIGHTS)
         self.rejected = self.named(REJECTED)
         self.forget = self.named(FORGET)
         self.forgotten = self.named(FORGOTTEN)

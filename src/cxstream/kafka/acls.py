@@ -89,6 +89,11 @@ ONCALL = Role(
     checks=True,
     oncall=True,
 )
+WAREHOUSE = Role(
+    "warehouse",
+    "keeps a read model and writes alerts on places: `cxstream warehouse`, `sink`",
+    checks=True,
+)
 ADMIN = Role(
     "admin",
     "makes topics, looks after rejected records, has customers erased, changes the rules: `cxstream topics`, `rules`",
@@ -96,7 +101,7 @@ ADMIN = Role(
     rules=True,
 )
 
-ROLES = {role.name: role for role in (WORKER, PRODUCER, CRM, ONCALL, ADMIN)}
+ROLES = {role.name: role for role in (WORKER, PRODUCER, CRM, ONCALL, WAREHOUSE, ADMIN)}
 
 
 def resend_id(group: str, topology: Topology) -> str:

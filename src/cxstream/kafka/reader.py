@@ -23,6 +23,7 @@ from aiokafka.errors import (
     UnsupportedCodecError,
 )
 
+from cxstream.kafka.acls import ADMIN, ONCALL, WAREHOUSE
 from cxstream.kafka.admin import administration, or_hidden, partition_counts
 from cxstream.kafka.connection import connection
 from cxstream.kafka.fetch_screen import read_whole, unreadable
@@ -210,10 +211,16 @@ async def reading(
             yield TopicReader(consumer, counts, settings.topology)
     except TopicAuthorizationFailedError as error:
         raise BrokerError(
-            f"{settings.kafka}: {error!r}: the operator needs the role of 'cxstream topics --acls --role oncall'"
+            f"{settings.kafka}: {error!r}: the operator needs the role of 'cxstream topics --acls --role {_role(topics)}'"
         ) from error
     except KafkaError as error:
         raise BrokerError(f"{settings.kafka}: {error!r}; 'cxstream doctor' says more") from error
+
+
+def _role(topics: Sequence[Topic]) -> str:
+    """The role with the least rights that reads all of these topics."""
+    readers = frozenset.intersection(*(topic.readers for topic in topics))
+    return next((role.name for role in (ONCALL, WAREHOUSE, ADMIN) if role.name in readers), ONCALL.name)
 
 
 @asynccontextmanager

@@ -274,7 +274,7 @@ def read_signal(value: bytes) -> ChurnRiskSignal | ErasedSignal | FrictionSignal
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """A topic that scoring writes: every record is a CloudEvent about one customer.
+    """A topic with CloudEvents as records: those that scoring writes are about one customer each.
 
     Attributes:
         topic: its name in the contract.
@@ -287,6 +287,7 @@ class Output:
         key_note: the same, for the AsyncAPI document, and what a record without a value says.
         keep_days: how long Kafka keeps a record; None to keep the latest record of each key.
         readers: the roles of `cxstream.kafka.acls` that read it.
+        writers: ... and that write it.
         file: where `replay` writes its records; "" where it does so by itself.
     """
 
@@ -301,6 +302,7 @@ class Output:
     key_note: str = "The customer, as in `subject`."
     keep_days: int | None = None
     readers: frozenset[str] = dataclass_field(default_factory=frozenset)
+    writers: frozenset[str] = frozenset({"worker"})
 
 
 CHURN_RISK = Output(
@@ -312,7 +314,7 @@ CHURN_RISK = Output(
     (("The level of a customer", ChurnRiskSignal), ("A customer was erased", ErasedSignal)),
     "signals.ndjson",
     keep_days=30,
-    readers=frozenset({"crm", "oncall"}),
+    readers=frozenset({"crm", "oncall", "warehouse"}),
 )
 FRICTION = Output(
     "cx.friction",
@@ -323,7 +325,7 @@ FRICTION = Output(
     (("", FrictionSignal),),
     "signals.ndjson",
     keep_days=7,
-    readers=frozenset({"crm", "oncall"}),
+    readers=frozenset({"crm", "oncall", "warehouse"}),
 )
 SCORES = Output(
     "cx.scores",
@@ -334,7 +336,7 @@ SCORES = Output(
     (("", Score),),
     "scores.ndjson",
     key_note="The customer, as in `subject`. Without a value: forgotten.",
-    readers=frozenset({"crm", "oncall", "admin"}),
+    readers=frozenset({"crm", "oncall", "admin", "warehouse"}),
 )
 FORGOTTEN = Output(
     "cx.forgotten",
@@ -347,7 +349,7 @@ FORGOTTEN = Output(
     key="digest of the customer",
     key_note="A digest of the customer.",
     keep_days=365,
-    readers=frozenset({"admin"}),
+    readers=frozenset({"admin", "warehouse"}),
 )
 OUTPUTS = (CHURN_RISK, FRICTION, SCORES, FORGOTTEN)
 # Those about a customer that Kafka deletes by age; of the others it keeps the latest, or they do not name the customer.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cxstream import topology
 from cxstream.model.kinds import Kind
 from cxstream.model.outputs import OUTPUTS
+from cxstream.model.place_signals import INSIGHTS
 from cxstream.model.scored import CONTENT_TYPE
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def _messages(own: Iterable[str]) -> Json:
     found["rules"] = _message(
         "Rules", "rules.v1.json", "None: a set of rules is written to each partition directly.", keyed=False
     )
-    for each in OUTPUTS:
+    for each in (*OUTPUTS, INSIGHTS):
         found[each.payload] = _message(each.title, each.schema, each.key_note)
     found["forget"] = _message(
         "Request to be erased", "forget.v1.json", f"{customer} On cx.forget it is enough."

@@ -15,6 +15,7 @@ from cxstream.model.events import ENVELOPES, Forget, NewRules, Tick, envelope
 from cxstream.model.fields import MAX_STRING, Data
 from cxstream.model.kinds import Kind
 from cxstream.model.outputs import OUTPUTS, Output
+from cxstream.model.place_signals import INSIGHTS
 from cxstream.model.rfc3339 import DATE, TIME_OF_DAY
 from cxstream.scoring.codec.vocabulary import data_type
 from cxstream.wire.examples import example, example_forget, example_own, example_rules, example_tick
@@ -47,6 +48,9 @@ _TIME_OUT: Json = {
     "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\\.[0-9]{3}Z$",
 }
 
+# Fields of `data` that are such times.
+_TIMES_OUT = {"last_touch", "since"}
+
 ATTRIBUTES = {
     "specversion": "Version of CloudEvents.",
     "type": "Kind of the event.",
@@ -74,7 +78,7 @@ def documents(own: Mapping[str, OwnKind] | None = None) -> dict[str, Json]:
     found["tick.v1.json"] = tick()
     found["forget.v1.json"] = forget()
     found["rules.v1.json"] = rules()
-    return found | {each.schema: output(each) for each in OUTPUTS}
+    return found | {each.schema: output(each) for each in (*OUTPUTS, INSIGHTS)}
 
 
 def touchpoint(kind: Kind) -> Json:
@@ -149,9 +153,9 @@ def _event(kind: type[msgspec.Struct], title: str) -> Json:
     """The schema of an event that is written, which always has all of its fields."""
     schema = _schema(kind, title)
     schema["properties"]["time"].update(_TIME_OUT)
-    last_touch = schema["properties"]["data"]["properties"].get("last_touch")
-    if last_touch is not None:
-        last_touch.update(_TIME_OUT)
+    fields = schema["properties"]["data"]["properties"]
+    for name in _TIMES_OUT & fields.keys():
+        fields[name].update(_TIME_OUT)
     _require_all(schema)
     return schema
 
