@@ -56,6 +56,8 @@ def touchpoint(**values: Any) -> Row:
 def made_up(seed: int, count: int, customers: int) -> list[Row]:
     """Touchpoints of every kind, over three weeks; the same for the same seed."""
     chance = random.Random(seed)
+    # What came later does not change the rest.
+    more = random.Random(-seed - 1)
     rows = []
     for offset in range(count):
         kind = chance.choice(_KINDS)
@@ -80,8 +82,23 @@ def made_up(seed: int, count: int, customers: int) -> list[Row]:
         if kind in {"purchase", "return", "loyalty_redeemed"}:
             amount = chance.randrange(1, 4000) / 8
             values |= {"amount": amount, "currency": "EUR", "amount_base": chance.choice((amount, None))}
-        rows.append(touchpoint(**values))
+        rows.append(touchpoint(**values, **_said(more, kind)))
     return rows
+
+
+def _said(chance: random.Random, kind: str) -> Row:
+    """What customers say and why, and what a campaign costs."""
+    values: Row = {}
+    if kind in {"social_post", "review", "survey_nps", "contact"}:
+        values["sentiment"] = chance.choice((None, -1.0, -0.5, -0.0625, 0.0, 0.03125, 0.75))
+    if kind == "social_post":
+        values |= {"hashtags": chance.choice((None, [], ["#Late"], ["late", "Refund ", "#late"], ["refund", "", "o'clock"])),
+                   **{name: chance.choice((None, 0.0, 3.0)) for name in ("likes", "shares", "comments")}}  # fmt: skip
+    if kind in {"return", "complaint_opened", "unsubscribed", "churned"}:
+        values["reason"] = chance.choice((None, "too small", "price"))
+    if kind == "campaign_sent" and chance.random() < 0.3:
+        values |= {"amount": 0.125, "currency": "EUR", "amount_base": 0.125}
+    return values
 
 
 def made_up_signals(seed: int, rows: list[Row], count: int) -> list[Row]:

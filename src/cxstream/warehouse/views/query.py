@@ -4,7 +4,8 @@ Placeholders in the SQL of a view:
 
 - `{selected}`: the selected touchpoints, with `level` and `period`; `{selected and before}`: also those of the
   period before the window.
-- `{around DAYS}`: the condition of the window and so many days on either side.
+- `{around DAYS}`: the condition of the window and so many days on either side; words after the number name options
+  whose days are added.
 - `{where}`: the condition of the selection, over columns named as the dimensions; `{period}`: the expression of the period.
 - `{by}`: the columns to group by, each with a comma behind it; `{group}`: the clause for them.
 - `{few}`: the least number of answers; `{option NAME}`: the value of an option, bound.
@@ -13,6 +14,7 @@ Placeholders in the SQL of a view:
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -180,7 +182,7 @@ class _Filler:
         if name in self._view.behind:
             return f"({self._view.behind[name]})"
         if name == "around":
-            return self._around(int(rest))
+            return self._around(rest.split())
         if name == "selected" and rest:
             return self._selected_and_before()
         return str(getattr(self, f"_{name}")())
@@ -224,15 +226,18 @@ class _Filler:
     def _where(self) -> str:
         return self._bound(*self._selection.conditions())
 
-    def _around(self, days: int) -> str:
+    def _around(self, parts: Sequence[str]) -> str:
         """The window and some days on either side of it."""
+        days = int(parts[0])
+        for name in parts[1:]:
+            days += math.ceil(self._number(name))
         conditions = []
         for name, sign, bound in (
             ("since", ">=", self._selection.since),
             ("until", "<", self._selection.until),
         ):
-            if bound is not None:
-                self.values[f"{name}_around"] = bound + timedelta(days=-days if name == "since" else days)
+            if bound is not None and (moved := _moved(bound, -days if name == "since" else days)):
+                self.values[f"{name}_around"] = moved
                 conditions.append(f"time {sign} ${name}_around")
         return " AND ".join(conditions) or "true"
 
@@ -276,13 +281,7 @@ class _Filler:
         option = self._view.options[name]
         chosen = self._selection.options.get(name, option.default)
         if NUMBER in option.choices:
-            if _NUMBER.fullmatch(chosen) is None:
-                raise InputError(
-                    f"view {self._view.name}: {name}={chosen!r} is no number, like {option.default}"
-                )
-            if float(chosen) > _MOST:
-                raise InputError(f"view {self._view.name}: {name}={chosen} is more than {_MOST:,}")
-            self.values[f"option_{name}"] = float(chosen)
+            self.values[f"option_{name}"] = self._number(name)
         elif TEXT in option.choices:
             self.values[f"option_{name}"] = chosen
         elif chosen in option.choices:
@@ -292,6 +291,24 @@ class _Filler:
                 f"view {self._view.name}: {name}={chosen!r} is none of {', '.join(option.choices)}"
             )
         return f"$option_{name}"
+
+    def _number(self, name: str) -> float:
+        """The value of an option that is a number."""
+        default = self._view.options[name].default
+        chosen = self._selection.options.get(name, default)
+        if _NUMBER.fullmatch(chosen) is None:
+            raise InputError(f"view {self._view.name}: {name}={chosen!r} is no number, like {default}")
+        if float(chosen) > _MOST:
+            raise InputError(f"view {self._view.name}: {name}={chosen} is more than {_MOST:,}")
+        return float(chosen)
+
+
+def _moved(time: datetime, days: int) -> datetime | None:
+    """A time so many days later; None where there is no such time."""
+    try:
+        return time + timedelta(days=days)
+    except OverflowError:
+        return None
 
 
 def earlier_start(selection: Selection) -> datetime | None:

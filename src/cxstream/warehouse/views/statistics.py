@@ -1,12 +1,19 @@
-"""Margins of 95%: the normal quantile, Student's t, and Wilson's interval of a share; as functions for SQL, too."""
+"""Margins of 95%: the normal quantile, Student's t, Wilson's interval of a share; and the tails of F and chi-square.
+
+They are functions for SQL, too.
+"""
 
 from __future__ import annotations
 
 import math
 from contextlib import suppress
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import duckdb
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Z = 1.959963984540054
 """The 97.5% quantile of the normal distribution."""
@@ -54,8 +61,74 @@ def _outside(t: float, freedom: int) -> float:
     return _incomplete_beta(freedom / 2, 0.5, freedom / (freedom + t * t))
 
 
+def f_tail(f: float, between: float, within: float) -> float | None:
+    """The probability of a value of F, or a larger one.
+
+    Args:
+        f: 0 or more.
+        between: degrees of freedom of the numerator, above 0.
+        within: those of the denominator, above 0.
+
+    Returns:
+        0..1; None where there are no degrees of freedom.
+
+    >>> round(f_tail(5.181, 2, 17.128), 5)
+    0.01739
+    """
+    if between <= 0 or within <= 0:
+        return None
+    return _incomplete_beta(within / 2, between / 2, within / (within + between * f))
+
+
+def chi_square_tail(value: float, freedom: int) -> float | None:
+    """The probability of a value of chi-square, or a larger one.
+
+    Returns:
+        0..1; None where there are no degrees of freedom.
+
+    >>> round(chi_square_tail(3.841459, 1), 6), round(chi_square_tail(18.307038, 10), 6)
+    (0.05, 0.05)
+    """
+    if freedom <= 0:
+        return None
+    if value <= 0:
+        return 1.0
+    a, x = freedom / 2, value / 2
+    front = math.exp(a * math.log(x) - x - math.lgamma(a))
+    return 1 - front * _lower_series(a, x) if x < a + 1 else front * _upper_fraction(a, x)
+
+
+def _lower_series(a: float, x: float) -> float:
+    """The lower incomplete gamma function without its factor x^a exp(-x), by its series."""
+    term = total = 1 / a
+    for n in range(1, 10_000):
+        term *= x / (a + n)
+        total += term
+        if term < total * _EPSILON:
+            break
+    return total
+
+
+def _upper_fraction(a: float, x: float) -> float:
+    """The upper incomplete gamma function without its factor x^a exp(-x), by Lentz's method."""
+    b = x + 1 - a
+    c, d = 1 / _TINY, 1 / _away(b)
+    total = d
+    for n in range(1, 10_000):
+        step = n * (a - n)
+        b += 2
+        d = 1 / _away(step * d + b)
+        c = _away(b + step / c)
+        total *= d * c
+        if abs(d * c - 1) < _EPSILON:
+            break
+    return total
+
+
 def _incomplete_beta(a: float, b: float, x: float) -> float:
     """The regularized incomplete beta function, by the continued fraction where it converges fast."""
+    if x <= 0 or x >= 1:
+        return float(x > 0)
     if x > (a + 1) / (a + b + 2):
         return 1 - _incomplete_beta(b, a, 1 - x)
     front = math.exp(
@@ -100,13 +173,21 @@ def distinct_customers(highest: int | None) -> str:
     return f"CREATE OR REPLACE TEMP MACRO distinct_customers(id) AS {count};"
 
 
+_FUNCTIONS: tuple[tuple[str, Callable[..., float | None], tuple[str, ...]], ...] = (
+    ("student_t", student_t, ("BIGINT",)),
+    ("f_tail", f_tail, ("DOUBLE", "DOUBLE", "DOUBLE")),
+    ("chi_square_tail", chi_square_tail, ("DOUBLE", "BIGINT")),
+)
+
+
 def install(connection: duckdb.DuckDBPyConnection, highest: int | None = None) -> None:
     """Give a connection the functions that views use.
 
-    They are wilson_low(hits, n), wilson_high(hits, n), t_margin(deviation, n), clipped(x, low, high) and
-    distinct_customers(id).
+    They are wilson_low(hits, n), wilson_high(hits, n), t_margin(deviation, n), clipped(x, low, high),
+    f_tail(f, between, within), chi_square_tail(value, freedom) and distinct_customers(id).
     """
-    # It stays with the database, and is there already where another cursor of it has asked before.
-    with suppress(duckdb.CatalogException):
-        connection.create_function("student_t", student_t, ["BIGINT"], "DOUBLE")
+    for name, function, parameters in _FUNCTIONS:
+        # It stays with the database, and is there already where another cursor of it has asked before.
+        with suppress(duckdb.CatalogException):
+            connection.create_function(name, function, list(parameters), "DOUBLE")
     connection.execute(MACROS + distinct_customers(highest))
