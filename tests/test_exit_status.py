@@ -109,6 +109,10 @@ CASES: dict[str, dict[str, int]] = {
         "insights --warehouse {tmp}/missing": NOT_DONE,
         "insights --measure none": WRONG,
     },
+    "serve": {
+        "serve --warehouse {tmp}/w --host 0.0.0.0 --port 0": NOT_DONE,
+        "serve --port none": WRONG,
+    },
     "doctor": {"doctor --kafka {nobody}": NOT_DONE, "doctor --nope": WRONG},
     "keys": {
         "keys init {tmp}/control.key": DONE,

@@ -34,6 +34,7 @@ COMMANDS = {
     "customer": "One customer: score card, what leads to its churn risk, what the worker holds.",
     "view": "Where experience is made and lost, from the read model.",
     "insights": "Places that left their own range, from the read model.",
+    "serve": "The console: pages over the read model, in a browser.",
     "keys": "Make the key that control records are signed with.",
     "warehouse": "Scored touchpoints, score cards and signals in a file, for views and BI.",
     "doctor": "Check an installation, and say what to do.",

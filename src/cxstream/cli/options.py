@@ -79,6 +79,34 @@ def require_duckdb() -> None:
         )
 
 
+def require_console() -> None:
+    """Check that the packages of the console are installed.
+
+    Raises:
+        InstallationError: one is not.
+    """
+    from importlib.util import find_spec
+
+    from cxstream.model.errors import InstallationError
+
+    modules = (
+        "argon2",
+        "authlib",
+        "babel",
+        "duckdb",
+        "httpx",
+        "jinja2",
+        "python_multipart",
+        "starlette",
+        "uvicorn",
+    )
+    missing = [name for name in modules if find_spec(name) is None]
+    if missing:
+        raise InstallationError(
+            f"the console needs {', '.join(missing)}, of the extra 'console': pip install 'cxstream[console]'"
+        )
+
+
 def output(*, width: int = PIPE_COLUMNS) -> Any:
     """A console for tables on standard output."""
     import sys

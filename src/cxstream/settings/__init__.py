@@ -405,6 +405,28 @@ class Insights(_Section):
     )
 
 
+class Console(_Section):
+    """The pages of `cxstream serve`."""
+
+    host: str = Field("127.0.0.1", description="Address of the server; an address of this computer alone.")
+    port: int = Field(8600, ge=0, le=65535, description="Port of the server; 0 takes a free one.")
+    company: str = Field("", max_length=40, description="Your name, shown beside the logo.")
+    queries: int = Field(4, ge=1, le=64, description="Queries that run at the same time.")
+    query_seconds: float = Field(
+        20.0, gt=0, le=600, description="A query that takes longer is stopped, in seconds."
+    )
+    cached_results: int = Field(
+        256, ge=0, le=100_000, description="Results that are kept as long as the read model does not change."
+    )
+    release_seconds: float = Field(
+        2.0,
+        ge=0,
+        le=600,
+        description="The file is released after this time without a query, in seconds, so that a writer can "
+        "open it.",
+    )
+
+
 class Local(_Section):
     """The local broker for development."""
 
@@ -454,6 +476,7 @@ class Settings(BaseSettings):
     replay: Replay = Field(Replay(), description="Scoring of files.")
     warehouse: Warehouse = Field(Warehouse(), description="The read model in a DuckDB file.")
     insights: Insights = Field(Insights(), description="Alerts on places.")
+    console: Console = Field(Console(), description="The pages of `cxstream serve`.")
     local: Local = Field(Local(), description="The local broker for development.")
     scoring: ScoringParams = Field(ScoringParams(), description="Every constant of the scores.")
 

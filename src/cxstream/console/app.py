@@ -1,0 +1,204 @@
+"""The application: routes, one for each page and one for each page's tables, and what goes wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
+
+import structlog
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from cxstream.console import assets, navigation, scope
+from cxstream.console.language import LANGUAGES, negotiated
+from cxstream.console.page import Ask, Page
+from cxstream.console.problems import problem_of
+from cxstream.console.reader import Reader
+from cxstream.console.rendering import THEMES, Templates
+from cxstream.console.security import Protection
+from cxstream.console.tables import as_csv
+from cxstream.model.errors import CxstreamError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+    from pathlib import Path
+
+    from starlette.requests import Request
+    from starlette.types import ASGIApp
+
+    from cxstream.console.language import Language
+    from cxstream.settings import Settings
+
+T = TypeVar("T")
+
+LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
+
+_YEAR_S = 365 * 86400
+_EXTENT = "SELECT min(time) AS first, max(time) AS last FROM touchpoints"
+
+_log = structlog.get_logger("cxstream.console")
+
+
+def create_app(
+    settings: Settings, warehouse: Path | None = None, hosts: Sequence[str] = LOCAL_HOSTS
+) -> ASGIApp:
+    """The console as an ASGI application.
+
+    Args:
+        settings: of the installation.
+        warehouse: file of the read model; by default that of the settings.
+        hosts: names by which browsers may call it.
+    """
+    console = _Console(settings, warehouse or settings.warehouse.path)
+    app = Starlette(
+        routes=list(console.routes()),
+        exception_handlers={
+            HTTPException: console.problem,
+            CxstreamError: console.problem,
+            Exception: console.problem,
+        },
+        lifespan=console.lifespan,
+    )
+    # Around everything: the page that tells of a defect is protected, too.
+    return Protection(app, hosts)
+
+
+class _Console:
+    def __init__(self, settings: Settings, warehouse: Path) -> None:
+        self._settings = settings
+        self._pages = navigation.found()
+        self._reader = Reader(warehouse, settings.warehouse, settings.console)
+        self._templates = Templates(settings, self._pages)
+
+    @asynccontextmanager
+    async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            self._reader.close()
+
+    def routes(self) -> Sequence[Route]:
+        routes = [
+            Route("/", self._home),
+            Route("/healthz", _healthy),
+            Route("/preferences", self._preferences, methods=["POST"]),
+            Route(assets.PREFIX + "/{name}", _asset),
+        ]
+        for page in self._pages.values():
+            if page.tables:
+                # Before the page: its path may end with a parameter that takes the dot, too.
+                routes.append(Route(f"{page.path}.csv", _waited_for(self._table(page))))
+            routes.append(Route(page.path, _waited_for(self._page(page))))
+        return routes
+
+    async def _home(self, _: Request) -> Response:
+        return RedirectResponse(next(iter(navigation.groups(self._pages)))[1][0].path, 302)
+
+    def _page(self, page: Page) -> Callable[[Request], Awaitable[Response]]:
+        async def show(request: Request) -> Response:
+            ask = await self._ask(page, request)
+            if page.scoped and ask.last is None:
+                return self._templates.response("empty.html", request, ask.language, ask=ask, page=page)
+            found = await page.show(ask)
+            return self._templates.response(
+                f"pages/{page.name}.html", request, ask.language, ask=ask, page=page, **found
+            )
+
+        return show
+
+    def _table(self, page: Page) -> Callable[[Request], Awaitable[Response]]:
+        async def download(request: Request) -> Response:
+            ask = await self._ask(page, request)
+            make = page.tables.get(ask.param("table") or next(iter(page.tables)))
+            if make is None:
+                raise HTTPException(404)
+            table = await make(ask)
+            headers = {"content-disposition": f'attachment; filename="{table.name}.csv"'}
+            return Response(as_csv(table), media_type="text/csv; charset=utf-8", headers=headers)
+
+        return download
+
+    async def _ask(self, page: Page, request: Request) -> Ask:
+        (extent,) = await self._reader.sql(_EXTENT)
+        few = self._settings.warehouse.few_answers
+        found = scope.parse(request.query_params, extent["first"], extent["last"], few)
+        return Ask(request, page, self._reader, _language(request), found, self._settings, extent["last"])
+
+    async def _preferences(self, request: Request) -> Response:
+        """Keep the language or the theme, and show the page again."""
+        form = await request.form()
+        answer = RedirectResponse(_local(str(form.get("next", "/"))), 303)
+        for name, choices in (("language", tuple(LANGUAGES)), ("theme", THEMES)):
+            if form.get(name) in choices:
+                answer.set_cookie(name, str(form[name]), _YEAR_S, httponly=True, samesite="lax")
+        return answer
+
+    async def problem(self, request: Request, error: Exception) -> Response:
+        """A page that says what went wrong and what to do."""
+        found = problem_of(error)
+        reference = ""
+        if found.is_defect:
+            reference = secrets.token_hex(4)
+            _log.exception("a page failed", path=request.url.path, reference=reference, exc_info=error)
+        if request.url.path.endswith(".csv"):
+            return PlainTextResponse(f"{found.detail or found.title} {reference}\n", found.status)
+        return self._templates.response(
+            "problem.html", request, _language(request), found.status, problem=found, reference=reference
+        )
+
+
+def _language(request: Request) -> Language:
+    return negotiated(request.cookies.get("language"), request.headers.get("accept-language", ""))
+
+
+def _local(path: str) -> str:
+    """An address of the console; its start for any other."""
+    parts = urlsplit(path)
+    is_local = (
+        path.startswith("/") and not path.startswith(("//", "/\\")) and not parts.netloc and not parts.scheme
+    )
+    return path if is_local and path.isprintable() else "/"
+
+
+async def _healthy(_: Request) -> Response:
+    return PlainTextResponse("ok\n")
+
+
+async def _asset(request: Request) -> Response:
+    found = assets.response(request.path_params["name"])
+    if found is None:
+        raise HTTPException(404)
+    return found
+
+
+def _waited_for(
+    answer: Callable[[Request], Awaitable[Response]],
+) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+    """An endpoint whose queries are stopped when the browser goes away."""
+
+    async def endpoint(request: Request) -> Response:
+        answering = asyncio.ensure_future(answer(request))
+        leaving = asyncio.ensure_future(_gone(request))
+        try:
+            await asyncio.wait((answering, leaving), return_when=asyncio.FIRST_COMPLETED)
+            if not answering.done():
+                # Nobody reads it.
+                return PlainTextResponse("", 499)
+            return answering.result()
+        finally:
+            for task in (answering, leaving):
+                task.cancel()
+                with suppress(asyncio.CancelledError, Exception):
+                    await task
+
+    return endpoint
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

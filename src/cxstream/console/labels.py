@@ -1,0 +1,87 @@
+"""Words for the codes of the data: channels, stages, levels, reasons, kinds. A code that nobody knows is shown as it is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cxstream.console.language import N_
+
+if TYPE_CHECKING:
+    from cxstream.console.language import Language
+
+STAGES = {
+    "awareness": N_("Discover"),
+    "consideration": N_("Choose"),
+    "purchase": N_("Buy"),
+    "service": N_("Get help"),
+    "loyalty": N_("Stay"),
+}
+CHANNELS = {
+    "web": N_("Web"),
+    "app": N_("App"),
+    "chat": N_("Chat"),
+    "call": N_("Call centre"),
+    "phone": N_("Call centre"),
+    "store": N_("Store"),
+    "email": N_("E-mail"),
+    "sms": N_("Text message"),
+    "social": N_("Social"),
+    "crm": N_("CRM"),
+    "field": N_("Field service"),
+    "post": N_("Post"),
+}
+LEVELS = {"none": N_("None"), "elevated": N_("Elevated"), "high": N_("High"), "critical": N_("Critical")}
+REASONS = {
+    "effort": N_("High effort"),
+    "surge": N_("Effort rose suddenly"),
+    "silence": N_("Silent for unusually long"),
+    "dissatisfaction": N_("Dissatisfied"),
+    "detractor": N_("Bad answer in a survey"),
+    "complaint": N_("Open complaint"),
+    "unsubscribed": N_("Unsubscribed"),
+    "repeat": N_("Several contacts about one thing"),
+}
+DIMENSIONS = {
+    "channel": N_("Channel"),
+    "touchpoint": N_("Touchpoint"),
+    "stage": N_("Stage"),
+    "product": N_("Product"),
+    "location": N_("Location"),
+    "agent": N_("Agent"),
+    "segment": N_("Segment"),
+    "campaign": N_("Campaign"),
+    "topic": N_("Topic"),
+    "kind": N_("Kind"),
+    "source": N_("Source"),
+    "level": N_("Risk level"),
+    "team": N_("Team"),
+}
+_ALL = {"channel": CHANNELS, "stage": STAGES, "level": LEVELS, "reason": REASONS, "dimension": DIMENSIONS}
+_MISSING = {
+    "channel": N_("no channel"),
+    "stage": N_("no stage"),
+    "touchpoint": N_("no touchpoint"),
+    "topic": N_("no topic"),
+}
+
+
+def label(language: Language, sort: str, code: str | None) -> str:
+    """The word for a code.
+
+    Args:
+        language: of the reader.
+        sort: what the code is: channel, stage, level, reason, dimension, or any other.
+        code: as the data have it; None where a touchpoint has no value.
+    """
+    if code is None:
+        return language.gettext(_MISSING.get(sort, N_("none named")))
+    known = _ALL.get(sort, {}).get(code)
+    if known is not None:
+        return language.gettext(known)
+    return code.replace("_", " ")[:1].upper() + code.replace("_", " ")[1:] if sort in _ALL else code
+
+
+def place(language: Language, channel: str | None, touchpoint: str | None) -> str:
+    """A touchpoint with its channel: App, payment page."""
+    name = label(language, "channel", channel)
+    return name if touchpoint is None else f"{name}, {touchpoint.replace('_', ' ')}"

@@ -1,0 +1,40 @@
+"""The pages in the order of the navigation. A page that is not there yet is left out: no link leads nowhere."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import TYPE_CHECKING
+
+from cxstream.console import pages
+from cxstream.console.language import N_
+
+if TYPE_CHECKING:
+    from cxstream.console.page import Page
+
+ORDER = {
+    N_("Act"): ("today", "queue", "customers", "alerts"),
+    N_("Understand"): (
+        "touchpoints", "journeys", "voice", "service", "campaigns", "empathy", "consistency", "value",
+    ),
+    N_("Prove and run"): ("experiments", "quality", "rules"),
+}  # fmt: skip
+"""Names of pages by group; each has an icon in templates/icons.html."""
+
+TABS = ("today", "queue", "customers", "touchpoints")
+"""On a phone, beside "More"."""
+
+
+def found() -> dict[str, Page]:
+    """All pages that there are, by name."""
+    modules = (import_module(f"{pages.__name__}.{each.name}") for each in iter_modules(pages.__path__))
+    return {module.PAGE.name: module.PAGE for module in modules}
+
+
+def groups(known: dict[str, Page]) -> list[tuple[str, list[Page]]]:
+    """Groups with their pages, without those that are not listed."""
+    listed = [
+        (group, [known[name] for name in names if name in known and known[name].listed])
+        for group, names in ORDER.items()
+    ]
+    return [(group, members) for group, members in listed if members]

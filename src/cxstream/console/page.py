@@ -1,0 +1,140 @@
+"""What a page is, and what it is given to answer a request.
+
+A page is a module in `cxstream.console.pages` with a `PAGE`, and a template `templates/pages/NAME.html`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from cxstream.console import scope as scopes
+from cxstream.console.labels import label
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+    from datetime import datetime
+
+    from starlette.requests import Request
+
+    from cxstream.console.language import Language
+    from cxstream.console.reader import Reader, Row
+    from cxstream.console.scope import Scope
+    from cxstream.console.tables import Table
+    from cxstream.settings import Settings
+    from cxstream.warehouse.views.definition import View
+
+CUSTOMERS = "/customers"
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page of the console.
+
+    Attributes:
+        name: of its template, and of its place in `navigation.ORDER`.
+        path: of its address.
+        title: marked by N_.
+        show: what the template needs, for a request.
+        subtitle: marked by N_.
+        tables: what `PATH.csv?table=NAME` downloads, by name; the first is the default.
+        scoped: it has a period and filters.
+        listed: it stands in the navigation.
+    """
+
+    name: str
+    path: str
+    title: str
+    show: Callable[[Ask], Awaitable[Mapping[str, Any]]]
+    subtitle: str = ""
+    tables: Mapping[str, Callable[[Ask], Awaitable[Table]]] = field(default_factory=dict)
+    scoped: bool = True
+    listed: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A request to a page.
+
+    Attributes:
+        request: of Starlette.
+        page: that is asked for.
+        reader: of the read model.
+        language: of the reader.
+        scope: period and filters.
+        settings: of this installation.
+        last: time of the last touchpoint; None if there is none.
+    """
+
+    request: Request
+    page: Page
+    reader: Reader
+    language: Language
+    scope: Scope
+    settings: Settings
+    last: datetime | None
+
+    def param(self, name: str, default: str = "") -> str:
+        """A parameter of the address."""
+        return self.request.query_params.get(name, default)
+
+    def choice(self, name: str, *choices: str) -> str:
+        """A parameter that is one of these; the first where it is none of them."""
+        found = self.param(name)
+        return found if found in choices else choices[0]
+
+    async def view(
+        self, view: str | View, *, scope: Scope | None = None, limit: int | None = None, **more: Any
+    ) -> list[Row]:
+        """The rows of a view for the page's scope, or another one.
+
+        Args:
+            view: its name, or a view of the console's own.
+            scope: instead of the page's.
+            limit: the most rows.
+            more: of the selection: by, grain, where, cell, columns, options.
+        """
+        return await self.reader.view(view, (scope or self.scope).selection(**more), limit)
+
+    def here(self, **changes: Any) -> str:
+        """The address of this page with other parameters; None removes one, and `period` replaces the period."""
+        if "period" in changes:
+            left = [("where", text) for text in self.scope.where]
+            pairs = [("period", changes["period"]), *left, *scopes.others(self.request.query_params)]
+            return scopes.address(self.page.path, None, pairs)
+        kept = [
+            (name, value) for name, value in scopes.others(self.request.query_params) if name not in changes
+        ]
+        return scopes.address(self.page.path, self.scope, [*kept, *changes.items()])
+
+    def without(self, where: str) -> str:
+        """The address of this page without one of its filters."""
+        left = replace(self.scope, where=tuple(text for text in self.scope.where if text != where))
+        return scopes.address(self.page.path, left, scopes.others(self.request.query_params))
+
+    def link(self, path: str, scope: Scope | None = None, **parameters: Any) -> str:
+        """The address of another page with this page's scope."""
+        return scopes.address(path, scope or self.scope, parameters)
+
+    def csv(self, table: str = "") -> str:
+        """The address of a table of this page as CSV."""
+        others = scopes.others(self.request.query_params)
+        return scopes.address(
+            f"{self.page.path.rstrip('/') or '/today'}.csv", self.scope, [*others, ("table", table)]
+        )
+
+    def customers(self, view: str, of: str = "customers", **cell: str | None) -> str:
+        """The address of the customers behind a number of a view.
+
+        Args:
+            view: the number is of this view.
+            of: its measure.
+            cell: columns of the row that it stands in, and their values.
+        """
+        pairs = [("view", view), ("of", of), ("by", ",".join(cell))]
+        pairs += [("cell", f"{name}={value or ''}") for name, value in cell.items()]
+        return scopes.address(CUSTOMERS, self.scope, pairs)
+
+    def label(self, sort: str, code: str | None) -> str:
+        """The word for a code of the data."""
+        return label(self.language, sort, code)

@@ -1,0 +1,230 @@
+"""Queries for the pages: off the event loop, with a time limit, stopped when nobody waits for them any more.
+
+The file is open only while something is read and for a moment after it: DuckDB lets no process write a file that another
+one has open.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from cxstream.model.errors import CxstreamError
+from cxstream.warehouse.store import copy_of, reading
+from cxstream.warehouse.views import definition, query
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterator
+    from pathlib import Path
+
+    import duckdb
+
+    from cxstream.settings import Console as ConsoleSettings
+    from cxstream.settings import Warehouse as WarehouseSettings
+    from cxstream.warehouse.views.definition import View
+    from cxstream.warehouse.views.selection import Selection
+
+T = TypeVar("T")
+Row = dict[str, Any]
+State = tuple[tuple[int, int, int] | None, ...]
+
+
+class TooSlowError(CxstreamError):
+    """A query took longer than `console.query_seconds`."""
+
+
+class Reader:
+    """Answers questions from one read model.
+
+    Args:
+        path: the file of the read model.
+        warehouse: memory and threads.
+        console: time limit, cache, and how many queries run at once.
+    """
+
+    def __init__(self, path: Path, warehouse: WarehouseSettings, console: ConsoleSettings) -> None:
+        self.path = path
+        self._console = console
+        self._file = _File(path, warehouse)
+        self._threads = ThreadPoolExecutor(console.queries, "console-query")
+        self._cache: OrderedDict[Hashable, Any] = OrderedDict()
+        self._release: asyncio.TimerHandle | None = None
+
+    def close(self) -> None:
+        """Stop the threads and release the file."""
+        if self._release is not None:
+            self._release.cancel()
+        self._threads.shutdown(cancel_futures=True)
+        self._file.release()
+
+    def state(self) -> State:
+        """Changes with the content of the file."""
+        return self._file.state()
+
+    async def view(self, view: str | View, selection: Selection, limit: int | None = None) -> list[Row]:
+        """The rows of a view, as `cxstream view` shows them."""
+        found = query.result(definition.view(view) if isinstance(view, str) else view, selection, limit)
+        return await self.rows(found)
+
+    async def rows(self, found: query.Query) -> list[Row]:
+        """The rows of a query, from the cache if the file has not changed."""
+        return await self.job(
+            lambda connection: _rows(query.run(connection, found)), (found.sql, repr(found.values))
+        )
+
+    async def sql(self, sql: str, values: dict[str, Any] | None = None) -> list[Row]:
+        """The rows of SQL over the tables and views of the schema."""
+        return await self.job(
+            lambda connection: _rows(connection.cursor().execute(sql, values or {})), (sql, repr(values))
+        )
+
+    async def job(self, work: Callable[[duckdb.DuckDBPyConnection], T], key: Hashable = None) -> T:
+        """Let a thread read; what it returns is kept under the key as long as the file does not change.
+
+        Raises:
+            TooSlowError: it took longer than `console.query_seconds` and was stopped.
+            WarehouseError: the file cannot be read.
+        """
+        kept = (self.state(), key)
+        if key is not None and kept in self._cache:
+            self._cache.move_to_end(kept)
+            return cast("T", self._cache[kept])
+        cursors = _Cursors()
+        waiting = asyncio.get_running_loop().run_in_executor(self._threads, self._do, work, cursors)
+        try:
+            async with asyncio.timeout(self._console.query_seconds):
+                found = await asyncio.shield(waiting)
+        except (TimeoutError, asyncio.CancelledError) as error:
+            cursors.interrupt()
+            waiting.cancel()
+            waiting.add_done_callback(_forget)
+            if isinstance(error, asyncio.CancelledError):
+                raise
+            raise TooSlowError(
+                f"the query was stopped after {self._console.query_seconds:g} s: choose a shorter period, or raise "
+                "console.query_seconds"
+            ) from error
+        finally:
+            self._release_later()
+        if key is not None:
+            self._keep(kept, found)
+        return found
+
+    def _do(self, work: Callable[[duckdb.DuckDBPyConnection], T], cursors: _Cursors) -> T:
+        with self._file.open() as connection:
+            cursors.of(connection)
+            return work(cast("duckdb.DuckDBPyConnection", cursors))
+
+    def _keep(self, key: Hashable, found: Any) -> None:
+        self._cache[key] = found
+        while len(self._cache) > self._console.cached_results:
+            self._cache.popitem(last=False)
+
+    def _release_later(self) -> None:
+        if self._release is not None:
+            self._release.cancel()
+        loop = asyncio.get_running_loop()
+        self._release = loop.call_later(self._console.release_seconds, self._file.release)
+
+
+class _Cursors:
+    """Stands for a connection whose cursors can be interrupted from another thread."""
+
+    def __init__(self) -> None:
+        self._connection: duckdb.DuckDBPyConnection | None = None
+        self._cursors: list[duckdb.DuckDBPyConnection] = []
+        self._lock = threading.Lock()
+        self._is_stopped = False
+
+    def of(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+
+    def cursor(self) -> duckdb.DuckDBPyConnection:
+        with self._lock:
+            if self._is_stopped or self._connection is None:
+                raise InterruptedError
+            cursor = self._connection.cursor()
+            self._cursors.append(cursor)
+            return cursor
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.cursor(), name)
+
+    def interrupt(self) -> None:
+        with self._lock:
+            self._is_stopped = True
+            for cursor in self._cursors:
+                cursor.interrupt()
+
+
+class _File:
+    """The file, open for as many threads as want to read it.
+
+    DuckDB keeps one database for each path in a process. So a file that has been replaced is closed by all before anybody
+    opens the new one.
+    """
+
+    def __init__(self, path: Path, settings: WarehouseSettings) -> None:
+        self._path = path
+        self._settings = settings
+        self._changed = threading.Condition()
+        self._readers = 0
+        self._stack = ExitStack()
+        self._connection: duckdb.DuckDBPyConnection | None = None
+        self._state: State | None = None
+
+    def state(self) -> State:
+        return tuple(_state(path) for path in (self._path, copy_of(self._path)))
+
+    @contextmanager
+    def open(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection to what is there now."""
+        with self._changed:
+            state = self.state()
+            if self._connection is not None and state != self._state:
+                self._changed.wait_for(lambda: self._readers == 0)
+                self._close()
+            if self._connection is None:
+                self._connection = self._stack.enter_context(reading(self._path, self._settings))
+                self._state = state
+            connection = self._connection
+            self._readers += 1
+        try:
+            yield connection
+        finally:
+            with self._changed:
+                self._readers -= 1
+                self._changed.notify_all()
+
+    def release(self) -> None:
+        """Close the file unless somebody reads it."""
+        with self._changed:
+            if self._readers == 0:
+                self._close()
+
+    def _close(self) -> None:
+        self._connection = None
+        self._stack.close()
+
+
+def _state(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _rows(cursor: duckdb.DuckDBPyConnection) -> list[Row]:
+    names = [column[0] for column in cursor.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def _forget(done: asyncio.Future[Any]) -> None:
+    """Take note of how an abandoned query ended: nobody else does."""
+    if not done.cancelled():
+        done.exception()

@@ -1,0 +1,103 @@
+"""Templates: an environment for each language; everything is escaped, and nothing is left undefined."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.responses import HTMLResponse
+
+from cxstream.console import assets, drawing, labels, navigation, scope
+from cxstream.console.change import direction
+from cxstream.console.language import LANGUAGES, language
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from cxstream.console.language import Language
+    from cxstream.console.page import Page
+    from cxstream.settings import Settings
+
+THEMES = ("light", "dark")
+
+
+class Templates:
+    """Renders the templates.
+
+    Args:
+        settings: of the installation.
+        pages: all pages, by name.
+    """
+
+    def __init__(self, settings: Settings, pages: dict[str, Page]) -> None:
+        self._environments = {code: _environment(language(code)) for code in LANGUAGES}
+        self._common = {
+            "company": settings.console.company,
+            "groups": navigation.groups(pages),
+            "tabs": [pages[name] for name in navigation.TABS if name in pages],
+            "pages": pages,
+        }
+
+    def response(
+        self, name: str, request: Request, language: Language, status: int = 200, **values: Any
+    ) -> Response:
+        """A template as a page.
+
+        Args:
+            name: of the template.
+            request: that is answered.
+            language: of the reader.
+            status: of HTTP.
+            values: for the template.
+        """
+        chosen = request.cookies.get("theme", "")
+        address = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        common: dict[str, Any] = {
+            **self._common,
+            "theme": chosen if chosen in THEMES else "",
+            "address": address,
+            "ask": None,
+            "page": None,
+        }
+        text = self._environments[language.code].get_template(name).render({**common, **values})
+        return HTMLResponse(text, status, headers={"vary": "cookie, accept-language"})
+
+
+def _environment(chosen: Language) -> Environment:
+    environment = Environment(
+        loader=PackageLoader("cxstream.console", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        extensions=["jinja2.ext.i18n"],
+    )
+    environment.install_gettext_translations(chosen.catalogue, newstyle=True)  # type: ignore[attr-defined]
+    environment.globals.update(
+        language=chosen,
+        ngettext=chosen.ngettext,
+        direction=direction,
+        drawing=drawing,
+        asset=assets.url,
+        periods=scope.PERIODS,
+        dimensions=labels.DIMENSIONS,
+        languages=LANGUAGES,
+        label=lambda sort, code: labels.label(chosen, sort, code),
+        place=lambda channel, touchpoint: labels.place(chosen, channel, touchpoint),
+        level=lambda code, hidden=False: drawing.level(
+            code, labels.label(chosen, "level", code), hidden=hidden
+        ),
+    )
+    environment.filters.update(
+        number=chosen.number,
+        short=chosen.short,
+        percent=chosen.percent,
+        day=chosen.day,
+        full_day=chosen.full_day,
+        long_day=chosen.long_day,
+        moment=chosen.moment,
+        duration=chosen.duration,
+        listing=chosen.listing,
+    )
+    return environment

@@ -1,0 +1,92 @@
+"""What every answer says to the browser, and which requests are not answered at all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import PlainTextResponse
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_DIRECTIVES = (
+    "default-src 'none'",
+    "script-src 'self'",
+    "style-src 'self'",
+    "img-src 'self'",
+    "connect-src 'self'",
+    "form-action 'self'",
+    "base-uri 'none'",
+    "frame-ancestors 'none'",
+    "require-trusted-types-for 'script'",
+)
+POLICY = "; ".join(_DIRECTIVES)
+HEADERS = {
+    "content-security-policy": POLICY,
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+}
+_SAFE = frozenset(("GET", "HEAD", "OPTIONS"))
+
+
+class Protection:
+    """Sets the headers of HEADERS, and refuses requests for other hosts and changes that other sites ask for.
+
+    A page of another site may make the browser send a request here. It cannot read the answer; a changed host name in
+    DNS would let it, so only known hosts are answered.
+
+    Args:
+        app: that is protected.
+        hosts: names by which the console is called, without the port.
+    """
+
+    def __init__(self, app: ASGIApp, hosts: Sequence[str]) -> None:
+        self.app = app
+        self._hosts = frozenset(hosts)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer or refuse a request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def protected(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+                headers.setdefault("cache-control", "no-store")
+            await send(message)
+
+        refusal = self._refusal(scope)
+        if refusal is not None:
+            await PlainTextResponse(refusal[1], refusal[0])(scope, receive, protected)
+            return
+        await self.app(scope, receive, protected)
+
+    def _refusal(self, scope: Scope) -> tuple[int, str] | None:
+        headers = Headers(scope=scope)
+        host = headers.get("host", "")
+        name = urlsplit(f"//{host}").hostname
+        if name not in self._hosts:
+            return 421, "The console does not answer for this host name.\n"
+        if scope["method"] not in _SAFE and not _is_own(headers, host):
+            return 403, "Another site asked for this change; it is not made.\n"
+        return None
+
+
+def _is_own(headers: Headers, host: str) -> bool:
+    """Whether a page of the console asks for a change, as the browser says."""
+    site = headers.get("sec-fetch-site")
+    if site is not None:
+        return site == "same-origin"
+    origin = headers.get("origin")
+    return origin is not None and urlsplit(origin).netloc == host

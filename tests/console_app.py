@@ -1,0 +1,88 @@
+"""The console in the process of a test, over a read model of made-up touchpoints."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from cxstream.console.app import create_app
+from cxstream.settings import Settings, Warehouse
+from cxstream.warehouse.store import Store
+from view_rows import fill
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+    from pathlib import Path
+
+    from view_rows import Row
+
+HOST = "http://127.0.0.1"
+OWN = {"sec-fetch-site": "same-origin"}
+
+
+def warehouse(path: Path, rows: Iterable[Row]) -> Path:
+    """A file with these touchpoints."""
+    with Store(path, Warehouse()) as store:
+        fill(store.connection, rows)
+    return path
+
+
+@asynccontextmanager
+async def console(path: Path, **settings: Any) -> AsyncIterator[httpx.AsyncClient]:
+    """A browser that asks the console.
+
+    Args:
+        path: the read model.
+        settings: of the section `console`.
+    """
+    app = create_app(Settings(console=settings), path)  # type: ignore[arg-type]
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    lifespan = app.app.router.lifespan_context(app.app)  # type: ignore[attr-defined]
+    async with lifespan, httpx.AsyncClient(transport=transport, base_url=HOST) as client:
+        yield client
+
+
+class _Reader(HTMLParser):
+    """Collects the cells of tables, the links, and what a strict policy would block."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tables: list[list[list[str]]] = []
+        self.links: list[str] = []
+        self.blocked: list[str] = []
+        self.text = ""
+        self._cell: list[str] | None = None
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        self.blocked += [name for name in values if name == "style" or name.startswith("on")]
+        if tag == "style" or (tag == "script" and not (values.get("src") or "").startswith("/static/")):
+            self.blocked.append(tag)
+        if values.get("href"):
+            self.links.append(values["href"] or "")
+        if tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
+            self.tables[-1].append([])
+        elif tag in {"td", "th"}:
+            self._cell = []
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in {"td", "th"} and self._cell is not None:
+            self.tables[-1][-1].append(" ".join("".join(self._cell).split()))
+            self._cell = None
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+        if self._cell is not None:
+            self._cell.append(data)
+
+
+def read(html: str) -> _Reader:
+    """The tables, links and text of a page."""
+    reader = _Reader()
+    reader.feed(html)
+    return reader

@@ -1,0 +1,284 @@
+"""The console: pages over the read model, in process. Figures on the pages are those of independent SQL."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import pytest
+
+from console_app import HOST, OWN, console, read, warehouse
+from cxstream.console import assets, navigation
+from cxstream.console.reader import Reader, TooSlowError
+from cxstream.console.tables import Table, as_csv
+from cxstream.settings import Console, Warehouse
+from view_rows import START, made_up, touchpoint
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ROWS = made_up(7, 3000, 150)
+PAGES = [page for page in navigation.found().values() if "{" not in page.path]
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return warehouse(tmp_path_factory.mktemp("console") / "w.duckdb", ROWS)
+
+
+def asked(path: Path, sql: str) -> list[tuple[Any, ...]]:
+    with duckdb.connect(str(path), read_only=True) as connection:
+        return connection.execute(sql).fetchall()
+
+
+@pytest.mark.parametrize("language", ["en", "pl"])
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+async def test_a_page_is_whole_and_leads_nowhere_wrong(path: Path, page: Any, language: str) -> None:
+    async with console(path) as client:
+        answer = await client.get(page.path, headers={"accept-language": language})
+        assert answer.status_code == 200, answer.text
+        found = read(answer.text)
+        assert f'<html lang="{language}"' in answer.text
+        assert "{n}" not in found.text
+        assert "%(" not in found.text
+        assert found.blocked == []
+        # One link to each page.
+        for link in {
+            link.partition("?")[0]: link.partition("#")[0] for link in found.links if link[:1] == "/"
+        }.values():
+            assert (await client.head(link)).status_code in {200, 302}, link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+async def test_a_page_without_data_says_so(tmp_path: Path, page: Any) -> None:
+    async with console(warehouse(tmp_path / "w.duckdb", [])) as client:
+        answer = await client.get(page.path)
+        assert answer.status_code == 200
+        if page.scoped:
+            assert "No touchpoints yet" in answer.text
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+async def test_tables_of_a_page_can_be_downloaded(path: Path, page: Any) -> None:
+    async with console(path) as client:
+        for name in page.tables:
+            answer = await client.get(f"{page.path}.csv", params={"table": name})
+            assert answer.status_code == 200
+            assert answer.headers["content-type"].startswith("text/csv")
+            assert len(list(csv.reader(io.StringIO(answer.text)))) > 1
+        if page.tables:
+            assert (await client.get(f"{page.path}.csv?table=none")).status_code == 404
+
+
+async def test_touchpoints_are_those_of_the_period(path: Path) -> None:
+    async with console(path) as client:
+        answer = await client.get("/touchpoints.csv?table=places&since=2026-03-09&until=2026-03-16")
+    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    wanted = asked(
+        path,
+        """
+        SELECT channel, touchpoint, count(*), count(DISTINCT customer_id), avg(effort::DOUBLE)
+        FROM touchpoints WHERE time >= '2026-03-09' AND time < '2026-03-16' GROUP BY ALL
+        """,
+    )
+    found = {(row["channel"], row["touchpoint"] or None): row for row in rows}
+    assert len(found) == len(wanted)
+    for channel, place, visits, customers, effort in wanted:
+        row = found[channel, place]
+        assert (int(row["touchpoints"]), int(row["customers"])) == (visits, customers)
+        assert float(row["effort"]) == pytest.approx(effort)
+        before = asked(
+            path,
+            f"""
+            SELECT avg(effort::DOUBLE) FROM touchpoints WHERE time >= '2026-03-02' AND time < '2026-03-09'
+            AND channel = '{channel}' AND touchpoint IS NOT DISTINCT FROM {"NULL" if place is None else "'" + place.replace("'", "''") + "'"}
+            """,
+        )
+        assert float(row["effort_change"]) == pytest.approx(effort - before[0][0])
+
+
+async def test_the_margin_of_a_place_counts_customers_not_visits(tmp_path: Path) -> None:
+    # Each of ten customers has the same visit a hundred times: there are ten answers, not a thousand.
+    rows = [
+        touchpoint(customer_id=customer, offset=100 * customer + n, effort=float(customer % 2))
+        for customer in range(1, 11)
+        for n in range(100)
+    ]
+    async with console(warehouse(tmp_path / "w.duckdb", rows)) as client:
+        answer = await client.get("/touchpoints.csv?table=places")
+    (row,) = csv.DictReader(io.StringIO(answer.text))
+    assert float(row["effort"]) == 0.5
+    assert float(row["effort_margin"]) == pytest.approx(1.959963984540054 * (10 / 9 * 0.25 / 10) ** 0.5)
+
+
+async def test_a_number_opens_to_its_customers(path: Path) -> None:
+    async with console(path) as client:
+        page = read((await client.get("/touchpoints")).text)
+        table = page.tables[1]
+        links = [link for link in page.links if link.startswith("/customers?") and "of=customers" in link]
+        # The first is that of the chosen cell.
+        for row, link in list(zip(table[1:], links[1:], strict=False))[:3]:
+            found = await client.get(link.replace("/customers?", "/customers.csv?"))
+            assert len(list(csv.DictReader(io.StringIO(found.text)))) == int(row[2].replace(",", ""))
+
+
+async def test_customers_come_in_pages(path: Path) -> None:
+    async with console(path) as client:
+        link, seen = "/customers?since=2026-03-02&until=2026-03-23", []
+        while link and len(seen) <= len(ROWS):
+            page = read((await client.get(link)).text)
+            seen += [row[0] for row in page.tables[0][1:]]
+            link = next(
+                (each for each in page.links if each.startswith("/customers?") and "after=" in each), ""
+            )
+    assert len(seen) == len(set(seen)) == len({row["customer_id"] for row in ROWS})
+
+
+async def test_what_is_asked_wrongly_is_said(path: Path) -> None:
+    async with console(path) as client:
+        for query in (
+            "period=1y",
+            "since=x&until=y",
+            "since=2026-03-09&until=2026-03-02",
+            "where=nothing",
+            "where=a=b",
+        ):
+            answer = await client.get(f"/touchpoints?{query}")
+            assert answer.status_code == 400, query
+            assert "This address does not fit" in answer.text
+        assert (await client.get("/customers?after=x")).status_code == 400
+        assert (await client.get("/customers?view=none")).status_code == 400
+        assert (await client.get("/nothing")).status_code == 404
+
+
+async def test_filters_stand_in_the_address(path: Path) -> None:
+    async with console(path) as client:
+        answer = await client.get("/touchpoints.csv?where=channel=web,app&where=topic!=invoice")
+        page = await client.get("/touchpoints?where=channel=web,app")
+    assert {row["channel"] for row in csv.DictReader(io.StringIO(answer.text))} == {"web", "app"}
+    assert "where=channel%3Dweb%2Capp" in page.text
+
+
+async def test_a_file_that_cannot_be_read_is_a_state_of_the_page(tmp_path: Path) -> None:
+    (tmp_path / "other").write_text("nothing")
+    async with console(tmp_path / "missing") as client:
+        answer = await client.get("/touchpoints")
+        assert (answer.status_code, "cannot be read" in answer.text) == (503, True)
+    async with console(tmp_path / "other") as client:
+        assert (await client.get("/touchpoints")).status_code == 503
+
+
+async def test_what_is_stored_never_becomes_markup_or_a_formula(tmp_path: Path) -> None:
+    bad = "<script>alert(1)</script>"
+    rows = [
+        touchpoint(customer_id=n, offset=n, channel=bad, touchpoint="=1+1", stage=bad, effort=1.0)
+        for n in range(1, 30)
+    ]
+    async with console(warehouse(tmp_path / "w.duckdb", rows)) as client:
+        for page in PAGES:
+            text = (await client.get(page.path)).text
+            assert bad not in text
+        text = (await client.get("/touchpoints.csv?table=places")).text
+    assert "'=1+1" in text
+    for start in ("=", "+", "-", "@", "\t", " ="):
+        assert (
+            as_csv(Table("t", [{"a": start + "1", "b": -1}]))
+            .decode()
+            .splitlines()[1]
+            .lstrip('"')
+            .startswith("'")
+        )
+
+
+async def test_the_language_and_the_theme_are_kept(path: Path) -> None:
+    async with console(path) as client:
+        for name, value, mark in (
+            ("theme", "dark", 'data-theme="dark"'),
+            ("language", "pl", '<html lang="pl"'),
+        ):
+            answer = await client.post(
+                "/preferences", data={name: value, "next": "/touchpoints?period=28d"}, headers=OWN
+            )
+            assert (answer.status_code, answer.headers["location"]) == (303, "/touchpoints?period=28d")
+            assert mark in (await client.get("/touchpoints")).text
+        for elsewhere in ("https://example.org/", "//example.org", "/\\example.org", "javascript:alert(1)"):
+            answer = await client.post("/preferences", data={"next": elsewhere}, headers=OWN)
+            assert answer.headers["location"] == "/"
+
+
+async def test_other_sites_and_other_names_get_nothing(path: Path) -> None:
+    async with console(path) as client:
+        assert (await client.get("/touchpoints", headers={"host": "evil.example"})).status_code == 421
+        for headers in ({}, {"sec-fetch-site": "cross-site"}, {"origin": "https://evil.example"}):
+            assert (
+                await client.post("/preferences", data={"theme": "dark"}, headers=headers)
+            ).status_code == 403
+        assert (await client.post("/preferences", data={}, headers={"origin": HOST})).status_code == 303
+
+
+async def test_every_answer_carries_a_strict_policy(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with console(path) as client:
+        for address in ("/touchpoints", "/nothing", "/healthz", "/touchpoints.csv"):
+            answer = await client.get(address)
+            policy = answer.headers["content-security-policy"]
+            assert "default-src 'none'" in policy
+            assert "unsafe" not in policy
+            assert answer.headers["cache-control"] == "no-store"
+        # A defect, too.
+        monkeypatch.setattr("cxstream.console.scope.parse", lambda *_: 1 / 0)
+        answer = await client.get("/touchpoints")
+        assert (answer.status_code, "content-security-policy" in answer.headers) == (500, True)
+        assert "division" not in answer.text
+
+
+async def test_assets_are_kept_for_a_year_under_a_name_of_their_content(path: Path) -> None:
+    async with console(path) as client:
+        answer = await client.get(assets.url("console.css"))
+        assert "immutable" in answer.headers["cache-control"]
+        assert answer.headers["content-type"].startswith("text/css")
+        assert (await client.get("/static/console.css")).status_code == 404
+
+
+async def test_a_query_is_stopped_at_its_time_limit(path: Path) -> None:
+    reader = Reader(path, Warehouse(), Console(query_seconds=0.3))
+    try:
+        with pytest.raises(TooSlowError):
+            await reader.sql("SELECT count(*) FROM range(100000000000) AS a")
+        # The thread is free again.
+        assert await reader.sql("SELECT 1 AS one") == [{"one": 1}]
+    finally:
+        reader.close()
+
+
+async def test_a_query_that_nobody_waits_for_is_stopped(path: Path) -> None:
+    reader = Reader(path, Warehouse(), Console(queries=1))
+    try:
+        waiting = asyncio.create_task(reader.sql("SELECT count(*) FROM range(100000000000) AS a"))
+        await asyncio.sleep(0.2)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert await reader.sql("SELECT 1 AS one") == [{"one": 1}]
+    finally:
+        reader.close()
+
+
+async def test_results_are_kept_until_the_file_changes(tmp_path: Path) -> None:
+    path = warehouse(tmp_path / "w.duckdb", [touchpoint()])
+    reader = Reader(path, Warehouse(), Console(release_seconds=0))
+    try:
+        sql = "SELECT count(*) AS n FROM touchpoints"
+        first = await reader.sql(sql)
+        assert await reader.sql(sql) is first
+        await asyncio.sleep(0.05)
+        reader._file.release()
+        # The file is free for a writer now.
+        path.unlink()
+        warehouse(path, [touchpoint(offset=n, time=START + timedelta(hours=n)) for n in range(3)])
+        assert await reader.sql(sql) == [{"n": 3}]
+    finally:
+        reader.close()
