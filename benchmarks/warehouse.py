@@ -1,10 +1,13 @@
-"""The warehouse: rows taken in a second, size, memory, and the times of the queries that views are made of.
+"""The warehouse: rows taken in a second, size, memory, and the time of every view over 7 and 90 days.
 
-    python benchmarks/warehouse.py --events 20000000 --customers 1000000
+    python benchmarks/warehouse.py --events 20000000 --customers 1000000 --folder /var/tmp/warehouse
 
 Generates columns of cx.scored directly: events of 90 days in the order of time, some late, of places, topics, agents and so
-on as a company with a shop, an app and a service centre has them. Query times are those of a process that only reads, with
-the setting's two threads; every query runs several times, and the 95th percentile (of 20: the second worst) is printed.
+on as a company with a shop, an app and a service centre has them, and a churn-risk signal for each 200 of them. The file
+stays in --folder, and is read again by a later run for as many events and customers. Times of views are those of a process
+that only reads, with the setting's two threads: each view runs several times, and is printed with the median and the 95th
+percentile by the clock, the processor time of a run, its rows, and the most memory that the process had meanwhile. On a
+machine with other work, half the processor time is what two free processors would at least take.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import argparse
 import resource
 import tempfile
 import time
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,15 +26,25 @@ from pyarrow import compute as pc
 
 from cxstream.files.scored import SCHEMA
 from cxstream.settings import Warehouse
+from cxstream.warehouse import aggregates
 from cxstream.warehouse.batch import Batch
 from cxstream.warehouse.ingest import Ingest
+from cxstream.warehouse.query import value
 from cxstream.warehouse.store import Store, reading
+from cxstream.warehouse.views.definition import names, view
+from cxstream.warehouse.views.query import Query, result, run
+from cxstream.warehouse.views.selection import Filter, Selection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import duckdb
+
+    from cxstream.warehouse.views.definition import View
+
 DAYS, PARTITIONS = 90, 4
 FIRST_MS, DAY_MS = 1_764_547_200_000, 86_400_000
+START = datetime(2025, 12, 1)  # noqa: DTZ001 - the warehouse has UTC without a zone
 # Kind, channel, how often; touchpoints are numbered within them.
 PLACES = [
     ("page_view", "web", 30, 12),
@@ -47,6 +61,12 @@ PLACES = [
     ("survey_nps", "email", 1, 1),
     ("survey_csat", "call", 1, 1),
     ("purchase", "store", 2, 4),
+    ("return", "store", 0.5, 1),
+    ("review", "web", 0.5, 1),
+    ("survey_ces", "chat", 0.5, 1),
+    ("complaint_opened", "call", 0.5, 1),
+    ("complaint_resolved", "email", 0.4, 1),
+    ("churned", "call", 0.1, 1),
 ]
 ROWS = [
     (
@@ -90,7 +110,9 @@ def batches(events: int, customers: int, rows: int) -> Iterator[pa.Table]:
         customer = (customers * rng.random(n) ** 1.5).astype(np.int64)
         moment = FIRST_MS + (at * (DAYS * DAY_MS / events)).astype(np.int64)
         late = rng.random(n) < 0.02
-        moment = np.maximum(FIRST_MS, moment - late * rng.integers(0, 5 * DAY_MS, n))
+        behind = late * rng.integers(0, 5 * DAY_MS, n)
+        moment = np.maximum(FIRST_MS, moment - behind)
+        delay = behind + rng.gamma(2, 800, n).astype(np.int64)
         partition = (customer % PARTITIONS).astype(np.int32)
         offset = np.empty(n, np.int64)
         for p in range(PARTITIONS):
@@ -98,14 +120,15 @@ def batches(events: int, customers: int, rows: int) -> Iterator[pa.Table]:
             offset[mine] = offsets[p] + np.arange(mine.sum())
             offsets[p] += mine.sum()
         is_kind = {name: kind == kinds.index(name) for name in kinds}
-        contact, bought = is_kind["contact"], is_kind["purchase"]
-        survey = is_kind["survey_nps"] | is_kind["survey_csat"]
+        contact, bought = is_kind["contact"], is_kind["purchase"] | is_kind["return"]
+        survey = is_kind["survey_nps"] | is_kind["survey_csat"] | is_kind["survey_ces"]
+        complaint = is_kind["complaint_opened"] | is_kind["complaint_resolved"]
         level = np.digitize(rng.beta(1, 8, n), [0.3, 0.5, 0.7])
         columns: dict[str, Any] = {
             "partition": partition,
             "offset": offset,
             "time": pa.array(moment).cast(pa.timestamp("ms", tz="UTC")),
-            "arrived": pa.array(moment + 2000).cast(pa.timestamp("ms", tz="UTC")),
+            "arrived": pa.array(moment + delay).cast(pa.timestamp("ms", tz="UTC")),
             "customer": _text("customer-", customer),
             "kind": _code(kind, names[0]),
             "source": _code(channel % 4, [f"/shop/{i}" for i in range(4)]),
@@ -118,6 +141,7 @@ def batches(events: int, customers: int, rows: int) -> Iterator[pa.Table]:
                 rng.integers(0, 30, n), [f"campaign {i}" for i in range(30)], is_kind["mail_sent"]
             ),
             "topic": _code(rng.integers(0, 20, n), [f"topic {i}" for i in range(20)], contact),
+            "case_id": _text("case-", customer, complaint),
             "agent": _code(rng.integers(0, 300, n), [f"agent {i}" for i in range(300)], contact),
             "product": _code(rng.integers(0, 500, n), [f"product {i}" for i in range(500)], bought | contact),
             "location": _code(
@@ -131,6 +155,7 @@ def batches(events: int, customers: int, rows: int) -> Iterator[pa.Table]:
                 np.where(is_kind["survey_nps"], rng.integers(0, 11, n), rng.integers(1, 6, n)).astype(float),
                 mask=~survey,
             ),
+            "rating": pa.array(rng.integers(2, 11, n) / 2, mask=~is_kind["review"]),
             "amount": pa.array(np.round(rng.gamma(2, 30, n), 2), mask=~bought),
             "currency": _code(np.zeros(n), ["EUR"], bought),
             "order_id": _text("o", at, bought),
@@ -143,7 +168,7 @@ def batches(events: int, customers: int, rows: int) -> Iterator[pa.Table]:
             "satisfaction_after": (rng.beta(5, 2, n) * 100).astype(np.float32),
             "probability_after": rng.beta(1, 8, n).astype(np.float32),
             "level_after": _code(level, ["none", "elevated", "high", "critical"]),
-            "behind_ms": np.where(late, DAY_MS, 0),
+            "behind_ms": behind,
             "model": _code(np.zeros(n), ["default-1@2dcc0113"]),
             "amount_base": pa.array(np.round(rng.gamma(2, 30, n), 2), mask=~bought),
         }
@@ -157,30 +182,87 @@ def batches(events: int, customers: int, rows: int) -> Iterator[pa.Table]:
         done += n
 
 
-def _queries(customers: int) -> dict[str, str]:
-    """What views ask; {since} is the first day."""
-    return {
-        "totals by channel (daily)": "SELECT channel, sum(touchpoints), sum(effort_micro) FROM daily"
-        " WHERE day >= {since} GROUP BY 1",
-        "totals by touchpoint and day (daily)": "SELECT day, touchpoint, sum(touchpoints), sum(effort_micro), "
-        "sum(unresolved), sum(rage_clicks) FROM daily WHERE day >= {since} GROUP BY 1, 2",
-        "NPS by channel (daily_values)": "SELECT channel, bucket, sum(records) FROM daily_values "
-        "WHERE day >= {since} AND measure = 'score' AND kind = 'survey_nps' GROUP BY 1, 2",
-        "waits by touchpoint (daily_values)": "SELECT touchpoint, bucket, sum(records) FROM daily_values "
-        "WHERE day >= {since} AND measure = 'wait' GROUP BY 1, 2",
-        "totals by agent (daily_by)": "SELECT value, sum(touchpoints), sum(handle_ms) FROM daily_by "
-        "WHERE day >= {since} AND dimension = 'agent' GROUP BY 1",
-        "totals by touchpoint (touchpoints)": "SELECT touchpoint, count(*), sum(effort) FROM touchpoints "
-        "WHERE day >= {since} GROUP BY 1",
-        "customers (touchpoints)": "SELECT count(DISTINCT customer_id) FROM touchpoints WHERE day >= {since}",
-        "customers by channel (touchpoints)": "SELECT channel, count(DISTINCT customer_id) FROM touchpoints "
-        "WHERE day >= {since} GROUP BY 1",
-        "customers by channel, as bits (touchpoints)": "SELECT channel, bit_count(bitstring_agg(customer_id, 0, "
-        f"{customers})) FROM touchpoints WHERE day >= {{since}} GROUP BY 1",
-        "customers by touchpoint, as bits (touchpoints)": "SELECT touchpoint, bit_count(bitstring_agg(customer_id, 0, "
-        f"{customers})) FROM touchpoints WHERE day >= {{since}} GROUP BY 1",
-        "one customer's history (touchpoints)": "SELECT * FROM touchpoints WHERE day >= {since} AND customer_id = 4711",
-    }
+def signals(table: pa.Table) -> list[dict[str, Any]]:
+    """A churn-risk signal for each 200th touchpoint."""
+    levels = ("none", "elevated", "high", "critical")
+    chosen = table.select(["customer", "partition", "offset", "time"]).take(np.arange(0, table.num_rows, 200))
+    return [
+        row
+        | {
+            "time": row["time"].isoformat(),
+            "n": 0,
+            "id": f"{row['partition']}-{row['offset']}",
+            "change": "raised" if row["offset"] % 3 else "cleared",
+            "level": levels[1 + row["offset"] % 3],
+            "previous": "none",
+            **dict.fromkeys(
+                ("probability", "effort", "effort_halfwidth", "satisfaction", "satisfaction_halfwidth"), 0.5
+            ),
+            "reasons": "[]",
+            "leading_reason": ("effort", "silence", "surge")[row["offset"] % 3],
+            "suggested_action": None,
+            "model": "default-1@2dcc0113",
+        }
+        for row in chosen.to_pylist()
+    ]
+
+
+TABLES = ("touchpoints", "customers", "risk_signals", *aggregates.TABLES)
+# The columns of the figures of a view.
+HEAD = f"{'view':50} {'days':>4} {'p50 ms':>7} {'p95 ms':>7} {'CPU ms':>7} {'rows':>6} {'MiB':>6}"
+
+
+def build(path: Path, settings: Warehouse, events: int, customers: int, rows: int) -> None:
+    """Make the file, and print what that took."""
+    draft = path.with_name(f"{path.name}.partial")
+    draft.unlink(missing_ok=True)
+    spent, cpu = 0.0, 0.0
+    with Store(draft, settings) as store:
+        ingest = Ingest(store)
+        for table in batches(events, customers, rows):
+            batch = Batch(scored=[table], signals=signals(table))
+            before, used = time.perf_counter(), time.process_time()
+            ingest.apply(batch)
+            spent += time.perf_counter() - before
+            cpu += time.process_time() - used
+        before, used = time.perf_counter(), time.process_time()
+        store.checkpoint()
+        spent += time.perf_counter() - before
+        cpu += time.process_time() - used
+        counts = {name: value(store.connection, f"SELECT count(*) FROM {name}") for name in TABLES}
+    draft.replace(path)
+    print(f"taken in: {events / spent:,.0f} events/s by the clock, {events / cpu:,.0f} a CPU second")
+    print(f"size: {path.stat().st_size / 1e6:,.0f} MB, {path.stat().st_size / events:.1f} bytes an event")
+    print(f"memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MiB at most")
+    print("rows: " + ", ".join(f"{name} {count:,}" for name, count in counts.items()))
+
+
+def uses(view: View) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Common uses of a view: what to call them, and their selections."""
+    yield "", {}
+    for dimension in ("touchpoint", "channel", "source"):
+        if dimension in view.dimensions and (dimension != "source" or len(view.dimensions) == 1):
+            yield f" by {dimension}", {"by": (dimension,)}
+    if "channel" in view.dimensions:
+        yield " where channel=call", {"where": (Filter("channel", ("call",)),)}
+    for option in ("place", "per"):
+        for choice in view.options[option].choices[1:] if option in view.options else ():
+            yield f" {option}={choice}", {"options": {option: choice}}
+
+
+def measure(connection: duckdb.DuckDBPyConnection, query: Query, repeat: int) -> str:
+    """The figures of a query, as HEAD has them, from p50 on."""
+    # Forget the peak so far.
+    Path("/proc/self/clear_refs").write_text("5")
+    times, used, rows = [], time.process_time(), 0
+    for _ in range(repeat):
+        before = time.perf_counter()
+        rows = len(run(connection, query).fetchall())
+        times.append(time.perf_counter() - before)
+    cpu = (time.process_time() - used) / repeat
+    peak = int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) // 1024
+    middle, worst = np.quantile(times, [0.5, 0.95]) * 1000
+    return f"{middle:7,.0f} {worst:7,.0f} {cpu * 1000:7,.0f} {rows:6,} {peak:6,}"
 
 
 def main() -> None:
@@ -191,56 +273,30 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=1_000_000)
     parser.add_argument("--customers", type=int)
     parser.add_argument("--rows", type=int, default=Warehouse().flush_rows, help="touchpoints a transaction")
-    parser.add_argument("--repeat", type=int, default=20)
-    parser.add_argument("--keep", type=Path, help="keep the file here")
+    parser.add_argument("--repeat", type=int, default=20, help="runs of each view")
+    parser.add_argument("--folder", type=Path, help="keep the file here, and read it if it is there already")
+    parser.add_argument("--view", action="append", help="only this view (may be repeated)")
+    parser.add_argument("--days", type=int, action="append", help="windows (may be repeated); 7 and 90")
+    parser.add_argument("--plain", action="store_true", help="each view without groups, filters and options")
     taken = parser.parse_args()
     customers = taken.customers or max(1, taken.events // 20)
     settings = Warehouse()
     with tempfile.TemporaryDirectory() as folder:
-        path = taken.keep or Path(folder) / "warehouse.duckdb"
-        path.unlink(missing_ok=True)
-        spent, cpu = 0.0, 0.0
-        with Store(path, settings) as store:
-            ingest = Ingest(store)
-            for table in batches(taken.events, customers, taken.rows):
-                before, used = time.perf_counter(), time.process_time()
-                ingest.apply(Batch(scored=[table]))
-                spent += time.perf_counter() - before
-                cpu += time.process_time() - used
-            before = time.perf_counter()
-            store.checkpoint()
-            spent += time.perf_counter() - before
-            counts = {
-                name: store.connection.execute(f"SELECT count(*) FROM {name}").fetchall()[0][0]
-                for name in (
-                    "touchpoints",
-                    "customers",
-                    "daily",
-                    "daily_values",
-                    "daily_by",
-                    "daily_values_by",
-                )
-            }
-        print(
-            f"taken in: {taken.events / spent:,.0f} events/s by the clock, {taken.events / cpu:,.0f} a CPU second"
-        )
-        print(
-            f"size: {path.stat().st_size / 1e6:,.0f} MB, {path.stat().st_size / taken.events:.1f} bytes an event"
-        )
-        print(f"memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MiB at most")
-        print("rows: " + ", ".join(f"{name} {count:,}" for name, count in counts.items()))
+        path = (taken.folder or Path(folder)) / f"warehouse-{taken.events}-{customers}.duckdb"
+        if not path.exists():
+            build(path, settings, taken.events, customers, taken.rows)
+        print(HEAD)
         with reading(path, settings) as connection:
-            for name, query in _queries(customers).items():
-                said = []
-                for days in (7, DAYS):
-                    since = f"DATE '2025-12-01' + {DAYS - days}"
-                    times = []
-                    for _ in range(taken.repeat):
-                        before = time.perf_counter()
-                        connection.execute(query.format(since=since)).fetchall()
-                        times.append(time.perf_counter() - before)
-                    said.append(f"{days} days {np.quantile(times, 0.95) * 1000:6.0f} ms")
-                print(f"{name:48} {', '.join(said)}")
+            for name in taken.view or names():
+                found = view(name)
+                for use, chosen in uses(found):
+                    for days in taken.days or (7, DAYS):
+                        since = START + timedelta(days=DAYS - days)
+                        selection = Selection(since=since, until=START + timedelta(days=DAYS), **chosen)
+                        figures = measure(connection, result(found, selection, limit=50), taken.repeat)
+                        print(f"{name + use:50} {days:4} {figures}", flush=True)
+                    if taken.plain:
+                        break
 
 
 if __name__ == "__main__":
