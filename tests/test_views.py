@@ -109,6 +109,17 @@ def test_a_header_says_every_column(name: str, connection: duckdb.DuckDBPyConnec
     assert "## Caveats" in view.header
 
 
+@pytest.mark.parametrize("name", definition.names())
+@pytest.mark.parametrize("grain", [None, "week"])
+def test_a_limit_cuts_the_last_rows(name: str, grain: Any, connection: duckdb.DuckDBPyConnection) -> None:
+    view = definition.view(name)
+    selection = Selection(
+        by=view.dimensions[:1], grain=grain, options={"per": "session"} if "per" in view.options else {}
+    )
+    everything = answers(connection, query.result(view, selection))
+    assert answers(connection, query.result(view, selection, limit=3)) == everything[:3]
+
+
 def holds(row: Row, one: Filter) -> bool:
     name = "level_after" if one.dimension == "level" else one.dimension
     return (row[name] in one.values) is not one.negated

@@ -32,69 +32,70 @@
 -- ## Behind
 -- - customers: true
 -- - count: true
-WITH visits AS (
-    SELECT
-        *,
-        CASE {option per} WHEN 'customer' THEN '' WHEN 'session' THEN session ELSE case_id END AS thread,
-        CASE {option place} WHEN 'touchpoint' THEN touchpoint WHEN 'stage' THEN stage WHEN 'channel' THEN channel
-            ELSE kind END AS step
-    FROM {selected}
+WITH visits AS NOT MATERIALIZED (SELECT *, {step} AS step FROM {selected} WHERE {in_journey}),
+-- Numbers are sorted, joined and grouped faster than texts.
+codes AS MATERIALIZED (
+    SELECT step, row_number() OVER (ORDER BY step)::INTEGER AS code FROM (SELECT DISTINCT step FROM visits)
 ),
-steps AS (
+steps AS NOT MATERIALIZED (
     SELECT
-        *,
-        lag(step) OVER journey AS before_step,
-        lag(time) OVER journey AS before_time,
-        lag(effort_after) OVER journey AS before_effort,
-        lag(satisfaction_after) OVER journey AS before_satisfaction,
+        {journey},
+        {by}
+        time, "partition", "offset", code, effort, mood, effort_after, satisfaction_after,
+        lag(struct_pack(time, code, effort := effort_after, satisfaction := satisfaction_after)) OVER journey AS before,
         lead(time) OVER journey AS next_time
-    FROM visits
-    WHERE thread IS NOT NULL AND step IS NOT NULL
-    WINDOW journey AS (PARTITION BY customer_id, thread ORDER BY time, "partition", "offset")
+    FROM visits JOIN codes USING (step)
+    WINDOW journey AS (PARTITION BY {journey} ORDER BY time, "partition", "offset")
 ),
-cut AS (
+cut AS NOT MATERIALIZED (
     SELECT
         *,
-        count(*) FILTER (
-            {option within} > 0 AND epoch_ms(time) - epoch_ms(before_time) > {option within} * 86400000
-        ) OVER (
-            PARTITION BY customer_id, thread ORDER BY time, "partition", "offset" ROWS UNBOUNDED PRECEDING
-        ) AS part,
-        before_time IS NULL OR ({option within} > 0 AND epoch_ms(time) - epoch_ms(before_time) > {option within} * 86400000)
-            AS starts,
-        next_time IS NULL OR ({option within} > 0 AND epoch_ms(next_time) - epoch_ms(time) > {option within} * 86400000)
-            AS ends
-    FROM steps
+        {part} AS part,
+        before IS NULL OR {breaks before_time time} AS starts,
+        next_time IS NULL OR {breaks time next_time} AS ends
+    FROM (SELECT *, before.time AS before_time FROM steps)
 ),
-edges AS (
+edges AS NOT MATERIALIZED (
     SELECT
-        * EXCLUDE (effort, mood),
-        CASE WHEN NOT starts THEN before_step END AS from_touchpoint,
-        step AS to_touchpoint,
-        effort::DOUBLE AS effort,
-        mood::DOUBLE AS mood,
-        CASE WHEN NOT starts THEN (epoch_ms(time) - epoch_ms(before_time)) / 1000 END AS gap_s,
-        CASE WHEN NOT starts THEN effort_after::DOUBLE - before_effort END AS effort_change,
-        CASE WHEN NOT starts THEN satisfaction_after::DOUBLE - before_satisfaction END AS satisfaction_change
-    FROM cut
-    UNION ALL BY NAME
-    SELECT * EXCLUDE (effort, mood), step AS from_touchpoint FROM cut WHERE ends
+        * EXCLUDE (code, before, effort, mood),
+        CASE WHEN is_end THEN code WHEN NOT starts THEN before.code END AS from_code,
+        CASE WHEN NOT is_end THEN code END AS to_code,
+        (SELECT list(step ORDER BY code) FROM codes)[from_code] AS from_touchpoint,
+        (SELECT list(step ORDER BY code) FROM codes)[to_code] AS to_touchpoint,
+        CASE WHEN NOT is_end THEN effort::DOUBLE END AS effort,
+        CASE WHEN NOT is_end THEN mood::DOUBLE END AS mood,
+        NOT is_end AND NOT starts AS is_between,
+        CASE WHEN is_between THEN (epoch_ms(time) - epoch_ms(before_time)) / 1000 END AS gap_s,
+        CASE WHEN is_between THEN effort_after::DOUBLE - before.effort END AS effort_change,
+        CASE WHEN is_between THEN satisfaction_after::DOUBLE - before.satisfaction END AS satisfaction_change
+    FROM cut, (VALUES (false), (true)) AS sides (is_end)
+    WHERE NOT is_end OR ends
 )
 -- result of edges
+, counts AS (
+    SELECT
+        {by}
+        from_code,
+        to_code,
+        count(*) AS count,
+        count(DISTINCT customer_id) AS customers,
+        count(DISTINCT {journey_key}) AS journeys,
+        median(gap_s) AS median_s,
+        avg(gap_s) AS mean_s,
+        avg(effort) AS effort,
+        avg(mood) AS mood,
+        avg(effort_change) AS effort_change,
+        avg(satisfaction_change) AS satisfaction_change
+    FROM edges
+    GROUP BY {by} from_code, to_code
+)
 SELECT
     {by}
-    from_touchpoint,
-    to_touchpoint,
-    count(*) AS count,
-    count(DISTINCT customer_id) AS customers,
-    count(DISTINCT (customer_id, thread, part)) AS journeys,
-    median(gap_s) AS median_s,
-    avg(gap_s) AS mean_s,
-    avg(effort) AS effort,
-    avg(mood) AS mood,
-    avg(effort_change) AS effort_change,
-    avg(satisfaction_change) AS satisfaction_change,
-    coalesce(from_touchpoint = to_touchpoint, false) AS loop
-FROM edges
-GROUP BY {by} from_touchpoint, to_touchpoint
+    origin.step AS from_touchpoint,
+    target.step AS to_touchpoint,
+    count, customers, journeys, median_s, mean_s, effort, mood, effort_change, satisfaction_change,
+    coalesce(from_code = to_code, false) AS loop
+FROM counts
+    LEFT JOIN codes AS origin ON origin.code = from_code
+    LEFT JOIN codes AS target ON target.code = to_code
 ORDER BY {order} count DESC, from_touchpoint, to_touchpoint {then_by}

@@ -37,35 +37,22 @@
 -- - end_complaint: "end" = 'complaint'
 -- - end_churn: "end" = 'churn'
 -- - end_silence: "end" = 'silence'
-WITH visits AS (
-    SELECT
-        *,
-        CASE {option per} WHEN 'customer' THEN '' WHEN 'session' THEN session ELSE case_id END AS thread,
-        CASE {option place} WHEN 'touchpoint' THEN touchpoint WHEN 'stage' THEN stage WHEN 'channel' THEN channel
-            ELSE kind END AS step
-    FROM {selected}
+WITH visits AS NOT MATERIALIZED (SELECT *, {step} AS step FROM {selected} WHERE {in_journey}),
+-- Numbers are sorted and grouped faster than texts.
+codes AS MATERIALIZED (
+    SELECT step, row_number() OVER (ORDER BY step)::SMALLINT AS code FROM (SELECT DISTINCT step FROM visits)
 ),
-steps AS (
-    SELECT *, lag(time) OVER journey AS before_time, lag(step) OVER journey AS before_step
-    FROM visits
-    WHERE thread IS NOT NULL AND step IS NOT NULL
-    WINDOW journey AS (PARTITION BY customer_id, thread ORDER BY time, "partition", "offset")
+named AS MATERIALIZED (SELECT list(step ORDER BY code) AS names FROM codes),
+steps AS NOT MATERIALIZED (
+    SELECT {journey}, {by} time, "partition", "offset", code, kind, effort, {time before} AS before_time
+    FROM visits JOIN codes USING (step)
 ),
-cut AS (
-    SELECT
-        *,
-        count(*) FILTER (
-            {option within} > 0 AND epoch_ms(time) - epoch_ms(before_time) > {option within} * 86400000
-        ) OVER (
-            PARTITION BY customer_id, thread ORDER BY time, "partition", "offset" ROWS UNBOUNDED PRECEDING
-        ) AS part
-    FROM steps
-),
-whole AS (
+cut AS NOT MATERIALIZED (SELECT *, {part} AS part FROM steps),
+whole AS NOT MATERIALIZED (
     SELECT
         customer_id,
         {first_by}
-        list(step ORDER BY time, "partition", "offset") AS taken,
+        list(code ORDER BY time, "partition", "offset") AS taken,
         min(time) AS time,
         (epoch_ms(max(time)) - epoch_ms(min(time))) / 1000 AS length_s,
         sum(effort::DOUBLE) AS effort,
@@ -73,38 +60,50 @@ whole AS (
         max((time, "partition", "offset")) FILTER (kind = 'churned') AS parted,
         count(*) FILTER (kind = 'complaint_opened') AS complaints
     FROM cut
-    GROUP BY customer_id, thread, part
+    GROUP BY {journey}, part
 ),
-journeys AS (
+journeys AS NOT MATERIALIZED (
     SELECT
-        * EXCLUDE (taken, bought, parted, complaints),
-        array_to_string(taken, ' > ') AS path,
-        len(taken) AS steps,
-        len(list_filter(list_zip(taken[:-2], taken[2:]), lambda pair: pair[1] = pair[2])) AS loops,
+        * EXCLUDE (bought, parted, complaints),
+        array_to_string([names[code] FOR code IN taken], ' > ') AS path,
         CASE
             WHEN parted IS NOT NULL AND (bought IS NULL OR parted > bought) THEN 'churn'
             WHEN bought IS NOT NULL THEN 'purchase'
             WHEN complaints > 0 THEN 'complaint'
             ELSE 'silence'
         END AS "end"
-    FROM whole
+    FROM whole, named
 )
 -- result of journeys
+, counts AS (
+    SELECT
+        {by}
+        taken,
+        count(*) AS journeys,
+        {journey_customers} AS customers,
+        median(length_s) AS median_s,
+        avg(length_s) AS mean_s,
+        avg(effort) AS effort,
+        count(*) FILTER ({end_purchase}) AS end_purchase,
+        count(*) FILTER ({end_complaint}) AS end_complaint,
+        count(*) FILTER ({end_churn}) AS end_churn,
+        count(*) FILTER ({end_silence}) AS end_silence
+    FROM journeys
+    GROUP BY {by} taken
+),
+frequent AS (
+    SELECT *, journeys / sum(journeys) OVER ({partition_by}) AS share
+    FROM counts
+    {top journeys}
+)
 SELECT
     {by}
-    path,
-    count(*) AS journeys,
-    count(DISTINCT customer_id) AS customers,
-    count(*) / sum(count(*)) OVER ({partition_by}) AS share,
-    any_value(steps) AS steps,
-    any_value(loops) AS loops,
-    median(length_s) AS median_s,
-    avg(length_s) AS mean_s,
-    avg(effort) AS effort,
-    count(*) FILTER ({end_purchase}) AS end_purchase,
-    count(*) FILTER ({end_complaint}) AS end_complaint,
-    count(*) FILTER ({end_churn}) AS end_churn,
-    count(*) FILTER ({end_silence}) AS end_silence
-FROM journeys
-GROUP BY {by} path
+    array_to_string([names[code] FOR code IN taken], ' > ') AS path,
+    journeys,
+    customers,
+    share,
+    len(taken) AS steps,
+    len(list_filter(list_zip(taken[:-2], taken[2:]), lambda pair: pair[1] = pair[2])) AS loops,
+    median_s, mean_s, effort, end_purchase, end_complaint, end_churn, end_silence
+FROM frequent, named
 ORDER BY {order} journeys DESC, path {then_by}

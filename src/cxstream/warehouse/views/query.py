@@ -8,6 +8,12 @@ Placeholders in the SQL of a view:
   whose days are added.
 - `{where}`: the condition of the selection, over columns named as the dimensions; `{period}`: the expression of the period.
 - `{by}`: the columns to group by, each with a comma behind it; `{group}`: the clause for them.
+- `{step}`, `{journey}`, `{in_journey}`, `{journey_key}`, `{journey_customers}`, `{part}`, `{breaks EARLIER LATER}`: of
+  journeys, by the options `place`, `per` and `within`; `cxstream.warehouse.views.journeys` says what they are.
+- `{time before}`: the time of the step before, where `{part}` needs it.
+- `{reaching}`: where journeys reach the steps of a funnel, by its options.
+- `{first_by}`: the groups of the first touchpoint of a journey; `{with_first_by RELATION}` joins those of a relation.
+- `{top COLUMN}`: leaves out the rows that the limit cuts; ties stay.
 - `{few}`: the least number of answers; `{option NAME}`: the value of an option, bound.
 - `{MEASURE}`: the condition of the rows that a measure counts.
 """
@@ -23,6 +29,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from cxstream.model.errors import InputError
 from cxstream.warehouse.query import value
 from cxstream.warehouse.views.definition import NUMBER, TEXT
+from cxstream.warehouse.views.journeys import Journeys, in_any_order, strict
 from cxstream.warehouse.views.selection import PERIOD, Selection
 from cxstream.warehouse.views.statistics import install
 
@@ -54,6 +61,10 @@ _GRAINS = {
 _DAILY = {name: name for name in ("kind", "source", "channel", "touchpoint", "stage", "topic")} | {
     "level": "level_after"
 }
+# Placeholders that `Journeys` has the text of.
+_OF_JOURNEYS = ("journey", "in_journey", "journey_key", "journey_customers", "part")
+# Steps of a funnel.
+_MOST_STEPS = 8
 # Memory for a bit for each customer in each group and thread.
 _MOST_BITMAP_BYTES = 128 << 20
 
@@ -151,7 +162,8 @@ def _composed(
     chosen: Sequence[str] = (),
 ) -> Query:
     """Fill the placeholders, and bind what they need."""
-    filler = _Filler(view, selection, before=before)
+    # Conditions on cells choose rows after the query has ordered them.
+    filler = _Filler(view, selection, before=before, limit=None if cells.conditions else limit)
     # A condition of a measure may hold placeholders itself.
     for _ in range(2):
         sql = _PLACEHOLDER.sub(filler.text, sql)
@@ -168,10 +180,11 @@ def _composed(
 class _Filler:
     """Fills the placeholders of one query."""
 
-    def __init__(self, view: View, selection: Selection, *, before: bool) -> None:
+    def __init__(self, view: View, selection: Selection, *, before: bool, limit: int | None) -> None:
         self._view = view
         self._selection = selection
         self._before = before
+        self._limit = limit
         self.values: dict[str, Any] = {}
 
     def text(self, found: re.Match[str]) -> str:
@@ -185,7 +198,9 @@ class _Filler:
             return self._around(rest.split())
         if name == "selected" and rest:
             return self._selected_and_before()
-        return str(getattr(self, f"_{name}")())
+        if name in _OF_JOURNEYS:
+            return str(getattr(self._journeys(), name))
+        return str(getattr(self, f"_{name}")(*rest.split()))
 
     def _columns(self) -> list[str]:
         selection = self._selection
@@ -212,6 +227,52 @@ class _Filler:
         """The groups of the first touchpoint of a journey; a missing value stays missing."""
         order = 'time, "partition", "offset"'
         return "".join(f"first({column} ORDER BY {order}) AS {column}, " for column in self._columns())
+
+    def _with_first_by(self, relation: str) -> str:
+        """A join with the groups of journeys, where there are any."""
+        if not self._columns():
+            return ""
+        keys = self._journeys().journey
+        return f"JOIN (SELECT {self._first_by()}{keys} FROM {relation} GROUP BY {keys}) USING ({keys})"
+
+    def _journeys(self) -> Journeys:
+        """What the options say of journeys."""
+        place = self._option("place").strip("'")
+        # The steps of a funnel are all within a time; a journey of another view ends with it.
+        if "within" not in self._view.options or "steps" in self._view.options:
+            within = None
+        else:
+            within = self._option("within")
+            if not self.values["option_within"]:
+                within = None
+                del self.values["option_within"]
+        return Journeys(self._option("per").strip("'"), place, within)
+
+    def _step(self) -> str:
+        return f'"{self._journeys().place}"'
+
+    def _breaks(self, earlier: str, later: str) -> str:
+        return self._journeys().breaks(earlier, later)
+
+    def _time(self, _: str) -> str:
+        journeys = self._journeys()
+        if journeys.within is None:
+            return "NULL::TIMESTAMP"
+        return f'lag(time) OVER (PARTITION BY {journeys.journey} ORDER BY time, "partition", "offset")'
+
+    def _reaching(self) -> str:
+        within, journey = self._option("within"), self._journeys().journey
+        count = min(
+            _MOST_STEPS,
+            self._selection.options.get("steps", self._view.options["steps"].default).count(">") + 1,
+        )
+        written = strict if self._option("order") == "'strict'" else in_any_order
+        return written(count, journey, within)
+
+    def _top(self, column: str) -> str:
+        if self._limit is None:
+            return ""
+        return f"QUALIFY rank() OVER (ORDER BY {self._order()}{column} DESC) <= {self._limit:d}"
 
     def _then_by(self) -> str:
         return "".join(f", {column}" for column in self._columns())
