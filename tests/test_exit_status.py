@@ -113,6 +113,13 @@ CASES: dict[str, dict[str, int]] = {
         "serve --warehouse {tmp}/w --host 0.0.0.0 --port 0": NOT_DONE,
         "serve --port none": WRONG,
     },
+    "sink": {
+        "sink": NOT_DONE,
+        "sink postgresql://me@127.0.0.1:1/db": NOT_DONE,
+        "sink mysql://db": NOT_DONE,
+        "sink --embedded postgresql://db": WRONG,
+        "sink --nope": WRONG,
+    },
     "doctor": {"doctor --kafka {nobody}": NOT_DONE, "doctor --nope": WRONG},
     "keys": {
         "keys init {tmp}/control.key": DONE,

@@ -37,6 +37,7 @@ COMMANDS = {
     "serve": "The console: pages over the read model, in a browser.",
     "keys": "Make the key that control records are signed with.",
     "warehouse": "Scored touchpoints, score cards and signals in a file, for views and BI.",
+    "sink": "Score cards, signals and daily aggregates in PostgreSQL.",
     "doctor": "Check an installation, and say what to do.",
     "schemas": "Write the JSON Schemas and the AsyncAPI document.",
 }

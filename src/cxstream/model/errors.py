@@ -13,6 +13,8 @@ CxstreamError
   TopicError          a topic is not what the contract says
     MissingTopicError   topics are missing: which
   WarehouseError      a warehouse cannot be opened, is in use by another process, or does not equal the log
+  SinkError           a PostgreSQL database cannot be used: which, and what to do
+    FencedError         another process has taken over as its writer
   OwnershipError      the topics belong to another consumer group: which, and how to take them over
 
 Each message names the thing that is wrong and says what to do about it. The command line prints it as
@@ -76,6 +78,14 @@ class UnreadableError(CxstreamError):
 
 class WarehouseError(CxstreamError):
     """A warehouse that cannot be opened or written, that another process has open, or that lacks records."""
+
+
+class SinkError(CxstreamError):
+    """A PostgreSQL database that cannot be reached or written, or that is not the sink's."""
+
+
+class FencedError(SinkError):
+    """Another process writes the database now."""
 
 
 class InstallationError(CxstreamError):

@@ -381,6 +381,63 @@ class Warehouse(_Section):
     )
 
 
+class Sink(_Section):
+    """The read model in PostgreSQL."""
+
+    url: SecretStr | None = Field(
+        None,
+        description="The database, postgresql://USER@HOST:PORT/DATABASE, for `cxstream sink` without an address; never "
+        "logged.",
+    )
+    password: SecretStr | None = Field(
+        None, description="Password of the user, if the address has none; never logged."
+    )
+    password_file: Path | None = Field(None, description="... or the file that it is in.")
+    schema_name: str = Field(
+        "cxstream",
+        pattern="^[a-z_][a-z0-9_]{0,39}$",
+        description="Schema of the tables. It is made if it does not exist.",
+    )
+    keep_months: int = Field(
+        13,
+        ge=1,
+        le=1200,
+        description="Months of signals and aggregates that are kept besides the present one; a month is a partition, and is "
+        "dropped as a whole. Months are in UTC.",
+    )
+    ahead_months: int = Field(2, ge=0, le=24, description="Months for which partitions are made in advance.")
+    flush_seconds: float = Field(
+        2.0, gt=0, le=600, description="How often what has been read is committed, in seconds."
+    )
+    flush_rows: int = Field(20_000, ge=1, description="... or after this many rows, whichever comes first.")
+    recount_minutes: float = Field(
+        60.0,
+        ge=0,
+        description="Touchpoints of erased customers are taken out of the aggregates at most this often, in minutes: it "
+        "reads cx.scored from its beginning.",
+    )
+    connect_seconds: int = Field(10, ge=2, le=600, description="How long a connection may take, in seconds.")
+    statement_seconds: int = Field(
+        60, ge=1, le=3600, description="How long a statement or an idle transaction may take, in seconds."
+    )
+    metrics: bool = Field(True, description="Serve /metrics for Prometheus.")
+    metrics_host: str = Field("127.0.0.1", description="Address of the metrics server.")
+    metrics_port: int = Field(
+        9465, ge=0, le=65535, description="Port of the metrics server; 0 takes a free one."
+    )
+    metrics_hosts: tuple[str, ...] = Field(
+        (),
+        description="Host names and addresses that the metrics server accepts, in addition to localhost and the address of "
+        "the connection.",
+    )
+    embedded_data: Path | None = Field(
+        None, description="Where `cxstream sink --embedded` keeps its data; a folder of the user by default."
+    )
+    embedded_port: int = Field(
+        5433, ge=0, le=65535, description="Port of the embedded server; 0 takes a free one."
+    )
+
+
 class Insights(_Section):
     """Alerts on places: touchpoints, channels, topics and teams."""
 
@@ -475,6 +532,7 @@ class Settings(BaseSettings):
     control: Control = Field(Control(), description="Signatures of control records.")
     replay: Replay = Field(Replay(), description="Scoring of files.")
     warehouse: Warehouse = Field(Warehouse(), description="The read model in a DuckDB file.")
+    sink: Sink = Field(Sink(), description="The read model in PostgreSQL.")
     insights: Insights = Field(Insights(), description="Alerts on places.")
     console: Console = Field(Console(), description="The pages of `cxstream serve`.")
     local: Local = Field(Local(), description="The local broker for development.")
