@@ -11,7 +11,7 @@ import httpx
 from cxstream.console.app import create_app
 from cxstream.settings import Settings, Warehouse
 from cxstream.warehouse.store import Store
-from view_rows import fill
+from view_rows import START, _insert, fill
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -23,11 +23,26 @@ HOST = "http://127.0.0.1"
 OWN = {"sec-fetch-site": "same-origin"}
 
 
-def warehouse(path: Path, rows: Iterable[Row]) -> Path:
-    """A file with these touchpoints."""
+def warehouse(
+    path: Path, rows: Iterable[Row], signals: Iterable[Row] = (), cards: Iterable[Row] = ()
+) -> Path:
+    """A file with these touchpoints, signals and score cards."""
     with Store(path, Warehouse()) as store:
         fill(store.connection, rows)
+        _insert(store.connection, "risk_signals", signals)
+        _insert(store.connection, "score_cards", cards)
     return path
+
+
+def card(customer_id: int, level: str, probability: float) -> Row:
+    """The latest score card of a customer."""
+    return {
+        "customer_id": customer_id, "partition": 0, "offset": customer_id, "record": customer_id, "latest": True, "time": START,
+        "effort": 40.0, "effort_halfwidth": 3.0, "satisfaction": 60.0, "satisfaction_halfwidth": 4.0,
+        "probability": probability, "level": level, "announced": level, "acute": 0.0, "last_touch": START,
+        "touches_1": 1, "touches_7": 2, "touches_30": 3, "touches_90": 4, "purchases": 1, "spent": 12.5, "model": "m",
+        "features": "{}",
+    }  # fmt: skip
 
 
 @asynccontextmanager

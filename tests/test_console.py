@@ -6,28 +6,32 @@ import asyncio
 import csv
 import io
 from datetime import timedelta
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pytest
 
-from console_app import HOST, OWN, console, read, warehouse
+from console_app import HOST, OWN, card, console, read, warehouse
 from cxstream.console import assets, navigation
 from cxstream.console.reader import Reader, TooSlowError
 from cxstream.console.tables import Table, as_csv
 from cxstream.settings import Console, Warehouse
-from view_rows import START, made_up, touchpoint
+from view_rows import START, made_up, made_up_signals, touchpoint
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 ROWS = made_up(7, 3000, 150)
+SIGNALS = made_up_signals(7, ROWS, 400)
+LEVELS = ("none", "elevated", "high", "critical")
+CARDS = [card(n, LEVELS[n % 4], 0.5 + n / 1000) for n in range(1, 151)]
 PAGES = [page for page in navigation.found().values() if "{" not in page.path]
 
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return warehouse(tmp_path_factory.mktemp("console") / "w.duckdb", ROWS)
+    return warehouse(tmp_path_factory.mktemp("console") / "w.duckdb", ROWS, SIGNALS, CARDS)
 
 
 def asked(path: Path, sql: str) -> list[tuple[Any, ...]]:
@@ -99,6 +103,44 @@ async def test_touchpoints_are_those_of_the_period(path: Path) -> None:
             """,
         )
         assert float(row["effort_change"]) == pytest.approx(effort - before[0][0])
+
+
+async def test_today_says_how_customers_are(path: Path) -> None:
+    async with console(path) as client:
+        page = (await client.get("/today?since=2026-03-16&until=2026-03-23")).text
+    found = read(page)
+    means = []
+    for since in (16, 9):
+        last: dict[int, Any] = {}
+        for row in ROWS:
+            if START.replace(day=since) <= row["time"] < START.replace(day=since + 7):
+                known = last.get(row["customer_id"])
+                last[row["customer_id"]] = row if known is None or row["time"] >= known["time"] else known
+        means.append(
+            [fmean(row[name] for row in last.values()) for name in ("effort_after", "satisfaction_after")]
+        )
+    for mean in means[0]:
+        assert f"{mean:.1f}" in found.text
+    at = {}
+    for signal in sorted(
+        SIGNALS, key=lambda each: (each["time"], each["partition"], each["offset"], each["n"])
+    ):
+        if signal["time"] < START.replace(day=23):
+            at[signal["customer_id"]] = signal["level"]
+    risky = sum(level in {"high", "critical"} for level in at.values())
+    assert f'<a href="/customers?at_risk=1">{risky}</a>' in page
+    calls = found.tables[0]
+    assert [row[1] for row in calls[1:]] == [f"c-{n}" for n in range(147, 118, -4)]
+    assert calls[1][4] == "0.65"
+
+
+async def test_customers_at_risk_come_in_pages(path: Path) -> None:
+    async with console(path) as client:
+        first = read((await client.get("/customers?at_risk=1")).text)
+        link = next(each for each in first.links if each.startswith("/customers?") and "after=" in each)
+        second = read((await client.get(link)).text)
+    shown = [row[0] for page in (first, second) for row in page.tables[0][1:]]
+    assert shown == [f"c-{n}" for n in range(150, 0, -1) if n % 4 >= 2]
 
 
 async def test_the_margin_of_a_place_counts_customers_not_visits(tmp_path: Path) -> None:

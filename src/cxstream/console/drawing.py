@@ -182,6 +182,51 @@ def trend(
     ).format(width, height, title, Markup("").join(parts))
 
 
+def compared(
+    now: Sequence[Point], before: Sequence[Point], days: Sequence[str], words: tuple[str, str], tone: str
+) -> Markup:
+    """A small line of this period with the one before dashed; only shape is compared, the figures stand beside it.
+
+    Args:
+        now: one for each day.
+        before: the same days of the period before.
+        days: a letter for each day, or a text of which a few are shown.
+        words: what the two lines are called.
+        tone: as of `margin`.
+    """
+    margins = [(value, half) for value, half in now if value is not None]
+    margins += [(value, 0) for value, _ in before if value is not None]
+    values = [value + sign * (half or 0) for value, half in margins for sign in (-1, 1)]
+    if not values:
+        return Markup("")
+    slack = (max(values) - min(values)) * 0.05 or 1.0
+    scale, across, down = (min(values) - slack, max(values) + slack), (4.0, 170.0), (8.0, 62.0)
+    this, that = (_plot(points, across, down, scale) for points in (now, before))
+    short = max((len(day) for day in days), default=1) == 1
+    step = 1 if short else max(1, (len(days) - 1) // 2)
+    parts = [_line("gr", 0, 66, 174, 66)]
+    for number in range(0, len(days), step):
+        x = across[0] + (across[1] - across[0]) * number / max(1, len(days) - 1)
+        anchor = (
+            "middle"
+            if short
+            else ("start" if number == 0 else "end" if number == len(days) - 1 else "middle")
+        )
+        parts.append(_text(x, 81, days[number], "t11", anchor))
+    parts += [_band(this, tone), _path(that, "lg thin dsh"), _path(this, f"l{tone}"), _end(this, tone, 4)]
+    ends = [next((place for place in reversed(plot) if place), None) for plot in (this, that)]
+    heights = [place[1] if place else None for place in ends]
+    if heights[0] is not None:
+        near = heights[1] is not None and abs(heights[1] - heights[0]) < 12  # noqa: PLR2004 - the height of a line of text
+        nudge = 0.0 if not near else (-5.0 if heights[0] <= (heights[1] or 0) else 7.0)
+        parts.append(_text(182, heights[0] + 4 + nudge, words[0], "t1 t11"))
+        if heights[1] is not None:
+            parts.append(_text(182, heights[1] + 4 - nudge, words[1], "t11"))
+    return Markup(
+        '<svg class="ch fix" viewBox="0 0 236 86" width="236" height="86" aria-hidden="true">{}</svg>'
+    ).format(Markup("").join(parts))
+
+
 def level(code: str, word: str, *, hidden: bool = False) -> Markup:
     """A risk level: a glyph and its word, which may be for screen readers only."""
     rank = _LEVELS.index(code) if code in _LEVELS else 0

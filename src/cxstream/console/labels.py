@@ -39,7 +39,7 @@ REASONS = {
     "detractor": N_("Bad answer in a survey"),
     "complaint": N_("Open complaint"),
     "unsubscribed": N_("Unsubscribed"),
-    "repeat": N_("Several contacts about one thing"),
+    "lapse": N_("Stopped buying"),
 }
 DIMENSIONS = {
     "channel": N_("Channel"),

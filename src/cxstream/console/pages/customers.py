@@ -20,13 +20,20 @@ if TYPE_CHECKING:
 
 _PAGE = 50
 _MOST = 100_000
-_AFTER = re.compile(r"(\d{1,18}):(.+)", re.DOTALL)
 _ORDER = 'ORDER BY "rows" DESC, customer'
 _CARDS = """
 SELECT found.customer, found."rows", found.first_time, found.last_time, level, probability, effort, effort_halfwidth,
     satisfaction, satisfaction_halfwidth
 FROM found LEFT JOIN cards USING (customer)
 ORDER BY found."rows" DESC, found.customer"""
+
+_RISKY = """
+SELECT customer, touches_30 AS "rows", NULL::TIMESTAMP AS first_time, last_touch AS last_time, announced AS level, probability, effort,
+    effort_halfwidth, satisfaction, satisfaction_halfwidth
+FROM cards
+WHERE announced IN ('high', 'critical')
+    AND ($after_risk IS NULL OR probability < $after_risk OR (probability = $after_risk AND customer > $after_customer))
+ORDER BY probability DESC, customer LIMIT $limit"""
 
 
 async def _show(ask: Ask) -> Mapping[str, Any]:
@@ -40,13 +47,24 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
     return {
         "customers": shown,
         "what": " · ".join(what),
-        "subtitle": words.gettext("most first"),
-        "counted": words.gettext("Times"),
-        "next": ask.here(after=f"{shown[-1]['rows']}:{shown[-1]['customer']}") if len(rows) > _PAGE else None,
+        "subtitle": words.gettext("highest risk first")
+        if ask.param("at_risk")
+        else words.gettext("most first"),
+        "counted": words.gettext("Touchpoints in 30 days")
+        if ask.param("at_risk")
+        else words.gettext("Times"),
+        "next": ask.here(after=_next(ask, shown[-1])) if len(rows) > _PAGE else None,
     }
 
 
+def _next(ask: Ask, row: Row) -> str:
+    sorted_by = f"{row['probability']:.17f}" if ask.param("at_risk") else row["rows"]
+    return f"{sorted_by}:{row['customer']}"
+
+
 def _name(ask: Ask) -> str:
+    if ask.param("at_risk"):
+        return N_("Customers at a high or critical level now")
     view, of = ask.param("view", "touchpoints"), ask.param("of", query.CUSTOMERS)
     return (
         N_("Customers with touchpoints in the period")
@@ -60,7 +78,27 @@ def _cell(ask: Ask) -> dict[str, str | None]:
     return {name: value or None for name, value in pairs}
 
 
+async def _at_risk(ask: Ask, limit: int, after: str) -> list[Row]:
+    place = _place(r"(\d\.\d{1,20}):(.+)", after)
+    values = {
+        "limit": limit,
+        "after_risk": float(place[1]) if place else None,
+        "after_customer": place and place[2],
+    }
+    return await ask.reader.sql(_RISKY, values)
+
+
+def _place(pattern: str, after: str) -> re.Match[str] | None:
+    """Where a list goes on."""
+    found = re.fullmatch(pattern, after, re.DOTALL)
+    if after and found is None:
+        raise InputError(f"after={after!r}: is no place in this list; begin at its start")
+    return found
+
+
 async def _customers(ask: Ask, limit: int, after: str = "") -> list[Row]:
+    if ask.param("at_risk"):
+        return await _at_risk(ask, limit, after)
     view = known(ask.param("view", "touchpoints"))
     by = tuple(name for name in ask.param("by").split(",") if name and name != PERIOD)
     grain = ask.param("grain") or None
@@ -69,10 +107,8 @@ async def _customers(ask: Ask, limit: int, after: str = "") -> list[Row]:
     found = query.customers(view, selection, ask.param("of", query.CUSTOMERS))
     values = dict(found.values)
     condition = "true"
-    if after:
-        place = _AFTER.fullmatch(after)
-        if place is None:
-            raise InputError(f"after={after!r}: is no place in this list; begin at its start")
+    place = _place(r"(\d{1,18}):(.+)", after)
+    if place is not None:
         condition = '("rows" < $after_rows OR ("rows" = $after_rows AND customer > $after_customer))'
         values |= {"after_rows": int(place[1]), "after_customer": place[2]}
     sql = f"WITH found AS (SELECT * FROM ({found.sql}) WHERE {condition} {_ORDER} LIMIT {limit:d}) {_CARDS}"

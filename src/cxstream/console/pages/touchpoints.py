@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from math import sqrt
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ from cxstream.console import drawing, labels
 from cxstream.console.change import direction
 from cxstream.console.language import N_
 from cxstream.console.page import Ask, Page
+from cxstream.console.places import drawn, hardest
 from cxstream.console.queries import own
 from cxstream.console.tables import Table
 from cxstream.warehouse.views.selection import Filter
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 _STEPS = 8
 _SHOWN = 12
-_MOST = 500
 _MEASURES = ("effort", "mood", "change")
 _TITLES = {
     "effort": N_("Effort a visit, by channel and stage"),
@@ -50,14 +49,13 @@ _REASONS = {
 
 async def _show(ask: Ask) -> Mapping[str, Any]:
     measure = ask.choice("measure", *_MEASURES)
-    cells, places = await asyncio.gather(_cells(ask), _places(ask))
+    cells, places = await asyncio.gather(_cells(ask), hardest(ask))
     known = {(row["channel"], row["stage"]): row for row in cells}
     chosen = _chosen(ask, cells)
     shown = places if ask.param("all") else places[:_SHOWN]
-    trend, lines = await asyncio.gather(_trend(ask, chosen), _lines(ask, shown))
+    trend, table = await asyncio.gather(_trend(ask, chosen), drawn(ask, shown))
     stages = _stages(cells)
     scale = _Scale(measure, cells)
-    axis = drawing.axis_for([_high(row) for row in shown])
     return {
         "measure": measure,
         "measures": [
@@ -76,19 +74,13 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
         "chosen": chosen and _named(ask, chosen),
         "trend": trend,
         "reasons": _reasons(ask, chosen) if chosen else [],
-        "places": [_place(ask, row, axis, lines) for row in shown],
+        "table": table,
         "all_places": len(places),
-        "axis_head": drawing.axis_head(axis, ask.language.number),
     }
 
 
 async def _cells(ask: Ask) -> list[Row]:
     return await ask.view(own("places"), by=("channel", "stage"))
-
-
-async def _places(ask: Ask) -> list[Row]:
-    rows = await ask.view(own("places"), by=("channel", "touchpoint"), limit=_MOST)
-    return [row for row in rows if row["touchpoints"] >= ask.scope.few]
 
 
 async def _trend(ask: Ask, chosen: Row | None) -> Any:
@@ -106,25 +98,6 @@ async def _trend(ask: Ask, chosen: Row | None) -> Any:
         lambda value: words.number(value, 1),
         words.gettext("Effort a visit, day by day: %(name)s") % {"name": _name(ask, chosen)},
     )
-
-
-async def _lines(ask: Ask, places: Sequence[Row]) -> dict[tuple[Any, Any], dict[Any, drawing.Point]]:
-    """Effort of each day, by place."""
-    if not places:
-        return {}
-    channels = Filter("channel", tuple({row["channel"] for row in places}))
-    touchpoints = Filter("touchpoint", tuple({row["touchpoint"] for row in places}))
-    rows = await ask.view(
-        own("places"),
-        scope=ask.scope.trend,
-        by=("channel", "touchpoint"),
-        grain="day",
-        where=(channels, touchpoints),
-    )
-    lines: dict[tuple[Any, Any], dict[Any, drawing.Point]] = defaultdict(dict)
-    for row in rows:
-        lines[row["channel"], row["touchpoint"]][row["period"].date()] = row["effort"], row["effort_margin"]
-    return lines
 
 
 class _Scale:
@@ -243,25 +216,6 @@ def _reasons(ask: Ask, row: Row) -> list[Row]:
                 }
             )
     return sorted(found, key=lambda reason: -reason["share"])
-
-
-def _high(row: Row) -> float:
-    return float(max(row["effort"] + (row["effort_margin"] or 0), row["effort_before"] or 0))
-
-
-def _place(
-    ask: Ask, row: Row, axis: drawing.Axis, lines: Mapping[tuple[Any, Any], Mapping[Any, drawing.Point]]
-) -> Row:
-    days = lines.get((row["channel"], row["touchpoint"]), {})
-    cell = {"channel": row["channel"], "touchpoint": row["touchpoint"]}
-    return {
-        **row,
-        "name": labels.place(ask.language, row["channel"], row["touchpoint"]),
-        "drawn": drawing.margin(axis, (row["effort"], row["effort_margin"]), row["effort_before"]),
-        "spark": drawing.spark([days.get(day, (None, None)) for day in ask.scope.trend.dates]),
-        "customers_link": ask.customers("places", **cell),
-        "failed_link": ask.customers("places", "failed_steps", **cell),
-    }
 
 
 async def _cells_table(ask: Ask) -> Table:

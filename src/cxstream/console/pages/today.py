@@ -1,0 +1,205 @@
+"""Today: how customers are, now and against the period before; who needs a call; which places hurt; can the data be trusted."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from cxstream.console import drawing
+from cxstream.console.change import direction
+from cxstream.console.labels import place
+from cxstream.console.language import N_
+from cxstream.console.page import Ask, Page
+from cxstream.console.places import drawn, hardest
+from cxstream.console.queries import own
+from cxstream.console.tables import Table
+from cxstream.warehouse.views.statistics import Z
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from cxstream.console.reader import Row
+
+_CALLS = 8
+_PLACES = 7
+_MOST_CALLS = 100_000
+_DAYS = 7
+_RISKY = "('high', 'critical')"
+_AT_RISK = f"""
+WITH spells AS (
+    SELECT customer_id, level, time, lead(time) OVER (PARTITION BY customer_id ORDER BY time, "partition", "offset", n) AS ended
+    FROM signals
+)
+SELECT moment, count(customer_id) AS customers
+FROM (SELECT unnest($moments::TIMESTAMP[]) AS moment)
+LEFT JOIN spells ON time < moment AND (ended IS NULL OR ended >= moment) AND level IN {_RISKY}
+GROUP BY moment ORDER BY moment"""
+_CALL = f"""
+WITH told AS (
+    SELECT customer_id, arg_max(leading_reason, time) AS leading_reason, arg_max(reasons, time) AS reasons, max(time) AS since
+    FROM signals WHERE change IN ('raised', 'worsened') GROUP BY customer_id
+)
+SELECT cards.customer, cards.announced AS level, cards.probability, cards.spent, leading_reason, reasons::VARCHAR AS reasons, since
+FROM cards LEFT JOIN told USING (customer_id)
+WHERE cards.announced IN {_RISKY}
+ORDER BY cards.announced = 'critical' DESC, cards.probability DESC, cards.customer LIMIT $limit"""
+_KNOWN = "SELECT count(*) AS customers FROM cards"
+
+
+async def _show(ask: Ask) -> Mapping[str, Any]:
+    people, days, places, quality = await asyncio.gather(
+        ask.view(own("people")),
+        ask.view(own("people"), scope=_two_periods(ask), grain="day"),
+        hardest(ask),
+        ask.view("quality", by=("source",)),
+    )
+    calls, known, risk, nps = await asyncio.gather(
+        ask.reader.sql(_CALL, {"limit": _CALLS}), ask.reader.sql(_KNOWN), _at_risk(ask), _nps(ask)
+    )
+    now = people[0] if people else None
+    return {
+        "now": now,
+        "effort_line": _line(ask, days, "effort", "e"),
+        "satisfaction_line": _line(ask, days, "satisfaction", "s"),
+        "risk": {**risk, "known": known[0]["customers"]},
+        "nps": nps,
+        "calls": [_call(ask, row) for row in calls],
+        "table": await drawn(ask, places[:_PLACES]),
+        "all_places": len(places),
+        "changed_names": _changed(ask, places),
+        "quality": _quality(ask, quality),
+        "sources": quality,
+        "mood": direction(now["effort_change"], now["effort_change_margin"]) if now else 0,
+    }
+
+
+def _changed(ask: Ask, places: Sequence[Row]) -> list[str]:
+    """The places whose effort changed the effort of all most, in either direction."""
+    sure = [row for row in places if direction(row["effort_change"], row["effort_change_margin"])]
+    most = sorted(sure, key=lambda row: -abs(row["effort_change"]) * row["touchpoints"])
+    return [place(ask.language, row["channel"], row["touchpoint"]) for row in most[:2]]
+
+
+def _two_periods(ask: Ask) -> Any:
+    """Whole days of this period and the one before."""
+    trend, before = ask.scope.trend, ask.scope.before
+    since = datetime.combine(before.since.date(), datetime.min.time())
+    return before.__class__("", since, trend.until, ask.scope.where, ask.scope.first, ask.scope.few)
+
+
+def _line(ask: Ask, days: Sequence[Row], measure: str, tone: str) -> Any:
+    """A measure day by day, with the period before dashed."""
+    found = {
+        row["period"].date(): (row[measure], row[f"{measure}_margin"]) for row in days if row["customers"] > 1
+    }
+    dates = _dates(ask)
+    length = timedelta(days=len(dates))
+    now = [found.get(day, (None, None)) for day in dates]
+    before = [found.get(day - length, (None, None)) for day in dates]
+    return _small(ask, now, before, dates, tone)
+
+
+def _dates(ask: Ask) -> list[Any]:
+    until = ask.scope.trend.until
+    count = max(2, round(ask.scope.days))
+    return [(until - timedelta(days=count - n)).date() for n in range(count)]
+
+
+def _small(ask: Ask, now: Any, before: Any, dates: Sequence[Any], tone: str) -> Any:
+    words = ask.language
+    texts = [words.weekday(day) if len(dates) <= _DAYS else words.axis_day(day) for day in dates]
+    return drawing.compared(now, before, texts, (words.gettext("now"), words.gettext("before")), tone)
+
+
+async def _at_risk(ask: Ask) -> Row:
+    """Customers at a high or critical level at the end of each day, by the signals."""
+    scope = ask.scope
+    dates = _dates(ask)
+    ends = [min(scope.until, datetime.combine(day, datetime.min.time()) + timedelta(days=1)) for day in dates]
+    length = scope.until - scope.since
+    moments = [*ends, *(end - length for end in ends), scope.until, scope.since]
+    rows = await ask.reader.sql(_AT_RISK, {"moments": sorted(set(moments))})
+    found = {row["moment"]: row["customers"] for row in rows}
+    now, before = ([(float(found[end - back]), None) for end in ends] for back in (timedelta(0), length))
+    return {
+        "now": found[scope.until],
+        "change": found[scope.until] - found[scope.since],
+        "line": _small(ask, now, before, dates, "k"),
+    }
+
+
+async def _nps(ask: Ask) -> Row | None:
+    """NPS of the period with its margin, and the change with its own."""
+    rows, earlier = await asyncio.gather(ask.view("voice"), ask.view("voice", scope=ask.scope.before))
+    now = rows[0] if rows and rows[0]["nps"] is not None else None
+    if now is None:
+        return None
+    before = earlier[0] if ask.scope.has_before and earlier and earlier[0]["nps"] is not None else None
+    change = margin = None
+    if before is not None:
+        change = now["nps"] - before["nps"]
+        margin = Z * (now["nps_se"] ** 2 + before["nps_se"] ** 2) ** 0.5
+    return {
+        "value": now["nps"],
+        "margin": Z * now["nps_se"],
+        "answers": now["nps_answers"],
+        "change": change,
+        "change_margin": margin,
+    }
+
+
+def _call(ask: Ask, row: Row) -> Row:
+    reasons = orjson.loads(row["reasons"] or "[]")
+    leading = next((each for each in reasons if each.get("feature") == row["leading_reason"]), None)
+    return {
+        **row,
+        "reason": ask.label("reason", row["leading_reason"]) if row["leading_reason"] else "",
+        "evidence": (leading or {}).get("evidence") or "",
+        "waiting": ask.last - row["since"] if ask.last and row["since"] else None,
+    }
+
+
+def _quality(ask: Ask, sources: Sequence[Row]) -> Row:
+    """All sources in one line, and those that fell silent."""
+    accepted = sum(row["touchpoints"] for row in sources)
+    rejected = sum(row["rejected"] for row in sources)
+    late = sum(row["late"] for row in sources)
+    named = [row for row in sources if row["source"] is not None and row["touchpoints"]]
+    silent = [
+        row
+        for row in named
+        if ask.last
+        and row["last_time"]
+        and row["longest_gap_s"]
+        and (ask.last - row["last_time"]).total_seconds() > max(2 * row["longest_gap_s"], 3600)
+    ]
+    return {
+        "accepted": accepted,
+        "late": late / accepted if accepted else None,
+        "rejected": rejected,
+        "rejected_share": rejected / (accepted + rejected) if accepted + rejected else None,
+        "sources": len(named),
+        "silent": silent,
+    }
+
+
+async def _calls_table(ask: Ask) -> Table:
+    rows = await ask.reader.sql(_CALL, {"limit": _MOST_CALLS})
+    columns = ("customer", "level", "probability", "spent", "reason", "evidence", "since")
+    return Table("call-first", [_call(ask, row) for row in rows], columns)
+
+
+async def _places_table(ask: Ask) -> Table:
+    return Table("places", await ask.view(own("places"), by=("channel", "touchpoint")))
+
+
+PAGE = Page(
+    name="today",
+    path="/today",
+    title=N_("Today"),
+    show=_show,
+    tables={"calls": _calls_table, "places": _places_table},
+)
