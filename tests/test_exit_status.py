@@ -64,6 +64,13 @@ CASES: dict[str, dict[str, int]] = {
         "validate": WRONG,
     },
     "produce": {f"produce {STORY} --kafka {{nobody}}": NOT_DONE, "produce": WRONG},
+    "change": {
+        "change release --out {tmp}/changes.ndjson": DONE,
+        "change release --kafka {nobody}": NOT_DONE,
+        "change release --out {tmp}/no/changes.ndjson": NOT_DONE,
+        "change release --channel telex": WRONG,
+        "change": WRONG,
+    },
     "forget": {"forget anna --kafka {nobody}": NOT_DONE, "forget": WRONG},
     "worker": {"worker --kafka {nobody}": NOT_DONE, "worker --web-port none": WRONG},
     "rejected": {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cxstream.model.errors import WarehouseError
+from cxstream.scoring.codec.changes import decode_changes, markers
 from cxstream.settings import Warehouse
 from cxstream.warehouse import aggregates
 from cxstream.warehouse.batch import Batch, Refusal
@@ -23,6 +25,7 @@ from cxstream.warehouse.ingest import Ingest
 from cxstream.warehouse.retention import retain
 from cxstream.warehouse.store import Store, copy_of, migrations, reading
 from cxstream.warehouse.verify import check_aggregates, compare
+from cxstream.wire.examples import example_change
 from warehouse_rows import DAY_MS, START, card, friction, receipt, row, signal, table
 
 if TYPE_CHECKING:
@@ -320,6 +323,7 @@ def test_days_before_the_kept_ones_go_and_do_not_come_back(tmp_path: Path) -> No
         ("UPDATE score_cards SET spent = 13", "score_cards", date(2026, 1, 1)),
         ("UPDATE risk_signals SET reasons = '[]'", "risk_signals", date(2026, 1, 1)),
         ("INSERT INTO rejected VALUES ('2026-01-02', 'x', 'invalid', 1)", "rejected", date(2026, 1, 2)),
+        ("DELETE FROM changes", "changes", date(2026, 1, 3)),
         ("UPDATE customers SET customer = 'nobody' WHERE customer = 'c3'", "customers", None),
     ],
 )
@@ -329,6 +333,8 @@ def test_a_single_changed_row_is_found(
     records = batch(
         [row(i, f"c{i % 7}") for i in range(100)], cards=[card("c1", 0, 5)], signals=[signal("c1", 0, 7)]
     )
+    event = example_change() | {"time": "2026-01-03T00:00:00Z"}
+    records.add_changes(markers(decode_changes([json.dumps(event).encode()])))
     first, second = built(tmp_path / "first", records), built(tmp_path / "second", records)
     assert compare(first, second, SMALL) == []
     with Store(second, SMALL) as store:

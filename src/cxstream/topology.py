@@ -118,6 +118,16 @@ SCORED = Topic(
     readers=frozenset({"admin", "warehouse"}),
     writers=frozenset({"worker"}),
 )
+CHANGES = Topic(
+    "cx.changes",
+    "source",
+    "changes of the experience: markers on charts, before and after",
+    _delete(730),
+    "receive",
+    ("change",),
+    readers=frozenset({"oncall", "admin", "warehouse"}),
+    writers=frozenset({"producer", "oncall", "admin"}),
+)
 SNAPSHOTS = Topic(
     "cx.snapshots",
     "customer",
@@ -148,7 +158,7 @@ FRICTION = _output(outputs.FRICTION)
 SCORES = _output(outputs.SCORES)
 FORGOTTEN = _output(outputs.FORGOTTEN)
 INSIGHTS = _output(place_signals.INSIGHTS)
-_FIRST = (TOUCHPOINTS, CHURN_RISK, FRICTION, SCORES, SCORED, INSIGHTS, REJECTED, FORGET, FORGOTTEN)
+_FIRST = (TOUCHPOINTS, CHURN_RISK, FRICTION, SCORES, SCORED, INSIGHTS, REJECTED, FORGET, FORGOTTEN, CHANGES)
 _OTHERS = (_output(each) for each in outputs.OUTPUTS if each.topic not in {topic.name for topic in _FIRST})
 TOPICS = (*_FIRST, *_OTHERS, SNAPSHOTS)
 
@@ -179,6 +189,7 @@ class Topology:
         self.rejected = self.named(REJECTED)
         self.forget = self.named(FORGET)
         self.forgotten = self.named(FORGOTTEN)
+        self.changes = self.named(CHANGES)
         self.snapshots = self.named(SNAPSHOTS)
 
     def named(self, topic: Topic) -> Topic:

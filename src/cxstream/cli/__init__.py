@@ -27,6 +27,7 @@ COMMANDS = {
     "topics": "Create and check the topics.",
     "validate": "Check touchpoint records before they are sent.",
     "produce": "Send touchpoint files to Kafka.",
+    "change": "Record a change of the experience, to compare before and after.",
     "forget": "Erase customers.",
     "worker": "Score touchpoints from Kafka.",
     "rules": "Show, check and change the rules that customers are judged by.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -41,6 +41,8 @@ class _Run:
         forged: control records that were sent without a valid signature, where there is a `control.key`.
         forged_places: `file:line` of the first of them.
         rules: sets of rules, which were sent to every partition.
+        changes: changes of the experience, which were sent to cx.changes.
+        changes_sender: sends these, once there is one.
     """
 
     sender: Sender | None = None
@@ -52,11 +54,13 @@ class _Run:
     forged: int = 0
     forged_places: list[str] = field(default_factory=list)
     rules: int = 0
+    changes: int = 0
+    changes_sender: Sender | None = None
 
     @property
     def confirmed(self) -> int:
         """Records that Kafka has confirmed."""
-        return self.sender.acknowledged if self.sender else 0
+        return sum(sender.acknowledged for sender in (self.sender, self.changes_sender) if sender)
 
 
 @click.command("produce")
@@ -83,6 +87,8 @@ def command(
 
     A valid set of rules (cx.rules.v1) is sent to every partition, and is signed first where control.key is set and it has
     no signature.
+
+    A valid change of the experience (cx.change.v1) is sent to cx.changes, keyed by its source.
 
     A worker rejects a record whose time is more than scoring.future_minutes later than its arrival. Such records are
     sent too, counted, and named at the end. So are control records without a valid signature, where control.key is set.
@@ -116,6 +122,9 @@ def command(
             if run.rules > 1
             else "1 set of rules was sent to every partition"
         )
+    if run.changes:
+        what = "1 change" if run.changes == 1 else f"{run.changes:,} changes"
+        click.echo(f"{what} of the experience went to {settings.topology.changes.name}")
     if run.future:
         shown = _shown(run.future_places, run.future)
         said = (
@@ -186,8 +195,8 @@ async def _produce(
     started = time.perf_counter()
     # Each part is on its way before the next is waited for: by the clock, or in a pipe that may be slow.
     prompt = rate is not None or (total is None and chunks is None)
-    async with sending(settings) as sender:
-        run.sender = sender
+    async with AsyncExitStack() as stack:
+        run.sender = sender = await stack.enter_async_context(sending(settings))
         with _progress(total) as show:
             for chunk in chunks or read_batches(inputs, _READ_BYTES, sender.max_bytes):
                 step = max(1, round(rate / _BEATS)) if rate else len(chunk.lines)
@@ -198,19 +207,37 @@ async def _produce(
                     _look_ahead(run, chunk, part, round(time.time() * 1000) + future_ms)
                     if authority is not None:
                         _look_for_forged(run, chunk, part, authority, reader)
-                    await _send(run, sender, chunk, part, reader)
+                    changes = _changes(chunk, part)
+                    if changes and run.changes_sender is None:
+                        topic = settings.topology.changes
+                        run.changes_sender = await stack.enter_async_context(sending(settings, topic))
+                    await _send(run, sender, chunk, part, reader, changes)
                     if prompt:
                         await sender.flush()
                     show(chunk.consumed_bytes, run)
+
+
+def _changes(chunk: Chunk, part: slice) -> dict[int, str]:
+    """The sources of the valid changes of the experience, by their positions."""
+    from cxstream.scoring.codec.changes import decode_changes, is_change
+
+    found = [i for i in range(len(chunk.lines))[part] if i not in chunk.cut and is_change(chunk.lines[i])]
+    decoded = decode_changes([chunk.lines[i] for i in found])
+    places = [found[i] for i in decoded.valid.tolist()]
+    return dict(zip(places, (event.source for event in decoded.events), strict=True))
 
 
 def _look_ahead(run: _Run, chunk: Chunk, part: slice, limit: int) -> None:
     """Count the records that a worker will find to be from the future."""
     import numpy as np
 
+    from cxstream.scoring.codec.changes import is_change
     from cxstream.scoring.codec.decode import read_times
 
     for i in np.flatnonzero(read_times(chunk.lines[part]) > limit).tolist():
+        if is_change(chunk.lines[part.start + i]):
+            # A change may be planned.
+            continue
         run.future += 1
         if len(run.future_places) < _SHOWN:
             path, line = chunk.place(part.start + i)
@@ -235,12 +262,19 @@ def _look_for_forged(run: _Run, chunk: Chunk, part: slice, authority: Authority,
                     run.forged_places.append(f"{path}:{number}")
 
 
-async def _send(run: _Run, sender: Sender, chunk: Chunk, part: slice, reader: RulesReader) -> None:
+async def _send(
+    run: _Run, sender: Sender, chunk: Chunk, part: slice, reader: RulesReader, changes: dict[int, str]
+) -> None:
     from cxstream.scoring.codec.decode import read_subject
 
     lines = range(len(chunk.lines))[part]
-    positions = [i for i in lines if i not in chunk.cut]
+    positions = [i for i in lines if i not in chunk.cut and i not in changes]
     too_long: list[int] = []
+    if run.changes_sender is not None and changes:
+        sources = [source.encode() for source in changes.values()]
+        refused = await run.changes_sender.send(sources, [chunk.lines[i] for i in changes])
+        too_long += [list(changes)[i] for i in refused]
+        run.changes += len(changes) - len(refused)
     sets = {i: value for i in positions if (value := reader.to_send(chunk.lines[i])) is not None}
     begin = 0
     for at in [*(k for k, i in enumerate(positions) if i in sets), len(positions)]:
@@ -255,7 +289,9 @@ async def _send(run: _Run, sender: Sender, chunk: Chunk, part: slice, reader: Ru
     places = [chunk.place(i) for i in sorted(too_long + [i for i in lines if i in chunk.cut])]
     run.refused += [f"{path}:{line}" for path, line in places]
     run.read += len(lines)
-    run.size += sum(len(chunk.lines[i]) for i in positions) - sum(len(chunk.lines[i]) for i in too_long)
+    run.size += sum(len(chunk.lines[i]) for i in [*positions, *changes]) - sum(
+        len(chunk.lines[i]) for i in too_long
+    )
 
 
 @contextmanager

@@ -114,6 +114,9 @@ class ScoredFile:
         if outcome.scored is not None:
             self.write(outcome.scored)
 
+    def take_changes(self, changes: Sequence[Any]) -> None:
+        """Changes of the experience are not in this file."""
+
     def take_cards(self, cards: Iterable[bytes]) -> None:
         """Score cards are not in this file."""
 

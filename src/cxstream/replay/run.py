@@ -1,6 +1,6 @@
 """Files through the scores into a folder of results.
 
-    read_batches   -> Router.process -> signals.ndjson, rejected.ndjson, scored touchpoints
+    read_batches   -> Router.process -> signals.ndjson, rejected.ndjson, scored touchpoints, changes
     merged_batches    (at the end) --> Router.advance(until), cards -> scores.ndjson
 
 Only a batch is in memory at a time, beside the state of the customers and the bounded memory of a sort.
@@ -18,6 +18,7 @@ from cxstream.model.errors import InputError
 from cxstream.replay.order import Order
 from cxstream.replay.results import FILES, REJECTED, SCORES, RejectedLine, Results
 from cxstream.replay.summary import Tally
+from cxstream.scoring.codec.changes import changes_among
 from cxstream.scoring.router import RoutedError
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cxstream.files.readers import Chunk
+    from cxstream.scoring.codec.changes import Marker
     from cxstream.scoring.engine import Outcome
     from cxstream.scoring.router import Router
 
@@ -36,6 +38,9 @@ class Sink(Protocol):
 
     def take(self, outcome: Outcome, lines: Sequence[Any]) -> None:
         """Take the outcome of a chunk, and its records."""
+
+    def take_changes(self, changes: Sequence[Marker]) -> None:
+        """Take the changes of the experience in a chunk."""
 
     def take_cards(self, cards: Iterable[bytes]) -> None:
         """Take score cards, at the end."""
@@ -97,11 +102,14 @@ def replay(
         tally = Tally(order=Order(router.params.window_days), limit=limit)
         for chunk in chunks:
             outcome = _process(router, chunk, limit, grace, paths)
+            changes, outcome.rejected = changes_among(chunk.lines, outcome.rejected)
             tally.add(outcome, len(chunk.lines))
+            tally.changes += len(changes)
             tally.add_places(outcome, chunk)
             _write(results, outcome, chunk, named=len(paths) > 1, raw=keep_raw)
             for sink in sinks:
                 sink.take(outcome, chunk.lines)
+                sink.take_changes(changes)
             on_chunk(chunk)
         _end(router, results, tally, until, sinks)
         return tally

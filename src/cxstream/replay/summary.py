@@ -46,6 +46,7 @@ class Tally:
         accepted: events that counted.
         duplicates: events that had been accepted before.
         ticks: records that let time pass.
+        changes: changes of the experience, which scoring ignores.
         held_back: raises that began to wait for their cooldown.
         rejected: by reason.
         inputs: counts of each input.
@@ -61,6 +62,7 @@ class Tally:
     accepted: int = 0
     duplicates: int = 0
     ticks: int = 0
+    changes: int = 0
     held_back: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     signals: Counter[str] = field(default_factory=Counter)
@@ -143,6 +145,8 @@ class Tally:
         counted = [("read", self.records), ("accepted", self.accepted), ("duplicates", self.duplicates)]
         if self.ticks:
             counted.append(("ticks", self.ticks))
+        if self.changes:
+            counted.append(("changes", self.changes))
         levels = [(level, self.levels[level]) for level in reversed(LEVELS)]
         named = (
             "raised",

@@ -11,6 +11,7 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
+from cxstream.model.changes import CHANGE_TYPE, ChangeData
 from cxstream.model.enumerations import CHANNELS
 from cxstream.model.events import Touchpoint
 from cxstream.model.fields import Data
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 
 ATTRIBUTES = ("specversion", "type", *Touchpoint.__struct_fields__)
 FIELDS = Data.__struct_fields__
-_OF_TYPE = {kind.type: kind.spec.data.__struct_fields__ for kind in Kind}
+_OF_TYPE = {kind.type: kind.spec.data.__struct_fields__ for kind in Kind} | {
+    CHANGE_TYPE: ChangeData.__struct_fields__
+}
 
 _ALIKE = 0.7
 _LONGEST = 100  # characters of a name that is worth a guess
@@ -156,7 +159,7 @@ def event_type(text: str, own: Iterable[str] = ()) -> Guess | None:
         text: what stands there.
         own: kinds of the company's own.
     """
-    if text.strip().lower() in {TICK_TYPE, FORGET_TYPE, RULES_TYPE}:
+    if text.strip().lower() in {TICK_TYPE, FORGET_TYPE, RULES_TYPE, CHANGE_TYPE}:
         return Guess(text.strip().lower(), sure=True)
     found, labels = _TYPE.fullmatch(text.strip()), (*_LABELS, *own)
     guess = _guess(found[1] if found else text, labels, _SAME_KIND)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from cxstream.model.changes import CHANGE_TYPE, Change
 from cxstream.model.events import EVENT_TYPE
 from cxstream.model.kinds import FORGET_TYPE, RULES_TYPE, TICK_TYPE
 from cxstream.model.kinds import type_of as kind_type
@@ -144,7 +145,9 @@ def warnings(raw: bytes) -> list[Problem]:
         )
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return []
-    found = [*_strange_attributes(event), *_about_the_customer(event)]
+    found = [*_strange_attributes(event)]
+    if event_type != CHANGE_TYPE:
+        found += _about_the_customer(event)
     found += [_unknown_field(name, data) for name in data if name not in names.fields_of(event_type)]
     return [_placed(raw, each) for each in found]
 
@@ -161,7 +164,7 @@ def type_of(text: str) -> str:
     return found[-1] if found else ""
 
 
-_ENVELOPES = {each.__struct_config__.tag: each for each in EVENT_TYPE.__args__}
+_ENVELOPES = {each.__struct_config__.tag: each for each in (*EVENT_TYPE.__args__, Change)}
 _FIELDS = frozenset(names.FIELDS)
 _ATTRIBUTES = frozenset(names.ATTRIBUTES)
 

@@ -16,6 +16,7 @@ from cxstream.files.readers import BATCH_BYTES, read_batches
 from cxstream.model.events import CONTROL
 from cxstream.model.kinds import RULES_TYPE
 from cxstream.model.rules import read_rules
+from cxstream.scoring.codec.changes import CHANGES_ONLY, changes_among, is_change
 from cxstream.scoring.codec.decode import FROM_THE_FUTURE, rules_among
 from cxstream.scoring.codec.vocabulary import vocabulary
 from cxstream.scoring.engine import Records, spans
@@ -126,12 +127,13 @@ def check(
     for chunk in read_batches(paths, BATCH_BYTES, engine.params.max_record_bytes):
         for begin, part in _pieces(chunk, engine):
             decoded = engine.read(part)
-            wrong = {each.index: each for each in decoded.rejected}
+            _, rejected = changes_among(part.values, decoded.rejected)
+            wrong = {each.index: each for each in rejected}
             late = _from_the_future(decoded, now(), grace)
             again = _repeats(decoded, chunk, begin, repeats)
             kinds = vocabulary(engine.params.kinds)
             for position, raw in enumerate(chunk.lines[begin : begin + len(part.values)]):
-                found = problems(raw, wrong.get(position), kinds)
+                found = problems(raw, wrong.get(position), CHANGES_ONLY if is_change(raw) else kinds)
                 if position in late:
                     found.insert(0, _future(raw, is_control=late[position]))
                 if position in again:

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
+from cxstream.model.changes import CHANGE_TYPE, Change, ChangeData
 from cxstream.model.enumerations import CHANNELS, STAGES
 from cxstream.model.events import ENVELOPES, Forget, NewRules, Tick, Touchpoint
 from cxstream.model.fields import MAX, Data
@@ -70,11 +71,14 @@ _PATTERNS = {
     "^[0-9a-f]{64}$": "64 lower-case hexadecimal digits",
 }
 _JSON = "JSON is malformed: "
+_OTHERS = {TICK_TYPE: Tick, FORGET_TYPE: Forget, RULES_TYPE: NewRules, CHANGE_TYPE: Change}
 
 
 @lru_cache(maxsize=256)
-def data_type(event_type: str, vocabulary: Vocabulary = BUILT_IN) -> type[Data]:
+def data_type(event_type: str, vocabulary: Vocabulary = BUILT_IN) -> type[Data | ChangeData]:
     """The type of `data` of an event type; of an unknown one, what all kinds share."""
+    if event_type == CHANGE_TYPE:
+        return ChangeData
     kind = BY_TYPE.get(event_type)
     if kind is not None:
         return kind.spec.data
@@ -95,7 +99,7 @@ def type_at(event_type: str, path: str, vocabulary: Vocabulary = BUILT_IN) -> tu
         The type, without null, and whether this kind alone wants it so; None and False where it says nothing.
     """
     kind = BY_TYPE.get(event_type)
-    envelope: Any = {TICK_TYPE: Tick, FORGET_TYPE: Forget, RULES_TYPE: NewRules}.get(event_type)
+    envelope: Any = _OTHERS.get(event_type)
     envelope = envelope or (Touchpoint if kind is None else ENVELOPES[kind])
     name = path.partition("[")[0]
     if not name.startswith("data."):

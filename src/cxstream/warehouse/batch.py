@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -15,6 +16,8 @@ from cxstream.model.outputs import ChurnRiskSignal, FrictionSignal, Receipt, Sco
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import date
+
+    from cxstream.scoring.codec.changes import Marker
 
 _score = msgspec.json.Decoder(Score).decode
 _receipt = msgspec.json.Decoder(Receipt).decode
@@ -70,6 +73,16 @@ FRICTION = pa.schema(
 )
 
 
+CHANGES = pa.schema(
+    [
+        *[(name, pa.string()) for name in ("id", "source")],
+        ("time", pa.timestamp("us")),
+        *[(name, pa.string()) for name in ("name", "channel", "touchpoint", "product", "location")],
+    ]
+)
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - the warehouse has UTC without a zone
+
+
 class Erasure(NamedTuple):
     """A receipt of an erasure.
 
@@ -110,6 +123,7 @@ class Batch:
         tombstones: rows of TOMBSTONES.
         signals: rows of SIGNALS.
         friction: rows of FRICTION.
+        changes: rows of CHANGES.
         rejected: how many records were rejected.
         erasures: receipts.
         positions: the next offset, by topic and partition.
@@ -120,6 +134,7 @@ class Batch:
     tombstones: list[dict[str, Any]] = field(default_factory=list)
     signals: list[dict[str, Any]] = field(default_factory=list)
     friction: list[dict[str, Any]] = field(default_factory=list)
+    changes: list[dict[str, Any]] = field(default_factory=list)
     rejected: Counter[Refusal] = field(default_factory=Counter)
     erasures: list[Erasure] = field(default_factory=list)
     positions: dict[tuple[str, int], int] = field(default_factory=dict)
@@ -127,7 +142,15 @@ class Batch:
     @property
     def rows(self) -> int:
         """How many rows there are."""
-        small = (self.cards, self.tombstones, self.signals, self.friction, self.rejected, self.erasures)
+        small = (
+            self.cards,
+            self.tombstones,
+            self.signals,
+            self.friction,
+            self.changes,
+            self.rejected,
+            self.erasures,
+        )
         touchpoints: int = sum(table.num_rows for table in self.scored)
         return touchpoints + sum(map(len, small))
 
@@ -144,6 +167,13 @@ class Batch:
             elif isinstance(signal, FrictionSignal):
                 self.friction.append(_friction(signal))
             # The signal of an erasure says no more than the customer's name.
+
+    def add_changes(self, changes: Iterable[Marker]) -> None:
+        """Take changes of the experience."""
+        for time, event in changes:
+            place = msgspec.structs.asdict(event.data)
+            moment = _EPOCH + timedelta(milliseconds=time)
+            self.changes.append({"id": event.id, "source": event.source, "time": moment, **place})
 
     def add_card(self, record: int, value: bytes) -> None:
         """Take a score card.

@@ -34,7 +34,11 @@ _ORDER = {
     "signals": 'partition, "offset", n',
     "friction": 'partition, "offset", n',
 }
-_CARDS = "SELECT * EXCLUDE (customer_id) FROM cards ORDER BY customer"
+# In one file each: they are few.
+_WHOLE = {
+    "cards": "SELECT * EXCLUDE (customer_id) FROM cards ORDER BY customer",
+    "changes": "SELECT * FROM changes ORDER BY time, source, id",
+}
 
 
 def export(
@@ -65,11 +69,13 @@ def export(
                 on_file(file)
                 count += 1
             _drop_others(base, table, {f"day={day}" for day in days})
-        _write(connection, _CARDS, folder / "cards" / "cards.parquet")
-        on_file(folder / "cards" / "cards.parquet")
+        for table, query in _WHOLE.items():
+            file = folder / table / f"{table}.parquet"
+            _write(connection, query, file)
+            on_file(file)
     except OSError as error:
         raise OutputError(f"{error.filename or folder}: cannot be written: {error.strerror}") from error
-    return count + 1
+    return count + len(_WHOLE)
 
 
 def _write(connection: duckdb.DuckDBPyConnection, query: str, file: Path) -> None:

@@ -12,9 +12,10 @@ import structlog
 from cxstream.files.scored import decode
 from cxstream.model.errors import LostRecordsError
 from cxstream.model.scored import COLUMNS
+from cxstream.scoring.codec.changes import decode_changes, markers
 from cxstream.scoring.codec.peek import about
 from cxstream.scoring.codec.rejection import unfold
-from cxstream.topology import CHURN_RISK, FORGOTTEN, FRICTION, REJECTED, RESENT, SCORED, SCORES
+from cxstream.topology import CHANGES, CHURN_RISK, FORGOTTEN, FRICTION, REJECTED, RESENT, SCORED, SCORES
 from cxstream.warehouse.batch import Batch, Refusal
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 _COLUMNS = [column.name for column in COLUMNS]
 # Receipts first: what they delete is then not taken in.
-TOPICS = (FORGOTTEN, SCORED, SCORES, CHURN_RISK, FRICTION, REJECTED)
+TOPICS = (FORGOTTEN, SCORED, SCORES, CHURN_RISK, FRICTION, CHANGES, REJECTED)
 
 log = structlog.get_logger(__name__)
 
@@ -176,6 +177,13 @@ def _receipt(batch: Batch, _: int, record: Any) -> None:
     batch.add_receipt(record.value)
 
 
+def _change(batch: Batch, _: int, record: Any) -> None:
+    decoded = decode_changes([record.value], [list(record.headers)])
+    if decoded.rejected:
+        raise ValueError(decoded.rejected[0].message)
+    batch.add_changes(markers(decoded))
+
+
 def _rejected(batch: Batch, _: int, record: Any) -> None:
     found = unfold(list(record.headers))
     if found is None:
@@ -193,6 +201,7 @@ _TAKERS: dict[str, Callable[[Batch, int, Any], None]] = {
     SCORES.contract: _card,
     CHURN_RISK.contract: _signal,
     FRICTION.contract: _signal,
+    CHANGES.contract: _change,
     REJECTED.contract: _rejected,
     FORGOTTEN.contract: _receipt,
 }

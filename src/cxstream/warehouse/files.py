@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+    from cxstream.scoring.codec.changes import Marker
     from cxstream.scoring.engine import Outcome
     from cxstream.settings import Warehouse as WarehouseSettings
 
@@ -77,6 +78,15 @@ class FileWarehouse:
                 self._batch.add_receipt(row.value)
         for refused in outcome.rejected:
             self._batch.rejected[_refusal(lines[refused.index], refused.reason)] += 1
+        self._flush(self._settings.flush_rows)
+
+    def take_changes(self, changes: Sequence[Marker]) -> None:
+        """Take changes of the experience.
+
+        Raises:
+            WarehouseError: the disk is full, or the memory does not suffice.
+        """
+        self._batch.add_changes(changes)
         self._flush(self._settings.flush_rows)
 
     def take_cards(self, cards: Iterable[bytes]) -> None:

@@ -2,8 +2,8 @@
 
 The content is a function of the logs, however they are cut and in whatever order the topics are read:
 
-- a touchpoint is known by partition and offset, a signal by its id, a card by its place in cx.scores: what comes again
-  changes nothing;
+- a touchpoint is known by partition and offset, a signal by its id, a change by its source and id, a card by its place in
+  cx.scores: what comes again changes nothing;
 - erasures are remembered, so that they delete rows that come after them, too;
 - aggregates are integers, and follow each row that comes or goes.
 """
@@ -81,6 +81,7 @@ class Ingest:
             self._take_cards(taken)
         self._take_signals("risk_signals", taken.signals, batch.SIGNALS)
         self._take_signals("friction_signals", taken.friction, batch.FRICTION)
+        self._take_changes(taken.changes)
         self._count_rejected(taken)
         for (topic, partition), offset in taken.positions.items():
             self._connection.execute(
@@ -202,6 +203,19 @@ class Ingest:
         self._connection.execute(f"CREATE OR REPLACE TEMP TABLE kept AS {names.KEPT.format(rows='arriving')}")
         names.admit(self._connection, "kept")
         self._connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM kept")
+
+    def _take_changes(self, rows: list[dict[str, object]]) -> None:
+        """Of several changes with one source and id, the first counts."""
+        if not rows:
+            return
+        first: dict[tuple[object, object], dict[str, object]] = {}
+        for row in rows:
+            first.setdefault((row["source"], row["id"]), row)
+        self._connection.register("incoming", pa.Table.from_pylist(list(first.values()), batch.CHANGES))
+        self._connection.execute(
+            "INSERT INTO changes BY NAME SELECT * FROM incoming ANTI JOIN changes USING (source, id)"
+        )
+        self._connection.unregister("incoming")
 
     def _count_rejected(self, taken: Batch) -> None:
         kept_from = self._store.get("kept_from")

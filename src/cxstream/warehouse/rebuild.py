@@ -148,6 +148,9 @@ async def _bounds(settings: Settings, reader: TopicReader, store: Store) -> dict
             found[table] = "false" if first is None else f"day > DATE '{first}'"
     if found:
         found["customers"] = "false"
+    if await _cut(reader, settings.topology.changes.name):
+        # Their times say nothing about their places in the log.
+        found["changes"] = "(source, id) IN (SELECT (source, id) FROM there.changes)"
     return found
 
 

@@ -133,6 +133,7 @@ def _messages(own: Iterable[str]) -> Json:
     found["rules"] = _message(
         "Rules", "rules.v1.json", "None: a set of rules is written to each partition directly.", keyed=False
     )
+    found["change"] = _message("Change of the experience", "change.v1.json", "The source, as in `source`.")
     for each in (*OUTPUTS, INSIGHTS):
         found[each.payload] = _message(each.title, each.schema, each.key_note)
     found["forget"] = _message(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from cxstream.model.changes import CHANGE_TYPE
 from cxstream.model.kinds import FORGET_TYPE, RULES_TYPE, TICK_TYPE, Kind, type_of
 
 Fields = dict[str, Any]
@@ -60,6 +61,18 @@ def example_forget() -> Fields:
         "type": FORGET_TYPE,
         "subject": "customer-1",
         "time": "2025-03-01T11:30:00Z",
+    }
+
+
+def example_change() -> Fields:
+    """A change of the experience."""
+    return {
+        "specversion": "1.0",
+        "id": "release-2025.3",
+        "source": "/deployments",
+        "type": CHANGE_TYPE,
+        "time": "2025-03-01T11:30:00Z",
+        "data": {"name": "one-page checkout", "channel": "web", "touchpoint": "checkout"},
     }
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from cxstream.model.changes import Change
 from cxstream.model.events import ENVELOPES, Forget, NewRules, Tick, envelope
 from cxstream.model.fields import MAX_STRING, Data
 from cxstream.model.kinds import Kind
@@ -18,7 +19,14 @@ from cxstream.model.outputs import OUTPUTS, Output
 from cxstream.model.place_signals import INSIGHTS
 from cxstream.model.rfc3339 import DATE, TIME_OF_DAY
 from cxstream.scoring.codec.vocabulary import data_type
-from cxstream.wire.examples import example, example_forget, example_own, example_rules, example_tick
+from cxstream.wire.examples import (
+    example,
+    example_change,
+    example_forget,
+    example_own,
+    example_rules,
+    example_tick,
+)
 from cxstream.wire.rules import data_schema
 
 if TYPE_CHECKING:
@@ -78,6 +86,7 @@ def documents(own: Mapping[str, OwnKind] | None = None) -> dict[str, Json]:
     found["tick.v1.json"] = tick()
     found["forget.v1.json"] = forget()
     found["rules.v1.json"] = rules()
+    found["change.v1.json"] = change()
     return found | {each.schema: output(each) for each in (*OUTPUTS, INSIGHTS)}
 
 
@@ -119,6 +128,16 @@ def forget() -> Json:
         "description": "When it was made: RFC 3339 with an offset. What is not later is dropped from then on.",
     }
     return {**schema, "examples": [example_forget()]}
+
+
+def change() -> Json:
+    """The schema of a change of the experience."""
+    schema = _schema(Change, "Change of the experience")
+    schema["properties"]["time"] = {
+        **_TIME_IN,
+        "description": "When it came into effect: RFC 3339 with an offset; milliseconds are kept.",
+    }
+    return {**schema, "examples": [example_change()]}
 
 
 def rules() -> Json:
