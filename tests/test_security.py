@@ -598,7 +598,7 @@ async def test_the_doctor_knows_the_roles(fresh: SecureKafka) -> None:
     said = await examined(oncall, **well, topics=hidden, access={"skipped"}, transactions={"ok"})
     assert "may not describe them: cx.forget, cx.forgotten" in said
     assert "what the role oncall needs, not what a worker needs" in said
-    await examined(worker, **well, topics={"ok"}, access={"ok"}, transactions={"ok", "skipped"})
+    await examined(worker, **well, topics=hidden, access={"ok"}, transactions={"ok", "skipped"})
     async with without(fresh, granted("topic", FORGET.name, "Read")):
         said = await examined(worker, **well, topics=hidden, access={"error"}, transactions={"ok", "skipped"})
         assert "--operation Read --topic cx.forget" in said
