@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
 import httpx
+from starlette.applications import Starlette
 
 from cxstream.console.app import create_app
 from cxstream.settings import Settings, Warehouse
@@ -55,7 +56,10 @@ async def console(path: Path, **settings: Any) -> AsyncIterator[httpx.AsyncClien
     """
     app = create_app(Settings(console=settings), path)  # type: ignore[arg-type]
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    lifespan = app.app.router.lifespan_context(app.app)  # type: ignore[attr-defined]
+    inner: Any = app
+    while not isinstance(inner, Starlette):
+        inner = inner.app
+    lifespan = inner.router.lifespan_context(inner)
     async with lifespan, httpx.AsyncClient(transport=transport, base_url=HOST) as client:
         yield client
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, Literal
 
 import click
 
@@ -19,8 +20,19 @@ import click
     type=click.IntRange(0, 65535),
     help="Port of the server; 0 takes a free one.  [default: console.port of the settings]",
 )
+@click.option(
+    "--add-user", metavar="NAME", help="Let somebody sign in, with a password that is asked for, and end."
+)
+@click.option("--add-client", metavar="NAME", help="Let a program use the API; print its token, and end.")
+@click.option(
+    "--role",
+    type=click.Choice(["viewer", "agent", "admin"]),
+    default="viewer",
+    show_default=True,
+    help="With --add-user or --add-client: viewers see figures, agents customers, too, administrators everything.",
+)
 @click.pass_obj
-def command(config: str | None, /, warehouse: Path | None, host: str | None, port: int | None) -> None:
+def command(config: str | None, /, **options: Any) -> None:
     """Show the read model in a browser: how customers are, who needs a call, and which places hurt.
 
     The read model is a file that `replay --warehouse` or `warehouse follow` makes. Ctrl-C ends the server.
@@ -28,6 +40,7 @@ def command(config: str | None, /, warehouse: Path | None, host: str | None, por
     \b
     Example:
       cxstream serve --warehouse cx.duckdb
+      CXSTREAM_CONSOLE__USERS_FILE=users.json cxstream serve --add-user anna --role agent
     """  # noqa: D301
     from cxstream.cli.options import require_console
 
@@ -36,8 +49,26 @@ def command(config: str | None, /, warehouse: Path | None, host: str | None, por
     from cxstream.logs.setup import configure
     from cxstream.settings import load
 
-    chosen = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    chosen = {name: options[name] for name in ("host", "port") if options[name] is not None}
     settings = load(config, console=chosen or None)
     configure(settings.log_level, settings.log_format)
-    path = warehouse or settings.warehouse.path
+    if options["add_user"] is not None or options["add_client"] is not None:
+        _add(settings.console.users_file, options)
+        return
+    path = options["warehouse"] or settings.warehouse.path
     serve(settings, path, lambda address: click.echo(f"cxstream serves {path} at {address}"))
+
+
+def _add(path: Path | None, options: dict[str, Any]) -> None:
+    from cxstream.console.people import add_person, add_program
+    from cxstream.model.errors import SettingsError
+
+    if path is None:
+        raise SettingsError("console.users_file: name the file in which people are kept")
+    role: Literal["viewer", "agent", "admin"] = options["role"]
+    if options["add_user"] is not None:
+        password = click.prompt("Password", hide_input=True, confirmation_prompt=True)
+        add_person(path, options["add_user"], role, password)
+        click.echo(f"{options['add_user']} can sign in as {role}; {path} has a hash of the password")
+    if options["add_client"] is not None:
+        click.echo(add_program(path, options["add_client"], role))

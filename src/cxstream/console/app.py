@@ -6,7 +6,6 @@ import asyncio
 import secrets
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit
 
 import structlog
 from starlette.applications import Starlette
@@ -15,12 +14,15 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from cxstream.console import assets, navigation, scope
+from cxstream.console.entrance import Entrance, form_of, local
 from cxstream.console.language import LANGUAGES, negotiated
 from cxstream.console.page import Ask, Page
+from cxstream.console.people import Role
 from cxstream.console.problems import problem_of
 from cxstream.console.reader import Reader
 from cxstream.console.rendering import THEMES, Templates
 from cxstream.console.security import Protection
+from cxstream.console.sessions import Sessions, SignedIn
 from cxstream.console.tables import as_csv
 from cxstream.model.errors import CxstreamError
 
@@ -65,7 +67,7 @@ def create_app(
         lifespan=console.lifespan,
     )
     # Around everything: the page that tells of a defect is protected, too.
-    return Protection(app, hosts)
+    return Protection(SignedIn(app, console.sessions), hosts, is_secure=console.sessions.is_secure)
 
 
 class _Console:
@@ -74,6 +76,8 @@ class _Console:
         self._pages = navigation.found()
         self._reader = Reader(warehouse, settings.warehouse, settings.console)
         self._templates = Templates(settings, self._pages)
+        self.sessions = Sessions(settings.console)
+        self._entrance = Entrance(self.sessions, self._templates)
 
     @asynccontextmanager
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
@@ -88,6 +92,7 @@ class _Console:
             Route("/healthz", _healthy),
             Route("/preferences", self._preferences, methods=["POST"]),
             Route(assets.PREFIX + "/{name}", _asset),
+            *self._entrance.routes(),
         ]
         for page in self._pages.values():
             if page.tables:
@@ -124,15 +129,20 @@ class _Console:
         return download
 
     async def _ask(self, page: Page, request: Request) -> Ask:
+        person = request.state.person
+        if person.rank < Role[page.role]:
+            raise HTTPException(403, page.role)
         (extent,) = await self._reader.sql(_EXTENT)
         few = self._settings.warehouse.few_answers
         found = scope.parse(request.query_params, extent["first"], extent["last"], few)
-        return Ask(request, page, self._reader, _language(request), found, self._settings, extent["last"])
+        return Ask(
+            request, page, self._reader, _language(request), found, self._settings, extent["last"], person
+        )
 
     async def _preferences(self, request: Request) -> Response:
         """Keep the language or the theme, and show the page again."""
-        form = await request.form()
-        answer = RedirectResponse(_local(str(form.get("next", "/"))), 303)
+        form = await form_of(request)
+        answer = RedirectResponse(local(str(form.get("next", "/"))), 303)
         for name, choices in (("language", tuple(LANGUAGES)), ("theme", THEMES)):
             if form.get(name) in choices:
                 answer.set_cookie(name, str(form[name]), _YEAR_S, httponly=True, samesite="lax")
@@ -154,15 +164,6 @@ class _Console:
 
 def _language(request: Request) -> Language:
     return negotiated(request.cookies.get("language"), request.headers.get("accept-language", ""))
-
-
-def _local(path: str) -> str:
-    """An address of the console; its start for any other."""
-    parts = urlsplit(path)
-    is_local = (
-        path.startswith("/") and not path.startswith(("//", "/\\")) and not parts.netloc and not parts.scheme
-    )
-    return path if is_local and path.isprintable() else "/"
 
 
 async def _healthy(_: Request) -> Response:

@@ -56,6 +56,7 @@ DIMENSIONS = {
     "level": N_("Risk level"),
     "team": N_("Team"),
 }
+ROLES = {"viewer": N_("Viewer"), "agent": N_("Agent"), "admin": N_("Administrator")}
 _ALL = {"channel": CHANNELS, "stage": STAGES, "level": LEVELS, "reason": REASONS, "dimension": DIMENSIONS}
 _MISSING = {
     "channel": N_("no channel"),

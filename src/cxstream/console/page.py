@@ -6,10 +6,11 @@ A page is a module in `cxstream.console.pages` with a `PAGE`, and a template `te
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from cxstream.console import scope as scopes
 from cxstream.console.labels import label
+from cxstream.console.people import Role
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from cxstream.console.language import Language
+    from cxstream.console.people import Person
     from cxstream.console.reader import Reader, Row
     from cxstream.console.scope import Scope
     from cxstream.console.tables import Table
@@ -40,6 +42,7 @@ class Page:
         tables: what `PATH.csv?table=NAME` downloads, by name; the first is the default.
         scoped: it has a period and filters.
         listed: it stands in the navigation.
+        role: the least role that sees it.
     """
 
     name: str
@@ -50,6 +53,7 @@ class Page:
     tables: Mapping[str, Callable[[Ask], Awaitable[Table]]] = field(default_factory=dict)
     scoped: bool = True
     listed: bool = True
+    role: Literal["viewer", "agent", "admin"] = "viewer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,7 @@ class Ask:
         scope: period and filters.
         settings: of this installation.
         last: time of the last touchpoint; None if there is none.
+        person: who asks.
     """
 
     request: Request
@@ -73,6 +78,12 @@ class Ask:
     scope: Scope
     settings: Settings
     last: datetime | None
+    person: Person
+
+    @property
+    def sees_customers(self) -> bool:
+        """Whether customers may be named; figures may always be shown."""
+        return self.person.rank >= Role.agent
 
     def param(self, name: str, default: str = "") -> str:
         """A parameter of the address."""

@@ -10,6 +10,7 @@ from starlette.responses import HTMLResponse
 from cxstream.console import assets, drawing, labels, navigation, scope
 from cxstream.console.change import direction
 from cxstream.console.language import LANGUAGES, language
+from cxstream.console.people import NOBODY, Role
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from cxstream.console.language import Language
     from cxstream.console.page import Page
+    from cxstream.console.people import Person
     from cxstream.settings import Settings
 
 THEMES = ("light", "dark")
@@ -31,10 +33,10 @@ class Templates:
     """
 
     def __init__(self, settings: Settings, pages: dict[str, Page]) -> None:
+        self._pages = pages
         self._environments = {code: _environment(language(code)) for code in LANGUAGES}
         self._common = {
             "company": settings.console.company,
-            "groups": navigation.groups(pages),
             "tabs": [pages[name] for name in navigation.TABS if name in pages],
             "pages": pages,
         }
@@ -53,8 +55,14 @@ class Templates:
         """
         chosen = request.cookies.get("theme", "")
         address = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        person: Person = getattr(request.state, "person", None) or NOBODY
         common: dict[str, Any] = {
             **self._common,
+            "groups": navigation.groups(
+                {each.name: each for each in self._pages.values() if person.rank >= Role[each.role]}
+            ),
+            "person": person,
+            "form_token": getattr(request.state, "form_token", ""),
             "theme": chosen if chosen in THEMES else "",
             "address": address,
             "ask": None,
@@ -82,6 +90,7 @@ def _environment(chosen: Language) -> Environment:
         asset=assets.url,
         periods=scope.PERIODS,
         dimensions=labels.DIMENSIONS,
+        roles=labels.ROLES,
         languages=LANGUAGES,
         label=lambda sort, code: labels.label(chosen, sort, code),
         place=lambda channel, touchpoint: labels.place(chosen, channel, touchpoint),

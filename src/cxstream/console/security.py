@@ -22,7 +22,6 @@ _DIRECTIVES = (
     "form-action 'self'",
     "base-uri 'none'",
     "frame-ancestors 'none'",
-    "require-trusted-types-for 'script'",
 )
 POLICY = "; ".join(_DIRECTIVES)
 HEADERS = {
@@ -46,10 +45,12 @@ class Protection:
     Args:
         app: that is protected.
         hosts: names by which the console is called, without the port.
+        is_secure: browsers reach it by https only.
     """
 
-    def __init__(self, app: ASGIApp, hosts: Sequence[str]) -> None:
+    def __init__(self, app: ASGIApp, hosts: Sequence[str], *, is_secure: bool = False) -> None:
         self.app = app
+        self._headers = HEADERS | ({"strict-transport-security": "max-age=31536000"} if is_secure else {})
         self._hosts = frozenset(hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -61,7 +62,7 @@ class Protection:
         async def protected(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
+                for name, value in self._headers.items():
                     headers.setdefault(name, value)
                 headers.setdefault("cache-control", "no-store")
             await send(message)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from cxstream.settings import Settings
+    from cxstream.settings import Console, Settings
 
 _STOP_SECONDS = 3
 
@@ -30,26 +30,47 @@ def serve(settings: Settings, warehouse: Path, say: Callable[[str], None]) -> No
     Raises:
         SettingsError: the address cannot be used, or is not of this computer alone.
     """
-    with _listening(settings.console.host, settings.console.port) as listener:
+    console = settings.console
+    _check(console)
+    with _listening(console.host, console.port) as listener:
         config = uvicorn.Config(
-            create_app(settings, warehouse),
+            create_app(settings, warehouse, (*LOCAL_HOSTS, *console.hosts)),
             log_level=settings.log_level,
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=_STOP_SECONDS,
             log_config=None,
+            ssl_certfile=console.cert_file,
+            ssl_keyfile=console.key_file,
         )
-        host = settings.console.host
-        shown = f"[{host}]" if ":" in host else host
-        say(f"http://{shown}:{listener.getsockname()[1]}/")
+        shown = f"[{console.host}]" if ":" in console.host else console.host
+        say(f"http{'s' if console.cert_file else ''}://{shown}:{listener.getsockname()[1]}/")
         uvicorn.Server(config).run(sockets=[listener])
 
 
-def _listening(host: str, port: int) -> socket.socket:
-    if host not in LOCAL_HOSTS:
+def _check(console: Console) -> None:
+    """Refuse to be reached by others without sign-in or without encryption."""
+    if (console.cert_file is None) != (console.key_file is None):
+        raise SettingsError("console.cert_file and console.key_file: set both, or neither")
+    if console.host in LOCAL_HOSTS:
+        return
+    reason = f"console.host: {console.host} can be reached by other computers: "
+    if console.users_file is None:
         raise SettingsError(
-            f"console.host: {host} can be reached by other computers, and the console has no sign-in yet: use 127.0.0.1"
+            f"{reason}let people sign in, by console.users_file ('cxstream serve --add-user NAME'), or use 127.0.0.1"
         )
+    if console.cert_file is None and not console.behind_tls:
+        raise SettingsError(
+            f"{reason}passwords need https: set console.cert_file and console.key_file, or console.behind_tls behind a "
+            "proxy that speaks https"
+        )
+    if not console.hosts:
+        raise SettingsError(
+            f"{reason}name it as browsers call it in console.hosts, such as ['cx.example.org']"
+        )
+
+
+def _listening(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family)
     try:

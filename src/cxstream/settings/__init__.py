@@ -467,6 +467,30 @@ class Console(_Section):
 
     host: str = Field("127.0.0.1", description="Address of the server; an address of this computer alone.")
     port: int = Field(8600, ge=0, le=65535, description="Port of the server; 0 takes a free one.")
+    users_file: Path | None = Field(
+        None,
+        description="File with the people who may sign in, which `cxstream serve --add-user` writes. Without one everybody "
+        "on this computer sees everything, and the server refuses other addresses.",
+    )
+    hosts: tuple[str, ...] = Field(
+        (),
+        description="Names by which browsers call the server, beside localhost; needed for another `host`.",
+    )
+    cert_file: Path | None = Field(
+        None, description="PEM file with the certificate of the server, for https."
+    )
+    key_file: Path | None = Field(None, description="... and with its key.")
+    behind_tls: bool = Field(
+        False,
+        description="A proxy before the server speaks https with the browsers; set it only where that is so.",
+    )
+    session_hours: float = Field(
+        12.0,
+        gt=0,
+        le=720,
+        description="Somebody who does nothing for this time must sign in again, in hours.",
+    )
+    requests_per_minute: int = Field(600, ge=1, description="Requests that are answered a minute and person.")
     company: str = Field("", max_length=40, description="Your name, shown beside the logo.")
     queries: int = Field(4, ge=1, le=64, description="Queries that run at the same time.")
     query_seconds: float = Field(

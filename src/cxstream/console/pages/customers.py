@@ -125,4 +125,5 @@ PAGE = Page(
     title=N_("Customers"),
     show=_show,
     tables={"customers": _table},
+    role="agent",
 )

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import orjson
+from starlette.exceptions import HTTPException
 
 from cxstream.console import drawing
 from cxstream.console.change import direction
@@ -66,7 +67,7 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
         "satisfaction_line": _line(ask, days, "satisfaction", "s"),
         "risk": {**risk, "known": known[0]["customers"]},
         "nps": nps,
-        "calls": [_call(ask, row) for row in calls],
+        "calls": [_call(ask, row) for row in calls] if ask.sees_customers else None,
         "table": await drawn(ask, places[:_PLACES]),
         "all_places": len(places),
         "changed_names": _changed(ask, places),
@@ -187,6 +188,8 @@ def _quality(ask: Ask, sources: Sequence[Row]) -> Row:
 
 
 async def _calls_table(ask: Ask) -> Table:
+    if not ask.sees_customers:
+        raise HTTPException(403, "agent")
     rows = await ask.reader.sql(_CALL, {"limit": _MOST_CALLS})
     columns = ("customer", "level", "probability", "spent", "reason", "evidence", "since")
     return Table("call-first", [_call(ask, row) for row in rows], columns)

@@ -1,0 +1,208 @@
+"""Who is signed in: sessions in memory, tokens of programs, and how many requests somebody may make.
+
+A session is known by a cookie that no script can read; only its hash is kept. It ends when nothing is done for
+`console.session_hours`, and with the server.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from collections import defaultdict, deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, RedirectResponse
+
+from cxstream.console.people import NOBODY, People, Person
+from cxstream.console.scope import address
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from starlette.responses import Response
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from cxstream.settings import Console
+
+SIGN_IN = "/sign-in"
+_OPEN = ("/static/", SIGN_IN, "/healthz", "/preferences")
+_TRIES, _TRY_SECONDS = 5, 900.0
+_MOST_SESSIONS = 10_000
+
+
+@dataclass(slots=True)
+class Session:
+    """Somebody who is signed in.
+
+    Attributes:
+        name: of the person.
+        form_token: what their forms carry.
+        ends: by the monotonic clock.
+    """
+
+    name: str
+    form_token: str = field(default_factory=lambda: secrets.token_urlsafe(24))
+    ends: float = 0.0
+
+
+class Limit:
+    """At most so many in a span of time.
+
+    Args:
+        most: how many.
+        seconds: in this time.
+        clock: monotonic.
+    """
+
+    def __init__(self, most: int, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._most, self._seconds, self._clock = most, seconds, clock
+        self._times: dict[str, deque[float]] = defaultdict(deque)
+
+    def take(self, who: str) -> bool:
+        """Whether one more is allowed; it is counted if it is."""
+        times, now = self._times[who], self._clock()
+        while times and times[0] <= now - self._seconds:
+            times.popleft()
+        if len(times) >= self._most:
+            return False
+        times.append(now)
+        if len(self._times) > _MOST_SESSIONS:
+            self._times = defaultdict(
+                deque,
+                {key: kept for key, kept in self._times.items() if kept and kept[-1] > now - self._seconds},
+            )
+        return True
+
+    def forget(self, who: str) -> None:
+        """Begin again for somebody."""
+        self._times.pop(who, None)
+
+
+class Sessions:
+    """Everybody who is signed in.
+
+    Args:
+        settings: of the console.
+        clock: monotonic.
+    """
+
+    def __init__(self, settings: Console, clock: Callable[[], float] = time.monotonic) -> None:
+        self.people = People(settings.users_file) if settings.users_file is not None else None
+        self.is_secure = settings.behind_tls or settings.cert_file is not None
+        self.cookie = "__Host-session" if self.is_secure else "session"
+        self._seconds = settings.session_hours * 3600
+        self._clock = clock
+        self._sessions: dict[str, Session] = {}
+        self._tries = Limit(_TRIES, _TRY_SECONDS, clock)
+        self.requests = Limit(settings.requests_per_minute, 60.0, clock)
+
+    async def sign_in(self, name: str, password: str, origin: str) -> str | None:
+        """The cookie of a new session; None if name or password are wrong.
+
+        Args:
+            name: of the person.
+            password: theirs.
+            origin: address of the browser.
+
+        Raises:
+            HTTPException: 429 after too many wrong passwords.
+        """
+        if self.people is None:
+            return None
+        who = f"{origin} {name}"
+        if not self._tries.take(who) or not self._tries.take(f"{name}"):
+            raise HTTPException(429)
+        person = await run_in_threadpool(self.people.signed_in, name, password)
+        if person is None:
+            return None
+        self._tries.forget(who)
+        self._tries.forget(name)
+        self._drop_ended()
+        secret = secrets.token_urlsafe(32)
+        self._sessions[_hash(secret)] = Session(person.name, ends=self._clock() + self._seconds)
+        return secret
+
+    def sign_out(self, cookie: str) -> None:
+        """End a session."""
+        self._sessions.pop(_hash(cookie), None)
+
+    def of(self, cookie: str | None) -> tuple[Person, Session] | None:
+        """Whose session a cookie is; somebody who has left the file has none any more."""
+        found = self._sessions.get(_hash(cookie)) if cookie and self.people else None
+        if found is None or self.people is None or found.ends < self._clock():
+            return None
+        person = self.people.by_name().get(found.name)
+        if person is None or not person.password:
+            return None
+        found.ends = self._clock() + self._seconds
+        return person, found
+
+    def _drop_ended(self) -> None:
+        now = self._clock()
+        self._sessions = {key: each for key, each in self._sessions.items() if each.ends >= now}
+        while len(self._sessions) >= _MOST_SESSIONS:
+            self._sessions.pop(next(iter(self._sessions)))
+
+
+class SignedIn:
+    """Lets nobody in who is not signed in, and too many requests of nobody.
+
+    `state.person` of a request is the person, and `state.form_token` what their forms carry.
+
+    Args:
+        app: that is protected.
+        sessions: everybody who is signed in.
+    """
+
+    def __init__(self, app: ASGIApp, sessions: Sessions) -> None:
+        self.app = app
+        self._sessions = sessions
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or send the browser to the sign-in."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request = Request(scope)
+        person, form_token = self._who(request)
+        origin = request.client.host if request.client else ""
+        path = request.url.path
+        if not path.startswith("/static/") and not self._sessions.requests.take(
+            person.name if person else origin
+        ):
+            await PlainTextResponse("Too many requests: wait a minute.\n", 429, {"retry-after": "60"})(
+                scope, receive, send
+            )
+            return
+        if person is None and not path.startswith(_OPEN):
+            await _sent_to_sign_in(request)(scope, receive, send)
+            return
+        scope.setdefault("state", {}).update(person=person, form_token=form_token)
+        await self.app(scope, receive, send)
+
+    def _who(self, request: Request) -> tuple[Person | None, str]:
+        if self._sessions.people is None:
+            return NOBODY, ""
+        kind, _, token = Headers(scope=request.scope).get("authorization", "").partition(" ")
+        if kind.lower() == "bearer" and request.url.path.startswith("/api/"):
+            return self._sessions.people.with_token(token.strip()), ""
+        found = self._sessions.of(request.cookies.get(self._sessions.cookie))
+        return (found[0], found[1].form_token) if found else (None, "")
+
+
+def _sent_to_sign_in(request: Request) -> Response:
+    path = request.url.path
+    if request.method not in {"GET", "HEAD"} or path.startswith("/api/") or path.endswith(".csv"):
+        return PlainTextResponse("Sign in first.\n", 401, {"www-authenticate": "Bearer"})
+    wanted = path + (f"?{request.url.query}" if request.url.query else "")
+    return RedirectResponse(address(SIGN_IN, None, {"next": "" if wanted == "/" else wanted}), 303)
+
+
+def _hash(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()

@@ -1,0 +1,178 @@
+"""Who gets into the console, and what their role shows."""
+
+from __future__ import annotations
+
+import re
+import stat
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from console_app import OWN, card, console, warehouse
+from cxstream.console.people import People, add_person, add_program
+from cxstream.console.server import serve
+from cxstream.console.sessions import Limit
+from cxstream.model.errors import SettingsError
+from cxstream.settings import Settings
+from in_process import cxstream
+from view_rows import made_up
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import httpx
+
+PASSWORD = "correct horse battery"
+ROWS = made_up(3, 200, 20)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    cards = [card(n, "critical", 0.9) for n in range(1, 21)]
+    return warehouse(tmp_path_factory.mktemp("sign-in") / "w.duckdb", ROWS, cards=cards)
+
+
+@pytest.fixture(scope="module")
+def users(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("users") / "users.json"
+    for role in ("viewer", "agent", "admin"):
+        add_person(file, role, role, PASSWORD)
+    return file
+
+
+async def sign_in(client: httpx.AsyncClient, name: str, password: str = PASSWORD, **more: str) -> Any:
+    return await client.post("/sign-in", data={"name": name, "password": password, **more}, headers=OWN)
+
+
+async def test_nobody_gets_in_without_signing_in(path: Path, users: Path) -> None:
+    async with console(path, users_file=users) as client:
+        answer = await client.get("/touchpoints?period=28d")
+        assert answer.status_code == 303
+        assert answer.headers["location"] == "/sign-in?next=%2Ftouchpoints%3Fperiod%3D28d"
+        assert (await client.get("/touchpoints.csv")).status_code == 401
+        assert (await client.get("/nothing")).status_code == 303
+        assert "Password" in (await client.get("/sign-in")).text
+        for name, password in (("agent", "wrong"), ("nobody", PASSWORD), ("", "")):
+            answer = await sign_in(client, name, password)
+            assert (answer.status_code, "set-cookie" in answer.headers) == (401, False)
+        assert (await client.get("/touchpoints", cookies={"session": "made-up"})).status_code == 303
+
+
+async def test_somebody_signs_in_and_out(path: Path, users: Path) -> None:
+    async with console(path, users_file=users) as client:
+        answer = await sign_in(client, "agent", next="/customers")
+        assert (answer.status_code, answer.headers["location"]) == (303, "/customers")
+        cookie = answer.headers["set-cookie"].lower()
+        assert "httponly" in cookie
+        assert "samesite=lax" in cookie
+        page = (await client.get("/customers")).text
+        token = re.search('name="form_token" value="([^"]+)"', page)
+        assert token is not None
+        kept = client.cookies["session"]
+        # A form of no page of this session.
+        assert (await client.post("/sign-out", data={"form_token": "x"}, headers=OWN)).status_code == 403
+        assert (await client.post("/sign-out", data={"form_token": token[1]}, headers=OWN)).status_code == 303
+        assert (await client.get("/customers", cookies={"session": kept})).status_code == 303
+
+
+async def test_a_viewer_sees_figures_and_no_customer(path: Path, users: Path) -> None:
+    async with console(path, users_file=users) as client:
+        await sign_in(client, "viewer")
+        today = (await client.get("/today")).text
+        assert re.search(r"\bc-\d", today) is None
+        assert 'href="/customers"' not in today
+        for address in ("/customers", "/customers.csv", "/today.csv?table=calls"):
+            assert (await client.get(address)).status_code == 403, address
+        assert (await client.get("/touchpoints.csv")).status_code == 200
+    async with console(path, users_file=users) as client:
+        await sign_in(client, "agent")
+        assert re.search(r"\bc-\d", (await client.get("/today")).text)
+        assert (await client.get("/customers")).status_code == 200
+
+
+async def test_somebody_who_is_taken_out_is_out(path: Path, tmp_path: Path) -> None:
+    users = tmp_path / "users.json"
+    add_person(users, "anna", "agent", PASSWORD)
+    async with console(path, users_file=users) as client:
+        await sign_in(client, "anna")
+        assert (await client.get("/today")).status_code == 200
+        users.write_text('{"people": []}')
+        assert (await client.get("/today")).status_code == 303
+
+
+async def test_passwords_cannot_be_tried_without_end(path: Path, users: Path) -> None:
+    async with console(path, users_file=users) as client:
+        for _ in range(5):
+            assert (await sign_in(client, "admin", "wrong")).status_code == 401
+        assert (await sign_in(client, "admin")).status_code == 429
+        assert (await sign_in(client, "agent")).status_code == 303
+
+
+async def test_requests_are_limited(path: Path) -> None:
+    async with console(path, requests_per_minute=3) as client:
+        answers = [(await client.get("/healthz")).status_code for _ in range(4)]
+    assert answers == [200, 200, 200, 429]
+
+
+async def test_a_session_ends_when_nothing_is_done(path: Path, users: Path) -> None:
+    async with console(path, users_file=users, session_hours=1e-9) as client:
+        await sign_in(client, "agent")
+        assert (await client.get("/today")).status_code == 303
+
+
+async def test_a_cookie_goes_over_https_only_where_there_is_https(path: Path, users: Path) -> None:
+    async with console(path, users_file=users, behind_tls=True) as client:
+        answer = await sign_in(client, "agent")
+    assert answer.headers["set-cookie"].startswith("__Host-session=")
+    assert "secure" in answer.headers["set-cookie"].lower()
+    assert "strict-transport-security" in answer.headers
+
+
+def test_a_limit_lets_more_in_after_its_time() -> None:
+    now = [0.0]
+    limit = Limit(2, 10.0, lambda: now[0])
+    assert [limit.take("a"), limit.take("a"), limit.take("a"), limit.take("b")] == [True, True, False, True]
+    now[0] = 10.0
+    assert limit.take("a")
+
+
+def test_the_file_has_hashes_and_is_private(tmp_path: Path) -> None:
+    file = tmp_path / "users.json"
+    add_person(file, "anna", "agent", PASSWORD)
+    token = add_program(file, "bi", "viewer")
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert PASSWORD not in file.read_text()
+    assert token not in file.read_text()
+    people = People(file)
+    found = people.with_token(token)
+    assert found is not None
+    assert (found.name, people.with_token(""), people.with_token("x")) == ("bi", None, None)
+    # A program has no password, and no password is no token.
+    assert people.signed_in("bi", "") is None
+    assert people.signed_in("anna", PASSWORD) is not None
+    with pytest.raises(SettingsError, match="at least 12"):
+        add_person(file, "anna", "agent", "short")
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({}, "let people sign in"),
+        ({"users_file": "users.json"}, "passwords need https"),
+        ({"users_file": "users.json", "behind_tls": True}, "console.hosts"),
+        ({"cert_file": "cert.pem"}, "set both"),
+    ],
+)
+def test_the_server_does_not_go_public_without_sign_in_and_https(
+    settings: dict[str, Any], problem: str
+) -> None:
+    with pytest.raises(SettingsError, match=re.escape(problem)):
+        serve(Settings(console={"host": "0.0.0.0", "port": 0, **settings}), None, print)  # type: ignore[arg-type]
+
+
+def test_people_are_added_on_the_command_line(tmp_path: Path) -> None:
+    environ = {"CXSTREAM_CONSOLE__USERS_FILE": str(tmp_path / "users.json")}
+    done = cxstream("serve", "--add-client", "bi", environ=environ)
+    assert done.returncode == 0
+    assert People(tmp_path / "users.json").with_token(done.stdout.decode().strip()) is not None
+    assert cxstream("serve", "--add-client", "bi").returncode == 1
