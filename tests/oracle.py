@@ -35,6 +35,7 @@ REMEMBERED_IDS = 32
 REMEMBERED_CONTACTS = 4
 OPEN_COMPLAINTS = 8
 TOUCH_SPANS = (1, 7, 30, 90)
+YEAR_DAYS = 365.25
 MOST_MONEY = 1e18
 OWN_NAMED = 3
 
@@ -138,6 +139,10 @@ class Purchases:
     def count(self) -> int:
         """Days with a purchase."""
         return len(self.days) + (self.told[1] if self.told else 0)
+
+    def first(self) -> int | None:
+        """The first of them."""
+        return min([*self.days, *([self.told[2]] if self.told else [])], default=None)
 
     def last(self) -> int | None:
         """The last of them."""
@@ -686,6 +691,7 @@ class Oracle:
         effort, effort_halfwidth = self._effort(sums)
         recent_effort, _ = self._effort(self._sums(customer, clock, p.surge_days))
         satisfaction, satisfaction_halfwidth = self._satisfaction(sums)
+        alive = self.alive(customer, clock)
         features = {
             "effort": effort / 100,
             "surge": max(0.0, recent_effort - effort) / 100,
@@ -693,7 +699,7 @@ class Oracle:
             "detractor": self._detractor(customer, clock),
             "complaint": min(len(customer.complaints), p.complaints_scale) / p.complaints_scale,
             "silence": self._silence(customer, clock),
-            "lapse": 0.0,
+            "lapse": 0.0 if alive is None else 1 - alive,
             "unsubscribed": self._unsubscribed(customer, clock),
         }
         z = p.intercept + sum(p.coefficients[name] * x for name, x in features.items())
@@ -763,6 +769,41 @@ class Oracle:
         rhythm = (active[-1] - active[0]) / (len(active) - 1)
         missed = (pane_of(clock) - active[-1]) / rhythm - 1
         return min(max(missed, 0.0), p.silence_max) / p.silence_max
+
+    def _repeats(self, customer: Customer, clock: int) -> tuple[int, int, int] | None:
+        """x, t_x and T of the customer's purchases, in days."""
+        bought = customer.purchases
+        first, last = bought.first(), bought.last()
+        if first is None or last is None:
+            return None
+        return bought.count() - 1, last - first, max(pane_of(clock), last) - first
+
+    def alive(self, customer: Customer, clock: int) -> float | None:
+        """P(alive); None without a model or a purchase."""
+        m, repeats = self.params.purchase_model, self._repeats(customer, clock)
+        if m is None or repeats is None:
+            return None
+        x, t_x, age = (each for each in repeats)
+        alpha = m.alpha * m.unit_days
+        return 1 / (1 + (m.a / (m.b + x)) * ((alpha + age) / (alpha + t_x)) ** (m.r + x))
+
+    def clv(self, customer: Customer, clock: int) -> float | None:
+        """What the customer is worth; None without the models or a purchase."""
+        m, v, repeats = self.params.purchase_model, self.params.value_model, self._repeats(customer, clock)
+        alive = self.alive(customer, clock)
+        if m is None or v is None or repeats is None or alive is None:
+            return None
+        x, _, age = repeats
+        n = x + 1
+        spend = v.p * (v.v + n * (customer.purchases.spent / n)) / (v.p * n + v.q - 1)
+        parts = math.ceil(v.horizon_days / (YEAR_DAYS / 12))
+        found = before = 0.0
+        for i in range(1, parts + 1):
+            end = v.horizon_days * i / parts
+            until = expected_purchases(m.r + x, m.alpha * m.unit_days + age, m.a, m.b + x, end)
+            found += (until - before) / (1 + v.discount) ** (end / YEAR_DAYS)
+            before = until
+        return v.margin * spend * alive * found
 
     def _unsubscribed(self, customer: Customer, clock: int) -> float:
         inside = self._inside(customer, clock, self.params.window_days)
@@ -850,6 +891,7 @@ class Oracle:
             satisfaction_halfwidth=scores.satisfaction_halfwidth,
             features=scores.features,
             contributions=scores.contributions,
+            value_at_risk=_times(self.clv(customer, clock), scores.probability),
         )
 
     def _emit(self, customer: Customer, clock: int, **rest: Any) -> None:
@@ -874,7 +916,7 @@ class Oracle:
         return card
 
     def _card(self, customer: Customer, clock: int) -> dict[str, Any]:
-        scores = self.evaluate(customer, clock)
+        scores, clv = self.evaluate(customer, clock), self.clv(customer, clock)
         assert customer.acute_time is not None
         return {
             "time": clock,
@@ -891,12 +933,37 @@ class Oracle:
             "purchases": customer.purchases.count(),
             "last_purchase": customer.purchases.last(),
             "spent": customer.purchases.spent,
+            "p_alive": self.alive(customer, clock),
+            "clv": clv,
+            "value_at_risk": _times(clv, scores.probability),
             "touches": {str(days): self._touches(customer, clock, days) for days in TOUCH_SPANS},
         }
 
     def _touches(self, customer: Customer, clock: int, days: int) -> int:
         inside = self._inside(customer, clock, min(days, self.params.window_days))
         return sum(pane.touches for pane in inside.values())
+
+
+def _times(value: float | None, probability: float) -> float | None:
+    return None if value is None else value * probability
+
+
+def expected_purchases(r: float, alpha: float, a: float, b: float, t: float) -> float:
+    """Purchases within t of a customer who is alive, with the published series of the MBG/NBD; a must not be 1.
+
+    Args:
+        r: shape of the customer's rate of purchase.
+        alpha: its scale.
+        a: first parameter of the probability to leave.
+        b: the second, before the last purchase after which the customer stayed.
+        t: how far to look ahead.
+    """
+    z, term, total, k = t / (alpha + t), 1.0, 0.0, 0
+    while abs(term) > 1e-17 * abs(total):
+        total += term
+        term *= (r + k) * (b + 1 + k) / (a + b + k) / (k + 1) * z
+        k += 1
+    return (a + b) / (a - 1) * (1 - (alpha / (alpha + t)) ** r * total)
 
 
 def _is_company(kind: Kind | OwnKind) -> bool:

@@ -67,6 +67,21 @@ PARAMS = {
             "rates": {"EUR": 163.7, "USD": 1e9},
         }
     ),
+    "shop": ScoringParams.model_validate(
+        {
+            "name": "shop-1",
+            "purchase_model": {"r": 0.6, "alpha": 3, "a": 0.7, "b": 1.9, "unit_days": 7},
+            "value_model": {
+                "p": 4.2,
+                "q": 3.1,
+                "v": 20,
+                "margin": 0.3,
+                "horizon_days": 200,
+                "discount": 0.15,
+            },
+            "rates": {"USD": 0.93, "JPY": 0.0061},
+        }
+    ),
     "mindful": ScoringParams.model_validate({"visit_dedupe_days": 366}),
     "own": ScoringParams.model_validate(
         {

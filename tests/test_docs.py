@@ -27,7 +27,7 @@ from cxstream.cli import COMMANDS, group
 from cxstream.kernels import layout as k
 from cxstream.model.features import FEATURES
 from cxstream.model.kinds import Kind
-from cxstream.model.parameters import DAY_MS, OwnKind, Points, ScoringParams
+from cxstream.model.parameters import DAY_MS, OwnKind, Points, PurchaseModel, ScoringParams, ValueModel
 from cxstream.model.scored import COLUMNS
 from cxstream.scoring import words
 from cxstream.scoring.engine import Engine, Records
@@ -134,6 +134,8 @@ def kind_of(annotation: Any) -> str:
         SecretStr: "secret text",
         Points: "`effort` and `mood`",
         OwnKind: "kind",
+        PurchaseModel: "table",
+        ValueModel: "table",
     }
     if annotation in simple:
         return simple[annotation]
@@ -651,7 +653,8 @@ TROUBLE = {
         evidence("complaint", COMPLAINTS=1, CLOCK=7 * DAY_MS, COMPLAINT_TIME=DAY_MS),
         evidence("complaint", COMPLAINTS=2),
         evidence("silence", QUIET=9, RHYTHM=3.8),
-        evidence("lapse"),
+        evidence("lapse", BOUGHT=4, BOUGHT_SPAN=63, BOUGHT_AGE=120),
+        evidence("lapse", BOUGHT=1),
         evidence("unsubscribed", UNSUBSCRIBED=1),
     ],
 )

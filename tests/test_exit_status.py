@@ -111,6 +111,12 @@ CASES: dict[str, dict[str, int]] = {
         "view touchpoints --grain never": WRONG,
         "view": WRONG,
     },
+    "train": {
+        f"train purchases {SHOP}/customers.csv --out {{tmp}}/models.toml": DONE,
+        "train purchases {tmp}/bad.csv --out {tmp}/rules.toml": NOT_DONE,
+        "train purchases {tmp}/missing.ndjson --out {tmp}/rules.toml": NOT_DONE,
+        f"train purchases {STORY}": WRONG,
+    },
     "insights": {
         "insights --warehouse {tmp}/w": DONE,
         "insights --warehouse {tmp}/missing": NOT_DONE,

@@ -60,10 +60,12 @@ def faults(monkeypatch: pytest.MonkeyPatch) -> None:
             raise KeyError(values)
         return decode(values, *rest, **more)
 
-    def broken_signal(self: Writer, row: Any, subject: str, topic: str, offset: int, n: int, of: Any) -> Any:
+    def broken_signal(
+        self: Writer, row: Any, subject: str, topic: str, offset: int, n: int, of: Any, clv: Any
+    ) -> Any:
         if of is not None and getattr(of, "data", None) and of.data.touchpoint == SIGNAL:
             raise ValueError(of)
-        return signal(self, row, subject, topic, offset, n, of)
+        return signal(self, row, subject, topic, offset, n, of, clv)
 
     def broken_subject(value: bytes | None) -> str | None:
         if READ.encode() in (value or b""):

@@ -39,8 +39,10 @@ def faults(monkeypatch: pytest.MonkeyPatch) -> None:
     """Signals of some records cannot be written: one fails here, one is larger than Kafka takes."""
     signal = Writer.signal
 
-    def broken(self: Writer, row: Any, subject: str, topic: str, offset: int, n: int, of: Any) -> Emitted:
-        emitted = signal(self, row, subject, topic, offset, n, of)
+    def broken(
+        self: Writer, row: Any, subject: str, topic: str, offset: int, n: int, of: Any, clv: Any
+    ) -> Emitted:
+        emitted = signal(self, row, subject, topic, offset, n, of, clv)
         place = of.data.touchpoint if of is not None and getattr(of, "data", None) else None
         if place == RAISES:
             raise ValueError(subject)

@@ -85,13 +85,14 @@ def named_in(evidence: str) -> list[str]:
 COMMON = ("id", "subject", "time")
 RISK = (
     *COMMON, "change", "level", "previous", "probability", "effort", "effort_halfwidth", "satisfaction",
-    "satisfaction_halfwidth",
+    "satisfaction_halfwidth", "value_at_risk",
 )  # fmt: skip
 ERASED = (*COMMON, "change", "level", "previous")
 FRICTION = (*COMMON, "effort_points", "channel", "touchpoint")
 CARD = (
     "effort", "effort_halfwidth", "satisfaction", "satisfaction_halfwidth", "probability", "level", "announced",
-    "acute", "touches", "purchases", "last_purchase", "spent",
+    "acute", "touches", "purchases", "last_purchase", "spent", "p_alive", "clv",
+    "value_at_risk",
 )  # fmt: skip
 
 

@@ -36,6 +36,7 @@ COMMANDS = {
     "view": "Where experience is made and lost, from the read model.",
     "insights": "Places that left their own range, from the read model.",
     "serve": "The console: pages over the read model, in a browser.",
+    "train": "Fit models of purchases to your own history, as rules.",
     "keys": "Make the key that control records are signed with.",
     "warehouse": "Scored touchpoints, score cards and signals in a file, for views and BI.",
     "sink": "Score cards, signals and daily aggregates in PostgreSQL.",

@@ -107,6 +107,22 @@ def require_console() -> None:
         )
 
 
+def require_models() -> None:
+    """Check that the packages are installed that only the fitting of models needs.
+
+    Raises:
+        InstallationError: one is missing.
+    """
+    from importlib.util import find_spec
+
+    from cxstream.model.errors import InstallationError
+
+    if any(find_spec(name) is None for name in ("scipy", "sklearn")):
+        raise InstallationError(
+            "fitting models needs SciPy and scikit-learn, of the extra 'models': pip install 'cxstream[models]'"
+        )
+
+
 def output(*, width: int = PIPE_COLUMNS) -> Any:
     """A console for tables on standard output."""
     import sys

@@ -13,11 +13,16 @@ import numpy as np
 from cxstream.kernels.jit import entry, kernel
 from cxstream.kernels.layout import (
     C_ACUTE,
+    C_ALIVE,
+    C_BOUGHT,
+    C_BOUGHT_AGE,
+    C_BOUGHT_SPAN,
     C_EFFORT,
     C_EFFORT_HW,
     C_P,
     C_SAT,
     C_SAT_HW,
+    C_SPENT,
     C_T1,
     C_T7,
     C_T30,
@@ -32,6 +37,10 @@ from cxstream.kernels.layout import (
     NO_SIGNAL,
     NONE,
     RAISED,
+    S_ALIVE,
+    S_BOUGHT,
+    S_BOUGHT_AGE,
+    S_BOUGHT_SPAN,
     S_EFFORT,
     S_EFFORT_HW,
     S_EFFORT_SHORT,
@@ -40,6 +49,7 @@ from cxstream.kernels.layout import (
     S_RHYTHM,
     S_SAT,
     S_SAT_HW,
+    S_SPENT,
     S_X,
     SUPPRESSED,
     WORSENED,
@@ -54,6 +64,7 @@ from cxstream.kernels.layout import (
     Constants,
     State,
 )
+from cxstream.kernels.worth import alive
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -66,6 +77,26 @@ NO_RAISE = 255
 def half(exponent: float) -> float:
     """2 ** -exponent."""
     return math.exp(-exponent * 0.6931471805599453)
+
+
+@kernel
+def _lapse(st: State, c: Constants, slot: int, today: int, values: NDArray[np.float64]) -> float:
+    """1 - P(alive); 0 without a purchase model or a purchase. The facts behind it go into `values`."""
+    values[S_ALIVE] = math.nan
+    values[S_BOUGHT] = 0.0
+    if c.alive_r == 0.0 or st.purchases[slot] == NONE:
+        return 0.0
+    buyer = st.buyers[st.purchases[slot]]
+    if buyer.days <= 0:
+        return 0.0
+    span = float(buyer.last - buyer.first)
+    age = max(float(today - buyer.first), span)
+    values[S_ALIVE] = alive(c.alive_r, c.alive_alpha, c.alive_a, c.alive_b, buyer.days - 1.0, span, age)
+    values[S_BOUGHT] = buyer.days
+    values[S_BOUGHT_SPAN] = span
+    values[S_BOUGHT_AGE] = age
+    values[S_SPENT] = buyer.spent
+    return 1.0 - values[S_ALIVE]
 
 
 @kernel
@@ -126,7 +157,7 @@ def evaluate(st: State, c: Constants, slot: int, clock: int, values: NDArray[np.
         gap = (newest - oldest) / (active - 1)
         values[S_RHYTHM] = gap
         values[S_X + X_SILENCE] = min(max((today - newest) / gap - 1.0, 0.0), c.silence_max) / c.silence_max
-    values[S_X + X_LAPSE] = 0.0
+    values[S_X + X_LAPSE] = _lapse(st, c, slot, today, values)
     unsubscribed = row.unsubscribed_day != NO_DAY and today - row.unsubscribed_day < c.window
     values[S_X + X_UNSUBSCRIBED] = 1.0 if unsubscribed else 0.0
     score = c.intercept
@@ -220,6 +251,11 @@ def score_cards(
         out[n, C_ACUTE] = acute_at(st, c, slot, clock)
         for i in range(FEATURES):
             out[n, C_X + i] = values[S_X + i]
+        out[n, C_ALIVE] = values[S_ALIVE]
+        out[n, C_BOUGHT] = values[S_BOUGHT]
+        out[n, C_BOUGHT_SPAN] = values[S_BOUGHT_SPAN]
+        out[n, C_BOUGHT_AGE] = values[S_BOUGHT_AGE]
+        out[n, C_SPENT] = values[S_SPENT]
         out[n, C_T1] = out[n, C_T7] = out[n, C_T30] = out[n, C_T90] = 0.0
         today = clock // DAY
         index = st.rows[slot].head

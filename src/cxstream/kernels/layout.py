@@ -269,8 +269,10 @@ FEATURES = len(_FEATURES)
 (
     S_SPAN, S_CONTACTS, S_WAITED, S_FAILED, S_TRANSFERS, S_UNRESOLVED, S_ABANDONED, S_LATE, S_TOPIC, S_TOPIC_N,
     S_COMPLAINTS, S_COMPLAINT_TIME, S_NPS, S_NPS_TIME, S_QUIET, S_RHYTHM, S_ANSWERS, S_UNSUBSCRIBED, S_TOUCHES,
-    S_ERASED_PANES, S_ERASED_COMPLAINTS, S_ERASED_CONTACTS, S_ERASED_PURCHASES, S_ERASED_OWN, S_OWN,
-) = range(S_X + FEATURES, S_X + FEATURES + 25)  # fmt: skip
+    S_ERASED_PANES, S_ERASED_COMPLAINTS, S_ERASED_CONTACTS, S_ERASED_PURCHASES, S_ERASED_OWN,
+    # Facts about purchases, in the order of `cxstream.kernels.worth`; set where a purchase model is in the rules.
+    S_ALIVE, S_BOUGHT, S_BOUGHT_SPAN, S_BOUGHT_AGE, S_SPENT, S_OWN,
+) = range(S_X + FEATURES, S_X + FEATURES + 30)  # fmt: skip
 # From S_OWN on: numbers of the most frequent kinds of the company's own, NONE for none, and how often each occurred.
 OWN_NAMED = 3
 SIGNAL_WIDTH = S_OWN + 2 * OWN_NAMED
@@ -278,7 +280,10 @@ SIGNAL_WIDTH = S_OWN + 2 * OWN_NAMED
 NO_SIGNAL, FRICTION, RAISED, EASED, CLEARED, RECEIPT, ERASURE, WORSENED = range(8)
 
 # A score card as it leaves the kernel: a float64 row.
-C_P, C_EFFORT, C_EFFORT_HW, C_SAT, C_SAT_HW, C_ACUTE, C_T1, C_T7, C_T30, C_T90, C_X = range(11)
+(
+    C_P, C_EFFORT, C_EFFORT_HW, C_SAT, C_SAT_HW, C_ACUTE, C_T1, C_T7, C_T30, C_T90,
+    C_ALIVE, C_BOUGHT, C_BOUGHT_SPAN, C_BOUGHT_AGE, C_SPENT, C_X,
+) = range(16)  # fmt: skip
 CARD_WIDTH = C_X + FEATURES
 
 
@@ -416,3 +421,7 @@ class Constants(NamedTuple):
     worsened_ms: int
     currencies: NDArray[np.uint64]  # codes of those with a rate, the base currency first
     rates: NDArray[np.float64]  # beside currencies: units of the base currency
+    alive_r: float  # of the MBG/NBD; 0: there is no purchase model
+    alive_alpha: float  # days
+    alive_a: float
+    alive_b: float

@@ -61,7 +61,8 @@ class ChurnRisk(Struct, frozen=True, gc=False):
         effort: 0..100, with the half-width of its 95 % interval.
         satisfaction: 0..100, with the half-width of its 95 % interval.
         reasons: the features that set this customer apart from a typical one, the strongest first.
-        value_at_risk: null where no purchase model is loaded.
+        value_at_risk: what the customer is expected to bring within the horizon of the value model, times the
+            probability, in the base currency; null without a value model or a purchase.
         suggested_action: from the table of actions, by the leading reason.
         model: the rules that judged: their name and a digest.
         cause: the record it follows from.
@@ -144,8 +145,10 @@ class ScoreCard(Struct, frozen=True, gc=False):
         last_purchase: the last of them, a day in UTC; null without one.
         spent: sum of the purchases less returns, in `base_currency`; 0 or more.
         model: the rules of the last evaluation: their name and a digest.
-        p_alive: null where no purchase model is loaded.
-        clv: null where no purchase model is loaded.
+        p_alive: probability that the customer still buys, 0..1; null without a purchase model or a purchase.
+        clv: what the customer is expected to bring within the horizon of the value model, in `base_currency`,
+            discounted; null without one or without a purchase.
+        value_at_risk: clv times the probability; null where clv is.
     """
 
     effort: float
@@ -165,6 +168,7 @@ class ScoreCard(Struct, frozen=True, gc=False):
     model: str = ""
     p_alive: float | None = None
     clv: float | None = None
+    value_at_risk: float | None = None
 
 
 class Erased(Struct, frozen=True, gc=False):

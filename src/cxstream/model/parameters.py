@@ -26,6 +26,8 @@ MAX_PARAMETER = 1e9
 MAX_COEFFICIENT = 1e6
 # Smaller ones divide what is rounded by next to nothing: scores would leave 0..100.
 MIN_PARAMETER = 1e-9
+# Beyond five years nobody knows, and each month costs time.
+MAX_HORIZON_DAYS = 1830
 Positive = Annotated[float, Field(ge=MIN_PARAMETER, le=MAX_PARAMETER)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Coefficient = Annotated[float, Field(ge=-MAX_COEFFICIENT, le=MAX_COEFFICIENT)]
@@ -79,6 +81,50 @@ class OwnKind(BaseModel):
     def costs(self) -> bool:
         """Whether it costs the customer effort or annoys: evidence of signals counts it by its name."""
         return self.effort > 0 or self.mood < 0
+
+
+class PurchaseModel(BaseModel):
+    """A fitted model of when customers buy and when they stop: MBG/NBD (Batislam, Denizel and Filiztekin 2007).
+
+    Attributes:
+        kind: always mbg_nbd.
+        r: shape of the distribution of the rates of purchase.
+        alpha: its scale, in the unit of time.
+        a: first parameter of the distribution of the probability to leave after a purchase.
+        b: second parameter of it.
+        unit_days: the unit of time of alpha, in days.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["mbg_nbd"] = "mbg_nbd"
+    r: Positive
+    alpha: Positive
+    a: Positive
+    b: Positive
+    unit_days: Positive = 7.0
+
+
+class ValueModel(BaseModel):
+    """What a customer is worth: a fitted Gamma-Gamma model of what a purchase brings, and how far to look ahead.
+
+    Attributes:
+        p: shape of the distribution of amounts about a customer's mean.
+        q: shape of the distribution of the means; above 1, or their average would be infinite.
+        v: its scale, in the base currency.
+        margin: what is left of a purchase, as a share of it.
+        horizon_days: how far to look ahead, in days.
+        discount: rate a year at which later purchases count less.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    p: Positive
+    q: Annotated[float, Field(gt=1, le=MAX_PARAMETER)]
+    v: Positive
+    margin: Annotated[float, Field(ge=MIN_PARAMETER, le=1)] = 1.0
+    horizon_days: Annotated[float, Field(ge=1, le=MAX_HORIZON_DAYS)] = 365.0
+    discount: Annotated[float, Field(ge=0, le=10)] = 0.1
 
 
 _FIELDS = tuple(name for name in Data.__struct_fields__ if name != "channel")
@@ -267,6 +313,16 @@ class ScoringParams(BaseModel):
         description="Units of the base currency for one unit of another one, by its ISO 4217 code. An amount without a "
         "rate counts as a purchase, and its amount as 0.",
     )
+    purchase_model: PurchaseModel | None = Field(
+        None,
+        description="Fitted model of purchases, which 'cxstream train purchases' writes: gives `lapse` and `p_alive`. "
+        "A table with `kind`, `r`, `alpha`, `a`, `b` and `unit_days`; none by default.",
+    )
+    value_model: ValueModel | None = Field(
+        None,
+        description="Fitted model of amounts, likewise: gives `clv` and `value_at_risk`. A table with `p`, `q`, `v`, "
+        "`margin`, `horizon_days` and `discount`; none by default. It needs a purchase_model.",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -305,6 +361,8 @@ class ScoringParams(BaseModel):
             raise ValueError("thresholds: must rise, like 0.35, 0.55, 0.75")
         if self.surge_days > self.window_days:
             raise ValueError("surge_days: must not exceed window_days")
+        if self.value_model is not None and self.purchase_model is None:
+            raise ValueError("value_model: needs a purchase_model, too")
         if self.rates.get(self.base_currency, 1.0) != 1.0:
             raise ValueError(
                 f"rates: {self.base_currency} is the base currency, its rate is always 1; leave it out"

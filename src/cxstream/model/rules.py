@@ -26,7 +26,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cxstream.model.features import FEATURES, SPECS, Feature
 from cxstream.model.kinds import Kind
-from cxstream.model.parameters import MAX_OWN_KINDS, MINUTE_MS, OwnKind, ScoringParams
+from cxstream.model.parameters import (
+    MAX_OWN_KINDS,
+    MINUTE_MS,
+    OwnKind,
+    PurchaseModel,
+    ScoringParams,
+    ValueModel,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,6 +52,7 @@ _DEPTH = 4
 _TOGETHER = {
     "data.scoring.base_currency": ("data.scoring.rates",),
     "data.scoring.window_days": ("data.scoring.surge_days",),
+    "data.scoring.purchase_model": ("data.scoring.value_model",),
 }
 _NAMES: dict[str, tuple[str, tuple[str, ...]]] = {
     "points": (
@@ -54,6 +62,9 @@ _NAMES: dict[str, tuple[str, tuple[str, ...]]] = {
     "coefficients": ("feature", FEATURES),
     "typical": ("feature", FEATURES),
 }
+# Parameters that are tables of their own, and how long the path of a name in them is.
+_MODELS: dict[str, type[BaseModel]] = {"purchase_model": PurchaseModel, "value_model": ValueModel}
+_OF_MODEL = 3
 _NAMED = re.compile(r"([a-z]\w*): (.*)", re.DOTALL)
 Action = Annotated[str, Field(min_length=1, max_length=256)]
 
@@ -115,7 +126,8 @@ def _unnamed(params: ScoringParams) -> dict[str, Any]:
 def rules_of(params: ScoringParams, actions: Mapping[str, str]) -> Rules:
     """The rules that the settings say."""
     data = {
-        "scoring": params.model_dump(mode="json", exclude=set(_NOT_RULES)),
+        # A model that is not there is not named, so that sets without one keep their digest.
+        "scoring": params.model_dump(mode="json", exclude=set(_NOT_RULES), exclude_none=True),
         "actions": dict(actions),
     }
     return _labelled(params, actions, data)
@@ -242,7 +254,8 @@ def _of(error: ErrorDetails) -> RulesError:
 def _meant(path: list[str]) -> str:
     """A parameter with a similar name, as a question; "" if there is none."""
     models: dict[int, type[BaseModel]] = {1: _Set, 2: ScoringParams, 4: OwnKind}
-    known = models[len(path)].model_fields if len(path) in models else {}
+    model = _MODELS.get(path[1]) if len(path) == _OF_MODEL else models.get(len(path))
+    known = {} if model is None else model.model_fields
     near = difflib.get_close_matches(path[-1], [name for name in known if name not in _NOT_RULES], 1)
     return f"; did you mean {near[0]}?" if near else ""
 

@@ -33,7 +33,7 @@ def changes(before: Rules, after: Rules) -> list[Change]:
 
 def _flat(rules: Rules) -> dict[str, str]:
     whole = {
-        "scoring": rules.params.model_dump(mode="json", exclude={"max_record_bytes"}),
+        "scoring": rules.params.model_dump(mode="json", exclude={"max_record_bytes"}, exclude_none=True),
         "actions": dict(rules.actions),
     }
     found: dict[str, str] = {}

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from cxstream.settings import Settings
 
 _SHOWN = 5
+# Parameters that stand as tables of their own.
+_TABLES = frozenset({"points", "kinds", "coefficients", "typical", "purchase_model", "value_model"})
 
 
 def as_json(settings: Settings, found: Sequence[Standing]) -> str:
@@ -79,7 +81,7 @@ def as_toml(rules: Rules) -> str:
     """A set as a file that `read_file` reads."""
     lines = [f"# Rules {rules.label}"]
     whole = {
-        "scoring": rules.params.model_dump(mode="json", exclude={"max_record_bytes"}),
+        "scoring": rules.params.model_dump(mode="json", exclude={"max_record_bytes"}, exclude_none=True),
         "actions": dict(rules.actions),
     }
     for name, table in whole.items():
@@ -101,9 +103,7 @@ def _table(path: list[str], table: dict[str, Any], lines: list[str]) -> None:
 
 def _inline(path: list[str], name: str) -> bool:
     """Whether a table stands on one line: points."""
-    return path == ["scoring", "points"] or (
-        path == ["scoring"] and name not in {"points", "kinds", "coefficients", "typical"}
-    )
+    return path == ["scoring", "points"] or (path == ["scoring"] and name not in _TABLES)
 
 
 def _toml(value: Any) -> str:

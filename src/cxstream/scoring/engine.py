@@ -12,6 +12,8 @@ import numpy as np
 from cxstream.kernels.evaluate import score_cards
 from cxstream.kernels.layout import (
     ACCEPTED,
+    C_ALIVE,
+    C_X,
     CARD_WIDTH,
     CHANGED,
     CLEAN,
@@ -22,8 +24,10 @@ from cxstream.kernels.layout import (
     MISROUTED,
     RECEIPT,
     RULED,
+    S_ALIVE,
     S_INDEX,
     S_LEVEL,
+    S_OWN,
     S_SLOT,
     S_TOPIC,
     S_WHAT,
@@ -55,6 +59,7 @@ from cxstream.scoring.state.marker import MARKER_KEY
 from cxstream.scoring.state.partition import NO_LIMIT, Applied, PartitionState
 from cxstream.scoring.state.passed_over import PASSED_OVER
 from cxstream.scoring.state.snapshot import Line
+from cxstream.scoring.state.worth import clv, compile_worth
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -643,7 +648,8 @@ class Engine:
         names, topics = self.partition.slots.names, self.partition.topics.texts
         signals = []
         last, n = -1, 0
-        for row in rows.tolist():
+        worths = clv(self.params, rows[:, S_ALIVE:S_OWN])
+        for row, worth in zip(rows.tolist(), worths, strict=True):
             local = int(row[S_INDEX])
             n = n + 1 if local == last else 0
             last = local
@@ -652,7 +658,7 @@ class Engine:
             subject = names[int(row[S_SLOT])]
             try:
                 signals.append(
-                    self._writer.signal(row, subject, topic, int(offsets[index]), n, events[local])
+                    self._writer.signal(row, subject, topic, int(offsets[index]), n, events[local], worth)
                 )
             except Exception as error:
                 if subject != getattr(events[local], "subject", None):
@@ -692,7 +698,7 @@ class Engine:
 
     def _render(self, slots: NDArray[np.int32]) -> Iterator[tuple[str, bytes]]:
         rows = self.partition.state.rows[slots]
-        values, labels = self._evaluated(slots, rows["eval_offset"])
+        values, labels, worths = self._evaluated(slots, rows["eval_offset"])
         columns = (
             rows["level"].tolist(),
             rows["notified_level"].tolist(),
@@ -700,6 +706,7 @@ class Engine:
             rfc3339_all(rows["eval_clock"]),
             rows["eval_offset"].tolist(),
             *purchases.facts(self.partition, slots),
+            worths,
         )
         names = self.partition.slots.names
         for slot, numbers, label, *facts in zip(
@@ -710,8 +717,8 @@ class Engine:
 
     def _evaluated(
         self, slots: NDArray[np.int32], offsets: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float64], list[str]]:
-        """Scores at the last evaluation of customers, by the rules that were in force then, and what these are called.
+    ) -> tuple[NDArray[np.float64], list[str], list[float | None]]:
+        """Scores at the last evaluation of customers, by the rules that were in force then, what these are called, and CLV.
 
         Args:
             slots: int32[n].
@@ -721,15 +728,19 @@ class Engine:
         labels = [each.rules.label for each in self.rules.sets]
         if len(labels) == 1:
             score_cards(self.partition.state, self.partition.constants, slots, values, scratch)
-            return values, labels * len(slots)
+            return values, labels * len(slots), clv(self.params, values[:, C_ALIVE:C_X])
         since = np.array([each.offset for each in self.rules.sets])
         which = np.maximum(np.searchsorted(since, offsets) - 1, 0)
+        worths: list[float | None] = [None] * len(slots)
         for i in np.unique(which).tolist():
             mine = np.flatnonzero(which == i)
             some = np.empty((len(mine), CARD_WIDTH))
             score_cards(self.partition.state, self.rules.constants(i), slots[mine], some, scratch)
             values[mine] = some
-        return values, [labels[i] for i in which.tolist()]
+            found = clv(self.rules.sets[i].rules.params, some[:, C_ALIVE:C_X])
+            for place, worth in zip(mine.tolist(), found, strict=True):
+                worths[place] = worth
+        return values, [labels[i] for i in which.tolist()], worths
 
     def dirty_cards(self) -> int:
         """Customers whose card has changed since it was last taken."""
@@ -956,6 +967,7 @@ def compile_kernels() -> None:
     # For writable and for read-only bytes.
     for data in (np.zeros(1, np.uint8), np.frombuffer(b"\0", np.uint8)):
         scan(data, 0, 1, 0, 0, np.zeros(SCAN, np.int64))
+    compile_worth()
     # All side state has some.
     params = ScoringParams(kinds={"own": OwnKind(effort=1)})
     engine = Engine(params, {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -61,6 +62,11 @@ def _cause(event: Any, own: Sequence[words.Own]) -> list[str]:
     return [] if any(each.name == name for each in own) else [name]
 
 
+def _at_risk(clv: float | None, probability: float) -> float | None:
+    """What is expected to be lost, in the base currency."""
+    return None if clv is None else clv * probability
+
+
 class Writer:
     """Writes the signals and cards of one partition.
 
@@ -96,7 +102,14 @@ class Writer:
         return found
 
     def signal(
-        self, row: Sequence[float], subject: str, topic: str, offset: int, n: int, event: Any
+        self,
+        row: Sequence[float],
+        subject: str,
+        topic: str,
+        offset: int,
+        n: int,
+        event: Any,
+        clv: float | None = None,
     ) -> Emitted:
         """One signal.
 
@@ -107,6 +120,7 @@ class Writer:
             offset: of the record that caused it.
             n: how many signals that record caused before.
             event: that record; None if only the clock moved.
+            clv: what the customer is worth; None where it is not known.
         """
         name = f"{self.origin}-{offset}-{n}"
         cause = o.Cause(self._topic, self._partition, offset)
@@ -131,12 +145,12 @@ class Writer:
             erased = o.ErasedCustomer("erased", "none", previous, cause)
             value = _encode(o.ErasedSignal(id=name, subject=subject, time=clock, data=erased))
             return Emitted(index, o.CHURN_RISK.topic, key, value, "erased", "none")
-        risk = self._churn_risk(row, topic, cause)
+        risk = self._churn_risk(row, topic, cause, clv)
         value = _encode(o.ChurnRiskSignal(id=name, subject=subject, time=clock, data=risk))
         reason = risk.reasons[0].feature if risk.reasons else None
         return Emitted(index, o.CHURN_RISK.topic, key, value, risk.change, risk.level, reason)
 
-    def _churn_risk(self, row: Sequence[float], topic: str, cause: o.Cause) -> o.ChurnRisk:
+    def _churn_risk(self, row: Sequence[float], topic: str, cause: o.Cause, clv: float | None) -> o.ChurnRisk:
         reasons = self._reasons(row, topic)
         level = LEVELS[int(row[k.S_LEVEL])]
         action = None
@@ -152,7 +166,7 @@ class Writer:
             satisfaction=row[k.S_SAT],
             satisfaction_halfwidth=row[k.S_SAT_HW],
             reasons=reasons,
-            value_at_risk=None,
+            value_at_risk=_at_risk(clv, row[k.S_P]),
             suggested_action=action,
             model=self._label,
             cause=cause,
@@ -215,6 +229,7 @@ class Writer:
         purchases: int,
         last_purchase: str | None,
         spent: float,
+        clv: float | None = None,
     ) -> bytes:
         """One score card.
 
@@ -230,8 +245,10 @@ class Writer:
             purchases: days with a purchase.
             last_purchase: the last of them; None without one.
             spent: in the base currency.
+            clv: what the customer is worth; None where it is not known.
         """
-        p, effort, effort_hw, sat, sat_hw, acute, day, week, month, quarter, *features = values
+        p, effort, effort_hw, sat, sat_hw, acute, day, week, month, quarter, *_ = values
+        alive = values[k.C_ALIVE]
         data = o.ScoreCard(
             effort,
             effort_hw,
@@ -241,13 +258,16 @@ class Writer:
             LEVELS[level],
             LEVELS[announced],
             acute,
-            dict(zip(FEATURES, features, strict=True)),
+            dict(zip(FEATURES, values[k.C_X :], strict=True)),
             touch,
             o.Touches(int(day), int(week), int(month), int(quarter)),
             purchases,
             last_purchase,
             spent,
             label,
+            None if math.isnan(alive) else alive,
+            clv,
+            _at_risk(clv, p),
         )
         name = f"{self.origin}-{offset}:{subject}"
         return _encode(o.Score(id=name, subject=subject, time=clock, data=data))

@@ -124,8 +124,13 @@ def _silence(row: Row, _topic: str, _own: Sequence[Own]) -> str:
     return f"no touch for {count(days, 'day')}, usually one every {rhythm:.1f} days"
 
 
-def _lapse(_row: Row, _topic: str, _own: Sequence[Own]) -> str:
-    return "purchases have stopped"
+def _lapse(row: Row, _topic: str, _own: Sequence[Own]) -> str:
+    quiet, bought = int(row[k.S_BOUGHT_AGE] - row[k.S_BOUGHT_SPAN]), int(row[k.S_BOUGHT])
+    last = f"last purchase {ago(quiet)}"
+    if bought <= 1:
+        return f"{last}, the only one"
+    rhythm = row[k.S_BOUGHT_SPAN] / (bought - 1)
+    return f"{last}, usually one every {rhythm:.0f} days"
 
 
 def _unsubscribed(row: Row, _topic: str, _own: Sequence[Own]) -> str:

@@ -47,6 +47,7 @@ def _is_plain(kind: OwnKind) -> bool:
 
 def constants(params: ScoringParams) -> Constants:
     """Translate `params`."""
+    buys = params.purchase_model
     kinds, own = list(Kind), list(params.kinds.values())
     points: list[Points | OwnKind] = [*(params.points[k.label] for k in kinds), *own]
     rates = {params.base_currency: 1.0, **params.rates}
@@ -104,5 +105,9 @@ def constants(params: ScoringParams) -> Constants:
         currencies=np.array([currency_code(name) for name in rates], np.uint64),
         rates=np.array(list(rates.values()), np.float64),
         worsened_ms=round(params.worsened_hours * HOUR_MS),
+        alive_r=buys.r if buys else 0.0,
+        alive_alpha=buys.alpha * buys.unit_days if buys else 0.0,
+        alive_a=buys.a if buys else 0.0,
+        alive_b=buys.b if buys else 0.0,
         **_points(params),
     )

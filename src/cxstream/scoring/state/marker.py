@@ -170,7 +170,7 @@ def digest(params: ScoringParams, key_id: str = "", layout: int = LAYOUT) -> str
         key_id: of the key of the pseudonyms; "" without pseudonyms.
         layout: the layout of the snapshot that it is compared with.
     """
-    named = migrations.params_of(params.model_dump(mode="json"), layout)
+    named = migrations.params_of(params.model_dump(mode="json", exclude_none=True), layout)
     canonical = msgspec.json.encode(named, order="deterministic")
     return hashlib.blake2b(canonical + key_id.encode(), digest_size=16).hexdigest()
 

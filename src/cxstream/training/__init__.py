@@ -1,0 +1,1 @@
+"""Fits models from history: when customers buy and stop buying, and what they spend."""

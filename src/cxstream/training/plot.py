@@ -1,0 +1,86 @@
+"""A line plot as SVG, without a plotting library: a report is one file that opens anywhere."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_WIDTH, _HEIGHT = 720, 360
+_LEFT, _RIGHT, _TOP, _BOTTOM = 70, 20, 40, 50
+_COLOURS = ("#1f6fb2", "#d0651a")
+_TICKS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """A line.
+
+    Attributes:
+        name: what it shows.
+        points: x and y, in order of x.
+        dashed: whether the line is.
+    """
+
+    name: str
+    points: Sequence[tuple[float, float]]
+    dashed: bool = False
+
+
+def line_plot(title: str, across: str, series: Sequence[Series]) -> str:
+    """Lines from 0 on, with their names.
+
+    Args:
+        title: what y is.
+        across: what x is.
+        series: the lines, at most two.
+    """
+    points = [point for each in series for point in each.points]
+    most_x, most_y = max(x for x, _ in points) or 1.0, _round_up(max(y for _, y in points) or 1.0)
+
+    def place(x: float, y: float) -> str:
+        left = _LEFT + (_WIDTH - _LEFT - _RIGHT) * x / most_x
+        return f"{left:.1f},{_HEIGHT - _BOTTOM - (_HEIGHT - _TOP - _BOTTOM) * y / most_y:.1f}"
+
+    parts = [
+        (
+            f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(title)}" '
+            'font-family="system-ui, sans-serif" font-size="13" fill="currentColor">'
+        ),
+        f'<text x="{_LEFT}" y="20" font-weight="600">{escape(title)}</text>',
+        f'<text x="{_WIDTH - _RIGHT}" y="{_HEIGHT - 10}" text-anchor="end">{escape(across)}</text>',
+    ]
+    for i in range(_TICKS + 1):
+        parts += _ticks(most_x * i / _TICKS, most_y * i / _TICKS, i)
+    for i, each in enumerate(series):
+        line = " ".join(place(x, y) for x, y in each.points)
+        dash = ' stroke-dasharray="7 5"' if each.dashed else ""
+        colour = _COLOURS[i % len(_COLOURS)]
+        parts += [
+            f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2.5"{dash}/>',
+            f'<text x="{_WIDTH - _RIGHT - 170 + 90 * i}" y="20" fill="{colour}">{escape(each.name)}</text>',
+        ]
+    return "\n".join([*parts, "</svg>"])
+
+
+def _ticks(x: float, y: float, i: int) -> list[str]:
+    across = _LEFT + (_WIDTH - _LEFT - _RIGHT) * i / _TICKS
+    up = _HEIGHT - _BOTTOM - (_HEIGHT - _TOP - _BOTTOM) * i / _TICKS
+    return [
+        (
+            f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{up:.1f}" y2="{up:.1f}" stroke="currentColor" '
+            'stroke-opacity=".15"/>'
+        ),
+        f'<text x="{_LEFT - 8}" y="{up + 4:.1f}" text-anchor="end">{y:,.4g}</text>',
+        f'<text x="{across:.1f}" y="{_HEIGHT - _BOTTOM + 18}" text-anchor="middle">{x:,.4g}</text>',
+    ]
+
+
+def _round_up(value: float) -> float:
+    """The next number with one digit that is 1, 2 or 5."""
+    power = 10 ** math.floor(math.log10(value))
+    return float(next(step * power for step in (1, 2, 5, 10) if step * power >= value * (1 - 1e-12)))
