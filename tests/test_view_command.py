@@ -7,6 +7,8 @@ import io
 import json
 import re
 import shlex
+import sqlite3
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +20,7 @@ from cxstream.cli import group
 from cxstream.model.errors import InputError, OutputError, WarehouseError
 from cxstream.settings import Settings
 from cxstream.warehouse.store import Store
-from view_rows import fill, made_up, touchpoint
+from view_rows import START, fill, made_up, touchpoint
 
 if TYPE_CHECKING:
     from click.testing import Result
@@ -165,6 +167,147 @@ def test_a_value_cannot_move_the_terminal(tmp_path: Path) -> None:
     shown = view(path, "touchpoints --by topic").stdout
     assert "\x1b" not in shown
     assert "[bold]" in shown
+
+
+def test_damaged_files_and_files_of_others_are_named(tmp_path: Path, warehouse: Path) -> None:
+    good = warehouse.read_bytes()
+    whole = sqlite3.connect(tmp_path / "sqlite.db")
+    whole.execute("CREATE TABLE touchpoints (id)")
+    whole.close()
+    damaged, header = bytearray(good), bytearray(good)
+    for place in range(20_000, len(good), 4096):
+        damaged[place] ^= 255
+    header[5000] ^= 255
+    header[9000] ^= 255
+    files = {
+        "damaged": (damaged, "damaged or cut off: restore a copy, or build it again"),
+        "header": (header, "damaged or cut off"),
+        "half": (good[: len(good) // 2], "damaged or cut off"),
+        "short": (good[:3000], "damaged or cut off"),
+        "empty": (b"", "is an empty file, not a warehouse"),
+        "zeros": (bytes(9000), "is an empty file"),
+        "text": (b"a,b\n1,2\n", "is a file of something else"),
+        "sqlite": ((tmp_path / "sqlite.db").read_bytes(), "is a SQLite database, not a warehouse"),
+    }
+    for name, (content, said) in files.items():
+        path = tmp_path / f"{name}.duckdb"
+        path.write_bytes(content)
+        done = view(path, "journeys")
+        assert isinstance(done.exception, WarehouseError), (name, done.exception)
+        assert said in str(done.exception), name
+        assert "\n" not in str(done.exception)
+    folder = view(tmp_path, "voice")
+    assert folder.exit_code == 2
+
+
+def test_a_funnel_without_steps_takes_those_that_occur(tmp_path: Path) -> None:
+    stages = [("consideration", 0), ("purchase", 1), ("service", 2), ("consideration", 3)]
+    rows = [
+        touchpoint(offset=i, stage=stage, time=START + timedelta(hours=i), customer_id=i // 3 + 1)
+        for stage, i in stages
+    ]
+    path = tmp_path / "cx.duckdb"
+    with Store(path, Settings().warehouse) as store:
+        fill(store.connection, rows)
+    done = view(path, "funnel --format json")
+    assert [(row["step"], row["journeys"]) for row in json.loads(done.stdout)] == [
+        ("consideration", 2), ("purchase", 1), ("service", 1),
+    ]  # fmt: skip
+    assert done.stderr == (
+        "no touchpoint has the stage awareness, loyalty: the steps are consideration > purchase > service\n"
+    )
+    listed = view(path, "funnel --customers --cell step=service --format json")
+    assert [row["customer"] for row in json.loads(listed.stdout)] == ["c-1"]
+    typo = view(path, "funnel --set 'steps=consideration > purchas'")
+    assert "no touchpoint has the stage purchas: there are consideration, purchase, service" in typo.stderr
+    channels = view(path, "funnel --set place=channel")
+    assert "no touchpoint has the channel awareness, " in channels.stderr
+    assert "there are web; name the steps with --set 'steps=A > B'" in channels.stderr
+
+
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [
+        ("a>b>a", "names 'a' twice"),
+        ("a>>b", "a step is empty"),
+        ("", "a step is empty"),
+        (">".join("abcdefghi"), "at most 8 steps, not 9"),
+    ],
+)
+def test_steps_that_make_no_funnel_are_refused(warehouse: Path, steps: str, said: str) -> None:
+    done = view(warehouse, f"funnel --set 'steps={steps}'")
+    assert isinstance(done.exception, InputError)
+    assert said in str(done.exception)
+
+
+def test_blanks_belong_to_values(tmp_path: Path) -> None:
+    names = [" checkout", "checkout ", "checkout"]
+    rows = [touchpoint(offset=i, touchpoint=name, customer_id=i + 1) for i, name in enumerate(names)]
+    path = tmp_path / "cx.duckdb"
+    with Store(path, Settings().warehouse) as store:
+        fill(store.connection, rows)
+    for i, name in enumerate(names):
+        found = view(
+            path, f"touchpoints --by touchpoint --customers --cell 'touchpoint={name}' --format json"
+        )
+        assert [row["customer"] for row in json.loads(found.stdout)] == [f"c-{i + 1}"]
+        through = view(path, f"empathy --set 'through={name}' --format json")
+        assert {row["customers"] for row in json.loads(through.stdout)} == {1}
+
+
+def test_hours_are_shown_with_their_time(tmp_path: Path) -> None:
+    rows = [touchpoint(offset=i, time=START + timedelta(hours=i)) for i in range(2)]
+    path = tmp_path / "cx.duckdb"
+    with Store(path, Settings().warehouse) as store:
+        fill(store.connection, rows)
+
+    def periods(line: str) -> list[str]:
+        return [row.split("  ")[0] for row in view(path, line).stdout.splitlines()[1:]]
+
+    assert periods("touchpoints --grain hour") == ["2026-03-02 00:00:00", "2026-03-02 01:00:00"]
+    assert periods("touchpoints --grain hour --limit 1") == ["2026-03-02 00:00:00"]
+    assert periods("touchpoints --grain day") == ["2026-03-02"]
+    # One of the times is a midnight.
+    shown = view(path, "quality --columns first_time,last_time").stdout.splitlines()[1]
+    assert (
+        shown.split("  ") == ["2026-03-02 00:00:00", "2026-03-02 01:00:00"] or "2026-03-02 01:00:00" in shown
+    )
+
+
+def test_long_texts_lose_their_middle_in_a_table_alone(tmp_path: Path) -> None:
+    rows = [touchpoint(offset=i, touchpoint=f"place {i}", time=START + timedelta(hours=i)) for i in range(30)]
+    path = tmp_path / "cx.duckdb"
+    with Store(path, Settings().warehouse) as store:
+        fill(store.connection, rows)
+    whole = " > ".join(f"place {i}" for i in range(30))
+    shown = view(path, "paths --columns journeys").stdout
+    assert max(map(len, shown.splitlines())) < 120
+    assert "place 0 > place 1 > " in shown
+    assert " > place 29" in shown
+    assert json.loads(view(path, "paths --format json").stdout)[0]["path"] == whole
+
+
+def test_days_that_there_are_not(warehouse: Path) -> None:
+    for text in ("2026-02-30", "2026-13-01", "2026-02-29T10:00:00Z"):
+        done = view(warehouse, f"voice --since {text}")
+        assert done.exit_code == 2
+        assert f"there is no day {text[:10]}" in done.stderr
+
+
+def test_columns_are_not_of_customers(warehouse: Path) -> None:
+    done = view(warehouse, "voice --columns nps --customers")
+    assert done.exit_code == 2
+    assert "--columns chooses measures of the view" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["service", "quality", "voice", "campaigns"])
+@pytest.mark.parametrize("sign", ["=", "!="])
+def test_a_value_that_nothing_has_is_named_beside_a_row_of_zeros(
+    warehouse: Path, name: str, sign: str
+) -> None:
+    done = view(warehouse, f"{name} --where source{sign}shp --format json")
+    assert "source=shp: touchpoints have " in done.stderr
+    assert view(warehouse, f"{name} --where source{sign}shop --format json").stderr == ""
 
 
 # --- README

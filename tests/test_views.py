@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cxstream.model.errors import InputError
-from cxstream.warehouse.views import definition, query
+from cxstream.warehouse.views import definition, query, values
 from cxstream.warehouse.views.selection import (
     GRAINS,
     PERIOD,
@@ -218,8 +218,8 @@ def test_wrong_names_and_options_are_refused() -> None:
 
 
 def test_known_values_are_those_that_there_are(connection: duckdb.DuckDBPyConnection) -> None:
-    assert set(query.known_values(connection, "level")) == set(CHOICES["level_after"])
-    assert len(query.known_values(connection, "kind", 3)) == 3
+    assert set(values.known_values(connection, "level")) == set(CHOICES["level_after"])
+    assert len(values.known_values(connection, "kind", 3)) == 3
 
 
 @pytest.mark.parametrize("name", ["touchpoints", "voice", "service", "value", "quality"])

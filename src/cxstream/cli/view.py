@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import nullcontext
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ import click
 from cxstream.cli.options import Time, require_duckdb
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
     import duckdb
@@ -43,11 +43,22 @@ class _Day(Time):
         """The time as the read model has it."""
         if isinstance(value, datetime):
             return value
+        day = _DATE.match(str(value))
+        if day and not _is_day(day[0]):
+            self.fail(f"{value!r}: there is no day {day[0]}", param, ctx)
         text = f"{value}T00:00:00Z" if _DATE.fullmatch(str(value)) else value
         moment = super().convert(text, param, ctx)
         if not _EARLIEST <= moment < _LATEST:
             self.fail(f"{value!r} is not between the years 1971 and 8999", param, ctx)
         return datetime.fromtimestamp(moment / 1000, UTC).replace(tzinfo=None)
+
+
+def _is_day(text: str) -> bool:
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 @click.command("view")
@@ -128,27 +139,39 @@ def _listing(name: str | None) -> str:
 
 def _show(view: View, config: str | None, options: dict[str, Any]) -> None:
     require_duckdb()
+    from cxstream.logs.printable import printable
     from cxstream.settings import load
     from cxstream.warehouse.store import reading
-    from cxstream.warehouse.views import query
+    from cxstream.warehouse.views import query, steps
 
     settings = load(config).warehouse
     selection = _selection(options, settings.few_answers)
     if options["measure"] and not options["customers"]:
         raise click.UsageError("--of goes with --customers")
+    if options["columns"] and options["customers"]:
+        raise click.UsageError(
+            "--columns chooses measures of the view; --customers lists customers: give one of them"
+        )
     shown = options["form"] == "table" and options["out"] is None
     limit = options["limit"] or (_SHOWN + 1 if shown else None)
-    found = (
-        query.customers(view, selection, options["measure"] or query.CUSTOMERS, limit)
-        if options["customers"]
-        else query.result(view, selection, limit)
-    )
     path = options["warehouse"] or settings.path
     check_out(options["out"], path)
+
+    def asked(chosen: Selection) -> query.Query:
+        if options["customers"]:
+            return query.customers(view, chosen, options["measure"] or query.CUSTOMERS, limit)
+        return query.result(view, chosen, limit)
+
+    # What the view does not have is said before the file is opened.
+    asked(selection)
     with reading(path, settings, lambda said: click.echo(said, err=True)) as connection:
+        selection, notes = steps.chosen(connection, view, selection)
+        found = asked(selection)
         rows, table = partial(query.run, connection, found), partial(query.table, connection, found)
         if not write(rows, table, options):
-            _explain_nothing(connection, selection)
+            notes.append("no rows: nothing in the read model matches")
+        for note in [*notes, *_unknown(connection, selection)]:
+            click.echo(printable(note), err=True)
 
 
 def _selection(options: dict[str, Any], few: int) -> Selection:
@@ -201,7 +224,7 @@ def write(
 
     form, out = options["form"], options["out"]
     if form == "table" and out is None:
-        return _table(rows(), options["limit"])
+        return _table(rows(), options["limit"], options.get("grain"))
     target: AbstractContextManager[IO[bytes]] = (
         created(out) if out is not None else nullcontext(click.get_binary_stream("stdout"))
     )
@@ -217,7 +240,7 @@ def write(
     return True
 
 
-def _table(cursor: duckdb.DuckDBPyConnection, limit: int | None) -> bool:
+def _table(cursor: duckdb.DuckDBPyConnection, limit: int | None, grain: str | None) -> bool:
     """Show the rows, as a list of their values where a line of the terminal has no room for them."""
     from rich.console import Console
     from rich.table import Table
@@ -225,23 +248,29 @@ def _table(cursor: duckdb.DuckDBPyConnection, limit: int | None) -> bool:
 
     from cxstream.logs.printable import printable
     from cxstream.warehouse.views import output
+    from cxstream.warehouse.views.selection import PERIOD
 
     rows = cursor.fetchall()
     cut = limit is None and len(rows) > _SHOWN
     rows = rows[:_SHOWN] if cut else rows
     names = output.names(cursor)
     table = Table(box=None, pad_edge=False, header_style="bold")
+    cells = []
     for place, name in enumerate(names):
-        right = any(output.is_number(row[place]) for row in rows)
+        values = [row[place] for row in rows]
+        right = any(map(output.is_number, values))
         table.add_column(name, justify="right" if right else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(*(Text(printable(output.shown(value))) for value in row))
+        days = name != PERIOD or grain != "hour"
+        cells.append([Text(printable(text)) for text in output.column(values, days=days)])
+    shown = list(zip(*cells, strict=True)) if rows else []
+    for row in shown:
+        table.add_row(*row)
     console = Console()
     wide = Console(width=_WIDEST)
     if console.is_terminal and wide.measure(table).maximum > console.width:
-        for row in rows:
-            for name, value in zip(names, row, strict=True):
-                console.print(Text(f"{name:<24} {printable(output.shown(value))}".rstrip()))
+        for row in shown:
+            for name, text in zip(names, row, strict=True):
+                console.print(Text(f"{name:<24} {text}".rstrip()))
             console.print()
     elif rows:
         wide.print(table)
@@ -250,17 +279,14 @@ def _table(cursor: duckdb.DuckDBPyConnection, limit: int | None) -> bool:
     return bool(rows)
 
 
-def _explain_nothing(connection: duckdb.DuckDBPyConnection, selection: Selection) -> None:
+def _unknown(connection: duckdb.DuckDBPyConnection, selection: Selection) -> Iterator[str]:
     """Say which values there are, where a filter names one that nothing has."""
-    from cxstream.logs.printable import printable
-    from cxstream.warehouse.views import query
+    from cxstream.warehouse.views.values import known_values, unknown_values
 
-    click.echo("no rows: nothing in the read model matches", err=True)
     for one in selection.where:
-        strange = [] if one.negated else query.unknown_values(connection, one)
+        strange = unknown_values(connection, one.dimension, one.values)
         if strange:
-            known = query.known_values(connection, one.dimension)
+            known = known_values(connection, one.dimension, _NAMED + 1)
             names = ", ".join(known[:_NAMED]) or "no values"
             more = " and others" if len(known) > _NAMED else ""
-            said = f"{one.dimension}={','.join(strange)}: touchpoints have {names}{more}"
-            click.echo(printable(said), err=True)
+            yield f"{one.dimension}={','.join(strange)}: touchpoints have {names}{more}"

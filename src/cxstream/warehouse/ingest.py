@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 # Aggregates are added up when they have this many rows more than twice those of the last time.
 _SLACK = 200_000
 _NAIVE = pa.timestamp("us")
+_OPTIONAL_TEXTS = tuple(
+    column.name for column in COLUMNS if column.optional and column.type in {"text", "code"}
+)
 
 
 def _touchpoint_columns() -> str:
@@ -92,7 +95,7 @@ class Ingest:
 
     def _take_scored(self, table: pa.Table) -> None:
         """Insert touchpoints as they stand in Arrow: a join of all columns costs more than all aggregates."""
-        table = self._only_new(self._only_recent(_naive(table)))
+        table = self._only_new(self._only_recent(_without_empty(_naive(table))))
         if not table.num_rows:
             return
         encoded = pc.dictionary_encode(table.column("customer").combine_chunks())
@@ -239,6 +242,20 @@ def _naive(table: pa.Table) -> pa.Table:
     for name in ("time", "arrived"):
         i = table.schema.get_field_index(name)
         table = table.set_column(i, name, table.column(i).cast(_NAIVE))
+    return table
+
+
+def _without_empty(table: pa.Table) -> pa.Table:
+    """The table with nothing where a source has sent an empty text: a reader cannot tell one from the other."""
+    for name in _OPTIONAL_TEXTS:
+        i = table.schema.get_field_index(name)
+        column = table.column(i)
+        encoded = pa.types.is_dictionary(column.type)
+        parts = [part.dictionary if encoded else part for part in column.chunks]
+        if any(pc.any(pc.equal(part, "")).as_py() for part in parts):
+            texts = column.cast(pa.string())
+            texts = pc.if_else(pc.equal(texts, ""), pa.scalar(None, pa.string()), texts)
+            table = table.set_column(i, name, texts.dictionary_encode() if encoded else texts)
     return table
 
 

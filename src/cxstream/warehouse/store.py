@@ -52,6 +52,12 @@ _HOLDER = re.compile(r"PID (\d+)")
 _COPY = ".copy"
 # Where a DuckDB file says that it is one.
 _MAGIC = slice(8, 12)
+_SQLITE = b"SQLite format 3\0"
+_SQLITE_LENGTH = len(_SQLITE)
+# What DuckDB says of a file that is damaged or cut off.
+_SIGNS_OF_DAMAGE = (
+    "Corrupt", "corrupt", "checksum", "read enough bytes", "not a valid DuckDB", "deserializ", "Serialization",
+)  # fmt: skip
 # Another process has to copy the file: a process that closes any descriptor of a file loses its POSIX locks on it.
 _CAT = "import shutil, sys; shutil.copyfileobj(open(sys.argv[1], 'rb'), sys.stdout.buffer, 1 << 20)"
 
@@ -275,13 +281,14 @@ def reading(
         say: told if the copy is read.
 
     Raises:
-        WarehouseError: there is no such file, it is no warehouse, or it is being written and there is no copy.
+        WarehouseError: there is no such file, it is no warehouse or damaged, or it is being written and there is no copy.
     """
     if not path.exists():
         raise WarehouseError(
             f"{path}: no such warehouse: build one with 'cxstream replay IN... --warehouse {path}' or "
             f"'cxstream warehouse follow --warehouse {path}'"
         )
+    _check_form(path)
     with TemporaryDirectory(prefix="cxstream-") as folder:
         spill = Path(folder)
         try:
@@ -293,8 +300,8 @@ def reading(
             say(f"{path} is being written; this is its copy {copy}")
             connection = _connect(copy, settings, spill, read_only=True)
         try:
-            _check_version(connection, path)
             with _translated(path):
+                _check_version(connection, path)
                 yield connection
         finally:
             connection.close()
@@ -339,13 +346,52 @@ def _translated(path: Path) -> Iterator[None]:
                 f"{path}: {who} has it open: wait until it ends; while 'cxstream warehouse follow' writes, read a copy: "
                 f"send it SIGUSR1 or set warehouse.publish_minutes, which makes {copy_of(path)}"
             ) from error
+        if any(sign in text for sign in _SIGNS_OF_DAMAGE):
+            raise _damaged(path, text) from None
         raise WarehouseError(f"{path}: {_line(text)}") from None
     except duckdb.CatalogException as error:
         raise WarehouseError(f"{path}: not a warehouse: {_line(str(error))}") from None
     except (duckdb.OutOfMemoryException, duckdb.FatalException) as error:
+        if any(sign in str(error) for sign in _SIGNS_OF_DAMAGE):
+            raise _damaged(path, str(error)) from error
         raise WarehouseError(
             f"{path}: {_line(str(error))}: give it more memory (warehouse.memory_mib) or disk"
         ) from error
+    except duckdb.Error as error:
+        if not any(sign in str(error) for sign in _SIGNS_OF_DAMAGE):
+            raise
+        raise _damaged(path, str(error)) from error
+
+
+def _damaged(path: Path, text: str) -> WarehouseError:
+    return WarehouseError(
+        f"{path}: damaged or cut off: restore a copy, or build it again with 'cxstream replay IN... --warehouse FILE' or "
+        f"'cxstream warehouse rebuild' (DuckDB says: {_line(text)})"
+    )
+
+
+def _check_form(path: Path) -> None:
+    """Refuse what is no DuckDB file: DuckDB would look for an extension that reads it.
+
+    Raises:
+        WarehouseError: it is something else, or cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(_SQLITE_LENGTH)
+    except OSError as error:
+        raise WarehouseError(f"{path}: cannot be read: {error.strerror or error}") from error
+    if start[_MAGIC] == b"DUCK":
+        return
+    if start.startswith(_SQLITE):
+        what = "a SQLite database"
+    elif not start.strip(b"\0"):
+        what = "an empty file"
+    else:
+        what = "a file of something else"
+    raise WarehouseError(
+        f"{path}: is {what}, not a warehouse: name another file, or build one with 'cxstream replay IN... --warehouse FILE'"
+    )
 
 
 @contextmanager

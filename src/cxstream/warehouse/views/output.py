@@ -10,10 +10,15 @@ from typing import IO, TYPE_CHECKING, Any
 import orjson
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import duckdb
     import pyarrow as pa
 
 _BATCH = 1000
+_DAY, _SECOND = "%Y-%m-%d", "%Y-%m-%d %H:%M:%S"
+# Characters of a text in a table.
+_WIDEST_CELL = 100
 
 
 def names(cursor: duckdb.DuckDBPyConnection) -> list[str]:
@@ -53,8 +58,22 @@ def write_parquet(rows: pa.Table, out: IO[bytes]) -> None:
     parquet.write_table(rows, out)
 
 
+def column(values: Sequence[Any], *, days: bool = True) -> list[str]:
+    """The values of a column as cells of a table.
+
+    Args:
+        values: of the column.
+        days: whether times may be shown as days, where all of them are midnights.
+    """
+    times = [value for value in values if isinstance(value, datetime)]
+    form = _DAY if days and all(time.time() == datetime.min.time() for time in times) else _SECOND
+    return [
+        f"{value:{form}}" if isinstance(value, datetime) else _shortened(shown(value)) for value in values
+    ]
+
+
 def shown(value: Any) -> str:
-    """A value as a cell of a table: numbers with at most three decimals."""
+    """A value as a text: numbers with at most three decimals."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -64,9 +83,13 @@ def shown(value: Any) -> str:
         return "0" if text == "-0" else text
     if isinstance(value, int):
         return f"{value:,}"
-    if isinstance(value, datetime):
-        return f"{value:%Y-%m-%d}" if value.time() == datetime.min.time() else f"{value:%Y-%m-%d %H:%M:%S}"
     return str(value)
+
+
+def _shortened(text: str) -> str:
+    """A text without its middle, where it is longer than a cell."""
+    half = (_WIDEST_CELL - 3) // 2
+    return text if len(text) <= _WIDEST_CELL else f"{text[:half]}...{text[-half:]}"
 
 
 def is_number(value: Any) -> bool:

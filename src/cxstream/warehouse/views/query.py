@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from cxstream.warehouse.views.definition import View
-    from cxstream.warehouse.views.selection import Filter
 
 CUSTOMERS = "customers"
 """The measure of every view that counts customers, not rows."""
@@ -440,21 +439,3 @@ def _periods(selection: Selection) -> int:
     if selection.since is None or selection.until is None:
         return 0
     return (selection.until - selection.since) // _GRAINS[selection.grain] + 3
-
-
-def known_values(connection: duckdb.DuckDBPyConnection, dimension: str, most: int = 21) -> list[str]:
-    """Values that touchpoints have in a dimension, the most frequent first."""
-    column = _column(dimension)
-    sql = f'SELECT "{column}" FROM touchpoints WHERE "{column}" IS NOT NULL GROUP BY ALL ORDER BY count(*) DESC, 1 LIMIT {most:d}'
-    return [row[0] for row in connection.execute(sql).fetchall()]
-
-
-def unknown_values(connection: duckdb.DuckDBPyConnection, chosen: Filter) -> list[str]:
-    """The values of a filter that no touchpoint has."""
-    sql = f'SELECT 1 FROM touchpoints WHERE "{_column(chosen.dimension)}" = ? LIMIT 1'
-    values = [value for value in chosen.values if value is not None]
-    return [value for value in values if not connection.execute(sql, [value]).fetchall()]
-
-
-def _column(dimension: str) -> str:
-    return "level_after" if dimension == "level" else dimension

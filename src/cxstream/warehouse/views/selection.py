@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 from cxstream.model.errors import InputError
+from cxstream.warehouse.views import steps
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -77,6 +78,8 @@ class Selection:
             _known(one.dimension, view.dimensions, f"view {view.name} cannot be filtered by", "--where takes")
         for name in self.options:
             _known(name, tuple(view.options), f"view {view.name} has no option", "--set takes")
+        if steps.OPTION in self.options:
+            steps.read(self.options[steps.OPTION])
         for name in self.columns:
             _known(name, view.columns, f"view {view.name} has no column", "--columns takes")
         for name in self.cell:
@@ -158,7 +161,7 @@ def parse_assignment(text: str, option: str) -> tuple[str, str]:
     found = _OPTION.fullmatch(text)
     if found is None:
         raise InputError(f"{option} {text!r}: is not NAME=VALUE")
-    return found[1], found[2].strip()
+    return found[1], found[2]
 
 
 def _known(name: str, known: tuple[str, ...], problem: str, advice: str) -> None:
