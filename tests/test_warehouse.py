@@ -116,7 +116,7 @@ def test_an_empty_text_is_no_value(tmp_path: Path) -> None:
     empty = dict.fromkeys(("touchpoint", "topic", "session", "case_id", "segment"), "")
     rows = [row(0, "a", **empty), row(1, "b", touchpoint="checkout"), row(2, "c")]
     path = built(tmp_path / "w.duckdb", Batch(scored=[table(rows)]))
-    assert select(path, "SELECT touchpoint, topic, session, case_id, segment FROM touchpoints ORDER BY 1, \"offset\"") == [
+    assert select(path, 'SELECT touchpoint, topic, session, case_id, segment FROM touchpoints ORDER BY 1, "offset"') == [
         ("checkout", None, None, None, None), (None,) * 5, (None,) * 5,
     ]  # fmt: skip
     assert select(path, "SELECT touchpoint, sum(touchpoints) FROM daily GROUP BY 1 ORDER BY 1") == [

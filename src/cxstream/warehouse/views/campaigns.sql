@@ -134,7 +134,10 @@ credits AS (
         false AS is_followed,
         row_number() OVER in_order = 1 AS is_first,
         lead(true, 1, false) OVER in_order IS FALSE AS is_last,
-        weight / sum(weight) OVER (PARTITION BY bought_partition, bought_offset) AS part
+        weight / sum(weight) OVER (
+            PARTITION BY bought_partition, bought_offset ORDER BY before_last_ms DESC, "partition", "offset"
+            ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
+        ) AS part
     FROM (
         SELECT
             *,

@@ -35,6 +35,7 @@
 -- - item: the topic, product, stage or touchpoint
 --
 -- ## Caveats
+-- - Satisfaction and effort are rounded to 0.0001 points before they are compared; a touchpoint counts with at most 100,000 points of effort.
 -- - Effect sizes first: with many touchpoints every difference is significant. Around 0.01 η² is small, 0.06 medium, 0.14 large; V 0.1, 0.3, 0.5 (Cohen).
 -- - The tests treat touchpoints as independent. Several of one customer make `p` too small; so does looking at many items and picking the smallest.
 -- - F and p are missing where a channel does not vary at all. χ² is an approximation that wants at least 5 expected contacts in each channel of each kind, resolved and not.
@@ -71,7 +72,12 @@ contacts AS (
 visits AS (
     SELECT *, {period} AS period
     FROM (
-        SELECT *, level_after AS level
+        SELECT
+            *,
+            level_after AS level,
+            -- Whole numbers add up to the same in every order.
+            round(satisfaction_after::DOUBLE * 1e4)::BIGINT AS satisfaction_units,
+            round(least(effort::DOUBLE, 1e5) * 1e4)::BIGINT AS effort_units
         FROM (
             FROM contacts UNION ALL BY NAME
             SELECT *, false AS is_repeat, false AS is_elsewhere FROM named
@@ -87,14 +93,24 @@ visits AS (
         item,
         channel AS place,
         count(*) AS n,
-        avg(satisfaction_after::DOUBLE) AS satisfaction_mean,
-        coalesce(var_samp(satisfaction_after::DOUBLE), 0) AS satisfaction_variance,
-        avg(effort::DOUBLE) AS effort_mean,
-        coalesce(var_samp(effort::DOUBLE), 0) AS effort_variance,
+        sum(satisfaction_units) AS satisfaction_sum,
+        sum(satisfaction_units * satisfaction_units) AS satisfaction_squares,
+        sum(effort_units) AS effort_sum,
+        sum(effort_units * effort_units) AS effort_squares,
         count(*) FILTER ({answered}) AS answered,
         count(*) FILTER ({resolved}) AS resolved
     FROM visits
     GROUP BY {by} item, place
+),
+described AS (
+    SELECT
+        *,
+        satisfaction_sum / n / 1e4 AS satisfaction_mean,
+        coalesce((n * satisfaction_squares - satisfaction_sum * satisfaction_sum) / nullif(n * (n - 1), 0) / 1e8, 0)
+            AS satisfaction_variance,
+        effort_sum / n / 1e4 AS effort_mean,
+        coalesce((n * effort_squares - effort_sum * effort_sum) / nullif(n * (n - 1), 0) / 1e8, 0) AS effort_variance
+    FROM channels
 ),
 usable AS (
     SELECT
@@ -104,7 +120,7 @@ usable AS (
         m / nullif(effort_variance, 0) AS effort_w,
         CASE WHEN answered >= greatest({few}, 1) THEN answered END AS a,
         CASE WHEN a > 0 THEN resolved END AS r
-    FROM channels
+    FROM described
 ),
 centred AS (
     SELECT
@@ -166,8 +182,8 @@ overall AS (
         item,
         count(*) AS touchpoints,
         count(DISTINCT customer_id) AS customers,
-        avg(satisfaction_after::DOUBLE) AS satisfaction,
-        avg(effort::DOUBLE) AS effort,
+        sum(satisfaction_units) / count(*) / 1e4 AS satisfaction,
+        sum(effort_units) / count(*) / 1e4 AS effort,
         count(*) FILTER ({answered}) AS answered,
         count(*) FILTER ({resolved}) AS resolved,
         count(*) FILTER ({repeats}) AS repeats,

@@ -45,6 +45,7 @@ CUSTOMERS = "customers"
 """The measure of every view that counts customers, not rows."""
 
 _PLACEHOLDER = re.compile(r"\{([\w ]+)\}")
+_PARAMETER = re.compile(r"\$(\w+)")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 # The most that an option may be: days in milliseconds stay whole numbers.
 _MOST = 1_000_000_000
@@ -173,7 +174,10 @@ def _composed(
         sql = f"SELECT {names} FROM ({sql})"
     if limit is not None:
         sql = f"SELECT * FROM ({sql}) LIMIT {limit:d}"
-    return Query(sql, {**filler.values, **cells.values}, selection.by, _periods(selection))
+    # What the text does not need after all, such as the time of a funnel of one step, is not bound.
+    needed = set(_PARAMETER.findall(sql))
+    values = {name: value for name, value in {**filler.values, **cells.values}.items() if name in needed}
+    return Query(sql, values, selection.by, _periods(selection))
 
 
 class _Filler:

@@ -40,6 +40,8 @@
 WITH posts AS (
     SELECT
         *,
+        -- Whole numbers add up to the same in every order.
+        round(sentiment * 1e6)::BIGINT AS units,
         list_distinct(list_filter(
             list_transform(coalesce(hashtags, []), lambda tag: lower(ltrim(trim(tag), '#'))), lambda tag: tag <> ''
         )) AS tags
@@ -57,8 +59,8 @@ voices AS (
         count(*) AS posts,
         count(*) FILTER (number = 1) AS posts_once,
         count(DISTINCT customer_id) AS customers,
-        sum(round(sentiment * 1e6)::HUGEINT) / 1e6 / count(sentiment) AS sentiment,
-        stddev_samp(sentiment) AS deviation,
+        sum(units) AS units,
+        sum(units * units) AS squares,
         count(*) FILTER ({rated}) AS rated,
         count(*) FILTER ({positive}) AS positive,
         count(*) FILTER ({neutral}) AS neutral,
@@ -73,6 +75,8 @@ voices AS (
 bases AS (
     SELECT
         *,
+        units / nullif(rated, 0) / 1e6 AS sentiment,
+        sqrt(greatest(0, rated * squares - units * units) / nullif(rated * (rated - 1), 0)) / 1e6 AS deviation,
         CASE WHEN rated >= {few} THEN nullif(rated, 0) END AS n,
         list_sort([struct_pack(less := -pair.value::BIGINT, name := pair.key) FOR pair IN map_entries(tag_posts)])[:5] AS top
     FROM counts
