@@ -17,9 +17,11 @@ import yaml
 
 from charts import ROOT, tool
 from cxstream.local.docker import DockerKafka
+from cxstream.settings import Sink, load
+from cxstream.sink import embedded
 
 DOCKERFILE = ROOT / "deploy" / "docker" / "Dockerfile"
-PROFILES = ("monitoring",)
+PROFILES = ("monitoring", "postgresql")
 # Our own image says in its Dockerfile who runs it; it is not pulled.
 OURS = "cxstream:local"
 
@@ -53,6 +55,7 @@ def services(project: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     [
         ((), set()),
         (("monitoring",), {"prometheus", "alertmanager", "grafana"}),
+        (("postgresql",), {"sink"}),
     ],
 )
 def test_profiles_add_services(profiles: tuple[str, ...], expected: set[str]) -> None:
@@ -228,7 +231,10 @@ def test_alerts_and_dashboards_link_runbooks_at_the_address_of_the_environment(
     ]
     for path in boards:
         variables = json.loads(path.read_text())["templating"]["list"]
-        assert {one["name"]: one.get("query") for one in variables}["runbooks"] == address
+        named = {one["name"]: one.get("query") for one in variables}
+        # A dashboard without alerts links no runbooks.
+        assert named.get("runbooks", address) == address
+        assert "runbooks" in named or path.name == "postgresql.json"
 
 
 def test_prometheus_and_grafana_read_what_was_written_at_the_start() -> None:
@@ -249,6 +255,36 @@ def test_prometheus_serves_the_runbooks_that_alerts_link_by_default(
     assert Path(mounts[options["--web.console.templates"]]) == ROOT / "docs" / "runbooks"
     assert options["--web.external-url"] == "http://localhost:9090"
     assert [port["published"] for port in prometheus["ports"]] == ["9090"]
+
+
+def test_grafana_asks_the_postgresql_of_the_sink(services: dict[str, dict[str, Any]]) -> None:
+    [source] = yaml.safe_load((ROOT / "deploy/compose/grafana/datasources/postgresql.yml").read_text())[
+        "datasources"
+    ]
+    host, _, port = source["url"].partition(":")
+    assert host in services
+    assert [each["target"] for each in services[host]["ports"]] == [int(port)] == [Sink().embedded_port]
+    assert (source["user"], source["jsonData"]["database"]) == (embedded.USER, embedded.DATABASE)
+    variable = source["secureJsonData"]["password"].removeprefix("$")
+    password = services["grafana"]["environment"][variable]
+    assert password == services[host]["environment"]["CXSTREAM_SINK__PASSWORD"]
+    [place] = services[host]["volumes"]
+    assert services[host]["environment"]["CXSTREAM_SINK__EMBEDDED_DATA"].startswith(f"{place['target']}/")
+    # The volume gets the owner of the folder in the image, and PostgreSQL refuses a user without a name.
+    text = DOCKERFILE.read_text()
+    (user,) = re.findall(r"^USER (\d+):\d+$", text, re.MULTILINE)
+    assert f"install -d -o {user} -g {user} -m 0700 {place['target']}\n" in text
+    assert f"cxstream:x:{user}:{user}:" in text
+
+
+def test_settings_of_the_sink_exist(
+    services: dict[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in services["sink"]["environment"].items():
+        monkeypatch.setenv(name, value)
+    settings = load()
+    assert settings.sink.embedded_host == "0.0.0.0"
+    assert settings.sink.metrics_hosts == ("sink",)
 
 
 def test_alertmanager_has_the_templates(services: dict[str, dict[str, Any]]) -> None:

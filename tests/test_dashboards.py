@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.cog.runtime import UnknownDataquery
 from grafana_foundation_sdk.models.dashboard import Dashboard
 from grafana_foundation_sdk.models.prometheus import Dataquery
 from hypothesis import given
@@ -49,12 +50,23 @@ def panels(board: dict[str, Any]) -> list[dict[str, Any]]:
     return [panel for panel in board["panels"] if panel["type"] != "row"]
 
 
+# Those that ask a Prometheus; test_sink.py runs the queries of the others.
+ASKING_PROMETHEUS = {board.file for board in BOARDS if board.source == "prometheus"}
+
+
 def targets() -> Iterator[tuple[str, str]]:
     """Where each query stands, and its PromQL."""
     for name, board in FILES.items():
+        if name not in ASKING_PROMETHEUS:
+            continue
         for panel in panels(board):
             for target in panel["targets"]:
                 yield f"{name}: {panel['title']} {target['refId']}", target["expr"]
+
+
+def source_of(name: str) -> str:
+    """The kind of data source that a dashboard asks."""
+    return "prometheus" if name in ASKING_PROMETHEUS else "grafana-postgresql-datasource"
 
 
 # --- what is committed
@@ -62,7 +74,12 @@ def targets() -> Iterator[tuple[str, str]]:
 
 def test_dashboards_are_what_the_boards_say() -> None:
     assert stale(OUT, "docs/runbooks") == [], "run: python deploy/dashboards/generate.py"
-    assert set(FILES) == {"pipeline.json", "customer-experience.json", "kafka-and-state.json"}
+    assert set(FILES) == {
+        "pipeline.json",
+        "customer-experience.json",
+        "kafka-and-state.json",
+        "postgresql.json",
+    }
 
 
 def test_the_check_fails_where_something_differs(tmp_path: Path) -> None:
@@ -83,7 +100,8 @@ def test_dashboards_are_of_grafanas_types(name: str) -> None:
     assert json.loads(json.dumps(board, cls=JSONEncoder)) == FILES[name]
     queries = [target for panel in board.panels or [] for target in getattr(panel, "targets", None) or []]
     assert queries
-    assert all(isinstance(query, Dataquery) for query in queries)
+    kind = Dataquery if name in ASKING_PROMETHEUS else UnknownDataquery
+    assert all(isinstance(query, kind) for query in queries)
 
 
 def test_addresses_of_dashboards_stay() -> None:
@@ -91,6 +109,7 @@ def test_addresses_of_dashboards_stay() -> None:
         "pipeline.json": "cxstream-pipeline",
         "customer-experience.json": "cxstream-customer-experience",
         "kafka-and-state.json": "cxstream-kafka-and-state",
+        "postgresql.json": "cxstream-postgresql",
     }
 
 
@@ -107,14 +126,16 @@ def test_panels_are_in_order(name: str) -> None:
         assert not taken & cells, panel["title"]
         taken |= cells
     for panel in panels(board):
-        assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
+        assert panel["datasource"] == {"type": source_of(name), "uid": "${datasource}"}
         assert panel["description"].endswith((".", ".md")), panel["title"]
         assert panel["fieldConfig"]["defaults"]["unit"], panel["title"]
         assert panel["targets"], panel["title"]
         refs = [target["refId"] for target in panel["targets"]]
         assert len(refs) == len(set(refs))
         assert all(
-            target["expr"] and target["datasource"] == panel["datasource"] for target in panel["targets"]
+            target["expr" if name in ASKING_PROMETHEUS else "rawSql"]
+            and target["datasource"] == panel["datasource"]
+            for target in panel["targets"]
         )
     titles = [panel["title"] for panel in panels(board)]
     assert len(titles) == len(set(titles))
@@ -125,7 +146,7 @@ def test_variables_are_those_that_are_used(name: str) -> None:
     board = FILES[name]
     defined = {variable["name"]: variable for variable in board["templating"]["list"]}
     assert defined["datasource"]["type"] == "datasource"
-    assert defined["datasource"]["query"] == "prometheus"
+    assert defined["datasource"]["query"] == source_of(name)
     used = set(re.findall(r"\$\{?([a-z]\w*)", json.dumps(board["panels"])))
     assert used == set(defined)
 
@@ -294,6 +315,7 @@ def unanswered(address: str, since: float) -> list[str]:
     return [
         f"{board.file}: {panel.title}, {query.legend}"
         for board in BOARDS
+        if board.source == "prometheus"
         for panel in board.panels()
         for query in panel.queries
         if not asking.asked(address, query, span)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import socket
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from cxstream.sink.partitions import TABLES, shifted
 from cxstream.topology import CHURN_RISK, FORGOTTEN, FRICTION, INSIGHTS, SCORED, SCORES
 from cxstream.warehouse import aggregates
 from cxstream.warehouse.store import Store
+from generate import BOARDS
 from sink_log import Log, Target, content, fill, sink_settings, target
 from test_warehouse_follow import cards, written
 from workers import touchpoint
@@ -145,31 +147,38 @@ def cards_of(values: list[bytes]) -> list[bytes]:
     return [card for _, card in router.cards()]
 
 
+PLACE_SIGNAL: dict[str, Any] = {
+    "specversion": "1.0",
+    "id": "i-1",
+    "source": "/cxstream",
+    "type": "cx.signal.touchpoint.v1",
+    "subject": "touchpoint/web/check\x00out",
+    "time": "2025-03-02T10:05:00.000Z",
+    "data": {
+        "change": "raised",
+        "dimension": "touchpoint",
+        "channel": "web",
+        "name": "check\x00out",
+        "measure": "failure",
+        "since": "2025-03-02T09:58:00.000Z",
+        "visits": 40,
+        "bad": 31,
+        "share": 0.775,
+        "usual": 0.02,
+        "customers": 28,
+        "reasons": [{"kind": "error", "touchpoints": 31, "customers": 28, "evidence": "31 error\x00"}],
+    },
+}
+
+
 async def test_alerts_on_places_are_inserted_once(postgres: Embedded) -> None:
-    signal: dict[str, Any] = {
-        "specversion": "1.0",
-        "id": "i-1",
-        "source": "/cxstream",
-        "type": "cx.signal.touchpoint.v1",
-        "subject": "touchpoint/web/check\x00out",
-        "time": "2025-03-02T10:05:00.000Z",
-        "data": {
-            "change": "raised",
-            "dimension": "touchpoint",
-            "channel": "web",
-            "name": "check\x00out",
-            "measure": "failure",
-            "since": "2025-03-02T09:58:00.000Z",
-            "visits": 40,
-            "bad": 31,
-            "share": 0.775,
-            "usual": 0.02,
-            "customers": 28,
-            "reasons": [{"kind": "error", "touchpoints": 31, "customers": 28, "evidence": "31 error\x00"}],
-        },
-    }
     log = Log(PARTITIONS)
-    for value in (signal, signal, signal | {"data": signal["data"] | {"visits": 2**63}}, {"id": "i-2"}):
+    for value in (
+        PLACE_SIGNAL,
+        PLACE_SIGNAL,
+        PLACE_SIGNAL | {"data": PLACE_SIGNAL["data"] | {"visits": 2**63}},
+        {"id": "i-2"},
+    ):
         log.append(INSIGHTS.name, 0, b"x", json.dumps(value).encode())
     with target(postgres) as sink:
         await sink.catch_up(log)
@@ -469,3 +478,26 @@ async def test_views_have_units(postgres: Embedded) -> None:
         assert sink.select("SELECT count(*) FROM cards") == sink.select("SELECT 0::bigint")
         [(first, last)] = sink.select("SELECT min(time), max(time) FROM friction")
         assert datetime(2025, 3, 1, tzinfo=UTC) <= first <= last
+
+
+async def test_every_query_of_the_dashboard_is_answered(postgres: Embedded) -> None:
+    log = Log(PARTITIONS)
+    answers = [touchpoint(f"n{i}", 500_000 + i, "survey_nps", channel="app", score=i % 11) for i in range(33)]
+    for some in batches([*events(60, customers=9), *answers], 1000):
+        log.extend(some)
+    log.append(INSIGHTS.name, 0, b"x", json.dumps(PLACE_SIGNAL).encode())
+    span = "BETWEEN '2025-01-01T00:00:00Z' AND '2025-12-31T00:00:00Z'"
+    [board] = [each for each in BOARDS if each.source == "postgresql"]
+    with target(postgres) as sink:
+        await sink.catch_up(log)
+        for panel in board.panels():
+            for query in panel.queries:
+                text = query.expr.replace("$schema", sink.settings.sink.schema_name)
+                text = re.sub(r"\$__timeFilter\((\w+)\)", rf"\1 {span}", text)
+                assert "$" not in text, panel.title
+                cursor = sink.database.connection.execute(text.encode())
+                assert cursor.rowcount > 0, panel.title
+                if panel.kind == "lines":
+                    assert [each.name for each in cursor.description or ()] == ["time", "metric", "value"], (
+                        panel.title
+                    )

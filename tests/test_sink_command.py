@@ -106,11 +106,19 @@ def test_a_server_that_was_left_behind_is_ended_and_its_data_stays(folder: Path)
     done = subprocess.run([sys.executable, "-c", code], check=False)
     assert done.returncode == -signal.SIGKILL
     before = (place / "password").read_text()
-    with (
-        Embedded(place, durable=False) as server,
-        psycopg.connect(server.url, password=server.password()) as connection,
-    ):
-        assert connection.execute("SELECT 1").fetchone() == (1,)
+    others = ("{all}", "{cxstream}", "all", "scram-sha-256")
+    for host, listens in (("0.0.0.0", "*"), ("127.0.0.1", "127.0.0.1")):
+        with (
+            Embedded(place, host=host, durable=False) as server,
+            psycopg.connect(server.url, password=server.password()) as connection,
+        ):
+            found = connection.execute(
+                "SELECT database::text, user_name::text, address, auth_method FROM pg_hba_file_rules"
+            ).fetchall()
+            # Other computers are let in while it listens for them.
+            assert (others in found) == (host == "0.0.0.0")
+            assert {method for *_, method in found} == {"scram-sha-256"}
+            assert connection.execute("SHOW listen_addresses").fetchone() == (listens,)
     assert (place / "password").read_text() == before
 
 

@@ -21,10 +21,10 @@ MARGIN = "±"
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One PromQL query.
+    """One query, in PromQL or SQL.
 
     Attributes:
-        expr: PromQL, with Grafana's variables in it.
+        expr: PromQL or SQL, with Grafana's variables and macros in it. SQL of lines has the columns time, metric, value.
         legend: name of its series; {{label}} stands for a label's value. In a table the heading of its column.
         unit: of this column of a table, where it differs from the panel's.
     """
@@ -91,6 +91,7 @@ class Board:
         refresh: how often it asks anew.
         channels: whether the channels can be chosen ($channel).
         windows: what can be chosen for $window, the first one if nothing is.
+        source: what is asked.
     """
 
     uid: str
@@ -102,6 +103,7 @@ class Board:
     refresh: str = "30s"
     channels: bool = False
     windows: tuple[str, ...] = field(default=())
+    source: Literal["prometheus", "postgresql"] = "prometheus"
 
     def panels(self) -> Iterator[Panel]:
         """All panels, in order."""

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 import experience
 import grafana
 import pipeline
+import postgresql
 import state
 
 if TYPE_CHECKING:
     from board import Board
 
 ROOT = Path(__file__).parent.parent.parent
-BOARDS: tuple[Board, ...] = (pipeline.BOARD, experience.BOARD, state.BOARD)
+BOARDS: tuple[Board, ...] = (pipeline.BOARD, experience.BOARD, state.BOARD, postgresql.BOARD)
 OUT = ROOT / "deploy" / "grafana"
 DOCUMENT = ROOT / "docs" / "dashboards.md"
 BEGIN, END = "<!-- generated: begin -->", "<!-- generated: end -->"

@@ -1,7 +1,7 @@
 """Makes Grafana's JSON of a board, with the types of grafana-foundation-sdk.
 
 Panels are numbered in order. Each asks the data source of the variable $datasource, so that a board fits any Grafana
-that has a Prometheus.
+that has a Prometheus, or a PostgreSQL that `cxstream sink` writes.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from grafana_foundation_sdk.builders import (
 )
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
+from grafana_foundation_sdk.cog.runtime import UnknownDataquery
 from grafana_foundation_sdk.models import common as c
 from grafana_foundation_sdk.models import dashboard as d
 from grafana_foundation_sdk.models import heatmap as h
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from board import Board, Panel, Query
 
 SOURCE = c.DataSourceRef(type_val="prometheus", uid="${datasource}")
+DATABASE = c.DataSourceRef(type_val="grafana-postgresql-datasource", uid="${datasource}")
 RUNBOOKS = "docs/runbooks"
 TAG = "cxstream"
 _HALF = 20
@@ -72,7 +74,7 @@ def made_of(board: Board, runbooks: str = RUNBOOKS) -> d.Dashboard:
         made.with_row(dashboard.Row(row.title).id(number))
         for panel in row.panels:
             number += 1
-            made.with_panel(_panel(panel).id(number))
+            made.with_panel(_panel(panel, board).id(number))
     return made.build()
 
 
@@ -88,17 +90,28 @@ def _others() -> Any:
 
 
 def _variables(board: Board, runbooks: str) -> list[Any]:
-    made: list[Any] = [dashboard.DatasourceVariable("datasource").label("Data source").type("prometheus")]
+    source = DATABASE if board.source == "postgresql" else SOURCE
+    made: list[Any] = [
+        dashboard.DatasourceVariable("datasource").label("Data source").type(str(source.type_val))
+    ]
+    if board.source == "postgresql":
+        made.append(
+            dashboard.TextBoxVariable("schema")
+            .label("Schema")
+            .description("Schema of the tables: the setting sink.schema_name")
+            .default_value("cxstream")
+        )
     if board.channels:
         made.append(_channels())
     if board.windows:
         made.append(_windows(board.windows))
-    made.append(
-        dashboard.TextBoxVariable("runbooks")
-        .label("Runbooks at")
-        .description("Address of docs/runbooks, for the links of panels with alerts")
-        .default_value(runbooks)
-    )
+    if any(panel.alerts for panel in board.panels()):
+        made.append(
+            dashboard.TextBoxVariable("runbooks")
+            .label("Runbooks at")
+            .description("Address of docs/runbooks, for the links of panels with alerts")
+            .default_value(runbooks)
+        )
     return made
 
 
@@ -131,8 +144,8 @@ def _windows(windows: tuple[str, ...]) -> Any:
 # --- panels
 
 
-def _panel(panel: Panel) -> Any:
-    made = {
+def _panel(panel: Panel, board: Board) -> Any:
+    made: Any = {
         "lines": _lines,
         "band": _band,
         "number": _number,
@@ -140,7 +153,10 @@ def _panel(panel: Panel) -> Any:
         "table": _table,
         "heat": _heat,
     }[panel.kind](panel)
-    made.title(panel.title).description(described(panel)).datasource(SOURCE)
+    if board.source == "postgresql":
+        made.targets(_sql(panel))
+    made.title(panel.title).description(described(panel))
+    made.datasource(DATABASE if board.source == "postgresql" else SOURCE)
     made.span(panel.width).height(panel.height).unit(panel.unit).no_value("no data")
     made.links([_runbook(alert) for alert in panel.alerts])
     for bound, limit in (("min", panel.low), ("max", panel.high), ("decimals", panel.decimals)):
@@ -185,6 +201,29 @@ def _query(query: Query, name: str, kind: str) -> Any:
         return made.range().format(PromQueryFormat.HEATMAP)
     made.instant()
     return made.format(PromQueryFormat.TABLE) if kind == "table" else made
+
+
+class _Sql:
+    """A query to PostgreSQL; the SDK has no type for it."""
+
+    def __init__(self, query: Query, name: str, *, series: bool) -> None:
+        self._made = {
+            "datasource": {"type": DATABASE.type_val, "uid": DATABASE.uid},
+            "editorMode": "code",
+            "format": "time_series" if series else "table",
+            "rawQuery": True,
+            "rawSql": query.expr,
+            "refId": name,
+        }
+
+    def build(self) -> UnknownDataquery:
+        return UnknownDataquery(self._made)
+
+
+def _sql(panel: Panel) -> list[Any]:
+    return [
+        _Sql(query, chr(ord("A") + n), series=panel.kind == "lines") for n, query in enumerate(panel.queries)
+    ]
 
 
 def _lines(panel: Panel) -> Any:
@@ -261,6 +300,9 @@ def _bars(panel: Panel) -> Any:
 
 def _table(panel: Panel) -> Any:
     made = table.Panel().targets(_queries(panel, "table"))
+    if not any(query.legend for query in panel.queries):
+        # Its columns are those of the query.
+        return made
     columns = {f"Value #{chr(ord('A') + n)}": query for n, query in enumerate(panel.queries)}
     if len(columns) == 1:
         columns = {"Value": panel.queries[0]}

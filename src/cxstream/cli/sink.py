@@ -47,9 +47,16 @@ def command(
     if embedded:
         if url is not None:
             raise click.UsageError("--embedded has its own database: leave out the address")
+        from cxstream.settings.secrets import secret
         from cxstream.sink.embedded import Embedded, folder
 
-        with Embedded(folder(settings.sink), settings.sink.embedded_port) as server:
+        made = Embedded(
+            folder(settings.sink),
+            settings.sink.embedded_port,
+            host=settings.sink.embedded_host,
+            password=secret(settings.sink, "password", "sink"),
+        )
+        with made as server:
             click.echo(f"PostgreSQL: {server.url}, its password is in {server.password_file}")
             own = settings.sink.model_copy(update={"password": None, "password_file": server.password_file})
             _follow(settings, Address(server.url, own), until_end=until_end, accept_loss=accept_loss)

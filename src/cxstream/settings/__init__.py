@@ -390,7 +390,8 @@ class Sink(_Section):
         "logged.",
     )
     password: SecretStr | None = Field(
-        None, description="Password of the user, if the address has none; never logged."
+        None,
+        description="Password of the user, if the address has none, or of a new embedded server; never logged.",
     )
     password_file: Path | None = Field(None, description="... or the file that it is in.")
     schema_name: str = Field(
@@ -432,6 +433,10 @@ class Sink(_Section):
     )
     embedded_data: Path | None = Field(
         None, description="Where `cxstream sink --embedded` keeps its data; a folder of the user by default."
+    )
+    embedded_host: str = Field(
+        "127.0.0.1",
+        description="Address that the embedded server listens on; connections from other computers are not encrypted.",
     )
     embedded_port: int = Field(
         5433, ge=0, le=65535, description="Port of the embedded server; 0 takes a free one."
