@@ -14,6 +14,7 @@ import pytest
 
 from console_app import HOST, OWN, card, console, read, warehouse
 from cxstream.console import assets, navigation
+from cxstream.console.live import Live
 from cxstream.console.reader import Reader, TooSlowError
 from cxstream.console.tables import Table, as_csv
 from cxstream.settings import Console, Warehouse
@@ -324,3 +325,20 @@ async def test_results_are_kept_until_the_file_changes(tmp_path: Path) -> None:
         assert await reader.sql(sql) == [{"n": 3}]
     finally:
         reader.close()
+
+
+async def test_open_pages_are_told_of_changes_and_are_never_silent() -> None:
+    state = ["a"]
+    live = Live(lambda: tuple(state), seconds=0.001, heartbeat=0.05)
+    events = live.events()
+    first = await anext(events)
+    assert first.startswith("retry: ")
+    assert await anext(events) == ": still here\n\n"
+    state[0] = "b"
+    async with asyncio.timeout(30):
+        while (told := await anext(events)).startswith(":"):
+            pass
+    assert told.startswith("event: version\n")
+    assert told not in first
+    live.end()
+    assert [event async for event in events if not event.startswith(":")] == []

@@ -13,9 +13,11 @@ from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from cxstream.console import assets, navigation, scope
+from cxstream.console import api, assets, navigation, scope
+from cxstream.console.api import Api
 from cxstream.console.entrance import Entrance, form_of, local
 from cxstream.console.language import LANGUAGES, negotiated
+from cxstream.console.live import Live
 from cxstream.console.page import Ask, Page
 from cxstream.console.people import Role
 from cxstream.console.problems import problem_of
@@ -44,6 +46,7 @@ _YEAR_S = 365 * 86400
 _EXTENT = "SELECT min(time) AS first, max(time) AS last FROM touchpoints"
 
 _log = structlog.get_logger("cxstream.console")
+_audit = structlog.get_logger("cxstream.console.audit")
 
 
 def create_app(
@@ -77,6 +80,7 @@ class _Console:
         self._reader = Reader(warehouse, settings.warehouse, settings.console)
         self._templates = Templates(settings, self._pages)
         self.sessions = Sessions(settings.console)
+        self._live = Live(self._reader.state)
         self._entrance = Entrance(self.sessions, self._templates)
 
     @asynccontextmanager
@@ -84,6 +88,7 @@ class _Console:
         try:
             yield
         finally:
+            self._live.end()
             self._reader.close()
 
     def routes(self) -> Sequence[Route]:
@@ -93,6 +98,8 @@ class _Console:
             Route("/preferences", self._preferences, methods=["POST"]),
             Route(assets.PREFIX + "/{name}", _asset),
             *self._entrance.routes(),
+            Route("/live", self._live.stream),
+            *Api(self._ask, _waited_for).routes(),
         ]
         for page in self._pages.values():
             if page.tables:
@@ -132,6 +139,11 @@ class _Console:
         person = request.state.person
         if person.rank < Role[page.role]:
             raise HTTPException(403, page.role)
+        if person.rank >= Role.agent:
+            # Who looked at whom: a page that may name customers, and what was asked of it.
+            _audit.info(
+                "looked", person=person.name, role=person.role, path=request.url.path, query=request.url.query
+            )
         (extent,) = await self._reader.sql(_EXTENT)
         few = self._settings.warehouse.few_answers
         found = scope.parse(request.query_params, extent["first"], extent["last"], few)
@@ -155,6 +167,8 @@ class _Console:
         if found.is_defect:
             reference = secrets.token_hex(4)
             _log.exception("a page failed", path=request.url.path, reference=reference, exc_info=error)
+        if request.url.path.startswith(api.PREFIX):
+            return api.problem_json(found, reference)
         if request.url.path.endswith(".csv"):
             return PlainTextResponse(f"{found.detail or found.title} {reference}\n", found.status)
         return self._templates.response(

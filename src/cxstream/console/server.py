@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from cxstream.settings import Console, Settings
 
-_STOP_SECONDS = 3
+# Streams to browsers have no end of their own.
+_STOP_SECONDS = 1
 
 
 def serve(settings: Settings, warehouse: Path, say: Callable[[str], None]) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from cxstream.console.reader import Row
+    from cxstream.warehouse.views.definition import View
 
 _PAGE = 50
 _MOST = 100_000
@@ -99,7 +100,18 @@ def _place(pattern: str, after: str) -> re.Match[str] | None:
 async def _customers(ask: Ask, limit: int, after: str = "") -> list[Row]:
     if ask.param("at_risk"):
         return await _at_risk(ask, limit, after)
-    view = known(ask.param("view", "touchpoints"))
+    return await behind(ask, known(ask.param("view", "touchpoints")), limit, after)
+
+
+async def behind(ask: Ask, view: View, limit: int, after: str = "") -> list[Row]:
+    """The customers behind a number of a view, most rows first; the address says which number.
+
+    Args:
+        ask: with `by`, `grain`, `cell`, `set` and `of` in the address.
+        view: the number is of this view.
+        limit: the most customers.
+        after: ROWS:CUSTOMER of the last one before these.
+    """
     by = tuple(name for name in ask.param("by").split(",") if name and name != PERIOD)
     grain = ask.param("grain") or None
     options = dict(parse_assignment(text, "set") for text in ask.request.query_params.getlist("set"))

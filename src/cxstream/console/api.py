@@ -1,0 +1,216 @@
+"""The same figures for programs: JSON over HTTP, described by OpenAPI 3.1.
+
+    GET /api/v1/views                       what there is
+    GET /api/v1/views/NAME                  the rows of a view
+    GET /api/v1/views/NAME/customers        the customers behind a number, in pages
+    GET /api/v1/openapi.json
+
+Errors are problem+json (RFC 9457). An answer has an ETag, which changes with the read model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any, get_args
+
+import orjson
+from starlette.responses import Response
+from starlette.routing import Route
+
+from cxstream.console.page import Ask, Page
+from cxstream.console.pages.customers import behind
+from cxstream.model.errors import InputError
+from cxstream.warehouse.views import definition, query
+from cxstream.warehouse.views.selection import Grain, parse_assignment
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from starlette.requests import Request
+
+    from cxstream.console.problems import Problem
+
+PREFIX = "/api/v1"
+_MOST, _DEFAULT = 10_000, 1000
+_JSON = orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z | orjson.OPT_SORT_KEYS
+
+
+async def _nothing(_: Ask) -> Mapping[str, Any]:
+    return {}
+
+
+_VIEWER = Page(name="api", path=PREFIX, title="", show=_nothing)
+_AGENT = Page(name="api", path=PREFIX, title="", show=_nothing, role="agent")
+
+
+class Api:
+    """The routes.
+
+    Args:
+        ask: what a request asks for, if its role may.
+        waited_for: makes an endpoint whose queries stop when the client has gone.
+    """
+
+    def __init__(
+        self,
+        ask: Callable[[Page, Request], Awaitable[Ask]],
+        waited_for: Callable[[Callable[[Request], Awaitable[Response]]], Any],
+    ) -> None:
+        self._ask = ask
+        self._waited_for = waited_for
+
+    def routes(self) -> list[Route]:
+        """Their addresses."""
+        return [
+            Route(f"{PREFIX}/openapi.json", self._description),
+            Route(f"{PREFIX}/views", self._list),
+            Route(f"{PREFIX}/views/{{name}}", self._waited_for(self._rows)),
+            Route(f"{PREFIX}/views/{{name}}/customers", self._waited_for(self._customers)),
+        ]
+
+    async def _description(self, request: Request) -> Response:
+        return _answer(request, description(), "")
+
+    async def _list(self, request: Request) -> Response:
+        views = (definition.view(name) for name in definition.names())
+        return _answer(request, {"views": [_view(each) for each in views]}, "")
+
+    async def _rows(self, request: Request) -> Response:
+        ask = await self._ask(_VIEWER, request)
+        view, limit = definition.view(request.path_params["name"]), _limit(ask)
+        grain = ask.param("grain") or None
+        if grain not in (None, *get_args(Grain)):
+            raise InputError(f"grain={grain}: is none of {', '.join(get_args(Grain))}")
+        by, columns = ([part for part in ask.param(name).split(",") if part] for name in ("by", "columns"))
+        options = dict(parse_assignment(text, "set") for text in request.query_params.getlist("set"))
+        rows = await ask.view(
+            view, limit=limit + 1, by=tuple(by), grain=grain, columns=tuple(columns), options=options
+        )
+        found = {**_window(ask), "view": view.name, "rows": rows[:limit], "is_cut": len(rows) > limit}
+        return _answer(request, found, repr(ask.reader.state()))
+
+    async def _customers(self, request: Request) -> Response:
+        ask = await self._ask(_AGENT, request)
+        view, limit = definition.view(request.path_params["name"]), _limit(ask)
+        rows = await behind(ask, view, limit + 1, ask.param("after"))
+        after = f"{rows[limit - 1]['rows']}:{rows[limit - 1]['customer']}" if len(rows) > limit else None
+        found = {**_window(ask), "view": view.name, "customers": rows[:limit], "next_after": after}
+        return _answer(request, found, repr(ask.reader.state()))
+
+
+def problem_json(found: Problem, reference: str) -> Response:
+    """A problem as RFC 9457 has it."""
+    content = {
+        "type": "about:blank",
+        "title": found.title,
+        "status": found.status,
+        "detail": found.detail or found.advice,
+    }
+    if reference:
+        content["reference"] = reference
+    return Response(orjson.dumps(content), found.status, media_type="application/problem+json")
+
+
+def description() -> dict[str, Any]:
+    """The OpenAPI document."""
+    scope = [
+        _parameter(
+            "period",
+            "Length of the window, which ends with the last touchpoint.",
+            enum=["1d", "7d", "28d", "90d"],
+        ),
+        _parameter("since", "Start of the window, UTC: 2026-03-01 or 2026-03-01T12:00; with `until`."),
+        _parameter("until", "End of the window, exclusive."),
+        _parameter("where", "Filter, like channel=web,app or topic!=invoice; may be given several times."),
+        _parameter("set", "Option of the view, NAME=VALUE; may be given several times."),
+        _parameter("by", "Dimensions that get a row for each value, with commas between them."),
+        _parameter("limit", f"Most rows, at most {_MOST}.", default=_DEFAULT, type_="integer"),
+        _parameter("grain", "A row for each of these.", enum=list(get_args(Grain))),
+    ]
+    rows = [*scope, _parameter("columns", "Only these measures, with commas between them.")]
+    customers = [
+        *scope,
+        _parameter(
+            "of", "The measure that counts the customers; see `behind` of the view.", default=query.CUSTOMERS
+        ),
+        _parameter("cell", "COLUMN=VALUE of the row of the number; may be given several times."),
+        _parameter("after", "Where the page begins: `next_after` of the page before."),
+    ]
+    name = {
+        "name": "name",
+        "in": "path",
+        "required": True,
+        "schema": {"type": "string", "enum": definition.names()},
+    }
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "cxstream console", "version": "1", "description": "Figures of the read model."},
+        "security": [{"token": []}],
+        "components": {
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            "schemas": {"Problem": {"type": "object", "required": ["title", "status"]}},
+        },
+        "paths": {
+            f"{PREFIX}/views": {"get": _operation("listViews", "The views and what they are asked for.", [])},
+            f"{PREFIX}/views/{{name}}": {
+                "get": _operation("rowsOfView", "The rows of a view.", [name, *rows])
+            },
+            f"{PREFIX}/views/{{name}}/customers": {
+                "get": _operation(
+                    "customersBehind", "The customers behind a number; for agents.", [name, *customers]
+                )
+            },
+        },
+    }
+
+
+def _operation(name: str, summary: str, parameters: list[Any]) -> dict[str, Any]:
+    problem = {"content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}}
+    return {
+        "operationId": name,
+        "summary": summary,
+        "parameters": parameters,
+        "responses": {
+            "200": {"description": "Found.", "content": {"application/json": {"schema": {"type": "object"}}}},
+            "304": {"description": "Nothing has changed since the ETag of If-None-Match."},
+            "default": {"description": "What went wrong.", **problem},
+        },
+    }
+
+
+def _parameter(name: str, meaning: str, type_: str = "string", **schema: Any) -> dict[str, Any]:
+    return {"name": name, "in": "query", "description": meaning, "schema": {"type": type_, **schema}}
+
+
+def _view(view: definition.View) -> dict[str, Any]:
+    return {
+        "name": view.name,
+        "summary": view.summary,
+        "columns": view.columns,
+        "keys": view.keys,
+        "dimensions": view.dimensions,
+        "options": {name: option.choices for name, option in view.options.items()},
+        "behind": list(view.behind),
+    }
+
+
+def _window(ask: Ask) -> dict[str, Any]:
+    return {"since": ask.scope.since, "until": ask.scope.until}
+
+
+def _limit(ask: Ask) -> int:
+    text = ask.param("limit", str(_DEFAULT))
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= _MOST:
+        raise InputError(f"limit={text}: is no number from 1 to {_MOST}")
+    return int(text)
+
+
+def _answer(request: Request, content: Any, state: str) -> Response:
+    body = orjson.dumps(content, default=str, option=_JSON)
+    tag = f'"{hashlib.sha256(state.encode() + body).hexdigest()[:32]}"'
+    headers = {"etag": tag, "cache-control": "private, no-cache"}
+    if tag in [
+        each.strip().removeprefix("W/") for each in request.headers.get("if-none-match", "").split(",")
+    ]:
+        return Response(status_code=304, headers=headers)
+    return Response(body, media_type="application/json", headers=headers)

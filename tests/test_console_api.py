@@ -1,0 +1,109 @@
+"""The console's API: the figures of `cxstream view`, for programs."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+from urllib.parse import urlencode
+
+import pytest
+
+from console_app import console, warehouse
+from cxstream.console.people import add_program
+from cxstream.warehouse.views import definition
+from in_process import cxstream
+from view_rows import made_up
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ROWS = made_up(5, 1500, 80)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return warehouse(tmp_path_factory.mktemp("api") / "w.duckdb", ROWS)
+
+
+async def test_a_program_gets_what_the_command_shows(path: Path) -> None:
+    options = (
+        "--by",
+        "channel",
+        "--since",
+        "2026-03-09",
+        "--until",
+        "2026-03-16",
+        "--where",
+        "topic!=invoice",
+    )
+    done = cxstream("view", "touchpoints", "--warehouse", path, *options, "--format", "json")
+    async with console(path) as client:
+        answer = await client.get(
+            "/api/v1/views/touchpoints?by=channel&since=2026-03-09&until=2026-03-16&where=topic!=invoice"
+        )
+        assert answer.json()["rows"] == json.loads(done.stdout)
+        assert answer.json()["since"] == "2026-03-09T00:00:00Z"
+        kept = {"if-none-match": answer.headers["etag"]}
+        assert (await client.get(str(answer.request.url), headers=kept)).status_code == 304
+        cut = (await client.get("/api/v1/views/touchpoints?by=channel&limit=1&period=28d")).json()
+        assert (len(cut["rows"]), cut["is_cut"]) == (1, True)
+
+
+async def test_customers_come_in_pages(path: Path) -> None:
+    address = "/api/v1/views/voice/customers?of=detractors&period=90d&limit=3"
+    async with console(path) as client:
+        after, seen = "", []
+        while after is not None and len(seen) < len(ROWS):
+            page = (await client.get(f"{address}&{urlencode({'after': after})}")).json()
+            seen += [(each["rows"], each["customer"]) for each in page["customers"]]
+            after = page["next_after"]
+    wanted: dict[int, int] = {}
+    for row in ROWS:
+        if row["kind"] == "survey_nps" and row["score"] <= 6:
+            wanted[row["customer_id"]] = wanted.get(row["customer_id"], 0) + 1
+    assert seen == sorted(
+        ((n, f"c-{each}") for each, n in wanted.items()), key=lambda pair: (-pair[0], pair[1])
+    )
+
+
+async def test_what_is_wrong_is_a_problem_document(path: Path, tmp_path: Path) -> None:
+    async with console(path) as client:
+        for query in ("by=nothing", "limit=0", "limit=x", "grain=year", "period=1y", "columns=none", "set=x"):
+            answer = await client.get(f"/api/v1/views/touchpoints?{query}")
+            assert (answer.status_code, answer.headers["content-type"]) == (
+                400,
+                "application/problem+json",
+            ), query
+            assert answer.json()["detail"]
+        assert (await client.get("/api/v1/views/none")).status_code == 400
+        assert (await client.get("/api/v1/nothing")).headers["content-type"] == "application/problem+json"
+    async with console(tmp_path / "missing") as client:
+        assert (await client.get("/api/v1/views/touchpoints")).status_code == 503
+
+
+async def test_a_program_has_a_token_and_a_role(path: Path, tmp_path: Path) -> None:
+    users = tmp_path / "users.json"
+    tokens = {role: add_program(users, role, role) for role in ("viewer", "agent")}
+    async with console(path, users_file=users) as client:
+        assert (await client.get("/api/v1/views")).status_code == 401
+        for role, status in (("viewer", 403), ("agent", 200)):
+            headers = {"authorization": f"Bearer {tokens[role]}"}
+            assert (await client.get("/api/v1/views/voice", headers=headers)).status_code == 200
+            assert (await client.get("/api/v1/views/voice/customers", headers=headers)).status_code == status
+            # A token is for the API alone.
+            assert (await client.get("/today", headers=headers)).status_code == 303
+        assert (await client.get("/api/v1/views", headers={"authorization": "Bearer x"})).status_code == 401
+
+
+async def test_the_description_names_every_view(path: Path) -> None:
+    async with console(path) as client:
+        document = (await client.get("/api/v1/openapi.json")).json()
+        views = (await client.get("/api/v1/views")).json()["views"]
+    assert document["openapi"].startswith("3.1")
+    assert [each["name"] for each in views] == definition.names()
+    (name,) = [
+        each
+        for each in document["paths"]["/api/v1/views/{name}"]["get"]["parameters"]
+        if each["in"] == "path"
+    ]
+    assert name["schema"]["enum"] == definition.names()
