@@ -19,7 +19,8 @@ import yaml
 
 from charts import CHART, ROOT, VALUES, Document, helm, kinds, only, template, validate
 from cxstream.kafka.acls import CRM, PRODUCER, WAREHOUSE, WORKER, Role, acls
-from cxstream.settings import Settings, load
+from cxstream.settings import Settings, Sink, load
+from cxstream.sink.address import Address
 from cxstream.topology import TOPICS, topology
 
 if TYPE_CHECKING:
@@ -103,6 +104,11 @@ def test_validation_notices_a_field_that_does_not_exist(field: str) -> None:
         "worker.settings.CXSTREAM_PRIVACY__KEY=secret",
         "worker.settings.CXSTREAM_CONTROL__KEY=secret",
         "worker.settings.CXSTREAM_CONTROL__PREVIOUS_KEY=secret",
+        "sink.settings.CXSTREAM_SINK__PASSWORD=secret",
+        "sink.settings.CXSTREAM_SINK__URL=postgresql://me:secret@db/bi",
+        "sink.url=postgresql://me:secret@db/bi",
+        "sink.url=mysql://db/bi",
+        "sink.replicas=2",
         "control.key=",
         "control.value=secret",
         "worker.extraVolumes=none",
@@ -181,9 +187,9 @@ def test_install_in_the_first_steps_is_of_the_image_that_is_built() -> None:
     assert f"docker push {container['image']}\n" in built
 
 
-def variables(documents: list[Document]) -> dict[str, str]:
-    """The worker's environment; what Kubernetes looks up stands for its value."""
-    (container,) = only(documents, "Deployment")["spec"]["template"]["spec"]["containers"]
+def variables(documents: list[Document], name: str = "cxstream") -> dict[str, str]:
+    """The environment of the worker or the sink; what Kubernetes looks up stands for its value."""
+    (container,) = only(documents, "Deployment", name=name)["spec"]["template"]["spec"]["containers"]
     return {each["name"]: each.get("value") or str(each["valueFrom"]) for each in container["env"]}
 
 
@@ -308,7 +314,7 @@ def test_readers_may_read_what_they_are_for() -> None:
 @pytest.mark.parametrize("values", [PRODUCTION, MUTUAL_TLS], ids=lambda path: path.stem)
 def test_strimzis_secrets_are_where_the_worker_is(values: Path) -> None:
     documents = template(values)
-    deployment = only(documents, "Deployment")
+    deployment = only(documents, "Deployment", name="cxstream")
     user = only(documents, "KafkaUser", name="cxstream-worker")
     assert user["metadata"]["namespace"] == deployment["metadata"]["namespace"]
     mounted = {
@@ -328,7 +334,7 @@ def test_strimzis_secrets_are_where_the_worker_is(values: Path) -> None:
 @every
 def test_pods_have_no_rights(values: Path) -> None:
     documents = template(values)
-    pod = only(documents, "Deployment")["spec"]["template"]["spec"]
+    pod = only(documents, "Deployment", name="cxstream")["spec"]["template"]["spec"]
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert pod["securityContext"]["runAsUser"] > 0
     assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
@@ -375,9 +381,9 @@ def test_files_that_the_values_name_are_mounted(values: Path, variable: str, sec
     assert _mounted(documents, folder)["secret"]["secretName"] == secret
 
 
-def _mounted(documents: list[Document], folder: str) -> Document:
-    """The volume at a folder of the worker's."""
-    pod = only(documents, "Deployment")["spec"]["template"]["spec"]
+def _mounted(documents: list[Document], folder: str, name: str = "cxstream") -> Document:
+    """The volume at a folder of the worker's, or the sink's."""
+    pod = only(documents, "Deployment", name=name)["spec"]["template"]["spec"]
     (mount,) = [each for each in pod["containers"][0]["volumeMounts"] if each["mountPath"] == folder]
     (volume,) = [each for each in pod["volumes"] if each["name"] == mount["name"]]
     return volume
@@ -403,7 +409,7 @@ def test_tokens_and_autoscaling_exclude_each_other(values: Path) -> None:
 @pytest.mark.parametrize("seconds", ["0.5", "10", "20.5", "120"])
 def test_pod_has_longer_to_stop_than_the_worker(seconds: str) -> None:
     documents = template(MINIMAL, "--set-json", f"worker.stopSeconds={seconds}")
-    pod = only(documents, "Deployment")["spec"]["template"]["spec"]
+    pod = only(documents, "Deployment", name="cxstream")["spec"]["template"]["spec"]
     assert variables(documents)["CXSTREAM_WORKER__STOP_SECONDS"] == seconds
     assert float(seconds) + 10 <= pod["terminationGracePeriodSeconds"] <= float(seconds) + 20
 
@@ -416,18 +422,18 @@ def test_never_more_workers_than_partitions(partitions: int, most: int, expected
     assert 1 <= spec["minReplicaCount"] <= expected
     assert spec["triggers"][0]["metadata"]["allowIdleConsumers"] == "false"
     # Who scales says how many, and nobody else.
-    assert "replicas" not in only(documents, "Deployment")["spec"]
+    assert "replicas" not in only(documents, "Deployment", name="cxstream")["spec"]
 
 
 def test_nobody_may_connect_where_nobody_is_named() -> None:
-    policy = only(template(MUTUAL_TLS), "NetworkPolicy")["spec"]
+    policy = only(template(MUTUAL_TLS), "NetworkPolicy", name="cxstream")["spec"]
     assert policy["ingress"] == []
     assert policy["policyTypes"] == ["Ingress", "Egress"]
 
 
 def ways_out(values: Path, *more: str) -> list[tuple[list[Any], Any]]:
     """What the worker may connect to: ports, and peers (None: anywhere)."""
-    rules = only(template(values, *more), "NetworkPolicy")["spec"]["egress"]
+    rules = only(template(values, *more), "NetworkPolicy", name="cxstream")["spec"]["egress"]
     return [([(port["protocol"], port["port"]) for port in rule["ports"]], rule.get("to")) for rule in rules]
 
 
@@ -449,12 +455,77 @@ def test_token_endpoint_can_be_let_through() -> None:
     assert ways_out(CLIENT)[-1] == ([("TCP", 443)], [{"ipBlock": {"cidr": "203.0.113.7/32"}}])
 
 
+# --- the sink, an option
+
+
+def test_there_is_no_sink_unless_it_is_wanted() -> None:
+    assert not [each for each in template(MINIMAL) if each["metadata"]["name"].endswith("-sink")]
+
+
+def test_the_sink_is_one_process_with_few_rights_and_settings_that_exist(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    documents = template(PRODUCTION)
+    spec = only(documents, "Deployment", name="cxstream-sink")["spec"]
+    assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
+    sink = spec["template"]["spec"]
+    worker = only(documents, "Deployment", name="cxstream")["spec"]["template"]["spec"]
+    (container,) = sink["containers"]
+    assert sink["securityContext"] == worker["securityContext"]
+    assert container["securityContext"] == worker["containers"][0]["securityContext"]
+    assert container["image"] == worker["containers"][0]["image"]
+    assert sink["automountServiceAccountToken"] is False
+    assert {mount["name"] for mount in container["volumeMounts"] if not mount.get("readOnly")} == {"tmp"}
+    given = variables(documents, "cxstream-sink")
+    assert set(given) - _variables_of(Settings) == {"PGSSLROOTCERT"}
+    for name, value in given.items():
+        if not name.endswith("_FILE"):
+            monkeypatch.setenv(name, value)
+    settings = load()
+    made = Address(given["CXSTREAM_SINK__URL"], settings.sink)
+    assert made.parameters()["sslmode"] == "verify-full"
+    assert "sslrootcert" not in made.parameters()
+    assert settings.sink.metrics_port == Sink().metrics_port == container["ports"][0]["containerPort"]
+
+
+def test_the_sink_has_its_own_user_secrets_and_ways_out() -> None:
+    documents = template(PRODUCTION)
+    given = variables(documents, "cxstream-sink")
+    user = only(documents, "KafkaUser", name="cxstream-warehouse")
+    assert given["CXSTREAM_SECURITY__USERNAME"] == user["metadata"]["name"]
+    secrets = {
+        given[name]: _mounted(documents, given[name].rpartition("/")[0], "cxstream-sink")["secret"][
+            "secretName"
+        ]
+        for name in ("CXSTREAM_SECURITY__PASSWORD_FILE", "CXSTREAM_SINK__PASSWORD_FILE", "PGSSLROOTCERT")
+    }
+    assert list(secrets.values()) == ["cxstream-warehouse", "cxstream-postgresql", "bi-ca"]
+    policy = only(documents, "NetworkPolicy", name="cxstream-sink")["spec"]
+    assert policy["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "sink"
+    assert policy["egress"][-1]["ports"] == [{"protocol": "TCP", "port": 5432}]
+    assert policy["egress"][-1]["to"]
+    # Labels of the one do not choose the other.
+    worker = only(documents, "Deployment", name="cxstream")["spec"]["selector"]["matchLabels"]
+    assert worker["app.kubernetes.io/component"] == "worker"
+    monitor = only(documents, "ServiceMonitor", name="cxstream-sink")["spec"]
+    labels = only(documents, "Service", name="cxstream-sink")["metadata"]["labels"]
+    assert monitor["selector"]["matchLabels"].items() <= labels.items()
+    # Without a user of its own it is the worker's.
+    plain = template(PRODUCTION, "--set", "sink.kafka.username=,sink.kafka.password.secret=")
+    assert variables(plain, "cxstream-sink")["CXSTREAM_SECURITY__USERNAME"] == "cxstream-worker"
+    assert (
+        _mounted(plain, "/etc/cxstream/password", "cxstream-sink")["secret"]["secretName"]
+        == "cxstream-worker"
+    )
+
+
 # --- carries the rules and dashboards of the repository
 
 
 @pytest.mark.parametrize("more", [(), ("--set", "nameOverride=scoring")])
 def test_targets_are_the_job_that_the_rules_ask_for(more: tuple[str, ...]) -> None:
-    spec = only(template(PRODUCTION, *more), "ServiceMonitor")["spec"]
+    name = "cxstream-scoring" if more else "cxstream"
+    spec = only(template(PRODUCTION, *more), "ServiceMonitor", name=name)["spec"]
     assert "jobLabel" not in spec
     (endpoint,) = spec["endpoints"]
     assert endpoint["relabelings"] == [{"action": "replace", "targetLabel": "job", "replacement": "cxstream"}]

@@ -60,9 +60,10 @@ class Erasures:
     def load(self, database: Database) -> None:
         """Read them from the database."""
         self._requests, self._taken_out, self.pending = {}, {}, set()
-        found = database.connection.execute(
-            'SELECT digest, partition, "offset", time, taken_out FROM erasures'
-        ).fetchall()
+        with database.translated():
+            found = database.connection.execute(
+                'SELECT digest, partition, "offset", time, taken_out FROM erasures'
+            ).fetchall()
         for key, partition, offset, time, taken_out in found:
             request = Request(partition, offset, time)
             self._requests.setdefault(key, []).append(request)

@@ -99,12 +99,13 @@ class Partitions:
 
     def _old(self, first: date) -> list[str]:
         """Partitions of months before `first`."""
-        found = self._database.connection.execute(
-            """SELECT c.relname, p.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
-            JOIN pg_class p ON p.oid = i.inhparent WHERE p.relnamespace = to_regnamespace(%s)
-            AND c.relkind = 'r' AND p.relname = ANY(%s)""",
-            [self._settings.schema_name, list(TABLES)],
-        ).fetchall()
+        with self._database.translated():
+            found = self._database.connection.execute(
+                """SELECT c.relname, p.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+                JOIN pg_class p ON p.oid = i.inhparent WHERE p.relnamespace = to_regnamespace(%s)
+                AND c.relkind = 'r' AND p.relname = ANY(%s)""",
+                [self._settings.schema_name, list(TABLES)],
+            ).fetchall()
         return sorted(name for name, table in found if name < f"{table}_{first:%Y_%m}")
 
     def _drop(self, name: str) -> None:

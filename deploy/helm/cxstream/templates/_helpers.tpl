@@ -25,6 +25,19 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 
+{{- define "cxstream.sinkSelector" -}}
+app.kubernetes.io/name: {{ include "cxstream.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: sink
+{{- end -}}
+
+{{- define "cxstream.sinkLabels" -}}
+{{ include "cxstream.sinkSelector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end -}}
+
 {{- define "cxstream.image" -}}
 {{- $repository := required "image.repository: name the one that you have pushed the image to" .Values.image.repository -}}
 {{- if .Values.image.digest -}}
