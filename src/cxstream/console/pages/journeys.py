@@ -1,0 +1,466 @@
+"""Journeys: from place to place, step by step, with times and effort on the way; how far they come, and how they end."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup
+
+from cxstream.console import charts, drawing, figures, labels
+from cxstream.console.charts import Flow
+from cxstream.console.figures import Estimate, Grid, Measure
+from cxstream.console.language import N_
+from cxstream.console.page import Ask, Page
+from cxstream.console.queries import own
+from cxstream.console.tables import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from cxstream.console.figures import Cell
+    from cxstream.console.reader import Row
+
+_STEPS = 4
+_SHOWN = 12
+_PATHS = 10
+_MOST = 500
+# A touchpoint later than this begins another journey of the customer.
+_WITHIN = "7"
+_PER = {"customer": N_("Customers, a week apart"), "session": N_("Sessions"), "case": N_("Cases")}
+_PLACES = {
+    "channel": N_("Channel"),
+    "touchpoint": N_("Touchpoint"),
+    "stage": N_("Stage"),
+    "kind": N_("Kind"),
+}
+_WHO = {"all": N_("Everybody"), "left": N_("Who left"), "stayed": N_("Who stayed")}
+_ENDS = {
+    "later": N_("goes on"),
+    "left": N_("left"),
+    "complained": N_("complained"),
+    "silent": N_("silent"),
+    "bought": N_("bought"),
+}
+_COLOURS = {"later": "off", "left": "p3", "complained": "fe", "silent": "fg", "bought": "fs"}
+_RESULTS = ("bought", "complained", "left", "silent")
+_EFFORT = Measure("effort", N_("Effort on the way"), up="worse", tone="e")
+_SHARE = Measure("share", "", scale=100, up="")
+
+
+async def _show(ask: Ask) -> Mapping[str, Any]:
+    chosen = _chosen(ask)
+    links, paths = await asyncio.gather(_links(ask), _paths(ask))
+    funnel, steps = await _funnel(ask)
+    words = ask.language
+    shown = _edges(ask, links)
+    return {
+        "chosen": chosen,
+        "choices": [
+            (words.gettext(title), name, _choices(ask, name, texts))
+            for title, name, texts in (
+                (N_("Journeys of"), "per", _PER),
+                (N_("Steps are"), "place", _PLACES),
+                (N_("Whose"), "who", _WHO),
+            )
+        ],
+        "total": _total(links),
+        "lede": _lede(ask, links, shown),
+        "facts": _facts(ask, links),
+        "flow": _sankey(ask, links),
+        "classes": _legend(ask, links),
+        "edges": _edge_grid(ask, shown if ask.param("all") else shown[:_SHOWN]),
+        "shown": len(shown) if ask.param("all") else min(_SHOWN, len(shown)),
+        "all_edges": len(shown),
+        "funnel": _funnel_grid(ask, funnel),
+        "funnel_steps": steps,
+        "funnel_place": ask.param("fplace") or "stage",
+        "funnel_places": [(name, words.gettext(text)) for name, text in _PLACES.items()],
+        "hidden": _hidden(ask),
+        "paths": _path_grid(ask, paths),
+    }
+
+
+def _chosen(ask: Ask) -> dict[str, str]:
+    return {
+        "per": ask.choice("per", *_PER),
+        "place": ask.choice("place", *_PLACES),
+        "who": ask.choice("who", *_WHO),
+    }
+
+
+def _choices(ask: Ask, name: str, texts: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    first = next(iter(texts))
+    return [
+        (value, ask.language.gettext(text), ask.here(**{name: None if value == first else value}))
+        for value, text in texts.items()
+    ]
+
+
+def _options(ask: Ask) -> dict[str, str]:
+    chosen = _chosen(ask)
+    within = _WITHIN if chosen["per"] == "customer" else "0"
+    return {"per": chosen["per"], "place": chosen["place"], "within": within}
+
+
+async def _links(ask: Ask) -> list[Row]:
+    return await ask.view(own("steps"), options={**_options(ask), "who": _chosen(ask)["who"]})
+
+
+async def _paths(ask: Ask) -> list[Row]:
+    return await ask.view("paths", options=_options(ask), limit=_PATHS)
+
+
+def _total(links: Iterable[Row]) -> int:
+    return sum(row["journeys"] for row in links if row["result"] is not None)
+
+
+def _results(links: Iterable[Row]) -> dict[str, int]:
+    found: dict[str, int] = dict.fromkeys(_RESULTS, 0)
+    for row in links:
+        if row["result"] is not None:
+            found[row["result"]] += row["journeys"]
+    return found
+
+
+def _facts(ask: Ask, links: Sequence[Row]) -> list[tuple[str, Cell]]:
+    words = ask.language
+    total = _total(links)
+    facts = [(words.gettext("Journeys"), figures.Cell(words.number(total)))]
+    if total:
+        for name, number in sorted(_results(links).items(), key=lambda item: -item[1]):
+            cell = figures.estimate(words, _SHARE, figures.share_of(number, total), _behind(ask, result=name))
+            facts.append((words.gettext(_ENDS[name]).capitalize(), cell))
+    return facts
+
+
+def _behind(ask: Ask, of: str = "customers", **cell: str | None) -> str:
+    return figures.options(ask.customers("steps", of, **cell), **_options(ask), who=_chosen(ask)["who"])
+
+
+def _place(ask: Ask, place: str | None) -> str:
+    if place == "…":
+        return ask.language.gettext("others")
+    return ask.label(_chosen(ask)["place"], place)
+
+
+def _merged(links: Iterable[Row]) -> list[Row]:
+    """Links with `later` as one end, whatever comes then."""
+    found: dict[tuple[Any, ...], Row] = {}
+    for row in links:
+        key = row["step"], row["from_place"], row["to_place"], row["outcome"]
+        if key in found:
+            found[key] = {
+                **found[key],
+                **{name: found[key][name] + row[name] for name in ("journeys", "customers")},
+            }
+        else:
+            found[key] = row
+    return list(found.values())
+
+
+def _top(links: Iterable[Row]) -> float:
+    """The round end of the scale of effort."""
+    known = [row["effort"] for row in links if row["effort"] is not None and row["journeys"] > 1]
+    return drawing.axis_for(known).high if known and max(known) > 0 else 1.0
+
+
+def _class(effort: float | None, top: float) -> int:
+    return 0 if effort is None else max(0, min(3, int(4 * effort / top)))
+
+
+def _legend(ask: Ask, links: Sequence[Row]) -> list[str]:
+    words, top = ask.language, _top(links)
+    ends = [top * n / 4 for n in (1, 2, 3)]
+    decimals = 0 if all(end.is_integer() for end in ends) else _decimals(top)
+    at = [words.number(end, decimals) for end in ends]
+    return [
+        words.gettext("under %(high)s") % {"high": at[0]},
+        words.gettext("%(low)s to %(high)s") % {"low": at[0], "high": at[1]},
+        words.gettext("%(low)s to %(high)s") % {"low": at[1], "high": at[2]},
+        words.gettext("%(low)s and more") % {"low": at[2]},
+    ]
+
+
+def _decimals(top: float) -> int:
+    """Decimals that tell apart efforts up to this."""
+    return 1 if top >= 2 else 2  # noqa: PLR2004
+
+
+def _sankey(ask: Ask, links: Sequence[Row]) -> Any:
+    words, top = ask.language, _top(links)
+    flows = []
+    for row in _merged(links):
+        target = row["to_place"] or f"end:{row['outcome']}"
+        title = f"{_place(ask, row['from_place'])} → {_target(ask, row)}: {words.number(row['journeys'])}"
+        if row["effort"] is not None:
+            title += f", {words.gettext('effort')} {words.number(row['effort'], 2, sign=True)}"
+        kind = f"lk{_class(row['effort'], top)}"
+        flows.append(Flow(row["step"], row["from_place"], target, row["journeys"], kind, title))
+    gaps = _gaps(links)
+    heads = [
+        (
+            words.gettext("Step %(n)s") % {"n": words.number(n + 1)},
+            words.gettext("start") if n == 0 else f"+ {words.duration(gaps[n])}" if n in gaps else "",
+        )
+        for n in range(_STEPS + 1)
+    ]
+    ends = {f"end:{name}": colour for name, colour in _COLOURS.items()}
+
+    def label(place: str) -> str:
+        return words.gettext(_ENDS[place[4:]]) if place in ends else _place(ask, place)
+
+    title = words.gettext("Journeys step by step, from left to right; the table of steps follows")
+    return charts.sankey(flows, heads, label, words.number, title, ends)
+
+
+def _gaps(links: Iterable[Row]) -> dict[int, float]:
+    """For each step the time to the next that most journeys are nearest to: the median of its largest link."""
+    found: dict[int, Row] = {}
+    for row in links:
+        if (
+            row["median_s"] is not None
+            and row["journeys"] > found.get(row["step"], {"journeys": 0})["journeys"]
+        ):
+            found[row["step"]] = row
+    return {step: row["median_s"] for step, row in found.items()}
+
+
+def _target(ask: Ask, row: Row) -> str:
+    if row["to_place"] is not None:
+        return _place(ask, row["to_place"])
+    return ask.language.gettext(_ENDS[row["outcome"]])
+
+
+def _edges(ask: Ask, links: Sequence[Row]) -> list[Row]:
+    """Links by effort: those of enough journeys first, then ends and small ones by size."""
+
+    def order(row: Row) -> tuple[bool, float, int]:
+        is_known = row["effort"] is not None and row["journeys"] >= ask.scope.few
+        return not is_known, -row["effort"] if is_known else 0.0, -row["journeys"]
+
+    return sorted(_merged(links), key=order)
+
+
+def _effort(row: Row) -> Estimate | None:
+    if row["effort"] is None:
+        return None
+    margin = row["effort_margin"]
+    if margin is None:
+        return Estimate(row["effort"])
+    return Estimate(row["effort"], row["effort"] - margin, row["effort"] + margin)
+
+
+def _edge_grid(ask: Ask, rows: Sequence[Row]) -> Grid:
+    words = ask.language
+    known = [_effort(row) if row["journeys"] >= ask.scope.few else None for row in rows]
+    axis = charts.axis_of(known)
+    measure = replace(_EFFORT, decimals=_decimals(axis.high))
+    heads = [
+        figures.name(words.gettext("From, to")),
+        figures.head(words.gettext("Step")),
+        figures.head(words.gettext("Journeys")),
+        figures.head(words.gettext("Median time")),
+        figures.head(words.gettext("Middle half")),
+        figures.head(words.gettext("Effort on the way")),
+        figures.drawn(charts.axis_head(axis, words), words.gettext("Drawn")),
+    ]
+    grid = []
+    for row, effort in zip(rows, known, strict=True):
+        behind = _behind(
+            ask,
+            "journeys",
+            step=str(row["step"]),
+            from_place=row["from_place"],
+            to_place=row["to_place"],
+            outcome=row["outcome"],
+        )
+        is_end = row["to_place"] is None
+        between = (
+            f"{words.duration(row['low_s'])} \N{EN DASH} {words.duration(row['high_s'])}"
+            if row["low_s"] is not None
+            else ""
+        )
+        grid.append(
+            [
+                figures.name(f"{_place(ask, row['from_place'])} → {_target(ask, row)}"),
+                figures.Cell(words.number(row["step"])),
+                figures.count(words, row["journeys"], behind),
+                figures.Cell("" if is_end else words.duration(row["median_s"])),
+                figures.Cell(between, tone="q"),
+                figures.Cell() if is_end else figures.estimate(words, measure, effort),
+                figures.drawn(charts.interval(axis, effort, tone="e")),
+            ]
+        )
+    return Grid(heads, grid)
+
+
+async def _funnel(ask: Ask) -> tuple[list[Row], str]:
+    """The rows of the funnel and its steps: those of the address, else the stages that there are."""
+    place = ask.param("fplace") or "stage"
+    steps = ask.param("steps")
+    if not steps:
+        rows = await ask.view(own("places"), by=("stage",))
+        found = {row["stage"] for row in rows}
+        steps = " > ".join(stage for stage in labels.STAGES if stage in found)
+        place = "stage"
+    if not steps:
+        return [], ""
+    options = {"steps": steps.replace(" > ", ">"), "place": place, "per": _chosen(ask)["per"]}
+    return await ask.view("funnel", options=options), steps
+
+
+def _funnel_grid(ask: Ask, rows: Sequence[Row]) -> Grid:
+    words = ask.language
+    heads = [
+        figures.name(words.gettext("Step")),
+        figures.head(words.gettext("Journeys")),
+        figures.head(words.gettext("Of the first step")),
+        figures.drawn(Markup(""), words.gettext("Drawn")),
+        figures.head(words.gettext("Of the step before")),
+        figures.head(words.gettext("Lost")),
+        figures.head(words.gettext("Median time from the first")),
+    ]
+    place = ask.param("fplace") if ask.param("steps") else "stage"
+    grid = []
+    before = first = 0
+    for row in rows:
+        reached = row["journeys"]
+        first = first or reached
+        link = figures.options(
+            ask.customers("funnel", "journeys", number=str(row["number"]), step=row["step"]),
+            **_funnel_options(ask, rows),
+        )
+        grid.append(
+            [
+                figures.name(ask.label(place or "stage", row["step"])),
+                figures.count(words, reached, link),
+                figures.estimate(words, _SHARE, figures.share_of(reached, first)),
+                figures.drawn(drawing.bar(reached / first, "s")),
+                figures.estimate(words, _SHARE, figures.share_of(reached, before))
+                if before
+                else figures.Cell(),
+                figures.count(words, row["drop_off"]) if before else figures.Cell(),
+                figures.Cell(words.duration(row["median_s"]) if before else ""),
+            ]
+        )
+        before = reached
+    return Grid(heads, grid)
+
+
+def _funnel_options(ask: Ask, rows: Sequence[Row]) -> dict[str, str]:
+    steps = ask.param("steps").replace(" > ", ">")
+    place = (ask.param("fplace") or "stage") if steps else "stage"
+    return {
+        "steps": steps or ">".join(row["step"] for row in rows),
+        "place": place,
+        "per": _chosen(ask)["per"],
+    }
+
+
+def _hidden(ask: Ask) -> list[tuple[str, str]]:
+    """What the address says beside the funnel, for its form."""
+    kept = {"steps", "fplace"}
+    return [(name, value) for name, value in ask.request.query_params.multi_items() if name not in kept]
+
+
+def _path_grid(ask: Ask, rows: Sequence[Row]) -> Grid:
+    words = ask.language
+    heads = [
+        figures.name(words.gettext("Path")),
+        figures.head(words.gettext("Journeys")),
+        figures.head(words.gettext("Share")),
+        figures.head(words.gettext("Median length")),
+        figures.head(words.gettext("Effort")),
+        figures.name(words.gettext("Ends mostly")),
+    ]
+    grid = []
+    for row in rows:
+        link = figures.options(ask.customers("paths", "journeys", path=row["path"]), **_options(ask))
+        ends = {
+            "bought": row["end_purchase"],
+            "complained": row["end_complaint"],
+            "left": row["end_churn"],
+            "silent": row["end_silence"],
+        }
+        end = max(ends, key=lambda name: ends[name])
+        share = words.percent(ends[end] / row["journeys"])
+        total = round(row["journeys"] / row["share"]) if row["share"] else row["journeys"]
+        grid.append(
+            [
+                figures.Cell(_path(ask, row["path"]), right=False, wide=True),
+                figures.count(words, row["journeys"], link),
+                figures.estimate(words, _SHARE, figures.share_of(row["journeys"], total)),
+                figures.Cell(words.duration(row["median_s"])),
+                figures.Cell(words.number(row["effort"], 1, sign=True)),
+                figures.name(f"{words.gettext(_ENDS[end])}, {share}"),
+            ]
+        )
+    return Grid(heads, grid)
+
+
+def _path(ask: Ask, path: str) -> str:
+    """Steps with arrows; the same one several times is written once."""
+    parts = []
+    for step, same in groupby(path.split(" > ")):
+        times = len(list(same))
+        parts.append(_place(ask, step) + (f" \N{MULTIPLICATION SIGN}{times}" if times > 1 else ""))
+    return " → ".join(parts)
+
+
+def _lede(ask: Ask, links: Sequence[Row], edges: Sequence[Row]) -> dict[str, Any]:
+    words = ask.language
+    total = _total(links)
+    if not total:
+        return {"total": 0}
+    results = _results(links)
+    hardest = (
+        edges[0]
+        if edges and edges[0]["effort"] is not None and edges[0]["journeys"] >= ask.scope.few
+        else None
+    )
+    has_effort = hardest is not None and hardest["effort"] > (hardest["effort_margin"] or 0)
+    return {
+        "total": total,
+        "bought": words.percent(results["bought"] / total),
+        "silent": words.percent(results["silent"] / total),
+        "hardest": f"{_place(ask, hardest['from_place'])} → {_target(ask, hardest)}"
+        if hardest and has_effort
+        else "",
+        "effort": words.number(hardest["effort"], 1) if hardest else "",
+        "margin": words.number(hardest["effort_margin"], 1) if hardest else "",
+        "journeys": hardest["journeys"] if hardest else 0,
+    }
+
+
+async def _edges_table(ask: Ask) -> Table:
+    return Table("journey-steps", await _links(ask))
+
+
+async def _follows_table(ask: Ask) -> Table:
+    return Table("journey-edges", await ask.view("journeys", options=_options(ask)))
+
+
+async def _funnel_table(ask: Ask) -> Table:
+    rows, _ = await _funnel(ask)
+    return Table(
+        "funnel",
+        rows,
+        ("number", "step", "journeys", "customers", "conversion", "from_previous", "drop_off", "median_s"),
+    )
+
+
+async def _paths_table(ask: Ask) -> Table:
+    return Table("paths", await ask.view("paths", options=_options(ask), limit=_MOST))
+
+
+PAGE = Page(
+    name="journeys",
+    path="/journeys",
+    title=N_("Journeys"),
+    subtitle=N_("From place to place, and how it ends"),
+    show=_show,
+    tables={"steps": _edges_table, "edges": _follows_table, "funnel": _funnel_table, "paths": _paths_table},
+)

@@ -1,0 +1,240 @@
+"""Pages of the console against independent SQL: Voice, Journeys, Service, Quality, Value, Campaigns, Consistency, Empathy."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import pytest
+
+from console_app import console, read, warehouse
+from cxstream.console import charts, figures
+from cxstream.console.figures import Estimate, Measure
+from cxstream.console.language import language
+from view_rows import made_up
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import httpx
+
+ROWS = made_up(11, 3000, 150)
+SCOPE = "since=2026-03-09&until=2026-03-16"
+WINDOW = "time >= '2026-03-09' AND time < '2026-03-16'"
+POINTS = Measure("x", "X")
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return warehouse(tmp_path_factory.mktemp("pages") / "w.duckdb", ROWS)
+
+
+def asked(path: Path, sql: str) -> list[tuple[Any, ...]]:
+    with duckdb.connect(str(path), read_only=True) as connection:
+        return connection.execute(sql).fetchall()
+
+
+async def downloaded(client: httpx.AsyncClient, address: str) -> list[dict[str, str]]:
+    answer = await client.get(address)
+    assert answer.status_code == 200, answer.text
+    return list(csv.DictReader(io.StringIO(answer.text)))
+
+
+async def behind(client: httpx.AsyncClient, link: str) -> list[dict[str, str]]:
+    """The customers that a number of a page opens to."""
+    return await downloaded(client, link.replace("/customers?", "/customers.csv?"))
+
+
+def table(html: str, head: str) -> list[list[str]]:
+    """The rows of the table whose first head is this."""
+    return next(each for each in read(html).tables if each[0][0] == head)[1:]
+
+
+# Estimates
+
+
+def test_a_change_is_marked_beyond_its_margin_only() -> None:
+    words = language("en")
+    now, near, far = Estimate(60, 50, 70), Estimate(48, 38, 58), Estimate(30, 20, 40)
+    assert figures.change(words, POINTS, figures.difference(now, near)).text == "no clear change"
+    clear = figures.change(words, POINTS, figures.difference(now, far))
+    assert (clear.text, clear.tone, clear.spoken) == ("▲\N{NO-BREAK SPACE}+30.0", "better", "better")
+    assert figures.change(words, POINTS, figures.difference(far, now)).tone == "worse"
+    assert figures.change(words, POINTS, None).text == "too few"
+
+
+def test_the_interval_of_a_change_is_newcombes() -> None:
+    # Newcombe 1998, method 10: 56 of 70 and 48 of 80.
+    found = figures.difference(figures.share_of(56, 70), figures.share_of(48, 80))
+    assert found is not None
+    assert (found.value, found.value - found.margin) == (pytest.approx(20.0), pytest.approx(5.24, abs=0.005))
+
+
+@pytest.mark.parametrize(
+    ("found", "text"),
+    [
+        (Estimate(5, 3, 7), "±2.0"),
+        (Estimate(1, 0, 4), "[0.0, 4.0]"),
+        (Estimate(5), ""),
+    ],
+)
+def test_a_margin_that_is_not_the_same_on_both_sides_is_an_interval(found: Estimate, text: str) -> None:
+    assert figures.margin_of(language("en"), POINTS, found).replace("\N{NO-BREAK SPACE}", " ") == text
+
+
+def test_what_goes_in_comes_out_of_a_sankey() -> None:
+    flows = [
+        charts.Flow(1, "a", "b", 30, "lk0", "a to b"),
+        charts.Flow(1, "a", "end:x", 10, "lk0", "a to x"),
+        charts.Flow(2, "b", "a", 30, "lk1", "b to a again"),
+    ]
+    drawn = charts.sankey(flows, [("1", ""), ("2", ""), ("3", "")], str, str, "T", {"end:x": "fg"})
+    assert [text for text in ("a to b", "a to x", "b to a again") if text in drawn] == [
+        "a to b",
+        "a to x",
+        "b to a again",
+    ]
+    # The place that comes again is a node of its own, two steps later.
+    assert drawn.count('<tspan class="tb">a</tspan>') == 2
+    heights = [float(part.split('height="')[1].split('"')[0]) for part in drawn.split("<rect")[1:]]
+    assert heights[0] == pytest.approx(heights[1] + heights[2], abs=0.2)
+
+
+# Voice
+
+
+async def test_voice_is_that_of_the_answers(path: Path) -> None:
+    ((promoters, detractors, answers),) = asked(
+        path,
+        f"""
+        SELECT count(*) FILTER (score >= 9), count(*) FILTER (score <= 6), count(*)
+        FROM touchpoints WHERE kind = 'survey_nps' AND {WINDOW}
+        """,
+    )
+    share = (promoters - detractors) / answers
+    margin = 196 * math.sqrt(((promoters + detractors) / answers - share * share) / answers)
+    async with console(path) as client:
+        page = (await client.get(f"/voice?{SCOPE}")).text
+        text = " ".join(read(page).text.split())
+        assert f"NPS is {round(100 * share)}".replace("-", "\N{MINUS SIGN}") in text
+        assert f"±{margin:.0f}" in text
+        counts = {row[0]: int(row[1]) for row in table(page, "Answer")}
+        assert counts["NPS 9 or 10, promoters"] == promoters
+        assert counts["NPS 0 to 6, detractors"] == detractors
+        link = next(each for each in read(page).links if "of=detractors" in each)
+        assert sum(int(row["rows"]) for row in await behind(client, link)) == detractors
+        rows = await downloaded(client, f"/voice.csv?table=places&by=topic&{SCOPE}")
+    wanted = asked(
+        path,
+        f"""
+        SELECT topic, count(*) FILTER (kind = 'survey_ces'), count(*) FILTER (kind = 'review'), avg(rating)
+        FROM touchpoints WHERE kind IN ('survey_nps', 'survey_csat', 'survey_ces', 'review') AND {WINDOW} GROUP BY topic
+        """,
+    )
+    found = {row["topic"] or None: row for row in rows}
+    for topic, ces, reviews, stars in wanted:
+        assert (int(found[topic]["ces_answers"]), int(found[topic]["reviews"])) == (ces, reviews)
+        if found[topic]["stars"]:
+            assert float(found[topic]["stars"]) == pytest.approx(stars)
+
+
+async def test_weeks_of_voice_are_whole_weeks(path: Path) -> None:
+    async with console(path) as client:
+        rows = await downloaded(client, f"/voice.csv?table=weeks&{SCOPE}")
+    wanted = asked(
+        path,
+        """
+        SELECT date_trunc('week', time)::DATE::VARCHAR, count(*) FROM touchpoints
+        WHERE kind = 'survey_nps' AND time < '2026-03-16' GROUP BY 1 ORDER BY 1
+        """,
+    )
+    assert [(row["period"][:10], int(row["nps_answers"])) for row in rows] == wanted
+
+
+# Journeys
+
+
+def _journeys(path: Path) -> dict[Any, list[tuple[str, str]]]:
+    """Kinds and channels of each session in order, the same channel twice in a row once."""
+    found: dict[Any, list[tuple[str, str]]] = {}
+    for customer, session, kind, channel in asked(
+        path,
+        f"""
+        SELECT customer_id, session, kind, channel FROM touchpoints WHERE session IS NOT NULL AND {WINDOW}
+        ORDER BY customer_id, session, time, "partition", "offset"
+        """,
+    ):
+        found.setdefault((customer, session), []).append((kind, channel))
+    return found
+
+
+def _end(kinds: Sequence[str]) -> str:
+    last = {kind: place for place, kind in enumerate(kinds)}
+    if last.get("churned", -1) > last.get("purchase", -1):
+        return "left"
+    if "purchase" in last:
+        return "bought"
+    return "complained" if "complaint_opened" in last else "silent"
+
+
+def _steps(journeys: dict[Any, list[tuple[str, str]]]) -> dict[tuple[int, str, str, str], int]:
+    """Links by step: how many go this way."""
+    found: dict[tuple[int, str, str, str], int] = {}
+    for journey in journeys.values():
+        places = [c for n, (_, c) in enumerate(journey) if n == 0 or journey[n - 1][1] != c]
+        for step, place in enumerate(places[:4], 1):
+            if step == len(places):
+                link = (step, place, "", _end([kind for kind, _ in journey]))
+            elif step == 4:
+                link = (step, place, "", "later")
+            else:
+                link = (step, place, places[step], "on")
+            found[link] = found.get(link, 0) + 1
+    return found
+
+
+async def test_steps_of_journeys_are_those_of_a_walk_through_them(path: Path) -> None:
+    journeys = _journeys(path)
+    async with console(path) as client:
+        rows = await downloaded(client, f"/journeys.csv?table=steps&per=session&place=channel&{SCOPE}")
+        page = (await client.get(f"/journeys?per=session&place=channel&all=1&{SCOPE}")).text
+        shown = table(page, "From, to")
+        links = [each for each in read(page).links if "view=steps" in each and "of=journeys" in each]
+        first = await behind(client, links[0])
+    found: dict[tuple[int, str, str, str], int] = {}
+    for row in rows:
+        key = int(row["step"]), row["from_place"], row["to_place"], row["outcome"]
+        found[key] = found.get(key, 0) + int(row["journeys"])
+    assert found == _steps(journeys)
+    # Each link of the drawing stands in the table, and opens to those who took it.
+    assert len(shown) == len(found)
+    assert sum(int(row[2]) for row in shown) == sum(found.values())
+    assert sum(int(row["rows"]) for row in first) == int(shown[0][2])
+
+
+async def test_journeys_of_those_who_left_and_stayed_are_all_journeys(path: Path) -> None:
+    async def total(client: httpx.AsyncClient, who: str) -> int:
+        rows = await downloaded(client, f"/journeys.csv?table=steps&who={who}&{SCOPE}")
+        return sum(int(row["journeys"]) for row in rows if row["result"])
+
+    async with console(path) as client:
+        everybody, left, stayed = [await total(client, who) for who in ("all", "left", "stayed")]
+    assert left > 0
+    assert everybody == left + stayed
+
+
+async def test_the_funnel_takes_the_steps_of_the_address(path: Path) -> None:
+    async with console(path) as client:
+        page = (await client.get(f"/journeys?steps=web+%3E+call&fplace=channel&{SCOPE}")).text
+        link = next(each for each in read(page).links if "view=funnel" in each)
+        people = await behind(client, link)
+    rows = table(page, "Step")
+    assert [row[0] for row in rows] == ["Web", "Call centre"]
+    ((first,),) = asked(
+        path, f"SELECT count(DISTINCT customer_id) FROM touchpoints WHERE channel = 'web' AND {WINDOW}"
+    )
+    assert int(rows[0][1]) == len(people) == first
