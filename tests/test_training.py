@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 import json
+import os
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -453,10 +454,36 @@ def test_train_writes_rules_that_score(log: Path, tmp_path: Path) -> None:
     assert not re.search(r"(?:src|href)\s*=|@import|url\(", text)
     done = cxstream("replay", log, "--rules", out, "--out", tmp_path / "result")
     assert done.returncode == 0, done.stderr
-    cards = [
-        json.loads(line)["data"] for line in (tmp_path / "result" / "scores.ndjson").read_text().splitlines()
-    ]
+    lines = [json.loads(line) for line in (tmp_path / "result" / "scores.ndjson").read_text().splitlines()]
+    cards = [line["data"] for line in lines]
     assert all(0 < card["p_alive"] <= 1 and card["clv"] > 0 and card["value_at_risk"] > 0 for card in cards)
+    assert_worth(lines, params, by_hand(log, 10**9))
+
+
+def assert_worth(
+    lines: list[dict[str, Any]], params: ScoringParams, known: dict[str, tuple[int, int, int, float]]
+) -> None:
+    """Score cards say what the functions say that were fitted."""
+    buys, value, of = params.purchase_model, params.value_model, {}
+    assert buys is not None
+    assert value is not None
+    values = np.array([buys.r, buys.alpha, buys.a, buys.b])
+    for line in lines:
+        data = line["data"]
+        today = int(np.datetime64(line["time"][:10]).astype(int))
+        of[line["subject"]] = (data["purchases"], data["spent"], today, data["p_alive"], data["clv"])
+    n, spent, today, alive, clv = (np.array(column) for column in zip(*of.values(), strict=True))
+    first, last = (np.array([known[who][i] for who in of]) for i in (1, 2))
+    x, span, age = n - 1.0, (last - first) / 7, (np.maximum(today, last) - first) / 7
+    assert MBG_NBD.alive(values, x, span, age) == pytest.approx(alive, abs=1e-6)
+    ends = [365 / 12 * month for month in range(1, 13)]
+    until = [MBG_NBD.expected(values, x, span, age, end / 7) for end in ends]
+    coming = sum(
+        (now - before) * (1 + value.discount) ** (-end / 365.25)
+        for end, now, before in zip(ends, until, [0, *until], strict=False)
+    )
+    spend = expected_spend(np.array([value.p, value.q, value.v]), n, spent / n)
+    assert value.margin * spend * coming == pytest.approx(clv, rel=1e-6, abs=1e-6)
 
 
 def test_outputs_are_not_replaced_without_being_told(tmp_path: Path) -> None:
@@ -472,6 +499,14 @@ def test_outputs_are_not_replaced_without_being_told(tmp_path: Path) -> None:
         cxstream("train", "purchases", customers, "--out", tmp_path / "r", "--report", "x.pdf").returncode
         == 2
     )
+
+
+def test_a_pipe_is_not_read_twice(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    done = cxstream("train", "purchases", pipe, "--out", tmp_path / "rules.toml")
+    assert done.returncode == 1
+    assert b"--holdout-days 0" in done.stderr
 
 
 def test_no_rules_are_written_of_a_model_that_has_not_converged(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cxstream.cli.customer import _worth
 from cxstream.kernels.worth import FACTS, SCRATCH, WORTH, expect
 from cxstream.model.parameters import PurchaseModel, ScoringParams, ValueModel
 from cxstream.scoring.state.worth import MONTH_DAYS, YEAR_DAYS, worth
@@ -195,6 +196,15 @@ def test_signals_name_the_money_and_why_the_customer_has_lapsed() -> None:
     said = {reason["feature"]: reason["evidence"] for reason in last["reasons"]}
     assert said["lapse"].startswith("last purchase ")
     assert said["lapse"].endswith(" days ago, usually one every 10 days")
+
+
+def test_the_command_says_what_a_customer_is_worth() -> None:
+    data = {"p_alive": 0.876, "clv": 1234.5, "value_at_risk": 12.345}
+    assert _worth(data) == "still buys with 88%, worth 1,234.50, 12.35 of it at risk"
+    assert _worth(data | {"clv": None, "value_at_risk": None}) == "still buys with 88%"
+    assert _worth({"p_alive": None, "clv": None}) == ""
+    # A card of an earlier version.
+    assert _worth({}) == ""
 
 
 def test_restored_state_is_worth_the_same() -> None:

@@ -195,6 +195,21 @@ def _show_card(console: Any, card: dict[str, Any]) -> None:
         f"acute friction {data['acute']:.1f}, last touch {data['last_touch']}, "
         f"touches in 1, 7, 30, 90 days: {', '.join(str(touches[n]) for n in ('1', '7', '30', '90'))}"
     )
+    if said := _worth(data):
+        console.print(said)
+
+
+def _worth(data: dict[str, Any]) -> str:
+    """What the models of purchases say of the customer; "" if they say nothing."""
+    if data.get("p_alive") is None:
+        return ""
+    said = f"still buys with {data['p_alive']:.0%}"
+    if data.get("clv") is None:
+        return said
+    at_risk = data.get("value_at_risk")
+    return f"{said}, worth {data['clv']:,.2f}" + (
+        "" if at_risk is None else f", {at_risk:,.2f} of it at risk"
+    )
 
 
 def _show_account(console: Any, found: Found, settings: Settings) -> None:

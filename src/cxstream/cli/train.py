@@ -114,6 +114,7 @@ def purchases(config: str | None, /, **options: Any) -> None:
     from cxstream.training.run import Wanted, rules_with, train
 
     settings = load(config)
+    _check_inputs(options)
     _check_outputs(options)
     before = (
         rules_of(settings.scoring, settings.actions)
@@ -150,6 +151,27 @@ def _source(settings: Settings, options: dict[str, Any]) -> Source:
         round(time.time() * 1000),
         settings.control.authority(),
     )
+
+
+def _check_inputs(options: dict[str, Any]) -> None:
+    """Refuse options that say nothing to a file of customers.
+
+    Raises:
+        UsageError: there are some.
+    """
+    from cxstream.training.rfm import is_rfm
+
+    given = [
+        name
+        for name, value in (
+            ("--until", options["until"] is not None),
+            ("--sort", options["in_order"]),
+            ("--holdout-days", options["holdout_days"]),
+        )
+        if value
+    ]
+    if given and any(map(is_rfm, options["inputs"])):
+        raise click.UsageError(f"{given[0]} is for touchpoint files, not for a CSV file of customers")
 
 
 def _check_outputs(options: dict[str, Any]) -> None:

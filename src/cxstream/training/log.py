@@ -145,7 +145,8 @@ def read_log(
     _collect(found, router, until)
     if not len(found.days):
         raise InputError(
-            f"{_named(source.paths)}: no customer has a purchase: a model of purchases needs the kinds purchase or "
+            f"{_named(source.paths)}: no customer has a purchase ({found.accepted:,} of {found.records:,} records could be "
+            "used): a model of purchases needs the kinds purchase or "
             "purchase_history"
         )
     return found

@@ -14,6 +14,8 @@ _WIDTH, _HEIGHT = 720, 360
 _LEFT, _RIGHT, _TOP, _BOTTOM = 70, 20, 40, 50
 _COLOURS = ("#1f6fb2", "#d0651a")
 _TICKS = 5
+# From here on decimals do not matter.
+_WHOLE = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ def _ticks(x: float, y: float, i: int) -> list[str]:
             'stroke-opacity=".15"/>'
         ),
         f'<text x="{_LEFT - 8}" y="{up + 4:.1f}" text-anchor="end">{y:,.4g}</text>',
-        f'<text x="{across:.1f}" y="{_HEIGHT - _BOTTOM + 18}" text-anchor="middle">{x:,.4g}</text>',
+        f'<text x="{across:.1f}" y="{_HEIGHT - _BOTTOM + 18}" text-anchor="middle">{x:,.{0 if x >= _WHOLE else 1}f}</text>',
     ]
 
 
