@@ -98,6 +98,8 @@ class Database:
                     "lock_timeout": str(milliseconds // 2),
                     "idle_in_transaction_session_timeout": str(milliseconds),
                     "standard_conforming_strings": "on",
+                    # To compile a statement takes longer than to run it.
+                    "jit": "off",
                 }.items():
                     connection.execute("SELECT set_config(%s, %s, false)", [name, value])
         except BaseException:

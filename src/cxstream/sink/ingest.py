@@ -103,7 +103,7 @@ class Ingest:
                 f"(SELECT 1 FROM erasures e WHERE {CONCERNS})".encode(),
                 [concerned],
             )
-        _choose_latest(connection, "SELECT unnest(%s)", [concerned])
+        _choose_latest(connection, concerned)
         self.erasures.load(self._database)
 
     def _count(self, connection: psycopg.Connection[Any], touchpoints: pa.Table) -> None:
@@ -149,7 +149,7 @@ class Ingest:
             connection.cursor().executemany(
                 "DELETE FROM score_cards WHERE digest = %s AND partition = %s AND record < %s", gone
             )
-            _choose_latest(connection, "SELECT unnest(%s)", [[key for key, *_ in gone]])
+            _choose_latest(connection, [key for key, *_ in gone])
         cards = [row for row in taken.cards.values() if not self.erasures.concern(row[0], *row[_PLACE])]
         if cards:
             names = ("digest", *CARD)
@@ -159,7 +159,7 @@ class Ingest:
                 f"INSERT INTO score_cards AS t ({rows.quoted(names)}) SELECT {rows.quoted(names)} FROM {staged} "
                 f"ON CONFLICT (digest, partition) DO UPDATE SET {changed} WHERE excluded.record > t.record".encode()
             )
-            _choose_latest(connection, f"SELECT digest FROM {staged}")
+            _choose_latest(connection, _in_several(connection, staged))
 
     def _take_signals(
         self,
@@ -202,17 +202,35 @@ def _insert(
     )
 
 
-def _choose_latest(
-    connection: psycopg.Connection[Any], customers: str, parameters: list[Any] | None = None
-) -> None:
+# Some of many customers are looked up: the planner would read all of them, and it does not know the staging table.
+_BY_INDEX = (
+    "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off"
+)
+_BY_ANY = "SET LOCAL enable_seqscan = on; SET LOCAL enable_hashjoin = on; SET LOCAL enable_mergejoin = on"
+
+
+def _in_several(connection: psycopg.Connection[Any], staged: str) -> list[bytes]:
+    """The customers of a staging table who have cards in several partitions: few, and only after partitions were added."""
+    connection.execute(_BY_INDEX)
+    found = connection.execute(
+        f"SELECT s.digest FROM {staged} s WHERE EXISTS "
+        "(SELECT 1 FROM score_cards c WHERE c.digest = s.digest AND c.partition <> s.partition)".encode()
+    ).fetchall()
+    connection.execute(_BY_ANY)
+    return [key for (key,) in found]
+
+
+def _choose_latest(connection: psycopg.Connection[Any], customers: list[bytes]) -> None:
     """Of the cards of a customer in several partitions, the one with the latest time counts."""
+    if not customers:
+        return
     connection.execute(
-        f"""UPDATE score_cards c SET latest = o.latest FROM (
+        """UPDATE score_cards c SET latest = o.latest FROM (
             SELECT digest, partition,
                 row_number() OVER (PARTITION BY digest ORDER BY time DESC, partition DESC) = 1 AS latest
-            FROM score_cards WHERE digest IN ({customers})) o
-        WHERE c.digest = o.digest AND c.partition = o.partition AND c.latest <> o.latest""".encode(),
-        parameters,
+            FROM score_cards WHERE digest = ANY(%s)) o
+        WHERE c.digest = o.digest AND c.partition = o.partition AND c.latest <> o.latest""",
+        [customers],
     )
 
 
