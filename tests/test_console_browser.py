@@ -1,0 +1,152 @@
+"""The console in a real browser: what is drawn, what it says to screen readers, and what changes while one looks.
+
+Skipped where there is no Chromium, and without npm's registry, from where axe-core comes.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+from console_app import card, warehouse
+from cxstream.console import navigation
+from npm_packages import install
+from view_rows import made_up, made_up_signals, touchpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+PAGES = [page for page in navigation.found().values() if "{" not in page.path]
+ROWS = made_up(11, 1200, 60)
+
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="no Chromium here: install Debian's package chromium"
+)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    cards = [card(n, "critical" if n % 3 else "high", 0.9 - n / 1000) for n in range(1, 31)]
+    return warehouse(
+        tmp_path_factory.mktemp("browser") / "w.duckdb", ROWS, made_up_signals(11, ROWS, 200), cards
+    )
+
+
+@pytest.fixture(scope="module")
+def address(path: Path) -> Iterator[str]:
+    """A server of its own process."""
+    environ = {**os.environ, "CXSTREAM_CONSOLE__RELEASE_SECONDS": "0"}
+    words = [sys.executable, "-m", "cxstream", "serve", "--warehouse", str(path), "--port", "0"]
+    with subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environ
+    ) as server:
+        assert server.stdout is not None
+        line = server.stdout.readline()
+        try:
+            yield line.split()[-1].rstrip("/")
+        finally:
+            server.terminate()
+            server.wait(30)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+@pytest.fixture(scope="module")
+def axe(tmp_path_factory: pytest.TempPathFactory, run_folder: Path) -> str:
+    folder = install(Path(__file__).parent / "console_browser", tmp_path_factory.mktemp("axe"), run_folder)
+    return (folder / "node_modules" / "axe-core" / "axe.min.js").read_text()
+
+
+def opened(browser: Any, **options: Any) -> tuple[Any, list[str]]:
+    """A page, and what the browser complains of there."""
+    context = browser.new_context(viewport={"width": 1440, "height": 900}, **options)
+    page = context.new_page()
+    complaints: list[str] = []
+    page.on(
+        "console", lambda said: complaints.append(said.text) if said.type in {"error", "warning"} else None
+    )
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    return page, complaints
+
+
+@pytest.mark.parametrize(("scheme", "locale", "width"), [("light", "en-GB", 1440), ("dark", "pl-PL", 390)])
+def test_pages_are_accessible_fit_and_keep_to_the_policy(
+    browser: Any, address: str, axe: str, scheme: str, locale: str, width: int
+) -> None:
+    page, complaints = opened(browser, color_scheme=scheme, locale=locale)
+    page.set_viewport_size({"width": width, "height": 900})
+    found: dict[str, Any] = {}
+    for each in PAGES:
+        page.goto(address + each.path)
+        page.evaluate(f"{axe}; 0")
+        rules = page.evaluate("axe.run({resultTypes: ['violations']})")["violations"]
+        problems = [(rule["id"], node["html"][:160]) for rule in rules for node in rule["nodes"]]
+        if problems:
+            found[each.name] = problems
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, each.name
+        assert (
+            page.evaluate(
+                "performance.getEntries().filter(e => /^http/.test(e.name) && !e.name.startsWith(origin))"
+            )
+            == []
+        )
+    page.context.close()
+    assert found == {}
+    assert complaints == []
+
+
+def test_a_theme_a_language_and_a_cell_are_chosen_by_keyboard(browser: Any, address: str) -> None:
+    page, _ = opened(browser, locale="en-GB")
+    page.goto(f"{address}/touchpoints")
+    page.get_by_role("button", name="Dark theme").press("Enter")
+    page.wait_for_load_state()
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    page.get_by_role("button", name="Polski").press("Enter")
+    page.wait_for_load_state()
+    assert page.get_by_role("heading", level=1).inner_text() == "Punkty styku"
+    cells = page.locator(".heat td a")
+    wanted = cells.nth(3).get_attribute("href")
+    cells.nth(3).press("Enter")
+    page.wait_for_url(f"**{wanted}")
+    assert page.locator("[aria-current=true]").count() > 0
+    page.locator("details.menu summary").first.press("Enter")
+    assert page.locator(".pop").first.is_visible()
+    page.keyboard.press("Escape")
+    assert not page.locator(".pop").first.is_visible()
+    page.context.close()
+
+
+def test_new_touchpoints_are_on_the_screen_without_a_reload(browser: Any, address: str, path: Path) -> None:
+    page, _ = opened(browser, locale="en-GB")
+    with page.expect_response("**/live"):
+        page.goto(f"{address}/touchpoints?since=2026-03-02&until=2026-03-23&where=channel=kiosk")
+    assert page.locator(".heat tbody tr").count() == 0
+    page.evaluate("window.same = true")
+    fresh = path.with_name("fresh.duckdb")
+    rows = [
+        *ROWS,
+        *(
+            touchpoint(customer_id=n, offset=10_000 + n, channel="kiosk", stage="purchase")
+            for n in range(1, 40)
+        ),
+    ]
+    warehouse(fresh, rows)
+    fresh.replace(path)
+    page.locator(".heat tbody tr").first.wait_for()
+    assert "Kiosk" in page.locator(".heat tbody tr").first.inner_text()
+    assert page.evaluate("window.same") is True
+    page.context.close()
