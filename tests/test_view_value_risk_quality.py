@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import random
 import statistics
 from collections import Counter, defaultdict
 from datetime import date, datetime, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from cxstream.warehouse.views.selection import Filter
 from cxstream.warehouse.views.statistics import wilson
-from view_rows import DAYS, START, answer, database, made_up, made_up_signals
+from view_rows import DAYS, START, answer, database, made_up, made_up_signals, touchpoint
 
 if TYPE_CHECKING:
     import duckdb
@@ -207,3 +209,37 @@ def test_quality_by_source(connection: duckdb.DuckDBPyConnection, grain: Any) ->
         )
         told_reasons = sorted(reasons.items(), key=lambda pair: (-pair[1], pair[0]))
         assert row["reasons"] == (", ".join(f"{name} {count}" for name, count in told_reasons) or None)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_longest_gap_and_delays_of_dense_touchpoints(seed: int) -> None:
+    """Gaps within a second and a minute, and across them: minutes are looked into only where it matters."""
+    chance = random.Random(seed)
+    spread, count = chance.choice([(900, 40), (5_000, 30), (70_000, 60), (400_000, 300), (90_000, 900)])
+    moments = [START + timedelta(seconds=58, milliseconds=chance.randrange(spread)) for _ in range(count)]
+    rows = [
+        touchpoint(
+            offset=i,
+            time=time,
+            source=chance.choice("ab"),
+            arrived=time + timedelta(milliseconds=chance.randrange(40)),
+        )
+        for i, time in enumerate(moments)
+    ]
+    (found,) = answer(database(rows), "quality")
+    delays = [(row["arrived"] - row["time"]).total_seconds() for row in rows]
+    gaps = [(after - before).total_seconds() for before, after in pairwise(sorted(moments))]
+    assert found["longest_gap_s"] == max(gaps)
+    assert found["delay_median_s"] == pytest.approx(np.quantile(delays, 0.5), abs=1e-12)
+    assert found["delay_p95_s"] == pytest.approx(np.quantile(delays, 0.95), abs=1e-12)
+    for row in answer(database(rows), "quality", by=("source",)):
+        mine = sorted(each["time"] for each in rows if each["source"] == row["source"])
+        gaps = [(after - before).total_seconds() for before, after in pairwise(mine)]
+        assert row["longest_gap_s"] == max(gaps, default=None)
+
+
+def test_touchpoints_of_one_moment_have_no_gap() -> None:
+    (found,) = answer(database([touchpoint(offset=i) for i in range(3)]), "quality")
+    assert found["longest_gap_s"] == 0
+    (found,) = answer(database([touchpoint()]), "quality")
+    assert found["longest_gap_s"] is None

@@ -107,7 +107,7 @@ class Ingest:
         kept = names.not_erased(self._connection, table)
         if kept is not None:
             table = table.filter(kept)
-        self._connection.register("incoming", table.drop_columns("customer"))
+        self._connection.register("incoming", _by_kind(table.drop_columns("customer")))
         names.admit(self._connection, "incoming")
         self._connection.execute(f"INSERT INTO touchpoints BY NAME SELECT {_TOUCHPOINT} FROM incoming")
         aggregates.add(self._connection, f"(SELECT {_TOUCHPOINT} FROM incoming)")
@@ -257,6 +257,13 @@ def _without_empty(table: pa.Table) -> pa.Table:
             texts = pc.if_else(pc.equal(texts, ""), pa.scalar(None, pa.string()), texts)
             table = table.set_column(i, name, texts.dictionary_encode() if encoded else texts)
     return table
+
+
+def _by_kind(table: pa.Table) -> pa.Table:
+    """The rows by day and kind: a view of few kinds then reads few blocks of the file."""
+    kinds = pc.dictionary_encode(table.column("kind").cast(pa.string()).combine_chunks()).indices.to_numpy()
+    days = _column(table, "time").astype("datetime64[D]")
+    return table.take(np.lexsort((kinds, days)))
 
 
 def _column(table: pa.Table, name: str) -> np.ndarray:

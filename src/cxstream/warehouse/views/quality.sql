@@ -26,23 +26,85 @@
 -- - customers: true
 -- - touchpoints: true
 -- - late: late
-WITH accepted AS (SELECT * FROM {selected})
+WITH accepted AS NOT MATERIALIZED (SELECT * FROM {selected})
 -- result of accepted
-, gaps AS (
-    SELECT {by} epoch_ms(time) - epoch_ms(lag(time) OVER ({partition_by} ORDER BY time)) AS gap_ms FROM accepted
+-- The longest gap without sorting all touchpoints: gaps between minutes are exact, and gaps within a minute are bounded by
+-- its seconds without a touchpoint, a bit each. Only minutes that could have a longer one are looked at.
+, minutes AS (
+    SELECT
+        {by}
+        date_trunc('minute', time) AS minute,
+        count(*) AS touchpoints,
+        min(time) AS first_time,
+        max(time) AS last_time,
+        bit_or(1::BIGINT << date_part('second', time)::INTEGER) AS seconds
+    FROM accepted
+    GROUP BY {by} minute
 ),
-longest AS (SELECT {by} max(gap_ms) / 1000 AS longest_gap_s FROM gaps {group}),
+spans AS (
+    SELECT
+        {by}
+        minute, touchpoints,
+        epoch_ms(first_time) - epoch_ms(lag(last_time) OVER ({partition_by} ORDER BY minute)) AS gap_ms,
+        list_max([len(run) FOR run IN string_split(trim(bin(seconds), '0'), '1')]) AS empty_seconds
+    FROM minutes
+),
+bounded AS (
+    SELECT *, max(greatest(gap_ms, 1000 * empty_seconds)) OVER ({partition_by}) AS least_ms FROM spans
+),
+within AS (
+    SELECT {by} epoch_ms(time) - epoch_ms(lag(time) OVER (PARTITION BY {by} minute ORDER BY time)) AS gap_ms
+    FROM (SELECT {by} time, date_trunc('minute', time) AS minute FROM accepted) SEMI JOIN (
+        SELECT {by} minute FROM bounded WHERE touchpoints > 1 AND 1000 * (empty_seconds + 2) > least_ms
+    ) USING ({by} minute)
+),
+longest AS (
+    SELECT {by} max(gap_ms) / 1000 AS longest_gap_s
+    FROM (SELECT {by} gap_ms FROM spans UNION ALL SELECT {by} gap_ms FROM within)
+    {group}
+),
 good AS (
     SELECT
         {by}
         count(*) AS touchpoints,
         distinct_customers(customer_id) AS customers,
         count(*) FILTER ({late}) AS late,
-        quantile_cont((epoch_ms(arrived) - epoch_ms(time)) / 1000, [0.5, 0.95]) AS delays,
         min(time) AS first_time,
         max(time) AS last_time
     FROM accepted
     {group}
+),
+-- Quantiles as quantile_cont has them, of values with their counts: most delays are few values.
+delays AS (
+    SELECT {by} epoch_ms(arrived) - epoch_ms(time) AS delay_ms, count(*) AS touchpoints
+    FROM accepted WHERE arrived IS NOT NULL
+    GROUP BY {by} delay_ms
+),
+ranked AS (
+    SELECT
+        {by}
+        delay_ms,
+        sum(touchpoints) OVER ({partition_by} ORDER BY delay_ms) AS through,
+        sum(touchpoints) OVER ({partition_by}) - 1 AS last
+    FROM delays
+),
+between_two AS (
+    SELECT
+        {by}
+        min(delay_ms) FILTER (through > floor(last * 0.5)) / 1000 AS median_low,
+        min(delay_ms) FILTER (through > ceil(last * 0.5)) / 1000 AS median_high,
+        min(delay_ms) FILTER (through > floor(last * 0.95)) / 1000 AS p95_low,
+        min(delay_ms) FILTER (through > ceil(last * 0.95)) / 1000 AS p95_high,
+        any_value(last) AS last
+    FROM ranked
+    {group}
+),
+delayed AS (
+    SELECT
+        {by}
+        median_low + (median_high - median_low) * (last * 0.5 - floor(last * 0.5)) AS delay_median_s,
+        p95_low + (p95_high - p95_low) * (last * 0.95 - floor(last * 0.95)) AS delay_p95_s
+    FROM between_two
 ),
 refused AS (
     SELECT {by} reason, sum(records)::BIGINT AS records
@@ -62,10 +124,9 @@ bad AS (
     {group}
 ),
 parts AS (
-    SELECT {by} touchpoints, customers, late, delays, first_time, last_time, NULL AS longest_gap_s, NULL AS rejected,
-        NULL AS reasons
-    FROM good
+    SELECT {by} touchpoints, customers, late, first_time, last_time FROM good
     UNION ALL BY NAME SELECT {by} longest_gap_s FROM longest
+    UNION ALL BY NAME SELECT {by} delay_median_s, delay_p95_s FROM delayed
     UNION ALL BY NAME SELECT {by} rejected, reasons FROM bad
 ),
 joined AS (
@@ -74,7 +135,8 @@ joined AS (
         coalesce(max(touchpoints), 0) AS touchpoints,
         coalesce(max(customers), 0) AS customers,
         coalesce(max(late), 0) AS late,
-        max(delays) AS delays,
+        max(delay_median_s) AS delay_median_s,
+        max(delay_p95_s) AS delay_p95_s,
         max(first_time) AS first_time,
         max(last_time) AS last_time,
         max(longest_gap_s) AS longest_gap_s,
@@ -86,7 +148,7 @@ joined AS (
 SELECT
     {by}
     touchpoints, customers, late, late / nullif(touchpoints, 0) AS late_share,
-    delays[1] AS delay_median_s, delays[2] AS delay_p95_s,
+    delay_median_s, delay_p95_s,
     first_time, last_time, longest_gap_s,
     rejected, rejected / nullif(rejected + touchpoints, 0) AS rejected_share, reasons
 FROM joined

@@ -72,8 +72,11 @@ complaints AS (
         *,
         min(time) FILTER (kind = 'complaint_resolved') OVER later AS resolved_at,
         coalesce(bool_or(kind = 'complaint_resolved') OVER earlier, false) AS was_resolved
-    FROM touchpoints
-    WHERE kind IN ('complaint_opened', 'complaint_resolved')
+    -- A filter for one kind is applied before other columns are read; one for several is not.
+    FROM (
+        FROM touchpoints WHERE kind = 'complaint_opened'
+        UNION ALL FROM touchpoints WHERE kind = 'complaint_resolved'
+    )
     WINDOW
         later AS (
             PARTITION BY customer_id, case_id ORDER BY time, "partition", "offset"
