@@ -50,43 +50,43 @@ part AS (
         SELECT customer_id FROM chosen WHERE touchpoint = {option through} OR kind = {option through}
     )
 ),
-sorted AS (
-    SELECT
-        *,
-        [
-            struct_pack(quadrant := 'says', item := CASE kind
-                WHEN 'survey_nps' THEN CASE WHEN score >= 9 THEN 'NPS promoter' WHEN score >= 7 THEN 'NPS passive' ELSE 'NPS detractor' END
-                WHEN 'survey_csat' THEN 'CSAT ' || score::INTEGER
-                WHEN 'survey_ces' THEN 'CES ' || score::INTEGER
-                WHEN 'review' THEN printf('%g stars', rating)
-                WHEN 'complaint_opened' THEN 'complaint' || coalesce(' about ' || topic, '')
-                WHEN 'social_post' THEN CASE WHEN sentiment IS NULL THEN 'post' ELSE tone || ' post' END
-            END),
-            struct_pack(quadrant := 'thinks', item := CASE
-                WHEN kind IN ('contact', 'complaint_opened', 'survey_nps', 'survey_csat', 'survey_ces', 'review', 'social_post')
-                THEN 'about ' || topic
-            END),
-            struct_pack(quadrant := 'thinks', item := CASE
-                WHEN kind IN ('return', 'complaint_opened', 'unsubscribed', 'churned') THEN 'because ' || reason
-                WHEN kind IN ('search', 'search_no_result') THEN 'looks for something' || coalesce(' at ' || touchpoint, '')
-            END),
-            struct_pack(quadrant := 'does', item := CASE WHEN is_own THEN kind || ' on ' || channel END),
-            struct_pack(quadrant := 'feels', item := CASE WHEN is_own THEN
-                'satisfaction ' || CASE
-                    WHEN satisfaction_after < 20 THEN '0-20' WHEN satisfaction_after < 40 THEN '20-40'
-                    WHEN satisfaction_after < 60 THEN '40-60' WHEN satisfaction_after < 80 THEN '60-80' ELSE '80-100'
-                END
-            END),
-            struct_pack(quadrant := 'feels', item := CASE WHEN is_own AND sentiment IS NOT NULL THEN tone || ' words' END),
-            struct_pack(quadrant := 'pains', item := CASE WHEN effort > 0 OR mood < 0 THEN place END),
-            struct_pack(quadrant := 'gains', item := CASE WHEN mood > 0 THEN place END)
-        ] AS entries
-    FROM part
+says AS (
+    SELECT *, 'says' AS quadrant, CASE kind
+        WHEN 'survey_nps' THEN CASE WHEN score >= 9 THEN 'NPS promoter' WHEN score >= 7 THEN 'NPS passive' ELSE 'NPS detractor' END
+        WHEN 'survey_csat' THEN 'CSAT ' || score::INTEGER
+        WHEN 'survey_ces' THEN 'CES ' || score::INTEGER
+        WHEN 'review' THEN printf('%g stars', rating)
+        WHEN 'complaint_opened' THEN 'complaint' || coalesce(' about ' || topic, '')
+        WHEN 'social_post' THEN CASE WHEN sentiment IS NULL THEN 'post' ELSE tone || ' post' END
+    END AS item
+    FROM part WHERE kind IN ('survey_nps', 'survey_csat', 'survey_ces', 'review', 'complaint_opened', 'social_post')
 ),
+thinks AS (
+    SELECT *, 'thinks' AS quadrant, 'about ' || topic AS item
+    FROM part
+    WHERE kind IN ('contact', 'complaint_opened', 'survey_nps', 'survey_csat', 'survey_ces', 'review', 'social_post')
+        AND topic IS NOT NULL
+    UNION ALL
+    SELECT *, 'thinks' AS quadrant, 'because ' || reason AS item
+    FROM part WHERE kind IN ('return', 'complaint_opened', 'unsubscribed', 'churned') AND reason IS NOT NULL
+    UNION ALL
+    SELECT *, 'thinks' AS quadrant, 'looks for something' || coalesce(' at ' || touchpoint, '') AS item
+    FROM part WHERE kind IN ('search', 'search_no_result')
+),
+does AS (SELECT *, 'does' AS quadrant, kind || ' on ' || channel AS item FROM part WHERE is_own),
+feels AS (
+    SELECT *, 'feels' AS quadrant, CASE
+        WHEN satisfaction_after < 20 THEN 'satisfaction 0-20' WHEN satisfaction_after < 40 THEN 'satisfaction 20-40'
+        WHEN satisfaction_after < 60 THEN 'satisfaction 40-60' WHEN satisfaction_after < 80 THEN 'satisfaction 60-80'
+        ELSE 'satisfaction 80-100' END AS item
+    FROM part WHERE is_own
+    UNION ALL
+    SELECT *, 'feels' AS quadrant, tone || ' words' AS item FROM part WHERE is_own AND sentiment IS NOT NULL
+),
+pains AS (SELECT *, 'pains' AS quadrant, place AS item FROM part WHERE effort > 0 OR mood < 0),
+gains AS (SELECT *, 'gains' AS quadrant, place AS item FROM part WHERE mood > 0),
 mapped AS (
-    SELECT * EXCLUDE (entries, entry), entry.quadrant AS quadrant, entry.item AS item
-    FROM (SELECT *, unnest(entries) AS entry FROM sorted)
-    WHERE entry.item IS NOT NULL
+    FROM says UNION ALL FROM thinks UNION ALL FROM does UNION ALL FROM feels UNION ALL FROM pains UNION ALL FROM gains
 )
 -- result of mapped
 SELECT
