@@ -21,7 +21,7 @@ from cxstream.warehouse.views.selection import (
     parse_filter,
     values_of,
 )  # fmt: skip
-from view_rows import CHOICES, DAYS, START, answers, database, made_up, made_up_signals
+from view_rows import CHOICES, DAYS, START, answers, database, made_up, made_up_changes, made_up_signals
 
 if TYPE_CHECKING:
     import duckdb
@@ -42,7 +42,7 @@ FREE = {definition.NUMBER: "1.5", definition.TEXT: "awareness > purchase"}
 @pytest.fixture(scope="module")
 def connection() -> duckdb.DuckDBPyConnection:
     rejected = [{"day": START.date(), "source": "shop", "reason": "invalid", "records": 3}]
-    return database(ROWS, made_up_signals(1, ROWS, 150), rejected)
+    return database(ROWS, made_up_signals(1, ROWS, 150), rejected, made_up_changes(1, 5))
 
 
 @st.composite

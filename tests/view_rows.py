@@ -123,16 +123,32 @@ def made_up_signals(seed: int, rows: list[Row], count: int) -> list[Row]:
     return signals
 
 
+def made_up_changes(seed: int, count: int) -> list[Row]:
+    """Changes of the experience, some of them limited to a place."""
+    chance = random.Random(seed)
+    places = ("channel", "touchpoint", "product", "location")
+    return [
+        {"id": f"r-{number}", "source": chance.choice(("/web", "/shops")), "name": f"release {number % 3}",
+         "time": START + timedelta(hours=chance.randrange(DAYS * 24)),
+         **{place: chance.choice(CHOICES[place]) if chance.random() < 0.3 else None for place in places}}
+        for number in range(count)
+    ]  # fmt: skip
+
+
 def database(
-    rows: Iterable[Row], signals: Iterable[Row] = (), rejected: Iterable[Row] = ()
+    rows: Iterable[Row],
+    signals: Iterable[Row] = (),
+    rejected: Iterable[Row] = (),
+    changes: Iterable[Row] = (),
 ) -> duckdb.DuckDBPyConnection:
-    """A read model in memory with these touchpoints, signals and counts of rejected records."""
+    """A read model in memory with these touchpoints, signals, counts of rejected records and changes."""
     connection = duckdb.connect(config={"threads": 2})
     for _, sql in migrations():
         connection.execute(sql)
     fill(connection, rows)
     _insert(connection, "risk_signals", signals)
     _insert(connection, "rejected", rejected)
+    _insert(connection, "changes", changes)
     return connection
 
 

@@ -6,6 +6,7 @@ Placeholders in the SQL of a view:
   period before the window.
 - `{around DAYS}`: the condition of the window and so many days on either side; words after the number name options
   whose days are added.
+- `{filtered}`: the condition of the filters without the window.
 - `{where}`: the condition of the selection, over columns named as the dimensions; `{period}`: the expression of the period.
 - `{by}`: the columns to group by, each with a comma behind it; `{group}`: the clause for them.
 - `{step}`, `{journey}`, `{in_journey}`, `{journey_key}`, `{journey_customers}`, `{part}`, `{breaks EARLIER LATER}`: of
@@ -30,7 +31,7 @@ from cxstream.model.errors import InputError
 from cxstream.warehouse.query import value
 from cxstream.warehouse.views.definition import NUMBER, TEXT
 from cxstream.warehouse.views.journeys import Journeys, in_any_order, strict
-from cxstream.warehouse.views.selection import PERIOD, Selection
+from cxstream.warehouse.views.selection import PERIOD, Selection, filters
 from cxstream.warehouse.views.statistics import install
 
 if TYPE_CHECKING:
@@ -290,6 +291,9 @@ class _Filler:
     def _where(self) -> str:
         return self._bound(*self._selection.conditions())
 
+    def _filtered(self) -> str:
+        return self._bound(*filters(self._selection.where))
+
     def _around(self, parts: Sequence[str]) -> str:
         """The window and some days on either side of it."""
         days = int(parts[0])
@@ -301,8 +305,8 @@ class _Filler:
             ("until", "<", self._selection.until),
         ):
             if bound is not None and (moved := _moved(bound, -days if name == "since" else days)):
-                self.values[f"{name}_around"] = moved
-                conditions.append(f"time {sign} ${name}_around")
+                self.values[f"{name}_around_{days}"] = moved
+                conditions.append(f"time {sign} ${name}_around_{days}")
         return " AND ".join(conditions) or "true"
 
     def _selected(self) -> str:

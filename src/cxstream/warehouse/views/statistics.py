@@ -30,6 +30,20 @@ CREATE OR REPLACE TEMP MACRO wilson_high(hits, n) AS CASE WHEN n > 0 THEN least(
 CREATE OR REPLACE TEMP MACRO clipped(x, low, high) AS CASE WHEN x IS NOT NULL THEN least(high, greatest(low, x)) END;
 CREATE OR REPLACE TEMP MACRO t_margin(deviation, n) AS CASE WHEN n > 1 THEN
     student_t(n - 1) * deviation / sqrt(n) END;
+CREATE OR REPLACE TEMP MACRO newcombe_low(hits_1, n_1, hits_2, n_2) AS hits_1 / n_1 - hits_2 / n_2
+    - sqrt(pow(hits_1 / n_1 - wilson_low(hits_1, n_1), 2) + pow(wilson_high(hits_2, n_2) - hits_2 / n_2, 2));
+CREATE OR REPLACE TEMP MACRO newcombe_high(hits_1, n_1, hits_2, n_2) AS hits_1 / n_1 - hits_2 / n_2
+    + sqrt(pow(wilson_high(hits_1, n_1) - hits_1 / n_1, 2) + pow(hits_2 / n_2 - wilson_low(hits_2, n_2), 2));
+CREATE OR REPLACE TEMP MACRO shares_p(hits_1, n_1, hits_2, n_2) AS CASE
+    WHEN n_1 > 0 AND n_2 > 0 AND hits_1 + hits_2 IN (0, n_1 + n_2) THEN 1.0
+    WHEN n_1 > 0 AND n_2 > 0 THEN chi_square_tail(pow(hits_1 / n_1 - hits_2 / n_2, 2)
+        / ((hits_1 + hits_2) / (n_1 + n_2) * (1 - (hits_1 + hits_2) / (n_1 + n_2)) * (1 / n_1 + 1 / n_2)), 1) END;
+CREATE OR REPLACE TEMP MACRO welch_margin(var_1, n_1, var_2, n_2) AS CASE
+    WHEN n_1 > 1 AND n_2 > 1 AND var_1 + var_2 = 0 THEN 0.0
+    WHEN n_1 > 1 AND n_2 > 1 THEN sqrt(var_1 / n_1 + var_2 / n_2) * student_t(floor(pow(var_1 / n_1 + var_2 / n_2, 2)
+        / (pow(var_1 / n_1, 2) / (n_1 - 1) + pow(var_2 / n_2, 2) / (n_2 - 1)))::BIGINT) END;
+CREATE OR REPLACE TEMP MACRO deviation(n, total, squares) AS CASE WHEN n > 1 THEN
+    sqrt(greatest(0, squares - total * total / n) / (n - 1)) END;
 """
 
 
@@ -183,8 +197,9 @@ _FUNCTIONS: tuple[tuple[str, Callable[..., float | None], tuple[str, ...]], ...]
 def install(connection: duckdb.DuckDBPyConnection, highest: int | None = None) -> None:
     """Give a connection the functions that views use.
 
-    They are wilson_low(hits, n), wilson_high(hits, n), t_margin(deviation, n), clipped(x, low, high),
-    f_tail(f, between, within), chi_square_tail(value, freedom) and distinct_customers(id).
+    They are wilson_low(hits, n), wilson_high(hits, n), newcombe_low and newcombe_high(hits_1, n_1, hits_2, n_2),
+    shares_p of the same (chi-square test), t_margin(deviation, n), welch_margin(var_1, n_1, var_2, n_2),
+    deviation(n, total, squares), clipped(x, low, high), f_tail(f, between, within), chi_square_tail(value, freedom) and distinct_customers(id).
     """
     for name, function, parameters in _FUNCTIONS:
         # It stays with the database, and is there already where another cursor of it has asked before.
