@@ -14,13 +14,35 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from answers import serving
+from cxstream.insights.places import DIMENSIONS, MEASURES
 from cxstream.local.ports import HOST, free
 from cxstream.local.process import Guarded
+from cxstream.warehouse import metrics as warehouse_metrics
+from cxstream.worker.metrics.definitions import METRICS, Metric
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 ROOT = Path(__file__).parent.parent
+LABELS = {
+    "dimension": DIMENSIONS,
+    "measure": MEASURES,
+    "change": warehouse_metrics.CHANGES,
+    "reason": warehouse_metrics.REASONS,
+}
+# The metrics of `warehouse follow`; the values of labels that are not known in advance are in words.
+FOLLOWER = {
+    name: Metric(
+        name,
+        kind,
+        "",
+        meaning,
+        {label: LABELS.get(label, label) for label in labels},
+        warehouse_metrics.SECONDS,
+    )
+    for name, (kind, meaning, labels) in warehouse_metrics.METRICS.items()
+}
+EVERY_METRIC = METRICS | FOLLOWER
 RULES = ROOT / "deploy" / "prometheus"
 RUNBOOKS = ROOT / "docs" / "runbooks"
 RUNBOOK_URL = ROOT / "deploy" / "runbook-url.sh"

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,8 +28,10 @@ from hypothesis import strategies as st
 import asking
 import surveys
 from board import Query
-from cxstream.worker.metrics.definitions import METRICS
+from cxstream.warehouse.metrics import FollowMetrics
+from cxstream.worker.telemetry.metrics_server import MetricsServer
 from generate import BOARDS, OUT, stale
+from monitoring import EVERY_METRIC as METRICS
 from monitoring import RULES, monitoring
 from workers import Watcher, WorkerProcess, cxstream, touchpoint, until, write
 
@@ -79,6 +82,7 @@ def test_dashboards_are_what_the_boards_say() -> None:
         "customer-experience.json",
         "kafka-and-state.json",
         "postgresql.json",
+        "warehouse.json",
     }
 
 
@@ -110,6 +114,7 @@ def test_addresses_of_dashboards_stay() -> None:
         "customer-experience.json": "cxstream-customer-experience",
         "kafka-and-state.json": "cxstream-kafka-and-state",
         "postgresql.json": "cxstream-postgresql",
+        "warehouse.json": "cxstream-warehouse",
     }
 
 
@@ -332,7 +337,7 @@ async def test_every_panel_has_data(
     with WorkerProcess(settings, tmp_path / "log", ticker=True, **patience) as worker:
         ready = worker.ready()
         scrape, web = re.findall(r"http://(127\.0\.0\.1:\d+)", ready)
-        with monitoring(tmp_path, scrape) as (prometheus, _):
+        with follower() as (follow, there), monitoring(tmp_path, scrape, there) as (prometheus, _):
             began = time.time()
             await until(
                 lambda: asyncio.to_thread(has, prometheus, "cxstream_ready == 1"), SECONDS, lambda: worker.log
@@ -348,11 +353,34 @@ async def test_every_panel_has_data(
             async def complete() -> bool:
                 # A counter that came up between two scrapes has not grown for Prometheus: it must go on.
                 await live(settings, next(batches))
+                followed(follow)
                 missing[:] = await asyncio.to_thread(unanswered, prometheus, began)
                 return not missing
 
             await until(complete, SECONDS, lambda: "\n".join(missing))
         assert worker.stop() == 0, worker.log
+
+
+@contextmanager
+def follower() -> Iterator[tuple[FollowMetrics, str]]:
+    """The metrics of a follower, and where they are served."""
+    metrics = FollowMetrics(["cx.scored"])
+    server = MetricsServer(metrics.registry, ())
+    port = server.start("127.0.0.1", 0)
+    try:
+        yield metrics, f"127.0.0.1:{port}"
+    finally:
+        server.stop()
+
+
+def followed(metrics: FollowMetrics) -> None:
+    """What a follower says of some rows and of a signal that it has sent."""
+    metrics.behind("cx.scored", 0, None)
+    metrics.taken(10, 0.5)
+    metrics.failed("kafka")
+    metrics.watched(time.time())
+    metrics.waiting(0)
+    metrics.sent("raised")
 
 
 def has(address: str, expr: str) -> bool:

@@ -179,6 +179,7 @@ def test_an_outage_names_the_place_its_beginning_and_the_customers_it_hit():
 def test_places_beyond_the_most_are_counted_as_unwatched():
     places = Places(Rules(most_places=2))
     places.add(table([visit(0, 1), visit(1, 2, touchpoint="desk"), visit(2, 3, touchpoint="cart")]))
+    assert places.close(2) == []
     assert places.unwatched == 2
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cxstream.worker.metrics.definitions import METRICS
+from monitoring import EVERY_METRIC as METRICS
 from monitoring import RULES, RUNBOOKS, asked, monitoring, program
 from workers import WorkerProcess, until
 

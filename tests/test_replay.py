@@ -397,10 +397,12 @@ def started(*args):
             process.kill()
 
 
-def test_interrupted_it_leaves_nothing_and_says_so(tmp_path):
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupted_it_leaves_nothing_and_says_so(tmp_path, number, status):
     pipe, out = tmp_path / "pipe", tmp_path / "out"
     os.mkfifo(pipe)
-    with started(pipe, "--out", out, "--batch-bytes", 65_536) as process, pipe.open("wb") as feed:
+    options = ("--out", out, "--batch-bytes", 65_536, "--warehouse", tmp_path / "cx.duckdb")
+    with started(pipe, *options) as process, pipe.open("wb") as feed:
         feed.write(LINES + b"broken\n" * 50_000)
         feed.flush()
         deadline = time.monotonic() + 60
@@ -408,12 +410,13 @@ def test_interrupted_it_leaves_nothing_and_says_so(tmp_path):
             assert time.monotonic() < deadline
             assert process.poll() is None
             time.sleep(0.02)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         stdout, stderr = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == status
     assert stdout == ""
     assert stderr == f"cxstream: interrupted; no results were written to {out}\n"
     assert list(out.iterdir()) == []
+    assert {each.name for each in tmp_path.iterdir()} == {"pipe", "out"}
 
 
 def test_errors_are_one_line_and_status_1(tmp_path):

@@ -62,6 +62,7 @@ NOT_HERE = dict.fromkeys(
 )
 # Commands that end with another status than 0 here, and why.
 STATUSES = {
+    "cxstream insights --warehouse cx.duckdb --raised": (1, "there is no warehouse"),
     "cxstream doctor --json --strict --schemas schemas --worker http://localhost:6066": (
         1,
         "with --strict the warnings of this installation count: no control.key, and a misrouted record",

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cxstream.cli.warehouse import differences
 from cxstream.model.errors import WarehouseError
 from cxstream.scoring.codec.changes import decode_changes, markers
 from cxstream.settings import Warehouse
@@ -24,7 +25,7 @@ from cxstream.warehouse.batch import Batch, Refusal
 from cxstream.warehouse.ingest import Ingest
 from cxstream.warehouse.retention import retain
 from cxstream.warehouse.store import Store, copy_of, migrations, reading
-from cxstream.warehouse.verify import check_aggregates, compare
+from cxstream.warehouse.verify import Difference, check_aggregates, compare
 from cxstream.wire.examples import example_change
 from warehouse_rows import DAY_MS, START, card, friction, receipt, row, signal, table
 
@@ -482,3 +483,23 @@ def test_a_failed_batch_leaves_nothing_behind(tmp_path: Path) -> None:
         ingest.apply(good)
         assert store.connection.execute("FROM positions").fetchall() == [("cx.scored", 0, 7)]
         assert store.connection.execute("SELECT count(*) FROM touchpoints").fetchall() == [(1,)]
+
+
+def test_verify_shows_of_rows_that_differ_what_differs() -> None:
+    here = {"day": None, "customer": "anna", "partition": 0, "offset": 7, "effort": 1.0, "mood": 0.5}
+    there = here | {"effort": 2.0}
+    other = here | {"offset": 8}
+    found = Difference("touchpoints", None, 2, 2, [here, other], [there, here | {"offset": 9}])
+    assert list(differences(found)) == [
+        "partition=0, offset=7: effort=1.0, expected 2.0",
+        "only here: partition=0, offset=8",
+        "missing: partition=0, offset=9",
+    ]
+    card = {"day": None, "customer": "anna", "partition": 1, "level": "high", "features": "{}"}
+    assert list(differences(Difference("score_cards", None, 1, 0, [card]))) == [
+        "only here: customer=anna, partition=1"
+    ]
+    counts = {"day": None, "source": "/shop", "reason": "invalid", "records": 2}
+    assert list(differences(Difference("rejected", None, 1, 1, [counts], [counts | {"records": 3}]))) == [
+        "source=/shop, reason=invalid: records=2, expected 3"
+    ]

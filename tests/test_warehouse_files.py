@@ -181,8 +181,26 @@ def test_a_warehouse_that_another_process_writes_is_not_replaced(
     assert not list(tmp_path.rglob("*.partial"))
 
 
-def _unchecked(self: Any, path: Path, settings: Warehouse, *, replace: bool) -> None:
-    self._path, self._settings = path, settings
+def test_what_a_killed_replay_has_left_goes_with_the_next_one(tmp_path: Path) -> None:
+    left, held = (tmp_path / f".w.{letter * 16}.partial" for letter in "ab")
+    built(left, batch([row(1, "anna")]))
+    built(held, batch([row(1, "anna")]))
+    (tmp_path / f"{left.name}.wal").touch()
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(held)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "open\n"
+        assert run("replay", STORY, "--out", tmp_path / "out", "--warehouse", tmp_path / "w", "-q") == 0
+        assert not left.exists()
+        assert not (tmp_path / f"{left.name}.wal").exists()
+        # Another process writes it.
+        assert held.exists()
+        holder.communicate()
+
+
+def _unchecked(self: Any, path: Path, settings: Warehouse, insights: object, *, replace: bool) -> None:
+    self._path, self._settings, self._insights = path, settings, None
     assert replace
 
 

@@ -19,7 +19,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from conftest import in_own_loop
 from cxstream.kafka.admin import administration, look
 from cxstream.local.ports import free
-from cxstream.topology import SCORES, TIMESTAMP_TYPE, TOUCHPOINTS, topology
+from cxstream.topology import FRICTION, SCORED, SCORES, TIMESTAMP_TYPE, TOUCHPOINTS, topology
 from cxstream.worker.descriptors import needed
 from cxstream.worker.web.connection_limit import BACKLOG, CONNECTIONS
 from in_process import cxstream_text
@@ -182,6 +182,28 @@ def _get(url: str) -> tuple[int, object]:
 
 
 @pytest.mark.broker
+async def test_without_scored_touchpoints_everything_else_is_written(
+    settings: Settings, topics: Callable[[int], None], tmp_path: Path
+) -> None:
+    topics(1)
+    await write(settings, TOUCHPOINTS.name, {0: [touchpoint("anna", n) for n in range(50)]})
+    off = {"CXSTREAM_WORKER__SCORED": "false", "CXSTREAM_WORKER__TICK_SECONDS": "0.5"}
+    with WorkerProcess(settings, tmp_path / "log", ticker=True, **off) as worker:
+        worker.ready()
+        async with Watcher(settings, 1) as watcher:
+
+            async def ticked() -> bool:
+                """Ticks move the clock, of which cx.scored would tell."""
+                return await watcher.committed() >= 55
+
+            await until(ticked, SECONDS, lambda: worker.log)
+            assert worker.stop() == 0
+            assert await watcher.read(SCORED.name) == {}
+            cards = (await watcher.read(SCORES.name))[0]
+            assert {card.key for card in cards} == {b"anna"}
+            assert (await watcher.read(FRICTION.name))[0]
+
+
 async def test_customer_ids_are_not_logged(
     settings: Settings, topics: Callable[[int], None], tmp_path: Path
 ) -> None:

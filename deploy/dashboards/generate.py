@@ -15,12 +15,13 @@ import grafana
 import pipeline
 import postgresql
 import state
+import warehouse
 
 if TYPE_CHECKING:
     from board import Board
 
 ROOT = Path(__file__).parent.parent.parent
-BOARDS: tuple[Board, ...] = (pipeline.BOARD, experience.BOARD, state.BOARD, postgresql.BOARD)
+BOARDS: tuple[Board, ...] = (pipeline.BOARD, experience.BOARD, state.BOARD, postgresql.BOARD, warehouse.BOARD)
 OUT = ROOT / "deploy" / "grafana"
 DOCUMENT = ROOT / "docs" / "dashboards.md"
 BEGIN, END = "<!-- generated: begin -->", "<!-- generated: end -->"

@@ -12,9 +12,8 @@ if TYPE_CHECKING:
     from datetime import date
 
     from cxstream.insights.places import Insight, Rules
-    from cxstream.settings import Insights
 
-_FORMATS = ("table", "csv", "json", "parquet")
+_FORMATS = ("table", "csv", "json", "parquet", "ndjson")
 
 
 @click.command("insights")
@@ -43,7 +42,8 @@ def command(config: str | None, /, **options: Any) -> None:
 
     A touchpoint, channel, topic or team is watched once a week of it is known. Its share of failed visits, hard visits,
     long waits or detractors is compared with the usual one at this hour of the week; docs/insights.md has the method. The
-    read model is a file that `replay --warehouse` or `warehouse follow` makes.
+    read model is a file that `replay --warehouse` or `warehouse follow` makes. The format ndjson has the signals that
+    `warehouse follow` sends to cx.insights.
 
     \b
     Example:
@@ -55,7 +55,7 @@ def command(config: str | None, /, **options: Any) -> None:
 
     require_duckdb()
     from cxstream.settings import load
-    from cxstream.warehouse.insights import as_table
+    from cxstream.warehouse.insights import as_table, rules_of
     from cxstream.warehouse.store import reading
 
     settings = load(config)
@@ -65,6 +65,9 @@ def command(config: str | None, /, **options: Any) -> None:
         found = [
             each for each in _found(connection, rules_of(settings.insights)) if _is_wanted(each, options)
         ]
+        if options["form"] == "ndjson":
+            _write_signals(connection, found, rules_of(settings.insights), options)
+            return
         connection.register("found", as_table(found))
         sql, values = "SELECT * FROM found ORDER BY ALL LIMIT $limit", {"limit": options["limit"]}
         rows = partial(connection.execute, sql, values)
@@ -72,20 +75,20 @@ def command(config: str | None, /, **options: Any) -> None:
             click.echo("no place left its range, or none has been known for a week", err=True)
 
 
-def rules_of(settings: Insights) -> Rules:
-    """What is watched, by the settings."""
-    from cxstream.insights.detector import Watch
-    from cxstream.insights.places import MEASURES, Rules
+def _write_signals(connection: Any, found: list[Insight], rules: Rules, options: dict[str, Any]) -> None:
+    """One record of cx.insights a line."""
+    from cxstream.model.errors import OutputError
+    from cxstream.warehouse.place_events import signals
 
-    return Rules(
-        hard_points=settings.hard_points,
-        long_wait_s=settings.long_wait_s,
-        teams=settings.teams,
-        most_places=settings.most_places,
-        watch=Watch(
-            false_alarms=settings.false_alarms / 100 / len(MEASURES), cooldown_hours=settings.cooldown_hours
-        ),
-    )
+    some = found if options["limit"] is None else found[: options["limit"]]
+    lines = b"".join(each.value + b"\n" for each in signals(connection, some, rules))
+    if options["out"] is None:
+        click.echo(lines, nl=False)
+        return
+    try:
+        options["out"].write_bytes(lines)
+    except OSError as error:
+        raise OutputError(f"{options['out']}: cannot be written: {error.strerror}") from error
 
 
 def _found(connection: Any, rules: Rules) -> list[Insight]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import signal
+import threading
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -130,3 +132,25 @@ def output(*, width: int = PIPE_COLUMNS) -> Any:
     from rich.console import Console
 
     return Console(width=None if sys.stdout.isatty() else width, highlight=False)
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM arrived."""
+
+
+@contextmanager
+def sigterm_interrupts() -> Iterator[None]:
+    """Meanwhile SIGTERM interrupts as Ctrl-C does, so that nothing unfinished is left behind."""
+    if threading.current_thread() is not threading.main_thread():
+        # Only the main thread gets signals, and only it may say what they do.
+        yield
+        return
+
+    def interrupt(*_: object) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

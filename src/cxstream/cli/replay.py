@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cxstream.cli.options import rfc3339_ms
+from cxstream.cli.options import Terminated, rfc3339_ms, sigterm_interrupts
 
 if TYPE_CHECKING:
     from cxstream.files.scored_file import ScoredFile
@@ -132,7 +132,13 @@ def command(
     total = total_bytes(inputs)
     console = Console(stderr=True, quiet=quiet)
     try:
-        with Bar(console, total) as bar, results, scored or nullcontext(), warehouse or nullcontext():
+        with (
+            sigterm_interrupts(),
+            Bar(console, total) as bar,
+            results,
+            scored or nullcontext(),
+            warehouse or nullcontext(),
+        ):
             sinks = [sink for sink in (scored, warehouse) if sink is not None]
             from cxstream.scoring.router import Router
 
@@ -159,9 +165,9 @@ def command(
                 on_read=bar.show_reading,
                 on_sorted=bar.begin_scoring,
             )
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupted:
         click.echo(f"cxstream: interrupted; no results were written to {out}", err=True)
-        raise SystemExit(130) from None
+        raise SystemExit(143 if isinstance(interrupted, Terminated) else 130) from None
     console.print(tally.table())
     if not quiet:
         click.echo(f"{out}: {tally.line()}")
@@ -196,7 +202,7 @@ def _warehouse(
 
     if any(same(each, path) for each in inputs):
         raise OutputError(f"{path}: is an input; write the warehouse to another file")
-    return FileWarehouse(path, settings.warehouse, replace=replace)
+    return FileWarehouse(path, settings.warehouse, settings.insights, replace=replace)
 
 
 def _check_outputs(out: Path, scored: Path | None, warehouse: Path | None) -> None:

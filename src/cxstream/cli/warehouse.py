@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from cxstream.settings import Settings
+    from cxstream.warehouse.metrics import FollowMetrics
     from cxstream.warehouse.verify import Difference
 
 _FILE = click.option(
@@ -23,6 +25,22 @@ _FILE = click.option(
 _KAFKA = click.option("--kafka", metavar="HOST:PORT[,...]", help="Where Kafka is.")
 _LOSS = click.option("--accept-loss", is_flag=True, help="Go on without records that the log no longer has.")
 _SHOWN = 20
+# What aggregates, counts and the rest add up by.
+_PLACES = (
+    *(
+        "day",
+        "kind",
+        "source",
+        "channel",
+        "touchpoint",
+        "stage",
+        "topic",
+        "level_after",
+        "dimension",
+        "value",
+    ),
+    *("measure", "bucket", "reason", "digest"),
+)
 
 
 @click.group("warehouse")
@@ -44,16 +62,27 @@ def command() -> None:
 @_FILE
 @click.option("--until-end", is_flag=True, help="Stop when all that is there is taken in.")
 @_LOSS
+@click.option(
+    "--metrics-port",
+    type=click.IntRange(0, 65535),
+    help="Serve metrics on this port; 0 takes a free one.  [default: the setting warehouse.metrics_port]",
+)
 @_KAFKA
 @click.pass_obj
 def follow_(
-    config: str | None, file: Path | None, until_end: bool, accept_loss: bool, kafka: str | None
+    config: str | None,
+    file: Path | None,
+    until_end: bool,
+    accept_loss: bool,
+    metrics_port: int | None,
+    kafka: str | None,
 ) -> None:
     """Keep the warehouse up to date from Kafka, in the foreground.
 
     Says 'ready: ...' when all that was there is taken in. SIGTERM or Ctrl-C stops it cleanly; SIGUSR1 makes a
     copy for readers, FILE.copy, and so does the setting warehouse.publish_minutes at an interval. Days before
     warehouse.keep_days are deleted, and the file is rewritten within warehouse.compact_hours of an erasure.
+    Signals about places that left their own range are sent to cx.insights.
 
     \b
     Example:
@@ -64,12 +93,48 @@ def follow_(
 
     settings, path = _load(config, file, kafka)
     from cxstream.logs.setup import configure
+    from cxstream.warehouse.feed import TOPICS
     from cxstream.warehouse.follow import follow
+    from cxstream.warehouse.metrics import FollowMetrics
     from cxstream.warehouse.store import Store
 
     configure(settings.log_level, settings.log_format)
-    with Store(path, settings.warehouse) as store:
-        asyncio.run(follow(settings, store, click.echo, until_end=until_end, accept_loss=accept_loss))
+    metrics = FollowMetrics([topic.contract for topic in TOPICS])
+    port = settings.warehouse.metrics_port if metrics_port is None else metrics_port
+    with Store(path, settings.warehouse) as store, _served(metrics, settings, port) as where:
+        asyncio.run(
+            follow(
+                settings,
+                store,
+                lambda text: click.echo(text + where),
+                until_end=until_end,
+                accept_loss=accept_loss,
+                metrics=metrics,
+            )
+        )
+
+
+@contextmanager
+def _served(metrics: FollowMetrics, settings: Settings, port: int | None) -> Iterator[str]:
+    """Serve metrics meanwhile, if there is a port; yields what the line `ready:` says of it."""
+    if port is None:
+        yield ""
+        return
+    from cxstream.model.errors import SettingsError
+    from cxstream.worker.telemetry.metrics_server import MetricsServer
+
+    host = settings.warehouse.metrics_host
+    server = MetricsServer(metrics.registry, settings.worker.web_hosts)
+    try:
+        port = server.start(host, port)
+    except OSError as error:
+        raise SettingsError(
+            f"warehouse.metrics_port: {host}:{port}: {error.strerror or error}: choose another, or 0 for a free one"
+        ) from error
+    try:
+        yield f", metrics at http://{host}:{port}/metrics"
+    finally:
+        server.stop()
 
 
 @command.command("verify")
@@ -206,15 +271,35 @@ def _show(found: Sequence[Difference], path: Path) -> None:
     for each in found[:_SHOWN]:
         day = "" if each.day is None else f" {each.day}"
         click.echo(f"{each.table}{day}: {each.here:,} rows here, {each.there:,} expected")
-        for sign, rows in (("+", each.only_here), ("-", each.only_there)):
-            for row in rows:
-                click.echo(f"  {sign} {_plain(row)}")
+        for line in differences(each):
+            click.echo(f"  {line}")
     if found:
         places = "1 table and day differs" if len(found) == 1 else f"{len(found)} tables and days differ"
         raise click.ClickException(f"{path}: {places}: build it again with 'cxstream warehouse rebuild'")
     click.echo(f"{path}: equal")
 
 
-def _plain(row: dict[str, Any]) -> str:
-    """A row without what is null."""
-    return ", ".join(f"{name}={value}" for name, value in row.items() if value is not None)
+def differences(each: Difference) -> Iterator[str]:
+    """A line for each row: what identifies it, and the columns that differ."""
+    expected = {_identity(row): row for row in each.only_there}
+    for row in each.only_here:
+        other = expected.pop(_identity(row), None)
+        if other is None:
+            yield f"only here: {_named(row)}"
+        else:
+            differs = (f"{n}={row[n]}, expected {other[n]}" for n in row if row[n] != other[n])
+            yield f"{_named(row)}: {'; '.join(differs)}"
+    for row in expected.values():
+        yield f"missing: {_named(row)}"
+
+
+def _identity(row: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
+    """The columns that tell rows of a table apart: its place, else its id, its customer, or what it adds up."""
+    for names in (("partition", "offset", "n"), ("id",), ("customer", "partition")):
+        if names[0] in row and (names[0] != "partition" or "offset" in row):
+            return tuple((name, row[name]) for name in names if name in row)
+    return tuple((name, row[name]) for name in _PLACES if name in row)
+
+
+def _named(row: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in _identity(row) if value is not None)

@@ -138,6 +138,11 @@ def encode(batch: pa.RecordBatch) -> bytes:
     return value
 
 
+def empty() -> bytes:
+    """The value of a record without rows."""
+    return encode(pa.RecordBatch.from_pylist([], schema=SCHEMA))
+
+
 def offsets_of(value: bytes, customers: Collection[str]) -> list[tuple[str, int]]:
     """The rows of some customers in a record: each customer with the offset of their touchpoint.
 

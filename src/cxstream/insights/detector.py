@@ -45,6 +45,16 @@ _ZERO = (
     *("_began", "_back", "_back_since", "_back_visits", "_back_bad"),
     *("_usual", "_good_ratio", "_bad_ratio"),
 )
+# What changes once an hour, and is large; and the rest of the arrays.
+_LEARNED = ("_visits", "_bad", "_chi2", "_free")
+_PRESENT = (
+    *(name for name in _ZERO if name not in _LEARNED),
+    "_first_hour",
+    "_which",
+    "_raised",
+    "_threshold",
+)
+Arrays = dict[str, "NDArray[Any]"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +169,35 @@ class Detector:
         self._bad_ratio = np.zeros((d, 0))
         self._threshold = np.zeros((d, 0))
         self.grow(series)
+
+    @property
+    def hour(self) -> int:
+        """The hour of the last minute that was added, since the epoch; NEVER before the first."""
+        return self._hour
+
+    def learned(self) -> Arrays:
+        """What has been learned by the present hour: arrays that stay as they are until the next one."""
+        return {name.strip("_"): getattr(self, name) for name in _LEARNED}
+
+    def present(self) -> Arrays:
+        """Everything else, as arrays."""
+        times = {"minute": np.array([self.minute, self._hour])}
+        return times | {name.strip("_"): getattr(self, name) for name in _PRESENT}
+
+    def restore(self, learned: Arrays, present: Arrays) -> None:
+        """Take the state of another detector with the same `Watch`, as it gave it; this one must be new.
+
+        Series that have come since `learned` was saved have learned nothing.
+        """
+        self.minute, self._hour = (int(each) for each in present["minute"])
+        for name in _PRESENT:
+            setattr(self, name, present[name.strip("_")])
+        series = len(self._which)
+        for name in _LEARNED:
+            array = learned[name.strip("_")]
+            wide = np.zeros((*array.shape[:-1], series))
+            wide[..., : array.shape[-1]] = array
+            setattr(self, name, wide)
 
     @property
     def series(self) -> int:

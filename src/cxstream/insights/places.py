@@ -13,6 +13,7 @@ on where batches end: it follows from the touchpoints alone.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
+
+    from cxstream.insights.detector import Arrays
 
 MINUTE_MS = 60_000
 VISIT_MINUTES = 30
@@ -171,7 +174,7 @@ class Places:
 
     Attributes:
         late: touchpoints that were too late to be counted.
-        unwatched: touchpoints at places beyond `Rules.most_places`.
+        unwatched: touchpoints at places beyond `Rules.most_places`, which were not counted.
         closed: the last minute that is closed; NEVER before the first.
     """
 
@@ -182,6 +185,8 @@ class Places:
         self.closed = NEVER
         self._numbers: dict[Place, int] = {}
         self._places: list[Place] = []
+        # Places of visits that wait, by a number that they have until they are counted.
+        self._found: dict[Place, int] = {}
         self._waiting: list[_Visits] = []
         # Of the half hour that is open: what has been counted of each visit.
         self._open: list[_Visits] = []
@@ -224,9 +229,70 @@ class Places:
         waiting = _joined(self._waiting)
         due = waiting.minute <= until
         self._waiting = [] if due.all() else [_some(waiting, ~due)]
-        if not due.any():
+        counted = self._admitted(_some(waiting, due))
+        if not self._waiting:
+            self._found.clear()
+        if not len(counted.minute):
             return []
-        return self._count(_joined([*self._open, _some(waiting, due)]), until)
+        return self._count(_joined([*self._open, counted]), until)
+
+    def _admitted(self, visits: _Visits) -> _Visits:
+        """Visits with the numbers that their places keep, without those of places that are not watched.
+
+        New places are numbered by the minute in which they appear, then by name: whatever the order of touchpoints, the same
+        ones are watched.
+        """
+        names = list(self._found)
+        first = np.full(len(names), np.iinfo(np.int64).max)
+        np.minimum.at(first, visits.place, visits.minute)
+        new = [i for i in np.unique(visits.place).tolist() if names[i] not in self._numbers]
+        for i in sorted(new, key=lambda i: (first[i], names[i])):
+            if len(self._places) == self.rules.most_places:
+                break
+            self._numbers[names[i]] = len(self._places)
+            self._places.append(names[i])
+        kept = np.array([self._numbers.get(name, -1) for name in names], np.int64)[visits.place]
+        watched = kept >= 0
+        self.unwatched += int(np.count_nonzero(~watched))
+        return _some(visits._replace(place=kept), watched)
+
+    def learned(self) -> Arrays:
+        """What has been learned by the present hour, as arrays."""
+        return self.detector.learned()
+
+    def present(self) -> Arrays:
+        """Everything else, as arrays; nothing may wait to be counted."""
+        if self._waiting:
+            raise ValueError("touchpoints wait to be counted")
+        state = {f"detector_{name}": array for name, array in self.detector.present().items()}
+        state["closed"] = np.array([self.closed])
+        # JSON: an array of strings would drop a NUL at the end.
+        state["places"] = np.frombuffer(json.dumps(self._places).encode(), np.uint8)
+        if self._open:
+            state |= {f"open_{name}": array for name, array in _joined(self._open)._asdict().items()}
+        if self._hits:
+            state |= {f"hits_{name}": array for name, array in _joined(self._hits)._asdict().items()}
+        return state
+
+    @classmethod
+    def restored(cls, rules: Rules, learned: Arrays, present: Arrays) -> Places:
+        """Places as they were when they gave this state."""
+        places = cls(rules)
+        names = json.loads(present["places"].tobytes())
+        places._places = [Place(*each) for each in names]
+        places._numbers = {place: number for number, place in enumerate(places._places)}
+        places.closed = int(present["closed"][0])
+        detector = {
+            name.removeprefix("detector_"): array
+            for name, array in present.items()
+            if name.startswith("detector_")
+        }
+        places.detector.restore(learned, detector)
+        if "open_minute" in present:
+            places._open = [_Visits(*(present[f"open_{name}"] for name in _Visits._fields))]
+        if "hits_minute" in present:
+            places._hits = [_Counts(*(present[f"hits_{name}"] for name in _Counts._fields))]
+        return places
 
     def _read(self, rows: pa.Table, minutes: NDArray[np.int64]) -> _Visits:
         places = [self._channels(rows), self._touchpoints(rows), self._topics(rows), *self._teams(rows)]
@@ -274,20 +340,10 @@ class Places:
             yield self._numbered([place if match else None for match in matches])[codes]
 
     def _numbered(self, places: Sequence[Place | None]) -> NDArray[np.int64]:
-        """Numbers of places; -1 for none, and for those beyond the most."""
-        numbers = np.full(len(places), -1, np.int64)
-        for i, place in enumerate(places):
-            if place is None:
-                continue
-            number = self._numbers.get(place)
-            if number is None:
-                if len(self._places) == self.rules.most_places:
-                    self.unwatched += 1
-                    continue
-                number = self._numbers[place] = len(self._places)
-                self._places.append(place)
-            numbers[i] = number
-        return numbers
+        """Numbers of places among those found; -1 for none."""
+        found = self._found
+        numbers = [-1 if place is None else found.setdefault(place, len(found)) for place in places]
+        return np.array(numbers, np.int64)
 
     def _count(self, visits: _Visits, until: int) -> list[Insight]:
         # By visit, and the touchpoints of a visit by minute, after what has been counted of it.

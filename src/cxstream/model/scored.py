@@ -10,6 +10,8 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 CONTENT_TYPE = "application/vnd.apache.arrow.stream"
+# Headers of a record: its rows, and how far the partition's clock is after them, in ms UTC.
+ROWS, CLOCK = "rows", "clock"
 # In the metadata of the schema.
 NAME, VERSION = "cxstream.scored", 1
 # Bits of the column `flags`.

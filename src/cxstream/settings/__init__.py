@@ -374,6 +374,17 @@ class Warehouse(_Section):
         description="`warehouse follow` makes a copy for readers, FILE.copy, at this interval, in minutes; by default only "
         "on SIGUSR1.",
     )
+    metrics_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="Port on which `warehouse follow` serves metrics; 0 takes a free one, by default there are none.",
+    )
+    metrics_host: str = Field(
+        "127.0.0.1",
+        min_length=1,
+        description="Address on which it does; worker.web_hosts are accepted as names.",
+    )
     few_answers: int = Field(
         10,
         ge=0,
@@ -464,6 +475,23 @@ class Insights(_Section):
     )
     most_places: int = Field(
         5000, ge=1, description="Places that are watched; later ones are not. Each takes some 11 kB."
+    )
+    measures: list[Literal["failure", "effort", "wait", "nps"]] = Field(
+        ["failure", "effort", "wait", "nps"],
+        description="Measures of which the warehouse keeps signals, and sends them to cx.insights; none turns that off.",
+    )
+    dimensions: list[Literal["touchpoint", "channel", "topic", "team"]] = Field(
+        ["touchpoint", "channel", "topic", "team"], description="Places of which it does."
+    )
+    publish: bool = Field(
+        True,
+        description="`warehouse follow` sends signals about places to cx.insights; otherwise they are only kept.",
+    )
+    patience_minutes: float = Field(
+        3.0,
+        gt=0,
+        description="A partition whose clock stands still for so long is not waited for, in minutes; touchpoints that it "
+        "brings later than that are not watched.",
     )
 
 

@@ -127,6 +127,7 @@ class Batch:
         rejected: how many records were rejected.
         erasures: receipts.
         positions: the next offset, by topic and partition.
+        clocks: how far partitions of cx.touchpoints are, if records of cx.scored say so; ms UTC.
     """
 
     scored: list[pa.Table] = field(default_factory=list)
@@ -138,6 +139,7 @@ class Batch:
     rejected: Counter[Refusal] = field(default_factory=Counter)
     erasures: list[Erasure] = field(default_factory=list)
     positions: dict[tuple[str, int], int] = field(default_factory=dict)
+    clocks: dict[int, int] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import structlog
 
 from cxstream.files.scored import decode
 from cxstream.model.errors import LostRecordsError
-from cxstream.model.scored import COLUMNS
+from cxstream.model.scored import CLOCK, COLUMNS
 from cxstream.scoring.codec.changes import decode_changes, markers
 from cxstream.scoring.codec.peek import about
 from cxstream.scoring.codec.rejection import unfold
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from cxstream.kafka.reader import TopicReader
     from cxstream.settings import Settings
     from cxstream.warehouse.ingest import Ingest
+    from cxstream.warehouse.metrics import FollowMetrics
     from cxstream.warehouse.store import Store
 
     Positions = Mapping[tuple[str, int], int]
@@ -50,9 +52,7 @@ class Feed:
         ingest: takes batches into it.
         stopped: asked between batches; what has been read is taken in first.
         accept_loss: go on where the log has lost records that were not read.
-
-    Attributes:
-        lag: records that were there at the last look and are not taken in.
+        metrics: told how far it is.
     """
 
     def __init__(
@@ -63,11 +63,13 @@ class Feed:
         *,
         stopped: Callable[[], bool] = lambda: False,
         accept_loss: bool = False,
+        metrics: FollowMetrics | None = None,
     ) -> None:
+        self._metrics = metrics
         self._settings, self._store, self._ingest = settings, store, ingest
         self._stopped, self._accept_loss = stopped, accept_loss
         self._batch = Batch()
-        self.lag = 0
+        self._left: Counter[str] = Counter()
 
     async def catch_up(self, reader: TopicReader, until: Positions | None = None) -> int:
         """Take in what is there, up to the end of the log; returns how many rows.
@@ -89,7 +91,11 @@ class Feed:
                 first, end = await reader.bounds(topic.name, partition)
                 stop = end if until is None else min(end, until.get(place, 0))
                 ranges.append((topic, partition, self._start(place, done.get(place), first, end), stop))
-        self.lag = sum(max(0, stop - start) for *_, start, stop in ranges)
+        self._left = Counter({topic.contract: 0 for topic, *_ in ranges})
+        for topic, _, start, stop in ranges:
+            self._left[topic.contract] += max(0, stop - start)
+        for contract in self._left:
+            self._say(contract, None)
         taken = 0
         for topic, partition, start, stop in ranges:
             if start < stop and not self._stopped():
@@ -99,18 +105,33 @@ class Feed:
     async def _read(
         self, reader: TopicReader, contract: str, name: str, partition: int, start: int, stop: int
     ) -> int:
-        taken = 0
+        taken, at = 0, start
         async for records in reader.read(name, partition, start, stop):
-            take(self._batch, contract, partition, records)
+            left_out = take(self._batch, contract, partition, records)
+            if left_out and self._metrics is not None:
+                self._metrics.failed("record", left_out)
             self._batch.positions[contract, partition] = records[-1].offset + 1
-            self.lag -= len(records)
+            self._left[contract] -= records[-1].offset + 1 - at
+            at = records[-1].offset + 1
+            self._say(contract, records[-1].timestamp)
             if self._batch.rows >= self._settings.warehouse.flush_rows:
                 taken += self._flush()
             if self._stopped():
                 return taken
         # What ends a transaction takes an offset, too.
         self._batch.positions[contract, partition] = stop
+        self._left[contract] -= stop - at
+        self._say(contract, None)
         return taken
+
+    @property
+    def lag(self) -> int:
+        """Records that were there at the last look and are not taken in."""
+        return self._left.total()
+
+    def _say(self, topic: str, last_ms: int | None) -> None:
+        if self._metrics is not None:
+            self._metrics.behind(topic, self._left[topic], last_ms)
 
     def _flush(self) -> int:
         """Take in what has been read."""
@@ -138,11 +159,12 @@ class Feed:
         return max(done, first)
 
 
-def take(batch: Batch, topic: str, partition: int, records: Sequence[Any]) -> None:
-    """Decode records of a topic of the contract into a batch.
+def take(batch: Batch, topic: str, partition: int, records: Sequence[Any]) -> int:
+    """Decode records of a topic of the contract into a batch; returns how many were left out.
 
     A record that is not what the topic should have is left out, and a warning names it: it did not come from a worker.
     """
+    left_out = 0
     for record in records:
         try:
             _TAKERS[topic](batch, partition, record)
@@ -154,10 +176,15 @@ def take(batch: Batch, topic: str, partition: int, records: Sequence[Any]) -> No
                 offset=record.offset,
                 reason=type(error).__name__,
             )
+            left_out += 1
+    return left_out
 
 
-def _scored(batch: Batch, _: int, record: Any) -> None:
+def _scored(batch: Batch, partition: int, record: Any) -> None:
     table = decode(record.value)
+    for name, said in record.headers:
+        if name == CLOCK:
+            batch.clocks[partition] = max(batch.clocks.get(partition, 0), int(said))
     # Columns that a later version adds are not known here.
     batch.scored.append(table.select(_COLUMNS))
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import glob
 import secrets
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, Self
 
 import pyarrow as pa
 
 from cxstream.files.scored import record_batch
-from cxstream.model.errors import OutputError
+from cxstream.model.errors import OutputError, WarehouseError
 from cxstream.model.outputs import FORGOTTEN, SIGNAL_TOPICS
 from cxstream.scoring.codec.peek import about
 from cxstream.warehouse.batch import Batch, Refusal
 from cxstream.warehouse.ingest import Ingest
+from cxstream.warehouse.place_signals import PlaceWatch
 from cxstream.warehouse.store import Store, check_unused, copy_of
 
 if TYPE_CHECKING:
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 
     from cxstream.scoring.codec.changes import Marker
     from cxstream.scoring.engine import Outcome
+    from cxstream.settings import Insights as InsightsSettings
     from cxstream.settings import Warehouse as WarehouseSettings
 
 
@@ -31,6 +35,7 @@ class FileWarehouse:
     Args:
         path: where to.
         settings: memory and threads, and the touchpoints of a transaction.
+        insights: the places that are watched; none by default.
         replace: replace a file that is there.
 
     Raises:
@@ -38,8 +43,15 @@ class FileWarehouse:
         WarehouseError: another process writes the file that is there.
     """
 
-    def __init__(self, path: Path, settings: WarehouseSettings, *, replace: bool = False) -> None:
-        self._path, self._settings = path, settings
+    def __init__(
+        self,
+        path: Path,
+        settings: WarehouseSettings,
+        insights: InsightsSettings | None = None,
+        *,
+        replace: bool = False,
+    ) -> None:
+        self._path, self._settings, self._insights = path, settings, insights
         if path.exists() and not path.is_file():
             raise OutputError(f"{path}: is not a file; name another one")
         if path.exists() and not replace:
@@ -49,6 +61,7 @@ class FileWarehouse:
     def __enter__(self) -> Self:
         if not self._path.parent.is_dir():
             raise OutputError(f"{self._path}: there is no folder {self._path.parent}; create it first")
+        self._drop_leftovers()
         self._draft = self._path.with_name(f".{self._path.name}.{secrets.token_hex(8)}.partial")
         self._store = Store(self._draft, self._settings)
         self._ingest = Ingest(self._store)
@@ -107,6 +120,8 @@ class FileWarehouse:
             WarehouseError: the disk is full, or another process has begun to write the file.
         """
         self._flush(1)
+        if self._insights is not None:
+            PlaceWatch(self._store, self._insights).finish()
         if self._store.get("deleted_at") is not None:
             self._store.compact()
         self._store.close()
@@ -122,6 +137,16 @@ class FileWarehouse:
 
     def __exit__(self, *_: object) -> None:
         self._drop()
+
+    def _drop_leftovers(self) -> None:
+        """Delete what processes that were killed have left of this file; what another one writes stays."""
+        for draft in self._path.parent.glob(f".{glob.escape(self._path.name)}.{'?' * 16}.partial"):
+            with suppress(WarehouseError):
+                check_unused(draft, self._settings)
+                draft.unlink(missing_ok=True)
+                draft.with_name(f"{draft.name}.wal").unlink(missing_ok=True)
+                with suppress(OSError):
+                    draft.with_name(f".{draft.name}.spill").rmdir()
 
     def _flush(self, rows: int) -> None:
         if self._batch.rows >= rows:

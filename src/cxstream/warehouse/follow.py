@@ -17,10 +17,15 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from cxstream.insights.detector import NEVER
+from cxstream.kafka.producer import sending
 from cxstream.kafka.reader import reading
 from cxstream.model.errors import BrokerError
+from cxstream.topology import INSIGHTS
 from cxstream.warehouse.feed import TOPICS, Feed
 from cxstream.warehouse.ingest import Ingest
+from cxstream.warehouse.metrics import FollowMetrics
+from cxstream.warehouse.place_signals import PlaceWatch, mark_sent, open_alarms, unsent
 from cxstream.warehouse.retention import retain
 
 if TYPE_CHECKING:
@@ -44,6 +49,7 @@ async def follow(
     *,
     until_end: bool = False,
     accept_loss: bool = False,
+    metrics: FollowMetrics | None = None,
 ) -> None:
     """Take in records as they come, until SIGTERM or SIGINT; SIGUSR1 makes a copy for readers.
 
@@ -53,6 +59,7 @@ async def follow(
         announce: receives a line when all that was there is taken in for the first time.
         until_end: stop then.
         accept_loss: go on where the log has lost records that were not read.
+        metrics: told what is done.
 
     Raises:
         BrokerError: Kafka does not answer at first.
@@ -62,15 +69,21 @@ async def follow(
     """
     with _signals() as (stop, wanted):
         keeper = _Keeper(settings, store, wanted)
-        feed = Feed(settings, store, Ingest(store), stopped=stop.is_set, accept_loss=accept_loss)
+        metrics = metrics or FollowMetrics([topic.contract for topic in TOPICS])
+        feed = Feed(
+            settings, store, Ingest(store), stopped=stop.is_set, accept_loss=accept_loss, metrics=metrics
+        )
+        alerts = _Alerts(settings, store, metrics, stop.is_set)
         ready = False
         while not stop.is_set():
             try:
-                async with reading(settings, TOPICS) as reader:
+                async with reading(settings, alerts.topics) as reader:
                     opened = time.monotonic()
                     while not stop.is_set() and time.monotonic() < opened + _CONSUMER_SECONDS:
                         keeper.retain()
-                        await _step(feed, reader)
+                        await _step(feed, reader, metrics)
+                        if not stop.is_set():
+                            await alerts.step()
                         if not ready and not stop.is_set():
                             ready = True
                             announce(f"ready: {store.path} is up to date")
@@ -81,6 +94,7 @@ async def follow(
                             async with asyncio.timeout(settings.warehouse.flush_seconds):
                                 await stop.wait()
             except BrokerError as error:
+                metrics.failed("kafka")
                 if not ready:
                     raise
                 log.warning("Kafka does not answer; trying again", error=str(error))
@@ -89,12 +103,46 @@ async def follow(
                         await stop.wait()
 
 
-async def _step(feed: Feed, reader: TopicReader) -> None:
+async def _step(feed: Feed, reader: TopicReader, metrics: FollowMetrics) -> None:
     started = time.monotonic()
     rows = await feed.catch_up(reader)
+    seconds = time.monotonic() - started
+    if not feed.lag:
+        metrics.taken(rows, seconds)
     if rows:
-        seconds = round(time.monotonic() - started, 3)
-        log.info("taken in", rows=rows, seconds=seconds, lag=feed.lag)
+        log.info("taken in", rows=rows, seconds=round(seconds, 3), lag=feed.lag)
+
+
+class _Alerts:
+    """Signals about places: found, then sent; what Kafka has not confirmed is sent again, with the same id."""
+
+    def __init__(
+        self, settings: Settings, store: Store, metrics: FollowMetrics, stopped: Callable[[], bool]
+    ) -> None:
+        self._settings, self._store, self._metrics, self._stopped = settings, store, metrics, stopped
+        self._watch = PlaceWatch(store, settings.insights)
+        wanted = settings.insights.publish and bool(settings.insights.measures)
+        self._publishes = wanted
+        self.topics = (*TOPICS, INSIGHTS) if wanted else TOPICS
+        metrics.open_alarms(open_alarms(store))
+
+    async def step(self) -> None:
+        found = self._watch.advance(stopped=self._stopped)
+        if self._watch.closed != NEVER:
+            self._metrics.watched((self._watch.closed + 1) * 60.0)
+        if found:
+            self._metrics.open_alarms(open_alarms(self._store))
+        waiting = unsent(self._store) if self._publishes else []
+        self._metrics.waiting(len(waiting))
+        if not waiting:
+            return
+        async with sending(self._settings, self._settings.topology.insights) as sender:
+            await sender.send([each.key for each in waiting], [each.value for each in waiting])
+        mark_sent(self._store, waiting)
+        self._metrics.waiting(0)
+        for each in waiting:
+            self._metrics.sent(each.change)
+        log.info("signals about places sent", signals=len(waiting))
 
 
 class _Keeper:

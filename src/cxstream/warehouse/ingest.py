@@ -10,6 +10,7 @@ The content is a function of the logs, however they are cut and in whatever orde
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from pyarrow import compute as pc
 
 from cxstream.model.scored import COLUMNS, FLAGS
 from cxstream.warehouse import aggregates, batch, erase, names
+from cxstream.warehouse.query import value
 
 if TYPE_CHECKING:
     from cxstream.warehouse.batch import Batch
@@ -82,6 +84,7 @@ class Ingest:
             self._take_scored(pa.concat_tables(taken.scored))
         if taken.cards or taken.tombstones:
             self._take_cards(taken)
+        self._move_clocks(taken)
         self._take_signals("risk_signals", taken.signals, batch.SIGNALS)
         self._take_signals("friction_signals", taken.friction, batch.FRICTION)
         self._take_changes(taken.changes)
@@ -157,6 +160,22 @@ class Ingest:
             behind |= int(mine.min()) <= last
             self._through[partition] = max(last, int(mine.max()))
         return behind
+
+    def _move_clocks(self, taken: Batch) -> None:
+        """Clocks as records say them, and at least what the rows say: a clock never goes back."""
+        clocks = Counter(taken.clocks)
+        for table in taken.scored:
+            partitions = _column(table, "partition")
+            times = _column(table, "time").astype("datetime64[ms]").astype(np.int64)
+            for partition in np.unique(partitions).tolist():
+                reached = int((times + _column(table, "behind_ms"))[partitions == partition].max())
+                clocks[partition] = max(clocks.get(partition, reached), reached)
+        for partition, clock in clocks.items():
+            before = value(
+                self._connection, "DELETE FROM clocks WHERE partition = ? RETURNING clock_ms", [partition]
+            )
+            latest = clock if before is None else max(clock, before)
+            self._connection.execute("INSERT INTO clocks VALUES (?, ?)", [partition, latest])
 
     def _take_cards(self, taken: Batch) -> None:
         """The latest record of each partition and customer counts, and of these the card with the latest time."""

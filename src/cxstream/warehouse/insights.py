@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from cxstream.insights.detector import Change
-from cxstream.insights.places import COLUMNS, MINUTE_MS, Places
+from cxstream.insights.detector import Change, Watch
+from cxstream.insights.places import COLUMNS, MEASURES, MINUTE_MS, Places, Rules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     import duckdb
 
     from cxstream.insights.detector import Alarm
-    from cxstream.insights.places import Insight, Rules
+    from cxstream.insights.places import Insight
+    from cxstream.settings import Insights
 
 SCHEMA = pa.schema(
     [
@@ -39,7 +40,20 @@ SCHEMA = pa.schema(
     ]
 )
 _DAY_MINUTES = 24 * 60
-_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - the warehouse has UTC without a zone
+EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - the warehouse has UTC without a zone
+
+
+def rules_of(settings: Insights) -> Rules:
+    """What is watched, by the settings."""
+    return Rules(
+        hard_points=settings.hard_points,
+        long_wait_s=settings.long_wait_s,
+        teams=settings.teams,
+        most_places=settings.most_places,
+        watch=Watch(
+            false_alarms=settings.false_alarms / 100 / len(MEASURES), cooldown_hours=settings.cooldown_hours
+        ),
+    )
 
 
 def insights(
@@ -83,9 +97,9 @@ def as_table(found: list[Insight]) -> pa.Table:
             "name": each.place.name or None,
             "measure": each.measure,
             "since": _at(each.alarm.since),
-            "visits": _visits(each.alarm),
+            "visits": visits_of(each.alarm),
             "bad": each.alarm.bad,
-            "share": each.alarm.bad / _visits(each.alarm),
+            "share": each.alarm.bad / visits_of(each.alarm),
             "usual": each.alarm.usual,
             "customers": each.customers if each.alarm.change is Change.raised else None,
         }
@@ -94,10 +108,10 @@ def as_table(found: list[Insight]) -> pa.Table:
     return pa.Table.from_pylist(rows, SCHEMA)
 
 
-def _visits(alarm: Alarm) -> int:
+def visits_of(alarm: Alarm) -> int:
     """Visits since the change began: one that began before it, and was bad in it, counts too."""
     return max(alarm.visits, alarm.bad, 1)
 
 
 def _at(minute: int) -> datetime:
-    return _EPOCH + timedelta(milliseconds=minute * MINUTE_MS)
+    return EPOCH + timedelta(milliseconds=minute * MINUTE_MS)

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import secrets
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
+
+from cxstream.insights.detector import NEVER
 from cxstream.kafka.reader import reading
 from cxstream.model.errors import WarehouseError
 from cxstream.topology import CHURN_RISK, FORGOTTEN, FRICTION, REJECTED, SCORED
 from cxstream.warehouse.feed import TOPICS, Feed, positions
 from cxstream.warehouse.ingest import Ingest
+from cxstream.warehouse.insights import EPOCH
+from cxstream.warehouse.place_signals import PlaceWatch, unsent
 from cxstream.warehouse.query import value
 from cxstream.warehouse.store import Store
 from cxstream.warehouse.verify import Difference, check_aggregates, compare
@@ -46,9 +52,16 @@ async def verify(settings: Settings, path: Path) -> list[Difference]:
     async with reading(settings, TOPICS) as reader:
         with Store(path, settings.warehouse) as store:
             await Feed(settings, store, Ingest(store)).catch_up(reader)
+            watch = PlaceWatch(store, settings.insights)
+            watch.advance()
+            closed = watch.closed
             reached, memory = positions(store), await _remembered(settings, reader, store)
         with _aside(path) as draft:
             bounds = await _build(settings, reader, draft, memory, reached)
+            with Store(draft, settings.warehouse) as store:
+                PlaceWatch(store, settings.insights).advance(closed)
+                if "touchpoints" in bounds or _is_cut(store):
+                    bounds["place_signals"] = "false"
             found = compare(path, draft, settings.warehouse, bounds=bounds)
     return found + check_aggregates(path, settings.warehouse)
 
@@ -71,9 +84,32 @@ async def rebuild(settings: Settings, path: Path, *, accept_loss: bool = False) 
             memory = await _remembered(settings, reader, store)
             with _aside(path) as draft:
                 bounds = await _build(settings, reader, draft, memory, None)
+                with Store(draft, settings.warehouse) as built:
+                    _watch_again(built, store, settings)
                 if "touchpoints" in bounds and not accept_loss:
                     _check_loss(store, bounds["touchpoints"])
                 store.replace_by(draft)
+
+
+def _is_cut(store: Store) -> bool:
+    """Whether touchpoints that were watched are no longer there: of customers who were erased, or of deleted days."""
+    erased = value(store.connection, "SELECT count(*) FROM erasures")
+    first = value(store.connection, "SELECT min(day)::VARCHAR FROM touchpoints")
+    return bool(erased) or (first is not None and first <= (store.get("kept_from") or ""))
+
+
+def _watch_again(built: Store, before: Store, settings: Settings) -> None:
+    """Find the signals about places again; those of minutes that were counted before are not sent again."""
+    PlaceWatch(built, settings.insights).advance()
+    closed = PlaceWatch(before, settings.insights).closed
+    waiting = [msgspec.json.decode(each.value)["id"] for each in unsent(before)]
+    if closed != NEVER:
+        counted = EPOCH + timedelta(minutes=closed + 1)
+        with built.transaction() as connection:
+            connection.execute(
+                "UPDATE place_signals SET sent = true WHERE time <= ? AND NOT list_contains(?::VARCHAR[], id)",
+                [counted, waiting],
+            )
 
 
 def _check_loss(store: Store, kept: str) -> None:

@@ -31,6 +31,7 @@ def retain(store: Store, kept_from: date) -> int:
             ("touchpoints", "day"),
             ("risk_signals", "time"),
             ("friction_signals", "time"),
+            ("place_signals", "time"),
         ):
             deleted += value(connection, f"DELETE FROM {table} WHERE {column} < ?::DATE", [first])
         for table in (*aggregates.TABLES, "rejected"):

@@ -33,6 +33,7 @@ CONTENT = {
     f"FROM {{db}}.friction_signals s {_NAMED}",
     "rejected": "SELECT day, source, reason, sum(records)::BIGINT AS records FROM {db}.rejected GROUP BY ALL",
     "changes": "SELECT CAST(time AS DATE) AS day, * FROM {db}.changes",
+    "place_signals": "SELECT CAST(time AS DATE) AS day, * EXCLUDE (sent) FROM {db}.place_signals",
     "customers": "SELECT NULL::DATE AS day, customer, digest FROM {db}.customers",
     "erasures": "SELECT CAST(time AS DATE) AS day, * FROM {db}.erasures",
 }

@@ -1,0 +1,117 @@
+"""Warehouse and places: is the read model up to date, and which places are out of their range?"""
+
+from __future__ import annotations
+
+from board import GREEN, RED, YELLOW, Board, Panel, Query, Row
+from promql import LATELY, PER_SECOND, increase, quantile, rate
+
+LAGS = ("CxstreamWarehouseLags",)
+STALLED = ("CxstreamWarehouseStalled",)
+
+PLACES = Row(
+    "Places",
+    (
+        Panel(
+            "Places out of their range",
+            "Touchpoints, channels, topics and teams that are worse than is usual at this hour of the week, by measure.",
+            (
+                Query(
+                    "max by (dimension, measure) (cxstream_place_alarms_open)", "{{dimension}}, {{measure}}"
+                ),
+            ),
+            low=0,
+            width=12,
+            alerts=("CxstreamPlaceAlarm",),
+        ),
+        Panel(
+            "Signals about places",
+            "Signals sent to cx.insights in the last day, raised and cleared.",
+            (Query(increase("cxstream_place_signals_total", "change", "1d"), "{{change}}"),),
+            kind="number",
+            width=4,
+            steps=((0, GREEN),),
+        ),
+        Panel(
+            "Signals that wait",
+            "Signals about places that Kafka has not confirmed.",
+            (Query("max(cxstream_place_signals_waiting)", "waiting"),),
+            kind="number",
+            width=4,
+            steps=((0, GREEN), (1, YELLOW)),
+        ),
+        Panel(
+            "Watched up to",
+            "How long ago the last minute of event time is up to which places have been watched.",
+            (Query("time() - max(cxstream_place_watch_timestamp_seconds)", "event time"),),
+            unit="s",
+            kind="number",
+            width=4,
+            steps=((0, GREEN), (900, YELLOW), (3600, RED)),
+        ),
+    ),
+)
+
+FILE = Row(
+    "Warehouse",
+    (
+        Panel(
+            "Not taken in, by topic",
+            "Records that were there at the last look and are not taken in.",
+            (Query("max by (topic) (cxstream_warehouse_lag_records)", "{{topic}}"),),
+            low=0,
+            width=6,
+            alerts=LAGS,
+        ),
+        Panel(
+            "Age of what is taken in, by topic",
+            "Age of the last record that was taken in, if there are more.",
+            (Query("max by (topic) (cxstream_warehouse_lag_seconds)", "{{topic}}"),),
+            unit="s",
+            low=0,
+            width=6,
+            alerts=LAGS,
+        ),
+        Panel(
+            "Rows a second",
+            "Touchpoints, score cards, signals and counts taken in.",
+            (Query(rate("cxstream_warehouse_rows_total"), "rows"),),
+            unit=PER_SECOND,
+            low=0,
+            width=6,
+        ),
+        Panel(
+            "Time to take in what there is",
+            "Time from a look at the log until all that was there is committed.",
+            (Query(quantile(0.95, "cxstream_warehouse_batch_seconds"), "95 %"),),
+            unit="s",
+            low=0,
+            width=6,
+        ),
+        Panel(
+            "Since the end of the log",
+            "How long ago all that was there was taken in.",
+            (Query("time() - max(cxstream_warehouse_caught_up_timestamp_seconds)", "ago"),),
+            unit="s",
+            low=0,
+            width=12,
+            alerts=STALLED,
+        ),
+        Panel(
+            "Errors a second",
+            "Times that Kafka did not answer, and records that cannot be read and were left out.",
+            (Query(f"sum by (reason) (rate(cxstream_warehouse_errors_total[{LATELY}]))", "{{reason}}"),),
+            unit=PER_SECOND,
+            low=0,
+            width=12,
+            alerts=STALLED,
+        ),
+    ),
+)
+
+BOARD = Board(
+    uid="cxstream-warehouse",
+    file="warehouse.json",
+    title="cxstream / Warehouse and places",
+    about="For CX teams and who runs the warehouse: which places are worse than usual, and is the read model up to date?",
+    rows=(PLACES, FILE),
+)

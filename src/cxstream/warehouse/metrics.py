@@ -1,0 +1,162 @@
+"""Metrics of `cxstream warehouse follow`, for Prometheus."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from prometheus_client import (
+    GC_COLLECTOR,
+    PLATFORM_COLLECTOR,
+    PROCESS_COLLECTOR,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+)
+
+from cxstream.insights.places import DIMENSIONS, MEASURES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SECONDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+# Name, type, meaning and labels of each metric; docs/warehouse.md has the same table.
+METRICS = {
+    "cxstream_warehouse_lag_records": (
+        "gauge",
+        "Records that are not taken in, at the last look.",
+        ("topic",),
+    ),
+    "cxstream_warehouse_lag_seconds": (
+        "gauge",
+        "Age of the last record that was taken in, if there are more; 0 if there are none.",
+        ("topic",),
+    ),
+    "cxstream_warehouse_rows_total": ("counter", "Rows taken in.", ()),
+    "cxstream_warehouse_batch_seconds": ("histogram", "Time to take in what there was.", ()),
+    "cxstream_warehouse_errors_total": (
+        "counter",
+        "Times that Kafka did not answer (kafka), and records that cannot be read and were left out (record).",
+        ("reason",),
+    ),
+    "cxstream_warehouse_caught_up_timestamp_seconds": (
+        "gauge",
+        "When all that was there was taken in the last time, Unix time; before the first time, the start.",
+        (),
+    ),
+    "cxstream_place_alarms_open": (
+        "gauge",
+        "Places that are out of their own range, by measure.",
+        ("dimension", "measure"),
+    ),
+    "cxstream_place_signals_total": (
+        "counter",
+        "Signals about places that Kafka has confirmed.",
+        ("change",),
+    ),
+    "cxstream_place_signals_waiting": ("gauge", "Signals about places that are not sent.", ()),
+    "cxstream_place_watch_timestamp_seconds": (
+        "gauge",
+        "Event time up to which places have been watched, Unix time; 0 before the first.",
+        (),
+    ),
+}
+REASONS = ("kafka", "record")
+CHANGES = ("raised", "cleared")
+
+
+class FollowMetrics:
+    """The metrics of one process.
+
+    Attributes:
+        registry: what is served.
+
+    Args:
+        topics: topics that are read, by the names of the contract.
+    """
+
+    def __init__(self, topics: list[str]) -> None:
+        self.registry = CollectorRegistry(support_collectors_without_names=True)
+        for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR):
+            self.registry.register(collector)
+        self._lag = self._gauge("cxstream_warehouse_lag_records")
+        self._age = self._gauge("cxstream_warehouse_lag_seconds")
+        self._rows = self._counter("cxstream_warehouse_rows_total")
+        self._batch = Histogram(
+            *self._described("cxstream_warehouse_batch_seconds"), buckets=SECONDS, registry=None
+        )
+        self.registry.register(self._batch)
+        self._errors = self._counter("cxstream_warehouse_errors_total")
+        self._caught_up = self._gauge("cxstream_warehouse_caught_up_timestamp_seconds")
+        self._open = self._gauge("cxstream_place_alarms_open")
+        self._sent = self._counter("cxstream_place_signals_total")
+        self._waiting = self._gauge("cxstream_place_signals_waiting")
+        self._watched = self._gauge("cxstream_place_watch_timestamp_seconds")
+        # Series exist from the start, so that the first increase is seen.
+        for topic in topics:
+            self._lag.labels(topic)
+            self._age.labels(topic)
+        for reason in REASONS:
+            self._errors.labels(reason)
+        for change in CHANGES:
+            self._sent.labels(change)
+        self.open_alarms({})
+        self._caught_up.set(time.time())
+
+    def _described(self, name: str) -> tuple[str, str, tuple[str, ...]]:
+        _, meaning, labels = METRICS[name]
+        return name, meaning, labels
+
+    def _gauge(self, name: str) -> Gauge:
+        made = Gauge(*self._described(name), registry=None)
+        self.registry.register(made)
+        return made
+
+    def _counter(self, name: str) -> Counter:
+        made = Counter(*self._described(name), registry=None)
+        self.registry.register(made)
+        return made
+
+    def behind(self, topic: str, records: int, last_ms: int | None) -> None:
+        """What a topic still has.
+
+        Args:
+            topic: its name in the contract.
+            records: how many records are not taken in.
+            last_ms: Kafka's timestamp of the last one that was, ms UTC; None if it is not known.
+        """
+        self._lag.labels(topic).set(records)
+        if not records:
+            self._age.labels(topic).set(0)
+        elif last_ms is not None:
+            self._age.labels(topic).set(max(0.0, time.time() - last_ms / 1000))
+
+    def taken(self, rows: int, seconds: float) -> None:
+        """All that was there is taken in."""
+        if rows:
+            self._rows.inc(rows)
+            self._batch.observe(seconds)
+        self._caught_up.set(time.time())
+
+    def failed(self, reason: str, times: int = 1) -> None:
+        """Something went wrong; `reason` is one of REASONS."""
+        self._errors.labels(reason).inc(times)
+
+    def open_alarms(self, found: Mapping[tuple[str, str], int]) -> None:
+        """How many places are out of their range, by dimension and measure."""
+        for dimension in DIMENSIONS:
+            for measure in MEASURES:
+                self._open.labels(dimension, measure).set(found.get((dimension, measure), 0))
+
+    def watched(self, until_s: float) -> None:
+        """Places have been watched up to an event time, Unix time."""
+        self._watched.set(until_s)
+
+    def waiting(self, signals: int) -> None:
+        """So many signals are not sent."""
+        self._waiting.set(signals)
+
+    def sent(self, change: str) -> None:
+        """Kafka has confirmed a signal."""
+        self._sent.labels(change).inc()
