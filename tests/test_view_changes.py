@@ -194,19 +194,19 @@ def test_training(seed: int, prior: str, peers: str, few: int, by: str | None, s
         compared = len(agents) >= int(peers)
         for agent in agents:
             mine = [event for event in members if event[0]["agent"] == agent]
-            row: Row = {
+            line: Row = {
                 "who": agent, "about": topic, "contacts": len(mine), "agents": len(agents),
                 "customers": len({event[0]["customer_id"] for event in mine}),
             }  # fmt: skip
             needs, few_said = [], []
             for name, chosen, hit, counts, worse in (
-                ("fcr", lambda e: e[2], lambda e: not e[3], ("first_contacts", "first_resolved"), -1),
-                ("repeated", lambda e: e[1], lambda e: e[3], ("past_contacts", "repeated_contacts"), 1),
+                ("fcr", 2, False, ("first_contacts", "first_resolved"), -1),
+                ("repeated", 1, True, ("past_contacts", "repeated_contacts"), 1),
             ):
-                some, all_ = ([e for e in part if chosen(e)] for part in (mine, members))
-                hits = sum(map(hit, some))
-                row |= {counts[0]: len(some), counts[1]: hits}
-                mean = sum(map(hit, all_)) / len(all_) if all_ else None
+                some, all_ = ([e[3] is hit for e in part if e[chosen]] for part in (mine, members))
+                hits = sum(some)
+                line |= {counts[0]: len(some), counts[1]: hits}
+                mean = sum(all_) / len(all_) if all_ else None
                 shown = compared and some and len(some) >= few
                 value = (hits + k * mean) / (len(some) + k) if shown and mean is not None else None
                 margin = (
@@ -214,7 +214,7 @@ def test_training(seed: int, prior: str, peers: str, few: int, by: str | None, s
                     if value is not None
                     else None
                 )
-                row |= put(name, value, margin, mean if compared else None, 1)
+                line |= put(name, value, margin, mean if compared else None, 1)
                 if some and not shown:
                     few_said.append(name)
                 if (
@@ -249,8 +249,8 @@ def test_training(seed: int, prior: str, peers: str, few: int, by: str | None, s
                 )
                 if name == "handle_s":
                     found["handle_s"] = found.pop("handle")
-                    row["handled"] = len(some)
-                row |= found
+                    line["handled"] = len(some)
+                line |= found
                 if some and not shown:
                     few_said.append(name)
                 if (
@@ -260,8 +260,8 @@ def test_training(seed: int, prior: str, peers: str, few: int, by: str | None, s
                     and worse * (value - mean) > margin
                 ):
                     needs.append(name)
-            row |= {"needs": ", ".join(needs) or None, "too_few": ", ".join(few_said) or None}
-            expected[group, topic, agent] = row
+            line |= {"needs": ", ".join(needs) or None, "too_few": ", ".join(few_said) or None}
+            expected[group, topic, agent] = line
     answered = answer(
         training(seed), "training", options={"prior": prior, "peers": peers}, few=few,
         by=(by,) if by else (), since=since,
