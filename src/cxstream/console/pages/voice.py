@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
-from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
 from cxstream.console import charts, drawing, figures
+from cxstream.console import weeks as weekly
 from cxstream.console.figures import Grid, Measure
 from cxstream.console.language import N_
 from cxstream.console.page import Ask, Page
@@ -19,9 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from cxstream.console.reader import Row
-    from cxstream.console.scope import Scope
 
-_WEEKS = 12
 _MOST = 500
 _SHOWN = 12
 _NPS = Measure("nps", N_("NPS"), decimals=0, bounds=(-100, 0, 100))
@@ -39,7 +36,7 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
     now, before, weeks, rows, posts, tags = await asyncio.gather(
         ask.view("voice"),
         ask.view("voice", scope=ask.scope.before),
-        ask.view("voice", scope=_weeks(ask.scope), grain="week"),
+        ask.view("voice", scope=weekly.scope_of(ask.scope), grain="week"),
         _places(ask, by),
         ask.view("social"),
         ask.view("social", options={"each": "hashtag"}, limit=_SHOWN),
@@ -67,26 +64,9 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
     }
 
 
-def _weeks(scope: Scope) -> Scope:
-    """Whole weeks up to the end of the period."""
-    end = datetime.combine((scope.until - timedelta(microseconds=1)).date(), datetime.min.time())
-    monday = end - timedelta(days=end.weekday())
-    return replace(scope, since=monday - timedelta(weeks=_WEEKS - 1), until=scope.until)
-
-
 async def _places(ask: Ask, by: str) -> list[Row]:
     rows = await ask.view("voice", by=(by,), limit=_MOST)
     return sorted(rows, key=lambda row: -sum(row[count] for count in _ANSWERS.values()))
-
-
-def _mondays(ask: Ask) -> list[datetime]:
-    """The weeks that are shown: from the first with data on."""
-    first = _weeks(ask.scope).since
-    mondays = [first + timedelta(weeks=n) for n in range(_WEEKS)]
-    start = ask.scope.first
-    return [monday for monday in mondays if start is None or monday + timedelta(weeks=1) > start] or mondays[
-        -1:
-    ]
 
 
 def _figure(
@@ -102,7 +82,6 @@ def _figure(
         if measure is _STARS
         else words.ngettext("{n} answer", "{n} answers", number)
     )
-    mondays = _mondays(ask)
     return {
         "title": title,
         "now": figures.estimate(words, measure, measure.of(now), behind),
@@ -110,14 +89,7 @@ def _figure(
         if before
         else figures.Cell(),
         "note": counted,
-        "chart": charts.over_time(
-            [found.get(monday) for monday in mondays],
-            [words.axis_day(monday.date()) for monday in mondays],
-            words,
-            words.gettext("%(name)s, week by week; the table follows") % {"name": title},
-            tone=measure.tone,
-            bounds=measure.bounds,
-        ),
+        "chart": weekly.chart(ask, measure, found, title),
     }
 
 
@@ -283,7 +255,7 @@ async def _places_table(ask: Ask) -> Table:
 
 
 async def _weeks_table(ask: Ask) -> Table:
-    return Table("voice-by-week", await ask.view("voice", scope=_weeks(ask.scope), grain="week"))
+    return Table("voice-by-week", await ask.view("voice", scope=weekly.scope_of(ask.scope), grain="week"))
 
 
 async def _tags_table(ask: Ask) -> Table:
