@@ -238,3 +238,87 @@ async def test_the_funnel_takes_the_steps_of_the_address(path: Path) -> None:
         path, f"SELECT count(DISTINCT customer_id) FROM touchpoints WHERE channel = 'web' AND {WINDOW}"
     )
     assert int(rows[0][1]) == len(people) == first
+
+
+# Service
+
+
+async def test_service_is_that_of_the_contacts(path: Path) -> None:
+    async with console(path) as client:
+        page = (await client.get(f"/service?{SCOPE}")).text
+        rows = table(page, "Channel")
+        link = next(each for each in read(page).links if "of=abandoned" in each and "cell=" not in each)
+        lost = sum(int(row["rows"]) for row in await behind(client, link))
+        agents = await downloaded(client, f"/service.csv?table=agents&{SCOPE}")
+        weekly = await downloaded(client, f"/service.csv?table=weeks&{SCOPE}")
+    wanted = asked(
+        path,
+        f"""
+        SELECT count(*) FILTER (kind = 'contact'), count(*) FILTER (kind = 'contact' AND abandoned),
+            count(*) FILTER (kind = 'complaint_opened') FROM touchpoints
+        WHERE {WINDOW} GROUP BY channel
+        """,
+    )
+    assert sorted((int(row[1]), int(row[9])) for row in rows) == sorted((row[0], row[2]) for row in wanted)
+    assert lost == sum(row[1] for row in wanted)
+    # The order of agents is that of the share that few contacts do not move much.
+    shares = [float(row["fcr_shrunk"]) for row in agents if row["fcr_shrunk"]]
+    assert shares == sorted(shares)
+    counts = asked(
+        path, f"SELECT count(*) FROM touchpoints WHERE kind = 'contact' AND agent IS NOT NULL AND {WINDOW}"
+    )
+    assert sum(int(row["contacts"]) for row in agents) == counts[0][0]
+    assert int(weekly[-1]["contacts"]) == sum(row[0] for row in wanted)
+
+
+# Quality
+
+
+async def test_quality_counts_what_the_sources_delivered(tmp_path: Path) -> None:
+    file = warehouse(tmp_path / "w.duckdb", ROWS)
+    with duckdb.connect(str(file)) as connection:
+        connection.execute(
+            """
+            INSERT INTO rejected (day, source, reason, records) VALUES
+            ('2026-03-10', 'shop', 'invalid', 7), ('2026-03-11', 'shop', 'too_late', 2), ('2026-03-10', NULL, 'malformed', 4)
+            """
+        )
+    async with console(file) as client:
+        page = (await client.get(f"/quality?{SCOPE}")).text
+    wanted = asked(
+        file, f"SELECT source, count(*), count(*) FILTER (late) FROM touchpoints WHERE {WINDOW} GROUP BY 1"
+    )
+    tables = [each for each in read(page).tables if each[0][0] == "Source"]
+    found = {row[0]: row for row in tables[0][1:]}
+    for source, touchpoints, late in wanted:
+        assert [found[source][1].replace(",", ""), found[source][5]] == [str(touchpoints), str(late)]
+    assert (found["shop"][2], found["not known"][2]) == ("9", "4")
+    assert {row[0]: row[2] for row in tables[1][1:]}["shop"] == "invalid 7, too late 2"
+    total = sum(row[1] for row in wanted)
+    assert f"{total:,} records accepted, 13 rejected" in " ".join(read(page).text.split())
+
+
+# Consistency
+
+
+async def test_differences_between_channels_are_those_of_their_means(path: Path) -> None:
+    async with console(path) as client:
+        rows = await downloaded(client, f"/consistency.csv?{SCOPE}&of=product")
+        page = (await client.get(f"/consistency?{SCOPE}&of=product")).text
+        links = [each for each in read(page).links if "of=repeats_elsewhere" in each]
+        again = [sum(int(row["rows"]) for row in await behind(client, link)) for link in links]
+    for row in rows:
+        counted = asked(
+            path,
+            f"""
+            SELECT channel, avg(satisfaction_after::DOUBLE) FROM touchpoints
+            WHERE product = '{row["item"]}' AND {WINDOW}
+                AND kind NOT IN ('email_sent', 'campaign_sent', 'action_taken', 'churned', 'won_back', 'purchase_history')
+            GROUP BY channel
+            """,
+        )
+        means = [mean for _, mean in counted]
+        assert float(row["satisfaction_spread"]) == pytest.approx(max(means) - min(means))
+    shown = table(page, "Product")
+    assert [row[0] for row in shown] == [row["item"] for row in rows]
+    assert again == [int(row["repeats_elsewhere"]) for row in rows if int(row["repeats_elsewhere"])]

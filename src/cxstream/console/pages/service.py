@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _MOST = 500
 _SHOWN = 12
 _BY = ("channel", "topic", "touchpoint", "location")
-_IN_TIME = Measure("in_time", N_("Answered in time"), scale=100, decimals=0, bounds=(0, 100))
+_IN_TIME = Measure("in_time", N_("Answered within 20 s"), scale=100, decimals=0, bounds=(0, 100))
 _ABANDONMENT = Measure(
     "abandonment", N_("Given up while waiting"), scale=100, decimals=1, up="worse", tone="e", bounds=(0,)
 )
@@ -153,7 +153,7 @@ def _time_grid(ask: Ask, now: Row) -> Grid:
                 drawing.bar((now[f"{name}_median_s"] or 0) / longest, "e" if name == "wait" else "k")
             ),
         ]
-        for name, text in (("wait", N_("Waiting")), ("handle", N_("Being served")))
+        for name, text in (("wait", N_("Waiting time")), ("handle", N_("Handling time")))
     ]
     return Grid(heads, rows)
 

@@ -1,0 +1,181 @@
+"""Quality: what each source delivers: accepted, late and rejected records, delays and gaps."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from cxstream.console import charts, figures, weeks
+from cxstream.console.figures import Estimate, Grid, Measure
+from cxstream.console.language import N_
+from cxstream.console.page import Ask, Page
+from cxstream.console.tables import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from cxstream.console.reader import Row
+
+_LATE = Measure("late", N_("Late"), scale=100, decimals=2, up="worse", tone="e")
+_REJECTED = Measure("rejected", N_("Rejected"), scale=100, decimals=2, up="worse", tone="e")
+_MEASURES = (_REJECTED, _LATE)
+
+
+async def _show(ask: Ask) -> Mapping[str, Any]:
+    now, before, weekly, sources = await asyncio.gather(
+        ask.view("quality"),
+        ask.view("quality", scope=ask.scope.before),
+        ask.view("quality", scope=weeks.scope_of(ask.scope), grain="week"),
+        _sources(ask),
+    )
+    total = now[0] if now else None
+    earlier = before[0] if before and ask.scope.has_before else None
+    return {
+        "lede": _lede(ask, total, sources),
+        "figures": [_figure(ask, each, total, earlier, weekly) for each in _MEASURES],
+        "weeks": _week_grid(ask, weekly),
+        "sources": _source_grid(ask, sources),
+        "reasons": _reason_grid(ask, sources),
+    }
+
+
+async def _sources(ask: Ask) -> list[Row]:
+    rows = await ask.view("quality", by=("source",))
+    return sorted(rows, key=lambda row: (-(row["rejected_share"] or 0.0), -row["touchpoints"]))
+
+
+def _share(measure: Measure, row: Row | None) -> Estimate | None:
+    """Counted records, not a sample: the share has no margin."""
+    if row is None or row[f"{measure.column}_share"] is None:
+        return None
+    return Estimate(100 * row[f"{measure.column}_share"])
+
+
+def _figure(
+    ask: Ask, measure: Measure, now: Row | None, before: Row | None, weekly: Sequence[Row]
+) -> dict[str, Any]:
+    words = ask.language
+    share, earlier = _share(measure, now), _share(measure, before)
+    number = now[measure.column] if now else 0
+    link = ask.customers("quality", "late") if measure is _LATE and number else ""
+    title = words.gettext(measure.title)
+    note = (
+        words.gettext("%(share)s before") % {"share": measure.text(words, earlier.value)} if earlier else ""
+    )
+    return {
+        "title": title,
+        "now": figures.estimate(words, measure, share, link) if share else figures.none(),
+        "change": figures.Cell(words.ngettext("{n} record", "{n} records", number)),
+        "note": note,
+        "chart": weeks.chart(ask, measure, {row["period"]: _share(measure, row) for row in weekly}, title),
+    }
+
+
+def _lede(ask: Ask, now: Row | None, sources: Sequence[Row]) -> dict[str, Any] | None:
+    if now is None or not (now["touchpoints"] or now["rejected"]):
+        return None
+    words = ask.language
+    worst = next((row for row in sources if row["rejected"] and row["source"] is not None), None)
+    return {
+        "touchpoints": words.number(now["touchpoints"]),
+        "rejected": words.number(now["rejected"] or 0),
+        "late": words.number(now["late"]),
+        "worst": worst["source"] if worst else "",
+        "worst_number": words.number(worst["rejected"]) if worst else "",
+        "worst_share": words.percent(worst["rejected_share"], 2) if worst else "",
+    }
+
+
+def _week_grid(ask: Ask, weekly: Sequence[Row]) -> Grid:
+    words = ask.language
+    heads = [figures.name(words.gettext("Week from"))]
+    heads += [figures.head(words.gettext(text)) for text in (N_("Accepted"), N_("Rejected"), N_("Late"))]
+    return Grid(
+        heads,
+        [
+            [
+                figures.name(
+                    words.full_day(row["period"].date()) if row["period"] else words.gettext("no day")
+                ),
+                *(figures.count(words, row[name]) for name in ("touchpoints", "rejected", "late")),
+            ]
+            for row in weekly
+        ],
+    )
+
+
+def _source_grid(ask: Ask, rows: Sequence[Row]) -> Grid:
+    words = ask.language
+    shares = [_share(_REJECTED, row) for row in rows]
+    axis = charts.axis_of(shares, (0,), 120)
+    heads = [
+        figures.name(ask.label("dimension", "source")),
+        figures.head(words.gettext("Accepted")),
+        figures.head(words.gettext("Rejected")),
+        figures.head(words.gettext("Share")),
+        figures.drawn(charts.axis_head(axis, words), words.gettext("Drawn")),
+        figures.head(words.gettext("Late")),
+        figures.head(words.gettext("Median delay")),
+        figures.head(words.gettext("19 of 20 within")),
+        figures.head(words.gettext("Longest gap")),
+        figures.head(words.gettext("Last")),
+    ]
+    grid = []
+    for row, share in zip(rows, shares, strict=True):
+        late = ask.customers("quality", "late", source=row["source"])
+        people = ask.customers("quality", "touchpoints", source=row["source"])
+        grid.append(
+            [
+                figures.name(row["source"] or words.gettext("not known")),
+                figures.count(words, row["touchpoints"], people),
+                figures.count(words, row["rejected"]),
+                figures.estimate(words, _REJECTED, share) if share else figures.none(),
+                figures.drawn(charts.interval(axis, share, tone="e")),
+                figures.count(words, row["late"], late),
+                figures.Cell(words.duration(row["delay_median_s"])),
+                figures.Cell(words.duration(row["delay_p95_s"])),
+                figures.Cell(words.duration(row["longest_gap_s"])),
+                figures.Cell(words.moment(row["last_time"])),
+            ]
+        )
+    return Grid(heads, grid)
+
+
+def _reason_grid(ask: Ask, rows: Sequence[Row]) -> Grid:
+    words = ask.language
+    heads = [
+        figures.name(ask.label("dimension", "source")),
+        figures.head(words.gettext("Rejected")),
+        figures.name(words.gettext("Reasons and records")),
+    ]
+    found = [
+        [
+            figures.name(row["source"] or words.gettext("not known")),
+            figures.count(words, row["rejected"]),
+            figures.name(row["reasons"].replace("_", " ")),
+        ]
+        for row in rows
+        if row["reasons"]
+    ]
+    return Grid(heads, found)
+
+
+async def _sources_table(ask: Ask) -> Table:
+    return Table("quality-by-source", await _sources(ask))
+
+
+async def _weeks_table(ask: Ask) -> Table:
+    return Table(
+        "quality-by-week",
+        await ask.view("quality", scope=weeks.scope_of(ask.scope), grain="week", by=("source",)),
+    )
+
+
+PAGE = Page(
+    name="quality",
+    path="/quality",
+    title=N_("Quality"),
+    subtitle=N_("What the sources deliver"),
+    show=_show,
+    tables={"sources": _sources_table, "weeks": _weeks_table},
+)
