@@ -29,11 +29,12 @@ if TYPE_CHECKING:
 # Of the rows of both, without what depends on the order of arrival or is the sink's alone.
 _CARD = (
     'customer, partition, "offset", time, probability, effort, effort_halfwidth, satisfaction, satisfaction_halfwidth, '
-    "level, announced, acute, last_touch, touches_1, touches_7, touches_30, touches_90, purchases, last_purchase, spent, model"
+    "level, announced, acute, last_touch, touches_1, touches_7, touches_30, touches_90, purchases, last_purchase, spent, model, "
+    "p_alive, clv, value_at_risk"
 )
 _SIGNAL = (
     'customer, partition, "offset", n, id, time, change, level, previous, probability, effort, effort_halfwidth, satisfaction, '
-    "satisfaction_halfwidth, leading_reason, suggested_action, model"
+    "satisfaction_halfwidth, leading_reason, suggested_action, model, value_at_risk"
 )
 _FRICTION = 'customer, partition, "offset", n, id, time, effort_points, channel, touchpoint, evidence, model'
 

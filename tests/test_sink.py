@@ -26,6 +26,8 @@ from cxstream.warehouse.store import Store
 from generate import BOARDS
 from sink_log import Log, Target, content, fill, sink_settings, target
 from test_warehouse_follow import cards, written
+from warehouse_rows import card as card_of
+from warehouse_rows import signal as signal_of
 from workers import touchpoint
 
 if TYPE_CHECKING:
@@ -93,6 +95,10 @@ async def test_it_has_what_the_warehouse_has_however_the_log_is_cut(
                 await sink.catch_up(log)
                 if chance.random() < 0.5:
                     await sink.take_out(log)
+        # Customers with a value, as a purchase model gives it, and without one.
+        worth = {"p_alive": 0.25, "clv": 80.5, "value_at_risk": 40.25}
+        log.append(SCORES.name, 0, b"rich", card_of("rich", 0, 9_000, **worth))
+        log.append(CHURN_RISK.name, 0, b"rich", signal_of("rich", 0, 9_000, value_at_risk=40.25))
         # The end of a card.
         log.append(SCORES.name, 0, b"c3", None)
         log.append(SCORES.name, 1, b"c3", None)
@@ -107,6 +113,8 @@ async def test_it_has_what_the_warehouse_has_however_the_log_is_cut(
             assert found[table] == shown, table
             assert found[table], table
         assert not any("c3" in row for row in found["cards"])
+        assert sink.select("SELECT count(value_at_risk), sum(p_alive + clv) FROM cards") == [(1, 80.75)]
+        assert sink.select("SELECT sum(value_at_risk) FROM signals") == [(40.25,)]
         assert not sink.ingest.erasures.pending
 
 

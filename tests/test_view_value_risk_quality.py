@@ -117,6 +117,15 @@ def followed(signal: Row, kind: str, days: float) -> bool:
     )
 
 
+def at_risk(signals: list[Row]) -> Row:
+    last: dict[int, float] = {}
+    for signal in sorted(signals, key=lambda one: (one["time"], one["partition"], one["offset"], one["n"])):
+        if signal["value_at_risk"] is not None:
+            last[signal["customer_id"]] = signal["value_at_risk"]
+    valued = sum(signal["value_at_risk"] is not None for signal in signals)
+    return {"value_at_risk": sum(last.values()) if last else None, "valued": valued}
+
+
 def told(signals: list[Row], days: float, few: int) -> Row:
     end = max(row["time"] for row in ROWS)
     changes = Counter(signal["change"] for signal in signals)
@@ -130,6 +139,7 @@ def told(signals: list[Row], days: float, few: int) -> Row:
         "entries": sum(signal["previous"] == "none" for signal in signals),
         "exits": sum(signal["level"] == "none" for signal in signals),
         **{name: statistics.fmean(signal[name] for signal in signals) for name in ("probability", "effort", "satisfaction")},
+        **at_risk(signals),
         "leading_reason": first and first[1],
         "leading_share": first and -first[0] / len(signals),
         "followed": len(past),
@@ -162,6 +172,15 @@ def test_risk_by_channel_of_the_cause(connection: duckdb.DuckDBPyConnection, day
         key = row["channel"], row["previous"], row["new_level"]
         names = dict(zip(("channel", "previous", "new_level"), key, strict=True))
         same(row, {**names, **told(groups[key], float(days), few)})
+
+
+def test_risk_in_the_order_of_the_value_at_risk(connection: duckdb.DuckDBPyConnection) -> None:
+    found = answer(connection, "risk", by=("segment",), options={"sort": "value"})
+    values = [row["value_at_risk"] for row in found]
+    known = [value for value in values if value is not None]
+    assert values == [*sorted(known, reverse=True), *[None] * (len(values) - len(known))]
+    assert len(known) > 10
+    assert found != answer(connection, "risk", by=("segment",))
 
 
 # --- quality

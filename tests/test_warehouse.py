@@ -21,7 +21,9 @@ from cxstream.model.errors import WarehouseError
 from cxstream.scoring.codec.changes import decode_changes, markers
 from cxstream.settings import Warehouse
 from cxstream.warehouse import aggregates
+from cxstream.warehouse import store as store_module
 from cxstream.warehouse.batch import Batch, Refusal
+from cxstream.warehouse.export import export
 from cxstream.warehouse.ingest import Ingest
 from cxstream.warehouse.retention import retain
 from cxstream.warehouse.store import Store, copy_of, migrations, reading
@@ -141,6 +143,53 @@ def test_cards_and_signals_have_their_views(tmp_path: Path) -> None:
     assert select(path, "SELECT customer, partition, effort_points, touchpoint FROM friction") == [
         ("bert", 1, 9.5, "checkout")
     ]
+
+
+def test_an_older_file_gains_what_customers_are_worth(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "w"
+    now = built(tmp_path / "now", batch(cards=[card("old", 0, 1)], signals=[signal("old", 0, 1)]))
+    steps = migrations()
+    with monkeypatch.context() as before:
+        before.setattr(store_module, "migrations", lambda: steps[:2])
+        with Store(path, SMALL) as store:
+            run = store.connection.execute
+            run(f"ATTACH '{now}' AS now (READ_ONLY)")
+            run("INSERT INTO customers SELECT * FROM now.customers")
+            run(
+                "INSERT INTO score_cards BY NAME SELECT * EXCLUDE (p_alive, clv, value_at_risk) FROM now.score_cards"
+            )
+            run("INSERT INTO risk_signals BY NAME SELECT * EXCLUDE (value_at_risk) FROM now.risk_signals")
+            run("DETACH now")
+    with pytest.raises(WarehouseError, match="has schema 2, and this version"):
+        select(path, "SELECT 1")
+    worth = {"p_alive": 0.25, "clv": 80.5, "value_at_risk": 40.25}
+    cards_, signals = (
+        [card("anna", 0, 5, **worth), card("bert", 0, 6)],
+        [signal("anna", 0, 5, value_at_risk=8.5)],
+    )
+    built(path, batch(cards=cards_, signals=signals))
+    cards = [("anna", 0.25, 80.5, 40.25), ("bert", None, None, None), ("old", None, None, None)]
+    told = [("anna", 8.5), ("old", None)]
+    with Store(path, SMALL) as store:
+        store.compact()
+    assert select(path, "SELECT customer, p_alive, clv, value_at_risk FROM cards ORDER BY 1") == cards
+    assert select(path, "SELECT customer, value_at_risk FROM signals ORDER BY 1") == told
+    with reading(path, SMALL) as connection:
+        export(connection, tmp_path / "files")
+    for name, expected, columns in (
+        ("cards/cards.parquet", cards, "customer, p_alive, clv, value_at_risk"),
+        ("signals/*/signals.parquet", told, "customer, value_at_risk"),
+    ):
+        assert (
+            duckdb.sql(f"SELECT {columns} FROM '{tmp_path / 'files' / name}' ORDER BY 1").fetchall()
+            == expected
+        )
+    # A single value that differs is found.
+    other = built(tmp_path / "other", batch(cards=[card("anna", 0, 5, **worth | {"clv": 80.25})]))
+    same = built(tmp_path / "same", batch(cards=[card("anna", 0, 5, **worth)]))
+    assert [each.table for each in compare(same, other, SMALL)] == ["score_cards"]
 
 
 def test_a_tombstone_deletes_the_card_and_a_later_card_replaces_it(tmp_path: Path) -> None:

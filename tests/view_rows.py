@@ -118,6 +118,8 @@ def made_up_signals(seed: int, rows: list[Row], count: int) -> list[Row]:
                 "probability": chance.randrange(64) / 64, "effort": chance.randrange(800) / 8, "effort_halfwidth": 1.0,
                 "satisfaction": chance.randrange(800) / 8, "satisfaction_halfwidth": 1.0, "reasons": "[]",
                 "leading_reason": chance.choice(("effort", "silence", "surge", None)), "suggested_action": None, "model": "m",
+                # Of some customers nothing is expected, and of some signals the value is not known.
+                "value_at_risk": chance.choice((None, chance.randrange(800) / 8)) if customer_id % 4 else None,
             }
         )  # fmt: skip
     return signals

@@ -87,7 +87,9 @@ def _event(customer: str, type_: str, name: str, time: str, data: dict[str, Any]
     ).encode()
 
 
-def card(customer: str, partition: int, offset: int, time: str = "2026-01-01T00:00:00.000Z") -> bytes:
+def card(
+    customer: str, partition: int, offset: int, time: str = "2026-01-01T00:00:00.000Z", **more: Any
+) -> bytes:
     """A record of cx.scores."""
     data = {
         "effort": 20.0,
@@ -106,10 +108,13 @@ def card(customer: str, partition: int, offset: int, time: str = "2026-01-01T00:
         "spent": 12.5,
         "model": "default-1@00000000",
     }
-    return _event(customer, "cx.score.v1", f"cx.touchpoints-{partition}-{offset}:{customer}", time, data)
+    name = f"cx.touchpoints-{partition}-{offset}:{customer}"
+    return _event(customer, "cx.score.v1", name, time, data | more)
 
 
-def signal(customer: str, partition: int, offset: int, n: int = 0, change: str = "raised") -> bytes:
+def signal(
+    customer: str, partition: int, offset: int, n: int = 0, change: str = "raised", **more: Any
+) -> bytes:
     """A record of cx.churn-risk."""
     cause = {"topic": "cx.touchpoints", "partition": partition, "offset": offset}
     data: dict[str, Any] = {"change": change, "level": "high", "previous": "none", "cause": cause}
@@ -129,7 +134,7 @@ def signal(customer: str, partition: int, offset: int, n: int = 0, change: str =
             "model": "default-1@00000000",
         }
     name = f"cx.touchpoints-{partition}-{offset}-{n}"
-    return _event(customer, "cx.signal.churn_risk.v1", name, "2026-01-01T00:00:01.000Z", data)
+    return _event(customer, "cx.signal.churn_risk.v1", name, "2026-01-01T00:00:01.000Z", data | more)
 
 
 def friction(customer: str, partition: int, offset: int, n: int = 0) -> bytes:

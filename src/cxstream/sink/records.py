@@ -73,6 +73,9 @@ class _Data(Struct, gc=False):
     last_purchase: str | None = None
     spent: float = 0.0
     model: str = ""
+    p_alive: float | None = None
+    clv: float | None = None
+    value_at_risk: float | None = None
 
 
 class _Card(Struct, gc=False):
@@ -188,6 +191,9 @@ class Rows:
             data.spent,
             rows.text(data.model),
             rows.document(orjson.dumps(data.features).decode()),
+            data.p_alive,
+            data.clv,
+            data.value_at_risk,
         )
 
     def _take_scored(self, value: bytes) -> None:

@@ -41,6 +41,7 @@ CARDS = pa.schema(
         ("spent", pa.float64()),
         ("model", pa.string()),
         ("features", pa.string()),
+        *[(name, pa.float64()) for name in ("p_alive", "clv", "value_at_risk")],
     ]
 )
 TOMBSTONES = pa.schema([("customer", pa.string()), ("partition", pa.int32()), ("record", pa.int64())])
@@ -57,6 +58,7 @@ SIGNALS = pa.schema(
         ("leading_reason", pa.string()),
         ("suggested_action", pa.string()),
         ("model", pa.string()),
+        ("value_at_risk", pa.float64()),
     ]
 )
 FRICTION = pa.schema(
@@ -233,6 +235,9 @@ def _card(record: int, score: Score) -> dict[str, Any]:
         "spent": card.spent,
         "model": card.model,
         "features": orjson.dumps(card.features).decode(),
+        "p_alive": card.p_alive,
+        "clv": card.clv,
+        "value_at_risk": card.value_at_risk,
     }
 
 
@@ -264,6 +269,7 @@ def _risk(signal: ChurnRiskSignal) -> dict[str, Any]:
         "leading_reason": data.reasons[0].feature if data.reasons else None,
         "suggested_action": data.suggested_action,
         "model": data.model,
+        "value_at_risk": data.value_at_risk,
     }
 
 

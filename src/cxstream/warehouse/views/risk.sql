@@ -10,6 +10,8 @@
 -- | `entries`, `exits` | signals | from level none, and to it |
 -- | `probability` | 0..1 | mean churn risk when the signal was made |
 -- | `effort`, `satisfaction` | 0..100 | mean scores then |
+-- | `value_at_risk` | base currency | sum over the customers: what each is expected to bring, times their churn risk, by their last signal that has it |
+-- | `valued` | signals | with a value at risk; none without a [value model](scoring.md#customer-value) |
 -- | `leading_reason`, `leading_share` | text, 0..1 | the most frequent leading reason, and its share of the signals |
 -- | `followed` | signals | whose next days, by the option `within`, have passed at the end of the data |
 -- | `churned`, `churned_share`, `churned_low`, `churned_high` | signals, 0..1 | of these, followed by `churned`, and the Wilson interval |
@@ -19,6 +21,7 @@
 --
 -- ## Options
 -- - within: 30, NUMBER: days in which it is looked what the customer did
+-- - sort: signals, value: what comes first: the most signals, or the most value at risk
 --
 -- ## Keys
 -- - previous: the level before
@@ -38,6 +41,7 @@
 -- - cleared: change = 'cleared'
 -- - entries: previous = 'none'
 -- - exits: new_level = 'none'
+-- - valued: value_at_risk IS NOT NULL
 -- - followed: is_past
 -- - churned: is_past AND has_churned
 -- - bought: is_past AND has_bought
@@ -54,6 +58,10 @@ told AS (
         signals.probability,
         signals.effort,
         signals.satisfaction,
+        signals.value_at_risk,
+        signals."partition",
+        signals."offset",
+        signals.n,
         signals.leading_reason,
         cause.channel,
         cause.touchpoint,
@@ -97,7 +105,16 @@ signalled AS (
     FROM chosen LEFT JOIN after USING (signal) CROSS JOIN ending
 )
 -- result of signalled
-, counts AS (
+, ranked AS (
+    SELECT
+        *,
+        row_number() OVER (
+            PARTITION BY {by} previous, new_level, customer_id, value_at_risk IS NOT NULL
+            ORDER BY time DESC, "partition" DESC, "offset" DESC, n DESC
+        ) = 1 AS is_last
+    FROM signalled
+),
+counts AS (
     SELECT
         {by}
         previous,
@@ -113,12 +130,14 @@ signalled AS (
         avg(probability) AS probability,
         avg(effort) AS effort,
         avg(satisfaction) AS satisfaction,
+        sum(round(value_at_risk * 1e6)::HUGEINT) FILTER (is_last) / 1e6 AS value_at_risk,
+        count(*) FILTER ({valued}) AS valued,
         histogram(leading_reason) AS reasons,
         count(*) FILTER ({followed}) AS followed,
         count(*) FILTER ({churned}) AS churned,
         count(*) FILTER ({bought}) AS bought,
         count(*) FILTER ({acted}) AS acted
-    FROM signalled
+    FROM ranked
     GROUP BY {by} previous, new_level
 ),
 bases AS (
@@ -131,7 +150,7 @@ bases AS (
 SELECT
     {by}
     previous, new_level, signals, customers, raised, worsened, eased, cleared, entries, exits,
-    probability, effort, satisfaction,
+    probability, effort, satisfaction, value_at_risk, valued,
     top.name AS leading_reason,
     -top.less::BIGINT / signals AS leading_share,
     followed,
@@ -140,4 +159,4 @@ SELECT
     acted,
     CASE WHEN followed BETWEEN 1 AND {few} - 1 THEN 'churned_share, bought_share' END AS too_few
 FROM bases
-ORDER BY {order} signals DESC, previous, new_level {then_by}
+ORDER BY {order} CASE WHEN {option sort} = 'value' THEN value_at_risk END DESC NULLS LAST, signals DESC, previous, new_level {then_by}
