@@ -7,6 +7,9 @@ Placeholders in the SQL of a view:
 - `{around DAYS}`: the condition of the window and so many days on either side; words after the number name options
   whose days are added.
 - `{filtered}`: the condition of the filters without the window.
+- `{since}`, `{until}`: the bounds of the window, or NULL.
+- `{buckets RELATION}`: the periods, with their ends (`closing`), between `start` and `stop` of a relation; without a grain
+  one without a name.
 - `{where}`: the condition of the selection, over columns named as the dimensions; `{period}`: the expression of the period.
 - `{by}`: the columns to group by, each with a comma behind it; `{group}`: the clause for them.
 - `{step}`, `{journey}`, `{in_journey}`, `{journey_key}`, `{journey_customers}`, `{part}`, `{breaks EARLIER LATER}`: of
@@ -293,6 +296,28 @@ class _Filler:
 
     def _filtered(self) -> str:
         return self._bound(*filters(self._selection.where))
+
+    def _since(self) -> str:
+        return self._bound_of("since", self._selection.since)
+
+    def _until(self) -> str:
+        return self._bound_of("until", self._selection.until)
+
+    def _bound_of(self, name: str, time: datetime | None) -> str:
+        if time is None:
+            return "NULL::TIMESTAMP"
+        self.values[name] = time
+        return f"${name}::TIMESTAMP"
+
+    def _buckets(self, bounds: str) -> str:
+        grain = self._selection.grain
+        if grain is None:
+            return f"(SELECT NULL::TIMESTAMP AS period, stop AS closing FROM {bounds} WHERE start < stop)"
+        starts = f"generate_series(date_trunc('{grain}', start), stop - INTERVAL 1 MILLISECOND, INTERVAL 1 {grain})"
+        return (
+            f"(SELECT period, least(period + INTERVAL 1 {grain}, stop) AS closing"
+            f" FROM (SELECT unnest({starts}) AS period, stop FROM {bounds} WHERE start < stop))"
+        )
 
     def _around(self, parts: Sequence[str]) -> str:
         """The window and some days on either side of it."""
