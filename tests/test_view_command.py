@@ -131,6 +131,7 @@ def test_long_tables_are_cut(warehouse: Path) -> None:
     [
         ("touchpoint", InputError, "there is no view 'touchpoint'; there are"),
         ("voice --by chanel", InputError, "cannot be grouped by 'chanel'; --by takes channel"),
+        ("voice --by team", InputError, "name them and their agents in the setting insights.teams"),
         ("voice --where mood=1", InputError, "cannot be filtered by 'mood'"),
         ("voice --where channel", InputError, "is not DIMENSION=VALUE"),
         ("voice --set per=week", InputError, "has no option 'per'"),
@@ -142,6 +143,26 @@ def test_errors_say_what_there_is(warehouse: Path, line: str, error: type[Except
     found = view(warehouse, line)
     assert isinstance(found.exception, error)
     assert message in str(found.exception)
+
+
+def test_teams_are_those_of_the_settings(
+    warehouse: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "teams.toml"
+    config.write_text("[insights.teams]\nfirst = ['a-1']\nrest = ['a-*']\n")
+    monkeypatch.setenv("CXSTREAM_CONFIG", str(config))
+    contacts = [row for row in ROWS if row["kind"] == "contact"]
+    mine = {"first": {"a-1"}, "rest": {"a-2", "a-3"}, None: {None}}
+    found = {
+        row["team"]: row for row in json.loads(view(warehouse, "service --by team --format json").stdout)
+    }
+    for team, agents in mine.items():
+        assert found[team]["contacts"] == sum(row["agent"] in agents for row in contacts)
+    names = view(warehouse, "service --where team=rest --customers --of contacts --format json")
+    behind = {row["customer"] for row in json.loads(names.stdout)}
+    assert behind == {f"c-{row['customer_id']}" for row in contacts if row["agent"] in mine["rest"]}
+    nobody = view(warehouse, "service --where team=third")
+    assert "team=third: the setting insights.teams has first, rest" in nobody.stderr
 
 
 def test_a_measure_needs_customers(warehouse: Path) -> None:

@@ -30,7 +30,7 @@ REJECTED = [
     for day, source, reason, count in [
         (0, "shop", "invalid", 4), (0, "shop", "invalid", 3), (1, "shop", "too_late", 9), (8, "crm", "invalid", 2),
         (9, None, "malformed", 5), (9, "crm", "too_late", 2), (10, "old", "invalid", 1), (11, "shop", "too_late", -9),
-        (-1, "crm", "malformed", 7),
+        (-1, "crm", "malformed", 7), (2, "shop", "misrouted", 3), (2, "shop", "misrouted", -1), (9, "crm", "misrouted", 6),
     ]
 ]  # fmt: skip
 COMMERCE = {"purchase", "return", "discount_used", "loyalty_joined", "loyalty_redeemed", "referral"}
@@ -219,6 +219,7 @@ def test_quality_by_source(connection: duckdb.DuckDBPyConnection, grain: Any) ->
         bad, late = sum(reasons.values()), sum(one["late"] for one in rows)
         assert (row["touchpoints"], row["late"], row["rejected"]) == (len(rows), late, bad)
         assert row["customers"] == len({one["customer_id"] for one in rows})
+        assert row["misrouted"] == reasons["misrouted"]
         assert row["late_share"] == (pytest.approx(late / len(rows)) if rows else None)
         assert row["rejected_share"] == pytest.approx(bad / (bad + len(rows)))
         assert row["longest_gap_s"] == max(gaps, default=None)

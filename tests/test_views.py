@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -35,6 +36,9 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "level": CHOICES["level_after"],
     "kind": tuple(sorted({row["kind"] for row in ROWS})),
 }
+TEAMS = {"first": ["a-[13]"], "rest": ["a-?", "b-*"], "nobody": ["A-*"]}
+TEAM_OF = {"a-1": "first", "a-2": "rest", "a-3": "first"}
+VALUES["team"] = (*TEAMS, None)
 # What stands for any number or text in an option.
 FREE = {definition.NUMBER: "1.5", definition.TEXT: "awareness > purchase"}
 
@@ -65,6 +69,7 @@ def selections(draw: st.DrawFn, view: View) -> Selection:
         grain=draw(st.sampled_from([None, *GRAINS])),
         where=tuple(where),
         options=options,
+        teams=TEAMS,
     )
 
 
@@ -122,7 +127,53 @@ def test_a_limit_cuts_the_last_rows(name: str, grain: Any, connection: duckdb.Du
 
 def holds(row: Row, one: Filter) -> bool:
     name = "level_after" if one.dimension == "level" else one.dimension
-    return (row[name] in one.values) is not one.negated
+    found = TEAM_OF.get(row["agent"]) if name == "team" else row[name]
+    return (found in one.values) is not one.negated
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in definition.names() if "team" in definition.view(name).dimensions]
+)
+def test_a_team_is_a_dimension_like_any_other(name: str, connection: duckdb.DuckDBPyConnection) -> None:
+    view = definition.view(name)
+    options = {"per": "session"} if "per" in view.options else {}
+    more: dict[str, Any] = {"options": options, "since": START + timedelta(days=2), "few": 2, "teams": TEAMS}
+
+    def found(there: duckdb.DuckDBPyConnection, dimension: str) -> list[Row]:
+        where = (Filter(dimension, ("first", "rest", None)), Filter(dimension, ("rest",), negated=True))
+        selection = Selection(by=(dimension,), where=where, **more)
+        rows = [
+            {
+                "team" if column == "segment" else column: round(value, 9)
+                if isinstance(value, float)
+                else value
+                for column, value in row.items()
+            }
+            for row in answers(there, query.result(view, selection))
+        ]
+        return sorted(rows, key=repr)
+
+    rows = found(connection, "team")
+    assert rows == found(teamed(), "segment")
+    # Only agents are trained.
+    assert {row["team"] for row in rows} == ({"first"} if name == "training" else {"first", None})
+
+
+@cache
+def teamed() -> duckdb.DuckDBPyConnection:
+    """The same touchpoints, with the team as a segment."""
+    rows = [{**row, "segment": TEAM_OF.get(row["agent"])} for row in ROWS]
+    return database(rows, made_up_signals(1, ROWS, 150), (), made_up_changes(1, 5))
+
+
+def test_teams_that_nobody_has_named(connection: duckdb.DuckDBPyConnection) -> None:
+    view = definition.view("service")
+    for selection in (Selection(by=("team",)), Selection(where=(Filter("team", ("a",)),))):
+        with pytest.raises(InputError, match=r"no teams: .*insights\.teams"):
+            query.result(view, selection)
+    # Nothing of it stays for the next query.
+    answers(connection, query.result(view, Selection(by=("team",), teams=TEAMS)))
+    assert "team" not in answers(connection, query.result(view, Selection(teams=TEAMS)))[0]
 
 
 @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))

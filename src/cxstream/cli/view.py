@@ -144,8 +144,9 @@ def _show(view: View, config: str | None, options: dict[str, Any]) -> None:
     from cxstream.warehouse.store import reading
     from cxstream.warehouse.views import query, steps
 
-    settings = load(config).warehouse
-    selection = _selection(options, settings.few_answers)
+    everything = load(config)
+    settings = everything.warehouse
+    selection = _selection(options, settings.few_answers, everything.insights.teams)
     if options["measure"] and not options["customers"]:
         raise click.UsageError("--of goes with --customers")
     if options["columns"] and options["customers"]:
@@ -174,7 +175,7 @@ def _show(view: View, config: str | None, options: dict[str, Any]) -> None:
             click.echo(printable(note), err=True)
 
 
-def _selection(options: dict[str, Any], few: int) -> Selection:
+def _selection(options: dict[str, Any], few: int, teams: dict[str, list[str]]) -> Selection:
     from cxstream.warehouse.views.selection import Selection, parse_assignment, parse_filter
 
     cells = dict(parse_assignment(text, "--cell") for text in options["cells"])
@@ -188,6 +189,7 @@ def _selection(options: dict[str, Any], few: int) -> Selection:
         columns=tuple(_names(options["columns"])),
         options=dict(parse_assignment(text, "--set") for text in options["options"]),
         few=few if options["few"] is None else options["few"],
+        teams=teams,
     )
 
 
@@ -281,9 +283,15 @@ def _table(cursor: duckdb.DuckDBPyConnection, limit: int | None, grain: str | No
 
 def _unknown(connection: duckdb.DuckDBPyConnection, selection: Selection) -> Iterator[str]:
     """Say which values there are, where a filter names one that nothing has."""
+    from cxstream.warehouse.views.selection import TEAM
     from cxstream.warehouse.views.values import known_values, unknown_values
 
     for one in selection.where:
+        if one.dimension == TEAM:
+            strange = [team for team in one.values if team is not None and team not in selection.teams]
+            if strange:
+                yield f"team={','.join(strange)}: the setting insights.teams has {', '.join(selection.teams)}"
+            continue
         strange = unknown_values(connection, one.dimension, one.values)
         if strange:
             known = known_values(connection, one.dimension, _NAMED + 1)

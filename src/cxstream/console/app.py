@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
@@ -147,6 +148,7 @@ class _Console:
         (extent,) = await self._reader.sql(_EXTENT)
         few = self._settings.warehouse.few_answers
         found = scope.parse(request.query_params, extent["first"], extent["last"], few)
+        found = replace(found, teams=self._settings.insights.teams)
         return Ask(
             request, page, self._reader, _language(request), found, self._settings, extent["last"], person
         )

@@ -8,7 +8,7 @@ A named period ends with the last touchpoint of the read model, not with the clo
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -17,7 +17,7 @@ from cxstream.model.errors import InputError
 from cxstream.warehouse.views.selection import Selection, parse_filter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from starlette.datastructures import QueryParams
 
@@ -43,6 +43,7 @@ class Scope:
         where: filters as the address has them.
         first: time of the first touchpoint of the read model; None if it is empty.
         few: fewer visits than this give no figure.
+        teams: patterns of agents by team.
     """
 
     period: str
@@ -51,6 +52,7 @@ class Scope:
     where: tuple[str, ...]
     first: datetime | None
     few: int
+    teams: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def filters(self) -> tuple[Filter, ...]:
@@ -92,7 +94,8 @@ class Scope:
             more: further attributes of the selection; `where` is added to the filters of the scope.
         """
         where = (*self.filters, *more.pop("where", ()))
-        return Selection(since=self.since, until=self.until, where=where, few=self.few, **more)
+        window: dict[str, Any] = {"since": self.since, "until": self.until}
+        return Selection(**window, where=where, few=self.few, teams=self.teams, **more)
 
     def parameters(self) -> list[tuple[str, str]]:
         """The scope as it stands in an address; nothing for what holds anyway."""

@@ -462,7 +462,9 @@ class Insights(_Section):
     )
     long_wait_s: float = Field(60.0, ge=0, description="A longer waiting time is a long one, in seconds.")
     teams: dict[str, list[str]] = Field(
-        {}, description="Teams that are watched: patterns of agents, such as `billing = ['b-*', 'lead-7']`."
+        {},
+        description="Teams that are watched, and that views are filtered and grouped by: patterns of agents, such as "
+        "`billing = ['b-*', 'lead-7']`.",
     )
     false_alarms: float = Field(
         1.0, gt=0, le=1000, description="False alarms that are accepted in a month for each 100 places."

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 DIMENSIONS = (
     "channel", "touchpoint", "stage", "product", "location", "agent", "segment", "campaign", "topic", "kind", "source",
-    "level",
+    "level", "team",
 )  # fmt: skip
 """What touchpoints are filtered and grouped by."""
 

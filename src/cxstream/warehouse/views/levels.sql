@@ -47,6 +47,7 @@ WITH told AS (
         cause.product,
         cause.location,
         cause.agent,
+        {team cause}
         cause.segment,
         cause.campaign,
         cause.topic,

@@ -11,6 +11,7 @@
 -- | `longest_gap_s` | seconds | longest time between two touchpoints, one after the other by event time |
 -- | `rejected` | records | rejected |
 -- | `rejected_share` | 0..1 | `rejected` / (`rejected` + `touchpoints`) |
+-- | `misrouted` | records | of `rejected`: in a wrong partition, and workers did not agree where they belong |
 -- | `reasons` | text | rejected records by reason, the most frequent first |
 --
 -- ## Dimensions
@@ -20,7 +21,8 @@
 -- - Rejected records are counted by day and have no customers behind them. With `--grain hour` they stand at midnight; records without a day that can be read are left out of windows and periods.
 -- - The source of a record that cannot be decoded is not known: it is empty.
 -- - A gap at night is no fault. Compare the same hours, or look for a source whose `last_time` is old.
--- - Duplicates change nothing and are not here; the metric `cxstream_duplicates_total` counts them.
+-- - Most records in a wrong partition are forwarded and then accepted, so they are not rejected: the metric `cxstream_misrouted_total` counts them by source, and `cxstream doctor` names the sources.
+-- - Duplicates change nothing, and no topic names them: the metric `cxstream_events_total` counts them (`outcome="duplicate"`), for files the summary of `cxstream replay`; `cxstream validate` names them.
 --
 -- ## Behind
 -- - customers: true
@@ -119,6 +121,7 @@ bad AS (
     SELECT
         {by}
         sum(records)::BIGINT AS rejected,
+        coalesce(sum(records) FILTER (reason = 'misrouted'), 0)::BIGINT AS misrouted,
         string_agg(reason || ' ' || records, ', ' ORDER BY records DESC, reason) AS reasons
     FROM refused
     {group}
@@ -127,7 +130,7 @@ parts AS (
     SELECT {by} touchpoints, customers, late, first_time, last_time FROM good
     UNION ALL BY NAME SELECT {by} longest_gap_s FROM longest
     UNION ALL BY NAME SELECT {by} delay_median_s, delay_p95_s FROM delayed
-    UNION ALL BY NAME SELECT {by} rejected, reasons FROM bad
+    UNION ALL BY NAME SELECT {by} rejected, misrouted, reasons FROM bad
 ),
 joined AS (
     SELECT
@@ -141,6 +144,7 @@ joined AS (
         max(last_time) AS last_time,
         max(longest_gap_s) AS longest_gap_s,
         coalesce(max(rejected), 0) AS rejected,
+        coalesce(max(misrouted), 0) AS misrouted,
         max(reasons) AS reasons
     FROM parts
     {group}
@@ -150,6 +154,6 @@ SELECT
     touchpoints, customers, late, late / nullif(touchpoints, 0) AS late_share,
     delay_median_s, delay_p95_s,
     first_time, last_time, longest_gap_s,
-    rejected, rejected / nullif(rejected + touchpoints, 0) AS rejected_share, reasons
+    rejected, rejected / nullif(rejected + touchpoints, 0) AS rejected_share, misrouted, reasons
 FROM joined
 ORDER BY {order} rejected DESC, touchpoints DESC {then_by}

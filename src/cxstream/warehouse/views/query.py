@@ -18,6 +18,7 @@ Placeholders in the SQL of a view:
 - `{reaching}`: where journeys reach the steps of a funnel, by its options.
 - `{first_by}`: the groups of the first touchpoint of a journey; `{with_first_by RELATION}` joins those of a relation.
 - `{top COLUMN}`: leaves out the rows that the limit cuts; ties stay.
+- `{team RELATION}`: its column `team`, with a comma behind it, where the selection needs it.
 - `{few}`: the least number of answers; `{option NAME}`: the value of an option, bound.
 - `{MEASURE}`: the condition of the rows that a measure counts.
 """
@@ -32,13 +33,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cxstream.model.errors import InputError
 from cxstream.warehouse.query import value
+from cxstream.warehouse.views import teams
 from cxstream.warehouse.views.definition import NUMBER, TEXT
 from cxstream.warehouse.views.journeys import Journeys, in_any_order, strict
-from cxstream.warehouse.views.selection import PERIOD, Selection, filters
+from cxstream.warehouse.views.selection import PERIOD, TEAM, Selection, filters
 from cxstream.warehouse.views.statistics import install
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import duckdb
     import pyarrow as pa
@@ -81,12 +83,14 @@ class Query(NamedTuple):
         values: to bind to them.
         by: dimensions of its groups.
         periods: at most so many periods each; 0 where nobody knows.
+        teams: patterns of agents by team, where it needs teams.
     """
 
     sql: str
     values: dict[str, Any]
     by: tuple[str, ...] = ()
     periods: int = 1
+    teams: Mapping[str, Sequence[str]] | None = None
 
 
 def result(view: View, selection: Selection, limit: int | None = None) -> Query:
@@ -181,7 +185,8 @@ def _composed(
     # What the text does not need after all, such as the time of a funnel of one step, is not bound.
     needed = set(_PARAMETER.findall(sql))
     values = {name: value for name, value in {**filler.values, **cells.values}.items() if name in needed}
-    return Query(sql, values, selection.by, _periods(selection))
+    teams = selection.teams if selection.asks_for_teams else None
+    return Query(sql, values, selection.by, _periods(selection), teams)
 
 
 class _Filler:
@@ -296,6 +301,9 @@ class _Filler:
 
     def _filtered(self) -> str:
         return self._bound(*filters(self._selection.where))
+
+    def _team(self, relation: str) -> str:
+        return f"{relation}.{TEAM}," if self._selection.asks_for_teams else ""
 
     def _since(self) -> str:
         return self._bound_of("since", self._selection.since)
@@ -443,6 +451,8 @@ def table(connection: duckdb.DuckDBPyConnection, query: Query) -> pa.Table:
 def _prepared(connection: duckdb.DuckDBPyConnection, query: Query) -> duckdb.DuckDBPyConnection:
     """A cursor with the functions that views use."""
     cursor = connection.cursor()
+    if query.teams is not None:
+        teams.install(cursor, query.teams)
     highest: int = value(cursor, "SELECT coalesce(max(customer_id), 0) FROM customers")
     # Twice: the window and the period before.
     needed = 2 * highest / 8 * _groups(cursor, query)
@@ -454,7 +464,9 @@ def _groups(cursor: duckdb.DuckDBPyConnection, query: Query) -> int:
     """How many groups a query has at most, by the values that there are."""
     groups = query.periods
     for dimension in query.by:
-        if dimension in _DAILY:
+        if dimension == TEAM:
+            found = len(query.teams or ())
+        elif dimension in _DAILY:
             found = value(cursor, f"SELECT count(DISTINCT {_DAILY[dimension]}) FROM daily")
         else:
             found = value(

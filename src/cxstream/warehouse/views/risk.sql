@@ -69,6 +69,7 @@ told AS (
         cause.product,
         cause.location,
         cause.agent,
+        {team cause}
         cause.segment,
         cause.campaign,
         cause.topic,

@@ -10,7 +10,7 @@ from cxstream.model.errors import InputError
 from cxstream.warehouse.views import steps
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
     from cxstream.warehouse.views.definition import View
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 Grain = Literal["hour", "day", "week", "month"]
 GRAINS: tuple[Grain, ...] = get_args(Grain)
 PERIOD = "period"
+TEAM = "team"
 
 _FILTER = re.compile(r"\s*(\w+)\s*(!?=)(.*)", re.DOTALL)
 _PART = re.compile(r"((?:[^,\\]|\\.)*)(?:,|$)", re.DOTALL)
@@ -52,6 +53,7 @@ class Selection:
         columns: measures that are shown; empty for all.
         options: of the view, by name.
         few: fewer answers or visits than this give no figure.
+        teams: patterns of agents by team, as `insights.teams` has them.
     """
 
     since: datetime | None = None
@@ -63,6 +65,12 @@ class Selection:
     columns: tuple[str, ...] = ()
     options: dict[str, str] = field(default_factory=dict)
     few: int = 10
+    teams: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    @property
+    def asks_for_teams(self) -> bool:
+        """Whether the rows need to know their team."""
+        return TEAM in self.by or any(one.dimension == TEAM for one in self.where)
 
     def check(self, view: View) -> None:
         """Refuse what the view does not have.
@@ -76,6 +84,11 @@ class Selection:
             raise InputError(f"--by {','.join(self.by)}: names a dimension twice")
         for one in self.where:
             _known(one.dimension, view.dimensions, f"view {view.name} cannot be filtered by", "--where takes")
+        if self.asks_for_teams and not self.teams:
+            raise InputError(
+                "there are no teams: name them and their agents in the setting insights.teams, such as "
+                "billing = ['b-*', 'lead-7']"
+            )
         for name in self.options:
             _known(name, tuple(view.options), f"view {view.name} has no option", "--set takes")
         if steps.OPTION in self.options:
