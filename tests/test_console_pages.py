@@ -322,3 +322,29 @@ async def test_differences_between_channels_are_those_of_their_means(path: Path)
     shown = table(page, "Product")
     assert [row[0] for row in shown] == [row["item"] for row in rows]
     assert again == [int(row["repeats_elsewhere"]) for row in rows if int(row["repeats_elsewhere"])]
+
+
+# Filters
+
+
+async def test_what_a_part_cannot_be_filtered_by_is_said(path: Path) -> None:
+    async with console(path) as client:
+        for page, count in (("/today", 1), ("/quality", 1), ("/touchpoints", 0), ("/service", 0)):
+            for dimension in ("source", "segment", "team", "level"):
+                answer = await client.get(f"{page}?where={dimension}=web&{SCOPE}")
+                assert answer.status_code == 200, (page, dimension)
+                said = answer.text.count("and show everything; the others are filtered")
+                # No teams are set, so nothing can be filtered by them.
+                assert said == (0 if dimension == "source" else max(count, dimension == "team")), (
+                    page,
+                    dimension,
+                )
+        offered = (await client.get(f"/quality?{SCOPE}")).text
+        assert '<option value="source="' in offered
+        assert '<option value="segment="' not in offered
+        plain = await downloaded(client, f"/quality.csv?{SCOPE}")
+        assert await downloaded(client, f"/quality.csv?{SCOPE}&where=segment=gold") == plain
+        # What is nothing stays an error, in the words of an address; the API takes what the command takes.
+        answer = await client.get("/quality?where=nothing=1")
+        assert (answer.status_code, "--" in read(answer.text).text) == (400, False)
+        assert (await client.get("/api/v1/views/quality?where=segment=gold")).status_code == 400

@@ -83,6 +83,7 @@ class Api:
             raise InputError(f"grain={grain}: is none of {', '.join(get_args(Grain))}")
         by, columns = ([part for part in ask.param(name).split(",") if part] for name in ("by", "columns"))
         options = dict(parse_assignment(text, "set") for text in request.query_params.getlist("set"))
+        ask.scope.selection().check(view)
         rows = await ask.view(
             view, limit=limit + 1, by=tuple(by), grain=grain, columns=tuple(columns), options=options
         )
@@ -92,6 +93,7 @@ class Api:
     async def _customers(self, request: Request) -> Response:
         ask = await self._ask(_AGENT, request)
         view, limit = definition.view(request.path_params["name"]), _limit(ask)
+        ask.scope.selection().check(view)
         rows = await behind(ask, view, limit + 1, ask.param("after"))
         after = f"{rows[limit - 1]['rows']}:{rows[limit - 1]['customer']}" if len(rows) > limit else None
         found = {**_window(ask), "view": view.name, "customers": rows[:limit], "next_after": after}

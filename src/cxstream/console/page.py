@@ -9,8 +9,11 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from cxstream.console import scope as scopes
-from cxstream.console.labels import label
+from cxstream.console.labels import DIMENSIONS, label
 from cxstream.console.people import Role
+from cxstream.model.errors import InputError
+from cxstream.warehouse.views import definition
+from cxstream.warehouse.views.selection import TEAM
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from cxstream.console.tables import Table
     from cxstream.settings import Settings
     from cxstream.warehouse.views.definition import View
+    from cxstream.warehouse.views.selection import Selection
 
 CUSTOMERS = "/customers"
 
@@ -69,6 +73,8 @@ class Ask:
         settings: of this installation.
         last: time of the last touchpoint; None if there is none.
         person: who asks.
+        offered: dimensions that some view of the page can be filtered by, found while it is made.
+        unfiltered: filters that some view of the page cannot take, and that did not hold for it, by their dimension.
     """
 
     request: Request
@@ -79,11 +85,23 @@ class Ask:
     settings: Settings
     last: datetime | None
     person: Person
+    offered: set[str] = field(default_factory=set)
+    unfiltered: set[str] = field(default_factory=set)
 
     @property
     def sees_customers(self) -> bool:
         """Whether customers may be named; figures may always be shown."""
         return self.person.rank >= Role.agent
+
+    @property
+    def unfiltered_names(self) -> list[str]:
+        """What some parts of the page are not filtered by, in words."""
+        return sorted(self.label("dimension", name).lower() for name in self.unfiltered)
+
+    @property
+    def others(self) -> list[tuple[str, str]]:
+        """The parameters that a form for the scope keeps."""
+        return scopes.others(self.request.query_params)
 
     def param(self, name: str, default: str = "") -> str:
         """A parameter of the address."""
@@ -105,7 +123,32 @@ class Ask:
             limit: the most rows.
             more: of the selection: by, grain, where, cell, columns, options.
         """
-        return await self.reader.view(view, (scope or self.scope).selection(**more), limit)
+        found = definition.view(view) if isinstance(view, str) else view
+        return await self.reader.view(found, self.selection(found, scope, **more), limit)
+
+    def selection(self, view: View, scope: Scope | None = None, **more: Any) -> Selection:
+        """What to ask a view for, without the filters that it cannot take; the page says so.
+
+        Args:
+            view: that is asked.
+            scope: instead of the page's.
+            more: of the selection.
+
+        Raises:
+            InputError: nothing can be filtered by the dimension of a filter.
+        """
+        chosen = scope or self.scope
+        known = set(view.dimensions) - (set() if chosen.teams else {TEAM})
+        self.offered.update(known)
+        taken = []
+        for text, one in zip(chosen.where, chosen.filters, strict=True):
+            if one.dimension in known:
+                taken.append(text)
+            elif one.dimension in DIMENSIONS:
+                self.unfiltered.add(one.dimension)
+            else:
+                raise InputError(f"where={text}: there is no dimension {one.dimension!r}")
+        return replace(chosen, where=tuple(taken)).selection(**more)
 
     def here(self, **changes: Any) -> str:
         """The address of this page with other parameters; None removes one, and `period` replaces the period."""

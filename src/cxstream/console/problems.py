@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from starlette.exceptions import HTTPException
@@ -53,7 +54,8 @@ def problem_of(error: Exception) -> Problem:
             400,
             N_("This address does not fit"),
             N_("Go back, or open the page again without filters."),
-            str(error),
+            # Parameters of an address are called as options of the command are.
+            re.sub(r"--(?=[a-z])", "", str(error)),
         )
     if isinstance(error, CxstreamError):
         return Problem(

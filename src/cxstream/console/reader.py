@@ -10,8 +10,10 @@ import asyncio
 import threading
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import duckdb
 
 from cxstream.model.errors import CxstreamError
 from cxstream.warehouse.store import copy_of, reading
@@ -20,8 +22,6 @@ from cxstream.warehouse.views import definition, query
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator
     from pathlib import Path
-
-    import duckdb
 
     from cxstream.settings import Console as ConsoleSettings
     from cxstream.settings import Warehouse as WarehouseSettings
@@ -158,7 +158,8 @@ class _Cursors:
         with self._lock:
             self._is_stopped = True
             for cursor in self._cursors:
-                cursor.interrupt()
+                with suppress(duckdb.ConnectionException):  # closed meanwhile
+                    cursor.interrupt()
 
 
 class _File:

@@ -115,7 +115,7 @@ async def behind(ask: Ask, view: View, limit: int, after: str = "") -> list[Row]
     by = tuple(name for name in ask.param("by").split(",") if name and name not in {PERIOD, *view.keys})
     grain = ask.param("grain") or None
     options = dict(parse_assignment(text, "set") for text in ask.request.query_params.getlist("set"))
-    selection = ask.scope.selection(by=by, grain=grain, cell=_cell(ask), options=options)
+    selection = ask.selection(view, by=by, grain=grain, cell=_cell(ask), options=options)
     found = query.customers(view, selection, ask.param("of", query.CUSTOMERS))
     values = dict(found.values)
     condition = "true"

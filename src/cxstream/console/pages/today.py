@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -88,7 +89,7 @@ def _two_periods(ask: Ask) -> Any:
     """Whole days of this period and the one before."""
     trend, before = ask.scope.trend, ask.scope.before
     since = datetime.combine(before.since.date(), datetime.min.time())
-    return before.__class__("", since, trend.until, ask.scope.where, ask.scope.first, ask.scope.few)
+    return replace(ask.scope, period="", since=since, until=trend.until)
 
 
 def _line(ask: Ask, days: Sequence[Row], measure: str, tone: str) -> Any:
