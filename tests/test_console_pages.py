@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -14,7 +15,7 @@ from console_app import console, read, warehouse
 from cxstream.console import charts, figures
 from cxstream.console.figures import Estimate, Measure
 from cxstream.console.language import language
-from view_rows import made_up
+from view_rows import START, made_up, touchpoint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -240,6 +241,32 @@ async def test_the_funnel_takes_the_steps_of_the_address(path: Path) -> None:
     assert int(rows[0][1]) == len(people) == first
 
 
+@pytest.mark.parametrize(
+    ("language_", "steps", "names"),
+    [("en", "discover>Buy", ["Discover", "Buy"]), ("pl", "Zakup > nosuch", ["Zakup", "Nosuch"])],
+)
+async def test_the_funnel_takes_words_of_the_page_and_shows_steps_that_nobody_reaches(
+    path: Path, language_: str, steps: str, names: list[str]
+) -> None:
+    async with console(path) as client:
+        client.cookies.set("language", language_)
+        page = (await client.get("/journeys", params={"period": "28d", "steps": steps})).text
+    shown = next(each for each in read(page).tables if each[0][0] in ("Step", "Krok"))[1:]
+    assert [row[0] for row in shown] == names
+    assert (shown[-1][1] == "0") == (names[-1] == "Nosuch")
+
+
+async def test_not_to_need_help_is_no_loss(tmp_path: Path) -> None:
+    stages = ("consideration", "purchase", "service", "loyalty")
+    rows = [
+        touchpoint(offset=n, stage=stage, time=START + timedelta(hours=n)) for n, stage in enumerate(stages)
+    ]
+    async with console(warehouse(tmp_path / "w.duckdb", rows)) as client:
+        page = (await client.get("/journeys")).text
+    assert [row[0] for row in table(page, "Step")] == ["Choose", "Buy", "Stay"]
+    assert "a customer who needs no help is not lost" in page
+
+
 # Service
 
 
@@ -280,11 +307,15 @@ async def test_quality_counts_what_the_sources_delivered(tmp_path: Path) -> None
         connection.execute(
             """
             INSERT INTO rejected (day, source, reason, records) VALUES
-            ('2026-03-10', 'shop', 'invalid', 7), ('2026-03-11', 'shop', 'too_late', 2), ('2026-03-10', NULL, 'malformed', 4)
+            ('2026-03-10', 'shop', 'invalid', 7), ('2026-03-11', 'shop', 'too_late', 2), ('2026-03-10', NULL, 'malformed', 4),
+            (NULL, NULL, 'malformed', 30), ('2025-01-01', 'shop', 'too_late', 1), ('2026-03-01', 'shop', 'invalid', 8)
             """
         )
     async with console(file) as client:
         page = (await client.get(f"/quality?{SCOPE}")).text
+        today = (await client.get(f"/today?{SCOPE}")).text
+    for each in (page, today):
+        assert "30 rejected records have no day that can be read. 1 came too late, of a day before" in each
     wanted = asked(
         file, f"SELECT source, count(*), count(*) FILTER (late) FROM touchpoints WHERE {WINDOW} GROUP BY 1"
     )

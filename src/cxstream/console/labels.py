@@ -82,6 +82,16 @@ def label(language: Language, sort: str, code: str | None) -> str:
     return code.replace("_", " ")[:1].upper() + code.replace("_", " ")[1:] if sort in _ALL else code
 
 
+def code(language: Language, sort: str, text: str) -> str:
+    """The code that a reader means by a word, in any case; the text itself where it is no such word."""
+    known = _ALL.get(sort, {})
+    wanted = text.casefold()
+    for found, word in known.items():
+        if wanted in (found.casefold(), word.casefold(), language.gettext(word).casefold()):
+            return found
+    return text
+
+
 def place(language: Language, channel: str | None, touchpoint: str | None) -> str:
     """A touchpoint with its channel: App, payment page."""
     name = label(language, "channel", channel)

@@ -46,6 +46,8 @@ _ENDS = {
 }
 _COLOURS = {"later": "off", "left": "p3", "complained": "fe", "silent": "fg", "bought": "fs"}
 _RESULTS = ("bought", "complained", "left", "silent")
+# Not to need help is no loss: this stage is no step of a funnel that nobody has chosen.
+_HELP = "service"
 _EFFORT = Measure("effort", N_("Effort on the way"), up="worse", tone="e")
 _SHARE = Measure("share", "", scale=100, up="")
 
@@ -76,6 +78,7 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
         "all_edges": len(shown),
         "funnel": _funnel_grid(ask, funnel),
         "funnel_steps": steps,
+        "is_funnel_chosen": bool(ask.param("steps")),
         "funnel_place": ask.param("fplace") or "stage",
         "funnel_places": [(name, words.gettext(text)) for name, text in _PLACES.items()],
         "hidden": _hidden(ask),
@@ -298,18 +301,43 @@ def _edge_grid(ask: Ask, rows: Sequence[Row]) -> Grid:
 
 
 async def _funnel(ask: Ask) -> tuple[list[Row], str]:
-    """The rows of the funnel and its steps: those of the address, else the stages that there are."""
-    place = ask.param("fplace") or "stage"
-    steps = ask.param("steps")
-    if not steps:
+    """The rows of the funnel and its steps: those of the address, else the stages that there are, without help."""
+    place, named = ask.param("fplace") or "stage", ask.param("steps")
+    if named:
+        steps = [labels.code(ask.language, place, step.strip()) for step in named.split(">")]
+    else:
         rows = await ask.view(own("places"), by=("stage",))
         found = {row["stage"] for row in rows}
-        steps = " > ".join(stage for stage in labels.STAGES if stage in found)
+        steps = [stage for stage in labels.STAGES if stage in found and stage != _HELP]
         place = "stage"
     if not steps:
         return [], ""
-    options = {"steps": steps.replace(" > ", ">"), "place": place, "per": _chosen(ask)["per"]}
-    return await ask.view("funnel", options=options), steps
+    options = {"steps": ">".join(steps), "place": place, "per": _chosen(ask)["per"]}
+    rows = await ask.view("funnel", options=options)
+    shown = named or " > ".join(ask.label("stage", stage) for stage in steps)
+    return _with_unreached(rows, steps), shown
+
+
+def _with_unreached(rows: Sequence[Row], steps: Sequence[str]) -> list[Row]:
+    """The rows of a funnel, with one for each step that no journey reaches."""
+    if not rows:
+        return []
+    found = list(rows)
+    for number, step in enumerate(steps[len(rows) :], len(rows) + 1):
+        before = found[-1]["journeys"]
+        found.append(
+            {
+                "number": number,
+                "step": step,
+                "journeys": 0,
+                "customers": 0,
+                "conversion": 0.0,
+                "from_previous": 0.0 if before else None,
+                "drop_off": before,
+                "median_s": None,
+            }
+        )
+    return found
 
 
 def _funnel_grid(ask: Ask, rows: Sequence[Row]) -> Grid:
@@ -351,10 +379,9 @@ def _funnel_grid(ask: Ask, rows: Sequence[Row]) -> Grid:
 
 
 def _funnel_options(ask: Ask, rows: Sequence[Row]) -> dict[str, str]:
-    steps = ask.param("steps").replace(" > ", ">")
-    place = (ask.param("fplace") or "stage") if steps else "stage"
+    place = (ask.param("fplace") or "stage") if ask.param("steps") else "stage"
     return {
-        "steps": steps or ">".join(row["step"] for row in rows),
+        "steps": ">".join(row["step"] for row in rows),
         "place": place,
         "per": _chosen(ask)["per"],
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from cxstream.console import charts, figures, weeks
+from cxstream.console import charts, figures, refused, weeks
 from cxstream.console.figures import Estimate, Grid, Measure
 from cxstream.console.language import N_
 from cxstream.console.page import Ask, Page
@@ -22,16 +22,18 @@ _MEASURES = (_REJECTED, _LATE)
 
 
 async def _show(ask: Ask) -> Mapping[str, Any]:
-    now, before, weekly, sources = await asyncio.gather(
+    now, before, weekly, sources, outside = await asyncio.gather(
         ask.view("quality"),
         ask.view("quality", scope=ask.scope.before),
         ask.view("quality", scope=weeks.scope_of(ask.scope), grain="week"),
         _sources(ask),
+        refused.outside(ask),
     )
     total = now[0] if now else None
     earlier = before[0] if before and ask.scope.has_before else None
     return {
         "lede": _lede(ask, total, sources),
+        "outside": outside,
         "figures": [_figure(ask, each, total, earlier, weekly) for each in _MEASURES],
         "weeks": _week_grid(ask, weekly),
         "sources": _source_grid(ask, sources),

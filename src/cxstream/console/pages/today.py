@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from starlette.exceptions import HTTPException
 
-from cxstream.console import drawing
+from cxstream.console import drawing, refused
 from cxstream.console.change import direction
 from cxstream.console.labels import place
 from cxstream.console.language import N_
@@ -74,6 +74,7 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
         "changed_names": _changed(ask, places),
         "quality": _quality(ask, quality),
         "sources": quality,
+        "outside": await refused.outside(ask),
         "mood": direction(now["effort_change"], now["effort_change_margin"]) if now else 0,
     }
 

@@ -13,7 +13,7 @@
 -- | `median_s` | seconds | from the first of the steps to this one, where a journey first reaches it |
 --
 -- ## Options
--- - steps: awareness>consideration>purchase>service>loyalty, TEXT: the steps, at most 8, with > between them
+-- - steps: awareness>consideration>purchase>loyalty, TEXT: the steps, at most 8, with > between them
 -- - place: stage, touchpoint, channel, kind: what a step is
 -- - order: strict, any: strict wants the steps one after the other; other touchpoints may come between them
 -- - within: 30, NUMBER: days from the first of the steps to the last
@@ -25,6 +25,7 @@
 --
 -- ## Caveats
 -- - A step that no journey reaches has no row. A step counts once, however often it is in a journey.
+-- - The default steps leave out the stage service: a customer who needs no help is no loss. Name it in `steps` to count it.
 -- - The window cuts journeys: the last ones have had less time to go on.
 -- - With `order=any` a journey reaches a step when it has all steps up to it within the time; a journey without the first step reaches none.
 -- - `--by` and `--grain` take the values of the first touchpoint of a journey that is one of the steps.
