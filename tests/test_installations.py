@@ -32,6 +32,7 @@ OF_THE_CONTRACT = {
     "topology.py",
     "model/events.py",
     "model/outputs.py",
+    "model/place_signals.py",
     "worker/metrics/definitions.py",
     "wire/asyncapi.py",
     "wire/examples.py",
