@@ -95,14 +95,14 @@ def test_pages_are_accessible_fit_and_keep_to_the_policy(
     page, complaints = opened(browser, color_scheme=scheme, locale=locale)
     page.set_viewport_size({"width": width, "height": 900})
     found: dict[str, Any] = {}
-    for each in PAGES:
-        page.goto(address + each.path)
+    for name, path in [*((each.name, each.path) for each in PAGES), ("customer", "/customers/c-1")]:
+        page.goto(address + path)
         page.evaluate(f"{axe}; 0")
         broken = page.evaluate(f"axe.run({{{rules}resultTypes: ['violations']}})")["violations"]
         problems = [(rule["id"], node["html"][:160]) for rule in broken for node in rule["nodes"]]
         if problems:
-            found[each.name] = problems
-        assert page.evaluate("document.documentElement.scrollWidth") <= width, each.name
+            found[name] = problems
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, name
         assert (
             page.evaluate(
                 "performance.getEntries().filter(e => /^http/.test(e.name) && !e.name.startsWith(origin))"
@@ -132,6 +132,27 @@ def test_a_theme_a_language_and_a_cell_are_chosen_by_keyboard(browser: Any, addr
     assert page.locator(".pop").first.is_visible()
     page.keyboard.press("Escape")
     assert not page.locator(".pop").first.is_visible()
+    page.context.close()
+
+
+def test_the_queue_is_worked_through_by_keyboard(browser: Any, address: str) -> None:
+    page, complaints = opened(browser, locale="en-GB")
+    page.set_viewport_size({"width": 1280, "height": 800})
+    page.goto(f"{address}/queue")
+    names = page.locator(".qrow a").all_inner_texts()
+    # One row can be reached by Tab: the others by j and k.
+    assert page.locator(".qrow a[tabindex='0']").count() == 1
+    for key in "jjjk":
+        page.keyboard.press(key)
+    assert page.evaluate("document.activeElement.textContent") == names[1]
+    page.keyboard.press("Enter")
+    page.locator("#h-id", has_text=names[1]).wait_for()
+    assert page.locator(".qrow[aria-current] a").inner_text() == names[1]
+    assert f"customer={names[1]}" in page.url
+    page.keyboard.press("o")
+    page.wait_for_url(f"**/customers/{names[1]}")
+    assert page.locator("h2").first.inner_text() == names[1]
+    assert complaints == []
     page.context.close()
 
 

@@ -17,8 +17,9 @@ import orjson
 from starlette.responses import Response
 from starlette.routing import Route
 
-from cxstream.console.page import Ask, Page
+from cxstream.console.page import STAFF, Ask, Page
 from cxstream.console.pages.customers import behind
+from cxstream.console.people import Role
 from cxstream.model.errors import InputError
 from cxstream.warehouse.views import definition, query
 from cxstream.warehouse.views.selection import Grain, parse_assignment
@@ -73,7 +74,8 @@ class Api:
 
     async def _list(self, request: Request) -> Response:
         views = (definition.view(name) for name in definition.names())
-        return _answer(request, {"views": [_view(each) for each in views]}, "")
+        is_viewer = request.state.person.rank < Role.agent
+        return _answer(request, {"views": [_view(each, is_viewer=is_viewer) for each in views]}, "")
 
     async def _rows(self, request: Request) -> Response:
         ask = await self._ask(_VIEWER, request)
@@ -184,13 +186,13 @@ def _parameter(name: str, meaning: str, type_: str = "string", **schema: Any) ->
     return {"name": name, "in": "query", "description": meaning, "schema": {"type": type_, **schema}}
 
 
-def _view(view: definition.View) -> dict[str, Any]:
+def _view(view: definition.View, *, is_viewer: bool) -> dict[str, Any]:
     return {
         "name": view.name,
         "summary": view.summary,
         "columns": view.columns,
         "keys": view.keys,
-        "dimensions": view.dimensions,
+        "dimensions": [name for name in view.dimensions if not (is_viewer and name == STAFF)],
         "options": {name: option.choices for name, option in view.options.items()},
         "behind": list(view.behind),
     }

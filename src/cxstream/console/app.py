@@ -19,7 +19,7 @@ from cxstream.console.api import Api
 from cxstream.console.entrance import Entrance, form_of, local
 from cxstream.console.language import LANGUAGES, negotiated
 from cxstream.console.live import Live
-from cxstream.console.page import Ask, Page
+from cxstream.console.page import STAFF, Ask, Page
 from cxstream.console.people import Role
 from cxstream.console.problems import problem_of
 from cxstream.console.reader import Reader
@@ -149,6 +149,8 @@ class _Console:
         few = self._settings.warehouse.few_answers
         found = scope.parse(request.query_params, extent["first"], extent["last"], few)
         found = replace(found, teams=self._settings.insights.teams)
+        if person.rank < Role.agent and any(each.dimension == STAFF for each in found.filters):
+            raise HTTPException(403, "agent")
         return Ask(
             request, page, self._reader, _language(request), found, self._settings, extent["last"], person
         )

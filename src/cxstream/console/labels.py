@@ -41,6 +41,56 @@ REASONS = {
     "unsubscribed": N_("Unsubscribed"),
     "lapse": N_("Stopped buying"),
 }
+KINDS = {
+    "page_view": N_("Page viewed"),
+    "search": N_("Search"),
+    "click": N_("Click"),
+    "app_open": N_("App opened"),
+    "store_visit": N_("Store visit"),
+    "email_sent": N_("E-mail sent"),
+    "campaign_sent": N_("Campaign sent"),
+    "campaign_opened": N_("Campaign opened"),
+    "campaign_clicked": N_("Campaign clicked"),
+    "search_no_result": N_("Search without a result"),
+    "rage_click": N_("Rage clicks"),
+    "dead_click": N_("Click without effect"),
+    "error": N_("Error"),
+    "app_crash": N_("App crashed"),
+    "login_failed": N_("Sign-in failed"),
+    "form_abandoned": N_("Form abandoned"),
+    "cart_abandoned": N_("Cart abandoned"),
+    "contact": N_("Contact"),
+    "queue": N_("Waited in a queue"),
+    "purchase": N_("Purchase"),
+    "return": N_("Return"),
+    "delivery": N_("Delivery"),
+    "complaint_opened": N_("Complaint opened"),
+    "complaint_resolved": N_("Complaint resolved"),
+    "loyalty_joined": N_("Joined the loyalty programme"),
+    "loyalty_redeemed": N_("Loyalty points redeemed"),
+    "discount_used": N_("Discount used"),
+    "referral": N_("Referred somebody"),
+    "unsubscribed": N_("Unsubscribed"),
+    "survey_ces": N_("CES answer"),
+    "survey_csat": N_("CSAT answer"),
+    "survey_nps": N_("NPS answer"),
+    "review": N_("Review"),
+    "social_post": N_("Social post"),
+    "action_taken": N_("Action taken"),
+    "churned": N_("Left"),
+    "won_back": N_("Won back"),
+    "purchase_history": N_("Earlier purchases"),
+}
+ACTIONS = {
+    "call_back_with_owner": N_("Call back, one owner to the end"),
+    "call_back": N_("Call back"),
+    "ask_what_went_wrong": N_("Ask what went wrong"),
+    "close_the_loop_call": N_("Call about their answer"),
+    "escalate_complaint": N_("Escalate the complaint"),
+    "win_back_contact": N_("Get in touch again"),
+    "win_back_offer": N_("Make an offer"),
+    "preference_review": N_("Ask what they want to hear from us"),
+}
 DIMENSIONS = {
     "channel": N_("Channel"),
     "touchpoint": N_("Touchpoint"),
@@ -57,7 +107,15 @@ DIMENSIONS = {
     "team": N_("Team"),
 }
 ROLES = {"viewer": N_("Viewer"), "agent": N_("Agent"), "admin": N_("Administrator")}
-_ALL = {"channel": CHANNELS, "stage": STAGES, "level": LEVELS, "reason": REASONS, "dimension": DIMENSIONS}
+_ALL = {
+    "channel": CHANNELS,
+    "stage": STAGES,
+    "level": LEVELS,
+    "reason": REASONS,
+    "dimension": DIMENSIONS,
+    "kind": KINDS,
+    "action": ACTIONS,
+}
 _MISSING = {
     "channel": N_("no channel"),
     "stage": N_("no stage"),

@@ -5,8 +5,12 @@ A page is a module in `cxstream.console.pages` with a `PAGE`, and a template `te
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import quote
+
+from starlette.exceptions import HTTPException
 
 from cxstream.console import scope as scopes
 from cxstream.console.labels import DIMENSIONS, label
@@ -31,6 +35,14 @@ if TYPE_CHECKING:
     from cxstream.warehouse.views.selection import Selection
 
 CUSTOMERS = "/customers"
+STAFF = "agent"
+"""The dimension that names somebody who works here; viewers see nobody by name."""
+
+# Views that name them in each row.
+_OF_STAFF = ("training",)
+# An id that stands in a path as it is. Others, such as "a/b", ".." and "x.csv", stand in a parameter.
+_PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@-]*", re.ASCII)
+_ODD = "~"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +136,8 @@ class Ask:
             more: of the selection: by, grain, where, cell, columns, options.
         """
         found = definition.view(view) if isinstance(view, str) else view
+        if not self.sees_customers and (found.name in _OF_STAFF or STAFF in more.get("by", ())):
+            raise HTTPException(403, "agent")
         return await self.reader.view(found, self.selection(found, scope, **more), limit)
 
     def selection(self, view: View, scope: Scope | None = None, **more: Any) -> Selection:
@@ -150,21 +164,33 @@ class Ask:
                 raise InputError(f"where={text}: there is no dimension {one.dimension!r}")
         return replace(chosen, where=tuple(taken)).selection(**more)
 
+    @property
+    def path(self) -> str:
+        """The path of this page, with the customer that it is about."""
+        named = self.request.path_params.get("customer")
+        return self.page.path if named is None else f"{CUSTOMERS}/{quote(named, safe='')}"
+
+    @property
+    def customer(self) -> str:
+        """The customer that the address of a page is about."""
+        named = str(self.request.path_params.get("customer", ""))
+        return self.param("id") if named == _ODD else named
+
     def here(self, **changes: Any) -> str:
         """The address of this page with other parameters; None removes one, and `period` replaces the period."""
         if "period" in changes:
             left = [("where", text) for text in self.scope.where]
             pairs = [("period", changes["period"]), *left, *scopes.others(self.request.query_params)]
-            return scopes.address(self.page.path, None, pairs)
+            return scopes.address(self.path, None, pairs)
         kept = [
             (name, value) for name, value in scopes.others(self.request.query_params) if name not in changes
         ]
-        return scopes.address(self.page.path, self.scope, [*kept, *changes.items()])
+        return scopes.address(self.path, self.scope, [*kept, *changes.items()])
 
     def without(self, where: str) -> str:
         """The address of this page without one of its filters."""
         left = replace(self.scope, where=tuple(text for text in self.scope.where if text != where))
-        return scopes.address(self.page.path, left, scopes.others(self.request.query_params))
+        return scopes.address(self.path, left, scopes.others(self.request.query_params))
 
     def link(self, path: str, scope: Scope | None = None, **parameters: Any) -> str:
         """The address of another page with this page's scope."""
@@ -174,7 +200,7 @@ class Ask:
         """The address of a table of this page as CSV."""
         others = scopes.others(self.request.query_params)
         return scopes.address(
-            f"{self.page.path.rstrip('/') or '/today'}.csv", self.scope, [*others, ("table", table)]
+            f"{self.path.rstrip('/') or '/today'}.csv", self.scope, [*others, ("table", table)]
         )
 
     def customers(self, view: str, of: str = "customers", **cell: str | None) -> str:
@@ -192,3 +218,14 @@ class Ask:
     def label(self, sort: str, code: str | None) -> str:
         """The word for a code of the data."""
         return label(self.language, sort, code)
+
+
+def customer_address(customer: str, **parameters: Any) -> str:
+    """The address of a customer's page, whatever their id is made of.
+
+    >>> customer_address("c-1"), customer_address("a/b?", at="2026-03-01")
+    ('/customers/c-1', '/customers/~?id=a%2Fb%3F&at=2026-03-01')
+    """
+    if _PLAIN.fullmatch(customer) and not customer.endswith(".csv"):
+        return scopes.address(f"{CUSTOMERS}/{customer}", None, parameters)
+    return scopes.address(f"{CUSTOMERS}/{_ODD}", None, {"id": customer, **parameters})

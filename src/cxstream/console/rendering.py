@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -10,9 +11,12 @@ from starlette.responses import HTMLResponse
 from cxstream.console import assets, drawing, labels, navigation, scope
 from cxstream.console.change import direction
 from cxstream.console.language import LANGUAGES, language
+from cxstream.console.page import customer_address
 from cxstream.console.people import NOBODY, Role
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from starlette.requests import Request
     from starlette.responses import Response
 
@@ -37,7 +41,7 @@ class Templates:
         self._environments = {code: _environment(language(code)) for code in LANGUAGES}
         self._common = {
             "company": settings.console.company,
-            "tabs": [pages[name] for name in navigation.TABS if name in pages],
+            "tabs": [pages[name] for name in navigation.TABS if name in pages and pages[name].listed],
             "pages": pages,
         }
 
@@ -69,7 +73,18 @@ class Templates:
             "page": None,
         }
         text = self._environments[language.code].get_template(name).render({**common, **values})
+        hidden = [
+            each.path.partition("{")[0] for each in self._pages.values() if person.rank < Role[each.role]
+        ]
+        if hidden:
+            text = _unlinked(text, hidden)
         return HTMLResponse(text, status, headers={"vary": "cookie, accept-language"})
+
+
+def _unlinked(text: str, hidden: Sequence[str]) -> str:
+    """A page without the links to these paths: their text stays. So no page can lead a role to where it may not go."""
+    paths = "|".join(re.escape(path.rstrip("/")) for path in hidden)
+    return re.sub(rf'<a [^>]*?href="(?:{paths})(?=[/?.#"])[^>]*>(.*?)</a>', r"\1", text, flags=re.DOTALL)
 
 
 def _environment(chosen: Language) -> Environment:
@@ -104,6 +119,7 @@ def _environment(chosen: Language) -> Environment:
         percent=chosen.percent,
         day=chosen.day,
         full_day=chosen.full_day,
+        customer_address=customer_address,
         long_day=chosen.long_day,
         moment=chosen.moment,
         duration=chosen.duration,

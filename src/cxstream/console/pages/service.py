@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
+from starlette.exceptions import HTTPException
 
 from cxstream.console import charts, drawing, figures, weeks
 from cxstream.console.figures import Estimate, Grid, Measure
@@ -185,6 +186,8 @@ async def _groups(ask: Ask, by: str) -> list[Row]:
 
 async def _agents(ask: Ask) -> list[Row]:
     """Agents in a fair order: the lowest share of first contacts resolved, drawn to the mean of all, comes first."""
+    if not ask.sees_customers:
+        return []
     rows = [
         row
         for row in await ask.view("service", by=("agent",), limit=_MOST)
@@ -276,6 +279,8 @@ async def _groups_table(ask: Ask) -> Table:
 
 
 async def _agents_table(ask: Ask) -> Table:
+    if not ask.sees_customers:
+        raise HTTPException(403, "agent")
     return Table("agents", await _agents(ask))
 
 

@@ -11,7 +11,7 @@ from cxstream.console import charts, drawing, figures
 from cxstream.console import weeks as weekly
 from cxstream.console.figures import Grid, Measure
 from cxstream.console.language import N_
-from cxstream.console.page import Ask, Page
+from cxstream.console.page import STAFF, Ask, Page
 from cxstream.console.tables import Table
 
 if TYPE_CHECKING:
@@ -31,8 +31,12 @@ _BY = ("channel", "touchpoint", "topic", "segment", "agent")
 _SENTIMENT = Measure("sentiment", N_("Sentiment"), decimals=2, bounds=(-1, 0, 1))
 
 
+def _choices(ask: Ask) -> tuple[str, ...]:
+    return _BY if ask.sees_customers else tuple(name for name in _BY if name != STAFF)
+
+
 async def _show(ask: Ask) -> Mapping[str, Any]:
-    by = ask.choice("by", *_BY)
+    by = ask.choice("by", *_choices(ask))
     now, before, weeks, rows, posts, tags = await asyncio.gather(
         ask.view("voice"),
         ask.view("voice", scope=ask.scope.before),
@@ -52,7 +56,7 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
         "by": by,
         "choices": [
             (name, ask.label("dimension", name), ask.here(by=None if name == _BY[0] else name))
-            for name in _BY
+            for name in _choices(ask)
         ],
         "places": _place_grid(ask, by, asked[:_SHOWN] if not ask.param("all") else asked),
         "shown": min(len(asked), _SHOWN) if not ask.param("all") else len(asked),
@@ -250,7 +254,7 @@ def _tag_grid(ask: Ask, rows: Sequence[Row]) -> Grid:
 
 
 async def _places_table(ask: Ask) -> Table:
-    by = ask.choice("by", *_BY)
+    by = ask.choice("by", *_choices(ask))
     return Table(f"voice-by-{by}", await _places(ask, by))
 
 

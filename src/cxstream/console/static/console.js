@@ -74,3 +74,55 @@ document.addEventListener("click", (event) => {
   if (event.target.closest("[data-news] button")) location.reload();
 });
 listen();
+
+// The queue: j and k move through the list, Enter shows the customer beside it, o opens their page.
+function rows() {
+  return Array.from(document.querySelectorAll("[data-queue] .qrow a"));
+}
+
+function rove(link) {
+  for (const each of rows()) each.tabIndex = each === link ? 0 : -1;
+}
+
+async function beside(link) {
+  const answer = await fetch(link.href, { headers: { accept: "text/html" } });
+  if (!answer.ok || answer.redirected) {
+    location.assign(link.href);
+    return;
+  }
+  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  document.querySelector("#detail").replaceChildren(...page.querySelector("#detail").childNodes);
+  document.querySelector("#detail").scrollTop = 0;
+  for (const row of document.querySelectorAll("[data-queue] .qrow")) row.removeAttribute("aria-current");
+  link.closest(".qrow").setAttribute("aria-current", "true");
+  history.replaceState(null, "", link.href.replace(/#.*/, ""));
+}
+
+document.addEventListener("click", (event) => {
+  const row = event.target.closest("[data-queue] .qrow");
+  if (!row || event.defaultPrevented || event.button || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  if (!matchMedia("(min-width: 761px)").matches) return;
+  event.preventDefault();
+  const link = row.querySelector("a");
+  rove(link);
+  link.focus();
+  beside(link);
+});
+document.addEventListener("keydown", (event) => {
+  const list = document.querySelector("[data-queue]");
+  if (!list || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.target.closest("input, select, textarea, details[open]")) return;
+  const links = rows();
+  const here = links.indexOf(document.activeElement);
+  const current = links.findIndex((link) => link.closest(".qrow").hasAttribute("aria-current"));
+  const step = { j: 1, k: -1, ...(here >= 0 ? { ArrowDown: 1, ArrowUp: -1 } : {}) }[event.key];
+  if (step && links.length) {
+    event.preventDefault();
+    const next = links[Math.min(links.length - 1, Math.max(0, here < 0 ? Math.max(0, current) : here + step))];
+    rove(next);
+    next.focus();
+  } else if (event.key === "o" && links.length) {
+    location.assign(links[here < 0 ? Math.max(0, current) : here].dataset.page);
+  }
+});
+rove(document.querySelector("[data-queue] .qrow[aria-current] a") || rows()[0]);

@@ -1,0 +1,184 @@
+"""Customers at risk: whom to call, why, and since when they wait."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from cxstream.model.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cxstream.console.page import Ask
+    from cxstream.console.reader import Row
+
+LEVELS = ("critical", "high")
+SORTS = ("level", "probability", "waiting", "spent")
+"""What the list can be sorted by, the largest first; the risk decides between equals, then the customer's name."""
+
+_KEYS = {
+    "level": "(announced = 'critical')::DOUBLE",
+    "probability": "probability",
+    # Those whose signal is not in the read model wait for no known time, and come last.
+    "waiting": "coalesce(-epoch_ms(since), -9e15)::DOUBLE",
+    "spent": "spent",
+}
+# They are ours: they say nothing of where the customer comes.
+_OURS = "('campaign_sent', 'email_sent', 'action_taken')"
+_WAITING = """
+WITH risky AS (SELECT * FROM cards WHERE announced IN ('high', 'critical')),
+told AS (
+    SELECT
+        customer_id,
+        arg_max(
+            {'since': time, 'leading_reason': leading_reason, 'reasons': reasons, 'suggested_action': suggested_action},
+            {'time': time, 'partition': "partition", 'offset': "offset", 'n': n}
+        ) AS signal
+    FROM signals
+    WHERE change IN ('raised', 'worsened') AND customer_id IN (SELECT customer_id FROM risky)
+    GROUP BY customer_id
+)"""
+_LAST = f"""
+, places AS (
+    SELECT
+        customer_id,
+        arg_max(segment, (time, "offset")) FILTER (segment IS NOT NULL) AS segment,
+        arg_max(channel, (time, "offset")) FILTER (kind NOT IN {_OURS}) AS channel
+    FROM touchpoints
+    WHERE customer_id IN (SELECT customer_id FROM {{those}})
+    GROUP BY customer_id
+)"""
+_FOUND = """
+, found AS (
+    SELECT risky.*, signal.since, signal.leading_reason, signal.reasons::VARCHAR AS reasons, signal.suggested_action{more}
+    FROM risky LEFT JOIN told USING (customer_id){joined}
+)"""
+_COLUMNS = """customer, customer_id, announced AS level, probability, spent, effort, effort_halfwidth, satisfaction,
+    satisfaction_halfwidth, since, leading_reason, reasons, suggested_action, segment, channel"""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which customers at risk, in which order.
+
+    Attributes:
+        level, reason, segment, channel: of the customers; "" for any.
+        sort: one of SORTS.
+    """
+
+    level: str = ""
+    reason: str = ""
+    segment: str = ""
+    channel: str = ""
+    sort: str = "level"
+
+    def sql(self) -> tuple[str, dict[str, Any]]:
+        """`found`: those customers as a table, and the values of its parameters."""
+        by_place = bool(self.segment or self.channel)
+        pairs = {
+            "announced": self.level,
+            "leading_reason": self.reason,
+            "segment": self.segment,
+            "channel": self.channel,
+        }
+        chosen = {name: value for name, value in pairs.items() if value}
+        conditions = [f"{name} = ${name}" for name in chosen]
+        found = _FOUND.format(
+            more=", segment, channel" if by_place else "",
+            joined=" LEFT JOIN places USING (customer_id)" if by_place else "",
+        )
+        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+        places = _LAST.format(those="risky") if by_place else ""
+        return f"{_WAITING}{places}{found}, wanted AS (SELECT * FROM found {where})", chosen
+
+
+async def count(ask: Ask, wanted: Wanted) -> int:
+    """How many there are."""
+    sql, values = wanted.sql()
+    return int(
+        (await ask.reader.sql(f"{sql} SELECT count(*) AS customers FROM wanted", values))[0]["customers"]
+    )
+
+
+async def waiting(ask: Ask, wanted: Wanted, limit: int, after: str = "", customer: str = "") -> list[Row]:
+    """Customers at risk with their main reason.
+
+    Args:
+        ask: of the page.
+        wanted: which, and in which order.
+        limit: the most rows.
+        after: `place` of the last row before these.
+        customer: this one alone, whether they are wanted or not.
+    """
+    sql, values = (Wanted(sort=wanted.sort) if customer else wanted).sql()
+    condition = "true"
+    if customer:
+        condition, values = "customer = $only", {**values, "only": customer}
+    elif after:
+        first, second, name = _place(after)
+        condition = "(-key, -probability, customer) > (-$first::DOUBLE, -$second::DOUBLE, $name)"
+        values = {**values, "first": first, "second": second, "name": name}
+    again = _LAST.format(those="page") if not (values.keys() & {"segment", "channel"}) else ""
+    joined = "LEFT JOIN places USING (customer_id)" if again else ""
+    rows = await ask.reader.sql(
+        f"""{sql}, keyed AS (SELECT *, {_KEYS[wanted.sort]} AS key FROM wanted),
+        page AS (SELECT * FROM keyed WHERE {condition} ORDER BY key DESC, probability DESC, customer LIMIT {limit:d}){again}
+        SELECT key, {_COLUMNS} FROM page {joined} ORDER BY key DESC, probability DESC, customer""",
+        values,
+    )
+    return [_row(ask, row) for row in rows]
+
+
+async def choices(ask: Ask) -> Mapping[str, list[str]]:
+    """What the list can be filtered by: the reasons, segments and channels that there are, and the levels."""
+    sql, _ = Wanted().sql()
+    rows = await ask.reader.sql(
+        f"""{sql}
+        SELECT 'reason' AS name, leading_reason AS value FROM wanted WHERE leading_reason IS NOT NULL
+        UNION SELECT 'segment', value FROM daily_by WHERE dimension = 'segment' GROUP BY value HAVING sum(touchpoints) > 0
+        UNION SELECT 'channel', channel FROM daily GROUP BY channel HAVING sum(touchpoints) > 0
+        ORDER BY ALL"""
+    )
+    found = {
+        name: [row["value"] for row in rows if row["name"] == name]
+        for name in ("reason", "segment", "channel")
+    }
+    return {"level": list(LEVELS), **found}
+
+
+def _row(ask: Ask, row: Row) -> Row:
+    reasons = reasons_of(ask, row["reasons"])
+    leading = next((each for each in reasons if each["feature"] == row["leading_reason"]), None)
+    return {
+        **row,
+        "place": f"{row['key']!r}:{row['probability']!r}:{row['customer']}",
+        "reasons": reasons,
+        "reason": ask.label("reason", row["leading_reason"]) if row["leading_reason"] else "",
+        "evidence": leading["evidence"] if leading else "",
+        "waiting": ask.last - row["since"] if ask.last and row["since"] else None,
+    }
+
+
+def reasons_of(ask: Ask, text: str | None) -> list[Row]:
+    """The reasons of a signal, as it has them: the strongest first, those that lower the risk last."""
+    return [
+        {
+            "feature": each["feature"],
+            "name": ask.label("reason", each["feature"]),
+            "contribution": float(each["contribution"]),
+            "evidence": each.get("evidence") or "",
+        }
+        for each in orjson.loads(text or "[]")
+    ]
+
+
+def _place(after: str) -> tuple[float, float, str]:
+    """Where a list goes on."""
+    try:
+        first, second, name = after.split(":", 2)
+        return float(first), float(second), name
+    except ValueError as error:
+        raise InputError(f"after={after!r}: is no place in this list; begin at its start") from error

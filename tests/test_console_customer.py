@@ -1,0 +1,269 @@
+"""The queue and the page of a customer: figures against plain Python, time travel, odd ids, and who may see them."""
+
+from __future__ import annotations
+
+import csv
+import io
+from datetime import timedelta
+from math import exp, log
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import orjson
+import pytest
+
+from console_app import OWN, card, console, read, warehouse
+from cxstream.console import navigation
+from cxstream.console.page import customer_address
+from cxstream.console.people import add_person, add_program
+from view_rows import START, made_up, made_up_signals, touchpoint
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ROWS = made_up(5, 2500, 160)
+for _row in ROWS[::9]:
+    _row["behind_ms"] = 40 * 3_600_000
+REASONS = [
+    {"feature": "effort", "value": 0.8, "contribution": 1.25, "evidence": "3 contacts <about> 'invoice'"},
+    {"feature": "complaint", "value": 0.4, "contribution": 0.5, "evidence": "complaint open for 3 days"},
+    {"feature": "dissatisfaction", "value": 0.1, "contribution": -0.25, "evidence": "satisfaction 90 of 100"},
+]
+SIGNALS = made_up_signals(5, ROWS, 500)
+for _signal in SIGNALS:
+    _signal["reasons"] = orjson.dumps(REASONS).decode()
+LEVELS = ("none", "elevated", "high", "critical")
+CARDS = [{**card(n, LEVELS[n % 4], 0.5 + n % 40 / 100), "spent": n * 37 % 50 / 4} for n in range(1, 161)]
+RISKY = [each for each in CARDS if each["announced"] in {"high", "critical"}]
+OURS = {"campaign_sent", "email_sent", "action_taken"}
+ODD = [
+    "a/b",
+    "..",
+    ".",
+    "~",
+    "x.csv",
+    "a?b#c&d=e%2F",
+    "\"'><script>x</script>",
+    "zażółć 🦋",
+    "a\nb",
+    " ",
+    "+48 600",
+    "ż" * 256,
+]
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return warehouse(tmp_path_factory.mktemp("customer") / "w.duckdb", ROWS, SIGNALS, CARDS)
+
+
+def name(customer_id: int) -> str:
+    return f"c-{customer_id}"
+
+
+def told(customer_id: int) -> Any:
+    """The last signal that raised the risk of a customer."""
+    found = [
+        each
+        for each in SIGNALS
+        if each["customer_id"] == customer_id and each["change"] in {"raised", "worsened"}
+    ]
+    return max(
+        found, key=lambda each: (each["time"], each["partition"], each["offset"], each["n"]), default=None
+    )
+
+
+def latest(customer_id: int, column: str) -> Any:
+    """The last value of a column in the touchpoints of a customer."""
+    rows = [row for row in ROWS if row["customer_id"] == customer_id and row[column] is not None]
+    if column == "channel":
+        rows = [row for row in rows if row["kind"] not in OURS]
+    return max(rows, key=lambda row: (row["time"], row["offset"]), default={column: None})[column]
+
+
+def key(sort: str, each: Any) -> Any:
+    since = told(each["customer_id"])
+    first = {
+        "level": -(each["announced"] == "critical"), "probability": -each["probability"], "spent": -each["spent"],
+        "waiting": (since is None, since and since["time"]),
+    }[sort]  # fmt: skip
+    return first, -each["probability"], name(each["customer_id"])
+
+
+@pytest.mark.parametrize("sort", ["level", "probability", "waiting", "spent"])
+async def test_the_queue_is_sorted_in_whole_pages(path: Path, sort: str) -> None:
+    wanted = [name(each["customer_id"]) for each in sorted(RISKY, key=lambda each: key(sort, each))]
+    found: list[str] = []
+    async with console(path) as client:
+        address: str | None = f"/queue?sort={sort}"
+        while address:
+            page = read((await client.get(address)).text)
+            found += [row[1] for row in page.tables[0][1:]]
+            address = next(
+                (link for link in page.links if "after=" in link and "customer=" not in link), None
+            )
+            assert f"{len(RISKY)} customers wait" in page.text
+            if "after=" in (address or "") and len(found) >= len(wanted):
+                break
+        rows = list(csv.DictReader(io.StringIO((await client.get(f"/queue.csv?sort={sort}")).text)))
+    assert found == wanted
+    assert [row["customer"] for row in rows] == wanted
+    for row in rows:
+        signal = told(int(row["customer"][2:]))
+        since = f"{signal['time'].isoformat(timespec='milliseconds')}Z" if signal else ""
+        assert (row["since"], row["segment"] or None) == (since, latest(int(row["customer"][2:]), "segment"))
+
+
+async def test_the_queue_is_filtered(path: Path) -> None:
+    asked = {
+        "level=high": lambda each: each["announced"] == "high",
+        "reason=silence": lambda each: (told(each["customer_id"]) or {}).get("leading_reason") == "silence",
+        "channel=web": lambda each: latest(each["customer_id"], "channel") == "web",
+        "segment=gold&level=critical": lambda each: (
+            latest(each["customer_id"], "segment") == "gold" and each["announced"] == "critical"
+        ),
+        "segment=' OR 1=1 --": lambda _: False,
+    }
+    async with console(path) as client:
+        for query, fits in asked.items():
+            rows = list(csv.DictReader(io.StringIO((await client.get(f"/queue.csv?{query}")).text)))
+            assert {row["customer"] for row in rows} == {
+                name(each["customer_id"]) for each in RISKY if fits(each)
+            }, query
+            assert (await client.get(f"/queue?{query}")).status_code == 200
+        assert (await client.get("/queue?after=x")).status_code == 400
+
+
+async def test_a_customer_stands_beside_the_queue(path: Path) -> None:
+    chosen = next(each for each in RISKY if told(each["customer_id"]))
+    async with console(path) as client:
+        page = read((await client.get("/queue", params={"customer": name(chosen["customer_id"])})).text)
+    assert "complaint open for 3 days" in page.text
+    assert f"/customers/{name(chosen['customer_id'])}" in page.links
+    for each in REASONS:
+        assert f"{each['contribution']:+.2f}".replace("-", "\N{MINUS SIGN}") in page.text
+
+
+async def test_the_timeline_has_every_touchpoint_once(path: Path) -> None:
+    rows = [row for row in ROWS if row["customer_id"] == 3] + [
+        touchpoint(customer_id=3, time=START, offset=9000 + n, id=f"x-{n}") for n in range(120)
+    ]
+    other = warehouse(path.parent / "timeline.duckdb", rows)
+    ordered = sorted(rows, key=lambda row: (row["time"], row["partition"], row["offset"]), reverse=True)
+    async with console(other) as client:
+        address: str | None = "/customers/c-3"
+        found: list[str] = []
+        while address:
+            page = read((await client.get(address)).text)
+            found += [
+                row[0] for table in page.tables for row in table[1:] if table[0][:2] == ["When", "Channel"]
+            ]
+            address = next((link for link in page.links if "after=" in link and "#h-events" in link), None)
+        table = list(csv.DictReader(io.StringIO((await client.get("/customers/c-3.csv")).text)))
+    assert len(found) == len(rows)
+    assert [row["id"] for row in table] == [row["id"] for row in ordered]
+
+
+async def test_reasons_add_up_to_the_risk(path: Path) -> None:
+    customer_id = next(each["customer_id"] for each in SIGNALS if 0 < each["probability"] < 1)
+    signal = max(
+        (each for each in SIGNALS if each["customer_id"] == customer_id),
+        key=lambda each: (each["time"], each["partition"], each["offset"], each["n"]),
+    )
+    async with console(path) as client:
+        page = read((await client.get(f"/customers/c-{customer_id}")).text)
+    table = next(table for table in page.tables if "Weight" in table[0])
+    share = min(1 - 1e-12, max(1e-12, signal["probability"]))
+    odds = log(share / (1 - share)) - 1.5
+    risks = []
+    for step in (0, *(each["contribution"] for each in REASONS)):
+        odds += step
+        risks.append(f"{1 / (1 + exp(-odds)):.2f}")
+    assert [row[3] for row in table[1:]] == [*risks, f"{signal['probability']:.2f}"]
+    assert [row[2] for row in table[2:]] == ["+1.25", "+0.50", "\N{MINUS SIGN}0.25", "+1.50"]
+
+
+async def test_a_day_shows_nothing_from_after_it(path: Path) -> None:
+    day = START.date() + timedelta(days=9)
+    end = START + timedelta(days=10)
+    count = 0
+    async with console(path) as client:
+        for customer_id in range(1, 12):
+            address = f"/customers/c-{customer_id}"
+            known = [
+                row
+                for row in ROWS
+                if row["customer_id"] == customer_id
+                and row["time"] + timedelta(milliseconds=row["behind_ms"]) < end
+            ]
+            count += len([row for row in ROWS if row["customer_id"] == customer_id]) - len(known)
+            table = list(csv.DictReader(io.StringIO((await client.get(f"{address}.csv?at={day}")).text)))
+            assert {row["id"] for row in table} == {row["id"] for row in known}
+            page = read((await client.get(f"{address}?at={day}")).text)
+            assert "Nothing from later is shown" in page.text
+            later = [f"{START + timedelta(days=n):%-d %b}" for n in range(10, 21)]
+            cells = [row[0] for table in page.tables for row in table[1:]]
+            assert not any(cell.startswith(f"{text}\N{NO-BREAK SPACE}") for cell in cells for text in later)
+            if known:
+                bought = sum(row["amount_base"] or 0 for row in known if row["kind"] == "purchase")
+                assert f"Bought{bought:,.2f}Purchases" in page.text
+        assert count > 20
+        assert (await client.get("/customers/c-1?at=1980-01-01")).status_code == 200
+        assert (await client.get("/customers/c-1?at=tomorrow")).status_code == 400
+
+
+async def test_an_id_may_contain_anything(tmp_path: Path) -> None:
+    file = warehouse(
+        tmp_path / "w.duckdb",
+        [touchpoint(customer_id=n, offset=n) for n in range(1, len(ODD) + 1)],
+        cards=[card(n, "critical", 0.9) for n in range(1, len(ODD) + 1)],
+    )
+    with duckdb.connect(str(file)) as connection:
+        for number, odd in enumerate(ODD, 1):
+            connection.execute("UPDATE customers SET customer = ? WHERE customer_id = ?", [odd, number])
+    async with console(file) as client:
+        today, everybody = [
+            {link for link in read((await client.get(page)).text).links if link.startswith("/customers/")}
+            for page in ("/today", "/customers?at_risk=1")
+        ]
+        assert everybody == {customer_address(odd) for odd in ODD}
+        assert len(today & everybody) == 8
+        for odd in ODD:
+            address = customer_address(odd)
+            answer = await client.get(address)
+            assert answer.status_code == 200, odd
+            page = read(answer.text)
+            assert odd.strip() in page.text
+            assert page.blocked == []
+            beside = await client.get("/queue", params={"customer": odd})
+            assert customer_address(odd) in read(beside.text).links
+            table = next(link for link in page.links if ".csv" in link)
+            assert (await client.get(table)).headers["content-type"].startswith("text/csv")
+            back = next(link for link in page.links if "days=14" in link)
+            assert odd.strip() in read((await client.get(back)).text).text
+
+
+async def test_a_viewer_reaches_no_customer_and_no_agent(path: Path, tmp_path: Path) -> None:
+    users = tmp_path / "users.json"
+    add_person(users, "viewer", "viewer", "a long password")
+    async with console(path, users_file=users) as client:
+        await client.post("/sign-in", data={"name": "viewer", "password": "a long password"}, headers=OWN)
+        for address in ("/queue", "/queue.csv", "/customers/c-1", "/customers/c-1.csv", "/service.csv?table=agents",
+                        "/today?where=agent=a-1"):  # fmt: skip
+            assert (await client.get(address)).status_code == 403, address
+        for page in navigation.found().values():
+            if page.role == "viewer":
+                answer = await client.get(page.path, params={"period": "28d"})
+                assert answer.status_code == 200
+                assert [
+                    link for link in read(answer.text).links if link.startswith(("/customers", "/queue"))
+                ] == []
+                assert "a-1" not in read(answer.text).text.split()
+    token = add_program(users, "bi", "viewer")
+    async with console(path, users_file=users) as client:
+        client.headers["authorization"] = f"Bearer {token}"
+        for query in ("voice?by=agent", "voice?where=agent=a-1", "training"):
+            assert (await client.get(f"/api/v1/views/{query}")).status_code == 403, query
+        assert (await client.get("/api/v1/views/voice?by=channel")).status_code == 200
+        views = (await client.get("/api/v1/views")).json()["views"]
+        assert not any("agent" in view["dimensions"] for view in views)
