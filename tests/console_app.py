@@ -16,6 +16,7 @@ from view_rows import START, _insert, fill
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
+    from datetime import datetime
     from pathlib import Path
 
     from view_rows import Row
@@ -33,6 +34,15 @@ def warehouse(
         _insert(store.connection, "risk_signals", signals)
         _insert(store.connection, "score_cards", cards)
     return path
+
+
+def away(rows: Iterable[Row], until: datetime | None = None) -> set[int]:
+    """Who churned and was not won back, of touchpoints before a time."""
+    last = {}
+    for row in sorted(rows, key=lambda each: (each["time"], each["partition"], each["offset"])):
+        if row["kind"] in {"churned", "won_back"} and (until is None or row["time"] < until):
+            last[row["customer_id"]] = row["kind"]
+    return {customer for customer, kind in last.items() if kind == "churned"}
 
 
 def card(customer_id: int, level: str, probability: float) -> Row:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import pytest
 
-from console_app import HOST, OWN, card, console, read, warehouse
+from console_app import HOST, OWN, away, card, console, read, warehouse
 from cxstream.console import assets, navigation
 from cxstream.console.live import Live
 from cxstream.console.reader import Reader, TooSlowError
@@ -128,10 +128,12 @@ async def test_today_says_how_customers_are(path: Path) -> None:
     ):
         if signal["time"] < START.replace(day=23):
             at[signal["customer_id"]] = signal["level"]
-    risky = sum(level in {"high", "critical"} for level in at.values())
+    gone = away(ROWS, START.replace(day=23))
+    risky = sum(level in {"high", "critical"} and customer not in gone for customer, level in at.items())
     assert f'<a href="/customers?at_risk=1">{risky}</a>' in page
     calls = found.tables[0]
-    assert [row[1] for row in calls[1:]] == [f"c-{n}" for n in range(147, 118, -4)]
+    gone = away(ROWS)
+    assert [row[1] for row in calls[1:]] == [f"c-{n}" for n in range(147, 0, -4) if n not in gone][:8]
     assert calls[1][4] == "0.65"
 
 
@@ -141,7 +143,7 @@ async def test_customers_at_risk_come_in_pages(path: Path) -> None:
         link = next(each for each in first.links if each.startswith("/customers?") and "after=" in each)
         second = read((await client.get(link)).text)
     shown = [row[0] for page in (first, second) for row in page.tables[0][1:]]
-    assert shown == [f"c-{n}" for n in range(150, 0, -1) if n % 4 >= 2]
+    assert shown == [f"c-{n}" for n in range(150, 0, -1) if n % 4 >= 2 and n not in away(ROWS)]
 
 
 async def test_the_margin_of_a_place_counts_customers_not_visits(tmp_path: Path) -> None:
@@ -342,3 +344,37 @@ async def test_open_pages_are_told_of_changes_and_are_never_silent() -> None:
     assert told not in first
     live.end()
     assert [event async for event in events if not event.startswith(":")] == []
+
+
+async def test_customers_who_left_are_not_at_risk_and_filters_hold(tmp_path: Path) -> None:
+    rows = [touchpoint(customer_id=n, offset=10 * n, segment="gold" if n < 4 else None) for n in range(1, 6)]
+    later = START + timedelta(hours=2)
+    rows += [touchpoint(customer_id=n, offset=10 * n + 1, kind="churned", time=later) for n in (1, 2)]
+    rows.append(touchpoint(customer_id=2, offset=22, kind="won_back", time=later))
+    signals = made_up_signals(7, rows, 5)
+    signals = [
+        {
+            **signals[0],
+            "customer_id": n,
+            "level": "high",
+            "time": START,
+            "offset": 10 * n,
+            "n": 0,
+            "id": f"s-{n}",
+        }
+        for n in range(1, 6)
+    ]
+    file = warehouse(tmp_path / "w.duckdb", rows, signals, [card(n, "high", 0.7) for n in range(1, 6)])
+    async with console(file) as client:
+        page = (await client.get("/today")).text
+        assert '<a href="/customers?at_risk=1">4</a>' in page
+        assert [row[1] for row in read(page).tables[0][1:]] == ["c-2", "c-3", "c-4", "c-5"]
+        for query, wanted in (
+            ("", ["c-2", "c-3", "c-4", "c-5"]),
+            ("&where=segment=gold", ["c-2", "c-3"]),
+            ("&where=segment=nosuch", []),
+        ):
+            answer = await client.get(f"/customers.csv?at_risk=1{query}")
+            assert [row["customer"] for row in csv.DictReader(io.StringIO(answer.text))] == wanted
+        form = (await client.get("/customers?at_risk=1&where=segment=gold")).text
+        assert form.count('<input type="hidden" name="at_risk" value="1">') == 2

@@ -12,7 +12,7 @@ import duckdb
 import orjson
 import pytest
 
-from console_app import OWN, card, console, read, warehouse
+from console_app import OWN, away, card, console, read, warehouse
 from cxstream.console import navigation
 from cxstream.console.page import customer_address
 from cxstream.console.people import add_person, add_program
@@ -34,7 +34,10 @@ for _signal in SIGNALS:
     _signal["reasons"] = orjson.dumps(REASONS).decode()
 LEVELS = ("none", "elevated", "high", "critical")
 CARDS = [{**card(n, LEVELS[n % 4], 0.5 + n % 40 / 100), "spent": n * 37 % 50 / 4} for n in range(1, 161)]
-RISKY = [each for each in CARDS if each["announced"] in {"high", "critical"}]
+GONE = away(ROWS)
+RISKY = [
+    each for each in CARDS if each["announced"] in {"high", "critical"} and each["customer_id"] not in GONE
+]
 OURS = {"campaign_sent", "email_sent", "action_taken"}
 ODD = [
     "a/b",

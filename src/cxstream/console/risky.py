@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from cxstream.console import leaving
 from cxstream.model.errors import InputError
 
 if TYPE_CHECKING:
@@ -28,14 +29,14 @@ _KEYS = {
 }
 # They are ours: they say nothing of where the customer comes.
 _OURS = "('campaign_sent', 'email_sent', 'action_taken')"
-_WAITING = """
-WITH risky AS (SELECT * FROM cards WHERE announced IN ('high', 'critical')),
+_WAITING = f"""
+WITH risky AS (SELECT * FROM cards WHERE announced IN ('high', 'critical') AND {leaving.STAYS}),
 told AS (
     SELECT
         customer_id,
         arg_max(
-            {'since': time, 'leading_reason': leading_reason, 'reasons': reasons, 'suggested_action': suggested_action},
-            {'time': time, 'partition': "partition", 'offset': "offset", 'n': n}
+            {{'since': time, 'leading_reason': leading_reason, 'reasons': reasons, 'suggested_action': suggested_action}},
+            {{'time': time, 'partition': "partition", 'offset': "offset", 'n': n}}
         ) AS signal
     FROM signals
     WHERE change IN ('raised', 'worsened') AND customer_id IN (SELECT customer_id FROM risky)

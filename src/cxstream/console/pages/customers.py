@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from cxstream.console import leaving
 from cxstream.console.language import N_
 from cxstream.console.page import CUSTOMERS, Ask, Page
 from cxstream.console.queries import known
@@ -28,11 +30,11 @@ SELECT found.customer, found."rows", found.first_time, found.last_time, level, p
 FROM found LEFT JOIN cards USING (customer)
 ORDER BY found."rows" DESC, found.customer"""
 
-_RISKY = """
+_RISKY = f"""
 SELECT customer, touches_30 AS "rows", NULL::TIMESTAMP AS first_time, last_touch AS last_time, announced AS level, probability, effort,
     effort_halfwidth, satisfaction, satisfaction_halfwidth
 FROM cards
-WHERE announced IN ('high', 'critical')
+WHERE announced IN ('high', 'critical') AND {leaving.STAYS} AND {{chosen}}
     AND ($after_risk IS NULL OR probability < $after_risk OR (probability = $after_risk AND customer > $after_customer))
 ORDER BY probability DESC, customer LIMIT $limit"""
 
@@ -86,7 +88,13 @@ async def _at_risk(ask: Ask, limit: int, after: str) -> list[Row]:
         "after_risk": float(place[1]) if place else None,
         "after_customer": place and place[2],
     }
-    return await ask.reader.sql(_RISKY, values)
+    if not ask.scope.where:
+        return await ask.reader.sql(_RISKY.format(chosen="true"), values)
+    # Customers have no segment or channel of their own: those with such a touchpoint, whenever it was.
+    touchpoints = known("touchpoints")
+    found = query.customers(touchpoints, replace(ask.selection(touchpoints), since=None, until=None))
+    sql = _RISKY.format(chosen=f"customer IN (SELECT customer FROM ({found.sql}))")
+    return await ask.reader.rows(found._replace(sql=sql, values={**found.values, **values}))
 
 
 def _place(pattern: str, after: str) -> re.Match[str] | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from starlette.exceptions import HTTPException
 
-from cxstream.console import drawing, refused
+from cxstream.console import drawing, leaving, refused
 from cxstream.console.change import direction
 from cxstream.console.labels import place
 from cxstream.console.language import N_
@@ -35,9 +35,17 @@ WITH spells AS (
     SELECT customer_id, level, time, lead(time) OVER (PARTITION BY customer_id ORDER BY time, "partition", "offset", n) AS ended
     FROM signals
 )
+, moments AS (SELECT unnest($moments::TIMESTAMP[]) AS moment)
+, risky AS (
+    SELECT moment, customer_id FROM moments
+    JOIN spells ON time < moment AND (ended IS NULL OR ended >= moment) AND level IN {_RISKY}
+)
+, away AS (
+    SELECT moment, customer_id FROM moments
+    JOIN {leaving.AWAY} ON is_away AND since < moment AND (until IS NULL OR until >= moment)
+)
 SELECT moment, count(customer_id) AS customers
-FROM (SELECT unnest($moments::TIMESTAMP[]) AS moment)
-LEFT JOIN spells ON time < moment AND (ended IS NULL OR ended >= moment) AND level IN {_RISKY}
+FROM moments LEFT JOIN (SELECT * FROM risky ANTI JOIN away USING (moment, customer_id)) USING (moment)
 GROUP BY moment ORDER BY moment"""
 _CALL = f"""
 WITH told AS (
@@ -46,7 +54,7 @@ WITH told AS (
 )
 SELECT cards.customer, cards.announced AS level, cards.probability, cards.spent, leading_reason, reasons::VARCHAR AS reasons, since
 FROM cards LEFT JOIN told USING (customer_id)
-WHERE cards.announced IN {_RISKY}
+WHERE cards.announced IN {_RISKY} AND cards.{leaving.STAYS}
 ORDER BY cards.announced = 'critical' DESC, cards.probability DESC, cards.customer LIMIT $limit"""
 _KNOWN = "SELECT count(*) AS customers FROM cards"
 
