@@ -151,7 +151,7 @@ def test_the_queue_is_worked_through_by_keyboard(browser: Any, address: str) -> 
     assert f"customer={names[1]}" in page.url
     page.keyboard.press("o")
     page.wait_for_url(f"**/customers/{names[1]}")
-    assert page.locator("h2").first.inner_text() == names[1]
+    assert page.locator("#content h2").first.inner_text() == names[1]
     assert complaints == []
     page.context.close()
 
