@@ -137,6 +137,16 @@ async def test_today_says_how_customers_are(path: Path) -> None:
     assert calls[1][4] == "0.65"
 
 
+async def test_part_of_a_period_is_compared_with_nothing(path: Path) -> None:
+    first, last = (choose(row["time"] for row in ROWS) for choose in (min, max))
+    half = (last - first) / 2
+    async with console(path) as client:
+        for since, is_whole in ((last - half, True), (last - 1.5 * half, False)):
+            page = (await client.get(f"/today?since={since:%Y-%m-%d}&until={last:%Y-%m-%d}")).text
+            assert ("there is no period before" not in page) == is_whole
+            assert is_whole or "▲" not in page + page.replace("▼", "▲")
+
+
 async def test_customers_at_risk_come_in_pages(path: Path) -> None:
     async with console(path) as client:
         first = read((await client.get("/customers?at_risk=1")).text)

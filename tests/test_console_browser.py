@@ -162,6 +162,10 @@ def test_new_touchpoints_are_on_the_screen_without_a_reload(browser: Any, addres
         page.goto(f"{address}/touchpoints?since=2026-03-02&until=2026-03-23&where=channel=kiosk")
     assert page.locator(".heat tbody tr").count() == 0
     page.evaluate("window.same = true")
+    # A second tab listens through the first, and misses no change either.
+    other = page.context.new_page()
+    other.goto(page.url)
+    other.wait_for_function("version !== null")
     fresh = path.with_name("fresh.duckdb")
     rows = [
         *ROWS,
@@ -175,4 +179,5 @@ def test_new_touchpoints_are_on_the_screen_without_a_reload(browser: Any, addres
     page.locator(".heat tbody tr").first.wait_for()
     assert "Kiosk" in page.locator(".heat tbody tr").first.inner_text()
     assert page.evaluate("window.same") is True
+    other.locator(".heat tbody tr").first.wait_for()
     page.context.close()

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import stat
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from starlette.exceptions import HTTPException
 
 from console_app import OWN, card, console, warehouse
 from cxstream.console.people import People, add_person, add_program
 from cxstream.console.server import serve
-from cxstream.console.sessions import Limit
+from cxstream.console.sessions import Limit, Sessions
 from cxstream.model.errors import SettingsError
-from cxstream.settings import Settings
+from cxstream.settings import Console, Settings
 from in_process import cxstream
 from view_rows import made_up
 
@@ -106,6 +108,28 @@ async def test_passwords_cannot_be_tried_without_end(path: Path, users: Path) ->
             assert (await sign_in(client, "admin", "wrong")).status_code == 401
         assert (await sign_in(client, "admin")).status_code == 429
         assert (await sign_in(client, "agent")).status_code == 303
+
+
+async def test_nobody_locks_another_out_by_wrong_passwords(users: Path) -> None:
+    sessions = Sessions(Console(users_file=users))
+    for n in range(20):
+        with contextlib.suppress(HTTPException):
+            assert await sessions.sign_in("admin", "wrong", f"10.0.0.{n // 5}") is None
+    with pytest.raises(HTTPException):
+        await sessions.sign_in("admin", PASSWORD, "10.0.0.1")
+    assert await sessions.sign_in("admin", PASSWORD, "10.0.1.1") is not None
+
+
+async def test_a_users_file_that_cannot_be_read_lets_nobody_in_and_says_so(
+    path: Path, tmp_path: Path
+) -> None:
+    users = tmp_path / "users.json"
+    add_person(users, "anna", "agent", PASSWORD)
+    async with console(path, users_file=users) as client:
+        await sign_in(client, "anna")
+        users.write_text("{")
+        for answer in (await client.get("/today"), await sign_in(client, "anna")):
+            assert (answer.status_code, str(tmp_path) in answer.text) == (503, False)
 
 
 async def test_requests_are_limited(path: Path) -> None:

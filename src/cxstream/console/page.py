@@ -38,6 +38,8 @@ CUSTOMERS = "/customers"
 STAFF = "agent"
 """The dimension that names somebody who works here; viewers see nobody by name."""
 
+# Columns that compare with the period before.
+_OF_BEFORE = ("_before", "_change", "_change_margin")
 # Views that name them in each row.
 _OF_STAFF = ("training",)
 # An id that stands in a path as it is. Others, such as "a/b", ".." and "x.csv", stand in a parameter.
@@ -138,7 +140,8 @@ class Ask:
         found = definition.view(view) if isinstance(view, str) else view
         if not self.sees_customers and (found.name in _OF_STAFF or STAFF in more.get("by", ())):
             raise HTTPException(403, "agent")
-        return await self.reader.view(found, self.selection(found, scope, **more), limit)
+        rows = await self.reader.view(found, self.selection(found, scope, **more), limit)
+        return rows if (scope or self.scope).has_before else [_compared_with_nothing(row) for row in rows]
 
     def selection(self, view: View, scope: Scope | None = None, **more: Any) -> Selection:
         """What to ask a view for, without the filters that it cannot take; the page says so.
@@ -218,6 +221,11 @@ class Ask:
     def label(self, sort: str, code: str | None) -> str:
         """The word for a code of the data."""
         return label(self.language, sort, code)
+
+
+def _compared_with_nothing(row: Row) -> Row:
+    # What is compared with part of a period, as scores begin, is a false alarm.
+    return {name: None if name.endswith(_OF_BEFORE) else value for name, value in row.items()}
 
 
 def customer_address(customer: str, **parameters: Any) -> str:

@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 
 from cxstream.console.language import N_
 from cxstream.console.reader import TooSlowError
-from cxstream.model.errors import CxstreamError, InputError, WarehouseError
+from cxstream.model.errors import CxstreamError, InputError, SettingsError, WarehouseError
 
 _NOT_FOUND, _FORBIDDEN, _TOO_MANY = 404, 403, 429
 
@@ -40,6 +40,19 @@ def problem_of(error: Exception) -> Problem:
         return Problem(
             504, N_("This took too long"), N_("Choose a shorter period or fewer filters."), str(error)
         )
+    if isinstance(error, CxstreamError):
+        return _of_ours(error)
+    return Problem(
+        500,
+        N_("This part failed"),
+        N_(
+            "Nothing is lost. Try again; if it stays so, give the reference to the administrator of the console."
+        ),
+        is_defect=True,
+    )
+
+
+def _of_ours(error: CxstreamError) -> Problem:
     if isinstance(error, WarehouseError):
         return Problem(
             503,
@@ -49,6 +62,13 @@ def problem_of(error: Exception) -> Problem:
             ),
             str(error),
         )
+    if isinstance(error, SettingsError):
+        # The users file changed under a running console; the log names it.
+        return Problem(
+            503,
+            N_("Nobody can sign in now"),
+            N_("Tell the administrator of the console: the users file cannot be read."),
+        )
     if isinstance(error, InputError):
         return Problem(
             400,
@@ -57,20 +77,11 @@ def problem_of(error: Exception) -> Problem:
             # Parameters of an address are called as options of the command are.
             re.sub(r"--(?=[a-z])", "", str(error)),
         )
-    if isinstance(error, CxstreamError):
-        return Problem(
-            500,
-            N_("This could not be shown"),
-            N_("Show this page to the administrator of the console."),
-            str(error),
-        )
     return Problem(
         500,
-        N_("This part failed"),
-        N_(
-            "Nothing is lost. Try again; if it stays so, give the reference to the administrator of the console."
-        ),
-        is_defect=True,
+        N_("This could not be shown"),
+        N_("Show this page to the administrator of the console."),
+        str(error),
     )
 
 
@@ -87,7 +98,7 @@ def _of_http(error: HTTPException) -> Problem:
             error.detail,
         )
     if error.status_code == _TOO_MANY:
-        return Problem(429, N_("Too many requests"), N_("Wait a minute and try again."))
+        return Problem(429, N_("Too many wrong passwords"), N_("Wait 15 minutes and try again."))
     return Problem(
         error.status_code, N_("This cannot be done here"), N_("Go back and try another way."), error.detail
     )

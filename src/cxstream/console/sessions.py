@@ -13,6 +13,7 @@ from collections import defaultdict, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import structlog
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -21,6 +22,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse
 
 from cxstream.console.people import NOBODY, People, Person
 from cxstream.console.scope import address
+from cxstream.model.errors import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,9 +32,13 @@ if TYPE_CHECKING:
 
     from cxstream.settings import Console
 
+_log = structlog.get_logger("cxstream.console")
+
 SIGN_IN = "/sign-in"
 _OPEN = ("/static/", SIGN_IN, "/healthz", "/preferences")
 _TRIES, _TRY_SECONDS = 5, 900.0
+# From all addresses together: nobody locks another out by a few wrong passwords, and nobody guesses for ever.
+_TRIES_OF_ALL = 100
 _MOST_SESSIONS = 10_000
 
 
@@ -100,6 +106,7 @@ class Sessions:
         self._clock = clock
         self._sessions: dict[str, Session] = {}
         self._tries = Limit(_TRIES, _TRY_SECONDS, clock)
+        self._tries_of_all = Limit(_TRIES_OF_ALL, _TRY_SECONDS, clock)
         self.requests = Limit(settings.requests_per_minute, 60.0, clock)
 
     async def sign_in(self, name: str, password: str, origin: str) -> str | None:
@@ -116,13 +123,13 @@ class Sessions:
         if self.people is None:
             return None
         who = f"{origin} {name}"
-        if not self._tries.take(who) or not self._tries.take(f"{name}"):
+        if not self._tries.take(who) or not self._tries_of_all.take(name):
             raise HTTPException(429)
         person = await run_in_threadpool(self.people.signed_in, name, password)
         if person is None:
             return None
         self._tries.forget(who)
-        self._tries.forget(name)
+        self._tries_of_all.forget(name)
         self._drop_ended()
         secret = secrets.token_urlsafe(32)
         self._sessions[_hash(secret)] = Session(person.name, ends=self._clock() + self._seconds)
@@ -170,7 +177,14 @@ class SignedIn:
             await self.app(scope, receive, send)
             return
         request = Request(scope)
-        person, form_token = self._who(request)
+        try:
+            person, form_token = self._who(request)
+        except SettingsError as error:
+            _log.error("users file cannot be read", error=str(error))
+            await PlainTextResponse(
+                "The users file cannot be read: tell the administrator of the console.\n", 503
+            )(scope, receive, send)
+            return
         origin = request.client.host if request.client else ""
         path = request.url.path
         if not path.startswith("/static/") and not self._sessions.requests.take(

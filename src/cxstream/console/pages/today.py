@@ -109,7 +109,9 @@ def _line(ask: Ask, days: Sequence[Row], measure: str, tone: str) -> Any:
     dates = _dates(ask)
     length = timedelta(days=len(dates))
     now = [found.get(day, (None, None)) for day in dates]
-    before = [found.get(day - length, (None, None)) for day in dates]
+    before = [
+        found.get(day - length, (None, None)) if ask.scope.has_before else (None, None) for day in dates
+    ]
     return _small(ask, now, before, dates, tone)
 
 
@@ -134,10 +136,11 @@ async def _at_risk(ask: Ask) -> Row:
     moments = [*ends, *(end - length for end in ends), scope.until, scope.since]
     rows = await ask.reader.sql(_AT_RISK, {"moments": sorted(set(moments))})
     found = {row["moment"]: row["customers"] for row in rows}
-    now, before = ([(float(found[end - back]), None) for end in ends] for back in (timedelta(0), length))
+    now = [(found[end], None) for end in ends]
+    before = [(found[end - length] if scope.has_before else None, None) for end in ends]
     return {
         "now": found[scope.until],
-        "change": found[scope.until] - found[scope.since],
+        "change": found[scope.until] - found[scope.since] if scope.has_before else None,
         "line": _small(ask, now, before, dates, "k"),
     }
 
@@ -214,5 +217,5 @@ PAGE = Page(
     path="/today",
     title=N_("Today"),
     show=_show,
-    tables={"calls": _calls_table, "places": _places_table},
+    tables={"places": _places_table, "calls": _calls_table},
 )

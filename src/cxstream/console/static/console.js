@@ -64,16 +64,31 @@ async function refresh() {
     if (before.has(n) && before.get(n) !== each.textContent) each.classList.add("new");
   });
   const said = page.querySelector("[data-live]");
-  if (said) document.querySelector("[data-live]").replaceChildren(...said.childNodes);
+  const here = document.querySelector("[data-live]");
+  if (said && here) here.replaceChildren(...said.childNodes);
   document.querySelector("[data-news]").hidden = true;
 }
 
-news.addEventListener("message", (event) => heard(event.data));
+// A tab that has just opened asks which version the others are told of: what they hear next is new to it, too.
+news.addEventListener("message", (event) => {
+  if (event.data !== "?") heard(event.data);
+  else if (version !== null) news.postMessage(version);
+});
+news.postMessage("?");
 document.addEventListener("visibilitychange", () => (document.hidden ? stop && stop() : listen()));
 document.addEventListener("click", (event) => {
   if (event.target.closest("[data-news] button")) location.reload();
 });
 listen();
+
+// What could not be shown comes by itself once it can.
+if (document.querySelector("[data-retry]")) {
+  setInterval(async () => {
+    if (document.hidden) return;
+    const answer = await fetch(location.href, { headers: { accept: "text/html" } }).catch(() => null);
+    if (answer && answer.ok) location.reload();
+  }, 5000);
+}
 
 // The queue: j and k move through the list, Enter shows the customer beside it, o opens their page.
 function rows() {
