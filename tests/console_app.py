@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
@@ -26,13 +27,18 @@ OWN = {"sec-fetch-site": "same-origin"}
 
 
 def warehouse(
-    path: Path, rows: Iterable[Row], signals: Iterable[Row] = (), cards: Iterable[Row] = ()
+    path: Path,
+    rows: Iterable[Row],
+    signals: Iterable[Row] = (),
+    cards: Iterable[Row] = (),
+    places: Iterable[Row] = (),
 ) -> Path:
-    """A file with these touchpoints, signals and score cards."""
+    """A file with these touchpoints, signals, score cards and signals about places."""
     with Store(path, Warehouse()) as store:
         fill(store.connection, rows)
         _insert(store.connection, "risk_signals", signals)
         _insert(store.connection, "score_cards", cards)
+        _insert(store.connection, "place_signals", places)
     return path
 
 
@@ -54,6 +60,18 @@ def card(customer_id: int, level: str, probability: float) -> Row:
         "touches_1": 1, "touches_7": 2, "touches_30": 3, "touches_90": 4, "purchases": 1, "spent": 12.5, "model": "m",
         "features": "{}",
     }  # fmt: skip
+
+
+def place_signal(n: int, change: str, time: datetime, **values: Any) -> Row:
+    """A signal about a place, with what every one has, and these values."""
+    row: Row = {
+        "id": f"s-{n}", "time": time, "change": change, "dimension": "touchpoint", "channel": "web", "name": "checkout",
+        "measure": "failure", "since": time - timedelta(hours=1), "visits": 20, "bad": 12, "share": 0.6, "usual": 0.02, "customers": 9,
+        "reasons": '[{"kind": "error", "touchpoints": 14, "customers": 9, "evidence": "14 error"}]', "n": 0, "event": "{}",
+        "sent": False, **values,
+    }  # fmt: skip
+    names = (row["dimension"], row["channel"], row["name"])
+    return {**row, "subject": "/".join(each for each in names if each)}
 
 
 @asynccontextmanager

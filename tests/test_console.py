@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import pytest
 
-from console_app import HOST, OWN, away, card, console, read, warehouse
+from console_app import HOST, OWN, away, card, console, place_signal, read, warehouse
 from cxstream.console import assets, navigation
 from cxstream.console.live import Live
 from cxstream.console.reader import Reader, TooSlowError
@@ -32,7 +32,8 @@ PAGES = [page for page in navigation.found().values() if "{" not in page.path]
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return warehouse(tmp_path_factory.mktemp("console") / "w.duckdb", ROWS, SIGNALS, CARDS)
+    places = [place_signal(1, "raised", START + timedelta(days=18))]
+    return warehouse(tmp_path_factory.mktemp("console") / "w.duckdb", ROWS, SIGNALS, CARDS, places)
 
 
 def asked(path: Path, sql: str) -> list[tuple[Any, ...]]:

@@ -9,16 +9,17 @@ import os
 import shutil
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from playwright.sync_api import sync_playwright
 
-from console_app import card, warehouse
+from console_app import card, place_signal, warehouse
 from cxstream.console import navigation
 from npm_packages import install
-from view_rows import made_up, made_up_signals, touchpoint
+from view_rows import START, made_up, made_up_signals, touchpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,8 +36,10 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     cards = [card(n, "critical" if n % 3 else "high", 0.9 - n / 1000) for n in range(1, 31)]
+    places = [place_signal(n, "raised", START + timedelta(days=18), channel=f"c{n}") for n in range(4)]
+    places.append(place_signal(4, "cleared", START + timedelta(days=19), channel="c3"))
     return warehouse(
-        tmp_path_factory.mktemp("browser") / "w.duckdb", ROWS, made_up_signals(11, ROWS, 200), cards
+        tmp_path_factory.mktemp("browser") / "w.duckdb", ROWS, made_up_signals(11, ROWS, 200), cards, places
     )
 
 

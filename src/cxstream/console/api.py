@@ -17,6 +17,7 @@ import orjson
 from starlette.responses import Response
 from starlette.routing import Route
 
+from cxstream.console import alerts
 from cxstream.console.page import STAFF, Ask, Page
 from cxstream.console.pages.customers import behind
 from cxstream.console.people import Role
@@ -65,6 +66,7 @@ class Api:
         return [
             Route(f"{PREFIX}/openapi.json", self._description),
             Route(f"{PREFIX}/views", self._list),
+            Route(f"{PREFIX}/alerts", self._waited_for(self._alerts)),
             Route(f"{PREFIX}/views/{{name}}", self._waited_for(self._rows)),
             Route(f"{PREFIX}/views/{{name}}/customers", self._waited_for(self._customers)),
         ]
@@ -92,6 +94,15 @@ class Api:
         found = {**_window(ask), "view": view.name, "rows": rows[:limit], "is_cut": len(rows) > limit}
         return _answer(request, found, repr(ask.reader.state()))
 
+    async def _alerts(self, request: Request) -> Response:
+        ask = await self._ask(_VIEWER, request)
+        if ask.scope.filters:
+            raise InputError(
+                "where: no filter holds for alerts; they are about places with all of their visits"
+            )
+        found = {**_window(ask), "alerts": await alerts.found(ask)}
+        return _answer(request, found, repr(ask.reader.state()))
+
     async def _customers(self, request: Request) -> Response:
         ask = await self._ask(_AGENT, request)
         view, limit = definition.view(request.path_params["name"]), _limit(ask)
@@ -117,7 +128,7 @@ def problem_json(found: Problem, reference: str) -> Response:
 
 def description() -> dict[str, Any]:
     """The OpenAPI document."""
-    scope = [
+    window = [
         _parameter(
             "period",
             "Length of the window, which ends with the last touchpoint.",
@@ -125,6 +136,9 @@ def description() -> dict[str, Any]:
         ),
         _parameter("since", "Start of the window, UTC: 2026-03-01 or 2026-03-01T12:00; with `until`."),
         _parameter("until", "End of the window, exclusive."),
+    ]
+    scope = [
+        *window,
         _parameter("where", "Filter, like channel=web,app or topic!=invoice; may be given several times."),
         _parameter("set", "Option of the view, NAME=VALUE; may be given several times."),
         _parameter("by", "Dimensions that get a row for each value, with commas between them."),
@@ -156,6 +170,9 @@ def description() -> dict[str, Any]:
         },
         "paths": {
             f"{PREFIX}/views": {"get": _operation("listViews", "The views and what they are asked for.", [])},
+            f"{PREFIX}/alerts": {
+                "get": _operation("listAlerts", "Alerts on places that were open in the period.", window)
+            },
             f"{PREFIX}/views/{{name}}": {
                 "get": _operation("rowsOfView", "The rows of a view.", [name, *rows])
             },

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from cxstream.console.drawing import Axis, axis_for
+from cxstream.console.figures import Estimate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from cxstream.console.figures import Estimate
     from cxstream.console.language import Language
 
 _LINE = Markup('<path class="{}" d="M{:.1f} {:.1f}L{:.1f} {:.1f}"/>')
@@ -71,6 +71,8 @@ def over_time(
     tone: str = "s",
     bounds: Sequence[float] = (0,),
     size: tuple[float, float] = (280, 132),
+    usual: float | None = None,
+    mark: float | None = None,
 ) -> Markup:
     """An interval for each period, joined by a line; periods without an estimate stay empty.
 
@@ -82,9 +84,11 @@ def over_time(
         tone: as of `drawing.margin`.
         bounds: values that the axis holds at least.
         size: width and height.
+        usual: a value that is usual, dashed.
+        mark: an upright line after so many periods.
     """
     width, height = size
-    axis = axis_of(found, bounds)
+    axis = axis_of([*found, None if usual is None else Estimate(usual, usual, usual)], bounds)
     left, right, top, bottom = 34.0, width - 10.0, 10.0, height - 22.0
     span = axis.high - axis.low
     step = (right - left) / max(1, len(found))
@@ -96,6 +100,12 @@ def over_time(
     for tick in axis.ticks(4):
         parts.append(_LINE.format("gr" if tick else "ax", left, down(tick), right, down(tick)))
         parts.append(_TEXT.format(left - 6, down(tick) + 4, "end", "t11", _tick(words, tick)))
+    if usual is not None:
+        parts.append(
+            Markup('<path class="lg thin dsh" d="M{:.1f} {:.1f}H{:.1f}"/>').format(left, down(usual), right)
+        )
+    if mark is not None:
+        parts.append(_LINE.format("now", left + step * mark, top, left + step * mark, bottom))
     middles = [left + step * (place + 0.5) for place in range(len(found))]
     shown = sorted({round(n * (len(periods) - 1) / 2) for n in range(3)}) if periods else []
     for place in shown:

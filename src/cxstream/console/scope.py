@@ -143,6 +143,15 @@ def address(path: str, scope: Scope | None, more: Mapping[str, Any] | Iterable[t
     return f"{path}?{urlencode(found)}" if found else path
 
 
+def quoted(value: str) -> str:
+    r"""A value as it stands in a filter, where a comma divides values.
+
+    >>> quoted("Washing, ironing")
+    'Washing\\, ironing'
+    """
+    return value.replace("\\", "\\\\").replace(",", "\\,")
+
+
 def others(params: QueryParams) -> list[tuple[str, str]]:
     """The parameters that stay when the scope or a choice changes."""
     return [(name, value) for name, value in params.multi_items() if name not in _NAMES]

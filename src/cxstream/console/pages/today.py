@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from starlette.exceptions import HTTPException
 
-from cxstream.console import drawing, leaving, refused
+from cxstream.console import alerts, charts, drawing, leaving, refused
 from cxstream.console.change import direction
 from cxstream.console.labels import place
 from cxstream.console.language import N_
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from cxstream.console.reader import Row
 
 _CALLS = 8
+_ALERTS = 3
 _PLACES = 7
 _MOST_CALLS = 100_000
 _DAYS = 7
@@ -60,11 +61,12 @@ _KNOWN = "SELECT count(*) AS customers FROM cards"
 
 
 async def _show(ask: Ask) -> Mapping[str, Any]:
-    people, days, places, quality = await asyncio.gather(
+    people, days, places, quality, told = await asyncio.gather(
         ask.view(own("people")),
         ask.view(own("people"), scope=_two_periods(ask), grain="day"),
         hardest(ask),
         ask.view("quality", by=("source",)),
+        alerts.found(ask),
     )
     calls, known, risk, nps = await asyncio.gather(
         ask.reader.sql(_CALL, {"limit": _CALLS}), ask.reader.sql(_KNOWN), _at_risk(ask), _nps(ask)
@@ -80,10 +82,42 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
         "table": await drawn(ask, places[:_PLACES]),
         "all_places": len(places),
         "changed_names": _changed(ask, places),
+        **_alerts(ask, told),
         "quality": _quality(ask, quality),
         "sources": quality,
+        "end": _end(ask),
         "outside": await refused.outside(ask),
         "mood": direction(now["effort_change"], now["effort_change_margin"]) if now else 0,
+    }
+
+
+def _end(ask: Ask) -> datetime:
+    """The end of the period, or of the data where they end before."""
+    return min(ask.scope.until, ask.last) if ask.last else ask.scope.until
+
+
+def _alerts(ask: Ask, told: Sequence[Row]) -> dict[str, Any]:
+    """The places that are out of their range, those with most customers first."""
+    still = sorted(alerts.are_open(told), key=lambda row: (-(row["customers"] or 0), row["id"]))
+    shown = still[:_ALERTS]
+    axis = charts.axis_of([alerts.estimate_of(row) for row in shown], (0,), 300)
+    return {
+        "alerts": [
+            {
+                "name": alerts.place_of(ask, row),
+                "measure": alerts.measure_of(ask, row),
+                "link": ask.link("/alerts", alert=row["id"]) + "#alert",
+                "share": row["share"],
+                "usual": row["usual"],
+                "customers": row["customers"] or 0,
+                "customers_link": alerts.customers_of(ask, row),
+                "lasted": alerts.lasted(ask, row),
+                "drawn": alerts.drawn(axis, row),
+            }
+            for row in shown
+        ],
+        "open_alerts": len(still),
+        "over_alerts": len(told) - len(still),
     }
 
 
@@ -181,14 +215,14 @@ def _quality(ask: Ask, sources: Sequence[Row]) -> Row:
     accepted = sum(row["touchpoints"] for row in sources)
     rejected = sum(row["rejected"] for row in sources)
     late = sum(row["late"] for row in sources)
+    until = _end(ask)
     named = [row for row in sources if row["source"] is not None and row["touchpoints"]]
     silent = [
         row
         for row in named
-        if ask.last
-        and row["last_time"]
+        if row["last_time"]
         and row["longest_gap_s"]
-        and (ask.last - row["last_time"]).total_seconds() > max(2 * row["longest_gap_s"], 3600)
+        and (until - row["last_time"]).total_seconds() > max(2 * row["longest_gap_s"], 3600)
     ]
     return {
         "accepted": accepted,
