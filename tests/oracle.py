@@ -9,6 +9,8 @@ in the last bits; everything else is equal.
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import math
 from collections import Counter, deque
 from dataclasses import dataclass, field
@@ -892,7 +894,19 @@ class Oracle:
             features=scores.features,
             contributions=scores.contributions,
             value_at_risk=_times(self.clv(customer, clock), scores.probability),
+            **self._arm(customer.subject, LEVELS[customer.level]),
         )
+
+    def _arm(self, subject: str, level: str) -> dict[str, str | None]:
+        """The experiment of a level, and whether its hash puts the customer below the share of the holdout."""
+        if not self.params.experiments:
+            return {}
+        for name, experiment in self.params.experiments.items():
+            if level in experiment.levels:
+                code = hmac.new((experiment.salt or name).encode(), subject.encode(), hashlib.sha256).digest()
+                below = (int.from_bytes(code[:7], "big") >> 4) / 2**52 < experiment.holdout
+                return {"experiment": name, "arm": "holdout" if below else "treated"}
+        return {"experiment": None, "arm": None}
 
     def _emit(self, customer: Customer, clock: int, **rest: Any) -> None:
         self.signals.append(

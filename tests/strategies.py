@@ -57,6 +57,10 @@ PARAMS = {
             "complaints_scale": 8,
             "cooldown_days": 30,
             "rates": {"USD": 0.93, "JPY": 0.0061},
+            "experiments": {
+                "calls": {"holdout": 0.5, "levels": ("critical", "high"), "salt": "spring"},
+                "mails": {"holdout": 0.25, "levels": ("elevated",)},
+            },
         }
     ),
     "forgetful": ScoringParams.model_validate(

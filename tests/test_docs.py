@@ -25,6 +25,7 @@ from pydantic import AwareDatetime, BaseModel, SecretStr
 
 from cxstream.cli import COMMANDS, group
 from cxstream.kernels import layout as k
+from cxstream.model.experiments import Experiment
 from cxstream.model.features import FEATURES
 from cxstream.model.kinds import Kind
 from cxstream.model.parameters import DAY_MS, OwnKind, Points, PurchaseModel, ScoringParams, ValueModel
@@ -134,6 +135,7 @@ def kind_of(annotation: Any) -> str:
         SecretStr: "secret text",
         Points: "`effort` and `mood`",
         OwnKind: "kind",
+        Experiment: "experiment",
         PurchaseModel: "table",
         ValueModel: "table",
     }

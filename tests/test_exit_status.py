@@ -134,6 +134,11 @@ CASES: dict[str, dict[str, int]] = {
         "sink --nope": WRONG,
     },
     "doctor": {"doctor --kafka {nobody}": NOT_DONE, "doctor --nope": WRONG},
+    "assign": {
+        "assign retention c-1 --rules {tmp}/experiments.toml": DONE,
+        "assign retention c-1": NOT_DONE,
+        "assign retention --rules {tmp}/experiments.toml": WRONG,
+    },
     "keys": {
         "keys init {tmp}/control.key": DONE,
         "keys init {tmp}/bad.csv": NOT_DONE,
@@ -161,6 +166,7 @@ def files(tmp_path: Path) -> Path:
     bad = re.sub(r"\d", "x", row)
     (tmp_path / "partly.csv").write_text(f"{header}\n{row}\n{bad}\n")
     (tmp_path / "bad.csv").write_text(f"{header}\n{bad}\n")
+    (tmp_path / "experiments.toml").write_text("[scoring.experiments.retention]\nholdout = 0.2\n")
     with Store(tmp_path / "w", Warehouse(memory_mib=512, threads=1)):
         pass
     return tmp_path

@@ -160,6 +160,8 @@ def assert_agrees(history: list[Entry], params: ScoringParams, grace: int = 0) -
         elif friction:
             assert named_in(ours["evidence"]) == named(own, effort=True)
         else:
+            for name in ("experiment", "arm"):
+                assert ours.get(name, "absent") == theirs.get(name, "absent")
             for reason in ours["reasons"]:
                 name = reason["feature"]
                 if reason["contribution"] > 0 and name in {"effort", "dissatisfaction"}:

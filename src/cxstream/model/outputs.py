@@ -13,9 +13,10 @@ from dataclasses import field as dataclass_field
 from typing import Literal
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import UNSET, Struct, UnsetType, field
 
 from cxstream.model.enumerations import Change, Level  # noqa: TC001  # msgspec evaluates the annotations
+from cxstream.model.experiments import Arm  # noqa: TC001  # msgspec evaluates the annotations
 from cxstream.model.features import Feature  # noqa: TC001  # msgspec evaluates the annotations
 
 SOURCE = "/cxstream"
@@ -66,6 +67,8 @@ class ChurnRisk(Struct, frozen=True, gc=False):
         suggested_action: from the table of actions, by the leading reason.
         model: the rules that judged: their name and a digest.
         cause: the record it follows from.
+        experiment: the experiment that applies to the level, null without one; absent unless the rules have experiments.
+        arm: whether to act on the customer, treated, or to hold them out; null and absent likewise.
     """
 
     change: Change
@@ -81,6 +84,8 @@ class ChurnRisk(Struct, frozen=True, gc=False):
     suggested_action: str | None
     model: str
     cause: Cause
+    experiment: str | UnsetType | None = UNSET
+    arm: Arm | UnsetType | None = UNSET
 
 
 class ErasedCustomer(Struct, frozen=True, gc=False):

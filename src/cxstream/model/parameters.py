@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from cxstream.model.experiments import MAX_EXPERIMENTS, Experiment, ExperimentName, by_level
 from cxstream.model.features import FEATURES, SPECS
 from cxstream.model.fields import Data
 from cxstream.model.kinds import Kind
@@ -324,6 +325,14 @@ class ScoringParams(BaseModel):
         "`margin`, `horizon_days` and `discount`; none by default. It needs a purchase_model.",
     )
 
+    # --- experiments
+    experiments: dict[ExperimentName, Experiment] | None = Field(
+        None,
+        max_length=MAX_EXPERIMENTS,
+        description="Experiments that hold out some of the customers at risk, each a table `[scoring.experiments.NAME]` "
+        "with `holdout`, `levels` and `salt`; none by default.",
+    )
+
     @model_validator(mode="before")
     @classmethod
     def _complete(cls, data: dict[str, object]) -> dict[str, object]:
@@ -354,6 +363,12 @@ class ScoringParams(BaseModel):
                 raise ValueError(f"{name}: a built-in kind; its points are set under points")
         return dict(sorted(kinds.items()))
 
+    @field_validator("experiments")
+    @classmethod
+    def _apart(cls, experiments: dict[str, Experiment] | None) -> dict[str, Experiment] | None:
+        """Keep experiments by name, so that the order of a file does not matter; without any, the rules name none."""
+        return dict(sorted(experiments.items())) if experiments else None
+
     @model_validator(mode="after")
     def _ordered(self) -> ScoringParams:
         low, mid, high = self.thresholds
@@ -363,6 +378,7 @@ class ScoringParams(BaseModel):
             raise ValueError("surge_days: must not exceed window_days")
         if self.value_model is not None and self.purchase_model is None:
             raise ValueError("value_model: needs a purchase_model, too")
+        by_level(self.experiments)
         if self.rates.get(self.base_currency, 1.0) != 1.0:
             raise ValueError(
                 f"rates: {self.base_currency} is the base currency, its rate is always 1; leave it out"

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from cxstream.model.experiments import Experiment
 from cxstream.model.features import FEATURES, SPECS, Feature
 from cxstream.model.kinds import Kind
 from cxstream.model.parameters import (
@@ -65,7 +66,7 @@ _NAMES: dict[str, tuple[str, tuple[str, ...]]] = {
 # Parameters that are tables of their own, and how long the path of a name in them is.
 _MODELS: dict[str, type[BaseModel]] = {"purchase_model": PurchaseModel, "value_model": ValueModel}
 _OF_MODEL = 3
-_NAMED = re.compile(r"([a-z]\w*): (.*)", re.DOTALL)
+_NAMED = re.compile(r"([a-z]\w*(?:\.\w+)*): (.*)", re.DOTALL)
 Action = Annotated[str, Field(min_length=1, max_length=256)]
 
 
@@ -253,7 +254,8 @@ def _of(error: ErrorDetails) -> RulesError:
 
 def _meant(path: list[str]) -> str:
     """A parameter with a similar name, as a question; "" if there is none."""
-    models: dict[int, type[BaseModel]] = {1: _Set, 2: ScoringParams, 4: OwnKind}
+    own = Experiment if path[1:2] == ["experiments"] else OwnKind
+    models: dict[int, type[BaseModel]] = {1: _Set, 2: ScoringParams, 4: own}
     model = _MODELS.get(path[1]) if len(path) == _OF_MODEL else models.get(len(path))
     known = {} if model is None else model.model_fields
     near = difflib.get_close_matches(path[-1], [name for name in known if name not in _NOT_RULES], 1)

@@ -25,7 +25,7 @@ class Change(NamedTuple):
 
 
 def changes(before: Rules, after: Rules) -> list[Change]:
-    """The parameters that differ, in the order of the settings; a kind of one set alone counts as one."""
+    """The parameters that differ, in the order of the settings; a kind or an experiment of one set alone counts as one."""
     old, new = _flat(before), _flat(after)
     names = dict.fromkeys([*old, *new])
     return [Change(name, old.get(name), new.get(name)) for name in names if old.get(name) != new.get(name)]
@@ -42,8 +42,8 @@ def _flat(rules: Rules) -> dict[str, str]:
 
 
 def _collect(path: str, value: Any, found: dict[str, str]) -> None:
-    # A kind that only one set has is one change, not one for each of its fields.
-    if isinstance(value, dict) and not path.startswith("scoring.kinds."):
+    # What only one set has is one change, not one for each of its fields.
+    if isinstance(value, dict) and not path.startswith(("scoring.kinds.", "scoring.experiments.")):
         for name, each in value.items():
             _collect(f"{path}.{name}" if path else name, each, found)
     else:

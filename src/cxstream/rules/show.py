@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 _SHOWN = 5
 # Parameters that stand as tables of their own.
-_TABLES = frozenset({"points", "kinds", "coefficients", "typical", "purchase_model", "value_model"})
+_TABLES = frozenset(
+    {"points", "kinds", "coefficients", "typical", "purchase_model", "value_model", "experiments"}
+)
 
 
 def as_json(settings: Settings, found: Sequence[Standing]) -> str:

@@ -6,10 +6,12 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from cxstream.kernels import layout as k
 from cxstream.model import outputs as o
 from cxstream.model.enumerations import LEVELS, Change
+from cxstream.model.experiments import arm_of, by_level
 from cxstream.model.features import FEATURES
 from cxstream.model.rfc3339 import rfc3339
 from cxstream.scoring import words
@@ -18,6 +20,7 @@ from cxstream.scoring.state.erasures import digest
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from cxstream.model.experiments import Arm
     from cxstream.model.rules import Rules
 
 # A contribution this small is rounding, not a reason.
@@ -90,6 +93,7 @@ class Writer:
         self._b = [rules.params.coefficients[name] for name in FEATURES]
         self._typical = [rules.params.typical[name] for name in FEATURES]
         self._actions, self._label = rules.actions, rules.label
+        self._experiments = by_level(rules.params.experiments)
         self._own = [(name, kind.effort > 0) for name, kind in rules.params.kinds.items()]
 
     def _own_of(self, row: Sequence[float]) -> list[words.Own]:
@@ -145,17 +149,29 @@ class Writer:
             erased = o.ErasedCustomer("erased", "none", previous, cause)
             value = _encode(o.ErasedSignal(id=name, subject=subject, time=clock, data=erased))
             return Emitted(index, o.CHURN_RISK.topic, key, value, "erased", "none")
-        risk = self._churn_risk(row, topic, cause, clv)
+        risk = self._churn_risk(row, subject, topic, cause, clv)
         value = _encode(o.ChurnRiskSignal(id=name, subject=subject, time=clock, data=risk))
         reason = risk.reasons[0].feature if risk.reasons else None
         return Emitted(index, o.CHURN_RISK.topic, key, value, risk.change, risk.level, reason)
 
-    def _churn_risk(self, row: Sequence[float], topic: str, cause: o.Cause, clv: float | None) -> o.ChurnRisk:
+    def _trial(self, level: str, subject: str) -> tuple[str | UnsetType | None, Arm | UnsetType | None]:
+        """The experiment that applies to a level, and the arm of the customer; unset where the rules have none."""
+        if not self._experiments:
+            return UNSET, UNSET
+        if level not in self._experiments:
+            return None, None
+        name, experiment = self._experiments[level]
+        return name, arm_of(name, experiment, subject)
+
+    def _churn_risk(
+        self, row: Sequence[float], subject: str, topic: str, cause: o.Cause, clv: float | None
+    ) -> o.ChurnRisk:
         reasons = self._reasons(row, topic)
         level = LEVELS[int(row[k.S_LEVEL])]
         action = None
         if level != "none" and reasons and reasons[0].contribution > 0:
             action = self._actions.get(reasons[0].feature)
+        experiment, arm = self._trial(level, subject)
         return o.ChurnRisk(
             change=_CHANGES[int(row[k.S_WHAT])],
             level=level,
@@ -170,6 +186,8 @@ class Writer:
             suggested_action=action,
             model=self._label,
             cause=cause,
+            experiment=experiment,
+            arm=arm,
         )
 
     def _reasons(self, row: Sequence[float], topic: str) -> list[o.Reason]:

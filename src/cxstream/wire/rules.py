@@ -1,7 +1,7 @@
 """The JSON Schema of `data` of `cx.rules.v1`: what `read_rules` accepts.
 
-Two conditions compare one parameter with another, which JSON Schema cannot say: thresholds rise, and `surge_days` is not
-more than `window_days`. Their descriptions say so.
+Some conditions compare one parameter with another, which JSON Schema cannot say: thresholds rise, `surge_days` is not
+more than `window_days`, and a level belongs to one experiment. Their descriptions say so.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ def data_schema() -> Json:
         fields[name]["properties"] = dict.fromkeys(known, each)
         fields[name]["additionalProperties"] = False
     _of_kinds(fields["kinds"])
+    _of_experiments(fields["experiments"])
     fields["thresholds"]["description"] += " They must rise."
     fields["surge_days"]["description"] += " At most window_days."
     return data
@@ -57,6 +58,15 @@ def _of_kinds(kinds: Json) -> None:
         "not": {"anyOf": [{"enum": labels}, {"pattern": "\n"}]},
     }
     kinds["additionalProperties"] = kind
+
+
+def _of_experiments(either: Json) -> None:
+    """Name what a table of experiments has, beside null."""
+    experiments = next(each for each in either["anyOf"] if each["type"] == "object")
+    [(pattern, experiment)] = experiments.pop("patternProperties").items()
+    experiments["propertyNames"] = {"pattern": pattern, "maxLength": 64} | _ONE_LINE
+    experiments["additionalProperties"] = experiment
+    either["description"] += " A level belongs to one of them at most."
 
 
 def _plain(node: Any, definitions: Json) -> Any:

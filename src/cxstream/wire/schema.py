@@ -58,6 +58,8 @@ _TIME_OUT: Json = {
 
 # Fields of `data` that are such times.
 _TIMES_OUT = {"last_touch", "since"}
+# Fields of outputs that are not always there.
+_ABSENT = frozenset({"experiment", "arm"})
 
 ATTRIBUTES = {
     "specversion": "Version of CloudEvents.",
@@ -241,7 +243,7 @@ def _docstring(text: str) -> tuple[str, dict[str, str]]:
 
 def _require_all(schema: Json) -> None:
     if "properties" in schema:
-        schema["required"] = list(schema["properties"])
+        schema["required"] = [name for name in schema["properties"] if name not in _ABSENT]
         for nested in schema["properties"].values():
             _require_all(nested)
     elif "items" in schema:
