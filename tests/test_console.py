@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 ROWS = made_up(7, 3000, 150)
 SIGNALS = made_up_signals(7, ROWS, 400)
 LEVELS = ("none", "elevated", "high", "critical")
-CARDS = [card(n, LEVELS[n % 4], 0.5 + n / 1000) for n in range(1, 151)]
+WORTH = {"p_alive": 0.7, "clv": 90.0, "value_at_risk": 40.0}
+CARDS = [{**card(n, LEVELS[n % 4], 0.5 + n / 1000), **WORTH} for n in range(1, 151)]
 PAGES = [page for page in navigation.found().values() if "{" not in page.path]
 
 

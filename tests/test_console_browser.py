@@ -35,7 +35,8 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    cards = [card(n, "critical" if n % 3 else "high", 0.9 - n / 1000) for n in range(1, 31)]
+    worth = {"p_alive": 0.7, "clv": 90.0, "value_at_risk": 40.0}
+    cards = [{**card(n, "critical" if n % 3 else "high", 0.9 - n / 1000), **worth} for n in range(1, 31)]
     places = [place_signal(n, "raised", START + timedelta(days=18), channel=f"c{n}") for n in range(4)]
     places.append(place_signal(4, "cleared", START + timedelta(days=19), channel="c3"))
     return warehouse(

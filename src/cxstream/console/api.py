@@ -19,6 +19,7 @@ from starlette.routing import Route
 
 from cxstream.console import alerts
 from cxstream.console.page import STAFF, Ask, Page
+from cxstream.console.pages import rules
 from cxstream.console.pages.customers import behind
 from cxstream.console.people import Role
 from cxstream.model.errors import InputError
@@ -66,6 +67,7 @@ class Api:
         return [
             Route(f"{PREFIX}/openapi.json", self._description),
             Route(f"{PREFIX}/views", self._list),
+            Route(f"{PREFIX}/rules", self._waited_for(self._rules)),
             Route(f"{PREFIX}/alerts", self._waited_for(self._alerts)),
             Route(f"{PREFIX}/views/{{name}}", self._waited_for(self._rows)),
             Route(f"{PREFIX}/views/{{name}}/customers", self._waited_for(self._customers)),
@@ -93,6 +95,10 @@ class Api:
         )
         found = {**_window(ask), "view": view.name, "rows": rows[:limit], "is_cut": len(rows) > limit}
         return _answer(request, found, repr(ask.reader.state()))
+
+    async def _rules(self, request: Request) -> Response:
+        ask = await self._ask(_VIEWER, request)
+        return _answer(request, await rules.found(ask), repr(ask.reader.state()))
 
     async def _alerts(self, request: Request) -> Response:
         ask = await self._ask(_VIEWER, request)
@@ -170,6 +176,9 @@ def description() -> dict[str, Any]:
         },
         "paths": {
             f"{PREFIX}/views": {"get": _operation("listViews", "The views and what they are asked for.", [])},
+            f"{PREFIX}/rules": {
+                "get": _operation("showRules", "Rules that judged the data, and the set of the settings.", [])
+            },
             f"{PREFIX}/alerts": {
                 "get": _operation("listAlerts", "Alerts on places that were open in the period.", window)
             },

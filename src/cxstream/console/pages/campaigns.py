@@ -111,9 +111,11 @@ def _figure(ask: Ask, measure: Measure, now: Row, before: Row | None, weeks: Seq
     title = words.gettext(measure.title)
     return {
         "title": title,
-        "now": figures.estimate(words, measure, measure.of(now), _link(ask, measure) if count else ""),
+        "now": figures.estimate(words, measure, measure.of(now), _link(ask, measure) if count else "")
+        if now["followed"]
+        else figures.none(),
         "change": figures.change(words, measure, figures.difference(measure.of(now), measure.of(before)))
-        if before
+        if before and now["followed"]
         else figures.Cell(),
         "note": words.ngettext("of {n} message", "of {n} messages", now["followed"]),
         "chart": weekly.chart(ask, measure, {row["period"]: measure.of(row) for row in weeks}, title),

@@ -1,0 +1,71 @@
+"""The page Rules: what the settings say, and whether that is what judged the data."""
+
+from __future__ import annotations
+
+import csv
+import io
+from math import exp
+from typing import TYPE_CHECKING
+
+import pytest
+
+from console_app import console, read, warehouse
+from cxstream.model.features import FEATURES, SPECS
+from cxstream.model.parameters import ScoringParams
+from cxstream.model.rules import read_rules, rules_of
+from cxstream.rules.difference import changes
+from cxstream.settings import Settings
+from view_rows import made_up, touchpoint
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ROWS = made_up(4, 60, 5)
+LABEL = rules_of(Settings().scoring, Settings().actions).label
+
+
+def table(html: str, head: str) -> list[list[str]]:
+    return next(each for each in read(html).tables if each[0][0] == head)[1:]
+
+
+@pytest.mark.parametrize(
+    ("model", "said"), [(LABEL, "is in force"), ("other-2@00000000", "which are not in force")]
+)
+async def test_rules_are_in_force_if_they_judged_the_latest_touchpoint(
+    tmp_path: Path, model: str, said: str
+) -> None:
+    rows = [{**row, "model": "old-1@11111111"} for row in ROWS]
+    last = max(row["time"] for row in rows)
+    path = warehouse(
+        tmp_path / "w.duckdb", [*rows, touchpoint(offset=999, time=last, partition=7, model=model)]
+    )
+    async with console(path) as client:
+        page = (await client.get("/rules")).text
+        assert said in read(page).text
+        assert {row[0] for row in table(page, "Rules")} == {"old-1@11111111", model}
+        answer = (await client.get("/api/v1/rules")).json()
+        assert answer["settings"] == LABEL
+        assert sum(row["touchpoints"] for row in answer["judged"]) == len(rows) + 1
+
+
+async def test_what_the_rules_say_is_what_the_engine_takes(tmp_path: Path) -> None:
+    path = warehouse(tmp_path / "w.duckdb", ROWS)
+    async with console(path) as client:
+        page = (await client.get("/rules")).text
+        found = {row[0]: row for row in table(page, "Reason")}
+        assert len(found) == len(FEATURES)
+        assert found["Dissatisfied"][2] == f"{SPECS['dissatisfaction'].coefficient:.2f}"
+        assert found["Dissatisfied"][4] == f"\N{MULTIPLICATION SIGN}{exp(2.5):.1f}"
+        points = {row[0]: row for row in table(page, "Kind")}
+        given = ScoringParams().points["complaint_opened"]
+        assert points["Complaint opened"][1] == f"{given.effort:.1f}"
+        assert points["Complaint opened"][3] == f"\N{MINUS SIGN}{-given.mood:.1f}"
+        assert [row[1] for row in table(page, "Level")] == ["0.75", "0.55", "0.35"]
+        lines = list(csv.DictReader(io.StringIO((await client.get("/rules.csv")).text)))
+        assert not [line for line in lines if line["changed"] == "true"]
+        # What the API tells can be put in force again.
+        data = (await client.get("/api/v1/rules")).json()["data"]
+        import msgspec
+
+        again = read_rules(msgspec.json.encode(data))
+        assert changes(again, rules_of(Settings().scoring, Settings().actions)) == []
