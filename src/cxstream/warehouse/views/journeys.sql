@@ -72,22 +72,38 @@ edges AS NOT MATERIALIZED (
     WHERE NOT is_end OR ends
 )
 -- result of edges
-, counts AS (
+, taken AS MATERIALIZED (
+    SELECT
+        {by}
+        {journey}, part, from_code, to_code, gap_s, effort, mood, effort_change, satisfaction_change
+    FROM edges
+),
+counts AS (
     SELECT
         {by}
         from_code,
         to_code,
         count(*) AS count,
-        count(DISTINCT customer_id) AS customers,
-        count(DISTINCT {journey_key}) AS journeys,
-        median(gap_s) AS median_s,
         avg(gap_s) AS mean_s,
         avg(effort) AS effort,
         avg(mood) AS mood,
         avg(effort_change) AS effort_change,
         avg(satisfaction_change) AS satisfaction_change
-    FROM edges
+    FROM taken
     GROUP BY {by} from_code, to_code
+),
+frequent AS MATERIALIZED (SELECT *, row_number() OVER () AS edge FROM (FROM counts {top count})),
+-- Sets and medians cost most: only of the edges that are shown.
+sets AS (
+    SELECT
+        edge,
+        count(DISTINCT customer_id) AS customers,
+        count(DISTINCT {journey_key}) AS journeys,
+        median(gap_s) AS median_s
+    FROM taken JOIN frequent
+        ON {same taken frequent}
+            taken.from_code IS NOT DISTINCT FROM frequent.from_code AND taken.to_code IS NOT DISTINCT FROM frequent.to_code
+    GROUP BY edge
 )
 SELECT
     {by}
@@ -95,7 +111,8 @@ SELECT
     target.step AS to_touchpoint,
     count, customers, journeys, median_s, mean_s, effort, mood, effort_change, satisfaction_change,
     coalesce(from_code = to_code, false) AS loop
-FROM counts
+FROM frequent
+    JOIN sets USING (edge)
     LEFT JOIN codes AS origin ON origin.code = from_code
     LEFT JOIN codes AS target ON target.code = to_code
 ORDER BY {order} count DESC, from_touchpoint, to_touchpoint {then_by}

@@ -16,6 +16,7 @@ Placeholders in the SQL of a view:
   journeys, by the options `place`, `per` and `within`; `cxstream.warehouse.views.journeys` says what they are.
 - `{time before}`: the time of the step before, where `{part}` needs it.
 - `{reaching}`: where journeys reach the steps of a funnel, by its options.
+- `{same ONE OTHER}`: the condition that rows of two relations are of one group, with AND behind it.
 - `{first_by}`: the groups of the first touchpoint of a journey; `{with_first_by RELATION}` joins those of a relation.
 - `{top COLUMN}`: leaves out the rows that the limit cuts; ties stay.
 - `{team RELATION}`: its column `team`, with a comma behind it, where the selection needs it.
@@ -234,6 +235,12 @@ class _Filler:
     def _partition_by(self) -> str:
         columns = self._columns()
         return f"PARTITION BY {', '.join(columns)}" if columns else ""
+
+    def _same(self, one: str, other: str) -> str:
+        """A missing value is the same as a missing value."""
+        return "".join(
+            f"{one}.{column} IS NOT DISTINCT FROM {other}.{column} AND " for column in self._columns()
+        )
 
     def _first_by(self) -> str:
         """The groups of the first touchpoint of a journey; a missing value stays missing."""
