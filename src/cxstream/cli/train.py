@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from cxstream.cli.options import Time, output, require_models
+from cxstream.cli.options import Time, require_models
+from cxstream.cli.train_churn import churn
+from cxstream.cli.training import (
+    check_outputs,
+    rules_before,
+    show_table,
+    source,
+    warn,
+    with_status,
+    write_report,
+    write_rules,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from cxstream.training.run import Trained
 
-    from cxstream.settings import Settings
-    from cxstream.training.log import Source
-    from cxstream.training.report import Rows
-    from cxstream.training.run import Trained, Wanted
-
-_REPORTS = (".html", ".json")
 _DAYS = click.FloatRange(1, 1830)
 
 
@@ -29,9 +33,13 @@ def command() -> None:
     \b
     Example:
       cxstream train purchases touchpoints.ndjson --out rules.toml
-      cxstream rules check rules.toml
-      cxstream rules apply rules.toml
+      cxstream train churn touchpoints.ndjson --rules rules.toml --out rules-2.toml
+      cxstream rules check rules-2.toml
+      cxstream rules apply rules-2.toml
     """  # noqa: D301
+
+
+command.add_command(churn)
 
 
 @command.command("purchases")
@@ -108,48 +116,35 @@ def purchases(config: str | None, /, **options: Any) -> None:
     """  # noqa: D301
     require_models()
     from cxstream.model.errors import CxstreamError
-    from cxstream.model.rules import rules_of
-    from cxstream.rules.file import read_file
     from cxstream.settings import load
+    from cxstream.training.report import as_html, as_json
     from cxstream.training.run import Wanted, rules_with, train
 
     settings = load(config)
     _check_inputs(options)
-    _check_outputs(options)
-    before = (
-        rules_of(settings.scoring, settings.actions)
-        if options["rules_file"] is None
-        else read_file(options["rules_file"])
-    )
+    check_outputs(options)
+    before = rules_before(settings, options["rules_file"])
     names = ("unit_days", "holdout_days", "until", "margin", "horizon_days", "discount")
     wanted = Wanted(**{name: options[name] for name in names})
-    trained = _trained(train, _source(settings.with_rules(before), options), wanted)
+    touchpoints = source(settings.with_rules(before), options["inputs"], in_order=options["in_order"])
+    trained = with_status(lambda say: train(touchpoints, wanted, say))
     _show(trained)
     for path in options["reports"]:
-        _report(path, trained)
+        write_report(path, lambda: as_html(trained), lambda: as_json(trained))
     try:
         rules = rules_with(before, trained)
     except CxstreamError:
-        _warn(trained)
+        warn(trained.fitted.warnings)
         raise
-    _write_rules(options["out"], rules, trained)
-    _warn(trained)
+    count = trained.fitted.customers
+    write_rules(
+        options["out"],
+        rules,
+        f"# Models of purchases of {count:,} customers, written by 'cxstream train purchases'.\n",
+    )
+    warn(trained.fitted.warnings)
     click.echo(
         f"{options['out']}: {rules.label}; put it in force with 'cxstream rules apply {options['out']}'"
-    )
-
-
-def _source(settings: Settings, options: dict[str, Any]) -> Source:
-    from cxstream.training.log import Source
-
-    return Source(
-        options["inputs"],
-        settings.scoring,
-        settings.actions,
-        options["in_order"],
-        settings.replay.batch_bytes,
-        round(time.time() * 1000),
-        settings.control.authority(),
     )
 
 
@@ -174,42 +169,6 @@ def _check_inputs(options: dict[str, Any]) -> None:
         raise click.UsageError(f"{given[0]} is for touchpoint files, not for a CSV file of customers")
 
 
-def _check_outputs(options: dict[str, Any]) -> None:
-    """Refuse outputs that would be lost, before the work begins.
-
-    Raises:
-        OutputError: an output is there already, or is an input, or is named twice.
-        UsageError: a report is neither HTML nor JSON.
-    """
-    from cxstream.files.outputs import same
-    from cxstream.model.errors import OutputError
-
-    outputs = [options["out"], *options["reports"]]
-    for path in options["reports"]:
-        if path.suffix.lower() not in _REPORTS:
-            raise click.UsageError(f"--report {path}: name a file that ends with .html or .json")
-    for i, path in enumerate(outputs):
-        if any(same(path, each) for each in options["inputs"]):
-            raise OutputError(f"{path}: is an input; name another file")
-        if any(same(path, each) for each in outputs[:i]):
-            raise OutputError(f"{path}: is named for two outputs; name two files")
-        if path.exists() and not options["force"]:
-            raise OutputError(f"{path}: is there already; name another file, or replace it with --force")
-        if not path.parent.is_dir():
-            raise OutputError(f"{path}: there is no folder {path.parent}; create it first")
-
-
-def _trained(train: Callable[..., Trained], source: Source, wanted: Wanted) -> Trained:
-    from rich.console import Console
-    from rich.status import Status
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        return train(source, wanted)
-    with Status("reading", console=console) as status:
-        return train(source, wanted, status.update)
-
-
 def _show(trained: Trained) -> None:
     from cxstream.training.report import fit_rows, holdout_rows, spend_rows
 
@@ -217,54 +176,15 @@ def _show(trained: Trained) -> None:
     click.echo(
         f"{fitted.customers:,} customers, {fitted.repeaters:,} of whom have bought on more than one day"
     )
-    _table("When customers buy", fit_rows(trained))
+    show_table("When customers buy", fit_rows(trained))
     if fitted.spend is not None:
-        _table("What they spend", spend_rows(trained))
+        show_table("What they spend", spend_rows(trained))
     if holdout is None:
         return
     from cxstream.model.rfc3339 import date
 
-    _table(
+    show_table(
         f"Purchases after {date(holdout.cut)}, by the model of the purchases before",
         holdout_rows(holdout),
     )
     click.echo(f"holdout: {holdout.ratio:.2f} purchases expected for each that came")
-
-
-def _table(title: str, rows: Rows) -> None:
-    from rich.table import Table
-
-    head, *body = rows
-    table = Table(title=title)
-    for i, name in enumerate(head):
-        table.add_column(name, justify="left" if i == 0 else "right")
-    for row in body:
-        table.add_row(*row)
-    output().print(table)
-
-
-def _report(path: Path, trained: Trained) -> None:
-    from cxstream.files.outputs import created
-    from cxstream.training.report import as_html, as_json
-
-    is_page = path.suffix.lower() == ".html"
-    with created(path) as file:
-        file.write(as_html(trained).encode() if is_page else as_json(trained))
-    click.echo(f"{path}: the report")
-
-
-def _write_rules(path: Path, rules: Any, trained: Trained) -> None:
-    from cxstream.files.outputs import created
-    from cxstream.rules.show import as_toml
-
-    fitted = trained.fitted
-    said = (
-        f"# Models of purchases of {fitted.customers:,} customers, written by 'cxstream train purchases'.\n"
-    )
-    with created(path) as file:
-        file.write((said + as_toml(rules)).encode())
-
-
-def _warn(trained: Trained) -> None:
-    for said in trained.fitted.warnings:
-        click.secho(f"warning: {said}", fg="yellow", err=True)

@@ -277,6 +277,13 @@ class ScoringParams(BaseModel):
         default_factory=lambda: {name: spec.typical for name, spec in SPECS.items()},
         description="x of a typical customer, with which reasons are compared; name only those to change.",
     )
+    churn_horizon_days: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_HORIZON_DAYS,
+        description="Days within which the churn risk is the probability to leave, as 'cxstream train churn' has fitted "
+        "it; none: the risk ranks customers and is no probability.",
+    )
     detractor_max: int = Field(6, ge=0, le=10, description="The highest NPS answer of a detractor.")
     complaints_scale: float = Field(
         3.0, gt=0, le=MAX_PARAMETER, description="Open complaints at which the feature is 1."

@@ -26,11 +26,13 @@ class Series:
         name: what it shows.
         points: x and y, in order of x.
         dashed: whether the line is.
+        spread: x, and the ends of an interval of y, where there is one.
     """
 
     name: str
     points: Sequence[tuple[float, float]]
     dashed: bool = False
+    spread: Sequence[tuple[float, float, float]] = ()
 
 
 def line_plot(title: str, across: str, series: Sequence[Series]) -> str:
@@ -42,7 +44,9 @@ def line_plot(title: str, across: str, series: Sequence[Series]) -> str:
         series: the lines, at most two.
     """
     points = [point for each in series for point in each.points]
-    most_x, most_y = max(x for x, _ in points) or 1.0, _round_up(max(y for _, y in points) or 1.0)
+    most_x = max(x for x, _ in points) or 1.0
+    highest = max([y for _, y in points] + [high for each in series for _, _, high in each.spread])
+    most_y = _round_up(highest or 1.0)
 
     def place(x: float, y: float) -> str:
         left = _LEFT + (_WIDTH - _LEFT - _RIGHT) * x / most_x
@@ -63,6 +67,10 @@ def line_plot(title: str, across: str, series: Sequence[Series]) -> str:
         dash = ' stroke-dasharray="7 5"' if each.dashed else ""
         colour = _COLOURS[i % len(_COLOURS)]
         parts += [
+            *(
+                f'<polyline points="{place(x, low)} {place(x, high)}" fill="none" stroke="{colour}" stroke-opacity=".6"/>'
+                for x, low, high in each.spread
+            ),
             f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2.5"{dash}/>',
             f'<text x="{_WIDTH - _RIGHT - 170 + 90 * i}" y="20" fill="{colour}">{escape(each.name)}</text>',
         ]
@@ -78,8 +86,12 @@ def _ticks(x: float, y: float, i: int) -> list[str]:
             'stroke-opacity=".15"/>'
         ),
         f'<text x="{_LEFT - 8}" y="{up + 4:.1f}" text-anchor="end">{y:,.4g}</text>',
-        f'<text x="{across:.1f}" y="{_HEIGHT - _BOTTOM + 18}" text-anchor="middle">{x:,.{0 if x >= _WHOLE else 1}f}</text>',
+        f'<text x="{across:.1f}" y="{_HEIGHT - _BOTTOM + 18}" text-anchor="middle">{_short(x)}</text>',
     ]
+
+
+def _short(x: float) -> str:
+    return f"{x:,.0f}" if x >= _WHOLE else f"{x:.3g}"
 
 
 def _round_up(value: float) -> float:

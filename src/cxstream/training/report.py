@@ -3,34 +3,23 @@
 from __future__ import annotations
 
 import math
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from cxstream.model.rfc3339 import date
 from cxstream.training.models import MODELS
+from cxstream.training.page import Rows, page, table, warnings
 from cxstream.training.plot import Series, line_plot
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from cxstream.training.fit import Fit
     from cxstream.training.holdout import Holdout
     from cxstream.training.run import Trained
 
 _TITLES = {model.name: model.title for model in MODELS}
-_STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1d2733; }
-table { border-collapse: collapse; margin: 1rem 0; }
-th, td { padding: .25rem .9rem .25rem 0; text-align: right; border-bottom: 1px solid #d8dee6; }
-th:first-child, td:first-child { text-align: left; }
-.warning { background: #fff4d6; padding: .5rem 1rem; border-left: 4px solid #c98a00; }
-svg { width: 100%; height: auto; }
-@media (prefers-color-scheme: dark) {
-  body { background: #14181d; color: #dfe6ee; } .warning { background: #3a2f10; } th, td { border-color: #39424d; }
-}
-"""
 
 
 def as_json(trained: Trained) -> bytes:
@@ -87,24 +76,20 @@ def as_html(trained: Trained) -> str:
     """The report as one HTML page with its plot."""
     fitted = trained.fitted
     parts = [
-        "<!doctype html>",
-        '<html lang="en"><head><meta charset="utf-8"><title>Models of purchases</title>',
-        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>',
-        "<h1>Models of purchases</h1>",
         (
             f"<p>{fitted.customers:,} customers, {fitted.repeaters:,} of whom have bought on more than one day. The unit of "
             f"time is {trained.wanted.unit_days:g} days.</p>"
         ),
-        *(f'<p class="warning">{escape(said)}</p>' for said in fitted.warnings),
+        *warnings(fitted.warnings),
         "<h2>When customers buy</h2>",
-        _table(fit_rows(trained)),
+        table(fit_rows(trained)),
         "<p>MBG/NBD goes into the rules. The others are fitted for comparison.</p>",
     ]
     if fitted.spend is not None:
-        parts += ["<h2>What they spend</h2>", _table(spend_rows(trained))]
+        parts += ["<h2>What they spend</h2>", table(spend_rows(trained))]
     if trained.holdout is not None:
         parts += _holdout_parts(trained.holdout)
-    return "\n".join([*parts, "</body></html>", ""])
+    return page("Models of purchases", parts)
 
 
 def _holdout_parts(holdout: Holdout) -> list[str]:
@@ -124,11 +109,8 @@ def _holdout_parts(holdout: Holdout) -> list[str]:
             f"error {holdout.error:.2f} purchases.</p>"
         ),
         plot,
-        _table(holdout_rows(holdout)),
+        table(holdout_rows(holdout)),
     ]
-
-
-Rows = list[tuple[str, ...]]
 
 
 def fit_rows(trained: Trained) -> Rows:
@@ -163,10 +145,3 @@ def holdout_rows(holdout: Holdout) -> Rows:
             (f"{row.repeats}{many}", f"{row.customers:,}", f"{row.actual:.3f}", f"{row.expected:.3f}")
         )
     return rows
-
-
-def _table(rows: Sequence[tuple[str, ...]]) -> str:
-    head, *body = rows
-    cells = "".join(f"<th>{escape(cell)}</th>" for cell in head)
-    lines = ["".join(f"<td>{escape(cell)}</td>" for cell in row) for row in body]
-    return "\n".join(["<table>", f"<tr>{cells}</tr>", *(f"<tr>{line}</tr>" for line in lines), "</table>"])

@@ -1,0 +1,329 @@
+"""The churn risk that is fitted: measures, snapshots that know no future, planted coefficients, and the command."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn import metrics
+
+from cxstream.model.features import FEATURES
+from cxstream.model.parameters import DAY_MS, ScoringParams
+from cxstream.rules.file import read_file
+from cxstream.settings import ACTIONS
+from cxstream.training import measures, snapshots
+from cxstream.training.card import Asked, levels_of
+from cxstream.training.churn import train_churn
+from cxstream.training.log import Source
+from cxstream.training.logistic import fit_linear
+from cxstream.training.outcomes import label
+from cxstream.training.snapshots import Happened, Schedule, Snapshots, read_snapshots
+from in_process import cxstream
+from strategies import rfc3339
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+EVERY, WARMUP, HORIZON = 10, 20, 30
+
+
+# --- measures
+
+
+@given(
+    st.lists(
+        st.tuples(st.booleans(), st.integers(0, 6), st.sampled_from([0.5, 1.0, 3.0])), min_size=2, max_size=60
+    )
+)
+def test_measures_are_those_of_scikit_learn(rows: list[tuple[bool, int, float]]) -> None:
+    y, p, w = (
+        np.array([r[0] for r in rows]),
+        np.array([r[1] for r in rows]) / 7 + 0.05,
+        np.array([r[2] for r in rows]),
+    )
+    assert measures.brier(y, p, w) == pytest.approx(
+        metrics.brier_score_loss(y, p, sample_weight=w, pos_label=True)
+    )
+    assert measures.log_loss(y, p, w) == pytest.approx(
+        metrics.log_loss(y, p, sample_weight=w, labels=[False, True])
+    )
+    if y.all() or not y.any():
+        assert math.isnan(measures.auc(y, p, w))
+        return
+    assert measures.auc(y, p, w) == pytest.approx(metrics.roc_auc_score(y, p, sample_weight=w))
+    assert measures.average_precision(y, p, w) == pytest.approx(
+        metrics.average_precision_score(y, p, sample_weight=w)
+    )
+
+
+def test_calibration_is_seen_and_so_is_its_lack() -> None:
+    random = np.random.default_rng(1)
+    p = random.beta(1, 20, 40_000)
+    y, w, who = random.random(len(p)) < p, np.ones(len(p)), np.arange(len(p))
+    assert measures.calibration_error(y, p, w) < 0.005
+    assert measures.calibration_error(y, np.sqrt(p), w) > 0.1
+    bins = measures.calibration(y, p, w, who)
+    assert [each.snapshots for each in bins] == [4000] * 10
+    assert sum(each.least <= each.expected <= each.most for each in bins) >= 8
+    tenths = measures.deciles(y, p, w)
+    assert tenths[-1].captured == pytest.approx(1)
+    assert tenths[0].lift == pytest.approx(tenths[0].captured * 10)
+    assert measures.drift(p, p[::2]) < 0.01
+    assert measures.drift(p, np.sqrt(p)) > 0.25
+    low, high = measures.interval(measures.auc, y, p, w, who)
+    assert low < measures.auc(y, p, w) < high < low + 0.1
+
+
+# --- snapshots
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Customers in so much trouble that many leave."""
+    path = tmp_path_factory.mktemp("log") / "touchpoints.ndjson"
+    done = cxstream(
+        "simulate", "--customers", 900, "--days", 105, "--trouble", 2, "--seed", 5, "--broken", 0, "--quiet", "--out", path
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return path
+
+
+def source(path: Path) -> Source:
+    return Source((path,), ScoringParams(), ACTIONS, False, 1 << 20, 2**60)
+
+
+@pytest.fixture(scope="module")
+def taken(log: Path) -> Snapshots:
+    return read_snapshots(source(log), Schedule(EVERY, WARMUP, HORIZON))
+
+
+def time_of(line: str) -> int:
+    return int(np.datetime64(json.loads(line)["time"].rstrip("Z"), "ms").astype(int))
+
+
+def until(log: Path, cutoff: int) -> list[str]:
+    """The records before the first one of a day."""
+    lines = log.read_text().splitlines()
+    for i, line in enumerate(lines):
+        if json.loads(line)["time"] >= rfc3339(cutoff):
+            return lines[:i]
+    return lines
+
+
+def test_a_snapshot_is_what_replay_says_of_the_records_before_it(
+    log: Path, taken: Snapshots, tmp_path: Path
+) -> None:
+    """The strictest check against leakage: nothing else than the past gives the same numbers."""
+    cutoff = int(np.unique(taken.time)[1])
+    file = tmp_path / "past.ndjson"
+    file.write_text("\n".join(until(log, cutoff)) + "\n")
+    done = cxstream("replay", file, "--until", rfc3339(cutoff), "--out", tmp_path / "result")
+    assert done.returncode == 0, done.stderr
+    cards = {}
+    for line in (tmp_path / "result" / "scores.ndjson").read_text().splitlines():
+        card = json.loads(line)
+        cards[card["subject"]] = card["data"]
+    here = taken.time == cutoff
+    assert 250 < here.sum() <= len(cards)
+    for who, x, p in zip(taken.customer[here], taken.x[here], taken.before[here], strict=True):
+        card = cards[taken.names[who]]
+        assert [card["features"][name] for name in FEATURES] == pytest.approx(x.tolist(), abs=1e-12)
+        assert card["probability"] == pytest.approx(p, abs=1e-12)
+
+
+def planted(line: str, time: int, number: int, who: str) -> str:
+    event = json.loads(line)
+    event |= {"id": f"planted-{number}", "subject": who, "time": rfc3339(time)}
+    event["type"] = "cx.touchpoint.complaint_opened.v1"
+    event["data"] = {"channel": "web", "case_id": f"planted-{number}"}
+    return json.dumps(event)
+
+
+def leaks(log: Path, tmp_path: Path, cutoff: int) -> bool:
+    """Plant what only somebody from the future knows, and see whether snapshots do."""
+    lines, past = log.read_text().splitlines(), until(log, cutoff)
+    churned = {json.loads(line)["subject"] for line in lines if ".churned." in line}
+    known = sorted({json.loads(line)["subject"] for line in past} & churned)
+    # At the very time of the cutoff, and one that comes after it with a time before it.
+    future = [planted(past[0], cutoff, i, who) for i, who in enumerate(known)]
+    late = [planted(past[0], cutoff - 1, len(known) + i, who) for i, who in enumerate(known)]
+    file = tmp_path / "planted.ndjson"
+    file.write_text("\n".join([*past, *future, *late, *lines[len(past) :]]) + "\n")
+    schedule = Schedule(EVERY, WARMUP, HORIZON)
+    one, other = (read_snapshots(source(path), schedule) for path in (log, file))
+    here, there = (each.time == cutoff for each in (one, other))
+    assert [one.names[i] for i in one.customer[here]] == [other.names[i] for i in other.customer[there]]
+    return not np.array_equal(one.x[here], other.x[there])
+
+
+def test_what_is_planted_in_the_future_is_not_in_a_snapshot(
+    log: Path, taken: Snapshots, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cutoff = int(taken.time[0])
+    assert not leaks(log, tmp_path, cutoff)
+    # The test sees a leak: a snapshot that is taken some records too late.
+    exact = snapshots._Log._crossing
+
+    def too_late(self: Any, decoded: Any) -> int | None:
+        place = exact(self, decoded)
+        return None if place is None else min(place + 50, len(decoded.events) - 1)
+
+    monkeypatch.setattr(snapshots._Log, "_crossing", too_late)
+    assert leaks(log, tmp_path, cutoff)
+
+
+def test_pieces_do_not_matter(log: Path, taken: Snapshots) -> None:
+    again = read_snapshots(replace(source(log), batch_bytes=1 << 16), Schedule(EVERY, WARMUP, HORIZON))
+    for name in ("customer", "time", "x", "recency", "silent", "channel"):
+        assert np.array_equal(getattr(again, name), getattr(taken, name)), name
+    assert len(np.unique(taken.time)) == (105 - 1 - WARMUP - HORIZON) // EVERY + 1
+    assert (taken.time % DAY_MS == 0).all()
+
+
+def test_outcomes_are_those_of_the_events(log: Path, taken: Snapshots) -> None:
+    events = [json.loads(line) for line in log.read_text().splitlines() if ".churned." in line]
+    left: dict[str, set[str]] = {}
+    for event in events:
+        left.setdefault(event["subject"], set()).add(event["time"])
+    labelled = label(taken, HORIZON, None)
+    assert labelled.definition == "events"
+    assert labelled.departures > 80
+    some = labelled.snapshots
+    for who, time, y in zip(some.customer.tolist(), some.time.tolist(), labelled.y.tolist(), strict=True):
+        end = rfc3339(time + HORIZON * DAY_MS)
+        assert y == any(rfc3339(time) < each <= end for each in left.get(some.names[who], ())), (who, time)
+
+
+def test_those_held_out_stand_for_those_treated(taken: Snapshots) -> None:
+    labelled = label(taken, HORIZON, "events")
+    assert labelled.weighted
+    assert labelled.treated > labelled.held_out > 30
+    assert labelled.weights.sum() == pytest.approx(len(taken))
+    assert len(labelled) == len(taken) - labelled.treated
+    nobody = replace(
+        taken,
+        acted=Happened(
+            *(each[:0] for each in (taken.acted.customers, taken.acted.times)), taken.acted.treated[:0]
+        ),
+    )
+    assert not label(nobody, HORIZON, "events").weighted
+
+
+def test_silence_is_no_touch_within_the_horizon(log: Path, taken: Snapshots) -> None:
+    company = ("email_sent", "campaign_sent", "action_taken", "churned", "won_back")
+    touches: dict[str, list[str]] = {}
+    for line in log.read_text().splitlines():
+        event = json.loads(line)
+        if not any(f".{kind}." in event.get("type", "") for kind in company) and "subject" in event:
+            touches.setdefault(event["subject"], []).append(event["time"])
+    labelled = label(
+        replace(taken, churned=Happened(*(np.empty(0, np.int64),) * 2, np.empty(0, bool))), HORIZON, None
+    )
+    assert labelled.definition == "silence"
+    some, wrong = labelled.snapshots, 0
+    for who, time, y in zip(some.customer.tolist(), some.time.tolist(), labelled.y.tolist(), strict=True):
+        end = rfc3339(time + HORIZON * DAY_MS)
+        wrong += y == any(rfc3339(time) <= each < end for each in touches.get(some.names[who], ()))
+    # Records that are rejected, or come late, are in the file.
+    assert wrong <= 0.002 * len(some)
+    assert (some.recency < HORIZON).all()
+    assert labelled.quiet > 0
+
+
+# --- fitting
+
+
+def test_planted_coefficients_are_found_and_probabilities_are_right() -> None:
+    random = np.random.default_rng(2)
+    n, each = 8000, 4
+    who = np.repeat(np.arange(n), each)
+    x = np.repeat(random.gamma(0.5, 0.4, (n, 3)), each, axis=0) + random.gamma(0.3, 0.1, (n * each, 3))
+    b = np.array([2.0, 1.0, -1.5])
+    y = random.random(len(x)) < 1 / (1 + np.exp(4 - x @ b))
+    free = fit_linear(x, y, np.ones(len(x)), who, signed=True)
+    assert free.coefficients == pytest.approx(b, abs=0.25)
+    assert free.intercept == pytest.approx(-4, abs=0.2)
+    found = fit_linear(np.c_[x, np.zeros(len(x))], y, np.ones(len(x)), who)
+    assert found.against.tolist() == [False, False, True, False]
+    assert found.constant.tolist() == [False, False, False, True]
+    assert (found.coefficients >= 0).all()
+    # Rare or not, weighted or not: the mean probability is the share.
+    w = np.where(random.random(len(x)) < 0.1, 5.0, 1.0)
+    fit = fit_linear(x, y, w, who)
+    p = fit.probability(x)
+    assert np.average(p, weights=w) == pytest.approx(np.average(y, weights=w), rel=0.02)
+    assert measures.calibration_error(y, p, w) < 0.01
+
+
+def test_levels_keep_their_customers(taken: Snapshots) -> None:
+    labelled = label(taken, HORIZON, None)
+    p = labelled.snapshots.before**2 / 2
+    levels = levels_of(labelled, p, (0.35, 0.55, 0.75))
+    assert levels.thresholds == pytest.approx([each**2 / 2 for each in (0.35, 0.55, 0.75)], rel=0.02)
+    for row in levels.rows:
+        assert row.customers[1] == pytest.approx(row.customers[0], rel=0.05)
+    nobody = levels_of(labelled, p, (0.998, 0.999, 0.9999))
+    assert list(nobody.thresholds) == sorted(set(nobody.thresholds))
+
+
+def test_too_few_departures_give_no_model(log: Path) -> None:
+    found = train_churn(source(log), Asked(horizon=1, every=30))
+    assert found.model is None
+    assert "not enough data" in found.warnings[0]
+
+
+# --- the command
+
+
+def test_train_writes_rules_that_score(log: Path, tmp_path: Path) -> None:
+    out, page, numbers, result = (tmp_path / name for name in ("r.toml", "card.html", "card.json", "result"))
+    done = cxstream(
+        "train", "churn", log, "--out", out, "--report", page, "--report", numbers, "--test", log, "--every", "5d"
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    params = read_file(out).params
+    assert params.churn_horizon_days == 30
+    assert cxstream("rules", "check", out).returncode == 0
+    told = json.loads(numbers.read_text())
+    assert told["model"]["coefficients"] == pytest.approx(params.coefficients, abs=1e-6)
+    assert told["enough_data"]
+    scores = {each["model"]: each for each in told["other_inputs"]["scores"]}
+    assert set(scores) == {"linear", "boosting", "recency_frequency", "before", "share"}
+    assert (
+        scores["linear"]["log_loss"] < scores["recency_frequency"]["log_loss"] < scores["before"]["log_loss"]
+    )
+    assert scores["linear"]["calibration_error"] < 0.03
+    assert scores["before"]["calibration_error"] > 0.1
+    text = page.read_text()
+    assert text.count("<svg") >= 3
+    assert not re.search(r"(?:src|href)\s*=|@import|url\(", text)
+    assert b"AUC" in done.stdout
+    assert cxstream("replay", log, "--rules", out, "--out", result).returncode == 0
+    cards = [json.loads(line)["data"] for line in (result / "scores.ndjson").read_text().splitlines()]
+    x = np.array([[card["features"][name] for name in FEATURES] for card in cards])
+    p = 1 / (1 + np.exp(-(params.intercept + x @ [params.coefficients[name] for name in FEATURES])))
+    assert [card["probability"] for card in cards] == pytest.approx(p.tolist(), abs=1e-9)
+
+
+def test_not_enough_data_is_said_and_no_rules_are_written(log: Path, tmp_path: Path) -> None:
+    out, page = tmp_path / "rules.toml", tmp_path / "card.html"
+    done = cxstream(
+        "train", "churn", log, "--horizon", "1d", "--every", "30d", "--out", out, "--report", page
+    )
+    assert done.returncode == 1
+    assert b"not enough data" in done.stderr
+    assert not out.exists()
+    assert "not enough data" in page.read_text()
+    assert cxstream("train", "churn", log, "--horizon", "soon", "--out", out).returncode == 2
+    assert cxstream("train", "churn", log, "--test", out, "--out", out).returncode == 1
