@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 LISTENERS = ("SCRAM", "OAUTH", "MTLS")
-USERS = ("admin", "crm", "oncall", "producer", "warehouse", "worker")
+USERS = ("admin", "console", "crm", "oncall", "producer", "warehouse", "worker")
 ISSUER, AUDIENCE = "https://tokens.example", "kafka"
 READY_SECONDS = 90.0
 

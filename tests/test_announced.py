@@ -41,10 +41,15 @@ def test_every_topic_is_read_or_written_by_a_program(used: set[str]) -> None:
     assert set(NAMES) - used == set()
 
 
-def test_every_topic_is_the_workers_or_the_warehouses() -> None:
+def test_every_topic_is_the_workers_the_warehouses_or_the_consoles() -> None:
     # `topics --create` makes all of them: one that no program has a right to is there for nothing.
     others = {topic.name for topic in topology.TOPICS} - {topic.name for topic in WORKER.topics}
-    assert others == {topology.INSIGHTS.name, topology.CHANGES.name}
+    assert others == {
+        topology.INSIGHTS.name,
+        topology.CHANGES.name,
+        topology.WORK.name,
+        topology.AUDIT.name,
+    }
 
 
 def test_rights_are_for_topics_that_exist() -> None:

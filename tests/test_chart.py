@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from charts import CHART, ROOT, VALUES, Document, helm, kinds, only, template, validate
-from cxstream.kafka.acls import CRM, PRODUCER, WAREHOUSE, WORKER, Role, acls
+from cxstream.kafka.acls import CONSOLE, CRM, PRODUCER, WAREHOUSE, WORKER, Role, acls
 from cxstream.settings import Settings, Sink, load
 from cxstream.sink.address import Address
 from cxstream.topology import TOPICS, topology
@@ -44,7 +44,7 @@ def listed() -> str:
         "# The topics, as src/cxstream/topology.py has them. Made by: python tests/test_chart.py --write",
         "topics:",
     ]
-    roles = {role.name: acls(role, "cxstream", topology()) for role in (WORKER, WAREHOUSE)}
+    roles = {role.name: acls(role, "cxstream", topology()) for role in (WORKER, WAREHOUSE, CONSOLE)}
     for topic in TOPICS:
         lines += [f"  # {topic.holds}", f"  - name: {topic.name}"]
         for name, granted in roles.items():
@@ -259,7 +259,12 @@ def rights(documents: list[Document], user: str) -> dict[tuple[str, str, str], s
 
 @pytest.mark.parametrize(
     ("user", "role"),
-    [("cxstream-worker", WORKER), ("cxstream-warehouse", WAREHOUSE), ("shop", PRODUCER)],
+    [
+        ("cxstream-worker", WORKER),
+        ("cxstream-warehouse", WAREHOUSE),
+        ("cxstream-console", CONSOLE),
+        ("shop", PRODUCER),
+    ],
 )
 def test_users_may_do_what_the_printed_acls_allow_and_no_more(user: str, role: Role) -> None:
     kind_of = {"topic": "topic", "group": "group", "transactional-id": "transactionalId"}

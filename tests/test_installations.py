@@ -33,6 +33,7 @@ OF_THE_CONTRACT = {
     "model/events.py",
     "model/outputs.py",
     "model/place_signals.py",
+    "model/work.py",
     "worker/metrics/definitions.py",
     "wire/asyncapi.py",
     "wire/examples.py",

@@ -13,6 +13,7 @@ web app call store social surveys CRM
   cx.snapshots (compacted: a cache of the state; the log is authoritative)
 
 cx.insights: alerts on places, from `cxstream warehouse follow`, which reads cx.scored.
+cx.work: what people do in the console, which `cxstream warehouse follow` reads; cx.audit: who looked at whom.
 
 Erasure requests: cx.forget, from where the worker takes them into cx.touchpoints; receipts are in cx.forgotten.
 
@@ -26,7 +27,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal
 
-from cxstream.model import outputs, place_signals
+from cxstream.model import outputs, place_signals, work
 from cxstream.model.kinds import Kind
 from cxstream.model.parameters import DAY_MS
 
@@ -83,7 +84,7 @@ TOUCHPOINTS = Topic(
     "receive",
     (*(kind.label for kind in Kind), "tick", "forget", "rules"),
     readers=frozenset({"worker", "oncall", "admin"}),
-    writers=frozenset({"worker", "producer", "crm", "oncall", "admin"}),
+    writers=frozenset({"worker", "producer", "crm", "oncall", "admin", "console"}),
 )
 # A rejected record is as large as the broker takes, with headers on top.
 REJECTED = Topic(
@@ -158,7 +159,22 @@ FRICTION = _output(outputs.FRICTION)
 SCORES = _output(outputs.SCORES)
 FORGOTTEN = _output(outputs.FORGOTTEN)
 INSIGHTS = _output(place_signals.INSIGHTS)
-_FIRST = (TOUCHPOINTS, CHURN_RISK, FRICTION, SCORES, SCORED, INSIGHTS, REJECTED, FORGET, FORGOTTEN, CHANGES)
+WORK = _output(work.WORK)
+AUDIT = _output(work.AUDIT)
+_FIRST = (
+    TOUCHPOINTS,
+    CHURN_RISK,
+    FRICTION,
+    SCORES,
+    SCORED,
+    INSIGHTS,
+    REJECTED,
+    FORGET,
+    FORGOTTEN,
+    CHANGES,
+    WORK,
+    AUDIT,
+)
 _OTHERS = (_output(each) for each in outputs.OUTPUTS if each.topic not in {topic.name for topic in _FIRST})
 TOPICS = (*_FIRST, *_OTHERS, SNAPSHOTS)
 
@@ -190,6 +206,8 @@ class Topology:
         self.forget = self.named(FORGET)
         self.forgotten = self.named(FORGOTTEN)
         self.changes = self.named(CHANGES)
+        self.work = self.named(WORK)
+        self.audit = self.named(AUDIT)
         self.snapshots = self.named(SNAPSHOTS)
 
     def named(self, topic: Topic) -> Topic:

@@ -22,7 +22,7 @@ from cxstream.kafka.reader import reading
 from cxstream.model.outputs import SIGNAL_TOPICS
 from cxstream.scoring.codec.peek import about
 from cxstream.scoring.state.erasures import digest
-from cxstream.topology import FORGET, FORGOTTEN, SCORED, SCORES, SNAPSHOTS, TOPICS
+from cxstream.topology import AUDIT, FORGET, FORGOTTEN, SCORED, SCORES, SNAPSHOTS, TOPICS, WORK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -58,6 +58,7 @@ class Seen(NamedTuple):
         cause: the touchpoint that caused it; None if it does not name one.
         request: its id if it is an erasure request; "" for any other record.
         erased: it is the signal of the erasure.
+        key: of the record, in cx.work.
     """
 
     place: Place
@@ -67,6 +68,7 @@ class Seen(NamedTuple):
     cause: Place | None = None
     request: str = ""
     erased: bool = False
+    key: bytes = b""
 
 
 class Receipt(NamedTuple):
@@ -162,13 +164,23 @@ class _Finder:
         if self._topic == SCORED.contract:
             self._take_rows(partition, record)
             return
-        traces = self._by_key.get(record.key or b"") or self._named(record)
+        traces = self._traces(record)
         if traces is None:
             return
         if self._topic == FORGOTTEN.contract:
             traces.receipts.append(_receipt(Place(partition, record.offset), record))
         else:
             traces.seen[self._topic].append(_seen(self._topic, Place(partition, record.offset), record))
+
+    def _traces(self, record: Any) -> Traces | None:
+        """Whose record it is."""
+        key = record.key or b""
+        if self._topic == WORK.contract:
+            return self._by_subject.get(key.rpartition(b"/")[0].decode(errors="replace"))
+        if self._topic == AUDIT.contract:
+            data = about(record.value or b"", record.headers).data
+            return self._by_subject.get(str(data.get("customer"))) if isinstance(data, dict) else None
+        return self._by_key.get(key) or self._named(record)
 
     def _take_rows(self, partition: int, record: Any) -> None:
         """Keep the rows of the customers in a record of cx.scored, which has those of many."""
@@ -207,6 +219,8 @@ def _seen(topic: str, place: Place, record: Any) -> Seen:
         said = about(record.value, record.headers).id if record.value else None
         name = said if isinstance(said, str) else f"{topic}-{place.partition}-{place.offset}"
         return seen._replace(request=name)
+    if topic == WORK.contract:
+        seen = seen._replace(key=record.key)
     if topic == SNAPSHOTS.contract or not record.value:
         return seen
     if topic == SCORES.contract:

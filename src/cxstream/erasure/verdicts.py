@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from cxstream.model.outputs import SIGNAL_TOPICS
 from cxstream.topology import (
+    AUDIT,
     FORGET,
     REJECTED,
     SCORED,
     SCORES,
     SNAPSHOTS,
     TOUCHPOINTS,
+    WORK,
 )
 
 if TYPE_CHECKING:
@@ -34,10 +36,15 @@ _NOUNS = {
     SNAPSHOTS.contract: "row of saved state",
     REJECTED.contract: "rejected record",
     FORGET.contract: "request",
+    WORK.contract: "item of work",
+    AUDIT.contract: "audit record",
 }
 _PLURALS = {noun: f"{noun}s" for noun in _NOUNS.values()} | {
     "earlier score card": "earlier score cards",
     "earlier row of saved state": "earlier rows of saved state",
+    "item of work": "items of work",
+    "earlier item of work": "earlier items of work",
+    "tombstone of an item of work": "tombstones of an item of work",
 }
 # What follows from touchpoints and stays until the topic's retention.
 _RESULTS = (*SIGNAL_TOPICS, SCORED.contract)
@@ -79,7 +86,9 @@ def judge(traces: Traces, keeps: Mapping[str, Keeping], now_ms: int) -> list[Rem
         for each in records:
             by_partition[each.place.partition].append(each)
         for partition, here in sorted(by_partition.items()):
-            if topic in _STATES:
+            if topic == WORK.contract:
+                found += _work(topic, partition, here, traces, keeps[topic], now_ms)
+            elif topic in _STATES:
                 found += _state(topic, partition, here, traces, keeps[topic], now_ms)
             else:
                 found += _log(topic, partition, here, traces, keeps[topic], now_ms)
@@ -118,6 +127,34 @@ def _state(
     if latest.empty:
         gone = _after(latest, keeping.tombstone_ms)
         yield _held(topic, partition, f"tombstone of a {noun}", [latest], gone, now_ms)
+
+
+def _work(
+    topic: str, partition: int, records: Sequence[Seen], traces: Traces, keeping: Keeping, now_ms: int
+) -> Iterator[Remain]:
+    """The records of cx.work: the latest of each item counts, and a warehouse ends those of erased customers."""
+    receipt, noun = traces.erased, _NOUNS[topic]
+    latest = {each.key: each for each in records}
+    for each in latest.values():
+        what = f"an {noun} at offset {each.place.offset}"
+        if each.empty:
+            gone = _after(each, keeping.tombstone_ms)
+            yield _held(topic, partition, f"tombstone of an {noun}", [each], gone, now_ms)
+        elif receipt is not None and _later(each, receipt):
+            yield Remain(topic, partition, f"{what}, of what was done after the request", None)
+        else:
+            yield Remain(
+                topic,
+                partition,
+                what,
+                None,
+                "it is left; 'cxstream warehouse follow' ends it: see that one runs",
+            )
+    old = [each for each in records if not each.empty and each is not latest[each.key]]
+    if old:
+        newest = max(latest[each.key].arrived_ms for each in old)
+        gone = None if keeping.compaction_ms is None else newest + keeping.compaction_ms
+        yield _held(topic, partition, f"earlier {noun}", old, gone, now_ms)
 
 
 def _of_the_new_life(latest: Seen, traces: Traces, receipt: Receipt) -> bool:

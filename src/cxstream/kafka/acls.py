@@ -94,6 +94,11 @@ WAREHOUSE = Role(
     "keeps a read model and writes alerts on places: `cxstream warehouse`, `sink`",
     checks=True,
 )
+CONSOLE = Role(
+    "console",
+    "writes what people do, and who looked at whom: `cxstream serve`",
+    checks=True,
+)
 ADMIN = Role(
     "admin",
     "makes topics, looks after rejected records, has customers erased, changes the rules: `cxstream topics`, `rules`",
@@ -101,7 +106,7 @@ ADMIN = Role(
     rules=True,
 )
 
-ROLES = {role.name: role for role in (WORKER, PRODUCER, CRM, ONCALL, WAREHOUSE, ADMIN)}
+ROLES = {role.name: role for role in (WORKER, PRODUCER, CRM, ONCALL, WAREHOUSE, CONSOLE, ADMIN)}
 
 
 def resend_id(group: str, topology: Topology) -> str:

@@ -96,7 +96,23 @@ class Sender:
             await self._append(partition, now, None, value)
         return True
 
-    async def _append(self, partition: int, now: int, key: bytes | None, value: bytes) -> None:
+    async def send_to(self, partition: int, key: bytes | None, value: bytes | None) -> bool:
+        """Queue a record for a partition of the caller's choice; returns whether it is short enough for the topic.
+
+        Args:
+            partition: its number.
+            key: the record's key.
+            value: its value; None ends the key in a compacted topic.
+
+        Raises:
+            BrokerError: Kafka did not confirm records that were sent.
+        """
+        if len(value or b"") + len(key or b"") > self.max_bytes:
+            return False
+        await self._append(partition, int(time.time() * 1000), key, value)
+        return True
+
+    async def _append(self, partition: int, now: int, key: bytes | None, value: bytes | None) -> None:
         if self._open[partition].append(timestamp=now, key=key, value=value) is None:
             await self._submit(partition)
             self._open[partition].append(timestamp=now, key=key, value=value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -12,6 +12,7 @@ import orjson
 import pyarrow as pa
 
 from cxstream.model.outputs import ChurnRiskSignal, FrictionSignal, Receipt, Score, read_signal
+from cxstream.model.work import customer_of, read_work
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -82,6 +83,18 @@ CHANGES = pa.schema(
         *[(name, pa.string()) for name in ("name", "channel", "touchpoint", "product", "location")],
     ]
 )
+WORK = pa.schema(
+    [
+        ("customer", pa.string()),
+        ("partition", pa.int32()),
+        ("item", pa.string()),
+        ("record", pa.int64()),
+        # NULL ends the item.
+        ("time", pa.timestamp("us")),
+        *[(name, pa.string()) for name in ("id", "by", "assignee", "text")],
+        ("until", pa.timestamp("us")),
+    ]
+)
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - the warehouse has UTC without a zone
 
 
@@ -127,6 +140,7 @@ class Batch:
         friction: rows of FRICTION.
         changes: rows of CHANGES.
         rejected: how many records were rejected.
+        work: rows of WORK; later ones replace earlier ones of the same customer, partition and item.
         erasures: receipts.
         positions: the next offset, by topic and partition.
         clocks: how far partitions of cx.touchpoints are, if records of cx.scored say so; ms UTC.
@@ -139,6 +153,7 @@ class Batch:
     friction: list[dict[str, Any]] = field(default_factory=list)
     changes: list[dict[str, Any]] = field(default_factory=list)
     rejected: Counter[Refusal] = field(default_factory=Counter)
+    work: list[dict[str, Any]] = field(default_factory=list)
     erasures: list[Erasure] = field(default_factory=list)
     positions: dict[tuple[str, int], int] = field(default_factory=dict)
     clocks: dict[int, int] = field(default_factory=dict)
@@ -153,6 +168,7 @@ class Batch:
             self.friction,
             self.changes,
             self.rejected,
+            self.work,
             self.erasures,
         )
         touchpoints: int = sum(table.num_rows for table in self.scored)
@@ -195,6 +211,32 @@ class Batch:
         """Take the end of a customer's score card in a partition; `record` is as in `add_card`."""
         self.tombstones.append({"customer": customer, "partition": partition, "record": record})
 
+    def add_work(self, partition: int, record: int, key: bytes, value: bytes | None) -> None:
+        """Take a record of cx.work.
+
+        Args:
+            partition: of the record.
+            record: its offset there.
+            key: CUSTOMER/ITEM.
+            value: None ends the item.
+
+        Raises:
+            msgspec.MsgspecError: the value is none of cx.work.
+            ValueError: the key is none, or does not fit the value.
+        """
+        if not value:
+            customer, item = customer_of(key)
+            row = dict.fromkeys(WORK.names) | {"customer": customer}
+        else:
+            item, work = read_work(key, value)
+            row = msgspec.structs.asdict(work.data) | {
+                "customer": work.subject,
+                "id": work.id,
+                "time": _moment(work.time),
+            }
+            row["until"] = None if work.data.until is None else _moment(work.data.until)
+        self.work.append({**row, "partition": partition, "record": record, "item": item})
+
     def add_receipt(self, value: bytes) -> None:
         """Take the receipt of an erasure.
 
@@ -205,6 +247,10 @@ class Batch:
         cause = receipt.data.cause
         digest = bytes.fromhex(receipt.subject)
         self.erasures.append(Erasure(digest, cause.partition, cause.offset, receipt.data.requested_at))
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone(UTC).replace(tzinfo=None)
 
 
 def _card(record: int, score: Score) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from cxstream.warehouse import aggregates, names
+from cxstream.warehouse import aggregates, names, work
 from cxstream.warehouse.query import value
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def erase(store: Store, erasures: Sequence[Erasure]) -> int:
             aggregates.add(store.connection, "gone", sign=-1)
             run("DROP TABLE gone")
         deleted += value(store.connection, f"DELETE {concerned}")
+    deleted += work.erase(store.connection)
     deleted += names.drop_unused(store.connection, "leaving")
     if deleted:
         note_deleted(store)

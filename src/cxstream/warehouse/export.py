@@ -37,6 +37,7 @@ _ORDER = {
 # In one file each: they are few.
 _WHOLE = {
     "cards": "SELECT * EXCLUDE (customer_id) FROM cards ORDER BY customer",
+    "work": "SELECT * EXCLUDE (customer_id) FROM work_items ORDER BY customer, item",
     "changes": "SELECT * FROM changes ORDER BY time, source, id",
 }
 

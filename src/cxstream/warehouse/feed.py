@@ -16,7 +16,7 @@ from cxstream.model.scored import CLOCK, COLUMNS
 from cxstream.scoring.codec.changes import decode_changes, markers
 from cxstream.scoring.codec.peek import about
 from cxstream.scoring.codec.rejection import unfold
-from cxstream.topology import CHANGES, CHURN_RISK, FORGOTTEN, FRICTION, REJECTED, RESENT, SCORED, SCORES
+from cxstream.topology import CHANGES, CHURN_RISK, FORGOTTEN, FRICTION, REJECTED, RESENT, SCORED, SCORES, WORK
 from cxstream.warehouse.batch import Batch, Refusal
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _COLUMNS = [column.name for column in COLUMNS]
 # Receipts first: what they delete is then not taken in.
-TOPICS = (FORGOTTEN, SCORED, SCORES, CHURN_RISK, FRICTION, CHANGES, REJECTED)
+TOPICS = (FORGOTTEN, SCORED, SCORES, CHURN_RISK, FRICTION, CHANGES, REJECTED, WORK)
 
 log = structlog.get_logger(__name__)
 
@@ -204,6 +204,10 @@ def _receipt(batch: Batch, _: int, record: Any) -> None:
     batch.add_receipt(record.value)
 
 
+def _work(batch: Batch, partition: int, record: Any) -> None:
+    batch.add_work(partition, record.offset, record.key or b"", record.value)
+
+
 def _change(batch: Batch, _: int, record: Any) -> None:
     decoded = decode_changes([record.value], [list(record.headers)])
     if decoded.rejected:
@@ -231,4 +235,5 @@ _TAKERS: dict[str, Callable[[Batch, int, Any], None]] = {
     CHANGES.contract: _change,
     REJECTED.contract: _rejected,
     FORGOTTEN.contract: _receipt,
+    WORK.contract: _work,
 }

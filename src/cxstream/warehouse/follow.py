@@ -27,6 +27,7 @@ from cxstream.warehouse.ingest import Ingest
 from cxstream.warehouse.metrics import FollowMetrics
 from cxstream.warehouse.place_signals import PlaceWatch, mark_sent, open_alarms, unsent
 from cxstream.warehouse.retention import retain
+from cxstream.warehouse.work import endings, send_endings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -84,6 +85,7 @@ async def follow(
                         await _step(feed, reader, metrics)
                         if not stop.is_set():
                             await alerts.step()
+                            await _end_work(settings, store)
                         if not ready and not stop.is_set():
                             ready = True
                             announce(f"ready: {store.path} is up to date")
@@ -111,6 +113,15 @@ async def _step(feed: Feed, reader: TopicReader, metrics: FollowMetrics) -> None
         metrics.taken(rows, seconds)
     if rows:
         log.info("taken in", rows=rows, seconds=round(seconds, 3), lag=feed.lag)
+
+
+async def _end_work(settings: Settings, store: Store) -> None:
+    """End in cx.work what erased customers had there; what Kafka has not confirmed is sent again."""
+    waiting = endings(store)
+    if waiting:
+        async with sending(settings, settings.topology.work) as sender:
+            await send_endings(store, sender, waiting)
+        log.info("work on erased customers ended", items=len(waiting))
 
 
 class _Alerts:

@@ -4,6 +4,7 @@ The content is a function of the logs, however they are cut and in whatever orde
 
 - a touchpoint is known by partition and offset, a signal by its id, a change by its source and id, a card by its place in
   cx.scores: what comes again changes nothing;
+- work is known by customer, partition and item, and the latest record counts;
 - erasures are remembered, so that they delete rows that come after them, too;
 - aggregates are integers, and follow each row that comes or goes.
 """
@@ -19,7 +20,7 @@ import pyarrow as pa
 from pyarrow import compute as pc
 
 from cxstream.model.scored import COLUMNS, FLAGS
-from cxstream.warehouse import aggregates, batch, erase, names
+from cxstream.warehouse import aggregates, batch, erase, names, work
 from cxstream.warehouse.query import value
 
 if TYPE_CHECKING:
@@ -88,6 +89,8 @@ class Ingest:
         self._take_signals("risk_signals", taken.signals, batch.SIGNALS)
         self._take_signals("friction_signals", taken.friction, batch.FRICTION)
         self._take_changes(taken.changes)
+        if taken.work:
+            work.take(self._connection, taken.work, self._recent())
         self._count_rejected(taken)
         for (topic, partition), offset in taken.positions.items():
             self._connection.execute(

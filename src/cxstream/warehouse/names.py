@@ -98,7 +98,7 @@ def drop_unused(connection: duckdb.DuckDBPyConnection, candidates: str = "custom
     """
     used = " UNION ALL ".join(
         f"SELECT customer_id FROM {table}"
-        for table in ("touchpoints", "score_cards", "risk_signals", "friction_signals")
+        for table in ("touchpoints", "score_cards", "risk_signals", "friction_signals", "work")
     )
     deleted: int = value(
         connection,

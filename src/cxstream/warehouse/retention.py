@@ -32,6 +32,7 @@ def retain(store: Store, kept_from: date) -> int:
             ("risk_signals", "time"),
             ("friction_signals", "time"),
             ("place_signals", "time"),
+            ("work", "time"),
         ):
             deleted += value(connection, f"DELETE FROM {table} WHERE {column} < ?::DATE", [first])
         for table in (*aggregates.TABLES, "rejected"):

@@ -43,6 +43,8 @@ TABLES = (
     "friction_signals",
     "rejected",
     "changes",
+    "work",
+    "work_endings",
     "clocks",
     "place_signals",
     "watch",

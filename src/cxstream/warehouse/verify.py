@@ -34,6 +34,7 @@ CONTENT = {
     "rejected": "SELECT day, source, reason, sum(records)::BIGINT AS records FROM {db}.rejected GROUP BY ALL",
     "changes": "SELECT CAST(time AS DATE) AS day, * FROM {db}.changes",
     "place_signals": "SELECT CAST(time AS DATE) AS day, * EXCLUDE (sent) FROM {db}.place_signals",
+    "work": f"SELECT CAST(w.time AS DATE) AS day, c.customer, w.* EXCLUDE (customer_id, record) FROM {{db}}.work w {_NAMED}",
     "customers": "SELECT NULL::DATE AS day, customer, digest FROM {db}.customers",
     "erasures": "SELECT CAST(time AS DATE) AS day, * FROM {db}.erasures",
 }

@@ -10,6 +10,7 @@ from cxstream.model.kinds import Kind
 from cxstream.model.outputs import OUTPUTS
 from cxstream.model.place_signals import INSIGHTS
 from cxstream.model.scored import CONTENT_TYPE
+from cxstream.model.work import AUDIT, WORK
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -134,7 +135,7 @@ def _messages(own: Iterable[str]) -> Json:
         "Rules", "rules.v1.json", "None: a set of rules is written to each partition directly.", keyed=False
     )
     found["change"] = _message("Change of the experience", "change.v1.json", "The source, as in `source`.")
-    for each in (*OUTPUTS, INSIGHTS):
+    for each in (*OUTPUTS, INSIGHTS, WORK, AUDIT):
         found[each.payload] = _message(each.title, each.schema, each.key_note)
     found["forget"] = _message(
         "Request to be erased", "forget.v1.json", f"{customer} On cx.forget it is enough."

@@ -18,6 +18,7 @@ from cxstream.model.kinds import Kind
 from cxstream.model.outputs import OUTPUTS, Output
 from cxstream.model.place_signals import INSIGHTS
 from cxstream.model.rfc3339 import DATE, TIME_OF_DAY
+from cxstream.model.work import AUDIT, WORK
 from cxstream.scoring.codec.vocabulary import data_type
 from cxstream.wire.examples import (
     example,
@@ -89,7 +90,7 @@ def documents(own: Mapping[str, OwnKind] | None = None) -> dict[str, Json]:
     found["forget.v1.json"] = forget()
     found["rules.v1.json"] = rules()
     found["change.v1.json"] = change()
-    return found | {each.schema: output(each) for each in (*OUTPUTS, INSIGHTS)}
+    return found | {each.schema: output(each) for each in (*OUTPUTS, INSIGHTS, WORK, AUDIT)}
 
 
 def touchpoint(kind: Kind) -> Json:
