@@ -17,6 +17,8 @@ from answers import serving
 from cxstream.insights.places import DIMENSIONS, MEASURES
 from cxstream.local.ports import HOST, free
 from cxstream.local.process import Guarded
+from cxstream.settings import Sink
+from cxstream.sink import metrics as sink_metrics
 from cxstream.warehouse import metrics as warehouse_metrics
 from cxstream.worker.metrics.definitions import METRICS, Metric
 
@@ -42,7 +44,20 @@ FOLLOWER = {
     )
     for name, (kind, meaning, labels) in warehouse_metrics.METRICS.items()
 }
-EVERY_METRIC = METRICS | FOLLOWER
+_SINK_LABELS = {
+    "cxstream_sink_lag_records": {"topic": "topic"},
+    "cxstream_sink_rows": {"table": "table"},
+    "cxstream_sink_errors": {"system": ("kafka", "postgresql")},
+}
+# The metrics of `sink`, as it registers them.
+SINK = {
+    (name := f"{family.name}_total" if family.type == "counter" else family.name): Metric(
+        name, family.type, "", family.documentation, _SINK_LABELS.get(family.name, {}), ()
+    )
+    for family in sink_metrics.Metrics(Sink()).registry.collect()
+    if family.name.startswith("cxstream_sink_")
+}
+EVERY_METRIC = METRICS | FOLLOWER | SINK
 RULES = ROOT / "deploy" / "prometheus"
 RUNBOOKS = ROOT / "docs" / "runbooks"
 RUNBOOK_URL = ROOT / "deploy" / "runbook-url.sh"
