@@ -125,8 +125,9 @@ sbom: install ## Write the SBOM into dist/, in CycloneDX.
 	$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --mc-type application \
 	  --output-reproducible --output-format JSON --validate -o dist/cxstream.cdx.json requirements.lock
 
-fuzz: fuzz-state ## Feed ten million damaged records to the decoder and the engine; ARGS="--seed 2" for others.
+fuzz: fuzz-state ## Feed ten million damaged records to the decoder and the engine, and compare its two readers; ARGS="--seed 2" for others.
 	$(BIN)/python tests/fuzz.py --inputs 10000000 $(ARGS)
+	$(BIN)/python tests/fuzz_plain.py --inputs 10000000 $(ARGS)
 
 fuzz-state: install ## Load a million damaged snapshots, with bounds checking in the kernels.
 	NUMBA_BOUNDSCHECK=1 $(BIN)/python tests/fuzz_snapshots.py --inputs 1000000 $(ARGS)

@@ -66,6 +66,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from cxstream.scoring.codec.events import Events
     from cxstream.scoring.codec.pseudonym import Pseudonyms
     from cxstream.scoring.codec.signatures import Authority
     from cxstream.scoring.state.marker import Marker, Owner
@@ -255,8 +256,8 @@ def check_keys(decoded: Decoded, keys: Sequence[bytes | None]) -> None:
     decoded.reject(
         {
             i: (d.INVALID, "key", "the Kafka key differs from the subject")
-            for i, event in enumerate(decoded.events)
-            if given[i] != expected[i] and not isinstance(event, EVERYWHERE)
+            for i in range(len(given))
+            if given[i] != expected[i] and not isinstance(decoded.events[i], EVERYWHERE)
         }
     )
 
@@ -560,14 +561,12 @@ class Engine:
         self.must_save = True
         return True
 
-    def _rename(self, events: list[Any]) -> list[str]:
+    def _rename(self, events: Events) -> list[str]:
         """Replace customer ids by pseudonyms; returns the original ids, "" for a tick."""
         if self._pseudonyms is None:
             return []
-        own = ["" if isinstance(event, EVERYWHERE) else event.subject for event in events]
-        for event, subject in zip(events, own, strict=True):
-            if subject:
-                event.subject = self._pseudonyms[subject]
+        own = subjects_of(events)
+        events.rename([self._pseudonyms[subject] if subject else "" for subject in own])
         return own
 
     def advance(self, time: int) -> Outcome:
@@ -643,7 +642,7 @@ class Engine:
 
     def _signals(
         self, rows: NDArray[np.float64], good: NDArray[np.int64], offsets: Sequence[int] | NDArray[np.int64],
-        events: list[Any],
+        events: Sequence[Any],
     ) -> list[Emitted]:  # fmt: skip
         names, topics = self.partition.slots.names, self.partition.topics.texts
         signals = []
@@ -666,7 +665,9 @@ class Engine:
                 raise
         return signals
 
-    def _telling(self, rows: NDArray[np.float64], own: list[str], events: list[Any]) -> NDArray[np.float64]:
+    def _telling(
+        self, rows: NDArray[np.float64], own: list[str], events: Sequence[Any]
+    ) -> NDArray[np.float64]:
         """Receipts that matter: another partition than the customer's usually knows nothing of them."""
         names = own or subjects_of(events)
         away = self.partition.strangers([names[i] for i in rows[:, S_INDEX].astype(int)])
@@ -679,7 +680,7 @@ class Engine:
         rows: NDArray[np.float64],
         good: NDArray[np.int64],
         offsets: NDArray[np.int64],
-        events: list[Any],
+        events: Sequence[Any],
     ) -> list[Emitted]:
         receipts = []
         for row in rows.tolist():

@@ -17,6 +17,7 @@ import numpy as np
 
 from cxstream.model.errors import CxstreamError
 from cxstream.scoring.codec.decode import Decoded, Rejected
+from cxstream.scoring.codec.events import joined
 from cxstream.scoring.state.passed_over import FAILED, PASSED_OVER
 
 # Together they lead to a signal.
@@ -135,7 +136,7 @@ def _joined(parts: Sequence[Decoded]) -> Decoded:
     """Join parts of a batch, in order."""
     return Decoded(
         np.concatenate([part.valid for part in parts]),
-        [event for part in parts for event in part.events],
+        joined(part.events for part in parts),
         np.concatenate([part.columns for part in parts]),
         np.concatenate([part.sources for part in parts]),
         sorted(rejected for part in parts for rejected in part.rejected),
@@ -146,10 +147,6 @@ def without(decoded: Decoded, over: Mapping[int, str]) -> Decoded:
     """A decoded batch in which some records, by position, are rejected instead, for the reason given."""
     keep = ~np.isin(decoded.valid, list(over))
     said = [Rejected(i, reason, "", PASSED_OVER[reason]) for i, reason in over.items()]
-    return Decoded(
-        decoded.valid[keep],
-        [event for event, kept in zip(decoded.events, keep, strict=True) if kept],
-        decoded.columns[keep],
-        decoded.sources[keep],
-        sorted([each for each in decoded.rejected if each.index not in over] + said),
+    return decoded.taken(
+        np.flatnonzero(keep), sorted([each for each in decoded.rejected if each.index not in over] + said)
     )

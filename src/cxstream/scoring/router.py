@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import heapq
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cxstream.kernels.layout import RULES, TICK
 from cxstream.model.events import LOG
 from cxstream.scoring import failing
-from cxstream.scoring.codec.decode import Decoded, Rejected, decode, read_subject, rules_among
+from cxstream.scoring.codec.decode import Decoded, decode, read_subject, rules_among, subjects_of
 from cxstream.scoring.codec.routing import partition_of
 from cxstream.scoring.codec.vocabulary import vocabulary
 from cxstream.scoring.engine import Engine, Fates, Outcome, joined, spans
@@ -254,13 +253,12 @@ class Router:
     def _partitions_of(self, values: Sequence[bytes | None], decoded: Decoded) -> NDArray[np.int32]:
         count = len(self.engines)
         partitions = np.zeros(len(values), np.int32)
-        non_ticks = ~np.isin(decoded.columns["kind"], (TICK, RULES))
-        events = (
-            decoded.events
-            if non_ticks.all()
-            else [e for e, is_one in zip(decoded.events, non_ticks, strict=True) if is_one]
-        )
-        partitions[decoded.valid[non_ticks]] = partition_of([e.subject for e in events], count)
+        subjects = subjects_of(decoded.events)
+        if "" in subjects:  # a tick, or a set of rules
+            named = [i for i, subject in enumerate(subjects) if subject]
+            partitions[decoded.valid[named]] = partition_of([subjects[i] for i in named], count)
+        else:
+            partitions[decoded.valid] = partition_of(subjects, count)
         for rejected in decoded.rejected:
             subject = _subject(values[rejected.index])
             if subject is not None:
@@ -307,20 +305,12 @@ def _subject(value: bytes | None) -> str | None:
 def _only(decoded: Decoded, position: int) -> Decoded:
     """The part of a decoded batch that belongs to one record."""
     here = np.flatnonzero(decoded.valid == position)
-    return Decoded(
-        decoded.valid[here],
-        [decoded.events[i] for i in here.tolist()],
-        decoded.columns[here],
-        decoded.sources[here],
-        [each for each in decoded.rejected if each.index == position],
-    )
+    return decoded.taken(here, [each for each in decoded.rejected if each.index == position])
 
 
 def _subset(decoded: Decoded, partitions: NDArray[np.int32], p: int) -> Decoded:
     mine = np.flatnonzero(partitions[decoded.valid] == p)
-    events: list[Any] = [decoded.events[i] for i in mine.tolist()]
-    rejected: list[Rejected] = [r for r in decoded.rejected if partitions[r.index] == p]
-    return Decoded(decoded.valid[mine], events, decoded.columns[mine], decoded.sources[mine], rejected)
+    return decoded.taken(mine, [r for r in decoded.rejected if partitions[r.index] == p])
 
 
 def _merged(outcomes: list[Outcome]) -> Outcome:

@@ -42,7 +42,7 @@ class Scored:
     offsets: NDArray[np.int64]
     times: NDArray[np.int64]
     kinds: list[str]
-    events: list[Any]
+    events: Sequence[Any]
     verdicts: NDArray[np.void]
     models: list[str]
     amounts: NDArray[np.float64]

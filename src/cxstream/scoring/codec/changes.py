@@ -22,6 +22,8 @@ _ESCAPE = b"\\u00"
 class _ChangesOnly(Vocabulary):
     """The vocabulary of cx.changes: no other event is valid there."""
 
+    contract = None
+
     def __init__(self) -> None:
         super().__init__({})
         self.decode = msgspec.json.Decoder(Change).decode  # type: ignore[assignment]

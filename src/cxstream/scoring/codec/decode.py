@@ -37,7 +37,9 @@ from cxstream.model.events import CONTROL
 from cxstream.model.fields import MAX_SUBJECT, Data, HistoryData, MoneyData, currency_code
 from cxstream.model.kinds import Columns, Kind
 from cxstream.model.rules import RulesError, read_rules
+from cxstream.scoring.codec.events import Events
 from cxstream.scoring.codec.histories import fill_days
+from cxstream.scoring.codec.plain import read_plain
 from cxstream.scoring.codec.remembered import Remembered
 from cxstream.scoring.codec.signatures import SIGNATURE, Authority
 from cxstream.scoring.codec.vocabulary import BUILT_IN, Vocabulary
@@ -87,14 +89,14 @@ class Decoded:
 
     Attributes:
         valid: int64[g], positions of the valid records.
-        events: g events.
+        events: g events, each made when it is asked for.
         columns: EVENT[g]; `slot` and `topic` are filled in by the partition.
         sources: uint64[g], hash of each event's source.
         rejected: the others, in order.
     """
 
     valid: NDArray[np.int64]
-    events: list[Any]
+    events: Events
     columns: NDArray[np.void]
     sources: NDArray[np.uint64]
     rejected: list[Rejected]
@@ -112,7 +114,17 @@ class Decoded:
         keep = np.ones(len(self.events), bool)
         keep[list(wrong)] = False
         self.valid, self.columns, self.sources = self.valid[keep], self.columns[keep], self.sources[keep]
-        self.events = [event for event, kept in zip(self.events, keep, strict=True) if kept]
+        self.events = self.events.kept(keep)
+
+    def taken(self, places: NDArray[np.int64], rejected: list[Rejected]) -> Decoded:
+        """The valid records at some places among them, with these rejections."""
+        return Decoded(
+            self.valid[places],
+            self.events.taken(places),
+            self.columns[places],
+            self.sources[places],
+            rejected,
+        )
 
 
 def text_column(strings: list[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -405,20 +417,62 @@ def decode(
     )
     skipped = {*large, *unheld} if large or unheld else ()
     raws, notes = _prepare(values, headers, skipped, odd=not names.isascii())
+    decoded = _read(raws, notes, vocabulary)
+    if authority is not None:
+        _reject_forged(decoded, raws, authority, appended)
+    _reject_wrong_rules(decoded)
+    return decoded
+
+
+def _read(
+    raws: Sequence[bytes | None], notes: Mapping[int, tuple[str, str]], vocabulary: Vocabulary
+) -> Decoded:
+    """Read structured records: plain ones by a kernel, and the others one by one.
+
+    Args:
+        raws: n records; None for one that must not be read.
+        notes: reason and note of each of those.
+        vocabulary: the kinds of events that there are.
+    """
+    if vocabulary.contract is None:
+        return _read_others(raws, range(len(raws)), notes, vocabulary)
+    plain = read_plain(vocabulary.contract, raws)
+    made: list[Any] = [None] * len(raws)
+    events = Events(made, raws, vocabulary.decode, plain.text, plain.spans)
+    decoded = Decoded(np.arange(len(raws)), events, plain.columns, plain.sources, [])
+    others = np.flatnonzero(~plain.known)
+    if not len(others):
+        return decoded
+    rest = _read_others(raws, others.tolist(), notes, vocabulary)
+    plain.known[rest.valid] = True
+    plain.columns[rest.valid], plain.sources[rest.valid] = rest.columns, rest.sources
+    for i, event in zip(rest.valid.tolist(), rest.events, strict=True):
+        made[i] = event
+    return decoded.taken(np.flatnonzero(plain.known), rest.rejected) if rest.rejected else decoded
+
+
+def _read_others(
+    raws: Sequence[bytes | None],
+    which: Sequence[int],
+    notes: Mapping[int, tuple[str, str]],
+    vocabulary: Vocabulary,
+) -> Decoded:
+    """Read some records of a batch one by one; see `_read`."""
     events: list[Any] = []
     rejected: list[Rejected] = []
-    unread = iter(raws)
+    unread = map(raws.__getitem__, which)
     while True:
         # `extend` keeps the events before a record that cannot be read, and `unread` then continues after it.
         try:
             events.extend(map(vocabulary.decode, unread))  # type: ignore[arg-type]
             break
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, TypeError) as error:
-            i = len(events) + len(rejected)
+            i = which[len(events) + len(rejected)]
             rejected.append(Rejected(i, *_diagnose(raws[i], notes.get(i), error)))
-    positions = np.delete(np.arange(len(raws)), [r.index for r in rejected])
+    refused = {r.index for r in rejected}
+    positions = np.array([i for i in which if i not in refused], np.int64)
     columns, sources = _columns(events)
-    decoded = Decoded(positions, events, columns, sources, rejected)
+    decoded = Decoded(positions, Events(events), columns, sources, rejected)
     decoded.reject(
         {
             i: (INVALID, "time", f"not RFC 3339 with an offset: {events[i].time[:40]!r}")
@@ -426,9 +480,6 @@ def decode(
         }
     )
     decoded.reject({i: (INVALID, path, said) for i, path, said in fill_days(decoded.events, decoded.columns)})
-    if authority is not None:
-        _reject_forged(decoded, raws, authority, appended)
-    _reject_wrong_rules(decoded)
     return decoded
 
 
@@ -483,7 +534,7 @@ _subject = msgspec.json.Decoder(_Subject).decode
 _source = msgspec.json.Decoder(_Source).decode
 
 
-def _read(decoder: Callable[[bytes], Any], raw: bytes | None) -> Any:
+def _read_with(decoder: Callable[[bytes], Any], raw: bytes | None) -> Any:
     if raw is None or (len(raw) > 2 * MAX_DEPTH and _too_deep(raw)):
         return None
     try:
@@ -494,13 +545,13 @@ def _read(decoder: Callable[[bytes], Any], raw: bytes | None) -> Any:
 
 def read_source(raw: bytes | None) -> str | None:
     """The source of a record, also of an invalid one; None if it cannot be read."""
-    found = _read(_source, raw)
+    found = _read_with(_source, raw)
     return found.source if found else None
 
 
 def read_subject(raw: bytes | None) -> str | None:
     """The subject of a record, also of an invalid one; None if it cannot be read."""
-    found = _read(_subject, raw)
+    found = _read_with(_subject, raw)
     subject = found.subject if found else None
     return subject if subject and len(subject) <= MAX_SUBJECT else None
 
@@ -534,6 +585,8 @@ def read_times(values: Sequence[bytes | None]) -> NDArray[np.int64]:
 
 def subjects_of(events: Sequence[Any]) -> list[str]:
     """Subject of each event; "" for a tick."""
+    if isinstance(events, Events):
+        return events.subjects()
     try:
         return [e.subject for e in events]
     except AttributeError:  # a tick is rare

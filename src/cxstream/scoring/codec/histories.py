@@ -11,7 +11,7 @@ from cxstream.model.kinds import Kind
 from cxstream.model.parameters import DAY_MS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -28,7 +28,7 @@ def _day(text: str) -> int | None:
     return None if time[0] == BAD_TIME else int(time[0]) // DAY_MS
 
 
-def fill_days(events: list[Any], columns: NDArray[np.void]) -> Iterator[tuple[int, str, str]]:
+def fill_days(events: Sequence[Any], columns: NDArray[np.void]) -> Iterator[tuple[int, str, str]]:
     """Fill in the first and last day of each purchase history.
 
     Args:

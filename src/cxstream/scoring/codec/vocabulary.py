@@ -6,20 +6,22 @@ under one set of rules only, and no state keeps them.
 
 from __future__ import annotations
 
-from functools import lru_cache, reduce
+from functools import cached_property, lru_cache, reduce
 from operator import or_
 from types import NoneType
 from typing import TYPE_CHECKING, Any, cast, get_args, get_type_hints
 
 import msgspec
 
-from cxstream.model.events import EVENT_TYPES, Event, envelope
+from cxstream.model.events import ENVELOPES, EVENT_TYPES, Event, envelope
 from cxstream.model.fields import Data
 from cxstream.model.kinds import Kind
+from cxstream.scoring.codec.plain import contract
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from cxstream.kernels.events import Contract
     from cxstream.model.parameters import OwnKind
 
 # Rules change seldom; the types of a set that is not in force any more are not needed again.
@@ -36,6 +38,7 @@ class Vocabulary:
         decode: decodes an event in structured form.
         labels: names of the kinds, by their numbers.
         own: the kinds of the company's own.
+        contract: tables of these events for the kernel that reads plain ones; None where all are read one by one.
     """
 
     def __init__(self, own: Mapping[str, OwnKind]) -> None:
@@ -45,8 +48,14 @@ class Vocabulary:
             envelope(name, len(Kind) + i, data_type(name, kind))
             for i, (name, kind) in enumerate(self.own.items())
         ]
+        self._envelopes = [*ENVELOPES.values(), *envelopes]
         types: Any = reduce(or_, (*EVENT_TYPES, *envelopes))
         self.decode: Callable[[bytes], Event] = msgspec.json.Decoder(types).decode
+
+    @cached_property
+    def contract(self) -> Contract | None:
+        """See the class."""
+        return contract(self._envelopes, self.labels)
 
 
 def data_type(name: str, kind: OwnKind) -> type[Data]:

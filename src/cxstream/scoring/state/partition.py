@@ -79,6 +79,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cxstream.model.parameters import ScoringParams
+    from cxstream.scoring.codec.events import Events
 
 _FIRST = 1024
 # In the worst case, each event of a batch splits a customer's list into this many lanes.
@@ -390,7 +391,7 @@ class PartitionState:
 
     def apply(
         self,
-        events: list[Any],
+        events: Events,
         columns: NDArray[np.void],
         offsets: NDArray[np.int64],
         limits: NDArray[np.int64],
@@ -414,8 +415,8 @@ class PartitionState:
         if not elsewhere:
             return self._apply(events, columns, offsets, limits, subjects, found)
         kept = np.array([i for i in range(len(events)) if i not in elsewhere], np.int64)
-        some = [[each[i] for i in kept.tolist()] for each in (events, subjects, found)]
-        applied = self._apply(some[0], columns[kept], offsets[kept], limits[kept], some[1], some[2])
+        some = [[each[i] for i in kept.tolist()] for each in (subjects, found)]
+        applied = self._apply(events.taken(kept), columns[kept], offsets[kept], limits[kept], *some)
         status = np.full(len(events), MISROUTED, np.uint8)
         status[kept] = applied.status
         scored = np.zeros(len(events) if self.scored else 0, SCORED)
@@ -426,7 +427,7 @@ class PartitionState:
 
     def _apply(
         self,
-        events: list[Any],
+        events: Events,
         columns: NDArray[np.void],
         offsets: NDArray[np.int64],
         limits: NDArray[np.int64],
@@ -437,8 +438,8 @@ class PartitionState:
         kinds, n = columns["kind"], len(events)
         columns["slot"], self._fresh = self.assign(subjects, found)
         known = len(self.topics.of)
-        for i in np.flatnonzero(kinds == Kind.contact):
-            topic = events[i].data.topic
+        for i in np.flatnonzero(kinds == Kind.contact).tolist():
+            topic = events.topic(i)
             if topic is not None:
                 columns["topic"][i] = self.topics.number(topic)
         # Until a contact refers to them, new topics count as unreferenced.

@@ -116,7 +116,7 @@ class FlushTally:
         if outcome.ticks or outcome.rules or MISROUTED in status:
             nobodys = np.isin(columns["kind"], (TICK, RULES))
             scored = np.flatnonzero(~nobodys & (status != MISROUTED))
-            events = [events[i] for i in scored.tolist()]
+            events = events.taken(scored)
             columns, status, appended = columns[scored], status[scored], appended[scored]
             sources = sources[scored]
         if not events:

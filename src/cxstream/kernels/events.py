@@ -1,0 +1,416 @@
+"""Touchpoints in JSON to columns, for the records that this can read without a doubt: the *plain* ones.
+
+What is plain: one JSON object of at most the nesting, the digits and the escapes that `cxstream.kernels.json` reads, no
+known name twice, all that is required, each value within its bounds, and a type of the table. So a plain
+record is valid. Any other record, valid or not, is for the general decoder, which says what is wrong with it.
+
+What there is to know of types, names and bounds comes in tables, which `cxstream.scoring.codec.plain` makes of the types
+of the contract.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from cxstream.kernels.jit import entry, kernel
+from cxstream.kernels.json import after_space, literal, number, skip, string, word
+from cxstream.kernels.layout import ABANDONED, HAS_VALUE, NONE, RESOLVED, SWITCHES, UNRESOLVED
+from cxstream.kernels.text import BAD_TIME, hash64, parse_time
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+ENVELOPE = ("specversion", "id", "source", "type", "subject", "time", "data")
+"""Members of the object; each is required."""
+_VERSION, _ID, _SOURCE, _TYPE, _SUBJECT, _TIME, _DATA = range(7)
+_ALL = (1 << 7) - 1
+
+ROLES = (
+    "channel", "topic", "case_id", "wait_s", "transfers", "resolved", "abandoned", "x", "y", "amount", "currency",
+    "late_days", "score", "rating", "sentiment",
+)  # fmt: skip
+"""Members of `data` that count: they have the first numbers; the others follow in any order."""
+(
+    _CHANNEL, _TOPIC, _CASE, _WAIT, _TRANSFERS, _RESOLVED, _ABANDONED, _X, _Y, _AMOUNT, _CURRENCY,
+    _LATE, _SCORE, _RATING, _SENTIMENT,
+) = range(15)  # fmt: skip
+
+FILLS = ("", "case", "click", "contact", "delivery", "money", "queue", "rating", "score", "sentiment")
+"""What a kind fills its columns with."""
+_FILL_CASE, _FILL_CLICK, _FILL_CONTACT, _FILL_DELIVERY, _FILL_MONEY = 1, 2, 3, 4, 5
+_FILL_QUEUE, _FILL_RATING, _FILL_SCORE, _FILL_SENTIMENT = 6, 7, 8, 9
+
+NAMES, MEMBERS, TYPES, VALUES = 0, 1, 2, 3
+"""Spaces of known words: names of the envelope, of `data`, types; from VALUES on the values of each member of `data`."""
+
+UNSURE, TEXT, NUMBER, BOOLEAN, CHOICE, TEXTS, LETTERS = 0, 1, 2, 3, 4, 5, 6
+"""Forms of a member: for the general decoder; text; number; true or false; one of some words; texts; a currency."""
+
+RULE = np.dtype(
+    [
+        ("low", "f8"),  # of a number
+        ("high", "f8"),
+        ("allowed", "u8"),  # bits of the words of a choice
+        ("least", "i4"),  # characters of a text
+        ("most", "i4"),
+        ("items", "i4"),  # texts, at most
+        ("form", "u1"),
+        ("required", "u1"),
+        ("whole", "u1"),  # a number without a fraction
+    ],
+    align=True,
+)
+"""What a member of `data` must be in an event of a kind."""
+
+BEGIN, END = 0, 1
+SUBJECT_BEGIN, SUBJECT_END, TOPIC_BEGIN, TOPIC_END, SPANS = 0, 1, 2, 3, 4
+"""Places of texts of a plain record; a topic that is not there begins at NONE."""
+
+_MIX = np.uint64(0x9E3779B97F4A7C15)
+_MOST_STRING, _MOST_SUBJECT = 256, 128
+
+
+class Contract(NamedTuple):
+    """What is known of events.
+
+    Attributes:
+        words: uint8[...], the known words one after the other, and 8 bytes more.
+        entries: int64[n, 4], of each word: space, where it begins and ends, number.
+        table: int16[2**k], a word by its hash; -1 for none. At most half of it is used.
+        rules: RULE[kinds, members].
+        required: uint64[kinds], bits of the members that a kind requires.
+        fills: uint8[kinds], place in FILLS.
+        switches: uint64, bits of the channels that a switch of channels leads to.
+    """
+
+    words: NDArray[np.uint8]
+    entries: NDArray[np.int64]
+    table: NDArray[np.int16]
+    rules: NDArray[np.void]
+    required: NDArray[np.uint64]
+    fills: NDArray[np.uint8]
+    switches: NDArray[np.uint64]
+
+
+@kernel
+def _mixed(text: NDArray[np.uint8], at: int, end: int, space: int) -> np.uint64:
+    """A hash of length, first, middle and last bytes of a word."""
+    n = end - at
+    first = word(text, at)
+    if n < 8:
+        mixed = first & ((np.uint64(1) << np.uint64(8 * n)) - np.uint64(1))
+    else:
+        middle, last = word(text, at + (n - 8) // 2), word(text, end - 8)
+        mixed = first ^ (middle * _MIX) ^ ((last << np.uint64(21)) | (last >> np.uint64(43)))
+    mixed = (mixed ^ (np.uint64(n * 64 + space) * _MIX)) * _MIX
+    return mixed ^ (mixed >> np.uint64(32))
+
+
+@entry
+def place_of(text: NDArray[np.uint8], at: int, end: int, space: int, size: int) -> int:
+    """Where to look first for a word in a table of `size`, a power of two. 8 bytes behind the word may be read."""
+    return np.int64(_mixed(text, at, end, space) & np.uint64(size - 1))
+
+
+@entry
+def _number_of(known: Contract, space: int, text: NDArray[np.uint8], at: int, end: int) -> int:
+    """The number of a word in its space; -1 for an unknown one."""
+    size = len(known.table)
+    i = np.int64(_mixed(text, at, end, space) & np.uint64(size - 1))
+    while known.table[i] >= 0:
+        entry_ = known.entries[known.table[i]]
+        if entry_[0] == space and entry_[2] - entry_[1] == end - at:
+            same, begin = True, entry_[1]
+            for j in range(end - at):
+                same &= known.words[begin + j] == text[at + j]
+            if same:
+                return entry_[3]
+        i = (i + 1) & (size - 1)
+    return -1
+
+
+@kernel
+def _texts(text: NDArray[np.uint8], at: int, items: int, most: int) -> int:
+    """Where an array of at most `items` texts of at most `most` characters ends; -1 where it is none."""
+    if text[at] != 91:
+        return -1
+    at = after_space(text, at + 1)
+    if text[at] == 93:
+        return at + 1
+    for _ in range(items):
+        if text[at] != 34:
+            return -1
+        at, characters, _ = string(text, at + 1)
+        if at < 0 or characters > most:
+            return -1
+        at = after_space(text, at + 1)
+        if text[at] == 93:
+            return at + 1
+        if text[at] != 44:
+            return -1
+        at = after_space(text, at + 1)
+    return -1
+
+
+@kernel
+def _member(
+    known: Contract, text: NDArray[np.uint8], at: int, kind: int, m: int,
+    numbers: NDArray[np.float64], spans: NDArray[np.int64],
+) -> tuple[int, bool]:  # fmt: skip
+    """Read a member of `data`; returns where it ends, or -1, and whether it is there: null is as good as nothing."""
+    rule = known.rules[kind, m]
+    form = rule.form
+    if text[at] == 110:
+        value, at = literal(text, at)
+        return (-1 if form == UNSURE or rule.required else at), False
+    if form == TEXT or form == CHOICE or form == LETTERS:
+        if text[at] != 34:
+            return -1, False
+        begin = at + 1
+        at, characters, verbatim = string(text, begin)
+        if at < 0 or characters < rule.least or characters > rule.most:
+            return -1, False
+        spans[m, BEGIN], spans[m, END] = begin, at
+        if not verbatim and (form != TEXT or m <= _CASE):
+            return -1, False
+        if form == CHOICE:
+            chosen = _number_of(known, VALUES + m, text, begin, at)
+            if chosen < 0 or not (rule.allowed >> np.uint64(chosen)) & np.uint64(1):
+                return -1, False
+            numbers[m] = chosen
+        elif form == LETTERS:
+            if at - begin != 3:
+                return -1, False
+            for i in range(begin, at):
+                if text[i] < 65 or text[i] > 90:
+                    return -1, False
+        return at + 1, True
+    if form == NUMBER:
+        value, at = number(text, at)
+        if at < 0 or not rule.low <= value <= rule.high or (rule.whole and value != np.floor(value)):
+            return -1, False
+        numbers[m] = value
+        return at, True
+    if form == BOOLEAN:
+        value, at = literal(text, at)
+        numbers[m] = value
+        return at, True
+    if form == TEXTS:
+        return _texts(text, at, rule.items, rule.most), True
+    return -1, False
+
+
+@entry
+def _data(
+    known: Contract, text: NDArray[np.uint8], at: int, kind: int,
+    numbers: NDArray[np.float64], spans: NDArray[np.int64],
+) -> tuple[int, np.uint64]:  # fmt: skip
+    """Read `data`; returns where it ends, or -1, and bits of the members that are there."""
+    named, present = np.uint64(0), np.uint64(0)
+    if text[at] != 123:
+        return -1, present
+    at = after_space(text, at + 1)
+    if text[at] == 125:
+        return -1, present  # without a channel
+    while True:
+        if text[at] != 34:
+            return -1, present
+        begin = at + 1
+        end, _, verbatim = string(text, begin)
+        if end < 0 or not verbatim:
+            return -1, present
+        m = _number_of(known, MEMBERS, text, begin, end)
+        at = after_space(text, end + 1)
+        if text[at] != 58:
+            return -1, present
+        at = after_space(text, at + 1)
+        if m < 0:
+            at = skip(text, at)
+        else:
+            bit = np.uint64(1) << np.uint64(m)
+            if named & bit:
+                return -1, present
+            named |= bit
+            at, there = _member(known, text, at, kind, m, numbers, spans)
+            if there:
+                present |= bit
+        if at < 0:
+            return -1, present
+        at = after_space(text, at)
+        if text[at] == 125:
+            break
+        if text[at] != 44:
+            return -1, present
+        at = after_space(text, at + 1)
+    required = known.required[kind]
+    return (at + 1 if present & required == required else -1), present
+
+
+@kernel
+def _has(present: np.uint64, m: int) -> bool:
+    return (present >> np.uint64(m)) & np.uint64(1) == np.uint64(1)
+
+
+@kernel
+def _contact_flags(known: Contract, present: np.uint64, numbers: NDArray[np.float64]) -> int:
+    switched = (known.switches[0] >> np.uint64(numbers[_CHANNEL])) & np.uint64(1)
+    flags = SWITCHES if switched else 0
+    if _has(present, _ABANDONED) and numbers[_ABANDONED] == 1.0:
+        return flags | ABANDONED
+    if _has(present, _RESOLVED):
+        return flags | (RESOLVED if numbers[_RESOLVED] == 1.0 else UNRESOLVED)
+    return flags
+
+
+@kernel
+def _fill(
+    known: Contract, text: NDArray[np.uint8], kind: int, present: np.uint64,
+    numbers: NDArray[np.float64], spans: NDArray[np.int64], columns: NDArray[np.void], i: int,
+) -> None:  # fmt: skip
+    """Fill in what `data` of a kind says beyond its points; the columns are 0."""
+    fills = known.fills[kind]
+    if fills == _FILL_CLICK:
+        if _has(present, _X) and _has(present, _Y):
+            columns[i].a, columns[i].b, columns[i].flags = numbers[_X], numbers[_Y], HAS_VALUE
+    elif fills == _FILL_CONTACT:
+        if _has(present, _WAIT):
+            columns[i].a = numbers[_WAIT]
+        if _has(present, _TRANSFERS):
+            columns[i].b = numbers[_TRANSFERS]
+        columns[i].flags = _contact_flags(known, present, numbers)
+    elif fills == _FILL_MONEY:
+        at = spans[_CURRENCY, BEGIN]
+        columns[i].a = numbers[_AMOUNT]
+        columns[i].case = (
+            (np.uint64(text[at]) << np.uint64(16))
+            | (np.uint64(text[at + 1]) << np.uint64(8))
+            | np.uint64(text[at + 2])
+        )
+    elif fills == _FILL_DELIVERY:
+        if _has(present, _LATE):
+            columns[i].a = numbers[_LATE]
+    elif fills == _FILL_QUEUE:
+        if _has(present, _WAIT):
+            columns[i].a = numbers[_WAIT]
+    elif fills == _FILL_RATING:
+        columns[i].a = numbers[_RATING]
+    elif fills == _FILL_SCORE:
+        columns[i].a = numbers[_SCORE]
+    elif fills == _FILL_SENTIMENT:
+        if _has(present, _SENTIMENT):
+            columns[i].a, columns[i].flags = numbers[_SENTIMENT], HAS_VALUE
+    elif fills == _FILL_CASE:
+        begin = spans[_CASE, BEGIN] if _has(present, _CASE) else 0
+        end = spans[_CASE, END] if _has(present, _CASE) else 0
+        columns[i].case = hash64(text, begin, end, np.uint64(0))
+
+
+@kernel
+def _event(
+    known: Contract, text: NDArray[np.uint8], at: int, end: int, i: int, columns: NDArray[np.void],
+    sources: NDArray[np.uint64], found: NDArray[np.int64], own: NDArray[np.int64],
+    numbers: NDArray[np.float64], spans: NDArray[np.int64],
+) -> bool:  # fmt: skip
+    """Read record i; False where it is not plain, and then what is in its columns means nothing."""
+    at = after_space(text, at)
+    if text[at] != 123:
+        return False
+    at = after_space(text, at + 1)
+    seen, kind, later, present = 0, -1, -1, np.uint64(0)
+    while True:
+        if text[at] != 34:
+            return False
+        begin = at + 1
+        close, _, verbatim = string(text, begin)
+        if close < 0 or not verbatim:
+            return False
+        name = _number_of(known, NAMES, text, begin, close)
+        at = after_space(text, close + 1)
+        if text[at] != 58:
+            return False
+        at = after_space(text, at + 1)
+        if name < 0:
+            at = skip(text, at)
+        else:
+            if seen & (1 << name):
+                return False
+            seen |= 1 << name
+            if name == _DATA:
+                if kind >= 0:
+                    at, present = _data(known, text, at, kind, numbers, spans)
+                else:
+                    later = at
+                    at = skip(text, at)
+            else:
+                if text[at] != 34:
+                    return False
+                begin = at + 1
+                close, characters, verbatim = string(text, begin)
+                if close < 0 or not verbatim or characters < 1 or characters > _MOST_STRING:
+                    return False
+                own[name, BEGIN], own[name, END] = begin, close
+                if name == _TYPE:
+                    kind = _number_of(known, TYPES, text, begin, close)
+                    if kind < 0:
+                        return False
+                elif name == _SUBJECT and characters > _MOST_SUBJECT:
+                    return False
+                at = close + 1
+        if at < 0:
+            return False
+        at = after_space(text, at)
+        if text[at] == 125:
+            break
+        if text[at] != 44:
+            return False
+        at = after_space(text, at + 1)
+    if seen != _ALL or after_space(text, at + 1) != end:
+        return False
+    if later >= 0:
+        at, present = _data(known, text, later, kind, numbers, spans)
+        if at < 0:
+            return False
+    begin = own[_VERSION, BEGIN]
+    if own[_VERSION, END] != begin + 3 or text[begin] != 49 or text[begin + 1] != 46 or text[begin + 2] != 48:
+        return False
+    time = parse_time(text, own[_TIME, BEGIN], own[_TIME, END])
+    if time == BAD_TIME:
+        return False
+    source = hash64(text, own[_SOURCE, BEGIN], own[_SOURCE, END], np.uint64(0))
+    sources[i] = source
+    columns[i].time, columns[i].kind, columns[i].topic = time, kind, NONE
+    columns[i].id = hash64(text, own[_ID, BEGIN], own[_ID, END], source)
+    _fill(known, text, kind, present, numbers, spans, columns, i)
+    found[i, SUBJECT_BEGIN], found[i, SUBJECT_END] = own[_SUBJECT, BEGIN], own[_SUBJECT, END]
+    found[i, TOPIC_BEGIN] = NONE
+    if known.fills[kind] == _FILL_CONTACT and _has(present, _TOPIC):
+        found[i, TOPIC_BEGIN], found[i, TOPIC_END] = spans[_TOPIC, BEGIN], spans[_TOPIC, END]
+    return True
+
+
+@entry
+def read_events(
+    known: Contract, text: NDArray[np.uint8], ends: NDArray[np.int64], columns: NDArray[np.void],
+    sources: NDArray[np.uint64], found: NDArray[np.int64], plain: NDArray[np.bool_],
+    own: NDArray[np.int64], numbers: NDArray[np.float64], spans: NDArray[np.int64],
+) -> None:  # fmt: skip
+    """Read the plain records of a batch.
+
+    Args:
+        known: the contract.
+        text: uint8[...], the records, each with a NUL behind it, and at least 8 bytes more.
+        ends: int64[n], where the NUL of each is; the next record begins behind it.
+        columns: EVENT[n], zeros; filled in for plain records, without `slot` and `topic`. The others' mean nothing.
+        sources: uint64[n], hash of each source; likewise.
+        found: int64[n, SPANS], where texts of it lie; likewise.
+        plain: bool[n], filled in.
+        own: int64[len(ENVELOPE), 2], scratch.
+        numbers: float64[members], scratch.
+        spans: int64[members, 2], scratch.
+    """
+    at = 0
+    for i in range(len(ends)):
+        plain[i] = _event(known, text, at, ends[i], i, columns, sources, found, own, numbers, spans)
+        at = ends[i] + 1

@@ -1,0 +1,169 @@
+"""Plain records of a batch to columns, in a kernel; the tables that it reads by are made of the types of the contract."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+import numpy as np
+from msgspec import inspect
+
+from cxstream.kernels import events as kernel
+from cxstream.kernels.layout import EVENT
+from cxstream.model.enumerations import CHANNELS, SWITCH_CHANNELS
+from cxstream.model.fields import Data
+from cxstream.model.kinds import Kind, type_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+# The kernel reads 8 bytes at a time.
+_AFTER = b"\0" * 8
+_WORDS_BITS = 64
+_MOST_TEXT = np.iinfo(np.int32).max
+_CURRENCY = "^[A-Z]{3}$"
+_EXTRA = frozenset(each.name for each in msgspec.structs.fields(Data)) - frozenset(kernel.ROLES)
+MEMBERS = (*kernel.ROLES, *sorted(_EXTRA))
+_NUMBER = {name: i for i, name in enumerate(MEMBERS)}
+
+
+class Plain(NamedTuple):
+    """What the kernel read of a batch of n records.
+
+    Attributes:
+        known: bool[n], which records are plain. The others' columns mean nothing.
+        columns: EVENT[n], without `slot` and `topic`.
+        sources: uint64[n], hash of each source.
+        text: the records, one after the other.
+        spans: int64[n, SPANS], where subject and topic of each lie in it; 0 for the others.
+    """
+
+    known: NDArray[np.bool_]
+    columns: NDArray[np.void]
+    sources: NDArray[np.uint64]
+    text: bytes
+    spans: NDArray[np.int64]
+
+
+def _rule(declared: inspect.Type, words: dict[str, int]) -> tuple[Any, ...]:
+    """The RULE of a member by its type; `words` are the numbers of the words that it may be, and take new ones."""
+    optional = isinstance(declared, inspect.UnionType)
+    if isinstance(declared, inspect.UnionType):
+        [declared] = [each for each in declared.types if not isinstance(each, inspect.NoneType)]
+    low, high, allowed, least, most, items, form, whole = 0.0, 0.0, 0, 0, _MOST_TEXT, 0, kernel.UNSURE, 0
+    match declared:
+        case inspect.StrType(min_length=least_, max_length=most_, pattern=None):
+            form, least, most = kernel.TEXT, least_ or 0, most if most_ is None else most_
+        case inspect.StrType(pattern=pattern) if pattern == _CURRENCY:
+            form = kernel.LETTERS
+        case inspect.FloatType(gt=None, lt=None, ge=ge, le=le, multiple_of=step) if step in (None, 1):
+            form, whole = kernel.NUMBER, int(step is not None)
+            low, high = -np.inf if ge is None else ge, np.inf if le is None else le
+        case inspect.BoolType():
+            form = kernel.BOOLEAN
+        case inspect.LiteralType(values=values) if all(isinstance(each, str) for each in values):
+            form = kernel.CHOICE
+            for each in values:
+                number = words.setdefault(str(each), len(words))
+                allowed |= 1 << number
+        case inspect.ListType(item_type=inspect.StrType(pattern=None) as item, min_length=None) if (
+            item.min_length in (None, 0) and item.max_length is not None and declared.max_length is not None
+        ):
+            form, items, most = kernel.TEXTS, declared.max_length, item.max_length
+    return low, high, allowed, least, most, items, form, int(not optional), whole
+
+
+def _kinds(envelopes: Sequence[Any]) -> Iterator[tuple[int, type[Data]]]:
+    """Numbers of the kinds that the kernel reads, and the types of their data."""
+    for envelope in envelopes:
+        data = next(each.type for each in msgspec.structs.fields(envelope) if each.name == "data")
+        named = {each.name for each in msgspec.structs.fields(data)}
+        fills = Kind(envelope.KIND).spec.fills if len(Kind) > envelope.KIND else None
+        # Members and columns that the kernel does not know are for the general decoder.
+        if named <= _NUMBER.keys() and (fills or "") in kernel.FILLS:
+            yield envelope.KIND, data
+
+
+def contract(envelopes: Sequence[Any], labels: Sequence[str]) -> kernel.Contract:
+    """The tables of events.
+
+    Args:
+        envelopes: types of the events of each kind.
+        labels: names of the kinds, by their numbers.
+    """
+    kinds = dict(_kinds(envelopes))
+    values: list[dict[str, int]] = [{} for _ in MEMBERS]
+    values[_NUMBER["channel"]] = {channel: i for i, channel in enumerate(CHANNELS)}
+    rules = np.zeros((len(labels), len(MEMBERS)), kernel.RULE)
+    fills = np.zeros(len(labels), np.uint8)
+    for number, data in kinds.items():
+        for each in inspect.type_info(data).fields:  # type: ignore[attr-defined]  # of a struct
+            m = _NUMBER[each.name]
+            rules[number, m] = _rule(each.type, values[m])
+        if number < len(Kind):
+            fills[number] = kernel.FILLS.index(Kind(number).spec.fills or "")
+    if any(len(each) > _WORDS_BITS for each in (*values, MEMBERS)):
+        raise ValueError("more words than a set of bits has")
+    required = np.array(
+        [sum(1 << m for m in np.flatnonzero(of_kind["required"]).tolist()) for of_kind in rules], np.uint64
+    )
+    switches = sum(1 << values[_NUMBER["channel"]][channel] for channel in SWITCH_CHANNELS)
+    spaces = {
+        kernel.NAMES: {name: i for i, name in enumerate(kernel.ENVELOPE)},
+        kernel.MEMBERS: _NUMBER,
+        kernel.TYPES: {type_of(labels[number]): number for number in kinds},
+        **{kernel.VALUES + m: words for m, words in enumerate(values)},
+    }
+    return kernel.Contract(*_table(spaces), rules, required, fills, np.array([switches], np.uint64))
+
+
+def _table(
+    spaces: dict[int, dict[str, int]],
+) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int16]]:
+    """The words of each space with their numbers, and a table of them: open addressing, compared byte by byte."""
+    flat = [
+        (space, word.encode(), number) for space, words in spaces.items() for word, number in words.items()
+    ]
+    joined = np.frombuffer(b"".join(word for _, word, _ in flat) + _AFTER, np.uint8).copy()
+    table = np.full(1 << (4 * len(flat)).bit_length(), -1, np.int16)
+    entries = np.zeros((len(flat), 4), np.int64)
+    at = 0
+    for i, (space, word, number) in enumerate(flat):
+        entries[i] = space, at, at + len(word), number
+        place = kernel.place_of(joined, at, at + len(word), space, len(table))
+        while table[place] >= 0:
+            place = (place + 1) % len(table)
+        table[place] = i
+        at += len(word)
+    return joined, entries, table
+
+
+def read_plain(known: kernel.Contract, raws: Sequence[bytes | None]) -> Plain:
+    """Read the plain records of a batch.
+
+    Args:
+        known: the contract.
+        raws: n structured records; None for one that must not be read.
+    """
+    n = len(raws)
+    held = [raw or b"" for raw in raws] if None in raws else raws
+    text = b"\0".join([*held, _AFTER])  # type: ignore[list-item]  # none is None
+    ends = np.cumsum(np.fromiter(map(len, held), np.int64, n) + 1) - 1  # type: ignore[arg-type]
+    columns, sources = np.zeros(n, EVENT), np.empty(n, np.uint64)
+    spans, plain = np.zeros((n, kernel.SPANS), np.int64), np.empty(n, np.bool_)
+    members = len(MEMBERS)
+    kernel.read_events(
+        known,
+        np.frombuffer(text, np.uint8),
+        ends,
+        columns,
+        sources,
+        spans,
+        plain,
+        np.zeros((len(kernel.ENVELOPE), 2), np.int64),
+        np.zeros(members),
+        np.zeros((members, 2), np.int64),
+    )
+    return Plain(plain, columns, sources, text, spans)
