@@ -139,6 +139,12 @@ CASES: dict[str, dict[str, int]] = {
         "assign retention c-1": NOT_DONE,
         "assign retention --rules {tmp}/experiments.toml": WRONG,
     },
+    "evaluate": {
+        "evaluate {tmp}/w": DONE,
+        "evaluate {tmp}/w --plan": NOT_DONE,
+        "evaluate {tmp}/missing.duckdb": NOT_DONE,
+        "evaluate {tmp}/w --change release": WRONG,
+    },
     "keys": {
         "keys init {tmp}/control.key": DONE,
         "keys init {tmp}/bad.csv": NOT_DONE,

@@ -38,6 +38,7 @@ COMMANDS = {
     "serve": "The console: pages over the read model, in a browser.",
     "train": "Fit models of purchases to your own history, as rules.",
     "assign": "Say who is treated and who is held out in an experiment.",
+    "evaluate": "Whether acting on customers helped, and what it brought.",
     "keys": "Make the key that control records are signed with.",
     "warehouse": "Scored touchpoints, score cards and signals in a file, for views and BI.",
     "sink": "Score cards, signals and daily aggregates in PostgreSQL.",

@@ -60,6 +60,8 @@ SIGNALS = pa.schema(
         ("suggested_action", pa.string()),
         ("model", pa.string()),
         ("value_at_risk", pa.float64()),
+        ("experiment", pa.string()),
+        ("arm", pa.string()),
     ]
 )
 FRICTION = pa.schema(
@@ -316,6 +318,8 @@ def _risk(signal: ChurnRiskSignal) -> dict[str, Any]:
         "suggested_action": data.suggested_action,
         "model": data.model,
         "value_at_risk": data.value_at_risk,
+        "experiment": data.experiment or None,
+        "arm": data.arm or None,
     }
 
 

@@ -1,0 +1,1 @@
+"""Whether acting helped: the treated against the holdout, with intervals."""
