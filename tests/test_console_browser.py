@@ -9,10 +9,12 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import duckdb
 import pytest
 from playwright.sync_api import sync_playwright
 
@@ -44,8 +46,8 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
 
 
-@pytest.fixture(scope="module")
-def address(path: Path) -> Iterator[str]:
+@contextmanager
+def served(path: Path) -> Iterator[str]:
     """A server of its own process."""
     environ = {**os.environ, "CXSTREAM_CONSOLE__RELEASE_SECONDS": "0"}
     words = [sys.executable, "-m", "cxstream", "serve", "--warehouse", str(path), "--port", "0"]
@@ -59,6 +61,12 @@ def address(path: Path) -> Iterator[str]:
         finally:
             server.terminate()
             server.wait(30)
+
+
+@pytest.fixture(scope="module")
+def address(path: Path) -> Iterator[str]:
+    with served(path) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +107,8 @@ def test_pages_are_accessible_fit_and_keep_to_the_policy(
     page, complaints = opened(browser, color_scheme=scheme, locale=locale)
     page.set_viewport_size({"width": width, "height": 900})
     found: dict[str, Any] = {}
-    for name, path in [*((each.name, each.path) for each in PAGES), ("customer", "/customers/c-1")]:
+    more = [("customer", "/customers/c-1"), ("change", "/touchpoints?measure=change&period=28d")]
+    for name, path in [*((each.name, each.path) for each in PAGES), *more]:
         page.goto(address + path)
         page.evaluate(f"{axe}; 0")
         broken = page.evaluate(f"axe.run({{{rules}resultTypes: ['violations']}})")["violations"]
@@ -116,6 +125,50 @@ def test_pages_are_accessible_fit_and_keep_to_the_policy(
     page.context.close()
     assert found == {}
     assert complaints == []
+
+
+def test_the_phone_has_the_filter_and_csv_and_shows_where_tables_go_on(browser: Any, address: str) -> None:
+    page, complaints = opened(browser, locale="en-GB")
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(f"{address}/touchpoints")
+    page.get_by_role("link", name="CSV").first.wait_for()
+    page.locator("header.bar summary", has_text="All customers").click()
+    page.get_by_label("Only touchpoints where").fill("channel=web")
+    page.get_by_role("button", name="Add").click()
+    page.wait_for_url("**where=channel**")
+    table = page.locator(".tw").last
+    assert table.evaluate("e => e.scrollWidth > e.clientWidth")
+    # Shadows that move with the content cover those that stay, at an end.
+    shades = table.evaluate("e => getComputedStyle(e).backgroundAttachment")
+    assert shades.replace(" ", "") == "local,local,scroll,scroll"
+    assert complaints == []
+    page.context.close()
+
+
+@pytest.mark.timeout(300)
+def test_names_of_any_length_keep_the_layout(browser: Any, tmp_path: Path) -> None:
+    long, words = "x" * 180, "Brzęczyszczykiewicz-Konstantynopolitańczykowianeczka " * 3
+    swap = {"checkout": long, "gold": words, "autumn": long, "invoice": words, "p-1": long}
+    rows = [
+        {name: swap.get(value, value) if isinstance(value, str) else value for name, value in row.items()}
+        for row in made_up(3, 700, 30)
+    ]
+    cards = [{**card(n, "critical", 0.9), "value_at_risk": 5.0, "clv": 9.0} for n in range(1, 31)]
+    places = [place_signal(1, "raised", START + timedelta(days=18), name=long)]
+    path = warehouse(tmp_path / "w.duckdb", rows, made_up_signals(3, rows, 60), cards, places)
+    with duckdb.connect(str(path)) as connection:
+        connection.execute(
+            "UPDATE customers SET customer = customer || '-' || $1 WHERE customer_id % 2 = 1", [long]
+        )
+        ((customer,),) = connection.execute("SELECT max(customer) FROM customers").fetchall()
+    with served(path) as address:
+        page, _ = opened(browser, locale="en-GB")
+        for width in (390, 1280):
+            page.set_viewport_size({"width": width, "height": 900})
+            for each in [*(each.path for each in PAGES), f"/customers/{customer}", "/customers?at_risk=1"]:
+                page.goto(address + each)
+                assert page.evaluate("document.documentElement.scrollWidth") <= width, (each, width)
+        page.context.close()
 
 
 def test_a_theme_a_language_and_a_cell_are_chosen_by_keyboard(browser: Any, address: str) -> None:

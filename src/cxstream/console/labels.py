@@ -116,6 +116,8 @@ _ALL = {
     "kind": KINDS,
     "action": ACTIONS,
 }
+# Not in the call that takes it: there it would not be found for translation.
+_UNNAMED = N_("none named")
 _MISSING = {
     "channel": N_("no channel"),
     "stage": N_("no stage"),
@@ -133,7 +135,7 @@ def label(language: Language, sort: str, code: str | None) -> str:
         code: as the data have it; None where a touchpoint has no value.
     """
     if code is None:
-        return language.gettext(_MISSING.get(sort, N_("none named")))
+        return language.gettext(_MISSING.get(sort, _UNNAMED))
     known = _ALL.get(sort, {}).get(code)
     if known is not None:
         return language.gettext(known)

@@ -7,8 +7,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from cxstream.console import leaving
+from cxstream.console.behind import KEYS, MEASURES, VALUES
 from cxstream.console.language import N_
 from cxstream.console.page import CUSTOMERS, Ask, Page
+from cxstream.console.pages.empathy import item_of
 from cxstream.console.queries import known
 from cxstream.console.tables import Table
 from cxstream.model.errors import InputError
@@ -43,10 +45,8 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
     rows = await _customers(ask, _PAGE + 1, ask.param("after"))
     shown = rows[:_PAGE]
     words = ask.language
-    cells = [
-        f"{ask.label('dimension', name)}: {ask.label(name, value)}" for name, value in _cell(ask).items()
-    ]
-    what = [words.gettext(_name(ask)), *cells]
+    cells = [f"{_column(ask, name)}: {_value(ask, name, value)}" for name, value in _cell(ask).items()]
+    what = [_name(ask), *cells]
     return {
         "customers": shown,
         "what": " · ".join(what),
@@ -66,14 +66,30 @@ def _next(ask: Ask, row: Row) -> str:
 
 
 def _name(ask: Ask) -> str:
+    words = ask.language
     if ask.param("at_risk"):
-        return N_("Customers at a high or critical level now")
+        return words.gettext(N_("Customers at a high or critical level now"))
     view, of = ask.param("view", "touchpoints"), ask.param("of", query.CUSTOMERS)
-    return (
-        N_("Customers with touchpoints in the period")
-        if of == query.CUSTOMERS
-        else f"{view}: {of.replace('_', ' ')}"
-    )
+    if of != query.CUSTOMERS:
+        text = words.gettext(MEASURES[of]) if of in MEASURES else of.replace("_", " ")
+        return words.gettext(N_("Customers: %(what)s")) % {"what": text}
+    if view == "visits":
+        return words.gettext(N_("Customers with bad visits"))
+    return words.gettext(N_("Customers with touchpoints in the period"))
+
+
+def _column(ask: Ask, name: str) -> str:
+    return ask.language.gettext(KEYS[name]) if name in KEYS else ask.label("dimension", name)
+
+
+def _value(ask: Ask, name: str, value: str | None) -> str:
+    if name == "item" and value:
+        return item_of(ask, value)
+    if name == "part" and value:
+        return ask.label("level", value)
+    if name in KEYS and value in VALUES:
+        return ask.language.gettext(VALUES[value])
+    return ask.label(name, value)
 
 
 def _cell(ask: Ask) -> dict[str, str | None]:

@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 from markupsafe import Markup
 
@@ -16,6 +17,7 @@ from cxstream.console.language import N_
 from cxstream.console.page import Ask, Page
 from cxstream.console.queries import own
 from cxstream.console.tables import Table
+from cxstream.warehouse.views.selection import Filter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -48,6 +50,9 @@ _COLOURS = {"later": "off", "left": "p3", "complained": "fe", "silent": "fg", "b
 _RESULTS = ("bought", "complained", "left", "silent")
 # Not to need help is no loss: this stage is no step of a funnel that nobody has chosen.
 _HELP = "service"
+# What is done to the customer is no step of theirs.
+_OURS = ("email_sent", "campaign_sent", "action_taken", "purchase_history")
+_STEPS_OF = {"customers": N_("left out"), "all": N_("are steps, too")}
 _EFFORT = Measure("effort", N_("Effort on the way"), up="worse", tone="e")
 _SHARE = Measure("share", "", scale=100, up="")
 
@@ -66,9 +71,11 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
                 (N_("Journeys of"), "per", _PER),
                 (N_("Steps are"), "place", _PLACES),
                 (N_("Whose"), "who", _WHO),
+                (N_("Our messages and actions"), "ours", _STEPS_OF),
             )
         ],
         "total": _total(links),
+        "ours": [ask.label("kind", kind) for kind in _OURS] if _left_out(ask) else [],
         "lede": _lede(ask, links, shown),
         "facts": _facts(ask, links),
         "flow": _sankey(ask, links),
@@ -91,6 +98,7 @@ def _chosen(ask: Ask) -> dict[str, str]:
         "per": ask.choice("per", *_PER),
         "place": ask.choice("place", *_PLACES),
         "who": ask.choice("who", *_WHO),
+        "ours": ask.choice("ours", *_STEPS_OF),
     }
 
 
@@ -108,12 +116,26 @@ def _options(ask: Ask) -> dict[str, str]:
     return {"per": chosen["per"], "place": chosen["place"], "within": within}
 
 
+def _left_out(ask: Ask) -> tuple[Filter, ...]:
+    """The filter that leaves out what is done to the customer, unless the page is about kinds."""
+    if _chosen(ask)["ours"] == "all" or any(each.dimension == "kind" for each in ask.scope.filters):
+        return ()
+    return (Filter("kind", _OURS, negated=True),)
+
+
+def _without_ours(ask: Ask, link: str) -> str:
+    """A link to customers under the same filter."""
+    return "&".join([link, *(urlencode({"where": f"kind!={','.join(_OURS)}"}) for _ in _left_out(ask))])
+
+
 async def _links(ask: Ask) -> list[Row]:
-    return await ask.view(own("steps"), options={**_options(ask), "who": _chosen(ask)["who"]})
+    return await ask.view(
+        own("steps"), where=_left_out(ask), options={**_options(ask), "who": _chosen(ask)["who"]}
+    )
 
 
 async def _paths(ask: Ask) -> list[Row]:
-    return await ask.view("paths", options=_options(ask), limit=_PATHS)
+    return await ask.view("paths", where=_left_out(ask), options=_options(ask), limit=_PATHS)
 
 
 def _total(links: Iterable[Row]) -> int:
@@ -140,7 +162,8 @@ def _facts(ask: Ask, links: Sequence[Row]) -> list[tuple[str, Cell]]:
 
 
 def _behind(ask: Ask, of: str = "customers", **cell: str | None) -> str:
-    return figures.options(ask.customers("steps", of, **cell), **_options(ask), who=_chosen(ask)["who"])
+    link = figures.options(ask.customers("steps", of, **cell), **_options(ask), who=_chosen(ask)["who"])
+    return _without_ours(ask, link)
 
 
 def _place(ask: Ask, place: str | None) -> str:
@@ -194,12 +217,13 @@ def _decimals(top: float) -> int:
 
 def _sankey(ask: Ask, links: Sequence[Row]) -> Any:
     words, top = ask.language, _top(links)
+    effort = words.gettext("effort")
     flows = []
     for row in _merged(links):
         target = row["to_place"] or f"end:{row['outcome']}"
         title = f"{_place(ask, row['from_place'])} → {_target(ask, row)}: {words.number(row['journeys'])}"
         if row["effort"] is not None:
-            title += f", {words.gettext('effort')} {words.number(row['effort'], 2, sign=True)}"
+            title += f", {effort} {words.number(row['effort'], 2, sign=True)}"
         kind = f"lk{_class(row['effort'], top)}"
         flows.append(Flow(row["step"], row["from_place"], target, row["journeys"], kind, title))
     gaps = _gaps(links)
@@ -405,7 +429,9 @@ def _path_grid(ask: Ask, rows: Sequence[Row]) -> Grid:
     ]
     grid = []
     for row in rows:
-        link = figures.options(ask.customers("paths", "journeys", path=row["path"]), **_options(ask))
+        link = _without_ours(
+            ask, figures.options(ask.customers("paths", "journeys", path=row["path"]), **_options(ask))
+        )
         ends = {
             "bought": row["end_purchase"],
             "complained": row["end_complaint"],
@@ -467,7 +493,7 @@ async def _edges_table(ask: Ask) -> Table:
 
 
 async def _follows_table(ask: Ask) -> Table:
-    return Table("journey-edges", await ask.view("journeys", options=_options(ask)))
+    return Table("journey-edges", await ask.view("journeys", where=_left_out(ask), options=_options(ask)))
 
 
 async def _funnel_table(ask: Ask) -> Table:
@@ -480,7 +506,7 @@ async def _funnel_table(ask: Ask) -> Table:
 
 
 async def _paths_table(ask: Ask) -> Table:
-    return Table("paths", await ask.view("paths", options=_options(ask), limit=_MOST))
+    return Table("paths", await ask.view("paths", where=_left_out(ask), options=_options(ask), limit=_MOST))
 
 
 PAGE = Page(

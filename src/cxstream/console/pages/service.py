@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 from markupsafe import Markup
 from starlette.exceptions import HTTPException
@@ -12,10 +14,13 @@ from cxstream.console import charts, drawing, figures, weeks
 from cxstream.console.figures import Estimate, Grid, Measure
 from cxstream.console.language import N_
 from cxstream.console.page import Ask, Page
+from cxstream.console.scope import quoted
 from cxstream.console.tables import Table
+from cxstream.warehouse.views.selection import Filter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import datetime
 
     from cxstream.console.figures import Cell
     from cxstream.console.reader import Row
@@ -30,6 +35,9 @@ _ABANDONMENT = Measure(
 _FCR = Measure("fcr", N_("Resolved at first contact"), scale=100, decimals=0, bounds=(0, 100))
 _SHARE = Measure("share", "", scale=100, decimals=0, up="worse", tone="e")
 _REPEAT = Measure("repeat", N_("Contact again about the same"), scale=100, decimals=0, up="worse", tone="e")
+_OF_FCR = ("fcr", "fcr_low", "fcr_high", "first_contacts", "first_resolved")
+# A contact is resolved if none about the topic follows so long.
+_AFTER = timedelta(days=7)
 _MEASURES = (_IN_TIME, _ABANDONMENT, _FCR, _REPEAT)
 # What a share of a measure is of: its count, whose customers are behind the figure, and of how many.
 _COUNTS = {
@@ -42,10 +50,11 @@ _COUNTS = {
 
 async def _show(ask: Ask) -> Mapping[str, Any]:
     by = ask.choice("by", *_BY)
+    channels = await _channels(ask)
     now, before, weekly, groups, agents = await asyncio.gather(
-        ask.view("service"),
-        ask.view("service", scope=ask.scope.before),
-        ask.view("service", scope=weeks.scope_of(ask.scope), grain="week"),
+        _all(ask, channels),
+        _all(ask, channels, scope=ask.scope.before),
+        _all(ask, channels, scope=weeks.scope_of(ask.scope), grain="week"),
         _groups(ask, by),
         _agents(ask),
     )
@@ -56,7 +65,9 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
     shown = agents if ask.param("all") else agents[:_SHOWN]
     return {
         "lede": _lede(ask, total, earlier),
-        "figures": [_figure(ask, each, total, earlier, weekly) for each in _MEASURES],
+        "figures": [_figure(ask, each, total, earlier, weekly, channels) for each in _MEASURES],
+        "fcr_until": _known_until(ask),
+        "fcr_channels": [ask.label("channel", name) for name in channels],
         "weeks": _week_grid(ask, weekly),
         "times": _time_grid(ask, total) if total else None,
         "complaints": _complaints(ask, now[0]) if now else [],
@@ -74,6 +85,40 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
     }
 
 
+async def _channels(ask: Ask) -> list[str]:
+    """The channels where some contact says whether it was resolved: only there it can be."""
+    rows = await ask.view("service", scope=weeks.scope_of(ask.scope), by=("channel",))
+    return sorted(
+        row["channel"] for row in rows if row["resolved_share"] is not None and row["channel"] is not None
+    )
+
+
+async def _all(ask: Ask, channels: Sequence[str], **more: Any) -> list[Row]:
+    """All contacts, with the resolution at first contact of those channels that can resolve."""
+    rows, able = await asyncio.gather(
+        ask.view("service", **more),
+        ask.view("service", where=(Filter("channel", tuple(channels)),), columns=_OF_FCR, **more)
+        if channels
+        else _nothing(),
+    )
+    known = {row.get("period"): row for row in able}
+    unknown: Row = dict.fromkeys(_OF_FCR)
+    unknown |= {"first_contacts": 0, "first_resolved": 0}
+    return [
+        {**row, **{name: known.get(row.get("period"), unknown)[name] for name in _OF_FCR}} for row in rows
+    ]
+
+
+async def _nothing() -> list[Row]:
+    return []
+
+
+def _known_until(ask: Ask) -> datetime | None:
+    """Until when contacts of the period can have been resolved at first contact; None if none of them can."""
+    until = min(ask.scope.until, ask.last - _AFTER) if ask.last else ask.scope.until
+    return until if until > ask.scope.since else None
+
+
 def _of(measure: Measure, row: Row | None, few: int) -> Estimate | None:
     if row is None:
         return None
@@ -83,13 +128,26 @@ def _of(measure: Measure, row: Row | None, few: int) -> Estimate | None:
 
 
 def _figure(
-    ask: Ask, measure: Measure, now: Row | None, before: Row | None, weekly: Sequence[Row]
+    ask: Ask,
+    measure: Measure,
+    now: Row | None,
+    before: Row | None,
+    weekly: Sequence[Row],
+    channels: Sequence[str],
 ) -> dict[str, Any]:
     words, few = ask.language, ask.scope.few
     count, whole = _COUNTS[measure.column]
     title = words.gettext(measure.title)
     found = {row["period"]: _of(measure, row, few) for row in weekly}
     link = ask.customers("service", count) if now and now[count] else ""
+    note = words.ngettext("{n} contact", "{n} contacts", now[whole] if now else 0)
+    if measure is _FCR:
+        until = _known_until(ask)
+        until_text = words.gettext("until %(time)s") % {"time": words.day(until)}
+        note += f", {until_text}" if until else ""
+        if link:
+            named = ",".join(quoted(name) for name in channels)
+            link += f"&{urlencode({'where': f'channel={named}'})}"
     return {
         "title": title,
         "now": figures.estimate(words, measure, _of(measure, now, few), link),
@@ -98,7 +156,7 @@ def _figure(
         )
         if before
         else figures.Cell(),
-        "note": words.ngettext("{n} contact", "{n} contacts", now[whole] if now else 0),
+        "note": note,
         "chart": weeks.chart(ask, measure, found, title),
     }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from math import sqrt
+from math import ceil, sqrt
 from typing import TYPE_CHECKING, Any
 
 from cxstream.console import drawing, labels
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from cxstream.console.reader import Row
 
-_STEPS = 8
+_STEPS, _SIDE = 8, 4
+_TWO_SIDES = [*(f"b{n}" for n in range(_SIDE, 0, -1)), *(f"w{n}" for n in range(_SIDE + 1))]
 _SHOWN = 12
 _MEASURES = ("effort", "mood", "change")
 _TITLES = {
@@ -68,7 +69,12 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
             (channel, [_cell(ask, known.get((channel, stage)), measure, scale, chosen) for stage in stages])
             for channel in dict.fromkeys(row["channel"] for row in cells)
         ],
-        "scale": {"low": scale.text(ask, 0), "high": scale.text(ask, 1)},
+        "scale": {
+            "low": scale.text(ask, 0),
+            "high": scale.text(ask, 1),
+            "colours": _TWO_SIDES if scale.is_two_sided else [f"h{n}" for n in range(_STEPS)],
+            "is_two_sided": scale.is_two_sided,
+        },
         "worst": _worst(ask, cells),
         "summary": _summary(cells),
         "chosen": chosen and _named(ask, chosen),
@@ -101,7 +107,7 @@ async def _trend(ask: Ask, chosen: Row | None) -> Any:
 
 
 class _Scale:
-    """From values to the steps of the heat map: strain is dark."""
+    """From values to the steps of the heat map: strain is dark. A change has two sides, and no colour within its margin."""
 
     def __init__(self, measure: str, cells: Sequence[Row]) -> None:
         self.measure = measure
@@ -112,13 +118,31 @@ class _Scale:
         axis = drawing.axis_for([top, floor])
         self.low, self.high = axis.low, axis.high
 
+    @property
+    def is_two_sided(self) -> bool:
+        return self.measure == "change"
+
+    def colour(self, row: Row, value: float) -> str:
+        """The class of a cell."""
+        if not self.is_two_sided:
+            return f"h{self.step(value)}"
+        if not direction(row["effort_change"], row["effort_change_margin"]):
+            return "w0"
+        size = min(_SIDE, max(1, ceil(abs(value) / self.most * _SIDE)))
+        return f"{'w' if value > 0 else 'b'}{size}"
+
+    @property
+    def most(self) -> float:
+        """The largest change that the scale tells apart, in either direction."""
+        return max(abs(self.low), abs(self.high))
+
     def step(self, value: float) -> int:
         share = (value - self.low) / (self.high - self.low)
         # The root spreads the many easy cells.
         return max(0, min(_STEPS - 1, int(sqrt(max(0.0, share)) * _STEPS)))
 
     def text(self, ask: Ask, end: int) -> str:
-        value = (self.low, self.high)[end]
+        value = (-self.most, self.most)[end] if self.is_two_sided else (self.low, self.high)[end]
         return ask.language.number(
             -value if self.measure == "mood" else value, 1, sign=self.measure != "effort"
         )
@@ -151,7 +175,7 @@ def _cell(ask: Ask, row: Row | None, measure: str, scale: _Scale, chosen: Row | 
         "value": shown,
         "margin": margin,
         "is_few": row["touchpoints"] < ask.scope.few or value is None,
-        "step": scale.step(value or 0.0),
+        "colour": scale.colour(row, value or 0.0),
         "sign": direction(row["effort_change"], row["effort_change_margin"]),
         "is_chosen": row is chosen,
         "link": _cell_link(ask, row, measure) + "#cell",
