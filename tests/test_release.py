@@ -92,6 +92,7 @@ def test_the_wheel_has_the_package_and_nothing_else(wheel: Path) -> None:
         if path.is_file() and "__pycache__" not in path.parts
     }
     about = {"METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE"}
+    about |= {"licenses/src/cxstream/text/weights/NOTICE.txt"}
     assert contents(wheel).keys() == package | {f"{NAME}.dist-info/{name}" for name in about}
     assert {"cxstream/py.typed", "cxstream/convert/segment.toml"} <= package
     assert [name for name in package if name.startswith("cxstream/local/") and name.endswith(".sha256")]
@@ -134,7 +135,7 @@ def test_the_metadata_say_what_it_is(metadata: Metadata) -> None:
     assert str(metadata.version) == PROJECT["version"]
     assert metadata.summary == PROJECT["description"]
     assert metadata.license_expression == "Apache-2.0"
-    assert metadata.license_files == ["LICENSE"]
+    assert metadata.license_files == ["LICENSE", "src/cxstream/text/weights/NOTICE.txt"]
     assert metadata.requires_python == SpecifierSet(PROJECT["requires-python"])
     assert metadata.keywords
     assert set(metadata.provides_extra or []) == {"console", "local", "models", "postgres", "warehouse"}
