@@ -21,7 +21,7 @@ from cxstream.settings import Sink, load
 from cxstream.sink import embedded
 
 DOCKERFILE = ROOT / "deploy" / "docker" / "Dockerfile"
-PROFILES = ("monitoring", "postgresql")
+PROFILES = ("monitoring", "postgresql", "warehouse")
 # Our own image says in its Dockerfile who runs it; it is not pulled.
 OURS = "cxstream:local"
 
@@ -56,6 +56,7 @@ def services(project: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         ((), set()),
         (("monitoring",), {"prometheus", "alertmanager", "grafana"}),
         (("postgresql",), {"sink"}),
+        (("warehouse",), {"warehouse"}),
     ],
 )
 def test_profiles_add_services(profiles: tuple[str, ...], expected: set[str]) -> None:
@@ -285,6 +286,29 @@ def test_settings_of_the_sink_exist(
     settings = load()
     assert settings.sink.embedded_host == "0.0.0.0"
     assert settings.sink.metrics_hosts == ("sink",)
+
+
+def test_settings_of_the_warehouse_exist(
+    services: dict[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = services["warehouse"]
+    for name, value in service["environment"].items():
+        monkeypatch.setenv(name, value)
+    settings = load()
+    [place] = service["volumes"]
+    assert settings.warehouse.path.parent == Path(place["target"])
+    assert settings.warehouse.publish_minutes == 15
+    # Prometheus asks by the name of the service, which is answered.
+    [job] = [
+        each
+        for each in yaml.safe_load((ROOT / "deploy/compose/prometheus.yml").read_text())["scrape_configs"]
+        if each["job_name"] == "cxstream-warehouse"
+    ]
+    [target] = job["dns_sd_configs"]
+    assert (target["names"], target["port"]) == (["warehouse"], settings.warehouse.metrics_port)
+    assert f":{settings.warehouse.metrics_port}/metrics" in service["healthcheck"]["test"][-1]
+    assert settings.warehouse.metrics_host == "0.0.0.0"
+    assert settings.worker.web_hosts == ("warehouse",)
 
 
 def test_alertmanager_has_the_templates(services: dict[str, dict[str, Any]]) -> None:
