@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
 
 import duckdb
 import pytest
@@ -49,7 +50,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @contextmanager
 def served(path: Path) -> Iterator[str]:
     """A server of its own process."""
-    environ = {**os.environ, "CXSTREAM_CONSOLE__RELEASE_SECONDS": "0"}
+    environ = {**os.environ, "CXSTREAM_CONSOLE__RELEASE_SECONDS": "0", "CXSTREAM_KAFKA": "127.0.0.1:1"}
     words = [sys.executable, "-m", "cxstream", "serve", "--warehouse", str(path), "--port", "0"]
     with subprocess.Popen(
         words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environ
@@ -209,6 +210,34 @@ def test_the_queue_is_worked_through_by_keyboard(browser: Any, address: str) -> 
     page.keyboard.press("o")
     page.wait_for_url(f"**/customers/{names[1]}")
     assert page.locator("#content h2").first.inner_text() == names[1]
+    assert complaints == []
+    page.context.close()
+
+
+def test_work_is_done_by_keyboard(browser: Any, address: str) -> None:
+    page, complaints = opened(browser, locale="en-GB")
+    sent: list[str] = []
+    page.on("request", lambda asked: sent.append(asked.post_data) if asked.method == "POST" else None)
+    page.route("**/work", lambda route: route.fulfill(status=204))
+    page.goto(f"{address}/queue")
+    page.keyboard.press("n")
+    page.keyboard.type("a note, with j, k and s")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.wait_for_function("document.querySelector('[data-sent]') !== null")
+    page.keyboard.press("Enter")
+    page.keyboard.press("Escape")
+    page.keyboard.press("s")
+    assert page.evaluate("document.activeElement.value") == "1"
+    page.keyboard.press("Escape")
+    page.evaluate("document.activeElement.blur()")
+    with page.expect_request("**/work"):
+        page.keyboard.press("a")
+    wishes = [dict(parse_qsl(each, keep_blank_values=True)) for each in sent]
+    assert [(each["do"], each.get("text")) for each in wishes] == [
+        ("note", "a note, with j, k and s"),
+        ("assign", None),
+    ]
     assert complaints == []
     page.context.close()
 

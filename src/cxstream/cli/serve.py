@@ -14,6 +14,10 @@ import click
     type=click.Path(dir_okay=False, path_type=Path),
     help="The read model.  [default: warehouse.path of the settings]",
 )
+@click.option(
+    "--kafka",
+    help="Bootstrap servers, HOST:PORT[,...]: what people do about customers goes there. Without it pages only show.",
+)
 @click.option("--host", help="Address of the server.  [default: console.host of the settings]")
 @click.option(
     "--port",
@@ -50,7 +54,7 @@ def command(config: str | None, /, **options: Any) -> None:
     from cxstream.settings import load
 
     chosen = {name: options[name] for name in ("host", "port") if options[name] is not None}
-    settings = load(config, console=chosen or None)
+    settings = load(config, console=chosen or None, kafka=options["kafka"])
     configure(settings.log_level, settings.log_format)
     if options["add_user"] is not None or options["add_client"] is not None:
         _add(settings.console.users_file, options)

@@ -3,6 +3,7 @@
     GET /api/v1/views                       what there is
     GET /api/v1/views/NAME                  the rows of a view
     GET /api/v1/views/NAME/customers        the customers behind a number, in pages
+    POST /api/v1/work                       do something about a customer
     GET /api/v1/openapi.json
 
 Errors are problem+json (RFC 9457). An answer has an ETag, which changes with the read model.
@@ -18,6 +19,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from cxstream.console import alerts
+from cxstream.console.desk import Do
 from cxstream.console.page import STAFF, Ask, Page
 from cxstream.console.pages import rules
 from cxstream.console.pages.customers import behind
@@ -182,6 +184,7 @@ def description() -> dict[str, Any]:
             f"{PREFIX}/alerts": {
                 "get": _operation("listAlerts", "Alerts on places that were open in the period.", window)
             },
+            f"{PREFIX}/work": {"post": _work_operation()},
             f"{PREFIX}/views/{{name}}": {
                 "get": _operation("rowsOfView", "The rows of a view.", [name, *rows])
             },
@@ -192,6 +195,43 @@ def description() -> dict[str, Any]:
             },
         },
     }
+
+
+def _work_operation() -> dict[str, Any]:
+    """Of POST /work."""
+    text = {"type": "string"}
+    found = _operation(
+        "workOnCustomer",
+        "Assign, snooze or note a customer, or record an action or outcome; for agents.",
+        [
+            {
+                "name": "Idempotency-Key",
+                "in": "header",
+                "required": True,
+                "description": "The same request with the same key counts once.",
+                "schema": text,
+            }
+        ],
+    )
+    fields = {
+        "customer": text,
+        "do": {"type": "string", "enum": list(get_args(Do))},
+        "value": text,
+        "text": text,
+    }
+    body = {
+        "type": "object",
+        "required": ["customer", "do"],
+        "properties": fields,
+        "additionalProperties": False,
+    }
+    content = {"application/json": {"schema": {"type": "object", "properties": {"id": text}}}}
+    found["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
+    found["responses"] = {
+        "202": {"description": "Kafka has it; `id` is that of the record.", "content": content},
+        "default": found["responses"]["default"],
+    }
+    return found
 
 
 def _operation(name: str, summary: str, parameters: list[Any]) -> dict[str, Any]:

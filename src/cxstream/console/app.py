@@ -15,7 +15,9 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from cxstream.console import api, assets, navigation, scope
+from cxstream.console.actions import Actions
 from cxstream.console.api import Api
+from cxstream.console.desk import Desk
 from cxstream.console.entrance import Entrance, form_of, local
 from cxstream.console.language import LANGUAGES, negotiated
 from cxstream.console.live import Live
@@ -83,6 +85,7 @@ class _Console:
         self.sessions = Sessions(settings.console)
         self._live = Live(self._reader.state)
         self._entrance = Entrance(self.sessions, self._templates)
+        self._desk = Desk(settings)
 
     @asynccontextmanager
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
@@ -91,6 +94,7 @@ class _Console:
         finally:
             self._live.end()
             self._reader.close()
+            await self._desk.close()
 
     def routes(self) -> Sequence[Route]:
         routes = [
@@ -100,6 +104,7 @@ class _Console:
             Route(assets.PREFIX + "/{name}", _asset),
             *self._entrance.routes(),
             Route("/live", self._live.stream),
+            *Actions(self._ask, self._desk).routes(),
             *Api(self._ask, _waited_for).routes(),
         ]
         for page in self._pages.values():
@@ -152,7 +157,15 @@ class _Console:
         if person.rank < Role.agent and any(each.dimension == STAFF for each in found.filters):
             raise HTTPException(403, "agent")
         return Ask(
-            request, page, self._reader, _language(request), found, self._settings, extent["last"], person
+            request,
+            page,
+            self._reader,
+            _language(request),
+            found,
+            self._settings,
+            extent["last"],
+            person,
+            self._desk,
         )
 
     async def _preferences(self, request: Request) -> Response:

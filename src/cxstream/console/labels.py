@@ -89,8 +89,10 @@ ACTIONS = {
     "escalate_complaint": N_("Escalate the complaint"),
     "win_back_contact": N_("Get in touch again"),
     "win_back_offer": N_("Make an offer"),
+    "send_voucher": N_("Send a voucher"),
     "preference_review": N_("Ask what they want to hear from us"),
 }
+STATES = {"mine": N_("mine"), "free": N_("nobody's"), "snoozed": N_("snoozed")}
 DIMENSIONS = {
     "channel": N_("Channel"),
     "touchpoint": N_("Touchpoint"),
@@ -115,6 +117,7 @@ _ALL = {
     "dimension": DIMENSIONS,
     "kind": KINDS,
     "action": ACTIONS,
+    "state": STATES,
 }
 # Not in the call that takes it: there it would not be found for translation.
 _UNNAMED = N_("none named")

@@ -5,6 +5,7 @@ A page is a module in `cxstream.console.pages` with a `PAGE`, and a template `te
 
 from __future__ import annotations
 
+import getpass
 import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
+    from cxstream.console.desk import Desk
     from cxstream.console.language import Language
     from cxstream.console.people import Person
     from cxstream.console.reader import Reader, Row
@@ -87,6 +89,7 @@ class Ask:
         settings: of this installation.
         last: time of the last touchpoint; None if there is none.
         person: who asks.
+        desk: where work on customers is done.
         offered: dimensions that some view of the page can be filtered by, found while it is made.
         unfiltered: filters that some view of the page cannot take, and that did not hold for it, by their dimension.
     """
@@ -99,6 +102,7 @@ class Ask:
     settings: Settings
     last: datetime | None
     person: Person
+    desk: Desk | None = None
     offered: set[str] = field(default_factory=set)
     unfiltered: set[str] = field(default_factory=set)
 
@@ -106,6 +110,11 @@ class Ask:
     def sees_customers(self) -> bool:
         """Whether customers may be named; figures may always be shown."""
         return self.person.rank >= Role.agent
+
+    @property
+    def worker(self) -> str:
+        """Who does what is done: the person, or the user of this computer where nobody signs in."""
+        return self.person.name or getpass.getuser()
 
     @property
     def unfiltered_names(self) -> list[str]:

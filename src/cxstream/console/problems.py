@@ -9,7 +9,14 @@ from starlette.exceptions import HTTPException
 
 from cxstream.console.language import N_
 from cxstream.console.reader import TooSlowError
-from cxstream.model.errors import CxstreamError, InputError, SettingsError, WarehouseError
+from cxstream.model.errors import (
+    BrokerError,
+    CxstreamError,
+    InputError,
+    SettingsError,
+    TopicError,
+    WarehouseError,
+)
 
 _NOT_FOUND, _FORBIDDEN, _TOO_MANY = 404, 403, 429
 
@@ -68,6 +75,15 @@ def _of_ours(error: CxstreamError) -> Problem:
             503,
             N_("Nobody can sign in now"),
             N_("Tell the administrator of the console: the users file cannot be read."),
+        )
+    if isinstance(error, BrokerError | TopicError):
+        return Problem(
+            503,
+            N_("Kafka did not take it"),
+            N_(
+                "It may not be kept. Go back and try again, it counts once; if it stays so, tell the administrator of the console."
+            ),
+            str(error),
         )
     if isinstance(error, InputError):
         return Problem(

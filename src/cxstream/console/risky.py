@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -42,6 +43,16 @@ told AS (
     WHERE change IN ('raised', 'worsened') AND customer_id IN (SELECT customer_id FROM risky)
     GROUP BY customer_id
 )"""
+_ASSIGNED = "(SELECT customer_id FROM work_items WHERE item = 'assignment' AND assignee {})"
+_SNOOZED = "customer_id {}IN (SELECT customer_id FROM work_items WHERE item = 'snooze' AND until > $at)"
+_STATES = {
+    "": _SNOOZED.format("NOT "),
+    "mine": f"customer_id IN {_ASSIGNED.format('= $me')} AND {_SNOOZED.format('NOT ')}",
+    "free": f"customer_id NOT IN {_ASSIGNED.format('IS NOT NULL')} AND {_SNOOZED.format('NOT ')}",
+    "snoozed": _SNOOZED.format(""),
+    "all": "true",
+}
+STATES = ("mine", "free", "snoozed")
 _LAST = f"""
 , places AS (
     SELECT
@@ -67,6 +78,9 @@ class Wanted:
 
     Attributes:
         level, reason, segment, channel: of the customers; "" for any.
+        state: one of STATES; "" for all but the snoozed, all for them, too.
+        me: who looks, for the state mine.
+        at: now, for snoozes.
         sort: one of SORTS.
     """
 
@@ -75,6 +89,9 @@ class Wanted:
     segment: str = ""
     channel: str = ""
     sort: str = "level"
+    state: str = ""
+    me: str = ""
+    at: datetime = datetime.max  # noqa: DTZ901 - the read model has UTC without a zone
 
     def sql(self) -> tuple[str, dict[str, Any]]:
         """`found`: those customers as a table, and the values of its parameters."""
@@ -85,8 +102,12 @@ class Wanted:
             "segment": self.segment,
             "channel": self.channel,
         }
-        chosen = {name: value for name, value in pairs.items() if value}
+        chosen: dict[str, Any] = {name: value for name, value in pairs.items() if value}
         conditions = [f"{name} = ${name}" for name in chosen]
+        conditions.append(_STATES[self.state])
+        if self.state != "all":
+            chosen["at"] = self.at
+        chosen |= {"me": self.me} if self.state == "mine" else {}
         found = _FOUND.format(
             more=", segment, channel" if by_place else "",
             joined=" LEFT JOIN places USING (customer_id)" if by_place else "",
@@ -114,7 +135,7 @@ async def waiting(ask: Ask, wanted: Wanted, limit: int, after: str = "", custome
         after: `place` of the last row before these.
         customer: this one alone, whether they are wanted or not.
     """
-    sql, values = (Wanted(sort=wanted.sort) if customer else wanted).sql()
+    sql, values = (Wanted(sort=wanted.sort, state="all") if customer else wanted).sql()
     condition = "true"
     if customer:
         condition, values = "customer = $only", {**values, "only": customer}
@@ -135,19 +156,20 @@ async def waiting(ask: Ask, wanted: Wanted, limit: int, after: str = "", custome
 
 async def choices(ask: Ask) -> Mapping[str, list[str]]:
     """What the list can be filtered by: the reasons, segments and channels that there are, and the levels."""
-    sql, _ = Wanted().sql()
+    sql, values = Wanted().sql()
     rows = await ask.reader.sql(
         f"""{sql}
         SELECT 'reason' AS name, leading_reason AS value FROM wanted WHERE leading_reason IS NOT NULL
         UNION SELECT 'segment', value FROM daily_by WHERE dimension = 'segment' GROUP BY value HAVING sum(touchpoints) > 0
         UNION SELECT 'channel', channel FROM daily GROUP BY channel HAVING sum(touchpoints) > 0
-        ORDER BY ALL"""
+        ORDER BY ALL""",
+        values,
     )
     found = {
         name: [row["value"] for row in rows if row["name"] == name]
         for name in ("reason", "segment", "channel")
     }
-    return {"level": list(LEVELS), **found}
+    return {"level": list(LEVELS), **found, "state": list(STATES)}
 
 
 def _row(ask: Ask, row: Row) -> Row:

@@ -79,9 +79,16 @@ class Protection:
         name = urlsplit(f"//{host}").hostname
         if name not in self._hosts:
             return 421, "The console does not answer for this host name.\n"
-        if scope["method"] not in _SAFE and not _is_own(headers, host):
+        if scope["method"] not in _SAFE and not (_is_own(headers, host) or _is_program(scope, headers)):
             return 403, "Another site asked for this change; it is not made.\n"
         return None
+
+
+def _is_program(scope: Scope, headers: Headers) -> bool:
+    """Whether a program asks with a token: a page of another site cannot send one without asking first, and is not answered."""
+    return scope["path"].startswith("/api/") and headers.get("authorization", "").lower().startswith(
+        "bearer "
+    )
 
 
 def _is_own(headers: Headers, host: str) -> bool:

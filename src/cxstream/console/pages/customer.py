@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.exceptions import HTTPException
 
-from cxstream.console import history, risky
+from cxstream.console import history, risky, work
 from cxstream.console.drawing import Axis
 from cxstream.console.language import N_
 from cxstream.console.life import Score, Spell, life
@@ -98,12 +98,18 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
     drawn, scores = await _life(ask, customer_id, when, int(days), signals, card)
     after = ask.param("after")
     events = await history.events(ask, customer_id, when.until, _PAGE + 1, after)
+    worked = None
+    if not when.day:
+        level = (card or {}).get("announced", "")
+        worked = (await work.of(ask, [ask.customer], {ask.customer: level}))[ask.customer]
     told = [each for each in signals if each["reasons"] not in (None, "[]")]
     return {
         "customer": ask.customer,
         "when": when,
         "travel": _travel(ask, when, facts[0]),
         "facts": facts[0],
+        "worked": worked,
+        "offer": work.choices(ask, ask.customer, worked) if worked else None,
         "card": card,
         "state": card or _state(signals, scores),
         "days": days,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from cxstream.console import history, risky
+from cxstream.console import history, risky, work
 from cxstream.console.language import N_
 from cxstream.console.page import Ask, Page
 from cxstream.console.risky import SORTS, Wanted
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _PAGE = 50
 _MOST = 100_000
 _DAYS = 16
-_FILTERS = ("level", "reason", "segment", "channel")
+_FILTERS = ("level", "reason", "segment", "channel", "state")
 _COLUMNS = (
     "customer", "level", "probability", "since", "reason", "evidence", "spent", "effort", "satisfaction", "suggested_action",
     "segment", "channel",
@@ -34,10 +34,14 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
     )
     shown = rows[:_PAGE]
     chosen = await _chosen(ask, wanted, shown)
+    listed = {row["customer"]: row["level"] for row in (*shown, *([chosen] if chosen else []))}
+    worked = await work.of(ask, list(listed), listed)
     kept = {"after": after, "customer": None}
     return {
         "rows": [{**row, "link": ask.here(**{**kept, "customer": row["customer"]})} for row in shown],
         "count": count,
+        "worked": worked,
+        "offer": work.choices(ask, chosen["customer"], worked[chosen["customer"]]) if chosen else None,
         "chosen": chosen,
         "happened": await history.lanes(ask, chosen["customer_id"], _DAYS) if chosen else None,
         "events": await history.last(ask, chosen["customer_id"], 6) if chosen else None,
@@ -54,7 +58,14 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
 def _wanted(ask: Ask) -> Wanted:
     level = ask.choice("level", "", *risky.LEVELS)
     return Wanted(
-        level, ask.param("reason"), ask.param("segment"), ask.param("channel"), ask.choice("sort", *SORTS)
+        level,
+        ask.param("reason"),
+        ask.param("segment"),
+        ask.param("channel"),
+        ask.choice("sort", *SORTS),
+        ask.choice("state", "", *risky.STATES),
+        ask.worker,
+        work.now(),
     )
 
 
@@ -91,6 +102,7 @@ _TITLES = {
     "reason": N_("Reason"),
     "segment": N_("Segment"),
     "channel": N_("Came last by"),
+    "state": N_("Work"),
 }
 
 

@@ -141,3 +141,20 @@ document.addEventListener("keydown", (event) => {
   }
 });
 rove(document.querySelector("[data-queue] .qrow[aria-current] a") || rows()[0]);
+
+// What can be done about the customer: a assigns, s snoozes, n notes, x records what was done.
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, textarea, details[open]")) return;
+  const found = "asnx".includes(event.key) && document.querySelector(`[data-do] [data-key="${event.key}"]`);
+  if (!found) return;
+  event.preventDefault();
+  found.click();
+  const field = found.parentElement.open && found.parentElement.querySelector("textarea, select, button");
+  if (field) field.focus();
+});
+// A second click sends nothing: the answer is on its way.
+document.addEventListener("submit", (event) => {
+  if (!event.target.closest("[data-do]")) return;
+  if (event.target.dataset.sent) event.preventDefault();
+  event.target.dataset.sent = "1";
+});

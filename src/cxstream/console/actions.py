@@ -1,0 +1,99 @@
+"""Takes what people do: forms of pages, and the API's POST /api/v1/work."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import structlog
+from starlette.exceptions import HTTPException
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from cxstream.console import work
+from cxstream.console.desk import Wish
+from cxstream.console.entrance import form_of, local
+from cxstream.console.page import Ask, Page
+from cxstream.model.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from starlette.requests import Request
+
+    from cxstream.console.desk import Desk
+
+PATH, API_PATH = "/work", "/api/v1/work"
+_FIELDS = ("customer", "do", "value", "text")
+_MOST_BYTES = 65_536
+_WHO = """
+SELECT c.customer, d.announced, (SELECT arg_max(id, (time, partition, "offset", n)) FROM risk_signals s
+    WHERE s.customer_id = c.customer_id AND change IN ('raised', 'worsened')) AS signal
+FROM customers c LEFT JOIN cards d USING (customer_id) WHERE c.customer = $customer"""
+_audit = structlog.get_logger("cxstream.console.audit")
+
+
+async def _nothing(_: Ask) -> Mapping[str, Any]:
+    return {}
+
+
+_AGENT = Page(name="work", path=PATH, title="", show=_nothing, role="agent")
+
+
+class Actions:
+    """The routes.
+
+    Args:
+        ask: what a request asks for, if its role may.
+        desk: where it is done.
+    """
+
+    def __init__(self, ask: Callable[[Page, Request], Awaitable[Ask]], desk: Desk) -> None:
+        self._ask, self._desk = ask, desk
+
+    def routes(self) -> list[Route]:
+        """Their addresses."""
+        return [
+            Route(PATH, self._form, methods=["POST"]),
+            Route(API_PATH, self._program, methods=["POST"]),
+        ]
+
+    async def _form(self, request: Request) -> Response:
+        form = await form_of(request)
+        await self._do(request, {name: str(form.get(name, "")) for name in _FIELDS}, str(form.get("key", "")))
+        return RedirectResponse(local(str(form.get("next", "/"))), 303)
+
+    async def _program(self, request: Request) -> Response:
+        if int(request.headers.get("content-length") or _MOST_BYTES + 1) > _MOST_BYTES:
+            raise HTTPException(413, f"a request has at most {_MOST_BYTES} bytes")
+        try:
+            found = orjson.loads(await request.body())
+        except orjson.JSONDecodeError as error:
+            raise InputError(f"the body is no JSON: {error}") from error
+        if not isinstance(found, dict) or any(not isinstance(each, str) for each in found.values()):
+            raise InputError("the body is no object of texts")
+        unknown = sorted(found.keys() - set(_FIELDS))
+        if unknown:
+            raise InputError(f"{unknown[0]}: is none of {', '.join(_FIELDS)}")
+        said = {name: found.get(name, "") for name in _FIELDS}
+        number = await self._do(request, said, request.headers.get("idempotency-key", ""))
+        return Response(orjson.dumps({"id": number}), 202, media_type="application/json")
+
+    async def _do(self, request: Request, said: dict[str, str], key: str) -> str:
+        ask = await self._ask(_AGENT, request)
+        found = await ask.reader.sql(_WHO, {"customer": said["customer"]})
+        if not found:
+            raise HTTPException(404)
+        customer, level, signal = found[0]["customer"], found[0]["announced"], found[0]["signal"]
+        if said["do"] in {"assign", "act"}:
+            known = (await work.of(ask, [customer], {customer: level or ""}))[customer]
+            if known.is_holdout:
+                raise HTTPException(
+                    409, "the customer is held out, so that the effect of actions can be measured"
+                )
+        wish = Wish(customer, said["do"], said["value"], said["text"], key, signal, ask.worker)
+        number = await self._desk.do(wish)
+        _audit.info(
+            "did", person=ask.worker, role=ask.person.role, customer=customer, what=said["do"], id=number
+        )
+        return number

@@ -1,0 +1,250 @@
+"""What people do in the console: forms and the API, what they send, who may, and how it comes back from Kafka."""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import jsonschema
+import pytest
+
+from console_app import OWN, card, console, read, warehouse
+from cxstream.console.outlet import Outlet
+from cxstream.console.people import add_person, add_program
+from cxstream.model.errors import BrokerError
+from cxstream.settings import Settings
+from cxstream.topology import TOUCHPOINTS, WORK
+from cxstream.warehouse.follow import follow
+from cxstream.warehouse.ingest import Ingest
+from cxstream.warehouse.store import Store
+from cxstream.wire.schema import documents
+from test_work import batch, work
+from view_rows import touchpoint
+from workers import Watcher
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import httpx
+
+ROWS = [touchpoint(customer_id=n, offset=n) for n in range(1, 6)]
+ROWS.append(
+    touchpoint(customer_id=5, offset=9, kind="action_taken", channel="crm", action="call_back", arm="holdout")
+)
+CARDS = [card(n, "critical", 0.9 - n / 100) for n in range(1, 6)]
+Sent = list[tuple[str, str, bytes, Any]]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return warehouse(tmp_path / "w.duckdb", ROWS, (), CARDS)
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> Sent:
+    """What would go to Kafka: topic, customer, key, event."""
+    monkeypatch.setenv("CXSTREAM_KAFKA", "nowhere:1")
+    found: Sent = []
+
+    async def send(self: Outlet, customer: str, key: bytes, value: bytes) -> None:
+        found.append((self._topic.name, customer, key, json.loads(value)))
+
+    monkeypatch.setattr(Outlet, "send", send)
+    return found
+
+
+async def form(client: httpx.AsyncClient, page: str, do: str) -> dict[str, str]:
+    """The fields of a form of a page."""
+    text = (await client.get(page)).text
+    found = next(
+        each for each in re.findall(r"<form.*?</form>", text, re.DOTALL) if f'name="do" value="{do}"' in each
+    )
+    return dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', found))
+
+
+async def test_without_kafka_nothing_is_offered_and_the_page_says_why(path: Path) -> None:
+    async with console(path) as client:
+        for page in ("/queue", "/customers/c-1"):
+            text = (await client.get(page)).text
+            assert "no Kafka is named" in text
+            assert 'action="/work"' not in text
+        answer = await client.post("/work", data={"customer": "c-1", "do": "assign", "key": "k"}, headers=OWN)
+        assert answer.status_code == 400
+
+
+async def test_a_double_click_is_one_record_and_is_seen_at_once(path: Path, sent: Sent) -> None:
+    async with console(path) as client:
+        fields = await form(client, "/queue?customer=c-2", "assign")
+        for _ in range(2):
+            answer = await client.post("/work", data=fields, headers=OWN)
+            assert (answer.status_code, answer.headers["location"]) == (303, "/queue?customer=c-2")
+        row = read((await client.get("/queue")).text).tables[0][2]
+        assert row[1] == "c-2"
+        assert fields["value"] in row[2]
+        note = {**await form(client, "/customers/c-2", "note"), "text": " <b>call</b> on Friday\r\nagain "}
+        for _ in range(2):
+            await client.post("/work", data=note, headers=OWN)
+        text = (await client.get("/customers/c-2")).text
+        assert text.count("&lt;b&gt;call&lt;/b&gt; on Friday\nagain") == 1
+    assert [each[:2] for each in sent] == [(WORK.name, "c-2")] * 2
+    assert sent[0][2] == b"c-2/assignment"
+    assert sent[1][2].decode() == f"c-2/note-{sent[1][3]['id']}"
+    for each in sent:
+        jsonschema.validate(each[3], documents()["work.v1.json"])
+
+
+async def test_a_snoozed_customer_leaves_the_queue_until_then(path: Path, sent: Sent) -> None:
+    async with console(path) as client:
+        await client.post("/work", data={**await form(client, "/queue", "snooze"), "value": "3"}, headers=OWN)
+        until = datetime.fromisoformat(sent[0][3]["data"]["until"])
+        assert timedelta(days=2.99) < until - datetime.now(UTC) < timedelta(days=3)
+    # What comes back.
+    with Store(path, Settings().warehouse) as store:
+        late, early = (f"{datetime.now(UTC) + timedelta(days=n):%Y-%m-%dT%H:%M:%SZ}" for n in (1, -1))
+        Ingest(store).apply(
+            batch(
+                (0, 0, *work("c-1", "snooze", 0, until=late)),
+                (0, 1, *work("c-2", "snooze", 0, until=early)),
+                (0, 2, *work("c-3", "assignment", 0, assignee="anna")),
+            )
+        )
+    async with console(path) as client:
+        for query, wanted in {
+            "": ["c-2", "c-3", "c-4", "c-5"],
+            "?state=snoozed": ["c-1"],
+            "?state=free": ["c-2", "c-4", "c-5"],
+            "?state=mine": [],
+            "?state=free&level=critical&sort=waiting": ["c-2", "c-4", "c-5"],
+        }.items():
+            text = (await client.get(f"/queue{query}")).text
+            tables = read(text).tables
+            assert [row[1] for row in (tables[0][1:] if tables else [])] == wanted, query
+        assert "anna" in (await client.get("/queue?customer=c-3")).text
+        assert (await client.get("/queue?customer=c-1")).status_code == 200
+
+
+async def test_an_action_is_a_touchpoint_and_a_holdout_is_left_alone(path: Path, sent: Sent) -> None:
+    async with console(path) as client:
+        fields = {**await form(client, "/customers/c-1", "act"), "value": "send_voucher"}
+        await client.post("/work", data=fields, headers=OWN)
+        await client.post(
+            "/work",
+            data={**await form(client, "/customers/c-1", "outcome"), "value": "won_back"},
+            headers=OWN,
+        )
+        assert "sent, not in the figures yet" in (await client.get("/customers/c-1")).text
+        page = (await client.get("/customers/c-5")).text
+        assert "Holdout" in page
+        assert 'name="do" value="act"' not in page
+        assert 'name="do" value="assign"' not in page
+        for do in ("act", "assign"):
+            wrong = {**fields, "customer": "c-5", "do": do}
+            assert (await client.post("/work", data=wrong, headers=OWN)).status_code == 409
+    assert [each[:3] for each in sent] == [(TOUCHPOINTS.name, "c-1", b"c-1")] * 2
+    for each, kind in zip(sent, ("action_taken", "won_back"), strict=True):
+        jsonschema.validate(each[3], documents()[f"touchpoints/{kind}.v1.json"])
+    assert sent[0][3]["data"] == {"channel": "crm", "action": "send_voucher", "arm": "treated"}
+
+
+async def test_pseudonyms_get_no_touchpoints(tmp_path: Path, sent: Sent) -> None:
+    path = warehouse(tmp_path / "p.duckdb", ROWS, (), CARDS)
+    with Store(path, Settings().warehouse) as store:
+        store.connection.execute("UPDATE customers SET customer = repeat('0a', 32) WHERE customer_id = 1")
+    async with console(path) as client:
+        page = (await client.get(f"/customers/{'0a' * 32}")).text
+        assert 'value="note"' in page
+        assert 'value="act"' not in page
+        wrong = {"customer": "0a" * 32, "do": "act", "value": "call_back", "key": "k"}
+        assert (await client.post("/work", data=wrong, headers=OWN)).status_code == 400
+    assert sent == []
+
+
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [
+        ({"do": "assign", "value": "x\ny"}, 400),
+        ({"do": "snooze", "value": "99"}, 400),
+        ({"do": "note", "text": "  "}, 400),
+        ({"do": "note", "text": "x" * 2001}, 400),
+        ({"do": "note", "text": "a\x00b"}, 400),
+        ({"do": "act", "value": "shout"}, 400),
+        ({"do": "dance"}, 400),
+        ({"do": "note", "text": "x", "customer": "c-99"}, 404),
+        ({"do": "note", "text": "x", "more": "y"}, 400),
+        ({"do": "note", "text": 7}, 400),
+    ],
+)
+async def test_wrong_wishes_are_problem_documents(
+    path: Path, sent: Sent, said: dict[str, Any], status: int
+) -> None:
+    async with console(path) as client:
+        head = {**OWN, "idempotency-key": "k"}
+        answer = await client.post("/api/v1/work", json={"customer": "c-1", **said}, headers=head)
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+    assert sent == []
+
+
+async def test_only_agents_act_and_programs_do_with_a_token(tmp_path: Path, path: Path, sent: Sent) -> None:
+    users = tmp_path / "users.json"
+    add_person(users, "vera", "viewer", "long enough pw")
+    viewer, agent = add_program(users, "bi", "viewer"), add_program(users, "crm", "agent")
+    wish = {"customer": "c-1", "do": "note", "text": "from the CRM"}
+
+    async with console(path, users_file=users) as client:
+
+        async def post(token: str, **head: str) -> httpx.Response:
+            return await client.post(
+                "/api/v1/work", json=wish, headers={"authorization": f"Bearer {token}", **head}
+            )
+
+        assert (await post(viewer, **{"idempotency-key": "1"})).status_code == 403
+        assert (await post("none", **{"idempotency-key": "1"})).status_code == 401
+        assert (await post(agent)).status_code == 400
+        first, again = [await post(agent, **{"idempotency-key": "1"}) for _ in range(2)]
+        assert (first.status_code, first.json()) == (202, again.json())
+        other = await client.post("/api/v1/work", json=wish, headers={"sec-fetch-site": "cross-site"})
+        assert other.status_code == 403
+        await client.post("/sign-in", data={"name": "vera", "password": "long enough pw"}, headers=OWN)
+        assert (await client.post("/work", data={**wish, "key": "2"}, headers=OWN)).status_code == 403
+    assert [each[3]["data"]["by"] for each in sent] == ["crm"]
+
+
+async def test_what_kafka_does_not_take_is_said(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXSTREAM_KAFKA", "nowhere:1")
+
+    async def send(*_: object) -> None:
+        raise BrokerError("nowhere:1: no broker answers")
+
+    monkeypatch.setattr(Outlet, "send", send)
+    async with console(path) as client:
+        answer = await client.post("/work", data=await form(client, "/queue", "assign"), headers=OWN)
+        assert answer.status_code == 503
+        assert "no broker answers" in answer.text
+        assert "anna" not in (await client.get("/queue")).text
+
+
+@pytest.mark.broker
+@pytest.mark.timeout(200)
+async def test_what_is_done_comes_back_through_kafka(
+    kafka: str, topics: Callable[[int], None], path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topics(3)
+    monkeypatch.setenv("CXSTREAM_KAFKA", kafka)
+    chosen = Settings(worker={"group": f"test-{uuid.uuid4().hex[:12]}"}, warehouse={"keep_days": 100_000})  # type: ignore[arg-type]
+    async with console(path) as client:
+        note = {**await form(client, "/customers/c-3", "note"), "text": "called"}
+        assert (await client.post("/work", data=note, headers=OWN)).status_code == 303
+        act = {**await form(client, "/customers/c-3", "act"), "value": "call_back"}
+        assert (await client.post("/work", data=act, headers=OWN)).status_code == 303
+    async with Watcher(chosen, 3) as watcher:
+        acted = [each for some in (await watcher.read(TOUCHPOINTS.name)).values() for each in some]
+    assert [json.loads(each.value)["type"] for each in acted] == ["cx.touchpoint.action_taken.v1"]
+    with Store(path, chosen.warehouse) as store:
+        await follow(chosen, store, lambda _: None, until_end=True)
+    # A console that knows nothing of it has it from the read model.
+    async with console(path) as client:
+        assert "called" in (await client.get("/customers/c-3")).text
