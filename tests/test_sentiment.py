@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from cxstream.cli import group
 from cxstream.kernels.ngrams import MAX_WORD, features
+from cxstream.model.errors import InputError
 from cxstream.model.text import DIGESTS, MODEL, TEXT_LANGUAGES
 from cxstream.text.cleaning import cleaned
 from cxstream.text.language import Identifier
@@ -399,3 +400,9 @@ def test_the_command_shows_language_sentiment_and_evidence(tmp_path: Path) -> No
     assert "+0.64" in result.stdout
     assert "hate" not in result.stdout
     assert "--limit" in result.stderr
+
+
+def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+    result = CliRunner().invoke(group, ["sentiment", str(tmp_path / "none.txt")])
+    assert isinstance(result.exception, InputError)
+    assert "none.txt: No such file" in str(result.exception)

@@ -18,7 +18,7 @@ _SHOWN, _WIDTH = 50, 60
 
 
 @click.command("sentiment")
-@click.argument("file", metavar="[FILE]", type=click.File("r", "utf-8", "replace", lazy=True), default="-")
+@click.argument("file", metavar="[FILE]", type=click.Path(dir_okay=False, allow_dash=True), default="-")
 @click.option(
     "--language",
     "languages",
@@ -32,7 +32,7 @@ _SHOWN, _WIDTH = 50, 60
     type=click.IntRange(1, 1_000_000_000),
     help=f"Most texts.  [default: {_SHOWN} in a table, else all]",
 )
-def command(file: Any, languages: tuple[str, ...], form: str, limit: int | None) -> None:
+def command(file: str, languages: tuple[str, ...], form: str, limit: int | None) -> None:
     """What the text model makes of texts: language, sentiment in -1..1, and the phrases that decided.
 
     FILE has a text in each line, or touchpoints as NDJSON, whose `text` and `lang` are read; `-` is standard input. No
@@ -44,13 +44,17 @@ def command(file: Any, languages: tuple[str, ...], form: str, limit: int | None)
       echo "Third call this week, nobody helps :(" | cxstream sentiment
       cxstream sentiment reviews.txt --language pl --format ndjson
     """  # noqa: D301
+    from cxstream.model.errors import InputError
     from cxstream.model.text import MODEL, TEXT_LANGUAGES
     from cxstream.text.model import TextModel
 
     model = TextModel(MODEL, languages or TEXT_LANGUAGES)
     if limit is None and form == "table":
         limit = _SHOWN
-    texts = _texts(file)
+    try:
+        texts = _texts(click.open_file(file, encoding="utf-8", errors="replace"))
+    except OSError as error:
+        raise InputError(f"{file}: {error.strerror}") from error
     found = ((text, model.explain(text, language)) for text, language in islice(texts, limit))
     if form == "ndjson":
         for text, verdict in found:
