@@ -1,0 +1,120 @@
+"""Takes docs/images/console/*.webp: each page of the console over a simulated company, in Chromium.
+
+It needs a Chromium (Debian's package chromium) and takes about two minutes. Run it when a page looks different.
+
+python docs/site/screenshots.py [--warehouse FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import shutil
+import subprocess
+import sys
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+from playwright.sync_api import sync_playwright
+
+from cxstream.console import navigation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FOLDER = Path(__file__).parents[1] / "images" / "console"
+CXSTREAM = [sys.executable, "-m", "cxstream"]
+WIDTH, HEIGHT, PHONE = 1280, 860, 390
+QUALITY = 62
+# Where the default view shows less than there is.
+ADDRESSES = {
+    "alerts": "?period=90d",
+    "campaigns": "?period=28d",
+    "voice": "?period=28d",
+    "service": "?period=28d",
+}
+# Name, address, colours, language, width.
+MORE = (
+    ("customer", "", "light", "en-GB", WIDTH),
+    ("touchpoints-dark", "/touchpoints?measure=change&period=28d", "dark", "en-GB", WIDTH),
+    ("today-polish", "/today", "light", "pl-PL", WIDTH),
+    ("queue-phone", "/queue", "dark", "en-GB", PHONE),
+)
+
+
+def main() -> None:
+    """Take the pictures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--warehouse", type=Path, help="Show this read model instead.")
+    given = parser.parse_args().warehouse
+    with tempfile.TemporaryDirectory() as folder:
+        path = given or simulated(Path(folder))
+        with served(path) as address, sync_playwright() as playwright:
+            browser = playwright.chromium.launch(
+                executable_path=shutil.which("chromium"), args=["--no-sandbox"]
+            )
+            FOLDER.mkdir(exist_ok=True)
+            for name, place, scheme, locale, width in views(browser, address):
+                take(browser, FOLDER / f"{name}.webp", address + place, scheme, locale, width)
+            browser.close()
+
+
+def simulated(folder: Path) -> Path:
+    """The read model of a company that is simulated."""
+    events, path = folder / "events.ndjson.zst", folder / "company.duckdb"
+    run("simulate", "--customers", "1500", "--days", "100", "--trouble", "2", "--out", events, "--quiet")
+    run("replay", events, "--out", folder / "result", "--warehouse", path, "--quiet")
+    return path
+
+
+def run(*words: object) -> None:
+    """Run a command of cxstream."""
+    subprocess.run([*CXSTREAM, *map(str, words)], check=True)  # noqa: S603 - of this program
+
+
+@contextmanager
+def served(path: Path) -> Iterator[str]:
+    """The address of a console over a read model."""
+    words = [*CXSTREAM, "serve", "--warehouse", str(path), "--port", "0"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:  # noqa: S603
+        try:
+            yield (server.stdout or io.StringIO()).readline().split()[-1].rstrip("/")
+        finally:
+            server.terminate()
+
+
+def views(browser: Any, address: str) -> list[tuple[str, str, str, str, int]]:
+    """What is taken."""
+    pages = [page for page in navigation.found().values() if "{" not in page.path]
+    found = [(page.name, page.path + ADDRESSES.get(page.name, ""), "light", "en-GB", WIDTH) for page in pages]
+    page = browser.new_page()
+    page.goto(f"{address}/queue")
+    customer = page.locator(".qrow a").first.get_attribute("data-page")
+    page.close()
+    more = [
+        (name, place or str(customer), scheme, locale, width) for name, place, scheme, locale, width in MORE
+    ]
+    return [*found, *more]
+
+
+def take(browser: Any, path: Path, address: str, scheme: str, locale: str, width: int) -> None:
+    """Take a picture of what the window shows."""
+    context = browser.new_context(
+        viewport={"width": width, "height": HEIGHT},
+        color_scheme=scheme,
+        locale=locale,
+        reduced_motion="reduce",
+    )
+    page = context.new_page()
+    page.goto(address)
+    picture = Image.open(io.BytesIO(page.screenshot()))
+    picture.convert("RGB").save(path, "WEBP", quality=QUALITY, method=6)
+    print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB")
+    context.close()
+
+
+if __name__ == "__main__":
+    main()
