@@ -37,7 +37,7 @@ def command(file: str, languages: tuple[str, ...], form: str, limit: int | None)
 
     FILE has a text in each line, or touchpoints as NDJSON, whose `text` and `lang` are read; `-` is standard input. No
     sentiment means that the model abstains. Texts and phrases are shown with personal data masked. docs/sentiment.md says
-    how good it is, and how touchpoints get a sentiment.
+    how good it is. Workers and `replay` do not use it: touchpoints have the sentiment that their source sent.
 
     \b
     Example:
@@ -52,9 +52,10 @@ def command(file: str, languages: tuple[str, ...], form: str, limit: int | None)
     if limit is None and form == "table":
         limit = _SHOWN
     try:
-        texts = _texts(click.open_file(file, encoding="utf-8", errors="replace"))
+        opened = click.open_file(file, encoding="utf-8", errors="replace")
     except OSError as error:
         raise InputError(f"{file}: {error.strerror}") from error
+    texts = _texts(click.get_current_context().with_resource(opened))
     found = ((text, model.explain(text, language)) for text, language in islice(texts, limit))
     if form == "ndjson":
         for text, verdict in found:
