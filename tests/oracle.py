@@ -85,7 +85,7 @@ class Pane:
     ease_value: float = 0.0
     satisfaction_weight: float = 0.0
     satisfaction_value: float = 0.0
-    touches: int = 0
+    touches: float = 0
     unsubscribed: bool = False
     troubles: int = 0
     waited: int = 0
@@ -737,6 +737,7 @@ class Oracle:
             total.ease_value += weight * pane.ease_value
             total.satisfaction_weight += weight * pane.satisfaction_weight
             total.satisfaction_value += weight * pane.satisfaction_value
+            total.touches += weight * pane.touches
         return total
 
     def _effort(self, sums: Pane) -> tuple[float, float]:
@@ -744,7 +745,7 @@ class Oracle:
         implicit = 100 * (1 - 2.0 ** (-sums.effort / p.effort_scale))
         weight = p.prior_strength + sums.ease_weight
         effort = (p.prior_strength * implicit + sums.ease_value) / weight
-        return effort, p.z * p.answer_sd / math.sqrt(weight)
+        return effort, self._halfwidth(p.effort_spread, weight, sums)
 
     def _satisfaction(self, sums: Pane) -> tuple[float, float]:
         p = self.params
@@ -752,7 +753,12 @@ class Oracle:
         implicit = 100 * logistic(start + sums.mood / p.mood_scale)
         weight = p.prior_strength + sums.satisfaction_weight
         satisfaction = (p.prior_strength * implicit + sums.satisfaction_value) / weight
-        return satisfaction, p.z * p.answer_sd / math.sqrt(weight)
+        return satisfaction, self._halfwidth(p.satisfaction_spread, weight, sums)
+
+    def _halfwidth(self, spread: float, weight: float, sums: Pane) -> float:
+        """Half of the interval that 95% of next answers lie in: those vary, and more where little is known."""
+        p = self.params
+        return p.z * math.sqrt(p.answer_sd**2 + spread**2 / (weight + p.touch_weight * sums.touches))
 
     def _detractor(self, customer: Customer, clock: int) -> float:
         if customer.nps is None:

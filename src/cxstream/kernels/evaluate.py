@@ -80,6 +80,12 @@ def half(exponent: float) -> float:
 
 
 @kernel
+def _half_width(c: Constants, spread: float, answers: float, touches: float) -> float:
+    """Half of the interval that the next answer lies in."""
+    return c.z * math.sqrt(c.answer_variance + spread / (c.k + answers + c.touch_weight * touches))
+
+
+@kernel
 def _lapse(st: State, c: Constants, slot: int, today: int, values: NDArray[np.float64]) -> float:
     """1 - P(alive); 0 without a purchase model or a purchase. The facts behind it go into `values`."""
     values[S_ALIVE] = math.nan
@@ -104,7 +110,7 @@ def evaluate(st: State, c: Constants, slot: int, clock: int, values: NDArray[np.
     """Write scores, probability and features at `clock` into `values`."""
     row = st.rows[slot]
     today = clock // DAY
-    effort = mood = effort_answers_sum = effort_answers_weight = sat_sum = sat_n = 0.0
+    effort = mood = effort_answers_sum = effort_answers_weight = sat_sum = sat_n = touches = 0.0
     short_effort = short_sum = short_n = 0.0
     active = 0
     newest = oldest = 0
@@ -121,6 +127,7 @@ def evaluate(st: State, c: Constants, slot: int, clock: int, values: NDArray[np.
         effort_answers_weight += w * pane.effort_answers_weight
         sat_sum += w * pane.sat_sum
         sat_n += w * pane.sat_n
+        touches += w * pane.touches
         if age < c.surge_window:
             short_effort, short_sum, short_n = effort, effort_answers_sum, effort_answers_weight
         if pane.touches > 0:
@@ -138,9 +145,9 @@ def evaluate(st: State, c: Constants, slot: int, clock: int, values: NDArray[np.
     satisfaction = (c.k * implicit + sat_sum) / (c.k + sat_n)
 
     values[S_EFFORT] = long_score
-    values[S_EFFORT_HW] = c.half_width / math.sqrt(c.k + effort_answers_weight)
+    values[S_EFFORT_HW] = _half_width(c, c.effort_spread, effort_answers_weight, touches)
     values[S_SAT] = satisfaction
-    values[S_SAT_HW] = c.half_width / math.sqrt(c.k + sat_n)
+    values[S_SAT_HW] = _half_width(c, c.satisfaction_spread, sat_n, touches)
     values[S_EFFORT_SHORT] = short_score
     values[S_X + X_EFFORT] = long_score / 100.0
     values[S_X + X_SURGE] = max(0.0, short_score - long_score) / 100.0

@@ -406,7 +406,11 @@ class Constants(NamedTuple):
     effort_scale: float
     logit_prior: float
     mood_scale: float
-    half_width: float  # z * standard deviation of an answer
+    z: float
+    answer_variance: float  # of an answer about the score, however much is known
+    effort_spread: float  # what more that variance is while little is known
+    satisfaction_spread: float
+    touch_weight: float  # in answers
     acute_half_life: float  # ms
     acute_threshold: float
     acute_rearm: float

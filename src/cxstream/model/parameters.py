@@ -254,7 +254,24 @@ class ScoringParams(BaseModel):
         0.7, gt=0, lt=1, description="Implicit satisfaction with no mood, 0..1."
     )
     mood_scale: Positive = Field(4.0, description="Mood points worth one unit of log-odds of satisfaction.")
-    answer_sd: Positive = Field(25.0, description="Standard deviation of an answer, on 0..100.")
+    answer_sd: Positive = Field(
+        30.0, description="Standard deviation of an answer about the score, however much is known, on 0..100."
+    )
+    effort_spread: float = Field(
+        40.0,
+        ge=0,
+        le=MAX_PARAMETER,
+        description="What it is more about the effort while little is known, on 0..100.",
+    )
+    satisfaction_spread: float = Field(
+        0.0, ge=0, le=MAX_PARAMETER, description="What it is more about the satisfaction, likewise."
+    )
+    touch_weight: float = Field(
+        0.03,
+        ge=0,
+        le=MAX_PARAMETER,
+        description="How much a touch says about the next answer, in answers.",
+    )
     z: Positive = Field(1.96, description="Standard normal quantile of the half-widths.")
 
     # --- acute friction

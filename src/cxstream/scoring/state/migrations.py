@@ -84,11 +84,20 @@ def _rows_3(rows: Rows) -> dict[bytes, bytes]:
     }
 
 
-_NEW_IN_4 = frozenset({"base_currency", "rates", "name", "kinds"})
+_NEW_IN_4 = frozenset(
+    {
+        "base_currency", "rates", "name", "kinds", "effort_spread", "satisfaction_spread", "touch_weight",
+        "churn_horizon_days",
+    }
+)  # fmt: skip
+# No state depends on it; who had not set it has another default now.
+_ANSWER_SD, _ANSWER_SD_NOW = 25.0, 30.0
 
 
 def _params_3(params: Params) -> dict[str, object]:
     old = {name: value for name, value in params.items() if name not in _NEW_IN_4}
+    if old["answer_sd"] == _ANSWER_SD_NOW:
+        old["answer_sd"] = _ANSWER_SD
     points = old["points"]
     if isinstance(points, dict):
         old["points"] = {kind: value for kind, value in points.items() if kind != "purchase_history"}
