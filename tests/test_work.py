@@ -159,6 +159,12 @@ def test_old_work_is_not_kept_and_does_not_come_back(tmp_path: Path) -> None:
     assert rows(path) == [("a", "note-2", f"note-2@{3 * 1440}")]
 
 
+def test_an_erasure_concerns_what_was_done_up_to_an_hour_later(tmp_path: Path) -> None:
+    records = batch((0, 0, *work("a", "note-1", 160)), (0, 1, *work("a", "note-2", 161)))
+    for name, batches in (("before", [records, erasure("a", 100)]), ("after", [erasure("a", 100), records])):
+        assert rows(built(tmp_path / name, *batches)) == [("a", "note-2", "note-2@161")]
+
+
 def test_a_time_that_is_none_is_refused_before_the_transaction() -> None:
     key, value = work("a", "snooze", 0, until="tomorrow")
     with pytest.raises(ValueError, match="tomorrow"):
