@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from statistics import median
 
+from cxstream.files.scored import record_batch
 from cxstream.model.parameters import ScoringParams
 from cxstream.scoring.codec.vocabulary import BUILT_IN
 from cxstream.scoring.engine import Engine, Records, compile_kernels
@@ -28,7 +29,9 @@ def run(lines: list[bytes], *, scored: bool) -> tuple[float, float]:
         begin = time.perf_counter()
         decoded = engine.read(records)
         middle = time.perf_counter()
-        engine.score(decoded, records)
+        outcome = engine.score(decoded, records)
+        if outcome.scored is not None:
+            record_batch(outcome.scored)
         end = time.perf_counter()
         reading, scoring = reading + middle - begin, scoring + end - middle
     return 1e6 * reading / len(lines), 1e6 * scoring / len(lines)

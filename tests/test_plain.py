@@ -12,13 +12,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fuzz_plain
+from cxstream.files.scored import decode as decode_scored
+from cxstream.files.scored import encode, record_batch
 from cxstream.kernels import events as kernel
 from cxstream.model.fields import Data
 from cxstream.model.kinds import Kind
+from cxstream.model.parameters import ScoringParams
 from cxstream.scoring.codec.decode import decode
 from cxstream.scoring.codec.plain import MEMBERS, read_plain
 from cxstream.scoring.codec.vocabulary import BUILT_IN
+from cxstream.scoring.engine import Engine, Records
 from cxstream.wire.examples import example
+from strategies import random_history
 
 FAST, GENERAL = fuzz_plain.vocabularies()
 
@@ -149,3 +154,29 @@ def test_an_event_is_made_when_it_is_asked_for() -> None:
     assert events[0] is events[0]
     assert [each.subject for each in events[1:]] == ["y", "z"]
     assert events.kept(np.array([False, True, True])).subjects() == ["y", "z"]
+
+
+def scored_values(records: list[bytes]) -> list[bytes]:
+    engine, found = Engine(ScoringParams(), {}), []
+    engine.scored = True
+    for start in range(0, len(records), 300):
+        some = records[start : start + 300]
+        outcome = engine.process(Records(some, range(start, start + len(some))))
+        if outcome.scored is not None:
+            batch = record_batch(outcome.scored)
+            batch.validate(full=True)
+            found.append(encode(batch))
+    return found
+
+
+def test_scored_touchpoints_have_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = fuzz_plain.Writer(3).records()
+    told = [json.dumps(event, ensure_ascii=False).encode() for event, _ in random_history(3, 1500)]
+    escaped = [
+        raw(event, session="a\nb", hashtags=["ż", "\n"], resolved=True) for event in map(example, Kind)
+    ]
+    records = [*told, *(next(random) for _ in range(3000)), *escaped, *told[::-1]]
+    found = scored_values(records)
+    monkeypatch.setattr(BUILT_IN, "contract", None)
+    assert found == scored_values(records)
+    assert sum(decode_scored(value).num_rows for value in found) > 500

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cxstream.files.scored_fields import FieldColumns
 from cxstream.model.enumerations import LEVELS
 from cxstream.model.scored import COLUMNS, NAME, VERSION
 
@@ -38,7 +39,8 @@ SCHEMA = pa.schema(
     [pa.field(column.name, _TYPES[column.type], nullable=column.optional) for column in COLUMNS],
     metadata={"name": NAME, "version": str(VERSION)},
 )
-_DATA = tuple(column.name for column in COLUMNS if column.data)
+_DATA_COLUMNS = tuple(column for column in COLUMNS if column.data)
+_DATA = tuple(column.name for column in _DATA_COLUMNS)
 _data = attrgetter(*_DATA)
 _VERDICTS = ("effort", "mood", "flags", "effort_after", "satisfaction_after", "probability_after")
 _ONLY_WHO = pa.ipc.IpcReadOptions(
@@ -56,22 +58,18 @@ def record_batch(rows: Scored, arrived: NDArray[np.int64] | None = None) -> pa.R
         rows: n accepted touchpoints.
         arrived: int64[n], when Kafka appended them, ms UTC; None in files.
     """
-    n, verdicts = len(rows), rows.verdicts
-    values: dict[str, Any] = dict.fromkeys(_DATA, ())
-    if n:
-        values |= zip(_DATA, zip(*[_data(event.data) for event in rows.events], strict=True), strict=True)
-    values |= {
+    n, verdicts, fields = len(rows), rows.verdicts, _fields(rows)
+    values: dict[str, Any] = {
         "partition": rows.partitions,
         "offset": rows.offsets,
         "time": rows.times,
         "arrived": [None] * n if arrived is None else arrived,
-        "customer": [event.subject for event in rows.events],
+        "customer": rows.events.subjects(),
         "kind": rows.kinds,
-        "source": [event.source for event in rows.events],
-        "id": [event.id for event in rows.events],
         **{name: verdicts[name] for name in _VERDICTS},
         "behind_ms": verdicts["behind"],
         "model": rows.models,
+        **fields,
     }
     made = {"level_after": _levels(verdicts["level_after"]), "amount_base": _or_null(rows.amounts)}
     arrays = [
@@ -81,8 +79,26 @@ def record_batch(rows: Scored, arrived: NDArray[np.int64] | None = None) -> pa.R
     return pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)
 
 
-def _array(column: Column, values: Sequence[Any] | NDArray[Any]) -> pa.Array:
+def _fields(rows: Scored) -> dict[str, Any]:
+    """The columns that are fields of the events."""
+    events = rows.events
+    if not len(events):
+        return dict.fromkeys(("source", "id", *_DATA), ())
+    if events.fields is None:
+        data = dict(zip(_DATA, zip(*[_data(event.data) for event in events], strict=True), strict=True))
+        return {**data, "source": [event.source for event in events], "id": [event.id for event in events]}
+    found = FieldColumns(events, _DATA_COLUMNS)
+    return {
+        "source": found.of_envelope("source").dictionary_encode(),
+        "id": found.of_envelope("id"),
+        **{column.name: found.of_data(column, _TYPES[column.type]) for column in _DATA_COLUMNS},
+    }
+
+
+def _array(column: Column, values: pa.Array | Sequence[Any] | NDArray[Any]) -> pa.Array:
     type_ = _TYPES[column.type]
+    if isinstance(values, pa.Array):
+        return values
     if isinstance(values, np.ndarray):
         return pa.array(np.ascontiguousarray(values), type_)
     if values.count(None) == len(values):

@@ -68,6 +68,9 @@ BEGIN, END = 0, 1
 SUBJECT_BEGIN, SUBJECT_END, TOPIC_BEGIN, TOPIC_END, SPANS = 0, 1, 2, 3, 4
 """Places of texts of a plain record; a topic that is not there begins at NONE."""
 
+ESCAPED = np.uint64(1 << 63)
+"""Bit beside those of the members: the text of one has an escape, so it is not what lies in the record."""
+
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _MOST_STRING, _MOST_SUBJECT = 256, 128
 
@@ -172,7 +175,7 @@ def _member(
         at, characters, verbatim = string(text, begin)
         if at < 0 or characters < rule.least or characters > rule.most:
             return -1, False
-        spans[m, BEGIN], spans[m, END] = begin, at
+        spans[m, BEGIN], spans[m, END] = (begin if verbatim else -1), at
         if not verbatim and (form != TEXT or m <= _CASE):
             return -1, False
         if form == CHOICE:
@@ -236,6 +239,9 @@ def _data(
             at, there = _member(known, text, at, kind, m, numbers, spans)
             if there:
                 present |= bit
+                if spans[m, BEGIN] < 0:
+                    present |= ESCAPED
+                    spans[m, BEGIN] = 0
         if at < 0:
             return -1, present
         at = after_space(text, at)
@@ -311,7 +317,7 @@ def _fill(
 def _event(
     known: Contract, text: NDArray[np.uint8], at: int, end: int, i: int, columns: NDArray[np.void],
     sources: NDArray[np.uint64], found: NDArray[np.int64], own: NDArray[np.int64],
-    numbers: NDArray[np.float64], spans: NDArray[np.int64],
+    numbers: NDArray[np.float64], spans: NDArray[np.int64], members: NDArray[np.uint64], row: int,
 ) -> bool:  # fmt: skip
     """Read record i; False where it is not plain, and then what is in its columns means nothing."""
     at = after_space(text, at)
@@ -382,6 +388,7 @@ def _event(
     sources[i] = source
     columns[i].time, columns[i].kind, columns[i].topic = time, kind, NONE
     columns[i].id = hash64(text, own[_ID, BEGIN], own[_ID, END], source)
+    members[row] = present
     _fill(known, text, kind, present, numbers, spans, columns, i)
     found[i, SUBJECT_BEGIN], found[i, SUBJECT_END] = own[_SUBJECT, BEGIN], own[_SUBJECT, END]
     found[i, TOPIC_BEGIN] = NONE
@@ -394,7 +401,7 @@ def _event(
 def read_events(
     known: Contract, text: NDArray[np.uint8], ends: NDArray[np.int64], columns: NDArray[np.void],
     sources: NDArray[np.uint64], found: NDArray[np.int64], plain: NDArray[np.bool_],
-    own: NDArray[np.int64], numbers: NDArray[np.float64], spans: NDArray[np.int64],
+    own: NDArray[np.int64], numbers: NDArray[np.float64], spans: NDArray[np.int64], members: NDArray[np.uint64],
 ) -> None:  # fmt: skip
     """Read the plain records of a batch.
 
@@ -406,11 +413,28 @@ def read_events(
         sources: uint64[n], hash of each source; likewise.
         found: int64[n, SPANS], where texts of it lie; likewise.
         plain: bool[n], filled in.
-        own: int64[len(ENVELOPE), 2], scratch.
-        numbers: float64[members], scratch.
-        spans: int64[members, 2], scratch.
+        own: int64[k, len(ENVELOPE), 2], where the texts of the envelope lie; k is n, or 1 where nobody needs them.
+        numbers: float64[k, members], the numbers in `data`, and 1 and 0 for true and false.
+        spans: int64[k, members, 2], where the texts in `data` lie; zeros.
+        members: uint64[k], bits of the members of `data` that are there, and ESCAPED; the others' entries of `numbers` and
+            `spans` mean nothing.
     """
-    at = 0
+    at, all_of_them = 0, len(numbers) == len(ends)
     for i in range(len(ends)):
-        plain[i] = _event(known, text, at, ends[i], i, columns, sources, found, own, numbers, spans)
+        row = i if all_of_them else 0
+        plain[i] = _event(
+            known,
+            text,
+            at,
+            ends[i],
+            i,
+            columns,
+            sources,
+            found,
+            own[row],
+            numbers[row],
+            spans[row],
+            members,
+            row,
+        )
         at = ends[i] + 1

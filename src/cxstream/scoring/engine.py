@@ -428,6 +428,7 @@ class Engine:
                 authority=self._authority,
                 appended=appended,
                 vocabulary=self._vocabulary,
+                fields=self.scored,
             )
             if part.keys is not None:
                 check_keys(decoded, part.keys)

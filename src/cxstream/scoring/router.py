@@ -173,6 +173,7 @@ class Router:
             limit=self._max_record_bytes,
             authority=self._authority,
             vocabulary=vocabulary(self.params.kinds),
+            fields=self.engines[0].scored,
         )
 
         def read_some(some: Sequence[int]) -> Decoded:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cxstream.kernels.layout import ACCEPTED
 from cxstream.kernels.purchases import MAX_MONEY
+from cxstream.scoring.codec.events import joined
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cxstream.scoring.codec.decode import Decoded
+    from cxstream.scoring.codec.events import Events
     from cxstream.scoring.state.partition import Applied
 
 _NO_AMOUNT = float("nan")
@@ -42,7 +44,7 @@ class Scored:
     offsets: NDArray[np.int64]
     times: NDArray[np.int64]
     kinds: list[str]
-    events: Sequence[Any]
+    events: Events
     verdicts: NDArray[np.void]
     models: list[str]
     amounts: NDArray[np.float64]
@@ -58,7 +60,7 @@ class Scored:
             self.offsets[order],
             self.times[order],
             [self.kinds[i] for i in order],
-            [self.events[i] for i in order],
+            self.events.taken(order),
             self.verdicts[order],
             [self.models[i] for i in order],
             self.amounts[order],
@@ -89,9 +91,8 @@ def scored(
     if not len(applied.scored):
         return None
     which = np.flatnonzero(applied.status == ACCEPTED)
-    places = which.tolist()
     positions = decoded.valid[which]
-    events = [decoded.events[i] for i in places]
+    events = decoded.events.taken(which)
     return Scored(
         positions,
         np.full(len(which), partition, np.int32),
@@ -105,12 +106,13 @@ def scored(
     )
 
 
-def _converted(events: list[Any], rates: Mapping[str, float]) -> NDArray[np.float64]:
+def _converted(events: Events, rates: Mapping[str, float]) -> NDArray[np.float64]:
     """The amount of each event in the base currency."""
     found = np.full(len(events), _NO_AMOUNT)
-    for i, amount in enumerate([event.data.amount for event in events]):
-        if amount is not None and (rate := rates.get(events[i].data.currency)) is not None:
-            found[i] = min(amount * rate, MAX_MONEY)
+    for i in events.having("amount"):
+        data = events[i].data
+        if data.amount is not None and (rate := rates.get(data.currency)) is not None:
+            found[i] = min(data.amount * rate, MAX_MONEY)
     return found
 
 
@@ -130,7 +132,7 @@ def together(parts: Sequence[tuple[int, Scored | None]]) -> Scored | None:
         np.concatenate([part.offsets for part in some]),
         np.concatenate([part.times for part in some]),
         [kind for part in some for kind in part.kinds],
-        [event for part in some for event in part.events],
+        joined(part.events for part in some),
         np.concatenate([part.verdicts for part in some]),
         [model for part in some for model in part.models],
         np.concatenate([part.amounts for part in some]),

@@ -396,6 +396,7 @@ def decode(
     authority: Authority | None = None,
     appended: NDArray[np.int64] | None = None,
     vocabulary: Vocabulary = BUILT_IN,
+    fields: bool = False,
 ) -> Decoded:
     """Decode and validate a batch.
 
@@ -408,6 +409,7 @@ def decode(
         authority: verifies the signatures of control records; None: signatures are not required.
         appended: int64[n], when each record came into the log, ms UTC; None where that is not known.
         vocabulary: the kinds of events that there are.
+        fields: also tell all texts and numbers of the events, where that costs no Python for each of them.
     """
     names = _names(headers)
     large = (
@@ -417,7 +419,7 @@ def decode(
     )
     skipped = {*large, *unheld} if large or unheld else ()
     raws, notes = _prepare(values, headers, skipped, odd=not names.isascii())
-    decoded = _read(raws, notes, vocabulary)
+    decoded = _read(raws, notes, vocabulary, fields=fields)
     if authority is not None:
         _reject_forged(decoded, raws, authority, appended)
     _reject_wrong_rules(decoded)
@@ -425,7 +427,11 @@ def decode(
 
 
 def _read(
-    raws: Sequence[bytes | None], notes: Mapping[int, tuple[str, str]], vocabulary: Vocabulary
+    raws: Sequence[bytes | None],
+    notes: Mapping[int, tuple[str, str]],
+    vocabulary: Vocabulary,
+    *,
+    fields: bool,
 ) -> Decoded:
     """Read structured records: plain ones by a kernel, and the others one by one.
 
@@ -433,12 +439,13 @@ def _read(
         raws: n records; None for one that must not be read.
         notes: reason and note of each of those.
         vocabulary: the kinds of events that there are.
+        fields: also tell all texts and numbers.
     """
     if vocabulary.contract is None:
         return _read_others(raws, range(len(raws)), notes, vocabulary)
-    plain = read_plain(vocabulary.contract, raws)
+    plain = read_plain(vocabulary.contract, raws, fields=fields)
     made: list[Any] = [None] * len(raws)
-    events = Events(made, raws, vocabulary.decode, plain.text, plain.spans)
+    events = Events(made, raws, vocabulary.decode, plain.text, plain.spans, plain.fields)
     decoded = Decoded(np.arange(len(raws)), events, plain.columns, plain.sources, [])
     others = np.flatnonzero(~plain.known)
     if not len(others):

@@ -10,11 +10,14 @@ import numpy as np
 
 from cxstream.kernels.events import SPANS, SUBJECT_BEGIN, SUBJECT_END, TOPIC_BEGIN, TOPIC_END
 from cxstream.kernels.layout import NONE
+from cxstream.scoring.codec.plain import NUMBER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from numpy.typing import NDArray
+
+    from cxstream.scoring.codec.plain import Fields
 
 
 class Events(Sequence[Any]):
@@ -26,9 +29,15 @@ class Events(Sequence[Any]):
         decode: makes an event of a record.
         text: records that are known, one after the other.
         spans: int64[n, SPANS], where the subject and the topic of such an event lie in it.
+        fields: all texts and numbers of the batch, where they are known.
+        rows: int64[n], the rows of these events in `fields`.
+
+    Attributes:
+        fields: see above.
+        rows: see above.
     """
 
-    __slots__ = ("_decode", "_made", "_raws", "_renamed", "_spans", "_subjects", "_text")
+    __slots__ = ("_decode", "_made", "_raws", "_renamed", "_spans", "_subjects", "_text", "fields", "rows")
 
     def __init__(
         self,
@@ -37,9 +46,13 @@ class Events(Sequence[Any]):
         decode: Callable[[bytes], Any] | None = None,
         text: bytes = b"",
         spans: NDArray[np.int64] | None = None,
+        fields: Fields | None = None,
+        rows: NDArray[np.int64] | None = None,
     ) -> None:
         self._made, self._raws, self._decode, self._text = made, raws, decode, text
         self._spans = np.zeros((len(made), SPANS), np.int64) if spans is None else spans
+        self.fields = fields
+        self.rows = np.arange(len(made)) if rows is None else rows
         self._subjects: list[str] | None = None
         self._renamed = False
 
@@ -98,6 +111,15 @@ class Events(Sequence[Any]):
         begin, end = self._spans[i, TOPIC_BEGIN], self._spans[i, TOPIC_END]
         return None if begin == NONE else self._text[begin:end].decode()
 
+    def having(self, member: str) -> list[int]:
+        """Places of the events whose `data` has a member, and of those of which that is not known."""
+        if self.fields is None:
+            return list(range(len(self)))
+        bit = np.uint64(1 << NUMBER[member])
+        there = (self.fields.members[self.rows] & bit != 0) | ~self.fields.whole[self.rows]
+        places: list[int] = np.flatnonzero(there).tolist()
+        return places
+
     def taken(self, places: NDArray[np.int64] | Sequence[int]) -> Events:
         """Those at some places."""
         return self._copied(np.asarray(places, np.int64).tolist())
@@ -113,6 +135,8 @@ class Events(Sequence[Any]):
             self._decode,
             self._text,
             self._spans[places],
+            self.fields,
+            self.rows[places],
         )
         some._renamed = self._renamed
         if self._subjects is not None:

@@ -26,7 +26,28 @@ _MOST_TEXT = np.iinfo(np.int32).max
 _CURRENCY = "^[A-Z]{3}$"
 _EXTRA = frozenset(each.name for each in msgspec.structs.fields(Data)) - frozenset(kernel.ROLES)
 MEMBERS = (*kernel.ROLES, *sorted(_EXTRA))
-_NUMBER = {name: i for i, name in enumerate(MEMBERS)}
+NUMBER = {name: i for i, name in enumerate(MEMBERS)}
+"""Number of each member of `data`."""
+
+
+class Fields(NamedTuple):
+    """All texts and numbers of the plain records of a batch of n; what is said of the others means nothing.
+
+    Attributes:
+        text: the records, one after the other.
+        own: int64[n, len(ENVELOPE), 2], where the texts of the envelope lie in it.
+        numbers: float64[n, len(MEMBERS)], the numbers in `data`, 1 for true and 0 for false.
+        spans: int64[n, len(MEMBERS), 2], where the texts in `data` lie.
+        members: uint64[n], bits of the members that are there.
+        whole: bool[n], the records whose texts all lie in `text` as they are: plain and without escapes.
+    """
+
+    text: bytes
+    own: NDArray[np.int64]
+    numbers: NDArray[np.float64]
+    spans: NDArray[np.int64]
+    members: NDArray[np.uint64]
+    whole: NDArray[np.bool_]
 
 
 class Plain(NamedTuple):
@@ -38,6 +59,7 @@ class Plain(NamedTuple):
         sources: uint64[n], hash of each source.
         text: the records, one after the other.
         spans: int64[n, SPANS], where subject and topic of each lie in it; 0 for the others.
+        fields: all of their texts and numbers; None where nobody needs them.
     """
 
     known: NDArray[np.bool_]
@@ -45,6 +67,7 @@ class Plain(NamedTuple):
     sources: NDArray[np.uint64]
     text: bytes
     spans: NDArray[np.int64]
+    fields: Fields | None
 
 
 def _rule(declared: inspect.Type, words: dict[str, int]) -> tuple[Any, ...]:
@@ -82,7 +105,7 @@ def _kinds(envelopes: Sequence[Any]) -> Iterator[tuple[int, type[Data]]]:
         named = {each.name for each in msgspec.structs.fields(data)}
         fills = Kind(envelope.KIND).spec.fills if len(Kind) > envelope.KIND else None
         # Members and columns that the kernel does not know are for the general decoder.
-        if named <= _NUMBER.keys() and (fills or "") in kernel.FILLS:
+        if named <= NUMBER.keys() and (fills or "") in kernel.FILLS:
             yield envelope.KIND, data
 
 
@@ -95,12 +118,12 @@ def contract(envelopes: Sequence[Any], labels: Sequence[str]) -> kernel.Contract
     """
     kinds = dict(_kinds(envelopes))
     values: list[dict[str, int]] = [{} for _ in MEMBERS]
-    values[_NUMBER["channel"]] = {channel: i for i, channel in enumerate(CHANNELS)}
+    values[NUMBER["channel"]] = {channel: i for i, channel in enumerate(CHANNELS)}
     rules = np.zeros((len(labels), len(MEMBERS)), kernel.RULE)
     fills = np.zeros(len(labels), np.uint8)
     for number, data in kinds.items():
         for each in inspect.type_info(data).fields:  # type: ignore[attr-defined]  # of a struct
-            m = _NUMBER[each.name]
+            m = NUMBER[each.name]
             rules[number, m] = _rule(each.type, values[m])
         if number < len(Kind):
             fills[number] = kernel.FILLS.index(Kind(number).spec.fills or "")
@@ -109,10 +132,10 @@ def contract(envelopes: Sequence[Any], labels: Sequence[str]) -> kernel.Contract
     required = np.array(
         [sum(1 << m for m in np.flatnonzero(of_kind["required"]).tolist()) for of_kind in rules], np.uint64
     )
-    switches = sum(1 << values[_NUMBER["channel"]][channel] for channel in SWITCH_CHANNELS)
+    switches = sum(1 << values[NUMBER["channel"]][channel] for channel in SWITCH_CHANNELS)
     spaces = {
         kernel.NAMES: {name: i for i, name in enumerate(kernel.ENVELOPE)},
-        kernel.MEMBERS: _NUMBER,
+        kernel.MEMBERS: NUMBER,
         kernel.TYPES: {type_of(labels[number]): number for number in kinds},
         **{kernel.VALUES + m: words for m, words in enumerate(values)},
     }
@@ -140,12 +163,13 @@ def _table(
     return joined, entries, table
 
 
-def read_plain(known: kernel.Contract, raws: Sequence[bytes | None]) -> Plain:
+def read_plain(known: kernel.Contract, raws: Sequence[bytes | None], *, fields: bool = False) -> Plain:
     """Read the plain records of a batch.
 
     Args:
         known: the contract.
         raws: n structured records; None for one that must not be read.
+        fields: also tell all texts and numbers.
     """
     n = len(raws)
     held = [raw or b"" for raw in raws] if None in raws else raws
@@ -153,7 +177,9 @@ def read_plain(known: kernel.Contract, raws: Sequence[bytes | None]) -> Plain:
     ends = np.cumsum(np.fromiter(map(len, held), np.int64, n) + 1) - 1  # type: ignore[arg-type]
     columns, sources = np.zeros(n, EVENT), np.empty(n, np.uint64)
     spans, plain = np.zeros((n, kernel.SPANS), np.int64), np.empty(n, np.bool_)
-    members = len(MEMBERS)
+    kept, members = n if fields else 1, len(MEMBERS)
+    own, numbers = np.empty((kept, len(kernel.ENVELOPE), 2), np.int64), np.empty((kept, members))
+    texts, there = np.zeros((kept, members, 2), np.int64), np.zeros(kept, np.uint64)
     kernel.read_events(
         known,
         np.frombuffer(text, np.uint8),
@@ -162,8 +188,12 @@ def read_plain(known: kernel.Contract, raws: Sequence[bytes | None]) -> Plain:
         sources,
         spans,
         plain,
-        np.zeros((len(kernel.ENVELOPE), 2), np.int64),
-        np.zeros(members),
-        np.zeros((members, 2), np.int64),
+        own,
+        numbers,
+        texts,
+        there,
     )
-    return Plain(plain, columns, sources, text, spans)
+    found = None
+    if fields:
+        found = Fields(text, own, numbers, texts, there, plain & (there & kernel.ESCAPED == 0))
+    return Plain(plain, columns, sources, text, spans, found)
