@@ -117,6 +117,11 @@ CASES: dict[str, dict[str, int]] = {
         "train purchases {tmp}/missing.ndjson --out {tmp}/rules.toml": NOT_DONE,
         f"train purchases {STORY}": WRONG,
     },
+    "sentiment": {
+        "sentiment {tmp}/partly.csv": DONE,
+        "sentiment {tmp}/missing.txt": NOT_DONE,
+        "sentiment --language none": WRONG,
+    },
     "insights": {
         "insights --warehouse {tmp}/w": DONE,
         "insights --warehouse {tmp}/missing": NOT_DONE,
