@@ -21,6 +21,8 @@ from view_rows import START, made_up, made_up_signals, touchpoint
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import httpx
+
 ROWS = made_up(5, 2500, 160)
 for _row in ROWS[::9]:
     _row["behind_ms"] = 40 * 3_600_000
@@ -34,6 +36,11 @@ for _signal in SIGNALS:
     _signal["reasons"] = orjson.dumps(REASONS).decode()
 LEVELS = ("none", "elevated", "high", "critical")
 CARDS = [{**card(n, LEVELS[n % 4], 0.5 + n % 40 / 100), "spent": n * 37 % 50 / 4} for n in range(1, 161)]
+# Some bought nothing yet, and some are worth the same.
+VALUED = [
+    {**each, "p_alive": 0.25, "clv": 50.0 + n % 9, "value_at_risk": n * 29 % 23 / 3} if n % 5 else each
+    for n, each in enumerate(CARDS)
+]
 GONE = away(ROWS)
 RISKY = [
     each for each in CARDS if each["announced"] in {"high", "critical"} and each["customer_id"] not in GONE
@@ -58,6 +65,11 @@ ODD = [
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return warehouse(tmp_path_factory.mktemp("customer") / "w.duckdb", ROWS, SIGNALS, CARDS)
+
+
+@pytest.fixture(scope="module")
+def valued(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return warehouse(tmp_path_factory.mktemp("valued") / "w.duckdb", ROWS, SIGNALS, VALUED)
 
 
 def name(customer_id: int) -> str:
@@ -91,6 +103,78 @@ def key(sort: str, each: Any) -> Any:
         "waiting": (since is None, since and since["time"]),
     }[sort]  # fmt: skip
     return first, -each["probability"], name(each["customer_id"])
+
+
+def by_money(path: Path) -> list[str]:
+    """Customers at risk, most money first: SQL that has nothing in common with the console's."""
+    sql = """SELECT customer FROM score_cards s JOIN customers USING (customer_id)
+        WHERE s.latest AND announced IN ('high', 'critical') AND NOT EXISTS (
+            FROM touchpoints t WHERE t.customer_id = s.customer_id AND kind = 'churned' AND NOT EXISTS (
+                FROM touchpoints w WHERE w.customer_id = t.customer_id AND w.kind = 'won_back'
+                AND (w.time, w."partition", w."offset") > (t.time, t."partition", t."offset")))
+        ORDER BY value_at_risk IS NULL, value_at_risk DESC, probability DESC, customer"""
+    with duckdb.connect(str(path), read_only=True) as connection:
+        return [row[0] for row in connection.execute(sql).fetchall()]
+
+
+async def in_pages(client: httpx.AsyncClient, limit: int) -> tuple[list[Any], set[str]]:
+    """The queue as programs read it, and the orders that it says."""
+    found, orders, after = [], set(), ""
+    while after is not None and len(found) < len(CARDS):
+        answer = await client.get("/api/v1/queue", params={"limit": limit, "after": after})
+        page = answer.json()
+        found += page["customers"]
+        orders.add(page["sort"])
+        after = page["next_after"]
+    return found, orders
+
+
+async def test_who_risks_most_money_is_called_first(valued: Path) -> None:
+    wanted = by_money(valued)
+    cards = {name(each["customer_id"]): each for each in VALUED}
+    async with console(valued, release_seconds=0) as client:
+        first = read((await client.get("/queue")).text)
+        rows = first.tables[0][1:]
+        link = next(each for each in first.links if "after=" in each and "customer=" not in each)
+        rows += read((await client.get(link)).text).tables[0][1:]
+        table = list(csv.DictReader(io.StringIO((await client.get("/queue.csv")).text)))
+        found, orders = await in_pages(client, 7)
+        today = read((await client.get("/today")).text)
+        calls = list(csv.DictReader(io.StringIO((await client.get("/today.csv?table=calls")).text)))
+        chosen = next(each for each in wanted if cards[each].get("value_at_risk"))
+        customer = read((await client.get(f"/customers/{chosen}")).text)
+    assert len(wanted) > 50
+    assert [row[1] for row in rows] == wanted[:100]
+    for listed in (table, found, calls):
+        assert [row["customer"] for row in listed] == wanted
+        values = [
+            None if row["value_at_risk"] in {"", None} else float(row["value_at_risk"]) for row in listed
+        ]
+        assert values == [cards[each].get("value_at_risk") for each in wanted]
+    assert orders == {"money"}
+    assert "most money at risk first" in first.text
+    assert "most money at risk first" in today.text
+    assert [row[1] for row in today.tables[0][1:]] == wanted[:8]
+    worth = cards[chosen]["value_at_risk"]
+    assert today.tables[0][1][3] == f"{worth:.0f}"
+    text = "".join(customer.text.split())
+    assert f"Moneyatrisk{worth:.0f}EURExpected{cards[chosen]['clv']:.0f}EURWillbuyagain25%" in text
+
+
+async def test_without_a_purchase_model_the_risk_decides(path: Path) -> None:
+    wanted = [name(each["customer_id"]) for each in sorted(RISKY, key=lambda each: key("probability", each))]
+    async with console(path) as client:
+        for address in ("/queue", "/queue?sort=money"):
+            page = read((await client.get(address)).text)
+            assert [row[1] for row in page.tables[0][1:]] == wanted[:50]
+            assert "highest risk first" in page.text
+            assert "most money at risk first" not in page.text
+        found, orders = await in_pages(client, 50)
+        assert ([row["customer"] for row in found], orders) == (wanted, {"probability"})
+        assert "highest risk first" in (await client.get("/today")).text
+        assert "Money at risk" not in (await client.get(f"/customers/{wanted[0]}")).text
+        for query in ("sort=name", "level=low", "state=mine,free", "after=x", "limit=0"):
+            assert (await client.get(f"/api/v1/queue?{query}")).status_code == 400, query
 
 
 @pytest.mark.parametrize("sort", ["level", "probability", "waiting", "spent"])

@@ -3,6 +3,7 @@
     GET /api/v1/views                       what there is
     GET /api/v1/views/NAME                  the rows of a view
     GET /api/v1/views/NAME/customers        the customers behind a number, in pages
+    GET /api/v1/queue                       customers at risk, in pages
     POST /api/v1/work                       do something about a customer
     GET /api/v1/openapi.json
 
@@ -18,10 +19,10 @@ import orjson
 from starlette.responses import Response
 from starlette.routing import Route
 
-from cxstream.console import alerts
+from cxstream.console import alerts, risky
 from cxstream.console.desk import Do
 from cxstream.console.page import STAFF, Ask, Page
-from cxstream.console.pages import rules
+from cxstream.console.pages import queue, rules
 from cxstream.console.pages.customers import behind
 from cxstream.console.people import Role
 from cxstream.model.errors import InputError
@@ -70,6 +71,7 @@ class Api:
             Route(f"{PREFIX}/openapi.json", self._description),
             Route(f"{PREFIX}/views", self._list),
             Route(f"{PREFIX}/rules", self._waited_for(self._rules)),
+            Route(f"{PREFIX}/queue", self._waited_for(self._queue)),
             Route(f"{PREFIX}/alerts", self._waited_for(self._alerts)),
             Route(f"{PREFIX}/views/{{name}}", self._waited_for(self._rows)),
             Route(f"{PREFIX}/views/{{name}}/customers", self._waited_for(self._customers)),
@@ -109,6 +111,18 @@ class Api:
                 "where: no filter holds for alerts; they are about places with all of their visits"
             )
         found = {**_window(ask), "alerts": await alerts.found(ask)}
+        return _answer(request, found, repr(ask.reader.state()))
+
+    async def _queue(self, request: Request) -> Response:
+        ask = await self._ask(_AGENT, request)
+        for name, choices in (("sort", risky.ORDERS), ("level", risky.LEVELS), ("state", risky.STATES)):
+            if ask.param(name) and ask.param(name) not in choices:
+                raise InputError(f"{name}={ask.param(name)}: is none of {', '.join(choices)}")
+        wanted, limit = queue.wanted_of(ask, await risky.orders(ask)), _limit(ask)
+        rows = await risky.waiting(ask, wanted, limit + 1, ask.param("after"))
+        after = rows[limit - 1]["place"] if len(rows) > limit else None
+        customers = [{name: row[name] for name in queue.COLUMNS} for row in rows[:limit]]
+        found = {"sort": wanted.sort, "customers": customers, "next_after": after}
         return _answer(request, found, repr(ask.reader.state()))
 
     async def _customers(self, request: Request) -> Response:
@@ -153,6 +167,18 @@ def description() -> dict[str, Any]:
         _parameter("limit", f"Most rows, at most {_MOST}.", default=_DEFAULT, type_="integer"),
         _parameter("grain", "A row for each of these.", enum=list(get_args(Grain))),
     ]
+    queued = [
+        _parameter(
+            "sort",
+            "Order of the customers: by money where a purchase model values them, else by probability.",
+            enum=list(risky.ORDERS),
+        ),
+        _parameter("level", "Only this level.", enum=list(risky.LEVELS)),
+        *(_parameter(each, f"Only this {each}.") for each in ("reason", "segment", "channel")),
+        _parameter("state", "Without it all but the snoozed.", enum=list(risky.STATES)),
+        _parameter("limit", f"Most rows, at most {_MOST}.", default=_DEFAULT, type_="integer"),
+        _AFTER,
+    ]
     rows = [*scope, _parameter("columns", "Only these measures, with commas between them.")]
     customers = [
         *scope,
@@ -160,7 +186,7 @@ def description() -> dict[str, Any]:
             "of", "The measure that counts the customers; see `behind` of the view.", default=query.CUSTOMERS
         ),
         _parameter("cell", "COLUMN=VALUE of the row of the number; may be given several times."),
-        _parameter("after", "Where the page begins: `next_after` of the page before."),
+        _AFTER,
     ]
     name = {
         "name": "name",
@@ -184,6 +210,7 @@ def description() -> dict[str, Any]:
             f"{PREFIX}/alerts": {
                 "get": _operation("listAlerts", "Alerts on places that were open in the period.", window)
             },
+            f"{PREFIX}/queue": {"get": _operation("listQueue", "Customers at risk; for agents.", queued)},
             f"{PREFIX}/work": {"post": _work_operation()},
             f"{PREFIX}/views/{{name}}": {
                 "get": _operation("rowsOfView", "The rows of a view.", [name, *rows])
@@ -284,3 +311,6 @@ def _answer(request: Request, content: Any, state: str) -> Response:
     ]:
         return Response(status_code=304, headers=headers)
     return Response(body, media_type="application/json", headers=headers)
+
+
+_AFTER = _parameter("after", "Where the page begins: `next_after` of the page before.")

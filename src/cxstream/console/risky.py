@@ -9,25 +9,37 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from cxstream.console import leaving
+from cxstream.console.language import N_
 from cxstream.model.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from cxstream.console.page import Ask
     from cxstream.console.reader import Row
 
 LEVELS = ("critical", "high")
-SORTS = ("level", "probability", "waiting", "spent")
-"""What the list can be sorted by, the largest first; the risk decides between equals, then the customer's name."""
+ORDERS = {
+    "money": N_("most money at risk first"),
+    "probability": N_("highest risk first"),
+    "waiting": N_("longest waiting first"),
+    "level": N_("highest level first"),
+    "spent": N_("highest spending first"),
+}
+"""What the list can be sorted by, in words; the risk decides between equals, then the customer's name."""
 
-_KEYS = {
-    "level": "(announced = 'critical')::DOUBLE",
+KEYS = {
+    # What a customer without a purchase brings is not known: they come last.
+    "money": "coalesce(value_at_risk, -9e15)::DOUBLE",
     "probability": "probability",
     # Those whose signal is not in the read model wait for no known time, and come last.
     "waiting": "coalesce(-epoch_ms(since), -9e15)::DOUBLE",
+    "level": "(announced = 'critical')::DOUBLE",
     "spent": "spent",
 }
+"""SQL of what each order sorts by, the largest first, from columns of `cards` and the time `since` of a signal."""
+
+_IS_VALUED = "SELECT EXISTS (FROM score_cards WHERE latest AND value_at_risk IS NOT NULL) AS is_valued"
 # They are ours: they say nothing of where the customer comes.
 _OURS = "('campaign_sent', 'email_sent', 'action_taken')"
 _WAITING = f"""
@@ -68,7 +80,7 @@ _FOUND = """
     SELECT risky.*, signal.since, signal.leading_reason, signal.reasons::VARCHAR AS reasons, signal.suggested_action{more}
     FROM risky LEFT JOIN told USING (customer_id){joined}
 )"""
-_COLUMNS = """customer, customer_id, announced AS level, probability, spent, effort, effort_halfwidth, satisfaction,
+_COLUMNS = """customer, customer_id, announced AS level, probability, value_at_risk, clv, p_alive, spent, effort, effort_halfwidth, satisfaction,
     satisfaction_halfwidth, since, leading_reason, reasons, suggested_action, segment, channel"""
 
 
@@ -81,14 +93,14 @@ class Wanted:
         state: one of STATES; "" for all but the snoozed, all for them, too.
         me: who looks, for the state mine.
         at: now, for snoozes.
-        sort: one of SORTS.
+        sort: one of ORDERS.
     """
 
     level: str = ""
     reason: str = ""
     segment: str = ""
     channel: str = ""
-    sort: str = "level"
+    sort: str = "probability"
     state: str = ""
     me: str = ""
     at: datetime = datetime.max  # noqa: DTZ901 - the read model has UTC without a zone
@@ -115,6 +127,12 @@ class Wanted:
         where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
         places = _LAST.format(those="risky") if by_place else ""
         return f"{_WAITING}{places}{found}, wanted AS (SELECT * FROM found {where})", chosen
+
+
+async def orders(ask: Ask) -> Sequence[str]:
+    """The orders of the list, the default first: by money where a purchase model values customers, else by risk."""
+    (found,) = await ask.reader.sql(_IS_VALUED)
+    return tuple(name for name in ORDERS if found["is_valued"] or name != "money")
 
 
 async def count(ask: Ask, wanted: Wanted) -> int:
@@ -146,7 +164,7 @@ async def waiting(ask: Ask, wanted: Wanted, limit: int, after: str = "", custome
     again = _LAST.format(those="page") if not (values.keys() & {"segment", "channel"}) else ""
     joined = "LEFT JOIN places USING (customer_id)" if again else ""
     rows = await ask.reader.sql(
-        f"""{sql}, keyed AS (SELECT *, {_KEYS[wanted.sort]} AS key FROM wanted),
+        f"""{sql}, keyed AS (SELECT *, {KEYS[wanted.sort]} AS key FROM wanted),
         page AS (SELECT * FROM keyed WHERE {condition} ORDER BY key DESC, probability DESC, customer LIMIT {limit:d}){again}
         SELECT key, {_COLUMNS} FROM page {joined} ORDER BY key DESC, probability DESC, customer""",
         values,

@@ -111,6 +111,7 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
         "worked": worked,
         "offer": work.choices(ask, ask.customer, worked) if worked else None,
         "card": card,
+        "currency": ask.settings.scoring.base_currency,
         "state": card or _state(signals, scores),
         "days": days,
         "ranges": [

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from cxstream.console import history, risky, work
 from cxstream.console.language import N_
 from cxstream.console.page import Ask, Page
-from cxstream.console.risky import SORTS, Wanted
+from cxstream.console.risky import ORDERS, Wanted
 from cxstream.console.tables import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from cxstream.console.reader import Row
 
@@ -20,14 +20,16 @@ _PAGE = 50
 _MOST = 100_000
 _DAYS = 16
 _FILTERS = ("level", "reason", "segment", "channel", "state")
-_COLUMNS = (
-    "customer", "level", "probability", "since", "reason", "evidence", "spent", "effort", "satisfaction", "suggested_action",
+COLUMNS = (
+    "customer", "level", "probability", "value_at_risk", "clv", "p_alive", "since", "reason", "evidence", "spent", "effort", "satisfaction", "suggested_action",
     "segment", "channel",
 )  # fmt: skip
+"""What CSV and API say of a customer at risk."""
 
 
 async def _show(ask: Ask) -> Mapping[str, Any]:
-    wanted = _wanted(ask)
+    orders = await risky.orders(ask)
+    wanted = wanted_of(ask, orders)
     after = ask.param("after")
     rows, count, choices = await asyncio.gather(
         risky.waiting(ask, wanted, _PAGE + 1, after), risky.count(ask, wanted), risky.choices(ask)
@@ -37,6 +39,7 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
     listed = {row["customer"]: row["level"] for row in (*shown, *([chosen] if chosen else []))}
     worked = await work.of(ask, list(listed), listed)
     kept = {"after": after, "customer": None}
+    sorts = {name: ask.here(sort=name, customer=None) for name in orders}
     return {
         "rows": [{**row, "link": ask.here(**{**kept, "customer": row["customer"]})} for row in shown],
         "count": count,
@@ -48,21 +51,26 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
         "menus": [_menu(ask, wanted, name, choices[name]) for name in _FILTERS],
         "is_filtered": any(ask.param(name) for name in _FILTERS),
         "sort": wanted.sort,
-        "sorts": {name: ask.here(sort=None if name == SORTS[0] else name, customer=None) for name in SORTS},
+        "sorts": sorts,
+        "order": _order(ask, wanted, sorts),
+        "currency": ask.settings.scoring.base_currency,
         "all": ask.here(**dict.fromkeys((*_FILTERS, "customer"))),
         "first": ask.here(customer=None) if after else None,
-        "next": ask.here(after=shown[-1]["place"], customer=None) if len(rows) > _PAGE else None,
+        "next": ask.here(sort=wanted.sort, after=shown[-1]["place"], customer=None)
+        if len(rows) > _PAGE
+        else None,
     }
 
 
-def _wanted(ask: Ask) -> Wanted:
+def wanted_of(ask: Ask, orders: Sequence[str]) -> Wanted:
+    """What the address asks for; without an order, the first of these."""
     level = ask.choice("level", "", *risky.LEVELS)
     return Wanted(
         level,
         ask.param("reason"),
         ask.param("segment"),
         ask.param("channel"),
-        ask.choice("sort", *SORTS),
+        ask.choice("sort", *orders),
         ask.choice("state", "", *risky.STATES),
         ask.worker,
         work.now(),
@@ -97,6 +105,19 @@ def _menu(ask: Ask, wanted: Wanted, name: str, choices: list[str]) -> Row:
     }
 
 
+def _order(ask: Ask, wanted: Wanted, sorts: Mapping[str, str]) -> Row:
+    """The menu of orders."""
+    texts = {name: ask.language.gettext(ORDERS[name]) for name in sorts}
+    return {
+        "title": ask.language.gettext(N_("Order")),
+        "any": "",
+        "value": texts[wanted.sort],
+        "choices": [
+            {"text": texts[name], "link": link, "chosen": name == wanted.sort} for name, link in sorts.items()
+        ],
+    }
+
+
 _TITLES = {
     "level": N_("Level"),
     "reason": N_("Reason"),
@@ -107,7 +128,8 @@ _TITLES = {
 
 
 async def _table(ask: Ask) -> Table:
-    return Table("queue", await risky.waiting(ask, _wanted(ask), _MOST), _COLUMNS)
+    wanted = wanted_of(ask, await risky.orders(ask))
+    return Table("queue", await risky.waiting(ask, wanted, _MOST), COLUMNS)
 
 
 PAGE = Page(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from starlette.exceptions import HTTPException
 
-from cxstream.console import alerts, charts, drawing, leaving, refused
+from cxstream.console import alerts, charts, drawing, leaving, refused, risky
 from cxstream.console.change import direction
 from cxstream.console.labels import place
 from cxstream.console.language import N_
@@ -53,10 +53,11 @@ WITH told AS (
     SELECT customer_id, arg_max(leading_reason, time) AS leading_reason, arg_max(reasons, time) AS reasons, max(time) AS since
     FROM signals WHERE change IN ('raised', 'worsened') GROUP BY customer_id
 )
-SELECT cards.customer, cards.announced AS level, cards.probability, cards.spent, leading_reason, reasons::VARCHAR AS reasons, since
+SELECT cards.customer, cards.announced AS level, cards.probability, cards.value_at_risk,
+    cards.clv, cards.p_alive, cards.spent, leading_reason, reasons::VARCHAR AS reasons, since
 FROM cards LEFT JOIN told USING (customer_id)
 WHERE cards.announced IN {_RISKY} AND cards.{leaving.STAYS}
-ORDER BY cards.announced = 'critical' DESC, cards.probability DESC, cards.customer LIMIT $limit"""
+ORDER BY {{order}} DESC, cards.probability DESC, cards.customer LIMIT $limit"""
 _KNOWN = "SELECT count(*) AS customers FROM cards"
 
 
@@ -68,8 +69,8 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
         ask.view("quality", by=("source",)),
         alerts.found(ask),
     )
-    calls, known, risk, nps = await asyncio.gather(
-        ask.reader.sql(_CALL, {"limit": _CALLS}), ask.reader.sql(_KNOWN), _at_risk(ask), _nps(ask)
+    (order, calls), known, risk, nps = await asyncio.gather(
+        _first(ask, _CALLS), ask.reader.sql(_KNOWN), _at_risk(ask), _nps(ask)
     )
     now = people[0] if people else None
     return {
@@ -79,6 +80,8 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
         "risk": {**risk, "known": known[0]["customers"]},
         "nps": nps,
         "calls": [_call(ask, row) for row in calls] if ask.sees_customers else None,
+        "order": ask.language.gettext(risky.ORDERS[order]),
+        "is_valued": order == "money",
         "table": await drawn(ask, places[:_PLACES]),
         "all_places": len(places),
         "changed_names": _changed(ask, places),
@@ -199,6 +202,12 @@ async def _nps(ask: Ask) -> Row | None:
     }
 
 
+async def _first(ask: Ask, limit: int) -> tuple[str, list[Row]]:
+    """Whom to call first, and the order that says so: that of the queue."""
+    order, *_ = await risky.orders(ask)
+    return order, await ask.reader.sql(_CALL.format(order=risky.KEYS[order]), {"limit": limit})
+
+
 def _call(ask: Ask, row: Row) -> Row:
     reasons = orjson.loads(row["reasons"] or "[]")
     leading = next((each for each in reasons if each.get("feature") == row["leading_reason"]), None)
@@ -237,8 +246,19 @@ def _quality(ask: Ask, sources: Sequence[Row]) -> Row:
 async def _calls_table(ask: Ask) -> Table:
     if not ask.sees_customers:
         raise HTTPException(403, "agent")
-    rows = await ask.reader.sql(_CALL, {"limit": _MOST_CALLS})
-    columns = ("customer", "level", "probability", "spent", "reason", "evidence", "since")
+    _, rows = await _first(ask, _MOST_CALLS)
+    columns = (
+        "customer",
+        "level",
+        "probability",
+        "value_at_risk",
+        "clv",
+        "p_alive",
+        "spent",
+        "reason",
+        "evidence",
+        "since",
+    )
     return Table("call-first", [_call(ask, row) for row in rows], columns)
 
 
