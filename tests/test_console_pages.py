@@ -336,6 +336,45 @@ async def test_resolution_at_first_contact_is_of_channels_that_can_resolve(tmp_p
         assert "is known 7 days after a contact" in late.text
 
 
+async def test_nobody_gives_up_an_email_while_waiting(tmp_path: Path) -> None:
+    rows = [
+        touchpoint(
+            customer_id=n + 1,
+            offset=n,
+            kind="contact",
+            topic="invoice",
+            # E-mails say nothing of waiting; one of them was abandoned otherwise.
+            **(
+                {"channel": "call", "wait_s": 30.0, "abandoned": n % 4 == 0}
+                if n < 40
+                else {"channel": "email", "abandoned": n == 50}
+            ),
+        )
+        for n in range(140)
+    ]
+    file = warehouse(tmp_path / "w.duckdb", rows)
+    scope = "since=2026-03-02&until=2026-03-05"
+    async with console(file, release_seconds=0) as client:
+        page = read((await client.get(f"/service?{scope}")).text)
+        groups = {
+            by: await downloaded(client, f"/service.csv?{scope}&by={by}") for by in ("channel", "topic")
+        }
+        weekly = await downloaded(client, f"/service.csv?table=weeks&{scope}")
+        link = next(each for each in page.links if "of=abandoned" in each and "cell=" not in each)
+        lost = await behind(client, link)
+    ((share, count),) = asked(
+        file,
+        """SELECT avg(abandoned::INTEGER), count(*) FILTER (abandoned) FROM touchpoints
+        WHERE channel IN (SELECT channel FROM touchpoints WHERE wait_s IS NOT NULL)""",
+    )
+    assert (share, count) == (0.25, len(lost))
+    assert "25.0% [" in page.text
+    assert "of channels that record waiting: Call centre." in page.text
+    assert {row["channel"]: row["abandonment"] for row in groups["channel"]} == {"call": "0.25", "email": ""}
+    for (row,) in (groups["topic"], weekly):
+        assert (row["contacts"], row["queued"], float(row["abandonment"])) == ("140", "40", share)
+
+
 # Quality
 
 

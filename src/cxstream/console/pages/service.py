@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -38,11 +39,14 @@ _REPEAT = Measure("repeat", N_("Contact again about the same"), scale=100, decim
 _OF_FCR = ("fcr", "fcr_low", "fcr_high", "first_contacts", "first_resolved")
 # A contact is resolved if none about the topic follows so long.
 _AFTER = timedelta(days=7)
+_OF_LOST = ("abandonment", "abandonment_low", "abandonment_high", "abandoned")
+# The contacts of channels where somebody waits, which the view has as those of its selection.
+_QUEUED = "queued"
 _MEASURES = (_IN_TIME, _ABANDONMENT, _FCR, _REPEAT)
 # What a share of a measure is of: its count, whose customers are behind the figure, and of how many.
 _COUNTS = {
     "in_time": ("answered_in_time", "waited"),
-    "abandonment": ("abandoned", "contacts"),
+    "abandonment": ("abandoned", _QUEUED),
     "fcr": ("first_resolved", "first_contacts"),
     "repeat": ("repeat_contacts", "contacts"),
 }
@@ -50,12 +54,12 @@ _COUNTS = {
 
 async def _show(ask: Ask) -> Mapping[str, Any]:
     by = ask.choice("by", *_BY)
-    channels = await _channels(ask)
+    able = await _channels(ask)
     now, before, weekly, groups, agents = await asyncio.gather(
-        _all(ask, channels),
-        _all(ask, channels, scope=ask.scope.before),
-        _all(ask, channels, scope=weeks.scope_of(ask.scope), grain="week"),
-        _groups(ask, by),
+        _all(ask, able),
+        _all(ask, able, scope=ask.scope.before),
+        _all(ask, able, scope=weeks.scope_of(ask.scope), grain="week"),
+        _groups(ask, able, by),
         _agents(ask),
     )
     words = ask.language
@@ -65,9 +69,10 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
     shown = agents if ask.param("all") else agents[:_SHOWN]
     return {
         "lede": _lede(ask, total, earlier),
-        "figures": [_figure(ask, each, total, earlier, weekly, channels) for each in _MEASURES],
+        "figures": [_figure(ask, each, total, earlier, weekly, able) for each in _MEASURES],
         "fcr_until": _known_until(ask),
-        "fcr_channels": [ask.label("channel", name) for name in channels],
+        "fcr_channels": [ask.label("channel", name) for name in able.to_resolve],
+        "queued_channels": [ask.label("channel", name) for name in able.to_wait],
         "weeks": _week_grid(ask, weekly),
         "times": _time_grid(ask, total) if total else None,
         "complaints": _complaints(ask, now[0]) if now else [],
@@ -76,7 +81,7 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
             (name, ask.label("dimension", name), ask.here(by=None if name == _BY[0] else name))
             for name in _BY
         ],
-        "by_place": _group_grid(ask, by, groups),
+        "by_place": _group_grid(ask, able, by, groups),
         "agents": _agent_grid(ask, shown),
         "shown": len(shown),
         "all_agents": len(agents),
@@ -85,32 +90,63 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
     }
 
 
-async def _channels(ask: Ask) -> list[str]:
-    """The channels where some contact says whether it was resolved: only there it can be."""
-    rows = await ask.view("service", scope=weeks.scope_of(ask.scope), by=("channel",))
-    return sorted(
-        row["channel"] for row in rows if row["resolved_share"] is not None and row["channel"] is not None
+@dataclass(frozen=True, slots=True)
+class _Able:
+    """Channels where something can be known at all.
+
+    Attributes:
+        to_resolve: where some contact says whether it was resolved: only there it can be.
+        to_wait: where some contact says how long it waited: nobody gives up an e-mail while waiting.
+    """
+
+    to_resolve: list[str]
+    to_wait: list[str]
+
+
+async def _channels(ask: Ask) -> _Able:
+    found = await ask.view("service", scope=weeks.scope_of(ask.scope), by=("channel",))
+    rows = [row for row in found if row["channel"] is not None]
+    return _Able(
+        sorted(row["channel"] for row in rows if row["resolved_share"] is not None),
+        sorted(row["channel"] for row in rows if row["waited"]),
     )
 
 
-async def _all(ask: Ask, channels: Sequence[str], **more: Any) -> list[Row]:
-    """All contacts, with the resolution at first contact of those channels that can resolve."""
-    rows, able = await asyncio.gather(
-        ask.view("service", **more),
-        ask.view("service", where=(Filter("channel", tuple(channels)),), columns=_OF_FCR, **more)
-        if channels
-        else _nothing(),
+async def _all(ask: Ask, able: _Able, **more: Any) -> list[Row]:
+    """All contacts, with the resolution at first contact and the giving up of those channels that can have them."""
+    rows, resolved = await asyncio.gather(
+        ask.view("service", **more), _of_channels(ask, able.to_resolve, _OF_FCR, **more)
     )
-    known = {row.get("period"): row for row in able}
     unknown: Row = dict.fromkeys(_OF_FCR)
     unknown |= {"first_contacts": 0, "first_resolved": 0}
-    return [
-        {**row, **{name: known.get(row.get("period"), unknown)[name] for name in _OF_FCR}} for row in rows
-    ]
+    return await _with_lost(ask, able, _joined(rows, resolved, "period", unknown), "period", **more)
 
 
-async def _nothing() -> list[Row]:
-    return []
+async def _with_lost(ask: Ask, able: _Able, rows: list[Row], key: str, **more: Any) -> list[Row]:
+    """The rows, with the giving up of those channels where somebody waits."""
+    found = await _of_channels(ask, able.to_wait, ("contacts", *_OF_LOST), **more)
+    lost = [{**row, _QUEUED: row["contacts"]} for row in found]
+    unknown: Row = dict.fromkeys(_OF_LOST)
+    unknown |= {"abandoned": 0, _QUEUED: 0}
+    return _joined(rows, lost, key, unknown)
+
+
+async def _of_channels(ask: Ask, channels: Sequence[str], columns: tuple[str, ...], **more: Any) -> list[Row]:
+    if not channels:
+        return []
+    return await ask.view("service", where=(Filter("channel", tuple(channels)),), columns=columns, **more)
+
+
+def _joined(rows: Sequence[Row], parts: Sequence[Row], key: str, unknown: Row) -> list[Row]:
+    """The rows, with the columns of `unknown` from the part that has the same key."""
+    known = {part.get(key): part for part in parts}
+    return [{**row, **{name: known.get(row.get(key), unknown)[name] for name in unknown}} for row in rows]
+
+
+def _only(link: str, channels: Sequence[str]) -> str:
+    """A link to customers, of these channels alone."""
+    named = ",".join(quoted(name) for name in channels)
+    return f"{link}&{urlencode({'where': f'channel={named}'})}"
 
 
 def _known_until(ask: Ask) -> datetime | None:
@@ -133,7 +169,7 @@ def _figure(
     now: Row | None,
     before: Row | None,
     weekly: Sequence[Row],
-    channels: Sequence[str],
+    able: _Able,
 ) -> dict[str, Any]:
     words, few = ask.language, ask.scope.few
     count, whole = _COUNTS[measure.column]
@@ -145,9 +181,9 @@ def _figure(
         until = _known_until(ask)
         until_text = words.gettext("until %(time)s") % {"time": words.day(until)}
         note += f", {until_text}" if until else ""
-        if link:
-            named = ",".join(quoted(name) for name in channels)
-            link += f"&{urlencode({'where': f'channel={named}'})}"
+        link = _only(link, able.to_resolve) if link else ""
+    elif measure is _ABANDONMENT and link:
+        link = _only(link, able.to_wait)
     return {
         "title": title,
         "now": figures.estimate(words, measure, _of(measure, now, few), link),
@@ -235,8 +271,9 @@ def _complaints(ask: Ask, now: Row) -> list[tuple[str, Cell]]:
     return found
 
 
-async def _groups(ask: Ask, by: str) -> list[Row]:
-    rows = await ask.view("service", by=(by,), limit=_MOST)
+async def _groups(ask: Ask, able: _Able, by: str) -> list[Row]:
+    more: Any = {"by": (by,), "limit": _MOST}
+    rows = await _with_lost(ask, able, await ask.view("service", **more), by, **more)
     return sorted(
         (row for row in rows if row["contacts"] or row["complaints_opened"]), key=lambda row: -row["contacts"]
     )
@@ -257,7 +294,7 @@ async def _agents(ask: Ask) -> list[Row]:
     )
 
 
-def _group_grid(ask: Ask, by: str, rows: Sequence[Row]) -> Grid:
+def _group_grid(ask: Ask, able: _Able, by: str, rows: Sequence[Row]) -> Grid:
     words, few = ask.language, ask.scope.few
     lost = [_of(_ABANDONMENT, row, few) for row in rows]
     axis = charts.axis_of(lost, (0,), 120)
@@ -287,7 +324,9 @@ def _group_grid(ask: Ask, by: str, rows: Sequence[Row]) -> Grid:
                 figures.Cell(words.duration(row["wait_median_s"])),
                 figures.Cell(words.duration(row["wait_p90_s"])),
                 figures.estimate(words, _IN_TIME, _IN_TIME.of(row), link("answered_in_time")),
-                figures.estimate(words, _ABANDONMENT, found, link("abandoned")),
+                figures.estimate(words, _ABANDONMENT, found, _only(link("abandoned"), able.to_wait))
+                if row[_QUEUED]
+                else figures.none(),
                 figures.drawn(charts.interval(axis, found, tone="e")),
                 figures.estimate(words, _FCR, _FCR.of(row), link("first_resolved")),
                 figures.estimate(words, _REPEAT, _of(_REPEAT, row, few), link("repeat_contacts")),
@@ -333,7 +372,7 @@ def _agent_grid(ask: Ask, rows: Sequence[Row]) -> Grid:
 
 async def _groups_table(ask: Ask) -> Table:
     by = ask.choice("by", *_BY)
-    return Table(f"service-by-{by}", await _groups(ask, by))
+    return Table(f"service-by-{by}", await _groups(ask, await _channels(ask), by))
 
 
 async def _agents_table(ask: Ask) -> Table:
@@ -343,7 +382,8 @@ async def _agents_table(ask: Ask) -> Table:
 
 
 async def _weeks_table(ask: Ask) -> Table:
-    return Table("service-by-week", await ask.view("service", scope=weeks.scope_of(ask.scope), grain="week"))
+    able = await _channels(ask)
+    return Table("service-by-week", await _all(ask, able, scope=weeks.scope_of(ask.scope), grain="week"))
 
 
 PAGE = Page(
