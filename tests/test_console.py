@@ -139,6 +139,18 @@ async def test_today_says_how_customers_are(path: Path) -> None:
         f"c-{n}" for n in range(150, 0, -1) if n % 4 >= 2 and n not in gone
     ][:8]
     assert calls[1][4] == "0.65"
+    assert "Call first now" not in page
+
+
+async def test_whom_to_call_is_a_matter_of_now(path: Path) -> None:
+    async with console(path) as client:
+        pages = [
+            read((await client.get(f"/today?since=2026-03-{day:02}&until=2026-03-{day + 5}")).text)
+            for day in (9, 18)
+        ]
+    assert pages[0].tables[0] == pages[1].tables[0]
+    assert ["Call first now" in page.text for page in pages] == [True, False]
+    assert "at risk now, not when the period ended; most money at risk first" in pages[0].text
 
 
 async def test_part_of_a_period_is_compared_with_nothing(path: Path) -> None:

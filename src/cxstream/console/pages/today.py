@@ -82,6 +82,7 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
         "calls": [_call(ask, row) for row in calls] if ask.sees_customers else None,
         "order": ask.language.gettext(risky.ORDERS[order]),
         "is_valued": order == "money",
+        "is_past": ask.last is not None and ask.scope.until <= ask.last,
         "table": await drawn(ask, places[:_PLACES]),
         "all_places": len(places),
         "changed_names": _changed(ask, places),
