@@ -100,6 +100,8 @@ def test_numbers_and_dates() -> None:
         "0\u00a0s",
     )
     assert en.listing(["a", "b", "c"]) == "a, b and c"
+    assert pl.listing(["a", "b", "c"]) == "a, b i c"
+    assert [pl.listing(each) for each in ([], ["a"])] == ["", "a"]
 
 
 @pytest.mark.parametrize(

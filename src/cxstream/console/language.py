@@ -14,6 +14,7 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 from babel import Locale, dates
+from babel.lists import format_list
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 
@@ -128,8 +129,7 @@ class Language:
 
     def listing(self, items: Iterable[str]) -> str:
         """One, two and three."""
-        *most, last = list(items) or [""]
-        return f"{', '.join(most)} {self.gettext('and')} {last}" if most else last
+        return format_list(list(items), locale=self.locale)
 
 
 @cache
