@@ -351,6 +351,7 @@ async def test_a_viewer_reaches_no_customer_and_no_agent(path: Path, tmp_path: P
         client.headers["authorization"] = f"Bearer {token}"
         for query in ("voice?by=agent", "voice?where=agent=a-1", "training"):
             assert (await client.get(f"/api/v1/views/{query}")).status_code == 403, query
+        assert (await client.get("/api/v1/queue")).status_code == 403
         assert (await client.get("/api/v1/views/voice?by=channel")).status_code == 200
         views = (await client.get("/api/v1/views")).json()["views"]
         assert not any("agent" in view["dimensions"] for view in views)
