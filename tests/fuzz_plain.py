@@ -33,6 +33,8 @@ from strategies import random_history
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from cxstream.text.model import TextModel
+
 BATCH = 2000
 OWN = {"parcel_lost": OwnKind(effort=2), "tour": OwnKind(effort=1, requires=("amount", "stage", "hashtags"))}
 
@@ -337,25 +339,30 @@ class Writer:
         )
 
 
-def compare(values: Sequence[bytes | None], fast: Vocabulary, general: Vocabulary) -> int:
+def compare(
+    values: Sequence[bytes | None], fast: Vocabulary, general: Vocabulary, texts: TextModel | None = None
+) -> int:
     """How many of the records are plain.
 
     Args:
         values: n records.
         fast: a vocabulary.
         general: the same without a contract.
+        texts: a text model.
 
     Raises:
         DifferenceError: the two read a record differently.
     """
-    one, other = decode(values, vocabulary=fast), decode(values, vocabulary=general)
+    one, other = (decode(values, vocabulary=each, texts=texts) for each in (fast, general))
     if _told(one) != _told(other):
         for value in values:
-            if _told(decode([value], vocabulary=fast)) != _told(decode([value], vocabulary=general)):
+            one, other = (decode([value], vocabulary=each, texts=texts) for each in (fast, general))
+            if _told(one) != _told(other):
                 raise DifferenceError(value)
         raise DifferenceError("a batch, but none of its records alone")
-    assert fast.contract is not None
-    return int(np.count_nonzero(read_plain(fast.contract, values).known))
+    contract = fast.contract if texts is None else fast.contract_for_texts
+    assert contract is not None
+    return int(np.count_nonzero(read_plain(contract, values).known))
 
 
 def _told(decoded: Decoded) -> tuple[Any, ...]:

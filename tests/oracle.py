@@ -15,6 +15,7 @@ import math
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 from cxstream.model.enumerations import LEVELS, SWITCH_CHANNELS
@@ -26,6 +27,7 @@ from cxstream.model.kinds import (
     Kind,
 )
 from cxstream.model.parameters import DAY_MS, HOUR_MS, MINUTE_MS, OwnKind, ScoringParams
+from cxstream.text.model import TextModel
 
 Event = dict[str, Any]
 Signal = dict[str, Any]
@@ -73,6 +75,11 @@ def logistic(z: float) -> float:
         return 1 / (1 + math.exp(-z))
     except OverflowError:
         return 0.0
+
+
+@cache
+def _text_model(name: str, languages: tuple[str, ...]) -> TextModel:
+    return TextModel(name, languages)
 
 
 @dataclass(slots=True)
@@ -654,8 +661,16 @@ class Oracle:
             _satisfy(pane, p.review_weight, 25 * (data["rating"] - 1))
         elif kind == Kind.survey_nps:
             _satisfy(pane, p.nps_weight, 10 * data["score"])
-        elif kind == Kind.social_post and data.get("sentiment") is not None:
-            _satisfy(pane, p.social_weight, 50 * (data["sentiment"] + 1))
+        elif kind == Kind.social_post and (sentiment := self.sentiment(data)) is not None:
+            _satisfy(pane, p.social_weight, 50 * (sentiment + 1))
+
+    def sentiment(self, data: Event) -> float | None:
+        """What the source says, or else what the text model of the rules makes of the text."""
+        named, said = self.params.text_model, data.get("sentiment")
+        if said is not None or named is None or not data.get("text"):
+            return said
+        model = _text_model(named.name, named.languages)
+        return model.sentiments([data["text"]], [data.get("lang")])[0]
 
     # --- acute friction
 

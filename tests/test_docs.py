@@ -28,7 +28,15 @@ from cxstream.kernels import layout as k
 from cxstream.model.experiments import Experiment
 from cxstream.model.features import FEATURES
 from cxstream.model.kinds import Kind
-from cxstream.model.parameters import DAY_MS, OwnKind, Points, PurchaseModel, ScoringParams, ValueModel
+from cxstream.model.parameters import (
+    DAY_MS,
+    OwnKind,
+    Points,
+    PurchaseModel,
+    ScoringParams,
+    TextModelParams,
+    ValueModel,
+)
 from cxstream.model.scored import COLUMNS
 from cxstream.scoring import words
 from cxstream.scoring.engine import Engine, Records
@@ -138,6 +146,7 @@ def kind_of(annotation: Any) -> str:
         Experiment: "experiment",
         PurchaseModel: "table",
         ValueModel: "table",
+        TextModelParams: "table",
     }
     if annotation in simple:
         return simple[annotation]

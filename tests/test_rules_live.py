@@ -48,6 +48,9 @@ requires = ["order_id"]
 [scoring.kinds.gift_sent]
 mood = 1
 company = true
+[scoring.text_model]
+name = "en-pl-1"
+digest = "d45cdb42"
 """
 SECOND = """
 [scoring]
@@ -129,12 +132,14 @@ async def test_rules_that_change_under_load_give_what_a_replay_gives(
             await asyncio.to_thread(_under_load, settings, files[0], lambda: apply(FIRST))
             await write(settings, topic, own_events("parcel_lost", 10, order_id="o"))
             await write(settings, topic, own_events("gift_sent", 20))
+            await write(settings, topic, own_events("social_post", 24, text="Fatalnie, nie polecam!"))
             await until(_more_than(watcher, 2000), ALL_SECONDS, lambda: one.log + two.log)
             assert two.stop(signal.SIGKILL) == -signal.SIGKILL
             await asyncio.to_thread(_under_load, settings, files[1], lambda: apply(SECOND))
             cxstream("produce", files[2], "--kafka", settings.kafka)
             await write(settings, topic, own_events("parcel_lost", 30))
             await write(settings, topic, own_events("gift_sent", 40))
+            await write(settings, topic, own_events("social_post", 44, text="I love it"))
             with WorkerProcess(settings, tmp_path / "again.log", **BUSY) as again:
                 ready = [first, again.ready()]
                 await until(watcher.all_committed, ALL_SECONDS, lambda: one.log + again.log)

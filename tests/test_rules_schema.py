@@ -135,6 +135,12 @@ def test_schema_and_reader_agree(data: Any) -> None:
         ({"kinds": {"error": {}}}, "data.scoring.kinds.error", "a built-in kind"),
         ({"kinds": {"x": {"requires": ["amont"]}}}, "data.scoring.kinds.x.requires", "unknown field 'amont'"),
         ({"window_days": "9"}, "data.scoring.window_days", "integer"),
+        ({"text_model": {"name": "en-pl-1"}}, "data.scoring.text_model.digest", "required"),
+        (
+            {"text_model": {"name": "en-pl-1", "digest": "d45cdb42", "language": []}},
+            "data.scoring.text_model.language",
+            "did you mean languages?",
+        ),
         ({"window_days": 5}, "data.scoring.surge_days", "must not exceed window_days"),
     ],
     ids=str,

@@ -37,7 +37,7 @@ def command(file: str, languages: tuple[str, ...], form: str, limit: int | None)
 
     FILE has a text in each line, or touchpoints as NDJSON, whose `text` and `lang` are read; `-` is standard input. No
     sentiment means that the model abstains. Texts and phrases are shown with personal data masked. docs/sentiment.md says
-    how good it is. Workers and `replay` do not use it: touchpoints have the sentiment that their source sent.
+    how good it is. Workers and `replay` use it where the rules name it (`scoring.text_model`), for texts without a sentiment.
 
     \b
     Example:

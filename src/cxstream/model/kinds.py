@@ -402,7 +402,7 @@ class Kind(IntEnum):
     social_post = (
         33,
         KindSpec(
-            "A post about the company; `sentiment` affects the scores if it is given.",
+            "A post about the company; `sentiment` affects the scores if it is given, or if the rules name a text model that finds one in `text`.",
             fills="sentiment",
             example={"channel": "social", "sentiment": -0.6, "hashtags": ["late"], "likes": 12, "shares": 3},
         ),

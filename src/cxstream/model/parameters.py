@@ -14,6 +14,7 @@ from cxstream.model.experiments import MAX_EXPERIMENTS, Experiment, ExperimentNa
 from cxstream.model.features import FEATURES, SPECS
 from cxstream.model.fields import Data
 from cxstream.model.kinds import Kind
+from cxstream.model.text import DIGESTS, TEXT_LANGUAGES, TextLanguage
 
 DAY_MS = 86_400_000
 HOUR_MS = 3_600_000
@@ -126,6 +127,43 @@ class ValueModel(BaseModel):
     margin: Annotated[float, Field(ge=MIN_PARAMETER, le=1)] = 1.0
     horizon_days: Annotated[float, Field(ge=1, le=MAX_HORIZON_DAYS)] = 365.0
     discount: Annotated[float, Field(ge=0, le=10)] = 0.1
+
+
+class TextModelParams(BaseModel):
+    """The text model that gives a sentiment to texts without one.
+
+    Attributes:
+        name: of the model.
+        digest: of its weights: other weights would give other scores.
+        languages: ISO 639-1 codes of the languages that get a sentiment, in alphabetical order.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Annotated[str, Field(json_schema_extra={"enum": list(DIGESTS)})]
+    digest: Annotated[str, Field(json_schema_extra={"enum": list(DIGESTS.values())})]
+    languages: tuple[TextLanguage, ...] = Field(TEXT_LANGUAGES, min_length=1, max_length=len(TEXT_LANGUAGES))
+
+    @field_validator("name")
+    @classmethod
+    def _released(cls, name: str) -> str:
+        if name not in DIGESTS:
+            raise ValueError(f"{name[:64]!r} is no text model of this version; there is {', '.join(DIGESTS)}")
+        return name
+
+    @field_validator("languages")
+    @classmethod
+    def _in_order(cls, languages: tuple[TextLanguage, ...]) -> tuple[TextLanguage, ...]:
+        """Keep each once and in order, so that the order of a file does not matter."""
+        return tuple(language for language in TEXT_LANGUAGES if language in languages)
+
+    @model_validator(mode="after")
+    def _same_weights(self) -> TextModelParams:
+        if self.digest != DIGESTS[self.name]:
+            raise ValueError(
+                f"digest: {self.digest[:64]!r} is not the digest of {self.name}, which is {DIGESTS[self.name]}"
+            )
+        return self
 
 
 _FIELDS = tuple(name for name in Data.__struct_fields__ if name != "channel")
@@ -347,6 +385,13 @@ class ScoringParams(BaseModel):
         None,
         description="Fitted model of amounts, likewise: gives `clv` and `value_at_risk`. A table with `p`, `q`, `v`, "
         "`margin`, `horizon_days` and `discount`; none by default. It needs a purchase_model.",
+    )
+
+    # --- texts
+    text_model: TextModelParams | None = Field(
+        None,
+        description="Text model that gives a sentiment to contacts, complaints, survey answers, reviews and social posts "
+        "with a `text` and without a `sentiment`. A table with `name`, `digest` and `languages`; none by default.",
     )
 
     # --- experiments

@@ -33,6 +33,7 @@ from cxstream.model.parameters import (
     OwnKind,
     PurchaseModel,
     ScoringParams,
+    TextModelParams,
     ValueModel,
 )
 
@@ -64,7 +65,11 @@ _NAMES: dict[str, tuple[str, tuple[str, ...]]] = {
     "typical": ("feature", FEATURES),
 }
 # Parameters that are tables of their own, and how long the path of a name in them is.
-_MODELS: dict[str, type[BaseModel]] = {"purchase_model": PurchaseModel, "value_model": ValueModel}
+_MODELS: dict[str, type[BaseModel]] = {
+    "purchase_model": PurchaseModel,
+    "value_model": ValueModel,
+    "text_model": TextModelParams,
+}
 _OF_MODEL = 3
 _NAMED = re.compile(r"([a-z]\w*(?:\.\w+)*): (.*)", re.DOTALL)
 Action = Annotated[str, Field(min_length=1, max_length=256)]

@@ -21,7 +21,16 @@ if TYPE_CHECKING:
 _SHOWN = 5
 # Parameters that stand as tables of their own.
 _TABLES = frozenset(
-    {"points", "kinds", "coefficients", "typical", "purchase_model", "value_model", "experiments"}
+    {
+        "points",
+        "kinds",
+        "coefficients",
+        "typical",
+        "purchase_model",
+        "value_model",
+        "text_model",
+        "experiments",
+    }
 )
 
 

@@ -48,6 +48,7 @@ from cxstream.scoring import action_ids, failing
 from cxstream.scoring.codec import decode as d
 from cxstream.scoring.codec.decode import Decoded, Headers, Rejected, decode, rules_among, subjects_of
 from cxstream.scoring.codec.routing import MAX_FORWARDS, Misrouted, forwards
+from cxstream.scoring.codec.texts import text_model, warm_up
 from cxstream.scoring.codec.vocabulary import vocabulary
 from cxstream.scoring.failing import BatchError, SweepError
 from cxstream.scoring.scored import Scored, scored, together
@@ -319,6 +320,7 @@ class Engine:
         self.partition = PartitionState(params, partition, partitions)
         self._writer = Writer(self._settings, topic, partition)
         self._vocabulary = vocabulary(params.kinds)
+        self._texts = text_model(params.text_model)
         self._again = partial(
             Engine,
             params,
@@ -428,6 +430,7 @@ class Engine:
                 authority=self._authority,
                 appended=appended,
                 vocabulary=self._vocabulary,
+                texts=self._texts,
                 fields=self.scored,
             )
             if part.keys is not None:
@@ -545,6 +548,7 @@ class Engine:
         """Decode and write by rules."""
         self._writer.follow(rules)
         self._vocabulary = vocabulary(rules.params.kinds)
+        self._texts = text_model(rules.params.text_model)
 
     def follow_settings(self) -> bool:
         """Put the settings' rules in force from the next record on, if no rules of the log are.
@@ -970,6 +974,7 @@ def compile_kernels() -> None:
     for data in (np.zeros(1, np.uint8), np.frombuffer(b"\0", np.uint8)):
         scan(data, 0, 1, 0, 0, np.zeros(SCAN, np.int64))
     compile_worth()
+    warm_up()
     # All side state has some.
     params = ScoringParams(kinds={"own": OwnKind(effort=1)})
     engine = Engine(params, {})

@@ -12,6 +12,7 @@ from cxstream.model.events import LOG
 from cxstream.scoring import failing
 from cxstream.scoring.codec.decode import Decoded, decode, read_subject, rules_among, subjects_of
 from cxstream.scoring.codec.routing import partition_of
+from cxstream.scoring.codec.texts import text_model
 from cxstream.scoring.codec.vocabulary import vocabulary
 from cxstream.scoring.engine import Engine, Fates, Outcome, joined, spans
 from cxstream.scoring.failing import BatchError
@@ -173,6 +174,7 @@ class Router:
             limit=self._max_record_bytes,
             authority=self._authority,
             vocabulary=vocabulary(self.params.kinds),
+            texts=text_model(self.params.text_model),
             fields=self.engines[0].scored,
         )
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from operator import itemgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -42,7 +42,11 @@ from cxstream.scoring.codec.histories import fill_days
 from cxstream.scoring.codec.plain import read_plain
 from cxstream.scoring.codec.remembered import Remembered
 from cxstream.scoring.codec.signatures import SIGNATURE, Authority
+from cxstream.scoring.codec.texts import fill_sentiments
 from cxstream.scoring.codec.vocabulary import BUILT_IN, Vocabulary
+
+if TYPE_CHECKING:
+    from cxstream.text.model import TextModel
 
 MALFORMED, INVALID = "malformed", "invalid"
 FROM_THE_FUTURE, TOO_LATE = "from_the_future", "too_late"
@@ -396,6 +400,7 @@ def decode(
     authority: Authority | None = None,
     appended: NDArray[np.int64] | None = None,
     vocabulary: Vocabulary = BUILT_IN,
+    texts: TextModel | None = None,
     fields: bool = False,
 ) -> Decoded:
     """Decode and validate a batch.
@@ -409,6 +414,7 @@ def decode(
         authority: verifies the signatures of control records; None: signatures are not required.
         appended: int64[n], when each record came into the log, ms UTC; None where that is not known.
         vocabulary: the kinds of events that there are.
+        texts: gives a sentiment to events that have a text and none; None: they stay without.
         fields: also tell all texts and numbers of the events, where that costs no Python for each of them.
     """
     names = _names(headers)
@@ -419,7 +425,7 @@ def decode(
     )
     skipped = {*large, *unheld} if large or unheld else ()
     raws, notes = _prepare(values, headers, skipped, odd=not names.isascii())
-    decoded = _read(raws, notes, vocabulary, fields=fields)
+    decoded = _read(raws, notes, vocabulary, texts, fields=fields)
     if authority is not None:
         _reject_forged(decoded, raws, authority, appended)
     _reject_wrong_rules(decoded)
@@ -430,6 +436,7 @@ def _read(
     raws: Sequence[bytes | None],
     notes: Mapping[int, tuple[str, str]],
     vocabulary: Vocabulary,
+    texts: TextModel | None,
     *,
     fields: bool,
 ) -> Decoded:
@@ -439,18 +446,20 @@ def _read(
         raws: n records; None for one that must not be read.
         notes: reason and note of each of those.
         vocabulary: the kinds of events that there are.
+        texts: see `decode`.
         fields: also tell all texts and numbers.
     """
-    if vocabulary.contract is None:
-        return _read_others(raws, range(len(raws)), notes, vocabulary)
-    plain = read_plain(vocabulary.contract, raws, fields=fields)
+    known = vocabulary.contract if texts is None else vocabulary.contract_for_texts
+    if known is None:
+        return _read_others(raws, range(len(raws)), notes, vocabulary, texts)
+    plain = read_plain(known, raws, fields=fields)
     made: list[Any] = [None] * len(raws)
     events = Events(made, raws, vocabulary.decode, plain.text, plain.spans, plain.fields)
     decoded = Decoded(np.arange(len(raws)), events, plain.columns, plain.sources, [])
     others = np.flatnonzero(~plain.known)
     if not len(others):
         return decoded
-    rest = _read_others(raws, others.tolist(), notes, vocabulary)
+    rest = _read_others(raws, others.tolist(), notes, vocabulary, texts)
     plain.known[rest.valid] = True
     plain.columns[rest.valid], plain.sources[rest.valid] = rest.columns, rest.sources
     for i, event in zip(rest.valid.tolist(), rest.events, strict=True):
@@ -463,6 +472,7 @@ def _read_others(
     which: Sequence[int],
     notes: Mapping[int, tuple[str, str]],
     vocabulary: Vocabulary,
+    texts: TextModel | None,
 ) -> Decoded:
     """Read some records of a batch one by one; see `_read`."""
     events: list[Any] = []
@@ -478,6 +488,8 @@ def _read_others(
             rejected.append(Rejected(i, *_diagnose(raws[i], notes.get(i), error)))
     refused = {r.index for r in rejected}
     positions = np.array([i for i in which if i not in refused], np.int64)
+    if texts is not None:
+        fill_sentiments(events, texts)
     columns, sources = _columns(events)
     decoded = Decoded(positions, Events(events), columns, sources, rejected)
     decoded.reject(

@@ -15,7 +15,7 @@ from cxstream.model.fields import Data
 from cxstream.model.kinds import Kind, type_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -140,6 +140,19 @@ def contract(envelopes: Sequence[Any], labels: Sequence[str]) -> kernel.Contract
         **{kernel.VALUES + m: words for m, words in enumerate(values)},
     }
     return kernel.Contract(*_table(spaces), rules, required, fills, np.array([switches], np.uint64))
+
+
+def leaving(known: kernel.Contract, member: str, kinds: Iterable[int]) -> kernel.Contract:
+    """The tables under which no record of some kinds is plain that has this member of `data`.
+
+    Args:
+        known: the contract.
+        member: its name.
+        kinds: numbers of the kinds.
+    """
+    rules = known.rules.copy()
+    rules["form"][list(kinds), NUMBER[member]] = kernel.UNSURE
+    return known._replace(rules=rules)
 
 
 def _table(

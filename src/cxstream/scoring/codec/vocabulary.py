@@ -16,7 +16,8 @@ import msgspec
 from cxstream.model.events import ENVELOPES, EVENT_TYPES, Event, envelope
 from cxstream.model.fields import Data
 from cxstream.model.kinds import Kind
-from cxstream.scoring.codec.plain import contract
+from cxstream.model.text import READ
+from cxstream.scoring.codec.plain import contract, leaving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -56,6 +57,11 @@ class Vocabulary:
     def contract(self) -> Contract | None:
         """See the class."""
         return contract(self._envelopes, self.labels)
+
+    @cached_property
+    def contract_for_texts(self) -> Contract | None:
+        """The same where a text model is in force: a text that it reads must become an object."""
+        return None if self.contract is None else leaving(self.contract, "text", READ)
 
 
 def data_type(name: str, kind: OwnKind) -> type[Data]:

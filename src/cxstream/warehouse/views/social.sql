@@ -28,7 +28,7 @@
 -- - With `each=hashtag` the shares of posts with several hashtags add up to more than 1.
 -- - Likes, shares and comments are those that the source knew when it sent the post. A post that is sent again with newer numbers, as the same event, changes nothing.
 -- - An interval treats posts as independent. It tells nothing about customers who do not post.
--- - Sentiment is the one that the source sent. Posts without one count in `posts` alone.
+-- - Sentiment is the one that the source sent, or that of the text model where the rules name one. Posts without one count in `posts` alone.
 --
 -- ## Behind
 -- - customers: true
