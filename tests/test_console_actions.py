@@ -16,17 +16,17 @@ from cxstream.console.outlet import Outlet
 from cxstream.console.people import add_person, add_program
 from cxstream.model.errors import BrokerError
 from cxstream.settings import Settings
-from cxstream.topology import TOUCHPOINTS, WORK
+from cxstream.topology import AUDIT, TOUCHPOINTS, WORK
 from cxstream.warehouse.follow import follow
 from cxstream.warehouse.ingest import Ingest
 from cxstream.warehouse.store import Store
 from cxstream.wire.schema import documents
 from test_work import batch, work
 from view_rows import touchpoint
-from workers import Watcher
+from workers import Watcher, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     import httpx
@@ -50,10 +50,15 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> Sent:
     monkeypatch.setenv("CXSTREAM_KAFKA", "nowhere:1")
     found: Sent = []
 
-    async def send(self: Outlet, customer: str, key: bytes, value: bytes) -> None:
-        found.append((self._topic.name, customer, key, json.loads(value)))
+    async def send_all(self: Outlet, records: Sequence[tuple[str, bytes, bytes]]) -> list[int]:
+        # tests/test_console_audit.py has what goes to cx.audit.
+        if self._topic.name != AUDIT.name:
+            found.extend(
+                (self._topic.name, customer, key, json.loads(value)) for customer, key, value in records
+            )
+        return []
 
-    monkeypatch.setattr(Outlet, "send", send)
+    monkeypatch.setattr(Outlet, "send_all", send_all)
     return found
 
 
@@ -216,15 +221,32 @@ async def test_only_agents_act_and_programs_do_with_a_token(tmp_path: Path, path
 async def test_what_kafka_does_not_take_is_said(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXSTREAM_KAFKA", "nowhere:1")
 
-    async def send(*_: object) -> None:
+    async def send_all(*_: object) -> list[int]:
         raise BrokerError("nowhere:1: no broker answers")
 
-    monkeypatch.setattr(Outlet, "send", send)
+    monkeypatch.setattr(Outlet, "send_all", send_all)
     async with console(path) as client:
         answer = await client.post("/work", data=await form(client, "/queue", "assign"), headers=OWN)
         assert answer.status_code == 503
         assert "no broker answers" in answer.text
         assert "anna" not in (await client.get("/queue")).text
+
+
+async def _audit_of(watcher: Watcher, count: int) -> list[tuple[str, str | None, str]]:
+    """Action, customer and path of the records of cx.audit, once so many have come; all of them lie in one partition."""
+    found: list[Any] = []
+
+    async def have_come() -> bool:
+        found[:] = [each for some in (await watcher.read(AUDIT.name)).values() for each in some]
+        return len(found) >= count
+
+    await until(have_come, 60, lambda: f"{len(found)} of {count} audit records came")
+    assert len({(each.partition, each.key) for each in found}) == 1
+    records = [json.loads(each.value) for each in found]
+    for each, record in zip(found, records, strict=True):
+        jsonschema.validate(record, documents()["audit.v1.json"])
+        assert each.key.decode() == record["subject"]
+    return [tuple(record["data"][name] for name in ("action", "customer", "path")) for record in records]
 
 
 @pytest.mark.broker
@@ -235,12 +257,15 @@ async def test_what_is_done_comes_back_through_kafka(
     topics(3)
     monkeypatch.setenv("CXSTREAM_KAFKA", kafka)
     chosen = Settings(worker={"group": f"test-{uuid.uuid4().hex[:12]}"}, warehouse={"keep_days": 100_000})  # type: ignore[arg-type]
-    async with console(path) as client:
-        note = {**await form(client, "/customers/c-3", "note"), "text": "called"}
-        assert (await client.post("/work", data=note, headers=OWN)).status_code == 303
-        act = {**await form(client, "/customers/c-3", "act"), "value": "call_back"}
-        assert (await client.post("/work", data=act, headers=OWN)).status_code == 303
     async with Watcher(chosen, 3) as watcher:
+        async with console(path) as client:
+            note = {**await form(client, "/customers/c-3", "note"), "text": "called"}
+            assert (await client.post("/work", data=note, headers=OWN)).status_code == 303
+            act = {**await form(client, "/customers/c-3", "act"), "value": "call_back"}
+            assert (await client.post("/work", data=act, headers=OWN)).status_code == 303
+            audited = await _audit_of(watcher, 6)
+        page, sent = ("looked", "c-3", "/customers/c-3"), ("looked", None, "/work")
+        assert audited == [page, sent, ("noted", "c-3", "/work"), page, sent, ("acted", "c-3", "/work")]
         acted = [each for some in (await watcher.read(TOUCHPOINTS.name)).values() for each in some]
     assert [json.loads(each.value)["type"] for each in acted] == ["cx.touchpoint.action_taken.v1"]
     with Store(path, chosen.warehouse) as store:

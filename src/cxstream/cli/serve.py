@@ -16,7 +16,7 @@ import click
 )
 @click.option(
     "--kafka",
-    help="Bootstrap servers, HOST:PORT[,...]: what people do about customers goes there. Without it pages only show.",
+    help="Bootstrap servers, HOST:PORT[,...]: what people do about customers goes there, and who looked at whom. Without it pages only show.",
 )
 @click.option("--host", help="Address of the server.  [default: console.host of the settings]")
 @click.option(

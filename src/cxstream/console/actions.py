@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import orjson
-import structlog
 from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
+    from cxstream.console.audit import AuditLog
     from cxstream.console.desk import Desk
 
 PATH, API_PATH = "/work", "/api/v1/work"
@@ -30,7 +30,6 @@ _WHO = """
 SELECT c.customer, d.announced, (SELECT arg_max(id, (time, partition, "offset", n)) FROM risk_signals s
     WHERE s.customer_id = c.customer_id AND change IN ('raised', 'worsened')) AS signal
 FROM customers c LEFT JOIN cards d USING (customer_id) WHERE c.customer = $customer"""
-_audit = structlog.get_logger("cxstream.console.audit")
 
 
 async def _nothing(_: Ask) -> Mapping[str, Any]:
@@ -46,10 +45,11 @@ class Actions:
     Args:
         ask: what a request asks for, if its role may.
         desk: where it is done.
+        audit: told what was done.
     """
 
-    def __init__(self, ask: Callable[[Page, Request], Awaitable[Ask]], desk: Desk) -> None:
-        self._ask, self._desk = ask, desk
+    def __init__(self, ask: Callable[[Page, Request], Awaitable[Ask]], desk: Desk, audit: AuditLog) -> None:
+        self._ask, self._desk, self._audit = ask, desk, audit
 
     def routes(self) -> list[Route]:
         """Their addresses."""
@@ -93,7 +93,5 @@ class Actions:
                 )
         wish = Wish(customer, said["do"], said["value"], said["text"], key, signal, ask.worker)
         number = await self._desk.do(wish)
-        _audit.info(
-            "did", person=ask.worker, role=ask.person.role, customer=customer, what=said["do"], id=number
-        )
+        self._audit.did(ask.person, request, wish, number)
         return number

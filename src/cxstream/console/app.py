@@ -17,10 +17,13 @@ from starlette.routing import Route
 from cxstream.console import api, assets, navigation, scope
 from cxstream.console.actions import Actions
 from cxstream.console.api import Api
+from cxstream.console.audit import AuditLog
+from cxstream.console.delivery import Delivery
 from cxstream.console.desk import Desk
 from cxstream.console.entrance import Entrance, form_of, local
 from cxstream.console.language import LANGUAGES, negotiated
 from cxstream.console.live import Live
+from cxstream.console.outlet import Outlet
 from cxstream.console.page import STAFF, Ask, Page
 from cxstream.console.people import Role
 from cxstream.console.problems import problem_of
@@ -49,7 +52,6 @@ _YEAR_S = 365 * 86400
 _EXTENT = "SELECT min(time) AS first, max(time) AS last FROM touchpoints"
 
 _log = structlog.get_logger("cxstream.console")
-_audit = structlog.get_logger("cxstream.console.audit")
 
 
 def create_app(
@@ -86,15 +88,18 @@ class _Console:
         self._live = Live(self._reader.state)
         self._entrance = Entrance(self.sessions, self._templates)
         self._desk = Desk(settings)
+        to_kafka = Delivery(Outlet(settings, settings.topology.audit)) if self._desk.is_open else None
+        self._audit = AuditLog(to_kafka)
 
     @asynccontextmanager
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        self._audit.start()
         try:
             yield
         finally:
             self._live.end()
             self._reader.close()
-            await self._desk.close()
+            await asyncio.gather(self._audit.close(), self._desk.close())
 
     def routes(self) -> Sequence[Route]:
         routes = [
@@ -104,7 +109,7 @@ class _Console:
             Route(assets.PREFIX + "/{name}", _asset),
             *self._entrance.routes(),
             Route("/live", self._live.stream),
-            *Actions(self._ask, self._desk).routes(),
+            *Actions(self._ask, self._desk, self._audit).routes(),
             *Api(self._ask, _waited_for).routes(),
         ]
         for page in self._pages.values():
@@ -146,10 +151,8 @@ class _Console:
         if person.rank < Role[page.role]:
             raise HTTPException(403, page.role)
         if person.rank >= Role.agent:
-            # Who looked at whom: a page that may name customers, and what was asked of it.
-            _audit.info(
-                "looked", person=person.name, role=person.role, path=request.url.path, query=request.url.query
-            )
+            # A page that may name customers, and what was asked of it.
+            self._audit.looked(person, request)
         (extent,) = await self._reader.sql(_EXTENT)
         few = self._settings.warehouse.few_answers
         found = scope.parse(request.query_params, extent["first"], extent["last"], few)

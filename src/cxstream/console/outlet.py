@@ -10,6 +10,8 @@ from cxstream.kafka.producer import route, sending
 from cxstream.model.errors import BrokerError, InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cxstream.kafka.producer import Sender
     from cxstream.settings import Settings
     from cxstream.topology import Topic
@@ -45,6 +47,23 @@ class Outlet:
             TopicError: the topic is missing.
             InputError: the record is too long.
         """
+        if await self.send_all([(customer, key, value)]):
+            raise InputError(f"{self._topic.name}: takes no record of {len(value):,} bytes")
+
+    async def send_all(self, records: Sequence[tuple[str, bytes, bytes]]) -> list[int]:
+        """Send records in order, and wait until Kafka has confirmed them.
+
+        Args:
+            records: of each: what decides the partition, its key, its value.
+
+        Returns:
+            Positions of the records that are too long for the topic, which are not sent.
+
+        Raises:
+            BrokerError: Kafka did not confirm all of them in time; it may have some.
+            TopicError: the topic is missing.
+        """
+        too_long = []
         async with self._lock:
             try:
                 async with asyncio.timeout(_SECONDS):
@@ -52,9 +71,12 @@ class Outlet:
                         self._sender = await self._stack.enter_async_context(
                             sending(self._settings, self._topic)
                         )
-                    [partition] = route([customer.encode()], self._sender.partitions)
-                    if not await self._sender.send_to(partition, key, value):
-                        raise InputError(f"{self._topic.name}: takes no record of {len(value):,} bytes")
+                    chosen = route([owner.encode() for owner, _, _ in records], self._sender.partitions)
+                    for position, (partition, (_, key, value)) in enumerate(
+                        zip(chosen, records, strict=True)
+                    ):
+                        if not await self._sender.send_to(partition, key, value):
+                            too_long.append(position)
                     await self._sender.flush()
             except TimeoutError as error:
                 await self.close()
@@ -62,12 +84,17 @@ class Outlet:
             except BrokerError:
                 await self.close()
                 raise
+        return too_long
 
-    async def close(self) -> None:
-        """Close the producer; the next record opens another one."""
+    async def close(self, seconds: float = _SECONDS) -> None:
+        """Close the producer; the next record opens another one.
+
+        Args:
+            seconds: this may take at most.
+        """
         self._sender, stack, self._stack = None, self._stack, AsyncExitStack()
         try:
-            async with asyncio.timeout(_SECONDS):
+            async with asyncio.timeout(seconds):
                 await stack.aclose()
         except (BrokerError, TimeoutError):
             # What was not confirmed has been said already.

@@ -5,7 +5,6 @@ A page is a module in `cxstream.console.pages` with a `PAGE`, and a template `te
 
 from __future__ import annotations
 
-import getpass
 import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,7 +14,7 @@ from starlette.exceptions import HTTPException
 
 from cxstream.console import scope as scopes
 from cxstream.console.labels import DIMENSIONS, label
-from cxstream.console.people import Role
+from cxstream.console.people import Role, known_as
 from cxstream.model.errors import InputError
 from cxstream.warehouse.views import definition
 from cxstream.warehouse.views.selection import TEAM
@@ -114,7 +113,7 @@ class Ask:
     @property
     def worker(self) -> str:
         """Who does what is done: the person, or the user of this computer where nobody signs in."""
-        return self.person.name or getpass.getuser()
+        return known_as(self.person)
 
     @property
     def unfiltered_names(self) -> list[str]:
@@ -185,8 +184,7 @@ class Ask:
     @property
     def customer(self) -> str:
         """The customer that the address of a page is about."""
-        named = str(self.request.path_params.get("customer", ""))
-        return self.param("id") if named == _ODD else named
+        return customer_of(self.request)
 
     def here(self, **changes: Any) -> str:
         """The address of this page with other parameters; None removes one, and `period` replaces the period."""
@@ -235,6 +233,12 @@ class Ask:
 def _compared_with_nothing(row: Row) -> Row:
     # What is compared with part of a period, as scores begin, is a false alarm.
     return {name: None if name.endswith(_OF_BEFORE) else value for name, value in row.items()}
+
+
+def customer_of(request: Request) -> str:
+    """The customer that the address of a page is about; "" for none."""
+    named = str(request.path_params.get("customer", ""))
+    return request.query_params.get("id", "") if named == _ODD else named
 
 
 def customer_address(customer: str, **parameters: Any) -> str:

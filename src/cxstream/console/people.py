@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
 import hashlib
+import os
 import secrets
 from enum import IntEnum
 from functools import cache
@@ -55,6 +57,11 @@ class Person(msgspec.Struct, frozen=True):
 
 NOBODY = Person("", "admin")
 """Where nobody signs in: everybody on this computer."""
+
+
+def known_as(person: Person) -> str:
+    """Whom a record names: the person, or the user of this computer where nobody signs in."""
+    return person.name or _user()
 
 
 class _File(msgspec.Struct):
@@ -144,6 +151,15 @@ def _load(path: Path) -> _File:
         return msgspec.json.decode(path.read_bytes(), type=_File)
     except msgspec.DecodeError as error:
         raise SettingsError(f"console.users_file: {path}: {error}") from error
+
+
+@cache
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        # Containers have users without a name.
+        return f"user {os.getuid()}"
 
 
 @cache

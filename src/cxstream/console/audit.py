@@ -1,0 +1,97 @@
+"""Who looked at whom in the console, and who did what: in the log, and in cx.audit where Kafka is named.
+
+The log has each entry first. cx.audit has it as `cx.audit.v1`, keyed by the person.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from typing import TYPE_CHECKING, Final, Literal
+
+import msgspec
+import structlog
+
+from cxstream.console.page import customer_of
+from cxstream.console.people import known_as
+from cxstream.model.rfc3339 import rfc3339
+from cxstream.model.work import Audit, AuditData
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from starlette.requests import Request
+
+    from cxstream.console.delivery import Delivery
+    from cxstream.console.desk import Wish
+    from cxstream.console.people import Person
+
+Action = Literal["looked", "assigned", "snoozed", "noted", "acted"]
+ACTIONS: Final[Mapping[str, Action]] = {
+    "assign": "assigned",
+    "snooze": "snoozed",
+    "note": "noted",
+    "act": "acted",
+    "outcome": "acted",
+}
+"""The action of the record, of what can be done."""
+
+_audit = structlog.get_logger("cxstream.console.audit")
+
+
+class AuditLog:
+    """Keeps the entries.
+
+    Args:
+        delivery: to cx.audit; None: the entries are only logged.
+    """
+
+    def __init__(self, delivery: Delivery | None) -> None:
+        self._delivery = delivery
+
+    def start(self) -> None:
+        """Begin to deliver; needs a running event loop."""
+        if self._delivery is not None:
+            self._delivery.start()
+
+    async def close(self) -> None:
+        """Deliver what waits, within the limit of the delivery."""
+        if self._delivery is not None:
+            await self._delivery.close()
+
+    def looked(self, person: Person, request: Request) -> None:
+        """Somebody asked for a page that may name customers."""
+        path, query = request.url.path, request.url.query
+        # The queue shows the customer of a parameter beside the others.
+        customer = customer_of(request) or request.query_params.get("customer", "")
+        _audit.info("looked", person=known_as(person), role=person.role, path=path, query=query)
+        self._send(person, AuditData("looked", person.role, customer or None, path, query))
+
+    def did(self, person: Person, request: Request, wish: Wish, number: str) -> None:
+        """Somebody did something about a customer.
+
+        Args:
+            person: who.
+            request: by which.
+            wish: what, which has been done.
+            number: id of the record that says it.
+        """
+        _audit.info(
+            "did",
+            person=known_as(person),
+            role=person.role,
+            customer=wish.customer,
+            what=wish.do,
+            id=number,
+        )
+        action = ACTIONS[wish.do]
+        self._send(person, AuditData(action, person.role, wish.customer, request.url.path, ""))
+
+    def _send(self, person: Person, data: AuditData) -> None:
+        if self._delivery is None:
+            return
+        who = known_as(person)
+        event = Audit(
+            id=secrets.token_hex(16), subject=who, time=rfc3339(round(time.time() * 1000)), data=data
+        )
+        self._delivery.add(who, msgspec.json.encode(event))
