@@ -34,7 +34,7 @@ _CARD = (
 )
 _SIGNAL = (
     'customer, partition, "offset", n, id, time, change, level, previous, probability, effort, effort_halfwidth, satisfaction, '
-    "satisfaction_halfwidth, leading_reason, suggested_action, model, value_at_risk"
+    "satisfaction_halfwidth, leading_reason, suggested_action, model, value_at_risk, experiment, arm"
 )
 _FRICTION = 'customer, partition, "offset", n, id, time, effort_points, channel, touchpoint, evidence, model'
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,9 @@ from hypothesis import strategies as st
 import asking
 import surveys
 from board import Query
+from cxstream.settings import Sink
+from cxstream.sink.metrics import Metrics as SinkMetrics
+from cxstream.sink.records import Rows
 from cxstream.warehouse.metrics import FollowMetrics
 from cxstream.worker.telemetry.metrics_server import MetricsServer
 from generate import BOARDS, OUT, stale
@@ -337,7 +340,7 @@ async def test_every_panel_has_data(
     with WorkerProcess(settings, tmp_path / "log", ticker=True, **patience) as worker:
         ready = worker.ready()
         scrape, web = re.findall(r"http://(127\.0\.0\.1:\d+)", ready)
-        with follower() as (follow, there), monitoring(tmp_path, scrape, there) as (prometheus, _):
+        with readers() as (follow, sink, *there), monitoring(tmp_path, scrape, *there) as (prometheus, _):
             began = time.time()
             await until(
                 lambda: asyncio.to_thread(has, prometheus, "cxstream_ready == 1"), SECONDS, lambda: worker.log
@@ -354,6 +357,7 @@ async def test_every_panel_has_data(
                 # A counter that came up between two scrapes has not grown for Prometheus: it must go on.
                 await live(settings, next(batches))
                 followed(follow)
+                written(sink)
                 missing[:] = await asyncio.to_thread(unanswered, prometheus, began)
                 return not missing
 
@@ -362,15 +366,16 @@ async def test_every_panel_has_data(
 
 
 @contextmanager
-def follower() -> Iterator[tuple[FollowMetrics, str]]:
-    """The metrics of a follower, and where they are served."""
-    metrics = FollowMetrics(["cx.scored"])
-    server = MetricsServer(metrics.registry, ())
-    port = server.start("127.0.0.1", 0)
-    try:
-        yield metrics, f"127.0.0.1:{port}"
-    finally:
-        server.stop()
+def readers() -> Iterator[tuple[FollowMetrics, SinkMetrics, str, str]]:
+    """The metrics of a follower and of a sink, and where they are served."""
+    follow, sink = FollowMetrics(["cx.scored"]), SinkMetrics(Sink())
+    with ExitStack() as stack:
+        there = []
+        for registry in (follow.registry, sink.registry):
+            server = MetricsServer(registry, ())
+            there.append(f"127.0.0.1:{server.start('127.0.0.1', 0)}")
+            stack.callback(server.stop)
+        yield follow, sink, *there
 
 
 def followed(metrics: FollowMetrics) -> None:
@@ -381,6 +386,13 @@ def followed(metrics: FollowMetrics) -> None:
     metrics.watched(time.time())
     metrics.waiting(0)
     metrics.sent("raised")
+
+
+def written(metrics: SinkMetrics) -> None:
+    """What a sink says of a batch that it has committed."""
+    metrics.committed(Rows(friction=[{}]))
+    metrics.lag({"cx.scores": 0}, whole=True)
+    metrics.failed("postgresql")
 
 
 def has(address: str, expr: str) -> bool:

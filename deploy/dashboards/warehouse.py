@@ -7,6 +7,8 @@ from promql import LATELY, PER_SECOND, increase, quantile, rate
 
 LAGS = ("CxstreamWarehouseLags",)
 STALLED = ("CxstreamWarehouseStalled",)
+SINK_LAGS = ("CxstreamSinkLags",)
+SINK_STALLED = ("CxstreamSinkStalled",)
 
 PLACES = Row(
     "Places",
@@ -108,10 +110,53 @@ FILE = Row(
     ),
 )
 
+SINK = Row(
+    "PostgreSQL",
+    (
+        Panel(
+            "Not in PostgreSQL, by topic",
+            "Records that were there at the last look of `cxstream sink` and are not in the database.",
+            (Query("max by (topic) (cxstream_sink_lag_records)", "{{topic}}"),),
+            low=0,
+            width=12,
+            alerts=SINK_LAGS,
+        ),
+        Panel(
+            "Rows a second in PostgreSQL, by table",
+            "Rows that were committed.",
+            (Query(f"sum by (table) (rate(cxstream_sink_rows_total[{LATELY}]))", "{{table}}"),),
+            unit=PER_SECOND,
+            low=0,
+            width=12,
+        ),
+        Panel(
+            "Since PostgreSQL was written",
+            "How long ago a batch was committed, and how long ago all that was in Kafka was in the database.",
+            (
+                Query("time() - max(cxstream_sink_last_commit_timestamp_seconds)", "committed"),
+                Query("time() - max(cxstream_sink_last_look_timestamp_seconds)", "had everything"),
+            ),
+            unit="s",
+            low=0,
+            width=12,
+            alerts=SINK_STALLED,
+        ),
+        Panel(
+            "Errors of the sink a second",
+            "Attempts that failed, since Kafka or PostgreSQL did not answer.",
+            (Query(f"sum by (system) (rate(cxstream_sink_errors_total[{LATELY}]))", "{{system}}"),),
+            unit=PER_SECOND,
+            low=0,
+            width=12,
+            alerts=SINK_STALLED,
+        ),
+    ),
+)
+
 BOARD = Board(
     uid="cxstream-warehouse",
     file="warehouse.json",
     title="cxstream / Warehouse and places",
     about="For CX teams and who runs the warehouse: which places are worse than usual, and is the read model up to date?",
-    rows=(PLACES, FILE),
+    rows=(PLACES, FILE, SINK),
 )

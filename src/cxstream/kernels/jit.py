@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 import numba
+import numpy as np
 from numba.core.caching import (
     CompileResultCacheImpl,
     FunctionCache,
@@ -34,6 +35,10 @@ from cxstream.model.kinds import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+if numba.config.DISABLE_JIT:
+    # Hashes wrap around in machine code, too, and say nothing.
+    np.seterr(over="ignore")
 
 F = TypeVar("F", bound="Callable[..., object]")
 
