@@ -134,11 +134,25 @@ def test_the_metadata_say_what_it_is(metadata: Metadata) -> None:
     assert metadata.name == "cxstream"
     assert str(metadata.version) == PROJECT["version"]
     assert metadata.summary == PROJECT["description"]
-    assert metadata.license_expression == "Apache-2.0"
     assert metadata.license_files == ["LICENSE", "src/cxstream/text/weights/NOTICE.txt"]
     assert metadata.requires_python == SpecifierSet(PROJECT["requires-python"])
     assert metadata.keywords
     assert set(metadata.provides_extra or []) == {"console", "local", "models", "postgres", "warehouse"}
+
+
+def test_the_licence_names_that_of_each_source_of_the_weights(metadata: Metadata, wheel: Path) -> None:
+    """Who checks licences by the metadata learns of CC BY-SA; and the attribution is in the wheel, beside the weights."""
+    assert metadata.license_expression == "Apache-2.0 AND CC-BY-SA-4.0 AND MIT AND BSD-3-Clause"
+    table = (ROOT / "docs" / "sentiment.md").read_text("utf-8").partition("## Sources and licences")[2]
+    asked = re.findall(r"^\|[^|]+\|[^|]+\| ([A-Z][\w. -]+) \|$", table, re.MULTILINE)
+    assert {each.replace("CC BY-SA ", "CC-BY-SA-") for each in asked} == set(
+        metadata.license_expression.split(" AND ")
+    )
+    files = contents(wheel)
+    notice = files["cxstream/text/weights/NOTICE.txt"]
+    assert notice == files[f"{NAME}.dist-info/licenses/src/cxstream/text/weights/NOTICE.txt"]
+    for name in ("Allegro Reviews", "Emoji Sentiment Ranking", "AFINN-pl-165", "VADER", "py3langid", "by-sa/4.0"):
+        assert name in notice.decode()
 
 
 def test_classifiers_exist_and_name_each_python_that_it_runs_on(metadata: Metadata) -> None:
