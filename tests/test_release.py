@@ -151,7 +151,14 @@ def test_the_licence_names_that_of_each_source_of_the_weights(metadata: Metadata
     files = contents(wheel)
     notice = files["cxstream/text/weights/NOTICE.txt"]
     assert notice == files[f"{NAME}.dist-info/licenses/src/cxstream/text/weights/NOTICE.txt"]
-    for name in ("Allegro Reviews", "Emoji Sentiment Ranking", "AFINN-pl-165", "VADER", "py3langid", "by-sa/4.0"):
+    for name in (
+        "Allegro Reviews",
+        "Emoji Sentiment Ranking",
+        "AFINN-pl-165",
+        "VADER",
+        "py3langid",
+        "by-sa/4.0",
+    ):
         assert name in notice.decode()
 
 
