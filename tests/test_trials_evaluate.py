@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from scipy import stats
 
 from cxstream.cli import group
 from cxstream.model.experiments import Experiment, arm_of
@@ -18,7 +19,7 @@ from cxstream.trials import gather
 from cxstream.trials.evaluate import Wanted, evaluate, plan
 from cxstream.trials.report import as_html, as_json, metric_rows
 from cxstream.warehouse.store import Store
-from view_rows import DAYS, START, database, made_up, made_up_signals, touchpoint
+from view_rows import DAYS, START, answer, database, made_up, made_up_signals, touchpoint
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,14 +28,14 @@ Row = dict[str, Any]
 ARMS = ("treated", "holdout", None)
 
 
-def with_arms(seed: int) -> tuple[list[Row], list[Row]]:
+def with_arms(seed: int, customers: int = 30) -> tuple[list[Row], list[Row]]:
     """Touchpoints and signals, some of them with an arm."""
     chance = random.Random(seed)
-    rows = made_up(seed, 1500, 30)
+    rows = made_up(seed, 50 * customers, customers)
     for each in rows:
         if each["kind"] == "action_taken":
             each |= {"action": chance.choice(("call", "mail", None)), "arm": chance.choice(ARMS)}
-    signals = made_up_signals(seed, rows, 60)
+    signals = made_up_signals(seed, rows, 2 * customers)
     for each in signals:
         arm = chance.choice(ARMS)
         each |= {"experiment": arm and chance.choice(("one", "two")), "arm": arm}
@@ -220,6 +221,77 @@ def test_a_plan_says_how_many_customers_an_effect_takes() -> None:
     # The effect that so many customers can show needs so many customers.
     n = churn.needed[0] * (0.1 * churn.mean / churn.detectable) ** 2
     assert n == pytest.approx(len(found.treated))
+
+
+# --- the view
+
+
+def by_hand(people: list[Row], name: str) -> dict[str, float] | None:
+    """Means, difference by least squares on what was known before, and Welch's t; None where an arm is too small."""
+    known_before = {"effort": "effort_before", "churn": "risk", "spend": "spend_before"}
+    there = [one for one in people if one["past"] and not np.isnan(one[name])]
+    treated = np.array([one["treated"] for one in there], dtype=bool)
+    if min(treated.sum(), (~treated).sum()) < 30:
+        return None
+    y = np.array([float(one[name]) for one in there])
+    x = np.array([float(one[known_before[name]]) for one in there])
+    x = np.where(np.isnan(x), np.nanmean(x), x)
+    better = y if x.std() == 0 else y - np.polyfit(x, y, 1)[0] * (x - x.mean())
+    a, b = better[treated], better[~treated]
+    test = stats.ttest_ind(a, b, equal_var=False)
+    ends = test.confidence_interval(0.95)
+    return {
+        "treated": len(a), "holdout": len(b), "mean_treated": y[treated].mean(), "mean_holdout": y[~treated].mean(),
+        "difference": a.mean() - b.mean(), "low": ends.low, "high": ends.high, "p": test.pvalue,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("which", ["shop", "made up"])
+def test_the_view_agrees_with_evaluate_and_with_least_squares(which: str) -> None:
+    rows, signals = shop() if which == "shop" else with_arms(5, customers=300)
+    days = 10 if which == "shop" else 3
+    with database(rows, signals) as connection:
+        found = gather.subjects(connection, days)
+        options = {"days": str(days), "shares": "retention=0.3, one=.5,broken=2"}
+        table = answer(connection, "experiments", options=options)
+        step = timedelta(hours=2) if which == "shop" else timedelta(days=2)
+        window = {"since": START + step, "until": START + 4 * step}
+        later = gather.subjects(connection, days, *window.values())
+        parts = answer(connection, "experiments", options=options, **window)
+    compared = 0
+    people = slowly(rows, signals, days)
+    for some, seen in ((found, table), (later, parts)):
+        shown = {(row["what"], row["name"], row["outcome"]): row for row in seen}
+        assert len(shown) == len(some) * len(gather.OUTCOMES)
+        for each in some:
+            share = {"retention": 0.3, "one": 0.5}.get(each.name)
+            result = evaluate(each, Wanted(days=days), share)
+            for outcome in gather.OUTCOMES:
+                row = shown[each.what, each.name, outcome]
+                assert (row["entered_treated"], row["entered_holdout"]) == (result.treated, result.holdout)
+                assert (row["waiting"], row["crossed"]) == (result.waiting, each.crossed)
+                assert row["acted_on_holdout"] == result.acted_on_holdout
+                assert row["share"] == share
+                assert row["ratio_p"] == (None if share is None else pytest.approx(result.ratio_p))
+                metric = next((m for m in result.metrics if m.name == outcome), None)
+                if metric is None:
+                    assert row["difference"] is None
+                    assert row["too_few"] == "difference"
+                    continue
+                estimate = metric.estimate
+                expected = {
+                    "treated": metric.treated, "holdout": metric.holdout,
+                    "mean_treated": metric.mean_treated, "mean_holdout": metric.mean_holdout,
+                    "difference": estimate.difference, "low": estimate.low, "high": estimate.high, "p": estimate.p,
+                    "always_low": metric.anytime[0], "always_high": metric.anytime[1], "detectable": metric.detectable,
+                }  # fmt: skip
+                # Floats of the cards are rounded to millionths.
+                assert {name: row[name] for name in expected} == pytest.approx(expected, rel=1e-5, abs=1e-7)
+                if some is found and outcome in {"effort", "churn", "spend"}:
+                    hand = by_hand(people[each.what, each.name], outcome)
+                    assert {name: row[name] for name in hand or {}} == pytest.approx(hand, rel=1e-5, abs=1e-7)
+                compared += 1
+    assert compared > (7 if which == "shop" else 12)
 
 
 # --- the command

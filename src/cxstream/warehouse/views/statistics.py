@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 Z = 1.959963984540054
 """The 97.5% quantile of the normal distribution."""
 
+Z_POWER = 0.8416212335729143
+"""The 80% quantile of the normal distribution: the chance with which `detectable` effects are found."""
+
+SEQUENCE = (-2 * math.log(0.05) + math.log(-2 * math.log(0.05)) + 1) / 2000
+"""Of the confidence sequence of `cxstream.trials.statistics.anytime`, which is narrowest at 2,000 customers."""
+
 _STEPS = 200
 _EPSILON = 1e-15
 _TINY = 1e-300
@@ -42,6 +48,10 @@ CREATE OR REPLACE TEMP MACRO welch_margin(var_1, n_1, var_2, n_2) AS CASE
     WHEN n_1 > 1 AND n_2 > 1 AND var_1 + var_2 = 0 THEN 0.0
     WHEN n_1 > 1 AND n_2 > 1 THEN sqrt(var_1 / n_1 + var_2 / n_2) * student_t(floor(pow(var_1 / n_1 + var_2 / n_2, 2)
         / (pow(var_1 / n_1, 2) / (n_1 - 1) + pow(var_2 / n_2, 2) / (n_2 - 1)))::BIGINT) END;
+CREATE OR REPLACE TEMP MACRO sequence_margin(error, n) AS CASE WHEN n > 0 THEN
+    error * sqrt(2 * (n * {SEQUENCE} + 1) / (n * {SEQUENCE}) * ln(sqrt(n * {SEQUENCE} + 1) / 0.05)) END;
+CREATE OR REPLACE TEMP MACRO detectable(var_1, n_1, var_2, n_2) AS CASE WHEN n_1 > 0 AND n_2 > 0 THEN
+    {Z + Z_POWER} * sqrt((var_1 + var_2) / 2 * (1 / n_1 + 1 / n_2)) END;
 CREATE OR REPLACE TEMP MACRO deviation(n, total, squares) AS CASE WHEN n > 1 THEN
     sqrt(greatest(0, squares - total * total / n) / (n - 1)) END;
 """
@@ -55,7 +65,7 @@ def wilson(hits: int, n: int) -> tuple[float, float]:
 
 
 @lru_cache(maxsize=4096)
-def student_t(freedom: int) -> float:
+def student_t(freedom: float) -> float:
     """The 97.5% quantile of Student's t with so many degrees of freedom, at least 1.
 
     >>> round(student_t(1), 4), round(student_t(10), 4), round(student_t(10_000_000), 4)
@@ -70,8 +80,8 @@ def student_t(freedom: int) -> float:
     return (low + high) / 2
 
 
-def _outside(t: float, freedom: int) -> float:
-    """The probability of a value of Student's t beyond -t or t."""
+def _outside(t: float, freedom: float) -> float:
+    """The probability of a value of Student's t beyond -t or t, which is above 0."""
     return _incomplete_beta(freedom / 2, 0.5, freedom / (freedom + t * t))
 
 
@@ -188,7 +198,8 @@ def distinct_customers(highest: int | None) -> str:
 
 
 _FUNCTIONS: tuple[tuple[str, Callable[..., float | None], tuple[str, ...]], ...] = (
-    ("student_t", student_t, ("BIGINT",)),
+    ("student_t", student_t, ("DOUBLE",)),
+    ("t_tail", _outside, ("DOUBLE", "DOUBLE")),
     ("f_tail", f_tail, ("DOUBLE", "DOUBLE", "DOUBLE")),
     ("chi_square_tail", chi_square_tail, ("DOUBLE", "BIGINT")),
 )
@@ -199,6 +210,7 @@ def install(connection: duckdb.DuckDBPyConnection, highest: int | None = None) -
 
     They are wilson_low(hits, n), wilson_high(hits, n), newcombe_low and newcombe_high(hits_1, n_1, hits_2, n_2),
     shares_p of the same (chi-square test), t_margin(deviation, n), welch_margin(var_1, n_1, var_2, n_2),
+    student_t(freedom), t_tail(t, freedom) (two-sided), sequence_margin(error, n), detectable(var_1, n_1, var_2, n_2),
     deviation(n, total, squares), clipped(x, low, high), f_tail(f, between, within), chi_square_tail(value, freedom) and distinct_customers(id).
     """
     for name, function, parameters in _FUNCTIONS:
