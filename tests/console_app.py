@@ -75,14 +75,17 @@ def place_signal(n: int, change: str, time: datetime, **values: Any) -> Row:
 
 
 @asynccontextmanager
-async def console(path: Path, **settings: Any) -> AsyncIterator[httpx.AsyncClient]:
+async def console(
+    path: Path, sections: dict[str, Any] | None = None, **settings: Any
+) -> AsyncIterator[httpx.AsyncClient]:
     """A browser that asks the console.
 
     Args:
         path: the read model.
+        sections: other settings.
         settings: of the section `console`.
     """
-    app = create_app(Settings(console=settings), path)  # type: ignore[arg-type]
+    app = create_app(Settings(console=settings, **(sections or {})), path)  # type: ignore[arg-type]
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     inner: Any = app
     while not isinstance(inner, Starlette):

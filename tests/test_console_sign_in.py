@@ -182,7 +182,7 @@ def test_the_file_has_hashes_and_is_private(tmp_path: Path) -> None:
     ("settings", "problem"),
     [
         ({}, "let people sign in"),
-        ({"users_file": "users.json"}, "passwords need https"),
+        ({"users_file": "users.json"}, "signing in needs https"),
         ({"users_file": "users.json", "behind_tls": True}, "console.hosts"),
         ({"cert_file": "cert.pem"}, "set both"),
     ],

@@ -98,6 +98,7 @@ def require_console() -> None:
         "duckdb",
         "httpx",
         "jinja2",
+        "joserfc",
         "python_multipart",
         "starlette",
         "uvicorn",

@@ -27,6 +27,7 @@ from cxstream.console.outlet import Outlet
 from cxstream.console.page import STAFF, Ask, Page
 from cxstream.console.people import Role
 from cxstream.console.problems import problem_of
+from cxstream.console.provider import Provider
 from cxstream.console.reader import Reader
 from cxstream.console.rendering import THEMES, Templates
 from cxstream.console.security import Protection
@@ -84,9 +85,10 @@ class _Console:
         self._pages = navigation.found()
         self._reader = Reader(warehouse, settings.warehouse, settings.console)
         self._templates = Templates(settings, self._pages)
-        self.sessions = Sessions(settings.console)
+        provider = Provider(settings.oidc) if settings.oidc.issuer is not None else None
+        self.sessions = Sessions(settings.console, has_provider=provider is not None)
         self._live = Live(self._reader.state)
-        self._entrance = Entrance(self.sessions, self._templates)
+        self._entrance = Entrance(self.sessions, self._templates, provider)
         self._desk = Desk(settings)
         to_kafka = Delivery(Outlet(settings, settings.topology.audit)) if self._desk.is_open else None
         self._audit = AuditLog(to_kafka)

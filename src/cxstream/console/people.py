@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MIN_PASSWORD = 12
 """Characters of a password, at least."""
 
-_ROLES = Literal["viewer", "agent", "admin"]
+RoleName = Literal["viewer", "agent", "admin"]
 
 
 class Role(IntEnum):
@@ -45,7 +45,7 @@ class Person(msgspec.Struct, frozen=True):
     """
 
     name: str
-    role: _ROLES
+    role: RoleName
     password: str = ""
     token: str = ""
 
@@ -112,7 +112,7 @@ class People:
         return found[0] if token and found else None
 
 
-def add_person(path: Path, name: str, role: _ROLES, password: str) -> None:
+def add_person(path: Path, name: str, role: RoleName, password: str) -> None:
     """Put somebody into the file, or give them another password or role.
 
     Raises:
@@ -123,7 +123,7 @@ def add_person(path: Path, name: str, role: _ROLES, password: str) -> None:
     _put(path, Person(name, role, password=_hasher().hash(password)))
 
 
-def add_program(path: Path, name: str, role: _ROLES) -> str:
+def add_program(path: Path, name: str, role: RoleName) -> str:
     """Put a program into the file; returns its token, which is kept nowhere.
 
     Raises:

@@ -32,7 +32,7 @@ def serve(settings: Settings, warehouse: Path, say: Callable[[str], None]) -> No
         SettingsError: the address cannot be used, or is not of this computer alone.
     """
     console = settings.console
-    _check(console)
+    _check(console, has_provider=settings.oidc.issuer is not None)
     with _listening(console.host, console.port) as listener:
         config = uvicorn.Config(
             create_app(settings, warehouse, (*LOCAL_HOSTS, *console.hosts)),
@@ -49,20 +49,21 @@ def serve(settings: Settings, warehouse: Path, say: Callable[[str], None]) -> No
         uvicorn.Server(config).run(sockets=[listener])
 
 
-def _check(console: Console) -> None:
+def _check(console: Console, *, has_provider: bool) -> None:
     """Refuse to be reached by others without sign-in or without encryption."""
     if (console.cert_file is None) != (console.key_file is None):
         raise SettingsError("console.cert_file and console.key_file: set both, or neither")
     if console.host in LOCAL_HOSTS:
         return
     reason = f"console.host: {console.host} can be reached by other computers: "
-    if console.users_file is None:
+    if console.users_file is None and not has_provider:
         raise SettingsError(
-            f"{reason}let people sign in, by console.users_file ('cxstream serve --add-user NAME'), or use 127.0.0.1"
+            f"{reason}let people sign in, by console.users_file ('cxstream serve --add-user NAME') or by an OpenID "
+            "provider (oidc.issuer), or use 127.0.0.1"
         )
     if console.cert_file is None and not console.behind_tls:
         raise SettingsError(
-            f"{reason}passwords need https: set console.cert_file and console.key_file, or console.behind_tls behind a "
+            f"{reason}signing in needs https: set console.cert_file and console.key_file, or console.behind_tls behind a "
             "proxy that speaks https"
         )
     if not console.hosts:

@@ -1,7 +1,7 @@
 """Who is signed in: sessions in memory, tokens of programs, and how many requests somebody may make.
 
 A session is known by a cookie that no script can read; only its hash is kept. It ends when nothing is done for
-`console.session_hours`, and with the server.
+`console.session_hours`, after `console.session_limit_hours` whatever is done, and with the server.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse
 
+from cxstream.console import provider
 from cxstream.console.people import NOBODY, People, Person
 from cxstream.console.scope import address
 from cxstream.model.errors import SettingsError
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 _log = structlog.get_logger("cxstream.console")
 
 SIGN_IN = "/sign-in"
-_OPEN = ("/static/", SIGN_IN, "/healthz", "/preferences")
+_OPEN = frozenset((SIGN_IN, provider.BEGIN, provider.RETURN, "/healthz", "/preferences"))
 _TRIES, _TRY_SECONDS = 5, 900.0
 # From all addresses together: nobody locks another out by a few wrong passwords, and nobody guesses for ever.
 _TRIES_OF_ALL = 100
@@ -48,13 +49,19 @@ class Session:
 
     Attributes:
         name: of the person.
+        limit: end of the session whatever is done, by the monotonic clock.
+        ends: end of the session if nothing is done.
+        person: whom a provider has signed in; None: they are looked up in the users file.
+        id_token: of the provider.
         form_token: what their forms carry.
-        ends: by the monotonic clock.
     """
 
     name: str
+    limit: float
+    ends: float
+    person: Person | None = None
+    id_token: str = ""
     form_token: str = field(default_factory=lambda: secrets.token_urlsafe(24))
-    ends: float = 0.0
 
 
 class Limit:
@@ -95,14 +102,18 @@ class Sessions:
 
     Args:
         settings: of the console.
+        has_provider: people may sign in by a provider.
         clock: monotonic.
     """
 
-    def __init__(self, settings: Console, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, settings: Console, *, has_provider: bool = False, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.people = People(settings.users_file) if settings.users_file is not None else None
         self.is_secure = settings.behind_tls or settings.cert_file is not None
         self.cookie = "__Host-session" if self.is_secure else "session"
-        self._seconds = settings.session_hours * 3600
+        self.is_closed = has_provider or self.people is not None
+        self._seconds, self._limit = settings.session_hours * 3600, settings.session_limit_hours * 3600
         self._clock = clock
         self._sessions: dict[str, Session] = {}
         self._tries = Limit(_TRIES, _TRY_SECONDS, clock)
@@ -130,29 +141,42 @@ class Sessions:
             return None
         self._tries.forget(who)
         self._tries_of_all.forget(name)
+        return self._begin(person.name)
+
+    def admit(self, person: Person, id_token: str) -> str:
+        """The cookie of a new session of somebody whom a provider has signed in."""
+        return self._begin(person.name, person, id_token)
+
+    def _begin(self, name: str, person: Person | None = None, id_token: str = "") -> str:
         self._drop_ended()
-        secret = secrets.token_urlsafe(32)
-        self._sessions[_hash(secret)] = Session(person.name, ends=self._clock() + self._seconds)
+        secret, now = secrets.token_urlsafe(32), self._clock()
+        self._sessions[digest(secret)] = Session(
+            name, now + self._limit, now + self._seconds, person, id_token
+        )
         return secret
 
-    def sign_out(self, cookie: str) -> None:
-        """End a session."""
-        self._sessions.pop(_hash(cookie), None)
+    def sign_out(self, cookie: str) -> Session | None:
+        """End a session, and return it; None if there is none."""
+        return self._sessions.pop(digest(cookie), None)
 
     def of(self, cookie: str | None) -> tuple[Person, Session] | None:
         """Whose session a cookie is; somebody who has left the file has none any more."""
-        found = self._sessions.get(_hash(cookie)) if cookie and self.people else None
-        if found is None or self.people is None or found.ends < self._clock():
+        found, now = self._sessions.get(digest(cookie)) if cookie else None, self._clock()
+        if found is None or min(found.ends, found.limit) < now:
             return None
-        person = self.people.by_name().get(found.name)
-        if person is None or not person.password:
-            return None
-        found.ends = self._clock() + self._seconds
+        person = found.person
+        if person is None:
+            person = self.people.by_name().get(found.name) if self.people else None
+            if person is None or not person.password:
+                return None
+        found.ends = now + self._seconds
         return person, found
 
     def _drop_ended(self) -> None:
         now = self._clock()
-        self._sessions = {key: each for key, each in self._sessions.items() if each.ends >= now}
+        self._sessions = {
+            key: each for key, each in self._sessions.items() if min(each.ends, each.limit) >= now
+        }
         while len(self._sessions) >= _MOST_SESSIONS:
             self._sessions.pop(next(iter(self._sessions)))
 
@@ -194,18 +218,19 @@ class SignedIn:
                 scope, receive, send
             )
             return
-        if person is None and not path.startswith(_OPEN):
+        if person is None and path not in _OPEN and not path.startswith("/static/"):
             await _sent_to_sign_in(request)(scope, receive, send)
             return
         scope.setdefault("state", {}).update(person=person, form_token=form_token)
         await self.app(scope, receive, send)
 
     def _who(self, request: Request) -> tuple[Person | None, str]:
-        if self._sessions.people is None:
+        if not self._sessions.is_closed:
             return NOBODY, ""
         kind, _, token = Headers(scope=request.scope).get("authorization", "").partition(" ")
         if kind.lower() == "bearer" and request.url.path.startswith("/api/"):
-            return self._sessions.people.with_token(token.strip()), ""
+            people = self._sessions.people
+            return people.with_token(token.strip()) if people else None, ""
         found = self._sessions.of(request.cookies.get(self._sessions.cookie))
         return (found[0], found[1].form_token) if found else (None, "")
 
@@ -218,5 +243,6 @@ def _sent_to_sign_in(request: Request) -> Response:
     return RedirectResponse(address(SIGN_IN, None, {"next": "" if wanted == "/" else wanted}), 303)
 
 
-def _hash(secret: str) -> str:
+def digest(secret: str) -> str:
+    """What is kept of a secret."""
     return hashlib.sha256(secret.encode()).hexdigest()

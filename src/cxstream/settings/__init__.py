@@ -525,6 +525,13 @@ class Console(_Section):
         le=720,
         description="Somebody who does nothing for this time must sign in again, in hours.",
     )
+    session_limit_hours: float = Field(
+        24.0,
+        gt=0,
+        le=8760,
+        description="Everybody must sign in again after this time, whatever they do, in hours. A role that a provider "
+        "gives (section oidc) is asked for again then.",
+    )
     requests_per_minute: int = Field(600, ge=1, description="Requests that are answered a minute and person.")
     company: str = Field("", max_length=40, description="Your name, shown beside the logo.")
     queries: int = Field(4, ge=1, le=64, description="Queries that run at the same time.")
@@ -541,6 +548,66 @@ class Console(_Section):
         description="The file is released after this time without a query, in seconds, so that a writer can "
         "open it.",
     )
+
+
+class Oidc(_Section):
+    """Sign-in to `cxstream serve` by an OpenID provider."""
+
+    issuer: str | None = Field(
+        None,
+        pattern=r"^(https://|http://(127\.0\.0\.1|localhost|\[::1\])[:/])\S+$",
+        description="Address of the provider, exactly as its `/.well-known/openid-configuration` has it in `issuer`; "
+        "https, except on this computer. Without one nobody signs in by a provider.",
+    )
+    client_id: str = Field("", description="How the provider knows the console.")
+    client_secret: SecretStr | None = Field(
+        None, description="... with this secret, where it has given one; never logged."
+    )
+    client_secret_file: Path | None = Field(None, description="... or the file that it is in.")
+    ca_file: Path | None = Field(
+        None,
+        description="PEM file with the certificates to trust the provider's by; those of the system by default.",
+    )
+    name: str = Field("", max_length=40, description="Name of the provider, on the page to sign in.")
+    scopes: str = Field("openid profile email", description="Scopes to ask for; `openid` must be among them.")
+    name_claim: str = Field(
+        "preferred_username",
+        min_length=1,
+        description="Claim with the name by which the audit log and others know somebody.",
+    )
+    role_claim: str = Field(
+        "groups",
+        min_length=1,
+        description="Claim with the groups or roles of somebody; dots lead into objects, as in realm_access.roles.",
+    )
+    viewers: tuple[str, ...] = Field(
+        (), description='Values of that claim that make a viewer; "*" makes one of everybody who signs in.'
+    )
+    agents: tuple[str, ...] = Field((), description="... that make an agent.")
+    admins: tuple[str, ...] = Field((), description="... that make an administrator.")
+    clock_skew_seconds: int = Field(
+        60,
+        ge=0,
+        le=600,
+        description="How far the provider's clock may differ from this computer's, in seconds.",
+    )
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        """Refuse a provider with which nobody could sign in."""
+        if self.issuer is None:
+            return self
+        if not self.client_id:
+            raise ValueError(
+                "client_id is missing: register the console with the provider and name its client id"
+            )
+        if "openid" not in self.scopes.split():
+            raise ValueError("scopes has no openid: without it the provider does not say who signs in")
+        if not self.viewers and not self.agents and not self.admins:
+            raise ValueError(
+                "viewers, agents, admins: name the values of role_claim that give a role, or nobody has one"
+            )
+        return self
 
 
 class Local(_Section):
@@ -594,6 +661,7 @@ class Settings(BaseSettings):
     sink: Sink = Field(Sink(), description="The read model in PostgreSQL.")
     insights: Insights = Field(Insights(), description="Alerts on places.")
     console: Console = Field(Console(), description="The pages of `cxstream serve`.")
+    oidc: Oidc = Field(Oidc(), description="Sign-in to the console by an OpenID provider.")
     local: Local = Field(Local(), description="The local broker for development.")
     scoring: ScoringParams = Field(ScoringParams(), description="Every constant of the scores.")
 
