@@ -1,0 +1,303 @@
+"""The view `predictions` against loops over the rows, and its measures against those of `cxstream train churn`."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from cxstream.training import measures
+from cxstream.warehouse.views.selection import Filter
+from cxstream.warehouse.views.statistics import wilson
+from view_rows import DAYS, START, answer, database, made_up, touchpoint
+
+if TYPE_CHECKING:
+    from view_rows import Row
+
+EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001
+
+
+def history(seed: int) -> tuple[list[Row], list[Row]]:
+    """Touchpoints of which a tenth come late, in the order of a log whose clock goes on; and signals with arms."""
+    chance = random.Random(seed)
+    rows = sorted(made_up(seed, 3000, 260), key=lambda row: row["time"])
+    clocks: dict[int, datetime] = {}
+    for offset, row in enumerate(rows):
+        row["partition"] = row["customer_id"] % 3
+        row["offset"] = offset
+        if chance.random() < 0.1:
+            row["time"] = max(START, row["time"] - timedelta(hours=chance.randrange(200)))
+            row["day"] = row["time"].date()
+        clock = clocks[row["partition"]] = max(clocks.get(row["partition"], row["time"]), row["time"])
+        row["behind_ms"] = (clock - row["time"]) // timedelta(milliseconds=1)
+        # Many are equal.
+        row["probability_after"] = float(np.float32(chance.randrange(20) / 20))
+        row["model"] = "new" if row["time"] > START + timedelta(days=6) and chance.random() < 0.9 else "old"
+        if row["kind"] == "action_taken":
+            row["arm"] = chance.choice(("holdout", "holdout", "treated", None))
+    signals = [
+        {
+            "partition": 0, "offset": n, "n": 0, "id": f"s-{n}", "time": START + timedelta(hours=chance.randrange(DAYS * 24)),
+            "customer_id": chance.randrange(260) + 1, "change": "raised", "level": "high", "previous": "none",
+            **dict.fromkeys(("probability", "effort", "effort_halfwidth", "satisfaction", "satisfaction_halfwidth"), 0.5),
+            "reasons": "[]", "model": "new", "experiment": "calls", "arm": chance.choice(("holdout", "treated")),
+        }
+        for n in range(40)
+    ]  # fmt: skip
+    return rows, signals
+
+
+ROWS, SIGNALS = history(11)
+
+
+def made(row: Row) -> datetime:
+    time: datetime = row["time"] + timedelta(milliseconds=row["behind_ms"])
+    return time
+
+
+def place(row: Row) -> tuple[datetime, int, int]:
+    return made(row), row["partition"], row["offset"]
+
+
+def predictions(rows: list[Row], signals: list[Row], within: float, every: float) -> list[Row]:
+    """Every prediction with what came of it."""
+    horizon, step = timedelta(days=within), timedelta(days=every)
+    mine: dict[int, list[Row]] = defaultdict(list)
+    ends: dict[int, datetime] = {}
+    for row in rows:
+        mine[row["customer_id"]].append(row)
+        ends[row["partition"]] = max(ends.get(row["partition"], made(row)), made(row))
+    found = []
+    for customer, own in mine.items():
+        seen = set()
+        for row in sorted(own, key=place):
+            week = (made(row) - EPOCH) // step
+            if week in seen:
+                continue
+            seen.add(week)
+            before = [
+                one["kind"]
+                for one in sorted(own, key=lambda one: one["offset"])
+                if one["partition"] == row["partition"]
+                and one["offset"] <= row["offset"]
+                and one["kind"] in {"churned", "won_back", "purchase"}
+            ]
+            left = [one for one in own if one["kind"] == "churned"]
+            if before[-1:] == ["churned"] or any(
+                one["time"] <= made(row) and place(one) > place(row) for one in left
+            ):
+                continue
+            over = made(row) + horizon
+            acts = [
+                one["arm"] == "holdout"
+                for one in own
+                if one["kind"] == "action_taken" and made(row) < one["time"] <= over
+            ]
+            acts += [
+                True
+                for one in signals
+                if one["customer_id"] == customer
+                and one["arm"] == "holdout"
+                and made(row) < one["time"] <= over
+            ]
+            found.append(
+                {
+                    **row,
+                    "time": made(row),
+                    "behind_ms": 0,
+                    "left": any(made(row) < one["time"] <= over for one in left),
+                    "treatment": ("held_out" if all(acts) else "treated") if acts else "none",
+                    "past": over <= ends[row["partition"]],
+                }
+            )
+    return found
+
+
+def weights(some: list[Row], who: str) -> tuple[list[Row], np.ndarray]:
+    """Those that count, and their weights."""
+    over = [one for one in some if one["past"]]
+    if who != "untreated":
+        kept = [one for one in over if who in {"everybody", one["treatment"]}]
+        return kept, np.ones(len(kept))
+    held = sum(one["treatment"] == "held_out" for one in over)
+    treated = sum(one["treatment"] == "treated" for one in over)
+    kept = [one for one in over if one["treatment"] != "treated"]
+    heavy = 1 + treated / held if held >= 30 else 1.0
+    return kept, np.array([heavy if one["treatment"] == "held_out" else 1.0 for one in kept])
+
+
+def tenths(some: list[Row]) -> dict[int, int]:
+    """The tenth of each prediction by its offset, the first ones one larger."""
+    ordered = sorted(some, key=lambda one: (one["probability_after"], place(one)))
+    size, more = divmod(len(ordered), 10)
+    found: list[int] = []
+    for number in range(10):
+        found += [number + 1] * (size + (number < more))
+    return {one["offset"]: number for one, number in zip(ordered, found, strict=True)}
+
+
+def of_model(some: list[Row], who: str, few: int) -> Row:
+    """What the rows of a model share."""
+    kept, w = weights(some, who)
+    y = np.array([one["left"] for one in kept], bool)
+    p = np.array([one["probability_after"] for one in kept])
+    enough = [len({one["customer_id"] for one in kept if one["left"] is left}) for left in (True, False)]
+    names = ("auc", "brier", "log_loss", "calibration_error")
+    if not kept or min(enough) < few or not min(enough):
+        return dict.fromkeys(names)
+    at = tenths(some)
+    number = np.array([at[one["offset"]] for one in kept])
+    away = sum(abs((w * (p - y))[number == each].sum()) for each in range(1, 11))
+    return {
+        "auc": measures.auc(y, p, w),
+        "brier": measures.brier(y, p, w),
+        "log_loss": measures.log_loss(y, p, w),
+        "calibration_error": away / w.sum(),
+    }
+
+
+def of_band(some: list[Row], everybody: list[Row], who: str, few: int) -> Row:
+    """A row; `everybody` has all predictions of the model."""
+    counted, all_weights = weights(everybody, who)
+    weight = {one["offset"]: float(each) for one, each in zip(counted, all_weights, strict=True)}
+    kept = [one for one in some if one["offset"] in weight]
+    w = np.array([weight[one["offset"]] for one in kept])
+    people = len({one["customer_id"] for one in kept})
+    expected = np.average([one["probability_after"] for one in kept], weights=w) if kept else None
+    share = float(np.average([one["left"] for one in kept], weights=w)) if len(kept) >= few and kept else None
+    low, high = wilson(share * people, people) if share is not None else (None, None)  # type: ignore[arg-type]
+    over = [one["treatment"] for one in some if one["past"]]
+    return {
+        "predictions": len(some),
+        "customers": len({one["customer_id"] for one in some}),
+        "waiting": sum(not one["past"] for one in some),
+        "treated": over.count("treated"),
+        "held_out": over.count("held_out"),
+        "followed": len(kept),
+        "low": min((one["probability_after"] for one in kept), default=None),
+        "high": max((one["probability_after"] for one in kept), default=None),
+        "expected": expected,
+        "churned": sum(one["left"] for one in kept),
+        "churned_share": share,
+        "churned_low": low,
+        "churned_high": high,
+        "ratio": share / expected if share is not None and expected else None,
+    }
+
+
+def check(found: list[Row], wanted: list[Row], by: tuple[str, ...], options: Row, few: int) -> None:
+    who, band = options.get("who", "untreated"), options.get("band", "tenth")
+    groups: dict[Any, list[Row]] = defaultdict(list)
+    for one in wanted:
+        groups[(*(one[name] for name in by), one["model"])].append(one)
+    rows: dict[Any, Row] = {}
+    for key, some in groups.items():
+        at = tenths(some)
+        parts: dict[str, list[Row]] = defaultdict(list)
+        for one in some:
+            name = {"tenth": str(at[one["offset"]]), "level": one["level_after"], "all": "all"}[band]
+            parts[name].append(one)
+        for name, part in parts.items():
+            rows[(*key, name)] = {**of_band(part, some, who, few), **of_model(some, who, few)}
+    assert len(found) == len(rows)
+    for row in found:
+        expected = rows[(*(row[name] for name in by), row["model"], row["band"])]
+        for name, value in expected.items():
+            assert row[name] == (
+                pytest.approx(value, rel=1e-9, abs=1e-11) if isinstance(value, float) else value
+            ), name
+        said = ["churned_share"] if 0 < expected["followed"] < few else []
+        said += ["auc, brier, log_loss, calibration_error"] if expected["auc"] is None else []
+        assert row["too_few"] == (", ".join(said) or None)
+
+
+@pytest.mark.parametrize(
+    ("options", "few"),
+    [
+        ({}, 30),
+        ({"within": "4.5", "every": "2"}, 1),
+        ({"within": "3", "every": "0.5", "band": "level"}, 30),
+        ({"within": "6", "who": "everybody", "band": "all"}, 5),
+        ({"within": "6", "who": "treated", "band": "all"}, 5),
+        ({"within": "6", "every": "0", "who": "held_out"}, 5),
+    ],
+)
+def test_predictions_by_segment(options: Row, few: int) -> None:
+    connection = database(ROWS, SIGNALS)
+    wanted = predictions(
+        ROWS,
+        SIGNALS,
+        float(options.get("within", 30)),
+        # Each touchpoint has a moment of its own.
+        float(options.get("every", 7)) or 1 / 86_400_000,
+    )
+    check(answer(connection, "predictions", options=options, few=few), wanted, (), options, few)
+    found = answer(connection, "predictions", by=("segment",), options=options, few=few)
+    check(found, wanted, ("segment",), options, few)
+
+
+def test_the_first_touchpoint_is_chosen_before_the_filters() -> None:
+    since, until = START + timedelta(days=4), START + timedelta(days=15)
+    options = {"within": "4", "every": "3", "band": "all"}
+    found = answer(
+        database(ROWS, SIGNALS),
+        "predictions",
+        options=options,
+        few=1,
+        since=since,
+        until=until,
+        where=(Filter("channel", ("web", "app")),),
+    )
+    wanted = [
+        one
+        for one in predictions(ROWS, SIGNALS, 4, 3)
+        if since <= one["time"] < until and one["channel"] in {"web", "app"}
+    ]
+    assert 100 < len(wanted) < 1000
+    check(found, wanted, (), options, 1)
+
+
+def test_holdouts_stand_for_those_treated() -> None:
+    """Of 40 who were treated nobody left; of 40 who were held out, half: nobody else is at risk."""
+    rows: list[Row] = []
+    for customer in range(1, 121):
+        risk = 0.5 if customer <= 80 else 0.1
+        rows.append(touchpoint(customer_id=customer, offset=len(rows), probability_after=risk))
+        if customer <= 80:
+            arm = "treated" if customer <= 40 else "holdout"
+            more = {"kind": "action_taken", "arm": arm, "time": START + timedelta(days=1)}
+            rows.append(touchpoint(customer_id=customer, offset=len(rows), **more))
+        if 40 < customer <= 60:
+            more = {"kind": "churned", "time": START + timedelta(days=2)}
+            rows.append(touchpoint(customer_id=customer, offset=len(rows), **more))
+    rows.append(touchpoint(customer_id=200, offset=len(rows), time=START + timedelta(days=60)))
+    connection = database(rows)
+    found = {
+        who: next(
+            row
+            for row in answer(connection, "predictions", options={"band": "all", "who": who}, few=10)
+            if row["followed"]
+        )
+        for who in ("untreated", "everybody", "treated", "held_out")
+    }
+    assert {who: row["churned_share"] for who, row in found.items()} == {
+        "untreated": pytest.approx(40 / 120), "everybody": pytest.approx(20 / 120), "treated": 0.0, "held_out": 0.5
+    }  # fmt: skip
+    assert found["untreated"]["expected"] == pytest.approx((80 * 0.5 + 40 * 0.1) / 120)
+    assert (found["untreated"]["treated"], found["untreated"]["held_out"]) == (40, 40)
+    # Nobody left of those treated, so that nothing ranks them.
+    assert found["treated"]["auc"] is None
+    assert found["untreated"]["auc"] == pytest.approx((40 * 40 / 2 + 40 * 40) / (40 * 80))
+
+
+def test_not_enough_outcomes_yet() -> None:
+    rows = [touchpoint(customer_id=n + 1, offset=n, time=START + timedelta(days=n)) for n in range(40)]
+    (row,) = answer(database(rows), "predictions", options={"band": "all"}, few=30)
+    assert (row["predictions"], row["waiting"], row["followed"]) == (40, 30, 10)
+    assert (row["churned_share"], row["auc"]) == (None, None)
+    assert row["too_few"] == "churned_share, auc, brier, log_loss, calibration_error"
+    assert answer(database([]), "predictions") == []
