@@ -42,8 +42,18 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     cards = [{**card(n, "critical" if n % 3 else "high", 0.9 - n / 1000), **worth} for n in range(1, 31)]
     places = [place_signal(n, "raised", START + timedelta(days=18), channel=f"c{n}") for n in range(4)]
     places.append(place_signal(4, "cleared", START + timedelta(days=19), channel="c3"))
+    # Enough customers for an experiment that can be drawn.
+    signals = [
+        {**signal, "customer_id": n % 60 + 1, "time": START + timedelta(hours=n), "change": "raised", "id": f"t-{n}", "n": 1000 + n,
+         "experiment": "three", "arm": ("treated", "holdout")[n % 2]}
+        for n, signal in enumerate(made_up_signals(11, ROWS, 62))
+    ]  # fmt: skip
     return warehouse(
-        tmp_path_factory.mktemp("browser") / "w.duckdb", ROWS, made_up_signals(11, ROWS, 200), cards, places
+        tmp_path_factory.mktemp("browser") / "w.duckdb",
+        ROWS,
+        [*made_up_signals(11, ROWS, 200), *signals],
+        cards,
+        places,
     )
 
 
@@ -108,7 +118,11 @@ def test_pages_are_accessible_fit_and_keep_to_the_policy(
     page, complaints = opened(browser, color_scheme=scheme, locale=locale)
     page.set_viewport_size({"width": width, "height": 900})
     found: dict[str, Any] = {}
-    more = [("customer", "/customers/c-1"), ("change", "/touchpoints?measure=change&period=28d")]
+    more = [
+        ("customer", "/customers/c-1"),
+        ("change", "/touchpoints?measure=change&period=28d"),
+        ("experiment", "/experiments?what=experiment&name=three&days=7&cost=2&value=90"),
+    ]
     for name, path in [*((each.name, each.path) for each in PAGES), *more]:
         page.goto(address + path)
         page.evaluate(f"{axe}; 0")

@@ -12,7 +12,7 @@ from console_app import card, console, place_signal, warehouse
 from cxstream.console import navigation
 from cxstream.console.language import language
 from test_console_language import texts
-from view_rows import CHOICES, START, made_up, made_up_signals
+from view_rows import ACTIONS, CHOICES, EXPERIMENTS, START, made_up, made_up_signals
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -94,6 +94,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _data() -> set[str]:
     """Words of the data: they are as the company wrote them."""
     found = {value for choices in CHOICES.values() for value in choices if value}
+    found |= {*EXPERIMENTS, *(name.capitalize() for name in ACTIONS if name)}
     return {word for value in found for word in _WORD.findall(value)}
 
 

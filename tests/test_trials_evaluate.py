@@ -13,12 +13,12 @@ from click.testing import CliRunner
 from scipy import stats
 
 from cxstream.cli import group
-from cxstream.model.experiments import Experiment, arm_of
 from cxstream.settings import Warehouse
 from cxstream.trials import gather
 from cxstream.trials.evaluate import Wanted, evaluate, plan
 from cxstream.trials.report import as_html, as_json, metric_rows
 from cxstream.warehouse.store import Store
+from trial_rows import shop
 from view_rows import DAYS, START, answer, database, made_up, made_up_signals, touchpoint
 
 if TYPE_CHECKING:
@@ -122,41 +122,6 @@ def test_customers_and_what_followed_are_what_a_loop_finds(seed: int) -> None:
 
 # --- a shop with an experiment whose effect is known
 
-EXPERIMENT = Experiment(holdout=0.3)
-
-
-def shop(customers: int = 1200, effect: float = 0.15, *, broken: bool = False) -> tuple[list[Row], list[Row]]:
-    """Customers at risk of whom 30% leave, treated ones less; `broken`: most of the holdout is missing."""
-    chance, rows, signals = random.Random(7), [], []
-    for number in range(1, customers + 1):
-        arm = arm_of("retention", EXPERIMENT, f"c-{number}")
-        if broken and arm == "holdout" and chance.random() < 0.5:
-            continue
-        at = START + timedelta(minutes=number)
-        mean = chance.expovariate(1 / 50)
-
-        def add(kind: str, time: Any, customer: int = number, **values: Any) -> None:
-            rows.append(touchpoint(customer_id=customer, kind=kind, time=time, offset=len(rows), **values))
-
-        add("purchase", at - timedelta(days=2), amount_base=mean)
-        add("page_view", at, effort_after=60.0)
-        signals.append(
-            {
-                "partition": 0, "offset": number, "n": 0, "id": f"s-{number}", "time": at, "customer_id": number,
-                "change": "raised", "level": "high", "previous": "none", "probability": chance.random(), "effort": 60.0,
-                "effort_halfwidth": 1.0, "satisfaction": 40.0, "satisfaction_halfwidth": 1.0, "reasons": "[]", "model": "m",
-                "suggested_action": "call", "experiment": "retention", "arm": arm,
-            }
-        )  # fmt: skip
-        better = effect if arm == "treated" else 0
-        if chance.random() < 0.3 - better:
-            add("churned", at + timedelta(days=3))
-        else:
-            add("purchase", at + timedelta(days=4), amount_base=mean * chance.uniform(0.8, 1.2) + 60 * better)
-        add("page_view", at + timedelta(days=5), effort_after=50.0 - 100 * better + chance.gauss(0, 10))
-    rows.append(touchpoint(customer_id=1, time=START + timedelta(days=60), offset=len(rows)))
-    return rows, signals
-
 
 def test_a_planted_effect_is_found_and_paid() -> None:
     with database(*shop()) as connection:
@@ -254,7 +219,7 @@ def test_the_view_agrees_with_evaluate_and_with_least_squares(which: str) -> Non
         found = gather.subjects(connection, days)
         options = {"days": str(days), "shares": "retention=0.3, one=.5,broken=2"}
         table = answer(connection, "experiments", options=options)
-        step = timedelta(hours=2) if which == "shop" else timedelta(days=2)
+        step = timedelta(days=1) if which == "shop" else timedelta(days=2)
         window = {"since": START + step, "until": START + 4 * step}
         later = gather.subjects(connection, days, *window.values())
         parts = answer(connection, "experiments", options=options, **window)

@@ -39,6 +39,7 @@ CHOICES: dict[str, tuple[str | None, ...]] = {
 }
 _KINDS = tuple(kind.label for kind in Kind if kind.label != "purchase_history")
 _ARMS = ("treated", "holdout", "treated", None)
+EXPERIMENTS, ACTIONS = ("one", "two"), ("call", "mail", None)
 _SCORES = {"survey_ces": (1, 7), "survey_csat": (1, 5), "survey_nps": (0, 10)}
 
 
@@ -84,7 +85,7 @@ def made_up(seed: int, count: int, customers: int) -> list[Row]:
             amount = chance.randrange(1, 4000) / 8
             values |= {"amount": amount, "currency": "EUR", "amount_base": chance.choice((amount, None))}
         if kind == "action_taken":
-            values |= {"action": ("call", "mail", None)[offset % 3], "arm": _ARMS[offset // 3 % 4]}
+            values |= {"action": ACTIONS[offset % 3], "arm": _ARMS[offset // 3 % 4]}
         rows.append(touchpoint(**values, **_said(more, kind)))
     return rows
 
@@ -123,7 +124,7 @@ def made_up_signals(seed: int, rows: list[Row], count: int) -> list[Row]:
                 "leading_reason": chance.choice(("effort", "silence", "surge", None)), "suggested_action": None, "model": "m",
                 # Of some customers nothing is expected, and of some signals the value is not known.
                 "value_at_risk": chance.choice((None, chance.randrange(800) / 8)) if customer_id % 4 else None,
-                "experiment": (arm := _ARMS[number % 4]) and ("one", "two")[number // 4 % 2], "arm": arm,
+                "experiment": (arm := _ARMS[number % 4]) and EXPERIMENTS[number // 4 % 2], "arm": arm,
             }
         )  # fmt: skip
     return signals

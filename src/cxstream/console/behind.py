@@ -5,6 +5,7 @@ from __future__ import annotations
 from cxstream.console.language import N_
 
 MEASURES = {
+    "acted_on_holdout": N_("held out, yet acted on"),
     "abandoned": N_("given up while waiting"),
     "answered_in_time": N_("answered within 20 s"),
     "bad": N_("bad visits"),
@@ -19,6 +20,7 @@ MEASURES = {
     "converted_first": N_("purchases credited to the first touch"),
     "converted_last": N_("purchases credited to the last touch"),
     "count": N_("touchpoints"),
+    "crossed": N_("in both arms"),
     "csat_answers": N_("CSAT answers"),
     "csat_top": N_("CSAT 4 or 5, satisfied"),
     "detractors": N_("NPS 0 to 6, detractors"),
@@ -33,8 +35,11 @@ MEASURES = {
     "followed_complained": N_("complained in the 7 days after a message"),
     "followed_opened": N_("opened in the 7 days after a message"),
     "followed_unsubscribed": N_("unsubscribed in the 7 days after a message"),
+    "holdout": N_("held out and followed"),
     "journeys": N_("Journeys"),
     "late": N_("late"),
+    "left_holdout": N_("left, held out"),
+    "left_treated": N_("left, treated"),
     "long_waits": N_("waited over 10 minutes"),
     "loyalty_joined": N_("Joined the loyalty programme"),
     "loyalty_redeemed": N_("Loyalty points redeemed"),
@@ -58,10 +63,12 @@ MEASURES = {
     "signals": N_("signals"),
     "touchpoints": N_("touchpoints"),
     "transferred": N_("transferred"),
+    "treated": N_("treated and followed"),
     "unresolved": N_("not resolved"),
     "unsubscribed": N_("unsubscribed"),
     "valued": N_("value known"),
     "visits": N_("visits"),
+    "waiting": N_("not followed long enough"),
     "waited": N_("waited"),
 }
 """What a measure counts, by its name; marked by N_."""
@@ -75,6 +82,8 @@ KEYS = {
     "hashtag": N_("Hashtag"),
     "step": N_("Step"),
     "number": N_("Step"),
+    "name": N_("Experiment"),
+    "what": N_("Arms by"),
     "from_place": N_("From"),
     "to_place": N_("To"),
     "outcome": N_("How it goes on"),
@@ -97,5 +106,12 @@ VALUES = {
     "complained": N_("complained"),
     "silent": N_("silent"),
     "bought": N_("bought"),
+    "experiment": N_("the rules"),
+    "action": N_("the CRM"),
+    "churn": N_("leaving"),
+    "effort": N_("Effort"),
+    "satisfaction": N_("Satisfaction"),
+    "nps": N_("NPS"),
+    "spend": N_("Spend"),
 }
 """Values of such columns."""

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from cxstream.console.language import Language
 
-_LINE = Markup('<path class="{}" d="M{:.1f} {:.1f}L{:.1f} {:.1f}"/>')
+LINE = Markup('<path class="{}" d="M{:.1f} {:.1f}L{:.1f} {:.1f}"/>')
 _RECT = Markup('<rect class="{}" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}" rx="{:g}"/>')
-_TEXT = Markup('<text x="{:.1f}" y="{:.1f}" text-anchor="{}" class="{}">{}</text>')
+TEXT = Markup('<text x="{:.1f}" y="{:.1f}" text-anchor="{}" class="{}">{}</text>')
 _ROW = 35
 _TICKS = 3
 
@@ -34,7 +34,7 @@ def axis_of(found: Sequence[Estimate | None], bounds: Sequence[float] = (0,), wi
 def axis_head(axis: Axis, words: Language) -> Markup:
     """The numbers of an axis, for the head of a column."""
     texts = [
-        _TEXT.format(axis.at(tick), 11, "middle", "t11", _tick(words, tick)) for tick in axis.ticks(_TICKS)
+        TEXT.format(axis.at(tick), 11, "middle", "t11", _tick(words, tick)) for tick in axis.ticks(_TICKS)
     ]
     return Markup(
         '<svg class="dax" viewBox="0 0 {0:g} 14" width="{0:g}" height="14" aria-hidden="true">{1}</svg>'
@@ -49,7 +49,7 @@ def _tick(words: Language, value: float) -> str:
 
 def interval(axis: Axis, found: Estimate | None, before: Estimate | None = None, tone: str = "s") -> Markup:
     """An estimate with its interval on a common axis, and a ring where it was before."""
-    parts = [_LINE.format("gr", axis.at(tick), 0, axis.at(tick), _ROW) for tick in axis.ticks(_TICKS)]
+    parts = [LINE.format("gr", axis.at(tick), 0, axis.at(tick), _ROW) for tick in axis.ticks(_TICKS)]
     if found is not None:
         if found.low is not None and found.high is not None:
             start, end = axis.at(found.low), axis.at(found.high)
@@ -96,22 +96,22 @@ def over_time(
     def down(value: float) -> float:
         return bottom - (min(axis.high, max(axis.low, value)) - axis.low) / span * (bottom - top)
 
-    parts = [_LINE.format("ax", left, down(axis.low), right, down(axis.low))]
+    parts = [LINE.format("ax", left, down(axis.low), right, down(axis.low))]
     for tick in axis.ticks(4):
-        parts.append(_LINE.format("gr" if tick else "ax", left, down(tick), right, down(tick)))
-        parts.append(_TEXT.format(left - 6, down(tick) + 4, "end", "t11", _tick(words, tick)))
+        parts.append(LINE.format("gr" if tick else "ax", left, down(tick), right, down(tick)))
+        parts.append(TEXT.format(left - 6, down(tick) + 4, "end", "t11", _tick(words, tick)))
     if usual is not None:
         parts.append(
             Markup('<path class="lg thin dsh" d="M{:.1f} {:.1f}H{:.1f}"/>').format(left, down(usual), right)
         )
     if mark is not None:
-        parts.append(_LINE.format("now", left + step * mark, top, left + step * mark, bottom))
+        parts.append(LINE.format("now", left + step * mark, top, left + step * mark, bottom))
     middles = [left + step * (place + 0.5) for place in range(len(found))]
     shown = sorted({round(n * (len(periods) - 1) / 2) for n in range(3)}) if periods else []
     for place in shown:
         anchor = "start" if place == 0 else "end" if place == len(periods) - 1 else "middle"
         x = left if place == 0 else right if place == len(periods) - 1 else middles[place]
-        parts.append(_TEXT.format(x, height - 5, anchor, "t11", periods[place]))
+        parts.append(TEXT.format(x, height - 5, anchor, "t11", periods[place]))
     bar = min(10.0, step * 0.55)
     line: list[str] = []
     for x, each in zip(middles, found, strict=True):
@@ -126,7 +126,7 @@ def over_time(
     parts += [
         Markup('<circle class="f{}" cx="{}" cy="{}" r="2.6"/>').format(tone, *each.split()) for each in line
     ]
-    return _picture(width, height, title, parts)
+    return picture(width, height, title, parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,9 +178,9 @@ def sankey(
     parts: list[Markup] = []
     for step, column in enumerate(columns):
         x = step * room
-        parts.append(_TEXT.format(x, 12, "start", "tb", heads[step][0]))
+        parts.append(TEXT.format(x, 12, "start", "tb", heads[step][0]))
         if heads[step][1]:
-            parts.append(_TEXT.format(x, 27, "start", "t11", heads[step][1]))
+            parts.append(TEXT.format(x, 27, "start", "t11", heads[step][1]))
         y = top
         floor = bottom
         for place, size in reversed(column.items()):
@@ -204,7 +204,7 @@ def sankey(
                     '<text x="{:.1f}" y="{:.1f}" class="halo2"><tspan class="tb">{}</tspan> <tspan class="t2 t11">{}</tspan></text>'
                 ).format(x + node + 6, middle, labels(place), number(size))
             )
-    return _picture(width, 430, title, parts)
+    return picture(width, 430, title, parts)
 
 
 def _columns(flows: Sequence[Flow], ends: Sequence[str]) -> list[dict[str, int]]:
@@ -271,7 +271,8 @@ def _svg(width: float, height: float, parts: Sequence[Markup]) -> Markup:
     ).format(width, height, Markup("").join(parts))
 
 
-def _picture(width: float, height: float, title: str, parts: Sequence[Markup]) -> Markup:
+def picture(width: float, height: float, title: str, parts: Sequence[Markup]) -> Markup:
+    """A chart of a whole section, with what it shows for those who do not see it."""
     return Markup(
         '<svg class="ch" viewBox="0 0 {0:g} {1:g}" width="{0:g}" height="{1:g}" role="img" aria-label="{2}">{3}</svg>'
     ).format(width, height, title, Markup("").join(parts))

@@ -96,6 +96,7 @@ after AS (
         arg_max(t.satisfaction_after, (t.time, t."offset")) FILTER (t.kind <> 'action_taken') AS satisfaction,
         arg_max(t.promoter, (t.time, t."offset")) FILTER (t.promoter IS NOT NULL AND t.time > e.time) AS nps,
         coalesce(bool_or(t.kind = 'churned' AND t.time > e.time), false)::INTEGER AS churn,
+        min(t.time) FILTER (t.kind = 'churned' AND t.time > e.time) AS left_at,
         coalesce(sum(round(t.paid * 1e6)::HUGEINT) FILTER (t.time > e.time), 0) / 1e6 AS spend,
         arg_max(t.effort_after, (t.time, t."offset")) FILTER (t.time <= e.time) AS effort_before,
         arg_max(t.satisfaction_after, (t.time, t."offset")) FILTER (t.time <= e.time) AS satisfaction_before,
@@ -108,6 +109,7 @@ subjects AS (
     SELECT
         chosen.*,
         was_acted_on,
+        left_at,
         finish <= last_time AS is_past,
         compared.outcome,
         CASE compared.outcome

@@ -130,6 +130,24 @@ ORDER BY "rows" DESC, customer"""
     return _composed(view, selection, sql, _Cells([], cells.values), limit, before=False)
 
 
+def over(view: View, selection: Selection, sql: str) -> Query:
+    """A query over the rows that the cells of a selection add up, for what a view has no column for.
+
+    Args:
+        view: with the rows.
+        selection: what of them is chosen.
+        sql: a query over the relation `found`, which has the columns of the view's rows.
+
+    Raises:
+        InputError: the view does not have what is selected.
+    """
+    selection.check(view)
+    cells = _cells(selection)
+    conditions = " AND ".join(cells.conditions) or "true"
+    rows = f"{view.rows},\nfound AS (SELECT * FROM {view.relation} WHERE {conditions})\n{sql}"
+    return _composed(view, selection, rows, _Cells([], cells.values), None, before=False)
+
+
 class _Cells(NamedTuple):
     conditions: list[str]
     values: dict[str, Any]

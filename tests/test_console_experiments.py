@@ -1,0 +1,150 @@
+"""The page Experiments against plain Python over the same touchpoints, and what it says where nothing can be said."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from console_app import console, read, warehouse
+from cxstream.console import effects
+from cxstream.settings import Warehouse
+from cxstream.trials import gather
+from cxstream.trials.evaluate import Wanted, evaluate
+from cxstream.warehouse.store import reading
+from test_console_value import behind, number, table
+from trial_rows import shop
+from view_rows import START, made_up
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+    from pathlib import Path
+
+ROWS, SIGNALS = shop()
+RULES = {"experiments": {"retention": {"holdout": 0.3}}}
+ONE = "/experiments?what=experiment&name=retention&days=14"
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return warehouse(tmp_path_factory.mktemp("trial") / "w.duckdb", ROWS, SIGNALS)
+
+
+def truth() -> dict[str, dict[int, timedelta | None]]:
+    """The customers of each arm, and when they left after their signal."""
+    left = {row["customer_id"]: row["time"] for row in ROWS if row["kind"] == "churned"}
+    arms: dict[str, dict[int, timedelta | None]] = {"treated": {}, "holdout": {}}
+    for signal in SIGNALS:
+        at = left.get(signal["customer_id"])
+        arms[signal["arm"]][signal["customer_id"]] = at and at - signal["time"]
+    return arms
+
+
+async def test_the_page_shows_what_happened_and_opens_to_the_customers(path: Path) -> None:
+    arms = truth()
+    async with console(path, release_seconds=0) as client:
+        listed = (await client.get("/experiments?days=14")).text
+        page = (await client.get(ONE)).text
+        (row,) = table(listed, "Experiment")
+        assert row[0] == "retention"
+        assert [number(cell) for cell in row[3:6]] == [1200, len(arms["treated"]), len(arms["holdout"])]
+        assert row[-1] == "fewer leave"
+        assert any(
+            "name=retention" in link and link.startswith("/experiments") for link in read(listed).links
+        )
+        outcomes = {each[0]: each for each in table(page, "Outcome")}
+        for arm, place in (("treated", 1), ("holdout", 2)):
+            gone = [at for at in arms[arm].values() if at is not None]
+            assert number(outcomes["Left, %"][place]) == pytest.approx(
+                100 * len(gone) / len(arms[arm]), abs=0.05
+            )
+            link = next(each for each in read(page).links if f"of=left_{arm}" in each)
+            assert len(await behind(client, link)) == len(gone)
+            link = next(each for each in read(page).links if f"of={arm}" in each)
+            assert len(await behind(client, link)) == len(arms[arm])
+        by_day = table(page, "Day")
+        assert len(by_day) == 15
+        # They leave on the third day.
+        assert [number(row[1]) for row in by_day[:3]] == [0, 0, 0]
+        assert by_day[3][1] == outcomes["Left, %"][2]
+        assert "Acting keeps customers." in read(page).text
+        assert page.count('role="img"') == 2
+        answer = await client.get(ONE.replace("?", ".csv?"))
+        assert answer.text.count("\r\n") == 6
+
+
+async def test_the_last_look_and_money_are_those_of_evaluate(path: Path) -> None:
+    with reading(path, Warehouse()) as connection:
+        [found] = gather.subjects(connection, 14)
+    result = evaluate(found, Wanted(days=14, cost=2, value=100))
+    churn = next(each for each in result.metrics if each.name == "churn")
+    async with console(path, release_seconds=0) as client:
+        page = (await client.get(f"{ONE}&cost=2&value=100")).text
+    looks = table(page, "Entered until")
+    assert number(looks[-1][1]) == 1200
+    assert number(looks[-1][2]) == round(100 * churn.estimate.difference, 1)
+    low, high = (round(100 * end, 1) for end in churn.anytime)
+    assert looks[-1][3] == f"[{low:.1f}, {high:.1f}]".replace("-", "\N{MINUS SIGN}")
+    assert result.money is not None
+    assert result.money.saving is not None
+    facts = dict(re.findall(r"<dt>(.*?)</dt><dd>(.*?)<", page))
+    assert number(facts["Cost"][4:]) == result.money.cost
+    assert number(facts["Saving"][4:]) == round(result.money.saving[0])
+
+
+async def test_the_ratio_is_tested_and_a_broken_one_is_said_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = warehouse(tmp_path / "w.duckdb", *shop(broken=True))
+    async with console(path, release_seconds=0, sections={"scoring": RULES}) as client:
+        page = (await client.get(ONE)).text
+        # The touchpoints name rules that nobody knows here.
+        assert "The rules in force are not those of the settings" in page
+        assert "not known" in {row[2] for row in table(page, "Check")}
+    monkeypatch.setattr("cxstream.console.pages.experiments._LATEST", "SELECT NULL AS model")
+    async with console(path, release_seconds=0, sections={"scoring": RULES}) as client:
+        page = (await client.get(ONE)).text
+        assert "The arms are broken" in page
+        assert "30% to be held out, p 0.000" in page
+        assert "arms are broken" in (await client.get("/experiments?days=14")).text
+
+
+async def test_nothing_is_made_up_where_nothing_can_be_said(tmp_path: Path, path: Path) -> None:
+    async with console(path, release_seconds=0) as client:
+        waiting = (await client.get(ONE.replace("14", "90"))).text
+        assert "Too early to tell" in waiting
+        assert "more customers are waiting" in waiting
+        assert 'role="img"' not in waiting
+        assert (await client.get(ONE.replace("retention", "other"))).status_code == 404
+    few = warehouse(tmp_path / "few.duckdb", *shop(customers=60))
+    async with console(few, release_seconds=0) as client:
+        page = (await client.get(ONE)).text
+        assert "Too early to tell" in page
+        assert "An arm lacks" in page
+        assert {row[-1] for row in table(page, "Outcome")} == {"too early"}
+    nothing = warehouse(
+        tmp_path / "none.duckdb", [row for row in made_up(3, 200, 10) if row["kind"] != "action_taken"]
+    )
+    async with console(nothing, release_seconds=0) as client:
+        assert "No experiment yet" in (await client.get("/experiments")).text
+
+
+def test_an_interval_that_holds_nothing_again_is_not_clear() -> None:
+    def look(low: float, high: float) -> effects.Look:
+        return effects.Look(START.date(), 100, effects.Estimate((low + high) / 2, low, high))
+
+    assert effects.clear_since([look(-3, -1), look(-3, 1), look(-3, -1), look(-2, -1)]) == 2
+    assert effects.clear_since([look(-3, -1), look(-3, 1)]) is None
+    assert effects.clear_since([]) is None
+
+
+def test_a_curve_needs_enough_customers_of_an_arm() -> None:
+    rows: list[dict[str, Any]] = [
+        {"arm": "treated", "day": None, "customers": 40},
+        {"arm": "treated", "day": 2, "customers": 10},
+        {"arm": "holdout", "day": 1, "customers": 29},
+    ]
+    (arm,) = effects.leaving(rows, 3)
+    assert (arm.arm, arm.here) == ("treated", [50, 50, 40, 40])
+    assert [share.value for share in arm.shares] == [0, 0, 20, 20]
