@@ -25,6 +25,7 @@ from cxstream.training.log import Source
 from cxstream.training.logistic import fit_linear
 from cxstream.training.outcomes import label
 from cxstream.training.snapshots import Happened, Schedule, Snapshots, read_snapshots
+from cxstream.training.truth import by_truth, read_truth
 from in_process import cxstream
 from strategies import rfc3339
 
@@ -93,7 +94,8 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Customers in so much trouble that many leave."""
     path = tmp_path_factory.mktemp("log") / "touchpoints.ndjson"
     done = cxstream(
-        "simulate", "--customers", 900, "--days", 105, "--trouble", 2, "--seed", 5, "--broken", 0, "--quiet", "--out", path
+        "simulate", "--customers", 900, "--days", 105, "--trouble", 2, "--seed", 5, "--broken", 0, "--quiet", "--out", path,
+        "--truth", path.with_name("truth.ndjson"),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return path
@@ -289,7 +291,8 @@ def test_too_few_departures_give_no_model(log: Path) -> None:
 def test_train_writes_rules_that_score(log: Path, tmp_path: Path) -> None:
     out, page, numbers, result = (tmp_path / name for name in ("r.toml", "card.html", "card.json", "result"))
     done = cxstream(
-        "train", "churn", log, "--out", out, "--report", page, "--report", numbers, "--test", log, "--every", "5d"
+        "train", "churn", log, "--out", out, "--report", page, "--report", numbers, "--test", log, "--every", "5d",
+        "--truth", log.with_name("truth.ndjson"),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     params = read_file(out).params
@@ -304,6 +307,10 @@ def test_train_writes_rules_that_score(log: Path, tmp_path: Path) -> None:
         scores["linear"]["log_loss"] < scores["recency_frequency"]["log_loss"] < scores["before"]["log_loss"]
     )
     assert scores["linear"]["calibration_error"] < 0.03
+    true, by_events = told["ground_truth"], told["other_inputs"]
+    assert true["departures"] > by_events["departures"]
+    assert true["snapshots"] < by_events["snapshots"]
+    assert true["scores"][0]["auc"] > by_events["scores"][0]["auc"]
     assert scores["before"]["calibration_error"] > 0.1
     text = page.read_text()
     assert text.count("<svg") >= 3
@@ -314,6 +321,35 @@ def test_train_writes_rules_that_score(log: Path, tmp_path: Path) -> None:
     x = np.array([[card["features"][name] for name in FEATURES] for card in cards])
     p = 1 / (1 + np.exp(-(params.intercept + x @ [params.coefficients[name] for name in FEATURES])))
     assert [card["probability"] for card in cards] == pytest.approx(p.tolist(), abs=1e-9)
+
+
+def test_the_ground_truth_knows_who_is_gone_without_a_word(log: Path, taken: Snapshots) -> None:
+    path = log.with_name("truth.ndjson")
+    spells = {
+        each["subject"]: [(d["left_at"], d["won_back_at"] or "9") for d in each["departures"]]
+        for each in map(json.loads, path.read_text().splitlines()[1:])
+    }
+    here, leaves = [], []
+    for who, time in zip(taken.customer.tolist(), taken.time.tolist(), strict=True):
+        mine, now, end = spells[taken.names[who]], rfc3339(time), rfc3339(time + HORIZON * DAY_MS)
+        here.append(not any(left <= now < back for left, back in mine))
+        leaves.append(any(now < left <= end for left, _ in mine))
+    true = label(by_truth(taken, read_truth(path)), HORIZON, "events")
+    by_events = label(taken, HORIZON, "events")
+    assert here.count(False) > 0
+    counts = np.array(here) & ~_treated(taken)
+    assert true.y.tolist() == np.array(leaves)[counts].tolist()
+    assert true.snapshots.customer.tolist() == taken.customer[counts].tolist()
+    assert true.departures > by_events.departures
+
+
+def _treated(taken: Snapshots) -> NDArray[np.bool_]:
+    """Snapshots that leave with the customers held out standing for them."""
+    kept = label(taken, HORIZON, "events").snapshots
+    known = set(zip(kept.customer.tolist(), kept.time.tolist(), strict=True))
+    return np.array(
+        [pair not in known for pair in zip(taken.customer.tolist(), taken.time.tolist(), strict=True)]
+    )
 
 
 def test_not_enough_data_is_said_and_no_rules_are_written(log: Path, tmp_path: Path) -> None:
@@ -327,3 +363,7 @@ def test_not_enough_data_is_said_and_no_rules_are_written(log: Path, tmp_path: P
     assert "not enough data" in page.read_text()
     assert cxstream("train", "churn", log, "--horizon", "soon", "--out", out).returncode == 2
     assert cxstream("train", "churn", log, "--test", out, "--out", out).returncode == 1
+    refused = cxstream("train", "churn", log, "--test", log, "--truth", log, "--out", out)
+    assert refused.returncode == 1
+    assert f"{log}, line 1: no ground truth".encode() in refused.stderr
+    assert cxstream("train", "churn", log, "--truth", log, "--out", out).returncode == 2

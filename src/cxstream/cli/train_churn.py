@@ -80,6 +80,13 @@ class Days(click.ParamType):
     help="Touchpoint files that the model is not fitted to, to check it with; may be given several times.",
 )
 @click.option(
+    "--truth",
+    "truth_file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Ground truth of the customers of --test, as 'cxstream simulate --truth' writes it: checks also with who really left.",
+)
+@click.option(
     "--until",
     type=Time(),
     help="End of the time of observation; later events are left out.  [default: the last event]",
@@ -139,7 +146,11 @@ def churn(config: str | None, /, **options: Any) -> None:
     from cxstream.training.card import Asked
     from cxstream.training.churn import churn_rules, train_churn
     from cxstream.training.churn_report import as_html, as_json
+    from cxstream.training.truth import read_truth
 
+    if options["truth_file"] and not options["tests"]:
+        raise click.UsageError("--truth tells who left of the customers of --test: name their files, too")
+    truth = read_truth(options["truth_file"]) if options["truth_file"] else None
     settings = load(config)
     check_outputs(options | {"inputs": (*options["inputs"], *options["tests"])})
     before = rules_before(settings, options["rules_file"])
@@ -147,7 +158,7 @@ def churn(config: str | None, /, **options: Any) -> None:
     asked = Asked(**{name: options[name] for name in _ASKED})
     log = source(settings, options["inputs"], in_order=options["in_order"])
     fresh = source(settings, options["tests"], in_order=options["in_order"]) if options["tests"] else None
-    trained: TrainedChurn = with_status(lambda say: train_churn(log, asked, fresh, say))
+    trained: TrainedChurn = with_status(lambda say: train_churn(log, asked, fresh, say, truth))
     _show(trained)
     for path in options["reports"]:
         write_report(path, lambda: as_html(trained), lambda: as_json(trained))
@@ -181,6 +192,8 @@ def _show(trained: TrainedChurn) -> None:
         _show_check("Check with customers whom the model has not seen", trained.check, trained)
     if trained.fresh is not None:
         _show_check("Check with other inputs", trained.fresh, trained)
+    if trained.true is not None:
+        _show_check("Check with the ground truth of these", trained.true, trained)
 
 
 def _show_check(title: str, check: Check, trained: TrainedChurn) -> None:

@@ -15,6 +15,7 @@ from cxstream.simulate.world import CAUSES, OTHER
 
 if TYPE_CHECKING:
     from cxstream.simulate.day import Day
+    from cxstream.simulate.people import People
 
 _HALF_LIFE_DAYS = 25.0
 _BASE_HAZARD = 0.00015
@@ -22,6 +23,15 @@ _PAIN_HAZARD = 0.09
 _WON_BACK_HAZARD = 0.008
 _TOLD_SHARE = 0.8
 _REASON_SHARE = 0.15
+# From the decision to the departure, at least and at most.
+NOTICE_DAYS = (4.0, 21.0)
+
+
+def hazard(people: People) -> Floats:
+    """Probability that each customer who stays decides today to leave: float64[n]."""
+    excess = np.clip((people.pain - people.tolerance) / (0.12 * people.tolerance), -30, 30)
+    found: Floats = _BASE_HAZARD + _PAIN_HAZARD / (1 + np.exp(-excess))
+    return found
 
 
 @dataclass(slots=True)
@@ -60,12 +70,10 @@ class Departures:
 
     def _decide(self, day: Day) -> Rows:
         people = day.people
-        excess = np.clip((people.pain - people.tolerance) / (0.12 * people.tolerance), -30, 30)
-        from_pain: Floats = _PAIN_HAZARD / (1 + np.exp(-excess))
         u = day.chance(len(people))
-        cust = np.flatnonzero((people.state == STAYING) & (u < _BASE_HAZARD + from_pain))
+        cust = np.flatnonzero((people.state == STAYING) & (u < hazard(people)))
         decided_at = day.hours(len(cust))
-        left_at = decided_at + (day.rng.uniform(4, 21, len(cust)) * DAY_MS).astype(np.int64)
+        left_at = decided_at + (day.rng.uniform(*NOTICE_DAYS, len(cust)) * DAY_MS).astype(np.int64)
         people.state[cust], people.left_at[cust] = LEAVING, left_at
         unexplained = u[cust] < _BASE_HAZARD
         for index, decided, left, other in zip(

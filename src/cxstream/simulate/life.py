@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -45,28 +46,36 @@ class Life:
         self.departures = Departures()
         self.calendar = Calendar(np.random.default_rng(incidents))
         self.pain: list[tuple[int, np.ndarray[tuple[int], np.dtype[np.float32]]]] = []
+        self._planned = np.zeros(0, ROW)
+        self._numbers = Numbers()
+        self._number = 0
 
     def days(self) -> Iterator[tuple[Day, Rows]]:
-        """Yield day after day what happened, in order of time, without end."""
-        planned = np.zeros(0, ROW)
-        numbers = Numbers()
-        number = 0
+        """Yield day after day what happened, in order of time, without end; go on where the last day ended."""
         while True:
-            start = self._start + number * DAY_MS
+            start = self._start + self._number * DAY_MS
             incidents = self.calendar.of(start, start + DAY_MS)
-            day = Day(number, start, self.people, incidents, self._rng, numbers, self._trouble)
+            day = Day(self._number, start, self.people, incidents, self._rng, self._numbers, self._trouble)
             new = self._plan(day)
             np.maximum(new["t"], day.start, out=new["t"])
-            planned = join([planned, new])
+            planned = join([self._planned, new])
             due = planned["t"] < day.end
             happened = self._still_here(planned[due])
-            planned = planned[~due]
+            self._planned = planned[~due]
             happened = happened[np.argsort(happened["t"], kind="stable")]
             self._feel(happened)
-            if number % _PAIN_SAMPLE_DAYS == _PAIN_SAMPLE_DAYS - 1:
+            if self._number % _PAIN_SAMPLE_DAYS == _PAIN_SAMPLE_DAYS - 1:
                 self.pain.append((day.end, self.people.pain.astype(np.float32)))
+            self._number += 1
             yield day, happened
-            number += 1
+
+    def again(self, seed: int, departures: Departures) -> Life:
+        """Return a copy that goes on from here under other chances, with departures of its own."""
+        life, incidents = np.random.SeedSequence(seed).spawn(2)
+        other = copy.deepcopy(self)
+        other._rng, other.departures = np.random.default_rng(life), departures  # noqa: SLF001
+        other.calendar.rng = np.random.default_rng(incidents)
+        return other
 
     def _plan(self, day: Day) -> Rows:
         told = self.departures.step(day)

@@ -22,6 +22,7 @@ from cxstream.training.card import Asked, Check, Levels, check, levels_of
 from cxstream.training.logistic import Linear, fit_linear
 from cxstream.training.outcomes import Labelled, is_test, label
 from cxstream.training.snapshots import Schedule, read_snapshots
+from cxstream.training.truth import by_truth
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from cxstream.training.log import Source
     from cxstream.training.snapshots import Snapshots
+    from cxstream.training.truth import Truth
 
     Floats = NDArray[np.float64]
     Bools = NDArray[np.bool_]
@@ -52,6 +54,7 @@ class TrainedChurn:
         checked: fitted to a part of them; None likewise.
         check: that one against the others; None likewise.
         fresh: the model of the rules against other inputs; None if there are none.
+        true: ... against those who left by the ground truth of these; None without one.
         levels: thresholds that keep the meaning of levels; None likewise.
         split: ms UTC, the first cutoff that is checked; None: the check is of other customers only.
         warnings: what to beware of.
@@ -63,13 +66,18 @@ class TrainedChurn:
     checked: Linear | None = None
     check: Check | None = None
     fresh: Check | None = None
+    true: Check | None = None
     levels: Levels | None = None
     split: int | None = None
     warnings: list[str] = field(default_factory=list)
 
 
 def train_churn(
-    source: Source, asked: Asked, fresh: Source | None = None, say: Callable[[str], None] = lambda _: None
+    source: Source,
+    asked: Asked,
+    fresh: Source | None = None,
+    say: Callable[[str], None] = lambda _: None,
+    truth: Truth | None = None,
 ) -> TrainedChurn:
     """Fit a churn risk.
 
@@ -78,12 +86,13 @@ def train_churn(
         asked: what is asked.
         fresh: other ones, which the model of the rules is checked with.
         say: takes what is done now.
+        truth: who left of the simulated customers of `fresh`, which the model is checked with, too.
 
     Raises:
         InputError: the inputs cannot be read.
     """
     say("reading, and taking snapshots")
-    labelled = _read(source, asked)
+    labelled = label(_snapshots(source, asked), asked.horizon, asked.definition)
     found = TrainedChurn(asked, labelled)
     needed = _FOR_EACH * len(FEATURES)
     if labelled.departures < needed or labelled.y.all():
@@ -99,14 +108,17 @@ def train_churn(
     _check(found)
     if fresh is not None:
         say("checking with other inputs")
-        other = _read(fresh, asked)
+        taken = _snapshots(fresh, asked)
+        other = label(taken, asked.horizon, asked.definition)
         found.fresh = check(other, _models(found.model, labelled, other), found.levels, asked, p)
+        if truth is not None:
+            other = label(by_truth(taken, truth), asked.horizon, "events")
+            found.true = check(other, _models(found.model, labelled, other), found.levels, asked, p)
     return found
 
 
-def _read(source: Source, asked: Asked) -> Labelled:
-    snapshots = read_snapshots(source, Schedule(asked.every, asked.warmup, asked.horizon), asked.until)
-    return label(snapshots, asked.horizon, asked.definition)
+def _snapshots(source: Source, asked: Asked) -> Snapshots:
+    return read_snapshots(source, Schedule(asked.every, asked.warmup, asked.horizon), asked.until)
 
 
 def _too_few(labelled: Labelled, needed: int, asked: Asked) -> str:

@@ -60,6 +60,7 @@ def as_json(trained: TrainedChurn) -> bytes:
         "levels": trained.levels,
         "check": trained.check,
         "other_inputs": trained.fresh,
+        "ground_truth": trained.true,
         "linear_costs_auc": linear_costs(trained.check),
         "costs": {"contact": asked.cost, "success": asked.success, "value": asked.value},
         "warnings": trained.warnings,
@@ -112,6 +113,8 @@ def as_html(trained: TrainedChurn) -> str:
         parts += [f"<h2>{title}</h2>", *_check(trained.check, trained)]
     if trained.fresh is not None:
         parts += ["<h2>Check with other inputs</h2>", *_check(trained.fresh, trained)]
+    if trained.true is not None:
+        parts += ["<h2>Check with the ground truth of these</h2>", *_check(trained.true, trained)]
     return page(f"Churn risk within {trained.asked.horizon} days", parts)
 
 

@@ -305,8 +305,8 @@ class _Log:
             segment=np.array([name for each in whole for name in each.segment], np.str_),
             end=clock,
             silent=_joined(silent, np.empty(0, np.bool_)),
-            churned=_happened(self.churned),
-            acted=_happened(self.acted),
+            churned=happened(self.churned),
+            acted=happened(self.acted),
             records=self.records,
             accepted=self.accepted,
             suspended=self.suspended,
@@ -318,7 +318,8 @@ def _joined(parts: list[NDArray], nothing: NDArray) -> NDArray:  # type: ignore[
     return np.concatenate(parts) if parts else nothing
 
 
-def _happened(rows: list[tuple[int, int, bool]]) -> Happened:
+def happened(rows: list[tuple[int, int, bool]]) -> Happened:
+    """Events from rows of customer, ms UTC, and whether the customer was treated."""
     rows = sorted(rows)
     return Happened(
         np.array([row[0] for row in rows], np.int64),
