@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from cxstream.model.kinds import Kind
 from cxstream.model.scored import COLUMNS, FLAGS
+from cxstream.warehouse import aggregates
 from cxstream.warehouse.store import migrations
 from cxstream.warehouse.views import definition, query
 from cxstream.warehouse.views.selection import Selection
@@ -162,6 +163,7 @@ def database(
 def fill(connection: duckdb.DuckDBPyConnection, rows: Iterable[Row]) -> None:
     """Put touchpoints, and their customers c-1, c-2 and so on, into a read model."""
     _insert(connection, "touchpoints", rows)
+    aggregates.add(connection, "touchpoints")
     connection.execute(
         "INSERT INTO customers SELECT DISTINCT customer_id, 'c-' || customer_id, ''::BLOB FROM touchpoints"
     )

@@ -10,7 +10,7 @@ A file begins with a header of comments in Markdown. `# NAME` and a text come fi
 - `## Dimensions`: `- name, name`, where it has not all of them.
 
 `-- result of RELATION` divides the SQL: above it are the rows, in RELATION, with `customer_id` and `time`; below it is the
-query that adds them up.
+query that adds them up. `-- shown` divides the latter where `cxstream.warehouse.views.streamed` can give what the end of it reads.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ NUMBER, TEXT = "NUMBER", "TEXT"
 """Choices of an option that stand for any number, and any text."""
 
 _RESULT = re.compile(r"^-- result of (\w+)$", re.MULTILINE)
+_SHOWN = "-- shown"
 _ITEM = re.compile(r"^- ([\w, ]+?)(?:: (.*))?$")
 _SECTION = "## "
 
@@ -69,6 +70,7 @@ class View:
         rows: SQL up to the rows that are added up.
         relation: the name of these rows.
         result: SQL that adds them up.
+        shown: the end of `result`, from relations that can also come from elsewhere; empty without a `-- shown` line.
         columns: of the result, beside those of `by`, in the order of the header.
         behind: condition of the rows that a measure counts, by measure.
         keys: columns that name a row of the result beside those of `by`.
@@ -82,6 +84,7 @@ class View:
     rows: str
     relation: str
     result: str
+    shown: str
     columns: tuple[str, ...]
     behind: dict[str, str]
     keys: tuple[str, ...]
@@ -134,6 +137,7 @@ def parse(name: str, text: str) -> View:
         rows=divided[0].strip(),
         relation=divided[1],
         result=divided[2].strip(),
+        shown=divided[2].partition(f"{_SHOWN}\n")[2].strip(),
         columns=tuple(_columns(header)),
         behind=sections.get("Behind", {}),
         keys=tuple(sections.get("Keys", {})),

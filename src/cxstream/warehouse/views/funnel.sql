@@ -63,6 +63,7 @@ reached AS (
     FROM reached
     GROUP BY {by} number, step
 )
+-- shown
 SELECT
     {by}
     number,

@@ -105,6 +105,7 @@ sets AS (
             taken.from_code IS NOT DISTINCT FROM frequent.from_code AND taken.to_code IS NOT DISTINCT FROM frequent.to_code
     GROUP BY edge
 )
+-- shown
 SELECT
     {by}
     origin.step AS from_touchpoint,

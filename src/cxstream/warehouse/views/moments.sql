@@ -99,8 +99,9 @@ present AS (
         count(*) FILTER (is_hit) AS hits
     FROM present
     GROUP BY {by} step
-),
-bases AS (
+)
+-- shown
+, bases AS (
     SELECT
         *,
         max(journeys) FILTER (step IS NULL) OVER ({partition_by}) - journeys AS others,

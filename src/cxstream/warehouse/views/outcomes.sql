@@ -122,8 +122,9 @@ present AS (
         count(*) FILTER (NOT is_first) AS second_with
     FROM present
     GROUP BY {by} element
-),
-bases AS (
+)
+-- shown
+, bases AS (
     SELECT
         *,
         coalesce(max(first_with) FILTER (element IS NULL) OVER ({partition_by}), 0) AS first_of,

@@ -79,6 +79,7 @@ journeys AS NOT MATERIALIZED (
     SELECT
         {by}
         taken,
+        len(taken) AS steps,
         count(*) AS journeys,
         {journey_customers} AS customers,
         median(length_s) AS median_s,
@@ -94,16 +95,17 @@ journeys AS NOT MATERIALIZED (
 frequent AS (
     SELECT *, journeys / sum(journeys) OVER ({partition_by}) AS share
     FROM counts
-    {top journeys}
+    {top journeys steps}
 )
+-- shown
 SELECT
     {by}
     array_to_string([names[code] FOR code IN taken], ' > ') AS path,
     journeys,
     customers,
     share,
-    len(taken) AS steps,
+    steps,
     len(list_filter(list_zip(taken[:-2], taken[2:]), lambda pair: pair[1] = pair[2])) AS loops,
     median_s, mean_s, effort, end_purchase, end_complaint, end_churn, end_silence
 FROM frequent, named
-ORDER BY {order} journeys DESC, path {then_by}
+ORDER BY {order} journeys DESC, steps, path {then_by}

@@ -107,8 +107,9 @@ delayed AS (
         median_low + (median_high - median_low) * (last * 0.5 - floor(last * 0.5)) AS delay_median_s,
         p95_low + (p95_high - p95_low) * (last * 0.95 - floor(last * 0.95)) AS delay_p95_s
     FROM between_two
-),
-refused AS (
+)
+-- shown
+, refused AS (
     SELECT {by} reason, sum(records)::BIGINT AS records
     FROM (
         SELECT *, {period} AS period FROM (SELECT day::TIMESTAMP AS time, source, reason, records FROM rejected)

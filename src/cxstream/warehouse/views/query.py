@@ -18,7 +18,8 @@ Placeholders in the SQL of a view:
 - `{reaching}`: where journeys reach the steps of a funnel, by its options.
 - `{same ONE OTHER}`: the condition that rows of two relations are of one group, with AND behind it.
 - `{first_by}`: the groups of the first touchpoint of a journey; `{with_first_by RELATION}` joins those of a relation.
-- `{top COLUMN}`: leaves out the rows that the limit cuts; ties stay.
+- `{top COLUMN SMALL}`: leaves out the rows that the limit cuts, of one `COLUMN` those with the largest `SMALL`, if it is named; ties
+  stay.
 - `{team RELATION}`: its column `team`, with a comma behind it, where the selection needs it.
 - `{few}`: the least number of answers; `{option NAME}`: the value of an option, bound.
 - `{MEASURE}`: the condition of the rows that a measure counts.
@@ -39,6 +40,8 @@ from cxstream.warehouse.views.definition import NUMBER, TEXT
 from cxstream.warehouse.views.journeys import Journeys, in_any_order, strict
 from cxstream.warehouse.views.selection import PERIOD, TEAM, Selection, filters
 from cxstream.warehouse.views.statistics import install
+from cxstream.warehouse.views.streamed import plan
+from cxstream.warehouse.views.streamed.slices import Asked
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -47,6 +50,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from cxstream.warehouse.views.definition import View
+    from cxstream.warehouse.views.streamed.plan import Streamed
 
 CUSTOMERS = "customers"
 """The measure of every view that counts customers, not rows."""
@@ -85,6 +89,7 @@ class Query(NamedTuple):
         by: dimensions of its groups.
         periods: at most so many periods each; 0 where nobody knows.
         teams: patterns of agents by team, where it needs teams.
+        streamed: the same rows by a faster way, if there is one.
     """
 
     sql: str
@@ -92,6 +97,7 @@ class Query(NamedTuple):
     by: tuple[str, ...] = ()
     periods: int = 1
     teams: Mapping[str, Sequence[str]] | None = None
+    streamed: Streamed | None = None
 
 
 def result(view: View, selection: Selection, limit: int | None = None) -> Query:
@@ -101,8 +107,16 @@ def result(view: View, selection: Selection, limit: int | None = None) -> Query:
         InputError: the view does not have what is selected.
     """
     selection.check(view)
+    cells = _cells(selection)
     sql = f"{view.rows}\n{view.result}"
-    return _composed(view, selection, sql, _cells(selection), limit, chosen=selection.columns)
+    found = _composed(view, selection, sql, cells, limit, chosen=selection.columns)
+    if not plan.can_stream(view, selection):
+        return found
+    shown = _composed(view, selection, plan.shown(view), cells, limit, chosen=selection.columns)
+    touchpoints = _composed(view, selection, plan.rows(view, selection), _Cells([], {}), None)
+    asked = Asked(touchpoints.sql, touchpoints.values, selection.since, selection.until)
+    most = None if cells.conditions else limit
+    return found._replace(streamed=plan.streamed(view, selection, (shown.sql, shown.values), asked, most))
 
 
 def customers(view: View, selection: Selection, measure: str = CUSTOMERS, limit: int | None = None) -> Query:
@@ -306,10 +320,11 @@ class _Filler:
         written = strict if self._option("order") == "'strict'" else in_any_order
         return written(count, journey, within)
 
-    def _top(self, column: str) -> str:
+    def _top(self, column: str, small: str = "") -> str:
         if self._limit is None:
             return ""
-        return f"QUALIFY rank() OVER (ORDER BY {self._order()}{column} DESC) <= {self._limit:d}"
+        order = f"{self._order()}{column} DESC" + (f", {small}" if small else "")
+        return f"QUALIFY rank() OVER (ORDER BY {order}) <= {self._limit:d}"
 
     def _then_by(self) -> str:
         return "".join(f", {column}" for column in self._columns())
@@ -465,24 +480,31 @@ def _a_grain_before(time: datetime, grain: str) -> datetime:
 
 def run(connection: duckdb.DuckDBPyConnection, query: Query) -> duckdb.DuckDBPyConnection:
     """Execute a query; the rows wait in the cursor that comes back."""
-    return _prepared(connection, query).execute(query.sql, query.values)
+    cursor, sql, values = _prepared(connection, query)
+    return cursor.execute(sql, values)
 
 
 def table(connection: duckdb.DuckDBPyConnection, query: Query) -> pa.Table:
     """The rows of a query in Arrow's columns."""
-    return _prepared(connection, query).sql(query.sql, params=query.values).to_arrow_table()
+    cursor, sql, values = _prepared(connection, query)
+    return cursor.sql(sql, params=values).to_arrow_table()
 
 
-def _prepared(connection: duckdb.DuckDBPyConnection, query: Query) -> duckdb.DuckDBPyConnection:
-    """A cursor with the functions that views use."""
+def _prepared(
+    connection: duckdb.DuckDBPyConnection, query: Query
+) -> tuple[duckdb.DuckDBPyConnection, str, dict[str, Any]]:
+    """A cursor with what the SQL needs, the SQL, and the values to bind to it."""
     cursor = connection.cursor()
     if query.teams is not None:
         teams.install(cursor, query.teams)
+    if query.streamed is not None and query.streamed.install(cursor):
+        install(cursor)
+        return cursor, query.streamed.sql, query.streamed.values
     highest: int = value(cursor, "SELECT coalesce(max(customer_id), 0) FROM customers")
     # Twice: the window and the period before.
     needed = 2 * highest / 8 * _groups(cursor, query)
     install(cursor, highest if query.periods and needed <= _MOST_BITMAP_BYTES else None)
-    return cursor
+    return cursor, query.sql, query.values
 
 
 def _groups(cursor: duckdb.DuckDBPyConnection, query: Query) -> int:

@@ -1,0 +1,153 @@
+"""What the view `journeys` shows: edges, who took them, and how long they took."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from cxstream.kernels.journeys import EDGE, LAST, end_edges, follow_edges, takers
+from cxstream.warehouse.views.streamed.ranks import leading
+from cxstream.warehouse.views.streamed.slices import in_parts
+
+if TYPE_CHECKING:
+    import duckdb
+    from numpy.typing import NDArray
+
+    Records = NDArray[np.void]
+
+    from cxstream.warehouse.views.streamed.plan import Plan
+    from cxstream.warehouse.views.streamed.slices import Slice
+
+ROWS = """SELECT customer_id, time, "partition", "offset", list_position($names::VARCHAR[], {step})::SMALLINT AS place,
+    effort, mood, effort_after, satisfaction_after
+FROM {selected} WHERE {in_journey}"""
+MOST_PLACES = 1_000
+NAMES = ("frequent", "sets", "codes")
+
+
+def follow(cursor: duckdb.DuckDBPyConnection, plan: Plan) -> dict[str, pa.Table]:
+    """The relations `NAMES`: edges, their sets, and the names of places."""
+    size = len(plan.names) + 1
+    parts = range(plan.threads)
+    last = np.zeros(plan.highest + 1, LAST)
+    counted_edges = [np.zeros(size * size, EDGE) for _ in parts]
+    # Each part numbers its own journeys, so that some numbers are not used.
+    owners, final = (np.zeros(plan.rows * len(parts), np.int32) for _ in range(2))
+    edge, journey = (np.empty(plan.rows, np.int32) for _ in range(2))
+    gap = np.empty(plan.rows, np.int64)
+    begun = [0] * len(parts)
+
+    def work(found: Slice, part: int) -> int:
+        columns, rows = found.columns, slice(found.start, found.start + len(found.order))
+        begun[part] = follow_edges(
+            found.order, columns["customer_id"], columns["time"], columns["place"], columns["effort"], columns["mood"],
+            columns["effort_after"], columns["satisfaction_after"], plan.within, size, part, len(parts), last,
+            counted_edges[part], owners, final, begun[part], edge[rows], journey[rows], gap[rows],
+        )  # fmt: skip
+        return len(found.order) if part == 0 else 0
+
+    done = sum(in_parts(cursor, plan.asked, len(parts), work))
+    edges = _added(counted_edges)
+    end_edges(last, size, edges, final)
+    chosen = leading(edges["count"], plan.limit)
+    # Every customer has one first edge and one last edge.
+    sets = chosen if plan.within >= 0 else chosen[(chosen >= size) & (chosen % size > 0)]
+    taken = _taken(edge[:done], journey[:done], gap[:done], sets, edges)
+    ends = _ends(final[: max(begun) * len(parts)], size, sets, edges)
+    found = pa.concat_tables([taken, ends])
+    rows = found.append_column("customer_id", pa.array(owners[found.column("journey").to_numpy() - 1]))
+    cursor.register("edges_taken", rows)
+    counted = cursor.sql(
+        "SELECT edge, count(DISTINCT customer_id) AS customers, count(DISTINCT journey) AS journeys, median(gap_s) AS median_s "
+        "FROM edges_taken GROUP BY edge"
+    ).to_arrow_table()
+    cursor.unregister("edges_taken")
+    alone = np.setdiff1d(chosen, sets)
+    once = pa.array(edges["count"][alone])
+    single = pa.table(
+        {
+            "edge": pa.array(alone),
+            "customers": once,
+            "journeys": once,
+            "median_s": pa.nulls(len(alone), pa.float64()),
+        }
+    )
+    return {
+        "frequent": _frequent(chosen, size, edges),
+        "sets": pa.concat_tables([counted.cast(single.schema), single]),
+        "codes": pa.table(
+            {"code": pa.array(range(1, size), pa.int64()), "step": pa.array(plan.names, pa.string())}
+        ),
+    }
+
+
+def _added(counted: list[Records]) -> Records:
+    """The edges of all parts."""
+    edges = counted[0]
+    for more in counted[1:]:
+        for name in EDGE.names or ():
+            edges[name] += more[name]
+    return edges
+
+
+def _taken(
+    edge: NDArray[np.int32],
+    journey: NDArray[np.int32],
+    gap: NDArray[np.int64],
+    sets: NDArray[np.int64],
+    edges: Records,
+) -> pa.Table:
+    """The rows that edges lead to."""
+    wanted = np.full(len(edges), -1, np.int32)
+    wanted[sets] = sets
+    size = round(len(edges) ** 0.5)
+    many = int(edges["count"][sets[sets % size > 0]].sum())
+    numbers, journeys, gaps = np.empty(many, np.int32), np.empty(many, np.int32), np.empty(many, np.int64)
+    takers(edge, journey, gap, wanted, numbers, journeys, gaps)
+    return pa.table(
+        {
+            "edge": pa.array(numbers.astype(np.int64)),
+            "journey": pa.array(journeys),
+            "gap_s": pa.array(gaps / 1000, mask=gaps < 0),
+        }
+    )
+
+
+def _ends(final: NDArray[np.int32], size: int, sets: NDArray[np.int64], edges: Records) -> pa.Table:
+    """The ends of journeys."""
+    wanted = np.zeros(len(edges), bool)
+    wanted[sets] = True
+    # No edge has the number 0, which stands for a journey that there is not.
+    (journeys,) = np.nonzero(wanted[final * size])
+    return pa.table(
+        {
+            "edge": pa.array(final[journeys].astype(np.int64) * size),
+            "journey": pa.array((journeys + 1).astype(np.int32)),
+            "gap_s": pa.nulls(len(journeys), pa.float64()),
+        }
+    )
+
+
+def _frequent(chosen: NDArray[np.int64], size: int, edges: Records) -> pa.Table:
+    origin, target, these = chosen // size, chosen % size, edges[chosen]
+    between, to = (origin > 0) & (target > 0), target > 0
+    counts = these["count"]
+
+    def mean(total: str, there: NDArray[np.bool_], scale: float = 1) -> pa.Array:
+        return pa.array(these[total] / np.maximum(counts, 1) / scale, mask=~there)
+
+    return pa.table(
+        {
+            "edge": pa.array(chosen),
+            "from_code": pa.array(origin, mask=origin == 0),
+            "to_code": pa.array(target, mask=target == 0),
+            "count": pa.array(counts),
+            "mean_s": mean("gap_ms", between, 1000),
+            "effort": mean("effort", to),
+            "mood": mean("mood", to),
+            "effort_change": mean("effort_change", between),
+            "satisfaction_change": mean("satisfaction_change", between),
+        }
+    )

@@ -1,0 +1,141 @@
+"""The views that kernels answer, against their own SQL, which other tests hold against loops over the rows."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cxstream.kernels.journeys import in_order
+from cxstream.warehouse.views import definition, query
+from cxstream.warehouse.views.selection import Filter, Selection
+from cxstream.warehouse.views.streamed import plan, slices
+from view_rows import DAYS, START, answers, database, made_up
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from view_rows import Row
+
+PROPERTY = settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+VIEWS = ("journeys", "paths", "funnel", "moments", "outcomes", "quality")
+
+
+@cache
+def connection(hours: int) -> duckdb.DuckDBPyConnection:
+    """Touchpoints of which many are of one time, and not in the order of the log."""
+    rows = made_up(11, 900, 40)
+    for row in rows:
+        row["time"] -= timedelta(hours=row["time"].hour % hours, minutes=row["time"].minute)
+        row["day"] = row["time"].date()
+        # Some come long after, or before, the time that they say.
+        late = (None, 0, 1, 700, 3_000_000, -4000, row["offset"])[row["offset"] % 7]
+        row["arrived"] = None if late is None else row["time"] + timedelta(milliseconds=late)
+    return database(sorted(rows, key=lambda row: (row["day"], row["kind"], -row["offset"])))
+
+
+def both(
+    hours: int, view: str, selection: Selection, limit: int | None = None
+) -> tuple[list[Row], list[Row]]:
+    """The rows as kernels give them, and as SQL does."""
+    found = query.result(definition.view(view), selection, limit)
+    assert found.streamed is not None
+    return answers(connection(hours), found), answers(connection(hours), found._replace(streamed=None))
+
+
+def assert_same(found: list[Row], expected: list[Row]) -> None:
+    # Only sums of seconds depend on the order.
+    assert found == [
+        {name: pytest.approx(value) if isinstance(value, float) else value for name, value in row.items()}
+        for row in expected
+    ]
+
+
+days = st.none() | st.integers(0, DAYS * 24).map(lambda hours: START + timedelta(hours=hours))
+filters = st.lists(
+    st.sampled_from(
+        [
+            Filter("channel", ("web", "app")),
+            Filter("topic", (None,)),
+            Filter("kind", ("page_view",), negated=True),
+            Filter("segment", ("nobody",)),
+            Filter("source", ("crm",)),
+        ]
+    ),
+    max_size=2,
+)
+
+
+@given(
+    st.sampled_from(VIEWS), days, days, filters, st.sampled_from(("0", "0.5", "3", "1000000000")),
+    st.sampled_from(("touchpoint", "stage", "channel", "kind")), st.sampled_from(("strict", "any")),
+    st.none() | st.integers(1, 60), st.sampled_from((1, 20, 10_000)), st.sampled_from((1, 24)),
+    st.fixed_dictionaries({
+        "moments": st.fixed_dictionaries({"outcome": st.sampled_from(("churn", "purchase", "complaint"))}),
+        "outcomes": st.fixed_dictionaries({
+            name: st.sampled_from(("churn", "purchase", "complaint", "silence")) for name in ("first", "second")}),
+    }),
+)  # fmt: skip
+@PROPERTY
+def test_kernels_find_what_sql_finds(
+    view: str, one: Any, other: Any, where: list[Filter], within: str, place: str, order: str, limit: int | None,
+    rows: int, hours: int, ending: dict[str, dict[str, str]],
+) -> None:  # fmt: skip
+    if view == "quality":
+        where = [one for one in where if one.dimension == "source"]
+    since, until = sorted((one, other)) if one and other and one != other else (one, None)
+    options = {"within": within, "place": place} if view != "quality" else {}
+    if view in {"moments", "outcomes"}:
+        options |= ending[view]
+    by = ("source",) if view == "quality" and order == "any" else ()
+    if view == "funnel":
+        options |= {
+            "order": order,
+            "steps": "web > call > app" if place == "channel" else "awareness>purchase>nothing",
+        }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(slices, "_ROWS", rows)
+        selection = Selection(since=since, until=until, where=tuple(where), by=by, options=options)
+        assert_same(*both(hours, view, selection, limit))
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_sql_does_what_takes_kernels_too_much_memory(view: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "_MOST_ROWS", 899)
+    found = query.result(definition.view(view), Selection())
+    assert found.streamed is not None
+    assert not found.streamed.install(connection(1).cursor())
+    assert_same(*both(1, view, Selection()))
+
+
+@pytest.mark.parametrize(
+    "selection",
+    [Selection(by=("channel",)), Selection(grain="day"), Selection(options={"per": "session"})],
+)
+def test_what_kernels_do_not_do(selection: Selection) -> None:
+    assert all(query.result(definition.view(view), selection).streamed is None for view in VIEWS[:-1])
+    assert query.result(definition.view("quality"), Selection(grain="day")).streamed is None
+
+
+def test_rows_of_one_time_by_partition_and_offset() -> None:
+    offsets = np.arange(200)[::-1].copy()
+    times, partitions = np.zeros(200, np.int64), (offsets % 2).astype(np.int32)
+    order = np.empty(200, np.int32)
+    # So many moves are left to another way to sort.
+    assert not in_order(times, partitions, offsets, 0, 1, np.zeros(50, np.int32), order)
+    few = slice(0, 20)
+    assert in_order(times[few], partitions[few], offsets[few], 0, 1, np.zeros(5, np.int32), order[few])
+    assert order[few].tolist() == sorted(range(20), key=lambda row: (partitions[row], offsets[row]))
+    columns: dict[str, np.ndarray] = {
+        "time": times,
+        "partition": partitions,
+        "offset": offsets,
+        "id": offsets,
+    }
+    found = slices._sorted(0, columns)
+    assert found.columns["id"][found.order].tolist() == [*range(0, 200, 2), *range(1, 200, 2)]
