@@ -15,8 +15,11 @@ from console_app import OWN, card, console, read, warehouse
 from cxstream.console.outlet import Outlet
 from cxstream.console.people import add_person, add_program
 from cxstream.model.errors import BrokerError
+from cxstream.scoring.state.erasures import digest
 from cxstream.settings import Settings
-from cxstream.topology import AUDIT, TOUCHPOINTS, WORK
+from cxstream.topology import AUDIT, FORGET, TOUCHPOINTS, WORK
+from cxstream.warehouse.batch import Erasure
+from cxstream.warehouse.erase import erase
 from cxstream.warehouse.follow import follow
 from cxstream.warehouse.ingest import Ingest
 from cxstream.warehouse.store import Store
@@ -163,9 +166,69 @@ async def test_pseudonyms_get_no_touchpoints(tmp_path: Path, sent: Sent) -> None
         page = (await client.get(f"/customers/{'0a' * 32}")).text
         assert 'value="note"' in page
         assert 'value="act"' not in page
-        wrong = {"customer": "0a" * 32, "do": "act", "value": "call_back", "key": "k"}
-        assert (await client.post("/work", data=wrong, headers=OWN)).status_code == 400
+        assert 'action="/erase"' not in page
+        wrong = {"customer": "0a" * 32, "do": "act", "value": "call_back", "key": "k", "typed": "0a" * 32}
+        for address in ("/work", "/erase"):
+            assert (await client.post(address, data=wrong, headers=OWN)).status_code == 400
     assert sent == []
+
+
+async def test_an_administrator_erases_a_customer_by_typing_the_id(
+    tmp_path: Path, path: Path, sent: Sent
+) -> None:
+    users = tmp_path / "users.json"
+    for role in ("agent", "admin"):
+        add_person(users, role, role, "long enough pw")
+    async with console(path, users_file=users) as client:
+
+        async def sign_in(name: str) -> None:
+            await client.post("/sign-in", data={"name": name, "password": "long enough pw"}, headers=OWN)
+
+        await sign_in("agent")
+        page = (await client.get("/customers/c-1")).text
+        assert 'action="/erase"' not in page
+        note = {**await form(client, "/customers/c-1", "note"), "text": "likes roses"}
+        await client.post("/work", data=note, headers=OWN)
+        wish = {"customer": "c-1", "typed": "c-1", "key": "k", "form_token": note["form_token"]}
+        assert (await client.post("/erase", data=wish, headers=OWN)).status_code == 403
+        await sign_in("admin")
+        page = (await client.get("/customers/c-1")).text
+        assert 'action="/erase"' in page
+        token = re.search('name="form_token" value="([^"]+)"', page)
+        assert token is not None
+        wish["form_token"] = token[1]
+        for wrong, status in (
+            ({"typed": "c-2"}, 400),
+            ({"typed": ""}, 400),
+            ({"customer": "", "typed": ""}, 400),
+            ({"customer": "c-99", "typed": "c-99"}, 404),
+            ({"key": ""}, 400),
+            ({"form_token": "x"}, 403),
+        ):
+            assert (await client.post("/erase", data={**wish, **wrong}, headers=OWN)).status_code == status
+        assert [each[0] for each in sent] == [WORK.name]
+        for _ in range(2):
+            answer = await client.post("/erase", data={**wish, "typed": " c-1 "}, headers=OWN)
+            assert (answer.status_code, answer.headers["location"]) == (303, "/customers/c-1")
+        page = (await client.get("/customers/c-1")).text
+        assert "admin asked on" in page
+        assert 'action="/erase"' not in page
+        # What was typed about them is not kept in memory either.
+        assert "likes roses" not in page
+    (_, request) = sent
+    assert request[:3] == (FORGET.name, "c-1", b"c-1")
+    jsonschema.validate(request[3], documents()["forget.v1.json"])
+    with Store(path, Settings().warehouse) as store:
+        time = datetime.now(UTC).isoformat(timespec="milliseconds")[:23] + "Z"
+        store.connection.execute("UPDATE customers SET digest = ? WHERE customer = 'c-1'", [digest("c-1")])
+        erase(store, [Erasure(digest("c-1"), 0, 10_000, time)])
+    async with console(path, users_file=users) as client:
+        for name, status in (("agent", 404), ("admin", 200)):
+            await client.post("/sign-in", data={"name": name, "password": "long enough pw"}, headers=OWN)
+            answer = await client.get("/customers/c-1")
+            assert (answer.status_code, "This customer was erased" in answer.text) == (status, status == 200)
+        assert (await client.get("/customers/c-2")).status_code == 200
+        assert (await client.get("/customers/c-1.csv")).status_code == 404
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import aiokafka
 import pytest
 from click.testing import CliRunner, Result
 
+from console_app import OWN, console
 from cxstream.cli import group
 from cxstream.customer.identity import Identity
 from cxstream.erasure.requests import request
@@ -20,15 +22,19 @@ from cxstream.erasure.verdicts import back, judge
 from cxstream.kafka.admin import Found
 from cxstream.kafka.connection import connection
 from cxstream.kafka.producer import route
+from cxstream.settings import Warehouse
 from cxstream.topology import (
     CHURN_RISK,
     FORGET,
+    FORGOTTEN,
     REJECTED,
     SCORES,
     SNAPSHOTS,
     TOPICS,
     TOUCHPOINTS,
 )
+from cxstream.warehouse.follow import follow
+from cxstream.warehouse.store import Store
 from workers import Watcher, WorkerProcess, touchpoint, until, write
 
 if TYPE_CHECKING:
@@ -106,6 +112,16 @@ def test_what_is_left_and_should_not_be(changes: dict[str, list[Seen]], said: st
     assert found.startswith(said)
 
 
+def test_work_of_the_hour_after_the_request_has_to_end() -> None:
+    hour = 3_600_000
+    for said, left in ((NOW - 2000, 1), (NOW - 1000 + hour, 1), (NOW - 999 + hour, 0)):
+        work = seen(3, key=b"k", said_ms=said, arrived=NOW + hour)
+        assert len(wrong(traces(RECEIPT, work=[work]))) == left, said
+    ended = [seen(3, key=b"k", said_ms=NOW), seen(4, key=b"k", empty=True)]
+    assert wrong(traces(RECEIPT, work=ended)) == []
+    assert wrong(traces(RECEIPT, audit=[seen(1, said_ms=NOW - 5000), seen(2, said_ms=NOW)])) == []
+
+
 def test_signals_of_other_partitions_are_of_before() -> None:
     assert wrong(traces(RECEIPT, churn_risk=[seen(8, 3, cause=Place(3, 900))])) == []
 
@@ -174,12 +190,48 @@ async def send(settings: Settings, topic: str, partition: int, key: str | None, 
         await producer.send_and_wait(topic, value, key=key and key.encode(), partition=partition)
 
 
+async def _followed(settings: Settings, path: Path) -> None:
+    with Store(path, settings.warehouse) as store:
+        await follow(settings, store, lambda _: None, until_end=True)
+
+
+async def _erased_in_the_console(path: Path) -> None:
+    """Leave a note about the customer, and have them erased."""
+    page = f"/customers/{WHOM}"
+    async with console(path) as client:
+        assert 'action="/erase"' in (await client.get(page)).text
+        fields = {"customer": WHOM, "do": "note", "text": "called", "key": "k", "typed": WHOM}
+        assert (await client.post("/work", data=fields, headers=OWN)).status_code == 303
+        assert (await client.post("/erase", data=fields, headers=OWN)).status_code == 303
+        assert "to erase this customer" in (await client.get(page)).text
+
+
+def _has_work_and_audit(output: str, home: int) -> None:
+    assert f"kept  cx.work-{home}: 1 tombstone of an item of work" in output
+    assert f"kept  cx.work-{home}: 1 earlier item of work" in output
+    # Pages and changes that name the customer; those of nobody in particular are not theirs.
+    assert re.search(r"kept  cx\.audit-\d: \d audit records at offsets", output), output
+
+
+async def _left_elsewhere(settings: Settings, partition: int) -> None:
+    # A card that somebody else left, in the partition that is not theirs.
+    card = json.dumps({"id": f"cx.touchpoints-{partition}-1:score"}).encode()
+    await send(settings, SCORES.name, partition, WHOM, card)
+    left = await asyncio.to_thread(verify, settings, WHOM)
+    assert left.exit_code == 1
+    assert f"left  cx.scores-{partition}: a score card at offset" in left.output
+    assert "1 thing is left that should not be there" in left.output
+    await send(settings, SCORES.name, partition, WHOM, None)
+
+
 @pytest.mark.broker
 @pytest.mark.timeout(280)
 async def test_what_is_left_is_shown_with_its_place_and_its_end(
-    settings: Settings, topics: Callable[[int], None], tmp_path: Path
+    settings: Settings, topics: Callable[[int], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     topics(2)
+    monkeypatch.setenv("CXSTREAM_KAFKA", settings.kafka)
+    settings = settings.model_copy(update={"warehouse": Warehouse(keep_days=100_000)})
     [home] = route([WHOM.encode()], 2)
     elsewhere = 1 - home
     broken = touchpoint(WHOM, 40, "survey_nps", score=99)
@@ -205,13 +257,26 @@ async def test_what_is_left_is_shown_with_its_place_and_its_end(
             assert before.exit_code == 1
             assert "not erased" in before.output
             assert f"left  cx.scores-{home}: a score card" in before.output
-            command = ["forget", "--kafka", settings.kafka, WHOM]
-            asked = await asyncio.to_thread(CliRunner().invoke, group, command)
-            assert asked.exit_code == 0, asked.output + worker.log
+            path = tmp_path / "w.duckdb"
+            await _followed(settings, path)
+            await _erased_in_the_console(path)
+
+            async def receipts() -> bool:
+                return any((await watcher.read(FORGOTTEN.name)).values())
+
+            await until(receipts, SECONDS, lambda: worker.log)
+            # The note is there until a read model has taken in the receipt.
+            early = await asyncio.to_thread(verify, settings, WHOM)
+            assert f"left  cx.work-{home}: an item of work at offset 0: it is left" in early.output
+            assert early.output.count("left  ") == 1, early.output
+            await _followed(settings, path)
+            async with console(path) as client:
+                assert "This customer was erased" in (await client.get(f"/customers/{WHOM}")).text
             after = await asyncio.to_thread(verify, settings, WHOM, "nobody-of-this-name")
             assert after.exit_code == 0, after.output
             assert "nothing is left that should not be there" in after.output
             assert f"kept  cx.scored-{home}: 30 scored touchpoints at offset" in after.output
+            _has_work_and_audit(after.output, home)
             for topic in (TOUCHPOINTS, REJECTED, FORGET, CHURN_RISK, SCORES, SNAPSHOTS):
                 assert f"kept  {topic.name}-{home}: " in after.output, topic.name
             assert f"kept  {TOUCHPOINTS.name}-{elsewhere}: " in after.output
@@ -221,14 +286,7 @@ async def test_what_is_left_is_shown_with_its_place_and_its_end(
             assert "customer 2: no receipt" in after.output
             assert WHOM not in after.output
 
-            # A card that somebody else left, in the partition that is not theirs.
-            card = json.dumps({"id": f"cx.touchpoints-{elsewhere}-1:score"}).encode()
-            await send(settings, SCORES.name, elsewhere, WHOM, card)
-            left = await asyncio.to_thread(verify, settings, WHOM)
-            assert left.exit_code == 1
-            assert f"left  cx.scores-{elsewhere}: a score card at offset" in left.output
-            assert "1 thing is left that should not be there" in left.output
-            await send(settings, SCORES.name, elsewhere, WHOM, None)
+            await _left_elsewhere(settings, elsewhere)
         assert worker.stop() == 0, worker.log
     _, again = request(WHOM)
     await send(settings, FORGET.name, home, WHOM, again)

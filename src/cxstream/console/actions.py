@@ -1,4 +1,4 @@
-"""Takes what people do: forms of pages, and the API's POST /api/v1/work."""
+"""Takes what people do, and whom they erase: forms of pages, and the API's POST /api/v1/work."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from starlette.routing import Route
 from cxstream.console import work
 from cxstream.console.desk import Wish
 from cxstream.console.entrance import form_of, local
-from cxstream.console.page import Ask, Page
+from cxstream.console.page import Ask, Page, customer_address
 from cxstream.model.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from cxstream.console.audit import AuditLog
     from cxstream.console.desk import Desk
 
-PATH, API_PATH = "/work", "/api/v1/work"
+PATH, ERASE_PATH, API_PATH = "/work", "/erase", "/api/v1/work"
 _FIELDS = ("customer", "do", "value", "text")
 _MOST_BYTES = 65_536
 _WHO = """
@@ -37,6 +37,7 @@ async def _nothing(_: Ask) -> Mapping[str, Any]:
 
 
 _AGENT = Page(name="work", path=PATH, title="", show=_nothing, role="agent")
+_ADMIN = Page(name="erase", path=ERASE_PATH, title="", show=_nothing, role="admin")
 
 
 class Actions:
@@ -55,6 +56,7 @@ class Actions:
         """Their addresses."""
         return [
             Route(PATH, self._form, methods=["POST"]),
+            Route(ERASE_PATH, self._erase, methods=["POST"]),
             Route(API_PATH, self._program, methods=["POST"]),
         ]
 
@@ -62,6 +64,19 @@ class Actions:
         form = await form_of(request)
         await self._do(request, {name: str(form.get(name, "")) for name in _FIELDS}, str(form.get("key", "")))
         return RedirectResponse(local(str(form.get("next", "/"))), 303)
+
+    async def _erase(self, request: Request) -> Response:
+        form = await form_of(request)
+        customer, typed = (str(form.get(name, "")) for name in ("customer", "typed"))
+        ask = await self._ask(_ADMIN, request)
+        if not customer or typed.strip() != customer:
+            raise InputError("what you typed is not the id of this customer; nobody is erased")
+        if not await ask.reader.sql(_WHO, {"customer": customer}):
+            raise HTTPException(404)
+        wish = Wish(customer, "erase", "", "", str(form.get("key", "")), None, ask.worker)
+        number = await self._desk.erase(wish)
+        self._audit.did(ask.person, request, wish, number)
+        return RedirectResponse(customer_address(customer), 303)
 
     async def _program(self, request: Request) -> Response:
         if int(request.headers.get("content-length") or _MOST_BYTES + 1) > _MOST_BYTES:

@@ -26,13 +26,14 @@ if TYPE_CHECKING:
     from cxstream.console.desk import Wish
     from cxstream.console.people import Person
 
-Action = Literal["looked", "assigned", "snoozed", "noted", "acted"]
+Action = Literal["looked", "assigned", "snoozed", "noted", "acted", "erased"]
 ACTIONS: Final[Mapping[str, Action]] = {
     "assign": "assigned",
     "snooze": "snoozed",
     "note": "noted",
     "act": "acted",
     "outcome": "acted",
+    "erase": "erased",
 }
 """The action of the record, of what can be done."""
 

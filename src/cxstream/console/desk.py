@@ -2,6 +2,7 @@
 
     assign, snooze, note -> cx.work          cx.work.v1, key CUSTOMER/ITEM
     act, outcome         -> cx.touchpoints   action_taken, won_back, churned
+    erase                -> cx.forget        cx.forget.v1
 
 The id of each follows from the request and from what it asks: a double click or a retry is the same record, and counts once. Until
 the read model has it, it is shown from memory.
@@ -20,6 +21,7 @@ import msgspec
 
 from cxstream.console.outlet import Outlet
 from cxstream.model.errors import InputError
+from cxstream.model.forget import erasure_request
 from cxstream.model.rfc3339 import rfc3339
 from cxstream.model.work import CONSOLE, MAX_NOTE, NOTE, Work, WorkData, work_key
 
@@ -41,7 +43,7 @@ class Wish:
 
     Attributes:
         customer: by their name in the read model.
-        do: what.
+        do: what; "erase" to have them erased.
         value: whom to assign, days of a snooze, the action or the outcome; "" for nobody, or for no longer.
         text: of a note.
         key: of the request: with the same key the same wish counts once.
@@ -94,7 +96,9 @@ class Desk:
         self._settings = settings
         self._work = Outlet(settings, settings.topology.work)
         self._touchpoints = Outlet(settings, settings.topology.touchpoints)
+        self._forget = Outlet(settings, settings.topology.forget)
         self._done: OrderedDict[str, Done] = OrderedDict()
+        self._erasures: OrderedDict[str, Done] = OrderedDict()
         # Somebody must have said where Kafka is: a file of another company is shown on a computer with a broker, too.
         self.is_open = "kafka" in settings.model_fields_set
         # Only who has the key of the pseudonyms knows whose touchpoint it would be.
@@ -105,14 +109,56 @@ class Desk:
         """Close the producers."""
         await self._work.close()
         await self._touchpoints.close()
+        await self._forget.close()
 
     def takes_touchpoints(self, customer: str) -> bool:
-        """Whether actions on a customer can be recorded."""
+        """Whether actions on a customer can be recorded, and their erasure be asked for."""
         return self.has_names and not is_pseudonym(customer)
 
     def of(self, customer: str) -> list[Done]:
         """What was done here about a customer, in order."""
         return [each for each in self._done.values() if each.customer == customer]
+
+    def erasure_of(self, customer: str) -> Done | None:
+        """The erasure that was asked for here; None if there is none, or it was settled."""
+        return self._erasures.get(customer)
+
+    def settle_erasure(self, customer: str) -> None:
+        """Forget that an erasure was asked for: the customer has been erased."""
+        self._erasures.pop(customer, None)
+
+    async def erase(self, wish: Wish) -> str:
+        """Ask for the erasure of a customer, and wait until Kafka has confirmed it; returns the id of the request.
+
+        What was done about them here is forgotten at once.
+
+        Raises:
+            InputError: it cannot be asked for.
+            BrokerError: Kafka did not confirm it.
+            TopicError: cx.forget is missing.
+        """
+        self._check(wish)
+        if not self.takes_touchpoints(wish.customer):
+            raise InputError("the read model has pseudonyms: erase where the customer ids are known")
+        asked = self._erasures.get(wish.customer)
+        if asked is not None:
+            return asked.id
+        now_ms = round(time.time() * 1000)
+        value = erasure_request(wish.id, CONSOLE, wish.customer, rfc3339(now_ms))
+        await self._forget.send(wish.customer, wish.customer.encode(), value)
+        now = datetime.fromtimestamp(now_ms / 1000, UTC).replace(tzinfo=None)
+        self._erasures[wish.customer] = Done(wish.customer, "", wish.id, now, {"by": wish.by})
+        while len(self._erasures) > _REMEMBERED:
+            self._erasures.popitem(last=False)
+        for number in [each.id for each in self.of(wish.customer)]:
+            del self._done[number]
+        return wish.id
+
+    def _check(self, wish: Wish) -> None:
+        if not self.is_open:
+            raise InputError("no Kafka is named: start 'cxstream serve' with --kafka HOST:PORT")
+        if not wish.key:
+            raise InputError("name the request by an Idempotency-Key, or send the form again")
 
     async def do(self, wish: Wish) -> str:
         """Do it, and wait until Kafka has confirmed it; returns the id of the record.
@@ -122,10 +168,7 @@ class Desk:
             BrokerError: Kafka did not confirm it.
             TopicError: a topic is missing.
         """
-        if not self.is_open:
-            raise InputError("no Kafka is named: start 'cxstream serve' with --kafka HOST:PORT")
-        if not wish.key:
-            raise InputError("name the request by an Idempotency-Key, or send the form again")
+        self._check(wish)
         if wish.do not in get_args(Do):
             raise InputError(f"do={wish.do}: is none of {', '.join(get_args(Do))}")
         if wish.id in self._done:

@@ -9,7 +9,6 @@ import uuid
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import aiokafka
-import msgspec
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
@@ -18,7 +17,7 @@ from cxstream.kafka.admin import require_topics
 from cxstream.kafka.connection import connection
 from cxstream.kafka.producer import route
 from cxstream.model.errors import BrokerError
-from cxstream.model.kinds import FORGET_TYPE
+from cxstream.model.forget import erasure_request
 from cxstream.model.rfc3339 import rfc3339
 from cxstream.topology import FORGET, FORGOTTEN
 
@@ -45,15 +44,8 @@ class Left(NamedTuple):
 def request(customer: str) -> tuple[str, bytes]:
     """Id and value of a request to erase a customer now."""
     name = str(uuid.uuid4())
-    event = {
-        "specversion": "1.0",
-        "id": name,
-        "source": "/cxstream/cli",
-        "type": FORGET_TYPE,
-        "subject": customer,
-        "time": rfc3339(time.time_ns() // 1_000_000),
-    }
-    return name, msgspec.json.encode(event)
+    now = rfc3339(time.time_ns() // 1_000_000)
+    return name, erasure_request(name, "/cxstream/cli", customer, now)
 
 
 async def forget(

@@ -51,6 +51,8 @@ _RESULTS = (*SIGNAL_TOPICS, SCORED.contract)
 _STATES = (SCORES.contract, SNAPSHOTS.contract)
 # Kafka deletes and compacts every few minutes, and a busy broker later.
 _GRACE_MS = 86_400_000
+# A page that was open at the request may still have sent work: the warehouse ends it, too (`warehouse.work.CONCERNS`).
+_WORK_MS = 3_600_000
 
 
 class Remain(NamedTuple):
@@ -105,8 +107,8 @@ def back(traces: Traces) -> bool:
     )
 
 
-def _later(record: Seen, receipt: Receipt) -> bool:
-    return record.said_ms is not None and record.said_ms > receipt.requested_ms
+def _later(record: Seen, receipt: Receipt, by_ms: int = 0) -> bool:
+    return record.said_ms is not None and record.said_ms > receipt.requested_ms + by_ms
 
 
 def _state(
@@ -140,7 +142,7 @@ def _work(
         if each.empty:
             gone = _after(each, keeping.tombstone_ms)
             yield _held(topic, partition, f"tombstone of an {noun}", [each], gone, now_ms)
-        elif receipt is not None and _later(each, receipt):
+        elif receipt is not None and _later(each, receipt, _WORK_MS):
             yield Remain(topic, partition, f"{what}, of what was done after the request", None)
         else:
             yield Remain(

@@ -57,14 +57,14 @@ class AuditData(Struct, frozen=True, gc=False):
     """`data` of an audit record.
 
     Attributes:
-        action: looked, assigned, snoozed, noted, acted.
+        action: looked, assigned, snoozed, noted, acted, erased (asked to).
         role: of the person.
         customer: whom it was about; null for a page about several or none.
         path: of the page or request.
         query: what was asked of it; empty for a change.
     """
 
-    action: Literal["looked", "assigned", "snoozed", "noted", "acted"]
+    action: Literal["looked", "assigned", "snoozed", "noted", "acted", "erased"]
     role: str
     customer: str | None
     path: str

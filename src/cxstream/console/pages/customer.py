@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.exceptions import HTTPException
 
-from cxstream.console import history, risky, work
+from cxstream.console import erasing, history, risky, work
 from cxstream.console.drawing import Axis
 from cxstream.console.language import N_
 from cxstream.console.life import Score, Spell, life
@@ -86,7 +86,12 @@ class _When:
 
 
 async def _show(ask: Ask) -> Mapping[str, Any]:
-    when, customer_id = _when(ask), await _customer_id(ask)
+    when, customer_id = _when(ask), await _found(ask)
+    if customer_id is None:
+        erased = await erasing.erased_at(ask)
+        if erased is None:
+            raise HTTPException(404)
+        return {"customer": ask.customer, "erased": erased}
     values = {"customer_id": customer_id, "until": when.until}
     facts, signals, followed = await asyncio.gather(
         ask.reader.sql(_FACTS, values),
@@ -105,6 +110,8 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
     told = [each for each in signals if each["reasons"] not in (None, "[]")]
     return {
         "customer": ask.customer,
+        "erased": None,
+        "erasure": await erasing.offered(ask),
         "when": when,
         "travel": _travel(ask, when, facts[0]),
         "facts": facts[0],
@@ -135,11 +142,9 @@ def _here(ask: Ask, **changes: str | None) -> str:
     return customer_address(ask.customer, **{**kept, **changes})
 
 
-async def _customer_id(ask: Ask) -> int:
+async def _found(ask: Ask) -> int | None:
     found = await ask.reader.sql(_ID, {"customer": ask.customer})
-    if not found:
-        raise HTTPException(404)
-    return int(found[0]["customer_id"])
+    return int(found[0]["customer_id"]) if found else None
 
 
 def _when(ask: Ask) -> _When:
@@ -276,7 +281,10 @@ def _signal(ask: Ask, signals: list[Row], number: int, followed: list[Row]) -> R
 
 
 async def _table(ask: Ask) -> Table:
-    found = await history.events(ask, await _customer_id(ask), _when(ask).until, _MOST)
+    customer_id = await _found(ask)
+    if customer_id is None:
+        raise HTTPException(404)
+    found = await history.events(ask, customer_id, _when(ask).until, _MOST)
     return Table("timeline", [_row(each) for each in found])
 
 
