@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cxstream.cli.warehouse import differences
+from cxstream.cli.differences import lines
 from cxstream.model.errors import WarehouseError
 from cxstream.scoring.codec.changes import decode_changes, markers
 from cxstream.settings import Warehouse
@@ -27,7 +27,7 @@ from cxstream.warehouse.export import export
 from cxstream.warehouse.ingest import Ingest
 from cxstream.warehouse.retention import retain
 from cxstream.warehouse.store import Store, copy_of, migrations, reading
-from cxstream.warehouse.verify import Difference, check_aggregates, compare
+from cxstream.warehouse.verify import check_aggregates, compare
 from cxstream.wire.examples import example_change
 from warehouse_rows import DAY_MS, START, card, friction, receipt, row, signal, table
 
@@ -542,17 +542,14 @@ def test_verify_shows_of_rows_that_differ_what_differs() -> None:
     here = {"day": None, "customer": "anna", "partition": 0, "offset": 7, "effort": 1.0, "mood": 0.5}
     there = here | {"effort": 2.0}
     other = here | {"offset": 8}
-    found = Difference("touchpoints", None, 2, 2, [here, other], [there, here | {"offset": 9}])
-    assert list(differences(found)) == [
+    assert list(lines([here, other], [there, here | {"offset": 9}])) == [
         "partition=0, offset=7: effort=1.0, expected 2.0",
         "only here: partition=0, offset=8",
         "missing: partition=0, offset=9",
     ]
     card = {"day": None, "customer": "anna", "partition": 1, "level": "high", "features": "{}"}
-    assert list(differences(Difference("score_cards", None, 1, 0, [card]))) == [
-        "only here: customer=anna, partition=1"
-    ]
+    assert list(lines([card], [])) == ["only here: customer=anna, partition=1"]
     counts = {"day": None, "source": "/shop", "reason": "invalid", "records": 2}
-    assert list(differences(Difference("rejected", None, 1, 1, [counts], [counts | {"records": 3}]))) == [
+    assert list(lines([counts], [counts | {"records": 3}])) == [
         "source=/shop, reason=invalid: records=2, expected 3"
     ]

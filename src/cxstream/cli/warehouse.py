@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cxstream.cli.differences import lines
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -25,22 +27,6 @@ _FILE = click.option(
 _KAFKA = click.option("--kafka", metavar="HOST:PORT[,...]", help="Where Kafka is.")
 _LOSS = click.option("--accept-loss", is_flag=True, help="Go on without records that the log no longer has.")
 _SHOWN = 20
-# What aggregates, counts and the rest add up by.
-_PLACES = (
-    *(
-        "day",
-        "kind",
-        "source",
-        "channel",
-        "touchpoint",
-        "stage",
-        "topic",
-        "level_after",
-        "dimension",
-        "value",
-    ),
-    *("measure", "bucket", "reason", "digest"),
-)
 
 
 @click.group("warehouse")
@@ -271,35 +257,9 @@ def _show(found: Sequence[Difference], path: Path) -> None:
     for each in found[:_SHOWN]:
         day = "" if each.day is None else f" {each.day}"
         click.echo(f"{each.table}{day}: {each.here:,} rows here, {each.there:,} expected")
-        for line in differences(each):
+        for line in lines(each.only_here, each.only_there):
             click.echo(f"  {line}")
     if found:
         places = "1 table and day differs" if len(found) == 1 else f"{len(found)} tables and days differ"
         raise click.ClickException(f"{path}: {places}: build it again with 'cxstream warehouse rebuild'")
     click.echo(f"{path}: equal")
-
-
-def differences(each: Difference) -> Iterator[str]:
-    """A line for each row: what identifies it, and the columns that differ."""
-    expected = {_identity(row): row for row in each.only_there}
-    for row in each.only_here:
-        other = expected.pop(_identity(row), None)
-        if other is None:
-            yield f"only here: {_named(row)}"
-        else:
-            differs = (f"{n}={row[n]}, expected {other[n]}" for n in row if row[n] != other[n])
-            yield f"{_named(row)}: {'; '.join(differs)}"
-    for row in expected.values():
-        yield f"missing: {_named(row)}"
-
-
-def _identity(row: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
-    """The columns that tell rows of a table apart: its place, else its id, its customer, or what it adds up."""
-    for names in (("partition", "offset", "n"), ("id",), ("customer", "partition")):
-        if names[0] in row and (names[0] != "partition" or "offset" in row):
-            return tuple((name, row[name]) for name in names if name in row)
-    return tuple((name, row[name]) for name in _PLACES if name in row)
-
-
-def _named(row: dict[str, Any]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in _identity(row) if value is not None)
