@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from cxstream.console.metrics import ConsoleMetrics
     from view_rows import Row
 
 HOST = "http://127.0.0.1"
@@ -76,16 +77,21 @@ def place_signal(n: int, change: str, time: datetime, **values: Any) -> Row:
 
 @asynccontextmanager
 async def console(
-    path: Path, sections: dict[str, Any] | None = None, **settings: Any
+    path: Path,
+    sections: dict[str, Any] | None = None,
+    *,
+    metrics: ConsoleMetrics | None = None,
+    **settings: Any,
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A browser that asks the console.
 
     Args:
         path: the read model.
         sections: other settings.
+        metrics: told of what happens.
         settings: of the section `console`.
     """
-    app = create_app(Settings(console=settings, **(sections or {})), path)  # type: ignore[arg-type]
+    app = create_app(Settings(console=settings, **(sections or {})), path, metrics=metrics)  # type: ignore[arg-type]
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     inner: Any = app
     while not isinstance(inner, Starlette):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from answers import serving
+from cxstream.console import metrics as console_metrics
 from cxstream.insights.places import DIMENSIONS, MEASURES
 from cxstream.local.ports import HOST, free
 from cxstream.local.process import Guarded
@@ -31,18 +32,20 @@ LABELS = {
     "measure": MEASURES,
     "change": warehouse_metrics.CHANGES,
     "reason": warehouse_metrics.REASONS,
+    "outcome": (*console_metrics.OUTCOMES, *set(console_metrics.SIGN_INS.values())),
 }
-# The metrics of `warehouse follow`; the values of labels that are not known in advance are in words.
-FOLLOWER = {
+# The metrics of `warehouse follow` and `serve`; the values of labels that are not known in advance are in words.
+DESCRIBED = {
     name: Metric(
         name,
         kind,
         "",
         meaning,
         {label: LABELS.get(label, label) for label in labels},
-        warehouse_metrics.SECONDS,
+        module.SECONDS,
     )
-    for name, (kind, meaning, labels) in warehouse_metrics.METRICS.items()
+    for module in (warehouse_metrics, console_metrics)
+    for name, (kind, meaning, labels) in module.METRICS.items()
 }
 _SINK_LABELS = {
     "cxstream_sink_lag_records": {"topic": "topic"},
@@ -57,7 +60,7 @@ SINK = {
     for family in sink_metrics.Metrics(Sink()).registry.collect()
     if family.name.startswith("cxstream_sink_")
 }
-EVERY_METRIC = METRICS | FOLLOWER | SINK
+EVERY_METRIC = METRICS | DESCRIBED | SINK
 RULES = ROOT / "deploy" / "prometheus"
 RUNBOOKS = ROOT / "docs" / "runbooks"
 RUNBOOK_URL = ROOT / "deploy" / "runbook-url.sh"

@@ -28,6 +28,7 @@ from hypothesis import strategies as st
 import asking
 import surveys
 from board import Query
+from cxstream.console.metrics import ConsoleMetrics
 from cxstream.settings import Sink
 from cxstream.sink.metrics import Metrics as SinkMetrics
 from cxstream.sink.records import Rows
@@ -82,6 +83,7 @@ def test_dashboards_are_what_the_boards_say() -> None:
     assert stale(OUT, "docs/runbooks") == [], "run: python deploy/dashboards/generate.py"
     assert set(FILES) == {
         "pipeline.json",
+        "console.json",
         "customer-experience.json",
         "kafka-and-state.json",
         "postgresql.json",
@@ -113,6 +115,7 @@ def test_dashboards_are_of_grafanas_types(name: str) -> None:
 
 def test_addresses_of_dashboards_stay() -> None:
     assert {name: board["uid"] for name, board in FILES.items()} == {
+        "console.json": "cxstream-console",
         "pipeline.json": "cxstream-pipeline",
         "customer-experience.json": "cxstream-customer-experience",
         "kafka-and-state.json": "cxstream-kafka-and-state",
@@ -340,7 +343,10 @@ async def test_every_panel_has_data(
     with WorkerProcess(settings, tmp_path / "log", ticker=True, **patience) as worker:
         ready = worker.ready()
         scrape, web = re.findall(r"http://(127\.0\.0\.1:\d+)", ready)
-        with readers() as (follow, sink, *there), monitoring(tmp_path, scrape, *there) as (prometheus, _):
+        with (
+            readers() as (follow, sink, pages, *there),
+            monitoring(tmp_path, scrape, *there) as (prometheus, _),
+        ):
             began = time.time()
             await until(
                 lambda: asyncio.to_thread(has, prometheus, "cxstream_ready == 1"), SECONDS, lambda: worker.log
@@ -358,6 +364,7 @@ async def test_every_panel_has_data(
                 await live(settings, next(batches))
                 followed(follow)
                 written(sink)
+                shown(pages)
                 missing[:] = await asyncio.to_thread(unanswered, prometheus, began)
                 return not missing
 
@@ -366,16 +373,17 @@ async def test_every_panel_has_data(
 
 
 @contextmanager
-def readers() -> Iterator[tuple[FollowMetrics, SinkMetrics, str, str]]:
-    """The metrics of a follower and of a sink, and where they are served."""
-    follow, sink = FollowMetrics(["cx.scored"]), SinkMetrics(Sink())
+def readers() -> Iterator[tuple[FollowMetrics, SinkMetrics, ConsoleMetrics, str, str, str]]:
+    """The metrics of a follower, a sink and a console, and where they are served."""
+    follow, sink, pages = FollowMetrics(["cx.scored"]), SinkMetrics(Sink()), ConsoleMetrics()
     with ExitStack() as stack:
-        there = []
-        for registry in (follow.registry, sink.registry):
+        ports = []
+        for registry in (follow.registry, sink.registry, pages.registry):
             server = MetricsServer(registry, ())
-            there.append(f"127.0.0.1:{server.start('127.0.0.1', 0)}")
+            ports.append(server.start("127.0.0.1", 0))
             stack.callback(server.stop)
-        yield follow, sink, *there
+        first, second, third = (f"127.0.0.1:{port}" for port in ports)
+        yield follow, sink, pages, first, second, third
 
 
 def followed(metrics: FollowMetrics) -> None:
@@ -393,6 +401,15 @@ def written(metrics: SinkMetrics) -> None:
     metrics.committed(Rows(friction=[{}]))
     metrics.lag({"cx.scores": 0}, whole=True)
     metrics.failed("postgresql")
+
+
+def shown(metrics: ConsoleMetrics) -> None:
+    """What a console says of requests, queries and sign-ins."""
+    for status in (200, 500):
+        metrics.answered("/today", status)
+    metrics.took("/today", 0.1)
+    metrics.queried("answered", 0.1)
+    metrics.signed_in(401)
 
 
 def has(address: str, expr: str) -> bool:

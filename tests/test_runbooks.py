@@ -16,7 +16,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 import uuid
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,11 +27,13 @@ from click.testing import CliRunner
 
 from conftest import _remove_all, in_own_loop
 from cxstream.cli import group
+from cxstream.console.metrics import ConsoleMetrics
 from cxstream.kafka.admin import ensure_topics
 from cxstream.kafka.producer import route
 from cxstream.local import jars, java
 from cxstream.settings import Local, Settings
 from cxstream.topology import REJECTED, SCORES, TOUCHPOINTS
+from cxstream.worker.telemetry.metrics_server import MetricsServer, served
 from monitoring import MissingProgramError, monitoring
 from workers import Watcher, WorkerProcess, customers_of, cxstream, until, write
 
@@ -63,6 +65,8 @@ NOT_HERE = dict.fromkeys(
 # Commands that end with another status than 0 here, and why.
 STATUSES = {
     "cxstream insights --warehouse cx.duckdb --raised": (1, "there is no warehouse"),
+    "cxstream view quality --warehouse cx.duckdb": (1, "there is no warehouse"),
+    "cxstream view touchpoints --warehouse cx.duckdb": (1, "there is no warehouse"),
     "cxstream doctor --json --strict --schemas schemas --worker http://localhost:6066": (
         1,
         "with --strict the warnings of this installation count: no control.key, and a misrouted record",
@@ -234,6 +238,7 @@ def installation(broker: LocalKafka, tmp_path_factory: pytest.TempPathFactory) -
                 "kafka-1:9092": settings.kafka,
                 "localhost:6066": web,
                 "localhost:9464": metrics,
+                "localhost:9467": stack.enter_context(_console()),
                 "localhost:9090": prometheus.removeprefix("http://"),
                 "localhost:9093": _alertmanager(folder),
                 "anna": "anna",
@@ -253,6 +258,14 @@ def installation(broker: LocalKafka, tmp_path_factory: pytest.TempPathFactory) -
             },
             prometheus=prometheus,
         )
+
+
+@contextmanager
+def _console() -> Iterator[str]:
+    """The metrics and health of a console that does not run: host and port."""
+    metrics = ConsoleMetrics()
+    with served(MetricsServer(metrics.registry, (), metrics), "console", "127.0.0.1", 0) as where:
+        yield where.removeprefix("http://").removesuffix("/metrics")
 
 
 def _answers(prometheus: str) -> bool:

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import console
 import experience
 import grafana
 import pipeline
@@ -21,7 +22,14 @@ if TYPE_CHECKING:
     from board import Board
 
 ROOT = Path(__file__).parent.parent.parent
-BOARDS: tuple[Board, ...] = (pipeline.BOARD, experience.BOARD, state.BOARD, postgresql.BOARD, warehouse.BOARD)
+BOARDS: tuple[Board, ...] = (
+    pipeline.BOARD,
+    experience.BOARD,
+    state.BOARD,
+    postgresql.BOARD,
+    warehouse.BOARD,
+    console.BOARD,
+)
 OUT = ROOT / "deploy" / "grafana"
 DOCUMENT = ROOT / "docs" / "dashboards.md"
 BEGIN, END = "<!-- generated: begin -->", "<!-- generated: end -->"

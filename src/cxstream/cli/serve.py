@@ -25,6 +25,11 @@ import click
     help="Port of the server; 0 takes a free one.  [default: console.port of the settings]",
 )
 @click.option(
+    "--metrics-port",
+    type=click.IntRange(0, 65535),
+    help="Serve metrics and health on this port; 0 takes a free one.  [default: console.metrics_port of the settings]",
+)
+@click.option(
     "--add-user", metavar="NAME", help="Let somebody sign in, with a password that is asked for, and end."
 )
 @click.option("--add-client", metavar="NAME", help="Let a program use the API; print its token, and end.")
@@ -53,7 +58,7 @@ def command(config: str | None, /, **options: Any) -> None:
     from cxstream.logs.setup import configure
     from cxstream.settings import load
 
-    chosen = {name: options[name] for name in ("host", "port") if options[name] is not None}
+    chosen = {name: options[name] for name in ("host", "port", "metrics_port") if options[name] is not None}
     settings = load(config, console=chosen or None, kafka=options["kafka"])
     configure(settings.log_level, settings.log_format)
     if options["add_user"] is not None or options["add_client"] is not None:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from cxstream.cli.differences import lines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from cxstream.settings import Settings
-    from cxstream.warehouse.metrics import FollowMetrics
     from cxstream.warehouse.verify import Difference
 
 _FILE = click.option(
@@ -83,44 +81,26 @@ def follow_(
     from cxstream.warehouse.follow import follow
     from cxstream.warehouse.metrics import FollowMetrics
     from cxstream.warehouse.store import Store
+    from cxstream.worker.telemetry.metrics_server import MetricsServer, served
 
     configure(settings.log_level, settings.log_format)
     metrics = FollowMetrics([topic.contract for topic in TOPICS])
     port = settings.warehouse.metrics_port if metrics_port is None else metrics_port
-    with Store(path, settings.warehouse) as store, _served(metrics, settings, port) as where:
+    server = MetricsServer(metrics.registry, settings.worker.web_hosts, metrics)
+    with (
+        Store(path, settings.warehouse) as store,
+        served(server, "warehouse", settings.warehouse.metrics_host, port) as where,
+    ):
         asyncio.run(
             follow(
                 settings,
                 store,
-                lambda text: click.echo(text + where),
+                lambda text: click.echo(text + (f", metrics at {where}" if where else "")),
                 until_end=until_end,
                 accept_loss=accept_loss,
                 metrics=metrics,
             )
         )
-
-
-@contextmanager
-def _served(metrics: FollowMetrics, settings: Settings, port: int | None) -> Iterator[str]:
-    """Serve metrics meanwhile, if there is a port; yields what the line `ready:` says of it."""
-    if port is None:
-        yield ""
-        return
-    from cxstream.model.errors import SettingsError
-    from cxstream.worker.telemetry.metrics_server import MetricsServer
-
-    host = settings.warehouse.metrics_host
-    server = MetricsServer(metrics.registry, settings.worker.web_hosts)
-    try:
-        port = server.start(host, port)
-    except OSError as error:
-        raise SettingsError(
-            f"warehouse.metrics_port: {host}:{port}: {error.strerror or error}: choose another, or 0 for a free one"
-        ) from error
-    try:
-        yield f", metrics at http://{host}:{port}/metrics"
-    finally:
-        server.stop()
 
 
 @command.command("verify")

@@ -23,6 +23,8 @@ from cxstream.console.desk import Desk
 from cxstream.console.entrance import Entrance, form_of, local
 from cxstream.console.language import LANGUAGES, negotiated
 from cxstream.console.live import Live
+from cxstream.console.measured import Measured
+from cxstream.console.metrics import ConsoleMetrics
 from cxstream.console.outlet import Outlet
 from cxstream.console.page import STAFF, Ask, Page
 from cxstream.console.people import Role
@@ -56,7 +58,10 @@ _log = structlog.get_logger("cxstream.console")
 
 
 def create_app(
-    settings: Settings, warehouse: Path | None = None, hosts: Sequence[str] = LOCAL_HOSTS
+    settings: Settings,
+    warehouse: Path | None = None,
+    hosts: Sequence[str] = LOCAL_HOSTS,
+    metrics: ConsoleMetrics | None = None,
 ) -> ASGIApp:
     """The console as an ASGI application.
 
@@ -64,10 +69,13 @@ def create_app(
         settings: of the installation.
         warehouse: file of the read model; by default that of the settings.
         hosts: names by which browsers may call it.
+        metrics: told of what happens.
     """
-    console = _Console(settings, warehouse or settings.warehouse.path)
+    metrics = metrics or ConsoleMetrics()
+    console = _Console(settings, warehouse or settings.warehouse.path, metrics)
+    routes = list(console.routes())
     app = Starlette(
-        routes=list(console.routes()),
+        routes=routes,
         exception_handlers={
             HTTPException: console.problem,
             CxstreamError: console.problem,
@@ -76,18 +84,20 @@ def create_app(
         lifespan=console.lifespan,
     )
     # Around everything: the page that tells of a defect is protected, too.
-    return Protection(SignedIn(app, console.sessions), hosts, is_secure=console.sessions.is_secure)
+    protected = Protection(SignedIn(app, console.sessions), hosts, is_secure=console.sessions.is_secure)
+    return Measured(protected, routes, metrics)
 
 
 class _Console:
-    def __init__(self, settings: Settings, warehouse: Path) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, warehouse: Path, metrics: ConsoleMetrics) -> None:
+        self._settings, self._metrics = settings, metrics
         self._pages = navigation.found()
-        self._reader = Reader(warehouse, settings.warehouse, settings.console)
+        self._reader = Reader(warehouse, settings.warehouse, settings.console, metrics)
         self._templates = Templates(settings, self._pages)
         provider = Provider(settings.oidc) if settings.oidc.issuer is not None else None
         self.sessions = Sessions(settings.console, has_provider=provider is not None)
         self._live = Live(self._reader.state)
+        metrics.streams(lambda: self._live.open)
         self._entrance = Entrance(self.sessions, self._templates, provider)
         self._desk = Desk(settings)
         to_kafka = Delivery(Outlet(settings, settings.topology.audit)) if self._desk.is_open else None
@@ -96,9 +106,11 @@ class _Console:
     @asynccontextmanager
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
         self._audit.start()
+        watching = asyncio.create_task(self._metrics.watch(self._reader))
         try:
             yield
         finally:
+            watching.cancel()
             self._live.end()
             self._reader.close()
             await asyncio.gather(self._audit.close(), self._desk.close())

@@ -41,6 +41,11 @@ class Live:
         self._watching: asyncio.Task[None] | None = None
         self._is_ending = False
 
+    @property
+    def open(self) -> int:
+        """How many streams there are."""
+        return len(self._listeners)
+
     async def stream(self, _: Request) -> Response:
         """The events, until the browser goes."""
         return StreamingResponse(self.events(), media_type="text/event-stream")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
@@ -15,7 +16,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import duckdb
 
-from cxstream.model.errors import CxstreamError
+from cxstream.console.metrics import ConsoleMetrics
+from cxstream.model.errors import CxstreamError, WarehouseError
 from cxstream.warehouse.store import copy_of, reading
 from cxstream.warehouse.views import definition, query
 
@@ -44,10 +46,18 @@ class Reader:
         path: the file of the read model.
         warehouse: memory and threads.
         console: time limit, cache, and how many queries run at once.
+        metrics: told of each query.
     """
 
-    def __init__(self, path: Path, warehouse: WarehouseSettings, console: ConsoleSettings) -> None:
+    def __init__(
+        self,
+        path: Path,
+        warehouse: WarehouseSettings,
+        console: ConsoleSettings,
+        metrics: ConsoleMetrics | None = None,
+    ) -> None:
         self.path = path
+        self._metrics = metrics or ConsoleMetrics()
         self._console = console
         self._file = _File(path, warehouse)
         self._threads = ThreadPoolExecutor(console.queries, "console-query")
@@ -64,6 +74,18 @@ class Reader:
     def state(self) -> State:
         """Changes with the content of the file."""
         return self._file.state()
+
+    def written(self) -> float:
+        """When the file that was last read was written, Unix time; 0 if it is not there."""
+        return self._file.written()
+
+    async def check(self) -> None:
+        """Open the file.
+
+        Raises:
+            WarehouseError: it cannot be read.
+        """
+        await self.sql("SELECT 1")
 
     async def view(self, view: str | View, selection: Selection, limit: int | None = None) -> list[Row]:
         """The rows of a view, as `cxstream view` shows them."""
@@ -92,8 +114,9 @@ class Reader:
         kept = (self.state(), key)
         if key is not None and kept in self._cache:
             self._cache.move_to_end(kept)
+            self._metrics.queried("cached")
             return cast("T", self._cache[kept])
-        cursors = _Cursors()
+        cursors, began = _Cursors(), time.perf_counter()
         waiting = asyncio.get_running_loop().run_in_executor(self._threads, self._do, work, cursors)
         try:
             async with asyncio.timeout(self._console.query_seconds):
@@ -102,14 +125,23 @@ class Reader:
             cursors.interrupt()
             waiting.cancel()
             waiting.add_done_callback(_forget)
-            if isinstance(error, asyncio.CancelledError):
+            has_left = isinstance(error, asyncio.CancelledError)
+            self._metrics.queried("left" if has_left else "stopped", time.perf_counter() - began)
+            if has_left:
                 raise
             raise TooSlowError(
                 f"the query was stopped after {self._console.query_seconds:g} s: choose a shorter period, or raise "
                 "console.query_seconds"
             ) from error
+        except Exception as error:
+            self._metrics.queried("failed", time.perf_counter() - began)
+            if isinstance(error, WarehouseError):
+                self._metrics.unreadable(str(error))
+            raise
         finally:
             self._release_later()
+        self._metrics.queried("answered", time.perf_counter() - began)
+        self._metrics.readable()
         if key is not None:
             self._keep(kept, found)
         return found
@@ -177,6 +209,11 @@ class _File:
         self._stack = ExitStack()
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._state: State | None = None
+        self._reads_copy = False
+
+    def written(self) -> float:
+        found = _state(copy_of(self._path) if self._reads_copy else self._path)
+        return found[0] / 1e9 if found else 0.0
 
     def state(self) -> State:
         return tuple(_state(path) for path in (self._path, copy_of(self._path)))
@@ -190,7 +227,10 @@ class _File:
                 self._changed.wait_for(lambda: self._readers == 0)
                 self._close()
             if self._connection is None:
-                self._connection = self._stack.enter_context(reading(self._path, self._settings))
+                self._reads_copy = False
+                self._connection = self._stack.enter_context(
+                    reading(self._path, self._settings, self._take_note_of_copy)
+                )
                 self._state = state
             connection = self._connection
             self._readers += 1
@@ -200,6 +240,9 @@ class _File:
             with self._changed:
                 self._readers -= 1
                 self._changed.notify_all()
+
+    def _take_note_of_copy(self, _: str) -> None:
+        self._reads_copy = True
 
     def release(self) -> None:
         """Close the file unless somebody reads it."""

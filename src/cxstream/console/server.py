@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from cxstream.console.app import LOCAL_HOSTS, create_app
+from cxstream.console.metrics import ConsoleMetrics
 from cxstream.model.errors import SettingsError
+from cxstream.worker.telemetry.metrics_server import MetricsServer, served
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,10 +34,15 @@ def serve(settings: Settings, warehouse: Path, say: Callable[[str], None]) -> No
         SettingsError: the address cannot be used, or is not of this computer alone.
     """
     console = settings.console
-    _check(console, has_provider=settings.oidc.issuer is not None)
-    with _listening(console.host, console.port) as listener:
+    check(console, has_provider=settings.oidc.issuer is not None)
+    metrics = ConsoleMetrics()
+    server = MetricsServer(metrics.registry, (*console.hosts, *console.metrics_hosts), metrics)
+    with (
+        _listening(console.host, console.port) as listener,
+        served(server, "console", console.metrics_host, console.metrics_port) as where,
+    ):
         config = uvicorn.Config(
-            create_app(settings, warehouse, (*LOCAL_HOSTS, *console.hosts)),
+            create_app(settings, warehouse, (*LOCAL_HOSTS, *console.hosts), metrics),
             log_level=settings.log_level,
             access_log=False,
             server_header=False,
@@ -45,12 +52,18 @@ def serve(settings: Settings, warehouse: Path, say: Callable[[str], None]) -> No
             ssl_keyfile=console.key_file,
         )
         shown = f"[{console.host}]" if ":" in console.host else console.host
-        say(f"http{'s' if console.cert_file else ''}://{shown}:{listener.getsockname()[1]}/")
+        say(
+            f"http{'s' if console.cert_file else ''}://{shown}:{listener.getsockname()[1]}/{f', metrics at {where}' if where else ''}"
+        )
         uvicorn.Server(config).run(sockets=[listener])
 
 
-def _check(console: Console, *, has_provider: bool) -> None:
-    """Refuse to be reached by others without sign-in or without encryption."""
+def check(console: Console, *, has_provider: bool = False) -> None:
+    """Refuse to be reached by others without sign-in or without encryption.
+
+    Raises:
+        SettingsError: the settings would allow it.
+    """
     if (console.cert_file is None) != (console.key_file is None):
         raise SettingsError("console.cert_file and console.key_file: set both, or neither")
     if console.host in LOCAL_HOSTS:

@@ -371,8 +371,8 @@ class Warehouse(_Section):
     publish_minutes: float | None = Field(
         None,
         gt=0,
-        description="`warehouse follow` makes a copy for readers, FILE.copy, at this interval, in minutes; by default only "
-        "on SIGUSR1.",
+        description="`warehouse follow` makes a copy for readers, FILE.copy, when it is up to date and at this interval, in "
+        "minutes; by default only on SIGUSR1.",
     )
     metrics_port: int | None = Field(
         None,
@@ -547,6 +547,17 @@ class Console(_Section):
         le=600,
         description="The file is released after this time without a query, in seconds, so that a writer can "
         "open it.",
+    )
+    metrics_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="Port on which `serve` serves /metrics, /livez and /readyz; 0 takes a free one, by default there are none.",
+    )
+    metrics_host: str = Field("127.0.0.1", min_length=1, description="Address on which it does.")
+    metrics_hosts: tuple[str, ...] = Field(
+        (),
+        description="Host names that it accepts there, in addition to `hosts`, localhost and the address of the connection.",
     )
 
 

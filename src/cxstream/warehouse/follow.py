@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import signal
 import time
 from datetime import UTC, datetime, timedelta
@@ -161,7 +162,8 @@ class _Keeper:
 
     def __init__(self, settings: Settings, store: Store, wanted: asyncio.Event) -> None:
         self._settings, self._store, self._wanted = settings.warehouse, store, wanted
-        self._published = time.monotonic()
+        # Never yet: readers need not wait for the interval at the start.
+        self._published = -math.inf
 
     def retain(self) -> None:
         today = datetime.now(UTC).date()

@@ -5,17 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from prometheus_client import (
-    GC_COLLECTOR,
-    PLATFORM_COLLECTOR,
-    PROCESS_COLLECTOR,
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-)
-
 from cxstream.insights.places import DIMENSIONS, MEASURES
+from cxstream.telemetry.described import Described
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -77,22 +68,18 @@ class FollowMetrics:
     """
 
     def __init__(self, topics: list[str]) -> None:
-        self.registry = CollectorRegistry(support_collectors_without_names=True)
-        for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR):
-            self.registry.register(collector)
-        self._lag = self._gauge("cxstream_warehouse_lag_records")
-        self._age = self._gauge("cxstream_warehouse_lag_seconds")
-        self._rows = self._counter("cxstream_warehouse_rows_total")
-        self._batch = Histogram(
-            *self._described("cxstream_warehouse_batch_seconds"), buckets=SECONDS, registry=None
-        )
-        self.registry.register(self._batch)
-        self._errors = self._counter("cxstream_warehouse_errors_total")
-        self._caught_up = self._gauge("cxstream_warehouse_caught_up_timestamp_seconds")
-        self._open = self._gauge("cxstream_place_alarms_open")
-        self._sent = self._counter("cxstream_place_signals_total")
-        self._waiting = self._gauge("cxstream_place_signals_waiting")
-        self._watched = self._gauge("cxstream_place_watch_timestamp_seconds")
+        described = Described(METRICS)
+        self.registry = described.registry
+        self._lag = described.gauge("cxstream_warehouse_lag_records")
+        self._age = described.gauge("cxstream_warehouse_lag_seconds")
+        self._rows = described.counter("cxstream_warehouse_rows_total")
+        self._batch = described.histogram("cxstream_warehouse_batch_seconds", SECONDS)
+        self._errors = described.counter("cxstream_warehouse_errors_total")
+        self._caught_up = described.gauge("cxstream_warehouse_caught_up_timestamp_seconds")
+        self._open = described.gauge("cxstream_place_alarms_open")
+        self._sent = described.counter("cxstream_place_signals_total")
+        self._waiting = described.gauge("cxstream_place_signals_waiting")
+        self._watched = described.gauge("cxstream_place_watch_timestamp_seconds")
         # Series exist from the start, so that the first increase is seen.
         for topic in topics:
             self._lag.labels(topic)
@@ -102,21 +89,8 @@ class FollowMetrics:
         for change in CHANGES:
             self._sent.labels(change)
         self.open_alarms({})
+        self._is_behind = True
         self._caught_up.set(time.time())
-
-    def _described(self, name: str) -> tuple[str, str, tuple[str, ...]]:
-        _, meaning, labels = METRICS[name]
-        return name, meaning, labels
-
-    def _gauge(self, name: str) -> Gauge:
-        made = Gauge(*self._described(name), registry=None)
-        self.registry.register(made)
-        return made
-
-    def _counter(self, name: str) -> Counter:
-        made = Counter(*self._described(name), registry=None)
-        self.registry.register(made)
-        return made
 
     def behind(self, topic: str, records: int, last_ms: int | None) -> None:
         """What a topic still has.
@@ -137,7 +111,16 @@ class FollowMetrics:
         if rows:
             self._rows.inc(rows)
             self._batch.observe(seconds)
+        self._is_behind = False
         self._caught_up.set(time.time())
+
+    def hangs(self) -> str | None:
+        """Why it has to be started again: nothing is known here; the time without an end of the log tells."""
+        return None
+
+    def unready(self) -> str | None:
+        """Why the file is not up to date; None once all that was there has been taken in."""
+        return "not all that was there has been taken in yet" if self._is_behind else None
 
     def failed(self, reason: str, times: int = 1) -> None:
         """Something went wrong; `reason` is one of REASONS."""

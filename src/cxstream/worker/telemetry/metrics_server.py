@@ -9,34 +9,55 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
 
 from aiohttp import web
 from prometheus_client.exposition import choose_encoder
 
+from cxstream.model.errors import SettingsError
 from cxstream.worker.web.access import require_host
 from cxstream.worker.web.connection_limit import LimitedServer, one_request, runner
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from prometheus_client import CollectorRegistry
 
 _STOP_SECONDS = 5.0
 
 
+class Health(Protocol):
+    """Whether a process is well. It is asked in the thread of the server."""
+
+    def hangs(self) -> str | None:
+        """Why it has to be started again; None if it works."""
+        ...
+
+    def unready(self) -> str | None:
+        """Why it cannot do its work yet; None if it can."""
+        ...
+
+
 class MetricsServer:
-    """Serves GET /metrics.
+    """Serves GET /metrics, and /livez and /readyz of a process without a web server of its own.
 
     Args:
         registry: what is served.
         hosts: accepted Host names, besides those of this computer.
+        health: answers /livez and /readyz; without it there are none.
     """
 
-    def __init__(self, registry: CollectorRegistry, hosts: Iterable[str]) -> None:
+    def __init__(
+        self, registry: CollectorRegistry, hosts: Iterable[str], health: Health | None = None
+    ) -> None:
         self._registry = registry
         self._app = web.Application(middlewares=[one_request, require_host(hosts)])
         self._app.router.add_get("/metrics", self._metrics)
+        if health is not None:
+            self._health = health
+            self._app.router.add_get("/livez", self._livez)
+            self._app.router.add_get("/readyz", self._readyz)
         self._stopping = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)
@@ -81,3 +102,44 @@ class MetricsServer:
         answer = web.Response(body=encode(registry), headers={"Content-Type": content_type})
         answer.enable_compression()
         return answer
+
+    async def _livez(self, _: web.Request) -> web.Response:
+        problem = self._health.hangs()
+        if problem is None:
+            return web.json_response({"status": "ok"})
+        return web.json_response({"status": "hangs", "reason": problem}, status=503)
+
+    async def _readyz(self, _: web.Request) -> web.Response:
+        problem = self._health.unready()
+        if problem is None:
+            return web.json_response({"ready": True})
+        return web.json_response({"ready": False, "reason": problem}, status=503)
+
+
+@contextmanager
+def served(server: MetricsServer, section: str, host: str, port: int | None) -> Iterator[str]:
+    """Serve meanwhile, if there is a port; yields the address of the metrics, or "" without one.
+
+    Args:
+        server: not started.
+        section: of the settings, for the error.
+        host: address to listen on.
+        port: 0 takes a free one.
+
+    Raises:
+        SettingsError: the port is taken, or the address is not one of this computer.
+    """
+    if port is None:
+        yield ""
+        return
+    try:
+        found = server.start(host, port)
+    except OSError as error:
+        raise SettingsError(
+            f"{section}.metrics_port: {host}:{port}: {error.strerror or error}: choose another, or 0 for a free one"
+        ) from error
+    shown = f"[{host}]" if ":" in host else host
+    try:
+        yield f"http://{shown}:{found}/metrics"
+    finally:
+        server.stop()
