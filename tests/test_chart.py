@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from charts import CHART, ROOT, VALUES, Document, helm, kinds, only, template, validate
+from cxstream.console.server import check
 from cxstream.kafka.acls import CONSOLE, CRM, PRODUCER, WAREHOUSE, WORKER, Role, acls
 from cxstream.settings import Settings, Sink, load
 from cxstream.sink.address import Address
@@ -109,6 +110,12 @@ def test_validation_notices_a_field_that_does_not_exist(field: str) -> None:
         "sink.url=postgresql://me:secret@db/bi",
         "sink.url=mysql://db/bi",
         "sink.replicas=2",
+        "warehouse.replicas=2",
+        "warehouse.publishMinutes=0",
+        "warehouse.volume.size=big",
+        "warehouse.settings.CXSTREAM_WAREHOUSE__PATH=/tmp/w.duckdb",
+        "console.hosts=cx.example.org",
+        "console.settings.CXSTREAM_SECURITY__PASSWORD=secret",
         "control.key=",
         "control.value=secret",
         "worker.extraVolumes=none",
@@ -190,6 +197,10 @@ def test_install_in_the_first_steps_is_of_the_image_that_is_built() -> None:
 def variables(documents: list[Document], name: str = "cxstream") -> dict[str, str]:
     """The environment of the worker or the sink; what Kubernetes looks up stands for its value."""
     (container,) = only(documents, "Deployment", name=name)["spec"]["template"]["spec"]["containers"]
+    return _environment(container)
+
+
+def _environment(container: Document) -> dict[str, str]:
     return {each["name"]: each.get("value") or str(each["valueFrom"]) for each in container["env"]}
 
 
@@ -522,6 +533,134 @@ def test_the_sink_has_its_own_user_secrets_and_ways_out() -> None:
         _mounted(plain, "/etc/cxstream/password", "cxstream-sink")["secret"]["secretName"]
         == "cxstream-worker"
     )
+
+
+# --- the warehouse and the console, options
+
+
+def _parts(documents: list[Document]) -> tuple[Document, dict[str, Document]]:
+    """The pod of the warehouse, and its containers."""
+    pod = only(documents, "StatefulSet", name="cxstream-warehouse")["spec"]["template"]["spec"]
+    return pod, {each["name"]: each for each in pod["containers"]}
+
+
+def test_there_is_no_warehouse_and_no_console_unless_they_are_wanted() -> None:
+    names = {each["metadata"]["name"] for each in template(MINIMAL)}
+    assert not {"cxstream-warehouse", "cxstream-console"} & names
+    documents = template(PRODUCTION, "--set", "console.enabled=false")
+    assert set(_parts(documents)[1]) == {"warehouse"}
+    assert not [each for each in kinds(documents, "Service") if each["metadata"]["name"].endswith("-console")]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ("warehouse.enabled=false", "warehouse.enabled"),
+        ("console.hosts=null", "console.hosts"),
+        ("console.users.secret=", "console.users.secret"),
+    ],
+)
+def test_what_the_console_needs_has_to_be_said(wrong: str, said: str) -> None:
+    result = helm(
+        "template", "cxstream", CHART, "--kube-version", "1.35", "--values", PRODUCTION, "--set", wrong
+    )
+    assert result.returncode != 0
+    assert said in result.stderr
+
+
+def test_the_warehouse_is_one_writer_and_the_console_reads_beside_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    documents = template(PRODUCTION)
+    spec = only(documents, "StatefulSet", name="cxstream-warehouse")["spec"]
+    assert spec["replicas"] == 1
+    (claim,) = spec["volumeClaimTemplates"]
+    assert claim["spec"]["accessModes"] == ["ReadWriteOnce"]
+    pod, containers = _parts(documents)
+    worker = only(documents, "Deployment", name="cxstream")["spec"]["template"]["spec"]
+    wanted = {**worker["securityContext"], "fsGroupChangePolicy": "OnRootMismatch"}
+    assert pod["securityContext"] == wanted
+    assert pod["automountServiceAccountToken"] is False
+    writable = {
+        name: {mount["name"] for mount in each["volumeMounts"] if not mount.get("readOnly")}
+        for name, each in containers.items()
+    }
+    assert writable == {"warehouse": {"tmp", "data"}, "console": {"console-tmp"}}
+    for container in containers.values():
+        assert container["securityContext"] == worker["containers"][0]["securityContext"]
+        assert container["image"] == worker["containers"][0]["image"]
+        assert {"startupProbe", "livenessProbe", "readinessProbe"} <= set(container)
+    paths = set()
+    for name, container in containers.items():
+        given = _environment(container)
+        assert set(given) <= _variables_of(Settings)
+        with monkeypatch.context() as here:
+            for variable, value in given.items():
+                if not variable.startswith("CXSTREAM_SECURITY"):
+                    here.setenv(variable, value)
+            settings = load()
+        paths.add(settings.warehouse.path)
+        ports = {each["name"]: each["containerPort"] for each in container["ports"]}
+        if name == "console":
+            # It may be reached by others: they sign in, by https.
+            check(settings.console)
+            assert settings.console.hosts == ("cx.example.org",)
+            assert ports == {"pages": settings.console.port, "pages-metrics": settings.console.metrics_port}
+        else:
+            assert settings.warehouse.publish_minutes == 15
+            assert ports == {"metrics": settings.warehouse.metrics_port}
+    assert [str(path.parent) for path in paths] == ["/var/lib/cxstream"]
+
+
+def test_warehouse_and_console_have_their_own_users_secrets_and_ways() -> None:
+    documents = template(PRODUCTION)
+    pod, containers = _parts(documents)
+    volumes = {each["name"]: each for each in pod["volumes"]}
+    secrets = {}
+    for name, container in containers.items():
+        given = _environment(container)
+        user = only(documents, "KafkaUser", name=f"cxstream-{name}")
+        assert given["CXSTREAM_SECURITY__USERNAME"] == user["metadata"]["name"]
+        mounts = {each["mountPath"]: each["name"] for each in container["volumeMounts"]}
+        assert len(set(mounts.values())) == len(mounts)
+        for variable in given:
+            if variable.endswith("_FILE"):
+                folder = given[variable].rpartition("/")[0]
+                secrets[name, variable.split("__")[1]] = volumes[mounts[folder]]["secret"]["secretName"]
+    assert secrets == {
+        ("warehouse", "PASSWORD_FILE"): "cxstream-warehouse",
+        ("warehouse", "CA_FILE"): "kafka-cluster-ca-cert",
+        ("console", "PASSWORD_FILE"): "cxstream-console",
+        ("console", "CA_FILE"): "kafka-cluster-ca-cert",
+        ("console", "USERS_FILE"): "cxstream-users",
+    }
+    policy = only(documents, "NetworkPolicy", name="cxstream-warehouse")["spec"]
+    open_to = {
+        port["port"]: rule["from"][0]["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"]
+        for rule in policy["ingress"]
+        for port in rule["ports"]
+    }
+    assert open_to == {"metrics": "monitoring", "pages-metrics": "monitoring", "pages": "ingress"}
+    labels = only(documents, "StatefulSet", name="cxstream-warehouse")["spec"]["template"]["metadata"][
+        "labels"
+    ]
+    for name in ("warehouse", "console"):
+        service = only(documents, "Service", name=f"cxstream-{name}")["spec"]
+        assert service["selector"].items() <= labels.items()
+        (endpoint,) = only(documents, "ServiceMonitor", name=f"cxstream-{name}")["spec"]["endpoints"]
+        assert endpoint["relabelings"][0]["replacement"] == f"cxstream-{name}"
+        served = only(documents, "Service", name="cxstream-warehouse")["spec"]["ports"]
+        assert endpoint["port"] in {each["name"] for each in served}
+    shut = template(PRODUCTION, "--set", "networkPolicy.metricsFrom=null,console.from=null")
+    assert only(shut, "NetworkPolicy", name="cxstream-warehouse")["spec"]["ingress"] == []
+
+
+def test_the_console_speaks_https_by_itself_with_a_certificate() -> None:
+    documents = template(PRODUCTION, "--set", "console.tls.secret=cx-tls")
+    given = _environment(_parts(documents)[1]["console"])
+    assert "CXSTREAM_CONSOLE__BEHIND_TLS" not in given
+    assert given["CXSTREAM_CONSOLE__CERT_FILE"].startswith("/etc/cxstream/tls/")
+    assert only(documents, "Service", name="cxstream-console")["spec"]["ports"][0]["port"] == 443
 
 
 # --- carries the rules and dashboards of the repository

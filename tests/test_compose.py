@@ -16,12 +16,13 @@ import pytest
 import yaml
 
 from charts import ROOT, tool
+from cxstream.console.server import check
 from cxstream.local.docker import DockerKafka
 from cxstream.settings import Sink, load
 from cxstream.sink import embedded
 
 DOCKERFILE = ROOT / "deploy" / "docker" / "Dockerfile"
-PROFILES = ("monitoring", "postgresql", "warehouse")
+PROFILES = ("monitoring", "postgresql", "warehouse", "console")
 # Our own image says in its Dockerfile who runs it; it is not pulled.
 OURS = "cxstream:local"
 
@@ -57,6 +58,7 @@ def services(project: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         (("monitoring",), {"prometheus", "alertmanager", "grafana"}),
         (("postgresql",), {"sink"}),
         (("warehouse",), {"warehouse"}),
+        (("console",), {"warehouse", "console"}),
     ],
 )
 def test_profiles_add_services(profiles: tuple[str, ...], expected: set[str]) -> None:
@@ -306,9 +308,33 @@ def test_settings_of_the_warehouse_exist(
     ]
     [target] = job["dns_sd_configs"]
     assert (target["names"], target["port"]) == (["warehouse"], settings.warehouse.metrics_port)
-    assert f":{settings.warehouse.metrics_port}/metrics" in service["healthcheck"]["test"][-1]
+    assert f":{settings.warehouse.metrics_port}/readyz" in service["healthcheck"]["test"][-1]
     assert settings.warehouse.metrics_host == "0.0.0.0"
     assert settings.worker.web_hosts == ("warehouse",)
+
+
+def test_the_console_shows_the_warehouse_to_those_who_sign_in(
+    services: dict[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = services["console"]
+    for name, value in service["environment"].items():
+        monkeypatch.setenv(name, value)
+    settings = load()
+    console = settings.console
+    check(console)
+    [place] = service["volumes"]
+    assert [place["source"]] == [each["source"] for each in services["warehouse"]["volumes"]]
+    assert str(settings.warehouse.path) == services["warehouse"]["environment"]["CXSTREAM_WAREHOUSE__PATH"]
+    assert console.users_file == Path(place["target"]) / "users.json"
+    [port] = service["ports"]
+    assert (port["target"], port["published"]) == (console.port, str(console.port))
+    config = yaml.safe_load((ROOT / "deploy/compose/prometheus.yml").read_text())
+    [job] = [each for each in config["scrape_configs"] if each["job_name"] == "cxstream-console"]
+    [target] = job["dns_sd_configs"]
+    assert (target["names"], target["port"]) == (["console"], console.metrics_port)
+    # Prometheus asks by the name of the service, which is answered.
+    assert "console" in console.hosts
+    assert f":{console.metrics_port}/readyz" in service["healthcheck"]["test"][-1]
 
 
 def test_alertmanager_has_the_templates(services: dict[str, dict[str, Any]]) -> None:

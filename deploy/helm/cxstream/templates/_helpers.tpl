@@ -25,17 +25,18 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 
-{{- define "cxstream.sinkSelector" -}}
-app.kubernetes.io/name: {{ include "cxstream.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
-app.kubernetes.io/component: sink
+{{/* Selector and labels of a part beside the workers: root, component. */}}
+{{- define "cxstream.partSelector" -}}
+app.kubernetes.io/name: {{ include "cxstream.name" .root }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
 {{- end -}}
 
-{{- define "cxstream.sinkLabels" -}}
-{{ include "cxstream.sinkSelector" . }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- define "cxstream.partLabels" -}}
+{{ include "cxstream.partSelector" . }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
 {{- end -}}
 
 {{- define "cxstream.image" -}}
@@ -96,3 +97,152 @@ labels:
 {{- $short := printf "%s.%s" $name .Release.Namespace }}
 {{- list $name $short (printf "%s.svc" $short) (printf "%s.svc.cluster.local" $short) | toJson }}
 {{- end }}
+
+{{/*
+How a part beside the workers reaches Kafka: root; kafka: its user, what is empty is the worker's; prefix of its volumes, so
+that two containers of a pod have each its own.
+*/}}
+{{- define "cxstream.partEnv" -}}
+{{- $security := .root.Values.kafka.security -}}
+{{- $certificate := ternary .kafka.certificate $security.certificate (ne .kafka.certificate.secret "") -}}
+- {name: CXSTREAM_KAFKA, value: {{ .root.Values.kafka.bootstrap | quote }}}
+- {name: CXSTREAM_LOG_FORMAT, value: json}
+{{- with .root.Values.kafka.topicPrefix }}
+- {name: CXSTREAM_TOPICS__PREFIX, value: {{ . | quote }}}
+{{- end }}
+- {name: CXSTREAM_SECURITY__PROTOCOL, value: {{ $security.protocol }}}
+{{- if include "cxstream.sasl" .root }}
+- {name: CXSTREAM_SECURITY__SASL_MECHANISM, value: {{ $security.saslMechanism }}}
+{{- end }}
+{{- if include "cxstream.password" .root }}
+- {name: CXSTREAM_SECURITY__USERNAME, value: {{ default $security.username .kafka.username | quote }}}
+- {name: CXSTREAM_SECURITY__PASSWORD_FILE, value: /etc/cxstream/password/password}
+{{- end }}
+{{- if include "cxstream.token" .root }}
+- {name: CXSTREAM_SECURITY__TOKEN_FILE, value: /etc/cxstream/token/token}
+{{- end }}
+{{- if and (include "cxstream.tls" .root) $security.ca.secret }}
+- {name: CXSTREAM_SECURITY__CA_FILE, value: /etc/cxstream/ca/ca.pem}
+{{- end }}
+{{- if and (include "cxstream.tls" .root) $certificate.secret }}
+- {name: CXSTREAM_SECURITY__CERT_FILE, value: /etc/cxstream/certificate/certificate.pem}
+- {name: CXSTREAM_SECURITY__KEY_FILE, value: /etc/cxstream/certificate/key.pem}
+{{- end }}
+{{- end -}}
+
+{{/* Where the container has them: root, kafka, prefix. */}}
+{{- define "cxstream.partMounts" -}}
+{{- $security := .root.Values.kafka.security -}}
+{{- $certificate := ternary .kafka.certificate $security.certificate (ne .kafka.certificate.secret "") -}}
+{{- if include "cxstream.password" .root }}
+- {name: {{ .prefix }}password, mountPath: /etc/cxstream/password, readOnly: true}
+{{- end }}
+{{- if include "cxstream.token" .root }}
+- {name: {{ .prefix }}token, mountPath: /etc/cxstream/token, readOnly: true}
+{{- end }}
+{{- if and (include "cxstream.tls" .root) $security.ca.secret }}
+- {name: {{ .prefix }}ca, mountPath: /etc/cxstream/ca, readOnly: true}
+{{- end }}
+{{- if and (include "cxstream.tls" .root) $certificate.secret }}
+- {name: {{ .prefix }}certificate, mountPath: /etc/cxstream/certificate, readOnly: true}
+{{- end }}
+{{- end -}}
+
+{{/* The volumes: root, kafka, prefix. */}}
+{{- define "cxstream.partVolumes" -}}
+{{- $security := .root.Values.kafka.security -}}
+{{- $password := ternary .kafka.password $security.password (ne .kafka.password.secret "") -}}
+{{- $certificate := ternary .kafka.certificate $security.certificate (ne .kafka.certificate.secret "") -}}
+{{- if include "cxstream.password" .root }}
+- name: {{ .prefix }}password
+  secret:
+    secretName: {{ $password.secret }}
+    defaultMode: 0440
+    items:
+      - {key: {{ $password.key | quote }}, path: password}
+{{- end }}
+{{- if include "cxstream.token" .root }}
+- name: {{ .prefix }}token
+  projected:
+    defaultMode: 0440
+    sources:
+      - serviceAccountToken:
+          audience: {{ $security.token.audience | quote }}
+          expirationSeconds: {{ $security.token.expirationSeconds }}
+          path: token
+{{- end }}
+{{- if and (include "cxstream.tls" .root) $security.ca.secret }}
+- name: {{ .prefix }}ca
+  secret:
+    secretName: {{ $security.ca.secret }}
+    defaultMode: 0440
+    items:
+      - {key: {{ $security.ca.key | quote }}, path: ca.pem}
+{{- end }}
+{{- if and (include "cxstream.tls" .root) $certificate.secret }}
+- name: {{ .prefix }}certificate
+  secret:
+    secretName: {{ $certificate.secret }}
+    defaultMode: 0440
+    items:
+      - {key: {{ $certificate.certificateKey | quote }}, path: certificate.pem}
+      - {key: {{ $certificate.privateKeyKey | quote }}, path: key.pem}
+{{- end }}
+{{- end -}}
+
+{{/* What a part beside the workers may connect to in any case: name servers and Kafka. */}}
+{{- define "cxstream.partEgress" -}}
+- ports:
+    {{- range .Values.networkPolicy.dnsPorts }}
+    - {protocol: UDP, port: {{ . }}}
+    - {protocol: TCP, port: {{ . }}}
+    {{- end }}
+  {{- with .Values.networkPolicy.dnsTo }}
+  to:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+- ports:
+    {{- range .Values.networkPolicy.kafkaPorts }}
+    - {protocol: TCP, port: {{ . }}}
+    {{- end }}
+  {{- with .Values.networkPolicy.kafkaTo }}
+  to:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- with .Values.networkPolicy.extraEgress }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* Target of a ServiceMonitor: root, component, port, job. */}}
+{{- define "cxstream.partMonitor" -}}
+apiVersion: monitoring.coreos.com/v1
+kind: ServiceMonitor
+metadata:
+  name: {{ include "cxstream.fullname" .root }}-{{ .name }}
+  namespace: {{ .root.Release.Namespace }}
+  labels:
+    {{- include "cxstream.partLabels" . | nindent 4 }}
+    {{- with .root.Values.monitoring.serviceMonitor.labels }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+spec:
+  selector:
+    matchLabels:
+      {{- include "cxstream.partSelector" . | nindent 6 }}
+  namespaceSelector:
+    matchNames: [{{ .root.Release.Namespace }}]
+  endpoints:
+    - port: {{ .port }}
+      path: /metrics
+      interval: {{ .root.Values.monitoring.serviceMonitor.interval }}
+      relabelings:
+        - {action: replace, targetLabel: job, replacement: cxstream-{{ .name }}}
+{{- end -}}
+
+{{/* Of all containers beside the worker. */}}
+{{- define "cxstream.confined" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+{{- end -}}
