@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from console_app import console, read, warehouse
+from console_app import card, console, read, warehouse
 from cxstream.console import effects
-from cxstream.settings import Warehouse
+from cxstream.model.experiments import Experiment, arm_of
+from cxstream.model.parameters import ScoringParams
+from cxstream.model.rules import rules_of
+from cxstream.settings import ACTIONS, Warehouse
 from cxstream.trials import gather
 from cxstream.trials.evaluate import Wanted, evaluate
-from cxstream.warehouse.store import reading
+from cxstream.warehouse.store import Store, reading
 from test_console_value import behind, number, table
 from trial_rows import shop
-from view_rows import START, made_up
+from view_rows import START, made_up, touchpoint
 
 if TYPE_CHECKING:
-    from datetime import timedelta
     from pathlib import Path
 
 ROWS, SIGNALS = shop()
@@ -102,7 +105,7 @@ async def test_the_ratio_is_tested_and_a_broken_one_is_said_first(
         # The touchpoints name rules that nobody knows here.
         assert "The rules in force are not those of the settings" in page
         assert "not known" in {row[2] for row in table(page, "Check")}
-    monkeypatch.setattr("cxstream.console.pages.experiments._LATEST", "SELECT NULL AS model")
+    monkeypatch.setattr("cxstream.console.in_force._LATEST", "SELECT NULL AS model")
     async with console(path, release_seconds=0, sections={"scoring": RULES}) as client:
         page = (await client.get(ONE)).text
         assert "The arms are broken" in page
@@ -148,3 +151,37 @@ def test_a_curve_needs_enough_customers_of_an_arm() -> None:
     (arm,) = effects.leaving(rows, 3)
     assert (arm.arm, arm.here) == ("treated", [50, 50, 40, 40])
     assert [share.value for share in arm.shares] == [0, 0, 20, 20]
+
+
+async def test_who_is_held_out_by_the_last_signal_is_marked_and_not_offered(tmp_path: Path) -> None:
+    """c-1 is treated, c-2 held out, c-3 was held out at another level, c-4 has no arm, c-5 no signal with one yet."""
+    arms = {1: ["holdout", "treated"], 2: ["treated", "holdout"], 3: ["holdout", None], 4: [None], 5: []}
+    signals = [
+        {**SIGNALS[0], "customer_id": customer, "time": START + timedelta(hours=n), "id": f"{customer}-{n}", "offset": customer,
+         "n": n, "arm": arm, "experiment": arm and "one", "change": "raised" if n == 0 else "eased"}
+        for customer, told in arms.items()
+        for n, arm in enumerate(told)
+    ]  # fmt: skip
+    rows = [touchpoint(customer_id=n, offset=n) for n in arms]
+    path = warehouse(tmp_path / "w.duckdb", rows, signals, [card(n, "critical", 0.9 - n / 100) for n in arms])
+    async with console(path, release_seconds=0) as client:
+        today = (await client.get("/today")).text
+        assert [row[1] for row in table(today, "Level")] == ["c-1", "c-3", "c-4", "c-5"]
+        assert "1 customer at risk is held out" in today
+        called = await client.get("/today.csv?table=calls")
+        assert "c-2" not in called.text
+        listed = re.findall(r'<tr class="qrow".*?</tr>', (await client.get("/queue")).text)
+        assert ["Holdout" in row for row in listed] == [False, True, False, False, False]
+        for customer in (1, 2, 3):
+            page = (await client.get(f"/customers/c-{customer}")).text
+            assert ("leave this customer alone" in page) == (customer == 2)
+    # The rules of the settings are in force, and c-4 and c-5 will be told an arm.
+    rules = {"experiments": {"one": {"holdout": 0.9, "salt": "s"}}}
+    arm = {n: arm_of("one", Experiment(holdout=0.9, salt="s"), f"c-{n}") for n in (3, 4, 5)}
+    assert set(arm.values()) == {"holdout"}
+    label = rules_of(ScoringParams.model_validate(rules), ACTIONS).label
+    with Store(path, Warehouse()) as store:
+        store.connection.execute("UPDATE touchpoints SET model = ?", [label])
+    async with console(path, release_seconds=0, sections={"scoring": rules}) as client:
+        listed = re.findall(r'<tr class="qrow".*?</tr>', (await client.get("/queue")).text)
+        assert ["Holdout" in row for row in listed] == [False, True, True, True, True]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from cxstream.console import desk
+from cxstream.console import desk, in_force
 from cxstream.model.experiments import arm_of, by_level
 
 if TYPE_CHECKING:
@@ -20,6 +20,9 @@ _ITEMS = "SELECT * FROM work_items WHERE customer IN (SELECT unnest($customers::
 _SENT = """
 SELECT t.id, c.customer, t.time, t.kind, t.arm, t.action FROM touchpoints t JOIN customers c USING (customer_id)
 WHERE c.customer IN (SELECT unnest($customers::VARCHAR[])) AND kind IN ('action_taken', 'won_back', 'churned')"""
+_TOLD = f"""
+SELECT c.customer, {in_force.ARM} AS arm FROM risk_signals s JOIN customers c USING (customer_id)
+WHERE c.customer IN (SELECT unnest($customers::VARCHAR[])) GROUP BY c.customer"""
 _NOTES = 10
 
 
@@ -62,14 +65,17 @@ async def of(ask: Ask, customers: Sequence[str], levels: dict[str, str]) -> dict
     """
     values = {"customers": list(customers)}
     items, sent = await ask.reader.sql(_ITEMS, values), await ask.reader.sql(_SENT, values)
-    experiments = by_level(ask.settings.scoring.experiments)
+    told = {row["customer"]: row["arm"] for row in await ask.reader.sql(_TOLD, values)}
+    # For those whose last signal is older than the experiment.
+    experiments = by_level(await in_force.experiments(ask))
     found = {}
     for customer in customers:
         mine = {row["item"]: row for row in items if row["customer"] == customer}
         touched = [row for row in sent if row["customer"] == customer]
         found[customer] = one = Worked(is_holdout=any(row["arm"] == "holdout" for row in touched))
         chosen = experiments.get(levels.get(customer, ""))
-        one.is_holdout |= chosen is not None and arm_of(*chosen, customer) == "holdout"
+        arm = told.get(customer) or (chosen and arm_of(*chosen, customer))
+        one.is_holdout |= arm == "holdout"
         for each in ask.desk.of(customer) if ask.desk else ():
             _overlay(mine, {row["id"] for row in touched}, each, one)
         _fill(one, mine)

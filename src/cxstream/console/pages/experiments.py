@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.exceptions import HTTPException
 
-from cxstream.console import charts, effects, figures, readings, trial
+from cxstream.console import charts, effects, figures, in_force, readings, trial
 from cxstream.console.figures import Cell, Estimate, Grid
 from cxstream.console.language import N_
 from cxstream.console.page import Ask, Page
 from cxstream.console.tables import Table
-from cxstream.model.rules import rules_of
 from cxstream.warehouse.views import definition, query
 
 if TYPE_CHECKING:
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 _BY = ("level", "segment", "channel", "product")
 _MOST_GROUPS = 12
 _MOST_MONEY = 1e12
-_LATEST = 'SELECT arg_max(model, (time, "partition", "offset")) AS model FROM touchpoints'
 
 
 async def _show(ask: Ask) -> Mapping[str, Any]:
@@ -66,10 +64,8 @@ def _is(row: Row, what: str, name: str) -> bool:
 
 async def _shares(ask: Ask) -> dict[str, float] | None:
     """What the rules hold out, by experiment; None where the data were judged by other rules than those of the settings."""
-    (row,) = await ask.reader.sql(_LATEST)
-    if row["model"] not in {None, rules_of(ask.settings.scoring, ask.settings.actions).label}:
-        return None
-    return {name: each.holdout for name, each in (ask.settings.scoring.experiments or {}).items()}
+    found = await in_force.experiments(ask)
+    return None if found is None else {name: each.holdout for name, each in found.items()}
 
 
 def _options(ask: Ask) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from starlette.exceptions import HTTPException
 
-from cxstream.console import alerts, charts, drawing, leaving, refused, risky
+from cxstream.console import alerts, charts, drawing, in_force, leaving, refused, risky
 from cxstream.console.change import direction
 from cxstream.console.labels import place
 from cxstream.console.language import N_
@@ -48,16 +48,28 @@ WITH spells AS (
 SELECT moment, count(customer_id) AS customers
 FROM moments LEFT JOIN (SELECT * FROM risky ANTI JOIN away USING (moment, customer_id)) USING (moment)
 GROUP BY moment ORDER BY moment"""
+# Format is applied twice.
+_ARM = in_force.ARM.replace("{", "{{").replace("}", "}}")
 _CALL = f"""
 WITH told AS (
-    SELECT customer_id, arg_max(leading_reason, time) AS leading_reason, arg_max(reasons, time) AS reasons, max(time) AS since
-    FROM signals WHERE change IN ('raised', 'worsened') GROUP BY customer_id
+    SELECT
+        customer_id,
+        arg_max(leading_reason, time) FILTER (change IN ('raised', 'worsened')) AS leading_reason,
+        arg_max(reasons, time) FILTER (change IN ('raised', 'worsened')) AS reasons,
+        max(time) FILTER (change IN ('raised', 'worsened')) AS since,
+        {_ARM} AS arm
+    FROM signals GROUP BY customer_id
 )
 SELECT cards.customer, cards.announced AS level, cards.probability, cards.value_at_risk,
     cards.clv, cards.p_alive, cards.spent, leading_reason, reasons::VARCHAR AS reasons, since
 FROM cards LEFT JOIN told USING (customer_id)
-WHERE cards.announced IN {_RISKY} AND cards.{leaving.STAYS}
+WHERE cards.announced IN {_RISKY} AND cards.{leaving.STAYS} AND arm IS DISTINCT FROM 'holdout'
 ORDER BY {{order}} DESC, cards.probability DESC, cards.customer LIMIT $limit"""
+_HELD = f"""
+SELECT count(*) AS customers FROM (
+    SELECT customer_id, {in_force.ARM} AS arm FROM risk_signals
+    WHERE customer_id IN (SELECT customer_id FROM cards WHERE announced IN {_RISKY} AND {leaving.STAYS}) GROUP BY customer_id
+) WHERE arm = 'holdout'"""
 _KNOWN = "SELECT count(*) AS customers FROM cards"
 
 
@@ -69,8 +81,8 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
         ask.view("quality", by=("source",)),
         alerts.found(ask),
     )
-    (order, calls), known, risk, nps = await asyncio.gather(
-        _first(ask, _CALLS), ask.reader.sql(_KNOWN), _at_risk(ask), _nps(ask)
+    (order, calls), known, held, risk, nps = await asyncio.gather(
+        _first(ask, _CALLS), ask.reader.sql(_KNOWN), ask.reader.sql(_HELD), _at_risk(ask), _nps(ask)
     )
     now = people[0] if people else None
     return {
@@ -81,6 +93,7 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
         "nps": nps,
         "calls": [_call(ask, row) for row in calls] if ask.sees_customers else None,
         "order": ask.language.gettext(risky.ORDERS[order]),
+        "held_out": held[0]["customers"],
         "is_valued": order == "money",
         "is_past": ask.last is not None and ask.scope.until <= ask.last,
         "table": await drawn(ask, places[:_PLACES]),

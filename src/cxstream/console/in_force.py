@@ -1,0 +1,26 @@
+"""Which experiments hold now: those of the settings, if the latest touchpoint was judged by the rules of the settings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cxstream.model.rules import rules_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cxstream.console.page import Ask
+    from cxstream.model.experiments import Experiment
+
+_LATEST = 'SELECT arg_max(model, (time, "partition", "offset")) AS model FROM touchpoints'
+
+ARM = "arg_max_null(arm, {'time': time, 'partition': \"partition\", 'offset': \"offset\", 'n': n})"
+"""SQL of the arm that the last of some signals gives; NULL where it gives none."""
+
+
+async def experiments(ask: Ask) -> Mapping[str, Experiment] | None:
+    """The experiments of the rules in force; None where nobody knows these rules here."""
+    (row,) = await ask.reader.sql(_LATEST)
+    if row["model"] not in {None, rules_of(ask.settings.scoring, ask.settings.actions).label}:
+        return None
+    return ask.settings.scoring.experiments or {}
