@@ -20,6 +20,7 @@ from cxstream.sink import rows
 from cxstream.sink.address import Address
 from cxstream.sink.database import Database, UnavailableError
 from cxstream.sink.partitions import TABLES, shifted
+from cxstream.sink.verify import Report, verify_against
 from cxstream.topology import CHURN_RISK, FORGOTTEN, FRICTION, INSIGHTS, SCORED, SCORES
 from cxstream.warehouse import aggregates
 from cxstream.warehouse.store import Store
@@ -31,6 +32,7 @@ from warehouse_rows import signal as signal_of
 from workers import touchpoint
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from cxstream.sink.embedded import Embedded
@@ -468,6 +470,106 @@ def test_rights_that_are_missing_are_named(postgres: Embedded) -> None:
         finally:
             made.close()
             connection.execute("DROP ROLE weak")
+
+
+# What is changed of one row of a table.
+CHANGED = {
+    "score_cards": "spent = spent + 0.25",
+    "risk_signals": "probability = -probability",
+    "friction_signals": "evidence = evidence || ' '",
+    "place_signals": "bad = bad + 1",
+    "daily": "effort_micro = effort_micro + 1",
+    "daily_values": "records = records + 1",
+    "daily_by": "touchpoints = touchpoints - 1",
+    "daily_values_by": "bucket = bucket + 1",
+    "erasures": "time = time + interval '1 ms'",
+    "counted": "through = through - 1",
+}
+
+
+async def test_verify_finds_a_single_changed_row_and_nothing_else(postgres: Embedded) -> None:
+    log = Log(PARTITIONS)
+    *parts, last = batches(events(60), 20)
+    log.append(INSIGHTS.name, 0, b"x", json.dumps(PLACE_SIGNAL).encode())
+    with target(postgres) as sink:
+        for some in parts:
+            log.extend(some)
+            await sink.catch_up(log)
+
+        async def found() -> Report:
+            return await verify_against(sink.settings, sink.database.address, log)  # type: ignore[arg-type]
+
+        # Erasures that the aggregates still count, and those that they do not.
+        for _ in range(2):
+            report = await found()
+            assert (report.differences, report.left_out) == ([], [])
+            assert set(CHANGED) == {table for table, rows in report.rows.items() if rows}
+            await sink.take_out(log)
+        # The log goes on, and the sink is not there yet.
+        log.extend(last)
+        assert (await found()).differences == []
+        await sink.catch_up(log)
+
+        async def changed(tables: Iterable[str]) -> set[str]:
+            """Change a row of each; the tables of which such a change was found."""
+            for table in tables:
+                sink.select(
+                    f"UPDATE {table} SET {CHANGED[table]} WHERE (tableoid, ctid) = "
+                    f"(SELECT tableoid, ctid FROM {table} ORDER BY random() LIMIT 1) RETURNING 1"
+                )
+            named = set()
+            for each in (await found()).differences:
+                [here], [there] = each.only_here, each.only_there
+                assert [name for name in here if here[name] != there[name]] == [
+                    CHANGED[each.table].split(" ")[0]
+                ]
+                named.add(each.table)
+            return named
+
+        assert await changed(["daily_by"]) == {"daily_by"}
+        assert await changed(CHANGED.keys() - {"daily_by"}) == CHANGED.keys()
+        # Nothing is left of it.
+        assert sink.select("SELECT nspname FROM pg_namespace WHERE nspname LIKE '%\\_verify'") == []
+
+
+async def test_verify_compares_what_the_log_still_has_and_says_what_not(postgres: Embedded) -> None:
+    log = Log(PARTITIONS)
+    with target(postgres) as sink:
+        for some in batches(events(240), 60):
+            log.extend(some)
+        await sink.catch_up(log)
+        for (topic, partition), records in log.records.items():
+            for record in records:
+                record.timestamp = int(datetime(2025, 3, 3, tzinfo=UTC).timestamp() * 1000)
+            if topic != SCORES.name:
+                log.first[topic, partition] = len(records) // 2
+        report = await verify_against(sink.settings, sink.database.address, log)  # type: ignore[arg-type]
+        assert report.differences == []
+        assert any(text.startswith("daily, ") for text in report.left_out)
+        assert min(report.rows["score_cards"], report.rows["daily"]) > 0
+        # Another log is none to compare with.
+        log.records[SCORED.name, 0].clear()
+        log.first[SCORED.name, 0] = 0
+        with pytest.raises(LostRecordsError, match="another log"):
+            await verify_against(sink.settings, sink.database.address, log)  # type: ignore[arg-type]
+
+
+async def test_verify_wants_a_schema_of_the_sink_and_drops_no_other(postgres: Embedded) -> None:
+    log = Log(PARTITIONS)
+    settings = sink_settings(postgres)
+    address = Address(postgres.url, settings.sink)
+    with pytest.raises(SinkError, match="there is no schema"):
+        await verify_against(settings, address, log)  # type: ignore[arg-type]
+    with target(postgres) as sink:
+        await sink.catch_up(log)
+        other = f"{sink.settings.sink.schema_name[:32]}_verify"
+        run = sink.database.connection.execute
+        run(f"CREATE SCHEMA {other}".encode())
+        run(f"CREATE TABLE {other}.mine (x int)".encode())
+        with pytest.raises(SinkError, match="something else"):
+            await verify_against(sink.settings, sink.database.address, log)  # type: ignore[arg-type]
+        assert sink.select(f"SELECT count(*) FROM {other}.mine") == [(0,)]
+        run(f"DROP SCHEMA {other} CASCADE".encode())
 
 
 async def test_views_have_units(postgres: Embedded) -> None:

@@ -81,6 +81,29 @@ def require_duckdb() -> None:
         )
 
 
+class WithDefault(click.Group):
+    """A group that runs its command `follow` where none of its commands is named."""
+
+    _DEFAULT = "follow"
+
+    def make_parser(self, ctx: click.Context) -> Any:
+        """A parser that leaves options to the command."""
+        parser = super().make_parser(ctx)
+        parser.ignore_unknown_options = True
+        return parser
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """The arguments of the command, which is named then."""
+        return super().parse_args(ctx, args or [self._DEFAULT])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that is meant."""
+        named = args if args and args[0] in self.commands else [self._DEFAULT, *args]
+        return super().resolve_command(ctx, named)
+
+
 def require_console() -> None:
     """Check that the packages of the console are installed.
 

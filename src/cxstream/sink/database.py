@@ -172,7 +172,7 @@ class Database:
         with self.translated(), self.connection.transaction():
             run = self.connection.execute
             run("SELECT pg_advisory_xact_lock(%s)", [lock])
-            version = self._version()
+            version = self.version()
             newest = migrations()[-1][0]
             if version is None:
                 raise SinkError(
@@ -198,7 +198,21 @@ class Database:
     def _has_schema(self) -> bool:
         return bool(self.value("SELECT to_regnamespace(%s) IS NOT NULL", [self._settings.schema_name]))
 
-    def _version(self) -> int | None:
+    def drop(self) -> None:
+        """Drop the schema, if it is there.
+
+        Raises:
+            SinkError: it holds something else, or this user may not drop it.
+        """
+        with self.translated():
+            if self.version() is None:
+                raise SinkError(
+                    f"{self.address.shown}: the schema {self._settings.schema_name} has tables of something else: rename it"
+                )
+            schema = sql.Identifier(self._settings.schema_name)
+            self.connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(schema))
+
+    def version(self) -> int | None:
         """The last step of the schema; 0 if it is empty, None if it is something else's."""
         tables = self.connection.execute(
             "SELECT tablename FROM pg_tables WHERE schemaname = %s", [self._settings.schema_name]

@@ -16,7 +16,7 @@ from cxstream.sink.records import Rows
 from cxstream.topology import CHURN_RISK, FORGOTTEN, FRICTION, INSIGHTS, SCORED, SCORES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from cxstream.kafka.reader import TopicReader
     from cxstream.settings import Settings
@@ -68,11 +68,12 @@ class Feed:
         self._writing: asyncio.Task[None] | None = None
         self.lag: dict[str, int] = {}
 
-    async def catch_up(self, reader: TopicReader) -> int:
+    async def catch_up(self, reader: TopicReader, until: Mapping[tuple[str, int], int] | None = None) -> int:
         """Take in what is there, up to the end of the log; returns how many rows.
 
         Args:
             reader: of TOPICS.
+            until: the offsets at which to stop, instead of the end, by topic (its name in the contract) and partition.
 
         Raises:
             BrokerError: Kafka does not answer.
@@ -86,9 +87,9 @@ class Feed:
             self.lag[topic.contract] = 0
             for partition in range(reader.partitions[topic.name]):
                 first, end = await reader.bounds(topic.name, partition)
-                start = self._start(
-                    topic.contract, partition, done.get((topic.contract, partition)), first, end
-                )
+                place = topic.contract, partition
+                start = self._start(topic.contract, partition, done.get(place), first, end)
+                end = end if until is None else min(end, until.get(place, 0))
                 ranges.append((topic, partition, start, end))
                 self.lag[topic.contract] += max(0, end - start)
         taken = 0
