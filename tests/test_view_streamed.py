@@ -127,12 +127,12 @@ def test_rows_of_one_time_by_partition_and_offset() -> None:
     times, partitions = np.zeros(200, np.int64), (offsets % 2).astype(np.int32)
     order = np.empty(200, np.int32)
     # So many moves are left to another way to sort.
-    assert not in_order(times, partitions, offsets, 0, 1, np.zeros(50, np.int32), order)
+    assert not in_order(times, partitions, offsets, 0, 0, np.zeros(50, np.int32), order)
     few = slice(0, 20)
-    assert in_order(times[few], partitions[few], offsets[few], 0, 1, np.zeros(5, np.int32), order[few])
+    assert in_order(times[few], partitions[few], offsets[few], 0, 0, np.zeros(5, np.int32), order[few])
     assert order[few].tolist() == sorted(range(20), key=lambda row: (partitions[row], offsets[row]))
     columns: dict[str, np.ndarray] = {
-        "time": times,
+        "ms": times,
         "partition": partitions,
         "offset": offsets,
         "id": offsets,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     Records = NDArray[np.void]
 
-# What a source has delivered; times and the longest gap are in us.
+# What a source has delivered; times and the longest gap are in ms.
 DELIVERED = np.dtype(
     [(name, np.int64) for name in ("touchpoints", "customers", "late", "first", "last", "gap")]
 )

@@ -4,8 +4,8 @@ Touchpoints come in slices, each later than the one before. `in_order` sorts a s
 once, and at the state of its customer, an array by number of customer. So nothing is sorted by customer, and memory
 grows with customers and not with the window.
 
-Columns of a slice: `customers` int32[n], `times` int64[n] in us, `places` int16[n], what a step is, as numbers from 1 on.
-`order` int32[n] are its rows in order. Of `parts` threads, each looks at the customers whose number has the remainder `part`. `within` is the time in us after which a touchpoint begins another journey, below 0
+Columns of a slice: `customers` int32[n], `times` int64[n] in ms, `places` int16[n], what a step is, as numbers from 1 on.
+`order` int32[n] are its rows in order. Of `parts` threads, each looks at the customers whose number has the remainder `part`. `within` is the time in ms after which a touchpoint begins another journey, below 0
 for never.
 """
 
@@ -24,16 +24,19 @@ if TYPE_CHECKING:
 
 # Rows of a bucket of time on average, and how often a row may be moved on average until another way to sort is better.
 BUCKET, _MOVES = 4, 16
-_MS = 1000
 
 # The last touchpoint of a customer; `journey` counts from 1 on, over all customers.
 LAST = np.dtype(
-    [("time", np.int64), ("journey", np.int32), ("place", np.int32), ("effort", np.float32), ("satisfaction", np.float32)],
+    [("time", np.int64), ("journey", np.int32), ("place", np.int32), ("effort", np.float32), ("satisfaction", np.float32),
+     # A record is within one line of the cache.
+     ("unused", np.int64)],
     align=True,
 )  # fmt: skip
 # An edge: how often it is taken, and sums over that.
 EDGE = np.dtype([("count", np.int64), ("gap_ms", np.int64),
                  *((name, np.float64) for name in ("effort", "mood", "effort_change", "satisfaction_change"))], align=True)  # fmt: skip
+# So many states of customers are read at a time, before they are needed: a read that nothing depends on does not wait.
+AHEAD = 128
 # Before any time.
 NEVER = -(1 << 62)
 
@@ -44,7 +47,7 @@ def in_order(
     partitions: NDArray[np.int32],
     offsets: NDArray[np.int64],
     first: int,
-    width: int,
+    shift: int,
     ends: NDArray[np.int32],
     order: NDArray[np.int32],
 ) -> bool:
@@ -55,8 +58,8 @@ def in_order(
         partitions: int32[n].
         offsets: int64[n].
         first: not after any time.
-        width: of a bucket of time, above 0.
-        ends: int32[m], zeros; `first + width * m` is after every time.
+        shift: 2 to the power of it is the width of a bucket of time.
+        ends: int32[m], zeros; as many widths after `first` is after every time.
         order: int32[n], receives the rows.
 
     Returns:
@@ -64,13 +67,13 @@ def in_order(
     """
     count = len(times)
     for i in range(count):
-        ends[(times[i] - first) // width] += 1
+        ends[(times[i] - first) >> shift] += 1
     total = 0
     for bucket in range(len(ends)):
         total += ends[bucket]
         ends[bucket] = total
     for i in range(count - 1, -1, -1):
-        bucket = (times[i] - first) // width
+        bucket = (times[i] - first) >> shift
         ends[bucket] -= 1
         order[ends[bucket]] = i
     left = _MOVES * count
@@ -154,7 +157,11 @@ def follow_edges(
     Returns:
         Journeys so far, of this part.
     """
+    warm = 0
     for i in range(len(order)):
+        if i % AHEAD == 0:
+            for ahead in range(i, min(i + AHEAD, len(order))):
+                warm += last[customers[order[ahead]]].journey
         row = order[i]
         customer = customers[row]
         if customer % parts != part:
@@ -164,7 +171,7 @@ def follow_edges(
         is_between = before.journey > 0 and (within < 0 or times[row] - before.time <= within)
         if is_between:
             number = before.place * size + place
-            gap[i] = (times[row] - before.time) // _MS
+            gap[i] = times[row] - before.time
             taken = edges[number]
             taken.gap_ms += gap[i]
             taken.effort_change += np.float64(efforts_after[row]) - np.float64(before.effort)
@@ -189,7 +196,8 @@ def follow_edges(
         before.place = place
         before.effort = efforts_after[row]
         before.satisfaction = satisfactions_after[row]
-    return begun
+    # Never; but what was read must be of use, or the compiler leaves it out.
+    return begun if warm >= 0 else warm
 
 
 @kernel
@@ -249,7 +257,7 @@ def follow_funnel(
     is_strict: bool,
     starts: NDArray[np.int64],
     took: NDArray[np.int64],
-) -> None:
+) -> int:
     """Advance customers through the steps of a funnel, which are the places.
 
     Args:
@@ -257,17 +265,25 @@ def follow_funnel(
         customers: of each row.
         times: of each row.
         places: of each row, 1 .. steps.
-        within: from the first of the steps to the last, us.
+        within: from the first of the steps to the last, ms.
         part: see the module.
         parts: see the module.
         is_strict: whether the steps must be one after the other.
         starts: int64[customers, steps], NEVER: the latest start of the steps up to each one; in any order the last
             time of each one.
-        took: int64[customers, steps], minus 1; receives the time in us that a customer took through the steps up to each
+        took: int64[customers, steps], minus 1; receives the time in ms that a customer took through the steps up to each
             one when first there.
+
+    Returns:
+        Nothing of use, so that the compiler does not leave out what was read ahead.
     """
     steps = starts.shape[1]
+    warm = 0
     for i in range(len(order)):
+        if i % AHEAD == 0:
+            for ahead in range(i, min(i + AHEAD, len(order))):
+                customer = customers[order[ahead]]
+                warm |= starts[customer, 0] ^ took[customer, 0]
         row = order[i]
         customer = customers[row]
         if customer % parts != part:
@@ -291,3 +307,4 @@ def follow_funnel(
             starts[customer, place] = start
             if took[customer, place] < 0:
                 took[customer, place] = time - start
+    return warm

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from cxstream.warehouse.views.streamed.plan import Plan
     from cxstream.warehouse.views.streamed.slices import Slice
 
-ROWS = """SELECT customer_id, time, "partition", "offset", list_position($names::VARCHAR[], {step})::SMALLINT AS place,
+ROWS = """SELECT customer_id, time, epoch_ms(time) AS ms, "partition", "offset", list_position($names::VARCHAR[], {step})::SMALLINT AS place,
     effort, mood, effort_after, satisfaction_after
 FROM {selected} WHERE {in_journey}"""
 MOST_PLACES = 1_000
@@ -42,7 +42,7 @@ def follow(cursor: duckdb.DuckDBPyConnection, plan: Plan) -> dict[str, pa.Table]
     def work(found: Slice, part: int) -> int:
         columns, rows = found.columns, slice(found.start, found.start + len(found.order))
         begun[part] = follow_edges(
-            found.order, columns["customer_id"], columns["time"], columns["place"], columns["effort"], columns["mood"],
+            found.order, columns["customer_id"], columns["ms"], columns["place"], columns["effort"], columns["mood"],
             columns["effort_after"], columns["satisfaction_after"], plan.within, size, part, len(parts), last,
             counted_edges[part], owners, final, begun[part], edge[rows], journey[rows], gap[rows],
         )  # fmt: skip

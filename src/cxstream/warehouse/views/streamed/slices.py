@@ -30,7 +30,7 @@ class Asked(NamedTuple):
     """What of the touchpoints is read.
 
     Attributes:
-        sql: a query with the columns customer_id, time, partition, offset, place (SMALLINT, 0 for none), and others.
+        sql: a query with the columns customer_id, time, ms, partition, offset, place (SMALLINT, 0 for none), and others.
         values: to bind to it.
         since: start of the window, or None.
         until: its end, or None.
@@ -48,7 +48,7 @@ class Slice(NamedTuple):
     Attributes:
         start: how many touchpoints came before.
         order: int32[n], the rows in the order of time, partition and offset.
-        columns: the others by name; `time` is int64 in us.
+        columns: the others by name; `ms` is int64, the time.
     """
 
     start: int
@@ -120,22 +120,21 @@ def _read(
 ) -> dict[str, NDArray[Any]]:
     conditions, values = _window(*window)
     found = cursor.sql(
-        f"SELECT * FROM ({asked.sql}) WHERE place > 0 AND {conditions}", params={**asked.values, **values}
+        f"SELECT * EXCLUDE (time) FROM ({asked.sql}) WHERE place > 0 AND {conditions}",
+        params={**asked.values, **values},
     ).to_arrow_table()
-    columns = {name: found.column(name).to_numpy() for name in found.column_names}
-    columns["time"] = columns["time"].view(np.int64)
-    return columns
+    return {name: found.column(name).to_numpy() for name in found.column_names}
 
 
 def _sorted(start: int, columns: dict[str, NDArray[Any]]) -> Slice:
-    times, partitions, offsets = columns["time"], *(columns.pop(name) for name in _PLACE)
+    times, partitions, offsets = columns["ms"], *(columns.pop(name) for name in _PLACE)
     rows = len(times)
     order = np.empty(rows, np.int32)
     if rows:
         first, last = int(times.min()), int(times.max())
         buckets = rows // BUCKET + 1
-        width = (last - first) // buckets + 1
-        if not in_order(times, partitions, offsets, first, width, np.zeros(buckets, np.int32), order):
+        shift = ((last - first) // buckets).bit_length()
+        if not in_order(times, partitions, offsets, first, shift, np.zeros(buckets, np.int32), order):
             order = np.lexsort((offsets, partitions, times)).astype(np.int32)
     return Slice(start, order, columns)
 
