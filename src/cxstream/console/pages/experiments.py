@@ -285,7 +285,7 @@ async def _table(ask: Ask) -> Table:
 async def _groups_table(ask: Ask) -> Table:
     ask = _whole(ask)
     by, cell = ask.choice("by", *_BY), {name: ask.param(name) for name in ("what", "name")}
-    return Table(f"experiment-by-{by}", await _rows(ask, by=(by,), cell=cell))
+    return Table(f"experiment-by-{by}", await _rows(ask, by=(by,), cell=cell if any(cell.values()) else {}))
 
 
 PAGE = Page(
