@@ -61,6 +61,7 @@ CREATE TABLE IF NOT EXISTS work (
     value_at_risk REAL, action TEXT, why TEXT, due INTEGER);
 CREATE TABLE IF NOT EXISTS tasks (
     action_id TEXT PRIMARY KEY, subject TEXT, place INTEGER, arm TEXT, event BLOB, sent INTEGER DEFAULT 0);
+CREATE TABLE IF NOT EXISTS arms (subject TEXT PRIMARY KEY, arm TEXT);
 CREATE TABLE IF NOT EXISTS positions (place INTEGER PRIMARY KEY, next INTEGER);
 """
 # Customers with a known value come first; the others follow by probability.
@@ -112,13 +113,15 @@ class Store:
         subject, data = event["subject"], event["data"]
         if data["change"] == "erased":
             # The customer asked to be forgotten: that holds for the CRM, too.
-            for table in ("work", "tasks", "seen"):
+            for table in ("work", "tasks", "seen", "arms"):
                 self.db.execute(f"DELETE FROM {table} WHERE subject = ?", (subject,))  # noqa: S608
             return
         if not self.db.execute("INSERT OR IGNORE INTO seen VALUES (?, ?)", (event["id"], subject)).rowcount:
             return
         held = self.db.execute("SELECT due FROM work WHERE subject = ?", (subject,)).fetchone()
         self.db.execute("DELETE FROM work WHERE subject = ?", (subject,))
+        # Where the rules have an experiment, they say who is held out.
+        self.db.execute("INSERT OR REPLACE INTO arms VALUES (?, ?)", (subject, data.get("arm")))
         if data["level"] == "none":  # cleared
             return
         # `eased` is good news, and no reason to act again; but who was not yet acted on is still to be.
@@ -144,7 +147,10 @@ class Store:
             ).fetchall()
             for row in due:
                 subject, place, action_id, _, _, _, _, action, *_ = row
-                arm = "holdout" if share(subject) < holdout else "treated"
+                (told,) = self.db.execute(
+                    "SELECT max(arm) FROM arms WHERE subject = ?", (subject,)
+                ).fetchone()
+                arm = told or ("holdout" if share(subject) < holdout else "treated")
                 event = json.dumps(action_taken(subject, action_id, action, arm))
                 new = self.db.execute(
                     "INSERT OR IGNORE INTO tasks VALUES (?, ?, ?, ?, ?, 0)",
@@ -423,7 +429,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--prefix", default="", help="what the names of the topics begin with; default: nothing")
     add("--list", action="store_true", help="print the work list of the store and end")
     add("--holdout", default=0.0, type=float, metavar="SHARE",
-        help="share of customers who are not acted on, to measure what acting does; 0..1, default: %(default)s")
+        help="share of customers who are not acted on, to measure what acting does, where signals have no arm;"
+        " 0..1, default: %(default)s")
     add("--max-age-days", default=7.0, type=float, metavar="DAYS",
         help="signals written to Kafka earlier are listed, and not acted on; default: %(default)s")
     add("--quiet-seconds", default=30.0, type=float, metavar="SECONDS",

@@ -32,7 +32,13 @@ PARTITIONS = 2
 
 
 def signal_of(
-    subject: str, number: int, change: str, level: str = "high", p: float = 0.6, value: float | None = None
+    subject: str,
+    number: int,
+    change: str,
+    level: str = "high",
+    p: float = 0.6,
+    value: float | None = None,
+    **more: Any,
 ) -> tuple[bytes, bytes]:
     """Key and value of a churn-risk signal."""
     data: dict[str, Any] = {"change": change}
@@ -41,6 +47,7 @@ def signal_of(
         other = {"feature": "silence", "value": 0.0, "contribution": -0.5, "evidence": "not this"}
         data |= {"level": level, "previous": "none", "probability": p, "reasons": [reason, other]}
         data |= {"value_at_risk": value, "suggested_action": None if level == "none" else "call_back"}
+    data |= more
     event = {
         "specversion": "1.0",
         "id": f"cx.touchpoints-0-{number}-0",
@@ -173,12 +180,15 @@ def test_what_is_old_is_listed_a_share_is_held_out_and_events_are_sent_again_as_
         crm.until(lambda it: "1 customers on the list" in it.said)
         assert crm.stop() == 0
         assert crm.actions() == []
-    in_own_loop(send(settings, [signal_of("anna", 2, "worsened", p=0.7)]))
+    # The arm of a signal counts more than a share of one's own.
+    told = signal_of("carl", 3, "raised", experiment="retention", arm="treated")
+    in_own_loop(send(settings, [signal_of("anna", 2, "worsened", p=0.7), told]))
     with CrmProcess(program, settings, store, *group, "--holdout", "1") as crm:
-        crm.until(lambda it: it.actions())
+        crm.until(lambda it: len(it.actions()) > 1)
         crm.waits()
         assert crm.stop() == 0
-    (event,) = written(settings)
+    event, other = written(settings)
+    assert other["data"]["arm"] == "treated"
     assert event["data"] == {
         "channel": "crm",
         "action": "call_back",
@@ -193,7 +203,7 @@ def test_what_is_old_is_listed_a_share_is_held_out_and_events_are_sent_again_as_
         crm.waits()
         crm.stop()
         assert crm.actions() == []
-    assert written(settings) == [event, event]
+    assert written(settings) == [event, event, other, other]
 
 
 def test_a_topic_that_was_created_again_is_not_taken_for_the_old_one(

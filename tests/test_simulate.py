@@ -23,10 +23,15 @@ from cxstream.cli import group
 from cxstream.kafka.admin import require_topics
 from cxstream.kafka.connection import connection
 from cxstream.model.kinds import Kind
+from cxstream.model.outputs import CHURN_RISK_TYPE
 from cxstream.model.parameters import ScoringParams
+from cxstream.model.rules import rules_of
 from cxstream.scoring.codec.decode import decode
 from cxstream.scoring.engine import Engine, Records
+from cxstream.scoring.router import Router
+from cxstream.settings import ACTIONS
 from cxstream.simulate import files, truth
+from cxstream.simulate.crm import Act, Acting
 from cxstream.simulate.faults import (
     DUPLICATE,
     FAULTS,
@@ -468,3 +473,94 @@ def _auc(leavers: list[float], others: list[float]) -> float:
     """Probability that a leaver had more than another, ties counting half."""
     ours, theirs = np.array(leavers)[:, None], np.array(others)[None, :]
     return float((ours > theirs).mean() + 0.5 * (ours == theirs).mean())
+
+
+EXPERIMENT = "[scoring.experiments.retention]\nholdout = 0.4\n"
+
+
+class TestActing:
+    """The CRM acts on signals by their arm."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def acted(cls) -> tuple[Simulation, np.ndarray, list[bytes]]:
+        rules = rules_of(
+            ScoringParams.model_validate({"experiments": {"retention": {"holdout": 0.4}}}), ACTIONS
+        )
+        simulation, blocks = taken(Plan(600, START, days=50, trouble=3, acting=Acting(rules, 0.9)))
+        return simulation, *joined(blocks)
+
+    def test_everybody_with_a_signal_is_acted_on_by_its_arm(
+        self, acted: tuple[Simulation, np.ndarray, list[bytes]]
+    ) -> None:
+        simulation, rows, values = acted
+        assert simulation.plan.acting is not None
+        router = Router(simulation.plan.acting.rules.params, ACTIONS)
+        # In one batch, as nobody reads it live.
+        signals = [json.loads(row.value) for row in router.process(values, int(rows["arrival"].max())).rows]
+        told: dict[str, list[tuple[str, str]]] = {}
+        for each in signals:
+            if each["type"] == CHURN_RISK_TYPE and each["data"]["change"] in {"raised", "worsened"}:
+                told.setdefault(each["subject"], []).append((each["time"][:10], each["data"]["arm"]))
+        assert len(told) > 100
+        assert crm_acts(simulation).keys() <= told.keys()
+        first = {name: acts[0] for name, acts in crm_acts(simulation).items()}
+        # Who was told of on the last day, or left in the night, is not acted on.
+        assert len(first) > 0.85 * len(told)
+        for name, act in first.items():
+            assert act.arm == told[name][0][1]
+            assert act.kept is False or act.arm == "treated"
+        kinds = Counter(
+            json.loads(value)["data"]["arm"]
+            for value, row in zip(values, rows, strict=True)
+            if row["kind"] == Kind.action_taken and row["fault"] == 0
+        )
+        assert abs(kinds["holdout"] / kinds.total() - 0.4) < 0.1
+
+    def test_who_is_kept_does_not_leave_for_a_while(
+        self, acted: tuple[Simulation, np.ndarray, list[bytes]]
+    ) -> None:
+        simulation, rows, _ = acted
+        left = [
+            (int(row["cust"]), int(row["t"]))
+            for row in rows[rows["kind"] == Kind.churned]
+            if row["fault"] == 0
+        ]
+        assert simulation.crm is not None
+        assert len(left) > 10
+        for index, t in left:
+            # A departure is heard of at least 4 days after the decision.
+            acts = simulation.crm.acts.get(index, [])
+            assert not any(act.kept and 0 < t - act.at < 4 * DAY for act in acts)
+        lines = list(truth.lines(simulation))
+        assert lines[0]["effect"] == 0.9
+        arms = {
+            arm: [line for line in lines[1:] if line["acts"] and line["acts"][0]["arm"] == arm]
+            for arm in ("treated", "holdout")
+        }
+        gone = {arm: sum(bool(line["departures"]) for line in some) / len(some) for arm, some in arms.items()}
+        assert gone["treated"] < gone["holdout"] / 2
+
+    def test_evaluate_finds_the_effect(self, tmp_path: Path) -> None:
+        rules, out, report = (tmp_path / name for name in ("rules.toml", "e.ndjson", "e.json"))
+        rules.write_text(EXPERIMENT)
+        options = ("--customers", "600", "--days", "50", "--trouble", "3", "--quiet", "--seed", "5")
+        result = run(*options, "--out", out, "--rules", rules, "--effect", "0.9")
+        assert result.exit_code == 0, result.output
+        words = ["evaluate", out, "--rules", rules, "--days", "21", "--report", report]
+        result = CliRunner().invoke(group, [*map(str, words)])
+        assert result.exit_code == 0, result.output
+        (experiment, _) = json.loads(report.read_bytes())["results"]
+        assert experiment["warnings"] == []
+        churn = next(each for each in experiment["metrics"] if each["name"] == "churn")
+        assert churn["estimate"]["high"] < 0
+
+    def test_rules_without_an_experiment_are_refused(self, tmp_path: Path) -> None:
+        rules = tmp_path / "rules.toml"
+        rules.write_text("")
+        assert "has no experiment" in run("--out", tmp_path / "x.ndjson", "--rules", rules).output
+
+
+def crm_acts(simulation: Simulation) -> dict[str, list[Act]]:
+    assert simulation.crm is not None
+    return {simulation.subjects[index].decode(): acts for index, acts in simulation.crm.acts.items()}

@@ -21,7 +21,7 @@ Keep a ranked work list from churn-risk signals, act on each signal once, and wr
   --store FILE             default: crm.sqlite
   --prefix PREFIX          what the names of the topics begin with; default: nothing
   --list                   print the work list of the store and end
-  --holdout SHARE          share of customers who are not acted on; 0..1, default: 0
+  --holdout SHARE          share of customers who are not acted on, where signals have no arm; 0..1, default: 0
   --max-age-days DAYS      signals written to Kafka earlier are listed, and not acted on; default: 7
   --quiet-seconds SECONDS  say that it waits when nothing has come for so long; default: 30
   --tls                    encrypt, with Node's authorities or --ca-file

@@ -18,6 +18,7 @@ export interface Signal {
     probability: number
     value_at_risk?: number | null
     suggested_action?: string | null
+    arm?: string | null
     reasons: Reason[]
   }
 }
@@ -49,6 +50,7 @@ CREATE TABLE IF NOT EXISTS work (
     value_at_risk REAL, action TEXT, why TEXT, due INTEGER);
 CREATE TABLE IF NOT EXISTS tasks (
     action_id TEXT PRIMARY KEY, subject TEXT, place INTEGER, arm TEXT, event BLOB, sent INTEGER DEFAULT 0);
+CREATE TABLE IF NOT EXISTS arms (subject TEXT PRIMARY KEY, arm TEXT);
 CREATE TABLE IF NOT EXISTS positions (place INTEGER PRIMARY KEY, next INTEGER);
 `
 // Customers with a known value come first; the others follow by probability.
@@ -99,7 +101,7 @@ export class Store {
   #takeSignal(place: number, { id, subject, data }: Signal, act: boolean): void {
     if (data.change === 'erased') {
       // The customer asked to be forgotten: that holds for the CRM, too.
-      for (const table of ['work', 'tasks', 'seen']) {
+      for (const table of ['work', 'tasks', 'seen', 'arms']) {
         this.#db.prepare(`DELETE FROM ${table} WHERE subject = ?`).run(subject)
       }
       return
@@ -107,6 +109,8 @@ export class Store {
     if (!this.#db.prepare('INSERT OR IGNORE INTO seen VALUES (?, ?)').run(id, subject).changes) return
     const held = this.#db.prepare('SELECT due FROM work WHERE subject = ?').get(subject)
     this.#db.prepare('DELETE FROM work WHERE subject = ?').run(subject)
+    // Where the rules have an experiment, they say who is held out.
+    this.#db.prepare('INSERT OR REPLACE INTO arms VALUES (?, ?)').run(subject, data.arm ?? null)
     if (data.level === 'none') return // cleared
     // `eased` is good news, and no reason to act again; but who was not yet acted on is still to be.
     const due = act && (['raised', 'worsened'].includes(data.change) || held?.['due'] === 1)
@@ -123,7 +127,8 @@ export class Store {
       const due = this.#db.prepare(`SELECT * FROM work WHERE due AND ${MINE} ${RANKED}`)
       const opened: { work: Work; arm: string }[] = []
       for (const work of due.all(JSON.stringify(places)) as unknown as Work[]) {
-        const arm = share(work.subject) < holdout ? 'holdout' : 'treated'
+        const told = this.#db.prepare('SELECT arm FROM arms WHERE subject = ?').get(work.subject)
+        const arm = String(told?.['arm'] ?? (share(work.subject) < holdout ? 'holdout' : 'treated'))
         const task = this.#db
           .prepare('INSERT OR IGNORE INTO tasks VALUES (?, ?, ?, ?, ?, 0)')
           .run(work.signal, work.subject, work.place, arm, JSON.stringify(actionTaken(work, arm)))

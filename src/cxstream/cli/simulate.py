@@ -75,6 +75,19 @@ _POSITIVE = click.FloatRange(0, min_open=True)
     default=None,
     help="Broken records may come from the future. Default: to a topic yes, to a file no, as a file does not say when a record arrived.",
 )
+@click.option(
+    "--rules",
+    "rules_file",
+    type=click.Path(path_type=Path),
+    help="Rules with experiments: the CRM acts on the churn-risk signals that follow from them, by their arm, instead of by chance.",
+)
+@click.option(
+    "--effect",
+    type=click.FloatRange(0, 1),
+    default=0.5,
+    show_default=True,
+    help="With --rules: the chance that an action keeps its customer.",
+)
 @click.option("--quiet", is_flag=True, help="No progress, only the summary line.")
 @click.pass_obj
 def command(config: str | None, /, **options: Any) -> None:
@@ -86,10 +99,12 @@ def command(config: str | None, /, **options: Any) -> None:
     \b
     Example:
       cxstream simulate --customers 10000 --days 30 --out touchpoints.ndjson.zst --truth truth.ndjson
+      cxstream simulate --customers 5000 --days 120 --out touchpoints.ndjson.zst --rules rules.toml --effect 0.5
       cxstream simulate --customers 2000 --rate 500 --for 60 --kafka localhost:9092
     """  # noqa: D301
     from cxstream.simulate.faults import Rates
 
+    options["acting"] = _acting(options)
     to_file = options["out"] is not None
     _refuse(options, to_file=to_file)
     future = options["future"] if options["future"] is not None else not to_file
@@ -125,8 +140,30 @@ def _plan(rates: Any, options: dict[str, Any], start_ms: int, days: float | None
     from cxstream.simulate.stream import Plan
 
     return Plan(
-        options["customers"], start_ms, options["seed"], days, options["events"], rates, options["trouble"]
+        options["customers"],
+        start_ms,
+        options["seed"],
+        days,
+        options["events"],
+        rates,
+        options["trouble"],
+        options["acting"],
     )
+
+
+def _acting(options: dict[str, Any]) -> Any:
+    """How the CRM acts; None: by chance."""
+    if options["rules_file"] is None:
+        return None
+    from cxstream.rules.file import read_file
+    from cxstream.simulate.crm import Acting
+
+    rules = read_file(options["rules_file"])
+    if not rules.params.experiments:
+        raise click.UsageError(
+            f"--rules {options['rules_file']}: has no experiment, so no signal has an arm; add [scoring.experiments.NAME]"
+        )
+    return Acting(rules, options["effect"])
 
 
 def _start(options: dict[str, Any]) -> int | None:

@@ -18,6 +18,8 @@ from cxstream.simulate.rows import ROW, Bools, Rows, join
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from cxstream.simulate.crm import Crm
+
 _PAIN_SAMPLE_DAYS = 7
 
 
@@ -29,6 +31,7 @@ class Life:
         start: first midnight, ms UTC.
         seed: of all chance.
         trouble: how many times as often as usual something goes wrong.
+        crm: acts on signals; None: somebody acts by chance.
 
     Attributes:
         people: as they are now.
@@ -37,11 +40,14 @@ class Life:
         pain: (ms UTC, float32[n]): everybody's pain at the end of a day, once a week.
     """
 
-    def __init__(self, customers: int, start: int, seed: int, trouble: float = 1.0) -> None:
+    def __init__(
+        self, customers: int, start: int, seed: int, trouble: float = 1.0, crm: Crm | None = None
+    ) -> None:
         life, incidents = np.random.SeedSequence(seed).spawn(2)
         self._rng = np.random.default_rng(life)
         self._start = start
         self._trouble = trouble
+        self._crm = crm
         self.people = draw(customers, start, self._rng)
         self.departures = Departures()
         self.calendar = Calendar(np.random.default_rng(incidents))
@@ -92,16 +98,18 @@ class Life:
                 bought,
                 *touched,
                 outreach.campaigns(day),
-                outreach.actions(day),
+                outreach.actions(day) if self._crm is None else self._crm.act(day, self.departures),
                 answers.unasked(day),
             ]
         )
 
     def _still_here(self, due: Rows) -> Rows:
         """Drop what those would have done who are gone by then."""
-        about_him = np.isin(due["kind"], (Kind.churned, Kind.won_back))
         here: Bools = due["t"] < self.people.left_at[due["cust"]]
-        return due[about_him | here]
+        # Who was kept after all did not leave.
+        left: Bools = (due["kind"] == Kind.churned) & ~here
+        stays: Rows = due[here & (due["kind"] != Kind.churned) | left | (due["kind"] == Kind.won_back)]
+        return stays
 
     def _feel(self, happened: Rows) -> None:
         people = self.people

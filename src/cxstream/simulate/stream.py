@@ -10,6 +10,7 @@ import numpy as np
 
 from cxstream.model.kinds import Kind
 from cxstream.model.parameters import DAY_MS
+from cxstream.simulate.crm import Acting, Crm
 from cxstream.simulate.faults import FAULTS, FROM_THE_FUTURE, INVALID, MALFORMED, NONE, TOO_LATE, Rates, Road
 from cxstream.simulate.life import Life
 from cxstream.simulate.people import subjects
@@ -39,6 +40,7 @@ class Plan:
         events: after how many records it ends; None: without end.
         rates: of the faults.
         trouble: how many times as often as usual something goes wrong.
+        acting: how the CRM acts on signals; None: it acts by chance, without looking at them.
     """
 
     customers: int
@@ -48,6 +50,7 @@ class Plan:
     events: int | None = None
     rates: Rates = field(default_factory=Rates)
     trouble: float = 1.0
+    acting: Acting | None = None
 
 
 @dataclass(slots=True)
@@ -112,13 +115,15 @@ class Simulation:
         plan: what it was made from.
         life: the people and the truth about them.
         subjects: the customers' ids, by the index in the rows.
+        crm: acts on signals; None where it acts by chance.
         tally: what was taken so far; kept by the caller.
     """
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.life = Life(plan.customers, plan.start // DAY_MS * DAY_MS, plan.seed, plan.trouble)
         self.subjects = subjects(plan.customers)
+        self.crm = None if plan.acting is None else Crm(plan.acting, self.subjects)
+        self.life = Life(plan.customers, plan.start // DAY_MS * DAY_MS, plan.seed, plan.trouble, self.crm)
         self.tally = StreamTally()
         # A seed of its own: the same people live the same lives whatever happens to their records.
         self._road = Road(plan.rates, np.random.default_rng([plan.seed, 1]))
@@ -129,7 +134,10 @@ class Simulation:
         left = self.plan.events
         for part in self._parts():
             taken = part if left is None else part[:left]
-            yield Block(taken, self._renderer.render(taken))
+            block = Block(taken, self._renderer.render(taken))
+            if self.crm is not None and len(taken):
+                self.crm.read(block.values, int(block.arrival.max()))
+            yield block
             if left is not None:
                 left -= len(taken)
                 if not left:

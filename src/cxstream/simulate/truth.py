@@ -48,6 +48,7 @@ def lines(simulation: Simulation) -> Iterator[dict[str, Any]]:
             "pain": [round(float(pain[index]), 3) for pain in samples],
             "churned_at": left[0]["left_at"] if left else None,
             "departures": left,
+            **_acts(simulation, index, until),
         }
 
 
@@ -58,6 +59,7 @@ def _run(simulation: Simulation) -> dict[str, Any]:
         "seed": plan.seed,
         "customers": plan.customers,
         "trouble": plan.trouble,
+        **({} if plan.acting is None else {"rules": plan.acting.rules.label, "effect": plan.acting.effect}),
         "start": rfc3339(plan.start),
         "until": rfc3339(tally.until),
         "rates": {name: getattr(plan.rates, name) for name in Rates.__slots__},
@@ -68,6 +70,14 @@ def _run(simulation: Simulation) -> dict[str, Any]:
         "pain_at": [rfc3339(at) for at, _ in simulation.life.pain if at <= tally.until],
         "incidents": [_incident(i) for i in simulation.life.calendar.drawn if i.start < tally.until],
     }
+
+
+def _acts(simulation: Simulation, index: int, until: int) -> dict[str, Any]:
+    """What the CRM did on signals; nothing where it acts by chance."""
+    if simulation.crm is None:
+        return {}
+    acts = simulation.crm.acts.get(index, [])
+    return {"acts": [{"at": rfc3339(a.at), "arm": a.arm, "kept": a.kept} for a in acts if a.at < until]}
 
 
 def _incident(incident: Incident) -> dict[str, str]:
