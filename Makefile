@@ -49,12 +49,12 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 # The demo needs less than half of these packages.
 $(VENV)/.usable: requirements-demo.lock pyproject.toml
 	$(create_venv)
-	@echo "Installing cxstream and what the demo needs: 0.5 GB on disk, under a minute, once."
+	@echo "Installing cxstream and what the demo needs: 0.6 GB on disk, under a minute, once."
 	$(call install_locked,requirements-demo.lock)
 	@$(PIP) install --quiet --no-build-isolation --no-deps -e .
 	@touch $@
 
-demo: $(VENV)/.usable ## Run broker, traffic, worker and a live view on this computer; ARGS="--for 30" ends it after 30 s.
+demo: $(VENV)/.usable ## Run broker, traffic, worker, console and a live view on this computer; ARGS="--for 30" ends it after 30 s.
 	@$(BIN)/cxstream demo $(ARGS)
 
 ops: install ## Show alerts fire and resolve on this computer: two faults under Prometheus; ARGS="--keep" keeps it running.
@@ -136,7 +136,7 @@ lock: install ## Resolve the dependencies again, into requirements.lock and the 
 	$(BIN)/pip install --quiet uv
 	$(BIN)/uv pip compile --universal --python-version 3.11 --all-extras --group dev --generate-hashes \
 	  --no-emit-index-url --no-header --quiet --upgrade pyproject.toml -o requirements.lock
-	$(BIN)/uv pip compile --universal --python-version 3.11 --extra local --group source --generate-hashes \
+	$(BIN)/uv pip compile --universal --python-version 3.11 --extra local --extra console --group source --generate-hashes \
 	  --constraint requirements.lock --no-emit-index-url --no-header --quiet --upgrade pyproject.toml -o requirements-demo.lock
 	$(BIN)/uv pip compile --universal --python-version 3.11 --extra warehouse --extra postgres --extra console --generate-hashes \
 	  --constraint requirements.lock --no-emit-index-url --no-header --quiet --upgrade pyproject.toml -o requirements-server.lock

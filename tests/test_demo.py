@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import httpx
 import msgspec
 import pytest
 from rich.console import Console
@@ -29,6 +30,7 @@ from cxstream.model.outputs import (
     Reason,
     read_signal,
 )
+from workers import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -236,10 +238,18 @@ class Demo:
         assert process.stdout
         self.stdout = process.stdout
 
-    async def until(self, part: str) -> None:
-        """Read lines until one contains the part."""
+    async def until(self, part: str) -> str:
+        """Read lines until one contains the part; returns it."""
         while part not in (line := (await self.stdout.readline()).decode()):
             assert line, f"ended before it said {part!r}"
+        return line
+
+    async def drain(self) -> None:
+        """Read what it has said, so that it can say more."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.05):
+                while await self.stdout.readline():
+                    pass
 
     async def end(self) -> tuple[str, str]:
         said, complained = await self.process.communicate()
@@ -276,11 +286,27 @@ async def demo(folder: Path, *arguments: str) -> AsyncIterator[Demo]:
             await process.wait()
 
 
+async def _shows_customers(running: Demo, address: str, name: str, password: str) -> None:
+    """Wait until the queue of the console has somebody."""
+    async with httpx.AsyncClient(base_url=address) as client:
+        assert (await client.get("/queue")).status_code == 303
+        form = {"name": name, "password": password}
+        answer = await client.post("/sign-in", data=form, headers={"sec-fetch-site": "same-origin"})
+        assert answer.status_code == 303
+
+        async def filled() -> bool:
+            await running.drain()
+            found = await client.get("/api/v1/queue")
+            return found.status_code == 200 and bool(found.json()["customers"])
+
+        await until(filled, 120.0, lambda: "nobody is in the queue")
+
+
 @pytest.mark.broker
 @pytest.mark.skipif(not PROC.is_dir(), reason="looks for leftovers in /proc")
 class TestWhole:
     async def test_signals_come_and_it_ends_by_itself(self, tmp_path: Path) -> None:
-        async with demo(tmp_path, "--for", "2") as running:
+        async with demo(tmp_path, "--no-console", "--for", "2") as running:
             said, complained = await running.end()
         assert running.process.returncode == 0, complained
         lines = said.splitlines()
@@ -305,8 +331,12 @@ class TestWhole:
         assert running.leaves_nothing()
 
     async def test_ctrl_c_ends_it_in_good_order(self, tmp_path: Path) -> None:
-        async with demo(tmp_path) as running:
+        async with demo(tmp_path, "--console") as running:
+            line = await running.until("console: ")
+            found = re.fullmatch(r"console: (http://127\.0\.0\.1:\d+)/  name (\w+), password (\S+)\n", line)
+            assert found
             await running.until("  raised to ")
+            await _shows_customers(running, *found.groups())
             running.process.send_signal(signal.SIGINT)
             said, complained = await running.end()
         assert running.process.returncode == 130, complained
@@ -315,7 +345,7 @@ class TestWhole:
         assert running.leaves_nothing()
 
     async def test_a_worker_that_dies_ends_it_with_the_reason(self, tmp_path: Path) -> None:
-        async with demo(tmp_path) as running:
+        async with demo(tmp_path, "--no-console") as running:
             await running.until("  raised to ")
             [worker] = [
                 pid

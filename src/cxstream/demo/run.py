@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,8 +16,10 @@ from cxstream.simulate.faults import Rates
 from cxstream.simulate.stream import Plan, Simulation
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cxstream.demo.board import Board
-    from cxstream.demo.children import Worker
+    from cxstream.demo.children import Pages, Worker
     from cxstream.demo.view import View
     from cxstream.local.broker import LocalKafka
     from cxstream.settings import Settings
@@ -42,6 +45,7 @@ class Show:
         seconds: after how long to end, from the first touchpoint at this rate; None: when asked.
         history: days of the customers' lives that are sent first, as fast as it goes.
         seed: of all chance.
+        console: whether to run a warehouse and the console, too.
     """
 
     customers: int
@@ -49,6 +53,7 @@ class Show:
     seconds: float | None
     history: float
     seed: int
+    console: bool
 
 
 async def run(
@@ -77,16 +82,20 @@ async def run(
     """
     board.kafka = settings.kafka
     await ensure_topics(settings, PARTITIONS)
-    with children.worker(settings, config) as worker:
+    with ExitStack() as stack:
+        worker = stack.enter_context(children.worker(settings, config))
+        pages = stack.enter_context(children.pages(settings, config)) if show.console else None
         watch = Watch(settings, board, view.tell, PARTITIONS)
         try:
             async with asyncio.TaskGroup() as tasks:
                 background = [
                     tasks.create_task(watch.run()),
-                    tasks.create_task(_keep_watch(broker, worker, view)),
+                    tasks.create_task(_keep_watch(broker, [each for each in (worker, pages) if each], view)),
                 ]
                 await _until(stop, worker.ready(view.note))
                 board.metrics = worker.metrics
+                if pages:
+                    background.append(tasks.create_task(_open(pages, board, view)))
                 if not stop.is_set():
                     await _send(show, settings, board, view, stop)
                     view.note("waiting for the last results ...")
@@ -97,7 +106,9 @@ async def run(
                     task.cancel()
         except* CxstreamError as errors:
             raise _first(errors) from None
-        view.note("stopping the worker ...")
+        view.note(
+            "stopping the worker, the warehouse and the console ..." if pages else "stopping the worker ..."
+        )
 
 
 async def _send(show: Show, settings: Settings, board: Board, view: View, stop: asyncio.Event) -> None:
@@ -118,10 +129,17 @@ async def _send(show: Show, settings: Settings, board: Board, view: View, stop: 
     await topic.send(simulation, settings, paced, stop, sent, caught_up)
 
 
-async def _keep_watch(broker: LocalKafka, worker: Worker, view: View) -> None:
+async def _open(pages: Pages, board: Board, view: View) -> None:
+    """Show where the console is, once it is there."""
+    board.console = await pages.ready()
+    view.note(f"console: {board.console}")
+
+
+async def _keep_watch(broker: LocalKafka, running: Sequence[Worker | Pages], view: View) -> None:
     """Refresh the view, and end everything as soon as one of the children has ended."""
     while True:
-        worker.check()
+        for each in running:
+            each.check()
         if not broker.running:
             raise broker.failure()
         view.refresh()

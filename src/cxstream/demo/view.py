@@ -192,7 +192,8 @@ def _places(board: Board) -> list[Text]:
     """Where to look further, from another terminal."""
     if board.kafka is None:
         return []
-    lines = [f"Kafka    {board.kafka}"]
+    lines = [f"console  {board.console}"] if board.console else []
+    lines.append(f"Kafka    {board.kafka}")
     if board.metrics:
         lines.append(f"metrics  {board.metrics}")
     if board.newest:
