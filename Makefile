@@ -100,7 +100,8 @@ schemas: install ## Check that schemas/ matches the types.
 wheel: install ## Build the wheel into dist/.
 	$(BIN)/python -m build --no-isolation --wheel --outdir dist .
 
-tools: install $(BIN)/helm ## Build helm into .venv, for the tests of the chart; needs Go.
+tools: install ## Build helm into .venv with Go, where no package brings it, for the tests of the chart.
+	test -x $(BIN)/helm || $(MAKE) $(BIN)/helm
 
 $(BIN)/helm:
 	GOBIN=$(abspath $(BIN)) go install helm.sh/helm/v3/cmd/helm@$(HELM)
