@@ -94,6 +94,7 @@ class Pane:
     satisfaction_value: float = 0.0
     touches: float = 0
     unsubscribed: bool = False
+    unhelped: float = 0
     troubles: int = 0
     waited: int = 0
 
@@ -717,7 +718,12 @@ class Oracle:
             "complaint": min(len(customer.complaints), p.complaints_scale) / p.complaints_scale,
             "silence": self._silence(customer, clock),
             "lapse": 0.0 if alive is None else 1 - alive,
-            "unsubscribed": self._unsubscribed(customer, clock),
+            "unsubscribed": self._unsubscribed(customer, clock, p.window_days),
+            "slowdown": self._slowdown(customer, clock),
+            "just_unsubscribed": self._unsubscribed(
+                customer, clock, min(p.just_unsubscribed_days, p.window_days)
+            ),
+            "unresolved": min(sums.unhelped, p.unresolved_scale) / p.unresolved_scale,
         }
         z = p.intercept + sum(p.coefficients[name] * x for name, x in features.items())
         contributions = {name: p.coefficients[name] * (x - p.typical[name]) for name, x in features.items()}
@@ -753,6 +759,7 @@ class Oracle:
             total.satisfaction_weight += weight * pane.satisfaction_weight
             total.satisfaction_value += weight * pane.satisfaction_value
             total.touches += weight * pane.touches
+            total.unhelped += weight * pane.unhelped
         return total
 
     def _effort(self, sums: Pane) -> tuple[float, float]:
@@ -793,6 +800,19 @@ class Oracle:
         missed = (pane_of(clock) - active[-1]) / rhythm - 1
         return min(max(missed, 0.0), p.silence_max) / p.silence_max
 
+    def _slowdown(self, customer: Customer, clock: int) -> float:
+        p, today = self.params, pane_of(clock)
+        inside = self._inside(customer, clock, p.window_days)
+        active = [number for number, pane in inside.items() if pane.touches > 0]
+        recent = [number for number in active if number > today - p.slowdown_days]
+        before = sorted(set(active) - set(recent))
+        if len(before) < p.silence_min_panes:
+            return 0.0
+        # The first active day only begins the count.
+        share = (len(before) - 1) / (today - p.slowdown_days - before[0])
+        missed = p.slowdown_days * share - len(recent)
+        return min(max(missed, 0.0), p.slowdown_max) / p.slowdown_max
+
     def _repeats(self, customer: Customer, clock: int) -> tuple[int, int, int] | None:
         """x, t_x and T of the customer's purchases, in days."""
         bought = customer.purchases
@@ -828,8 +848,8 @@ class Oracle:
             before = until
         return v.margin * spend * alive * found
 
-    def _unsubscribed(self, customer: Customer, clock: int) -> float:
-        inside = self._inside(customer, clock, self.params.window_days)
+    def _unsubscribed(self, customer: Customer, clock: int, days: int) -> float:
+        inside = self._inside(customer, clock, days)
         return 1.0 if any(pane.unsubscribed for pane in inside.values()) else 0.0
 
     # --- churn risk
@@ -1010,8 +1030,15 @@ def _trouble(pane: Pane, kind: Kind | OwnKind, data: Event) -> None:
     failed = kind.failed_step if isinstance(kind, OwnKind) else kind.spec.failed_step
     late = kind == Kind.delivery and (data.get("late_days") or 0) > 0
     pane.troubles += failed or late or kind == Kind.contact
+    if kind == Kind.contact:
+        pane.unhelped = min(pane.unhelped + _went_unhelped(data), 255)
     if kind in {Kind.contact, Kind.queue}:
         pane.waited = int(min(pane.waited + (data.get("wait_s") or 0), 2**32 - 1))
+
+
+def _went_unhelped(data: Event) -> bool:
+    """Whether a contact was given up or solved nothing."""
+    return bool(data.get("abandoned")) or data.get("resolved") is False
 
 
 def _touch(customer: Customer, pane: Pane, time: int) -> None:

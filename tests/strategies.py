@@ -36,10 +36,25 @@ STARTS = (1_709_300_000_000, -3 * DAY_MS + 5, 1_709_251_199_999)
 PARAMS = {
     "default": ScoringParams(),
     "unforgiving": ScoringParams.model_validate(
-        {"coefficients": {"complaint": 6.0}, "forget_days": 120, "worsened": 0.02, "worsened_hours": 0.5}
+        {
+            "coefficients": {"complaint": 6.0, "slowdown": 1.5, "just_unsubscribed": 0.8, "unresolved": 2.0},
+            "forget_days": 120,
+            "worsened": 0.02,
+            "worsened_hours": 0.5,
+        }
     ),
     "short": ScoringParams.model_validate(
-        {"window_days": 20, "surge_days": 3, "forget_days": 30, "half_life_days": 3, "cooldown_days": 1.5}
+        {
+            "window_days": 20,
+            "surge_days": 3,
+            "forget_days": 30,
+            "half_life_days": 3,
+            "cooldown_days": 1.5,
+            "slowdown_days": 3,
+            "slowdown_max": 1.5,
+            "just_unsubscribed_days": 25,
+            "unresolved_scale": 0.5,
+        }
     ),
     "touchy": ScoringParams.model_validate(
         {

@@ -667,6 +667,9 @@ TROUBLE = {
         evidence("lapse", BOUGHT=4, BOUGHT_SPAN=63, BOUGHT_AGE=120),
         evidence("lapse", BOUGHT=1),
         evidence("unsubscribed", UNSUBSCRIBED=1),
+        evidence("slowdown", ACTIVE=1, USUAL=5.6),
+        evidence("unresolved", UNRESOLVED=2, ABANDONED=1),
+        evidence("unresolved"),
     ],
 )
 def test_evidence_texts_are_quoted_as_they_are(said: str) -> None:

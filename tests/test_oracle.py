@@ -719,6 +719,9 @@ def test_a_customer_of_whom_nothing_is_known(story: Story) -> None:
         "silence": 0,
         "lapse": 0,
         "unsubscribed": 0,
+        "slowdown": 0,
+        "just_unsubscribed": 0,
+        "unresolved": 0,
     }
     # -3 + 2.5 * 0.3 = -2.25
     assert card["probability"] == close(1 / (1 + math.exp(2.25)))
@@ -815,8 +818,39 @@ def test_silence_measures_missed_rhythms(story: Story) -> None:
     assert feature(story, "silence") == 0
 
 
+def test_slowdown_counts_active_days_missed_in_14(story: Story) -> None:
+    for day in (0, 2, 4, 6):
+        story.say(at(day), Kind.page_view)
+    story.tick(at(16))
+    assert feature(story, "slowdown") == 0  # only two active panes before the last 14
+    story.tick(at(18))
+    # Days 0, 2 and 4 are before, and usually 14 * 2 / 4 of 14 days are active; day 6 is one of the last 14.
+    assert feature(story, "slowdown") == 1
+    story.say(at(18), Kind.page_view)
+    # 14 * 2 / 4 - 2 = 5, of at most 6
+    assert feature(story, "slowdown") == close(5 / 6)
+    for day in (19, 21, 22, 23, 24, 25):
+        story.say(at(day), Kind.page_view)
+    # 14 * 3 / (25 - 14) - 7 is below 0
+    assert feature(story, "slowdown") == 0
+
+
+def test_contacts_that_did_not_help_weigh_less_by_age(story: Story) -> None:
+    story.say(at(0), Kind.contact, channel="call", resolved=False)
+    story.say(at(0), Kind.contact, channel="call", resolved=True)
+    assert feature(story, "unresolved") == close(1 / 2)
+    story.say(at(14), Kind.contact, channel="chat", abandoned=True)
+    assert feature(story, "unresolved") == close(1.5 / 2)
+    story.say(at(14), Kind.contact, channel="chat", abandoned=True, resolved=True)
+    assert feature(story, "unresolved") == 1
+
+
 def test_unsubscribed_stays_for_90_panes(story: Story) -> None:
     story.say(at(0), Kind.unsubscribed)
+    story.tick(at(20))
+    assert feature(story, "just_unsubscribed") == 1
+    story.tick(at(21))
+    assert feature(story, "just_unsubscribed") == 0
     story.tick(at(89))
     assert feature(story, "unsubscribed") == 1
     story.tick(at(90))

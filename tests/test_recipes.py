@@ -145,13 +145,13 @@ print("recipe_tried" in asyncapi.document()["channels"]["touchpoints"]["messages
 def test_a_feature(copy: Copy) -> None:
     copy.edit(
         "model/features.py",
-        ('"lapse", "unsubscribed"\n', '"lapse", "unsubscribed", "recipe_tried"\n'),
+        ('"just_unsubscribed", "unresolved",\n', '"just_unsubscribed", "unresolved", "recipe_tried",\n'),
         (
-            '"preference_review"),\n',
-            '"preference_review"),\n    "recipe_tried": FeatureSpec(0.5, "try_again", typical=0.25),\n',
+            '"unresolved": FeatureSpec(0.0, "call_back_with_owner"),\n',
+            '"unresolved": FeatureSpec(0.0, "call_back_with_owner"),\n    "recipe_tried": FeatureSpec(0.5, "try_again", typical=0.25),\n',
         ),
     )
-    copy.edit("kernels/layout.py", ("X_UNSUBSCRIBED) = range", "X_UNSUBSCRIBED, X_RECIPE) = range"))
+    copy.edit("kernels/layout.py", ("X_UNRESOLVED) = range", "X_UNRESOLVED, X_RECIPE) = range"))
     copy.edit(
         "kernels/evaluate.py",
         ("    X_LAPSE,\n", "    X_LAPSE,\n    X_RECIPE,\n"),
@@ -175,8 +175,8 @@ def _recipe_value(x: float, _card: Card, _params: ScoringParams) -> str:
 class _Words(NamedTuple)""",
         ),
         (
-            "_Words(_unsubscribed, _unsubscribed_value),\n",
-            '_Words(_unsubscribed, _unsubscribed_value),\n    "recipe_tried": _Words(_recipe, _recipe_value),\n',
+            "_Words(_unresolved, _unresolved_value),\n",
+            '_Words(_unresolved, _unresolved_value),\n    "recipe_tried": _Words(_recipe, _recipe_value),\n',
         ),
     )
     said = copy.run("""

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from cxstream.model.errors import SnapshotError
+from cxstream.model.features import FEATURES, FIRST_FEATURES
 from cxstream.model.parameters import DAY_MS, HOUR_MS, MAX_OWN_KINDS, ScoringParams
 from cxstream.model.rules import RulesError, json_schema, read_rules, rules_of
 from cxstream.scoring.codec.vocabulary import BUILT_IN, vocabulary
@@ -99,6 +100,19 @@ def test_what_a_set_does_not_name_has_its_default() -> None:
     assert some.params.points["click"] == ScoringParams().points["click"]
     assert some.actions == ACTIONS
     assert read_rules(b"{}").is_same(rules_of(ScoringParams(), ACTIONS))
+
+
+def test_a_complete_set_of_a_version_before_gives_new_features_no_weight() -> None:
+    whole = {
+        "coefficients": dict.fromkeys(FIRST_FEATURES, 1.0),
+        "typical": dict.fromkeys(FIRST_FEATURES, 0.5),
+    }
+    params = read_rules(json.dumps({"scoring": whole}).encode()).params
+    new = dict.fromkeys(FEATURES[len(FIRST_FEATURES) :], 0.0)
+    assert params.coefficients == whole["coefficients"] | new
+    assert params.typical == whole["typical"] | new
+    some = read_rules(b'{"scoring":{"coefficients":{"effort":9}}}').params
+    assert some.coefficients == ScoringParams().coefficients | {"effort": 9}
 
 
 def test_the_label_names_the_set_as_it_was_written() -> None:

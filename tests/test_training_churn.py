@@ -22,7 +22,7 @@ from cxstream.training import measures, snapshots
 from cxstream.training.card import Asked, levels_of
 from cxstream.training.churn import train_churn
 from cxstream.training.log import Source
-from cxstream.training.logistic import fit_linear
+from cxstream.training.logistic import fit_linear, fit_without
 from cxstream.training.outcomes import label
 from cxstream.training.snapshots import Happened, Schedule, Snapshots, read_snapshots
 from cxstream.training.truth import by_truth, read_truth
@@ -246,6 +246,21 @@ def test_silence_is_no_touch_within_the_horizon(log: Path, taken: Snapshots) -> 
 # --- fitting
 
 
+def test_a_model_without_a_feature_is_fitted_to_the_others() -> None:
+    random = np.random.default_rng(4)
+    x = np.c_[random.random((6000, 2)), np.zeros(6000)]
+    y = random.random(6000) < 1 / (1 + np.exp(3 - 3 * x[:, 0] - 2 * x[:, 1]))
+    w = np.ones(6000)
+    model = fit_linear(x, y, w, np.arange(6000))
+    same, without = fit_without(model, x, y, w, -1), fit_without(model, x, y, w, 0)
+    assert same.coefficients == pytest.approx(model.coefficients, rel=0.05)
+    assert without.coefficients[[0, 2]].tolist() == [0, 0]
+    assert without.coefficients[1] == pytest.approx(model.coefficients[1], rel=0.2)
+    assert (
+        measures.log_loss(y, without.probability(x), w) > measures.log_loss(y, same.probability(x), w) + 0.03
+    )
+
+
 def test_planted_coefficients_are_found_and_probabilities_are_right() -> None:
     random = np.random.default_rng(2)
     n, each = 8000, 4
@@ -307,6 +322,11 @@ def test_train_writes_rules_that_score(log: Path, tmp_path: Path) -> None:
         scores["linear"]["log_loss"] < scores["recency_frequency"]["log_loss"] < scores["before"]["log_loss"]
     )
     assert scores["linear"]["calibration_error"] < 0.03
+    saved = [each["saves"] for each in told["tried"]]
+    assert saved == sorted(saved, reverse=True)
+    assert saved[0] > 0
+    kept = {name for name, b in told["checked_model"]["coefficients"].items() if b > 0}
+    assert {each["feature"] for each in told["tried"]} == kept
     true, by_events = told["ground_truth"], told["other_inputs"]
     assert true["departures"] > by_events["departures"]
     assert true["snapshots"] < by_events["snapshots"]

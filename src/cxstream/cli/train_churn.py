@@ -179,7 +179,14 @@ def churn(config: str | None, /, **options: Any) -> None:
 
 
 def _show(trained: TrainedChurn) -> None:
-    from cxstream.training.churn_report import about, level_rows, model_rows, of_calibration
+    from cxstream.training.churn_report import (
+        TRIED,
+        about,
+        level_rows,
+        model_rows,
+        of_calibration,
+        tried_rows,
+    )
 
     for line in about(trained):
         click.echo(line)
@@ -190,6 +197,7 @@ def _show(trained: TrainedChurn) -> None:
     show_table("Levels: customers at a cutoff, and the share of them who left", level_rows(trained.levels))
     if trained.check is not None:
         _show_check("Check with customers whom the model has not seen", trained.check, trained)
+        show_table(TRIED, tried_rows(trained))
     if trained.fresh is not None:
         _show_check("Check with other inputs", trained.fresh, trained)
     if trained.true is not None:

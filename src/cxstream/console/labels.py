@@ -40,6 +40,9 @@ REASONS = {
     "complaint": N_("Open complaint"),
     "unsubscribed": N_("Unsubscribed"),
     "lapse": N_("Stopped buying"),
+    "slowdown": N_("Active on fewer days than usual"),
+    "just_unsubscribed": N_("Has just unsubscribed"),
+    "unresolved": N_("Contacts did not help"),
 }
 KINDS = {
     "page_view": N_("Page viewed"),

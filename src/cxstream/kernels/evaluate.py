@@ -1,6 +1,6 @@
 """Scores, churn risk and levels of one customer at a clock: scoring sections 3 and 4.
 
-`values` is a float64 row whose first columns are laid out like a signal's (S_P ... S_X + 8).
+`values` is a float64 row whose first columns are laid out like a signal's (S_P ... S_X + FEATURES).
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from cxstream.kernels.layout import (
     NO_SIGNAL,
     NONE,
     RAISED,
+    S_ACTIVE,
     S_ALIVE,
     S_BOUGHT,
     S_BOUGHT_AGE,
@@ -50,6 +51,7 @@ from cxstream.kernels.layout import (
     S_SAT,
     S_SAT_HW,
     S_SPENT,
+    S_USUAL,
     S_X,
     SUPPRESSED,
     WORSENED,
@@ -57,9 +59,12 @@ from cxstream.kernels.layout import (
     X_DETRACTOR,
     X_DISSATISFACTION,
     X_EFFORT,
+    X_JUST_UNSUBSCRIBED,
     X_LAPSE,
     X_SILENCE,
+    X_SLOWDOWN,
     X_SURGE,
+    X_UNRESOLVED,
     X_UNSUBSCRIBED,
     Constants,
     State,
@@ -110,9 +115,9 @@ def evaluate(st: State, c: Constants, slot: int, clock: int, values: NDArray[np.
     """Write scores, probability and features at `clock` into `values`."""
     row = st.rows[slot]
     today = clock // DAY
-    effort = mood = effort_answers_sum = effort_answers_weight = sat_sum = sat_n = touches = 0.0
+    effort = mood = effort_answers_sum = effort_answers_weight = sat_sum = sat_n = touches = unresolved = 0.0
     short_effort = short_sum = short_n = 0.0
-    active = 0
+    active = recent = 0
     newest = oldest = 0
     index = row.head
     while index != NONE:
@@ -128,6 +133,7 @@ def evaluate(st: State, c: Constants, slot: int, clock: int, values: NDArray[np.
         sat_sum += w * pane.sat_sum
         sat_n += w * pane.sat_n
         touches += w * pane.touches
+        unresolved += w * (pane.unresolved + pane.abandoned)
         if age < c.surge_window:
             short_effort, short_sum, short_n = effort, effort_answers_sum, effort_answers_weight
         if pane.touches > 0:
@@ -135,6 +141,8 @@ def evaluate(st: State, c: Constants, slot: int, clock: int, values: NDArray[np.
                 newest = pane.day
             oldest = pane.day
             active += 1
+            if age < c.slowdown_window:
+                recent += 1
         index = pane.next
 
     long_score = (c.k * 100.0 * (1.0 - half(effort / c.effort_scale)) + effort_answers_sum) / (
@@ -164,9 +172,19 @@ def evaluate(st: State, c: Constants, slot: int, clock: int, values: NDArray[np.
         gap = (newest - oldest) / (active - 1)
         values[S_RHYTHM] = gap
         values[S_X + X_SILENCE] = min(max((today - newest) / gap - 1.0, 0.0), c.silence_max) / c.silence_max
+    usual = 0.0
+    if active - recent >= c.silence_min:
+        # Days with a touch for each day after the first one, before the recent days.
+        usual = c.slowdown_window * (active - recent - 1) / (today - oldest - c.slowdown_window)
+    values[S_ACTIVE] = recent
+    values[S_USUAL] = usual
+    values[S_X + X_SLOWDOWN] = min(max(usual - recent, 0.0), c.slowdown_max) / c.slowdown_max
+    values[S_X + X_UNRESOLVED] = min(unresolved, c.unresolved_scale) / c.unresolved_scale
     values[S_X + X_LAPSE] = _lapse(st, c, slot, today, values)
     unsubscribed = row.unsubscribed_day != NO_DAY and today - row.unsubscribed_day < c.window
     values[S_X + X_UNSUBSCRIBED] = 1.0 if unsubscribed else 0.0
+    just = unsubscribed and today - row.unsubscribed_day < c.unsubscribed_window
+    values[S_X + X_JUST_UNSUBSCRIBED] = 1.0 if just else 0.0
     score = c.intercept
     for i in range(FEATURES):
         score += c.b[i] * values[S_X + i]

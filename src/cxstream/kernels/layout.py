@@ -265,14 +265,15 @@ CLEAN, CHANGED, VACATED = 0, 1, 2
 ) = range(14)  # fmt: skip
 # The features of the risk, at S_X in a signal and at C_X in a score card; see `cxstream.model.features`.
 FEATURES = len(_FEATURES)
-(X_EFFORT, X_SURGE, X_DISSATISFACTION, X_DETRACTOR, X_COMPLAINT, X_SILENCE, X_LAPSE, X_UNSUBSCRIBED) = range(FEATURES)  # fmt: skip
+(X_EFFORT, X_SURGE, X_DISSATISFACTION, X_DETRACTOR, X_COMPLAINT, X_SILENCE, X_LAPSE, X_UNSUBSCRIBED, X_SLOWDOWN, X_JUST_UNSUBSCRIBED,
+ X_UNRESOLVED) = range(FEATURES)  # fmt: skip
 (
     S_SPAN, S_CONTACTS, S_WAITED, S_FAILED, S_TRANSFERS, S_UNRESOLVED, S_ABANDONED, S_LATE, S_TOPIC, S_TOPIC_N,
-    S_COMPLAINTS, S_COMPLAINT_TIME, S_NPS, S_NPS_TIME, S_QUIET, S_RHYTHM, S_ANSWERS, S_UNSUBSCRIBED, S_TOUCHES,
+    S_COMPLAINTS, S_COMPLAINT_TIME, S_NPS, S_NPS_TIME, S_QUIET, S_RHYTHM, S_ACTIVE, S_USUAL, S_ANSWERS, S_UNSUBSCRIBED, S_TOUCHES,
     S_ERASED_PANES, S_ERASED_COMPLAINTS, S_ERASED_CONTACTS, S_ERASED_PURCHASES, S_ERASED_OWN,
     # Facts about purchases, in the order of `cxstream.kernels.worth`; set where a purchase model is in the rules.
     S_ALIVE, S_BOUGHT, S_BOUGHT_SPAN, S_BOUGHT_AGE, S_SPENT, S_OWN,
-) = range(S_X + FEATURES, S_X + FEATURES + 30)  # fmt: skip
+) = range(S_X + FEATURES, S_X + FEATURES + 32)  # fmt: skip
 # From S_OWN on: numbers of the most frequent kinds of the company's own, NONE for none, and how often each occurred.
 OWN_NAMED = 3
 SIGNAL_WIDTH = S_OWN + 2 * OWN_NAMED
@@ -419,6 +420,10 @@ class Constants(NamedTuple):
     complaints_scale: float
     silence_min: int
     silence_max: float
+    slowdown_window: int
+    slowdown_max: float  # days
+    unsubscribed_window: int
+    unresolved_scale: float
     hysteresis: float
     cooldown_ms: int
     worsened: float

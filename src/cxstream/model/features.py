@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 Feature = Literal[
-    "effort", "surge", "dissatisfaction", "detractor", "complaint", "silence", "lapse", "unsubscribed"
-]
+    "effort", "surge", "dissatisfaction", "detractor", "complaint", "silence", "lapse", "unsubscribed",
+    "slowdown", "just_unsubscribed", "unresolved",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,12 @@ SPECS: dict[str, FeatureSpec] = {
     "silence": FeatureSpec(1.5, "win_back_contact"),
     "lapse": FeatureSpec(2.0, "win_back_offer"),
     "unsubscribed": FeatureSpec(0.7, "preference_review"),
+    "slowdown": FeatureSpec(0.0, "win_back_contact"),
+    "just_unsubscribed": FeatureSpec(0.0, "preference_review"),
+    "unresolved": FeatureSpec(0.0, "call_back_with_owner"),
 }
 FEATURES: tuple[Feature, ...] = get_args(Feature)
+# A set of rules that names all of these is complete, of a version that knew no others: those weigh nothing in it.
+FIRST_FEATURES = FEATURES[:8]
 if tuple(SPECS) != FEATURES:
     raise TypeError(f"SPECS and Feature name different features: {tuple(SPECS)}, {FEATURES}")

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from cxstream.model.experiments import MAX_EXPERIMENTS, Experiment, ExperimentName, by_level
-from cxstream.model.features import FEATURES, SPECS
+from cxstream.model.features import FEATURES, FIRST_FEATURES, SPECS
 from cxstream.model.fields import Data
 from cxstream.model.kinds import Kind
 from cxstream.model.text import DIGESTS, TEXT_LANGUAGES, TextLanguage
@@ -345,6 +345,16 @@ class ScoringParams(BaseModel):
     )
     silence_min_panes: int = Field(3, ge=2, le=366, description="Minimum number of active panes for silence.")
     silence_max: Positive = Field(3.0, description="Missed rhythms at which the feature is 1.")
+    slowdown_days: int = Field(
+        14, ge=1, le=365, description="Recent panes that slowdown compares with those before."
+    )
+    slowdown_max: Positive = Field(6.0, description="Missed active days at which the feature is 1.")
+    just_unsubscribed_days: int = Field(
+        21, ge=1, le=366, description="Panes for which an unsubscription counts as just_unsubscribed."
+    )
+    unresolved_scale: Positive = Field(
+        2.0, description="Contacts without help, weighted by age, at which the feature is 1."
+    )
     thresholds: tuple[Share, Share, Share] = Field(
         (0.35, 0.55, 0.75), description="Probability at which elevated, high and critical begin."
     )
@@ -420,6 +430,8 @@ class ScoringParams(BaseModel):
                 if unknown:
                     raise ValueError(f"{name}: unknown name {unknown[0]!r}; known are {', '.join(known)}")
                 defaults = cls.model_fields[name].get_default(call_default_factory=True)
+                if name != "points" and set(FIRST_FEATURES) <= set(given):
+                    defaults = dict.fromkeys(FEATURES, 0.0)
                 data[name] = {**defaults, **given}
         return data
 

@@ -137,6 +137,37 @@ def _unsubscribed(row: Row, _topic: str, _own: Sequence[Own]) -> str:
     return f"unsubscribed {ago(row[k.S_UNSUBSCRIBED])}"
 
 
+def _slowdown(row: Row, _topic: str, _own: Sequence[Own]) -> str:
+    return f"{count(row[k.S_ACTIVE], 'active day')} of late, usually {row[k.S_USUAL]:.1f} in that time"
+
+
+def _unresolved(row: Row, _topic: str, _own: Sequence[Own]) -> str:
+    parts = [
+        count(row[column], one, many)
+        for column, one, many in (
+            (k.S_UNRESOLVED, "contact unresolved", "contacts unresolved"),
+            (k.S_ABANDONED, "contact given up", "contacts given up"),
+        )
+        if row[column]
+    ]
+    return f"{', '.join(parts)} {_span(row)}" if parts else "earlier contacts did not help"
+
+
+def _slowdown_value(x: float, _card: Card, params: ScoringParams) -> str:
+    most = params.slowdown_max
+    return f"{x * most:.1f} active days missed in {params.slowdown_days}, at most {most:g} count"
+
+
+def _just_unsubscribed_value(x: float, _card: Card, params: ScoringParams) -> str:
+    days = params.just_unsubscribed_days
+    return f"unsubscribed within {days} days" if x else f"not unsubscribed within {days} days"
+
+
+def _unresolved_value(x: float, _card: Card, params: ScoringParams) -> str:
+    scale = params.unresolved_scale
+    return f"{x * scale:.1f} contacts without help, weighted by age, at most {scale:g} count"
+
+
 def _lapse_value(x: float, _card: Card, _params: ScoringParams) -> str:
     return f"purchases have stopped, {x:.0%} sure"
 
@@ -194,6 +225,9 @@ _WORDS: dict[str, _Words] = {
     "silence": _Words(_silence, _silence_value),
     "lapse": _Words(_lapse, _lapse_value),
     "unsubscribed": _Words(_unsubscribed, _unsubscribed_value),
+    "slowdown": _Words(_slowdown, _slowdown_value),
+    "just_unsubscribed": _Words(_unsubscribed, _just_unsubscribed_value),
+    "unresolved": _Words(_unresolved, _unresolved_value),
 }
 
 

@@ -18,8 +18,9 @@ from cxstream.model.errors import InputError
 from cxstream.model.features import FEATURES
 from cxstream.model.parameters import DAY_MS
 from cxstream.model.rules import Rules, rules_of
-from cxstream.training.card import Asked, Check, Levels, check, levels_of
-from cxstream.training.logistic import Linear, fit_linear
+from cxstream.training.card import Asked, Check, Levels, Tried, check, levels_of
+from cxstream.training.logistic import Linear, fit_linear, fit_without
+from cxstream.training.measures import auc, log_loss
 from cxstream.training.outcomes import Labelled, is_test, label
 from cxstream.training.snapshots import Schedule, read_snapshots
 from cxstream.training.truth import by_truth
@@ -36,8 +37,8 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Bools = NDArray[np.bool_]
 
-# Departures for each coefficient, below which it is mostly chance.
-_FOR_EACH = 10
+# Departures below which coefficients are mostly chance, and those that a check needs.
+_LEAST, _LEAST_CHECKED = 80, 10
 _MOST_TREES = 200_000
 _LAST = 0.75
 _DIGITS = 6
@@ -55,6 +56,7 @@ class TrainedChurn:
         check: that one against the others; None likewise.
         fresh: the model of the rules against other inputs; None if there are none.
         true: ... against those who left by the ground truth of these; None without one.
+        tried: what each feature of the checked model earns; empty without a check.
         levels: thresholds that keep the meaning of levels; None likewise.
         split: ms UTC, the first cutoff that is checked; None: the check is of other customers only.
         warnings: what to beware of.
@@ -67,6 +69,7 @@ class TrainedChurn:
     check: Check | None = None
     fresh: Check | None = None
     true: Check | None = None
+    tried: list[Tried] = field(default_factory=list)
     levels: Levels | None = None
     split: int | None = None
     warnings: list[str] = field(default_factory=list)
@@ -94,7 +97,7 @@ def train_churn(
     say("reading, and taking snapshots")
     labelled = label(_snapshots(source, asked), asked.horizon, asked.definition)
     found = TrainedChurn(asked, labelled)
-    needed = _FOR_EACH * len(FEATURES)
+    needed = _LEAST
     if labelled.departures < needed or labelled.y.all():
         found.warnings.append(_too_few(labelled, needed, asked))
         return found
@@ -161,7 +164,7 @@ def _check(found: TrainedChurn) -> None:
     grid = np.unique(times)
     split = int(grid[min(int(np.ceil(len(grid) * _LAST)), len(grid) - 1)])
     part, rest = labelled.taken(~test & (times + horizon <= split)), labelled.taken(test & (times >= split))
-    needed = _FOR_EACH * len(FEATURES)
+    needed = _LEAST
     if part.departures < needed:
         # Correlated in time, but of nobody who was seen.
         part, rest = labelled.taken(~test), labelled.taken(test)
@@ -171,7 +174,7 @@ def _check(found: TrainedChurn) -> None:
         )
     else:
         found.split = split
-    if part.departures < needed or rest.departures < _FOR_EACH or found.levels is None:
+    if part.departures < needed or rest.departures < _LEAST_CHECKED or found.levels is None:
         found.warnings.append(
             f"not enough data for a check: {rest.departures:,} of the customers left out for it have left"
         )
@@ -179,6 +182,22 @@ def _check(found: TrainedChurn) -> None:
     found.checked = _fit(part)
     p = found.checked.probability(part.snapshots.x)
     found.check = check(rest, _models(found.checked, part, rest), found.levels, found.asked, p)
+    found.tried = _tried(found.checked, part, rest)
+
+
+def _tried(model: Linear, part: Labelled, rest: Labelled) -> list[Tried]:
+    """The model without each of its features, those that earn most first."""
+    p = {}
+    for place in (-1, *np.flatnonzero(model.coefficients > 0).tolist()):
+        fitted = fit_without(model, part.snapshots.x, part.y, part.weights, place)
+        p[place] = fitted.probability(rest.snapshots.x)
+    y, w = rest.y, rest.weights
+    whole = log_loss(y, p.pop(-1), w)
+    found = []
+    for place, without in p.items():
+        loss = log_loss(y, without, w)
+        found.append(Tried(FEATURES[place], loss, loss - whole, auc(y, without, w)))
+    return sorted(found, key=lambda each: -each.saves)
 
 
 def _models(model: Linear, part: Labelled, rest: Labelled) -> dict[str, Floats]:

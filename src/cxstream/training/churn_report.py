@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from cxstream.training.churn import TrainedChurn
     from cxstream.training.logistic import Linear
 
+TRIED = "What each feature earns, with customers whom the model has not seen"
 _NAMES = {
     "linear": "linear, as in the rules",
     "boosting": "gradient boosting, same features",
@@ -59,6 +60,7 @@ def as_json(trained: TrainedChurn) -> bytes:
         "checked_from": None if trained.split is None else date(trained.split // DAY_MS),
         "levels": trained.levels,
         "check": trained.check,
+        "tried": trained.tried,
         "other_inputs": trained.fresh,
         "ground_truth": trained.true,
         "linear_costs_auc": linear_costs(trained.check),
@@ -111,6 +113,7 @@ def as_html(trained: TrainedChurn) -> str:
         when = "" if trained.split is None else f" from {date(trained.split // DAY_MS)} on"
         title = f"Check with customers whom the model has not seen{when}"
         parts += [f"<h2>{title}</h2>", *_check(trained.check, trained)]
+        parts += [f"<h3>{TRIED}</h3>", table(tried_rows(trained))]
     if trained.fresh is not None:
         parts += ["<h2>Check with other inputs</h2>", *_check(trained.fresh, trained)]
     if trained.true is not None:
@@ -186,6 +189,14 @@ def score_rows(check: Check) -> Rows:
     for each in check.scores:
         values = (each.average_precision, each.brier, each.log_loss, each.calibration_error, each.mean)
         rows.append((_NAMES[each.model], number(each.auc), *map(number, values)))
+    return rows
+
+
+def tried_rows(trained: TrainedChurn) -> Rows:
+    """What each feature earns as a table, the head first."""
+    rows: Rows = [("without", "log loss", "the feature saves", "AUC")]
+    for each in trained.tried:
+        rows.append((each.feature, f"{each.log_loss:.5f}", f"{each.saves:+.5f}", number(each.auc)))
     return rows
 
 

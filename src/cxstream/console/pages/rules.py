@@ -35,6 +35,9 @@ _MEANINGS = {
     "silence": N_("longer away than is usual for this customer"),
     "lapse": N_("the purchase model says that they have stopped buying"),
     "unsubscribed": N_("they unsubscribed and did not come back"),
+    "slowdown": N_("active on fewer of the last days than is usual for this customer"),
+    "just_unsubscribed": N_("they unsubscribed in the last weeks"),
+    "unresolved": N_("contacts that did not help, or that the customer gave up"),
 }
 
 

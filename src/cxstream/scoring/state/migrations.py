@@ -14,6 +14,8 @@ import struct
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from cxstream.model.features import FIRST_FEATURES
+
 Rows = Mapping[bytes, bytes]
 Params = Mapping[str, object]
 
@@ -87,7 +89,7 @@ def _rows_3(rows: Rows) -> dict[bytes, bytes]:
 _NEW_IN_4 = frozenset(
     {
         "base_currency", "rates", "name", "kinds", "effort_spread", "satisfaction_spread", "touch_weight",
-        "churn_horizon_days",
+        "churn_horizon_days", "slowdown_days", "slowdown_max", "just_unsubscribed_days", "unresolved_scale",
     }
 )  # fmt: skip
 # No state depends on it; who had not set it has another default now.
@@ -101,6 +103,10 @@ def _params_3(params: Params) -> dict[str, object]:
     points = old["points"]
     if isinstance(points, dict):
         old["points"] = {kind: value for kind, value in points.items() if kind != "purchase_history"}
+    for name in ("coefficients", "typical"):
+        features = old[name]
+        if isinstance(features, dict):
+            old[name] = {feature: features[feature] for feature in FIRST_FEATURES}
     return old
 
 
