@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 PATH, ERASE_PATH, API_PATH = "/work", "/erase", "/api/v1/work"
 _FIELDS = ("customer", "do", "value", "text")
-_MOST_BYTES = 65_536
 _WHO = """
 SELECT c.customer, d.announced, (SELECT arg_max(id, (time, partition, "offset", n)) FROM risk_signals s
     WHERE s.customer_id = c.customer_id AND change IN ('raised', 'worsened')) AS signal
@@ -79,8 +78,6 @@ class Actions:
         return RedirectResponse(customer_address(customer), 303)
 
     async def _program(self, request: Request) -> Response:
-        if int(request.headers.get("content-length") or _MOST_BYTES + 1) > _MOST_BYTES:
-            raise HTTPException(413, f"a request has at most {_MOST_BYTES} bytes")
         try:
             found = orjson.loads(await request.body())
         except orjson.JSONDecodeError as error:

@@ -23,7 +23,7 @@ from cxstream.console import alerts, risky
 from cxstream.console.desk import Do
 from cxstream.console.page import STAFF, Ask, Page
 from cxstream.console.pages import queue, rules
-from cxstream.console.pages.customers import behind
+from cxstream.console.pages.customers import behind, grain_of
 from cxstream.console.people import Role
 from cxstream.model.errors import InputError
 from cxstream.warehouse.views import definition, query
@@ -88,9 +88,7 @@ class Api:
     async def _rows(self, request: Request) -> Response:
         ask = await self._ask(_VIEWER, request)
         view, limit = definition.view(request.path_params["name"]), _limit(ask)
-        grain = ask.param("grain") or None
-        if grain not in (None, *get_args(Grain)):
-            raise InputError(f"grain={grain}: is none of {', '.join(get_args(Grain))}")
+        grain = grain_of(ask)
         by, columns = ([part for part in ask.param(name).split(",") if part] for name in ("by", "columns"))
         options = dict(parse_assignment(text, "set") for text in request.query_params.getlist("set"))
         ask.scope.selection().check(view)

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections import Counter
 from typing import TYPE_CHECKING
 
+from starlette.exceptions import HTTPException
 from starlette.responses import StreamingResponse
 
 if TYPE_CHECKING:
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 SECONDS = 0.25
 HEARTBEAT_SECONDS = 15.0
+MOST, MOST_OF_ONE = 1000, 20
+"""Streams of all, and of a person who has signed in. A browser has one, whatever the number of its tabs."""
 _RETRY_MS = 3000
 
 
@@ -39,6 +43,7 @@ class Live:
         self._heartbeat = heartbeat
         self._listeners: set[asyncio.Event] = set()
         self._watching: asyncio.Task[None] | None = None
+        self._of: Counter[str] = Counter()
         self._is_ending = False
 
     @property
@@ -46,14 +51,32 @@ class Live:
         """How many streams there are."""
         return len(self._listeners)
 
-    async def stream(self, _: Request) -> Response:
-        """The events, until the browser goes."""
-        return StreamingResponse(self.events(), media_type="text/event-stream")
+    async def stream(self, request: Request) -> Response:
+        """The events, until the browser goes.
 
-    async def events(self) -> AsyncIterator[str]:
-        """An event with the version of the read model at once, and one for each change."""
+        Raises:
+            HTTPException: 429 where the person, or all, have too many streams.
+        """
+        who = request.state.person.name
+        if self._is_full(who):
+            raise HTTPException(429)
+        return StreamingResponse(self.events(who), media_type="text/event-stream")
+
+    def _is_full(self, who: str) -> bool:
+        return len(self._listeners) >= MOST or (bool(who) and self._of[who] >= MOST_OF_ONE)
+
+    async def events(self, who: str = "") -> AsyncIterator[str]:
+        """An event with the version of the read model at once, and one for each change.
+
+        Args:
+            who: the person; "" where nobody signs in.
+        """
+        if self._is_full(who):
+            # Others began at the same moment.
+            return
         changed = asyncio.Event()
         self._listeners.add(changed)
+        self._of[who] += 1
         if self._watching is None or self._watching.done():
             self._watching = asyncio.create_task(self._watch())
         try:
@@ -70,6 +93,8 @@ class Live:
                     yield self._event()
         finally:
             self._listeners.discard(changed)
+            self._of[who] -= 1
+            self._of += Counter()
 
     def end(self) -> None:
         """End all streams."""

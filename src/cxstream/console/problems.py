@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from http import HTTPStatus
+from typing import TYPE_CHECKING, NamedTuple
 
+import orjson
 from starlette.exceptions import HTTPException
+from starlette.responses import PlainTextResponse, Response
 
 from cxstream.console.language import N_
 from cxstream.console.reader import TooSlowError
@@ -18,6 +21,11 @@ from cxstream.model.errors import (
     WarehouseError,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+API = "/api/"
+"""What is below it answers programs."""
 _NOT_FOUND, _FORBIDDEN, _TOO_MANY = 404, 403, 429
 
 
@@ -37,6 +45,14 @@ class Problem(NamedTuple):
     advice: str
     detail: str = ""
     is_defect: bool = False
+
+
+def refusal(path: str, status: int, text: str, headers: Mapping[str, str] | None = None) -> Response:
+    """The answer to a request that no page takes: a sentence, and for programs a problem document (RFC 9457)."""
+    if not path.startswith(API):
+        return PlainTextResponse(f"{text}\n", status, headers)
+    content = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": text}
+    return Response(orjson.dumps(content), status, headers, media_type="application/problem+json")
 
 
 def problem_of(error: Exception) -> Problem:

@@ -41,21 +41,30 @@ def serve(settings: Settings, warehouse: Path, say: Callable[[str], None]) -> No
         _listening(console.host, console.port) as listener,
         served(server, "console", console.metrics_host, console.metrics_port) as where,
     ):
-        config = uvicorn.Config(
-            create_app(settings, warehouse, (*LOCAL_HOSTS, *console.hosts), metrics),
-            log_level=settings.log_level,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=_STOP_SECONDS,
-            log_config=None,
-            ssl_certfile=console.cert_file,
-            ssl_keyfile=console.key_file,
-        )
+        config = configured(settings, warehouse, metrics)
         shown = f"[{console.host}]" if ":" in console.host else console.host
         say(
             f"http{'s' if console.cert_file else ''}://{shown}:{listener.getsockname()[1]}/{f', metrics at {where}' if where else ''}"
         )
         uvicorn.Server(config).run(sockets=[listener])
+
+
+def configured(settings: Settings, warehouse: Path, metrics: ConsoleMetrics) -> uvicorn.Config:
+    """How the server runs."""
+    console = settings.console
+    return uvicorn.Config(
+        create_app(settings, warehouse, (*LOCAL_HOSTS, *console.hosts), metrics),
+        log_level=settings.log_level,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=_STOP_SECONDS,
+        log_config=None,
+        ssl_certfile=console.cert_file,
+        ssl_keyfile=console.key_file,
+        # Others could name any address as theirs, and limits count by address.
+        proxy_headers=bool(console.proxies),
+        forwarded_allow_ips=list(console.proxies),
+    )
 
 
 def check(console: Console, *, has_provider: bool = False) -> None:

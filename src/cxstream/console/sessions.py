@@ -6,6 +6,7 @@ A session is known by a cookie that no script can read; only its hash is kept. I
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import secrets
 import time
@@ -18,10 +19,11 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, RedirectResponse
+from starlette.responses import RedirectResponse
 
 from cxstream.console import provider
 from cxstream.console.people import NOBODY, People, Person
+from cxstream.console.problems import refusal
 from cxstream.console.scope import address
 from cxstream.model.errors import SettingsError
 
@@ -41,6 +43,8 @@ _TRIES, _TRY_SECONDS = 5, 900.0
 # From all addresses together: nobody locks another out by a few wrong passwords, and nobody guesses for ever.
 _TRIES_OF_ALL = 100
 _MOST_SESSIONS = 10_000
+_MAX_NAME = 128
+_CHECKED_AT_ONCE = 2
 
 
 @dataclass(slots=True)
@@ -118,6 +122,8 @@ class Sessions:
         self._sessions: dict[str, Session] = {}
         self._tries = Limit(_TRIES, _TRY_SECONDS, clock)
         self._tries_of_all = Limit(_TRIES_OF_ALL, _TRY_SECONDS, clock)
+        # Each takes 64 MiB while it is checked.
+        self._checking = asyncio.Semaphore(_CHECKED_AT_ONCE)
         self.requests = Limit(settings.requests_per_minute, 60.0, clock)
 
     async def sign_in(self, name: str, password: str, origin: str) -> str | None:
@@ -131,12 +137,13 @@ class Sessions:
         Raises:
             HTTPException: 429 after too many wrong passwords.
         """
-        if self.people is None:
+        if self.people is None or len(name) > _MAX_NAME:
             return None
         who = f"{origin} {name}"
         if not self._tries.take(who) or not self._tries_of_all.take(name):
             raise HTTPException(429)
-        person = await run_in_threadpool(self.people.signed_in, name, password)
+        async with self._checking:
+            person = await run_in_threadpool(self.people.signed_in, name, password)
         if person is None:
             return None
         self._tries.forget(who)
@@ -205,8 +212,10 @@ class SignedIn:
             person, form_token = self._who(request)
         except SettingsError as error:
             _log.error("users file cannot be read", error=str(error))
-            await PlainTextResponse(
-                "The users file cannot be read: tell the administrator of the console.\n", 503
+            await refusal(
+                request.url.path,
+                503,
+                "The users file cannot be read: tell the administrator of the console.",
             )(scope, receive, send)
             return
         origin = request.client.host if request.client else ""
@@ -214,7 +223,7 @@ class SignedIn:
         if not path.startswith("/static/") and not self._sessions.requests.take(
             person.name if person else origin
         ):
-            await PlainTextResponse("Too many requests: wait a minute.\n", 429, {"retry-after": "60"})(
+            await refusal(path, 429, "Too many requests: wait a minute.", {"retry-after": "60"})(
                 scope, receive, send
             )
             return
@@ -238,7 +247,7 @@ class SignedIn:
 def _sent_to_sign_in(request: Request) -> Response:
     path = request.url.path
     if request.method not in {"GET", "HEAD"} or path.startswith("/api/") or path.endswith(".csv"):
-        return PlainTextResponse("Sign in first.\n", 401, {"www-authenticate": "Bearer"})
+        return refusal(path, 401, "Sign in first.", {"www-authenticate": "Bearer"})
     wanted = path + (f"?{request.url.query}" if request.url.query else "")
     return RedirectResponse(address(SIGN_IN, None, {"next": "" if wanted == "/" else wanted}), 303)
 

@@ -519,6 +519,11 @@ class Console(_Section):
         False,
         description="A proxy before the server speaks https with the browsers; set it only where that is so.",
     )
+    proxies: tuple[str, ...] = Field(
+        (),
+        description="Addresses or networks of proxies whose X-Forwarded-For names the browser. Without them limits count all "
+        "browsers behind a proxy as one address until they sign in.",
+    )
     session_hours: float = Field(
         12.0,
         gt=0,

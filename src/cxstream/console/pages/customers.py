@@ -15,7 +15,7 @@ from cxstream.console.queries import known
 from cxstream.console.tables import Table
 from cxstream.model.errors import InputError
 from cxstream.warehouse.views import query
-from cxstream.warehouse.views.selection import PERIOD, parse_assignment
+from cxstream.warehouse.views.selection import GRAINS, PERIOD, Grain, parse_assignment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -137,7 +137,7 @@ async def behind(ask: Ask, view: View, limit: int, after: str = "") -> list[Row]
         after: ROWS:CUSTOMER of the last one before these.
     """
     by = tuple(name for name in ask.param("by").split(",") if name and name not in {PERIOD, *view.keys})
-    grain = ask.param("grain") or None
+    grain = grain_of(ask)
     options = dict(parse_assignment(text, "set") for text in ask.request.query_params.getlist("set"))
     selection = ask.selection(view, by=by, grain=grain, cell=_cell(ask), options=options)
     found = query.customers(view, selection, ask.param("of", query.CUSTOMERS))
@@ -149,6 +149,19 @@ async def behind(ask: Ask, view: View, limit: int, after: str = "") -> list[Row]
         values |= {"after_rows": int(place[1]), "after_customer": place[2]}
     sql = f"WITH found AS (SELECT * FROM ({found.sql}) WHERE {condition} {_ORDER} LIMIT {limit:d}) {_CARDS}"
     return await ask.reader.rows(found._replace(sql=sql, values=values))
+
+
+def grain_of(ask: Ask) -> Grain | None:
+    """The grain that the address asks for; None without one.
+
+    Raises:
+        InputError: there is no such grain.
+    """
+    text = ask.param("grain")
+    found = next((each for each in GRAINS if each == text), None)
+    if text and found is None:
+        raise InputError(f"grain={text}: is none of {', '.join(GRAINS)}")
+    return found
 
 
 async def _table(ask: Ask) -> Table:
