@@ -110,6 +110,11 @@ async def test_a_snoozed_customer_leaves_the_queue_until_then(path: Path, sent: 
         await client.post("/work", data={**await form(client, "/queue", "snooze"), "value": "3"}, headers=OWN)
         until = datetime.fromisoformat(sent[0][3]["data"]["until"])
         assert timedelta(days=2.99) < until - datetime.now(UTC) < timedelta(days=3)
+        # At once, before the read model has it.
+        assert await _listed(client) == ({"c-2", "c-3", "c-4", "c-5"},) * 2
+        assert await _listed(client, "?state=snoozed") == ({"c-1"}, {"c-2", "c-3", "c-4", "c-5"})
+        await client.post("/work", data=await form(client, "/queue?customer=c-1", "snooze"), headers=OWN)
+        assert await _listed(client) == ({"c-1", "c-2", "c-3", "c-4", "c-5"},) * 2
     # What comes back.
     with Store(path, Settings().warehouse) as store:
         late, early = (f"{datetime.now(UTC) + timedelta(days=n):%Y-%m-%dT%H:%M:%SZ}" for n in (1, -1))
@@ -126,13 +131,52 @@ async def test_a_snoozed_customer_leaves_the_queue_until_then(path: Path, sent: 
             "?state=snoozed": ["c-1"],
             "?state=free": ["c-2", "c-4", "c-5"],
             "?state=mine": [],
+            "?assignee=anna": ["c-3"],
+            "?assignee=nobody": [],
             "?state=free&level=critical&sort=waiting": ["c-2", "c-4", "c-5"],
         }.items():
             text = (await client.get(f"/queue{query}")).text
             tables = read(text).tables
             assert [row[1] for row in (tables[0][1:] if tables else [])] == wanted, query
         assert "anna" in (await client.get("/queue?customer=c-3")).text
+        today = (await client.get("/today")).text
+        assert [row[1] for row in read(today).tables[0][1:]] == ["c-2", "c-3", "c-4", "c-5"]
+        assert "1 snoozed customer is left out" in today
+        assert "1 customer is snoozed" in (await client.get("/queue")).text
         assert (await client.get("/queue?customer=c-1")).status_code == 200
+
+
+async def _listed(client: httpx.AsyncClient, query: str = "") -> tuple[set[str], set[str]]:
+    """Customers of the queue, and of the first calls of Today."""
+    pages = [read((await client.get(page)).text) for page in (f"/queue{query}", "/today")]
+    queue, today = ({row[1] for row in page.tables[0][1:]} for page in pages)
+    return queue, today
+
+
+async def test_agents_who_are_known_can_be_assigned(tmp_path: Path, path: Path, sent: Sent) -> None:
+    users = tmp_path / "users.json"
+    for name, role in (("ada", "admin"), ("olek", "agent"), ("vera", "viewer")):
+        add_person(users, name, role, "long enough pw")  # type: ignore[arg-type]
+    add_program(users, "crm", "agent")
+    with Store(path, Settings().warehouse) as store:
+        Ingest(store).apply(batch((0, 0, *work("c-3", "assignment", 0, assignee="Zoé"))))
+    async with console(path, users_file=users) as client:
+        await client.post("/sign-in", data={"name": "ada", "password": "long enough pw"}, headers=OWN)
+
+        async def offered(customer: str) -> list[str]:
+            text = (await client.get(f"/queue?customer={customer}")).text
+            return re.findall(r"<option>(.*?)</option>", text)
+
+        # Neither who looks, nor who has the customer already, nor viewers, nor programs.
+        assert await offered("c-1") == ["olek", "Zoé"]
+        assert await offered("c-3") == ["olek"]
+        fields = {**await form(client, "/queue?customer=c-1", "assign"), "value": "olek"}
+        assert (await client.post("/work", data=fields, headers=OWN)).status_code == 303
+        page = (await client.get("/queue?assignee=olek")).text
+        assert [row[1] for row in read(page).tables[0][1:]] == ["c-1"]
+        assert 'href="/queue?assignee=olek"' in page
+    said = sent[-1][3]["data"]
+    assert (said["item"], said["by"], said["assignee"]) == ("assignment", "ada", "olek")
 
 
 async def test_an_action_is_a_touchpoint_and_a_holdout_is_left_alone(path: Path, sent: Sent) -> None:

@@ -99,7 +99,8 @@ class _Console:
         self._live = Live(self._reader.state)
         metrics.streams(lambda: self._live.open)
         self._entrance = Entrance(self.sessions, self._templates, provider)
-        self._desk = Desk(settings)
+        people = self.sessions.people
+        self._desk = Desk(settings, people.agents if people else set)
         to_kafka = Delivery(Outlet(settings, settings.topology.audit)) if self._desk.is_open else None
         self._audit = AuditLog(to_kafka)
 

@@ -26,6 +26,8 @@ from cxstream.model.rfc3339 import rfc3339
 from cxstream.model.work import CONSOLE, MAX_NOTE, NOTE, Work, WorkData, work_key
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from cxstream.settings import Settings
 
 Do = Literal["assign", "snooze", "note", "act", "outcome"]
@@ -90,10 +92,12 @@ class Desk:
 
     Args:
         settings: of the installation.
+        agents: names of those who may work on customers and are known.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, agents: Callable[[], set[str]] = set) -> None:
         self._settings = settings
+        self.agents = agents
         self._work = Outlet(settings, settings.topology.work)
         self._touchpoints = Outlet(settings, settings.topology.touchpoints)
         self._forget = Outlet(settings, settings.topology.forget)
@@ -114,6 +118,15 @@ class Desk:
     def takes_touchpoints(self, customer: str) -> bool:
         """Whether actions on a customer can be recorded, and their erasure be asked for."""
         return self.has_names and not is_pseudonym(customer)
+
+    def items(self) -> list[dict[str, Any]]:
+        """Assignments and snoozes that were sent from here, as rows of `work_items`; the read model may have them already."""
+        columns = ("item", "assignee", "until", "time")
+        return [
+            {"customer": each.customer, **{name: each.row[name] for name in columns}}
+            for each in self._done.values()
+            if each.item in {"assignment", "snooze"}
+        ]
 
     def of(self, customer: str) -> list[Done]:
         """What was done here about a customer, in order."""

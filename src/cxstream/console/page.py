@@ -116,6 +116,11 @@ class Ask:
         return known_as(self.person)
 
     @property
+    def sent(self) -> list[Row]:
+        """Assignments and snoozes that were sent from here."""
+        return self.desk.items() if self.desk else []
+
+    @property
     def unfiltered_names(self) -> list[str]:
         """What some parts of the page are not filtered by, in words."""
         return sorted(self.label("dimension", name).lower() for name in self.unfiltered)

@@ -96,6 +96,10 @@ class People:
             ) from error
         return self._read[1]
 
+    def agents(self) -> set[str]:
+        """Names of the people who may see customers; no programs."""
+        return {each.name for each in self.by_name().values() if each.password and each.rank >= Role.agent}
+
     def signed_in(self, name: str, password: str) -> Person | None:
         """The person, if the password is theirs. Takes the same time for a name that nobody has."""
         person = self.by_name().get(name)

@@ -42,8 +42,21 @@ KEYS = {
 _IS_VALUED = "SELECT EXISTS (FROM score_cards WHERE latest AND value_at_risk IS NOT NULL) AS is_valued"
 # They are ours: they say nothing of where the customer comes.
 _OURS = "('campaign_sent', 'email_sent', 'action_taken')"
+DONE = """done AS (
+    SELECT customer, item, arg_max({'assignee': assignee, 'until': until}, time) AS now
+    FROM (
+        SELECT customer, item, assignee, until, time FROM work_items WHERE item IN ('assignment', 'snooze')
+        UNION ALL
+        SELECT unnest(
+            $sent::STRUCT(customer VARCHAR, item VARCHAR, assignee VARCHAR, until TIMESTAMP, time TIMESTAMP)[], recursive := true
+        )
+    )
+    GROUP BY customer, item
+)"""
+"""SQL of a relation: assignments and snoozes that hold, with those that were sent from here and are not back yet (`$sent`)."""
+
 _WAITING = f"""
-WITH risky AS (SELECT * FROM cards WHERE announced IN ('high', 'critical') AND {leaving.STAYS}),
+WITH {DONE}, risky AS (SELECT * FROM cards WHERE announced IN ('high', 'critical') AND {leaving.STAYS}),
 told AS (
     SELECT
         customer_id,
@@ -55,12 +68,16 @@ told AS (
     WHERE change IN ('raised', 'worsened') AND customer_id IN (SELECT customer_id FROM risky)
     GROUP BY customer_id
 )"""
-_ASSIGNED = "(SELECT customer_id FROM work_items WHERE item = 'assignment' AND assignee {})"
-_SNOOZED = "customer_id {}IN (SELECT customer_id FROM work_items WHERE item = 'snooze' AND until > $at)"
+_ASSIGNED = "customer IN (SELECT customer FROM done WHERE item = 'assignment' AND now.assignee = $assignee)"
+_FREE = "customer NOT IN (SELECT customer FROM done WHERE item = 'assignment' AND now.assignee IS NOT NULL)"
+_SNOOZED = "customer {}IN (SELECT customer FROM done WHERE item = 'snooze' AND now.until > $at)"
+AWAKE = _SNOOZED.format("NOT ")
+"""SQL of a condition over `DONE`: nobody lets the customer wait at `$at`."""
+
 _STATES = {
-    "": _SNOOZED.format("NOT "),
-    "mine": f"customer_id IN {_ASSIGNED.format('= $me')} AND {_SNOOZED.format('NOT ')}",
-    "free": f"customer_id NOT IN {_ASSIGNED.format('IS NOT NULL')} AND {_SNOOZED.format('NOT ')}",
+    "": AWAKE,
+    "mine": f"{_ASSIGNED.replace('$assignee', '$me')} AND {_SNOOZED.format('NOT ')}",
+    "free": f"{_FREE} AND {_SNOOZED.format('NOT ')}",
     "snoozed": _SNOOZED.format(""),
     "all": "true",
 }
@@ -94,6 +111,8 @@ class Wanted:
         me: who looks, for the state mine.
         at: now, for snoozes.
         sort: one of ORDERS.
+        assignee: who looks after the customers; "" for anybody.
+        sent: of `Desk.items`.
     """
 
     level: str = ""
@@ -104,6 +123,8 @@ class Wanted:
     state: str = ""
     me: str = ""
     at: datetime = datetime.max  # noqa: DTZ901 - the read model has UTC without a zone
+    assignee: str = ""
+    sent: Sequence[Row] = ()
 
     def sql(self) -> tuple[str, dict[str, Any]]:
         """`found`: those customers as a table, and the values of its parameters."""
@@ -120,6 +141,10 @@ class Wanted:
         if self.state != "all":
             chosen["at"] = self.at
         chosen |= {"me": self.me} if self.state == "mine" else {}
+        if self.assignee:
+            conditions.append(_ASSIGNED)
+            chosen["assignee"] = self.assignee
+        chosen["sent"] = list(self.sent)
         found = _FOUND.format(
             more=", segment, channel" if by_place else "",
             joined=" LEFT JOIN places USING (customer_id)" if by_place else "",
@@ -153,7 +178,7 @@ async def waiting(ask: Ask, wanted: Wanted, limit: int, after: str = "", custome
         after: `place` of the last row before these.
         customer: this one alone, whether they are wanted or not.
     """
-    sql, values = (Wanted(sort=wanted.sort, state="all") if customer else wanted).sql()
+    sql, values = (Wanted(sort=wanted.sort, state="all", sent=wanted.sent) if customer else wanted).sql()
     condition = "true"
     if customer:
         condition, values = "customer = $only", {**values, "only": customer}
@@ -172,20 +197,21 @@ async def waiting(ask: Ask, wanted: Wanted, limit: int, after: str = "", custome
     return [_row(ask, row) for row in rows]
 
 
-async def choices(ask: Ask) -> Mapping[str, list[str]]:
-    """What the list can be filtered by: the reasons, segments and channels that there are, and the levels."""
-    sql, values = Wanted().sql()
+async def choices(ask: Ask, wanted: Wanted) -> Mapping[str, list[str]]:
+    """What the list can be filtered by: the reasons, segments, channels and assignees that there are, and the levels."""
+    sql, values = Wanted(at=wanted.at, sent=wanted.sent).sql()
     rows = await ask.reader.sql(
         f"""{sql}
         SELECT 'reason' AS name, leading_reason AS value FROM wanted WHERE leading_reason IS NOT NULL
         UNION SELECT 'segment', value FROM daily_by WHERE dimension = 'segment' GROUP BY value HAVING sum(touchpoints) > 0
         UNION SELECT 'channel', channel FROM daily GROUP BY channel HAVING sum(touchpoints) > 0
+        UNION SELECT 'assignee', now.assignee FROM done WHERE item = 'assignment' AND now.assignee IS NOT NULL
         ORDER BY ALL""",
         values,
     )
     found = {
         name: [row["value"] for row in rows if row["name"] == name]
-        for name in ("reason", "segment", "channel")
+        for name in ("reason", "segment", "channel", "assignee")
     }
     return {"level": list(LEVELS), **found, "state": list(STATES)}
 

@@ -23,7 +23,11 @@ WHERE c.customer IN (SELECT unnest($customers::VARCHAR[])) AND kind IN ('action_
 _TOLD = f"""
 SELECT c.customer, {in_force.ARM} AS arm FROM risk_signals s JOIN customers c USING (customer_id)
 WHERE c.customer IN (SELECT unnest($customers::VARCHAR[])) GROUP BY c.customer"""
+_ASSIGNEES = """
+SELECT assignee FROM work_items WHERE item = 'assignment' AND assignee IS NOT NULL
+GROUP BY assignee ORDER BY max(time) DESC, assignee LIMIT $limit"""
 _NOTES = 10
+_PEOPLE = 50
 
 
 @dataclass(slots=True)
@@ -100,7 +104,16 @@ def _fill(one: Worked, mine: dict[str, Row]) -> None:
     one.notes = sorted(notes, key=lambda row: row["time"], reverse=True)[:_NOTES]
 
 
-def choices(ask: Ask, customer: str, worked: Worked) -> dict[str, Any]:
+async def _people(ask: Ask) -> list[str]:
+    """Who can be assigned: agents who may sign in, and those who were assigned lately; by name, without who looks."""
+    if not ask.desk or not ask.desk.is_open:
+        return []
+    lately = await ask.reader.sql(_ASSIGNEES, {"limit": _PEOPLE})
+    found = {row["assignee"] for row in (*lately, *ask.sent) if row["assignee"]}
+    return sorted((found | ask.desk.agents()) - {ask.worker}, key=str.casefold)
+
+
+async def choices(ask: Ask, customer: str, worked: Worked) -> dict[str, Any]:
     """What the forms of a customer offer."""
     bench = ask.desk
     return {
@@ -108,6 +121,7 @@ def choices(ask: Ask, customer: str, worked: Worked) -> dict[str, Any]:
         "is_open": bool(bench and bench.is_open),
         "takes_actions": bool(bench and bench.takes_touchpoints(customer)) and not worked.is_holdout,
         "me": ask.worker,
+        "people": [name for name in await _people(ask) if name != worked.assignee],
         "actions": [(code, ask.label("action", code)) for code in (bench.actions if bench else ())],
         "outcomes": [(code, ask.label("kind", code)) for code in desk.OUTCOMES],
         "snoozes": [

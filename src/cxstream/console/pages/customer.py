@@ -116,7 +116,7 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
         "travel": _travel(ask, when, facts[0]),
         "facts": facts[0],
         "worked": worked,
-        "offer": work.choices(ask, ask.customer, worked) if worked else None,
+        "offer": await work.choices(ask, ask.customer, worked) if worked else None,
         "card": card,
         "currency": ask.settings.scoring.base_currency,
         "state": card or _state(signals, scores),

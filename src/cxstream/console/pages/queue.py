@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from cxstream.console import history, risky, work
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 _PAGE = 50
 _MOST = 100_000
 _DAYS = 16
-_FILTERS = ("level", "reason", "segment", "channel", "state")
+_FILTERS = ("level", "reason", "segment", "channel", "state", "assignee")
 COLUMNS = (
     "customer", "level", "probability", "value_at_risk", "clv", "p_alive", "since", "reason", "evidence", "spent", "effort", "satisfaction", "suggested_action",
     "segment", "channel",
@@ -31,8 +32,11 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
     orders = await risky.orders(ask)
     wanted = wanted_of(ask, orders)
     after = ask.param("after")
-    rows, count, choices = await asyncio.gather(
-        risky.waiting(ask, wanted, _PAGE + 1, after), risky.count(ask, wanted), risky.choices(ask)
+    rows, count, choices, snoozed = await asyncio.gather(
+        risky.waiting(ask, wanted, _PAGE + 1, after),
+        risky.count(ask, wanted),
+        risky.choices(ask, wanted),
+        risky.count(ask, replace(wanted, state="snoozed")),
     )
     shown = rows[:_PAGE]
     chosen = await _chosen(ask, wanted, shown)
@@ -44,11 +48,16 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
         "rows": [{**row, "link": ask.here(**{**kept, "customer": row["customer"]})} for row in shown],
         "count": count,
         "worked": worked,
-        "offer": work.choices(ask, chosen["customer"], worked[chosen["customer"]]) if chosen else None,
+        "offer": await work.choices(ask, chosen["customer"], worked[chosen["customer"]]) if chosen else None,
         "chosen": chosen,
         "happened": await history.lanes(ask, chosen["customer_id"], _DAYS) if chosen else None,
         "events": await history.last(ask, chosen["customer_id"], 6) if chosen else None,
-        "menus": [_menu(ask, wanted, name, choices[name]) for name in _FILTERS],
+        "menus": [
+            _menu(ask, wanted, name, choices[name]) for name in _FILTERS if choices[name] or ask.param(name)
+        ],
+        "state": wanted.state,
+        "snoozed": snoozed,
+        "snoozed_link": ask.here(state="snoozed", customer=None),
         "is_filtered": any(ask.param(name) for name in _FILTERS),
         "sort": wanted.sort,
         "sorts": sorts,
@@ -74,6 +83,8 @@ def wanted_of(ask: Ask, orders: Sequence[str]) -> Wanted:
         ask.choice("state", "", *risky.STATES),
         ask.worker,
         work.now(),
+        ask.param("assignee"),
+        ask.sent,
     )
 
 
@@ -124,6 +135,7 @@ _TITLES = {
     "segment": N_("Segment"),
     "channel": N_("Came last by"),
     "state": N_("Work"),
+    "assignee": N_("Assigned to"),
 }
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from starlette.exceptions import HTTPException
 
-from cxstream.console import alerts, charts, drawing, in_force, leaving, refused, risky
+from cxstream.console import alerts, charts, drawing, in_force, leaving, refused, risky, work
 from cxstream.console.change import direction
 from cxstream.console.labels import place
 from cxstream.console.language import N_
@@ -48,22 +48,20 @@ WITH spells AS (
 SELECT moment, count(customer_id) AS customers
 FROM moments LEFT JOIN (SELECT * FROM risky ANTI JOIN away USING (moment, customer_id)) USING (moment)
 GROUP BY moment ORDER BY moment"""
-# Format is applied twice.
-_ARM = in_force.ARM.replace("{", "{{").replace("}", "}}")
 _CALL = f"""
-WITH told AS (
+WITH {risky.DONE}, told AS (
     SELECT
         customer_id,
         arg_max(leading_reason, time) FILTER (change IN ('raised', 'worsened')) AS leading_reason,
         arg_max(reasons, time) FILTER (change IN ('raised', 'worsened')) AS reasons,
         max(time) FILTER (change IN ('raised', 'worsened')) AS since,
-        {_ARM} AS arm
+        {in_force.ARM} AS arm
     FROM signals GROUP BY customer_id
 )
 SELECT cards.customer, cards.announced AS level, cards.probability, cards.value_at_risk,
     cards.clv, cards.p_alive, cards.spent, leading_reason, reasons::VARCHAR AS reasons, since
 FROM cards LEFT JOIN told USING (customer_id)
-WHERE cards.announced IN {_RISKY} AND cards.{leaving.STAYS} AND arm IS DISTINCT FROM 'holdout'
+WHERE cards.announced IN {_RISKY} AND cards.{leaving.STAYS} AND arm IS DISTINCT FROM 'holdout' AND cards.{risky.AWAKE}
 ORDER BY {{order}} DESC, cards.probability DESC, cards.customer LIMIT $limit"""
 _HELD = f"""
 SELECT count(*) AS customers FROM (
@@ -81,8 +79,13 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
         ask.view("quality", by=("source",)),
         alerts.found(ask),
     )
-    (order, calls), known, held, risk, nps = await asyncio.gather(
-        _first(ask, _CALLS), ask.reader.sql(_KNOWN), ask.reader.sql(_HELD), _at_risk(ask), _nps(ask)
+    (order, calls), known, held, risk, nps, snoozed = await asyncio.gather(
+        _first(ask, _CALLS),
+        ask.reader.sql(_KNOWN),
+        ask.reader.sql(_HELD),
+        _at_risk(ask),
+        _nps(ask),
+        risky.count(ask, risky.Wanted(state="snoozed", at=work.now(), sent=ask.sent)),
     )
     now = people[0] if people else None
     return {
@@ -92,6 +95,7 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
         "risk": {**risk, "known": known[0]["customers"]},
         "nps": nps,
         "calls": [_call(ask, row) for row in calls] if ask.sees_customers else None,
+        "snoozed": snoozed,
         "order": ask.language.gettext(risky.ORDERS[order]),
         "held_out": held[0]["customers"],
         "is_valued": order == "money",
@@ -219,7 +223,8 @@ async def _nps(ask: Ask) -> Row | None:
 async def _first(ask: Ask, limit: int) -> tuple[str, list[Row]]:
     """Whom to call first, and the order that says so: that of the queue."""
     order, *_ = await risky.orders(ask)
-    return order, await ask.reader.sql(_CALL.format(order=risky.KEYS[order]), {"limit": limit})
+    values = {"limit": limit, "sent": ask.sent, "at": work.now()}
+    return order, await ask.reader.sql(_CALL.replace("{order}", risky.KEYS[order]), values)
 
 
 def _call(ask: Ask, row: Row) -> Row:
