@@ -56,6 +56,23 @@ FROM (
 GROUP BY ALL ORDER BY step, lane LIMIT {_MOST_DOTS}"""
 
 
+AFTER_DAYS = 14
+"""Days after an action whose end is compared with its moment."""
+
+# The last scores that were known within the days after it; none where nothing came since.
+_DONE = f"""
+WITH known AS (SELECT * FROM touchpoints WHERE {KNOWN}),
+acts AS (SELECT * FROM known WHERE kind = 'action_taken' ORDER BY time DESC, "offset" DESC LIMIT $limit)
+SELECT a.*, max(k.time) AS until, arg_max(k.probability_after, (k.time, k."partition", k."offset")) AS probability_then,
+    arg_max(k.effort_after, (k.time, k."partition", k."offset")) AS effort_then,
+    count(k.time) FILTER (k.kind = 'contact') AS contacts, count(k.time) FILTER (k.kind = 'complaint_opened') AS complaints,
+    count(k.time) FILTER (k.kind = 'purchase') AS purchases,
+    arg_max(k.kind, (k.time, k."offset")) FILTER (k.kind IN ('churned', 'won_back')) AS outcome
+FROM acts a LEFT JOIN known k ON k.time > a.time AND k.time <= a.time + to_days({AFTER_DAYS})
+GROUP BY ALL ORDER BY a.time DESC, a."offset" DESC"""
+_DONE_MOST = 10
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """A touchpoint in words.
@@ -119,6 +136,28 @@ async def dots(ask: Ask, customer_id: int, since: datetime, until: datetime) -> 
         for row in rows
         if row["lane"] == lane
     ]
+
+
+async def done(ask: Ask, customer_id: int, until: datetime) -> list[Row]:
+    """What was done about a customer, newest first, and how they were up to 14 days later."""
+    values = {"customer_id": customer_id, "until": until, "limit": _DONE_MOST}
+    return [
+        {**row, "what": ask.label("action", row["action"]), "then": _then(ask, row)}
+        for row in await ask.reader.sql(_DONE, values)
+    ]
+
+
+def _then(ask: Ask, row: Row) -> str:
+    """What came in the days after it."""
+    words = ask.language
+    parts = [ask.label("kind", row["outcome"])] if row["outcome"] else []
+    if row["complaints"]:
+        parts.append(words.ngettext("{n} complaint", "{n} complaints", row["complaints"]))
+    if row["contacts"]:
+        parts.append(words.ngettext("{n} contact", "{n} contacts", row["contacts"]))
+    if row["purchases"]:
+        parts.append(words.ngettext("{n} purchase", "{n} purchases", row["purchases"]))
+    return ", ".join(parts)
 
 
 def _names(ask: Ask, rows: list[Row]) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.exceptions import HTTPException
 
-from cxstream.console import erasing, history, risky, work
+from cxstream.console import erasing, history, risky, whatif, work
 from cxstream.console.drawing import Axis
 from cxstream.console.language import N_
 from cxstream.console.life import Score, Spell, life
@@ -107,6 +107,8 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
     if not when.day:
         level = (card or {}).get("announced", "")
         worked = (await work.of(ask, [ask.customer], {ask.customer: level}))[ask.customer]
+    # Nobody's risk is judged who has left.
+    asked = card if card is not None and not facts[0]["has_left"] else None
     told = [each for each in signals if each["reasons"] not in (None, "[]")]
     return {
         "customer": ask.customer,
@@ -128,6 +130,9 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
         "life": drawn,
         "points": scores[-_PAGE:][::-1],
         "why": _why(ask, told[-1]) if told else None,
+        "asked": asked,
+        "what_if": await whatif.shown(ask, customer_id, asked) if asked else None,
+        "done": await history.done(ask, customer_id, when.until),
         "signals": [_signal(ask, signals, n, followed) for n in range(len(signals) - 1, -1, -1)][:_SIGNALS],
         "all_signals": len(signals),
         "events": events[:_PAGE],
