@@ -81,6 +81,7 @@ async def console(
     sections: dict[str, Any] | None = None,
     *,
     metrics: ConsoleMetrics | None = None,
+    source: Any = None,
     **settings: Any,
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A browser that asks the console.
@@ -89,9 +90,11 @@ async def console(
         path: the read model.
         sections: other settings.
         metrics: told of what happens.
+        source: what is read instead of the file.
         settings: of the section `console`.
     """
-    app = create_app(Settings(console=settings, **(sections or {})), path, metrics=metrics)  # type: ignore[arg-type]
+    chosen = Settings(console=settings, **(sections or {}))  # type: ignore[arg-type]
+    app = create_app(chosen, path, metrics=metrics, source=source)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     inner: Any = app
     while not isinstance(inner, Starlette):

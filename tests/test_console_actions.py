@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
+import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +15,7 @@ import jsonschema
 import pytest
 
 from console_app import OWN, card, console, read, warehouse
+from cxstream.console.following import Follower, Shared
 from cxstream.console.outlet import Outlet
 from cxstream.console.people import add_person, add_program
 from cxstream.model.errors import BrokerError
@@ -20,7 +24,6 @@ from cxstream.settings import Settings
 from cxstream.topology import AUDIT, FORGET, TOUCHPOINTS, WORK
 from cxstream.warehouse.batch import Erasure
 from cxstream.warehouse.erase import erase
-from cxstream.warehouse.follow import follow
 from cxstream.warehouse.ingest import Ingest
 from cxstream.warehouse.store import Store
 from cxstream.wire.schema import documents
@@ -375,8 +378,57 @@ async def test_what_is_done_comes_back_through_kafka(
         assert audited == [page, sent, ("noted", "c-3", "/work"), page, sent, ("acted", "c-3", "/work")]
         acted = [each for some in (await watcher.read(TOUCHPOINTS.name)).values() for each in some]
     assert [json.loads(each.value)["type"] for each in acted] == ["cx.touchpoint.action_taken.v1"]
-    with Store(path, chosen.warehouse) as store:
-        await follow(chosen, store, lambda _: None, until_end=True)
-    # A console that knows nothing of it has it from the read model.
-    async with console(path) as client:
-        assert "called" in (await client.get("/customers/c-3")).text
+    # A console that knows nothing of it has it from the read model, which it follows itself.
+    ended = threading.Event()
+    with Shared(path, chosen.warehouse) as store:
+        follower = Follower(chosen, store, ended.set)
+        follower.start()
+        try:
+            async with console(path, source=store) as client:
+
+                async def has_come() -> bool:
+                    assert not ended.is_set(), follower.error
+                    return "called" in (await client.get("/customers/c-3")).text
+
+                await until(has_come, 60, lambda: "the note does not come back")
+        finally:
+            follower.stop()
+    assert not ended.is_set()
+
+
+async def test_a_follower_that_cannot_go_on_says_so(path: Path) -> None:
+    ended = threading.Event()
+    with Shared(path, Settings().warehouse) as store:
+        follower = Follower(Settings(kafka="127.0.0.1:1"), store, ended.set)
+        follower.start()
+        assert await asyncio.to_thread(ended.wait, 60)
+        follower.stop()
+    assert isinstance(follower.error, BrokerError)
+
+
+async def test_pages_read_what_is_committed_while_the_file_is_written_and_replaced(path: Path) -> None:
+    settings = Settings().warehouse
+    with Shared(path, settings) as store:
+        async with console(path, source=store) as client:
+            states = [store.state()]
+            for n in range(3):
+                Ingest(store).apply(batch((0, n, *work("c-3", "assignment", n, assignee=f"anna-{n}"))))
+                states.append(store.state())
+                assert f"anna-{n}" in (await client.get("/queue?customer=c-3")).text
+            assert len(set(states)) == 4
+            with ThreadPoolExecutor(1) as pool:
+                with store.open() as reading:
+                    compacting = pool.submit(store.compact)
+                    # The file stays as it is for who reads it; who comes now waits for the new one.
+                    assert reading.cursor().execute("SELECT count(*) FROM touchpoints").fetchall() == [(6,)]
+                    await until(lambda: store._is_away, 30, lambda: "does not begin")
+                    assert not compacting.done()
+                    asked = asyncio.ensure_future(client.get("/queue?customer=c-3"))
+                await asyncio.to_thread(compacting.result, 60)
+            assert "anna-2" in (await asked).text
+            store.connection.execute("DELETE FROM work")
+            store.version += 1
+            assert "anna-2" not in (await client.get("/queue?customer=c-3")).text
+    # The file is closed, and anybody may open it.
+    with Store(path, settings) as again:
+        assert again.connection.execute("SELECT count(*) FROM touchpoints").fetchall() == [(6,)]

@@ -18,6 +18,12 @@ import click
     "--kafka",
     help="Bootstrap servers, HOST:PORT[,...]: what people do about customers goes there, and who looked at whom. Without it pages only show.",
 )
+@click.option(
+    "--follow",
+    "follows",
+    is_flag=True,
+    help="Also keep the read model up to date from Kafka, as 'warehouse follow' does: pages show an event within a second or two.",
+)
 @click.option("--host", help="Address of the server.  [default: console.host of the settings]")
 @click.option(
     "--port",
@@ -44,11 +50,13 @@ import click
 def command(config: str | None, /, **options: Any) -> None:
     """Show the read model in a browser: how customers are, who needs a call, and which places hurt.
 
-    The read model is a file that `replay --warehouse` or `warehouse follow` makes. Ctrl-C ends the server.
+    The read model is a file that `replay --warehouse` or `warehouse follow` makes; with --follow the server does that itself.
+    Ctrl-C ends it.
 
     \b
     Example:
       cxstream serve --warehouse cx.duckdb
+      cxstream serve --warehouse cx.duckdb --kafka kafka-1:9092 --follow
       CXSTREAM_CONSOLE__USERS_FILE=users.json cxstream serve --add-user anna --role agent
     """  # noqa: D301
     from cxstream.cli.options import require_console
@@ -65,7 +73,8 @@ def command(config: str | None, /, **options: Any) -> None:
         _add(settings.console.users_file, options)
         return
     path = options["warehouse"] or settings.warehouse.path
-    serve(settings, path, lambda address: click.echo(f"cxstream serves {path} at {address}"))
+    follows: bool = options["follows"]
+    serve(settings, path, lambda address: click.echo(f"cxstream serves {path} at {address}"), follows=follows)
 
 
 def _add(path: Path | None, options: dict[str, Any]) -> None:

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from cxstream.console.language import Language
+    from cxstream.console.reader import Source
     from cxstream.settings import Settings
 
 T = TypeVar("T")
@@ -62,6 +63,7 @@ def create_app(
     warehouse: Path | None = None,
     hosts: Sequence[str] = LOCAL_HOSTS,
     metrics: ConsoleMetrics | None = None,
+    source: Source | None = None,
 ) -> ASGIApp:
     """The console as an ASGI application.
 
@@ -70,9 +72,10 @@ def create_app(
         warehouse: file of the read model; by default that of the settings.
         hosts: names by which browsers may call it.
         metrics: told of what happens.
+        source: what is read instead of the file.
     """
     metrics = metrics or ConsoleMetrics()
-    console = _Console(settings, warehouse or settings.warehouse.path, metrics)
+    console = _Console(settings, warehouse or settings.warehouse.path, metrics, source)
     routes = list(console.routes())
     app = Starlette(
         routes=routes,
@@ -89,10 +92,12 @@ def create_app(
 
 
 class _Console:
-    def __init__(self, settings: Settings, warehouse: Path, metrics: ConsoleMetrics) -> None:
+    def __init__(
+        self, settings: Settings, warehouse: Path, metrics: ConsoleMetrics, source: Source | None
+    ) -> None:
         self._settings, self._metrics = settings, metrics
         self._pages = navigation.found()
-        self._reader = Reader(warehouse, settings.warehouse, settings.console, metrics)
+        self._reader = Reader(warehouse, settings.warehouse, settings.console, metrics, source)
         self._templates = Templates(settings, self._pages)
         provider = Provider(settings.oidc) if settings.oidc.issuer is not None else None
         self.sessions = Sessions(settings.console, has_provider=provider is not None)

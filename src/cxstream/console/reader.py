@@ -12,7 +12,7 @@ import time
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 import duckdb
 
@@ -23,6 +23,7 @@ from cxstream.warehouse.views import definition, query
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from cxstream.settings import Console as ConsoleSettings
@@ -32,7 +33,22 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Row = dict[str, Any]
-State = tuple[tuple[int, int, int] | None, ...]
+
+
+class Source(Protocol):
+    """Where connections come from."""
+
+    def open(self) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
+        """A connection whose cursors read what is there now."""
+
+    def state(self) -> Hashable:
+        """Changes with the content."""
+
+    def written(self) -> float:
+        """When it was written last, in seconds since 1970."""
+
+    def release(self) -> None:
+        """Close what nobody reads."""
 
 
 class TooSlowError(CxstreamError):
@@ -47,6 +63,7 @@ class Reader:
         warehouse: memory and threads.
         console: time limit, cache, and how many queries run at once.
         metrics: told of each query.
+        source: what is read instead of the file.
     """
 
     def __init__(
@@ -55,11 +72,12 @@ class Reader:
         warehouse: WarehouseSettings,
         console: ConsoleSettings,
         metrics: ConsoleMetrics | None = None,
+        source: Source | None = None,
     ) -> None:
         self.path = path
         self._metrics = metrics or ConsoleMetrics()
         self._console = console
-        self._file = _File(path, warehouse)
+        self._file = source or _File(path, warehouse)
         self._threads = ThreadPoolExecutor(console.queries, "console-query")
         self._cache: OrderedDict[Hashable, Any] = OrderedDict()
         self._release: asyncio.TimerHandle | None = None
@@ -71,7 +89,7 @@ class Reader:
         self._threads.shutdown(cancel_futures=True)
         self._file.release()
 
-    def state(self) -> State:
+    def state(self) -> Hashable:
         """Changes with the content of the file."""
         return self._file.state()
 
@@ -208,14 +226,14 @@ class _File:
         self._readers = 0
         self._stack = ExitStack()
         self._connection: duckdb.DuckDBPyConnection | None = None
-        self._state: State | None = None
+        self._state: Hashable = None
         self._reads_copy = False
 
     def written(self) -> float:
         found = _state(copy_of(self._path) if self._reads_copy else self._path)
         return found[0] / 1e9 if found else 0.0
 
-    def state(self) -> State:
+    def state(self) -> Hashable:
         return tuple(_state(path) for path in (self._path, copy_of(self._path)))
 
     @contextmanager

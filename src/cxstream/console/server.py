@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 import socket
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import uvicorn
 
 from cxstream.console.app import LOCAL_HOSTS, create_app
+from cxstream.console.following import Follower, Shared
 from cxstream.console.metrics import ConsoleMetrics
 from cxstream.model.errors import SettingsError
 from cxstream.worker.telemetry.metrics_server import MetricsServer, served
@@ -22,38 +25,67 @@ if TYPE_CHECKING:
 _STOP_SECONDS = 1
 
 
-def serve(settings: Settings, warehouse: Path, say: Callable[[str], None]) -> None:
+def serve(settings: Settings, warehouse: Path, say: Callable[[str], None], *, follows: bool = False) -> None:
     """Serve the console until Ctrl-C.
 
     Args:
         settings: of the installation; `console` says where.
         warehouse: file of the read model.
         say: told the address once the server answers there.
+        follows: also keep the file up to date from Kafka; it must not be open elsewhere.
 
     Raises:
         SettingsError: the address cannot be used, or is not of this computer alone.
+        CxstreamError: what `follow` raises.
     """
     console = settings.console
     check(console, has_provider=settings.oidc.issuer is not None)
     metrics = ConsoleMetrics()
-    server = MetricsServer(metrics.registry, (*console.hosts, *console.metrics_hosts), metrics)
-    with (
-        _listening(console.host, console.port) as listener,
-        served(server, "console", console.metrics_host, console.metrics_port) as where,
-    ):
-        config = configured(settings, warehouse, metrics)
+    told = MetricsServer(metrics.registry, (*console.hosts, *console.metrics_hosts), metrics)
+    with ExitStack() as stack:
+        listener = stack.enter_context(_listening(console.host, console.port))
+        where = stack.enter_context(served(told, "console", console.metrics_host, console.metrics_port))
+        store = stack.enter_context(Shared(warehouse, settings.warehouse)) if follows else None
+        config = configured(settings, warehouse, metrics, store)
         shown = f"[{console.host}]" if ":" in console.host else console.host
         say(
             f"http{'s' if console.cert_file else ''}://{shown}:{listener.getsockname()[1]}/{f', metrics at {where}' if where else ''}"
         )
-        uvicorn.Server(config).run(sockets=[listener])
+        server = uvicorn.Server(config)
+        if store is None:
+            server.run(sockets=[listener])
+        else:
+            _run_with_follower(server, listener, settings, store)
 
 
-def configured(settings: Settings, warehouse: Path, metrics: ConsoleMetrics) -> uvicorn.Config:
-    """How the server runs."""
+def _run_with_follower(
+    server: uvicorn.Server, listener: socket.socket, settings: Settings, store: Shared
+) -> None:
+    """Serve and follow; if one of them ends, so does the other."""
+
+    def end() -> None:
+        server.should_exit = True
+
+    follower = Follower(settings, store, end)
+    # uvicorn raises the signal that has ended it once more, which would end the process before the file is closed.
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    follower.start()
+    try:
+        server.run(sockets=[listener])
+    finally:
+        follower.stop()
+        signal.signal(signal.SIGTERM, before)
+    if follower.error is not None:
+        raise follower.error
+
+
+def configured(
+    settings: Settings, warehouse: Path, metrics: ConsoleMetrics, store: Shared | None = None
+) -> uvicorn.Config:
+    """How the server runs; with a store, pages read it instead of the file."""
     console = settings.console
     return uvicorn.Config(
-        create_app(settings, warehouse, (*LOCAL_HOSTS, *console.hosts), metrics),
+        create_app(settings, warehouse, (*LOCAL_HOSTS, *console.hosts), metrics, store),
         log_level=settings.log_level,
         access_log=False,
         server_header=False,

@@ -52,6 +52,7 @@ async def follow(
     until_end: bool = False,
     accept_loss: bool = False,
     metrics: FollowMetrics | None = None,
+    ended_by: asyncio.Event | None = None,
 ) -> None:
     """Take in records as they come, until SIGTERM or SIGINT; SIGUSR1 makes a copy for readers.
 
@@ -62,6 +63,7 @@ async def follow(
         until_end: stop then.
         accept_loss: go on where the log has lost records that were not read.
         metrics: told what is done.
+        ended_by: ends it when it is set, instead of the signals, which only the main thread has.
 
     Raises:
         BrokerError: Kafka does not answer at first.
@@ -69,7 +71,12 @@ async def follow(
         LostRecordsError: the log no longer has records that were not read.
         WarehouseError: the disk is full, or the memory does not suffice.
     """
-    with _signals() as (stop, wanted):
+    with (
+        _signals() if ended_by is None else contextlib.nullcontext((ended_by, asyncio.Event())) as (
+            stop,
+            wanted,
+        )
+    ):
         keeper = _Keeper(settings, store, wanted)
         metrics = metrics or FollowMetrics([topic.contract for topic in TOPICS])
         feed = Feed(

@@ -23,7 +23,27 @@ let stop = null;
 function heard(found) {
   const is_new = version !== null && version !== found;
   version = found;
-  if (is_new) refresh();
+  if (is_new) soon();
+}
+
+// The first change is shown at once. Where one follows the other, a page asks the more seldom the slower the server is: else
+// many browsers that ask for each change would be a load that feeds itself.
+let timer = null;
+let is_asking = false;
+let due = 0;
+
+function soon() {
+  if (timer !== null || is_asking) return;
+  timer = setTimeout(async () => {
+    timer = null;
+    is_asking = true;
+    const [asked, started] = [version, performance.now()];
+    await refresh().catch(() => {});
+    const now = performance.now();
+    due = now + Math.max(1000, 5 * (now - started));
+    is_asking = false;
+    if (asked !== version) soon();
+  }, Math.max(0, due - performance.now()));
 }
 
 function listen() {

@@ -1,0 +1,163 @@
+"""Takes in Kafka and serves pages in one process, so that pages show an event as soon as it is taken in.
+
+DuckDB lets one process write a file, and nobody else read it meanwhile. So a console beside `warehouse follow` reads copies.
+Here both are in one process, and pages read what the follower has committed last:
+
+    thread: event loop of `follow` --- commits ---> Shared.version
+                                         |
+    threads of the reader --- cursors of the same database, each sees one commit
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import structlog
+
+from cxstream.warehouse.follow import follow
+from cxstream.warehouse.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    import duckdb
+
+    from cxstream.settings import Settings
+    from cxstream.settings import Warehouse as WarehouseSettings
+
+# Several commits a second are not seen; one a second costs a page that is open one query a second.
+_FLUSH_SECONDS = 0.5
+# DuckDB remembers something of each cursor until the connection that made it is closed.
+_CURSORS = 1000
+
+_log = structlog.get_logger("cxstream.console")
+
+
+class Shared(Store):
+    """A warehouse that is written, and read by threads meanwhile.
+
+    The file is replaced when it is rewritten without what was deleted; readers wait for that, and it waits for them.
+
+    Attributes:
+        version: changes with each commit.
+
+    Args:
+        path: made if it does not exist.
+        settings: memory and threads.
+    """
+
+    def __init__(self, path: Path, settings: WarehouseSettings) -> None:
+        self.version, self._written = 0, time.time()
+        self._changed = threading.Condition()
+        self._readers = self._opened = 0
+        self._is_away = False
+        self._base: duckdb.DuckDBPyConnection | None = None
+        super().__init__(path, settings)
+
+    @contextmanager
+    def transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A transaction; afterwards it is another version."""
+        with super().transaction() as connection:
+            yield connection
+        self.version, self._written = self.version + 1, time.time()
+
+    @contextmanager
+    def open(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection whose cursors read what is committed."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._is_away)
+            connection = self._reading()
+            self._readers += 1
+        try:
+            yield connection
+        finally:
+            with self._changed:
+                self._readers -= 1
+                self._changed.notify_all()
+
+    def state(self) -> tuple[int, int]:
+        """Changes with the content."""
+        return id(self), self.version
+
+    def written(self) -> float:
+        """When something was committed last, in seconds since 1970."""
+        return self._written
+
+    def release(self) -> None:
+        """Nothing: the file stays open."""
+
+    def close(self) -> None:
+        """Release the file, once nobody reads it; readers wait until it is there again."""
+        with self._changed:
+            self._is_away = True
+            self._changed.wait_for(lambda: self._readers == 0)
+            self._drop_base()
+        super().close()
+
+    def _reopen(self) -> None:
+        super()._reopen()
+        with self._changed:
+            self._is_away = False
+            self._changed.notify_all()
+
+    def _reading(self) -> duckdb.DuckDBPyConnection:
+        if self._base is not None and self._opened >= _CURSORS and self._readers == 0:
+            self._drop_base()
+        if self._base is None:
+            self._base, self._opened = self.connection.cursor(), 0
+        self._opened += 1
+        return self._base
+
+    def _drop_base(self) -> None:
+        if self._base is not None:
+            self._base.close()
+            self._base = None
+
+
+class Follower:
+    """Takes in what comes, in a thread.
+
+    Args:
+        settings: of the installation.
+        store: the warehouse.
+        failed: called in the thread when it cannot go on.
+
+    Attributes:
+        error: why it could not go on.
+    """
+
+    def __init__(self, settings: Settings, store: Store, failed: Callable[[], None]) -> None:
+        quick = settings.warehouse.model_copy(
+            update={"flush_seconds": min(settings.warehouse.flush_seconds, _FLUSH_SECONDS)}
+        )
+        self._settings, self._store, self._failed = (
+            settings.model_copy(update={"warehouse": quick}),
+            store,
+            failed,
+        )
+        self._loop = asyncio.new_event_loop()
+        self._stop = asyncio.Event()
+        self._thread = threading.Thread(target=self._run, name="follow")
+        self.error: BaseException | None = None
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after what is being taken in."""
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+        self._loop.close()
+
+    def _run(self) -> None:
+        try:
+            self._loop.run_until_complete(follow(self._settings, self._store, _log.info, ended_by=self._stop))
+        except BaseException as error:  # noqa: BLE001 - the thread that serves tells it
+            self.error = error
+            self._failed()
