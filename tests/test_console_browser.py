@@ -228,6 +228,48 @@ def test_the_queue_is_worked_through_by_keyboard(browser: Any, address: str) -> 
     page.context.close()
 
 
+def test_the_palette_goes_to_pages_and_customers_by_keyboard(browser: Any, address: str, axe: str) -> None:
+    page, complaints = opened(browser, locale="en-GB")
+    page.goto(f"{address}/voice")
+    page.keyboard.press("/")
+    field = page.get_by_role("combobox")
+    page.get_by_role("option").first.wait_for()
+    assert field.evaluate("e => e === document.activeElement")
+    page.keyboard.type("tou")
+    page.get_by_role("option", name="Touchpoints").wait_for()
+    page.get_by_role("option", name="Today").wait_for(state="detached")
+    # A screen reader is told what is chosen while the field keeps the focus.
+    chosen = page.locator(f"#{field.get_attribute('aria-activedescendant')}")
+    assert (chosen.inner_text(), chosen.get_attribute("aria-selected")) == ("Touchpoints", "true")
+    page.evaluate(f"{axe}; 0")
+    broken = page.evaluate("axe.run({resultTypes: ['violations']})")["violations"]
+    assert [(rule["id"], node["html"][:160]) for rule in broken for node in rule["nodes"]] == []
+    page.keyboard.press("Escape")
+    assert page.locator("[data-palette]").is_hidden()
+    page.keyboard.press("Control+k")
+    page.keyboard.type("c-1")
+    page.get_by_role("option", name="c-1", exact=True).wait_for()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/customers/c-10")
+    page.keyboard.press("/")
+    page.keyboard.type("no such thing")
+    page.get_by_role("status").get_by_text("Nothing is called so").wait_for()
+    # A view is saved with the bookmark, and found.
+    page.goto(f"{address}/voice?period=28d")
+    page.locator("summary[aria-label='Saved views']").press("Enter")
+    page.get_by_label("Name of this view").fill("Four weeks")
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
+    page.keyboard.press("/")
+    page.keyboard.type("four")
+    page.get_by_role("option", name="Four weeks").wait_for()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/voice?period=28d")
+    assert complaints == []
+    page.context.close()
+
+
 def test_work_is_done_by_keyboard(browser: Any, address: str) -> None:
     page, complaints = opened(browser, locale="en-GB")
     sent: list[str] = []

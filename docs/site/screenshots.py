@@ -2,7 +2,7 @@
 
 It needs a Chromium (Debian's package chromium) and takes about two minutes. Run it when a page looks different.
 
-python docs/site/screenshots.py [--warehouse FILE]
+python docs/site/screenshots.py [--warehouse FILE] [NAME]...
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 from cxstream.console import navigation
+from cxstream.console.people import NOBODY, known_as
+from cxstream.console.saved import SavedViews
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,6 +38,12 @@ ADDRESSES = {
     "campaigns": "?period=28d",
     "voice": "?period=28d",
     "service": "?period=28d",
+    "find": "?q=a",
+}
+VIEWS = {
+    "App, last four weeks": "/touchpoints?period=28d&where=channel%3Dapp",
+    "Critical, longest waiting": "/queue?level=critical&sort=waiting",
+    "Voice of gold customers": "/voice?period=28d&where=segment%3Dgold",
 }
 # Name, address, colours, language, width.
 MORE = (
@@ -43,6 +51,7 @@ MORE = (
     ("touchpoints-dark", "/touchpoints?measure=change&period=28d", "dark", "en-GB", WIDTH),
     ("today-polish", "/today", "light", "pl-PL", WIDTH),
     ("queue-phone", "/queue", "dark", "en-GB", PHONE),
+    ("palette", "/today", "light", "en-GB", WIDTH),
 )
 
 
@@ -50,15 +59,20 @@ def main() -> None:
     """Take the pictures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--warehouse", type=Path, help="Show this read model instead.")
-    given = parser.parse_args().warehouse
+    parser.add_argument("names", nargs="*", help="Only these pictures, such as today.")
+    arguments = parser.parse_args()
+    given = arguments.warehouse
     with tempfile.TemporaryDirectory() as folder:
         path = given or simulated(Path(folder))
+        save_views(path)
         with served(path) as address, sync_playwright() as playwright:
             browser = playwright.chromium.launch(
                 executable_path=shutil.which("chromium"), args=["--no-sandbox"]
             )
             FOLDER.mkdir(exist_ok=True)
             for name, place, scheme, locale, width in views(browser, address):
+                if arguments.names and name not in arguments.names:
+                    continue
                 take(browser, FOLDER / f"{name}.webp", address + place, scheme, locale, width)
             browser.close()
 
@@ -69,6 +83,13 @@ def simulated(folder: Path) -> Path:
     run("simulate", "--customers", "1500", "--days", "100", "--trouble", "2", "--out", events, "--quiet")
     run("replay", events, "--out", folder / "result", "--warehouse", path, "--quiet")
     return path
+
+
+def save_views(path: Path) -> None:
+    """Some saved views of who takes the pictures."""
+    saved = SavedViews(path.with_name(f"{path.name}.views.json"))
+    for name, address in VIEWS.items():
+        saved.save(known_as(NOBODY), name, address, {address.partition("?")[0]})
 
 
 def run(*words: object) -> None:
@@ -111,6 +132,10 @@ def take(browser: Any, path: Path, address: str, scheme: str, locale: str, width
     )
     page = context.new_page()
     page.goto(address)
+    if path.stem == "palette":
+        page.keyboard.press("/")
+        page.keyboard.type("cu")
+        page.get_by_role("option").first.wait_for()
     picture = Image.open(io.BytesIO(page.screenshot()))
     picture.convert("RGB").save(path, "WEBP", quality=QUALITY, method=6)
     print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB")

@@ -21,6 +21,7 @@ from cxstream.console.audit import AuditLog
 from cxstream.console.delivery import Delivery
 from cxstream.console.desk import Desk
 from cxstream.console.entrance import Entrance, form_of, local
+from cxstream.console.keeping import Keeping
 from cxstream.console.language import LANGUAGES, negotiated
 from cxstream.console.live import Live
 from cxstream.console.measured import Measured
@@ -32,6 +33,7 @@ from cxstream.console.problems import problem_of
 from cxstream.console.provider import Provider
 from cxstream.console.reader import Reader
 from cxstream.console.rendering import THEMES, Templates
+from cxstream.console.saved import SavedViews
 from cxstream.console.security import Protection
 from cxstream.console.sessions import Sessions, SignedIn
 from cxstream.console.tables import as_csv
@@ -98,6 +100,8 @@ class _Console:
         self._settings, self._metrics = settings, metrics
         self._pages = navigation.found()
         self._reader = Reader(warehouse, settings.warehouse, settings.console, metrics, source)
+        views = settings.console.views_file or warehouse.with_name(f"{warehouse.name}.views.json")
+        self._saved = SavedViews(views)
         self._templates = Templates(settings, self._pages)
         provider = Provider(settings.oidc) if settings.oidc.issuer is not None else None
         self.sessions = Sessions(settings.console, has_provider=provider is not None)
@@ -129,6 +133,7 @@ class _Console:
             Route(assets.PREFIX + "/{name}", _asset),
             *self._entrance.routes(),
             Route("/live", self._live.stream),
+            *Keeping(self._saved, self._pages).routes(),
             *Actions(self._ask, self._desk, self._audit).routes(),
             *Api(self._ask, _waited_for).routes(),
         ]
@@ -189,6 +194,7 @@ class _Console:
             extent["last"],
             person,
             self._desk,
+            self._saved,
         )
 
     async def _preferences(self, request: Request) -> Response:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from cxstream.console.language import Language
     from cxstream.console.people import Person
     from cxstream.console.reader import Reader, Row
+    from cxstream.console.saved import SavedView, SavedViews
     from cxstream.console.scope import Scope
     from cxstream.console.tables import Table
     from cxstream.settings import Settings
@@ -89,6 +90,7 @@ class Ask:
         last: time of the last touchpoint; None if there is none.
         person: who asks.
         desk: where work on customers is done.
+        saved: the saved views.
         offered: dimensions that some view of the page can be filtered by, found while it is made.
         unfiltered: filters that some view of the page cannot take, and that did not hold for it, by their dimension.
     """
@@ -102,6 +104,7 @@ class Ask:
     last: datetime | None
     person: Person
     desk: Desk | None = None
+    saved: SavedViews | None = None
     offered: set[str] = field(default_factory=set)
     unfiltered: set[str] = field(default_factory=set)
 
@@ -119,6 +122,11 @@ class Ask:
     def sent(self) -> list[Row]:
         """Assignments and snoozes that were sent from here."""
         return self.desk.items() if self.desk else []
+
+    @property
+    def views(self) -> list[SavedView]:
+        """The saved views of who asks."""
+        return self.saved.of(self.worker) if self.saved else []
 
     @property
     def unfiltered_names(self) -> list[str]:

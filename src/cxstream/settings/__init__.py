@@ -507,6 +507,10 @@ class Console(_Section):
         description="File with the people who may sign in, which `cxstream serve --add-user` writes. Without one everybody "
         "on this computer sees everything, and the server refuses other addresses.",
     )
+    views_file: Path | None = Field(
+        None,
+        description="File in which people's saved views are kept; by default beside the read model, as FILE.views.json.",
+    )
     hosts: tuple[str, ...] = Field(
         (),
         description="Names by which browsers call the server, beside localhost; needed for another `host`.",

@@ -178,3 +178,97 @@ document.addEventListener("submit", (event) => {
   if (event.target.dataset.sent) event.preventDefault();
   event.target.dataset.sent = "1";
 });
+
+// The palette: `/` opens it, letters find, arrows choose, Enter goes there. The field keeps the focus, and says what is chosen.
+function make_palette(palette) {
+  const field = palette.querySelector("input");
+  const list = palette.querySelector("[role=listbox]");
+  let asked = 0;
+
+  function choices() {
+    return Array.from(list.querySelectorAll("[role=option]"));
+  }
+
+  function choose(option) {
+    for (const each of choices()) each.setAttribute("aria-selected", each === option ? "true" : "false");
+    if (option) field.setAttribute("aria-activedescendant", option.id);
+    else field.removeAttribute("aria-activedescendant");
+    if (option) option.scrollIntoView({ block: "nearest" });
+  }
+
+  function offer(page) {
+    const groups = Array.from(page.querySelectorAll("[data-found] section"), (section, n) => {
+      const group = document.createElement("div");
+      group.setAttribute("role", "group");
+      const title = document.createElement("span");
+      title.id = `palette-group-${n}`;
+      title.textContent = section.querySelector("h2").textContent;
+      group.setAttribute("aria-labelledby", title.id);
+      group.append(title, ...Array.from(section.querySelectorAll("li"), (item, m) => {
+        const option = document.createElement("div");
+        option.setAttribute("role", "option");
+        option.id = `palette-${n}-${m}`;
+        option.dataset.href = item.querySelector("a").getAttribute("href");
+        option.textContent = item.textContent;
+        return option;
+      }));
+      return group;
+    });
+    list.replaceChildren(...groups);
+    field.setAttribute("aria-expanded", groups.length ? "true" : "false");
+    const status = palette.querySelector("[role=status]");
+    status.textContent = groups.length ? "" : status.dataset.none;
+    choose(choices()[0]);
+  }
+
+  async function find() {
+    const number = ++asked;
+    const answer = await fetch(`/find?q=${encodeURIComponent(field.value)}`).catch(() => null);
+    if (number !== asked || !answer || !answer.ok || answer.redirected) return;
+    const text = await answer.text();
+    if (number === asked) offer(new DOMParser().parseFromString(text, "text/html"));
+  }
+
+  function open() {
+    if (palette.open) return;
+    field.value = "";
+    palette.showModal();
+    find();
+  }
+
+  document.addEventListener("keydown", (event) => {
+    const is_typing = event.target.closest("input, select, textarea");
+    const is_slash = event.key === "/" && !is_typing && !event.ctrlKey && !event.metaKey && !event.altKey;
+    if (!is_slash && !(event.key === "k" && (event.ctrlKey || event.metaKey))) return;
+    event.preventDefault();
+    open();
+  });
+  document.addEventListener("click", (event) => {
+    if (!event.target.closest("[data-find]") || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    open();
+  });
+  let timer = null;
+  field.addEventListener("input", () => {
+    clearTimeout(timer);
+    timer = setTimeout(find, 120);
+  });
+  field.addEventListener("keydown", (event) => {
+    const found = choices();
+    const at = found.findIndex((each) => each.getAttribute("aria-selected") === "true");
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (step && found.length) {
+      event.preventDefault();
+      choose(found[(at + step + found.length) % found.length]);
+    } else if (event.key === "Enter" && at >= 0) {
+      event.preventDefault();
+      location.assign(found[at].dataset.href);
+    }
+  });
+  palette.addEventListener("click", (event) => {
+    const option = event.target.closest("[role=option]");
+    if (option) location.assign(option.dataset.href);
+    else if (event.target === palette) palette.close();
+  });
+}
+document.querySelectorAll("[data-palette]").forEach(make_palette);
