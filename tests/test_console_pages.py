@@ -457,3 +457,52 @@ async def test_what_a_part_cannot_be_filtered_by_is_said(path: Path) -> None:
         answer = await client.get("/quality?where=nothing=1")
         assert (answer.status_code, "--" in read(answer.text).text) == (400, False)
         assert (await client.get("/api/v1/views/quality?where=segment=gold")).status_code == 400
+
+
+async def test_texts_are_counted_by_sentiment_topic_and_day(path: Path) -> None:
+    wanted: dict[Any, list[int]] = {}
+    for day, topic, sentiment in asked(
+        path, f"SELECT day, topic, sentiment FROM touchpoints WHERE {WINDOW} AND sentiment IS NOT NULL"
+    ):
+        for key in ("all", ("topic", topic), ("day", day), (topic, day)):
+            counts = wanted.setdefault(key, [0, 0, 0])
+            counts[0] += 1
+            counts[1] += sentiment < -0.05
+            counts[2] += sentiment > 0.05
+    async with console(path) as client:
+        page = (await client.get(f"/voice?{SCOPE}")).text
+        topics = next(each for each in read(page).tables if each[0][:2] == ["Topic", "Texts"])[1:]
+        days = next(each for each in read(page).tables if each[0][:2] == ["Day", "Texts"])[1:]
+        rows = await downloaded(client, f"/voice.csv?table=texts&{SCOPE}")
+        texts, negative, _ = wanted["all"]
+        links = [each for each in read(page).links if "of=negative_texts" in each and "cell" not in each]
+        people = await behind(client, links[0])
+    who = (
+        f"SELECT count(DISTINCT customer_id), count(*) FROM touchpoints WHERE {WINDOW} AND sentiment < -0.05"
+    )
+    assert (len(people), negative) == asked(path, who)[0]
+    names = {key[1]: counts for key, counts in wanted.items() if key[0] == "topic"}
+    assert sum(counts[0] for counts in names.values()) == texts
+    for name, number, less, _, more, _ in topics:
+        counts = names[None if name == "no topic" else name]
+        assert number == str(counts[0])
+        shares = [f"{100 * part / counts[0]:.0f}%" for part in counts[1:]]
+        assert counts[0] < 10 or [less.partition("%")[0] + "%", more.partition("%")[0] + "%"] == shares
+    assert [row[1] for row in days] == [
+        str(wanted["day", day][0]) for _, day in sorted(key for key in wanted if key[0] == "day")
+    ]
+    found = {(row["topic"] or None, row["period"][:10]): row for row in rows}
+    assert {
+        key: [int(row[name]) for name in ("texts", "negative_texts", "positive_texts")]
+        for key, row in found.items()
+    } == {
+        (key[0], str(key[1])): counts
+        for key, counts in wanted.items()
+        if key != "all" and key[0] not in {"topic", "day"}
+    }
+
+
+async def test_without_sentiment_the_page_says_why(tmp_path: Path) -> None:
+    other = warehouse(tmp_path / "w.duckdb", [touchpoint(customer_id=1, offset=1)])
+    async with console(other) as client:
+        assert "No text has a sentiment" in (await client.get("/voice")).text

@@ -13,6 +13,7 @@ from console_app import console, read, warehouse
 from cxstream.model.features import FEATURES, SPECS
 from cxstream.model.parameters import ScoringParams
 from cxstream.model.rules import read_rules, rules_of
+from cxstream.model.text import DIGESTS
 from cxstream.rules.difference import changes
 from cxstream.settings import Settings
 from view_rows import made_up, touchpoint
@@ -69,3 +70,14 @@ async def test_what_the_rules_say_is_what_the_engine_takes(tmp_path: Path) -> No
 
         again = read_rules(msgspec.json.encode(data))
         assert changes(again, rules_of(Settings().scoring, Settings().actions)) == []
+
+
+async def test_the_text_model_of_the_rules_is_named(tmp_path: Path) -> None:
+    path = warehouse(tmp_path / "w.duckdb", ROWS)
+    model = {"name": "en-pl-1", "digest": DIGESTS["en-pl-1"], "languages": ["pl"]}
+    for scoring, said in (
+        ({}, "no text model reads the others"),
+        ({"text_model": model}, f"text model en-pl-1, weights {model['digest']}, for pl"),
+    ):
+        async with console(path, {"scoring": scoring}) as client:
+            assert said in read((await client.get("/rules")).text).text

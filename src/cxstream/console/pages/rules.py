@@ -209,6 +209,16 @@ def _more(ask: Ask, p: ScoringParams) -> Iterator[tuple[str, str]]:
             parts.append(words.gettext("mood %(mood)s") % {"mood": words.number(each.mood, 1, sign=True)})
         return ", ".join(parts) or words.gettext("nothing")
 
+    model = p.text_model
+    yield (
+        words.gettext("Sentiment of texts"),
+        words.gettext("as the source sent it; no text model reads the others")
+        if model is None
+        else words.gettext(
+            "text model %(name)s, weights %(digest)s, for %(languages)s, where the source sent none"
+        )
+        % {"name": model.name, "digest": model.digest, "languages": ", ".join(model.languages)},
+    )
     yield (
         words.gettext("Waiting"),
         words.gettext("the first %(free)s min are free, then effort %(each)s a minute, at most %(most)s")

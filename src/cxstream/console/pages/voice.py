@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from cxstream.console import charts, drawing, figures
+from cxstream.console import charts, drawing, figures, written
 from cxstream.console import weeks as weekly
 from cxstream.console.figures import Grid, Measure
 from cxstream.console.language import N_
@@ -64,6 +64,7 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
         "answers": _answer_grid(ask, total) if total else None,
         "posts": _facts(ask, posts[0]) if posts and posts[0]["posts"] else [],
         "tags": _tag_grid(ask, [row for row in tags if row["hashtag"]]),
+        "texts": await written.shown(ask),
         "answered": words.number(total["customers"] if total else 0),
     }
 
@@ -272,5 +273,10 @@ PAGE = Page(
     title=N_("Voice"),
     subtitle=N_("What customers answer, rate and post"),
     show=_show,
-    tables={"places": _places_table, "weeks": _weeks_table, "hashtags": _tags_table},
+    tables={
+        "places": _places_table,
+        "weeks": _weeks_table,
+        "hashtags": _tags_table,
+        "texts": written.by_topic_and_day,
+    },
 )
