@@ -132,7 +132,7 @@ def test_rows_of_one_time_by_partition_and_offset() -> None:
     assert in_order(times[few], partitions[few], offsets[few], 0, 0, np.zeros(5, np.int32), order[few])
     assert order[few].tolist() == sorted(range(20), key=lambda row: (partitions[row], offsets[row]))
     columns: dict[str, np.ndarray] = {
-        "ms": times,
+        "us": times,
         "partition": partitions,
         "offset": offsets,
         "id": offsets,

@@ -13,10 +13,11 @@ if TYPE_CHECKING:
 
     Records = NDArray[np.void]
 
-# What a source has delivered; times and the longest gap are in ms.
+# What a source has delivered; times and the longest gap are in us.
 DELIVERED = np.dtype(
     [(name, np.int64) for name in ("touchpoints", "customers", "late", "first", "last", "gap")]
 )
+_MS = 1000
 # No delay is known.
 UNKNOWN = np.int64(-(1 << 63))
 
@@ -43,11 +44,11 @@ def count_deliveries(
         times: of each row.
         places: of each row.
         late: of each row.
-        delays: of each row, ms; UNKNOWN without one.
+        delays: of each row, us, whole milliseconds; UNKNOWN without one.
         delivered: DELIVERED by source.
         seen: bool[sources, customers], whether a customer was seen.
-        counts: int64[sources, m], of delays from 0 to m - 1.
-        others: int64[n], receives the other delays.
+        counts: int64[sources, m], of delays from 0 to m - 1 ms.
+        others: int64[n], receives the other delays, ms.
         sources: int16[n], receives their sources.
 
     Returns:
@@ -69,10 +70,12 @@ def count_deliveries(
         if not seen[source, customers[row]]:
             seen[source, customers[row]] = True
             one.customers += 1
-        delay = delays[row]
+        if delays[row] == UNKNOWN:
+            continue
+        delay = delays[row] // _MS
         if 0 <= delay < counts.shape[1]:
             counts[source, delay] += 1
-        elif delay != UNKNOWN:
+        else:
             others[found] = delay
             sources[found] = source
             found += 1

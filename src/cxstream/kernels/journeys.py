@@ -4,8 +4,8 @@ Touchpoints come in slices, each later than the one before. `in_order` sorts a s
 once, and at the state of its customer, an array by number of customer. So nothing is sorted by customer, and memory
 grows with customers and not with the window.
 
-Columns of a slice: `customers` int32[n], `times` int64[n] in ms, `places` int16[n], what a step is, as numbers from 1 on.
-`order` int32[n] are its rows in order. Of `parts` threads, each looks at the customers whose number has the remainder `part`. `within` is the time in ms after which a touchpoint begins another journey, below 0
+Columns of a slice: `customers` int32[n], `times` int64[n] in us, `places` int16[n], what a step is, as numbers from 1 on.
+`order` int32[n] are its rows in order. Of `parts` threads, each looks at the customers whose number has the remainder `part`. `within` is the time in us after which a touchpoint begins another journey, below 0
 for never.
 """
 
@@ -32,9 +32,9 @@ LAST = np.dtype(
      ("unused", np.int64)],
     align=True,
 )  # fmt: skip
-# An edge: how often it is taken, and sums over that.
-EDGE = np.dtype([("count", np.int64), ("gap_ms", np.int64),
-                 *((name, np.float64) for name in ("effort", "mood", "effort_change", "satisfaction_change"))], align=True)  # fmt: skip
+# An edge: how often it is taken, and sums over that; gaps are in us.
+EDGE = np.dtype([("count", np.int64),
+                 *((name, np.float64) for name in ("gap", "effort", "mood", "effort_change", "satisfaction_change"))], align=True)  # fmt: skip
 # So many states of customers are read at a time, before they are needed: a read that nothing depends on does not wait.
 AHEAD = 128
 # Before any time.
@@ -152,7 +152,7 @@ def follow_edges(
         begun: journeys so far, of this part.
         edge: int32[n], receives the edge to each row, in order.
         journey: int32[n], receives the journey of each row, in order.
-        gap: int64[n], receives the time since the row before, ms; -1 where a journey begins.
+        gap: int64[n], receives the time since the row before, us; -1 where a journey begins.
 
     Returns:
         Journeys so far, of this part.
@@ -173,7 +173,7 @@ def follow_edges(
             number = before.place * size + place
             gap[i] = times[row] - before.time
             taken = edges[number]
-            taken.gap_ms += gap[i]
+            taken.gap += gap[i]
             taken.effort_change += np.float64(efforts_after[row]) - np.float64(before.effort)
             taken.satisfaction_change += np.float64(satisfactions_after[row]) - np.float64(
                 before.satisfaction
@@ -233,7 +233,7 @@ def takers(
         wanted: int32, a number for each edge; below 0 it is left out.
         wanted_out: int32[m], receives the numbers; m is how many there are.
         journey_out: int32[m], receives the journeys.
-        gap_out: int64[m], receives the gaps.
+        gap_out: int64[m], receives the gaps, us.
     """
     found = 0
     for i in range(len(edge)):
@@ -265,13 +265,13 @@ def follow_funnel(
         customers: of each row.
         times: of each row.
         places: of each row, 1 .. steps.
-        within: from the first of the steps to the last, ms.
+        within: from the first of the steps to the last, us.
         part: see the module.
         parts: see the module.
         is_strict: whether the steps must be one after the other.
         starts: int64[customers, steps], NEVER: the latest start of the steps up to each one; in any order the last
             time of each one.
-        took: int64[customers, steps], minus 1; receives the time in ms that a customer took through the steps up to each
+        took: int64[customers, steps], minus 1; receives the time in us that a customer took through the steps up to each
             one when first there.
 
     Returns:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from cxstream.warehouse.views.streamed.plan import Plan
 
 # Touchpoints of one time may be in any order.
-ROWS = f"""SELECT customer_id, time, epoch_ms(time) AS ms, 0::INTEGER AS "partition", 0::BIGINT AS "offset", {{place}}::SMALLINT AS place, late,
-    coalesce(epoch_ms(arrived) - epoch_ms(time), {UNKNOWN}) AS delay
+ROWS = f"""SELECT customer_id, time, epoch_us(time) AS us, 0::INTEGER AS "partition", 0::BIGINT AS "offset", {{place}}::SMALLINT AS place, late,
+    coalesce(epoch_us(arrived) - epoch_us(time), {UNKNOWN}) AS delay
 FROM {{selected}}"""
 MOST_PLACES = 32
 NAMES = ("good", "longest", "delayed")
@@ -37,7 +37,7 @@ def follow(cursor: duckdb.DuckDBPyConnection, plan: Plan) -> dict[str, pa.Table]
     for _, order, columns in slices(cursor, plan.asked):
         delays, of = np.empty(len(order), np.int64), np.empty(len(order), np.int16)
         found = count_deliveries(
-            order, columns["customer_id"], columns["ms"], columns["place"], columns["late"], columns["delay"],
+            order, columns["customer_id"], columns["us"], columns["place"], columns["late"], columns["delay"],
             delivered, seen, counts, delays, of,
         )  # fmt: skip
         others.append((delays[:found].copy(), of[:found].copy()))
@@ -51,7 +51,7 @@ def follow(cursor: duckdb.DuckDBPyConnection, plan: Plan) -> dict[str, pa.Table]
             names
             | {name: pa.array(delivered[name][there]) for name in ("touchpoints", "customers", "late")}
             | {
-                f"{name}_time": pa.array(delivered[name][there]).cast(pa.timestamp("ms"))
+                f"{name}_time": pa.array(delivered[name][there]).cast(pa.timestamp("us"))
                 for name in ("first", "last")
             }
         ),
@@ -64,7 +64,7 @@ def follow(cursor: duckdb.DuckDBPyConnection, plan: Plan) -> dict[str, pa.Table]
 
 def _gaps(delivered: NDArray[Any]) -> pa.Array:
     """Seconds; empty with one touchpoint."""
-    return pa.array(delivered["gap"] / 1000, mask=delivered["touchpoints"] < 2)  # noqa: PLR2004
+    return pa.array(delivered["gap"] / 1e6, mask=delivered["touchpoints"] < 2)  # noqa: PLR2004
 
 
 def _quantiles(counts: NDArray[np.int64], others: NDArray[np.int64]) -> dict[str, float | None]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from cxstream.warehouse.views.streamed.plan import Plan
     from cxstream.warehouse.views.streamed.slices import Slice
 
-ROWS = """SELECT customer_id, time, epoch_ms(time) AS ms, "partition", "offset", list_position($names::VARCHAR[], {step})::SMALLINT AS place,
+ROWS = """SELECT customer_id, time, epoch_us(time) AS us, "partition", "offset", list_position($names::VARCHAR[], {step})::SMALLINT AS place,
     effort, mood, effort_after, satisfaction_after
 FROM {selected} WHERE {in_journey}"""
 MOST_PLACES = 1_000
@@ -42,7 +42,7 @@ def follow(cursor: duckdb.DuckDBPyConnection, plan: Plan) -> dict[str, pa.Table]
     def work(found: Slice, part: int) -> int:
         columns, rows = found.columns, slice(found.start, found.start + len(found.order))
         begun[part] = follow_edges(
-            found.order, columns["customer_id"], columns["ms"], columns["place"], columns["effort"], columns["mood"],
+            found.order, columns["customer_id"], columns["us"], columns["place"], columns["effort"], columns["mood"],
             columns["effort_after"], columns["satisfaction_after"], plan.within, size, part, len(parts), last,
             counted_edges[part], owners, final, begun[part], edge[rows], journey[rows], gap[rows],
         )  # fmt: skip
@@ -110,7 +110,7 @@ def _taken(
         {
             "edge": pa.array(numbers.astype(np.int64)),
             "journey": pa.array(journeys),
-            "gap_s": pa.array(gaps / 1000, mask=gaps < 0),
+            "gap_s": pa.array(gaps / 1e6, mask=gaps < 0),
         }
     )
 
@@ -144,7 +144,7 @@ def _frequent(chosen: NDArray[np.int64], size: int, edges: Records) -> pa.Table:
             "from_code": pa.array(origin, mask=origin == 0),
             "to_code": pa.array(target, mask=target == 0),
             "count": pa.array(counts),
-            "mean_s": mean("gap_ms", between, 1000),
+            "mean_s": mean("gap", between, 1e6),
             "effort": mean("effort", to),
             "mood": mean("mood", to),
             "effort_change": mean("effort_change", between),

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cxstream.warehouse.views.streamed.plan import Plan
     from cxstream.warehouse.views.streamed.slices import Slice
 
-ROWS = """SELECT customer_id, time, epoch_ms(time) AS ms, "partition", "offset", list_position($names::VARCHAR[], {step})::SMALLINT AS place
+ROWS = """SELECT customer_id, time, epoch_us(time) AS us, "partition", "offset", list_position($names::VARCHAR[], {step})::SMALLINT AS place
 FROM {selected} WHERE {in_journey}"""
 MOST_PLACES = 8
 NAMES = ("counts",)
@@ -30,7 +30,7 @@ def follow(cursor: duckdb.DuckDBPyConnection, plan: Plan) -> dict[str, pa.Table]
     def work(found: Slice, part: int) -> None:
         columns = found.columns
         follow_funnel(
-            found.order, columns["customer_id"], columns["ms"], columns["place"], plan.within, part, plan.threads,
+            found.order, columns["customer_id"], columns["us"], columns["place"], plan.within, part, plan.threads,
             plan.options["order"] == "strict", starts, took,
         )  # fmt: skip
 
@@ -43,7 +43,7 @@ def follow(cursor: duckdb.DuckDBPyConnection, plan: Plan) -> dict[str, pa.Table]
         if len(reached):
             many = len(reached)
             rows.append({"number": number + 1, "step": name, "journeys": many, "customers": many,
-                         "median_s": float(np.median(reached)) / 1000})  # fmt: skip
+                         "median_s": float(np.median(reached)) / 1e6})  # fmt: skip
     counts = pa.int64()
     schema = pa.schema([("number", counts), ("step", pa.string()), ("journeys", counts), ("customers", counts),
                         ("median_s", pa.float64())])  # fmt: skip

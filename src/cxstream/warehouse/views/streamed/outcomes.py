@@ -23,7 +23,7 @@ NAMES = ("counts",)
 _ENDS = ("silence", "complaint", "purchase", "churn")
 _KINDS = "['complaint_opened', 'purchase', 'churned']"
 # Touchpoints that are no steps also end a journey.
-_ROWS = f"""SELECT customer_id, time, epoch_ms(time) AS ms, "partition", "offset",
+_ROWS = f"""SELECT customer_id, time, epoch_us(time) AS us, "partition", "offset",
     coalesce(list_position({_KINDS}, kind), 0)::TINYINT AS ending,
     1 + CASE WHEN {{no_step}} THEN 0 ELSE coalesce(list_position($names::VARCHAR[], {{step}}), 0) END::SMALLINT AS place
 FROM {{selected}}"""
@@ -49,7 +49,7 @@ def follow(cursor: duckdb.DuckDBPyConnection, plan: Plan) -> dict[str, pa.Table]
     def work(found: Slice, part: int) -> None:
         columns = found.columns
         follow_outcomes(
-            found.order, columns["customer_id"], columns["ms"], columns["place"], columns["ending"], plan.within,
+            found.order, columns["customer_id"], columns["us"], columns["place"], columns["ending"], plan.within,
             part, len(parts), cuts, groups, journeys, seen, at_end, at_complaint, ever, counts[part],
         )  # fmt: skip
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from cxstream.warehouse.views.streamed.plan import Plan
     from cxstream.warehouse.views.streamed.slices import Slice
 
-ROWS = """SELECT customer_id, time, epoch_ms(time) AS ms, "partition", "offset", list_position($names::VARCHAR[], {step})::SMALLINT AS place, effort,
+ROWS = """SELECT customer_id, time, epoch_us(time) AS us, "partition", "offset", list_position($names::VARCHAR[], {step})::SMALLINT AS place, effort,
     coalesce(list_position(['complaint_opened', 'purchase', 'churned'], kind), 0)::TINYINT AS ending
 FROM {selected} WHERE {in_journey}"""
 MOST_PLACES = 30_000
@@ -34,7 +34,7 @@ def follow(cursor: duckdb.DuckDBPyConnection, plan: Plan) -> dict[str, pa.Table]
         order, columns = found.order, found.columns
         done = np.empty(len(order) if plan.within >= 0 else 0, JOURNEY)
         ended = follow_paths(
-            order, columns["customer_id"], columns["ms"], columns["place"], columns["effort"], columns["ending"],
+            order, columns["customer_id"], columns["us"], columns["place"], columns["effort"], columns["ending"],
             plan.within, part, plan.threads, under_way, done,
         )  # fmt: skip
         return done[:ended].copy()
@@ -62,7 +62,7 @@ def _frequent(
     columns = {name: pa.array(np.ascontiguousarray(these[name])) for name in ("customer", "effort", "ending")}
     taken = {
         "path": pa.array(groups[of_chosen]),
-        "length_s": pa.array((these["last"] - these["first"]) / 1000),
+        "length_s": pa.array((these["last"] - these["first"]) / 1e6),
         **columns,
     }
     examples = {

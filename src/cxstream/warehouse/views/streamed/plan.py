@@ -31,6 +31,7 @@ _MOST_ROWS, _MOST_CUSTOMERS = 64_000_000, 10_000_000
 # Each thread reads all rows, and works for its own customers.
 _MOST_THREADS = 4
 _DAY_MS = 86_400_000
+_MOST_US = 1 << 61
 
 
 class Plan(NamedTuple):
@@ -41,7 +42,7 @@ class Plan(NamedTuple):
         names: of the places, in the order of their numbers, which begin at 1.
         rows: how many touchpoints there are at most.
         highest: the largest number of a customer.
-        within: ms after which another journey begins, or a funnel ends; -1 for never.
+        within: us after which another journey begins, or a funnel ends; -1 for never.
         options: of the view.
         limit: rows that are shown; None for all.
         threads: how many work at a time.
@@ -106,7 +107,8 @@ class Streamed(NamedTuple):
         asked = self.asked._replace(values={**self.asked.values, "names": names})
         within = -1
         if self.within or self.view == "funnel":
-            within = int(self.within * _DAY_MS)
+            # Times of the warehouse are whole milliseconds.
+            within = min(_MOST_US, int(self.within * _DAY_MS) * 1000)
         threads = min(_MOST_THREADS, value(cursor, "SELECT current_setting('threads')"))
         return Plan(
             asked,

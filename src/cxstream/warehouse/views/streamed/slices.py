@@ -30,7 +30,7 @@ class Asked(NamedTuple):
     """What of the touchpoints is read.
 
     Attributes:
-        sql: a query with the columns customer_id, time, ms, partition, offset, place (SMALLINT, 0 for none), and others.
+        sql: a query with the columns customer_id, time, us, partition, offset, place (SMALLINT, 0 for none), and others.
         values: to bind to it.
         since: start of the window, or None.
         until: its end, or None.
@@ -48,7 +48,7 @@ class Slice(NamedTuple):
     Attributes:
         start: how many touchpoints came before.
         order: int32[n], the rows in the order of time, partition and offset.
-        columns: the others by name; `ms` is int64, the time.
+        columns: the others by name; `us` is int64, the time.
     """
 
     start: int
@@ -127,7 +127,7 @@ def _read(
 
 
 def _sorted(start: int, columns: dict[str, NDArray[Any]]) -> Slice:
-    times, partitions, offsets = columns["ms"], *(columns.pop(name) for name in _PLACE)
+    times, partitions, offsets = columns["us"], *(columns.pop(name) for name in _PLACE)
     rows = len(times)
     order = np.empty(rows, np.int32)
     if rows:
