@@ -137,5 +137,5 @@ def test_rows_of_one_time_by_partition_and_offset() -> None:
         "offset": offsets,
         "id": offsets,
     }
-    found = slices._sorted(0, columns)
+    found = slices._sorted(0, columns, 1)
     assert found.columns["id"][found.order].tolist() == [*range(0, 200, 2), *range(1, 200, 2)]

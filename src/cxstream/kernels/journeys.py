@@ -5,7 +5,7 @@ once, and at the state of its customer, an array by number of customer. So nothi
 grows with customers and not with the window.
 
 Columns of a slice: `customers` int32[n], `times` int64[n] in us, `places` int16[n], what a step is, as numbers from 1 on.
-`order` int32[n] are its rows in order. Of `parts` threads, each looks at the customers whose number has the remainder `part`. `within` is the time in us after which a touchpoint begins another journey, below 0
+`order` int32[m] are rows in order, of the customers whose number has the remainder `part` by `parts`: each thread has its own. `within` is the time in us after which a touchpoint begins another journey, below 0
 for never.
 """
 
@@ -106,6 +106,35 @@ def _is_later(
 
 
 @entry
+def divide(
+    order: NDArray[np.int32],
+    customers: NDArray[np.int32],
+    ends: NDArray[np.int64],
+    divided: NDArray[np.int32],
+) -> None:
+    """Give each part the rows of its customers.
+
+    Args:
+        order: int32[n], all rows in order.
+        customers: of each row.
+        ends: int64[parts], zeros; receives where the rows of each part end.
+        divided: int32[n], receives the rows of all parts, each in order.
+    """
+    parts = len(ends)
+    for i in range(len(order)):
+        ends[customers[order[i]] % parts] += 1
+    total = 0
+    for part in range(parts):
+        count = ends[part]
+        ends[part] = total
+        total += count
+    for i in range(len(order)):
+        part = customers[order[i]] % parts
+        divided[ends[part]] = order[i]
+        ends[part] += 1
+
+
+@entry
 def follow_edges(
     order: NDArray[np.int32],
     customers: NDArray[np.int32],
@@ -150,9 +179,9 @@ def follow_edges(
         owners: int32, receives the customer of each journey.
         final: int32, receives the last place of each journey that has ended.
         begun: journeys so far, of this part.
-        edge: int32[n], receives the edge to each row, in order.
-        journey: int32[n], receives the journey of each row, in order.
-        gap: int64[n], receives the time since the row before, us; -1 where a journey begins.
+        edge: int32[m], receives the edge to each row, in order.
+        journey: int32[m], receives the journey of each row, in order.
+        gap: int64[m], receives the time since the row before, us; -1 where a journey begins.
 
     Returns:
         Journeys so far, of this part.
@@ -164,8 +193,6 @@ def follow_edges(
                 warm += last[customers[order[ahead]]].journey
         row = order[i]
         customer = customers[row]
-        if customer % parts != part:
-            continue
         before = last[customer]
         place = places[row]
         is_between = before.journey > 0 and (within < 0 or times[row] - before.time <= within)
@@ -252,8 +279,6 @@ def follow_funnel(
     times: NDArray[np.int64],
     places: NDArray[np.int16],
     within: int,
-    part: int,
-    parts: int,
     is_strict: bool,
     starts: NDArray[np.int64],
     took: NDArray[np.int64],
@@ -266,8 +291,6 @@ def follow_funnel(
         times: of each row.
         places: of each row, 1 .. steps.
         within: from the first of the steps to the last, us.
-        part: see the module.
-        parts: see the module.
         is_strict: whether the steps must be one after the other.
         starts: int64[customers, steps], NEVER: the latest start of the steps up to each one; in any order the last
             time of each one.
@@ -286,8 +309,6 @@ def follow_funnel(
                 warm |= starts[customer, 0] ^ took[customer, 0]
         row = order[i]
         customer = customers[row]
-        if customer % parts != part:
-            continue
         place = places[row] - 1
         time = times[row]
         if not is_strict:

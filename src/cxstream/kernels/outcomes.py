@@ -34,8 +34,6 @@ def follow_outcomes(
     places: NDArray[np.int16],
     kinds: NDArray[np.int8],
     within: int,
-    part: int,
-    parts: int,
     cuts: NDArray[np.bool_],
     groups: NDArray[np.int8],
     journeys: Records,
@@ -54,8 +52,6 @@ def follow_outcomes(
         places: of each row; 1 is none.
         kinds: SILENCE, COMPLAINT, PURCHASE or CHURN of each row.
         within: see the module.
-        part: see the module.
-        parts: see the module.
         cuts: bool[4], of each end, whether only what came before it counts.
         groups: int8[4], of each end, the group that its journeys are counted in; below 0 for none.
         journeys: UNDER_WAY by customer.
@@ -69,8 +65,6 @@ def follow_outcomes(
     for i in range(len(order)):
         row = order[i]
         customer = customers[row]
-        if customer % parts != part:
-            continue
         at = journeys[customer]
         if at.rows > 0 and within >= 0 and times[row] - at.time > within:
             _end(customer, at, cuts, groups, seen, at_end, at_complaint, ever, counts)
@@ -138,7 +132,7 @@ def end_outcomes(
     ever: Words,
     counts: NDArray[np.int64],
 ) -> None:
-    """Count the journeys that are under way; arguments as in `follow_outcomes`."""
+    """Count the journeys that are under way, of the customers of a part; other arguments as in `follow_outcomes`."""
     for customer in range(part, len(journeys), parts):
         if journeys[customer].rows > 0:
             _end(customer, journeys[customer], cuts, groups, seen, at_end, at_complaint, ever, counts)

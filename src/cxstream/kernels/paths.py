@@ -45,8 +45,6 @@ def follow_paths(
     efforts: NDArray[np.float32],
     kinds: NDArray[np.int8],
     within: int,
-    part: int,
-    parts: int,
     journeys: Records,
     done: Records,
 ) -> int:
@@ -60,8 +58,6 @@ def follow_paths(
         efforts: that each row added.
         kinds: SILENCE, COMPLAINT, PURCHASE or CHURN of each row.
         within: see the module.
-        part: see the module.
-        parts: see the module.
         journeys: JOURNEY by customer, under way.
         done: JOURNEY, receives those that have ended.
 
@@ -71,8 +67,6 @@ def follow_paths(
     ended = 0
     for i in range(len(order)):
         row = order[i]
-        if customers[row] % parts != part:
-            continue
         at = journeys[customers[row]]
         if at.steps > 0 and within >= 0 and times[row] - at.last > within:
             done[ended] = at

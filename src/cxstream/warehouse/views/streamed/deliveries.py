@@ -34,7 +34,7 @@ def follow(cursor: duckdb.DuckDBPyConnection, plan: Plan) -> dict[str, pa.Table]
     delivered = np.zeros(sources, DELIVERED)
     seen, counts = np.zeros((sources, plan.highest + 1), bool), np.zeros((sources, _COUNTED), np.int64)
     others: list[tuple[NDArray[np.int64], NDArray[np.int16]]] = []
-    for _, order, columns in slices(cursor, plan.asked):
+    for _, order, _, columns in slices(cursor, plan.asked):
         delays, of = np.empty(len(order), np.int64), np.empty(len(order), np.int16)
         found = count_deliveries(
             order, columns["customer_id"], columns["us"], columns["place"], columns["late"], columns["delay"],

@@ -40,13 +40,14 @@ def follow(cursor: duckdb.DuckDBPyConnection, plan: Plan) -> dict[str, pa.Table]
     begun = [0] * len(parts)
 
     def work(found: Slice, part: int) -> int:
-        columns, rows = found.columns, slice(found.start, found.start + len(found.order))
+        columns, mine = found.columns, found.rows(part)
+        out = slice(found.start + mine.start, found.start + mine.stop)
         begun[part] = follow_edges(
-            found.order, columns["customer_id"], columns["us"], columns["place"], columns["effort"], columns["mood"],
+            found.order[mine], columns["customer_id"], columns["us"], columns["place"], columns["effort"], columns["mood"],
             columns["effort_after"], columns["satisfaction_after"], plan.within, size, part, len(parts), last,
-            counted_edges[part], owners, final, begun[part], edge[rows], journey[rows], gap[rows],
+            counted_edges[part], owners, final, begun[part], edge[out], journey[out], gap[out],
         )  # fmt: skip
-        return len(found.order) if part == 0 else 0
+        return int(mine.stop - mine.start)
 
     done = sum(in_parts(cursor, plan.asked, len(parts), work))
     edges = _added(counted_edges)

@@ -30,7 +30,7 @@ def follow(cursor: duckdb.DuckDBPyConnection, plan: Plan) -> dict[str, pa.Table]
     def work(found: Slice, part: int) -> None:
         columns = found.columns
         follow_funnel(
-            found.order, columns["customer_id"], columns["us"], columns["place"], plan.within, part, plan.threads,
+            found.order[found.rows(part)], columns["customer_id"], columns["us"], columns["place"], plan.within,
             plan.options["order"] == "strict", starts, took,
         )  # fmt: skip
 

@@ -49,8 +49,8 @@ def follow(cursor: duckdb.DuckDBPyConnection, plan: Plan) -> dict[str, pa.Table]
     def work(found: Slice, part: int) -> None:
         columns = found.columns
         follow_outcomes(
-            found.order, columns["customer_id"], columns["us"], columns["place"], columns["ending"], plan.within,
-            part, len(parts), cuts, groups, journeys, seen, at_end, at_complaint, ever, counts[part],
+            found.order[found.rows(part)], columns["customer_id"], columns["us"], columns["place"], columns["ending"], plan.within,
+            cuts, groups, journeys, seen, at_end, at_complaint, ever, counts[part],
         )  # fmt: skip
 
     def end(part: int) -> None:

@@ -31,11 +31,11 @@ def follow(cursor: duckdb.DuckDBPyConnection, plan: Plan) -> dict[str, pa.Table]
     under_way = np.zeros(plan.highest + 1, JOURNEY)
 
     def work(found: Slice, part: int) -> NDArray[np.void]:
-        order, columns = found.order, found.columns
+        order, columns = found.order[found.rows(part)], found.columns
         done = np.empty(len(order) if plan.within >= 0 else 0, JOURNEY)
         ended = follow_paths(
             order, columns["customer_id"], columns["us"], columns["place"], columns["effort"], columns["ending"],
-            plan.within, part, plan.threads, under_way, done,
+            plan.within, under_way, done,
         )  # fmt: skip
         return done[:ended].copy()
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from cxstream.kernels.journeys import BUCKET, in_order
+from cxstream.kernels.journeys import BUCKET, divide, in_order
 from cxstream.warehouse.query import value
 
 if TYPE_CHECKING:
@@ -47,13 +47,19 @@ class Slice(NamedTuple):
 
     Attributes:
         start: how many touchpoints came before.
-        order: int32[n], the rows in the order of time, partition and offset.
+        order: int32[n], the rows of each part in the order of time, partition and offset.
+        ends: int64[parts], where the rows of each part end.
         columns: the others by name; `us` is int64, the time.
     """
 
     start: int
     order: NDArray[np.int32]
+    ends: NDArray[np.int64]
     columns: dict[str, NDArray[Any]]
+
+    def rows(self, part: int) -> slice:
+        """Where the rows of a part are in `order`."""
+        return slice(self.ends[part - 1] if part else 0, self.ends[part])
 
 
 def count(cursor: duckdb.DuckDBPyConnection, asked: Asked) -> int:
@@ -70,12 +76,12 @@ def in_parts(
 ) -> Iterator[T]:
     """Do work with each slice in so many threads, each of which gets the number of its part; yields what they return."""
     with ThreadPoolExecutor(parts) as pool:
-        for one in slices(cursor, asked):
+        for one in slices(cursor, asked, parts):
             yield from pool.map(partial(work, one), range(parts))
 
 
-def slices(cursor: duckdb.DuckDBPyConnection, asked: Asked) -> Iterator[Slice]:
-    """Read the touchpoints; the next slice is read while the caller works with one."""
+def slices(cursor: duckdb.DuckDBPyConnection, asked: Asked, parts: int = 1) -> Iterator[Slice]:
+    """Read the touchpoints, for so many parts; the next slice is read while the caller works with one."""
     bounds = [asked.since, *_days(cursor, asked), asked.until]
     windows = list(pairwise(bounds))
     start = 0
@@ -85,7 +91,7 @@ def slices(cursor: duckdb.DuckDBPyConnection, asked: Asked) -> Iterator[Slice]:
             columns = coming.result()
             if window is not None:
                 coming = pool.submit(_read, cursor, asked, window)
-            found = _sorted(start, columns)
+            found = _sorted(start, columns, parts)
             start += len(found.order)
             yield found
 
@@ -126,7 +132,7 @@ def _read(
     return {name: found.column(name).to_numpy() for name in found.column_names}
 
 
-def _sorted(start: int, columns: dict[str, NDArray[Any]]) -> Slice:
+def _sorted(start: int, columns: dict[str, NDArray[Any]], parts: int) -> Slice:
     times, partitions, offsets = columns["us"], *(columns.pop(name) for name in _PLACE)
     rows = len(times)
     order = np.empty(rows, np.int32)
@@ -136,7 +142,11 @@ def _sorted(start: int, columns: dict[str, NDArray[Any]]) -> Slice:
         shift = ((last - first) // buckets).bit_length()
         if not in_order(times, partitions, offsets, first, shift, np.zeros(buckets, np.int32), order):
             order = np.lexsort((offsets, partitions, times)).astype(np.int32)
-    return Slice(start, order, columns)
+    if parts == 1:
+        return Slice(start, order, np.array([rows]), columns)
+    ends, divided = np.zeros(parts, np.int64), np.empty(rows, np.int32)
+    divide(order, columns["customer_id"], ends, divided)
+    return Slice(start, divided, ends, columns)
 
 
 def highest_customer(cursor: duckdb.DuckDBPyConnection) -> int:
