@@ -25,6 +25,9 @@ RESAMPLES = 2000
 # Customers at which the sequence is narrowest, chosen before any data: another number needs another sequence.
 SEQUENCE_AT = 2000
 DECILES = 10
+# A block of days that are compared as one: a week, so that weekdays do not matter; two where there are eight weeks or more, which
+# hides more of what days have in common.
+_BLOCK_DAYS, _LONG_DAYS, _LEAST_BLOCKS = 7, 56, 3
 # Random numbers that a batch of the bootstrap holds.
 _BATCH = 4_000_000
 _LEAST = 2
@@ -93,32 +96,41 @@ def adjusted(y: Floats, before: Floats) -> Floats:
 def bootstrap(y: Floats, treated: Bools, seed: int = 0) -> tuple[float, float] | None:
     """An interval of 95% of the difference of the means that does not assume a normal distribution.
 
-    Percentiles of resamples: of the difference of two skewed means they cover more nearly 95% than bias-corrected and
-    accelerated ones (BCa). None where an arm has fewer than two customers.
+    Symmetric and studentized: the quantile of t is that of the resamples, which have standard errors of their own. Of
+    differences of skewed means it covers more nearly 95% than the percentiles of resamples. None where an arm has fewer than
+    two customers.
 
     Args:
         y: float64[n], the outcome.
         treated: bool[n].
         seed: of the resampling: the same data give the same interval.
     """
-    a, b = y[treated], y[~treated]
-    if min(len(a), len(b)) < _LEAST:
+    found = difference(y, treated)
+    if found is None:
         return None
-    if a.var() == 0 and b.var() == 0:
-        return float(a.mean() - b.mean()), float(a.mean() - b.mean())
+    if found.error == 0:
+        return found.difference, found.difference
     rng = np.random.default_rng(seed)
-    low, high = np.quantile(_resampled(a, rng) - _resampled(b, rng), [ALPHA / 2, 1 - ALPHA / 2])
-    return float(low), float(high)
+    means, squares = zip(*(_resampled(part, rng) for part in (y[treated], y[~treated])), strict=True)
+    errors = np.sqrt(squares[0] + squares[1])
+    away = np.abs(means[0] - means[1] - found.difference)
+    # A resample of equal values is as far from the mean as it can be.
+    t = np.divide(away, errors, out=np.full(len(away), np.inf), where=errors > 0)
+    margin = float(np.quantile(t, 1 - ALPHA, method="lower")) * found.error
+    if not math.isfinite(margin):
+        return found.low, found.high
+    return found.difference - margin, found.difference + margin
 
 
-def _resampled(y: Floats, rng: np.random.Generator) -> Floats:
-    """Means of resamples."""
+def _resampled(y: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
+    """Means of resamples, and the squares of their standard errors."""
     rows = max(1, _BATCH // len(y))
-    drawn = [
-        y[rng.integers(0, len(y), (min(rows, RESAMPLES - start), len(y)))].mean(axis=1)
-        for start in range(0, RESAMPLES, rows)
-    ]
-    return np.concatenate(drawn)
+    means, squares = [], []
+    for start in range(0, RESAMPLES, rows):
+        drawn = y[rng.integers(0, len(y), (min(rows, RESAMPLES - start), len(y)))]
+        means.append(drawn.mean(axis=1))
+        squares.append(drawn.var(axis=1, ddof=1) / len(y))
+    return np.concatenate(means), np.concatenate(squares)
 
 
 def ratio_p(treated: int, holdout: int, share: float) -> float:
@@ -272,7 +284,8 @@ class Trend(Struct, frozen=True):
 def in_differences(changed: Floats, control: Floats, after: Bools) -> Trend | None:
     """What a change did, by the daily difference between where it was made and where it was not.
 
-    Days follow each other, so the errors are Newey and West's, with a lag of a week at most.
+    Days follow each other, and are no independent observations (Bertrand, Duflo and Mullainathan 2004). So the unit is a
+    block of days, and the means of the blocks before and after are compared by Welch's t (Ibragimov and Mueller 2010).
 
     Args:
         changed: float64[days], the measure where the change was made.
@@ -283,16 +296,24 @@ def in_differences(changed: Floats, control: Floats, after: Bools) -> Trend | No
         None where there are fewer than three days before or after.
     """
     gap = changed - control
-    before = gap[~after]
-    if min(len(before), after.sum()) < 3:  # noqa: PLR2004
+    before, later = gap[~after], gap[after]
+    if min(len(before), len(later)) < _LEAST_BLOCKS:
         return None
-    design = np.column_stack([np.ones(len(gap)), after.astype(float)])
-    slope, error = _regression(design, gap)
+    size = _BLOCK_DAYS * (2 if min(len(before), len(later)) >= _LONG_DAYS else 1)
+    blocks = [_blocks(days, size) for days in (before, later)]
+    y = np.concatenate(blocks)
+    estimate = difference(y, np.arange(len(y)) >= len(blocks[0]))
+    assert estimate is not None  # noqa: S101 - both have three blocks or more
     days = np.arange(len(before), dtype=float)
     trend, trend_error = _regression(np.column_stack([np.ones(len(before)), days]), before)
-    margin = float(stats.t.ppf(1 - ALPHA / 2, len(gap) - 2)) * error
-    estimate = Estimate(slope, slope - margin, slope + margin, _p(slope, error, len(gap) - 2), error)
-    return Trend(estimate, trend, _p(trend, trend_error, len(before) - 2), len(before), int(after.sum()))
+    # Newey and West take account of days that follow each other.
+    slope_p = _p(trend, trend_error, len(before) - 2)
+    return Trend(estimate, trend, slope_p, len(before), len(later))
+
+
+def _blocks(days: Floats, size: int) -> Floats:
+    """Means of at least three blocks of days, of about this size."""
+    return np.array([block.mean() for block in np.array_split(days, max(_LEAST_BLOCKS, len(days) // size))])
 
 
 def _p(value: float, error: float, freedom: int) -> float:
