@@ -15,6 +15,7 @@ import jsonschema
 import pytest
 
 from console_app import OWN, card, console, read, warehouse
+from cxstream.console.audit import tell_of_client
 from cxstream.console.following import Follower, Shared
 from cxstream.console.outlet import Outlet
 from cxstream.console.people import add_person, add_program
@@ -374,6 +375,8 @@ async def test_what_is_done_comes_back_through_kafka(
             act = {**await form(client, "/customers/c-3", "act"), "value": "call_back"}
             assert (await client.post("/work", data=act, headers=OWN)).status_code == 303
             audited = await _audit_of(watcher, 6)
+        await tell_of_client(chosen, "made_client", "bi", "viewer")
+        assert (await _audit_of(watcher, 7))[-1] == ("made_client", None, "bi")
         page, sent = ("looked", "c-3", "/customers/c-3"), ("looked", None, "/work")
         assert audited == [page, sent, ("noted", "c-3", "/work"), page, sent, ("acted", "c-3", "/work")]
         acted = [each for some in (await watcher.read(TOUCHPOINTS.name)).values() for each in some]

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 import pytest
+from jsonschema import Draft202012Validator
+from starlette.applications import Starlette
+from starlette.routing import Route
 
 from console_app import console, warehouse
+from cxstream.console.api import PREFIX, description
+from cxstream.console.app import create_app
 from cxstream.console.people import add_program
+from cxstream.settings import Settings
 from cxstream.warehouse.views import definition
 from in_process import cxstream
 from view_rows import made_up
@@ -93,6 +100,53 @@ async def test_a_program_has_a_token_and_a_role(path: Path, tmp_path: Path) -> N
             # A token is for the API alone.
             assert (await client.get("/today", headers=headers)).status_code == 303
         assert (await client.get("/api/v1/views", headers={"authorization": "Bearer x"})).status_code == 401
+
+
+async def test_the_description_is_of_every_route_and_has_valid_schemas() -> None:
+    document = description()
+    app: Any = create_app(Settings())
+    while not isinstance(app, Starlette):
+        app = app.app
+    routes = {
+        (route.path, method.lower())
+        for route in app.routes
+        if isinstance(route, Route) and route.path.startswith(PREFIX)
+        for method in route.methods or ()
+        if method != "HEAD"
+    } - {(f"{PREFIX}/openapi.json", "get")}
+    said = {
+        (path, method): each for path, found in document["paths"].items() for method, each in found.items()
+    }
+    assert said.keys() == routes
+    # Of 3.1, schemas are JSON Schema of 2020-12.
+    schemas = list(document["components"]["schemas"].values())
+    for (path, _), each in said.items():
+        names = [parameter["name"] for parameter in each["parameters"] if parameter["in"] == "path"]
+        assert names == re.findall(r"{(\w+)}", path)
+        schemas += [parameter["schema"] for parameter in each["parameters"]]
+        bodies = [*each["responses"].values(), *([each["requestBody"]] if "requestBody" in each else [])]
+        schemas += [kind["schema"] for body in bodies for kind in body.get("content", {}).values()]
+        assert "default" in each["responses"]
+    for schema in schemas:
+        Draft202012Validator.check_schema(schema)
+        if "$ref" in schema:
+            assert schema["$ref"].removeprefix("#/components/schemas/") in document["components"]["schemas"]
+    names = [each["operationId"] for each in said.values()]
+    assert len(set(names)) == len(names)
+
+
+async def test_every_problem_is_one_of_the_description(path: Path) -> None:
+    validator = Draft202012Validator(description()["components"]["schemas"]["Problem"])
+    async with console(path, requests_per_minute=4) as client:
+        answers = [
+            await client.get(f"{PREFIX}/{name}") for name in ("views/none", "nothing", "views/voice?by=x")
+        ]
+        answers += [await client.delete(f"{PREFIX}/views", headers={"sec-fetch-site": "same-origin"})]
+        answers += [await client.get(f"{PREFIX}/views")]
+    assert [each.status_code for each in answers] == [400, 404, 400, 405, 429]
+    for each in answers:
+        validator.validate(each.json())
+        assert each.json()["status"] == each.status_code
 
 
 async def test_the_description_names_every_view(path: Path) -> None:

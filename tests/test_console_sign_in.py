@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import re
 import stat
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from starlette.exceptions import HTTPException
 
 from console_app import OWN, card, console, warehouse
+from cxstream.console import people
 from cxstream.console.people import People, add_person, add_program
 from cxstream.console.server import serve
 from cxstream.console.sessions import Limit, Sessions
@@ -167,13 +170,13 @@ def test_the_file_has_hashes_and_is_private(tmp_path: Path) -> None:
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert PASSWORD not in file.read_text()
     assert token not in file.read_text()
-    people = People(file)
-    found = people.with_token(token)
+    known = People(file)
+    found = known.with_token(token)
     assert found is not None
-    assert (found.name, people.with_token(""), people.with_token("x")) == ("bi", None, None)
+    assert (found.name, known.with_token(""), known.with_token("x")) == ("bi", None, None)
     # A program has no password, and no password is no token.
-    assert people.signed_in("bi", "") is None
-    assert people.signed_in("anna", PASSWORD) is not None
+    assert known.signed_in("bi", "") is None
+    assert known.signed_in("anna", PASSWORD) is not None
     with pytest.raises(SettingsError, match="at least 12"):
         add_person(file, "anna", "agent", "short")
 
@@ -194,9 +197,58 @@ def test_the_server_does_not_go_public_without_sign_in_and_https(
         serve(Settings(console={"host": "0.0.0.0", "port": 0, **settings}), None, print)  # type: ignore[arg-type]
 
 
-def test_people_are_added_on_the_command_line(tmp_path: Path) -> None:
-    environ = {"CXSTREAM_CONSOLE__USERS_FILE": str(tmp_path / "users.json")}
-    done = cxstream("serve", "--add-client", "bi", environ=environ)
-    assert done.returncode == 0
-    assert People(tmp_path / "users.json").with_token(done.stdout.decode().strip()) is not None
-    assert cxstream("serve", "--add-client", "bi").returncode == 1
+async def test_programs_get_and_lose_tokens_on_the_command_line(path: Path, tmp_path: Path) -> None:
+    users = tmp_path / "users.json"
+    add_person(users, "anna", "agent", PASSWORD)
+    environ = {"CXSTREAM_CONSOLE__USERS_FILE": str(users)}
+
+    async def clients(*words: str) -> Any:
+        return await asyncio.to_thread(cxstream, "clients", *words, environ=environ)
+
+    bi, crm = (
+        (await clients("create", "bi", "--days", "30")).stdout.decode().strip(),
+        (await clients("create", "crm", "--role", "agent", "--scope", "work", "--days", "0"))
+        .stdout.decode()
+        .strip(),
+    )
+    assert re.fullmatch(r"[\w-]{43}", bi)
+    assert not any(token in users.read_text() for token in (bi, crm))
+    listed = (await clients("list")).stdout.decode()
+    until = (datetime.now(UTC) + timedelta(days=30)).date()
+    assert re.search(
+        rf"^bi +viewer +read +\d{{4}}-\d\d-\d\d +({until}|{until - timedelta(days=1)}) ", listed, re.MULTILINE
+    )
+    assert re.search(r"^crm +agent +work +\S+ +for ever ", listed, re.MULTILINE)
+    assert "anna" not in listed
+    for taken in ("anna", "bi"):
+        done = await clients("create", taken)
+        assert (done.returncode, "take another name" in done.stderr.decode()) == (1, True)
+    with pytest.raises(SettingsError, match="is a program"):
+        add_person(users, "bi", "admin", PASSWORD)
+    async with console(path, users_file=users) as client:
+
+        async def asked(token: str, method: str = "GET", address: str = "/api/v1/views") -> httpx.Response:
+            return await client.request(method, address, headers={"authorization": f"Bearer {token}"})
+
+        assert (await asked(bi)).status_code == 200
+        answer = await asked(bi, "POST", "/api/v1/work")
+        assert (answer.status_code, "lacks the scope work" in answer.json()["detail"]) == (403, True)
+        assert (await asked(crm)).status_code == 403
+        assert (await asked(crm, "POST", "/api/v1/work")).status_code == 400
+        assert (await clients("revoke", "bi")).returncode == 0
+        assert (await asked(bi)).status_code == 401
+    done = await clients("revoke", "bi")
+    assert (done.returncode, "no program of this name" in done.stderr.decode()) == (1, True)
+    # Audited first: what Kafka does not take is not done.
+    done = await clients("create", "new", "--kafka", "127.0.0.1:1")
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert "new" not in (await clients("list")).stdout.decode()
+    assert cxstream("clients", "create", "bi").returncode == 1
+
+
+def test_a_token_ends_at_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "users.json"
+    token, now = add_program(file, "bi", "viewer", days=1), people._now_ms()
+    for hours, holds in ((23.9, True), (24.1, False)):
+        monkeypatch.setattr(people, "_now_ms", lambda h=hours: now + round(h * 3_600_000))
+        assert (People(file).with_token(token) is not None) is holds

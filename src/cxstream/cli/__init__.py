@@ -36,6 +36,7 @@ COMMANDS = {
     "view": "Where experience is made and lost, from the read model.",
     "insights": "Places that left their own range, from the read model.",
     "serve": "The console: pages over the read model, in a browser.",
+    "clients": "Tokens of programs that use the API of the console.",
     "sentiment": "Language and sentiment of texts, and the phrases that decided.",
     "train": "Fit models of purchases to your own history, as rules.",
     "assign": "Say who is treated and who is held out in an experiment.",

@@ -38,13 +38,12 @@ import click
 @click.option(
     "--add-user", metavar="NAME", help="Let somebody sign in, with a password that is asked for, and end."
 )
-@click.option("--add-client", metavar="NAME", help="Let a program use the API; print its token, and end.")
 @click.option(
     "--role",
     type=click.Choice(["viewer", "agent", "admin"]),
     default="viewer",
     show_default=True,
-    help="With --add-user or --add-client: viewers see figures, agents customers, too, administrators everything.",
+    help="With --add-user: viewers see figures, agents customers, too, administrators everything.",
 )
 @click.pass_obj
 def command(config: str | None, /, **options: Any) -> None:
@@ -69,7 +68,7 @@ def command(config: str | None, /, **options: Any) -> None:
     chosen = {name: options[name] for name in ("host", "port", "metrics_port") if options[name] is not None}
     settings = load(config, console=chosen or None, kafka=options["kafka"])
     configure(settings.log_level, settings.log_format)
-    if options["add_user"] is not None or options["add_client"] is not None:
+    if options["add_user"] is not None:
         _add(settings.console.users_file, options)
         return
     path = options["warehouse"] or settings.warehouse.path
@@ -78,15 +77,12 @@ def command(config: str | None, /, **options: Any) -> None:
 
 
 def _add(path: Path | None, options: dict[str, Any]) -> None:
-    from cxstream.console.people import add_person, add_program
+    from cxstream.console.people import add_person
     from cxstream.model.errors import SettingsError
 
     if path is None:
         raise SettingsError("console.users_file: name the file in which people are kept")
     role: Literal["viewer", "agent", "admin"] = options["role"]
-    if options["add_user"] is not None:
-        password = click.prompt("Password", hide_input=True, confirmation_prompt=True)
-        add_person(path, options["add_user"], role, password)
-        click.echo(f"{options['add_user']} can sign in as {role}; {path} has a hash of the password")
-    if options["add_client"] is not None:
-        click.echo(add_program(path, options["add_client"], role))
+    password = click.prompt("Password", hide_input=True, confirmation_prompt=True)
+    add_person(path, options["add_user"], role, password)
+    click.echo(f"{options['add_user']} can sign in as {role}; {path} has a hash of the password")

@@ -198,7 +198,7 @@ def description() -> dict[str, Any]:
         "security": [{"token": []}],
         "components": {
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
-            "schemas": {"Problem": {"type": "object", "required": ["title", "status"]}},
+            "schemas": {"Problem": _PROBLEM},
         },
         "paths": {
             f"{PREFIX}/views": {"get": _operation("listViews", "The views and what they are asked for.", [])},
@@ -220,6 +220,20 @@ def description() -> dict[str, Any]:
             },
         },
     }
+
+
+_PROBLEM = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string", "description": "What is so."},
+        "status": {"type": "integer", "description": "Of HTTP."},
+        "detail": {"type": "string", "description": "What is wrong here, or what to do."},
+        "reference": {"type": "string", "description": "Under which the log has more."},
+    },
+    "additionalProperties": False,
+}
 
 
 def _work_operation() -> dict[str, Any]:

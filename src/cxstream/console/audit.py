@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Final, Literal
 import msgspec
 import structlog
 
+from cxstream.console.outlet import Outlet
 from cxstream.console.page import customer_of
-from cxstream.console.people import known_as
+from cxstream.console.people import NOBODY, known_as
 from cxstream.model.rfc3339 import rfc3339
 from cxstream.model.work import Audit, AuditData
 
@@ -25,8 +26,9 @@ if TYPE_CHECKING:
     from cxstream.console.delivery import Delivery
     from cxstream.console.desk import Wish
     from cxstream.console.people import Person
+    from cxstream.settings import Settings
 
-Action = Literal["looked", "assigned", "snoozed", "noted", "acted", "erased"]
+Action = Literal["looked", "assigned", "snoozed", "noted", "acted", "erased", "made_client", "revoked_client"]
 ACTIONS: Final[Mapping[str, Action]] = {
     "assign": "assigned",
     "snooze": "snoozed",
@@ -91,8 +93,27 @@ class AuditLog:
     def _send(self, person: Person, data: AuditData) -> None:
         if self._delivery is None:
             return
-        who = known_as(person)
-        event = Audit(
-            id=secrets.token_hex(16), subject=who, time=rfc3339(round(time.time() * 1000)), data=data
-        )
-        self._delivery.add(who, msgspec.json.encode(event))
+        self._delivery.add(known_as(person), _event(person, data))
+
+
+async def tell_of_client(settings: Settings, action: Action, client: str, role: str) -> None:
+    """Audit what the user of this computer does about the token of a program; returns once Kafka has it, where one is named.
+
+    Raises:
+        BrokerError: Kafka did not confirm it.
+        TopicError: cx.audit is missing.
+    """
+    _audit.info(action, person=known_as(NOBODY), client=client, role=role)
+    if "kafka" not in settings.model_fields_set:
+        return
+    outlet = Outlet(settings, settings.topology.audit)
+    value = _event(NOBODY, AuditData(action, role, None, client, ""))
+    try:
+        await outlet.send(known_as(NOBODY), known_as(NOBODY).encode(), value)
+    finally:
+        await outlet.close()
+
+
+def _event(person: Person, data: AuditData) -> bytes:
+    now = rfc3339(round(time.time() * 1000))
+    return msgspec.json.encode(Audit(id=secrets.token_hex(16), subject=known_as(person), time=now, data=data))

@@ -22,7 +22,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse
 
 from cxstream.console import provider
-from cxstream.console.people import NOBODY, People, Person
+from cxstream.console.people import MAX_NAME, NOBODY, People, Person
 from cxstream.console.problems import refusal
 from cxstream.console.scope import address
 from cxstream.model.errors import SettingsError
@@ -31,8 +31,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from starlette.responses import Response
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import ASGIApp, Receive, Send
+    from starlette.types import Scope as Asked
 
+    from cxstream.console.people import Scope
     from cxstream.settings import Console
 
 _log = structlog.get_logger("cxstream.console")
@@ -43,7 +45,6 @@ _TRIES, _TRY_SECONDS = 5, 900.0
 # From all addresses together: nobody locks another out by a few wrong passwords, and nobody guesses for ever.
 _TRIES_OF_ALL = 100
 _MOST_SESSIONS = 10_000
-_MAX_NAME = 128
 _CHECKED_AT_ONCE = 2
 
 
@@ -137,7 +138,7 @@ class Sessions:
         Raises:
             HTTPException: 429 after too many wrong passwords.
         """
-        if self.people is None or len(name) > _MAX_NAME:
+        if self.people is None or len(name) > MAX_NAME:
             return None
         who = f"{origin} {name}"
         if not self._tries.take(who) or not self._tries_of_all.take(name):
@@ -202,7 +203,7 @@ class SignedIn:
         self.app = app
         self._sessions = sessions
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Asked, receive: Receive, send: Send) -> None:
         """Answer a request, or send the browser to the sign-in."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
@@ -227,6 +228,11 @@ class SignedIn:
                 scope, receive, send
             )
             return
+        if person is not None and person.token and _scope_of(request) not in person.scopes:
+            await refusal(
+                path, 403, f"The token lacks the scope {_scope_of(request)}: have one made with it."
+            )(scope, receive, send)
+            return
         if person is None and path not in _OPEN and not path.startswith("/static/"):
             await _sent_to_sign_in(request)(scope, receive, send)
             return
@@ -244,10 +250,17 @@ class SignedIn:
         return (found[0], found[1].form_token) if found else (None, "")
 
 
+def _scope_of(request: Request) -> Scope:
+    """What a program needs for a request."""
+    return "read" if request.method in {"GET", "HEAD"} else "work"
+
+
 def _sent_to_sign_in(request: Request) -> Response:
     path = request.url.path
     if request.method not in {"GET", "HEAD"} or path.startswith("/api/") or path.endswith(".csv"):
-        return refusal(path, 401, "Sign in first.", {"www-authenticate": "Bearer"})
+        with_token = "authorization" in request.headers
+        text = "The token is unknown or has ended: have another one made." if with_token else "Sign in first."
+        return refusal(path, 401, text, {"www-authenticate": "Bearer"})
     wanted = path + (f"?{request.url.query}" if request.url.query else "")
     return RedirectResponse(address(SIGN_IN, None, {"next": "" if wanted == "/" else wanted}), 303)
 

@@ -57,14 +57,16 @@ class AuditData(Struct, frozen=True, gc=False):
     """`data` of an audit record.
 
     Attributes:
-        action: looked, assigned, snoozed, noted, acted, erased (asked to).
-        role: of the person.
+        action: looked, assigned, snoozed, noted, acted, erased (asked to), made_client, revoked_client.
+        role: of the person; of the client.
         customer: whom it was about; null for a page about several or none.
-        path: of the page or request.
+        path: of the page or request; the name of the client.
         query: what was asked of it; empty for a change.
     """
 
-    action: Literal["looked", "assigned", "snoozed", "noted", "acted", "erased"]
+    action: Literal[
+        "looked", "assigned", "snoozed", "noted", "acted", "erased", "made_client", "revoked_client"
+    ]
     role: str
     customer: str | None
     path: str
