@@ -88,6 +88,27 @@ def test_an_outbox_counts_the_memory_of_its_rows() -> None:
     assert outbox.held_bytes - before > 150 * len(outcome.scored)
 
 
+def test_where_only_time_passes_a_record_without_rows_says_how_far_it_is() -> None:
+    outbox = Outbox(topology())
+    outbox.close(APPENDED)
+    [(key, value)], [headers] = outbox.rows[SCORED.contract], outbox.headers(SCORED.contract)
+    assert (key, len(decode(value or b""))) == (None, 0)
+    assert dict(headers)["clock"] == str(APPENDED).encode()
+    assert outbox.scored.held_bytes == len(value or b"") < 10_000
+    # Nothing to say, or touchpoints that say it.
+    outbox = Outbox(topology())
+    outbox.close(None)
+    assert not outbox.rows
+    engine, outbox = Engine(ScoringParams(), ACTIONS), Outbox(topology())
+    engine.scored = True
+    records = [
+        SimpleNamespace(offset=i, timestamp=0, headers=(), key=b"", value=v) for i, v in enumerate(VALUES)
+    ]
+    outbox.add(engine.process(Records(VALUES, range(len(VALUES)))), records, 0)
+    outbox.close(APPENDED)
+    assert all("clock" not in dict(headers) for headers in outbox.headers(SCORED.contract))
+
+
 def test_a_record_is_no_larger_than_asked_for() -> None:
     engine = Engine(ScoringParams(), ACTIONS)
     engine.scored = True

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from aiokafka.errors import IllegalStateError
 
-from cxstream.topology import TOUCHPOINTS
+from cxstream.topology import SCORED, TOUCHPOINTS
 from cxstream.worker.faust.app import create_app
 from cxstream.worker.ticker import Ticker, tick
 from validity import validate
@@ -49,10 +49,18 @@ async def test_ticks_reach_each_partition_and_its_clock(
         )
         assert counters[0].accepted == 50
     async with Watcher(settings, 2) as watcher:
-        for records in (await watcher.read(TOUCHPOINTS.name)).values():
+        scored = await watcher.read(SCORED.name)
+        for partition, records in (await watcher.read(TOUCHPOINTS.name)).items():
             ticks = [json.loads(record.value) for record in records if record.key is None]
             assert {event["type"] for event in ticks} == {"cx.tick.v1"}
             assert len({event["id"] for event in ticks}) == len(ticks) >= 2
+            # Who reads cx.scored waits for no partition in which nothing happens: it is told how far its clock is.
+            said = [dict(record.headers) for record in scored[partition]]
+            assert sum(int(headers["rows"]) for headers in said) == (50 if partition == 0 else 0)
+            times = {datetime.fromisoformat(event["time"]).timestamp() * 1000 for event in ticks}
+            clocks = [int(headers["clock"]) for headers in said if "clock" in headers]
+            assert clocks
+            assert times.issuperset(clocks)
 
 
 @pytest.mark.broker

@@ -241,9 +241,15 @@ class Outbox:
         self.latest_request = max(time_ms, time_ms if self.latest_request is None else self.latest_request)
         self._bytes += len(value)
 
-    def close(self) -> None:
-        """Take no more touchpoints."""
+    def close(self, clock: int | None = None) -> None:
+        """Take no more touchpoints.
+
+        Args:
+            clock: of the partition, ms UTC, which cx.scored says where it has no touchpoints to say it; None: it need not.
+        """
         self.scored.close()
+        if clock is not None and not self.scored.values:
+            self.scored.beat(clock)
         if self.scored.values:
             self.rows[SCORED.contract] = [(None, value) for value in self.scored.values]
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cxstream.files.scored import combined, encoded, record_batch
-from cxstream.model.scored import CONTENT_TYPE
+from cxstream.files.scored import combined, empty, encoded, record_batch
+from cxstream.model.scored import CLOCK, CONTENT_TYPE
+from cxstream.model.scored import ROWS as ROWS_HEADER
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,7 +78,18 @@ class ScoredRows:
         if not self._waiting:
             return
         for value, rows in encoded(combined(self._waiting), self._limit):
-            self.values.append(value)
-            self.headers.append([("rows", str(rows).encode()), ("content-type", CONTENT_TYPE.encode())])
-            self._encoded += len(value)
+            self._take(value, [(ROWS_HEADER, str(rows).encode())])
         self._waiting, self._rows, self._bytes = [], 0, 0
+
+    def beat(self, clock: int) -> None:
+        """Add a record without rows that says how far the clock of the partition is.
+
+        Args:
+            clock: ms UTC.
+        """
+        self._take(empty(), [(ROWS_HEADER, b"0"), (CLOCK, str(clock).encode())])
+
+    def _take(self, value: bytes, headers: Headers) -> None:
+        self.values.append(value)
+        self.headers.append([*headers, ("content-type", CONTENT_TYPE.encode())])
+        self._encoded += len(value)

@@ -50,6 +50,8 @@ if TYPE_CHECKING:
 # While more records wait, a flush takes at most one score card per this many records: a worker that is behind would
 # write cards that are outdated as soon as it has caught up.
 _RECORDS_PER_CARD = 16
+# Where only ticks come, cx.scored says how far the clock is once it is so much farther: its readers wait for all partitions.
+_BEAT_MS = 10_000
 # A batch that every topic takes: for smaller ones, the limit of cx.rejected need not be read.
 _SURELY_TAKEN_BYTES = 1024
 
@@ -100,6 +102,8 @@ class OwnershipSession:
         self._authority = settings.control.authority()
         self.engine.scored = settings.worker.scored
         self._outbox = self._new_outbox()
+        # How far cx.scored says that the clock is, ms UTC.
+        self._said = 0
         self._flushing: asyncio.Task[None] | None = None
         started = now()
         self.committed_at = self.moved_at = 0.0
@@ -316,7 +320,11 @@ class OwnershipSession:
         """Close the outbox and commit it."""
         outbox, self._outbox = self._outbox, self._new_outbox()
         closed = perf_counter()
-        outbox.close()
+        clock = self.engine.clock
+        is_due = self.engine.scored and clock is not None and clock >= self._said + _BEAT_MS
+        outbox.close(clock if is_due else None)
+        if outbox.scored.values:
+            self._said = clock or 0
         limit = self._worker.cards_per_flush
         outbox.add_cards(
             self.engine.take_cards(min(limit, outbox.records // _RECORDS_PER_CARD) if behind else limit)
