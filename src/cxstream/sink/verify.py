@@ -117,6 +117,7 @@ async def verify_against(settings: Settings, address: Address, reader: TopicRead
             ingest.erasures.load(there)
             await feed.catch_up(reader, reached)
             with here.translated(), there.translated():
+                _leave_compacted(bounds, here, there)
                 return _compare(here.connection, there.connection, bounds)
 
 
@@ -183,10 +184,17 @@ def _take_over(here: Database, there: Database, *, is_cut: bool) -> None:
 
 @dataclass(slots=True)
 class _Bounds:
-    """Conditions of rows that are compared, by table; and what is left out, in words."""
+    """Which rows are compared.
+
+    Attributes:
+        conditions: of them, by table.
+        left_out: what is not compared, in words.
+        newer: digests of customers with cards that come after what the database has read, by topic and partition.
+    """
 
     conditions: dict[str, list[str]] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
+    newer: dict[Place, set[bytes]] = field(default_factory=dict)
 
     def add(self, table: str, condition: str) -> None:
         self.conditions.setdefault(table, []).append(condition)
@@ -212,23 +220,34 @@ async def _bounds(settings: Settings, reader: TopicReader, reached: dict[Place, 
                     "it is another log"
                 )
             if topic.contract == SCORES.contract:
-                await _leave_newer(found, reader, topic.name, partition, done, end)
+                place = topic.name, partition
+                found.newer[place] = await _customers(reader, place, done, end)
             elif first > 0 and done > 0:
                 await _leave_older(found, reader, topic.contract, topic.name, partition, first, end)
     return found
 
 
-async def _leave_newer(
-    found: _Bounds, reader: TopicReader, name: str, partition: int, done: int, end: int
-) -> None:
-    """Kafka may have dropped a card already for one that comes after what the database has read."""
-    newer = set()
-    async for records in reader.read(name, partition, done, end):
-        newer |= {record.key for record in records if record.key}
-    if newer:
-        customers = ", ".join(f"'\\x{digest(key.decode()).hex()}'" for key in sorted(newer))
-        found.add("score_cards", f"(partition <> {partition} OR digest NOT IN ({customers}))")
-        found.left_out.append(f"score_cards: {len(newer):,} customers with newer cards in {name}-{partition}")
+async def _customers(reader: TopicReader, place: Place, start: int, stop: int) -> set[bytes]:
+    """Digests of the customers who have records there."""
+    found = set()
+    async for records in reader.read(*place, start, stop):
+        found |= {digest(record.key.decode()) for record in records if record.key}
+    return found
+
+
+def _leave_compacted(found: _Bounds, here: Database, there: Database) -> None:
+    """Cards that Kafka has dropped for newer ones, which the database has not read yet."""
+    query = "SELECT digest, record FROM score_cards WHERE partition = %s AND digest = ANY(%s)"
+    for (name, partition), newer in found.newer.items():
+        ours, theirs = (
+            dict(each.connection.execute(query, [partition, list(newer)]).fetchall())
+            for each in (here, there)
+        )
+        gone = [key for key, record in ours.items() if theirs.get(key, -1) < record]
+        if gone:
+            named = ", ".join(f"'\\x{key.hex()}'" for key in sorted(gone))
+            found.add("score_cards", f"(partition <> {partition} OR digest NOT IN ({named}))")
+            found.left_out.append(f"score_cards: {len(gone):,} with newer cards in {name}-{partition}")
 
 
 async def _leave_older(
