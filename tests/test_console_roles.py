@@ -41,6 +41,10 @@ ROLES = {
     "GET /": Role.viewer,
     "GET /live": Role.viewer,
     "POST /sign-out": Role.viewer,
+    "GET /find": Role.viewer,
+    "GET /views": Role.viewer,
+    "GET /views/{number}": Role.viewer,
+    "POST /views": Role.viewer,
     "POST /work": Role.agent,
     "POST /erase": Role.admin,
     f"POST {API}/work": Role.agent,
@@ -68,7 +72,7 @@ ROLES = {
         Role.agent,
     ),
 }  # fmt: skip
-_NAMES = {"{name}": "voice", "{customer:path}": quote("c-1", safe="")}
+_NAMES = {"{number}": "none", "{name}": "voice", "{customer:path}": quote("c-1", safe="")}
 
 
 def hostile(row: dict[str, Any]) -> dict[str, Any]:
