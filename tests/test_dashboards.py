@@ -33,6 +33,8 @@ from cxstream.settings import Sink
 from cxstream.sink.metrics import Metrics as SinkMetrics
 from cxstream.sink.records import Rows
 from cxstream.warehouse.metrics import FollowMetrics
+from cxstream.warehouse.predictions import FIGURES, OF_BAND, STATES, Quality
+from cxstream.warehouse.predictions import RULES as PREDICTION_RULES
 from cxstream.worker.telemetry.metrics_server import MetricsServer
 from generate import BOARDS, OUT, stale
 from monitoring import EVERY_METRIC as METRICS
@@ -394,6 +396,10 @@ def followed(metrics: FollowMetrics) -> None:
     metrics.watched(time.time())
     metrics.waiting(0)
     metrics.sent("raised")
+    good = Quality(
+        dict.fromkeys(STATES, 50), dict.fromkeys(FIGURES, 0.1), {"all": dict.fromkeys(OF_BAND, 0.04)}
+    )
+    metrics.predicted(dict.fromkeys(PREDICTION_RULES, good), {"probability": 0.02})
 
 
 def written(metrics: SinkMetrics) -> None:

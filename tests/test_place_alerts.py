@@ -137,6 +137,11 @@ async def test_followers_files_and_a_rebuild_say_the_same(
     assert value(metrics, "cxstream_place_signals_total", change="raised") == len(raised)
     assert value(metrics, "cxstream_warehouse_lag_records", topic="cx.scored") == 0
     assert value(metrics, "cxstream_warehouse_rows_total") == half
+    # Predictions are compared in the same step; nobody knows yet what comes of them.
+    waiting = value(metrics, "cxstream_predictions", rules="in_force", state="waiting")
+    assert waiting is not None
+    assert waiting >= 700
+    assert value(metrics, "cxstream_predictions", rules="in_force", state="followed") == 0
 
     await produce(settings, scored(router, EVENTS[half:]))
     await catch_up(settings, path)

@@ -65,7 +65,18 @@ NOT_HERE = dict.fromkeys(
 # Commands that end with another status than 0 here, and why.
 STATUSES = {
     "cxstream insights --warehouse cx.duckdb --raised": (1, "there is no warehouse"),
+    "cxstream view predictions --warehouse cx.duckdb": (1, "there is no warehouse"),
+    "cxstream view predictions --warehouse cx.duckdb --set band=all --by segment": (
+        1,
+        "there is no warehouse",
+    ),
+    "cxstream view predictions --warehouse cx.duckdb --set band=all --grain week": (
+        1,
+        "there is no warehouse",
+    ),
     "cxstream view quality --warehouse cx.duckdb": (1, "there is no warehouse"),
+    "cxstream view quality --warehouse cx.duckdb --by source": (1, "there is no warehouse"),
+    "cxstream view quality --warehouse cx.duckdb --by source --grain week": (1, "there is no warehouse"),
     "cxstream view touchpoints --warehouse cx.duckdb": (1, "there is no warehouse"),
     "cxstream doctor --json --strict --schemas schemas --worker http://localhost:6066": (
         1,

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import json
+import math
 import random
 from collections import defaultdict
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from cxstream.insights.drift import psi, spread
+from cxstream.model.errors import InputError
+from cxstream.settings import Settings
 from cxstream.training import measures
+from cxstream.warehouse.metrics import FollowMetrics
+from cxstream.warehouse.predictions import PredictionWatch, read_card
 from cxstream.warehouse.views.selection import Filter
 from cxstream.warehouse.views.statistics import wilson
-from view_rows import DAYS, START, answer, database, made_up, touchpoint
+from view_rows import DAYS, START, answer, database, fill, made_up, touchpoint
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from view_rows import Row
 
 EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001
@@ -36,7 +48,8 @@ def history(seed: int) -> tuple[list[Row], list[Row]]:
         row["behind_ms"] = (clock - row["time"]) // timedelta(milliseconds=1)
         # Many are equal.
         row["probability_after"] = float(np.float32(chance.randrange(20) / 20))
-        row["model"] = "new" if row["time"] > START + timedelta(days=6) and chance.random() < 0.9 else "old"
+        is_new = row["time"] > START + timedelta(days=6) and chance.random() < 0.9
+        row["model"] = "new" if is_new or clock > START + timedelta(days=20) else "old"
         if row["kind"] == "action_taken":
             row["arm"] = chance.choice(("holdout", "holdout", "treated", None))
     signals = [
@@ -301,3 +314,175 @@ def test_not_enough_outcomes_yet() -> None:
     assert (row["churned_share"], row["auc"]) == (None, None)
     assert row["too_few"] == "churned_share, auc, brier, log_loss, calibration_error"
     assert answer(database([]), "predictions") == []
+
+
+# --- metrics of it
+
+
+CARD = {"training": {"probability": {"edges": [0.2, 0.5], "shares": [0.5, 0.3, 0.2]},
+                     "features": {"effort": {"edges": [0.25], "shares": [0.9, 0.1]}}}}  # fmt: skip
+
+
+class Stand:
+    """What a follower has: a connection and settings; and time that the test moves."""
+
+    def __init__(self, rows: list[Row], **warehouse: Any) -> None:
+        self.connection = database(rows, SIGNALS)
+        self.now = 0.0
+        self.metrics = FollowMetrics([])
+        settings = Settings(scoring={"churn_horizon_days": 5}, warehouse={"prediction_days": 12, **warehouse})  # type: ignore[arg-type]
+        self.watch = PredictionWatch(self, settings, self.metrics, lambda: self.now)  # type: ignore[arg-type]
+
+    def value(self, name: str, **labels: str) -> float | None:
+        return self.metrics.registry.get_sample_value(name, labels)
+
+    def series(self) -> dict[tuple[str, str], float]:
+        return {
+            (each.name, str(each.labels)): each.value
+            for family in self.metrics.registry.collect()
+            for each in family.samples
+            if each.name.startswith("cxstream_prediction") and not each.name.endswith("_seconds")
+        }
+
+
+def window(few: int = 30) -> dict[str, tuple[list[Row], list[Row]]]:
+    """The predictions of the last 12 days: of the rules of the last touchpoint, and of all."""
+    end = max(made(row) for row in ROWS)
+    some = [one for one in predictions(ROWS, SIGNALS, 5, 7) if one["time"] >= end - timedelta(days=12)]
+    last = max(ROWS, key=place)["model"]
+    mine = [one for one in some if one["model"] == last]
+    return {"in_force": (mine, some), "all": (some, some)}
+
+
+def test_the_metrics_are_what_a_loop_over_the_rows_finds() -> None:
+    stand = Stand(ROWS)
+    assert stand.value("cxstream_prediction_checked_timestamp_seconds") == 0
+    stand.watch.step()
+    for rules, (some, _) in window().items():
+        whole, figures = of_band(some, some, "untreated", 30), of_model(some, "untreated", 30)
+        for state in ("followed", "waiting", "treated", "held_out"):
+            assert stand.value("cxstream_predictions", rules=rules, state=state) == whole[state] > 0
+        for name, figure in figures.items():
+            found = stand.value(f"cxstream_prediction_{name}", rules=rules)
+            assert found == pytest.approx(np.nan if figure is None else figure, nan_ok=True)
+        for name, column in [
+            ("expected", "expected"),
+            ("observed", "churned_share"),
+            ("observed_low", "churned_low"),
+            ("observed_high", "churned_high"),
+        ]:
+            found = stand.value(f"cxstream_prediction_{name}", rules=rules, band="all")
+            assert found == pytest.approx(whole[column])
+    assert stand.value("cxstream_prediction_observed", rules="in_force", band="10") is not None
+    assert stand.value("cxstream_prediction_observed", rules="all", band="10") is None
+    checked = stand.value("cxstream_prediction_checked_timestamp_seconds")
+    assert checked is not None
+    assert checked > 0
+
+
+def test_a_late_departure_counts_as_if_it_had_come_in_time() -> None:
+    """The same touchpoints, one of which is taken in after the figures were computed: when they are due, and not before."""
+    some, _ = window()["in_force"]
+    gone = next(one for one in some if one["past"] and not one["left"] and one["treatment"] == "none")
+    late = touchpoint(
+        customer_id=gone["customer_id"], partition=gone["partition"], offset=99_999, kind="churned",
+        time=gone["time"] + timedelta(hours=7), behind_ms=30 * 86_400_000,
+    )  # fmt: skip
+    ends = max(made(row) for row in ROWS if row["partition"] == gone["partition"])
+    late["behind_ms"] = (ends - late["time"]) // timedelta(milliseconds=1)
+    stand, whole = Stand(ROWS, prediction_minutes=10), Stand([*ROWS, late])
+    whole.watch.step()
+    stand.watch.step()
+    before = stand.series()
+    fill(stand.connection, [late])
+    stand.now = 599.0
+    stand.watch.step()
+    assert stand.series() == before
+    stand.now = 3600.0
+    stand.watch.step()
+    assert stand.series() == pytest.approx(whole.series(), nan_ok=True)
+    assert stand.series() != pytest.approx(before, nan_ok=True)
+
+
+def test_without_touchpoints_and_with_other_rules_there_is_no_figure() -> None:
+    stand = Stand([])
+    stand.watch.step()
+    assert stand.series() == {}
+    rows = [touchpoint(customer_id=n + 1, offset=n, time=START + timedelta(hours=n)) for n in range(300)]
+    stand = Stand(rows)
+    stand.watch.step()
+    assert stand.value("cxstream_predictions", rules="in_force", state="followed") > 100  # type: ignore[operator]
+    auc = stand.value("cxstream_prediction_auc", rules="in_force")
+    assert auc is not None
+    assert np.isnan(auc)
+    fill(stand.connection, [touchpoint(offset=300, time=START + timedelta(hours=300), model="next")])
+    stand.now = 1e6
+    stand.watch.step()
+    assert stand.value("cxstream_predictions", rules="in_force", state="followed") == 0
+    assert stand.value("cxstream_prediction_observed", rules="in_force", band="10") is None
+
+
+def test_drift_is_of_todays_customers(tmp_path: Path) -> None:
+    """Cards of 100 customers: 20 have left, 20 have been silent for long, 60 count."""
+    path = tmp_path / "churn.json"
+    path.write_text(json.dumps(CARD))
+    rows = [touchpoint(customer_id=n + 1, offset=n) for n in range(100)]
+    rows += [touchpoint(customer_id=n + 1, offset=100 + n, kind="churned") for n in range(20)]
+    stand = Stand(rows, model_card=path)
+    cards = [
+        {"customer_id": n + 1, "latest": True, "touches_90": int(n < 80), "probability": p, "effort": effort}
+        for n in range(100)
+        for p, effort in [(0.9 if n < 20 or n >= 80 else (0.1, 0.3, 0.6)[n % 3], 0.2 if n < 50 else 0.8)]
+    ]
+    for card in cards:
+        stand.connection.execute(
+            """INSERT INTO score_cards BY NAME SELECT ? customer_id, 0 partition, ? "offset", 0 record, true latest,
+            TIMESTAMP '2026-03-02' time, 50.0 effort, 1.0 effort_halfwidth, 50.0 satisfaction, 1.0 satisfaction_halfwidth,
+            ? probability, 'none' level, 'none' announced, 0.0 acute, TIMESTAMP '2026-03-02' last_touch, 0 touches_1,
+            0 touches_7, 0 touches_30, ? touches_90, 0 purchases, 0.0 spent, 'm' model, ? features""",
+            [card["customer_id"], card["customer_id"], card["probability"], card["touches_90"],
+             json.dumps({"effort": card["effort"]})],
+        )  # fmt: skip
+    stand.watch.step()
+
+    def psi(before: list[float], now: list[float]) -> float:
+        return sum((b - a) * math.log(b / a) for a, b in zip(before, now, strict=True))
+
+    thirds = [1 / 3] * 3
+    assert stand.value("cxstream_prediction_drift", of="probability") == pytest.approx(
+        psi([0.5, 0.3, 0.2], thirds)
+    )
+    assert stand.value("cxstream_prediction_drift", of="effort") == pytest.approx(psi([0.9, 0.1], [0.5, 0.5]))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "No such file"),
+        ("{", "truncated"),
+        ('{"training": {"probability": 3}}', "training.probability"),
+        ('{"training": null}', "not enough data"),
+        ("{}", "train churn"),
+    ],
+)
+def test_a_card_that_cannot_be_read_is_named(tmp_path: Path, content: str | None, said: str) -> None:
+    path = tmp_path / "card.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(InputError, match=rf"warehouse\.model_card: .*card\.json: .*{said}"):
+        read_card(path)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=60), st.lists(st.floats(0, 1), min_size=1, max_size=60))
+@settings(max_examples=100, deadline=None)
+def test_drift_against_its_definition(before: list[float], now: list[float]) -> None:
+    found = spread(np.array(before))
+    bounds = [-math.inf, *found.edges, math.inf]
+
+    def shares(values: list[float]) -> list[float]:
+        return [sum(a < each <= b for each in values) / len(values) for a, b in pairwise(bounds)]
+
+    assert found.shares == pytest.approx(shares(before))
+    pairs = [(max(a, 1e-4), max(b, 1e-4)) for a, b in zip(shares(before), shares(now), strict=True)]
+    assert psi(found, np.array(now)) == pytest.approx(sum((b - a) * math.log(b / a) for a, b in pairs))
+    assert psi(found, np.array(before)) == 0

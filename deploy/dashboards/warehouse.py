@@ -53,6 +53,71 @@ PLACES = Row(
     ),
 )
 
+PREDICTIONS = Row(
+    "Predictions",
+    (
+        Panel(
+            "AUC of predictions",
+            "How well the churn risk ranks who leaves, of the rules in force and of all; 0.5 is chance. Nothing where there are not "
+            "enough outcomes yet.",
+            (Query("max by (rules) (cxstream_prediction_auc)", "{{rules}}"),),
+            low=0,
+            width=6,
+            alerts=("CxstreamPredictionsRankBadly",),
+        ),
+        Panel(
+            "Expected and observed share",
+            "Mean churn risk of the rules in force, and the share of customers who left within the horizon, with its interval of 95%.",
+            (
+                Query('max(cxstream_prediction_expected{rules="in_force", band="all"})', "expected"),
+                Query('max(cxstream_prediction_observed{rules="in_force", band="all"})', "observed"),
+                Query('max(cxstream_prediction_observed_low{rules="in_force", band="all"})', "at least"),
+                Query('max(cxstream_prediction_observed_high{rules="in_force", band="all"})', "at most"),
+            ),
+            unit="percentunit",
+            low=0,
+            width=6,
+            alerts=("CxstreamPredictionsOff",),
+        ),
+        Panel(
+            "Errors of predictions",
+            "Calibration error, Brier score and log loss of the rules in force.",
+            (
+                Query('max(cxstream_prediction_calibration_error{rules="in_force"})', "calibration error"),
+                Query('max(cxstream_prediction_brier{rules="in_force"})', "Brier score"),
+                Query('max(cxstream_prediction_log_loss{rules="in_force"})', "log loss"),
+            ),
+            low=0,
+            width=6,
+            alerts=("CxstreamPredictionsOff",),
+        ),
+        Panel(
+            "Drift since the training",
+            "Population stability index of today's customers, by feature and of their probability: above 0.25 is much.",
+            (Query("max by (of) (cxstream_prediction_drift)", "{{of}}"),),
+            low=0,
+            width=6,
+            alerts=("CxstreamPredictionsDrift",),
+        ),
+        Panel(
+            "Predictions by state",
+            "Predictions of the rules in force: with an outcome that counts, too early to tell, followed by an action, held out.",
+            (Query('max by (state) (cxstream_predictions{rules="in_force"})', "{{state}}"),),
+            low=0,
+            width=12,
+        ),
+        Panel(
+            "Compared",
+            "How long ago predictions were compared with what happened.",
+            (Query("time() - max(cxstream_prediction_checked_timestamp_seconds)", "compared"),),
+            unit="s",
+            kind="number",
+            width=4,
+            steps=((0, GREEN), (14400, YELLOW)),
+        ),
+    ),
+)
+
 FILE = Row(
     "Warehouse",
     (
@@ -158,5 +223,5 @@ BOARD = Board(
     file="warehouse.json",
     title="cxstream / Warehouse and places",
     about="For CX teams and who runs the warehouse: which places are worse than usual, and is the read model up to date?",
-    rows=(PLACES, FILE, SINK),
+    rows=(PLACES, PREDICTIONS, FILE, SINK),
 )

@@ -385,6 +385,23 @@ class Warehouse(_Section):
         min_length=1,
         description="Address on which it does; worker.web_hosts are accepted as names.",
     )
+    prediction_minutes: float | None = Field(
+        60.0,
+        gt=0,
+        description="How often `warehouse follow` compares predictions with what happened for its metrics, in minutes; none: "
+        "never.",
+    )
+    prediction_days: int = Field(
+        90,
+        ge=1,
+        le=3660,
+        description="Predictions of so many days before the end of the data count for it, those that are not over included.",
+    )
+    model_card: Path | None = Field(
+        None,
+        description="JSON report of `cxstream train churn`, with which `warehouse follow` compares today's customers (drift); by "
+        "default there is nothing to compare with.",
+    )
     few_answers: int = Field(
         10,
         ge=0,

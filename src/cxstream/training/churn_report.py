@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from cxstream.insights.drift import spread
 from cxstream.model.features import FEATURES
 from cxstream.model.parameters import DAY_MS
 from cxstream.model.rfc3339 import date
@@ -56,6 +57,7 @@ def as_json(trained: TrainedChurn) -> bytes:
             "held_out_stand_for_treated": labelled.weighted,
         },
         "model": _model(trained.model),
+        "training": _training(trained),
         "checked_model": _model(trained.checked),
         "checked_from": None if trained.split is None else date(trained.split // DAY_MS),
         "levels": trained.levels,
@@ -68,6 +70,17 @@ def as_json(trained: TrainedChurn) -> bytes:
         "warnings": trained.warnings,
     }
     return msgspec.json.format(msgspec.json.encode(said)) + b"\n"
+
+
+def _training(trained: TrainedChurn) -> dict[str, Any] | None:
+    """How probabilities and features are spread over the snapshots, which live ones are compared with."""
+    if trained.model is None:
+        return None
+    x = trained.labelled.snapshots.x
+    return {
+        "probability": spread(trained.model.probability(x)),
+        "features": {name: spread(x[:, i]) for i, name in enumerate(FEATURES)},
+    }
 
 
 def _model(model: Linear | None) -> dict[str, Any] | None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cxstream.insights.drift import psi, spread
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -20,8 +22,6 @@ if TYPE_CHECKING:
 _BINS = 10
 _Z = 1.96
 _LEAST = 1e-12
-# Shares of a bin are taken as at least this, so that an empty one gives a large drift, not an infinite one.
-_SMALL = 1e-4
 _RESAMPLES = 100
 
 
@@ -161,16 +161,7 @@ def deciles(y: Bools, p: Floats, w: Floats) -> list[Decile]:
 
 def drift(before: Floats, now: Floats) -> float:
     """Population stability index of two samples, over tenths of the first: below 0.1 little, above 0.25 much."""
-    if not len(before) or not len(now):
-        return math.nan
-    edges = np.unique(np.quantile(before, np.arange(1, _BINS) / _BINS))
-
-    def shares(values: Floats) -> Floats:
-        counts = np.bincount(np.searchsorted(edges, values, "left"), minlength=len(edges) + 1)
-        return np.maximum(counts / len(values), _SMALL)
-
-    one, other = shares(before), shares(now)
-    return float(np.sum((other - one) * np.log(other / one)))
+    return psi(spread(before), now) if len(before) else math.nan
 
 
 def interval(

@@ -27,6 +27,7 @@ from cxstream.warehouse.feed import TOPICS, Feed
 from cxstream.warehouse.ingest import Ingest
 from cxstream.warehouse.metrics import FollowMetrics
 from cxstream.warehouse.place_signals import PlaceWatch, mark_sent, open_alarms, unsent
+from cxstream.warehouse.predictions import PredictionWatch
 from cxstream.warehouse.retention import retain
 from cxstream.warehouse.work import endings, send_endings
 
@@ -70,6 +71,7 @@ async def follow(
         TopicError: a topic is missing.
         LostRecordsError: the log no longer has records that were not read.
         WarehouseError: the disk is full, or the memory does not suffice.
+        InputError: the model card cannot be read.
     """
     with (
         _signals() if ended_by is None else contextlib.nullcontext((ended_by, asyncio.Event())) as (
@@ -83,6 +85,7 @@ async def follow(
             settings, store, Ingest(store), stopped=stop.is_set, accept_loss=accept_loss, metrics=metrics
         )
         alerts = _Alerts(settings, store, metrics, stop.is_set)
+        predictions = PredictionWatch(store, settings, metrics)
         ready = False
         while not stop.is_set():
             try:
@@ -94,6 +97,7 @@ async def follow(
                         if not stop.is_set():
                             await alerts.step()
                             await _end_work(settings, store)
+                            predictions.step()
                         if not ready and not stop.is_set():
                             ready = True
                             announce(f"ready: {store.path} is up to date")

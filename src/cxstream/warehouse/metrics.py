@@ -7,9 +7,14 @@ from typing import TYPE_CHECKING
 
 from cxstream.insights.places import DIMENSIONS, MEASURES
 from cxstream.telemetry.described import Described
+from cxstream.warehouse.predictions import FIGURES, OF_BAND
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from prometheus_client import Gauge
+
+    from cxstream.warehouse.predictions import Quality
 
 SECONDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 # Name, type, meaning and labels of each metric; docs/warehouse.md has the same table.
@@ -52,6 +57,51 @@ METRICS = {
         "Event time up to which places have been watched, Unix time; 0 before the first.",
         (),
     ),
+    "cxstream_predictions": (
+        "gauge",
+        (
+            "Predictions of the last days (warehouse.prediction_days) by the rules in force, or by all: with an outcome that counts "
+            "(followed), too early to tell (waiting), followed by an action (treated), of customers held out (held_out)."
+        ),
+        ("rules", "state"),
+    ),
+    "cxstream_prediction_auc": (
+        "gauge",
+        "Area under the ROC curve of the predictions: how well they rank who leaves; no number where there are not enough outcomes yet.",
+        ("rules",),
+    ),
+    "cxstream_prediction_calibration_error": (
+        "gauge",
+        "Expected calibration error of the predictions: mean distance of probability and share who left; no number likewise.",
+        ("rules",),
+    ),
+    "cxstream_prediction_brier": ("gauge", "Brier score of the predictions; no number likewise.", ("rules",)),
+    "cxstream_prediction_log_loss": ("gauge", "Log loss of the predictions; no number likewise.", ("rules",)),
+    "cxstream_prediction_expected": (
+        "gauge",
+        "Mean probability of the predictions, by tenth (1 has the smallest) and of all; no number likewise.",
+        ("rules", "band"),
+    ),
+    "cxstream_prediction_observed": (
+        "gauge",
+        "Share of them after which the customer left; no number likewise.",
+        ("rules", "band"),
+    ),
+    "cxstream_prediction_observed_low": ("gauge", "Lower end of its interval of 95%.", ("rules", "band")),
+    "cxstream_prediction_observed_high": ("gauge", "Upper end of its interval of 95%.", ("rules", "band")),
+    "cxstream_prediction_drift": (
+        "gauge",
+        (
+            "Population stability index of today's customers since the training, of their probability and each feature: below 0.1 "
+            "is little, above 0.25 much. Wants warehouse.model_card."
+        ),
+        ("of",),
+    ),
+    "cxstream_prediction_checked_timestamp_seconds": (
+        "gauge",
+        "When predictions were compared with what happened, Unix time; 0 before the first time.",
+        (),
+    ),
 }
 REASONS = ("kafka", "record")
 CHANGES = ("raised", "cleared")
@@ -80,6 +130,12 @@ class FollowMetrics:
         self._sent = described.counter("cxstream_place_signals_total")
         self._waiting = described.gauge("cxstream_place_signals_waiting")
         self._watched = described.gauge("cxstream_place_watch_timestamp_seconds")
+        self._series: dict[Gauge, frozenset[tuple[str, ...]]] = {}
+        self._predictions = described.gauge("cxstream_predictions")
+        self._figures = {name: described.gauge(f"cxstream_prediction_{name}") for name in FIGURES}
+        self._of_band = {name: described.gauge(f"cxstream_prediction_{name}") for name in OF_BAND}
+        self._drift = described.gauge("cxstream_prediction_drift")
+        self._checked = described.gauge("cxstream_prediction_checked_timestamp_seconds")
         # Series exist from the start, so that the first increase is seen.
         for topic in topics:
             self._lag.labels(topic)
@@ -135,6 +191,38 @@ class FollowMetrics:
     def watched(self, until_s: float) -> None:
         """Places have been watched up to an event time, Unix time."""
         self._watched.set(until_s)
+
+    def predicted(self, found: Mapping[str, Quality], drift: Mapping[str, float]) -> None:
+        """Predictions have been compared with what happened.
+
+        Args:
+            found: how good they are, by rules.
+            drift: population stability index, by what it is of.
+        """
+        self._replace(
+            self._predictions,
+            {(rules, state): n for rules, each in found.items() for state, n in each.counts.items()},
+        )
+        for name, gauge in self._figures.items():
+            self._replace(gauge, {(rules,): each.figures[name] for rules, each in found.items()})
+        for name, gauge in self._of_band.items():
+            shares: dict[tuple[str, ...], float] = {
+                (rules, band): said[name]
+                for rules, each in found.items()
+                for band, said in each.bands.items()
+            }
+            self._replace(gauge, shares)
+        self._replace(self._drift, {(name,): index for name, index in drift.items()})
+        self._checked.set(time.time())
+
+    def _replace(self, gauge: Gauge, values: Mapping[tuple[str, ...], float]) -> None:
+        """Set these series and remove the others, such as those of a tenth that has no outcomes any more."""
+        before = self._series.get(gauge, frozenset())
+        for labels, number in values.items():
+            gauge.labels(*labels).set(number)
+        for labels in before - values.keys():
+            gauge.remove(*labels)
+        self._series[gauge] = frozenset(values)
 
     def waiting(self, signals: int) -> None:
         """So many signals are not sent."""

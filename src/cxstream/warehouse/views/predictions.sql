@@ -27,10 +27,11 @@
 -- - within: 30, NUMBER: days in which it is looked whether the customer left; those that the model is for
 -- - every: 7, NUMBER: days of which a customer's first touchpoint counts
 -- - band: tenth, level, all: rows by tenth of the probability, by level, or one row
+-- - rules: apart, together: rows by the rules that made the prediction, or `all` of them as one model
 -- - who: untreated, everybody, treated, held_out: whose outcomes count. Untreated: those that nobody has acted on; where 30 or more were held out, they stand for those treated as well, with that weight
 --
 -- ## Keys
--- - model: the rules
+-- - model: the rules; `all`
 -- - band: the tenth or level; `all`
 --
 -- ## Caveats
@@ -80,7 +81,7 @@ active AS (
 ),
 chosen AS (
     SELECT
-        *,
+        * REPLACE (CASE {option rules} WHEN 'apart' THEN model ELSE 'all' END AS model),
         {period} AS period,
         time + to_milliseconds(({option within} * 86400000)::BIGINT) AS over
     FROM active WHERE {where}
@@ -131,24 +132,27 @@ outcomes AS (
             ELSE treatment = {option who}
         END AS counts,
         ntile(10) OVER (PARTITION BY {by} model ORDER BY probability, made_ms, "partition", "offset") AS tenth,
-        coalesce(named, tenth::VARCHAR) AS band,
-        count(*) FILTER ({treated}) OVER (PARTITION BY {by} model) AS all_treated,
-        count(*) FILTER ({held_out}) OVER (PARTITION BY {by} model) AS all_held_out
+        coalesce(named, tenth::VARCHAR) AS band
     FROM known
 )
 -- result of outcomes
-, weighed AS (
+, grouped AS (SELECT *, row({by} model) AS of_model FROM outcomes),
+acted AS (
+    SELECT of_model, count(*) FILTER ({treated}) AS all_treated, count(*) FILTER ({held_out}) AS all_held_out
+    FROM grouped
+    GROUP BY of_model
+),
+weighed AS (
     -- Whole numbers, so that sums do not depend on their order.
     SELECT
         *,
-        dense_rank() OVER (ORDER BY {by} model) AS of_model,
         CASE
             WHEN {option who} <> 'untreated' OR all_held_out < 30 THEN 1
             WHEN treatment = 'held_out' THEN all_treated + all_held_out
             ELSE all_held_out
         END::HUGEINT AS weight,
         round(probability * 1e12)::HUGEINT AS pico
-    FROM outcomes
+    FROM grouped JOIN acted USING (of_model)
 ),
 likely AS (
     SELECT
@@ -160,7 +164,12 @@ likely AS (
     GROUP BY of_model, probability
 ),
 below AS (
-    SELECT *, sum(stayed_here) OVER (PARTITION BY of_model ORDER BY probability) - stayed_here AS stayed_below FROM likely
+    SELECT
+        *,
+        sum(stayed_here) OVER (
+            PARTITION BY of_model ORDER BY probability ROWS UNBOUNDED PRECEDING
+        ) - stayed_here AS stayed_below
+    FROM likely
 ),
 areas AS (
     SELECT
