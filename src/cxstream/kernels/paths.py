@@ -94,6 +94,25 @@ def follow_paths(
 
 
 @entry
+def end_paths(journeys: Records, done: Records) -> int:
+    """Copy the journeys that are under way.
+
+    Args:
+        journeys: JOURNEY by customer.
+        done: JOURNEY, receives them.
+
+    Returns:
+        How many these are.
+    """
+    ended = 0
+    for customer in range(len(journeys)):
+        if journeys[customer].steps > 0:
+            done[ended] = journeys[customer]
+            ended += 1
+    return ended
+
+
+@entry
 def group_paths(
     journeys: Records, table: NDArray[np.int32], groups: NDArray[np.int32], counts: NDArray[np.int32]
 ) -> int:

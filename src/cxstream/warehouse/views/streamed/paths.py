@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from cxstream.kernels.paths import JOURNEY, follow_paths, group_paths
+from cxstream.kernels.paths import JOURNEY, end_paths, follow_paths, group_paths
 from cxstream.warehouse.views.streamed.ranks import leading
 from cxstream.warehouse.views.streamed.slices import in_parts
 
@@ -40,7 +40,9 @@ def follow(cursor: duckdb.DuckDBPyConnection, plan: Plan) -> dict[str, pa.Table]
         return done[:ended].copy()
 
     finished = list(in_parts(cursor, plan.asked, plan.threads, work))
-    journeys = np.concatenate([*finished, under_way[under_way["steps"] > 0]])
+    last = np.empty(plan.highest + 1, JOURNEY)
+    last = last[: end_paths(under_way, last)]
+    journeys = np.concatenate([*finished, last]) if plan.within >= 0 else last
     groups, counts = np.empty(len(journeys), np.int32), np.zeros(len(journeys), np.int32)
     group_paths(journeys, np.zeros(1 << (len(journeys).bit_length() + 1), np.int32), groups, counts)
     chosen = leading(counts, plan.limit, journeys["steps"])
