@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+import math
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -17,9 +18,6 @@ from cxstream.rules.file import read_file
 from cxstream.rules.show import as_toml
 from cxstream.settings import ACTIONS
 from strategies import PARAMS
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 GOOD = """
 [scoring]
@@ -44,6 +42,17 @@ def write(folder: Path, text: str, name: str = "rules.toml") -> Path:
     path = folder / name
     path.write_text(text)
     return path
+
+
+def test_the_example_is_a_churn_risk_of_30_days() -> None:
+    params = read_file(Path(__file__).parents[1] / "examples" / "churn-30d.toml").params
+    assert params.churn_horizon_days == 30
+    x = {"effort": 0.18, "dissatisfaction": 0.26}
+    odds = params.intercept + sum(params.coefficients[name] * value for name, value in x.items())
+    # A typical customer is not among the 3% who leave.
+    assert 0.005 < 1 / (1 + math.exp(-odds)) < params.thresholds[0]
+    changed = {name for name, b in params.coefficients.items() if b != ScoringParams().coefficients[name]}
+    assert {"slowdown", "just_unsubscribed", "unresolved"} <= changed
 
 
 def test_toml_and_json_are_the_same_set(tmp_path: Path) -> None:
