@@ -18,7 +18,10 @@ import pytest
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from click.testing import CliRunner, Result
 
+from console_app import OWN, console, warehouse
+from console_app import read as html
 from cxstream.cli import group
+from cxstream.console.people import add_person
 from cxstream.kafka.admin import administration, look
 from cxstream.kafka.connection import connection
 from cxstream.kafka.reader import TopicReader, reading
@@ -38,6 +41,7 @@ from cxstream.topology import FORGET, REJECTED, SCORES, TOUCHPOINTS, topology
 from cxstream.validate.locate import at_byte, at_path
 from cxstream.wire.schema import touchpoint as touchpoint_schema
 from validity import validate
+from view_rows import touchpoint as row
 from workers import READY_SECONDS, Watcher, WorkerProcess, key_of, touchpoint, until, write
 
 if TYPE_CHECKING:
@@ -665,6 +669,54 @@ async def test_list_and_show(settings: Settings, topics: Callable[[int], None], 
     assert (whole["reason"], whole["value"]) == ("malformed", "no json")
     missing = await asyncio.to_thread(run, settings, "show", "0-0")
     assert isinstance(missing.exception, InputError)
+    await _in_the_console(settings, tmp_path)
+
+
+async def _in_the_console(settings: Settings, tmp_path: Path) -> None:
+    """The same records on the pages of the console; one is mended and sent again."""
+    users, path = tmp_path / "users.json", warehouse(tmp_path / "w.duckdb", [row()])
+    add_person(users, "ada", "admin", "long enough pw")
+    add_person(users, "olek", "agent", "long enough pw")
+    sections = {"kafka": settings.kafka, "worker": {"group": settings.worker.group}}
+    async with console(path, sections, users_file=users) as client:
+
+        async def sign_in(name: str) -> None:
+            client.cookies.clear()
+            await client.post("/sign-in", data={"name": name, "password": "long enough pw"}, headers=OWN)
+
+        await sign_in("olek")
+        page = html((await client.get("/rejected")).text)
+        assert {each[0] for each in page.tables[1][1:]} == {f"cx.touchpoints-0-{n}" for n in range(1, 5)}
+        shown = (await client.get("/rejected?place=0-1")).text
+        assert "phone" not in page.text + html(shown).text
+        assert "Mend and send again" not in shown
+        forms = {"place": "0-1", "fix": "1", "like": ""}
+        token = re.findall(r'name="form_token" value="([^"]*)"', shown)[0]
+        denied = await client.post("/rejected", data={**forms, "form_token": token}, headers=OWN)
+        assert denied.status_code == 403
+        await sign_in("ada")
+        listed = html((await client.get("/rejected?reason=invalid&field=data.channel")).text)
+        assert [each[0] for each in listed.tables[1][1:]] == ["cx.touchpoints-0-4", "cx.touchpoints-0-1"]
+        assert "phone" in listed.text
+        shown = (await client.get("/rejected?place=0-1")).text
+        assert "Mend and send again" in shown
+        token = re.findall(r'name="form_token" value="([^"]*)"', shown)[0]
+        sent = await client.post("/rejected", data={**forms, "form_token": token}, headers=OWN)
+        assert sent.status_code == 303, sent.text
+        job = ""
+
+        async def is_over() -> bool:
+            nonlocal job
+            job = (await client.get(sent.headers["location"])).text
+            return "data-retry" not in job
+
+        await until(is_over, SECONDS, lambda: job)
+        assert re.search(r"<b>1</b> sent\.", job), job
+        left = html((await client.get("/rejected?reason=invalid&field=data.channel")).text)
+        assert [each[0] for each in left.tables[1][1:]] == ["cx.touchpoints-0-4"]
+        assert "has been sent again" in (await client.get("/rejected?place=0-1")).text
+        assert (await client.get("/rejected?place=0-99")).status_code == 404
+    assert len(await resent_values(settings)) == 1
 
 
 @pytest.mark.broker

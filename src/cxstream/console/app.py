@@ -32,9 +32,11 @@ from cxstream.console.people import Role
 from cxstream.console.problems import problem_of
 from cxstream.console.provider import Provider
 from cxstream.console.reader import Reader
+from cxstream.console.rejects import Rejects
 from cxstream.console.rendering import THEMES, Templates
 from cxstream.console.saved import SavedViews
 from cxstream.console.security import Protection
+from cxstream.console.sending import Sending
 from cxstream.console.sessions import Sessions, SignedIn
 from cxstream.console.tables import as_csv
 from cxstream.model.errors import CxstreamError
@@ -110,6 +112,7 @@ class _Console:
         self._entrance = Entrance(self.sessions, self._templates, provider)
         people = self.sessions.people
         self._desk = Desk(settings, people.agents if people else set)
+        self._rejects = Rejects(settings)
         to_kafka = Delivery(Outlet(settings, settings.topology.audit)) if self._desk.is_open else None
         self._audit = AuditLog(to_kafka)
 
@@ -123,7 +126,7 @@ class _Console:
             watching.cancel()
             self._live.end()
             self._reader.close()
-            await asyncio.gather(self._audit.close(), self._desk.close())
+            await asyncio.gather(self._audit.close(), self._desk.close(), self._rejects.close())
 
     def routes(self) -> Sequence[Route]:
         routes = [
@@ -134,6 +137,7 @@ class _Console:
             *self._entrance.routes(),
             Route("/live", self._live.stream),
             *Keeping(self._saved, self._pages).routes(),
+            *Sending(self._ask, self._rejects, self._audit).routes(),
             *Actions(self._ask, self._desk, self._audit).routes(),
             *Api(self._ask, _waited_for).routes(),
         ]
@@ -195,6 +199,7 @@ class _Console:
             person,
             self._desk,
             self._saved,
+            self._rejects,
         )
 
     async def _preferences(self, request: Request) -> Response:

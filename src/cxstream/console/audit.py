@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from cxstream.console.people import Person
     from cxstream.settings import Settings
 
-Action = Literal["looked", "assigned", "snoozed", "noted", "acted", "erased", "made_client", "revoked_client"]
+Action = Literal[
+    "looked", "assigned", "snoozed", "noted", "acted", "erased", "resent", "made_client", "revoked_client"
+]
 ACTIONS: Final[Mapping[str, Action]] = {
     "assign": "assigned",
     "snooze": "snoozed",
@@ -89,6 +91,11 @@ class AuditLog:
         )
         action = ACTIONS[wish.do]
         self._send(person, AuditData(action, person.role, wish.customer, request.url.path, ""))
+
+    def resent(self, person: Person, request: Request, of: str) -> None:
+        """Somebody had rejected records sent again: a place, or a reason and field."""
+        _audit.info("resent", person=known_as(person), role=person.role, of=of)
+        self._send(person, AuditData("resent", person.role, None, request.url.path, of))
 
     def _send(self, person: Person, data: AuditData) -> None:
         if self._delivery is None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from cxstream.console.language import Language
     from cxstream.console.people import Person
     from cxstream.console.reader import Reader, Row
+    from cxstream.console.rejects import Rejects
     from cxstream.console.saved import SavedView, SavedViews
     from cxstream.console.scope import Scope
     from cxstream.console.tables import Table
@@ -91,6 +92,7 @@ class Ask:
         person: who asks.
         desk: where work on customers is done.
         saved: the saved views.
+        rejects: the rejected records.
         offered: dimensions that some view of the page can be filtered by, found while it is made.
         unfiltered: filters that some view of the page cannot take, and that did not hold for it, by their dimension.
     """
@@ -105,6 +107,7 @@ class Ask:
     person: Person
     desk: Desk | None = None
     saved: SavedViews | None = None
+    rejects: Rejects | None = None
     offered: set[str] = field(default_factory=set)
     unfiltered: set[str] = field(default_factory=set)
 

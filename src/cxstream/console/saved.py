@@ -69,7 +69,7 @@ class SavedViews:
         return sorted(found, key=lambda each: (each.name.casefold(), each.id))
 
     def get(self, number: str) -> SavedView | None:
-        """A view by its id, whoever asks: who has the link may follow it."""
+        """A view by its id: everybody who has the link may follow it."""
         return self._known().get(number)
 
     def save(self, owner: str, name: str, address: str, paths: Collection[str]) -> SavedView:

@@ -57,15 +57,15 @@ class AuditData(Struct, frozen=True, gc=False):
     """`data` of an audit record.
 
     Attributes:
-        action: looked, assigned, snoozed, noted, acted, erased (asked to), made_client, revoked_client.
+        action: looked, assigned, snoozed, noted, acted, erased (asked to), resent (rejected records), made_client, revoked_client.
         role: of the person; of the client.
         customer: whom it was about; null for a page about several or none.
         path: of the page or request; the name of the client.
-        query: what was asked of it; empty for a change.
+        query: what was asked of it; empty for a change; of resent, which records.
     """
 
     action: Literal[
-        "looked", "assigned", "snoozed", "noted", "acted", "erased", "made_client", "revoked_client"
+        "looked", "assigned", "snoozed", "noted", "acted", "erased", "resent", "made_client", "revoked_client"
     ]
     role: str
     customer: str | None

@@ -89,6 +89,19 @@ def load(path: Path) -> Callable[[Rejection], list[bytes]]:
     return _mapped(path)
 
 
+def parse(text: str) -> Callable[[Rejection], list[bytes]]:
+    """The same of the text of a fix file, such as the one that `explain` proposes.
+
+    Raises:
+        InputError: it is none.
+    """
+    try:
+        fixes = msgspec.convert(tomllib.loads(text), Fixes).fix
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{error}; docs/oncall.md explains fix files") from error
+    return lambda rejection: [apply(fixes, rejection)]
+
+
 def _mapped(path: Path) -> Callable[[Rejection], list[bytes]]:
     mapping = load_mapping(path)
 
