@@ -11,6 +11,8 @@ import pytest
 from console_app import card, console, place_signal, warehouse
 from cxstream.console import navigation
 from cxstream.console.language import language
+from cxstream.model.rules import rules_of
+from cxstream.settings import Settings
 from test_console_language import texts
 from view_rows import ACTIONS, CHOICES, EXPERIMENTS, START, made_up, made_up_signals
 
@@ -95,6 +97,8 @@ def _data() -> set[str]:
     """Words of the data: they are as the company wrote them."""
     found = {value for choices in CHOICES.values() for value in choices if value}
     found |= {*EXPERIMENTS, *(name.capitalize() for name in ACTIONS if name)}
+    # The digest of the rules may have letters enough for a word.
+    found |= {rules_of(Settings().scoring, Settings().actions).label}
     return {word for value in found for word in _WORD.findall(value)}
 
 

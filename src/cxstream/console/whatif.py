@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from cxstream.console.language import N_
+from cxstream.console.reader import TooSlowError
 from cxstream.model.kinds import TICK_TYPE, type_of
 from cxstream.model.parameters import DAY_MS
 from cxstream.model.rfc3339 import rfc3339
@@ -254,8 +255,12 @@ def _ms(time: datetime) -> int:
 
 
 async def shown(ask: Ask, customer_id: int, card: Row) -> list[Row] | None:
-    """The results in words, for the page of a customer; None where there are none."""
-    found = await results(ask, customer_id, card)
+    """The results in words, for the page of a customer; None where there are none, and no rows where they take too long."""
+    try:
+        found = await results(ask, customer_id, card)
+    except TooSlowError:
+        # The first time after an installation the engine may have to be compiled. The thread goes on with it.
+        return []
     if found is None:
         return None
     words = ask.language
