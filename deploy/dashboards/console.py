@@ -59,10 +59,10 @@ READING = Row(
     (
         Panel(
             "Ready",
-            "Consoles whose read model can be read, and those that answer Prometheus.",
+            "Consoles that answer Prometheus, and those of them whose read model can be read.",
             (
                 Query("sum(cxstream_console_ready)", "ready"),
-                Query('count(up{job="cxstream-console"} == 1)', "up"),
+                Query("count(cxstream_console_ready)", "there are"),
             ),
             kind="number",
             width=6,
