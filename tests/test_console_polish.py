@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 
 PAGES = [page for page in navigation.found().values() if "{" not in page.path]
 ROWS = made_up(11, 1500, 60)
+_RULES = rules_of(Settings().scoring, Settings().actions)
 # Names of things, and what is the same in both languages.
 _SAME = {
     *("cxstream", "Polski", "English", "CSV", "NPS", "CSAT", "CES", "CRM", "EUR", "UTC", "Chat", "default", "channel=web,app"),
-    *("topic!=invoice", "segment=gold", "campaign_sent", "email_sent", "insights.measures", "Enter", "segment=nobody", "#refund", "default-1@e5e58ccb"),
+    *("topic!=invoice", "segment=gold", "campaign_sent", "email_sent", "insights.measures", "Enter", "segment=nobody", "#refund", _RULES.label),
 }  # fmt: skip
 _WORD = re.compile(r"[A-Za-zżźćńółęąśŻŹĆĄŚĘŁÓŃ]{3,}")
 _BEHIND = (

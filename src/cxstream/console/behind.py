@@ -38,6 +38,7 @@ MEASURES = {
     "holdout": N_("held out and followed"),
     "journeys": N_("Journeys"),
     "late": N_("late"),
+    "left": N_("who left since"),
     "left_holdout": N_("left, held out"),
     "left_treated": N_("left, treated"),
     "long_waits": N_("waited over 10 minutes"),

@@ -17,7 +17,7 @@ ORDER = {
     N_("Understand"): (
         "touchpoints", "journeys", "voice", "service", "campaigns", "empathy", "consistency", "value",
     ),
-    N_("Prove and run"): ("experiments", "quality", "rules"),
+    N_("Prove and run"): ("experiments", "models", "quality", "rules"),
 }  # fmt: skip
 """Names of pages by group; each has an icon in templates/icons.html."""
 

@@ -1,0 +1,216 @@
+"""Models: which ones judge, and whether the churn risk said who would leave."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import TYPE_CHECKING, Any
+
+from cxstream.console import charts, figures
+from cxstream.console.figures import Cell, Estimate, Grid
+from cxstream.console.labels import LEVELS
+from cxstream.console.language import N_
+from cxstream.console.page import Ask, Page
+from cxstream.console.queries import own
+from cxstream.console.tables import Table
+from cxstream.model.parameters import ScoringParams
+from cxstream.warehouse.views import query
+from cxstream.warehouse.views.statistics import Z
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from cxstream.console.reader import Row
+
+_DAYS = 30
+# Customers who left, and who stayed, that a figure needs.
+_LEAST = 30
+_STABLE, _SHIFTED = 0.1, 0.25
+_RANKED = """
+SELECT count(*) AS n, count(*) FILTER (has_left) AS k, avg(probability::DOUBLE) AS expected,
+    sum(rank) FILTER (has_left) AS ranks
+FROM (
+    SELECT *, rank() OVER (ORDER BY probability) + (count(*) OVER (PARTITION BY probability) - 1) / 2 AS rank FROM found
+)"""
+# Where the tenths of then are, and how many are there now; a small part stands for none.
+_DRIFT = """
+, edges AS (SELECT quantile_cont(probability, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]) AS edge FROM found),
+both_times AS (
+    SELECT true AS is_now, probability FROM cards UNION ALL SELECT false, probability FROM found
+),
+counts AS (
+    SELECT is_now, len(list_filter(edge, lambda e: e < probability)) AS band, count(*) AS n
+    FROM both_times, edges GROUP BY ALL
+),
+shares AS (
+    SELECT band,
+        greatest(1e-4, coalesce(sum(n) FILTER (is_now), 0) / (SELECT sum(n) FROM counts WHERE is_now)) AS now,
+        greatest(1e-4, coalesce(sum(n) FILTER (NOT is_now), 0) / (SELECT sum(n) FROM counts WHERE NOT is_now)) AS before
+    FROM counts GROUP BY band
+)
+SELECT sum((now - before) * ln(now / before)) AS psi FROM shares"""
+
+
+async def _show(ask: Ask) -> Mapping[str, Any]:
+    view, days = own("forecast"), _days(ask)
+    selection = ask.selection(view, options={"days": str(days)})
+    rows, (ranked,), (drift,) = await asyncio.gather(
+        _tenths(ask),
+        ask.reader.rows(query.over(view, selection, _RANKED)),
+        ask.reader.rows(query.over(view, selection, _DRIFT)),
+    )
+    enough = min(ranked["k"], ranked["n"] - ranked["k"]) >= _LEAST
+    return {
+        "days": ask.language.ngettext("{n} day", "{n} days", days),
+        "n": ranked["n"],
+        "k": ranked["k"],
+        "left_link": figures.options(ask.customers("forecast", "left"), days=str(days))
+        if ranked["k"]
+        else "",
+        "least": _LEAST,
+        "is_enough": enough,
+        "facts": _facts(ask, rows, ranked, drift["psi"]) if enough else [],
+        "tenths": _grid(ask, rows, days) if enough else None,
+        "models": _models(ask, ask.settings.scoring),
+        "levels": [
+            (ask.label("level", code), ask.language.number(begin, 2))
+            for code, begin in zip([*LEVELS][1:], ask.settings.scoring.thresholds, strict=True)
+        ],
+    }
+
+
+def _days(ask: Ask) -> int:
+    """The horizon of the churn risk of the settings."""
+    return ask.settings.scoring.churn_horizon_days or _DAYS
+
+
+async def _tenths(ask: Ask) -> list[Row]:
+    return await ask.view(own("forecast"), options={"days": str(_days(ask))})
+
+
+def area(n: int, k: int, ranks: float) -> Estimate:
+    """The area under the ROC curve, from the ranks of those who left, with Hanley and McNeil's interval (1982)."""
+    found = (ranks - k * (k + 1) / 2) / (k * (n - k))
+    one, two = found / (2 - found), 2 * found**2 / (1 + found)
+    spread = found * (1 - found) + (k - 1) * (one - found**2) + (n - k - 1) * (two - found**2)
+    margin = Z * math.sqrt(max(0.0, spread) / (k * (n - k)))
+    return Estimate(found, max(0.0, found - margin), min(1.0, found + margin))
+
+
+def calibration_error(rows: Sequence[Row]) -> float:
+    """The mean distance of the risk from the share who left, over tenths of the customers."""
+    total = sum(row["customers"] for row in rows)
+    return float(sum(row["customers"] * abs(row["expected"] - row["left_share"]) for row in rows) / total)
+
+
+def _facts(ask: Ask, rows: Sequence[Row], ranked: Row, psi: float | None) -> list[tuple[str, Cell]]:
+    words = ask.language
+    auc = area(ranked["n"], ranked["k"], float(ranked["ranks"]))
+    share = ranked["k"] / ranked["n"]
+    shift = (
+        figures.none()
+        if psi is None
+        else Cell(
+            words.number(psi, 2),
+            words.gettext(
+                N_("stable") if psi < _STABLE else N_("shifting") if psi < _SHIFTED else N_("shifted")
+            ),
+        )
+    )
+    return [
+        (words.gettext("AUC"), Cell(words.number(auc.value, 2), words.interval(auc.low, auc.high, 2))),
+        (words.gettext("Calibration error"), Cell(words.number(calibration_error(rows), 3))),
+        (words.gettext("Expected to leave"), Cell(words.percent(ranked["expected"], 1))),
+        (words.gettext("Left since"), Cell(words.percent(share, 1))),
+        (
+            words.gettext("In the highest tenth"),
+            Cell(words.percent(rows[0]["left"] / ranked["k"]), words.gettext("of those who left")),
+        ),
+        (words.gettext("Drift of the risk (PSI)"), shift),
+    ]
+
+
+def _grid(ask: Ask, rows: Sequence[Row], days: int) -> Grid:
+    """The risk of tenths against who left of them: both are one mark where the risk is a probability."""
+    words = ask.language
+    found = [Estimate(*(100 * row[name] for name in ("left_share", "left_low", "left_high"))) for row in rows]
+    expected = [Estimate(100 * row["expected"]) for row in rows]
+    axis = charts.axis_of([*found, *expected], (0,), 300)
+    mean = sum(row["left"] for row in rows) / sum(row["customers"] for row in rows)
+    heads = [
+        figures.name(words.gettext("Tenth by risk")),
+        *(figures.head(words.gettext(text)) for text in (N_("Customers"), N_("Expected, %"), N_("Left, %"))),
+        figures.drawn(charts.axis_head(axis, words)),
+        *(figures.head(words.gettext(text)) for text in (N_("Who left"), N_("Lift"))),
+    ]
+
+    def behind(row: Row, of: str) -> str:
+        return figures.options(ask.customers("forecast", of, part=row["part"]), days=str(days))
+
+    cells = [
+        [
+            figures.name(str(int(row["part"]))),
+            figures.count(words, row["customers"], behind(row, "customers")),
+            Cell(words.number(risk.value, 1)),
+            Cell(words.number(share.value, 1), words.interval(share.low, share.high), strong=True),
+            figures.drawn(charts.interval(axis, share, before=risk, tone="k")),
+            figures.count(words, row["left"], behind(row, "left")),
+            Cell(f"\N{MULTIPLICATION SIGN}{words.number(row['left_share'] / mean, 1)}"),
+        ]
+        for row, share, risk in zip(rows, found, expected, strict=True)
+    ]
+    return Grid(heads, cells)
+
+
+def _models(ask: Ask, params: ScoringParams) -> list[dict[str, str]]:
+    words, standard = ask.language, ScoringParams()
+    own_churn = (params.intercept, params.coefficients) != (standard.intercept, standard.coefficients)
+    yes, no = words.gettext("in force"), words.gettext("none")
+    return [
+        {
+            "name": words.gettext("Churn risk"),
+            "state": words.gettext("fitted to these customers")
+            if own_churn
+            else words.gettext("the default"),
+            "text": words.gettext("It says within %(days)s who leaves.")
+            % {"days": words.ngettext("{n} day", "{n} days", params.churn_horizon_days)}
+            if params.churn_horizon_days
+            else words.gettext(
+                "It was not fitted to your customers: fit it before you take it for a probability."
+            ),
+            "run": "" if own_churn else "cxstream train churn",
+        },
+        {
+            "name": words.gettext("Purchases"),
+            "state": yes if params.purchase_model else no,
+            "text": words.gettext("It says how likely a customer is to buy again."),
+            "run": "" if params.purchase_model else "cxstream train purchases",
+        },
+        {
+            "name": words.gettext("Value"),
+            "state": yes if params.value_model else no,
+            "text": words.gettext("It says what a customer is expected to bring, and so what is at risk."),
+            "run": "" if params.value_model else "cxstream train purchases --margin 0.3",
+        },
+        {
+            "name": words.gettext("Texts"),
+            "state": yes if params.text_model else no,
+            "text": words.gettext("It gives texts without a sentiment one."),
+            "run": "" if params.text_model else "[scoring.text_model]",
+        },
+    ]
+
+
+async def _table(ask: Ask) -> Table:
+    return Table("forecast", await _tenths(ask))
+
+
+PAGE = Page(
+    name="models",
+    path="/models",
+    title=N_("Models"),
+    subtitle=N_("Which ones judge, and whether they were right"),
+    show=_show,
+    tables={"tenths": _table},
+    scoped=False,
+)
