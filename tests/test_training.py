@@ -436,9 +436,9 @@ def test_a_holdout_counts_what_came_after_the_cut(log: Path) -> None:
 
 def test_train_writes_rules_that_score(log: Path, tmp_path: Path) -> None:
     out, page, numbers = (tmp_path / name for name in ("rules.toml", "report.html", "report.json"))
-    done = cxstream(
-        "train", "purchases", log, "--margin", 0.25, "--out", out, "--report", page, "--report", numbers
-    )
+    track = tmp_path / "track.csv"
+    reports = ["--report", page, "--report", numbers, "--track", track]
+    done = cxstream("train", "purchases", log, "--margin", 0.25, "--out", out, *reports)
     assert done.returncode == 0, done.stderr
     params = read_file(out).params
     assert params.purchase_model is not None
@@ -448,7 +448,17 @@ def test_train_writes_rules_that_score(log: Path, tmp_path: Path) -> None:
     told = json.loads(numbers.read_text())
     assert told["models"]["mbg_nbd"]["parameters"]["r"] == params.purchase_model.r
     assert set(told["models"]) == {"mbg_nbd", "bg_nbd", "pareto_nbd"}
-    assert told["holdout"]["track"][-1]["actual"] > 0
+    points = told["holdout"]["track"]
+    assert points[-1]["actual"] > 0
+    with track.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(int(row["day"]), int(row["actual"])) for row in rows] == [
+        (p["day"], p["actual"]) for p in points
+    ]
+    assert [float(row["expected"]) for row in rows] == pytest.approx(
+        [p["expected"] for p in points], abs=1e-6
+    )
+    assert (rows[0]["date"], rows[-1]["date"]) == (told["holdout"]["cut"], told["holdout"]["end"])
     text = page.read_text()
     assert "<svg" in text
     assert not re.search(r"(?:src|href)\s*=|@import|url\(", text)
@@ -499,6 +509,9 @@ def test_outputs_are_not_replaced_without_being_told(tmp_path: Path) -> None:
         cxstream("train", "purchases", customers, "--out", tmp_path / "r", "--report", "x.pdf").returncode
         == 2
     )
+    done = cxstream("train", "purchases", customers, "--out", tmp_path / "r", "--track", tmp_path / "t.csv")
+    assert done.returncode == 2
+    assert b"--track is for touchpoint files" in done.stderr
 
 
 def test_a_pipe_is_not_read_twice(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from cxstream.cli.training import (
     with_status,
     write_report,
     write_rules,
+    write_track,
 )
 
 if TYPE_CHECKING:
@@ -54,6 +55,12 @@ command.add_command(churn)
     metavar="FILE",
     type=click.Path(dir_okay=False, path_type=Path),
     help="Also write what was found: .html (one page with a plot) or .json; may be given twice.",
+)
+@click.option(
+    "--track",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Also write the plot of the holdout as CSV: days since the cut, purchases that came, and expected ones.",
 )
 @click.option(
     "--rules",
@@ -117,7 +124,7 @@ def purchases(config: str | None, /, **options: Any) -> None:
     require_models()
     from cxstream.model.errors import CxstreamError
     from cxstream.settings import load
-    from cxstream.training.report import as_html, as_json
+    from cxstream.training.report import as_html, as_json, track_csv
     from cxstream.training.run import Wanted, rules_with, train
 
     settings = load(config)
@@ -131,6 +138,8 @@ def purchases(config: str | None, /, **options: Any) -> None:
     _show(trained)
     for path in options["reports"]:
         write_report(path, lambda: as_html(trained), lambda: as_json(trained))
+    if options["track"] is not None:
+        write_track(options["track"], track_csv(trained.holdout))
     try:
         rules = rules_with(before, trained)
     except CxstreamError:
@@ -162,6 +171,7 @@ def _check_inputs(options: dict[str, Any]) -> None:
             ("--until", options["until"] is not None),
             ("--sort", options["in_order"]),
             ("--holdout-days", options["holdout_days"]),
+            ("--track", options["track"]),
         )
         if value
     ]

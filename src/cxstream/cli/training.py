@@ -54,7 +54,7 @@ def check_outputs(options: dict[str, Any]) -> None:
     from cxstream.files.outputs import same
     from cxstream.model.errors import OutputError
 
-    outputs = [options["out"], *options["reports"]]
+    outputs = [options["out"], *options["reports"], *filter(None, [options.get("track")])]
     for path in options["reports"]:
         if path.suffix.lower() not in _REPORTS:
             raise click.UsageError(f"--report {path}: name a file that ends with .html or .json")
@@ -102,6 +102,15 @@ def write_report(path: Path, html: Callable[[], str], json: Callable[[], bytes])
     with created(path) as file:
         file.write(html().encode() if is_page else json())
     click.echo(f"{path}: the report")
+
+
+def write_track(path: Path, rows: bytes) -> None:
+    """Write the plot of a holdout as CSV."""
+    from cxstream.files.outputs import created
+
+    with created(path) as file:
+        file.write(rows)
+    click.echo(f"{path}: the holdout day by day")
 
 
 def write_rules(path: Path, rules: Rules, said: str) -> None:

@@ -72,6 +72,17 @@ def _holdout(holdout: Holdout) -> dict[str, Any]:
     }
 
 
+def track_csv(holdout: Holdout | None) -> bytes:
+    """The plot of the holdout as CSV; without a holdout the head alone."""
+    lines = ["day,date,actual,expected"]
+    if holdout is not None:
+        lines += [
+            f"{each.day},{date(holdout.cut + each.day)},{each.actual},{each.expected:.6f}"
+            for each in holdout.track
+        ]
+    return "".join(f"{line}\r\n" for line in lines).encode()
+
+
 def as_html(trained: Trained) -> str:
     """The report as one HTML page with its plot."""
     fitted = trained.fitted
