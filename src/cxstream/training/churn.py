@@ -182,11 +182,17 @@ def _check(found: TrainedChurn) -> None:
     found.checked = _fit(part)
     p = found.checked.probability(part.snapshots.x)
     found.check = check(rest, _models(found.checked, part, rest), found.levels, found.asked, p)
-    found.tried = _tried(found.checked, part, rest)
+    found.tried = what_features_earn(found.checked, part, rest)
 
 
-def _tried(model: Linear, part: Labelled, rest: Labelled) -> list[Tried]:
-    """The model without each of its features, those that earn most first."""
+def what_features_earn(model: Linear, part: Labelled, rest: Labelled) -> list[Tried]:
+    """Fit a model again without each of its features; those that earn most come first.
+
+    Args:
+        model: fitted to `part`.
+        part: what it is fitted to again.
+        rest: what it is checked with.
+    """
     p = {}
     for place in (-1, *np.flatnonzero(model.coefficients > 0).tolist()):
         fitted = fit_without(model, part.snapshots.x, part.y, part.weights, place)
