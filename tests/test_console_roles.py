@@ -45,6 +45,8 @@ ROLES = {
     "GET /views": Role.viewer,
     "GET /views/{number}": Role.viewer,
     "POST /views": Role.viewer,
+    "GET /rejected": Role.agent,
+    "POST /rejected": Role.admin,
     "POST /work": Role.agent,
     "POST /erase": Role.admin,
     f"POST {API}/work": Role.agent,
@@ -59,7 +61,7 @@ ROLES = {
         [
             f"GET /{name}{ending}"
             for name in (
-                "alerts", "campaigns", "consistency", "empathy", "experiments", "journeys", "quality", "rules", "service", "today",
+                "alerts", "campaigns", "consistency", "empathy", "experiments", "journeys", "models", "quality", "rules", "service", "today",
                 "touchpoints", "value", "voice",
             )
             for ending in ("", ".csv")
