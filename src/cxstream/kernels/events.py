@@ -29,13 +29,13 @@ _ALL = (1 << 7) - 1
 
 ROLES = (
     "channel", "topic", "case_id", "wait_s", "transfers", "resolved", "abandoned", "x", "y", "amount", "currency",
-    "late_days", "score", "rating", "sentiment",
+    "late_days", "score", "rating", "sentiment", "text",
 )  # fmt: skip
 """Members of `data` that count: they have the first numbers; the others follow in any order."""
 (
     _CHANNEL, _TOPIC, _CASE, _WAIT, _TRANSFERS, _RESOLVED, _ABANDONED, _X, _Y, _AMOUNT, _CURRENCY,
-    _LATE, _SCORE, _RATING, _SENTIMENT,
-) = range(15)  # fmt: skip
+    _LATE, _SCORE, _RATING, _SENTIMENT, _TEXT,
+) = range(16)  # fmt: skip
 
 FILLS = ("", "case", "click", "contact", "delivery", "money", "queue", "rating", "score", "sentiment")
 """What a kind fills its columns with."""
@@ -86,6 +86,7 @@ class Contract(NamedTuple):
         required: uint64[kinds], bits of the members that a kind requires.
         fills: uint8[kinds], place in FILLS.
         switches: uint64, bits of the channels that a switch of channels leads to.
+        reads: bool[kinds], whether a text model reads the text of a kind: without a sentiment it is for the general decoder.
     """
 
     words: NDArray[np.uint8]
@@ -95,6 +96,7 @@ class Contract(NamedTuple):
     required: NDArray[np.uint64]
     fills: NDArray[np.uint8]
     switches: NDArray[np.uint64]
+    reads: NDArray[np.bool_]
 
 
 @kernel
@@ -378,6 +380,8 @@ def _event(
         at, present = _data(known, text, later, kind, numbers, spans)
         if at < 0:
             return False
+    if known.reads[kind] and _has(present, _TEXT) and not _has(present, _SENTIMENT):
+        return False
     begin = own[_VERSION, BEGIN]
     if own[_VERSION, END] != begin + 3 or text[begin] != 49 or text[begin + 1] != 46 or text[begin + 2] != 48:
         return False

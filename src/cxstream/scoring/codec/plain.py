@@ -139,20 +139,20 @@ def contract(envelopes: Sequence[Any], labels: Sequence[str]) -> kernel.Contract
         kernel.TYPES: {type_of(labels[number]): number for number in kinds},
         **{kernel.VALUES + m: words for m, words in enumerate(values)},
     }
-    return kernel.Contract(*_table(spaces), rules, required, fills, np.array([switches], np.uint64))
+    unread = np.zeros(len(labels), np.bool_)
+    return kernel.Contract(*_table(spaces), rules, required, fills, np.array([switches], np.uint64), unread)
 
 
-def leaving(known: kernel.Contract, member: str, kinds: Iterable[int]) -> kernel.Contract:
-    """The tables under which no record of some kinds is plain that has this member of `data`.
+def reading(known: kernel.Contract, kinds: Iterable[int]) -> kernel.Contract:
+    """The tables under which no record of some kinds is plain that has a text, and no sentiment of it.
 
     Args:
         known: the contract.
-        member: its name.
         kinds: numbers of the kinds.
     """
-    rules = known.rules.copy()
-    rules["form"][list(kinds), NUMBER[member]] = kernel.UNSURE
-    return known._replace(rules=rules)
+    reads = known.reads.copy()
+    reads[list(kinds)] = True
+    return known._replace(reads=reads)
 
 
 def _table(

@@ -17,7 +17,7 @@ from cxstream.model.events import ENVELOPES, EVENT_TYPES, Event, envelope
 from cxstream.model.fields import Data
 from cxstream.model.kinds import Kind
 from cxstream.model.text import READ
-from cxstream.scoring.codec.plain import contract, leaving
+from cxstream.scoring.codec.plain import contract, reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -60,8 +60,8 @@ class Vocabulary:
 
     @cached_property
     def contract_for_texts(self) -> Contract | None:
-        """The same where a text model is in force: a text that it reads must become an object."""
-        return None if self.contract is None else leaving(self.contract, "text", READ)
+        """The same where a text model is in force: a text that it is to read must become an object."""
+        return None if self.contract is None else reading(self.contract, READ)
 
 
 def data_type(name: str, kind: OwnKind) -> type[Data]:
