@@ -9,6 +9,7 @@ import numpy as np
 from cxstream.kernels.layout import EVENT, NONE
 from cxstream.model.kinds import Kind
 from cxstream.model.parameters import DAY_MS
+from cxstream.scoring.codec.events import Events
 from cxstream.scoring.state.partition import NO_LIMIT
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def fill(
             columns["id"] = np.arange(offset, offset + n)
             columns["topic"] = NONE
             # A state that follows from no record of a log.
-            partition.apply(events, columns, np.zeros(n, np.int64), np.full(n, NO_LIMIT))
-            partition.settle()
+            partition.apply(Events.of(events), columns, np.zeros(n, np.int64), np.full(n, NO_LIMIT))
+            partition.release_slots()
             offset += n
     return offset

@@ -15,6 +15,7 @@ from population import DAYS_APART, Subject, fill
 
 from cxstream.kernels.layout import CHUNK_TOP, CHUNK_WORDS, EVENT, LANE_TOP
 from cxstream.model.parameters import DAY_MS, ScoringParams
+from cxstream.scoring.codec.events import Events
 from cxstream.scoring.state.partition import NO_LIMIT, PartitionState
 
 FIRST_DAY = 20_000
@@ -40,8 +41,8 @@ def main() -> None:
     args = parser.parse_args()
 
     warm = PartitionState(ScoringParams())
-    warm.apply([Subject("w")], np.zeros(1, EVENT), np.zeros(1, np.int64), np.full(1, NO_LIMIT))
-    warm.settle()
+    warm.apply(Events.of([Subject("w")]), np.zeros(1, EVENT), np.zeros(1, np.int64), np.full(1, NO_LIMIT))
+    warm.release_slots()
     warm.advance(0, 0, 1)
     before = resident()
 
@@ -58,7 +59,7 @@ def main() -> None:
     for day in range(3):
         started = time.process_time()
         signals = partition.advance((FIRST_DAY + args.panes * DAYS_APART + day) * DAY_MS, 0, offset)
-        partition.settle()
+        partition.release_slots()
         print(
             f"sweep {day + 1}              {time.process_time() - started:>12.3f} s   ({len(signals):,} signals)"
         )

@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import cramjam
+import numpy as np
 import pytest
 from aiokafka import TopicPartition, codec
 from aiokafka.consumer.fetcher import READ_COMMITTED, FetchResult, PartitionRecords
@@ -23,7 +24,8 @@ from hypothesis import strategies as st
 
 from cxstream.kafka.batch_fetch import WholeBatches
 from cxstream.kafka.inflate import BLOCK_BYTES, GZIP, LZ4, NAMES, SNAPPY, ZSTD, inflate_into, inflated
-from cxstream.kafka.record_batches import Limits, Record, Unpacker
+from cxstream.kafka.record_batches import Limits, Unpacker
+from cxstream.kafka.records import PackedRecords, Record, between, together
 from cxstream.model.kinds import BY_TYPE
 from cxstream.scoring.codec.rejection import content_bytes
 from cxstream.topology import TOUCHPOINTS
@@ -195,6 +197,45 @@ def test_records_are_those_that_aiokafka_finds(number: int, data: Any) -> None:
     ]
     batch = batch_of(records, number, 1000)
     assert told(unpacked(batch)) == told(list(DefaultRecordBatch(batch)))
+
+
+@pytest.mark.parametrize("number", CODECS)
+def test_ordinary_records_come_as_columns(number: int) -> None:
+    records = [record(n, b"%d" % n * n, key=b"key-%d" % n) for n in range(300)]
+    [piece] = Unpacker(LIMITS).pieces(batch_of(records, number, 1000))
+    assert isinstance(piece, PackedRecords)
+    assert told(list(piece)) == told(list(DefaultRecordBatch(batch_of(records, number, 1000))))
+    assert told([piece[7], piece[-1], *piece[10:12]]) == told([*piece][7:8] + [*piece][-1:] + [*piece][10:12])
+    assert [each.offset for each in between(piece, 1100, 1103)] == [1100, 1101, 1102]
+    both = together([piece[:100], piece[100:]])
+    assert isinstance(both, PackedRecords)
+    assert told(list(both)) == told(list(piece))
+    odd = unpacked(batch_of([record(0, None), record(1, b"x", headers=[(b"h", b"")])]))
+    assert told(list(together([piece, odd]))) == told([*piece, *odd])
+    for other in (record(0, None), record(0, b"x", key=None), record(0, b"x", headers=[(b"h", b"")])):
+        [piece] = Unpacker(LIMITS).pieces(batch_of([other], number))
+        assert not isinstance(piece, PackedRecords)
+
+
+@given(
+    changes=st.lists(st.tuples(st.integers(0, 500), st.integers(0, 255)), max_size=3),
+    cut=st.none() | st.integers(0, 300),
+    values=st.lists(st.binary(max_size=70), min_size=1, max_size=5),
+)
+@settings(max_examples=400, deadline=None)
+def test_what_is_read_as_columns_is_what_aiokafka_reads(
+    changes: list[tuple[int, int]], cut: int | None, values: list[bytes]
+) -> None:
+    batch = bytearray(batch_of([record(n, value) for n, value in enumerate(values)]))
+    for at, byte in changes:
+        batch[RECORDS + at % (len(batch) - RECORDS)] = byte
+    if cut is not None:
+        del batch[RECORDS + cut :]
+        struct.pack_into(">i", batch, LENGTH_AT, len(batch) - 12)
+    batch = bytearray(sealed(bytes(batch)))
+    found = Unpacker(LIMITS)._ordinary(np.frombuffer(batch, np.uint8), len(values))
+    if found is not None:
+        assert told(list(found)) == told(list(DefaultRecordBatch(bytes(batch))))
 
 
 def test_a_batch_of_many_small_records_comes_in_pieces() -> None:

@@ -18,6 +18,7 @@ from cxstream.kernels.remembered_ids import LANE_IDS, LONG
 from cxstream.model.errors import SnapshotError
 from cxstream.model.kinds import Kind
 from cxstream.model.parameters import DAY_MS, HOUR_MS, ScoringParams
+from cxstream.scoring.codec.events import Events
 from cxstream.scoring.engine import MARKER_KEY, Engine, Outcome, Records
 from cxstream.scoring.router import Router
 from cxstream.scoring.state import remembered_ids
@@ -187,7 +188,7 @@ def test_an_erased_or_forgotten_customers_ids_are_gone_and_count_anew() -> None:
     assert len(ids_of(rows)) == 1
     assert agrees(engine, oracle, [event(n, DAY_0 + n) for n in range(200)])["accepted"] == 200
     agrees(engine, oracle, [event("last", DAY_0 + 31 * DAY_MS, who="eve")])
-    assert set(engine.partition.slots.of) == {"eve"}
+    assert set(engine.partition.slots) == {"eve"}
     assert engine.partition.state.at[CHUNKS] == 1
     taken(engine, rows)
     assert len(ids_of(rows)) == 1
@@ -313,7 +314,7 @@ def _many(engine: PartitionState, n: int, first: int, kind: Kind, day: int) -> A
     columns["id"] = np.arange(first, first + n).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     columns["kind"], columns["topic"] = kind, NONE
     subject = type("One", (), {"subject": "bot"})()
-    applied = engine.apply([subject] * n, columns, np.arange(n), np.full(n, NO_LIMIT))
+    applied = engine.apply(Events.of([subject] * n), columns, np.arange(n), np.full(n, NO_LIMIT))
     engine.release_slots()
     return np.bincount(applied.status, minlength=8).tolist()
 

@@ -72,8 +72,11 @@ class Log:
 def dump(engine: Engine) -> bytes:
     """Everything that is in memory of the state, names included; not the tombstones that are to be written yet."""
     partition = engine.partition
-    arrays = [array.tobytes() for array in (*partition.state, partition._out, partition._scratch)]
-    texts = [*partition.slots.names, *partition.slots.of, *partition.topics.texts, *partition.topics.of]
+    arrays = [
+        array.tobytes()
+        for array in (*partition.state, partition._out, partition._scratch, *partition.slots._names)
+    ]
+    texts = [*partition.topics.texts, *partition.topics.of]
     return b"\0".join([*arrays, *(text.encode() for text in texts)])
 
 

@@ -19,6 +19,7 @@ from cxstream.model.fields import Data
 from cxstream.model.kinds import Kind
 from cxstream.model.parameters import ScoringParams
 from cxstream.scoring.codec.decode import decode
+from cxstream.scoring.codec.packed import Packed
 from cxstream.scoring.codec.plain import MEMBERS, read_plain
 from cxstream.scoring.codec.vocabulary import BUILT_IN
 from cxstream.scoring.engine import Engine, Records
@@ -127,6 +128,25 @@ def test_what_is_not_certain_is_for_the_general_decoder() -> None:
         b"",
     ]
     assert not any(is_plain(*odd))
+
+
+def test_a_record_ends_where_it_ends_even_if_the_next_one_goes_on() -> None:
+    event = raw(example(Kind.click))
+    cut = event.index(b'"time"')
+    values = [event[:cut], event[cut:], event[:-1], b"}", event[:-2] + b" ", b"}}", event, b"", event + b"\t"]
+    read = decode(fuzz_plain.lines(values))
+    assert read.valid.tolist() == [6, 8]
+    assert fuzz_plain.compare(values, FAST, GENERAL) == 2
+
+
+def test_packed_texts_are_a_sequence() -> None:
+    texts = [b"a", b"", "żółć".encode(), b"b"]
+    packed = Packed.of(texts)
+    assert (packed, packed[2], packed[1:3], len(packed)) == (texts, texts[2], texts[1:3], 4)
+    assert packed.taken([3, 0]) == [b"b", b"a"] != packed
+    assert packed.strings() == ["a", "", "żółć", "b"]
+    assert Packed.of([None, b"x"]) == [b"", b"x"]
+    assert len(Packed.of([])) == 0
 
 
 def test_every_member_has_a_form_that_the_kernel_knows() -> None:

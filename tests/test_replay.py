@@ -14,7 +14,7 @@ import sys
 import time
 import tracemalloc
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -22,6 +22,8 @@ import pyarrow as pa
 import pytest
 import zstandard
 from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from pyarrow import parquet as pq
 
@@ -30,6 +32,7 @@ from cxstream.model.enumerations import LEVELS
 from cxstream.model.errors import InputError
 from cxstream.model.kinds import Kind
 from cxstream.model.parameters import ScoringParams
+from cxstream.replay.ahead import read_ahead
 from cxstream.replay.results import NAMES, OutputError, Results
 from cxstream.replay.run import replay
 from cxstream.scoring.codec.routing import partition_of
@@ -145,6 +148,58 @@ def test_formats_change_nothing(result, tmp_path, name):
         path.write_bytes(gzip.compress(LINES) if name.endswith(".gz") else zstandard.compress(LINES))
     assert run(path, "--out", tmp_path / "out").exit_code == 0
     assert outputs(tmp_path / "out") == outputs(result)
+
+
+def test_threads_change_nothing(tmp_path):
+    own = event("own", "kunde-1-ż", Kind.click, 20 * 900) | {"type": "cx.touchpoint.parcel_lost.v1"}
+    new = {
+        "specversion": "1.0",
+        "id": "r",
+        "source": "/test",
+        "type": "cx.rules.v1",
+        "time": (START + timedelta(minutes=20 * 800)).isoformat(),
+        "data": {"scoring": {"name": "more", "kinds": {"parcel_lost": {"effort": 2.0}}}, "actions": {}},
+    }
+    path = tmp_path / "in"
+    path.write_bytes(ndjson([*EVENTS[:800], own, new, *EVENTS[800:], own]) + BROKEN)
+    options = ["--batch-bytes", 4096, "--partitions", 3]
+    assert run(path, "--out", tmp_path / "one", *options).exit_code == 0
+    assert run(path, "--out", tmp_path / "four", *options, "--jobs", 4).exit_code == 0
+    assert outputs(tmp_path / "four") == outputs(tmp_path / "one")
+    rejected = rows(tmp_path / "one", "rejected.ndjson")
+    # Before the rules nobody knows the kind.
+    assert [row["line"] for row in rejected][:1] == [801]
+    assert all("parcel_lost" not in row.get("raw", "") for row in rejected[1:])
+
+
+@given(
+    n=st.integers(0, 30),
+    threads=st.integers(1, 4),
+    bad=st.none() | st.integers(0, 30),
+    taking=st.booleans(),
+)
+@settings(deadline=None, max_examples=60)
+def test_what_is_read_ahead_keeps_its_order(n, threads, bad, taking):
+    def items():
+        for i in range(n):
+            if taking and i == bad:
+                raise ValueError(i)
+            yield i
+
+    def read(i):
+        if not taking and i == bad:
+            raise ValueError(i)
+        return -i
+
+    found = []
+    fails = bad is not None and bad < n
+    with pytest.raises(ValueError, match=f"^{bad}$") if fails else nullcontext():
+        found += read_ahead(items(), read, threads)
+    expected = range(min(n, n if bad is None else bad))
+    assert found == [(i, -i) for i in expected]
+    one_by_one = read_ahead(items(), read, threads)
+    assert [next(one_by_one) for _ in expected] == [(i, -i) for i in expected]
+    one_by_one.close()
 
 
 def test_several_inputs_are_scored_one_after_the_other(result, tmp_path):

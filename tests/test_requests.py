@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from cxstream.kafka.record_batches import Record
+from cxstream.kafka.records import Record
 from cxstream.scoring.codec.rejection import Reference, unfold
 from cxstream.scoring.engine import Engine, Records
 from cxstream.settings import Settings

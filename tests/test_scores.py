@@ -110,7 +110,8 @@ def scored_rows(outcomes: list[Outcome]) -> list[dict[str, Any]]:
         if (of := each.scored) is not None:
             names = ("offset", "time", "kind", "id", "model", "amount_base", *of.verdicts.dtype.names)
             amounts = [None if np.isnan(amount) else amount for amount in of.amounts.tolist()]
-            columns = [of.offsets.tolist(), of.times.tolist(), of.kinds, [e.id for e in of.events], of.models]
+            ids, kinds, models = [e.id for e in of.events], of.kinds.strings(), of.models.strings()
+            columns = [of.offsets.tolist(), of.times.tolist(), kinds, ids, models]
             verdicts = of.verdicts.tolist()
             rows += [
                 dict(zip(names, (*row, *verdict), strict=True))

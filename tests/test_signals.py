@@ -244,7 +244,7 @@ def test_topics_are_given_up_with_their_customers() -> None:
     assert engine.customers == engine.panes == 0
     feed(touchpoint("page_view", "2030-03-18T09:00:00Z"), engine=engine)
     assert len(engine.partition.topics.of) == 0
-    assert len(engine.partition.slots.of) == 1
+    assert len(engine.partition.slots) == 1
 
 
 def test_the_longest_topics_are_told_apart() -> None:

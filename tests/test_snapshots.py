@@ -86,8 +86,8 @@ def test_what_worsened_is_measured_against_is_saved() -> None:
     assert [s.change for s in feed(*first, *then, engine=whole).signals][-1] == "worsened"
     feed(*first, engine=engine)
     restored = Engine.restore(BY_COMPLAINTS, ACTIONS, rows_of(engine))
-    told = restored.partition.state.told[restored.partition.slots.of["anna"]]
-    assert told.tobytes() == engine.partition.state.told[engine.partition.slots.of["anna"]].tobytes()
+    told = restored.partition.state.told[restored.partition.slots.get("anna")]
+    assert told.tobytes() == engine.partition.state.told[engine.partition.slots.get("anna")].tobytes()
     assert [s.change for s in feed(*then, engine=restored).signals] == ["worsened"]
 
 
@@ -107,7 +107,7 @@ def test_a_last_signal_that_cannot_be_is_refused() -> None:
     engine = Engine(ScoringParams(), ACTIONS)
     feed(*troubled(8, "2026-03-05T09:00:00Z"), engine=engine)
     told = engine.partition.state.told
-    slot = engine.partition.slots.of["anna"]
+    slot = engine.partition.slots.get("anna")
     for field, value in (("time", 2**62), ("probability", 1.5), ("probability", float("nan"))):
         right = told[slot].copy()
         told[field][slot] = value

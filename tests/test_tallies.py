@@ -70,7 +70,7 @@ def entries(engine: Engine) -> dict[tuple[str, int, int], int]:
         index = int(state.tallied[slot])
         while index != NO_TALLY:
             each = state.tallies[index]
-            found[engine.partition.slots.names[slot], int(each["day"]), int(each["kind"])] = int(each["n"])
+            found[engine.partition.slots.name(slot), int(each["day"]), int(each["kind"])] = int(each["n"])
             index = int(each["next"])
     return found
 

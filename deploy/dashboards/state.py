@@ -212,7 +212,7 @@ STATE = Row(
         ),
         Panel(
             "Memory of the state, by partition",
-            "Reserved memory, without names; it grows in steps.",
+            "Reserved memory, with names; it grows in steps.",
             (_by_partition("cxstream_state_bytes"),),
             unit="bytes",
             stacked=True,

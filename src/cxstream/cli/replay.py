@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,6 +46,15 @@ if TYPE_CHECKING:
     help="Score as if cx.touchpoints had this many partitions.",
 )
 @click.option(
+    "--jobs",
+    "-j",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="Use this many threads: the results are the same. One scores, the others read records ahead; partitions are "
+    "scored side by side.",
+)
+@click.option(
     "--batch-bytes", type=click.IntRange(1024), help="Bytes read at a time.  [default: from the settings]"
 )
 @click.option(
@@ -79,6 +89,7 @@ def command(
     until: str | None,
     in_order: bool,
     partitions: int,
+    jobs: int,
     batch_bytes: int | None,
     rules_file: Path | None,
     scored_path: Path | None,
@@ -105,6 +116,7 @@ def command(
     Example:
       cxstream replay touchpoints.ndjson --out result
       cxstream replay orders.ndjson tickets.ndjson --sort --out result
+      cxstream replay year.ndjson.zst --jobs 2 --out result
       cxstream replay march.ndjson --rules new.toml --out march-by-new-rules
       cxstream replay touchpoints.ndjson --out result --scored scored.parquet
       cxstream replay touchpoints.ndjson --out result --warehouse shop.duckdb
@@ -142,22 +154,26 @@ def command(
             sinks = [sink for sink in (scored, warehouse) if sink is not None]
             from cxstream.scoring.router import Router
 
+            router = Router(
+                settings.scoring,
+                settings.actions,
+                partitions=partitions,
+                topic=settings.topology.touchpoints.name,
+                pseudonyms=pseudonyms,
+                authority=authority,
+                scored=bool(sinks),
+            )
+            if jobs > 1 and pseudonyms is None:
+                router.threads = ThreadPoolExecutor(jobs)
             tally = replay(
-                Router(
-                    settings.scoring,
-                    settings.actions,
-                    partitions=partitions,
-                    topic=settings.topology.touchpoints.name,
-                    pseudonyms=pseudonyms,
-                    authority=authority,
-                    scored=bool(sinks),
-                ),
+                router,
                 inputs,
                 results,
                 until=end,
                 limit=started + grace,
                 grace=grace,
                 in_order=in_order,
+                jobs=jobs,
                 batch_bytes=batch_bytes or settings.replay.batch_bytes,
                 keep_raw=pseudonyms is None,
                 sinks=sinks,

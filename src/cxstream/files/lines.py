@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from cxstream.scoring.codec.packed import AFTER, Packed
 from cxstream.scoring.codec.rejection import Passing, Reference
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 _BOM = b"\xef\xbb\xbf"
+_LINE_FEED = 10
 
 
 @dataclass(slots=True)
@@ -23,7 +27,7 @@ class Records:
         cut: what stands for each record that is too long, by its position in `lines`.
     """
 
-    lines: list[bytes]
+    lines: Sequence[bytes]
     numbers: Sequence[int]
     cut: dict[int, Reference] = field(default_factory=dict)
 
@@ -65,7 +69,7 @@ class _Cutter:
         self.batch_bytes = batch_bytes
         self.limit = limit
         self.next = 1
-        self._ready: list[bytes] = []
+        self._ready: list[bytes | memoryview] = []
         self._ready_bytes = 0
         self._tail: list[bytes] = []
         self._tail_bytes = 0
@@ -82,7 +86,7 @@ class _Cutter:
             block = block[end + 1 :]
         end = block.rfind(b"\n") + 1
         if end:
-            self._ready += [*self._tail, block[:end]]
+            self._ready += [*self._tail, memoryview(block)[:end]]
             self._ready_bytes += self._tail_bytes + end
             self._tail.clear()
             self._tail_bytes = 0
@@ -121,34 +125,46 @@ class _Cutter:
     def _flush(self) -> Iterator[Records]:
         if not self._ready:
             return
-        data = b"".join(self._ready)
+        data = b"".join([*self._ready, AFTER])
         self._ready.clear()
         self._ready_bytes = 0
-        if _BOM in data:
+        # To look for one byte is ten times as fast as to look for three.
+        if _BOM[:1] in data and _BOM in data:
             data = data.removeprefix(_BOM).replace(b"\n" + _BOM, b"\n")
         if b"\r" in data:
             data = data.replace(b"\r\n", b"\n")
-            data = data[:-1] if data.endswith(b"\r") else data
-        lines = data.split(b"\n")
-        if data.endswith(b"\n"):
-            lines.pop()
-        first, self.next = self.next, self.next + len(lines)
+            if data[-len(AFTER) - 1 : -len(AFTER)] == b"\r":
+                data = data[: -len(AFTER) - 1] + AFTER
+        size = len(data) - len(AFTER)
+        ends = np.flatnonzero(np.frombuffer(data, np.uint8) == _LINE_FEED)
+        if not len(ends) or ends[-1] < size - 1:
+            ends = np.append(ends, size)
+        begins = np.empty_like(ends)
+        begins[:1] = 0
+        begins[1:] = ends[:-1] + 1
+        first, self.next = self.next, self.next + len(ends)
         numbers: Sequence[int] = range(first, self.next)
-        if b"" in lines:
-            numbers = [number for number, line in zip(numbers, lines, strict=True) if line]
-            lines = [line for line in lines if line]
-        if lines:
-            yield bounded(lines, numbers, self.limit) if len(data) > self.limit else Records(lines, numbers)
+        filled = ends > begins
+        if not filled.all():
+            numbers = (np.flatnonzero(filled) + first).tolist()
+            begins, ends = begins[filled], ends[filled]
+        if len(ends):
+            yield bounded(Packed(data, begins, ends), numbers, self.limit)
 
 
-def bounded(lines: list[bytes], numbers: Sequence[int], limit: int) -> Records:
+def bounded(lines: Sequence[bytes], numbers: Sequence[int], limit: int) -> Records:
     """Take the records out that are longer than `limit` bytes."""
-    cut: dict[int, Reference] = {}
-    if max(map(len, lines)) > limit:
-        for i, line in enumerate(lines):
-            if len(line) > limit:
-                cut[i] = reference_to(line)
-                lines[i] = b""
+    long = (
+        np.flatnonzero(lines.lengths > limit).tolist()
+        if isinstance(lines, Packed)
+        else [i for i, line in enumerate(lines) if len(line) > limit]
+    )
+    if not long:
+        return Records(lines, numbers)
+    lines = list(lines)
+    cut = {i: reference_to(lines[i]) for i in long}
+    for i in long:
+        lines[i] = b""
     return Records(lines, numbers, cut)
 
 

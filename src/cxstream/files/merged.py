@@ -103,7 +103,7 @@ def _restored(stored: bytes) -> Reference:
     return Reference(int(size), sha256)
 
 
-def _keys(lines: list[bytes], last: int) -> NDArray[np.int64]:
+def _keys(lines: Sequence[bytes], last: int) -> NDArray[np.int64]:
     """Event times; where one cannot be read, that of the record before."""
     times = np.concatenate([np.array([last], np.int64), read_times(lines)])
     positions = np.arange(len(times))

@@ -43,7 +43,7 @@ class Chunk:
     """
 
     path: Path
-    lines: list[bytes]
+    lines: Sequence[bytes]
     numbers: Sequence[int]
     consumed_bytes: int
     cut: dict[int, Reference] = field(default_factory=dict)

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cxstream.files.scored_fields import FieldColumns
+from cxstream.files.scored_fields import FieldColumns, texts
 from cxstream.model.enumerations import LEVELS
 from cxstream.model.scored import COLUMNS, NAME, VERSION
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cxstream.model.scored import Column
-    from cxstream.scoring.scored import Scored
+    from cxstream.scoring.scored import Codes, Scored
 
 CODE = pa.dictionary(pa.int32(), pa.string())
 _TYPES = {
@@ -64,11 +64,11 @@ def record_batch(rows: Scored, arrived: NDArray[np.int64] | None = None) -> pa.R
         "offset": rows.offsets,
         "time": rows.times,
         "arrived": [None] * n if arrived is None else arrived,
-        "customer": rows.events.subjects(),
-        "kind": rows.kinds,
+        "customer": texts(rows.events.packed_subjects()),
+        "kind": _codes(rows.kinds),
         **{name: verdicts[name] for name in _VERDICTS},
         "behind_ms": verdicts["behind"],
-        "model": rows.models,
+        "model": _codes(rows.models),
         **fields,
     }
     made = {"level_after": _levels(verdicts["level_after"]), "amount_base": _or_null(rows.amounts)}
@@ -93,6 +93,12 @@ def _fields(rows: Scored) -> dict[str, Any]:
         "id": found.of_envelope("id"),
         **{column.name: found.of_data(column, _TYPES[column.type]) for column in _DATA_COLUMNS},
     }
+
+
+def _codes(codes: Codes) -> pa.DictionaryArray:
+    """Words as a column; its dictionary has them in the order in which they appear, as Arrow itself makes one."""
+    numbers, words = codes.in_order()
+    return pa.DictionaryArray.from_arrays(pa.array(numbers), pa.array(words, pa.string()))
 
 
 def _array(column: Column, values: pa.Array | Sequence[Any] | NDArray[Any]) -> pa.Array:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from cxstream.model.scored import Column
     from cxstream.scoring.codec.events import Events
+    from cxstream.scoring.codec.packed import Packed
 
 _PLACE = {name: i for i, name in enumerate(ENVELOPE)}
 
@@ -82,14 +83,28 @@ class FieldColumns:
         return pa.Array.from_buffers(type_, n, [_validity(there), pa.py_buffer(data)])
 
     def _texts(self, spans: NDArray[np.int64], there: NDArray[np.bool_]) -> pa.StringArray:
-        lengths = np.where(there, spans[:, 1] - spans[:, 0], 0)
-        ends = np.zeros(len(spans) + 1, np.int32)
-        np.cumsum(lengths, out=ends[1:])
-        out = np.empty(int(ends[-1]), np.uint8)
-        gather(self._text, np.ascontiguousarray(spans[:, 0]), ends, out)
-        return pa.StringArray.from_buffers(
-            len(spans), pa.py_buffer(ends), pa.py_buffer(out), _validity(there)
+        return _gathered(
+            self._text, spans[:, 0], np.where(there, spans[:, 1] - spans[:, 0], 0), _validity(there)
         )
+
+
+def texts(packed: Packed) -> pa.StringArray:
+    """Packed texts as a column."""
+    return _gathered(packed.data, packed.begins, packed.lengths, None)
+
+
+def _gathered(
+    text: NDArray[np.uint8],
+    begins: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+    validity: pa.Buffer | None,
+) -> pa.StringArray:
+    """Pieces of a text as a column."""
+    ends = np.zeros(len(lengths) + 1, np.int32)
+    np.cumsum(lengths, out=ends[1:])
+    out = np.empty(int(ends[-1]), np.uint8)
+    gather(text, np.ascontiguousarray(begins), ends, out)
+    return pa.StringArray.from_buffers(len(lengths), pa.py_buffer(ends), pa.py_buffer(out), validity)
 
 
 def _validity(there: NDArray[np.bool_]) -> pa.Buffer | None:

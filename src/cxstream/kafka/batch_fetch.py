@@ -16,10 +16,11 @@ from aiokafka.consumer.fetcher import READ_COMMITTED, FetchResult
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatch
 
-from cxstream.kafka.record_batches import Piece, Record, Unpacker
+from cxstream.kafka.record_batches import Piece, Unpacker
+from cxstream.kafka.records import PackedRecords, Record, between
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, MutableMapping
+    from collections.abc import Callable, Collection, Iterator, MutableMapping, Sequence
 
     from aiokafka import TopicPartition
     from aiokafka.consumer.fetcher import PartitionRecords
@@ -83,7 +84,7 @@ class WholeBatches(OrderedDict[Any, Any]):
             result.getall = lambda max_records=None: self._some(result, max_records)
         super().__setitem__(tp, result)
 
-    def _given_out(self, fetched: PartitionRecords, raw: bytes) -> Iterator[Piece]:
+    def _given_out(self, fetched: PartitionRecords, raw: bytes) -> Iterator[Piece | PackedRecords]:
         tp, pieces, begun = fetched._tp, _pieces(fetched, raw, self._unpacker), False  # noqa: SLF001
         while True:
             try:
@@ -103,9 +104,9 @@ class WholeBatches(OrderedDict[Any, Any]):
                 _tell(tp, piece)
             yield piece
 
-    def _some(self, result: FetchResult, _max_records: int | None) -> list[Piece]:
+    def _some(self, result: FetchResult, _max_records: int | None) -> list[Piece | PackedRecords]:
         """Like aiokafka's `FetchResult.getall`, limited by memory instead of a number of records."""
-        found: list[Piece] = []
+        found: list[Piece | PackedRecords] = []
         if not result.check_assignment(result._topic_partition) or not result.has_more():  # noqa: SLF001
             return found
         most = self._most if self.room is None else min(self._most, self.room)
@@ -126,7 +127,7 @@ class WholeBatches(OrderedDict[Any, Any]):
         return found
 
 
-def _tell(tp: Any, piece: Piece) -> None:
+def _tell(tp: Any, piece: Sequence[Any]) -> None:
     for record in piece:
         if not isinstance(record, Record):
             continue
@@ -149,7 +150,7 @@ def _tell(tp: Any, piece: Piece) -> None:
             )
 
 
-def _pieces(fetched: PartitionRecords, raw: bytes, unpacker: Unpacker) -> Iterator[Piece]:
+def _pieces(fetched: PartitionRecords, raw: bytes, unpacker: Unpacker) -> Iterator[Piece | PackedRecords]:
     """Yield the visible records of each batch, one piece at a time."""
     log, view, at = fetched._records, memoryview(raw), 0  # noqa: SLF001
     while log.has_next():
@@ -161,7 +162,9 @@ def _pieces(fetched: PartitionRecords, raw: bytes, unpacker: Unpacker) -> Iterat
         if fetched._check_crcs and not batch.validate_crc():  # noqa: SLF001
             raise CorruptRecordException("a batch is damaged (its CRC is wrong)")
         if _may_be_seen(fetched, batch):
-            found = iter([Piece(list(batch), at - start)]) if old else unpacker.pieces(view[start:at])
+            found: Iterator[Piece | PackedRecords] = (
+                iter([Piece(list(batch), at - start)]) if old else unpacker.pieces(view[start:at])
+            )
             for piece in found:
                 if kept := _from(piece, fetched.next_fetch_offset):
                     fetched.next_fetch_offset = kept[-1].offset + 1
@@ -169,11 +172,12 @@ def _pieces(fetched: PartitionRecords, raw: bytes, unpacker: Unpacker) -> Iterat
         fetched.next_fetch_offset = batch.next_offset
 
 
-def _from(piece: Piece, first: int) -> Piece:
+def _from(piece: Piece | PackedRecords, first: int) -> Piece | PackedRecords:
     """The records from an offset on: a fetch returns whole batches, even if it asked for the middle of one."""
     if not piece or piece[0].offset >= first:
         return piece
-    return Piece([record for record in piece if record.offset >= first], piece.cost, plain=piece.plain)
+    kept = between(piece, first)
+    return kept if isinstance(kept, PackedRecords) else Piece(kept, piece.cost, plain=piece.plain)
 
 
 def _may_be_seen(fetched: PartitionRecords, batch: Any) -> bool:

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import time
 from contextlib import asynccontextmanager
-from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
 import aiokafka
@@ -28,6 +27,7 @@ from cxstream.kafka.admin import administration, or_hidden, partition_counts
 from cxstream.kafka.connection import connection
 from cxstream.kafka.fetch_screen import read_whole, unreadable
 from cxstream.kafka.record_batches import HELD
+from cxstream.kafka.records import between, together
 from cxstream.model.errors import BrokerError, CxstreamError, MissingTopicError
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class TopicReader:
             at, moved = start, time.monotonic()
             while at < stop:
                 fetched = await self._fetch(tp, at)
-                records = [record for record in fetched if record.offset < stop]
+                records = between(fetched, at, stop)
                 if records:
                     yield records
                 before, at = at, int(await self._consumer.position(tp))
@@ -122,7 +122,7 @@ class TopicReader:
     async def _fetch(self, tp: TopicPartition, offset: int) -> Sequence[Any]:
         try:
             pieces = (await self._consumer.getmany(tp, timeout_ms=_FETCH_MS)).get(tp, [])
-            found: Sequence[Any] = list(chain.from_iterable(pieces))
+            found = together(pieces)
         except (CorruptRecordException, UnsupportedCodecError) as error:
             raise unreadable(tp, offset, error) from error
         except (KafkaError, ConsumerStoppedError, CxstreamError):

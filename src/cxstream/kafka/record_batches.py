@@ -1,6 +1,7 @@
 r"""Unpacks the records of a batch from its wire format, in bounded memory whatever its inflated size.
 
-    batch --- small --------------------------> aiokafka's parser ---------> all of its records at once
+    batch --- ordinary records ---------------> a kernel -----------------> all of its records at once, as columns
+      |\\----- others, small ------------------> aiokafka's parser ---------> all of its records at once
       \-- large --> blocks --> where records lie --> aiokafka's parser --> some of its records at a time
 
 A record that is too long is not kept in memory: it is skipped, and a reference replaces it. Data beyond the
@@ -23,6 +24,7 @@ from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatch
 
 from cxstream.kafka.inflate import inflate_into, inflated
+from cxstream.kafka.records import PLACES_BYTES, PackedRecords, Record
 from cxstream.kernels.records import (
     AT,
     BROKEN,
@@ -30,11 +32,14 @@ from cxstream.kernels.records import (
     GIANT,
     RECORDS,
     SCAN,
+    SPANS,
     UNFINISHED,
     clear_attributes,
     in_order,
+    ordinary,
     scan,
 )
+from cxstream.scoring.codec.packed import AFTER, Packed
 from cxstream.scoring.codec.rejection import Reference
 
 if TYPE_CHECKING:
@@ -84,35 +89,6 @@ HELD = Limits(record=64 << 20, batch=1 << 30)
 """The limits for commands, which also show records that workers reject."""
 
 
-class Record(NamedTuple):
-    """A record that aiokafka's parser cannot return unchanged.
-
-    It is not kept, cannot be read, has header names that are not UTF-8, or declares a wrong offset.
-
-    Attributes:
-        offset: its offset; of several records that of the last.
-        timestamp: ms UTC.
-        timestamp_type: 0 if the producer set it, 1 if the broker did.
-        key: the key; None if it is too long.
-        value: the value; None if it is not kept.
-        headers: the headers; none if they are not kept.
-        reference: its reference if it is not kept; of several records the size is what the batch may inflate
-            to, and there is no digest.
-        first: the offset of the first of several records; None of one.
-        broken: why it cannot be read; "" if it is too large.
-    """
-
-    offset: int
-    timestamp: int
-    timestamp_type: int
-    key: bytes | None
-    value: bytes | None = None
-    headers: Sequence[tuple[str, bytes | None]] = ()
-    reference: Reference | None = None
-    first: int | None = None
-    broken: str = ""
-
-
 class Piece(list[Any]):
     """Consecutive records, and the memory that they take.
 
@@ -140,7 +116,7 @@ class Unpacker:
         self._small = min(_SMALL_BYTES, limits.record)
         self._buffer: NDArray[np.uint8] | None = None
 
-    def pieces(self, batch: bytes | memoryview) -> Iterator[Piece]:
+    def pieces(self, batch: bytes | memoryview) -> Iterator[Piece | PackedRecords]:
         """The records of a batch of format 2 whose checksum is right, a bounded number at a time.
 
         Raises:
@@ -172,11 +148,13 @@ class Unpacker:
         plain[_ATTRIBUTES + 1] &= ~_CODEC_MASK & 0xFF
         return plain
 
-    def _at_once(self, plain: NDArray[np.uint8]) -> Piece | None:
+    def _at_once(self, plain: NDArray[np.uint8]) -> Piece | PackedRecords | None:
         """All records of a batch; None if they or one of them are too large, or they cannot be parsed this way."""
         cost, count = len(plain), _int(plain, _COUNT)
         if count > self._limits.records:
             return None
+        if (packed := self._ordinary(plain, count)) is not None:
+            return packed
         if len(plain) - _HEADER_BYTES > self._small:
             found = np.zeros(SCAN, np.int64)
             scan(plain, _HEADER_BYTES, count, self._limits.record, _PIECE_COST, found)
@@ -189,6 +167,25 @@ class Unpacker:
             return None
         right = in_order(plain, _HEADER_BYTES, count, _int(plain, _LAST))
         return Piece(records, cost, plain=True) if right else None
+
+    def _ordinary(self, plain: NDArray[np.uint8], count: int) -> PackedRecords | None:
+        """The records of a batch as columns; None if one of them is not ordinary, or they are too large."""
+        if count <= 0 or len(plain) + PLACES_BYTES * count > _PIECE_COST:
+            return None
+        offsets, times = np.empty(count, np.int64), np.empty(count, np.int64)
+        spans = np.empty((SPANS, count), np.int64)
+        base, attributes, last, first_ms, max_ms, _ = _FIELDS.unpack_from(plain.data)
+        if not ordinary(plain, _HEADER_BYTES, last, self._limits.record, offsets, times, spans):
+            return None
+        kind = int(bool(attributes & _LOG_APPEND_TIME))
+        if kind:
+            times[:] = max_ms
+        else:
+            times += first_ms
+        offsets += base
+        text = plain.tobytes() + AFTER
+        keys, values = Packed(text, *spans[:2]), Packed(text, *spans[2:])
+        return PackedRecords(offsets, times, kind, keys, values)
 
 
 def _int(plain: NDArray[np.uint8], at: int) -> int:

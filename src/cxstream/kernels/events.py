@@ -322,6 +322,8 @@ def _event(
     numbers: NDArray[np.float64], spans: NDArray[np.int64], members: NDArray[np.uint64], row: int,
 ) -> bool:  # fmt: skip
     """Read record i; False where it is not plain, and then what is in its columns means nothing."""
+    if at == end:
+        return False
     at = after_space(text, at)
     if text[at] != 123:
         return False
@@ -374,7 +376,11 @@ def _event(
         if text[at] != 44:
             return False
         at = after_space(text, at + 1)
-    if seen != _ALL or after_space(text, at + 1) != end:
+    # A record that is not complete may go on in the next one: then it ends behind its end.
+    at += 1
+    while at < end and (text[at] == 32 or text[at] == 10 or text[at] == 13 or text[at] == 9):
+        at += 1
+    if seen != _ALL or at != end:
         return False
     if later >= 0:
         at, present = _data(known, text, later, kind, numbers, spans)
@@ -403,16 +409,18 @@ def _event(
 
 @entry
 def read_events(
-    known: Contract, text: NDArray[np.uint8], ends: NDArray[np.int64], columns: NDArray[np.void],
-    sources: NDArray[np.uint64], found: NDArray[np.int64], plain: NDArray[np.bool_],
+    known: Contract, text: NDArray[np.uint8], begins: NDArray[np.int64], ends: NDArray[np.int64],
+    columns: NDArray[np.void], sources: NDArray[np.uint64], found: NDArray[np.int64], plain: NDArray[np.bool_],
     own: NDArray[np.int64], numbers: NDArray[np.float64], spans: NDArray[np.int64], members: NDArray[np.uint64],
 ) -> None:  # fmt: skip
     """Read the plain records of a batch.
 
     Args:
         known: the contract.
-        text: uint8[...], the records, each with a NUL behind it, and at least 8 bytes more.
-        ends: int64[n], where the NUL of each is; the next record begins behind it.
+        text: uint8[...], with the records. Behind each lies a byte that no string contains and that ends every token, such as
+            NUL or a line feed; and 8 bytes or more behind the last.
+        begins: int64[n], where each begins.
+        ends: int64[n], where each ends; one that ends where it begins is not plain.
         columns: EVENT[n], zeros; filled in for plain records, without `slot` and `topic`. The others' mean nothing.
         sources: uint64[n], hash of each source; likewise.
         found: int64[n, SPANS], where texts of it lie; likewise.
@@ -423,13 +431,13 @@ def read_events(
         members: uint64[k], bits of the members of `data` that are there, and ESCAPED; the others' entries of `numbers` and
             `spans` mean nothing.
     """
-    at, all_of_them = 0, len(numbers) == len(ends)
+    all_of_them = len(numbers) == len(ends)
     for i in range(len(ends)):
         row = i if all_of_them else 0
         plain[i] = _event(
             known,
             text,
-            at,
+            begins[i],
             ends[i],
             i,
             columns,
@@ -441,4 +449,3 @@ def read_events(
             members,
             row,
         )
-        at = ends[i] + 1

@@ -170,3 +170,83 @@ def clear_attributes(data: NDArray[np.uint8], at: int, records: int) -> None:
             return
         data[body] = 0
         at = body + length
+
+
+@kernel
+def _short(data: NDArray[np.uint8], at: int, end: int) -> tuple[int, int]:
+    """A zigzag varint of at most four bytes, and where it ends; -1 where it is none."""
+    value = np.int64(0)
+    for i in range(4):
+        if at + i >= end:
+            return 0, -1
+        byte = np.int64(data[at + i])
+        value |= (byte & 0x7F) << (7 * i)
+        if byte < _MORE:
+            return (value >> 1) ^ -(value & 1), at + i + 1
+    return 0, -1
+
+
+@kernel
+def _delta(data: NDArray[np.uint8], at: int, end: int) -> tuple[int, int]:
+    """A zigzag varint of at most 63 bits, and where it ends; -1 where it is none."""
+    value = np.int64(0)
+    for i in range(9):
+        if at + i >= end:
+            return 0, -1
+        byte = np.int64(data[at + i])
+        value |= (byte & 0x7F) << (7 * i)
+        if byte < _MORE:
+            return (value >> 1) ^ -(value & 1), at + i + 1
+    return 0, -1
+
+
+KEY_BEGIN, KEY_END, VALUE_BEGIN, VALUE_END, SPANS = 0, 1, 2, 3, 4
+"""Where key and value of a record lie."""
+
+
+@entry
+def ordinary(
+    data: NDArray[np.uint8], at: int, last: int, max_record: int,
+    offsets: NDArray[np.int64], times: NDArray[np.int64], spans: NDArray[np.int64],
+) -> bool:  # fmt: skip
+    """Read consecutive records if all of them are ordinary: with a key and a value, without headers, and not too large.
+
+    Numbers are as short as producers write them, so every reader reads them alike; offsets are those that the batch
+    declares; behind each value lies the number of its headers, which is a NUL.
+
+    Args:
+        data: uint8[n], inflated bytes.
+        at: where the first record begins.
+        last: the last offset of the batch, counted from its first.
+        max_record: a longer record is not ordinary, in bytes.
+        offsets: int64[records], filled in, counted from the first of the batch.
+        times: int64[records], filled in, ms after the time of the batch.
+        spans: int64[SPANS, records], filled in.
+
+    Returns:
+        Whether they are; if not, what was filled in means nothing.
+    """
+    end, records, before = len(data), len(offsets), -1
+    dense = records == last + 1
+    for n in range(records):
+        length, body = _short(data, at, end)
+        if body < 0 or length <= 0 or length > end - body or length > max_record or data[body] >= _MORE:
+            return False
+        stop = body + length
+        times[n], place = _delta(data, body + 1, stop)
+        if place < 0:
+            return False
+        offset, place = _short(data, place, stop)
+        if place < 0 or offset <= before or offset > last or (dense and offset != n):
+            return False
+        before = offset
+        size, place = _short(data, place, stop)
+        if place < 0 or size < 0 or size > stop - place:
+            return False
+        spans[KEY_BEGIN, n], spans[KEY_END, n] = place, place + size
+        size, place = _short(data, place + size, stop)
+        if place < 0 or size < 0 or size + 1 != stop - place or data[stop - 1] != 0:
+            return False
+        spans[VALUE_BEGIN, n], spans[VALUE_END, n] = place, place + size
+        offsets[n], at = offset, stop
+    return True

@@ -159,12 +159,16 @@ def murmur2(text: NDArray[np.uint8], at: int, end: int) -> np.uint32:
 
 
 @entry
-def partitions(text: NDArray[np.uint8], ends: NDArray[np.int64], count: int, out: NDArray[np.int32]) -> None:
-    """Fill `out`, int32[n], with the Kafka partition of each key among `count`."""
-    at = 0
+def partitions(
+    text: NDArray[np.uint8],
+    begins: NDArray[np.int64],
+    ends: NDArray[np.int64],
+    count: int,
+    out: NDArray[np.int32],
+) -> None:
+    """Fill `out`, int32[n], with the Kafka partition of each key among `count`; key i is text[begins[i]:ends[i]]."""
     for i in range(len(ends)):
-        out[i] = np.int64(murmur2(text, at, ends[i]) & np.uint32(0x7FFFFFFF)) % count
-        at = ends[i]
+        out[i] = np.int64(murmur2(text, begins[i], ends[i]) & np.uint32(0x7FFFFFFF)) % count
 
 
 @entry

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from cxstream.files.merged import merged_batches
 from cxstream.files.readers import read_batches
 from cxstream.model.errors import InputError
+from cxstream.replay.ahead import read_ahead
 from cxstream.replay.order import Order
 from cxstream.replay.results import FILES, REJECTED, SCORES, RejectedLine, Results
 from cxstream.replay.summary import Tally
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from cxstream.files.readers import Chunk
     from cxstream.scoring.codec.changes import Marker
     from cxstream.scoring.engine import Outcome
-    from cxstream.scoring.router import Router
+    from cxstream.scoring.router import Read, Router
 
 _CARDS_AT_A_TIME = 4096
 
@@ -61,6 +62,7 @@ def replay(
     limit: int | None = None,
     grace: int = 0,
     in_order: bool = False,
+    jobs: int = 1,
     batch_bytes: int,
     keep_raw: bool = True,
     sinks: Sequence[Sink] = (),
@@ -78,6 +80,7 @@ def replay(
         limit: ms UTC; without `until`, later events are from the future; None for no limit.
         grace: how much of `limit` is for clocks that are wrong, ms; control records have none of it.
         in_order: sort the records of all inputs by event time first.
+        jobs: threads; with several, others read records while this one scores those before them.
         batch_bytes: about how much is read at a time, in bytes.
         keep_raw: copy rejected records into the results, beside the line they are in.
         sinks: open files of scored touchpoints and the like; they are completed. The router must tell what is scored.
@@ -100,8 +103,8 @@ def replay(
             else read_batches(paths, batch_bytes, max_record_bytes)
         )
         tally = Tally(order=Order(router.params.window_days), limit=limit)
-        for chunk in chunks:
-            outcome = _process(router, chunk, limit, grace, paths)
+        for chunk, read in _read(router, chunks, jobs):
+            outcome = _process(router, chunk, limit, grace, paths, read)
             changes, outcome.rejected = changes_among(chunk.lines, outcome.rejected)
             tally.add(outcome, len(chunk.lines))
             tally.changes += len(changes)
@@ -133,9 +136,18 @@ def replay(
     return tally
 
 
-def _process(router: Router, chunk: Chunk, limit: int | None, grace: int, paths: Sequence[Path]) -> Outcome:
+def _read(router: Router, chunks: Iterator[Chunk], jobs: int) -> Iterator[tuple[Chunk, Read | None]]:
+    """Chunks, and what other threads have read of them."""
+    if jobs == 1:
+        return ((chunk, None) for chunk in chunks)
+    return read_ahead(chunks, lambda chunk: router.read(chunk.lines, chunk.cut), jobs - 1)
+
+
+def _process(
+    router: Router, chunk: Chunk, limit: int | None, grace: int, paths: Sequence[Path], read: Read | None
+) -> Outcome:
     try:
-        return router.process(chunk.lines, limit, chunk.cut, grace=grace)
+        return router.process(chunk.lines, limit, chunk.cut, grace=grace, read=read)
     except RoutedError as failed:
         # What has failed is found by reading all inputs once more.
         if all(path.is_file() for path in paths):

@@ -38,15 +38,17 @@ from cxstream.kernels.layout import (
     TICKED,
     TOO_LATE,
 )
+from cxstream.kernels.names import same
 from cxstream.kernels.records import SCAN, scan
 from cxstream.model.events import CONTROL, EVERYWHERE, LOG
 from cxstream.model.outputs import FORGOTTEN
 from cxstream.model.parameters import OwnKind, ScoringParams
-from cxstream.model.rfc3339 import rfc3339_all
 from cxstream.model.rules import Rules, read_rules, rules_of
 from cxstream.scoring import action_ids, failing
+from cxstream.scoring.cards import Facts, cards
 from cxstream.scoring.codec import decode as d
 from cxstream.scoring.codec.decode import Decoded, Headers, Rejected, decode, rules_among, subjects_of
+from cxstream.scoring.codec.packed import Packed
 from cxstream.scoring.codec.routing import MAX_FORWARDS, Misrouted, forwards
 from cxstream.scoring.codec.texts import text_model, warm_up
 from cxstream.scoring.codec.vocabulary import vocabulary
@@ -91,7 +93,7 @@ class Records:
     """
 
     values: Sequence[bytes | None]
-    offsets: Sequence[int]
+    offsets: Sequence[int] | NDArray[np.int64]
     limits: Sequence[int] | NDArray[np.int64] | None = None
     keys: Sequence[bytes | None] | None = None
     headers: Sequence[Headers] | None = None
@@ -249,16 +251,18 @@ def joined(parts: Sequence[tuple[int, Outcome]]) -> Outcome:
 
 def check_keys(decoded: Decoded, keys: Sequence[bytes | None]) -> None:
     """Reject records whose key is not their subject: another partition would score the same customer, too."""
-    expected = [subject.encode() for subject in d.subjects_of(decoded.events)]
-    given = [keys[position] for position in decoded.valid.tolist()]
-    # Comparing lists is several times as fast as comparing their items one by one.
-    if given == expected:
-        return
+    expected = decoded.events.packed_subjects()
+    given = keys if isinstance(keys, Packed) else Packed.of(keys)
+    equal = np.empty(len(expected), np.bool_)
+    mine = given.taken(decoded.valid)
+    same(expected.data, expected.begins, expected.ends, mine.data, mine.begins, mine.ends, equal)
+    if given is not keys:
+        equal &= np.array([keys[position] is not None for position in decoded.valid.tolist()], np.bool_)
     decoded.reject(
         {
             i: (d.INVALID, "key", "the Kafka key differs from the subject")
-            for i in range(len(given))
-            if given[i] != expected[i] and not isinstance(decoded.events[i], EVERYWHERE)
+            for i in np.flatnonzero(~equal).tolist()
+            if not isinstance(decoded.events[i], EVERYWHERE)
         }
     )
 
@@ -373,7 +377,7 @@ class Engine:
 
     @property
     def state_bytes(self) -> int:
-        """Bytes reserved for the state, without names."""
+        """Bytes reserved for the state, with names."""
         return self.partition.state_bytes
 
     # --- records in, signals out
@@ -649,17 +653,19 @@ class Engine:
         self, rows: NDArray[np.float64], good: NDArray[np.int64], offsets: Sequence[int] | NDArray[np.int64],
         events: Sequence[Any],
     ) -> list[Emitted]:  # fmt: skip
-        names, topics = self.partition.slots.names, self.partition.topics.texts
+        subjects, topics = (
+            self.partition.slots.names(rows[:, S_SLOT].astype(np.int32)),
+            self.partition.topics.texts,
+        )
         signals = []
         last, n = -1, 0
         worths = clv(self.params, rows[:, S_ALIVE:S_OWN])
-        for row, worth in zip(rows.tolist(), worths, strict=True):
+        for row, worth, subject in zip(rows.tolist(), worths, subjects, strict=True):
             local = int(row[S_INDEX])
             n = n + 1 if local == last else 0
             last = local
             row[S_INDEX] = index = int(good[local])
             topic = topics[int(row[S_TOPIC])] if row[S_TOPIC] >= 0 else ""
-            subject = names[int(row[S_SLOT])]
             try:
                 signals.append(
                     self._writer.signal(row, subject, topic, int(offsets[index]), n, events[local], worth)
@@ -691,7 +697,7 @@ class Engine:
         for row in rows.tolist():
             local = int(row[S_INDEX])
             row[S_INDEX] = index = int(good[local])
-            subject = self.partition.slots.names[int(row[S_SLOT])]
+            subject = self.partition.slots.name(int(row[S_SLOT]))
             receipts.append(self._writer.receipt(row, subject, int(offsets[index]), events[local]))
         return receipts
 
@@ -705,21 +711,17 @@ class Engine:
     def _render(self, slots: NDArray[np.int32]) -> Iterator[tuple[str, bytes]]:
         rows = self.partition.state.rows[slots]
         values, labels, worths = self._evaluated(slots, rows["eval_offset"])
-        columns = (
-            rows["level"].tolist(),
-            rows["notified_level"].tolist(),
-            rfc3339_all(rows["last_touch"]),
-            rfc3339_all(rows["eval_clock"]),
-            rows["eval_offset"].tolist(),
+        facts = Facts(
+            rows["level"],
+            rows["notified_level"],
+            rows["last_touch"],
+            rows["eval_clock"],
+            rows["eval_offset"],
             *purchases.facts(self.partition, slots),
             worths,
+            labels,
         )
-        names = self.partition.slots.names
-        for slot, numbers, label, *facts in zip(
-            slots.tolist(), values.tolist(), labels, *columns, strict=True
-        ):
-            subject = names[slot]
-            yield subject, self._writer.card(subject, numbers, label, *facts)
+        return cards(self._writer.origin, self.partition.slots.names(slots), values, facts)
 
     def _evaluated(
         self, slots: NDArray[np.int32], offsets: NDArray[np.int64]
@@ -764,7 +766,7 @@ class Engine:
         dirty = self.partition.state.card_dirty
         changed = np.flatnonzero(dirty[:top]).astype(np.int32)
         taken: list[tuple[bytes, bytes | None]] = [
-            (subject.encode(), None) for subject in self._gone_cards if subject not in self.partition.slots.of
+            (subject.encode(), None) for subject in self._gone_cards if subject not in self.partition.slots
         ]
         self._gone_cards = {}
         if limit is not None and len(changed) > limit:
@@ -777,14 +779,16 @@ class Engine:
 
     def cards(self) -> Iterator[tuple[str, bytes]]:
         """Every customer's card, sorted by subject."""
-        names = self.partition.slots.names
-        slots = sorted(self.partition.live().tolist(), key=names.__getitem__)
+        live = self.partition.live()
+        names = self.partition.slots.names(live)
+        slots = live[sorted(range(len(names)), key=names.__getitem__)]
+        del names
         for start in range(0, len(slots), 4096):
-            yield from self._render(np.array(slots[start : start + 4096], np.int32))
+            yield from self._render(slots[start : start + 4096])
 
     def card(self, subject: str) -> bytes | None:
         """One customer's card, which does not count as taken; None for an unknown customer."""
-        slot = self.partition.slots.of.get(subject)
+        slot = self.partition.slots.get(subject)
         if slot is None:
             return None
         [(_, card)] = self._render(np.array([slot], np.int32))
@@ -877,9 +881,7 @@ class Engine:
         self._recalled = self.partition.erasures.recall(
             snapshot.erasures_of(self._stale, self.line.secrets), latest
         )
-        return bool(self._recalled) and any(
-            digest(name) in self._recalled for name in self.partition.slots.of
-        )
+        return bool(self._recalled) and any(digest(name) in self._recalled for name in self.partition.slots)
 
     def fresh_copy(self) -> Engine:
         """An empty engine with the recalled erasure requests and the stale rows of this one."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import heapq
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from cxstream.model.events import LOG
 from cxstream.scoring import failing
-from cxstream.scoring.codec.decode import Decoded, decode, read_subject, rules_among, subjects_of
-from cxstream.scoring.codec.routing import partition_of
+from cxstream.scoring.codec.decode import Decoded, decode, read_subject, rules_among
+from cxstream.scoring.codec.routing import partition_of, partition_of_keys
 from cxstream.scoring.codec.texts import text_model
 from cxstream.scoring.codec.vocabulary import vocabulary
 from cxstream.scoring.engine import Engine, Fates, Outcome, joined, spans
@@ -22,12 +22,26 @@ from cxstream.scoring.state.passed_over import FAILED
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from concurrent.futures import ThreadPoolExecutor
 
     from numpy.typing import NDArray
 
     from cxstream.model.parameters import ScoringParams
     from cxstream.scoring.codec.pseudonym import Pseudonyms
     from cxstream.scoring.codec.signatures import Authority
+    from cxstream.scoring.state.in_force import InForce
+
+
+class Read(NamedTuple):
+    """A batch that was read.
+
+    Attributes:
+        decoded: what was read.
+        rules: those that were in force before.
+    """
+
+    decoded: Decoded
+    rules: InForce
 
 
 class Router:
@@ -48,6 +62,7 @@ class Router:
     Attributes:
         engines: one a partition.
         suspects: ordinals of records that are to be applied one by one, by partition.
+        threads: score partitions side by side; None: one after the other. They must not share pseudonyms.
     """
 
     def __init__(
@@ -63,6 +78,7 @@ class Router:
     ) -> None:
         self._max_record_bytes = params.max_record_bytes
         self.suspects: dict[int, range] = {}
+        self.threads: ThreadPoolExecutor | None = None
         self._authority = authority
         self._again = partial(
             Router,
@@ -101,7 +117,7 @@ class Router:
             None if no record is the cause.
         """
         router, number = self._again(), failed.partition
-        router.suspects = dict(self.suspects)
+        router.suspects, router.threads = dict(self.suspects), self.threads
         for engine, before in zip(router.engines, self.engines, strict=True):
             engine.partition.passed = before.partition.passed
         error = failed.error
@@ -122,6 +138,7 @@ class Router:
         unheld: Collection[int] = (),
         *,
         grace: int = 0,
+        read: Read | None = None,
     ) -> Outcome:
         """Apply a batch.
 
@@ -130,6 +147,7 @@ class Router:
             limit: ms UTC, the latest event time that is not from the future; None for no limit.
             unheld: positions of records that were too large to be kept in memory.
             grace: the part of it that allows for wrong clocks, ms; it does not apply to control records.
+            read: what `read` made of it before; it is read again if other rules are in force by now.
 
         Returns:
             Signals and rejections of all partitions in the order of the records that caused them, with `fates`.
@@ -138,7 +156,9 @@ class Router:
             RoutedError: records cannot be applied because of an unforeseen error; see `fresh_copy`.
         """
         n = len(values)
-        decoded = self._read(values, unheld)
+        decoded = (
+            read.decoded if read is not None and read.rules is self._rules else self._read(values, unheld)
+        )
         rules = decoded.valid[rules_among(decoded)].tolist()
         if rules and n > 1:
             return self._process_each(spans(n, rules), values, limit, unheld, grace)
@@ -152,13 +172,18 @@ class Router:
             return self._follow(decoded, limits, grace)
         partitions = self._partitions_of(values, decoded)
         outcomes, valid_of_all, all_times = [], [valid[:0]], [times[:0]]
-        for p in range(len(self.engines)):
-            members = np.flatnonzero(partitions == p)
-            if len(members):
-                outcome, valid, times = self._feed(p, _subset(decoded, partitions, p), members, limits, grace)
-                outcomes.append(outcome)
-                valid_of_all.append(valid)
-                all_times.append(times)
+        members = [np.flatnonzero(partitions == p) for p in range(len(self.engines))]
+        busy = [p for p, some in enumerate(members) if len(some)]
+
+        def feed(p: int) -> tuple[Outcome, NDArray[np.int64], NDArray[np.int64]]:
+            return self._feed(p, _subset(decoded, partitions, p), members[p], limits, grace)
+
+        for outcome, valid, times in (
+            map(feed, busy) if self.threads is None else self.threads.map(feed, busy)
+        ):
+            outcomes.append(outcome)
+            valid_of_all.append(valid)
+            all_times.append(times)
         merged = _merged(outcomes)
         valid = np.concatenate(valid_of_all)
         order = np.argsort(valid)
@@ -166,6 +191,20 @@ class Router:
         valid = valid[order]
         merged.fates = Fates(valid, np.concatenate(all_times)[order], merged.status, partitions[valid])
         return merged
+
+    def read(self, values: Sequence[bytes | None], unheld: Collection[int] = ()) -> Read:
+        """Read a batch that is to be processed later; another thread may do so while batches before it are processed.
+
+        Args:
+            values: n structured records.
+            unheld: positions of records that were too large to be kept in memory.
+        """
+        rules = self._rules
+        return Read(self._read(values, unheld), rules)
+
+    @property
+    def _rules(self) -> InForce:
+        return self.engines[0].rules.latest
 
     def _read(self, values: Sequence[bytes | None], unheld: Collection[int]) -> Decoded:
         n = len(values)
@@ -256,12 +295,9 @@ class Router:
     def _partitions_of(self, values: Sequence[bytes | None], decoded: Decoded) -> NDArray[np.int32]:
         count = len(self.engines)
         partitions = np.zeros(len(values), np.int32)
-        subjects = subjects_of(decoded.events)
-        if "" in subjects:  # a tick, or a set of rules
-            named = [i for i, subject in enumerate(subjects) if subject]
-            partitions[decoded.valid[named]] = partition_of([subjects[i] for i in named], count)
-        else:
-            partitions[decoded.valid] = partition_of(subjects, count)
+        subjects = decoded.events.packed_subjects()
+        named = np.flatnonzero(subjects.lengths)  # all but ticks and sets of rules
+        partitions[decoded.valid[named]] = partition_of_keys(subjects.taken(named), count)
         for rejected in decoded.rejected:
             subject = _subject(values[rejected.index])
             if subject is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -21,6 +21,40 @@ if TYPE_CHECKING:
     from cxstream.scoring.state.partition import Applied
 
 _NO_AMOUNT = float("nan")
+
+
+class Codes(NamedTuple):
+    """Words that repeat, as numbers.
+
+    Attributes:
+        numbers: int32[n].
+        words: the word of each number.
+    """
+
+    numbers: NDArray[np.int32]
+    words: tuple[str, ...]
+
+    def strings(self) -> list[str]:
+        """The words."""
+        return [self.words[number] for number in self.numbers.tolist()]
+
+    def in_order(self) -> Codes:
+        """The same with numbers in the order in which the words appear, and no other words."""
+        found, firsts, places = np.unique(self.numbers, return_index=True, return_inverse=True)
+        order = np.argsort(firsts)
+        ranks = np.empty(len(order), np.int32)
+        ranks[order] = np.arange(len(order))
+        return Codes(ranks[places], tuple(self.words[number] for number in found[order].tolist()))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Codes]) -> Codes:
+        """The words of several, one after the other."""
+        known: dict[str, int] = {}
+        numbers = []
+        for part in parts:
+            new = np.array([known.setdefault(word, len(known)) for word in part.words], np.int32)
+            numbers.append(new[part.numbers])
+        return cls(np.concatenate(numbers), tuple(known))
 
 
 @dataclass(slots=True, eq=False)
@@ -43,10 +77,10 @@ class Scored:
     partitions: NDArray[np.int32]
     offsets: NDArray[np.int64]
     times: NDArray[np.int64]
-    kinds: list[str]
+    kinds: Codes
     events: Events
     verdicts: NDArray[np.void]
-    models: list[str]
+    models: Codes
     amounts: NDArray[np.float64]
 
     def __len__(self) -> int:
@@ -59,10 +93,10 @@ class Scored:
             self.partitions[order],
             self.offsets[order],
             self.times[order],
-            [self.kinds[i] for i in order],
+            self.kinds._replace(numbers=self.kinds.numbers[order]),
             self.events.taken(order),
             self.verdicts[order],
-            [self.models[i] for i in order],
+            self.models._replace(numbers=self.models.numbers[order]),
             self.amounts[order],
         )
 
@@ -98,10 +132,10 @@ def scored(
         np.full(len(which), partition, np.int32),
         offsets[positions],
         decoded.columns["time"][which],
-        [labels[kind] for kind in decoded.columns["kind"][which].tolist()],
+        Codes(decoded.columns["kind"][which].astype(np.int32), tuple(labels)),
         events,
         applied.scored[which],
-        [model] * len(which),
+        Codes(np.zeros(len(which), np.int32), (model,)),
         _converted(events, rates),
     )
 
@@ -131,10 +165,10 @@ def together(parts: Sequence[tuple[int, Scored | None]]) -> Scored | None:
         np.concatenate([part.partitions for part in some]),
         np.concatenate([part.offsets for part in some]),
         np.concatenate([part.times for part in some]),
-        [kind for part in some for kind in part.kinds],
+        Codes.joined([part.kinds for part in some]),
         joined(part.events for part in some),
         np.concatenate([part.verdicts for part in some]),
-        [model for part in some for model in part.models],
+        Codes.joined([part.models for part in some]),
         np.concatenate([part.amounts for part in some]),
     )
 

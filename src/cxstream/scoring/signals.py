@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -233,59 +232,3 @@ class Writer:
             data=data,
         )
         return Emitted(int(row[k.S_INDEX]), o.FORGOTTEN.topic, whom.encode(), _encode(receipt))
-
-    def card(
-        self,
-        subject: str,
-        values: Sequence[float],
-        label: str,
-        level: int,
-        announced: int,
-        touch: str,
-        clock: str,
-        offset: int,
-        purchases: int,
-        last_purchase: str | None,
-        spent: float,
-        clv: float | None = None,
-    ) -> bytes:
-        """One score card.
-
-        Args:
-            subject: the customer.
-            values: CARD_WIDTH numbers.
-            label: of the rules of the last evaluation.
-            level: index in LEVELS.
-            announced: last notified level, index in LEVELS.
-            touch: last touch, RFC 3339.
-            clock: of the last evaluation, RFC 3339.
-            offset: of the last evaluation.
-            purchases: days with a purchase.
-            last_purchase: the last of them; None without one.
-            spent: in the base currency.
-            clv: what the customer is worth; None where it is not known.
-        """
-        p, effort, effort_hw, sat, sat_hw, acute, day, week, month, quarter, *_ = values
-        alive = values[k.C_ALIVE]
-        data = o.ScoreCard(
-            effort,
-            effort_hw,
-            sat,
-            sat_hw,
-            p,
-            LEVELS[level],
-            LEVELS[announced],
-            acute,
-            dict(zip(FEATURES, values[k.C_X :], strict=True)),
-            touch,
-            o.Touches(int(day), int(week), int(month), int(quarter)),
-            purchases,
-            last_purchase,
-            spent,
-            label,
-            None if math.isnan(alive) else alive,
-            clv,
-            _at_risk(clv, p),
-        )
-        name = f"{self.origin}-{offset}:{subject}"
-        return _encode(o.Score(id=name, subject=subject, time=clock, data=data))

@@ -114,7 +114,7 @@ def describe(engine: Engine, subject: str) -> View | None:
     if card is None or engine.clock is None:
         return None
     state = engine.partition.state
-    row = state.rows[engine.partition.slots.of[subject]]
+    row = state.rows[engine.partition.slots.get(subject)]
     return View(
         subject=subject,
         offset=engine.next_offset,
@@ -175,7 +175,9 @@ def _complaints(engine: Engine, index: int) -> list[str]:
 
 def _contacts(engine: Engine, subject: str) -> list[Contact]:
     state, texts = engine.partition.state, engine.partition.topics.texts
-    slot = engine.partition.slots.of[subject]
+    slot = engine.partition.slots.get(subject)
+    if slot is None:
+        return []
     row = state.rows[slot]
     places = [(int(row["contacts_at"]) - back) % CONTACTS for back in range(1, int(row["contacts_n"]) + 1)]
     return [

@@ -163,7 +163,7 @@ def _chunks(source: Source, max_record_bytes: int) -> Iterator[Chunk]:
         yield from read_batches(source.paths, source.batch_bytes, max_record_bytes)
 
 
-def _pieces(chunk: Chunk) -> Iterator[tuple[list[bytes], dict[int, Reference]]]:
+def _pieces(chunk: Chunk) -> Iterator[tuple[Sequence[bytes], dict[int, Reference]]]:
     """A chunk in pieces that end with a set of rules."""
     begin = 0
     ends = [i + 1 for i, line in enumerate(chunk.lines) if _RULES in line]
@@ -181,7 +181,7 @@ def _note(found: Bought, outcome: Outcome, records: int) -> None:
         found.unconverted[code] = found.unconverted.get(code, 0) + 1
     if (rows := outcome.scored) is None:
         return
-    for kind, event, time in zip(rows.kinds, rows.events, rows.times.tolist(), strict=True):
+    for kind, event, time in zip(rows.kinds.strings(), rows.events, rows.times.tolist(), strict=True):
         if kind == _BOUGHT:
             found.bought.add((event.subject, time // DAY_MS))
 
@@ -200,4 +200,4 @@ def _collect(found: Bought, router: Router, until: int | None) -> None:
         found.first = np.r_[found.first, buyers["first"].astype(np.int64)]
         found.last = np.r_[found.last, buyers["last"].astype(np.int64)]
         found.spent = np.r_[found.spent, buyers["spent"]]
-        found.names += [engine.partition.slots.names[slot] for slot in slots.tolist()]
+        found.names += engine.partition.slots.names(slots)

@@ -242,7 +242,7 @@ class _Log:
         partition = self.engine.partition
         slots = partition.live()
         rows = partition.state.rows[slots]
-        names = [partition.slots.names[slot] for slot in slots.tolist()]
+        names = partition.slots.names(slots)
         if is_cutoff:
             again = [
                 (time + self.schedule.every * DAY_MS, True),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from itertools import chain
 from typing import TYPE_CHECKING, Any, Self
 
 import aiokafka
@@ -14,6 +13,7 @@ from cxstream.kafka.admin import administration, look
 from cxstream.kafka.claims import Ownership
 from cxstream.kafka.connection import connection
 from cxstream.kafka.fetch_screen import read_whole
+from cxstream.kafka.records import between, together
 from cxstream.topology import TOUCHPOINTS
 from cxstream.worker.feed import FETCH_COST, limits
 
@@ -226,9 +226,9 @@ class Reader:
         self._consumer.resume(tp)
         while await self._consumer.position(tp) < stop:
             fetched = await self._consumer.getmany(tp, timeout_ms=1000)
-            records = list(chain.from_iterable(fetched.get(tp, [])))
+            records = together(fetched.get(tp, []))
             if records and records[-1].offset >= stop:
-                records = [record for record in records if record.offset < stop]
+                records = between(records, start, stop)
             if records:
                 yield records
         self._consumer.pause(tp)
@@ -244,7 +244,7 @@ class Reader:
         self._consumer.resume(tp)
         while True:
             fetched = await self._consumer.getmany(tp, timeout_ms=_FOLLOW_MS)
-            records = list(chain.from_iterable(fetched.get(tp, [])))
+            records = together(fetched.get(tp, []))
             if records:
                 yield records
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cxstream.kafka.record_batches import Limits, Record
+from cxstream.kafka.record_batches import Limits
+from cxstream.kafka.records import PackedRecords, Record
 from cxstream.scoring.engine import Records
 
 if TYPE_CHECKING:
@@ -75,6 +76,14 @@ def to_records(records: Sequence[Any], future_ms: int) -> Records:
         records: of one partition, in offset order.
         future_ms: how far an event time may lie after its record's Kafka timestamp, in ms.
     """
+    if isinstance(records, PackedRecords):
+        return Records(
+            values=records.values,
+            offsets=records.offsets,
+            limits=records.timestamps + future_ms,
+            keys=records.keys,
+            grace=future_ms,
+        )
     headers = [record.headers for record in records]
     values = [record.value for record in records]
     return Records(

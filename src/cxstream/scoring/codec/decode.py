@@ -39,6 +39,7 @@ from cxstream.model.kinds import Columns, Kind
 from cxstream.model.rules import RulesError, read_rules
 from cxstream.scoring.codec.events import Events
 from cxstream.scoring.codec.histories import fill_days
+from cxstream.scoring.codec.packed import Packed
 from cxstream.scoring.codec.plain import read_plain
 from cxstream.scoring.codec.remembered import Remembered
 from cxstream.scoring.codec.signatures import SIGNATURE, Authority
@@ -318,6 +319,8 @@ def _too_deep(raw: bytes) -> bool:
 
 
 def _longest(values: Sequence[bytes | None]) -> int:
+    if isinstance(values, Packed):
+        return int(values.lengths.max(initial=0))
     return max(map(len, filter(None, values)), default=0)
 
 
@@ -370,6 +373,8 @@ def _prepare(
         large: positions of those that are too large.
         odd: names of headers may not be UTF-8.
     """
+    if isinstance(values, Packed) and not headers and not large and _longest(values) <= 2 * MAX_DEPTH:
+        return values, {}
     raws: list[bytes | None] = list(values)
     notes = {i: (MALFORMED, "no value") for i, raw in enumerate(raws) if raw is None} if None in raws else {}
     for i, given in enumerate(headers or ()):
@@ -453,8 +458,7 @@ def _read(
     if known is None:
         return _read_others(raws, range(len(raws)), notes, vocabulary, texts)
     plain = read_plain(known, raws, fields=fields)
-    made: list[Any] = [None] * len(raws)
-    events = Events(made, raws, vocabulary.decode, plain.text, plain.spans, plain.fields)
+    events = Events(raws, vocabulary.decode, plain.text, plain.spans, plain.fields)
     decoded = Decoded(np.arange(len(raws)), events, plain.columns, plain.sources, [])
     others = np.flatnonzero(~plain.known)
     if not len(others):
@@ -462,8 +466,7 @@ def _read(
     rest = _read_others(raws, others.tolist(), notes, vocabulary, texts)
     plain.known[rest.valid] = True
     plain.columns[rest.valid], plain.sources[rest.valid] = rest.columns, rest.sources
-    for i, event in zip(rest.valid.tolist(), rest.events, strict=True):
-        made[i] = event
+    events.put(rest.valid.tolist(), rest.events)
     return decoded.taken(np.flatnonzero(plain.known), rest.rejected) if rest.rejected else decoded
 
 
@@ -491,7 +494,7 @@ def _read_others(
     if texts is not None:
         fill_sentiments(events, texts)
     columns, sources = _columns(events)
-    decoded = Decoded(positions, Events(events), columns, sources, rejected)
+    decoded = Decoded(positions, Events.of(events), columns, sources, rejected)
     decoded.reject(
         {
             i: (INVALID, "time", f"not RFC 3339 with an offset: {events[i].time[:40]!r}")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import compress
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
 from cxstream.kernels.events import SPANS, SUBJECT_BEGIN, SUBJECT_END, TOPIC_BEGIN, TOPIC_END
 from cxstream.kernels.layout import NONE
+from cxstream.scoring.codec.packed import AFTER, Packed
 from cxstream.scoring.codec.plain import NUMBER
 
 if TYPE_CHECKING:
@@ -24,40 +24,52 @@ class Events(Sequence[Any]):
     """Events of a batch, in order.
 
     Args:
-        made: n events; None for one that is made of its record when it is asked for.
         raws: n records; the others' do not matter.
         decode: makes an event of a record.
-        text: records that are known, one after the other.
-        spans: int64[n, SPANS], where the subject and the topic of such an event lie in it.
+        text: bytes in which their texts lie.
+        spans: int64[n, SPANS], where the subject and the topic of each event lie there.
         fields: all texts and numbers of the batch, where they are known.
-        rows: int64[n], the rows of these events in `fields`.
 
     Attributes:
         fields: see above.
-        rows: see above.
+        rows: int64[n], the rows of these events in what is told of the batch.
     """
 
-    __slots__ = ("_decode", "_made", "_raws", "_renamed", "_spans", "_subjects", "_text", "fields", "rows")
+    __slots__ = ("_decode", "_made", "_raws", "_spans", "_subjects", "_text", "fields", "rows")
 
     def __init__(
         self,
-        made: list[Any],
-        raws: Sequence[bytes | None] = (),
-        decode: Callable[[bytes], Any] | None = None,
-        text: bytes = b"",
-        spans: NDArray[np.int64] | None = None,
+        raws: Sequence[bytes | None],
+        decode: Callable[[bytes], Any],
+        text: bytes,
+        spans: NDArray[np.int64],
         fields: Fields | None = None,
-        rows: NDArray[np.int64] | None = None,
     ) -> None:
-        self._made, self._raws, self._decode, self._text = made, raws, decode, text
-        self._spans = np.zeros((len(made), SPANS), np.int64) if spans is None else spans
-        self.fields = fields
-        self.rows = np.arange(len(made)) if rows is None else rows
+        self._raws, self._decode, self._text, self._spans, self.fields = raws, decode, text, spans, fields
+        self.rows = np.arange(len(spans))
+        self._made: dict[int, Any] = {}
         self._subjects: list[str] | None = None
-        self._renamed = False
+
+    @classmethod
+    def of(cls, made: Sequence[Any]) -> Events:
+        """Events that are there."""
+        events = cls((), _unknown, AFTER, np.zeros((len(made), SPANS), np.int64))
+        events.put(range(len(made)), made)
+        return events
+
+    def put(self, places: Iterable[int], made: Sequence[Any]) -> None:
+        """Put events that are there in some places of the batch."""
+        parts, at = [self._text], len(self._text)
+        for i, event in zip(places, made, strict=True):
+            self._made[i] = event
+            parts.append(getattr(event, "subject", "").encode())
+            self._spans[i, SUBJECT_BEGIN] = at
+            at += len(parts[-1])
+            self._spans[i, SUBJECT_END] = at
+        self._text = b"".join([*parts, AFTER])
 
     def __len__(self) -> int:
-        return len(self._made)
+        return len(self.rows)
 
     @overload
     def __getitem__(self, i: int) -> Any: ...
@@ -66,49 +78,43 @@ class Events(Sequence[Any]):
     def __getitem__(self, i: int | slice) -> Any:
         if isinstance(i, slice):
             return [self[k] for k in range(*i.indices(len(self)))]
-        event = self._made[i]
+        row = int(self.rows[i])
+        event = self._made.get(row)
         if event is None:
-            raw = self._raws[i]
-            assert raw is not None and self._decode is not None  # noqa: S101, PT018  # it was read before
+            raw = self._raws[row]
+            assert raw is not None  # noqa: S101  # it was read before
             event = self._decode(raw)
-            if self._renamed:
-                event.subject = self.subjects()[i]
-            self._made[i] = event
+            if self._subjects is not None:
+                event.subject = self._subjects[i]
+            self._made[row] = event
         return event
+
+    def packed_subjects(self) -> Packed:
+        """Subject of each event; "" for one without."""
+        if self._subjects is not None:
+            return Packed.of([subject.encode() for subject in self._subjects])
+        spans = self._spans[self.rows]
+        return Packed(self._text, spans[:, SUBJECT_BEGIN], spans[:, SUBJECT_END])
 
     def subjects(self) -> list[str]:
         """Subject of each event; "" for one without."""
-        if self._subjects is None:
-            begins, ends = (
-                self._spans[:, SUBJECT_BEGIN].tolist(),
-                self._spans[:, SUBJECT_END].tolist(),
-            )
-            if self._text.isascii():
-                text = self._text.decode("ascii")
-                self._subjects = [text[begin:end] for begin, end in zip(begins, ends, strict=True)]
-            else:
-                self._subjects = [
-                    self._text[begin:end].decode() for begin, end in zip(begins, ends, strict=True)
-                ]
-            for i, event in enumerate(self._made):
-                if event is not None:
-                    self._subjects[i] = getattr(event, "subject", "")
-        return self._subjects
+        return self.packed_subjects().strings() if self._subjects is None else self._subjects
 
     def rename(self, subjects: list[str]) -> None:
         """Give the events other subjects; "" for one without."""
-        for event, subject in zip(self._made, subjects, strict=True):
-            if event is not None and subject:
+        for row, subject in zip(self.rows.tolist(), subjects, strict=True):
+            if subject and (event := self._made.get(row)) is not None:
                 event.subject = subject
-        self._subjects, self._renamed = subjects, True
+        self._subjects = subjects
 
     def topic(self, i: int) -> str | None:
         """The topic of a contact."""
-        event = self._made[i]
+        row = self.rows[i]
+        event = self._made.get(int(row))
         if event is not None:
             topic: str | None = event.data.topic
             return topic
-        begin, end = self._spans[i, TOPIC_BEGIN], self._spans[i, TOPIC_END]
+        begin, end = self._spans[row, TOPIC_BEGIN], self._spans[row, TOPIC_END]
         return None if begin == NONE else self._text[begin:end].decode()
 
     def having(self, member: str) -> list[int]:
@@ -122,28 +128,22 @@ class Events(Sequence[Any]):
 
     def taken(self, places: NDArray[np.int64] | Sequence[int]) -> Events:
         """Those at some places."""
-        return self._copied(np.asarray(places, np.int64).tolist())
+        some = Events(self._raws, self._decode, self._text, self._spans, self.fields)
+        places = np.asarray(places, np.int64)
+        some.rows, some._made = self.rows[places], dict(self._made)
+        if self._subjects is not None:
+            some._subjects = list(map(self._subjects.__getitem__, places.tolist()))
+        return some
 
     def kept(self, keep: NDArray[np.bool_]) -> Events:
         """Those for which a flag is set."""
-        return self._copied(list(compress(range(len(self)), keep.tolist())))
+        return self.taken(np.flatnonzero(keep))
 
-    def _copied(self, places: list[int]) -> Events:
-        some = Events(
-            list(map(self._made.__getitem__, places)),
-            list(map(self._raws.__getitem__, places)) if self._raws else (),
-            self._decode,
-            self._text,
-            self._spans[places],
-            self.fields,
-            self.rows[places],
-        )
-        some._renamed = self._renamed
-        if self._subjects is not None:
-            some._subjects = list(map(self._subjects.__getitem__, places))
-        return some
+
+def _unknown(_: bytes) -> Any:
+    raise ValueError("an event that is not there has no record")
 
 
 def joined(parts: Iterable[Events]) -> Events:
     """The events of several batches, one after the other."""
-    return Events([event for part in parts for event in part])
+    return Events.of([event for part in parts for event in part])

@@ -13,14 +13,13 @@ from cxstream.kernels.layout import EVENT
 from cxstream.model.enumerations import CHANNELS, SWITCH_CHANNELS
 from cxstream.model.fields import Data
 from cxstream.model.kinds import Kind, type_of
+from cxstream.scoring.codec.packed import AFTER, Packed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
-# The kernel reads 8 bytes at a time.
-_AFTER = b"\0" * 8
 _WORDS_BITS = 64
 _MOST_TEXT = np.iinfo(np.int32).max
 _CURRENCY = "^[A-Z]{3}$"
@@ -34,7 +33,7 @@ class Fields(NamedTuple):
     """All texts and numbers of the plain records of a batch of n; what is said of the others means nothing.
 
     Attributes:
-        text: the records, one after the other.
+        text: bytes in which the records lie.
         own: int64[n, len(ENVELOPE), 2], where the texts of the envelope lie in it.
         numbers: float64[n, len(MEMBERS)], the numbers in `data`, 1 for true and 0 for false.
         spans: int64[n, len(MEMBERS), 2], where the texts in `data` lie.
@@ -57,7 +56,7 @@ class Plain(NamedTuple):
         known: bool[n], which records are plain. The others' columns mean nothing.
         columns: EVENT[n], without `slot` and `topic`.
         sources: uint64[n], hash of each source.
-        text: the records, one after the other.
+        text: bytes in which the records lie.
         spans: int64[n, SPANS], where subject and topic of each lie in it; 0 for the others.
         fields: all of their texts and numbers; None where nobody needs them.
     """
@@ -162,7 +161,7 @@ def _table(
     flat = [
         (space, word.encode(), number) for space, words in spaces.items() for word, number in words.items()
     ]
-    joined = np.frombuffer(b"".join(word for _, word, _ in flat) + _AFTER, np.uint8).copy()
+    joined = np.frombuffer(b"".join(word for _, word, _ in flat) + AFTER, np.uint8).copy()
     table = np.full(1 << (4 * len(flat)).bit_length(), -1, np.int16)
     entries = np.zeros((len(flat), 4), np.int64)
     at = 0
@@ -185,9 +184,7 @@ def read_plain(known: kernel.Contract, raws: Sequence[bytes | None], *, fields: 
         fields: also tell all texts and numbers.
     """
     n = len(raws)
-    held = [raw or b"" for raw in raws] if None in raws else raws
-    text = b"\0".join([*held, _AFTER])  # type: ignore[list-item]  # none is None
-    ends = np.cumsum(np.fromiter(map(len, held), np.int64, n) + 1) - 1  # type: ignore[arg-type]
+    packed = raws if isinstance(raws, Packed) else Packed.of(raws)
     columns, sources = np.zeros(n, EVENT), np.empty(n, np.uint64)
     spans, plain = np.zeros((n, kernel.SPANS), np.int64), np.empty(n, np.bool_)
     kept, members = n if fields else 1, len(MEMBERS)
@@ -195,8 +192,9 @@ def read_plain(known: kernel.Contract, raws: Sequence[bytes | None], *, fields: 
     texts, there = np.zeros((kept, members, 2), np.int64), np.zeros(kept, np.uint64)
     kernel.read_events(
         known,
-        np.frombuffer(text, np.uint8),
-        ends,
+        packed.data,
+        packed.begins,
+        packed.ends,
         columns,
         sources,
         spans,
@@ -208,5 +206,5 @@ def read_plain(known: kernel.Contract, raws: Sequence[bytes | None], *, fields: 
     )
     found = None
     if fields:
-        found = Fields(text, own, numbers, texts, there, plain & (there & kernel.ESCAPED == 0))
-    return Plain(plain, columns, sources, text, spans, found)
+        found = Fields(packed.text, own, numbers, texts, there, plain & (there & kernel.ESCAPED == 0))
+    return Plain(plain, columns, sources, packed.text, spans, found)

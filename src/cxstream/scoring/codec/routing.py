@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from cxstream.kernels.text import partitions as kafka_partitions
-from cxstream.scoring.codec.decode import text_column
+from cxstream.scoring.codec.packed import Packed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,21 +40,17 @@ class Misrouted(msgspec.Struct, frozen=True, gc=False):
     source: str
 
 
-def partition_of(subjects: list[str], count: int) -> NDArray[np.int32]:
+def partition_of(subjects: Sequence[str], count: int) -> NDArray[np.int32]:
     """Partition of each customer among `count`; int32[n]."""
-    return _hashed(*text_column(subjects), count) if count > 1 else np.zeros(len(subjects), np.int32)
+    return partition_of_keys([subject.encode() for subject in subjects], count)
 
 
 def partition_of_keys(keys: Sequence[bytes], count: int) -> NDArray[np.int32]:
     """Partition of each key of a Kafka record among `count`; int32[n]."""
-    ends = np.cumsum([len(key) for key in keys], dtype=np.int64)
-    return _hashed(np.frombuffer(b"".join(keys), np.uint8), ends, count)
-
-
-def _hashed(text: NDArray[np.uint8], ends: NDArray[np.int64], count: int) -> NDArray[np.int32]:
-    out = np.zeros(len(ends), np.int32)
-    if len(ends):
-        kafka_partitions(text, ends, count, out)
+    out = np.zeros(len(keys), np.int32)
+    if len(keys) and count > 1:
+        packed = keys if isinstance(keys, Packed) else Packed.of(keys)
+        kafka_partitions(packed.data, packed.begins, packed.ends, count, out)
     return out
 
 

@@ -3,8 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cxstream.kernels import names as kernel
+from cxstream.kernels.names import UNKNOWN
+from cxstream.scoring.codec.packed import AFTER, Packed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
 
 MAX_TOPIC = 256
+_FIRST = 1024
+_WORD = (1 << 64) - 1
 
 
 class Slots:
@@ -14,39 +28,132 @@ class Slots:
     then comes back.
     """
 
-    __slots__ = ("free", "names", "of", "top")
+    __slots__ = ("_names",)
 
     def __init__(self) -> None:
-        self.of: dict[str, int] = {}
-        self.names: list[str] = []
-        self.free: list[int] = []
-        self.top = 0
+        # Another key in each process, like that of Python's own dictionaries: nothing depends on it.
+        key = [hash(f"{name} of names") & _WORD for name in ("first half", "second half")]
+        self._names = kernel.Names(
+            text=np.zeros(_FIRST, np.uint8),
+            begins=np.zeros(_FIRST, np.int64),
+            lengths=np.zeros(_FIRST, np.int32),
+            free=np.zeros(_FIRST, np.int32),
+            table=np.full(4 * _FIRST, -1),
+            key=np.array(key, np.uint64),
+            at=np.zeros(kernel.CURSORS, np.int64),
+        )
 
-    def take(self, subject: str) -> int:
-        """Give `subject` a slot."""
-        if self.free:
-            slot = self.free.pop()
-            self.names[slot] = subject
-        else:
-            slot = self.top
-            self.top += 1
-            self.names.append(subject)
-        self.of[subject] = slot
-        return slot
+    @property
+    def top(self) -> int:
+        """Slots that are or were taken: all are below it."""
+        return int(self._names.at[kernel.TOP])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes reserved."""
+        return sum(array.nbytes for array in self._names)
+
+    def find(self, names: Packed) -> tuple[NDArray[np.int32], int]:
+        """Slots of names, and how many of them are unknown.
+
+        Args:
+            names: n customers; empty for none.
+
+        Returns:
+            int32[n]: UNKNOWN for an unknown customer, 0 for none; and a number.
+        """
+        slots = np.empty(len(names), np.int32)
+        unknown = kernel.find(self._names, names.data, names.begins, names.ends, slots)
+        return slots, unknown
+
+    def add(self, names: Packed, slots: NDArray[np.int32], unknown: int) -> NDArray[np.int32]:
+        """Give unknown customers slots; returns the new slots, in order of appearance.
+
+        Args:
+            names: n customers.
+            slots: int32[n], as of `find`; filled in.
+            unknown: how many are UNKNOWN.
+        """
+        self._reserve(unknown, int(names.lengths[slots == UNKNOWN].sum()))
+        fresh = np.empty(unknown, np.int32)
+        new = kernel.add(self._names, names.data, names.begins, names.ends, slots, fresh)
+        return fresh[:new]
+
+    def get(self, subject: str) -> int | None:
+        """The slot of a customer; None for an unknown one."""
+        slots, unknown = self.find(Packed.of([subject.encode()]))
+        return None if unknown or not subject else int(slots[0])
+
+    def __contains__(self, subject: str) -> bool:
+        return self.get(subject) is not None
+
+    def __len__(self) -> int:
+        return int(np.count_nonzero(self._names.lengths[: self.top]))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names(np.flatnonzero(self._names.lengths[: self.top])))
+
+    def name(self, slot: int) -> str:
+        """The customer with a slot; "" for nobody."""
+        begin = int(self._names.begins[slot])
+        return self._names.text[begin : begin + int(self._names.lengths[slot])].tobytes().decode()
+
+    def packed(self, slots: NDArray[Any]) -> Packed:
+        """The customers with these slots, one after the other; empty for nobody."""
+        held = self._names
+        lengths = held.lengths[slots].astype(np.int64)
+        ends = np.cumsum(lengths)
+        out = np.zeros(int(lengths.sum()) + len(AFTER), np.uint8)
+        kernel.told(held, slots.astype(np.int32), ends, out)
+        return Packed(out.tobytes(), ends - lengths, ends)
+
+    def names(self, slots: NDArray[Any]) -> list[str]:
+        """The customers with these slots; "" for nobody."""
+        return self.packed(slots).strings()
 
     def fill(self, subjects: list[str]) -> None:
         """Assign the slots 0, 1, 2, ... in order; no slot is assigned yet."""
-        self.names = subjects
-        self.of = dict(zip(subjects, range(len(subjects)), strict=True))
-        self.top = len(subjects)
+        names = Packed.of([subject.encode() for subject in subjects])
+        self.add(names, np.full(len(subjects), UNKNOWN, np.int32), len(subjects))
 
-    def release(self, slot: int) -> str:
-        """Release the slot; returns whose it was."""
-        subject = self.names[slot]
-        del self.of[subject]
-        self.names[slot] = ""
-        self.free.append(slot)
-        return subject
+    def release(self, slots: NDArray[np.int32]) -> list[str]:
+        """Release slots; returns whose they were."""
+        whose = self.names(slots)
+        kernel.remove(self._names, slots)
+        self._tidy()
+        return whose
+
+    def _reserve(self, more: int, more_bytes: int) -> None:
+        """Make room for that many more names, of so many bytes together."""
+        at = self._names.at
+        self._grow(("text",), int(at[kernel.USED]) + more_bytes)
+        self._grow(("begins", "lengths", "free"), self.top + more)
+        if 2 * (int(at[kernel.ENTRIES]) + more) > len(self._names.table):
+            self._rebuild(more)
+
+    def _grow(self, which: tuple[str, ...], need: int) -> None:
+        for name in which:
+            array = getattr(self._names, name)
+            if need > len(array):
+                larger = np.zeros(max(need, len(array) * 3 // 2), array.dtype)
+                larger[: len(array)] = array
+                self._names = self._names._replace(**{name: larger})
+
+    def _tidy(self) -> None:
+        """Take back the bytes of names that are gone, where they are more than those that are there."""
+        at = self._names.at
+        if at[kernel.DEAD] > _FIRST + at[kernel.USED] // 2:
+            self._rebuild(0)
+
+    def _rebuild(self, more: int) -> None:
+        """A table without removed places, with room for more names, and the names without gaps."""
+        held, at = self._names, self._names.at
+        count = int(at[kernel.TOP] - at[kernel.FREE]) + more
+        size = max(len(held.text) - int(at[kernel.DEAD]), _FIRST)
+        text = np.zeros(size, np.uint8)
+        self._names = held._replace(table=np.full(1 << (2 * max(count, _FIRST)).bit_length(), -1))
+        kernel.rebuild(self._names, text)
+        self._names = self._names._replace(text=text)
 
 
 class Topics:

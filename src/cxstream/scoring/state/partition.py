@@ -61,11 +61,11 @@ from cxstream.kernels.layout import (
     VISIT_FLOOR,
     State,
 )
+from cxstream.kernels.names import UNKNOWN
 from cxstream.kernels.remembered_ids import FIRST_LEVEL
 from cxstream.model.kinds import Kind
 from cxstream.model.parameters import DAY_MS
-from cxstream.scoring.codec.decode import subjects_of
-from cxstream.scoring.codec.routing import partition_of
+from cxstream.scoring.codec.routing import partition_of, partition_of_keys
 from cxstream.scoring.state import side
 from cxstream.scoring.state.constants import constants
 from cxstream.scoring.state.erasures import Erasures
@@ -74,14 +74,16 @@ from cxstream.scoring.state.passed_over import Passed
 from cxstream.scoring.state.purchases import OF_MONEY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
     from cxstream.model.parameters import ScoringParams
     from cxstream.scoring.codec.events import Events
+    from cxstream.scoring.codec.packed import Packed
 
 _FIRST = 1024
+_NOBODY = np.empty(0, np.int32)
 # In the worst case, each event of a batch splits a customer's list into this many lanes.
 _LANES_AN_EVENT = 1 + (1 << FIRST_LEVEL)
 
@@ -161,7 +163,7 @@ class PartitionState:
         self.erasures = Erasures()
         self.passed = Passed()
         self._erased = False
-        self._fresh: list[int] = []
+        self._fresh = _NOBODY
         self.dead: list[NDArray[np.int64]] = []
         self.dead_keys: dict[bytes, None] = {}
         self.scored = False
@@ -222,8 +224,8 @@ class PartitionState:
 
     @property
     def state_bytes(self) -> int:
-        """Bytes reserved for the state, without names."""
-        return sum(array.nbytes for array in self.state)
+        """Bytes reserved for the state, with names."""
+        return sum(array.nbytes for array in self.state) + self.slots.nbytes
 
     def change(self, params: ScoringParams) -> bool:
         """Go on with other constants: no score, level or time changes, and nobody is evaluated.
@@ -242,7 +244,7 @@ class PartitionState:
         at, today = self.state.at, self.clock // DAY_MS
         for place, days in ((FLOOR, min(old[0], new[0])), (VISIT_FLOOR, min(old[1], new[1]))):
             at[place] = max(at[place], today - days + 1)
-        self._fresh = []
+        self._fresh = _NOBODY
         self.reserve(self.slots.top, 0, 0)
         kernels.narrow(self.state, self.constants, today)
         self.release_slots()
@@ -322,24 +324,26 @@ class PartitionState:
             self.state = st._replace(**grown)
 
     def _elsewhere(
-        self, subjects: list[str], found: list[Any], kinds: NDArray[np.uint8], own: Sequence[str]
+        self, names: Packed, slots: NDArray[np.int32], kinds: NDArray[np.uint8], own: Sequence[str]
     ) -> dict[int, int]:
         """The partition that each misrouted record belongs to, by its position.
 
         Args:
-            subjects: n customers, "" for a tick.
-            found: their slots, None for an unknown customer.
+            names: n customers, empty for a tick.
+            slots: int32[n], their slots, UNKNOWN for an unknown customer.
             kinds: uint8[n]; ticks and erasure requests belong to the partition that they are in.
-            own: n original customer ids, if the subjects are pseudonyms.
+            own: n original customer ids, if the names are pseudonyms.
         """
-        if self.count is None or not (own or None in found):
+        if self.count is None:
             return {}
         # A pseudonym does not tell the partition of its customer, so even one with a slot may be misrouted.
-        asked = [
-            i for i, slot in enumerate(found) if (own or slot is None) and subjects[i] and kinds[i] != FORGET
-        ]
-        partitions = partition_of([(own or subjects)[i] for i in asked], self.count).tolist()
-        return {i: home for i, home in zip(asked, partitions, strict=True) if home != self.number}
+        asked = np.flatnonzero(((slots == UNKNOWN) | bool(own)) & (names.lengths > 0) & (kinds != FORGET))
+        if own:
+            homes = partition_of([own[i] for i in asked.tolist()], self.count)
+        else:
+            homes = partition_of_keys(names.taken(asked), self.count)
+        away = homes != self.number
+        return dict(zip(asked[away].tolist(), homes[away].tolist(), strict=True))
 
     def strangers(self, subjects: list[str]) -> set[str]:
         """The customers who belong to another partition."""
@@ -348,28 +352,7 @@ class PartitionState:
         partitions = partition_of(subjects, self.count).tolist()
         return {each for each, home in zip(subjects, partitions, strict=True) if home != self.number}
 
-    def assign(self, subjects: list[str], found: list[Any]) -> tuple[list[int], list[int]]:
-        """Slots of the subjects, 0 for a tick, and which of these are new.
-
-        Args:
-            subjects: n customers, "" for a tick.
-            found: the slots that they have, None for an unknown customer.
-        """
-        fresh: list[int] = []
-        if None in found:
-            for i, slot in enumerate(found):
-                if slot is None and not subjects[i]:
-                    found[i] = 0
-                elif slot is None:
-                    # The same customer may come twice in one batch.
-                    known = self.slots.of.get(subjects[i])
-                    if known is None:
-                        known = self.slots.take(subjects[i])
-                        fresh.append(known)
-                    found[i] = known
-        return found, fresh
-
-    def make_vacant(self, slots: list[int] | slice) -> None:
+    def make_vacant(self, slots: NDArray[np.int32] | slice) -> None:
         """Mark new slots as empty rows."""
         self.state.rows["live"][slots] = 0
         self.state.rows["erased"][slots] = 0
@@ -379,12 +362,12 @@ class PartitionState:
         self.state.card_dirty[slots] = 0
         side.vacate(self.state, slots)
 
-    def remember_erased(self, slots: Iterable[int]) -> None:
+    def remember_erased(self, slots: NDArray[np.int32]) -> None:
         """Tell the kernel the erasure requests of these customers."""
         if not self.erasures.times:
             return
-        for slot in slots:
-            time = self.erasures.time_of(self.slots.names[slot])
+        for slot, name in zip(slots.tolist(), self.slots.names(slots), strict=True):
+            time = self.erasures.time_of(name)
             if time is not None:
                 self.state.rows["erased"][slot] = 1
                 self.state.erased[slot] = time
@@ -409,14 +392,15 @@ class PartitionState:
             own: n original customer ids, if the subjects of the events are pseudonyms.
         """
         kinds = columns["kind"]
-        subjects = subjects_of(events)
-        found: list[Any] = list(map(self.slots.of.get, subjects))
-        elsewhere = self._elsewhere(subjects, found, kinds, own)
+        names = events.packed_subjects()
+        slots, unknown = self.slots.find(names)
+        elsewhere = self._elsewhere(names, slots, kinds, own) if unknown or own else {}
         if not elsewhere:
-            return self._apply(events, columns, offsets, limits, subjects, found)
+            return self._apply(events, columns, offsets, limits, names, slots)
         kept = np.array([i for i in range(len(events)) if i not in elsewhere], np.int64)
-        some = [[each[i] for i in kept.tolist()] for each in (subjects, found)]
-        applied = self._apply(events.taken(kept), columns[kept], offsets[kept], limits[kept], *some)
+        applied = self._apply(
+            events.taken(kept), columns[kept], offsets[kept], limits[kept], names.taken(kept), slots[kept]
+        )
         status = np.full(len(events), MISROUTED, np.uint8)
         status[kept] = applied.status
         scored = np.zeros(len(events) if self.scored else 0, SCORED)
@@ -431,12 +415,14 @@ class PartitionState:
         columns: NDArray[np.void],
         offsets: NDArray[np.int64],
         limits: NDArray[np.int64],
-        subjects: list[str],
-        found: list[Any],
+        names: Packed,
+        slots: NDArray[np.int32],
     ) -> Applied:
         """Apply records of this partition's customers."""
         kinds, n = columns["kind"], len(events)
-        columns["slot"], self._fresh = self.assign(subjects, found)
+        unknown = int(np.count_nonzero(slots == UNKNOWN))
+        self._fresh = self.slots.add(names, slots, unknown) if unknown else _NOBODY
+        columns["slot"] = slots
         known = len(self.topics.of)
         for i in np.flatnonzero(kinds == Kind.contact).tolist():
             topic = events.topic(i)
@@ -484,7 +470,7 @@ class PartitionState:
 
     def advance(self, time: int, index: int, offset: int) -> NDArray[np.float64]:
         """Let time pass; signals as `apply`, with `index` for their record. Call `release_slots` afterwards."""
-        self._fresh = []
+        self._fresh = _NOBODY
         self.reserve(0, 0, 0)
         signals: list[NDArray[np.float64]] = []
         done = False
@@ -496,7 +482,6 @@ class PartitionState:
     def release_slots(self) -> None:
         """Release the slots of customers who were removed or never accepted, and unreferenced topics."""
         st, at = self.state, self.state.at
-        released: list[int] = []
         if at[DEAD]:
             self.dead.append(st.dead[: at[DEAD]].copy())
             at[DEAD] = 0
@@ -508,19 +493,15 @@ class PartitionState:
             self.tallies_ended += st.tallies_ended[: at[TALLIES_ENDED]].tolist()
             st.tallies_ended[: at[TALLIES_ENDED]] = 0
             at[TALLIES_ENDED] = 0
-        never_came = {slot for slot in self._fresh if not st.rows["live"][slot]}
+        released = self._fresh[st.rows["live"][self._fresh] == 0]
         if at[FORGOTTEN]:
             vacated = np.flatnonzero(st.row_dirty[: self.slots.top] == VACATED)
             st.row_dirty[vacated] = CLEAN
             at[FORGOTTEN] = 0
-            never_came.difference_update(vacated.tolist())
-            released = vacated.tolist()
-            for slot in released:
-                self.gone[self.slots.release(slot)] = None
-        for slot in never_came:
-            self.slots.release(slot)
-        released += never_came
-        if released:
+            self.gone |= dict.fromkeys(self.slots.names(vacated))
+            released = np.union1d(vacated, released)
+        if len(released):
+            self.slots.release(released)
             st.rows[released] = np.zeros((), ROW)
             st.told[released] = np.zeros((), TOLD)
             st.erased[released] = 0

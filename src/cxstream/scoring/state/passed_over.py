@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
+
 FAILED, SKIPPED = "failed", "skipped"
 # The message for each reason.
 PASSED_OVER = {FAILED: "its processing failed before", SKIPPED: "an operator has skipped it"}
@@ -40,7 +43,7 @@ class Passed:
         self.changed[offset] = None
         return True
 
-    def among(self, offsets: Sequence[int]) -> dict[int, str]:
+    def among(self, offsets: Sequence[int] | NDArray[np.int64]) -> dict[int, str]:
         """Which of the records with these offsets are passed over, and why, by position."""
         if not self.reasons:
             return {}

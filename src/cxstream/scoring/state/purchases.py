@@ -44,7 +44,7 @@ def _views(st: State) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     )
 
 
-def vacate(st: State, slots: list[int] | slice) -> None:
+def vacate(st: State, slots: NDArray[np.int32] | slice) -> None:
     """Empty the places of new slots."""
     st.purchases[slots] = NONE
     st.purchases_dirty[slots] = 0

@@ -79,7 +79,7 @@ def _ended(packed: Iterable[int]) -> Iterable[bytes]:
             yield _key(seq, which, code)
 
 
-def vacate(st: State, slots: list[int] | slice) -> None:
+def vacate(st: State, slots: NDArray[np.int32] | slice) -> None:
     """Empty the lists of new slots."""
     st.memory[slots] = (NONE, 0, 0, 0, 0)
     st.memory_due[slots] = 0

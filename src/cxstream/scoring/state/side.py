@@ -73,7 +73,7 @@ class Side:
     prefixes: tuple[bytes, ...]
     arrays: tuple[str, ...]
     form: tuple[object, ...]
-    vacate: Callable[[State, list[int] | slice], None]
+    vacate: Callable[[State, NDArray[np.int32] | slice], None]
     count: Callable[[PartitionState], int]
     changed: Callable[[PartitionState], NDArray[np.int64]]
     take_changed: Callable[[PartitionState], tuple[list[bytes], list[tuple[bytes, bytes]]]]
@@ -168,7 +168,7 @@ def counts(partition: PartitionState) -> dict[str, int]:
     return {side.counted: side.count(partition) for side in SIDES}
 
 
-def vacate(st: State, slots: list[int] | slice) -> None:
+def vacate(st: State, slots: NDArray[np.int32] | slice) -> None:
     """Empty the places of new slots."""
     for side in SIDES:
         side.vacate(st, slots)

@@ -107,9 +107,8 @@ def _packed(partition: PartitionState, slots: NDArray[np.int32]) -> Iterable[tup
     topics = np.frombuffer(b"".join(texts), np.uint8)
     pack(st, *_views(st), slots, topics, topic_ends, out)
     data, begin = out.tobytes(), 0
-    names = partition.slots.names
-    for slot, end in zip(slots.tolist(), ends.tolist(), strict=True):
-        yield _ROW_PREFIX + names[slot].encode(), data[begin:end]
+    for name, end in zip(partition.slots.packed(slots), ends.tolist(), strict=True):
+        yield _ROW_PREFIX + name, data[begin:end]
         begin = end
 
 
@@ -170,7 +169,7 @@ def save(
         line: the lineage that the rows belong to.
     """
     st = partition.state
-    gone = [subject for subject in partition.gone if subject not in partition.slots.of]
+    gone = [subject for subject in partition.gone if subject not in partition.slots]
     partition.gone.clear()
     rows: list[tuple[bytes, bytes | None]] = [(_ROW_PREFIX + subject.encode(), None) for subject in gone]
     ended, beside = side.take_changed(partition)
@@ -408,7 +407,7 @@ def _check_customers(partition: PartitionState, marker: Marker, clock: int) -> N
 def _recall_erased(partition: PartitionState) -> None:
     """Find the erasure requests of customers who came back."""
     erased, live = partition.state.rows["erased"], partition.live()
-    slots = live[erased[live] != 0].tolist()
+    slots = live[erased[live] != 0]
     erased[slots] = 0
     partition.remember_erased(slots)
 

@@ -28,7 +28,7 @@ def _view(st: State) -> NDArray[np.uint8]:
     return st.tallies.view(np.uint8).reshape(len(st.tallies), TALLY_BYTES)
 
 
-def vacate(st: State, slots: list[int] | slice) -> None:
+def vacate(st: State, slots: NDArray[np.int32] | slice) -> None:
     """Empty the places of new slots."""
     if len(st.tallied):
         st.tallied[slots] = NO_TALLY

@@ -18,7 +18,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
-from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import aiokafka
@@ -28,6 +27,7 @@ from faust.transport.drivers import aiokafka as driver
 
 from cxstream.kafka.connection import connection
 from cxstream.kafka.member_address import assignor
+from cxstream.kafka.records import together
 from cxstream.worker.feed import Fetch
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from faust.types import TP
 
     from cxstream.kafka.record_batches import Piece
+    from cxstream.kafka.records import PackedRecords
 
 # How often a consumer whose partitions are all full checks for room.
 _ROOM_SECONDS = 0.02
@@ -168,8 +169,8 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
             if records
         }
 
-    def _envelope(self, tp: TP, pieces: list[Piece]) -> _Envelope:
-        records = list(chain.from_iterable(pieces))
+    def _envelope(self, tp: TP, pieces: list[Piece | PackedRecords]) -> _Envelope:
+        records = together(pieces)
         cost = sum(piece.cost for piece in pieces)
         last = records[-1]
         fetch = Fetch(tp.partition, records, self._handed_out.get(tp), self.highwater(tp) or 0, cost)

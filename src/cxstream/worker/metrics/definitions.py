@@ -405,7 +405,7 @@ PARTITION = (
     Metric("cxstream_state_rows", "gauge", "rows", "Customers whose state is kept.", _PARTITION),
     Metric("cxstream_state_panes", "gauge", "panes", "Day panes in use.", _PARTITION),
     Metric(
-        "cxstream_state_bytes", "gauge", "bytes", "Memory reserved for the state, without names.", _PARTITION
+        "cxstream_state_bytes", "gauge", "bytes", "Memory reserved for the state, with names.", _PARTITION
     ),
     Metric(
         "cxstream_ready",

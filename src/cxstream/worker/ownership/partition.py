@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal
 import structlog
 from aiokafka.errors import KafkaError, ProducerFenced
 
+from cxstream.kafka.records import between
 from cxstream.model.errors import CxstreamError, OwnershipError, TopicError, UnreadableError
 from cxstream.model.rules import rules_of
 from cxstream.scoring.failing import BatchError, UnforeseenError, place_of
@@ -521,7 +522,7 @@ class Partition:
 
     async def _apply(self, session: OwnershipSession, records: Sequence[Any]) -> None:
         if records[0].offset < session.position:
-            records = [record for record in records if record.offset >= session.position]
+            records = between(records, session.position)
         for piece in self._suspects.pieces(records):
             if self._closing:
                 return

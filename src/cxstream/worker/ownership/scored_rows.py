@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from cxstream.files.scored import combined, empty, encoded, record_batch
+from cxstream.kafka.records import timestamps_of
 from cxstream.model.scored import CLOCK, CONTENT_TYPE
 from cxstream.model.scored import ROWS as ROWS_HEADER
 
@@ -64,7 +63,7 @@ class ScoredRows:
         """
         if not len(scored):
             return
-        arrived = np.array([records[i].timestamp for i in scored.positions.tolist()], np.int64)
+        arrived = timestamps_of(records, scored.positions)
         batch = record_batch(scored, arrived)
         self._waiting.append(batch)
         self._rows += len(scored)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import structlog
 from aiokafka.errors import MessageSizeTooLargeError, RecordListTooLargeError, RecordTooLargeError
 
+from cxstream.kafka.records import between
 from cxstream.scoring.failing import BatchError, place_of
 from cxstream.scoring.state.passed_over import FAILED
 from cxstream.topology import SCORED, TOUCHPOINTS
@@ -97,11 +98,9 @@ class Suspects:
         if not records or not alone or records[-1].offset < alone.start or records[0].offset >= alone.stop:
             yield from feed.chunks(records)
             return
-        before = [record for record in records if record.offset < alone.start]
-        after = [record for record in records if record.offset >= alone.stop]
-        yield from feed.chunks(before)
-        yield from ([record] for record in records if record.offset in alone)
-        yield from feed.chunks(after)
+        yield from feed.chunks(between(records, 0, alone.start))
+        yield from ([record] for record in between(records, alone.start, alone.stop))
+        yield from feed.chunks(between(records, alone.stop))
 
     def learn(self, error: Exception) -> bool:
         """Record a failure; returns whether an immediate retry may help."""
