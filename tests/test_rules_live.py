@@ -41,6 +41,19 @@ FIRST = """
 [scoring]
 name = "strict-1"
 intercept = -2.5
+churn_horizon_days = 30
+[scoring.coefficients]
+lapse = 2.5
+silence = 0.5
+[scoring.purchase_model]
+r = 0.5
+alpha = 3.0
+a = 0.8
+b = 2.4
+[scoring.value_model]
+p = 6.25
+q = 3.74
+v = 15.44
 [scoring.kinds.parcel_lost]
 effort = 4
 mood = -3
@@ -57,6 +70,19 @@ SECOND = """
 name = "strict-2"
 intercept = -2.2
 thresholds = [0.3, 0.5, 0.7]
+churn_horizon_days = 14
+[scoring.coefficients]
+lapse = 1.5
+[scoring.purchase_model]
+r = 0.3
+alpha = 5.0
+a = 0.6
+b = 2.0
+[scoring.value_model]
+p = 6.25
+q = 3.74
+v = 15.44
+margin = 0.5
 [scoring.kinds.parcel_lost]
 effort = 9
 mood = -3
@@ -232,6 +258,9 @@ async def _compare(watcher: Watcher, settings: Settings, folder: Path) -> None:
         json.loads(line)["data"]["model"].partition("@")[0] for lines in expected.values() for line in lines
     }
     assert models == {"default-1", "strict-1", "strict-2"}
+    # The models of purchases and of value count, too.
+    worth = [json.loads(line)["data"].get("value_at_risk") for lines in expected.values() for line in lines]
+    assert any(worth)
     assert found == dict(expected)
     cards: dict[bytes, bytes] = {}
     for records in (await watcher.read(SCORES.name)).values():
