@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
+import threading
 from datetime import timedelta
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -346,6 +347,25 @@ async def test_a_query_that_nobody_waits_for_is_stopped(path: Path) -> None:
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
+        assert await reader.sql("SELECT 1 AS one") == [{"one": 1}]
+    finally:
+        reader.close()
+
+
+async def test_work_is_stopped_between_two_queries(path: Path) -> None:
+    """Kernels work between queries of one cursor; DuckDB forgets an interrupt when the next query begins."""
+    reader = Reader(path, Warehouse(), Console(queries=1, query_seconds=0.1))
+    stopped = threading.Event()
+
+    def work(connection: duckdb.DuckDBPyConnection) -> None:
+        cursor = connection.cursor()
+        stopped.wait(60)
+        cursor.execute("SELECT count(*) FROM range(100000000000) AS a")
+
+    try:
+        with pytest.raises(TooSlowError):
+            await reader.job(work)
+        stopped.set()
         assert await reader.sql("SELECT 1 AS one") == [{"one": 1}]
     finally:
         reader.close()

@@ -139,3 +139,23 @@ def test_rows_of_one_time_by_partition_and_offset() -> None:
     }
     found = slices._sorted(0, columns, 1)
     assert found.columns["id"][found.order].tolist() == [*range(0, 200, 2), *range(1, 200, 2)]
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_view_is_of_one_commit(view: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The follower of a console commits while pages are read; kernels have room for what was counted before."""
+    base = database(made_up(12, 200, 5))
+    found = query.result(definition.view(view), Selection())
+    expected = answers(base, found)
+    count = slices.count
+
+    def then_more(cursor: duckdb.DuckDBPyConnection, asked: slices.Asked) -> int:
+        rows = count(cursor, asked)
+        base.cursor().execute(
+            'INSERT INTO touchpoints SELECT * REPLACE ("offset" + 1000 AS "offset") FROM touchpoints'
+        )
+        return rows
+
+    monkeypatch.setattr(plan, "count", then_more)
+    assert answers(base, found) == expected
+    assert count(base, slices.Asked("", {}, None, None)) == 400

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Row = dict[str, Any]
 
+# How often work that nobody waits for is interrupted.
+_AGAIN_SECONDS = 0.1
+
 
 class Source(Protocol):
     """Where connections come from."""
@@ -140,7 +143,7 @@ class Reader:
             async with asyncio.timeout(self._console.query_seconds):
                 found = await asyncio.shield(waiting)
         except (TimeoutError, asyncio.CancelledError) as error:
-            cursors.interrupt()
+            _stop(cursors)
             waiting.cancel()
             waiting.add_done_callback(_forget)
             has_left = isinstance(error, asyncio.CancelledError)
@@ -165,8 +168,7 @@ class Reader:
         return found
 
     def _do(self, work: Callable[[duckdb.DuckDBPyConnection], T], cursors: _Cursors) -> T:
-        with self._file.open() as connection:
-            cursors.of(connection)
+        with self._file.open() as connection, cursors.of(connection):
             return work(cast("duckdb.DuckDBPyConnection", cursors))
 
     def _keep(self, key: Hashable, found: Any) -> None:
@@ -190,8 +192,14 @@ class _Cursors:
         self._lock = threading.Lock()
         self._is_stopped = False
 
-    def of(self, connection: duckdb.DuckDBPyConnection) -> None:
+    @contextmanager
+    def of(self, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
         self._connection = connection
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._connection = None
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
         with self._lock:
@@ -204,12 +212,14 @@ class _Cursors:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.cursor(), name)
 
-    def interrupt(self) -> None:
+    def interrupt(self) -> bool:
+        """Stop the queries that run, and begin no others; False if nobody works with the connection."""
         with self._lock:
             self._is_stopped = True
             for cursor in self._cursors:
                 with suppress(duckdb.ConnectionException):  # closed meanwhile
                     cursor.interrupt()
+            return self._connection is not None
 
 
 class _File:
@@ -284,6 +294,12 @@ def _state(path: Path) -> tuple[int, int, int] | None:
 def _rows(cursor: duckdb.DuckDBPyConnection) -> list[Row]:
     names = [column[0] for column in cursor.description or ()]
     return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def _stop(cursors: _Cursors) -> None:
+    """Interrupt the work until it ends: a cursor forgets an interrupt that comes between two of its queries."""
+    if cursors.interrupt():
+        asyncio.get_running_loop().call_later(_AGAIN_SECONDS, _stop, cursors)
 
 
 def _forget(done: asyncio.Future[Any]) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+import duckdb
 
 from cxstream.warehouse.query import value
 from cxstream.warehouse.views import steps
@@ -12,7 +15,6 @@ from cxstream.warehouse.views.streamed.slices import Asked, count, highest_custo
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import duckdb
     import pyarrow as pa
 
     from cxstream.warehouse.views.definition import View
@@ -85,6 +87,19 @@ class Streamed(NamedTuple):
 
     def install(self, cursor: duckdb.DuckDBPyConnection) -> bool:
         """Give a cursor the relations that the SQL reads; False if that would take too much memory."""
+        # All queries see one commit: the arrays of kernels have room for what was counted, and not for what is taken in since.
+        cursor.execute("BEGIN")
+        try:
+            can = self._install(cursor)
+        except BaseException:
+            # A failed query has ended the transaction already.
+            with suppress(duckdb.Error):
+                cursor.execute("ROLLBACK")
+            raise
+        cursor.execute("COMMIT")
+        return can
+
+    def _install(self, cursor: duckdb.DuckDBPyConnection) -> bool:
         plan = self._plan(cursor)
         if (
             plan.rows > _MOST_ROWS
