@@ -582,10 +582,17 @@ def test_the_warehouse_is_one_writer_and_the_console_reads_beside_it(
     assert pod["securityContext"] == wanted
     assert pod["automountServiceAccountToken"] is False
     writable = {
-        name: {mount["name"] for mount in each["volumeMounts"] if not mount.get("readOnly")}
+        name: {
+            (mount["name"], mount.get("subPath", ""))
+            for mount in each["volumeMounts"]
+            if not mount.get("readOnly")
+        }
         for name, each in containers.items()
     }
-    assert writable == {"warehouse": {"tmp", "data"}, "console": {"console-tmp"}}
+    assert writable == {
+        "warehouse": {("tmp", ""), ("data", "")},
+        "console": {("console-tmp", ""), ("data", "console")},
+    }
     for container in containers.values():
         assert container["securityContext"] == worker["containers"][0]["securityContext"]
         assert container["image"] == worker["containers"][0]["image"]
@@ -605,6 +612,9 @@ def test_the_warehouse_is_one_writer_and_the_console_reads_beside_it(
             # It may be reached by others: they sign in, by https.
             check(settings.console)
             assert settings.console.hosts == ("cx.example.org",)
+            # Saved views lie where it may write, and stay.
+            (kept,) = (each for each in container["volumeMounts"] if each.get("subPath") == "console")
+            assert str(settings.console.views_file).startswith(f"{kept['mountPath']}/")
             assert ports == {"pages": settings.console.port, "pages-metrics": settings.console.metrics_port}
         else:
             assert settings.warehouse.publish_minutes == 15
@@ -621,10 +631,12 @@ def test_warehouse_and_console_have_their_own_users_secrets_and_ways() -> None:
         given = _environment(container)
         user = only(documents, "KafkaUser", name=f"cxstream-{name}")
         assert given["CXSTREAM_SECURITY__USERNAME"] == user["metadata"]["name"]
-        mounts = {each["mountPath"]: each["name"] for each in container["volumeMounts"]}
+        mounts = {
+            each["mountPath"]: each["name"] for each in container["volumeMounts"] if "subPath" not in each
+        }
         assert len(set(mounts.values())) == len(mounts)
         for variable in given:
-            if variable.endswith("_FILE"):
+            if variable.endswith("_FILE") and variable != "CXSTREAM_CONSOLE__VIEWS_FILE":
                 folder = given[variable].rpartition("/")[0]
                 secrets[name, variable.split("__")[1]] = volumes[mounts[folder]]["secret"]["secretName"]
     assert secrets == {

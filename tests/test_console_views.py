@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from console_app import OWN, console, read, warehouse
 from cxstream.console.people import add_person
-from cxstream.console.saved import MOST, SavedViews
-from cxstream.model.errors import InputError, SettingsError
+from cxstream.console.saved import MOST, SavedViews, ViewsFileError
+from cxstream.model.errors import InputError
 from view_rows import touchpoint
 
 if TYPE_CHECKING:
@@ -152,7 +152,19 @@ def test_a_person_has_only_so_many_and_a_file_that_cannot_be_used_is_named(tmp_p
         views.save("anna", "more", "/voice", PATHS)
     assert views.save("olek", "more", "/voice", PATHS).owner == "olek"
     (tmp_path / "v.json").write_text("{")
-    with pytest.raises(SettingsError, match=r"views_file.*v\.json"):
+    with pytest.raises(ViewsFileError, match=r"views_file.*v\.json"):
         views.of("anna")
-    with pytest.raises(SettingsError, match="views_file"):
+    with pytest.raises(ViewsFileError, match="views_file"):
         SavedViews(tmp_path / "nowhere" / "v.json").save("anna", "x", "/voice", PATHS)
+
+
+async def test_a_file_that_cannot_be_used_is_not_taken_for_that_of_the_users(
+    path: Path, tmp_path: Path
+) -> None:
+    async with console(path, views_file=tmp_path / "nowhere" / "v.json") as client:
+        answer = await post(client, do="save", name="x", address="/voice")
+    assert answer.status_code == 503
+    text = read(answer.text).text
+    assert "Saved views cannot be read or kept" in text
+    assert "console.views_file" in text
+    assert "sign in" not in text

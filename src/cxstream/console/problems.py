@@ -12,6 +12,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from cxstream.console.language import N_
 from cxstream.console.reader import TooSlowError
+from cxstream.console.saved import ViewsFileError
 from cxstream.model.errors import (
     BrokerError,
     CxstreamError,
@@ -83,6 +84,13 @@ def _of_ours(error: CxstreamError) -> Problem:
             N_(
                 "The figures come back when the file can be opened. Show this page to the administrator of the console."
             ),
+            str(error),
+        )
+    if isinstance(error, ViewsFileError):
+        return Problem(
+            503,
+            N_("Saved views cannot be read or kept"),
+            N_("Show this page to the administrator of the console."),
             str(error),
         )
     if isinstance(error, SettingsError):

@@ -29,6 +29,10 @@ _MAX_ADDRESS = 2000
 _PERSONAL = frozenset(("customer", "id", "after", "at"))
 
 
+class ViewsFileError(SettingsError):
+    """The file of the saved views cannot be read or written."""
+
+
 class SavedView(msgspec.Struct, frozen=True):
     """A saved view.
 
@@ -83,7 +87,7 @@ class SavedViews:
 
         Raises:
             InputError: it cannot be kept.
-            SettingsError: the file cannot be written.
+            ViewsFileError: the file cannot be read or written.
         """
         kept = _address(address, paths)
         with self._lock:
@@ -129,7 +133,7 @@ class SavedViews:
             try:
                 found = msgspec.json.decode(self._path.read_bytes(), type=_File)
             except (OSError, msgspec.DecodeError) as error:
-                raise SettingsError(f"console.views_file: {self._path}: {error}") from error
+                raise ViewsFileError(f"console.views_file: {self._path}: {error}") from error
             self._read = changed, {each.id: each for each in found.views}
         return self._read[1]
 
@@ -140,7 +144,7 @@ class SavedViews:
                 file.write(msgspec.json.format(msgspec.json.encode(_File(list(views.values())))))
             place.replace(self._path)
         except OSError as error:
-            raise SettingsError(
+            raise ViewsFileError(
                 f"console.views_file: {self._path}: {error.strerror}: name a file that can be written"
             ) from error
         self._read = None
