@@ -716,6 +716,16 @@ async def _in_the_console(settings: Settings, tmp_path: Path) -> None:
         assert [each[0] for each in left.tables[1][1:]] == ["cx.touchpoints-0-4"]
         assert "has been sent again" in (await client.get("/rejected?place=0-1")).text
         assert (await client.get("/rejected?place=0-99")).status_code == 404
+        # Why a record is refused quotes it.
+        shown = (await client.get("/rejected?place=0-4")).text
+        token = re.findall(r'name="form_token" value="([^"]*)"', shown)[0]
+        forms = {"place": "0-4", "fix": "", "like": "", "form_token": token}
+        sent = await client.post("/rejected", data=forms, headers=OWN)
+        await until(is_over, SECONDS, lambda: job)
+        assert re.search(r"<b>1</b> refused\.", job), job
+        assert "phone" in html(job).text
+        await sign_in("olek")
+        assert (await client.get(sent.headers["location"])).status_code == 403
     assert len(await resent_values(settings)) == 1
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from cxstream.console.rejects import Rejects
     from cxstream.rejected.record import Rejection
+    from cxstream.rejected.resend import Result
 
 _DAYS = {"1": 1, "7": 7, "30": 30}
 _MOST_CHARACTERS = 4000
@@ -40,10 +41,12 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
         return {**nothing, "closed": True}
     is_admin = ask.person.rank >= Role.admin
     if ask.param("job"):
+        if not is_admin:
+            raise HTTPException(403, "admin")
         job = rejects.job(ask.param("job"))
         if job is None:
             raise HTTPException(404)
-        return {**nothing, "job": job}
+        return {**nothing, "job": job, "results": [(each, _said(ask, each)) for each in job.results]}
     try:
         if ask.param("place"):
             return {**nothing, "one": await _one(ask, rejects), "is_admin": is_admin}
@@ -124,6 +127,11 @@ def _seen(rejection: Rejection) -> dict[str, Any]:
         "field": rejection.field,
         "time": datetime.fromtimestamp(rejection.time_ms / 1000, UTC).replace(tzinfo=None),
     }
+
+
+def _said(ask: Ask, result: Result) -> str:
+    """What is said of a record that was to be sent again; why it was refused quotes what stands there."""
+    return result.message if _sees(ask) or result.status != "refused" else ""
 
 
 def _sees(ask: Ask) -> bool:
