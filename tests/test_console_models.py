@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -51,7 +52,10 @@ def company(customers: int, *, leaves: bool = True) -> list[Row]:
 
 async def test_the_risk_of_then_is_compared_with_who_left_since(tmp_path: Path) -> None:
     rows = company(1000)
-    path = warehouse(tmp_path / "w.duckdb", rows, cards=[card(n, "none", 0.5) for n in range(1, 1001)])
+    away, chance = {r["customer_id"] for r in rows if r["kind"] == "churned"}, random.Random(7)
+    # Who has left is no customer whose risk could have drifted.
+    now = {n: 0.99 if n in away else chance.random() for n in range(1, 1001)}
+    path = warehouse(tmp_path / "w.duckdb", rows, cards=[card(n, "none", risk) for n, risk in now.items()])
     cut = START + timedelta(days=10)
     risk = {r["customer_id"]: r["probability_after"] for r in rows if r["time"] <= cut}
     gone = {r["customer_id"] for r in rows if r["time"] <= cut and r["kind"] == "churned"}
@@ -79,8 +83,14 @@ async def test_the_risk_of_then_is_compared_with_who_left_since(tmp_path: Path) 
     for value in np.unique(p):
         order[p == value] = order[p == value].mean()
     assert area(len(y), int(y.sum()), float(order[y].sum())).value == pytest.approx(auc)
-    # Everybody has the same risk now.
-    assert "shifted" in text
+    edges = np.quantile(p, np.arange(1, 10) / 10)
+    before, after = (
+        np.maximum(1e-4, np.bincount(np.searchsorted(edges, each), minlength=10) / len(each))
+        for each in (p, [risk for n, risk in now.items() if n not in away])
+    )
+    shown = re.search(r"Drift of the risk \(PSI\)\s*([\d.]+)\s*shifted", text)
+    assert shown, text
+    assert float(shown[1]) == pytest.approx(np.sum((after - before) * np.log(after / before)), abs=0.02)
     assert "It was not fitted to your customers" in text
 
 

@@ -6,7 +6,7 @@ import asyncio
 import math
 from typing import TYPE_CHECKING, Any
 
-from cxstream.console import charts, figures
+from cxstream.console import charts, figures, leaving
 from cxstream.console.figures import Cell, Estimate, Grid
 from cxstream.console.labels import LEVELS
 from cxstream.console.language import N_
@@ -26,17 +26,12 @@ _DAYS = 30
 # Customers who left, and who stayed, that a figure needs.
 _LEAST = 30
 _STABLE, _SHIFTED = 0.1, 0.25
-_RANKED = """
-SELECT count(*) AS n, count(*) FILTER (has_left) AS k, avg(probability::DOUBLE) AS expected,
-    sum(rank) FILTER (has_left) AS ranks
-FROM (
-    SELECT *, rank() OVER (ORDER BY probability) + (count(*) OVER (PARTITION BY probability) - 1) / 2 AS rank FROM found
-)"""
-# Where the tenths of then are, and how many are there now; a small part stands for none.
-_DRIFT = """
+# Ranks of those who left; and where the tenths of then are, and how many of those who are here are there now; a small part stands
+# for none.
+_JUDGED = f"""
 , edges AS (SELECT quantile_cont(probability, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]) AS edge FROM found),
 both_times AS (
-    SELECT true AS is_now, probability FROM cards UNION ALL SELECT false, probability FROM found
+    SELECT true AS is_now, probability FROM cards WHERE {leaving.STAYS} UNION ALL SELECT false, probability FROM found
 ),
 counts AS (
     SELECT is_now, len(list_filter(edge, lambda e: e < probability)) AS band, count(*) AS n
@@ -47,17 +42,20 @@ shares AS (
         greatest(1e-4, coalesce(sum(n) FILTER (is_now), 0) / (SELECT sum(n) FROM counts WHERE is_now)) AS now,
         greatest(1e-4, coalesce(sum(n) FILTER (NOT is_now), 0) / (SELECT sum(n) FROM counts WHERE NOT is_now)) AS before
     FROM counts GROUP BY band
+),
+ranked AS (
+    SELECT *, rank() OVER (ORDER BY probability) + (count(*) OVER (PARTITION BY probability) - 1) / 2 AS rank FROM found
 )
-SELECT sum((now - before) * ln(now / before)) AS psi FROM shares"""
+SELECT count(*) AS n, count(*) FILTER (has_left) AS k, avg(probability::DOUBLE) AS expected,
+    sum(rank) FILTER (has_left) AS ranks, (SELECT sum((now - before) * ln(now / before)) FROM shares) AS psi
+FROM ranked"""
 
 
 async def _show(ask: Ask) -> Mapping[str, Any]:
     view, days = own("forecast"), _days(ask)
     selection = ask.selection(view, options={"days": str(days)})
-    rows, (ranked,), (drift,) = await asyncio.gather(
-        _tenths(ask),
-        ask.reader.rows(query.over(view, selection, _RANKED)),
-        ask.reader.rows(query.over(view, selection, _DRIFT)),
+    rows, (ranked,) = await asyncio.gather(
+        _tenths(ask), ask.reader.rows(query.over(view, selection, _JUDGED))
     )
     enough = min(ranked["k"], ranked["n"] - ranked["k"]) >= _LEAST
     return {
@@ -69,7 +67,7 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
         else "",
         "least": _LEAST,
         "is_enough": enough,
-        "facts": _facts(ask, rows, ranked, drift["psi"]) if enough else [],
+        "facts": _facts(ask, rows, ranked) if enough else [],
         "tenths": _grid(ask, rows, days) if enough else None,
         "models": _models(ask, ask.settings.scoring),
         "levels": [
@@ -103,10 +101,10 @@ def calibration_error(rows: Sequence[Row]) -> float:
     return float(sum(row["customers"] * abs(row["expected"] - row["left_share"]) for row in rows) / total)
 
 
-def _facts(ask: Ask, rows: Sequence[Row], ranked: Row, psi: float | None) -> list[tuple[str, Cell]]:
+def _facts(ask: Ask, rows: Sequence[Row], ranked: Row) -> list[tuple[str, Cell]]:
     words = ask.language
     auc = area(ranked["n"], ranked["k"], float(ranked["ranks"]))
-    share = ranked["k"] / ranked["n"]
+    share, psi = ranked["k"] / ranked["n"], ranked["psi"]
     shift = (
         figures.none()
         if psi is None
