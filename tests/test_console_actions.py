@@ -17,16 +17,18 @@ import pytest
 from console_app import OWN, card, console, read, warehouse
 from cxstream.console.audit import tell_of_client
 from cxstream.console.following import Follower, Shared
+from cxstream.console.metrics import ConsoleMetrics
 from cxstream.console.outlet import Outlet
 from cxstream.console.people import add_person, add_program
-from cxstream.model.errors import BrokerError
+from cxstream.model.errors import BrokerError, WarehouseError
 from cxstream.scoring.state.erasures import digest
 from cxstream.settings import Settings
 from cxstream.topology import AUDIT, FORGET, TOUCHPOINTS, WORK
 from cxstream.warehouse.batch import Erasure
 from cxstream.warehouse.erase import erase
 from cxstream.warehouse.ingest import Ingest
-from cxstream.warehouse.store import Store
+from cxstream.warehouse.metrics import FollowMetrics
+from cxstream.warehouse.store import Store, copy_of
 from cxstream.wire.schema import documents
 from test_work import batch, work
 from view_rows import touchpoint
@@ -384,7 +386,9 @@ async def test_what_is_done_comes_back_through_kafka(
     # A console that knows nothing of it has it from the read model, which it follows itself.
     ended = threading.Event()
     with Shared(path, chosen.warehouse) as store:
-        follower = Follower(chosen, store, ended.set)
+        metrics = ConsoleMetrics()
+        followed = FollowMetrics([TOUCHPOINTS.contract], metrics.registry)
+        follower = Follower(chosen, store, ended.set, followed)
         follower.start()
         try:
             async with console(path, source=store) as client:
@@ -394,9 +398,14 @@ async def test_what_is_done_comes_back_through_kafka(
                     return "called" in (await client.get("/customers/c-3")).text
 
                 await until(has_come, 60, lambda: "the note does not come back")
+            follower.copy()
+            await until(copy_of(path).exists, 60, lambda: "no copy is made")
         finally:
             follower.stop()
     assert not ended.is_set()
+    # What it did stands beside the metrics of the pages.
+    assert metrics.registry.get_sample_value("cxstream_warehouse_rows_total") == 1
+    assert metrics.registry.get_sample_value("cxstream_console_ready") is not None
 
 
 async def test_a_follower_that_cannot_go_on_says_so(path: Path) -> None:
@@ -435,3 +444,21 @@ async def test_pages_read_what_is_committed_while_the_file_is_written_and_replac
     # The file is closed, and anybody may open it.
     with Store(path, settings) as again:
         assert again.connection.execute("SELECT count(*) FROM touchpoints").fetchall() == [(6,)]
+
+
+def test_readers_do_not_wait_for_a_file_that_does_not_come_back(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a console whose disk is full would never end."""
+    with Shared(path, Settings().warehouse) as store, ThreadPoolExecutor(1) as pool:
+        asked = []
+
+        def fails() -> None:
+            asked.append(pool.submit(lambda: store.open().__enter__()))
+            raise WarehouseError("the disk is full")
+
+        monkeypatch.setattr(store, "_reopen", fails)
+        with pytest.raises(WarehouseError, match="full"):
+            store.compact()
+        with pytest.raises(WarehouseError, match="could not be rewritten"):
+            asked[0].result(60)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from cxstream.model.errors import WarehouseError
 from cxstream.warehouse.follow import follow
 from cxstream.warehouse.store import Store
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from cxstream.settings import Settings
     from cxstream.settings import Warehouse as WarehouseSettings
+    from cxstream.warehouse.metrics import FollowMetrics
 
 # Several commits a second are not seen; one a second costs a page that is open one query a second.
 _FLUSH_SECONDS = 0.5
@@ -55,7 +57,7 @@ class Shared(Store):
         self.version, self._written = 0, time.time()
         self._changed = threading.Condition()
         self._readers = self._opened = 0
-        self._is_away = False
+        self._is_away = self._is_lost = False
         self._base: duckdb.DuckDBPyConnection | None = None
         super().__init__(path, settings)
 
@@ -68,9 +70,15 @@ class Shared(Store):
 
     @contextmanager
     def open(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A connection whose cursors read what is committed."""
+        """A connection whose cursors read what is committed.
+
+        Raises:
+            WarehouseError: the file could not be opened again.
+        """
         with self._changed:
-            self._changed.wait_for(lambda: not self._is_away)
+            self._changed.wait_for(lambda: not self._is_away or self._is_lost)
+            if self._is_lost:
+                raise WarehouseError(f"{self.path}: it could not be rewritten: see the log, and start again")
             connection = self._reading()
             self._readers += 1
         try:
@@ -99,6 +107,16 @@ class Shared(Store):
             self._drop_base()
         super().close()
 
+    def compact(self) -> None:
+        """Rewrite the file; where that fails, readers are told instead of waiting for ever."""
+        try:
+            super().compact()
+        except BaseException:
+            with self._changed:
+                self._is_lost = self._is_away
+                self._changed.notify_all()
+            raise
+
     def _reopen(self) -> None:
         super()._reopen()
         with self._changed:
@@ -126,28 +144,37 @@ class Follower:
         settings: of the installation.
         store: the warehouse.
         failed: called in the thread when it cannot go on.
+        metrics: told what is done.
 
     Attributes:
         error: why it could not go on.
     """
 
-    def __init__(self, settings: Settings, store: Store, failed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        failed: Callable[[], None],
+        metrics: FollowMetrics | None = None,
+    ) -> None:
         quick = settings.warehouse.model_copy(
             update={"flush_seconds": min(settings.warehouse.flush_seconds, _FLUSH_SECONDS)}
         )
-        self._settings, self._store, self._failed = (
-            settings.model_copy(update={"warehouse": quick}),
-            store,
-            failed,
-        )
+        self._settings = settings.model_copy(update={"warehouse": quick})
+        self._store, self._failed, self._metrics = store, failed, metrics
         self._loop = asyncio.new_event_loop()
-        self._stop = asyncio.Event()
+        self._stop, self._copy = asyncio.Event(), asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="follow")
         self.error: BaseException | None = None
 
     def start(self) -> None:
         """Begin."""
         self._thread.start()
+
+    def copy(self) -> None:
+        """Make a copy for readers."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._copy.set)
 
     def stop(self) -> None:
         """End after what is being taken in."""
@@ -157,7 +184,16 @@ class Follower:
 
     def _run(self) -> None:
         try:
-            self._loop.run_until_complete(follow(self._settings, self._store, _log.info, ended_by=self._stop))
+            self._loop.run_until_complete(
+                follow(
+                    self._settings,
+                    self._store,
+                    _log.info,
+                    metrics=self._metrics,
+                    ended_by=self._stop,
+                    copied_by=self._copy,
+                )
+            )
         except BaseException as error:  # noqa: BLE001 - the thread that serves tells it
             self.error = error
             self._failed()

@@ -13,6 +13,8 @@ from cxstream.console.app import LOCAL_HOSTS, create_app
 from cxstream.console.following import Follower, Shared
 from cxstream.console.metrics import ConsoleMetrics
 from cxstream.model.errors import SettingsError
+from cxstream.warehouse.feed import TOPICS
+from cxstream.warehouse.metrics import FollowMetrics
 from cxstream.worker.telemetry.metrics_server import MetricsServer, served
 
 if TYPE_CHECKING:
@@ -55,26 +57,31 @@ def serve(settings: Settings, warehouse: Path, say: Callable[[str], None], *, fo
         if store is None:
             server.run(sockets=[listener])
         else:
-            _run_with_follower(server, listener, settings, store)
+            followed = FollowMetrics([topic.contract for topic in TOPICS], metrics.registry)
+            _run_with_follower(server, listener, settings, store, followed)
 
 
 def _run_with_follower(
-    server: uvicorn.Server, listener: socket.socket, settings: Settings, store: Shared
+    server: uvicorn.Server, listener: socket.socket, settings: Settings, store: Shared, metrics: FollowMetrics
 ) -> None:
     """Serve and follow; if one of them ends, so does the other."""
 
     def end() -> None:
         server.should_exit = True
 
-    follower = Follower(settings, store, end)
-    # uvicorn raises the signal that has ended it once more, which would end the process before the file is closed.
-    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    follower = Follower(settings, store, end, metrics)
+    before = {
+        # uvicorn raises the signal that has ended it once more, which would end the process before the file is closed.
+        signal.SIGTERM: signal.signal(signal.SIGTERM, lambda *_: None),
+        signal.SIGUSR1: signal.signal(signal.SIGUSR1, lambda *_: follower.copy()),
+    }
     follower.start()
     try:
         server.run(sockets=[listener])
     finally:
         follower.stop()
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     if follower.error is not None:
         raise follower.error
 

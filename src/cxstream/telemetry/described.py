@@ -28,11 +28,12 @@ class Described:
 
     Args:
         table: by name: type, meaning and labels.
+        beside: where they stand beside others of this process; by default in a registry of their own.
     """
 
-    def __init__(self, table: Table) -> None:
-        self.registry = CollectorRegistry(support_collectors_without_names=True)
-        for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR):
+    def __init__(self, table: Table, beside: CollectorRegistry | None = None) -> None:
+        self.registry = beside or CollectorRegistry(support_collectors_without_names=True)
+        for collector in () if beside else (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR):
             self.registry.register(collector)
         self._table = table
 

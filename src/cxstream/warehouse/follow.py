@@ -54,6 +54,7 @@ async def follow(
     accept_loss: bool = False,
     metrics: FollowMetrics | None = None,
     ended_by: asyncio.Event | None = None,
+    copied_by: asyncio.Event | None = None,
 ) -> None:
     """Take in records as they come, until SIGTERM or SIGINT; SIGUSR1 makes a copy for readers.
 
@@ -65,6 +66,7 @@ async def follow(
         accept_loss: go on where the log has lost records that were not read.
         metrics: told what is done.
         ended_by: ends it when it is set, instead of the signals, which only the main thread has.
+        copied_by: with `ended_by`: makes a copy for readers when it is set.
 
     Raises:
         BrokerError: Kafka does not answer at first.
@@ -74,7 +76,9 @@ async def follow(
         InputError: the model card cannot be read.
     """
     with (
-        _signals() if ended_by is None else contextlib.nullcontext((ended_by, asyncio.Event())) as (
+        _signals()
+        if ended_by is None
+        else contextlib.nullcontext((ended_by, copied_by or asyncio.Event())) as (
             stop,
             wanted,
         )

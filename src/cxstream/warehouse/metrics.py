@@ -12,7 +12,7 @@ from cxstream.warehouse.predictions import FIGURES, OF_BAND
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from prometheus_client import Gauge
+    from prometheus_client import CollectorRegistry, Gauge
 
     from cxstream.warehouse.predictions import Quality
 
@@ -115,10 +115,11 @@ class FollowMetrics:
 
     Args:
         topics: topics that are read, by the names of the contract.
+        beside: where they stand beside others of this process.
     """
 
-    def __init__(self, topics: list[str]) -> None:
-        described = Described(METRICS)
+    def __init__(self, topics: list[str], beside: CollectorRegistry | None = None) -> None:
+        described = Described(METRICS, beside)
         self.registry = described.registry
         self._lag = described.gauge("cxstream_warehouse_lag_records")
         self._age = described.gauge("cxstream_warehouse_lag_seconds")
