@@ -116,6 +116,7 @@ def test_validation_notices_a_field_that_does_not_exist(field: str) -> None:
         "warehouse.settings.CXSTREAM_WAREHOUSE__PATH=/tmp/w.duckdb",
         "console.hosts=cx.example.org",
         "console.settings.CXSTREAM_SECURITY__PASSWORD=secret",
+        "console.settings.CXSTREAM_OIDC__CLIENT_SECRET=secret",
         "control.key=",
         "control.value=secret",
         "worker.extraVolumes=none",
@@ -665,6 +666,33 @@ def test_warehouse_and_console_have_their_own_users_secrets_and_ways() -> None:
         assert endpoint["port"] in {each["name"] for each in served}
     shut = template(PRODUCTION, "--set", "networkPolicy.metricsFrom=null,console.from=null")
     assert only(shut, "NetworkPolicy", name="cxstream-warehouse")["spec"]["ingress"] == []
+
+
+def test_people_sign_in_by_a_provider_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = {
+        "CXSTREAM_OIDC__ISSUER": "https://id.example.org/realms/shop",
+        "CXSTREAM_OIDC__CLIENT_ID": "cxstream",
+        "CXSTREAM_OIDC__ADMINS": '["cx-admins"]',
+    }
+    documents = template(
+        *(PRODUCTION, "--set", "console.users.secret=,console.oidc.secret=cx-oidc"),
+        *("--set-json", f"console.settings={json.dumps(chosen)}"),
+    )
+    pod, containers = _parts(documents)
+    given = _environment(containers["console"])
+    for variable, value in given.items():
+        if not variable.startswith("CXSTREAM_SECURITY"):
+            monkeypatch.setenv(variable, value)
+    settings = load()
+    check(settings.console, has_provider=settings.oidc.issuer is not None)
+    assert settings.console.users_file is None
+    kept = settings.oidc.client_secret_file
+    assert kept is not None
+    mounts = {each["mountPath"]: each["name"] for each in containers["console"]["volumeMounts"]}
+    (volume,) = (each for each in pod["volumes"] if each["name"] == mounts[str(kept.parent)])
+    assert volume["secret"]["secretName"] == "cx-oidc"
+    assert volume["secret"]["items"][0]["path"] == kept.name
+    assert "users" not in {each["name"] for each in pod["volumes"]}
 
 
 def test_the_console_speaks_https_by_itself_with_a_certificate() -> None:
