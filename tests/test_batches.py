@@ -207,6 +207,11 @@ def test_ordinary_records_come_as_columns(number: int) -> None:
     assert told(list(piece)) == told(list(DefaultRecordBatch(batch_of(records, number, 1000))))
     assert told([piece[7], piece[-1], *piece[10:12]]) == told([*piece][7:8] + [*piece][-1:] + [*piece][10:12])
     assert [each.offset for each in between(piece, 1100, 1103)] == [1100, 1101, 1102]
+    # Few of them do not hold the text of all.
+    assert len(piece[10:12].values.text) < 500 < len(piece.values.text)
+    assert [told(list(piece[i:][:2])) for i in (0, 10, 198, 500)] == [
+        told([*piece][i : i + 2]) for i in (0, 10, 198, 500)
+    ]
     both = together([piece[:100], piece[100:]])
     assert isinstance(both, PackedRecords)
     assert told(list(both)) == told(list(piece))
@@ -361,6 +366,23 @@ def test_a_header_whose_name_is_no_text_stops_nobody() -> None:
         found = unpacked(batch_of(records, number))
         assert [each.value for each in found] == [b"a", b"b", b"c"]
         assert found[1].headers == [("\udcff\udcfe", b"x"), ("h", b"y")]
+
+
+@pytest.mark.parametrize("number", CODECS)
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [
+        (varint(1), "a record ends early"),
+        (varint(1) + varint(-1), "a header has no name"),
+        (varint(0) + b"more", "a record has another length than it says"),
+    ],
+)
+def test_why_a_record_cannot_be_read_depends_on_its_bytes_alone(number: int, end: bytes, said: str) -> None:
+    """aiokafka's parser looks beyond them, and says what it finds in memory there."""
+    body = record(1, b"b")[1:-1] + end
+    found = unpacked(batch_of([record(0, b"a"), varint(len(body)) + body, record(2, b"c")], number))
+    assert [(each.offset, each.value) for each in found] == [(0, b"a"), (1, None), (2, b"c")]
+    assert found[1].broken == said
 
 
 @pytest.mark.parametrize("number", CODECS)

@@ -296,10 +296,11 @@ class _Scan:
         body = raw.tobytes()
         header = self._header + n.to_bytes(4)
         try:
-            return list(DefaultRecordBatch(header + body))
-        except (CorruptRecordException, UnicodeDecodeError) as error:
+            # The parser looks beyond the last record if its numbers are wrong, and must find the same there each time.
+            return list(DefaultRecordBatch(memoryview(header + body + AFTER * 2)[: -2 * len(AFTER)]))
+        except (CorruptRecordException, UnicodeDecodeError):
             if n == 1:
-                return [self._odd(body, error)]
+                return [self._odd(body)]
         # One of them cannot be parsed: the others must still be read.
         found = np.zeros(SCAN, np.int64)
         data, at, records = np.frombuffer(body, np.uint8), self._at, []
@@ -312,7 +313,7 @@ class _Scan:
         self._at = at
         return list(chain.from_iterable(records))
 
-    def _odd(self, body: bytes, error: Exception) -> Record:
+    def _odd(self, body: bytes) -> Record:
         """A record that aiokafka's parser refuses, whose length is right.
 
         The names of its headers are not UTF-8, or a number has more bits than it may have.
@@ -327,14 +328,13 @@ class _Scan:
             for _ in range(reader.varint()):
                 name = reader.string()
                 if name is None:
-                    raise error
+                    raise CorruptRecordException("a header has no name")  # noqa: TRY301 - as where its length is wrong
                 headers.append((name.decode(errors="surrogateescape"), reader.string()))
             if reader.at != len(body):
-                raise error
-        except (CorruptRecordException, UnicodeDecodeError):
+                raise CorruptRecordException("a record has another length than it says")  # noqa: TRY301 - likewise
+        except CorruptRecordException as error:
             # Its length is right: the following records can be read.
-            reference = Reference(len(body), "")
-            said = str(error.args[0]) if error.args else type(error).__name__
+            reference, said = Reference(len(body), ""), str(error.args[0])
             return Record(offset, self._time(timestamp), self._type, None, reference=reference, broken=said)
         return Record(offset, self._time(timestamp), self._type, key, value, headers)
 

@@ -92,9 +92,8 @@ class PackedRecords(Sequence[Record]):
     def __getitem__(self, i: slice) -> PackedRecords: ...
     def __getitem__(self, i: int | slice) -> Record | PackedRecords:
         if isinstance(i, slice):
-            return PackedRecords(
-                self.offsets[i], self.timestamps[i], self.timestamp_type, self.keys[i], self.values[i]
-            )
+            keys, values = _alone(self.keys[i], self.values[i])
+            return PackedRecords(self.offsets[i], self.timestamps[i], self.timestamp_type, keys, values)
         return Record(
             int(self.offsets[i]),
             int(self.timestamps[i]),
@@ -107,6 +106,20 @@ class PackedRecords(Sequence[Record]):
         numbers = zip(self.offsets.tolist(), self.timestamps.tolist(), strict=True)
         for (offset, timestamp), key, value in zip(numbers, self.keys, self.values, strict=True):
             yield Record(offset, timestamp, self.timestamp_type, key, value)
+
+
+def _alone(keys: Packed, values: Packed) -> tuple[Packed, Packed]:
+    """The same in a text of their own, where they are little of it: what costs by the text then costs by the records."""
+    if not len(keys):
+        return keys, values
+    begin, end = int(keys.begins.min()), int(values.ends.max())
+    if 2 * (end - begin) > len(values.text):
+        return keys, values
+    # With the byte behind the last value.
+    text = values.text[begin : end + 1] + AFTER
+    return Packed(text, keys.begins - begin, keys.ends - begin), Packed(
+        text, values.begins - begin, values.ends - begin
+    )
 
 
 def between(records: Sequence[Any], first: int, stop: int | None = None) -> Sequence[Any]:

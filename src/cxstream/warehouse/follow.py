@@ -101,7 +101,8 @@ async def follow(
                         if not stop.is_set():
                             await alerts.step()
                             await _end_work(settings, store)
-                            predictions.step()
+                            # It may take seconds, and the loop reads Kafka and serves meanwhile.
+                            await asyncio.to_thread(predictions.step)
                         if not ready and not stop.is_set():
                             ready = True
                             announce(f"ready: {store.path} is up to date")
