@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+import duckdb
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -19,6 +20,7 @@ from cxstream.insights.drift import psi, spread
 from cxstream.model.errors import InputError
 from cxstream.settings import Settings
 from cxstream.training import measures
+from cxstream.warehouse import predictions as predictions_module
 from cxstream.warehouse.metrics import FollowMetrics
 from cxstream.warehouse.predictions import PredictionWatch, read_card
 from cxstream.warehouse.views.selection import Filter
@@ -420,6 +422,22 @@ def test_without_touchpoints_and_with_other_rules_there_is_no_figure() -> None:
     stand.watch.step()
     assert stand.value("cxstream_predictions", rules="in_force", state="followed") == 0
     assert stand.value("cxstream_prediction_observed", rules="in_force", band="10") is None
+
+
+def test_too_little_memory_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    stand, quality = Stand([], prediction_minutes=10), predictions_module.quality
+
+    def fails(*_: Any) -> None:
+        raise duckdb.OutOfMemoryException("could not allocate")
+
+    for now, does, errors in ((0.0, fails, 1), (599.0, fails, 1), (601.0, fails, 2), (1300.0, quality, 2)):
+        stand.now = now
+        monkeypatch.setattr(predictions_module, "quality", does)
+        stand.watch.step()
+        assert stand.value("cxstream_warehouse_errors_total", reason="predictions") == errors
+        checked = stand.value("cxstream_prediction_checked_timestamp_seconds")
+        assert checked is not None
+        assert (checked > 0) == (does is quality)
 
 
 def test_drift_is_of_todays_customers(tmp_path: Path) -> None:

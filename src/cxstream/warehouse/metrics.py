@@ -33,7 +33,10 @@ METRICS = {
     "cxstream_warehouse_batch_seconds": ("histogram", "Time to take in what there was.", ()),
     "cxstream_warehouse_errors_total": (
         "counter",
-        "Times that Kafka did not answer (kafka), and records that cannot be read and were left out (record).",
+        (
+            "Times that Kafka did not answer (kafka), records that cannot be read and were left out (record), and times that the memory "
+            "did not suffice to compare predictions (predictions)."
+        ),
         ("reason",),
     ),
     "cxstream_warehouse_caught_up_timestamp_seconds": (
@@ -103,7 +106,7 @@ METRICS = {
         (),
     ),
 }
-REASONS = ("kafka", "record")
+REASONS = ("kafka", "record", "predictions")
 CHANGES = ("raised", "cleared")
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import duckdb
 import msgspec
 import numpy as np
 import orjson
@@ -29,8 +30,6 @@ from cxstream.warehouse.views.selection import Selection
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
-
-    import duckdb
 
     from cxstream.settings import Settings
     from cxstream.warehouse.metrics import FollowMetrics
@@ -231,9 +230,16 @@ class PredictionWatch:
         if minutes is None or now < self._due:
             return
         connection = self._store.connection
-        found = quality(connection, self._horizon, self._settings.prediction_days)
-        drift = drifts(connection, self._training) if self._training else {}
-        self._metrics.predicted(found, drift)
+        try:
+            found = quality(connection, self._horizon, self._settings.prediction_days)
+            drift = drifts(connection, self._training) if self._training else {}
+        except duckdb.OutOfMemoryException as error:
+            # Records are taken in all the same.
+            found = {}
+            self._metrics.failed("predictions")
+            log.warning("predictions not compared: give more memory (warehouse.memory_mib)", error=str(error))
+        else:
+            self._metrics.predicted(found, drift)
         # What takes long is done less often.
         took = self._monotonic() - now
         self._due = now + max(minutes * 60, 20 * took)
