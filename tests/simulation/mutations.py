@@ -13,6 +13,7 @@ import inspect
 import sys
 import textwrap
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
@@ -29,6 +30,7 @@ class Mutation:
         where: module:function or module:Class.function.
         changes: pairs of what stands there and what stands there instead.
         seeds: within how many it must be found.
+        first: a seed that found it before, tried before the others: another change may make it miss.
         worker: settings of the workers that are not left to the seed.
     """
 
@@ -36,7 +38,13 @@ class Mutation:
     where: str
     changes: tuple[tuple[str, str], ...]
     seeds: int = 100
+    first: int = 0
     worker: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def order(self) -> Iterator[int]:
+        """The seeds in the order in which to try them."""
+        return chain((self.first,), (seed for seed in range(self.seeds) if seed != self.first))
 
 
 _PARTITION = "cxstream.worker.ownership.partition:Partition."
@@ -88,6 +96,7 @@ MUTATIONS = (
         "a fenced worker goes on as if it had a right to",
         "simulation.broker:Broker._of",
         (("if identity.epoch != epoch:", "if identity.epoch < epoch:"),),
+        first=28,
     ),
     Mutation(
         "records from the snapshot to the committed offset are not applied again",
@@ -111,6 +120,7 @@ MUTATIONS = (
         ),
         # Few seeds meet it.
         seeds=200,
+        first=110,
     ),
     Mutation(
         "the committed offset is one too low",
@@ -161,6 +171,7 @@ MUTATIONS = (
                 "await asyncio.wait([asyncio.ensure_future(producer.commit_transaction())])",
             ),
         ),
+        first=61,
     ),
     Mutation(
         "closing does not wait for the transaction under way",
@@ -252,7 +263,7 @@ MUTATIONS = (
     Mutation(
         "misrouted records are scored where they are",
         "cxstream.scoring.state.partition:PartitionState._elsewhere",
-        (("if self.count is None or", "if True or"),),
+        (("if self.count is None:", "if True:"),),
     ),
     Mutation(
         "misrouted records are not forwarded with the headers that they came with",
