@@ -90,7 +90,10 @@ async def test_tables_of_a_page_can_be_downloaded(path: Path, page: Any) -> None
             answer = await client.get(f"{page.path}.csv", params={"table": name})
             assert answer.status_code == 200
             assert answer.headers["content-type"].startswith("text/csv")
-            assert len(list(csv.reader(io.StringIO(answer.text)))) > 1
+            heads, *rows = csv.reader(io.StringIO(answer.text))
+            assert heads
+            # Models follows customers for 30 days; the data have three weeks.
+            assert rows or page.name == "models"
         if page.tables:
             assert (await client.get(f"{page.path}.csv?table=none")).status_code == 404
 

@@ -200,7 +200,7 @@ def _models(ask: Ask, params: ScoringParams) -> list[dict[str, str]]:
 
 
 async def _table(ask: Ask) -> Table:
-    return Table("forecast", await _tenths(ask))
+    return Table("forecast", await _tenths(ask), own("forecast").columns)
 
 
 PAGE = Page(
