@@ -159,6 +159,13 @@ CASES: dict[str, dict[str, int]] = {
         "keys init {tmp}/bad.csv": NOT_DONE,
         "keys": WRONG,
     },
+    "clients": {
+        "--config {tmp}/console.toml clients list": DONE,
+        "--config {tmp}/console.toml clients create bi": DONE,
+        "--config {tmp}/console.toml clients revoke bi": NOT_DONE,
+        "clients list": NOT_DONE,
+        "clients": WRONG,
+    },
     "schemas": {
         f"schemas --check {ROOT}/schemas": DONE,
         "schemas --out {tmp}/schemas": DONE,
@@ -181,6 +188,7 @@ def files(tmp_path: Path) -> Path:
     bad = re.sub(r"\d", "x", row)
     (tmp_path / "partly.csv").write_text(f"{header}\n{row}\n{bad}\n")
     (tmp_path / "bad.csv").write_text(f"{header}\n{bad}\n")
+    (tmp_path / "console.toml").write_text(f"[console]\nusers_file = '{tmp_path}/people.toml'\n")
     (tmp_path / "experiments.toml").write_text("[scoring.experiments.retention]\nholdout = 0.2\n")
     with Store(tmp_path / "w", Warehouse(memory_mib=512, threads=1)):
         pass
