@@ -28,8 +28,6 @@ _LOADING_SECONDS = 4.0
 # A busy computer of two cores has taken two minutes for it.
 _LOADED_SECONDS = 600.0
 _USER = "demo"
-# The pages show what was there at the last copy.
-_COPY_SECONDS = 3.0
 
 
 class _Child:
@@ -165,13 +163,13 @@ class Worker(_Child):
             local_socket.remove(local_socket.place(int(port)), own_folder=True)
 
 
-class Pages:
-    """A warehouse that follows Kafka, and the console over it, as child processes.
+class Pages(_Child):
+    """The console, which follows Kafka, as a child process: pages show an event within a second or two.
 
     Args:
         settings: where Kafka is, and how long a stop may take.
-        config: the settings file that they are to read, if any.
-        folder: takes the file, its copy, the one who may sign in, and their logs.
+        config: the settings file that it is to read, if any.
+        folder: takes the warehouse, the one who may sign in, and its log.
     """
 
     def __init__(self, settings: Settings, config: str | None, folder: Path) -> None:
@@ -182,40 +180,21 @@ class Pages:
         add_person(users, _USER, "admin", self._password)
         variables = {
             "CXSTREAM_WAREHOUSE__PATH": str(folder / "demo.duckdb"),
-            "CXSTREAM_WAREHOUSE__FLUSH_SECONDS": "1",
-            "CXSTREAM_WAREHOUSE__PUBLISH_MINUTES": str(_COPY_SECONDS / 60),
             "CXSTREAM_WAREHOUSE__MEMORY_MIB": "512",
             "CXSTREAM_CONSOLE__USERS_FILE": str(users),
             "CXSTREAM_CONSOLE__COMPANY": "Demo",
         }
-        self._warehouse = _Child("warehouse", ["warehouse", "follow"], settings, config, folder, variables)
-        self._console = _Child(
-            "console", ["serve", "--host", "127.0.0.1", "--port", "0"], settings, config, folder, variables
-        )
+        arguments = ["serve", "--follow", "--host", "127.0.0.1", "--port", "0"]
+        super().__init__("console", arguments, settings, config, folder, variables)
 
     async def ready(self) -> str:
         """Wait until there are pages; returns their address, and how to sign in.
 
         Raises:
-            BrokerError: one of the two ended, or takes too long.
+            BrokerError: it ended, or takes too long.
         """
-        await self._warehouse.said("^ready: ")
-        found = await self._console.said(r" at (http\S+)$")
+        found = await self.said(r" at (http\S+/)(, metrics at \S+)?$")
         return f"{found[1]}  name {_USER}, password {self._password}"
-
-    def check(self) -> None:
-        """Make sure that both run.
-
-        Raises:
-            BrokerError: one ended; says its last lines.
-        """
-        self._warehouse.check()
-        self._console.check()
-
-    def stop(self) -> None:
-        """Stop both cleanly."""
-        self._console.stop()
-        self._warehouse.stop()
 
 
 @contextlib.contextmanager
@@ -245,7 +224,7 @@ def worker(settings: Settings, config: str | None) -> Iterator[Worker]:
 
 @contextlib.contextmanager
 def pages(settings: Settings, config: str | None) -> Iterator[Pages]:
-    """Run a warehouse and the console while the block runs."""
+    """Run the console over a warehouse while the block runs."""
     with tempfile.TemporaryDirectory(prefix="cxstream-demo-") as folder:
         child = Pages(settings, config, Path(folder))
         try:

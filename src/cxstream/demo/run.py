@@ -45,7 +45,7 @@ class Show:
         seconds: after how long to end, from the first touchpoint at this rate; None: when asked.
         history: days of the customers' lives that are sent first, as fast as it goes.
         seed: of all chance.
-        console: whether to run a warehouse and the console, too.
+        console: whether to run the console over a warehouse, too.
     """
 
     customers: int
@@ -106,9 +106,7 @@ async def run(
                     task.cancel()
         except* CxstreamError as errors:
             raise _first(errors) from None
-        view.note(
-            "stopping the worker, the warehouse and the console ..." if pages else "stopping the worker ..."
-        )
+        view.note("stopping the worker and the console ..." if pages else "stopping the worker ...")
 
 
 async def _send(show: Show, settings: Settings, board: Board, view: View, stop: asyncio.Event) -> None:
