@@ -294,6 +294,15 @@ class TestCommand:
         assert result.stdout == f"{records} records of 50 customers written to {tmp_path / 't.ndjson'}\n"
         assert json.loads((tmp_path / "truth.ndjson").read_bytes().splitlines()[0])["records"] == records
 
+    def test_a_start_may_have_an_offset(self, tmp_path: Path) -> None:
+        few = ("--customers", "20", "--days", "1", "--quiet")
+        starts = ("2026-09-30", "2026-09-30T00:00:00Z", "2026-09-30T02:00:00+02:00")
+        for n, start in enumerate(starts):
+            assert run(*few, "--start", start, "--out", tmp_path / f"{n}.ndjson").exit_code == 0
+        texts = {(tmp_path / f"{n}.ndjson").read_bytes() for n in range(len(starts))}
+        assert len(texts) == 1
+        assert b'"time":"2026-09-30T' in texts.pop()
+
     def test_a_file_has_no_records_from_the_future_unless_asked(self, tmp_path: Path) -> None:
         broken = ("--customers", "200", "--days", "10", "--broken", "0.1", "--quiet")
         assert run(*broken, "--out", tmp_path / "a.ndjson").exit_code == 0

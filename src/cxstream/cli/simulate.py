@@ -28,8 +28,8 @@ _POSITIVE = click.FloatRange(0, min_open=True)
 @click.option("--speed", type=_POSITIVE, help="Seconds of event time a second. For a topic.")
 @click.option(
     "--start",
-    type=click.DateTime(),
-    help="Event time of the beginning, UTC. Default: a fixed day for a file, for a topic so long ago that it ends about now.",
+    type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%d %H:%M:%S"]),
+    help="Event time of the beginning, in UTC unless it ends with an offset. Default: a fixed day for a file, for a topic so long ago that it ends about now.",
 )
 @click.option(
     "--out",
@@ -168,7 +168,9 @@ def _acting(options: dict[str, Any]) -> Any:
 
 def _start(options: dict[str, Any]) -> int | None:
     given = options["start"]
-    return None if given is None else round(given.replace(tzinfo=UTC).timestamp() * 1000)
+    if given is None:
+        return None
+    return round((given if given.tzinfo else given.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
 def _to_file(rates: Any, options: dict[str, Any]) -> None:
