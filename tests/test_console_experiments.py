@@ -175,6 +175,8 @@ async def test_who_is_held_out_by_the_last_signal_is_marked_and_not_offered(tmp_
         for customer in (1, 2, 3):
             page = (await client.get(f"/customers/c-{customer}")).text
             assert ("leave this customer alone" in page) == (customer == 2)
+            opened = (await client.get("/queue", params={"customer": f"c-{customer}"})).text
+            assert ("Suggested:" in opened) == (customer != 2)
     # The rules of the settings are in force, and c-4 and c-5 will be told an arm.
     rules = {"experiments": {"one": {"holdout": 0.9, "salt": "s"}}}
     arm = {n: arm_of("one", Experiment(holdout=0.9, salt="s"), f"c-{n}") for n in (3, 4, 5)}
