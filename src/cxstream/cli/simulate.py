@@ -167,7 +167,7 @@ def _acting(options: dict[str, Any]) -> Any:
 
 
 def _start(options: dict[str, Any]) -> int | None:
-    given = options["start"]
+    given: datetime | None = options["start"]
     if given is None:
         return None
     return round((given if given.tzinfo else given.replace(tzinfo=UTC)).timestamp() * 1000)
