@@ -111,12 +111,18 @@ def _end(
             bits = at_end[customer, word] if at.ending >= PURCHASE else at_complaint[customer, word]
         if len(ever):
             ever[customer, word] |= bits
-        place = word * BITS + 1
-        while bits != _NONE:
-            if bits & _ONE:
-                counts[group, place] += 1
-            bits >>= _ONE
-            place += 1
+        _count(bits, word, counts[group])
+
+
+@kernel
+def _count(bits: np.uint64, word: int, counts: NDArray[np.int64]) -> None:
+    """Count the places of a word."""
+    place = word * BITS + 1
+    while bits != _NONE:
+        if bits & _ONE:
+            counts[place] += 1
+        bits >>= _ONE
+        place += 1
 
 
 @entry
@@ -148,10 +154,4 @@ def count_bits(ever: Words, counts: NDArray[np.int64]) -> None:
     """
     for customer in range(len(ever)):
         for word in range(ever.shape[1]):
-            bits = ever[customer, word]
-            place = word * BITS + 1
-            while bits != _NONE:
-                if bits & _ONE:
-                    counts[place] += 1
-                bits >>= _ONE
-                place += 1
+            _count(ever[customer, word], word, counts)

@@ -173,24 +173,10 @@ def clear_attributes(data: NDArray[np.uint8], at: int, records: int) -> None:
 
 
 @kernel
-def _short(data: NDArray[np.uint8], at: int, end: int) -> tuple[int, int]:
-    """A zigzag varint of at most four bytes, and where it ends; -1 where it is none."""
+def _short(data: NDArray[np.uint8], at: int, end: int, most: int = 4) -> tuple[int, int]:
+    """A zigzag varint of at most so many bytes, 9 or fewer, and where it ends; -1 where it is none."""
     value = np.int64(0)
-    for i in range(4):
-        if at + i >= end:
-            return 0, -1
-        byte = np.int64(data[at + i])
-        value |= (byte & 0x7F) << (7 * i)
-        if byte < _MORE:
-            return (value >> 1) ^ -(value & 1), at + i + 1
-    return 0, -1
-
-
-@kernel
-def _delta(data: NDArray[np.uint8], at: int, end: int) -> tuple[int, int]:
-    """A zigzag varint of at most 63 bits, and where it ends; -1 where it is none."""
-    value = np.int64(0)
-    for i in range(9):
+    for i in range(most):
         if at + i >= end:
             return 0, -1
         byte = np.int64(data[at + i])
@@ -233,7 +219,7 @@ def ordinary(
         if body < 0 or length <= 0 or length > end - body or length > max_record or data[body] >= _MORE:
             return False
         stop = body + length
-        times[n], place = _delta(data, body + 1, stop)
+        times[n], place = _short(data, body + 1, stop, 9)
         if place < 0:
             return False
         offset, place = _short(data, place, stop)
