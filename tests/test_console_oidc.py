@@ -133,7 +133,7 @@ async def test_somebody_signs_in_and_out_by_the_provider(path: Path, provider: R
         answer = await client.get(back)
         assert (answer.status_code, answer.headers["location"]) == (303, "/customers")
         page = (await client.get("/customers")).text
-        assert re.search(r'class="me".*<span>anna</span><span class="tag">Agent</span>', page)
+        assert re.search(r'class="me".*<span title="anna">anna</span><span class="tag">Agent</span>', page)
         # What came back once does not come back again.
         assert (await client.get(back)).status_code == 401
         token = re.search('name="form_token" value="([^"]+)"', page)
@@ -178,7 +178,8 @@ async def test_claims_of_the_id_token_are_taken_before_others(path: Path, provid
         provider.test(claims={"preferred_username": "eva", "groups": ["cx-admins"]})
         await sign_in(client, "anna")
         assert re.search(
-            r'<span>eva</span><span class="tag">Administrator</span>', (await client.get("/today")).text
+            r'<span title="eva">eva</span><span class="tag">Administrator</span>',
+            (await client.get("/today")).text,
         )
 
 
