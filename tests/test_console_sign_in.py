@@ -58,8 +58,11 @@ async def test_nobody_gets_in_without_signing_in(path: Path, users: Path) -> Non
         assert (await client.get("/nothing")).status_code == 303
         assert "Password" in (await client.get("/sign-in")).text
         for name, password in (("agent", "wrong"), ("nobody", PASSWORD), ("", "")):
-            answer = await sign_in(client, name, password)
+            answer = await sign_in(client, name, password, next="/customers?sort=risk")
             assert (answer.status_code, "set-cookie" in answer.headers) == (401, False)
+            # Where they wanted to go, and still do.
+            assert 'name="next" value="/customers?sort=risk"' in answer.text
+        assert 'name="next" value="/"' in (await sign_in(client, "agent", "", next="//evil.example")).text
         assert (await client.get("/touchpoints", cookies={"session": "made-up"})).status_code == 303
 
 

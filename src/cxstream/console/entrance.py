@@ -96,7 +96,7 @@ class Entrance:
         cookie = await self._sessions.sign_in(name, str(form.get("password", "")), origin)
         if cookie is None:
             _log.warning("a sign-in failed", name=name[:100], origin=origin)
-            return self._page(request, 401, WRONG, name)
+            return self._page(request, 401, WRONG, name, str(form.get("next", "/")))
         return self._let_in(request, cookie, name, str(form.get("next", "/")))
 
     async def _to_provider(self, request: Request) -> Response:
@@ -159,11 +159,14 @@ class Entrance:
         answer.set_cookie(name, value, seconds, httponly=True, samesite="lax", secure=secure, path="/")
 
     def _failed(self, request: Request, error: SignInError) -> Response:
+        wanted = str(request.scope.get("session", {}).get("wanted", ""))
         _log.warning("a sign-in by the provider failed", reason=str(error), origin=_origin(request))
-        return self._page(request, error.status, error.advice)
+        return self._page(request, error.status, error.advice, wanted=wanted)
 
-    def _page(self, request: Request, status: int = 200, problem: str = "", typed: str = "") -> Response:
-        wanted = local(request.query_params.get("next", "/"))
+    def _page(
+        self, request: Request, status: int = 200, problem: str = "", typed: str = "", wanted: str = ""
+    ) -> Response:
+        wanted = local(wanted or request.query_params.get("next", "/"))
         by_provider = None
         if self._provider is not None:
             by_provider = {"name": self._provider.name, "address": address(BEGIN, None, {"next": wanted})}
