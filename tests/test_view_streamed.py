@@ -159,3 +159,19 @@ def test_a_view_is_of_one_commit(view: str, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(plan, "count", then_more)
     assert answers(base, found) == expected
     assert count(base, slices.Asked("", {}, None, None)) == 400
+
+
+def test_a_customer_may_come_while_a_view_is_prepared(monkeypatch: pytest.MonkeyPatch) -> None:
+    base = database(made_up(12, 200, 5))
+    count = query._groups
+
+    def then_one_more(cursor: duckdb.DuckDBPyConnection, found: query.Query) -> int:
+        base.cursor().execute(
+            "INSERT INTO touchpoints SELECT * REPLACE (99 AS customer_id) FROM touchpoints WHERE customer_id = 1"
+        )
+        return count(cursor, found)
+
+    monkeypatch.setattr(query, "_groups", then_one_more)
+    before = base.sql("SELECT count(DISTINCT customer_id) FROM touchpoints").fetchall()[0][0]
+    [row] = answers(base, query.result(definition.view("value"), Selection()))
+    assert row["customers"] == before + 1

@@ -31,7 +31,9 @@ import math
 import re
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import duckdb
 
 from cxstream.model.errors import InputError
 from cxstream.warehouse.query import value
@@ -39,18 +41,19 @@ from cxstream.warehouse.views import teams
 from cxstream.warehouse.views.definition import NUMBER, TEXT
 from cxstream.warehouse.views.journeys import Journeys, in_any_order, strict
 from cxstream.warehouse.views.selection import PERIOD, TEAM, Selection, filters
-from cxstream.warehouse.views.statistics import install
+from cxstream.warehouse.views.statistics import distinct_customers, install
 from cxstream.warehouse.views.streamed import plan
 from cxstream.warehouse.views.streamed.slices import Asked
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    import duckdb
     import pyarrow as pa
 
     from cxstream.warehouse.views.definition import View
     from cxstream.warehouse.views.streamed.plan import Streamed
+
+T = TypeVar("T")
 
 CUSTOMERS = "customers"
 """The measure of every view that counts customers, not rows."""
@@ -480,14 +483,28 @@ def _a_grain_before(time: datetime, grain: str) -> datetime:
 
 def run(connection: duckdb.DuckDBPyConnection, query: Query) -> duckdb.DuckDBPyConnection:
     """Execute a query; the rows wait in the cursor that comes back."""
-    cursor, sql, values = _prepared(connection, query)
-    return cursor.execute(sql, values)
+    return _answered(connection, query, lambda cursor, sql, values: cursor.execute(sql, values))
 
 
 def table(connection: duckdb.DuckDBPyConnection, query: Query) -> pa.Table:
     """The rows of a query in Arrow's columns."""
+    return _answered(
+        connection, query, lambda cursor, sql, values: cursor.sql(sql, params=values).to_arrow_table()
+    )
+
+
+def _answered(
+    connection: duckdb.DuckDBPyConnection,
+    query: Query,
+    ask: Callable[[duckdb.DuckDBPyConnection, str, dict[str, Any]], T],
+) -> T:
     cursor, sql, values = _prepared(connection, query)
-    return cursor.sql(sql, params=values).to_arrow_table()
+    try:
+        return ask(cursor, sql, values)
+    except duckdb.OutOfRangeException:
+        # A customer has come since the highest number was read, and has no bit.
+        cursor.execute(distinct_customers(None))
+        return ask(cursor, sql, values)
 
 
 def _prepared(
