@@ -160,6 +160,7 @@ def test_a_port_that_was_chosen_does_not_give_way(setting: Any) -> None:
     assert gives_way(Worker(group="g"), setting, in_use)
     assert not gives_way(Worker(group="g"), setting, other)
     assert not gives_way(Worker(**{"group": "g", setting: 1234}), setting, in_use)
+    assert gives_way(Worker(**{"group": "g", setting: 0}), setting, in_use)
 
 
 def _metrics(address: str) -> str:

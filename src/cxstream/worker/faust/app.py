@@ -158,7 +158,7 @@ def _faust_settings(settings: Settings) -> dict[str, Any]:
 
 
 def _free_port(host: str) -> int:
-    """Faust needs the port in advance; another process may take it in between, which ends the worker."""
+    """Faust needs the port in advance; if another process takes it in between, the server takes another one."""
     with socket.create_server((host, 0)) as server:
         return int(server.getsockname()[1])
 

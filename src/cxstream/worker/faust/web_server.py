@@ -62,7 +62,7 @@ class Web(aiohttp.Web):  # type: ignore[misc]
                 raise
             free = await self._server.listen(host=conf.web_bind, port=0)
             self.port = free.sockets[0].getsockname()[1]
-            log.warning("the default web port is in use, using a free one", port=self.port)
+            log.warning("the web port is in use, using a free one", port=self.port)
         path = self._socket or local_socket.place(self.port)
         try:
             listening = local_socket.serve(path, own_folder=self._socket is None)
