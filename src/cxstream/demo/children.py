@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from cxstream.local.broker import LocalKafka
 from cxstream.local.process import Guarded
@@ -19,6 +19,7 @@ from cxstream.worker_client import local_socket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from cxstream.settings import Settings
 
@@ -28,6 +29,8 @@ _LOADING_SECONDS = 4.0
 # A busy computer of two cores has taken two minutes for it.
 _LOADED_SECONDS = 600.0
 _USER = "demo"
+
+C = TypeVar("C", "Worker", "Pages")
 
 
 class _Child:
@@ -211,22 +214,20 @@ def kafka(settings: Settings, say: Callable[[str], None]) -> Iterator[LocalKafka
         broker.stop()
 
 
-@contextlib.contextmanager
-def worker(settings: Settings, config: str | None) -> Iterator[Worker]:
+def worker(settings: Settings, config: str | None) -> AbstractContextManager[Worker]:
     """Run a worker while the block runs."""
-    with tempfile.TemporaryDirectory(prefix="cxstream-demo-") as folder:
-        child = Worker(settings, config, Path(folder))
-        try:
-            yield child
-        finally:
-            child.stop()
+    return _running(Worker, settings, config)
+
+
+def pages(settings: Settings, config: str | None) -> AbstractContextManager[Pages]:
+    """Run the console over a warehouse while the block runs."""
+    return _running(Pages, settings, config)
 
 
 @contextlib.contextmanager
-def pages(settings: Settings, config: str | None) -> Iterator[Pages]:
-    """Run the console over a warehouse while the block runs."""
+def _running(kind: type[C], settings: Settings, config: str | None) -> Iterator[C]:
     with tempfile.TemporaryDirectory(prefix="cxstream-demo-") as folder:
-        child = Pages(settings, config, Path(folder))
+        child = kind(settings, config, Path(folder))
         try:
             yield child
         finally:
