@@ -220,14 +220,19 @@ def outcomes(left, customers, time):
     return here, wait
 
 
-def main() -> None:
+def arguments(description: str | None) -> argparse.Namespace:
+    """What simulated customers to look at, as the command line asks."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--customers", type=int, default=8000)
     parser.add_argument("--days", type=int, default=180)
     parser.add_argument("--seed", type=int, default=7)
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = arguments(__doc__)
     days, left = live(args.customers, args.days, args.seed)
     there, more, wait, who = [], [], [], []
     for time in range(WARMUP, args.days - LONGEST + 1, EVERY):

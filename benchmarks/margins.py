@@ -8,7 +8,6 @@ At weekly cutoffs, effort and satisfaction of everybody are set against the next
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -17,7 +16,7 @@ import numpy as np
 from cxstream.model.parameters import ScoringParams
 
 sys.path.insert(0, str(Path(__file__).parent))
-from churn_features import EVERY, WARMUP, Cut, live
+from churn_features import EVERY, WARMUP, Cut, arguments, live
 
 PARAMS = ScoringParams()
 ANSWERS = ((0.0, 1e-9, "none"), (1e-9, 0.5, "below 0.5"), (0.5, np.inf, "0.5 or more"))
@@ -50,13 +49,7 @@ def rows_of(days, cut, name, x, spread):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--customers", type=int, default=8000)
-    parser.add_argument("--days", type=int, default=180)
-    parser.add_argument("--seed", type=int, default=7)
-    args = parser.parse_args()
+    args = arguments(__doc__)
     days, _ = live(args.customers, args.days, args.seed)
     found = {"effort": [], "satisfaction": []}
     for time in range(WARMUP, args.days - EVERY + 1, EVERY):
