@@ -332,7 +332,7 @@ async def test_assets_are_kept_for_a_year_under_a_name_of_their_content(path: Pa
 
 
 async def test_a_query_is_stopped_at_its_time_limit(path: Path) -> None:
-    reader = Reader(path, Warehouse(), Console(query_seconds=0.3))
+    reader = Reader(path, Warehouse(), Console(query_seconds=2))
     try:
         with pytest.raises(TooSlowError):
             await reader.sql("SELECT count(*) FROM range(100000000000) AS a")

@@ -184,6 +184,8 @@ function make_palette(palette) {
   const field = palette.querySelector("input");
   const list = palette.querySelector("[role=listbox]");
   let asked = 0;
+  let shown = null;
+  let hurried = false;
 
   function choices() {
     return Array.from(list.querySelectorAll("[role=option]"));
@@ -223,15 +225,27 @@ function make_palette(palette) {
 
   async function find() {
     const number = ++asked;
-    const answer = await fetch(`/find?q=${encodeURIComponent(field.value)}`).catch(() => null);
+    const wanted = field.value;
+    const answer = await fetch(`/find?q=${encodeURIComponent(wanted)}`).catch(() => null);
     if (number !== asked || !answer || !answer.ok || answer.redirected) return;
     const text = await answer.text();
-    if (number === asked) offer(new DOMParser().parseFromString(text, "text/html"));
+    if (number !== asked) return;
+    offer(new DOMParser().parseFromString(text, "text/html"));
+    shown = wanted;
+    if (hurried) go();
+  }
+
+  function go() {
+    const option = choices().find((each) => each.getAttribute("aria-selected") === "true");
+    hurried = false;
+    if (option) location.assign(option.dataset.href);
   }
 
   function open() {
     if (palette.open) return;
     field.value = "";
+    shown = null;
+    hurried = false;
     palette.showModal();
     find();
   }
@@ -250,6 +264,7 @@ function make_palette(palette) {
   });
   let timer = null;
   field.addEventListener("input", () => {
+    hurried = false;
     clearTimeout(timer);
     timer = setTimeout(find, 120);
   });
@@ -260,9 +275,13 @@ function make_palette(palette) {
     if (step && found.length) {
       event.preventDefault();
       choose(found[(at + step + found.length) % found.length]);
-    } else if (event.key === "Enter" && at >= 0) {
+    } else if (event.key === "Enter") {
       event.preventDefault();
-      location.assign(found[at].dataset.href);
+      // Who types fast means what they typed, not what was found before it.
+      if (field.value === shown) return go();
+      hurried = true;
+      clearTimeout(timer);
+      find();
     }
   });
   palette.addEventListener("click", (event) => {
