@@ -116,6 +116,9 @@ CASES: dict[str, dict[str, int]] = {
         "train purchases {tmp}/bad.csv --out {tmp}/rules.toml": NOT_DONE,
         "train purchases {tmp}/missing.ndjson --out {tmp}/rules.toml": NOT_DONE,
         f"train purchases {STORY}": WRONG,
+        f"train foretell {SHOP}/customers.csv --values bg_nbd=0.243,4.414,0.793,2.426": DONE,
+        f"train foretell {SHOP}/customers.csv": NOT_DONE,
+        "train foretell": WRONG,
     },
     "sentiment": {
         "sentiment {tmp}/partly.csv": DONE,

@@ -27,7 +27,7 @@ from cxstream.training.spend import Spend, expected_spend
 from in_process import cxstream
 from strategies import rfc3339
 from test_docs import ROOT
-from test_worth import reference
+from test_worth import REFERENCE, reference
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -113,6 +113,87 @@ def test_all_customers_of_cdnow_are_as_other_software_has_them(file: str, x: str
     known |= {"x": known[x], "t_x": known[t_x]}
     known["zbar"] = known.get("zbar", known.get("monetary_value", known["x"]))
     assert_like_other_software(known, ("p_alive", "exp_purch_", "exp_avg_profit"))
+
+
+def foretold(*args: str) -> dict[str, np.ndarray[Any, np.dtype[np.float64]]]:
+    """Columns of what `cxstream train foretell` prints."""
+    done = cxstream("train", "foretell", *args)
+    assert done.returncode == 0, done.stderr
+    rows = list(csv.DictReader(done.stdout.decode().splitlines()))
+    return {name: np.array([float(row[name] or "nan") for row in rows]) for name in rows[0]}
+
+
+VALUES = ("--values", "bg_nbd=0.243,4.414,0.793,2.426")
+
+
+@pytest.mark.parametrize(
+    ("file", "alive", "coming", "spend"),
+    [
+        (REFERENCE, "p_alive", "exp_", "spend"),
+        (DATA / "reference_lifetimes_published_params.csv", "p_alive", "exp_purch_", "exp_avg_profit"),
+        (DATA / "reference_R_BTYD_published_params.csv", "p_alive", "exp_purch_", "exp_avg_profit"),
+    ],
+    ids=lambda each: getattr(each, "stem", ""),
+)
+def test_the_command_foretells_of_cdnow_what_other_software_does(
+    tmp_path: Path, file: Path, alive: str, coming: str, spend: str
+) -> None:
+    if not file.exists():
+        pytest.skip(f"{file.name} is not there: an extract of it is tested")
+    with file.open() as lines:
+        rows = [{name.strip(): value for name, value in row.items()} for row in csv.DictReader(lines)]
+    names = {"x": "frequency", "t_x": "recency", "zbar": "monetary_value"}
+    mine = tmp_path / "customers.csv"
+    with mine.open("w") as out:
+        out.write("x,t_x,T,zbar\n")
+        out.writelines(
+            ",".join(row.get(name, row.get(names.get(name, ""), "")) for name in ("x", "t_x", "T", "zbar"))
+            + "\n"
+            for row in rows
+        )
+    ahead = (1, 10, 39, 52)
+    said = foretold(str(mine), *VALUES, "--spend", "6.25,3.74,15.44", *(f"--ahead={each}" for each in ahead))
+    known = {name: [float(row[name]) for row in rows] for name in rows[0]}
+    assert said["p_alive"] == pytest.approx(known[alive], abs=1e-6)
+    assert said["spend"] == pytest.approx(known[spend], abs=1e-6)
+    for each in ahead:
+        assert said[f"purchases_{each}"] == pytest.approx(known[f"{coming}{each}"], abs=1e-6)
+
+
+def test_the_command_foretells_of_one_customer() -> None:
+    """The customer with 26 repeats of the walk-through of the R package BTYD, and one by rules."""
+    said = foretold("--customer", "26,30.86,31", *VALUES)
+    assert said["p_alive"] == pytest.approx([0.9689], abs=5e-5)
+    assert said["purchases_52"] == pytest.approx([25.76], abs=5e-3)
+
+
+def test_the_command_foretells_by_the_models_of_rules(tmp_path: Path) -> None:
+    rules = tmp_path / "rules.toml"
+    rules.write_text(
+        "[scoring.purchase_model]\nr = 0.5\nalpha = 6.0\na = 0.9\nb = 1.6\n"
+        "[scoring.value_model]\np = 6.25\nq = 3.74\nv = 15.44\n"
+    )
+    said = foretold("--customer", "2,3,8,20", "--rules", str(rules), "--ahead", "4.5")
+    facts = (np.array([each]) for each in (2.0, 3.0, 8.0))
+    assert said["purchases_4.5"] == pytest.approx(
+        MBG_NBD.expected(np.array([0.5, 6, 0.9, 1.6]), *facts, 4.5), rel=1e-9
+    )
+    assert said["spend"] == pytest.approx(
+        [float(expected_spend(np.array([6.25, 3.74, 15.44]), 2.0, 20.0))], rel=1e-9
+    )
+    for args, message in (
+        (["--customer", "2,3,8"], "the rules have no purchase_model"),
+        (["--customer", "2,9,8", *VALUES], "the last purchase (9) is after the end (8)"),
+        (["--customer", "2,3,8", "--values", "bg_nbd=1,2,3"], "is not 4 numbers above 0"),
+        (["--customer", "2,3,8", "--values", "cox=1"], "is no model of purchases; there is mbg_nbd, bg_nbd"),
+        (["--customer", "2,3,8", *VALUES, "--spend", "1,-1,2"], "is not 3 numbers above 0"),
+    ):
+        refused = cxstream("train", "foretell", *args)
+        assert refused.returncode == 1
+        assert message in refused.stderr.decode()
+    for wrong in ([], ["--customer", "2,3"], ["--customer", "2,3,8", "--spend", "1,2,3"]):
+        assert cxstream("train", "foretell", *wrong).returncode == 2
+    assert cxstream("train", "foretell", "--customer", "2,3,8", *VALUES, "--rules", rules).returncode == 2
 
 
 def test_a_customer_with_26_repeats() -> None:

@@ -9,6 +9,7 @@ import click
 
 from cxstream.cli.options import Time, require_models
 from cxstream.cli.train_churn import churn
+from cxstream.cli.train_foretell import foretell
 from cxstream.cli.training import (
     check_outputs,
     rules_before,
@@ -41,6 +42,7 @@ def command() -> None:
 
 
 command.add_command(churn)
+command.add_command(foretell)
 
 
 @command.command("purchases")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +21,6 @@ from cxstream.training.customers import Customers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 _NAMES = {
     "repeats": ("frequency", "x", "repeats"),
@@ -57,6 +57,25 @@ def read_rfm(path: Path) -> Customers:
         raise InputError(f"{path}:{reader.line_num}: is not CSV: {error}") from error
     if not rows:
         raise InputError(f"{path}: has no customers")
+    return _customers(rows)
+
+
+def rfm_of(what: str, head: Sequence[str], row: Sequence[str]) -> Customers:
+    """The customer in one row.
+
+    Args:
+        what: where the row is from, for messages.
+        head: names of the columns.
+        row: its fields.
+
+    Raises:
+        InputError: a field is wrong.
+    """
+    place = Path(what)
+    return _customers([_row(place, 1, row, _columns(place, head))])
+
+
+def _customers(rows: list[tuple[float, ...]]) -> Customers:
     repeats, span, age, mean = np.array(rows).T
     return Customers(repeats, np.minimum(span, age), age, np.where(mean > 0, repeats, 0.0), mean)
 
