@@ -208,7 +208,7 @@ def what_features_earn(model: Linear, part: Labelled, rest: Labelled) -> list[Tr
 
 def _models(model: Linear, part: Labelled, rest: Labelled) -> dict[str, Floats]:
     """Probabilities of the rest, by the model and by others that are fitted to the same part."""
-    rf, rf_rest = _recency_frequency(part.snapshots), _recency_frequency(rest.snapshots)
+    rf, rf_rest = recency_frequency(part.snapshots), recency_frequency(rest.snapshots)
     habits = fit_linear(rf, part.y, part.weights, part.snapshots.customer, signed=True)
     share = float(np.average(part.y, weights=part.weights))
     return {
@@ -220,7 +220,7 @@ def _models(model: Linear, part: Labelled, rest: Labelled) -> dict[str, Floats]:
     }
 
 
-def _recency_frequency(snapshots: Snapshots) -> Floats:
+def recency_frequency(snapshots: Snapshots) -> Floats:
     """Logarithms of recency and frequency, and touches missed at the usual rate."""
     missed = snapshots.recency * snapshots.touches / 90
     found: Floats = np.c_[np.log1p(snapshots.recency), np.log1p(snapshots.touches), missed]
