@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import duckdb
 import jsonschema
 import pytest
+from starlette.exceptions import HTTPException
 
 from console_app import OWN, card, console, read, warehouse
 from cxstream.console.audit import tell_of_client
+from cxstream.console.desk import Desk, Wish
 from cxstream.console.following import Follower, Shared
 from cxstream.console.metrics import ConsoleMetrics
 from cxstream.console.outlet import Outlet
@@ -117,10 +122,11 @@ async def test_a_snoozed_customer_leaves_the_queue_until_then(path: Path, sent: 
         until = datetime.fromisoformat(sent[0][3]["data"]["until"])
         assert timedelta(days=2.99) < until - datetime.now(UTC) < timedelta(days=3)
         # At once, before the read model has it.
-        assert await _listed(client) == ({"c-2", "c-3", "c-4", "c-5"},) * 2
-        assert await _listed(client, "?state=snoozed") == ({"c-1"}, {"c-2", "c-3", "c-4", "c-5"})
+        # c-5 is held out: listed, and not to be called.
+        assert await _listed(client) == ({"c-2", "c-3", "c-4", "c-5"}, {"c-2", "c-3", "c-4"})
+        assert await _listed(client, "?state=snoozed") == ({"c-1"}, {"c-2", "c-3", "c-4"})
         await client.post("/work", data=await form(client, "/queue?customer=c-1", "snooze"), headers=OWN)
-        assert await _listed(client) == ({"c-1", "c-2", "c-3", "c-4", "c-5"},) * 2
+        assert await _listed(client) == ({"c-1", "c-2", "c-3", "c-4", "c-5"}, {"c-1", "c-2", "c-3", "c-4"})
     # What comes back.
     with Store(path, Settings().warehouse) as store:
         late, early = (f"{datetime.now(UTC) + timedelta(days=n):%Y-%m-%dT%H:%M:%SZ}" for n in (1, -1))
@@ -146,7 +152,7 @@ async def test_a_snoozed_customer_leaves_the_queue_until_then(path: Path, sent: 
             assert [row[1] for row in (tables[0][1:] if tables else [])] == wanted, query
         assert "anna" in (await client.get("/queue?customer=c-3")).text
         today = (await client.get("/today")).text
-        assert [row[1] for row in read(today).tables[0][1:]] == ["c-2", "c-3", "c-4", "c-5"]
+        assert [row[1] for row in read(today).tables[0][1:]] == ["c-2", "c-3", "c-4"]
         assert "1 snoozed customer is left out" in today
         assert "1 customer is snoozed" in (await client.get("/queue")).text
         assert (await client.get("/queue?customer=c-1")).status_code == 200
@@ -281,6 +287,64 @@ async def test_an_administrator_erases_a_customer_by_typing_the_id(
         assert (await client.get("/customers/c-1.csv")).status_code == 404
 
 
+async def test_nothing_is_done_about_a_customer_whose_erasure_was_asked_for(path: Path, sent: Sent) -> None:
+    said = {"assign": {"value": "olek"}, "note": {"text": "roses"}, "act": {"value": "call_back"}}
+    with Shared(path, Settings().warehouse) as store:
+        async with console(path, source=store) as client:
+            wishes = [await form(client, "/customers/c-1", do) | more for do, more in said.items()]
+            erasure = {"customer": "c-1", "typed": "c-1", "key": "k"}
+            assert (await client.post("/erase", data=erasure, headers=OWN)).status_code == 303
+            for wish in wishes:
+                answer = await client.post("/work", data=wish, headers=OWN)
+                assert (answer.status_code, "erasure" in answer.text) == (409, True)
+            program = {"customer": "c-1", "do": "snooze", "value": "1"}
+            answer = await client.post("/api/v1/work", json=program, headers={**OWN, "idempotency-key": "p"})
+            assert (answer.status_code, "erasure" in answer.json()["detail"]) == (409, True)
+            for page in ("/customers/c-1", "/queue?customer=c-1"):
+                text = (await client.get(page)).text
+                assert "nothing is done about them any more" in text
+                assert 'name="do" value="note"' not in text
+            assert [each[0] for each in sent] == [FORGET.name]
+            # The erasure is done, and somebody of this id has come since.
+            with store.transaction() as connection:
+                now = datetime.now(UTC).replace(tzinfo=None)
+                connection.execute(
+                    'INSERT INTO erasures BY NAME SELECT $digest AS digest, $now AS time, 0 AS partition, 9 AS "offset"',
+                    {"digest": digest("c-1"), "now": now},
+                )
+            assert (await client.post("/work", data=wishes[1], headers=OWN)).status_code == 303
+    assert [each[0] for each in sent] == [FORGET.name, WORK.name]
+
+
+async def test_what_is_on_its_way_goes_before_an_erasure_and_nothing_goes_after_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun, may_end = [], asyncio.Event()
+
+    async def send(self: Outlet, *_: object) -> None:
+        begun.append(self._topic.name)
+        await may_end.wait()
+
+    monkeypatch.setattr(Outlet, "send", send)
+    bench = Desk(Settings(kafka="nowhere:1"))
+    wishes = [
+        Wish("c-1", do, "", "roses", f"{n}", None, "anna") for n, do in enumerate(("note", "erase", "note"))
+    ]
+    asked = [asyncio.create_task((bench.erase if each.do == "erase" else bench.do)(each)) for each in wishes]
+    other = asyncio.create_task(bench.do(Wish("c-2", "note", "", "tulips", "k", None, "anna")))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    # Another customer waits for nobody.
+    assert begun == [WORK.name, WORK.name]
+    may_end.set()
+    first, erased, late = await asyncio.gather(*asked, return_exceptions=True)
+    await other
+    assert (first, erased) == (wishes[0].id, wishes[1].id)
+    assert isinstance(late, HTTPException)
+    assert begun == [WORK.name, WORK.name, FORGET.name]
+    assert not bench._locks
+
+
 @pytest.mark.parametrize(
     ("said", "status"),
     [
@@ -400,12 +464,24 @@ async def test_what_is_done_comes_back_through_kafka(
                 await until(has_come, 60, lambda: "the note does not come back")
             follower.copy()
             await until(copy_of(path).exists, 60, lambda: "no copy is made")
+            # Nothing comes any more, and the read model is no older for it.
+            seen = store.written()
+            await until(lambda: store.written() > seen, 60, lambda: "does not look again")
         finally:
             follower.stop()
     assert not ended.is_set()
     # What it did stands beside the metrics of the pages.
     assert metrics.registry.get_sample_value("cxstream_warehouse_rows_total") == 1
     assert metrics.registry.get_sample_value("cxstream_console_ready") is not None
+
+
+def test_what_is_taken_in_late_does_not_make_a_file_new(path: Path) -> None:
+    os.utime(path, (1000, 1000))
+    with Shared(path, Settings().warehouse) as store:
+        Ingest(store).apply(batch((0, 0, *work("c-3", "assignment", 0, assignee="anna"))))
+        assert store.written() == 1000
+        store.caught_up()
+        assert store.written() > 1000
 
 
 async def test_a_follower_that_cannot_go_on_says_so(path: Path) -> None:
@@ -444,6 +520,26 @@ async def test_pages_read_what_is_committed_while_the_file_is_written_and_replac
     # The file is closed, and anybody may open it.
     with Store(path, settings) as again:
         assert again.connection.execute("SELECT count(*) FROM touchpoints").fetchall() == [(6,)]
+
+
+def test_connections_of_readers_are_closed_though_some_read_all_the_time(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cxstream.console.following._CURSORS", 3)
+    with Shared(path, Settings().warehouse) as store, ExitStack() as last:
+        readers = [ExitStack() for _ in range(8)]
+        bases = []
+        for n, reader in enumerate(readers):
+            bases.append(reader.enter_context(store.open()))
+            if n:
+                readers[n - 1].close()
+        last.push(readers[-1])
+        # Three readers have had each, and never was there none.
+        assert [bases.index(each) for each in bases] == [0, 0, 0, 3, 3, 3, 6, 6]
+        for old in (bases[0], bases[3]):
+            with pytest.raises(duckdb.ConnectionException):
+                old.cursor()
+        assert bases[6].cursor().execute("SELECT 1").fetchall() == [(1,)]
 
 
 def test_readers_do_not_wait_for_a_file_that_does_not_come_back(

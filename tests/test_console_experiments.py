@@ -6,10 +6,14 @@ import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+import duckdb
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from console_app import card, console, read, warehouse
 from cxstream.console import effects
+from cxstream.console.arms import HELD, _keys
 from cxstream.model.experiments import Experiment, arm_of
 from cxstream.model.parameters import ScoringParams
 from cxstream.model.rules import rules_of
@@ -187,3 +191,34 @@ async def test_who_is_held_out_by_the_last_signal_is_marked_and_not_offered(tmp_
     async with console(path, release_seconds=0, sections={"scoring": rules}) as client:
         listed = re.findall(r'<tr class="qrow".*?</tr>', (await client.get("/queue")).text)
         assert ["Holdout" in row for row in listed] == [False, True, True, True, True]
+        # Today says the same of whom to call.
+        today = (await client.get("/today")).text
+        assert [row[1] for row in table(today, "Level")] == ["c-1"]
+        assert "4 customers at risk are held out" in today
+        called = (await client.get("/today.csv?table=calls")).text
+        assert [f"c-{n}" in called for n in arms] == [True, False, False, False, False]
+
+
+@given(
+    st.text(st.characters(codec="utf-8"), max_size=256),
+    st.lists(
+        st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1), min_size=1, unique=True
+    ),
+    st.sampled_from([1e-6, 0.1, 0.5, 0.9]),
+)
+def test_arms_are_drawn_in_sql_as_by_the_rules(salt: str, customers: list[str], share: float) -> None:
+    one = Experiment(holdout=share, salt=salt)
+    with duckdb.connect() as connection:
+        connection.execute(
+            'CREATE TABLE risk_signals (customer_id INT, arm VARCHAR, time INT, partition INT, "offset" INT, n INT)'
+        )
+        connection.execute("CREATE TABLE touchpoints (customer_id INT, arm VARCHAR, kind VARCHAR)")
+        those = "SELECT 0 AS customer_id, unnest($customers::VARCHAR[]) AS customer, 'high' AS level"
+        drawn = [{"level": "high", **_keys(salt or "one"), "share": share}]
+        found = connection.execute(
+            f"WITH those AS ({those}), {HELD} SELECT customer FROM held",
+            {"customers": customers, "experiments": drawn},
+        ).fetchall()
+    assert {customer for (customer,) in found} == {
+        each for each in customers if arm_of("one", one, each) == "holdout"
+    }

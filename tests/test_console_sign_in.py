@@ -10,13 +10,15 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from starlette.exceptions import HTTPException
 
 from console_app import OWN, card, console, warehouse
 from cxstream.console import people
 from cxstream.console.people import People, add_person, add_program
 from cxstream.console.server import serve
-from cxstream.console.sessions import Limit, Sessions
+from cxstream.console.sessions import MOST_KNOWN, Limit, Sessions
 from cxstream.model.errors import SettingsError
 from cxstream.settings import Console, Settings
 from in_process import cxstream
@@ -164,6 +166,32 @@ def test_a_limit_lets_more_in_after_its_time() -> None:
     assert [limit.take("a"), limit.take("a"), limit.take("a"), limit.take("b")] == [True, True, False, True]
     now[0] = 10.0
     assert limit.take("a")
+
+
+def test_a_flood_of_names_takes_no_more_memory_than_a_limit_allows() -> None:
+    now = [0.0]
+    limit = Limit(2, 10.0, lambda: now[0])
+    for n in range(2 * MOST_KNOWN):
+        assert limit.take(str(n))
+        if n % 1000 == 0:
+            # Who asks all the time is not forgotten for those.
+            limit.take("a")
+    assert len(limit) == MOST_KNOWN
+    assert not limit.take("a")
+    now[0] = 10.0
+    assert limit.take("b")
+    assert len(limit) == 1
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 4)), max_size=60), st.integers(0, 3))
+def test_a_limit_counts_as_one_that_forgets_nothing(asked: list[tuple[str, int]], most: int) -> None:
+    now, taken = [0.0], []
+    limit = Limit(most, 10.0, lambda: now[0])
+    for who, later in asked:
+        now[0] += later
+        expected = sum(name == who and time > now[0] - 10 for name, time in taken) < most
+        assert limit.take(who) is expected
+        taken += [(who, now[0])] * expected
 
 
 def test_the_file_has_hashes_and_is_private(tmp_path: Path) -> None:

@@ -168,3 +168,21 @@ async def test_a_file_that_cannot_be_used_is_not_taken_for_that_of_the_users(
     assert "Saved views cannot be read or kept" in text
     assert "console.views_file" in text
     assert "sign in" not in text
+
+
+async def test_a_file_that_cannot_be_read_takes_no_page_away(path: Path, tmp_path: Path) -> None:
+    file = tmp_path / "v.json"
+    file.write_text("{")
+    async with console(path, views_file=file) as client:
+        for address in ("/today", "/views", "/find?q=x"):
+            answer = await client.get(address)
+            assert answer.status_code == 200
+            if address != "/find?q=x":
+                assert "console.views_file" in read(answer.text).text
+                assert "put back a copy of the file" in read(answer.text).text
+        # Nor is it written over.
+        token = {"do": "save", "name": "x", "address": "/voice", "next": "/views"}
+        assert (await client.post("/views", data=token, headers=OWN)).status_code == 503
+        assert file.read_text() == "{"
+        file.unlink()
+        assert "No views are saved" in (await client.get("/views")).text

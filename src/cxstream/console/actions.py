@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from cxstream.console import work
+from cxstream.console import erasing, work
 from cxstream.console.desk import Wish
 from cxstream.console.entrance import form_of, local
 from cxstream.console.page import Ask, Page, customer_address
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 PATH, ERASE_PATH, API_PATH = "/work", "/erase", "/api/v1/work"
 _FIELDS = ("customer", "do", "value", "text")
 _WHO = """
-SELECT c.customer, d.announced, (SELECT arg_max(id, (time, partition, "offset", n)) FROM risk_signals s
+SELECT c.customer, (SELECT arg_max(id, (time, partition, "offset", n)) FROM risk_signals s
     WHERE s.customer_id = c.customer_id AND change IN ('raised', 'worsened')) AS signal
-FROM customers c LEFT JOIN cards d USING (customer_id) WHERE c.customer = $customer"""
+FROM customers c WHERE c.customer = $customer"""
 
 
 async def _nothing(_: Ask) -> Mapping[str, Any]:
@@ -96,9 +96,11 @@ class Actions:
         found = await ask.reader.sql(_WHO, {"customer": said["customer"]})
         if not found:
             raise HTTPException(404)
-        customer, level, signal = found[0]["customer"], found[0]["announced"], found[0]["signal"]
+        customer, signal = found[0]["customer"], found[0]["signal"]
+        # What came after an erasure is a new customer of that id.
+        await erasing.is_asked(ask, customer)
         if said["do"] in {"assign", "act"}:
-            known = (await work.of(ask, [customer], {customer: level or ""}))[customer]
+            known = (await work.of(ask, [customer]))[customer]
             if known.is_holdout:
                 raise HTTPException(
                     409, "the customer is held out, so that the effect of actions can be measured"

@@ -10,14 +10,17 @@ the read model has it, it is shown from memory.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, get_args
+from weakref import WeakValueDictionary
 
 import msgspec
+from starlette.exceptions import HTTPException
 
 from cxstream.console.outlet import Outlet
 from cxstream.model.errors import InputError
@@ -103,6 +106,7 @@ class Desk:
         self._forget = Outlet(settings, settings.topology.forget)
         self._done: OrderedDict[str, Done] = OrderedDict()
         self._erasures: OrderedDict[str, Done] = OrderedDict()
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         # Somebody must have said where Kafka is: a file of another company is shown on a computer with a broker, too.
         self.is_open = "kafka" in settings.model_fields_set
         # Only who has the key of the pseudonyms knows whose touchpoint it would be.
@@ -143,7 +147,8 @@ class Desk:
     async def erase(self, wish: Wish) -> str:
         """Ask for the erasure of a customer, and wait until Kafka has confirmed it; returns the id of the request.
 
-        What was done about them here is forgotten at once.
+        What was done about them here is forgotten at once, and nothing more is done: a touchpoint behind the request would
+        begin a new customer.
 
         Raises:
             InputError: it cannot be asked for.
@@ -153,6 +158,10 @@ class Desk:
         self._check(wish)
         if not self.takes_touchpoints(wish.customer):
             raise InputError("the read model has pseudonyms: erase where the customer ids are known")
+        async with self._alone(wish.customer):
+            return await self._ask_for_erasure(wish)
+
+    async def _ask_for_erasure(self, wish: Wish) -> str:
         asked = self._erasures.get(wish.customer)
         if asked is not None:
             return asked.id
@@ -178,12 +187,25 @@ class Desk:
 
         Raises:
             InputError: it cannot be wished for.
+            HTTPException: 409 where the erasure of the customer was asked for.
             BrokerError: Kafka did not confirm it.
             TopicError: a topic is missing.
         """
         self._check(wish)
         if wish.do not in get_args(Do):
             raise InputError(f"do={wish.do}: is none of {', '.join(get_args(Do))}")
+        async with self._alone(wish.customer):
+            return await self._do(wish)
+
+    def _alone(self, customer: str) -> asyncio.Lock:
+        """One thing at a time for each customer: nothing is on its way while an erasure is asked for."""
+        return self._locks.setdefault(customer, asyncio.Lock())
+
+    async def _do(self, wish: Wish) -> str:
+        if wish.customer in self._erasures:
+            raise HTTPException(
+                409, "the erasure of this customer has been asked for: nothing is done about them any more"
+            )
         if wish.id in self._done:
             return wish.id
         now_ms = round(time.time() * 1000)

@@ -26,12 +26,24 @@ async def erased_at(ask: Ask) -> datetime | None:
     """
     if ask.person.rank < Role.admin:
         return None
-    (found,) = await ask.reader.sql(_ERASED, {"digest": digest(ask.customer)})
-    if found["time"] is not None and ask.desk is not None:
-        asked = ask.desk.erasure_of(ask.customer)
-        if asked is not None and asked.time <= found["time"]:
-            ask.desk.settle_erasure(ask.customer)
+    return await _settled(ask, ask.customer)
+
+
+async def is_asked(ask: Ask, customer: str) -> bool:
+    """Whether the erasure of a customer was asked for here and is not done yet: nothing is done about them any more."""
+    if ask.desk is None or ask.desk.erasure_of(customer) is None:
+        return False
+    await _settled(ask, customer)
+    return ask.desk.erasure_of(customer) is not None
+
+
+async def _settled(ask: Ask, customer: str) -> datetime | None:
+    """When the last erasure that has been done was asked for; what was asked for here by then is settled."""
+    (found,) = await ask.reader.sql(_ERASED, {"digest": digest(customer)})
     time: datetime | None = found["time"]
+    asked = ask.desk.erasure_of(customer) if ask.desk is not None else None
+    if ask.desk is not None and asked is not None and time is not None and asked.time <= time:
+        ask.desk.settle_erasure(customer)
     return time
 
 

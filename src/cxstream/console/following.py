@@ -14,7 +14,8 @@ import asyncio
 import threading
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
 import structlog
 
@@ -54,11 +55,12 @@ class Shared(Store):
     """
 
     def __init__(self, path: Path, settings: WarehouseSettings) -> None:
-        self.version, self._written = 0, time.time()
+        self.version = 0
+        self._complete = path.stat().st_mtime if path.exists() else time.time()
         self._changed = threading.Condition()
-        self._readers = self._opened = 0
+        self._readers = 0
         self._is_away = self._is_lost = False
-        self._base: duckdb.DuckDBPyConnection | None = None
+        self._base: _Base | None = None
         super().__init__(path, settings)
 
     @contextmanager
@@ -66,7 +68,7 @@ class Shared(Store):
         """A transaction; afterwards it is another version."""
         with super().transaction() as connection:
             yield connection
-        self.version, self._written = self.version + 1, time.time()
+        self.version += 1
 
     @contextmanager
     def open(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -79,13 +81,17 @@ class Shared(Store):
             self._changed.wait_for(lambda: not self._is_away or self._is_lost)
             if self._is_lost:
                 raise WarehouseError(f"{self.path}: it could not be rewritten: see the log, and start again")
-            connection = self._reading()
+            base = self._reading()
+            base.readers += 1
             self._readers += 1
         try:
-            yield connection
+            yield base.connection
         finally:
             with self._changed:
+                base.readers -= 1
                 self._readers -= 1
+                if base is not self._base and not base.readers:
+                    base.connection.close()
                 self._changed.notify_all()
 
     def state(self) -> tuple[int, int]:
@@ -93,8 +99,15 @@ class Shared(Store):
         return id(self), self.version
 
     def written(self) -> float:
-        """When something was committed last, in seconds since 1970."""
-        return self._written
+        """When all that Kafka had was here the last time, Unix time; before the first time, when the file was written.
+
+        An hour without an event is no old read model, and one that takes in what came last week is.
+        """
+        return self._complete
+
+    def caught_up(self) -> None:
+        """All that Kafka had is here."""
+        self._complete = time.time()
 
     def release(self) -> None:
         """Nothing: the file stays open."""
@@ -104,7 +117,9 @@ class Shared(Store):
         with self._changed:
             self._is_away = True
             self._changed.wait_for(lambda: self._readers == 0)
-            self._drop_base()
+            if self._base is not None:
+                self._base.connection.close()
+                self._base = None
         super().close()
 
     def compact(self) -> None:
@@ -123,18 +138,31 @@ class Shared(Store):
             self._is_away = False
             self._changed.notify_all()
 
-    def _reading(self) -> duckdb.DuckDBPyConnection:
-        if self._base is not None and self._opened >= _CURSORS and self._readers == 0:
-            self._drop_base()
-        if self._base is None:
-            self._base, self._opened = self.connection.cursor(), 0
-        self._opened += 1
-        return self._base
+    def _reading(self) -> _Base:
+        before = self._base
+        if before is None or before.opened >= _CURSORS:
+            # Somebody may read from the one before for long, and others begin all the time: its last reader closes it.
+            self._base = _Base(self.connection.cursor())
+            if before is not None and not before.readers:
+                before.connection.close()
+        found = cast("_Base", self._base)
+        found.opened += 1
+        return found
 
-    def _drop_base(self) -> None:
-        if self._base is not None:
-            self._base.close()
-            self._base = None
+
+@dataclass(slots=True)
+class _Base:
+    """A connection that makes cursors.
+
+    Attributes:
+        connection: of DuckDB.
+        readers: who works with it now.
+        opened: how many have.
+    """
+
+    connection: duckdb.DuckDBPyConnection
+    readers: int = 0
+    opened: int = 0
 
 
 class Follower:

@@ -14,9 +14,6 @@ if TYPE_CHECKING:
 
 _LATEST = 'SELECT arg_max(model, (time, "partition", "offset")) AS model FROM touchpoints'
 
-ARM = "arg_max_null(arm, {'time': time, 'partition': \"partition\", 'offset': \"offset\", 'n': n})"
-"""SQL of the arm that the last of some signals gives; NULL where it gives none."""
-
 
 async def experiments(ask: Ask) -> Mapping[str, Experiment] | None:
     """The experiments of the rules in force; None where nobody knows these rules here."""

@@ -42,7 +42,10 @@ METRICS = {
     ),
     "cxstream_console_read_model_timestamp_seconds": (
         "gauge",
-        "When the file that the console reads, the warehouse or its copy, was last written, Unix time; 0 if there is none.",
+        (
+            "When the file that the console reads, the warehouse or its copy, was last written, Unix time; 0 if there is none. With "
+            "--follow: when it had all that was in Kafka the last time."
+        ),
         (),
     ),
     "cxstream_console_ready": ("gauge", "1 if /readyz answers 200: the read model can be read.", ()),

@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from cxstream.console import scope as scopes
 from cxstream.console.labels import DIMENSIONS, label
 from cxstream.console.people import Role, known_as
+from cxstream.console.saved import ViewsFileError
 from cxstream.model.errors import InputError
 from cxstream.warehouse.views import definition
 from cxstream.warehouse.views.selection import TEAM
@@ -128,7 +129,19 @@ class Ask:
 
     @property
     def views(self) -> list[SavedView]:
-        """The saved views of who asks."""
+        """The saved views of who asks; none where their file cannot be read, which is no reason to show no figures."""
+        return [] if self.views_problem else self._views()
+
+    @property
+    def views_problem(self) -> str:
+        """Why there are no saved views, and what to do; "" if they can be read."""
+        try:
+            self._views()
+        except ViewsFileError as error:
+            return str(error)
+        return ""
+
+    def _views(self) -> list[SavedView]:
         return self.saved.of(self.worker) if self.saved else []
 
     @property

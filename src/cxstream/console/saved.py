@@ -68,7 +68,11 @@ class SavedViews:
         self._read: tuple[int, dict[str, SavedView]] | None = None
 
     def of(self, owner: str) -> list[SavedView]:
-        """Somebody's views, by name."""
+        """Somebody's views, by name.
+
+        Raises:
+            ViewsFileError: the file cannot be read.
+        """
         found = [each for each in self._known().values() if each.owner == owner]
         return sorted(found, key=lambda each: (each.name.casefold(), each.id))
 
@@ -129,11 +133,13 @@ class SavedViews:
             changed = self._path.stat().st_mtime_ns
         except FileNotFoundError:
             return {}
+        except OSError as error:
+            raise _unreadable(self._path, error) from error
         if self._read is None or self._read[0] != changed:
             try:
                 found = msgspec.json.decode(self._path.read_bytes(), type=_File)
             except (OSError, msgspec.DecodeError) as error:
-                raise ViewsFileError(f"console.views_file: {self._path}: {error}") from error
+                raise _unreadable(self._path, error) from error
             self._read = changed, {each.id: each for each in found.views}
         return self._read[1]
 
@@ -148,6 +154,13 @@ class SavedViews:
                 f"console.views_file: {self._path}: {error.strerror}: name a file that can be written"
             ) from error
         self._read = None
+
+
+def _unreadable(path: Path, error: Exception) -> ViewsFileError:
+    why = error.strerror if isinstance(error, OSError) else error
+    return ViewsFileError(
+        f"console.views_file: {path}: {why}: put back a copy of the file, or move it away to begin without views"
+    )
 
 
 def _own(views: dict[str, SavedView], owner: str, number: str) -> SavedView:

@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import secrets
 import time
-from collections import defaultdict, deque
+from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -45,6 +45,8 @@ _TRIES, _TRY_SECONDS = 5, 900.0
 # From all addresses together: nobody locks another out by a few wrong passwords, and nobody guesses for ever.
 _TRIES_OF_ALL = 100
 _MOST_SESSIONS = 10_000
+MOST_KNOWN = 10_000
+"""Of whom a limit keeps the times."""
 _CHECKED_AT_ONCE = 2
 
 
@@ -72,6 +74,9 @@ class Session:
 class Limit:
     """At most so many in a span of time.
 
+    Names come from outside. So only those of MOST_KNOWN are kept, without whose last time is longest ago: a flood of names
+    takes no more memory than that.
+
     Args:
         most: how many.
         seconds: in this time.
@@ -80,22 +85,33 @@ class Limit:
 
     def __init__(self, most: int, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._most, self._seconds, self._clock = most, seconds, clock
-        self._times: dict[str, deque[float]] = defaultdict(deque)
+        # In the order of their last times.
+        self._times: OrderedDict[str, deque[float]] = OrderedDict()
+
+    def __len__(self) -> int:
+        """Whose times are kept."""
+        return len(self._times)
 
     def take(self, who: str) -> bool:
         """Whether one more is allowed; it is counted if it is."""
-        times, now = self._times[who], self._clock()
+        now = self._clock()
+        self._drop(now - self._seconds)
+        times = self._times.get(who, deque())
         while times and times[0] <= now - self._seconds:
             times.popleft()
         if len(times) >= self._most:
             return False
         times.append(now)
-        if len(self._times) > _MOST_SESSIONS:
-            self._times = defaultdict(
-                deque,
-                {key: kept for key, kept in self._times.items() if kept and kept[-1] > now - self._seconds},
-            )
+        self._times[who] = times
+        self._times.move_to_end(who)
+        if len(self._times) > MOST_KNOWN:
+            self._times.popitem(last=False)
         return True
+
+    def _drop(self, until: float) -> None:
+        """Forget whose last time is over; each is forgotten once."""
+        while self._times and next(iter(self._times.values()))[-1] <= until:
+            self._times.popitem(last=False)
 
     def forget(self, who: str) -> None:
         """Begin again for somebody."""

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from cxstream.console import desk, in_force
-from cxstream.model.experiments import arm_of, by_level
+from cxstream.console import arms, desk, erasing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,11 +17,14 @@ if TYPE_CHECKING:
 
 _ITEMS = "SELECT * FROM work_items WHERE customer IN (SELECT unnest($customers::VARCHAR[])) ORDER BY time DESC, item"
 _SENT = """
-SELECT t.id, c.customer, t.time, t.kind, t.arm, t.action FROM touchpoints t JOIN customers c USING (customer_id)
+SELECT t.id, c.customer, t.time, t.kind, t.action FROM touchpoints t JOIN customers c USING (customer_id)
 WHERE c.customer IN (SELECT unnest($customers::VARCHAR[])) AND kind IN ('action_taken', 'won_back', 'churned')"""
-_TOLD = f"""
-SELECT c.customer, {in_force.ARM} AS arm FROM risk_signals s JOIN customers c USING (customer_id)
-WHERE c.customer IN (SELECT unnest($customers::VARCHAR[])) GROUP BY c.customer"""
+_HELD = f"""
+WITH those AS (
+    SELECT customer_id, c.customer, announced AS level FROM customers c LEFT JOIN cards USING (customer_id)
+    WHERE c.customer IN (SELECT unnest($customers::VARCHAR[]))
+), {arms.HELD}
+SELECT customer FROM held"""
 _ASSIGNEES = """
 SELECT assignee FROM work_items WHERE item = 'assignment' AND assignee IS NOT NULL
 GROUP BY assignee ORDER BY max(time) DESC, assignee LIMIT $limit"""
@@ -59,27 +61,21 @@ def now() -> datetime:
     return datetime.now(UTC).replace(tzinfo=None, second=0, microsecond=0)
 
 
-async def of(ask: Ask, customers: Sequence[str], levels: dict[str, str]) -> dict[str, Worked]:
+async def of(ask: Ask, customers: Sequence[str]) -> dict[str, Worked]:
     """The work on some customers.
 
     Args:
         ask: of the page.
         customers: their names.
-        levels: their levels, as they were last told.
     """
     values = {"customers": list(customers)}
     items, sent = await ask.reader.sql(_ITEMS, values), await ask.reader.sql(_SENT, values)
-    told = {row["customer"]: row["arm"] for row in await ask.reader.sql(_TOLD, values)}
-    # For those whose last signal is older than the experiment.
-    experiments = by_level(await in_force.experiments(ask))
+    held = {row["customer"] for row in await ask.reader.sql(_HELD, {**values, **await arms.values(ask)})}
     found = {}
     for customer in customers:
         mine = {row["item"]: row for row in items if row["customer"] == customer}
         touched = [row for row in sent if row["customer"] == customer]
-        found[customer] = one = Worked(is_holdout=any(row["arm"] == "holdout" for row in touched))
-        chosen = experiments.get(levels.get(customer, ""))
-        arm = told.get(customer) or (chosen and arm_of(*chosen, customer))
-        one.is_holdout |= arm == "holdout"
+        found[customer] = one = Worked(is_holdout=customer in held)
         for each in ask.desk.of(customer) if ask.desk else ():
             _overlay(mine, {row["id"] for row in touched}, each, one)
         _fill(one, mine)
@@ -119,6 +115,7 @@ async def choices(ask: Ask, customer: str, worked: Worked) -> dict[str, Any]:
     return {
         "customer": customer,
         "is_open": bool(bench and bench.is_open),
+        "is_erasing": await erasing.is_asked(ask, customer),
         "takes_actions": bool(bench and bench.takes_touchpoints(customer)) and not worked.is_holdout,
         "me": ask.worker,
         "people": [name for name in await _people(ask) if name != worked.assignee],

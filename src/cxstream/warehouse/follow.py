@@ -97,7 +97,7 @@ async def follow(
                     opened = time.monotonic()
                     while not stop.is_set() and time.monotonic() < opened + _CONSUMER_SECONDS:
                         keeper.retain()
-                        await _step(feed, reader, metrics)
+                        await _step(feed, reader, store, metrics)
                         if not stop.is_set():
                             await alerts.step()
                             await _end_work(settings, store)
@@ -122,12 +122,13 @@ async def follow(
                         await stop.wait()
 
 
-async def _step(feed: Feed, reader: TopicReader, metrics: FollowMetrics) -> None:
+async def _step(feed: Feed, reader: TopicReader, store: Store, metrics: FollowMetrics) -> None:
     started = time.monotonic()
     rows = await feed.catch_up(reader)
     seconds = time.monotonic() - started
     if not feed.lag:
         metrics.taken(rows, seconds)
+        store.caught_up()
     if rows:
         log.info("taken in", rows=rows, seconds=round(seconds, 3), lag=feed.lag)
 

@@ -161,6 +161,9 @@ class Store:
                     self.connection.execute("ROLLBACK")
                 raise
 
+    def caught_up(self) -> None:
+        """All that Kafka had is here: nothing follows from it for a file alone."""
+
     def checkpoint(self) -> None:
         """Move what is in the write-ahead log into the file."""
         with private(), _translated(self.path):

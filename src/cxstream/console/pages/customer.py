@@ -105,8 +105,7 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
     events = await history.events(ask, customer_id, when.until, _PAGE + 1, after)
     worked = None
     if not when.day:
-        level = (card or {}).get("announced", "")
-        worked = (await work.of(ask, [ask.customer], {ask.customer: level}))[ask.customer]
+        worked = (await work.of(ask, [ask.customer]))[ask.customer]
     # Nobody's risk is judged who has left.
     asked = card if card is not None and not facts[0]["has_left"] else None
     told = [each for each in signals if each["reasons"] not in (None, "[]")]

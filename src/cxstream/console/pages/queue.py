@@ -40,8 +40,8 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
     )
     shown = rows[:_PAGE]
     chosen = await _chosen(ask, wanted, shown)
-    listed = {row["customer"]: row["level"] for row in (*shown, *([chosen] if chosen else []))}
-    worked = await work.of(ask, list(listed), listed)
+    listed = dict.fromkeys(row["customer"] for row in (*shown, *([chosen] if chosen else [])))
+    worked = await work.of(ask, list(listed))
     kept = {"after": after, "customer": None}
     sorts = {name: ask.here(sort=name, customer=None) for name in orders}
     return {

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from starlette.exceptions import HTTPException
 
-from cxstream.console import alerts, charts, drawing, in_force, leaving, refused, risky, work
+from cxstream.console import alerts, arms, charts, drawing, leaving, refused, risky, work
 from cxstream.console.change import direction
 from cxstream.console.labels import place
 from cxstream.console.language import N_
@@ -48,26 +48,26 @@ WITH spells AS (
 SELECT moment, count(customer_id) AS customers
 FROM moments LEFT JOIN (SELECT * FROM risky ANTI JOIN away USING (moment, customer_id)) USING (moment)
 GROUP BY moment ORDER BY moment"""
+_THOSE = f"""
+WITH those AS (
+    SELECT customer_id, customer, announced AS level FROM cards WHERE announced IN {_RISKY} AND {leaving.STAYS}
+), {arms.HELD}"""
 _CALL = f"""
-WITH {risky.DONE}, told AS (
+{_THOSE}, {risky.DONE}, told AS (
     SELECT
         customer_id,
         arg_max(leading_reason, time) FILTER (change IN ('raised', 'worsened')) AS leading_reason,
         arg_max(reasons, time) FILTER (change IN ('raised', 'worsened')) AS reasons,
-        max(time) FILTER (change IN ('raised', 'worsened')) AS since,
-        {in_force.ARM} AS arm
+        max(time) FILTER (change IN ('raised', 'worsened')) AS since
     FROM signals GROUP BY customer_id
 )
 SELECT cards.customer, cards.announced AS level, cards.probability, cards.value_at_risk,
     cards.clv, cards.p_alive, cards.spent, leading_reason, reasons::VARCHAR AS reasons, since
 FROM cards LEFT JOIN told USING (customer_id)
-WHERE cards.announced IN {_RISKY} AND cards.{leaving.STAYS} AND arm IS DISTINCT FROM 'holdout' AND cards.{risky.AWAKE}
+WHERE cards.customer_id IN (SELECT customer_id FROM those) AND cards.customer_id NOT IN (SELECT customer_id FROM held)
+    AND cards.{risky.AWAKE}
 ORDER BY {{order}} DESC, cards.probability DESC, cards.customer LIMIT $limit"""
-_HELD = f"""
-SELECT count(*) AS customers FROM (
-    SELECT customer_id, {in_force.ARM} AS arm FROM risk_signals
-    WHERE customer_id IN (SELECT customer_id FROM cards WHERE announced IN {_RISKY} AND {leaving.STAYS}) GROUP BY customer_id
-) WHERE arm = 'holdout'"""
+_HELD = f"{_THOSE} SELECT count(*) AS customers FROM held"
 _KNOWN = "SELECT count(*) AS customers FROM cards"
 
 
@@ -82,7 +82,7 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
     (order, calls), known, held, risk, nps, snoozed = await asyncio.gather(
         _first(ask, _CALLS),
         ask.reader.sql(_KNOWN),
-        ask.reader.sql(_HELD),
+        _held(ask),
         _at_risk(ask),
         _nps(ask),
         risky.count(ask, risky.Wanted(state="snoozed", at=work.now(), sent=ask.sent)),
@@ -223,8 +223,12 @@ async def _nps(ask: Ask) -> Row | None:
 async def _first(ask: Ask, limit: int) -> tuple[str, list[Row]]:
     """Whom to call first, and the order that says so: that of the queue."""
     order, *_ = await risky.orders(ask)
-    values = {"limit": limit, "sent": ask.sent, "at": work.now()}
+    values = {"limit": limit, "sent": ask.sent, "at": work.now(), **await arms.values(ask)}
     return order, await ask.reader.sql(_CALL.replace("{order}", risky.KEYS[order]), values)
+
+
+async def _held(ask: Ask) -> list[Row]:
+    return await ask.reader.sql(_HELD, await arms.values(ask))
 
 
 def _call(ask: Ask, row: Row) -> Row:
