@@ -281,7 +281,9 @@ def rights(documents: list[Document], user: str) -> dict[tuple[str, str, str], s
 def test_users_may_do_what_the_printed_acls_allow_and_no_more(user: str, role: Role) -> None:
     kind_of = {"topic": "topic", "group": "group", "transactional-id": "transactionalId"}
     wanted: defaultdict[tuple[str, str, str], set[str]] = defaultdict(set)
-    for acl in acls(role, "cxstream", topology()):
+    # The console keeps a read model, too.
+    roles = (WAREHOUSE, CONSOLE) if role is CONSOLE else (role,)
+    for acl in (each for one in roles for each in acls(one, "cxstream", topology())):
         pattern = "prefix" if acl.prefixed else "literal"
         wanted[kind_of[acl.resource], pattern, acl.name].add(acl.operation)
     assert rights(template(PRODUCTION), user) == wanted
@@ -559,6 +561,9 @@ def test_there_is_no_warehouse_and_no_console_unless_they_are_wanted() -> None:
         ("warehouse.enabled=false", "warehouse.enabled"),
         ("console.hosts=null", "console.hosts"),
         ("console.users.secret=", "console.users.secret"),
+        ("console.oidc.issuer=https://id.example.org", "console.oidc.clientId"),
+        ("console.oidc.issuer=https://id.example.org,console.oidc.clientId=cx", "viewers, agents or admins"),
+        ("console.oidc.issuer=http://id.example.org", "issuer"),
     ],
 )
 def test_what_the_console_needs_has_to_be_said(wrong: str, said: str) -> None:
@@ -569,10 +574,10 @@ def test_what_the_console_needs_has_to_be_said(wrong: str, said: str) -> None:
     assert said in result.stderr
 
 
-def test_the_warehouse_is_one_writer_and_the_console_reads_beside_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    documents = template(PRODUCTION)
+@pytest.mark.parametrize("name", ["console", "warehouse"])
+def test_one_process_keeps_the_warehouse_and_shows_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    has_console = name == "console"
+    documents = template(PRODUCTION, *(() if has_console else ("--set", "console.enabled=false")))
     spec = only(documents, "StatefulSet", name="cxstream-warehouse")["spec"]
     assert spec["replicas"] == 1
     (claim,) = spec["volumeClaimTemplates"]
@@ -582,101 +587,120 @@ def test_the_warehouse_is_one_writer_and_the_console_reads_beside_it(
     wanted = {**worker["securityContext"], "fsGroupChangePolicy": "OnRootMismatch"}
     assert pod["securityContext"] == wanted
     assert pod["automountServiceAccountToken"] is False
+    # DuckDB lets no second process read a file that is written.
+    ((found, container),) = containers.items()
+    assert found == name
+    assert container["args"] == (["serve", "--follow"] if has_console else ["warehouse", "follow"])
     writable = {
-        name: {
-            (mount["name"], mount.get("subPath", ""))
-            for mount in each["volumeMounts"]
-            if not mount.get("readOnly")
-        }
-        for name, each in containers.items()
+        (mount["name"], mount.get("subPath", ""))
+        for mount in container["volumeMounts"]
+        if not mount.get("readOnly")
     }
-    assert writable == {
-        "warehouse": {("tmp", ""), ("data", "")},
-        "console": {("console-tmp", ""), ("data", "console")},
-    }
-    for container in containers.values():
-        assert container["securityContext"] == worker["containers"][0]["securityContext"]
-        assert container["image"] == worker["containers"][0]["image"]
-        assert {"startupProbe", "livenessProbe", "readinessProbe"} <= set(container)
-    paths = set()
-    for name, container in containers.items():
-        given = _environment(container)
-        assert set(given) <= _variables_of(Settings)
-        with monkeypatch.context() as here:
-            for variable, value in given.items():
-                if not variable.startswith("CXSTREAM_SECURITY"):
-                    here.setenv(variable, value)
-            settings = load()
-        paths.add(settings.warehouse.path)
-        ports = {each["name"]: each["containerPort"] for each in container["ports"]}
-        if name == "console":
-            # It may be reached by others: they sign in, by https.
-            check(settings.console)
-            assert settings.console.hosts == ("cx.example.org",)
-            # Saved views lie where it may write, and stay.
-            (kept,) = (each for each in container["volumeMounts"] if each.get("subPath") == "console")
-            assert str(settings.console.views_file).startswith(f"{kept['mountPath']}/")
-            assert ports == {"pages": settings.console.port, "pages-metrics": settings.console.metrics_port}
-        else:
-            assert settings.warehouse.publish_minutes == 15
-            assert ports == {"metrics": settings.warehouse.metrics_port}
-    assert [str(path.parent) for path in paths] == ["/var/lib/cxstream"]
+    assert writable == {("tmp", ""), ("data", ""), *([("data", "console")] if has_console else [])}
+    assert container["securityContext"] == worker["containers"][0]["securityContext"]
+    assert container["image"] == worker["containers"][0]["image"]
+    (port,) = {container[f"{each}Probe"]["httpGet"]["port"] for each in ("startup", "liveness", "readiness")}
+    ports = {each["name"]: each["containerPort"] for each in container["ports"]}
+    given = _environment(container)
+    assert set(given) <= _variables_of(Settings)
+    for variable, value in given.items():
+        if not variable.startswith("CXSTREAM_SECURITY"):
+            monkeypatch.setenv(variable, value)
+    settings = load()
+    assert str(settings.warehouse.path.parent) == "/var/lib/cxstream"
+    assert settings.warehouse.publish_minutes == 15
+    if has_console:
+        # It may be reached by others: they sign in, by https.
+        check(settings.console)
+        assert settings.console.hosts == ("cx.example.org",)
+        # Saved views lie where they stay.
+        (kept,) = (each for each in container["volumeMounts"] if each.get("subPath") == "console")
+        assert str(settings.console.views_file).startswith(f"{kept['mountPath']}/")
+        assert ports == {"pages": settings.console.port, "pages-metrics": settings.console.metrics_port}
+        assert port == "pages-metrics"
+        # Settings of both hold, those of the console first.
+        assert settings.warehouse.memory_mib == 2048
+    else:
+        assert ports == {"metrics": settings.warehouse.metrics_port}
+        assert port == "metrics"
+        assert settings.warehouse.memory_mib == 1024
 
 
-def test_warehouse_and_console_have_their_own_users_secrets_and_ways() -> None:
-    documents = template(PRODUCTION)
+def test_settings_of_the_warehouse_hold_with_the_console_and_a_copy_is_made_if_it_is_wanted() -> None:
+    said = ("warehouse.settings.CXSTREAM_WAREHOUSE__KEEP_DAYS=90", "warehouse.publishMinutes=null")
+    documents = template(
+        PRODUCTION, *(each for one in said for each in ("--set-string" if "DAYS" in one else "--set", one))
+    )
+    given = _environment(_parts(documents)[1]["console"])
+    assert (given["CXSTREAM_WAREHOUSE__KEEP_DAYS"], given["CXSTREAM_WAREHOUSE__MEMORY_MIB"]) == ("90", "2048")
+    assert "CXSTREAM_WAREHOUSE__PUBLISH_MINUTES" not in given
+
+
+@pytest.mark.parametrize("name", ["console", "warehouse"])
+def test_warehouse_and_console_have_their_own_users_secrets_and_ways(name: str) -> None:
+    has_console = name == "console"
+    to = {"to": [{"ipBlock": {"cidr": "192.0.2.1/32"}}], "ports": [{"protocol": "TCP", "port": 443}]}
+    documents = template(
+        *(PRODUCTION, "--set", f"console.enabled={str(has_console).lower()}"),
+        *("--set-json", f"console.to={json.dumps([to])}"),
+    )
     pod, containers = _parts(documents)
     volumes = {each["name"]: each for each in pod["volumes"]}
-    secrets = {}
-    for name, container in containers.items():
-        given = _environment(container)
-        user = only(documents, "KafkaUser", name=f"cxstream-{name}")
-        assert given["CXSTREAM_SECURITY__USERNAME"] == user["metadata"]["name"]
-        mounts = {
-            each["mountPath"]: each["name"] for each in container["volumeMounts"] if "subPath" not in each
-        }
-        assert len(set(mounts.values())) == len(mounts)
-        for variable in given:
-            if variable.endswith("_FILE") and variable != "CXSTREAM_CONSOLE__VIEWS_FILE":
-                folder = given[variable].rpartition("/")[0]
-                secrets[name, variable.split("__")[1]] = volumes[mounts[folder]]["secret"]["secretName"]
-    assert secrets == {
-        ("warehouse", "PASSWORD_FILE"): "cxstream-warehouse",
-        ("warehouse", "CA_FILE"): "kafka-cluster-ca-cert",
-        ("console", "PASSWORD_FILE"): "cxstream-console",
-        ("console", "CA_FILE"): "kafka-cluster-ca-cert",
-        ("console", "USERS_FILE"): "cxstream-users",
+    container = containers[name]
+    given = _environment(container)
+    user = only(documents, "KafkaUser", name=f"cxstream-{name}")
+    assert given["CXSTREAM_SECURITY__USERNAME"] == user["metadata"]["name"]
+    mounts = {each["mountPath"]: each["name"] for each in container["volumeMounts"] if "subPath" not in each}
+    assert len(set(mounts.values())) == len(mounts)
+    secrets = {
+        variable.split("__")[1]: volumes[mounts[given[variable].rpartition("/")[0]]]["secret"]["secretName"]
+        for variable in given
+        if variable.endswith("_FILE") and variable != "CXSTREAM_CONSOLE__VIEWS_FILE"
     }
+    wanted = {"PASSWORD_FILE": f"cxstream-{name}", "CA_FILE": "kafka-cluster-ca-cert"}
+    assert secrets == {**wanted, **({"USERS_FILE": "cxstream-users"} if has_console else {})}
     policy = only(documents, "NetworkPolicy", name="cxstream-warehouse")["spec"]
     open_to = {
         port["port"]: rule["from"][0]["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"]
         for rule in policy["ingress"]
         for port in rule["ports"]
     }
-    assert open_to == {"metrics": "monitoring", "pages-metrics": "monitoring", "pages": "ingress"}
+    pages = {"pages-metrics": "monitoring", "pages": "ingress"}
+    assert open_to == (pages if has_console else {"metrics": "monitoring"})
+    # The provider of those who sign in.
+    assert (to in policy["egress"]) == has_console
     labels = only(documents, "StatefulSet", name="cxstream-warehouse")["spec"]["template"]["metadata"][
         "labels"
     ]
-    for name in ("warehouse", "console"):
-        service = only(documents, "Service", name=f"cxstream-{name}")["spec"]
-        assert service["selector"].items() <= labels.items()
-        (endpoint,) = only(documents, "ServiceMonitor", name=f"cxstream-{name}")["spec"]["endpoints"]
-        assert endpoint["relabelings"][0]["replacement"] == f"cxstream-{name}"
-        served = only(documents, "Service", name="cxstream-warehouse")["spec"]["ports"]
-        assert endpoint["port"] in {each["name"] for each in served}
+    (monitor,) = (
+        each
+        for each in kinds(documents, "ServiceMonitor")
+        if each["metadata"]["name"] in {"cxstream-warehouse", "cxstream-console"}
+    )
+    assert monitor["metadata"]["name"] == f"cxstream-{name}"
+    (endpoint,) = monitor["spec"]["endpoints"]
+    assert endpoint["relabelings"][0]["replacement"] == f"cxstream-{name}"
+    served = only(documents, "Service", name="cxstream-warehouse")["spec"]
+    assert [endpoint["port"]] == [each["name"] for each in served["ports"]]
+    for service in ("warehouse", *(["console"] if has_console else [])):
+        found = only(documents, "Service", name=f"cxstream-{service}")["spec"]
+        assert found["selector"].items() <= labels.items()
     shut = template(PRODUCTION, "--set", "networkPolicy.metricsFrom=null,console.from=null")
     assert only(shut, "NetworkPolicy", name="cxstream-warehouse")["spec"]["ingress"] == []
 
 
 def test_people_sign_in_by_a_provider_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = {
-        "CXSTREAM_OIDC__ISSUER": "https://id.example.org/realms/shop",
-        "CXSTREAM_OIDC__CLIENT_ID": "cxstream",
-        "CXSTREAM_OIDC__ADMINS": '["cx-admins"]',
+        "issuer": "https://id.example.org/realms/shop",
+        "clientId": "cxstream",
+        "agents": ["support", "care"],
+        "admins": ["cx-admins"],
+        "secret": "cx-oidc",
+        "ca": {"secret": "id-ca"},
     }
     documents = template(
-        *(PRODUCTION, "--set", "console.users.secret=,console.oidc.secret=cx-oidc"),
-        *("--set-json", f"console.settings={json.dumps(chosen)}"),
+        *(PRODUCTION, "--set", "console.users.secret="),
+        *("--set-json", f"console.oidc={json.dumps(chosen)}"),
     )
     pod, containers = _parts(documents)
     given = _environment(containers["console"])
@@ -686,12 +710,19 @@ def test_people_sign_in_by_a_provider_alone(monkeypatch: pytest.MonkeyPatch) -> 
     settings = load()
     check(settings.console, has_provider=settings.oidc.issuer is not None)
     assert settings.console.users_file is None
-    kept = settings.oidc.client_secret_file
-    assert kept is not None
+    told = settings.oidc
+    assert (told.issuer, told.client_id) == (chosen["issuer"], chosen["clientId"])
+    assert (told.viewers, told.agents, told.admins) == ((), ("support", "care"), ("cx-admins",))
     mounts = {each["mountPath"]: each["name"] for each in containers["console"]["volumeMounts"]}
-    (volume,) = (each for each in pod["volumes"] if each["name"] == mounts[str(kept.parent)])
-    assert volume["secret"]["secretName"] == "cx-oidc"
-    assert volume["secret"]["items"][0]["path"] == kept.name
+    for kept, name, key in (
+        (told.client_secret_file, "cx-oidc", "client-secret"),
+        (told.ca_file, "id-ca", "ca.crt"),
+    ):
+        assert kept is not None
+        (volume,) = (each for each in pod["volumes"] if each["name"] == mounts[str(kept.parent)])
+        assert volume["secret"]["secretName"] == name
+        assert volume["secret"]["items"] == [{"key": key, "path": kept.name}]
+    assert not [name for name in given if name == "CXSTREAM_OIDC__CLIENT_SECRET"]
     assert "users" not in {each["name"] for each in pod["volumes"]}
 
 

@@ -18,7 +18,7 @@ import yaml
 from charts import ROOT, tool
 from cxstream.console.server import check
 from cxstream.local.docker import DockerKafka
-from cxstream.settings import Sink, load
+from cxstream.settings import Oidc, Sink, load
 from cxstream.sink import embedded
 
 DOCKERFILE = ROOT / "deploy" / "docker" / "Dockerfile"
@@ -58,7 +58,7 @@ def services(project: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         (("monitoring",), {"prometheus", "alertmanager", "grafana"}),
         (("postgresql",), {"sink"}),
         (("warehouse",), {"warehouse"}),
-        (("console",), {"warehouse", "console"}),
+        (("console",), {"console"}),
     ],
 )
 def test_profiles_add_services(profiles: tuple[str, ...], expected: set[str]) -> None:
@@ -318,10 +318,13 @@ def test_the_console_shows_the_warehouse_to_those_who_sign_in(
 ) -> None:
     service = services["console"]
     for name, value in service["environment"].items():
-        monkeypatch.setenv(name, value)
+        if value is not None:
+            monkeypatch.setenv(name, value)
     settings = load()
     console = settings.console
     check(console)
+    # One process keeps the warehouse and shows it.
+    assert service["command"] == ["serve", "--follow"]
     [place] = service["volumes"]
     assert [place["source"]] == [each["source"] for each in services["warehouse"]["volumes"]]
     assert str(settings.warehouse.path) == services["warehouse"]["environment"]["CXSTREAM_WAREHOUSE__PATH"]
@@ -334,6 +337,18 @@ def test_the_console_shows_the_warehouse_to_those_who_sign_in(
     assert (target["names"], target["port"]) == (["console"], console.metrics_port)
     # Prometheus asks by the name of the service, which is answered.
     assert "console" in console.hosts
+    # A provider is named in the environment of Compose; where it is not, there is none.
+    assert settings.oidc.issuer is None
+    named = {"ISSUER": "https://id.example.org", "CLIENT_ID": "cx", "CLIENT_SECRET": "s", "ADMINS": '["cx"]'}
+    for name, value in named.items():
+        monkeypatch.setenv(f"CXSTREAM_OIDC__{name}", value)
+    found = json.loads(compose("--profile", "console", "config", "--format", "json"))
+    given = found["services"]["console"]["environment"]
+    assert {name: given[f"CXSTREAM_OIDC__{name}"] for name in named} == named
+    assert {name for name, value in given.items() if value is None} < {
+        f"CXSTREAM_OIDC__{name.upper()}" for name in Oidc.model_fields
+    }
+    assert load().oidc.admins == ("cx",)
     assert f":{console.metrics_port}/readyz" in service["healthcheck"]["test"][-1]
 
 
