@@ -189,8 +189,12 @@ def _end(kinds: Sequence[str]) -> str:
 def _steps(journeys: dict[Any, list[tuple[str, str]]]) -> dict[tuple[int, str, str, str], int]:
     """Links by step: how many go this way."""
     found: dict[tuple[int, str, str, str], int] = {}
-    for journey in journeys.values():
-        places = [c for n, (_, c) in enumerate(journey) if n == 0 or journey[n - 1][1] != c]
+    for taken in journeys.values():
+        # To leave is no step, and begins no journey.
+        first = next((n for n, (kind, _) in enumerate(taken) if kind != "churned"), len(taken))
+        journey = taken[first:]
+        channels = [channel for kind, channel in journey if kind != "churned"]
+        places = [each for n, each in enumerate(channels) if n == 0 or channels[n - 1] != each]
         for step, place in enumerate(places[:4], 1):
             if step == len(places):
                 link = (step, place, "", _end([kind for kind, _ in journey]))
@@ -234,6 +238,44 @@ async def test_journeys_of_those_who_left_and_stayed_are_all_journeys(path: Path
         everybody, left, stayed = [await total(client, who) for who in ("all", "left", "stayed")]
     assert left > 0
     assert everybody == left + stayed
+
+
+async def test_who_left_stands_beside_who_stayed(path: Path) -> None:
+    gone = {
+        each for (each,) in asked(path, "SELECT DISTINCT customer_id FROM touchpoints WHERE kind = 'churned'")
+    }
+    everything = _journeys(path)
+    sides = [
+        {key: each for key, each in everything.items() if (key[0] in gone) == is_left}
+        for is_left in (True, False)
+    ]
+    where = f"who=beside&per=session&place=channel&all=1&{SCOPE}"
+    async with console(path) as client:
+        page = (await client.get(f"/journeys?{where}&steps=web+%3E+call&fplace=channel")).text
+        csv = await downloaded(client, f"/journeys.csv?table=steps&{where}")
+        paths = await downloaded(client, f"/journeys.csv?table=paths&{where}")
+        links = [each for each in read(page).links if "of=journeys" in each and "who%3Dleft" in each]
+        people = await behind(client, next(each for each in links if "view=steps" in each))
+        reached = await behind(client, next(each for each in links if "view=funnel" in each))
+    for who, side in zip(("left", "stayed"), sides, strict=True):
+        found: dict[tuple[int, str, str, str], int] = {}
+        for row in csv:
+            if row["who"] == who:
+                key = int(row["step"]), row["from_place"], row["to_place"], row["outcome"]
+                found[key] = found.get(key, 0) + int(row["journeys"])
+        assert found == _steps(side)
+        whole = [each for each in side.values() if any(kind != "churned" for kind, _ in each)]
+        assert sum(int(row["journeys"]) for row in paths if row["who"] == who) == len(whole)
+    ends = {row[0]: row[1:3] for row in table(page, "End")}
+    left = [each for each in sides[0].values() if any(kind != "churned" for kind, _ in each)]
+    bought = sum(_end([kind for kind, _ in each]) == "bought" for each in left)
+    assert ends["Bought"][0].startswith(f"{100 * bought / len(left):.1f}%")
+    assert ends["Left"][1].startswith("0.0%")
+    first = table(page, "From, to")[0]
+    assert first[1].startswith(f"{100 * sum(int(row['rows']) for row in people) / len(left):.1f}%")
+    funnel = table(page, "Step")
+    assert funnel[0][1].startswith("100.0%")
+    assert int(funnel[0][4]) == sum(int(row["rows"]) for row in reached)
 
 
 async def test_the_funnel_takes_the_steps_of_the_address(path: Path) -> None:

@@ -47,20 +47,35 @@ def reached(journey: list[Row], steps: list[str], place: str, order: str, within
 
 
 @pytest.mark.parametrize(
-    ("order", "per", "within"), [("strict", "customer", "4"), ("any", "customer", "2.5"), ("strict", "session", "9")]
-)  # fmt: skip
-def test_funnel(connection: duckdb.DuckDBPyConnection, order: str, per: str, within: str) -> None:
+    ("order", "per", "within", "who"),
+    [
+        ("strict", "customer", "4", "left"),
+        ("any", "customer", "2.5", "stayed"),
+        ("strict", "session", "9", "all"),
+    ],
+)
+def test_funnel(connection: duckdb.DuckDBPyConnection, order: str, per: str, within: str, who: str) -> None:
     steps = ["app", "call", "web"]
+    gone = {row["customer_id"] for row in ROWS if row["kind"] == "churned"}
     journeys: dict[Any, list[Row]] = defaultdict(list)
     for row in sorted(ROWS, key=in_order):
         thread = "" if per == "customer" else row["session"]
+        if who != "all" and (row["customer_id"] in gone) != (who == "left"):
+            continue
         if row["source"] == "shop" and thread is not None and row["channel"] in steps:
             journeys[row["customer_id"], thread].append(row)
     found = answer(
         connection,
         by=("segment",),
         where=(Filter("source", ("shop",)),),
-        options={"steps": "app > call>web", "place": "channel", "order": order, "per": per, "within": within},
+        options={
+            "steps": "app > call>web",
+            "place": "channel",
+            "order": order,
+            "per": per,
+            "within": within,
+            "who": who,
+        },
     )
     expected = []
     for segment in ("gold", None):

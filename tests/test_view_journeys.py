@@ -95,18 +95,55 @@ def test_edges(connection: duckdb.DuckDBPyConnection, per: str, place: str, with
         }
 
 
-@pytest.mark.parametrize(("per", "within"), [("customer", "1"), ("session", "0"), ("case", "2.5")])
-def test_paths(connection: duckdb.DuckDBPyConnection, per: str, within: str) -> None:
+def with_ends(rows: list[Row], per: str, place: str, within: float) -> list[tuple[list[Row], str]]:
+    """Each journey as its steps in order, and how it ends; `churned` is no step, and ends the journey before it."""
+    steps = journeys([row for row in rows if row["kind"] != "churned"], per, place, within)
+    name = {"customer": "customer_id", "session": "session", "case": "case_id"}[per]
+    found = []
+    for journey in steps:
+        first = journey[0]
+        same = [
+            other
+            for other in steps
+            if (other[0]["customer_id"], other[0][name]) == (first["customer_id"], first[name])
+        ]
+        later = [in_order(other[0]) for other in same if in_order(other[0]) > in_order(first)]
+        partings = [
+            row for row in rows
+            if row["kind"] == "churned" and row[place] is not None
+            and (row["customer_id"], row[name]) == (first["customer_id"], first[name])
+            and in_order(row) > in_order(first) and (not later or in_order(row) < min(later))
+        ]  # fmt: skip
+        found.append((journey, ending(sorted(journey + partings, key=in_order))))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("per", "within", "who"),
+    [
+        ("customer", "1", "all"),
+        ("session", "0", "left"),
+        ("case", "2.5", "stayed"),
+        ("customer", "0", "stayed"),
+    ],
+)
+def test_paths(connection: duckdb.DuckDBPyConnection, per: str, within: str, who: str) -> None:
+    gone = {row["customer_id"] for row in ROWS if row["kind"] == "churned"}
+    rows = [row for row in ROWS if who == "all" or (row["customer_id"] in gone) == (who == "left")]
     paths: dict[str, list[list[Row]]] = defaultdict(list)
-    everything = journeys(ROWS, per, "touchpoint", float(within))
-    for journey in everything:
-        paths[" > ".join(row["touchpoint"] for row in journey)].append(journey)
-    found = answer(connection, "paths", options={"per": per, "within": within})
+    ended: dict[str, Counter[str]] = defaultdict(Counter)
+    everything = with_ends(rows, per, "touchpoint", float(within))
+    for journey, end in everything:
+        path = " > ".join(row["touchpoint"] for row in journey)
+        paths[path].append(journey)
+        ended[path][end] += 1
+    assert everything
+    found = answer(connection, "paths", options={"per": per, "within": within, "who": who})
     assert {row["path"] for row in found} == set(paths)
     for row in found:
         same = paths[row["path"]]
         lengths = [(journey[-1]["time"] - journey[0]["time"]).total_seconds() for journey in same]
-        ends = Counter(ending(journey) for journey in same)
+        ends = ended[row["path"]]
         names = [one["touchpoint"] for one in same[0]]
         assert row == {
             "path": row["path"],

@@ -80,11 +80,12 @@ filters = st.lists(
         "outcomes": st.fixed_dictionaries({
             name: st.sampled_from(("churn", "purchase", "complaint", "silence")) for name in ("first", "second")}),
     }),
+    st.sampled_from(("all", "left", "stayed")),
 )  # fmt: skip
 @PROPERTY
 def test_kernels_find_what_sql_finds(
     view: str, one: Any, other: Any, where: list[Filter], within: str, place: str, order: str, limit: int | None,
-    rows: int, hours: int, ending: dict[str, dict[str, str]],
+    rows: int, hours: int, ending: dict[str, dict[str, str]], who: str,
 ) -> None:  # fmt: skip
     if view == "quality":
         where = [one for one in where if one.dimension == "source"]
@@ -93,6 +94,8 @@ def test_kernels_find_what_sql_finds(
     if view in {"moments", "outcomes"}:
         options |= ending[view]
     by = ("source",) if view == "quality" and order == "any" else ()
+    if view in {"funnel", "paths"}:
+        options["who"] = who
     if view == "funnel":
         options |= {
             "order": order,

@@ -68,6 +68,12 @@ def follow_paths(
     for i in range(len(order)):
         row = order[i]
         at = journeys[customers[row]]
+        kind = kinds[row]
+        if kind == CHURN:
+            # No step: it ends the journey before it, however much later.
+            if at.steps > 0:
+                at.ending = kind
+            continue
         if at.steps > 0 and within >= 0 and times[row] - at.last > within:
             done[ended] = at
             ended += 1
@@ -86,7 +92,6 @@ def follow_paths(
         at.last = times[row]
         at.effort += efforts[row]
         at.steps += 1
-        kind = kinds[row]
         # The last purchase or churn counts; a complaint only without either.
         if kind >= PURCHASE or (kind == COMPLAINT and at.ending == SILENCE):
             at.ending = kind

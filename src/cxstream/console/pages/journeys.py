@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from markupsafe import Markup
 
-from cxstream.console import charts, drawing, figures, labels
+from cxstream.console import beside, charts, drawing, figures, labels
 from cxstream.console.charts import Flow
 from cxstream.console.figures import Estimate, Grid, Measure
 from cxstream.console.language import N_
@@ -20,7 +21,7 @@ from cxstream.console.tables import Table
 from cxstream.warehouse.views.selection import Filter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from cxstream.console.figures import Cell
     from cxstream.console.reader import Row
@@ -38,7 +39,13 @@ _PLACES = {
     "stage": N_("Stage"),
     "kind": N_("Kind"),
 }
-_WHO = {"all": N_("Everybody"), "left": N_("Who left"), "stayed": N_("Who stayed")}
+_BESIDE = "beside"
+_WHO = {
+    "all": N_("Everybody"),
+    "left": N_("Who left"),
+    "stayed": N_("Who stayed"),
+    _BESIDE: N_("Both, side by side"),
+}
 _ENDS = {
     "later": N_("goes on"),
     "left": N_("left"),
@@ -55,27 +62,19 @@ _OURS = ("email_sent", "campaign_sent", "action_taken", "purchase_history")
 _STEPS_OF = {"customers": N_("left out"), "all": N_("are steps, too")}
 _EFFORT = Measure("effort", N_("Effort on the way"), up="worse", tone="e")
 _SHARE = Measure("share", "", scale=100, up="")
+# Places that are shown under a name in the tables of both sides: all of them, so that shares can be compared.
+_EVERY = "1000000"
 
 
 async def _show(ask: Ask) -> Mapping[str, Any]:
-    chosen = _chosen(ask)
+    if _chosen(ask)["who"] == _BESIDE:
+        return {**_frame(ask), **await _beside(ask)}
     links, paths = await asyncio.gather(_links(ask), _paths(ask))
     funnel, steps = await _funnel(ask)
-    words = ask.language
     shown = _edges(ask, links)
     return {
-        "chosen": chosen,
-        "choices": [
-            (words.gettext(title), name, _choices(ask, name, texts))
-            for title, name, texts in (
-                (N_("Journeys of"), "per", _PER),
-                (N_("Steps are"), "place", _PLACES),
-                (N_("Whose"), "who", _WHO),
-                (N_("Our messages and actions"), "ours", _STEPS_OF),
-            )
-        ],
+        **_frame(ask),
         "total": _total(links),
-        "ours": [ask.label("kind", kind) for kind in _OURS] if _left_out(ask) else [],
         "lede": _lede(ask, links, shown),
         "facts": _facts(ask, links),
         "flow": _sankey(ask, links),
@@ -85,11 +84,105 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
         "all_edges": len(shown),
         "funnel": _funnel_grid(ask, funnel),
         "funnel_steps": steps,
+        "paths": _path_grid(ask, paths),
+    }
+
+
+def _frame(ask: Ask) -> dict[str, Any]:
+    """The choices at the head of the page and of its funnel."""
+    words = ask.language
+    return {
+        "chosen": _chosen(ask),
+        "choices": [
+            (words.gettext(title), name, _choices(ask, name, texts))
+            for title, name, texts in (
+                (N_("Journeys of"), "per", _PER),
+                (N_("Steps are"), "place", _PLACES),
+                (N_("Whose"), "who", _WHO),
+                (N_("Our messages and actions"), "ours", _STEPS_OF),
+            )
+        ],
+        "ours": [ask.label("kind", kind) for kind in _OURS] if _left_out(ask) else [],
         "is_funnel_chosen": bool(ask.param("steps")),
         "funnel_place": ask.param("fplace") or "stage",
         "funnel_places": [(name, words.gettext(text)) for name, text in _PLACES.items()],
         "hidden": _hidden(ask),
-        "paths": _path_grid(ask, paths),
+    }
+
+
+async def _beside(ask: Ask) -> dict[str, Any]:
+    """Who left beside who stayed."""
+    words = ask.language
+    rows = await asyncio.gather(
+        *(_links(ask, side) for side in beside.SIDES),
+        *(_links(ask, side, most=_EVERY) for side in beside.SIDES),
+        *(_paths(ask, side, _MOST) for side in beside.SIDES),
+    )
+    links, every, paths = (dict(zip(beside.SIDES, rows[n : n + 2], strict=True)) for n in (0, 2, 4))
+    totals = {side: _total(found) for side, found in links.items()}
+    found = beside.edges({side: _merged(each) for side, each in every.items()}, totals, ask.scope.few)
+    shown = found if ask.param("all") else found[:_SHOWN]
+    funnels = {side: await _funnel(ask, side) for side in beside.SIDES}
+    ends = beside.ends(
+        words,
+        {side: _results(each) for side, each in links.items()},
+        lambda name: words.gettext(_ENDS[name]).capitalize(),
+        lambda side, name: _behind(ask, who=side, result=name),
+    )
+    return {
+        "total": sum(totals.values()),
+        "lede": _lede_beside(ask, totals, found),
+        "sides": [
+            (
+                words.gettext(beside.TITLES[side]),
+                totals[side],
+                _sankey(ask, each, _top([*every["left"], *every["stayed"]])),
+            )
+            for side, each in links.items()
+        ],
+        "classes": _legend(ask, [*every["left"], *every["stayed"]]),
+        "ends": ends,
+        "edges": beside.edge_grid(
+            words, shown, lambda row: _named(ask, row), partial(_step_link, ask), ask.scope.few
+        ),
+        "shown": len(shown),
+        "all_edges": len(found),
+        "funnel": beside.funnel(
+            words,
+            {side: each for side, (each, _) in funnels.items()},
+            lambda step: ask.label(_funnel_place(ask), step),
+            lambda side, row: _funnel_link(ask, row, funnels[side][0], side),
+        ),
+        "funnel_steps": funnels["stayed"][1],
+        "paths": beside.paths(
+            words,
+            paths,
+            partial(_path, ask),
+            partial(_path_link, ask),
+            shown=_PATHS,
+            read=_MOST,
+            few=ask.scope.few,
+        ),
+    }
+
+
+def _lede_beside(
+    ask: Ask, totals: Mapping[str, int], found: Sequence[tuple[Any, beside.Pair, dict[str, Row]]]
+) -> dict[str, Any]:
+    """The step that differs most, unless it is to leave."""
+    words = ask.language
+    clear = next(((pair, rows) for edge, pair, rows in found if pair.is_clear and edge[3] != "left"), None)
+    if clear is None:
+        return {"total": sum(totals.values()), **totals, "edge": ""}
+    pair, rows = clear
+    row = next(iter(rows.values()))
+    return {
+        "total": sum(totals.values()),
+        **totals,
+        "edge": _named(ask, row),
+        "step": words.number(row["step"]),
+        "of_left": words.percent(pair.left / totals["left"]),
+        "of_stayed": words.percent(pair.stayed / totals["stayed"]),
     }
 
 
@@ -128,14 +221,20 @@ def _without_ours(ask: Ask, link: str) -> str:
     return "&".join([link, *(urlencode({"where": f"kind!={','.join(_OURS)}"}) for _ in _left_out(ask))])
 
 
-async def _links(ask: Ask) -> list[Row]:
-    return await ask.view(
-        own("steps"), where=_left_out(ask), options={**_options(ask), "who": _chosen(ask)["who"]}
-    )
+def _who(ask: Ask, side: str = "") -> str:
+    """Whose journeys a view shows: of one side, or as the page says."""
+    chosen = side or _chosen(ask)["who"]
+    return "all" if chosen == _BESIDE else chosen
 
 
-async def _paths(ask: Ask) -> list[Row]:
-    return await ask.view("paths", where=_left_out(ask), options=_options(ask), limit=_PATHS)
+async def _links(ask: Ask, side: str = "", **more: str) -> list[Row]:
+    options = {**_options(ask), "who": _who(ask, side), **more}
+    return await ask.view(own("steps"), where=_left_out(ask), options=options)
+
+
+async def _paths(ask: Ask, side: str = "", limit: int = _PATHS) -> list[Row]:
+    options = {**_options(ask), "who": _who(ask, side)}
+    return await ask.view("paths", where=_left_out(ask), options=options, limit=limit)
 
 
 def _total(links: Iterable[Row]) -> int:
@@ -161,8 +260,9 @@ def _facts(ask: Ask, links: Sequence[Row]) -> list[tuple[str, Cell]]:
     return facts
 
 
-def _behind(ask: Ask, of: str = "customers", **cell: str | None) -> str:
-    link = figures.options(ask.customers("steps", of, **cell), **_options(ask), who=_chosen(ask)["who"])
+def _behind(ask: Ask, of: str = "customers", who: str = "", most: str = "", **cell: str | None) -> str:
+    more = {"most": most} if most else {}
+    link = figures.options(ask.customers("steps", of, **cell), **_options(ask), who=_who(ask, who), **more)
     return _without_ours(ask, link)
 
 
@@ -215,8 +315,9 @@ def _decimals(top: float) -> int:
     return 1 if top >= 2 else 2  # noqa: PLR2004
 
 
-def _sankey(ask: Ask, links: Sequence[Row]) -> Any:
-    words, top = ask.language, _top(links)
+def _sankey(ask: Ask, links: Sequence[Row], top: float = 0) -> Any:
+    words = ask.language
+    top = top or _top(links)
     effort = words.gettext("effort")
     flows = []
     for row in _merged(links):
@@ -296,14 +397,7 @@ def _edge_grid(ask: Ask, rows: Sequence[Row]) -> Grid:
     ]
     grid = []
     for row, effort in zip(rows, known, strict=True):
-        behind = _behind(
-            ask,
-            "journeys",
-            step=str(row["step"]),
-            from_place=row["from_place"],
-            to_place=row["to_place"],
-            outcome=row["outcome"],
-        )
+        behind = _taken(ask, row)
         is_end = row["to_place"] is None
         between = (
             f"{words.duration(row['low_s'])} \N{EN DASH} {words.duration(row['high_s'])}"
@@ -312,7 +406,7 @@ def _edge_grid(ask: Ask, rows: Sequence[Row]) -> Grid:
         )
         grid.append(
             [
-                figures.name(f"{_place(ask, row['from_place'])} → {_target(ask, row)}"),
+                figures.name(_named(ask, row)),
                 figures.Cell(words.number(row["step"])),
                 figures.count(words, row["journeys"], behind),
                 figures.Cell("" if is_end else words.duration(row["median_s"])),
@@ -324,7 +418,21 @@ def _edge_grid(ask: Ask, rows: Sequence[Row]) -> Grid:
     return Grid(heads, grid)
 
 
-async def _funnel(ask: Ask) -> tuple[list[Row], str]:
+def _named(ask: Ask, row: Row) -> str:
+    return f"{_place(ask, row['from_place'])} → {_target(ask, row)}"
+
+
+def _taken(ask: Ask, row: Row, who: str = "", most: str = "") -> str:
+    """The journeys that go this way."""
+    cell = {name: row[name] for name in ("from_place", "to_place", "outcome")}
+    return _behind(ask, "journeys", who, most, step=str(row["step"]), **cell)
+
+
+def _step_link(ask: Ask, side: str, row: Row) -> str:
+    return _taken(ask, row, side, _EVERY)
+
+
+async def _funnel(ask: Ask, side: str = "") -> tuple[list[Row], str]:
     """The rows of the funnel and its steps: those of the address, else the stages that there are, without help."""
     place, named = ask.param("fplace") or "stage", ask.param("steps")
     if named:
@@ -336,7 +444,7 @@ async def _funnel(ask: Ask) -> tuple[list[Row], str]:
         place = "stage"
     if not steps:
         return [], ""
-    options = {"steps": ">".join(steps), "place": place, "per": _chosen(ask)["per"]}
+    options = {"steps": ">".join(steps), "place": place, "per": _chosen(ask)["per"], "who": _who(ask, side)}
     rows = await ask.view("funnel", options=options)
     shown = named or " > ".join(ask.label("stage", stage) for stage in steps)
     return _with_unreached(rows, steps), shown
@@ -375,19 +483,15 @@ def _funnel_grid(ask: Ask, rows: Sequence[Row]) -> Grid:
         figures.head(words.gettext("Lost")),
         figures.head(words.gettext("Median time from the first")),
     ]
-    place = ask.param("fplace") if ask.param("steps") else "stage"
     grid = []
     before = first = 0
     for row in rows:
         reached = row["journeys"]
         first = first or reached
-        link = figures.options(
-            ask.customers("funnel", "journeys", number=str(row["number"]), step=row["step"]),
-            **_funnel_options(ask, rows),
-        )
+        link = _funnel_link(ask, row, rows)
         grid.append(
             [
-                figures.name(ask.label(place or "stage", row["step"])),
+                figures.name(ask.label(_funnel_place(ask), row["step"])),
                 figures.count(words, reached, link),
                 figures.estimate(words, _SHARE, figures.share_of(reached, first)),
                 figures.drawn(drawing.bar(reached / first, "s")),
@@ -402,13 +506,19 @@ def _funnel_grid(ask: Ask, rows: Sequence[Row]) -> Grid:
     return Grid(heads, grid)
 
 
-def _funnel_options(ask: Ask, rows: Sequence[Row]) -> dict[str, str]:
-    place = (ask.param("fplace") or "stage") if ask.param("steps") else "stage"
-    return {
-        "steps": ">".join(row["step"] for row in rows),
-        "place": place,
-        "per": _chosen(ask)["per"],
-    }
+def _funnel_place(ask: Ask) -> str:
+    return (ask.param("fplace") if ask.param("steps") else "") or "stage"
+
+
+def _funnel_link(ask: Ask, row: Row, rows: Sequence[Row], side: str = "") -> str:
+    """The journeys that reach a step."""
+    return figures.options(
+        ask.customers("funnel", "journeys", number=str(row["number"]), step=row["step"]),
+        steps=">".join(each["step"] for each in rows),
+        place=_funnel_place(ask),
+        per=_chosen(ask)["per"],
+        who=_who(ask, side),
+    )
 
 
 def _hidden(ask: Ask) -> list[tuple[str, str]]:
@@ -429,9 +539,7 @@ def _path_grid(ask: Ask, rows: Sequence[Row]) -> Grid:
     ]
     grid = []
     for row in rows:
-        link = _without_ours(
-            ask, figures.options(ask.customers("paths", "journeys", path=row["path"]), **_options(ask))
-        )
+        link = _path_link(ask, "", row["path"])
         ends = {
             "bought": row["end_purchase"],
             "complained": row["end_complaint"],
@@ -452,6 +560,11 @@ def _path_grid(ask: Ask, rows: Sequence[Row]) -> Grid:
             ]
         )
     return Grid(heads, grid)
+
+
+def _path_link(ask: Ask, side: str, path: str) -> str:
+    options = {**_options(ask), "who": _who(ask, side)}
+    return _without_ours(ask, figures.options(ask.customers("paths", "journeys", path=path), **options))
 
 
 def _path(ask: Ask, path: str) -> str:
@@ -488,25 +601,53 @@ def _lede(ask: Ask, links: Sequence[Row], edges: Sequence[Row]) -> dict[str, Any
     }
 
 
+async def _of_sides(ask: Ask, rows: Callable[[str], Awaitable[Sequence[Row]]]) -> list[Row]:
+    """The rows of a table; those of each side, where the page shows both."""
+    if _chosen(ask)["who"] != _BESIDE:
+        return list(await rows(""))
+    return [{"who": side, **row} for side in beside.SIDES for row in await rows(side)]
+
+
 async def _edges_table(ask: Ask) -> Table:
-    return Table("journey-steps", await _links(ask))
+    return Table(
+        "journey-steps",
+        await _of_sides(ask, lambda side: _links(ask, side, **({"most": _EVERY} if side else {}))),
+    )
 
 
 async def _follows_table(ask: Ask) -> Table:
-    return Table("journey-edges", await ask.view("journeys", where=_left_out(ask), options=_options(ask)))
+    # To leave is no step, here as elsewhere on the page.
+    where = [*_left_out(ask), Filter("kind", ("churned",), negated=True)]
+    if any(each.dimension == "kind" for each in ask.scope.filters):
+        where = []
+    return Table("journey-edges", await ask.view("journeys", where=tuple(where), options=_options(ask)))
 
 
 async def _funnel_table(ask: Ask) -> Table:
-    rows, _ = await _funnel(ask)
+    async def of(side: str) -> list[Row]:
+        rows, _ = await _funnel(ask, side)
+        return rows
+
+    named = ("who",) if _chosen(ask)["who"] == _BESIDE else ()
     return Table(
         "funnel",
-        rows,
-        ("number", "step", "journeys", "customers", "conversion", "from_previous", "drop_off", "median_s"),
+        await _of_sides(ask, of),
+        (
+            *named,
+            "number",
+            "step",
+            "journeys",
+            "customers",
+            "conversion",
+            "from_previous",
+            "drop_off",
+            "median_s",
+        ),
     )
 
 
 async def _paths_table(ask: Ask) -> Table:
-    return Table("paths", await ask.view("paths", where=_left_out(ask), options=_options(ask), limit=_MOST))
+    return Table("paths", await _of_sides(ask, lambda side: _paths(ask, side, _MOST)))
 
 
 PAGE = Page(

@@ -44,8 +44,10 @@ WITH visits AS (
 ordered AS (
     SELECT
         customer_id, thread, time, "partition", "offset", place, kind, effort,
-        lag(place) OVER journey AS place_before,
-        lag(time) OVER journey AS time_before
+        -- To leave is no step: it ends the journey before it, however much later it comes.
+        kind <> 'churned' AS is_step,
+        lag(CASE WHEN kind <> 'churned' THEN place END IGNORE NULLS) OVER journey AS place_before,
+        lag(CASE WHEN kind <> 'churned' THEN time END IGNORE NULLS) OVER journey AS time_before
     FROM visits
     WHERE thread IS NOT NULL AND place IS NOT NULL
     WINDOW journey AS (PARTITION BY customer_id, thread ORDER BY time, "partition", "offset")
@@ -53,21 +55,24 @@ ordered AS (
 marked AS (
     SELECT
         *,
-        time_before IS NULL OR ({option within} > 0 AND epoch_ms(time) - epoch_ms(time_before) > {option within} * 86400000)
+        time_before IS NULL
+            OR (is_step AND {option within} > 0 AND epoch_ms(time) - epoch_ms(time_before) > {option within} * 86400000)
             AS is_start
     FROM ordered
+    WHERE is_step OR time_before IS NOT NULL
 ),
 numbered AS (
     SELECT
         *,
         count(*) FILTER (is_start) OVER past AS part,
-        count(*) FILTER (is_start OR place <> place_before) OVER past AS block
+        count(*) FILTER (is_start OR (is_step AND place <> place_before)) OVER past AS block
     FROM marked
     WINDOW past AS (PARTITION BY customer_id, thread ORDER BY time, "partition", "offset" ROWS UNBOUNDED PRECEDING)
 ),
 blocks AS (
     SELECT
-        customer_id, thread, part, block, any_value(place) AS place, min(time) AS time, sum(effort::DOUBLE) AS effort,
+        customer_id, thread, part, block, any_value(place) FILTER (is_step) AS place, min(time) AS time,
+        sum(effort::DOUBLE) FILTER (is_step) AS effort,
         max((time, "partition", "offset")) FILTER (kind = 'purchase') AS bought,
         max((time, "partition", "offset")) FILTER (kind = 'churned') AS parted,
         count(*) FILTER (kind = 'complaint_opened') AS complaints

@@ -18,6 +18,7 @@
 -- - order: strict, any: strict wants the steps one after the other; other touchpoints may come between them
 -- - within: 30, NUMBER: days from the first of the steps to the last
 -- - per: customer, session, case: what a journey is
+-- - who: all, left, stayed: everybody, customers who have left at any time, or the others
 --
 -- ## Keys
 -- - number: place of the step

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 _COLUMNS = {"customer": None, "session": "session", "case": "case_id"}
 _MS = "epoch_ms({})"
+_LEFT = "(customer_id IN (SELECT customer_id FROM touchpoints WHERE kind = 'churned'))"
 
 
 class Journeys(NamedTuple):
@@ -19,11 +20,13 @@ class Journeys(NamedTuple):
         per: customer, session or case.
         place: the column that a step is of.
         within: SQL of the days after which another journey begins; None for never.
+        who: all, left or stayed.
     """
 
     per: str
     place: str
     within: str | None
+    who: str = "all"
 
     @property
     def journey(self) -> str:
@@ -35,7 +38,10 @@ class Journeys(NamedTuple):
     def in_journey(self) -> str:
         """The condition of the touchpoints that are steps of a journey."""
         column = _COLUMNS[self.per]
-        return f'"{self.place}" IS NOT NULL' + ("" if column is None else f" AND {column} IS NOT NULL")
+        conditions = [f'"{self.place}" IS NOT NULL', *([] if column is None else [f"{column} IS NOT NULL"])]
+        if self.who != "all":
+            conditions.append(("" if self.who == "left" else "NOT ") + _LEFT)
+        return " AND ".join(conditions)
 
     @property
     def journey_key(self) -> str:

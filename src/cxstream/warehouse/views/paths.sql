@@ -15,12 +15,13 @@
 -- | `end_purchase`, `end_complaint`, `end_churn`, `end_silence` | journeys | how they end, below |
 --
 -- A journey ends in churn if it has a `churned` after its last purchase; else in a purchase if it has one; else in a complaint
--- if one was opened; else in silence.
+-- if one was opened; else in silence. `churned` is no step: it ends the journey before it, however much later it comes.
 --
 -- ## Options
 -- - per: customer, session, case: what a journey is; touchpoints without a session or case are left out there
 -- - within: 0, NUMBER: days after which the next touchpoint begins another journey; 0 is never
 -- - place: touchpoint, stage, channel, kind: what a step is
+-- - who: all, left, stayed: everybody, customers who have left at any time, or the others
 --
 -- ## Keys
 -- - path: the touchpoints in order
@@ -44,18 +45,27 @@ codes AS MATERIALIZED (
 ),
 named AS MATERIALIZED (SELECT list(step ORDER BY code) AS names FROM codes),
 steps AS NOT MATERIALIZED (
-    SELECT {journey}, {by} time, "partition", "offset", code, kind, effort, {time before} AS before_time
+    SELECT
+        {journey}, {by} time, "partition", "offset", code, kind, effort,
+        max(CASE WHEN kind <> 'churned' THEN time END) OVER (
+            PARTITION BY {journey} ORDER BY time, "partition", "offset" ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+        ) AS step_before
     FROM visits JOIN codes USING (step)
 ),
-cut AS NOT MATERIALIZED (SELECT *, {part} AS part FROM steps),
+cut AS NOT MATERIALIZED (
+    -- To leave begins no journey, and ends none where no step is before it.
+    SELECT *, {part} AS part
+    FROM (SELECT *, CASE WHEN kind = 'churned' THEN time ELSE step_before END AS before_time FROM steps)
+    WHERE kind <> 'churned' OR step_before IS NOT NULL
+),
 whole AS NOT MATERIALIZED (
     SELECT
         customer_id,
         {first_by}
-        list(code ORDER BY time, "partition", "offset") AS taken,
+        list(code ORDER BY time, "partition", "offset") FILTER (kind <> 'churned') AS taken,
         min(time) AS time,
-        (epoch_ms(max(time)) - epoch_ms(min(time))) / 1000 AS length_s,
-        sum(effort::DOUBLE) AS effort,
+        (epoch_ms(max(time) FILTER (kind <> 'churned')) - epoch_ms(min(time))) / 1000 AS length_s,
+        sum(effort::DOUBLE) FILTER (kind <> 'churned') AS effort,
         max((time, "partition", "offset")) FILTER (kind = 'purchase') AS bought,
         max((time, "partition", "offset")) FILTER (kind = 'churned') AS parted,
         count(*) FILTER (kind = 'complaint_opened') AS complaints

@@ -13,7 +13,7 @@ Placeholders in the SQL of a view:
 - `{where}`: the condition of the selection, over columns named as the dimensions; `{period}`: the expression of the period.
 - `{by}`: the columns to group by, each with a comma behind it; `{group}`: the clause for them.
 - `{step}`, `{journey}`, `{in_journey}`, `{journey_key}`, `{journey_customers}`, `{part}`, `{breaks EARLIER LATER}`: of
-  journeys, by the options `place`, `per` and `within`; `cxstream.warehouse.views.journeys` says what they are.
+  journeys, by the options `place`, `per`, `within` and `who`; `cxstream.warehouse.views.journeys` says what they are.
 - `{time before}`: the time of the step before, where `{part}` needs it.
 - `{reaching}`: where journeys reach the steps of a funnel, by its options.
 - `{same ONE OTHER}`: the condition that rows of two relations are of one group, with AND behind it.
@@ -300,7 +300,8 @@ class _Filler:
             if not self.values["option_within"]:
                 within = None
                 del self.values["option_within"]
-        return Journeys(self._option("per").strip("'"), place, within)
+        who = self._option("who").strip("'") if "who" in self._view.options else "all"
+        return Journeys(self._option("per").strip("'"), place, within, who)
 
     def _step(self) -> str:
         return f'"{self._journeys().place}"'

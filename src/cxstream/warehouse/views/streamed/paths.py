@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from cxstream.kernels.paths import JOURNEY, end_paths, follow_paths, group_paths
+from cxstream.kernels.paths import CHURN, JOURNEY, end_paths, follow_paths, group_paths
 from cxstream.warehouse.views.streamed.ranks import leading
 from cxstream.warehouse.views.streamed.slices import in_parts
 
@@ -80,7 +80,7 @@ def _frequent(
     ),
     sequences AS (
         SELECT customer_id, list(place ORDER BY time, "partition", "offset") AS places
-        FROM ({plan.asked.sql}) WHERE place > 0 AND customer_id IN (SELECT customer FROM paths_examples)
+        FROM ({plan.asked.sql}) WHERE place > 0 AND ending <> {CHURN} AND customer_id IN (SELECT customer FROM paths_examples)
         GROUP BY customer_id
     )
     SELECT places[skip + 1 : skip + steps] AS taken, counts.* EXCLUDE (path), steps, journeys / {max(len(journeys), 1)} AS share

@@ -1,0 +1,274 @@
+"""Journeys of customers who left beside those of customers who stayed: ends, steps, funnel and paths."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cxstream.console import charts, figures
+from cxstream.console.figures import Cell, Estimate, Grid, Measure
+from cxstream.console.language import N_
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from cxstream.console.figures import Difference
+    from cxstream.console.language import Language
+    from cxstream.console.reader import Row
+
+LEFT, STAYED = "left", "stayed"
+SIDES = (LEFT, STAYED)
+TITLES = {LEFT: N_("Who left"), STAYED: N_("Who stayed")}
+_SHARE = Measure("share", "", scale=100, up="")
+_EFFORT = Measure("effort", "", decimals=2, up="worse", tone="e")
+Edge = tuple[int, str, str | None, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """How many journeys of each side have something.
+
+    Attributes:
+        left: of who left.
+        stayed: of who stayed.
+        totals: all journeys of each side.
+        most: the counts are at most these, where it is not known how many they are.
+    """
+
+    left: int
+    stayed: int
+    totals: Mapping[str, int]
+    most: frozenset[str] = frozenset()
+
+    def share(self, side: str) -> Estimate | None:
+        """The share of a side's journeys, per cent, with its Wilson interval; None where there are none or nobody knows."""
+        if side in self.most or not self.totals[side]:
+            return None
+        return figures.share_of(self.left if side == LEFT else self.stayed, self.totals[side])
+
+    @property
+    def difference(self) -> Difference | None:
+        """The share of who left less that of who stayed."""
+        return figures.difference(self.share(LEFT), self.share(STAYED))
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the difference is beyond its margin, and can be seen in its figure."""
+        return bool(figures.direction(_SHARE, self.difference))
+
+    @property
+    def order(self) -> tuple[bool, float, int]:
+        """Clear differences first, the largest first; then what most journeys have."""
+        found = self.difference
+        return (
+            not self.is_clear,
+            -abs(found.value) if found and self.is_clear else 0.0,
+            -self.left - self.stayed,
+        )
+
+
+def cells(words: Language, pair: Pair, links: Mapping[str, str]) -> list[Cell]:
+    """The share of each side and their difference."""
+    found = []
+    for side in SIDES:
+        if side in pair.most:
+            at_most = figures.share_of(pair.left if side == LEFT else pair.stayed, pair.totals[side])
+            found.append(Cell(f"≤ {_SHARE.text(words, at_most.value)}", tone="q"))
+        else:
+            share = pair.share(side)
+            found.append(
+                figures.none()
+                if share is None
+                else figures.estimate(words, _SHARE, share, links.get(side, ""))
+            )
+    return [*found, _difference(words, pair)]
+
+
+def _difference(words: Language, pair: Pair) -> Cell:
+    found = pair.difference
+    if found is None:
+        return figures.none()
+    if not pair.is_clear:
+        return Cell(words.gettext(N_("no clear difference")), tone="q")
+    ends = words.interval(found.value - found.margin, found.value + found.margin, _SHARE.decimals)
+    text = words.number(found.value, _SHARE.decimals, sign=True)
+    return Cell(text, spoken=f"{ends} {words.gettext('points')}", strong=True)
+
+
+def heads(words: Language, first: str, *more: Cell) -> list[Cell]:
+    """What names the rows, the two sides and their difference, and other columns."""
+    sides = [figures.head(words.gettext(TITLES[side])) for side in SIDES]
+    return [figures.name(first), *sides, figures.head(words.gettext(N_("Difference, points"))), *more]
+
+
+def ends(
+    words: Language,
+    counts: Mapping[str, Mapping[str, int]],
+    title: Callable[[str], str],
+    link: Callable[[str, str], str],
+) -> Grid:
+    """How the journeys end.
+
+    Args:
+        words: of the reader.
+        counts: of each side, journeys by how they end.
+        title: the word for an end.
+        link: to the customers of a side whose journeys end so.
+    """
+    totals = {side: sum(counts[side].values()) for side in SIDES}
+    rows = []
+    for name in counts[LEFT]:
+        pair = Pair(counts[LEFT][name], counts[STAYED][name], totals)
+        links = {side: link(side, name) for side in SIDES if counts[side][name]}
+        rows.append((pair, [figures.name(title(name)), *cells(words, pair, links)]))
+    rows.sort(key=lambda row: -row[0].left - row[0].stayed)
+    return Grid(heads(words, words.gettext(N_("End"))), [row for _, row in rows])
+
+
+def edges(
+    sides: Mapping[str, Iterable[Row]], totals: Mapping[str, int], few: int
+) -> list[tuple[Edge, Pair, dict[str, Row]]]:
+    """The steps that enough journeys take, those that differ most first, with the rows of each side.
+
+    That somebody left can end only the journeys of who left: such ends come last.
+    """
+    found: dict[Edge, dict[str, Row]] = {}
+    for side, rows in sides.items():
+        for row in rows:
+            found.setdefault((row["step"], row["from_place"], row["to_place"], row["outcome"]), {})[side] = (
+                row
+            )
+    pairs = []
+    for edge, each in found.items():
+        left, stayed = (int(each[side]["journeys"]) if side in each else 0 for side in SIDES)
+        if left + stayed >= few:
+            pairs.append((edge, Pair(left, stayed, totals), each))
+    return sorted(pairs, key=lambda each: (each[0][3] == "left", each[1].order))
+
+
+def edge_grid(
+    words: Language,
+    found: Sequence[tuple[Edge, Pair, dict[str, Row]]],
+    title: Callable[[Row], str],
+    link: Callable[[str, Row], str],
+    few: int,
+) -> Grid:
+    """Steps as rows, with the effort that each side has on the way.
+
+    Args:
+        words: of the reader.
+        found: of `edges`.
+        title: what names a row.
+        link: to the journeys of a side that take a step.
+        few: journeys from which on effort is shown.
+    """
+    efforts = [{side: _effort(each.get(side), few) for side in SIDES} for _, _, each in found]
+    axis = charts.axis_of([one for each in efforts for one in each.values()])
+    more = [
+        figures.head(words.gettext(N_("Step"))),
+        figures.head(words.gettext(N_("Effort, who left"))),
+        figures.head(words.gettext(N_("Effort, who stayed"))),
+        figures.drawn(charts.axis_head(axis, words), words.gettext("Drawn")),
+    ]
+    grid = []
+    for (edge, pair, each), effort in zip(found, efforts, strict=True):
+        row = next(iter(each.values()))
+        shown = [
+            figures.name(title(row)),
+            *cells(words, pair, {side: link(side, row) for side in each}),
+            Cell(words.number(edge[0])),
+        ]
+        is_end = edge[2] is None
+        shown += [
+            Cell()
+            if is_end
+            else figures.none()
+            if side not in each
+            else figures.estimate(words, _EFFORT, effort[side])
+            for side in SIDES
+        ]
+        grid.append([*shown, figures.drawn(charts.interval(axis, effort[LEFT], effort[STAYED], tone="e"))])
+    return Grid(heads(words, words.gettext("From, to"), *more), grid)
+
+
+def _effort(row: Row | None, few: int) -> Estimate | None:
+    if row is None or row["effort"] is None or row["journeys"] < few:
+        return None
+    margin = row["effort_margin"]
+    if margin is None:
+        return Estimate(row["effort"])
+    return Estimate(row["effort"], row["effort"] - margin, row["effort"] + margin)
+
+
+def funnel(
+    words: Language,
+    sides: Mapping[str, Sequence[Row]],
+    label: Callable[[str], str],
+    link: Callable[[str, Row], str],
+) -> Grid:
+    """Of the journeys of each side that reach the first step, how many reach each other one."""
+    totals = {side: sides[side][0]["journeys"] if sides[side] else 0 for side in SIDES}
+    reached = {side: {row["step"]: row for row in sides[side]} for side in SIDES}
+    more = [
+        figures.head(words.gettext(N_("Journeys, who left"))),
+        figures.head(words.gettext(N_("Journeys, who stayed"))),
+    ]
+    grid = []
+    for row in max(sides.values(), key=len):
+        rows = [reached[side].get(row["step"]) for side in SIDES]
+        left, stayed = (int(each["journeys"]) if each else 0 for each in rows)
+        links = [link(side, each) if each else "" for side, each in zip(SIDES, rows, strict=True)]
+        grid.append(
+            [
+                figures.name(label(row["step"])),
+                *cells(words, Pair(left, stayed, totals), {}),
+                *(figures.count(words, number, to) for number, to in zip((left, stayed), links, strict=True)),
+            ]
+        )
+    return Grid(heads(words, words.gettext("Step"), *more), grid)
+
+
+def paths(
+    words: Language,
+    sides: Mapping[str, Sequence[Row]],
+    label: Callable[[str], str],
+    link: Callable[[str, str], str],
+    *,
+    shown: int,
+    read: int,
+    few: int,
+) -> Grid:
+    """The frequent paths of either side, with their share in both, those that differ most first.
+
+    Args:
+        words: of the reader.
+        sides: rows of the view `paths` of each side, the most frequent first.
+        label: what names a path.
+        link: to the journeys of a side with a path.
+        shown: so many of each side are shown.
+        read: so many were asked for: a path that is not among so many has at most as many journeys as the last one.
+        few: paths of fewer journeys are left out where others have as many.
+    """
+    totals = {side: _total(rows) for side, rows in sides.items()}
+    counts = {side: {str(row["path"]): int(row["journeys"]) for row in rows} for side, rows in sides.items()}
+    least = {side: int(rows[-1]["journeys"]) if len(rows) >= read else 0 for side, rows in sides.items()}
+    pairs = []
+    for path in dict.fromkeys(row["path"] for rows in sides.values() for row in rows[:shown]):
+        unknown = frozenset(side for side in SIDES if path not in counts[side] and least[side])
+        left, stayed = (counts[side].get(path, least[side]) for side in SIDES)
+        pairs.append((path, Pair(left, stayed, totals, unknown)))
+    enough = [each for each in pairs if each[1].left + each[1].stayed >= few]
+    pairs = sorted(enough or pairs, key=lambda each: each[1].order)
+    grid = [
+        [
+            Cell(label(path), right=False, wide=True),
+            *cells(words, pair, {side: link(side, path) for side in SIDES if path in counts[side]}),
+        ]
+        for path, pair in pairs
+    ]
+    return Grid(heads(words, words.gettext("Path")), grid)
+
+
+def _total(rows: Sequence[Row]) -> int:
+    """All journeys of a side, from the share of its most frequent path."""
+    return round(rows[0]["journeys"] / rows[0]["share"]) if rows and rows[0]["share"] else 0
