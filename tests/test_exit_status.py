@@ -145,6 +145,11 @@ CASES: dict[str, dict[str, int]] = {
         "sink --embedded postgresql://db": WRONG,
         "sink --nope": WRONG,
     },
+    "plan": {
+        "plan --rate 3000 --customers 1000000": DONE,
+        "plan --rate 3000": WRONG,
+        "plan --rate 0 --customers 1": WRONG,
+    },
     "doctor": {"doctor --kafka {nobody}": NOT_DONE, "doctor --nope": WRONG},
     "assign": {
         "assign retention c-1 --rules {tmp}/experiments.toml": DONE,

@@ -44,6 +44,7 @@ COMMANDS = {
     "keys": "Make the key that control records are signed with.",
     "warehouse": "Scored touchpoints, score cards and signals in a file, for views and BI.",
     "sink": "Score cards, signals and daily aggregates in PostgreSQL.",
+    "plan": "What an installation needs: cores, memory, brokers, disk and money.",
     "doctor": "Check an installation, and say what to do.",
     "schemas": "Write the JSON Schemas and the AsyncAPI document.",
 }
