@@ -10,7 +10,7 @@ PROJECT_URL ?=
 HELM := v3.22.0
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo ops rules test bounds simulation faults lint types imports schemas dashboards docs wheel tools charts release audit sbom fuzz fuzz-state lock bench clean
+.PHONY: help install demo ops rules test bounds simulation faults lint types imports schemas dashboards docs wheel tools charts release audit sbom fuzz fuzz-state lock bench figures clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -143,8 +143,11 @@ lock: install ## Resolve the dependencies again, into requirements.lock and the 
 	$(BIN)/uv pip compile --universal --python-version 3.11 --extra warehouse --extra postgres --extra console --generate-hashes \
 	  --constraint requirements.lock --no-emit-index-url --no-header --quiet --upgrade pyproject.toml -o requirements-server.lock
 
-bench: install ## Benchmark kernels, replay and the worker, and compare with Faust's own tables.
-	$(BIN)/python benchmarks/run.py $(ARGS)
+bench: install ## Time the worker beside other engines, installed once in the user's cache; ARGS="--only faust,streams --runs 2".
+	$(BIN)/python benchmarks/side_by_side.py $(ARGS)
+
+figures: install ## Measure state, replay and recovery, as docs/performance.md has them.
+	$(BIN)/python benchmarks/run.py
 
 clean: ## Remove everything that was built, and the virtual environment.
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -20,8 +20,6 @@ import tempfile
 import time
 from pathlib import Path
 
-from population import DAYS_APART, fill
-
 from cxstream.kafka.admin import ensure_topics
 from cxstream.local import LocalKafka
 from cxstream.model.parameters import DAY_MS, ScoringParams
@@ -32,6 +30,7 @@ from cxstream.worker.clients import BATCH_BYTES, Kafka
 from cxstream.worker.metrics.counters import Counters
 from cxstream.worker.ownership.outbox import Outbox, commit
 from cxstream.worker.ownership.partition import Partition
+from population import DAYS_APART, fill
 
 SESSION_SECONDS = "6"
 DEADLINE_SECONDS = 180.0

@@ -1,4 +1,4 @@
-"""All benchmarks, one after the other. Run nothing else beside them; compare ratios, not machines."""
+"""State, replay and recovery, one after the other: `make figures`. Run nothing else beside them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ HERE = Path(__file__).parent
 
 
 def main() -> None:
-    for name in ("state.py", "files.py", "recovery.py", "pipeline.py"):
+    for name in ("state.py", "files.py", "recovery.py"):
         print(f"--- {name}", flush=True)
         subprocess.run([sys.executable, str(HERE / name)], check=True)
 

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 from sklearn.metrics import confusion_matrix, f1_score, roc_auc_score
-from text_model import reviews
 
 from cxstream.model.text import MODEL, TEXT_LANGUAGES
 from cxstream.text.model import TextModel
 from cxstream.text.vader import Vader
 from cxstream.text.weights import load
+from text_model import reviews
 
 ENGLISH = ("tweets", "amazonReviewSnippets", "movieReviewSnippets", "nytEditorialSnippets")
 CLASSES = ("negative", "neutral", "positive")

@@ -11,10 +11,9 @@ from __future__ import annotations
 import argparse
 import time
 
-from population import DAYS_APART, fill
-
 from cxstream.model.parameters import DAY_MS, ScoringParams
 from cxstream.scoring.engine import Engine, compile_kernels
+from population import DAYS_APART, fill
 
 
 def main() -> None:

@@ -11,12 +11,12 @@ import time
 from pathlib import Path
 
 import numpy as np
-from population import DAYS_APART, Subject, fill
 
 from cxstream.kernels.layout import CHUNK_TOP, CHUNK_WORDS, EVENT, LANE_TOP
 from cxstream.model.parameters import DAY_MS, ScoringParams
 from cxstream.scoring.codec.events import Events
 from cxstream.scoring.state.partition import NO_LIMIT, PartitionState
+from population import DAYS_APART, Subject, fill
 
 FIRST_DAY = 20_000
 
