@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 from datetime import timedelta
@@ -100,3 +101,74 @@ async def test_nothing_is_said_of_too_few(tmp_path: Path) -> None:
         page = (await client.get("/models")).text
     assert "Not enough data" in page
     assert "There are 0 and 90." in page
+
+
+CHECK = {
+    "customers": 400, "departures": 31, "share": 0.05,
+    "scores": [{"model": "linear", "auc": 0.81234, "average_precision": 0.27, "brier": 0.0267, "calibration_error": 0.0066},
+               {"model": "boosting", "auc": 0.82, "average_precision": 0.25, "brier": 0.02, "calibration_error": 0.01}],
+    "auc": [0.71, 0.89], "calibration_error": [0.004, 0.012], "drift": 0.3,
+    "bins": [{"customers": 200, "expected": 0.01, "observed": 0.02, "least": 0.015, "most": 0.025},
+             {"customers": 201, "expected": 0.11, "observed": 0.09, "least": 0.07, "most": 0.12}],
+    "deciles": [{"lift": 1.64, "captured": 0.82}, {"lift": 0.36, "captured": 1.0}],
+    "groups": [{"by": "segment", "name": "loyal", "departures": 22, "expected": 0.0364, "observed": 0.028, "auc": 0.685},
+               {"by": "channel", "name": "", "departures": 9, "expected": 0.03, "observed": 0.05, "auc": None}],
+    "costs": {"pays": 0.125, "best": 0.1134, "contacted": 0.0483, "caught": 0.468, "saving": 361.84},
+}  # fmt: skip
+CARD = {
+    "horizon_days": 30, "customers": 1000, "departures": 90, "model": {"coefficients": {"effort": 2.0000004, "lapse": 2}},
+    "check": CHECK, "checked_from": "2026-05-22", "costs": {"contact": 2.5, "success": 0.2, "value": 200.0}, "more": [1],
+}  # fmt: skip
+
+
+async def test_the_model_card_is_shown(tmp_path: Path) -> None:
+    path = warehouse(tmp_path / "w.duckdb", company(100, leaves=False))
+    file = tmp_path / "card.json"
+
+    async def page(said: object, language: str = "en", **scoring: object) -> str:
+        file.write_text(said if isinstance(said, str) else json.dumps(said))
+        sections = {"warehouse": {"model_card": file}, "scoring": scoring}
+        async with console(path, sections, release_seconds=0) as client:
+            answer = await client.get("/models", headers={"accept-language": language})
+            assert answer.status_code == 200
+            return answer.text
+
+    shown = await page(CARD, coefficients={"effort": 2.0})
+    text = " ".join(read(shown).text.split())
+    assert "the risk of 30 days, of 400 customers whom the model had not seen. 31 of them left." in text
+    assert "another model" not in text
+    for said in (
+        "AUC 0.81 [0.71, 0.89]",
+        "PR-AUC 0.27 by chance 0.05",
+        "Calibration error 0.007 [0.004, 0.012]",
+        "Drift of the risk (PSI) 0.30 shifted",
+        "A contact pays from 12.5% cost 2.50, keeps 20%, value 200",
+        "Best threshold 11.3%",
+        "Contacted above it 4.8%",
+        "Reached of those who leave 47%",
+        "Saved for each 1,000 customers 362",
+    ):
+        assert "".join(said.split()) in "".join(text.split()), said
+    tenths = table(shown, "Checked tenth")
+    assert [[row[0], row[1], row[2], row[3].split("[")[0], *row[5:]] for row in tenths] == [
+        ["1", "201", "11.0", "9.0", "\N{MULTIPLICATION SIGN}1.6", "82%"],
+        ["2", "200", "1.0", "2.0", "\N{MULTIPLICATION SIGN}0.4", "100%"],
+    ]
+    groups = table(shown, "Segment or channel")
+    assert [row[1:] for row in groups] == [["22", "3.6", "2.8", "0.69"], ["9", "3.0", "5.0", "too few"]]
+    assert (groups[0][0], groups[1][0]) == ("loyalSegment", "unknownChannel")
+    assert "Karta modelu" in await page(CARD, "pl")
+    assert "It is of another model" in await page(CARD, coefficients={"effort": 2.1})
+    never = {**CHECK, "costs": {**CHECK["costs"], "best": None}, "groups": [], "scores": CHECK["scores"][:1]}
+    assert "none: no contact pays" in await page({**CARD, "check": never})
+    assert "90 customers left. It takes a longer log" in await page({**CARD, "check": None})
+    for broken in ("{", "[]", json.dumps({**CARD, "check": {}})):
+        assert "The model card cannot be read" in await page(broken)
+
+
+async def test_without_a_model_card_the_page_says_how_to_make_one(tmp_path: Path) -> None:
+    path = warehouse(tmp_path / "w.duckdb", company(100, leaves=False))
+    async with console(path, release_seconds=0) as client:
+        page = (await client.get("/models")).text
+    assert "No model card" in page
+    assert "cxstream train churn touchpoints.ndjson --out rules.toml --report card.json" in page

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics
 
+from cxstream.console import model_card
 from cxstream.model.features import FEATURES
 from cxstream.model.parameters import DAY_MS, ScoringParams
 from cxstream.rules.file import read_file
@@ -331,6 +332,12 @@ def test_train_writes_rules_that_score(log: Path, tmp_path: Path) -> None:
     told = json.loads(numbers.read_text())
     assert told["model"]["coefficients"] == pytest.approx(params.coefficients, abs=1e-6)
     assert told["enough_data"]
+    shown = model_card.read(numbers)
+    assert shown is not None
+    assert model_card.is_of(shown, params)
+    assert not model_card.is_of(shown, ScoringParams())
+    assert shown.check is not None
+    assert shown.check.scores[0].auc == told["check"]["scores"][0]["auc"]
     scores = {each["model"]: each for each in told["other_inputs"]["scores"]}
     assert set(scores) == {"linear", "boosting", "recency_frequency", "before", "share"}
     assert (

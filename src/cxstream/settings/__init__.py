@@ -399,8 +399,8 @@ class Warehouse(_Section):
     )
     model_card: Path | None = Field(
         None,
-        description="JSON report of `cxstream train churn`, with which `warehouse follow` compares today's customers (drift); by "
-        "default there is nothing to compare with.",
+        description="JSON report of `cxstream train churn`, with which `warehouse follow` compares today's customers (drift), and which "
+        "the page Models of the console shows; by default there is none.",
     )
     few_answers: int = Field(
         10,

@@ -6,7 +6,7 @@ import asyncio
 import math
 from typing import TYPE_CHECKING, Any
 
-from cxstream.console import charts, figures, leaving
+from cxstream.console import charts, figures, leaving, model_card
 from cxstream.console.figures import Cell, Estimate, Grid
 from cxstream.console.labels import LEVELS
 from cxstream.console.language import N_
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 _DAYS = 30
 # Customers who left, and who stayed, that a figure needs.
 _LEAST = 30
-_STABLE, _SHIFTED = 0.1, 0.25
 # Ranks of those who left; and where the tenths of then are, and how many of those who are here are there now; a small part stands
 # for none.
 _JUDGED = f"""
@@ -69,11 +68,37 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
         "is_enough": enough,
         "facts": _facts(ask, rows, ranked) if enough else [],
         "tenths": _grid(ask, rows, days) if enough else None,
+        "card": await _card(ask),
         "models": _models(ask, ask.settings.scoring),
         "levels": [
             (ask.label("level", code), ask.language.number(begin, 2))
             for code, begin in zip([*LEVELS][1:], ask.settings.scoring.thresholds, strict=True)
         ],
+    }
+
+
+async def _card(ask: Ask) -> dict[str, Any]:
+    """What the model card of the settings says; `state` is why there is none."""
+    path, words = ask.settings.warehouse.model_card, ask.language
+    if path is None:
+        return {"state": "none"}
+    card = await asyncio.to_thread(model_card.read, path)
+    if card is None:
+        return {"state": "unreadable", "path": str(path)}
+    days = words.ngettext("{n} day", "{n} days", card.horizon_days)
+    if card.check is None or not card.check.scores:
+        return {"state": "few", "days": days, "k": card.departures}
+    check = card.check
+    return {
+        "state": "",
+        "days": days,
+        "customers": check.customers,
+        "departures": check.departures,
+        "is_in_force": model_card.is_of(card, ask.settings.scoring),
+        "facts": model_card.facts(words, check),
+        "tenths": model_card.tenths(words, check),
+        "costs": model_card.costs(words, card),
+        "groups": model_card.groups(words, check),
     }
 
 
@@ -105,16 +130,6 @@ def _facts(ask: Ask, rows: Sequence[Row], ranked: Row) -> list[tuple[str, Cell]]
     words = ask.language
     auc = area(ranked["n"], ranked["k"], float(ranked["ranks"]))
     share, psi = ranked["k"] / ranked["n"], ranked["psi"]
-    shift = (
-        figures.none()
-        if psi is None
-        else Cell(
-            words.number(psi, 2),
-            words.gettext(
-                N_("stable") if psi < _STABLE else N_("shifting") if psi < _SHIFTED else N_("shifted")
-            ),
-        )
-    )
     return [
         (words.gettext("AUC"), Cell(words.number(auc.value, 2), words.interval(auc.low, auc.high, 2))),
         (words.gettext("Calibration error"), Cell(words.number(calibration_error(rows), 3))),
@@ -124,7 +139,7 @@ def _facts(ask: Ask, rows: Sequence[Row], ranked: Row) -> list[tuple[str, Cell]]
             words.gettext("In the highest tenth"),
             Cell(words.percent(rows[0]["left"] / ranked["k"]), words.gettext("of those who left")),
         ),
-        (words.gettext("Drift of the risk (PSI)"), shift),
+        (words.gettext("Drift of the risk (PSI)"), model_card.drift(words, psi)),
     ]
 
 
