@@ -112,7 +112,8 @@ CHECK = {
              {"customers": 201, "expected": 0.11, "observed": 0.09, "least": 0.07, "most": 0.12}],
     "deciles": [{"lift": 1.64, "captured": 0.82}, {"lift": 0.36, "captured": 1.0}],
     "groups": [{"by": "segment", "name": "loyal", "departures": 22, "expected": 0.0364, "observed": 0.028, "auc": 0.685},
-               {"by": "channel", "name": "", "departures": 9, "expected": 0.03, "observed": 0.05, "auc": None}],
+               {"by": "channel", "name": "", "departures": 9, "expected": 0.03, "observed": 0.05, "auc": None},
+               {"by": "channel", "name": "call", "departures": 3, "expected": 0.03, "observed": 0.05, "auc": None}],
     "costs": {"pays": 0.125, "best": 0.1134, "contacted": 0.0483, "caught": 0.468, "saving": 361.84},
 }  # fmt: skip
 CARD = {
@@ -155,8 +156,12 @@ async def test_the_model_card_is_shown(tmp_path: Path) -> None:
         ["2", "200", "1.0", "2.0", "\N{MULTIPLICATION SIGN}0.4", "100%"],
     ]
     groups = table(shown, "Segment or channel")
-    assert [row[1:] for row in groups] == [["22", "3.6", "2.8", "0.69"], ["9", "3.0", "5.0", "too few"]]
-    assert (groups[0][0], groups[1][0]) == ("loyalSegment", "unknownChannel")
+    assert [row[1:] for row in groups] == [
+        ["22", "3.6", "2.8", "0.69"],
+        ["9", "3.0", "5.0", "too few"],
+        ["3", "3.0", "5.0", "too few"],
+    ]
+    assert [row[0] for row in groups] == ["loyalSegment", "unknownChannel", "Call centreChannel"]
     assert "Karta modelu" in await page(CARD, "pl")
     assert "It is of another model" in await page(CARD, coefficients={"effort": 2.1})
     never = {**CHECK, "costs": {**CHECK["costs"], "best": None}, "groups": [], "scores": CHECK["scores"][:1]}

@@ -173,7 +173,8 @@ def test_a_difference_in_differences_finds_the_change_and_sees_unlike_trends() -
     assert found.slope_p > 0.05
     apart = s.in_differences(changed + 0.1 * np.arange(56), control, after)
     assert apart is not None
-    assert apart.slope_p < 0.001
+    assert apart.slope_p < 0.02
+    assert apart.slope_low < 0.1 < apart.slope_high
     assert s.in_differences(changed[:30], control[:30], after[:30]) is None
 
 
@@ -181,12 +182,13 @@ def test_a_a_changes_are_significant_in_five_per_cent_though_days_depend_on_each
     """Weeks are the unit, or two of them; by days, half as many again as by chance would be significant."""
     rng = np.random.default_rng(SEED)
     for days, size in ((28, 7), (56, 14)):
-        hits, plain, runs, after = 0, 0, 400, np.arange(2 * days) >= days
+        hits, plain, sloping, runs, after = 0, 0, 0, 400, np.arange(2 * days) >= days
         gaps = signal.lfilter([1], [1, -0.4], rng.normal(size=(runs, 2 * days + 30)), axis=1)[:, 30:]
         for run, gap in enumerate(gaps):
             found = s.in_differences(gap, np.zeros(2 * days), after)
             assert found is not None
             hits += found.estimate.p < 0.05
+            sloping += found.slope_p < 0.05
             a, b = gap[after], gap[~after]
             plain += stats.ttest_ind(a, b).pvalue < 0.05
             if run == 0:
@@ -195,6 +197,7 @@ def test_a_a_changes_are_significant_in_five_per_cent_though_days_depend_on_each
                 assert found.estimate.p == pytest.approx(theirs.pvalue)
                 assert found.estimate.difference == pytest.approx(a.mean() - b.mean())
         assert 0.02 < hits / runs < 0.08, (days, hits)
+        assert 0.02 < sloping / runs < 0.1, (days, sloping)
         assert plain / runs > 0.11, (days, plain)
     # Few days are three blocks.
     few = s.in_differences(np.arange(10.0), np.zeros(10), np.arange(10) >= 5)
@@ -202,14 +205,24 @@ def test_a_a_changes_are_significant_in_five_per_cent_though_days_depend_on_each
     assert few.estimate.difference == pytest.approx(np.mean([5.5, 7.5, 9]) - np.mean([0.5, 2.5, 4]))
 
 
-def test_the_errors_of_days_are_those_of_newey_and_west() -> None:
-    """Added up term by term."""
-    gap, after = np.random.default_rng(SEED).normal(size=112), np.arange(112) >= 56
-    _, error = s._regression(np.column_stack([np.ones(112), after.astype(float)]), gap)
-    residual = np.where(after, gap - gap[after].mean(), gap - gap[~after].mean())
-    # The coefficient is a mean less a mean: each day has its part in it.
-    part = np.where(after, 1 / 56, -1 / 56) * residual
-    variance = sum(
-        (1 - abs(i - j) / 8) * part[i] * part[j] for i in range(112) for j in range(112) if abs(i - j) <= 7
-    )
-    assert error == pytest.approx(math.sqrt(variance * 112 / 110))
+def test_the_slope_before_a_change_is_that_of_the_means_of_blocks() -> None:
+    """By the normal equations: weeks, of a rhythm that would hide it by days."""
+    days = np.arange(35.0)
+    before = 0.02 * days + np.tile([3.0, 0, 0, 0, -1, -1, -1], 5) + np.repeat([0.1, -0.2, 0, 0.3, -0.2], 7)
+    found = s.in_differences(np.concatenate([before, np.zeros(35)]), np.zeros(70), np.arange(70) >= 35)
+    assert found is not None
+    x, y = (each.reshape(5, 7).mean(1) for each in (days, before))
+    away = x - x.mean()
+    slope = away @ y / (away @ away)
+    residual = y - y.mean() - slope * away
+    error = math.sqrt(residual @ residual / 3 / (away @ away))
+    assert found.slope == pytest.approx(slope)
+    assert found.slope_p == pytest.approx(2 * stats.t.sf(abs(slope) / error, 3))
+    ends = stats.t.interval(0.95, 3, loc=slope, scale=error)
+    assert (found.slope_low, found.slope_high) == pytest.approx(ends)
+    line = s.in_differences(np.arange(10.0), np.zeros(10), np.arange(10) >= 5)
+    assert line is not None
+    assert (line.slope, line.slope_p) == pytest.approx((1, 0))
+    still = s.in_differences(np.zeros(6), np.zeros(6), np.arange(6) >= 3)
+    assert still is not None
+    assert (still.slope, still.slope_low, still.slope_high, still.slope_p) == (0, 0, 0, 1)

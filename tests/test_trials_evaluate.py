@@ -313,6 +313,7 @@ def test_a_change_of_a_channel_is_compared_with_another(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "Difference in differences: -2" in result.output
     assert "Nothing says that they did not run in parallel" in result.output
+    assert "; slope between " in result.output
     assert (
         "there is no change 'other'; there are release"
         in run(path, "--change", "other", "--control", "store").output

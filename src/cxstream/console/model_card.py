@@ -11,6 +11,7 @@ import msgspec
 
 from cxstream.console import charts, figures
 from cxstream.console.figures import Cell, Estimate, Grid
+from cxstream.console.labels import label
 from cxstream.console.language import N_
 
 if TYPE_CHECKING:
@@ -232,7 +233,7 @@ def groups(words: Language, check: _Check) -> Grid | None:
     rows = [
         [
             Cell(
-                each.name or words.gettext(N_("unknown")),
+                label(words, each.by, each.name) if each.name else words.gettext(N_("unknown")),
                 words.gettext(_BY.get(each.by, each.by)),
                 right=False,
             ),

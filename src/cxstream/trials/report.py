@@ -133,7 +133,10 @@ def trend_lines(trend: Trend) -> list[str]:
             "do not believe the difference; choose another control."
         )
     else:
-        lines.append(f"Nothing says that they did not run in parallel before (p = {trend.slope_p:.2g}).")
+        lines.append(
+            f"Nothing says that they did not run in parallel before (p = {trend.slope_p:.2g}; slope between "
+            f"{_ends(trend.slope_low, trend.slope_high)} a day)."
+        )
     return lines
 
 

@@ -28,6 +28,8 @@ DECILES = 10
 # A block of days that are compared as one: a week, so that weekdays do not matter; two where there are eight weeks or more, which
 # hides more of what days have in common.
 _BLOCK_DAYS, _LONG_DAYS, _LEAST_BLOCKS = 7, 56, 3
+# A line through three blocks would have one degree of freedom.
+_LEAST_TREND = 4
 # Random numbers that a batch of the bootstrap holds.
 _BATCH = 4_000_000
 _LEAST = 2
@@ -269,6 +271,8 @@ class Trend(Struct, frozen=True):
     Attributes:
         estimate: what the change did, in the unit of the measure.
         slope: of the difference between both before the change, a day.
+        slope_low: end of its interval of 95%.
+        slope_high: the other end.
         slope_p: p-value that it is 0; small: they did not run in parallel, and the estimate means nothing.
         days_before: days with both.
         days_after: days with both.
@@ -276,6 +280,8 @@ class Trend(Struct, frozen=True):
 
     estimate: Estimate
     slope: float
+    slope_low: float
+    slope_high: float
     slope_p: float
     days_before: int
     days_after: int
@@ -285,7 +291,8 @@ def in_differences(changed: Floats, control: Floats, after: Bools) -> Trend | No
     """What a change did, by the daily difference between where it was made and where it was not.
 
     Days follow each other, and are no independent observations (Bertrand, Duflo and Mullainathan 2004). So the unit is a
-    block of days, and the means of the blocks before and after are compared by Welch's t (Ibragimov and Mueller 2010).
+    block of days, and the means of the blocks before and after are compared by Welch's t (Ibragimov and Mueller 2010). The
+    trend before the change is that of the same blocks.
 
     Args:
         changed: float64[days], the measure where the change was made.
@@ -304,34 +311,26 @@ def in_differences(changed: Floats, control: Floats, after: Bools) -> Trend | No
     y = np.concatenate(blocks)
     estimate = difference(y, np.arange(len(y)) >= len(blocks[0]))
     assert estimate is not None  # noqa: S101 - both have three blocks or more
-    days = np.arange(len(before), dtype=float)
-    trend, trend_error = _regression(np.column_stack([np.ones(len(before)), days]), before)
-    # Newey and West take account of days that follow each other.
-    slope_p = _p(trend, trend_error, len(before) - 2)
-    return Trend(estimate, trend, slope_p, len(before), len(later))
+    slope, margin, slope_p = _slope(before, size)
+    return Trend(estimate, slope, slope - margin, slope + margin, slope_p, len(before), len(later))
+
+
+def _slope(days: Floats, size: int) -> tuple[float, float, float]:
+    """The slope over the means of blocks by least squares, half its interval of 95%, and its p-value."""
+    blocks = [part.mean() for part in _split(days, size, _LEAST_TREND)]
+    middles = [part.mean() for part in _split(np.arange(len(days), dtype=float), size, _LEAST_TREND)]
+    if np.ptp(blocks) == 0:
+        return 0.0, 0.0, 1.0
+    found = stats.linregress(middles, blocks)
+    margin = float(stats.t.ppf(1 - ALPHA / 2, len(blocks) - 2)) * float(found.stderr)
+    return float(found.slope), margin, float(found.pvalue)
+
+
+def _split(days: Floats, size: int, least: int) -> list[Floats]:
+    """Blocks of about this size, at least so many where there are as many days."""
+    return np.array_split(days, max(min(least, len(days)), len(days) // size))
 
 
 def _blocks(days: Floats, size: int) -> Floats:
     """Means of at least three blocks of days, of about this size."""
-    return np.array([block.mean() for block in np.array_split(days, max(_LEAST_BLOCKS, len(days) // size))])
-
-
-def _p(value: float, error: float, freedom: int) -> float:
-    if error == 0:
-        return 1.0 if value == 0 else 0.0
-    return 2 * float(stats.t.sf(abs(value) / error, freedom))
-
-
-def _regression(design: Floats, y: Floats) -> tuple[float, float]:
-    """The coefficient of the last column by least squares, and its error after Newey and West."""
-    n, k = design.shape
-    inverse = np.linalg.inv(design.T @ design)
-    found = inverse @ design.T @ y
-    moments = design * (y - design @ found)[:, None]
-    middle = moments.T @ moments
-    lags = min(7, n // 4)
-    for lag in range(1, lags + 1):
-        both = moments[lag:].T @ moments[:-lag]
-        middle += (1 - lag / (lags + 1)) * (both + both.T)
-    variance = (inverse @ middle @ inverse)[-1, -1] * n / (n - k)
-    return float(found[-1]), math.sqrt(max(0.0, float(variance)))
+    return np.array([block.mean() for block in _split(days, size, _LEAST_BLOCKS)])
