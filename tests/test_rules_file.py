@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from cxstream.cli.demo import _config
 from cxstream.cli.rules import command
 from cxstream.model.errors import InputError
 from cxstream.model.parameters import ScoringParams
@@ -16,7 +17,7 @@ from cxstream.model.rules import rules_of
 from cxstream.rules.difference import Change, changes
 from cxstream.rules.file import read_file
 from cxstream.rules.show import as_toml
-from cxstream.settings import ACTIONS
+from cxstream.settings import ACTIONS, load
 from strategies import PARAMS
 
 GOOD = """
@@ -53,6 +54,22 @@ def test_the_example_is_a_churn_risk_of_30_days() -> None:
     assert 0.005 < 1 / (1 + math.exp(-odds)) < params.thresholds[0]
     changed = {name for name, b in params.coefficients.items() if b != ScoringParams().coefficients[name]}
     assert {"slowdown", "just_unsubscribed", "unresolved"} <= changed
+
+
+def test_the_demo_scores_by_the_example_unless_there_are_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CXSTREAM_CONFIG", raising=False)
+    monkeypatch.setattr("cxstream.settings.file.own", lambda: None)
+    example = Path(__file__).parents[1] / "examples" / "churn-30d.toml"
+    found = _config(None)
+    assert found is not None
+    assert Path(found).read_bytes() == example.read_bytes()
+    assert load(found).scoring == read_file(example).params
+    mine = write(tmp_path, "[scoring]\nname = 'mine'\n", "settings.toml")
+    assert _config(str(mine)) == str(mine)
+    monkeypatch.setenv("CXSTREAM_CONFIG", str(mine))
+    assert _config(None) is None
 
 
 def test_toml_and_json_are_the_same_set(tmp_path: Path) -> None:

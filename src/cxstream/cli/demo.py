@@ -24,6 +24,7 @@ _NEXT = (
     ("{program} convert --help", "make touchpoints of what you have"),
     ("{program} broker", "the same step by step: docs/first-steps.md, 'Operate it'"),
     ("docs/scoring.md", "what the numbers mean"),
+    ("{program} train churn --help", "make the risk the probability that your own customers leave"),
     ("docs/crm.md", "act on signals, and see what comes of it"),
     ("docs/README.md", "all pages, by reader"),
 )
@@ -80,6 +81,9 @@ def command(
     On a terminal a live screen, elsewhere plain lines: one a signal, and now and then how things are. All of
     it is temporary and ends with the command. The first run fetches Kafka.
 
+    Without a settings file, the churn risk is the probability to leave within 30 days, fitted to simulated customers
+    (examples/churn-30d.toml). 'cxstream train churn' fits it to yours.
+
     \b
     Example:
       cxstream demo
@@ -95,6 +99,7 @@ def command(
     from cxstream.simulate.stop import BY_SIGNAL
 
     with_console = _with_console(wanted=console)
+    config = _config(config)
     settings = load(config)
     # Its warnings while the cluster starts would disturb the screen; errors that matter are raised.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
@@ -116,6 +121,18 @@ def command(
     _summary(board, terminal)
     if interrupted:
         raise SystemExit(BY_SIGNAL + interrupted)
+
+
+def _config(config: str | None) -> str | None:
+    """The settings file of the user; else rules by which the churn risk of simulated customers is a probability."""
+    from pathlib import Path
+
+    from cxstream import demo
+    from cxstream.settings import file
+
+    if file.find(config) is not None:
+        return config
+    return str(Path(demo.__file__).with_name("churn-30d.toml"))
 
 
 def _with_console(*, wanted: bool | None) -> bool:
