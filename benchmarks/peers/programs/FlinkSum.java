@@ -20,9 +20,9 @@ public class FlinkSum {
         TableEnvironment tables =
             TableEnvironment.create(EnvironmentSettings.newInstance().inStreamingMode().withConfiguration(config).build());
         tables.executeSql(
-            "CREATE TABLE touchpoints (subject STRING, `time` STRING, data ROW<wait_s DOUBLE>,"
-                + " at AS TO_TIMESTAMP(REPLACE(SUBSTRING(`time`, 1, 23), 'T', ' ')),"
-                + " WATERMARK FOR at AS at - INTERVAL '1' HOUR) WITH ("
+            "CREATE TABLE touchpoints (subject STRING, `time` STRING, `data` ROW<wait_s DOUBLE>,"
+                + " event_time AS TO_TIMESTAMP(REPLACE(SUBSTRING(`time`, 1, 23), 'T', ' ')),"
+                + " WATERMARK FOR event_time AS event_time - INTERVAL '1' HOUR) WITH ("
                 + "'connector' = 'kafka', 'topic' = '" + args[1] + "', 'properties.bootstrap.servers' = '" + args[0] + "',"
                 + "'properties.group.id' = '" + args[3] + "', 'scan.startup.mode' = 'earliest-offset', 'format' = 'json')");
         tables.executeSql(
@@ -32,8 +32,8 @@ public class FlinkSum {
                 + "'sink.transactional-id-prefix' = '" + args[3] + "', 'format' = 'json')");
         tables
             .executeSql(
-                "INSERT INTO sums SELECT subject, window_start, SUM(COALESCE(data.wait_s, 0)) FROM TABLE("
-                    + "TUMBLE(TABLE touchpoints, DESCRIPTOR(at), INTERVAL '1' DAY)) GROUP BY subject, window_start, window_end")
+                "INSERT INTO sums SELECT subject, window_start, SUM(COALESCE(`data`.wait_s, 0)) FROM TABLE("
+                    + "TUMBLE(TABLE touchpoints, DESCRIPTOR(event_time), INTERVAL '1' DAY)) GROUP BY subject, window_start, window_end")
             .await();
     }
 }

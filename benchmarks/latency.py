@@ -1,0 +1,234 @@
+"""How long from a touchpoint to the signal that it causes, readable under `read_committed`, at several rates.
+
+    python benchmarks/latency.py [--rates 1000,10000,50000,100000] [--flush 0.5] [--seconds 20]
+    python benchmarks/latency.py --rates 10000 --flush 0.05,0.1,0.25,0.5,1 --plot latency.svg
+
+Each event has a time at which it is meant to be sent, on a fixed grid. The latency of a signal is from that time of the
+event that caused it, whether the sender kept to it or not, until a consumer has it: a sender that must wait hides no
+delay (no coordinated omission). Every latency is kept, so the percentiles are exact. One event in --every is a long
+wait of a customer who is new, which causes one signal; the others are page views of --customers. The load, Kafka, the
+worker and the consumer share the computer, so that at high rates the load costs the worker time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import multiprocessing
+import sys
+import tempfile
+import time
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+
+import aiokafka
+import numpy as np
+import orjson
+
+from cxstream.kafka.admin import ensure_topics
+from cxstream.kafka.producer import route, sending
+from cxstream.local import LocalKafka
+from cxstream.local.process import Guarded
+from cxstream.scoring.engine import compile_kernels
+from cxstream.settings import Settings
+from cxstream.topology import FRICTION
+
+PARTITIONS = 4
+TICK_SECONDS = 0.002
+PERCENTILES = (50.0, 99.0, 99.9, 100.0)
+READY_SECONDS = 240.0
+DRAIN_SECONDS = 60.0
+# The first seconds are those of cold caches and connections.
+WARM_SECONDS = 3.0
+BLOCK = 1 << 16
+
+
+def customers_of(first: int, end: int, every: int, customers: int) -> list[bytes]:
+    """The customer of each event: one in `every` is new."""
+    return [b"new-%d" % i if i % every == 0 else b"c-%d" % (i * 7919 % customers) for i in range(first, end)]
+
+
+def event(i: int, customer: bytes, now: bytes) -> bytes:
+    """The touchpoint with this number."""
+    kind, data = (
+        (b"queue", b'{"channel":"store","touchpoint":"checkout","wait_s":3600}')
+        if customer.startswith(b"new")
+        else (b"page_view", b'{"channel":"app","touchpoint":"home","stage":"consideration","session":"s-1"}')
+    )
+    return (
+        b'{"specversion":"1.0","id":"e-%d","source":"/bench","type":"cx.touchpoint.%s.v1","subject":"%s","time":"%s","data":%s}'
+        % (i, kind, customer, now, data)
+    )
+
+
+def load(bootstrap: str, rate: float, count: int, every: int, customers: int, start: float) -> None:
+    """Send events, each as near to its time as it goes."""
+
+    async def send() -> None:
+        async with sending(Settings(kafka=bootstrap)) as sender:
+            sent = 0
+            while sent < count:
+                due = min(int((time.monotonic() - start) * rate), count, sent + BLOCK)
+                if due <= sent:
+                    await asyncio.sleep(TICK_SECONDS)
+                    continue
+                now = datetime.now(UTC).isoformat(timespec="milliseconds")[:23].encode() + b"Z"
+                keys = customers_of(sent, due, every, customers)
+                await sender.send(keys, [event(sent + n, key, now) for n, key in enumerate(keys)])
+                await sender.flush()
+                sent = due
+
+    asyncio.run(send())
+
+
+def numbers(count: int, every: int, customers: int) -> list[np.ndarray]:
+    """Of each partition, the number of the event at each offset."""
+    chosen = np.concatenate(
+        [
+            np.asarray(route(customers_of(first, min(first + BLOCK, count), every, customers), PARTITIONS))
+            for first in range(0, count, BLOCK)
+        ]
+    )
+    return [np.flatnonzero(chosen == partition) for partition in range(PARTITIONS)]
+
+
+async def arrivals(bootstrap: str, wanted: int, deadline: float) -> list[tuple[int, int, float]]:
+    """Partition and offset of the cause of each signal, and when a consumer had it."""
+    found: list[tuple[int, int, float]] = []
+    async with AsyncExitStack() as stack:
+        consumer = aiokafka.AIOKafkaConsumer(
+            FRICTION.name,
+            bootstrap_servers=bootstrap,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+            fetch_max_wait_ms=50,
+        )
+        await consumer.start()
+        stack.push_async_callback(consumer.stop)
+        while len(found) < wanted and time.monotonic() < deadline:
+            batches = await consumer.getmany(timeout_ms=100)
+            now = time.monotonic()
+            for records in batches.values():
+                for record in records:
+                    cause = orjson.loads(record.value)["data"]["cause"]
+                    found.append((cause["partition"], cause["offset"], now))
+    return found
+
+
+def measure(rate: float, flush: float, args: argparse.Namespace) -> np.ndarray:
+    """Seconds from each event that causes a signal to the signal; infinite if it did not come."""
+    count = int(rate * (args.seconds + WARM_SECONDS))
+    with tempfile.TemporaryDirectory(prefix="cxstream-bench-") as folder, LocalKafka() as kafka:
+        asyncio.run(ensure_topics(Settings(kafka=kafka.bootstrap), partitions=PARTITIONS))
+        command = [sys.executable, "-m", "cxstream", "worker", "--no-ticker", "--kafka", kafka.bootstrap]
+        command += ["--web-port", "0", "--metrics-port", "0"]
+        worker = Guarded(
+            command,
+            Path(folder, "log"),
+            cwd=Path(folder),
+            variables={"CXSTREAM_WORKER__FLUSH_SECONDS": str(flush)},
+        )
+        try:
+            until = time.monotonic() + READY_SECONDS
+            while "ready: " not in worker.log.read_text():
+                if worker.status is not None or time.monotonic() > until:
+                    raise SystemExit(f"the worker does not start:\n{worker.log.read_text()[-2000:]}")
+                time.sleep(0.1)
+            start = time.monotonic() + 3.0
+            sender = multiprocessing.get_context("spawn").Process(
+                target=load,
+                args=(kafka.bootstrap, rate, count, args.every, args.customers, start),
+                daemon=True,
+            )
+            sender.start()
+            causes = np.arange(0, count, args.every)
+            deadline = start + count / rate + DRAIN_SECONDS
+            found = asyncio.run(arrivals(kafka.bootstrap, len(causes), deadline))
+            sender.join(10)
+        finally:
+            worker.stop()
+    return latencies(found, numbers(count, args.every, args.customers), start, rate, causes)
+
+
+def latencies(
+    found: list[tuple[int, int, float]], at: list[np.ndarray], start: float, rate: float, causes: np.ndarray
+) -> np.ndarray:
+    """Seconds from the intended time of each cause after the warm-up to its first signal; infinite without one.
+
+    Args:
+        found: (partition, offset of the cause, arrival) of each signal.
+        at: of each partition, the number of the event at each offset.
+        start: intended time of event 0.
+        rate: events a second.
+        causes: numbers of the events that cause a signal.
+    """
+    arrived = dict.fromkeys(causes.tolist(), np.inf)
+    for partition, offset, when in found:
+        number = int(at[partition][offset])
+        arrived[number] = min(arrived.get(number, np.inf), when)
+    chosen = causes[causes >= WARM_SECONDS * rate]
+    return np.array([arrived[number] - start - number / rate for number in chosen.tolist()])
+
+
+def told(seconds: np.ndarray) -> list[float]:
+    """The percentiles in ms; each is the latency of a signal, none is between two."""
+    return [float(each) * 1e3 for each in np.percentile(seconds, PERCENTILES, method="higher")]
+
+
+def plot(rows: list[tuple[float, float, list[float]]], file: Path) -> None:
+    """Latency against the flush interval, a line for each rate and percentile."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    for rate in sorted({rate for rate, _, _ in rows}):
+        of_rate = sorted((flush * 1e3, shown) for each, flush, shown in rows if each == rate)
+        for n, style in ((0, "--"), (1, "-")):
+            axes.plot(
+                [flush for flush, _ in of_rate],
+                [shown[n] for _, shown in of_rate],
+                style,
+                marker="o",
+                label=f"{rate:,.0f}/s, p{PERCENTILES[n]:g}",
+            )
+    axes.set(xlabel="flush interval (ms)", ylabel="touchpoint to signal (ms)", xscale="log", yscale="log")
+    axes.grid(visible=True, which="both", alpha=0.3)
+    axes.legend()
+    figure.savefig(file)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rates", default="1000,10000,50000,100000", help="events a second, with commas")
+    parser.add_argument("--flush", default="0.5", help="worker.flush_seconds, with commas")
+    parser.add_argument("--seconds", type=float, default=20.0, help="measured at each rate, after a warm-up")
+    parser.add_argument("--every", type=int, default=100, help="one event in so many causes a signal")
+    parser.add_argument("--customers", type=int, default=50_000)
+    parser.add_argument("--plot", type=Path, help="SVG or PNG: latency against the flush interval")
+    args = parser.parse_args()
+    compile_kernels()
+    rows = []
+    print("| events/s | flush | signals | p50 | p99 | p99.9 | max | missing |")
+    print("|---|---|---|---|---|---|---|---|")
+    for rate in map(float, args.rates.split(",")):
+        for flush in map(float, args.flush.split(",")):
+            seconds = measure(rate, flush, args)
+            missing = int(np.isinf(seconds).sum())
+            shown = told(seconds)
+            rows.append((rate, flush, shown))
+            cells = " | ".join(f"{each:,.0f} ms" for each in shown)
+            print(
+                f"| {rate:,.0f} | {flush * 1e3:,.0f} ms | {len(seconds):,} | {cells} | {missing} |",
+                flush=True,
+            )
+    if args.plot:
+        plot(rows, args.plot)
+        print(f"plot: {args.plot}")
+
+
+if __name__ == "__main__":
+    main()
