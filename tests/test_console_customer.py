@@ -232,6 +232,26 @@ async def test_the_queue_is_filtered(path: Path) -> None:
         assert (await client.get("/queue?after=x")).status_code == 400
 
 
+async def test_who_reaches_a_high_level_without_a_signal_is_named(tmp_path: Path) -> None:
+    rows = [touchpoint(customer_id=n, offset=n, time=START) for n in (1, 2, 3)]
+    cards = [card(1, "high", 0.6), {**card(2, "high", 0.7), "announced": "none"}, card(3, "none", 0.1)]
+    async with console(warehouse(tmp_path / "w.duckdb", rows, cards=cards)) as client:
+        listed = {
+            state: [
+                row["customer"]
+                for row in csv.DictReader(io.StringIO((await client.get(f"/queue.csv?state={state}")).text))
+            ]
+            for state in ("", "untold")
+        }
+        queue, untold = [(await client.get(address)).text for address in ("/queue", "/queue?state=untold")]
+        pages = [(await client.get(f"/customers/c-{n}")).text for n in (1, 2)]
+    assert listed == {"": ["c-1"], "untold": ["c-2"]}
+    assert "1 more customer reaches a high level by the risk" in queue
+    assert "no signal has said so yet" in untold
+    assert ["by the risk now: High" in page for page in pages] == [False, True]
+    assert all("no probability" in page for page in [queue, *pages])
+
+
 async def test_a_customer_stands_beside_the_queue(path: Path) -> None:
     chosen = next(each for each in RISKY if told(each["customer_id"]))
     async with console(path) as client:

@@ -121,6 +121,14 @@ class TestRecords:
         }
         for index, kind in enumerate(rows["kind"][:5_000].tolist()):
             assert index in verdicts or f'"cx.touchpoint.{Kind(kind).label}.v1"'.encode() in values[index]
+        # A campaign message says what it cost, for the return on it.
+        sent = [
+            values[n]
+            for n in np.flatnonzero(rows["kind"] == Kind.campaign_sent).tolist()
+            if n not in verdicts
+        ]
+        assert sent
+        assert all(b'"amount":0.12,"currency":"EUR"' in value for value in sent)
         ways = {(each.reason, each.field) for each in verdicts.values()}
         assert {field for reason, field in ways if reason == "invalid"} >= {
             "subject",

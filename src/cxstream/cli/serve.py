@@ -24,6 +24,13 @@ import click
     is_flag=True,
     help="Also keep the read model up to date from Kafka, as 'warehouse follow' does: pages show an event within a second or two.",
 )
+@click.option(
+    "--rules",
+    "rules_file",
+    type=click.Path(path_type=Path),
+    help="Rules (TOML or JSON) that the read model was made with, such as those of 'replay --rules': pages take experiments, thresholds "
+    "and models from them.  [default: those of the settings]",
+)
 @click.option("--host", help="Address of the server.  [default: console.host of the settings]")
 @click.option(
     "--port",
@@ -55,6 +62,7 @@ def command(config: str | None, /, **options: Any) -> None:
     \b
     Example:
       cxstream serve --warehouse cx.duckdb
+      cxstream serve --warehouse cx.duckdb --rules rules.toml
       cxstream serve --warehouse cx.duckdb --kafka kafka-1:9092 --follow
       CXSTREAM_CONSOLE__USERS_FILE=users.json cxstream serve --add-user anna --role agent
     """  # noqa: D301
@@ -71,6 +79,10 @@ def command(config: str | None, /, **options: Any) -> None:
     if options["add_user"] is not None:
         _add(settings.console.users_file, options)
         return
+    if options["rules_file"] is not None:
+        from cxstream.rules.file import read_file
+
+        settings = settings.with_rules(read_file(options["rules_file"]))
     path = options["warehouse"] or settings.warehouse.path
     follows: bool = options["follows"]
     serve(settings, path, lambda address: click.echo(f"cxstream serves {path} at {address}"), follows=follows)

@@ -95,7 +95,12 @@ ACTIONS = {
     "send_voucher": N_("Send a voucher"),
     "preference_review": N_("Ask what they want to hear from us"),
 }
-STATES = {"mine": N_("mine"), "free": N_("nobody's"), "snoozed": N_("snoozed")}
+STATES = {
+    "mine": N_("mine"),
+    "free": N_("nobody's"),
+    "snoozed": N_("snoozed"),
+    "untold": N_("without a signal"),
+}
 DIMENSIONS = {
     "channel": N_("Channel"),
     "touchpoint": N_("Touchpoint"),

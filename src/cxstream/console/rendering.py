@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse
 
-from cxstream.console import assets, drawing, labels, navigation, scope
+from cxstream.console import assets, drawing, evidence, labels, navigation, scope
 from cxstream.console.change import direction
 from cxstream.console.language import LANGUAGES, language
 from cxstream.console.page import customer_address
@@ -124,5 +124,6 @@ def _environment(chosen: Language) -> Environment:
         moment=chosen.moment,
         duration=chosen.duration,
         listing=chosen.listing,
+        evidence=lambda text: evidence.shown(chosen, text),
     )
     return environment

@@ -55,13 +55,15 @@ DONE = """done AS (
 )"""
 """SQL of a relation: assignments and snoozes that hold, with those that were sent from here and are not back yet (`$sent`)."""
 
+_RISKY = "announced IN ('high', 'critical')"
+_UNTOLD = f"level IN ('high', 'critical') AND NOT {_RISKY}"
 _WAITING = f"""
-WITH {DONE}, risky AS (SELECT * FROM cards WHERE announced IN ('high', 'critical') AND {leaving.STAYS}),
+WITH {DONE}, risky AS (SELECT * FROM cards WHERE {{those}} AND {leaving.STAYS}),
 told AS (
     SELECT
         customer_id,
         arg_max(
-            {{'since': time, 'leading_reason': leading_reason, 'reasons': reasons, 'suggested_action': suggested_action}},
+            {{'since': time, 'then': probability, 'leading_reason': leading_reason, 'reasons': reasons, 'suggested_action': suggested_action}},
             {{'time': time, 'partition': "partition", 'offset': "offset", 'n': n}}
         ) AS signal
     FROM signals
@@ -79,9 +81,10 @@ _STATES = {
     "mine": f"{_ASSIGNED.replace('$assignee', '$me')} AND {_SNOOZED.format('NOT ')}",
     "free": f"{_FREE} AND {_SNOOZED.format('NOT ')}",
     "snoozed": _SNOOZED.format(""),
+    "untold": "true",
     "all": "true",
 }
-STATES = ("mine", "free", "snoozed")
+STATES = ("mine", "free", "snoozed", "untold")
 _LAST = f"""
 , places AS (
     SELECT
@@ -94,11 +97,11 @@ _LAST = f"""
 )"""
 _FOUND = """
 , found AS (
-    SELECT risky.*, signal.since, signal.leading_reason, signal.reasons::VARCHAR AS reasons, signal.suggested_action{more}
+    SELECT risky.*, signal.since, signal."then", signal.leading_reason, signal.reasons::VARCHAR AS reasons, signal.suggested_action{more}
     FROM risky LEFT JOIN told USING (customer_id){joined}
 )"""
-_COLUMNS = """customer, customer_id, announced AS level, probability, value_at_risk, clv, p_alive, spent, effort, effort_halfwidth, satisfaction,
-    satisfaction_halfwidth, since, leading_reason, reasons, suggested_action, segment, channel"""
+_COLUMNS = f"""customer, customer_id, CASE WHEN {_RISKY} THEN announced ELSE level END AS level, level AS level_now, probability, value_at_risk, clv, p_alive, spent, effort, effort_halfwidth, satisfaction,
+    satisfaction_halfwidth, since, "then", leading_reason, reasons, suggested_action, segment, channel"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +110,8 @@ class Wanted:
 
     Attributes:
         level, reason, segment, channel: of the customers; "" for any.
-        state: one of STATES; "" for all but the snoozed, all for them, too.
+        state: one of STATES; "" for all but the snoozed, all for them, too; untold for those whom the risk puts at a high
+            level, and of whom no signal has said so.
         me: who looks, for the state mine.
         at: now, for snoozes.
         sort: one of ORDERS.
@@ -130,7 +134,7 @@ class Wanted:
         """`found`: those customers as a table, and the values of its parameters."""
         by_place = bool(self.segment or self.channel)
         pairs = {
-            "announced": self.level,
+            "level" if self.state == "untold" else "announced": self.level,
             "leading_reason": self.reason,
             "segment": self.segment,
             "channel": self.channel,
@@ -138,7 +142,7 @@ class Wanted:
         chosen: dict[str, Any] = {name: value for name, value in pairs.items() if value}
         conditions = [f"{name} = ${name}" for name in chosen]
         conditions.append(_STATES[self.state])
-        if self.state != "all":
+        if self.state not in {"all", "untold"}:
             chosen["at"] = self.at
         chosen |= {"me": self.me} if self.state == "mine" else {}
         if self.assignee:
@@ -151,7 +155,10 @@ class Wanted:
         )
         where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
         places = _LAST.format(those="risky") if by_place else ""
-        return f"{_WAITING}{places}{found}, wanted AS (SELECT * FROM found {where})", chosen
+        those = {"untold": _UNTOLD, "all": f"({_RISKY} OR {_UNTOLD})"}.get(self.state, _RISKY)
+        begun = _WAITING.replace("{those}", those)
+        sql = f"{begun}{places}{found}, wanted AS (SELECT * FROM found {where})"
+        return sql, chosen
 
 
 async def orders(ask: Ask) -> Sequence[str]:

@@ -137,8 +137,10 @@ _DATA: dict[Kind, tuple[str, Filler]] = {
         '"touchpoint":"order confirmation","stage":"purchase","order_id":"o-%07d"',
         lambda p: _ints(p, "ref"),
     ),
+    # What a message costs stands where the contract has it: in the amount of what was sent.
+    Kind.campaign_sent: (_CAMPAIGN + ',"amount":0.12,"currency":"EUR"', lambda p: _ints(p, "ref")),
     **dict.fromkeys(
-        (Kind.campaign_sent, Kind.campaign_opened, Kind.campaign_clicked),
+        (Kind.campaign_opened, Kind.campaign_clicked),
         (_CAMPAIGN, lambda p: _ints(p, "ref")),
     ),
     **dict.fromkeys(

@@ -32,11 +32,12 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
     orders = await risky.orders(ask)
     wanted = wanted_of(ask, orders)
     after = ask.param("after")
-    rows, count, choices, snoozed = await asyncio.gather(
+    rows, count, choices, snoozed, untold = await asyncio.gather(
         risky.waiting(ask, wanted, _PAGE + 1, after),
         risky.count(ask, wanted),
         risky.choices(ask, wanted),
         risky.count(ask, replace(wanted, state="snoozed")),
+        risky.count(ask, replace(wanted, state="untold")),
     )
     shown = rows[:_PAGE]
     chosen = await _chosen(ask, wanted, shown)
@@ -57,6 +58,8 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
         ],
         "state": wanted.state,
         "snoozed": snoozed,
+        "untold": untold,
+        "untold_link": ask.here(state="untold", customer=None),
         "snoozed_link": ask.here(state="snoozed", customer=None),
         "is_filtered": any(ask.param(name) for name in _FILTERS),
         "sort": wanted.sort,
