@@ -118,10 +118,12 @@ def by_money(path: Path) -> list[str]:
 
 
 def held_out(path: Path) -> set[str]:
-    """Customers whom their last signal holds out."""
+    """Customers whom their last signal holds out, or an action or outcome."""
     sql = """SELECT customer FROM risk_signals JOIN customers USING (customer_id)
         QUALIFY row_number() OVER (PARTITION BY customer ORDER BY risk_signals.time DESC, "partition" DESC, "offset" DESC, n DESC) = 1
-        AND arm = 'holdout'"""
+        AND arm = 'holdout'
+        UNION SELECT customer FROM touchpoints JOIN customers USING (customer_id)
+        WHERE arm = 'holdout' AND kind IN ('action_taken', 'won_back', 'churned')"""
     with duckdb.connect(str(path), read_only=True) as connection:
         return {row[0] for row in connection.execute(sql).fetchall()}
 
