@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import random
@@ -21,6 +22,7 @@ from cxstream.model.errors import InputError
 from cxstream.settings import Settings
 from cxstream.training import measures
 from cxstream.warehouse import predictions as predictions_module
+from cxstream.warehouse.follow import _predict
 from cxstream.warehouse.metrics import FollowMetrics
 from cxstream.warehouse.predictions import PredictionWatch, read_card
 from cxstream.warehouse.views.selection import Filter
@@ -504,3 +506,27 @@ def test_drift_against_its_definition(before: list[float], now: list[float]) -> 
     pairs = [(max(a, 1e-4), max(b, 1e-4)) for a, b in zip(shares(before), shares(now), strict=True)]
     assert psi(found, np.array(now)) == pytest.approx(sum((b - a) * math.log(b / a) for a, b in pairs))
     assert psi(found, np.array(before)) == 0
+
+
+def test_a_follower_that_stops_does_not_wait_for_predictions() -> None:
+    stand = Stand(ROWS)
+    stand.watch.interrupt()
+    stand.watch.step()
+    assert stand.value("cxstream_prediction_checked_timestamp_seconds") == 0
+
+
+async def test_predictions_under_way_are_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    stand, stop = Stand(ROWS), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def for_ever(connection: duckdb.DuckDBPyConnection, *_: object) -> None:
+        loop.call_soon_threadsafe(stop.set)
+        while True:
+            connection.cursor().execute(
+                "SELECT sum(a.range * b.range) FROM range(100_000) a, range(100_000) b"
+            )
+
+    monkeypatch.setattr(predictions_module, "quality", for_ever)
+    async with asyncio.timeout(60):
+        await _predict(stand.watch, stop)
+    assert stand.value("cxstream_prediction_checked_timestamp_seconds") == 0

@@ -17,10 +17,11 @@ import pytest
 from aiokafka.admin import RecordsToDelete
 from aiokafka.structs import TopicPartition
 
-from cxstream.files.scored import encode, record_batch
+from cxstream.files.scored import empty, encode, record_batch
 from cxstream.kafka.admin import administration
 from cxstream.kafka.connection import connection
 from cxstream.model.errors import LostRecordsError, WarehouseError
+from cxstream.model.scored import CLOCK
 from cxstream.scoring.router import Router
 from cxstream.settings import Settings
 from cxstream.topology import FORGOTTEN, REJECTED, SCORED, SCORES
@@ -149,9 +150,11 @@ async def test_a_followed_warehouse_equals_one_from_files_and_the_log(
         if i % 120 == 0:
             await catch_up(settings, path)
     # Whatever else is in a topic is left out.
-    await produce(
-        settings, {(SCORED.name, 0): [(None, b"nothing", [])], (SCORES.name, 1): [(b"x", b"{}", [])]}
-    )
+    strange = [
+        (None, b"nothing", []),
+        *((None, empty(), [(CLOCK, said)]) for said in (b"-1", b"1_0", b"9" * 16)),
+    ]
+    await produce(settings, {(SCORED.name, 0): strange, (SCORES.name, 1): [(b"x", b"{}", [])]})
     await produce(settings, cards(router))
     await catch_up(settings, path)
     assert differences(settings, path, files) == set()

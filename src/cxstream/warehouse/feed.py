@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     Positions = Mapping[tuple[str, int], int]
 
 _COLUMNS = [column.name for column in COLUMNS]
+# Of the last ms of the year 9999.
+_CLOCK_DIGITS = 15
 # Receipts first: what they delete is then not taken in.
 TOPICS = (FORGOTTEN, SCORED, SCORES, CHURN_RISK, FRICTION, CHANGES, REJECTED, WORK)
 
@@ -184,9 +186,20 @@ def _scored(batch: Batch, partition: int, record: Any) -> None:
     table = decode(record.value)
     for name, said in record.headers:
         if name == CLOCK:
-            batch.clocks[partition] = max(batch.clocks.get(partition, 0), int(said))
+            batch.clocks[partition] = max(batch.clocks.get(partition, 0), _clock(said))
     # Columns that a later version adds are not known here.
     batch.scored.append(table.select(_COLUMNS))
+
+
+def _clock(said: bytes) -> int:
+    """A time in ms, UTC; a clock never goes back, so that one from elsewhere would end all watching of places.
+
+    Raises:
+        ValueError: no worker wrote it.
+    """
+    if not said.isdigit() or len(said) > _CLOCK_DIGITS:
+        raise ValueError(f"header {CLOCK}: no time in ms")
+    return int(said)
 
 
 def _card(batch: Batch, partition: int, record: Any) -> None:

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 _RETRY_SECONDS = 5.0
 # A new consumer sees partitions that were added.
 _CONSUMER_SECONDS = 600.0
+# How often work that is to end is interrupted.
+_AGAIN_SECONDS = 0.1
 
 log = structlog.get_logger(__name__)
 
@@ -101,8 +103,7 @@ async def follow(
                         if not stop.is_set():
                             await alerts.step()
                             await _end_work(settings, store)
-                            # It may take seconds, and the loop reads Kafka and serves meanwhile.
-                            await asyncio.to_thread(predictions.step)
+                            await _predict(predictions, stop)
                         if not ready and not stop.is_set():
                             ready = True
                             announce(f"ready: {store.path} is up to date")
@@ -140,6 +141,21 @@ async def _end_work(settings: Settings, store: Store) -> None:
         async with sending(settings, settings.topology.work) as sender:
             await send_endings(store, sender, waiting)
         log.info("work on erased customers ended", items=len(waiting))
+
+
+async def _predict(predictions: PredictionWatch, stop: asyncio.Event) -> None:
+    """Compare predictions, unless it is time to stop: it may take minutes, and the loop reads Kafka and serves meanwhile."""
+    working = asyncio.ensure_future(asyncio.to_thread(predictions.step))
+    stopping = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
+        while not working.done():
+            # Between two queries nobody hears it.
+            predictions.interrupt()
+            await asyncio.wait((working,), timeout=_AGAIN_SECONDS)
+    finally:
+        stopping.cancel()
+    await working
 
 
 class _Alerts:

@@ -13,7 +13,7 @@ import math
 import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import duckdb
 import msgspec
@@ -23,6 +23,7 @@ import structlog
 
 from cxstream.insights.drift import Spread, psi
 from cxstream.model.errors import InputError
+from cxstream.warehouse.cursors import Cursors
 from cxstream.warehouse.views.definition import view
 from cxstream.warehouse.views.query import result, run
 from cxstream.warehouse.views.selection import Selection
@@ -223,16 +224,24 @@ class PredictionWatch:
         card = settings.warehouse.model_card
         self._training = {} if card is None else read_card(card)
         self._due = -math.inf
+        self._cursors = Cursors()
+
+    def interrupt(self) -> None:
+        """Let the step that another thread does end, and any later one; it may have to be said again."""
+        self._cursors.interrupt()
 
     def step(self) -> None:
         """Compute them, if they are due."""
         minutes, now = self._settings.prediction_minutes, self._monotonic()
         if minutes is None or now < self._due:
             return
-        connection = self._store.connection
         try:
-            found = quality(connection, self._horizon, self._settings.prediction_days)
-            drift = drifts(connection, self._training) if self._training else {}
+            with self._cursors.of(self._store.connection):
+                connection = cast("duckdb.DuckDBPyConnection", self._cursors)
+                found = quality(connection, self._horizon, self._settings.prediction_days)
+                drift = drifts(connection, self._training) if self._training else {}
+        except (duckdb.InterruptException, InterruptedError):
+            return
         except duckdb.OutOfMemoryException as error:
             # Records are taken in all the same.
             found = {}
