@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,8 @@ from hypothesis import strategies as st
 from cxstream.kernels.journeys import in_order
 from cxstream.warehouse.views import definition, query
 from cxstream.warehouse.views.selection import Filter, Selection
-from cxstream.warehouse.views.streamed import plan, slices
+from cxstream.warehouse.views.streamed import empathy, plan, slices
+from cxstream.warehouse.views.streamed.room import Room
 from view_rows import DAYS, START, answers, database, made_up
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from view_rows import Row
 
 PROPERTY = settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-VIEWS = ("journeys", "paths", "funnel", "moments", "outcomes", "quality")
+VIEWS = ("journeys", "paths", "funnel", "moments", "outcomes", "quality", "empathy")
 
 
 @cache
@@ -90,7 +92,9 @@ def test_kernels_find_what_sql_finds(
     if view == "quality":
         where = [one for one in where if one.dimension == "source"]
     since, until = sorted((one, other)) if one and other and one != other else (one, None)
-    options = {"within": within, "place": place} if view != "quality" else {}
+    options = {"within": within, "place": place} if view not in {"quality", "empathy"} else {}
+    if view == "empathy":
+        options = {"most": {"0": "1", "0.5": "3"}.get(within, within)}
     if view in {"moments", "outcomes"}:
         options |= ending[view]
     by = ("source",) if view == "quality" and order == "any" else ()
@@ -121,8 +125,19 @@ def test_sql_does_what_takes_kernels_too_much_memory(view: str, monkeypatch: pyt
     [Selection(by=("channel",)), Selection(grain="day"), Selection(options={"per": "session"})],
 )
 def test_what_kernels_do_not_do(selection: Selection) -> None:
-    assert all(query.result(definition.view(view), selection).streamed is None for view in VIEWS[:-1])
-    assert query.result(definition.view("quality"), Selection(grain="day")).streamed is None
+    assert all(query.result(definition.view(view), selection).streamed is None for view in VIEWS[:-2])
+    for view in VIEWS[-2:]:
+        assert query.result(definition.view(view), Selection(grain="day")).streamed is None
+    through = Selection(options={"through": "o'clock"})
+    assert query.result(definition.view("empathy"), through).streamed is None
+
+
+@pytest.mark.parametrize("limit", ["_MOST_ITEMS", "_MOST_CELLS"])
+def test_sql_counts_very_many_items(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(empathy, limit, 20)
+    found = query.result(definition.view("empathy"), Selection())
+    assert found.streamed is not None
+    assert not found.streamed.install(connection(1).cursor())
 
 
 def test_rows_of_one_time_by_partition_and_offset() -> None:
@@ -164,7 +179,7 @@ def test_a_view_is_of_one_commit(view: str, monkeypatch: pytest.MonkeyPatch) -> 
     assert count(base, slices.Asked("", {}, None, None)) == 400
 
 
-def test_a_customer_may_come_while_a_view_is_prepared(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_comes_while_a_view_is_prepared_is_not_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
     base = database(made_up(12, 200, 5))
     count = query._groups
 
@@ -177,4 +192,22 @@ def test_a_customer_may_come_while_a_view_is_prepared(monkeypatch: pytest.Monkey
     monkeypatch.setattr(query, "_groups", then_one_more)
     before = base.sql("SELECT count(DISTINCT customer_id) FROM touchpoints").fetchall()[0][0]
     [row] = answers(base, query.result(definition.view("value"), Selection()))
-    assert row["customers"] == before + 1
+    assert row["customers"] == before
+
+
+def test_views_wait_for_memory() -> None:
+    room, begun = Room(10), threading.Event()
+
+    def work() -> None:
+        with room.of(6):
+            begun.set()
+
+    with room.of(5), room.of(5):
+        waiting = threading.Thread(target=work)
+        waiting.start()
+        assert not begun.is_set()
+    waiting.join(60)
+    assert begun.is_set()
+    # One that needs more than there is has to do with all of it.
+    with room.of(11):
+        pass

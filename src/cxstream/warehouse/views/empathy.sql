@@ -38,43 +38,43 @@
 -- ## Behind
 -- - customers: true
 -- - count: true
-WITH chosen AS (SELECT * FROM {selected}),
-part AS (
+WITH described AS (
     SELECT
         *,
         kind NOT IN ('email_sent', 'campaign_sent', 'action_taken', 'churned', 'won_back', 'purchase_history') AS is_own,
         CASE WHEN sentiment > 0.05 THEN 'positive' WHEN sentiment < -0.05 THEN 'negative' ELSE 'neutral' END AS tone,
-        kind || coalesce(' at ' || touchpoint, ' on ' || channel) AS place
-    FROM chosen
+        kind || coalesce(' at ' || touchpoint, ' on ' || channel) AS place,
+        CASE kind
+            WHEN 'survey_nps' THEN CASE WHEN score >= 9 THEN 'NPS promoter' WHEN score >= 7 THEN 'NPS passive' ELSE 'NPS detractor' END
+            WHEN 'survey_csat' THEN 'CSAT ' || score::INTEGER
+            WHEN 'survey_ces' THEN 'CES ' || score::INTEGER
+            WHEN 'review' THEN printf('%g stars', rating)
+            WHEN 'complaint_opened' THEN 'complaint' || coalesce(' about ' || topic, '')
+            WHEN 'social_post' THEN CASE WHEN sentiment IS NULL THEN 'post' ELSE tone || ' post' END
+        END AS said,
+        CASE
+            WHEN kind IN ('contact', 'complaint_opened', 'survey_nps', 'survey_csat', 'survey_ces', 'review', 'social_post')
+                THEN 'about ' || topic
+            WHEN kind IN ('search', 'search_no_result') THEN 'looks for something' || coalesce(' at ' || touchpoint, '')
+        END AS thought,
+        CASE WHEN kind IN ('return', 'complaint_opened', 'unsubscribed', 'churned') THEN 'because ' || reason END AS cause
+    FROM {selected}
+),
+part AS (
+    SELECT * FROM described
     WHERE {option through} = 'any' OR customer_id IN (
-        SELECT customer_id FROM chosen WHERE touchpoint = {option through} OR kind = {option through}
+        SELECT customer_id FROM described WHERE touchpoint = {option through} OR kind = {option through}
     )
 ),
-says AS (
-    SELECT *, 'says' AS quadrant, CASE kind
-        WHEN 'survey_nps' THEN CASE WHEN score >= 9 THEN 'NPS promoter' WHEN score >= 7 THEN 'NPS passive' ELSE 'NPS detractor' END
-        WHEN 'survey_csat' THEN 'CSAT ' || score::INTEGER
-        WHEN 'survey_ces' THEN 'CES ' || score::INTEGER
-        WHEN 'review' THEN printf('%g stars', rating)
-        WHEN 'complaint_opened' THEN 'complaint' || coalesce(' about ' || topic, '')
-        WHEN 'social_post' THEN CASE WHEN sentiment IS NULL THEN 'post' ELSE tone || ' post' END
-    END AS item
-    FROM part WHERE kind IN ('survey_nps', 'survey_csat', 'survey_ces', 'review', 'complaint_opened', 'social_post')
-),
-thinks AS (
-    SELECT *, 'thinks' AS quadrant, 'about ' || topic AS item
-    FROM part
-    WHERE kind IN ('contact', 'complaint_opened', 'survey_nps', 'survey_csat', 'survey_ces', 'review', 'social_post')
-        AND topic IS NOT NULL
+mapped AS (
+    SELECT *, 'says' AS quadrant, said AS item FROM part WHERE said IS NOT NULL
     UNION ALL
-    SELECT *, 'thinks' AS quadrant, 'because ' || reason AS item
-    FROM part WHERE kind IN ('return', 'complaint_opened', 'unsubscribed', 'churned') AND reason IS NOT NULL
+    SELECT *, 'thinks' AS quadrant, thought AS item FROM part WHERE thought IS NOT NULL
     UNION ALL
-    SELECT *, 'thinks' AS quadrant, 'looks for something' || coalesce(' at ' || touchpoint, '') AS item
-    FROM part WHERE kind IN ('search', 'search_no_result')
-),
-does AS (SELECT *, 'does' AS quadrant, kind || ' on ' || channel AS item FROM part WHERE is_own),
-feels AS (
+    SELECT *, 'thinks' AS quadrant, cause AS item FROM part WHERE cause IS NOT NULL
+    UNION ALL
+    SELECT *, 'does' AS quadrant, kind || ' on ' || channel AS item FROM part WHERE is_own
+    UNION ALL
     SELECT *, 'feels' AS quadrant, CASE
         WHEN satisfaction_after < 20 THEN 'satisfaction 0-20' WHEN satisfaction_after < 40 THEN 'satisfaction 20-40'
         WHEN satisfaction_after < 60 THEN 'satisfaction 40-60' WHEN satisfaction_after < 80 THEN 'satisfaction 60-80'
@@ -82,22 +82,29 @@ feels AS (
     FROM part WHERE is_own
     UNION ALL
     SELECT *, 'feels' AS quadrant, tone || ' words' AS item FROM part WHERE is_own AND sentiment IS NOT NULL
-),
-pains AS (SELECT *, 'pains' AS quadrant, place AS item FROM part WHERE effort > 0 OR mood < 0),
-gains AS (SELECT *, 'gains' AS quadrant, place AS item FROM part WHERE mood > 0),
-mapped AS (
-    FROM says UNION ALL FROM thinks UNION ALL FROM does UNION ALL FROM feels UNION ALL FROM pains UNION ALL FROM gains
+    UNION ALL
+    SELECT *, 'pains' AS quadrant, place AS item FROM part WHERE effort > 0 OR mood < 0
+    UNION ALL
+    SELECT *, 'gains' AS quadrant, place AS item FROM part WHERE mood > 0
 )
 -- result of mapped
+, items AS (
+    SELECT
+        {by}
+        quadrant, item,
+        count(*) AS count,
+        count(DISTINCT customer_id) AS customers,
+        sum(round(effort::DOUBLE * 1e6)::BIGINT) AS effort,
+        sum(round(mood::DOUBLE * 1e6)::BIGINT) AS mood
+    FROM mapped
+    GROUP BY {by} quadrant, item
+)
+-- shown
 SELECT
     {by}
-    quadrant, item,
-    count(*) AS count,
-    count(DISTINCT customer_id) AS customers,
-    count(*) / sum(count(*)) OVER (PARTITION BY {by} quadrant) AS share,
-    sum(round(effort::DOUBLE * 1e6)::BIGINT) / 1e6 AS effort,
-    sum(round(mood::DOUBLE * 1e6)::BIGINT) / 1e6 AS mood
-FROM mapped
-GROUP BY {by} quadrant, item
-QUALIFY row_number() OVER (PARTITION BY {by} quadrant ORDER BY count(*) DESC, item) <= greatest({option most}, 1)
+    quadrant, item, count, customers,
+    count / sum(count) OVER (PARTITION BY {by} quadrant) AS share,
+    effort / 1e6 AS effort, mood / 1e6 AS mood
+FROM items
+QUALIFY row_number() OVER (PARTITION BY {by} quadrant ORDER BY count DESC, item) <= greatest({option most}, 1)
 ORDER BY {by} list_position(['says', 'thinks', 'does', 'feels', 'pains', 'gains'], quadrant), count DESC, item

@@ -31,9 +31,7 @@ import math
 import re
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
-
-import duckdb
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cxstream.model.errors import InputError
 from cxstream.warehouse.query import value
@@ -46,14 +44,13 @@ from cxstream.warehouse.views.streamed import plan
 from cxstream.warehouse.views.streamed.slices import Asked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
+    import duckdb
     import pyarrow as pa
 
     from cxstream.warehouse.views.definition import View
     from cxstream.warehouse.views.streamed.plan import Streamed
-
-T = TypeVar("T")
 
 CUSTOMERS = "customers"
 """The measure of every view that counts customers, not rows."""
@@ -483,29 +480,15 @@ def _a_grain_before(time: datetime, grain: str) -> datetime:
 
 
 def run(connection: duckdb.DuckDBPyConnection, query: Query) -> duckdb.DuckDBPyConnection:
-    """Execute a query; the rows wait in the cursor that comes back."""
-    return _answered(connection, query, lambda cursor, sql, values: cursor.execute(sql, values))
+    """Execute a query; the rows wait in the cursor that comes back, which ends its transaction when it is closed."""
+    cursor, sql, values = _prepared(connection, query)
+    return cursor.execute(sql, values)
 
 
 def table(connection: duckdb.DuckDBPyConnection, query: Query) -> pa.Table:
     """The rows of a query in Arrow's columns."""
-    return _answered(
-        connection, query, lambda cursor, sql, values: cursor.sql(sql, params=values).to_arrow_table()
-    )
-
-
-def _answered(
-    connection: duckdb.DuckDBPyConnection,
-    query: Query,
-    ask: Callable[[duckdb.DuckDBPyConnection, str, dict[str, Any]], T],
-) -> T:
     cursor, sql, values = _prepared(connection, query)
-    try:
-        return ask(cursor, sql, values)
-    except duckdb.OutOfRangeException:
-        # A customer has come since the highest number was read, and has no bit.
-        cursor.execute(distinct_customers(None))
-        return ask(cursor, sql, values)
+    return cursor.sql(sql, params=values).to_arrow_table()
 
 
 def _prepared(
@@ -513,15 +496,19 @@ def _prepared(
 ) -> tuple[duckdb.DuckDBPyConnection, str, dict[str, Any]]:
     """A cursor with what the SQL needs, the SQL, and the values to bind to it."""
     cursor = connection.cursor()
+    # Functions belong to the database: in a transaction, two readers would disturb each other.
+    install(cursor)
+    # All statements of a query see one commit: there is room for the customers who were counted, and not for those who come.
+    cursor.execute("BEGIN")
     if query.teams is not None:
         teams.install(cursor, query.teams)
     if query.streamed is not None and query.streamed.install(cursor):
-        install(cursor)
         return cursor, query.streamed.sql, query.streamed.values
     highest: int = value(cursor, "SELECT coalesce(max(customer_id), 0) FROM customers")
     # Twice: the window and the period before.
     needed = 2 * highest / 8 * _groups(cursor, query)
-    install(cursor, highest if query.periods and needed <= _MOST_BITMAP_BYTES else None)
+    if query.periods and needed <= _MOST_BITMAP_BYTES:
+        cursor.execute(distinct_customers(highest))
     return cursor, query.sql, query.values
 
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
-
-import duckdb
 
 from cxstream.warehouse.query import value
 from cxstream.warehouse.views import steps
-from cxstream.warehouse.views.streamed import deliveries, edges, funnel, outcomes, paths
+from cxstream.warehouse.views.streamed import deliveries, edges, empathy, funnel, outcomes, paths
+from cxstream.warehouse.views.streamed.room import Room
 from cxstream.warehouse.views.streamed.slices import Asked, count, highest_customer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import duckdb
     import pyarrow as pa
 
     from cxstream.warehouse.views.definition import View
@@ -27,6 +26,7 @@ _VIEWS = {
     "quality": deliveries,
     "moments": outcomes,
     "outcomes": outcomes,
+    "empathy": empathy,
 }
 # More of these need more memory than a view may have, some 1.5 GB: then the SQL has to do.
 _MOST_ROWS, _MOST_CUSTOMERS = 64_000_000, 10_000_000
@@ -34,6 +34,10 @@ _MOST_ROWS, _MOST_CUSTOMERS = 64_000_000, 10_000_000
 _MOST_THREADS = 4
 _DAY_MS = 86_400_000
 _MOST_US = 1 << 61
+# Of all views that kernels work for at a time.
+_ROOM = Room(1536 << 20)
+# The most that any of the views needs: of rows numbers of edges, journeys and times between, and of customers their state.
+_ROW_BYTES, _ROW_THREAD_BYTES, _CUSTOMER_BYTES = 16, 8, 128
 
 
 class Plan(NamedTuple):
@@ -58,6 +62,10 @@ class Plan(NamedTuple):
     options: dict[str, str]
     limit: int | None
     threads: int
+
+
+def _bytes(plan: Plan) -> int:
+    return plan.rows * (_ROW_BYTES + _ROW_THREAD_BYTES * plan.threads) + plan.highest * _CUSTOMER_BYTES
 
 
 class Streamed(NamedTuple):
@@ -86,20 +94,11 @@ class Streamed(NamedTuple):
     limit: int | None
 
     def install(self, cursor: duckdb.DuckDBPyConnection) -> bool:
-        """Give a cursor the relations that the SQL reads; False if that would take too much memory."""
-        # All queries see one commit: the arrays of kernels have room for what was counted, and not for what is taken in since.
-        cursor.execute("BEGIN")
-        try:
-            can = self._install(cursor)
-        except BaseException:
-            # A failed query has ended the transaction already.
-            with suppress(duckdb.Error):
-                cursor.execute("ROLLBACK")
-            raise
-        cursor.execute("COMMIT")
-        return can
+        """Give a cursor the relations that the SQL reads; False if that would take too much memory.
 
-    def _install(self, cursor: duckdb.DuckDBPyConnection) -> bool:
+        Args:
+            cursor: in a transaction, if records are taken in meanwhile.
+        """
         plan = self._plan(cursor)
         if (
             plan.rows > _MOST_ROWS
@@ -107,8 +106,14 @@ class Streamed(NamedTuple):
             or not 0 < len(plan.names) <= _VIEWS[self.view].MOST_PLACES
         ):
             return False
-        follow: Callable[[duckdb.DuckDBPyConnection, Plan], dict[str, pa.Table]] = _VIEWS[self.view].follow
-        for name, relation in follow(cursor, plan).items():
+        follow: Callable[[duckdb.DuckDBPyConnection, Plan], dict[str, pa.Table] | None] = _VIEWS[
+            self.view
+        ].follow
+        with _ROOM.of(_bytes(plan)):
+            relations = follow(cursor, plan)
+        if relations is None:
+            return False
+        for name, relation in relations.items():
             cursor.register(f"streamed_{name}", relation)
         return True
 
@@ -142,6 +147,8 @@ def rows(view: View, selection: Selection) -> str:
     found = _VIEWS[view.name]
     if found is outcomes:
         return outcomes.touchpoints(_options(view, selection))
+    if found is empathy:
+        return empathy.touchpoints(view)
     name = f'"{selection.by[0]}"' if selection.by else "''"
     return str(found.ROWS).replace("{place}", f"list_position($names::VARCHAR[], {name})")
 
@@ -157,6 +164,8 @@ def can_stream(view: View, selection: Selection) -> bool:
     if view.name not in _VIEWS or selection.grain is not None:
         return False
     options = _options(view, selection)
+    if view.name == "empathy":
+        return not selection.by and options["through"] == "any"
     if "per" not in options:
         return selection.by in {(), ("source",)}
     return not selection.by and options["per"] == "customer" and options.get("element", "step") == "step"

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     import duckdb
+    import pyarrow as pa
     from numpy.typing import NDArray
 
 T = TypeVar("T")
@@ -82,17 +83,32 @@ def in_parts(
 
 def slices(cursor: duckdb.DuckDBPyConnection, asked: Asked, parts: int = 1) -> Iterator[Slice]:
     """Read the touchpoints, for so many parts; the next slice is read while the caller works with one."""
-    bounds = [asked.since, *_days(cursor, asked), asked.until]
-    windows = list(pairwise(bounds))
     start = 0
+    for columns in _ahead(cursor, asked, _arrays):
+        found = _sorted(start, columns, parts)
+        start += len(found.order)
+        yield found
+
+
+def tables(cursor: duckdb.DuckDBPyConnection, asked: Asked) -> Iterator[pa.Table]:
+    """Read the touchpoints, those of a slice in any order; the next slice is read while the caller works with one."""
+    return _ahead(cursor, asked, lambda table: table)
+
+
+def _ahead(cursor: duckdb.DuckDBPyConnection, asked: Asked, made: Callable[[pa.Table], T]) -> Iterator[T]:
+    """What is made of each slice."""
+    bounds = [asked.since, *_days(cursor, asked), asked.until]
+
+    def read(window: tuple[datetime | None, datetime | None]) -> T:
+        return made(_read(cursor, asked, window))
+
+    windows = list(pairwise(bounds))
     with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(_read, cursor, asked, windows[0])
+        coming = pool.submit(read, windows[0])
         for window in [*windows[1:], None]:
-            columns = coming.result()
+            found = coming.result()
             if window is not None:
-                coming = pool.submit(_read, cursor, asked, window)
-            found = _sorted(start, columns, parts)
-            start += len(found.order)
+                coming = pool.submit(read, window)
             yield found
 
 
@@ -123,13 +139,16 @@ def _window(since: datetime | None, until: datetime | None, time: str = "time") 
 
 def _read(
     cursor: duckdb.DuckDBPyConnection, asked: Asked, window: tuple[datetime | None, datetime | None]
-) -> dict[str, NDArray[Any]]:
+) -> pa.Table:
     conditions, values = _window(*window)
-    found = cursor.sql(
+    return cursor.sql(
         f"SELECT * EXCLUDE (time) FROM ({asked.sql}) WHERE place > 0 AND {conditions}",
         params={**asked.values, **values},
     ).to_arrow_table()
-    return {name: found.column(name).to_numpy() for name in found.column_names}
+
+
+def _arrays(table: pa.Table) -> dict[str, NDArray[Any]]:
+    return {name: table.column(name).to_numpy() for name in table.column_names}
 
 
 def _sorted(start: int, columns: dict[str, NDArray[Any]], parts: int) -> Slice:
