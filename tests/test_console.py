@@ -6,7 +6,9 @@ import asyncio
 import csv
 import io
 import threading
+from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
@@ -14,15 +16,19 @@ import duckdb
 import pytest
 
 from console_app import HOST, OWN, away, card, console, place_signal, read, warehouse
-from cxstream.console import assets, navigation
+from cxstream.console import assets, navigation, results
+from cxstream.console.following import Shared
 from cxstream.console.live import Live
+from cxstream.console.metrics import ConsoleMetrics
 from cxstream.console.reader import Reader, TooSlowError
 from cxstream.console.tables import Table, as_csv
 from cxstream.settings import Console, Warehouse
-from view_rows import START, made_up, made_up_signals, touchpoint
+from view_rows import START, fill, made_up, made_up_signals, touchpoint
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import httpx
 
 ROWS = made_up(7, 3000, 150)
 SIGNALS = made_up_signals(7, ROWS, 400)
@@ -393,6 +399,77 @@ async def test_results_are_kept_until_the_file_changes(tmp_path: Path) -> None:
         assert await reader.sql(sql) == [{"n": 3}]
     finally:
         reader.close()
+
+
+async def test_a_page_shows_the_last_figures_of_a_slow_query_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = warehouse(tmp_path / "w.duckdb", [touchpoint()])
+
+    async def seen(client: httpx.AsyncClient) -> tuple[bool, bool]:
+        text = read((await client.get("/quality")).text).text
+        return "Some figures are from" in text, "source-7" in text
+
+    monkeypatch.setattr(results, "LARGE", 1)
+    monkeypatch.setattr(results, "_SLOW_SECONDS", 0.0)
+    monkeypatch.setattr(results, "_PAUSE", 0)
+    rows = [touchpoint(offset=n, source=f"source-{n}") for n in range(1, 9)]
+    with Shared(path, Warehouse()) as store:
+        async with console(path, source=store) as client:
+            assert await seen(client) == (False, False)
+            assert await seen(client) == (False, False)
+            with store.transaction():
+                fill(store.connection, rows)
+            assert await seen(client) == (True, False)
+            async with asyncio.timeout(60):
+                now = await seen(client)
+                while now[0]:
+                    await asyncio.sleep(0.05)
+                    now = await seen(client)
+            assert now == (False, True)
+            # What an API or a table gives is of the last commit.
+            with store.transaction():
+                fill(store.connection, [touchpoint(offset=99, source="source-99")])
+            assert "source-99" in (await client.get("/api/v1/views/quality?by=source")).text
+        monkeypatch.setattr(results, "LARGE", 1000)
+        async with console(path, source=store) as client:
+            await seen(client)
+            with store.transaction():
+                fill(store.connection, [touchpoint(offset=100)])
+            assert (await seen(client))[0] is False
+
+
+async def test_pages_of_a_large_read_model_are_made_ahead(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(results, "LARGE", len(ROWS))
+    shown: list[str] = []
+    pages = [page for page in PAGES if page.name in {"today", "quality", "models"}]
+    made = asyncio.Event()
+
+    async def show(page: Any, ask: Any) -> dict[str, Any]:
+        found = await page.show(ask)
+        shown.append(page.name)
+        if len(shown) == len(pages):
+            made.set()
+        return dict(found)
+
+    watched = {page.name: replace(page, show=partial(show, page)) for page in pages}
+    monkeypatch.setattr(navigation, "found", lambda: watched)
+    metrics = ConsoleMetrics()
+    async with console(path, metrics=metrics, is_warmed=True) as client:
+        async with asyncio.timeout(60):
+            await made.wait()
+        answered = queries(metrics, "answered")
+        for page in pages:
+            assert (await client.get(page.path)).status_code == 200
+        # What depends on the moment is asked again.
+        assert queries(metrics, "answered") - answered < len(pages)
+    assert sorted(shown[: len(pages)]) == sorted(page.name for page in pages)
+
+
+def queries(metrics: ConsoleMetrics, outcome: str) -> float:
+    return metrics.registry.get_sample_value("cxstream_console_queries_total", {"outcome": outcome}) or 0.0
 
 
 async def test_open_pages_are_told_of_changes_and_are_never_silent() -> None:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import structlog
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from cxstream.console import api, assets, navigation, scope
+from cxstream.console import api, assets, navigation, results, scope
 from cxstream.console.actions import Actions
 from cxstream.console.api import Api
 from cxstream.console.audit import AuditLog
@@ -28,7 +29,7 @@ from cxstream.console.measured import Measured
 from cxstream.console.metrics import ConsoleMetrics
 from cxstream.console.outlet import Outlet
 from cxstream.console.page import STAFF, Ask, Page
-from cxstream.console.people import Role
+from cxstream.console.people import Person, Role
 from cxstream.console.problems import problem_of
 from cxstream.console.provider import Provider
 from cxstream.console.reader import Reader
@@ -39,13 +40,13 @@ from cxstream.console.security import Protection
 from cxstream.console.sending import Sending
 from cxstream.console.sessions import Sessions, SignedIn
 from cxstream.console.tables import as_csv
+from cxstream.console.warming import keep_warm
 from cxstream.model.errors import CxstreamError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
     from pathlib import Path
 
-    from starlette.requests import Request
     from starlette.types import ASGIApp
 
     from cxstream.console.language import Language
@@ -57,7 +58,7 @@ T = TypeVar("T")
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 _YEAR_S = 365 * 86400
-_EXTENT = "SELECT min(time) AS first, max(time) AS last FROM touchpoints"
+_EXTENT = "SELECT min(time) AS first, max(time) AS last, count(*) AS touchpoints FROM touchpoints"
 
 _log = structlog.get_logger("cxstream.console")
 
@@ -68,6 +69,8 @@ def create_app(
     hosts: Sequence[str] = LOCAL_HOSTS,
     metrics: ConsoleMetrics | None = None,
     source: Source | None = None,
+    *,
+    is_warmed: bool = False,
 ) -> ASGIApp:
     """The console as an ASGI application.
 
@@ -77,9 +80,10 @@ def create_app(
         hosts: names by which browsers may call it.
         metrics: told of what happens.
         source: what is read instead of the file.
+        is_warmed: pages of a large read model are made before somebody asks for them.
     """
     metrics = metrics or ConsoleMetrics()
-    console = _Console(settings, warehouse or settings.warehouse.path, metrics, source)
+    console = _Console(settings, warehouse or settings.warehouse.path, metrics, source, is_warmed=is_warmed)
     routes = list(console.routes())
     app = Starlette(
         routes=routes,
@@ -97,9 +101,16 @@ def create_app(
 
 class _Console:
     def __init__(
-        self, settings: Settings, warehouse: Path, metrics: ConsoleMetrics, source: Source | None
+        self,
+        settings: Settings,
+        warehouse: Path,
+        metrics: ConsoleMetrics,
+        source: Source | None,
+        *,
+        is_warmed: bool,
     ) -> None:
         self._settings, self._metrics = settings, metrics
+        self._is_warmed = is_warmed and settings.console.old_seconds > 0
         self._pages = navigation.found()
         self._reader = Reader(warehouse, settings.warehouse, settings.console, metrics, source)
         views = settings.console.views_file or warehouse.with_name(f"{warehouse.name}.views.json")
@@ -107,7 +118,7 @@ class _Console:
         self._templates = Templates(settings, self._pages)
         provider = Provider(settings.oidc) if settings.oidc.issuer is not None else None
         self.sessions = Sessions(settings.console, has_provider=provider is not None)
-        self._live = Live(self._reader.state)
+        self._live = Live(self._reader.shown)
         metrics.streams(lambda: self._live.open)
         self._entrance = Entrance(self.sessions, self._templates, provider)
         people = self.sessions.people
@@ -119,11 +130,15 @@ class _Console:
     @asynccontextmanager
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
         self._audit.start()
-        watching = asyncio.create_task(self._metrics.watch(self._reader))
+        tasks = [asyncio.create_task(self._metrics.watch(self._reader))]
+        if self._is_warmed:
+            old = self._settings.console.old_seconds
+            tasks.append(asyncio.create_task(keep_warm(self._pages.values(), self._ask_ahead, old)))
         try:
             yield
         finally:
-            watching.cancel()
+            for task in tasks:
+                task.cancel()
             self._live.end()
             self._reader.close()
             await asyncio.gather(self._audit.close(), self._desk.close(), self._rejects.close())
@@ -156,9 +171,16 @@ class _Console:
             ask = await self._ask(page, request)
             if page.scoped and ask.last is None:
                 return self._templates.response("empty.html", request, ask.language, ask=ask, page=page)
-            found = await page.show(ask)
+            with results.page(ask.touchpoints) as served:
+                found = await page.show(ask)
             return self._templates.response(
-                f"pages/{page.name}.html", request, ask.language, ask=ask, page=page, **found
+                f"pages/{page.name}.html",
+                request,
+                ask.language,
+                ask=ask,
+                page=page,
+                old=served.since,
+                **found,
             )
 
         return show
@@ -182,6 +204,16 @@ class _Console:
         if person.rank >= Role.agent:
             # A page that may name customers, and what was asked of it.
             self._audit.looked(person, request)
+        return await self._asked(page, request, person)
+
+    async def _ask_ahead(self, page: Page) -> Ask:
+        """A request that nobody has made, so that nobody's name stands in cx.audit for it."""
+        request = Request(
+            {"type": "http", "method": "GET", "path": page.path, "query_string": b"", "headers": []}
+        )
+        return await self._asked(page, request, Person("", Role.admin.name))
+
+    async def _asked(self, page: Page, request: Request, person: Person) -> Ask:
         (extent,) = await self._reader.sql(_EXTENT)
         few = self._settings.warehouse.few_answers
         found = scope.parse(request.query_params, extent["first"], extent["last"], few)
@@ -200,6 +232,7 @@ class _Console:
             self._desk,
             self._saved,
             self._rejects,
+            touchpoints=extent["touchpoints"],
         )
 
     async def _preferences(self, request: Request) -> Response:

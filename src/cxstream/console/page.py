@@ -96,6 +96,7 @@ class Ask:
         rejects: the rejected records.
         offered: dimensions that some view of the page can be filtered by, found while it is made.
         unfiltered: filters that some view of the page cannot take, and that did not hold for it, by their dimension.
+        touchpoints: how many there are.
     """
 
     request: Request
@@ -111,6 +112,7 @@ class Ask:
     rejects: Rejects | None = None
     offered: set[str] = field(default_factory=set)
     unfiltered: set[str] = field(default_factory=set)
+    touchpoints: int = 0
 
     @property
     def sees_customers(self) -> bool:

@@ -9,15 +9,16 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
-import duckdb
+import structlog
 
 from cxstream.console.metrics import ConsoleMetrics
+from cxstream.console.results import Kept, Results
 from cxstream.model.errors import CxstreamError, WarehouseError
+from cxstream.warehouse.cursors import Cursors
 from cxstream.warehouse.store import copy_of, reading
 from cxstream.warehouse.views import definition, query
 
@@ -26,10 +27,14 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    import duckdb
+
     from cxstream.settings import Console as ConsoleSettings
     from cxstream.settings import Warehouse as WarehouseSettings
     from cxstream.warehouse.views.definition import View
     from cxstream.warehouse.views.selection import Selection
+
+_log = structlog.get_logger("cxstream.console")
 
 T = TypeVar("T")
 Row = dict[str, Any]
@@ -82,19 +87,29 @@ class Reader:
         self._console = console
         self._file = source or _File(path, warehouse)
         self._threads = ThreadPoolExecutor(console.queries, "console-query")
-        self._cache: OrderedDict[Hashable, Any] = OrderedDict()
+        self._results = Results(console.cached_results, console.old_seconds)
+        # Queries whose results are shown although they are old, and how often such results have been replaced.
+        self._renewing: dict[Hashable, asyncio.Task[None]] = {}
+        self._renewed = 0
+        self._one_at_a_time = asyncio.Lock()
         self._release: asyncio.TimerHandle | None = None
 
     def close(self) -> None:
         """Stop the threads and release the file."""
         if self._release is not None:
             self._release.cancel()
+        for task in self._renewing.values():
+            task.cancel()
         self._threads.shutdown(cancel_futures=True)
         self._file.release()
 
     def state(self) -> Hashable:
         """Changes with the content of the file."""
         return self._file.state()
+
+    def shown(self) -> Hashable:
+        """Changes with what pages show."""
+        return self.state(), self._renewed
 
     def written(self) -> float:
         """When the file that was last read was written, Unix time; 0 if it is not there."""
@@ -111,12 +126,18 @@ class Reader:
     async def view(self, view: str | View, selection: Selection, limit: int | None = None) -> list[Row]:
         """The rows of a view, as `cxstream view` shows them."""
         found = query.result(definition.view(view) if isinstance(view, str) else view, selection, limit)
-        return await self.rows(found)
+        return await self.figures(found)
 
-    async def rows(self, found: query.Query) -> list[Row]:
+    async def figures(self, found: query.Query) -> list[Row]:
+        """The rows of a query that names no customers; see `cxstream.console.results`."""
+        return await self.rows(found, may_be_old=True)
+
+    async def rows(self, found: query.Query, *, may_be_old: bool = False) -> list[Row]:
         """The rows of a query, from the cache if the file has not changed."""
         return await self.job(
-            lambda connection: _rows(query.run(connection, found)), (found.sql, repr(found.values))
+            lambda connection: _rows(query.run(connection, found)),
+            (found.sql, repr(found.values)),
+            may_be_old=may_be_old,
         )
 
     async def sql(self, sql: str, values: dict[str, Any] | None = None) -> list[Row]:
@@ -125,19 +146,33 @@ class Reader:
             lambda connection: _rows(connection.cursor().execute(sql, values or {})), (sql, repr(values))
         )
 
-    async def job(self, work: Callable[[duckdb.DuckDBPyConnection], T], key: Hashable = None) -> T:
+    async def job(
+        self,
+        work: Callable[[duckdb.DuckDBPyConnection], T],
+        key: Hashable = None,
+        *,
+        may_be_old: bool = False,
+    ) -> T:
         """Let a thread read; what it returns is kept under the key as long as the file does not change.
+
+        Args:
+            work: what to read.
+            key: names the result; None where nobody will ask for it again.
+            may_be_old: a page may get an older result, as `cxstream.console.results` says.
 
         Raises:
             TooSlowError: it took longer than `console.query_seconds` and was stopped.
             WarehouseError: the file cannot be read.
         """
-        kept = (self.state(), key)
-        if key is not None and kept in self._cache:
-            self._cache.move_to_end(kept)
-            self._metrics.queried("cached")
-            return cast("T", self._cache[kept])
-        cursors, began = _Cursors(), time.perf_counter()
+        state = self.state()
+        if key is not None:
+            kept = self._results.of(key, state)
+            if kept is None and may_be_old and (kept := self._results.older(key)) is not None:
+                self._renew(work, key)
+            if kept is not None:
+                self._metrics.queried("cached")
+                return cast("T", kept.value)
+        cursors, began = Cursors(), time.perf_counter()
         waiting = asyncio.get_running_loop().run_in_executor(self._threads, self._do, work, cursors)
         try:
             async with asyncio.timeout(self._console.query_seconds):
@@ -161,65 +196,40 @@ class Reader:
             raise
         finally:
             self._release_later()
-        self._metrics.queried("answered", time.perf_counter() - began)
+        took = time.perf_counter() - began
+        self._metrics.queried("answered", took)
         self._metrics.readable()
         if key is not None:
-            self._keep(kept, found)
+            self._results.keep(key, Kept(state, found, took, time.monotonic()))
         return found
 
-    def _do(self, work: Callable[[duckdb.DuckDBPyConnection], T], cursors: _Cursors) -> T:
+    def _renew(self, work: Callable[[duckdb.DuckDBPyConnection], Any], key: Hashable) -> None:
+        """Compute a result again while pages show the one before."""
+        if key not in self._renewing:
+            self._renewing[key] = asyncio.create_task(self._renewed_after(work, key))
+
+    async def _renewed_after(self, work: Callable[[duckdb.DuckDBPyConnection], Any], key: Hashable) -> None:
+        try:
+            await asyncio.sleep(self._results.pause(key))
+            # Pages that wait come first.
+            async with self._one_at_a_time:
+                await self.job(work, key)
+        except CxstreamError as error:
+            _log.warning("figures are not renewed", error=str(error))
+        else:
+            self._renewed += 1
+        finally:
+            del self._renewing[key]
+
+    def _do(self, work: Callable[[duckdb.DuckDBPyConnection], T], cursors: Cursors) -> T:
         with self._file.open() as connection, cursors.of(connection):
             return work(cast("duckdb.DuckDBPyConnection", cursors))
-
-    def _keep(self, key: Hashable, found: Any) -> None:
-        self._cache[key] = found
-        while len(self._cache) > self._console.cached_results:
-            self._cache.popitem(last=False)
 
     def _release_later(self) -> None:
         if self._release is not None:
             self._release.cancel()
         loop = asyncio.get_running_loop()
         self._release = loop.call_later(self._console.release_seconds, self._file.release)
-
-
-class _Cursors:
-    """Stands for a connection whose cursors can be interrupted from another thread."""
-
-    def __init__(self) -> None:
-        self._connection: duckdb.DuckDBPyConnection | None = None
-        self._cursors: list[duckdb.DuckDBPyConnection] = []
-        self._lock = threading.Lock()
-        self._is_stopped = False
-
-    @contextmanager
-    def of(self, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
-        self._connection = connection
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._connection = None
-
-    def cursor(self) -> duckdb.DuckDBPyConnection:
-        with self._lock:
-            if self._is_stopped or self._connection is None:
-                raise InterruptedError
-            cursor = self._connection.cursor()
-            self._cursors.append(cursor)
-            return cursor
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.cursor(), name)
-
-    def interrupt(self) -> bool:
-        """Stop the queries that run, and begin no others; False if nobody works with the connection."""
-        with self._lock:
-            self._is_stopped = True
-            for cursor in self._cursors:
-                with suppress(duckdb.ConnectionException):  # closed meanwhile
-                    cursor.interrupt()
-            return self._connection is not None
 
 
 class _File:
@@ -296,7 +306,7 @@ def _rows(cursor: duckdb.DuckDBPyConnection) -> list[Row]:
     return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
-def _stop(cursors: _Cursors) -> None:
+def _stop(cursors: Cursors) -> None:
     """Interrupt the work until it ends: a cursor forgets an interrupt that comes between two of its queries."""
     if cursors.interrupt():
         asyncio.get_running_loop().call_later(_AGAIN_SECONDS, _stop, cursors)

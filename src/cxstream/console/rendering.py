@@ -71,6 +71,7 @@ class Templates:
             "address": address,
             "ask": None,
             "page": None,
+            "old": None,
         }
         text = self._environments[language.code].get_template(name).render({**common, **values})
         hidden = [

@@ -54,7 +54,7 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
     view, days = own("forecast"), _days(ask)
     selection = ask.selection(view, options={"days": str(days)})
     rows, (ranked,) = await asyncio.gather(
-        _tenths(ask), ask.reader.rows(query.over(view, selection, _JUDGED))
+        _tenths(ask), ask.reader.figures(query.over(view, selection, _JUDGED))
     )
     enough = min(ranked["k"], ranked["n"] - ranked["k"]) >= _LEAST
     return {

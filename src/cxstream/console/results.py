@@ -1,0 +1,118 @@
+"""Results of queries, for as long as the read model does not change; those of slow queries a while longer.
+
+A query over a large read model takes seconds. Beside a follower, which commits each second, its result would be of no use to the
+next page. So a page may get the last result at once: it says how old that is, and the next one is computed meanwhile.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterator
+
+LARGE = 1_000_000
+"""Touchpoints from which on pages may show older results."""
+
+# Results of faster queries are always those of the last commit, s.
+_SLOW_SECONDS = 0.25
+# So many times as long as a query takes, its result is left alone.
+_PAUSE = 4
+
+
+class Kept(NamedTuple):
+    """A result.
+
+    Attributes:
+        state: of the read model.
+        value: what was found.
+        took: seconds.
+        made: by the monotonic clock, seconds.
+    """
+
+    state: Hashable
+    value: Any
+    took: float
+    made: float
+
+    @property
+    def age(self) -> float:
+        """Seconds since the query ended."""
+        return time.monotonic() - self.made
+
+
+@dataclass
+class Served:
+    """What a page has got.
+
+    Attributes:
+        age: of its oldest result that is not of the last commit, in seconds; 0 if there is none.
+    """
+
+    age: float = 0.0
+
+    @property
+    def since(self) -> datetime | None:
+        """The time of that result, UTC; None if there is none."""
+        return datetime.fromtimestamp(time.time() - self.age, UTC).replace(tzinfo=None) if self.age else None
+
+
+_page: ContextVar[Served | None] = ContextVar("page", default=None)
+
+
+@contextmanager
+def page(touchpoints: int) -> Iterator[Served]:
+    """Figures that are asked for meanwhile may be older, if there are many touchpoints."""
+    served = Served()
+    token = _page.set(served if touchpoints >= LARGE else None)
+    try:
+        yield served
+    finally:
+        _page.reset(token)
+
+
+class Results:
+    """The last results, by what was asked.
+
+    Args:
+        most: so many are kept.
+        old_seconds: older ones are of no use.
+    """
+
+    def __init__(self, most: int, old_seconds: float) -> None:
+        self._most, self._old_seconds = most, old_seconds
+        self._kept: OrderedDict[Hashable, Kept] = OrderedDict()
+
+    def keep(self, key: Hashable, found: Kept) -> None:
+        """Keep a result."""
+        self._kept[key] = found
+        self._kept.move_to_end(key)
+        while len(self._kept) > self._most:
+            self._kept.popitem(last=False)
+
+    def of(self, key: Hashable, state: Hashable) -> Kept | None:
+        """The result of this state of the read model, if there is one."""
+        found = self._kept.get(key)
+        if found is None or found.state != state:
+            return None
+        self._kept.move_to_end(key)
+        return found
+
+    def older(self, key: Hashable) -> Kept | None:
+        """A result that the page which is being made may show all the same; the page takes note of its age."""
+        found, served = self._kept.get(key), _page.get()
+        if found is None or served is None or found.took < _SLOW_SECONDS or found.age > self._old_seconds:
+            return None
+        served.age = max(served.age, found.age)
+        return found
+
+    def pause(self, key: Hashable) -> float:
+        """Seconds until a slow query is due again."""
+        found = self._kept.get(key)
+        return 0.0 if found is None else max(0.0, _PAUSE * found.took - found.age)
