@@ -12,10 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cxstream.console.queries import own
 from cxstream.kernels.journeys import in_order
 from cxstream.warehouse.views import definition, query
 from cxstream.warehouse.views.selection import Filter, Selection
-from cxstream.warehouse.views.streamed import empathy, plan, slices
+from cxstream.warehouse.views.streamed import empathy, groups, plan, slices
 from cxstream.warehouse.views.streamed.room import Room
 from view_rows import DAYS, START, answers, database, made_up
 
@@ -130,6 +131,34 @@ def test_what_kernels_do_not_do(selection: Selection) -> None:
         assert query.result(definition.view(view), Selection(grain="day")).streamed is None
     through = Selection(options={"through": "o'clock"})
     assert query.result(definition.view("empathy"), through).streamed is None
+
+
+@given(
+    st.sampled_from(("places", "people")), days, days, filters,
+    st.lists(st.sampled_from(("channel", "touchpoint", "kind")), max_size=2, unique=True),
+    st.sampled_from((None, "day", "week")), st.none() | st.integers(1, 60), st.sampled_from((1, 20, 10_000)), st.sampled_from((1, 24)),
+)  # fmt: skip
+@PROPERTY
+def test_kernels_group_as_sql_groups(
+    view: str, one: Any, other: Any, where: list[Filter], by: list[str], grain: Any, limit: int | None, rows: int, hours: int,
+) -> None:  # fmt: skip
+    since, until = sorted((one, other)) if one and other and one != other else (one, None)
+    selection = Selection(since=since, until=until, where=tuple(where), by=tuple(by), grain=grain)
+    found = query.result(own(view), selection, limit)
+    assert found.streamed is not None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(slices, "_ROWS", rows)
+        assert_same(
+            answers(connection(hours), found), answers(connection(hours), found._replace(streamed=None))
+        )
+
+
+def test_sql_groups_what_would_be_very_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(groups, "_MOST_GROUPS", 7)
+    found = query.result(own("places"), Selection(by=("channel",)))
+    assert found.streamed is not None
+    assert not found.streamed.install(connection(1).cursor())
+    assert query.result(own("people"), Selection(by=("segment",))).streamed is None
 
 
 @pytest.mark.parametrize("limit", ["_MOST_ITEMS", "_MOST_CELLS"])

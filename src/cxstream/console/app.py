@@ -211,7 +211,7 @@ class _Console:
         request = Request(
             {"type": "http", "method": "GET", "path": page.path, "query_string": b"", "headers": []}
         )
-        return await self._asked(page, request, Person("", Role.admin.name))
+        return await self._asked(page, request, Person("", "admin"))
 
     async def _asked(self, page: Page, request: Request, person: Person) -> Ask:
         (extent,) = await self._reader.sql(_EXTENT)

@@ -33,6 +33,10 @@ _ONE, _NONE = np.uint64(1), np.uint64(0)
 
 @entry
 def count_items(
+    part: int,
+    parts: int,
+    seen: Words,
+    items: Records,
     customers: NDArray[np.int32],
     kinds: NDArray[np.int16],
     channels: NDArray[np.int16],
@@ -50,14 +54,14 @@ def count_items(
     gains: NDArray[np.int32],
     bands: NDArray[np.int32],
     tones: NDArray[np.int32],
-    part: int,
-    parts: int,
-    seen: Words,
-    items: Records,
 ) -> int:
     """Count the items of each row of a part, which has the customers whose number has the remainder `part` by `parts`.
 
     Args:
+        part: see above.
+        parts: likewise.
+        seen: uint64[customers, words], receives a bit for each item of a customer.
+        items: ITEM by item, of this part, receives the sums.
         customers: of each row.
         kinds: of each row.
         channels: of each row.
@@ -75,10 +79,6 @@ def count_items(
         gains: ... likewise.
         bands: int32[BANDS], items.
         tones: int32[3], items by POSITIVE, NEGATIVE and NEUTRAL_WORDS.
-        part: see above.
-        parts: likewise.
-        seen: uint64[customers, words], receives a bit for each item of a customer.
-        items: ITEM by item, of this part, receives the sums.
 
     Returns:
         Nothing of use; without it, the reads ahead would be left out.

@@ -72,21 +72,25 @@ _KNOWN = "SELECT count(*) AS customers FROM cards"
 
 
 async def _show(ask: Ask) -> Mapping[str, Any]:
-    people, days, places, quality, told = await asyncio.gather(
-        ask.view(own("people")),
-        ask.view(own("people"), scope=_two_periods(ask), grain="day"),
-        hardest(ask),
-        ask.view("quality", by=("source",)),
-        alerts.found(ask),
+    how, whom = await asyncio.gather(
+        asyncio.gather(
+            ask.view(own("people")),
+            ask.view(own("people"), scope=_two_periods(ask), grain="day"),
+            hardest(ask),
+            ask.view("quality", by=("source",)),
+            alerts.found(ask),
+        ),
+        asyncio.gather(
+            _first(ask, _CALLS),
+            ask.reader.sql(_KNOWN),
+            _held(ask),
+            _at_risk(ask),
+            _nps(ask),
+            risky.count(ask, risky.Wanted(state="snoozed", at=work.now(), sent=ask.sent)),
+        ),
     )
-    (order, calls), known, held, risk, nps, snoozed = await asyncio.gather(
-        _first(ask, _CALLS),
-        ask.reader.sql(_KNOWN),
-        _held(ask),
-        _at_risk(ask),
-        _nps(ask),
-        risky.count(ask, risky.Wanted(state="snoozed", at=work.now(), sent=ask.sent)),
-    )
+    people, days, places, quality, told = how
+    (order, calls), known, held, risk, nps, snoozed = whom
     now = people[0] if people else None
     return {
         "now": now,

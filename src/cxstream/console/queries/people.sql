@@ -19,8 +19,8 @@ WITH visits AS (SELECT * FROM {selected and before})
         {by}
         is_before,
         customer_id,
-        arg_max(effort_after::DOUBLE, time) AS effort,
-        arg_max(satisfaction_after::DOUBLE, time) AS satisfaction
+        arg_max(effort_after::DOUBLE, (time, "partition", "offset")) AS effort,
+        arg_max(satisfaction_after::DOUBLE, (time, "partition", "offset")) AS satisfaction
     FROM visits
     GROUP BY ALL
 ),
@@ -35,8 +35,9 @@ means AS (
         var_samp(satisfaction) / count(*) AS satisfaction_variance
     FROM people
     GROUP BY ALL
-),
-compared AS (
+)
+-- shown
+, compared AS (
     SELECT
         now.*,
         before.customers AS customers_before,

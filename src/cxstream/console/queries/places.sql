@@ -68,8 +68,9 @@ sums AS (
         sum(abandoned)::BIGINT AS abandoned
     FROM people
     GROUP BY ALL
-),
-errors AS (
+)
+-- shown
+, errors AS (
     SELECT
         *,
         customers / nullif(customers - 1, 0) / (n * n)

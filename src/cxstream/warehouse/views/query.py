@@ -113,8 +113,10 @@ def result(view: View, selection: Selection, limit: int | None = None) -> Query:
     if not plan.can_stream(view, selection):
         return found
     shown = _composed(view, selection, plan.shown(view), cells, limit, chosen=selection.columns)
-    touchpoints = _composed(view, selection, plan.rows(view, selection), _Cells([], {}), None)
-    asked = Asked(touchpoints.sql, touchpoints.values, selection.since, selection.until)
+    rows = plan.rows(view, selection)
+    touchpoints = _composed(view, selection, rows, _Cells([], {}), None)
+    earlier = earlier_start(selection) if "{selected and before}" in rows else None
+    asked = Asked(touchpoints.sql, touchpoints.values, earlier or selection.since, selection.until)
     most = None if cells.conditions else limit
     return found._replace(streamed=plan.streamed(view, selection, (shown.sql, shown.values), asked, most))
 
@@ -415,6 +417,8 @@ class _Filler:
         outside = f"before.period < date_trunc('{grain}', $window::TIMESTAMP)"
         if self._selection.since is None:
             outside = "false"
+        else:
+            self.values["window"] = self._selection.since
         return " AND ".join(
             [*same, f"before.period = now.period - INTERVAL 1 {grain}", f"before.is_before = ({outside})"]
         )

@@ -66,8 +66,7 @@ def follow(cursor: duckdb.DuckDBPyConnection, plan: Plan) -> dict[str, pa.Table]
         return None
     items = _Items()
     known = _known(items, names, found)
-    values = {name: one for name, one in plan.asked.values.items() if name != "names"}
-    asked = plan.asked._replace(values=values | {f"{name}s": names[name] for name in _CODES})
+    asked = plan.asked._replace(values=plan.asked.values | {f"{name}s": names[name] for name in _CODES})
     seen, parts = np.zeros((0, 0), np.uint64), range(plan.threads)
     counted = [np.zeros(_MOST_ITEMS, ITEM) for _ in parts]
     with ThreadPoolExecutor(len(parts)) as pool:
@@ -79,13 +78,17 @@ def follow(cursor: duckdb.DuckDBPyConnection, plan: Plan) -> dict[str, pa.Table]
             columns = [table.column(name).to_numpy() for name in _NUMBERS]
             count = partial(_count, (*columns, *texts, *known), seen, counted)
             list(pool.map(count, parts))
-    return {"items": _table(items, {name: sum(one[name] for one in counted) for name in ITEM.names or ()})}
+    return {
+        "items": _table(
+            items, {name: np.sum([one[name] for one in counted], axis=0) for name in ITEM.names or ()}
+        )
+    }
 
 
 def _count(
     columns: tuple[NDArray[Any], ...], seen: NDArray[np.uint64], counted: list[NDArray[np.void]], part: int
 ) -> None:
-    count_items(*columns, part, len(counted), seen, counted[part])
+    count_items(part, len(counted), seen, counted[part], *columns)
 
 
 def _known(

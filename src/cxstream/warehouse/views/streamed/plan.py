@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cxstream.warehouse.query import value
 from cxstream.warehouse.views import steps
-from cxstream.warehouse.views.streamed import deliveries, edges, empathy, funnel, outcomes, paths
+from cxstream.warehouse.views.streamed import (
+    deliveries,
+    edges,
+    empathy,
+    funnel,
+    groups,
+    outcomes,
+    paths,
+    people,
+    places,
+)
 from cxstream.warehouse.views.streamed.room import Room
 from cxstream.warehouse.views.streamed.slices import Asked, count, highest_customer
 
@@ -27,7 +37,10 @@ _VIEWS = {
     "moments": outcomes,
     "outcomes": outcomes,
     "empathy": empathy,
+    "places": places,
+    "people": people,
 }
+_GROUPED = (places, people)
 # More of these need more memory than a view may have, some 1.5 GB: then the SQL has to do.
 _MOST_ROWS, _MOST_CUSTOMERS = 64_000_000, 10_000_000
 # Each thread reads all rows, and works for its own customers.
@@ -52,6 +65,8 @@ class Plan(NamedTuple):
         options: of the view.
         limit: rows that are shown; None for all.
         threads: how many work at a time.
+        by: dimensions of the groups of `groups`.
+        has_periods: whether they have periods, too.
     """
 
     asked: Asked
@@ -62,6 +77,8 @@ class Plan(NamedTuple):
     options: dict[str, str]
     limit: int | None
     threads: int
+    by: tuple[str, ...] = ()
+    has_periods: bool = False
 
 
 def _bytes(plan: Plan) -> int:
@@ -81,6 +98,8 @@ class Streamed(NamedTuple):
         within: days, as `Plan` has them; 0 for never, except in a funnel.
         options: of the view.
         limit: as `Plan` has it.
+        by: likewise.
+        has_periods: likewise.
     """
 
     view: str
@@ -92,6 +111,8 @@ class Streamed(NamedTuple):
     within: float
     options: dict[str, str]
     limit: int | None
+    by: tuple[str, ...] = ()
+    has_periods: bool = False
 
     def install(self, cursor: duckdb.DuckDBPyConnection) -> bool:
         """Give a cursor the relations that the SQL reads; False if that would take too much memory.
@@ -124,7 +145,9 @@ class Streamed(NamedTuple):
                 f'SELECT DISTINCT "{self.place}" FROM daily WHERE "{self.place}" IS NOT NULL ORDER BY 1'
             ).fetchall()
             names = [name for (name,) in found]
-        asked = self.asked._replace(values={**self.asked.values, "names": names})
+        asked = self.asked
+        if "$names" in asked.sql:
+            asked = asked._replace(values={**asked.values, "names": names})
         within = -1
         if self.within or self.view == "funnel":
             # Times of the warehouse are whole milliseconds.
@@ -139,6 +162,8 @@ class Streamed(NamedTuple):
             self.options,
             self.limit,
             threads,
+            self.by,
+            self.has_periods,
         )
 
 
@@ -149,6 +174,8 @@ def rows(view: View, selection: Selection) -> str:
         return outcomes.touchpoints(_options(view, selection))
     if found is empathy:
         return empathy.touchpoints(view)
+    if found in _GROUPED:
+        return str(found.touchpoints(selection))
     name = f'"{selection.by[0]}"' if selection.by else "''"
     return str(found.ROWS).replace("{place}", f"list_position($names::VARCHAR[], {name})")
 
@@ -161,7 +188,10 @@ def shown(view: View) -> str:
 
 def can_stream(view: View, selection: Selection) -> bool:
     """Whether kernels can answer it."""
-    if view.name not in _VIEWS or selection.grain is not None:
+    found = _VIEWS.get(view.name)
+    if found in _GROUPED:
+        return groups.CODED.issuperset(selection.by)
+    if found is None or selection.grain is not None:
         return False
     options = _options(view, selection)
     if view.name == "empathy":
@@ -188,7 +218,8 @@ def streamed(
         limit: rows that are shown; None for all.
     """
     options = _options(view, selection)
-    names = None if "place" in options or selection.by else [""]
+    is_grouped = _VIEWS[view.name] in _GROUPED
+    names = None if "place" in options or (selection.by and not is_grouped) else [""]
     if "steps" in options:
         names = steps.read(options["steps"])
     return Streamed(
@@ -201,4 +232,6 @@ def streamed(
         within=float(options.get("within", 0)),
         options=options,
         limit=limit,
+        by=selection.by,
+        has_periods=selection.grain is not None,
     )
