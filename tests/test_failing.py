@@ -61,11 +61,12 @@ def faults(monkeypatch: pytest.MonkeyPatch) -> None:
         return decode(values, *rest, **more)
 
     def broken_signal(
-        self: Writer, row: Any, subject: str, topic: str, offset: int, n: int, of: Any, clv: Any
+        self: Writer, row: Any, subject: str, topic: str, offset: int, n: int, of: Any, *rest: Any
     ) -> Any:
-        if of is not None and getattr(of, "data", None) and of.data.touchpoint == SIGNAL:
-            raise ValueError(of)
-        return signal(self, row, subject, topic, offset, n, of, clv)
+        event = of()
+        if getattr(event, "data", None) and event.data.touchpoint == SIGNAL:
+            raise ValueError(event)
+        return signal(self, row, subject, topic, offset, n, of, *rest)
 
     def broken_subject(value: bytes | None) -> str | None:
         if READ.encode() in (value or b""):

@@ -40,10 +40,11 @@ def faults(monkeypatch: pytest.MonkeyPatch) -> None:
     signal = Writer.signal
 
     def broken(
-        self: Writer, row: Any, subject: str, topic: str, offset: int, n: int, of: Any, clv: Any
+        self: Writer, row: Any, subject: str, topic: str, offset: int, n: int, of: Any, *rest: Any
     ) -> Emitted:
-        emitted = signal(self, row, subject, topic, offset, n, of, clv)
-        place = of.data.touchpoint if of is not None and getattr(of, "data", None) else None
+        emitted = signal(self, row, subject, topic, offset, n, of, *rest)
+        event = of()
+        place = event.data.touchpoint if getattr(event, "data", None) else None
         if place == RAISES:
             raise ValueError(subject)
         return replace(emitted, value=emitted.value + b" " * 14_000_000) if place == HUGE else emitted

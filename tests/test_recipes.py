@@ -164,8 +164,8 @@ def test_a_feature(copy: Copy) -> None:
         "scoring/words.py",
         (
             "class _Words(NamedTuple)",
-            """def _recipe(row: Row, _topic: str, _own: Sequence[Own]) -> str:
-    return f"a recipe was tried {count(row[k.S_CONTACTS], 'time')}"
+            """def _recipe(contacts: float) -> str:
+    return f"a recipe was tried {count(contacts, 'time')}"
 
 
 def _recipe_value(x: float, _card: Card, _params: ScoringParams) -> str:
@@ -175,8 +175,8 @@ def _recipe_value(x: float, _card: Card, _params: ScoringParams) -> str:
 class _Words(NamedTuple)""",
         ),
         (
-            "_Words(_unresolved, _unresolved_value),\n",
-            '_Words(_unresolved, _unresolved_value),\n    "recipe_tried": _Words(_recipe, _recipe_value),\n',
+            "_unresolved, _unresolved_value),\n",
+            '_unresolved, _unresolved_value),\n    "recipe_tried": _Words([k.S_CONTACTS], _recipe, _recipe_value),\n',
         ),
     )
     said = copy.run("""

@@ -31,6 +31,7 @@ from cxstream.kernels.layout import (
     S_SLOT,
     S_TOPIC,
     S_WHAT,
+    S_X,
     SCORED,
     SIGNAL_WIDTH,
     SUPPRESSED,
@@ -653,26 +654,44 @@ class Engine:
         self, rows: NDArray[np.float64], good: NDArray[np.int64], offsets: Sequence[int] | NDArray[np.int64],
         events: Sequence[Any],
     ) -> list[Emitted]:  # fmt: skip
-        subjects, topics = (
-            self.partition.slots.names(rows[:, S_SLOT].astype(np.int32)),
-            self.partition.topics.texts,
-        )
+        if not len(rows):
+            return []
+        subjects = self.partition.slots.names(rows[:, S_SLOT].astype(np.int32))
+        texts = self.partition.topics.texts
+        topics = [texts[int(topic)] if topic >= 0 else "" for topic in rows[:, S_TOPIC].tolist()]
+        worths = clv(self.params, rows[:, S_ALIVE:S_OWN])
+        places = rows[:, S_INDEX].astype(np.int64)
+        indexes = good[places]
+        at = np.asarray(offsets)[indexes].tolist()
+        rows[:, S_INDEX] = indexes
+
+        def require_cause(i: int, error: Exception) -> None:
+            if subjects[i] != getattr(events[int(places[i])], "subject", None):
+                raise SweepError(at[i], error) from error
+
+        try:
+            drafts = self._writer.drafts(rows, topics)
+        except Exception:
+            for i, topic in enumerate(topics):
+                try:
+                    self._writer.drafts(rows[i : i + 1], [topic])
+                except Exception as error:
+                    require_cause(i, error)
+                    raise
+            raise
         signals = []
         last, n = -1, 0
-        worths = clv(self.params, rows[:, S_ALIVE:S_OWN])
-        for row, worth, subject in zip(rows.tolist(), worths, subjects, strict=True):
-            local = int(row[S_INDEX])
+        lines = zip(
+            rows[:, :S_X].tolist(), subjects, topics, at, worths, drafts, places.tolist(), strict=True
+        )
+        for i, (row, subject, topic, offset, worth, draft, local) in enumerate(lines):
             n = n + 1 if local == last else 0
             last = local
-            row[S_INDEX] = index = int(good[local])
-            topic = topics[int(row[S_TOPIC])] if row[S_TOPIC] >= 0 else ""
+            event = partial(events.__getitem__, local)
             try:
-                signals.append(
-                    self._writer.signal(row, subject, topic, int(offsets[index]), n, events[local], worth)
-                )
+                signals.append(self._writer.signal(row, subject, topic, offset, n, event, worth, draft))
             except Exception as error:
-                if subject != getattr(events[local], "subject", None):
-                    raise SweepError(int(offsets[index]), error) from error
+                require_cause(i, error)
                 raise
         return signals
 

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from itertools import repeat
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
-from msgspec import UNSET, UnsetType
+import numpy as np
+from msgspec import UNSET
 
 from cxstream.kernels import layout as k
 from cxstream.model import outputs as o
 from cxstream.model.enumerations import LEVELS, Change
 from cxstream.model.experiments import arm_of, by_level
 from cxstream.model.features import FEATURES
-from cxstream.model.rfc3339 import rfc3339
+from cxstream.model.rfc3339 import rfc3339, rfc3339_all
 from cxstream.scoring import words
 from cxstream.scoring.state.erasures import digest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
 
     from cxstream.model.experiments import Arm
     from cxstream.model.rules import Rules
 
 # A contribution this small is rounding, not a reason.
 NOTHING = 1e-12
-_CHANGES: dict[int, Change] = {
+_CHANGES: dict[float, Change] = {
     k.RAISED: "raised",
     k.WORSENED: "worsened",
     k.EASED: "eased",
@@ -64,9 +68,22 @@ def _cause(event: Any, own: Sequence[words.Own]) -> list[str]:
     return [] if any(each.name == name for each in own) else [name]
 
 
-def _at_risk(clv: float | None, probability: float) -> float | None:
-    """What is expected to be lost, in the base currency."""
-    return None if clv is None else clv * probability
+class Draft(NamedTuple):
+    """What a signal says for which its row suffices.
+
+    Attributes:
+        time: RFC 3339.
+        reasons: of a churn-risk signal, the strongest first.
+        own: of a friction signal: kinds of the company's own in the row.
+        troubles: likewise: what cost effort.
+        complaints: likewise: open complaints, "" for none.
+    """
+
+    time: str
+    reasons: list[o.Reason]
+    own: Sequence[words.Own] = ()
+    troubles: Sequence[str] = ()
+    complaints: str = ""
 
 
 class Writer:
@@ -89,20 +106,46 @@ class Writer:
 
     def follow(self, rules: Rules) -> None:
         """Write the signals of other rules from now on."""
-        self._b = [rules.params.coefficients[name] for name in FEATURES]
-        self._typical = [rules.params.typical[name] for name in FEATURES]
+        self._b = np.array([rules.params.coefficients[name] for name in FEATURES])
+        self._typical = np.array([rules.params.typical[name] for name in FEATURES])
         self._actions, self._label = rules.actions, rules.label
         self._experiments = by_level(rules.params.experiments)
         self._own = [(name, kind.effort > 0) for name, kind in rules.params.kinds.items()]
 
-    def _own_of(self, row: Sequence[float]) -> list[words.Own]:
-        """The kinds of the company's own in a row."""
-        found = []
-        for at in range(k.S_OWN, k.SIGNAL_WIDTH, 2):
-            if row[at + 1]:
-                name, effort = self._own[int(row[at]) - k.FIRST_OWN]
-                found.append(words.Own(name, int(row[at + 1]), effort))
-        return found
+    def _own_of(self, rows: NDArray[np.float64]) -> list[list[words.Own]]:
+        """The kinds of the company's own in each row."""
+        named = rows[:, k.S_OWN : k.SIGNAL_WIDTH]
+        if not named[:, 1::2].any():
+            return [[]] * len(rows)
+        return [
+            [
+                words.Own(name, int(n), effort)
+                for at, n in zip(row[::2], row[1::2], strict=True)
+                if n
+                for name, effort in [self._own[int(at) - k.FIRST_OWN]]
+            ]
+            for row in named.tolist()
+        ]
+
+    def drafts(self, rows: NDArray[np.float64], topics: Sequence[str]) -> list[Draft]:
+        """What signals say for which their rows suffice.
+
+        Args:
+            rows: float64[n, SIGNAL_WIDTH].
+            topics: texts of the contact topics in the rows, "" for none.
+        """
+        facts, own = words.facts(rows), self._own_of(rows)
+        times = rfc3339_all(rows[:, k.S_CLOCK].astype(np.int64))
+        is_risk = (rows[:, k.S_WHAT] != k.FRICTION) & (rows[:, k.S_WHAT] != k.ERASURE)
+        found = self._reasons(rows, is_risk, facts, topics, own)
+        drafts = [Draft(time, reasons) for time, reasons in zip(times, found, strict=True)]
+        which = np.flatnonzero(rows[:, k.S_WHAT] == k.FRICTION).tolist()
+        troubles = facts[which][:, words.TROUBLES].tolist()
+        complaints = facts[which][:, words.COMPLAINTS].tolist()
+        for i, trouble, open_ in zip(which, troubles, complaints, strict=True):
+            said = words.troubles(topics[i], own[i], *trouble)
+            drafts[i] = Draft(times[i], [], own[i], said, words.complaints(*open_))
+        return drafts
 
     def signal(
         self,
@@ -111,32 +154,36 @@ class Writer:
         topic: str,
         offset: int,
         n: int,
-        event: Any,
+        event: Callable[[], Any] | None,
         clv: float | None = None,
+        draft: Draft | None = None,
     ) -> Emitted:
         """One signal.
 
         Args:
-            row: SIGNAL_WIDTH numbers.
+            row: SIGNAL_WIDTH numbers; those before S_X suffice with a draft.
             subject: the customer.
             topic: text of the contact topic in the row, "" for none.
             offset: of the record that caused it.
             n: how many signals that record caused before.
-            event: that record; None if only the clock moved.
+            event: gives that record; only a friction signal needs it.
             clv: what the customer is worth; None where it is not known.
+            draft: of `drafts`; None to make one.
         """
+        if draft is None:
+            [draft] = self.drafts(np.array([row]), [topic])
         name = f"{self.origin}-{offset}-{n}"
         cause = o.Cause(self._topic, self._partition, offset)
-        clock = rfc3339(int(row[k.S_CLOCK]))
-        index, key = int(row[k.S_INDEX]), subject.encode()
+        clock, index, key = draft.time, int(row[k.S_INDEX]), subject.encode()
         if row[k.S_WHAT] == k.FRICTION:
-            own = self._own_of(row)
+            assert event is not None  # noqa: S101  # friction is felt in an event
+            felt = event()
             data = o.Friction(
                 effort_points=row[k.S_ACUTE],
-                channel=event.data.channel,
-                touchpoint=event.data.touchpoint,
-                evidence=", ".join([*words.troubles(row, topic, own), *_cause(event, own)])
-                or words.complaints(row)
+                channel=felt.data.channel,
+                touchpoint=felt.data.touchpoint,
+                evidence=", ".join([*draft.troubles, *_cause(felt, draft.own)])
+                or draft.complaints
                 or "effort in a short time",
                 cause=cause,
                 model=self._label,
@@ -148,58 +195,73 @@ class Writer:
             erased = o.ErasedCustomer("erased", "none", previous, cause)
             value = _encode(o.ErasedSignal(id=name, subject=subject, time=clock, data=erased))
             return Emitted(index, o.CHURN_RISK.topic, key, value, "erased", "none")
-        risk = self._churn_risk(row, subject, topic, cause, clv)
+        risk = self._churn_risk(row, subject, draft.reasons, cause, clv)
         value = _encode(o.ChurnRiskSignal(id=name, subject=subject, time=clock, data=risk))
         reason = risk.reasons[0].feature if risk.reasons else None
         return Emitted(index, o.CHURN_RISK.topic, key, value, risk.change, risk.level, reason)
 
-    def _trial(self, level: str, subject: str) -> tuple[str | UnsetType | None, Arm | UnsetType | None]:
-        """The experiment that applies to a level, and the arm of the customer; unset where the rules have none."""
-        if not self._experiments:
-            return UNSET, UNSET
+    def _trial(self, level: str, subject: str) -> tuple[str | None, Arm | None]:
+        """The experiment that applies to a level, and the arm of the customer; None where none does."""
         if level not in self._experiments:
             return None, None
         name, experiment = self._experiments[level]
         return name, arm_of(name, experiment, subject)
 
     def _churn_risk(
-        self, row: Sequence[float], subject: str, topic: str, cause: o.Cause, clv: float | None
+        self, row: Sequence[float], subject: str, reasons: list[o.Reason], cause: o.Cause, clv: float | None
     ) -> o.ChurnRisk:
-        reasons = self._reasons(row, topic)
-        level = LEVELS[int(row[k.S_LEVEL])]
+        (_, _, what, now, before, _, p, effort, effort_halfwidth, satisfaction, satisfaction_halfwidth) = row[
+            : k.S_EFFORT_SHORT
+        ]
+        level = LEVELS[int(now)]
         action = None
         if level != "none" and reasons and reasons[0].contribution > 0:
             action = self._actions.get(reasons[0].feature)
-        experiment, arm = self._trial(level, subject)
+        experiment, arm = self._trial(level, subject) if self._experiments else (UNSET, UNSET)
+        # In the order of the contract: names of arguments take a tenth of the time of a signal.
         return o.ChurnRisk(
-            change=_CHANGES[int(row[k.S_WHAT])],
-            level=level,
-            previous=LEVELS[int(row[k.S_PREVIOUS])],
-            probability=row[k.S_P],
-            effort=row[k.S_EFFORT],
-            effort_halfwidth=row[k.S_EFFORT_HW],
-            satisfaction=row[k.S_SAT],
-            satisfaction_halfwidth=row[k.S_SAT_HW],
-            reasons=reasons,
-            value_at_risk=_at_risk(clv, row[k.S_P]),
-            suggested_action=action,
-            model=self._label,
-            cause=cause,
-            experiment=experiment,
-            arm=arm,
+            _CHANGES[what],
+            level,
+            LEVELS[int(before)],
+            p,
+            effort,
+            effort_halfwidth,
+            satisfaction,
+            satisfaction_halfwidth,
+            reasons,
+            None if clv is None else clv * p,
+            action,
+            self._label,
+            cause,
+            experiment,
+            arm,
         )
 
-    def _reasons(self, row: Sequence[float], topic: str) -> list[o.Reason]:
-        """The differences from a typical customer, the strongest first; ties as in FEATURES."""
-        found, own = [], self._own_of(row)
-        for i, name in enumerate(FEATURES):
-            x = row[k.S_X + i]
-            contribution = self._b[i] * (x - self._typical[i])
-            if abs(contribution) > NOTHING:
-                said = words.evidence(name, row, topic, contribution, own)
-                found.append(o.Reason(name, x, contribution, said))
-        found.sort(key=lambda reason: -reason.contribution)
-        return found
+    def _reasons(
+        self,
+        rows: NDArray[np.float64],
+        is_risk: NDArray[np.bool_],
+        facts: NDArray[np.float64],
+        topics: Sequence[str],
+        own: Sequence[Sequence[words.Own]],
+    ) -> list[list[o.Reason]]:
+        """The differences of each signal from a typical customer, the strongest first; ties as in FEATURES."""
+        xs = rows[:, k.S_X : k.S_X + len(FEATURES)]
+        contributions = self._b * (xs - self._typical)
+        matters = (np.abs(contributions) > NOTHING) & is_risk[:, None]
+        reasons = np.empty(xs.shape, object)
+        for j in np.flatnonzero(matters.any(axis=0)).tolist():
+            which = np.flatnonzero(matters[:, j])
+            mine = contributions[which, j].tolist()
+            places = which.tolist()
+            said = words.evidences(
+                FEATURES[j], facts[which], mine, [topics[i] for i in places], [own[i] for i in places]
+            )
+            values = xs[which, j].tolist()
+            reasons[which, j] = list(map(o.Reason, repeat(FEATURES[j]), values, mine, said))
+        order = np.argsort(np.where(matters, -contributions, np.inf), axis=1, kind="stable")
+        ordered = np.take_along_axis(reasons, order, 1).tolist()
+        return [each[:n] for each, n in zip(ordered, matters.sum(axis=1).tolist(), strict=True)]
 
     def receipt(self, row: Sequence[float], subject: str, offset: int, event: Any) -> Emitted:
         """The receipt of an erasure.

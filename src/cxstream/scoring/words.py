@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import numpy as np
 
 from cxstream.kernels import layout as k
 from cxstream.model.parameters import DAY_MS, ScoringParams
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 Row = Sequence[float]
 Card = Mapping[str, Any]
+_Text = TypeVar("_Text", bound=Callable[..., Any])
+
+# Texts of each sort; none has a word of a record in it.
+_KEPT = 4096
+_MINUTE = 60
+# Numbers that texts give without decimals.
+_WHOLE = [k.S_EFFORT, k.S_EFFORT_SHORT, k.S_SAT]
 
 
 class Own(NamedTuple):
@@ -26,6 +39,12 @@ class Own(NamedTuple):
     effort: bool
 
 
+def _kept(text: _Text) -> _Text:
+    """Keep the texts of the numbers that came last: in a storm of signals, few are new."""
+    return lru_cache(_KEPT)(text)  # type: ignore[return-value]  # the same arguments
+
+
+@_kept
 def count(n: float, one: str, many: str | None = None) -> str:
     """`1 error`, `3 errors`."""
     whole = int(n)
@@ -34,7 +53,7 @@ def count(n: float, one: str, many: str | None = None) -> str:
 
 def waited(seconds: float) -> str:
     """Time waited, in minutes from one minute on."""
-    return f"{seconds / 60:.0f} min waited" if seconds >= 60 else f"{seconds:.0f} s waited"  # noqa: PLR2004
+    return f"{seconds / 60:.0f} min waited" if seconds >= _MINUTE else f"{seconds:.0f} s waited"
 
 
 def ago(days: float) -> str:
@@ -42,115 +61,179 @@ def ago(days: float) -> str:
     return "today" if days < 1 else "yesterday" if days < 2 else f"{int(days)} days ago"  # noqa: PLR2004
 
 
-def _span(row: Row) -> str:
-    days = int(row[k.S_SPAN])
-    return "today" if days == 1 else f"in {days} days"
+def facts(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rows of signals as evidence reads them: ages in days for times, and numbers as they are rounded in the texts.
+
+    Args:
+        rows: float64[n, SIGNAL_WIDTH].
+
+    Returns:
+        float64[n, SIGNAL_WIDTH].
+    """
+    found = rows.copy()
+    found[:, _WHOLE] = np.rint(rows[:, _WHOLE])
+    seconds = rows[:, k.S_WAITED]
+    found[:, k.S_WAITED] = np.where(
+        seconds >= _MINUTE, np.rint(seconds / _MINUTE) * _MINUTE, np.rint(seconds)
+    )
+    found[:, k.S_ANSWERS] = rows[:, k.S_ANSWERS] != 0
+    found[:, k.S_QUIET] = np.trunc(rows[:, k.S_QUIET])
+    clock = rows[:, k.S_CLOCK]
+    found[:, k.S_COMPLAINT_TIME] = (clock - rows[:, k.S_COMPLAINT_TIME]) // DAY_MS
+    found[:, k.S_NPS_TIME] = clock // DAY_MS - rows[:, k.S_NPS_TIME] // DAY_MS
+    return found
 
 
-def _contacts(row: Row, topic: str) -> str:
-    n, same = int(row[k.S_CONTACTS]), int(row[k.S_TOPIC_N])
+def _span(days: float) -> str:
+    return "today" if days == 1 else f"in {int(days)} days"
+
+
+def _contacts(topic: str, span: float, contacts: float, same: float) -> str:
+    said = count(contacts, "contact")
     if not topic or same == 0:
-        return f"{count(n, 'contact')} {_span(row)}"
-    if same == n:
-        return f"{count(n, 'contact')} about '{topic}' {_span(row)}"
-    return f"{count(n, 'contact')} {_span(row)}, {same} about '{topic}'"
+        return f"{said} {_span(span)}"
+    if same == contacts:
+        return f"{said} about '{topic}' {_span(span)}"
+    return f"{said} {_span(span)}, {int(same)} about '{topic}'"
 
 
 def _named(own: Sequence[Own], *, effort: bool) -> list[str]:
     return [f"{each.n} {each.name}" for each in own if each.effort == effort]
 
 
-def troubles(row: Row, topic: str, own: Sequence[Own] = ()) -> list[str]:
-    """What cost the customer effort in the signal's span of days, the contacts first, kinds of the company's own last."""
-    said = [_contacts(row, topic)] if row[k.S_CONTACTS] else []
-    if row[k.S_WAITED]:
-        said.append(waited(row[k.S_WAITED]))
-    for column, one, many in (
-        (k.S_TRANSFERS, "transfer", None),
-        (k.S_ABANDONED, "contact given up", "contacts given up"),
-        (k.S_UNRESOLVED, "contact unresolved", "contacts unresolved"),
-        (k.S_FAILED, "failed digital step", None),
-        (k.S_LATE, "late delivery", "late deliveries"),
+@_kept
+def _beside_contacts(
+    seconds: float, transfers: float, abandoned: float, unresolved: float, failed: float, late: float
+) -> tuple[str, ...]:
+    said = [waited(seconds)] if seconds else []
+    for n, one, many in (
+        (transfers, "transfer", None),
+        (abandoned, "contact given up", "contacts given up"),
+        (unresolved, "contact unresolved", "contacts unresolved"),
+        (failed, "failed digital step", None),
+        (late, "late delivery", "late deliveries"),
     ):
-        if row[column]:
-            said.append(count(row[column], one, many))
-    said += _named(own, effort=True)
-    if said and not row[k.S_CONTACTS]:
-        said[-1] = f"{said[-1]} {_span(row)}"
+        if n:
+            said.append(count(n, one, many))
+    return tuple(said)
+
+
+TROUBLES = [
+    *(k.S_SPAN, k.S_CONTACTS, k.S_TOPIC_N),
+    *(k.S_WAITED, k.S_TRANSFERS, k.S_ABANDONED, k.S_UNRESOLVED, k.S_FAILED, k.S_LATE),
+]
+"""The facts of `troubles`, in the order of its arguments."""
+
+
+def troubles(
+    topic: str, own: Sequence[Own], span: float, contacts: float, same: float, *others: float
+) -> list[str]:
+    """What cost the customer effort in the signal's span of days, the contacts first, kinds of the company's own last.
+
+    Args:
+        topic: text of the contact topic that came most often, "" for none.
+        own: kinds of the company's own.
+        span: days.
+        contacts: how many.
+        same: how many of them were about that topic.
+        others: the other TROUBLES.
+    """
+    said = [*_beside_contacts(*others), *_named(own, effort=True)]
+    if contacts:
+        return [_contacts(topic, span, contacts, same), *said]
+    if said:
+        said[-1] = f"{said[-1]} {_span(span)}"
     return said
 
 
-def complaints(row: Row) -> str:
-    """Open complaints and their age."""
-    n = int(row[k.S_COMPLAINTS])
+COMPLAINTS = [k.S_COMPLAINTS, k.S_COMPLAINT_TIME]
+"""The facts of `complaints`, in the order of its arguments."""
+
+
+@_kept
+def complaints(n: float, days: float) -> str:
+    """Open complaints and the age of the oldest."""
     if n == 0:
         return ""
-    days = int((row[k.S_CLOCK] - row[k.S_COMPLAINT_TIME]) // DAY_MS)
     since = "since today" if days < 1 else f"for {count(days, 'day')}"
-    return f"complaint open {since}" if n == 1 else f"{n} complaints open, the oldest {since}"
+    return f"complaint open {since}" if n == 1 else f"{int(n)} complaints open, the oldest {since}"
 
 
-def _effort(row: Row, topic: str, own: Sequence[Own]) -> str:
-    parts = troubles(row, topic, own)
-    if row[k.S_COMPLAINTS]:
-        parts.append(complaints(row))
-    return ", ".join(parts) or f"effort {row[k.S_EFFORT]:.0f} of 100 over the window"
+def _effort(
+    contribution: float, topic: str, own: Sequence[Own], effort: float, n: float, days: float, *trouble: float
+) -> str:
+    if contribution < 0:
+        # Where it lowers the risk, trouble is not its evidence.
+        return f"effort {effort:.0f} of 100, less than usual"
+    parts = troubles(topic, own, *trouble)
+    if n:
+        parts.append(complaints(n, days))
+    return ", ".join(parts) or f"effort {effort:.0f} of 100 over the window"
 
 
-def _surge(row: Row, _topic: str, _own: Sequence[Own]) -> str:
-    return (
-        f"effort {row[k.S_EFFORT_SHORT]:.0f} of 100 this week against {row[k.S_EFFORT]:.0f} over the window"
-    )
+@_kept
+def _surge(short: float, effort: float) -> str:
+    return f"effort {short:.0f} of 100 this week against {effort:.0f} over the window"
 
 
-def _dissatisfaction(row: Row, _topic: str, own: Sequence[Own]) -> str:
-    basis = "with recent answers" if row[k.S_ANSWERS] else "inferred, no answer given"
-    said = f"satisfaction {row[k.S_SAT]:.0f} of 100, {basis}"
-    annoyed = _named(own, effort=False)
-    return f"{said}, {', '.join(annoyed)} {_span(row)}" if annoyed else said
+@_kept
+def _satisfaction(satisfaction: float, answered: float) -> str:
+    basis = "with recent answers" if answered else "inferred, no answer given"
+    return f"satisfaction {satisfaction:.0f} of 100, {basis}"
 
 
-def _detractor(row: Row, _topic: str, _own: Sequence[Own]) -> str:
-    days = row[k.S_CLOCK] // DAY_MS - row[k.S_NPS_TIME] // DAY_MS
-    return f"NPS answer {int(row[k.S_NPS])}, {ago(days)}"
+def _dissatisfaction(
+    contribution: float, _topic: str, own: Sequence[Own], satisfaction: float, answered: float, span: float
+) -> str:
+    said = _satisfaction(satisfaction, answered)
+    annoyed = _named(own, effort=False) if own and contribution > 0 else []
+    return f"{said}, {', '.join(annoyed)} {_span(span)}" if annoyed else said
 
 
-def _complaint(row: Row, _topic: str, _own: Sequence[Own]) -> str:
-    return complaints(row) or "no open complaint"
+@_kept
+def _detractor(answer: float, days: float) -> str:
+    return f"NPS answer {int(answer)}, {ago(days)}"
 
 
-def _silence(row: Row, _topic: str, _own: Sequence[Own]) -> str:
-    days, rhythm = int(row[k.S_QUIET]), row[k.S_RHYTHM]
+@_kept
+def _complaint(n: float, days: float) -> str:
+    return complaints(n, days) or "no open complaint"
+
+
+@_kept
+def _silence(days: float, rhythm: float) -> str:
     return f"no touch for {count(days, 'day')}, usually one every {rhythm:.1f} days"
 
 
-def _lapse(row: Row, _topic: str, _own: Sequence[Own]) -> str:
-    quiet, bought = int(row[k.S_BOUGHT_AGE] - row[k.S_BOUGHT_SPAN]), int(row[k.S_BOUGHT])
-    last = f"last purchase {ago(quiet)}"
+@_kept
+def _lapse(age: float, span: float, days: float) -> str:
+    last, bought = f"last purchase {ago(int(age - span))}", int(days)
     if bought <= 1:
         return f"{last}, the only one"
-    rhythm = row[k.S_BOUGHT_SPAN] / (bought - 1)
-    return f"{last}, usually one every {rhythm:.0f} days"
+    return f"{last}, usually one every {span / (bought - 1):.0f} days"
 
 
-def _unsubscribed(row: Row, _topic: str, _own: Sequence[Own]) -> str:
-    return f"unsubscribed {ago(row[k.S_UNSUBSCRIBED])}"
+@_kept
+def _unsubscribed(days: float) -> str:
+    return f"unsubscribed {ago(days)}"
 
 
-def _slowdown(row: Row, _topic: str, _own: Sequence[Own]) -> str:
-    return f"{count(row[k.S_ACTIVE], 'active day')} of late, usually {row[k.S_USUAL]:.1f} in that time"
+@_kept
+def _slowdown(active: float, usual: float) -> str:
+    return f"{count(active, 'active day')} of late, usually {usual:.1f} in that time"
 
 
-def _unresolved(row: Row, _topic: str, _own: Sequence[Own]) -> str:
+@_kept
+def _unresolved(span: float, unresolved: float, abandoned: float) -> str:
     parts = [
-        count(row[column], one, many)
-        for column, one, many in (
-            (k.S_UNRESOLVED, "contact unresolved", "contacts unresolved"),
-            (k.S_ABANDONED, "contact given up", "contacts given up"),
+        count(n, one, many)
+        for n, one, many in (
+            (unresolved, "contact unresolved", "contacts unresolved"),
+            (abandoned, "contact given up", "contacts given up"),
         )
-        if row[column]
+        if n
     ]
-    return f"{', '.join(parts)} {_span(row)}" if parts else "earlier contacts did not help"
+    return f"{', '.join(parts)} {_span(span)}" if parts else "earlier contacts did not help"
 
 
 def _slowdown_value(x: float, _card: Card, params: ScoringParams) -> str:
@@ -207,27 +290,33 @@ class _Words(NamedTuple):
     """How a feature is put into words.
 
     Attributes:
-        evidence: the facts behind it, out of the row of a signal, the text of its contact topic, and its kinds of the
-            company's own.
+        reads: the columns of `facts` that are the evidence's arguments.
+        evidence: the facts behind it.
         value: its value x, with the `data` of the score card it stands on.
+        named: before these facts, the evidence takes the contribution, the text of the contact topic and the kinds of the
+            company's own.
     """
 
-    evidence: Callable[[Row, str, Sequence[Own]], str]
+    reads: list[int]
+    evidence: Callable[..., str]
     value: Callable[[float, Card, ScoringParams], str]
+    named: bool = False
 
 
 _WORDS: dict[str, _Words] = {
-    "effort": _Words(_effort, _effort_value),
-    "surge": _Words(_surge, _surge_value),
-    "dissatisfaction": _Words(_dissatisfaction, _dissatisfaction_value),
-    "detractor": _Words(_detractor, _detractor_value),
-    "complaint": _Words(_complaint, _complaint_value),
-    "silence": _Words(_silence, _silence_value),
-    "lapse": _Words(_lapse, _lapse_value),
-    "unsubscribed": _Words(_unsubscribed, _unsubscribed_value),
-    "slowdown": _Words(_slowdown, _slowdown_value),
-    "just_unsubscribed": _Words(_unsubscribed, _just_unsubscribed_value),
-    "unresolved": _Words(_unresolved, _unresolved_value),
+    "effort": _Words([k.S_EFFORT, *COMPLAINTS, *TROUBLES], _effort, _effort_value, named=True),
+    "surge": _Words([k.S_EFFORT_SHORT, k.S_EFFORT], _surge, _surge_value),
+    "dissatisfaction": _Words(
+        [k.S_SAT, k.S_ANSWERS, k.S_SPAN], _dissatisfaction, _dissatisfaction_value, named=True
+    ),
+    "detractor": _Words([k.S_NPS, k.S_NPS_TIME], _detractor, _detractor_value),
+    "complaint": _Words(COMPLAINTS, _complaint, _complaint_value),
+    "silence": _Words([k.S_QUIET, k.S_RHYTHM], _silence, _silence_value),
+    "lapse": _Words([k.S_BOUGHT_AGE, k.S_BOUGHT_SPAN, k.S_BOUGHT], _lapse, _lapse_value),
+    "unsubscribed": _Words([k.S_UNSUBSCRIBED], _unsubscribed, _unsubscribed_value),
+    "slowdown": _Words([k.S_ACTIVE, k.S_USUAL], _slowdown, _slowdown_value),
+    "just_unsubscribed": _Words([k.S_UNSUBSCRIBED], _unsubscribed, _just_unsubscribed_value),
+    "unresolved": _Words([k.S_SPAN, k.S_UNRESOLVED, k.S_ABANDONED], _unresolved, _unresolved_value),
 }
 
 
@@ -243,16 +332,36 @@ def value(feature: str, x: float, card: Card, params: ScoringParams) -> str:
     return _WORDS[feature].value(x, card, params)
 
 
+def evidences(
+    feature: str,
+    found: NDArray[np.float64],
+    contributions: Sequence[float],
+    topics: Sequence[str],
+    own: Sequence[Sequence[Own]],
+) -> list[str]:
+    """The evidence behind a feature of n signals.
+
+    Args:
+        feature: its name.
+        found: float64[n, SIGNAL_WIDTH], of `facts`.
+        contributions: of the feature to the risks; where it lowers the risk, trouble is not its evidence.
+        topics: texts of the contact topics, "" for none.
+        own: kinds of the company's own, the most frequent first.
+    """
+    said = _WORDS[feature]
+    columns = found[:, said.reads].T.tolist()
+    return list(map(said.evidence, *((contributions, topics, own) if said.named else ()), *columns))
+
+
 def evidence(feature: str, row: Row, topic: str, contribution: float, own: Sequence[Own] = ()) -> str:
-    """The evidence behind a feature of a signal.
+    """The evidence behind a feature of a signal; see `evidences`.
 
     Args:
         feature: its name.
         row: SIGNAL_WIDTH numbers of the signal.
-        topic: text of the contact topic in the row, "" for none.
-        contribution: of the feature to the risk; where it lowers the risk, trouble is not its evidence.
-        own: kinds of the company's own, the most frequent first.
+        topic: text of the contact topic in the row.
+        contribution: of the feature to the risk.
+        own: kinds of the company's own.
     """
-    if feature == "effort" and contribution < 0:
-        return f"effort {row[k.S_EFFORT]:.0f} of 100, less than usual"
-    return _WORDS[feature].evidence(row, topic, own if contribution > 0 else ())
+    [said] = evidences(feature, facts(np.array([row])), [contribution], [topic], [own])
+    return said
