@@ -88,11 +88,14 @@ class Identifier:
         behind = scores.max(axis=1, keepdims=True) - scores
         # Nothing is known of a text that all languages are equally likely for.
         behind[~scores.any(axis=1)] = NEAR
-        near = (behind <= NEAR) & self._accepted
-        found: list[dict[str, float]] = []
-        for row, columns in zip(behind, near, strict=True):
-            places = sorted(np.flatnonzero(columns).tolist(), key=row.__getitem__)
-            found.append({self._names[i]: float(row[i]) for i in places})
+        found: list[dict[str, float]] = [{} for _ in texts]
+        rows, columns = np.nonzero((behind <= NEAR) & self._accepted)
+        distances = behind[rows, columns]
+        order = np.lexsort((columns, distances, rows))
+        for row, column_, distance in zip(
+            rows[order].tolist(), columns[order].tolist(), distances[order].tolist(), strict=True
+        ):
+            found[row][self._names[column_]] = distance
         return found
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 import math
 import string
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 # The constants of the paper: capitals, negation, and how sums become -1..1.
 _CAPITALS, _NEGATION, _ALPHA = 0.733, -0.74, 15
@@ -19,6 +20,9 @@ _NEVER_SO = 1.25
 _BEFORE_BUT, _AFTER_BUT = 0.5, 1.5
 _EXCLAMATION, _MOST_EXCLAMATIONS = 0.292, 4
 _QUESTION, _MOST_QUESTIONS, _MANY_QUESTIONS = 0.18, 3, 0.96
+# Words that change what others count for, beside those of the data, and how far: up to three words after them, and two before.
+_ACTING = ("no", "never", "so", "this", "without", "doubt", "least", "or", "nor")
+_REACH = 3
 # Modifiers one, two and three words before count for so much.
 _DISTANCE = {1: 1.0, 2: 0.95, 3: 0.9}
 # The time of a text is bounded: so many words of it are read.
@@ -43,19 +47,23 @@ class Found:
     hits: list[tuple[int, float]]
 
 
-class _Tokens(dict[str, tuple[str, str, bool, bool]]):
-    """Each token seen: the word, in lower case, whether it counts by itself, and whether it is in capitals.
+class _Tokens(dict[str, tuple[str, str, bool, bool, bool]]):
+    """Each token seen: the word, in lower case, whether it counts, is in capitals, and may change what others count for.
 
     Most of what people write is a few thousand tokens; all are forgotten before they take up much memory.
     """
 
-    def __init__(self, lexicon: Mapping[str, float], boosters: Mapping[str, float]) -> None:
+    def __init__(
+        self, lexicon: Mapping[str, float], boosters: Mapping[str, float], others: Iterable[str]
+    ) -> None:
         self._counts = frozenset(lexicon) - frozenset(boosters)
+        self._acts = frozenset(others)
 
-    def __missing__(self, token: str) -> tuple[str, str, bool, bool]:
+    def __missing__(self, token: str) -> tuple[str, str, bool, bool, bool]:
         word = _bare(token)
         lower = word.lower()
-        found = word, lower, lower in self._counts, word.isupper()
+        acts = lower in self._acts or "n't" in lower
+        found = word, lower, lower in self._counts, word.isupper(), acts
         if len(token) <= _LONGEST_KEPT:
             if len(self) >= _KEPT:
                 self.clear()
@@ -76,7 +84,10 @@ class Vader:
         self._idioms: dict[str, float] = data["idioms"]
         self._negations = frozenset(data["negations"])
         self._emojis: dict[str, str] = {sign: said for sign, said in data["emojis"].items() if len(sign) == 1}
-        self._tokens = _Tokens(self._lexicon, self._boosters)
+        # All words that `_valence` looks for around another, and what any phrase has in it.
+        self._tokens = _Tokens(self._lexicon, self._boosters, {*_ACTING, *self._negations, *self._boosters})
+        phrases = [said.split() for said in (*self._boosters, *self._idioms)]
+        self._pairs = frozenset(pair for said in phrases for pair in pairwise(said))
 
     def find(self, text: str) -> Found:
         """The sentiment of a text."""
@@ -95,7 +106,14 @@ class Vader:
             return Found(0.0, words, [])
         capitals = sum(token[3] for token in tokens)
         differs = 0 < capitals < len(words)
-        valences = [self._valence(words, lower, i, differs) for i in places]
+        phrased = not self._pairs.isdisjoint(pairwise(lower))
+        acts = [phrased or token[4] for token in tokens]
+        valences = [
+            self._valence(words, lower, i, differs, phrased=phrased)
+            if differs or True in acts[i - _REACH if i > _REACH else 0 : i + _REACH]
+            else self._lexicon[lower[i]]
+            for i in places
+        ]
         if "but" in lower:
             _weigh_but(places, valences, lower.index("but"))
         total = 0.0
@@ -143,8 +161,8 @@ class Vader:
     def _negates(self, word: str) -> bool:
         return word in self._negations or "n't" in word
 
-    def _valence(self, words: list[str], lower: list[str], i: int, differs: bool) -> float:
-        """What a word of the lexicon counts for among its neighbours."""
+    def _valence(self, words: list[str], lower: list[str], i: int, differs: bool, *, phrased: bool) -> float:
+        """What a word of the lexicon counts for among its neighbours, of which some may be a phrase."""
         lexicon = self._lexicon
         valence = lexicon[lower[i]]
         if lower[i] == "no" and i + 1 < len(lower) and lower[i + 1] in lexicon:
@@ -162,7 +180,7 @@ class Vader:
             if before in self._boosters:
                 valence += self._boost(words[i - distance], before, valence, differs) * _DISTANCE[distance]
             valence = self._negated(valence, lower, i, distance)
-            if distance == 3:  # noqa: PLR2004
+            if phrased and distance == 3:  # noqa: PLR2004
                 valence = self._idiomatic(valence, lower, i)
         if (
             i
