@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from cxstream.warehouse.views.selection import Filter
+from cxstream.console.queries import own
+from cxstream.warehouse.views import definition, query
+from cxstream.warehouse.views.selection import Filter, Selection
 from cxstream.warehouse.views.statistics import wilson
-from view_rows import DAYS, START, answer, database, made_up, made_up_signals, touchpoint
+from view_rows import DAYS, START, answer, answers, database, made_up, made_up_signals, touchpoint
 
 if TYPE_CHECKING:
     import duckdb
@@ -184,6 +186,19 @@ def test_risk_in_the_order_of_the_value_at_risk(connection: duckdb.DuckDBPyConne
 
 
 # --- quality
+
+
+@pytest.mark.parametrize("by", [(), ("source",)])
+@pytest.mark.parametrize("grain", [None, "day", "week"])
+def test_deliveries_of_whole_days_are_those_of_quality(
+    connection: duckdb.DuckDBPyConnection, by: Any, grain: Any
+) -> None:
+    selection = Selection(since=START + timedelta(days=2), until=START + timedelta(days=15), by=by, grain=grain,
+                          where=(Filter("source", ("shop", None)),))  # fmt: skip
+    found = answers(connection, query.result(own("deliveries"), selection))
+    expected = answers(connection, query.result(definition.view("quality"), selection))
+    assert len(found) > 0
+    assert found == [{name: row[name] for name in found[0]} for row in expected]
 
 
 @pytest.mark.parametrize("grain", [None, "week", "day"])

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
+import duckdb
 import structlog
 
 from cxstream.console.metrics import ConsoleMetrics
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator
     from contextlib import AbstractContextManager
     from pathlib import Path
-
-    import duckdb
 
     from cxstream.settings import Console as ConsoleSettings
     from cxstream.settings import Warehouse as WarehouseSettings
@@ -214,7 +213,7 @@ class Reader:
             # Pages that wait come first.
             async with self._one_at_a_time:
                 await self.job(work, key)
-        except CxstreamError as error:
+        except (CxstreamError, duckdb.Error) as error:
             _log.warning("figures are not renewed", error=str(error))
         else:
             self._renewed += 1

@@ -6,6 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
+import duckdb
 import structlog
 from starlette.exceptions import HTTPException
 
@@ -46,7 +47,7 @@ async def keep_warm(pages: Iterable[Page], ask: Callable[[Page], Awaitable[Ask]]
                     break
                 with results.page(asked.touchpoints):
                     await page.show(asked)
-            except (CxstreamError, HTTPException) as error:
+            except (CxstreamError, HTTPException, duckdb.Error) as error:
                 _log.debug("a page was not made ahead", page=page.name, error=str(error))
         took = time.monotonic() - began
         await asyncio.sleep(max(_LEAST_SECONDS, old_seconds / _PART, _PAUSE * took))

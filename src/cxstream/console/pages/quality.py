@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from cxstream.console import charts, figures, refused, weeks
 from cxstream.console.figures import Estimate, Grid, Measure
 from cxstream.console.language import N_
 from cxstream.console.page import Ask, Page
+from cxstream.console.queries import own
 from cxstream.console.tables import Table
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
     now, before, weekly, sources, outside = await asyncio.gather(
         ask.view("quality"),
         ask.view("quality", scope=ask.scope.before),
-        ask.view("quality", scope=weeks.scope_of(ask.scope), grain="week"),
+        _weekly(ask),
         _sources(ask),
         refused.outside(ask),
     )
@@ -39,6 +41,13 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
         "sources": _source_grid(ask, sources),
         "reasons": _reason_grid(ask, sources),
     }
+
+
+async def _weekly(ask: Ask) -> list[Row]:
+    """Counts of each week; of whole days they are kept."""
+    scope = weeks.scope_of(ask.scope)
+    has_whole_days = scope.until == datetime.combine(scope.until.date(), datetime.min.time())
+    return await ask.view(own("deliveries") if has_whole_days else "quality", scope=scope, grain="week")
 
 
 async def _sources(ask: Ask) -> list[Row]:
