@@ -363,7 +363,7 @@ def compare(
             if _told(one) != _told(other):
                 raise DifferenceError(value)
         raise DifferenceError("a batch, but none of its records alone")
-    contract = fast.contract if texts is None else fast.contract_for_texts
+    contract = fast.contract
     assert contract is not None
     return int(np.count_nonzero(read_plain(contract, values).known))
 

@@ -349,6 +349,19 @@ def test_a_sentiment_depends_on_its_text_alone(some: list[str]) -> None:
     assert found == [model.explain(text).sentiment for text in some]
 
 
+def test_texts_that_repeat_are_kept_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cxstream.text.model._KEPT", 20)
+    model = TextModel(MODEL, TEXT_LANGUAGES)
+    some, tags = [f"good {i % 30}" for i in range(90)], ["en", "de", None] * 30
+    expected = [0.4404, None, 0.4404] * 30
+    for begin in range(0, 90, 7):
+        part = slice(begin, begin + 7)
+        assert model.sentiments(some[part], tags[part]) == expected[part]
+        assert len(model._known) <= 20
+    model.sentiments(["good " * 20])
+    assert b"" not in model._known
+
+
 def test_long_and_odd_texts(model: TextModel) -> None:
     some = [
         "bad good but " * 1500,

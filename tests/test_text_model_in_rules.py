@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 import fuzz_plain
 from cxstream.cli.replay import command
 from cxstream.files.scored import record_batch
+from cxstream.kernels.layout import HAS_VALUE
 from cxstream.model.errors import InstallationError
 from cxstream.model.kinds import Kind
 from cxstream.model.parameters import ScoringParams, TextModelParams
@@ -22,7 +23,7 @@ from cxstream.model.rules import RulesError, read_rules, rules_of
 from cxstream.model.text import DIGESTS, MODEL, READ
 from cxstream.scoring.codec import texts
 from cxstream.scoring.codec.decode import decode
-from cxstream.scoring.codec.plain import read_plain
+from cxstream.scoring.codec.plain import NUMBER, read_plain
 from cxstream.scoring.codec.texts import text_model
 from cxstream.scoring.codec.vocabulary import BUILT_IN
 from cxstream.scoring.engine import Engine, Outcome, Records
@@ -186,7 +187,7 @@ def test_what_is_no_opinion_is_not_read() -> None:
     decoded = decode(values, texts=text_model(READING.text_model))
     assert len(decoded.events) == len(others)
     assert {each.data.sentiment for each in decoded.events} == {None}
-    contract = BUILT_IN.contract_for_texts
+    contract = BUILT_IN.contract
     assert contract is not None
     assert read_plain(contract, values).known.all()
 
@@ -210,7 +211,7 @@ def test_a_social_post_counts_by_its_text() -> None:
 
 
 @pytest.mark.parametrize("kind", sorted(READ), ids=lambda kind: kind.name)
-def test_a_record_with_a_sentiment_of_its_own_stays_in_columns(kind: Kind) -> None:
+def test_records_with_texts_stay_in_columns(kind: Kind) -> None:
     values = [
         record(kind, 1, text="I love it", sentiment=-0.5),
         record(kind, 2, text="I love it", sentiment=0),
@@ -218,10 +219,23 @@ def test_a_record_with_a_sentiment_of_its_own_stays_in_columns(kind: Kind) -> No
         record(kind, 4, text="I love it", sentiment=None),
         record(kind, 5),
         record(kind, 6, text='I "love" it', sentiment=1),
+        record(kind, 7, text='I "hate" it'),
     ]
-    contract = BUILT_IN.contract_for_texts
+    contract = BUILT_IN.contract
     assert contract is not None
-    assert read_plain(contract, values).known.tolist() == [True, True, False, False, True, True]
+    assert read_plain(contract, values).known.all()
+    decoded = decode(values, texts=text_model(READING.text_model), fields=True)
+    assert decoded.events.fields is not None
+    numbers = decoded.events.fields.numbers[:, NUMBER["sentiment"]]
+    expected = [-0.5, 0, 0.6369, 0.6369, None, 1, -0.5719]
+    assert [each.data.sentiment for each in decoded.events] == expected
+    assert [n for n, told in zip(numbers.tolist(), expected, strict=True) if told is not None] == [
+        each for each in expected if each is not None
+    ]
+    counts = kind == Kind.social_post
+    assert (decoded.columns["flags"] & HAS_VALUE != 0).tolist() == [
+        counts and each is not None for each in expected
+    ]
 
 
 # --- one result, whoever computes it
@@ -231,7 +245,7 @@ def test_a_record_with_a_sentiment_of_its_own_stays_in_columns(kind: Kind) -> No
 @settings(max_examples=6, deadline=None)
 def test_kernel_and_general_decoder_agree_with_a_text_model(seed: int) -> None:
     fast, general = fuzz_plain.vocabularies()
-    general.contract_for_texts = None
+    general.contract = None
     records = fuzz_plain.Writer(seed).records()
     values = [*(next(records) for _ in range(300)), *log_of(100)]
     assert fuzz_plain.compare(values, fast, general, text_model(READING.text_model)) > 0

@@ -86,7 +86,6 @@ class Contract(NamedTuple):
         required: uint64[kinds], bits of the members that a kind requires.
         fills: uint8[kinds], place in FILLS.
         switches: uint64, bits of the channels that a switch of channels leads to.
-        reads: bool[kinds], whether a text model reads the text of a kind: without a sentiment it is for the general decoder.
     """
 
     words: NDArray[np.uint8]
@@ -96,7 +95,6 @@ class Contract(NamedTuple):
     required: NDArray[np.uint64]
     fills: NDArray[np.uint8]
     switches: NDArray[np.uint64]
-    reads: NDArray[np.bool_]
 
 
 @kernel
@@ -386,8 +384,6 @@ def _event(
         at, present = _data(known, text, later, kind, numbers, spans)
         if at < 0:
             return False
-    if known.reads[kind] and _has(present, _TEXT) and not _has(present, _SENTIMENT):
-        return False
     begin = own[_VERSION, BEGIN]
     if own[_VERSION, END] != begin + 3 or text[begin] != 49 or text[begin + 1] != 46 or text[begin + 2] != 48:
         return False

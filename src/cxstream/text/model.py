@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 ENGLISH, POLISH = "en", "pl"
 # Phrases of a verdict, and the most characters of each.
 _PHRASES, _LONGEST = 3, 80
+# Scores that are kept, and the most characters of texts that come again and again, such as `everything ok`.
+_KEPT, _REPEATED = 10_000, 64
 # Characters of a text whose words may say its language.
 _SHORT = 40
 
@@ -39,6 +42,14 @@ class Verdict:
     evidence: tuple[str, ...]
 
 
+def _key(text: str, tag: str | None) -> bytes:
+    """What a score is kept by; nothing for a longer text, which hardly comes twice. No text can be read from it."""
+    if len(text) > _REPEATED:
+        return b""
+    said = tag or ""
+    return blake2b(f"{len(said)} {said}{text}".encode(errors="surrogatepass"), digest_size=16).digest()
+
+
 class TextModel:
     """A text model. A pure function of the texts: batches and threads of time do not matter; not for two threads at once.
 
@@ -54,6 +65,7 @@ class TextModel:
         self._identifier = Identifier(weights.language, languages)
         self._vader = Vader(weights.english)
         self._polish = Polish(weights.polish)
+        self._known: dict[bytes, float | None] = {}
 
     def sentiments(
         self, texts: Sequence[str], languages: Sequence[str | None] | None = None
@@ -64,8 +76,18 @@ class TextModel:
             texts: n texts.
             languages: n language tags (RFC 5646) as the sources say them; None where they say none.
         """
-        own = [cleaned(text) for text in texts]
-        return self._scores(own, self._of(own, languages))
+        tags = languages or [None] * len(texts)
+        keys = [_key(text, tag) for text, tag in zip(texts, tags, strict=True)]
+        new = [i for i, key in enumerate(keys) if key not in self._known]
+        if not new:
+            return [self._known[key] for key in keys]
+        own = [cleaned(texts[i]) for i in new]
+        found = dict(zip(new, self._scores(own, self._of(own, [tags[i] for i in new])), strict=True))
+        scores = [found[i] if i in found else self._known[key] for i, key in enumerate(keys)]
+        if len(self._known) + len(new) > _KEPT:
+            self._known.clear()
+        self._known.update((keys[i], score) for i, score in found.items() if keys[i])
+        return scores
 
     def languages(self, texts: Sequence[str]) -> list[str | None]:
         """The language of each text; None where it is not configured, or not known."""

@@ -43,7 +43,7 @@ from cxstream.scoring.codec.packed import Packed
 from cxstream.scoring.codec.plain import read_plain
 from cxstream.scoring.codec.remembered import Remembered
 from cxstream.scoring.codec.signatures import SIGNATURE, Authority
-from cxstream.scoring.codec.texts import fill_sentiments
+from cxstream.scoring.codec.texts import fill_sentiments, plain_sentiments
 from cxstream.scoring.codec.vocabulary import BUILT_IN, Vocabulary
 
 if TYPE_CHECKING:
@@ -454,11 +454,13 @@ def _read(
         texts: see `decode`.
         fields: also tell all texts and numbers.
     """
-    known = vocabulary.contract if texts is None else vocabulary.contract_for_texts
-    if known is None:
+    if vocabulary.contract is None:
         return _read_others(raws, range(len(raws)), notes, vocabulary, texts)
-    plain = read_plain(known, raws, fields=fields)
-    events = Events(raws, vocabulary.decode, plain.text, plain.spans, plain.fields)
+    plain = read_plain(vocabulary.contract, raws, fields=fields or texts is not None)
+    sentiments = {} if texts is None else plain_sentiments(raws, plain, texts)
+    events = Events(
+        raws, vocabulary.decode, plain.text, plain.spans, plain.fields if fields else None, sentiments
+    )
     decoded = Decoded(np.arange(len(raws)), events, plain.columns, plain.sources, [])
     others = np.flatnonzero(~plain.known)
     if not len(others):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -13,7 +14,7 @@ from cxstream.scoring.codec.packed import AFTER, Packed
 from cxstream.scoring.codec.plain import NUMBER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from numpy.typing import NDArray
 
@@ -29,13 +30,14 @@ class Events(Sequence[Any]):
         text: bytes in which their texts lie.
         spans: int64[n, SPANS], where the subject and the topic of each event lie there.
         fields: all texts and numbers of the batch, where they are known.
+        sentiments: of the texts, by record, of those that came without one.
 
     Attributes:
         fields: see above.
         rows: int64[n], the rows of these events in what is told of the batch.
     """
 
-    __slots__ = ("_decode", "_made", "_raws", "_spans", "_subjects", "_text", "fields", "rows")
+    __slots__ = ("_decode", "_made", "_raws", "_sentiments", "_spans", "_subjects", "_text", "fields", "rows")
 
     def __init__(
         self,
@@ -44,9 +46,11 @@ class Events(Sequence[Any]):
         text: bytes,
         spans: NDArray[np.int64],
         fields: Fields | None = None,
+        sentiments: Mapping[int, float] = MappingProxyType({}),
     ) -> None:
         self._raws, self._decode, self._text, self._spans, self.fields = raws, decode, text, spans, fields
         self.rows = np.arange(len(spans))
+        self._sentiments = sentiments
         self._made: dict[int, Any] = {}
         self._subjects: list[str] | None = None
 
@@ -86,6 +90,8 @@ class Events(Sequence[Any]):
             event = self._decode(raw)
             if self._subjects is not None:
                 event.subject = self._subjects[i]
+            if (sentiment := self._sentiments.get(row)) is not None:
+                event.data.sentiment = sentiment
             self._made[row] = event
         return event
 
@@ -128,7 +134,7 @@ class Events(Sequence[Any]):
 
     def taken(self, places: NDArray[np.int64] | Sequence[int]) -> Events:
         """Those at some places."""
-        some = Events(self._raws, self._decode, self._text, self._spans, self.fields)
+        some = Events(self._raws, self._decode, self._text, self._spans, self.fields, self._sentiments)
         places = np.asarray(places, np.int64)
         some.rows, some._made = self.rows[places], dict(self._made)
         if self._subjects is not None:

@@ -16,7 +16,7 @@ from cxstream.model.kinds import Kind, type_of
 from cxstream.scoring.codec.packed import AFTER, Packed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -138,20 +138,7 @@ def contract(envelopes: Sequence[Any], labels: Sequence[str]) -> kernel.Contract
         kernel.TYPES: {type_of(labels[number]): number for number in kinds},
         **{kernel.VALUES + m: words for m, words in enumerate(values)},
     }
-    unread = np.zeros(len(labels), np.bool_)
-    return kernel.Contract(*_table(spaces), rules, required, fills, np.array([switches], np.uint64), unread)
-
-
-def reading(known: kernel.Contract, kinds: Iterable[int]) -> kernel.Contract:
-    """The tables under which no record of some kinds is plain that has a text, and no sentiment of it.
-
-    Args:
-        known: the contract.
-        kinds: numbers of the kinds.
-    """
-    reads = known.reads.copy()
-    reads[list(kinds)] = True
-    return known._replace(reads=reads)
+    return kernel.Contract(*_table(spaces), rules, required, fills, np.array([switches], np.uint64))
 
 
 def _table(

@@ -16,8 +16,7 @@ import msgspec
 from cxstream.model.events import ENVELOPES, EVENT_TYPES, Event, envelope
 from cxstream.model.fields import Data
 from cxstream.model.kinds import Kind
-from cxstream.model.text import READ
-from cxstream.scoring.codec.plain import contract, reading
+from cxstream.scoring.codec.plain import contract
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -57,11 +56,6 @@ class Vocabulary:
     def contract(self) -> Contract | None:
         """See the class."""
         return contract(self._envelopes, self.labels)
-
-    @cached_property
-    def contract_for_texts(self) -> Contract | None:
-        """The same where a text model is in force: a text that it is to read must become an object."""
-        return None if self.contract is None else reading(self.contract, READ)
 
 
 def data_type(name: str, kind: OwnKind) -> type[Data]:
