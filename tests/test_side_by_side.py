@@ -56,8 +56,10 @@ def test_ratios_are_of_the_same_round(theirs: dict[str, float], ours: float) -> 
     for number, each in theirs.items():
         results.add("peer", number, each)
         if number != "a":  # a round in which cxstream failed has no ratio
-            results.add(OURS, number, ours)
-    assert results.ratios("peer") == [ours / each for number, each in theirs.items() if number != "a"]
+            results.add(OURS, number, ours * ord(number))
+    assert results.ratios("peer") == [
+        ours * ord(number) / each for number, each in theirs.items() if number != "a"
+    ]
     table = markdown(results, [(OURS, "we", "all"), ("peer", "P", "a sum"), ("none", "N", "a sum")])
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
     assert all(len(row) == 5 for row in rows)
