@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -610,6 +611,43 @@ def test_no_rules_are_written_of_a_model_that_has_not_converged(tmp_path: Path) 
     assert done.returncode == 1
     assert b"no rules were written" in done.stderr
     assert not out.exists()
+
+
+@pytest.mark.parametrize("leaves", [0.0, 0.1])
+def test_customers_who_stop_alike_have_a_usable_model(leaves: float) -> None:
+    """a and b run off, as nothing says how customers differ; what is foretold is as of the true model."""
+    random = np.random.default_rng(5)
+    rates = random.gamma(2, 1 / 8, 1500)
+    age = random.uniform(35, 100, 1500)
+    x, span, ahead = np.zeros(1500), np.zeros(1500), np.zeros(1500)
+    for i, (rate, end) in enumerate(zip(rates.tolist(), age.tolist(), strict=True)):
+        now = 0.0
+        while random.random() >= leaves and (now := now + random.exponential(1 / rate)) < end + 20:
+            if now <= end:
+                x[i], span[i] = x[i] + 1, now
+            else:
+                ahead[i] += 1
+    fit = fit_model(MBG_NBD, group(Customers(x, span, age, x, x)))
+    assert fit.usable, fit.problems
+    odds = leaves * np.exp(rates * (age - span))
+    true = (1 - leaves) / (1 - leaves + odds)
+    said = MBG_NBD.alive(fit.values, x, span, age)
+    assert said.mean() == pytest.approx(true.mean(), abs=0.02)
+    assert MBG_NBD.expected(fit.values, x, span, age, 20.0).mean() == pytest.approx(ahead.mean(), rel=0.07)
+
+
+def test_a_fit_is_usable_only_if_no_more_than_leaving_is_unknown() -> None:
+    whole = fit_model(MBG_NBD, group(people("mbg_nbd", np.array([0.9, 5.0, 0.8, 3.0]), 500, seed=4)))
+    assert whole.converged
+    assert whole.usable
+    for ran_off, problems, usable in (
+        (("b",), ("b runs off",), True),
+        (("a", "b"), ("a runs off", "b runs off"), True),
+        (("alpha",), ("alpha runs off",), False),
+        (("b",), ("b runs off", "the search stopped"), False),
+        ((), ("flat",), False),
+    ):
+        assert replace(whole, ran_off=ran_off, problems=problems).usable == usable
 
 
 def test_a_missing_package_is_named_with_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import re
+import shlex
+import subprocess
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +32,7 @@ from cxstream.training.snapshots import Happened, Schedule, Snapshots, read_snap
 from cxstream.training.truth import by_truth, read_truth
 from in_process import cxstream
 from strategies import rfc3339
+from test_docs import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -360,6 +364,30 @@ def test_train_writes_rules_that_score(log: Path, tmp_path: Path) -> None:
     assert [card["probability"] for card in cards] == pytest.approx(p.tolist(), abs=1e-9)
 
 
+def test_the_whole_path_of_the_docs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """From a log to what acting has brought, with fewer customers who have more trouble."""
+    said = (ROOT / "docs" / "training.md").read_text().split("## The whole path\n")[1].split("\n## ")[0]
+    (commands,), (code,) = (re.findall(f"```{kind}\n(.*?)```", said, re.DOTALL) for kind in ("sh", "python"))
+    for line in commands.splitlines():
+        if line.startswith("printf"):
+            subprocess.run(["bash", "-c", line], cwd=tmp_path, check=True, timeout=60)
+            continue
+        few = re.sub(r"--customers \d+", "--customers 700 --trouble 8 --quiet", line)
+        name, *words = shlex.split(few.replace("--days 150", "--days 75").replace("--days 90", "--days 60"))
+        assert name == "cxstream"
+        done = cxstream(*words, cwd=tmp_path)
+        assert done.returncode == 0, (line, done.stderr)
+    assert (tmp_path / "effect.html").exists()
+    assert b"retention" in done.stdout
+    assert b"churn" in done.stdout
+    with contextlib.chdir(tmp_path):
+        exec(code, {})  # our own docs
+    money = [float(line.split()[1]) for line in capsys.readouterr().out.splitlines()]
+    assert len(money) == 10
+    assert money == sorted(money, reverse=True)
+    assert money[0] > 0
+
+
 def test_the_ground_truth_knows_who_is_gone_without_a_word(log: Path, taken: Snapshots) -> None:
     path = log.with_name("truth.ndjson")
     spells = {
@@ -387,6 +415,17 @@ def _treated(taken: Snapshots) -> NDArray[np.bool_]:
     return np.array(
         [pair not in known for pair in zip(taken.customer.tolist(), taken.time.tolist(), strict=True)]
     )
+
+
+def test_a_feature_that_hardly_differs_has_no_weight() -> None:
+    """P(alive) of 0.999999 for all would need a coefficient beyond what rules may have."""
+    random = np.random.default_rng(4)
+    x = np.column_stack([random.random(3000), random.random(3000) * 1e-7])
+    y = random.random(3000) < 1 / (1 + np.exp(4 - 3 * x[:, 0] - 2e7 * x[:, 1]))
+    fitted = fit_linear(x, y, np.ones(3000), np.arange(3000))
+    assert fitted.constant.tolist() == [False, True]
+    assert fitted.coefficients[1] == 0
+    assert fitted.coefficients[0] == pytest.approx(3, abs=0.5)
 
 
 def test_not_enough_data_is_said_and_no_rules_are_written(log: Path, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from cxstream.model.features import FEATURES
 from cxstream.model.parameters import DAY_MS
 from cxstream.model.rules import Rules, rules_of
 from cxstream.training.card import Asked, Check, Levels, Tried, check, levels_of
-from cxstream.training.logistic import Linear, fit_linear, fit_without
+from cxstream.training.logistic import Linear, fit_linear, fit_without, is_constant
 from cxstream.training.measures import auc, log_loss
 from cxstream.training.outcomes import Labelled, is_test, label
 from cxstream.training.snapshots import Schedule, read_snapshots
@@ -145,15 +145,13 @@ def _warn(found: TrainedChurn) -> None:
             "who were held out: the risk is that of customers who are treated as before; hold out a share of them "
             "(data.arm holdout) to learn what happens without treatment"
         )
-    constant = [
-        name
-        for name, values in zip(FEATURES, labelled.snapshots.x.T, strict=True)
-        if values.size and np.ptp(values) == 0
-    ]
+    alike = is_constant(labelled.snapshots.x)
+    constant = [name for name, is_alike in zip(FEATURES, alike.tolist(), strict=True) if is_alike]
     if constant:
+        without_model = "lapse" in constant and not labelled.snapshots.x[:, FEATURES.index("lapse")].any()
         found.warnings.append(
             f"the same for everybody, so their weight is 0: {', '.join(constant)}"
-            + ("; 'cxstream train purchases' first gives lapse a meaning" if "lapse" in constant else "")
+            + ("; 'cxstream train purchases' first gives lapse a meaning" if without_model else "")
         )
 
 

@@ -28,6 +28,10 @@ _POLISHES = 4
 _SAME = 1e-2
 # The largest slope of a customer's log-likelihood on the log scale at a maximum.
 _FLAT = 1e-6
+# ... where a parameter is at its end, and the others lie on a ridge: values are off by 1% at most.
+_NEARLY_FLAT = 1e-3
+# Parameters of the probability to leave after a purchase.
+_LEAVING = frozenset({"a", "b"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,7 @@ class Fit:
         starts: starting points.
         agreeing: starting points from which the same maximum was found.
         problems: why it cannot be trusted; empty if it can.
+        ran_off: parameters that ran off to 0 or infinity.
     """
 
     names: tuple[str, ...]
@@ -53,11 +58,21 @@ class Fit:
     starts: int
     agreeing: int
     problems: tuple[str, ...]
+    ran_off: tuple[str, ...] = ()
 
     @property
     def converged(self) -> bool:
         """Whether the values are a maximum of the likelihood."""
         return not self.problems
+
+    @property
+    def usable(self) -> bool:
+        """Whether it foretells as a maximum does: at most it is unknown how customers differ in leaving, or whether any leave.
+
+        With a and b of (M)BG/NBD at their ends and everything else at its best, all leave after a purchase with about the same
+        probability, or nobody does: both are models, and all that is foretold of customers is known.
+        """
+        return set(self.ran_off) <= _LEAVING and len(self.problems) == len(self.ran_off)
 
     @property
     def aic(self) -> float:
@@ -98,7 +113,17 @@ def fit(
     theta, slope, hessian = _polished(likelihood, customers, best[1])
     total, _ = likelihood(np.exp(theta))
     errors, problems = _errors(names, theta, slope, hessian, customers)
-    return Fit(names, np.exp(theta), errors, total, customers, len(starts), max(agreeing, 1), tuple(problems))
+    return Fit(
+        names,
+        np.exp(theta),
+        errors,
+        total,
+        customers,
+        len(starts),
+        max(agreeing, 1),
+        tuple(problems),
+        tuple(name for name, far in zip(names, _is_far(theta).tolist(), strict=True) if far),
+    )
 
 
 def _search(likelihood: Likelihood, n: int, start: Floats, *, quick: bool) -> tuple[float, Floats]:
@@ -154,6 +179,10 @@ def _polished(likelihood: Likelihood, n: int, theta: Floats) -> tuple[Floats, Fl
     return theta, slope, _hessian(likelihood, theta) if moves > _STEP else hessian
 
 
+def _is_far(theta: Floats) -> NDArray[np.bool_]:
+    return np.abs(theta) > _FAR - 0.1
+
+
 def _is_maximum(hessian: Floats) -> bool:
     return bool(np.isfinite(hessian).all() and np.linalg.eigvalsh(hessian).max() < 0)
 
@@ -162,12 +191,13 @@ def _errors(
     names: Sequence[str], theta: Floats, slope: Floats, hessian: Floats, n: int
 ) -> tuple[Floats, list[str]]:
     problems = []
-    for name, each in zip(names, theta.tolist(), strict=True):
-        if abs(each) > _FAR - 0.1:
+    far = _is_far(theta)
+    for name, each, is_far in zip(names, theta.tolist(), far.tolist(), strict=True):
+        if is_far:
             problems.append(
                 f"{name} runs off to {'infinity' if each > 0 else '0'}: the data do not say what it is"
             )
-    if np.abs(slope).max() > _FLAT * n and not problems:
+    if np.abs(slope[~far]).max(initial=0) > (_NEARLY_FLAT if far.any() else _FLAT) * n:
         problems.append("the search stopped before the maximum")
     if not _is_maximum(hessian):
         if not problems:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _FOLDS = 4
 _STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 _FREE = 1e9
+# Features lie in 0..1. What differs less than this between customers says nothing, and would take a coefficient beyond all bounds.
+_ALIKE = 1e-4
 # What the search for the strength of the regularisation is made with; the coefficients come from everything.
 _ENOUGH = 200_000
 
@@ -43,7 +45,7 @@ class Linear:
         strength: inverse strength of the regularisation, C, of features with a standard deviation of 1.
         slope: of the calibration; 1 if there was nothing to correct.
         shift: of the calibration.
-        constant: bool[k], features with one value only.
+        constant: bool[k], features with the same value for everybody, or nearly so.
         against: bool[k], features that would have lowered the risk.
     """
 
@@ -71,7 +73,7 @@ def fit_linear(x: Floats, y: Bools, w: Floats, customers: Ints, *, signed: bool 
         signed: coefficients below 0 may stay.
     """
     scale = x.std(axis=0)
-    constant = scale == 0
+    constant = is_constant(x)
     some = _some(customers)
     strength, _ = _best(x[some], y[some], w[some], customers[some], ~constant, scale)
     used = ~constant
@@ -84,6 +86,11 @@ def fit_linear(x: Floats, y: Bools, w: Floats, customers: Ints, *, signed: bool 
     slope, shift = _calibrated(unseen, y[some], w[some])
     intercept, b = _fit(x, y, w, used, scale, strength)
     return Linear(shift + slope * intercept, slope * b, strength, slope, shift, constant, ~used & ~constant)
+
+
+def is_constant(x: Floats) -> Bools:
+    """Features, of the columns, that are the same for everybody, or nearly so."""
+    return np.asarray(x.std(axis=0) < _ALIKE)
 
 
 def fit_without(model: Linear, x: Floats, y: Bools, w: Floats, feature: int) -> Linear:

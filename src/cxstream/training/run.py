@@ -135,10 +135,10 @@ def rules_with(rules: Rules, trained: Trained) -> Rules:
     """Rules with the fitted models.
 
     Raises:
-        InputError: the model of purchases has not converged.
+        InputError: the model of purchases has not converged, and says too little.
     """
     found, wanted = for_rules(trained.fitted), trained.wanted
-    if not found.converged:
+    if not found.usable:
         raise InputError(
             f"the model of purchases cannot be used: {'; '.join(found.problems)}; no rules were written"
         )
