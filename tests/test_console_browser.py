@@ -188,6 +188,19 @@ def test_names_of_any_length_keep_the_layout(browser: Any, tmp_path: Path) -> No
 
 def test_a_theme_a_language_and_a_cell_are_chosen_by_keyboard(browser: Any, address: str) -> None:
     page, _ = opened(browser, locale="en-GB")
+    page.goto(f"{address}/touchpoints?period=28d")
+    # A table sorts by a head: by size, and the other way at the second time.
+    table = page.locator("table[data-sort]").last
+    for falls in (True, False):
+        table.get_by_role("button", name="Customers").press("Enter")
+        shown = [
+            int(each.replace(",", "")) for each in table.locator("tbody td:nth-child(3)").all_inner_texts()
+        ]
+        assert len(set(shown)) > 1
+        assert shown == sorted(shown, reverse=falls)
+        assert table.locator("th[aria-sort]").get_attribute("aria-sort") == (
+            "descending" if falls else "ascending"
+        )
     page.goto(f"{address}/touchpoints")
     page.get_by_role("button", name="Dark theme").press("Enter")
     page.wait_for_load_state()
@@ -247,7 +260,10 @@ def test_the_palette_goes_to_pages_and_customers_by_keyboard(browser: Any, addre
     page.keyboard.press("Escape")
     assert page.locator("[data-palette]").is_hidden()
     page.keyboard.press("Control+k")
-    page.keyboard.type("c-1")
+    # A page is found by what it shows, too.
+    page.keyboard.type("nps")
+    page.get_by_role("option", name="Voice").wait_for()
+    page.get_by_role("combobox").fill("c-1")
     page.get_by_role("option", name="c-1", exact=True).wait_for()
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")

@@ -1,4 +1,4 @@
-"""Evidence of signals in Polish: whatever the engine writes is read again, and its numbers stay."""
+"""Words of the console: evidence of signals in Polish, whatever the engine writes; and what the words of a page mean."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cxstream.console import glossary, navigation
 from cxstream.console.evidence import read, shown
 from cxstream.console.language import language
 from cxstream.kernels import layout as k
@@ -80,3 +81,15 @@ def test_evidence_in_polish(text: str, said: str | None) -> None:
 def test_text_of_others_never_becomes_markup() -> None:
     for words_ in (PL, EN):
         assert "<b>" not in shown(words_, "1 contact about '<b>x</b>' today, <b>y")
+
+
+def test_each_page_says_what_its_words_mean() -> None:
+    pages = set(navigation.found())
+    assert set(glossary.PAGES) <= pages
+    assert {name for names in navigation.ORDER.values() for name in names} - set(glossary.PAGES) == {"alerts"}
+    assert {term for terms in glossary.PAGES.values() for term in terms} == set(glossary.TERMS)
+    for page in glossary.PAGES:
+        assert all(
+            said[1] != other[1]
+            for said, other in zip(glossary.of(PL, page), glossary.of(EN, page), strict=True)
+        )

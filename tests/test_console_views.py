@@ -62,6 +62,33 @@ async def test_a_view_is_saved_found_renamed_and_deleted(path: Path) -> None:
     assert stat.S_IMODE((path.parent / "w.duckdb.views.json").stat().st_mode) == 0o600
 
 
+async def test_pages_are_found_by_other_words_in_both_languages(path: Path) -> None:
+    wanted = {
+        "en": {
+            "nps": "Voice",
+            "CSAT": "Voice",
+            "roi": "Campaigns",
+            "churn": "Models",
+            "holdout": "Experiments",
+            "clv": "Value",
+        },
+        "pl": {
+            "nps": "Głos klienta",
+            "churn": "Modele",
+            "odejścia": "Podróże klientów",
+            "lejek": "Podróże klientów",
+        },
+    }
+    async with console(path) as client:
+        for code, words in wanted.items():
+            client.cookies.set("language", code)
+            for word, title in words.items():
+                page = (await client.get("/find", params={"q": word})).text
+                hits = re.findall(r"<li><a href=\"[^\"]+\">([^<]+)</a>", page.partition("data-found")[2])
+                assert title in hits, (code, word)
+        assert "data-found" not in (await client.get("/find?q=xyzzy")).text
+
+
 async def test_views_are_of_their_owner_and_links_of_everybody(tmp_path: Path, path: Path) -> None:
     users = tmp_path / "users.json"
     for name, role in (("ada", "agent"), ("vera", "viewer")):

@@ -89,7 +89,9 @@ def over_time(
     """
     width, height = size
     axis = axis_of([*found, None if usual is None else Estimate(usual, usual, usual)], bounds)
-    left, right, top, bottom = 34.0, width - 10.0, 10.0, height - 22.0
+    # Room for the longest number of the axis.
+    longest = max((len(_tick(words, tick)) for tick in axis.ticks(4)), default=0)
+    left, right, top, bottom = max(34.0, 6.6 * longest + 10), width - 10.0, 10.0, height - 22.0
     span = axis.high - axis.low
     step = (right - left) / max(1, len(found))
 

@@ -22,7 +22,9 @@ _TONES = {"holdout": "e", "treated": "s"}
 _APART = 32.0
 
 
-def leaving(arms: Sequence[Leaving], words: Language, names: dict[str, str], title: str) -> Markup:
+def leaving(
+    arms: Sequence[Leaving], words: Language, names: dict[str, str], title: str, *, is_narrow: bool = False
+) -> Markup:
     """Steps of the share who left, with bands, and who is still here under the axis.
 
     Args:
@@ -30,8 +32,11 @@ def leaving(arms: Sequence[Leaving], words: Language, names: dict[str, str], tit
         words: of the reader.
         names: of the arms, and `days` and `here`.
         title: what it shows, for those who do not see it.
+        is_narrow: for a phone.
     """
     width, height, left, right, top, bottom = 680.0, 300.0, 34.0, 520.0, 18.0, 226.0
+    if is_narrow:
+        width, right = 358.0, 186.0
     axis = axis_of([each for arm in arms for each in arm.shares])
     days = len(arms[0].shares) - 1
 
@@ -42,7 +47,8 @@ def leaving(arms: Sequence[Leaving], words: Language, names: dict[str, str], tit
         return left + (right - left) * day / days
 
     parts = [*_grid(axis.ticks(4), down, (left, right), lambda tick: f"{words.number(tick)}%")]
-    marks = sorted({round(days * n / 6) for n in range(7)})
+    pieces = 3 if is_narrow else 6
+    marks = sorted({round(days * n / pieces) for n in range(pieces + 1)})
     parts += [TEXT.format(across(day), bottom + 18, "middle", "t11", day) for day in marks]
     parts.append(TEXT.format(right + 22, bottom + 18, "start", "t11", names["days"]))
     ends: list[float] = []

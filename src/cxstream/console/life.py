@@ -124,7 +124,7 @@ def _life(
 ) -> Markup:
     is_wide = width > 400  # noqa: PLR2004
     names = list(dict.fromkeys(dot.lane for dot in dots))
-    axis = _Axis(span, 128 if is_wide else 104, width - (120 if is_wide else 14))
+    axis = _Axis(span, 128 if is_wide else 120, width - (120 if is_wide else 14))
     high, gap = (112, 32) if is_wide else (84, 32)
     top = 16.0
     level_y = top + 2 * (high + gap) + 20

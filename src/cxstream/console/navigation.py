@@ -21,6 +21,26 @@ ORDER = {
 }  # fmt: skip
 """Names of pages by group; each has an icon in templates/icons.html."""
 
+ALSO = {
+    "today": N_("overview, summary, home, effort, satisfaction"),
+    "queue": N_("at risk, churn, call, retention, to do"),
+    "customers": N_("people, clients, churn, at risk"),
+    "alerts": N_("outage, anomaly, incident, warning"),
+    "touchpoints": N_("channels, heat map, places, effort"),
+    "journeys": N_("funnel, paths, Sankey, conversion, churn, left"),
+    "voice": N_("NPS, CSAT, CES, survey, reviews, social, sentiment, promoters, detractors"),
+    "service": N_("FCR, first contact, waiting, contact centre, complaints, agents, SLA"),
+    "campaigns": N_("ROI, newsletter, mailing, marketing, cost, attribution"),
+    "empathy": N_("says, thinks, does, feels, persona"),
+    "consistency": N_("omnichannel, differences between channels"),
+    "value": N_("CLV, LTV, money, revenue, spend, purchases, returns"),
+    "experiments": N_("holdout, A/B test, uplift, CUPED, effect of actions, ROI"),
+    "models": N_("churn, AUC, calibration, prediction, probability"),
+    "quality": N_("rejected, late, data quality, sources, errors"),
+    "rules": N_("weights, thresholds, points, settings"),
+}
+"""Other words for what a page shows, by which it is found, too."""
+
 TABS = ("today", "queue", "customers", "touchpoints")
 """On a phone, beside "More"."""
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse
 
-from cxstream.console import assets, drawing, evidence, labels, navigation, scope
+from cxstream.console import assets, drawing, evidence, glossary, labels, navigation, scope
 from cxstream.console.change import direction
 from cxstream.console.language import LANGUAGES, language
 from cxstream.console.page import customer_address
@@ -108,6 +108,7 @@ def _environment(chosen: Language) -> Environment:
         dimensions=labels.DIMENSIONS,
         roles=labels.ROLES,
         languages=LANGUAGES,
+        terms=lambda page: glossary.of(chosen, page),
         label=lambda sort, code: labels.label(chosen, sort, code),
         place=lambda channel, touchpoint: labels.place(chosen, channel, touchpoint),
         level=lambda code, hidden=False: drawing.level(

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from markupsafe import Markup
+
 from cxstream.console import charts, curves, effects, figures, readings
 from cxstream.console.figures import Cell, Grid
 from cxstream.console.language import N_
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    from markupsafe import Markup
 
     from cxstream.console.figures import Measure
     from cxstream.console.page import Ask
@@ -36,7 +36,11 @@ def curve(ask: Ask, arms: Sequence[effects.Leaving]) -> Markup:
     text = words.gettext(
         "Share who left by days since the start, treated and held out, with 95% bands; the table follows"
     )
-    return curves.leaving(arms, words, _arm_names(ask), text)
+    wide, narrow = (
+        curves.leaving(arms, words, _arm_names(ask), text, is_narrow=each) for each in (False, True)
+    )
+    # A phone has a drawing of its own; the style sheet shows one of them.
+    return Markup('<div class="only-w">{}</div><div class="only-n">{}</div>').format(wide, narrow)
 
 
 def curve_grid(ask: Ask, arms: Sequence[effects.Leaving], days: int) -> Grid:

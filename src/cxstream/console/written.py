@@ -100,6 +100,8 @@ def _chart(ask: Ask, rows: Sequence[Row]) -> Any:
     first = max(ask.scope.since.date(), end - timedelta(days=_MOST_DAYS - 1))
     days = [first + timedelta(days=n) for n in range((end - first).days + 1)]
     words = ask.language
+    if not any(found.get(day) for day in days):
+        return None
     title = words.gettext("Negative texts, day by day; the table follows")
     return charts.over_time(
         [found.get(day) for day in days],

@@ -82,7 +82,7 @@ def _grid(ask: Ask, rows: Sequence[Row], axis: drawing.Axis, chosen: Row | None)
         figures.head(words.gettext("Share")),
         figures.drawn(charts.axis_head(axis, words)),
         figures.head(words.gettext("Usual")),
-        figures.head(words.gettext("Customers")),
+        figures.head(words.gettext("Customers, when told")),
         figures.name(words.gettext("Mostly")),
     ]
     return Grid(heads, [_row(ask, row, axis, is_chosen=row is chosen) for row in rows])

@@ -88,13 +88,13 @@ def _list(ask: Ask, rows: Sequence[Row]) -> Grid:
     axis = charts.axis_of([readings.always(measure, row) for row in mine], (0,), 200)
     heads = [
         figures.name(words.gettext("Experiment")),
+        figures.name(words.gettext("Reading")),
         figures.name(words.gettext("Arms by")),
         figures.head(words.gettext("Day")),
         *(figures.head(words.gettext(text)) for text in (N_("Entered"), N_("Treated"), N_("Held out"))),
         figures.head(words.gettext("Difference in leaving, points")),
         figures.head(words.gettext("95%, at every look")),
         figures.drawn(charts.axis_head(axis, words)),
-        figures.name(words.gettext("Reading")),
     ]
     return Grid(heads, [_listed(ask, row, axis) for row in mine])
 
@@ -105,6 +105,9 @@ def _listed(ask: Ask, row: Row, axis: Axis) -> list[Cell]:
     broken = row["ratio_p"] is not None and row["ratio_p"] < readings.BROKEN
     return [
         figures.name(_title(ask, row), ask.here(what=row["what"], name=row["name"])),
+        Cell(words.gettext("arms are broken"), tone="worse", right=False)
+        if broken
+        else readings.reading(ask, measure, found),
         figures.name(words.gettext("the rules") if row["what"] == "experiment" else words.gettext("the CRM")),
         Cell(words.number(_running(ask, row))),
         figures.count(words, row["customers"], readings.behind(ask, row, "customers")),
@@ -112,9 +115,6 @@ def _listed(ask: Ask, row: Row, axis: Axis) -> list[Cell]:
         figures.count(words, row["holdout"], readings.behind(ask, row, "holdout")),
         *readings.difference(ask, measure, found),
         figures.drawn(charts.interval(axis, found, tone=readings.tone(measure, found))),
-        Cell(words.gettext("arms are broken"), tone="worse", right=False)
-        if broken
-        else readings.reading(ask, measure, found),
     ]
 
 

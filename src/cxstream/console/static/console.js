@@ -291,3 +291,51 @@ function make_palette(palette) {
   });
 }
 document.querySelectorAll("[data-palette]").forEach(make_palette);
+
+// Tables sort by a click on a head: numbers and durations by their size, words by the alphabet, what is not known last.
+function make_sortable(table) {
+  const body = table.tBodies[0];
+  if (!body || body.rows.length < 3) return;
+  const is_polish = document.documentElement.lang === "pl";
+  const units = { d: 86400, h: 3600, min: 60, s: 1 };
+
+  function size(text) {
+    const bare = text.replace(/[\s▲▼+×%±]/g, "").replace("−", "-");
+    const parts = bare.match(/^(?:\d+(?:d|h|min|s))+$/) && bare.match(/\d+(?:d|h|min|s)/g);
+    if (parts) return parts.reduce((sum, each) => sum + parseInt(each, 10) * units[each.replace(/\d+/, "")], 0);
+    const number = is_polish ? bare.replace(",", ".") : bare.replace(/,/g, "");
+    return /^-?\d+(\.\d+)?$/.test(number) ? parseFloat(number) : null;
+  }
+
+  function said(cell) {
+    const copy = cell.cloneNode(true);
+    for (const each of copy.querySelectorAll(".pm, .sr, svg")) each.remove();
+    return copy.textContent.trim();
+  }
+
+  function sort(head, at) {
+    const falls = head.getAttribute("aria-sort")
+      ? head.getAttribute("aria-sort") === "ascending" : head.classList.contains("r");
+    for (const each of table.tHead.rows[0].cells) each.removeAttribute("aria-sort");
+    head.setAttribute("aria-sort", falls ? "descending" : "ascending");
+    const rows = Array.from(body.rows, (row) => ({ row, text: said(row.cells[at]), size: size(said(row.cells[at])) }));
+    const by_size = rows.some((each) => each.size !== null) && head.classList.contains("r");
+    const order = (one, other) => {
+      if (!by_size) return (falls ? -1 : 1) * one.text.localeCompare(other.text, document.documentElement.lang, { numeric: true });
+      if (one.size === null || other.size === null) return (one.size === null) - (other.size === null);
+      return (falls ? -1 : 1) * (one.size - other.size);
+    };
+    body.append(...rows.sort(order).map((each) => each.row));
+  }
+
+  Array.from(table.tHead.rows[0].cells).forEach((head, at) => {
+    if (head.querySelector("svg, a, button") || !said(head)) return;
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "by";
+    button.append(...head.childNodes);
+    button.addEventListener("click", () => sort(head, at));
+    head.append(button);
+  });
+}
+document.querySelectorAll("table[data-sort]").forEach(make_sortable);
