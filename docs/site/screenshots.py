@@ -136,6 +136,7 @@ def take(browser: Any, path: Path, address: str, scheme: str, locale: str, width
         page.keyboard.press("/")
         page.keyboard.type("cu")
         page.get_by_role("option").first.wait_for()
+        page.get_by_role("option", name="Alerts").wait_for(state="detached")
     picture = Image.open(io.BytesIO(page.screenshot()))
     picture.convert("RGB").save(path, "WEBP", quality=QUALITY, method=6)
     print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB")

@@ -54,7 +54,7 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
 
 def _also(words: Language, name: str, wanted: str) -> str:
     """The other words for a page, in either language, that hold what is wanted; "" for none."""
-    if not wanted or name not in navigation.ALSO:
+    if len(wanted) < _LEAST_LETTERS or name not in navigation.ALSO:
         return ""
     both = dict.fromkeys(
         [*words.gettext(navigation.ALSO[name]).split(", "), *navigation.ALSO[name].split(", ")]
