@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from console_app import card, console, read, warehouse
 from cxstream.console import effects
 from cxstream.console.arms import HELD, _keys
+from cxstream.console.curves import _APART, _apart
 from cxstream.model.experiments import Experiment, arm_of
 from cxstream.model.parameters import ScoringParams
 from cxstream.model.rules import rules_of
@@ -223,3 +225,17 @@ def test_arms_are_drawn_in_sql_as_by_the_rules(salt: str, customers: list[str], 
     assert {customer for (customer,) in found} == {
         each for each in customers if arm_of("one", one, each) == "holdout"
     }
+
+
+@given(st.lists(st.integers(0, 300), min_size=1, max_size=4))
+def test_texts_at_the_ends_of_curves_lie_apart(wanted: list[int]) -> None:
+    found = _apart(wanted, 208)
+    order = sorted(found)
+    assert order[-1] <= 208
+    assert all(after - before >= _APART for before, after in pairwise(order))
+    assert [place for _, place in sorted(zip(found, range(len(wanted)), strict=True))] == sorted(
+        range(len(wanted)), key=wanted.__getitem__
+    )
+    far = sorted(wanted)
+    if far[-1] <= 208 and all(after - before >= _APART for before, after in pairwise(far)):
+        assert found == wanted

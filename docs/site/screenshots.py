@@ -34,7 +34,7 @@ QUALITY = 62
 # Where the default view shows less than there is.
 ADDRESSES = {
     "alerts": "?period=90d",
-    "experiments": "?what=action&name=call_back&days=7",
+    "experiments": "?what=action&name=call_back&days=30",
     "campaigns": "?period=28d",
     "voice": "?period=28d",
     "service": "?period=28d",

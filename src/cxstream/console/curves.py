@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup
@@ -51,7 +52,7 @@ def leaving(
     marks = sorted({round(days * n / pieces) for n in range(pieces + 1)})
     parts += [TEXT.format(across(day), bottom + 18, "middle", "t11", day) for day in marks]
     parts.append(TEXT.format(right + 22, bottom + 18, "start", "t11", names["days"]))
-    ends: list[float] = []
+    heights = _apart([down(arm.shares[-1].value) - 2 for arm in arms], bottom - 18)
     for number, arm in enumerate(arms):
         tone = _TONES[arm.arm]
         parts += [
@@ -59,8 +60,7 @@ def leaving(
             _PATH.format(f"l{tone}", _steps(arm.shares, across, down)),
         ]
         last = arm.shares[-1]
-        y = max([down(last.value) - 2, *(end + _APART for end in ends[-1:])])
-        ends.append(y)
+        y = heights[number]
         text = f"{names[arm.arm]} {words.number(last.value, 1)}%"
         parts.append(TEXT.format(right + 14, y, "start", f"t{tone}", text))
         line = f"{words.interval(last.low, last.high)}"
@@ -72,6 +72,17 @@ def leaving(
         parts.append(TEXT.format(right + 22, row, "start", "t11 t2", names[arm.arm].lower()))
     parts.append(TEXT.format(0, bottom + 40, "start", "t11", names["here"]))
     return picture(width, height, title, parts)
+
+
+def _apart(wanted: Sequence[float], lowest: float) -> list[float]:
+    """Heights of texts near those that are wanted, apart from each other, and none below the lowest."""
+    order = sorted(range(len(wanted)), key=wanted.__getitem__)
+    found = list(wanted)
+    for before, after in pairwise(order):
+        found[after] = max(found[after], found[before] + _APART)
+    for place, n in enumerate(reversed(order)):
+        found[n] = min(found[n], lowest - place * _APART)
+    return found
 
 
 def looks(
