@@ -39,6 +39,9 @@ def connection(hours: int) -> duckdb.DuckDBPyConnection:
         # Some come long after, or before, the time that they say.
         late = (None, 0, 1, 700, 3_000_000, -4000, row["offset"])[row["offset"] % 7]
         row["arrived"] = None if late is None else row["time"] + timedelta(milliseconds=late)
+        # Many add nothing.
+        row["effort"] *= row["offset"] % 3 > 0
+        row["mood"] *= row["offset"] % 4 > 0
     return database(sorted(rows, key=lambda row: (row["day"], row["kind"], -row["offset"])))
 
 
