@@ -58,9 +58,10 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextmanager
-def served(path: Path) -> Iterator[str]:
-    """A server of its own process."""
-    environ = {**os.environ, "CXSTREAM_CONSOLE__RELEASE_SECONDS": "0", "CXSTREAM_KAFKA": "127.0.0.1:1"}
+def served(path: Path, **variables: str) -> Iterator[str]:
+    """A server of its own process, with these environment variables."""
+    own = {"CXSTREAM_CONSOLE__RELEASE_SECONDS": "0", "CXSTREAM_KAFKA": "127.0.0.1:1"}
+    environ = {**os.environ, **own, **variables}
     words = [sys.executable, "-m", "cxstream", "serve", "--warehouse", str(path), "--port", "0"]
     with subprocess.Popen(
         words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environ

