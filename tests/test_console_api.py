@@ -56,6 +56,34 @@ async def test_a_program_gets_what_the_command_shows(path: Path) -> None:
         assert (len(cut["rows"]), cut["is_cut"]) == (1, True)
 
 
+@pytest.mark.parametrize(
+    "asked",
+    ["touchpoints?by=channel,topic&grain=week", "journeys?columns=count", "voice?", "funnel?by=source"],
+)
+async def test_rows_of_a_view_come_in_pages(path: Path, asked: str) -> None:
+    address = f"/api/v1/views/{asked}&period=28d"
+    async with console(path) as client:
+        whole = (await client.get(address)).json()
+        assert (whole["is_cut"], whole["next_after"]) == (False, None)
+        for limit in (1, 3):
+            found, after = [], ""
+            while after is not None and len(found) < 3 * limit:
+                page = (await client.get(f"{address}&limit={limit}&after={after}")).json()
+                assert len(page["rows"]) <= limit
+                found += page["rows"]
+                after = page["next_after"]
+                assert page["is_cut"] == (after is not None)
+            assert found == whole["rows"][: len(found)]
+            assert len(found) == min(3 * limit, len(whole["rows"]))
+        # Behind the last row but one stands the last one.
+        if len(whole["rows"]) > 1:
+            before = (await client.get(f"{address}&limit={len(whole['rows']) - 1}")).json()
+            last = (await client.get(f"{address}&after={before['next_after']}")).json()
+            assert (last["rows"], last["next_after"]) == (whole["rows"][-1:], None)
+        wrong = await client.get(f"{address}&after=bm9uZQ")
+        assert (wrong.status_code, "after=bm9uZQ" in wrong.json()["detail"]) == (400, True)
+
+
 async def test_customers_come_in_pages(path: Path) -> None:
     address = "/api/v1/views/voice/customers?of=detractors&period=90d&limit=3"
     async with console(path) as client:

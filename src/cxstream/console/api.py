@@ -1,7 +1,7 @@
 """The same figures for programs: JSON over HTTP, described by OpenAPI 3.1.
 
     GET /api/v1/views                       what there is
-    GET /api/v1/views/NAME                  the rows of a view
+    GET /api/v1/views/NAME                  the rows of a view, in pages
     GET /api/v1/views/NAME/customers        the customers behind a number, in pages
     GET /api/v1/queue                       customers at risk, in pages
     POST /api/v1/work                       do something about a customer
@@ -12,6 +12,7 @@ Errors are problem+json (RFC 9457). An answer has an ETag, which changes with th
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -30,14 +31,17 @@ from cxstream.warehouse.views import definition, query
 from cxstream.warehouse.views.selection import Grain, parse_assignment
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from starlette.requests import Request
 
     from cxstream.console.problems import Problem
+    from cxstream.console.reader import Row
 
 PREFIX = "/api/v1"
 _MOST, _DEFAULT = 10_000, 1000
+# Rows of a view that pages lead to.
+_MOST_ROWS = 100_000
 _JSON = orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z | orjson.OPT_SORT_KEYS
 
 
@@ -92,10 +96,24 @@ class Api:
         by, columns = ([part for part in ask.param(name).split(",") if part] for name in ("by", "columns"))
         options = dict(parse_assignment(text, "set") for text in request.query_params.getlist("set"))
         ask.scope.selection().check(view)
-        rows = await ask.view(
-            view, limit=limit + 1, by=tuple(by), grain=grain, columns=tuple(columns), options=options
-        )
-        found = {**_window(ask), "view": view.name, "rows": rows[:limit], "is_cut": len(rows) > limit}
+        asked: dict[str, Any] = {
+            "by": tuple(by),
+            "grain": grain,
+            "columns": tuple(columns),
+            "options": options,
+        }
+        names, after = ask.selection(view, **asked).row_names(view), ask.param("after")
+        # Pages after the first are of one result, which the reader keeps.
+        rows = await ask.view(view, limit=_MOST_ROWS if after else limit + 1, **asked)
+        rows = rows[_after(rows, names, after) :]
+        is_cut = len(rows) > limit
+        found = {
+            **_window(ask),
+            "view": view.name,
+            "rows": rows[:limit],
+            "is_cut": is_cut,
+            "next_after": _place(rows[limit - 1], names) if is_cut else None,
+        }
         return _answer(request, found, repr(ask.reader.state()))
 
     async def _rules(self, request: Request) -> Response:
@@ -177,7 +195,7 @@ def description() -> dict[str, Any]:
         _parameter("limit", f"Most rows, at most {_MOST}.", default=_DEFAULT, type_="integer"),
         _AFTER,
     ]
-    rows = [*scope, _parameter("columns", "Only these measures, with commas between them.")]
+    rows = [*scope, _parameter("columns", "Only these measures, with commas between them."), _AFTER]
     customers = [
         *scope,
         _parameter(
@@ -305,6 +323,26 @@ def _view(view: definition.View, *, is_viewer: bool) -> dict[str, Any]:
 
 def _window(ask: Ask) -> dict[str, Any]:
     return {"since": ask.scope.since, "until": ask.scope.until}
+
+
+def _place(row: Row, names: Sequence[str]) -> str:
+    """Where a list of rows goes on: behind the row of these names."""
+    named = orjson.dumps([row[name] for name in names], default=str, option=_JSON)
+    return base64.urlsafe_b64encode(named).decode().rstrip("=")
+
+
+def _after(rows: Sequence[Row], names: Sequence[str], place: str) -> int:
+    """How many rows stand before those after a place.
+
+    Raises:
+        InputError: the row of the place is not there.
+    """
+    if not place:
+        return 0
+    found = next((n for n, row in enumerate(rows) if _place(row, names) == place), None)
+    if found is None:
+        raise InputError(f"after={place}: is no row here, or not any more; begin at the start of the list")
+    return found + 1
 
 
 def _limit(ask: Ask) -> int:

@@ -15,10 +15,11 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from cxstream.console import api, assets, navigation, results, scope
+from cxstream.console import api, assets, navigation, results, scope, work
 from cxstream.console.actions import Actions
 from cxstream.console.api import Api
 from cxstream.console.audit import AuditLog
+from cxstream.console.copies import Copies
 from cxstream.console.delivery import Delivery
 from cxstream.console.desk import Desk
 from cxstream.console.entrance import Entrance, form_of, local
@@ -34,7 +35,7 @@ from cxstream.console.problems import problem_of
 from cxstream.console.provider import Provider
 from cxstream.console.reader import Reader
 from cxstream.console.rejects import Rejects
-from cxstream.console.rendering import THEMES, Templates
+from cxstream.console.rendering import THEMES, Templates, address_of, theme_of
 from cxstream.console.saved import SavedViews
 from cxstream.console.security import Protection
 from cxstream.console.sending import Sending
@@ -116,6 +117,7 @@ class _Console:
         views = settings.console.views_file or warehouse.with_name(f"{warehouse.name}.views.json")
         self._saved = SavedViews(views)
         self._templates = Templates(settings, self._pages)
+        self._copies = Copies()
         provider = Provider(settings.oidc) if settings.oidc.issuer is not None else None
         self.sessions = Sessions(settings.console, has_provider=provider is not None)
         self._live = Live(self._reader.shown)
@@ -171,17 +173,22 @@ class _Console:
             ask = await self._ask(page, request)
             if page.scoped and ask.last is None:
                 return self._templates.response("empty.html", request, ask.language, ask=ask, page=page)
-            with results.page(ask.touchpoints) as served:
-                found = await page.show(ask)
-            return self._templates.response(
-                f"pages/{page.name}.html",
-                request,
-                ask.language,
-                ask=ask,
-                page=page,
-                old=served.since,
-                **found,
+            name = f"pages/{page.name}.html"
+
+            async def make(render: Callable[..., T]) -> T:
+                with results.page(ask.touchpoints) as served:
+                    found = await page.show(ask)
+                return render(name, request, ask.language, ask=ask, page=page, old=served.since, **found)
+
+            if not page.is_shared:
+                return await make(self._templates.response)
+            # Snoozes end with a minute of the clock.
+            state = self._reader.shown(), self._desk.version, work.now()
+            who = ask.person.rank, bool(ask.person.name), ask.language.code, theme_of(request)
+            text = await self._copies.of(
+                state, (address_of(request), *who), lambda: make(self._templates.common)
             )
+            return self._templates.personal(text, ask)
 
         return show
 

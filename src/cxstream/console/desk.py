@@ -93,6 +93,9 @@ class Done:
 class Desk:
     """Where work on customers is done.
 
+    Attributes:
+        version: changes with what was done here and may not be in the read model yet.
+
     Args:
         settings: of the installation.
         agents: names of those who may work on customers and are known.
@@ -106,6 +109,7 @@ class Desk:
         self._forget = Outlet(settings, settings.topology.forget)
         self._done: OrderedDict[str, Done] = OrderedDict()
         self._erasures: OrderedDict[str, Done] = OrderedDict()
+        self.version = 0
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         # Somebody must have said where Kafka is: a file of another company is shown on a computer with a broker, too.
         self.is_open = "kafka" in settings.model_fields_set
@@ -174,6 +178,7 @@ class Desk:
             self._erasures.popitem(last=False)
         for number in [each.id for each in self.of(wish.customer)]:
             del self._done[number]
+        self.version += 1
         return wish.id
 
     def _check(self, wish: Wish) -> None:
@@ -222,6 +227,7 @@ class Desk:
         self._done[wish.id] = Done(wish.customer, item, wish.id, now, {**row, "id": wish.id, "time": now})
         while len(self._done) > _REMEMBERED:
             self._done.popitem(last=False)
+        self.version += 1
         return wish.id
 
     async def _record(self, wish: Wish, now_ms: int) -> dict[str, Any]:

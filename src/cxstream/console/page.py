@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from cxstream.warehouse.views.selection import Selection
 
 CUSTOMERS = "/customers"
+# They show whose work is whose, ask for something in the name of the person, or are lists of customers, which are not kept.
+_PERSONAL = ("queue", "rejected", "customers")
 STAFF = "agent"
 """The dimension that names somebody who works here; viewers see nobody by name."""
 
@@ -76,6 +78,11 @@ class Page:
     scoped: bool = True
     listed: bool = True
     role: Literal["viewer", "agent", "admin"] = "viewer"
+
+    @property
+    def is_shared(self) -> bool:
+        """It is the same for everybody of a role: only its frame is about who looks."""
+        return self.listed and self.name not in _PERSONAL
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import secrets
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import escape
 from starlette.responses import HTMLResponse
 
 from cxstream.console import assets, drawing, evidence, glossary, labels, navigation, scope
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from cxstream.console.language import Language
-    from cxstream.console.page import Page
+    from cxstream.console.page import Ask, Page
     from cxstream.console.people import Person
     from cxstream.settings import Settings
 
@@ -44,6 +47,8 @@ class Templates:
             "tabs": [pages[name] for name in navigation.TABS if name in pages and pages[name].listed],
             "pages": pages,
         }
+        # Nobody can write them into what a page shows.
+        self._marks = {name: f"mark-{secrets.token_hex(16)}" for name in ("name", "form_token", "saved_menu")}
 
     def response(
         self, name: str, request: Request, language: Language, status: int = 200, **values: Any
@@ -57,9 +62,31 @@ class Templates:
             status: of HTTP.
             values: for the template.
         """
-        chosen = request.cookies.get("theme", "")
-        address = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-        person: Person = getattr(request.state, "person", None) or NOBODY
+        return _page(self._text(name, request, language, values), status)
+
+    def common(self, name: str, request: Request, language: Language, **values: Any) -> str:
+        """A template as everybody of a role sees it, with marks in the place of what is about the person alone."""
+        person = _person(request)
+        marked = {
+            "person": msgspec.structs.replace(person, name=self._marks["name"] if person.name else ""),
+            "form_token": self._marks["form_token"],
+            "saved_menu": self._marks["saved_menu"],
+        }
+        return self._text(name, request, language, {**values, **marked})
+
+    def personal(self, text: str, ask: Ask) -> Response:
+        """What `common` made, for the person who asks."""
+        found = {
+            "name": escape(_person(ask.request).name),
+            "form_token": escape(getattr(ask.request.state, "form_token", "")),
+            "saved_menu": self._text("saved.html", ask.request, ask.language, {"ask": ask}).rstrip("\n"),
+        }
+        by_mark = {mark: str(found[name]) for name, mark in self._marks.items()}
+        # At once: nothing that is put in is looked at again.
+        return _page(re.sub("|".join(by_mark), lambda mark: by_mark[mark[0]], text))
+
+    def _text(self, name: str, request: Request, language: Language, values: dict[str, Any]) -> str:
+        person = _person(request)
         common: dict[str, Any] = {
             **self._common,
             "groups": navigation.groups(
@@ -67,19 +94,37 @@ class Templates:
             ),
             "person": person,
             "form_token": getattr(request.state, "form_token", ""),
-            "theme": chosen if chosen in THEMES else "",
-            "address": address,
+            "theme": theme_of(request),
+            "address": address_of(request),
             "ask": None,
             "page": None,
             "old": None,
+            "saved_menu": "",
         }
         text = self._environments[language.code].get_template(name).render({**common, **values})
         hidden = [
             each.path.partition("{")[0] for each in self._pages.values() if person.rank < Role[each.role]
         ]
-        if hidden:
-            text = _unlinked(text, hidden)
-        return HTMLResponse(text, status, headers={"vary": "cookie, accept-language"})
+        return _unlinked(text, hidden) if hidden else text
+
+
+def theme_of(request: Request) -> str:
+    """The theme that the reader has chosen; "" for none."""
+    chosen = request.cookies.get("theme", "")
+    return chosen if chosen in THEMES else ""
+
+
+def address_of(request: Request) -> str:
+    """Path and parameters of the address."""
+    return request.url.path + (f"?{request.url.query}" if request.url.query else "")
+
+
+def _person(request: Request) -> Person:
+    return getattr(request.state, "person", None) or NOBODY
+
+
+def _page(text: str, status: int = 200) -> Response:
+    return HTMLResponse(text, status, headers={"vary": "cookie, accept-language"})
 
 
 def _unlinked(text: str, hidden: Sequence[str]) -> str:

@@ -1,0 +1,201 @@
+"""Pages are made once for all who look at them: the same as if each were made for itself, and no more memory than is said."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from markupsafe import escape
+
+from console_app import OWN, card, console, warehouse
+from cxstream.console import navigation
+from cxstream.console.copies import Copies
+from cxstream.console.following import Shared
+from cxstream.console.people import add_person
+from cxstream.settings import Settings
+from cxstream.warehouse.ingest import Ingest
+from test_work import batch, work
+from view_rows import made_up
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from pathlib import Path
+
+PASSWORD = "correct horse battery"
+PAGES = sorted(page.path for page in navigation.found().values() if page.is_shared)
+
+
+class Counted(Copies):
+    """Counts what is made; makes all for itself where `is_off`."""
+
+    made = 0
+    is_off = False
+
+    async def of(self, state: Any, key: Any, make: Callable[[], Coroutine[Any, Any, str]]) -> str:
+        async def counted() -> str:
+            Counted.made += 1
+            return await make()
+
+        return await (counted() if self.is_off else super().of(state, key, counted))
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> type[Counted]:
+    monkeypatch.setattr("cxstream.console.app.Copies", Counted)
+    monkeypatch.setattr(Counted, "made", 0)
+    # The minute does not end meanwhile.
+    monkeypatch.setattr("cxstream.console.work.now", lambda: datetime(2026, 11, 1))  # noqa: DTZ001 - UTC without a zone
+    return Counted
+
+
+@pytest.mark.timeout(300)
+async def test_everybody_sees_what_they_would_see_alone(
+    tmp_path: Path, counted: type[Counted], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users, rows = tmp_path / "users.json", made_up(3, 60, 20)
+    path = warehouse(tmp_path / "w.duckdb", rows, (), [card(1, "high", 0.7)])
+    roles = {"<b>&1": "viewer", "olek": "viewer", "eva": "agent", "ada": "agent", "adam": "admin"}
+    for name, role in roles.items():
+        add_person(users, name, role, PASSWORD)  # type: ignore[arg-type]
+    known = set()
+    async with console(path, users_file=users, requests_per_minute=100_000) as client:
+        for name, language, theme, query in (
+            *((name, "en", "", "") for name in roles),
+            *((name, "en", "", "?period=28d&where=channel%3Dweb") for name in ("olek", "<b>&1")),
+            ("olek", "pl", "dark", ""),
+        ):
+            client.cookies.clear()
+            form = {"name": name, "password": PASSWORD}
+            assert (await client.post("/sign-in", data=form, headers=OWN)).status_code == 303
+            token = re.search('name="form_token" value="([^"]+)"', (await client.get("/views")).text)
+            assert token is not None
+            view = {"do": "save", "name": f"of <{name}>", "address": "/voice", "form_token": token[1]}
+            assert (await client.post("/views", data=view, headers=OWN)).status_code == 303
+            client.cookies.update({"language": language, "theme": theme})
+            # Only the first of a role has it made, and who looks alone.
+            asked = roles[name], language, theme, query
+            most = 1 + (asked not in known)
+            known.add(asked)
+            for page in PAGES:
+                alone, before = {}, counted.made
+                for is_off in (False, True):
+                    monkeypatch.setattr(Counted, "is_off", is_off)
+                    answer = await client.get(f"{page}{query}")
+                    assert answer.status_code == 200, page
+                    alone[is_off] = answer.text
+                assert alone[False] == alone[True], page
+                assert counted.made - before == most, page
+                assert "mark-" not in alone[False]
+                assert token[1] in alone[False]
+                assert f"of &lt;{escape(name)}&gt;" in alone[False]
+
+
+async def test_what_has_come_is_seen_at_once_and_asked_for_once_by_all(
+    tmp_path: Path, counted: type[Counted]
+) -> None:
+    path = warehouse(
+        tmp_path / "w.duckdb", made_up(3, 60, 20), (), [card(n, "high", 0.9 - n / 10) for n in (1, 2)]
+    )
+    with Shared(path, Settings().warehouse) as store:
+        async with console(path, source=store) as client:
+            pages = await asyncio.gather(*(client.get("/today") for _ in range(20)))
+            assert {page.status_code for page in pages} == {200}
+            assert len({page.text for page in pages}) == 1
+            assert counted.made == 1
+            Ingest(store).apply(batch((0, 0, *work("c-1", "snooze", 0, until="2027-01-01T00:00:00Z"))))
+            later = await asyncio.gather(*(client.get("/today") for _ in range(20)))
+            assert counted.made == 2
+            assert {"1 snoozed customer is left out" in page.text for page in later} == {True}
+            assert "snoozed customer" not in pages[0].text
+
+
+class Maker:
+    """Makes pages when it may.
+
+    Attributes:
+        begun: how many.
+        ended: how many ended by themselves.
+        may_end: holds them up.
+        fails: how often it will.
+    """
+
+    def __init__(self) -> None:
+        self.begun = self.ended = self.fails = 0
+        self.may_end = asyncio.Event()
+
+    async def __call__(self) -> str:
+        self.begun += 1
+        number = self.begun
+        await self.may_end.wait()
+        self.ended += 1
+        if self.fails:
+            self.fails -= 1
+            raise ValueError("no page")
+        return str(number)
+
+
+async def test_who_leaves_takes_nothing_from_those_who_stay() -> None:
+    copies, make = Copies(), Maker()
+    first, second = (asyncio.create_task(copies.of(1, "a", make)) for _ in range(2))
+    await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    make.may_end.set()
+    assert (await second, make.begun) == ("1", 1)
+    assert (await copies.of(1, "a", make), make.begun) == ("1", 1)
+
+
+async def test_what_nobody_waits_for_is_stopped_and_made_anew_for_the_next() -> None:
+    copies, make = Copies(), Maker()
+    alone = asyncio.create_task(copies.of(1, "a", make))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert make.begun == 1
+    alone.cancel()
+    await asyncio.gather(alone, return_exceptions=True)
+    make.may_end.set()
+    assert (await copies.of(1, "a", make), make.begun, make.ended) == ("2", 2, 1)
+
+
+async def test_what_fails_is_told_to_all_and_not_kept() -> None:
+    copies, make = Copies(), Maker()
+    make.fails = 1
+    make.may_end.set()
+    told = await asyncio.gather(*(copies.of(1, "a", make) for _ in range(3)), return_exceptions=True)
+    assert [str(each) for each in told] == ["no page"] * 3
+    assert (make.begun, copies.characters) == (1, 0)
+    assert await copies.of(1, "a", make) == "2"
+
+
+async def test_a_page_that_was_begun_before_a_change_is_not_kept_after_it() -> None:
+    copies, make = Copies(), Maker()
+    early = asyncio.create_task(copies.of(1, "a", make))
+    await asyncio.sleep(0)
+    late = asyncio.create_task(copies.of(2, "a", make))
+    await asyncio.sleep(0)
+    make.may_end.set()
+    assert (await early, await late) == ("1", "2")
+    assert await copies.of(2, "a", make) == "2"
+
+
+async def test_pages_take_no_more_memory_than_is_said() -> None:
+    copies, made = Copies(100), []
+
+    def page(number: int) -> Callable[[], Coroutine[Any, Any, str]]:
+        async def make() -> str:
+            made.append(number)
+            return "x" * 30
+
+        return make
+
+    for n in (1, 2, 3, 1, 4):
+        await copies.of(1, n, page(n))
+        assert copies.characters <= 100
+    await copies.of(1, 1, page(1))
+    await copies.of(1, 2, page(2))
+    # The one that nobody had asked for longest is gone.
+    assert made == [1, 2, 3, 4, 2]
+    assert len(await copies.of(1, 9, page(9))) == 30
