@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cxstream.cli.options import output
+from cxstream.cli.options import output, rules_option
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -34,12 +34,7 @@ _LONGEST = 128
     type=click.Path(path_type=Path, allow_dash=True),
     help="A file with one customer id a line, UTF-8; - is standard input.",
 )
-@click.option(
-    "--rules",
-    "rules_file",
-    type=click.Path(path_type=Path),
-    help="Rules (TOML or JSON) with the experiment.  [default: those of the settings]",
-)
+@rules_option("Rules (TOML or JSON) with the experiment.  [default: those of the settings]")
 @click.option("--format", "form", type=click.Choice(_FORMATS), default="table", show_default=True)
 @click.pass_obj
 def command(

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cxstream.cli.options import Time, require_duckdb, require_models
+from cxstream.cli.options import (
+    Time,
+    inputs_argument,
+    reports_option,
+    require_duckdb,
+    require_models,
+    rules_option,
+)
 from cxstream.cli.training import rules_before, show_table, warn, with_status, write_report
 
 if TYPE_CHECKING:
@@ -27,21 +34,9 @@ _MAGIC, _MAGIC_AT = b"DUCK", 8
 
 
 @click.command("evaluate")
-@click.argument("inputs", nargs=-1, required=True, metavar="IN...", type=click.Path(path_type=Path))
-@click.option(
-    "--report",
-    "reports",
-    multiple=True,
-    metavar="FILE",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Also write what was found: .html (one page with plots) or .json; may be given twice.",
-)
-@click.option(
-    "--rules",
-    "rules_file",
-    type=click.Path(path_type=Path),
-    help="Rules (TOML or JSON) with the experiments.  [default: those of the settings]",
-)
+@inputs_argument
+@reports_option("what was found", "plots")
+@rules_option("Rules (TOML or JSON) with the experiments.  [default: those of the settings]")
 @click.option(
     "--days",
     type=click.IntRange(1, 730),

@@ -7,17 +7,47 @@ import signal
 import threading
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+F = TypeVar("F", bound="Callable[..., Any]")
+
 _UNIT_MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _AGO = re.compile(r"(\d+)([smhd])")
 # A pipe has no width: what reads it wants a row a line, not a table folded at 80 columns.
 PIPE_COLUMNS = 220
+
+inputs_argument = click.argument(
+    "inputs", nargs=-1, required=True, metavar="IN...", type=click.Path(path_type=Path)
+)
+"""The files that a command learns from."""
+
+rules_out_option = click.option(
+    "--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="File for the rules (TOML)."
+)
+"""Where rules go."""
+
+
+def rules_option(about: str) -> Callable[[F], F]:
+    """A file of rules; `about`: the help."""
+    return click.option("--rules", "rules_file", type=click.Path(path_type=Path), help=about)
+
+
+def reports_option(what: str, plots: str) -> Callable[[F], F]:
+    """Reports of what was found; `what` and `plots`: for the help."""
+    return click.option(
+        "--report",
+        "reports",
+        multiple=True,
+        metavar="FILE",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help=f"Also write {what}: .html (one page with {plots}) or .json; may be given twice.",
+    )
 
 
 def rfc3339_ms(text: str) -> int | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cxstream.cli.options import Terminated, rfc3339_ms, sigterm_interrupts
+from cxstream.cli.options import Terminated, rfc3339_ms, rules_option, sigterm_interrupts
 
 if TYPE_CHECKING:
     from cxstream.files.scored_file import ScoredFile
@@ -57,12 +57,9 @@ if TYPE_CHECKING:
 @click.option(
     "--batch-bytes", type=click.IntRange(1024), help="Bytes read at a time.  [default: from the settings]"
 )
-@click.option(
-    "--rules",
-    "rules_file",
-    type=click.Path(path_type=Path),
-    help="Rules (TOML or JSON, see 'cxstream rules') that hold until the records say others.  [default: those of the "
-    "settings]",
+@rules_option(
+    "Rules (TOML or JSON, see 'cxstream rules') that hold until the records say others.  [default: those of the "
+    "settings]"
 )
 @click.option(
     "--scored",

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cxstream.cli.options import rules_option
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -22,11 +24,8 @@ if TYPE_CHECKING:
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Compare this folder with the current documents; exit 1 and show the difference if there is one.",
 )
-@click.option(
-    "--rules",
-    "rules_file",
-    type=click.Path(path_type=Path),
-    help="Rules (TOML or JSON, see 'cxstream rules'): also write or check the schemas of the kinds that they name.",
+@rules_option(
+    "Rules (TOML or JSON, see 'cxstream rules'): also write or check the schemas of the kinds that they name."
 )
 def command(out: Path | None, check: Path | None, rules_file: Path | None) -> None:
     """Write or check the JSON Schemas of all events and the AsyncAPI document of all topics.

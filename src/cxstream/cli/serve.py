@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 import click
 
+from cxstream.cli.options import rules_option
+
 
 @click.command("serve")
 @click.option(
@@ -24,12 +26,9 @@ import click
     is_flag=True,
     help="Also keep the read model up to date from Kafka, as 'warehouse follow' does: pages show an event within a second or two.",
 )
-@click.option(
-    "--rules",
-    "rules_file",
-    type=click.Path(path_type=Path),
-    help="Rules (TOML or JSON) that the read model was made with, such as those of 'replay --rules': pages take experiments, thresholds "
-    "and models from them.  [default: those of the settings]",
+@rules_option(
+    "Rules (TOML or JSON) that the read model was made with, such as those of 'replay --rules': pages take experiments, thresholds "
+    "and models from them.  [default: those of the settings]"
 )
 @click.option("--host", help="Address of the server.  [default: console.host of the settings]")
 @click.option(

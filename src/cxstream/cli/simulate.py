@@ -10,6 +10,8 @@ from typing import Any
 
 import click
 
+from cxstream.cli.options import rules_option
+
 _FILE_START = datetime(2026, 1, 1, tzinfo=UTC)
 _SHARE = click.FloatRange(0, 0.2)
 _POSITIVE = click.FloatRange(0, min_open=True)
@@ -75,11 +77,8 @@ _POSITIVE = click.FloatRange(0, min_open=True)
     default=None,
     help="Broken records may come from the future. Default: to a topic yes, to a file no, as a file does not say when a record arrived.",
 )
-@click.option(
-    "--rules",
-    "rules_file",
-    type=click.Path(path_type=Path),
-    help="Rules with experiments: the CRM acts on the churn-risk signals that follow from them, by their arm, instead of by chance.",
+@rules_option(
+    "Rules with experiments: the CRM acts on the churn-risk signals that follow from them, by their arm, instead of by chance."
 )
 @click.option(
     "--effect",

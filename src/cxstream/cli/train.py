@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cxstream.cli.options import Time, require_models
+from cxstream.cli.options import (
+    Time,
+    inputs_argument,
+    reports_option,
+    require_models,
+    rules_option,
+    rules_out_option,
+)
 from cxstream.cli.train_churn import churn
 from cxstream.cli.train_foretell import foretell
 from cxstream.cli.training import (
@@ -46,30 +53,16 @@ command.add_command(foretell)
 
 
 @command.command("purchases")
-@click.argument("inputs", nargs=-1, required=True, metavar="IN...", type=click.Path(path_type=Path))
-@click.option(
-    "--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="File for the rules (TOML)."
-)
-@click.option(
-    "--report",
-    "reports",
-    multiple=True,
-    metavar="FILE",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Also write what was found: .html (one page with a plot) or .json; may be given twice.",
-)
+@inputs_argument
+@rules_out_option
+@reports_option("what was found", "a plot")
 @click.option(
     "--track",
     metavar="FILE",
     type=click.Path(dir_okay=False, path_type=Path),
     help="Also write the plot of the holdout as CSV: days since the cut, purchases that came, and expected ones.",
 )
-@click.option(
-    "--rules",
-    "rules_file",
-    type=click.Path(path_type=Path),
-    help="Rules (TOML or JSON) that the models are added to.  [default: those of the settings]",
-)
+@rules_option("Rules (TOML or JSON) that the models are added to.  [default: those of the settings]")
 @click.option(
     "--until",
     type=Time(),

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cxstream.cli.options import Time, require_models
+from cxstream.cli.options import (
+    Time,
+    inputs_argument,
+    reports_option,
+    require_models,
+    rules_option,
+    rules_out_option,
+)
 from cxstream.cli.training import (
     check_outputs,
     rules_before,
@@ -43,27 +50,13 @@ class Days(click.ParamType):
 
 
 @click.command("churn")
-@click.argument("inputs", nargs=-1, required=True, metavar="IN...", type=click.Path(path_type=Path))
-@click.option(
-    "--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="File for the rules (TOML)."
-)
+@inputs_argument
+@rules_out_option
 @click.option(
     "--horizon", type=Days(), default=30, show_default="30d", help="Days within which customers leave."
 )
-@click.option(
-    "--report",
-    "reports",
-    multiple=True,
-    metavar="FILE",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Also write the model card: .html (one page with plots) or .json; may be given twice.",
-)
-@click.option(
-    "--rules",
-    "rules_file",
-    type=click.Path(path_type=Path),
-    help="Rules (TOML or JSON) whose churn risk is replaced.  [default: those of the settings]",
-)
+@reports_option("the model card", "plots")
+@rules_option("Rules (TOML or JSON) whose churn risk is replaced.  [default: those of the settings]")
 @click.option(
     "--leaving",
     "definition",

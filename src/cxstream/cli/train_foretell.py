@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cxstream.cli.options import require_models
+from cxstream.cli.options import require_models, rules_option
 
 if TYPE_CHECKING:
     from cxstream.training.customers import Customers
@@ -26,12 +26,7 @@ _FIELDS = (2, 3)
     metavar="X,T_X,T[,ZBAR]",
     help="One customer instead of a file: repeats, recency, age, mean amount.",
 )
-@click.option(
-    "--rules",
-    "rules_file",
-    type=click.Path(path_type=Path),
-    help="Rules (TOML or JSON) with a purchase_model.  [default: those of the settings]",
-)
+@rules_option("Rules (TOML or JSON) with a purchase_model.  [default: those of the settings]")
 @click.option(
     "--values",
     metavar="MODEL=VALUE,...",

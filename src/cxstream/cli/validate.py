@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cxstream.cli.options import output
+from cxstream.cli.options import output, rules_option
 
 if TYPE_CHECKING:
     from cxstream.settings import Settings
@@ -55,11 +55,8 @@ class _Teller:
     help=f"Most errors, and most warnings, to show.  [default: {_SHOWN}; all with --json]",
 )
 @click.option("--json", "as_json", is_flag=True, help="A JSON object for each problem, on a line of its own.")
-@click.option(
-    "--rules",
-    "rules_file",
-    type=click.Path(path_type=Path),
-    help="Rules (TOML or JSON, see 'cxstream rules') whose kinds are valid.  [default: those of the settings]",
+@rules_option(
+    "Rules (TOML or JSON, see 'cxstream rules') whose kinds are valid.  [default: those of the settings]"
 )
 @click.option("--strict", is_flag=True, help="Warnings count, too: exit status 1 where there is one.")
 @click.pass_obj
