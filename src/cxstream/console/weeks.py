@@ -6,15 +6,17 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from cxstream.console import charts
+from cxstream.console import charts, figures
+from cxstream.console.figures import Grid
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from markupsafe import Markup
 
     from cxstream.console.figures import Estimate, Measure
     from cxstream.console.page import Ask
+    from cxstream.console.reader import Row
     from cxstream.console.scope import Scope
 
 COUNT = 12
@@ -55,3 +57,33 @@ def chart(ask: Ask, measure: Measure, found: Mapping[datetime, Estimate | None],
         tone=measure.tone,
         bounds=measure.bounds,
     )
+
+
+def grid(
+    ask: Ask,
+    rows: Sequence[Row],
+    counted: tuple[str, str],
+    measures: Sequence[Measure],
+    of: Callable[[Measure, Row], Estimate | None],
+) -> Grid:
+    """Measures week by week, as a table.
+
+    Args:
+        ask: with the language.
+        rows: by the start of the week.
+        counted: title and column of what the first column counts.
+        measures: of the other columns.
+        of: the estimate of a measure in a row.
+    """
+    words, (title, column) = ask.language, counted
+    heads = [figures.name(words.gettext("Week from")), figures.head(title)]
+    heads += [figures.head(words.gettext(each.title)) for each in measures]
+    cells = [
+        [
+            figures.name(words.full_day(row["period"].date())),
+            figures.count(words, row[column]),
+            *(figures.estimate(words, each, of(each, row)) for each in measures),
+        ]
+        for row in rows
+    ]
+    return Grid(heads, cells)

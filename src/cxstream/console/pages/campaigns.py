@@ -58,7 +58,7 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
         "total": total,
         "lede": _lede(ask, total, earlier) if total else None,
         "figures": [_figure(ask, each, total, earlier, weeks) for each in _MEASURES] if total else [],
-        "weeks": _week_grid(ask, weeks),
+        "weeks": weekly.grid(ask, weeks, (ask.language.gettext("Sent"), "sent"), _MEASURES, Measure.of),
         "by": by,
         "choices": _choices(ask, "by", {name: ask.label("dimension", name) for name in _BY}),
         "credit": credit,
@@ -124,21 +124,6 @@ def _figure(ask: Ask, measure: Measure, now: Row, before: Row | None, weeks: Seq
 
 def _link(ask: Ask, measure: Measure, **cell: str | None) -> str:
     return ask.customers("campaigns", _COUNTS[measure.column], **cell)
-
-
-def _week_grid(ask: Ask, weeks: Sequence[Row]) -> Grid:
-    words = ask.language
-    heads = [figures.name(words.gettext("Week from")), figures.head(words.gettext("Sent"))]
-    heads += [figures.head(words.gettext(measure.title)) for measure in _MEASURES]
-    rows = [
-        [
-            figures.name(words.full_day(row["period"].date())),
-            figures.count(words, row["sent"]),
-            *(figures.estimate(words, measure, measure.of(row)) for measure in _MEASURES),
-        ]
-        for row in weeks
-    ]
-    return Grid(heads, rows)
 
 
 def _group_grid(ask: Ask, by: str, credit: str, rows: Sequence[Row]) -> Grid:

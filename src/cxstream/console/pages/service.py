@@ -73,7 +73,13 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
         "fcr_until": _known_until(ask),
         "fcr_channels": [ask.label("channel", name) for name in able.to_resolve],
         "queued_channels": [ask.label("channel", name) for name in able.to_wait],
-        "weeks": _week_grid(ask, weekly),
+        "weeks": weeks.grid(
+            ask,
+            weekly,
+            (ask.language.gettext("Contacts"), "contacts"),
+            _MEASURES,
+            lambda each, row: _of(each, row, ask.scope.few),
+        ),
         "times": _time_grid(ask, total) if total else None,
         "complaints": _complaints(ask, now[0]) if now else [],
         "by": by,
@@ -213,21 +219,6 @@ def _lede(ask: Ask, now: Row | None, before: Row | None) -> dict[str, Any] | Non
         "sign": figures.direction(_ABANDONMENT, change),
         "is_compared": change is not None,
     }
-
-
-def _week_grid(ask: Ask, weekly: Sequence[Row]) -> Grid:
-    words = ask.language
-    heads = [figures.name(words.gettext("Week from")), figures.head(words.gettext("Contacts"))]
-    heads += [figures.head(words.gettext(measure.title)) for measure in _MEASURES]
-    rows = [
-        [
-            figures.name(words.full_day(row["period"].date())),
-            figures.count(words, row["contacts"]),
-            *(figures.estimate(words, each, _of(each, row, ask.scope.few)) for each in _MEASURES),
-        ]
-        for row in weekly
-    ]
-    return Grid(heads, rows)
 
 
 def _time_grid(ask: Ask, now: Row) -> Grid:
