@@ -1,12 +1,11 @@
 """Score cards in JSON, many at a time.
 
-What a card looks like is read off one that the encoder of its type has written: the places of its values are then filled
-in with their texts, which the same encoder writes for all cards at once.
+The encoder of the types writes what cards say for all of them at once. What is around it is read off one card that the same
+encoder has written.
 """
 
 from __future__ import annotations
 
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -25,15 +24,13 @@ if TYPE_CHECKING:
 
 _encode = msgspec.json.Encoder().encode
 
-_SCORES = ("effort", "effort_halfwidth", "satisfaction", "satisfaction_halfwidth", "probability", "acute")
-_SCORES_AT = [k.C_EFFORT, k.C_EFFORT_HW, k.C_SAT, k.C_SAT_HW, k.C_P, k.C_ACUTE]
+_SCORES_AT = [k.C_EFFORT, k.C_EFFORT_HW, k.C_SAT, k.C_SAT_HW, k.C_P]
 _TOUCHES_AT = [k.C_T1, k.C_T7, k.C_T30, k.C_T90]
-_WORTH = ("spent", "p_alive", "clv", "value_at_risk")
-_TEXTS = (
-    *("id", "subject", "time", "level", "announced"),
-    *("last_touch", "last_purchase", "model"),
-)
-_LEVELS = [_encode(level) for level in LEVELS]
+# In JSON, what the dictionary of a card is.
+_Features: Any = msgspec.defstruct("_Features", FEATURES, gc=False)
+# What stands between two cards; no text has it, since a quote in a text is escaped.
+_FIRST = b'{"%b":' % msgspec.structs.fields(o.ScoreCard)[0].encode_name.encode()
+_BETWEEN = b"}," + _FIRST
 
 
 class Facts(NamedTuple):
@@ -64,42 +61,21 @@ class Facts(NamedTuple):
     labels: Sequence[str]
 
 
-def _template() -> tuple[bytes, Any]:
-    """A card with `%b` for each value, and what takes the values out of numbers and texts in the order of the card."""
-    count = len(_SCORES) + len(FEATURES) + len(_TOUCHES_AT) + 1 + len(_WORTH)
-    # No number is in another one, and none in the rest of a card.
-    numbers = [7_000_001.5 + i for i in range(count)]
-    whole = range(len(_SCORES) + len(FEATURES), count - len(_WORTH))
-    marks: list[Any] = [int(each) if i in whole else each for i, each in enumerate(numbers)]
-    texts = {name: f"@{name}@" for name in _TEXTS}
-    scores, rest = marks[: len(_SCORES)], marks[len(_SCORES) :]
-    features, rest = dict(zip(FEATURES, rest, strict=False)), rest[len(FEATURES) :]
-    touches, (purchases, *worth) = o.Touches(*rest[: len(_TOUCHES_AT)]), rest[len(_TOUCHES_AT) :]
-    said = {name: texts[name] for name in ("level", "announced", "last_touch", "last_purchase", "model")}
-    data: dict[str, Any] = {
-        **dict(zip(_SCORES, scores, strict=True)),
-        **said,
-        "features": features,
-        "touches": touches,
-        "purchases": purchases,
-        **dict(zip(_WORTH, worth, strict=True)),
-    }
-    card = _encode(
-        o.Score(id=texts["id"], subject=texts["subject"], time=texts["time"], data=o.ScoreCard(**data))
-    )
-    found = [(card.index(mark), i, mark) for i, mark in enumerate(map(_encode, [*marks, *texts.values()]))]
-    found.sort()
-    card = card.replace(b"%", b"%%")
-    for _, _, mark in found:
-        card = card.replace(mark, b"%b")
-    return card, itemgetter(*(i for _, i, _ in found))
+def _template() -> bytes:
+    """A card with `%b` for id, subject, time and what follows the beginning of its data."""
+    marks = [b"@id@", b"@subject@", b"@time@", b"@data@"]
+    raws: list[Any] = [msgspec.Raw(mark) for mark in marks]
+    card = _encode(o.Score(id=raws[0], subject=raws[1], time=raws[2], data=raws[3])).replace(b"%", b"%%")
+    for mark in marks:
+        card = card.replace(mark, _FIRST + b"%b}" if mark == marks[-1] else b"%b")
+    return card
 
 
-_CARD, _in_order = _template()
+_CARD = _template()
 
 
-def _each(values: Sequence[Any]) -> list[bytes]:
-    """The JSON of each of some numbers, times or nulls."""
+def _each(values: Sequence[str]) -> list[bytes]:
+    """The JSON of each of some times."""
     return _encode(values)[1:-1].split(b",") if len(values) else []
 
 
@@ -118,44 +94,29 @@ def cards(
         return
     alive = [None if nan else p for p, nan in zip(*_with_nan(values[:, k.C_ALIVE]), strict=True)]
     risks = values[:, k.C_P].tolist()
-    at_risk = [None if clv is None else clv * p for clv, p in zip(facts.clvs, risks, strict=True)]
-    columns = [
+    data = map(
+        o.ScoreCard,
         *(values[:, at].tolist() for at in _SCORES_AT),
-        *values[:, k.C_X : k.C_X + len(FEATURES)].T.tolist(),
-        *values[:, _TOUCHES_AT].astype(np.int64).T.tolist(),
+        map(LEVELS.__getitem__, facts.levels.tolist()),
+        map(LEVELS.__getitem__, facts.announced.tolist()),
+        values[:, k.C_ACUTE].tolist(),
+        map(_Features, *values[:, k.C_X : k.C_X + len(FEATURES)].T.tolist()),
+        rfc3339_all(facts.touched),
+        map(o.Touches, *values[:, _TOUCHES_AT].astype(np.int64).T.tolist()),
         facts.purchases,
+        facts.last_purchases,
         facts.spent,
+        facts.labels,
         alive,
         facts.clvs,
-        at_risk,
-    ]
-    numbers = _encode(list(zip(*columns, strict=True)))[2:-2].split(b"],[")
-    begin = _encode(f"{origin}-")[:-1]
-    labels = {label: _encode(label) for label in set(facts.labels)}
-    for subject, row, offset, clock, level, announced, touched, bought, label in zip(
-        subjects,
-        numbers,
-        facts.offsets.tolist(),
-        _each(rfc3339_all(facts.clocks)),
-        facts.levels.tolist(),
-        facts.announced.tolist(),
-        _each(rfc3339_all(facts.touched)),
-        _each(facts.last_purchases),
-        facts.labels,
-        strict=True,
-    ):
+        [None if clv is None else clv * p for clv, p in zip(facts.clvs, risks, strict=True)],
+    )
+    # Without the brackets of the list, the beginning of the first card and the end of the last.
+    rest = _encode(list(data))[1 + len(_FIRST) : -2].split(_BETWEEN)
+    begin, times = _encode(f"{origin}-")[:-1], _each(rfc3339_all(facts.clocks))
+    for subject, offset, time, said in zip(subjects, facts.offsets.tolist(), times, rest, strict=True):
         whose = _encode(subject)
-        texts = (
-            b"%b%d:%b" % (begin, offset, whose[1:]),
-            whose,
-            clock,
-            _LEVELS[level],
-            _LEVELS[announced],
-            touched,
-            bought,
-            labels[label],
-        )
-        yield subject, _CARD % _in_order([*row.split(b","), *texts])
+        yield subject, _CARD % (b"%b%d:%b" % (begin, offset, whose[1:]), whose, time, said)
 
 
 def _with_nan(values: NDArray[np.float64]) -> tuple[list[float], list[bool]]:
