@@ -1,4 +1,4 @@
-"""Signals, rejections and score cards a second of processor time, of a stormy stream: medians.
+"""Signals, rejections and score cards a second of processor time, of a stormy stream, and what cx.scored costs: medians.
 
     python benchmarks/results.py touchpoints.ndjson [--runs 7] [--most-reasons]
 
@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import argparse
 import time
+from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cxstream.model.parameters import ScoringParams
 from cxstream.scoring.codec.decode import decode
 from cxstream.scoring.engine import Engine, Records, compile_kernels
 from cxstream.settings import ACTIONS
+from cxstream.worker.ownership.scored_rows import ScoredRows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -43,6 +45,12 @@ def rules(*, most_reasons: bool) -> ScoringParams:
         "typical": dict.fromkeys(params.typical, 0.21),
     }
     return params.model_copy(update=changed)
+
+
+class _Appended(NamedTuple):
+    """What cx.scored takes of a record."""
+
+    timestamp: int
 
 
 class Storm:
@@ -97,6 +105,19 @@ def refuse(records: Sequence[bytes]) -> int:
     return sum(len(decode(records[start : start + _BATCH]).rejected) for start in batches)
 
 
+def score(lines: Sequence[bytes], *, scored: bool) -> int:
+    """Read and score a stream, with or without the values of cx.scored; how many events."""
+    engine, rows = Engine(ScoringParams(), ACTIONS), ScoredRows()
+    engine.scored = scored
+    for start in range(0, len(lines), _BATCH):
+        part = lines[start : start + _BATCH]
+        found = engine.process(Records(part, range(start, start + len(part)))).scored
+        if found is not None:
+            rows.add(found, [_Appended(0)] * len(part))
+    rows.close()
+    return len(lines)
+
+
 def timed(work: Callable[[], int], runs: int) -> str:
     """Microseconds of processor time for each result, and results a second."""
     found = []
@@ -124,6 +145,8 @@ def main() -> None:
     storm, bad = Storm(lines, rules(most_reasons=args.most_reasons)), broken(lines[:_BATCH])
     print(f"signal     {timed(storm.write_signals, args.runs)}, of {storm.signals:,}")
     print(f"card       {timed(storm.write_cards, args.runs)}, of {storm.engine.customers:,}")
+    for scored, name in ((False, "event     "), (True, "... scored")):
+        print(f"{name} {timed(partial(score, lines, scored=scored), args.runs)}, of {len(lines):,}")
     print(f"rejection  {timed(lambda: refuse(bad), args.runs)}, of {len(bad):,}")
 
 
