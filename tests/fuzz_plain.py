@@ -356,11 +356,11 @@ def compare(
     """
     one = decode(lines(values), vocabulary=fast, texts=texts)
     other = decode(values, vocabulary=general, texts=texts)
-    if _told(one) != _told(other):
+    if told(one) != told(other):
         for value in values:
             one = decode(lines([value]), vocabulary=fast, texts=texts)
             other = decode([value], vocabulary=general, texts=texts)
-            if _told(one) != _told(other):
+            if told(one) != told(other):
                 raise DifferenceError(value)
         raise DifferenceError("a batch, but none of its records alone")
     contract = fast.contract
@@ -379,7 +379,7 @@ def lines(values: Sequence[bytes | None]) -> Sequence[bytes | None]:
     return Packed(bytes(text), packed.begins, packed.ends)
 
 
-def _told(decoded: Decoded) -> tuple[Any, ...]:
+def told(decoded: Decoded) -> tuple[Any, ...]:
     """All that a decoded batch says. Texts first: once an event is made, they come from it."""
     contacts = [i for i, kind in enumerate(decoded.columns["kind"].tolist()) if kind == Kind.contact]
     topics = [decoded.events.topic(i) for i in contacts]

@@ -81,7 +81,7 @@ def command(
 ) -> None:
     """Send touchpoint files to cx.touchpoints, keyed by subject, in order.
 
-    Takes JSON (lines or arrays, also packed) and Parquet; `-` reads standard input. Every record is sent as it is,
+    Takes JSON (lines or arrays, also packed), Parquet and Arrow; `-` reads standard input. Every record is sent as it is,
     broken ones too, for the worker to reject: a record whose subject cannot be read goes to partition 0
     without a key. Exit status 1 when a record is too long for the topic; the others are sent.
 

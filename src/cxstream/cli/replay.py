@@ -96,7 +96,7 @@ def command(
 ) -> None:
     """Score touchpoint files without a broker.
 
-    IN is JSON (lines or arrays, also packed) or Parquet; `-` is standard input. Several are scored as given, one
+    IN is JSON (lines or arrays, also packed), Parquet or Arrow; `-` is standard input. Several are scored as given, one
     after the other; with --sort all records are scored in the order of their times. The folder gets signals.ndjson
     (churn-risk and friction signals, in order), scores.ndjson (one score card per customer, sorted by subject) and
     rejected.ndjson (reason, field, line and the record). If there are erasure requests, forgotten.ndjson has the
@@ -117,6 +117,7 @@ def command(
       cxstream replay march.ndjson --rules new.toml --out march-by-new-rules
       cxstream replay touchpoints.ndjson --out result --scored scored.parquet
       cxstream replay touchpoints.ndjson --out result --warehouse shop.duckdb
+      cxstream replay events.parquet events.arrow --out result
       cxstream replay jan.ndjson.gz feb.parquet --until 2025-03-01T00:00:00Z --out result
     """  # noqa: D301
     from rich.console import Console

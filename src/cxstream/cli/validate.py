@@ -70,7 +70,7 @@ def command(
 ) -> None:
     """Check touchpoint records before they are sent.
 
-    FILE is what `replay` and `produce` read: JSON (lines or arrays, also packed) or Parquet; `-` is standard input.
+    FILE is what `replay` and `produce` read: JSON (lines or arrays, also packed), Parquet or Arrow; `-` is standard input.
     Every problem is told with file, line and field, and with what was probably meant. What is valid here, a worker
     accepts; that it may come too late, or twice, only a worker knows.
 

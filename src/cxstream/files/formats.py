@@ -14,6 +14,7 @@ PEEKED_BYTES = 512
 """How many first bytes tell every format."""
 
 PARQUET = b"PAR1"
+ARROW_FILE, ARROW_STREAM = b"ARROW1\x00\x00", b"\xff\xff\xff\xff"
 
 _PACKED: dict[bytes, Packed] = {
     b"\x1f\x8b": "gzip",
@@ -58,6 +59,7 @@ class _Foreign(NamedTuple):
 
 _UNPACK = "unpack it first"
 _AS_NDJSON = "export it as NDJSON, CSV or Parquet"
+_ARROW = "unpack it if it is packed, else write it as Parquet"
 _NO_DATA = "name a file of events"
 _LOOK = "a server sent it instead of the data: open it to see why, and download again"
 _XML = "XML"
@@ -80,9 +82,9 @@ _FOREIGN = (
     _Foreign(b"!<arch>\n", "an ar archive", _UNPACK),
     _Foreign(b"PARE", "encrypted Parquet", "write it without encryption"),
     _Foreign(b"Obj\x01", "Avro", _AS_NDJSON),
-    _Foreign(b"ARROW1\x00\x00", "an Arrow file (Feather)", "write it as Parquet"),
+    _Foreign(b"ARROW1\x00\x00", "an Arrow file (Feather)", _ARROW),
     _Foreign(b"FEA1", "a Feather file", "write it as Parquet"),
-    _Foreign(b"\xff\xff\xff\xff", "an Arrow stream", "write it as Parquet"),
+    _Foreign(b"\xff\xff\xff\xff", "an Arrow stream", _ARROW),
     _Foreign(b"SEQ\x06", "a Hadoop sequence file", _AS_NDJSON),
     _Foreign(b"\x07_id\x00", "BSON", "convert it with bsondump", 4),
     _Foreign(b"\x89HDF\r\n\x1a\n", "HDF5", _AS_NDJSON),

@@ -9,6 +9,7 @@ import numpy as np
 
 from cxstream.scoring.codec.packed import AFTER, Packed
 from cxstream.scoring.codec.rejection import Passing, Reference
+from cxstream.scoring.codec.rows import Rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -154,6 +155,8 @@ class _Cutter:
 
 def bounded(lines: Sequence[bytes], numbers: Sequence[int], limit: int) -> Records:
     """Take the records out that are longer than `limit` bytes."""
+    if isinstance(lines, Rows) and lines.longest <= limit:
+        return Records(lines, numbers)
     long = (
         np.flatnonzero(lines.lengths > limit).tolist()
         if isinstance(lines, Packed)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -115,6 +116,7 @@ def times(column: Any, *, utc: bool) -> list[str | None]:
     return found
 
 
+@lru_cache(maxsize=256)
 def _plain(kind: Any) -> Plain:
     if types.is_struct(kind):
         return _object([(field.name, _inner(field.type)) for field in kind])

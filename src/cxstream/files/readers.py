@@ -2,7 +2,7 @@ r"""Touchpoint files as batches of records, whatever their format.
 
     JSON, plain or packed  ->  blocks of bytes  ->  lines or values  \
                                                                       >  Chunk(lines, numbers, ...)
-    Parquet                ->  batches of rows  ->  events           /
+    Parquet, Arrow         ->  batches of rows                       /
 
 Memory is bounded by `batch_bytes` and one record, however long the input, a line or a compressed run is.
 """
@@ -36,7 +36,7 @@ class Chunk:
         path: the input; `-` is standard input.
         lines: one record each, structured CloudEvents JSON without a newline; `b""`, which no event is and every
             decoder refuses, where the record is longer than `max_record_bytes`.
-        numbers: int[len(lines)], the 1-based line of each record in its input; of Parquet the row, of JSON that
+        numbers: int[len(lines)], the 1-based line of each record in its input; of Parquet and Arrow the row, of JSON that
             is not one record a line the position among the records.
         consumed_bytes: stored bytes read so far over all inputs; comparable to `total_bytes`.
         cut: what stands for each record that is too long, by its position in `lines`.
@@ -59,8 +59,8 @@ def read_batches(
     r"""Read inputs one after the other.
 
     JSON in UTF-8, UTF-16 or UTF-32: one record a line (empty lines are skipped, but counted), arrays, indented
-    objects, RFC 7464 sequences; the same in gzip, zstd, bzip2, xz or as the only file in a ZIP archive; and Parquet
-    with the columns of an event (see `parquet`).
+    objects, RFC 7464 sequences; the same in gzip, zstd, bzip2, xz or as the only file in a ZIP archive; and Parquet,
+    Arrow files and Arrow streams with the columns of an event (see `event_rows`).
 
     Args:
         paths: the inputs, in order; `-` is standard input.
@@ -68,7 +68,7 @@ def read_batches(
         max_record_bytes: a longer record is marked as too long instead of being kept, in bytes.
 
     Raises:
-        InputError: an input is missing, broken or cut off, or is Parquet of other columns; names it
+        InputError: an input is missing, broken or cut off, or is Parquet or Arrow of other columns; names it
             and says what to do.
     """
     before = 0
@@ -81,6 +81,10 @@ def read_batches(
                 for share, records in _parquet(path, batch_bytes, max_record_bytes):
                     yield _chunk(path, records, before + int(share * size))
                 before += size
+            elif streams.is_arrow(source):
+                for records in _arrow(source, path, batch_bytes, max_record_bytes):
+                    yield _chunk(path, records, before + source.taken)
+                before += source.taken
             else:
                 stream = streams.blocks(source, path, batch_bytes)
                 for records in json_records(stream, source.name, batch_bytes, max_record_bytes):
@@ -92,6 +96,12 @@ def _parquet(path: Path, batch_bytes: int, max_record_bytes: int) -> Iterator[tu
     from cxstream.files import parquet
 
     return parquet.read(path, batch_bytes, max_record_bytes)
+
+
+def _arrow(source: streams.Source, path: Path, batch_bytes: int, max_record_bytes: int) -> Iterator[Records]:
+    from cxstream.files import arrow
+
+    return arrow.read(source, path, batch_bytes, max_record_bytes)
 
 
 def _chunk(path: Path, records: Records, consumed: int) -> Chunk:

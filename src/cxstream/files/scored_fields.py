@@ -75,6 +75,7 @@ class FieldColumns:
                 return self._texts(self._spans[:, m], there).dictionary_encode()
             case "codes":
                 values: list[Any] = [None] * n
+                self._events.make(np.flatnonzero(there))
                 for i in np.flatnonzero(there).tolist():
                     values[i] = self._events[i].data.hashtags
                 return values

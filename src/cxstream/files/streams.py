@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from itertools import chain
 from typing import TYPE_CHECKING, BinaryIO
 
-from cxstream.files.formats import PARQUET, PEEKED_BYTES, SUFFIXES, foreign, packed
+from cxstream.files.formats import ARROW_FILE, ARROW_STREAM, PARQUET, PEEKED_BYTES, SUFFIXES, foreign, packed
 from cxstream.files.unpack import unpacked
 from cxstream.files.zips import member_blocks
 from cxstream.model.errors import InputError
@@ -54,6 +54,10 @@ class Source:
         self.taken += len(block)
         return block
 
+    def pass_to(self, taken: int) -> None:
+        """Count bytes that somebody else has read, up to an offset."""
+        self.taken = max(self.taken, taken)
+
     def members(self, size: int) -> Iterator[bytes]:
         """The file within this ZIP archive, at most `size` bytes at a time."""
         yield from member_blocks(self._file, self.name, size, self._on_taken)
@@ -87,6 +91,11 @@ def opened(path: Path) -> Iterator[Source]:
 def is_parquet(source: Source, path: Path) -> bool:
     """Whether the input is Parquet, by its first bytes, else by its name."""
     return source.head() == PARQUET or path.suffix == ".parquet"
+
+
+def is_arrow(source: Source) -> bool:
+    """Whether the input is an Arrow file or an Arrow stream, by its first bytes."""
+    return source.head() in {ARROW_FILE[:4], ARROW_STREAM}
 
 
 def blocks(source: Source, path: Path, size: int, *, xml: bool = False) -> Iterator[bytes]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 ENVELOPE = ("specversion", "id", "source", "type", "subject", "time", "data")
 """Members of the object; each is required."""
-_VERSION, _ID, _SOURCE, _TYPE, _SUBJECT, _TIME, _DATA = range(7)
+_VERSION, _ID, _SOURCE, TYPE, SUBJECT, TIME, DATA = range(7)
 _ALL = (1 << 7) - 1
 
 ROLES = (
@@ -72,7 +72,7 @@ ESCAPED = np.uint64(1 << 63)
 """Bit beside those of the members: the text of one has an escape, so it is not what lies in the record."""
 
 _MIX = np.uint64(0x9E3779B97F4A7C15)
-_MOST_STRING, _MOST_SUBJECT = 256, 128
+MOST_STRING, MOST_SUBJECT = 256, 128
 
 
 class Contract(NamedTuple):
@@ -118,7 +118,7 @@ def place_of(text: NDArray[np.uint8], at: int, end: int, space: int, size: int) 
 
 
 @entry
-def _number_of(known: Contract, space: int, text: NDArray[np.uint8], at: int, end: int) -> int:
+def number_of(known: Contract, space: int, text: NDArray[np.uint8], at: int, end: int) -> int:
     """The number of a word in its space; -1 for an unknown one."""
     size = len(known.table)
     i = np.int64(_mixed(text, at, end, space) & np.uint64(size - 1))
@@ -179,7 +179,7 @@ def _member(
         if not verbatim and (form != TEXT or m <= _CASE):
             return -1, False
         if form == CHOICE:
-            chosen = _number_of(known, VALUES + m, text, begin, at)
+            chosen = number_of(known, VALUES + m, text, begin, at)
             if chosen < 0 or not (rule.allowed >> np.uint64(chosen)) & np.uint64(1):
                 return -1, False
             numbers[m] = chosen
@@ -206,7 +206,7 @@ def _member(
 
 
 @entry
-def _data(
+def data_of(
     known: Contract, text: NDArray[np.uint8], at: int, kind: int,
     numbers: NDArray[np.float64], spans: NDArray[np.int64],
 ) -> tuple[int, np.uint64]:  # fmt: skip
@@ -224,7 +224,7 @@ def _data(
         end, _, verbatim = string(text, begin)
         if end < 0 or not verbatim:
             return -1, present
-        m = _number_of(known, MEMBERS, text, begin, end)
+        m = number_of(known, MEMBERS, text, begin, end)
         at = after_space(text, end + 1)
         if text[at] != 58:
             return -1, present
@@ -314,6 +314,31 @@ def _fill(
 
 
 @kernel
+def finished(
+    known: Contract, text: NDArray[np.uint8], i: int, row: int, kind: int, time: int, present: np.uint64,
+    columns: NDArray[np.void], sources: NDArray[np.uint64], found: NDArray[np.int64], own: NDArray[np.int64],
+    numbers: NDArray[np.float64], spans: NDArray[np.int64], members: NDArray[np.uint64],
+) -> bool:  # fmt: skip
+    """Fill in the columns of record i, all of whose members are valid; False where it is not plain."""
+    begin = own[_VERSION, BEGIN]
+    if own[_VERSION, END] != begin + 3 or text[begin] != 49 or text[begin + 1] != 46 or text[begin + 2] != 48:
+        return False
+    if time == BAD_TIME:
+        return False
+    source = hash64(text, own[_SOURCE, BEGIN], own[_SOURCE, END], np.uint64(0))
+    sources[i] = source
+    columns[i].time, columns[i].kind, columns[i].topic = time, kind, NONE
+    columns[i].id = hash64(text, own[_ID, BEGIN], own[_ID, END], source)
+    members[row] = present
+    _fill(known, text, kind, present, numbers, spans, columns, i)
+    found[i, SUBJECT_BEGIN], found[i, SUBJECT_END] = own[SUBJECT, BEGIN], own[SUBJECT, END]
+    found[i, TOPIC_BEGIN] = NONE
+    if known.fills[kind] == _FILL_CONTACT and _has(present, _TOPIC):
+        found[i, TOPIC_BEGIN], found[i, TOPIC_END] = spans[_TOPIC, BEGIN], spans[_TOPIC, END]
+    return True
+
+
+@kernel
 def _event(
     known: Contract, text: NDArray[np.uint8], at: int, end: int, i: int, columns: NDArray[np.void],
     sources: NDArray[np.uint64], found: NDArray[np.int64], own: NDArray[np.int64],
@@ -334,7 +359,7 @@ def _event(
         close, _, verbatim = string(text, begin)
         if close < 0 or not verbatim:
             return False
-        name = _number_of(known, NAMES, text, begin, close)
+        name = number_of(known, NAMES, text, begin, close)
         at = after_space(text, close + 1)
         if text[at] != 58:
             return False
@@ -345,9 +370,9 @@ def _event(
             if seen & (1 << name):
                 return False
             seen |= 1 << name
-            if name == _DATA:
+            if name == DATA:
                 if kind >= 0:
-                    at, present = _data(known, text, at, kind, numbers, spans)
+                    at, present = data_of(known, text, at, kind, numbers, spans)
                 else:
                     later = at
                     at = skip(text, at)
@@ -356,14 +381,14 @@ def _event(
                     return False
                 begin = at + 1
                 close, characters, verbatim = string(text, begin)
-                if close < 0 or not verbatim or characters < 1 or characters > _MOST_STRING:
+                if close < 0 or not verbatim or characters < 1 or characters > MOST_STRING:
                     return False
                 own[name, BEGIN], own[name, END] = begin, close
-                if name == _TYPE:
-                    kind = _number_of(known, TYPES, text, begin, close)
+                if name == TYPE:
+                    kind = number_of(known, TYPES, text, begin, close)
                     if kind < 0:
                         return False
-                elif name == _SUBJECT and characters > _MOST_SUBJECT:
+                elif name == SUBJECT and characters > MOST_SUBJECT:
                     return False
                 at = close + 1
         if at < 0:
@@ -381,26 +406,13 @@ def _event(
     if seen != _ALL or at != end:
         return False
     if later >= 0:
-        at, present = _data(known, text, later, kind, numbers, spans)
+        at, present = data_of(known, text, later, kind, numbers, spans)
         if at < 0:
             return False
-    begin = own[_VERSION, BEGIN]
-    if own[_VERSION, END] != begin + 3 or text[begin] != 49 or text[begin + 1] != 46 or text[begin + 2] != 48:
-        return False
-    time = parse_time(text, own[_TIME, BEGIN], own[_TIME, END])
-    if time == BAD_TIME:
-        return False
-    source = hash64(text, own[_SOURCE, BEGIN], own[_SOURCE, END], np.uint64(0))
-    sources[i] = source
-    columns[i].time, columns[i].kind, columns[i].topic = time, kind, NONE
-    columns[i].id = hash64(text, own[_ID, BEGIN], own[_ID, END], source)
-    members[row] = present
-    _fill(known, text, kind, present, numbers, spans, columns, i)
-    found[i, SUBJECT_BEGIN], found[i, SUBJECT_END] = own[_SUBJECT, BEGIN], own[_SUBJECT, END]
-    found[i, TOPIC_BEGIN] = NONE
-    if known.fills[kind] == _FILL_CONTACT and _has(present, _TOPIC):
-        found[i, TOPIC_BEGIN], found[i, TOPIC_END] = spans[_TOPIC, BEGIN], spans[_TOPIC, END]
-    return True
+    time = parse_time(text, own[TIME, BEGIN], own[TIME, END])
+    return finished(
+        known, text, i, row, kind, time, present, columns, sources, found, own, numbers, spans, members
+    )
 
 
 @entry

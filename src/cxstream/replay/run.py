@@ -20,6 +20,7 @@ from cxstream.replay.order import Order
 from cxstream.replay.results import FILES, REJECTED, SCORES, RejectedLine, Results
 from cxstream.replay.summary import Tally
 from cxstream.scoring.codec.changes import changes_among
+from cxstream.scoring.codec.rows import Rows
 from cxstream.scoring.router import RoutedError
 
 if TYPE_CHECKING:
@@ -190,6 +191,8 @@ def _write_rows(results: Results, outcome: Outcome) -> None:
 
 
 def _rejected(outcome: Outcome, chunk: Chunk, *, named: bool, raw: bool) -> Iterator[bytes]:
+    if isinstance(chunk.lines, Rows):
+        chunk.lines.at([refused.index for refused in outcome.rejected])
     for refused in outcome.rejected:
         cut = chunk.cut.get(refused.index)
         copied = chunk.lines[refused.index] if raw and cut is None else None

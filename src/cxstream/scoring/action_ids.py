@@ -54,7 +54,9 @@ def unknown(
         origin: source topic and partition as ids of signals begin.
     """
     found = []
-    for i in np.flatnonzero((status == ACCEPTED) & _LOOKED_AT[decoded.columns["kind"]]).tolist():
+    places = np.flatnonzero((status == ACCEPTED) & _LOOKED_AT[decoded.columns["kind"]])
+    decoded.events.make(places)
+    for i in places.tolist():
         event = decoded.events[i]
         action_id = event.data.action_id
         if action_id is not None and not may_be_known(action_id, origin, int(offsets[decoded.valid[i]])):

@@ -49,6 +49,7 @@ from cxstream.scoring import action_ids, failing
 from cxstream.scoring.cards import Facts, cards
 from cxstream.scoring.codec import decode as d
 from cxstream.scoring.codec.decode import Decoded, Headers, Rejected, decode, rules_among, subjects_of
+from cxstream.scoring.codec.events import Events
 from cxstream.scoring.codec.packed import Packed
 from cxstream.scoring.codec.routing import MAX_FORWARDS, Misrouted, forwards
 from cxstream.scoring.codec.texts import text_model, warm_up
@@ -70,7 +71,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from cxstream.scoring.codec.events import Events
     from cxstream.scoring.codec.pseudonym import Pseudonyms
     from cxstream.scoring.codec.signatures import Authority
     from cxstream.scoring.state.marker import Marker, Owner
@@ -679,6 +679,8 @@ class Engine:
                     require_cause(i, error)
                     raise
             raise
+        if isinstance(events, Events):
+            events.make(places)
         signals = []
         last, n = -1, 0
         lines = zip(

@@ -42,6 +42,7 @@ from cxstream.scoring.codec.histories import fill_days
 from cxstream.scoring.codec.packed import Packed
 from cxstream.scoring.codec.plain import read_plain
 from cxstream.scoring.codec.remembered import Remembered
+from cxstream.scoring.codec.rows import Rows
 from cxstream.scoring.codec.signatures import SIGNATURE, Authority
 from cxstream.scoring.codec.texts import fill_sentiments, plain_sentiments
 from cxstream.scoring.codec.vocabulary import BUILT_IN, Vocabulary
@@ -321,6 +322,8 @@ def _too_deep(raw: bytes) -> bool:
 def _longest(values: Sequence[bytes | None]) -> int:
     if isinstance(values, Packed):
         return int(values.lengths.max(initial=0))
+    if isinstance(values, Rows):
+        return values.longest
     return max(map(len, filter(None, values)), default=0)
 
 
@@ -358,6 +361,13 @@ def _too_large(
     return [i for i, (key, value, given) in enumerate(rows) if content_bytes(key, value, given or ()) > limit]
 
 
+def _is_flat(values: Sequence[bytes | None]) -> bool:
+    """Whether all records are there, and none can be nested too deeply."""
+    if isinstance(values, Rows):
+        return not values.nests
+    return isinstance(values, Packed) and _longest(values) <= 2 * MAX_DEPTH
+
+
 def _prepare(
     values: Sequence[bytes | None],
     headers: Sequence[Headers] | None = None,
@@ -373,7 +383,7 @@ def _prepare(
         large: positions of those that are too large.
         odd: names of headers may not be UTF-8.
     """
-    if isinstance(values, Packed) and not headers and not large and _longest(values) <= 2 * MAX_DEPTH:
+    if not headers and not large and _is_flat(values):
         return values, {}
     raws: list[bytes | None] = list(values)
     notes = {i: (MALFORMED, "no value") for i, raw in enumerate(raws) if raw is None} if None in raws else {}
@@ -482,7 +492,7 @@ def _read_others(
     """Read some records of a batch one by one; see `_read`."""
     events: list[Any] = []
     rejected: list[Rejected] = []
-    unread = map(raws.__getitem__, which)
+    unread = iter(raws.at(which)) if isinstance(raws, Rows) else map(raws.__getitem__, which)
     while True:
         # `extend` keeps the events before a record that cannot be read, and `unread` then continues after it.
         try:

@@ -12,6 +12,7 @@ from cxstream.kernels.events import SPANS, SUBJECT_BEGIN, SUBJECT_END, TOPIC_BEG
 from cxstream.kernels.layout import NONE
 from cxstream.scoring.codec.packed import AFTER, Packed
 from cxstream.scoring.codec.plain import NUMBER
+from cxstream.scoring.codec.rows import Rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -94,6 +95,11 @@ class Events(Sequence[Any]):
                 event.data.sentiment = sentiment
             self._made[row] = event
         return event
+
+    def make(self, places: NDArray[np.int64]) -> None:
+        """Make the events at some places that are rows of columns: together they take less time than one by one."""
+        if isinstance(self._raws, Rows):
+            self._raws.at(self.rows[places].tolist())
 
     def packed_subjects(self) -> Packed:
         """Subject of each event; "" for one without."""

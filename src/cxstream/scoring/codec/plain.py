@@ -10,10 +10,12 @@ from msgspec import inspect
 
 from cxstream.kernels import events as kernel
 from cxstream.kernels.layout import EVENT
+from cxstream.kernels.rows import read_rows
 from cxstream.model.enumerations import CHANNELS, SWITCH_CHANNELS
 from cxstream.model.fields import Data
 from cxstream.model.kinds import Kind, type_of
 from cxstream.scoring.codec.packed import AFTER, Packed
+from cxstream.scoring.codec.rows import Rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -167,31 +169,36 @@ def read_plain(known: kernel.Contract, raws: Sequence[bytes | None], *, fields: 
 
     Args:
         known: the contract.
-        raws: n structured records; None for one that must not be read.
+        raws: n structured records, or rows; None for one that must not be read.
         fields: also tell all texts and numbers.
     """
     n = len(raws)
-    packed = raws if isinstance(raws, Packed) else Packed.of(raws)
     columns, sources = np.zeros(n, EVENT), np.empty(n, np.uint64)
     spans, plain = np.zeros((n, kernel.SPANS), np.int64), np.empty(n, np.bool_)
     kept, members = n if fields else 1, len(MEMBERS)
     own, numbers = np.empty((kept, len(kernel.ENVELOPE), 2), np.int64), np.empty((kept, members))
     texts, there = np.zeros((kept, members, 2), np.int64), np.zeros(kept, np.uint64)
-    kernel.read_events(
-        known,
-        packed.data,
-        packed.begins,
-        packed.ends,
-        columns,
-        sources,
-        spans,
-        plain,
-        own,
-        numbers,
-        texts,
-        there,
-    )
+    if isinstance(raws, Rows):
+        text = raws.text
+        read_rows(known, raws.cells, columns, sources, spans, plain, own, numbers, texts, there)
+    else:
+        packed = raws if isinstance(raws, Packed) else Packed.of(raws)
+        text = packed.text
+        kernel.read_events(
+            known,
+            packed.data,
+            packed.begins,
+            packed.ends,
+            columns,
+            sources,
+            spans,
+            plain,
+            own,
+            numbers,
+            texts,
+            there,
+        )
     found = None
     if fields:
-        found = Fields(packed.text, own, numbers, texts, there, plain & (there & kernel.ESCAPED == 0))
-    return Plain(plain, columns, sources, packed.text, spans, found)
+        found = Fields(text, own, numbers, texts, there, plain & (there & kernel.ESCAPED == 0))
+    return Plain(plain, columns, sources, text, spans, found)

@@ -1,0 +1,176 @@
+"""Rows of Arrow columns as the events they stand for: columns for a kernel where possible, and in JSON where not.
+
+A null is an attribute or a field that is absent: a struct column has a place for every field in every row.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pyarrow as pa
+from pyarrow import types
+
+from cxstream.files.lines import Records, bounded
+from cxstream.files.parquet_columns import (
+    as_json,
+    identifier,
+    is_binary,
+    is_json,
+    is_text,
+    is_uuid,
+    stored,
+    values,
+)
+from cxstream.files.row_cells import rows_of
+from cxstream.model.errors import InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_NOT_UTF8 = re.compile(r"^Invalid UTF8 sequence at string index (\d+)")
+REQUIRED = ("specversion", "id", "source", "type", "time")
+OPTIONAL = ("subject", "data")
+_MAY_BE = {
+    "id": "a string, a whole number or a UUID",
+    "subject": "a string, a whole number or a UUID",
+    "time": "a string or a timestamp",
+    "data": "a struct, a map, JSON or a string of JSON",
+}
+
+
+def columns_of_events(schema: Any, path: Path) -> list[str]:
+    """The columns to read.
+
+    Args:
+        schema: of all columns.
+        path: the file.
+
+    Raises:
+        InputError: a column of an event is missing, is there twice or is of another type.
+    """
+    missing = [name for name in REQUIRED if name not in schema.names]
+    if missing:
+        raise InputError(f"{path}: no column {missing[0]!r}; {_instead(missing[0], schema.names)}")
+    columns = [name for name in (*REQUIRED, *OPTIONAL) if name in schema.names]
+    for name in columns:
+        if schema.names.count(name) > 1:
+            raise InputError(f"{path}: the column {name!r} is there twice; rename one of them")
+        kind = schema.field(name).type
+        if not _fits(name, kind):
+            raise InputError(
+                f"{path}: column {name!r} is {kind}; it must be {_MAY_BE.get(name, 'a string')}"
+                "; `cxstream convert mapping` reads others"
+            )
+    return columns
+
+
+def _instead(name: str, there: list[str]) -> str:
+    otherwise = next((each for each in there if each.lower() == name), None)
+    if otherwise is not None:
+        return f"there is {otherwise!r}, but names are in small letters: rename the columns"
+    return f"an event has {', '.join(REQUIRED + OPTIONAL)} (`cxstream convert mapping` turns other data into events)"
+
+
+def _fits(name: str, kind: Any) -> bool:
+    plain = stored(kind)
+    if types.is_null(plain) or is_text(plain) or is_binary(plain):
+        return True
+    if name in {"id", "subject"}:
+        whole = types.is_decimal(plain) and plain.scale <= 0
+        return is_uuid(kind) or types.is_integer(plain) or types.is_floating(plain) or whole
+    if name == "time":
+        return bool(types.is_timestamp(plain))
+    return name == "data" and bool(types.is_struct(plain) or types.is_map(plain))
+
+
+def records(batch: Any, names: list[str], path: Path, first: int, max_record_bytes: int) -> Records:
+    """The records of a batch of rows, by columns or one by one.
+
+    Args:
+        batch: pyarrow's RecordBatch.
+        names: the columns of an event.
+        path: the file.
+        first: the 1-based number of the first row.
+        max_record_bytes: a longer event comes back as too long.
+
+    Raises:
+        InputError: a text is not UTF-8.
+    """
+    columns = {name: batch.column(name) for name in names}
+    numbers = range(first, first + batch.num_rows)
+
+    def written(places: Any) -> list[bytes]:
+        if len(places) == batch.num_rows:
+            return _events(columns)
+        some = pa.array(places, pa.int64())
+        try:
+            return _events({name: column.take(some) for name, column in columns.items()})
+        except pa.ArrowNotImplementedError:  # of views of strings, for example
+            return [
+                _events({name: column.slice(i, 1) for name, column in columns.items()})[0] for i in places
+            ]
+
+    rows = rows_of(columns, written)
+    if rows is None:
+        for name, column in columns.items():
+            _validate(name, column, path, first)
+    try:
+        return bounded(_events(columns) if rows is None else rows, numbers, max_record_bytes)
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path}: rows {first} to {numbers[-1]}: a binary column holds bytes that are not UTF-8; write it again"
+        ) from error
+
+
+def _validate(name: str, column: Any, path: Path, first: int) -> None:
+    """Check that offsets lie within buffers and texts are UTF-8: readers of Parquet and Arrow do not.
+
+    Raises:
+        InputError: they do not, or are none.
+    """
+    parts = [(name, column)]
+    if types.is_struct(column.type):
+        # Not the struct: a part of one is checked with all of its fields.
+        parts = [
+            (f"{name}.{field.name}", part) for field, part in zip(column.type, column.flatten(), strict=True)
+        ]
+    for where, part in parts:
+        try:
+            part.validate(full=True)
+        except pa.ArrowInvalid as error:
+            said = str(error).splitlines()[0]
+            found = _NOT_UTF8.search(said)
+            row = f"row {first + int(found[1])}" if found else f"rows {first} to {first + len(column) - 1}"
+            said = "bytes that are not UTF-8" if found else said
+            raise InputError(f"{path}: column {where!r}, {row}: {said}; write the file again") from error
+
+
+def _events(columns: dict[str, Any]) -> list[bytes]:
+    found: dict[str, list[Any]] = {}
+    for name, column in columns.items():
+        if name == "data":
+            found[name] = _data(column)
+        else:
+            plain = values(column, utc=True)
+            found[name] = list(map(identifier, plain)) if name in {"id", "subject"} else plain
+    names = list(found)
+    return [
+        orjson.dumps(
+            {name: value for name, value in zip(names, row, strict=True) if value is not None}, default=str
+        )
+        for row in zip(*found.values(), strict=True)
+    ]
+
+
+def _data(column: Any) -> list[Any]:
+    """Objects; JSON as it stands, so that no number changes on the way."""
+    kind = column.type
+    if types.is_dictionary(kind):
+        return _data(column.dictionary_decode())
+    if is_json(kind):
+        column = column.storage
+    elif not (is_text(kind) or is_binary(kind)):
+        return values(column, utc=True)
+    return [as_json(text) for text in column.to_pylist()]

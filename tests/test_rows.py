@@ -1,0 +1,288 @@
+"""Rows of Parquet and Arrow are read as columns, and mean what the JSON of their values means."""
+
+from __future__ import annotations
+
+import datetime as dt
+import io
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pytest
+from click.testing import CliRunner
+from pyarrow import parquet as pq
+
+import fuzz_plain
+from cxstream.cli import group
+from cxstream.files import event_rows
+from cxstream.files.readers import read_batches
+from cxstream.model.errors import InputError
+from cxstream.model.kinds import Kind
+from cxstream.scoring.codec.decode import decode
+from cxstream.scoring.codec.plain import read_plain
+from cxstream.scoring.codec.rows import Rows
+from cxstream.scoring.codec.vocabulary import BUILT_IN
+from cxstream.wire.examples import example
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+STRINGS = pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string()), pa.string_view()
+SLICED = STRINGS[:2]  # what pyarrow can write to Parquet in parts, and within a struct
+NUMBERS = pa.float64(), pa.float32(), pa.int64(), pa.int16(), pa.string()
+TEXTS = (
+    *(
+        "",
+        "a",
+        "ż",
+        "€" * 128,
+        "x" * 129,
+        "x" * 256,
+        "😀" * 256,
+        "😀" * 257,
+        'q"uo\\te',
+        "line\nfeed",
+        "\0",
+        "\x1f",
+    ),
+    *(
+        "call",
+        "web",
+        "fax",
+        "EUR",
+        "eur",
+        "EURO",
+        "treated",
+        "service",
+        "1.0",
+        "y" * 20_001,
+        "2026-01-01T00:00:00Z",
+    ),
+)
+FLOATS = 0.0, -0.0, 0.5, 1.0, 5.0, 7.0, 11.0, -1.0, 1e15, 2.0**53, 1e300, float("nan"), float("inf"), 1 / 3
+WHOLE = 0, 1, 3, 5, 7, 10, 11, -1, 100
+KINDS = [kind for kind in Kind if "data" in example(kind)]
+
+
+def _type(pick: random.Random, values: list[Any], strings: tuple[pa.DataType, ...]) -> pa.DataType:
+    """A type for a column that has these values."""
+    some = next((value for value in values if value is not None), None)
+    if isinstance(some, bool):
+        return pick.choice((pa.bool_(), pa.bool_(), pa.bool_(), pa.int64(), pa.string()))
+    if isinstance(some, int | float):
+        return pick.choice(NUMBERS)
+    if isinstance(some, list):
+        return pa.list_(pa.string())
+    return pick.choice(strings) if pick.random() < 0.9 else pa.binary()
+
+
+def _as(kind: pa.DataType, value: Any) -> Any:
+    """A value as a column of a type takes it; None for one that it cannot."""
+    if value is None or isinstance(value, dict):
+        return None
+    if pa.types.is_boolean(kind):
+        return bool(value)
+    if pa.types.is_floating(kind):
+        return float(value)
+    if pa.types.is_integer(kind):
+        return int(value) if abs(value) < 30_000 else None
+    if pa.types.is_list(kind):
+        return value if isinstance(value, list) else [str(value)]
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text.encode() if pa.types.is_binary(kind) else text
+
+
+def _odd(pick: random.Random, value: Any) -> Any:
+    if isinstance(value, bool):
+        return pick.choice((True, False, None))
+    if isinstance(value, int | float):
+        return pick.choice((*FLOATS, *WHOLE, None)) if pick.random() < 0.5 else pick.choice(WHOLE)
+    if isinstance(value, list):
+        return pick.choice(([], ["a"] * 51, ["x" * 129], [None], ["ż", "b"], None))
+    return pick.choice((*TEXTS, None))
+
+
+def table(seed: int, rows: int, odd: float, strings: tuple[pa.DataType, ...] = STRINGS) -> pa.Table:
+    """Examples of all kinds, some with odd values, in columns of types that programs write."""
+    pick = random.Random(seed)
+    events = [json.loads(json.dumps(example(pick.choice(KINDS)))) for _ in range(rows)]
+    for i, event in enumerate(events):
+        event["id"] = f"e-{i}"
+        for part in (event, event["data"]):
+            for name, value in part.items():
+                if name != "data" and pick.random() < odd / len(part):
+                    part[name] = _odd(pick, value)
+        if pick.random() < odd / 4:
+            event["data"]["unknown"] = pick.choice(TEXTS)
+        if pick.random() < odd / 20:
+            event["data"] = None
+    columns: dict[str, pa.Array] = {}
+    for name in ("specversion", "id", "source", "type", "subject"):
+        kind = pick.choice(strings)
+        columns[name] = pa.array([_as(kind, event.get(name)) for event in events], kind)
+    columns["time"] = _times(pick, events)
+    columns["data"] = _data(pick, [event["data"] for event in events], strings)
+    return pa.table(columns)
+
+
+def _times(pick: random.Random, events: list[dict[str, Any]]) -> pa.Array:
+    if pick.random() < 0.5:
+        return pa.array([event.get("time") for event in events], pa.string())
+    begin = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+    times = [begin + dt.timedelta(milliseconds=pick.randrange(10**10)) for _ in events]
+    kind = pa.timestamp(pick.choice(("s", "ms", "us", "ns")), pick.choice((None, "UTC")))
+    return pa.array(times, pa.timestamp("us", "UTC")).cast(kind, safe=False)
+
+
+def _data(
+    pick: random.Random, datas: list[dict[str, Any] | None], strings: tuple[pa.DataType, ...]
+) -> pa.Array:
+    if pick.random() < 0.3:
+        return pa.array(
+            [None if data is None else json.dumps(data) for data in datas], pick.choice(strings[:2])
+        )
+    names = sorted({name for data in datas if data for name in data})
+    pick.shuffle(names)
+    arrays = []
+    for name in names:
+        values = [None if data is None else data.get(name) for data in datas]
+        kind = _type(pick, values, strings)
+        arrays.append(pa.array([_as(kind, value) for value in values], kind))
+    mask = pa.array([data is None for data in datas])
+    return pa.StructArray.from_arrays(arrays, names, mask=mask)
+
+
+def rows_of(some: pa.Table) -> Rows:
+    (batch,) = some.combine_chunks().to_batches()
+    names = event_rows.columns_of_events(some.schema, Path("x"))
+    found = event_rows.records(batch, names, Path("x"), 1, 1 << 20).lines
+    assert isinstance(found, Rows)
+    return found
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_rows_mean_what_their_json_means(seed: int) -> None:
+    rows = rows_of(table(seed, 150, odd=(seed % 4) / 2))
+    fast, general = fuzz_plain.vocabularies()
+    assert fuzz_plain.told(decode(rows, vocabulary=fast)) == fuzz_plain.told(
+        decode(list(rows), vocabulary=general)
+    )
+    assert rows.longest >= max(map(len, rows))
+
+
+def test_rows_of_valid_events_are_read_as_columns() -> None:
+    events = [
+        example(kind) for kind in (Kind.click, Kind.contact, Kind.purchase, Kind.survey_nps, Kind.error)
+    ]
+    some = pa.Table.from_pylist(events)
+    contract = BUILT_IN.contract
+    assert contract is not None
+    assert read_plain(contract, rows_of(some)).known.all()
+
+
+def _ndjson(some: pa.Table, path: Path) -> None:
+    path.write_bytes(b"".join(line + b"\n" for line in rows_of(some)))
+
+
+def _parquet(some: pa.Table, path: Path) -> None:
+    pq.write_table(some, path, row_group_size=700)
+
+
+def _arrow(some: pa.Table, path: Path) -> None:
+    with pa.ipc.new_file(path, some.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as file:
+        file.write_table(some, max_chunksize=600)
+
+
+def _arrow_stream(some: pa.Table, path: Path) -> None:
+    with pa.ipc.new_stream(path, some.schema) as stream:
+        stream.write_table(some, max_chunksize=600)
+
+
+FORMATS: dict[str, Callable[[pa.Table, Path], None]] = {
+    "parquet": _parquet,
+    "arrow": _arrow,
+    "arrows": _arrow_stream,
+}
+
+
+def test_replay_gives_the_same_results_whatever_the_format(tmp_path: Path) -> None:
+    some = table(3, 2000, odd=0.3, strings=SLICED)
+    some = some.set_column(4, "subject", pa.array([f"c-{i % 50}" for i in range(some.num_rows)])).sort_by(
+        "time"
+    )
+    _ndjson(some, tmp_path / "t.ndjson")
+    for name, write in FORMATS.items():
+        write(some, tmp_path / f"t.{name}")
+    results = {}
+    for name in ("ndjson", *FORMATS):
+        out = tmp_path / name
+        options = [
+            "--until",
+            "2026-12-01T00:00:00Z",
+            "--quiet",
+            "--scored",
+            str(tmp_path / f"{name}.s.arrow"),
+        ]
+        result = CliRunner().invoke(
+            group,
+            ["replay", str(tmp_path / f"t.{name}"), "--out", str(out), *options, "--batch-bytes", "65536"],
+        )
+        assert result.exit_code == 0, result.output
+        scored = pa.ipc.open_file(tmp_path / f"{name}.s.arrow").read_all()
+        results[name] = [
+            *((out / f"{each}.ndjson").read_bytes() for each in ("signals", "scores", "rejected")),
+            scored.to_pylist(),
+        ]
+    assert all(results["ndjson"])
+    for name in FORMATS:
+        assert results[name] == results["ndjson"], name
+
+
+def test_an_arrow_stream_may_come_from_a_pipe(tmp_path: Path) -> None:
+    sink = io.BytesIO()
+    some = table(5, 30, odd=0, strings=SLICED)
+    with pa.ipc.new_stream(sink, some.schema) as stream:
+        stream.write_table(some)
+    done = subprocess.run(
+        [sys.executable, "-m", "cxstream", "replay", "-", "--out", str(tmp_path / "o")],
+        input=sink.getvalue(),
+        capture_output=True,
+        check=False,
+    )
+    assert b"of 30 records" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_file_that_is_cut_off_is_an_error_that_names_it(tmp_path: Path, name: str) -> None:
+    path = tmp_path / f"t.{name}"
+    FORMATS[name](table(7, 1500, odd=0, strings=SLICED), path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) * 2 // 3])
+    with pytest.raises(InputError, match=f"t.{name}: not (Parquet|an Arrow file or stream) that can be read"):
+        for _ in read_batches([path]):
+            pass
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_text_that_is_not_utf8_is_an_error_that_names_column_and_row(tmp_path: Path, name: str) -> None:
+    sound = table(9, 1000, odd=0, strings=SLICED)
+    sessions = [b"s"] * 1000
+    sessions[799] = b"\xff"
+    offsets = pa.py_buffer(b"".join(i.to_bytes(4, "little") for i in range(1001)))
+    bad = pa.Array.from_buffers(pa.string(), 1000, [None, offsets, pa.py_buffer(b"".join(sessions))])
+    web = pa.array(["web"] * 1000)
+    data = pa.StructArray.from_arrays([web, bad], ["channel", "session"])
+    FORMATS[name](sound.set_column(sound.schema.names.index("data"), "data", data), tmp_path / "t")
+    with pytest.raises(InputError, match=r"t: column 'data.session', row 800: bytes that are not UTF-8"):
+        for _ in read_batches([tmp_path / "t"], batch_bytes=100_000):
+            pass
+
+
+def test_arrow_of_other_columns_is_refused_with_advice(tmp_path: Path) -> None:
+    _arrow(pa.table({"customer": ["a"]}), tmp_path / "t.arrow")
+    with pytest.raises(InputError, match=r"no column 'specversion'.*cxstream convert mapping"):
+        list(read_batches([tmp_path / "t.arrow"]))
