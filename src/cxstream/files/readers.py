@@ -87,7 +87,9 @@ def read_batches(
                 before += source.taken
             else:
                 stream = streams.blocks(source, path, batch_bytes)
-                for records in json_records(stream, source.name, batch_bytes, max_record_bytes):
+                for records in json_records(
+                    stream, source.name, batch_bytes, max_record_bytes, source.give_back
+                ):
                     yield _chunk(path, records, before + source.taken)
                 before += source.taken
 

@@ -19,7 +19,7 @@ from cxstream.files.values import split_values
 from cxstream.model.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from cxstream.files.lines import Records
 
@@ -54,7 +54,11 @@ _ELSE = b",}]:"
 
 
 def json_records(
-    blocks: Iterable[bytes], name: str, batch_bytes: int, max_record_bytes: int
+    blocks: Iterable[bytes],
+    name: str,
+    batch_bytes: int,
+    max_record_bytes: int,
+    give_back: Callable[[int], bool] | None = None,
 ) -> Iterator[Records]:
     """Split JSON text, whatever its layout.
 
@@ -63,17 +67,19 @@ def json_records(
         name: what messages call the input.
         batch_bytes: about how many bytes come back at a time.
         max_record_bytes: a longer record comes back as too long, and is not held while it passes.
+        give_back: see `split`.
 
     Raises:
         InputError: the text is no text, or cut off within a JSON array or indented JSON.
     """
-    layout, stream = laid_out(utf8(iter(blocks), name), name)
+    encoding, stream = _encoding(iter(blocks))
+    layout, stream = laid_out(_decoded(encoding, stream, name), name)
     if layout == "values":
         yield from split_values(stream, name, max_record_bytes)
         return
     if layout == "lines ended by CR":
-        stream = (block.replace(b"\r", b"\n") for block in stream)
-    yield from split(stream, batch_bytes, max_record_bytes)
+        stream, give_back = (block.replace(b"\r", b"\n") for block in stream), None
+    yield from split(stream, batch_bytes, max_record_bytes, give_back if encoding is None else None)
 
 
 def utf8(blocks: Iterator[bytes], name: str) -> Iterator[bytes]:
@@ -82,7 +88,11 @@ def utf8(blocks: Iterator[bytes], name: str) -> Iterator[bytes]:
     Raises:
         InputError: it is not what its first bytes say.
     """
-    encoding, stream = _encoding(blocks)
+    yield from _decoded(*_encoding(blocks), name)
+
+
+def _decoded(encoding: str | None, stream: Iterator[bytes], name: str) -> Iterator[bytes]:
+    """A text in UTF-8; `encoding` is None where it is already."""
     if encoding is None:
         yield from stream
         return

@@ -33,14 +33,16 @@ class Source:
     Attributes:
         name: how messages call it.
         taken: bytes read so far, as they are stored (compressed where they are).
+        plain: what is read is what is stored, and can be read again.
     """
 
-    __slots__ = ("_file", "name", "taken")
+    __slots__ = ("_file", "name", "plain", "taken")
 
     def __init__(self, file: BinaryIO, name: str) -> None:
         self._file = file
         self.name = name
         self.taken = 0
+        self.plain = False
 
     def head(self) -> bytes:
         """The first bytes, without taking them."""
@@ -53,6 +55,17 @@ class Source:
         block: bytes = read1(size)
         self.taken += len(block)
         return block
+
+    def give_back(self, size: int) -> bool:
+        """Read the last bytes again, if that is possible: if they are what is stored, in a file.
+
+        Returns:
+            Whether they come again.
+        """
+        if self.plain:
+            self._file.seek(-size, 1)
+            self.taken -= size
+        return self.plain
 
     def pass_to(self, taken: int) -> None:
         """Count bytes that somebody else has read, up to an offset."""
@@ -132,6 +145,7 @@ def blocks(source: Source, path: Path, size: int, *, xml: bool = False) -> Itera
     refused = foreign(head, xml=xml)
     if refused is not None:
         raise InputError(f"{source.name}: {refused}")
+    source.plain = not layers and str(path) != STDIN and path.is_file()
     yield from stream
 
 
