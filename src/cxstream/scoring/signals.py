@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import repeat
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -68,7 +68,7 @@ def _cause(event: Any, own: Sequence[words.Own]) -> list[str]:
     return [] if any(each.name == name for each in own) else [name]
 
 
-class Draft(NamedTuple):
+class Draft(msgspec.Struct, frozen=True, gc=False):
     """What a signal says for which its row suffices.
 
     Attributes:
@@ -254,9 +254,7 @@ class Writer:
             which = np.flatnonzero(matters[:, j])
             mine = contributions[which, j].tolist()
             places = which.tolist()
-            said = words.evidences(
-                FEATURES[j], facts[which], mine, [topics[i] for i in places], [own[i] for i in places]
-            )
+            said = words.evidences(FEATURES[j], facts[which], mine, places, topics, own)
             values = xs[which, j].tolist()
             reasons[which, j] = list(map(o.Reason, repeat(FEATURES[j]), values, mine, said))
         order = np.argsort(np.where(matters, -contributions, np.inf), axis=1, kind="stable")

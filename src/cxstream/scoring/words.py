@@ -336,6 +336,7 @@ def evidences(
     feature: str,
     found: NDArray[np.float64],
     contributions: Sequence[float],
+    places: Sequence[int],
     topics: Sequence[str],
     own: Sequence[Sequence[Own]],
 ) -> list[str]:
@@ -345,12 +346,16 @@ def evidences(
         feature: its name.
         found: float64[n, SIGNAL_WIDTH], of `facts`.
         contributions: of the feature to the risks; where it lowers the risk, trouble is not its evidence.
+        places: of the n signals among those of `topics` and `own`.
         topics: texts of the contact topics, "" for none.
         own: kinds of the company's own, the most frequent first.
     """
     said = _WORDS[feature]
     columns = found[:, said.reads].T.tolist()
-    return list(map(said.evidence, *((contributions, topics, own) if said.named else ()), *columns))
+    if not said.named:
+        return list(map(said.evidence, *columns))
+    named = [topics[i] for i in places], [own[i] for i in places]
+    return list(map(said.evidence, contributions, *named, *columns))
 
 
 def evidence(feature: str, row: Row, topic: str, contribution: float, own: Sequence[Own] = ()) -> str:
@@ -363,5 +368,5 @@ def evidence(feature: str, row: Row, topic: str, contribution: float, own: Seque
         contribution: of the feature to the risk.
         own: kinds of the company's own.
     """
-    [said] = evidences(feature, facts(np.array([row])), [contribution], [topic], [own])
+    [said] = evidences(feature, facts(np.array([row])), [contribution], [0], [topic], [own])
     return said
