@@ -200,3 +200,20 @@ def test_scored_touchpoints_have_the_same_bytes(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(BUILT_IN, "contract", None)
     assert found == scored_values(records)
     assert sum(decode_scored(value).num_rows for value in found) > 500
+
+
+def test_events_with_a_member_are_found_without_making_the_others() -> None:
+    event = example(Kind.contact)
+    lines = [
+        raw(event),
+        raw(event, action_id="a"),
+        raw(event, action_id="a").replace(b"action_id", rb"action\u005fid"),
+        raw(event, topic='"action_id"'),
+        raw(event),
+        raw(event, action_id="b"),
+    ]
+    events = decode(Packed.of(lines)).events
+    assert set(events.having("action_id")) - {3} == {1, 2, 5}
+    assert set(events.taken([0, 5, 4]).having("action_id")) == {1}
+    assert set(decode(Packed.of(lines)[2:]).events.having("action_id")) - {0, 1} == {3}
+    assert events.having("case_id") == [2, 3]  # what is made may have anything

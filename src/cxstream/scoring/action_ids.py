@@ -55,6 +55,8 @@ def unknown(
     """
     found = []
     places = np.flatnonzero((status == ACCEPTED) & _LOOKED_AT[decoded.columns["kind"]])
+    if len(places):
+        places = np.intersect1d(places, np.array(decoded.events.having("action_id"), np.int64))
     decoded.events.make(places)
     for i in places.tolist():
         event = decoded.events[i]

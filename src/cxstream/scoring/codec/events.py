@@ -132,10 +132,26 @@ class Events(Sequence[Any]):
     def having(self, member: str) -> list[int]:
         """Places of the events whose `data` has a member, and of those of which that is not known."""
         if self.fields is None:
-            return list(range(len(self)))
+            return self._naming(f'"{member}"'.encode())
         bit = np.uint64(1 << NUMBER[member])
         there = (self.fields.members[self.rows] & bit != 0) | ~self.fields.whole[self.rows]
         places: list[int] = np.flatnonzero(there).tolist()
+        return places
+
+    def _naming(self, name: bytes) -> list[int]:
+        """Places of the events whose records contain some bytes, and of those that are no plain JSON.
+
+        A plain record has its names as they are, without escapes; the others were made when they were read.
+        """
+        raws = self._raws
+        if not isinstance(raws, Packed) or not (np.diff(raws.ends) > 0).all():
+            return list(range(len(self)))
+        rows, at = set(self._made), raws.text.find(name)
+        while at >= 0:
+            row = int(np.searchsorted(raws.ends, at))
+            rows.add(row)
+            at = raws.text.find(name, max(at + 1, int(raws.ends[row]) if row < len(raws) else 0))
+        places: list[int] = np.flatnonzero(np.isin(self.rows, list(rows))).tolist()
         return places
 
     def taken(self, places: NDArray[np.int64] | Sequence[int]) -> Events:
