@@ -65,7 +65,8 @@ async def test_everybody_sees_what_they_would_see_alone(
         for name, language, theme, query in (
             *((name, "en", "", "") for name in roles),
             *((name, "en", "", "?period=28d&where=channel%3Dweb") for name in ("olek", "<b>&1")),
-            ("olek", "pl", "dark", ""),
+            ("olek", "en", "dark", ""),
+            ("olek", "pl", "", ""),
         ):
             client.cookies.clear()
             form = {"name": name, "password": PASSWORD}
