@@ -216,4 +216,6 @@ def test_events_with_a_member_are_found_without_making_the_others() -> None:
     assert set(events.having("action_id")) - {3} == {1, 2, 5}
     assert set(events.taken([0, 5, 4]).having("action_id")) == {1}
     assert set(decode(Packed.of(lines)[2:]).events.having("action_id")) - {0, 1} == {3}
+    assert set(decode(Packed.of(lines)[:1]).events.having("action_id")) == set()
+    assert decode(Packed.of(lines)[:0]).events.having("action_id") == []
     assert events.having("case_id") == [2, 3]  # what is made may have anything

@@ -184,6 +184,18 @@ def test_rows_of_valid_events_are_read_as_columns() -> None:
     assert read_plain(contract, rows_of(some)).known.all()
 
 
+def test_rows_with_a_member_are_found_without_making_the_others() -> None:
+    events = [example(Kind.contact) for _ in range(20)]
+    for i in (3, 9, 17):
+        events[i] = {**events[i], "data": {**events[i]["data"], "action_id": "a"}}
+    some = pa.Table.from_pylist(events)
+    rows = rows_of(some.slice(1))
+    assert decode(rows).events.having("action_id") == [2, 8, 16]
+    assert decode(rows).events.taken([0, 8, 2]).having("action_id") == [1, 2]
+    assert decode(rows).events.having("agent") == [i for i in range(19) if "agent" in events[i + 1]["data"]]
+    assert decode(rows).events.having("lang") == []
+
+
 def _ndjson(some: pa.Table, path: Path) -> None:
     path.write_bytes(b"".join(line + b"\n" for line in rows_of(some)))
 

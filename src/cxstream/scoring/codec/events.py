@@ -131,6 +131,12 @@ class Events(Sequence[Any]):
 
     def having(self, member: str) -> list[int]:
         """Places of the events whose `data` has a member, and of those of which that is not known."""
+        if self.fields is None and isinstance(self._raws, Rows):
+            found = self._raws.having(NUMBER[member])
+            if found is None:
+                return list(range(len(self)))
+            found[list(self._made)] = True
+            return self._at(found)
         if self.fields is None:
             return self._naming(f'"{member}"'.encode())
         bit = np.uint64(1 << NUMBER[member])
@@ -149,9 +155,17 @@ class Events(Sequence[Any]):
         rows, at = set(self._made), raws.text.find(name)
         while at >= 0:
             row = int(np.searchsorted(raws.ends, at))
+            if row == len(raws):
+                break
             rows.add(row)
-            at = raws.text.find(name, max(at + 1, int(raws.ends[row]) if row < len(raws) else 0))
-        places: list[int] = np.flatnonzero(np.isin(self.rows, list(rows))).tolist()
+            at = raws.text.find(name, max(at + 1, int(raws.ends[row])))
+        found = np.zeros(len(raws), np.bool_)
+        found[list(rows)] = True
+        return self._at(found)
+
+    def _at(self, found: NDArray[np.bool_]) -> list[int]:
+        """Places of the events whose rows are among some."""
+        places: list[int] = np.flatnonzero(found[self.rows]).tolist()
         return places
 
     def taken(self, places: NDArray[np.int64] | Sequence[int]) -> Events:
