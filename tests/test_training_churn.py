@@ -364,6 +364,7 @@ def test_train_writes_rules_that_score(log: Path, tmp_path: Path) -> None:
     assert [card["probability"] for card in cards] == pytest.approx(p.tolist(), abs=1e-9)
 
 
+@pytest.mark.timeout(1200)
 def test_the_whole_path_of_the_docs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """From a log to what acting has brought, with fewer customers who have more trouble."""
     said = (ROOT / "docs" / "training.md").read_text().split("## The whole path\n")[1].split("\n## ")[0]
