@@ -8,6 +8,7 @@ import json
 import random
 import subprocess
 import sys
+from array import array
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -291,6 +292,22 @@ def test_text_that_is_not_utf8_is_an_error_that_names_column_and_row(tmp_path: P
     FORMATS[name](sound.set_column(sound.schema.names.index("data"), "data", data), tmp_path / "t")
     with pytest.raises(InputError, match=r"t: column 'data.session', row 800: bytes that are not UTF-8"):
         for _ in read_batches([tmp_path / "t"], batch_bytes=100_000):
+            pass
+
+
+@pytest.mark.parametrize("member", [False, True])
+def test_offsets_that_leave_32_bits_between_two_texts_are_an_error(tmp_path: Path, member: bool) -> None:
+    """Each difference looks sound where it wraps around; the bytes lie gigabytes away."""
+    some = table(9, 4, odd=0, strings=STRINGS[:1])
+    offsets = array("i", [0, 2**31 - 1, -(2**31), -1, 5])
+    bad = pa.Array.from_buffers(
+        pa.string(), 4, [None, pa.py_buffer(offsets.tobytes()), pa.py_buffer(b"abcdefgh")]
+    )
+    name = "data" if member else "subject"
+    column = pa.StructArray.from_arrays([bad], ["session"]) if member else bad
+    _arrow(some.set_column(some.schema.names.index(name), name, column), tmp_path / "t")
+    with pytest.raises(InputError, match=r"t: column '(subject|data.session)', rows 1 to 4"):
+        for _ in read_batches([tmp_path / "t"]):
             pass
 
 

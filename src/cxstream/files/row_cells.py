@@ -59,9 +59,10 @@ class _Texts:
         offsets = np.zeros(n + 1, np.int32)
         if column is not None and (data := column.buffers()[2]) is not None and n:
             found = np.frombuffer(column.buffers()[1], np.int32, n + 1, 4 * column.offset)
-            lengths = found[1:] - found[:-1]
-            if lengths.min() < 0 or found[0] < 0 or found[-1] > data.size:
+            # Compared before they are subtracted: a difference of damaged ones may leave 32 bits, and look sound.
+            if found[0] < 0 or found[-1] > data.size or (found[1:] < found[:-1]).any():
                 raise _Unfit
+            lengths = found[1:] - found[:-1]
             first, last = int(found[0]), int(found[-1])
             np.subtract(found, first, out=offsets)
             self.parts.append(data.slice(first, last - first))
