@@ -22,6 +22,7 @@ from cxstream.model.errors import InputError
 from cxstream.settings import Settings
 from cxstream.training import measures
 from cxstream.warehouse import predictions as predictions_module
+from cxstream.warehouse.cursors import Cursors
 from cxstream.warehouse.follow import _predict
 from cxstream.warehouse.metrics import FollowMetrics
 from cxstream.warehouse.predictions import PredictionWatch, read_card
@@ -506,6 +507,21 @@ def test_drift_against_its_definition(before: list[float], now: list[float]) -> 
     pairs = [(max(a, 1e-4), max(b, 1e-4)) for a, b in zip(shares(before), shares(now), strict=True)]
     assert psi(found, np.array(now)) == pytest.approx(sum((b - a) * math.log(b / a) for a, b in pairs))
     assert psi(found, np.array(before)) == 0
+
+
+def test_a_comparison_leaves_no_transaction_open(tmp_path: Path) -> None:
+    """With one open, the write-ahead log grows for ever, and an erasure cannot rewrite the file."""
+    path = tmp_path / "w.duckdb"
+    with duckdb.connect(path) as connection:
+        connection.execute("CREATE TABLE t AS SELECT 1 AS a")
+        cursors = Cursors()
+        for _ in range(2):
+            with cursors.of(connection):
+                cursors.cursor().execute("BEGIN").execute("SELECT a FROM t").fetchall()
+            connection.execute("UPDATE t SET a = a + 1")
+            connection.execute("CHECKPOINT")
+        with cursors.of(connection):
+            assert cursors.execute("SELECT a FROM t").fetchall() == [(3,)]
 
 
 def test_a_follower_that_stops_does_not_wait_for_predictions() -> None:

@@ -23,13 +23,19 @@ class Cursors:
 
     @contextmanager
     def of(self, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
-        """Give cursors of this connection meanwhile."""
+        """Give cursors of this connection meanwhile; they are closed then, and with them the transactions they began.
+
+        One that stays open keeps DuckDB from moving its write-ahead log into the file, and from rewriting the file.
+        """
         self._connection = connection
         try:
             yield
         finally:
             with self._lock:
                 self._connection = None
+                for cursor in self._cursors:
+                    cursor.close()
+                self._cursors.clear()
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """Another cursor.
