@@ -132,3 +132,12 @@ def test_the_command_shows_the_plan_and_where_its_figures_are_from() -> None:
     assert [part["name"] for part in as_json["parts"]] == ["worker", "Kafka broker", "warehouse"]
     without = CliRunner().invoke(group, [*arguments, "--warehouse-days", "0", "--format", "json"])
     assert [part["name"] for part in json.loads(without.output)["parts"]] == ["worker", "Kafka broker"]
+
+
+@pytest.mark.parametrize(
+    "wrong", [("--rate", "nan"), ("--peak", "nan"), ("--price-core", "nan"), ("--broker-disk", "1e-320")]
+)
+def test_a_number_without_a_plan_is_refused(wrong: tuple[str, str]) -> None:
+    shown = CliRunner().invoke(group, ["plan", "--rate", "1", "--customers", "5", *wrong])
+    assert shown.exit_code == 2
+    assert wrong[0] in shown.output

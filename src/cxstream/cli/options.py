@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import signal
 import threading
@@ -60,6 +61,17 @@ def rfc3339_ms(text: str) -> int | None:
     found = np.empty(1, np.int64)
     parse_times(*text_column([text]), found)
     return None if found[0] == BAD_TIME else int(found[0])
+
+
+class Number(click.FloatRange):
+    """A number in a range; `nan`, which is in none and outside of none, is refused."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number."""
+        found = super().convert(value, param, ctx)
+        if math.isnan(found):
+            self.fail(f"{value!r} is not a number.", param, ctx)
+        return found
 
 
 class Time(click.ParamType):

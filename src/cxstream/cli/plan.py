@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cxstream.cli.options import output
+from cxstream.cli.options import Number, output
 
 if TYPE_CHECKING:
     from cxstream.plan.estimate import Plan, Prices
 
-_POSITIVE = click.FloatRange(min=0, min_open=True, max=1e9)
-_PRICE = click.FloatRange(min=0, max=1e9)
-_DAYS = click.FloatRange(min=0, min_open=True, max=36_600)
+_POSITIVE = Number(min=0, min_open=True, max=1e9)
+_PRICE = Number(min=0, max=1e9)
+_DAYS = Number(min=0, min_open=True, max=36_600)
 
 
 @click.command("plan")
@@ -35,14 +35,14 @@ _DAYS = click.FloatRange(min=0, min_open=True, max=36_600)
 )
 @click.option(
     "--peak",
-    type=click.FloatRange(1, 1000),
+    type=Number(1, 1000),
     default=3,
     show_default=True,
     help="How many times the mean rate the busiest minutes have.",
 )
 @click.option(
     "--active-days",
-    type=click.FloatRange(0, 91),
+    type=Number(0, 91),
     default=5,
     show_default=True,
     help="Days with touchpoints, of a customer, in the last 90.",
@@ -50,20 +50,24 @@ _DAYS = click.FloatRange(min=0, min_open=True, max=36_600)
 @click.option("--replicas", type=click.IntRange(1, 9), default=3, show_default=True, help="Copies in Kafka.")
 @click.option(
     "--compression",
-    type=click.FloatRange(1, 100),
+    type=Number(1, 100),
     default=1,
     show_default=True,
     help="How many times smaller your producers' compression makes touchpoints.",
 )
 @click.option(
     "--warehouse-days",
-    type=click.FloatRange(0, 36_600),
+    type=Number(0, 36_600),
     default=400,
     show_default=True,
     help="Days that the warehouse keeps touchpoints; 0: no warehouse.",
 )
 @click.option(
-    "--broker-disk", type=_POSITIVE, default=8000, show_default=True, help="Largest disk of a broker, in GiB."
+    "--broker-disk",
+    type=Number(1, 1e9),
+    default=8000,
+    show_default=True,
+    help="Largest disk of a broker, in GiB.",
 )
 @click.option("--price-core", type=_PRICE, default=25, show_default=True, help="Of a core, a month.")
 @click.option(
