@@ -47,7 +47,7 @@ def test_the_rate_is_events_over_seconds_from_the_first_progress_to_the_last(
 
 
 def test_progress_is_read_from_whole_lines_between_others() -> None:
-    assert told("WARN done 3\ndone 10 1.5\nlog\ndone 30 2.25\ndone 4") == [(1.5, 10), (2.25, 30)]
+    assert told("WARN done 3\ndone 10 1.5\nlog\ndone 30 2.25\ndone 40 3.") == [(1.5, 10), (2.25, 30)]
 
 
 @given(st.dictionaries(st.sampled_from("abcde"), st.floats(1, 1e6), min_size=1), st.floats(1, 1e6))

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 PARTITIONS = 4
 _POLL_SECONDS = 0.05
 _STOP_SECONDS = 10.0
-_TOLD = re.compile(r"^done (\d+) ([\d.]+)$", re.MULTILINE)
+# With its end: a line that is being written has a part of a number.
+_TOLD = re.compile(r"^done (\d+) ([\d.]+)\n", re.MULTILINE)
 _SETTLE_SECONDS = 30.0
 
 
