@@ -172,7 +172,10 @@ def _grid(ask: Ask, rows: Sequence[Row], *, is_long: bool) -> figures.Grid:
     ]
     cells = [
         [
-            figures.name(words.full_day(row["period"].date()) if is_long else words.moment(row["period"])),
+            figures.since(
+                words.full_day(row["period"].date()) if is_long else words.moment(row["period"]),
+                row["period"],
+            ),
             figures.count(words, row["visits"]),
             figures.count(words, row["bad"]),
             figures.estimate(words, SHARE, SHARE.of(row)),

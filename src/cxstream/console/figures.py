@@ -14,6 +14,7 @@ from cxstream.warehouse.views.statistics import wilson
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import date, datetime
 
     from cxstream.console.language import Language
 
@@ -119,6 +120,7 @@ class Cell:
         strong: stands out.
         right: at the right of its column.
         wide: may break into lines.
+        sort: what its column sorts by where the text is not in that order, such as of a time.
     """
 
     text: str = ""
@@ -130,6 +132,7 @@ class Cell:
     strong: bool = False
     right: bool = True
     wide: bool = False
+    sort: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +151,16 @@ class Grid:
 def name(text: str, link: str = "") -> Cell:
     """What names a row, or a column of words."""
     return Cell(text, link=link, right=False)
+
+
+def since(text: str, time: date | None) -> Cell:
+    """What names a row that begins with a time; None stands before or behind all times."""
+    return replace(name(text), sort=time.isoformat() if time else "")
+
+
+def moment(words: Language, time: datetime | None) -> Cell:
+    """A time, by the day and the minute."""
+    return Cell(words.moment(time), sort=time.isoformat() if time else "")
 
 
 def none() -> Cell:

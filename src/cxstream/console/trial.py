@@ -86,7 +86,7 @@ def looks_grid(ask: Ask, found: Sequence[effects.Look]) -> Grid:
     ]
     rows = [
         [
-            figures.name(words.full_day(look.day)),
+            figures.since(words.full_day(look.day), look.day),
             Cell(words.number(look.customers)),
             Cell(words.number(look.found.value, 1, sign=True), strong=True),
             Cell(words.interval(look.found.low, look.found.high, sign=True), tone="q"),

@@ -80,7 +80,7 @@ def grid(
     heads += [figures.head(words.gettext(each.title)) for each in measures]
     cells = [
         [
-            figures.name(words.full_day(row["period"].date())),
+            figures.since(words.full_day(row["period"].date()), row["period"]),
             figures.count(words, row[column]),
             *(figures.estimate(words, each, of(each, row)) for each in measures),
         ]

@@ -125,7 +125,7 @@ def _day_grid(ask: Ask, rows: Sequence[Row]) -> Grid:
         heads,
         [
             [
-                figures.name(words.full_day(row["period"].date())),
+                figures.since(words.full_day(row["period"].date()), row["period"]),
                 figures.count(words, row["texts"]),
                 *(figures.estimate(words, each, each.of(row)) for each in _BOTH),
             ]

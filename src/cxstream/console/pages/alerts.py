@@ -99,7 +99,7 @@ def _row(ask: Ask, row: Row, axis: drawing.Axis, *, is_chosen: bool) -> list[fig
             wide=True,
         ),
         figures.name(alerts.measure_of(ask, row)),
-        figures.Cell(words.moment(row["since"])),
+        figures.moment(words, row["since"]),
         figures.Cell(words.duration(alerts.lasted(ask, row))),
         figures.estimate(words, alerts.SHARE, alerts.estimate_of(row)),
         figures.drawn(alerts.drawn(axis, row)),

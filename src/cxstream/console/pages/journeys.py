@@ -410,7 +410,7 @@ def _edge_grid(ask: Ask, rows: Sequence[Row]) -> Grid:
                 figures.Cell(words.number(row["step"])),
                 figures.count(words, row["journeys"], behind),
                 figures.Cell("" if is_end else words.duration(row["median_s"])),
-                figures.Cell(between, tone="q"),
+                figures.Cell(between, tone="q", sort=f"{row['low_s']:.3f}" if between else ""),
                 figures.Cell() if is_end else figures.estimate(words, measure, effort),
                 figures.drawn(charts.interval(axis, effort, tone="e")),
             ]

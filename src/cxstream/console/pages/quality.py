@@ -105,8 +105,9 @@ def _week_grid(ask: Ask, weekly: Sequence[Row]) -> Grid:
         heads,
         [
             [
-                figures.name(
-                    words.full_day(row["period"].date()) if row["period"] else words.gettext("no day")
+                figures.since(
+                    words.full_day(row["period"].date()) if row["period"] else words.gettext("no day"),
+                    row["period"],
                 ),
                 *(figures.count(words, row[name]) for name in ("touchpoints", "rejected", "late")),
             ]
@@ -146,7 +147,7 @@ def _source_grid(ask: Ask, rows: Sequence[Row]) -> Grid:
                 figures.Cell(words.duration(row["delay_median_s"])),
                 figures.Cell(words.duration(row["delay_p95_s"])),
                 figures.Cell(words.duration(row["longest_gap_s"])),
-                figures.Cell(words.moment(row["last_time"])),
+                figures.moment(words, row["last_time"]),
             ]
         )
     return Grid(heads, grid)

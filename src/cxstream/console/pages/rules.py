@@ -90,8 +90,8 @@ def _history_grid(ask: Ask, rows: Sequence[Row]) -> Grid:
     cells = [
         [
             figures.name(row["model"]),
-            Cell(words.moment(row["first_time"])),
-            Cell(words.moment(row["last_time"])),
+            figures.moment(words, row["first_time"]),
+            figures.moment(words, row["last_time"]),
             figures.count(words, row["touchpoints"]),
         ]
         for row in rows

@@ -156,7 +156,7 @@ def _week_grid(ask: Ask, weeks: Sequence[Row]) -> Grid:
     heads += [figures.head(words.gettext(measure.title)) for measure in _MEASURES]
     rows = [
         [
-            figures.name(words.full_day(row["period"].date())),
+            figures.since(words.full_day(row["period"].date()), row["period"]),
             *(_cell(ask, measure, _of(measure, row, ask.scope.few)) for measure in _MEASURES),
         ]
         for row in weeks
@@ -264,7 +264,7 @@ def _first_grid(ask: Ask, rows: Sequence[Row]) -> Grid:
             Cell(words.number(row["probability"], 2)),
             figures.count(words, row["clv"]),
             Cell(words.number(100 * row["p_alive"])) if row["p_alive"] is not None else figures.none(),
-            Cell(words.full_day(row["last_purchase"])),
+            Cell(words.full_day(row["last_purchase"]), sort=str(row["last_purchase"] or "")),
         ]
         for row in rows
     ]

@@ -125,7 +125,7 @@ def _week_grid(ask: Ask, weeks: Sequence[Row]) -> Grid:
         heads += [figures.head(words.gettext(measure.title)), figures.head(words.gettext("Answers"))]
     rows = [
         [
-            figures.name(words.full_day(row["period"].date())),
+            figures.since(words.full_day(row["period"].date()), row["period"]),
             *(
                 cell
                 for measure in _MEASURES

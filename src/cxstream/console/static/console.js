@@ -79,7 +79,9 @@ async function refresh() {
   if (!answer.ok || answer.redirected) return;
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
   const before = new Map(Array.from(main.querySelectorAll(".big, td"), (each, n) => [n, each.textContent]));
+  const orders = Array.from(main.querySelectorAll("table[data-sort]"), order_of);
   main.replaceChildren(...page.querySelector("main").childNodes);
+  main.querySelectorAll("table[data-sort]").forEach((table, n) => make_sortable(table, orders[n]));
   main.querySelectorAll(".big, td").forEach((each, n) => {
     if (before.has(n) && before.get(n) !== each.textContent) each.classList.add("new");
   });
@@ -292,15 +294,22 @@ function make_palette(palette) {
 }
 document.querySelectorAll("[data-palette]").forEach(make_palette);
 
-// Tables sort by a click on a head: numbers and durations by their size, words by the alphabet, what is not known last.
-function make_sortable(table) {
+// The column that a table is sorted by, and which way; null where nobody has sorted it.
+function order_of(table) {
+  const head = table.tHead.querySelector("[aria-sort]");
+  return head && { at: head.cellIndex, name: head.textContent, falls: head.getAttribute("aria-sort") === "descending" };
+}
+
+// Tables sort by a click on a head: numbers and durations by their size, times by what `data-by` says, words by the alphabet, what
+// is not known last. New figures keep the order.
+function make_sortable(table, order) {
   const body = table.tBodies[0];
   if (!body || body.rows.length < 3) return;
   const is_polish = document.documentElement.lang === "pl";
   const units = { d: 86400, h: 3600, min: 60, s: 1 };
 
   function size(text) {
-    const bare = text.replace(/[\s▲▼+×%±]/g, "").replace("−", "-");
+    const bare = text.replace(/[\s▲▼+×%±≤]/g, "").replace("−", "-");
     const parts = bare.match(/^(?:\d+(?:d|h|min|s))+$/) && bare.match(/\d+(?:d|h|min|s)/g);
     if (parts) return parts.reduce((sum, each) => sum + parseInt(each, 10) * units[each.replace(/\d+/, "")], 0);
     const number = is_polish ? bare.replace(",", ".") : bare.replace(/,/g, "");
@@ -313,19 +322,21 @@ function make_sortable(table) {
     return copy.textContent.trim();
   }
 
-  function sort(head, at) {
-    const falls = head.getAttribute("aria-sort")
-      ? head.getAttribute("aria-sort") === "ascending" : head.classList.contains("r");
+  function sort(head, at, falls) {
     for (const each of table.tHead.rows[0].cells) each.removeAttribute("aria-sort");
     head.setAttribute("aria-sort", falls ? "descending" : "ascending");
-    const rows = Array.from(body.rows, (row) => ({ row, text: said(row.cells[at]), size: size(said(row.cells[at])) }));
+    const rows = Array.from(body.rows, (row) => {
+      const text = row.cells[at].dataset.by || said(row.cells[at]);
+      return { row, text, size: size(text), is_known: !/^[–-]?$/.test(text) };
+    });
     const by_size = rows.some((each) => each.size !== null) && head.classList.contains("r");
-    const order = (one, other) => {
+    const compare = (one, other) => {
+      if (one.is_known !== other.is_known) return one.is_known ? -1 : 1;
       if (!by_size) return (falls ? -1 : 1) * one.text.localeCompare(other.text, document.documentElement.lang, { numeric: true });
       if (one.size === null || other.size === null) return (one.size === null) - (other.size === null);
       return (falls ? -1 : 1) * (one.size - other.size);
     };
-    body.append(...rows.sort(order).map((each) => each.row));
+    body.append(...rows.sort(compare).map((each) => each.row));
   }
 
   Array.from(table.tHead.rows[0].cells).forEach((head, at) => {
@@ -334,8 +345,12 @@ function make_sortable(table) {
     button.type = "button";
     button.className = "by";
     button.append(...head.childNodes);
-    button.addEventListener("click", () => sort(head, at));
+    button.addEventListener("click", () => {
+      const before = head.getAttribute("aria-sort");
+      sort(head, at, before ? before === "ascending" : head.classList.contains("r"));
+    });
     head.append(button);
+    if (order && order.at === at && order.name === head.textContent) sort(head, at, order.falls);
   });
 }
-document.querySelectorAll("table[data-sort]").forEach(make_sortable);
+document.querySelectorAll("table[data-sort]").forEach((table) => make_sortable(table));
