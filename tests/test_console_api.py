@@ -84,6 +84,22 @@ async def test_rows_of_a_view_come_in_pages(path: Path, asked: str) -> None:
         assert (wrong.status_code, "after=bm9uZQ" in wrong.json()["detail"]) == (400, True)
 
 
+async def test_pages_of_rows_end_where_it_is_said_that_there_are_more(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = "/api/v1/views/touchpoints?by=channel,topic&grain=week&period=28d"
+    async with console(path) as client:
+        whole = (await client.get(address)).json()["rows"]
+        assert len(whole) > 6
+        monkeypatch.setattr("cxstream.console.api._MOST_ROWS", 5)
+        found, after, is_cut = [], "", False
+        while after is not None:
+            page = (await client.get(f"{address}&limit=2&after={after}")).json()
+            found, after, is_cut = found + page["rows"], page["next_after"], page["is_cut"]
+    # Nobody takes a part for the whole.
+    assert (found, is_cut) == (whole[:5], True)
+
+
 async def test_customers_come_in_pages(path: Path) -> None:
     address = "/api/v1/views/voice/customers?of=detractors&period=90d&limit=3"
     async with console(path) as client:

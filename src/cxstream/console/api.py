@@ -104,15 +104,16 @@ class Api:
         }
         names, after = ask.selection(view, **asked).row_names(view), ask.param("after")
         # Pages after the first are of one result, which the reader keeps.
-        rows = await ask.view(view, limit=_MOST_ROWS if after else limit + 1, **asked)
-        rows = rows[_after(rows, names, after) :]
-        is_cut = len(rows) > limit
+        rows = await ask.view(view, limit=(_MOST_ROWS if after else limit) + 1, **asked)
+        begin = _after(rows, names, after)
+        end = min(begin + limit, _MOST_ROWS)
+        is_cut = len(rows) > end
         found = {
             **_window(ask),
             "view": view.name,
-            "rows": rows[:limit],
+            "rows": rows[begin:end],
             "is_cut": is_cut,
-            "next_after": _place(rows[limit - 1], names) if is_cut else None,
+            "next_after": _place(rows[end - 1], names) if is_cut and end < _MOST_ROWS else None,
         }
         return _answer(request, found, repr(ask.reader.state()))
 
@@ -327,8 +328,11 @@ def _window(ask: Ask) -> dict[str, Any]:
 
 def _place(row: Row, names: Sequence[str]) -> str:
     """Where a list of rows goes on: behind the row of these names."""
-    named = orjson.dumps([row[name] for name in names], default=str, option=_JSON)
-    return base64.urlsafe_b64encode(named).decode().rstrip("=")
+    return base64.urlsafe_b64encode(_named(row, names)).decode().rstrip("=")
+
+
+def _named(row: Row, names: Sequence[str]) -> bytes:
+    return orjson.dumps([row[name] for name in names], default=str, option=_JSON)
 
 
 def _after(rows: Sequence[Row], names: Sequence[str], place: str) -> int:
@@ -339,7 +343,12 @@ def _after(rows: Sequence[Row], names: Sequence[str], place: str) -> int:
     """
     if not place:
         return 0
-    found = next((n for n, row in enumerate(rows) if _place(row, names) == place), None)
+    # Only the JSON is made for all rows: there may be many.
+    try:
+        wanted = base64.urlsafe_b64decode(place + "=" * (-len(place) % 4))
+    except ValueError:
+        wanted = b""
+    found = next((n for n, row in enumerate(rows) if _named(row, names) == wanted), None)
     if found is None:
         raise InputError(f"after={place}: is no row here, or not any more; begin at the start of the list")
     return found + 1
