@@ -166,8 +166,20 @@ async def test_the_model_card_is_shown(tmp_path: Path) -> None:
     assert "It is of another model" in await page(CARD, coefficients={"effort": 2.1})
     never = {**CHECK, "costs": {**CHECK["costs"], "best": None}, "groups": [], "scores": CHECK["scores"][:1]}
     assert "none: no contact pays" in await page({**CARD, "check": never})
+    markup = {**CHECK["groups"][0], "by": "<script>", "name": "<img src=x>%(n)s"}
+    shown = await page({**CARD, "check": {**CHECK, "groups": [markup]}})
+    assert "&lt;img src=x&gt;%(n)s" in shown
+    assert "<img" not in shown
+    assert "<script>" not in shown
     assert "90 customers left. It takes a longer log" in await page({**CARD, "check": None})
-    for broken in ("{", "[]", json.dumps({**CARD, "check": {}})):
+    huge = {**CHECK, "bins": [{**CHECK["bins"][0], "observed": 1e308}]}
+    long = " " * (1 << 20)
+    for broken in (
+        "{",
+        "[]",
+        *(json.dumps({**CARD, "check": each}) for each in ({}, huge)),
+        json.dumps(CARD) + long,
+    ):
         assert "The model card cannot be read" in await page(broken)
 
 

@@ -5,7 +5,7 @@ It says how good the risk was of customers whom the model had not seen. The sett
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
@@ -24,7 +24,12 @@ if TYPE_CHECKING:
 _SAME = 1e-6
 _WIDTH = 300
 _LITTLE, _MUCH = 0.1, 0.25
+# Of a file: a card has some ten thousand.
+_MOST_BYTES = 1 << 20
 _BY = {"segment": N_("Segment"), "channel": N_("Channel")}
+
+
+_Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
 class _Model(msgspec.Struct):
@@ -33,32 +38,32 @@ class _Model(msgspec.Struct):
 
 class _Score(msgspec.Struct):
     model: str
-    auc: float | None
-    average_precision: float | None
-    brier: float | None
-    calibration_error: float | None
+    auc: _Share | None
+    average_precision: _Share | None
+    brier: _Share | None
+    calibration_error: _Share | None
 
 
 class _Bin(msgspec.Struct):
     customers: int
-    expected: float
-    observed: float
-    least: float
-    most: float
+    expected: _Share
+    observed: _Share
+    least: _Share
+    most: _Share
 
 
 class _Decile(msgspec.Struct):
     lift: float
-    captured: float
+    captured: _Share
 
 
 class _Group(msgspec.Struct):
     by: str
     name: str
     departures: int
-    expected: float
-    observed: float
-    auc: float | None
+    expected: _Share
+    observed: _Share
+    auc: _Share | None
 
 
 class _Costs(msgspec.Struct):
@@ -74,8 +79,8 @@ class _Check(msgspec.Struct):
     departures: int
     share: float | None
     scores: list[_Score]
-    auc: tuple[float | None, float | None]
-    calibration_error: tuple[float | None, float | None]
+    auc: tuple[_Share | None, _Share | None]
+    calibration_error: tuple[_Share | None, _Share | None]
     bins: list[_Bin]
     deciles: list[_Decile]
     groups: list[_Group]
@@ -114,8 +119,10 @@ class Card(msgspec.Struct):
 def read(path: Path) -> Card | None:
     """The model card in a file; None if the file cannot be read, or is none."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Card)
-    except (OSError, msgspec.MsgspecError):
+        with path.open("rb") as file:
+            text = file.read(_MOST_BYTES + 1)
+        return msgspec.json.decode(text, type=Card) if len(text) <= _MOST_BYTES else None
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
         return None
 
 
