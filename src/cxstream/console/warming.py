@@ -49,5 +49,8 @@ async def keep_warm(pages: Iterable[Page], ask: Callable[[Page], Awaitable[Ask]]
                     await page.show(asked)
             except (CxstreamError, HTTPException, duckdb.Error) as error:
                 _log.debug("a page was not made ahead", page=page.name, error=str(error))
+            except Exception:  # noqa: BLE001 - a defect of one page
+                # The other pages are made all the same; who asks for this one is told.
+                _log.exception("a page was not made ahead", page=page.name)
         took = time.monotonic() - began
         await asyncio.sleep(max(_LEAST_SECONDS, old_seconds / _PART, _PAUSE * took))
