@@ -9,6 +9,7 @@ import random
 import subprocess
 import sys
 from array import array
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -309,6 +310,54 @@ def test_offsets_that_leave_32_bits_between_two_texts_are_an_error(tmp_path: Pat
     with pytest.raises(InputError, match=r"t: column '(subject|data.session)', rows 1 to 4"):
         for _ in read_batches([tmp_path / "t"]):
             pass
+
+
+ODD = {
+    "two fields of one name": pa.StructArray.from_arrays([pa.array(["web"] * 3)] * 2, ["channel", "channel"]),
+    "no zone": pa.StructArray.from_arrays([pa.array([1] * 3, pa.timestamp("us", "Mars/Base"))], ["at"]),
+    "year 300000": pa.StructArray.from_arrays([pa.array([2**63 - 1] * 3, pa.timestamp("us"))], ["at"]),
+    "seconds beyond 64 bits of ms": pa.array([2**62] * 3, pa.timestamp("s")),
+}
+
+
+@pytest.mark.parametrize("what", ODD)
+def test_values_without_json_are_an_error_that_names_the_rows(tmp_path: Path, what: str) -> None:
+    """Also where records are made long after they were read: a column says nothing about the rows that nobody makes."""
+    some = table(9, 3, odd=0, strings=STRINGS[:1])
+    name = "time" if pa.types.is_timestamp(ODD[what].type) else "data"
+    _arrow(some.set_column(some.schema.names.index(name), name, ODD[what]), tmp_path / "t")
+    with pytest.raises(InputError, match="t: rows 1 to 3: a value that JSON cannot have"):
+        [list(chunk.lines) for chunk in read_batches([tmp_path / "t"])]
+
+
+def test_numbers_and_nesting_beyond_those_of_json_spoil_no_other_row(tmp_path: Path) -> None:
+    example_ = example(Kind.click)
+    wide = pa.array([Decimal(10) ** 30, None, Decimal(7)], pa.decimal128(38, 0))
+    data = pa.StructArray.from_arrays([pa.array(["web"] * 3), wide], ["channel", "width"])
+    deep = pa.array(['{"channel":"web"}', '{"a":' * 3000 + "1" + "}" * 3000, '{"channel":"web"}'])
+    valid = []
+    for column in (data, deep):
+        some = pa.Table.from_pylist([{**example_, "id": f"e-{i}"} for i in range(3)])
+        _arrow(some.set_column(some.schema.names.index("data"), "data", column), tmp_path / "t")
+        valid += [decode(chunk.lines).valid.tolist() for chunk in read_batches([tmp_path / "t"])]
+    assert valid == [[0, 1, 2], [0, 2]]
+
+
+def test_a_text_that_a_dictionary_has_once_is_not_made_for_all_rows_at_once(tmp_path: Path) -> None:
+    n = 3000
+    text = pa.DictionaryArray.from_arrays(pa.array([0] * n, pa.int32()), pa.array(["x" * 100_000]))
+    data = pa.StructArray.from_arrays([pa.array(["web"] * n), text], ["channel", "said"])
+    columns = {name: pa.array([value] * n) for name, value in example(Kind.click).items() if name != "data"}
+    _arrow(pa.table({**columns, "data": data}), tmp_path / "t")
+    sizes = [len(chunk.lines) for chunk in read_batches([tmp_path / "t"])]
+    assert sum(sizes) == n
+    assert max(sizes) <= 167  # 16 MiB
+
+
+def test_a_size_in_a_damaged_arrow_stream_is_not_reserved(tmp_path: Path) -> None:
+    (tmp_path / "t").write_bytes(b"\xff\xff\xff\xff\xff\xff\xff\x7f" + b"\0" * 64)
+    with pytest.raises(InputError, match="t: not an Arrow file or stream that can be read"):
+        list(read_batches([tmp_path / "t"]))
 
 
 def test_arrow_of_other_columns_is_refused_with_advice(tmp_path: Path) -> None:

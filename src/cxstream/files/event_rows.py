@@ -6,6 +6,7 @@ A null is an attribute or a field that is absent: a struct column has a place fo
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -27,6 +28,7 @@ from cxstream.files.row_cells import rows_of
 from cxstream.model.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 _NOT_UTF8 = re.compile(r"^Invalid UTF8 sequence at string index (\d+)")
@@ -50,7 +52,10 @@ def columns_of_events(schema: Any, path: Path) -> list[str]:
     Raises:
         InputError: a column of an event is missing, is there twice or is of another type.
     """
-    missing = [name for name in REQUIRED if name not in schema.names]
+    try:
+        missing = [name for name in REQUIRED if name not in schema.names]
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: the name of a column is not UTF-8; rename it") from error
     if missing:
         raise InputError(f"{path}: no column {missing[0]!r}; {_instead(missing[0], schema.names)}")
     columns = [name for name in (*REQUIRED, *OPTIONAL) if name in schema.names]
@@ -96,32 +101,50 @@ def records(batch: Any, names: list[str], path: Path, first: int, max_record_byt
         max_record_bytes: a longer event comes back as too long.
 
     Raises:
-        InputError: a text is not UTF-8.
+        InputError: a text is not UTF-8, or a value has no JSON; for rows that are read by columns, when their records are made.
     """
     columns = {name: batch.column(name) for name in names}
     numbers = range(first, first + batch.num_rows)
+    where = f"{path}: rows {first} to {numbers[-1]}"
 
     def written(places: Any) -> list[bytes]:
-        if len(places) == batch.num_rows:
-            return _events(columns)
-        some = pa.array(places, pa.int64())
-        try:
-            return _events({name: column.take(some) for name, column in columns.items()})
-        except pa.ArrowNotImplementedError:  # of views of strings, for example
-            return [
-                _events({name: column.slice(i, 1) for name, column in columns.items()})[0] for i in places
-            ]
+        # Also long after this function has returned.
+        with _readable(where):
+            return _some_events(columns, batch.num_rows, places)
 
-    rows = rows_of(columns, written)
-    if rows is None:
-        for name, column in columns.items():
-            _validate(name, column, path, first)
-    try:
+    with _readable(where):
+        rows = rows_of(columns, written)
+        if rows is None:
+            for name, column in columns.items():
+                _validate(name, column, path, first)
         return bounded(_events(columns) if rows is None else rows, numbers, max_record_bytes)
+
+
+@contextmanager
+def _readable(where: str) -> Iterator[None]:
+    """Name the place of what has no JSON: a time beyond the year 9999, a zone that is none, two fields of one name."""
+    try:
+        yield
     except UnicodeDecodeError as error:
         raise InputError(
-            f"{path}: rows {first} to {numbers[-1]}: a binary column holds bytes that are not UTF-8; write it again"
+            f"{where}: a binary column, or the name of a field, has bytes that are not UTF-8; write it again"
         ) from error
+    except (pa.ArrowException, ArithmeticError, LookupError, TypeError, ValueError) as error:
+        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(
+            f"{where}: a value that JSON cannot have ({said}); write it as a text or a number, or leave its column out"
+        ) from error
+
+
+def _some_events(columns: dict[str, Any], n: int, places: Any) -> list[bytes]:
+    """The events of some of n rows."""
+    if len(places) == n:
+        return _events(columns)
+    some = pa.array(places, pa.int64())
+    try:
+        return _events({name: column.take(some) for name, column in columns.items()})
+    except pa.ArrowNotImplementedError:  # of views of strings, for example
+        return [_events({name: column.slice(i, 1) for name, column in columns.items()})[0] for i in places]
 
 
 def _validate(name: str, column: Any, path: Path, first: int) -> None:

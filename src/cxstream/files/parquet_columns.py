@@ -29,6 +29,8 @@ Plain: TypeAlias = Callable[[Any], Any] | None
 """Makes a value that pyarrow gives plain; None where it is already."""
 
 _EXACT = 2**53
+# What fits into 64 bits, as JSON is written here.
+_MOST_WHOLE = 2**63
 _UUID_BYTES = 16
 
 
@@ -106,9 +108,19 @@ def _strict_text(raw: bytes) -> str:
     return raw.decode("utf-8")
 
 
+def in_ms(column: Any) -> Any:
+    """Timestamps in whole milliseconds.
+
+    Raises:
+        pa.ArrowInvalid: seconds that 64 bits of milliseconds cannot have.
+    """
+    kind = pa.timestamp("ms", column.type.tz)
+    return column.cast(options=pc.CastOptions(kind, allow_time_truncate=True))
+
+
 def times(column: Any, *, utc: bool) -> list[str | None]:
     """RFC 3339 in UTC with milliseconds; a timestamp without a zone is in UTC, or has no offset."""
-    milliseconds = column.cast(pa.timestamp("ms", column.type.tz), safe=False)
+    milliseconds = in_ms(column)
     # Through integers: formatting a zoned timestamp needs a time zone database, which slim images lack.
     bare = milliseconds.cast(pa.int64()).cast(pa.timestamp("ms"))
     form = "%Y-%m-%dT%H:%M:%SZ" if utc or column.type.tz else "%Y-%m-%dT%H:%M:%S"
@@ -141,6 +153,10 @@ def _decimal(value: Decimal) -> float:
     return int(value) if value == value.to_integral_value() else float(value)
 
 
+def _json_number(value: Decimal) -> float:
+    return _decimal(value) if abs(value) < _MOST_WHOLE else float(value)
+
+
 def _time(value: Any) -> str:
     return str(value.isoformat()) if hasattr(value, "isoformat") else str(value)
 
@@ -167,6 +183,8 @@ def _inner(kind: Any) -> Plain:
         return parsed
     if is_uuid(kind):
         return str
+    if types.is_decimal(stored(kind)):
+        return _json_number
     return _plain(stored(kind))
 
 
@@ -203,7 +221,7 @@ def as_json(text: str | bytes | None) -> Any:
         return None
     try:
         return orjson.Fragment(bytes(msgspec.json.decode(text, type=msgspec.Raw)))
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return text if isinstance(text, str) else text.decode("utf-8", "replace")
 
 

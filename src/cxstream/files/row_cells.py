@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pyarrow import compute as pc
 from pyarrow import types
 
-from cxstream.files.parquet_columns import is_binary, is_json, is_text
+from cxstream.files.parquet_columns import in_ms, is_binary, is_json, is_text
 from cxstream.kernels.events import BOOLEAN, ENVELOPE, NUMBER, TEXT, TEXTS, UNSURE
 from cxstream.kernels.rows import Cells
 from cxstream.kernels.text import BAD_TIME
@@ -148,7 +148,7 @@ def _strings(column: Any, name: str) -> Any:
 
 def _times(column: Any) -> NDArray[np.int64]:
     """Event times, int64[n], ms UTC; BAD_TIME for a null, and where the general decoder must say what it is."""
-    found = column.cast(pa.timestamp("ms", column.type.tz), safe=False).cast(pa.int64())
+    found = in_ms(column).cast(pa.int64())
     times: NDArray[np.int64] = pc.fill_null(found, BAD_TIME).to_numpy(zero_copy_only=False)
     return np.where((times > _EARLIEST) & (times < _LATEST), times, BAD_TIME)
 
@@ -247,8 +247,8 @@ def _numbers(column: Any) -> NDArray[np.float64]:
     """Numbers and flags; where there is a null they mean nothing."""
     n, data = len(column), column.buffers()[1]
     if types.is_boolean(column.type):
-        begin = column.offset
-        flags = np.unpackbits(np.frombuffer(data, np.uint8), count=begin + n, bitorder="little")
-        return flags[begin:].astype(np.float64)
+        begin, bit = column.offset >> 3, column.offset & 7
+        packed = np.frombuffer(data, np.uint8)[begin : (column.offset + n + 7) >> 3]
+        return np.unpackbits(packed, bitorder="little")[bit : bit + n].astype(np.float64)
     kind = np.dtype(column.type.to_pandas_dtype())
     return np.frombuffer(data, kind, n, kind.itemsize * column.offset).astype(np.float64)
