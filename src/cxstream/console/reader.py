@@ -199,7 +199,8 @@ class Reader:
         self._metrics.queried("answered", took)
         self._metrics.readable()
         if key is not None:
-            self._results.keep(key, Kept(state, found, took, time.monotonic()))
+            is_figures = may_be_old or key in self._renewing
+            self._results.keep(key, Kept(state, found, took, time.monotonic(), is_figures), self.state())
         return found
 
     def _renew(self, work: Callable[[duckdb.DuckDBPyConnection], Any], key: Hashable) -> None:

@@ -1,4 +1,4 @@
-"""Results of queries, for as long as the read model does not change; those of slow queries a while longer.
+"""Results of queries, for as long as the read model does not change; figures a while longer.
 
 A query over a large read model takes seconds. Beside a follower, which commits each second, its result would be of no use to the
 next page. So a page may get the last result at once: it says how old that is, and the next one is computed meanwhile.
@@ -34,12 +34,14 @@ class Kept(NamedTuple):
         value: what was found.
         took: seconds.
         made: by the monotonic clock, seconds.
+        is_figures: it names no customers, who may have been erased since.
     """
 
     state: Hashable
     value: Any
     took: float
     made: float
+    is_figures: bool = False
 
     @property
     def age(self) -> float:
@@ -88,11 +90,18 @@ class Results:
     def __init__(self, most: int, old_seconds: float) -> None:
         self._most, self._old_seconds = most, old_seconds
         self._kept: OrderedDict[Hashable, Kept] = OrderedDict()
+        self._state: Hashable = None
 
-    def keep(self, key: Hashable, found: Kept) -> None:
-        """Keep a result."""
+    def keep(self, key: Hashable, found: Kept, state: Hashable) -> None:
+        """Keep a result, and of those of other states than this one only figures."""
         self._kept[key] = found
         self._kept.move_to_end(key)
+        if state != self._state or found.state != state:
+            self._state = state
+            for old in [
+                key for key, each in self._kept.items() if each.state != state and not each.is_figures
+            ]:
+                del self._kept[old]
         while len(self._kept) > self._most:
             self._kept.popitem(last=False)
 
