@@ -67,6 +67,7 @@ def test_all_that_the_engine_writes_is_read(
         ),
         ("no touch for 1 day, usually one every 2.5 days", "brak kontaktu od 1 dnia, zwykle co 2,5 d"),
         ("1 contact, 5 about 'x', strange", None),
+        (f"{'9' * 5000} transfers, strange", None),
     ],
 )
 def test_evidence_in_polish(text: str, said: str | None) -> None:

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 # A comma within quotes belongs to the name of a topic.
 _PART = re.compile(r"(?:about '.*?'(?=$|, | today| in \d)|[^,]|,(?! ))+", re.DOTALL)
-_SPAN = re.compile(r"^(.*?) (?:(today)|in (\d+) days)$", re.DOTALL)
+_SPAN = re.compile(r"^(.*?) (?:(today)|in (\d{1,9}) days)$", re.DOTALL)
 
 
 def _counted(one: str, many: str, text: Callable[[Language, int], str]) -> tuple[str, Reading]:
-    return rf"(\d+) (?:{one}|{many})", lambda words, found: text(words, int(found[1]))
+    return rf"(\d{{1,9}}) (?:{one}|{many})", lambda words, found: text(words, int(found[1]))
 
 
 def _said(pattern: str, message: str, decimals: int = 0) -> tuple[str, Reading]:
@@ -58,16 +58,16 @@ def _contacts(words: Language, found: re.Match[str]) -> str:
     return words.gettext("%(contacts)s about '%(topic)s'") % {"contacts": contacts, "topic": found["topic"]}
 
 
-_AGO = r"(today|yesterday|\d+ days ago)"
-_OPEN = r"(?:since today|for (?P<days>\d+) days?)"
+_AGO = r"(today|yesterday|\d{1,9} days ago)"
+_OPEN = r"(?:since today|for (?P<days>\d{1,9}) days?)"
 _READINGS: tuple[tuple[str, Reading], ...] = (
-    (r"(?P<n>\d+) contacts?(?: about '(?P<topic>.*)')?", _contacts),
+    (r"(?P<n>\d{1,9}) contacts?(?: about '(?P<topic>.*)')?", _contacts),
     (
-        r"(?P<n>\d+) about '(?P<topic>.*)'",
+        r"(?P<n>\d{1,9}) about '(?P<topic>.*)'",
         lambda words, found: words.gettext("%(n)s about '%(topic)s'") % {"n": words.number(int(found["n"])), "topic": found["topic"]},
     ),
-    _said(r"(?P<n>\d+) min waited", N_("%(n)s min waited")),
-    _said(r"(?P<n>\d+) s waited", N_("%(n)s s waited")),
+    _said(r"(?P<n>\d{1,9}) min waited", N_("%(n)s min waited")),
+    _said(r"(?P<n>\d{1,9}) s waited", N_("%(n)s s waited")),
     _counted("transfer", "transfers", lambda words, n: words.ngettext("{n} transfer", "{n} transfers", n)),
     _counted("contact given up", "contacts given up", lambda words, n: words.ngettext("{n} contact given up", "{n} contacts given up", n)),
     _counted("contact unresolved", "contacts unresolved", lambda words, n: words.ngettext("{n} contact unresolved", "{n} contacts unresolved", n)),
@@ -77,27 +77,27 @@ _READINGS: tuple[tuple[str, Reading], ...] = (
     (rf"complaint open {_OPEN}", lambda words, found: words.gettext("complaint open %(since)s") % {"since": _since(words, found)}),
     (rf"the oldest {_OPEN}", lambda words, found: words.gettext("the oldest %(since)s") % {"since": _since(words, found)}),
     (r"no open complaint", lambda words, _: words.gettext("no open complaint")),
-    _said(r"effort (?P<n>-?\d+) of 100 over the window", N_("effort %(n)s of 100 over the window")),
-    _said(r"effort (?P<n>-?\d+) of 100", N_("effort %(n)s of 100")),
+    _said(r"effort (?P<n>-?\d{1,9}) of 100 over the window", N_("effort %(n)s of 100 over the window")),
+    _said(r"effort (?P<n>-?\d{1,9}) of 100", N_("effort %(n)s of 100")),
     (r"less than usual", lambda words, _: words.gettext("less than usual")),
     _said(
-        r"effort (?P<week>-?\d+) of 100 this week against (?P<n>-?\d+) over the window",
+        r"effort (?P<week>-?\d{1,9}) of 100 this week against (?P<n>-?\d{1,9}) over the window",
         N_("effort %(week)s of 100 this week against %(n)s over the window"),
     ),
-    _said(r"satisfaction (?P<n>-?\d+) of 100", N_("satisfaction %(n)s of 100")),
+    _said(r"satisfaction (?P<n>-?\d{1,9}) of 100", N_("satisfaction %(n)s of 100")),
     (r"with recent answers", lambda words, _: words.gettext("with recent answers")),
     (r"inferred", lambda words, _: words.gettext("inferred")),
     (r"no answer given", lambda words, _: words.gettext("no answer given")),
-    _said(r"NPS answer (?P<n>\d+)", N_("NPS answer %(n)s")),
+    _said(r"NPS answer (?P<n>\d{1,9})", N_("NPS answer %(n)s")),
     (rf"{_AGO}", lambda words, found: _ago(words, found[1])),
-    (r"no touch for (\d+) days?", lambda words, found: words.ngettext("no touch for {n} day", "no touch for {n} days", int(found[1]))),
-    _said(r"usually one every (?P<n>\d+\.\d) days", N_("usually one every %(n)s days"), 1),
-    _said(r"usually one every (?P<n>\d+) days", N_("usually one every %(n)s days")),
+    (r"no touch for (\d{1,9}) days?", lambda words, found: words.ngettext("no touch for {n} day", "no touch for {n} days", int(found[1]))),
+    _said(r"usually one every (?P<n>\d{1,9}\.\d) days", N_("usually one every %(n)s days"), 1),
+    _said(r"usually one every (?P<n>\d{1,9}) days", N_("usually one every %(n)s days")),
     (rf"last purchase {_AGO}", lambda words, found: words.gettext("last purchase %(ago)s") % {"ago": _ago(words, found[1])}),
     (r"the only one", lambda words, _: words.gettext("the only one")),
     (rf"unsubscribed {_AGO}", lambda words, found: words.gettext("unsubscribed %(ago)s") % {"ago": _ago(words, found[1])}),
-    (r"(\d+) active days? of late", lambda words, found: words.ngettext("{n} active day of late", "{n} active days of late", int(found[1]))),
-    _said(r"usually (?P<n>\d+\.\d) in that time", N_("usually %(n)s in that time"), 1),
+    (r"(\d{1,9}) active days? of late", lambda words, found: words.ngettext("{n} active day of late", "{n} active days of late", int(found[1]))),
+    _said(r"usually (?P<n>\d{1,9}\.\d) in that time", N_("usually %(n)s in that time"), 1),
     (r"earlier contacts did not help", lambda words, _: words.gettext("earlier contacts did not help")),
 )  # fmt: skip
 _COMPILED = tuple((re.compile(pattern, re.DOTALL), read) for pattern, read in _READINGS)
