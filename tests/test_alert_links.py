@@ -181,7 +181,7 @@ def tell(manager: str, name: str, **labels: str) -> bool:
         {"Content-Type": "application/json"},
     )
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return bool(answer.status == 200)
     except OSError:
         return False

@@ -509,7 +509,7 @@ async def test_pages_read_what_is_committed_while_the_file_is_written_and_replac
                     compacting = pool.submit(store.compact)
                     # The file stays as it is for who reads it; who comes now waits for the new one.
                     assert reading.cursor().execute("SELECT count(*) FROM touchpoints").fetchall() == [(6,)]
-                    await until(lambda: store._is_away, 30, lambda: "does not begin")
+                    await until(lambda: store._is_away, 120, lambda: "does not begin")
                     assert not compacting.done()
                     asked = asyncio.ensure_future(client.get("/queue?customer=c-3"))
                 await asyncio.to_thread(compacting.result, 60)

@@ -154,7 +154,7 @@ def answer(registry: CollectorRegistry, health: Health, page: str) -> tuple[int,
     """What the server says to a probe."""
     with served(MetricsServer(registry, (), health), "console", "127.0.0.1", 0) as where:
         try:
-            with urllib.request.urlopen(where.replace("/metrics", page), timeout=10) as found:
+            with urllib.request.urlopen(where.replace("/metrics", page), timeout=60) as found:
                 return found.status, json.load(found)
         except urllib.error.HTTPError as found:
             return found.code, json.load(found)

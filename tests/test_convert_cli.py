@@ -225,7 +225,7 @@ def test_ctrl_c_leaves_nothing(here: Path) -> None:
             child.send_signal(signal.SIGINT)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 # A second interrupt while Python ends would end it in another way.
-                _, stderr = child.communicate(timeout=30)
+                _, stderr = child.communicate(timeout=120)
     assert child.returncode == 130
     assert b"Traceback" not in stderr
     assert not list(here.glob("*out.*"))

@@ -358,7 +358,7 @@ async def test_every_panel_has_data(
             await live(settings, next(batches))
             async with Watcher(settings, 2) as watcher:
                 await until(watcher.all_committed, SECONDS, lambda: worker.log)
-            await asyncio.to_thread(urllib.request.urlopen, f"http://{web}/readyz", timeout=10)
+            await asyncio.to_thread(urllib.request.urlopen, f"http://{web}/readyz", timeout=60)
             missing: list[str] = []
 
             async def complete() -> bool:

@@ -303,7 +303,7 @@ def said(engine: Engine) -> list[dict[str, Any]]:
 def scraped(address: str, accept: str = "text/plain") -> str:
     """What the metrics server says."""
     request = urllib.request.Request(address, headers={"Accept": accept})
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         return answer.read().decode()
 
 

@@ -143,7 +143,7 @@ def test_what_a_broker_writes_is_for_its_owner_alone(tmp_path: Path) -> None:
     try:
         touch = [shutil.which("sh") or "sh", "-c", "mkdir topic; echo anna > topic/0.log"]
         child = Guarded(touch, tmp_path / "log", cwd=tmp_path, private=True)
-        child._guard.wait(30)
+        child._guard.wait(120)
         child.stop()
     finally:
         os.umask(before)

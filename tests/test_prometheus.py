@@ -145,7 +145,7 @@ def test_each_alert_is_tested_firing_and_silent() -> None:
 
 def opened(address: str) -> str:
     """What a browser gets from this address."""
-    with urllib.request.urlopen(address, timeout=10) as answer:
+    with urllib.request.urlopen(address, timeout=60) as answer:
         return str(answer.read().decode())
 
 

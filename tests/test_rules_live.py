@@ -227,7 +227,7 @@ def _touchpoints(ready: list[str]) -> dict[str, float]:
     for line in ready:
         address = re.search(r"metrics (http://[^\s,]+)", line)
         assert address, line
-        with urlopen(address[1], timeout=10) as response:
+        with urlopen(address[1], timeout=60) as response:
             text = response.read().decode()
         for kind, value in re.findall(
             r'^cxstream_touchpoints_total\{kind="(\w+)"\} (\S+)$', text, re.MULTILINE

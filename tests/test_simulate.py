@@ -342,7 +342,7 @@ class TestCommand:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while not any(each.stat().st_size for each in tmp_path.iterdir()):  # noqa: ASYNC110, ASYNC240
                 await asyncio.sleep(0.02)
         process.send_signal(signal.SIGINT)
@@ -402,7 +402,7 @@ class TestTopic:
         process = await simulating(
             settings, "--customers", "100", "--rate", "300", "--truth", tmp_path / "truth.ndjson"
         )
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while not sum(map(len, (await everything(settings)).values())):  # noqa: ASYNC110 - another process acts
                 await asyncio.sleep(0.05)
         process.send_signal(signal.SIGINT)

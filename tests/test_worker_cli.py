@@ -175,7 +175,7 @@ async def test_says_on_the_web_whether_it_is_ready(
 
 def _get(url: str) -> tuple[int, object]:
     try:
-        with urllib.request.urlopen(url, timeout=10) as answer:
+        with urllib.request.urlopen(url, timeout=60) as answer:
             return answer.status, json.load(answer)
     except urllib.error.HTTPError as error:
         return error.code, json.load(error)

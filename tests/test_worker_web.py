@@ -165,7 +165,7 @@ def test_a_port_that_was_chosen_does_not_give_way(setting: Any) -> None:
 
 def _metrics(address: str) -> str:
     """One metric alone, as ?name[]= asks."""
-    with urllib.request.urlopen(f"{address}?name[]=cxstream_events_total", timeout=10) as answer:
+    with urllib.request.urlopen(f"{address}?name[]=cxstream_events_total", timeout=60) as answer:
         text: str = answer.read().decode()
     assert "cxstream_rejected_total" not in text
     return text
