@@ -18,7 +18,7 @@ from cxstream.warehouse.views import definition, query
 from cxstream.warehouse.views.selection import Filter, Selection
 from cxstream.warehouse.views.streamed import empathy, groups, plan, slices
 from cxstream.warehouse.views.streamed.room import Room
-from view_rows import DAYS, START, answers, database, made_up
+from view_rows import DAYS, START, answers, database, made_up, touchpoint
 
 if TYPE_CHECKING:
     import duckdb
@@ -170,6 +170,19 @@ def test_sql_counts_very_many_items(limit: str, monkeypatch: pytest.MonkeyPatch)
     found = query.result(definition.view("empathy"), Selection())
     assert found.streamed is not None
     assert not found.streamed.install(connection(1).cursor())
+
+
+def test_more_touchpoints_than_codes_have_room_for() -> None:
+    """Where touchpoints are addresses of pages, there is no end of them."""
+    some = database(
+        [touchpoint(customer_id=n, touchpoint=place, effort=1.0) for n, place in ((1, "/p/"), (2, "z"))]
+    )
+    some.execute(
+        "INSERT INTO daily SELECT daily.* REPLACE (touchpoint || n AS touchpoint) FROM daily, range(40_000) t(n)"
+    )
+    found = query.result(definition.view("empathy"), Selection())
+    assert found.streamed is not None
+    assert not found.streamed.install(some.cursor())
 
 
 def test_rows_of_one_time_by_partition_and_offset() -> None:

@@ -66,6 +66,9 @@ def follow(cursor: duckdb.DuckDBPyConnection, plan: Plan) -> dict[str, pa.Table]
         return None
     items = _Items()
     known = _known(items, names, found)
+    if len(items.numbers) > _MOST_ITEMS:
+        # Also before the rows are read: their codes have 16 bits.
+        return None
     asked = plan.asked._replace(values=plan.asked.values | {f"{name}s": names[name] for name in _CODES})
     seen, parts = np.zeros((0, 0), np.uint64), range(plan.threads)
     counted = [np.zeros(_MOST_ITEMS, ITEM) for _ in parts]
