@@ -73,7 +73,7 @@ FIRST = (
 # after these, which mostly wait, and not beside each other.
 _AT_ONCE = 5
 
-_GONE_SECONDS = 30.0
+_GONE_SECONDS = 120.0
 _PREPARED, _ARCHIVE = pytest.StashKey[Path](), "kafka.jsa"
 _COLLECTED = pytest.StashKey[IO[str]]()
 

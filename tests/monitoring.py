@@ -176,7 +176,7 @@ def asked(address: str, query: str) -> list[Any]:
     """Prometheus' answer."""
     url = f"{address}/api/v1/query?query={urllib.parse.quote(query)}"
     try:
-        with urllib.request.urlopen(url, timeout=10) as answer:
+        with urllib.request.urlopen(url, timeout=60) as answer:
             return json.load(answer)["data"]["result"]
     except OSError:  # not up yet
         return []

@@ -69,7 +69,7 @@ async def test_streams_are_counted_while_they_are_open(path: Path) -> None:
     async with console(path, metrics=metrics) as client:
         # The transport of the test answers when the stream is over: it ends with the console.
         asked = asyncio.create_task(client.get("/live"))
-        await until(lambda: _is(value(metrics, "streams_open") == 1), 10, lambda: "no stream")
+        await until(lambda: _is(value(metrics, "streams_open") == 1), 60, lambda: "no stream")
     await asked
     assert value(metrics, "streams_open") == 0
     assert value(metrics, "requests_total", route="/live", status="200") == 1
@@ -135,12 +135,12 @@ async def test_a_console_is_ready_when_its_file_can_be_read(tmp_path: Path) -> N
     watching = asyncio.create_task(metrics.watch(reader))
     try:
         await until(
-            lambda: _is("no such warehouse" in (metrics.unready() or "")), 10, lambda: str(metrics.unready())
+            lambda: _is("no such warehouse" in (metrics.unready() or "")), 60, lambda: str(metrics.unready())
         )
         assert (metrics.hangs(), value(metrics, "ready")) == (None, 0)
         warehouse(path, [touchpoint()])
         now[0] = 10.0
-        await until(lambda: _is(metrics.unready() is None), 10, lambda: str(metrics.unready()))
+        await until(lambda: _is(metrics.unready() is None), 60, lambda: str(metrics.unready()))
         assert value(metrics, "ready") == 1
     finally:
         watching.cancel()

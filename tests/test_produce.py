@@ -197,7 +197,7 @@ def test_rate_is_kept_and_an_interrupt_ends_it_clean(kafka: str, topics: Topics,
         stderr=subprocess.PIPE,
         text=True,
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not (arrived := sum(map(len, asyncio.run(read_all(kafka)).values()))):
         assert time.monotonic() < deadline, "nothing arrived"
     process.send_signal(signal.SIGINT)

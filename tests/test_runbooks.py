@@ -149,7 +149,7 @@ class Installation:
         """Prometheus' answer to a query, as it is written."""
         url = f"{self.prometheus}/api/v1/query?query={urllib.parse.quote(query)}"
         try:
-            with urllib.request.urlopen(url, timeout=30) as answer:
+            with urllib.request.urlopen(url, timeout=60) as answer:
                 found: dict[str, Any] = json.load(answer)
         except urllib.error.HTTPError as problem:
             found = json.load(problem)
@@ -281,7 +281,7 @@ def _console() -> Iterator[str]:
 
 def _answers(prometheus: str) -> bool:
     try:
-        with urllib.request.urlopen(f"{prometheus}/-/ready", timeout=5) as answer:
+        with urllib.request.urlopen(f"{prometheus}/-/ready", timeout=60) as answer:
             return bool(answer.status == 200)
     except OSError:
         return False

@@ -21,7 +21,7 @@ Topics = Callable[..., None]
 
 async def seen(admin: Any, condition: Callable[[list[Found]], bool]) -> list[Found]:
     """The topics, as soon as they are as asked: Kafka's brokers hear of a change a moment after it is made."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 90
     while time.monotonic() < deadline:
         found = await look(admin, topology())
         if condition(found):

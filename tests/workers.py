@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from cxstream.worker.faust.app import App
 
 READY_SECONDS = 90.0
-STOP_SECONDS = 30.0
+STOP_SECONDS = 120.0
 
 
 class WorkerProcess:
