@@ -350,7 +350,7 @@ class TestWhole:
             [worker] = [
                 pid
                 for pid, command in running.processes().items()
-                if "cxstream worker" in command and "guard.py" not in command
+                if " worker --no-ticker " in command and "guard.py" not in command
             ]
             os.kill(worker, signal.SIGKILL)
             _, complained = await running.end()
