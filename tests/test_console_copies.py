@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,12 +14,13 @@ from console_app import OWN, card, console, warehouse
 from cxstream.console import navigation
 from cxstream.console.copies import Copies
 from cxstream.console.following import Shared
+from cxstream.console.language import language
 from cxstream.console.people import add_person
 from cxstream.console.reader import Reader
 from cxstream.settings import Settings
 from cxstream.warehouse.ingest import Ingest
 from test_work import batch, work
-from view_rows import made_up
+from view_rows import START, fill, made_up, touchpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -119,7 +120,7 @@ async def test_what_has_come_is_seen_at_once_and_asked_for_once_by_all(
 async def test_what_comes_while_a_page_is_asked_for_is_in_the_next_one(
     tmp_path: Path, counted: type[Counted], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = warehouse(tmp_path / "w.duckdb", made_up(3, 60, 20), (), [card(1, "high", 0.7)])
+    path, later = warehouse(tmp_path / "w.duckdb", made_up(3, 60, 20)), START + timedelta(days=200)
     with Shared(path, Settings().warehouse) as store:
         read = Reader.sql
 
@@ -127,14 +128,16 @@ async def test_what_comes_while_a_page_is_asked_for_is_in_the_next_one(
             found = await read(reader, text, values)
             if "min(time)" in text and not store.version:
                 # The period of the page is known, and its figures are not read yet.
-                Ingest(store).apply(batch((0, 0, *work("c-1", "snooze", 0, until="2027-01-01T00:00:00Z"))))
+                with store.transaction():
+                    fill(store.connection, [touchpoint(offset=99_999, time=later)])
             return found
 
         monkeypatch.setattr(Reader, "sql", sql)
         async with console(path, source=store) as client:
-            for _ in range(3):
-                assert (await client.get("/today")).status_code == 200
+            pages = [(await client.get("/today")).text for _ in range(3)]
             assert counted.made == 2
+    until = f"Data up to {language('en').moment(later)}"
+    assert [until in page for page in pages] == [False, True, True]
 
 
 class Maker:

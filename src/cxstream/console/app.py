@@ -170,9 +170,6 @@ class _Console:
 
     def _page(self, page: Page) -> Callable[[Request], Awaitable[Response]]:
         async def show(request: Request) -> Response:
-            # Before anything is read: what is committed meanwhile makes the copy one of the state before. Snoozes end with a
-            # minute of the clock.
-            state = self._reader.shown(), self._desk.version, work.now()
             ask = await self._ask(page, request)
             if page.scoped and ask.last is None:
                 return self._templates.response("empty.html", request, ask.language, ask=ask, page=page)
@@ -185,9 +182,13 @@ class _Console:
 
             if not page.is_shared:
                 return await make(self._templates.response)
+            # Snoozes end with a minute of the clock.
+            state = self._reader.shown(), self._desk.version, work.now()
             who = ask.person.rank, bool(ask.person.name), ask.language.code, theme_of(request)
+            # The period may be that of the state before, where something has been committed since it was found.
+            extent = ask.scope.first, ask.last, ask.touchpoints
             text = await self._copies.of(
-                state, (address_of(request), *who), lambda: make(self._templates.common)
+                state, (address_of(request), *who, *extent), lambda: make(self._templates.common)
             )
             return self._templates.personal(text, ask)
 
