@@ -128,14 +128,15 @@ async def test_nobody_locks_another_out_by_wrong_passwords(users: Path) -> None:
     assert await sessions.sign_in("admin", PASSWORD, "10.0.1.1") is not None
 
 
+@pytest.mark.parametrize("broken", [b"{", b'{"people": [{"name": "\xff"}]}'])
 async def test_a_users_file_that_cannot_be_read_lets_nobody_in_and_says_so(
-    path: Path, tmp_path: Path
+    path: Path, tmp_path: Path, broken: bytes
 ) -> None:
     users = tmp_path / "users.json"
     add_person(users, "anna", "agent", PASSWORD)
     async with console(path, users_file=users) as client:
         await sign_in(client, "anna")
-        users.write_text("{")
+        users.write_bytes(broken)
         for answer in (await client.get("/today"), await sign_in(client, "anna")):
             assert (answer.status_code, str(tmp_path) in answer.text) == (503, False)
 

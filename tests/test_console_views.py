@@ -197,9 +197,12 @@ async def test_a_file_that_cannot_be_used_is_not_taken_for_that_of_the_users(
     assert "sign in" not in text
 
 
-async def test_a_file_that_cannot_be_read_takes_no_page_away(path: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("broken", [b"{", b'{"views": [{"id": "\xff"}]}'])
+async def test_a_file_that_cannot_be_read_takes_no_page_away(
+    path: Path, tmp_path: Path, broken: bytes
+) -> None:
     file = tmp_path / "v.json"
-    file.write_text("{")
+    file.write_bytes(broken)
     async with console(path, views_file=file) as client:
         for address in ("/today", "/views", "/find?q=x"):
             answer = await client.get(address)
@@ -210,6 +213,6 @@ async def test_a_file_that_cannot_be_read_takes_no_page_away(path: Path, tmp_pat
         # Nor is it written over.
         token = {"do": "save", "name": "x", "address": "/voice", "next": "/views"}
         assert (await client.post("/views", data=token, headers=OWN)).status_code == 503
-        assert file.read_text() == "{"
+        assert file.read_bytes() == broken
         file.unlink()
         assert "No views are saved" in (await client.get("/views")).text

@@ -233,7 +233,7 @@ def _write(path: Path, people: list[Person]) -> None:
 def _load(path: Path) -> _File:
     try:
         return msgspec.json.decode(path.read_bytes(), type=_File)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"console.users_file: {path}: {error}") from error
 
 

@@ -138,7 +138,7 @@ class SavedViews:
         if self._read is None or self._read[0] != changed:
             try:
                 found = msgspec.json.decode(self._path.read_bytes(), type=_File)
-            except (OSError, msgspec.DecodeError) as error:
+            except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
                 raise _unreadable(self._path, error) from error
             self._read = changed, {each.id: each for each in found.views}
         return self._read[1]
