@@ -12,7 +12,7 @@ from cxstream.model.features import FEATURES
 from cxstream.model.parameters import DAY_MS, OwnKind, ScoringParams
 from cxstream.model.rules import rules_of
 from cxstream.scoring.signals import Writer
-from cxstream.scoring.words import Own
+from cxstream.scoring.words import Own, facts
 
 KINDS = {"parcel_lost": OwnKind(effort=4), "bad_coffee": OwnKind(mood=-2)}
 PARAMS = ScoringParams(
@@ -84,3 +84,10 @@ def test_troubles_of_friction_signals_are_those_of_each(some: list[list[float]],
         assert list(draft.troubles) == evidence.troubles(row, topic, own_of(row))
         assert draft.complaints == evidence.complaints(row)
         assert draft.reasons == []
+
+
+def test_a_kept_text_does_not_depend_on_the_sign_of_nothing() -> None:
+    row = [0.0] * k.SIGNAL_WIDTH
+    row[k.S_EFFORT] = row[k.S_EFFORT_SHORT] = row[k.S_SAT] = -0.25
+    found = facts(np.array([row]))
+    assert not np.signbit(found[0, [k.S_EFFORT, k.S_EFFORT_SHORT, k.S_SAT]]).any()

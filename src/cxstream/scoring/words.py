@@ -71,7 +71,8 @@ def facts(rows: NDArray[np.float64]) -> NDArray[np.float64]:
         float64[n, SIGNAL_WIDTH].
     """
     found = rows.copy()
-    found[:, _WHOLE] = np.rint(rows[:, _WHOLE])
+    # A text is kept for 0 and -0 alike, whichever comes first.
+    found[:, _WHOLE] = np.rint(rows[:, _WHOLE]) + 0.0
     seconds = rows[:, k.S_WAITED]
     found[:, k.S_WAITED] = np.where(
         seconds >= _MINUTE, np.rint(seconds / _MINUTE) * _MINUTE, np.rint(seconds)
