@@ -9,15 +9,18 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+import click
 import pytest
 
 from cxstream.cli import COMMANDS, group, main
+from cxstream.cli.options import Number
 from cxstream.local.ports import HOST, free
 from cxstream.settings import Warehouse
 from cxstream.warehouse.store import Store
 from test_docs import COMMAND_LIST, ROOT
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 STORY = ROOT / "examples" / "story.ndjson"
@@ -246,3 +249,22 @@ def test_ctrl_c_during_a_query_is_an_interrupt(
     with pytest.raises(SystemExit if status else RuntimeError) as stopped:
         main(["view", "voice"])
     assert getattr(stopped.value, "code", None) == status
+
+
+def _all(command: click.Command) -> Iterator[click.Command]:
+    yield command
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            found = command.get_command(context, name)
+            assert found is not None
+            yield from _all(found)
+
+
+def test_no_option_takes_nan_for_a_number_in_a_range() -> None:
+    types = [param.type for command in _all(group) for param in command.params]
+    ranges = [each for each in types if isinstance(each, click.FloatRange)]
+    assert len(ranges) > 20
+    assert all(isinstance(each, Number) for each in ranges)
+    with pytest.raises(click.BadParameter, match="not a number"):
+        Number(0).convert("nan", None, None)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cxstream.cli.options import output
+from cxstream.cli.options import Number, output
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.command("customer")
 @click.argument("customer", metavar="ID")
 @click.option(
-    "--days", type=click.FloatRange(0, min_open=True), default=14, show_default=True,
+    "--days", type=Number(0, min_open=True), default=14, show_default=True,
     help="How far back to read signals and touchpoints.",
 )  # fmt: skip
 @click.option("--limit", type=click.IntRange(1), default=30, show_default=True, help="Most rows of each.")

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cxstream.cli.options import Number
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -34,7 +36,7 @@ _NEXT = (
 @click.option(
     "--for",
     "seconds",
-    type=click.FloatRange(0, min_open=True),
+    type=Number(0, min_open=True),
     help="End after this many seconds of traffic. Default: with Ctrl-C.",
 )
 @click.option(
@@ -46,14 +48,14 @@ _NEXT = (
 )
 @click.option(
     "--rate",
-    type=click.FloatRange(0, min_open=True),
+    type=Number(0, min_open=True),
     default=500.0,
     show_default=True,
     help="Touchpoints a second.",
 )
 @click.option(
     "--history",
-    type=click.FloatRange(0, 60),
+    type=Number(0, 60),
     default=14.0,
     show_default=True,
     help="Days of the customers' lives to catch up with first, as fast as it goes.",

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cxstream.cli.options import Number
+
 if TYPE_CHECKING:
     from cxstream.doctor.finding import Finding
 
@@ -21,7 +23,7 @@ _COLOURS = {"ok": "green", "warning": "yellow", "error": "red", "skipped": None}
 )
 @click.option("--worker", metavar="URL", help="Web server of a worker that must answer.")
 @click.option(
-    "--timeout", type=click.FloatRange(0, min_open=True), default=20, show_default=True,
+    "--timeout", type=Number(0, min_open=True), default=20, show_default=True,
     help="Seconds that each check may take.",
 )  # fmt: skip
 @click.option("--strict", is_flag=True, help="Warnings count as errors.")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cxstream.cli.options import (
+    Number,
     Time,
     inputs_argument,
     reports_option,
@@ -48,27 +49,25 @@ _MAGIC, _MAGIC_AT = b"DUCK", 8
 @click.option("--until", type=Time(), help="Only customers who entered before this time.")
 @click.option(
     "--share",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=Number(0, 1, min_open=True, max_open=True),
     help="Share that the CRM holds out, to test the ratio of actions; with --plan, to plan with.",
 )
-@click.option(
-    "--cost", type=click.FloatRange(0), help="Cost of acting on one customer, in the base currency."
-)
+@click.option("--cost", type=Number(0), help="Cost of acting on one customer, in the base currency.")
 @click.option(
     "--value",
-    type=click.FloatRange(0, min_open=True),
+    type=Number(0, min_open=True),
     help="Value of a customer who stays, in the base currency.  [default: the gain is what they spend]",
 )
 @click.option(
     "--margin",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=Number(0, 1, min_open=True),
     default=1.0,
     show_default=True,
     help="What is left of spend, as a share of it.",
 )
 @click.option(
     "--power",
-    type=click.FloatRange(0.05, 1, min_open=True, max_open=True),
+    type=Number(0.05, 1, min_open=True, max_open=True),
     default=0.8,
     show_default=True,
     help="Chance with which an effect should be found.",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cxstream.cli.options import log_bar
+from cxstream.cli.options import Number, log_bar
 
 if TYPE_CHECKING:
     from cxstream.erasure.requests import Left
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--wait",
-    type=click.FloatRange(0),
+    type=Number(0),
     default=60.0,
     show_default=True,
     help="Seconds to wait for the receipts, and for score cards to go; 0: do not wait.",

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cxstream.cli.options import Number
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -65,9 +67,7 @@ class _Run:
 
 @click.command("produce")
 @click.argument("inputs", metavar="IN...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "--rate", type=click.FloatRange(0, min_open=True), help="Records a second. Default: as fast as it goes."
-)
+@click.option("--rate", type=Number(0, min_open=True), help="Records a second. Default: as fast as it goes.")
 @click.option(
     "--sort",
     "in_order",

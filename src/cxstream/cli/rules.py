@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cxstream.cli.options import Time, log_bar, output
+from cxstream.cli.options import Number, Time, log_bar, output
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -138,7 +138,7 @@ def diff(config: str | None, file: Path, kafka: str | None) -> None:
 @click.option("--since", type=Time(), help="Only touchpoints that arrived at this time or later.")
 @click.option(
     "--wait",
-    type=click.FloatRange(0),
+    type=Number(0),
     default=0.0,
     help="Wait this many seconds until the workers have read the set in every partition.",
 )

@@ -10,11 +10,11 @@ from typing import Any
 
 import click
 
-from cxstream.cli.options import rules_option
+from cxstream.cli.options import Number, rules_option
 
 _FILE_START = datetime(2026, 1, 1, tzinfo=UTC)
-_SHARE = click.FloatRange(0, 0.2)
-_POSITIVE = click.FloatRange(0, min_open=True)
+_SHARE = Number(0, 0.2)
+_POSITIVE = Number(0, min_open=True)
 
 
 @click.command(name="simulate")
@@ -53,7 +53,7 @@ _POSITIVE = click.FloatRange(0, min_open=True)
 )
 @click.option(
     "--trouble",
-    type=click.FloatRange(0, 20),
+    type=Number(0, 20),
     default=1.0,
     show_default=True,
     help="How many times as often as usual something goes wrong.",
@@ -82,7 +82,7 @@ _POSITIVE = click.FloatRange(0, min_open=True)
 )
 @click.option(
     "--effect",
-    type=click.FloatRange(0, 1),
+    type=Number(0, 1),
     default=0.5,
     show_default=True,
     help="With --rules: the chance that an action keeps its customer.",

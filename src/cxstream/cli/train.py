@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cxstream.cli.options import (
+    Number,
     Time,
     inputs_argument,
     reports_option,
@@ -32,7 +33,7 @@ from cxstream.cli.training import (
 if TYPE_CHECKING:
     from cxstream.training.run import Trained
 
-_DAYS = click.FloatRange(1, 1830)
+_DAYS = Number(1, 1830)
 
 
 @click.group("train")
@@ -76,14 +77,14 @@ command.add_command(foretell)
 )
 @click.option(
     "--unit-days",
-    type=click.FloatRange(min=0, min_open=True, max=366),
+    type=Number(min=0, min_open=True, max=366),
     default=7.0,
     show_default=True,
     help="Unit of time of the models, in days, and of the times in a CSV file of customers.",
 )
 @click.option(
     "--margin",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=Number(0, 1, min_open=True),
     default=1.0,
     show_default=True,
     help="What is left of a purchase, as a share of it.",
@@ -93,7 +94,7 @@ command.add_command(foretell)
 )
 @click.option(
     "--discount",
-    type=click.FloatRange(0, 10),
+    type=Number(0, 10),
     default=0.1,
     show_default=True,
     help="Rate a year at which later purchases count less.",

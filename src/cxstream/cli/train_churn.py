@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cxstream.cli.options import (
+    Number,
     Time,
     inputs_argument,
     reports_option,
@@ -100,16 +101,16 @@ class Days(click.ParamType):
     help="Days before the first one, which fill the scores.",
 )
 @click.option(
-    "--contact-cost", "cost", type=click.FloatRange(min=0), default=5.0, show_default=True,
+    "--contact-cost", "cost", type=Number(min=0), default=5.0, show_default=True,
     help="Cost of contacting a customer.",
 )  # fmt: skip
 @click.option(
-    "--success-rate", "success", type=click.FloatRange(0, 1), default=0.2, show_default=True,
+    "--success-rate", "success", type=Number(0, 1), default=0.2, show_default=True,
     help="Share of those who would leave whom a contact keeps.",
 )  # fmt: skip
 @click.option(
     "--value",
-    type=click.FloatRange(min=0),
+    type=Number(min=0),
     default=200.0,
     show_default=True,
     help="What a customer who stays is worth.",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cxstream.cli.options import require_models, rules_option
+from cxstream.cli.options import Number, require_models, rules_option
 
 if TYPE_CHECKING:
     from cxstream.training.customers import Customers
@@ -36,7 +36,7 @@ _FIELDS = (2, 3)
 @click.option(
     "--ahead",
     multiple=True,
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(min=0, min_open=True),
     default=(52.0,),
     show_default=True,
     help="How far to look ahead, in the unit of time of the model; may be given several times.",
