@@ -308,7 +308,12 @@ async def test_the_language_and_the_theme_are_kept(path: Path) -> None:
 async def test_other_sites_and_other_names_get_nothing(path: Path) -> None:
     async with console(path) as client:
         assert (await client.get("/touchpoints", headers={"host": "evil.example"})).status_code == 421
-        for headers in ({}, {"sec-fetch-site": "cross-site"}, {"origin": "https://evil.example"}):
+        for headers in (
+            {},
+            {"sec-fetch-site": "cross-site"},
+            {"origin": "https://evil.example"},
+            {"origin": "http://["},
+        ):
             assert (
                 await client.post("/preferences", data={"theme": "dark"}, headers=headers)
             ).status_code == 403

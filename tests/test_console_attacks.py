@@ -75,7 +75,7 @@ async def test_a_method_is_what_the_request_line_says(path: Path) -> None:
 @pytest.mark.parametrize(
     "address",
     ["//evil.example", "/\\evil.example", "///evil.example", "https://evil.example", "/\t/evil.example", "/\n/evil.example",
-     "\\\\evil.example", "/\r\nset-cookie: a=b", "javascript:alert(1)", "evil.example", "", "http:evil.example", "/\x00/x"],
+     "\\\\evil.example", "/\r\nset-cookie: a=b", "javascript:alert(1)", "evil.example", "", "http:evil.example", "/\x00/x", "//[", "http://[", "//\u2100"],
 )  # fmt: skip
 async def test_nobody_is_led_elsewhere(path: Path, address: str) -> None:
     assert local(address) == "/"

@@ -6,7 +6,6 @@ import secrets
 import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import structlog
 from starlette.exceptions import HTTPException
@@ -15,7 +14,7 @@ from starlette.routing import Route
 
 from cxstream.console.language import N_, negotiated
 from cxstream.console.provider import BEGIN, RETURN, STATE_SECONDS, SignInError
-from cxstream.console.scope import address
+from cxstream.console.scope import address, split
 from cxstream.console.sessions import SIGN_IN, digest
 
 if TYPE_CHECKING:
@@ -43,17 +42,16 @@ async def form_of(request: Request) -> FormData:
     """
     form = await request.form()
     wanted = request.state.form_token
-    if wanted and not secrets.compare_digest(str(form.get("form_token", "")), wanted):
+    if wanted and not secrets.compare_digest(str(form.get("form_token", "")).encode(), wanted.encode()):
         raise HTTPException(403, "the form is of another session")
     return form
 
 
 def local(path: str) -> str:
     """An address of the console; its start for any other."""
-    parts = urlsplit(path)
-    is_local = (
-        path.startswith("/") and not path.startswith(("//", "/\\")) and not parts.netloc and not parts.scheme
-    )
+    parts = split(path)
+    is_local = path.startswith("/") and not path.startswith(("//", "/\\"))
+    is_local = is_local and parts is not None and not parts.netloc and not parts.scheme
     return path if is_local and path.isprintable() else "/"
 
 

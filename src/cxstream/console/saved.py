@@ -9,10 +9,11 @@ import secrets
 import threading
 import time
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode
 
 import msgspec
 
+from cxstream.console.scope import split
 from cxstream.files.private import draft
 from cxstream.model.errors import InputError, SettingsError
 
@@ -179,8 +180,9 @@ def _name(text: str) -> str:
 
 def _address(text: str, paths: Collection[str]) -> str:
     """The address without what names a customer."""
-    parts = urlsplit(text)
-    if parts.scheme or parts.netloc or parts.path not in paths or len(text) > _MAX_ADDRESS:
+    parts = split(text)
+    is_page = parts is not None and not parts.scheme and not parts.netloc and parts.path in paths
+    if parts is None or not is_page or len(text) > _MAX_ADDRESS:
         raise InputError("address: is none of a page whose views can be saved")
     kept = [
         (name, value)

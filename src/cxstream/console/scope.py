@@ -11,13 +11,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from cxstream.model.errors import InputError
 from cxstream.warehouse.views.selection import Selection, parse_filter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from urllib.parse import SplitResult
 
     from starlette.datastructures import QueryParams
 
@@ -141,6 +142,14 @@ def address(path: str, scope: Scope | None, more: Mapping[str, Any] | Iterable[t
         *((name, value) for name, value in pairs if value not in (None, "")),
     ]
     return f"{path}?{urlencode(found)}" if found else path
+
+
+def split(text: str) -> SplitResult | None:
+    """The parts of an address; None for what is none, such as `//[`."""
+    try:
+        return urlsplit(text)
+    except ValueError:
+        return None
 
 
 def quoted(value: str) -> str:
