@@ -58,6 +58,7 @@ async def test_the_page_shows_what_happened_and_opens_to_the_customers(path: Pat
         (row,) = table(listed, "Experiment")
         assert row[0] == "retention"
         assert [number(cell) for cell in row[4:7]] == [1200, len(arms["treated"]), len(arms["holdout"])]
+        assert number(row[7]) == 0
         assert row[1] == "fewer leave"
         assert any(
             "name=retention" in link and link.startswith("/experiments") for link in read(listed).links
@@ -117,6 +118,7 @@ async def test_the_ratio_is_tested_and_a_broken_one_is_said_first(
         page = (await client.get(ONE)).text
         assert "The arms are broken" in page
         assert "30% to be held out, p 0.000" in page
+        assert "broken: p is below 0.001" in {row[2] for row in table(page, "Check")}
         assert "arms are broken" in (await client.get("/experiments?days=14")).text
 
 
@@ -125,6 +127,8 @@ async def test_nothing_is_made_up_where_nothing_can_be_said(tmp_path: Path, path
         waiting = (await client.get(ONE.replace("14", "90"))).text
         assert "Too early to tell" in waiting
         assert "more customers are waiting" in waiting
+        (row,) = table((await client.get("/experiments?days=90")).text, "Experiment")
+        assert number(row[7]) == number(row[4]) > 0
         assert 'role="img"' not in waiting
         assert (await client.get(ONE.replace("retention", "other"))).status_code == 404
     few = warehouse(tmp_path / "few.duckdb", *shop(customers=60))
@@ -132,12 +136,33 @@ async def test_nothing_is_made_up_where_nothing_can_be_said(tmp_path: Path, path
         page = (await client.get(ONE)).text
         assert "Too early to tell" in page
         assert "An arm lacks" in page
-        assert {row[-1] for row in table(page, "Outcome")} == {"too early"}
+        assert {row[5] for row in table(page, "Outcome")} == {"too early"}
     nothing = warehouse(
         tmp_path / "none.duckdb", [row for row in made_up(3, 200, 10) if row["kind"] != "action_taken"]
     )
     async with console(nothing, release_seconds=0) as client:
         assert "No experiment yet" in (await client.get("/experiments")).text
+
+
+async def test_a_clear_or_unclear_reading_says_its_estimate_and_what_the_sizes_are_judged_by(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cxstream.console.in_force._LATEST", "SELECT NULL AS model")
+    for share, judged in ((0.3, "as planned"), (0.345, "uneven"), (0.5, "broken")):
+        rules = {"experiments": {"retention": {"holdout": share}}}
+        async with console(path, release_seconds=0, sections={"scoring": rules}) as client:
+            page = (await client.get(ONE)).text
+        check = table(page, "Check")[0]
+        assert check[2].startswith(judged), check
+        assert "0.001" in check[2]
+    monkeypatch.setattr("cxstream.console.readings.verdict", lambda *_: 0)
+    async with console(path, release_seconds=0) as client:
+        page = (await client.get(ONE)).text
+    churn = table(page, "Outcome")[0]
+    assert (
+        f"{churn[3]} points after allowing for their risk at the start, and anything of {churn[4]}"
+        in " ".join(read(page).text.split())
+    )
 
 
 def test_an_interval_that_holds_nothing_again_is_not_clear() -> None:

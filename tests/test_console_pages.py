@@ -271,7 +271,10 @@ async def test_who_left_stands_beside_who_stayed(path: Path) -> None:
     bought = sum(_end([kind for kind, _ in each]) == "bought" for each in left)
     assert ends["Bought"][0].startswith(f"{100 * bought / len(left):.1f}%")
     assert ends["Left"][1].startswith("0.0%")
-    first = table(page, "From, to")[0]
+    shown = table(page, "From, to")
+    # That somebody left is no comparison.
+    assert f" in {sum(not row[0].endswith(' left') for row in shown)} comparisons." in read(page).text
+    first = shown[0]
     assert first[1].startswith(f"{100 * sum(int(row['rows']) for row in people) / len(left):.1f}%")
     funnel = table(page, "Step")
     assert funnel[0][1].startswith("100.0%")
@@ -336,10 +339,12 @@ async def test_service_is_that_of_the_contacts(path: Path) -> None:
         WHERE {WINDOW} GROUP BY channel
         """,
     )
-    assert sorted((int(row[1]), int(row[9])) for row in rows) == sorted((row[0], row[2]) for row in wanted)
+    assert sorted((int(row[1]), int(row[2])) for row in rows) == sorted((row[0], row[2]) for row in wanted)
     assert lost == sum(row[1] for row in wanted)
-    # The order of agents is that of the share that few contacts do not move much.
-    shares = [float(row["fcr_shrunk"]) for row in agents if row["fcr_shrunk"]]
+    # The order of agents is that of the share that few contacts do not move much; too few stand last.
+    shares = [
+        float(row["fcr_shrunk"]) for row in agents if row["fcr_shrunk"] and int(row["first_contacts"]) >= 10
+    ]
     assert shares == sorted(shares)
     counts = asked(
         path, f"SELECT count(*) FROM touchpoints WHERE kind = 'contact' AND agent IS NOT NULL AND {WINDOW}"
@@ -376,6 +381,43 @@ async def test_resolution_at_first_contact_is_of_channels_that_can_resolve(tmp_p
         assert len(await behind(client, link)) == 10
         late = read((await client.get("/service?since=2026-03-15&until=2026-03-23")).text)
         assert "is known 7 days after a contact" in late.text
+
+
+async def test_who_needs_training_stands_by_topic_and_few_contacts_lead_no_list(tmp_path: Path) -> None:
+    scope = "since=2026-03-02&until=2026-03-05"
+    end = touchpoint(customer_id=9999, offset=9999, time=START + timedelta(days=20))
+
+    def contact(n: int, agent: str, customer: int, days: int = 0) -> dict[str, Any]:
+        time = START + timedelta(days=days, minutes=n)
+        return touchpoint(
+            offset=n, customer_id=customer, kind="contact", channel="call", topic="invoice", agent=agent,
+            resolved=True, time=time,
+        )  # fmt: skip
+
+    alike = [contact(n, f"a{n % 3}", n + 1) for n in range(180)]
+    # Each customer of zoe calls again; rare is worse still, of two contacts.
+    zoe = [contact(200 + 2 * n + k, "zoe", 500 + n, k) for n in range(60) for k in (0, 1)]
+    rare = [contact(400 + 2 * n + k, "rare", 700 + n, k) for n in range(2) for k in (0, 1)]
+    texts = []
+    for name, rows in (("needs", alike + zoe + rare), ("alike", alike), ("few", alike[:4]), ("none", [])):
+        async with console(warehouse(tmp_path / f"{name}.duckdb", [*rows, end]), release_seconds=0) as client:
+            text = (await client.get(f"/service?{scope}")).text
+            texts.append(read(text).text)
+            if name == "needs":
+                needs = next(each for each in read(text).tables if each[0][1] == "Topic")[1:]
+                agents = [row[0] for row in table(text, "Agent")]
+                link = next(each for each in read(text).links if "view=training" in each)
+                people = await behind(client, link)
+                found = await client.get("/find?q=training")
+    assert [row[0] for row in needs] == ["zoe"]
+    assert needs[0][2] == "120" == str(sum(int(row["rows"]) for row in people))
+    assert "Resolved at first contact" in needs[0][3]
+    assert agents[0] == "zoe"
+    assert agents[-1] == "rare"
+    assert "Nobody is worse at a topic" in texts[1]
+    assert "Too few contacts to compare" in texts[2]
+    assert "names both its agent and its topic" in texts[3]
+    assert "/service" in found.text
 
 
 async def test_nobody_gives_up_an_email_while_waiting(tmp_path: Path) -> None:

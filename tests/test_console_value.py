@@ -70,7 +70,7 @@ async def test_campaigns_are_those_of_the_messages(path: Path) -> None:
         )
         row = found["autumn"]
         assert number(row[1]) == count > 0
-        assert row[3].startswith(f"{100 * opened / followed:.0f}%")
+        assert row[7].startswith(f"{100 * opened / followed:.0f}%")
         links = [link for link in read(page).links if "of=sent" in link and "autumn" in link]
         customers = await behind(client, links[0])
         assert sum(int(each["rows"]) for each in customers) == count

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from cxstream.console import charts, figures
+from cxstream.console import chance, charts, figures
 from cxstream.console.figures import Cell, Estimate, Grid, Measure
 from cxstream.console.language import N_
 
@@ -33,12 +33,14 @@ class Pair:
         stayed: of who stayed.
         totals: all journeys of each side.
         most: the counts are at most these, where it is not known how many they are.
+        p_adjusted: of no difference, for all comparisons of the table at once; None where it is not one of them.
     """
 
     left: int
     stayed: int
     totals: Mapping[str, int]
     most: frozenset[str] = frozenset()
+    p_adjusted: float | None = None
 
     def share(self, side: str) -> Estimate | None:
         """The share of a side's journeys, per cent, with its Wilson interval; None where there are none or nobody knows."""
@@ -53,8 +55,9 @@ class Pair:
 
     @property
     def is_clear(self) -> bool:
-        """Whether the difference is beyond its margin, and can be seen in its figure."""
-        return bool(figures.direction(_SHARE, self.difference))
+        """Whether the difference is beyond its margin and what chance gives among so many, and can be seen in its figure."""
+        is_chance = self.p_adjusted is not None and self.p_adjusted >= chance.ALPHA
+        return not is_chance and bool(figures.direction(_SHARE, self.difference))
 
     @property
     def order(self) -> tuple[bool, float, int]:
@@ -65,6 +68,30 @@ class Pair:
             -abs(found.value) if found and self.is_clear else 0.0,
             -self.left - self.stayed,
         )
+
+
+def judged(pairs: Sequence[Pair], skipped: Sequence[bool] = ()) -> list[Pair]:
+    """The pairs with their p-values for all of the table at once (Holm).
+
+    Args:
+        pairs: the rows of a table.
+        skipped: rows that differ by definition are no comparison.
+    """
+    places = [
+        place
+        for place, pair in enumerate(pairs)
+        if pair.difference is not None and not (skipped and skipped[place])
+    ]
+    found = chance.holm(
+        [
+            chance.p_value(each.left, each.totals[LEFT], each.stayed, each.totals[STAYED])
+            for each in (pairs[place] for place in places)
+        ]
+    )
+    result = list(pairs)
+    for place, p_adjusted in zip(places, found, strict=True):
+        result[place] = replace(pairs[place], p_adjusted=p_adjusted)
+    return result
 
 
 def cells(words: Language, pair: Pair, links: Mapping[str, str]) -> list[Cell]:
@@ -117,8 +144,11 @@ def ends(
     """
     totals = {side: sum(counts[side].values()) for side in SIDES}
     rows = []
-    for name in counts[LEFT]:
-        pair = Pair(counts[LEFT][name], counts[STAYED][name], totals)
+    pairs = judged(
+        [Pair(counts[LEFT][name], counts[STAYED][name], totals) for name in counts[LEFT]],
+        [name == LEFT for name in counts[LEFT]],
+    )
+    for name, pair in zip(counts[LEFT], pairs, strict=True):
         links = {side: link(side, name) for side in SIDES if counts[side][name]}
         rows.append((pair, [figures.name(title(name)), *cells(words, pair, links)]))
     rows.sort(key=lambda row: -row[0].left - row[0].stayed)
@@ -143,7 +173,9 @@ def edges(
         left, stayed = (int(each[side]["journeys"]) if side in each else 0 for side in SIDES)
         if left + stayed >= few:
             pairs.append((edge, Pair(left, stayed, totals), each))
-    return sorted(pairs, key=lambda each: (each[0][3] == "left", each[1].order))
+    known = judged([pair for _, pair, _ in pairs], [edge[3] == LEFT for edge, _, _ in pairs])
+    pairs = [(edge, pair, each) for (edge, _, each), pair in zip(pairs, known, strict=True)]
+    return sorted(pairs, key=lambda each: (each[0][3] == LEFT, each[1].order))
 
 
 def edge_grid(
@@ -214,15 +246,26 @@ def funnel(
         figures.head(words.gettext(N_("Journeys, who stayed"))),
     ]
     grid = []
-    for row in max(sides.values(), key=len):
+    longest = max(sides.values(), key=len)
+    counts = [
+        [int(reached[side].get(row["step"], {"journeys": 0})["journeys"]) for side in SIDES]
+        for row in longest
+    ]
+    # The first step is what the shares are of.
+    pairs = judged(
+        [Pair(left, stayed, totals) for left, stayed in counts], [not place for place in range(len(counts))]
+    )
+    for row, pair in zip(longest, pairs, strict=True):
         rows = [reached[side].get(row["step"]) for side in SIDES]
-        left, stayed = (int(each["journeys"]) if each else 0 for each in rows)
         links = [link(side, each) if each else "" for side, each in zip(SIDES, rows, strict=True)]
         grid.append(
             [
                 figures.name(label(row["step"])),
-                *cells(words, Pair(left, stayed, totals), {}),
-                *(figures.count(words, number, to) for number, to in zip((left, stayed), links, strict=True)),
+                *cells(words, pair, {}),
+                *(
+                    figures.count(words, number, to)
+                    for number, to in zip((pair.left, pair.stayed), links, strict=True)
+                ),
             ]
         )
     return Grid(heads(words, words.gettext("Step"), *more), grid)
@@ -258,7 +301,12 @@ def paths(
         left, stayed = (counts[side].get(path, least[side]) for side in SIDES)
         pairs.append((path, Pair(left, stayed, totals, unknown)))
     enough = [each for each in pairs if each[1].left + each[1].stayed >= few]
-    pairs = sorted(enough or pairs, key=lambda each: each[1].order)
+    compared = enough or pairs
+    known = judged([pair for _, pair in compared])
+    pairs = sorted(
+        ((path, pair) for (path, _), pair in zip(compared, known, strict=True)),
+        key=lambda each: each[1].order,
+    )
     grid = [
         [
             Cell(label(path), right=False, wide=True),

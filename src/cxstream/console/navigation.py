@@ -29,7 +29,9 @@ ALSO = {
     "touchpoints": N_("channels, heat map, places, effort"),
     "journeys": N_("funnel, paths, Sankey, conversion, churn, left"),
     "voice": N_("NPS, CSAT, CES, survey, reviews, social, sentiment, promoters, detractors"),
-    "service": N_("FCR, first contact, waiting, contact centre, complaints, agents, SLA"),
+    "service": N_(
+        "FCR, first contact, waiting, contact centre, complaints, agents, SLA, train, training, coaching"
+    ),
     "campaigns": N_("ROI, newsletter, mailing, marketing, cost, attribution"),
     "empathy": N_("says, thinks, does, feels, persona"),
     "consistency": N_("omnichannel, differences between channels"),

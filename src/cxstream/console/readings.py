@@ -18,6 +18,8 @@ DAYS = ("30", "7", "14", "60", "90")
 CHURN = "churn"
 BROKEN = 0.001
 """Smaller p-values of the sizes of the arms say that something is broken."""
+UNEVEN = 0.05
+"""Smaller ones are rare by chance: of 20 sound experiments one has them."""
 
 OUTCOMES = {
     "churn": Measure("churn", N_("Left, %"), scale=100, up="worse"),

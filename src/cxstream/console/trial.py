@@ -102,13 +102,13 @@ def outcome_grid(ask: Ask, mine: Mapping[str, Row]) -> Grid:
     measured = {name: readings.always(each, mine[name]) for name, each in readings.OUTCOMES.items()}
     # Money has a unit of its own.
     axis = charts.axis_of([each for name, each in measured.items() if name != "spend"], (0,), 260)
-    texts = (N_("Treated"), N_("Held out"), N_("Difference"), N_("95%, at every look"))
+    texts = (N_("Treated"), N_("Held out"), N_("Adjusted difference"), N_("95%, at every look"))
     heads = [
         figures.name(words.gettext("Outcome")),
         *(figures.head(words.gettext(text)) for text in texts),
-        figures.drawn(charts.axis_head(axis, words)),
-        figures.head(words.gettext("Would be found")),
         figures.name(words.gettext("Reading")),
+        figures.head(words.gettext("Would be found")),
+        figures.drawn(charts.axis_head(axis, words)),
     ]
     rows = []
     for name, measure in readings.OUTCOMES.items():
@@ -120,11 +120,11 @@ def outcome_grid(ask: Ask, mine: Mapping[str, Row]) -> Grid:
                 _mean(ask, measure, row, "treated"),
                 _mean(ask, measure, row, "holdout"),
                 *readings.difference(ask, measure, found),
-                figures.drawn(charts.interval(axis, drawn, tone=readings.tone(measure, found))),
+                readings.reading(ask, measure, found),
                 Cell(words.number(measure.scale * row["detectable"], measure.decimals))
                 if row["detectable"] is not None
                 else figures.none(),
-                readings.reading(ask, measure, found),
+                figures.drawn(charts.interval(axis, drawn, tone=readings.tone(measure, found))),
             ]
         )
     return Grid(heads, rows)
@@ -149,8 +149,8 @@ def group_grid(ask: Ask, by: str, rows: Sequence[Row]) -> Grid:
         figures.head(words.gettext("Customers")),
         figures.head(words.gettext("Difference")),
         figures.head("95%"),
-        figures.drawn(charts.axis_head(axis, words)),
         figures.name(words.gettext("Reading")),
+        figures.drawn(charts.axis_head(axis, words)),
     ]
     cells = []
     for row in sorted(rows, key=lambda row: -row["customers"]):
@@ -162,8 +162,8 @@ def group_grid(ask: Ask, by: str, rows: Sequence[Row]) -> Grid:
                     words, row["customers"], readings.behind(ask, row, "customers", **{by: row[by]})
                 ),
                 *readings.difference(ask, measure, found),
-                figures.drawn(charts.interval(axis, found, tone=readings.tone(measure, found))),
                 readings.reading(ask, measure, found),
+                figures.drawn(charts.interval(axis, found, tone=readings.tone(measure, found))),
             ]
         )
     return Grid(heads, cells)
@@ -173,11 +173,7 @@ def checks(ask: Ask, row: Row, mine: Mapping[str, Row]) -> Grid:
     """What has to hold for the figures to be believed."""
     words = ask.language
     treated, holdout = words.number(row["entered_treated"]), words.number(row["entered_holdout"])
-    good, bad = (
-        Cell(words.gettext("as planned"), right=False),
-        Cell(words.gettext("broken"), tone="worse", right=False),
-    )
-    unknown = Cell(words.gettext("not known"), tone="q", right=False)
+    good = Cell(words.gettext("as planned"), right=False)
     ratio = words.gettext("%(treated)s to %(holdout)s") % {"treated": treated, "holdout": holdout}
     if row["ratio_p"] is not None:
         ratio = words.gettext("%(treated)s to %(holdout)s, %(share)s to be held out, p %(p)s") % {
@@ -186,7 +182,7 @@ def checks(ask: Ask, row: Row, mine: Mapping[str, Row]) -> Grid:
             "share": words.percent(row["share"]),
             "p": words.number(row["ratio_p"], 3),
         }
-    sample = unknown if row["ratio_p"] is None else bad if row["ratio_p"] < readings.BROKEN else good
+    sample = _sizes(ask, row)
     acted, crossed = row["acted_on_holdout"], row["crossed"]
     answers = mine["nps"]
     texts = [
@@ -198,6 +194,7 @@ def checks(ask: Ask, row: Row, mine: Mapping[str, Row]) -> Grid:
                 if row["what"] == "experiment"
                 else words.gettext("the CRM"),
                 right=False,
+                wide=True,
             ),
             good
             if row["what"] == "experiment"
@@ -225,16 +222,34 @@ def checks(ask: Ask, row: Row, mine: Mapping[str, Row]) -> Grid:
                 },
                 right=False,
             ),
-            Cell(words.gettext("others are left out of it"), tone="q", right=False),
+            Cell(words.gettext("others are left out of it"), tone="q", right=False, wide=True),
         ),
         (
             N_("Looking before the end"),
-            Cell(words.gettext("margins hold at every look"), right=False),
+            Cell(words.gettext("margins hold at every look"), right=False, wide=True),
             Cell(words.gettext("allowed"), right=False),
         ),
     ]
     heads = [figures.name(words.gettext(text)) for text in (N_("Check"), N_("Found"), N_("Reading"))]
     return Grid(heads, [[figures.name(words.gettext(text)), *cells] for text, *cells in texts])
+
+
+def _sizes(ask: Ask, row: Row) -> Cell:
+    """Whether the sizes of the arms are those that chance gives, with the limit."""
+    words, p = ask.language, row["ratio_p"]
+    if p is None:
+        return Cell(words.gettext("not known"), tone="q", right=False)
+    text = (
+        N_("broken: p is below %(limit)s")
+        if p < readings.BROKEN
+        else N_("uneven: watch it; broken only below p %(limit)s")
+        if p < readings.UNEVEN
+        else N_("as planned; broken below p %(limit)s")
+    )
+    tone = "worse" if p < readings.BROKEN else ""
+    return Cell(
+        words.gettext(text) % {"limit": words.number(readings.BROKEN, 3)}, tone=tone, right=False, wide=True
+    )
 
 
 def _of(ask: Ask, row: Row, of: str, whole: int) -> Cell:

@@ -134,13 +134,13 @@ def _group_grid(ask: Ask, by: str, credit: str, rows: Sequence[Row]) -> Grid:
         figures.name(ask.label("dimension", by)),
         figures.head(words.gettext("Sent")),
         figures.head(words.gettext("Customers")),
-        figures.head(words.gettext("Opened")),
-        figures.drawn(charts.axis_head(axis, words)),
-        *(figures.head(words.gettext(each.title)) for each in (_CLICKED, _LEFT_LIST, _COMPLAINED)),
         figures.head(words.gettext("Purchases")),
         figures.head(words.gettext("Revenue, %(currency)s") % {"currency": currency}),
         figures.head(words.gettext("Cost")),
         figures.head(words.gettext("Return on it")),
+        figures.head(words.gettext("Opened")),
+        figures.drawn(charts.axis_head(axis, words)),
+        *(figures.head(words.gettext(each.title)) for each in (_CLICKED, _LEFT_LIST, _COMPLAINED)),
     ]
     return Grid(heads, [_group(ask, by, credit, row, axis) for row in rows])
 
@@ -155,9 +155,6 @@ def _group(ask: Ask, by: str, credit: str, row: Row, axis: drawing.Axis) -> list
         figures.name(ask.label(by, row[by])),
         figures.count(words, row["sent"], ask.customers("campaigns", "sent", **here)),
         figures.count(words, row["customers"], ask.customers("campaigns", **here)),
-        _estimate(ask, _OPENED, row, by),
-        figures.drawn(charts.interval(axis, opened) if opened else charts.interval(axis, None)),
-        *(_estimate(ask, each, row, by) for each in (_CLICKED, _LEFT_LIST, _COMPLAINED)),
         figures.count(
             words,
             converted,
@@ -167,6 +164,9 @@ def _group(ask: Ask, by: str, credit: str, row: Row, axis: drawing.Axis) -> list
         figures.count(words, revenue),
         figures.none() if row["cost"] is None else figures.count(words, row["cost"]),
         _gain(ask, revenue, row["cost"]),
+        _estimate(ask, _OPENED, row, by),
+        figures.drawn(charts.interval(axis, opened) if opened else charts.interval(axis, None)),
+        *(_estimate(ask, each, row, by) for each in (_CLICKED, _LEFT_LIST, _COMPLAINED)),
     ]
 
 

@@ -91,7 +91,10 @@ def _list(ask: Ask, rows: Sequence[Row]) -> Grid:
         figures.name(words.gettext("Reading")),
         figures.name(words.gettext("Arms by")),
         figures.head(words.gettext("Day")),
-        *(figures.head(words.gettext(text)) for text in (N_("Entered"), N_("Treated"), N_("Held out"))),
+        *(
+            figures.head(words.gettext(text))
+            for text in (N_("Entered"), N_("Treated"), N_("Held out"), N_("Not followed yet"))
+        ),
         figures.head(words.gettext("Difference in leaving, points")),
         figures.head(words.gettext("95%, at every look")),
         figures.drawn(charts.axis_head(axis, words)),
@@ -113,6 +116,7 @@ def _listed(ask: Ask, row: Row, axis: Axis) -> list[Cell]:
         figures.count(words, row["customers"], readings.behind(ask, row, "customers")),
         figures.count(words, row["treated"], readings.behind(ask, row, "treated")),
         figures.count(words, row["holdout"], readings.behind(ask, row, "holdout")),
+        figures.count(words, row["waiting"], readings.behind(ask, row, "waiting")),
         *readings.difference(ask, measure, found),
         figures.drawn(charts.interval(axis, found, tone=readings.tone(measure, found))),
     ]
@@ -187,6 +191,7 @@ def _lede(ask: Ask, row: Row, days: int) -> dict[str, Any]:
         "treated": words.number(100 * row["mean_treated"], 1),
         "holdout": words.number(100 * row["mean_holdout"], 1),
         "points": words.number(points, 1),
+        "value": words.number(found.value, 1, sign=True),
         "is_fewer": found.value < 0,
         "low": words.number(ends[0], 1),
         "high": words.number(ends[1], 1),

@@ -169,16 +169,18 @@ async def _beside(ask: Ask) -> dict[str, Any]:
 def _lede_beside(
     ask: Ask, totals: Mapping[str, int], found: Sequence[tuple[Any, beside.Pair, dict[str, Row]]]
 ) -> dict[str, Any]:
-    """The step that differs most, unless it is to leave."""
+    """The step that differs most beyond what chance gives among all compared, unless it is to leave."""
     words = ask.language
+    compared = sum(pair.p_adjusted is not None for _, pair, _ in found)
     clear = next(((pair, rows) for edge, pair, rows in found if pair.is_clear and edge[3] != "left"), None)
     if clear is None:
-        return {"total": sum(totals.values()), **totals, "edge": ""}
+        return {"total": sum(totals.values()), **totals, "edge": "", "compared": compared}
     pair, rows = clear
     row = next(iter(rows.values()))
     return {
         "total": sum(totals.values()),
         **totals,
+        "compared": compared,
         "edge": _named(ask, row),
         "step": words.number(row["step"]),
         "of_left": words.percent(pair.left / totals["left"]),

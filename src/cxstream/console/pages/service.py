@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from markupsafe import Markup
 from starlette.exceptions import HTTPException
 
-from cxstream.console import charts, drawing, figures, weeks
+from cxstream.console import charts, coaching, drawing, figures, weeks
 from cxstream.console.figures import Estimate, Grid, Measure
 from cxstream.console.language import N_
 from cxstream.console.page import Ask, Page
@@ -55,12 +55,13 @@ _COUNTS = {
 async def _show(ask: Ask) -> Mapping[str, Any]:
     by = ask.choice("by", *_BY)
     able = await _channels(ask)
-    now, before, weekly, groups, agents = await asyncio.gather(
+    now, before, weekly, groups, agents, training = await asyncio.gather(
         _all(ask, able),
         _all(ask, able, scope=ask.scope.before),
         _all(ask, able, scope=weeks.scope_of(ask.scope), grain="week"),
         _groups(ask, able, by),
         _agents(ask),
+        coaching.rows_of(ask),
     )
     words = ask.language
     total = now[0] if now and now[0]["contacts"] else None
@@ -92,6 +93,7 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
         "shown": len(shown),
         "all_agents": len(agents),
         "enough": len(few_left_out),
+        "training": coaching.panel(ask, training) if ask.sees_customers else None,
         "mean": words.percent(total["fcr"]) if total and total["fcr"] is not None else "",
     }
 
@@ -271,7 +273,10 @@ async def _groups(ask: Ask, able: _Able, by: str) -> list[Row]:
 
 
 async def _agents(ask: Ask) -> list[Row]:
-    """Agents in a fair order: the lowest share of first contacts resolved, drawn to the mean of all, comes first."""
+    """Agents in a fair order: the lowest share of first contacts resolved, drawn to the mean of all, comes first.
+
+    Those with too few first contacts come last: their share says more of the mean than of them.
+    """
     if not ask.sees_customers:
         return []
     rows = [
@@ -279,9 +284,16 @@ async def _agents(ask: Ask) -> list[Row]:
         for row in await ask.view("service", by=("agent",), limit=_MOST)
         if row["agent"] and row["contacts"]
     ]
+    few = ask.scope.few
     return sorted(
         rows,
-        key=lambda row: (row["fcr_shrunk"] is None, row["fcr_shrunk"] or 0.0, -row["contacts"], row["agent"]),
+        key=lambda row: (
+            row["fcr_shrunk"] is None,
+            row["first_contacts"] < few,
+            row["fcr_shrunk"] or 0.0,
+            -row["contacts"],
+            row["agent"],
+        ),
     )
 
 
@@ -292,6 +304,7 @@ def _group_grid(ask: Ask, able: _Able, by: str, rows: Sequence[Row]) -> Grid:
     heads = [
         figures.name(ask.label("dimension", by)),
         figures.head(words.gettext("Contacts")),
+        figures.head(words.gettext("Complaints")),
         figures.head(words.gettext("Median wait")),
         figures.head(words.gettext("9 of 10 within")),
         figures.head(words.gettext(_IN_TIME.title)),
@@ -299,7 +312,6 @@ def _group_grid(ask: Ask, able: _Able, by: str, rows: Sequence[Row]) -> Grid:
         figures.drawn(charts.axis_head(axis, words), words.gettext("Drawn")),
         figures.head(words.gettext("At first contact")),
         figures.head(words.gettext("Again")),
-        figures.head(words.gettext("Complaints")),
     ]
     grid = []
     for row, found in zip(rows, lost, strict=True):
@@ -312,6 +324,7 @@ def _group_grid(ask: Ask, able: _Able, by: str, rows: Sequence[Row]) -> Grid:
             [
                 figures.name(ask.label(by, row[by])),
                 figures.count(words, row["contacts"], link("contacts")),
+                figures.count(words, row["complaints_opened"], link("complaints_opened")),
                 figures.Cell(words.duration(row["wait_median_s"])),
                 figures.Cell(words.duration(row["wait_p90_s"])),
                 figures.estimate(words, _IN_TIME, _IN_TIME.of(row), link("answered_in_time")),
@@ -321,7 +334,6 @@ def _group_grid(ask: Ask, able: _Able, by: str, rows: Sequence[Row]) -> Grid:
                 figures.drawn(charts.interval(axis, found, tone="e")),
                 figures.estimate(words, _FCR, _FCR.of(row), link("first_resolved")),
                 figures.estimate(words, _REPEAT, _of(_REPEAT, row, few), link("repeat_contacts")),
-                figures.count(words, row["complaints_opened"], link("complaints_opened")),
             ]
         )
     return Grid(heads, grid)
@@ -372,6 +384,12 @@ async def _agents_table(ask: Ask) -> Table:
     return Table("agents", await _agents(ask))
 
 
+async def _training_table(ask: Ask) -> Table:
+    if not ask.sees_customers:
+        raise HTTPException(403, "agent")
+    return Table("training", await coaching.rows_of(ask))
+
+
 async def _weeks_table(ask: Ask) -> Table:
     able = await _channels(ask)
     return Table("service-by-week", await _all(ask, able, scope=weeks.scope_of(ask.scope), grain="week"))
@@ -383,5 +401,10 @@ PAGE = Page(
     title=N_("Service"),
     subtitle=N_("Waiting, being helped, and having to ask again"),
     show=_show,
-    tables={"groups": _groups_table, "agents": _agents_table, "weeks": _weeks_table},
+    tables={
+        "groups": _groups_table,
+        "agents": _agents_table,
+        "weeks": _weeks_table,
+        "training": _training_table,
+    },
 )
