@@ -475,6 +475,8 @@ async def test_quality_counts_what_the_sources_delivered(tmp_path: Path) -> None
     async with console(file) as client:
         page = (await client.get(f"/quality?{SCOPE}")).text
         today = (await client.get(f"/today?{SCOPE}")).text
+        polish = (await client.get(f"/quality?{SCOPE}", headers={"accept-language": "pl"})).text
+    assert "błędne 7, zbyt późne 2" in polish
     for each in (page, today):
         assert "30 rejected records have no day that can be read. 1 came too late, of a day before" in each
     wanted = asked(
@@ -484,8 +486,11 @@ async def test_quality_counts_what_the_sources_delivered(tmp_path: Path) -> None
     found = {row[0]: row for row in tables[0][1:]}
     for source, touchpoints, late in wanted:
         assert [found[source][1].replace(",", ""), found[source][5]] == [str(touchpoints), str(late)]
-    assert (found["shop"][2], found["not known"][2]) == ("9", "4")
+    assert (found["shop"][2], found["no source named"][2]) == ("9", "4")
     assert {row[0]: row[2] for row in tables[1][1:]}["shop"] == "invalid 7, too late 2"
+    # What no period counts is listed, so that no rejected record is nowhere.
+    uncounted = [each[1:] for each in read(page).tables if each[0][:3] == ["Source", "Reason", "No day"]]
+    assert uncounted == [[["shop", "too late", "0", "1"], ["no source named", "malformed", "30", "0"]]]
     total = sum(row[1] for row in wanted)
     assert f"{total:,} records accepted, 13 rejected" in " ".join(read(page).text.split())
 
@@ -537,6 +542,11 @@ async def test_what_a_part_cannot_be_filtered_by_is_said(path: Path) -> None:
         assert '<option value="segment="' not in offered
         plain = await downloaded(client, f"/quality.csv?{SCOPE}")
         assert await downloaded(client, f"/quality.csv?{SCOPE}&where=segment=gold") == plain
+        for address in ("/queue?level=foo", "/queue?sort=foo", "/service?by=foo", "/campaigns?credit=foo"):
+            answer = await client.get(address)
+            assert (answer.status_code, "=foo" in answer.text) == (400, True), address
+        # An order that saved views may have, but these data have not.
+        assert (await client.get("/queue?sort=money&level=")).status_code == 200
         # What is nothing stays an error, in the words of an address; the API takes what the command takes.
         answer = await client.get("/quality?where=nothing=1")
         assert (answer.status_code, "--" in read(answer.text).text) == (400, False)

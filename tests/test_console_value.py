@@ -74,6 +74,17 @@ async def test_campaigns_are_those_of_the_messages(path: Path) -> None:
         links = [link for link in read(page).links if "of=sent" in link and "autumn" in link]
         customers = await behind(client, links[0])
         assert sum(int(each["rows"]) for each in customers) == count
+        for credit in ("first", "decay"):
+            # As the view has it: the cost and the revenue of the same messages.
+            address = f"{SCOPE}&credit={credit}"
+            answer = await client.get(f"/campaigns.csv?table=groups&{address}")
+            rows = {each["campaign"]: each for each in csv.DictReader(io.StringIO(answer.text))}
+            shown = (await client.get(f"/campaigns?{address}")).text
+            head = next(each[0] for each in read(shown).tables if each[0][0] == "Campaign")
+            cells = next(each for each in table(shown, "Campaign") if each[0] == "autumn")
+            assert number(cells[head.index("Return on it")]) == pytest.approx(
+                100 * float(rows["autumn"]["roi"]), abs=0.5
+            )
         pressure = table(page, "Messages in 7 days")
         ((most,),) = asked(path, f"SELECT count(*) FROM touchpoints WHERE ({sent}) AND {WINDOW}")
         assert sum(number(row[1]) for row in pressure) == most

@@ -74,7 +74,9 @@ class World:
         for row in rows:
             if what(row):
                 self.entries.append(
-                    row | {"what": what(row), "messages": self.messages(row)} | self.after(row)
+                    row
+                    | {"what": what(row), "messages": self.messages(row), "sent_at": self.sent_at(row)}
+                    | self.after(row)
                 )
         for row in rows:
             if row["kind"] == "purchase":
@@ -85,6 +87,17 @@ class World:
         return sum(
             is_sent(one) and begin <= one["time"] <= row["time"]
             for one in self.by_customer[row["customer_id"]]
+        )
+
+    def sent_at(self, row: Row) -> datetime | None:
+        """When the message was sent that a touch answers."""
+        return max(
+            (
+                one["time"]
+                for one in self.by_customer[row["customer_id"]]
+                if is_sent(one) and one["campaign"] == row["campaign"] and one["time"] <= row["time"]
+            ),
+            default=None,
         )
 
     def after(self, row: Row) -> Row:
@@ -123,13 +136,13 @@ class World:
             | {
                 "what": "purchase", "time": purchase["time"], "amount_base": purchase.get("amount_base"), "is_followed": False,
                 "is_first": i == 0, "is_last": i == len(touches) - 1, "part": weight(one) / total,
-                "messages": self.messages(one),
+                "messages": self.messages(one), "sent_at": self.sent_at(one),
             }
             for i, one in enumerate(touches)
         ]  # fmt: skip
 
 
-def summed(rows: list[Row], few: int, message_cost: float, attribution: str) -> Row:
+def summed(rows: list[Row], few: int, message_cost: float, attribution: str, since: datetime) -> Row:
     sent = [row for row in rows if row["what"] == "sent"]
     followed = [row for row in rows if row["is_followed"]]
     bought = [row for row in rows if row["what"] == "purchase"]
@@ -156,6 +169,9 @@ def summed(rows: list[Row], few: int, message_cost: float, attribution: str) -> 
         "last": float(sum(row.get("amount_base") or 0 for row in last)),
         "decay": float(sum((row.get("amount_base") or 0) * row["part"] for row in bought)),
     }
+    own = [row for row in bought if row["sent_at"] and row["sent_at"] >= since]
+    parts = {"first": "is_first", "last": "is_last", "decay": "part"}
+    of_sent = float(sum((row.get("amount_base") or 0) * row[parts[attribution]] for row in own))
     named = [row["amount_base"] for row in sent if row.get("amount_base") is not None]
     cost = sum(named) + (len(sent) - len(named)) * message_cost if named or (message_cost and sent) else None
     return found | {
@@ -164,8 +180,9 @@ def summed(rows: list[Row], few: int, message_cost: float, attribution: str) -> 
         "converted_decay": float(sum(row["part"] for row in bought)),
         **{f"revenue_{name}": value for name, value in revenue.items()},
         "unconverted": sum(row.get("amount_base") is None for row in last),
+        "revenue_of_sent": of_sent,
         "cost": None if cost is None else float(cost),
-        "roi": (revenue[attribution] - cost) / cost if cost else None,
+        "roi": (of_sent - cost) / cost if cost else None,
         "too_few": "shares" if 0 < len(followed) < few else None,
     }
 
@@ -209,7 +226,7 @@ def test_campaigns(
     for row in found:
         key = (*(row[name] for name in by), row["pressure"])
         wanted = {name: row[name] for name in (*by, "pressure")} | summed(
-            groups[key], few, float(message_cost), attribution
+            groups[key], few, float(message_cost), attribution, since
         )
         assert set(row) == set(wanted)
         for name, value in wanted.items():
@@ -280,6 +297,22 @@ def test_clicks_before_the_window_earn_credit_in_it() -> None:
         1,
         1,
     )
+
+
+def test_roi_sets_the_cost_of_messages_against_the_revenue_of_the_same() -> None:
+    def roi(since: float, grain: str | None = None) -> list[tuple[float, float, float | None, float | None]]:
+        rows = answer(
+            database(STORY), "campaigns", few=0, since=on(since), until=on(8), grain=grain,
+            options={"message_cost": "1"},
+        )  # fmt: skip
+        return [(row["revenue_last"], row["revenue_of_sent"], row["cost"], row["roi"]) for row in rows]
+
+    assert roi(2.5) == [(90, 90, 1, 89)]
+    # The message was sent before the window: its cost is not in it, and its revenue is no return on what is.
+    assert roi(3.5) == [(90, 0, None, None)]
+    # With a grain, that of the same period.
+    assert sum(row[1] for row in roi(0, "day")) == 0
+    assert sum(row[1] for row in roi(0, "month")) == 90
 
 
 def test_days_beyond_the_calendar_are_for_ever() -> None:

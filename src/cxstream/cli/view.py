@@ -70,7 +70,7 @@ def _is_day(text: str) -> bool:
     help="The read model.  [default: warehouse.path of the settings]",
 )
 @click.option(
-    "--since", type=_Day(), help="Start: 2026-03-01 (UTC), a time in RFC 3339, or 7d for 7 days ago."
+    "--since", type=_Day(), help="Start: 2026-03-01 (UTC), a time in RFC 3339, or 7d for 7 days before now."
 )
 @click.option("--until", type=_Day(), help="End, exclusive, in the same forms.")
 @click.option("--by", help="Dimensions that get a row for each value, with commas between them.")

@@ -84,7 +84,7 @@ TERMS = {
     "roi": (
         N_("Return on it"),
         N_(
-            "Revenue credited to the messages less their cost, as a share of the cost. Credit is bookkeeping, no proof of cause."
+            "Revenue credited to messages sent in the period less the cost of these, as a share of the cost. Purchases after earlier messages do not count. Credit is bookkeeping, no proof of cause."
         ),
     ),
     "auc": (

@@ -217,7 +217,11 @@ def _named(ask: Ask, row: Row) -> list[str]:
         "arm": N_("group “%(x)s”"),
     }
     parts = [str(row["touchpoint"]).replace("_", " ")] if row["touchpoint"] else []
-    parts += [ask.language.gettext(text) % {"x": row[name]} for name, text in named.items() if row[name]]
+    parts += [
+        ask.language.gettext(text) % {"x": ask.label("arm", row[name]) if name == "arm" else row[name]}
+        for name, text in named.items()
+        if row[name]
+    ]
     if row["amount"] is not None:
         parts.append(f"{ask.language.number(row['amount'], 2)} {row['currency'] or ''}".strip())
     return parts

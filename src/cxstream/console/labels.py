@@ -116,6 +116,18 @@ DIMENSIONS = {
     "level": N_("Risk level"),
     "team": N_("Team"),
 }
+ARMS = {"treated": N_("treated"), "holdout": N_("holdout")}
+REFUSALS = {
+    "malformed": N_("malformed"),
+    "invalid": N_("invalid"),
+    "from_the_future": N_("from the future"),
+    "too_late": N_("too late"),
+    "misrouted": N_("wrong partition"),
+    "too_large": N_("too large"),
+    "forged": N_("forged"),
+    "failed": N_("failed"),
+    "skipped": N_("left out"),
+}
 ROLES = {"viewer": N_("Viewer"), "agent": N_("Agent"), "admin": N_("Administrator")}
 _ALL = {
     "channel": CHANNELS,
@@ -126,6 +138,8 @@ _ALL = {
     "kind": KINDS,
     "action": ACTIONS,
     "state": STATES,
+    "arm": ARMS,
+    "refusal": REFUSALS,
 }
 # Not in the call that takes it: there it would not be found for translation.
 _UNNAMED = N_("none named")

@@ -168,9 +168,17 @@ class Ask:
         return self.request.query_params.get(name, default)
 
     def choice(self, name: str, *choices: str) -> str:
-        """A parameter that is one of these; the first where it is none of them."""
+        """A parameter that is one of these; the first where it is not given.
+
+        Raises:
+            InputError: it is none of them.
+        """
         found = self.param(name)
-        return found if found in choices else choices[0]
+        if not found:
+            return choices[0]
+        if found not in choices:
+            raise InputError(f"{name}={found}: is none of {', '.join(filter(None, choices))}")
+        return found
 
     async def view(
         self, view: str | View, *, scope: Scope | None = None, limit: int | None = None, **more: Any

@@ -48,7 +48,7 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
         _rows(ask),
         _rows(ask, scope=ask.scope.before),
         _rows(ask, scope=weekly.scope_of(ask.scope), grain="week"),
-        _groups(ask, by),
+        _groups(ask, by, credit),
         _rows(ask, options={"band": "pressure"}),
     )
     total = now[0] if now and now[0]["customers"] else None
@@ -86,8 +86,9 @@ async def _rows(ask: Ask, **more: Any) -> list[Row]:
     return [{**row, **{name: row[f"{name}_share"] for name in _SHARES}} for row in rows]
 
 
-async def _groups(ask: Ask, by: str) -> list[Row]:
-    return sorted(await _rows(ask, by=(by,)), key=lambda row: (-row["sent"], row[by] is None, row[by] or ""))
+async def _groups(ask: Ask, by: str, credit: str) -> list[Row]:
+    rows = await _rows(ask, by=(by,), options={"attribution": credit})
+    return sorted(rows, key=lambda row: (-row["sent"], row[by] is None, row[by] or ""))
 
 
 def _lede(ask: Ask, now: Row, before: Row | None) -> dict[str, Any]:
@@ -163,18 +164,17 @@ def _group(ask: Ask, by: str, credit: str, row: Row, axis: drawing.Axis) -> list
         ),
         figures.count(words, revenue),
         figures.none() if row["cost"] is None else figures.count(words, row["cost"]),
-        _gain(ask, revenue, row["cost"]),
+        _gain(ask, row["roi"]),
         _estimate(ask, _OPENED, row, by),
         figures.drawn(charts.interval(axis, opened) if opened else charts.interval(axis, None)),
         *(_estimate(ask, each, row, by) for each in (_CLICKED, _LEFT_LIST, _COMPLAINED)),
     ]
 
 
-def _gain(ask: Ask, revenue: float, cost: float | None) -> figures.Cell:
-    """(revenue - cost) / cost."""
-    if not cost:
+def _gain(ask: Ask, roi: float | None) -> figures.Cell:
+    if roi is None:
         return figures.none()
-    return figures.Cell(f"{ask.language.number(100 * (revenue - cost) / cost, sign=True)}%")
+    return figures.Cell(f"{ask.language.number(100 * roi, sign=True)}%")
 
 
 def _estimate(ask: Ask, measure: Measure, row: Row, by: str) -> figures.Cell:
@@ -223,8 +223,9 @@ def _band(ask: Ask, row: Row, axes: Mapping[Measure, drawing.Axis]) -> list[figu
 
 
 async def _groups_table(ask: Ask) -> Table:
-    by = ask.choice("by", *_BY)
-    return Table(f"campaigns-by-{by}", await ask.view("campaigns", by=(by,), limit=_MOST))
+    by, credit = ask.choice("by", *_BY), ask.choice("credit", *_CREDIT)
+    rows = await ask.view("campaigns", by=(by,), limit=_MOST, options={"attribution": credit})
+    return Table(f"campaigns-by-{by}", rows)
 
 
 async def _weeks_table(ask: Ask) -> Table:

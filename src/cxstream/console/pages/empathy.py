@@ -38,7 +38,7 @@ _SAID = {
     "positive words": N_("Positive words"),
     "neutral words": N_("Neutral words"),
     "negative words": N_("Negative words"),
-    "looks for something": N_("Looks for something"),
+    "looks for something": N_("Searches"),
 }
 
 
@@ -169,7 +169,7 @@ _PATTERNS: tuple[tuple[str, Callable[..., str]], ...] = (
     (
         r"looks for something at (.+)",
         lambda ask, place: (
-            ask.language.gettext("Looks for something: %(place)s") % {"place": place.replace("_", " ")}
+            ask.language.gettext("Searches at: %(place)s") % {"place": place.replace("_", " ")}
         ),
     ),
     (r"([a-z][a-z0-9_]*) at (.+)", _kind_and),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _LATE = Measure("late", N_("Late"), scale=100, decimals=2, up="worse", tone="e")
 _REJECTED = Measure("rejected", N_("Rejected"), scale=100, decimals=2, up="worse", tone="e")
+_REASON = re.compile(r"[a-z_]+")
 _MEASURES = (_REJECTED, _LATE)
 
 
@@ -35,7 +37,8 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
     earlier = before[0] if before and ask.scope.has_before else None
     return {
         "lede": _lede(ask, total, sources),
-        "outside": outside,
+        "outside": refused.said(ask, outside),
+        "uncounted": _uncounted_grid(ask, outside),
         "figures": [_figure(ask, each, total, earlier, weekly) for each in _MEASURES],
         "weeks": _week_grid(ask, weekly),
         "sources": _source_grid(ask, sources),
@@ -138,7 +141,7 @@ def _source_grid(ask: Ask, rows: Sequence[Row]) -> Grid:
         people = ask.customers("quality", "touchpoints", source=row["source"])
         grid.append(
             [
-                figures.name(row["source"] or words.gettext("not known")),
+                figures.name(_source(ask, row)),
                 figures.count(words, row["touchpoints"], people),
                 figures.count(words, row["rejected"]),
                 figures.estimate(words, _REJECTED, share) if share else figures.none(),
@@ -162,14 +165,40 @@ def _reason_grid(ask: Ask, rows: Sequence[Row]) -> Grid:
     ]
     found = [
         [
-            figures.name(row["source"] or words.gettext("not known")),
+            figures.name(_source(ask, row)),
             figures.count(words, row["rejected"]),
-            figures.name(row["reasons"].replace("_", " ")),
+            figures.name(_REASON.sub(lambda reason: ask.label("refusal", reason[0]), row["reasons"])),
         ]
         for row in rows
         if row["reasons"]
     ]
     return Grid(heads, found)
+
+
+def _source(ask: Ask, row: Row) -> str:
+    return row["source"] or ask.language.gettext("no source named")
+
+
+def _uncounted_grid(ask: Ask, rows: Sequence[Row]) -> Grid:
+    """What no period counts."""
+    words = ask.language
+    heads = [
+        figures.name(ask.label("dimension", "source")),
+        figures.name(words.gettext("Reason")),
+        figures.head(words.gettext("No day")),
+        figures.head(words.gettext("Of a day before the period")),
+    ]
+    return Grid(
+        heads,
+        [
+            [
+                figures.name(_source(ask, row)),
+                figures.name(ask.label("refusal", row["reason"])),
+                *(figures.count(words, row[name]) for name in ("dayless", "too_late")),
+            ]
+            for row in rows
+        ],
+    )
 
 
 async def _sources_table(ask: Ask) -> Table:

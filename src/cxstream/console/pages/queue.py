@@ -82,13 +82,19 @@ def wanted_of(ask: Ask, orders: Sequence[str]) -> Wanted:
         ask.param("reason"),
         ask.param("segment"),
         ask.param("channel"),
-        ask.choice("sort", *orders),
+        _sort(ask, orders),
         ask.choice("state", "", *risky.STATES),
         ask.worker,
         work.now(),
         ask.param("assignee"),
         ask.sent,
     )
+
+
+def _sort(ask: Ask, orders: Sequence[str]) -> str:
+    """The order; a known one that the data no longer have, as in a saved view, gives way to the first."""
+    chosen = ask.choice("sort", orders[0], *ORDERS)
+    return chosen if chosen in orders else orders[0]
 
 
 async def _chosen(ask: Ask, wanted: Wanted, rows: list[Row]) -> Row | None:

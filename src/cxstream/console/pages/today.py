@@ -111,7 +111,7 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
         "quality": _quality(ask, quality),
         "sources": quality,
         "end": _end(ask),
-        "outside": await refused.outside(ask),
+        "outside": refused.said(ask, await refused.outside(ask)),
         "mood": direction(now["effort_change"], now["effort_change_margin"]) if now else 0,
     }
 

@@ -20,14 +20,15 @@
 -- | `revenue_first`, `revenue_last`, `revenue_decay` | base currency | the amounts of these purchases, shared in the same way |
 -- | `unconverted` | purchases | of `converted_last`, whose currency has no rate: not in the revenue |
 -- | `cost` | base currency | sum of the `amount` of what was sent; a message without one costs the option `message_cost`; empty where nothing says a cost |
--- | `roi` | | (revenue - `cost`) / `cost`, with the revenue of the option `attribution` |
+-- | `revenue_of_sent` | base currency | of the revenue by the option `attribution`, that of messages of the same campaign sent to the customer in the window, and with a grain in the same period: what `cost` was paid for |
+-- | `roi` | | (`revenue_of_sent` - `cost`) / `cost` |
 -- | `too_few` | text | the shares, where `followed` is less than `--few` |
 --
 -- ## Options
 -- - band: none, pressure: group by the number of messages in 7 days
 -- - within: 7, NUMBER: days in which a purchase is credited to a touch, and in which a response counts
 -- - touch: clicked, opened, sent: what earns credit for a purchase: clicks; openings and clicks; or messages, openings and clicks
--- - attribution: last, first, decay: the revenue that `roi` uses
+-- - attribution: last, first, decay: the revenue that `revenue_of_sent` and `roi` use
 -- - half_life: 3, NUMBER: days in which the weight of a touch halves, for `decay`; 0 is the last touch
 -- - message_cost: 0, NUMBER: base currency for each message that names no amount
 --
@@ -37,6 +38,7 @@
 -- ## Caveats
 -- - `--by campaign` shows a row for each campaign.
 -- - Attribution is bookkeeping, no proof of cause: customers who click may have bought without the campaign. A holdout group proves it.
+-- - `revenue_...` has the purchases of the window, also after messages sent before it. `roi` leaves those out, as their cost is not in `cost`; and it does not know what the window's last messages will still bring: choose windows much longer than `within`.
 -- - A purchase has the window of its own time, and the dimensions (campaign, channel, segment, ...) of the touch that it is credited to. Filters choose what is shown; they do not change who gets the credit.
 -- - A complaint or churn after a campaign need not be about it, and counts for each message in the days before it. Compare `complaint_share` by `--set band=pressure`.
 -- - An unsubscription that names no campaign stands in the row without one.
@@ -79,6 +81,7 @@ happened AS (
 timed AS (
     SELECT
         *,
+        max(time) FILTER (what = 'sent') OVER up_to_now AS sent_at,
         min(time) FILTER (what = 'opened') OVER of_campaign AS opened_at,
         min(time) FILTER (what = 'clicked') OVER of_campaign AS clicked_at,
         min(time) FILTER (what = 'purchase') OVER afterwards AS bought_at,
@@ -90,6 +93,9 @@ timed AS (
         ) AS messages
     FROM happened
     WINDOW
+        up_to_now AS (
+            PARTITION BY customer_id, named ORDER BY time RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+        ),
         of_campaign AS (
             PARTITION BY customer_id, named ORDER BY time RANGE BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING
         ),
@@ -152,6 +158,7 @@ touched AS (
     SELECT
         *,
         {period} AS period,
+        coalesce(sent_at >= {since}, sent_at IS NOT NULL) AND {period sent_at} IS NOT DISTINCT FROM {period} AS is_of_sent,
         CASE WHEN {option band} = 'pressure' THEN
             CASE WHEN messages >= 5 THEN '5+' WHEN messages >= 3 THEN '3-4' ELSE messages::VARCHAR END
         END AS pressure
@@ -184,9 +191,14 @@ touched AS (
         coalesce(sum(round(amount_base * 1e6)::HUGEINT) FILTER ({converted_last}), 0) / 1e6 AS revenue_last,
         coalesce(sum(round(amount_base * part * 1e6)::HUGEINT), 0) / 1e6 AS revenue_decay,
         count(*) FILTER ({unconverted}) AS unconverted,
+        coalesce(sum(round(amount_base * credit * 1e6)::HUGEINT) FILTER (is_of_sent), 0) / 1e6 AS revenue_of_sent,
         count(amount_base) FILTER ({sent}) AS priced,
         coalesce(sum(round(amount_base * 1e6)::HUGEINT) FILTER ({sent}), 0) / 1e6 AS named_cost
-    FROM touched
+    FROM (
+        SELECT *, CASE WHEN {option attribution} = 'decay' THEN part
+            WHEN CASE {option attribution} WHEN 'last' THEN is_last ELSE is_first END THEN 1.0 END AS credit
+        FROM touched
+    )
     GROUP BY {by} pressure
 ),
 costs AS (
@@ -209,7 +221,7 @@ SELECT
     followed_churned, followed_churned / n AS churn_share, wilson_low(followed_churned, n) AS churn_low, wilson_high(followed_churned, n) AS churn_high,
     converted_first, converted_last, converted_decay,
     revenue_first, revenue_last, revenue_decay, unconverted,
-    cost, (revenue - cost) / nullif(cost, 0) AS roi,
+    revenue_of_sent, cost, (revenue_of_sent - cost) / nullif(cost, 0) AS roi,
     CASE WHEN followed BETWEEN 1 AND {few} - 1 THEN 'shares' END AS too_few
 FROM costs
 ORDER BY {order} revenue DESC, sent DESC, pressure {then_by}

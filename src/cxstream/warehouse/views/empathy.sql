@@ -13,7 +13,7 @@
 -- | quadrant | from | item |
 -- |---|---|---|
 -- | says | answers to surveys, reviews, complaints and social posts | the answer in a few words: `NPS detractor`, `CSAT 2`, `CES 6`, `2.5 stars`, `complaint about invoice`, `negative post` |
--- | thinks | contacts, complaints, surveys, reviews and posts with a topic; returns, complaints, unsubscriptions and churn with a reason; searches | `about TOPIC`; `because REASON`; `looks for something at TOUCHPOINT` |
+-- | thinks | contacts, complaints, surveys, reviews and posts with a topic; returns, complaints, unsubscriptions and churn with a reason; searches | `about TOPIC`; `because REASON`; `looks for something at TOUCHPOINT`, which is where they search, not for what |
 -- | does | every touchpoint of the customer, not of the company | kind and channel: `page_view on web` |
 -- | feels | every touchpoint of the customer | satisfaction after it, in bands of 20 points: `satisfaction 60-80`; sentiment of its text: `positive words`, `neutral words`, `negative words` |
 -- | pains | touchpoints that added effort or took mood | kind and place: `error at checkout` |

@@ -10,7 +10,8 @@ Placeholders in the SQL of a view:
 - `{since}`, `{until}`: the bounds of the window, or NULL.
 - `{buckets RELATION}`: the periods, with their ends (`closing`), between `start` and `stop` of a relation; without a grain
   one without a name.
-- `{where}`: the condition of the selection, over columns named as the dimensions; `{period}`: the expression of the period.
+- `{where}`: the condition of the selection, over columns named as the dimensions; `{period}`: the expression of the period, of the
+  column `time` or of one that is named.
 - `{by}`: the columns to group by, each with a comma behind it; `{group}`: the clause for them.
 - `{step}`, `{journey}`, `{in_journey}`, `{journey_key}`, `{journey_customers}`, `{part}`, `{breaks EARLIER LATER}`: of
   journeys, by the options `place`, `per`, `within` and `who`; `cxstream.warehouse.views.journeys` says what they are.
@@ -335,9 +336,9 @@ class _Filler:
     def _few(self) -> str:
         return str(int(self._selection.few))
 
-    def _period(self) -> str:
+    def _period(self, time: str = "time") -> str:
         grain = self._selection.grain
-        return f"date_trunc('{grain}', time)" if grain else "NULL::TIMESTAMP"
+        return f"date_trunc('{grain}', {time})" if grain else "NULL::TIMESTAMP"
 
     def _where(self) -> str:
         return self._bound(*self._selection.conditions())
