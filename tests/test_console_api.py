@@ -119,7 +119,16 @@ async def test_customers_come_in_pages(path: Path) -> None:
 
 async def test_what_is_wrong_is_a_problem_document(path: Path, tmp_path: Path) -> None:
     async with console(path) as client:
-        for query in ("by=nothing", "limit=0", "limit=x", "grain=year", "period=1y", "columns=none", "set=x"):
+        for query in (
+            "by=nothing",
+            "limit=0",
+            "limit=x",
+            "limit=" + "9" * 5000,
+            "grain=year",
+            "period=1y",
+            "columns=none",
+            "set=x",
+        ):
             answer = await client.get(f"/api/v1/views/touchpoints?{query}")
             assert (answer.status_code, answer.headers["content-type"]) == (
                 400,
