@@ -174,7 +174,10 @@ async def test_whom_to_call_is_a_matter_of_now(path: Path) -> None:
         ]
     assert pages[0].tables[0] == pages[1].tables[0]
     assert ["Call first now" in page.text for page in pages] == [True, False]
-    assert "at risk now, not when the period ended; most money at risk first" in pages[0].text
+    assert (
+        "at risk now, not when the period ended; nothing done since the signal first, then most money at risk first"
+        in pages[0].text
+    )
 
 
 async def test_part_of_a_period_is_compared_with_nothing(path: Path) -> None:

@@ -201,6 +201,10 @@ async def test_an_action_is_a_touchpoint_and_a_holdout_is_left_alone(path: Path,
             headers=OWN,
         )
         assert "sent, not in the figures yet" in (await client.get("/customers/c-1")).text
+        assert (
+            "Send a voucher"
+            in next(row for row in read((await client.get("/queue")).text).tables[0] if row[1] == "c-1")[2]
+        )
         page = (await client.get("/customers/c-5")).text
         assert "Holdout" in page
         assert 'name="do" value="act"' not in page

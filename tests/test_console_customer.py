@@ -88,6 +88,22 @@ def told(customer_id: int) -> Any:
     )
 
 
+def last_action(customer_id: int) -> Any:
+    """The last action on a customer; one that only says that they were held out is none."""
+    rows = [
+        row
+        for row in ROWS
+        if row["customer_id"] == customer_id and row["kind"] == "action_taken" and row["arm"] != "holdout"
+    ]
+    return max(rows, key=lambda row: row["time"], default=None)
+
+
+def waits(customer_id: int) -> bool:
+    """Whether a signal raised the risk of a customer, and nothing was done since."""
+    signal, act = told(customer_id), last_action(customer_id)
+    return signal is not None and (act is None or act["time"] < signal["time"])
+
+
 def latest(customer_id: int, column: str) -> Any:
     """The last value of a column in the touchpoints of a customer."""
     rows = [row for row in ROWS if row["customer_id"] == customer_id and row[column] is not None]
@@ -97,10 +113,9 @@ def latest(customer_id: int, column: str) -> Any:
 
 
 def key(sort: str, each: Any) -> Any:
-    since = told(each["customer_id"])
     first = {
         "level": -(each["announced"] == "critical"), "probability": -each["probability"], "spent": -each["spent"],
-        "waiting": (since is None, since and since["time"]),
+        "waiting": (not waits(each["customer_id"]), waits(each["customer_id"]) and told(each["customer_id"])["time"]),
     }[sort]  # fmt: skip
     return first, -each["probability"], name(each["customer_id"])
 
@@ -115,6 +130,15 @@ def by_money(path: Path) -> list[str]:
         ORDER BY value_at_risk IS NULL, value_at_risk DESC, probability DESC, customer"""
     with duckdb.connect(str(path), read_only=True) as connection:
         return [row[0] for row in connection.execute(sql).fetchall()]
+
+
+def done_since(path: Path) -> set[str]:
+    """Customers on whom somebody acted since their last signal: SQL that has nothing in common with the console's."""
+    sql = """SELECT customer FROM customers c WHERE EXISTS (
+        FROM touchpoints t WHERE t.customer_id = c.customer_id AND kind = 'action_taken' AND coalesce(arm, '') <> 'holdout'
+        AND time >= (SELECT max(time) FROM risk_signals s WHERE s.customer_id = c.customer_id AND change IN ('raised', 'worsened')))"""
+    with duckdb.connect(str(path), read_only=True) as connection:
+        return {row[0] for row in connection.execute(sql).fetchall()}
 
 
 def held_out(path: Path) -> set[str]:
@@ -142,7 +166,9 @@ async def in_pages(client: httpx.AsyncClient, limit: int) -> tuple[list[Any], se
 
 async def test_who_risks_most_money_is_called_first(valued: Path) -> None:
     wanted, held = by_money(valued), held_out(valued)
-    first_calls = [each for each in wanted if each not in held]
+    done = done_since(valued)
+    first_calls = sorted((each for each in wanted if each not in held), key=lambda each: each in done)
+    assert 0 < len(done & set(first_calls)) < len(first_calls)
     cards = {name(each["customer_id"]): each for each in VALUED}
     async with console(valued, release_seconds=0) as client:
         first = read((await client.get("/queue")).text)
@@ -208,7 +234,11 @@ async def test_the_queue_is_sorted_in_whole_pages(path: Path, sort: str) -> None
         rows = list(csv.DictReader(io.StringIO((await client.get(f"/queue.csv?sort={sort}")).text)))
     assert found == wanted
     assert [row["customer"] for row in rows] == wanted
+    assert {waits(each["customer_id"]) for each in RISKY} == {True, False}
     for row in rows:
+        act = last_action(int(row["customer"][2:]))
+        at = f"{act['time'].isoformat(timespec='milliseconds')}Z" if act else ""
+        assert (row["last_action"], row["last_action_time"]) == ((act and act["action"]) or "", at)
         signal = told(int(row["customer"][2:]))
         since = f"{signal['time'].isoformat(timespec='milliseconds')}Z" if signal else ""
         assert (row["since"], row["segment"] or None) == (since, latest(int(row["customer"][2:]), "segment"))
@@ -301,6 +331,39 @@ async def test_reasons_add_up_to_the_risk(path: Path) -> None:
         risks.append(f"{1 / (1 + exp(-odds)):.2f}")
     assert [row[3] for row in table[1:]] == [*risks, f"{signal['probability']:.2f}"]
     assert [row[2] for row in table[2:]] == ["+1.25", "+0.50", "\N{MINUS SIGN}0.25", "+1.50"]
+
+
+async def test_figures_of_today_and_of_a_customer_agree_with_what_is_shown(tmp_path: Path) -> None:
+    days = {0: ("action_taken", 0.924), 4: ("visit", 0.966), 20: ("action_taken", 0.5), 22: ("visit", 0.75)}
+    rows = [
+        touchpoint(
+            customer_id=1, offset=day, time=START + timedelta(days=day), kind=kind, probability_after=risk
+        )
+        for day, (kind, risk) in days.items()
+    ]
+    rows += [
+        touchpoint(
+            customer_id=2 + n, offset=50 + n, time=START + timedelta(days=22), kind="survey_nps", score=score
+        )
+        for n, score in enumerate([10.0] * 9 + [0.0] * 2)
+    ]
+    path = warehouse(tmp_path / "w.duckdb", rows, (), [card(1, "critical", 0.75)])
+    horizon = {"scoring": {"churn_horizon_days": 30}}
+    async with console(path, horizon) as client:
+        customer = read((await client.get("/customers/c-1")).text)
+        today, voice, models = [
+            read((await client.get(address)).text).text for address in ("/today", "/voice", "/models")
+        ]
+    done = next(table for table in customer.tables if "14 days later" in table[0])
+    assert [row[1] for row in done[1:]] == ["0.50", "0.92"]
+    assert done[1][2] == "not 14 days ago yet"
+    assert "".join(done[2][2].split()) == "0.97+0.05"
+    for text in (today, voice):
+        assert "[18, 100]" in text.replace("\N{NO-BREAK SPACE}", " ")
+    for text in (today, customer.text):
+        assert "Risk is the probability to leave within 30 days, by the rules in force." in text
+        assert "no probability" not in text
+    assert "It is the probability to leave within 30 days." in models
 
 
 async def test_a_day_shows_nothing_from_after_it(path: Path) -> None:

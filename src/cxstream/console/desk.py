@@ -128,12 +128,16 @@ class Desk:
         return self.has_names and not is_pseudonym(customer)
 
     def items(self) -> list[dict[str, Any]]:
-        """Assignments and snoozes that were sent from here, as rows of `work_items`; the read model may have them already."""
-        columns = ("item", "assignee", "until", "time")
+        """Assignments, snoozes and actions that were sent from here; the read model may have them already."""
         return [
-            {"customer": each.customer, **{name: each.row[name] for name in columns}}
+            {
+                "customer": each.customer,
+                "item": each.item or "action",
+                **{name: each.row.get(name) for name in ("assignee", "until", "action")},
+                "time": each.time,
+            }
             for each in self._done.values()
-            if each.item in {"assignment", "snooze"}
+            if each.item in {"assignment", "snooze"} or each.row.get("action")
         ]
 
     def of(self, customer: str) -> list[Done]:

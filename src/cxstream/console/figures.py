@@ -203,9 +203,9 @@ def estimate(words: Language, measure: Measure, found: Estimate | None, link: st
     return Cell(measure.text(words, found.value), margin_of(words, measure, found), link, strong=True)
 
 
-def margin_of(words: Language, measure: Measure, found: Estimate) -> str:
+def margin_of(words: Language, measure: Measure, found: Estimate | None) -> str:
     """`±2.1`, or `[12, 31]` where the two halves of the interval differ."""
-    if found.low is None or found.high is None:
+    if found is None or found.low is None or found.high is None:
         return ""
     below, above = (
         words.number(half, measure.decimals) for half in (found.value - found.low, found.high - found.value)

@@ -142,7 +142,12 @@ async def done(ask: Ask, customer_id: int, until: datetime) -> list[Row]:
     """What was done about a customer, newest first, and how they were up to 14 days later."""
     values = {"customer_id": customer_id, "until": until, "limit": _DONE_MOST}
     return [
-        {**row, "what": ask.label("action", row["action"]), "then": _then(ask, row)}
+        {
+            **row,
+            "what": ask.label("action", row["action"]),
+            "then": _then(ask, row),
+            "is_past": row["time"] + timedelta(days=AFTER_DAYS) <= min(until, now(ask)),
+        }
         for row in await ask.reader.sql(_DONE, values)
     ]
 

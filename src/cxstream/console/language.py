@@ -67,6 +67,15 @@ class Language:
             return _MINUS + text
         return f"+{text}" if sign and float(f"{value:.{decimals}f}") > 0 else text
 
+    @staticmethod
+    def difference(before: float, after: float, decimals: int = 0) -> float:
+        """What two numbers differ by as they are shown: a reader who subtracts them finds the same.
+
+        >>> f"{Language.difference(0.924, 0.966, 2):.2f}"
+        '0.05'
+        """
+        return float(f"{after:.{decimals}f}") - float(f"{before:.{decimals}f}")
+
     def short(self, value: float | None) -> str:
         """A large count in few digits: 2.41 M."""
         if value is None or abs(value) < _MILLION:

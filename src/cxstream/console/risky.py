@@ -32,28 +32,51 @@ KEYS = {
     # What a customer without a purchase brings is not known: they come last.
     "money": "coalesce(value_at_risk, -9e15)::DOUBLE",
     "probability": "probability",
-    # Those whose signal is not in the read model wait for no known time, and come last.
-    "waiting": "coalesce(-epoch_ms(since), -9e15)::DOUBLE",
+    # Who was acted on since waits no more; those whose signal is not in the read model wait for no known time. They come last.
+    "waiting": "coalesce(-epoch_ms(waits_since), -9e15)::DOUBLE",
     "level": "(announced = 'critical')::DOUBLE",
     "spent": "spent",
 }
-"""SQL of what each order sorts by, the largest first, from columns of `cards` and the time `since` of a signal."""
+"""SQL of what each order sorts by, the largest first, from columns of `cards` and those that `ACTED` adds."""
 
 _IS_VALUED = "SELECT EXISTS (FROM score_cards WHERE latest AND value_at_risk IS NOT NULL) AS is_valued"
 # They are ours: they say nothing of where the customer comes.
 _OURS = "('campaign_sent', 'email_sent', 'action_taken')"
-DONE = """done AS (
+DONE = """sent AS (
+    SELECT unnest(
+        $sent::STRUCT(customer VARCHAR, item VARCHAR, assignee VARCHAR, until TIMESTAMP, "action" VARCHAR, time TIMESTAMP)[],
+        recursive := true
+    )
+), done AS (
     SELECT customer, item, arg_max({'assignee': assignee, 'until': until}, time) AS now
     FROM (
         SELECT customer, item, assignee, until, time FROM work_items WHERE item IN ('assignment', 'snooze')
         UNION ALL
-        SELECT unnest(
-            $sent::STRUCT(customer VARCHAR, item VARCHAR, assignee VARCHAR, until TIMESTAMP, time TIMESTAMP)[], recursive := true
-        )
+        SELECT customer, item, assignee, until, time FROM sent
     )
     GROUP BY customer, item
 )"""
-"""SQL of a relation: assignments and snoozes that hold, with those that were sent from here and are not back yet (`$sent`)."""
+"""SQL of relations: assignments and snoozes that hold, with those that were sent from here and are not back yet (`$sent`)."""
+
+ACTED = """lately AS (
+    SELECT customer_id, max({{'time': time, 'action': "action"}}) AS act
+    FROM (
+        SELECT customer_id, time, "action" FROM touchpoints
+        WHERE kind = 'action_taken' AND arm IS DISTINCT FROM 'holdout' AND customer_id IN (SELECT customer_id FROM {those})
+        UNION ALL
+        SELECT customer_id, sent.time, sent."action" FROM sent JOIN {those} USING (customer) WHERE item = 'action'
+    )
+    GROUP BY customer_id
+), acted AS (
+    SELECT those.*, act.time AS last_action_time, act."action" AS last_action,
+        CASE WHEN act.time IS NULL OR act.time < since THEN since END AS waits_since
+    FROM {those} AS those LEFT JOIN lately USING (customer_id)
+)"""
+"""SQL of a relation, behind `DONE`: `{those}` customers with the last action on them, and the time of their last signal while
+nothing was done since: they wait from it. An action that only says that they were held out is none."""
+
+IS_DONE = "(since IS NOT NULL AND waits_since IS NULL)"
+"""SQL of a condition over `ACTED`: something was done since the signal."""
 
 _RISKY = "announced IN ('high', 'critical')"
 _UNTOLD = f"level IN ('high', 'critical') AND NOT {_RISKY}"
@@ -101,7 +124,7 @@ _FOUND = """
     FROM risky LEFT JOIN told USING (customer_id){joined}
 )"""
 _COLUMNS = f"""customer, customer_id, CASE WHEN {_RISKY} THEN announced ELSE level END AS level, level AS level_now, probability, value_at_risk, clv, p_alive, spent, effort, effort_halfwidth, satisfaction,
-    satisfaction_halfwidth, since, "then", leading_reason, reasons, suggested_action, segment, channel"""
+    satisfaction_halfwidth, since, waits_since, last_action, last_action_time, "then", leading_reason, reasons, suggested_action, segment, channel"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +219,7 @@ async def waiting(ask: Ask, wanted: Wanted, limit: int, after: str = "", custome
     again = _LAST.format(those="page") if not (values.keys() & {"segment", "channel"}) else ""
     joined = "LEFT JOIN places USING (customer_id)" if again else ""
     rows = await ask.reader.sql(
-        f"""{sql}, keyed AS (SELECT *, {KEYS[wanted.sort]} AS key FROM wanted),
+        f"""{sql}, {ACTED.format(those="wanted")}, keyed AS (SELECT *, {KEYS[wanted.sort]} AS key FROM acted),
         page AS (SELECT * FROM keyed WHERE {condition} ORDER BY key DESC, probability DESC, customer LIMIT {limit:d}){again}
         SELECT key, {_COLUMNS} FROM page {joined} ORDER BY key DESC, probability DESC, customer""",
         values,
@@ -232,7 +255,20 @@ def _row(ask: Ask, row: Row) -> Row:
         "reasons": reasons,
         "reason": ask.label("reason", row["leading_reason"]) if row["leading_reason"] else "",
         "evidence": leading["evidence"] if leading else "",
-        "waiting": ask.last - row["since"] if ask.last and row["since"] else None,
+        **acted(ask, row),
+    }
+
+
+def acted(ask: Ask, row: Row) -> Row:
+    """How long a customer of `ACTED` waits, None where something was done since the signal, and what was done last."""
+    is_done = row["since"] is not None and row["waits_since"] is None
+    done = (
+        ask.label("action", row["last_action"]) if row["last_action"] else ask.label("kind", "action_taken")
+    )
+    return {
+        "waiting": ask.last - row["waits_since"] if ask.last and row["waits_since"] else None,
+        "is_done": is_done,
+        "done": done if row["last_action_time"] else "",
     }
 
 

@@ -185,8 +185,11 @@ def _models(ask: Ask, params: ScoringParams) -> list[dict[str, str]]:
             "state": words.gettext("fitted to these customers")
             if own_churn
             else words.gettext("the default"),
-            "text": words.gettext("It says within %(days)s who leaves.")
-            % {"days": words.ngettext("{n} day", "{n} days", params.churn_horizon_days)}
+            "text": words.ngettext(
+                "It is the probability to leave within {n} day.",
+                "It is the probability to leave within {n} days.",
+                params.churn_horizon_days,
+            )
             if params.churn_horizon_days
             else words.gettext(
                 "It was not fitted to your customers: fit it before you take it for a probability."

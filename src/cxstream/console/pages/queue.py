@@ -22,7 +22,7 @@ _MOST = 100_000
 _DAYS = 16
 _FILTERS = ("level", "reason", "segment", "channel", "state", "assignee")
 COLUMNS = (
-    "customer", "level", "probability", "value_at_risk", "clv", "p_alive", "since", "reason", "evidence", "spent", "effort", "satisfaction", "suggested_action",
+    "customer", "level", "probability", "value_at_risk", "clv", "p_alive", "since", "last_action", "last_action_time", "reason", "evidence", "spent", "effort", "satisfaction", "suggested_action",
     "segment", "channel",
 )  # fmt: skip
 """What CSV and API say of a customer at risk."""

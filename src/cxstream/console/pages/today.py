@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from starlette.exceptions import HTTPException
 
-from cxstream.console import alerts, arms, charts, drawing, leaving, refused, risky, work
+from cxstream.console import alerts, arms, charts, drawing, figures, leaving, refused, risky, work
 from cxstream.console.change import direction
 from cxstream.console.labels import place
 from cxstream.console.language import N_
@@ -30,6 +30,7 @@ _ALERTS = 3
 _PLACES = 7
 _MOST_CALLS = 100_000
 _DAYS = 7
+_NPS = figures.Measure("nps", N_("NPS"), decimals=0)
 _RISKY = "('high', 'critical')"
 _AT_RISK = f"""
 WITH spells AS (
@@ -61,12 +62,15 @@ _CALL = f"""
         max(time) FILTER (change IN ('raised', 'worsened')) AS since
     FROM signals GROUP BY customer_id
 )
-SELECT cards.customer, cards.announced AS level, cards.probability, cards.value_at_risk,
-    cards.clv, cards.p_alive, cards.spent, leading_reason, reasons::VARCHAR AS reasons, since
-FROM cards LEFT JOIN told USING (customer_id)
-WHERE cards.customer_id IN (SELECT customer_id FROM those) AND cards.customer_id NOT IN (SELECT customer_id FROM held)
-    AND cards.{risky.AWAKE}
-ORDER BY {{order}} DESC, cards.probability DESC, cards.customer LIMIT $limit"""
+, called AS (
+    SELECT cards.customer_id, cards.customer, cards.announced, cards.announced AS level, cards.probability, cards.value_at_risk,
+        cards.clv, cards.p_alive, cards.spent, leading_reason, reasons::VARCHAR AS reasons, since
+    FROM cards LEFT JOIN told USING (customer_id)
+    WHERE cards.customer_id IN (SELECT customer_id FROM those) AND cards.customer_id NOT IN (SELECT customer_id FROM held)
+        AND cards.{risky.AWAKE}
+), {risky.ACTED.format(those="called")}
+SELECT * EXCLUDE (customer_id, announced) FROM acted
+ORDER BY {risky.IS_DONE}, {{order}} DESC, probability DESC, customer LIMIT $limit"""
 _HELD = f"{_THOSE} SELECT count(*) AS customers FROM held"
 _KNOWN = "SELECT count(*) AS customers FROM cards"
 
@@ -100,7 +104,8 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
         "nps": nps,
         "calls": [_call(ask, row) for row in calls] if ask.sees_customers else None,
         "snoozed": snoozed,
-        "order": ask.language.gettext(risky.ORDERS[order]),
+        "order": ask.language.gettext(N_("nothing done since the signal first, then %(order)s"))
+        % {"order": ask.language.gettext(risky.ORDERS[order])},
         "held_out": held[0]["customers"],
         "is_valued": order == "money",
         "is_past": ask.last is not None and ask.scope.until <= ask.last,
@@ -217,7 +222,7 @@ async def _nps(ask: Ask) -> Row | None:
         margin = Z * (now["nps_se"] ** 2 + before["nps_se"] ** 2) ** 0.5
     return {
         "value": now["nps"],
-        "margin": Z * now["nps_se"],
+        "margin": figures.margin_of(ask.language, _NPS, _NPS.of(now)),
         "answers": now["nps_answers"],
         "change": change,
         "change_margin": margin,
@@ -225,7 +230,7 @@ async def _nps(ask: Ask) -> Row | None:
 
 
 async def _first(ask: Ask, limit: int) -> tuple[str, list[Row]]:
-    """Whom to call first, and the order that says so: that of the queue."""
+    """Whom to call first: those nobody has acted on since their signal, then the others; and the order of each, that of the queue."""
     order, *_ = await risky.orders(ask)
     values = {"limit": limit, "sent": ask.sent, "at": work.now(), **await arms.values(ask)}
     return order, await ask.reader.sql(_CALL.replace("{order}", risky.KEYS[order]), values)
@@ -242,7 +247,7 @@ def _call(ask: Ask, row: Row) -> Row:
         **row,
         "reason": ask.label("reason", row["leading_reason"]) if row["leading_reason"] else "",
         "evidence": (leading or {}).get("evidence") or "",
-        "waiting": ask.last - row["since"] if ask.last and row["since"] else None,
+        **risky.acted(ask, row),
     }
 
 
@@ -285,6 +290,8 @@ async def _calls_table(ask: Ask) -> Table:
         "reason",
         "evidence",
         "since",
+        "last_action",
+        "last_action_time",
     )
     return Table("call-first", [_call(ask, row) for row in rows], columns)
 
