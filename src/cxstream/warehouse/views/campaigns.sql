@@ -221,7 +221,7 @@ SELECT
     followed_churned, followed_churned / n AS churn_share, wilson_low(followed_churned, n) AS churn_low, wilson_high(followed_churned, n) AS churn_high,
     converted_first, converted_last, converted_decay,
     revenue_first, revenue_last, revenue_decay, unconverted,
-    revenue_of_sent, cost, (revenue_of_sent - cost) / nullif(cost, 0) AS roi,
+    cost, revenue_of_sent, (revenue_of_sent - cost) / nullif(cost, 0) AS roi,
     CASE WHEN followed BETWEEN 1 AND {few} - 1 THEN 'shares' END AS too_few
 FROM costs
 ORDER BY {order} revenue DESC, sent DESC, pressure {then_by}
