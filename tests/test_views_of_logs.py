@@ -352,7 +352,7 @@ def test_campaigns(log: Log) -> None:
     assert len(found) == len(groups)
     assert (sum(row["converted_last"] for row in found) > 0) == (log.name == "simulated")
     for row in found:
-        equal(row, summed(groups[row["campaign"]], 10, 0, "last"))
+        equal(row, summed(groups[row["campaign"]], 10, 0, "last", min(each["time"] for each in log.rows)))
 
 
 def test_social(log: Log) -> None:

@@ -102,7 +102,8 @@ class Card(msgspec.Struct):
         customers: whom the model was fitted to.
         departures: how many of them left.
         model: None: there was not enough data.
-        check: of customers whom it had not seen; None likewise.
+        check: of customers whom it had not seen; None likewise. Where the inputs were too short for one, it is that of
+            the inputs for the check alone.
         checked_from: first day of the check; None: the check is of other customers only.
         costs: what a contact costs and brings.
     """
@@ -112,8 +113,12 @@ class Card(msgspec.Struct):
     departures: int
     model: _Model | None = None
     check: _Check | None = None
+    other_inputs: _Check | None = None
     checked_from: str | None = None
     costs: _Asked | None = None
+
+    def __post_init__(self) -> None:
+        self.check = self.check or self.other_inputs
 
 
 def read(path: Path) -> Card | None:
