@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet as pq
 
@@ -127,6 +127,7 @@ HEADER = bytes.fromhex("1500151415182c15021500150615060000")
 
 
 @given(seed=st.integers(0, 1 << 32))
+@example(seed=182415).via("a size that is a list")
 @settings(max_examples=200, deadline=None)
 def test_damaged_page_headers_cost_an_error_at_most(seed: int) -> None:
     chance = random.Random(seed)

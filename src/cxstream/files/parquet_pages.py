@@ -167,8 +167,16 @@ def _page(raw: BinaryIO, at: int) -> Page:
                 raise
             size *= 16
     said = fields.get(_DATA_HEADER) or fields.get(_DATA_HEADER_V2) or fields.get(_DICTIONARY_HEADER) or {}
-    values = said.get(_NUM_VALUES, 0) if isinstance(said, dict) else 0
-    return Page(int(fields[_TYPE]), int(fields[_UNPACKED]), int(values), at + reader.at, int(fields[_PACKED]))
+    values = _number(said, _NUM_VALUES) if isinstance(said, dict) and _NUM_VALUES in said else 0
+    kind, unpacked, packed = (_number(fields, field) for field in (_TYPE, _UNPACKED, _PACKED))
+    return Page(kind, unpacked, values, at + reader.at, packed)
+
+
+def _number(fields: dict[int, Any], field: int) -> int:
+    value = fields[field]
+    if not isinstance(value, int):
+        raise IndexError(f"field {field} is no number")
+    return value
 
 
 # Types of Thrift's compact protocol; a list of so many items has their number behind its head.
