@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import signal, stats
 
+import trials_references as references
 from cxstream.trials import statistics as s
 
 SEED = 20261129
@@ -35,6 +38,46 @@ def test_the_ratio_test_is_that_of_the_normal_distribution(treated: int, holdout
         return
     z = (holdout - total * share) / math.sqrt(total * share * (1 - share))
     assert found == pytest.approx(math.erfc(abs(z) / math.sqrt(2)), rel=1e-6, abs=1e-12)
+
+
+def test_figures_are_those_of_statsmodels_and_tea_tasting() -> None:
+    """Their figures, as `trials_references.py` wrote them."""
+    theirs = json.loads(references.FILE.read_text())
+    y, before, treated = references.customers()
+
+    def named(found: s.Estimate | None) -> dict[str, float]:
+        return msgspec.structs.asdict(found) if found else {}
+
+    cuped = named(s.difference(s.adjusted(y, before), treated))
+    assert named(s.difference(y, treated)) == pytest.approx(theirs["plain"], rel=1e-9)
+    assert cuped == pytest.approx(theirs["cuped"], rel=1e-9)
+    assert {name: cuped[name] for name in theirs["tea_cuped"]} == pytest.approx(theirs["tea_cuped"], rel=1e-9)
+    held = references.HOLDOUT
+    assert s.ratio_p(references.CUSTOMERS - held, held, references.SHARE) == pytest.approx(
+        theirs["tea_ratio_p"], rel=1e-9
+    )
+    # They count also those that are significant the wrong way.
+    size = s.detectable(1.0, references.CUSTOMERS - held, held, references.POWER)
+    assert size == pytest.approx(theirs["detectable_size"], rel=1e-4)
+
+
+def test_differences_in_differences_are_those_of_regressions_with_robust_errors() -> None:
+    theirs, (changed, control, after) = json.loads(references.FILE.read_text()), references.days()
+    found = s.in_differences(changed, control, after)
+    assert found is not None
+    estimate = found.estimate
+    assert (estimate.difference, estimate.error) == pytest.approx(
+        (theirs["blocks"]["difference"], theirs["blocks"]["error"]), rel=1e-9
+    )
+    # Errors by clusters divide by the number of blocks, not by one less.
+    few = references.DAYS // references.BLOCK // 2
+    assert (estimate.difference, estimate.error * math.sqrt((few - 1) / few)) == pytest.approx(
+        (theirs["clusters"]["difference"], theirs["clusters"]["error"]), rel=1e-9
+    )
+    slope = theirs["slope"]
+    assert (found.slope, found.slope_p, found.slope_low, found.slope_high) == pytest.approx(
+        (slope["slope"], slope["p"], slope["low"], slope["high"]), rel=1e-9
+    )
 
 
 def test_a_a_rejects_at_five_per_cent() -> None:
