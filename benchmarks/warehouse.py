@@ -24,7 +24,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import compute as pc
 
-from cxstream.files.scored import SCHEMA
+from cxstream.files.scored_columns import SCHEMA
 from cxstream.settings import Warehouse
 from cxstream.warehouse import aggregates
 from cxstream.warehouse.batch import Batch

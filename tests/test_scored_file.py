@@ -14,7 +14,8 @@ from pyarrow import parquet as pq
 
 from cxstream.cli.replay import command
 from cxstream.files import scored_file
-from cxstream.files.scored import SCHEMA, decode, encode, record_batch
+from cxstream.files.scored import decode, encode, record_batch
+from cxstream.files.scored_columns import SCHEMA
 from cxstream.model.enumerations import LEVELS
 from cxstream.model.errors import OutputError
 from cxstream.model.kinds import Kind

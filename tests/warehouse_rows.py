@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from cxstream.files.scored import SCHEMA
+from cxstream.files.scored_columns import SCHEMA
 from cxstream.scoring.state.erasures import digest
 
 DAY_MS = 86_400_000

@@ -15,7 +15,8 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from cxstream.files.scored import CODE, SCHEMA, decode, record_batch
+from cxstream.files.scored import decode, record_batch
+from cxstream.files.scored_columns import CODE, SCHEMA
 from cxstream.model.errors import SnapshotError
 from cxstream.model.outputs import OUTPUTS
 from cxstream.scoring.codec.routing import FORWARDED_FROM

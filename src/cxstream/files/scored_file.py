@@ -11,7 +11,7 @@ import pyarrow as pa
 from pyarrow import parquet as pq
 
 from cxstream.files.private import draft
-from cxstream.files.scored import CODE, SCHEMA, combined, record_batch
+from cxstream.files.scored_columns import CODE, SCHEMA, ScoredColumns
 from cxstream.model.errors import OutputError
 
 if TYPE_CHECKING:
@@ -73,8 +73,7 @@ class ScoredFile:
             raise OutputError(f"{path}: exists already; name another file, or replace it with --force")
 
     def __enter__(self) -> Self:
-        self._waiting: list[pa.RecordBatch] = []
-        self._rows = 0
+        self._waiting = ScoredColumns()
         if not self._path.parent.is_dir():
             raise OutputError(f"{self._path}: there is no folder {self._path.parent}; create it first")
         try:
@@ -99,10 +98,8 @@ class ScoredFile:
         Raises:
             OutputError: the disk is full, or the like.
         """
-        if len(rows):
-            self._waiting.append(record_batch(rows))
-            self._rows += len(rows)
-        if self._rows >= _ROWS:
+        self._waiting.add(rows, None)
+        if self._waiting.rows >= _ROWS:
             self._write_out()
 
     def take(self, outcome: Outcome, _lines: Sequence[Any]) -> None:
@@ -140,10 +137,9 @@ class ScoredFile:
         self._drop()
 
     def _write_out(self) -> None:
-        if not self._waiting:
+        if not self._waiting.rows:
             return
-        batch = combined(self._waiting)
-        self._waiting, self._rows = [], 0
+        batch, self._waiting = self._waiting.batch(), ScoredColumns()
         try:
             self._writer.write_batch(batch.cast(PLAIN) if self._path.suffix.lower() == ".arrow" else batch)
         except OSError as error:

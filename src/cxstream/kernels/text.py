@@ -192,21 +192,3 @@ def depth(text: NDArray[np.uint8]) -> int:
         elif byte in (93, 125):
             level -= 1
     return deepest
-
-
-@entry
-def gather(
-    text: NDArray[np.uint8], begins: NDArray[np.int64], ends: NDArray[np.int32], out: NDArray[np.uint8]
-) -> None:
-    """Put pieces of a text one after the other.
-
-    Args:
-        text: uint8[...].
-        begins: int64[n], where each piece begins.
-        ends: int32[n + 1], where each ends in `out`, behind a 0.
-        out: uint8[ends[n]], filled in.
-    """
-    for i in range(len(begins)):
-        at = begins[i] - ends[i]
-        for j in range(ends[i], ends[i + 1]):
-            out[j] = text[at + j]

@@ -10,6 +10,7 @@ import numpy as np
 from cxstream.kernels.layout import ACCEPTED
 from cxstream.kernels.purchases import MAX_MONEY
 from cxstream.scoring.codec.events import joined
+from cxstream.scoring.codec.plain import NUMBER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,9 +19,11 @@ if TYPE_CHECKING:
 
     from cxstream.scoring.codec.decode import Decoded
     from cxstream.scoring.codec.events import Events
+    from cxstream.scoring.codec.plain import Fields
     from cxstream.scoring.state.partition import Applied
 
 _NO_AMOUNT = float("nan")
+_CURRENCY = np.uint64(1 << NUMBER["currency"])
 
 
 class Codes(NamedTuple):
@@ -143,11 +146,37 @@ def scored(
 def _converted(events: Events, rates: Mapping[str, float]) -> NDArray[np.float64]:
     """The amount of each event in the base currency."""
     found = np.full(len(events), _NO_AMOUNT)
-    for i in events.having("amount"):
+    places = np.array(events.having("amount"), np.int64)
+    if events.fields is not None:
+        whole = events.fields.whole[events.rows[places]]
+        _convert_columns(events.fields, events.rows, places[whole], rates, found)
+        places = places[~whole]
+    for i in places.tolist():
         data = events[i].data
         if data.amount is not None and (rate := rates.get(data.currency)) is not None:
             found[i] = min(data.amount * rate, MAX_MONEY)
     return found
+
+
+def _convert_columns(
+    fields: Fields,
+    rows: NDArray[np.int64],
+    places: NDArray[np.int64],
+    rates: Mapping[str, float],
+    found: NDArray[np.float64],
+) -> None:
+    """Fill in the amounts at some places, whose records are whole: a currency of theirs is three capital letters."""
+    places = places[fields.members[rows[places]] & _CURRENCY != 0]
+    begins = fields.spans[rows[places], NUMBER["currency"], 0]
+    text = np.frombuffer(fields.text, np.uint8)
+    first, second, third = (text[begins + i].astype(np.int32) for i in range(3))
+    codes = (first << 16) | (second << 8) | third
+    amounts = fields.numbers[rows[places], NUMBER["amount"]]
+    for code in np.unique(codes).tolist():
+        if (rate := rates.get(code.to_bytes(3).decode())) is not None:
+            of_code = codes == code
+            with np.errstate(over="ignore"):
+                found[places[of_code]] = np.minimum(amounts[of_code] * rate, MAX_MONEY)
 
 
 def together(parts: Sequence[tuple[int, Scored | None]]) -> Scored | None:

@@ -1,13 +1,14 @@
 """The accepted touchpoints of one flush, on their way into records of cx.scored.
 
-batch -> Arrow columns, until there are enough rows for a record -> an Arrow stream, compressed
+batches -> columns, until there are enough rows for a record -> an Arrow stream, compressed
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cxstream.files.scored import combined, empty, encoded, record_batch
+from cxstream.files.scored import empty, encoded
+from cxstream.files.scored_columns import ScoredColumns
 from cxstream.kafka.records import timestamps_of
 from cxstream.model.scored import CLOCK, CONTENT_TYPE
 from cxstream.model.scored import ROWS as ROWS_HEADER
@@ -15,8 +16,6 @@ from cxstream.model.scored import ROWS as ROWS_HEADER
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
-
-    import pyarrow as pa
 
     from cxstream.scoring.scored import Scored
 
@@ -43,8 +42,8 @@ class ScoredRows:
 
     def __init__(self, limit: int = RECORD_BYTES) -> None:
         self._limit = max(min(limit, RECORD_BYTES), _LEAST_BYTES)
-        self._waiting: list[pa.RecordBatch] = []
-        self._rows = self._bytes = self._encoded = 0
+        self._waiting = ScoredColumns()
+        self._encoded = 0
         self.rows = 0
         self.values: list[bytes] = []
         self.headers: list[Headers] = []
@@ -52,7 +51,7 @@ class ScoredRows:
     @property
     def held_bytes(self) -> int:
         """Memory of the records and of the rows that wait to be encoded."""
-        return self._bytes + self._encoded
+        return self._waiting.nbytes + self._encoded
 
     def add(self, scored: Scored, records: Sequence[Any]) -> None:
         """Take the rows of a batch.
@@ -63,22 +62,18 @@ class ScoredRows:
         """
         if not len(scored):
             return
-        arrived = timestamps_of(records, scored.positions)
-        batch = record_batch(scored, arrived)
-        self._waiting.append(batch)
-        self._rows += len(scored)
-        self._bytes += batch.nbytes
+        self._waiting.add(scored, timestamps_of(records, scored.positions))
         self.rows += len(scored)
-        if self._rows >= ROWS:
+        if self._waiting.rows >= ROWS:
             self.close()
 
     def close(self) -> None:
         """Encode the rows that wait."""
-        if not self._waiting:
+        if not self._waiting.rows:
             return
-        for value, rows in encoded(combined(self._waiting), self._limit):
+        batch, self._waiting = self._waiting.batch(), ScoredColumns()
+        for value, rows in encoded(batch, self._limit):
             self._take(value, [(ROWS_HEADER, str(rows).encode())])
-        self._waiting, self._rows, self._bytes = [], 0, 0
 
     def beat(self, clock: int) -> None:
         """Add a record without rows that says how far the clock of the partition is.
