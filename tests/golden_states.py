@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cxstream.kernels.layout import LAYOUT
-from cxstream.model.parameters import ScoringParams
 from cxstream.scoring.engine import Engine, Records
 from cxstream.settings import ACTIONS
+from default_1 import DEFAULT_1, default_1
 
 if TYPE_CHECKING:
+    from cxstream.model.parameters import ScoringParams
     from saved import Rows
 
 GOLDEN = Path(__file__).with_name("golden")
@@ -27,8 +28,8 @@ CUT, PASSED_OVER = 513, 503
 # From this layout on, some page views are of a kind of the company's own, which the settings then name.
 OWN_SINCE = 4
 _OWN_AT = (0, 8, 12, 17, 19, 21)
-_PLAIN = ScoringParams()
-_WITH_OWN = ScoringParams.model_validate({"kinds": {"parcel_lost": {"effort": 1.5}}})
+_PLAIN = DEFAULT_1
+_WITH_OWN = default_1(kinds={"parcel_lost": {"effort": 1.5}})
 
 
 def params_of(layout: int) -> ScoringParams:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from cxstream.kernels.layout import ROW
 from cxstream.kernels.pack import TOLD_BYTES
-from cxstream.model.parameters import ScoringParams
 from cxstream.scoring.state.marker import MARKER_KEY, Marker, digest, read_marker
 from cxstream.scoring.state.seal import Seal, readable
+from default_1 import DEFAULT_1
+
+if TYPE_CHECKING:
+    from cxstream.model.parameters import ScoringParams
 
 Rows = dict[bytes, bytes]
 
@@ -54,7 +57,7 @@ def of_layout_2(rows: Rows, params: ScoringParams | None = None) -> Rows:
     )
     new += ("key", "rules", "ahead_ms", "floor", "visit_floor")
     old = {name: value for name, value in marker.items() if name not in new} | {"layout": 2}
-    old["params"] = digest(params or ScoringParams(), "", 2)
+    old["params"] = digest(params or DEFAULT_1, "", 2)
     customers = {key: _without_told(row) for key, row in payloads(rows).items() if key[:1] == b"c"}
     kept = {key: row for key, row in payloads(rows).items() if key[:1] not in (b"p", b"k")}
     return {**kept, **customers, MARKER_KEY: msgspec.json.encode(old)}

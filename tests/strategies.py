@@ -21,6 +21,7 @@ from cxstream.model.enumerations import CHANNELS, CONTACT_CHANNELS, STAGES
 from cxstream.model.kinds import FORGET_TYPE, RULES_TYPE, TICK_TYPE, Kind, type_of
 from cxstream.model.parameters import DAY_MS, HOUR_MS, MINUTE_MS, ScoringParams
 from cxstream.model.rules import rules_of
+from default_1 import default_1
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,85 +36,70 @@ STARTS = (1_709_300_000_000, -3 * DAY_MS + 5, 1_709_251_199_999)
 # Under the defaults nobody who is silent for a year still holds a level, and waits are rare: these bend the rules.
 PARAMS = {
     "default": ScoringParams(),
-    "unforgiving": ScoringParams.model_validate(
-        {
-            "coefficients": {"complaint": 6.0, "slowdown": 1.5, "just_unsubscribed": 0.8, "unresolved": 2.0},
-            "forget_days": 120,
-            "worsened": 0.02,
-            "worsened_hours": 0.5,
-        }
+    "unforgiving": default_1(
+        coefficients={"complaint": 6.0, "slowdown": 1.5, "just_unsubscribed": 0.8, "unresolved": 2.0},
+        forget_days=120,
+        worsened=0.02,
+        worsened_hours=0.5,
     ),
-    "short": ScoringParams.model_validate(
-        {
-            "window_days": 20,
-            "surge_days": 3,
-            "forget_days": 30,
-            "half_life_days": 3,
-            "cooldown_days": 1.5,
-            "slowdown_days": 3,
-            "slowdown_max": 1.5,
-            "just_unsubscribed_days": 25,
-            "unresolved_scale": 0.5,
-        }
+    "short": default_1(
+        window_days=20,
+        surge_days=3,
+        forget_days=30,
+        half_life_days=3,
+        cooldown_days=1.5,
+        slowdown_days=3,
+        slowdown_max=1.5,
+        just_unsubscribed_days=25,
+        unresolved_scale=0.5,
     ),
-    "touchy": ScoringParams.model_validate(
-        {
-            "points": {
-                "page_view": {"effort": 0.5, "mood": -0.1},
-                "email_sent": {"effort": 0.25, "mood": 0.5},
-            },
-            "effort_scale": 40,
-            "mood_scale": 12,
-            "thresholds": (0.2, 0.3, 0.4),
-            "max_effort": 9,
-            "max_mood": 1.75,
-            "transfers_max": 1.5,
-            "rage_clicks": 4,
-            "complaints_scale": 8,
-            "cooldown_days": 30,
-            "rates": {"USD": 0.93, "JPY": 0.0061},
-            "experiments": {
-                "calls": {"holdout": 0.5, "levels": ("critical", "high"), "salt": "spring"},
-                "mails": {"holdout": 0.25, "levels": ("elevated",)},
-            },
-        }
+    "touchy": default_1(
+        points={
+            "page_view": {"effort": 0.5, "mood": -0.1},
+            "email_sent": {"effort": 0.25, "mood": 0.5},
+        },
+        effort_scale=40,
+        mood_scale=12,
+        thresholds=(0.2, 0.3, 0.4),
+        max_effort=9,
+        max_mood=1.75,
+        transfers_max=1.5,
+        rage_clicks=4,
+        complaints_scale=8,
+        cooldown_days=30,
+        rates={"USD": 0.93, "JPY": 0.0061},
+        experiments={
+            "calls": {"holdout": 0.5, "levels": ("critical", "high"), "salt": "spring"},
+            "mails": {"holdout": 0.25, "levels": ("elevated",)},
+        },
     ),
-    "forgetful": ScoringParams.model_validate(
-        {
-            "dedupe": "recent",
-            "visit_dedupe_days": 1,
-            "base_currency": "JPY",
-            "rates": {"EUR": 163.7, "USD": 1e9},
-        }
+    "forgetful": default_1(
+        dedupe="recent", visit_dedupe_days=1, base_currency="JPY", rates={"EUR": 163.7, "USD": 1e9}
     ),
-    "shop": ScoringParams.model_validate(
-        {
-            "name": "shop-1",
-            "purchase_model": {"r": 0.6, "alpha": 3, "a": 0.7, "b": 1.9, "unit_days": 7},
-            "value_model": {
-                "p": 4.2,
-                "q": 3.1,
-                "v": 20,
-                "margin": 0.3,
-                "horizon_days": 200,
-                "discount": 0.15,
-            },
-            "rates": {"USD": 0.93, "JPY": 0.0061},
-        }
+    "shop": default_1(
+        name="shop-1",
+        purchase_model={"r": 0.6, "alpha": 3, "a": 0.7, "b": 1.9, "unit_days": 7},
+        value_model={
+            "p": 4.2,
+            "q": 3.1,
+            "v": 20,
+            "margin": 0.3,
+            "horizon_days": 200,
+            "discount": 0.15,
+        },
+        rates={"USD": 0.93, "JPY": 0.0061},
     ),
-    "mindful": ScoringParams.model_validate({"visit_dedupe_days": 366}),
-    "own": ScoringParams.model_validate(
-        {
-            "name": "own-1",
-            "kinds": {
-                "parcel_lost": {"effort": 4, "mood": -3.5, "requires": ("order_id",)},
-                "chat_failed": {"effort": 2, "failed_step": True},
-                "gift": {"mood": 5, "company": True},
-                "rude_reply": {"mood": -2, "company": True},
-                "walk_by": {},
-            },
-            "future_minutes": 30,
-        }
+    "mindful": default_1(visit_dedupe_days=366),
+    "own": default_1(
+        name="own-1",
+        kinds={
+            "parcel_lost": {"effort": 4, "mood": -3.5, "requires": ("order_id",)},
+            "chat_failed": {"effort": 2, "failed_step": True},
+            "gift": {"mood": 5, "company": True},
+            "rude_reply": {"mood": -2, "company": True},
+            "walk_by": {},
+        },
+        future_minutes=30,
     ),
 }
 OWN = ("parcel_lost", "chat_failed", "gift", "walk_by", "rude_reply")

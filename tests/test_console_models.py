@@ -14,6 +14,7 @@ from sklearn.metrics import roc_auc_score
 
 from console_app import card, console, read, warehouse
 from cxstream.console.pages.models import area
+from cxstream.model.parameters import ScoringParams
 from test_console_value import behind, number, table
 from view_rows import START, touchpoint
 
@@ -117,7 +118,7 @@ CHECK = {
     "costs": {"pays": 0.125, "best": 0.1134, "contacted": 0.0483, "caught": 0.468, "saving": 361.84},
 }  # fmt: skip
 CARD = {
-    "horizon_days": 30, "customers": 1000, "departures": 90, "model": {"coefficients": {"effort": 2.0000004, "lapse": 2}},
+    "horizon_days": 30, "customers": 1000, "departures": 90, "model": {"coefficients": {"effort": 2.0000004, "lapse": ScoringParams().coefficients["lapse"]}},
     "check": CHECK, "checked_from": "2026-05-22", "costs": {"contact": 2.5, "success": 0.2, "value": 200.0}, "more": [1],
 }  # fmt: skip
 

@@ -56,12 +56,17 @@ async def test_what_the_rules_say_is_what_the_engine_takes(tmp_path: Path) -> No
         found = {row[0]: row for row in table(page, "Reason")}
         assert len(found) == len(FEATURES)
         assert found["Dissatisfied"][2] == f"{SPECS['dissatisfaction'].coefficient:.2f}"
-        assert found["Dissatisfied"][4] == f"\N{MULTIPLICATION SIGN}{exp(2.5):.1f}"
+        assert (
+            found["Dissatisfied"][4]
+            == f"\N{MULTIPLICATION SIGN}{exp(SPECS['dissatisfaction'].coefficient):.1f}"
+        )
         points = {row[0]: row for row in table(page, "Kind")}
         given = ScoringParams().points["complaint_opened"]
         assert points["Complaint opened"][1] == f"{given.effort:.1f}"
         assert points["Complaint opened"][3] == f"\N{MINUS SIGN}{-given.mood:.1f}"
-        assert [row[1] for row in table(page, "Level")] == ["0.75", "0.55", "0.35"]
+        assert [row[1] for row in table(page, "Level")] == [
+            f"{share:.2f}" for share in reversed(ScoringParams().thresholds)
+        ]
         lines = list(csv.DictReader(io.StringIO((await client.get("/rules.csv")).text)))
         assert not [line for line in lines if line["changed"] == "true"]
         # What the API tells can be put in force again.

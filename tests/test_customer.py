@@ -34,6 +34,7 @@ from cxstream.scoring.view import contributions, describe
 from cxstream.settings import Settings
 from cxstream.topology import REJECTED, SCORES, TOUCHPOINTS
 from cxstream.worker_client.http import get
+from default_1 import DEFAULT_1
 from oracle import Oracle
 from strategies import PARAMS, random_history
 from workers import Watcher, WorkerProcess, touchpoint, until, write
@@ -56,13 +57,13 @@ STORY = [
 
 
 def engine_with(values: list[bytes]) -> Engine:
-    engine = Engine(ScoringParams(), {})
+    engine = Engine(DEFAULT_1, {})
     engine.process(Records(values, range(len(values))))
     return engine
 
 
 def test_view_is_what_the_oracle_has() -> None:
-    engine, oracle = engine_with(STORY), Oracle()
+    engine, oracle = engine_with(STORY), Oracle(DEFAULT_1)
     for offset, value in enumerate(STORY):
         oracle.feed(json.loads(value), offset)
     view = describe(engine, "anna")
@@ -93,14 +94,12 @@ def test_looking_changes_nothing() -> None:
 
 
 def test_contributions_are_those_of_the_signals() -> None:
-    engine = Engine(ScoringParams(), {})
+    engine = Engine(DEFAULT_1, {})
     outcome = engine.process(Records(STORY, range(len(STORY))))
     signal = json.loads(outcome.signals[-1].value)["data"]
-    found = contributions(
-        ScoringParams(), {reason["feature"]: reason["value"] for reason in signal["reasons"]}
-    )
+    found = contributions(DEFAULT_1, {reason["feature"]: reason["value"] for reason in signal["reasons"]})
     assert found == [(each["feature"], each["value"], each["contribution"]) for each in signal["reasons"]]
-    assert len(contributions(ScoringParams(), dict.fromkeys(FEATURES, 0.0))) == len(FEATURES)
+    assert len(contributions(DEFAULT_1, dict.fromkeys(FEATURES, 0.0))) == len(FEATURES)
 
 
 def test_all_contributions_and_a_typical_customer_add_up_to_the_probability() -> None:
@@ -135,7 +134,7 @@ def test_the_reasons_of_a_signal_lead_from_a_typical_customer_to_its_probability
         "from 14% for a typical customer; 2 contacts (up to 36%); NPS answer 4 (up to 61%); "
         "satisfaction 40 of 100 (up to 77%)"
     )
-    assert logistic(typical_log_odds(ScoringParams())) == pytest.approx(0.13587, rel=1e-4)
+    assert logistic(typical_log_odds(DEFAULT_1)) == pytest.approx(0.13587, rel=1e-4)
     for certain in (0.0, 1.0):
         assert "from " in reasons_in_words(certain, reasons)
     assert (logistic(-1e4), logistic(1e4)) == (0.0, 1.0)
@@ -157,8 +156,8 @@ def test_a_change_in_words(change: str, told: str) -> None:
 def test_every_feature_has_words() -> None:
     card = json.loads(dict(engine_with(STORY).cards())["anna"])["data"]
     said = {
-        step.feature: words.value(step.feature, step.value, card, ScoringParams())
-        for step in account(ScoringParams(), card).steps
+        step.feature: words.value(step.feature, step.value, card, DEFAULT_1)
+        for step in account(DEFAULT_1, card).steps
     }
     assert set(said) == set(FEATURES)
     assert said["detractor"] == "the latest NPS answer is 6 or less"

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from cxstream.model.events import EVENT_TYPE
 from cxstream.model.kinds import FORGET_TYPE, TICK_TYPE, Kind
 from cxstream.model.parameters import DAY_MS, HOUR_MS, MINUTE_MS, ScoringParams
+from default_1 import DEFAULT_1, default_1
 from oracle import Oracle, pane_of, to_ms
 from strategies import PARAMS, histories, long_histories, random_history, rfc3339
 
@@ -46,7 +47,7 @@ def at(day: int, *, h: float = 0, m: float = 0, ms: int = 0) -> int:
 class Story:
     """Feeds an oracle, one record an offset, each with an id of its own unless told otherwise."""
 
-    oracle: Oracle = field(default_factory=Oracle)
+    oracle: Oracle = field(default_factory=lambda: Oracle(DEFAULT_1))
     offset: int = -1
 
     def say(
@@ -225,7 +226,7 @@ def test_a_plain_visit_is_remembered_on_the_last_2_days_of_the_clock(story: Stor
 
 
 def test_only_the_last_32_are_remembered_where_the_setting_says_so() -> None:
-    story = Story(Oracle(ScoringParams(dedupe="recent")))
+    story = Story(Oracle(default_1(dedupe="recent")))
     story.say(at(0), Kind.error, event_id="a")
     for _ in range(32):
         story.say(at(0), Kind.error)
@@ -548,7 +549,7 @@ def test_a_derived_rage_click_is_a_failed_step_at_its_click(story: Story) -> Non
 
 
 def test_the_bound_of_points_is_for_all_that_one_event_adds() -> None:
-    story = Story(Oracle(ScoringParams(max_effort=6, max_mood=2)))
+    story = Story(Oracle(default_1(max_effort=6, max_mood=2)))
     story.say(at(0), Kind.contact, topic="bill")
     assert repeat_effort(story, at(0), topic="bill", abandoned=True) == 4  # 2 + 3 + 3 is cut at 6
     story.say(at(5), Kind.contact, "bob", transfers=100)
@@ -569,7 +570,7 @@ def test_at_most_five_transfers_count(story: Story) -> None:
 def test_the_limits_of_points_are_for_derived_points_too() -> None:
     """A repeated contact, a switch of channel and a rage click out of raw clicks do not go beyond them."""
     points = {kind: {"effort": 1e6, "mood": -1e6} for kind in ("rage_click", "error")}
-    story = Story(Oracle(ScoringParams.model_validate({"points": points})))
+    story = Story(Oracle(default_1(points=points)))
     story.say(at(0), Kind.error)
     clicks(story, (1, 0, 0), (2, 0, 0), (3, 0, 0))
     worst = {"topic": "bill", "wait_s": 1e9, "transfers": 1e9, "abandoned": True, "channel": "call"}
@@ -881,17 +882,13 @@ def test_probability_and_contributions_of_a_bad_day(story: Story) -> None:
 #        p    < .25   .475   .711   .870   .948
 #   rises to   none  elev.   high  crit.            falls below .30, .50, .70
 
-DIAL = ScoringParams.model_validate(
-    {
-        "intercept": -4.1,
-        "complaints_scale": 8,
-        "coefficients": {
-            **dict.fromkeys(
-                ("effort", "surge", "dissatisfaction", "detractor", "silence", "unsubscribed"), 0
-            ),
-            "complaint": 8,
-        },
-    }
+DIAL = default_1(
+    intercept=-4.1,
+    complaints_scale=8,
+    coefficients={
+        **dict.fromkeys(("effort", "surge", "dissatisfaction", "detractor", "silence", "unsubscribed"), 0),
+        "complaint": 8,
+    },
 )
 
 
@@ -913,13 +910,13 @@ def dialed() -> Story:
 def test_a_level_begins_at_its_threshold_and_falls_below_it_minus_hysteresis() -> None:
     p = 1 / (1 + math.exp(2.25))  # of a customer of whom nothing is known
     for low, level in ((p, "elevated"), (math.nextafter(p, 1), "none")):
-        story = Story(Oracle(ScoringParams(thresholds=(low, 0.8, 0.9))))
+        story = Story(Oracle(default_1(thresholds=(low, 0.8, 0.9))))
         story.say(at(0), Kind.page_view)
         assert story.card()["level"] == level
     # A purchase (0/+1) lowers it to where it does or does not hold.
     lower = 1 / (1 + math.exp(3 - 2.5 * (1 - satisfaction_of(1) / 100)))
     for floor, level in ((lower - 1e-9, "elevated"), (lower + 1e-9, "none")):
-        story = Story(Oracle(ScoringParams(thresholds=(p, 0.8, 0.9), hysteresis=p - floor)))
+        story = Story(Oracle(default_1(thresholds=(p, 0.8, 0.9), hysteresis=p - floor)))
         story.say(at(0), Kind.page_view)
         story.say(at(0), Kind.purchase)
         assert story.card()["level"] == level
@@ -942,7 +939,7 @@ def test_levels_rise_and_fall_with_hysteresis(dialed: Story) -> None:
 
 
 def test_a_level_can_jump(story: Story) -> None:
-    story.oracle = Oracle(ScoringParams(intercept=5))
+    story.oracle = Oracle(default_1(intercept=5))
     story.say(at(0), Kind.page_view)
     assert story.changes() == [("raised", "none", "critical")]
 
@@ -1191,7 +1188,7 @@ def test_ids_count_sweeps_first_then_friction_then_churn_risk() -> None:
 
 
 def test_friction_comes_before_churn_risk_of_the_same_record() -> None:
-    story = Story(Oracle(ScoringParams(intercept=5)))
+    story = Story(Oracle(default_1(intercept=5)))
     story.say(at(0), Kind.contact, wait_s=3600)
     assert [(s["id"], s["kind"]) for s in story.oracle.signals] == [
         ("cx.touchpoints-0-0-0", "friction"),

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from cxstream.cli.replay import command
 from cxstream.files import merged
 from cxstream.files.merged import merged_batches
+from default_1 import FILE
 
 if TYPE_CHECKING:
     import pytest
@@ -53,7 +54,7 @@ def rows(path: Path) -> list[dict[str, object]]:
 
 
 def test_one_event_of_2036_leaves_the_others_alone(tmp_path: Path) -> None:
-    shown = run(CASES / "future-clock/in.ndjson", "--out", tmp_path)
+    shown = run(CASES / "future-clock/in.ndjson", "--rules", FILE, "--out", tmp_path)
     assert shown.exit_code == 0
     [rejected] = rows(tmp_path / "rejected.ndjson")
     assert (rejected["reason"], rejected["line"]) == ("from_the_future", 2)

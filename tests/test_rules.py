@@ -17,14 +17,13 @@ from cxstream.scoring.router import Router
 from cxstream.scoring.state import snapshot
 from cxstream.scoring.state.in_force import MOST
 from cxstream.settings import ACTIONS
+from default_1 import DEFAULT_1, default_1
 from saved import altered, marker_of, payloads
 from strategies import rfc3339
 
 START = 1_709_300_000_000
-STRICT = ScoringParams(name="strict", thresholds=(0.05, 0.06, 0.07))
-OWN = ScoringParams.model_validate(
-    {"name": "own", "kinds": {"parcel_lost": {"effort": 6, "mood": -4, "requires": ("order_id",)}}}
-)
+STRICT = default_1(name="strict", thresholds=(0.05, 0.06, 0.07))
+OWN = default_1(name="own", kinds={"parcel_lost": {"effort": 6, "mood": -4, "requires": ("order_id",)}})
 
 
 def record(kind: str, time: int, subject: str = "anna", **data: Any) -> bytes:
@@ -126,8 +125,8 @@ def test_the_label_names_the_set_as_it_was_written() -> None:
 
 
 def test_kinds_keep_their_numbers_whatever_the_order_of_a_file() -> None:
-    one = ScoringParams.model_validate({"kinds": {"b": {}, "a": {"effort": 1}}})
-    other = ScoringParams.model_validate({"kinds": {"a": {"effort": 1}, "b": {}}})
+    one = default_1(kinds={"b": {}, "a": {"effort": 1}})
+    other = default_1(kinds={"a": {"effort": 1}, "b": {}})
     assert list(one.kinds) == list(other.kinds) == ["a", "b"]
     assert vocabulary(one.kinds).labels[-2:] == ("a", "b")
     assert vocabulary({}) is BUILT_IN
@@ -178,7 +177,7 @@ LIFE: list[tuple[str, dict[str, Any]]] = [
 
 
 def test_rules_hold_from_the_next_record_on() -> None:
-    engine = Engine(ScoringParams(), ACTIONS)
+    engine = Engine(DEFAULT_1, ACTIONS)
     outcome = feed(
         engine,
         record("error", START),
@@ -193,13 +192,13 @@ def test_rules_hold_from_the_next_record_on() -> None:
 
 
 def test_a_customer_meets_new_rules_at_the_next_evaluation() -> None:
-    engine = Engine(ScoringParams(), ACTIONS)
+    engine = Engine(DEFAULT_1, ACTIONS)
     feed(engine, record("error", START), record("error", START, "bob"))
     before = card(engine)
     feed(engine, rules(STRICT, START), record("error", START + 1000, "bob"))
     assert card(engine) == before
     assert card(engine, "bob")["model"].startswith("strict@")
-    restored = Engine.restore(ScoringParams(), ACTIONS, saved(engine))
+    restored = Engine.restore(DEFAULT_1, ACTIONS, saved(engine))
     assert card(restored) == before
     tick = {
         "specversion": "1.0",
@@ -214,7 +213,7 @@ def test_a_customer_meets_new_rules_at_the_next_evaluation() -> None:
 
 
 def test_a_set_that_is_not_later_changes_nothing() -> None:
-    engine = Engine(ScoringParams(), ACTIONS)
+    engine = Engine(DEFAULT_1, ACTIONS)
     feed(engine, rules(STRICT, START))
     again = feed(engine, rules(STRICT, START), rules(OWN, START), rules(OWN, START - 1))
     assert (again.rules, again.duplicates) == (0, 3)
@@ -223,7 +222,7 @@ def test_a_set_that_is_not_later_changes_nothing() -> None:
 
 
 def test_a_set_from_the_future_or_an_invalid_one_is_rejected_and_changes_nothing() -> None:
-    engine = Engine(ScoringParams(), ACTIONS)
+    engine = Engine(DEFAULT_1, ACTIONS)
     late = engine.process(Records([rules(STRICT, START + 1)], [0], [START + 300_000], grace=300_000))
     assert [each.reason for each in late.rejected] == ["from_the_future"]
     broken = rules(STRICT, START).replace(b'"half_life_days": 14.0', b'"half_life_days": -1')
@@ -233,7 +232,7 @@ def test_a_set_from_the_future_or_an_invalid_one_is_rejected_and_changes_nothing
 
 
 def test_kinds_of_ones_own_are_scored_as_the_rules_in_force_say() -> None:
-    engine = Engine(ScoringParams(), ACTIONS)
+    engine = Engine(DEFAULT_1, ACTIONS)
     lost = record("parcel_lost", START, order_id="o-1")
     outcome = feed(
         engine,
@@ -241,7 +240,7 @@ def test_kinds_of_ones_own_are_scored_as_the_rules_in_force_say() -> None:
         rules(OWN, START),
         record("parcel_lost", START + 1),
         record("parcel_lost", START + 2, order_id="o-1"),
-        rules(ScoringParams(), START + 3),
+        rules(DEFAULT_1, START + 3),
         record("parcel_lost", START + 4, order_id="o-1"),
     )
     assert [(each.index, each.field) for each in outcome.rejected] == [
@@ -264,12 +263,12 @@ def test_a_friction_signal_names_the_kind_of_ones_own_that_caused_it() -> None:
 def test_a_router_puts_a_set_in_force_in_every_partition() -> None:
     values = [record("error", START + i, f"customer-{i % 9}") for i in range(60)]
     values[30:30] = [rules(STRICT, START + 30)]
-    router = Router(ScoringParams(), ACTIONS, partitions=3)
+    router = Router(DEFAULT_1, ACTIONS, partitions=3)
     outcome = router.process(values)
     assert (outcome.rules, outcome.accepted) == (1, 60)
     assert {engine.params.name for engine in router.engines} == {"strict"}
     assert sum(engine.next_offset for engine in router.engines) == 60 + 3
-    one_by_one = Router(ScoringParams(), ACTIONS, partitions=3)
+    one_by_one = Router(DEFAULT_1, ACTIONS, partitions=3)
     parts = [one_by_one.process([value]) for value in values]
     assert [row.value for part in parts for row in part.rows] == [row.value for row in outcome.rows]
     assert outcome.fates is not None
@@ -277,7 +276,7 @@ def test_a_router_puts_a_set_in_force_in_every_partition() -> None:
 
 
 def test_many_sets_in_a_day_are_bounded() -> None:
-    engine = Engine(ScoringParams(), ACTIONS)
+    engine = Engine(DEFAULT_1, ACTIONS)
     feed(engine, record("error", START))
     for i in range(3 * MOST):
         feed(engine, rules(STRICT.model_copy(update={"z": 1 + i / 100}), START + i))
@@ -289,12 +288,12 @@ def test_many_sets_in_a_day_are_bounded() -> None:
 
 
 def test_no_saved_state_is_refused_because_the_settings_changed() -> None:
-    engine = Engine(ScoringParams(), ACTIONS)
+    engine = Engine(DEFAULT_1, ACTIONS)
     feed(engine, record("complaint_opened", START, case_id="c"))
     rows = saved(engine)
-    other = ScoringParams(half_life_days=7, window_days=30, name="other")
+    other = default_1(half_life_days=7, window_days=30, name="other")
     restored = Engine.restore(other, {**ACTIONS, "effort": "write"}, rows)
-    assert restored.params == ScoringParams()
+    assert restored.params == DEFAULT_1
     assert restored.follow_settings()
     assert restored.must_save
     assert restored.params == other
@@ -305,7 +304,7 @@ def test_no_saved_state_is_refused_because_the_settings_changed() -> None:
 
 
 def test_rules_of_the_log_win_over_the_settings() -> None:
-    engine = Engine(ScoringParams(), ACTIONS)
+    engine = Engine(DEFAULT_1, ACTIONS)
     feed(engine, rules(OWN, START), record("parcel_lost", START, order_id="o"))
     restored = Engine.restore(STRICT, ACTIONS, saved(engine))
     assert not restored.follow_settings()
@@ -315,7 +314,7 @@ def test_rules_of_the_log_win_over_the_settings() -> None:
 
 
 def test_a_longer_window_does_not_bring_back_days_that_had_left_it() -> None:
-    short, long = (ScoringParams(window_days=days, surge_days=3, name=f"w{days}") for days in (20, 90))
+    short, long = (default_1(window_days=days, surge_days=3, name=f"w{days}") for days in (20, 90))
     engine = Engine(short, ACTIONS)
     feed(engine, record("error", START), record("error", START + 25 * DAY_MS))
     feed(engine, rules(long, START + 25 * DAY_MS))
@@ -330,10 +329,10 @@ def test_a_longer_window_does_not_bring_back_days_that_had_left_it() -> None:
 
 
 def test_days_that_leave_a_shorter_window_are_deleted_at_once() -> None:
-    engine = Engine(ScoringParams(), ACTIONS)
+    engine = Engine(DEFAULT_1, ACTIONS)
     bought = [record("purchase", START + day * DAY_MS, amount=9, currency="EUR") for day in (0, 15, 30)]
-    feed(engine, *bought, rules(ScoringParams(window_days=20, name="short"), START + 30 * DAY_MS))
-    restored = Engine.restore(ScoringParams(), ACTIONS, saved(engine))
+    feed(engine, *bought, rules(default_1(window_days=20, name="short"), START + 30 * DAY_MS))
+    restored = Engine.restore(DEFAULT_1, ACTIONS, saved(engine))
     for each in (engine, restored):
         snapshot.mark_all(each.partition)
     rows, again = payloads(saved(engine)), payloads(saved(restored))
@@ -342,13 +341,13 @@ def test_days_that_leave_a_shorter_window_are_deleted_at_once() -> None:
 
 
 def test_state_with_rules_that_cannot_be_read_is_refused() -> None:
-    engine = Engine(ScoringParams(), ACTIONS)
+    engine = Engine(DEFAULT_1, ACTIONS)
     feed(engine, record("error", START))
     rows = saved(engine)
     with pytest.raises(SnapshotError, match="has no rules"):
-        Engine.restore(ScoringParams(), ACTIONS, rows | altered(rows, rules=()))
+        Engine.restore(DEFAULT_1, ACTIONS, rows | altered(rows, rules=()))
     raw = rows[MARKER_KEY].replace(b'"half_life_days":14.0', b'"half_life_days":-1.0')
     assert raw != rows[MARKER_KEY]
     with pytest.raises(SnapshotError, match="damaged"):
-        Engine.restore(ScoringParams(), ACTIONS, rows | {MARKER_KEY: raw})
-    assert marker_of(rows).params == rules_of(ScoringParams(), ACTIONS).label
+        Engine.restore(DEFAULT_1, ACTIONS, rows | {MARKER_KEY: raw})
+    assert marker_of(rows).params == rules_of(DEFAULT_1, ACTIONS).label

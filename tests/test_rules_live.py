@@ -20,6 +20,7 @@ from urllib.request import urlopen
 import pytest
 
 from cxstream.model.kinds import RULES_TYPE
+from cxstream.model.parameters import ScoringParams
 from cxstream.topology import CHURN_RISK, FRICTION, SCORES, TOUCHPOINTS
 from workers import Watcher, WorkerProcess, customers_of, cxstream, key_of, touchpoint, until, write
 
@@ -257,7 +258,7 @@ async def _compare(watcher: Watcher, settings: Settings, folder: Path) -> None:
     models = {
         json.loads(line)["data"]["model"].partition("@")[0] for lines in expected.values() for line in lines
     }
-    assert models == {"default-1", "strict-1", "strict-2"}
+    assert models == {ScoringParams().name, "strict-1", "strict-2"}
     # The models of purchases and of value count, too.
     worth = [json.loads(line)["data"].get("value_at_risk") for lines in expected.values() for line in lines]
     assert any(worth)

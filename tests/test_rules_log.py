@@ -80,7 +80,7 @@ def test_the_latest_set_that_workers_accept_is_in_force(
         },
     )
     found = asyncio.run(in_force(settings))
-    assert [each.rules.rules.params.name for each in found] == ["two", "escaped", "default-1"]
+    assert [each.rules.rules.params.name for each in found] == ["two", "escaped", ScoringParams().name]
     two = found[0]
     assert (two.rules.offset, two.rules.id, two.rules.source) == (2, "id-two", "/test")
     assert two.since is not None
@@ -127,7 +127,7 @@ def test_apply_writes_to_all_partitions_and_shows_what_changes(
     )
     asked = run(settings, "apply", str(file), answer="n\n")
     assert asked.exit_code == 1
-    assert labels(settings) == ["default-1"] * PARTITIONS
+    assert labels(settings) == [ScoringParams().name] * PARTITIONS
     done = run(settings, "apply", str(file), "--yes")
     assert done.exit_code == 0, done.output
     assert "scoring.intercept: -3.0 -> -1.0" in done.output

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from cxstream.model.errors import SnapshotError
-from cxstream.model.parameters import ScoringParams
 from cxstream.scoring.codec.decode import read_subject
 from cxstream.scoring.codec.routing import partition_of
 from cxstream.scoring.engine import MARKER_KEY, Engine, Outcome, Records
 from cxstream.scoring.router import Router
 from cxstream.settings import Settings
+from default_1 import DEFAULT_1
 from saved import altered, payloads, sealed
+
+if TYPE_CHECKING:
+    from cxstream.model.parameters import ScoringParams
 
 ACTIONS = Settings().actions
 N = iter(range(10**9))
@@ -41,7 +44,7 @@ def call(time: str, topic: str | None = "invoice", **data: Any) -> bytes:
 
 
 def feed(*values: bytes, engine: Engine | None = None) -> Outcome:
-    engine = engine or Engine(ScoringParams(), ACTIONS)
+    engine = engine or Engine(DEFAULT_1, ACTIONS)
     first = engine.next_offset
     return engine.process(Records(values, range(first, first + len(values))))
 
@@ -84,7 +87,7 @@ def test_the_topic_that_comes_most_often_is_named() -> None:
 
 
 def test_evidence_of_the_other_features() -> None:
-    engine = Engine(ScoringParams(), ACTIONS)
+    engine = Engine(DEFAULT_1, ACTIONS)
     outcome = feed(
         *(touchpoint("page_view", f"2026-03-{day:02}T09:00:00Z") for day in (1, 3, 5)),
         touchpoint("survey_nps", "2026-03-06T09:00:00Z", score=2),
@@ -120,13 +123,13 @@ def test_friction_says_where_and_why() -> None:
 
 
 def test_actions_come_from_the_users_table() -> None:
-    engine = Engine(ScoringParams(), {"effort": "send_flowers"})
+    engine = Engine(DEFAULT_1, {"effort": "send_flowers"})
     outcome = feed(
         *(call(f"2026-03-05T1{h}:00:00Z", wait_s=900, resolved=False) for h in range(3)), engine=engine
     )
     assert risk(outcome)[-1]["suggested_action"] == "send_flowers"
     outcome = feed(
-        *(call(f"2026-03-05T1{h}:00:00Z", wait_s=900) for h in range(3)), engine=Engine(ScoringParams(), {})
+        *(call(f"2026-03-05T1{h}:00:00Z", wait_s=900) for h in range(3)), engine=Engine(DEFAULT_1, {})
     )
     assert risk(outcome)[-1]["suggested_action"] is None
 
@@ -136,7 +139,7 @@ def test_one_bad_record_costs_its_neighbours_nothing() -> None:
     bad = [b"{", good[0].replace(b'"channel"', b'"chanel"'), good[0].replace(b"page_view", b"page_wiev")]
     bad.append(good[0].replace(b"2026-03-05T09:00:00Z", b"yesterday"))
     mixed = [good[0], bad[0], bad[1], good[1], bad[2], bad[3], good[2]]
-    engine = Engine(ScoringParams(), ACTIONS)
+    engine = Engine(DEFAULT_1, ACTIONS)
     outcome = feed(*mixed, engine=engine)
     assert [(r.index, r.reason, r.field) for r in outcome.rejected] == [
         (1, "malformed", ""),
@@ -150,7 +153,7 @@ def test_one_bad_record_costs_its_neighbours_nothing() -> None:
 def test_a_key_that_is_not_the_subject_is_invalid() -> None:
     values = [touchpoint("page_view", "2026-03-05T09:00:00Z", subject=s) for s in ("a", "b", "ü")]
     tick = b'{"specversion":"1.0","type":"cx.tick.v1","id":"1","source":"/t","time":"2026-03-06T00:00:00Z"}'
-    engine = Engine(ScoringParams(), ACTIONS)
+    engine = Engine(DEFAULT_1, ACTIONS)
     outcome = engine.process(Records([*values, tick], range(4), keys=[b"a", None, "ü".encode(), None]))
     assert [(r.index, r.reason, r.field) for r in outcome.rejected] == [(1, "invalid", "key")]
     assert (outcome.accepted, outcome.ticks) == (2, 1)
@@ -162,7 +165,7 @@ def test_binary_and_structured_mode_score_alike() -> None:
     data = json.dumps(event.pop("data")).encode()
     headers = [(f"ce_{name}", text.encode()) for name, text in event.items()]
     headers.append(("content-type", b"application/json"))
-    one, other = Engine(ScoringParams(), ACTIONS), Engine(ScoringParams(), ACTIONS)
+    one, other = Engine(DEFAULT_1, ACTIONS), Engine(DEFAULT_1, ACTIONS)
     assert one.process(Records([value], [0])).accepted == 1
     outcome = other.process(Records([data, data], [0, 1], headers=[headers, headers[:-2]]))
     assert outcome.accepted == 1
@@ -213,7 +216,7 @@ def test_where_a_record_nested_too_deeply_belongs_does_not_depend_on_the_caller_
 
 
 def test_numbers_that_would_poison_a_sum_do_not() -> None:
-    engine = Engine(ScoringParams(), ACTIONS)
+    engine = Engine(DEFAULT_1, ACTIONS)
     outcome = feed(
         call("2026-03-05T09:00:00Z", transfers=1e308, wait_s=1.7e308),
         call("2026-03-05T09:00:01Z", transfers=1e308),
@@ -232,7 +235,7 @@ def test_numbers_that_would_poison_a_sum_do_not() -> None:
 
 
 def test_topics_are_given_up_with_their_customers() -> None:
-    engine = Engine(ScoringParams(), ACTIONS)
+    engine = Engine(DEFAULT_1, ACTIONS)
     for day in range(40):
         batch = [
             touchpoint("contact", "2026-03-05T09:00:00Z", f"c{day}-{i}", channel="call", topic=f"t{day}-{i}")
@@ -249,7 +252,7 @@ def test_topics_are_given_up_with_their_customers() -> None:
 
 def test_the_longest_topics_are_told_apart() -> None:
     long = "x" * 255
-    engine = Engine(ScoringParams(), ACTIONS)
+    engine = Engine(DEFAULT_1, ACTIONS)
     feed(call("2026-03-05T09:00:00Z", long + "1"), call("2026-03-05T09:00:01Z", long + "2"), engine=engine)
     texts = engine.partition.topics.texts
     assert len(set(texts)) == 2
@@ -261,7 +264,7 @@ def rows_of(engine: Engine) -> dict[bytes, bytes]:
 
 
 def test_snapshots_that_cannot_be_trusted_are_refused() -> None:
-    engine = Engine(ScoringParams(), ACTIONS)
+    engine = Engine(DEFAULT_1, ACTIONS)
     feed(call("2026-03-05T09:00:00Z"), touchpoint("page_view", "2026-03-05T09:00:00Z", "bob"), engine=engine)
     rows = rows_of(engine)
     marker = json.loads(rows[MARKER_KEY])
@@ -269,7 +272,7 @@ def test_snapshots_that_cannot_be_trusted_are_refused() -> None:
     def refused(match: str, changed: dict[bytes, bytes | None], params: ScoringParams | None = None) -> None:
         broken = {k: v for k, v in (rows | changed).items() if v is not None}
         with pytest.raises(SnapshotError, match=match):
-            Engine.restore(params or ScoringParams(), ACTIONS, broken)
+            Engine.restore(params or DEFAULT_1, ACTIONS, broken)
 
     refused("no marker", {MARKER_KEY: None})
     refused("cannot be read", {MARKER_KEY: b"{"})
@@ -285,7 +288,7 @@ def test_snapshots_that_cannot_be_trusted_are_refused() -> None:
     refused("saved with another state", altered(rows, generation=7))
     refused("saved with another state", sealed({b"canna": payload}, generation=7))
     refused("damaged", {b"canna": rows[b"cbob"], b"cbob": rows[b"canna"]})
-    assert Engine.restore(ScoringParams(), ACTIONS, rows).customers == 2
+    assert Engine.restore(DEFAULT_1, ACTIONS, rows).customers == 2
 
 
 def test_a_router_scores_as_one_engine_a_partition() -> None:
@@ -296,7 +299,7 @@ def test_a_router_scores_as_one_engine_a_partition() -> None:
         for kind, more in (("error", {}), ("contact", {"channel": "call", "topic": "x", "resolved": False}))
     ]
     values[7:7] = [b"{", b'{"subject":"customer-3"}']
-    router = Router(ScoringParams(), ACTIONS, partitions=3)
+    router = Router(DEFAULT_1, ACTIONS, partitions=3)
     outcomes = [router.process(values[i : i + 50]) for i in range(0, len(values), 50)]
     ours = [s.value for o in outcomes for s in o.signals]
 
@@ -304,7 +307,7 @@ def test_a_router_scores_as_one_engine_a_partition() -> None:
     homes = [partition_of([s], 3)[0] if s else 0 for s in subjects]
     theirs = []
     for p in range(3):
-        engine = Engine(ScoringParams(), ACTIONS, partition=p)
+        engine = Engine(DEFAULT_1, ACTIONS, partition=p)
         mine = [v for v, home in zip(values, homes, strict=True) if home == p]
         theirs += [s.value for s in engine.process(Records(mine, range(len(mine)))).signals]
         assert engine.next_offset == router.engines[p].next_offset == len(mine) > 0
@@ -320,7 +323,7 @@ def subject_of(card: bytes) -> str:
 
 
 def test_cards_are_taken_in_turns() -> None:
-    engine = Engine(ScoringParams(), ACTIONS)
+    engine = Engine(DEFAULT_1, ACTIONS)
     everyone = [touchpoint("page_view", "2026-03-05T09:00:00Z", f"c{i}") for i in range(10)]
     feed(*everyone, engine=engine)
     seen: list[bytes] = []
@@ -336,7 +339,7 @@ def test_cards_are_taken_in_turns() -> None:
 @pytest.mark.parametrize("limit", [1, 3, 4, 9])
 def test_customers_who_are_always_busy_delay_nobody_for_longer_than_a_round(limit: int) -> None:
     """All cards change between any two calls; the first ones must not be taken each time in place of the others."""
-    engine = Engine(ScoringParams(), ACTIONS)
+    engine = Engine(DEFAULT_1, ACTIONS)
     names = [f"c{i}".encode() for i in range(10)]
     waited = dict.fromkeys(names, 0)
     longest = -(-len(names) // limit)

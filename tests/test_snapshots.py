@@ -10,11 +10,11 @@ import fuzz_snapshots
 from cxstream.kernels.layout import CHANGED
 from cxstream.model.errors import SnapshotError
 from cxstream.model.features import FEATURES
-from cxstream.model.parameters import ScoringParams
 from cxstream.scoring.engine import MARKER_KEY, Engine
 from cxstream.scoring.state.marker import Owner, digest
 from cxstream.scoring.state.snapshot import Line
 from cxstream.settings import ACTIONS
+from default_1 import DEFAULT_1, default_1
 from saved import of_layout_2, payloads, sealed
 from test_signals import call, feed, rows_of, touchpoint
 
@@ -27,7 +27,7 @@ def test_damaged_snapshots_are_refused_or_harmless() -> None:
 
 
 def test_each_flipped_byte_of_a_snapshot_is_noticed() -> None:
-    engine = Engine(ScoringParams(), ACTIONS)
+    engine = Engine(DEFAULT_1, ACTIONS)
     feed(call("2026-03-05T09:00:00Z"), touchpoint("page_view", "2026-03-05T09:00:00Z", "bob"), engine=engine)
     rows = rows_of(engine)
     assert len(rows) == 5
@@ -35,11 +35,11 @@ def test_each_flipped_byte_of_a_snapshot_is_noticed() -> None:
         for at in range(len(row)):
             changed = row[:at] + bytes([row[at] ^ 1 << at % 8]) + row[at + 1 :]
             with pytest.raises(SnapshotError):
-                Engine.restore(ScoringParams(), ACTIONS, rows | {key: changed})
+                Engine.restore(DEFAULT_1, ACTIONS, rows | {key: changed})
 
 
 def test_a_snapshot_of_the_layout_before_is_read_and_saved_again_as_a_whole() -> None:
-    engine = Engine(ScoringParams(), ACTIONS)
+    engine = Engine(DEFAULT_1, ACTIONS)
     forget = json.dumps(
         {
             "specversion": "1.0",
@@ -53,26 +53,24 @@ def test_a_snapshot_of_the_layout_before_is_read_and_saved_again_as_a_whole() ->
     feed(call("2026-03-05T09:00:00Z"), touchpoint("page_view", "2026-03-05T09:00:00Z", "bob"), engine=engine)
     feed(forget, engine=engine)
     rows = rows_of(engine)
-    migrated = Engine.restore(ScoringParams(), ACTIONS, of_layout_2(rows))
+    migrated = Engine.restore(DEFAULT_1, ACTIONS, of_layout_2(rows))
     assert dict(migrated.cards()) == dict(engine.cards())
     assert migrated.must_save
     assert rows_of(migrated) == rows
-    assert Engine.restore(ScoringParams(), ACTIONS, rows).snapshot()[:-1] == []
+    assert Engine.restore(DEFAULT_1, ACTIONS, rows).snapshot()[:-1] == []
 
 
 def test_the_digest_of_layout_2_is_the_one_that_was_saved() -> None:
-    assert digest(ScoringParams(), "", 2) == "f333263776caa171a5fdda00adcd2853"
-    assert digest(ScoringParams(window_days=30), "", 2) == "b6900788f3592d52499d925dd6d152b0"
-    assert digest(ScoringParams(max_mood=3, worsened=0.2), "", 2) == digest(ScoringParams(), "", 2)
+    assert digest(DEFAULT_1, "", 2) == "f333263776caa171a5fdda00adcd2853"
+    assert digest(default_1(window_days=30), "", 2) == "b6900788f3592d52499d925dd6d152b0"
+    assert digest(default_1(max_mood=3, worsened=0.2), "", 2) == digest(DEFAULT_1, "", 2)
 
 
 # One open complaint: .62, two: .82, both high.
-BY_COMPLAINTS = ScoringParams.model_validate(
-    {
-        "intercept": -0.5,
-        "thresholds": (0.35, 0.55, 0.95),
-        "coefficients": {**dict.fromkeys(FEATURES, 0.0), "complaint": 3.0},
-    }
+BY_COMPLAINTS = default_1(
+    intercept=-0.5,
+    thresholds=(0.35, 0.55, 0.95),
+    coefficients={**dict.fromkeys(FEATURES, 0.0), "complaint": 3.0},
 )
 
 
@@ -104,7 +102,7 @@ def test_a_customer_of_the_layout_before_is_measured_from_the_first_evaluation_o
 
 
 def test_a_last_signal_that_cannot_be_is_refused() -> None:
-    engine = Engine(ScoringParams(), ACTIONS)
+    engine = Engine(DEFAULT_1, ACTIONS)
     feed(*troubled(8, "2026-03-05T09:00:00Z"), engine=engine)
     told = engine.partition.state.told
     slot = engine.partition.slots.get("anna")
@@ -113,17 +111,17 @@ def test_a_last_signal_that_cannot_be_is_refused() -> None:
         told[field][slot] = value
         engine.partition.state.row_dirty[slot] = CHANGED
         with pytest.raises(SnapshotError, match="has an impossible value"):
-            Engine.restore(ScoringParams(), ACTIONS, rows_of(engine))
+            Engine.restore(DEFAULT_1, ACTIONS, rows_of(engine))
         told[slot] = right
 
 
 def test_checksums_under_a_key_cannot_be_made_without_it() -> None:
     secret = b"a secret of the worker"
-    engine = Engine(ScoringParams(), ACTIONS)
+    engine = Engine(DEFAULT_1, ACTIONS)
     engine.line = Line(5, Owner("cluster", "group", 2), (secret,))
     feed(call("2026-03-05T09:00:00Z"), engine=engine)
     rows = rows_of(engine)
-    again = Engine.restore(ScoringParams(), ACTIONS, rows, secrets=(secret,))
+    again = Engine.restore(DEFAULT_1, ACTIONS, rows, secrets=(secret,))
     assert again.line == engine.line
     without = sealed(payloads(rows, secret), 5)
     for forged in (
@@ -134,5 +132,5 @@ def test_checksums_under_a_key_cannot_be_made_without_it() -> None:
         {MARKER_KEY: rows[MARKER_KEY].replace(b'"offset":1', b'"offset":2')},
     ):
         with pytest.raises(SnapshotError) as caught:
-            Engine.restore(ScoringParams(), ACTIONS, rows | forged, secrets=(secret,))
+            Engine.restore(DEFAULT_1, ACTIONS, rows | forged, secrets=(secret,))
         assert caught.value.reason == "forged"

@@ -15,15 +15,16 @@ from hypothesis import strategies as st
 
 from cxstream.cli.customer import _worth
 from cxstream.kernels.worth import FACTS, SCRATCH, WORTH, expect
-from cxstream.model.parameters import PurchaseModel, ScoringParams, ValueModel
+from cxstream.model.parameters import PurchaseModel, ValueModel
 from cxstream.scoring.state.worth import MONTH_DAYS, YEAR_DAYS, worth
+from default_1 import DEFAULT_1, default_1
 from oracle import expected_purchases
 from test_purchases import Shop
 
 REFERENCE = Path(__file__).with_name("cases") / "cdnow_reference.csv"
 BUYS = {"r": 0.52, "alpha": 6.2, "a": 0.89, "b": 1.6, "unit_days": 7}
 VALUE = {"p": 6.25, "q": 3.74, "v": 15.44, "margin": 0.4, "horizon_days": 365, "discount": 0.12}
-MODELS = ScoringParams.model_validate({"purchase_model": BUYS, "value_model": VALUE})
+MODELS = default_1(purchase_model=BUYS, value_model=VALUE)
 SMALL, LARGE = 1e-9, 1e9
 
 
@@ -147,7 +148,7 @@ def test_no_customer_is_a_row_of_nothing() -> None:
 
 
 def test_without_models_nothing_is_known() -> None:
-    shop = Shop(ScoringParams())
+    shop = Shop(DEFAULT_1)
     shop.buy(0)
     data = data_of(shop)
     assert (data["p_alive"], data["clv"], data["value_at_risk"]) == (None, None, None)
@@ -155,7 +156,7 @@ def test_without_models_nothing_is_known() -> None:
 
 
 def test_a_model_of_purchases_alone_says_who_is_alive() -> None:
-    shop = Shop(ScoringParams.model_validate({"purchase_model": BUYS}))
+    shop = Shop(default_1(purchase_model=BUYS))
     shop.buy(0)
     shop.say("page_view", 0, who="bob")
     assert 0 < data_of(shop)["p_alive"] < 1
