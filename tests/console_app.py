@@ -82,7 +82,7 @@ async def console(
     *,
     metrics: ConsoleMetrics | None = None,
     source: Any = None,
-    is_warmed: bool = False,
+    is_served: bool = False,
     **settings: Any,
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A browser that asks the console.
@@ -92,11 +92,11 @@ async def console(
         sections: other settings.
         metrics: told of what happens.
         source: what is read instead of the file.
-        is_warmed: pages are made ahead.
+        is_served: as a server runs it: pages are made ahead, and requests for erasures are read.
         settings: of the section `console`.
     """
     chosen = Settings(console=settings, **(sections or {}))  # type: ignore[arg-type]
-    app = create_app(chosen, path, metrics=metrics, source=source, is_warmed=is_warmed)
+    app = create_app(chosen, path, metrics=metrics, source=source, is_served=is_served)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     inner: Any = app
     while not isinstance(inner, Starlette):

@@ -486,7 +486,7 @@ async def test_pages_of_a_large_read_model_are_made_ahead(
     watched = {page.name: replace(page, show=partial(show, page)) for page in pages}
     monkeypatch.setattr(navigation, "found", lambda: watched)
     metrics = ConsoleMetrics()
-    async with console(path, metrics=metrics, is_warmed=True) as client:
+    async with console(path, metrics=metrics, is_served=True) as client:
         async with asyncio.timeout(60):
             await made.wait()
         answered = queries(metrics, "answered")

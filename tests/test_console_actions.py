@@ -26,6 +26,8 @@ from cxstream.console.metrics import ConsoleMetrics
 from cxstream.console.outlet import Outlet
 from cxstream.console.people import add_person, add_program
 from cxstream.model.errors import BrokerError, WarehouseError
+from cxstream.model.forget import erasure_request
+from cxstream.model.rfc3339 import rfc3339
 from cxstream.scoring.state.erasures import digest
 from cxstream.settings import Settings
 from cxstream.topology import AUDIT, FORGET, TOUCHPOINTS, WORK
@@ -37,7 +39,7 @@ from cxstream.warehouse.store import Store, copy_of
 from cxstream.wire.schema import documents
 from test_work import batch, work
 from view_rows import touchpoint
-from workers import Watcher, until
+from workers import Watcher, until, write
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -451,6 +453,16 @@ async def test_what_is_done_comes_back_through_kafka(
         assert audited == [page, sent, ("noted", "c-3", "/work"), page, sent, ("acted", "c-3", "/work")]
         acted = [each for some in (await watcher.read(TOUCHPOINTS.name)).values() for each in some]
     assert [json.loads(each.value)["type"] for each in acted] == ["cx.touchpoint.action_taken.v1"]
+    # What was asked for elsewhere is known, whatever console is asked, and also by one that starts later.
+    request = erasure_request("r-1", "/cli", "c-4", rfc3339(round(datetime.now(UTC).timestamp() * 1000)))
+    await write(chosen, FORGET.name, {0: [b"no request", request]})
+    async with console(path, is_served=True) as client:
+
+        async def is_known() -> bool:
+            return "It was asked on" in (await client.get("/customers/c-4")).text
+
+        await until(is_known, 60, lambda: "the request for an erasure is not read")
+        assert 'value="note"' not in (await client.get("/customers/c-4")).text
     # A console that knows nothing of it has it from the read model, which it follows itself.
     ended = threading.Event()
     with Shared(path, chosen.warehouse) as store:

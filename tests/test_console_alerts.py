@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import random
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -67,6 +67,11 @@ async def test_an_alert_is_open_until_a_signal_ends_it(
         assert [row["id"] for row in lines] == still + over
         page = read((await client.get(f"/alerts?{scope(until, since)}")).text)
         shown = [each for each in page.tables if each[0][0] == "Place"]
+        for each in shown:
+            # The latest first, which the heads say.
+            times = [datetime.strptime(row[2].replace("\xa0", " "), "%d %b %H:%M") for row in each[1:]]  # noqa: DTZ007
+            assert times == sorted(times, reverse=True)
+        assert page.text.count("latest first") == len(shown)
         assert [len(each) - 1 for each in shown] == [len(each) for each in (still, over) if each]
         today = read((await client.get(f"/today?{scope(until, since)}")).text)
         assert ("alert of the period is over" in today.text) == (not still and bool(over))

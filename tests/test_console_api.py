@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from typing import TYPE_CHECKING, Any
@@ -84,20 +85,32 @@ async def test_rows_of_a_view_come_in_pages(path: Path, asked: str) -> None:
         assert (wrong.status_code, "after=bm9uZQ" in wrong.json()["detail"]) == (400, True)
 
 
-async def test_pages_of_rows_end_where_it_is_said_that_there_are_more(
+async def test_pages_of_rows_go_on_behind_those_that_are_kept(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     address = "/api/v1/views/touchpoints?by=channel,topic&grain=week&period=28d"
+    monkeypatch.setattr("cxstream.console.reader._AT_ONCE", 2)
     async with console(path) as client:
         whole = (await client.get(address)).json()["rows"]
-        assert len(whole) > 6
-        monkeypatch.setattr("cxstream.console.api._MOST_ROWS", 5)
-        found, after, is_cut = [], "", False
+        assert len(whole) > 12
+        text = (await client.get(f"{address}&limit=3")).json()["next_after"]
+        number, _, row = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).partition(b" ")
+        # Where the rows have changed, the row is looked for.
+        for moved, status in (
+            *((each, 200) for each in (b"2", b"9", b"999999", number)),
+            *((each, 400) for each in (b"0", b"x", b"-1", b"9" * 13)),
+        ):
+            text = base64.urlsafe_b64encode(moved + b" " + row).decode().rstrip("=")
+            answer = await client.get(f"{address}&limit=2&after={text}")
+            assert answer.status_code == status, moved
+            assert status != 200 or answer.json()["rows"] == whole[3:5]
+        monkeypatch.setattr("cxstream.console.api._KEPT_ROWS", 5)
+        found: list[Any] = []
+        after: str | None = ""
         while after is not None:
             page = (await client.get(f"{address}&limit=2&after={after}")).json()
-            found, after, is_cut = found + page["rows"], page["next_after"], page["is_cut"]
-    # Nobody takes a part for the whole.
-    assert (found, is_cut) == (whole[:5], True)
+            found, after = found + page["rows"], page["next_after"]
+        assert found == whole
 
 
 async def test_customers_come_in_pages(path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from markupsafe import escape
 
 from console_app import OWN, card, console, warehouse
-from cxstream.console import navigation
+from cxstream.console import navigation, results
 from cxstream.console.copies import Copies
 from cxstream.console.following import Shared
 from cxstream.console.language import language
@@ -21,6 +21,7 @@ from cxstream.settings import Settings
 from cxstream.warehouse.ingest import Ingest
 from test_work import batch, work
 from view_rows import START, fill, made_up, touchpoint
+from workers import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -227,3 +228,58 @@ async def test_pages_take_no_more_memory_than_is_said() -> None:
     # The one that nobody had asked for longest is gone.
     assert made == [1, 2, 3, 4, 2]
     assert len(await copies.of(1, 9, page(9))) == 30
+
+
+async def test_nothing_that_names_a_customer_is_kept_once_an_erasure_is_asked_for_or_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = warehouse(tmp_path / "w.duckdb", made_up(3, 60, 20), (), [card(1, "high", 0.7)])
+    monkeypatch.setattr("cxstream.console.app._FORGET_SECONDS", 0.01)
+    monkeypatch.setenv("CXSTREAM_KAFKA", "nowhere:1")
+    readers: list[Reader] = []
+
+    class Watched(Reader):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            readers.append(self)
+
+        def named(self) -> bool:
+            return any("c-1" in repr(each.value) for each in self._results._kept.values())
+
+    async def sent(*_: object) -> None:
+        """Kafka has it."""
+
+    monkeypatch.setattr("cxstream.console.app.Reader", Watched)
+    monkeypatch.setattr("cxstream.console.outlet.Outlet.send", sent)
+    with Shared(path, Settings().warehouse) as store:
+        async with console(path, source=store) as client:
+            (reader,) = readers
+            assert (await client.get("/customers/c-1")).status_code == 200
+            assert reader.named()
+            erasure = {"customer": "c-1", "typed": "c-1", "key": "k"}
+            assert (await client.post("/erase", data=erasure, headers=OWN)).status_code == 303
+            await until(lambda: not reader.named(), 60, lambda: "a result still names the customer")
+            assert (await client.get("/customers/c-1")).status_code == 200
+            assert reader.named()
+            # The erasure is done, and nobody asks for anything.
+            with store.transaction():
+                pass
+            await until(lambda: not reader.named(), 60, lambda: "a result still names the customer")
+
+
+async def test_a_page_says_that_newer_figures_could_not_be_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(results, "_SLOW_SECONDS", 0.0)
+    kept = results.Results(3, 300)
+    kept.keep("key", results.Kept("before", 1, 1.0, 0.0, is_figures=True), "before")
+    monkeypatch.setattr(results.Kept, "age", property(lambda _: 2.0))
+
+    def asked() -> tuple[float, bool]:
+        with results.page(results.LARGE) as served:
+            kept.older("key")
+        return served.age, served.has_failed
+
+    assert asked() == (2.0, False)
+    kept.failed("key")
+    assert asked() == (2.0, True)
+    kept.keep("key", results.Kept("now", 2, 1.0, 0.0, is_figures=True), "now")
+    assert asked() == (2.0, False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 
 import pytest
 from hypothesis import given, settings
@@ -56,6 +57,20 @@ def test_all_that_the_engine_writes_is_read(
         assert re.findall(r"\d+", said) == re.findall(r"\d+", text)
         assert not ENGLISH.search(re.sub(r"parcel_lost|a\.b-c", "", said)), said
     assert "<span" not in shown(PL, text)
+
+
+def test_words_that_hold_on_one_day_name_it() -> None:
+    day = date(2026, 11, 26)
+    for text, has_day in (
+        ("complaint open since today", True),
+        ("complaint open for 3 days", True),
+        ("NPS answer 3, yesterday", True),
+        ("unsubscribed 9 days ago", True),
+        ("satisfaction 5 of 100, inferred", False),
+    ):
+        assert shown(EN, text, day) == (f"{text} (26 Nov)" if has_day else text)
+        assert shown(EN, text) == text
+    assert shown(PL, "complaint open since today", day) == "reklamacja otwarta od dziś (26 lis)"
 
 
 @pytest.mark.parametrize(

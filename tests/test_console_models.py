@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
 from console_app import card, console, read, warehouse
+from cxstream.console.pages import models
 from cxstream.console.pages.models import area
 from cxstream.model.parameters import ScoringParams
 from test_console_value import behind, number, table
@@ -57,7 +59,13 @@ async def test_the_risk_of_then_is_compared_with_who_left_since(tmp_path: Path) 
     away, chance = {r["customer_id"] for r in rows if r["kind"] == "churned"}, random.Random(7)
     # Who has left is no customer whose risk could have drifted.
     now = {n: 0.99 if n in away else chance.random() for n in range(1, 1001)}
-    path = warehouse(tmp_path / "w.duckdb", rows, cards=[card(n, "none", risk) for n, risk in now.items()])
+    # Nor is somebody who has not been seen for 90 days, whom no model is fitted to.
+    asleep = {n for n in now if n % 7 == 0}
+    cards = [
+        {**card(n, "none", 0.99 if n in asleep else risk), "touches_90": int(n not in asleep)}
+        for n, risk in now.items()
+    ]
+    path = warehouse(tmp_path / "w.duckdb", rows, cards=cards)
     cut = START + timedelta(days=10)
     risk = {r["customer_id"]: r["probability_after"] for r in rows if r["time"] <= cut}
     gone = {r["customer_id"] for r in rows if r["time"] <= cut and r["kind"] == "churned"}
@@ -88,7 +96,7 @@ async def test_the_risk_of_then_is_compared_with_who_left_since(tmp_path: Path) 
     edges = np.quantile(p, np.arange(1, 10) / 10)
     before, after = (
         np.maximum(1e-4, np.bincount(np.searchsorted(edges, each), minlength=10) / len(each))
-        for each in (p, [risk for n, risk in now.items() if n not in away])
+        for each in (p, [risk for n, risk in now.items() if n not in away | asleep])
     )
     shown = re.search(r"Drift of the risk \(PSI\)\s*([\d.]+)\s*shifted", text)
     assert shown, text
@@ -179,9 +187,35 @@ async def test_the_model_card_is_shown(tmp_path: Path) -> None:
         "{",
         "[]",
         *(json.dumps({**CARD, "check": each}) for each in ({}, huge)),
+        json.dumps({**CARD, "check": {**CHECK, "customers": 10**400}}),
         json.dumps(CARD) + long,
     ):
         assert "The model card cannot be read" in await page(broken)
+
+
+async def test_a_page_whose_queries_read_two_states_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = warehouse(tmp_path / "w.duckdb", company(1000))
+    tenths, times = models._tenths, []
+
+    async def replaced(ask: Any) -> Any:
+        times.append(len(times))
+        if not is_still and len(times) == 1:
+            # Another process replaces the file between two queries, by one that has nothing for this one.
+            os.utime(path, (len(times), len(times)))
+        return [] if is_still or len(times) == 1 else await tenths(ask)
+
+    monkeypatch.setattr(models, "_tenths", replaced)
+    is_still = False
+    async with console(path, release_seconds=0) as client:
+        answer = await client.get("/models")
+        assert (answer.status_code, len(times)) == (200, 2)
+        assert len(table(answer.text, "Tenth by risk")) == 10
+        # What fails without that is a defect, and says so.
+        is_still = True
+        os.utime(path, (99, 99))
+        assert (await client.get("/models")).status_code == 500
 
 
 async def test_without_a_model_card_the_page_says_how_to_make_one(tmp_path: Path) -> None:

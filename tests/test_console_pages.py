@@ -5,14 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import math
-from datetime import timedelta
+from datetime import datetime, timedelta
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pytest
 
 from console_app import console, read, warehouse
-from cxstream.console import charts, figures
+from cxstream.console import beside, charts, figures, weeks
 from cxstream.console.figures import Estimate, Measure
 from cxstream.console.language import language
 from view_rows import START, made_up, touchpoint
@@ -53,6 +54,29 @@ async def behind(client: httpx.AsyncClient, link: str) -> list[dict[str, str]]:
 def table(html: str, head: str) -> list[list[str]]:
     """The rows of the table whose first head is this."""
     return next(each for each in read(html).tables if each[0][0] == head)[1:]
+
+
+async def test_a_week_that_is_not_whole_is_drawn_hollow_and_says_so(path: Path) -> None:
+    # The period ends with a Wednesday.
+    async with console(path) as client:
+        cut = (await client.get("/quality?since=2026-03-12&until=2026-03-19")).text
+        whole = (await client.get("/quality?since=2026-03-09&until=2026-03-16")).text
+    starts = {row[0] for row in table(cut, "Week from")}
+    assert starts == {"2 Mar 2026", "9 Mar 2026", "16 Mar 2026 3 of 7 days"}
+    assert "of that from 16 Mar on, 3 of 7 days count." in cut
+    assert cut.count('class="hol he"') == whole.count('class="hol he"') + 2
+    assert cut.count("le thin dsh") == whole.count("le thin dsh") + 2
+    assert "A hollow point" not in whole
+
+
+def test_days_of_a_week_count_from_the_first_of_the_data_to_the_last_that_is_known() -> None:
+    monday, day = datetime(2026, 3, 2), timedelta(days=1)  # noqa: DTZ001 - UTC without a zone
+    asked_for: Any = SimpleNamespace(first=monday + 2.9 * day, until=monday + 16.5 * day)
+    found = [weeks.days_of(asked_for, monday + n * 7 * day) for n in range(4)]
+    assert found == [5, 7, 3, 0]
+    # What followed a message is known seven days later.
+    known = [weeks.days_of(asked_for, monday + n * 7 * day, asked_for.until - 7 * day) for n in range(3)]
+    assert known == [5, 3, 0]
 
 
 # Estimates
@@ -274,11 +298,45 @@ async def test_who_left_stands_beside_who_stayed(path: Path) -> None:
     shown = table(page, "From, to")
     # That somebody left is no comparison.
     assert f" in {sum(not row[0].endswith(' left') for row in shown)} comparisons." in read(page).text
+    # What survives the correction stands in the headline, wherever it is.
+    _names_clear_differences(read(page).text, table(page, "End"), table(page, "Step"))
     first = shown[0]
     assert first[1].startswith(f"{100 * sum(int(row['rows']) for row in people) / len(left):.1f}%")
     funnel = table(page, "Step")
     assert funnel[0][1].startswith("100.0%")
     assert int(funnel[0][4]) == sum(int(row["rows"]) for row in reached)
+
+
+def _names_clear_differences(text: str, ends: list[list[str]], steps: list[list[str]]) -> None:
+    lede = " ".join(text[text.index("journeys of customers who left beside") :].split())
+    for rows, begin, skipped in (
+        (ends, "How they end differs:", "Left"),
+        (steps, "Of those who come to", steps[0][0]),
+    ):
+        clear = [
+            row for row in rows if row[0] != skipped and row[3] not in {"no clear difference", "\N{EN DASH}"}
+        ]
+        assert (begin in lede) == bool(clear), rows
+
+
+def test_the_clearest_difference_is_the_largest_beyond_chance() -> None:
+    totals = {"left": 1000, "stayed": 1000}
+    counts = {"left": {"bought": 300, "complained": 260, "left": 340, "silent": 100},
+              "stayed": {"bought": 500, "complained": 80, "left": 0, "silent": 420}}  # fmt: skip
+    assert {side: sum(each.values()) for side, each in counts.items()} == totals
+    pairs = beside.end_pairs(counts)
+    found = beside.clearest(pairs, ("left",))
+    assert found is not None
+    assert found[0] == "silent"
+    same = beside.end_pairs({"left": counts["left"], "stayed": {**counts["left"], "left": 0, "silent": 440}})
+    assert beside.clearest(same[:2]) is None
+    funnel = {
+        side: [{"step": step, "journeys": number} for step, number in zip("abc", numbers, strict=True)]
+        for side, numbers in (("left", (400, 200, 30)), ("stayed", (600, 310, 240)))
+    }
+    step = beside.clearest((row["step"], pair) for row, pair in beside.funnel_pairs(funnel))
+    assert step is not None
+    assert (step[0], step[1].left, step[1].stayed) == ("c", 30, 240)
 
 
 async def test_the_funnel_takes_the_steps_of_the_address(path: Path) -> None:

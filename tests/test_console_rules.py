@@ -77,6 +77,40 @@ async def test_what_the_rules_say_is_what_the_engine_takes(tmp_path: Path) -> No
         assert changes(again, rules_of(Settings().scoring, Settings().actions)) == []
 
 
+async def test_the_page_names_what_differs_from_the_defaults_and_the_experiments(tmp_path: Path) -> None:
+    path = warehouse(tmp_path / "w.duckdb", ROWS)
+    scoring = {
+        "name": "ours",
+        "coefficients": {"effort": 2.25},
+        "points": {"cart_abandoned": {"effort": 1, "mood": -0.25}, "error": {"effort": 2, "mood": -1.125}},
+        "kinds": {"parcel_lost": {"effort": 4, "mood": -3}},
+        "experiments": {"callback": {"holdout": 0.125, "levels": ["high", "critical"], "salt": "s"}},
+    }
+    async with console(path, {"scoring": scoring}) as client:
+        page = (await client.get("/rules")).text
+        rows = {row[0]: row[1:] for row in table(page, "Parameter")}
+    wanted = changes(
+        rules_of(ScoringParams(), Settings().actions),
+        rules_of(Settings(scoring=scoring).scoring, Settings().actions),  # type: ignore[arg-type]
+    )
+    assert list(rows) == [each.parameter for each in wanted]
+    assert rows["scoring.coefficients.effort"] == ["High effort", "2.0", "2.25"]
+    assert rows["scoring.points.error.mood"] == ["Error", "-1.0", "-1.125"]
+    assert rows["scoring.kinds.parcel_lost"][1] == "\N{EN DASH}"
+    assert f"{len(wanted)} parameters differ from the defaults." in read(page).text
+    assert table(page, "Experiment") == [["callback", "high, critical", "12.5%"]]
+    # A rule is not rounded to another.
+    moods = {row[0].split(" was")[0].removesuffix("was"): row[3] for row in table(page, "Kind")}
+    assert [
+        next(each for kind, each in moods.items() if kind.startswith(name))
+        for name in ("Cart abandoned", "Error")
+    ] == ["\N{MINUS SIGN}0.25", "\N{MINUS SIGN}1.125"]
+    async with console(path) as client:
+        page = (await client.get("/rules")).text
+    assert "Parameter" not in [each[0][0] for each in read(page).tables]
+    assert "None: nobody is held out." in read(page).text
+
+
 async def test_the_text_model_of_the_rules_is_named(tmp_path: Path) -> None:
     path = warehouse(tmp_path / "w.duckdb", ROWS)
     model = {"name": "en-pl-1", "digest": DIGESTS["en-pl-1"], "languages": ["pl"]}

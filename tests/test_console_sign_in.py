@@ -143,6 +143,25 @@ async def test_a_users_file_that_cannot_be_read_lets_nobody_in_and_says_so(
             assert (answer.status_code, str(tmp_path) in answer.text) == (503, False)
 
 
+async def test_with_a_provider_there_need_be_no_users_file(path: Path, tmp_path: Path) -> None:
+    users = tmp_path / "users.json"
+    oidc = {"issuer": "https://id.example.org", "client_id": "cx", "client_secret": "s", "admins": ["cx"]}
+    async with console(path, {"oidc": oidc}, users_file=users) as client:
+        door = (await client.get("/sign-in?next=%2Ftoday")).text
+        assert ("Sign in with your company account" in door, "Password" in door) == (True, False)
+        assert (await sign_in(client, "anna")).status_code == 401
+        # It may come later.
+        add_person(users, "anna", "agent", PASSWORD)
+        assert "Password" in (await client.get("/sign-in?next=%2Ftoday")).text
+        assert (await sign_in(client, "anna")).status_code == 303
+        assert (await client.get("/today")).status_code == 200
+        users.unlink()
+        assert (await client.get("/today")).status_code == 303
+    with pytest.raises(SettingsError, match="add-user"):
+        async with console(path, users_file=users):
+            pass
+
+
 async def test_requests_are_limited(path: Path) -> None:
     async with console(path, requests_per_minute=3) as client:
         answers = [(await client.get("/healthz")).status_code for _ in range(4)]

@@ -94,6 +94,11 @@ async def test_young_messages_are_no_failure(path: Path) -> None:
     async with console(path, release_seconds=0) as client:
         page = (await client.get("/campaigns")).text
         assert "What follows a message is known after 7 days" in page
+        # Too few is another thing than too recent, which ends by itself.
+        pressure = [cell for row in table(page, "Messages in 7 days") for cell in row]
+        assert "too recent" in pressure
+        assert "too few" not in [row[7] for row in table(page, "Campaign") if number(row[1]) >= 10]
+        assert "not enough of these messages are 7 days old yet" in page
         empty = (await client.get(f"/campaigns?{SCOPE}&where=segment=nobody")).text
         assert "No campaign in this period" in empty
 

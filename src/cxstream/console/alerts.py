@@ -52,11 +52,11 @@ SELECT
     reasons::VARCHAR AS reasons
 FROM told
 WHERE change = 'raised' AND (ended IS NULL OR ended > $since)
-ORDER BY ended IS NULL DESC, coalesce(ended, raised) DESC, customers DESC, id LIMIT $most"""
+ORDER BY ended IS NULL DESC, since DESC, customers DESC, id LIMIT $most"""
 
 
 async def found(ask: Ask) -> list[Row]:
-    """Alerts that were open in the period, those that are open at its end first.
+    """Alerts that were open in the period, those that are open at its end first, then the latest first.
 
     They are as they were told: what they say was so when they were raised.
     """

@@ -12,9 +12,10 @@ Errors are problem+json (RFC 9457). An answer has an ETag, which changes with th
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 import orjson
 from starlette.responses import Response
@@ -37,11 +38,14 @@ if TYPE_CHECKING:
 
     from cxstream.console.problems import Problem
     from cxstream.console.reader import Row
+    from cxstream.warehouse.views.definition import View
 
 PREFIX = "/api/v1"
 _MOST, _DEFAULT = 10_000, 1000
-# Rows of a view that pages lead to.
-_MOST_ROWS = 100_000
+# Rows of a view that are kept for the pages after the first; what comes later is read again for each page.
+_KEPT_ROWS = 100_000
+# Of the number of a row.
+_DIGITS = 12
 _JSON = orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z | orjson.OPT_SORT_KEYS
 
 
@@ -102,20 +106,18 @@ class Api:
             "columns": tuple(columns),
             "options": options,
         }
-        names, after = ask.selection(view, **asked).row_names(view), ask.param("after")
-        # Pages after the first are of one result, which the reader keeps.
-        rows = await ask.view(view, limit=(_MOST_ROWS if after else limit) + 1, **asked)
-        begin = _after(rows, names, after)
-        end = min(begin + limit, _MOST_ROWS)
-        is_cut = len(rows) > end
+        names, place = ask.selection(view, **asked).row_names(view), _Place.read(ask.param("after"))
+        before, rows = await _from(ask, view, names, place, limit, asked)
+        is_cut = len(rows) > limit
         found = {
             **_window(ask),
             "view": view.name,
-            "rows": rows[begin:end],
+            "rows": rows[:limit],
             "is_cut": is_cut,
-            "next_after": _place(rows[end - 1], names) if is_cut and end < _MOST_ROWS else None,
+            "next_after": _Place.of(rows[limit - 1], names, before + limit).text if is_cut else None,
         }
-        return _answer(request, found, repr(ask.reader.state()))
+        # Many rows take long to write.
+        return await asyncio.to_thread(_answer, request, found, repr(ask.reader.state()))
 
     async def _rules(self, request: Request) -> Response:
         ask = await self._ask(_VIEWER, request)
@@ -326,32 +328,91 @@ def _window(ask: Ask) -> dict[str, Any]:
     return {"since": ask.scope.since, "until": ask.scope.until}
 
 
-def _place(row: Row, names: Sequence[str]) -> str:
-    """Where a list of rows goes on: behind the row of these names."""
-    return base64.urlsafe_b64encode(_named(row, names)).decode().rstrip("=")
+class _Place(NamedTuple):
+    """Where a list of rows goes on.
+
+    Attributes:
+        row: names of the last row before it, as JSON.
+        rows: how many rows stand before it.
+    """
+
+    row: bytes
+    rows: int
+
+    @classmethod
+    def of(cls, row: Row, names: Sequence[str], rows: int) -> _Place:
+        """The place behind a row."""
+        return cls(_named(row, names), rows)
+
+    @classmethod
+    def read(cls, text: str) -> _Place | None:
+        """The place of `next_after`; None for the start of the list.
+
+        Raises:
+            InputError: it is none.
+        """
+        if not text:
+            return None
+        try:
+            number, _, row = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).partition(b" ")
+        except ValueError as error:
+            raise _lost(text) from error
+        if not row or not number.isdigit() or len(number) > _DIGITS or not int(number):
+            raise _lost(text)
+        return cls(row, int(number))
+
+    @property
+    def text(self) -> str:
+        """As `next_after` has it."""
+        return base64.urlsafe_b64encode(b"%d %b" % (self.rows, self.row)).decode().rstrip("=")
+
+
+async def _from(
+    ask: Ask, view: View, names: Sequence[str], place: _Place | None, limit: int, asked: Mapping[str, Any]
+) -> tuple[int, Sequence[Row]]:
+    """How many rows stand before a page, and its rows with one more if there is one.
+
+    Args:
+        ask: with the scope.
+        view: whose rows they are.
+        names: columns that name a row.
+        place: where the page begins; None for the first one.
+        limit: of the page.
+        asked: of the selection.
+
+    Raises:
+        InputError: the row of the place is not there.
+    """
+    if place is None:
+        return 0, await ask.view(view, limit=limit + 1, **asked)
+    if place.rows + limit <= _KEPT_ROWS:
+        # Pages after the first are of one result, which the reader keeps.
+        rows: Sequence[Row] = await ask.view(view, limit=_KEPT_ROWS + 1, **asked)
+        rows = rows[place.rows - 1 : place.rows + limit + 1]
+    else:
+        rows = await ask.view(view, limit=place.rows + limit + 1, skip=place.rows - 1, **asked)
+    if rows and _named(rows[0], names) == place.row:
+        return place.rows, rows[1:]
+    # The read model has changed: the row stands elsewhere now.
+    rows = await ask.view(view, limit=_KEPT_ROWS + 1, **asked)
+    before = await asyncio.to_thread(_before, rows, names, place)
+    return before, rows[before : before + limit + 1]
+
+
+def _before(rows: Sequence[Row], names: Sequence[str], place: _Place) -> int:
+    """How many rows stand before those after a place."""
+    found = next((n for n, row in enumerate(rows) if _named(row, names) == place.row), None)
+    if found is None:
+        raise _lost(place.text)
+    return found + 1
 
 
 def _named(row: Row, names: Sequence[str]) -> bytes:
     return orjson.dumps([row[name] for name in names], default=str, option=_JSON)
 
 
-def _after(rows: Sequence[Row], names: Sequence[str], place: str) -> int:
-    """How many rows stand before those after a place.
-
-    Raises:
-        InputError: the row of the place is not there.
-    """
-    if not place:
-        return 0
-    # Only the JSON is made for all rows: there may be many.
-    try:
-        wanted = base64.urlsafe_b64decode(place + "=" * (-len(place) % 4))
-    except ValueError:
-        wanted = b""
-    found = next((n for n, row in enumerate(rows) if _named(row, names) == wanted), None)
-    if found is None:
-        raise InputError(f"after={place}: is no row here, or not any more; begin at the start of the list")
-    return found + 1
+def _lost(after: str) -> InputError:
+    return InputError(f"after={after}: is no row here, or not any more; begin at the start of the list")
 
 
 def _limit(ask: Ask) -> int:

@@ -36,6 +36,7 @@ from cxstream.console.provider import Provider
 from cxstream.console.reader import Reader
 from cxstream.console.rejects import Rejects
 from cxstream.console.rendering import THEMES, Templates, address_of, theme_of
+from cxstream.console.requested import learn
 from cxstream.console.saved import SavedViews
 from cxstream.console.security import Protection
 from cxstream.console.sending import Sending
@@ -59,6 +60,7 @@ T = TypeVar("T")
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 _YEAR_S = 365 * 86400
+_FORGET_SECONDS = 1.0
 _EXTENT = "SELECT min(time) AS first, max(time) AS last, count(*) AS touchpoints FROM touchpoints"
 
 _log = structlog.get_logger("cxstream.console")
@@ -71,7 +73,7 @@ def create_app(
     metrics: ConsoleMetrics | None = None,
     source: Source | None = None,
     *,
-    is_warmed: bool = False,
+    is_served: bool = False,
 ) -> ASGIApp:
     """The console as an ASGI application.
 
@@ -81,10 +83,11 @@ def create_app(
         hosts: names by which browsers may call it.
         metrics: told of what happens.
         source: what is read instead of the file.
-        is_warmed: pages of a large read model are made before somebody asks for them.
+        is_served: a server runs it: pages of a large read model are made before somebody asks for them, and erasure requests are
+            read from Kafka.
     """
     metrics = metrics or ConsoleMetrics()
-    console = _Console(settings, warehouse or settings.warehouse.path, metrics, source, is_warmed=is_warmed)
+    console = _Console(settings, warehouse or settings.warehouse.path, metrics, source, is_served=is_served)
     routes = list(console.routes())
     app = Starlette(
         routes=routes,
@@ -108,10 +111,10 @@ class _Console:
         metrics: ConsoleMetrics,
         source: Source | None,
         *,
-        is_warmed: bool,
+        is_served: bool,
     ) -> None:
         self._settings, self._metrics = settings, metrics
-        self._is_warmed = is_warmed and settings.console.old_seconds > 0
+        self._is_served = is_served
         self._pages = navigation.found()
         self._reader = Reader(warehouse, settings.warehouse, settings.console, metrics, source)
         views = settings.console.views_file or warehouse.with_name(f"{warehouse.name}.views.json")
@@ -132,8 +135,13 @@ class _Console:
     @asynccontextmanager
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
         self._audit.start()
-        tasks = [asyncio.create_task(self._metrics.watch(self._reader))]
-        if self._is_warmed:
+        tasks = [
+            asyncio.create_task(self._metrics.watch(self._reader)),
+            asyncio.create_task(self._forget_people()),
+        ]
+        if self._is_served and self._desk.is_open:
+            tasks.append(asyncio.create_task(learn(self._settings, self._desk)))
+        if self._is_served and self._settings.console.old_seconds > 0:
             old = self._settings.console.old_seconds
             tasks.append(asyncio.create_task(keep_warm(self._pages.values(), self._ask_ahead, old)))
         try:
@@ -144,6 +152,17 @@ class _Console:
             self._live.end()
             self._reader.close()
             await asyncio.gather(self._audit.close(), self._desk.close(), self._rejects.close())
+
+    async def _forget_people(self) -> None:
+        """Drop results and pages that name customers once the read model or what was asked for leaves somebody out."""
+        known = self._reader.state(), self._desk.erasures
+        while True:
+            await asyncio.sleep(_FORGET_SECONDS)
+            now = self._reader.state(), self._desk.erasures
+            if now != known:
+                self._reader.forget(all_people=now[1] != known[1])
+                self._copies.forget()
+            known = now
 
     def routes(self) -> Sequence[Route]:
         routes = [
@@ -170,7 +189,21 @@ class _Console:
 
     def _page(self, page: Page) -> Callable[[Request], Awaitable[Response]]:
         async def show(request: Request) -> Response:
-            ask = await self._ask(page, request)
+            before = self._reader.state()
+            try:
+                return await made(request, await self._ask(page, request))
+            except (CxstreamError, HTTPException):
+                raise
+            except Exception as error:
+                if self._reader.state() == before:
+                    raise
+                # Its queries may have read two states that do not fit together.
+                _log.info(
+                    "a page is made again, since the read model changed", page=page.name, error=repr(error)
+                )
+                return await made(request, await self._asked(page, request, request.state.person))
+
+        async def made(request: Request, ask: Ask) -> Response:
             if page.scoped and ask.last is None:
                 return self._templates.response("empty.html", request, ask.language, ask=ask, page=page)
             name = f"pages/{page.name}.html"
@@ -178,7 +211,16 @@ class _Console:
             async def make(render: Callable[..., T]) -> T:
                 with results.page(ask.touchpoints) as served:
                     found = await page.show(ask)
-                return render(name, request, ask.language, ask=ask, page=page, old=served.since, **found)
+                return render(
+                    name,
+                    request,
+                    ask.language,
+                    ask=ask,
+                    page=page,
+                    old=served.since,
+                    has_failed=served.has_failed,
+                    **found,
+                )
 
             if not page.is_shared:
                 return await make(self._templates.response)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from cxstream.console import chance, charts, figures
 from cxstream.console.figures import Cell, Estimate, Grid, Measure
 from cxstream.console.language import N_
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
     from cxstream.console.figures import Difference
     from cxstream.console.language import Language
     from cxstream.console.reader import Row
 
+T = TypeVar("T")
 LEFT, STAYED = "left", "stayed"
 SIDES = (LEFT, STAYED)
 TITLES = {LEFT: N_("Who left"), STAYED: N_("Who stayed")}
@@ -128,6 +129,32 @@ def heads(words: Language, first: str, *more: Cell) -> list[Cell]:
     return [figures.name(first), *sides, figures.head(words.gettext(N_("Difference, points"))), *more]
 
 
+def end_pairs(counts: Mapping[str, Mapping[str, int]]) -> list[tuple[str, Pair]]:
+    """How the journeys end, with how many of each side do; that somebody left is no comparison."""
+    totals = {side: sum(counts[side].values()) for side in SIDES}
+    pairs = [Pair(counts[LEFT][name], counts[STAYED][name], totals) for name in counts[LEFT]]
+    return list(zip(counts[LEFT], judged(pairs, [name == LEFT for name in counts[LEFT]]), strict=True))
+
+
+def funnel_pairs(sides: Mapping[str, Sequence[Row]]) -> list[tuple[Row, Pair]]:
+    """The steps of a funnel, with how many journeys of each side that reach the first reach them."""
+    totals = {side: sides[side][0]["journeys"] if sides[side] else 0 for side in SIDES}
+    reached = {side: {row["step"]: int(row["journeys"]) for row in sides[side]} for side in SIDES}
+    longest = max(sides.values(), key=len)
+    pairs = [
+        Pair(reached[LEFT].get(row["step"], 0), reached[STAYED].get(row["step"], 0), totals)
+        for row in longest
+    ]
+    # The first step is what the shares are of.
+    return list(zip(longest, judged(pairs, [not place for place in range(len(pairs))]), strict=True))
+
+
+def clearest(pairs: Iterable[tuple[T, Pair]], skipped: Container[T] = ()) -> tuple[T, Pair] | None:
+    """What differs most between the sides, beyond what chance gives among all compared; None where nothing does."""
+    clear = [each for each in pairs if each[1].is_clear and each[0] not in skipped]
+    return min(clear, key=lambda each: each[1].order, default=None)
+
+
 def ends(
     words: Language,
     counts: Mapping[str, Mapping[str, int]],
@@ -142,13 +169,8 @@ def ends(
         title: the word for an end.
         link: to the customers of a side whose journeys end so.
     """
-    totals = {side: sum(counts[side].values()) for side in SIDES}
     rows = []
-    pairs = judged(
-        [Pair(counts[LEFT][name], counts[STAYED][name], totals) for name in counts[LEFT]],
-        [name == LEFT for name in counts[LEFT]],
-    )
-    for name, pair in zip(counts[LEFT], pairs, strict=True):
+    for name, pair in end_pairs(counts):
         links = {side: link(side, name) for side in SIDES if counts[side][name]}
         rows.append((pair, [figures.name(title(name)), *cells(words, pair, links)]))
     rows.sort(key=lambda row: -row[0].left - row[0].stayed)
@@ -239,23 +261,13 @@ def funnel(
     link: Callable[[str, Row], str],
 ) -> Grid:
     """Of the journeys of each side that reach the first step, how many reach each other one."""
-    totals = {side: sides[side][0]["journeys"] if sides[side] else 0 for side in SIDES}
     reached = {side: {row["step"]: row for row in sides[side]} for side in SIDES}
     more = [
         figures.head(words.gettext(N_("Journeys, who left"))),
         figures.head(words.gettext(N_("Journeys, who stayed"))),
     ]
     grid = []
-    longest = max(sides.values(), key=len)
-    counts = [
-        [int(reached[side].get(row["step"], {"journeys": 0})["journeys"]) for side in SIDES]
-        for row in longest
-    ]
-    # The first step is what the shares are of.
-    pairs = judged(
-        [Pair(left, stayed, totals) for left, stayed in counts], [not place for place in range(len(counts))]
-    )
-    for row, pair in zip(longest, pairs, strict=True):
+    for row, pair in funnel_pairs(sides):
         rows = [reached[side].get(row["step"]) for side in SIDES]
         links = [link(side, each) if each else "" for side, each in zip(SIDES, rows, strict=True)]
         grid.append(

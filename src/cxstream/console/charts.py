@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup
@@ -12,7 +13,7 @@ from cxstream.console.drawing import Axis, axis_for
 from cxstream.console.figures import Estimate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Container, Iterator, Sequence
 
     from cxstream.console.language import Language
 
@@ -73,6 +74,7 @@ def over_time(
     size: tuple[float, float] = (280, 132),
     usual: float | None = None,
     mark: float | None = None,
+    part: Container[int] = (),
 ) -> Markup:
     """An interval for each period, joined by a line; periods without an estimate stay empty.
 
@@ -86,6 +88,7 @@ def over_time(
         size: width and height.
         usual: a value that is usual, dashed.
         mark: an upright line after so many periods.
+        part: places of periods of which only a part is known; they are hollow, and the line to them is dashed.
     """
     width, height = size
     axis = axis_of([*found, None if usual is None else Estimate(usual, usual, usual)], bounds)
@@ -115,20 +118,29 @@ def over_time(
         x = left if place == 0 else right if place == len(periods) - 1 else middles[place]
         parts.append(TEXT.format(x, height - 5, anchor, "t11", periods[place]))
     bar = min(10.0, step * 0.55)
-    line: list[str] = []
-    for x, each in zip(middles, found, strict=True):
+    line: list[tuple[str, bool]] = []
+    for place, (x, each) in enumerate(zip(middles, found, strict=True)):
         if each is None:
             continue
         if each.low is not None and each.high is not None:
             up, low = down(each.high), down(each.low)
             parts.append(_RECT.format(f"m{tone}", x - bar / 2, up, bar, max(2, low - up), 1.5))
-        line.append(f"{x:.1f} {down(each.value):.1f}")
-    if len(line) > 1:
-        parts.append(Markup('<path class="l{} thin" d="M{}"/>').format(tone, "L".join(line)))
-    parts += [
-        Markup('<circle class="f{}" cx="{}" cy="{}" r="2.6"/>').format(tone, *each.split()) for each in line
-    ]
-    return picture(width, height, title, parts)
+        line.append((f"{x:.1f} {down(each.value):.1f}", place in part))
+    return picture(width, height, title, [*parts, *_joined(line, tone)])
+
+
+def _joined(line: Sequence[tuple[str, bool]], tone: str) -> Iterator[Markup]:
+    """Points and what joins them; a point of a part of its period is hollow."""
+    path = Markup('<path class="l{} thin{}" d="M{}"/>')
+    whole = [point for point, is_part in line if not is_part]
+    if len(whole) > 1:
+        yield path.format(tone, "", "L".join(whole))
+    for (one, is_part), (other, is_other_part) in pairwise(line):
+        if is_part or is_other_part:
+            yield path.format(tone, " dsh", f"{one}L{other}")
+    for point, is_part in line:
+        kind, size = (f"hol h{tone}", 3.2) if is_part else (f"f{tone}", 2.6)
+        yield Markup('<circle class="{}" cx="{}" cy="{}" r="{}"/>').format(kind, *point.split(), size)
 
 
 @dataclass(frozen=True, slots=True)

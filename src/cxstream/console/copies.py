@@ -53,8 +53,7 @@ class Copies:
         """
         if state != self._state:
             self._state, self._making = state, {}
-            self._made.clear()
-            self._characters = 0
+            self.forget()
         if key in self._made:
             self._made.move_to_end(key)
             return self._made[key]
@@ -75,6 +74,11 @@ class Copies:
         if state == self._state and key not in self._made:
             self._keep(key, text)
         return text
+
+    def forget(self) -> None:
+        """Keep none of the pages: they may name customers who have been erased."""
+        self._made.clear()
+        self._characters = 0
 
     def _keep(self, key: Hashable, text: str) -> None:
         self._made[key] = text

@@ -95,6 +95,7 @@ class Desk:
 
     Attributes:
         version: changes with what was done here and may not be in the read model yet.
+        erasures: how many erasures it was told of.
 
     Args:
         settings: of the installation.
@@ -109,7 +110,7 @@ class Desk:
         self._forget = Outlet(settings, settings.topology.forget)
         self._done: OrderedDict[str, Done] = OrderedDict()
         self._erasures: OrderedDict[str, Done] = OrderedDict()
-        self.version = 0
+        self.version = self.erasures = 0
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         # Somebody must have said where Kafka is: a file of another company is shown on a computer with a broker, too.
         self.is_open = "kafka" in settings.model_fields_set
@@ -145,7 +146,7 @@ class Desk:
         return [each for each in self._done.values() if each.customer == customer]
 
     def erasure_of(self, customer: str) -> Done | None:
-        """The erasure that was asked for here; None if there is none, or it was settled."""
+        """The erasure that was asked for, here or elsewhere; None if none is known, or it was settled."""
         return self._erasures.get(customer)
 
     def settle_erasure(self, customer: str) -> None:
@@ -177,13 +178,29 @@ class Desk:
         value = erasure_request(wish.id, CONSOLE, wish.customer, rfc3339(now_ms))
         await self._forget.send(wish.customer, wish.customer.encode(), value)
         now = datetime.fromtimestamp(now_ms / 1000, UTC).replace(tzinfo=None)
-        self._erasures[wish.customer] = Done(wish.customer, "", wish.id, now, {"by": wish.by})
+        self._remember_erasure(Done(wish.customer, "", wish.id, now, {"by": wish.by}))
+        return wish.id
+
+    def told_of_erasure(self, customer: str, number: str, time: datetime) -> None:
+        """Somebody asked elsewhere for the erasure of a customer.
+
+        Args:
+            customer: by their id.
+            number: id of the request.
+            time: when, UTC without a zone.
+        """
+        known = self._erasures.get(customer)
+        if self.has_names and (known is None or known.time < time):
+            self._remember_erasure(Done(customer, "", number, time, {"by": ""}))
+
+    def _remember_erasure(self, asked: Done) -> None:
+        self._erasures[asked.customer] = asked
         while len(self._erasures) > _REMEMBERED:
             self._erasures.popitem(last=False)
-        for number in [each.id for each in self.of(wish.customer)]:
+        for number in [each.id for each in self.of(asked.customer)]:
             del self._done[number]
         self.version += 1
-        return wish.id
+        self.erasures += 1
 
     def _check(self, wish: Wish) -> None:
         if not self.is_open:

@@ -176,7 +176,7 @@ class Entrance:
             problem=problem,
             typed=typed,
             by_provider=by_provider,
-            has_passwords=self._sessions.people is not None,
+            has_passwords=self._sessions.takes_passwords(),
         )
 
     def _answer(self, request: Request, template: str, status: int, **values: Any) -> Response:

@@ -1,6 +1,6 @@
 """How far the erasure of a customer has come, as the read model and the desk know it.
 
-asked for here, and the read model still has the customer  -> requested
+asked for, and the read model still has the customer  -> requested
 the read model has a receipt, and the customer no more      -> done
 """
 
@@ -30,7 +30,7 @@ async def erased_at(ask: Ask) -> datetime | None:
 
 
 async def is_asked(ask: Ask, customer: str) -> bool:
-    """Whether the erasure of a customer was asked for here and is not done yet: nothing is done about them any more."""
+    """Whether the erasure of a customer was asked for and is not done yet: nothing is done about them any more."""
     if ask.desk is None or ask.desk.erasure_of(customer) is None:
         return False
     await _settled(ask, customer)

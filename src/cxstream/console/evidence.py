@@ -15,6 +15,7 @@ from cxstream.console.language import DEFAULT, N_
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import date
 
     from cxstream.console.language import Language
 
@@ -101,6 +102,8 @@ _READINGS: tuple[tuple[str, Reading], ...] = (
     (r"earlier contacts did not help", lambda words, _: words.gettext("earlier contacts did not help")),
 )  # fmt: skip
 _COMPILED = tuple((re.compile(pattern, re.DOTALL), read) for pattern, read in _READINGS)
+# What is true on one day only.
+_RELATIVE = re.compile(r"\b(?:today|yesterday|ago|this week|of late|for \d+ days?)\b")
 _OWN = re.compile(r"\d+ [\w.-]+")
 
 
@@ -145,7 +148,15 @@ def _known(words: Language, part: str) -> str | None:
     return None
 
 
-def shown(words: Language, text: str) -> Markup:
-    """Evidence for a page; marked as English where it is not all in the reader's language."""
+def shown(words: Language, text: str, day: date | None = None) -> Markup:
+    """Evidence for a page; marked as English where it is not all in the reader's language.
+
+    Args:
+        words: of the reader.
+        text: the evidence.
+        day: of the signal, if that is not the last day of the data: words such as "since today" mean it.
+    """
     said, is_known = read(words, text)
+    if day is not None and _RELATIVE.search(text):
+        said = f"{said} ({words.day(day)})"
     return Markup("{}").format(said) if is_known else Markup('<span lang="en">{}</span>').format(said)

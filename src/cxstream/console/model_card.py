@@ -30,6 +30,8 @@ _BY = {"segment": N_("Segment"), "channel": N_("Channel")}
 
 
 _Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+# JSON has integers of any length; Python makes no floating-point number of the longest.
+_Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
 
 
 class _Model(msgspec.Struct):
@@ -45,7 +47,7 @@ class _Score(msgspec.Struct):
 
 
 class _Bin(msgspec.Struct):
-    customers: int
+    customers: _Count
     expected: _Share
     observed: _Share
     least: _Share
@@ -60,7 +62,7 @@ class _Decile(msgspec.Struct):
 class _Group(msgspec.Struct):
     by: str
     name: str
-    departures: int
+    departures: _Count
     expected: _Share
     observed: _Share
     auc: _Share | None
@@ -75,8 +77,8 @@ class _Costs(msgspec.Struct):
 
 
 class _Check(msgspec.Struct):
-    customers: int
-    departures: int
+    customers: _Count
+    departures: _Count
     share: float | None
     scores: list[_Score]
     auc: tuple[_Share | None, _Share | None]
@@ -108,9 +110,9 @@ class Card(msgspec.Struct):
         costs: what a contact costs and brings.
     """
 
-    horizon_days: int
-    customers: int
-    departures: int
+    horizon_days: _Count
+    customers: _Count
+    departures: _Count
     model: _Model | None = None
     check: _Check | None = None
     other_inputs: _Check | None = None

@@ -181,20 +181,27 @@ class Ask:
         return found
 
     async def view(
-        self, view: str | View, *, scope: Scope | None = None, limit: int | None = None, **more: Any
+        self,
+        view: str | View,
+        *,
+        scope: Scope | None = None,
+        limit: int | None = None,
+        skip: int = 0,
+        **more: Any,
     ) -> list[Row]:
         """The rows of a view for the page's scope, or another one.
 
         Args:
             view: its name, or a view of the console's own.
             scope: instead of the page's.
-            limit: the most rows.
+            limit: the most rows, those that are skipped with them.
+            skip: so many rows at the start are left out.
             more: of the selection: by, grain, where, cell, columns, options.
         """
         found = definition.view(view) if isinstance(view, str) else view
         if not self.sees_customers and (found.name in _OF_STAFF or STAFF in more.get("by", ())):
             raise HTTPException(403, "agent")
-        rows = await self.reader.view(found, self.selection(found, scope, **more), limit)
+        rows = await self.reader.view(found, self.selection(found, scope, **more), limit, skip)
         return rows if (scope or self.scope).has_before else [_compared_with_nothing(row) for row in rows]
 
     def selection(self, view: View, scope: Scope | None = None, **more: Any) -> Selection:

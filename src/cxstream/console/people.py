@@ -91,10 +91,11 @@ class People:
 
     Args:
         path: the file.
+        may_be_missing: where there is no file, nobody is in it; people sign in by a provider.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, *, may_be_missing: bool = False) -> None:
+        self._path, self._may_be_missing = path, may_be_missing
         self._read: tuple[int, dict[str, Person]] | None = None
         self.by_name()
 
@@ -108,11 +109,23 @@ class People:
             changed = self._path.stat().st_mtime_ns
             if self._read is None or self._read[0] != changed:
                 self._read = changed, {each.name: each for each in _load(self._path).people}
+        except FileNotFoundError as error:
+            if not self._may_be_missing:
+                raise self._missing(error) from error
+            self._read = None
+            return {}
         except OSError as error:
-            raise SettingsError(
-                f"console.users_file: {self._path}: {error.strerror}: make it with 'cxstream serve --add-user NAME'"
-            ) from error
+            raise self._missing(error) from error
         return self._read[1]
+
+    def _missing(self, error: OSError) -> SettingsError:
+        return SettingsError(
+            f"console.users_file: {self._path}: {error.strerror}: make it with 'cxstream serve --add-user NAME'"
+        )
+
+    def has_passwords(self) -> bool:
+        """Whether anybody can sign in by a password."""
+        return any(each.password for each in self.by_name().values())
 
     def agents(self) -> set[str]:
         """Names of the people who may see customers; no programs."""

@@ -40,6 +40,8 @@ Row = dict[str, Any]
 
 # How often work that nobody waits for is interrupted.
 _AGAIN_SECONDS = 0.1
+# Rows that are left out, in memory at a time.
+_AT_ONCE = 10_000
 
 
 class Source(Protocol):
@@ -110,6 +112,14 @@ class Reader:
         """Changes with what pages show."""
         return self.state(), self._renewed
 
+    def forget(self, *, all_people: bool) -> None:
+        """Drop results that name customers and that nobody may be shown any more.
+
+        Args:
+            all_people: those of the read model as it is, too, since somebody asked to erase a customer.
+        """
+        self._results.forget(None if all_people else self.state())
+
     def written(self) -> float:
         """When the file that was last read was written, Unix time; 0 if it is not there."""
         return self._file.written()
@@ -122,10 +132,24 @@ class Reader:
         """
         await self.sql("SELECT 1")
 
-    async def view(self, view: str | View, selection: Selection, limit: int | None = None) -> list[Row]:
-        """The rows of a view, as `cxstream view` shows them."""
+    async def view(
+        self, view: str | View, selection: Selection, limit: int | None = None, skip: int = 0
+    ) -> list[Row]:
+        """The rows of a view, as `cxstream view` shows them.
+
+        Args:
+            view: its name, or one of the console's own.
+            selection: what to ask it for.
+            limit: the most rows, those that are skipped with them.
+            skip: so many rows at the start are left out.
+        """
         found = query.result(definition.view(view) if isinstance(view, str) else view, selection, limit)
-        return await self.figures(found)
+        if not skip:
+            return await self.figures(found)
+        return await self.job(
+            lambda connection: _rows(query.run(connection, found), skip),
+            (found.sql, repr(found.values), skip),
+        )
 
     async def figures(self, found: query.Query) -> list[Row]:
         """The rows of a query that names no customers; see `cxstream.console.results`."""
@@ -216,6 +240,7 @@ class Reader:
                 await self.job(work, key)
         except (CxstreamError, duckdb.Error) as error:
             _log.warning("figures are not renewed", error=str(error))
+            self._results.failed(key)
         else:
             self._renewed += 1
         finally:
@@ -301,7 +326,9 @@ def _state(path: Path) -> tuple[int, int, int] | None:
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-def _rows(cursor: duckdb.DuckDBPyConnection) -> list[Row]:
+def _rows(cursor: duckdb.DuckDBPyConnection, skip: int = 0) -> list[Row]:
+    while skip > 0 and (left_out := cursor.fetchmany(min(skip, _AT_ONCE))):
+        skip -= len(left_out)
     names = [column[0] for column in cursor.description or ()]
     return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 

@@ -99,6 +99,7 @@ class Templates:
             "ask": None,
             "page": None,
             "old": None,
+            "has_failed": False,
             "saved_menu": "",
         }
         text = self._environments[language.code].get_template(name).render({**common, **values})
@@ -171,6 +172,6 @@ def _environment(chosen: Language) -> Environment:
         moment=chosen.moment,
         duration=chosen.duration,
         listing=chosen.listing,
-        evidence=lambda text: evidence.shown(chosen, text),
+        evidence=lambda text, day=None: evidence.shown(chosen, text, day),
     )
     return environment

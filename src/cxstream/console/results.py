@@ -55,9 +55,11 @@ class Served:
 
     Attributes:
         age: of its oldest result that is not of the last commit, in seconds; 0 if there is none.
+        has_failed: computing one of these results again did not succeed.
     """
 
     age: float = 0.0
+    has_failed: bool = False
 
     @property
     def since(self) -> datetime | None:
@@ -91,19 +93,34 @@ class Results:
         self._most, self._old_seconds = most, old_seconds
         self._kept: OrderedDict[Hashable, Kept] = OrderedDict()
         self._state: Hashable = None
+        # Of those that are kept.
+        self._failed: set[Hashable] = set()
 
     def keep(self, key: Hashable, found: Kept, state: Hashable) -> None:
         """Keep a result, and of those of other states than this one only figures."""
         self._kept[key] = found
         self._kept.move_to_end(key)
+        self._failed.discard(key)
         if state != self._state or found.state != state:
             self._state = state
-            for old in [
-                key for key, each in self._kept.items() if each.state != state and not each.is_figures
-            ]:
-                del self._kept[old]
+            self.forget(state)
         while len(self._kept) > self._most:
-            self._kept.popitem(last=False)
+            key, _ = self._kept.popitem(last=False)
+            self._failed.discard(key)
+
+    def forget(self, state: Hashable = None) -> None:
+        """Drop results that may name customers who have been erased, but for those of a state.
+
+        Args:
+            state: of the read model as it is; None where those of it are dropped, too.
+        """
+        for key, each in list(self._kept.items()):
+            if not each.is_figures and (state is None or each.state != state):
+                del self._kept[key]
+
+    def failed(self, key: Hashable) -> None:
+        """A result could not be computed again: pages that show the last one say so."""
+        self._failed.add(key)
 
     def of(self, key: Hashable, state: Hashable) -> Kept | None:
         """The result of this state of the read model, if there is one."""
@@ -119,6 +136,7 @@ class Results:
         if found is None or served is None or found.took < _SLOW_SECONDS or found.age > self._old_seconds:
             return None
         served.age = max(served.age, found.age)
+        served.has_failed = served.has_failed or key in self._failed
         return found
 
     def pause(self, key: Hashable) -> float:

@@ -14,6 +14,7 @@ from cxstream.model.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import date
 
     from cxstream.console.page import Ask
     from cxstream.console.reader import Row
@@ -190,6 +191,17 @@ async def orders(ask: Ask) -> Sequence[str]:
     return tuple(name for name in ORDERS if found["is_valued"] or name != "money")
 
 
+async def counted(ask: Ask, wanted: Wanted) -> tuple[int, int]:
+    """How many there are, and how many of them wait: nothing was done about them since their signal."""
+    sql, values = wanted.sql()
+    (row,) = await ask.reader.sql(
+        f"""{sql}, {ACTED.format(those="wanted")}
+        SELECT count(*) AS customers, count(*) FILTER (NOT {IS_DONE}) AS waiting FROM acted""",
+        values,
+    )
+    return int(row["customers"]), int(row["waiting"])
+
+
 async def count(ask: Ask, wanted: Wanted) -> int:
     """How many there are."""
     sql, values = wanted.sql()
@@ -266,10 +278,18 @@ def acted(ask: Ask, row: Row) -> Row:
         ask.label("action", row["last_action"]) if row["last_action"] else ask.label("kind", "action_taken")
     )
     return {
+        "told_on": told_on(ask, row["since"]),
         "waiting": ask.last - row["waits_since"] if ask.last and row["waits_since"] else None,
         "is_done": is_done,
         "done": done if row["last_action_time"] else "",
     }
+
+
+def told_on(ask: Ask, signal: datetime | None) -> date | None:
+    """The day of a signal, for its evidence; None where that is the last day of the data, and its words still hold."""
+    if signal is None or (ask.last is not None and signal.date() == ask.last.date()):
+        return None
+    return signal.date()
 
 
 def reasons_of(ask: Ask, text: str | None) -> list[Row]:

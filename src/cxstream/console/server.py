@@ -92,7 +92,7 @@ def configured(
     """How the server runs; with a store, pages read it instead of the file."""
     console = settings.console
     return uvicorn.Config(
-        create_app(settings, warehouse, (*LOCAL_HOSTS, *console.hosts), metrics, store, is_warmed=True),
+        create_app(settings, warehouse, (*LOCAL_HOSTS, *console.hosts), metrics, store, is_served=True),
         log_level=settings.log_level,
         access_log=False,
         server_header=False,

@@ -130,9 +130,14 @@ class Sessions:
     def __init__(
         self, settings: Console, *, has_provider: bool = False, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self.people = People(settings.users_file) if settings.users_file is not None else None
+        self.people = (
+            People(settings.users_file, may_be_missing=has_provider)
+            if settings.users_file is not None
+            else None
+        )
         self.is_secure = settings.behind_tls or settings.cert_file is not None
         self.cookie = "__Host-session" if self.is_secure else "session"
+        self._has_provider = has_provider
         self.is_closed = has_provider or self.people is not None
         self._seconds, self._limit = settings.session_hours * 3600, settings.session_limit_hours * 3600
         self._clock = clock
@@ -142,6 +147,16 @@ class Sessions:
         # Each takes 64 MiB while it is checked.
         self._checking = asyncio.Semaphore(_CHECKED_AT_ONCE)
         self.requests = Limit(settings.requests_per_minute, 60.0, clock)
+
+    def takes_passwords(self) -> bool:
+        """Whether anybody can sign in by a password, or nobody knows."""
+        if self.people is None:
+            return False
+        try:
+            return not self._has_provider or self.people.has_passwords()
+        except SettingsError:
+            # Who tries is told.
+            return True
 
     async def sign_in(self, name: str, password: str, origin: str) -> str | None:
         """The cookie of a new session; None if name or password are wrong.

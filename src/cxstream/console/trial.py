@@ -143,7 +143,7 @@ def _mean(ask: Ask, measure: Measure, row: Row, arm: str) -> Cell:
 def group_grid(ask: Ask, by: str, rows: Sequence[Row]) -> Grid:
     """The difference in leaving by group."""
     words, measure = ask.language, readings.OUTCOMES[readings.CHURN]
-    axis = charts.axis_of([readings.always(measure, row) for row in rows], (0,), 126)
+    axis = charts.axis_of([readings.always(measure, row) for row in rows], (0,), 88)
     heads = [
         figures.name(ask.label("dimension", by)),
         figures.head(words.gettext("Customers")),

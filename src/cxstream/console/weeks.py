@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from cxstream.console.scope import Scope
 
 COUNT = 12
+_DAYS = 7
 
 
 def scope_of(scope: Scope) -> Scope:
@@ -38,7 +39,53 @@ def mondays(scope: Scope) -> list[datetime]:
     ]
 
 
-def chart(ask: Ask, measure: Measure, found: Mapping[datetime, Estimate | None], title: str) -> Markup:
+def days_of(scope: Scope, monday: datetime, until: datetime | None = None) -> int:
+    """How many days of a week are in the data and count, begun ones with them.
+
+    Args:
+        scope: of the page.
+        monday: the start of the week.
+        until: what is later does not count; the end of the period by default.
+    """
+    start = max(monday, scope.first or monday)
+    # Data that begin on a Monday morning have that day.
+    start = datetime.combine(start.date(), datetime.min.time())
+    end = min(monday + timedelta(days=_DAYS), until or scope.until)
+    return max(0, -(-(end - start) // timedelta(days=1)))
+
+
+def part(ask: Ask, until: datetime | None = None) -> str:
+    """What hollow points of the lines over weeks mean; "" where all weeks are whole.
+
+    Args:
+        ask: with the period.
+        until: as of `days_of`.
+    """
+    words = ask.language
+    found = [day for day in mondays(ask.scope) if 0 < days_of(ask.scope, day, until) < _DAYS]
+    if not found:
+        return ""
+    return words.gettext(
+        "A hollow point is a week that is not whole: of that from %(day)s on, %(n)s of 7 days count."
+    ) % {"day": words.day(found[-1]), "n": days_of(ask.scope, found[-1], until)}
+
+
+def name(ask: Ask, monday: datetime) -> figures.Cell:
+    """The first cell of a row for a week; one that is not whole says so."""
+    found = figures.since(ask.language.full_day(monday.date()), monday)
+    days = days_of(ask.scope, monday)
+    if days >= _DAYS:
+        return found
+    return replace(found, margin=" " + ask.language.gettext("%(n)s of 7 days") % {"n": days})
+
+
+def chart(
+    ask: Ask,
+    measure: Measure,
+    found: Mapping[datetime, Estimate | None],
+    title: str,
+    until: datetime | None = None,
+) -> Markup:
     """A measure week by week.
 
     Args:
@@ -46,6 +93,7 @@ def chart(ask: Ask, measure: Measure, found: Mapping[datetime, Estimate | None],
         measure: that is drawn.
         found: its estimates by the start of the week.
         title: its name.
+        until: as of `days_of`.
     """
     days = mondays(ask.scope)
     words = ask.language
@@ -56,6 +104,7 @@ def chart(ask: Ask, measure: Measure, found: Mapping[datetime, Estimate | None],
         words.gettext("%(name)s, week by week; the table follows") % {"name": title},
         tone=measure.tone,
         bounds=measure.bounds,
+        part={place for place, day in enumerate(days) if days_of(ask.scope, day, until) < _DAYS},
     )
 
 
@@ -80,7 +129,7 @@ def grid(
     heads += [figures.head(words.gettext(each.title)) for each in measures]
     cells = [
         [
-            figures.since(words.full_day(row["period"].date()), row["period"]),
+            name(ask, row["period"]),
             figures.count(words, row[column]),
             *(figures.estimate(words, each, of(each, row)) for each in measures),
         ]

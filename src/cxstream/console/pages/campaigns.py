@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from cxstream.console import charts, drawing, figures
@@ -14,6 +15,7 @@ from cxstream.console.tables import Table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import datetime
 
     from cxstream.console.reader import Row
 
@@ -58,6 +60,7 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
         "total": total,
         "lede": _lede(ask, total, earlier) if total else None,
         "figures": [_figure(ask, each, total, earlier, weeks) for each in _MEASURES] if total else [],
+        "part": weekly.part(ask, _known_until(ask)),
         "weeks": weekly.grid(ask, weeks, (ask.language.gettext("Sent"), "sent"), _MEASURES, Measure.of),
         "by": by,
         "choices": _choices(ask, "by", {name: ask.label("dimension", name) for name in _BY}),
@@ -69,6 +72,7 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
         "shown": len(shown),
         "all_groups": len(rows),
         "pressure": _pressure_grid(ask, pressure),
+        "is_recent": any(row["followed"] < ask.scope.few <= row["sent"] for row in pressure),
         "is_young": total is not None and total["sent"] > 0 and total["followed"] < ask.scope.few,
         "older": ask.here(period="28d"),
         "within": _WITHIN,
@@ -119,8 +123,15 @@ def _figure(ask: Ask, measure: Measure, now: Row, before: Row | None, weeks: Seq
         if before and now["followed"]
         else figures.Cell(),
         "note": words.ngettext("of {n} message", "of {n} messages", now["followed"]),
-        "chart": weekly.chart(ask, measure, {row["period"]: measure.of(row) for row in weeks}, title),
+        "chart": weekly.chart(
+            ask, measure, {row["period"]: measure.of(row) for row in weeks}, title, _known_until(ask)
+        ),
     }
+
+
+def _known_until(ask: Ask) -> datetime:
+    """Until when what followed a message is known."""
+    return min(ask.scope.until, (ask.last or ask.scope.until) - timedelta(days=_WITHIN))
 
 
 def _link(ask: Ask, measure: Measure, **cell: str | None) -> str:
@@ -178,10 +189,18 @@ def _gain(ask: Ask, roi: float | None) -> figures.Cell:
 
 
 def _estimate(ask: Ask, measure: Measure, row: Row, by: str) -> figures.Cell:
-    if not row["followed"]:
-        return figures.none()
     link = _link(ask, measure, **{by: row[by]}) if row[_COUNTS[measure.column]] else ""
-    return figures.estimate(ask.language, measure, measure.of(row), link)
+    return _share(ask, measure, row, link)
+
+
+def _share(ask: Ask, measure: Measure, row: Row, link: str) -> figures.Cell:
+    """A share of the messages that are 7 days old; where only time is missing, that is said."""
+    found = measure.of(row)
+    if not row["sent"]:
+        return figures.none()
+    if found is None and row["followed"] < ask.scope.few <= row["sent"]:
+        return figures.Cell(ask.language.gettext("too recent"), tone="q")
+    return figures.estimate(ask.language, measure, found, link)
 
 
 def _pressure_grid(ask: Ask, rows: Sequence[Row]) -> Grid | None:
@@ -191,7 +210,7 @@ def _pressure_grid(ask: Ask, rows: Sequence[Row]) -> Grid | None:
     if not found:
         return None
     chosen = [found[band] for band in _PRESSURE if band in found]
-    axes = {each: charts.axis_of([each.of(row) for row in chosen], each.bounds, 110) for each in _OF_PRESSURE}
+    axes = {each: charts.axis_of([each.of(row) for row in chosen], each.bounds, 96) for each in _OF_PRESSURE}
     heads = [figures.name(words.gettext("Messages in 7 days")), figures.head(words.gettext("Sent"))]
     for measure in _OF_PRESSURE:
         heads += [
@@ -216,7 +235,7 @@ def _band(ask: Ask, row: Row, axes: Mapping[Measure, drawing.Axis]) -> list[figu
         count = _COUNTS[measure.column]
         found = measure.of(row)
         cells += [
-            figures.estimate(words, measure, found, of_band(count) if row[count] else ""),
+            _share(ask, measure, row, of_band(count) if row[count] else ""),
             figures.drawn(charts.interval(axis, found, tone=measure.tone)),
         ]
     return cells

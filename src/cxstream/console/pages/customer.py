@@ -247,6 +247,7 @@ def _why(ask: Ask, signal: Row) -> Row:
     axis = Axis(min(places) - slack, max(places) + slack, 300, 4)
     return {
         "signal": signal,
+        "day": risky.told_on(ask, signal["time"]),
         "reasons": [{**each, "drawn": fall(axis, each["before"], each["after"])} for each in reasons],
         "typical": _risk(typical),
         "typical_drawn": fall(axis, typical, typical, "k"),

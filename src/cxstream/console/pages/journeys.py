@@ -123,15 +123,17 @@ async def _beside(ask: Ask) -> dict[str, Any]:
     found = beside.edges({side: _merged(each) for side, each in every.items()}, totals, ask.scope.few)
     shown = found if ask.param("all") else found[:_SHOWN]
     funnels = {side: await _funnel(ask, side) for side in beside.SIDES}
+    results = {side: _results(each) for side, each in links.items()}
     ends = beside.ends(
         words,
-        {side: _results(each) for side, each in links.items()},
+        results,
         lambda name: words.gettext(_ENDS[name]).capitalize(),
         lambda side, name: _behind(ask, who=side, result=name),
     )
     return {
         "total": sum(totals.values()),
         "lede": _lede_beside(ask, totals, found),
+        "also": _also(ask, results, {side: each for side, (each, _) in funnels.items()}),
         "sides": [
             (
                 words.gettext(beside.TITLES[side]),
@@ -186,6 +188,30 @@ def _lede_beside(
         "of_left": words.percent(pair.left / totals["left"]),
         "of_stayed": words.percent(pair.stayed / totals["stayed"]),
     }
+
+
+def _also(
+    ask: Ask, results: Mapping[str, Mapping[str, int]], funnels: Mapping[str, Sequence[Row]]
+) -> list[dict[str, str]]:
+    """The end and the step of the funnel whose shares differ most, where that is more than chance gives in their tables."""
+    words = ask.language
+    end = beside.clearest(beside.end_pairs(results), ("left",))
+    steps = beside.funnel_pairs(funnels)
+    step = beside.clearest((row["step"], pair) for row, pair in steps)
+    found = []
+    for kind, name, each in (
+        ("end", end and words.gettext(_ENDS[end[0]]), end),
+        ("step", step and ask.label(_funnel_place(ask), step[0]), step),
+    ):
+        if each is not None:
+            pair = each[1]
+            shares = {
+                side: words.percent(number / pair.totals[side])
+                for side, number in zip(beside.SIDES, (pair.left, pair.stayed), strict=True)
+            }
+            first = ask.label(_funnel_place(ask), steps[0][0]["step"]) if kind == "step" else ""
+            found.append({"kind": kind, "name": str(name), "first": first, **shares})
+    return found
 
 
 def _chosen(ask: Ask) -> dict[str, str]:

@@ -26,11 +26,13 @@ _DAYS = 30
 # Customers who left, and who stayed, that a figure needs.
 _LEAST = 30
 # Ranks of those who left; and where the tenths of then are, and how many of those who are here are there now; a small part stands
-# for none.
+# for none. As in `warehouse follow`, drift is of customers with a touchpoint in the 90 days before, as models are fitted to them.
 _JUDGED = f"""
-, edges AS (SELECT quantile_cont(probability, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]) AS edge FROM found),
+, active AS (SELECT probability FROM found, ending WHERE time > cut - INTERVAL 90 DAY),
+edges AS (SELECT quantile_cont(probability, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]) AS edge FROM active),
 both_times AS (
-    SELECT true AS is_now, probability FROM cards WHERE {leaving.STAYS} UNION ALL SELECT false, probability FROM found
+    SELECT true AS is_now, probability FROM cards WHERE touches_90 > 0 AND {leaving.STAYS}
+    UNION ALL SELECT false, probability FROM active
 ),
 counts AS (
     SELECT is_now, len(list_filter(edge, lambda e: e < probability)) AS band, count(*) AS n

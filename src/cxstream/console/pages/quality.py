@@ -40,6 +40,7 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
         "outside": refused.said(ask, outside),
         "uncounted": _uncounted_grid(ask, outside),
         "figures": [_figure(ask, each, total, earlier, weekly) for each in _MEASURES],
+        "part": weeks.part(ask),
         "weeks": _week_grid(ask, weekly),
         "sources": _source_grid(ask, sources),
         "reasons": _reason_grid(ask, sources),
@@ -108,10 +109,9 @@ def _week_grid(ask: Ask, weekly: Sequence[Row]) -> Grid:
         heads,
         [
             [
-                figures.since(
-                    words.full_day(row["period"].date()) if row["period"] else words.gettext("no day"),
-                    row["period"],
-                ),
+                weeks.name(ask, row["period"])
+                if row["period"]
+                else figures.since(words.gettext("no day"), None),
                 *(figures.count(words, row[name]) for name in ("touchpoints", "rejected", "late")),
             ]
             for row in weekly

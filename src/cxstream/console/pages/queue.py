@@ -32,9 +32,9 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
     orders = await risky.orders(ask)
     wanted = wanted_of(ask, orders)
     after = ask.param("after")
-    rows, count, choices, snoozed, untold = await asyncio.gather(
+    rows, (count, waiting), choices, snoozed, untold = await asyncio.gather(
         risky.waiting(ask, wanted, _PAGE + 1, after),
-        risky.count(ask, wanted),
+        risky.counted(ask, wanted),
         risky.choices(ask, wanted),
         risky.count(ask, replace(wanted, state="snoozed")),
         risky.count(ask, replace(wanted, state="untold")),
@@ -48,6 +48,7 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
     return {
         "rows": [{**row, "link": ask.here(**{**kept, "customer": row["customer"]})} for row in shown],
         "count": count,
+        "waiting": waiting,
         "worked": worked,
         "offer": await work.choices(ask, chosen["customer"], worked[chosen["customer"]]) if chosen else None,
         "chosen": chosen,

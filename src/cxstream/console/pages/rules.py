@@ -7,19 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from cxstream.console import drawing, figures
+from cxstream.console import drawing, figures, rule_changes
 from cxstream.console.figures import Cell, Grid
 from cxstream.console.labels import LEVELS
 from cxstream.console.language import N_
 from cxstream.console.page import Ask, Page
 from cxstream.console.tables import Table
-from cxstream.model.features import FEATURES, SPECS
+from cxstream.model.features import FEATURES
 from cxstream.model.parameters import ScoringParams
 from cxstream.model.rules import Rules, rules_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from cxstream.console.language import Language
     from cxstream.console.reader import Row
 
 _LABELS = """
@@ -46,12 +47,16 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
     rules = _own(ask)
     latest = rows[0]["model"] if rows else ""
     params = rules.params
+    changed = rule_changes.changed(rules)
     return {
         "latest": latest,
         "since": rows[0]["first_time"] if rows else None,
         "label": rules.label,
         "are_known": latest in {"", rules.label},
-        "changed": len([row for row in _parameters(rules) if row["changed"]]),
+        "changed": len(changed),
+        "changes": rule_changes.grid(ask, changed),
+        "shown_changes": min(len(changed), rule_changes.SHOWN),
+        "experiments": rule_changes.experiments(ask, rules),
         "levels": _level_grid(ask, params),
         "reasons": _reason_grid(ask, rules),
         "points": _point_grid(ask, params),
@@ -165,16 +170,22 @@ def _point_grid(ask: Ask, params: ScoringParams) -> Grid:
     cells = [
         [
             Cell(ask.label("kind", name), _difference(ask, each, before), right=False),
-            _points(words.number(each.effort, 1), is_zero=not each.effort),
+            _points(_exact(words, each.effort), is_zero=not each.effort),
             figures.drawn(drawing.bar(each.effort / most, "e", 96)),
             Cell(
-                words.number(each.mood, 1, sign=True),
+                _exact(words, each.mood, sign=True),
                 tone="better" if each.mood > 0 else "worse" if each.mood < 0 else "q",
             ),
         ]
         for name, each, before in sorted(shown, key=lambda item: (-item[1].effort, item[1].mood, item[0]))
     ]
     return Grid(heads, cells)
+
+
+def _exact(words: Language, value: float, *, least: int = 1, sign: bool = False) -> str:
+    """A parameter with as many decimals as it has: rounded, it would be another rule."""
+    digits = f"{value:.6f}".rstrip("0").partition(".")[2]
+    return words.number(value, max(least, len(digits)), sign=sign)
 
 
 def _points(text: str, *, is_zero: bool) -> Cell:
@@ -189,8 +200,8 @@ def _difference(ask: Ask, now: Any, before: Any) -> str:
     if now == before:
         return ""
     return words.gettext("was %(effort)s and %(mood)s") % {
-        "effort": words.number(before.effort, 1),
-        "mood": words.number(before.mood, 1, sign=True),
+        "effort": _exact(words, before.effort),
+        "mood": _exact(words, before.mood, sign=True),
     }
 
 
@@ -199,14 +210,14 @@ def _more(ask: Ask, p: ScoringParams) -> Iterator[tuple[str, str]]:
     words = ask.language
 
     def number(value: float) -> str:
-        return words.number(value, 0 if float(value).is_integer() else 1)
+        return _exact(words, value, least=0)
 
     def points(each: Any) -> str:
         parts = []
         if each.effort:
-            parts.append(words.gettext("effort %(n)s") % {"n": words.number(each.effort, 1, sign=True)})
+            parts.append(words.gettext("effort %(n)s") % {"n": _exact(words, each.effort, sign=True)})
         if each.mood:
-            parts.append(words.gettext("mood %(mood)s") % {"mood": words.number(each.mood, 1, sign=True)})
+            parts.append(words.gettext("mood %(mood)s") % {"mood": _exact(words, each.mood, sign=True)})
         return ", ".join(parts) or words.gettext("nothing")
 
     model = p.text_model
@@ -224,7 +235,7 @@ def _more(ask: Ask, p: ScoringParams) -> Iterator[tuple[str, str]]:
         words.gettext("the first %(free)s min are free, then effort %(each)s a minute, at most %(most)s")
         % {
             "free": number(p.wait_free_minutes),
-            "each": words.number(p.wait_effort_per_minute, 1, sign=True),
+            "each": _exact(words, p.wait_effort_per_minute, sign=True),
             "most": number(p.wait_effort_max),
         },
     )
@@ -263,7 +274,7 @@ def _scores(ask: Ask, p: ScoringParams) -> Iterator[tuple[str, str]]:
     words = ask.language
 
     def number(value: float) -> str:
-        return words.number(value, 0 if float(value).is_integer() else 2)
+        return _exact(words, value, least=0)
 
     yield (
         words.gettext("Memory"),
@@ -312,9 +323,7 @@ def _scores(ask: Ask, p: ScoringParams) -> Iterator[tuple[str, str]]:
 
 def _parameters(rules: Rules) -> list[Row]:
     """Every parameter with its value and its default."""
-    data = orjson.loads(rules.data)
-    standard = orjson.loads(rules_of(ScoringParams(), {name: SPECS[name].action for name in FEATURES}).data)
-    now, default = dict(_flat(data)), dict(_flat(standard))
+    now, default = (dict(_flat(orjson.loads(each.data))) for each in (rules, rule_changes.defaults()))
     return [
         {
             "parameter": name,

@@ -71,6 +71,7 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
     return {
         "lede": _lede(ask, total, earlier),
         "figures": [_figure(ask, each, total, earlier, weekly, able) for each in _MEASURES],
+        "part": weeks.part(ask),
         "fcr_until": _known_until(ask),
         "fcr_channels": [ask.label("channel", name) for name in able.to_resolve],
         "queued_channels": [ask.label("channel", name) for name in able.to_wait],
@@ -201,7 +202,7 @@ def _figure(
         if before
         else figures.Cell(),
         "note": note,
-        "chart": weeks.chart(ask, measure, found, title),
+        "chart": weeks.chart(ask, measure, found, title, _known_until(ask) if measure is _FCR else None),
     }
 
 

@@ -74,6 +74,7 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
         "total": total,
         "unconverted": total["unconverted"] if total else 0,
         "figures": [_figure(ask, each, total, earlier, weeks) for each in _MEASURES] if total else [],
+        "part": weekly.part(ask),
         "weeks": _week_grid(ask, weeks),
         "risk": _risk(ask, levels),
         "levels": _level_grid(ask, levels),
@@ -156,7 +157,7 @@ def _week_grid(ask: Ask, weeks: Sequence[Row]) -> Grid:
     heads += [figures.head(words.gettext(measure.title)) for measure in _MEASURES]
     rows = [
         [
-            figures.since(words.full_day(row["period"].date()), row["period"]),
+            weekly.name(ask, row["period"]),
             *(_cell(ask, measure, _of(measure, row, ask.scope.few)) for measure in _MEASURES),
         ]
         for row in weeks

@@ -51,6 +51,7 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
     asked = [row for row in rows if any(row[count] for count in _ANSWERS.values())]
     return {
         "figures": [_figure(ask, each, total, earlier, weeks) for each in _MEASURES],
+        "part": weekly.part(ask),
         "lede": _lede(ask, total, earlier),
         "weeks": _week_grid(ask, weeks),
         "by": by,
@@ -125,7 +126,7 @@ def _week_grid(ask: Ask, weeks: Sequence[Row]) -> Grid:
         heads += [figures.head(words.gettext(measure.title)), figures.head(words.gettext("Answers"))]
     rows = [
         [
-            figures.since(words.full_day(row["period"].date()), row["period"]),
+            weekly.name(ask, row["period"]),
             *(
                 cell
                 for measure in _MEASURES

@@ -138,7 +138,7 @@ async function beside(link) {
 document.addEventListener("click", (event) => {
   const row = event.target.closest("[data-queue] .qrow");
   if (!row || event.defaultPrevented || event.button || event.ctrlKey || event.metaKey || event.shiftKey) return;
-  if (!matchMedia("(min-width: 761px)").matches) return;
+  if (!matchMedia("(min-width: 941px)").matches) return;
   event.preventDefault();
   const link = row.querySelector("a");
   rove(link);
