@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
@@ -21,6 +21,7 @@ from playwright.sync_api import sync_playwright
 
 from console_app import card, place_signal, warehouse
 from cxstream.console import navigation
+from cxstream.console.people import Role, add_person
 from npm_packages import install
 from view_rows import START, made_up, made_up_signals, touchpoint
 
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 PAGES = [page for page in navigation.found().values() if "{" not in page.path]
 ROWS = made_up(11, 1200, 60)
+for _row in ROWS[::5]:
+    _row["behind_ms"] = 40 * 3_600_000
+PASSWORD = "correct horse battery"
 
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None, reason="no Chromium here: install Debian's package chromium"
@@ -276,6 +280,17 @@ def test_the_queue_is_worked_through_by_keyboard(browser: Any, address: str) -> 
     page.locator("#h-id", has_text=names[1]).wait_for()
     assert page.locator(".qrow[aria-current] a").inner_text() == names[1]
     assert f"customer={names[1]}" in page.url
+    # Risk and waiting stand there on narrow windows, too; on a tablet the customer has the window alone.
+    for width in (1280, 1000, 800):
+        page.set_viewport_size({"width": width, "height": 800})
+        cells = page.locator(".qrow").first.locator(":scope > *")
+        assert cells.evaluate_all("found => found.every((each) => each.offsetWidth >= 20)"), width
+    page.locator(".qrow a").nth(2).click()
+    page.locator("#h-id", has_text=names[2]).wait_for()
+    assert not page.locator(".qrow").first.is_visible()
+    page.get_by_role("link", name="Queue").last.click()
+    page.locator(".qrow").first.wait_for()
+    page.goto(f"{address}/queue?customer={names[1]}")
     page.keyboard.press("o")
     page.wait_for_url(f"**/customers/{names[1]}")
     assert page.locator("#content h2").first.inner_text() == names[1]
@@ -355,6 +370,153 @@ def test_work_is_done_by_keyboard(browser: Any, address: str) -> None:
         ("note", "a note, with j, k and s"),
         ("assign", None),
     ]
+    assert complaints == []
+    page.context.close()
+
+
+_SAID = {
+    "en-GB": {
+        "erase": "Erase this customer",
+        "nobody": "Your role shows no customers",
+        "refused": "Your role does not show this",
+        "help": "Ask an administrator of the console, who can give you another role.",
+        "other": "Polski",
+        "assign": "Assign to me",
+    },
+    "pl-PL": {
+        "erase": "Usuń dane tego klienta",
+        "nobody": "Twoja rola nie pokazuje klientów",
+        "refused": "Twoja rola tego nie pokazuje",
+        "help": "Poproś administratora konsoli, który może nadać Ci inną rolę.",
+        "other": "English",
+        "assign": "Przypisz do mnie",
+    },
+}
+_POST = """([path, values]) => {
+    const form = Object.assign(document.createElement("form"), { method: "post", action: path });
+    values.form_token = document.querySelector("[name=form_token]").value;
+    for (const [name, value] of Object.entries(values)) form.append(Object.assign(document.createElement("input"), { name, value }));
+    document.body.append(form);
+    form.submit();
+}"""
+
+
+@pytest.mark.timeout(600)
+def test_each_role_sees_its_own_and_is_refused_in_words(browser: Any, path: Path, tmp_path: Path) -> None:
+    users = tmp_path / "users.json"
+    for role in Role:
+        add_person(users, role.name, role.name, PASSWORD)
+    with served(path, CXSTREAM_CONSOLE__USERS_FILE=str(users)) as address:
+        for role in Role:
+            page, complaints = opened(browser, locale="en-GB")
+            page.goto(f"{address}/today")
+            page.get_by_label("Name").fill(role.name)
+            page.get_by_label("Password").fill(PASSWORD)
+            page.get_by_role("button", name="Sign in").click()
+            for said in _SAID.values():
+                page.wait_for_url("**/today")
+                _sees_what_is_theirs(page, address, role, said)
+                page.goto(f"{address}/today")
+                page.get_by_role("button", name=said["other"]).click()
+            # A refusal is an answer that the browser complains of, and nothing else is.
+            assert [each for each in complaints if "403 (Forbidden)" not in each] == []
+            page.context.close()
+
+
+def _sees_what_is_theirs(page: Any, address: str, role: Role, said: dict[str, str]) -> None:
+    sees = role >= Role.agent
+    links = page.locator("nav.side a")
+    shown = {links.nth(n).get_attribute("href").partition("?")[0] for n in range(links.count())}
+    assert ({"/queue", "/customers"} <= shown, "/queue" in shown, "/rules" in shown) == (sees, sees, True)
+    assert page.get_by_text(said["nobody"]).is_visible() is not sees
+    for each in ("/today", "/touchpoints"):
+        page.goto(address + each)
+        assert (page.locator("main a[href^='/customers']").count() > 0) is sees, each
+    refused = {
+        "/queue": sees,
+        "/customers/c-1": sees,
+        "/rejected": sees,
+        "/touchpoints?where=agent=a-1": sees,
+    }
+    for each, may in refused.items():
+        if may and each == "/rejected":
+            # It waits for a Kafka that is not there.
+            continue
+        page.goto(address + each)
+        _is_refused(page, said, not may)
+        if may and each in {"/queue", "/customers/c-1"}:
+            page.get_by_role("button", name=said["assign"]).wait_for()
+            erases = each != "/queue" and role is Role.admin
+            assert page.get_by_text(said["erase"]).count() == erases
+    # What no button offers is refused, too, where somebody asks all the same.
+    asked = {"customer": "c-1", "do": "note", "text": "a note", "key": "k", "typed": "c-1"}
+    for each, may in (("/work", sees), ("/erase", role is Role.admin)):
+        if not may:
+            with page.expect_navigation():
+                page.evaluate(_POST, [each, asked])
+            _is_refused(page, said, True)
+
+
+def _is_refused(page: Any, said: dict[str, str], wanted: bool) -> None:
+    assert (page.get_by_role("heading", level=1).inner_text() == said["refused"]) is wanted, page.url
+    assert page.get_by_role("alert").get_by_text(said["help"]).count() == wanted
+    if wanted:
+        assert page.get_by_text("c-1").count() == 0
+
+
+@pytest.mark.parametrize(
+    ("locale", "said", "count", "back"),
+    [
+        ("en-GB", "As it was known at the end of", "touchpoint", "Back to now"),
+        ("pl-PL", "Stan wiedzy na koniec dnia", "punkt", "Wróć do teraz"),
+    ],
+)
+def test_the_page_of_a_customer_goes_back_in_time(
+    browser: Any, address: str, locale: str, said: str, count: str, back: str
+) -> None:
+    mine = [row for row in ROWS if row["customer_id"] == 1]
+
+    def known(day: datetime) -> int:
+        return sum(
+            row["time"] + timedelta(milliseconds=row["behind_ms"]) < day + timedelta(days=1) for row in mine
+        )
+
+    page, complaints = opened(browser, locale=locale)
+    page.goto(f"{address}/customers/c-1")
+    now = page.locator("main").inner_text()
+    assert page.locator("form[action='/work']").count() > 0
+    end = max(row["time"] for row in mine).replace(hour=0, minute=0)
+    # A day at whose end not all was known that had happened, which a clock of events alone would show.
+    day = next(
+        each
+        for each in (end - timedelta(days=n) for n in range(1, 20))
+        if 0 < known(each) < sum(row["time"] < each + timedelta(days=1) for row in mine)
+    )
+    page.locator(".travel summary").click()
+    page.locator("input[name=at]").fill(f"{day:%Y-%m-%d}")
+    page.locator(".travel .pop button").click()
+    page.wait_for_url(f"**at={day:%Y-%m-%d}*")
+
+    def shows(day: datetime) -> None:
+        assert said in page.get_by_role("status").filter(has_text=f"{day.day} ").inner_text()
+        heading = page.locator(".hd", has=page.locator("#h-events")).inner_text()
+        assert (int(next(each for each in heading.split() if each.isdigit())), count in heading) == (
+            known(day),
+            True,
+        )
+        assert page.locator("section[aria-labelledby=h-events] tbody tr").count() == min(known(day), 50)
+        # The past is looked at: nothing is done there.
+        assert page.locator("form[action='/work'], form[action='/erase'], #h-if").count() == 0
+
+    shows(day)
+    page.locator(".travel a").first.press("Enter")
+    page.wait_for_url(f"**at={day - timedelta(days=1):%Y-%m-%d}*")
+    shows(day - timedelta(days=1))
+    page.locator(".travel a.on").press("Enter")
+    page.wait_for_url(f"**at={day:%Y-%m-%d}*")
+    page.get_by_role("link", name=back).click()
+    page.wait_for_url("**/customers/c-1*")
+    assert page.locator("main").inner_text() == now
     assert complaints == []
     page.context.close()
 

@@ -7,14 +7,16 @@ import contextlib
 import io
 import os
 import re
+import shutil
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import msgspec
 import pytest
+from playwright.async_api import async_playwright
 from rich.console import Console
 
 from cxstream.demo.board import Board, Line
@@ -30,12 +32,16 @@ from cxstream.model.outputs import (
     Reason,
     read_signal,
 )
+from cxstream.model.work import CONSOLE
 from workers import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 PROC = Path("/proc")
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+# A browser, a worker and a broker share two cores with other tests.
+PATIENCE_MS = 240_000
 WHY = (
     "from 39% for a typical customer; 3 contacts about 'invoice' in 7 days (up to 72%); "
     "satisfaction 90 of 100 (down to 61%)"
@@ -302,6 +308,68 @@ async def _shows_customers(running: Demo, address: str, name: str, password: str
         await until(filled, 120.0, lambda: "nobody is in the queue")
 
 
+@contextlib.asynccontextmanager
+async def listened_to(running: Demo) -> AsyncIterator[None]:
+    """Read what the demo says meanwhile, so that it can go on."""
+
+    async def listen() -> None:
+        while True:
+            await running.drain()
+
+    listening = asyncio.create_task(listen())
+    try:
+        yield
+    finally:
+        listening.cancel()
+
+
+async def _signed_in(browser: Any, address: str, where: str, language: str, *who: str) -> Any:
+    """A page of a browser of its own, for somebody who has signed in there."""
+    context = await browser.new_context(locale=language, viewport={"width": 1280, "height": 900})
+    page = await context.new_page()
+    page.set_default_timeout(PATIENCE_MS)
+    await page.goto(address + where)
+    for name, value in zip(("name", "password"), who, strict=True):
+        await page.locator(f"input[name={name}]").fill(value)
+    await page.locator("form[action='/sign-in'] button").click()
+    await page.wait_for_url(f"**{where}*")
+    # It can be told, if it was not reloaded, that it is the same page.
+    await page.evaluate("window.same = true")
+    return page
+
+
+async def _acts_and_sees_it_come_back(address: str, *who: str) -> None:
+    """Press in the queue, and see on a page that was open before what the worker made of it, then erase the customer."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        queue = await _signed_in(browser, address, "/queue", "en-GB", *who)
+        customer = await queue.locator(".qrow[aria-current] a").inner_text()
+        page = await _signed_in(browser, address, f"/customers/{customer}", "pl-PL", *who)
+        sources = page.locator("dl.kv > dt:text-is('Źródła') + dd")
+        assert CONSOLE not in await sources.inner_text()
+        # The queue may show somebody else first in the meantime.
+        await queue.goto(f"{address}/queue?customer={customer}")
+        await queue.keyboard.press("x")
+        await queue.get_by_label("What was done").select_option("call_back")
+        await queue.get_by_role("button", name="Record the action").click()
+        # By Kafka, the worker and the read model: only what is scored has a source there.
+        await sources.filter(has_text=CONSOLE).wait_for()
+        done = page.locator("section[aria-labelledby=h-done] tbody tr").first
+        assert "Oddzwonić" in await done.inner_text()
+        await page.get_by_text("wysłane, jeszcze nie w danych").wait_for(state="detached")
+        assert await page.evaluate("window.same") is True
+        # An erasure is asked for by typing the id, and the page empties once the worker has done it.
+        erasing = queue.locator("form[action='/erase']")
+        await queue.goto(f"{address}/customers/{customer}")
+        await queue.get_by_text("Erase this customer").click()
+        await erasing.locator("input[name=typed]").fill(customer)
+        await erasing.locator("button").click()
+        for each, said in ((queue, "This customer was erased"), (page, "Dane tego klienta usunięto")):
+            await each.get_by_role("heading", name=said).wait_for()
+        assert await page.evaluate("window.same") is True
+        await browser.close()
+
+
 @pytest.mark.broker
 @pytest.mark.skipif(not PROC.is_dir(), reason="looks for leftovers in /proc")
 class TestWhole:
@@ -337,6 +405,9 @@ class TestWhole:
             assert found
             await running.until("  raised to ")
             await _shows_customers(running, *found.groups())
+            if CHROMIUM is not None:
+                async with listened_to(running):
+                    await _acts_and_sees_it_come_back(*found.groups())
             running.process.send_signal(signal.SIGINT)
             said, complained = await running.end()
         assert running.process.returncode == 130, complained
