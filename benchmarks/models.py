@@ -1,6 +1,6 @@
-"""What the models of the rules cost: events a second of processor time with and without them, in one process; medians.
+"""What trained rules cost: events a second of processor time with plain rules and with models, in turn in one process; medians.
 
-    python benchmarks/models.py touchpoints.ndjson [--runs 5] [--texts 0.05]
+    python benchmarks/models.py touchpoints.ndjson [--runs 5] [--texts 0.05] [--rules examples/churn-30d.toml]
 
 A part of the events is given a text without a sentiment; of those, half repeat a few short texts, as answers do.
 """
@@ -15,8 +15,10 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from cxstream.model.experiments import Experiment
 from cxstream.model.parameters import PurchaseModel, ScoringParams, TextModelParams, ValueModel
 from cxstream.model.text import DIGESTS, MODEL
+from cxstream.rules.file import read_file
 from cxstream.scoring.engine import Engine, Records, compile_kernels
 from cxstream.settings import ACTIONS
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 _BATCH, _EVENTS, _WORDS = 1900, 60_000, 10
+_TRAINED = Path(__file__).resolve().parent.parent / "examples/churn-30d.toml"
 _ENGLISH = "parcel order late invoice happy terrible support again never great slow broken refund nice staff help price bad"
 _POLISH = "paczka dotarła uszkodzona obsługa nie odpowiada bardzo dobry kontakt szybka wysyłka polecam zła reklamacja miła pani"
 _POST = (
@@ -70,6 +73,25 @@ def run(lines: Sequence[bytes], params: ScoringParams) -> float:
     return len(lines) / (time.process_time() - begin)
 
 
+def parameters(trained: ScoringParams) -> dict[str, ScoringParams]:
+    """Plain rules, and those of a fitted churn model with one model after the other; by name."""
+    models: dict[str, Any] = {
+        "purchase_model": PurchaseModel(r=0.5, alpha=3.0, a=0.8, b=2.4),
+        "value_model": ValueModel(p=6.25, q=3.74, v=15.44),
+        "coefficients": {**trained.coefficients, "lapse": 1.0},
+    }
+    experiments = {"experiments": {"retention": Experiment(holdout=0.2)}}
+    texts = {"text_model": TextModelParams(name=MODEL, digest=DIGESTS[MODEL])}
+    return {
+        "plain rules": ScoringParams(),
+        "trained churn model": trained,
+        "... with purchases and value": trained.model_copy(update=models),
+        "... with an experiment": trained.model_copy(update=models | experiments),
+        "... with texts: all": trained.model_copy(update=models | experiments | texts),
+        "plain rules with texts": ScoringParams().model_copy(update=texts),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -80,31 +102,30 @@ def main() -> None:
     parser.add_argument(
         "--repeated", type=float, default=0.5, help="share of the texts that are one of a few"
     )
+    parser.add_argument(
+        "--rules",
+        type=Path,
+        default=_TRAINED,
+        help="rules of a churn model; default: examples/churn-30d.toml",
+    )
     args = parser.parse_args()
     lines = list(with_texts(args.file.read_bytes().splitlines()[:_EVENTS], args.texts, args.repeated))
-    plain = ScoringParams()
-    models: dict[str, Any] = {
-        "purchase_model": PurchaseModel(r=0.5, alpha=3.0, a=0.8, b=2.4),
-        "value_model": ValueModel(p=6.25, q=3.74, v=15.44),
-    }
-    text = {"text_model": TextModelParams(name=MODEL, digest=DIGESTS[MODEL])}
-    sets = {
-        "without models": plain,
-        "with purchases and value": plain.model_copy(update=models),
-        "with texts": plain.model_copy(update=text),
-        "with all": plain.model_copy(update=models | text),
-    }
+    sets = parameters(read_file(args.rules).params)
     compile_kernels()
     found: dict[str, list[float]] = {name: [] for name in sets}
     for params in sets.values():
         run(lines, params)
-    for _ in range(args.runs):
-        for name, params in sets.items():
-            found[name].append(run(lines, params))
-    without = found["without models"]
+    for i in range(args.runs):
+        # Back and forth, so that a machine that grows slower does not look like a model.
+        for name in list(sets)[:: 1 if i % 2 else -1]:
+            found[name].append(run(lines, sets[name]))
+    plain = found[next(iter(sets))]
     for name, rates in found.items():
-        change = median(a / b for a, b in zip(rates, without, strict=True)) - 1
-        print(f"{name:25} {median(rates):9,.0f} events a second of processor time ({change:+.1%})")
+        changes = sorted(a / b - 1 for a, b in zip(rates, plain, strict=True))
+        print(
+            f"{name:36} {median(rates):9,.0f} events a second of processor time ({median(changes):+.1%}, "
+            f"{changes[0]:+.1%} to {changes[-1]:+.1%})"
+        )
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 """The sentiment of texts, in English and Polish: offline, deterministic, with weights that travel in the package.
 
-text -> cleaning -> language -> vader (English) | polish -> Verdict
-                                  evidence -> masking
+text -> quick (one kernel for most texts)                -> sentiment
+     -> cleaning -> language -> vader (English) | polish -> sentiment, evidence -> masking
 """

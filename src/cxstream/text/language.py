@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cxstream.kernels.ngrams import fill_table, languages
+from cxstream.kernels.languages import FILTER_WORDS, FILTERS, Grams, fill_table, languages
+from cxstream.kernels.sentiment import CLOSE, NEAR, READ, Languages
 from cxstream.text.columns import column
 
 if TYPE_CHECKING:
@@ -14,14 +15,9 @@ if TYPE_CHECKING:
 
     from cxstream.text.weights import LanguageWeights
 
-# More of a text says nothing new.
-_READ = 200
-# A language that is configured is preferred to one that is not where the two are this close, in log-probability by the
-# square root of the text's bytes: short texts look like many languages.
-_CLOSE = 1.0
-# Beyond this, a text is in another language.
-NEAR = 2.0
 _COUNTS = 64
+# In the order of the kernel.
+_READ = ("en", "pl")
 
 
 class Identifier:
@@ -35,34 +31,36 @@ class Identifier:
     def __init__(self, weights: LanguageWeights, accepted: Collection[str]) -> None:
         self._accepted = np.array([name in accepted for name in weights.names])
         self._names = weights.names
-        self._weights, self._step, self._prior = weights.weights, weights.step, weights.prior
-        size = 1 << int(len(weights.keys) * 2).bit_length()
-        self._table, self._rows = np.zeros(size, np.uint64), np.zeros(size, np.int32)
-        fill_table(weights.keys, self._table, self._rows)
-        self._deepest = np.zeros(1 << 16, np.uint8)
-        lengths = (weights.keys >> np.uint64(56)).astype(np.uint8)
-        np.maximum.at(self._deepest, (weights.keys & np.uint64(0xFFFF)).astype(np.int64), lengths)
-        self._counts = np.zeros(len(weights.keys), np.int32)
-        self._found = np.zeros(len(weights.keys), np.int64)
-        self._logs = np.log1p(np.arange(_COUNTS, dtype=np.float64))
+        self._step, self._prior = weights.step, weights.prior
+        n = len(weights.keys)
+        self._grams = Grams(
+            np.zeros(1 << (2 * n).bit_length(), np.uint64),
+            np.zeros((FILTERS, FILTER_WORDS), np.uint64),
+            weights.weights,
+            np.zeros(n, np.int32),
+            np.zeros(n, np.int64),
+            np.log1p(np.arange(_COUNTS, dtype=np.float64)),
+        )
+        fill_table(weights.keys, self._grams)
+
+    def tables(self) -> Languages:
+        """The n-grams for the kernel of all texts."""
+        columns = [self._names.index(name) for name in _READ]
+        return Languages(
+            self._grams,
+            np.zeros(len(self._names)),
+            self._prior,
+            np.array([self._step]),
+            np.array(columns, np.int64),
+            self._accepted[columns],
+        )
 
     def scores(self, texts: Sequence[str]) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
         """Log-probability of each language, up to a constant, by the square root of the bytes; float64[n, languages]."""
-        some = [text[:_READ] for text in texts]
+        some = [text[:READ] for text in texts]
         joined, ends = column([text.lower() if text.isupper() else text for text in some])
         out = np.empty((len(texts), len(self._names)))
-        languages(
-            joined,
-            ends,
-            self._table,
-            self._rows,
-            self._weights,
-            self._deepest,
-            self._counts,
-            self._found,
-            self._logs,
-            out,
-        )
+        languages(joined, ends, self._grams, out)
         lengths = np.maximum(np.diff(ends, prepend=0), 1)
         known = out.any(axis=1, keepdims=True)
         scores: np.ndarray[tuple[int, int], np.dtype[np.float64]] = (
@@ -101,4 +99,4 @@ class Identifier:
 
 def is_sure(near: Mapping[str, float]) -> bool:
     """Whether a text is in the nearest language."""
-    return next(iter(near.values()), NEAR) <= _CLOSE
+    return next(iter(near.values()), NEAR) <= CLOSE

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cxstream.kernels.sentiment import FOR_PYTHON, TO_CLEAN, UNSURE
 from cxstream.text.cleaning import cleaned
 from cxstream.text.language import Identifier, is_sure
 from cxstream.text.masking import mask
-from cxstream.text.polish import UNSURE, Polish
+from cxstream.text.polish import Polish
+from cxstream.text.quick import Quick
 from cxstream.text.vader import Vader
 from cxstream.text.weights import load
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
+
+    from numpy.typing import NDArray
 
 ENGLISH, POLISH = "en", "pl"
 # Phrases of a verdict, and the most characters of each.
@@ -50,6 +55,22 @@ def _key(text: str, tag: str | None) -> bytes:
     return blake2b(f"{len(said)} {said}{text}".encode(errors="surrogatepass"), digest_size=16).digest()
 
 
+def _joined(
+    texts: Sequence[str], tags: Sequence[str | None] | None
+) -> tuple[bytes, NDArray[np.int64], NDArray[np.int64]]:
+    """Texts and tags in one, and where each begins and ends. What UTF-8 cannot have leaves the kernel in doubt."""
+    n = len(texts)
+    parts = [part.encode(errors="surrogatepass") for part in (*texts, *(tag or "" for tag in tags or ()))]
+    ends = np.zeros(len(parts) + 1, np.int64)
+    np.cumsum(np.fromiter(map(len, parts), np.int64, len(parts)), out=ends[1:])
+    spans = np.stack([ends[:-1], ends[1:]], axis=1)
+    return b"".join(parts), spans[:n], spans[n:] if tags else np.zeros((n, 2), np.int64)
+
+
+def _cut(text: bytes, spans: NDArray[np.int64]) -> list[str]:
+    return [text[begin:end].decode(errors="surrogatepass") for begin, end in spans.tolist()]
+
+
 class TextModel:
     """A text model. A pure function of the texts: batches and threads of time do not matter; not for two threads at once.
 
@@ -65,6 +86,7 @@ class TextModel:
         self._identifier = Identifier(weights.language, languages)
         self._vader = Vader(weights.english)
         self._polish = Polish(weights.polish)
+        self._quick = Quick(weights, self._identifier, self._polish)
         self._known: dict[bytes, float | None] = {}
 
     def sentiments(
@@ -76,7 +98,36 @@ class TextModel:
             texts: n texts.
             languages: n language tags (RFC 5646) as the sources say them; None where they say none.
         """
-        tags = languages or [None] * len(texts)
+        text, spans, tags = _joined(texts, languages)
+        return [None if math.isnan(score) else score for score in self.read(text, spans, tags).tolist()]
+
+    def read(self, text: bytes, spans: NDArray[np.int64], tags: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The sentiment of each text, -1..1 with four decimals; NaN where the model abstains.
+
+        Args:
+            text: bytes in UTF-8 in which texts and tags lie.
+            spans: int64[n, 2], where each text begins and ends.
+            tags: int64[n, 2], where its language tag (RFC 5646) does, as the source says it; nothing between if it says none.
+
+        Returns:
+            float64[n].
+        """
+        told, scores, left = self._quick.read(text, spans, tags, are_clean=False)
+        if not left:
+            return scores
+        unclean, doubtful = np.flatnonzero(told == TO_CLEAN), np.flatnonzero(told == FOR_PYTHON)
+        if len(unclean):
+            said = _cut(text, tags[unclean])
+            own = _joined([cleaned(each) for each in _cut(text, spans[unclean])], said)
+            again, scores[unclean], _ = self._quick.read(*own, are_clean=True)
+            doubtful = np.concatenate([doubtful, unclean[again == FOR_PYTHON]])
+        if len(doubtful):
+            found = self.in_python(_cut(text, spans[doubtful]), _cut(text, tags[doubtful]))
+            scores[doubtful] = [np.nan if score is None else score for score in found]
+        return scores
+
+    def in_python(self, texts: Sequence[str], tags: Sequence[str | None]) -> list[float | None]:
+        """The same as `sentiments` without the kernel: for texts about which it is in doubt."""
         keys = [_key(text, tag) for text, tag in zip(texts, tags, strict=True)]
         new = [i for i, key in enumerate(keys) if key not in self._known]
         if not new:

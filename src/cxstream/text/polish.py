@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cxstream.kernels.ngrams import MAX_WORD, features, sums
+from cxstream.kernels.sentiment import SHORT, UNSURE, Linear
 from cxstream.text.columns import column
 
 if TYPE_CHECKING:
@@ -18,17 +19,17 @@ if TYPE_CHECKING:
 
 # What one text can have; the rest of a longer one is not read.
 MAX_FEATURES, MAX_WORDS = 16_384, 1_000
+# Of a character in UTF-8.
+_MOST_BYTES = 4
 # What emoji and emoticons add at most, in log-odds.
 _SIGNS = 3.0
-# A score nearer to 0 is no verdict.
-UNSURE = 0.25
 # Buckets so many that words do not share one.
 KNOWN = 1 << 30
 # With these an emoticon begins; what begins with a letter or a digit is too often something else.
-_BEGIN = re.compile("[:;=<>^(]")
+BEGIN = re.compile("[:;=<>^(]")
 _NUMBERS = re.compile(r"\d+")
 # Ranges, since a set of single characters outside the Basic Multilingual Plane is searched one by one.
-_EMOJI = re.compile("[\u2600-\u27bf\u2665\U0001f000-\U0001faff]")
+EMOJI = re.compile("[\u2600-\u27bf\u2665\U0001f000-\U0001faff]")
 
 
 class Polish:
@@ -41,12 +42,25 @@ class Polish:
     def __init__(self, weights: PolishWeights) -> None:
         self._weights, self._step, self._words = weights.weights, weights.step, weights.words
         self._signs = dict(weights.signs)
-        emoticons = sorted(filter(_BEGIN.match, self._signs), key=lambda each: (-len(each), each))
+        emoticons = sorted(filter(BEGIN.match, self._signs), key=lambda each: (-len(each), each))
         self._emoticon = re.compile("|".join(map(re.escape, emoticons)))
         self._buckets = np.zeros(MAX_FEATURES, np.int32)
         self._owners = np.zeros(MAX_FEATURES, np.int32)
         self._spans = np.zeros((MAX_WORDS, 2), np.int32)
         self._word = np.zeros(MAX_WORD, np.uint8)
+
+    def tables(self) -> Linear:
+        """The model for the kernel of all texts."""
+        return Linear(
+            self._weights,
+            np.array([self._step]),
+            self._words.astype(np.int32),
+            self._buckets,
+            self._owners,
+            self._spans,
+            self._word,
+            np.zeros(SHORT * _MOST_BYTES, np.uint8),
+        )
 
     def _features(self, raw: bytes, size: int) -> int:
         return features(
@@ -62,9 +76,9 @@ class Polish:
 
     def _found(self, text: str) -> list[str]:
         """The emoji and emoticons of a text."""
-        found = [] if text.isascii() else [sign for sign in _EMOJI.findall(text) if sign in self._signs]
+        found = [] if text.isascii() else [sign for sign in EMOJI.findall(text) if sign in self._signs]
         end = 0
-        for begin in _BEGIN.finditer(text):
+        for begin in BEGIN.finditer(text):
             if begin.start() >= end and (sign := self._emoticon.match(text, begin.start())):
                 found.append(sign[0])
                 end = sign.end()

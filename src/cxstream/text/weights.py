@@ -26,7 +26,7 @@ class LanguageWeights:
 
     Attributes:
         names: ISO 639-1 codes.
-        keys: uint64[features], n-grams: up to 6 bytes, and their number in the highest byte.
+        keys: uint64[features], n-grams: up to 5 bytes, and their number in the highest byte.
         weights: int8[features, languages], log-probabilities in steps, each less the mean of its n-gram.
         step: of them.
         prior: float64[languages], log-probabilities.

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _READ, _COUNTS = np.zeros(256, np.bool_), np.zeros(256, np.bool_)
 _READ[list(READ)] = True
 _COUNTS[[kind for kind in Kind if kind.spec.fills == "sentiment"]] = True
-_TEXT, _SENTIMENT = np.uint64(1 << NUMBER["text"]), np.uint64(1 << NUMBER["sentiment"])
+_TEXT, _LANG, _SENTIMENT = (np.uint64(1 << NUMBER[name]) for name in ("text", "lang", "sentiment"))
 # Sets of languages; all partitions share a model.
 _KEPT = 4
 # A model has room to work in for one batch at a time.
@@ -63,7 +63,9 @@ def warm_up() -> None:
     named = TextModelParams(name=MODEL, digest=DIGESTS[MODEL])
     with _reading:
         # One or two words are looked up, too.
-        _loaded(named).sentiments(["good", "dobrze", "to jest bardzo dobre, dziękuję", ""])
+        some, model = ["good", "dobrze", "to jest bardzo dobre, dziękuję", ""], _loaded(named)
+        model.sentiments(some)
+        model.in_python(some, [None] * len(some))
 
 
 class _Said(msgspec.Struct, gc=False):
@@ -91,38 +93,36 @@ def plain_sentiments(raws: Sequence[bytes | None], plain: Plain, model: TextMode
     """
     columns, fields = plain.columns, plain.fields
     assert fields is not None  # noqa: S101  # the caller has asked for them
-    there = fields.members
-    which = np.flatnonzero(
-        plain.known & _READ[columns["kind"]] & (there & _TEXT != 0) & (there & _SENTIMENT == 0)
-    )
+    which = np.flatnonzero(fields.members & (_TEXT | _SENTIMENT) == _TEXT)
+    which = which[plain.known[which] & _READ[columns["kind"][which]]]
     if not len(which):
         return {}
-    said, tongues = _strings(fields, which, NUMBER["text"]), _strings(fields, which, NUMBER["lang"])
-    for i in np.flatnonzero(~fields.whole[which]).tolist():
-        data = _read(raws[which[i]]).data
-        said[i], tongues[i] = data.text, data.lang
-    with _reading:
-        scores = model.sentiments([text or "" for text in said], tongues)
-    found = {row: score for row, score in zip(which.tolist(), scores, strict=True) if score is not None}
-    rows, values = (
-        np.fromiter(found, np.int64, len(found)),
-        np.fromiter(found.values(), np.float64, len(found)),
-    )
+    scores = _scores(raws, fields, which, model)
+    known = ~np.isnan(scores)
+    rows, values = which[known], scores[known]
     fields.numbers[rows, NUMBER["sentiment"]] = values
     fields.members[rows] |= _SENTIMENT
     counts = _COUNTS[columns["kind"][rows]]
     columns["a"][rows[counts]], columns["flags"][rows[counts]] = values[counts], HAS_VALUE
-    return found
+    return dict(zip(rows.tolist(), values.tolist(), strict=True))
 
 
-def _strings(fields: Fields, rows: NDArray[np.int64], m: int) -> list[str | None]:
-    """The text of a member of some records; None where it is not there, or has an escape."""
-    there = (fields.members[rows] & np.uint64(1 << m) != 0).tolist()
-    spans = fields.spans[rows, m].tolist()
-    return [
-        fields.text[begin:end].decode() if given and begin else None
-        for given, (begin, end) in zip(there, spans, strict=True)
-    ]
+def _scores(
+    raws: Sequence[bytes | None], fields: Fields, which: NDArray[np.int64], model: TextModel
+) -> NDArray[np.float64]:
+    """The sentiments of some records, by row of `which`; NaN where the model abstains."""
+    scores, whole = np.empty(len(which)), fields.whole[which]
+    rows = which[whole]
+    spans, tags = fields.spans[rows, NUMBER["text"]], fields.spans[rows, NUMBER["lang"]]
+    tags[fields.members[rows] & _LANG == 0] = 0
+    # Where there is an escape, the text is not what lies in the record.
+    escaped = [_read(raws[i]).data for i in which[~whole].tolist()]
+    with _reading:
+        scores[whole] = model.read(fields.text, spans, tags)
+        if escaped:
+            found = model.sentiments([data.text or "" for data in escaped], [data.lang for data in escaped])
+            scores[~whole] = [np.nan if score is None else score for score in found]
+    return scores
 
 
 def fill_sentiments(events: Sequence[Any], model: TextModel) -> None:
