@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -13,7 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cxstream.console.queries import own
-from cxstream.kernels.journeys import in_order
+from cxstream.kernels.blocks import CROWDED, ROW, SORTED, TIED, count_blocks, place_rows, sort_blocks
+from cxstream.model.kinds import Kind
 from cxstream.warehouse.views import definition, query
 from cxstream.warehouse.views.selection import Filter, Selection
 from cxstream.warehouse.views.streamed import empathy, groups, plan, slices
@@ -86,12 +89,12 @@ filters = st.lists(
         "outcomes": st.fixed_dictionaries({
             name: st.sampled_from(("churn", "purchase", "complaint", "silence")) for name in ("first", "second")}),
     }),
-    st.sampled_from(("all", "left", "stayed")),
+    st.sampled_from(("all", "left", "stayed")), st.sampled_from((1, 4096)),
 )  # fmt: skip
 @PROPERTY
 def test_kernels_find_what_sql_finds(
     view: str, one: Any, other: Any, where: list[Filter], within: str, place: str, order: str, limit: int | None,
-    rows: int, hours: int, ending: dict[str, dict[str, str]], who: str,
+    rows: int, hours: int, ending: dict[str, dict[str, str]], who: str, block: int,
 ) -> None:  # fmt: skip
     if view == "quality":
         where = [one for one in where if one.dimension == "source"]
@@ -110,7 +113,8 @@ def test_kernels_find_what_sql_finds(
             "steps": "web > call > app" if place == "channel" else "awareness>purchase>nothing",
         }
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(slices, "_ROWS", rows)
+        patch.setattr(slices, "ROWS", rows)
+        patch.setattr(slices, "_BLOCK", block)
         selection = Selection(since=since, until=until, where=tuple(where), by=by, options=options)
         assert_same(*both(hours, view, selection, limit))
 
@@ -150,7 +154,7 @@ def test_kernels_group_as_sql_groups(
     found = query.result(own(view), selection, limit)
     assert found.streamed is not None
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(slices, "_ROWS", rows)
+        patch.setattr(slices, "ROWS", rows)
         assert_same(
             answers(connection(hours), found), answers(connection(hours), found._replace(streamed=None))
         )
@@ -164,9 +168,9 @@ def test_sql_groups_what_would_be_very_many(monkeypatch: pytest.MonkeyPatch) -> 
     assert query.result(own("people"), Selection(by=("segment",))).streamed is None
 
 
-@pytest.mark.parametrize("limit", ["_MOST_ITEMS", "_MOST_CELLS"])
-def test_sql_counts_very_many_items(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(empathy, limit, 20)
+@pytest.mark.parametrize(("name", "value"), [("_MOST_ITEMS", 20), ("_KEY", "hash(channel)")])
+def test_sql_counts_very_many_items(name: str, value: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(empathy, name, value)
     found = query.result(definition.view("empathy"), Selection())
     assert found.streamed is not None
     assert not found.streamed.install(connection(1).cursor())
@@ -185,23 +189,50 @@ def test_more_touchpoints_than_codes_have_room_for() -> None:
     assert not found.streamed.install(some.cursor())
 
 
+def test_kinds_with_words_are_those_of_the_view() -> None:
+    rows = definition.view("empathy").rows
+    described = rows[rows.index("CASE kind") : rows.index("FROM {selected}")]
+    named = {kind.name.lower().rstrip("_") for kind in Kind} & set(re.findall(r"'(\w+)'", described))
+    assert named == set(empathy.TEXT_KINDS)
+
+
 def test_rows_of_one_time_by_partition_and_offset() -> None:
     offsets = np.arange(200)[::-1].copy()
-    times, partitions = np.zeros(200, np.int64), (offsets % 2).astype(np.int32)
-    order = np.empty(200, np.int32)
+    rows, partitions = np.zeros(200, ROW), (offsets % 2).astype(np.int32)
+    order, few, room = np.empty(200, np.int32), np.array([0, 20]), np.empty(200, np.int32)
+    none = partitions[:0], offsets[:0]
+    assert sort_blocks(few, rows, *none, room, order) == TIED
+    assert sort_blocks(few, rows, partitions, offsets, room, order) == SORTED
+    assert order[:20].tolist() == sorted(range(20), key=lambda row: (partitions[row], offsets[row]))
     # So many moves are left to another way to sort.
-    assert not in_order(times, partitions, offsets, 0, 0, np.zeros(50, np.int32), order)
-    few = slice(0, 20)
-    assert in_order(times[few], partitions[few], offsets[few], 0, 0, np.zeros(5, np.int32), order[few])
-    assert order[few].tolist() == sorted(range(20), key=lambda row: (partitions[row], offsets[row]))
-    columns: dict[str, np.ndarray] = {
-        "us": times,
-        "partition": partitions,
-        "offset": offsets,
-        "id": offsets,
-    }
-    found = slices._sorted(0, columns, 1)
-    assert found.columns["id"][found.order].tolist() == [*range(0, 200, 2), *range(1, 200, 2)]
+    assert sort_blocks(np.array([0, 200]), rows, partitions, offsets, room, order) == CROWDED
+    divided = slices.Divided(
+        np.array([0, 200, 200]), rows, np.empty((200, 0), np.float32), partitions, offsets
+    )
+    with ThreadPoolExecutor(1) as pool:
+        found = slices._sorted(pool, divided, slices.Blocks(1, 1), 1, 0)
+    assert offsets[found.order].tolist() == [*range(0, 200, 2), *range(1, 200, 2)]
+    rows["customer"] = np.arange(200)
+    assert sort_blocks(few, rows, *none, room, order) == SORTED
+
+
+@pytest.mark.parametrize(("highest", "parts"), [(0, 1), (7, 2), (7, 3), (1_000_003, 2), (10_000_000, 4)])
+def test_customers_by_blocks(highest: int, parts: int) -> None:
+    blocks = slices.Blocks.of(highest, parts)
+    customers = np.unique(np.linspace(0, highest, 1000).astype(np.int32))
+    next_places, places = np.zeros(1 << blocks.bits, np.int64), np.empty(len(customers), np.int32)
+    count_blocks(customers, blocks.bits, next_places)
+    next_places = np.cumsum(next_places) - next_places
+    rows, times = np.empty(len(customers), ROW), customers.astype(np.int64)
+    steps, kinds = np.ones(len(customers), np.int16), np.ones(0, np.int8)
+    place_rows(customers, times, steps, kinds, blocks.bits, blocks.stride, next_places, places, rows)
+    numbers = rows["customer"]
+    assert rows["time"][places].tolist() == times.tolist()
+    assert numbers.max() < blocks.room
+    assert blocks.customers(numbers)[places].tolist() == customers.tolist()
+    assert np.all(np.diff(numbers // blocks.stride) >= 0)
+    assert len(blocks.ends(parts)) == parts + 1
+    assert blocks.ends(parts)[-1] == 1 << blocks.bits >= parts
 
 
 @pytest.mark.parametrize("view", VIEWS)

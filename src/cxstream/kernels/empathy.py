@@ -1,11 +1,12 @@
 """An empathy map, told from touchpoints in any order: how many have each item, and which customers.
 
 Items are numbers from 0 on, below 64 times the words of `seen`. What an item adds is counted in integers, so that the order
-does not matter.
+does not matter. Rows are of blocks of customers (`cxstream.kernels.blocks`), so that the sets of a block are within the cache.
 """
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,64 +22,82 @@ if TYPE_CHECKING:
 
 # An item: touchpoints, their customers, and what they added, in millionths of a point.
 ITEM = np.dtype([(name, np.int64) for name in ("count", "customers", "effort", "mood")])
+# A kind, channel and touchpoint: a number that stands for it, and the items that touchpoints there have; those that are below 0, no item.
+CELL = np.dtype(
+    [("key", np.int64), *((name, np.int32) for name in ("does", "pains", "gains", "is_there"))], align=True
+)
 BITS = 64
 BAND, BANDS = 20, 5
-# Sentiments up to this are neutral.
-NEUTRAL = 0.05
-POSITIVE, NEGATIVE, NEUTRAL_WORDS = 0, 1, 2
 _MICRO = 1e6
 _HALF = 0.5
-_ONE, _NONE = np.uint64(1), np.uint64(0)
+_NONE = np.uint64(0)
 
 
 @entry
 def count_items(
-    part: int,
-    parts: int,
-    seen: Words,
-    items: Records,
-    customers: NDArray[np.int32],
-    kinds: NDArray[np.int16],
-    channels: NDArray[np.int16],
-    touchpoints: NDArray[np.int16],
-    own: NDArray[np.bool_],
-    satisfactions: NDArray[np.float32],
-    sentiments: NDArray[np.float64],
-    efforts: NDArray[np.float32],
-    moods: NDArray[np.float32],
-    says: NDArray[np.int32],
-    thinks: NDArray[np.int32],
-    reasons: NDArray[np.int32],
-    does: NDArray[np.int32],
-    pains: NDArray[np.int32],
-    gains: NDArray[np.int32],
+    rows: Records,
+    values: NDArray[np.float32],
+    cells: Records,
     bands: NDArray[np.int32],
     tones: NDArray[np.int32],
-) -> int:
-    """Count the items of each row of a part, which has the customers whose number has the remainder `part` by `parts`.
+    seen: Words,
+    items: Records,
+) -> bool:
+    """Count the items that rows have by their place, by the satisfaction after them, and by the tone of their words.
 
     Args:
-        part: see above.
-        parts: likewise.
-        seen: uint64[customers, words], receives a bit for each item of a customer.
-        items: ITEM by item, of this part, receives the sums.
-        customers: of each row.
-        kinds: of each row.
-        channels: of each row.
-        touchpoints: of each row, 0 for none.
-        own: whether the customer did it, and not the company.
-        satisfactions: after each row, 0..100.
-        sentiments: of the text of each row; NaN without one.
-        efforts: that each row added, points.
-        moods: ... likewise.
-        says: item of each row; below 0 for none.
-        thinks: ... likewise.
-        reasons: ... likewise.
-        does: int32[kinds, channels, touchpoints], items.
-        pains: ... likewise.
-        gains: ... likewise.
+        rows: ROW[n] of customers that no other thread has; `time` is the key of a cell, and `kind` a tone.
+        values: float32[n, 4], effort and mood that each row added, points, and satisfaction after it, 0..100.
+        cells: CELL[m], a table of a power of two, where each key is at the first free place from `key` modulo m on.
         bands: int32[BANDS], items.
-        tones: int32[3], items by POSITIVE, NEGATIVE and NEUTRAL_WORDS.
+        tones: int32[tones], items; below 0 for none.
+        seen: uint64[customers, words], receives a bit for each item of a customer.
+        items: ITEM by item, of this thread, receives the sums.
+
+    Returns:
+        False if the cell of a row is not there.
+    """
+    mask = len(cells) - 1
+    for i in range(len(rows)):
+        row = rows[i]
+        at = row.time & mask
+        while cells[at].is_there and cells[at].key != row.time:
+            at = (at + 1) & mask
+        cell = cells[at]
+        if not cell.is_there:
+            return False
+        mine = seen[row.customer]
+        effort, mood = micro(values[i, 0]), micro(values[i, 1])
+        # What customers do themselves, and how they feel.
+        if cell.does >= 0:
+            _count(cell.does, True, mine, items, effort, mood)
+            band = max(0, min(BANDS - 1, int(values[i, 2] // BAND)))
+            _count(bands[band], True, mine, items, effort, mood)
+            if tones[row.kind] >= 0:
+                _count(tones[row.kind], True, mine, items, effort, mood)
+        _count(cell.pains, (values[i, 0] > 0) | (values[i, 1] < 0), mine, items, effort, mood)
+        _count(cell.gains, values[i, 1] > 0, mine, items, effort, mood)
+    return True
+
+
+@entry
+def count_texts(
+    customers: NDArray[np.int32],
+    efforts: NDArray[np.float32],
+    moods: NDArray[np.float32],
+    texts: NDArray[np.int32],
+    seen: Words,
+    items: Records,
+) -> int:
+    """Count the items of words.
+
+    Args:
+        customers: int32[n], the other number of the customer of each row.
+        efforts: float32[n], that each row added, points.
+        moods: float32[n], likewise.
+        texts: int32[n], the item of each row; below 0 for none.
+        seen: uint64[customers, words], receives a bit for each item of a customer.
+        items: ITEM by item, receives the sums.
 
     Returns:
         Nothing of use; without it, the reads ahead would be left out.
@@ -87,45 +106,24 @@ def count_items(
     for i in range(len(customers)):
         if i % AHEAD == 0:
             for ahead in range(i, min(i + AHEAD, len(customers))):
-                if customers[ahead] % parts == part:
-                    warm |= seen[customers[ahead], 0]
-        if customers[i] % parts != part:
-            continue
-        mine = seen[customers[i]]
-        kind, channel = kinds[i], channels[i]
-        effort, mood = micro(efforts[i]), micro(moods[i])
-        _count(says[i], mine, items, effort, mood)
-        _count(thinks[i], mine, items, effort, mood)
-        _count(reasons[i], mine, items, effort, mood)
-        if own[i]:
-            _count(does[kind, channel, touchpoints[i]], mine, items, effort, mood)
-            band = max(0, min(BANDS - 1, int(satisfactions[i] // BAND)))
-            _count(bands[band], mine, items, effort, mood)
-            sentiment = sentiments[i]
-            if not np.isnan(sentiment):
-                tone = (
-                    POSITIVE if sentiment > NEUTRAL else NEGATIVE if sentiment < -NEUTRAL else NEUTRAL_WORDS
-                )
-                _count(tones[tone], mine, items, effort, mood)
-        if efforts[i] > 0 or moods[i] < 0:
-            _count(pains[kind, channel, touchpoints[i]], mine, items, effort, mood)
-        if moods[i] > 0:
-            _count(gains[kind, channel, touchpoints[i]], mine, items, effort, mood)
+                warm |= seen[customers[ahead], 0]
+        if texts[i] >= 0:
+            _count(texts[i], True, seen[customers[i]], items, micro(efforts[i]), micro(moods[i]))
     return int(warm)
 
 
 @kernel
-def _count(item: int, mine: Words, items: Any, effort: int, mood: int) -> None:
-    if item < 0:
-        return
+def _count(item: int, has: bool, mine: Words, items: Any, effort: int, mood: int) -> None:
+    """Add to an item if a row has it, without a branch: whether it has it is as good as random."""
+    many = np.int64(has)
     one = items[item]
-    one.count += 1
-    one.effort += effort
-    one.mood += mood
-    bit = _ONE << np.uint64(item % BITS)
-    if not mine[item // BITS] & bit:
-        mine[item // BITS] |= bit
-        one.customers += 1
+    one.count += many
+    one.effort += many * effort
+    one.mood += many * mood
+    bit = np.uint64(many) << np.uint64(item % BITS)
+    before = mine[item // BITS]
+    mine[item // BITS] = before | bit
+    one.customers += np.int64((bit & ~before) != _NONE)
 
 
 @kernel
@@ -137,4 +135,4 @@ def micro(points: float) -> int:
     """
     # The product of a float32 and a million is exact, and so is its sum with a half.
     scaled = np.float64(points) * _MICRO
-    return int(scaled + _HALF) if scaled >= 0 else -int(_HALF - scaled)
+    return int(scaled + math.copysign(_HALF, scaled))

@@ -1,12 +1,12 @@
 """Journeys of customers, told from touchpoints in the order of time: edges and funnels; `paths` has whole journeys.
 
-Touchpoints come in slices, each later than the one before. `in_order` sorts a slice, and the others then look at each row
-once, and at the state of its customer, an array by number of customer. So nothing is sorted by customer, and memory
-grows with customers and not with the window.
+Touchpoints come in slices, each later than the one before, and within a slice by blocks of customers
+(`cxstream.kernels.blocks`). Kernels look at each row once, and at the state of its customer, an array by number of
+customer. So nothing is sorted by customer, and memory grows with customers and not with the window.
 
-Columns of a slice: `customers` int32[n], `times` int64[n] in us, `places` int16[n], what a step is, as numbers from 1 on.
-`order` int32[m] are rows in order, of the customers whose number has the remainder `part` by `parts`: each thread has its own. `within` is the time in us after which a touchpoint begins another journey, below 0
-for never.
+Arrays of a slice: `rows` ROW[n], of which `place` is what a step is, as a number from 1 on; `values` float32[n, m], numbers of
+each row; `order` int32[k], the rows of one thread in order, block by block, of the customers whose block is `part` of `parts`.
+`within` is the time in us after which a touchpoint begins another journey, below 0 for never.
 """
 
 from __future__ import annotations
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Records = NDArray[np.void]
-
-# Rows of a bucket of time on average, and how often a row may be moved on average until another way to sort is better.
-BUCKET, _MOVES = 4, 16
 
 # The last touchpoint of a customer; `journey` counts from 1 on, over all customers.
 LAST = np.dtype(
@@ -42,108 +39,10 @@ NEVER = -(1 << 62)
 
 
 @entry
-def in_order(
-    times: NDArray[np.int64],
-    partitions: NDArray[np.int32],
-    offsets: NDArray[np.int64],
-    first: int,
-    shift: int,
-    ends: NDArray[np.int32],
-    order: NDArray[np.int32],
-) -> bool:
-    """The rows by time, partition and offset.
-
-    Args:
-        times: int64[n].
-        partitions: int32[n].
-        offsets: int64[n].
-        first: not after any time.
-        shift: 2 to the power of it is the width of a bucket of time.
-        ends: int32[m], zeros; as many widths after `first` is after every time.
-        order: int32[n], receives the rows.
-
-    Returns:
-        False if too many rows share a bucket: then `order` is of no use.
-    """
-    count = len(times)
-    for i in range(count):
-        ends[(times[i] - first) >> shift] += 1
-    total = 0
-    for bucket in range(len(ends)):
-        total += ends[bucket]
-        ends[bucket] = total
-    for i in range(count - 1, -1, -1):
-        bucket = (times[i] - first) >> shift
-        ends[bucket] -= 1
-        order[ends[bucket]] = i
-    left = _MOVES * count
-    for i in range(1, count):
-        row = order[i]
-        at = i
-        while at > 0 and _is_later(order[at - 1], row, times, partitions, offsets):
-            order[at] = order[at - 1]
-            at -= 1
-        order[at] = row
-        left -= i - at
-        if left < 0:
-            return False
-    return True
-
-
-@kernel
-def _is_later(
-    one: int,
-    other: int,
-    times: NDArray[np.int64],
-    partitions: NDArray[np.int32],
-    offsets: NDArray[np.int64],
-) -> bool:
-    if times[one] != times[other]:
-        return bool(times[one] > times[other])
-    if partitions[one] != partitions[other]:
-        return bool(partitions[one] > partitions[other])
-    return bool(offsets[one] > offsets[other])
-
-
-@entry
-def divide(
-    order: NDArray[np.int32],
-    customers: NDArray[np.int32],
-    ends: NDArray[np.int64],
-    divided: NDArray[np.int32],
-) -> None:
-    """Give each part the rows of its customers.
-
-    Args:
-        order: int32[n], all rows in order.
-        customers: of each row.
-        ends: int64[parts], zeros; receives where the rows of each part end.
-        divided: int32[n], receives the rows of all parts, each in order.
-    """
-    parts = len(ends)
-    for i in range(len(order)):
-        ends[customers[order[i]] % parts] += 1
-    total = 0
-    for part in range(parts):
-        count = ends[part]
-        ends[part] = total
-        total += count
-    for i in range(len(order)):
-        part = customers[order[i]] % parts
-        divided[ends[part]] = order[i]
-        ends[part] += 1
-
-
-@entry
 def follow_edges(
     order: NDArray[np.int32],
-    customers: NDArray[np.int32],
-    times: NDArray[np.int64],
-    places: NDArray[np.int16],
-    efforts: NDArray[np.float32],
-    moods: NDArray[np.float32],
-    efforts_after: NDArray[np.float32],
-    satisfactions_after: NDArray[np.float32],
+    rows: Records,
+    values: NDArray[np.float32],
     within: int,
     size: int,
     part: int,
@@ -162,14 +61,9 @@ def follow_edges(
     An edge from place a to b has the number `a * size + b`; place 0 is before a journey and behind it.
 
     Args:
-        order: of the rows.
-        customers: of each row.
-        times: of each row.
-        places: of each row, 1 .. size - 1.
-        efforts: that each row added.
-        moods: that each row added.
-        efforts_after: the customer's effort after each row.
-        satisfactions_after: the customer's satisfaction after each row.
+        order: see the module.
+        rows: likewise.
+        values: effort and mood that each row added, and the customer's effort and satisfaction after it.
         within: see the module.
         size: places and one.
         part: see the module.
@@ -190,39 +84,36 @@ def follow_edges(
     for i in range(len(order)):
         if i % AHEAD == 0:
             for ahead in range(i, min(i + AHEAD, len(order))):
-                warm += last[customers[order[ahead]]].journey
-        row = order[i]
-        customer = customers[row]
-        before = last[customer]
-        place = places[row]
-        is_between = before.journey > 0 and (within < 0 or times[row] - before.time <= within)
+                warm += last[rows[order[ahead]].customer].journey
+        number = order[i]
+        row = rows[number]
+        before = last[row.customer]
+        is_between = before.journey > 0 and (within < 0 or row.time - before.time <= within)
         if is_between:
-            number = before.place * size + place
-            gap[i] = times[row] - before.time
-            taken = edges[number]
+            taking = before.place * size + row.place
+            gap[i] = row.time - before.time
+            taken = edges[taking]
             taken.gap += gap[i]
-            taken.effort_change += np.float64(efforts_after[row]) - np.float64(before.effort)
-            taken.satisfaction_change += np.float64(satisfactions_after[row]) - np.float64(
-                before.satisfaction
-            )
+            taken.effort_change += np.float64(values[number, 2]) - np.float64(before.effort)
+            taken.satisfaction_change += np.float64(values[number, 3]) - np.float64(before.satisfaction)
         else:
             if before.journey > 0:
                 _end(before, size, edges, final)
-            number = np.int32(place)
+            taking = np.int32(row.place)
             gap[i] = -1
-            taken = edges[number]
-            owners[begun * parts + part] = customer
+            taken = edges[taking]
+            owners[begun * parts + part] = row.customer
             before.journey = begun * parts + part + 1
             begun += 1
         taken.count += 1
-        taken.effort += efforts[row]
-        taken.mood += moods[row]
-        edge[i] = number
+        taken.effort += values[number, 0]
+        taken.mood += values[number, 1]
+        edge[i] = taking
         journey[i] = before.journey
-        before.time = times[row]
-        before.place = place
-        before.effort = efforts_after[row]
-        before.satisfaction = satisfactions_after[row]
+        before.time = row.time
+        before.place = row.place
+        before.effort = values[number, 2]
+        before.satisfaction = values[number, 3]
     # Never; but what was read must be of use, or the compiler leaves it out.
     return begun if warm >= 0 else warm
 
@@ -275,9 +166,7 @@ def takers(
 @entry
 def follow_funnel(
     order: NDArray[np.int32],
-    customers: NDArray[np.int32],
-    times: NDArray[np.int64],
-    places: NDArray[np.int16],
+    rows: Records,
     within: int,
     is_strict: bool,
     starts: NDArray[np.int64],
@@ -286,10 +175,8 @@ def follow_funnel(
     """Advance customers through the steps of a funnel, which are the places.
 
     Args:
-        order: of the rows.
-        customers: of each row.
-        times: of each row.
-        places: of each row, 1 .. steps.
+        order: see the module.
+        rows: likewise; places are 1 .. steps.
         within: from the first of the steps to the last, us.
         is_strict: whether the steps must be one after the other.
         starts: int64[customers, steps], NEVER: the latest start of the steps up to each one; in any order the last
@@ -305,12 +192,12 @@ def follow_funnel(
     for i in range(len(order)):
         if i % AHEAD == 0:
             for ahead in range(i, min(i + AHEAD, len(order))):
-                customer = customers[order[ahead]]
+                customer = rows[order[ahead]].customer
                 warm |= starts[customer, 0] ^ took[customer, 0]
-        row = order[i]
-        customer = customers[row]
-        place = places[row] - 1
-        time = times[row]
+        row = rows[order[i]]
+        customer = row.customer
+        place = row.place - 1
+        time = row.time
         if not is_strict:
             starts[customer, place] = time
             earliest = time

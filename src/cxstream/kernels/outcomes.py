@@ -29,10 +29,7 @@ _ONE, _NONE = np.uint64(1), np.uint64(0)
 @entry
 def follow_outcomes(
     order: NDArray[np.int32],
-    customers: NDArray[np.int32],
-    times: NDArray[np.int64],
-    places: NDArray[np.int16],
-    kinds: NDArray[np.int8],
+    rows: Records,
     within: int,
     cuts: NDArray[np.bool_],
     groups: NDArray[np.int8],
@@ -46,11 +43,8 @@ def follow_outcomes(
     """Add what each row says of the journey of its customer.
 
     Args:
-        order: of the rows.
-        customers: of each row.
-        times: of each row.
-        places: of each row; 1 is none.
-        kinds: SILENCE, COMPLAINT, PURCHASE or CHURN of each row.
+        order: see the module.
+        rows: likewise; place 1 is none, and kinds are SILENCE, COMPLAINT, PURCHASE or CHURN.
         within: see the module.
         cuts: bool[4], of each end, whether only what came before it counts.
         groups: int8[4], of each end, the group that its journeys are counted in; below 0 for none.
@@ -63,16 +57,16 @@ def follow_outcomes(
     """
     words = seen.shape[1]
     for i in range(len(order)):
-        row = order[i]
-        customer = customers[row]
+        row = rows[order[i]]
+        customer = row.customer
         at = journeys[customer]
-        if at.rows > 0 and within >= 0 and times[row] - at.time > within:
+        if at.rows > 0 and within >= 0 and row.time - at.time > within:
             _end(customer, at, cuts, groups, seen, at_end, at_complaint, ever, counts)
             at.rows = 0
             at.ending = SILENCE
             for word in range(words):
                 seen[customer, word] = _NONE
-        kind = kinds[row]
+        kind = row.kind
         if kind >= PURCHASE:
             at.ending = kind
             for word in range(words):
@@ -82,10 +76,10 @@ def follow_outcomes(
                 at.ending = kind
             for word in range(words):
                 at_complaint[customer, word] = seen[customer, word]
-        bit = places[row] - 2
+        bit = row.place - 2
         if bit >= 0:
             seen[customer, bit // BITS] |= _ONE << np.uint64(bit % BITS)
-        at.time = times[row]
+        at.time = row.time
         at.rows += 1
 
 

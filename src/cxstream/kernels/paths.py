@@ -39,11 +39,8 @@ def _mixed(value: np.uint64) -> np.uint64:
 @entry
 def follow_paths(
     order: NDArray[np.int32],
-    customers: NDArray[np.int32],
-    times: NDArray[np.int64],
-    places: NDArray[np.int16],
-    efforts: NDArray[np.float32],
-    kinds: NDArray[np.int8],
+    rows: Records,
+    values: NDArray[np.float32],
     within: int,
     journeys: Records,
     done: Records,
@@ -51,12 +48,9 @@ def follow_paths(
     """Lengthen the journeys of customers.
 
     Args:
-        order: of the rows.
-        customers: of each row.
-        times: of each row.
-        places: of each row.
-        efforts: that each row added.
-        kinds: SILENCE, COMPLAINT, PURCHASE or CHURN of each row.
+        order: see the module.
+        rows: likewise; kinds are SILENCE, COMPLAINT, PURCHASE or CHURN.
+        values: effort that each row added.
         within: see the module.
         journeys: JOURNEY by customer, under way.
         done: JOURNEY, receives those that have ended.
@@ -66,31 +60,31 @@ def follow_paths(
     """
     ended = 0
     for i in range(len(order)):
-        row = order[i]
-        at = journeys[customers[row]]
-        kind = kinds[row]
+        row = rows[order[i]]
+        at = journeys[row.customer]
+        kind = row.kind
         if kind == CHURN:
             # No step: it ends the journey before it, however much later.
             if at.steps > 0:
                 at.ending = kind
             continue
-        if at.steps > 0 and within >= 0 and times[row] - at.last > within:
+        if at.steps > 0 and within >= 0 and row.time - at.last > within:
             done[ended] = at
             ended += 1
             at.skip += at.steps
             at.steps = 0
         if at.steps == 0:
-            at.customer = customers[row]
-            at.first = times[row]
+            at.customer = row.customer
+            at.first = row.time
             at.one = _ONE
             at.two = _TWO
             at.effort = 0.0
             at.ending = SILENCE
-        step = np.uint64(places[row])
+        step = np.uint64(row.place)
         at.one = _mixed(at.one + step)
         at.two = _mixed((at.two ^ (step * _ONE)) + _NEXT)
-        at.last = times[row]
-        at.effort += efforts[row]
+        at.last = row.time
+        at.effort += values[order[i], 0]
         at.steps += 1
         # The last purchase or churn counts; a complaint only without either.
         if kind >= PURCHASE or (kind == COMPLAINT and at.ending == SILENCE):

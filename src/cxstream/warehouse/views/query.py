@@ -115,11 +115,17 @@ def result(view: View, selection: Selection, limit: int | None = None) -> Query:
         return found
     shown = _composed(view, selection, plan.shown(view), cells, limit, chosen=selection.columns)
     rows = plan.rows(view, selection)
-    touchpoints = _composed(view, selection, rows, _Cells([], {}), None)
     earlier = earlier_start(selection) if "{selected and before}" in rows else None
-    asked = Asked(touchpoints.sql, touchpoints.values, earlier or selection.since, selection.until)
+    asked, words = (
+        Asked(touchpoints.sql, touchpoints.values, earlier or selection.since, selection.until)
+        for touchpoints in (
+            _composed(view, selection, sql, _Cells([], {}), None) for sql in (rows, plan.words(view))
+        )
+    )
     most = None if cells.conditions else limit
-    return found._replace(streamed=plan.streamed(view, selection, (shown.sql, shown.values), asked, most))
+    return found._replace(
+        streamed=plan.streamed(view, selection, (shown.sql, shown.values), (asked, words), most)
+    )
 
 
 def customers(view: View, selection: Selection, measure: str = CUSTOMERS, limit: int | None = None) -> Query:

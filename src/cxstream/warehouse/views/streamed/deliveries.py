@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
-from cxstream.kernels.deliveries import DELIVERED, UNKNOWN, count_deliveries
-from cxstream.warehouse.views.streamed.slices import slices
+from cxstream.kernels.deliveries import (
+    BUCKETS,
+    DELIVERED,
+    NEVER,
+    TIMES,
+    UNKNOWN,
+    count_deliveries,
+    fill_buckets,
+    find_gaps,
+    find_times,
+)
+from cxstream.warehouse.views.streamed.slices import arrays, tables
 
 if TYPE_CHECKING:
     import duckdb
@@ -17,8 +28,9 @@ if TYPE_CHECKING:
 
     from cxstream.warehouse.views.streamed.plan import Plan
 
-# Touchpoints of one time may be in any order.
-ROWS = f"""SELECT customer_id, time, epoch_us(time) AS us, 0::INTEGER AS "partition", 0::BIGINT AS "offset", {{place}}::SMALLINT AS place, late,
+    Columns = dict[str, NDArray[Any]]
+
+ROWS = f"""SELECT customer_id, time, {{place}}::SMALLINT AS place, late::UTINYINT AS late,
     coalesce(epoch_us(arrived) - epoch_us(time), {UNKNOWN}) AS delay
 FROM {{selected}}"""
 MOST_PLACES = 32
@@ -30,41 +42,87 @@ _QUANTILES = {"delay_median_s": 0.5, "delay_p95_s": 0.95}
 
 def follow(cursor: duckdb.DuckDBPyConnection, plan: Plan) -> dict[str, pa.Table]:
     """The relations `NAMES`."""
-    sources = len(plan.names)
-    delivered = np.zeros(sources, DELIVERED)
-    seen, counts = np.zeros((sources, plan.highest + 1), bool), np.zeros((sources, _COUNTED), np.int64)
-    others: list[tuple[NDArray[np.int64], NDArray[np.int16]]] = []
-    for _, order, _, columns in slices(cursor, plan.asked):
-        delays, of = np.empty(len(order), np.int64), np.empty(len(order), np.int16)
-        found = count_deliveries(
-            order, columns["customer_id"], columns["us"], columns["place"], columns["late"], columns["delay"],
-            delivered, seen, counts, delays, of,
-        )  # fmt: skip
-        others.append((delays[:found].copy(), of[:found].copy()))
-    delays = np.concatenate([one for one, _ in others])
-    of = np.concatenate([one for _, one in others])
+    counted, times = _Counted(len(plan.names), plan.highest), np.zeros(len(plan.names), TIMES)
+    with ThreadPoolExecutor(1) as pool:
+        for table in tables(cursor, plan.asked, but=()):
+            batches = arrays(table)
+            done = pool.submit(counted.add, batches)
+            _add_times(batches, times)
+            done.result()
+    delivered = counted.delivered
     (there,) = np.nonzero(delivered["touchpoints"])
     names = {"source": pa.array([plan.names[source] for source in there], pa.string())}
-    quantiles = [_quantiles(counts[source], delays[of == source]) for source in there]
+    quantiles = [counted.quantiles(source) for source in there.tolist()]
     return {
         "good": pa.table(
             names
             | {name: pa.array(delivered[name][there]) for name in ("touchpoints", "customers", "late")}
             | {
-                f"{name}_time": pa.array(delivered[name][there]).cast(pa.timestamp("us"))
+                f"{name}_time": pa.array(times[name][there]).cast(pa.timestamp("us"))
                 for name in ("first", "last")
             }
         ),
-        "longest": pa.table(names | {"longest_gap_s": _gaps(delivered[there])}),
+        "longest": pa.table(names | {"longest_gap_s": _gaps(times[there])}),
         "delayed": pa.table(
             names | {name: pa.array([each[name] for each in quantiles], pa.float64()) for name in _QUANTILES}
         ),
     }
 
 
-def _gaps(delivered: NDArray[Any]) -> pa.Array:
+class _Counted:
+    """Touchpoints, customers and delays of sources.
+
+    Args:
+        sources: how many.
+        highest: the largest number of a customer.
+    """
+
+    def __init__(self, sources: int, highest: int) -> None:
+        self.delivered = np.zeros(sources, DELIVERED)
+        self._seen = np.zeros((sources, highest + 1), bool)
+        self._counts = np.zeros((sources, _COUNTED), np.int64)
+        self._others: list[tuple[NDArray[np.int64], NDArray[np.int16]]] = [
+            (np.empty(0, np.int64), np.empty(0, np.int16))
+        ]
+
+    def add(self, batches: list[Columns]) -> None:
+        for batch in batches:
+            rows = len(batch["place"])
+            delays, of = np.empty(rows, np.int64), np.empty(rows, np.int16)
+            found = count_deliveries(
+                batch["customer_id"], batch["place"], batch["late"], batch["delay"],
+                self.delivered, self._seen, self._counts, delays, of,
+            )  # fmt: skip
+            self._others.append((delays[:found].copy(), of[:found].copy()))
+
+    def quantiles(self, source: int) -> dict[str, float | None]:
+        """Quantiles of delays in seconds."""
+        others = [delays[of == source] for delays, of in self._others]
+        return _quantiles(self._counts[source], np.concatenate(others))
+
+
+def _add_times(batches: list[Columns], times: NDArray[Any]) -> None:
+    """Add the times of a slice, which is later than those before."""
+    found = np.zeros(len(times), TIMES)
+    found["first"], found["last"] = NEVER, -NEVER
+    for batch in batches:
+        find_times(batch["time"], batch["place"], found)
+    buckets, start = np.zeros(len(times), BUCKETS), 0
+    for source, one in enumerate(found):
+        if one["count"]:
+            span = int(one["last"] - one["first"])
+            shift = max(0, (span // max(1, int(one["count"]) - 1)).bit_length() - 1)
+            buckets[source] = start, (span >> shift) + 1, shift
+            start += (span >> shift) + 1
+    earliest, latest = np.full(start, NEVER), np.empty(start, np.int64)
+    for batch in batches:
+        fill_buckets(batch["time"], batch["place"], found, buckets, earliest, latest)
+    find_gaps(found, buckets, earliest, latest, times)
+
+
+def _gaps(times: NDArray[Any]) -> pa.Array:
     """Seconds; empty with one touchpoint."""
-    return pa.array(delivered["gap"] / 1e6, mask=delivered["touchpoints"] < 2)  # noqa: PLR2004
+    return pa.array(times["gap"] / 1e6, mask=times["count"] < 2)  # noqa: PLR2004
 
 
 def _quantiles(counts: NDArray[np.int64], others: NDArray[np.int64]) -> dict[str, float | None]:

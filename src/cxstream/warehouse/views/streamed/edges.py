@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from cxstream.warehouse.views.streamed.plan import Plan
     from cxstream.warehouse.views.streamed.slices import Slice
 
-ROWS = """SELECT customer_id, time, epoch_us(time) AS us, "partition", "offset", list_position($names::VARCHAR[], {step})::SMALLINT AS place,
+ROWS = """SELECT customer_id, time, "partition", "offset", list_position($names::VARCHAR[], {step})::SMALLINT AS place,
     effort, mood, effort_after, satisfaction_after
 FROM {selected} WHERE {in_journey}"""
 MOST_PLACES = 1_000
@@ -31,7 +31,7 @@ def follow(cursor: duckdb.DuckDBPyConnection, plan: Plan) -> dict[str, pa.Table]
     """The relations `NAMES`: edges, their sets, and the names of places."""
     size = len(plan.names) + 1
     parts = range(plan.threads)
-    last = np.zeros(plan.highest + 1, LAST)
+    last = np.zeros(plan.blocks.room, LAST)
     counted_edges = [np.zeros(size * size, EDGE) for _ in parts]
     # Each part numbers its own journeys, so that some numbers are not used.
     owners, final = (np.zeros(plan.rows * len(parts), np.int32) for _ in range(2))
@@ -40,16 +40,15 @@ def follow(cursor: duckdb.DuckDBPyConnection, plan: Plan) -> dict[str, pa.Table]
     begun = [0] * len(parts)
 
     def work(found: Slice, part: int) -> int:
-        columns, mine = found.columns, found.rows(part)
+        mine = found.of(part)
         out = slice(found.start + mine.start, found.start + mine.stop)
         begun[part] = follow_edges(
-            found.order[mine], columns["customer_id"], columns["us"], columns["place"], columns["effort"], columns["mood"],
-            columns["effort_after"], columns["satisfaction_after"], plan.within, size, part, len(parts), last,
-            counted_edges[part], owners, final, begun[part], edge[out], journey[out], gap[out],
+            found.order[mine], found.rows, found.values, plan.within, size, part, len(parts), last, counted_edges[part],
+            owners, final, begun[part], edge[out], journey[out], gap[out],
         )  # fmt: skip
         return int(mine.stop - mine.start)
 
-    done = sum(in_parts(cursor, plan.asked, len(parts), work))
+    done = sum(in_parts(cursor, plan.asked, plan.blocks, len(parts), work))
     edges = _added(counted_edges)
     end_edges(last, size, edges, final)
     chosen = leading(edges["count"], plan.limit)

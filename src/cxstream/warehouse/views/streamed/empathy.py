@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
+import re
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from cxstream.kernels.empathy import BAND, BANDS, BITS, ITEM, count_items
-from cxstream.warehouse.views.streamed.slices import tables
+from cxstream.kernels.empathy import BAND, BANDS, BITS, CELL, ITEM, count_items, count_texts
+from cxstream.warehouse.views.streamed.slices import Blocks, divided, tables
 
 if TYPE_CHECKING:
     import duckdb
@@ -19,18 +19,31 @@ if TYPE_CHECKING:
 
     from cxstream.warehouse.views.definition import View
     from cxstream.warehouse.views.streamed.plan import Plan
+    from cxstream.warehouse.views.streamed.slices import Divided
+
+    Records = NDArray[np.void]
 
 MOST_PLACES = 1
 NAMES = ("items",)
-_CODES = ("kind", "channel", "touchpoint")
 _TEXTS = {"said": "says", "thought": "thinks", "cause": "thinks"}
-# Numbers of items, and of combinations of kinds, channels and touchpoints.
-_MOST_ITEMS, _MOST_CELLS = 16 * BITS, 1 << 22
-_NUMBERS = ("customer_id", *_CODES, "is_own", "satisfaction_after", "sentiment", "effort", "mood")
-_ROWS = f"""SELECT customer_id, time, 1::SMALLINT AS place, is_own,
-    {", ".join(f"coalesce(list_position(${name}s::VARCHAR[], {name}), 0)::SMALLINT AS {name}" for name in _CODES)},
-    {", ".join(_TEXTS)}, satisfaction_after, sentiment, effort, mood
-FROM described"""
+# Kinds that have texts at all.
+TEXT_KINDS = (
+    "contact", "complaint_opened", "survey_nps", "survey_csat", "survey_ces", "review", "social_post", "search",
+    "search_no_result", "return", "unsubscribed", "churned",
+)  # fmt: skip
+_MOST_ITEMS = 16 * BITS
+# Tones of words, by their numbers; 0 is none.
+_TONES = ("positive", "negative", "neutral")
+_KEY = "hash(kind, channel, touchpoint)"
+# A key of 64 bits costs a third of three lists of names; what it stands for is known from the aggregates.
+_ROWS = f"""SELECT customer_id, time, 1::SMALLINT AS place, {_KEY} AS key,
+    CASE WHEN sentiment > 0.05 THEN 1 WHEN sentiment < -0.05 THEN 2 WHEN sentiment IS NULL THEN 0 ELSE 3 END::TINYINT AS kind,
+    effort, mood, satisfaction_after, 0::FLOAT AS unused
+FROM {{selected}}"""
+_WORDS = (
+    f"""SELECT customer_id, time, 1::SMALLINT AS place, {", ".join(_TEXTS)}, effort, mood FROM described"""
+)
+_OWN = re.compile(r"(kind NOT IN \([^)]*\)) AS is_own")
 
 
 class _Items:
@@ -53,34 +66,42 @@ class _Items:
         return chosen
 
 
-def touchpoints(view: View) -> str:
-    """The SQL of the touchpoints, with placeholders: the first relation of the view describes them."""
-    return view.rows.partition(",\npart AS (")[0] + "\n" + _ROWS
+def touchpoints(_: View) -> str:
+    """The SQL of the touchpoints, with placeholders."""
+    return _ROWS
+
+
+def words(view: View) -> str:
+    """The SQL of the touchpoints with words, with placeholders: the first relation of the view describes them."""
+    described = view.rows.partition(",\npart AS (")[0]
+    some = f"(FROM {{selected}} WHERE list_contains({list(TEXT_KINDS)}, kind))"
+    return described.replace("{selected}", some) + "\n" + _WORDS
 
 
 def follow(cursor: duckdb.DuckDBPyConnection, plan: Plan) -> dict[str, pa.Table] | None:
     """The relation `NAMES`; None where there are too many items."""
-    found = cursor.execute(f"SELECT DISTINCT {', '.join(_CODES)} FROM daily ORDER BY ALL").fetchall()
-    names = {name: sorted({row[i] for row in found} - {None}) for i, name in enumerate(_CODES)}
-    if math.prod(len(one) + 1 for one in names.values()) > _MOST_CELLS:
-        return None
     items = _Items()
-    known = _known(items, names, found)
-    if len(items.numbers) > _MOST_ITEMS:
-        # Also before the rows are read: their codes have 16 bits.
+    known = _known(cursor, items, plan.own)
+    # Also before the rows are read: there may be no end of places.
+    if known is None or len(items.numbers) > _MOST_ITEMS:
         return None
-    asked = plan.asked._replace(values=plan.asked.values | {f"{name}s": names[name] for name in _CODES})
-    seen, parts = np.zeros((0, 0), np.uint64), range(plan.threads)
+    seen = np.zeros((plan.blocks.room, (len(items.numbers) - 1) // BITS + 1), np.uint64)
+    parts = range(plan.threads)
     counted = [np.zeros(_MOST_ITEMS, ITEM) for _ in parts]
     with ThreadPoolExecutor(len(parts)) as pool:
-        for table in tables(cursor, asked):
-            texts = [items.of(quadrant, table.column(name)) for name, quadrant in _TEXTS.items()]
-            if len(items.numbers) > _MOST_ITEMS:
+        for table in tables(cursor, plan.asked):
+            found = divided(pool, table, plan.blocks, "key")
+            if not all(pool.map(partial(_count, found, plan.blocks, known, seen, counted), parts)):
                 return None
-            seen = _wide(seen, plan.highest, len(items.numbers))
-            columns = [table.column(name).to_numpy() for name in _NUMBERS]
-            count = partial(_count, (*columns, *texts, *known), seen, counted)
-            list(pool.map(count, parts))
+    for table in tables(cursor, plan.words):
+        texts = [items.of(quadrant, table.column(name)) for name, quadrant in _TEXTS.items()]
+        if len(items.numbers) > _MOST_ITEMS:
+            return None
+        seen = _wide(seen, len(items.numbers))
+        efforts, moods = (table.column(name).to_numpy() for name in ("effort", "mood"))
+        customers = plan.blocks.numbers(table.column("customer_id").to_numpy())
+        for each in texts:
+            count_texts(customers, efforts, moods, each, seen, counted[0])
     return {
         "items": _table(
             items, {name: np.sum([one[name] for one in counted], axis=0) for name in ITEM.names or ()}
@@ -88,35 +109,60 @@ def follow(cursor: duckdb.DuckDBPyConnection, plan: Plan) -> dict[str, pa.Table]
     }
 
 
+class _Known(NamedTuple):
+    """The items that rows have by their codes.
+
+    Attributes:
+        cells: CELL, a table by key.
+        bands: int32, items by band of satisfaction.
+        tones: int32, items by tone.
+    """
+
+    cells: Records
+    bands: NDArray[np.int32]
+    tones: NDArray[np.int32]
+
+
 def _count(
-    columns: tuple[NDArray[Any], ...], seen: NDArray[np.uint64], counted: list[NDArray[np.void]], part: int
-) -> None:
-    count_items(part, len(counted), seen, counted[part], *columns)
+    found: Divided, blocks: Blocks, known: _Known, seen: NDArray[np.uint64], counted: list[Records], part: int
+) -> bool:
+    mine = found.part(blocks.ends(len(counted)), part)
+    return bool(count_items(found.rows[mine], found.values[mine], *known, seen, counted[part]))
 
 
-def _known(
-    items: _Items, names: dict[str, list[str]], found: list[tuple[Any, ...]]
-) -> tuple[NDArray[np.int32], ...]:
-    """The items that rows have by their codes: of does, pains and gains, of bands of satisfaction, and of tones."""
-    codes = {name: {None: 0} | {text: i + 1 for i, text in enumerate(names[name])} for name in _CODES}
-    does, pains, gains = (np.full([len(one) for one in codes.values()], -1, np.int32) for _ in range(3))
-    for kind, channel, touchpoint in found:
-        cell = codes["kind"][kind], codes["channel"][channel], codes["touchpoint"][touchpoint]
-        does[cell] = items.number("does", f"{kind} on {channel}")
+def own(view: View) -> str:
+    """The condition of what customers do themselves, as the view has it."""
+    found = _OWN.search(view.rows)
+    return found[1] if found else "true"
+
+
+def _known(cursor: duckdb.DuckDBPyConnection, items: _Items, is_own: str) -> _Known | None:
+    """The items that rows have by their codes; None if one key stands for two cells."""
+    sql = f"SELECT DISTINCT kind, channel, touchpoint, {is_own}, {_KEY} FROM daily ORDER BY ALL"
+    found = cursor.execute(sql).fetchall()
+    if len({row[-1] for row in found}) < len(found):
+        return None
+    cells = np.zeros(1 << (4 * len(found) + 1).bit_length(), CELL)
+    for kind, channel, touchpoint, has_done, key in found:
         place = f"{kind} at {touchpoint}" if touchpoint else f"{kind} on {channel}"
-        pains[cell], gains[cell] = items.number("pains", place), items.number("gains", place)
+        at = key % len(cells)
+        while cells[at]["is_there"]:
+            at = (at + 1) % len(cells)
+        does = items.number("does", f"{kind} on {channel}") if has_done else -1
+        signed = np.uint64(key).astype(np.int64)
+        cells[at] = signed, does, items.number("pains", place), items.number("gains", place), 1
     bands = [items.number("feels", f"satisfaction {BAND * i}-{BAND * (i + 1)}") for i in range(BANDS)]
-    tones = [items.number("feels", f"{tone} words") for tone in ("positive", "negative", "neutral")]
-    return does, pains, gains, np.array(bands, np.int32), np.array(tones, np.int32)
+    tones = [-1, *(items.number("feels", f"{tone} words") for tone in _TONES)]
+    return _Known(cells, np.array(bands, np.int32), np.array(tones, np.int32))
 
 
-def _wide(seen: NDArray[np.uint64], highest: int, items: int) -> NDArray[np.uint64]:
+def _wide(seen: NDArray[np.uint64], items: int) -> NDArray[np.uint64]:
     """Sets of items for each customer with so many bits; slices bring new items."""
-    words = (items - 1) // BITS + 1
-    if seen.shape[1] >= words:
+    many = (items - 1) // BITS + 1
+    if seen.shape[1] >= many:
         return seen
-    wider = np.zeros((highest + 1, words), np.uint64)
-    wider[: len(seen), : seen.shape[1]] = seen
+    wider = np.zeros((len(seen), many), np.uint64)
+    wider[:, : seen.shape[1]] = seen
     return wider
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cxstream.warehouse.views.streamed.plan import Plan
     from cxstream.warehouse.views.streamed.slices import Slice
 
-ROWS = """SELECT customer_id, time, epoch_us(time) AS us, "partition", "offset", list_position($names::VARCHAR[], {step})::SMALLINT AS place
+ROWS = """SELECT customer_id, time, "partition", "offset", list_position($names::VARCHAR[], {step})::SMALLINT AS place
 FROM {selected} WHERE {in_journey}"""
 MOST_PLACES = 8
 NAMES = ("counts",)
@@ -24,17 +24,14 @@ NAMES = ("counts",)
 
 def follow(cursor: duckdb.DuckDBPyConnection, plan: Plan) -> dict[str, pa.Table]:
     """The relation `NAMES`: the steps that somebody reaches."""
-    shape = plan.highest + 1, len(plan.names)
+    shape = plan.blocks.room, len(plan.names)
     starts, took = np.full(shape, NEVER), np.full(shape, -1)
 
     def work(found: Slice, part: int) -> None:
-        columns = found.columns
-        follow_funnel(
-            found.order[found.rows(part)], columns["customer_id"], columns["us"], columns["place"], plan.within,
-            plan.options["order"] == "strict", starts, took,
-        )  # fmt: skip
+        is_strict = plan.options["order"] == "strict"
+        follow_funnel(found.order[found.of(part)], found.rows, plan.within, is_strict, starts, took)
 
-    for _ in in_parts(cursor, plan.asked, plan.threads, work):
+    for _ in in_parts(cursor, plan.asked, plan.blocks, plan.threads, work):
         pass
     rows = []
     for number, name in enumerate(plan.names):

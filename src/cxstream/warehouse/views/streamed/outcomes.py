@@ -23,8 +23,8 @@ NAMES = ("counts",)
 _ENDS = ("silence", "complaint", "purchase", "churn")
 _KINDS = "['complaint_opened', 'purchase', 'churned']"
 # Touchpoints that are no steps also end a journey.
-_ROWS = f"""SELECT customer_id, time, epoch_us(time) AS us, "partition", "offset",
-    coalesce(list_position({_KINDS}, kind), 0)::TINYINT AS ending,
+_ROWS = f"""SELECT customer_id, time, "partition", "offset",
+    coalesce(list_position({_KINDS}, kind), 0)::TINYINT AS kind,
     1 + CASE WHEN {{no_step}} THEN 0 ELSE coalesce(list_position($names::VARCHAR[], {{step}}), 0) END::SMALLINT AS place
 FROM {{selected}}"""
 
@@ -40,23 +40,21 @@ def follow(cursor: duckdb.DuckDBPyConnection, plan: Plan) -> dict[str, pa.Table]
     """The relation `NAMES`."""
     cuts, groups = _rules(plan.options)
     places, parts = len(plan.names), range(plan.threads)
-    journeys = np.zeros(plan.highest + 1, UNDER_WAY)
-    shape = plan.highest + 1, (places - 1) // BITS + 1
+    journeys = np.zeros(plan.blocks.room, UNDER_WAY)
+    shape = plan.blocks.room, (places - 1) // BITS + 1
     seen, at_end, at_complaint = (np.zeros(shape, np.uint64) for _ in range(3))
     ever = np.zeros(shape if plan.within >= 0 else (0, 1), np.uint64)
     counts = [np.zeros((2, shape[1] * BITS + 1), np.int64) for _ in parts]
 
     def work(found: Slice, part: int) -> None:
-        columns = found.columns
         follow_outcomes(
-            found.order[found.rows(part)], columns["customer_id"], columns["us"], columns["place"], columns["ending"], plan.within,
-            cuts, groups, journeys, seen, at_end, at_complaint, ever, counts[part],
+            found.order[found.of(part)], found.rows, plan.within, cuts, groups, journeys, seen, at_end, at_complaint, ever, counts[part],
         )  # fmt: skip
 
     def end(part: int) -> None:
         end_outcomes(part, len(parts), cuts, groups, journeys, seen, at_end, at_complaint, ever, counts[part])
 
-    for _ in in_parts(cursor, plan.asked, len(parts), work):
+    for _ in in_parts(cursor, plan.asked, plan.blocks, len(parts), work):
         pass
     with ThreadPoolExecutor(len(parts)) as pool:
         list(pool.map(end, parts))

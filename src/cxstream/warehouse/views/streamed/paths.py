@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from cxstream.warehouse.views.streamed.plan import Plan
     from cxstream.warehouse.views.streamed.slices import Slice
 
-ROWS = """SELECT customer_id, time, epoch_us(time) AS us, "partition", "offset", list_position($names::VARCHAR[], {step})::SMALLINT AS place, effort,
-    coalesce(list_position(['complaint_opened', 'purchase', 'churned'], kind), 0)::TINYINT AS ending
+ROWS = """SELECT customer_id, time, "partition", "offset", list_position($names::VARCHAR[], {step})::SMALLINT AS place, effort,
+    coalesce(list_position(['complaint_opened', 'purchase', 'churned'], kind), 0)::TINYINT AS kind
 FROM {selected} WHERE {in_journey}"""
 MOST_PLACES = 30_000
 NAMES = ("frequent", "named")
@@ -28,19 +28,16 @@ _ENDS = ("silence", "complaint", "purchase", "churn")
 
 def follow(cursor: duckdb.DuckDBPyConnection, plan: Plan) -> dict[str, pa.Table]:
     """The relations `NAMES`: paths, and the names of places."""
-    under_way = np.zeros(plan.highest + 1, JOURNEY)
+    under_way = np.zeros(plan.blocks.room, JOURNEY)
 
     def work(found: Slice, part: int) -> NDArray[np.void]:
-        order, columns = found.order[found.rows(part)], found.columns
+        order = found.order[found.of(part)]
         done = np.empty(len(order) if plan.within >= 0 else 0, JOURNEY)
-        ended = follow_paths(
-            order, columns["customer_id"], columns["us"], columns["place"], columns["effort"], columns["ending"],
-            plan.within, under_way, done,
-        )  # fmt: skip
+        ended = follow_paths(order, found.rows, found.values, plan.within, under_way, done)
         return done[:ended].copy()
 
-    finished = list(in_parts(cursor, plan.asked, plan.threads, work))
-    last = np.empty(plan.highest + 1, JOURNEY)
+    finished = list(in_parts(cursor, plan.asked, plan.blocks, plan.threads, work))
+    last = np.empty(plan.blocks.room, JOURNEY)
     last = last[: end_paths(under_way, last)]
     journeys = np.concatenate([*finished, last]) if plan.within >= 0 else last
     groups, counts = np.empty(len(journeys), np.int32), np.zeros(len(journeys), np.int32)
@@ -67,9 +64,8 @@ def _frequent(
         "length_s": pa.array((these["last"] - these["first"]) / 1e6),
         **columns,
     }
-    examples = {
-        name: pa.array(np.ascontiguousarray(journeys[name][chosen])) for name in ("customer", "skip", "steps")
-    }
+    examples = {name: pa.array(np.ascontiguousarray(journeys[name][chosen])) for name in ("skip", "steps")}
+    examples["customer"] = pa.array(plan.blocks.customers(journeys["customer"][chosen]))
     cursor.register("paths_taken", pa.table(taken))
     cursor.register("paths_examples", pa.table({"path": pa.array(chosen.astype(np.int32)), **examples}))
     ends = ", ".join(f"count(*) FILTER (ending = {code}) AS end_{name}" for code, name in enumerate(_ENDS))
@@ -80,7 +76,7 @@ def _frequent(
     ),
     sequences AS (
         SELECT customer_id, list(place ORDER BY time, "partition", "offset") AS places
-        FROM ({plan.asked.sql}) WHERE place > 0 AND ending <> {CHURN} AND customer_id IN (SELECT customer FROM paths_examples)
+        FROM ({plan.asked.sql}) WHERE place > 0 AND kind <> {CHURN} AND customer_id IN (SELECT customer FROM paths_examples)
         GROUP BY customer_id
     )
     SELECT places[skip + 1 : skip + steps] AS taken, counts.* EXCLUDE (path), steps, journeys / {max(len(journeys), 1)} AS share

@@ -18,7 +18,7 @@ from cxstream.warehouse.views.streamed import (
     places,
 )
 from cxstream.warehouse.views.streamed.room import Room
-from cxstream.warehouse.views.streamed.slices import Asked, count, highest_customer
+from cxstream.warehouse.views.streamed.slices import NOTHING, ROWS, Asked, Blocks, count, highest_customer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,6 +51,8 @@ _MOST_US = 1 << 61
 _ROOM = Room(1536 << 20)
 # The most that any of the views needs: of rows numbers of edges, journeys and times between, and of customers their state.
 _ROW_BYTES, _ROW_THREAD_BYTES, _CUSTOMER_BYTES = 16, 8, 128
+# Of a slice, and of the one that is read meanwhile.
+_SLICE_BYTES = 120
 
 
 class Plan(NamedTuple):
@@ -61,28 +63,35 @@ class Plan(NamedTuple):
         names: of the places, in the order of their numbers, which begin at 1.
         rows: how many touchpoints there are at most.
         highest: the largest number of a customer.
+        blocks: other numbers of customers.
         within: us after which another journey begins, or a funnel ends; -1 for never.
         options: of the view.
         limit: rows that are shown; None for all.
         threads: how many work at a time.
         by: dimensions of the groups of `groups`.
         has_periods: whether they have periods, too.
+        words: which touchpoints have words, of a view that asks for them apart.
+        own: the condition of what customers do themselves.
     """
 
     asked: Asked
     names: list[str]
     rows: int
     highest: int
+    blocks: Blocks
     within: int
     options: dict[str, str]
     limit: int | None
     threads: int
     by: tuple[str, ...] = ()
     has_periods: bool = False
+    words: Asked = NOTHING
+    own: str = "true"
 
 
 def _bytes(plan: Plan) -> int:
-    return plan.rows * (_ROW_BYTES + _ROW_THREAD_BYTES * plan.threads) + plan.highest * _CUSTOMER_BYTES
+    kept = plan.rows * (_ROW_BYTES + _ROW_THREAD_BYTES * plan.threads) + plan.highest * _CUSTOMER_BYTES
+    return kept + min(plan.rows, ROWS) * _SLICE_BYTES
 
 
 class Streamed(NamedTuple):
@@ -100,6 +109,8 @@ class Streamed(NamedTuple):
         limit: as `Plan` has it.
         by: likewise.
         has_periods: likewise.
+        words: likewise.
+        own: likewise.
     """
 
     view: str
@@ -113,6 +124,8 @@ class Streamed(NamedTuple):
     limit: int | None
     by: tuple[str, ...] = ()
     has_periods: bool = False
+    words: Asked = NOTHING
+    own: str = "true"
 
     def install(self, cursor: duckdb.DuckDBPyConnection) -> bool:
         """Give a cursor the relations that the SQL reads; False if that would take too much memory.
@@ -153,17 +166,21 @@ class Streamed(NamedTuple):
             # Times of the warehouse are whole milliseconds.
             within = min(_MOST_US, int(self.within * _DAY_MS) * 1000)
         threads = min(_MOST_THREADS, value(cursor, "SELECT current_setting('threads')"))
+        highest = highest_customer(cursor)
         return Plan(
             asked,
             names,
             count(cursor, asked),
-            highest_customer(cursor),
+            highest,
+            Blocks.of(highest, threads),
             within,
             self.options,
             self.limit,
             threads,
             self.by,
             self.has_periods,
+            self.words,
+            self.own,
         )
 
 
@@ -178,6 +195,11 @@ def rows(view: View, selection: Selection) -> str:
         return str(found.touchpoints(selection))
     name = f'"{selection.by[0]}"' if selection.by else "''"
     return str(found.ROWS).replace("{place}", f"list_position($names::VARCHAR[], {name})")
+
+
+def words(view: View) -> str:
+    """The SQL of the touchpoints that have words, with placeholders; empty where a view does not ask for them apart."""
+    return empathy.words(view) if _VIEWS[view.name] is empathy else ""
 
 
 def shown(view: View) -> str:
@@ -206,7 +228,11 @@ def _options(view: View, selection: Selection) -> dict[str, str]:
 
 
 def streamed(
-    view: View, selection: Selection, shown: tuple[str, dict[str, Any]], asked: Asked, limit: int | None
+    view: View,
+    selection: Selection,
+    shown: tuple[str, dict[str, Any]],
+    asked: tuple[Asked, Asked],
+    limit: int | None,
 ) -> Streamed:
     """How a query is answered.
 
@@ -214,7 +240,7 @@ def streamed(
         view: of the query.
         selection: of the query; its options have been checked.
         shown: the SQL of the result, and the values to bind to it.
-        asked: which touchpoints.
+        asked: which touchpoints, and those with words.
         limit: rows that are shown; None for all.
     """
     options = _options(view, selection)
@@ -226,7 +252,7 @@ def streamed(
         view=view.name,
         sql=shown[0],
         values=shown[1],
-        asked=asked,
+        asked=asked[0],
         place=selection.by[0] if selection.by else options.get("place", ""),
         steps=names,
         within=float(options.get("within", 0)),
@@ -234,4 +260,6 @@ def streamed(
         limit=limit,
         by=selection.by,
         has_periods=selection.grain is not None,
+        words=asked[1],
+        own=empathy.own(view),
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from cxstream.kernels.journeys import BUCKET, divide, in_order
+from cxstream.kernels.blocks import ROW, SORTED, count_blocks, place_rows, put, put_four, sort_blocks
 from cxstream.warehouse.query import value
 
 if TYPE_CHECKING:
@@ -20,18 +20,26 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
+    Columns = dict[str, NDArray[Any]]
+    _Window = tuple[datetime | None, datetime | None]
+
 T = TypeVar("T")
 
-# Touchpoints of a slice: enough to keep the threads of DuckDB busy, few enough for the cache of the processor.
-_ROWS = 1_000_000
-_PLACE = ("partition", "offset")
+# Touchpoints of a slice: several of a customer of a block, so that its state is read for all of them.
+ROWS = 4_000_000
+# Customers of a block: their states are within the cache of a processor. So many blocks at most.
+_BLOCK, _MOST_BLOCKS = 4096, 256
+# What tells touchpoints of one time and customer apart, and the types of that.
+_PLACE = {"partition": np.int32, "offset": np.int64}
+_FOUR = 4
 
 
 class Asked(NamedTuple):
     """What of the touchpoints is read.
 
     Attributes:
-        sql: a query with the columns customer_id, time, us, partition, offset, place (SMALLINT, 0 for none), and others.
+        sql: a query with the columns customer_id, time and place (SMALLINT, 0 for none), and others; for `in_parts` also
+            partition and offset, and no others but kind (TINYINT) and numbers (FLOAT).
         values: to bind to it.
         since: start of the window, or None.
         until: its end, or None.
@@ -43,24 +51,70 @@ class Asked(NamedTuple):
     until: datetime | None
 
 
+NOTHING = Asked("", {}, None, None)
+"""No touchpoints at all."""
+
+
+class Blocks(NamedTuple):
+    """Other numbers of customers, as `cxstream.kernels.blocks` has them.
+
+    Attributes:
+        bits: of the number of a block.
+        stride: numbers of a block.
+    """
+
+    bits: int
+    stride: int
+
+    @classmethod
+    def of(cls, highest: int, parts: int) -> Blocks:
+        """Blocks for customers up to a number, at least one for each part."""
+        wanted = max(parts, min(_MOST_BLOCKS, highest // _BLOCK))
+        bits = (wanted - 1).bit_length()
+        return cls(bits, (highest >> bits) + 1)
+
+    @property
+    def room(self) -> int:
+        """More than the largest number."""
+        return self.stride << self.bits
+
+    def numbers(self, customers: NDArray[np.int32]) -> NDArray[np.int32]:
+        """The other numbers of customers."""
+        found: NDArray[np.int32] = (customers & ((1 << self.bits) - 1)) * np.int32(self.stride) + (
+            customers >> self.bits
+        )
+        return found
+
+    def customers(self, numbers: NDArray[np.int32]) -> NDArray[np.int32]:
+        """The numbers that the warehouse has for customers."""
+        found: NDArray[np.int32] = ((numbers % self.stride) << self.bits) | numbers // self.stride
+        return found
+
+    def ends(self, parts: int) -> list[int]:
+        """The first block of each part, and the number of blocks."""
+        return [(part << self.bits) // parts for part in range(parts + 1)]
+
+
 class Slice(NamedTuple):
     """Touchpoints of some time.
 
     Attributes:
         start: how many touchpoints came before.
-        order: int32[n], the rows of each part in the order of time, partition and offset.
-        ends: int64[parts], where the rows of each part end.
-        columns: the others by name; `us` is int64, the time.
+        order: int32[n], the rows of each part, block by block in the order of time, partition and offset.
+        ends: int[parts + 1], where the rows of each part begin, and where those of the last end.
+        rows: ROW[n].
+        values: float32[n, m], the other numbers.
     """
 
     start: int
     order: NDArray[np.int32]
-    ends: NDArray[np.int64]
-    columns: dict[str, NDArray[Any]]
+    ends: list[int]
+    rows: NDArray[np.void]
+    values: NDArray[np.float32]
 
-    def rows(self, part: int) -> slice:
+    def of(self, part: int) -> slice:
         """Where the rows of a part are in `order`."""
-        return slice(self.ends[part - 1] if part else 0, self.ends[part])
+        return slice(self.ends[part], self.ends[part + 1])
 
 
 def count(cursor: duckdb.DuckDBPyConnection, asked: Asked) -> int:
@@ -73,43 +127,89 @@ def count(cursor: duckdb.DuckDBPyConnection, asked: Asked) -> int:
 
 
 def in_parts(
-    cursor: duckdb.DuckDBPyConnection, asked: Asked, parts: int, work: Callable[[Slice, int], T]
+    cursor: duckdb.DuckDBPyConnection,
+    asked: Asked,
+    blocks: Blocks,
+    parts: int,
+    work: Callable[[Slice, int], T],
 ) -> Iterator[T]:
     """Do work with each slice in so many threads, each of which gets the number of its part; yields what they return."""
-    with ThreadPoolExecutor(parts) as pool:
-        for one in slices(cursor, asked, parts):
-            yield from pool.map(partial(work, one), range(parts))
-
-
-def slices(cursor: duckdb.DuckDBPyConnection, asked: Asked, parts: int = 1) -> Iterator[Slice]:
-    """Read the touchpoints, for so many parts; the next slice is read while the caller works with one."""
+    reader = _Reader(cursor, asked, but=tuple(_PLACE))
     start = 0
-    for columns in _ahead(cursor, asked, _arrays):
-        found = _sorted(start, columns, parts)
-        start += len(found.order)
-        yield found
+    with ThreadPoolExecutor(parts) as pool:
+        for table in reader:
+            try:
+                found = _sorted(pool, divided(pool, table, blocks), blocks, parts, start)
+            except _TiedError:
+                found = _sorted(pool, divided(pool, reader.again(), blocks), blocks, parts, start)
+            start += len(found.order)
+            yield from pool.map(partial(work, found), range(parts))
 
 
-def tables(cursor: duckdb.DuckDBPyConnection, asked: Asked) -> Iterator[pa.Table]:
-    """Read the touchpoints, those of a slice in any order; the next slice is read while the caller works with one."""
-    return _ahead(cursor, asked, lambda table: table)
+def tables(
+    cursor: duckdb.DuckDBPyConnection, asked: Asked, but: tuple[str, ...] = ("time",)
+) -> Iterator[pa.Table]:
+    """Read the touchpoints, those of a slice in any order; the next slice is read while the caller works with one.
+
+    Args:
+        cursor: in a transaction.
+        asked: which touchpoints.
+        but: columns that are left out.
+    """
+    yield from _Reader(cursor, asked, but)
 
 
-def _ahead(cursor: duckdb.DuckDBPyConnection, asked: Asked, made: Callable[[pa.Table], T]) -> Iterator[T]:
-    """What is made of each slice."""
-    bounds = [asked.since, *_days(cursor, asked), asked.until]
+def arrays(table: pa.Table) -> list[Columns]:
+    """The columns of each of the batches that a table consists of; times are int64, us."""
+    return [
+        {
+            name: column.to_numpy().view(np.int64) if name == "time" else column.to_numpy()
+            for name, column in zip(batch.schema.names, batch.columns, strict=True)
+        }
+        for batch in table.to_batches()
+    ]
 
-    def read(window: tuple[datetime | None, datetime | None]) -> T:
-        return made(_read(cursor, asked, window))
 
-    windows = list(pairwise(bounds))
-    with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(read, windows[0])
-        for window in [*windows[1:], None]:
-            found = coming.result()
-            if window is not None:
-                coming = pool.submit(read, window)
-            yield found
+class _Reader:
+    """Reads slices, each while the caller works with the one before.
+
+    Args:
+        cursor: in a transaction.
+        asked: which touchpoints.
+        but: columns that are left out.
+    """
+
+    def __init__(self, cursor: duckdb.DuckDBPyConnection, asked: Asked, but: tuple[str, ...]) -> None:
+        self._cursor = cursor
+        self._asked = asked
+        self._but = but
+        self._windows: list[_Window] = list(pairwise([asked.since, *_days(cursor, asked), asked.until]))
+        self._now = self._windows[0]
+        self._pool = ThreadPoolExecutor(1)
+
+    def __iter__(self) -> Iterator[pa.Table]:
+        with self._pool:
+            coming = self._pool.submit(self._read, self._windows[0])
+            for window, then in zip(self._windows, [*self._windows[1:], None], strict=True):
+                self._now = window
+                found = coming.result()
+                if then is not None:
+                    coming = self._pool.submit(self._read, then)
+                yield found
+
+    def again(self) -> pa.Table:
+        """Read the slice again, and the following ones, with all columns."""
+        self._but = ()
+        return self._pool.submit(self._read, self._now).result()
+
+    def _read(self, window: _Window) -> pa.Table:
+        conditions, values = _window(*window)
+        left_out = ", ".join(f'"{name}"' for name in self._but)
+        chosen = f"* EXCLUDE ({left_out})" if left_out else "*"
+        return self._cursor.sql(
+            f"SELECT {chosen} FROM ({self._asked.sql}) WHERE place > 0 AND {conditions}",
+            params={**self._asked.values, **values},
+        ).to_arrow_table(ROWS)
 
 
 def _days(cursor: duckdb.DuckDBPyConnection, asked: Asked) -> list[datetime]:
@@ -121,7 +221,7 @@ def _days(cursor: duckdb.DuckDBPyConnection, asked: Asked) -> list[datetime]:
     ).fetchall()
     days, rows = [], 0
     for day, touchpoints in found:
-        if rows + touchpoints > _ROWS and rows:
+        if rows + touchpoints > ROWS and rows:
             days.append(day)
             rows = 0
         rows += touchpoints
@@ -137,35 +237,101 @@ def _window(since: datetime | None, until: datetime | None, time: str = "time") 
     return " AND ".join(conditions), values
 
 
-def _read(
-    cursor: duckdb.DuckDBPyConnection, asked: Asked, window: tuple[datetime | None, datetime | None]
-) -> pa.Table:
-    conditions, values = _window(*window)
-    return cursor.sql(
-        f"SELECT * EXCLUDE (time) FROM ({asked.sql}) WHERE place > 0 AND {conditions}",
-        params={**asked.values, **values},
-    ).to_arrow_table()
+class _TiedError(Exception):
+    """Touchpoints of a customer have one time."""
 
 
-def _arrays(table: pa.Table) -> dict[str, NDArray[Any]]:
-    return {name: table.column(name).to_numpy() for name in table.column_names}
+class Divided(NamedTuple):
+    """Touchpoints by block.
+
+    Attributes:
+        starts: int64[blocks + 1], where those of each block begin.
+        rows: as `Slice` has them.
+        values: likewise.
+        partitions: int32[n], of each row; or nothing at all.
+        offsets: int64[n], likewise.
+    """
+
+    starts: NDArray[np.int64]
+    rows: NDArray[np.void]
+    values: NDArray[np.float32]
+    partitions: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+
+    def part(self, ends: list[int], part: int) -> slice:
+        """Where the rows of a part are, by the ends of its blocks."""
+        return slice(self.starts[ends[part]], self.starts[ends[part + 1]])
 
 
-def _sorted(start: int, columns: dict[str, NDArray[Any]], parts: int) -> Slice:
-    times, partitions, offsets = columns["us"], *(columns.pop(name) for name in _PLACE)
-    rows = len(times)
-    order = np.empty(rows, np.int32)
-    if rows:
-        first, last = int(times.min()), int(times.max())
-        buckets = rows // BUCKET + 1
-        shift = ((last - first) // buckets).bit_length()
-        if not in_order(times, partitions, offsets, first, shift, np.zeros(buckets, np.int32), order):
-            order = np.lexsort((offsets, partitions, times)).astype(np.int32)
-    if parts == 1:
-        return Slice(start, order, np.array([rows]), columns)
-    ends, divided = np.zeros(parts, np.int64), np.empty(rows, np.int32)
-    divide(order, columns["customer_id"], ends, divided)
-    return Slice(start, divided, ends, columns)
+def divided(pool: ThreadPoolExecutor, table: pa.Table, blocks: Blocks, time: str = "time") -> Divided:
+    """The touchpoints of a slice by block; `time` is the column that rows have for it."""
+    batches = arrays(table)
+    counts = np.zeros((len(batches) + 1, 1 << blocks.bits), np.int64)
+
+    def count_rows(i: int) -> None:
+        count_blocks(batches[i]["customer_id"], blocks.bits, counts[i + 1])
+
+    list(pool.map(count_rows, range(len(batches))))
+    starts = np.concatenate([[0], np.cumsum(counts.sum(axis=0))])
+    next_places = np.cumsum(counts, axis=0) + starts[:-1]
+    names = [
+        name for name in table.column_names if name not in {"customer_id", time, "place", "kind", *_PLACE}
+    ]
+    has_places = "offset" in table.column_names
+    found = Divided(
+        starts,
+        np.empty(table.num_rows, ROW),
+        np.empty((table.num_rows, len(names)), np.float32),
+        *(np.empty(table.num_rows if has_places else 0, kind) for kind in _PLACE.values()),
+    )
+
+    def place(i: int) -> None:
+        batch = batches[i]
+        places = np.empty(len(batch[time]), np.int32)
+        kinds = batch.get("kind", np.empty(0, np.int8))
+        place_rows(
+            batch["customer_id"], batch[time].view(np.int64), batch["place"], kinds, blocks.bits, blocks.stride, next_places[i], places,
+            found.rows,
+        )  # fmt: skip
+        if len(names) == _FOUR:
+            first, second, third, fourth = (batch[name] for name in names)
+            put_four(first, second, third, fourth, places, found.values)
+        else:
+            for column, name in enumerate(names):
+                put(batch[name], places, found.values[:, column])
+        if has_places:
+            put(batch["partition"], places, found.partitions)
+            put(batch["offset"], places, found.offsets)
+
+    list(pool.map(place, range(len(batches))))
+    return found
+
+
+def _sorted(pool: ThreadPoolExecutor, found: Divided, blocks: Blocks, parts: int, start: int) -> Slice:
+    """Sort the rows of each block.
+
+    Raises:
+        _TiedError: that may take partitions and offsets, and they are not there.
+    """
+    starts, rows, values, partitions, offsets = found
+    order = np.empty(len(rows), np.int32)
+    ends = blocks.ends(parts)
+
+    def sort(part: int) -> bool:
+        mine = starts[ends[part] : ends[part + 1] + 1]
+        room = np.empty(int(np.diff(mine).max()), np.int32)
+        if sort_blocks(mine, rows, partitions, offsets, room, order) == SORTED:
+            return True
+        if len(partitions) < len(rows):
+            return False
+        for first, last in pairwise(mine.tolist()):
+            each = slice(first, last)
+            order[each] = first + np.lexsort((offsets[each], partitions[each], rows["time"][each]))
+        return True
+
+    if not all(pool.map(sort, range(parts))):
+        raise _TiedError
+    return Slice(start, order, [int(starts[end]) for end in ends], rows, values)
 
 
 def highest_customer(cursor: duckdb.DuckDBPyConnection) -> int:
