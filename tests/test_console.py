@@ -21,6 +21,7 @@ from cxstream.console.following import Shared
 from cxstream.console.live import Live
 from cxstream.console.metrics import ConsoleMetrics
 from cxstream.console.reader import Reader, TooSlowError
+from cxstream.console.scope import DEFAULT, PERIODS
 from cxstream.console.tables import Table, as_csv
 from cxstream.settings import Console, Warehouse
 from cxstream.warehouse.views.selection import Selection
@@ -472,14 +473,16 @@ async def test_pages_of_a_large_read_model_are_made_ahead(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(results, "LARGE", len(ROWS))
-    shown: list[str] = []
-    pages = [page for page in PAGES if page.name in {"today", "quality", "models"}]
+    shown: list[tuple[str, str]] = []
+    pages = [page for page in PAGES if page.name in {"quality", "today", "models"}]
+    expected = {(page.name, period) for page in pages if page.scoped for period in PERIODS}
+    expected.add(("models", DEFAULT))
     made = asyncio.Event()
 
     async def show(page: Any, ask: Any) -> dict[str, Any]:
         found = await page.show(ask)
-        shown.append(page.name)
-        if len(shown) == len(pages):
+        shown.append((page.name, ask.scope.period))
+        if len(shown) == len(expected):
             made.set()
         return dict(found)
 
@@ -492,9 +495,13 @@ async def test_pages_of_a_large_read_model_are_made_ahead(
         answered = queries(metrics, "answered")
         for page in pages:
             assert (await client.get(page.path)).status_code == 200
+        for period in PERIODS:
+            assert (await client.get(f"/quality?period={period}")).status_code == 200
         # What depends on the moment is asked again.
         assert queries(metrics, "answered") - answered < len(pages)
-    assert sorted(shown[: len(pages)]) == sorted(page.name for page in pages)
+    assert set(shown[: len(expected)]) == expected
+    # The default comes first.
+    assert {period for _, period in shown[: len(pages)]} == {DEFAULT}
 
 
 def queries(metrics: ConsoleMetrics, outcome: str) -> float:

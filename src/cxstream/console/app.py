@@ -257,10 +257,11 @@ class _Console:
             self._audit.looked(person, request)
         return await self._asked(page, request, person)
 
-    async def _ask_ahead(self, page: Page) -> Ask:
+    async def _ask_ahead(self, page: Page, period: str) -> Ask:
         """A request that nobody has made, so that nobody's name stands in cx.audit for it."""
+        query = f"period={period}".encode() if page.scoped else b""
         request = Request(
-            {"type": "http", "method": "GET", "path": page.path, "query_string": b"", "headers": []}
+            {"type": "http", "method": "GET", "path": page.path, "query_string": query, "headers": []}
         )
         return await self._asked(page, request, Person("", "admin"))
 

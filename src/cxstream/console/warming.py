@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -11,6 +12,7 @@ import structlog
 from starlette.exceptions import HTTPException
 
 from cxstream.console import results
+from cxstream.console.scope import DEFAULT, PERIODS
 from cxstream.model.errors import CxstreamError
 
 if TYPE_CHECKING:
@@ -29,28 +31,40 @@ _LEAST_SECONDS = 10.0
 _log = structlog.get_logger("cxstream.console")
 
 
-async def keep_warm(pages: Iterable[Page], ask: Callable[[Page], Awaitable[Ask]], old_seconds: float) -> None:
-    """Make the pages with their default period again and again, until it is cancelled.
+async def keep_warm(
+    pages: Iterable[Page], ask: Callable[[Page, str], Awaitable[Ask]], old_seconds: float
+) -> None:
+    """Make the pages with their named periods again and again, until it is cancelled.
+
+    The first time with all of them, the default first; then with the default, and with one of the others in turn.
 
     Args:
         pages: that there are.
-        ask: for a page.
+        ask: for a page and a period.
         old_seconds: after which a result is not shown any more.
     """
     warmed = [page for page in pages if page.listed and (page.scoped or page.name in _OTHERS)]
+    others = [period for period in PERIODS if period != DEFAULT]
+    wanted, turn = [DEFAULT, *others], cycle(others)
     while True:
         began = time.monotonic()
-        for page in warmed:
-            try:
-                asked = await ask(page)
-                if asked.touchpoints < results.LARGE:
-                    break
-                with results.page(asked.touchpoints):
-                    await page.show(asked)
-            except (CxstreamError, HTTPException, duckdb.Error) as error:
-                _log.debug("a page was not made ahead", page=page.name, error=str(error))
-            except Exception:  # noqa: BLE001 - a defect of one page
-                # The other pages are made all the same; who asks for this one is told.
-                _log.exception("a page was not made ahead", page=page.name)
+        for period in wanted:
+            for page in warmed:
+                if page.scoped or period == DEFAULT:
+                    await _make(page, period, ask)
+        wanted = [DEFAULT, next(turn)]
         took = time.monotonic() - began
         await asyncio.sleep(max(_LEAST_SECONDS, old_seconds / _PART, _PAUSE * took))
+
+
+async def _make(page: Page, period: str, ask: Callable[[Page, str], Awaitable[Ask]]) -> None:
+    try:
+        asked = await ask(page, period)
+        if asked.touchpoints >= results.LARGE:
+            with results.page(asked.touchpoints):
+                await page.show(asked)
+    except (CxstreamError, HTTPException, duckdb.Error) as error:
+        _log.debug("a page was not made ahead", page=page.name, period=period, error=str(error))
+    except Exception:  # noqa: BLE001 - a defect of one page
+        # The other pages are made all the same; who asks for this one is told.
+        _log.exception("a page was not made ahead", page=page.name, period=period)

@@ -164,6 +164,42 @@ def takers(
 
 
 @entry
+def count_takers(
+    order: NDArray[np.int32],
+    ends: NDArray[np.int64],
+    journeys: NDArray[np.int32],
+    owners: NDArray[np.int32],
+    journey_stamps: NDArray[np.int32],
+    customer_stamps: NDArray[np.int32],
+    counts: NDArray[np.int64],
+) -> None:
+    """Count the journeys and the customers that take each of some edges.
+
+    Args:
+        order: int32[n], rows by edge.
+        ends: int64[edges], where those of each edge end in it.
+        journeys: int32[n], of each row, from 1 on.
+        owners: int32, the customer of each journey.
+        journey_stamps: int32, zeros by journey; changes.
+        customer_stamps: int32, zeros by customer; changes.
+        counts: int64[2, edges], zeros; receives the journeys and the customers of each edge.
+    """
+    begin = 0
+    for edge in range(len(ends)):
+        stamp = edge + 1
+        for i in range(begin, ends[edge]):
+            journey = journeys[order[i]] - 1
+            if journey_stamps[journey] != stamp:
+                journey_stamps[journey] = stamp
+                counts[0, edge] += 1
+                customer = owners[journey]
+                if customer_stamps[customer] != stamp:
+                    customer_stamps[customer] = stamp
+                    counts[1, edge] += 1
+        begin = ends[edge]
+
+
+@entry
 def follow_funnel(
     order: NDArray[np.int32],
     rows: Records,

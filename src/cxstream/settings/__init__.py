@@ -565,14 +565,14 @@ class Console(_Section):
         20.0, gt=0, le=600, description="A query that takes longer is stopped, in seconds."
     )
     cached_results: int = Field(
-        256, ge=0, le=100_000, description="Results that are kept as long as the read model does not change."
+        1024, ge=0, le=100_000, description="Results that are kept as long as the read model does not change."
     )
     old_seconds: float = Field(
         300.0,
         ge=0,
         le=3600,
         description="With a million touchpoints or more: figures whose query takes over 0.25 s may be this old while newer ones are "
-        "computed, in seconds; the page says so. Pages are made ahead with their default period. 0: never.",
+        "computed, in seconds; the page says so. Pages are made ahead with their named periods. 0: never.",
     )
     release_seconds: float = Field(
         2.0,

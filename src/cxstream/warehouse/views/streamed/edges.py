@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from cxstream.kernels.journeys import EDGE, LAST, end_edges, follow_edges, takers
+from cxstream.kernels.journeys import EDGE, LAST, count_takers, end_edges, follow_edges, takers
+from cxstream.kernels.visits import sort_groups
 from cxstream.warehouse.views.streamed.ranks import leading
 from cxstream.warehouse.views.streamed.slices import in_parts
 
@@ -54,16 +55,9 @@ def follow(cursor: duckdb.DuckDBPyConnection, plan: Plan) -> dict[str, pa.Table]
     chosen = leading(edges["count"], plan.limit)
     # Every customer has one first edge and one last edge.
     sets = chosen if plan.within >= 0 else chosen[(chosen >= size) & (chosen % size > 0)]
-    taken = _taken(edge[:done], journey[:done], gap[:done], sets, edges)
-    ends = _ends(final[: max(begun) * len(parts)], size, sets, edges)
-    found = pa.concat_tables([taken, ends])
-    rows = found.append_column("customer_id", pa.array(owners[found.column("journey").to_numpy() - 1]))
-    cursor.register("edges_taken", rows)
-    counted = cursor.sql(
-        "SELECT edge, count(DISTINCT customer_id) AS customers, count(DISTINCT journey) AS journeys, median(gap_s) AS median_s "
-        "FROM edges_taken GROUP BY edge"
-    ).to_arrow_table()
-    cursor.unregister("edges_taken")
+    counted = _counted(
+        (edge[:done], journey[:done], gap[:done]), final[: max(begun) * len(parts)], sets, edges, owners, plan.blocks.room
+    )  # fmt: skip
     alone = np.setdiff1d(chosen, sets)
     once = pa.array(edges["count"][alone])
     single = pa.table(
@@ -76,7 +70,7 @@ def follow(cursor: duckdb.DuckDBPyConnection, plan: Plan) -> dict[str, pa.Table]
     )
     return {
         "frequent": _frequent(chosen, size, edges),
-        "sets": pa.concat_tables([counted.cast(single.schema), single]),
+        "sets": pa.concat_tables([counted, single]),
         "codes": pa.table(
             {"code": pa.array(range(1, size), pa.int64()), "step": pa.array(plan.names, pa.string())}
         ),
@@ -92,40 +86,51 @@ def _added(counted: list[Records]) -> Records:
     return edges
 
 
-def _taken(
-    edge: NDArray[np.int32],
-    journey: NDArray[np.int32],
-    gap: NDArray[np.int64],
+def _counted(
+    rows: tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]],
+    final: NDArray[np.int32],
     sets: NDArray[np.int64],
     edges: Records,
+    owners: NDArray[np.int32],
+    customers: int,
 ) -> pa.Table:
-    """The rows that edges lead to."""
-    wanted = np.full(len(edges), -1, np.int32)
-    wanted[sets] = sets
+    """Journeys, customers and median times of some edges.
+
+    Args:
+        rows: edge, journey and gap in us of each row.
+        final: the last place of each journey, 0 where there is no such journey.
+        sets: numbers of the edges.
+        edges: all of them.
+        owners: the customer of each journey.
+        customers: more than the largest number of a customer.
+    """
     size = round(len(edges) ** 0.5)
+    wanted = np.full(len(edges), -1, np.int32)
+    wanted[sets] = np.arange(len(sets))
     many = int(edges["count"][sets[sets % size > 0]].sum())
     numbers, journeys, gaps = np.empty(many, np.int32), np.empty(many, np.int32), np.empty(many, np.int64)
-    takers(edge, journey, gap, wanted, numbers, journeys, gaps)
-    return pa.table(
-        {
-            "edge": pa.array(numbers.astype(np.int64)),
-            "journey": pa.array(journeys),
-            "gap_s": pa.array(gaps / 1e6, mask=gaps < 0),
-        }
-    )
-
-
-def _ends(final: NDArray[np.int32], size: int, sets: NDArray[np.int64], edges: Records) -> pa.Table:
-    """The ends of journeys."""
-    wanted = np.zeros(len(edges), bool)
-    wanted[sets] = True
+    takers(*rows, wanted, numbers, journeys, gaps)
     # No edge has the number 0, which stands for a journey that there is not.
-    (journeys,) = np.nonzero(wanted[final * size])
+    of_ends = wanted[final * size]
+    (ended,) = np.nonzero(of_ends >= 0)
+    numbers = np.concatenate([numbers, of_ends[ended]])
+    journeys = np.concatenate([journeys, (ended + 1).astype(np.int32)])
+    order, ends = np.empty(len(numbers), np.int32), np.zeros(len(sets), np.int64)
+    sort_groups(numbers, ends, order)
+    counts = np.zeros((2, len(sets)), np.int64)
+    stamps = np.zeros(len(owners), np.int32), np.zeros(customers, np.int32)
+    count_takers(order, ends, journeys, owners, *stamps, counts)
+    medians = [
+        # An edge from the start or to the end has no gaps.
+        None if number < size or number % size == 0 else float(np.median(gaps[order[begin:end]])) / 1e6
+        for number, begin, end in zip(sets.tolist(), [0, *ends.tolist()][:-1], ends.tolist(), strict=True)
+    ]
     return pa.table(
         {
-            "edge": pa.array(final[journeys].astype(np.int64) * size),
-            "journey": pa.array((journeys + 1).astype(np.int32)),
-            "gap_s": pa.nulls(len(journeys), pa.float64()),
+            "edge": pa.array(sets),
+            "customers": pa.array(counts[1]),
+            "journeys": pa.array(counts[0]),
+            "median_s": pa.array(medians, pa.float64()),
         }
     )
 
