@@ -210,7 +210,7 @@ def test_rows_of_one_time_by_partition_and_offset() -> None:
         np.array([0, 200, 200]), rows, np.empty((200, 0), np.float32), partitions, offsets
     )
     with ThreadPoolExecutor(1) as pool:
-        found = slices._sorted(pool, divided, slices.Blocks(1, 1), 1, 0)
+        found = slices._sorted(pool, divided, slices.Blocks(1, 1), 1, 0, slices.Kept())
     assert offsets[found.order].tolist() == [*range(0, 200, 2), *range(1, 200, 2)]
     rows["customer"] = np.arange(200)
     assert sort_blocks(few, rows, *none, room, order) == SORTED

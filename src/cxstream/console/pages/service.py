@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -11,7 +10,7 @@ from urllib.parse import urlencode
 from markupsafe import Markup
 from starlette.exceptions import HTTPException
 
-from cxstream.console import charts, coaching, drawing, figures, weeks
+from cxstream.console import charts, coaching, contacts, drawing, figures, weeks
 from cxstream.console.figures import Estimate, Grid, Measure
 from cxstream.console.language import N_
 from cxstream.console.page import Ask, Page
@@ -23,10 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
+    from cxstream.console.contacts import Able
     from cxstream.console.figures import Cell
     from cxstream.console.reader import Row
 
-_MOST = 500
 _SHOWN = 12
 _BY = ("channel", "topic", "touchpoint", "location")
 _IN_TIME = Measure("in_time", N_("Answered within 20 s"), scale=100, decimals=0, bounds=(0, 100))
@@ -40,13 +39,11 @@ _OF_FCR = ("fcr", "fcr_low", "fcr_high", "first_contacts", "first_resolved")
 # A contact is resolved if none about the topic follows so long.
 _AFTER = timedelta(days=7)
 _OF_LOST = ("abandonment", "abandonment_low", "abandonment_high", "abandoned")
-# The contacts of channels where somebody waits, which the view has as those of its selection.
-_QUEUED = "queued"
 _MEASURES = (_IN_TIME, _ABANDONMENT, _FCR, _REPEAT)
 # What a share of a measure is of: its count, whose customers are behind the figure, and of how many.
 _COUNTS = {
     "in_time": ("answered_in_time", "waited"),
-    "abandonment": ("abandoned", _QUEUED),
+    "abandonment": ("abandoned", contacts.QUEUED),
     "fcr": ("first_resolved", "first_contacts"),
     "repeat": ("repeat_contacts", "contacts"),
 }
@@ -54,16 +51,20 @@ _COUNTS = {
 
 async def _show(ask: Ask) -> Mapping[str, Any]:
     by = ask.choice("by", *_BY)
-    able = await _channels(ask)
-    now, before, weekly, groups, agents, training = await asyncio.gather(
-        _all(ask, able),
-        _all(ask, able, scope=ask.scope.before),
-        _all(ask, able, scope=weeks.scope_of(ask.scope), grain="week"),
+    of_channels = await contacts.by_week(ask)
+    able = contacts.able_of(of_channels)
+    weekly = contacts.added(of_channels, able, ask.scope.few)
+    # Groups by channel are the same query, which is asked once then.
+    before = contacts.added(await contacts.by_channel(ask, ask.scope.before), able, ask.scope.few)
+    parts = contacts.added(await contacts.by_channel(ask, ask.scope), able, ask.scope.few)
+    rows, groups, agents, training = await asyncio.gather(
+        ask.view("service"),
         _groups(ask, able, by),
         _agents(ask),
         coaching.rows_of(ask),
     )
     words = ask.language
+    now = [row | contacts.of_able(parts) for row in rows]
     total = now[0] if now and now[0]["contacts"] else None
     earlier = before[0] if before and ask.scope.has_before else None
     few_left_out = [row for row in agents if row["contacts"] >= ask.scope.few]
@@ -99,29 +100,7 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
     }
 
 
-@dataclass(frozen=True, slots=True)
-class _Able:
-    """Channels where something can be known at all.
-
-    Attributes:
-        to_resolve: where some contact says whether it was resolved: only there it can be.
-        to_wait: where some contact says how long it waited: nobody gives up an e-mail while waiting.
-    """
-
-    to_resolve: list[str]
-    to_wait: list[str]
-
-
-async def _channels(ask: Ask) -> _Able:
-    found = await ask.view("service", scope=weeks.scope_of(ask.scope), by=("channel",))
-    rows = [row for row in found if row["channel"] is not None]
-    return _Able(
-        sorted(row["channel"] for row in rows if row["resolved_share"] is not None),
-        sorted(row["channel"] for row in rows if row["waited"]),
-    )
-
-
-async def _all(ask: Ask, able: _Able, **more: Any) -> list[Row]:
+async def _all(ask: Ask, able: Able, **more: Any) -> list[Row]:
     """All contacts, with the resolution at first contact and the giving up of those channels that can have them."""
     rows, resolved = await asyncio.gather(
         ask.view("service", **more), _of_channels(ask, able.to_resolve, _OF_FCR, **more)
@@ -131,12 +110,12 @@ async def _all(ask: Ask, able: _Able, **more: Any) -> list[Row]:
     return await _with_lost(ask, able, _joined(rows, resolved, "period", unknown), "period", **more)
 
 
-async def _with_lost(ask: Ask, able: _Able, rows: list[Row], key: str, **more: Any) -> list[Row]:
+async def _with_lost(ask: Ask, able: Able, rows: list[Row], key: str, **more: Any) -> list[Row]:
     """The rows, with the giving up of those channels where somebody waits."""
     found = await _of_channels(ask, able.to_wait, ("contacts", *_OF_LOST), **more)
-    lost = [{**row, _QUEUED: row["contacts"]} for row in found]
+    lost = [{**row, contacts.QUEUED: row["contacts"]} for row in found]
     unknown: Row = dict.fromkeys(_OF_LOST)
-    unknown |= {"abandoned": 0, _QUEUED: 0}
+    unknown |= {"abandoned": 0, contacts.QUEUED: 0}
     return _joined(rows, lost, key, unknown)
 
 
@@ -178,7 +157,7 @@ def _figure(
     now: Row | None,
     before: Row | None,
     weekly: Sequence[Row],
-    able: _Able,
+    able: Able,
 ) -> dict[str, Any]:
     words, few = ask.language, ask.scope.few
     count, whole = _COUNTS[measure.column]
@@ -265,8 +244,8 @@ def _complaints(ask: Ask, now: Row) -> list[tuple[str, Cell]]:
     return found
 
 
-async def _groups(ask: Ask, able: _Able, by: str) -> list[Row]:
-    more: Any = {"by": (by,), "limit": _MOST}
+async def _groups(ask: Ask, able: Able, by: str) -> list[Row]:
+    more: Any = {"by": (by,), "limit": contacts.MOST}
     rows = await _with_lost(ask, able, await ask.view("service", **more), by, **more)
     return sorted(
         (row for row in rows if row["contacts"] or row["complaints_opened"]), key=lambda row: -row["contacts"]
@@ -282,7 +261,7 @@ async def _agents(ask: Ask) -> list[Row]:
         return []
     rows = [
         row
-        for row in await ask.view("service", by=("agent",), limit=_MOST)
+        for row in await ask.view("service", by=("agent",), limit=contacts.MOST)
         if row["agent"] and row["contacts"]
     ]
     few = ask.scope.few
@@ -298,7 +277,7 @@ async def _agents(ask: Ask) -> list[Row]:
     )
 
 
-def _group_grid(ask: Ask, able: _Able, by: str, rows: Sequence[Row]) -> Grid:
+def _group_grid(ask: Ask, able: Able, by: str, rows: Sequence[Row]) -> Grid:
     words, few = ask.language, ask.scope.few
     lost = [_of(_ABANDONMENT, row, few) for row in rows]
     axis = charts.axis_of(lost, (0,), 120)
@@ -330,7 +309,7 @@ def _group_grid(ask: Ask, able: _Able, by: str, rows: Sequence[Row]) -> Grid:
                 figures.Cell(words.duration(row["wait_p90_s"])),
                 figures.estimate(words, _IN_TIME, _IN_TIME.of(row), link("answered_in_time")),
                 figures.estimate(words, _ABANDONMENT, found, _only(link("abandoned"), able.to_wait))
-                if row[_QUEUED]
+                if row[contacts.QUEUED]
                 else figures.none(),
                 figures.drawn(charts.interval(axis, found, tone="e")),
                 figures.estimate(words, _FCR, _FCR.of(row), link("first_resolved")),
@@ -376,7 +355,7 @@ def _agent_grid(ask: Ask, rows: Sequence[Row]) -> Grid:
 
 async def _groups_table(ask: Ask) -> Table:
     by = ask.choice("by", *_BY)
-    return Table(f"service-by-{by}", await _groups(ask, await _channels(ask), by))
+    return Table(f"service-by-{by}", await _groups(ask, contacts.able_of(await contacts.by_week(ask)), by))
 
 
 async def _agents_table(ask: Ask) -> Table:
@@ -392,7 +371,7 @@ async def _training_table(ask: Ask) -> Table:
 
 
 async def _weeks_table(ask: Ask) -> Table:
-    able = await _channels(ask)
+    able = contacts.able_of(await contacts.by_week(ask))
     return Table("service-by-week", await _all(ask, able, scope=weeks.scope_of(ask.scope), grain="week"))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from cxstream.kernels.empathy import BAND, BANDS, BITS, CELL, ITEM, count_items, count_texts
-from cxstream.warehouse.views.streamed.slices import Blocks, divided, tables
+from cxstream.warehouse.views.streamed.slices import Blocks, Kept, divided, tables
 
 if TYPE_CHECKING:
     import duckdb
@@ -88,9 +88,10 @@ def follow(cursor: duckdb.DuckDBPyConnection, plan: Plan) -> dict[str, pa.Table]
     seen = np.zeros((plan.blocks.room, (len(items.numbers) - 1) // BITS + 1), np.uint64)
     parts = range(plan.threads)
     counted = [np.zeros(_MOST_ITEMS, ITEM) for _ in parts]
+    kept = Kept()
     with ThreadPoolExecutor(len(parts)) as pool:
         for table in tables(cursor, plan.asked):
-            found = divided(pool, table, plan.blocks, "key")
+            found = divided(pool, table, plan.blocks, kept, "key")
             if not all(pool.map(partial(_count, found, plan.blocks, known, seen, counted), parts)):
                 return None
     for table in tables(cursor, plan.words):

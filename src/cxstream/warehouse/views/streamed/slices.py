@@ -32,6 +32,8 @@ _BLOCK, _MOST_BLOCKS = 4096, 256
 # What tells touchpoints of one time and customer apart, and the types of that.
 _PLACE = {"partition": np.int32, "offset": np.int64}
 _FOUR = 4
+# After so many slices that need it, it is read of all.
+_OFTEN = 2
 
 
 class Asked(NamedTuple):
@@ -135,13 +137,14 @@ def in_parts(
 ) -> Iterator[T]:
     """Do work with each slice in so many threads, each of which gets the number of its part; yields what they return."""
     reader = _Reader(cursor, asked, but=tuple(_PLACE))
-    start = 0
+    start, kept = 0, Kept()
     with ThreadPoolExecutor(parts) as pool:
         for table in reader:
             try:
-                found = _sorted(pool, divided(pool, table, blocks), blocks, parts, start)
+                found = _sorted(pool, divided(pool, table, blocks, kept), blocks, parts, start, kept)
             except _TiedError:
-                found = _sorted(pool, divided(pool, reader.again(), blocks), blocks, parts, start)
+                table = reader.again()  # noqa: PLW2901 - the same slice
+                found = _sorted(pool, divided(pool, table, blocks, kept), blocks, parts, start, kept)
             start += len(found.order)
             yield from pool.map(partial(work, found), range(parts))
 
@@ -184,27 +187,29 @@ class _Reader:
         self._asked = asked
         self._but = but
         self._windows: list[_Window] = list(pairwise([asked.since, *_days(cursor, asked), asked.until]))
-        self._now = self._windows[0]
+        self._now, self._again = self._windows[0], 0
         self._pool = ThreadPoolExecutor(1)
 
     def __iter__(self) -> Iterator[pa.Table]:
         with self._pool:
-            coming = self._pool.submit(self._read, self._windows[0])
+            coming = self._pool.submit(self._read, self._windows[0], self._but)
             for window, then in zip(self._windows, [*self._windows[1:], None], strict=True):
                 self._now = window
                 found = coming.result()
                 if then is not None:
-                    coming = self._pool.submit(self._read, then)
+                    coming = self._pool.submit(self._read, then, self._but)
                 yield found
 
     def again(self) -> pa.Table:
-        """Read the slice again, and the following ones, with all columns."""
-        self._but = ()
-        return self._pool.submit(self._read, self._now).result()
+        """Read the slice again with all columns; after several of them, the following ones, too."""
+        self._again += 1
+        if self._again == _OFTEN:
+            self._but = ()
+        return self._pool.submit(self._read, self._now, ()).result()
 
-    def _read(self, window: _Window) -> pa.Table:
+    def _read(self, window: _Window, but: tuple[str, ...]) -> pa.Table:
         conditions, values = _window(*window)
-        left_out = ", ".join(f'"{name}"' for name in self._but)
+        left_out = ", ".join(f'"{name}"' for name in but)
         chosen = f"* EXCLUDE ({left_out})" if left_out else "*"
         return self._cursor.sql(
             f"SELECT {chosen} FROM ({self._asked.sql}) WHERE place > 0 AND {conditions}",
@@ -263,8 +268,32 @@ class Divided(NamedTuple):
         return slice(self.starts[ends[part]], self.starts[ends[part + 1]])
 
 
-def divided(pool: ThreadPoolExecutor, table: pa.Table, blocks: Blocks, time: str = "time") -> Divided:
-    """The touchpoints of a slice by block; `time` is the column that rows have for it."""
+class Kept:
+    """Arrays that one slice after the other uses: to get new ones from the operating system takes as long as to fill them."""
+
+    def __init__(self) -> None:
+        self._arrays: dict[str, NDArray[Any]] = {}
+
+    def empty(self, name: str, shape: tuple[int, ...], kind: Any) -> NDArray[Any]:
+        """An array of this shape with any content; the last one of this name is of no use any more."""
+        found = self._arrays.get(name)
+        if found is None or len(found) < shape[0] or found.shape[1:] != shape[1:]:
+            found = self._arrays[name] = np.empty(shape, kind)
+        return found[: shape[0]]
+
+
+def divided(
+    pool: ThreadPoolExecutor, table: pa.Table, blocks: Blocks, kept: Kept, time: str = "time"
+) -> Divided:
+    """The touchpoints of a slice by block.
+
+    Args:
+        pool: of threads.
+        table: of the slice.
+        blocks: of customers.
+        kept: arrays of the slice before.
+        time: the column that rows have for it.
+    """
     batches = arrays(table)
     counts = np.zeros((len(batches) + 1, 1 << blocks.bits), np.int64)
 
@@ -280,9 +309,9 @@ def divided(pool: ThreadPoolExecutor, table: pa.Table, blocks: Blocks, time: str
     has_places = "offset" in table.column_names
     found = Divided(
         starts,
-        np.empty(table.num_rows, ROW),
-        np.empty((table.num_rows, len(names)), np.float32),
-        *(np.empty(table.num_rows if has_places else 0, kind) for kind in _PLACE.values()),
+        kept.empty("rows", (table.num_rows,), ROW),
+        kept.empty("values", (table.num_rows, len(names)), np.float32),
+        *(kept.empty(name, (table.num_rows if has_places else 0,), kind) for name, kind in _PLACE.items()),
     )
 
     def place(i: int) -> None:
@@ -307,14 +336,16 @@ def divided(pool: ThreadPoolExecutor, table: pa.Table, blocks: Blocks, time: str
     return found
 
 
-def _sorted(pool: ThreadPoolExecutor, found: Divided, blocks: Blocks, parts: int, start: int) -> Slice:
+def _sorted(
+    pool: ThreadPoolExecutor, found: Divided, blocks: Blocks, parts: int, start: int, kept: Kept
+) -> Slice:
     """Sort the rows of each block.
 
     Raises:
         _TiedError: that may take partitions and offsets, and they are not there.
     """
     starts, rows, values, partitions, offsets = found
-    order = np.empty(len(rows), np.int32)
+    order = kept.empty("order", (len(rows),), np.int32)
     ends = blocks.ends(parts)
 
     def sort(part: int) -> bool:
