@@ -249,8 +249,22 @@ async def test_what_is_asked_wrongly_is_said(path: Path) -> None:
             answer = await client.get(f"/touchpoints?{query}")
             assert answer.status_code == 400, query
             assert "This address does not fit" in answer.text
-        assert (await client.get("/customers?after=x")).status_code == 400
-        assert (await client.get("/customers?view=none")).status_code == 400
+        for address in (
+            *(
+                "/customers?after=x",
+                "/customers?view=none",
+                "/touchpoints?measure=none",
+                "/journeys?who=nobody",
+            ),
+            *(
+                "/journeys?per=visit",
+                "/campaigns?credit=half",
+                "/value?band=mood",
+                "/queue?state=gone",
+                "/voice?by=weather",
+            ),
+        ):
+            assert (await client.get(address)).status_code == 400, address
         assert (await client.get("/nothing")).status_code == 404
 
 

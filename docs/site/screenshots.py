@@ -1,6 +1,7 @@
 """Takes docs/images/console/*.webp: each page of the console over a simulated company, in Chromium.
 
-It needs a Chromium (Debian's package chromium) and takes about two minutes. Run it when a page looks different.
+It needs a Chromium (Debian's package chromium) and takes about three minutes. Run it when a page looks different. Rejected
+records are those of a demo, since they are read from Kafka; the other pages offer what they do with a Kafka and ask it for nothing.
 
 python docs/site/screenshots.py [--warehouse FILE] [NAME]...
 """
@@ -10,9 +11,11 @@ from __future__ import annotations
 import argparse
 import io
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).parents[1] / "images" / "console"
 CXSTREAM = [sys.executable, "-m", "cxstream"]
 WIDTH, HEIGHT, PHONE = 1280, 860, 390
+OF_KAFKA, ENOUGH_REJECTED = "rejected", 8
+NOBODY_THERE = "127.0.0.1:1"
 QUALITY = 62
 # Where the default view shows less than there is.
 ADDRESSES = {
@@ -71,9 +76,11 @@ def main() -> None:
             )
             FOLDER.mkdir(exist_ok=True)
             for name, place, scheme, locale, width in views(browser, address):
-                if arguments.names and name not in arguments.names:
+                if name == OF_KAFKA or (arguments.names and name not in arguments.names):
                     continue
                 take(browser, FOLDER / f"{name}.webp", address + place, scheme, locale, width)
+            if OF_KAFKA in (arguments.names or [OF_KAFKA]):
+                take_of_demo(browser, FOLDER / f"{OF_KAFKA}.webp")
             browser.close()
 
 
@@ -100,12 +107,45 @@ def run(*words: object) -> None:
 @contextmanager
 def served(path: Path) -> Iterator[str]:
     """The address of a console over a read model."""
-    words = [*CXSTREAM, "serve", "--warehouse", str(path), "--port", "0"]
+    words = [*CXSTREAM, "serve", "--warehouse", str(path), "--port", "0", "--kafka", NOBODY_THERE]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:  # noqa: S603
         try:
             yield (server.stdout or io.StringIO()).readline().split()[-1].rstrip("/")
         finally:
             server.terminate()
+
+
+def take_of_demo(browser: Any, path: Path) -> None:
+    """Take a picture of the rejected records that a demo has after a while."""
+    words = [*CXSTREAM, "demo", "--console", "--customers", "400", "--history", "10"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as demo:  # noqa: S603
+        try:
+            said = next(line for line in demo.stdout or () if line.startswith("console: "))
+            # It says what it does all the time, and waits for somebody to read it.
+            threading.Thread(target=lambda: list(demo.stdout or ()), daemon=True).start()
+            _, address, _, name, _, password = said.replace(",", "").split()
+            context = browser.new_context(
+                viewport={"width": WIDTH, "height": HEIGHT},
+                color_scheme="light",
+                locale="en-GB",
+                reduced_motion="reduce",
+            )
+            page = context.new_page()
+            page.goto(f"{address}rejected")
+            page.locator("input[name=name]").fill(name)
+            page.locator("input[name=password]").fill(password)
+            page.locator("form[action='/sign-in'] button").click()
+            page.wait_for_url("**/rejected")
+            rows = page.locator("table").last.locator("tbody tr")
+            for _ in range(60):
+                if rows.count() >= ENOUGH_REJECTED:
+                    break
+                page.wait_for_timeout(2000)
+                page.reload()
+            save(page, path)
+            context.close()
+        finally:
+            demo.send_signal(signal.SIGINT)
 
 
 def views(browser: Any, address: str) -> list[tuple[str, str, str, str, int]]:
@@ -137,10 +177,15 @@ def take(browser: Any, path: Path, address: str, scheme: str, locale: str, width
         page.keyboard.type("cu")
         page.get_by_role("option").first.wait_for()
         page.get_by_role("option", name="Alerts").wait_for(state="detached")
+    save(page, path)
+    context.close()
+
+
+def save(page: Any, path: Path) -> None:
+    """Keep what the window shows."""
     picture = Image.open(io.BytesIO(page.screenshot()))
     picture.convert("RGB").save(path, "WEBP", quality=QUALITY, method=6)
-    print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB")
-    context.close()
+    print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB", flush=True)
 
 
 if __name__ == "__main__":
