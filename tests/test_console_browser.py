@@ -158,6 +158,11 @@ def test_pages_are_accessible_fit_and_keep_to_the_policy(
         for path in paths:
             page.goto(address + path)
             assert page.evaluate(_HIDDEN, _KEYS) == [], path
+            # The head and the names of sections keep their words whole on a tablet.
+            page.set_viewport_size({"width": 800, "height": 900})
+            assert page.evaluate("document.documentElement.scrollWidth") <= 800, path
+            assert page.locator("header.bar").evaluate("each => each.offsetHeight") < 80, path
+            page.set_viewport_size({"width": 1280, "height": 900})
     page.context.close()
     assert found == {}
     assert complaints == []
