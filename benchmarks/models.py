@@ -1,6 +1,6 @@
 """What trained rules cost: events a second of processor time with plain rules and with models, in turn in one process; medians.
 
-    python benchmarks/models.py touchpoints.ndjson [--runs 5] [--texts 0.05] [--rules examples/churn-30d.toml]
+    python benchmarks/models.py touchpoints.ndjson [--runs 5] [--texts 0.05] [--rules rules.toml]
 
 A part of the events is given a text without a sentiment; of those, half repeat a few short texts, as answers do.
 """
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 _BATCH, _EVENTS, _WORDS = 1900, 60_000, 10
-_TRAINED = Path(__file__).resolve().parent.parent / "examples/churn-30d.toml"
+_PLAIN = Path(__file__).resolve().parent.parent / "examples/default-1.toml"
 _ENGLISH = "parcel order late invoice happy terrible support again never great slow broken refund nice staff help price bad"
 _POLISH = "paczka dotarła uszkodzona obsługa nie odpowiada bardzo dobry kontakt szybka wysyłka polecam zła reklamacja miła pani"
 _POST = (
@@ -75,6 +75,7 @@ def run(lines: Sequence[bytes], params: ScoringParams) -> float:
 
 def parameters(trained: ScoringParams) -> dict[str, ScoringParams]:
     """Plain rules, and those of a fitted churn model with one model after the other; by name."""
+    plain = read_file(_PLAIN).params
     models: dict[str, Any] = {
         "purchase_model": PurchaseModel(r=0.5, alpha=3.0, a=0.8, b=2.4),
         "value_model": ValueModel(p=6.25, q=3.74, v=15.44),
@@ -83,12 +84,12 @@ def parameters(trained: ScoringParams) -> dict[str, ScoringParams]:
     experiments = {"experiments": {"retention": Experiment(holdout=0.2)}}
     texts = {"text_model": TextModelParams(name=MODEL, digest=DIGESTS[MODEL])}
     return {
-        "plain rules": ScoringParams(),
+        "plain rules": plain,
         "trained churn model": trained,
         "... with purchases and value": trained.model_copy(update=models),
         "... with an experiment": trained.model_copy(update=models | experiments),
         "... with texts: all": trained.model_copy(update=models | experiments | texts),
-        "plain rules with texts": ScoringParams().model_copy(update=texts),
+        "plain rules with texts": plain.model_copy(update=texts),
     }
 
 
@@ -105,12 +106,11 @@ def main() -> None:
     parser.add_argument(
         "--rules",
         type=Path,
-        default=_TRAINED,
-        help="rules of a churn model; default: examples/churn-30d.toml",
+        help="rules of a churn model; default: the default rules, which are fitted to simulated customers",
     )
     args = parser.parse_args()
     lines = list(with_texts(args.file.read_bytes().splitlines()[:_EVENTS], args.texts, args.repeated))
-    sets = parameters(read_file(args.rules).params)
+    sets = parameters(read_file(args.rules).params if args.rules else ScoringParams())
     compile_kernels()
     found: dict[str, list[float]] = {name: [] for name in sets}
     for params in sets.values():

@@ -8,7 +8,7 @@ from typing import Any
 from cxstream.model.parameters import ScoringParams
 from cxstream.rules.file import read_file
 
-FILE = Path(__file__).with_name("default_1.toml")
+FILE = Path(__file__).parents[1] / "examples" / "default-1.toml"
 DEFAULT_1 = read_file(FILE).params
 
 

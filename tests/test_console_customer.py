@@ -287,7 +287,13 @@ async def test_who_reaches_a_high_level_without_a_signal_is_named(tmp_path: Path
     assert "1 more customer reaches a high level by the risk" in queue
     assert "no signal has said so yet" in untold
     assert ["by the risk now: High" in page for page in pages] == [False, True]
-    assert all("no probability" in page for page in [queue, *pages])
+    assert all(
+        "the probability that simulated customers leave within 30 days" in page for page in [queue, *pages]
+    )
+    other = {"scoring": {"intercept": -3.0}}
+    async with console(tmp_path / "w.duckdb", other) as client:
+        pages = [(await client.get(address)).text for address in ("/queue", "/customers/c-1")]
+    assert all("by rules without a horizon, no probability" in page for page in pages)
 
 
 async def test_a_customer_stands_beside_the_queue(path: Path) -> None:
@@ -354,7 +360,7 @@ async def test_figures_of_today_and_of_a_customer_agree_with_what_is_shown(tmp_p
         for n, score in enumerate([10.0] * 9 + [0.0] * 2)
     ]
     path = warehouse(tmp_path / "w.duckdb", rows, (), [card(1, "critical", 0.75)])
-    horizon = {"scoring": {"churn_horizon_days": 30}}
+    horizon = {"scoring": {"intercept": -4.5, "churn_horizon_days": 30}}
     async with console(path, horizon) as client:
         customer = read((await client.get("/customers/c-1")).text)
         today, voice, models = [

@@ -65,7 +65,7 @@ async def test_what_the_rules_say_is_what_the_engine_takes(tmp_path: Path) -> No
         assert points["Complaint opened"][1] == f"{given.effort:.1f}"
         assert points["Complaint opened"][3] == f"\N{MINUS SIGN}{-given.mood:.1f}"
         assert [row[1] for row in table(page, "Level")] == [
-            f"{share:.2f}" for share in reversed(ScoringParams().thresholds)
+            f"{share:.3f}" for share in reversed(ScoringParams().thresholds)
         ]
         lines = list(csv.DictReader(io.StringIO((await client.get("/rules.csv")).text)))
         assert not [line for line in lines if line["changed"] == "true"]
@@ -94,7 +94,11 @@ async def test_the_page_names_what_differs_from_the_defaults_and_the_experiments
         rules_of(Settings(scoring=scoring).scoring, Settings().actions),  # type: ignore[arg-type]
     )
     assert list(rows) == [each.parameter for each in wanted]
-    assert rows["scoring.coefficients.effort"] == ["High effort", "2.0", "2.25"]
+    assert rows["scoring.coefficients.effort"] == [
+        "High effort",
+        str(ScoringParams().coefficients["effort"]),
+        "2.25",
+    ]
     assert rows["scoring.points.error.mood"] == ["Error", "-1.0", "-1.125"]
     assert rows["scoring.kinds.parcel_lost"][1] == "\N{EN DASH}"
     assert f"{len(wanted)} parameters differ from the defaults." in read(page).text

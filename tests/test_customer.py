@@ -182,7 +182,7 @@ def test_the_guide_shows_what_leads_to_the_number_of_the_story() -> None:
         if matters(step)
     ]
     rows.append(("all together", found.log_odds, f"{found.probability:.1%}"))
-    assert len(rows) == 5
+    assert len(rows) == 6
     for said, log_odds, risk in rows:
         assert f"| {said} | {log_odds:+.3f} | {risk} |" in guide
 

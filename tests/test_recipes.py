@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 import cxstream
+from cxstream.model.features import SPECS
 from cxstream.model.kinds import Kind
 
 SOURCES = Path(cxstream.__file__).parent
@@ -116,6 +117,7 @@ def test_a_kind(copy: Copy) -> None:
     copy.edit("model/fields.py", (DATA, WARRANTY))
     said = copy.run("""
 import json
+from cxstream.model.features import SPECS
 from cxstream.model.kinds import Kind
 from cxstream.model.parameters import ScoringParams
 from cxstream.scoring.codec.decode import decode
@@ -143,12 +145,13 @@ print("recipe_tried" in asyncapi.document()["channels"]["touchpoints"]["messages
 
 
 def test_a_feature(copy: Copy) -> None:
+    last = f'"unresolved": FeatureSpec({SPECS["unresolved"].coefficient}, "call_back_with_owner"),\n'
     copy.edit(
         "model/features.py",
         ('"just_unsubscribed", "unresolved",\n', '"just_unsubscribed", "unresolved", "recipe_tried",\n'),
         (
-            '"unresolved": FeatureSpec(0.0, "call_back_with_owner"),\n',
-            '"unresolved": FeatureSpec(0.0, "call_back_with_owner"),\n    "recipe_tried": FeatureSpec(0.5, "try_again", typical=0.25),\n',
+            last,
+            f'{last}    "recipe_tried": FeatureSpec(0.5, "try_again", typical=0.25),\n',
         ),
     )
     copy.edit("kernels/layout.py", ("X_UNRESOLVED) = range", "X_UNRESOLVED, X_RECIPE) = range"))
@@ -201,7 +204,8 @@ cards = np.zeros((2, k.CARD_WIDTH))
 without = params.model_copy(update={"coefficients": {**params.coefficients, "recipe_tried": 0.0}})
 for scored in (params, without):
     score_cards(state, constants(scored), np.arange(2, dtype=np.int32), cards, np.zeros(k.SIGNAL_WIDTH))
-    odds = [round(math.log(p / (1 - p)) - scored.intercept, 3) for p in cards[:, k.C_P]]
+    known = scored.intercept + 0.3 * scored.coefficients["dissatisfaction"]
+    odds = [abs(round(math.log(p / (1 - p)) - known, 3)) for p in cards[:, k.C_P]]
     print(cards[:, k.C_X + k.X_RECIPE].tolist(), *odds)
 typical = Settings().scoring.typical["recipe_tried"]
 print(value("recipe_tried", 0.75, {}, params), "|", ACTIONS["recipe_tried"], typical)
@@ -213,8 +217,8 @@ print("recipe_tried" in str(schema.documents()["signals/churn_risk.v1.json"]))
 print(METRICS["cxstream_raise_reasons_total"].labels["reason"][-1])
 """)
     assert said.splitlines() == [
-        "[0.0, 0.75] 0.75 1.125",
-        "[0.0, 0.75] 0.75 0.75",
+        "[0.0, 0.75] 0.0 0.375",
+        "[0.0, 0.75] 0.0 0.0",
         "3 recipes tried, at most 4 count | try_again 0.25",
         "recipe_tried True True",
         "True",

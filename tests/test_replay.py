@@ -39,6 +39,7 @@ from cxstream.scoring.codec.routing import partition_of
 from cxstream.scoring.router import Router
 from cxstream.settings import Settings
 from cxstream.wire import schema
+from default_1 import FILE
 
 START = datetime(2025, 3, 1, 8, tzinfo=UTC)
 HARD = (Kind.complaint_opened, Kind.contact, Kind.app_crash, Kind.error, Kind.unsubscribed, Kind.survey_nps)
@@ -323,7 +324,7 @@ def test_until_rejects_the_future_and_lets_time_pass(tmp_path):
     quiet = [event(i, "ann", Kind.complaint_opened, i, case_id=str(i)) for i in range(6)]
     late = event("later", "ann", Kind.page_view, 3 * 24 * 60)
     (tmp_path / "in").write_bytes(ndjson([*quiet, late]))
-    args = (tmp_path / "in", "--out", tmp_path / "out", "--force", "--until")
+    args = (tmp_path / "in", "--rules", FILE, "--out", tmp_path / "out", "--force", "--until")
     assert run(*args, (START + timedelta(days=1)).isoformat()).exit_code == 0
     assert [(r["reason"], r["line"]) for r in rows(tmp_path / "out", "rejected.ndjson")] == [
         ("from_the_future", 7)

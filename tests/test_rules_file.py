@@ -5,19 +5,20 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
-from cxstream.cli.demo import _config
 from cxstream.cli.rules import command
 from cxstream.model.errors import InputError
+from cxstream.model.features import FEATURES, FIRST_FEATURES
 from cxstream.model.parameters import ScoringParams
-from cxstream.model.rules import rules_of
+from cxstream.model.rules import read_rules, rules_of
 from cxstream.rules.difference import Change, changes
 from cxstream.rules.file import read_file
 from cxstream.rules.show import as_toml
-from cxstream.settings import ACTIONS, load
+from cxstream.settings import ACTIONS, Settings
 from strategies import PARAMS
 
 GOOD = """
@@ -45,37 +46,50 @@ def write(folder: Path, text: str, name: str = "rules.toml") -> Path:
     return path
 
 
-def test_the_example_is_a_churn_risk_of_30_days() -> None:
-    params = read_file(Path(__file__).parents[1] / "examples" / "churn-30d.toml").params
+def test_the_default_is_a_churn_risk_of_30_days() -> None:
+    params = ScoringParams()
     assert params.churn_horizon_days == 30
-    x = {"effort": 0.18, "dissatisfaction": 0.26}
-    odds = params.intercept + sum(params.coefficients[name] * value for name, value in x.items())
+    odds = params.intercept + sum(params.coefficients[name] * x for name, x in params.typical.items())
     # A typical customer is not among the 3% who leave.
     assert 0.005 < 1 / (1 + math.exp(-odds)) < params.thresholds[0]
-    changed = {name for name, b in params.coefficients.items() if b != ScoringParams().coefficients[name]}
-    assert {"slowdown", "just_unsubscribed", "unresolved"} <= changed
+    assert not params.has_own_risk
 
 
-def test_the_demo_scores_by_the_example_unless_there_are_settings(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("CXSTREAM_CONFIG", raising=False)
-    monkeypatch.setattr("cxstream.settings.file.own", lambda: None)
-    example = Path(__file__).parents[1] / "examples" / "churn-30d.toml"
-    found = _config(None)
-    assert found is not None
-    assert Path(found).read_bytes() == example.read_bytes()
-    assert load(found).scoring == read_file(example).params
-    mine = write(tmp_path, "[scoring]\nname = 'mine'\n", "settings.toml")
-    assert _config(str(mine)) == str(mine)
-    monkeypatch.setenv("CXSTREAM_CONFIG", str(mine))
-    assert _config(None) is None
+def test_rules_of_the_version_before_are_an_example() -> None:
+    before = read_file(Path(__file__).parents[1] / "examples" / "default-1.toml")
+    # As in signals of that version.
+    assert rules_of(before.params, ACTIONS).label == "default-1@3cefa9f9"
+    assert before.params.has_own_risk
+
+
+@pytest.mark.parametrize(
+    ("given", "days"),
+    [
+        ({}, 30),
+        ({"thresholds": (0.1, 0.2, 0.3)}, 30),
+        ({"intercept": -3.0}, None),
+        ({"coefficients": {"effort": 2.0}}, None),
+        ({"coefficients": {"effort": 2.0}, "churn_horizon_days": 7}, 7),
+    ],
+)
+def test_the_horizon_is_that_of_the_coefficients(given: dict[str, Any], days: int | None) -> None:
+    params = ScoringParams.model_validate(given)
+    assert params.churn_horizon_days == days
+    assert read_rules(rules_of(params, ACTIONS).data).params == params
+    assert Settings(scoring=given).scoring == params  # type: ignore[arg-type]
+
+
+def test_settings_that_name_all_coefficients_of_the_first_version_are_complete() -> None:
+    given = {"coefficients": dict.fromkeys(FIRST_FEATURES, 1.0)}
+    scoring = Settings(scoring=given).scoring  # type: ignore[arg-type]
+    assert scoring == ScoringParams.model_validate(given)
+    assert scoring.coefficients == {name: float(name in FIRST_FEATURES) for name in FEATURES}
 
 
 def test_toml_and_json_are_the_same_set(tmp_path: Path) -> None:
     toml = read_file(write(tmp_path, GOOD))
     assert toml.params.kinds["parcel_lost"].effort == 4
-    assert toml.params.coefficients["effort"] == 2.0
+    assert toml.params.coefficients["effort"] == ScoringParams().coefficients["effort"]
     assert toml.actions == {**ACTIONS, "complaint": "call today"}
     assert toml.label.startswith("spring-1@")
     as_json = write(tmp_path, toml.data.decode(), "rules.json")
@@ -227,16 +241,18 @@ def test_changes_name_parameters(tmp_path: Path) -> None:
     found = {each.parameter: (each.before, each.after) for each in changes(before, after)}
     lost = found.pop("scoring.kinds.parcel_lost")
     assert found == {
-        "scoring.name": ('"default-1"', '"spring-1"'),
-        "scoring.thresholds": ("[0.35,0.55,0.75]", "[0.3,0.5,0.7]"),
-        "scoring.coefficients.complaint": ("1.5", "1.8"),
+        "scoring.name": ('"default-2"', '"spring-1"'),
+        "scoring.thresholds": ("[0.055,0.16,0.39]", "[0.3,0.5,0.7]"),
+        "scoring.coefficients.complaint": ("0.0", "1.8"),
+        # Nobody knows one of these coefficients.
+        "scoring.churn_horizon_days": ("30", None),
         "actions.complaint": (json.dumps(ACTIONS["complaint"], ensure_ascii=False), '"call today"'),
     }
     assert lost[0] is None
     assert lost[1] is not None
     assert '"order_id"' in lost[1]
     assert changes(after, after) == []
-    assert Change("scoring.name", '"spring-1"', '"default-1"') in changes(after, before)
+    assert Change("scoring.name", '"spring-1"', '"default-2"') in changes(after, before)
 
 
 def test_check_says_whether_a_file_is_valid(tmp_path: Path) -> None:

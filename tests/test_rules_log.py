@@ -130,7 +130,7 @@ def test_apply_writes_to_all_partitions_and_shows_what_changes(
     assert labels(settings) == [ScoringParams().name] * PARTITIONS
     done = run(settings, "apply", str(file), "--yes")
     assert done.exit_code == 0, done.output
-    assert "scoring.intercept: -3.0 -> -1.0" in done.output
+    assert f"scoring.intercept: {ScoringParams().intercept} -> -1.0" in done.output
     assert "sample of 41 recent records, 20 customers" in done.output
     assert "20 of 20 customers change their level" in done.output
     assert "rejected records: 1 -> 0" in done.output

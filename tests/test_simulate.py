@@ -46,6 +46,7 @@ from cxstream.simulate.faults import (
 from cxstream.simulate.stream import Block, Plan, Simulation
 from cxstream.simulate.topic import Pace, start_to_end_now
 from cxstream.topology import TOUCHPOINTS
+from default_1 import default_1
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -501,9 +502,7 @@ class TestActing:
     @pytest.fixture(scope="class")
     @classmethod
     def acted(cls) -> tuple[Simulation, np.ndarray, list[bytes]]:
-        rules = rules_of(
-            ScoringParams.model_validate({"experiments": {"retention": {"holdout": 0.4}}}), ACTIONS
-        )
+        rules = rules_of(default_1(experiments={"retention": {"holdout": 0.4}}), ACTIONS)
         simulation, blocks = taken(Plan(600, START, days=50, trouble=3, acting=Acting(rules, 0.9)))
         return simulation, *joined(blocks)
 

@@ -10,6 +10,7 @@ import fuzz_snapshots
 from cxstream.kernels.layout import CHANGED
 from cxstream.model.errors import SnapshotError
 from cxstream.model.features import FEATURES
+from cxstream.model.parameters import ScoringParams
 from cxstream.scoring.engine import MARKER_KEY, Engine
 from cxstream.scoring.state.marker import Owner, digest
 from cxstream.scoring.state.snapshot import Line
@@ -62,6 +63,10 @@ def test_a_snapshot_of_the_layout_before_is_read_and_saved_again_as_a_whole() ->
 
 def test_the_digest_of_layout_2_is_the_one_that_was_saved() -> None:
     assert digest(DEFAULT_1, "", 2) == "f333263776caa171a5fdda00adcd2853"
+    # Who had set nothing has other defaults now.
+    for layout in (2, 3):
+        assert digest(ScoringParams(), "", layout) == digest(DEFAULT_1, "", layout)
+        assert digest(ScoringParams(intercept=-3.1), "", layout) != digest(DEFAULT_1, "", layout)
     assert digest(default_1(window_days=30), "", 2) == "b6900788f3592d52499d925dd6d152b0"
     assert digest(default_1(max_mood=3, worsened=0.2), "", 2) == digest(DEFAULT_1, "", 2)
 

@@ -116,7 +116,7 @@ def told(engine: Engine, outcomes: Sequence[Outcome]) -> tuple[Any, ...]:
 
 def test_rules_without_a_text_model_keep_their_digests() -> None:
     assert {name: rules_of(params, ACTIONS).label for name, params in PARAMS.items()} == {
-        "default": "default-1@3cefa9f9",
+        "default": "default-2@cb713b3c",
         "unforgiving": "default-1@2e8c8404",
         "short": "default-1@b557d857",
         "touchy": "default-1@6261c55c",

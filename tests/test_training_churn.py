@@ -19,7 +19,7 @@ from sklearn import metrics
 
 from cxstream.console import model_card
 from cxstream.model.features import FEATURES
-from cxstream.model.parameters import DAY_MS, ScoringParams
+from cxstream.model.parameters import DAY_MS
 from cxstream.rules.file import read_file
 from cxstream.settings import ACTIONS
 from cxstream.training import measures, snapshots
@@ -30,6 +30,7 @@ from cxstream.training.logistic import fit_linear, fit_without
 from cxstream.training.outcomes import label
 from cxstream.training.snapshots import Happened, Schedule, Snapshots, read_snapshots
 from cxstream.training.truth import by_truth, read_truth
+from default_1 import DEFAULT_1, FILE
 from in_process import cxstream
 from strategies import rfc3339
 from test_docs import ROOT
@@ -107,7 +108,7 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def source(path: Path) -> Source:
-    return Source((path,), ScoringParams(), ACTIONS, False, 1 << 20, 2**60)
+    return Source((path,), DEFAULT_1, ACTIONS, False, 1 << 20, 2**60)
 
 
 @pytest.fixture(scope="module")
@@ -327,7 +328,7 @@ def test_train_writes_rules_that_score(log: Path, tmp_path: Path) -> None:
     out, page, numbers, result = (tmp_path / name for name in ("r.toml", "card.html", "card.json", "result"))
     done = cxstream(
         "train", "churn", log, "--out", out, "--report", page, "--report", numbers, "--test", log, "--every", "5d",
-        "--truth", log.with_name("truth.ndjson"),
+        "--truth", log.with_name("truth.ndjson"), "--rules", FILE,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     params = read_file(out).params
@@ -339,7 +340,7 @@ def test_train_writes_rules_that_score(log: Path, tmp_path: Path) -> None:
     shown = model_card.read(numbers)
     assert shown is not None
     assert model_card.is_of(shown, params)
-    assert not model_card.is_of(shown, ScoringParams())
+    assert not model_card.is_of(shown, DEFAULT_1)
     # The log is too short to check the model by a part of itself.
     assert told["check"] is None
     assert shown.check is not None

@@ -28,7 +28,6 @@ from cxstream.kafka.connection import connection
 from cxstream.kernels.layout import PANE, ROW
 from cxstream.model.errors import LostRecordsError
 from cxstream.model.kinds import FORGET_TYPE
-from cxstream.model.parameters import ScoringParams
 from cxstream.model.rules import rules_of
 from cxstream.rejected.record import read as read_rejection
 from cxstream.scoring.codec.rejection import Reference
@@ -40,12 +39,14 @@ from cxstream.worker.metrics.counters import Counters
 from cxstream.worker.ownership.partition import Partition
 from cxstream.worker.ownership.restore import Losses, Restored, replay
 from cxstream.worker.ownership.standby import Standby
+from default_1 import DEFAULT_1, default_1
 from saved import altered, marker_of, payloads, sealed
 from workers import Watcher, key_of, touchpoint, until, write
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from cxstream.model.parameters import ScoringParams
     from cxstream.settings import Settings
 
 SECONDS = 60.0
@@ -60,7 +61,7 @@ def settings(settings: Settings, topics: Callable[[int], None]) -> Settings:
     worker = settings.worker.model_copy(
         update={"flush_seconds": 0.05, "snapshot_seconds": 0.2, "session_seconds": 6.0}
     )
-    return settings.model_copy(update={"worker": worker})
+    return settings.model_copy(update={"worker": worker, "scoring": DEFAULT_1})
 
 
 def troubles(count: int, start: int = 0) -> list[bytes]:
@@ -413,7 +414,7 @@ def rules(params: ScoringParams, time: str) -> bytes:
 
 async def test_rules_change_where_the_log_has_lost_its_beginning(settings: Settings) -> None:
     """No rebuild, no loss and no signal twice, whatever the settings say meanwhile."""
-    eager = ScoringParams(name="eager", thresholds=(0.1, 0.2, 0.3), window_days=30)
+    eager = default_1(name="eager", thresholds=(0.1, 0.2, 0.3), window_days=30)
     late = [rules(eager, "2025-03-01T00:00:00Z"), *troubles(50, 100)]
     await write(settings, TOUCHPOINTS.name, {0: [touchpoint("early", 0), *troubles(99, 1), *late]})
     records = await log_of(settings)

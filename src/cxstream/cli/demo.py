@@ -83,8 +83,8 @@ def command(
     On a terminal a live screen, elsewhere plain lines: one a signal, and now and then how things are. All of
     it is temporary and ends with the command. The first run fetches Kafka.
 
-    Without a settings file, the churn risk is the probability to leave within 30 days, fitted to simulated customers
-    (examples/churn-30d.toml). 'cxstream train churn' fits it to yours.
+    By the default rules the churn risk is the probability to leave within 30 days: they are fitted to simulated customers,
+    like these. 'cxstream train churn' fits them to yours.
 
     \b
     Example:
@@ -101,7 +101,6 @@ def command(
     from cxstream.simulate.stop import BY_SIGNAL
 
     with_console = _with_console(wanted=console)
-    config = _config(config)
     settings = load(config)
     # Its warnings while the cluster starts would disturb the screen; errors that matter are raised.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
@@ -123,18 +122,6 @@ def command(
     _summary(board, terminal)
     if interrupted:
         raise SystemExit(BY_SIGNAL + interrupted)
-
-
-def _config(config: str | None) -> str | None:
-    """The settings file of the user; else rules by which the churn risk of simulated customers is a probability."""
-    from pathlib import Path
-
-    from cxstream import demo
-    from cxstream.settings import file
-
-    if file.find(config) is not None:
-        return config
-    return str(Path(demo.__file__).with_name("churn-30d.toml"))
 
 
 def _with_console(*, wanted: bool | None) -> bool:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from cxstream.console.drawing import Axis
     from cxstream.console.language import Language
 
-_RISKS = (0.01, 0.05, 0.1, 0.2, 0.35, 0.55, 0.75, 0.9, 0.95, 0.99)
+_RISKS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.55, 0.75, 0.9, 0.95, 0.99)
 _ROW = 34
 _LEAST_GAP = 30
 

@@ -31,17 +31,17 @@ class FeatureSpec:
 
 
 SPECS: dict[str, FeatureSpec] = {
-    "effort": FeatureSpec(2.0, "call_back_with_owner", typical=0.2),
-    "surge": FeatureSpec(1.5, "call_back_with_owner"),
-    "dissatisfaction": FeatureSpec(2.5, "ask_what_went_wrong", typical=0.3),
-    "detractor": FeatureSpec(1.0, "close_the_loop_call"),
-    "complaint": FeatureSpec(1.5, "escalate_complaint"),
-    "silence": FeatureSpec(1.5, "win_back_contact"),
-    "lapse": FeatureSpec(2.0, "win_back_offer"),
-    "unsubscribed": FeatureSpec(0.7, "preference_review"),
-    "slowdown": FeatureSpec(0.0, "win_back_contact"),
-    "just_unsubscribed": FeatureSpec(0.0, "preference_review"),
-    "unresolved": FeatureSpec(0.0, "call_back_with_owner"),
+    "effort": FeatureSpec(1.73, "call_back_with_owner", typical=0.18),
+    "surge": FeatureSpec(5.73, "call_back_with_owner"),
+    "dissatisfaction": FeatureSpec(2.69, "ask_what_went_wrong", typical=0.26),
+    "detractor": FeatureSpec(0.46, "close_the_loop_call"),
+    "complaint": FeatureSpec(0.0, "escalate_complaint"),
+    "silence": FeatureSpec(0.3, "win_back_contact"),
+    "lapse": FeatureSpec(0.0, "win_back_offer"),
+    "unsubscribed": FeatureSpec(0.17, "preference_review"),
+    "slowdown": FeatureSpec(0.7, "win_back_contact"),
+    "just_unsubscribed": FeatureSpec(1.5, "preference_review"),
+    "unresolved": FeatureSpec(1.82, "call_back_with_owner"),
 }
 FEATURES: tuple[Feature, ...] = get_args(Feature)
 # A set of rules that names all of these is complete, of a version that knew no others: those weigh nothing in it.

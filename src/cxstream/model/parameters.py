@@ -6,7 +6,7 @@ result reproducible: two runs agree only under the same parameters.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -15,6 +15,9 @@ from cxstream.model.features import FEATURES, FIRST_FEATURES, SPECS
 from cxstream.model.fields import Data
 from cxstream.model.kinds import Kind
 from cxstream.model.text import DIGESTS, TEXT_LANGUAGES, TextLanguage
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 DAY_MS = 86_400_000
 HOUR_MS = 3_600_000
@@ -30,10 +33,31 @@ MAX_COEFFICIENT = 1e6
 MIN_PARAMETER = 1e-9
 # Beyond five years nobody knows, and each month costs time.
 MAX_HORIZON_DAYS = 1830
+# Of the default churn risk.
+_HORIZON_DAYS = 30
 Positive = Annotated[float, Field(ge=MIN_PARAMETER, le=MAX_PARAMETER)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Coefficient = Annotated[float, Field(ge=-MAX_COEFFICIENT, le=MAX_COEFFICIENT)]
 CurrencyCode = Annotated[str, Field(pattern="^[A-Z]{3}$")]
+
+
+def implied(given: Mapping[str, object]) -> dict[str, Any]:
+    """What parameters mean that are named beside others, and do not name all: not everything else has its default.
+
+    The default horizon is that of the default intercept and coefficients, and says nothing of others. A table with all
+    features of the first version is complete: it is of a version that knew no others.
+
+    Args:
+        given: parameters by name.
+    """
+    found: dict[str, Any] = {}
+    if "churn_horizon_days" not in given and not {"intercept", "coefficients"}.isdisjoint(given):
+        found["churn_horizon_days"] = None
+    for name in ("coefficients", "typical"):
+        table = given.get(name)
+        if isinstance(table, dict) and set(FIRST_FEATURES) <= set(table):
+            found[name] = {feature: 0.0 for feature in FEATURES if feature not in table}
+    return found
 
 
 class Points(BaseModel):
@@ -183,7 +207,7 @@ class ScoringParams(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", max_length=64)] = Field(
-        "default-1", description="Name of the rules, which every output repeats with a digest of them."
+        "default-2", description="Name of the rules, which every output repeats with a digest of them."
     )
 
     # --- time
@@ -323,7 +347,7 @@ class ScoringParams(BaseModel):
     )
 
     # --- churn risk
-    intercept: Coefficient = Field(-3.0, description="b0 of the churn risk.")
+    intercept: Coefficient = Field(-5.48, description="b0 of the churn risk.")
     coefficients: dict[str, Coefficient] = Field(
         default_factory=lambda: {name: spec.coefficient for name, spec in SPECS.items()},
         description="b of each feature; name only those to change.",
@@ -333,11 +357,12 @@ class ScoringParams(BaseModel):
         description="x of a typical customer, with which reasons are compared; name only those to change.",
     )
     churn_horizon_days: int | None = Field(
-        None,
+        _HORIZON_DAYS,
         ge=1,
         le=MAX_HORIZON_DAYS,
         description="Days within which the churn risk is the probability to leave, as 'cxstream train churn' has fitted "
-        "it; none: the risk ranks customers and is no probability.",
+        "it. None in rules with an intercept or coefficients of their own that do not name it: their risk ranks customers "
+        "and is no probability.",
     )
     detractor_max: int = Field(6, ge=0, le=10, description="The highest NPS answer of a detractor.")
     complaints_scale: float = Field(
@@ -356,10 +381,10 @@ class ScoringParams(BaseModel):
         2.0, description="Contacts without help, weighted by age, at which the feature is 1."
     )
     thresholds: tuple[Share, Share, Share] = Field(
-        (0.35, 0.55, 0.75), description="Probability at which elevated, high and critical begin."
+        (0.055, 0.16, 0.39), description="Probability at which elevated, high and critical begin."
     )
     hysteresis: Share = Field(
-        0.05, description="How far below its threshold the risk must be for a level to fall."
+        0.008, description="How far below its threshold the risk must be for a level to fall."
     )
     cooldown_days: float = Field(
         7.0,
@@ -369,7 +394,7 @@ class ScoringParams(BaseModel):
     )
 
     worsened: Annotated[float, Field(gt=0, le=1)] = Field(
-        0.1,
+        0.015,
         description="Rise of the probability since the last signal that causes a worsened signal at the same "
         "level.",
     )
@@ -412,6 +437,15 @@ class ScoringParams(BaseModel):
         "with `holdout`, `levels` and `salt`; none by default.",
     )
 
+    @property
+    def has_own_risk(self) -> bool:
+        """Whether intercept or coefficients of the churn risk are other ones than the defaults, which fit simulated customers."""
+        fields = type(self).model_fields
+        return any(
+            getattr(self, name) != fields[name].get_default(call_default_factory=True)
+            for name in ("intercept", "coefficients")
+        )
+
     @model_validator(mode="before")
     @classmethod
     def _complete(cls, data: dict[str, object]) -> dict[str, object]:
@@ -419,6 +453,8 @@ class ScoringParams(BaseModel):
         if not isinstance(data, dict):
             return data
         data = dict(data)
+        unsaid = implied(data)
+        data.setdefault("churn_horizon_days", unsaid.get("churn_horizon_days", _HORIZON_DAYS))
         for name, known in (
             ("points", [k.label for k in Kind]),
             ("coefficients", FEATURES),
@@ -430,9 +466,7 @@ class ScoringParams(BaseModel):
                 if unknown:
                     raise ValueError(f"{name}: unknown name {unknown[0]!r}; known are {', '.join(known)}")
                 defaults = cls.model_fields[name].get_default(call_default_factory=True)
-                if name != "points" and set(FIRST_FEATURES) <= set(given):
-                    defaults = dict.fromkeys(FEATURES, 0.0)
-                data[name] = {**defaults, **given}
+                data[name] = {**defaults, **unsaid.get(name, {}), **given}
         return data
 
     @field_validator("kinds")
@@ -454,7 +488,7 @@ class ScoringParams(BaseModel):
     def _ordered(self) -> ScoringParams:
         low, mid, high = self.thresholds
         if not low < mid < high:
-            raise ValueError("thresholds: must rise, like 0.35, 0.55, 0.75")
+            raise ValueError("thresholds: must rise, like 0.05, 0.15, 0.4")
         if self.surge_days > self.window_days:
             raise ValueError("surge_days: must not exceed window_days")
         if self.value_model is not None and self.purchase_model is None:

@@ -28,7 +28,7 @@ from pydantic_settings import (
 
 from cxstream.model.errors import SettingsError
 from cxstream.model.features import FEATURES, SPECS
-from cxstream.model.parameters import ScoringParams
+from cxstream.model.parameters import ScoringParams, implied
 from cxstream.scoring.codec.pseudonym import MIN_KEY_BYTES, Pseudonyms
 from cxstream.scoring.codec.signatures import MIN_KEY_BYTES as MIN_CONTROL_KEY_BYTES
 from cxstream.scoring.codec.signatures import Authority, derived
@@ -39,6 +39,8 @@ from cxstream.topology import Topology, topology
 
 if TYPE_CHECKING:
     import os
+
+    from pydantic.fields import FieldInfo
 
     from cxstream.model.rules import Rules
 
@@ -756,7 +758,21 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Put the settings file below the environment."""
-        return init_settings, env_settings, InitSettingsSource(settings_cls, cls._from_file)
+        said = (init_settings, env_settings, InitSettingsSource(settings_cls, cls._from_file))
+        return *said, _Implied(settings_cls)
+
+
+class _Implied(PydanticBaseSettingsSource):
+    """What the scoring settings mean that are named, below them and above the defaults."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
+        """Nothing: all of it is found at once."""
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """The settings that are implied."""
+        given = self.current_state.get("scoring")
+        return {"scoring": found} if isinstance(given, dict) and (found := implied(given)) else {}
 
 
 def load(config: str | os.PathLike[str] | None = None, **overrides: Any) -> Settings:

@@ -13,14 +13,15 @@ from cxstream.console.language import N_
 from cxstream.console.page import Ask, Page
 from cxstream.console.queries import own
 from cxstream.console.tables import Table
-from cxstream.model.parameters import ScoringParams
 from cxstream.warehouse.views import query
 from cxstream.warehouse.views.statistics import Z
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from cxstream.console.language import Language
     from cxstream.console.reader import Row
+    from cxstream.model.parameters import ScoringParams
 
 _DAYS = 30
 # Customers who left, and who stayed, that a figure needs.
@@ -73,7 +74,7 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
         "card": await _card(ask),
         "models": _models(ask, ask.settings.scoring),
         "levels": [
-            (ask.label("level", code), ask.language.number(begin, 2))
+            (ask.label("level", code), ask.language.number(begin, 3))
             for code, begin in zip([*LEVELS][1:], ask.settings.scoring.thresholds, strict=True)
         ],
     }
@@ -177,9 +178,21 @@ def _grid(ask: Ask, rows: Sequence[Row], days: int) -> Grid:
     return Grid(heads, cells)
 
 
+def _risk_means(words: Language, params: ScoringParams) -> str:
+    days = params.churn_horizon_days
+    if not params.has_own_risk or not days:
+        return words.gettext(
+            "It was not fitted to your customers: fit it before you take it for a probability."
+        )
+    return words.ngettext(
+        "It is the probability to leave within {n} day.",
+        "It is the probability to leave within {n} days.",
+        days,
+    )
+
+
 def _models(ask: Ask, params: ScoringParams) -> list[dict[str, str]]:
-    words, standard = ask.language, ScoringParams()
-    own_churn = (params.intercept, params.coefficients) != (standard.intercept, standard.coefficients)
+    words, own_churn = ask.language, params.has_own_risk
     yes, no = words.gettext("in force"), words.gettext("none")
     return [
         {
@@ -187,15 +200,7 @@ def _models(ask: Ask, params: ScoringParams) -> list[dict[str, str]]:
             "state": words.gettext("fitted to these customers")
             if own_churn
             else words.gettext("the default"),
-            "text": words.ngettext(
-                "It is the probability to leave within {n} day.",
-                "It is the probability to leave within {n} days.",
-                params.churn_horizon_days,
-            )
-            if params.churn_horizon_days
-            else words.gettext(
-                "It was not fitted to your customers: fit it before you take it for a probability."
-            ),
+            "text": _risk_means(words, params),
             "run": "" if own_churn else "cxstream train churn",
         },
         {

@@ -115,8 +115,8 @@ def _level_grid(ask: Ask, params: ScoringParams) -> Grid:
     cells = [
         [
             figures.drawn(drawing.level(code, ask.label("level", code))),
-            Cell(words.number(begin, 2), strong=True),
-            Cell(words.number(max(0.0, begin - params.hysteresis), 2)),
+            Cell(words.number(begin, 3), strong=True),
+            Cell(words.number(max(0.0, begin - params.hysteresis), 3)),
             figures.drawn(drawing.bar(begin, "k")),
         ]
         for code, begin in zip([*LEVELS][1:], params.thresholds, strict=True)
@@ -309,7 +309,7 @@ def _scores(ask: Ask, p: ScoringParams) -> Iterator[tuple[str, str]]:
         words.gettext(
             "after %(days)s days at the earliest, unless the level is higher; or when the risk rose by %(rise)s"
         )
-        % {"days": number(p.cooldown_days), "rise": number(p.worsened)},
+        % {"days": number(p.cooldown_days), "rise": words.number(p.worsened, 3)},
     )
     yield (
         words.gettext("Currency"),

@@ -92,14 +92,26 @@ _NEW_IN_4 = frozenset(
         "churn_horizon_days", "slowdown_days", "slowdown_max", "just_unsubscribed_days", "unresolved_scale",
     }
 )  # fmt: skip
-# No state depends on it; who had not set it has another default now.
-_ANSWER_SD, _ANSWER_SD_NOW = 25.0, 30.0
+# No state depends on them; who had not set them has other defaults now. Each with its default then, and now.
+_OTHER_DEFAULTS: dict[str, tuple[object, object]] = {
+    "answer_sd": (25.0, 30.0),
+    "intercept": (-3.0, -5.48),
+    "thresholds": ([0.35, 0.55, 0.75], [0.055, 0.16, 0.39]),
+    "hysteresis": (0.05, 0.008),
+    "worsened": (0.1, 0.015),
+    "coefficients": (
+        dict(zip(FIRST_FEATURES, (2.0, 1.5, 2.5, 1.0, 1.5, 1.5, 2.0, 0.7), strict=True)),
+        dict(zip(FIRST_FEATURES, (1.73, 5.73, 2.69, 0.46, 0.0, 0.3, 0.0, 0.17), strict=True)),
+    ),
+    "typical": (
+        {**dict.fromkeys(FIRST_FEATURES, 0.0), "effort": 0.2, "dissatisfaction": 0.3},
+        {**dict.fromkeys(FIRST_FEATURES, 0.0), "effort": 0.18, "dissatisfaction": 0.26},
+    ),
+}
 
 
 def _params_3(params: Params) -> dict[str, object]:
     old = {name: value for name, value in params.items() if name not in _NEW_IN_4}
-    if old["answer_sd"] == _ANSWER_SD_NOW:
-        old["answer_sd"] = _ANSWER_SD
     points = old["points"]
     if isinstance(points, dict):
         old["points"] = {kind: value for kind, value in points.items() if kind != "purchase_history"}
@@ -107,7 +119,7 @@ def _params_3(params: Params) -> dict[str, object]:
         features = old[name]
         if isinstance(features, dict):
             old[name] = {feature: features[feature] for feature in FIRST_FEATURES}
-    return old
+    return old | {name: then for name, (then, now) in _OTHER_DEFAULTS.items() if old.get(name) == now}
 
 
 STEPS = (

@@ -62,7 +62,8 @@ _RECOVERIES = (0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900)
 _SIZES = (1, 10, 100, 500, 1000, 2000, 5000, 20_000, 50_000, 200_000)
 _WAITS = (10, 20, 30, 60, 120, 180, 300, 600, 1200, 1800, 3600)
 _SCORES = tuple(range(10, 101, 10))
-_RISKS = tuple(step / 20 for step in range(1, 21))
+# Most customers have a small risk.
+_RISKS = (0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1)
 
 
 @dataclass(frozen=True, slots=True)
