@@ -3,7 +3,7 @@
 It needs a Chromium (Debian's package chromium) and takes about three minutes. Run it when a page looks different. Rejected
 records are those of a demo, since they are read from Kafka; the other pages offer what they do with a Kafka and ask it for nothing.
 
-python docs/site/screenshots.py [--warehouse FILE] [NAME]...
+python docs/site/screenshots.py [--warehouse FILE [--rules FILE]] [NAME]...
 """
 
 from __future__ import annotations
@@ -64,13 +64,14 @@ def main() -> None:
     """Take the pictures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--warehouse", type=Path, help="Show this read model instead.")
+    parser.add_argument("--rules", type=Path, help="Rules that the read model was made with.")
     parser.add_argument("names", nargs="*", help="Only these pictures, such as today.")
     arguments = parser.parse_args()
     given = arguments.warehouse
     with tempfile.TemporaryDirectory() as folder:
         path = given or simulated(Path(folder))
         save_views(path)
-        with served(path) as address, sync_playwright() as playwright:
+        with served(path, arguments.rules) as address, sync_playwright() as playwright:
             browser = playwright.chromium.launch(
                 executable_path=shutil.which("chromium"), args=["--no-sandbox"]
             )
@@ -105,9 +106,10 @@ def run(*words: object) -> None:
 
 
 @contextmanager
-def served(path: Path) -> Iterator[str]:
+def served(path: Path, rules: Path | None) -> Iterator[str]:
     """The address of a console over a read model."""
     words = [*CXSTREAM, "serve", "--warehouse", str(path), "--port", "0", "--kafka", NOBODY_THERE]
+    words += ["--rules", str(rules)] if rules else []
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:  # noqa: S603
         try:
             yield (server.stdout or io.StringIO()).readline().split()[-1].rstrip("/")
@@ -119,10 +121,11 @@ def take_of_demo(browser: Any, path: Path) -> None:
     """Take a picture of the rejected records that a demo has after a while."""
     words = [*CXSTREAM, "demo", "--console", "--customers", "400", "--history", "10"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as demo:  # noqa: S603
+        said = next(line for line in demo.stdout or () if line.startswith("console: "))
+        # It says what it does all the time, and waits for somebody to read it.
+        reading = threading.Thread(target=lambda: list(demo.stdout or ()))
+        reading.start()
         try:
-            said = next(line for line in demo.stdout or () if line.startswith("console: "))
-            # It says what it does all the time, and waits for somebody to read it.
-            threading.Thread(target=lambda: list(demo.stdout or ()), daemon=True).start()
             _, address, _, name, _, password = said.replace(",", "").split()
             context = browser.new_context(
                 viewport={"width": WIDTH, "height": HEIGHT},
@@ -146,6 +149,8 @@ def take_of_demo(browser: Any, path: Path) -> None:
             context.close()
         finally:
             demo.send_signal(signal.SIGINT)
+            demo.wait()
+            reading.join()
 
 
 def views(browser: Any, address: str) -> list[tuple[str, str, str, str, int]]:
