@@ -936,7 +936,14 @@ class Oracle:
             contributions=scores.contributions,
             value_at_risk=_times(self.clv(customer, clock), scores.probability),
             **self._arm(customer.subject, LEVELS[customer.level]),
+            **self._purchases(customer, clock),
         )
+
+    def _purchases(self, customer: Customer, clock: int) -> dict[str, float | None]:
+        """What a model of purchases says of a customer; nothing where the rules have none."""
+        if self.params.purchase_model is None:
+            return {}
+        return {"p_alive": self.alive(customer, clock), "clv": self.clv(customer, clock)}
 
     def _arm(self, subject: str, level: str) -> dict[str, str | None]:
         """The experiment of a level, and whether its hash puts the customer below the share of the holdout."""

@@ -34,7 +34,8 @@ _CARD = (
 )
 _SIGNAL = (
     'customer, partition, "offset", n, id, time, change, level, previous, probability, effort, effort_halfwidth, satisfaction, '
-    "satisfaction_halfwidth, leading_reason, suggested_action, model, value_at_risk, experiment, arm"
+    "satisfaction_halfwidth, leading_reason, suggested_action, model, value_at_risk, experiment, arm, "
+    "p_alive, clv"
 )
 _FRICTION = 'customer, partition, "offset", n, id, time, effort_points, channel, touchpoint, evidence, model'
 

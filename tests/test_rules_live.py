@@ -260,8 +260,9 @@ async def _compare(watcher: Watcher, settings: Settings, folder: Path) -> None:
     }
     assert models == {ScoringParams().name, "strict-1", "strict-2"}
     # The models of purchases and of value count, too.
-    worth = [json.loads(line)["data"].get("value_at_risk") for lines in expected.values() for line in lines]
-    assert any(worth)
+    said = [json.loads(line)["data"] for lines in expected.values() for line in lines]
+    for name in ("value_at_risk", "p_alive", "clv"):
+        assert any(data.get(name) for data in said), name
     assert found == dict(expected)
     cards: dict[bytes, bytes] = {}
     for records in (await watcher.read(SCORES.name)).values():

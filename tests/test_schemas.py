@@ -434,6 +434,8 @@ def test_a_churn_risk_signal_has_scores_unless_its_customer_was_erased():
     holds = checker(schema.documents()["signals/churn_risk.v1.json"]).is_valid
     assert holds({**envelope, "data": {"change": "erased", **told}})
     assert holds({**envelope, "data": {"change": "cleared", **told, **scores}})
+    assert holds({**envelope, "data": {"change": "cleared", **told, **scores, "p_alive": 0.5, "clv": None}})
+    assert not holds({**envelope, "data": {"change": "cleared", **told, **scores, "p_alive": "0.5"}})
     assert not holds({**envelope, "data": {"change": "cleared", **told}})
     assert not holds({**envelope, "data": {"change": "erased", **told, "level": "high"}})
     assert not holds({**envelope, "data": {"change": "gone", **told, **scores}})

@@ -163,6 +163,8 @@ def assert_agrees(history: list[Entry], params: ScoringParams, grace: int = 0) -
         else:
             for name in ("experiment", "arm"):
                 assert ours.get(name, "absent") == theirs.get(name, "absent")
+            assert ("p_alive" in ours, "clv" in ours) == ("p_alive" in theirs, "clv" in theirs)
+            assert_like(ours, theirs, tuple({"p_alive", "clv"} & theirs.keys()))
             for reason in ours["reasons"]:
                 name = reason["feature"]
                 if reason["contribution"] > 0 and name in {"effort", "dissatisfaction"}:

@@ -100,7 +100,7 @@ async def test_it_has_what_the_warehouse_has_however_the_log_is_cut(
                     await sink.take_out(log)
         # Customers with a value, as a purchase model gives it, and without one.
         worth = {"p_alive": 0.25, "clv": 80.5, "value_at_risk": 40.25}
-        held = {"experiment": "retention", "arm": "holdout"}
+        held = {"experiment": "retention", "arm": "holdout", "p_alive": 0.25, "clv": 80.5}
         log.append(SCORES.name, 0, b"rich", card_of("rich", 0, 9_000, **worth))
         log.append(CHURN_RISK.name, 0, b"rich", signal_of("rich", 0, 9_000, value_at_risk=40.25, **held))
         # The end of a card.
@@ -118,7 +118,8 @@ async def test_it_has_what_the_warehouse_has_however_the_log_is_cut(
             assert found[table], table
         assert not any("c3" in row for row in found["cards"])
         assert sink.select("SELECT count(value_at_risk), sum(p_alive + clv) FROM cards") == [(1, 80.75)]
-        assert sink.select("SELECT sum(value_at_risk) FROM signals") == [(40.25,)]
+        worths = "SELECT sum(value_at_risk), sum(p_alive), sum(clv) FROM signals"
+        assert sink.select(worths) == [(40.25, 0.25, 80.5)]
         assert sink.select("SELECT experiment, arm FROM signals WHERE arm IS NOT NULL") == [
             ("retention", "holdout")
         ]

@@ -161,7 +161,7 @@ def test_an_older_file_gains_what_customers_are_worth(
                 "INSERT INTO score_cards BY NAME SELECT * EXCLUDE (p_alive, clv, value_at_risk) FROM now.score_cards"
             )
             run(
-                "INSERT INTO risk_signals BY NAME SELECT * EXCLUDE (value_at_risk, experiment, arm) FROM now.risk_signals"
+                "INSERT INTO risk_signals BY NAME SELECT * EXCLUDE (value_at_risk, experiment, arm, p_alive, clv) FROM now.risk_signals"
             )
             run("DETACH now")
     with pytest.raises(WarehouseError, match="has schema 2, and this version"):
@@ -169,7 +169,7 @@ def test_an_older_file_gains_what_customers_are_worth(
     worth = {"p_alive": 0.25, "clv": 80.5, "value_at_risk": 40.25}
     cards_, signals = (
         [card("anna", 0, 5, **worth), card("bert", 0, 6)],
-        [signal("anna", 0, 5, value_at_risk=8.5, experiment="calls", arm="holdout")],
+        [signal("anna", 0, 5, value_at_risk=8.5, experiment="calls", arm="holdout", p_alive=0.25, clv=80.5)],
     )
     built(path, batch(cards=cards_, signals=signals))
     cards = [("anna", 0.25, 80.5, 40.25), ("bert", None, None, None), ("old", None, None, None)]
@@ -178,8 +178,8 @@ def test_an_older_file_gains_what_customers_are_worth(
         store.compact()
     assert select(path, "SELECT customer, p_alive, clv, value_at_risk FROM cards ORDER BY 1") == cards
     assert select(path, "SELECT customer, value_at_risk FROM signals ORDER BY 1") == told
-    arms = [("anna", "calls", "holdout"), ("old", None, None)]
-    assert select(path, "SELECT customer, experiment, arm FROM signals ORDER BY 1") == arms
+    more = [("anna", "calls", "holdout", 0.25, 80.5), ("old", None, None, None, None)]
+    assert select(path, "SELECT customer, experiment, arm, p_alive, clv FROM signals ORDER BY 1") == more
     with reading(path, SMALL) as connection:
         export(connection, tmp_path / "files")
     for name, expected, columns in (

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from cxstream.cli.customer import _worth
 from cxstream.kernels.worth import FACTS, SCRATCH, WORTH, expect
-from cxstream.model.parameters import PurchaseModel, ValueModel
+from cxstream.model.parameters import PurchaseModel, ScoringParams, ValueModel
 from cxstream.scoring.state.worth import MONTH_DAYS, YEAR_DAYS, worth
 from default_1 import DEFAULT_1, default_1
 from oracle import expected_purchases
@@ -147,6 +147,28 @@ def test_no_customer_is_a_row_of_nothing() -> None:
 # --- score cards and signals
 
 
+def signals_of(params: ScoringParams, *, buys: bool) -> list[dict[str, Any]]:
+    """`data` of the churn-risk signals of somebody who complains twice and goes."""
+    shop = Shop(params)
+    if buys:
+        shop.buy(0)
+    shop.say("complaint_opened", 1, case_id="k1")
+    shop.say("complaint_opened", 1, case_id="k2")
+    found = [json.loads(row.value)["data"] for row in shop.say("tick", 60).signals]
+    assert found
+    return found
+
+
+def test_signals_have_what_the_models_give() -> None:
+    for data in signals_of(DEFAULT_1, buys=True):
+        assert not {"p_alive", "clv"} & data.keys()
+    for data in signals_of(MODELS, buys=False):
+        assert (data["p_alive"], data["clv"], data["value_at_risk"]) == (None, None, None)
+    for data in signals_of(default_1(purchase_model=BUYS), buys=True):
+        assert 0 < data["p_alive"] < 1
+        assert (data["clv"], data["value_at_risk"]) == (None, None)
+
+
 def test_without_models_nothing_is_known() -> None:
     shop = Shop(DEFAULT_1)
     shop.buy(0)
@@ -193,7 +215,9 @@ def test_signals_name_the_money_and_why_the_customer_has_lapsed() -> None:
     shop.say("complaint_opened", 80, case_id="k2")
     signals = [json.loads(row.value) for row in shop.say("tick", 300).signals]
     last = signals[-1]["data"]
-    assert last["value_at_risk"] > 0
+    assert last["value_at_risk"] == last["clv"] * last["probability"] > 0
+    lapse = next(reason["value"] for reason in last["reasons"] if reason["feature"] == "lapse")
+    assert last["p_alive"] == pytest.approx(1 - lapse)
     said = {reason["feature"]: reason["evidence"] for reason in last["reasons"]}
     assert said["lapse"].startswith("last purchase ")
     assert said["lapse"].endswith(" days ago, usually one every 10 days")

@@ -69,6 +69,10 @@ class ChurnRisk(Struct, frozen=True, gc=False):
         cause: the record it follows from.
         experiment: the experiment that applies to the level, null without one; absent unless the rules have experiments.
         arm: whether to act on the customer, treated, or to hold them out; null and absent likewise.
+        p_alive: probability that the customer still buys; null without a purchase; absent unless the rules have a purchase
+            model.
+        clv: what the customer is expected to bring within the horizon of the value model, in the base currency; null
+            without a value model or a purchase; absent unless the rules have a purchase model.
     """
 
     change: Change
@@ -86,6 +90,8 @@ class ChurnRisk(Struct, frozen=True, gc=False):
     cause: Cause
     experiment: str | UnsetType | None = UNSET
     arm: Arm | UnsetType | None = UNSET
+    p_alive: float | UnsetType | None = UNSET
+    clv: float | UnsetType | None = UNSET
 
 
 class ErasedCustomer(Struct, frozen=True, gc=False):

@@ -684,17 +684,19 @@ class Engine:
         signals = []
         last, n = -1, 0
         lines = zip(
-            rows[:, :S_X].tolist(), subjects, topics, at, worths, drafts, places.tolist(), strict=True
-        )
-        for i, (row, subject, topic, offset, worth, draft, local) in enumerate(lines):
+            rows[:, :S_X].tolist(), subjects, topics, at, rows[:, S_ALIVE].tolist(), worths, drafts, places.tolist(),
+            strict=True,
+        )  # fmt: skip
+        for i, (row, subject, topic, offset, alive, worth, draft, local) in enumerate(lines):
             n = n + 1 if local == last else 0
             last = local
             event = partial(events.__getitem__, local)
             try:
-                signals.append(self._writer.signal(row, subject, topic, offset, n, event, worth, draft))
+                said = self._writer.signal(row, subject, topic, offset, n, event, alive, worth, draft)
             except Exception as error:
                 require_cause(i, error)
                 raise
+            signals.append(said)
         return signals
 
     def _telling(

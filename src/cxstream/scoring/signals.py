@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
@@ -110,6 +111,7 @@ class Writer:
         self._typical = np.array([rules.params.typical[name] for name in FEATURES])
         self._actions, self._label = rules.actions, rules.label
         self._experiments = by_level(rules.params.experiments)
+        self._foretells = rules.params.purchase_model is not None
         self._own = [(name, kind.effort > 0) for name, kind in rules.params.kinds.items()]
 
     def _own_of(self, rows: NDArray[np.float64]) -> list[list[words.Own]]:
@@ -155,6 +157,7 @@ class Writer:
         offset: int,
         n: int,
         event: Callable[[], Any] | None,
+        alive: float = math.nan,
         clv: float | None = None,
         draft: Draft | None = None,
     ) -> Emitted:
@@ -167,6 +170,7 @@ class Writer:
             offset: of the record that caused it.
             n: how many signals that record caused before.
             event: gives that record; only a friction signal needs it.
+            alive: probability that the customer still buys; NaN where it is not known.
             clv: what the customer is worth; None where it is not known.
             draft: of `drafts`; None to make one.
         """
@@ -195,7 +199,7 @@ class Writer:
             erased = o.ErasedCustomer("erased", "none", previous, cause)
             value = _encode(o.ErasedSignal(id=name, subject=subject, time=clock, data=erased))
             return Emitted(index, o.CHURN_RISK.topic, key, value, "erased", "none")
-        risk = self._churn_risk(row, subject, draft.reasons, cause, clv)
+        risk = self._churn_risk(row, subject, draft.reasons, cause, alive, clv)
         value = _encode(o.ChurnRiskSignal(id=name, subject=subject, time=clock, data=risk))
         reason = risk.reasons[0].feature if risk.reasons else None
         return Emitted(index, o.CHURN_RISK.topic, key, value, risk.change, risk.level, reason)
@@ -208,8 +212,8 @@ class Writer:
         return name, arm_of(name, experiment, subject)
 
     def _churn_risk(
-        self, row: Sequence[float], subject: str, reasons: list[o.Reason], cause: o.Cause, clv: float | None
-    ) -> o.ChurnRisk:
+        self, row: Sequence[float], subject: str, reasons: list[o.Reason], cause: o.Cause, alive: float, clv: float | None
+    ) -> o.ChurnRisk:  # fmt: skip
         (_, _, what, now, before, _, p, effort, effort_halfwidth, satisfaction, satisfaction_halfwidth) = row[
             : k.S_EFFORT_SHORT
         ]
@@ -235,6 +239,8 @@ class Writer:
             cause,
             experiment,
             arm,
+            (None if math.isnan(alive) else alive) if self._foretells else UNSET,
+            clv if self._foretells else UNSET,
         )
 
     def _reasons(

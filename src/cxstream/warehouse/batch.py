@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 import orjson
 import pyarrow as pa
+from msgspec import UNSET
 
 from cxstream.model.outputs import ChurnRiskSignal, FrictionSignal, Receipt, Score, read_signal
 from cxstream.model.work import customer_of, read_work
@@ -62,6 +63,8 @@ SIGNALS = pa.schema(
         ("value_at_risk", pa.float64()),
         ("experiment", pa.string()),
         ("arm", pa.string()),
+        ("p_alive", pa.float64()),
+        ("clv", pa.float64()),
     ]
 )
 FRICTION = pa.schema(
@@ -320,6 +323,8 @@ def _risk(signal: ChurnRiskSignal) -> dict[str, Any]:
         "value_at_risk": data.value_at_risk,
         "experiment": data.experiment or None,
         "arm": data.arm or None,
+        "p_alive": None if data.p_alive is UNSET else data.p_alive,
+        "clv": None if data.clv is UNSET else data.clv,
     }
 
 

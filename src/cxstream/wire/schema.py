@@ -59,8 +59,6 @@ _TIME_OUT: Json = {
 
 # Fields of `data` that are such times.
 _TIMES_OUT = {"last_touch", "since"}
-# Fields of outputs that are not always there.
-_ABSENT = frozenset({"experiment", "arm"})
 
 ATTRIBUTES = {
     "specversion": "Version of CloudEvents.",
@@ -178,8 +176,14 @@ def _event(kind: type[msgspec.Struct], title: str) -> Json:
     fields = schema["properties"]["data"]["properties"]
     for name in _TIMES_OUT & fields.keys():
         fields[name].update(_TIME_OUT)
-    _require_all(schema)
+    _require_all(schema, _absent(kind))
     return schema
+
+
+def _absent(kind: type[msgspec.Struct]) -> set[str]:
+    """Fields of the data of an output that are not always there."""
+    [data] = [each.type for each in msgspec.inspect.type_info(kind).fields if each.name == "data"]  # type: ignore[attr-defined]
+    return {each.encode_name for each in msgspec.structs.fields(data.cls) if each.default is msgspec.UNSET}
 
 
 def _schema(kind: type[msgspec.Struct], title: str) -> Json:
@@ -242,13 +246,13 @@ def _docstring(text: str) -> tuple[str, dict[str, str]]:
     return first, {name: " ".join(words.split()) for name, words in found}
 
 
-def _require_all(schema: Json) -> None:
+def _require_all(schema: Json, absent: set[str]) -> None:
     if "properties" in schema:
-        schema["required"] = [name for name in schema["properties"] if name not in _ABSENT]
+        schema["required"] = [name for name in schema["properties"] if name not in absent]
         for nested in schema["properties"].values():
-            _require_all(nested)
+            _require_all(nested, absent)
     elif "items" in schema:
-        _require_all(schema["items"])
+        _require_all(schema["items"], absent)
 
 
 _, FIELDS = _docstring(Data.__doc__ or "")
