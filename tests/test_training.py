@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 import json
+import math
 import os
 import re
 from dataclasses import replace
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cxstream.model.errors import InputError
 from cxstream.model.parameters import DAY_MS, ScoringParams
@@ -328,6 +331,37 @@ def test_merged_groups_have_no_bias() -> None:
         )
     exact, merged = fit_model(MBG_NBD, groups), fit_model(MBG_NBD, few)
     assert (np.abs(exact.values - merged.values) < 0.2 * exact.errors).all()
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 40), st.integers(0, 40)), min_size=1, max_size=60),
+    st.integers(1, 60),
+    st.booleans(),
+)
+def test_cells_are_those_that_a_loop_finds(people: list[tuple[int, int, int]], most: int, sort: bool) -> None:
+    x, span, rest = (np.array(column, float) for column in zip(*people, strict=True))
+    groups = group(Customers(x, span, span + rest + 1, x, x))
+    with pytest.MonkeyPatch.context() as patch:
+        if sort:  # as where there are too many cells to mark
+            patch.setattr("cxstream.training.customers._MOST_MARKS", 0)
+        found = coarse(groups, most)
+    rows = groups.table.tolist()
+    cells, merged = 512, {tuple(row[:3]): [row] for row in rows}
+    scale = sum(age * n for _, _, age, n in rows) / sum(row[3] for row in rows) / 30
+    width = np.log1p(max(row[2] for row in rows) / scale)
+    while len(merged) > most and cells > 1:
+        merged = {}
+        for row in rows:
+            inside = [math.floor(np.log1p(time / scale) / (width / cells)) for time in row[1:3]]
+            merged.setdefault((row[0], *inside), []).append(row)
+        cells = cells * 3 // 4
+    assert len(found.table) == len(merged)
+    assert found.table[:, 3].sum() == len(people)
+    wanted = [
+        [*(sum(row[i] * row[3] for row in each) / sum(row[3] for row in each) for i in range(3)), sum(row[3] for row in each)]
+        for _, each in sorted(merged.items())
+    ]  # fmt: skip
+    assert found.table == pytest.approx(np.array(wanted))
 
 
 # --- what speaks against a model
@@ -661,6 +695,12 @@ def test_a_missing_package_is_named_with_its_extra(tmp_path: Path, monkeypatch: 
 
 
 def test_names_in_a_plot_are_text() -> None:
+    below = line_plot("kept", "share", [Series("by risk", [(-4, -0.3), (3, 0.7)])], at=-1)
+    up, across = (re.findall(rf'text-anchor="{side}">(-?[\d.]+)<', below) for side in ("end", "middle"))
+    assert (up, across) == (["-0.4", "-0.2", "0", "0.2", "0.4", "0.6", "0.8"], ["-4", "-2", "0", "2", "4"])
+    points = re.findall(r'<polyline points="([\d., ]+)"', below)
+    # The line at 0, the moment at -1, and the values, between the ends of the axes.
+    assert points == ["70.0,220.0 700.0,220.0", "306.2,310.0 306.2,40.0", "70.0,287.5 621.2,62.5"]
     plot = line_plot("<a> & b", "x", [Series("<i>", [(0, 0), (3, 7)])])
     assert "&lt;a&gt; &amp; b" in plot
     assert "<i>" not in plot

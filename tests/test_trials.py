@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 
 import msgspec
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import signal, stats
 
+import trials
 import trials_references as references
 from cxstream.trials import statistics as s
 
@@ -81,35 +83,33 @@ def test_differences_in_differences_are_those_of_regressions_with_robust_errors(
 
 
 def test_a_a_rejects_at_five_per_cent() -> None:
-    """10,000 experiments of 200 customers without an effect: 5% +- 1 are significant, with CUPED and without."""
-    rng = np.random.default_rng(SEED)
-    n, runs, hits = 200, 10_000, [0, 0]
-    for _ in range(runs):
-        before = rng.normal(size=n)
-        y, treated = before + rng.normal(size=n), rng.random(n) < 0.8
-        for i, values in enumerate((y, s.adjusted(y, before))):
-            a, b = values[treated], values[~treated]
-            # Welch's t without the quantile, which would take most of the time; compared with `difference` below.
-            error = math.sqrt(a.var(ddof=1) / len(a) + b.var(ddof=1) / len(b))
-            hits[i] += abs(a.mean() - b.mean()) / error > 2.0  # t with some 58 degrees of freedom
-    assert all(0.04 < each / runs < 0.06 for each in hits), hits
+    """6,000 experiments of 200 customers without an effect: 5% +- 1 are significant, with CUPED and without."""
+    found = trials.aa(6000, SEED)
+    assert all(0.04 < each < 0.06 for each in found), found
 
 
 def test_planted_effects_are_found_at_the_stated_power() -> None:
     """The least detectable effect is found in 80% +- 4 of 1,000 experiments, and CUPED finds a smaller one."""
-    rng = np.random.default_rng(SEED)
-    n, runs, share, hits = 1000, 1000, 0.3, 0
-    treated = np.arange(n) >= n * share
-    # CUPED leaves a deviation of 1 of the two.
+    n, share = 1000, 0.3
     effect = s.detectable(1.0, n * (1 - share), n * share)
     assert s.needed(1.0, effect, share) == pytest.approx(n)
-    for _ in range(runs):
-        before = rng.normal(0, math.sqrt(3), n)
-        y = before + rng.normal(size=n) + effect * treated
-        found = s.difference(s.adjusted(y, before), treated)
-        assert found is not None
-        hits += found.p < 0.05
-    assert 0.76 < hits / runs < 0.84, hits
+    cuped, plain = trials.power(1000, SEED, n, share)
+    assert 0.76 < cuped < 0.84
+    assert plain < 0.5
+
+
+def test_the_printed_figures_have_their_spread() -> None:
+    """Each line that `benchmarks/trials.py` prints, of few runs."""
+    head, *rest = trials.lines(8)
+    assert head.endswith("runs shares")
+    assert len(rest) == 14
+    for line in rest:
+        shares = re.findall(r"([\d.]+)% \+- ([\d.]+)%", line)
+        runs = int(re.findall(r" (\d+) ", line)[-1])
+        assert shares, line
+        for share, spread in shares:
+            p = round(float(share) / 100 * runs) / runs
+            assert float(spread) == pytest.approx(196 * math.sqrt(p * (1 - p) / runs), abs=0.06), line
 
 
 def test_the_bootstrap_covers_the_mean_of_skewed_spend(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,6 +214,15 @@ def test_a_difference_in_differences_finds_the_change_and_sees_unlike_trends() -
     assert found is not None
     assert found.estimate.low < -1.5 < found.estimate.high < -1
     assert found.slope_p > 0.05
+    # A change that was only pretended, halfway through the time before: the same test of the same days.
+    halfway = s.in_differences(changed[:28], control[:28], np.arange(28) >= 14)
+    assert halfway is not None
+    assert found.placebo == halfway.estimate
+    assert found.placebo.p > 0.05
+    sooner = s.in_differences(changed - 3 * (np.arange(56) >= 14), control, after)
+    assert sooner is not None
+    assert sooner.placebo is not None
+    assert sooner.placebo.p < 0.001
     apart = s.in_differences(changed + 0.1 * np.arange(56), control, after)
     assert apart is not None
     assert apart.slope_p < 0.02

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import re
+from collections import defaultdict
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -309,11 +311,24 @@ def test_a_change_of_a_channel_is_compared_with_another(tmp_path: Path) -> None:
     ]  # fmt: skip
     change = {"id": "r", "source": "/web", "name": "release", "time": at, "channel": "web"}
     path = saved(tmp_path / "w", rows, [], [change])
-    result = run(path, "--change", "release", "--control", "store", "--days", 15)
+    page, data = tmp_path / "r.html", tmp_path / "r.json"
+    asked = "--change", "release", "--control", "store", "--days", 15
+    result = run(path, *asked, "--report", page, "--report", data)
     assert result.exit_code == 0, result.output
     assert "Difference in differences: -2" in result.output
     assert "Nothing says that they did not run in parallel" in result.output
     assert "; slope between " in result.output
+    assert re.search(
+        r"A pretended change halfway through the time before: \S+ \(.*no difference where", result.output
+    )
+    said = json.loads(data.read_bytes())
+    assert (said["daily"]["days"][0], said["daily"]["days"][-1]) == (-15, 14)
+    assert 0 not in said["daily"]["days"]
+    assert len(said["daily"]["changed"]) == len(said["daily"]["control"]) == 29
+    assert said["change"]["placebo"]["low"] < 0 < said["change"]["placebo"]["high"]
+    assert 'aria-label="Mean of effort by day, web and store"' in page.read_text()
+    spent = run(path, *asked, "--measure", "spend")
+    assert "Difference in differences: +0 (" in spent.output
     assert (
         "there is no change 'other'; there are release"
         in run(path, "--change", "other", "--control", "store").output
@@ -324,3 +339,30 @@ def test_a_change_of_a_channel_is_compared_with_another(tmp_path: Path) -> None:
     )
     assert "go together" in run(path, "--change", "release").output
     assert "no experiment and no action with an arm" in run(path).output
+
+
+def test_spend_by_day_is_what_a_loop_finds() -> None:
+    chance, at = random.Random(6), START + timedelta(days=8)
+    rows = [
+        touchpoint(
+            customer_id=chance.randrange(9) + 1, offset=i, time=START + timedelta(hours=i), channel=chance.choice(("web", "store", "app")),
+            kind=chance.choice(("purchase", "return", "page_view")), amount_base=chance.choice((None, chance.randrange(99) / 4)),
+        )
+        for i in range(16 * 24)
+    ]  # fmt: skip
+    with database(rows, []) as connection:
+        found = gather.daily(connection, "spend", at, ("web", "store"), 7)
+    sums: dict[tuple[int, str], list[Row]] = defaultdict(list)
+    for row in rows:
+        if at - timedelta(days=7) <= row["time"] < at + timedelta(days=7) and row["time"].date() != at.date():
+            sums[(row["time"].date() - at.date()).days, row["channel"]].append(row)
+    sign = {"purchase": 1, "return": -1, "page_view": 0}
+    means = {
+        key: sum(sign[row["kind"]] * (row["amount_base"] or 0) for row in each) / len({row["customer_id"] for row in each})
+        for key, each in sums.items()
+    }  # fmt: skip
+    days = [day for day in range(-7, 8) if {(day, "web"), (day, "store")} <= means.keys()]
+    assert len(days) > 5
+    assert found.days == days
+    assert found.changed == pytest.approx([means[day, "web"] for day in days])
+    assert found.control == pytest.approx([means[day, "store"] for day in days])

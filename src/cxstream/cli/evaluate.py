@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from cxstream.model.rules import Rules
     from cxstream.settings import Settings
     from cxstream.trials.evaluate import Result, Wanted
+    from cxstream.trials.gather import Daily
+    from cxstream.trials.statistics import Trend
 
 _WAREHOUSES = {".duckdb", ".db"}
 _MAGIC, _MAGIC_AT = b"DUCK", 8
@@ -80,10 +82,10 @@ _MAGIC, _MAGIC_AT = b"DUCK", 8
 @click.option("--control", metavar="CHANNEL", help="With --change: a channel that did not change.")
 @click.option(
     "--measure",
-    type=click.Choice(["effort", "mood", "effort_after", "satisfaction_after", "wait_s"]),
+    type=click.Choice(["effort", "mood", "effort_after", "satisfaction_after", "wait_s", "spend"]),
     default="effort",
     show_default=True,
-    help="With --change: what is compared, by day.",
+    help="With --change: what is compared, by day; spend is by customer who was there.",
 )
 @click.option("--force", is_flag=True, help="Replace files that are there.")
 @click.pass_obj
@@ -228,9 +230,10 @@ def _plan(connection: duckdb.DuckDBPyConnection, wanted: Wanted, options: dict[s
     click.echo(f"detectable: the least difference that is found with a chance of {wanted.power:.0%}, at 5%")
 
 
-def _change(connection: duckdb.DuckDBPyConnection, wanted: Wanted, options: dict[str, Any]) -> Any:
+def _change(
+    connection: duckdb.DuckDBPyConnection, wanted: Wanted, options: dict[str, Any]
+) -> tuple[Trend, Daily]:
     from cxstream.trials.gather import daily
-    from cxstream.trials.statistics import in_differences
 
     name = options["change"]
     found = connection.execute(
@@ -251,18 +254,18 @@ def _change(connection: duckdb.DuckDBPyConnection, wanted: Wanted, options: dict
             f"the change {name!r} is not limited to a channel other than {options['control']}, so nothing is left to compare it "
             "with: name another control, or record changes with --channel"
         )
-    trend = in_differences(
-        *daily(connection, options["measure"], found[0], (found[1], options["control"]), wanted.days)
-    )
-    if trend is None:
+    days = daily(connection, options["measure"], found[0], (found[1], options["control"]), wanted.days)
+    if (trend := days.compared()) is None:
         raise click.ClickException(
             f"not enough data around the change {name!r}: three days before and after it need touchpoints in {found[1]} and "
             f"in {options['control']}"
         )
-    return trend
+    return trend, days
 
 
-def _show(results: list[Result], wanted: Wanted, reports: Sequence[Path], change: Any) -> None:
+def _show(
+    results: list[Result], wanted: Wanted, reports: Sequence[Path], change: tuple[Trend, Daily] | None
+) -> None:
     from cxstream.trials import report
 
     if not results:
@@ -277,12 +280,13 @@ def _show(results: list[Result], wanted: Wanted, reports: Sequence[Path], change
         for line in report.money_lines(each.money):
             click.echo(line)
         warn(each.warnings)
-    lines = [] if change is None else report.trend_lines(change)
+    trend, daily = change or (None, None)
+    lines = [] if trend is None else report.trend_lines(trend)
     for line in lines:
         click.echo(line)
     for path in reports:
         write_report(
             path,
-            lambda: report.as_html(results, wanted, lines),
-            lambda: report.as_json(results, wanted, change),
+            lambda: report.as_html(results, wanted, lines, daily),
+            lambda: report.as_json(results, wanted, trend, daily),
         )

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 # Cells of a time when groups are first merged, and what share of the mean age is still told apart.
 _CELLS, _SCALE = 512, 30
+# Cells that are marked in memory, a byte each.
+_MOST_MARKS = 64_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,21 +87,54 @@ def coarse(groups: Groups, most: int) -> Groups:
         groups: the groups.
         most: how many there may be; fewer are returned as they are.
     """
-    found, cells = groups, _CELLS
-    while len(found.table) > most and cells > 1:
-        found = _merged(groups, cells)
+    if len(groups.table) <= most:
+        return groups
+    cells, of = _CELLS, _Cells(groups)
+    key, used = of.inside(cells)
+    while len(used) > most and cells * 3 // 4 > 1:
         cells = cells * 3 // 4
-    return found
+        key, used = of.inside(cells)
+    return of.merged(key, used)
 
 
-def _merged(groups: Groups, cells: int) -> Groups:
-    x, span, age, n = groups.table.T
-    # Likelihoods depend on logarithms of times: cells of early ones are narrower.
-    scale = (n @ age) / n.sum() / _SCALE
-    width = np.log1p(age.max() / scale) / cells
-    key = np.stack([x, *(np.floor(np.log1p(times / scale) / width) for times in (span, age))])
-    _, where = np.unique(key, axis=1, return_inverse=True)
-    where = where.ravel()
-    total = np.bincount(where, weights=n)
-    means = [np.bincount(where, weights=n * column) / total for column in (x, span, age)]
-    return _of(np.ascontiguousarray(np.stack([*means, total]).T))
+class _Cells:
+    """Cells of groups whose customers are merged, of any width.
+
+    Args:
+        groups: the groups.
+    """
+
+    def __init__(self, groups: Groups) -> None:
+        _, span, age, n = groups.table.T
+        self._table = groups.table
+        # Likelihoods depend on logarithms of times: cells of early ones are narrower.
+        scale = (n @ age) / n.sum() / _SCALE
+        self._logs = np.log1p(span / scale), np.log1p(age / scale)
+        self._most = np.log1p(age.max() / scale)
+        self._repeats = np.searchsorted(groups.repeats, groups.table[:, 0])
+        self._kinds = len(groups.repeats)
+
+    def inside(self, cells: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The cell that each group is in, and the cells that have any; ordered by x, t_x and T.
+
+        Args:
+            cells: how many there are of each time.
+        """
+        width, side = self._most / cells, cells + 1
+        key = self._repeats
+        for logs in self._logs:
+            key = key * side + np.floor(logs / width).astype(np.int64)
+        if self._kinds * side * side > _MOST_MARKS:
+            return key, np.unique(key)
+        # Sorting would take most of the time of a fit.
+        marks = np.zeros(self._kinds * side * side, bool)
+        marks[key] = True
+        return key, np.flatnonzero(marks)
+
+    def merged(self, key: NDArray[np.int64], used: NDArray[np.int64]) -> Groups:
+        """Each cell as one group, from what `inside` gives."""
+        *columns, n = self._table.T
+        where = np.searchsorted(used, key)
+        total = np.bincount(where, weights=n)
+        means = [np.bincount(where, weights=n * column) / total for column in columns]
+        return _of(np.ascontiguousarray(np.stack([*means, total]).T))

@@ -1,4 +1,4 @@
-"""A line plot as SVG, without a plotting library: a report is one file that opens anywhere."""
+"""Line plots as SVG, without a plotting library: a report is one file that opens anywhere."""
 
 from __future__ import annotations
 
@@ -35,22 +35,25 @@ class Series:
     spread: Sequence[tuple[float, float, float]] = ()
 
 
-def line_plot(title: str, across: str, series: Sequence[Series]) -> str:
-    """Lines from 0 on, with their names.
+def line_plot(title: str, across: str, series: Sequence[Series], at: float | None = None) -> str:
+    """Lines with their names; both axes have 0.
 
     Args:
         title: what y is.
         across: what x is.
         series: the lines, at most two.
+        at: x of a moment that is marked.
     """
     points = [point for each in series for point in each.points]
-    most_x = max(x for x, _ in points) or 1.0
-    highest = max([y for _, y in points] + [high for each in series for _, _, high in each.spread])
-    most_y = _round_up(highest or 1.0)
+    xs, ys = [x for x, _ in points], [y for _, y in points]
+    ys += [end for each in series for _, *ends in each.spread for end in ends]
+    ticks_x = _axis(min(xs), max(xs))
+    ticks_y = _axis(min(ys), _round_up(max(ys) or 1.0) if min(ys) >= 0 else max(ys))
+    (low_x, most_x), (low_y, most_y) = ((each[0], each[-1]) for each in (ticks_x, ticks_y))
 
     def place(x: float, y: float) -> str:
-        left = _LEFT + (_WIDTH - _LEFT - _RIGHT) * x / most_x
-        return f"{left:.1f},{_HEIGHT - _BOTTOM - (_HEIGHT - _TOP - _BOTTOM) * y / most_y:.1f}"
+        left = _LEFT + (_WIDTH - _LEFT - _RIGHT) * (x - low_x) / (most_x - low_x)
+        return f"{left:.1f},{_HEIGHT - _BOTTOM - (_HEIGHT - _TOP - _BOTTOM) * (y - low_y) / (most_y - low_y):.1f}"
 
     parts = [
         (
@@ -60,8 +63,12 @@ def line_plot(title: str, across: str, series: Sequence[Series]) -> str:
         f'<text x="{_LEFT}" y="20" font-weight="600">{escape(title)}</text>',
         f'<text x="{_WIDTH - _RIGHT}" y="{_HEIGHT - 10}" text-anchor="end">{escape(across)}</text>',
     ]
-    for i in range(_TICKS + 1):
-        parts += _ticks(most_x * i / _TICKS, most_y * i / _TICKS, i)
+    parts += [each for y in ticks_y for each in _up(y, (y - low_y) / (most_y - low_y))]
+    parts += [_across(x, (x - low_x) / (most_x - low_x)) for x in ticks_x]
+    if low_y < 0:
+        parts.append(_line(place(low_x, 0), place(most_x, 0), ".4"))
+    if at is not None:
+        parts.append(_line(place(at, low_y), place(at, most_y), ".6"))
     for i, each in enumerate(series):
         line = " ".join(place(x, y) for x, y in each.points)
         dash = ' stroke-dasharray="7 5"' if each.dashed else ""
@@ -77,21 +84,36 @@ def line_plot(title: str, across: str, series: Sequence[Series]) -> str:
     return "\n".join([*parts, "</svg>"])
 
 
-def _ticks(x: float, y: float, i: int) -> list[str]:
-    across = _LEFT + (_WIDTH - _LEFT - _RIGHT) * i / _TICKS
-    up = _HEIGHT - _BOTTOM - (_HEIGHT - _TOP - _BOTTOM) * i / _TICKS
+def _axis(lowest: float, highest: float) -> list[float]:
+    """The ticks of an axis that has 0, which is a tick, and all values."""
+    if lowest >= 0:
+        return [(highest or 1.0) * i / _TICKS for i in range(_TICKS + 1)]
+    step = _round_up((max(highest, 0.0) - lowest) / _TICKS)
+    return [i * step for i in range(math.floor(lowest / step), math.ceil(max(highest, 0.0) / step) + 1)]
+
+
+def _line(begin: str, end: str, opacity: str) -> str:
+    return f'<polyline points="{begin} {end}" fill="none" stroke="currentColor" stroke-opacity="{opacity}"/>'
+
+
+def _up(y: float, part: float) -> list[str]:
+    up = _HEIGHT - _BOTTOM - (_HEIGHT - _TOP - _BOTTOM) * part
     return [
         (
             f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{up:.1f}" y2="{up:.1f}" stroke="currentColor" '
             'stroke-opacity=".15"/>'
         ),
         f'<text x="{_LEFT - 8}" y="{up + 4:.1f}" text-anchor="end">{y:,.4g}</text>',
-        f'<text x="{across:.1f}" y="{_HEIGHT - _BOTTOM + 18}" text-anchor="middle">{_short(x)}</text>',
     ]
 
 
+def _across(x: float, part: float) -> str:
+    across = _LEFT + (_WIDTH - _LEFT - _RIGHT) * part
+    return f'<text x="{across:.1f}" y="{_HEIGHT - _BOTTOM + 18}" text-anchor="middle">{_short(x)}</text>'
+
+
 def _short(x: float) -> str:
-    return f"{x:,.0f}" if x >= _WHOLE else f"{x:.3g}"
+    return f"{x:,.0f}" if abs(x) >= _WHOLE else f"{x:.3g}"
 
 
 def _round_up(value: float) -> float:

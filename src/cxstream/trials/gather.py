@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec import Struct
+
+from cxstream.trials.statistics import Trend, in_differences
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import duckdb
     from numpy.typing import NDArray
 
@@ -149,23 +150,51 @@ def _subjects(
 
 _DAILY = """
 WITH sums AS (
-    SELECT time::DATE AS day, channel = $channel AS changed, avg({measure}) AS mean
+    SELECT time::DATE AS day, channel = $channel AS changed, {mean} AS mean
     FROM touchpoints
-    WHERE channel IN ($channel, $control) AND {measure} IS NOT NULL
+    WHERE channel IN ($channel, $control) AND {counts}
         AND time >= $at::TIMESTAMP - to_days($days::INTEGER) AND time < $at::TIMESTAMP + to_days($days::INTEGER)
         AND time::DATE <> $at::DATE
     GROUP BY ALL
 )
-SELECT a.day, a.mean, b.mean, a.day > $at::DATE
+SELECT a.day - $at::DATE, a.mean, b.mean
 FROM sums a JOIN sums b USING (day) WHERE a.changed AND NOT b.changed ORDER BY a.day
 """
-MEASURES = ("effort", "mood", "effort_after", "satisfaction_after", "wait_s")
+_MEANS = ("effort", "mood", "effort_after", "satisfaction_after", "wait_s")
+# What customers who were there that day spent, less what they brought back.
+_SPEND = """coalesce(sum(CASE kind WHEN 'purchase' THEN amount_base WHEN 'return' THEN -amount_base END), 0)
+        / count(DISTINCT customer_id)"""
+MEASURES = (*_MEANS, "spend")
+
+
+class Daily(Struct, frozen=True):
+    """A measure by day, where a change was made and where it was not; days that have both.
+
+    Attributes:
+        measure: one of MEASURES.
+        channel: where the change was made.
+        other: the control.
+        days: from the day of the change, which is left out; below 0: before it.
+        changed: the means.
+        control: likewise.
+    """
+
+    measure: str
+    channel: str
+    other: str
+    days: list[int]
+    changed: list[float]
+    control: list[float]
+
+    def compared(self) -> Trend | None:
+        """What the change did."""
+        return in_differences(np.array(self.changed), np.array(self.control), np.array(self.days, int) > 0)
 
 
 def daily(
-    connection: duckdb.DuckDBPyConnection, measure: str, at: object, channels: Sequence[str], days: int
-) -> tuple[Floats, Floats, Bools]:
-    """A measure by day, where a change was made and where it was not; the day of the change is left out.
+    connection: duckdb.DuckDBPyConnection, measure: str, at: object, channels: tuple[str, str], days: int
+) -> Daily:
+    """A measure by day.
 
     Args:
         connection: to the warehouse.
@@ -176,15 +205,16 @@ def daily(
     """
     if measure not in MEASURES:
         raise ValueError(measure)
+    is_mean = measure in _MEANS
     rows = connection.execute(
-        _DAILY.format(measure=measure),
+        _DAILY.format(
+            mean=f"avg({measure})" if is_mean else _SPEND,
+            counts=f"{measure} IS NOT NULL" if is_mean else "true",
+        ),
         {"channel": channels[0], "control": channels[1], "at": at, "days": days},
     ).fetchall()
-    return (
-        np.array([row[1] for row in rows], dtype=np.float64),
-        np.array([row[2] for row in rows], dtype=np.float64),
-        np.array([row[3] for row in rows], dtype=bool),
-    )
+    found = [list(column) for column in zip(*rows, strict=True)] or [[], [], []]
+    return Daily(measure, *channels, *found)
 
 
 _AT_RISK = """

@@ -10,14 +10,16 @@ import msgspec
 from cxstream.training.page import page, table, warnings
 from cxstream.training.plot import Series, line_plot
 from cxstream.trials.plot import intervals
+from cxstream.trials.statistics import ALPHA
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cxstream.training.page import Rows
     from cxstream.trials.evaluate import Metric, Money, Plan, Result, Wanted
+    from cxstream.trials.gather import Daily
     from cxstream.trials.plot import Interval
-    from cxstream.trials.statistics import Qini, Trend
+    from cxstream.trials.statistics import Estimate, Qini, Trend
 
 _UNITS = {
     "effort": "0..100",
@@ -28,9 +30,11 @@ _UNITS = {
 }
 
 
-def as_json(results: Sequence[Result], wanted: Wanted, trend: Trend | None = None) -> bytes:
+def as_json(
+    results: Sequence[Result], wanted: Wanted, trend: Trend | None = None, daily: Daily | None = None
+) -> bytes:
     """Everything there is to know, as one JSON object."""
-    said = {"wanted": wanted, "results": results, "change": trend}
+    said = {"wanted": wanted, "results": results, "change": trend, "daily": daily}
     return msgspec.json.format(msgspec.json.encode(said)) + b"\n"
 
 
@@ -127,7 +131,7 @@ def trend_lines(trend: Trend) -> list[str]:
             f"{trend.days_before} days before, {trend.days_after} after."
         )
     ]
-    if trend.slope_p < 0.05:  # noqa: PLR2004
+    if trend.slope_p < ALPHA:
         lines.append(
             f"The channels did not run in parallel before the change (slope {trend.slope:+.3g} a day, p = {trend.slope_p:.2g}): "
             "do not believe the difference; choose another control."
@@ -137,10 +141,38 @@ def trend_lines(trend: Trend) -> list[str]:
             f"Nothing says that they did not run in parallel before (p = {trend.slope_p:.2g}; slope between "
             f"{_ends(trend.slope_low, trend.slope_high)} a day)."
         )
+    lines.append(_placebo_line(trend.placebo))
     return lines
 
 
-def as_html(results: Sequence[Result], wanted: Wanted, change: Sequence[str] = ()) -> str:
+def _placebo_line(found: Estimate | None) -> str:
+    if found is None:
+        return "Too few days before the change to pretend another one halfway through them."
+    said = (
+        f"A pretended change halfway through the time before: {found.difference:+.3g} ({_ends(found.low, found.high)}), "
+        f"p = {found.p:.3f}"
+    )
+    if found.p < ALPHA:
+        return f"{said}: something else moved the channels apart, so do not believe the difference."
+    return f"{said}: no difference where none should be."
+
+
+def _daily_plot(daily: Daily) -> str:
+    changed, control = (
+        [(float(day), value) for day, value in zip(daily.days, values, strict=True)]
+        for values in (daily.changed, daily.control)
+    )
+    return line_plot(
+        f"Mean of {daily.measure} by day, {daily.channel} and {daily.other}",
+        "days from the change",
+        [Series(daily.channel, changed), Series(daily.other, control, dashed=True)],
+        at=0.0,
+    )
+
+
+def as_html(
+    results: Sequence[Result], wanted: Wanted, change: Sequence[str] = (), daily: Daily | None = None
+) -> str:
     """The report as one HTML page with its plots."""
     parts = [
         (
@@ -152,6 +184,8 @@ def as_html(results: Sequence[Result], wanted: Wanted, change: Sequence[str] = (
         parts += _part(each)
     if change:
         parts += ["<h2>Change of the experience</h2>", *(f"<p>{escape(line)}</p>" for line in change)]
+    if daily is not None:
+        parts.append(_daily_plot(daily))
     return page("Did acting help?", parts)
 
 
@@ -199,9 +233,6 @@ def _qini_parts(qini: Qini) -> list[str]:
     said = (
         f"<p>Area between the curve and treating by chance: {qini.area:+.4f} customers kept per customer.</p>"
     )
-    # The plot begins at 0; a curve that falls below it is told, not drawn.
-    if min(qini.gain) < 0 or max(qini.gain) <= 0:
-        return ["<h3>Whom to treat (Qini)</h3>", said, "<p>The curve falls below 0, so it is not drawn.</p>"]
     points = list(zip(qini.share, qini.gain, strict=True))
     chance = [points[0], points[-1]]
     plot = line_plot(

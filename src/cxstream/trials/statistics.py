@@ -276,6 +276,8 @@ class Trend(Struct, frozen=True):
         slope_p: p-value that it is 0; small: they did not run in parallel, and the estimate means nothing.
         days_before: days with both.
         days_after: days with both.
+        placebo: what a change halfway through the days before would have done, by the same test: there was none, so a
+            small p-value means that something else moves them apart; None where there are fewer than six days.
     """
 
     estimate: Estimate
@@ -285,6 +287,7 @@ class Trend(Struct, frozen=True):
     slope_p: float
     days_before: int
     days_after: int
+    placebo: Estimate | None = None
 
 
 def in_differences(changed: Floats, control: Floats, after: Bools) -> Trend | None:
@@ -306,13 +309,21 @@ def in_differences(changed: Floats, control: Floats, after: Bools) -> Trend | No
     before, later = gap[~after], gap[after]
     if min(len(before), len(later)) < _LEAST_BLOCKS:
         return None
+    estimate, size = _compared(before, later)
+    slope, margin, slope_p = _slope(before, size)
+    half = len(before) // 2
+    placebo = _compared(before[:half], before[half:])[0] if half >= _LEAST_BLOCKS else None
+    return Trend(estimate, slope, slope - margin, slope + margin, slope_p, len(before), len(later), placebo)
+
+
+def _compared(before: Floats, later: Floats) -> tuple[Estimate, int]:
+    """The difference of the means of blocks, and how many days a block has; at least three days of each."""
     size = _BLOCK_DAYS * (2 if min(len(before), len(later)) >= _LONG_DAYS else 1)
     blocks = [_blocks(days, size) for days in (before, later)]
     y = np.concatenate(blocks)
     estimate = difference(y, np.arange(len(y)) >= len(blocks[0]))
     assert estimate is not None  # noqa: S101 - both have three blocks or more
-    slope, margin, slope_p = _slope(before, size)
-    return Trend(estimate, slope, slope - margin, slope + margin, slope_p, len(before), len(later))
+    return estimate, size
 
 
 def _slope(days: Floats, size: int) -> tuple[float, float, float]:
