@@ -680,6 +680,14 @@ def test_readme_is_short() -> None:
     assert len(README.read_text().splitlines()) <= 200
 
 
+def test_path_from_training_to_evaluation_is_that_of_the_docs() -> None:
+    """A test of the training runs the commands of the docs; the other one needs Kafka."""
+    [run] = [text for _, text in blocks(ROOT / "docs" / "training.md") if "cxstream evaluate" in text]
+    [shown] = [text for _, text in blocks(README) if "cxstream evaluate" in text]
+    lines = [line for line in shown.splitlines() if line != "cxstream rules apply rules.toml"]
+    assert lines == [line for line in run.splitlines() if "cxstream simulate" not in line]
+
+
 def test_picture_in_the_readme_is_what_the_demo_shows() -> None:
     import screen
 
