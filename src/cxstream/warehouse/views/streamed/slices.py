@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 # Touchpoints of a slice: several of a customer of a block, so that its state is read for all of them.
-ROWS = 4_000_000
+ROWS = 1_500_000
 # Customers of a block: their states are within the cache of a processor. So many blocks at most.
 _BLOCK, _MOST_BLOCKS = 4096, 256
 # What tells touchpoints of one time and customer apart, and the types of that.
