@@ -20,6 +20,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 from pyarrow import compute as pc
@@ -37,8 +38,6 @@ from cxstream.warehouse.views.selection import Filter, Selection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    import duckdb
 
     from cxstream.warehouse.views.definition import View
 
@@ -292,7 +291,10 @@ def main() -> None:
                     for days in taken.days or (7, DAYS):
                         since = START + timedelta(days=DAYS - days)
                         selection = Selection(since=since, until=START + timedelta(days=DAYS), **chosen)
-                        figures = measure(connection, result(found, selection, limit=50), taken.repeat)
+                        try:
+                            figures = measure(connection, result(found, selection, limit=50), taken.repeat)
+                        except duckdb.OutOfMemoryException:
+                            figures = "more memory needed than warehouse.memory_mib"
                         print(f"{name + use:50} {days:4} {figures}", flush=True)
                     if taken.plain:
                         break

@@ -112,7 +112,10 @@ async def _all(ask: Ask, able: Able, **more: Any) -> list[Row]:
 
 async def _with_lost(ask: Ask, able: Able, rows: list[Row], key: str, **more: Any) -> list[Row]:
     """The rows, with the giving up of those channels where somebody waits."""
-    found = await _of_channels(ask, able.to_wait, ("contacts", *_OF_LOST), **more)
+    if key == "channel":
+        found = [row for row in rows if row["channel"] in able.to_wait]
+    else:
+        found = await _of_channels(ask, able.to_wait, ("contacts", *_OF_LOST), **more)
     lost = [{**row, contacts.QUEUED: row["contacts"]} for row in found]
     unknown: Row = dict.fromkeys(_OF_LOST)
     unknown |= {"abandoned": 0, contacts.QUEUED: 0}
