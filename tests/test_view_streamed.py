@@ -144,13 +144,18 @@ def test_what_kernels_do_not_do(selection: Selection) -> None:
     st.sampled_from(("places", "people")), days, days, filters,
     st.lists(st.sampled_from(("channel", "touchpoint", "kind")), max_size=2, unique=True),
     st.sampled_from((None, "day", "week")), st.none() | st.integers(1, 60), st.sampled_from((1, 20, 10_000)), st.sampled_from((1, 24)),
+    st.sampled_from(((), ("effort", "effort_margin"), ("effort", "mood"))),
 )  # fmt: skip
 @PROPERTY
 def test_kernels_group_as_sql_groups(
     view: str, one: Any, other: Any, where: list[Filter], by: list[str], grain: Any, limit: int | None, rows: int, hours: int,
+    columns: tuple[str, ...],
 ) -> None:  # fmt: skip
     since, until = sorted((one, other)) if one and other and one != other else (one, None)
-    selection = Selection(since=since, until=until, where=tuple(where), by=tuple(by), grain=grain)
+    chosen = columns if view == "places" else ()
+    selection = Selection(
+        since=since, until=until, where=tuple(where), by=tuple(by), grain=grain, columns=chosen
+    )
     found = query.result(own(view), selection, limit)
     assert found.streamed is not None
     with pytest.MonkeyPatch.context() as patch:

@@ -46,6 +46,7 @@ async def _lines(ask: Ask, places: Sequence[Row]) -> dict[tuple[Any, Any], dict[
         by=("channel", "touchpoint"),
         grain="day",
         where=(channels, touchpoints),
+        columns=("effort", "effort_margin"),
     )
     lines: dict[tuple[Any, Any], dict[Any, drawing.Point]] = defaultdict(dict)
     for row in rows:

@@ -94,7 +94,8 @@ async def _trend(ask: Ask, chosen: Row | None) -> Any:
         return ""
     where = (Filter("channel", (chosen["channel"],)), Filter("stage", (chosen["stage"],)))
     scope = ask.scope.trend
-    rows = await ask.view(own("places"), scope=scope, grain="day", where=where)
+    columns = ("effort", "effort_margin")
+    rows = await ask.view(own("places"), scope=scope, grain="day", where=where, columns=columns)
     found = {row["period"].date(): (row["effort"], row["effort_margin"]) for row in rows}
     days = scope.dates
     words = ask.language

@@ -32,11 +32,17 @@ _FLAGS = {
 _BITS = " | ".join(
     f"(coalesce({condition}, false)::UTINYINT << {bit})" for bit, condition in enumerate(_FLAGS.values())
 )
+# Columns of the view that need nothing else.
+_EFFORT = frozenset({"touchpoints", "customers", "effort", "effort_margin"})
 _SUMS = ("effort_squares", "effort_products", "mood_squares", "mood_products", "n_squares")
 
 
 def touchpoints(selection: Selection) -> str:
-    """The SQL of the touchpoints, with placeholders."""
+    """The SQL of the touchpoints, with placeholders; without what nobody asks for, which takes half of the time."""
+    if selection.columns and set(selection.columns) <= _EFFORT:
+        return groups.rows(
+            selection, "effort, 0::FLOAT AS mood, 0::FLOAT AS satisfaction_after, 0::UTINYINT AS flags"
+        )
     return groups.rows(selection, f"effort, mood, satisfaction_after, ({_BITS})::UTINYINT AS flags")
 
 
