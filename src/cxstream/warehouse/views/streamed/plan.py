@@ -158,7 +158,8 @@ class Streamed(NamedTuple):
                 f'SELECT DISTINCT "{self.place}" FROM daily WHERE "{self.place}" IS NOT NULL ORDER BY 1'
             ).fetchall()
             names = [name for (name,) in found]
-        asked = self.asked
+        # Of all names that there are, every step is one.
+        asked = self.asked._replace(has_none=self.view == "funnel")
         if "$names" in asked.sql:
             asked = asked._replace(values={**asked.values, "names": names})
         within = -1

@@ -45,12 +45,14 @@ class Asked(NamedTuple):
         values: to bind to it.
         since: start of the window, or None.
         until: its end, or None.
+        has_none: whether there are places 0, which are left out: to look for them costs as much as to read a column.
     """
 
     sql: str
     values: dict[str, Any]
     since: datetime | None
     until: datetime | None
+    has_none: bool = False
 
 
 NOTHING = Asked("", {}, None, None)
@@ -212,7 +214,7 @@ class _Reader:
         left_out = ", ".join(f'"{name}"' for name in but)
         chosen = f"* EXCLUDE ({left_out})" if left_out else "*"
         return self._cursor.sql(
-            f"SELECT {chosen} FROM ({self._asked.sql}) WHERE place > 0 AND {conditions}",
+            f"SELECT {chosen} FROM ({self._asked.sql}) WHERE {conditions}{' AND place > 0' if self._asked.has_none else ''}",
             params={**self._asked.values, **values},
         ).to_arrow_table(ROWS)
 
