@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # Days that the correlation from day to day takes to settle.
 _WARM = 30
+_RESAMPLES = 1000
+_DAYS = (28, 56, 84)
 
 
 def aa(runs: int, seed: int = 1, customers: int = 200, share: float = 0.2) -> tuple[float, float]:
@@ -54,23 +56,41 @@ def _is_found(y: s.Floats, treated: s.Bools) -> bool:
     return found is not None and found.p < s.ALPHA
 
 
-def coverage(runs: int, sigma: float, seed: int = 3) -> tuple[float, float]:
-    """Share of intervals that hold the true difference of spend, which a third do not have: bootstrap, and Welch's t.
+def coverage(runs: int, sigma: float, seed: int = 3) -> tuple[float, float, float]:
+    """Share of intervals that hold the true difference of spend: bootstrap, percentiles of resamples, and Welch's t.
 
     Args:
-        runs: experiments of 280 treated and 120 held out.
+        runs: experiments of 280 treated and 120 held out; a third of the customers spend nothing.
         sigma: of the log-normal spend.
         seed: of chance.
     """
-    rng, hits, treated = np.random.default_rng(seed), np.zeros(2), np.arange(400) < 280
+    rng, hits, treated = np.random.default_rng(seed), np.zeros(3), np.arange(400) < 280
     for run in range(runs):
         y = np.where(rng.random(400) < 1 / 3, 0, rng.lognormal(3, sigma, 400))
         ends, welch = s.bootstrap(y, treated, run), s.difference(y, treated)
         assert ends is not None
         assert welch is not None
-        hits += [ends[0] <= 0 <= ends[1], welch.low <= 0 <= welch.high]
-    bootstrap, plain = (hits / runs).tolist()
-    return bootstrap, plain
+        arms = (y[treated], y[~treated])
+        means = [part[rng.integers(0, len(part), (_RESAMPLES, len(part)))].mean(1) for part in arms]
+        low, high = np.quantile(means[0] - means[1], [s.ALPHA / 2, 1 - s.ALPHA / 2])
+        hits += [ends[0] <= 0 <= ends[1], low <= 0 <= high, welch.low <= 0 <= welch.high]
+    bootstrap, percentiles, plain = (hits / runs).tolist()
+    return bootstrap, percentiles, plain
+
+
+def slopes(runs: int, correlation: float = 0.4, seed: int = 6) -> tuple[float, ...]:
+    """Share of slopes that are found, of 28, 56 and 84 days before a change; each moves by two deviations of a day."""
+    rng, shares = np.random.default_rng(seed), []
+    for days in _DAYS:
+        line = np.linspace(0, 2 / math.sqrt(1 - correlation**2), days)
+        hits, after = 0, np.arange(2 * days) >= days
+        noise = rng.normal(size=(runs, 2 * days + _WARM))
+        for gap in signal.lfilter([1], [1, -correlation], noise, axis=1)[:, _WARM:]:
+            found = s.in_differences(gap + np.append(line, np.zeros(days)), np.zeros(2 * days), after)
+            assert found is not None
+            hits += found.slope_p < s.ALPHA
+        shares.append(hits / runs)
+    return tuple(shares)
 
 
 def changes(runs: int, days: int, correlation: float, seed: int = 4) -> tuple[float, float, float]:
@@ -119,17 +139,25 @@ def lines(runs: int) -> Iterator[str]:
     yield f"{'what':64} {'runs':>6} shares"
     yield row("A/A significant at 5%: plain, CUPED", runs, *aa(runs))
     some = max(runs // 2, 1)
-    yield row("least detectable effect found (80% stated): CUPED, plain", some, *power(some))
+    yield row("least detectable effect found (80% stated): CUPED, plain", 2 * runs, *power(2 * runs))
     few = max(runs // 4, 1)
     for sigma in (1.0, 1.5):
         yield row(
-            f"intervals of spend that hold the truth (sigma {sigma:g}): bootstrap, t",
+            f"intervals of spend (sigma {sigma:g}): bootstrap, percentiles, t",
             few,
             *coverage(few, sigma),
         )
-    yield row("misled at any of 96 looks: sequence, t", few // 4 or 1, *sequence(few // 4 or 1))
+    yield row(
+        "no effect, significant at any of 96 looks: sequence, t", few // 4 or 1, *sequence(few // 4 or 1)
+    )
+    for correlation in (0.0, 0.4):
+        yield row(
+            f"a slope of two deviations found (28, 56, 84 days, {correlation:g})",
+            few,
+            *slopes(few, correlation),
+        )
     for correlation in (0.4, 0.6, 0.8):
-        for days in (28, 56, 84):
+        for days in _DAYS:
             yield row(
                 f"no change ({days} days, {correlation:g}): change, slope, pretended", some, *changes(some, days, correlation)
             )  # fmt: skip

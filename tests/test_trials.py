@@ -102,7 +102,7 @@ def test_the_printed_figures_have_their_spread() -> None:
     """Each line that `benchmarks/trials.py` prints, of few runs."""
     head, *rest = trials.lines(8)
     assert head.endswith("runs shares")
-    assert len(rest) == 14
+    assert len(rest) == 16
     for line in rest:
         shares = re.findall(r"([\d.]+)% \+- ([\d.]+)%", line)
         runs = int(re.findall(r" (\d+) ", line)[-1])
