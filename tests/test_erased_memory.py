@@ -11,7 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cxstream.kernels.layout import COMPLAINT_TOP, PANE_TOP
+from cxstream.kernels.layout import (
+    ANSWERS_TOP,
+    COMPLAINT_TOP,
+    ID_PAGE_TOP,
+    IDS,
+    NONE,
+    PAGE_IDS,
+    PANE_TOP,
+    SELDOM_TOP,
+)
 from cxstream.model.parameters import DAY_MS, ScoringParams
 from cxstream.model.rfc3339 import rfc3339
 from cxstream.scoring.engine import Engine, Records
@@ -89,6 +98,13 @@ def traces(engine: Engine, of: bytes) -> list[str]:
     ]
 
 
+def kept_ids(engine: Engine, customer: str) -> list[int]:
+    """The ids in the customer's ring."""
+    state, slot = engine.partition.state, engine.partition.slots.get(customer)
+    pages = -(-int(state.rows["ids_n"][slot]) // PAGE_IDS)
+    return [each for each in state.ids[state.id_pages[slot, :pages]].ravel().tolist() if each]
+
+
 def test_the_traces_are_there_before_and_gone_after() -> None:
     log = Log()
     log.apply(*life(WHOM))
@@ -96,14 +112,15 @@ def test_the_traces_are_there_before_and_gone_after() -> None:
     assert WHOM.encode() in dump(log.engine)
     assert TOPIC.encode() in dump(log.engine)
     assert traces(log.engine, clicked) == ["rows"]
-    ids = log.engine.partition.state.ids[0].copy()
+    ids = kept_ids(log.engine, WHOM)
+    assert len(ids) == IDS
     log.apply(forget(WHOM, T0 + 20 * DAY_MS))
     log.engine.snapshot()
     log.engine.take_cards()
     left = dump(log.engine)
     assert b"4711" not in left
     assert clicked not in left
-    assert not [each for each in ids.tolist() if each and traces(log.engine, np.uint64(each).tobytes())]
+    assert not [each for each in ids if traces(log.engine, np.uint64(each).tobytes())]
     assert describe(log.engine, WHOM) is None
 
 
@@ -118,8 +135,20 @@ def test_freed_places_are_blank() -> None:
         for field in set(used.dtype.names) - {"next"}:
             assert not used[field].any(), (name, field)
     assert not state.rows[0].tobytes().strip(b"\0")
-    for name in ("ids", "contact_times", "contact_topics", "erased"):
-        assert not getattr(state, name)[0].any(), name
+    assert at[ANSWERS_TOP] == 13
+    # Of a free place this is the number of the next one.
+    assert abs(state.answers["effort_sum"]).max() <= at[ANSWERS_TOP]
+    for field in ("effort_weight", "sat_sum", "sat_n"):
+        assert not state.answers[field].any(), field
+    assert at[ID_PAGE_TOP] == IDS // PAGE_IDS
+    # The first of a free page and of a free place of topics is the number of the next one.
+    assert not state.ids[:, 1:].any()
+    assert max(state.ids[:, 0].tolist()) <= at[ID_PAGE_TOP]
+    assert at[SELDOM_TOP] == 2
+    assert state.contact_topics[1].tolist() == [NONE, 0, 0, 0]
+    for name in ("id_pages", "seldom", "contact_times", "erased"):
+        assert not getattr(state, name).any(), name
+    assert not state.told.tobytes().strip(b"\0")
     assert not log.engine.partition._out.any()
 
 
@@ -145,7 +174,8 @@ def test_what_comes_late_of_an_erased_customer_leaves_nothing() -> None:
 def test_who_comes_back_within_the_batch_brings_nothing_from_before() -> None:
     log = Log()
     log.apply(*life(WHOM))
-    ids = log.engine.partition.state.ids[0].copy()
+    ids = kept_ids(log.engine, WHOM)
+    assert len(ids) == IDS
     after = T0 + 20 * DAY_MS
     log.apply(
         forget(WHOM, after),
@@ -153,7 +183,7 @@ def test_who_comes_back_within_the_batch_brings_nothing_from_before() -> None:
         event(WHOM, "visit", 1, after + 2),
     )
     assert TOPIC.encode() not in dump(log.engine)
-    assert not [each for each in ids.tolist() if each and traces(log.engine, np.uint64(each).tobytes())]
+    assert not [each for each in ids if traces(log.engine, np.uint64(each).tobytes())]
     view = describe(log.engine, WHOM)
     assert view is not None
     assert [each.topic for each in view.contacts] == ["new"]

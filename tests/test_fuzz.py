@@ -93,7 +93,7 @@ def test_no_byte_of_other_memory_is_saved(monkeypatch: pytest.MonkeyPatch) -> No
         return dict(engine.snapshot())
 
     clean = saved()
-    monkeypatch.setattr(partition, "_grown", grown_over_something)
+    monkeypatch.setattr(partition, "grown", grown_over_something)
     assert saved() == clean
 
 

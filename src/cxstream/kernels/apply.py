@@ -31,7 +31,6 @@ from cxstream.kernels.layout import (
     FRICTION,
     FROM_THE_FUTURE,
     HAS_VALUE,
-    IDS,
     KEPT,
     LATE,
     LIVE,
@@ -40,6 +39,7 @@ from cxstream.kernels.layout import (
     NO_SIGNAL,
     NONE,
     OUT,
+    PAGE_IDS,
     RAGED,
     READ,
     RECEIPT,
@@ -77,7 +77,15 @@ from cxstream.kernels.layout import (
     Constants,
     State,
 )
-from cxstream.kernels.panes import close_complaint, free_complaints, free_panes, open_complaint, pane_of, trim
+from cxstream.kernels.panes import (
+    answers_of,
+    close_complaint,
+    free_complaints,
+    free_panes,
+    open_complaint,
+    pane_of,
+    trim,
+)
 from cxstream.kernels.purchases import (
     cut_purchases,
     drop_purchases,
@@ -85,7 +93,9 @@ from cxstream.kernels.purchases import (
     replace_history,
     take_back,
 )
+from cxstream.kernels.recent_ids import drop_ids, is_recent, keep_id
 from cxstream.kernels.remembered_ids import cut_memory, drop_memory, remember, remembers
+from cxstream.kernels.seldom import drop_seldom, seldom_of
 from cxstream.kernels.tallies import cut_tallies, drop_tallies, tally, total
 from cxstream.model.kinds import Kind
 
@@ -161,14 +171,12 @@ def _empty(st: State, slot: int) -> None:
     drop_purchases(st, slot)
     drop_tallies(st, slot)
     for i in range(row.contacts_n):
-        _let_go(st, st.contact_topics[slot, i])
+        _let_go(st, st.contact_topics[st.seldom[slot], i])
     row.head = NONE
-    # Nothing reads these fields any more, but they contain what the customer did.
-    for i in range(CONTACTS):
-        st.contact_times[slot, i] = 0
-        st.contact_topics[slot, i] = 0
-    for i in range(IDS):
-        st.ids[slot, i] = 0
+    row.contacts_n = 0
+    row.contacts_at = 0
+    drop_seldom(st, slot)
+    drop_ids(st, slot)
 
 
 @kernel
@@ -246,7 +254,7 @@ def _asked(st: State, c: Constants, slot: int) -> int:
     """Time of the customer's erasure request. NEVER without one, or if it is so old that such events are too late."""
     if st.rows[slot].erased == 0:
         return NEVER
-    asked = st.erased[slot]
+    asked = st.erased[st.seldom[slot]]
     if st.at[STARTED] and asked // DAY < _first_day(st, c):
         return NEVER
     return asked
@@ -302,7 +310,7 @@ def _erase(st: State, slot: int, time: int, index: int, out: NDArray[np.float64]
         _leave_order(st, slot)
         _vacate(st, slot)
     row.erased = 1
-    st.erased[slot] = time
+    st.erased[seldom_of(st, slot)] = time
     n = _blank(st, out, index, slot, RECEIPT, clock)
     out[n, S_LEVEL] = known
     out[n, S_ERASED_PANES] = panes
@@ -422,30 +430,32 @@ def _is_rage(st: State, c: Constants, slot: int, time: int, x: float, y: float) 
 def _repeats(st: State, c: Constants, slot: int, time: int, topic: int) -> bool:
     """Whether a recent contact had the same topic; then remember this one."""
     row = st.rows[slot]
+    ring = seldom_of(st, slot)
     found = False
     for i in range(row.contacts_n):
-        past = st.contact_times[slot, i]
-        if st.contact_topics[slot, i] == topic and past <= time and past > time - c.repeat_ms:
+        past = st.contact_times[ring, i]
+        if st.contact_topics[ring, i] == topic and past <= time and past > time - c.repeat_ms:
             found = True
     place = row.contacts_at
     if row.contacts_n == CONTACTS:
-        _let_go(st, st.contact_topics[slot, place])
+        _let_go(st, st.contact_topics[ring, place])
     else:
         row.contacts_n += 1
-    st.contact_times[slot, place] = time
-    st.contact_topics[slot, place] = topic
+    st.contact_times[ring, place] = time
+    st.contact_topics[ring, place] = topic
     st.topic_refs[topic] += 1
     row.contacts_at = (place + 1) % CONTACTS
     return found
 
 
 @kernel
-def _answer(st: State, c: Constants, slot: int, event: Any, pane: Any) -> None:
+def _answer(st: State, c: Constants, slot: int, event: Any, pane: int) -> None:
     """Add an answer or a sentiment: evidence of effort or satisfaction on 0..100."""
     kind = event.kind
     if kind == CES:
-        pane.effort_answers_weight += c.ces_weight
-        pane.effort_answers_sum += c.ces_weight * (100.0 * (7.0 - event.a) / 6.0)
+        answers = st.answers[answers_of(st, pane)]
+        answers.effort_weight += c.ces_weight
+        answers.effort_sum += c.ces_weight * (100.0 * (7.0 - event.a) / 6.0)
         return
     weight = 0.0
     value = 0.0
@@ -465,8 +475,11 @@ def _answer(st: State, c: Constants, slot: int, event: Any, pane: Any) -> None:
     elif event.flags & HAS_VALUE:
         weight = c.social_weight
         value = 50.0 * (event.a + 1.0)
-    pane.sat_n += weight
-    pane.sat_sum += weight * value
+    else:
+        return
+    answers = st.answers[answers_of(st, pane)]
+    answers.sat_n += weight
+    answers.sat_sum += weight * value
 
 
 @kernel
@@ -484,7 +497,8 @@ def _apply(st: State, c: Constants, event: Any, slot: int) -> tuple[float, float
     mood = c.mood[kind]
     failed = c.failed[kind] != 0
     flags = 0
-    pane = st.panes[pane_of(st, slot, day)]
+    index = pane_of(st, slot, day)
+    pane = st.panes[index]
 
     if kind == CONTACT:
         transfers = min(event.b, c.transfers_max)
@@ -537,7 +551,7 @@ def _apply(st: State, c: Constants, event: Any, slot: int) -> tuple[float, float
     elif kind == COMPLAINT_RESOLVED:
         close_complaint(st, slot, event.case)
     elif CES <= kind <= SOCIAL:
-        _answer(st, c, slot, event, pane)
+        _answer(st, c, slot, event, index)
     elif kind == UNSUBSCRIBED_KIND:
         row.unsubscribed_day = max(row.unsubscribed_day, day)
     elif kind == CHURNED:
@@ -592,29 +606,20 @@ def _is_friction(st: State, c: Constants, slot: int, time: int, effort: float) -
 
 
 @kernel
-def _is_duplicate(st: State, slot: int, hashed: int) -> bool:
-    # Without an early exit the loop is vectorized.
-    found = False
-    for i in range(IDS):
-        found |= (st.ids[slot, i] == hashed) & (i < st.rows[slot].ids_n)
-    return found
-
-
-@kernel
 def _touch(st: State, events: NDArray[np.void], begin: int, end: int) -> int:
     """Prefetch the rows of the next events, so that their cache misses overlap."""
     seen = 0
     for i in range(begin, end):
         slot = events[i].slot
-        seen += st.rows[slot].head + st.rows[slot].ids_n
-        seen += np.int64(
-            (st.ids[slot, 0] ^ st.ids[slot, 8] ^ st.ids[slot, 16] ^ st.ids[slot, 24]) & np.uint64(1)
-        )
+        seen += st.rows[slot].head + st.rows[slot].ids_n + st.id_pages[slot, 0]
     for i in range(begin, end):
         slot = events[i].slot
         head = st.rows[slot].head
         if head >= 0 and head < len(st.panes):
             seen += st.panes[head].day
+        count = np.int64(st.rows[slot].ids_n) if st.rows[slot].live else 0
+        for at in range(0, count, PAGE_IDS):
+            seen += np.int64(st.ids[st.id_pages[slot, at // PAGE_IDS], 0] & np.uint64(1))
         for which in range(2):
             head = st.memory[slot, which].head
             if head >= 0 and head < len(st.chunks):
@@ -631,7 +636,7 @@ def apply(
     """Apply decoded records in order.
 
     Args:
-        st: the partition; its arenas have room for a pane, a complaint and what `Partition.reserve` says per event.
+        st: the partition; its arenas have room for a pane, its answers, a page of ids, a complaint and what `Partition.reserve` says per event.
         c: the constants.
         events: EVENT[n].
         limits: int64[n], latest event time that is not from the future.
@@ -676,7 +681,7 @@ def apply(
             not tick
             and st.rows[slot].live
             and (
-                _is_duplicate(st, slot, event.id)
+                is_recent(st, slot, event.id)
                 or remembers(st, c, slot, event.id, time // DAY, at[CLOCK] // DAY)
             )
         ):
@@ -698,9 +703,7 @@ def apply(
         clock = at[CLOCK]
         if not row.live:
             _appear(st, slot, time)
-        st.ids[slot, row.ids_at] = event.id
-        row.ids_at = (row.ids_at + 1) % IDS
-        row.ids_n = min(row.ids_n + 1, IDS)
+        keep_id(st, slot, event.id)
         remember(st, c, slot, event.kind, event.id, time // DAY, clock // DAY)
         effort, mood, flags = _apply(st, c, event, slot)
         friction = _is_friction(st, c, slot, time, effort)

@@ -69,6 +69,7 @@ from cxstream.kernels.layout import (
     Constants,
     State,
 )
+from cxstream.kernels.seldom import seldom_of
 from cxstream.kernels.worth import alive
 
 if TYPE_CHECKING:
@@ -128,10 +129,12 @@ def evaluate(st: State, c: Constants, slot: int, clock: int, values: NDArray[np.
         w = c.weights[age]
         effort += w * pane.effort
         mood += w * pane.mood
-        effort_answers_sum += w * pane.effort_answers_sum
-        effort_answers_weight += w * pane.effort_answers_weight
-        sat_sum += w * pane.sat_sum
-        sat_n += w * pane.sat_n
+        if pane.answers != 0:
+            answers = st.answers[pane.answers]
+            effort_answers_sum += w * answers.effort_sum
+            effort_answers_weight += w * answers.effort_weight
+            sat_sum += w * answers.sat_sum
+            sat_n += w * answers.sat_n
         touches += w * pane.touches
         unresolved += w * (pane.unresolved + pane.abandoned)
         if age < c.surge_window:
@@ -194,15 +197,16 @@ def evaluate(st: State, c: Constants, slot: int, clock: int, values: NDArray[np.
 @kernel
 def _note(st: State, slot: int, clock: int, probability: float) -> None:
     """Remember what the CRM is told now."""
-    st.told[slot].time = clock
-    st.told[slot].probability = probability
+    told = st.told[seldom_of(st, slot)]
+    told.time = clock
+    told.probability = probability
     st.row_dirty[slot] = CHANGED
 
 
 @kernel
 def _is_worse(st: State, c: Constants, slot: int, clock: int, probability: float) -> bool:
     """Whether the risk has risen enough since the last signal to tell the CRM although the level stays."""
-    told = st.told[slot]
+    told = st.told[st.seldom[slot]]
     if told.time == NEVER:
         _note(st, slot, clock, probability)
         return False

@@ -74,11 +74,12 @@ def gather(st: State, c: Constants, slot: int, clock: int, span: int, out: NDArr
     out[S_TOPIC] = NONE
     out[S_TOPIC_N] = 0
     # From the contact accepted last to the first, so that a tie goes to the more recent topic.
+    ring = st.seldom[slot]
     for back in range(1, row.contacts_n + 1):
-        topic = st.contact_topics[slot, (row.contacts_at - back) % CONTACTS]
+        topic = st.contact_topics[ring, (row.contacts_at - back) % CONTACTS]
         n = 0
         for j in range(row.contacts_n):
-            if st.contact_topics[slot, j] == topic and today - st.contact_times[slot, j] // DAY < span:
+            if st.contact_topics[ring, j] == topic and today - st.contact_times[ring, j] // DAY < span:
                 n += 1
         if n > out[S_TOPIC_N]:
             out[S_TOPIC] = topic
@@ -98,5 +99,5 @@ def gather(st: State, c: Constants, slot: int, clock: int, span: int, out: NDArr
     out[S_UNSUBSCRIBED] = today - row.unsubscribed_day if row.unsubscribed_day != NO_DAY else -1
     index = row.head
     while index != NONE and today - st.panes[index].day < c.window:
-        out[S_ANSWERS] += st.panes[index].sat_n
+        out[S_ANSWERS] += st.answers[st.panes[index].answers].sat_n
         index = st.panes[index].next

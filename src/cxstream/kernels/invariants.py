@@ -122,9 +122,10 @@ def _wrong_panes(st: State, c: Constants, head: int, today: int) -> int:
         if pane.day > newest or pane.day <= today - c.window:
             return DAY_OF_PANE
         newest = pane.day - 1
-        if not (_is_sum(pane.effort) and _is_sum(abs(pane.mood)) and _is_sum(pane.effort_answers_sum)):
+        answers = st.answers[pane.answers]
+        if not (_is_sum(pane.effort) and _is_sum(abs(pane.mood)) and _is_sum(answers.effort_sum)):
             return POINTS
-        if not (_is_sum(pane.sat_sum) and _is_sum(pane.effort_answers_weight) and _is_sum(pane.sat_n)):
+        if not (_is_sum(answers.sat_sum) and _is_sum(answers.effort_weight) and _is_sum(answers.sat_n)):
             return POINTS
         index = pane.next
     return 0
@@ -171,9 +172,9 @@ def wrong_customer(
         if wrong == 0:
             wrong = _wrong_complaints(st, row.complaints, row.complaints_n, clock)
         if wrong == 0:
-            wrong = _wrong_told(st.told[slot], clock) if row.notified_level > 0 else 0
+            wrong = _wrong_told(st.told[st.seldom[slot]], clock) if row.notified_level > 0 else 0
         for i in range(row.contacts_n):
-            if wrong == 0 and not _within(st.contact_times[slot, i], clock):
+            if wrong == 0 and not _within(st.contact_times[st.seldom[slot], i], clock):
                 wrong = CONTACT_OF
         if wrong != 0:
             return n, wrong

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 LAYOUT = 4
 
 IDS = 32  # accepted (source, id) hashes kept per customer
+PAGE_IDS = 8  # ... in pages of so many
 CONTACTS = 4  # accepted contacts with a topic kept per customer
 COMPLAINTS = 8  # open complaints kept per customer
 NONE = -1  # "no index" in linked lists, "no topic"
@@ -56,7 +57,7 @@ ROW = np.dtype(
         ("contacts_at", "u1"),
         ("contacts_n", "u1"),
         ("complaints_n", "u1"),
-        ("erased", "u1"),  # State.erased holds a time for this slot
+        ("erased", "u1"),  # State.erased holds a time for this customer
         ("kept_next", "u1"),  # number of the next chunk of remembered ids, mod 256: MEMORY
         ("visits_next", "u1"),
         ("spare", "u1", 1),
@@ -68,7 +69,7 @@ ROW = np.dtype(
 # is not none. A time of NEVER: not known, because the snapshot is older than this field.
 TOLD = np.dtype([("time", "i8"), ("probability", "f8")])
 
-# One customer's day. The counts are for evidence; they saturate.
+# One customer's day, as it is saved. The counts are for evidence; they saturate.
 PANE = np.dtype(
     [
         ("effort", "f8"),
@@ -89,6 +90,30 @@ PANE = np.dtype(
         ("late", "u1"),
     ],
     align=True,
+)
+
+# ... and in memory: few days have answers.
+DAY_PANE = np.dtype(
+    [
+        ("effort", "f8"),
+        ("mood", "f8"),
+        ("day", "i4"),
+        ("next", "i4"),
+        ("answers", "i4"),  # place in State.answers, 0 for none
+        ("touches", "u4"),
+        ("waited", "u4"),
+        ("contacts", "u2"),
+        ("failed", "u2"),
+        ("transfers", "u1"),
+        ("unresolved", "u1"),
+        ("abandoned", "u1"),
+        ("late", "u1"),
+    ],
+    align=True,
+)
+# The answers of one customer's day; of a free place, `effort_sum` is the next free one.
+ANSWERS = np.dtype(
+    [("effort_sum", "f8"), ("sat_sum", "f8"), ("effort_weight", "f4"), ("sat_n", "f4")], align=True
 )
 
 # The ids of a customer's accepted events, so that each counts once: one list for the ids that are kept for the
@@ -244,8 +269,14 @@ MISROUTED, RULED = 8, 9
     TALLY_TOP,
     TALLIED,
     TALLIES_ENDED,
-) = range(37)
-LANE_FREE = 40  # ... one free list a level
+    ID_PAGE_FREE,
+    ID_PAGE_TOP,
+    SELDOM_FREE,
+    SELDOM_TOP,
+    ANSWERS_FREE,
+    ANSWERS_TOP,
+) = range(43)
+LANE_FREE = 43  # ... one free list a level
 CURSORS = LANE_FREE + LANE_LEVELS
 
 # State.purchases_dirty
@@ -293,17 +324,20 @@ class State(NamedTuple):
 
     Attributes:
         rows: ROW[slots].
-        ids: uint64[slots, 32], ring of accepted id hashes.
-        contact_times: int64[slots, 4], ms UTC, ring of contacts with a topic.
-        contact_topics: int32[slots, 4], beside contact_times.
-        panes: PANE[arena].
+        ids: uint64[arena, 8], pages of rings of accepted id hashes.
+        id_pages: int32[slots, 4], the pages of a ring, as far as its ids fill them.
+        seldom: int32[slots], place in the next four, 0 for none; see `cxstream.kernels.seldom`.
+        contact_times: int64[slots + 1, 4], ms UTC, ring of contacts with a topic.
+        contact_topics: int32[slots + 1, 4], beside contact_times.
+        told: TOLD[slots + 1], the last churn-risk signal.
+        erased: int64[slots + 1], ms UTC: what is not later is dropped; counts where the row says so.
+        panes: DAY_PANE[arena].
+        answers: ANSWERS[arena]; the first is of days without answers, and stays zero.
         complaints: COMPLAINT[arena].
         order: int32[slots], live slots in order of first appearance; the first at[LIVE] count.
         topic_refs: int32[topics], how many ring places hold a topic.
         row_dirty: uint8[slots], CLEAN, CHANGED since the last snapshot, or VACATED by the kernel.
         card_dirty: uint8[slots], evaluated since its score card was last taken.
-        told: TOLD[slots], the last churn-risk signal.
-        erased: int64[slots], ms UTC: what is not later is dropped; counts where the row says so.
         memory: MEMORY[slots, 2], remembered ids.
         memory_due: uint16[slots, 2], day (mod 2**16) on which a chunk of the list may leave.
         memory_dirty: uint8[slots], 1: a list has changed since the last snapshot.
@@ -319,21 +353,24 @@ class State(NamedTuple):
         tallies_dirty: uint8[slots], UNSAVED_TALLIES and SAVED_TALLIES; likewise.
         tallies: TALLY[arena].
         tallies_ended: int64[...], as `ended`, of saved tallies; the first at[TALLIES_ENDED] count.
-        at: int64[64], counters and cursors.
+        at: int64[67], counters and cursors.
     """
 
     rows: NDArray[np.void]
     ids: NDArray[np.uint64]
+    id_pages: NDArray[np.int32]
+    seldom: NDArray[np.int32]
     contact_times: NDArray[np.int64]
     contact_topics: NDArray[np.int32]
+    told: NDArray[np.void]
+    erased: NDArray[np.int64]
     panes: NDArray[np.void]
+    answers: NDArray[np.void]
     complaints: NDArray[np.void]
     order: NDArray[np.int32]
     topic_refs: NDArray[np.int32]
     row_dirty: NDArray[np.uint8]
     card_dirty: NDArray[np.uint8]
-    told: NDArray[np.void]
-    erased: NDArray[np.int64]
     memory: NDArray[np.void]
     memory_due: NDArray[np.uint16]
     memory_dirty: NDArray[np.uint8]

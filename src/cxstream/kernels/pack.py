@@ -8,7 +8,7 @@ arenas are packed as zero.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,7 +25,9 @@ from cxstream.kernels.layout import (
     TOLD,
     State,
 )
-from cxstream.kernels.panes import new_complaint, new_pane, trim
+from cxstream.kernels.panes import answers_of, new_complaint, new_pane, trim
+from cxstream.kernels.recent_ids import keep_id, recent_id
+from cxstream.kernels.seldom import seldom_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,7 +39,6 @@ PANE_BYTES = PANE.itemsize
 TOLD_BYTES = TOLD.itemsize
 HEADER = 1 + ROW_BYTES + 5
 INDEX_FIELDS = (ROW.fields["head"][1], ROW.fields["complaints"][1])  # type: ignore[index]
-NEXT_FIELD = PANE.fields["next"][1]  # type: ignore[index]
 HEAD_FIELD, COMPLAINTS_FIELD = INDEX_FIELDS
 
 
@@ -62,6 +63,56 @@ def _get(data: NDArray[np.uint8], at: int, size: int) -> np.uint64:
     return value
 
 
+@kernel
+def _save_pane(st: State, index: int, saved: Any) -> None:
+    pane = st.panes[index]
+    answers = st.answers[pane.answers]
+    saved.effort = pane.effort
+    saved.mood = pane.mood
+    saved.effort_answers_sum = answers.effort_sum
+    saved.sat_sum = answers.sat_sum
+    saved.effort_answers_weight = answers.effort_weight
+    saved.sat_n = answers.sat_n
+    saved.day = pane.day
+    saved.next = 0
+    saved.touches = pane.touches
+    saved.waited = pane.waited
+    saved.contacts = pane.contacts
+    saved.failed = pane.failed
+    saved.transfers = pane.transfers
+    saved.unresolved = pane.unresolved
+    saved.abandoned = pane.abandoned
+    saved.late = pane.late
+
+
+@kernel
+def _load_pane(st: State, index: int, saved: Any) -> None:
+    pane = st.panes[index]
+    pane.effort = saved.effort
+    pane.mood = saved.mood
+    pane.day = saved.day
+    pane.touches = saved.touches
+    pane.waited = saved.waited
+    pane.contacts = saved.contacts
+    pane.failed = saved.failed
+    pane.transfers = saved.transfers
+    pane.unresolved = saved.unresolved
+    pane.abandoned = saved.abandoned
+    pane.late = saved.late
+    # NaN is not 0: it is kept, and refused later.
+    if (
+        saved.effort_answers_sum != 0.0
+        or saved.sat_sum != 0.0
+        or saved.effort_answers_weight != 0.0
+        or saved.sat_n != 0.0
+    ):
+        answers = st.answers[answers_of(st, index)]
+        answers.effort_sum = saved.effort_answers_sum
+        answers.sat_sum = saved.sat_sum
+        answers.effort_weight = saved.effort_answers_weight
+        answers.sat_n = saved.sat_n
+
+
 @entry
 def packed_sizes(
     st: State, slots: NDArray[np.int32], topic_ends: NDArray[np.int64], ends: NDArray[np.int64]
@@ -77,7 +128,7 @@ def packed_sizes(
             total += PANE_BYTES
             index = st.panes[index].next
         for i in range(row.contacts_n):
-            topic = st.contact_topics[slot, i]
+            topic = st.contact_topics[st.seldom[slot], i]
             total += 10 + topic_ends[topic + 1] - topic_ends[topic]
         if row.notified_level > 0:
             total += TOLD_BYTES
@@ -86,7 +137,7 @@ def packed_sizes(
 
 @entry
 def pack(
-    st: State, row_bytes: NDArray[np.uint8], pane_bytes: NDArray[np.uint8], told_bytes: NDArray[np.uint8],
+    st: State, row_bytes: NDArray[np.uint8], told_bytes: NDArray[np.uint8], pane: NDArray[np.void], pane_bytes: NDArray[np.uint8],
     slots: NDArray[np.int32], topics: NDArray[np.uint8], topic_ends: NDArray[np.int64], out: NDArray[np.uint8],
 ) -> None:  # fmt: skip
     """Pack customers one after the other into `out`.
@@ -94,8 +145,9 @@ def pack(
     Args:
         st: the partition.
         row_bytes: uint8[slots, 128], view of st.rows.
-        pane_bytes: uint8[arena, 64], view of st.panes.
-        told_bytes: uint8[slots, 16], view of st.told.
+        told_bytes: uint8[slots + 1, 16], view of st.told.
+        pane: PANE[1], scratch.
+        pane_bytes: uint8[64], view of it.
         slots: int32[n], the customers to pack.
         topics: uint8[...], UTF-8 of all topics; topic t is topics[topic_ends[t]:topic_ends[t + 1]].
         topic_ends: int64[topics + 1].
@@ -116,8 +168,8 @@ def pack(
         panes = 0
         index = row.head
         while index != NONE:
-            _copy(pane_bytes[index], 0, PANE_BYTES, out, at)
-            _put(out, at + NEXT_FIELD, np.uint64(0), 4)
+            _save_pane(st, index, pane[0])
+            _copy(pane_bytes, 0, PANE_BYTES, out, at)
             at += PANE_BYTES
             panes += 1
             index = st.panes[index].next
@@ -127,17 +179,18 @@ def pack(
             at = _put(out, at, np.uint64(st.complaints[index].time), 8)
             index = st.complaints[index].next
         for back in range(row.ids_n, 0, -1):
-            at = _put(out, at, st.ids[slot, (row.ids_at - back) % IDS], 8)
+            at = _put(out, at, recent_id(st, slot, (row.ids_at - back) % IDS), 8)
+        ring = st.seldom[slot]
         for back in range(row.contacts_n, 0, -1):
             place = (row.contacts_at - back) % CONTACTS
-            topic = st.contact_topics[slot, place]
-            at = _put(out, at, np.uint64(st.contact_times[slot, place]), 8)
+            topic = st.contact_topics[ring, place]
+            at = _put(out, at, np.uint64(st.contact_times[ring, place]), 8)
             length = topic_ends[topic + 1] - topic_ends[topic]
             at = _put(out, at, np.uint64(length), 2)
             _copy(topics, topic_ends[topic], topic_ends[topic + 1], out, at)
             at += length
         if row.notified_level > 0:
-            _copy(told_bytes[slot], 0, TOLD_BYTES, out, at)
+            _copy(told_bytes[ring], 0, TOLD_BYTES, out, at)
             at += TOLD_BYTES
         _put(out, counts, np.uint64(panes), 2)
         out[counts + 2] = row.complaints_n
@@ -147,7 +200,7 @@ def pack(
 
 @kernel
 def _unpack(
-    st: State, row_bytes: NDArray[np.uint8], pane_bytes: NDArray[np.uint8], told_bytes: NDArray[np.uint8],
+    st: State, row_bytes: NDArray[np.uint8], told_bytes: NDArray[np.uint8], pane: NDArray[np.void], pane_bytes: NDArray[np.uint8],
     slot: int, data: NDArray[np.uint8], begin: int, end: int, oldest: int, topics: NDArray[np.int64], n: int,
 ) -> int:  # fmt: skip
     """Read one packed customer, data[begin:end]; returns 0, or -1 if it is incomplete."""
@@ -170,9 +223,9 @@ def _unpack(
     last = NONE
     for _ in range(panes):
         index = new_pane(st, 0)
-        _copy(data, at, at + PANE_BYTES, pane_bytes[index], 0)
+        _copy(data, at, at + PANE_BYTES, pane_bytes, 0)
+        _load_pane(st, index, pane[0])
         at += PANE_BYTES
-        st.panes[index].next = NONE
         if last == NONE:
             row.head = index
         else:
@@ -191,15 +244,15 @@ def _unpack(
             st.complaints[last].next = index
         last = index
     row.complaints_n = complaints
-    for i in range(ids):
-        st.ids[slot, i] = _get(data, at, 8)
+    row.ids_n = 0
+    row.ids_at = 0
+    for _ in range(ids):
+        keep_id(st, slot, _get(data, at, 8))  # type: ignore[arg-type]
         at += 8
-    row.ids_n = ids
-    row.ids_at = ids % IDS
     for i in range(contacts):
         if end < at + 10:
             return -1
-        st.contact_times[slot, i] = np.int64(_get(data, at, 8))
+        st.contact_times[seldom_of(st, slot), i] = np.int64(_get(data, at, 8))
         length = np.int64(_get(data, at + 8, 2))
         at += 10
         if end < at + length:
@@ -209,12 +262,10 @@ def _unpack(
         at += length
     row.contacts_n = contacts
     row.contacts_at = contacts % CONTACTS
-    st.told[slot].time = 0
-    st.told[slot].probability = 0.0
     if row.notified_level > 0:
         if end < at + TOLD_BYTES:
             return -1
-        _copy(data, at, at + TOLD_BYTES, told_bytes[slot], 0)
+        _copy(data, at, at + TOLD_BYTES, told_bytes[seldom_of(st, slot)], 0)
         at += TOLD_BYTES
     if at != end:
         return -1
@@ -226,7 +277,7 @@ def _unpack(
 
 @entry
 def unpack(
-    st: State, row_bytes: NDArray[np.uint8], pane_bytes: NDArray[np.uint8], told_bytes: NDArray[np.uint8],
+    st: State, row_bytes: NDArray[np.uint8], told_bytes: NDArray[np.uint8], pane: NDArray[np.void], pane_bytes: NDArray[np.uint8],
     slots: NDArray[np.int32], data: NDArray[np.uint8], ends: NDArray[np.int64], oldest: int, topics: NDArray[np.int64],
 ) -> int:  # fmt: skip
     """Read packed customers into empty slots; the arenas have room.
@@ -234,8 +285,9 @@ def unpack(
     Args:
         st: the partition.
         row_bytes: uint8[slots, 128], view of st.rows.
-        pane_bytes: uint8[arena, 64], view of st.panes.
-        told_bytes: uint8[slots, 16], view of st.told.
+        told_bytes: uint8[slots + 1, 16], view of st.told.
+        pane: PANE[1], scratch.
+        pane_bytes: uint8[64], view of it.
         slots: int32[n], the slots to fill.
         data: uint8[...], what `pack` wrote for them, one after the other.
         ends: int64[n], the end of each.
@@ -249,7 +301,9 @@ def unpack(
     begin = 0
     for n in range(len(slots)):
         if (
-            _unpack(st, row_bytes, pane_bytes, told_bytes, slots[n], data, begin, ends[n], oldest, topics, n)
+            _unpack(
+                st, row_bytes, told_bytes, pane, pane_bytes, slots[n], data, begin, ends[n], oldest, topics, n
+            )
             != 0
         ):
             return n

@@ -1,9 +1,11 @@
-"""Arenas: a customer's day panes and open complaints, linked lists with a free list each."""
+"""Arenas: a customer's day panes with their answers, and open complaints, linked lists with a free list each."""
 
 from __future__ import annotations
 
 from cxstream.kernels.jit import kernel
 from cxstream.kernels.layout import (
+    ANSWERS_FREE,
+    ANSWERS_TOP,
     COMPLAINT_FREE,
     COMPLAINT_TOP,
     COMPLAINTS,
@@ -21,11 +23,8 @@ def _blank(st: State, index: int) -> None:
     pane = st.panes[index]
     pane.effort = 0.0
     pane.mood = 0.0
-    pane.effort_answers_sum = 0.0
-    pane.sat_sum = 0.0
-    pane.effort_answers_weight = 0.0
-    pane.sat_n = 0.0
     pane.day = 0
+    pane.answers = 0
     pane.touches = 0
     pane.waited = 0
     pane.contacts = 0
@@ -54,10 +53,48 @@ def new_pane(st: State, day: int) -> int:
 
 
 @kernel
+def _blank_answers(st: State, place: int) -> None:
+    answers = st.answers[place]
+    answers.effort_sum = 0.0
+    answers.sat_sum = 0.0
+    answers.effort_weight = 0.0
+    answers.sat_n = 0.0
+
+
+@kernel
+def answers_of(st: State, pane: int) -> int:
+    """The place of the answers of a pane, an empty one if it had none. The caller makes sure that there is room."""
+    place = st.panes[pane].answers
+    if place != 0:
+        return place
+    at = st.at
+    place = at[ANSWERS_FREE]
+    if place != NONE:
+        at[ANSWERS_FREE] = int(st.answers[place].effort_sum)
+    else:
+        place = at[ANSWERS_TOP]
+        at[ANSWERS_TOP] += 1
+    _blank_answers(st, place)
+    st.panes[pane].answers = place
+    return place
+
+
+@kernel
+def _free_answers(st: State, pane: int) -> None:
+    place = st.panes[pane].answers
+    if place == 0:
+        return
+    _blank_answers(st, place)
+    st.answers[place].effort_sum = float(st.at[ANSWERS_FREE])
+    st.at[ANSWERS_FREE] = place
+
+
+@kernel
 def free_panes(st: State, index: int) -> None:
     """Free a pane and all that are linked behind it."""
     while index != NONE:
         older = st.panes[index].next
+        _free_answers(st, index)
         _blank(st, index)
         st.panes[index].next = st.at[PANE_FREE]
         st.at[PANE_FREE] = index

@@ -143,13 +143,14 @@ def _days(engine: Engine, index: int) -> list[Day]:
     found = []
     while index != NONE:
         pane = panes[index]
+        answers = engine.partition.state.answers[pane["answers"]]
         found.append(
             Day(
                 day=_date(int(pane["day"])),
                 effort=float(pane["effort"]),
                 mood=float(pane["mood"]),
-                ease_answers=(float(pane["effort_answers_weight"]), float(pane["effort_answers_sum"])),
-                satisfaction_answers=(float(pane["sat_n"]), float(pane["sat_sum"])),
+                ease_answers=(float(answers["effort_weight"]), float(answers["effort_sum"])),
+                satisfaction_answers=(float(answers["sat_n"]), float(answers["sat_sum"])),
                 touches=int(pane["touches"]),
                 waited_s=int(pane["waited"]),
                 contacts=int(pane["contacts"]),
@@ -178,10 +179,10 @@ def _contacts(engine: Engine, subject: str) -> list[Contact]:
     slot = engine.partition.slots.get(subject)
     if slot is None:
         return []
-    row = state.rows[slot]
+    row, ring = state.rows[slot], state.seldom[slot]
     places = [(int(row["contacts_at"]) - back) % CONTACTS for back in range(1, int(row["contacts_n"]) + 1)]
     return [
-        Contact(rfc3339(int(state.contact_times[slot, i])), texts[int(state.contact_topics[slot, i])])
+        Contact(rfc3339(int(state.contact_times[ring, i])), texts[int(state.contact_topics[ring, i])])
         for i in places
     ]
 

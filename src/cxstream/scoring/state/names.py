@@ -10,6 +10,7 @@ import numpy as np
 from cxstream.kernels import names as kernel
 from cxstream.kernels.names import UNKNOWN
 from cxstream.scoring.codec.packed import AFTER, Packed
+from cxstream.scoring.state.memory import grown, zeros
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -135,9 +136,8 @@ class Slots:
         for name in which:
             array = getattr(self._names, name)
             if need > len(array):
-                larger = np.zeros(max(need, len(array) * 3 // 2), array.dtype)
-                larger[: len(array)] = array
-                self._names = self._names._replace(**{name: larger})
+                size = max(need, len(array) * 3 // 2)
+                self._names = self._names._replace(**{name: grown(array, size)})
 
     def _tidy(self) -> None:
         """Take back the bytes of names that are gone, where they are more than those that are there."""
@@ -150,8 +150,10 @@ class Slots:
         held, at = self._names, self._names.at
         count = int(at[kernel.TOP] - at[kernel.FREE]) + more
         size = max(len(held.text) - int(at[kernel.DEAD]), _FIRST)
-        text = np.zeros(size, np.uint8)
-        self._names = held._replace(table=np.full(1 << (2 * max(count, _FIRST)).bit_length(), -1))
+        text = zeros(size, np.uint8)
+        table = zeros(1 << (2 * max(count, _FIRST)).bit_length(), np.int64)
+        table[:] = -1
+        self._names = held._replace(table=table)
         kernel.rebuild(self._names, text)
         self._names = self._names._replace(text=text)
 

@@ -9,6 +9,9 @@ import numpy as np
 from cxstream.kernels import apply as kernels
 from cxstream.kernels.invariants import NO_LIMIT as NO_LIMIT  # noqa: PLC0414  # beside what it limits
 from cxstream.kernels.layout import (
+    ANSWERS,
+    ANSWERS_FREE,
+    ANSWERS_TOP,
     BUYER,
     BUYER_FREE,
     BUYER_TOP,
@@ -23,6 +26,7 @@ from cxstream.kernels.layout import (
     COMPLAINT_TOP,
     CONTACTS,
     CURSORS,
+    DAY_PANE,
     DEAD,
     DEAL,
     DEAL_FREE,
@@ -33,6 +37,8 @@ from cxstream.kernels.layout import (
     FLOOR,
     FORGET,
     FORGOTTEN,
+    ID_PAGE_FREE,
+    ID_PAGE_TOP,
     IDS,
     LANE_FREE,
     LANE_TOP,
@@ -42,13 +48,15 @@ from cxstream.kernels.layout import (
     NO_DAY,
     NONE,
     OUT,
-    PANE,
+    PAGE_IDS,
     PANE_FREE,
     PANE_TOP,
     PANES,
     ROW,
     S_INDEX,
     SCORED,
+    SELDOM_FREE,
+    SELDOM_TOP,
     SIGNAL_WIDTH,
     STARTED,
     TALLIED,
@@ -63,12 +71,14 @@ from cxstream.kernels.layout import (
 )
 from cxstream.kernels.names import UNKNOWN
 from cxstream.kernels.remembered_ids import FIRST_LEVEL
+from cxstream.kernels.seldom import recall_erased, release_seldom
 from cxstream.model.kinds import Kind
 from cxstream.model.parameters import DAY_MS
 from cxstream.scoring.codec.routing import partition_of, partition_of_keys
 from cxstream.scoring.state import side
 from cxstream.scoring.state.constants import constants
 from cxstream.scoring.state.erasures import Erasures
+from cxstream.scoring.state.memory import grown
 from cxstream.scoring.state.names import Slots, Topics
 from cxstream.scoring.state.passed_over import Passed
 from cxstream.scoring.state.purchases import OF_MONEY
@@ -86,6 +96,8 @@ _FIRST = 1024
 _NOBODY = np.empty(0, np.int32)
 # In the worst case, each event of a batch splits a customer's list into this many lanes.
 _LANES_AN_EVENT = 1 + (1 << FIRST_LEVEL)
+# Arrays of State that are by State.seldom.
+_SELDOM = ("contact_times", "contact_topics", "told", "erased")
 
 
 class Applied(NamedTuple):
@@ -105,15 +117,6 @@ class Applied(NamedTuple):
     elsewhere: dict[int, int]
 
 
-def _grown(array: NDArray[Any], size: int, used: int | None = None) -> NDArray[Any]:
-    """A copy of the first `used` with room for `size` along the first axis; pages that are not written use no memory."""
-    # Zeros, because pages that are not written use no memory, and old bytes in memory may be a customer's.
-    larger = np.zeros((size, *array.shape[1:]), array.dtype)
-    used = len(array) if used is None else used
-    larger[:used] = array[:used]
-    return larger
-
-
 def _places_of_some(st: State, size: int, *, needed: bool) -> dict[str, NDArray[Any]]:
     """Larger arrays of side state that have no places until the first customer needs one.
 
@@ -123,7 +126,7 @@ def _places_of_some(st: State, size: int, *, needed: bool) -> dict[str, NDArray[
         needed: a customer may need one now.
     """
     return {
-        name: _grown(places, size)
+        name: grown(places, size)
         for name in side.ARRAYS_OF_SOME
         if len(places := getattr(st, name)) < size and (needed or len(places))
     }
@@ -173,22 +176,25 @@ class PartitionState:
         self._scratch = np.zeros(SIGNAL_WIDTH)
         at = np.zeros(CURSORS, np.int64)
         at[PANE_FREE] = at[COMPLAINT_FREE] = at[CHUNK_FREE] = at[BUYER_FREE] = at[DEAL_FREE] = NONE
-        at[LANE_FREE:] = NONE
+        at[LANE_FREE:] = at[ID_PAGE_FREE] = at[SELDOM_FREE] = at[ANSWERS_FREE] = NONE
         at[FLOOR] = at[VISIT_FLOOR] = NO_DAY
-        at[TALLY_TOP] = 1
+        at[TALLY_TOP] = at[SELDOM_TOP] = at[ANSWERS_TOP] = 1
         self.state = State(
             rows=np.zeros(_FIRST, ROW),
-            ids=np.zeros((_FIRST, IDS), np.uint64),
-            contact_times=np.zeros((_FIRST, CONTACTS), np.int64),
-            contact_topics=np.zeros((_FIRST, CONTACTS), np.int32),
-            panes=np.zeros(_FIRST, PANE),
+            ids=np.zeros((_FIRST, PAGE_IDS), np.uint64),
+            id_pages=np.zeros((_FIRST, IDS // PAGE_IDS), np.int32),
+            seldom=np.zeros(_FIRST, np.int32),
+            contact_times=np.zeros((_FIRST + 1, CONTACTS), np.int64),
+            contact_topics=np.zeros((_FIRST + 1, CONTACTS), np.int32),
+            told=np.zeros(_FIRST + 1, TOLD),
+            erased=np.zeros(_FIRST + 1, np.int64),
+            panes=np.zeros(_FIRST, DAY_PANE),
+            answers=np.zeros(_FIRST, ANSWERS),
             complaints=np.zeros(_FIRST, COMPLAINT),
             order=np.zeros(_FIRST, np.int32),
             topic_refs=np.zeros(_FIRST, np.int32),
             row_dirty=np.zeros(_FIRST, np.uint8),
             card_dirty=np.zeros(_FIRST, np.uint8),
-            told=np.zeros(_FIRST, TOLD),
-            erased=np.zeros(_FIRST, np.int64),
             memory=np.zeros((_FIRST, 2), MEMORY),
             memory_due=np.zeros((_FIRST, 2), np.uint16),
             memory_dirty=np.zeros(_FIRST, np.uint8),
@@ -225,7 +231,9 @@ class PartitionState:
     @property
     def state_bytes(self) -> int:
         """Bytes reserved for the state, with names."""
-        return sum(array.nbytes for array in self.state) + self.slots.nbytes
+        st = self.state
+        untouched = sum(getattr(st, name)[st.at[SELDOM_TOP] :].nbytes for name in _SELDOM)
+        return sum(array.nbytes for array in st) + self.slots.nbytes - int(untouched)
 
     def change(self, params: ScoringParams) -> bool:
         """Go on with other constants: no score, level or time changes, and nobody is evaluated.
@@ -269,7 +277,7 @@ class PartitionState:
 
         Args:
             slots: all customers, including the present ones.
-            panes: events that may come.
+            panes: events that may come; each may need a pane, its answers and a page of ids.
             complaints: complaints that may be opened.
             chunks: chunks of remembered ids; by default as many as the events can need.
             lanes: lanes of such chunks; likewise.
@@ -277,24 +285,23 @@ class PartitionState:
             tallies: events that tallies may count.
         """
         st, at = self.state, self.state.at
-        grown: dict[str, NDArray[Any]] = {}
+        larger: dict[str, NDArray[Any]] = {}
         size = len(st.rows)
         if slots > len(st.rows):
             size = max(slots, len(st.rows) * 3 // 2)
             for name in (
                 "rows",
-                "ids",
-                "contact_times",
-                "contact_topics",
+                "id_pages",
+                "seldom",
                 "order",
                 "row_dirty",
                 "card_dirty",
-                "told",
-                "erased",
                 *side.ARRAYS,
             ):
-                grown[name] = _grown(getattr(st, name), size)
-        grown |= _places_of_some(st, size, needed=tallies > 0)
+                larger[name] = grown(getattr(st, name), size)
+            for name in _SELDOM:
+                larger[name] = grown(getattr(st, name), size + 1, int(at[SELDOM_TOP]))
+        larger |= _places_of_some(st, size, needed=tallies > 0)
         if lanes is None:
             lanes = panes * _LANES_AN_EVENT + 2 * int(at[LANE_TOP])
         if chunks is None:
@@ -302,6 +309,8 @@ class PartitionState:
             chunks = lanes + panes
         for name, top, more in (
             ("panes", PANE_TOP, panes),
+            ("answers", ANSWERS_TOP, panes),
+            ("ids", ID_PAGE_TOP, panes),
             ("complaints", COMPLAINT_TOP, complaints),
             ("chunks", CHUNK_TOP, chunks),
             ("lanes", LANE_TOP, lanes),
@@ -315,13 +324,13 @@ class PartitionState:
         ):
             arena, need = getattr(st, name), int(at[top]) + more
             if need > len(arena):
-                grown[name] = _grown(arena, max(need, len(arena) * 3 // 2), int(at[top]))
+                larger[name] = grown(arena, max(need, len(arena) * 3 // 2), int(at[top]))
         if len(self.topics.texts) > len(st.topic_refs):
-            refs = _grown(st.topic_refs, max(len(self.topics.texts), len(st.topic_refs) * 3 // 2))
+            refs = grown(st.topic_refs, max(len(self.topics.texts), len(st.topic_refs) * 3 // 2))
             refs[len(st.topic_refs) :] = 0
-            grown["topic_refs"] = refs
-        if grown:
-            self.state = st._replace(**grown)
+            larger["topic_refs"] = refs
+        if larger:
+            self.state = st._replace(**larger)
 
     def _elsewhere(
         self, names: Packed, slots: NDArray[np.int32], kinds: NDArray[np.uint8], own: Sequence[str]
@@ -358,6 +367,7 @@ class PartitionState:
         self.state.rows["erased"][slots] = 0
         # No rule sets it, and it is saved: without this, a new row would contain old bytes of memory.
         self.state.rows["spare"][slots] = 0
+        self.state.seldom[slots] = 0
         self.state.row_dirty[slots] = 0
         self.state.card_dirty[slots] = 0
         side.vacate(self.state, slots)
@@ -366,11 +376,10 @@ class PartitionState:
         """Tell the kernel the erasure requests of these customers."""
         if not self.erasures.times:
             return
-        for slot, name in zip(slots.tolist(), self.slots.names(slots), strict=True):
-            time = self.erasures.time_of(name)
-            if time is not None:
-                self.state.rows["erased"][slot] = 1
-                self.state.erased[slot] = time
+        times = [self.erasures.time_of(name) for name in self.slots.names(slots)]
+        asked = [i for i, time in enumerate(times) if time is not None]
+        if asked:
+            recall_erased(self.state, slots[asked], np.array([times[i] for i in asked], np.int64))
 
     def apply(
         self,
@@ -502,9 +511,8 @@ class PartitionState:
             released = np.union1d(vacated, released)
         if len(released):
             self.slots.release(released)
+            release_seldom(st, released.astype(np.int32))
             st.rows[released] = np.zeros((), ROW)
-            st.told[released] = np.zeros((), TOLD)
-            st.erased[released] = 0
         # An unreferenced topic may be one that only an erased customer called about.
         if at[UNREFERENCED_TOPICS] > _FIRST + len(self.topics.of) // 2 or (
             self._erased and at[UNREFERENCED_TOPICS]

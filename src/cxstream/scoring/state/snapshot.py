@@ -24,6 +24,7 @@ from cxstream.kernels.layout import (
     FLOOR,
     LAYOUT,
     NO_DAY,
+    PANE,
     SEQ,
     STARTED,
     SUPPRESSED,
@@ -92,9 +93,10 @@ def _bytes_of(array: NDArray[np.void], size: int) -> NDArray[np.uint8]:
     return array.view(np.uint8).reshape(len(array), size)
 
 
-def _views(st: State) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
-    """Rows, panes and last signals as bytes."""
-    return _bytes_of(st.rows, ROW_BYTES), _bytes_of(st.panes, PANE_BYTES), _bytes_of(st.told, TOLD_BYTES)
+def _views(st: State) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.void], NDArray[np.uint8]]:
+    """Rows and last signals as bytes; room for a saved pane, and its bytes."""
+    pane = np.zeros(1, PANE)
+    return _bytes_of(st.rows, ROW_BYTES), _bytes_of(st.told, TOLD_BYTES), pane, pane.view(np.uint8)
 
 
 def _packed(partition: PartitionState, slots: NDArray[np.int32]) -> Iterable[tuple[bytes, bytes]]:
@@ -443,7 +445,7 @@ def _unpack_part(partition: PartitionState, rows: Sequence[bytes], first: int, o
     numbers = np.fromiter(map(known.__getitem__, texts), np.int32, len(texts))
     partition.reserve(0, 0, 0)
     st = partition.state
-    st.contact_topics[slots[which], places] = numbers
+    st.contact_topics[st.seldom[slots[which]], places] = numbers
     np.add.at(st.topic_refs, numbers, 1)
 
 
