@@ -251,6 +251,21 @@ def test_kinds_of_ones_own_are_scored_as_the_rules_in_force_say() -> None:
     assert card(engine)["acute"] == 6
 
 
+def test_what_was_read_ahead_is_read_again_under_other_rules() -> None:
+    engine = Engine(ScoringParams(), ACTIONS)
+    batch = Records([record("parcel_lost", START + 1, order_id="o-1")], [1])
+    ahead = engine.read_ahead(batch)
+    assert [each.field for each in ahead.decoded.rejected] == ["type"]
+    feed(engine, rules(OWN, START))
+    [(_, piece, decoded)] = engine.pieces(batch, ahead)
+    assert engine.score(decoded, piece).accepted == 1
+    batch = Records([record("parcel_lost", START + 2, order_id="o-2")], [2])
+    ahead = engine.read_ahead(batch)
+    [(_, piece, decoded)] = engine.pieces(batch, ahead)
+    assert decoded is ahead.decoded
+    assert engine.score(decoded, piece).accepted == 1
+
+
 def test_a_friction_signal_names_the_kind_of_ones_own_that_caused_it() -> None:
     engine = Engine(OWN, ACTIONS)
     lost = [record("parcel_lost", START + i, order_id="o") for i in range(2)]

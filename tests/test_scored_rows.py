@@ -39,6 +39,7 @@ def outbox_of(cuts: list[int], limit: int = scored_rows.RECORD_BYTES) -> Outbox:
         ]
         outbox.add(engine.process(Records(VALUES[begin:end], range(begin, end))), records, 0)
     outbox.close()
+    outbox.encode()
     return outbox
 
 
@@ -91,6 +92,7 @@ def test_an_outbox_counts_the_memory_of_its_rows() -> None:
 def test_where_only_time_passes_a_record_without_rows_says_how_far_it_is() -> None:
     outbox = Outbox(topology())
     outbox.close(APPENDED)
+    outbox.encode()
     [(key, value)], [headers] = outbox.rows[SCORED.contract], outbox.headers(SCORED.contract)
     assert (key, len(decode(value or b""))) == (None, 0)
     assert dict(headers)["clock"] == str(APPENDED).encode()
@@ -98,6 +100,7 @@ def test_where_only_time_passes_a_record_without_rows_says_how_far_it_is() -> No
     # Nothing to say, or touchpoints that say it.
     outbox = Outbox(topology())
     outbox.close(None)
+    outbox.encode()
     assert not outbox.rows
     engine, outbox = Engine(ScoringParams(), ACTIONS), Outbox(topology())
     engine.scored = True
@@ -106,6 +109,7 @@ def test_where_only_time_passes_a_record_without_rows_says_how_far_it_is() -> No
     ]
     outbox.add(engine.process(Records(VALUES, range(len(VALUES)))), records, 0)
     outbox.close(APPENDED)
+    outbox.encode()
     assert all("clock" not in dict(headers) for headers in outbox.headers(SCORED.contract))
 
 

@@ -96,7 +96,7 @@ MUTATIONS = (
         "a fenced worker goes on as if it had a right to",
         "simulation.broker:Broker._of",
         (("if identity.epoch != epoch:", "if identity.epoch < epoch:"),),
-        first=28,
+        first=5,
     ),
     Mutation(
         "records from the snapshot to the committed offset are not applied again",
@@ -120,7 +120,7 @@ MUTATIONS = (
         ),
         # Few seeds meet it.
         seeds=200,
-        first=110,
+        first=41,
     ),
     Mutation(
         "the committed offset is one too low",
@@ -171,7 +171,7 @@ MUTATIONS = (
                 "await asyncio.wait([asyncio.ensure_future(producer.commit_transaction())])",
             ),
         ),
-        first=61,
+        first=259,
     ),
     Mutation(
         "closing does not wait for the transaction under way",

@@ -8,6 +8,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cxstream.files.scored_columns import CODE, SCHEMA, ScoredColumns
+from cxstream.model.parameters import ScoringParams
+from cxstream.scoring.engine import Engine, Records
+from cxstream.scoring.failing import SOUND
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -35,6 +38,15 @@ def record_batch(rows: Scored, arrived: NDArray[np.int64] | None = None) -> pa.R
     columns = ScoredColumns()
     columns.add(rows, arrived)
     return columns.batch()
+
+
+def compile_columns() -> None:
+    """Compile the kernels that make columns, or load them from the cache, so that the first flush does not wait for it."""
+    engine = Engine(ScoringParams(), {})
+    engine.scored = True
+    outcome = engine.process(Records(SOUND, range(len(SOUND))))
+    if outcome.scored is not None:
+        record_batch(outcome.scored)
 
 
 def encoded(batch: pa.RecordBatch, limit: int) -> Iterator[tuple[bytes, int]]:

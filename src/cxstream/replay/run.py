@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from cxstream.files.readers import Chunk
     from cxstream.scoring.codec.changes import Marker
-    from cxstream.scoring.engine import Outcome
-    from cxstream.scoring.router import Read, Router
+    from cxstream.scoring.engine import Outcome, Read
+    from cxstream.scoring.router import Router
 
 _CARDS_AT_A_TIME = 4096
 

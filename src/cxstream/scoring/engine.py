@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -76,7 +76,7 @@ if TYPE_CHECKING:
     from cxstream.scoring.state.marker import Marker, Owner
 
 
-__all__ = ["MARKER_KEY", "Emitted", "Engine", "Fates", "Outcome", "Records", "Rejected", "Scored"]
+__all__ = ["MARKER_KEY", "Emitted", "Engine", "Fates", "Outcome", "Read", "Records", "Rejected", "Scored"]
 
 
 @dataclass(slots=True)
@@ -112,6 +112,18 @@ class Records:
             frozenset(i for i, position in enumerate(positions) if position in self.unheld),
             self.grace,
         )
+
+
+class Read(NamedTuple):
+    """A batch that was read.
+
+    Attributes:
+        decoded: what was read.
+        rules: those that were in force before.
+    """
+
+    decoded: Decoded
+    rules: InForce
 
 
 @dataclass(frozen=True, slots=True)
@@ -388,13 +400,24 @@ class Engine:
         parts = [(begin, self.score(decoded, part)) for begin, part, decoded in self.pieces(records)]
         return parts[0][1] if len(parts) == 1 else joined(parts)
 
-    def pieces(self, records: Records) -> Iterator[tuple[int, Records, Decoded]]:
+    def read_ahead(self, records: Records) -> Read:
+        """Read a batch that is applied later; another thread may do so while batches before it are applied."""
+        rules = self.rules.latest
+        return Read(self.read(records), rules)
+
+    def pieces(self, records: Records, read: Read | None = None) -> Iterator[tuple[int, Records, Decoded]]:
         """Read a batch in pieces that one set of rules decodes; apply each before the next.
+
+        Args:
+            records: the batch.
+            read: what `read_ahead` made of it; it is read again if other rules are in force by now.
 
         Returns:
             Where each piece begins in the batch, the piece, and what was read of it. A set of rules is a piece of its own.
         """
-        decoded = self.read(records)
+        if read is None or read.rules is not self.rules.latest:
+            read = self.read_ahead(records)
+        decoded = read.decoded
         n, places = len(records.values), rules_among(decoded)
         if not places or n == 1:
             yield 0, records, decoded

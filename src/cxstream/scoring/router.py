@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from cxstream.scoring.codec.decode import Decoded, decode, read_subject, rules_a
 from cxstream.scoring.codec.routing import partition_of, partition_of_keys
 from cxstream.scoring.codec.texts import text_model
 from cxstream.scoring.codec.vocabulary import vocabulary
-from cxstream.scoring.engine import Engine, Fates, Outcome, joined, spans
+from cxstream.scoring.engine import Engine, Fates, Outcome, Read, joined, spans
 from cxstream.scoring.failing import BatchError
 from cxstream.scoring.scored import in_order, together
 from cxstream.scoring.state.partition import NO_LIMIT
@@ -30,18 +30,6 @@ if TYPE_CHECKING:
     from cxstream.scoring.codec.pseudonym import Pseudonyms
     from cxstream.scoring.codec.signatures import Authority
     from cxstream.scoring.state.in_force import InForce
-
-
-class Read(NamedTuple):
-    """A batch that was read.
-
-    Attributes:
-        decoded: what was read.
-        rules: those that were in force before.
-    """
-
-    decoded: Decoded
-    rules: InForce
 
 
 class Router:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import structlog
 from aiokafka.errors import GroupAuthorizationFailedError, KafkaError
 
+from cxstream.files.scored import compile_columns
 from cxstream.kafka.acls import WORKER
 from cxstream.kafka.admin import administration, look, or_hidden, partitions_added
 from cxstream.kafka.claims import Ownership
@@ -65,6 +66,8 @@ async def run(settings: Settings, announce: Callable[[str], None]) -> None:
     started = time.monotonic()
     log.info("loading kernels; the first time they are compiled, which takes minutes")
     await asyncio.to_thread(compile_kernels)
+    if settings.worker.scored:
+        await asyncio.to_thread(compile_columns)
     log.info("kernels ready", seconds=round(time.monotonic() - started, 3))
     gc.freeze()
     gc.set_threshold(*_COLLECT_AFTER)

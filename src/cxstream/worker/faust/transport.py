@@ -40,6 +40,10 @@ if TYPE_CHECKING:
 
 # How often a consumer whose partitions are all full checks for room.
 _ROOM_SECONDS = 0.02
+# After a fetch with fewer bytes the next one waits for a part of worker.flush_seconds, at most this long: each fetch
+# costs some time, and records that come one by one would otherwise come in thousands of fetches a second.
+_SMALL_BYTES = 256 << 10
+_REST_SECONDS, _REST_SHARE = 0.05, 0.2
 # How long a broker may take to respond before we leave the group.
 _LEAVE_SECONDS = 2.0
 _FOR_EVER_MS = 2**31 - 1
@@ -140,6 +144,8 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
                 "cxstream:// is only for the app of cxstream.worker.faust.app.create_app; other apps use kafka://"
             )
         self._handed_out: dict[TP, int] = {}
+        self._rest_seconds = min(_REST_SECONDS, self.app.settings.worker.flush_seconds * _REST_SHARE)
+        self._rests = False
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -160,14 +166,22 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         if not wanted or room <= 0 or self.app.partitions.halted:
             await asyncio.sleep(_ROOM_SECONDS)
             return {}
+        if self._rests:
+            self._rests = False
+            await asyncio.sleep(self._rest_seconds)
         self.app.partitions.damaged.leave_room(room)
         fetched = await super()._getmany(wanted, timeout)
         batch_topics = self.app.partitions.topics
-        return {
+        found = {
             tp: [self._envelope(tp, records)] if tp.topic in batch_topics else records
             for tp, records in fetched.items()
             if records
         }
+        size = sum(
+            each.value.cost for records in found.values() for each in records if type(each) is _Envelope
+        )
+        self._rests = 0 < size < _SMALL_BYTES
+        return found
 
     def _envelope(self, tp: TP, pieces: list[Piece | PackedRecords]) -> _Envelope:
         records = together(pieces)

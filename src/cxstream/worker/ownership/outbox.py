@@ -248,8 +248,12 @@ class Outbox:
             clock: of the partition, ms UTC, which cx.scored says where it has no touchpoints to say it; None: it need not.
         """
         self.scored.close()
-        if clock is not None and not self.scored.values:
+        if clock is not None and not self.scored.rows:
             self.scored.beat(clock)
+
+    def encode(self) -> None:
+        """Make the records of cx.scored, after `close`; another thread may do so."""
+        self.scored.encode()
         if self.scored.values:
             self.rows[SCORED.contract] = [(None, value) for value in self.scored.values]
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import deque
+import math
 from typing import TYPE_CHECKING, Literal
 
 import structlog
@@ -24,7 +24,9 @@ from cxstream.model.rules import rules_of
 from cxstream.scoring.failing import BatchError, UnforeseenError, place_of
 from cxstream.scoring.state.passed_over import SKIPPED
 from cxstream.settings.skips import skips
+from cxstream.worker import feed
 from cxstream.worker.clock import now
+from cxstream.worker.feed import Waiting
 from cxstream.worker.ownership.requests import INLETS
 from cxstream.worker.ownership.restore import Restored, furthest, hand_over, restore
 from cxstream.worker.ownership.session import OwnershipSession
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from cxstream.worker.feed import Fetch
     from cxstream.worker.metrics.counters import Counters
     from cxstream.worker.ownership.inlets import Inlet
+    from cxstream.worker.ownership.session import Ahead
     from cxstream.worker.ownership.takeover import Inheritance
 
 Phase = Literal["claiming", "restoring", "running", "failed", "fenced", "closed"]
@@ -54,6 +57,8 @@ _BACKOFF_MAX_SECONDS = 60.0
 # While the log has more, the next fetch comes within this time.
 _NEXT_FETCH_SECONDS = 1.0
 _REQUESTS_RETRY_SECONDS = 5.0
+# How long few records wait for more.
+_GATHER_SECONDS = 0.25
 # The part of the time to close that is reserved for releasing the claim; at most half of it.
 _GOODBYE_SECONDS = 3.0
 # The time that a partition that was not closed in time gets to stop.
@@ -100,7 +105,7 @@ class Partition:
         self._kafka = kafka
         self._parked = parked
         self._count = count
-        self._queue: deque[Fetch] = deque()
+        self._queue = Waiting()
         self._seen = 0  # the offset after the last record from the feed
         self._end = 0  # the offset after the last record in the log, as far as the feed knows
         self._fed_at = 0.0
@@ -140,7 +145,7 @@ class Partition:
     @property
     def waiting_bytes(self) -> int:
         """The memory of these and of the one that is being applied, in bytes."""
-        return self._applying + sum(fetch.cost for fetch in self._queue)
+        return self._applying + self._queue.cost
 
     @property
     def end(self) -> int:
@@ -177,8 +182,8 @@ class Partition:
             return
         if self._resting:
             self._resting, self._progress_at = False, now()
-        self._queue.append(fetch)
         self._seen, self._end, self._fed_at = fetch.last + 1, fetch.end, now()
+        self._queue.put(fetch, self._fed_at)
         self._wake.set()
 
     async def close(self, seconds: float) -> Restored | None:
@@ -439,17 +444,17 @@ class Partition:
     ) -> None:
         fed: int | None = None
         await self._skip(session, reader)
-        await self._catch_up(session, reader, self._queue[0].first if self._queue else self._seen)
+        await self._catch_up(session, reader, self._queue.first if self._queue else self._seen)
         while not self._closing:
-            await session.keep_up(behind=self._behind)
             for task in listening:
                 if task.done():
                     task.result()  # it ends only by an error, which is an error of this partition
-            if not self._queue:
-                self._rest(session.idle)
-                await self._until(session.next_flush)
+            if self._waits_until(session) > now():
+                await session.keep_up(behind=self._behind)
+                self._rest(session.idle and not self._queue)
+                await self._until(session)
                 continue
-            fetch = self._queue.popleft()
+            fetch = self._queue.take()
             if fetch.follows is None or fetch.follows != fed:
                 await self._catch_up(session, reader, fetch.first)
             fed = fetch.last
@@ -461,6 +466,18 @@ class Partition:
             finally:
                 self._applying = 0
                 del records
+
+    def _waits_until(self, session: OwnershipSession) -> float:
+        """When the next records are applied; never while there are none.
+
+        Few records wait until their results can be committed, a quarter of a second at most: they take little more time
+        together than each of many small fetches would.
+        """
+        if not self._queue:
+            return math.inf
+        if self._queue.records >= feed.CHUNK:
+            return -math.inf
+        return min(session.gathers_until, self._queue.since + _GATHER_SECONDS)
 
     def _rest(self, resting: bool) -> None:
         """Record whether there is nothing to do."""
@@ -523,18 +540,40 @@ class Partition:
     async def _apply(self, session: OwnershipSession, records: Sequence[Any]) -> None:
         if records[0].offset < session.position:
             records = between(records, session.position)
-        for piece in self._suspects.pieces(records):
-            if self._closing:
-                return
-            session.apply(piece)
-            await session.keep_up(behind=self._behind)
-            await asyncio.sleep(0)
+        pieces = iter(self._suspects.pieces(records))
+        piece = next(pieces, None)
+        reading = None if piece is None else session.reading(piece)
+        try:
+            while piece is not None:
+                ahead = await _or_nothing(reading)
+                if self._closing:
+                    return
+                following = next(pieces, None)
+                reading = None if following is None else session.reading(following)
+                session.apply(piece, ahead)
+                await session.keep_up(behind=self._behind)
+                await asyncio.sleep(0)
+                piece = following
+        finally:
+            if reading is not None:
+                reading.cancel()
 
-    async def _until(self, when: float | None) -> None:
-        """Sleep until a time, or until a fetch, the end of a flush or the closing wakes it."""
+    async def _until(self, session: OwnershipSession) -> None:
+        """Sleep until there is something to do, or until a fetch, the end of a flush or the closing wakes it."""
         self._wake.clear()
-        if self._closing or self._queue:
+        when = self._waits_until(session) if self._queue else session.next_flush
+        if self._closing or (when is not None and when <= now()):
             return
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(None if when is None else max(0.0, when - now())):
+            async with asyncio.timeout(None if when is None or math.isinf(when) else when - now()):
                 await self._wake.wait()
+
+
+async def _or_nothing(reading: asyncio.Future[Ahead] | None) -> Ahead | None:
+    """What was read ahead; None where that failed: who applies the records finds out why."""
+    if reading is None:
+        return None
+    try:
+        return await reading
+    except Exception:  # noqa: BLE001 - likewise
+        return None

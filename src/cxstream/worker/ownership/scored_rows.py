@@ -33,7 +33,7 @@ class ScoredRows:
 
     Attributes:
         rows: accepted touchpoints so far.
-        values: the records so far.
+        values: the records that are encoded.
         headers: ... and their headers.
 
     Args:
@@ -43,6 +43,7 @@ class ScoredRows:
     def __init__(self, limit: int = RECORD_BYTES) -> None:
         self._limit = max(min(limit, RECORD_BYTES), _LEAST_BYTES)
         self._waiting = ScoredColumns()
+        self._full: list[ScoredColumns] = []
         self._encoded = 0
         self.rows = 0
         self.values: list[bytes] = []
@@ -51,7 +52,7 @@ class ScoredRows:
     @property
     def held_bytes(self) -> int:
         """Memory of the records and of the rows that wait to be encoded."""
-        return self._waiting.nbytes + self._encoded
+        return self._waiting.nbytes + sum(each.nbytes for each in self._full) + self._encoded
 
     def add(self, scored: Scored, records: Sequence[Any]) -> None:
         """Take the rows of a batch.
@@ -68,12 +69,17 @@ class ScoredRows:
             self.close()
 
     def close(self) -> None:
-        """Encode the rows that wait."""
-        if not self._waiting.rows:
-            return
-        batch, self._waiting = self._waiting.batch(), ScoredColumns()
-        for value, rows in encoded(batch, self._limit):
-            self._take(value, [(ROWS_HEADER, str(rows).encode())])
+        """Begin a new record."""
+        if self._waiting.rows:
+            self._full.append(self._waiting)
+            self._waiting = ScoredColumns()
+
+    def encode(self) -> None:
+        """Encode the rows of records that are closed; another thread may do so once no more rows come."""
+        for columns in self._full:
+            for value, rows in encoded(columns.batch(), self._limit):
+                self._take(value, [(ROWS_HEADER, str(rows).encode())])
+        self._full.clear()
 
     def beat(self, clock: int) -> None:
         """Add a record without rows that says how far the clock of the partition is.

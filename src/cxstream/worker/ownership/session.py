@@ -10,9 +10,12 @@ offsets. The rows of a snapshot are taken when its outbox is closed, so they are
 from __future__ import annotations
 
 import asyncio
+import math
+import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import structlog
@@ -38,7 +41,7 @@ if TYPE_CHECKING:
 
     from aiokafka import AIOKafkaProducer
 
-    from cxstream.scoring.engine import Outcome
+    from cxstream.scoring.engine import Outcome, Read
     from cxstream.settings import Settings
     from cxstream.topology import Topic
     from cxstream.worker.clients import Kafka, Reader
@@ -49,13 +52,33 @@ if TYPE_CHECKING:
 
 # While more records wait, a flush takes at most one score card per this many records: a worker that is behind would
 # write cards that are outdated as soon as it has caught up.
-_RECORDS_PER_CARD = 16
+_RECORDS_PER_CARD = 64
+# A worker that is busy waits between two transactions for as long as the last one took, at most this long: then it makes
+# fewer and larger ones.
+_BUSY_SECONDS = 0.5
 # Where only ticks come, cx.scored says how far the clock is once it is so much farther: its readers wait for all partitions.
 _BEAT_MS = 10_000
 # A batch that every topic takes: for smaller ones, the limit of cx.rejected need not be read.
 _SURELY_TAKEN_BYTES = 1024
 
+# Fewer records are read, and rows encoded, sooner than another thread begins.
+WORTH_A_THREAD = 500
+# One core is for the event loop.
+_READERS = ThreadPoolExecutor(max(1, min(4, (os.cpu_count() or 2) - 1)), "read-ahead")
+
 log = structlog.get_logger(__name__)
+
+
+class Ahead(NamedTuple):
+    """What was read of records before they are applied.
+
+    Attributes:
+        read: what was read.
+        seconds: how long that took.
+    """
+
+    read: Read
+    seconds: float
 
 
 class OwnershipSession:
@@ -109,6 +132,8 @@ class OwnershipSession:
         self.committed_at = self.moved_at = 0.0
         self._moved_to = self.position
         self._flushed_at = started
+        # How long the last transaction took.
+        self._took = 0.0
         self._saved_at = started if restored.saved else -float("inf")
         self._saved_position = self.position if restored.saved else -1
 
@@ -116,14 +141,29 @@ class OwnershipSession:
         limit = self._suspects.limits.get(SCORED.contract, RECORD_BYTES)
         return Outbox(self._topology, self._pseudonyms, limit)
 
-    def apply(self, records: Sequence[Any]) -> None:
+    def reading(self, records: Sequence[Any]) -> asyncio.Future[Ahead] | None:
+        """Begin to read records in another thread, before those before them are applied; None for few, which are read as fast here."""
+        if len(records) < WORTH_A_THREAD:
+            return None
+        return asyncio.get_running_loop().run_in_executor(_READERS, self._read, records)
+
+    def _read(self, records: Sequence[Any]) -> Ahead:
+        started = perf_counter()
+        read = self.engine.read_ahead(to_records(records, self._future_ms))
+        return Ahead(read, perf_counter() - started)
+
+    def apply(self, records: Sequence[Any], ahead: Ahead | None = None) -> None:
         """Apply consecutive records that follow the position.
+
+        Args:
+            records: they.
+            ahead: what was read of them before.
 
         Raises:
             BatchError: one of them fails with an unforeseen error; the state is lost.
         """
         try:
-            self._apply(records)
+            self._apply(records, ahead)
         except BatchError:
             raise
         except Exception as error:
@@ -131,13 +171,14 @@ class OwnershipSession:
                 raise
             raise BatchError(records[0].offset, records[-1].offset, error) from error
 
-    def _apply(self, records: Sequence[Any]) -> None:
+    def _apply(self, records: Sequence[Any], ahead: Ahead | None) -> None:
         if records[0].offset > self.position and self._hole is None:
             self._hole = self.position
         batch = to_records(records, self._future_ms)
         appended = np.asarray(batch.limits) - self._future_ms
-        measures, started = self._counters.measures, perf_counter()
-        for begin, piece, decoded in self.engine.pieces(batch):
+        read, before = ahead or (None, 0.0)
+        measures, started = self._counters.measures, perf_counter() - before
+        for begin, piece, decoded in self.engine.pieces(batch, read):
             decoded_at = perf_counter()
             outcome = self.engine.score(decoded, piece)
             scored_at = perf_counter()
@@ -239,12 +280,21 @@ class OwnershipSession:
         return self._flushing is None and not self._outbox
 
     @property
+    def gathers_until(self) -> float:
+        """When results of more records could be committed, by the event loop's clock; infinite during a transaction."""
+        return math.inf if self._flushing is not None and not self._flushing.done() else self._flushes_at
+
+    @property
+    def _flushes_at(self) -> float:
+        return self._flushed_at + max(self._worker.flush_seconds, min(2 * self._took, _BUSY_SECONDS))
+
+    @property
     def next_flush(self) -> float | None:
         """When there will be something to commit, by the event loop's clock; None if there is nothing."""
         if self._flushing is not None:
             return None
         if self._outbox or self.engine.dirty_cards():
-            return self._flushed_at + self._worker.flush_seconds
+            return self._flushes_at
         return self._snapshot_at if self._unsaved else None
 
     async def keep_up(self, *, behind: bool) -> None:
@@ -323,7 +373,7 @@ class OwnershipSession:
         clock = self.engine.clock
         is_due = self.engine.scored and clock is not None and clock >= self._said + _BEAT_MS
         outbox.close(clock if is_due else None)
-        if outbox.scored.values:
+        if is_due or outbox.scored.rows:
             self._said = clock or 0
         limit = self._worker.cards_per_flush
         outbox.add_cards(
@@ -349,6 +399,10 @@ class OwnershipSession:
             # Offsets without a record (transaction markers) look like deleted records.
             first, _ = await self._reader.bounds(self._topology.touchpoints.name)
             self._lost.check(hole, first, "they were not read yet")
+        if outbox.scored.rows < WORTH_A_THREAD:
+            outbox.encode()
+        else:
+            await asyncio.get_running_loop().run_in_executor(None, outbox.encode)
         begun = perf_counter()
         limits = await self._prepared(outbox)
         try:
@@ -368,6 +422,7 @@ class OwnershipSession:
             raise
         ended = perf_counter()
         self.committed_at = now()
+        self._took = self.committed_at - self._flushed_at
         if offset > self._moved_to:
             self._moved_to, self.moved_at = offset, self.committed_at
         self._counters.measures.transaction.observe(ended - begun)
