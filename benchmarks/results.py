@@ -115,6 +115,7 @@ def score(lines: Sequence[bytes], *, scored: bool) -> int:
         if found is not None:
             rows.add(found, [_Appended(0)] * len(part))
     rows.close()
+    rows.encode()
     return len(lines)
 
 

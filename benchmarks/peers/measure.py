@@ -124,13 +124,14 @@ async def _ticks(
             raise FailedError(f"nothing done in {limits.start:.0f} s: {said}")
         if group is None:
             ticks = told(process.log.read_text(errors="replace"))
-        elif done := await _committed(admin, group):
+        elif done := await committed(admin, group):
             ticks.append((time.monotonic(), done))
         await asyncio.sleep(_POLL_SECONDS)
     return ticks
 
 
-async def _committed(admin: AIOKafkaAdminClient, group: str) -> int:
+async def committed(admin: AIOKafkaAdminClient, group: str) -> int:
+    """The offsets of the log that a group has committed, together; 0 as long as there are none."""
     try:
         offsets = await admin.list_consumer_group_offsets(group)
     except KafkaError as error:
