@@ -75,12 +75,12 @@ def test_a_small_load_can_be_followed_by_hand() -> None:
     found = {part.name: part for part in plan(load).parts}
     # 6,000 events/s at twice the peak: one worker, and one more; either must hold everything.
     assert (found["worker"].processes, found["worker"].cores) == (2, 1)
-    expected = 300e6 + 1e9 + 12 * 16 * 2**20
+    expected = 300e6 + 800e6 + 12 * 16 * 2**20
     assert found["worker"].memory_gib == pytest.approx(1.5 * expected / GIB, abs=0.5)
     log = 1000 * DAY_SECONDS * (90 * 270 + SCORED_DAYS * 26)
-    assert kafka_bytes(load) == log + 2 * 1e9 + 900e6
-    # 6,439 GiB in all, three copies: one on each of three brokers.
-    assert (found["Kafka broker"].processes, found["Kafka broker"].disk_gib) == (3, 2147)
+    assert kafka_bytes(load) == log + 2 * 800e6 + 900e6
+    # 6,438 GiB in all, three copies: one on each of three brokers.
+    assert (found["Kafka broker"].processes, found["Kafka broker"].disk_gib) == (3, 2146)
     assert found["warehouse"].disk_gib == 2060
 
 

@@ -32,13 +32,16 @@ WORKER_RATE = Figure(
     'half of the lowest of 91,000 to 225,000: make bench ARGS="--only getmany"',
 )
 CUSTOMER_BYTES = Figure(
-    1_000,
+    800,
     "bytes",
     "in the memory of a worker for a customer with 5 active days",
-    "920 to 960 for each of a million customers: python benchmarks/state.py",
+    "714 for each of 300,000 customers: python benchmarks/state.py --customers 300000",
 )
 DAY_BYTES = Figure(
-    64, "bytes", "more for each further active day", "the layout of the state: a day is 64 bytes"
+    72,
+    "bytes",
+    "more for each further active day",
+    "the layout of the state: a day is 48 bytes, and 24 more with an answer",
 )
 WORKER_BYTES = Figure(
     300e6, "bytes", "in the memory of a worker without customers", "210 MB: the worker, just started"
