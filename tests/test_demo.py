@@ -398,6 +398,7 @@ class TestWhole:
         )
         assert running.leaves_nothing()
 
+    @pytest.mark.timeout(900)
     async def test_ctrl_c_ends_it_in_good_order(self, tmp_path: Path) -> None:
         async with demo(tmp_path, "--console") as running:
             line = await running.until("console: ")
