@@ -57,7 +57,7 @@ WITH told AS (
         lead(signals.time) OVER customer_order AS ends,
         min(signals.time) FILTER (signals.change IN ('eased', 'cleared')) OVER later AS eased_at,
         min(signals.time) FILTER (signals.change = 'cleared') OVER later AS cleared_at
-    FROM signals LEFT JOIN touchpoints AS cause
+    FROM signals LEFT JOIN {causes} AS cause
         ON cause."partition" = signals."partition" AND cause."offset" = signals."offset"
         AND cause.customer_id = signals.customer_id
     WINDOW

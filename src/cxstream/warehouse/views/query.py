@@ -21,6 +21,7 @@ Placeholders in the SQL of a view:
 - `{first_by}`: the groups of the first touchpoint of a journey; `{with_first_by RELATION}` joins those of a relation.
 - `{top COLUMN SMALL}`: leaves out the rows that the limit cuts, of one `COLUMN` those with the largest `SMALL`, if it is named; ties
   stay.
+- `{causes}`: the touchpoints that signals are joined with; none where the selection asks for nothing of them.
 - `{team RELATION}`: its column `team`, with a comma behind it, where the selection needs it.
 - `{few}`: the least number of answers; `{option NAME}`: the value of an option, bound.
 - `{MEASURE}`: the condition of the rows that a measure counts.
@@ -354,6 +355,10 @@ class _Filler:
 
     def _team(self, relation: str) -> str:
         return f"{relation}.{TEAM}," if self._selection.asks_for_teams else ""
+
+    def _causes(self) -> str:
+        asked = self._selection.by or self._selection.where
+        return "touchpoints" if asked else "(FROM touchpoints WHERE false)"
 
     def _since(self) -> str:
         return self._bound_of("since", self._selection.since)
