@@ -28,6 +28,15 @@ inputs_argument = click.argument(
 )
 """The files that a command learns from."""
 
+log_argument = click.argument("inputs", nargs=-1, metavar="[IN]...", type=click.Path(path_type=Path))
+"""The files that a command learns from; none: Kafka."""
+
+log_kafka_option = click.option(
+    "--kafka",
+    metavar="HOST:PORT[,...]",
+    help="Where Kafka is, whose cx.touchpoints is read if there is no IN.",
+)
+
 rules_out_option = click.option(
     "--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="File for the rules (TOML)."
 )

@@ -10,7 +10,8 @@ import click
 from cxstream.cli.options import (
     Number,
     Time,
-    inputs_argument,
+    log_argument,
+    log_kafka_option,
     reports_option,
     require_models,
     rules_option,
@@ -19,10 +20,11 @@ from cxstream.cli.options import (
 from cxstream.cli.train_churn import churn
 from cxstream.cli.train_foretell import foretell
 from cxstream.cli.training import (
+    check_inputs,
     check_outputs,
+    log_source,
     rules_before,
     show_table,
-    source,
     warn,
     with_status,
     write_report,
@@ -54,7 +56,7 @@ command.add_command(foretell)
 
 
 @command.command("purchases")
-@inputs_argument
+@log_argument
 @rules_out_option
 @reports_option("what was found", "a plot")
 @click.option(
@@ -100,12 +102,14 @@ command.add_command(foretell)
     help="Rate a year at which later purchases count less.",
 )
 @click.option("--force", is_flag=True, help="Replace files that are there.")
+@log_kafka_option
 @click.pass_obj
 def purchases(config: str | None, /, **options: Any) -> None:
     """Fit when customers buy, when they stop, and what they spend.
 
     IN is touchpoint files as 'cxstream replay' takes them, with purchase, return and purchase_history, or one CSV file of
-    customers with the columns frequency, recency, T and, if known, monetary_value (or x, t_x, T, zbar).
+    customers with the columns frequency, recency, T and, if known, monetary_value (or x, t_x, T, zbar). Without IN,
+    cx.touchpoints is read from Kafka up to now; nobody's offsets change.
 
     BG/NBD, MBG/NBD and Pareto/NBD are fitted by maximum likelihood, with standard errors, and Gamma-Gamma to the amounts.
     MBG/NBD and Gamma-Gamma go into the rules. Touchpoint files are also cut in two: the model of the first part foretells
@@ -116,6 +120,7 @@ def purchases(config: str | None, /, **options: Any) -> None:
       cxstream train purchases touchpoints.ndjson --out rules.toml --report purchases.html
       cxstream train purchases orders.parquet --sort --margin 0.3 --out rules.toml
       cxstream train purchases customers.csv --unit-days 7 --out rules.toml
+      cxstream train purchases --kafka kafka-1:9092 --margin 0.3 --out rules.toml
     """  # noqa: D301
     require_models()
     from cxstream.model.errors import CxstreamError
@@ -123,14 +128,15 @@ def purchases(config: str | None, /, **options: Any) -> None:
     from cxstream.training.report import as_html, as_json, track_csv
     from cxstream.training.run import Wanted, rules_with, train
 
-    settings = load(config)
-    _check_inputs(options)
+    check_inputs(options)
+    _check_rfm(options)
+    settings = load(config, kafka=options["kafka"])
     check_outputs(options)
     before = rules_before(settings, options["rules_file"])
     names = ("unit_days", "holdout_days", "until", "margin", "horizon_days", "discount")
     wanted = Wanted(**{name: options[name] for name in names})
-    touchpoints = source(settings.with_rules(before), options["inputs"], in_order=options["in_order"])
-    trained = with_status(lambda say: train(touchpoints, wanted, say))
+    settings = settings.with_rules(before)
+    trained = with_status(lambda say: train(log_source(settings, options, say), wanted, say))
     _show(trained)
     for path in options["reports"]:
         write_report(path, lambda: as_html(trained), lambda: as_json(trained))
@@ -153,7 +159,7 @@ def purchases(config: str | None, /, **options: Any) -> None:
     )
 
 
-def _check_inputs(options: dict[str, Any]) -> None:
+def _check_rfm(options: dict[str, Any]) -> None:
     """Refuse options that say nothing to a file of customers.
 
     Raises:

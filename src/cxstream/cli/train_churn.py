@@ -11,14 +11,17 @@ import click
 from cxstream.cli.options import (
     Number,
     Time,
-    inputs_argument,
+    log_argument,
+    log_kafka_option,
     reports_option,
     require_models,
     rules_option,
     rules_out_option,
 )
 from cxstream.cli.training import (
+    check_inputs,
     check_outputs,
+    log_source,
     rules_before,
     show_table,
     source,
@@ -51,7 +54,7 @@ class Days(click.ParamType):
 
 
 @click.command("churn")
-@inputs_argument
+@log_argument
 @rules_out_option
 @click.option(
     "--horizon", type=Days(), default=30, show_default="30d", help="Days within which customers leave."
@@ -116,12 +119,13 @@ class Days(click.ParamType):
     help="What a customer who stays is worth.",
 )
 @click.option("--force", is_flag=True, help="Replace files that are there.")
+@log_kafka_option
 @click.pass_obj
 def churn(config: str | None, /, **options: Any) -> None:
     """Fit the churn risk, so that it is the probability to leave within a horizon.
 
-    IN is touchpoint files as 'cxstream replay' takes them, in the order of time (or with --sort). The engine that scores live
-    reads them; every few days its features of all customers are set against who leaves afterwards. A regularised logistic
+    IN is touchpoint files as 'cxstream replay' takes them, in the order of time (or with --sort). Without IN, cx.touchpoints is
+    read from Kafka up to now; nobody's offsets change. The engine that scores live reads them; every few days its features of all customers are set against who leaves afterwards. A regularised logistic
     regression gives intercept, coefficients and thresholds; the levels hold as many customers as before.
 
     It is checked with customers and a time that it has not seen, and compared with the rules before, with recency and
@@ -133,6 +137,7 @@ def churn(config: str | None, /, **options: Any) -> None:
       cxstream train churn touchpoints.ndjson --out rules.toml --report churn.html
       cxstream train churn touchpoints.ndjson --horizon 7d --out week.toml
       cxstream train churn 2024.parquet 2025.parquet --test 2026.parquet --out rules.toml
+      cxstream train churn --kafka kafka-1:9092 --out rules.toml
     """  # noqa: D301
     require_models()
     from cxstream.model.errors import CxstreamError
@@ -145,14 +150,16 @@ def churn(config: str | None, /, **options: Any) -> None:
     if options["truth_file"] and not options["tests"]:
         raise click.UsageError("--truth tells who left of the customers of --test: name their files, too")
     truth = read_truth(options["truth_file"]) if options["truth_file"] else None
-    settings = load(config)
+    check_inputs(options)
+    settings = load(config, kafka=options["kafka"])
     check_outputs(options | {"inputs": (*options["inputs"], *options["tests"])})
     before = rules_before(settings, options["rules_file"])
     settings = settings.with_rules(before)
     asked = Asked(**{name: options[name] for name in _ASKED})
-    log = source(settings, options["inputs"], in_order=options["in_order"])
     fresh = source(settings, options["tests"], in_order=options["in_order"]) if options["tests"] else None
-    trained: TrainedChurn = with_status(lambda say: train_churn(log, asked, fresh, say, truth))
+    trained: TrainedChurn = with_status(
+        lambda say: train_churn(log_source(settings, options, say), asked, fresh, say, truth)
+    )
     _show(trained)
     for path in options["reports"]:
         write_report(path, lambda: as_html(trained), lambda: as_json(trained))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -27,6 +28,30 @@ def rules_before(settings: Settings, file: Path | None) -> Rules:
     from cxstream.rules.file import read_file
 
     return rules_of(settings.scoring, settings.actions) if file is None else read_file(file)
+
+
+def check_inputs(options: dict[str, Any]) -> None:
+    """Refuse options of files where Kafka is read, and the other way round.
+
+    Raises:
+        UsageError: there are some.
+    """
+    if options["inputs"] and options["kafka"]:
+        raise click.UsageError("--kafka reads cx.touchpoints instead of files: leave out one of them")
+    if options["in_order"] and not options["inputs"]:
+        raise click.UsageError("--sort is for files: cx.touchpoints is read in the order of its partitions")
+
+
+def log_source(settings: Settings, options: dict[str, Any], say: Callable[[str], None]) -> Source:
+    """The files that are named, or cx.touchpoints up to now."""
+    from pathlib import Path
+
+    from cxstream.training.topic import Topic
+
+    if options["inputs"]:
+        return source(settings, options["inputs"], in_order=options["in_order"])
+    topic = Topic(settings, say)
+    return replace(source(settings, (Path(topic.name),), in_order=False), feed=topic.chunks)
 
 
 def source(settings: Settings, paths: tuple[Path, ...], *, in_order: bool) -> Source:

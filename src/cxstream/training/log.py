@@ -41,16 +41,17 @@ _BOUGHT = "purchase"
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Touchpoint files and how they are read.
+    """Touchpoints and how they are read.
 
     Attributes:
-        paths: the inputs, in order.
+        paths: the inputs, in order; of a feed its name alone.
         params: the rules until the records say others.
         actions: suggested actions, likewise.
         in_order: sort the records by event time first.
         batch_bytes: about how much is read at a time, in bytes.
         limit: the latest event time that is believed, ms UTC.
         authority: verifies the signatures of control records; None: signatures are not required.
+        feed: gives the records instead of the files, each time it is asked; takes the most bytes of a record.
     """
 
     paths: tuple[Path, ...]
@@ -60,6 +61,25 @@ class Source:
     batch_bytes: int
     limit: int
     authority: Authority | None = None
+    feed: Callable[[int], Iterator[Chunk]] | None = None
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        more = len(self.paths) - 1
+        return f"{self.paths[0]} and {more} more" if more else str(self.paths[0])
+
+    @property
+    def twice(self) -> bool:
+        """Whether it can be read a second time."""
+        return self.feed is not None or all(path.is_file() for path in self.paths)
+
+    def chunks(self, max_record_bytes: int) -> Iterator[Chunk]:
+        """All records; a longer one than `max_record_bytes` is marked as too long."""
+        if self.feed is not None:
+            return self.feed(max_record_bytes)
+        read = merged_batches if self.in_order else read_batches
+        return read(self.paths, self.batch_bytes, max_record_bytes)
 
 
 @dataclass(slots=True)
@@ -128,7 +148,7 @@ def read_log(
     while True:
         found = Bought(0, *(np.empty(0, np.int64),) * 3, np.empty(0), [])
         try:
-            for chunk in _chunks(source, router.max_record_bytes):
+            for chunk in source.chunks(router.max_record_bytes):
                 for lines, cut in _pieces(chunk):
                     outcome = router.process(lines, source.limit if until is None else until, cut)
                     for engine in router.engines:
@@ -139,28 +159,17 @@ def read_log(
             break
         except RoutedError as failed:
             again = router.fresh_copy(failed)
-            if again is None or not all(path.is_file() for path in source.paths):
+            if again is None or not source.twice:
                 raise
             router = again
     _collect(found, router, until)
     if not len(found.days):
         raise InputError(
-            f"{_named(source.paths)}: no customer has a purchase ({found.accepted:,} of {found.records:,} records could be "
+            f"{source.name}: no customer has a purchase ({found.accepted:,} of {found.records:,} records could be "
             "used): a model of purchases needs the kinds purchase or "
             "purchase_history"
         )
     return found
-
-
-def _named(paths: Sequence[Path]) -> str:
-    return str(paths[0]) if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
-
-
-def _chunks(source: Source, max_record_bytes: int) -> Iterator[Chunk]:
-    if source.in_order:
-        yield from merged_batches(source.paths, source.batch_bytes, max_record_bytes)
-    else:
-        yield from read_batches(source.paths, source.batch_bytes, max_record_bytes)
 
 
 def _pieces(chunk: Chunk) -> Iterator[tuple[Sequence[bytes], dict[int, Reference]]]:

@@ -73,10 +73,10 @@ def train(source: Source, wanted: Wanted, say: Callable[[str], None] = lambda _:
     Raises:
         InputError: the inputs cannot be read, or no model can be fitted to them.
     """
-    if any(map(is_rfm, source.paths)):
+    if source.feed is None and any(map(is_rfm, source.paths)):
         return _train_rfm(source.paths, wanted, say)
     if wanted.holdout_days != 0:
-        _require_files(source.paths)
+        _require_files(source)
     say("reading purchases")
     bought = read_log(source, wanted.until, each=wanted.holdout_days != 0)
     fitted = fit_purchases(bought.customers().in_units(wanted.unit_days), on_fit=_fitting(say))
@@ -87,10 +87,10 @@ def train(source: Source, wanted: Wanted, say: Callable[[str], None] = lambda _:
     return Trained(fitted, wanted, _check(source, wanted, bought, fitted, say), bought)
 
 
-def _require_files(paths: tuple[Path, ...]) -> None:
-    for path in paths:
+def _require_files(source: Source) -> None:
+    for path in source.paths:
         # A file that is missing is reported by what reads it.
-        if path.exists() and not path.is_file():
+        if source.feed is None and path.exists() and not path.is_file():
             raise InputError(
                 f"{path}: the check on a holdout reads the inputs twice, which a pipe does not allow: name a file, or "
                 "leave the check out with --holdout-days 0"

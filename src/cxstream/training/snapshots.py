@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cxstream.files.merged import merged_batches
-from cxstream.files.readers import read_batches
 from cxstream.kernels.evaluate import score_cards
 from cxstream.kernels.layout import ACCEPTED, C_P, C_T90, C_X, CARD_WIDTH, SIGNAL_WIDTH
 from cxstream.model.errors import InputError
@@ -27,7 +25,7 @@ from cxstream.scoring.engine import Engine, Records
 from cxstream.scoring.failing import BatchError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
 
@@ -347,7 +345,7 @@ def read_snapshots(
     """
     limit = source.limit if until is None else min(source.limit, until)
     log = _Log(Engine(source.params, source.actions, authority=source.authority), schedule, limit)
-    for chunk in _chunks(source):
+    for chunk in source.chunks(source.params.max_record_bytes):
         try:
             log.take(chunk)
         except BatchError as error:
@@ -357,12 +355,6 @@ def read_snapshots(
         on_chunk(chunk)
     if not log.accepted:
         raise InputError(
-            f"{source.paths[0]}: none of {log.records:,} records could be used; 'cxstream validate' says why"
+            f"{source.name}: none of {log.records:,} records could be used; 'cxstream validate' says why"
         )
     return log.end()
-
-
-def _chunks(source: Source) -> Iterator[Chunk]:
-    most = source.params.max_record_bytes
-    read = merged_batches if source.in_order else read_batches
-    yield from read(source.paths, source.batch_bytes, most)
