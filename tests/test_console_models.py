@@ -114,8 +114,8 @@ async def test_nothing_is_said_of_too_few(tmp_path: Path) -> None:
 
 CHECK = {
     "customers": 400, "departures": 31, "share": 0.05,
-    "scores": [{"model": "linear", "auc": 0.81234, "average_precision": 0.27, "brier": 0.0267, "calibration_error": 0.0066},
-               {"model": "boosting", "auc": 0.82, "average_precision": 0.25, "brier": 0.02, "calibration_error": 0.01}],
+    "scores": [{"model": "linear", "auc": 0.81234, "average_precision": 0.27, "brier": 0.0267, "calibration_error": 0.0066, "log_loss": 0.11234},
+               {"model": "boosting", "auc": 0.82, "average_precision": 0.25, "brier": 0.02, "calibration_error": 0.01, "log_loss": None}],
     "auc": [0.71, 0.89], "calibration_error": [0.004, 0.012], "drift": 0.3,
     "bins": [{"customers": 200, "expected": 0.01, "observed": 0.02, "least": 0.015, "most": 0.025},
              {"customers": 201, "expected": 0.11, "observed": 0.09, "least": 0.07, "most": 0.12}],
@@ -124,10 +124,12 @@ CHECK = {
                {"by": "channel", "name": "", "departures": 9, "expected": 0.03, "observed": 0.05, "auc": None},
                {"by": "channel", "name": "call", "departures": 3, "expected": 0.03, "observed": 0.05, "auc": None}],
     "costs": {"pays": 0.125, "best": 0.1134, "contacted": 0.0483, "caught": 0.468, "saving": 361.84},
+    "lead": {"departures": 31, "seen": 0.742, "days": [5.2, 11.8, 26.0], "early": []},
 }  # fmt: skip
 CARD = {
     "horizon_days": 30, "customers": 1000, "departures": 90, "model": {"coefficients": {"effort": 2.0000004, "lapse": ScoringParams().coefficients["lapse"]}},
     "check": CHECK, "checked_from": "2026-05-22", "costs": {"contact": 2.5, "success": 0.2, "value": 200.0}, "more": [1],
+    "tried": [{"feature": "effort", "log_loss": 0.11354, "saves": 0.0012, "auc": 0.8}, {"feature": "<b>new", "log_loss": 0.1123, "saves": -0.00004, "auc": None}],
 }  # fmt: skip
 
 
@@ -152,6 +154,9 @@ async def test_the_model_card_is_shown(tmp_path: Path) -> None:
         "PR-AUC 0.27 by chance 0.05",
         "Calibration error 0.007 [0.004, 0.012]",
         "Drift of the risk (PSI) 0.30 shifted",
+        "Log loss 0.1123",
+        "Elevated at the last cutoff before 74% of 31 who left",
+        "Days seen before, half of these 12 [5, 26]",
         "A contact pays from 12.5% cost 2.50, keeps 20%, value 200",
         "Best threshold 11.3%",
         "Contacted above it 4.8%",
@@ -159,6 +164,15 @@ async def test_the_model_card_is_shown(tmp_path: Path) -> None:
         "Saved for each 1,000 customers 362",
     ):
         assert "".join(said.split()) in "".join(text.split()), said
+    minus = "\N{MINUS SIGN}"
+    assert table(shown, "Model") == [
+        ["the model, as in the rules", "0.812", "0.270", "0.1123", "0.007"],
+        ["gradient boosting, same features", "0.820", "0.250", "\N{EN DASH}", "0.010"],
+    ]
+    assert table(shown, "Feature") == [
+        ["High efforteffort", "+0.00120", "0.800"],
+        ["<b>new<b>new", f"{minus}0.00004", "\N{EN DASH}"],
+    ]
     tenths = table(shown, "Checked tenth")
     assert [[row[0], row[1], row[2], row[3].split("[")[0], *row[5:]] for row in tenths] == [
         ["1", "201", "11.0", "9.0", "\N{MULTIPLICATION SIGN}1.6", "82%"],
@@ -180,6 +194,13 @@ async def test_the_model_card_is_shown(tmp_path: Path) -> None:
     assert "&lt;img src=x&gt;%(n)s" in shown
     assert "<img" not in shown
     assert "<script>" not in shown
+    # Of a card of an earlier version, nothing is said that it does not say.
+    old = {**CHECK, "scores": CHECK["scores"][:1]}
+    del old["lead"]
+    shown = await page({**CARD, "check": old, "tried": []})
+    assert "Beside other models" not in shown
+    assert "What each feature earns" not in shown
+    assert "How early it saw" not in shown
     assert "90 customers left. It takes a longer log" in await page({**CARD, "check": None})
     huge = {**CHECK, "bins": [{**CHECK["bins"][0], "observed": 1e308}]}
     long = " " * (1 << 20)

@@ -22,13 +22,16 @@ from cxstream.model.features import FEATURES
 from cxstream.model.parameters import DAY_MS
 from cxstream.rules.file import read_file
 from cxstream.settings import ACTIONS
-from cxstream.training import measures, snapshots
+from cxstream.training import churn, measures, snapshots
+from cxstream.training.acting import costs_of, lead_of
+from cxstream.training.acting_report import CHOICES, EARLY
 from cxstream.training.card import Asked, levels_of
 from cxstream.training.churn import train_churn, what_features_earn
+from cxstream.training.churn_report import SHIFTS, as_json
 from cxstream.training.log import Source
 from cxstream.training.logistic import fit_linear, fit_without
 from cxstream.training.outcomes import label
-from cxstream.training.snapshots import Happened, Schedule, Snapshots, read_snapshots
+from cxstream.training.snapshots import Happened, Schedule, Snapshots, happened, read_snapshots
 from cxstream.training.truth import by_truth, read_truth
 from default_1 import DEFAULT_1, FILE
 from in_process import cxstream
@@ -321,6 +324,75 @@ def test_too_few_departures_give_no_model(log: Path) -> None:
     assert "not enough data" in found.warnings[0]
 
 
+def test_other_inputs_are_judged_by_what_leaving_is_to_the_model(
+    log: Path, taken: Snapshots, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = iter([taken, replace(taken, churned=happened([]))])
+    monkeypatch.setattr(churn, "_snapshots", lambda *_: next(read))
+    found = train_churn(source(log), Asked(every=EVERY, warmup=WARMUP), source(log))
+    assert found.model is not None
+    assert found.labelled.definition == "events"
+    assert found.fresh is None
+    assert "other inputs: 0 customers left" in found.warnings[-1]
+    assert "no churned event in them" in found.warnings[-1]
+    assert json.loads(as_json(found))["other_inputs"] is None
+    nothing = label(taken.taken(np.zeros(len(taken), bool)), HORIZON, "events")
+    assert churn._check_with(found, nothing, "others") is None
+    assert "one of 0 cutoffs" in found.warnings[-1]
+    assert "of 51 days or more" in found.warnings[-1]
+
+
+@given(
+    st.lists(
+        st.tuples(st.booleans(), st.integers(0, 6), st.sampled_from([0.5, 1.0, 3.0])), min_size=1, max_size=60
+    ),
+    st.sampled_from([0.0, 5.0, 40.0]),
+)
+def test_what_a_threshold_brings_is_what_adding_up_brings(
+    rows: list[tuple[bool, int, float]], gain: float
+) -> None:
+    y, p, w = (np.array([row[i] for row in rows]) for i in range(3))
+    p = p / 7
+
+    def brings(threshold: float) -> tuple[float, float, float]:
+        here = p >= threshold
+        left = (w * y)[here].sum()
+        saving = 1000 * (gain * left - 2 * w[here].sum()) / w.sum()
+        return w[here].sum() / w.sum(), left / max((w * y).sum(), 1e-12), saving
+
+    found = costs_of(y, p, w, 2.0, gain)
+    for each in found.choices:
+        assert (each.contacted, each.caught, each.saving) == pytest.approx(brings(each.threshold))
+    thresholds = [each.threshold for each in found.choices]
+    assert thresholds == sorted(set(thresholds), reverse=True)
+    assert found.choices[-1].contacted == pytest.approx(1)
+    most = max(brings(each)[2] for each in np.unique(p))
+    assert found.saving == pytest.approx(max(most, 0), abs=1e-9)
+    if most > 1e-9:
+        assert brings(found.best) == pytest.approx((found.contacted, found.caught, found.saving))
+
+
+def test_lead_times_are_those_of_a_loop(taken: Snapshots) -> None:
+    whole = label(taken, HORIZON, "events")
+    some, p = whole.snapshots, whole.snapshots.before
+    lead = lead_of(whole, p, 0.35, EVERY)
+    flags = {(w, t): q >= 0.35 for w, t, q in zip(some.customer.tolist(), some.time.tolist(), p, strict=True)}
+    days = []
+    for who, time, wait in zip(some.customer.tolist(), some.time.tolist(), whole.wait.tolist(), strict=True):
+        if wait <= EVERY:
+            back = 0
+            while flags.get((who, time - back * DAY_MS)):
+                back += EVERY
+            days.append(wait + back - EVERY if back else None)
+    seen = [each for each in days if each is not None]
+    assert (lead.departures, lead.seen) == (len(days), pytest.approx(len(seen) / len(days)))
+    assert lead.early[0].customers == len(seen)
+    for each in lead.early:
+        assert each.customers == sum(day >= each.days for day in seen)
+        assert each.share == pytest.approx(each.customers / len(days))
+    assert len(lead.early) > 3
+
+
 # --- the command
 
 
@@ -345,6 +417,12 @@ def test_train_writes_rules_that_score(log: Path, tmp_path: Path) -> None:
     assert told["check"] is None
     assert shown.check is not None
     assert shown.check.scores[0].auc == told["other_inputs"]["scores"][0]["auc"]
+    # The same log is no other one: no feature has moved, and groups are told with their intervals.
+    assert {each["feature"] for each in told["other_inputs"]["shifts"]} == set(FEATURES)
+    assert max(each["psi"] for each in told["other_inputs"]["shifts"]) < 0.01
+    for each in told["other_inputs"]["groups"]:
+        assert each["range"][0] <= each["observed"] <= each["range"][1]
+        assert each["auc"] is None or each["auc_range"][0] <= each["auc"] <= each["auc_range"][1]
     scores = {each["model"]: each for each in told["other_inputs"]["scores"]}
     assert set(scores) == {"linear", "boosting", "recency_frequency", "before", "share"}
     assert (
@@ -357,7 +435,9 @@ def test_train_writes_rules_that_score(log: Path, tmp_path: Path) -> None:
     assert true["scores"][0]["auc"] > by_events["scores"][0]["auc"]
     assert scores["before"]["calibration_error"] > 0.1
     text = page.read_text()
-    assert text.count("<svg") >= 3
+    assert text.count("<svg") >= 5
+    for title in (CHOICES, EARLY, SHIFTS):
+        assert f"<h3>{title}</h3>" in text
     assert not re.search(r"(?:src|href)\s*=|@import|url\(", text)
     assert b"AUC" in done.stdout
     assert cxstream("replay", log, "--rules", out, "--out", result).returncode == 0

@@ -206,7 +206,8 @@ def _show(trained: TrainedChurn) -> None:
 
 
 def _show_check(title: str, check: Check, trained: TrainedChurn) -> None:
-    from cxstream.training.churn_report import acting, linear_costs, score_rows
+    from cxstream.training.acting_report import CHOICES, acting, choice_rows
+    from cxstream.training.churn_report import linear_costs, score_rows
 
     show_table(title, score_rows(check))
     score, lost = check.scores[0], linear_costs(check)
@@ -216,5 +217,6 @@ def _show_check(title: str, check: Check, trained: TrainedChurn) -> None:
         f"{check.calibration_error[1]:.4f}), drift (PSI) {check.drift:.3f}"
         + ("" if lost is None else f"; linear costs {lost:.4f} AUC")
     )
-    for line in acting(check, trained.asked.cost, trained.asked.success, trained.asked.value):
+    for line in acting(check, trained.asked):
         click.echo(line)
+    show_table(CHOICES, choice_rows(check))

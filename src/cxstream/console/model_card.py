@@ -27,11 +27,22 @@ _LITTLE, _MUCH = 0.1, 0.25
 # Of a file: a card has some ten thousand.
 _MOST_BYTES = 1 << 20
 _BY = {"segment": N_("Segment"), "channel": N_("Channel")}
+_MODELS = {
+    "linear": N_("the model, as in the rules"),
+    "boosting": N_("gradient boosting, same features"),
+    "recency_frequency": N_("recency and frequency"),
+    "before": N_("the rules before"),
+    "share": N_("the same for everybody"),
+}
 
 
 _Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 # JSON has integers of any length; Python makes no floating-point number of the longest.
 _Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
+
+
+_Loss = Annotated[float, msgspec.Meta(ge=0, le=1e3)]
+_Days = Annotated[float, msgspec.Meta(ge=0, le=1e6)]
 
 
 class _Model(msgspec.Struct):
@@ -44,6 +55,7 @@ class _Score(msgspec.Struct):
     average_precision: _Share | None
     brier: _Share | None
     calibration_error: _Share | None
+    log_loss: _Loss | None = None
 
 
 class _Bin(msgspec.Struct):
@@ -76,6 +88,18 @@ class _Costs(msgspec.Struct):
     saving: float
 
 
+class _Lead(msgspec.Struct):
+    departures: _Count
+    seen: _Share | None
+    days: tuple[_Days | None, _Days | None, _Days | None]
+
+
+class _Tried(msgspec.Struct):
+    feature: str
+    saves: Annotated[float, msgspec.Meta(ge=-1e3, le=1e3)]
+    auc: _Share | None
+
+
 class _Check(msgspec.Struct):
     customers: _Count
     departures: _Count
@@ -88,6 +112,7 @@ class _Check(msgspec.Struct):
     groups: list[_Group]
     costs: _Costs
     drift: float | None
+    lead: _Lead | None = None
 
 
 class _Asked(msgspec.Struct):
@@ -108,6 +133,7 @@ class Card(msgspec.Struct):
             the inputs for the check alone.
         checked_from: first day of the check; None: the check is of other customers only.
         costs: what a contact costs and brings.
+        tried: what each feature earns, the most first.
     """
 
     horizon_days: _Count
@@ -118,6 +144,7 @@ class Card(msgspec.Struct):
     other_inputs: _Check | None = None
     checked_from: str | None = None
     costs: _Asked | None = None
+    tried: list[_Tried] = []
 
     def __post_init__(self) -> None:
         self.check = self.check or self.other_inputs
@@ -158,7 +185,77 @@ def facts(words: Language, check: _Check) -> list[tuple[str, Cell]]:
             Cell(words.number(score.calibration_error, 3), words.interval(*check.calibration_error, 3)),
         ),
         (text(N_("Brier score")), Cell(words.number(score.brier, 3))),
+        (text(N_("Log loss")), Cell(words.number(score.log_loss, 4))),
         (text("Drift of the risk (PSI)"), drift(words, check.drift)),
+    ]
+
+
+def others(words: Language, check: _Check) -> Grid | None:
+    """The model beside others; None where there are none."""
+    if len(check.scores) < 2:  # noqa: PLR2004 - nothing to compare
+        return None
+    heads = [
+        figures.name(words.gettext(N_("Model"))),
+        *(
+            figures.head(words.gettext(text))
+            for text in (N_("AUC"), N_("PR-AUC"), N_("Log loss"), N_("Calibration error"))
+        ),
+    ]
+    rows = [
+        [
+            figures.name(words.gettext(_MODELS.get(each.model, each.model))),
+            Cell(words.number(each.auc, 3), strong=place == 0),
+            Cell(words.number(each.average_precision, 3)),
+            Cell(words.number(each.log_loss, 4)),
+            Cell(words.number(each.calibration_error, 3)),
+        ]
+        for place, each in enumerate(check.scores)
+    ]
+    return Grid(heads, rows)
+
+
+def earned(words: Language, card: Card) -> Grid | None:
+    """What each feature earns; None where that was not tried."""
+    if not card.tried:
+        return None
+    heads = [
+        figures.name(words.gettext(N_("Feature"))),
+        *(figures.head(words.gettext(text)) for text in (N_("Log loss saved"), N_("AUC without"))),
+    ]
+    rows = [
+        [
+            Cell(label(words, "reason", each.feature), each.feature, right=False),
+            Cell(words.number(each.saves, 5, sign=True)),
+            Cell(words.number(each.auc, 3)),
+        ]
+        for each in card.tried
+    ]
+    return Grid(heads, rows)
+
+
+def lead(words: Language, check: _Check) -> list[tuple[str, Cell]]:
+    """How early those who left were seen; empty where the card does not say."""
+    found, text = check.lead, words.gettext
+    if found is None or not found.departures or found.seen is None:
+        return []
+    pairs = [
+        (
+            text(N_("Elevated at the last cutoff before")),
+            Cell(
+                words.percent(found.seen),
+                text(N_("of %(n)s who left")) % {"n": words.number(found.departures)},
+            ),
+        )
+    ]
+    low, middle, high = found.days
+    if middle is None:
+        return pairs
+    return [
+        *pairs,
+        (
+            text(N_("Days seen before, half of these")),
+            Cell(words.number(middle), words.interval(low, high, 0)),
+        ),
     ]
 
 

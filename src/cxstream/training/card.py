@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cxstream.model.features import FEATURES
-from cxstream.model.parameters import DAY_MS
+from cxstream.training.acting import Costs, Lead, costs_of, lead_of
 from cxstream.training.measures import (
     Bin,
     Decile,
@@ -22,6 +22,7 @@ from cxstream.training.measures import (
     drift,
     interval,
     log_loss,
+    wilson,
 )
 
 if TYPE_CHECKING:
@@ -39,7 +40,6 @@ LEVELS = ("none", "elevated", "high", "critical")
 _FEW = 20
 _GROUPS = 12
 _SIGNIFICANT = 3
-_PER = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,9 @@ class Group:
         departures: customers who left.
         expected: mean probability.
         observed: share who left.
+        range: 95% interval of that share (Wilson), as of independent customers.
         auc: NaN where too few have left.
+        auc_range: 95% interval of it, customers drawn again.
     """
 
     by: str
@@ -130,7 +132,9 @@ class Group:
     departures: int
     expected: float
     observed: float
+    range: tuple[float, float]
     auc: float
+    auc_range: tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,37 +147,11 @@ class Moment:
 
 
 @dataclass(frozen=True, slots=True)
-class Lead:
-    """How early departures are seen: days at a level, without interruption, before the customer left.
+class Shift:
+    """How far the values of a feature have moved: their population stability index."""
 
-    Attributes:
-        departures: customers who left.
-        seen: share who were at least elevated at the last cutoff before.
-        days: a quarter, half and three quarters of these were seen that early; NaN where none was.
-    """
-
-    departures: int
-    seen: float
-    days: tuple[float, float, float]
-
-
-@dataclass(frozen=True, slots=True)
-class Costs:
-    """Whom to contact, by cost.
-
-    Attributes:
-        pays: probability from which a contact is worth its cost: cost / (success * value).
-        best: threshold with the largest saving.
-        contacted: share of the customers above it.
-        caught: share of those who leave among them.
-        saving: expected, for each 1,000 customers at a cutoff; 0 if no contact pays.
-    """
-
-    pays: float
-    best: float
-    contacted: float
-    caught: float
-    saving: float
+    feature: str
+    psi: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +190,7 @@ class Check:
         lead: how early it sees departures.
         costs: whom to contact.
         drift: PSI of its probabilities against those of the snapshots that it was fitted to.
+        shifts: PSI of each feature, likewise; the largest first.
     """
 
     snapshots: int
@@ -228,10 +207,11 @@ class Check:
     lead: Lead
     costs: Costs
     drift: float
+    shifts: list[Shift]
 
 
 def check(
-    rest: Labelled, models: Mapping[str, Floats], levels: Levels, asked: Asked, fitted: Floats
+    rest: Labelled, models: Mapping[str, Floats], levels: Levels, asked: Asked, fitted: Floats, x: Floats
 ) -> Check:
     """Compare a model with what came.
 
@@ -241,6 +221,7 @@ def check(
         levels: thresholds of the rules.
         asked: what is asked.
         fitted: probabilities of the snapshots that it was fitted to.
+        x: their features.
     """
     y, w, who = rest.y, rest.weights, rest.snapshots.customer
     p = next(iter(models.values()))
@@ -256,9 +237,13 @@ def check(
         deciles(y, p, w),
         _groups(rest, p),
         _moments(rest, p),
-        _lead(rest, p, levels.thresholds[0], asked),
-        _costs(y, p, w, asked),
+        lead_of(rest, p, levels.thresholds[0], asked.every),
+        costs_of(y, p, w, asked.cost, asked.success * asked.value),
         drift(fitted, p),
+        sorted(
+            (Shift(name, drift(x[:, i], rest.snapshots.x[:, i])) for i, name in enumerate(FEATURES)),
+            key=lambda each: -each.psi,
+        ),
     )
 
 
@@ -283,10 +268,16 @@ def _groups(rest: Labelled, p: Floats) -> list[Group]:
         for i in np.argsort(-counts, kind="stable")[:_GROUPS].tolist():
             here = names == known[i]
             y, w, part = rest.y[here], rest.weights[here], p[here]
-            left = len(np.unique(rest.snapshots.customer[here][y]))
+            who = rest.snapshots.customer[here]
+            left = len(np.unique(who[y]))
             expected, observed = (float(np.average(each, weights=w)) for each in (part, y))
-            area = auc(y, part, w) if left >= _FEW else math.nan
-            found.append(Group(by, str(known[i]), int(counts[i]), left, expected, observed, area))
+            share = wilson(observed, len(np.unique(who)))
+            area, ends = math.nan, (math.nan, math.nan)
+            if left >= _FEW:
+                area, ends = auc(y, part, w), interval(auc, y, part, w, who)
+            found.append(
+                Group(by, str(known[i]), int(counts[i]), left, expected, observed, share, area, ends)
+            )
     return found
 
 
@@ -299,50 +290,6 @@ def _moments(rest: Labelled, p: Floats) -> list[Moment]:
             Moment(time, float(np.average(p[here], weights=w)), float(np.average(rest.y[here], weights=w)))
         )
     return found
-
-
-def _lead(rest: Labelled, p: Floats, threshold: float, asked: Asked) -> Lead:
-    """Departures of customers with a snapshot in the days before, and since when they were at a level."""
-    near = rest.y & (rest.wait <= asked.every)
-    last = np.flatnonzero(near)
-    flagged = p >= threshold
-    at = {
-        (who, time): bool(flag)
-        for who, time, flag in zip(
-            rest.snapshots.customer.tolist(), rest.snapshots.time.tolist(), flagged.tolist(), strict=True
-        )
-    }
-    days = []
-    for i in last[flagged[last]].tolist():
-        who, time, early = int(rest.snapshots.customer[i]), int(rest.snapshots.time[i]), float(rest.wait[i])
-        while at.get((who, time := time - asked.every * DAY_MS)):
-            early += asked.every
-        days.append(early)
-    if not days:
-        return Lead(len(last), 0.0 if len(last) else math.nan, (math.nan,) * 3)
-    low, middle, high = np.quantile(days, [0.25, 0.5, 0.75]).tolist()
-    return Lead(len(last), len(days) / len(last), (low, middle, high))
-
-
-def _costs(y: Bools, p: Floats, w: Floats, asked: Asked) -> Costs:
-    """The saving of contacting all above each threshold, and the best of them."""
-    gain = asked.success * asked.value
-    pays = asked.cost / gain if gain else math.inf
-    order = np.argsort(-p, kind="stable")
-    all_of, left = np.cumsum(w[order]), np.cumsum((w * y)[order])
-    ends = np.flatnonzero(np.r_[np.diff(p[order]) != 0, True]) if len(p) else np.empty(0, np.int64)
-    saving = left[ends] * gain - all_of[ends] * asked.cost
-    if not len(ends) or saving.max() <= 0:
-        return Costs(pays, math.nan, 0.0, 0.0, 0.0)
-    best = int(np.argmax(saving))
-    end = ends[best]
-    return Costs(
-        pays,
-        float(p[order][end]),
-        float(all_of[end] / all_of[-1]),
-        float(left[end] / max(left[-1], 1e-12)),
-        float(saving[best] / all_of[-1] * _PER),
-    )
 
 
 def levels_of(labelled: Labelled, p: Floats, before: tuple[float, float, float]) -> Levels:

@@ -112,11 +112,11 @@ def train_churn(
     if fresh is not None:
         say("checking with other inputs")
         taken = _snapshots(fresh, asked)
-        other = label(taken, asked.horizon, asked.definition)
-        found.fresh = check(other, _models(found.model, labelled, other), found.levels, asked, p)
+        # Leaving is what it is to the model, whatever these inputs have.
+        found.fresh = _check_with(found, label(taken, asked.horizon, labelled.definition), "other inputs")
         if truth is not None:
-            other = label(by_truth(taken, truth), asked.horizon, "events")
-            found.true = check(other, _models(found.model, labelled, other), found.levels, asked, p)
+            real = label(by_truth(taken, truth), asked.horizon, "events")
+            found.true = _check_with(found, real, "the ground truth of these")
     return found
 
 
@@ -179,8 +179,38 @@ def _check(found: TrainedChurn) -> None:
         return
     found.checked = _fit(part)
     p = found.checked.probability(part.snapshots.x)
-    found.check = check(rest, _models(found.checked, part, rest), found.levels, found.asked, p)
+    x, models = part.snapshots.x, _models(found.checked, part, rest)
+    found.check = check(rest, models, found.levels, found.asked, p, x)
     found.tried = what_features_earn(found.checked, part, rest)
+
+
+def _check_with(found: TrainedChurn, other: Labelled, what: str) -> Check | None:
+    """The model of the rules against snapshots of others; None, with a warning, where they are not enough."""
+    assert found.model is not None  # noqa: S101 - there is enough data for it
+    assert found.levels is not None  # noqa: S101 - likewise
+    if other.departures < _LEAST_CHECKED:
+        found.warnings.append(_too_few_others(found, other, what))
+        return None
+    x = found.labelled.snapshots.x
+    models = _models(found.model, found.labelled, other)
+    return check(other, models, found.levels, found.asked, found.model.probability(x), x)
+
+
+def _too_few_others(found: TrainedChurn, other: Labelled, what: str) -> str:
+    asked, cutoffs = found.asked, len(np.unique(other.snapshots.time))
+    said = (
+        f"not enough data for a check with {what}: {other.departures:,} customers left within {asked.horizon} days after one of "
+        f"{cutoffs:,} cutoffs, and {_LEAST_CHECKED} are needed: "
+    )
+    if not cutoffs:
+        days = asked.warmup + asked.horizon + 1
+        return f"{said}give files of {days} days or more ({asked.warmup} of warm-up, {asked.horizon} of horizon), or a shorter --warmup"
+    if other.definition == "events" and not len(other.snapshots.churned):
+        return (
+            f"{said}there is no churned event in them, and leaving is one to this model; give files with such events, or fit with "
+            "--leaving silence"
+        )
+    return f"{said}give longer files, or files of more customers"
 
 
 def what_features_earn(model: Linear, part: Labelled, rest: Labelled) -> list[Tried]:
@@ -211,7 +241,7 @@ def _models(model: Linear, part: Labelled, rest: Labelled) -> dict[str, Floats]:
     share = float(np.average(part.y, weights=part.weights))
     return {
         "linear": model.probability(rest.snapshots.x),
-        "boosting": _boosted(part, rest.snapshots.x),
+        "boosting": boosted(part, rest.snapshots.x),
         "recency_frequency": habits.probability(rf_rest),
         "before": rest.snapshots.before,
         "share": np.full(len(rest), share),
@@ -225,7 +255,7 @@ def recency_frequency(snapshots: Snapshots) -> Floats:
     return found
 
 
-def _boosted(part: Labelled, x: Floats) -> Floats:
+def boosted(part: Labelled, x: Floats) -> Floats:
     """Probabilities of gradient boosting with the same features: what a linear model may cost."""
     rows = np.arange(len(part))
     if len(rows) > _MOST_TREES:

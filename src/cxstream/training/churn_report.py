@@ -12,6 +12,7 @@ from cxstream.insights.drift import spread
 from cxstream.model.features import FEATURES
 from cxstream.model.parameters import DAY_MS
 from cxstream.model.rfc3339 import date
+from cxstream.training.acting_report import acting_parts
 from cxstream.training.card import importance
 from cxstream.training.page import Rows, page, table, warnings
 from cxstream.training.plot import Series, line_plot
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from cxstream.training.churn import TrainedChurn
     from cxstream.training.logistic import Linear
 
+_LITTLE, _MUCH = 0.1, 0.25
+SHIFTS = "Drift of each feature since the snapshots of the fit (PSI)"
 TRIED = "What each feature earns, with customers whom the model has not seen"
 _NAMES = {
     "linear": "linear, as in the rules",
@@ -269,33 +272,10 @@ def _check(check: Check, trained: TrainedChurn) -> Iterator[str]:
         ],
     )
     if check.groups:
-        yield from ("<h3>Segments and channels</h3>", table(_group_rows(check)))
-    yield "<h3>Acting on it</h3>"
-    yield from (f"<p>{escape(line)}</p>" for line in acting(check, asked.cost, asked.success, asked.value))
-
-
-def acting(check: Check, cost: float, success: float, value: float) -> Iterator[str]:
-    """Lead time and costs, in sentences."""
-    lead, costs = check.lead, check.costs
-    if math.isfinite(lead.days[1]):
-        low, middle, high = lead.days
-        yield (
-            f"Of {lead.departures:,} departures {lead.seen:.0%} were at least elevated at the last cutoff before; half of these for "
-            f"{middle:.0f} days or more without interruption (a quarter {low:.0f} or less, a quarter {high:.0f} or more)."
-        )
-    else:
-        yield "Lead time before departures: not enough data."
-    yield (
-        f"If a contact costs {cost:g}, keeps {success:.0%} of those who would leave, and a customer is worth {value:g}, it pays "
-        f"from a probability of {costs.pays:.3g}."
-    )
-    if costs.saving > 0:
-        yield (
-            f"The largest saving is that of contacting everybody from {costs.best:.3g} on: {costs.contacted:.1%} of the customers, "
-            f"{costs.caught:.0%} of those who leave; {costs.saving:,.0f} for each 1,000 customers."
-        )
-    else:
-        yield "At these costs no threshold saves anything."
+        yield from ("<h3>Segments and channels, with 95% intervals</h3>", table(_group_rows(check)))
+    yield f"<h3>{SHIFTS}</h3>"
+    yield table(shift_rows(check))
+    yield from acting_parts(check, asked)
 
 
 def _bin_rows(check: Check) -> Rows:
@@ -326,13 +306,25 @@ def _decile_rows(check: Check) -> Rows:
 
 
 def _group_rows(check: Check) -> Rows:
-    rows: Rows = [("group", "", "snapshots", "left", "expected", "observed", "AUC")]
+    rows: Rows = [
+        ("group", "", "snapshots", "left", "expected", "observed", "95% interval", "AUC", "95% interval")
+    ]
     for each in check.groups:
         name = each.name or ("not known" if each.by == "segment" else "no contact")
         rows.append(
             (
                 name, each.by, f"{each.snapshots:,}", f"{each.departures:,}", f"{each.expected:.2%}",
-                f"{each.observed:.2%}", number(each.auc),
+                f"{each.observed:.2%}", f"{each.range[0]:.2%} to {each.range[1]:.2%}", number(each.auc),
+                "" if math.isnan(each.auc) else f"{each.auc_range[0]:.3f} to {each.auc_range[1]:.3f}",
             )
         )  # fmt: skip
+    return rows
+
+
+def shift_rows(check: Check) -> Rows:
+    """How far each feature has moved as a table, the head first."""
+    rows: Rows = [("feature", "PSI", "")]
+    for each in check.shifts:
+        said = "little" if each.psi < _LITTLE else "some" if each.psi <= _MUCH else "much: fit again"
+        rows.append((each.feature, f"{each.psi:.3f}", said))
     return rows

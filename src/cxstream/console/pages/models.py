@@ -102,6 +102,9 @@ async def _card(ask: Ask) -> dict[str, Any]:
         "tenths": model_card.tenths(words, check),
         "costs": model_card.costs(words, card),
         "groups": model_card.groups(words, check),
+        "others": model_card.others(words, check),
+        "lead": model_card.lead(words, check),
+        "earned": model_card.earned(words, card),
     }
 
 
