@@ -33,7 +33,7 @@ from cxstream.simulate import files, truth
 from cxstream.simulate.faults import Rates
 from cxstream.simulate.stream import Plan, Simulation
 from cxstream.training.card import LEVELS
-from cxstream.training.churn import recency_frequency
+from cxstream.training.churn import boosted, recency_frequency
 from cxstream.training.log import Source
 from cxstream.training.logistic import fit_linear
 from cxstream.training.measures import auc, average_precision, calibration_error, interval
@@ -155,6 +155,7 @@ def report(horizon, fitted, fresh):
             continue
         y, w, people = rest.y, rest.weights, rest.snapshots.customer
         p = model.probability(rest.snapshots.x)
+        trees = boosted(known, rest.snapshots.x)
         others = {
             "recency and frequency": habits.probability(recency_frequency(rest.snapshots)),
             "the default rules": rest.snapshots.before,
@@ -164,7 +165,7 @@ def report(horizon, fitted, fresh):
             f"\n{horizon} days, {way}: {len(rest):,} snapshots of {rest.customers:,} customers, {rest.departures:,} left "
             f"({np.average(y, weights=w):.2%})"
         )
-        for name, each in {"fitted": p, **others}.items():
+        for name, each in {"fitted": p, "gradient boosting": trees, **others}.items():
             print(
                 f"  {name:22} AUC {auc(y, each, w):.4f}  PR-AUC {average_precision(y, each, w):.4f}  calibration error "
                 f"{calibration_error(y, each, w):.4f}"
