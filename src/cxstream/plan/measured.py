@@ -35,7 +35,7 @@ CUSTOMER_BYTES = Figure(
     800,
     "bytes",
     "in the memory of a worker for a customer with 5 active days",
-    "714 for each of 300,000 customers: python benchmarks/state.py --customers 300000",
+    "680 for each of a million customers: python benchmarks/state.py",
 )
 DAY_BYTES = Figure(
     72,
