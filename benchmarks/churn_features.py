@@ -7,7 +7,7 @@ kernel. At weekly cutoffs a logistic regression is fitted to seven customers in 
 more; the table says how much less log loss the others then have, and the AUC. Departures are those of the ground truth. Points are
 without repeat contacts, channel switches and raw rage clicks, so figures differ a little from those of `cxstream train churn`.
 A kind of the company's own would be counted beside its points: each kind that there is stands for one, counted by itself.
-Simulated customers have all been there before the first day, so tenure is what the log knows of it.
+All simulated customers are there from the first day on: how new one is can only be told from the log.
 """
 
 from __future__ import annotations
@@ -219,7 +219,7 @@ class Cut:
             "few active days": 1 / (1 + n / 15),
             "campaigns not opened": 1
             - np.clip(self.sum("opened") / np.maximum(self.sum("sent"), 1) / 0.5, 0, 1),
-            "short tenure (days since the first touch)": 1 / (1 + tenure / 30),
+            "new customer (days since the first touch)": 1 / (1 + tenure / 30),
             "not in the loyalty programme": 1.0 - member,
             "price of the last incident (amount of the order before it)": np.log1p(price) / 7 * fades,
             "price of the last incident, for what is usually spent": np.clip(
