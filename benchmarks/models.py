@@ -13,7 +13,7 @@ import re
 import time
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cxstream.model.experiments import Experiment
 from cxstream.model.parameters import PurchaseModel, ScoringParams, TextModelParams, ValueModel
@@ -21,6 +21,7 @@ from cxstream.model.text import DIGESTS, MODEL
 from cxstream.rules.file import read_file
 from cxstream.scoring.engine import Engine, Records, compile_kernels
 from cxstream.settings import ACTIONS
+from cxstream.worker.ownership.scored_rows import ScoredRows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -62,15 +63,26 @@ def with_texts(lines: Sequence[bytes], share: float, repeated: float) -> Iterato
         yield _POST % (chance.getrandbits(60), found[0], text.encode())
 
 
-def run(lines: Sequence[bytes], params: ScoringParams) -> float:
-    """Events a second of processor time."""
-    engine = Engine(params, ACTIONS)
+class _Appended(NamedTuple):
+    """What cx.scored takes of a record."""
+
+    timestamp: int
+
+
+def run(lines: Sequence[bytes], params: ScoringParams) -> tuple[float, float]:
+    """Events a second of processor time: to read and to score, and the same with the values of cx.scored."""
+    engine, rows, scoring = Engine(params, ACTIONS), ScoredRows(), 0.0
     engine.scored = True
     begin = time.process_time()
     for start in range(0, len(lines), _BATCH):
         part = lines[start : start + _BATCH]
-        engine.process(Records(part, range(start, start + len(part))))
-    return len(lines) / (time.process_time() - begin)
+        before = time.process_time()
+        found = engine.process(Records(part, range(start, start + len(part)))).scored
+        scoring += time.process_time() - before
+        if found is not None:
+            rows.add(found, [_Appended(0)] * len(part))
+    rows.close()
+    return len(lines) / scoring, len(lines) / (time.process_time() - begin)
 
 
 def parameters(trained: ScoringParams) -> dict[str, ScoringParams]:
@@ -89,8 +101,18 @@ def parameters(trained: ScoringParams) -> dict[str, ScoringParams]:
         "... with purchases and value": trained.model_copy(update=models),
         "... with an experiment": trained.model_copy(update=models | experiments),
         "... with texts: all": trained.model_copy(update=models | experiments | texts),
-        "plain rules with texts": plain.model_copy(update=texts),
     }
+
+
+def changed(runs: Sequence[tuple[float, float]], plain: Sequence[tuple[float, float]], which: int) -> str:
+    """The median of a rate, and how far it is from that of plain rules: median and range of the rounds, and best from best.
+
+    Other programs on the machine take from each of them; the best of many rounds has the least of that.
+    """
+    changes = sorted(a[which] / b[which] - 1 for a, b in zip(runs, plain, strict=True))
+    rate = median(each[which] for each in runs)
+    best = max(each[which] for each in runs) / max(each[which] for each in plain) - 1
+    return f"{rate:9,.0f} ({median(changes):+.1%}, {changes[0]:+.1%} to {changes[-1]:+.1%}; best {best:+.1%})"
 
 
 def main() -> None:
@@ -112,7 +134,7 @@ def main() -> None:
     lines = list(with_texts(args.file.read_bytes().splitlines()[:_EVENTS], args.texts, args.repeated))
     sets = parameters(read_file(args.rules).params if args.rules else ScoringParams())
     compile_kernels()
-    found: dict[str, list[float]] = {name: [] for name in sets}
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in sets}
     for params in sets.values():
         run(lines, params)
     for i in range(args.runs):
@@ -120,12 +142,9 @@ def main() -> None:
         for name in list(sets)[:: 1 if i % 2 else -1]:
             found[name].append(run(lines, sets[name]))
     plain = found[next(iter(sets))]
-    for name, rates in found.items():
-        changes = sorted(a / b - 1 for a, b in zip(rates, plain, strict=True))
-        print(
-            f"{name:36} {median(rates):9,.0f} events a second of processor time ({median(changes):+.1%}, "
-            f"{changes[0]:+.1%} to {changes[-1]:+.1%})"
-        )
+    print("events a second of processor time: read and scored, and with the values of cx.scored")
+    for name, runs in found.items():
+        print(f"{name:30}", *(changed(runs, plain, which) for which in (0, 1)))
 
 
 if __name__ == "__main__":

@@ -86,7 +86,7 @@ class TextModel:
         self._identifier = Identifier(weights.language, languages)
         self._vader = Vader(weights.english)
         self._polish = Polish(weights.polish)
-        self._quick = Quick(weights, self._identifier, self._polish)
+        self._quick = Quick(name, self._identifier, self._polish)
         self._known: dict[bytes, float | None] = {}
 
     def sentiments(

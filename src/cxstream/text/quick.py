@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -10,13 +11,16 @@ from cxstream.kernels.characters import Room
 from cxstream.kernels.sentiment import sentiments
 from cxstream.kernels.vader import MAX_WORDS, Tokens
 from cxstream.text.tables import characters, emoji, emoticons, english
+from cxstream.text.weights import load
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from cxstream.kernels.characters import Characters, Emoji
+    from cxstream.kernels.vader import Phrases
+    from cxstream.kernels.words import Words
     from cxstream.text.language import Identifier
     from cxstream.text.polish import Polish
-    from cxstream.text.weights import Weights
 
 # Bytes of a text, of which no feature of the Polish model is left out, and of one with descriptions of its emoji.
 _LONGEST, _SPOKEN = 2048, 8192
@@ -36,29 +40,36 @@ class Read(NamedTuple):
     left: int
 
 
+@cache
+def _shared(name: str) -> tuple[Characters, Emoji, Words, Phrases, Words]:
+    """The tables that nothing writes to; to make them takes 25 ms."""
+    weights = load(name)
+    signs = weights.polish.signs
+    known = characters(sign for sign in (*weights.english["emojis"], *signs) if len(sign) == 1)
+    words, phrases = english(weights.english)
+    return known, emoji(known, weights.english["emojis"], signs), words, phrases, emoticons(signs)
+
+
 class Quick:
     """The kernel with its tables.
 
     Args:
-        weights: of the model.
+        name: of the weights.
         identifier: its languages.
         polish: its Polish.
     """
 
-    def __init__(self, weights: Weights, identifier: Identifier, polish: Polish) -> None:
-        signs = weights.polish.signs
-        known = characters(sign for sign in (*weights.english["emojis"], *signs) if len(sign) == 1)
+    def __init__(self, name: str, identifier: Identifier, polish: Polish) -> None:
         room, spoken = (Room(np.zeros(n, np.uint8), np.zeros(n, np.uint8)) for n in (_LONGEST, _SPOKEN))
-        faces = emoji(known, weights.english["emojis"], signs)
         tokens = Tokens(
             np.zeros(MAX_WORDS, np.int32),
             np.zeros(MAX_WORDS, np.int32),
             np.zeros(MAX_WORDS, np.int32),
             np.zeros(MAX_WORDS),
         )
-        words, phrases = english(weights.english)
+        known, faces, words, phrases, faces_in_letters = _shared(name)
         self._tables = (
-            known, faces, words, phrases, identifier.tables(), polish.tables(), emoticons(signs), room, spoken, tokens
+            known, faces, words, phrases, identifier.tables(), polish.tables(), faces_in_letters, room, spoken, tokens
         )  # fmt: skip
 
     def read(
