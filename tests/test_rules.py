@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from functools import partial
+from threading import Thread
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -20,6 +22,11 @@ from cxstream.settings import ACTIONS
 from default_1 import DEFAULT_1, default_1
 from saved import altered, marker_of, payloads
 from strategies import rfc3339
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cxstream.scoring.engine import Read
 
 START = 1_709_300_000_000
 STRICT = default_1(name="strict", thresholds=(0.05, 0.06, 0.07))
@@ -264,6 +271,31 @@ def test_what_was_read_ahead_is_read_again_under_other_rules() -> None:
     [(_, piece, decoded)] = engine.pieces(batch, ahead)
     assert decoded is ahead.decoded
     assert engine.score(decoded, piece).accepted == 1
+
+
+def test_what_is_read_while_rules_change_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Engine(ScoringParams(), ACTIONS)
+    batch = Records([record("parcel_lost", START + 1, order_id="o-1")], [1])
+    ahead: list[Read] = []
+
+    def read_ahead() -> None:
+        reader = Thread(target=lambda: ahead.append(engine.read_ahead(batch)))
+        reader.start()
+        reader.join()
+
+    def beside(change: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        read_ahead()
+        found = change(*args, **kwargs)
+        read_ahead()
+        return found
+
+    for owner, name in ((engine._writer, "follow"), (engine.rules, "follow"), (engine.partition, "change")):
+        monkeypatch.setattr(owner, name, partial(beside, getattr(owner, name)))
+    feed(engine, rules(OWN, START))
+    assert len(ahead) == 6
+    for each in ahead:
+        [(_, _, decoded)] = engine.pieces(batch, each)
+        assert not decoded.rejected
 
 
 def test_a_friction_signal_names_the_kind_of_ones_own_that_caused_it() -> None:

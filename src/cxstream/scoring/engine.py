@@ -565,12 +565,14 @@ class Engine:
 
     def _change(self, new: InForce) -> None:
         """Put a set of rules in force."""
+        # Another thread may read ahead meanwhile. It takes the rules in force first, so these change last: what was read by
+        # old and new ones belongs to the old ones, and is read again.
+        self._obey(new.rules)
         other_window = self.partition.change(new.rules.params)
         kept = self.rules.follow(new, forget=other_window)
         if not kept:
             # What the cards said cannot be worked out any more.
             self.partition.state.card_dirty[self.partition.live()] = 1
-        self._obey(new.rules)
 
     def _obey(self, rules: Rules) -> None:
         """Decode and write by rules."""
