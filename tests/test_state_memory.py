@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import mmap
 from typing import Any
 
 import numpy as np
@@ -183,3 +185,25 @@ def test_grown_arrays_keep_what_is_used_and_are_zero_behind(rows: int) -> None:
     assert (large["n"][: rows // 2] == 7).all()
     assert not large[rows // 2 :].tobytes().strip(b"\0")
     assert memory.zeros((rows, 3), np.uint16).shape == (rows, 3)
+
+
+@pytest.mark.parametrize("knows", [True, False])
+def test_a_system_without_large_pages_has_arrays_of_any_size(
+    knows: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    class Refusing(mmap.mmap):
+        def madvise(self, option: int, *_: int) -> None:
+            asked.append(option)
+            raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(memory.mmap, "mmap", Refusing)
+    if knows:
+        monkeypatch.setattr(memory.mmap, "MADV_HUGEPAGE", 14, raising=False)
+    else:
+        monkeypatch.delattr(memory.mmap, "MADV_HUGEPAGE", raising=False)
+    array = memory.zeros(memory._LARGE, np.uint8)
+    assert asked == ([14] if knows else [])
+    assert len(array) == memory._LARGE
+    assert not array.any()
