@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,6 +19,7 @@ from cxstream.kafka.connection import connection
 from cxstream.kafka.reader import reading
 from cxstream.kafka.records import Record
 from cxstream.kernels.text import BAD_TIME
+from cxstream.model.errors import InputError
 from cxstream.topology import TOUCHPOINTS
 from cxstream.training.log import Bought, Source, read_log
 from cxstream.training.topic import Topic, _in_time
@@ -66,6 +68,16 @@ def test_nothing_is_known_before_the_first_time() -> None:
 async def _sent(settings: Settings, key: bytes, value: bytes, headers: list[tuple[str, bytes]]) -> None:
     async with AIOKafkaProducer(**connection(settings)) as producer:
         await producer.send_and_wait(settings.topology.touchpoints.name, value, key, headers=headers)
+
+
+async def _deleted(settings: Settings, partition: int, before: int) -> None:
+    name = settings.topology.touchpoints.name
+    admin = AIOKafkaAdminClient(**connection(settings))
+    await admin.start()
+    try:
+        await admin.delete_records({TopicPartition(name, partition): RecordsToDelete(before_offset=before)})
+    finally:
+        await admin.close()
 
 
 async def _partitions(settings: Settings) -> list[list[Any]]:
@@ -151,6 +163,13 @@ def test_models_from_a_topic_are_those_of_a_file_in_its_order(
     again = [line for chunk in Topic(settings).chunks(1 << 20) for line in chunk.lines]
     assert len(again) == len(lines) + 2
     assert sum(json.loads(line or b"{}").get("id") == event["id"] for line in again) == 2
+    asyncio.run(_deleted(settings, 1, 7))
+    with pytest.raises(InputError, match=r"partition 1: retention has deleted the offsets 0 to 6 since"):
+        next(topic.chunks(1 << 20))
+    # A training that begins afterwards reads what is left.
+    fresh = Topic(settings)
+    assert sum(len(chunk.lines) for chunk in fresh.chunks(1 << 20)) == len(lines) + 2 - 7
+    assert fresh.spans[1][0] == 7
 
 
 def test_files_and_kafka_are_one_or_the_other(tmp_path: Path) -> None:

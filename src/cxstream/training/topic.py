@@ -46,13 +46,13 @@ class Topic:
         settings: how to reach Kafka; how far event times may be after Kafka's timestamps.
         say: takes what is done now.
         memory_bytes: about how much is held in memory.
-        stops: the offset to stop before, by partition, once it is known.
+        spans: the first offset and the one to stop before, by partition, once they are known.
     """
 
     settings: Settings
     say: Callable[[str], None] = lambda _: None
     memory_bytes: int = MEMORY_BYTES
-    stops: dict[int, int] = field(default_factory=dict)
+    spans: dict[int, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -69,7 +69,7 @@ class Topic:
         Raises:
             BrokerError: Kafka does not answer, or does not permit reading.
             TopicError: the topic is missing.
-            InputError: the topic has no records.
+            InputError: the topic has no records, or no longer those that an earlier pass read.
             OutputError: the temporary file cannot be written.
         """
         with Sorter(self.memory_bytes) as sorter:
@@ -87,14 +87,18 @@ class Topic:
         async with reading(self.settings, [TOUCHPOINTS]) as reader:
             count = reader.partitions[self.name]
             bounds = [await reader.bounds(self.name, partition) for partition in range(count)]
-            if not self.stops:
-                self.stops = {partition: end for partition, (_, end) in enumerate(bounds)}
-            total = sum(self.stops[p] - first for p, (first, _) in enumerate(bounds) if p in self.stops)
+            if not self.spans:
+                self.spans = dict(enumerate(bounds))
+            total = sum(stop - first for first, stop in self.spans.values())
             done = 0
-            for partition, stop in self.stops.items():
-                first = bounds[partition][0]
+            for partition, (first, stop) in self.spans.items():
+                if (kept := bounds[partition][0]) > first:
+                    raise InputError(
+                        f"{self.name}, partition {partition}: retention has deleted the offsets {first:,} to {kept - 1:,} since "
+                        "the training began, so it would not read the same records again: train again, or keep records longer"
+                    )
                 await self._read(reader, sorter, most, partition, (first, stop), (done, total))
-                done += max(stop - first, 0)
+                done += stop - first
 
     async def _read(
         self,
