@@ -125,8 +125,9 @@ def churn(config: str | None, /, **options: Any) -> None:
     """Fit the churn risk, so that it is the probability to leave within a horizon.
 
     IN is touchpoint files as 'cxstream replay' takes them, in the order of time (or with --sort). Without IN, cx.touchpoints is
-    read from Kafka up to now; nobody's offsets change. The engine that scores live reads them; every few days its features of all customers are set against who leaves afterwards. A regularised logistic
-    regression gives intercept, coefficients and thresholds; the levels hold as many customers as before.
+    read from Kafka up to now; nobody's offsets change. The engine that scores live reads them; every few days its features of
+    all customers are set against who leaves afterwards. A regularised logistic regression gives intercept, coefficients and
+    thresholds; the levels hold as many customers as before.
 
     It is checked with customers and a time that it has not seen, and compared with the rules before, with recency and
     frequency, and with gradient boosting. Customers who were treated are left out where others were held out to stand for them.
