@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from starlette.applications import Starlette
 from starlette.routing import Route
 
 from console_app import console, warehouse
+from cxstream.console import api
 from cxstream.console.api import PREFIX, description
 from cxstream.console.app import create_app
 from cxstream.console.people import add_program
+from cxstream.model.errors import InputError
 from cxstream.settings import Settings
 from cxstream.warehouse.views import definition
 from in_process import cxstream
@@ -111,6 +115,30 @@ async def test_pages_of_rows_go_on_behind_those_that_are_kept(
             page = (await client.get(f"{address}&limit=2&after={after}")).json()
             found, after = found + page["rows"], page["next_after"]
         assert found == whole
+
+
+@given(rows=st.integers(1, 40), limit=st.integers(1, 12), kept=st.integers(1, 12), data=st.data())
+async def test_a_page_is_whole_wherever_its_first_row_has_moved(
+    rows: int, limit: int, kept: int, data: st.DataObject
+) -> None:
+    """Beside a list that is kept whole: nothing is left out behind the rows that are kept, and the row is found there, too."""
+    whole = [{"name": n} for n in range(rows)]
+    row, stood = data.draw(st.integers(0, rows - 1)), data.draw(st.integers(1, rows + 3))
+
+    class Asked:
+        async def view(self, _: object, limit: int, skip: int = 0) -> list[dict[str, int]]:
+            return whole[skip:limit]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(api, "_KEPT_ROWS", kept)
+        for name, wanted in ((row, whole[row + 1 : row + limit + 2]), (rows, None)):
+            place = api._Place.of({"name": name}, ["name"], stood)
+            asked = api._from(Asked(), None, ["name"], place, limit, {})  # type: ignore[arg-type]
+            if wanted is None:
+                with pytest.raises(InputError, match="is no row here"):
+                    await asked
+            else:
+                assert await asked == (row + 1, wanted)
 
 
 async def test_customers_come_in_pages(path: Path) -> None:

@@ -394,17 +394,32 @@ async def _from(
     if rows and _named(rows[0], names) == place.row:
         return place.rows, rows[1:]
     # The read model has changed: the row stands elsewhere now.
-    rows = await ask.view(view, limit=_KEPT_ROWS + 1, **asked)
-    before = await asyncio.to_thread(_before, rows, names, place)
-    return before, rows[before : before + limit + 1]
+    return await _moved(ask, view, names, place, limit, asked)
 
 
-def _before(rows: Sequence[Row], names: Sequence[str], place: _Place) -> int:
-    """How many rows stand before those after a place."""
-    found = next((n for n, row in enumerate(rows) if _named(row, names) == place.row), None)
-    if found is None:
-        raise _lost(place.text)
-    return found + 1
+async def _moved(
+    ask: Ask, view: View, names: Sequence[str], place: _Place, limit: int, asked: Mapping[str, Any]
+) -> tuple[int, Sequence[Row]]:
+    """As `_from`, for a row that stands anywhere: so many rows at a time as are kept are looked through."""
+    skip = 0
+    while True:
+        rows: Sequence[Row] = await ask.view(view, limit=skip + _KEPT_ROWS + 1, skip=skip, **asked)
+        found = await asyncio.to_thread(_found, rows, names, place)
+        is_end = len(rows) <= _KEPT_ROWS
+        if found is not None:
+            break
+        if is_end:
+            raise _lost(place.text)
+        skip += _KEPT_ROWS
+    before = skip + found + 1
+    if is_end or found + limit + 1 < len(rows):
+        return before, rows[found + 1 : found + limit + 2]
+    return before, await ask.view(view, limit=before + limit + 1, skip=before, **asked)
+
+
+def _found(rows: Sequence[Row], names: Sequence[str], place: _Place) -> int | None:
+    """Where the row of a place stands; None where it does not."""
+    return next((n for n, row in enumerate(rows) if _named(row, names) == place.row), None)
 
 
 def _named(row: Row, names: Sequence[str]) -> bytes:

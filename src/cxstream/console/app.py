@@ -144,6 +144,8 @@ class _Console:
         if self._is_served and self._settings.console.old_seconds > 0:
             old = self._settings.console.old_seconds
             tasks.append(asyncio.create_task(keep_warm(self._pages.values(), self._ask_ahead, old)))
+        for task in tasks:
+            task.add_done_callback(_ended)
         try:
             yield
         finally:
@@ -310,6 +312,11 @@ class _Console:
         return self._templates.response(
             "problem.html", request, _language(request), found.status, problem=found, reference=reference
         )
+
+
+def _ended(task: asyncio.Task[Any]) -> None:
+    if not task.cancelled() and (error := task.exception()):
+        _log.error("what runs beside the pages has failed: restart the console", exc_info=error)
 
 
 def _language(request: Request) -> Language:
