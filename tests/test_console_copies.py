@@ -230,6 +230,40 @@ async def test_pages_take_no_more_memory_than_is_said() -> None:
     assert len(await copies.of(1, 9, page(9))) == 30
 
 
+async def test_a_page_that_was_begun_before_pages_were_forgotten_is_not_kept() -> None:
+    copies, read, goes_on, made = Copies(), asyncio.Event(), asyncio.Event(), []
+
+    async def begun_before() -> str:
+        read.set()
+        await goes_on.wait()
+        return "names c-1"
+
+    async def after() -> str:
+        made.append("page")
+        return "page"
+
+    first = asyncio.create_task(copies.of(1, "key", begun_before))
+    await read.wait()
+    copies.forget()
+    # Nor does who asks now wait for it.
+    assert await asyncio.wait_for(copies.of(1, "key", after), 60) == "page"
+    goes_on.set()
+    assert await first == "names c-1"
+    copies.forget()
+    assert await copies.of(1, "key", after) == "page"
+    assert await copies.of(1, "key", after) == "page"
+    assert made == ["page", "page"]
+    # The one that nobody else asks for meanwhile.
+    read.clear()
+    goes_on.clear()
+    first = asyncio.create_task(copies.of(1, "other", begun_before))
+    await read.wait()
+    copies.forget()
+    goes_on.set()
+    assert await first == "names c-1"
+    assert copies.characters == 0
+
+
 async def test_nothing_that_names_a_customer_is_kept_once_an_erasure_is_asked_for_or_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -283,3 +317,11 @@ async def test_a_page_says_that_newer_figures_could_not_be_computed(monkeypatch:
     assert asked() == (2.0, True)
     kept.keep("key", results.Kept("now", 2, 1.0, 0.0, is_figures=True), "now")
     assert asked() == (2.0, False)
+    # Of a result that is not kept, nothing is remembered.
+    for n in range(3):
+        kept.keep(n, results.Kept("now", n, 1.0, 0.0, is_figures=n > 0), "now")
+    kept.failed("key")
+    kept.failed(0)
+    assert kept._failed == {0}
+    kept.forget()
+    assert kept._failed == set()

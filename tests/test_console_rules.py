@@ -8,8 +8,12 @@ from math import exp
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from console_app import console, read, warehouse
+from cxstream.console.language import language
+from cxstream.console.pages import rules
 from cxstream.model.features import FEATURES, SPECS
 from cxstream.model.parameters import ScoringParams
 from cxstream.model.rules import read_rules, rules_of
@@ -124,3 +128,15 @@ async def test_the_text_model_of_the_rules_is_named(tmp_path: Path) -> None:
     ):
         async with console(path, {"scoring": scoring}) as client:
             assert said in read((await client.get("/rules")).text).text
+
+
+@given(value=st.floats(-1e6, 1e6), least=st.integers(0, 2))
+@example(value=1e-7, least=0)
+@example(value=120.0, least=0)
+@example(value=0.0, least=1)
+def test_a_parameter_is_shown_with_all_its_digits(value: float, least: int) -> None:
+    text = rules._exact(language("en"), value, least=least)
+    assert float(text.replace(",", "").replace("\N{MINUS SIGN}", "-")) == value
+    decimals = text.partition(".")[2]
+    assert len(decimals) >= least
+    assert len(decimals) <= least or not decimals.endswith("0")

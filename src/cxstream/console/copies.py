@@ -22,6 +22,7 @@ MOST_CHARACTERS = 32 << 20
 @dataclass(slots=True)
 class _Making:
     task: asyncio.Task[str]
+    forgotten: int
     waiting: int = 0
 
 
@@ -34,6 +35,7 @@ class Copies:
 
     def __init__(self, most: int = MOST_CHARACTERS) -> None:
         self._most, self._characters = most, 0
+        self._forgotten = 0
         self._state: Hashable = None
         self._made: OrderedDict[Hashable, str] = OrderedDict()
         self._making: dict[Hashable, _Making] = {}
@@ -52,14 +54,14 @@ class Copies:
             make: makes it, and is cancelled when nobody waits for it any more.
         """
         if state != self._state:
-            self._state, self._making = state, {}
+            self._state = state
             self.forget()
         if key in self._made:
             self._made.move_to_end(key)
             return self._made[key]
         making = self._making.get(key)
         if making is None:
-            making = self._making[key] = _Making(asyncio.create_task(make()))
+            making = self._making[key] = _Making(asyncio.create_task(make()), self._forgotten)
             # Where everybody has gone, nobody asks why it failed.
             making.task.add_done_callback(lambda task: task.cancelled() or task.exception())
         making.waiting += 1
@@ -71,12 +73,16 @@ class Copies:
                 making.task.cancel()
             if (making.task.done() or not making.waiting) and self._making.get(key) is making:
                 del self._making[key]
-        if state == self._state and key not in self._made:
+        # What it has read may name somebody who has been erased meanwhile.
+        is_kept = state == self._state and making.forgotten == self._forgotten
+        if is_kept and key not in self._made:
             self._keep(key, text)
         return text
 
     def forget(self) -> None:
-        """Keep none of the pages: they may name customers who have been erased."""
+        """Keep none of the pages, nor those that are being made: they may name customers who have been erased."""
+        self._forgotten += 1
+        self._making = {}
         self._made.clear()
         self._characters = 0
 

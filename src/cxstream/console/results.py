@@ -117,10 +117,12 @@ class Results:
         for key, each in list(self._kept.items()):
             if not each.is_figures and (state is None or each.state != state):
                 del self._kept[key]
+                self._failed.discard(key)
 
     def failed(self, key: Hashable) -> None:
         """A result could not be computed again: pages that show the last one say so."""
-        self._failed.add(key)
+        if key in self._kept:
+            self._failed.add(key)
 
     def of(self, key: Hashable, state: Hashable) -> Kept | None:
         """The result of this state of the read model, if there is one."""

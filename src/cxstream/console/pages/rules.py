@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from math import exp
 from typing import TYPE_CHECKING, Any
 
@@ -184,8 +185,9 @@ def _point_grid(ask: Ask, params: ScoringParams) -> Grid:
 
 def _exact(words: Language, value: float, *, least: int = 1, sign: bool = False) -> str:
     """A parameter with as many decimals as it has: rounded, it would be another rule."""
-    digits = f"{value:.6f}".rstrip("0").partition(".")[2]
-    return words.number(value, max(least, len(digits)), sign=sign)
+    # Those of its shortest text, of which none is a trailing zero: 1e-07 has seven.
+    decimals = -int(Decimal(repr(float(value))).normalize().as_tuple().exponent)
+    return words.number(value, max(least, decimals), sign=sign)
 
 
 def _points(text: str, *, is_zero: bool) -> Cell:
