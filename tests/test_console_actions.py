@@ -38,7 +38,7 @@ from cxstream.warehouse.metrics import FollowMetrics
 from cxstream.warehouse.store import Store, copy_of
 from cxstream.wire.schema import documents
 from test_work import batch, work
-from view_rows import touchpoint
+from view_rows import START, touchpoint
 from workers import Watcher, until, write
 
 if TYPE_CHECKING:
@@ -216,8 +216,29 @@ async def test_an_action_is_a_touchpoint_and_a_holdout_is_left_alone(path: Path,
             assert (await client.post("/work", data=wrong, headers=OWN)).status_code == 409
     assert [each[:3] for each in sent] == [(TOUCHPOINTS.name, "c-1", b"c-1")] * 2
     for each, kind in zip(sent, ("action_taken", "won_back"), strict=True):
+        assert each[3]["time"] == rfc3339(round(START.replace(tzinfo=UTC).timestamp() * 1000))
         jsonschema.validate(each[3], documents()[f"touchpoints/{kind}.v1.json"])
     assert sent[0][3]["data"] == {"channel": "crm", "action": "send_voucher", "arm": "treated"}
+
+
+@pytest.mark.parametrize("do", ["act", "outcome"])
+@pytest.mark.parametrize("days", [0, 6, 8, 400])
+async def test_actions_are_of_the_time_of_data_that_are_of_another_time(
+    sent: Sent, days: int, do: str
+) -> None:
+    """A touchpoint of today in a simulated July would make the rest of that July too late."""
+    bench, before = Desk(Settings(kafka="nowhere:1")), datetime.now(UTC)
+    last = (before - timedelta(days=days)).replace(microsecond=5000, tzinfo=None)
+    value = "call_back" if do == "act" else "won_back"
+    await bench.do(Wish("c-1", do, value, "", "k", None, "anna", last))
+    time = datetime.fromisoformat(sent[0][3]["time"])
+    if days > 7:
+        assert time.replace(tzinfo=None) == last
+    else:
+        assert before - timedelta(milliseconds=1) <= time <= datetime.now(UTC)
+    # What is shown until it comes back has the time of the record.
+    [shown] = bench.of("c-1")
+    assert shown.time == time.replace(tzinfo=None)
 
 
 async def test_pseudonyms_get_no_touchpoints(tmp_path: Path, sent: Sent) -> None:

@@ -105,7 +105,7 @@ class Actions:
                 raise HTTPException(
                     409, "the customer is held out, so that the effect of actions can be measured"
                 )
-        wish = Wish(customer, said["do"], said["value"], said["text"], key, signal, ask.worker)
+        wish = Wish(customer, said["do"], said["value"], said["text"], key, signal, ask.worker, ask.last)
         number = await self._desk.do(wish)
         self._audit.did(ask.person, request, wish, number)
         return number

@@ -39,6 +39,8 @@ SNOOZES = {"1": 1, "3": 3, "7": 7}
 """Days that a customer may wait."""
 
 _REMEMBERED = 2000
+# Behind by more than this, the data are of another time: simulated, or replayed.
+_OF_ANOTHER_TIME = timedelta(days=7)
 _MAX_NAME, _PSEUDONYM = 128, 64
 
 
@@ -54,6 +56,7 @@ class Wish:
         key: of the request: with the same key the same wish counts once.
         signal: id of the last churn-risk signal of the customer; None without one.
         by: who wants it.
+        last: time of the last touchpoint of the read model, UTC without a zone; None if that does not matter.
     """
 
     customer: str
@@ -63,6 +66,7 @@ class Wish:
     key: str
     signal: str | None
     by: str
+    last: datetime | None = None
 
     @property
     def id(self) -> str:
@@ -234,14 +238,16 @@ class Desk:
             )
         if wish.id in self._done:
             return wish.id
-        now_ms = round(time.time() * 1000)
-        now = datetime.fromtimestamp(now_ms / 1000, UTC).replace(tzinfo=None)
+        now = datetime.fromtimestamp(round(time.time(), 3), UTC).replace(tzinfo=None)
         if wish.do in {"act", "outcome"}:
-            row = await self._record(wish, now_ms)
+            # A touchpoint of today would move the clock beyond everything else, which would be too late from then on.
+            if wish.last is not None and now - wish.last > _OF_ANOTHER_TIME:
+                now = wish.last
+            row = await self._record(wish, _ms(now))
             item = ""
         else:
             item, data = _work(wish, now)
-            event = Work(id=wish.id, subject=wish.customer, time=rfc3339(now_ms), data=data)
+            event = Work(id=wish.id, subject=wish.customer, time=rfc3339(_ms(now)), data=data)
             await self._work.send(wish.customer, work_key(wish.customer, item), msgspec.json.encode(event))
             until = None if data.until is None else datetime.fromisoformat(data.until).replace(tzinfo=None)
             row = {**msgspec.structs.asdict(data), "until": until, "item": item}
@@ -273,6 +279,10 @@ class Desk:
         }
         await self._touchpoints.send(wish.customer, wish.customer.encode(), msgspec.json.encode(event))
         return {"kind": kind, "action": said.get("action"), "by": wish.by}
+
+
+def _ms(time: datetime) -> int:
+    return round(time.replace(tzinfo=UTC).timestamp() * 1000)
 
 
 def is_pseudonym(customer: str) -> bool:

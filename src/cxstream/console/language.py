@@ -123,10 +123,10 @@ class Language:
         return _DASH if value is None else f"{self.day(value)}{_SPACE}{value:%H:%M}"
 
     def duration(self, value: timedelta | float | None) -> str:
-        """3 d 20 h; the two largest units."""
+        """3 d 20 h; the two largest units. What has not begun yet lasts 0 s."""
         if value is None:
             return _DASH
-        seconds = round(value.total_seconds() if isinstance(value, timedelta) else value)
+        seconds = max(round(value.total_seconds() if isinstance(value, timedelta) else value), 0)
         parts: list[str] = []
         for size, unit in _SECONDS:
             if seconds >= size or (unit == "s" and not parts):
