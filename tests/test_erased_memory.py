@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -23,8 +24,10 @@ from cxstream.kernels.layout import (
 )
 from cxstream.model.parameters import DAY_MS, ScoringParams
 from cxstream.model.rfc3339 import rfc3339
+from cxstream.model.text import MODEL, TEXT_LANGUAGES
 from cxstream.scoring.engine import Engine, Records
 from cxstream.scoring.view import describe
+from cxstream.text.model import TextModel
 
 T0 = 20_000 * DAY_MS
 WHOM, TOPIC, EARLIER_TOPIC = "somebody-4711", "divorce lawyer 4711", "earlier secret 4711"
@@ -150,6 +153,59 @@ def test_freed_places_are_blank() -> None:
         assert not getattr(state, name).any(), name
     assert not state.told.tobytes().strip(b"\0")
     assert not log.engine.partition._out.any()
+
+
+def test_arrays_that_have_grown_leave_nothing_behind() -> None:
+    log = Log()
+    log.apply(*life(WHOM))
+    ids = kept_ids(log.engine, WHOM)
+    partition = log.engine.partition
+    before = partition.state._asdict() | partition.slots._names._asdict()
+    log.apply(*(event(f"other {n}", "click", n, T0 + 15 * DAY_MS) for n in range(1500)))
+    grown = partition.state._asdict() | partition.slots._names._asdict()
+    moved = {name for name, array in before.items() if array is not grown[name]}
+    assert moved >= {"rows", "ids", "id_pages", "contact_times", "panes", "begins", "text"}
+    log.apply(forget(WHOM, T0 + 20 * DAY_MS))
+    text = partition.slots._names.text
+    partition.slots._rebuild(0)
+    assert text is not partition.slots._names.text
+    gone = [WHOM.encode(), np.float64(4711.5).tobytes(), *(np.uint64(each).tobytes() for each in ids)]
+    assert len(gone) == IDS + 2
+    freed = {name: before[name].tobytes() for name in moved} | {"text before": text.tobytes()}
+    assert not [name for name, old in freed.items() if any(trace in old for trace in gone)]
+    assert not text.any()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Kowalczyk was rude, I am sad",
+        "Kowalczyk was rude \U0001f621 and I am sad",
+        "kowalczyk nie",
+        "Pan Kowalczyk był niemiły, nie polecam, bardzo długo to trwało",
+        "Kowalczyk wrote to anna@example.org",
+        "Kowalczyk \u0e01",
+    ],
+)
+@pytest.mark.parametrize("language", [None, "en", "pl"])
+def test_a_text_is_not_kept(text: str, language: str | None) -> None:
+    model = text_model()
+    model.sentiments([text], [language])
+    model.in_python([text], [language])
+    for array in arrays((model._quick._tables, model._polish._word)):
+        assert b"kowal" not in array.tobytes().lower()
+    for array in (*model._quick._scratch, model._polish._word):
+        assert not array.any()
+
+
+@lru_cache(1)
+def text_model() -> TextModel:
+    return TextModel(MODEL, TEXT_LANGUAGES)
+
+
+def arrays(held: Any) -> list[np.ndarray]:
+    """All arrays in tuples of tuples."""
+    return [held] if isinstance(held, np.ndarray) else [each for some in held for each in arrays(some)]
 
 
 def test_a_topic_that_another_customer_has_too_stays() -> None:

@@ -185,6 +185,8 @@ def test_grown_arrays_keep_what_is_used_and_are_zero_behind(rows: int) -> None:
     assert (large["n"][: rows // 2] == 7).all()
     assert not large[rows // 2 :].tobytes().strip(b"\0")
     assert memory.zeros((rows, 3), np.uint16).shape == (rows, 3)
+    # malloc keeps what small arrays held.
+    assert small["n"].any() == (small.nbytes >= memory._OWN)
 
 
 @pytest.mark.parametrize("knows", [True, False])

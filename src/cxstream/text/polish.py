@@ -63,7 +63,7 @@ class Polish:
         )
 
     def _features(self, raw: bytes, size: int) -> int:
-        return features(
+        found = features(
             np.frombuffer(raw, np.uint8),
             0,
             len(raw),
@@ -73,6 +73,8 @@ class Polish:
             self._spans,
             self._word,
         )
+        self._word.fill(0)
+        return found
 
     def _found(self, text: str) -> list[str]:
         """The emoji and emoticons of a text."""
@@ -96,6 +98,7 @@ class Polish:
         joined, ends = column([text.lower() for text in texts])
         out = np.empty((len(texts), 2), np.int64)
         sums(joined, ends, self._weights, self._buckets, self._owners, self._spans, self._word, out)
+        self._word.fill(0)
         found = []
         for text, (total, known) in zip(texts, out.tolist(), strict=True):
             margin = total * self._step / math.sqrt(known) if known else 0.0

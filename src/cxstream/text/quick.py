@@ -68,9 +68,12 @@ class Quick:
             np.zeros(MAX_WORDS),
         )
         known, faces, words, phrases, faces_in_letters = _shared(name)
+        linear = polish.tables()
         self._tables = (
-            known, faces, words, phrases, identifier.tables(), polish.tables(), faces_in_letters, room, spoken, tokens
+            known, faces, words, phrases, identifier.tables(), linear, faces_in_letters, room, spoken, tokens
         )  # fmt: skip
+        # What holds a text or its words.
+        self._scratch = (*room, *spoken, *tokens, linear.blank, linear.word)
 
     def read(
         self, text: bytes, spans: NDArray[np.int64], tags: NDArray[np.int64], *, are_clean: bool
@@ -85,4 +88,7 @@ class Quick:
         """
         told, scores = np.empty(len(spans), np.int8), np.empty(len(spans))
         left = sentiments(np.frombuffer(text, np.uint8), spans, tags, *self._tables, are_clean, told, scores)
+        # A text may be of a customer who is erased later.
+        for array in self._scratch:
+            array.fill(0)
         return Read(told, scores, left)

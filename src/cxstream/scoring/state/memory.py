@@ -36,9 +36,18 @@ def zeros(shape: int | tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
 
 
 def grown(array: NDArray[Any], size: int, used: int | None = None) -> NDArray[Any]:
-    """A copy of the first `used` with room for `size` along the first axis; the rest are zeros."""
-    # Old bytes in memory may be a customer's.
+    """A copy of the first `used` with room for `size` along the first axis; the rest are zeros.
+
+    A small `array` is zeros afterwards: its memory is freed as it is, and what it held of a customer would outlive an erasure.
+    """
     larger = zeros((size, *array.shape[1:]), array.dtype)
     used = len(array) if used is None else used
     larger[:used] = array[:used]
+    blank(array)
     return larger
+
+
+def blank(array: NDArray[Any]) -> None:
+    """Overwrite an array that nobody reads any more, unless its memory goes back to the system."""
+    if array.nbytes < _OWN:
+        array[...] = np.zeros((), array.dtype)

@@ -10,7 +10,7 @@ import numpy as np
 from cxstream.kernels import names as kernel
 from cxstream.kernels.names import UNKNOWN
 from cxstream.scoring.codec.packed import AFTER, Packed
-from cxstream.scoring.state.memory import grown, zeros
+from cxstream.scoring.state.memory import blank, grown, zeros
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -156,6 +156,7 @@ class Slots:
         self._names = held._replace(table=table)
         kernel.rebuild(self._names, text)
         self._names = self._names._replace(text=text)
+        blank(held.text)
 
 
 class Topics:
