@@ -14,6 +14,7 @@ import pytest
 
 from console_app import OWN, away, card, console, read, warehouse
 from cxstream.console import navigation
+from cxstream.console.language import language
 from cxstream.console.page import customer_address
 from cxstream.console.people import add_person, add_program
 from view_rows import START, made_up, made_up_signals, touchpoint
@@ -273,7 +274,14 @@ async def test_the_queue_is_filtered(path: Path) -> None:
 async def test_who_reaches_a_high_level_without_a_signal_is_named(tmp_path: Path) -> None:
     rows = [touchpoint(customer_id=n, offset=n, time=START) for n in (1, 2, 3)]
     cards = [card(1, "high", 0.6), {**card(2, "high", 0.7), "announced": "none"}, card(3, "none", 0.1)]
-    async with console(warehouse(tmp_path / "w.duckdb", rows, cards=cards)) as client:
+    # The level rose again within the days that signals wait.
+    rows += [touchpoint(customer_id=4, offset=4, time=START + timedelta(days=3))]
+    cards += [{**card(4, "critical", 0.8), "announced": "high"}]
+    signals = [
+        made_up_signals(11, rows, 1)[0]
+        | {"customer_id": 4, "time": START, "change": "raised", "id": "t", "n": 1}
+    ]
+    async with console(warehouse(tmp_path / "w.duckdb", rows, signals, cards)) as client:
         listed = {
             state: [
                 row["customer"]
@@ -283,7 +291,12 @@ async def test_who_reaches_a_high_level_without_a_signal_is_named(tmp_path: Path
         }
         queue, untold = [(await client.get(address)).text for address in ("/queue", "/queue?state=untold")]
         pages = [(await client.get(f"/customers/c-{n}")).text for n in (1, 2)]
-    assert listed == {"": ["c-1"], "untold": ["c-2"]}
+    assert listed == {"": ["c-4", "c-1"], "untold": ["c-2"]}
+    text = " ".join(read(queue).text.split())
+    assert text.count("by the risk now: Critical") == 2
+    assert f"next signal {language('en').day((START + timedelta(days=7)).date())} at the earliest" in text
+    # On a phone it stands in the page.
+    assert text.count("2 customers at risk") == 2
     assert "1 more customer reaches a high level by the risk" in queue
     assert "no signal has said so yet" in untold
     assert ["by the risk now: High" in page for page in pages] == [False, True]

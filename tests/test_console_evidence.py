@@ -68,9 +68,9 @@ def test_words_that_hold_on_one_day_name_it() -> None:
         ("unsubscribed 9 days ago", True),
         ("satisfaction 5 of 100, inferred", False),
     ):
-        assert shown(EN, text, day) == (f"{text} (26 Nov)" if has_day else text)
+        assert shown(EN, text, day) == (f"{text} (as of 26 Nov)" if has_day else text)
         assert shown(EN, text) == text
-    assert shown(PL, "complaint open since today", day) == "reklamacja otwarta od dziś (26 lis)"
+    assert shown(PL, "complaint open since today", day) == "reklamacja otwarta od dziś (stan na 26 lis)"
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from console_app import console, read, warehouse
 from cxstream.console import beside, charts, figures, weeks
@@ -97,6 +99,32 @@ def test_the_interval_of_a_change_is_newcombes() -> None:
     found = figures.difference(figures.share_of(56, 70), figures.share_of(48, 80))
     assert found is not None
     assert (found.value, found.value - found.margin) == (pytest.approx(20.0), pytest.approx(5.24, abs=0.005))
+    ends = figures.interval_of(figures.share_of(56, 70), figures.share_of(48, 80))
+    assert ends == (pytest.approx(5.24, abs=0.005), pytest.approx(33.39, abs=0.005))
+    assert figures.interval_of(figures.share_of(9, 9), figures.share_of(0, 1)) == (
+        pytest.approx(15.2, abs=0.1),
+        100,
+    )
+
+
+@given(st.tuples(st.integers(1, 60), st.integers(1, 60)), st.data())
+def test_the_interval_of_a_difference_of_shares_is_within_a_hundred_points(
+    totals: tuple[int, int], data: Any
+) -> None:
+    hits = [data.draw(st.integers(0, total)) for total in totals]
+    now, before = (figures.share_of(hit, total) for hit, total in zip(hits, totals, strict=True))
+    ends = figures.interval_of(now, before)
+    assert ends is not None
+    assert -100 - 1e-9 <= ends[0] <= now.value - before.value <= ends[1] <= 100 + 1e-9
+
+
+def test_a_side_of_too_few_journeys_has_no_share_and_no_difference() -> None:
+    counts = {"left": {"bought": 1, "silent": 0}, "stayed": {"bought": 0, "silent": 90}}
+    grid = beside.ends(language("en"), counts, str, lambda side, name: "", 5)
+    assert [[cell.text for cell in row] for row in grid.rows] == [
+        ["silent", "too few", "100.0%", "\N{EN DASH}"],
+        ["bought", "too few", "0.0%", "\N{EN DASH}"],
+    ]
 
 
 @pytest.mark.parametrize(
@@ -308,7 +336,7 @@ async def test_who_left_stands_beside_who_stayed(path: Path) -> None:
 
 
 def _names_clear_differences(text: str, ends: list[list[str]], steps: list[list[str]]) -> None:
-    lede = " ".join(text[text.index("journeys of customers who left beside") :].split())
+    lede = " ".join(text[text.index("of customers who left beside") :].split())
     for rows, begin, skipped in (
         (ends, "How they end differs:", "Left"),
         (steps, "Of those who come to", steps[0][0]),
@@ -548,9 +576,34 @@ async def test_quality_counts_what_the_sources_delivered(tmp_path: Path) -> None
     assert {row[0]: row[2] for row in tables[1][1:]}["shop"] == "invalid 7, too late 2"
     # What no period counts is listed, so that no rejected record is nowhere.
     uncounted = [each[1:] for each in read(page).tables if each[0][:3] == ["Source", "Reason", "No day"]]
-    assert uncounted == [[["shop", "too late", "0", "1"], ["no source named", "malformed", "30", "0"]]]
+    assert uncounted == [
+        [["shop", "too late", "0", "1", "0"], ["no source named", "malformed", "30", "0", "0"]]
+    ]
     total = sum(row[1] for row in wanted)
     assert f"{total:,} records accepted, 13 rejected" in " ".join(read(page).text.split())
+    assert "/rejected" in read(page).links
+
+
+async def test_rejected_records_of_simulated_data_are_not_counted_as_none(tmp_path: Path) -> None:
+    file = warehouse(tmp_path / "w.duckdb", ROWS)
+    with duckdb.connect(str(file)) as connection:
+        connection.execute(
+            "INSERT INTO rejected (day, source, reason, records) VALUES ('2026-11-01', 'shop', 'invalid', 155)"
+        )
+    async with console(file) as client:
+        pages = [(await client.get(f"/{name}?{SCOPE}")).text for name in ("quality", "today")]
+    said = "not known for this period: rejected records are counted by the day they arrived."
+    for page in pages:
+        text = " ".join(read(page).text.split())
+        assert said in text
+        assert "155 rejected records arrived over a week after the last touchpoint." in text
+        assert "0 rejected" not in text
+    assert not any("0.00%" in row for each in read(pages[0]).tables for row in each)
+    with duckdb.connect(str(file)) as connection:
+        connection.execute("UPDATE rejected SET day = '2026-03-21'")
+    async with console(file) as client:
+        page = (await client.get(f"/quality?{SCOPE}")).text
+    assert " 0 rejected" in " ".join(read(page).text.split())
 
 
 # Consistency

@@ -68,6 +68,7 @@ async def test_pages_are_found_by_other_words_in_both_languages(path: Path) -> N
             "nps": "Voice",
             "CSAT": "Voice",
             "roi": "Campaigns",
+            "reject": "Rejected records",
             "churn": "Models",
             "holdout": "Experiments",
             "clv": "Value",

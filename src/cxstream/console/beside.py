@@ -34,6 +34,7 @@ class Pair:
         stayed: of who stayed.
         totals: all journeys of each side.
         most: the counts are at most these, where it is not known how many they are.
+        few: a side of fewer journeys has no share.
         p_adjusted: of no difference, for all comparisons of the table at once; None where it is not one of them.
     """
 
@@ -41,11 +42,12 @@ class Pair:
     stayed: int
     totals: Mapping[str, int]
     most: frozenset[str] = frozenset()
+    few: int = 1
     p_adjusted: float | None = None
 
     def share(self, side: str) -> Estimate | None:
-        """The share of a side's journeys, per cent, with its Wilson interval; None where there are none or nobody knows."""
-        if side in self.most or not self.totals[side]:
+        """The share of a side's journeys, per cent, with its Wilson interval; None where there are too few or nobody knows."""
+        if side in self.most or self.totals[side] < max(self.few, 1):
             return None
         return figures.share_of(self.left if side == LEFT else self.stayed, self.totals[side])
 
@@ -53,6 +55,11 @@ class Pair:
     def difference(self) -> Difference | None:
         """The share of who left less that of who stayed."""
         return figures.difference(self.share(LEFT), self.share(STAYED))
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The interval of the difference."""
+        return figures.interval_of(self.share(LEFT), self.share(STAYED))
 
     @property
     def is_clear(self) -> bool:
@@ -99,7 +106,9 @@ def cells(words: Language, pair: Pair, links: Mapping[str, str]) -> list[Cell]:
     """The share of each side and their difference."""
     found = []
     for side in SIDES:
-        if side in pair.most:
+        if 0 < pair.totals[side] < pair.few:
+            found.append(figures.missing(words))
+        elif side in pair.most:
             at_most = figures.share_of(pair.left if side == LEFT else pair.stayed, pair.totals[side])
             found.append(Cell(f"≤ {_SHARE.text(words, at_most.value)}", tone="q"))
         else:
@@ -113,14 +122,14 @@ def cells(words: Language, pair: Pair, links: Mapping[str, str]) -> list[Cell]:
 
 
 def _difference(words: Language, pair: Pair) -> Cell:
-    found = pair.difference
-    if found is None:
+    found, ends = pair.difference, pair.interval
+    if found is None or ends is None:
         return figures.none()
     if not pair.is_clear:
         return Cell(words.gettext(N_("no clear difference")), tone="q")
-    ends = words.interval(found.value - found.margin, found.value + found.margin, _SHARE.decimals)
+    spoken = words.interval(*ends, _SHARE.decimals)
     text = words.number(found.value, _SHARE.decimals, sign=True)
-    return Cell(text, spoken=f"{ends} {words.gettext('points')}", strong=True)
+    return Cell(text, spoken=f"{spoken} {words.gettext('points')}", strong=True)
 
 
 def heads(words: Language, first: str, *more: Cell) -> list[Cell]:
@@ -129,20 +138,20 @@ def heads(words: Language, first: str, *more: Cell) -> list[Cell]:
     return [figures.name(first), *sides, figures.head(words.gettext(N_("Difference, points"))), *more]
 
 
-def end_pairs(counts: Mapping[str, Mapping[str, int]]) -> list[tuple[str, Pair]]:
+def end_pairs(counts: Mapping[str, Mapping[str, int]], few: int = 1) -> list[tuple[str, Pair]]:
     """How the journeys end, with how many of each side do; that somebody left is no comparison."""
     totals = {side: sum(counts[side].values()) for side in SIDES}
-    pairs = [Pair(counts[LEFT][name], counts[STAYED][name], totals) for name in counts[LEFT]]
+    pairs = [Pair(counts[LEFT][name], counts[STAYED][name], totals, few=few) for name in counts[LEFT]]
     return list(zip(counts[LEFT], judged(pairs, [name == LEFT for name in counts[LEFT]]), strict=True))
 
 
-def funnel_pairs(sides: Mapping[str, Sequence[Row]]) -> list[tuple[Row, Pair]]:
+def funnel_pairs(sides: Mapping[str, Sequence[Row]], few: int = 1) -> list[tuple[Row, Pair]]:
     """The steps of a funnel, with how many journeys of each side that reach the first reach them."""
     totals = {side: sides[side][0]["journeys"] if sides[side] else 0 for side in SIDES}
     reached = {side: {row["step"]: int(row["journeys"]) for row in sides[side]} for side in SIDES}
     longest = max(sides.values(), key=len)
     pairs = [
-        Pair(reached[LEFT].get(row["step"], 0), reached[STAYED].get(row["step"], 0), totals)
+        Pair(reached[LEFT].get(row["step"], 0), reached[STAYED].get(row["step"], 0), totals, few=few)
         for row in longest
     ]
     # The first step is what the shares are of.
@@ -160,6 +169,7 @@ def ends(
     counts: Mapping[str, Mapping[str, int]],
     title: Callable[[str], str],
     link: Callable[[str, str], str],
+    few: int,
 ) -> Grid:
     """How the journeys end.
 
@@ -168,9 +178,10 @@ def ends(
         counts: of each side, journeys by how they end.
         title: the word for an end.
         link: to the customers of a side whose journeys end so.
+        few: journeys of a side from which on shares are shown.
     """
     rows = []
-    for name, pair in end_pairs(counts):
+    for name, pair in end_pairs(counts, few):
         links = {side: link(side, name) for side in SIDES if counts[side][name]}
         rows.append((pair, [figures.name(title(name)), *cells(words, pair, links)]))
     rows.sort(key=lambda row: -row[0].left - row[0].stayed)
@@ -194,7 +205,7 @@ def edges(
     for edge, each in found.items():
         left, stayed = (int(each[side]["journeys"]) if side in each else 0 for side in SIDES)
         if left + stayed >= few:
-            pairs.append((edge, Pair(left, stayed, totals), each))
+            pairs.append((edge, Pair(left, stayed, totals, few=few), each))
     known = judged([pair for _, pair, _ in pairs], [edge[3] == LEFT for edge, _, _ in pairs])
     pairs = [(edge, pair, each) for (edge, _, each), pair in zip(pairs, known, strict=True)]
     return sorted(pairs, key=lambda each: (each[0][3] == LEFT, each[1].order))
@@ -259,6 +270,7 @@ def funnel(
     sides: Mapping[str, Sequence[Row]],
     label: Callable[[str], str],
     link: Callable[[str, Row], str],
+    few: int,
 ) -> Grid:
     """Of the journeys of each side that reach the first step, how many reach each other one."""
     reached = {side: {row["step"]: row for row in sides[side]} for side in SIDES}
@@ -267,7 +279,7 @@ def funnel(
         figures.head(words.gettext(N_("Journeys, who stayed"))),
     ]
     grid = []
-    for row, pair in funnel_pairs(sides):
+    for row, pair in funnel_pairs(sides, few):
         rows = [reached[side].get(row["step"]) for side in SIDES]
         links = [link(side, each) if each else "" for side, each in zip(SIDES, rows, strict=True)]
         grid.append(
@@ -302,7 +314,7 @@ def paths(
         link: to the journeys of a side with a path.
         shown: so many of each side are shown.
         read: so many were asked for: a path that is not among so many has at most as many journeys as the last one.
-        few: paths of fewer journeys are left out where others have as many.
+        few: paths of fewer journeys are left out where others have as many; a side of fewer has no shares.
     """
     totals = {side: _total(rows) for side, rows in sides.items()}
     counts = {side: {str(row["path"]): int(row["journeys"]) for row in rows} for side, rows in sides.items()}
@@ -311,7 +323,7 @@ def paths(
     for path in dict.fromkeys(row["path"] for rows in sides.values() for row in rows[:shown]):
         unknown = frozenset(side for side in SIDES if path not in counts[side] and least[side])
         left, stayed = (counts[side].get(path, least[side]) for side in SIDES)
-        pairs.append((path, Pair(left, stayed, totals, unknown)))
+        pairs.append((path, Pair(left, stayed, totals, unknown, few)))
     enough = [each for each in pairs if each[1].left + each[1].stayed >= few]
     compared = enough or pairs
     known = judged([pair for _, pair in compared])

@@ -39,8 +39,8 @@ SNOOZES = {"1": 1, "3": 3, "7": 7}
 """Days that a customer may wait."""
 
 _REMEMBERED = 2000
-# Behind by more than this, the data are of another time: simulated, or replayed.
-_OF_ANOTHER_TIME = timedelta(days=7)
+OF_ANOTHER_TIME = timedelta(days=7)
+"""Behind by more than this, the data are of another time: simulated, or replayed."""
 _MAX_NAME, _PSEUDONYM = 128, 64
 
 
@@ -241,7 +241,7 @@ class Desk:
         now = datetime.fromtimestamp(round(time.time(), 3), UTC).replace(tzinfo=None)
         if wish.do in {"act", "outcome"}:
             # A touchpoint of today would move the clock beyond everything else, which would be too late from then on.
-            if wish.last is not None and now - wish.last > _OF_ANOTHER_TIME:
+            if wish.last is not None and now - wish.last > OF_ANOTHER_TIME:
                 now = wish.last
             row = await self._record(wish, _ms(now))
             item = ""

@@ -158,5 +158,6 @@ def shown(words: Language, text: str, day: date | None = None) -> Markup:
     """
     said, is_known = read(words, text)
     if day is not None and _RELATIVE.search(text):
-        said = f"{said} ({words.day(day)})"
+        as_of = words.gettext("as of %(day)s") % {"day": words.day(day)}
+        said += f" ({as_of})"
     return Markup("{}").format(said) if is_known else Markup('<span lang="en">{}</span>').format(said)

@@ -78,8 +78,11 @@ class Measure:
         return words.number(value, self.decimals, sign=sign) + self.unit
 
 
-def difference(now: Estimate | None, before: Estimate | None) -> Difference | None:
-    """The change between independent estimates; its interval is Newcombe's, from the ends of theirs."""
+def interval_of(now: Estimate | None, before: Estimate | None) -> tuple[float, float] | None:
+    """Newcombe's interval of the change between independent estimates, from the ends of theirs; None where they have none.
+
+    That of shares is within ±100.
+    """
     if (
         now is None
         or before is None
@@ -90,11 +93,19 @@ def difference(now: Estimate | None, before: Estimate | None) -> Difference | No
     ):
         return None
     change = now.value - before.value
-    if change > 0:
-        margin = hypot(now.value - now.low, before.high - before.value)
-    else:
-        margin = hypot(now.high - now.value, before.value - before.low)
-    return Difference(change, margin)
+    return (
+        change - hypot(now.value - now.low, before.high - before.value),
+        change + hypot(now.high - now.value, before.value - before.low),
+    )
+
+
+def difference(now: Estimate | None, before: Estimate | None) -> Difference | None:
+    """The change between independent estimates, with the half of its interval on the side of zero."""
+    ends = interval_of(now, before)
+    if now is None or before is None or ends is None:
+        return None
+    change = now.value - before.value
+    return Difference(change, change - ends[0] if change > 0 else ends[1] - change)
 
 
 def direction(measure: Measure, change: Difference | None) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -89,7 +89,8 @@ told AS (
         arg_max(
             {{'since': time, 'then': probability, 'leading_reason': leading_reason, 'reasons': reasons, 'suggested_action': suggested_action}},
             {{'time': time, 'partition': "partition", 'offset': "offset", 'n': n}}
-        ) AS signal
+        ) AS signal,
+        max(time) FILTER (change = 'raised') AS raised
     FROM signals
     WHERE change IN ('raised', 'worsened') AND customer_id IN (SELECT customer_id FROM risky)
     GROUP BY customer_id
@@ -121,11 +122,11 @@ _LAST = f"""
 )"""
 _FOUND = """
 , found AS (
-    SELECT risky.*, signal.since, signal."then", signal.leading_reason, signal.reasons::VARCHAR AS reasons, signal.suggested_action{more}
+    SELECT risky.*, signal.since, signal."then", signal.leading_reason, signal.reasons::VARCHAR AS reasons, signal.suggested_action, raised{more}
     FROM risky LEFT JOIN told USING (customer_id){joined}
 )"""
 _COLUMNS = f"""customer, customer_id, CASE WHEN {_RISKY} THEN announced ELSE level END AS level, level AS level_now, probability, value_at_risk, clv, p_alive, spent, effort, effort_halfwidth, satisfaction,
-    satisfaction_halfwidth, since, waits_since, last_action, last_action_time, "then", leading_reason, reasons, suggested_action, segment, channel"""
+    satisfaction_halfwidth, since, waits_since, last_action, last_action_time, "then", leading_reason, reasons, suggested_action, segment, channel, raised"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,8 +268,17 @@ def _row(ask: Ask, row: Row) -> Row:
         "reasons": reasons,
         "reason": ask.label("reason", row["leading_reason"]) if row["leading_reason"] else "",
         "evidence": leading["evidence"] if leading else "",
+        "told_again": _told_again(ask, row),
         **acted(ask, row),
     }
+
+
+def _told_again(ask: Ask, row: Row) -> date | None:
+    """The day from which a signal says that the level is higher than it last said; None where none waits."""
+    if row["raised"] is None or ask.last is None or (row["level"], row["level_now"]) != ("high", "critical"):
+        return None
+    end: datetime = row["raised"] + timedelta(days=ask.settings.scoring.cooldown_days)
+    return end.date() if end > ask.last else None
 
 
 def acted(ask: Ask, row: Row) -> Row:

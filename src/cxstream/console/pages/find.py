@@ -27,7 +27,7 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
     pages = [
         (words.gettext(page.title), page.path, _also(words, page.name, wanted))
         for page in navigation.found().values()
-        if (page.listed or page.name == "views") and ask.person.rank >= Role[page.role]
+        if (page.listed or page.name in {"views", "rejected"}) and ask.person.rank >= Role[page.role]
     ]
     views = [(view.name, view.address, view.address.partition("?")[0]) for view in ask.views]
     customers = []

@@ -129,6 +129,7 @@ async def _beside(ask: Ask) -> dict[str, Any]:
         results,
         lambda name: words.gettext(_ENDS[name]).capitalize(),
         lambda side, name: _behind(ask, who=side, result=name),
+        ask.scope.few,
     )
     return {
         "total": sum(totals.values()),
@@ -154,6 +155,7 @@ async def _beside(ask: Ask) -> dict[str, Any]:
             {side: each for side, (each, _) in funnels.items()},
             lambda step: ask.label(_funnel_place(ask), step),
             lambda side, row: _funnel_link(ask, row, funnels[side][0], side),
+            ask.scope.few,
         ),
         "funnel_steps": funnels["stayed"][1],
         "paths": beside.paths(
@@ -195,8 +197,8 @@ def _also(
 ) -> list[dict[str, str]]:
     """The end and the step of the funnel whose shares differ most, where that is more than chance gives in their tables."""
     words = ask.language
-    end = beside.clearest(beside.end_pairs(results), ("left",))
-    steps = beside.funnel_pairs(funnels)
+    end = beside.clearest(beside.end_pairs(results, ask.scope.few), ("left",))
+    steps = beside.funnel_pairs(funnels, ask.scope.few)
     step = beside.clearest((row["step"], pair) for row, pair in steps)
     found = []
     for kind, name, each in (

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _LATE = Measure("late", N_("Late"), scale=100, decimals=2, up="worse", tone="e")
 _REJECTED = Measure("rejected", N_("Rejected"), scale=100, decimals=2, up="worse", tone="e")
 _REASON = re.compile(r"[a-z_]+")
+_UNKNOWN = {"rejected": None, "rejected_share": None}
 _MEASURES = (_REJECTED, _LATE)
 
 
@@ -35,6 +36,10 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
     )
     total = now[0] if now else None
     earlier = before[0] if before and ask.scope.has_before else None
+    is_unknown = refused.are_unknown(outside, total["rejected"] or 0 if total else 0)
+    if is_unknown:
+        total, earlier = (each and {**each, **_UNKNOWN} for each in (total, earlier))
+        weekly, sources = ([{**row, **_UNKNOWN} for row in rows] for rows in (weekly, sources))
     return {
         "lede": _lede(ask, total, sources),
         "outside": refused.said(ask, outside),
@@ -80,7 +85,11 @@ def _figure(
     return {
         "title": title,
         "now": figures.estimate(words, measure, share, link) if share else figures.none(),
-        "change": figures.Cell(words.ngettext("{n} record", "{n} records", number)),
+        "change": figures.Cell(
+            words.gettext("not known")
+            if number is None
+            else words.ngettext("{n} record", "{n} records", number)
+        ),
         "note": note,
         "chart": weeks.chart(ask, measure, {row["period"]: _share(measure, row) for row in weekly}, title),
     }
@@ -94,6 +103,7 @@ def _lede(ask: Ask, now: Row | None, sources: Sequence[Row]) -> dict[str, Any] |
     return {
         "touchpoints": words.number(now["touchpoints"]),
         "rejected": words.number(now["rejected"] or 0),
+        "is_unknown": now["rejected"] is None,
         "late": words.number(now["late"]),
         "worst": worst["source"] if worst else "",
         "worst_number": words.number(worst["rejected"]) if worst else "",
@@ -187,6 +197,7 @@ def _uncounted_grid(ask: Ask, rows: Sequence[Row]) -> Grid:
         figures.name(words.gettext("Reason")),
         figures.head(words.gettext("No day")),
         figures.head(words.gettext("Of a day before the period")),
+        figures.head(words.gettext("Arrived after the data")),
     ]
     return Grid(
         heads,
@@ -194,7 +205,7 @@ def _uncounted_grid(ask: Ask, rows: Sequence[Row]) -> Grid:
             [
                 figures.name(_source(ask, row)),
                 figures.name(ask.label("refusal", row["reason"])),
-                *(figures.count(words, row[name]) for name in ("dayless", "too_late")),
+                *(figures.count(words, row[name]) for name in ("dayless", "too_late", "long_after")),
             ]
             for row in rows
         ],

@@ -96,6 +96,7 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
     people, days, places, quality, told = how
     (order, calls), known, held, risk, nps, snoozed = whom
     now = people[0] if people else None
+    delivered, outside = _quality(ask, quality), await refused.outside(ask)
     return {
         "now": now,
         "effort_line": _line(ask, days, "effort", "e"),
@@ -113,10 +114,11 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
         "all_places": len(places),
         "changed_names": _changed(ask, places),
         **_alerts(ask, told),
-        "quality": _quality(ask, quality),
+        "quality": delivered,
         "sources": quality,
         "end": _end(ask),
-        "outside": refused.said(ask, await refused.outside(ask)),
+        "outside": refused.said(ask, outside),
+        "is_unknown": refused.are_unknown(outside, delivered["rejected"]),
         "mood": direction(now["effort_change"], now["effort_change_margin"]) if now else 0,
     }
 
