@@ -235,7 +235,9 @@ async def test_actions_are_of_the_time_of_data_that_are_of_another_time(
     if days > 7:
         assert time.replace(tzinfo=None) == last
     else:
-        assert before - timedelta(milliseconds=1) <= time <= datetime.now(UTC) + timedelta(milliseconds=1)
+        # Rounded to milliseconds.
+        a_ms = timedelta(milliseconds=1)
+        assert before - a_ms <= time <= datetime.now(UTC) + a_ms
     # What is shown until it comes back has the time of the record.
     [shown] = bench.of("c-1")
     assert shown.time == time.replace(tzinfo=None)

@@ -562,4 +562,12 @@ def test_new_touchpoints_are_on_the_screen_without_a_reload(browser: Any, addres
     assert "Kiosk" in page.locator(".heat tbody tr").first.inner_text()
     assert page.evaluate("window.same") is True
     other.locator(".heat tbody tr").first.wait_for()
+    # What somebody opens while the page is on its way stays open.
+    other.evaluate("""async () => {
+        const done = refresh();
+        document.querySelector("main").insertAdjacentHTML("beforeend", "<details open id=mine></details>");
+        await done;
+    }""")
+    assert other.locator("#mine").count() == 1
+    assert other.locator("[data-news]").is_visible()
     page.context.close()

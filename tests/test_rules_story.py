@@ -102,7 +102,7 @@ def test_rules_are_changed_and_tried_as_the_page_says(
 
     [change] = blocks("Changing the rules")
     said = run(change)
-    assert "scoring.coefficients.complaint: 1.5 -> 1.8" in said
+    assert "scoring.coefficients.complaint: 0.0 -> 1.8" in said
     assert "would be called that are not now" in said
     now = in_own_loop(in_force(settings))
     assert {each.rules.rules.params.name for each in now} == {"complaints-2"}

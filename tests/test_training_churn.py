@@ -139,7 +139,7 @@ def test_a_snapshot_is_what_replay_says_of_the_records_before_it(
     cutoff = int(np.unique(taken.time)[1])
     file = tmp_path / "past.ndjson"
     file.write_text("\n".join(until(log, cutoff)) + "\n")
-    done = cxstream("replay", file, "--until", rfc3339(cutoff), "--out", tmp_path / "result")
+    done = cxstream("replay", file, "--until", rfc3339(cutoff), "--rules", FILE, "--out", tmp_path / "result")
     assert done.returncode == 0, done.stderr
     cards = {}
     for line in (tmp_path / "result" / "scores.ndjson").read_text().splitlines():

@@ -67,17 +67,23 @@ function listen() {
   })).catch(() => {});
 }
 
-async function refresh() {
+// Somebody reads or types: what is there stays, and they are told that there is news.
+function is_busy() {
   const main = document.querySelector("main");
-  const is_busy = document.querySelector("details[open], dialog[open]") || !document.getSelection().isCollapsed
+  const found = document.querySelector("details[open], dialog[open]") || !document.getSelection().isCollapsed
     || (main.contains(document.activeElement) && main !== document.activeElement);
-  if (is_busy) {
-    document.querySelector("[data-news]").hidden = false;
-    return;
-  }
+  if (found) document.querySelector("[data-news]").hidden = false;
+  return found;
+}
+
+async function refresh() {
+  if (is_busy()) return;
+  const main = document.querySelector("main");
   const answer = await fetch(location.href, { headers: { accept: "text/html" } });
   if (!answer.ok || answer.redirected) return;
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  // They may have begun while the page was on its way.
+  if (is_busy()) return;
   const before = new Map(Array.from(main.querySelectorAll(".big, td"), (each, n) => [n, each.textContent]));
   const orders = Array.from(main.querySelectorAll("table[data-sort]"), order_of);
   main.replaceChildren(...page.querySelector("main").childNodes);
