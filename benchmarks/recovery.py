@@ -28,7 +28,7 @@ from cxstream.settings import Settings
 from cxstream.topology import topology
 from cxstream.worker.clients import BATCH_BYTES, Kafka
 from cxstream.worker.metrics.counters import Counters
-from cxstream.worker.ownership.outbox import Outbox, commit
+from cxstream.worker.ownership.outbox import Limits, Outbox, commit
 from cxstream.worker.ownership.partition import Partition
 from population import DAYS_APART, fill
 
@@ -58,7 +58,7 @@ async def save(kafka: Kafka, partition: int, customers: int) -> int:
         partition=partition,
         partitions=1,
         offset=0,
-        limit=BATCH_BYTES,
+        limits=Limits(BATCH_BYTES, BATCH_BYTES),
     )
     await kafka.release(producer)
     return sum(len(key or b"") + len(value or b"") for rows in outbox.rows.values() for key, value in rows)
