@@ -139,6 +139,52 @@ def test_a_record_ends_where_it_ends_even_if_the_next_one_goes_on() -> None:
     assert fuzz_plain.compare(values, FAST, GENERAL) == 2
 
 
+def test_what_came_before_never_changes_what_is_read() -> None:
+    event = example(Kind.contact)
+    compact, spaced = json.dumps(event, separators=(",", ":")).encode(), json.dumps(event).encode()
+    values = [
+        compact,
+        compact.replace(b'"data":{', b'"data": \t{'),
+        compact.replace(b',"time":', b',"time":\n'),
+        compact.replace(b'"channel":', b'"channel": '),
+        compact.replace(b',"time":', b',"id":"x","time":'),
+        compact.replace(b',"time":', b',"time":1,"Time":'),
+        compact.replace(b'"subject":"', b'"subject":"", "x":"'),
+        spaced,
+        json.dumps(event, indent=7).encode(),
+        json.dumps(dict(reversed(event.items()))).encode(),
+        compact[: compact.index(b',"time"')],
+        compact[compact.index(b',"time"') :],
+        compact[:-1],
+        b"}",
+        compact[:-2],
+        b',"channel":"call"}}',
+    ]
+    order = [i for first in range(len(values)) for second in range(len(values)) for i in (first, second)]
+    alone = [is_plain(value)[0] for value in values]
+    assert is_plain(*(values[i] for i in order)) == [alone[i] for i in order]
+    assert sum(alone) >= 7
+    assert fuzz_plain.compare([values[i] for i in order], FAST, GENERAL) == sum(alone[i] for i in order)
+
+
+def test_a_text_that_goes_on_to_the_end_of_memory_is_not_read_beyond() -> None:
+    """Behind the lines of a block lies the beginning of the next one, which may be cut anywhere."""
+    event = raw(example(Kind.click))
+    for tail in (
+        b',"x":"' + b"a" * 200,
+        b" " * 200,
+        b"[" + b"1," * 90,
+        b',"x":' + b"[[1]," * 40,
+        b"," * 200,
+        "ż".encode() * 99,
+    ):
+        for size in range(32, 120):
+            text = event[:-1] + b"\n" + tail[:size]
+            packed = Packed(text, np.array([0]), np.array([len(event) - 1]))
+            assert BUILT_IN.contract is not None
+            assert not read_plain(BUILT_IN.contract, packed).known[0]
+
+
 def test_packed_texts_are_a_sequence() -> None:
     texts = [b"a", b"", "żółć".encode(), b"b"]
     packed = Packed.of(texts)

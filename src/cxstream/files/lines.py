@@ -159,7 +159,7 @@ class _Cutter:
         yield from self._cut(data, len(data) - len(AFTER))
 
     def _cut(self, data: bytes, size: int) -> Iterator[Records]:
-        """Cut the first bytes of a text into lines; at least 8 bytes follow."""
+        """Cut the first bytes of a text into lines; at least as many as AFTER has follow."""
         ends = np.flatnonzero(np.frombuffer(data, np.uint8, size) == _LINE_FEED)
         if not len(ends) or ends[-1] < size - 1:
             ends = np.append(ends, size)

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from cxstream.kernels.jit import entry, kernel
-from cxstream.kernels.json import after_space, literal, number, skip, string, word
+from cxstream.kernels.json import after_space, any_string, literal, number, skip
 from cxstream.kernels.layout import ABANDONED, HAS_VALUE, NONE, RESOLVED, SWITCHES, UNRESOLVED
 from cxstream.kernels.text import BAD_TIME, hash64, parse_time
+from cxstream.kernels.wide import WIDE, same, word
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -75,11 +76,28 @@ _MIX = np.uint64(0x9E3779B97F4A7C15)
 MOST_STRING, MOST_SUBJECT = 256, 128
 
 
+NEXT_BEGIN, NEXT_LENGTH, NEXT_MEMBER, NEXT = 0, 1, 2, 3
+"""What came behind a member when it came last: where in the text this began, its bytes up to the value, and whose value.
+
+Records of a source have their members in one order and with the same white space. So the bytes between two values are
+compared with those that were read there last; where they are equal, they mean the same. What is remembered decides how long
+reading takes, and never what is read.
+"""
+
+FIRST, UNKNOWN = 0, 1
+"""Behind what: the beginning, or a member that nobody knows; from 2 on the others."""
+
+
+def places_of(kinds: int, members: int) -> int:
+    """How much is remembered: of the envelope, and of `data` of each kind."""
+    return len(ENVELOPE) + 2 + kinds * (members + 2)
+
+
 class Contract(NamedTuple):
     """What is known of events.
 
     Attributes:
-        words: uint8[...], the known words one after the other, and 8 bytes more.
+        words: uint8[...], the known words one after the other, and WIDE bytes more.
         entries: int64[n, 4], of each word: space, where it begins and ends, number.
         table: int16[2**k], a word by its hash; -1 for none. At most half of it is used.
         rules: RULE[kinds, members].
@@ -111,9 +129,19 @@ def _mixed(text: NDArray[np.uint8], at: int, end: int, space: int) -> np.uint64:
     return mixed ^ (mixed >> np.uint64(32))
 
 
+@kernel
+def _equal(words: NDArray[np.uint8], begin: int, text: NDArray[np.uint8], at: int, end: int) -> bool:
+    """Whether a word of a text is a known one of the same length."""
+    while end - at > WIDE:
+        if not same(text, at, words, begin, WIDE):
+            return False
+        at, begin = at + WIDE, begin + WIDE
+    return at == end or same(text, at, words, begin, end - at)
+
+
 @entry
 def place_of(text: NDArray[np.uint8], at: int, end: int, space: int, size: int) -> int:
-    """Where to look first for a word in a table of `size`, a power of two. 8 bytes behind the word may be read."""
+    """Where to look first for a word in a table of `size`, a power of two; WIDE bytes may be read."""
     return np.int64(_mixed(text, at, end, space) & np.uint64(size - 1))
 
 
@@ -124,12 +152,12 @@ def number_of(known: Contract, space: int, text: NDArray[np.uint8], at: int, end
     i = np.int64(_mixed(text, at, end, space) & np.uint64(size - 1))
     while known.table[i] >= 0:
         entry_ = known.entries[known.table[i]]
-        if entry_[0] == space and entry_[2] - entry_[1] == end - at:
-            same, begin = True, entry_[1]
-            for j in range(end - at):
-                same &= known.words[begin + j] == text[at + j]
-            if same:
-                return entry_[3]
+        if (
+            entry_[0] == space
+            and entry_[2] - entry_[1] == end - at
+            and _equal(known.words, entry_[1], text, at, end)
+        ):
+            return entry_[3]
         i = (i + 1) & (size - 1)
     return -1
 
@@ -145,7 +173,7 @@ def _texts(text: NDArray[np.uint8], at: int, items: int, most: int) -> int:
     for _ in range(items):
         if text[at] != 34:
             return -1
-        at, characters, _ = string(text, at + 1)
+        at, characters, _ = any_string(text, at + 1)
         if at < 0 or characters > most:
             return -1
         at = after_space(text, at + 1)
@@ -172,7 +200,7 @@ def _member(
         if text[at] != 34:
             return -1, False
         begin = at + 1
-        at, characters, verbatim = string(text, begin)
+        at, characters, verbatim = any_string(text, begin)
         if at < 0 or characters < rule.least or characters > rule.most:
             return -1, False
         spans[m, BEGIN], spans[m, END] = (begin if verbatim else -1), at
@@ -205,33 +233,75 @@ def _member(
     return -1, False
 
 
+@kernel
+def _named(
+    known: Contract, space: int, text: NDArray[np.uint8], at: int, begun: bool, nexts: NDArray[np.int64]
+) -> tuple[int, int]:  # fmt: skip
+    """The next member of an object.
+
+    Args:
+        known: the contract.
+        space: of the names.
+        text: uint8[...].
+        at: where the object begins, or where its last value ends.
+        begun: whether there was a value.
+        nexts: int64[NEXT], what came here last.
+
+    Returns:
+        Where its value begins, or -1, and its number, or -1 for an unknown one; where the object ends, and -2.
+    """
+    if at > len(text) - WIDE:
+        return -1, -1
+    if nexts[NEXT_LENGTH] > 0 and same(text, at, text, nexts[NEXT_BEGIN], nexts[NEXT_LENGTH]):
+        return after_space(text, at + nexts[NEXT_LENGTH]), nexts[NEXT_MEMBER]
+    start = at
+    if begun:
+        at = after_space(text, at)
+        if text[at] == 125:
+            return at + 1, -2
+        if text[at] != 44:
+            return -1, -1
+    elif text[at] != 123:
+        return -1, -1
+    at = after_space(text, at + 1)
+    if text[at] != 34:
+        return -1, -1
+    begin = at + 1
+    end, _, verbatim = any_string(text, begin)
+    if end < 0 or not verbatim:
+        return -1, -1
+    name = number_of(known, space, text, begin, end)
+    at = after_space(text, end + 1)
+    if text[at] != 58:
+        return -1, -1
+    if at + 1 - start <= WIDE:
+        nexts[NEXT_BEGIN], nexts[NEXT_LENGTH], nexts[NEXT_MEMBER] = start, at + 1 - start, name
+    return after_space(text, at + 1), name
+
+
 @entry
 def data_of(
     known: Contract, text: NDArray[np.uint8], at: int, kind: int,
-    numbers: NDArray[np.float64], spans: NDArray[np.int64],
+    numbers: NDArray[np.float64], spans: NDArray[np.int64], nexts: NDArray[np.int64],
 ) -> tuple[int, np.uint64]:  # fmt: skip
     """Read `data`; returns where it ends, or -1, and bits of the members that are there."""
     named, present = np.uint64(0), np.uint64(0)
-    if text[at] != 123:
-        return -1, present
-    at = after_space(text, at + 1)
-    if text[at] == 125:
-        return -1, present  # without a channel
+    first = len(ENVELOPE) + 2 + kind * (len(numbers) + 2)
+    behind = FIRST
     while True:
-        if text[at] != 34:
+        if text[at] == 125 and behind != FIRST:
+            at += 1
+            break
+        at, m = _named(known, MEMBERS, text, at, behind != FIRST, nexts[first + behind])
+        if at < 0:
             return -1, present
-        begin = at + 1
-        end, _, verbatim = string(text, begin)
-        if end < 0 or not verbatim:
-            return -1, present
-        m = number_of(known, MEMBERS, text, begin, end)
-        at = after_space(text, end + 1)
-        if text[at] != 58:
-            return -1, present
-        at = after_space(text, at + 1)
+        if m == -2:
+            break
         if m < 0:
+            behind = UNKNOWN
             at = skip(text, at)
         else:
+            behind = m + 2
             bit = np.uint64(1) << np.uint64(m)
             if named & bit:
                 return -1, present
@@ -244,14 +314,8 @@ def data_of(
                     spans[m, BEGIN] = 0
         if at < 0:
             return -1, present
-        at = after_space(text, at)
-        if text[at] == 125:
-            break
-        if text[at] != 44:
-            return -1, present
-        at = after_space(text, at + 1)
     required = known.required[kind]
-    return (at + 1 if present & required == required else -1), present
+    return (at if present & required == required else -1), present
 
 
 @kernel
@@ -343,36 +407,31 @@ def _event(
     known: Contract, text: NDArray[np.uint8], at: int, end: int, i: int, columns: NDArray[np.void],
     sources: NDArray[np.uint64], found: NDArray[np.int64], own: NDArray[np.int64],
     numbers: NDArray[np.float64], spans: NDArray[np.int64], members: NDArray[np.uint64], row: int,
+    nexts: NDArray[np.int64],
 ) -> bool:  # fmt: skip
     """Read record i; False where it is not plain, and then what is in its columns means nothing."""
     if at == end:
         return False
     at = after_space(text, at)
-    if text[at] != 123:
-        return False
-    at = after_space(text, at + 1)
     seen, kind, later, present = 0, -1, -1, np.uint64(0)
+    behind = FIRST
     while True:
-        if text[at] != 34:
+        at, name = _named(known, NAMES, text, at, behind != FIRST, nexts[behind])
+        if at < 0:
             return False
-        begin = at + 1
-        close, _, verbatim = string(text, begin)
-        if close < 0 or not verbatim:
-            return False
-        name = number_of(known, NAMES, text, begin, close)
-        at = after_space(text, close + 1)
-        if text[at] != 58:
-            return False
-        at = after_space(text, at + 1)
+        if name == -2:
+            break
         if name < 0:
+            behind = UNKNOWN
             at = skip(text, at)
         else:
+            behind = name + 2
             if seen & (1 << name):
                 return False
             seen |= 1 << name
             if name == DATA:
                 if kind >= 0:
-                    at, present = data_of(known, text, at, kind, numbers, spans)
+                    at, present = data_of(known, text, at, kind, numbers, spans, nexts)
                 else:
                     later = at
                     at = skip(text, at)
@@ -380,7 +439,7 @@ def _event(
                 if text[at] != 34:
                     return False
                 begin = at + 1
-                close, characters, verbatim = string(text, begin)
+                close, characters, verbatim = any_string(text, begin)
                 if close < 0 or not verbatim or characters < 1 or characters > MOST_STRING:
                     return False
                 own[name, BEGIN], own[name, END] = begin, close
@@ -393,20 +452,13 @@ def _event(
                 at = close + 1
         if at < 0:
             return False
-        at = after_space(text, at)
-        if text[at] == 125:
-            break
-        if text[at] != 44:
-            return False
-        at = after_space(text, at + 1)
     # A record that is not complete may go on in the next one: then it ends behind its end.
-    at += 1
     while at < end and (text[at] == 32 or text[at] == 10 or text[at] == 13 or text[at] == 9):
         at += 1
     if seen != _ALL or at != end:
         return False
     if later >= 0:
-        at, present = data_of(known, text, later, kind, numbers, spans)
+        at, present = data_of(known, text, later, kind, numbers, spans, nexts)
         if at < 0:
             return False
     time = parse_time(text, own[TIME, BEGIN], own[TIME, END])
@@ -420,13 +472,14 @@ def read_events(
     known: Contract, text: NDArray[np.uint8], begins: NDArray[np.int64], ends: NDArray[np.int64],
     columns: NDArray[np.void], sources: NDArray[np.uint64], found: NDArray[np.int64], plain: NDArray[np.bool_],
     own: NDArray[np.int64], numbers: NDArray[np.float64], spans: NDArray[np.int64], members: NDArray[np.uint64],
+    nexts: NDArray[np.int64],
 ) -> None:  # fmt: skip
     """Read the plain records of a batch.
 
     Args:
         known: the contract.
         text: uint8[...], with the records. Behind each lies a byte that no string contains and that ends every token, such as
-            NUL or a line feed; and 8 bytes or more behind the last.
+            NUL or a line feed; and WIDE bytes or more behind the last.
         begins: int64[n], where each begins.
         ends: int64[n], where each ends; one that ends where it begins is not plain.
         columns: EVENT[n], zeros; filled in for plain records, without `slot` and `topic`. The others' mean nothing.
@@ -438,6 +491,7 @@ def read_events(
         spans: int64[k, members, 2], where the texts in `data` lie; zeros.
         members: uint64[k], bits of the members of `data` that are there, and ESCAPED; the others' entries of `numbers` and
             `spans` mean nothing.
+        nexts: int64[places_of(kinds, members), NEXT], zeros; what is remembered.
     """
     all_of_them = len(numbers) == len(ends)
     for i in range(len(ends)):
@@ -456,4 +510,5 @@ def read_events(
             spans[row],
             members,
             row,
+            nexts,
         )

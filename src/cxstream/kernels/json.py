@@ -4,8 +4,9 @@ Each function answers only where it is certain. -1 means "not certain": not JSON
 general parser to read (escapes of code points, numbers that one rounding does not give exactly, deep nesting). So whatever
 is certain here is valid for every parser of JSON, and has one meaning.
 
-A text must be followed by a byte that no JSON contains outside of strings and no string contains, such as NUL, and by 8
-bytes that may be read: then no function has to look for the end.
+A text must be followed by a byte that no JSON contains outside of strings and no string contains, such as NUL, and by
+WIDE bytes that may be read: then no function has to look for the end. What would go on into the last WIDE bytes of an array
+is not certain.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cxstream.kernels.jit import entry, kernel
+from cxstream.kernels.wide import WIDE, lowest, special
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,45 +29,7 @@ MAX_DIGITS = 15
 MAX_POWER = 22
 _POWERS = np.array([10.0**i for i in range(MAX_POWER + 1)])
 
-_ONES, _HIGH = np.uint64(0x0101010101010101), np.uint64(0x8080808080808080)
-_QUOTES, _BACKSLASHES = np.uint64(0x2222222222222222), np.uint64(0x5C5C5C5C5C5C5C5C)
-_SPACES = np.uint64(0x2020202020202020)
 _ONE = np.uint64(1)
-
-
-@kernel
-def word(text: NDArray[np.uint8], at: int) -> np.uint64:
-    """The 8 bytes at a place, the first one lowest."""
-    i = np.uint64(at)
-    return (
-        np.uint64(text[i])
-        | (np.uint64(text[i + np.uint64(1)]) << np.uint64(8))
-        | (np.uint64(text[i + np.uint64(2)]) << np.uint64(16))
-        | (np.uint64(text[i + np.uint64(3)]) << np.uint64(24))
-        | (np.uint64(text[i + np.uint64(4)]) << np.uint64(32))
-        | (np.uint64(text[i + np.uint64(5)]) << np.uint64(40))
-        | (np.uint64(text[i + np.uint64(6)]) << np.uint64(48))
-        | (np.uint64(text[i + np.uint64(7)]) << np.uint64(56))
-    )
-
-
-@kernel
-def _plain_bytes(found: np.uint64) -> int:
-    r"""How many of 8 bytes are plain ones of a string before the first that is not: none of control, `"`, `\`, non-ASCII.
-
-    A borrow may mark bytes after the first that is marked rightly, and none before it.
-    """
-    quotes, backslashes = found ^ _QUOTES, found ^ _BACKSLASHES
-    marks = (
-        ((quotes - _ONES) & ~quotes)
-        | ((backslashes - _ONES) & ~backslashes)
-        | ((found - _SPACES) & ~found)
-        | found
-    ) & _HIGH
-    if marks == np.uint64(0):
-        return 8
-    lowest = (marks & (~marks + _ONE)) - _ONE
-    return np.int64(((lowest & _ONES) * _ONES) >> np.uint64(56)) - 1
 
 
 @kernel
@@ -103,11 +67,15 @@ def string(text: NDArray[np.uint8], at: int) -> tuple[int, int, bool]:
         Where its last quote is, or -1, also for an escape `\u`; its characters; whether there is no escape.
     """
     less, verbatim = at, True  # `less`: where a string would begin that has one byte a character
-    while True:
-        plain = _plain_bytes(word(text, at))
-        at += plain
-        if plain == 8:
+    limit = len(text) - WIDE
+    while at <= limit:
+        marks = special(text, at)
+        if marks == np.uint64(0):
+            at += WIDE
             continue
+        at += lowest(marks)
+        if at > limit:
+            break
         byte = text[at]
         if byte == 34:
             return at, at - less, verbatim
@@ -135,6 +103,29 @@ def string(text: NDArray[np.uint8], at: int) -> tuple[int, int, bool]:
             return -1, 0, False
         less += end - at - 1
         at = end
+    return -1, 0, False
+
+
+@kernel
+def short_string(text: NDArray[np.uint8], at: int) -> int:
+    """Where the last quote of a string is that is shorter than WIDE and plain ASCII, from behind its first; or -1."""
+    limit = len(text) - WIDE
+    if at > limit:
+        return -1
+    marks = special(text, at)
+    if marks == np.uint64(0):
+        return -1
+    at += lowest(marks)
+    return at if text[at] == 34 and at <= limit else -1
+
+
+@kernel
+def any_string(text: NDArray[np.uint8], at: int) -> tuple[int, int, bool]:
+    """As `string`; a short one takes less time."""
+    close = short_string(text, at)
+    if close >= 0:
+        return close, close - at, True
+    return string(text, at)
 
 
 @kernel
@@ -142,6 +133,8 @@ def after_space(text: NDArray[np.uint8], at: int) -> int:
     """The place of the first byte that is no white space."""
     while text[at] <= 32 and (text[at] == 32 or text[at] == 10 or text[at] == 13 or text[at] == 9):
         at += 1
+        if at >= len(text) - WIDE:
+            break
     return at
 
 
@@ -250,8 +243,8 @@ def _after_scalar(text: NDArray[np.uint8], at: int) -> int:
 def skip(text: NDArray[np.uint8], at: int) -> int:
     """Where the value that begins at a place ends; -1 where it is not certain."""
     objects = np.uint64(0)  # a bit a level, the innermost lowest: whether it is an object
-    level = 0
-    while True:
+    level, limit = 0, len(text) - WIDE
+    while at <= limit:
         byte = text[at]
         if byte == 123 or byte == 91:
             if level == MAX_NESTED:
@@ -273,6 +266,8 @@ def skip(text: NDArray[np.uint8], at: int) -> int:
                 return at
             at = after_space(text, at)
         while True:
+            if at > limit:
+                return -1
             inside = (objects & _ONE) == _ONE
             if text[at] == 44:
                 at = after_space(text, at + 1)
@@ -289,3 +284,4 @@ def skip(text: NDArray[np.uint8], at: int) -> int:
             if level == 0:
                 return at
             at = after_space(text, at)
+    return -1

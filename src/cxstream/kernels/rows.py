@@ -48,7 +48,7 @@ class Cells(NamedTuple):
     """The columns of n rows; of `data` k members, in k columns or in one text of JSON.
 
     Attributes:
-        text: uint8[...], all texts in UTF-8, and 8 bytes more.
+        text: uint8[...], all texts in UTF-8, and WIDE bytes more.
         offsets: int32[texts, n + 1], where the texts of a column begin and end in its part of `text`: i is from i to i + 1.
             The first len(ENVELOPE) columns are those of the envelope.
         bases: int64[texts], where the part of each column begins.
@@ -168,7 +168,7 @@ def _members(
 def _row(
     known: Contract, cells: Cells, i: int, row: int, columns: NDArray[np.void], sources: NDArray[np.uint64],
     found: NDArray[np.int64], own: NDArray[np.int64], numbers: NDArray[np.float64], spans: NDArray[np.int64],
-    members: NDArray[np.uint64],
+    members: NDArray[np.uint64], nexts: NDArray[np.int64],
 ) -> bool:  # fmt: skip
     """Read row i; False where it is not plain, and then what is in its columns means nothing."""
     if not cells.whole[i]:
@@ -188,7 +188,7 @@ def _row(
     if cells.in_json:
         end = own[DATA, END]
         # What is not complete may go on in the next text: then it ends behind its end.
-        at, present = data_of(known, text, after_space(text, own[DATA, BEGIN]), kind, numbers, spans)
+        at, present = data_of(known, text, after_space(text, own[DATA, BEGIN]), kind, numbers, spans, nexts)
         if at < 0 or at > end or (at < end and after_space(text, at) < end):
             return False
     else:
@@ -205,7 +205,7 @@ def _row(
 def read_rows(
     known: Contract, cells: Cells, columns: NDArray[np.void], sources: NDArray[np.uint64],
     found: NDArray[np.int64], plain: NDArray[np.bool_], own: NDArray[np.int64], numbers: NDArray[np.float64],
-    spans: NDArray[np.int64], members: NDArray[np.uint64],
+    spans: NDArray[np.int64], members: NDArray[np.uint64], nexts: NDArray[np.int64],
 ) -> None:  # fmt: skip
     """Read the plain rows of a batch.
 
@@ -220,10 +220,11 @@ def read_rows(
         numbers: likewise.
         spans: likewise.
         members: likewise.
+        nexts: likewise.
     """
     all_of_them = len(numbers) == len(plain)
     for i in range(len(plain)):
         row = i if all_of_them else 0
         plain[i] = _row(
-            known, cells, i, row, columns, sources, found, own[row], numbers[row], spans[row], members
+            known, cells, i, row, columns, sources, found, own[row], numbers[row], spans[row], members, nexts
         )

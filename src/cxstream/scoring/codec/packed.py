@@ -7,21 +7,23 @@ from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
+from cxstream.kernels.wide import WIDE
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
-AFTER = b"\0" * 8
-"""What must lie behind the last text: kernels read 8 bytes at a time."""
+AFTER = b"\0" * WIDE
+"""What must lie behind the last text: kernels read that many bytes at a time."""
 
 
 class Packed(Sequence[bytes]):
     """Texts that lie in one, each made an object when it is asked for.
 
     Attributes:
-        text: all of them. Behind each lies a byte that no string of JSON contains, such as NUL or a line feed, and 8 bytes or more
-            behind the last.
+        text: all of them. Behind each lies a byte that no string of JSON contains, such as NUL or a line feed, and as many
+            as AFTER has behind the last.
         begins: int64[n], where each begins.
         ends: int64[n], where each ends.
     """
@@ -34,12 +36,17 @@ class Packed(Sequence[bytes]):
     @classmethod
     def of(cls, texts: Sequence[bytes | None]) -> Packed:
         """Pack texts; an empty one for None."""
-        held = [each or b"" for each in texts] if None in texts else texts
-        ends = np.cumsum(np.fromiter(map(len, held), np.int64, len(held)) + 1) - 1  # type: ignore[arg-type]  # none is None
+        held: Sequence[bytes]
+        try:
+            held, text = texts, b"\0".join([*texts, AFTER])  # type: ignore[assignment, list-item]
+        except TypeError:  # one is None; to look for it takes longer than to join them
+            held = [each or b"" for each in texts]
+            text = b"\0".join([*held, AFTER])
+        ends = np.cumsum(np.fromiter(map(len, held), np.int64, len(held)) + 1) - 1
         begins = np.empty_like(ends)
         begins[:1] = 0
         begins[1:] = ends[:-1] + 1
-        return cls(b"\0".join([*held, AFTER]), begins, ends)  # type: ignore[list-item]  # likewise
+        return cls(text, begins, ends)
 
     @property
     def data(self) -> NDArray[np.uint8]:

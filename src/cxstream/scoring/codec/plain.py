@@ -178,9 +178,10 @@ def read_plain(known: kernel.Contract, raws: Sequence[bytes | None], *, fields: 
     kept, members = n if fields else 1, len(MEMBERS)
     own, numbers = np.empty((kept, len(kernel.ENVELOPE), 2), np.int64), np.empty((kept, members))
     texts, there = np.zeros((kept, members, 2), np.int64), np.zeros(kept, np.uint64)
+    nexts = np.zeros((kernel.places_of(len(known.rules), members), kernel.NEXT), np.int64)
     if isinstance(raws, Rows):
         text = raws.text
-        read_rows(known, raws.cells, columns, sources, spans, plain, own, numbers, texts, there)
+        read_rows(known, raws.cells, columns, sources, spans, plain, own, numbers, texts, there, nexts)
     else:
         packed = raws if isinstance(raws, Packed) else Packed.of(raws)
         text = packed.text
@@ -197,6 +198,7 @@ def read_plain(known: kernel.Contract, raws: Sequence[bytes | None], *, fields: 
             numbers,
             texts,
             there,
+            nexts,
         )
     found = None
     if fields:

@@ -1,0 +1,125 @@
+r"""Many bytes of a text at once: 32 in vectors, 8 in a number. LLVM makes of it what the processor has (SSE2, AVX2, NEON).
+
+Machine code reads the bytes without a look at the length of the array: whoever calls must know that WIDE bytes may be read.
+With bounds checking, and without compilation, the functions of the same names in plain Python are used in its place, which read
+the same bytes one after the other.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from cxstream.kernels.jit import kernel
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+WIDE = 32
+"""Bytes that may be read from any place in a text: as many must lie behind its last record."""
+
+CHECKED = bool(numba.config.DISABLE_JIT or numba.config.BOUNDSCHECK)
+
+_BYTE, _BITS, _I64 = ir.IntType(8), ir.IntType(WIDE), ir.IntType(64)
+_VECTOR = ir.VectorType(_BYTE, WIDE)
+
+
+def word_in_python(text: NDArray[np.uint8], at: int) -> np.uint64:
+    """The 8 bytes at a place, the first one lowest."""
+    found = np.uint64(0)
+    for i in range(8):
+        found |= np.uint64(text[at + i]) << np.uint64(8 * i)
+    return found
+
+
+def same_in_python(text: NDArray[np.uint8], at: int, other: NDArray[np.uint8], there: int, n: int) -> bool:
+    """Whether n bytes of a text, from 1 to WIDE, equal those at a place of another one."""
+    marks = np.uint64(0)
+    for i in range(WIDE):
+        marks |= np.uint64(text[at + i] != other[there + i]) << np.uint64(i)
+    return (marks & (np.uint64(0xFFFFFFFF) >> np.uint64(WIDE - n))) == np.uint64(0)
+
+
+def special_in_python(text: NDArray[np.uint8], at: int) -> np.uint64:
+    r"""A bit for each of WIDE bytes, the first one lowest: whether it is a control, `"`, `\`, or not ASCII."""
+    marks = np.uint64(0)
+    for i in range(WIDE):
+        byte = text[at + i]
+        marks |= np.uint64(byte < 32 or byte == 34 or byte == 92 or byte >= 128) << np.uint64(i)
+    return marks
+
+
+def lowest_in_python(marks: np.uint64) -> int:
+    """The place of the lowest bit; 64 where there is none."""
+    if marks == np.uint64(0):
+        return 64
+    n = 0
+    while not (marks >> np.uint64(n)) & np.uint64(1):
+        n += 1
+    return n
+
+
+def _loaded(context: Any, builder: Any, kind: Any, array: Any, at: Any, what: Any) -> Any:
+    """What lies at a place of an array of bytes, of any alignment."""
+    begin = context.make_array(kind)(context, builder, array).data
+    place = builder.bitcast(builder.gep(begin, [at]), what.as_pointer())
+    return builder.load(place, align=1)
+
+
+def _each(byte: int) -> Any:
+    return ir.Constant(_VECTOR, [byte] * WIDE)
+
+
+@intrinsic  # type: ignore[untyped-decorator]  # Numba has no types
+def _word(_: Any, text: Any, __: Any) -> Any:
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return _loaded(context, builder, signature.args[0], args[0], args[1], _I64)
+
+    return types.uint64(text, types.int64), code
+
+
+@intrinsic  # type: ignore[untyped-decorator]  # Numba has no types
+def _same(_: Any, text: Any, __: Any, other: Any, ___: Any, ____: Any) -> Any:
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kinds = signature.args
+        one = _loaded(context, builder, kinds[0], args[0], args[1], _VECTOR)
+        two = _loaded(context, builder, kinds[2], args[2], args[3], _VECTOR)
+        marks = builder.bitcast(builder.icmp_unsigned("!=", one, two), _BITS)
+        # The marks of the bytes behind the first n are shifted out.
+        behind = builder.trunc(builder.sub(ir.Constant(_I64, WIDE), args[4]), _BITS)
+        return builder.icmp_unsigned("==", builder.shl(marks, behind), ir.Constant(_BITS, 0))
+
+    return types.boolean(text, types.int64, other, types.int64, types.int64), code
+
+
+@intrinsic  # type: ignore[untyped-decorator]  # Numba has no types
+def _special(_: Any, text: Any, __: Any) -> Any:
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        found = _loaded(context, builder, signature.args[0], args[0], args[1], _VECTOR)
+        # As numbers with a sign, bytes that are not ASCII are below all controls.
+        marks = builder.icmp_signed("<", found, _each(32))
+        for byte in (34, 92):
+            marks = builder.or_(marks, builder.icmp_unsigned("==", found, _each(byte)))
+        return builder.zext(builder.bitcast(marks, _BITS), _I64)
+
+    return types.uint64(text, types.int64), code
+
+
+@intrinsic  # type: ignore[untyped-decorator]  # Numba has no types
+def _lowest(_: Any, __: Any) -> Any:
+    def code(_: Any, builder: Any, __: Any, args: Any) -> Any:
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 0))
+
+    return types.int64(types.uint64), code
+
+
+if CHECKED:
+    word, same, special = kernel(word_in_python), kernel(same_in_python), kernel(special_in_python)
+    lowest = kernel(lowest_in_python)
+else:
+    word, same, special, lowest = _word, _same, _special, _lowest

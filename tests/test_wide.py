@@ -1,0 +1,57 @@
+"""What machine code reads of many bytes at once is what plain Python reads one byte after the other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cxstream.kernels import wide
+
+MACHINE = wide._word, wide._same, wide._special, wide._lowest
+PYTHON = wide.word_in_python, wide.same_in_python, wide.special_in_python, wide.lowest_in_python
+
+
+def all_of(word: Any, same: Any, special: Any, lowest: Any) -> Any:
+    def read(text: Any, at: int, other: Any, there: int, n: int) -> Any:
+        marks = special(text, at)
+        return word(text, at), same(text, at, other, there, n), marks, lowest(marks)
+
+    return read
+
+
+MACHINES = numba.njit(all_of(*MACHINE))
+PYTHONS = all_of(*PYTHON)
+
+# Plain bytes, those at the edges of what is plain, and the special ones.
+texts = st.lists(
+    st.sampled_from(b'aaaaa !"#[\\]\x00\x1f\x20\x7e\x7f\x80\xc3\xff'), min_size=40, max_size=80
+).map(bytes)
+
+
+@given(
+    one=texts,
+    two=texts,
+    at=st.integers(0, 8),
+    there=st.integers(0, 8),
+    n=st.integers(1, wide.WIDE),
+    like=st.integers(0, wide.WIDE),
+)
+@settings(deadline=None, max_examples=1500)
+def test_machine_code_reads_what_plain_python_reads(
+    one: bytes, two: bytes, at: int, there: int, n: int, like: int
+) -> None:
+    two = two[:there] + one[at : at + like] + two[there + like :]
+    text, other = np.frombuffer(one, np.uint8), np.frombuffer(two, np.uint8).copy()
+    expected = PYTHONS(text, at, other, there, n)
+    assert MACHINES(text, at, other, there, n) == expected
+    assert expected[0] == int.from_bytes(one[at : at + 8], "little")
+    assert expected[1] == (one[at : at + n] == two[there : there + n])
+    special = [
+        i for i, byte in enumerate(one[at : at + wide.WIDE]) if byte < 32 or byte in b'"\\' or byte > 127
+    ]
+    assert expected[2] == sum(1 << i for i in special)
+    assert expected[3] == min(special, default=64)
