@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import numpy as np
 import pytest
 from aiokafka.partitioner import murmur2 as their_murmur2
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cxstream.kernels.text import BAD_TIME, depth, hash64, murmur2, parse_times
@@ -40,6 +41,30 @@ def test_times_are_read_as_datetime_reads_them(moment: datetime, minutes: int, d
     whole = aware.replace(microsecond=0) - datetime(1970, 1, 1, tzinfo=UTC)
     milliseconds = int(fraction[1:4].ljust(3, "0")) if fraction else 0
     assert parse(text) == whole // timedelta(milliseconds=1) + milliseconds
+
+
+@given(
+    moment=st.datetimes(min_value=datetime(1, 1, 1), max_value=datetime(9999, 12, 31)),  # noqa: DTZ001
+    milli=st.booleans(),
+    wrong=st.none() | st.tuples(st.integers(0, 23), st.sampled_from("0123456789:-/.;TZtz+ \u017b")),
+)
+@settings(max_examples=500)
+def test_usual_times_are_read_as_datetime_reads_them(
+    moment: datetime, milli: bool, wrong: tuple[int, str] | None
+) -> None:
+    text = f"{moment.year:04}-{moment:%m-%dT%H:%M:%S}" + (
+        f".{moment.microsecond // 1000:03}Z" if milli else "Z"
+    )
+    if wrong:
+        at, character = wrong
+        text = text[:at] + character + text[at + 1 :]
+    grammar = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+    try:
+        read = datetime.fromisoformat(text.upper()) if grammar.fullmatch(text) else None
+    except ValueError:
+        read = None
+    since = None if read is None else (read - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+    assert parse(text) == (BAD_TIME if since is None else since)
 
 
 @pytest.mark.parametrize(

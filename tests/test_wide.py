@@ -11,14 +11,21 @@ from hypothesis import strategies as st
 
 from cxstream.kernels import wide
 
-MACHINE = wide._word, wide._same, wide._special, wide._lowest
-PYTHON = wide.word_in_python, wide.same_in_python, wide.special_in_python, wide.lowest_in_python
+MACHINE = wide._word, wide._same, wide._special, wide._lowest, wide._like, wide._bits
+PYTHON = (
+    wide.word_in_python,
+    wide.same_in_python,
+    wide.special_in_python,
+    wide.lowest_in_python,
+    wide.like_in_python,
+    wide.bits_in_python,
+)
 
 
-def all_of(word: Any, same: Any, special: Any, lowest: Any) -> Any:
+def all_of(word: Any, same: Any, special: Any, lowest: Any, like: Any, bits: Any) -> Any:
     def read(text: Any, at: int, other: Any, there: int, n: int) -> Any:
-        marks = special(text, at)
-        return word(text, at), same(text, at, other, there, n), marks, lowest(marks)
+        marks, some = special(text, at), like(text, at, text[at + n])
+        return word(text, at), same(text, at, other, there, n), marks, lowest(marks), some, bits(marks)
 
     return read
 
@@ -55,3 +62,5 @@ def test_machine_code_reads_what_plain_python_reads(
     ]
     assert expected[2] == sum(1 << i for i in special)
     assert expected[3] == min(special, default=64)
+    assert expected[4] == sum(1 << i for i in range(wide.WIDE) if one[at + i] == one[at + n])
+    assert expected[5] == len(special)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cxstream.kernels.lines import line_feeds, lines_of
 from cxstream.scoring.codec.packed import AFTER, Packed
 from cxstream.scoring.codec.rejection import Passing, Reference
 from cxstream.scoring.codec.rows import Rows
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
 _BOM = b"\xef\xbb\xbf"
-_LINE_FEED = 10
 
 
 @dataclass(slots=True)
@@ -160,20 +160,15 @@ class _Cutter:
 
     def _cut(self, data: bytes, size: int) -> Iterator[Records]:
         """Cut the first bytes of a text into lines; at least as many as AFTER has follow."""
-        ends = np.flatnonzero(np.frombuffer(data, np.uint8, size) == _LINE_FEED)
-        if not len(ends) or ends[-1] < size - 1:
-            ends = np.append(ends, size)
-        begins = np.empty_like(ends)
-        begins[:1] = 0
-        begins[1:] = ends[:-1] + 1
-        first, self.next = self.next, self.next + len(ends)
+        text = np.frombuffer(data, np.uint8)
+        begins, ends, places = np.empty((3, line_feeds(text, size) + 1), np.int64)
+        lines, filled = lines_of(text, size, begins, ends, places)
+        first, self.next = self.next, self.next + lines
         numbers: Sequence[int] = range(first, self.next)
-        filled = ends > begins
-        if not filled.all():
-            numbers = (np.flatnonzero(filled) + first).tolist()
-            begins, ends = begins[filled], ends[filled]
-        if len(ends):
-            yield bounded(Packed(data, begins, ends), numbers, self.limit)
+        if filled < lines:
+            numbers = (places[:filled] + first).tolist()
+        if filled:
+            yield bounded(Packed(data, begins[:filled], ends[:filled]), numbers, self.limit)
 
 
 def bounded(lines: Sequence[bytes], numbers: Sequence[int], limit: int) -> Records:

@@ -175,7 +175,10 @@ class Unpacker:
         offsets, times = np.empty(count, np.int64), np.empty(count, np.int64)
         spans = np.empty((SPANS, count), np.int64)
         base, attributes, last, first_ms, max_ms, _ = _FIELDS.unpack_from(plain.data)
-        if not ordinary(plain, _HEADER_BYTES, last, self._limits.record, offsets, times, spans):
+        # To read what was copied last takes half as long: it is still in the processor's cache.
+        text = b"".join((plain.data, AFTER))
+        data = np.frombuffer(text, np.uint8, len(plain))
+        if not ordinary(data, _HEADER_BYTES, last, self._limits.record, offsets, times, spans):
             return None
         kind = int(bool(attributes & _LOG_APPEND_TIME))
         if kind:
@@ -183,7 +186,6 @@ class Unpacker:
         else:
             times += first_ms
         offsets += base
-        text = plain.tobytes() + AFTER
         keys, values = Packed(text, *spans[:2]), Packed(text, *spans[2:])
         return PackedRecords(offsets, times, kind, keys, values)
 

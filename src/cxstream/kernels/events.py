@@ -65,6 +65,9 @@ RULE = np.dtype(
 )
 """What a member of `data` must be in an event of a kind."""
 
+ABSENT, THERE, CHANGED = 0, 1, 2
+"""What a member of `data` is; in a text that is CHANGED there are escapes."""
+
 BEGIN, END = 0, 1
 SUBJECT_BEGIN, SUBJECT_END, TOPIC_BEGIN, TOPIC_END, SPANS = 0, 1, 2, 3, 4
 """Places of texts of a plain record; a topic that is not there begins at NONE."""
@@ -189,48 +192,48 @@ def _texts(text: NDArray[np.uint8], at: int, items: int, most: int) -> int:
 def _member(
     known: Contract, text: NDArray[np.uint8], at: int, kind: int, m: int,
     numbers: NDArray[np.float64], spans: NDArray[np.int64],
-) -> tuple[int, bool]:  # fmt: skip
-    """Read a member of `data`; returns where it ends, or -1, and whether it is there: null is as good as nothing."""
+) -> tuple[int, int]:  # fmt: skip
+    """Read a member of `data`; returns where it ends, or -1, and whether it is ABSENT (as null is), THERE or CHANGED."""
     rule = known.rules[kind, m]
     form = rule.form
     if text[at] == 110:
         value, at = literal(text, at)
-        return (-1 if form == UNSURE or rule.required else at), False
+        return (-1 if form == UNSURE or rule.required else at), ABSENT
     if form == TEXT or form == CHOICE or form == LETTERS:
         if text[at] != 34:
-            return -1, False
+            return -1, ABSENT
         begin = at + 1
         at, characters, verbatim = any_string(text, begin)
         if at < 0 or characters < rule.least or characters > rule.most:
-            return -1, False
-        spans[m, BEGIN], spans[m, END] = (begin if verbatim else -1), at
+            return -1, ABSENT
+        spans[m, BEGIN], spans[m, END] = (begin if verbatim else 0), at
         if not verbatim and (form != TEXT or m <= _CASE):
-            return -1, False
+            return -1, ABSENT
         if form == CHOICE:
             chosen = number_of(known, VALUES + m, text, begin, at)
             if chosen < 0 or not (rule.allowed >> np.uint64(chosen)) & np.uint64(1):
-                return -1, False
+                return -1, ABSENT
             numbers[m] = chosen
         elif form == LETTERS:
             if at - begin != 3:
-                return -1, False
+                return -1, ABSENT
             for i in range(begin, at):
                 if text[i] < 65 or text[i] > 90:
-                    return -1, False
-        return at + 1, True
+                    return -1, ABSENT
+        return at + 1, (THERE if verbatim else CHANGED)
     if form == NUMBER:
         value, at = number(text, at)
         if at < 0 or not rule.low <= value <= rule.high or (rule.whole and value != np.floor(value)):
-            return -1, False
+            return -1, ABSENT
         numbers[m] = value
-        return at, True
+        return at, THERE
     if form == BOOLEAN:
         value, at = literal(text, at)
         numbers[m] = value
-        return at, True
+        return at, THERE
     if form == TEXTS:
-        return _texts(text, at, rule.items, rule.most), True
-    return -1, False
+        return _texts(text, at, rule.items, rule.most), THERE
+    return -1, ABSENT
 
 
 @kernel
@@ -307,11 +310,10 @@ def data_of(
                 return -1, present
             named |= bit
             at, there = _member(known, text, at, kind, m, numbers, spans)
-            if there:
+            if there != ABSENT:
                 present |= bit
-                if spans[m, BEGIN] < 0:
+                if there == CHANGED:
                     present |= ESCAPED
-                    spans[m, BEGIN] = 0
         if at < 0:
             return -1, present
     required = known.required[kind]
@@ -488,7 +490,7 @@ def read_events(
         plain: bool[n], filled in.
         own: int64[k, len(ENVELOPE), 2], where the texts of the envelope lie; k is n, or 1 where nobody needs them.
         numbers: float64[k, members], the numbers in `data`, and 1 and 0 for true and false.
-        spans: int64[k, members, 2], where the texts in `data` lie; zeros.
+        spans: int64[k, members, 2], where the texts in `data` lie.
         members: uint64[k], bits of the members of `data` that are there, and ESCAPED; the others' entries of `numbers` and
             `spans` mean nothing.
         nexts: int64[places_of(kinds, members), NEXT], zeros; what is remembered.

@@ -54,13 +54,32 @@ def special_in_python(text: NDArray[np.uint8], at: int) -> np.uint64:
     return marks
 
 
+def like_in_python(text: NDArray[np.uint8], at: int, byte: int) -> np.uint64:
+    """A bit for each of WIDE bytes, the first one lowest: whether it is a certain one."""
+    marks = np.uint64(0)
+    for i in range(WIDE):
+        marks |= np.uint64(text[at + i] == byte) << np.uint64(i)
+    return marks
+
+
+def bits_in_python(marks: np.uint64) -> int:
+    """How many bits are set."""
+    n = 0
+    while marks != np.uint64(0):
+        marks &= marks - np.uint64(1)
+        n += 1
+    return n
+
+
 def lowest_in_python(marks: np.uint64) -> int:
     """The place of the lowest bit; 64 where there is none."""
     if marks == np.uint64(0):
         return 64
     n = 0
-    while not (marks >> np.uint64(n)) & np.uint64(1):
-        n += 1
+    for step in (32, 16, 8, 4, 2, 1):
+        if marks & ((np.uint64(1) << np.uint64(step)) - np.uint64(1)) == np.uint64(0):
+            marks >>= np.uint64(step)
+            n += step
     return n
 
 
@@ -111,6 +130,25 @@ def _special(_: Any, text: Any, __: Any) -> Any:
 
 
 @intrinsic  # type: ignore[untyped-decorator]  # Numba has no types
+def _like(_: Any, text: Any, __: Any, ___: Any) -> Any:
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        found = _loaded(context, builder, signature.args[0], args[0], args[1], _VECTOR)
+        byte = builder.insert_element(ir.Constant(_VECTOR, ir.Undefined), args[2], ir.Constant(_BITS, 0))
+        each = builder.shuffle_vector(byte, byte, ir.Constant(ir.VectorType(_BITS, WIDE), [0] * WIDE))
+        return builder.zext(builder.bitcast(builder.icmp_unsigned("==", found, each), _BITS), _I64)
+
+    return types.uint64(text, types.int64, types.uint8), code
+
+
+@intrinsic  # type: ignore[untyped-decorator]  # Numba has no types
+def _bits(_: Any, __: Any) -> Any:
+    def code(_: Any, builder: Any, __: Any, args: Any) -> Any:
+        return builder.ctpop(args[0])
+
+    return types.int64(types.uint64), code
+
+
+@intrinsic  # type: ignore[untyped-decorator]  # Numba has no types
 def _lowest(_: Any, __: Any) -> Any:
     def code(_: Any, builder: Any, __: Any, args: Any) -> Any:
         return builder.cttz(args[0], ir.Constant(ir.IntType(1), 0))
@@ -120,6 +158,6 @@ def _lowest(_: Any, __: Any) -> Any:
 
 if CHECKED:
     word, same, special = kernel(word_in_python), kernel(same_in_python), kernel(special_in_python)
-    lowest = kernel(lowest_in_python)
+    like, lowest, bits = kernel(like_in_python), kernel(lowest_in_python), kernel(bits_in_python)
 else:
-    word, same, special, lowest = _word, _same, _special, _lowest
+    word, same, special, like, lowest, bits = _word, _same, _special, _like, _lowest, _bits

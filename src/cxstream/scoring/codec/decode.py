@@ -89,6 +89,14 @@ class Rejected(msgspec.Struct, frozen=True, order=True, gc=False):
     message: str
 
 
+_ROW = np.dtype((np.void, EVENT.itemsize))
+
+
+def _rows(columns: NDArray[np.void], which: NDArray[np.int64] | NDArray[np.bool_]) -> NDArray[np.void]:
+    """Some rows of the columns of events. NumPy copies a row without members at once, and others member by member."""
+    return columns.view(_ROW)[which].view(EVENT)
+
+
 @dataclass(slots=True)
 class Decoded:
     """A decoded batch.
@@ -119,7 +127,11 @@ class Decoded:
         self.rejected.sort()
         keep = np.ones(len(self.events), bool)
         keep[list(wrong)] = False
-        self.valid, self.columns, self.sources = self.valid[keep], self.columns[keep], self.sources[keep]
+        self.valid, self.columns, self.sources = (
+            self.valid[keep],
+            _rows(self.columns, keep),
+            self.sources[keep],
+        )
         self.events = self.events.kept(keep)
 
     def taken(self, places: NDArray[np.int64], rejected: list[Rejected]) -> Decoded:
@@ -127,7 +139,7 @@ class Decoded:
         return Decoded(
             self.valid[places],
             self.events.taken(places),
-            self.columns[places],
+            _rows(self.columns, places),
             self.sources[places],
             rejected,
         )

@@ -177,7 +177,7 @@ def read_plain(known: kernel.Contract, raws: Sequence[bytes | None], *, fields: 
     spans, plain = np.zeros((n, kernel.SPANS), np.int64), np.empty(n, np.bool_)
     kept, members = n if fields else 1, len(MEMBERS)
     own, numbers = np.empty((kept, len(kernel.ENVELOPE), 2), np.int64), np.empty((kept, members))
-    texts, there = np.zeros((kept, members, 2), np.int64), np.zeros(kept, np.uint64)
+    texts, there = np.empty((kept, members, 2), np.int64), np.zeros(kept, np.uint64)
     nexts = np.zeros((kernel.places_of(len(known.rules), members), kernel.NEXT), np.int64)
     if isinstance(raws, Rows):
         text = raws.text
