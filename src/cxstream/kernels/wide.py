@@ -1,6 +1,6 @@
 r"""Many bytes of a text at once: 32 in vectors, 8 in a number. LLVM makes of it what the processor has (SSE2, AVX2, NEON).
 
-Machine code reads the bytes without a look at the length of the array: whoever calls must know that WIDE bytes may be read.
+Machine code reads the bytes without a look at the length of the array: the caller must know that WIDE bytes may be read.
 With bounds checking, and without compilation, the functions of the same names in plain Python are used in its place, which read
 the same bytes one after the other.
 """
