@@ -16,7 +16,17 @@ from cxstream.console.queries import own
 from cxstream.warehouse.views import definition, query
 from cxstream.warehouse.views.selection import Filter, Selection
 from cxstream.warehouse.views.statistics import wilson
-from view_rows import DAYS, START, answer, answers, database, made_up, made_up_signals, touchpoint
+from view_rows import (
+    DAYS,
+    START,
+    answer,
+    answers,
+    database,
+    made_up,
+    made_up_cards,
+    made_up_signals,
+    touchpoint,
+)
 
 if TYPE_CHECKING:
     import duckdb
@@ -35,12 +45,13 @@ REJECTED = [
         (-1, "crm", "malformed", 7), (2, "shop", "misrouted", 3), (2, "shop", "misrouted", -1), (9, "crm", "misrouted", 6),
     ]
 ]  # fmt: skip
+CARDS = made_up_cards(7, 50)
 COMMERCE = {"purchase", "return", "discount_used", "loyalty_joined", "loyalty_redeemed", "referral"}
 
 
 @pytest.fixture(scope="module")
 def connection() -> duckdb.DuckDBPyConnection:
-    return database(ROWS, SIGNALS, REJECTED)
+    return database(ROWS, SIGNALS, REJECTED, cards=CARDS)
 
 
 def same(found: Row, expected: Row) -> None:
@@ -75,6 +86,39 @@ def worth(rows: list[Row]) -> Row:
         "loyalty_joined": kinds["loyalty_joined"],
         "loyalty_redeemed": kinds["loyalty_redeemed"],
         "referrals": kinds["referral"],
+        **{
+            name: value
+            for name, value in money([row["customer_id"] for row in rows]).items()
+            if name != "spent"
+        },
+    }
+
+
+def staying() -> dict[int, Row]:
+    """The latest score card of each customer who has not left."""
+    last: dict[int, str] = {}
+    for row in sorted(ROWS, key=lambda one: (one["time"], one["partition"], one["offset"])):
+        if row["kind"] in {"churned", "won_back"}:
+            last[row["customer_id"]] = row["kind"]
+    return {
+        card["customer_id"]: card
+        for card in CARDS
+        if card["latest"] and last.get(card["customer_id"]) != "churned"
+    }
+
+
+def money(customers: list[int]) -> Row:
+    """What some customers are expected to bring; each counts once."""
+    cards = [card for number, card in staying().items() if number in customers]
+
+    def total(name: str) -> float | None:
+        known = [card[name] for card in cards if card[name] is not None]
+        return sum(known) if known else None
+
+    return {
+        "valued": sum(card["clv"] is not None for card in cards),
+        "alive": total("p_alive"),
+        **{name: total(name) for name in ("clv", "value_at_risk", "spent")},
     }
 
 
@@ -99,6 +143,26 @@ def test_value_by_segment_and_band(connection: duckdb.DuckDBPyConnection, band: 
 def test_value_without_a_band(connection: duckdb.DuckDBPyConnection) -> None:
     (found,) = answer(connection, "value")
     same(found, {"band": None, **worth([row for row in ROWS if row["kind"] in COMMERCE])})
+
+
+def test_what_customers_are_worth_by_level_and_by_their_chance_to_buy(
+    connection: duckdb.DuckDBPyConnection,
+) -> None:
+    cards = staying()
+    assert 10 < len(cards) < 50
+    bands = {
+        number: None
+        if card["p_alive"] is None
+        else "{}-{}".format(*(20 * (int(card["p_alive"] * 5) + more) for more in (0, 1)))
+        for number, card in cards.items()
+    }
+    levels = {number: card["announced"] for number, card in cards.items()}
+    for each, part_of in (("level", levels), ("alive", bands)):
+        found = answer(connection, "worth", options={"each": each}, since=START + timedelta(days=3))
+        assert {row["part"] for row in found} == set(part_of.values())
+        for row in found:
+            group = [number for number, part in part_of.items() if part == row["part"]]
+            same(row, {"part": row["part"], "customers": len(group), **money(group)})
 
 
 # --- risk

@@ -22,7 +22,17 @@ from cxstream.warehouse.views.selection import (
     parse_filter,
     values_of,
 )  # fmt: skip
-from view_rows import CHOICES, DAYS, START, answers, database, made_up, made_up_changes, made_up_signals
+from view_rows import (
+    CHOICES,
+    DAYS,
+    START,
+    answers,
+    database,
+    made_up,
+    made_up_cards,
+    made_up_changes,
+    made_up_signals,
+)
 
 if TYPE_CHECKING:
     import duckdb
@@ -46,7 +56,9 @@ FREE = {definition.NUMBER: "1.5", definition.TEXT: "awareness > purchase"}
 @pytest.fixture(scope="module")
 def connection() -> duckdb.DuckDBPyConnection:
     rejected = [{"day": START.date(), "source": "shop", "reason": "invalid", "records": 3}]
-    return database(ROWS, made_up_signals(1, ROWS, 150), rejected, made_up_changes(1, 5))
+    return database(
+        ROWS, made_up_signals(1, ROWS, 150), rejected, made_up_changes(1, 5), made_up_cards(1, 25)
+    )
 
 
 @st.composite
@@ -163,7 +175,7 @@ def test_a_team_is_a_dimension_like_any_other(name: str, connection: duckdb.Duck
 def teamed() -> duckdb.DuckDBPyConnection:
     """The same touchpoints, with the team as a segment."""
     rows = [{**row, "segment": TEAM_OF.get(row["agent"])} for row in ROWS]
-    return database(rows, made_up_signals(1, ROWS, 150), (), made_up_changes(1, 5))
+    return database(rows, made_up_signals(1, ROWS, 150), (), made_up_changes(1, 5), made_up_cards(1, 25))
 
 
 def test_teams_that_nobody_has_named(connection: duckdb.DuckDBPyConnection) -> None:

@@ -143,13 +143,45 @@ def made_up_changes(seed: int, count: int) -> list[Row]:
     ]  # fmt: skip
 
 
+_FACTS = (
+    "partition", "effort", "effort_halfwidth", "satisfaction", "satisfaction_halfwidth", "probability", "acute",
+    "touches_1", "touches_7", "touches_30", "touches_90", "purchases",
+)  # fmt: skip
+
+
+def made_up_cards(seed: int, customers: int) -> list[Row]:
+    """The latest score card of each customer, and an earlier one that counts for nothing."""
+    chance = random.Random(seed)
+    cards = []
+    for customer in range(1, customers + 1):
+        known = chance.random() < 0.8
+        money = {
+            "p_alive": round(chance.random(), 6),
+            "clv": round(chance.random() * 500, 4),
+            "value_at_risk": round(chance.random() * 90, 4),
+        }
+        for is_latest in (False, True):
+            time = START + timedelta(hours=chance.randrange(DAYS * 24))
+            cards.append(
+                {
+                    **dict.fromkeys(_FACTS, 0), **(money if known else dict.fromkeys(money)),
+                    "customer_id": customer, "offset": 2 * customer + is_latest, "record": 2 * customer + is_latest,
+                    "latest": is_latest, "time": time, "last_touch": time, "level": "none", "model": "made-up", "features": "{}",
+                    "announced": chance.choice(("none", "elevated", "high", "critical")),
+                    "spent": round(chance.random() * 900, 2),
+                }
+            )  # fmt: skip
+    return cards
+
+
 def database(
     rows: Iterable[Row],
     signals: Iterable[Row] = (),
     rejected: Iterable[Row] = (),
     changes: Iterable[Row] = (),
+    cards: Iterable[Row] = (),
 ) -> duckdb.DuckDBPyConnection:
-    """A read model in memory with these touchpoints, signals, counts of rejected records and changes."""
+    """A read model in memory with these touchpoints, signals, counts of rejected records, changes and score cards."""
     connection = duckdb.connect(config={"threads": 2})
     for _, sql in migrations():
         connection.execute(sql)
@@ -157,6 +189,7 @@ def database(
     _insert(connection, "risk_signals", signals)
     _insert(connection, "rejected", rejected)
     _insert(connection, "changes", changes)
+    _insert(connection, "score_cards", cards)
     return connection
 
 

@@ -15,7 +15,6 @@ from cxstream.console.figures import Cell, Estimate, Grid, Measure
 from cxstream.console.labels import LEVELS
 from cxstream.console.language import N_
 from cxstream.console.page import Ask, Page, customer_address
-from cxstream.console.queries import own
 from cxstream.console.tables import Table
 
 if TYPE_CHECKING:
@@ -60,8 +59,8 @@ async def _show(ask: Ask) -> Mapping[str, Any]:
         ask.view("value", scope=weekly.scope_of(ask.scope), grain="week"),
         ask.view("value", options={"band": band}),
         ask.view("value", by=(by,), limit=_MOST),
-        ask.view(own("worth")),
-        ask.view(own("worth"), options={"each": "alive"}),
+        ask.view("worth"),
+        ask.view("worth", options={"each": "alive"}),
     )
     first = await ask.reader.sql(_MOST_AT_RISK, {"limit": _FIRST}) if ask.sees_customers else []
     words = ask.language
@@ -331,7 +330,7 @@ async def _weeks_table(ask: Ask) -> Table:
 
 
 async def _levels_table(ask: Ask) -> Table:
-    return Table("money-at-risk", await ask.view(own("worth")))
+    return Table("money-at-risk", await ask.view("worth"))
 
 
 async def _customers_table(ask: Ask) -> Table:

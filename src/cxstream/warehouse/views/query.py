@@ -23,6 +23,8 @@ Placeholders in the SQL of a view:
   stay.
 - `{causes}`: the touchpoints that signals are joined with; none where the selection asks for nothing of them.
 - `{team RELATION}`: its column `team`, with a comma behind it, where the selection needs it.
+- `{worth}`: the latest score cards of customers who have not left, with what they are expected to bring; `{sum COLUMN}`: a sum
+  that is the same in any order, to a millionth.
 - `{few}`: the least number of answers; `{option NAME}`: the value of an option, bound.
 - `{MEASURE}`: the condition of the rows that a measure counts.
 """
@@ -78,6 +80,13 @@ _DAILY = {name: name for name in ("kind", "source", "channel", "touchpoint", "st
 _OF_JOURNEYS = ("journey", "in_journey", "journey_key", "journey_customers", "part")
 # Steps of a funnel.
 _MOST_STEPS = 8
+_WORTH = """(
+    SELECT customer_id, time, announced AS level, p_alive, clv, value_at_risk, spent
+    FROM cards ANTI JOIN (
+        SELECT customer_id FROM touchpoints WHERE kind IN ('churned', 'won_back')
+        GROUP BY customer_id HAVING arg_max(kind, (time, "partition", "offset")) = 'churned'
+    ) USING (customer_id)
+)"""
 # Memory for a bit for each customer in each group and thread.
 _MOST_BITMAP_BYTES = 128 << 20
 
@@ -359,6 +368,12 @@ class _Filler:
     def _causes(self) -> str:
         asked = self._selection.by or self._selection.where
         return "touchpoints" if asked else "(FROM touchpoints WHERE false)"
+
+    def _worth(self) -> str:
+        return _WORTH
+
+    def _sum(self, column: str) -> str:
+        return f"sum(round({column} * 1e6)::HUGEINT) / 1e6"
 
     def _since(self) -> str:
         return self._bound_of("since", self._selection.since)

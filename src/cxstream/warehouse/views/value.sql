@@ -13,6 +13,8 @@
 -- | `per_purchase`, `per_buyer` | base currency | `revenue` / `purchases` with an amount in base currency; `revenue` / `buyers` |
 -- | `return_share` | 0..1 | `returns` / `purchases` |
 -- | `unconverted` | touchpoints | purchases and returns whose currency has no rate: not in the amounts |
+-- | `valued`, `alive` | customers | of `customers`, those whose [value](scoring.md#customer-value) is known, and the sum of their probabilities to buy again |
+-- | `clv`, `value_at_risk` | base currency | likewise: what they are expected to bring, and that times their churn risk |
 -- | `discounts_used`, `loyalty_joined`, `loyalty_redeemed`, `referrals` | touchpoints | of these kinds |
 --
 -- ## Options
@@ -24,6 +26,7 @@
 -- ## Caveats
 -- - The band is that of the score after the touchpoint, which a purchase itself makes better. It is no proof of cause.
 -- - Returns count when they happen, not with the purchase that they undo: `return_share` of a short window compares different orders.
+-- - `valued`, `alive`, `clv` and `value_at_risk` are by the latest score cards, as in the view [worth](#worth), whatever the window. Customers who left are no part of them. One customer counts in each row in which they are: rows do not add up.
 --
 -- ## Behind
 -- - customers: true
@@ -63,6 +66,18 @@ WITH bought AS (
         count(*) FILTER ({referrals}) AS referrals
     FROM bought
     GROUP BY {by} band
+),
+expected AS (
+    SELECT
+        {by}
+        band, count(clv) AS valued,
+        {sum p_alive} AS alive, {sum clv} AS clv, {sum value_at_risk} AS value_at_risk
+    FROM (SELECT DISTINCT {by} band, customer_id FROM bought) JOIN (SELECT customer_id, p_alive, clv, value_at_risk FROM {worth}) USING (customer_id)
+    GROUP BY {by} band
+),
+whole AS (
+    SELECT sums.*, valued, alive, clv, value_at_risk
+    FROM sums LEFT JOIN expected ON {same sums expected} sums.band IS NOT DISTINCT FROM expected.band
 )
 SELECT
     {by}
@@ -71,6 +86,7 @@ SELECT
     revenue / nullif(priced, 0) AS per_purchase,
     revenue / nullif(buyers, 0) AS per_buyer,
     returns / nullif(purchases, 0) AS return_share,
-    unconverted, discounts_used, loyalty_joined, loyalty_redeemed, referrals
-FROM sums
+    unconverted, coalesce(valued, 0) AS valued, alive, clv, value_at_risk,
+    discounts_used, loyalty_joined, loyalty_redeemed, referrals
+FROM whole
 ORDER BY {order} band, revenue DESC {then_by}
