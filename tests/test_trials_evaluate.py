@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import statistics
 from collections import defaultdict
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -141,6 +142,9 @@ def test_a_planted_effect_is_found_and_paid() -> None:
     assert result.ratio_p is not None
     assert result.ratio_p > 0.001
     assert result.warnings == []
+    assert result.left_out == [
+        "nps is not compared: 0 treated and 0 held out have one, and each arm needs 30"
+    ]
     money = result.money
     assert money is not None
     assert money.saving is not None
@@ -293,6 +297,8 @@ def test_the_command_reads_a_warehouse_and_writes_reports(tmp_path: Path) -> Non
     assert "Experiment retention" in result.output
     assert "ROI" in result.output
     assert page.read_text().startswith("<!doctype html>")
+    assert "nps is not compared: 0 treated" in page.read_text()
+    assert "nps is not compared: 0 treated" in result.output
     assert json.loads(data.read_bytes())["results"][0]["share"] == 0.3
     again = run(path, "--report", page)
     assert "is there already" in f"{again.output} {again.exception}"
@@ -327,8 +333,8 @@ def test_a_change_of_a_channel_is_compared_with_another(tmp_path: Path) -> None:
     assert len(said["daily"]["changed"]) == len(said["daily"]["control"]) == 29
     assert said["change"]["placebo"]["low"] < 0 < said["change"]["placebo"]["high"]
     assert 'aria-label="Mean of effort by day, web and store"' in page.read_text()
-    spent = run(path, *asked, "--measure", "spend")
-    assert "Difference in differences: +0 (" in spent.output
+    for measure in ("spend", "churn"):
+        assert "Difference in differences: +0 (" in run(path, *asked, "--measure", measure).output
     assert (
         "there is no change 'other'; there are release"
         in run(path, "--change", "other", "--control", "store").output
@@ -366,3 +372,39 @@ def test_spend_by_day_is_what_a_loop_finds() -> None:
     assert found.days == days
     assert found.changed == pytest.approx([means[day, "web"] for day in days])
     assert found.control == pytest.approx([means[day, "store"] for day in days])
+
+
+def test_churn_by_day_is_what_a_loop_finds() -> None:
+    chance, at = random.Random(8), START + timedelta(days=20, hours=9)
+    kinds = ("page_view",) * 20 + ("churned", "won_back")
+    rows = [
+        touchpoint(
+            customer_id=chance.randrange(60) + 1, offset=i, time=START + timedelta(hours=i), kind=chance.choice(kinds),
+            channel=chance.choice(("web", "store", "app")),
+        )
+        for i in range(34 * 24)
+    ]  # fmt: skip
+    with database(rows, []) as connection:
+        found = gather.daily(connection, "churn", at, ("web", "store"), 10)
+    within = timedelta(days=gather.LEFT_WITHIN_DAYS)
+    last, firsts = max(row["time"] for row in rows).date(), {}
+    for row in rows:
+        if row["kind"] not in {"churned", "won_back"}:
+            firsts.setdefault((row["time"].date(), row["channel"], row["customer_id"]), row["time"])
+    gone = [(row["customer_id"], row["time"]) for row in rows if row["kind"] == "churned"]
+    left: dict[tuple[int, str], list[bool]] = defaultdict(list)
+    for (day, channel, customer), first in firsts.items():
+        is_whole = day + within < at.date() or (day > at.date() and day + within < last)
+        number = (day - at.date()).days
+        if is_whole and -10 - 7 <= number <= 10:
+            left[number, channel].append(
+                any(who == customer and first < time <= first + within for who, time in gone)
+            )
+    days = [day for day in range(-17, 11) if {(day, "web"), (day, "store")} <= left.keys()]
+    assert days[0] == -17
+    assert -8 in days
+    assert not {-7, 0, 6} & set(days)
+    assert found.days == days
+    assert found.changed == pytest.approx([statistics.fmean(left[day, "web"]) for day in days])
+    assert found.control == pytest.approx([statistics.fmean(left[day, "store"]) for day in days])
+    assert 0 < sum(found.changed) < len(days)

@@ -82,10 +82,11 @@ _MAGIC, _MAGIC_AT = b"DUCK", 8
 @click.option("--control", metavar="CHANNEL", help="With --change: a channel that did not change.")
 @click.option(
     "--measure",
-    type=click.Choice(["effort", "mood", "effort_after", "satisfaction_after", "wait_s", "spend"]),
+    type=click.Choice(["effort", "mood", "effort_after", "satisfaction_after", "wait_s", "spend", "churn"]),
     default="effort",
     show_default=True,
-    help="With --change: what is compared, by day; spend is by customer who was there.",
+    help="With --change: what is compared, by day; spend is by customer who was there, churn the share of them who left within 7 "
+    "days.",
 )
 @click.option("--force", is_flag=True, help="Replace files that are there.")
 @click.pass_obj
@@ -277,7 +278,7 @@ def _show(
         click.echo(f"\n{report.title(each)}: {report.size(each)}")
         if each.metrics:
             show_table(f"{report.title(each)}, {wanted.days} days", report.metric_rows(each))
-        for line in report.money_lines(each.money):
+        for line in (*each.left_out, *report.money_lines(each.money)):
             click.echo(line)
         warn(each.warnings)
     trend, daily = change or (None, None)

@@ -11,6 +11,8 @@ from cxstream.trials import statistics as s
 from cxstream.trials.gather import OUTCOMES
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from cxstream.trials.gather import Subjects
     from cxstream.trials.statistics import Floats
 
@@ -124,6 +126,7 @@ class Result(Struct, frozen=True):
         looks: the difference in churn as customers came in.
         money: what it brought; None where nothing is compared.
         warnings: what to beware of; with any, think before believing the figures.
+        left_out: outcomes that cannot be compared, and why.
     """
 
     what: str
@@ -140,6 +143,7 @@ class Result(Struct, frozen=True):
     looks: list[Look]
     money: Money | None
     warnings: list[str]
+    left_out: list[str]
 
 
 def evaluate(found: Subjects, wanted: Wanted, share: float | None = None) -> Result:
@@ -173,7 +177,21 @@ def evaluate(found: Subjects, wanted: Wanted, share: float | None = None) -> Res
         _looks(found) if enough else [],
         _money(metrics, treated, wanted),
         list(_warnings(found, treated, holdout, share, p, acted, wanted)),
+        list(_left_out(found, metrics)) if enough else [],
     )
+
+
+def _left_out(found: Subjects, metrics: list[Metric]) -> Iterator[str]:
+    """The outcomes that nothing is said about, and why."""
+    for name in OUTCOMES:
+        if all(each.name != name for each in metrics):
+            there = ~np.isnan(found.outcomes[name])
+            treated, holdout = int(there[found.treated].sum()), int(there[~found.treated].sum())
+            yield (
+                f"{name} is not compared: {treated:,} treated and {holdout:,} held out have one, and each arm needs {LEAST}"
+                if min(treated, holdout) < LEAST
+                else f"{name} is not compared: it is the same for everybody"
+            )
 
 
 def _risk(found: Subjects) -> Floats:

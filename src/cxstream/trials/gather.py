@@ -164,7 +164,32 @@ _MEANS = ("effort", "mood", "effort_after", "satisfaction_after", "wait_s")
 # What customers who were there that day spent, less what they brought back.
 _SPEND = """coalesce(sum(CASE kind WHEN 'purchase' THEN amount_base WHEN 'return' THEN -amount_base END), 0)
         / count(DISTINCT customer_id)"""
-MEASURES = (*_MEANS, "spend")
+LEFT_WITHIN_DAYS = 7
+"""Days after a visit in which a departure counts for `churn`."""
+# Days before the change end so early that what counts for them was over by then.
+_LEFT = """
+WITH there AS (
+    SELECT time::DATE AS day, channel = $channel AS changed, customer_id, min(time) AS first
+    FROM touchpoints
+    WHERE channel IN ($channel, $control) AND kind NOT IN ('churned', 'won_back')
+        AND time::DATE >= $at::DATE - ($days + $within)::INTEGER AND time::DATE <= $at::DATE + $days::INTEGER
+        AND (time::DATE > $at::DATE OR time::DATE < $at::DATE - $within::INTEGER)
+        AND time::DATE < (SELECT max(time)::DATE - $within::INTEGER FROM touchpoints)
+    GROUP BY ALL
+),
+gone AS (SELECT DISTINCT customer_id, time FROM touchpoints WHERE kind = 'churned'),
+known AS (
+    SELECT day, changed, there.customer_id, count(gone.time) > 0 AS has_left
+    FROM there LEFT JOIN gone
+        ON gone.customer_id = there.customer_id
+        AND gone.time > first AND gone.time <= first + to_days($within::INTEGER)
+    GROUP BY ALL
+),
+sums AS (SELECT day, changed, avg(has_left::INTEGER) AS mean FROM known GROUP BY ALL)
+SELECT a.day - $at::DATE, a.mean, b.mean
+FROM sums a JOIN sums b USING (day) WHERE a.changed AND NOT b.changed ORDER BY a.day
+"""
+MEASURES = (*_MEANS, "spend", "churn")
 
 
 class Daily(Struct, frozen=True):
@@ -205,14 +230,16 @@ def daily(
     """
     if measure not in MEASURES:
         raise ValueError(measure)
-    is_mean = measure in _MEANS
-    rows = connection.execute(
-        _DAILY.format(
+    asked = {"channel": channels[0], "control": channels[1], "at": at, "days": days}
+    if measure == "churn":
+        rows = connection.execute(_LEFT, asked | {"within": LEFT_WITHIN_DAYS}).fetchall()
+    else:
+        is_mean = measure in _MEANS
+        sql = _DAILY.format(
             mean=f"avg({measure})" if is_mean else _SPEND,
             counts=f"{measure} IS NOT NULL" if is_mean else "true",
-        ),
-        {"channel": channels[0], "control": channels[1], "at": at, "days": days},
-    ).fetchall()
+        )
+        rows = connection.execute(sql, asked).fetchall()
     found = [list(column) for column in zip(*rows, strict=True)] or [[], [], []]
     return Daily(measure, *channels, *found)
 

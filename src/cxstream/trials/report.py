@@ -194,6 +194,7 @@ def _part(result: Result) -> list[str]:
         f"<h2>{escape(title(result))}</h2>",
         f"<p>{escape(size(result))}</p>",
         *warnings(result.warnings),
+        *(f"<p>{escape(each)}</p>" for each in result.left_out),
     ]
     if not result.metrics:
         return parts
