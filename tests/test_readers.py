@@ -25,6 +25,7 @@ from pyarrow import parquet as pq
 from cxstream.files.lines import split
 from cxstream.files.readers import read_batches, total_bytes
 from cxstream.model.errors import InputError
+from cxstream.scoring.codec.packed import AFTER
 from cxstream.scoring.codec.rejection import Reference
 
 EVENT = {
@@ -81,6 +82,50 @@ def test_splitting_does_not_depend_on_blocks_or_batches(pieces, cuts, batch, lim
         for i, (number, line) in enumerate(zip(part.numbers, part.lines, strict=True))
     ]
     assert got == reference(data, limit)
+
+
+@given(
+    pieces=st.lists(
+        st.sampled_from(
+            [b"a", b"{}\n", b"\n", b"\r\n", b"\r", "\ufeffż".encode(), b"x" * 9, b"y" * 50 + b"\n"]
+        )
+        | st.binary(max_size=40).map(lambda text: text + b"\n"),
+        max_size=60,
+    ),
+    cuts=st.lists(st.integers(1, 300), min_size=1, max_size=8),
+    batch=st.integers(1, 400),
+    limit=st.integers(30, 400),
+)
+def test_splitting_does_not_depend_on_what_is_given_back(pieces, cuts, batch, limit):
+    file, given = io.BytesIO(b"".join(pieces)), []
+
+    def blocks():
+        while block := file.read(cuts[len(given) % len(cuts)]):
+            yield block
+
+    def give_back(size):
+        file.seek(-size, 1)
+        given.append(size)
+        return True
+
+    def told(parts):
+        return [
+            (number, bytes(line), part.cut.get(i))
+            for part in parts
+            for i, (number, line) in enumerate(zip(part.numbers, part.lines, strict=True))
+        ]
+
+    expected = told(split([file.getvalue()] if file.getvalue() else [], batch, limit))
+    assert told(split(blocks(), batch, limit, give_back)) == expected
+
+
+def test_the_lines_of_a_file_are_used_where_they_lie(tmp_path):
+    (tmp_path / "in").write_bytes(NDJSON)
+    joined = b"".join(chunk.lines.text for chunk in read_batches([tmp_path / "in"], batch_bytes=9000))
+    (tmp_path / "in").write_bytes(NDJSON.replace(b'"web"', '"ï"'.encode(), 1))
+    assert len(NDJSON) < len(joined) < 1.2 * len(NDJSON)
+    mixed = list(read_batches([tmp_path / "in"], batch_bytes=9000))
+    assert sum(chunk.lines.text.endswith(AFTER) for chunk in mixed) < 5
 
 
 LINES = [json.dumps({**EVENT, "id": str(i)}).encode() for i in range(3000)]

@@ -33,6 +33,12 @@ def all_of(word: Any, same: Any, special: Any, lowest: Any, like: Any, bits: Any
 MACHINES = numba.njit(all_of(*MACHINE))
 PYTHONS = all_of(*PYTHON)
 
+
+@numba.njit  # type: ignore[untyped-decorator]  # Numba has no types
+def copied(text: Any, at: int, out: Any, there: int) -> None:
+    wide._copy(text, at, out, there)
+
+
 # Plain bytes, those at the edges of what is plain, and the special ones.
 texts = st.lists(
     st.sampled_from(b'aaaaa !"#[\\]\x00\x1f\x20\x7e\x7f\x80\xc3\xff'), min_size=40, max_size=80
@@ -64,3 +70,7 @@ def test_machine_code_reads_what_plain_python_reads(
     assert expected[3] == min(special, default=64)
     assert expected[4] == sum(1 << i for i in range(wide.WIDE) if one[at + i] == one[at + n])
     assert expected[5] == len(special)
+    copies = [np.zeros(80, np.uint8), np.zeros(80, np.uint8)]
+    copied(text, at, copies[0], there)
+    wide.copy_in_python(text, at, copies[1], there)
+    assert copies[0].tobytes() == copies[1].tobytes() == bytes(there) + one[at : at + 32] + bytes(48 - there)

@@ -95,16 +95,19 @@ class _Cutter:
                 return
             yield self._too_long()
             block = block[end + 1 :]
-        end = block.rfind(b"\n") + 1
-        if self._give_back is not None and self._is_whole(block, end) and self._give_back(len(block) - end):
+        if end := self._end_of_whole(block):
             yield from self._cut(block, end)
             return
+        end = block.rfind(b"\n") + 1
         if end:
             self._ready += [*self._tail, memoryview(block)[:end]]
             self._ready_bytes += self._tail_bytes + end
             self._tail.clear()
             self._tail_bytes = 0
             block = block[end:]
+            # So that the next block may be used where it lies.
+            if self._give_back is not None and self._give_back(len(block)):
+                block = b""
         if block:
             self._tail.append(block)
             self._tail_bytes += len(block)
@@ -117,12 +120,14 @@ class _Cutter:
         elif self._ready_bytes >= self.batch_bytes:
             yield from self._flush()
 
-    def _is_whole(self, block: bytes, end: int) -> bool:
-        """Whether the lines of a block can be used where they lie."""
+    def _end_of_whole(self, block: bytes) -> int:
+        """The end of the lines of a block that can be used where they lie, and 0 where none can; the rest is given back."""
         begun = self._ready or self._tail
-        enough = end and len(block) - end >= len(AFTER)
         # To look for one byte is ten times as fast as to look for three.
-        return bool(enough and not begun and b"\r" not in block and _BOM[:1] not in block)
+        if self._give_back is None or begun or b"\r" in block or _BOM[:1] in block:
+            return 0
+        end = block.rfind(b"\n", 0, max(len(block) - len(AFTER), 0)) + 1
+        return end if end and self._give_back(len(block) - end) else 0
 
     def finish(self) -> Iterator[Records]:
         if self._skipped is not None:

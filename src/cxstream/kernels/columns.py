@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cxstream.kernels.jit import entry
+from cxstream.kernels.wide import WIDE, copy, lowest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+_ONE = np.uint64(1)
 
 NULL, EMPTY, FIRST = 0, 1, 2
 """Numbers of words: of none, of the empty one, and of the word 0 of a table."""
@@ -41,24 +44,20 @@ def spread(
         How many words there are.
     """
     words, room = 0, there.shape[1]
+    known = (_ONE << np.uint64(len(number_of))) - _ONE
     for i in range(len(rows)):
         row = rows[i]
-        left, m = members[row], 0
-        while left != np.uint64(0) and m < len(number_of):
-            if left & np.uint64(0xFF) == np.uint64(0):  # most members of most rows are not there
-                left >>= np.uint64(8)
-                m += 8
-                continue
-            if left & np.uint64(1) != np.uint64(0):
-                there[m, at + i] = True
-                if number_of[m] >= 0:
-                    values[number_of[m], at + i] = numbers[row, m]
-                if words_of[m] >= 0:
-                    begins[words], ends[words] = spans[row, m, 0], spans[row, m, 1]
-                    places[words] = np.int64(words_of[m]) * room + at + i
-                    words += 1
-            left >>= np.uint64(1)
-            m += 1
+        left = members[row] & known
+        while left != np.uint64(0):
+            m = lowest(left)
+            left &= left - _ONE
+            there[m, at + i] = True
+            if number_of[m] >= 0:
+                values[number_of[m], at + i] = numbers[row, m]
+            if words_of[m] >= 0:
+                begins[words], ends[words] = spans[row, m, 0], spans[row, m, 1]
+                places[words] = np.int64(words_of[m]) * room + at + i
+                words += 1
     return words
 
 
@@ -70,14 +69,14 @@ def lay(
     """Append texts to a column, as far as there is room.
 
     Args:
-        text: uint8[...].
+        text: uint8[...], with WIDE bytes behind the last text.
         spans: int64[..., members, 2], where texts lie in it.
         rows: int64[n], of `spans`.
         m: which member.
         there: bool[n], whether a row has it.
         at: texts that the column has.
         ends: int32[room + 1], where each ends in `out`, behind a 0; filled in.
-        out: uint8[...], filled in.
+        out: uint8[...], filled in; what is behind the last text means nothing.
 
     Returns:
         Bytes that `out` must have; where it has fewer, nothing is filled in.
@@ -92,9 +91,14 @@ def lay(
     for i in range(len(rows)):
         if there[i]:
             begin = spans[rows[i], m, 0]
-            for j in range(spans[rows[i], m, 1] - begin):
-                out[end + j] = text[begin + j]
-            end += spans[rows[i], m, 1] - begin
+            n = spans[rows[i], m, 1] - begin
+            if end + n + WIDE <= len(out):
+                for j in range(0, n, WIDE):
+                    copy(text, int(begin) + j, out, int(end) + j)
+            else:
+                for j in range(n):
+                    out[end + j] = text[begin + j]
+            end += n
         ends[at + i + 1] = end
     return need
 

@@ -54,6 +54,12 @@ def special_in_python(text: NDArray[np.uint8], at: int) -> np.uint64:
     return marks
 
 
+def copy_in_python(text: NDArray[np.uint8], at: int, out: NDArray[np.uint8], there: int) -> None:
+    """Copy WIDE bytes to another array."""
+    for i in range(WIDE):
+        out[there + i] = text[at + i]
+
+
 def like_in_python(text: NDArray[np.uint8], at: int, byte: int) -> np.uint64:
     """A bit for each of WIDE bytes, the first one lowest: whether it is a certain one."""
     marks = np.uint64(0)
@@ -83,11 +89,14 @@ def lowest_in_python(marks: np.uint64) -> int:
     return n
 
 
+def _address(context: Any, builder: Any, kind: Any, array: Any, at: Any, what: Any) -> Any:
+    begin = context.make_array(kind)(context, builder, array).data
+    return builder.bitcast(builder.gep(begin, [at]), what.as_pointer())
+
+
 def _loaded(context: Any, builder: Any, kind: Any, array: Any, at: Any, what: Any) -> Any:
     """What lies at a place of an array of bytes, of any alignment."""
-    begin = context.make_array(kind)(context, builder, array).data
-    place = builder.bitcast(builder.gep(begin, [at]), what.as_pointer())
-    return builder.load(place, align=1)
+    return builder.load(_address(context, builder, kind, array, at, what), align=1)
 
 
 def _each(byte: int) -> Any:
@@ -130,6 +139,17 @@ def _special(_: Any, text: Any, __: Any) -> Any:
 
 
 @intrinsic  # type: ignore[untyped-decorator]  # Numba has no types
+def _copy(_: Any, text: Any, __: Any, out: Any, ___: Any) -> Any:
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kinds = signature.args
+        found = _loaded(context, builder, kinds[0], args[0], args[1], _VECTOR)
+        builder.store(found, _address(context, builder, kinds[2], args[2], args[3], _VECTOR), align=1)
+        return context.get_dummy_value()
+
+    return types.void(text, types.int64, out, types.int64), code
+
+
+@intrinsic  # type: ignore[untyped-decorator]  # Numba has no types
 def _like(_: Any, text: Any, __: Any, ___: Any) -> Any:
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         found = _loaded(context, builder, signature.args[0], args[0], args[1], _VECTOR)
@@ -159,5 +179,7 @@ def _lowest(_: Any, __: Any) -> Any:
 if CHECKED:
     word, same, special = kernel(word_in_python), kernel(same_in_python), kernel(special_in_python)
     like, lowest, bits = kernel(like_in_python), kernel(lowest_in_python), kernel(bits_in_python)
+    copy = kernel(copy_in_python)
 else:
     word, same, special, like, lowest, bits = _word, _same, _special, _like, _lowest, _bits
+    copy = _copy
