@@ -181,6 +181,12 @@ def test_inputs_follow_each_other_and_lines_count_anew(tmp_path):
     ]
 
 
+def test_the_only_line_is_read_behind_empty_ones(tmp_path):
+    """To see how a text is laid out, all of it is read."""
+    (tmp_path / "in").write_bytes(b"\n\n" + LINES[0])
+    assert records(tmp_path / "in") == [(3, LINES[0])]
+
+
 def test_an_empty_file_has_no_records(tmp_path):
     (tmp_path / "empty").write_bytes(b"")
     assert records(tmp_path / "empty") == []

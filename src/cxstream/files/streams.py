@@ -34,15 +34,17 @@ class Source:
         name: how messages call it.
         taken: bytes read so far, as they are stored (compressed where they are).
         plain: what is read is what is stored, and can be read again.
+        ended: the end was read, so nobody asks for more.
     """
 
-    __slots__ = ("_file", "name", "plain", "taken")
+    __slots__ = ("_file", "ended", "name", "plain", "taken")
 
     def __init__(self, file: BinaryIO, name: str) -> None:
         self._file = file
         self.name = name
         self.taken = 0
         self.plain = False
+        self.ended = False
 
     def head(self) -> bytes:
         """The first bytes, without taking them."""
@@ -53,19 +55,21 @@ class Source:
         """At most `size` bytes; fewer when a pipe has no more at the moment, none at the end."""
         read1 = getattr(self._file, "read1", self._file.read)
         block: bytes = read1(size)
+        self.ended = not block
         self.taken += len(block)
         return block
 
     def give_back(self, size: int) -> bool:
-        """Read the last bytes again, if that is possible: if they are what is stored, in a file.
+        """Read the last bytes again, if that is possible: if they are what is stored, in a file, and the end was not read.
 
         Returns:
             Whether they come again.
         """
-        if self.plain:
+        again = self.plain and not self.ended
+        if again:
             self._file.seek(-size, 1)
             self.taken -= size
-        return self.plain
+        return again
 
     def pass_to(self, taken: int) -> None:
         """Count bytes that somebody else has read, up to an offset."""
