@@ -204,6 +204,45 @@ def _weighed(total: int, known: int, weight: np.int64) -> tuple[int, int]:
     return int(total + weight), known + (1 if weight != 0 else 0)
 
 
+@kernel
+def _weight(weights: NDArray[np.int8], h: np.uint64) -> np.int64:
+    return np.int64(weights[_bucket(h, len(weights))])
+
+
+@kernel
+def _grown(h: np.uint64, byte: np.uint8) -> np.uint64:
+    """The hash of an n-gram and one more byte."""
+    return (h ^ np.uint64(byte)) * _PRIME
+
+
+@kernel
+def _letters(word: NDArray[np.uint8], m: int, seed: np.uint64, weights: NDArray[np.int8]) -> tuple[int, int]:
+    """The weights of the n-grams of 3 to 5 bytes of word[: m + 1], other than all of it; their sum, and how many are known.
+
+    They are taken without a decision between them, so that memory is asked for the next before the last is there.
+    """
+    total = known = 0
+    last = m - 4
+    for i in range(last + 1):
+        h = _grown(_hashed(_CHARACTERS ^ seed, word, i, i + 2), word[i + 2])
+        a = _weight(weights, h)
+        h = _grown(h, word[i + 3])
+        b = _weight(weights, h)
+        c = _weight(weights, _grown(h, word[i + 4]))
+        # All of a word of three bytes and its marks is the word itself.
+        c = c if m > 4 else np.int64(0)
+        total, known = _weighed(total, known, a)
+        total, known = _weighed(total, known, b)
+        total, known = _weighed(total, known, c)
+    for i in range(max(last + 1, 0), m - 1):
+        h = _hashed(_CHARACTERS ^ seed, word, i, i + 2)
+        for j in range(i + 2, m + 1):
+            h = _grown(h, word[j])
+            if j - i < m:
+                total, known = _weighed(total, known, _weight(weights, h))
+    return total, known
+
+
 @entry
 def sum_of(
     text: NDArray[np.uint8], n: int, weights: NDArray[np.int8], most: int, word: NDArray[np.uint8]
@@ -238,13 +277,8 @@ def sum_of(
             total, known = _weighed(total, known, np.int64(weights[_bucket(_pair(h1, h0), size)]))
             if h2 != _EMPTY:
                 total, known = _weighed(total, known, np.int64(weights[_bucket(_triple(h2, h1, h0), size)]))
-        for i in range(m - 1):
-            # The n-grams that begin here, each of them the one before it and a letter.
-            h = _hashed(_CHARACTERS ^ seed, word, i, i + 2)
-            for j in range(i + 2, min(i + 5, m + 1)):
-                h = (h ^ np.uint64(word[j])) * _PRIME
-                if j - i < m:
-                    total, known = _weighed(total, known, np.int64(weights[_bucket(h, size)]))
+        more, seen = _letters(word, m, seed, weights)
+        total, known = total + more, known + seen
         words += 1
         h2 = h1
         h1 = h0

@@ -10,6 +10,7 @@ import numpy as np
 from cxstream.kernels.characters import Room
 from cxstream.kernels.sentiment import sentiments
 from cxstream.kernels.vader import MAX_WORDS, Tokens
+from cxstream.text.columns import together
 from cxstream.text.tables import characters, emoji, emoticons, english
 from cxstream.text.weights import load
 
@@ -68,10 +69,10 @@ class Quick:
             np.zeros(MAX_WORDS),
         )
         known, faces, words, phrases, faces_in_letters = _shared(name)
-        linear = polish.tables()
-        self._tables = (
-            known, faces, words, phrases, identifier.tables(), linear, faces_in_letters, room, spoken, tokens
-        )  # fmt: skip
+        self._tables = together((
+            known, faces, words, phrases, identifier.tables(), polish.tables(), faces_in_letters, room, spoken, tokens
+        ))  # fmt: skip
+        *_, linear, _, room, spoken, tokens = self._tables
         # What holds a text or its words.
         self._scratch = (*room, *spoken, *tokens, linear.blank, linear.word)
 

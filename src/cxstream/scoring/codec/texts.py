@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from cxstream.kernels.layout import HAS_VALUE
+from cxstream.kernels.layout import EVENT, HAS_VALUE
+from cxstream.kernels.unread import Members, choose, put
 from cxstream.model.errors import InstallationError
 from cxstream.model.kinds import Kind
 from cxstream.model.parameters import TextModelParams
@@ -19,16 +20,15 @@ from cxstream.scoring.codec.plain import NUMBER
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
-
-    from cxstream.scoring.codec.plain import Fields, Plain
+    from cxstream.scoring.codec.plain import Plain
     from cxstream.text.model import TextModel
 
 # By the number of a kind: whether its text is read, and whether its sentiment counts for the scores.
 _READ, _COUNTS = np.zeros(256, np.bool_), np.zeros(256, np.bool_)
 _READ[list(READ)] = True
 _COUNTS[[kind for kind in Kind if kind.spec.fills == "sentiment"]] = True
-_TEXT, _LANG, _SENTIMENT = (np.uint64(1 << NUMBER[name]) for name in ("text", "lang", "sentiment"))
+_NAMED = Members(*(NUMBER[name] for name in Members._fields))
+_KIND_AT = dict(EVENT.fields or {})["kind"][1]
 # Sets of languages; all partitions share a model.
 _KEPT = 4
 # A model has room to work in for one batch at a time.
@@ -66,6 +66,26 @@ def warm_up() -> None:
         some, model = ["good", "dobrze", "to jest bardzo dobre, dziękuję", ""], _loaded(named)
         model.sentiments(some)
         model.in_python(some, [None] * len(some))
+    cells, flags, members = (
+        np.zeros((0, EVENT.itemsize), np.uint8),
+        np.zeros(0, np.bool_),
+        np.zeros(0, np.uint64),
+    )
+    rows, spans = np.zeros(0, np.int64), np.zeros((0, 2), np.int64)
+    choose(
+        cells,
+        _KIND_AT,
+        flags,
+        members,
+        np.zeros((0, 1, 2), np.int64),
+        flags,
+        _READ,
+        _NAMED,
+        rows,
+        spans,
+        spans,
+    )
+    put(members, np.zeros((0, 1)), _NAMED, rows, np.zeros(0))
 
 
 class _Said(msgspec.Struct, gc=False):
@@ -93,36 +113,37 @@ def plain_sentiments(raws: Sequence[bytes | None], plain: Plain, model: TextMode
     """
     columns, fields = plain.columns, plain.fields
     assert fields is not None  # noqa: S101  # the caller has asked for them
-    which = np.flatnonzero(fields.members & (_TEXT | _SENTIMENT) == _TEXT)
-    which = which[plain.known[which] & _READ[columns["kind"][which]]]
-    if not len(which):
+    n = len(columns)
+    rows, spans, tags = np.empty(n, np.int64), np.empty((n, 2), np.int64), np.empty((n, 2), np.int64)
+    cells = columns.view(np.uint8).reshape(n, EVENT.itemsize)
+    found, escaped = choose(
+        cells,
+        _KIND_AT,
+        plain.known,
+        fields.members,
+        fields.spans,
+        fields.whole,
+        _READ,
+        _NAMED,
+        rows,
+        spans,
+        tags,
+    )
+    if not found + escaped:
         return {}
-    scores = _scores(raws, fields, which, model)
-    known = ~np.isnan(scores)
-    rows, values = which[known], scores[known]
-    fields.numbers[rows, NUMBER["sentiment"]] = values
-    fields.members[rows] |= _SENTIMENT
-    counts = _COUNTS[columns["kind"][rows]]
-    columns["a"][rows[counts]], columns["flags"][rows[counts]] = values[counts], HAS_VALUE
-    return dict(zip(rows.tolist(), values.tolist(), strict=True))
-
-
-def _scores(
-    raws: Sequence[bytes | None], fields: Fields, which: NDArray[np.int64], model: TextModel
-) -> NDArray[np.float64]:
-    """The sentiments of some records, by row of `which`; NaN where the model abstains."""
-    scores, whole = np.empty(len(which)), fields.whole[which]
-    rows = which[whole]
-    spans, tags = fields.spans[rows, NUMBER["text"]], fields.spans[rows, NUMBER["lang"]]
-    tags[fields.members[rows] & _LANG == 0] = 0
-    # Where there is an escape, the text is not what lies in the record.
-    escaped = [_read(raws[i]).data for i in which[~whole].tolist()]
     with _reading:
-        scores[whole] = model.read(fields.text, spans, tags)
+        scores = model.read(fields.text, spans[:found], tags[:found])
         if escaped:
-            found = model.sentiments([data.text or "" for data in escaped], [data.lang for data in escaped])
-            scores[~whole] = [np.nan if score is None else score for score in found]
-    return scores
+            # Where there is an escape, the text is not what lies in the record.
+            said = [_read(raws[i]).data for i in rows[n - escaped :].tolist()]
+            read = model.sentiments([data.text or "" for data in said], [data.lang for data in said])
+            scores = np.append(scores, np.array(read, np.float64))
+            rows[found : found + escaped] = rows[n - escaped :].copy()
+    known = put(fields.members, fields.numbers, _NAMED, rows[: len(scores)], scores)
+    rows, scores = rows[:known], scores[:known]
+    counts = _COUNTS[columns["kind"][rows]]
+    columns["a"][rows[counts]], columns["flags"][rows[counts]] = scores[counts], HAS_VALUE
+    return dict(zip(rows.tolist(), scores.tolist(), strict=True))
 
 
 def fill_sentiments(events: Sequence[Any], model: TextModel) -> None:
