@@ -13,6 +13,8 @@ from cxstream.scoring.codec.events import Events
 from cxstream.scoring.state.partition import NO_LIMIT
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cxstream.scoring.state.partition import PartitionState
 
 _MIX = [Kind.page_view, Kind.contact, Kind.error, Kind.purchase, Kind.survey_csat]
@@ -30,20 +32,37 @@ class Subject:
         self.subject = subject
 
 
+def name(number: int, prefix: str = "customer") -> str:
+    """The customer with this number."""
+    return f"{prefix}-{number:08d}"
+
+
 def fill(
-    partition: PartitionState, customers: int, panes: int, first_day: int, prefix: str = "customer"
+    partition: PartitionState,
+    customers: int | Sequence[int],
+    panes: int,
+    first_day: int,
+    prefix: str = "customer",
 ) -> int:
-    """Give each of `customers` an event on each of `panes` days, three days apart; how many events that are."""
+    """Give customers an event on each of `panes` days, three days apart; how many events that are.
+
+    Args:
+        partition: the state.
+        customers: how many, or their numbers.
+        panes: days of each.
+        first_day: the first of them, days UTC.
+        prefix: of their names.
+    """
+    numbers = range(customers) if isinstance(customers, int) else customers
     offset = 0
     for pane in range(panes):
-        for begin in range(0, customers, _BATCH):
-            n = min(_BATCH, customers - begin)
+        for begin in range(0, len(numbers), _BATCH):
             # Made here, so that the names that stay are those that the partition keeps.
-            names = [f"{prefix}-{i:08d}" for i in range(begin, begin + n)]
+            names = [name(i, prefix) for i in numbers[begin : begin + _BATCH]]
             apply_events(
                 partition, names, (first_day + pane * DAYS_APART) * DAY_MS + begin * 80, offset, pane
             )
-            offset += n
+            offset += len(names)
     return offset
 
 

@@ -11,10 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import latency
+import population
+import recovery
 import scale
 from cxstream.model.parameters import ScoringParams
 from cxstream.scoring.codec.routing import partition_of_keys
 from cxstream.scoring.engine import Engine, Records
+from cxstream.settings import Settings
 
 
 @given(st.integers(1, 400), st.integers(1, 50), st.integers(1, 30), st.integers(1, 97))
@@ -32,11 +35,11 @@ def test_offsets_lead_back_to_the_events_in_the_order_of_sending(
 
 
 def test_a_latency_is_from_the_intended_time_to_the_first_signal_and_infinite_without_one() -> None:
-    at = [np.arange(0, 20), np.arange(0), np.arange(0), np.arange(0)]
-    causes = np.array([0, 10, 12, 15])
-    found = [(0, 0, 100.5), (0, 10, 106.0), (0, 10, 105.25), (0, 15, 109.0)]
+    at = [np.arange(0, 50), np.arange(0), np.arange(0), np.arange(0)]
+    causes = np.array([0, 40, 42, 45])
+    found = [(0, 0, 100.5), (0, 40, 121.0), (0, 40, 120.25), (0, 45, 124.0)]
     seconds = latency.latencies(found, at, start=100.0, rate=2.0, causes=causes)
-    # Event 0 is in the warm-up; 10 was meant for 105, 12 brought no signal, 15 was meant for 107.5.
+    # Event 0 is in the warm-up; 40 was meant for 120, 42 brought no signal, 45 was meant for 122.5.
     assert seconds.tolist() == [0.25, math.inf, 1.5]
     assert latency.told(np.array([0.003, 0.001, 0.002])) == [2.0, 3.0, 3.0, 3.0]
 
@@ -78,3 +81,14 @@ def test_a_point_measures_every_figure_of_the_state(point: scale.Point) -> None:
     assert set(found) == set(scale.MEASURES)
     assert all(math.isfinite(each) for each in found.values())
     assert found["events/s"] > 0
+
+
+def test_a_partition_gets_the_customers_that_hash_to_it() -> None:
+    shares = recovery.homes(500, 4)
+    assert sorted(number for share in shares for number in share) == list(range(500))
+    for partition, share in enumerate(shares):
+        names = [population.name(number).encode() for number in share]
+        assert set(partition_of_keys(names, 4).tolist()) == {partition}
+        engine = recovery.filled(Settings(), partition, 4, share, panes=1)
+        assert engine.customers == len(share)
+        assert not engine.partition.strangers([population.name(number) for number in share])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,9 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cxstream.files.scored import decode, encoded, offsets_of, record_batch
+from cxstream.files.scored_columns import ScoredColumns
 from cxstream.model.fields import MAX_HASHTAG, MAX_HASHTAGS, MAX_STRING, MAX_SUBJECT
 from cxstream.model.parameters import ScoringParams
 from cxstream.scoring.engine import Engine, Records
+from cxstream.scoring.failing import BatchError
 from cxstream.settings import ACTIONS
 from cxstream.topology import SCORED, topology
 from cxstream.worker.ownership import scored_rows
@@ -74,6 +77,45 @@ def test_neither_batches_nor_records_change_the_rows(
     assert outbox.scored.rows == len(whole)
     assert outbox.scored.held_bytes == sum(len(value or b"") for _, value in outbox.rows[SCORED.contract])
     assert {key for key, _ in outbox.rows[SCORED.contract]} == {None}
+
+
+def test_another_thread_makes_the_same_columns_while_batches_come(whole: list[dict[str, Any]]) -> None:
+    engine, outbox = Engine(ScoringParams(), ACTIONS), Outbox(topology())
+    engine.scored = True
+    with ThreadPoolExecutor(2) as threads:
+        for i, value in enumerate(VALUES):
+            record = SimpleNamespace(offset=i, timestamp=APPENDED + i, headers=(), key=b"", value=value)
+            outbox.add(engine.process(Records([value], [i])), [record], 0)
+            threads.submit(outbox.scored.catch_up)
+    assert outbox.scored.rows_put_off == 0
+    outbox.close()
+    outbox.encode()
+    assert rows_of(outbox) == whole
+
+
+def test_rows_that_cannot_be_encoded_name_their_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, outbox = Engine(ScoringParams(), ACTIONS), Outbox(topology())
+    engine.scored = True
+    for begin, end in ((0, 100), (100, 200)):
+        records = [
+            SimpleNamespace(offset=i, timestamp=0, headers=(), key=b"", value=VALUES[i])
+            for i in range(begin, end)
+        ]
+        outbox.add(engine.process(Records(VALUES[begin:end], range(begin, end))), records, 0)
+        outbox.close()
+    add = ScoredColumns.add
+
+    def fail(columns: ScoredColumns, scored: Any, arrived: Any) -> None:
+        if scored.offsets[-1] >= 100:
+            raise ValueError("no column takes it")
+        add(columns, scored, arrived)
+
+    monkeypatch.setattr(ScoredColumns, "add", fail)
+    outbox.scored.catch_up()
+    with pytest.raises(BatchError) as raised:
+        outbox.encode()
+    assert (raised.value.first, raised.value.last) == (100, 199)
+    assert Suspects(0).learn(raised.value)
 
 
 def test_an_outbox_counts_the_memory_of_its_rows() -> None:

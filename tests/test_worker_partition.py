@@ -36,7 +36,7 @@ from cxstream.topology import CHURN_RISK, FRICTION, REJECTED, SCORES, SNAPSHOTS,
 from cxstream.worker.clients import Kafka, Reader, discard
 from cxstream.worker.feed import Fetch, to_records
 from cxstream.worker.metrics.counters import Counters
-from cxstream.worker.ownership import session
+from cxstream.worker.ownership import outbox
 from cxstream.worker.ownership.partition import Partition
 from cxstream.worker.ownership.restore import Losses, Restored, replay
 from cxstream.worker.ownership.standby import Standby
@@ -57,7 +57,7 @@ pytestmark = pytest.mark.broker
 
 @pytest.fixture(autouse=True)
 def _read_in_another_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "WORTH_A_THREAD", 2)
+    monkeypatch.setattr(outbox, "WORTH_A_THREAD", 2)
 
 
 @pytest.fixture

@@ -189,8 +189,8 @@ MUTATIONS = (
         _OUTBOX + "_write",
         (
             (
-                "await send(index)\n            batch, used,",
-                "await producer.send_batch(batch, tp[0], partition=tp[1])\n            batch, used,",
+                "await send(batch, first, stop)",
+                "await (send(batch, first, stop) if stop == len(rows) else producer.send_batch(batch, tp[0], partition=tp[1]))",
             ),
         ),
     ),

@@ -14,7 +14,7 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from cxstream.worker import feed
-from cxstream.worker.ownership import session
+from cxstream.worker.ownership import outbox
 from simulation.chaos import Chaos
 from simulation.checker import Checker
 from simulation.cluster import Cluster
@@ -70,7 +70,7 @@ def run(seed: int, *, keep_trace: bool = False, **worker: Any) -> Result:
     simulation = _Simulation(cluster, chance)
     with (
         patch.object(feed, "CHUNK", scenario.chunk),
-        patch.object(session, "WORTH_A_THREAD", 3),
+        patch.object(outbox, "WORTH_A_THREAD", 3),
         poison(),
         _logs_into(cluster, simulation.report),
         _no_collection(),

@@ -63,7 +63,7 @@ from cxstream.scoring.state.in_force import InForce, Timeline
 from cxstream.scoring.state.marker import MARKER_KEY
 from cxstream.scoring.state.partition import NO_LIMIT, Applied, PartitionState
 from cxstream.scoring.state.passed_over import PASSED_OVER
-from cxstream.scoring.state.snapshot import Line
+from cxstream.scoring.state.snapshot import Line, Unsealed
 from cxstream.scoring.state.worth import clv, compile_worth
 
 if TYPE_CHECKING:
@@ -849,9 +849,13 @@ class Engine:
 
         They count as saved from now on: a caller that cannot store them must drop this engine and restore another.
         """
+        return self.begin_snapshot().sealed()
+
+    def begin_snapshot(self) -> Unsealed:
+        """What `snapshot` returns, to be sealed later: by then the state may be another."""
         stale: list[tuple[bytes, bytes | None]] = [(key, None) for key in self._stale]
         self._stale, self.must_save, self.clears = {}, False, False
-        return stale + snapshot.save(
+        taken = snapshot.save(
             self.partition,
             self.next_offset,
             self.rules,
@@ -859,6 +863,8 @@ class Engine:
             cards_clean=self.dirty_cards() == 0,
             line=self.line,
         )
+        taken.rows[:0] = stale
+        return taken
 
     def belong_to(self, owner: Owner, generation: int) -> None:
         """Save the state for an owner from now on.

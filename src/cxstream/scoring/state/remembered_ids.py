@@ -38,7 +38,7 @@ from cxstream.kernels.remembered_ids_pack import (
 from cxstream.model.errors import SnapshotError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -51,6 +51,7 @@ _SEQ_BYTES, _LANE_BYTES = 6, 4
 # Lanes are doubled at 40 ids each, and stay when ids expire. So there may be many lanes without a row, but only if
 # a customer had very many events. The limit keeps a few damaged keys from reserving memory for nothing.
 _LANES_AT_LEAST, _LANES_A_ROW = 1 << 23, 64
+_UNREADABLE = "a key of remembered ids cannot be read: rebuild the partition from its log"
 _BLOCK_KEY, _LANE_KEY = 1 + _SEQ_BYTES + 1, 1 + _SEQ_BYTES + _LANE_BYTES
 # What decides the saved form: of a row, of its key, of a list, and what an id is.
 FORM: tuple[object, ...] = (
@@ -64,6 +65,18 @@ FORM: tuple[object, ...] = (
 def _key(seq: int, which: int, code: int) -> bytes:
     place = bytes((code,)) if code < LANES else (code - LANES).to_bytes(_LANE_BYTES, "big")
     return PREFIXES[which] + seq.to_bytes(_SEQ_BYTES, "big") + place
+
+
+def _keys(parts: NDArray[np.int64]) -> list[bytes]:
+    """The keys of number of first appearance, list, and block or lane, int64[n, 3]; as `_key` has them."""
+    if (parts[:, 2] >= LANES).any():
+        return [_key(*each) for each in parts.tolist()]
+    text = np.empty((len(parts), _BLOCK_KEY), np.uint8)
+    text[:, 0] = np.frombuffer(b"".join(PREFIXES), np.uint8)[parts[:, 1]]
+    text[:, 1 : 1 + _SEQ_BYTES] = parts[:, 0].astype(">i8")[:, None].view(np.uint8)[:, -_SEQ_BYTES:]
+    text[:, -1] = parts[:, 2]
+    packed = text.tobytes()
+    return [packed[i : i + _BLOCK_KEY] for i in range(0, len(packed), _BLOCK_KEY)]
 
 
 def _ended(packed: Iterable[int]) -> Iterable[bytes]:
@@ -108,16 +121,17 @@ def take_changed(partition: PartitionState) -> tuple[list[bytes], list[tuple[byt
     n_rows, n_dead, size = totals.tolist()
     data, begin = out[:size].tobytes(), 0
     rows = []
-    for key, end in zip(keys[:n_rows].tolist(), ends[:n_rows].tolist(), strict=True):
-        rows.append((_key(*key), data[begin:end]))
+    for key, end in zip(_keys(keys[:n_rows]), ends[:n_rows].tolist(), strict=True):
+        rows.append((key, data[begin:end]))
         begin = end
     gone = partition.dead_keys
     for ended in partition.dead:
         gone |= dict.fromkeys(_ended(ended.tolist()))
     gone |= dict.fromkeys(_key(*key) for key in dead[:n_dead].tolist())
     partition.dead, partition.dead_keys = [], {}
-    for key, _ in rows:
-        gone.pop(key, None)
+    if gone:
+        for key, _ in rows:
+            gone.pop(key, None)
     return list(gone), rows
 
 
@@ -139,9 +153,7 @@ def load(partition: PartitionState, rows: Mapping[bytes, bytes], loading: Loadin
     """
     expected = loading.expected
     keys = list(rows)
-    if any(len(key) not in (_BLOCK_KEY, _LANE_KEY) for key in keys):
-        raise SnapshotError("a key of remembered ids cannot be read: rebuild the partition from its log")
-    parsed = np.array([_parsed(key) for key in keys], np.int64).reshape(len(keys), 3)
+    parsed = _parsed(keys)
     live = partition.live()
     seqs = partition.state.rows["seq"][live]
     places = np.searchsorted(seqs, parsed[:, 0])
@@ -161,13 +173,34 @@ def load(partition: PartitionState, rows: Mapping[bytes, bytes], loading: Loadin
         )
 
 
-def _parsed(key: bytes) -> tuple[int, int, int]:
-    place = int.from_bytes(key[1 + _SEQ_BYTES :], "big")
-    if len(key) == _LANE_KEY:
-        place += LANES
-    elif place >= BLOCKS:
-        raise SnapshotError("a key of remembered ids cannot be read: rebuild the partition from its log")
-    return int.from_bytes(key[1 : 1 + _SEQ_BYTES], "big"), PREFIXES.index(key[:1]), place
+def _parsed(keys: Sequence[bytes]) -> NDArray[np.int64]:
+    """Number of first appearance, list, and block or lane of each key; int64[n, 3].
+
+    Raises:
+        SnapshotError: a key cannot be read.
+    """
+    sizes = np.fromiter(map(len, keys), np.int64, len(keys))
+    of_block = sizes == _BLOCK_KEY
+    if not (of_block | (sizes == _LANE_KEY)).all():
+        raise SnapshotError(_UNREADABLE)
+    text = np.frombuffer(b"".join(keys), np.uint8).astype(np.int64)
+    begins = np.cumsum(sizes) - sizes
+
+    def number(at: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+        found = np.zeros(len(at), np.int64)
+        for i in range(size):
+            found = found << 8 | text[at + i]
+        return found
+
+    parsed = np.empty((len(keys), 3), np.int64)
+    parsed[:, 0] = number(begins + 1, _SEQ_BYTES)
+    parsed[:, 1] = text[begins] == PREFIXES[1][0]
+    after = begins + 1 + _SEQ_BYTES
+    parsed[of_block, 2] = number(after[of_block], 1)
+    parsed[~of_block, 2] = LANES + number(after[~of_block], _LANE_BYTES)
+    if (parsed[of_block, 2] >= BLOCKS).any():
+        raise SnapshotError(_UNREADABLE)
+    return parsed
 
 
 def _order(partition: PartitionState, keys: NDArray[np.int64], slots: NDArray[np.int64]) -> NDArray[np.int64]:

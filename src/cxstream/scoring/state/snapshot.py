@@ -7,6 +7,7 @@ log is authoritative: a snapshot that does not match it is refused. Rows of an e
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -89,6 +90,28 @@ class Loaded(NamedTuple):
     rules: Timeline
 
 
+@dataclass(frozen=True, slots=True)
+class Unsealed:
+    """A snapshot that is taken, and not sealed yet.
+
+    Attributes:
+        rows: keys and payloads, tombstones first.
+        marker: describes them.
+        line: the lineage that they belong to.
+    """
+
+    rows: list[tuple[bytes, bytes | None]]
+    marker: Marker
+    line: Line
+
+    def sealed(self) -> list[tuple[bytes, bytes | None]]:
+        """The rows with their trailers, the marker last; another thread may make them while the state goes on."""
+        secret = self.line.secrets[0]
+        rows = list(Seal(self.line.generation, secret).close(self.rows))
+        rows.append((MARKER_KEY, self.marker.encode(secret)))
+        return rows
+
+
 def _bytes_of(array: NDArray[np.void], size: int) -> NDArray[np.uint8]:
     return array.view(np.uint8).reshape(len(array), size)
 
@@ -159,8 +182,8 @@ def save(
     key_id: str,
     cards_clean: bool,
     line: Line,
-) -> list[tuple[bytes, bytes | None]]:
-    """Pack what has changed since the last call, tombstones first, the marker last.
+) -> Unsealed:
+    """Pack what has changed since the last call.
 
     Args:
         partition: the state.
@@ -214,10 +237,7 @@ def save(
         visit_floor=_day(st.at[VISIT_FLOOR]),
     )
     marker = msgspec.structs.replace(marker, **side.counts(partition))
-    secret = line.secrets[0]
-    saved = list(Seal(line.generation, secret).close(rows))
-    saved.append((MARKER_KEY, marker.encode(secret)))
-    return saved
+    return Unsealed(rows, marker, line)
 
 
 def _day(day: int) -> int | None:
@@ -245,7 +265,8 @@ def _checked(
     if marker.customers > marker.seq or marker.swept_offset > marker.offset:
         raise SnapshotError("the snapshot's marker contradicts itself: rebuild the partition from its log")
     expected = marker.customers + marker.erasures
-    found = len(rows) - 1 - sum(side.is_row(key) or key.startswith(_PASSED_PREFIX) for key in rows)
+    kinds = Counter([key[:1] for key in rows])
+    found = len(rows) - 1 - sum(kinds[prefix] for prefix in (*side.PREFIXES, _PASSED_PREFIX))
     if expected != found:
         raise SnapshotError(f"the snapshot has {found} of {expected} rows: rebuild the partition")
     return marker, secret

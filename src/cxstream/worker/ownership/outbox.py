@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiokafka import TopicPartition
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from cxstream.scoring.codec.pseudonym import Pseudonyms
     from cxstream.scoring.engine import Outcome
+    from cxstream.scoring.state.snapshot import Unsealed
     from cxstream.topology import Topology
 
 Pair = tuple[bytes | None, bytes | None]
@@ -48,6 +50,9 @@ class Unread(NamedTuple):
     headers: tuple[()] = ()
 
 
+# Fewer records are read, and rows encoded, in some 2 ms, which is sooner than a thread on a busy computer begins and
+# hands over.
+WORTH_A_THREAD = 2000
 _NO_HEADERS: Headers = []
 _BY_REFERENCE = {TOO_LARGE, *PASSED_OVER}
 # Their records are unchanged copies, or repeat a schema.
@@ -131,6 +136,7 @@ class Outbox:
         self.explanations: list[Headers] = []
         self.scored = ScoredRows(scored_bytes)
         self.tally = FlushTally()
+        self._snapshot: Unsealed | None = None
 
     @property
     def held_bytes(self) -> int:
@@ -252,7 +258,14 @@ class Outbox:
             self.scored.beat(clock)
 
     def encode(self) -> None:
-        """Make the records of cx.scored, after `close`; another thread may do so."""
+        """Make the records of cx.scored and of a snapshot, after `close`; another thread may do so.
+
+        Raises:
+            BatchError: touchpoints cannot be encoded, for what is in them.
+        """
+        if self._snapshot is not None:
+            self.rows[SNAPSHOTS.contract] += self._snapshot.sealed()
+            self._snapshot = None
         self.scored.encode()
         if self.scored.values:
             self.rows[SCORED.contract] = [(None, value) for value in self.scored.values]
@@ -268,16 +281,21 @@ class Outbox:
         if cards:
             self.rows[SCORES.contract] += cards
 
-    def add_snapshot(self, rows: list[tuple[bytes, bytes | None]]) -> None:
-        """Take the changed rows of the state, the marker last."""
-        self.rows[SNAPSHOTS.contract] += rows
+    def add_snapshot(self, snapshot: Unsealed) -> None:
+        """Take the changed rows of the state; they become records when all is encoded."""
+        self._snapshot = snapshot
+
+    @property
+    def rows_to_encode(self) -> int:
+        """About how many rows `encode` has to make."""
+        return self.scored.rows + (0 if self._snapshot is None else len(self._snapshot.rows))
 
     def count(self, topic: str) -> int:
         """How many records wait for a topic, by its name in the contract."""
         return len(self.rows[topic]) if topic in self.rows else 0
 
     def __bool__(self) -> bool:
-        return bool(self.records or self.rows or self.taken)
+        return bool(self.records or self.rows or self.taken or self._snapshot is not None)
 
 
 async def commit(
@@ -407,9 +425,8 @@ async def _write(
     """
     earliest: int | None = None
     now = int(time.time() * 1000)
-    batch, used, first = _new_batch(producer, topic), 0, 0
 
-    async def send(stop: int) -> None:
+    async def send(batch: Any, first: int, stop: int) -> None:
         nonlocal earliest
         try:
             sent = await (await producer.send_batch(batch, tp[0], partition=tp[1]))
@@ -421,17 +438,34 @@ async def _write(
             found = causes[first:stop] if causes else [None] * (stop - first)
             raise RowsRefusedError(topic, found, size, error) from error
 
-    for index, (key, value) in enumerate(rows):
+    first = 0
+    while True:
+        fill = partial(_filled, _new_batch(producer, topic), rows, first, headers, limit, now)
+        if len(rows) - first < WORTH_A_THREAD:
+            batch, stop = fill()
+        else:
+            batch, stop = await asyncio.get_running_loop().run_in_executor(None, fill)
+        await send(batch, first, stop)
+        first = stop
+        if first >= len(rows):
+            return earliest
+
+
+def _filled(
+    batch: Any, rows: Sequence[Pair], first: int, headers: Sequence[Headers], limit: int | None, now: int
+) -> tuple[Any, int]:
+    """A batch with the rows from `first` on, as far as they fit, at least one; and where the next begins."""
+    used = 0
+    for index in range(first, len(rows)):
+        key, value = rows[index]
         more = _headers_of(index, headers)
         size = wire_bytes(key, value, more) if limit is not None else 0
-        full = limit is not None and used > 0 and used + size > limit
-        if full or batch.append(timestamp=now, key=key, value=value, headers=more) is None:
-            await send(index)
-            batch, used, first = _new_batch(producer, topic), 0, index
-            batch.append(timestamp=now, key=key, value=value, headers=more)
+        if limit is not None and used > 0 and used + size > limit:
+            return batch, index
+        if batch.append(timestamp=now, key=key, value=value, headers=more) is None:
+            return batch, index
         used += size
-    await send(len(rows))
-    return earliest
+    return batch, len(rows)
 
 
 def _new_batch(producer: AIOKafkaProducer, topic: str) -> Any:

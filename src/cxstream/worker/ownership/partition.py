@@ -551,7 +551,8 @@ class Partition:
                 following = next(pieces, None)
                 reading = None if following is None else session.reading(following)
                 session.apply(piece, ahead)
-                await session.keep_up(behind=self._behind)
+                pressed = following is not None or self._queue.records >= feed.CHUNK
+                await session.keep_up(behind=self._behind, pressed=pressed)
                 await asyncio.sleep(0)
                 piece = following
         finally:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from cxstream.kafka.claims import is_claim
+from cxstream.kafka.records import PackedRecords
 from cxstream.model.errors import LostRecordsError, SnapshotError, UnreadableError
 from cxstream.scoring.engine import MARKER_KEY, Engine
 from cxstream.scoring.state.marker import read_marker
@@ -294,12 +295,18 @@ async def _saved_rows(reader: Reader, snapshots: str) -> dict[bytes, bytes]:
     rows: dict[bytes, bytes] = {}
     first, end = await reader.bounds(snapshots)
     async for records in reader.read(snapshots, first, end):
+        if isinstance(records, PackedRecords):
+            # They have keys and values, all of them, and become no objects this way.
+            rows.update(zip(records.keys, records.values, strict=True))
+            continue
         for record in records:
             if record.value is None:
                 rows.pop(record.key, None)
             elif record.key is not None:
                 rows[record.key] = record.value
-    return {key: row for key, row in rows.items() if not is_claim(key)}
+    for claim in [key for key in rows if is_claim(key)]:
+        del rows[claim]
+    return rows
 
 
 def furthest(*offsets: int | None) -> int | None:

@@ -29,6 +29,7 @@ from cxstream.topology import REJECTED, SCORED, TOUCHPOINTS
 from cxstream.worker.clients import BATCH_BYTES
 from cxstream.worker.clock import now
 from cxstream.worker.feed import to_records
+from cxstream.worker.ownership import outbox as outboxes
 from cxstream.worker.ownership.inlets import Refused
 from cxstream.worker.ownership.outbox import Limits, Outbox, Unread, commit
 from cxstream.worker.ownership.restore import Losses
@@ -53,18 +54,17 @@ if TYPE_CHECKING:
 # While more records wait, a flush takes at most one score card per this many records: a worker that is behind would
 # write cards that are outdated as soon as it has caught up.
 _RECORDS_PER_CARD = 64
-# A worker that is busy waits between two transactions for as long as the last one took, at most this long: then it makes
-# fewer and larger ones.
+# A worker that is behind waits between two transactions for as long as the last one took, at most this long: then it
+# makes fewer and larger ones.
 _BUSY_SECONDS = 0.5
 # Where only ticks come, cx.scored says how far the clock is once it is so much farther: its readers wait for all partitions.
 _BEAT_MS = 10_000
 # A batch that every topic takes: for smaller ones, the limit of cx.rejected need not be read.
 _SURELY_TAKEN_BYTES = 1024
 
-# Fewer records are read, and rows encoded, sooner than another thread begins.
-WORTH_A_THREAD = 500
 # One core is for the event loop.
 _READERS = ThreadPoolExecutor(max(1, min(4, (os.cpu_count() or 2) - 1)), "read-ahead")
+_COLUMNS = ThreadPoolExecutor(max(1, min(4, (os.cpu_count() or 2) - 1)), "scored-columns")
 
 log = structlog.get_logger(__name__)
 
@@ -134,7 +134,11 @@ class OwnershipSession:
         self._flushed_at = started
         # How long the last transaction took.
         self._took = 0.0
-        self._saved_at = started if restored.saved else -float("inf")
+        # Each partition at a time of its own: what a snapshot takes of the event loop delays all of them.
+        self._early = self._worker.snapshot_seconds * (partition % self._partitions) / self._partitions
+        self._saved_at = -float("inf")
+        if restored.saved:
+            self._snapshot_taken(started)
         self._saved_position = self.position if restored.saved else -1
 
     def _new_outbox(self) -> Outbox:
@@ -143,7 +147,7 @@ class OwnershipSession:
 
     def reading(self, records: Sequence[Any]) -> asyncio.Future[Ahead] | None:
         """Begin to read records in another thread, before those before them are applied; None for few, which are read as fast here."""
-        if len(records) < WORTH_A_THREAD:
+        if len(records) < outboxes.WORTH_A_THREAD:
             return None
         return asyncio.get_running_loop().run_in_executor(_READERS, self._read, records)
 
@@ -191,6 +195,8 @@ class OwnershipSession:
             started = scored_at
             self._report(outcome, some)
         self.position = records[-1].offset + 1
+        if self._outbox.scored.rows_put_off >= outboxes.WORTH_A_THREAD:
+            asyncio.get_running_loop().run_in_executor(_COLUMNS, self._outbox.scored.catch_up)
 
     def _report(self, outcome: Outcome, records: Sequence[Any]) -> None:
         """Log rules that came into force, and records that are passed over."""
@@ -282,26 +288,30 @@ class OwnershipSession:
     @property
     def gathers_until(self) -> float:
         """When results of more records could be committed, by the event loop's clock; infinite during a transaction."""
-        return math.inf if self._flushing is not None and not self._flushing.done() else self._flushes_at
+        return math.inf if self._flushing is not None and not self._flushing.done() else self._flushes_at()
 
-    @property
-    def _flushes_at(self) -> float:
-        return self._flushed_at + max(self._worker.flush_seconds, min(2 * self._took, _BUSY_SECONDS))
+    def _flushes_at(self, *, pressed: bool = False) -> float:
+        pause = min(2 * self._took, _BUSY_SECONDS) if pressed else 0.0
+        return self._flushed_at + max(self._worker.flush_seconds, pause)
 
     @property
     def next_flush(self) -> float | None:
         """When there will be something to commit, by the event loop's clock; None if there is nothing."""
+        return self._next_flush()
+
+    def _next_flush(self, *, pressed: bool = False) -> float | None:
         if self._flushing is not None:
             return None
         if self._outbox or self.engine.dirty_cards():
-            return self._flushes_at
+            return self._flushes_at(pressed=pressed)
         return self._snapshot_at if self._unsaved else None
 
-    async def keep_up(self, *, behind: bool) -> None:
+    async def keep_up(self, *, behind: bool, pressed: bool = False) -> None:
         """Start a transaction if one is due; wait only if results pile up during the current one.
 
         Args:
             behind: more records are waiting.
+            pressed: ... as many as are applied at a time: what transactions cost delays these.
 
         Raises:
             ProducerFenced: another worker has claimed the partition.
@@ -314,7 +324,7 @@ class OwnershipSession:
         )
         if self._flushing is not None and (full or self._flushing.done()):
             await self._settle()
-        due = self.next_flush
+        due = self._next_flush(pressed=pressed)
         if due is not None and (full or now() >= due):
             self._start(snapshot=self._snapshot_due(), behind=behind)
 
@@ -363,6 +373,9 @@ class OwnershipSession:
     def _snapshot_at(self) -> float:
         return self._saved_at + self._worker.snapshot_seconds
 
+    def _snapshot_taken(self, when: float) -> None:
+        self._saved_at, self._early = when - self._early, 0.0
+
     def _snapshot_due(self) -> bool:
         return self._unsaved and (self.engine.must_save or now() >= self._snapshot_at)
 
@@ -381,9 +394,10 @@ class OwnershipSession:
         )
         if snapshot:
             packing = perf_counter()
-            outbox.add_snapshot(self.engine.snapshot())
+            outbox.add_snapshot(self.engine.begin_snapshot())
             self._counters.measures.snapshot.observe(perf_counter() - packing)
-            self._saved_at, self._saved_position = now(), self.position
+            self._snapshot_taken(now())
+            self._saved_position = self.position
         self._flushed_at = now()
         hole, self._hole = self._hole, None
         self._flushing = asyncio.create_task(self._commit(outbox, self.position, hole, closed))
@@ -399,7 +413,7 @@ class OwnershipSession:
             # Offsets without a record (transaction markers) look like deleted records.
             first, _ = await self._reader.bounds(self._topology.touchpoints.name)
             self._lost.check(hole, first, "they were not read yet")
-        if outbox.scored.rows < WORTH_A_THREAD:
+        if outbox.rows_to_encode < outboxes.WORTH_A_THREAD:
             outbox.encode()
         else:
             await asyncio.get_running_loop().run_in_executor(None, outbox.encode)
