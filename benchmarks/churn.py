@@ -14,6 +14,8 @@ The status is 1 with --strict if a target is missed.
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import pickle
 import resource
 import sys
@@ -26,7 +28,6 @@ import numpy as np
 
 from cxstream.model.features import FEATURES
 from cxstream.model.parameters import DAY_MS, ScoringParams
-from cxstream.model.rules import rules_of
 from cxstream.rules.file import read_file
 from cxstream.settings import ACTIONS
 from cxstream.simulate import files, truth
@@ -51,6 +52,15 @@ MOST_ERROR, FEW = 0.02, 20
 TARGETS = {30: 0.85, 7: 0.93}
 NOW = ScoringParams()
 BEFORE = read_file(Path(__file__).parents[1] / "examples" / "default-1.toml").params
+# No feature of a snapshot depends on these.
+OF_THE_RISK = frozenset(
+    {
+        "name", "intercept", "coefficients", "typical", "thresholds", "hysteresis", "worsened", "churn_horizon_days",
+        "answer_sd", "effort_spread", "satisfaction_spread", "touch_weight", "z",
+    }
+)  # fmt: skip
+FEATURES_BY = NOW.model_dump(mode="json", exclude=OF_THE_RISK, exclude_none=True)
+DIGEST = hashlib.sha256(json.dumps([FEATURES, FEATURES_BY], sort_keys=True).encode()).hexdigest()[:8]
 
 
 @dataclass
@@ -63,10 +73,12 @@ class Part:
 
 def part(customers, days, seed, work):
     """Simulate customers, and let the engine read them; from the folder where it was done before."""
-    # The probabilities in it are those of the default rules.
-    kept = work / f"{customers}-{days}-{seed}-{rules_of(NOW, ACTIONS).label}.pickle"
+    kept = work / f"{customers}-{days}-{seed}-{DIGEST}.pickle"
     if kept.exists():
-        return pickle.loads(kept.read_bytes())
+        found = pickle.loads(kept.read_bytes())
+        # The probabilities in it are those of the rules at that time.
+        found.snapshots.before = probability(NOW, found.snapshots.x)
+        return found
     began, used = time.time(), time.process_time()
     log, told = work / f"{seed}.ndjson.zst", work / f"{seed}-truth.ndjson"
     for left in (log, told):

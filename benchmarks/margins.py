@@ -1,7 +1,7 @@
 """Whether the half-widths hold the customer's next answer: coverage by how much was known of simulated customers.
 
     python benchmarks/margins.py --customers 8000 --days 180 --seeds 41 42 43
-    python benchmarks/margins.py --seeds 41 --answer-sd 28 --effort-spread 40 --touch-weight 0.015
+    python benchmarks/margins.py --seeds 41 --answer-sd 28 --effort-spread 40 --touch-weight 0.02
     python benchmarks/margins.py --seeds --olist ../shared/data/olist_sample
 
 At weekly cutoffs, effort and satisfaction of everybody are set against the next answer that they give within a week. An interval of
@@ -39,8 +39,10 @@ FEW = 100
 
 def half_width(params, spread, weight, touches):
     """As in docs/scoring.md."""
-    more = spread**2 / (params.prior_strength + weight + params.touch_weight * touches)
-    return params.z * np.sqrt(params.answer_sd**2 + more)
+    total = params.prior_strength + weight
+    own = params.answer_sd**2 * (1 + np.minimum(weight, weight**2) / total**2)
+    implicit = (spread * params.prior_strength / total) ** 2 / (1 + params.touch_weight * touches)
+    return params.z * np.sqrt(own + implicit)
 
 
 def next_answers(days, name, time):

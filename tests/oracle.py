@@ -767,7 +767,7 @@ class Oracle:
         implicit = 100 * (1 - 2.0 ** (-sums.effort / p.effort_scale))
         weight = p.prior_strength + sums.ease_weight
         effort = (p.prior_strength * implicit + sums.ease_value) / weight
-        return effort, self._halfwidth(p.effort_spread, weight, sums)
+        return effort, self._halfwidth(p.effort_spread, sums.ease_weight, sums)
 
     def _satisfaction(self, sums: Pane) -> tuple[float, float]:
         p = self.params
@@ -775,12 +775,16 @@ class Oracle:
         implicit = 100 * logistic(start + sums.mood / p.mood_scale)
         weight = p.prior_strength + sums.satisfaction_weight
         satisfaction = (p.prior_strength * implicit + sums.satisfaction_value) / weight
-        return satisfaction, self._halfwidth(p.satisfaction_spread, weight, sums)
+        return satisfaction, self._halfwidth(p.satisfaction_spread, sums.satisfaction_weight, sums)
 
-    def _halfwidth(self, spread: float, weight: float, sums: Pane) -> float:
-        """Half of the interval that 95% of next answers lie in: those vary, and more where little is known."""
+    def _halfwidth(self, spread: float, answers: float, sums: Pane) -> float:
+        """Half of the interval that 95% of next answers lie in: those vary, and so does what the score is made of."""
         p = self.params
-        return p.z * math.sqrt(p.answer_sd**2 + spread**2 / (weight + p.touch_weight * sums.touches))
+        total = p.prior_strength + answers
+        next_answer = p.answer_sd**2
+        known_answers = p.answer_sd**2 * min(answers, answers**2) / total**2
+        implicit = (spread * p.prior_strength / total) ** 2 / (1 + p.touch_weight * sums.touches)
+        return p.z * math.sqrt(next_answer + known_answers + implicit)
 
     def _detractor(self, customer: Customer, clock: int) -> float:
         if customer.nps is None:

@@ -354,10 +354,11 @@ def test_answers_of_satisfaction(
     story.say(at(0), kind, **data)
     card = story.card()
     assert card["satisfaction"] == close((70 + weight * value) / (1 + weight))
-    assert card["satisfaction_halfwidth"] == close(58.8)
+    spread = min(weight, weight**2) / (1 + weight) ** 2
+    assert card["satisfaction_halfwidth"] == close(1.96 * 27 * math.sqrt(1 + spread))
     touches = 1
     assert (card["effort"], card["acute"]) == (0, 0)
-    assert card["effort_halfwidth"] == close(1.96 * math.sqrt(30**2 + 40**2 / (1 + 0.03 * touches)))
+    assert card["effort_halfwidth"] == close(1.96 * math.sqrt(27**2 + 38**2 / (1 + 0.01 * touches)))
 
 
 @pytest.mark.parametrize(("score", "value"), [(7, 0), (1, 100), (4, 50)])
@@ -366,8 +367,9 @@ def test_answers_of_ease_are_evidence_of_effort(story: Story, score: int, value:
     card = story.card()
     # E0 = 0 counts 1, the answer counts 1
     assert card["effort"] == close(value / 2)
-    assert card["effort_halfwidth"] == close(1.96 * math.sqrt(30**2 + 40**2 / (1 + 1 + 0.03)))
-    assert (card["satisfaction"], card["satisfaction_halfwidth"]) == (close(70), close(58.8))
+    # A quarter of the variance of an answer, and of the implicit effort, which one touch makes surer.
+    assert card["effort_halfwidth"] == close(1.96 * math.sqrt(27**2 * 1.25 + 38**2 / 4 / 1.01))
+    assert (card["satisfaction"], card["satisfaction_halfwidth"]) == (close(70), close(52.92))
 
 
 # --- 2. derived
@@ -634,7 +636,7 @@ def test_answers_fade_with_their_weight(story: Story) -> None:
     card = story.card()
     # csat: weight 1/2, 100; ces: weight 1, 100
     assert card["satisfaction"] == close((70 + 50) / 1.5)
-    assert card["effort_halfwidth"] == close(1.96 * math.sqrt(30**2 + 40**2 / (1 + 1 + 0.03 * 1.5)))
+    assert card["effort_halfwidth"] == close(1.96 * math.sqrt(27**2 * 1.25 + 38**2 / 4 / (1 + 0.01 * 1.5)))
     assert card["effort"] == close(50)
 
 

@@ -52,7 +52,7 @@ class Score:
     Attributes:
         time: of it.
         value: 0..100.
-        halfwidth: of its 95% interval; None where it is not known.
+        halfwidth: of the interval of 95% of next answers; None where it is not known.
     """
 
     time: datetime

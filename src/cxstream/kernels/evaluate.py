@@ -87,8 +87,13 @@ def half(exponent: float) -> float:
 
 @kernel
 def _half_width(c: Constants, spread: float, answers: float, touches: float) -> float:
-    """Half of the interval that the next answer lies in."""
-    return c.z * math.sqrt(c.answer_variance + spread / (c.k + answers + c.touch_weight * touches))
+    """Half of the interval that the next answer lies in: it varies, and so do those in the score; the implicit score errs."""
+    total = c.k + answers
+    # Their squared weights are not known. They add up to the sum of weights or its square at most, whichever is less.
+    of_answers = answers * min(answers, 1.0) / (total * total)
+    implicit = c.k / total
+    error = spread * implicit * implicit / (1.0 + c.touch_weight * touches)
+    return c.z * math.sqrt(c.answer_variance * (1.0 + of_answers) + error)
 
 
 @kernel

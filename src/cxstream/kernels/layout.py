@@ -445,10 +445,10 @@ class Constants(NamedTuple):
     logit_prior: float
     mood_scale: float
     z: float
-    answer_variance: float  # of an answer about the score, however much is known
-    effort_spread: float  # what more that variance is while little is known
+    answer_variance: float  # of answers of one customer, about their mean
+    effort_spread: float  # variance of the implicit effort about that mean, without a touch
     satisfaction_spread: float
-    touch_weight: float  # in answers
+    touch_weight: float  # that variance is divided by 1 + this for each touch
     acute_half_life: float  # ms
     acute_threshold: float
     acute_rearm: float

@@ -59,8 +59,8 @@ class ChurnRisk(Struct, frozen=True, gc=False):
         level: the level from now on.
         previous: the level until now.
         probability: churn risk, 0..1.
-        effort: 0..100, with the half-width of its 95 % interval.
-        satisfaction: 0..100, with the half-width of its 95 % interval.
+        effort: 0..100, with the half-width of the interval that 95 % of next answers are in.
+        satisfaction: 0..100, with the half-width of the interval that 95 % of next answers are in.
         reasons: the features that set this customer apart from a typical one, the strongest first.
         value_at_risk: what the customer is expected to bring within the horizon of the value model, times the
             probability, in the base currency; null without a value model or a purchase.
@@ -143,8 +143,8 @@ class ScoreCard(Struct, frozen=True, gc=False):
     """`data` of a score card: the customer as of his last evaluation, the event's `time`.
 
     Attributes:
-        effort: 0..100, with the half-width of its 95 % interval.
-        satisfaction: 0..100, with the half-width of its 95 % interval.
+        effort: 0..100, with the half-width of the interval that 95 % of next answers are in.
+        satisfaction: 0..100, with the half-width of the interval that 95 % of next answers are in.
         probability: churn risk, 0..1.
         level: risk level now.
         announced: the level that the CRM was last told.

@@ -317,22 +317,25 @@ class ScoringParams(BaseModel):
     )
     mood_scale: Positive = Field(4.0, description="Mood points worth one unit of log-odds of satisfaction.")
     answer_sd: Positive = Field(
-        30.0, description="Standard deviation of an answer about the score, however much is known, on 0..100."
+        27.0, description="Standard deviation of a customer's answers about their mean, on 0..100."
     )
     effort_spread: float = Field(
-        40.0,
+        38.0,
         ge=0,
         le=MAX_PARAMETER,
-        description="What it is more about the effort while little is known, on 0..100.",
+        description="Standard deviation of the implicit effort about that mean, without a touch, on 0..100.",
     )
     satisfaction_spread: float = Field(
-        0.0, ge=0, le=MAX_PARAMETER, description="What it is more about the satisfaction, likewise."
-    )
-    touch_weight: float = Field(
-        0.03,
+        0.0,
         ge=0,
         le=MAX_PARAMETER,
-        description="How much a touch says about the next answer, in answers.",
+        description="Standard deviation of the implicit satisfaction about it, likewise.",
+    )
+    touch_weight: float = Field(
+        0.01,
+        ge=0,
+        le=MAX_PARAMETER,
+        description="The variances of implicit scores are divided by 1 + this for each touch.",
     )
     z: Positive = Field(1.96, description="Standard normal quantile of the half-widths.")
 

@@ -94,7 +94,7 @@ _NEW_IN_4 = frozenset(
 )  # fmt: skip
 # No state depends on them; who had not set them has other defaults now. Each with its default then, and now.
 _OTHER_DEFAULTS: dict[str, tuple[object, object]] = {
-    "answer_sd": (25.0, 30.0),
+    "answer_sd": (25.0, 27.0),
     "intercept": (-3.0, -5.48),
     "thresholds": ([0.35, 0.55, 0.75], [0.055, 0.16, 0.39]),
     "hysteresis": (0.05, 0.008),
