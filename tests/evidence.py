@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cxstream.kernels import layout as k
+from cxstream.kernels.evidence import NOTHING
 from cxstream.model.features import FEATURES
 from cxstream.model.parameters import DAY_MS
-from cxstream.scoring.signals import NOTHING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -382,7 +382,7 @@ def lines(values: Sequence[bytes | None]) -> Sequence[bytes | None]:
 def told(decoded: Decoded) -> tuple[Any, ...]:
     """All that a decoded batch says. Texts first: once an event is made, they come from it."""
     contacts = [i for i, kind in enumerate(decoded.columns["kind"].tolist()) if kind == Kind.contact]
-    topics = [decoded.events.topic(i) for i in contacts]
+    topics = list(decoded.events.topics(np.array(contacts, np.int64)))
     assert (decoded.columns["topic"][contacts] == NONE).all()
     return (
         decoded.valid.tolist(),

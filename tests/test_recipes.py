@@ -187,6 +187,7 @@ import math
 import numpy as np
 from cxstream.kernels import layout as k
 from cxstream.kernels.evaluate import score_cards
+from cxstream.kernels.panes import AHEAD
 from cxstream.model.parameters import ScoringParams
 from cxstream.model.rules import rules_of
 from cxstream.scoring.signals import Writer
@@ -203,7 +204,8 @@ state.rows["contacts_n"][1] = 3
 cards = np.zeros((2, k.CARD_WIDTH))
 without = params.model_copy(update={"coefficients": {**params.coefficients, "recipe_tried": 0.0}})
 for scored in (params, without):
-    score_cards(state, constants(scored), np.arange(2, dtype=np.int32), cards, np.zeros(k.SIGNAL_WIDTH))
+    scratch = np.zeros(k.SIGNAL_WIDTH), np.zeros(AHEAD, np.int64)
+    score_cards(state, constants(scored), np.arange(2, dtype=np.int32), cards, *scratch)
     known = scored.intercept + 0.3 * scored.coefficients["dissatisfaction"]
     odds = [abs(round(math.log(p / (1 - p)) - known, 3)) for p in cards[:, k.C_P]]
     print(cards[:, k.C_X + k.X_RECIPE].tolist(), *odds)

@@ -192,10 +192,12 @@ def test_rows_with_a_member_are_found_without_making_the_others() -> None:
         events[i] = {**events[i], "data": {**events[i]["data"], "action_id": "a"}}
     some = pa.Table.from_pylist(events)
     rows = rows_of(some.slice(1))
-    assert decode(rows).events.having("action_id") == [2, 8, 16]
-    assert decode(rows).events.taken([0, 8, 2]).having("action_id") == [1, 2]
-    assert decode(rows).events.having("agent") == [i for i in range(19) if "agent" in events[i + 1]["data"]]
-    assert decode(rows).events.having("lang") == []
+    assert decode(rows).events.having("action_id").tolist() == [2, 8, 16]
+    assert decode(rows).events.taken([0, 8, 2]).having("action_id").tolist() == [1, 2]
+    assert decode(rows).events.having("agent").tolist() == [
+        i for i in range(19) if "agent" in events[i + 1]["data"]
+    ]
+    assert decode(rows).events.having("lang").tolist() == []
 
 
 def _ndjson(some: pa.Table, path: Path) -> None:

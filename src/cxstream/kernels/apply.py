@@ -78,12 +78,14 @@ from cxstream.kernels.layout import (
     State,
 )
 from cxstream.kernels.panes import (
+    AHEAD,
     answers_of,
     close_complaint,
     free_complaints,
     free_panes,
     open_complaint,
     pane_of,
+    touch_panes,
     trim,
 )
 from cxstream.kernels.purchases import (
@@ -109,7 +111,6 @@ RETURN, PURCHASE_HISTORY = int(Kind.return_), int(Kind.purchase_history)
 RAGE_CLICK, UNSUBSCRIBED_KIND = int(Kind.rage_click), int(Kind.unsubscribed)
 CES, CSAT, NPS = int(Kind.survey_ces), int(Kind.survey_csat), int(Kind.survey_nps)
 REVIEW, SOCIAL = int(Kind.review), int(Kind.social_post)
-AHEAD = 16  # events whose memory is prefetched together
 RECENT_SPAN = 7  # days of evidence behind a churn-risk signal
 
 
@@ -321,9 +322,22 @@ def _erase(st: State, slot: int, time: int, index: int, out: NDArray[np.float64]
 
 
 @kernel
+def _touch_swept(st: State, begin: int, end: int, ahead: NDArray[np.int64]) -> int:
+    """Read the rows and panes of customers begin..end-1 of `order`."""
+    seen = 0
+    for i in range(begin, end):
+        slot = st.order[i]
+        row = st.rows[slot]
+        seen += row.last_touch + st.memory_due[slot, 0] + st.purchases[slot]
+        ahead[i - begin] = row.head
+    return seen + touch_panes(st, ahead, end - begin)
+
+
+@kernel
 def _sweep(
-    st: State, c: Constants, index: int, offset: int, out: NDArray[np.float64], values: NDArray[np.float64]
-) -> bool:
+    st: State, c: Constants, index: int, offset: int,
+    out: NDArray[np.float64], values: NDArray[np.float64], ahead: NDArray[np.int64],
+) -> bool:  # fmt: skip
     """Evaluate every customer at the start of the day in at[DAY_AT]; expire those who have been inactive for too long.
 
     Returns:
@@ -336,6 +350,8 @@ def _sweep(
     while at[READ] < at[LIVE]:
         if at[OUT] == len(out):
             return False
+        if at[READ] % AHEAD == 0:
+            at[TOUCHED] = _touch_swept(st, at[READ], min(at[READ] + AHEAD, at[LIVE]), ahead)
         slot = st.order[at[READ]]
         at[READ] += 1
         row = st.rows[slot]
@@ -364,7 +380,7 @@ def _sweep(
 @kernel
 def _advance(
     st: State, c: Constants, time: int, index: int, offset: int,
-    out: NDArray[np.float64], values: NDArray[np.float64],
+    out: NDArray[np.float64], values: NDArray[np.float64], ahead: NDArray[np.int64],
 ) -> bool:  # fmt: skip
     """Move the clock to `time`, with a sweep at the start of each day crossed.
 
@@ -387,7 +403,7 @@ def _advance(
             at[SWEPT_OFFSET] = offset
             at[DAY_AT] = day
             at[READ] = at[KEPT] = 0
-        if not _sweep(st, c, index, offset, out, values):
+        if not _sweep(st, c, index, offset, out, values, ahead):
             return False
         at[SWEEPING] = 0
         day += 1
@@ -591,9 +607,12 @@ def _is_friction(st: State, c: Constants, slot: int, time: int, effort: float) -
     """Add to acute friction; true if it reaches the threshold while armed."""
     row = st.rows[slot]
     if time >= row.acute_time:
-        row.acute *= half((time - row.acute_time) / c.acute_half_life)
+        if row.acute != 0.0:
+            row.acute *= half((time - row.acute_time) / c.acute_half_life)
         row.acute_time = time
         added = effort
+    elif effort == 0.0:
+        added = 0.0
     else:
         added = effort * half((row.acute_time - time) / c.acute_half_life)
     if row.acute < c.acute_rearm:
@@ -606,32 +625,33 @@ def _is_friction(st: State, c: Constants, slot: int, time: int, effort: float) -
 
 
 @kernel
-def _touch(st: State, events: NDArray[np.void], begin: int, end: int) -> int:
-    """Prefetch the rows of the next events, so that their cache misses overlap."""
+def _touch(st: State, events: NDArray[np.void], begin: int, end: int, ahead: NDArray[np.int64]) -> int:
+    """Read what the next events need, so that their cache misses overlap; see `touch_panes`."""
     seen = 0
     for i in range(begin, end):
         slot = events[i].slot
-        seen += st.rows[slot].head + st.rows[slot].ids_n + st.id_pages[slot, 0]
+        row = st.rows[slot]
+        # A row has two lines of the cache.
+        seen += row.last_touch + row.head + st.id_pages[slot, 0]
     for i in range(begin, end):
         slot = events[i].slot
-        head = st.rows[slot].head
-        if head >= 0 and head < len(st.panes):
-            seen += st.panes[head].day
-        count = np.int64(st.rows[slot].ids_n) if st.rows[slot].live else 0
+        row = st.rows[slot]
+        ahead[i - begin] = row.head if row.live else NONE
+        count = np.int64(row.ids_n) if row.live else 0
         for at in range(0, count, PAGE_IDS):
             seen += np.int64(st.ids[st.id_pages[slot, at // PAGE_IDS], 0] & np.uint64(1))
         for which in range(2):
             head = st.memory[slot, which].head
             if head >= 0 and head < len(st.chunks):
                 seen += np.int64(st.chunks[head, 2])
-    return seen
+    return seen + touch_panes(st, ahead, end - begin)
 
 
 @entry
 def apply(
     st: State, c: Constants, events: NDArray[np.void], limits: NDArray[np.int64], offsets: NDArray[np.int64],
     status: NDArray[np.uint8], scored: NDArray[np.void], out: NDArray[np.float64], values: NDArray[np.float64],
-    begin: int,
+    ahead: NDArray[np.int64], begin: int,
 ) -> int:  # fmt: skip
     """Apply decoded records in order.
 
@@ -645,6 +665,7 @@ def apply(
         scored: SCORED[n], receives what each accepted event counted for; SCORED[0] to leave it out.
         out: float64[m, SIGNAL_WIDTH], m >= 2, receives the signals: st.at[OUT] rows.
         values: float64[SIGNAL_WIDTH], scratch.
+        ahead: int64[AHEAD], scratch.
         begin: the record to begin with.
 
     Returns:
@@ -654,7 +675,7 @@ def apply(
     at[OUT] = 0
     for i in range(begin, len(events)):
         if i % AHEAD == 0:
-            at[TOUCHED] = _touch(st, events, i, min(i + AHEAD, len(events)))
+            at[TOUCHED] = _touch(st, events, i, min(i + AHEAD, len(events)), ahead)
         if at[OUT] + 2 > len(out):
             return i
         event = events[i]
@@ -690,7 +711,7 @@ def apply(
         if at[STARTED] and time // DAY < _first_day(st, c):
             status[i] = TOO_LATE
             continue
-        if not _advance(st, c, time, i, offsets[i], out, values):
+        if not _advance(st, c, time, i, offsets[i], out, values, ahead):
             return i
         if tick:
             status[i] = TICKED
@@ -734,7 +755,7 @@ def apply(
 @entry
 def advance(
     st: State, c: Constants, time: int, index: int, offset: int,
-    out: NDArray[np.float64], values: NDArray[np.float64],
+    out: NDArray[np.float64], values: NDArray[np.float64], ahead: NDArray[np.int64],
 ) -> bool:  # fmt: skip
     """Let time pass until `time`; signals as in `apply`, with `index` for their record.
 
@@ -742,7 +763,7 @@ def advance(
         Whether it reached `time`. If not, read `out` and call again.
     """
     st.at[OUT] = 0
-    return _advance(st, c, time, index, offset, out, values)
+    return _advance(st, c, time, index, offset, out, values, ahead)
 
 
 @entry

@@ -69,6 +69,7 @@ from cxstream.kernels.layout import (
     Constants,
     State,
 )
+from cxstream.kernels.panes import AHEAD, touch_panes
 from cxstream.kernels.seldom import seldom_of
 from cxstream.kernels.worth import alive
 
@@ -153,10 +154,13 @@ def evaluate(st: State, c: Constants, slot: int, clock: int, values: NDArray[np.
                 recent += 1
         index = pane.next
 
-    long_score = (c.k * 100.0 * (1.0 - half(effort / c.effort_scale)) + effort_answers_sum) / (
-        c.k + effort_answers_weight
-    )
-    short_score = (c.k * 100.0 * (1.0 - half(short_effort / c.effort_scale)) + short_sum) / (c.k + short_n)
+    # Most customers have no effort at all, or none that is old: then there is nothing to work out twice.
+    long_rest = half(effort / c.effort_scale) if effort != 0.0 else 1.0
+    short_rest = long_rest
+    if short_effort != effort:
+        short_rest = half(short_effort / c.effort_scale) if short_effort != 0.0 else 1.0
+    long_score = (c.k * 100.0 * (1.0 - long_rest) + effort_answers_sum) / (c.k + effort_answers_weight)
+    short_score = (c.k * 100.0 * (1.0 - short_rest) + short_sum) / (c.k + short_n)
     implicit = 100.0 / (1.0 + math.exp(-(c.logit_prior + mood / c.mood_scale)))
     satisfaction = (c.k * implicit + sat_sum) / (c.k + sat_n)
 
@@ -270,10 +274,31 @@ def acute_at(st: State, c: Constants, slot: int, clock: int) -> float:
 
 @entry
 def score_cards(
-    st: State, c: Constants, slots: NDArray[np.int32], out: NDArray[np.float64], values: NDArray[np.float64]
-) -> None:
-    """Fill out[n, CARD_WIDTH] with each customer's card at their last evaluation; `values` is scratch."""
+    st: State, c: Constants, slots: NDArray[np.int32], out: NDArray[np.float64], values: NDArray[np.float64],
+    ahead: NDArray[np.int64],
+) -> int:  # fmt: skip
+    """The cards of customers at their last evaluation.
+
+    Args:
+        st: the partition.
+        c: the constants.
+        slots: int32[n].
+        out: float64[n, CARD_WIDTH], filled in.
+        values: float64[SIGNAL_WIDTH], scratch.
+        ahead: int64[AHEAD], scratch.
+
+    Returns:
+        Nothing of use; without it, the reads ahead would be left out.
+    """
+    seen = 0
     for n in range(len(slots)):
+        if n % AHEAD == 0:
+            more = min(AHEAD, len(slots) - n)
+            for i in range(more):
+                row = st.rows[slots[n + i]]
+                seen += row.last_touch
+                ahead[i] = row.head
+            seen += touch_panes(st, ahead, more)
         slot = slots[n]
         clock = st.rows[slot].eval_clock
         evaluate(st, c, slot, clock, values)
@@ -305,3 +330,4 @@ def score_cards(
                         if age < 1:
                             out[n, C_T1] += pane.touches
             index = pane.next
+    return seen

@@ -491,7 +491,7 @@ def read_events(
         own: int64[k, len(ENVELOPE), 2], where the texts of the envelope lie; k is n, or 1 where nobody needs them.
         numbers: float64[k, members], the numbers in `data`, and 1 and 0 for true and false.
         spans: int64[k, members, 2], where the texts in `data` lie.
-        members: uint64[k], bits of the members of `data` that are there, and ESCAPED; the others' entries of `numbers` and
+        members: uint64[n], bits of the members of `data` that are there, and ESCAPED; the others' entries of `numbers` and
             `spans` mean nothing.
         nexts: int64[places_of(kinds, members), NEXT], zeros; what is remembered.
     """
@@ -511,6 +511,6 @@ def read_events(
             numbers[row],
             spans[row],
             members,
-            row,
+            i,
             nexts,
         )

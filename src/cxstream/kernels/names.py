@@ -22,7 +22,11 @@ UNKNOWN = -1
 TOP, FREE, USED, DEAD, ENTRIES, CURSORS = 0, 1, 2, 3, 4, 5
 """Slots ever taken; free ones among them; bytes of `text` in use; of these without a slot; places of `table` in use."""
 
+AHEAD = 32
+"""Names that are looked up together."""
+
 _EMPTY, _REMOVED = np.int64(-1), np.int64(-2)
+_SLOT = np.int64(0xFFFFFFFF)
 
 
 class Names(NamedTuple):
@@ -115,8 +119,8 @@ def _place(names: Names, text: NDArray[np.uint8], at: int, end: int, hashed: np.
         found = names.table[i]
         if found == _EMPTY:
             return -1
-        if found >= 0 and (found & ~np.int64(0xFFFFFFFF)) == tag:
-            slot = found & np.int64(0xFFFFFFFF)
+        if found >= 0 and (found & ~_SLOT) == tag:
+            slot = found & _SLOT
             if names.lengths[slot] == end - at:
                 same, begin = True, names.begins[slot]
                 for j in range(end - at):
@@ -126,16 +130,10 @@ def _place(names: Names, text: NDArray[np.uint8], at: int, end: int, hashed: np.
         i = (i + 1) & last
 
 
-@kernel
-def _slot(names: Names, text: NDArray[np.uint8], at: int, end: int) -> int:
-    i = _place(names, text, at, end, siphash(text, at, end, names.key))
-    return UNKNOWN if i < 0 else names.table[i] & np.int64(0xFFFFFFFF)
-
-
 @entry
 def find(
     names: Names, text: NDArray[np.uint8], begins: NDArray[np.int64], ends: NDArray[np.int64],
-    slots: NDArray[np.int32],
+    slots: NDArray[np.int32], hashes: NDArray[np.uint64], found: NDArray[np.int64],
 ) -> int:  # fmt: skip
     """Fill in the slots of names.
 
@@ -145,16 +143,38 @@ def find(
         begins: int64[n], where each name begins there.
         ends: int64[n], where it ends.
         slots: int32[n], filled in: UNKNOWN for a name that is not there, 0 for no name.
+        hashes: uint64[AHEAD], scratch.
+        found: int64[AHEAD], scratch.
 
     Returns:
         How many are unknown.
     """
     unknown = 0
-    for i in range(len(slots)):
-        slots[i] = 0
-        if ends[i] > begins[i]:
-            slots[i] = _slot(names, text, begins[i], ends[i])
-            unknown += slots[i] == UNKNOWN
+    last = np.uint64(len(names.table) - 1)
+    seen = np.int64(0)
+    for first in range(0, len(slots), AHEAD):
+        n = min(AHEAD, len(slots) - first)
+        # One step for all of them before the next, so that they wait for memory together.
+        for i in range(n):
+            hashes[i] = siphash(text, begins[first + i], ends[first + i], names.key)
+        for i in range(n):
+            found[i] = names.table[np.int64(hashes[i] & last)]
+        for i in range(n):
+            if found[i] >= 0:
+                found[i] &= _SLOT
+                seen += names.lengths[found[i]]
+                found[i] = names.begins[found[i]]
+        for i in range(n):
+            if found[i] >= 0:
+                seen += names.text[found[i]]
+        for i in range(n):
+            at, end = begins[first + i], ends[first + i]
+            slots[first + i] = 0
+            if end > at:
+                place = _place(names, text, at, end, hashes[i])
+                slots[first + i] = UNKNOWN if place < 0 else names.table[place] & _SLOT
+                unknown += place < 0
+    found[0] = seen
     return unknown
 
 
@@ -195,7 +215,7 @@ def add(
         hashed = siphash(text, at, end, names.key)
         place = _place(names, text, at, end, hashed)
         if place >= 0:
-            slots[i] = names.table[place] & np.int64(0xFFFFFFFF)
+            slots[i] = names.table[place] & _SLOT
             continue
         if names.at[FREE]:
             names.at[FREE] -= 1

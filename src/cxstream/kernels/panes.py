@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from cxstream.kernels.jit import kernel
 from cxstream.kernels.layout import (
     ANSWERS_FREE,
@@ -15,6 +17,12 @@ from cxstream.kernels.layout import (
     PANES,
     State,
 )
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+AHEAD = 16  # customers whose memory is read together
 
 
 @kernel
@@ -218,3 +226,23 @@ def free_complaints(st: State, slot: int) -> None:
     """Free all open complaints of the customer."""
     while st.rows[slot].complaints != NONE:
         _unlink(st, slot, NONE, st.rows[slot].complaints)
+
+
+@kernel
+def touch_panes(st: State, ahead: NDArray[np.int64], n: int) -> int:
+    """Read all panes of n customers, the newest of each in `ahead`: one of each before the next.
+
+    A pane is found by the one before it, so that alone each customer waits for memory once a pane.
+    """
+    seen = 0
+    while n:
+        left = 0
+        for i in range(n):
+            if ahead[i] != NONE:
+                pane = st.panes[ahead[i]]
+                # It may begin in one line of the cache and end in the next.
+                seen += (pane.effort > 0.0) + pane.late
+                ahead[left] = pane.next
+                left += 1
+        n = left
+    return seen

@@ -226,5 +226,5 @@ def read_rows(
     for i in range(len(plain)):
         row = i if all_of_them else 0
         plain[i] = _row(
-            known, cells, i, row, columns, sources, found, own[row], numbers[row], spans[row], members, nexts
+            known, cells, i, i, columns, sources, found, own[row], numbers[row], spans[row], members, nexts
         )

@@ -48,5 +48,5 @@ def rfc3339(ms: int) -> str:
 
 def rfc3339_all(ms: NDArray[np.int64]) -> list[str]:
     """Many times at once: int64[n], ms UTC."""
-    texts: list[str] = np.strings.add(np.datetime_as_string(ms.astype("M8[ms]")), "Z").tolist()
+    texts: list[str] = np.datetime_as_string(ms.astype("M8[ms]"), timezone="UTC").tolist()
     return texts

@@ -53,10 +53,11 @@ def unknown(
         offsets: int64[batch].
         origin: source topic and partition as ids of signals begin.
     """
-    found = []
+    found: list[str] = []
     places = np.flatnonzero((status == ACCEPTED) & _LOOKED_AT[decoded.columns["kind"]])
-    if len(places):
-        places = np.intersect1d(places, np.array(decoded.events.having("action_id"), np.int64))
+    if not len(places):
+        return found
+    places = decoded.events.having("action_id", places)
     decoded.events.make(places)
     for i in places.tolist():
         event = decoded.events[i]

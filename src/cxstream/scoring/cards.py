@@ -62,21 +62,33 @@ class Facts(NamedTuple):
 
 
 def _template() -> bytes:
-    """A card with `%b` for id, subject, time and what follows the beginning of its data."""
-    marks = [b"@id@", b"@subject@", b"@time@", b"@data@"]
+    """A card with `%d:%b`, `%b`, `%b` and `%b` for the end of its id, subject, time and what follows the beginning of its data.
+
+    The beginning of its id is `@id@`.
+    """
+    marks = {
+        b'"@end@"': b'"@id@-%d:%b"',
+        b'"@subject@"': b'"%b"',
+        b'"@time@"': b'"%b"',
+        b'"@data@"': _FIRST + b"%b}",
+    }
     raws: list[Any] = [msgspec.Raw(mark) for mark in marks]
     card = _encode(o.Score(id=raws[0], subject=raws[1], time=raws[2], data=raws[3])).replace(b"%", b"%%")
-    for mark in marks:
-        card = card.replace(mark, _FIRST + b"%b}" if mark == marks[-1] else b"%b")
+    for mark, put in marks.items():
+        card = card.replace(mark, put)
     return card
 
 
 _CARD = _template()
 
 
-def _each(values: Sequence[str]) -> list[bytes]:
-    """The JSON of each of some times."""
-    return _encode(values)[1:-1].split(b",") if len(values) else []
+def _each(texts: Sequence[str]) -> list[bytes]:
+    """The JSON of each of some texts, without its quotes."""
+    said = _encode(texts)
+    if b'\\","' in said:
+        # A text that ends in a quote and a comma looks like the end of one before it.
+        return [_encode(text)[1:-1] for text in texts]
+    return said[2:-2].split(b'","') if len(texts) else []
 
 
 def cards(
@@ -113,10 +125,10 @@ def cards(
     )
     # Without the brackets of the list, the beginning of the first card and the end of the last.
     rest = _encode(list(data))[1 + len(_FIRST) : -2].split(_BETWEEN)
-    begin, times = _encode(f"{origin}-")[:-1], _each(rfc3339_all(facts.clocks))
-    for subject, offset, time, said in zip(subjects, facts.offsets.tolist(), times, rest, strict=True):
-        whose = _encode(subject)
-        yield subject, _CARD % (b"%b%d:%b" % (begin, offset, whose[1:]), whose, time, said)
+    card = _CARD.replace(b"@id@", _encode(origin)[1:-1].replace(b"%", b"%%"))
+    whose, times = _each(subjects), _each(rfc3339_all(facts.clocks))
+    each = zip(facts.offsets.tolist(), whose, whose, times, rest, strict=True)
+    yield from zip(subjects, map(card.__mod__, each), strict=True)
 
 
 def _with_nan(values: NDArray[np.float64]) -> tuple[list[float], list[bool]]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from cxstream.kernels.evaluate import score_cards
 from cxstream.kernels.layout import C_EFFORT, C_P, C_SAT, CARD_WIDTH, SIGNAL_WIDTH
+from cxstream.kernels.panes import AHEAD
 from cxstream.model.enumerations import LEVELS, Level
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ def count(engine: Engine, start: int, stop: int) -> SliceScores:
     live = np.flatnonzero(rows["live"][: max(0, slots_of(engine) - start)])
     cards = np.empty((len(live), CARD_WIDTH))
     slots = (live + start).astype(np.int32)
-    score_cards(partition.state, partition.constants, slots, cards, np.empty(SIGNAL_WIDTH))
+    scratch = np.empty(SIGNAL_WIDTH), np.empty(AHEAD, np.int64)
+    score_cards(partition.state, partition.constants, slots, cards, *scratch)
     standing = np.where(rows["suspended"][live] != 0, len(LEVELS), rows["level"][live])
     levels = np.bincount(standing, minlength=len(LEVELS) + 1)
     return SliceScores(cards[:, C_EFFORT], cards[:, C_SAT], cards[:, C_P], levels)

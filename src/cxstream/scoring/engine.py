@@ -40,6 +40,7 @@ from cxstream.kernels.layout import (
     TOO_LATE,
 )
 from cxstream.kernels.names import same
+from cxstream.kernels.panes import AHEAD
 from cxstream.kernels.records import SCAN, scan
 from cxstream.model.events import CONTROL, EVERYWHERE, LOG
 from cxstream.model.outputs import FORGOTTEN
@@ -780,10 +781,13 @@ class Engine:
             slots: int32[n].
             offsets: int64[n], of the records that caused the evaluations.
         """
-        values, scratch = np.empty((len(slots), CARD_WIDTH)), np.empty(SIGNAL_WIDTH)
+        values, scratch = (
+            np.empty((len(slots), CARD_WIDTH)),
+            (np.empty(SIGNAL_WIDTH), np.empty(AHEAD, np.int64)),
+        )
         labels = [each.rules.label for each in self.rules.sets]
         if len(labels) == 1:
-            score_cards(self.partition.state, self.partition.constants, slots, values, scratch)
+            score_cards(self.partition.state, self.partition.constants, slots, values, *scratch)
             return values, labels * len(slots), clv(self.params, values[:, C_ALIVE:C_X])
         since = np.array([each.offset for each in self.rules.sets])
         which = np.maximum(np.searchsorted(since, offsets) - 1, 0)
@@ -791,7 +795,7 @@ class Engine:
         for i in np.unique(which).tolist():
             mine = np.flatnonzero(which == i)
             some = np.empty((len(mine), CARD_WIDTH))
-            score_cards(self.partition.state, self.rules.constants(i), slots[mine], some, scratch)
+            score_cards(self.partition.state, self.rules.constants(i), slots[mine], some, *scratch)
             values[mine] = some
             found = clv(self.rules.sets[i].rules.params, some[:, C_ALIVE:C_X])
             for place, worth in zip(mine.tolist(), found, strict=True):
@@ -1037,5 +1041,6 @@ def compile_kernels() -> None:
     engine.process(Records(events, range(len(events))))
     engine.advance(0)
     engine.take_cards()
+    engine._writer.drafts(np.zeros((1, SIGNAL_WIDTH)), [""])  # noqa: SLF001  # not every signal comes at once
     rows = {key: value for key, value in engine.snapshot() if value is not None}
     Engine.restore(params, {}, rows)

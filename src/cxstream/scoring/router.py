@@ -151,7 +151,6 @@ class Router:
         if rules and n > 1:
             return self._process_each(spans(n, rules), values, limit, unheld, grace)
         limits = np.full(n, NO_LIMIT if limit is None else limit)
-        valid, times = decoded.valid, decoded.columns["time"].copy()
         if len(self.engines) == 1:
             outcome, valid, times = self._feed(0, decoded, np.arange(n), limits, grace)
             outcome.fates = Fates(valid, times, outcome.status, np.zeros(len(valid), np.int32))
@@ -159,7 +158,8 @@ class Router:
         if rules:
             return self._follow(decoded, limits, grace)
         partitions = self._partitions_of(values, decoded)
-        outcomes, valid_of_all, all_times = [], [valid[:0]], [times[:0]]
+        outcomes = []
+        valid_of_all, all_times = [decoded.valid[:0]], [decoded.columns["time"][:0]]
         members = [np.flatnonzero(partitions == p) for p in range(len(self.engines))]
         busy = [p for p, some in enumerate(members) if len(some)]
 
@@ -256,8 +256,7 @@ class Router:
         engine, n = self.engines[p], len(members)
         offsets = np.zeros(len(limits), np.int64)
         offsets[members] = np.arange(engine.next_offset, engine.next_offset + n)
-        over = engine.partition.passed.among(offsets[members].tolist())
-        if over:
+        if over := engine.partition.passed.among(offsets[members]):
             decoded = failing.without(decoded, {int(members[i]): reason for i, reason in over.items()})
         valid, times = decoded.valid, decoded.columns["time"].copy()
         suspect = self.suspects.get(p, range(0))

@@ -146,7 +146,7 @@ def scored(
 def _converted(events: Events, rates: Mapping[str, float]) -> NDArray[np.float64]:
     """The amount of each event in the base currency."""
     found = np.full(len(events), _NO_AMOUNT)
-    places = np.array(events.having("amount"), np.int64)
+    places = events.having("amount")
     if events.fields is not None:
         whole = events.fields.whole[events.rows[places]]
         _convert_columns(events.fields, events.rows, places[whole], rates, found)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -11,6 +10,7 @@ import numpy as np
 from msgspec import UNSET
 
 from cxstream.kernels import layout as k
+from cxstream.kernels.evidence import weigh
 from cxstream.model import outputs as o
 from cxstream.model.enumerations import LEVELS, Change
 from cxstream.model.experiments import arm_of, by_level
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from cxstream.model.experiments import Arm
     from cxstream.model.rules import Rules
 
-# A contribution this small is rounding, not a reason.
-NOTHING = 1e-12
 _CHANGES: dict[float, Change] = {
     k.RAISED: "raised",
     k.WORSENED: "worsened",
@@ -136,17 +134,16 @@ class Writer:
             rows: float64[n, SIGNAL_WIDTH].
             topics: texts of the contact topics in the rows, "" for none.
         """
-        facts, own = words.facts(rows), self._own_of(rows)
+        facts, own = words.facts(rows).tolist(), self._own_of(rows)
         times = rfc3339_all(rows[:, k.S_CLOCK].astype(np.int64))
-        is_risk = (rows[:, k.S_WHAT] != k.FRICTION) & (rows[:, k.S_WHAT] != k.ERASURE)
-        found = self._reasons(rows, is_risk, facts, topics, own)
-        drafts = [Draft(time, reasons) for time, reasons in zip(times, found, strict=True)]
-        which = np.flatnonzero(rows[:, k.S_WHAT] == k.FRICTION).tolist()
-        troubles = facts[which][:, words.TROUBLES].tolist()
-        complaints = facts[which][:, words.COMPLAINTS].tolist()
-        for i, trouble, open_ in zip(which, troubles, complaints, strict=True):
-            said = words.troubles(topics[i], own[i], *trouble)
-            drafts[i] = Draft(times[i], [], own[i], said, words.complaints(*open_))
+        drafts = [
+            Draft(time, reasons)
+            for time, reasons in zip(times, self._reasons(rows, facts, topics, own), strict=True)
+        ]
+        for i in np.flatnonzero(rows[:, k.S_WHAT] == k.FRICTION).tolist():
+            said = words.troubles(topics[i], own[i], *words.facts_of_troubles(facts[i]))
+            open_ = words.complaints(*words.facts_of_complaints(facts[i]))
+            drafts[i] = Draft(times[i], [], own[i], said, open_)
         return drafts
 
     def signal(
@@ -246,26 +243,26 @@ class Writer:
     def _reasons(
         self,
         rows: NDArray[np.float64],
-        is_risk: NDArray[np.bool_],
-        facts: NDArray[np.float64],
+        facts: Sequence[words.Row],
         topics: Sequence[str],
         own: Sequence[Sequence[words.Own]],
     ) -> list[list[o.Reason]]:
         """The differences of each signal from a typical customer, the strongest first; ties as in FEATURES."""
-        xs = rows[:, k.S_X : k.S_X + len(FEATURES)]
-        contributions = self._b * (xs - self._typical)
-        matters = (np.abs(contributions) > NOTHING) & is_risk[:, None]
-        reasons = np.empty(xs.shape, object)
-        for j in np.flatnonzero(matters.any(axis=0)).tolist():
-            which = np.flatnonzero(matters[:, j])
-            mine = contributions[which, j].tolist()
-            places = which.tolist()
-            said = words.evidences(FEATURES[j], facts[which], mine, places, topics, own)
-            values = xs[which, j].tolist()
-            reasons[which, j] = list(map(o.Reason, repeat(FEATURES[j]), values, mine, said))
-        order = np.argsort(np.where(matters, -contributions, np.inf), axis=1, kind="stable")
-        ordered = np.take_along_axis(reasons, order, 1).tolist()
-        return [each[:n] for each, n in zip(ordered, matters.sum(axis=1).tolist(), strict=True)]
+        n, evidence_of, reason = len(rows), words.evidence_of, o.Reason
+        contributions = np.empty((n, len(FEATURES)))
+        order, counts = np.empty(contributions.shape, np.int64), np.empty(n, np.int64)
+        weigh(rows, self._b, self._typical, contributions, order, counts)
+        xs = rows[:, k.S_X : k.S_X + len(FEATURES)].tolist()
+        each = zip(
+            xs, contributions.tolist(), order.tolist(), counts.tolist(), facts, topics, own, strict=True
+        )
+        return [
+            [
+                reason(FEATURES[j], x[j], mine[j], evidence_of(j, fact, mine[j], topic, kinds))
+                for j in places[:count]
+            ]
+            for x, mine, places, count, fact, topic, kinds in each
+        ]
 
     def receipt(self, row: Sequence[float], subject: str, offset: int, event: Any) -> Emitted:
         """The receipt of an erasure.

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from cxstream.kernels import layout as k
-from cxstream.model.parameters import DAY_MS, ScoringParams
+from cxstream.kernels.evidence import facts_of
+from cxstream.model.features import FEATURES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from cxstream.model.parameters import ScoringParams
 
 Row = Sequence[float]
 Card = Mapping[str, Any]
@@ -21,8 +25,6 @@ _Text = TypeVar("_Text", bound=Callable[..., Any])
 # Texts of each sort; none has a word of a record in it.
 _KEPT = 4096
 _MINUTE = 60
-# Numbers that texts give without decimals.
-_WHOLE = [k.S_EFFORT, k.S_EFFORT_SHORT, k.S_SAT]
 
 
 class Own(NamedTuple):
@@ -70,18 +72,8 @@ def facts(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     Returns:
         float64[n, SIGNAL_WIDTH].
     """
-    found = rows.copy()
-    # A text is kept for 0 and -0 alike, whichever comes first.
-    found[:, _WHOLE] = np.rint(rows[:, _WHOLE]) + 0.0
-    seconds = rows[:, k.S_WAITED]
-    found[:, k.S_WAITED] = np.where(
-        seconds >= _MINUTE, np.rint(seconds / _MINUTE) * _MINUTE, np.rint(seconds)
-    )
-    found[:, k.S_ANSWERS] = rows[:, k.S_ANSWERS] != 0
-    found[:, k.S_QUIET] = np.trunc(rows[:, k.S_QUIET])
-    clock = rows[:, k.S_CLOCK]
-    found[:, k.S_COMPLAINT_TIME] = (clock - rows[:, k.S_COMPLAINT_TIME]) // DAY_MS
-    found[:, k.S_NPS_TIME] = clock // DAY_MS - rows[:, k.S_NPS_TIME] // DAY_MS
+    found = np.empty_like(rows)
+    facts_of(rows, found)
     return found
 
 
@@ -149,6 +141,7 @@ def troubles(
 
 COMPLAINTS = [k.S_COMPLAINTS, k.S_COMPLAINT_TIME]
 """The facts of `complaints`, in the order of its arguments."""
+facts_of_troubles, facts_of_complaints = itemgetter(*TROUBLES), itemgetter(*COMPLAINTS)
 
 
 @_kept
@@ -333,34 +326,33 @@ def value(feature: str, x: float, card: Card, params: ScoringParams) -> str:
     return _WORDS[feature].value(x, card, params)
 
 
-def evidences(
-    feature: str,
-    found: NDArray[np.float64],
-    contributions: Sequence[float],
-    places: Sequence[int],
-    topics: Sequence[str],
-    own: Sequence[Sequence[Own]],
-) -> list[str]:
-    """The evidence behind a feature of n signals.
+def _reading(reads: list[int]) -> Callable[[Row], tuple[float, ...]]:
+    """Takes some columns out of a row."""
+    if len(reads) > 1:
+        return itemgetter(*reads)
+    [read] = reads
+    return lambda row: (row[read],)
+
+
+_SAID = [(_reading(_WORDS[name].reads), _WORDS[name].evidence, _WORDS[name].named) for name in FEATURES]
+
+
+def evidence_of(j: int, facts: Row, contribution: float, topic: str, own: Sequence[Own]) -> str:
+    """The evidence behind a feature of a signal.
 
     Args:
-        feature: its name.
-        found: float64[n, SIGNAL_WIDTH], of `facts`.
-        contributions: of the feature to the risks; where it lowers the risk, trouble is not its evidence.
-        places: of the n signals among those of `topics` and `own`.
-        topics: texts of the contact topics, "" for none.
+        j: its number in FEATURES.
+        facts: SIGNAL_WIDTH numbers, of `facts`.
+        contribution: of the feature to the risk; where it lowers the risk, trouble is not its evidence.
+        topic: text of the contact topic, "" for none.
         own: kinds of the company's own, the most frequent first.
     """
-    said = _WORDS[feature]
-    columns = found[:, said.reads].T.tolist()
-    if not said.named:
-        return list(map(said.evidence, *columns))
-    named = [topics[i] for i in places], [own[i] for i in places]
-    return list(map(said.evidence, contributions, *named, *columns))
+    read, say, named = _SAID[j]
+    return say(contribution, topic, own, *read(facts)) if named else say(*read(facts))
 
 
 def evidence(feature: str, row: Row, topic: str, contribution: float, own: Sequence[Own] = ()) -> str:
-    """The evidence behind a feature of a signal; see `evidences`.
+    """The evidence behind a feature of a signal; see `evidence_of`.
 
     Args:
         feature: its name.
@@ -369,5 +361,5 @@ def evidence(feature: str, row: Row, topic: str, contribution: float, own: Seque
         contribution: of the feature to the risk.
         own: kinds of the company's own.
     """
-    [said] = evidences(feature, facts(np.array([row])), [contribution], [0], [topic], [own])
-    return said
+    [found] = facts(np.array([row])).tolist()
+    return evidence_of(FEATURES.index(feature), found, contribution, topic, own)

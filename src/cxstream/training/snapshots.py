@@ -16,6 +16,7 @@ import numpy as np
 
 from cxstream.kernels.evaluate import score_cards
 from cxstream.kernels.layout import ACCEPTED, C_P, C_T90, C_X, CARD_WIDTH, SIGNAL_WIDTH
+from cxstream.kernels.panes import AHEAD
 from cxstream.model.errors import InputError
 from cxstream.model.events import CONTROL
 from cxstream.model.features import FEATURES
@@ -253,7 +254,8 @@ class _Log:
             self.inactive += int(np.count_nonzero(~known))
             here = np.flatnonzero(known & (rows["suspended"] == 0))
             values = np.empty((len(here), CARD_WIDTH))
-            score_cards(partition.state, partition.constants, slots[here], values, np.empty(SIGNAL_WIDTH))
+            scratch = np.empty(SIGNAL_WIDTH), np.empty(AHEAD, np.int64)
+            score_cards(partition.state, partition.constants, slots[here], values, *scratch)
             mine = [names[i] for i in here.tolist()]
             self.taken.append(
                 _Taken(

@@ -62,6 +62,8 @@ _SEEDS_BYTES = 4 << 20
 
 Headers = Sequence[tuple[str, bytes | None]]
 
+_ANY_MEMBER = np.uint64((1 << 64) - 1)
+
 _NAME, _TEXT = itemgetter(0), itemgetter(1)
 
 _well_formed = msgspec.json.Decoder(msgspec.Raw).decode
@@ -481,12 +483,19 @@ def _read(
     plain = read_plain(vocabulary.contract, raws, fields=fields or texts is not None)
     sentiments = {} if texts is None else plain_sentiments(raws, plain, texts)
     events = Events(
-        raws, vocabulary.decode, plain.text, plain.spans, plain.fields if fields else None, sentiments
+        raws,
+        vocabulary.decode,
+        plain.text,
+        plain.spans,
+        plain.fields if fields else None,
+        sentiments,
+        plain.members,
     )
     decoded = Decoded(np.arange(len(raws)), events, plain.columns, plain.sources, [])
     others = np.flatnonzero(~plain.known)
     if not len(others):
         return decoded
+    plain.members[others] = _ANY_MEMBER
     rest = _read_others(raws, others.tolist(), notes, vocabulary, texts)
     plain.known[rest.valid] = True
     plain.columns[rest.valid], plain.sources[rest.valid] = rest.columns, rest.sources

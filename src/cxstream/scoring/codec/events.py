@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from cxstream.kernels.events import SPANS, SUBJECT_BEGIN, SUBJECT_END, TOPIC_BEGIN, TOPIC_END
+from cxstream.kernels.events import SPANS, SUBJECT_BEGIN, SUBJECT_END, TOPIC_BEGIN
 from cxstream.kernels.layout import NONE
 from cxstream.scoring.codec.packed import AFTER, Packed
 from cxstream.scoring.codec.plain import NUMBER
 from cxstream.scoring.codec.rows import Rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -32,13 +32,25 @@ class Events(Sequence[Any]):
         spans: int64[n, SPANS], where the subject and the topic of each event lie there.
         fields: all texts and numbers of the batch, where they are known.
         sentiments: of the texts, by record, of those that came without one.
+        members: uint64[n], bits of the members of `data` that are there, or may be there; None where that is not known.
 
     Attributes:
         fields: see above.
         rows: int64[n], the rows of these events in what is told of the batch.
     """
 
-    __slots__ = ("_decode", "_made", "_raws", "_sentiments", "_spans", "_subjects", "_text", "fields", "rows")
+    __slots__ = (
+        "_decode",
+        "_made",
+        "_members",
+        "_raws",
+        "_sentiments",
+        "_spans",
+        "_subjects",
+        "_text",
+        "fields",
+        "rows",
+    )
 
     def __init__(
         self,
@@ -48,10 +60,11 @@ class Events(Sequence[Any]):
         spans: NDArray[np.int64],
         fields: Fields | None = None,
         sentiments: Mapping[int, float] = MappingProxyType({}),
+        members: NDArray[np.uint64] | None = None,
     ) -> None:
         self._raws, self._decode, self._text, self._spans, self.fields = raws, decode, text, spans, fields
         self.rows = np.arange(len(spans))
-        self._sentiments = sentiments
+        self._sentiments, self._members = sentiments, members
         self._made: dict[int, Any] = {}
         self._subjects: list[str] | None = None
 
@@ -119,58 +132,38 @@ class Events(Sequence[Any]):
                 event.subject = subject
         self._subjects = subjects
 
-    def topic(self, i: int) -> str | None:
-        """The topic of a contact."""
-        row = self.rows[i]
-        event = self._made.get(int(row))
-        if event is not None:
-            topic: str | None = event.data.topic
-            return topic
-        begin, end = self._spans[row, TOPIC_BEGIN], self._spans[row, TOPIC_END]
-        return None if begin == NONE else self._text[begin:end].decode()
+    def topics(self, places: NDArray[np.int64]) -> Iterator[tuple[int, str]]:
+        """The contacts with a topic among the events at some places, and their topics."""
+        rows = self.rows[places]
+        spans = self._spans[rows, TOPIC_BEGIN:].tolist()
+        for i, row, (begin, end) in zip(places.tolist(), rows.tolist(), spans, strict=True):
+            event = self._made.get(row)
+            if event is not None:
+                if event.data.topic is not None:
+                    yield i, event.data.topic
+            elif begin != NONE:
+                yield i, self._text[begin:end].decode()
 
-    def having(self, member: str) -> list[int]:
-        """Places of the events whose `data` has a member, and of those of which that is not known."""
-        if self.fields is None and isinstance(self._raws, Rows):
-            found = self._raws.having(NUMBER[member])
-            if found is None:
-                return list(range(len(self)))
-            found[list(self._made)] = True
-            return self._at(found)
-        if self.fields is None:
-            return self._naming(f'"{member}"'.encode())
-        bit = np.uint64(1 << NUMBER[member])
-        there = (self.fields.members[self.rows] & bit != 0) | ~self.fields.whole[self.rows]
-        places: list[int] = np.flatnonzero(there).tolist()
-        return places
+    def having(self, member: str, among: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+        """Places of the events whose `data` has a member, and of those of which that is not known.
 
-    def _naming(self, name: bytes) -> list[int]:
-        """Places of the events whose records contain some bytes, and of those that are no plain JSON.
-
-        A plain record has its names as they are, without escapes; the others were made when they were read.
+        Args:
+            member: its name.
+            among: int64[n], the places to look at; all by default.
         """
-        raws = self._raws
-        if not isinstance(raws, Packed) or not (np.diff(raws.ends) > 0).all():
-            return list(range(len(self)))
-        rows, at = set(self._made), raws.text.find(name)
-        while at >= 0:
-            row = int(np.searchsorted(raws.ends, at))
-            if row == len(raws):
-                break
-            rows.add(row)
-            at = raws.text.find(name, max(at + 1, int(raws.ends[row])))
-        found = np.zeros(len(raws), np.bool_)
-        found[list(rows)] = True
-        return self._at(found)
-
-    def _at(self, found: NDArray[np.bool_]) -> list[int]:
-        """Places of the events whose rows are among some."""
-        places: list[int] = np.flatnonzero(found[self.rows]).tolist()
-        return places
+        places = np.arange(len(self)) if among is None else among
+        if self._members is None:
+            return places
+        found: NDArray[np.int64] = places[
+            self._members[self.rows[places]] & np.uint64(1 << NUMBER[member]) != 0
+        ]
+        return found
 
     def taken(self, places: NDArray[np.int64] | Sequence[int]) -> Events:
         """Those at some places."""
-        some = Events(self._raws, self._decode, self._text, self._spans, self.fields, self._sentiments)
+        some = Events(
+            self._raws, self._decode, self._text, self._spans, self.fields, self._sentiments, self._members
+        )
         places = np.asarray(places, np.int64)
         some.rows, some._made = self.rows[places], dict(self._made)
         if self._subjects is not None:

@@ -60,6 +60,7 @@ class Plain(NamedTuple):
         sources: uint64[n], hash of each source.
         text: bytes in which the records lie.
         spans: int64[n, SPANS], where subject and topic of each lie in it; 0 for the others.
+        members: uint64[n], bits of the members of `data` that are there; what is said of the others means nothing.
         fields: all of their texts and numbers; None where nobody needs them.
     """
 
@@ -68,6 +69,7 @@ class Plain(NamedTuple):
     sources: NDArray[np.uint64]
     text: bytes
     spans: NDArray[np.int64]
+    members: NDArray[np.uint64]
     fields: Fields | None
 
 
@@ -177,7 +179,7 @@ def read_plain(known: kernel.Contract, raws: Sequence[bytes | None], *, fields: 
     spans, plain = np.zeros((n, kernel.SPANS), np.int64), np.empty(n, np.bool_)
     kept, members = n if fields else 1, len(MEMBERS)
     own, numbers = np.empty((kept, len(kernel.ENVELOPE), 2), np.int64), np.empty((kept, members))
-    texts, there = np.empty((kept, members, 2), np.int64), np.zeros(kept, np.uint64)
+    texts, there = np.empty((kept, members, 2), np.int64), np.zeros(n, np.uint64)
     nexts = np.zeros((kernel.places_of(len(known.rules), members), kernel.NEXT), np.int64)
     if isinstance(raws, Rows):
         text = raws.text
@@ -203,4 +205,4 @@ def read_plain(known: kernel.Contract, raws: Sequence[bytes | None], *, fields: 
     found = None
     if fields:
         found = Fields(text, own, numbers, texts, there, plain & (there & kernel.ESCAPED == 0))
-    return Plain(plain, columns, sources, text, spans, found)
+    return Plain(plain, columns, sources, text, spans, there, found)

@@ -5,12 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, overload
 
-import numpy as np
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    from numpy.typing import NDArray
 
     from cxstream.kernels.rows import Cells
 
@@ -57,17 +53,6 @@ class Rows(Sequence[bytes]):
         if isinstance(i, slice):
             return self.at(range(*i.indices(len(self))))
         return self.at([range(len(self))[i]])[0]
-
-    def having(self, member: int) -> NDArray[np.bool_] | None:
-        """Which rows have a value of a member of `data`, by its number; None where that is not known."""
-        if self.cells.in_json:
-            return None
-        columns = np.flatnonzero(self.cells.members == member)
-        if not len(columns):
-            return np.zeros(len(self), np.bool_)
-        first = int(self.cells.bits[columns[0]])
-        bits = np.unpackbits(self.cells.there[columns[0]], bitorder="little")
-        return bits[first : first + len(self)].astype(np.bool_)
 
     def __iter__(self) -> Iterator[bytes]:
         return iter(self.at(range(len(self))))

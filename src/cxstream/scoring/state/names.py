@@ -29,7 +29,7 @@ class Slots:
     then comes back.
     """
 
-    __slots__ = ("_names",)
+    __slots__ = ("_names", "_scratch")
 
     def __init__(self) -> None:
         # Another key in each process, like that of Python's own dictionaries: nothing depends on it.
@@ -43,6 +43,8 @@ class Slots:
             key=np.array(key, np.uint64),
             at=np.zeros(kernel.CURSORS, np.int64),
         )
+
+        self._scratch = np.zeros(kernel.AHEAD, np.uint64), np.zeros(kernel.AHEAD, np.int64)
 
     @property
     def top(self) -> int:
@@ -64,7 +66,7 @@ class Slots:
             int32[n]: UNKNOWN for an unknown customer, 0 for none; and a number.
         """
         slots = np.empty(len(names), np.int32)
-        unknown = kernel.find(self._names, names.data, names.begins, names.ends, slots)
+        unknown = kernel.find(self._names, names.data, names.begins, names.ends, slots, *self._scratch)
         return slots, unknown
 
     def add(self, names: Packed, slots: NDArray[np.int32], unknown: int) -> NDArray[np.int32]:

@@ -70,6 +70,7 @@ from cxstream.kernels.layout import (
     State,
 )
 from cxstream.kernels.names import UNKNOWN
+from cxstream.kernels.panes import AHEAD
 from cxstream.kernels.remembered_ids import FIRST_LEVEL
 from cxstream.kernels.seldom import recall_erased, release_seldom
 from cxstream.model.kinds import Kind
@@ -174,6 +175,7 @@ class PartitionState:
         self.tallies_ended: list[int] = []
         self._out = np.empty((_FIRST, SIGNAL_WIDTH))
         self._scratch = np.zeros(SIGNAL_WIDTH)
+        self._ahead = np.zeros(AHEAD, np.int64)
         at = np.zeros(CURSORS, np.int64)
         at[PANE_FREE] = at[COMPLAINT_FREE] = at[CHUNK_FREE] = at[BUYER_FREE] = at[DEAL_FREE] = NONE
         at[LANE_FREE:] = at[ID_PAGE_FREE] = at[SELDOM_FREE] = at[ANSWERS_FREE] = NONE
@@ -433,10 +435,11 @@ class PartitionState:
         self._fresh = self.slots.add(names, slots, unknown) if unknown else _NOBODY
         columns["slot"] = slots
         known = len(self.topics.of)
-        for i in np.flatnonzero(kinds == Kind.contact).tolist():
-            topic = events.topic(i)
-            if topic is not None:
-                columns["topic"][i] = self.topics.number(topic)
+        contacts = np.flatnonzero(kinds == Kind.contact)
+        if len(contacts):
+            topics = columns["topic"]
+            for i, topic in events.topics(contacts):
+                topics[i] = self.topics.number(topic)
         # Until a contact refers to them, new topics count as unreferenced.
         self.state.at[UNREFERENCED_TOPICS] += len(self.topics.of) - known
         complaints = int(np.count_nonzero(kinds == Kind.complaint_opened))
@@ -447,8 +450,9 @@ class PartitionState:
             purchases=int(np.count_nonzero(OF_MONEY[kinds])),
             tallies=int(np.count_nonzero(self.constants.tallied[kinds])),
         )
-        self.make_vacant(self._fresh)
-        self.remember_erased(self._fresh)
+        if unknown:
+            self.make_vacant(self._fresh)
+            self.remember_erased(self._fresh)
         status, scored = np.zeros(n, np.uint8), np.zeros(n if self.scored else 0, SCORED)
         signals: list[NDArray[np.float64]] = []
         done = 0
@@ -463,6 +467,7 @@ class PartitionState:
                 scored,
                 self._out,
                 self._scratch,
+                self._ahead,
                 done,
             )
             signals.append(self._out[: self.state.at[OUT]].copy())
@@ -484,7 +489,9 @@ class PartitionState:
         signals: list[NDArray[np.float64]] = []
         done = False
         while not done:
-            done = kernels.advance(self.state, self.constants, time, index, offset, self._out, self._scratch)
+            done = kernels.advance(
+                self.state, self.constants, time, index, offset, self._out, self._scratch, self._ahead
+            )
             signals.append(self._out[: self.state.at[OUT]].copy())
         return np.concatenate(signals)
 

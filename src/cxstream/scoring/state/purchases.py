@@ -89,10 +89,8 @@ def unconverted(columns: NDArray[np.void], status: NDArray[np.uint8], constants:
     if not len(money):
         return []
     codes = columns["case"][money[status[money] == ACCEPTED]]
-    return [
-        code.to_bytes(CURRENCY_LETTERS, "big").decode()
-        for code in codes[~np.isin(codes, constants.currencies)].tolist()
-    ]
+    known = set(constants.currencies.tolist())
+    return [code.to_bytes(CURRENCY_LETTERS, "big").decode() for code in codes.tolist() if code not in known]
 
 
 def take_changed(partition: PartitionState) -> tuple[list[bytes], list[tuple[bytes, bytes]]]:
