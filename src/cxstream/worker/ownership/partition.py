@@ -551,8 +551,7 @@ class Partition:
                 following = next(pieces, None)
                 reading = None if following is None else session.reading(following)
                 session.apply(piece, ahead)
-                pressed = following is not None or self._queue.records >= feed.CHUNK
-                await session.keep_up(behind=self._behind, pressed=pressed)
+                await session.keep_up(behind=self._behind)
                 await asyncio.sleep(0)
                 piece = following
         finally:

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 # While more records wait, a flush takes at most one score card per this many records: a worker that is behind would
 # write cards that are outdated as soon as it has caught up.
 _RECORDS_PER_CARD = 64
-# A worker that is behind waits between two transactions for as long as the last one took, at most this long: then it
+# A worker that is busy waits between two transactions for as long as the last one took, at most this long: then it
 # makes fewer and larger ones.
 _BUSY_SECONDS = 0.5
 # Where only ticks come, cx.scored says how far the clock is once it is so much farther: its readers wait for all partitions.
@@ -288,30 +288,26 @@ class OwnershipSession:
     @property
     def gathers_until(self) -> float:
         """When results of more records could be committed, by the event loop's clock; infinite during a transaction."""
-        return math.inf if self._flushing is not None and not self._flushing.done() else self._flushes_at()
+        return math.inf if self._flushing is not None and not self._flushing.done() else self._flushes_at
 
-    def _flushes_at(self, *, pressed: bool = False) -> float:
-        pause = min(2 * self._took, _BUSY_SECONDS) if pressed else 0.0
-        return self._flushed_at + max(self._worker.flush_seconds, pause)
+    @property
+    def _flushes_at(self) -> float:
+        return self._flushed_at + max(self._worker.flush_seconds, min(2 * self._took, _BUSY_SECONDS))
 
     @property
     def next_flush(self) -> float | None:
         """When there will be something to commit, by the event loop's clock; None if there is nothing."""
-        return self._next_flush()
-
-    def _next_flush(self, *, pressed: bool = False) -> float | None:
         if self._flushing is not None:
             return None
         if self._outbox or self.engine.dirty_cards():
-            return self._flushes_at(pressed=pressed)
+            return self._flushes_at
         return self._snapshot_at if self._unsaved else None
 
-    async def keep_up(self, *, behind: bool, pressed: bool = False) -> None:
+    async def keep_up(self, *, behind: bool) -> None:
         """Start a transaction if one is due; wait only if results pile up during the current one.
 
         Args:
             behind: more records are waiting.
-            pressed: ... as many as are applied at a time: what transactions cost delays these.
 
         Raises:
             ProducerFenced: another worker has claimed the partition.
@@ -324,7 +320,7 @@ class OwnershipSession:
         )
         if self._flushing is not None and (full or self._flushing.done()):
             await self._settle()
-        due = self._next_flush(pressed=pressed)
+        due = self.next_flush
         if due is not None and (full or now() >= due):
             self._start(snapshot=self._snapshot_due(), behind=behind)
 
