@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet as pq
 
 from cxstream.files import parquet
-from cxstream.files.parquet_pages import _page, _pages, rows_at_a_time
+from cxstream.files.parquet_pages import _page, _pages, examined
 from cxstream.model.errors import InputError
 
 if TYPE_CHECKING:
@@ -114,8 +114,8 @@ def test_the_longest_value_is_found_whatever_the_codec(
         row_group_size=60,
     )
     with pq.ParquetFile(path) as file:
-        assert rows_at_a_time(file, path, ["text"], 1000) == 8
-        assert rows_at_a_time(file, path, ["n"], 1000) == 1000
+        assert examined(file, path, ["text"], 1000).rows == 8
+        assert examined(file, path, ["n"], 1000).rows == 1000
         for group in range(3):
             chunk = file.metadata.row_group(group).column(0)
             with path.open("rb") as raw:

@@ -20,7 +20,7 @@ from pyarrow import parquet as pq
 
 import fuzz_plain
 from cxstream.cli import group
-from cxstream.files import event_rows
+from cxstream.files import event_rows, parquet
 from cxstream.files.readers import read_batches
 from cxstream.model.errors import InputError
 from cxstream.model.kinds import Kind
@@ -161,7 +161,8 @@ def _data(
 def rows_of(some: pa.Table) -> Rows:
     (batch,) = some.combine_chunks().to_batches()
     names = event_rows.columns_of_events(some.schema, Path("x"))
-    found = event_rows.records(batch, names, Path("x"), 1, 1 << 20).lines
+    [part] = event_rows.records(batch, names, Path("x"), 1, 1 << 16, 1 << 20)
+    found = part.lines
     assert isinstance(found, Rows)
     return found
 
@@ -174,6 +175,29 @@ def test_rows_mean_what_their_json_means(seed: int) -> None:
         decode(list(rows), vocabulary=general)
     )
     assert rows.longest >= max(map(len, rows))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_rows_of_parquet_mean_the_same_whatever_comes_at_a_time(
+    tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row groups, pages and batches cut anywhere, and texts in dictionaries or as they are."""
+    monkeypatch.setattr(parquet, "_LEAST_ROWS", 100 if seed == 2 else 1)
+    some, path = table(seed, 150, odd=(seed % 3) / 4, strings=SLICED), tmp_path / "t.parquet"
+    pq.write_table(some, path, row_group_size=60, data_page_size=500, use_dictionary=seed != 1)
+    fast, general = fuzz_plain.vocabularies()
+    found, coded, numbers = [], 0, []
+    for _, part in parquet.read(path, 1024, 1 << 20):
+        assert isinstance(part.lines, Rows)
+        found += list(part.lines)
+        numbers += list(part.numbers)
+        coded += len(part.lines.cells.codes)
+        assert fuzz_plain.told(decode(part.lines, vocabulary=fast)) == fuzz_plain.told(
+            decode(list(part.lines), vocabulary=general)
+        )
+    assert found == list(rows_of(some))
+    assert numbers == list(range(1, 151))
+    assert bool(coded) == (seed not in {1, 2})
 
 
 def test_rows_of_valid_events_are_read_as_columns() -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from cxstream.files.lines import Records
     from cxstream.files.streams import Source
 
-_ROW_BYTES, _MAX_ROWS = 64, 1 << 16
+_ROW_BYTES, _MAX_ROWS = 128, 1 << 16
 # What the rows of a batch may take, with their texts taken out of dictionaries.
 _PARTS_BYTES = 16 << 20
 # What is asked for at a time.
@@ -46,13 +46,10 @@ def read(source: Source, path: Path, batch_bytes: int, max_record_bytes: int) ->
     names: list[str] | None = None
     for schema, batch in _batches(source, path):
         names = columns_of_events(schema, path) if names is None else names
-        if batch is None or not batch.num_rows:
-            continue
-        rows = _rows_at_a_time([batch.column(name) for name in names], batch_bytes)
-        for begin in range(0, batch.num_rows, rows):
-            part = batch.slice(begin, rows)
-            yield records(part, names, path, first, max_record_bytes)
-            first += part.num_rows
+        if batch is not None and batch.num_rows:
+            rows = _rows_at_a_time([batch.column(name) for name in names], batch_bytes)
+            yield from records(batch, names, path, first, rows, max_record_bytes)
+            first += batch.num_rows
 
 
 def _rows_at_a_time(columns: list[Any], batch_bytes: int) -> int:

@@ -90,19 +90,27 @@ def _fits(name: str, kind: Any) -> bool:
     return name == "data" and bool(types.is_struct(plain) or types.is_map(plain))
 
 
-def records(batch: Any, names: list[str], path: Path, first: int, max_record_bytes: int) -> Records:
-    """The records of a batch of rows, by columns or one by one.
+def records(
+    batch: Any, names: list[str], path: Path, first: int, rows: int, max_record_bytes: int
+) -> Iterator[Records]:
+    """The records of a batch of rows, by columns or one by one, some at a time.
 
     Args:
         batch: pyarrow's RecordBatch.
         names: the columns of an event.
         path: the file.
         first: the 1-based number of the first row.
+        rows: how many come at a time.
         max_record_bytes: a longer event comes back as too long.
 
     Raises:
         InputError: a text is not UTF-8, or a value has no JSON; for rows that are read by columns, when their records are made.
     """
+    for begin in range(0, batch.num_rows, rows):
+        yield _some_records(batch.slice(begin, rows), names, path, first + begin, max_record_bytes)
+
+
+def _some_records(batch: Any, names: list[str], path: Path, first: int, max_record_bytes: int) -> Records:
     columns = {name: batch.column(name) for name in names}
     numbers = range(first, first + batch.num_rows)
     where = f"{path}: rows {first} to {numbers[-1]}"
@@ -161,13 +169,23 @@ def _validate(name: str, column: Any, path: Path, first: int) -> None:
         ]
     for where, part in parts:
         try:
-            part.validate(full=True)
+            _check(part)
         except pa.ArrowInvalid as error:
             said = str(error).splitlines()[0]
             found = _NOT_UTF8.search(said)
             row = f"row {first + int(found[1])}" if found else f"rows {first} to {first + len(column) - 1}"
             said = "bytes that are not UTF-8" if found else said
             raise InputError(f"{path}: column {where!r}, {row}: {said}; write the file again") from error
+
+
+def _check(part: Any) -> None:
+    try:
+        part.validate(full=True)
+    except pa.ArrowInvalid as error:
+        if not types.is_dictionary(part.type) or "UTF8" not in str(error):
+            raise
+        # Which row has such a text, if any has it.
+        part.dictionary_decode().validate(full=True)
 
 
 def _events(columns: dict[str, Any]) -> list[bytes]:

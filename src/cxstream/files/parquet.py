@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from pyarrow import parquet as pq
+from pyarrow import types
 
 from cxstream.files.event_rows import columns_of_events, records
 from cxstream.files.parquet_columns import values
-from cxstream.files.parquet_pages import rows_at_a_time
+from cxstream.files.parquet_pages import examined
 from cxstream.model.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,7 +23,10 @@ if TYPE_CHECKING:
 
 # Pages are read as they are needed; a row group can be as large as the file.
 _BUFFER_BYTES = 1 << 20
-_MAX_ROWS, _ROW_BYTES = 1 << 16, 64
+# Each column of each batch costs some microseconds, so many rows are read together, and scored some at a time.
+_MAX_ROWS, _ROW_BYTES = 1 << 14, 64
+# Row groups of fewer rows are read together.
+_LEAST_ROWS = 4096
 
 
 def read(path: Path, batch_bytes: int, max_record_bytes: int) -> Iterator[tuple[float, Records]]:
@@ -40,12 +45,18 @@ def read(path: Path, batch_bytes: int, max_record_bytes: int) -> Iterator[tuple[
     """
     with _opened(path) as file:
         columns = columns_of_events(file.schema_arrow, path)
-        done = 0
-        for batch in _batches(file, path, batch_bytes, columns, max_record_bytes):
-            if batch.num_rows:
-                found = records(batch, columns, path, done + 1, max_record_bytes)
-                done += batch.num_rows
-                yield done / file.metadata.num_rows, found
+        found = examined(file, path, columns, _MAX_ROWS, max_record_bytes)
+        coded, groups = _coded(file, found.coded)
+    # Where each text is in a dictionary, Arrow need not make it again for each row.
+    with _opened(path, coded) as file:
+        done, rows, total = 0, _rows(file, batch_bytes), file.metadata.num_rows
+        for batch in chain.from_iterable(
+            file.iter_batches(found.rows, row_groups=group, columns=columns, use_threads=False)
+            for group in groups
+        ):
+            for some in records(batch, columns, path, done + 1, rows, max_record_bytes):
+                done += len(some.lines)
+                yield done / total, some
 
 
 def read_rows(
@@ -68,7 +79,8 @@ def read_rows(
     with _opened(path) as file:
         names = [name for name in _column_names(file.schema_arrow, path) if name in wanted]
         done = 0
-        for batch in _batches(file, path, batch_bytes, names):
+        at_a_time = examined(file, path, names, _rows(file, batch_bytes)).rows
+        for batch in file.iter_batches(batch_size=at_a_time, columns=names):
             done += batch.num_rows
             columns = [values(batch.column(name), utc=False) for name in names]
             rows = [
@@ -98,10 +110,12 @@ def _column_names(schema: Any, path: Path) -> list[str]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def _opened(path: Path, coded: Collection[str] = ()) -> Iterator[Any]:
     try:
         # Impala's and old Spark's timestamps reach beyond the years that nanoseconds can count.
-        with pq.ParquetFile(path, buffer_size=_BUFFER_BYTES, coerce_int96_timestamp_unit="ms") as file:
+        with pq.ParquetFile(
+            path, buffer_size=_BUFFER_BYTES, coerce_int96_timestamp_unit="ms", read_dictionary=list(coded)
+        ) as file:
             yield file
     except UnicodeDecodeError as error:
         raise InputError(
@@ -111,12 +125,26 @@ def _opened(path: Path) -> Iterator[Any]:
         raise InputError(f"{path}: not Parquet that can be read ({str(error).splitlines()[0]})") from error
 
 
-def _batches(
-    file: Any, path: Path, batch_bytes: int, columns: list[str], max_record_bytes: int = 0
-) -> Iterator[Any]:
-    total = file.metadata.num_rows
-    size = sum(file.metadata.row_group(i).total_byte_size for i in range(file.metadata.num_row_groups))
-    # Larger batches are slower, and so are smaller ones: each column of each costs some microseconds.
-    rows = max(1, min(_MAX_ROWS, batch_bytes // max(_ROW_BYTES, 2 * size // max(1, total))))
-    rows = rows_at_a_time(file, path, columns, rows, max_record_bytes)
-    yield from file.iter_batches(batch_size=rows, columns=columns)
+def _rows(file: Any, batch_bytes: int) -> int:
+    """How many rows have so many bytes."""
+    metadata = file.metadata
+    size = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
+    width = max(_ROW_BYTES, 2 * size // max(1, metadata.num_rows))
+    return max(1, min(_MAX_ROWS, batch_bytes // int(width)))
+
+
+def _coded(file: Any, leaves: Collection[str]) -> tuple[list[str], list[list[int]]]:
+    """The texts among some leaves that are to be read with their dictionaries, and row groups to be read together.
+
+    Each row group has dictionaries of its own, and Arrow cannot join those of fields.
+    """
+    metadata = file.metadata
+    groups = list(range(metadata.num_row_groups))
+    if len(groups) > 1 and metadata.num_rows < _LEAST_ROWS * len(groups):
+        return [], [groups]
+    fields = {field.name: field for field in file.schema_arrow}
+    for field in list(fields.values()):
+        if types.is_struct(field.type):
+            fields |= {f"{field.name}.{each.name}": each for each in field.type}
+    texts = [name for name in leaves if name in fields and types.is_string(fields[name].type)]
+    return texts, [[group] for group in groups]

@@ -90,6 +90,8 @@ def values(column: Any, *, utc: bool) -> list[Any]:
         return values(column.dictionary_decode(), utc=utc)
     if types.is_timestamp(kind):
         return times(column, utc=utc)
+    if types.is_struct(kind) and len({field.name for field in kind}) == kind.num_fields:
+        return _objects(column)
     make: Plain
     if isinstance(kind, pa.BaseExtensionType):
         column = column.storage
@@ -98,6 +100,22 @@ def values(column: Any, *, utc: bool) -> list[Any]:
         make = _strict_text if is_binary(kind) and utc else _plain(kind)
     found: list[Any] = column.to_pylist()
     return found if make is None else [None if value is None else make(value) for value in found]
+
+
+def _objects(column: Any) -> list[dict[str, Any] | None]:
+    """The objects of a struct column, a field after the other: most fields are null in most rows."""
+    found: list[dict[str, Any] | None] = [{} if there else None for there in column.is_valid().to_pylist()]
+    for field, part in zip(column.type, column.flatten(), strict=True):
+        if part.null_count == len(part):
+            continue
+        make, name = _inner(field.type), field.name
+        plain = part.dictionary_decode() if types.is_dictionary(part.type) else part
+        for row, value in zip(found, plain.to_pylist(), strict=True):
+            if value is not None and row is not None:
+                shown = value if make is None else make(value)
+                if shown is not None:
+                    row[name] = shown
+    return found
 
 
 def _uuid(raw: bytes) -> str:

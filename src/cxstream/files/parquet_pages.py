@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 
+from cxstream.kernels.pages import DEEPEST, ENDS_EARLY, FOUND, NO_HEADER, longest_value, page_header
 from cxstream.model.errors import InputError
 
 if TYPE_CHECKING:
@@ -28,8 +30,11 @@ _LISTS_BYTES, _LONG_LIST, _ALL_LISTS_BYTES = 512 << 20, 64, 4 << 30
 
 _HEADER_BYTES, _MOST_HEADER_BYTES = 4096, 16 << 20
 _DATA, _DICTIONARY, _DATA_V2 = 0, 2, 3
-_TYPE, _UNPACKED, _PACKED, _DATA_HEADER, _DICTIONARY_HEADER, _DATA_HEADER_V2 = 1, 2, 3, 5, 7, 8
-_NUM_VALUES = 1
+# No number that a header says of itself.
+_NOTHING = -(1 << 63)
+# A dictionary that is kept as it is; a larger one would be copied for every few rows.
+MOST_WORDS, _WORDS_BYTES = 1024, 64 << 10
+_BY_DICTIONARY = (2, 8)  # before version 2, and since
 _NUMBER_BYTES, _ITEM_BYTES = 8, 64
 
 
@@ -43,6 +48,7 @@ class Page:
         values: how many it holds.
         start: offset of what follows its header.
         packed: bytes that follow.
+        encoding: how its values are written.
     """
 
     kind: int
@@ -50,25 +56,39 @@ class Page:
     values: int
     start: int
     packed: int
+    encoding: int
 
 
-def rows_at_a_time(
+class Examined(NamedTuple):
+    """What the pages of a file say.
+
+    Attributes:
+        rows: how many may be read at a time, so that memory stays within bounds.
+        coded: leaves whose values are all in dictionaries of few words.
+    """
+
+    rows: int
+    coded: list[str]
+
+
+def examined(
     file: Any, path: Path, columns: Collection[str], rows: int, max_record_bytes: int = 0
-) -> int:
-    """How many rows may be read at a time, so that memory stays within bounds.
+) -> Examined:
+    """Look at the headers of all pages.
 
     Args:
         file: pyarrow's ParquetFile.
         path: the file.
         columns: those that will be read.
-        rows: how many there should be.
+        rows: how many rows there should be at a time.
         max_record_bytes: most bytes of a record: a page may hold 16 of them, and 256 MiB in any case.
 
     Raises:
         InputError: a page or the lists of a row group are too large, or a page cannot be read.
     """
     widest, page_bytes = 0, max(_PAGE_BYTES, _PAGE_RECORDS * max_record_bytes)
-    with path.open("rb") as raw:
+    coded: dict[str, bool] = {}
+    with path.open("rb", buffering=0) as raw:
         for group in range(file.metadata.num_row_groups):
             chunks = file.metadata.row_group(group)
             width = 0
@@ -76,16 +96,20 @@ def rows_at_a_time(
                 continue
             for number in range(chunks.num_columns):
                 chunk = chunks.column(number)
-                if chunk.path_in_schema.split(".")[0] in columns:
+                name = chunk.path_in_schema
+                if name.split(".")[0] in columns:
                     leaf = file.schema.column(number)
-                    where = f"{path}: column {chunk.path_in_schema!r}, row group {group + 1}"
-                    width += _width(raw, chunk, leaf, chunks.num_rows, where, page_bytes)
+                    where = f"{path}: column {name!r}, row group {group + 1}"
+                    longest, few = _width(raw, chunk, leaf, chunks.num_rows, where, page_bytes)
+                    width += longest
+                    coded[name] = coded.get(name, True) and few
             widest = max(widest, width)
-    return max(1, min(rows, _BATCH_BYTES // max(1, widest)))
+    few_words = [name for name, few in coded.items() if few]
+    return Examined(max(1, min(rows, _BATCH_BYTES // max(1, widest))), few_words)
 
 
-def _width(raw: BinaryIO, chunk: Any, leaf: Any, rows: int, where: str, page_bytes: int) -> int:
-    """The most bytes of one value of a column chunk."""
+def _width(raw: BinaryIO, chunk: Any, leaf: Any, rows: int, where: str, page_bytes: int) -> tuple[int, bool]:
+    """The most bytes of one value of a column chunk, and whether all are in a dictionary of few words."""
     try:
         pages = list(_pages(raw, chunk, where, page_bytes))
         longest = _longest(raw, chunk, leaf, pages)
@@ -98,7 +122,16 @@ def _width(raw: BinaryIO, chunk: Any, leaf: Any, rows: int, where: str, page_byt
             f"{where}: lists of {items} values beside {rows} rows, of up to {longest} bytes each, are too many to be "
             "held; write row groups of fewer rows"
         )
-    return longest
+    return longest, _is_coded(chunk, pages)
+
+
+def _is_coded(chunk: Any, pages: list[Page]) -> bool:
+    return (
+        chunk.physical_type == "BYTE_ARRAY"
+        and all(page.encoding in _BY_DICTIONARY for page in pages if page.kind in {_DATA, _DATA_V2})
+        and sum(page.values for page in pages if page.kind == _DICTIONARY) <= MOST_WORDS
+        and sum(page.unpacked for page in pages if page.kind == _DICTIONARY) <= _WORDS_BYTES
+    )
 
 
 def _longest(raw: BinaryIO, chunk: Any, leaf: Any, pages: list[Page]) -> int:
@@ -124,14 +157,7 @@ def _longest_in(data: bytes, page: Page, compression: str) -> int:
             data = pa.Codec(name).decompress(data, page.unpacked, asbytes=True)
         except (pa.ArrowException, OSError, ValueError):
             return page.unpacked  # framed as Hadoop does it, or damaged, which Arrow will say
-    at = longest = 0
-    for _ in range(page.values):
-        if at + 4 > len(data):
-            break
-        (size,) = struct.unpack_from("<I", data, at)
-        longest = max(longest, min(size, len(data)))
-        at += 4 + size
-    return longest
+    return int(longest_value(np.frombuffer(data, np.uint8), page.values))
 
 
 def _pages(raw: BinaryIO, chunk: Any, where: str, page_bytes: int) -> Iterator[Page]:
@@ -154,96 +180,19 @@ def _pages(raw: BinaryIO, chunk: Any, where: str, page_bytes: int) -> Iterator[P
 
 
 def _page(raw: BinaryIO, at: int) -> Page:
-    size = _HEADER_BYTES
+    size, found = _HEADER_BYTES, np.empty(FOUND, np.int64)
+    room = np.empty((DEEPEST, 3), np.int64)
     while True:
         raw.seek(at)
         data = raw.read(size)
-        try:
-            reader = _Thrift(data)
-            fields = reader.struct()
+        found[:] = _NOTHING
+        end = page_header(np.frombuffer(data, np.uint8), found, room)
+        if end >= 0:
             break
-        except IndexError:
-            if len(data) < size or size >= _MOST_HEADER_BYTES:
-                raise
-            size *= 16
-    said = fields.get(_DATA_HEADER) or fields.get(_DATA_HEADER_V2) or fields.get(_DICTIONARY_HEADER) or {}
-    values = _number(said, _NUM_VALUES) if isinstance(said, dict) and _NUM_VALUES in said else 0
-    kind, unpacked, packed = (_number(fields, field) for field in (_TYPE, _UNPACKED, _PACKED))
-    return Page(kind, unpacked, values, at + reader.at, packed)
-
-
-def _number(fields: dict[int, Any], field: int) -> int:
-    value = fields[field]
-    if not isinstance(value, int):
-        raise IndexError(f"field {field} is no number")
-    return value
-
-
-# Types of Thrift's compact protocol; a list of so many items has their number behind its head.
-_FLAGS, _INTEGERS, _TEXT, _LISTS, _STRUCT, _MANY = (1, 2), (4, 5, 6), 8, (9, 10), 12, 15
-_FIXED = {3: 1, 7: 8}
-_LAST_BYTE = 0x80
-
-
-class _Thrift:
-    """Reads one struct of Thrift's compact protocol: its numbers, flags and structs by field; the rest is passed over.
-
-    Raises:
-        IndexError: the data ends within it, or is none.
-    """
-
-    _DEEPEST = 16
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self.at = 0
-
-    def struct(self, depth: int = 0) -> dict[int, Any]:
-        if depth > self._DEEPEST:
-            raise IndexError("structs within structs")
-        found: dict[int, Any] = {}
-        field = 0
-        while head := self._byte():
-            field = field + (head >> 4) if head >> 4 else self._zigzag()
-            found[field] = self._value(head & 0x0F, depth)
-        return found
-
-    def _value(self, kind: int, depth: int) -> Any:
-        if kind in _FLAGS:
-            return kind == _FLAGS[0]
-        if kind in _INTEGERS:
-            return self._zigzag()
-        if kind == _STRUCT:
-            return self.struct(depth + 1)
-        if kind in _LISTS:
-            head = self._byte()
-            count = head >> 4 if head >> 4 != _MANY else self._varint()
-            for _ in range(count):
-                self._value(head & 0x0F, depth)
-        elif kind == _TEXT or kind in _FIXED:
-            self._skip(_FIXED[kind] if kind in _FIXED else self._varint())
-        else:
-            raise IndexError(f"a field of type {kind}")
-        return None
-
-    def _byte(self) -> int:
-        self.at += 1
-        return self._data[self.at - 1]
-
-    def _varint(self) -> int:
-        value = shift = 0
-        while True:
-            byte = self._byte()
-            value |= (byte & 0x7F) << shift
-            if byte < _LAST_BYTE:
-                return value
-            shift += 7
-
-    def _zigzag(self) -> int:
-        value = self._varint()
-        return value >> 1 ^ -(value & 1)
-
-    def _skip(self, size: int) -> None:
-        self.at += size
-        if self.at > len(self._data):
-            raise IndexError("it ends early")
+        if end == NO_HEADER or len(data) < size or size >= _MOST_HEADER_BYTES:
+            raise IndexError("it ends early" if end == ENDS_EARLY else "no page header")
+        size *= 16
+    kind, unpacked, packed, values, encoding = found.tolist()
+    if _NOTHING in (kind, unpacked, packed):
+        raise IndexError("a page header without its sizes")
+    return Page(kind, unpacked, 0 if values == _NOTHING else values, at + end, packed, encoding)

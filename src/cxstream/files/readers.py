@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from cxstream.files.lines import Records
     from cxstream.scoring.codec.rejection import Reference
 
-# Larger batches are slower: what is decoded from one should stay in the processor's cache.
-BATCH_BYTES = 512 * 1024
+# Smaller batches cost more Python for each event; what is decoded from larger ones no longer stays in the processor's cache.
+BATCH_BYTES = 1024 * 1024
 MAX_RECORD_BYTES = 16 * 1024 * 1024
 
 

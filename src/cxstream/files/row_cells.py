@@ -11,12 +11,14 @@ from pyarrow import compute as pc
 from pyarrow import types
 
 from cxstream.files.parquet_columns import in_ms, is_binary, is_json, is_text
-from cxstream.kernels.events import BOOLEAN, ENVELOPE, NUMBER, TEXT, TEXTS, UNSURE
-from cxstream.kernels.rows import Cells
+from cxstream.files.parquet_pages import MOST_WORDS
+from cxstream.kernels.events import BOOLEAN, ENVELOPE, NUMBER, TEXT, TEXTS, TYPES, UNSURE, VALUES
+from cxstream.kernels.rows import Cells, mark, take_codes, take_offsets
 from cxstream.kernels.text import BAD_TIME
 from cxstream.scoring.codec.packed import AFTER
-from cxstream.scoring.codec.plain import NUMBER as MEMBERS
-from cxstream.scoring.codec.rows import Rows
+from cxstream.scoring.codec.plain import MEMBERS
+from cxstream.scoring.codec.plain import NUMBER as NUMBER_OF
+from cxstream.scoring.codec.rows import Rows, Words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,43 +36,84 @@ class _Unfit(Exception):  # noqa: N818 - no error: another way is taken
 class _Texts:
     """Texts of all columns, one after the other.
 
+    Args:
+        n: rows.
+        most: columns at most.
+
     Attributes:
         parts: the texts of each column.
         bases: where the part of each column begins.
         columns: each that has a text, and where its part begins and ends.
-        offsets: int32[n + 1] of each column, where its texts begin and end in its part.
+        coded: the row of codes of each column; -1 for one without.
+        words: what there is to look up: column, space of its words, and how many, by the row of codes.
         longest: at least the bytes of the texts of a row in JSON.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, n: int, most: int) -> None:
         self.parts: list[Any] = []
         self.bases: list[int] = []
-        self.offsets: list[NDArray[np.int32]] = []
         self.columns: list[tuple[Any, int, int]] = []
+        self.coded: list[int] = []
+        self.words: list[tuple[int, int, int]] = []
+        self._offsets = np.empty((most, n + 1), np.int32)
+        self._codes = np.empty((most, n), np.int32)
         self.longest = self._size = 0
 
-    def add(self, column: Any | None, n: int) -> int:
-        """Take a column of strings, or nothing; its number.
+    @property
+    def offsets(self) -> NDArray[np.int32]:
+        """Where the texts of each column begin and end in its part, int32[columns, n + 1]."""
+        return self._offsets[: len(self.bases)]
+
+    @property
+    def codes(self) -> NDArray[np.int32]:
+        """The codes of each column that has some, int32[coded, n]."""
+        return self._codes[: len(self.words)]
+
+    def add(self, column: Any | None, n: int, space: int = -1) -> int:
+        """Take a column of strings, as they are or by codes, or nothing; its number.
+
+        Args:
+            column: n strings.
+            n: how many.
+            space: of the words of a dictionary; -1 for none.
 
         Raises:
             _Unfit: offsets do not lie within the data.
         """
+        number = len(self.bases)
         self.bases.append(self._size)
-        offsets = np.zeros(n + 1, np.int32)
-        if column is not None and (data := column.buffers()[2]) is not None and n:
-            found = np.frombuffer(column.buffers()[1], np.int32, n + 1, 4 * column.offset)
-            # Compared before they are subtracted: a difference of damaged ones may leave 32 bits, and look sound.
-            if found[0] < 0 or found[-1] > data.size or (found[1:] < found[:-1]).any():
-                raise _Unfit
-            lengths = found[1:] - found[:-1]
-            first, last = int(found[0]), int(found[-1])
-            np.subtract(found, first, out=offsets)
-            self.parts.append(data.slice(first, last - first))
-            self._size += last - first
-            self.longest += int(lengths.max()) * _ESCAPED
-            self.columns.append((column, self.bases[-1], self._size))
-        self.offsets.append(offsets)
-        return len(self.offsets) - 1
+        self.coded.append(-1)
+        if column is None or not n:
+            self._offsets[number] = 0
+        elif not types.is_dictionary(column.type):
+            self._take(column, n, number)
+        else:
+            codes, words = len(self.words), len(column.dictionary)
+            self.coded[number] = codes
+            self.words.append((number, space, words))
+            self._take(column.dictionary, words, number)
+            indices = column.indices
+            take_codes(
+                np.frombuffer(indices.buffers()[1], np.int32, n, 4 * indices.offset),
+                words,
+                self._codes[codes],
+            )
+        return number
+
+    def _take(self, column: Any, n: int, number: int) -> None:
+        data = column.buffers()[2]
+        if data is None:
+            self._offsets[number] = 0
+            return
+        found = np.frombuffer(column.buffers()[1], np.int32, n + 1, 4 * column.offset)
+        longest = take_offsets(found, data.size, self._offsets[number, : n + 1])
+        if longest < 0:
+            raise _Unfit
+        first, last = int(found[0]), int(found[-1])
+        self.parts.append(data.slice(first, last - first))
+        self._size += last - first
+        self.longest += longest * _ESCAPED
+        self.columns.append((column, self.bases[-1], self._size))
 
     def joined(self) -> bytes:
         """All texts, and AFTER.
@@ -102,9 +145,10 @@ def rows_of(columns: dict[str, Any], write: Callable[[Sequence[int]], list[bytes
 def _rows(columns: dict[str, Any], write: Callable[[Sequence[int]], list[bytes]]) -> Rows:
     if any(name not in columns for name in ENVELOPE):
         raise _Unfit
-    n = len(columns["id"])
-    texts, whole, times = _Texts(), np.ones(n, np.bool_), np.empty(0, np.int64)
-    in_json = not types.is_struct(columns["data"].type)
+    n, data = len(columns["id"]), columns["data"]
+    in_json = not types.is_struct(data.type)
+    texts = _Texts(n, len(ENVELOPE) + (0 if in_json else data.type.num_fields))
+    whole, times = np.ones(n, np.bool_), np.empty(0, np.int64)
     for name in ENVELOPE:
         column = columns[name]
         if column.null_count:
@@ -113,28 +157,32 @@ def _rows(columns: dict[str, Any], write: Callable[[Sequence[int]], list[bytes]]
             times, column = _times(column), None
         elif name == "data" and not in_json:
             column = None
-        texts.add(None if column is None else _strings(column, name), n)
-    members = _Members(n, texts)
+        texts.add(None if column is None else _strings(column, name), n, TYPES if name == "type" else -1)
+    members = _Members(n, texts, whole)
     if not in_json:
-        members.take(columns["data"])
+        members.take(data)
     text = texts.joined()
     cells = Cells(
         np.frombuffer(text, np.uint8),
-        np.array(texts.offsets),
+        texts.offsets,
         np.array(texts.bases),
+        np.array(texts.coded),
+        texts.codes,
         whole,
         times,
         *members.arrays(),
-        in_json=in_json,
+        in_json,
     )
-    longest = texts.longest + _NUMBER * (len(ENVELOPE) + len(members.forms)) + members.more
-    return Rows(text, cells, write, longest, nests=in_json)
+    longest = texts.longest + _NUMBER * (len(ENVELOPE) + members.columns) + members.more
+    return Rows(text, cells, Words(texts.words), write, longest, nests=in_json)
 
 
 def _strings(column: Any, name: str) -> Any:
     """A column of the envelope as strings."""
     column.validate(full=not types.is_string(column.type))
     if types.is_dictionary(column.type):
+        if _is_coded(column):
+            return column
         column = column.dictionary_decode()
     kind = column.type
     if is_json(kind) and name == "data":
@@ -154,85 +202,93 @@ def _times(column: Any) -> NDArray[np.int64]:
 
 
 _Arrays: TypeAlias = tuple[
-    NDArray[np.int64],
-    NDArray[np.uint8],
-    NDArray[np.int64],
-    NDArray[np.uint8],
-    NDArray[np.int64],
-    NDArray[np.float64],
-    NDArray[np.float64],
+    NDArray[np.uint64], NDArray[np.uint8], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]
 ]
 
 
 class _Members:
-    """The columns of `data`."""
+    """The columns of `data`.
 
-    def __init__(self, n: int, texts: _Texts) -> None:
-        self._n, self._texts = n, texts
-        self.forms: list[int] = []
-        self._members: list[int] = []
-        self._places: list[int] = []
-        self._there: list[Any] = []
-        self._numbers: list[NDArray[np.float64]] = []
-        self._widest: list[float] = []
-        self.more = 0
+    Args:
+        n: rows.
+        texts: takes their texts.
+        whole: bool[n]; the rows with something that JSON alone can say are taken out.
+
+    Attributes:
+        columns: how many there are that have a value.
+        more: at least the bytes of a row in JSON beside its texts and numbers.
+    """
+
+    def __init__(self, n: int, texts: _Texts, whole: NDArray[np.bool_]) -> None:
+        self._n, self._texts, self._whole = n, texts, whole
+        self._forms = np.zeros(len(MEMBERS), np.uint8)
+        self._places = np.zeros(len(MEMBERS), np.int64)
+        self._widest = np.zeros(len(MEMBERS))
+        self._present = np.zeros(n, np.uint64)
+        self._numbers, self._taken = np.empty((0, n)), 0
+        self.columns = self.more = 0
 
     def take(self, data: Any) -> None:
         """Take the fields of a struct."""
         names = [field.name for field in data.type]
         if len(set(names)) < len(names):
             raise _Unfit
+        self._numbers = np.empty((len(names), self._n))
         for name, column in zip(names, data.flatten(), strict=True):
             self.more += len(name) * _ESCAPED
             if column.null_count < self._n:
-                self._take(name, column)
+                self.columns += 1
+                self._take(NUMBER_OF.get(name, -1), column)
 
-    def _take(self, name: str, column: Any) -> None:
+    def _take(self, member: int, column: Any) -> None:
         column.validate(full=not _is_simple(column.type))
-        column = column.dictionary_decode() if types.is_dictionary(column.type) else column
-        kind, place, widest, form = column.type, 0, 0.0, UNSURE
-        if is_text(kind):
+        if types.is_dictionary(column.type) and not _is_coded(column):
+            column = column.dictionary_decode()
+        kind, place, form = column.type, self._taken, UNSURE
+        if types.is_dictionary(kind) or is_text(kind):
             form = TEXT
-            place = self._texts.add(column if types.is_string(kind) else column.cast(pa.string()), self._n)
+            if is_text(kind) and not types.is_string(kind):
+                column = column.cast(pa.string())
+            place = self._texts.add(column, self._n, VALUES + member if member >= 0 else -1)
         elif _is_simple(kind):
-            form, place = BOOLEAN if types.is_boolean(kind) else NUMBER, len(self._numbers)
-            self._numbers.append(_numbers(column))
+            form = BOOLEAN if types.is_boolean(kind) else NUMBER
+            self._take_numbers(_numbers(column))
         elif types.is_list(kind) and types.is_string(kind.value_type) and not column.flatten().null_count:
-            form, place = TEXTS, len(self._numbers)
-            self._numbers.append(pc.fill_null(pc.list_value_length(column), 0).to_numpy().astype(np.float64))
-            widest = float(pc.max(pc.binary_length(column.flatten())).as_py() or 0)
-            self.more += int(self._numbers[-1].max(initial=0) * (widest * _ESCAPED + _NUMBER))
+            form = TEXTS
+            counts = pc.fill_null(pc.list_value_length(column), 0).to_numpy()
+            self._take_numbers(counts)
+            widest = int(pc.max(pc.binary_length(column.flatten())).as_py() or 0)
+            self._widest[member] = max(self._widest[member], widest)
+            self.more += int(counts.max(initial=0)) * (widest * _ESCAPED + _NUMBER)
         if form == UNSURE:
             self.more += column.nbytes * _ESCAPED + _NUMBER
-        self._members.append(MEMBERS.get(name, -1))
-        self.forms.append(form)
-        self._places.append(place)
-        self._there.append(column)
-        self._widest.append(widest)
+            self._whole &= column.is_null().to_numpy(zero_copy_only=False)
+        elif member >= 0:
+            self._forms[member], self._places[member] = form, place
+            self._mark(column, np.uint64(1 << member))
 
-    def _bits(self) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        """As `Cells` has them, `there` and `bits`."""
-        bits = np.array([column.offset & 7 for column in self._there], np.int64)
-        size = (self._n + 14) >> 3
-        there = np.full((len(bits), size), 255, np.uint8)
-        for row, column in zip(there, self._there, strict=True):
-            if (validity := column.buffers()[0]) is not None:
-                begin = column.offset >> 3
-                found = np.frombuffer(validity, np.uint8)[begin : begin + size]
-                row[: len(found)] = found
-        return there, bits
+    def _take_numbers(self, numbers: NDArray[Any]) -> None:
+        self._numbers[self._taken] = numbers
+        self._taken += 1
+
+    def _mark(self, column: Any, bit: np.uint64) -> None:
+        """Set the bit of a member in the rows that have it."""
+        validity = column.buffers()[0]
+        if validity is None:
+            self._present |= bit
+        else:
+            mark(np.frombuffer(validity, np.uint8), column.offset, bit, self._present)
 
     def arrays(self) -> _Arrays:
-        """As `Cells` has them, from `members` to `widest`."""
-        n = self._n
-        return (
-            np.array(self._members, np.int64),
-            np.array(self.forms, np.uint8),
-            np.array(self._places, np.int64),
-            *self._bits(),
-            np.array(self._numbers, np.float64).reshape(-1, n),
-            np.array(self._widest, np.float64),
-        )
+        """As `Cells` has them, from `present` to `widest`."""
+        return self._present, self._forms, self._places, self._numbers[: self._taken], self._widest
+
+
+def _is_coded(column: Any) -> bool:
+    """Whether a column with a dictionary is taken as it is: few words, none of which is a null."""
+    kind, words = column.type, column.dictionary
+    plain = types.is_string(kind.value_type) and types.is_int32(kind.index_type) and not words.null_count
+    return plain and 0 < len(words) <= min(len(column), MOST_WORDS)
 
 
 def _is_simple(kind: Any) -> bool:
@@ -243,12 +299,12 @@ def _is_simple(kind: Any) -> bool:
     return bool(number or types.is_string(kind))
 
 
-def _numbers(column: Any) -> NDArray[np.float64]:
+def _numbers(column: Any) -> NDArray[Any]:
     """Numbers and flags; where there is a null they mean nothing."""
     n, data = len(column), column.buffers()[1]
     if types.is_boolean(column.type):
         begin, bit = column.offset >> 3, column.offset & 7
         packed = np.frombuffer(data, np.uint8)[begin : (column.offset + n + 7) >> 3]
-        return np.unpackbits(packed, bitorder="little")[bit : bit + n].astype(np.float64)
+        return np.unpackbits(packed, bitorder="little")[bit : bit + n]
     kind = np.dtype(column.type.to_pandas_dtype())
-    return np.frombuffer(data, kind, n, kind.itemsize * column.offset).astype(np.float64)
+    return np.frombuffer(data, kind, n, kind.itemsize * column.offset)

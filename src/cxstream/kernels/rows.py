@@ -26,7 +26,6 @@ from cxstream.kernels.events import (
     TIME,
     TYPE,
     TYPES,
-    UNSURE,
     VALUES,
     Contract,
     data_of,
@@ -45,49 +44,90 @@ _LETTERS = 3
 
 
 class Cells(NamedTuple):
-    """The columns of n rows; of `data` k members, in k columns or in one text of JSON.
+    """The columns of n rows; of `data` its members, in columns or in one text of JSON.
 
     Attributes:
         text: uint8[...], all texts in UTF-8, and WIDE bytes more.
         offsets: int32[texts, n + 1], where the texts of a column begin and end in its part of `text`: i is from i to i + 1.
-            The first len(ENVELOPE) columns are those of the envelope.
+            The first len(ENVELOPE) columns are those of the envelope. Of a column with codes these are its words.
+        coded: int64[texts], the row of `codes` of each column; -1 for one without.
+        codes: int32[coded, n], which of the words of a column each row has; 0 where it has none.
         bases: int64[texts], where the part of each column begins.
-        whole: bool[n], the rows that have all of the envelope.
+        whole: bool[n], the rows that have all of the envelope, and in `data` nothing that JSON alone can say.
         times: int64[n], event times, ms UTC; or int64[0], where they are texts.
-        members: int64[k], numbers of the members of `data`; -1 for one that the contract does not know.
-        forms: uint8[k], what a column holds: TEXT, NUMBER, BOOLEAN, TEXTS, or UNSURE for what JSON alone can say.
-        places: int64[k], the row of `offsets` or `numbers` that a column has.
-        there: uint8[k, bytes], bits of the rows in which a column has a value, the lowest first.
-        bits: int64[k], the bit of the first row.
+        present: uint64[n], bits of the members of `data` that each row has a value of.
+        forms: uint8[members], what the column of a member holds: TEXT, NUMBER, BOOLEAN or TEXTS.
+        places: int64[members], the row of `offsets` or `numbers` that it has.
         numbers: float64[others, n], numbers, NaN for none; 1 for true and 0 for false; of texts how many.
-        widest: float64[k], the most bytes of one of the texts of a column of TEXTS.
+        widest: float64[members], the most bytes of one of the texts of a column of TEXTS.
         in_json: whether `data` is a text of JSON.
     """
 
     text: NDArray[np.uint8]
     offsets: NDArray[np.int32]
     bases: NDArray[np.int64]
+    coded: NDArray[np.int64]
+    codes: NDArray[np.int32]
     whole: NDArray[np.bool_]
     times: NDArray[np.int64]
-    members: NDArray[np.int64]
+    present: NDArray[np.uint64]
     forms: NDArray[np.uint8]
     places: NDArray[np.int64]
-    there: NDArray[np.uint8]
-    bits: NDArray[np.int64]
     numbers: NDArray[np.float64]
     widest: NDArray[np.float64]
     in_json: bool
 
 
+class Learned(NamedTuple):
+    """What a contract says of the words of columns with codes.
+
+    Attributes:
+        numbers: int16[coded, words], the number of each word in the space of its column; -1 for an unknown one.
+        characters: int32[coded, words], how long it is.
+    """
+
+    numbers: NDArray[np.int16]
+    characters: NDArray[np.int32]
+
+
 @kernel
-def _is_long(text: NDArray[np.uint8], begin: int, end: int, most: int) -> bool:
-    """Whether a text in UTF-8 has more than so many characters."""
-    if end - begin <= most:
-        return False
+def _characters(text: NDArray[np.uint8], begin: int, end: int) -> int:
+    """How many characters a text in UTF-8 has."""
     characters = 0
     for at in range(begin, end):
         characters += text[at] & 0xC0 != 0x80
-    return characters > most
+    return characters
+
+
+@entry
+def learn(
+    known: Contract, cells: Cells, columns: NDArray[np.int64], spaces: NDArray[np.int64],
+    words: NDArray[np.int64], learned: Learned,
+) -> None:  # fmt: skip
+    """Look the words of columns with codes up.
+
+    Args:
+        known: the contract.
+        cells: the columns.
+        columns: int64[coded], the row of `offsets` of each column with codes.
+        spaces: int64[coded], the space of its words; -1 for none.
+        words: int64[coded], how many it has.
+        learned: filled in.
+    """
+    for j in range(len(columns)):
+        base = cells.bases[columns[j]]
+        for k in range(words[j]):
+            begin, end = base + cells.offsets[columns[j], k], base + cells.offsets[columns[j], k + 1]
+            learned.characters[j, k] = _characters(cells.text, begin, end)
+            learned.numbers[j, k] = -1
+            if spaces[j] >= 0:
+                learned.numbers[j, k] = number_of(known, spaces[j], cells.text, begin, end)
+
+
+@kernel
+def _is_long(text: NDArray[np.uint8], begin: int, end: int, most: int) -> bool:
+    """Whether a text in UTF-8 has more than so many characters."""
+    return end - begin > most and _characters(text, begin, end) > most
 
 
 @kernel
@@ -98,14 +138,22 @@ def _may_be_short(size: int, least: int) -> bool:
 
 @kernel
 def _text_fits(
-    known: Contract, text: NDArray[np.uint8], begin: int, end: int, kind: int, m: int, numbers: NDArray[np.float64]
+    known: Contract, cells: Cells, learned: Learned, place: int, i: int, kind: int, m: int,
+    numbers: NDArray[np.float64], spans: NDArray[np.int64],
 ) -> bool:  # fmt: skip
     """Whether a text is what a member of a kind may be; its number in `numbers`, where it is one of some words."""
-    rule = known.rules[kind, m]
-    if _may_be_short(end - begin, rule.least) or _is_long(text, begin, end, rule.most):
+    rule, text, j = known.rules[kind, m], cells.text, cells.coded[place]
+    word = i if j < 0 else int(cells.codes[j, i])
+    begin = cells.bases[place] + cells.offsets[place, word]
+    end = cells.bases[place] + cells.offsets[place, word + 1]
+    spans[m, BEGIN], spans[m, END] = begin, end
+    if j >= 0:
+        if learned.characters[j, word] < rule.least or learned.characters[j, word] > rule.most:
+            return False
+    elif _may_be_short(end - begin, rule.least) or _is_long(text, begin, end, rule.most):
         return False
     if rule.form == CHOICE:
-        chosen = number_of(known, VALUES + m, text, begin, end)
+        chosen = int(learned.numbers[j, word]) if j >= 0 else number_of(known, VALUES + m, text, begin, end)
         if chosen < 0 or not (rule.allowed >> np.uint64(chosen)) & np.uint64(1):
             return False
         numbers[m] = chosen
@@ -122,32 +170,38 @@ def _text_fits(
 
 @entry
 def _members(
-    known: Contract, cells: Cells, i: int, kind: int, numbers: NDArray[np.float64], spans: NDArray[np.int64]
+    known: Contract,
+    cells: Cells,
+    learned: Learned,
+    i: int,
+    kind: int,
+    numbers: NDArray[np.float64],
+    spans: NDArray[np.int64],
 ) -> tuple[bool, np.uint64]:
     """Check the members of `data` of row i; whether all are valid, and bits of those that are there."""
-    present = np.uint64(0)
-    for j in range(len(cells.members)):
-        at = cells.bits[j] + i
-        if not (cells.there[j, at >> 3] >> np.uint8(at & 7)) & np.uint8(1):
+    present, left, m = cells.present[i], cells.present[i], -1
+    while left != np.uint64(0):
+        if left & np.uint64(0xFF) == np.uint64(0):  # most members of most rows are not there
+            left >>= np.uint64(8)
+            m += 8
             continue
-        form, m, place = cells.forms[j], cells.members[j], cells.places[j]
-        if form == UNSURE:
-            return False, present
-        if m < 0:
+        here = left & np.uint64(1) != np.uint64(0)
+        left >>= np.uint64(1)
+        m += 1
+        if not here:
             continue
+        form, place = cells.forms[m], cells.places[m]
         rule = known.rules[kind, m]
         if form == TEXT:
-            begin = cells.bases[place] + cells.offsets[place, i]
-            end = cells.bases[place] + cells.offsets[place, i + 1]
-            if not _text_fits(known, cells.text, begin, end, kind, m, numbers):
+            if not _text_fits(known, cells, learned, place, i, kind, m, numbers, spans):
                 return False, present
-            spans[m, BEGIN], spans[m, END] = begin, end
         elif form == TEXTS:
-            if rule.form != TEXTS or cells.numbers[place, i] > rule.items or cells.widest[j] > rule.most:
+            if rule.form != TEXTS or cells.numbers[place, i] > rule.items or cells.widest[m] > rule.most:
                 return False, present
         else:
             value = cells.numbers[place, i]
             if np.isnan(value):
+                present &= ~(np.uint64(1) << np.uint64(m))
                 continue
             if rule.form != form:
                 return False, present
@@ -159,40 +213,45 @@ def _members(
             ):
                 return False, present
             numbers[m] = value
-        present |= np.uint64(1) << np.uint64(m)
     required = known.required[kind]
     return present & required == required, present
 
 
 @kernel
 def _row(
-    known: Contract, cells: Cells, i: int, row: int, columns: NDArray[np.void], sources: NDArray[np.uint64],
-    found: NDArray[np.int64], own: NDArray[np.int64], numbers: NDArray[np.float64], spans: NDArray[np.int64],
-    members: NDArray[np.uint64], nexts: NDArray[np.int64],
+    known: Contract, cells: Cells, learned: Learned, i: int, row: int, columns: NDArray[np.void],
+    sources: NDArray[np.uint64], found: NDArray[np.int64], own: NDArray[np.int64], numbers: NDArray[np.float64],
+    spans: NDArray[np.int64], members: NDArray[np.uint64], nexts: NDArray[np.int64],
 ) -> bool:  # fmt: skip
-    """Read row i; False where it is not plain, and then what is in its columns means nothing."""
+    """Read row i; False where it is not plain: then its columns mean nothing."""
     if not cells.whole[i]:
         return False
     text = cells.text
     for name in range(len(ENVELOPE)):
-        begin = cells.bases[name] + cells.offsets[name, i]
-        end = cells.bases[name] + cells.offsets[name, i + 1]
+        j = cells.coded[name]
+        which = i if j < 0 else int(cells.codes[j, i])
+        begin = cells.bases[name] + cells.offsets[name, which]
+        end = cells.bases[name] + cells.offsets[name, which + 1]
         own[name, BEGIN], own[name, END] = begin, end
         if name == DATA or (name == TIME and len(cells.times) > 0):
             continue
         if begin == end or _is_long(text, begin, end, MOST_SUBJECT if name == SUBJECT else MOST_STRING):
             return False
-    kind = number_of(known, TYPES, text, own[TYPE, BEGIN], own[TYPE, END])
+    j = cells.coded[TYPE]
+    if j >= 0:
+        kind = int(learned.numbers[j, cells.codes[j, i]])
+    else:
+        kind = number_of(known, TYPES, text, own[TYPE, BEGIN], own[TYPE, END])
     if kind < 0:
         return False
     if cells.in_json:
         end = own[DATA, END]
         # What is not complete may go on in the next text: then it ends behind its end.
-        at, present = data_of(known, text, after_space(text, own[DATA, BEGIN]), kind, numbers, spans, nexts)
-        if at < 0 or at > end or (at < end and after_space(text, at) < end):
+        last, present = data_of(known, text, after_space(text, own[DATA, BEGIN]), kind, numbers, spans, nexts)
+        if last < 0 or last > end or (last < end and after_space(text, last) < end):
             return False
     else:
-        fits, present = _members(known, cells, i, kind, numbers, spans)
+        fits, present = _members(known, cells, learned, i, kind, numbers, spans)
         if not fits:
             return False
     time = cells.times[i] if len(cells.times) > 0 else parse_time(text, own[TIME, BEGIN], own[TIME, END])
@@ -203,15 +262,16 @@ def _row(
 
 @entry
 def read_rows(
-    known: Contract, cells: Cells, columns: NDArray[np.void], sources: NDArray[np.uint64],
-    found: NDArray[np.int64], plain: NDArray[np.bool_], own: NDArray[np.int64], numbers: NDArray[np.float64],
+    known: Contract, cells: Cells, learned: Learned, columns: NDArray[np.void],
+    sources: NDArray[np.uint64], found: NDArray[np.int64], plain: NDArray[np.bool_], own: NDArray[np.int64], numbers: NDArray[np.float64],
     spans: NDArray[np.int64], members: NDArray[np.uint64], nexts: NDArray[np.int64],
 ) -> None:  # fmt: skip
-    """Read the plain rows of a batch.
+    """Read the plain ones of n rows.
 
     Args:
         known: the contract.
         cells: the rows; a time of BAD_TIME is not plain.
+        learned: what `learn` said of their words.
         columns: as of `cxstream.kernels.events.read_events`, and so are the others.
         sources: likewise.
         found: likewise.
@@ -226,5 +286,76 @@ def read_rows(
     for i in range(len(plain)):
         row = i if all_of_them else 0
         plain[i] = _row(
-            known, cells, i, i, columns, sources, found, own[row], numbers[row], spans[row], members, nexts
+            known,
+            cells,
+            learned,
+            i,
+            i,
+            columns,
+            sources,
+            found,
+            own[row],
+            numbers[row],
+            spans[row],
+            members,
+            nexts,
         )
+
+
+@entry
+def mark(validity: NDArray[np.uint8], first: int, bit: np.uint64, present: NDArray[np.uint64]) -> None:
+    """Set a bit for each of n rows in which a column has a value.
+
+    Args:
+        validity: uint8[...], a bit a row, the lowest first.
+        first: the bit of the first row.
+        bit: to set.
+        present: uint64[n], changed.
+    """
+    i, n = 0, len(present)
+    while i < n:
+        at = first + i
+        byte = validity[at >> 3]
+        if at & 7 == 0 and byte == 0:  # most columns are empty in most rows
+            i += 8
+            continue
+        if (byte >> np.uint8(at & 7)) & np.uint8(1):
+            present[i] |= bit
+        i += 1
+
+
+@entry
+def take_offsets(found: NDArray[np.int32], size: int, offsets: NDArray[np.int32]) -> int:
+    """Copy where n texts begin and end, from the first one on.
+
+    Args:
+        found: int32[n + 1], from any place on.
+        size: bytes of the texts.
+        offsets: int32[n + 1], filled in.
+
+    Returns:
+        The most bytes of one of them; -1 where they do not lie within the texts, one behind the other.
+    """
+    longest, before = np.int64(0), np.int64(found[0])
+    sound, first = found[0] >= 0 and found[len(found) - 1] <= size, found[0]
+    for i in range(len(found)):
+        at = np.int64(found[i])
+        # As 64 bits: the difference of damaged ones may leave 32 bits, and look sound.
+        sound &= at >= before
+        longest = max(longest, at - before)
+        before = at
+        offsets[i] = found[i] - first
+    return longest if sound else -1
+
+
+@entry
+def take_codes(found: NDArray[np.int32], words: int, codes: NDArray[np.int32]) -> None:
+    """Copy which of some words n rows have; 0 where there is none: those of nulls may be anything.
+
+    Args:
+        found: int32[n].
+        words: how many there are.
+        codes: int32[n], filled in.
+    """
+    for i in range(len(found)):
+        codes[i] = found[i] if 0 <= found[i] < words else 0

@@ -183,7 +183,21 @@ def read_plain(known: kernel.Contract, raws: Sequence[bytes | None], *, fields: 
     nexts = np.zeros((kernel.places_of(len(known.rules), members), kernel.NEXT), np.int64)
     if isinstance(raws, Rows):
         text = raws.text
-        read_rows(known, raws.cells, columns, sources, spans, plain, own, numbers, texts, there, nexts)
+        learned = raws.learned(known)
+        read_rows(
+            known,
+            raws.cells,
+            learned,
+            columns,
+            sources,
+            spans,
+            plain,
+            own,
+            numbers,
+            texts,
+            there,
+            nexts,
+        )
     else:
         packed = raws if isinstance(raws, Packed) else Packed.of(raws)
         text = packed.text

@@ -5,10 +5,39 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, overload
 
+import numpy as np
+
+from cxstream.kernels.rows import Learned, learn
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from cxstream.kernels.events import Contract
     from cxstream.kernels.rows import Cells
+
+
+class Words:
+    """The words of columns with codes, and what contracts say of them.
+
+    Args:
+        columns: column of `cells`, space and number of words, of each column with codes.
+    """
+
+    def __init__(self, columns: Sequence[tuple[int, int, int]]) -> None:
+        self._columns = np.array(columns, np.int64).reshape(-1, 3).T.copy()
+        self._learned: dict[int, tuple[Contract, Learned]] = {}
+
+    def learned(self, known: Contract, cells: Cells) -> Learned:
+        """What a contract says of them; several threads may ask."""
+        found = self._learned.get(id(known))
+        if found is None:
+            columns, spaces, words = self._columns
+            shape = len(columns), int(words.max(initial=0))
+            said = Learned(np.empty(shape, np.int16), np.empty(shape, np.int32))
+            learn(known, cells, columns, spaces, words, said)
+            # With the contract itself, so that no other one gets its id.
+            found = self._learned[id(known)] = known, said
+        return found[1]
 
 
 class Rows(Sequence[bytes]):
@@ -17,6 +46,7 @@ class Rows(Sequence[bytes]):
     Args:
         text: the bytes of `cells.text`.
         cells: n rows as the kernel reads them.
+        words: those of columns with codes.
         write: makes the records of the rows at some places, in JSON.
         longest: at least the bytes of the longest record.
         nests: whether values within values may be deeper than a few levels.
@@ -28,18 +58,20 @@ class Rows(Sequence[bytes]):
         nests: see above.
     """
 
-    __slots__ = ("_made", "_write", "cells", "longest", "nests", "text")
+    __slots__ = ("_made", "_words", "_write", "cells", "longest", "nests", "text")
 
     def __init__(
         self,
         text: bytes,
         cells: Cells,
+        words: Words,
         write: Callable[[Sequence[int]], list[bytes]],
         longest: int,
         *,
         nests: bool,
     ) -> None:
-        self.text, self.cells, self._write, self.longest, self.nests = text, cells, write, longest, nests
+        self.text, self.cells, self._words, self._write = text, cells, words, write
+        self.longest, self.nests = longest, nests
         self._made: dict[int, bytes] = {}
 
     def __len__(self) -> int:
@@ -53,6 +85,10 @@ class Rows(Sequence[bytes]):
         if isinstance(i, slice):
             return self.at(range(*i.indices(len(self))))
         return self.at([range(len(self))[i]])[0]
+
+    def learned(self, known: Contract) -> Learned:
+        """What a contract says of their words."""
+        return self._words.learned(known, self.cells)
 
     def __iter__(self) -> Iterator[bytes]:
         return iter(self.at(range(len(self))))
