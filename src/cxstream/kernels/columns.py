@@ -69,7 +69,7 @@ def lay(
     """Append texts to a column, as far as there is room.
 
     Args:
-        text: uint8[...], with WIDE bytes behind the last text.
+        text: uint8[...].
         spans: int64[..., members, 2], where texts lie in it.
         rows: int64[n], of `spans`.
         m: which member.
@@ -92,7 +92,7 @@ def lay(
         if there[i]:
             begin = spans[rows[i], m, 0]
             n = spans[rows[i], m, 1] - begin
-            if end + n + WIDE <= len(out):
+            if end + n + WIDE <= len(out) and begin + n + WIDE <= len(text):
                 for j in range(0, n, WIDE):
                     copy(text, int(begin) + j, out, int(end) + j)
             else:
