@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from cxstream.kernels.pages import DEEPEST, ENDS_EARLY, FOUND, NO_HEADER, longest_value, page_header
+from cxstream.kernels.pages import (
+    DEEPEST,
+    ENDS_EARLY,
+    FOUND,
+    NO_HEADER,
+    OF_DATA,
+    OF_DATA_V2,
+    OF_DICTIONARY,
+    longest_value,
+    page_header,
+)
 from cxstream.model.errors import InputError
 
 if TYPE_CHECKING:
@@ -30,6 +40,7 @@ _LISTS_BYTES, _LONG_LIST, _ALL_LISTS_BYTES = 512 << 20, 64, 4 << 30
 
 _HEADER_BYTES, _MOST_HEADER_BYTES = 4096, 16 << 20
 _DATA, _DICTIONARY, _DATA_V2 = 0, 2, 3
+_STRUCT_OF = {_DATA: OF_DATA, _DICTIONARY: OF_DICTIONARY, _DATA_V2: OF_DATA_V2}
 # No number that a header says of itself.
 _NOTHING = -(1 << 63)
 # A dictionary that is kept as it is; a larger one would be copied for every few rows.
@@ -192,7 +203,10 @@ def _page(raw: BinaryIO, at: int) -> Page:
         if end == NO_HEADER or len(data) < size or size >= _MOST_HEADER_BYTES:
             raise IndexError("it ends early" if end == ENDS_EARLY else "no page header")
         size *= 16
-    kind, unpacked, packed, values, encoding = found.tolist()
-    if _NOTHING in (kind, unpacked, packed):
+    kind, unpacked, packed = found[:OF_DATA].tolist()
+    values, encoding = 0, _NOTHING
+    if kind in _STRUCT_OF:
+        values, encoding = found[_STRUCT_OF[kind] :][:2].tolist()
+    if _NOTHING in (kind, unpacked, packed, values) or values < 0:
         raise IndexError("a page header without its sizes")
-    return Page(kind, unpacked, 0 if values == _NOTHING else values, at + end, packed, encoding)
+    return Page(kind, unpacked, values, at + end, packed, encoding)

@@ -258,7 +258,8 @@ class _Members:
             counts = pc.fill_null(pc.list_value_length(column), 0).to_numpy()
             self._take_numbers(counts)
             widest = int(pc.max(pc.binary_length(column.flatten())).as_py() or 0)
-            self._widest[member] = max(self._widest[member], widest)
+            if member >= 0:
+                self._widest[member] = max(self._widest[member], widest)
             self.more += int(counts.max(initial=0)) * (widest * _ESCAPED + _NUMBER)
         if form == UNSURE:
             self.more += column.nbytes * _ESCAPED + _NUMBER

@@ -113,8 +113,9 @@ class ScoredColumns:
 
     @property
     def nbytes(self) -> int:
-        """Memory of the rows, in bytes."""
-        return self.rows * _ROW_BYTES + int(self._ends[:, self.rows].sum())
+        """Memory of the rows, in bytes; another thread may add some."""
+        rows = self.rows  # before `_ends`, which is made longer first
+        return rows * _ROW_BYTES + int(self._ends[:, rows].sum())
 
     def add(self, scored: Scored, arrived: NDArray[np.int64] | None) -> None:
         """Append rows.

@@ -11,8 +11,9 @@ from cxstream.kernels.jit import entry, kernel
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-KIND, UNPACKED, PACKED, VALUES, ENCODING, FOUND = 0, 1, 2, 3, 4, 5
-"""Places of what a page header says: kind of the page, its bytes unpacked and packed, values, and how they are written."""
+KIND, UNPACKED, PACKED, OF_DATA, OF_DICTIONARY, OF_DATA_V2, FOUND = 0, 1, 2, 3, 5, 7, 9
+"""Places of what a page header says: kind of the page, its bytes unpacked and packed; and how many values it has, and behind
+that how they are written, in the struct for each kind. A header may have several: that of its kind counts."""
 
 DEEPEST = 16
 """Most structs and lists within each other; `page_header` needs as many rows of room."""
@@ -34,6 +35,8 @@ _TRUE, _FALSE, _BYTE, _I16, _I32, _I64, _DOUBLE, _BINARY, _LIST, _SET, _STRUCT =
     12,
 )
 _MANY, _LAST_BYTE = 15, 0x80
+# Numbers of more bits mean something else to readers that cut them off.
+_BITS, _MOST_MEMBERS = np.uint64(32), 0x7FFF
 _MOST_BYTES = 10  # of a number
 # Members of a page header that are structs by kind of the page, and which member of theirs is the encoding.
 _DATA_HEADER, _DICTIONARY_HEADER, _DATA_HEADER_V2 = 5, 7, 8
@@ -64,15 +67,22 @@ def _whole(value: np.uint64) -> int:
 
 @kernel
 def _note(found: NDArray[np.int64], outer: int, member: int, depth: int, value: int) -> None:
-    """Keep a number of the header, or of the struct within it that is for its kind of page."""
+    """Keep a number of the header, or of a struct within it that is for a kind of page."""
     if depth == 0:
         if 1 <= member <= 3:
             found[member - 1] = value
-    elif depth == 1 and (outer == _DATA_HEADER or outer == _DATA_HEADER_V2 or outer == _DICTIONARY_HEADER):
-        if member == 1:
-            found[VALUES] = value
-        elif member == (4 if outer == _DATA_HEADER_V2 else 2):
-            found[ENCODING] = value
+    elif depth == 1:
+        place = 0
+        if outer == _DATA_HEADER:
+            place = OF_DATA
+        elif outer == _DICTIONARY_HEADER:
+            place = OF_DICTIONARY
+        elif outer == _DATA_HEADER_V2:
+            place = OF_DATA_V2
+        if place != 0 and member == 1:
+            found[place] = value
+        elif place != 0 and member == (4 if outer == _DATA_HEADER_V2 else 2):
+            found[place + 1] = value
 
 
 @entry
@@ -108,6 +118,8 @@ def page_header(data: NDArray[np.uint8], found: NDArray[np.int64], room: NDArray
                 if at < 0:
                     return at
                 room[depth, _MEMBER] = _whole(value)
+            if not 0 < room[depth, _MEMBER] <= _MOST_MEMBERS:
+                return NO_HEADER
             if kind == _TRUE or kind == _FALSE:
                 continue
         else:
@@ -122,7 +134,9 @@ def page_header(data: NDArray[np.uint8], found: NDArray[np.int64], room: NDArray
             value, at = _number(data, at)
             if at < 0:
                 return at
-            if room[depth, _OF_STRUCT] == 1:
+            if kind == _I32 and value >> _BITS != np.uint64(0):
+                return NO_HEADER
+            if kind == _I32 and room[depth, _OF_STRUCT] == 1:
                 _note(found, outer, room[depth, _MEMBER], depth, _whole(value))
         elif kind == _BYTE or kind == _DOUBLE or kind == _BINARY:
             size = np.uint64(1 if kind == _BYTE else 8)

@@ -130,7 +130,8 @@ def contract(envelopes: Sequence[Any], labels: Sequence[str]) -> kernel.Contract
             rules[number, m] = _rule(each.type, values[m])
         if number < len(Kind):
             fills[number] = kernel.FILLS.index(Kind(number).spec.fills or "")
-    if any(len(each) > _WORDS_BITS for each in (*values, MEMBERS)):
+    # The last bit of the members says that a text has an escape.
+    if any(len(each) > _WORDS_BITS for each in values) or len(MEMBERS) >= _WORDS_BITS:
         raise ValueError("more words than a set of bits has")
     required = np.array(
         [sum(1 << m for m in np.flatnonzero(of_kind["required"]).tolist()) for of_kind in rules], np.uint64
