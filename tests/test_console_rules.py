@@ -132,6 +132,7 @@ async def test_the_text_model_of_the_rules_is_named(tmp_path: Path) -> None:
 
 @given(value=st.floats(-1e6, 1e6), least=st.integers(0, 2))
 @example(value=1e-7, least=0)
+@example(value=2.0**-24, least=0)
 @example(value=120.0, least=0)
 @example(value=0.0, least=1)
 def test_a_parameter_is_shown_with_all_its_digits(value: float, least: int) -> None:

@@ -142,8 +142,8 @@ MUTATIONS = (
         _TENURE + "_start",
         (
             (
-                "outbox.add_snapshot(self.engine.snapshot())",
-                "asyncio.get_running_loop().call_soon(lambda: outbox.add_snapshot(self.engine.snapshot()))",
+                "outbox.add_snapshot(self.engine.begin_snapshot())",
+                "asyncio.get_running_loop().call_soon(lambda: outbox.add_snapshot(self.engine.begin_snapshot()))",
             ),
         ),
     ),
@@ -198,7 +198,8 @@ MUTATIONS = (
         "what a warm copy has that is not saved yet is never saved",
         "cxstream.worker.ownership.standby:Standby.take",
         (("if self._unsaved is not None:", "if False:"),),
-        seeds=300,
+        seeds=600,
+        first=433,
         worker=_WARM,
     ),
     Mutation(

@@ -20,6 +20,7 @@ from babel.messages.pofile import read_po
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from decimal import Decimal
 
 LANGUAGES = {"en": "English", "pl": "Polski"}
 DEFAULT = "en"
@@ -56,7 +57,7 @@ class Language:
         """A text with the form that goes with a number; `{n}` in it is the number."""
         return self.catalogue.ngettext(one, many, number).replace("{n}", self.number(number))
 
-    def number(self, value: float | None, decimals: int = 0, *, sign: bool = False) -> str:
+    def number(self, value: float | Decimal | None, decimals: int = 0, *, sign: bool = False) -> str:
         """1,769 or 1 769; a dash for None."""
         if value is None:
             return _DASH

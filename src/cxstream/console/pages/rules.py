@@ -186,8 +186,9 @@ def _point_grid(ask: Ask, params: ScoringParams) -> Grid:
 def _exact(words: Language, value: float, *, least: int = 1, sign: bool = False) -> str:
     """A parameter with as many decimals as it has: rounded, it would be another rule."""
     # Those of its shortest text, of which none is a trailing zero: 1e-07 has seven.
-    decimals = -int(Decimal(repr(float(value))).normalize().as_tuple().exponent)
-    return words.number(value, max(least, decimals), sign=sign)
+    exact = Decimal(repr(float(value)))
+    decimals = -int(exact.normalize().as_tuple().exponent)
+    return words.number(exact, max(least, decimals), sign=sign)
 
 
 def _points(text: str, *, is_zero: bool) -> Cell:
