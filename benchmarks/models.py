@@ -67,6 +67,7 @@ class _Appended(NamedTuple):
     """What cx.scored takes of a record."""
 
     timestamp: int
+    offset: int = 0
 
 
 def run(lines: Sequence[bytes], params: ScoringParams) -> tuple[float, float]:
@@ -81,6 +82,7 @@ def run(lines: Sequence[bytes], params: ScoringParams) -> tuple[float, float]:
         scoring += time.process_time() - before
         if found is not None:
             rows.add(found, [_Appended(0)] * len(part))
+            rows.catch_up()
     rows.close()
     return len(lines) / scoring, len(lines) / (time.process_time() - begin)
 

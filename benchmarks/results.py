@@ -51,6 +51,7 @@ class _Appended(NamedTuple):
     """What cx.scored takes of a record."""
 
     timestamp: int
+    offset: int = 0
 
 
 class Storm:

@@ -29,7 +29,7 @@ WORKER_RATE = Figure(
     45_000,
     "events/s",
     "that a worker scores on one core",
-    'half of the lowest of 91,000 to 225,000: make bench ARGS="--only getmany"',
+    'half of the lowest of 91,000 (a busy computer) to 362,000: make bench ARGS="--only getmany"',
 )
 CUSTOMER_BYTES = Figure(
     800,
