@@ -182,41 +182,14 @@ def read_plain(known: kernel.Contract, raws: Sequence[bytes | None], *, fields: 
     own, numbers = np.empty((kept, len(kernel.ENVELOPE), 2), np.int64), np.empty((kept, members))
     texts, there = np.empty((kept, members, 2), np.int64), np.zeros(n, np.uint64)
     nexts = np.zeros((kernel.places_of(len(known.rules), members), kernel.NEXT), np.int64)
+    filled = columns, sources, spans, plain, own, numbers, texts, there, nexts
     if isinstance(raws, Rows):
         text = raws.text
-        learned = raws.learned(known)
-        read_rows(
-            known,
-            raws.cells,
-            learned,
-            columns,
-            sources,
-            spans,
-            plain,
-            own,
-            numbers,
-            texts,
-            there,
-            nexts,
-        )
+        read_rows(known, raws.cells, raws.learned(known), *filled)
     else:
         packed = raws if isinstance(raws, Packed) else Packed.of(raws)
         text = packed.text
-        kernel.read_events(
-            known,
-            packed.data,
-            packed.begins,
-            packed.ends,
-            columns,
-            sources,
-            spans,
-            plain,
-            own,
-            numbers,
-            texts,
-            there,
-            nexts,
-        )
+        kernel.read_events(known, packed.data, packed.begins, packed.ends, *filled)
     found = None
     if fields:
         found = Fields(text, own, numbers, texts, there, plain & (there & kernel.ESCAPED == 0))
