@@ -46,7 +46,7 @@ from cxstream.console.warming import keep_warm
 from cxstream.model.errors import CxstreamError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable, Sequence
     from pathlib import Path
 
     from starlette.types import ASGIApp
@@ -163,8 +163,16 @@ class _Console:
             now = self._reader.state(), self._desk.erasures
             if now != known:
                 self._reader.forget(all_people=now[1] != known[1])
-                self._copies.forget()
+                if now[1] != known[1]:
+                    self._copies.forget()
+                # Pages of the model as it is now stay: somebody may have asked for them since it changed.
+                self._copies.keep_only(self._state())
             known = now
+
+    def _state(self) -> Hashable:
+        """Changes with what pages that are shared show."""
+        # Snoozes end with a minute of the clock.
+        return self._reader.shown(), self._desk.version, work.now()
 
     def routes(self) -> Sequence[Route]:
         routes = [
@@ -226,13 +234,11 @@ class _Console:
 
             if not page.is_shared:
                 return await make(self._templates.response)
-            # Snoozes end with a minute of the clock.
-            state = self._reader.shown(), self._desk.version, work.now()
             who = ask.person.rank, bool(ask.person.name), ask.language.code, theme_of(request)
             # The period may be that of the state before, where something has been committed since it was found.
             extent = ask.scope.first, ask.last, ask.touchpoints
             text = await self._copies.of(
-                state, (address_of(request), *who, *extent), lambda: make(self._templates.common)
+                self._state(), (address_of(request), *who, *extent), lambda: make(self._templates.common)
             )
             return self._templates.personal(text, ask)
 

@@ -53,9 +53,7 @@ class Copies:
             key: all else that it depends on.
             make: makes it, and is cancelled when nobody waits for it any more.
         """
-        if state != self._state:
-            self._state = state
-            self.forget()
+        self.keep_only(state)
         if key in self._made:
             self._made.move_to_end(key)
             return self._made[key]
@@ -78,6 +76,12 @@ class Copies:
         if is_kept and key not in self._made:
             self._keep(key, text)
         return text
+
+    def keep_only(self, state: Hashable) -> None:
+        """Keep no pages but those of this state."""
+        if state != self._state:
+            self._state = state
+            self.forget()
 
     def forget(self) -> None:
         """Keep none of the pages, nor those that are being made: they may name customers who have been erased."""
