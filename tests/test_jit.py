@@ -56,6 +56,20 @@ def _read_only(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _only_elsewhere(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[Path]:
+    """A file system where only the folder that `NUMBA_CACHE_DIR` names can be written to."""
+    elsewhere, writable = folder.parent / "elsewhere", caching.tempfile.TemporaryFile
+
+    def only_elsewhere(dir: str) -> Any:  # noqa: A002  # as tempfile calls it
+        return writable(dir=dir) if dir.startswith(str(elsewhere)) else _denied()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(caching.config, "CACHE_DIR", str(elsewhere))
+        patch.setattr(caching.tempfile, "TemporaryFile", only_elsewhere)
+        yield elsewhere
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of machine code, empty."""
@@ -132,21 +146,18 @@ def test_code_that_fits_nothing_there_is_compiled_and_not_kept(
 def test_empty_folder_that_cannot_be_written_to_is_passed_over(
     folder: Path, double: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    elsewhere = folder.parent / "elsewhere"
-    monkeypatch.setattr(caching.config, "CACHE_DIR", str(elsewhere))
-    writable = caching.tempfile.TemporaryFile
+    with _only_elsewhere(monkeypatch, folder) as elsewhere:
+        compiled: Any = jit.entry(double)
+        assert compiled(2) == 4
+        assert compiled.stats.cache_path.startswith(str(elsewhere))
 
-    def only_elsewhere(dir: str) -> Any:  # noqa: A002  # as tempfile calls it
-        return writable(dir=dir) if dir.startswith(str(elsewhere)) else _denied()
 
-    monkeypatch.setattr(caching.tempfile, "TemporaryFile", only_elsewhere)
-    compiled: Any = jit.entry(double)
-    assert compiled(2) == 4
-    assert compiled.stats.cache_path.startswith(str(elsewhere))
+def keys(folder: Path, others: bytes = b"", **sources: bytes) -> dict[str, str]:
+    return jit.code_keys(sources, others, folder)
 
 
 def key(source: bytes, folder: Path) -> str:
-    return jit.code_key([b"import f", source], folder)
+    return keys(folder, f=b"import math", g=source)["g"]
 
 
 @pytest.mark.parametrize(
@@ -180,31 +191,83 @@ def test_what_changes_code_changes_the_key(old: bytes, new: bytes, tmp_path: Pat
     assert key(PLAIN.replace(old, new), tmp_path) != key(PLAIN, tmp_path)
 
 
-def test_the_key_is_kept_and_a_spoilt_one_is_found_again(
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "from cxstream.kernels.a import f",
+        "from cxstream.kernels.a import f as g",
+        "from cxstream.kernels import a",
+        "import cxstream.kernels.a",
+        "import math, cxstream.kernels.a as b",
+        "if TYPE_CHECKING:\n    from cxstream.kernels.a import Named",
+        "def f():\n    from cxstream.kernels.a import g",
+    ],
+)
+def test_a_key_changes_with_what_is_imported_directly_or_not(imports: str, tmp_path: Path) -> None:
+    sources = {
+        "b": imports.encode(),
+        "c": b"from cxstream.kernels.b import f",
+        # Two that import each other.
+        "d": b"from cxstream.kernels.c import f\nfrom cxstream.kernels.e import g",
+        "e": b"from cxstream.kernels.d import f",
+        "other": b"import a, json",
+    }
+    before, after = (keys(tmp_path, a=text, **sources) for text in (PLAIN, PLAIN.replace(b"+", b"-")))
+    assert {name for name in before if before[name] != after[name]} == {"a", "b", "c", "d", "e"}
+    changed = keys(tmp_path, b"3 kinds", a=PLAIN, **sources)
+    assert not {changed[name] for name in before} & set(before.values())
+
+
+def test_the_keys_are_kept_and_spoilt_ones_are_found_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = key(PLAIN, tmp_path)
+    sources = {"a": PLAIN, "b": b"from cxstream.kernels.a import f"}
+    found = keys(tmp_path, **sources)
     with monkeypatch.context() as patch:
         patch.setattr(jit, "_code", _denied)
-        assert key(PLAIN, tmp_path) == found
+        assert keys(tmp_path, **sources) == found
     [kept] = tmp_path.iterdir()
-    kept.write_text(found[:5])
-    assert key(PLAIN, tmp_path) == found == kept.read_text()
-    assert key(PLAIN, tmp_path / "no" / "such" / "folder") == found
+    for spoilt in (kept.read_text()[:-1], kept.read_text()[:-17], ""):
+        kept.write_text(spoilt)
+        assert keys(tmp_path, **sources) == found
+    assert kept.read_text().split() == [found["a"], found["b"]]
+    assert keys(tmp_path / "no" / "such" / "folder", **sources) == found
 
 
-def test_everything_that_kernels_are_made_of_is_in_the_key() -> None:
+def test_everything_that_kernels_are_made_of_is_in_the_keys() -> None:
     made_of = {Path(path) for path in map(_file, _modules())}
     assert made_of == set(jit._SOURCES)
     imported = {
         line.split()[1]
         for path in jit._SOURCES
         for line in path.read_text().splitlines()
-        if line.startswith("from cxstream.")
+        if line.strip().startswith(("from cxstream", "import cxstream", "from ."))
     }
     # Of these only numbers count.
     assert imported <= {"cxstream.model.features", "cxstream.model.kinds", *_modules()}
     assert f"('contact', {int(Kind.contact)})".encode() in jit._NUMBERS
+
+
+def test_code_of_an_older_function_is_removed_when_a_newer_one_is_kept(
+    folder: Path, double: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def of(version: str) -> Any:
+        monkeypatch.setitem(jit._KEYS, "doubling", version)
+        return jit.entry(double)
+
+    for version in ("v1", "v2"):
+        assert of(version)(2) == 4
+        assert {path.suffix for path in folder.iterdir()} == {".nbi", ".nbc"}
+        assert all(f"-{version}." in path.name for path in folder.iterdir())
+    # What is of other functions stays, and of what is of another kind.
+    (folder / "doubling.doubled-kernels-v1.py311.nbi").touch()
+    (folder / "doubling.double-checked-v1.py311.nbi").touch()
+    assert of("v3")(2) == 4
+    assert len(list(folder.iterdir())) == 4
+    with _only_elsewhere(monkeypatch, folder) as elsewhere:
+        assert of("v3").stats.cache_path == str(folder)
+        # There is code of the module, but of an older one.
+        assert of("v4").stats.cache_path.startswith(str(elsewhere))
 
 
 def _modules() -> list[str]:
@@ -253,7 +316,7 @@ print('numba.np.arrayobj' in sys.modules, 'numba.np.linalg' in sys.modules)
     assert found.stdout == "False False\n"
 
 
-def test_a_comment_compiles_nothing_and_an_operator_of_another_module_everything(tmp_path: Path) -> None:
+def test_a_comment_compiles_nothing_and_an_operator_only_what_it_is_in(tmp_path: Path) -> None:
     here = tmp_path / "cxstream"
     for part in ("kernels", "model"):
         shutil.copytree(KERNELS.parent / part, here / part, ignore=shutil.ignore_patterns("__pycache__"))
@@ -273,4 +336,8 @@ def test_a_comment_compiles_nothing_and_an_operator_of_another_module_everything
     change("panes.py", "from __future__", "# And in another file.\nfrom __future__")
     assert run() == [0, 1]
     change("panes.py", " < ", " > ")
+    assert run() == [0, 1]
+    change("wide.py", "==", "!=")
+    assert run() == [3, 0]
+    change("text.py", " < ", " > ")
     assert run() == [3, 0]

@@ -5,8 +5,9 @@ two runs agree to the last bit. Without Numba's reference counting (kernels allo
 owns every array) an access to the state costs no atomic operation: an event takes half the time.
 
 Machine code is kept on disk. To decide whether it is still valid, Numba looks only at the
-file of the function itself, but kernels are inlined into each other across files: so the folder is named after the
-code of all kernels, without comments, docstrings and line numbers, which do not change the machine code.
+file of the function itself, but kernels are inlined into each other across files: so machine code is named after the
+code of its module and of all modules of kernels that this one imports, directly or not, for types alone included (a named tuple
+whose members are in another order is other code). Comments, docstrings and line numbers are left out, since they do not change the machine code.
 A read-only installation uses the code that was compiled when it was installed, if it fits the processor
 (`NUMBA_CPU_NAME=generic` at both times makes it fit any); otherwise it compiles again, and keeps what it can.
 """
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import glob
 import hashlib
 from functools import partial
 from pathlib import Path
@@ -34,7 +36,7 @@ from cxstream.model.features import FEATURES
 from cxstream.model.kinds import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 if numba.config.DISABLE_JIT:
     # Hashes wrap around in machine code, too, and say nothing.
@@ -43,6 +45,7 @@ if numba.config.DISABLE_JIT:
 F = TypeVar("F", bound="Callable[..., object]")
 
 _KEY_LENGTH = 16
+_PACKAGE = "cxstream.kernels"
 _HERE = Path(__file__).parent
 _KEPT = _HERE / "__pycache__"
 _SOURCES = sorted(_HERE.glob("*.py"))
@@ -54,9 +57,8 @@ def _digest(parts: Sequence[bytes]) -> str:
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:_KEY_LENGTH]
 
 
-def _code(source: bytes) -> bytes:
+def _code(tree: ast.Module) -> bytes:
     """The code of a source file without comments, docstrings and line numbers."""
-    tree = ast.parse(source)
     for node in ast.walk(tree):
         if (
             isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
@@ -66,42 +68,77 @@ def _code(source: bytes) -> bytes:
     return ast.dump(tree).encode()
 
 
-def code_key(sources: Sequence[bytes], kept: Path) -> str:
-    """A name for the code of the sources that does not change with a comment, a docstring or a line number.
+def code_keys(sources: Mapping[str, bytes], others: bytes, kept: Path) -> dict[str, str]:
+    """A name for the code of each module that changes with its own code and with that of all which it imports.
+
+    It does not change with a comment, a docstring or a line number.
 
     Args:
-        sources: texts of modules, in order.
+        sources: texts of modules, by their names within the package.
+        others: what all of them depend on.
         kept: folder that caches the answers, since parsing takes longer than all other work of an import.
     """
-    answer = kept / f"kernels-of-{_digest(sources)}"
+    names = sorted(sources)
+    answer = kept / f"kernels-of-{_digest([others, *(sources[name] for name in names)])}"
     with contextlib.suppress(OSError):
-        key = answer.read_text("ascii")
-        if len(key) == _KEY_LENGTH:
-            return key
-    key = _digest([_code(source) for source in sources])
+        keys = answer.read_text("ascii").split()
+        if len(keys) == len(names) and all(len(key) == _KEY_LENGTH for key in keys):
+            return dict(zip(names, keys, strict=True))
+    trees = {name: ast.parse(sources[name]) for name in names}
+    imported = {name: _imported(tree) & set(names) for name, tree in trees.items()}
+    codes = {name: _code(tree) for name, tree in trees.items()}
+    found = {
+        name: _digest([others, *(codes[each] for each in sorted(_reached(name, imported)))]) for name in names
+    }
     with contextlib.suppress(OSError):
         kept.mkdir(exist_ok=True)
-        answer.write_text(key, "ascii")
-    return key
+        answer.write_text("\n".join(found.values()), "ascii")
+    return found
 
 
+def _imported(tree: ast.Module) -> set[str]:
+    """The modules of kernels that a module imports, wherever it does."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module == _PACKAGE:
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{_PACKAGE}."):
+            found.add(cast("str", node.module).removeprefix(f"{_PACKAGE}."))
+        elif isinstance(node, ast.Import):
+            parts = [alias.name.rpartition(".") for alias in node.names]
+            found.update(name for package, _, name in parts if package == _PACKAGE)
+    return found
+
+
+def _reached(name: str, imported: Mapping[str, set[str]]) -> set[str]:
+    found, new = {name}, [name]
+    while new:
+        more = imported[new.pop()] - found
+        found |= more
+        new += more
+    return found
+
+
+_KEYS = code_keys({path.stem: path.read_bytes() for path in _SOURCES}, _NUMBERS, _KEPT)
 # Machine code with bounds checks is different code, and Numba does not tell the two apart.
-_KEY = code_key([*(path.read_bytes() for path in _SOURCES), _NUMBERS], _KEPT) + (
-    "-checked" if numba.config.BOUNDSCHECK else ""
-)
+_KIND = "kernels-checked" if numba.config.BOUNDSCHECK else "kernels"
 # If this is read-only and empty, Numba continues with its folder for the user.
-_CACHE = _KEPT / f"kernels-{_KEY}"
+_CACHE = _KEPT / _KIND
 
 
 class _Keyed:
-    """Machine code is valid as long as the code of all kernels is the same, whatever its line numbers."""
+    """Machine code is valid as long as the code of the kernels that it is made of is the same, whatever its line numbers."""
+
+    def __init__(self, function: Callable[..., object], file: str) -> None:
+        super().__init__(function, file)  # type: ignore[call-arg]  # of Numba's locators
+        self._key = _KEYS.get(Path(file).stem, "")
 
     def get_source_stamp(self) -> str:
-        return _KEY
+        return f"{_KIND}-{self._key}"
 
     def get_disambiguator(self) -> str:
         # Numba puts the names of module and function before it.
-        return "kernel"
+        return self.get_source_stamp()
 
 
 class _Beside(_Keyed, InTreeCacheLocator):  # type: ignore[misc]  # Numba has no types
@@ -112,15 +149,15 @@ class _Beside(_Keyed, InTreeCacheLocator):  # type: ignore[misc]  # Numba has no
         self._cache_path = str(_CACHE)
 
     def ensure_cache_path(self) -> None:
-        """Accept a folder that cannot be written to if there is machine code in it.
+        """Accept a folder that cannot be written to if there is machine code of the module in it.
 
         Raises:
-            OSError: it cannot be written to, and is empty or missing.
+            OSError: it cannot be written to, and there is none.
         """
         try:
             super().ensure_cache_path()
         except OSError:
-            if not any(_CACHE.glob("*.nbi")):
+            if not any(_CACHE.glob(f"*-{self.get_disambiguator()}.*.nbi")):
                 raise
 
 
@@ -148,9 +185,15 @@ class _Cache(FunctionCache):  # type: ignore[misc]  # Numba has no types
             return self._load_overload(sig, target_context)
 
     def save_overload(self, signature: Any, code: Any) -> None:
-        """Keep machine code on disk if that is possible; kernels run without it, too."""
+        """Keep machine code on disk if that is possible, in place of that of an older function; kernels run without it, too."""
         with contextlib.suppress(OSError):
             super().save_overload(signature, code)
+            locator = self._impl.locator
+            if isinstance(locator, _Beside):
+                name, own = self._impl.filename_base.split(f"-{_KIND}-")[0], locator.get_disambiguator()
+                for path in _CACHE.glob(f"{glob.escape(name)}-{_KIND}-*"):
+                    if own not in path.name:
+                        path.unlink(missing_ok=True)
 
 
 def _compiled(function: F, **options: bool) -> F:
