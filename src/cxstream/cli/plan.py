@@ -91,7 +91,7 @@ def command(
     """Say what an installation needs: cores, memory, brokers, disk and money.
 
     It plans for twice the peak, so that workers catch up after a stop, and for one worker more than are needed. Speeds
-    are half of the lowest ones measured. Prices are examples: give those of your provider. No broker is needed.
+    are half of the lowest ones measured on a computer that does nothing else. Prices are examples: give those of your provider. No broker is needed.
 
     \b
     Example:

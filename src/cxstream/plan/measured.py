@@ -1,6 +1,7 @@
 """What the plan reckons with, and where each figure is from.
 
-docs/performance.md has the measurements. A plan takes half of the lowest speed and somewhat more than the largest size.
+docs/performance.md has the measurements. A plan takes half of the lowest speed on a computer that does nothing else, and
+somewhat more than the largest size.
 """
 
 from __future__ import annotations
@@ -26,10 +27,11 @@ class Figure:
 
 
 WORKER_RATE = Figure(
-    45_000,
+    135_000,
     "events/s",
     "that a worker scores on one core",
-    'half of the lowest of 91,000 (a busy computer) to 362,000: make bench ARGS="--only getmany"',
+    "half of the lowest of 277,000 to 362,000 on two cores that Kafka shared (91,000 where other programs kept both "
+    'busy): make bench ARGS="--only getmany"',
 )
 CUSTOMER_BYTES = Figure(
     800,
@@ -71,17 +73,18 @@ CARD_BYTES = Figure(
     "858 on average of 1,999 simulated customers: cxstream replay",
 )
 BROKER_RATE = Figure(
-    40e6,
+    44e6,
     "bytes/s",
     "that a broker takes and hands over, all copies counted",
-    "half of 313,000 touchpoints/s of 268 bytes, which a broker handed to aiokafka on two shared cores: "
+    "half of the lowest of 331,000 to 398,000 touchpoints/s of 268 bytes, which a broker handed to aiokafka on two shared cores: "
     'make bench ARGS="--only getmany"',
 )
 WAREHOUSE_RATE = Figure(
-    37_500,
+    80_000,
     "events/s",
     "that the warehouse takes in on one core",
-    "half of the lowest of 75,000 to 140,000: python benchmarks/warehouse.py",
+    "half of 161,000 for each second of processor time (75,000 to 140,000 by the clock where other programs kept two cores "
+    "busy): python benchmarks/warehouse.py",
 )
 WAREHOUSE_EVENT_BYTES = Figure(
     64,
