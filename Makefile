@@ -10,7 +10,7 @@ PROJECT_URL ?=
 HELM := v3.22.0
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo ops rules test bounds simulation faults lint types imports schemas dashboards docs wheel tools charts release audit sbom fuzz fuzz-state lock bench figures clean
+.PHONY: help install demo ops rules test bounds simulation faults lint types imports schemas dashboards docs wheel tools charts release audit sbom fuzz fuzz-state lock bench figures scale clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -149,6 +149,9 @@ bench: install ## Time the worker beside other engines, installed once in the us
 
 figures: install ## Measure state, replay and recovery, as docs/performance.md has them.
 	$(BIN)/python benchmarks/run.py
+
+scale: install ## Measure how state, snapshots and restoring grow; what build/scale.json has already is not measured again.
+	$(BIN)/python benchmarks/scale.py --results build/scale.json --plot build/scale.svg $(ARGS)
 
 clean: ## Remove everything that was built, and the virtual environment.
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -33,6 +33,7 @@ from cxstream.local.process import Guarded
 from cxstream.scoring.engine import compile_kernels
 from cxstream.settings import Settings
 from cxstream.topology import FRICTION
+from kept import Kept
 
 PARTITIONS = 4
 TICK_SECONDS = 0.002
@@ -179,8 +180,10 @@ def told(seconds: np.ndarray) -> list[float]:
 
 def plot(rows: list[tuple[float, float, list[float]]], file: Path) -> None:
     """Latency against the flush interval, a line for each rate and percentile."""
+    import matplotlib as mpl
     from matplotlib.figure import Figure
 
+    mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "latency", "font.size": 9})
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     for rate in sorted({rate for rate, _, _ in rows}):
@@ -190,13 +193,14 @@ def plot(rows: list[tuple[float, float, list[float]]], file: Path) -> None:
                 [flush for flush, _ in of_rate],
                 [shown[n] for _, shown in of_rate],
                 style,
+                color=f"C{sorted({rate for rate, _, _ in rows}).index(rate)}",
                 marker="o",
                 label=f"{rate:,.0f}/s, p{PERCENTILES[n]:g}",
             )
     axes.set(xlabel="flush interval (ms)", ylabel="touchpoint to signal (ms)", xscale="log", yscale="log")
     axes.grid(visible=True, which="both", alpha=0.3)
     axes.legend()
-    figure.savefig(file)
+    figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)
 
 
 def main() -> None:
@@ -209,20 +213,32 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=100, help="one event in so many causes a signal")
     parser.add_argument("--customers", type=int, default=50_000)
     parser.add_argument("--plot", type=Path, help="SVG or PNG: latency against the flush interval")
+    parser.add_argument(
+        "--results", type=Path, help="JSON that keeps what was measured; only what it lacks is measured"
+    )
+    parser.add_argument("--runs", type=int, default=1, help="of each line, in all calls; medians are shown")
+    parser.add_argument("--stop-after", type=float, help="begin no further line after so many seconds")
     args = parser.parse_args()
     compile_kernels()
-    rows = []
+    kept, rows = Kept(args.results, args.runs, args.stop_after), []
     print("| events/s | flush | signals | p50 | p99 | p99.9 | max | missing |")
     print("|---|---|---|---|---|---|---|---|")
     for rate in map(float, args.rates.split(",")):
         for flush in map(float, args.flush.split(",")):
-            seconds = measure(rate, flush, args)
-            missing = int(np.isinf(seconds).sum())
-            shown = told(seconds)
+            what = {"rate": rate, "flush": flush, "seconds": args.seconds}
+            while kept.wants(what):
+                seconds = measure(rate, flush, args)
+                percentiles = dict(zip(map(str, PERCENTILES), told(seconds), strict=True))
+                missing = int(np.isinf(seconds).sum())
+                kept.add(what, percentiles | {"signals": len(seconds), "missing": missing})
+            found = kept.medians(what)
+            if found is None:
+                continue
+            shown = [found[str(each)] for each in PERCENTILES]
             rows.append((rate, flush, shown))
             cells = " | ".join(f"{each:,.0f} ms" for each in shown)
             print(
-                f"| {rate:,.0f} | {flush * 1e3:,.0f} ms | {len(seconds):,} | {cells} | {missing} |",
+                f"| {rate:,.0f} | {flush * 1e3:,.0f} ms | {found['signals']:,.0f} | {cells} | {found['missing']:,.0f} |",
                 flush=True,
             )
     if args.plot:

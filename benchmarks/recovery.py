@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -37,7 +37,7 @@ from cxstream.worker.ownership.partition import Partition
 from population import DAYS_APART, fill, name
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 SESSION_SECONDS = "6"
 DEADLINE_SECONDS = 180.0
@@ -112,19 +112,35 @@ class Worker:
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log, env=environment)
 
-    def events(self, name: str) -> list[dict[str, object]]:
-        """What it logged under this name."""
+    def events(self, *names: str) -> list[dict[str, Any]]:
+        """What it logged under these names."""
         lines = self.log.read_text().splitlines()
         found = [json.loads(line) for line in lines if line.startswith("{")]
-        return [each for each in found if each.get("event") == name]
+        return [each for each in found if each.get("event") in names]
 
-    def wait_for(self, name: str, count: int) -> None:
-        """Wait until it has logged that so many times."""
-        deadline = time.monotonic() + DEADLINE_SECONDS
-        while len(self.events(name)) < count:
-            if time.monotonic() > deadline or self.process.poll() is not None:
-                raise SystemExit(f"{self.log}: {len(self.events(name))} of {count} times {name!r}")
-            time.sleep(0.05)
+    def running(self) -> set[int]:
+        """Its partitions that run now."""
+        return running(self.events("partition running", "partition closed"))
+
+
+def running(events: Iterable[dict[str, Any]]) -> set[int]:
+    """The partitions that have begun to run, and were not closed since."""
+    last = {int(each["partition"]): each["event"] for each in events}
+    return {partition for partition, event in last.items() if event == "partition running"}
+
+
+def settle(workers: Sequence[Worker], partitions: int) -> None:
+    """Wait until each runs its share, and follows that of the others: nobody is restoring any more."""
+    share = partitions // len(workers)
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not all(
+        len(worker.running()) == share and len(worker.events("standby follows")) >= partitions - share
+        for worker in workers
+    ):
+        for worker in workers:
+            if time.monotonic() > deadline or worker.process.poll() is not None:
+                raise SystemExit(f"{worker.log}: runs {sorted(worker.running())}, and not {share} partitions")
+        time.sleep(0.05)
 
 
 def taken_over(settings: Settings, partitions: int) -> None:
@@ -149,19 +165,18 @@ def taken_over(settings: Settings, partitions: int) -> None:
             ]
         )
         try:
-            share = partitions // 2
-            for worker in workers:
-                worker.wait_for("standby follows", share)
+            settle(workers, partitions)
             survivor, victim = workers
-            before = len(survivor.events("partition running"))
+            before, left = len(survivor.events("partition running")), victim.running()
             victim.process.kill()
             killed = time.monotonic()
-            while len(running := survivor.events("partition running")) < before + partitions:
+            while len(survivor.running()) < partitions:
                 if time.monotonic() - killed > DEADLINE_SECONDS:
                     raise SystemExit(f"{survivor.log}: not taken over")
                 time.sleep(0.005)
             seconds = time.monotonic() - killed
-            slowest = max(float(str(each["seconds"])) for each in running[before:])
+            since = survivor.events("partition running")[before:]
+            slowest = max(float(each["seconds"]) for each in since if each["partition"] in left)
             print(f"killed to all running   {seconds:>8.2f} s  (session {SESSION_SECONDS} s)")
             print(f"taken over, slowest     {slowest:>8.2f} s  a partition, read and caught up")
         finally:

@@ -1,10 +1,11 @@
 """How the state scales: with customers, active days, partitions, and one customer who has 5% of all events.
 
     python benchmarks/scale.py [--curves customers,days,partitions,hot] [--largest 1000000] [--plot scale.svg]
+    python benchmarks/scale.py --results scale.json --seconds 200    # again and again, until all is measured
 
 Each point is a process of its own, with the state of a worker and without Kafka: events/s into the state by the
 kernels, resident bytes a customer, a sweep at midnight, a snapshot of all customers, and the restore from it, in seconds
-of processor time. Behind each curve stands by which power of its variable each figure grows.
+of processor time. The window has 104 days, so that a customer can have a hundred active ones. Behind each curve stands by which power of its variable each figure grows.
 """
 
 from __future__ import annotations
@@ -22,12 +23,21 @@ from pathlib import Path
 import numpy as np
 
 from cxstream.model.parameters import DAY_MS, ScoringParams
-from cxstream.scoring.engine import Engine
+from cxstream.scoring.engine import Engine, compile_kernels
+from kept import Kept
 from population import apply_events
 
 MEASURES = ("events/s", "bytes a customer", "sweep s", "snapshot s", "restore s")
 BATCH = 20_000
-WINDOW_DAYS = 90
+WINDOW_DAYS = 104
+PARAMS = ScoringParams(window_days=WINDOW_DAYS)
+VARIABLES = {
+    "customers": "customers",
+    "days": "active days of a customer",
+    "partitions": "partitions of 100,000 customers in all",
+    "hot": "share of the hot customer",
+}
+Found = dict[str, tuple[list[float], list[dict[str, float]]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +57,14 @@ class Point:
     hot: float = 0.0
 
 
-def curves(largest: int) -> dict[str, tuple[str, list[Point]]]:
-    """Name: what is varied, and the points."""
+def curves(largest: int) -> dict[str, list[Point]]:
+    """The points of each curve, by the attribute that varies."""
     sizes = [n for n in (10_000, 100_000, 1_000_000, 5_000_000) if n <= largest]
     return {
-        "customers": ("customers", [Point(customers=n) for n in sizes]),
-        "days": ("days", [Point(days=n) for n in (0.1, 1.0, 5.0, 20.0, 90.0)]),
-        "partitions": ("partitions", [Point(partitions=n) for n in (1, 4, 16, 64)]),
-        "hot": ("hot", [Point(hot=share) for share in (0.0, 0.05)]),
+        "customers": [Point(customers=n) for n in sizes],
+        "days": [Point(days=n) for n in (0.1, 1.0, 5.0, 20.0, 100.0)],
+        "partitions": [Point(partitions=n) for n in (1, 4, 16, 64)],
+        "hot": [Point(hot=share) for share in (0.0, 0.05)],
     }
 
 
@@ -95,13 +105,11 @@ def fill(engines: list[Engine], point: Point, first_day: int) -> float:
 
 def measured(point: Point) -> dict[str, float]:
     """All measures of one state, in this process."""
-    warm = Engine(ScoringParams(), {})
-    fill([warm], Point(customers=10, days=1), 20_000)
-    warm.snapshot()
+    compile_kernels()
     before = resident()
-    engines = [Engine(ScoringParams(), {}, partition=number) for number in range(point.partitions)]
+    engines = [Engine(PARAMS, {}, partition=number) for number in range(point.partitions)]
     today = int(time.time() * 1000) // DAY_MS
-    rate = fill(engines, point, today - WINDOW_DAYS)
+    rate = fill(engines, point, today - WINDOW_DAYS + 1)
     held = (resident() - before) / max(sum(engine.customers for engine in engines), 1)
 
     def seconds(do: object) -> float:
@@ -119,9 +127,7 @@ def measured(point: Point) -> dict[str, float]:
             {key: row for key, row in engine.snapshot() if row is not None} for engine in engines
         )
     )
-    restore = seconds(
-        lambda: [Engine.restore(ScoringParams(), {}, rows, partition=n) for n, rows in enumerate(saved)]
-    )
+    restore = seconds(lambda: [Engine.restore(PARAMS, {}, rows, partition=n) for n, rows in enumerate(saved)])
     return dict(zip(MEASURES, (rate, held, sweep, snapshot, restore), strict=True))
 
 
@@ -141,20 +147,52 @@ def words(power: float) -> str:
     return f"{kind} (power {power:+.2f})"
 
 
-def plot(found: dict[str, tuple[list[float], list[dict[str, float]]]], file: Path) -> None:
+def plot(found: Found, file: Path) -> None:
     """Every measure over every variable, on logarithmic axes."""
+    import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    shown = {name: each for name, each in found.items() if name != "hot"}
-    figure = Figure(figsize=(4 * len(shown), 9), layout="constrained")
-    grid = figure.subplots(len(MEASURES), len(shown), squeeze=False)
-    for column, (name, (xs, rows)) in enumerate(shown.items()):
-        for line, measure in enumerate(MEASURES):
-            axes = grid[line][column]
-            axes.plot(xs, [row[measure] for row in rows], marker="o")
-            axes.set(xscale="log", yscale="log", ylabel=measure, xlabel=name)
-            axes.grid(visible=True, which="both", alpha=0.3)
-    figure.savefig(file)
+    shown = {name: each for name, each in found.items() if len(each[0]) > 2}  # a line
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "scale", "font.size": 8}):
+        figure = Figure(figsize=(9, 9), layout="constrained")
+        grid = figure.subplots(len(MEASURES), len(shown), squeeze=False, sharex="col", sharey="row")
+        for column, (name, (xs, rows)) in enumerate(shown.items()):
+            for line, measure in enumerate(MEASURES):
+                axes = grid[line][column]
+                axes.plot(xs, [row[measure] for row in rows], marker="o", color="#1f5fa8")
+                axes.set(xscale="log", yscale="log")
+                axes.minorticks_off()
+                axes.grid(visible=True, alpha=0.3)
+                if not column:
+                    every = [row[measure] for _, rows in shown.values() for row in rows]
+                    decades = math.floor(math.log10(min(every))), math.ceil(math.log10(max(every)))
+                    axes.set(ylabel=measure, ylim=(10 ** decades[0], 10 ** (decades[1])))
+            grid[-1][column].set_xlabel(VARIABLES[name])
+        figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)
+
+
+def measured_apart(point: Point) -> dict[str, float]:
+    """All measures of one state, in a process of its own."""
+    out = subprocess.run(
+        [sys.executable, __file__, "--point", json.dumps(asdict(point))],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    row: dict[str, float] = json.loads(out.stdout.splitlines()[-1])
+    return row
+
+
+def show(name: str, xs: list[float], rows: list[dict[str, float]]) -> None:
+    """The table of a curve, and its slopes in words."""
+    print(f"\n| {VARIABLES[name]} | {' | '.join(MEASURES)} |\n|{'---|' * (len(MEASURES) + 1)}")
+    for x, row in zip(xs, rows, strict=True):
+        cells = [
+            f"{row[measure]:,.3f}" if " s" in measure else f"{row[measure]:,.0f}" for measure in MEASURES
+        ]
+        print(f"| {x:,g} | {' | '.join(cells)} |")
+    for measure in MEASURES:
+        print(f"{measure}: {words(slope(xs, [row[measure] for row in rows]))}")
 
 
 def main() -> None:
@@ -162,35 +200,32 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--curves", default="customers,days,partitions,hot", help="with commas between")
-    parser.add_argument("--largest", type=int, default=5_000_000, help="most customers (5 million: 8 GB)")
+    parser.add_argument("--largest", type=int, default=5_000_000, help="most customers (5 million: 16 GB)")
     parser.add_argument("--plot", type=Path, help="SVG or PNG")
+    parser.add_argument(
+        "--results", type=Path, help="JSON that keeps what was measured; only what it lacks is measured"
+    )
+    parser.add_argument("--runs", type=int, default=1, help="of each point, in all calls; medians are shown")
+    parser.add_argument("--seconds", type=float, help="begin no further point after so long")
     parser.add_argument("--point", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.point:
         print(json.dumps(measured(Point(**json.loads(args.point)))))
         return
-    found: dict[str, tuple[list[float], list[dict[str, float]]]] = {}
+    kept = Kept(args.results, args.runs, args.seconds)
+    found: Found = {}
     for name in args.curves.split(","):
-        variable, points = curves(args.largest)[name]
-        print(f"\n| {variable} | {' | '.join(MEASURES)} |\n|{'---|' * (len(MEASURES) + 1)}")
-        xs, rows = [], []
+        points = curves(args.largest)[name]
         for point in points:
-            out = subprocess.run(
-                [sys.executable, __file__, "--point", json.dumps(asdict(point))],
-                check=True,
-                capture_output=True,
-                text=True,
-            )
-            row = json.loads(out.stdout.splitlines()[-1])
-            xs.append(float(getattr(point, variable)))
-            rows.append(row)
-            cells = [
-                f"{row[measure]:,.3f}" if " s" in measure else f"{row[measure]:,.0f}" for measure in MEASURES
-            ]
-            print(f"| {xs[-1]:,g} | {' | '.join(cells)} |", flush=True)
-        found[name] = (xs, rows)
-        for measure in MEASURES:
-            print(f"{measure}: {words(slope(xs, [row[measure] for row in rows]))}")
+            while kept.wants(asdict(point)):
+                print(f"measuring {point}", file=sys.stderr, flush=True)
+                kept.add(asdict(point), measured_apart(point))
+        rows = [(getattr(point, name), kept.medians(asdict(point))) for point in points]
+        there = [(float(x), row) for x, row in rows if row is not None]
+        found[name] = [x for x, _ in there], [row for _, row in there]
+        show(name, *found[name])
+        if len(there) < len(points):
+            print(f"{len(points) - len(there)} of {len(points)} points are not measured yet: call again")
     if args.plot:
         plot(found, args.plot)
         print(f"plot: {args.plot}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -18,6 +19,10 @@ from cxstream.model.parameters import ScoringParams
 from cxstream.scoring.codec.routing import partition_of_keys
 from cxstream.scoring.engine import Engine, Records
 from cxstream.settings import Settings
+from kept import Kept
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @given(st.integers(1, 400), st.integers(1, 50), st.integers(1, 30), st.integers(1, 97))
@@ -81,6 +86,35 @@ def test_a_point_measures_every_figure_of_the_state(point: scale.Point) -> None:
     assert set(found) == set(scale.MEASURES)
     assert all(math.isfinite(each) for each in found.values())
     assert found["events/s"] > 0
+
+
+def test_a_partition_runs_until_it_is_closed() -> None:
+    began, closed = "partition running", "partition closed"
+    log = [(began, 0), (began, 1), (closed, 0), (closed, 1), (began, 1)]
+    events = [{"event": event, "partition": partition} for event, partition in log]
+    assert recovery.running(events) == {1}
+    assert recovery.running(events[:2]) == {0, 1}
+
+
+def test_what_was_measured_is_kept_and_only_the_rest_is_wanted(tmp_path: Path) -> None:
+    file, point = tmp_path / "a" / "kept.json", {"customers": 3}
+    for figure in (1.0, 5.0, 2.0):
+        assert Kept(file, runs=3).wants(point)
+        assert not Kept(file, runs=3, seconds=-1).wants(point)
+        Kept(file).add(point, {"s": figure})
+    again = Kept(file, runs=3)
+    assert not again.wants(point)
+    assert again.medians(point) == {"s": 2.0}
+    assert (again.wants({"customers": 4}), again.medians({"customers": 4})) == (True, None)
+
+
+def test_curves_become_a_plot_with_a_line_for_each_measure(tmp_path: Path) -> None:
+    rows = [dict.fromkeys(scale.MEASURES, 10.0**n) for n in range(3)]
+    scale.plot({name: ([1.0, 2.0, 4.0], rows) for name in ("customers", "days")}, tmp_path / "scale.svg")
+    drawn = (tmp_path / "scale.svg").read_text()
+    assert all(text in drawn for text in (*scale.MEASURES, scale.VARIABLES["days"]))
+    latency.plot([(1000.0, flush, [1.0, 2.0, 3.0, 4.0]) for flush in (0.05, 0.5)], tmp_path / "latency.svg")
+    assert "1,000/s, p99" in (tmp_path / "latency.svg").read_text()
 
 
 def test_a_partition_gets_the_customers_that_hash_to_it() -> None:
