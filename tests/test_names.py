@@ -60,7 +60,7 @@ def test_places_are_used_again() -> None:
 
 def test_customers_with_one_hash_are_told_apart() -> None:
     slots = Slots()
-    slots.fill([f"c-{i}" for i in range(300)])
+    slots.fill(Packed.of([b"c-%d" % i for i in range(300)]))
     held = slots._names
     hashed = siphash(np.frombuffer(b"c-299", np.uint8), 0, 5, held.key)
     # As if all of them had the hash of the last one: they fill the places from there on.

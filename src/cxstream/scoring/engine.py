@@ -64,6 +64,7 @@ from cxstream.scoring.state.in_force import InForce, Timeline
 from cxstream.scoring.state.marker import MARKER_KEY
 from cxstream.scoring.state.partition import NO_LIMIT, Applied, PartitionState
 from cxstream.scoring.state.passed_over import PASSED_OVER
+from cxstream.scoring.state.saved_rows import SavedRows
 from cxstream.scoring.state.snapshot import Line, Unsealed
 from cxstream.scoring.state.worth import clv, compile_worth
 
@@ -887,9 +888,9 @@ class Engine:
 
     def mark_stale(self, rows: Mapping[bytes, bytes]) -> None:
         """Mark the rows of an unusable snapshot as stale: those that this state does not overwrite are deleted."""
-        self._stale = dict(rows)
-        self.partition.passed.recall(snapshot.passed_of(rows, self.line.secrets))
-        self._gone_cards = snapshot.customers_of(rows)
+        self._stale = rows.whole() if isinstance(rows, SavedRows) else dict(rows)
+        self.partition.passed.recall(snapshot.passed_of(self._stale, self.line.secrets))
+        self._gone_cards = snapshot.customers_of(self._stale)
         self.clears = True
 
     def clear(self, outcome: Outcome, keys: Sequence[bytes | None]) -> None:

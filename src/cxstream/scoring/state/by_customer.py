@@ -13,12 +13,11 @@ import numpy as np
 from cxstream.model.errors import SnapshotError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from numpy.typing import NDArray
 
     from cxstream.kernels.layout import State
     from cxstream.scoring.state.partition import PartitionState
+    from cxstream.scoring.state.saved_rows import RowColumns
     from cxstream.scoring.state.side import Loading
 
 SEQ_BYTES = 6
@@ -64,7 +63,7 @@ class Saved(NamedTuple):
     unknown: int
 
 
-def saved(partition: PartitionState, rows: Mapping[bytes, bytes], loading: Loading, what: str) -> Saved:
+def saved(partition: PartitionState, rows: RowColumns, loading: Loading, what: str) -> Saved:
     """Find the customers of saved rows; the rows of others will be deleted.
 
     Args:
@@ -76,25 +75,27 @@ def saved(partition: PartitionState, rows: Mapping[bytes, bytes], loading: Loadi
     Raises:
         SnapshotError: a key cannot be read.
     """
-    keys = list(rows)
-    if any(len(each) != 1 + SEQ_BYTES for each in keys):
+    keys = rows.keys
+    if (keys.lengths != 1 + SEQ_BYTES).any():
         raise SnapshotError(f"a key of {what} cannot be read: rebuild the partition from its log")
-    seqs = np.fromiter((int.from_bytes(each[1:], "big") for each in keys), np.int64, len(keys))
+    seqs = number_at(keys.data, keys.begins + 1, SEQ_BYTES)
     live = partition.live()
     theirs = partition.state.rows["seq"][live]
     places = np.searchsorted(theirs, seqs)
     known = np.append(theirs, -1)[places] == seqs
     # Another worker saved them in between: the next snapshot deletes them.
-    partition.dead_keys |= dict.fromkeys(keys[i] for i in np.flatnonzero(~known))
+    partition.dead_keys |= dict.fromkeys(keys.taken(np.flatnonzero(~known)))
     slots = np.append(live, 0).astype(np.int64)[places][known]
-    payloads = _payloads([rows[keys[i]] for i in np.flatnonzero(known)], loading.trailer)
-    sizes = np.fromiter(map(len, payloads), np.int64, len(payloads))
-    data = np.frombuffer(b"".join(payloads), np.uint8)
-    return Saved(slots, data, np.cumsum(sizes), int(np.count_nonzero(~known)))
+    data, ends = rows.taken(np.flatnonzero(known)).payloads(loading.trailer)
+    return Saved(slots, data, ends, int(np.count_nonzero(~known)))
 
 
-def _payloads(rows: Sequence[bytes], trailer: int) -> list[bytes]:
-    return [row[: len(row) - trailer] for row in rows]
+def number_at(text: NDArray[np.uint8], places: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+    """The numbers of so many bytes at some places of a text, the highest byte first; int64[n]."""
+    found = np.zeros(len(places), np.int64)
+    for i in range(size):
+        found = found << 8 | text[places + i]
+    return found
 
 
 def check(found: Saved, read: int, loading: Loading, what: str) -> None:

@@ -114,10 +114,9 @@ class Slots:
         """The customers with these slots; "" for nobody."""
         return self.packed(slots).strings()
 
-    def fill(self, subjects: list[str]) -> None:
-        """Assign the slots 0, 1, 2, ... in order; no slot is assigned yet."""
-        names = Packed.of([subject.encode() for subject in subjects])
-        self.add(names, np.full(len(subjects), UNKNOWN, np.int32), len(subjects))
+    def fill(self, names: Packed) -> None:
+        """Assign the slots 0, 1, 2, ... in order to different names; no slot is assigned yet."""
+        self.add(names, np.full(len(names), UNKNOWN, np.int32), len(names))
 
     def release(self, slots: NDArray[np.int32]) -> list[str]:
         """Release slots; returns whose they were."""

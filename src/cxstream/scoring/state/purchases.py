@@ -19,12 +19,11 @@ from cxstream.model.rfc3339 import date
 from cxstream.scoring.state.by_customer import check, cut, key, saved
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from numpy.typing import NDArray
 
     from cxstream.kernels.layout import Constants, State
     from cxstream.scoring.state.partition import PartitionState
+    from cxstream.scoring.state.saved_rows import RowColumns
     from cxstream.scoring.state.side import Loading
 
 # Which kinds say something of purchases.
@@ -113,7 +112,7 @@ def mark(partition: PartitionState, slots: NDArray[np.int64]) -> None:
     st.purchases_dirty[bought] |= UNSAVED_PURCHASES | SAVED_PURCHASES
 
 
-def load(partition: PartitionState, rows: Mapping[bytes, bytes], loading: Loading) -> None:
+def load(partition: PartitionState, rows: RowColumns, loading: Loading) -> None:
     """Load the purchases of customers who have been loaded.
 
     Args:

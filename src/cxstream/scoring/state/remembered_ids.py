@@ -36,14 +36,17 @@ from cxstream.kernels.remembered_ids_pack import (
     unpack_memory,
 )
 from cxstream.model.errors import SnapshotError
+from cxstream.scoring.state.by_customer import number_at
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable
 
     from numpy.typing import NDArray
 
     from cxstream.kernels.layout import State
+    from cxstream.scoring.codec.packed import Packed
     from cxstream.scoring.state.partition import PartitionState
+    from cxstream.scoring.state.saved_rows import RowColumns
     from cxstream.scoring.state.side import Loading
 
 PREFIXES = (b"i", b"v")
@@ -140,7 +143,7 @@ def mark(partition: PartitionState, slots: NDArray[np.int64]) -> None:
     mark_unsaved(partition.state, slots)
 
 
-def load(partition: PartitionState, rows: Mapping[bytes, bytes], loading: Loading) -> None:
+def load(partition: PartitionState, rows: RowColumns, loading: Loading) -> None:
     """Load the remembered ids of customers who have been loaded.
 
     Args:
@@ -152,17 +155,16 @@ def load(partition: PartitionState, rows: Mapping[bytes, bytes], loading: Loadin
         SnapshotError: rows are incomplete or missing.
     """
     expected = loading.expected
-    keys = list(rows)
-    parsed = _parsed(keys)
+    parsed = _parsed(rows.keys)
     live = partition.live()
     seqs = partition.state.rows["seq"][live]
     places = np.searchsorted(seqs, parsed[:, 0])
     known = np.append(seqs, -1)[places] == parsed[:, 0]
-    partition.dead_keys |= dict.fromkeys(keys[i] for i in np.flatnonzero(~known))
+    partition.dead_keys |= dict.fromkeys(rows.keys.taken(np.flatnonzero(~known)))
     slots = np.append(live, 0).astype(np.int64)[places]
     order = np.flatnonzero(known)
     order = order[_order(partition, parsed[order], slots[order])]
-    _unpack(partition, [keys[i] for i in order], rows, loading, parsed[order], slots[order])
+    _unpack(partition, rows.taken(order), loading, parsed[order], slots[order])
     found = rows_in_memory(partition)
     if not loading.all_customers:
         # Rows without a customer are assumed to be of customers that were not loaded.
@@ -173,31 +175,23 @@ def load(partition: PartitionState, rows: Mapping[bytes, bytes], loading: Loadin
         )
 
 
-def _parsed(keys: Sequence[bytes]) -> NDArray[np.int64]:
+def _parsed(keys: Packed) -> NDArray[np.int64]:
     """Number of first appearance, list, and block or lane of each key; int64[n, 3].
 
     Raises:
         SnapshotError: a key cannot be read.
     """
-    sizes = np.fromiter(map(len, keys), np.int64, len(keys))
+    sizes = keys.lengths
     of_block = sizes == _BLOCK_KEY
     if not (of_block | (sizes == _LANE_KEY)).all():
         raise SnapshotError(_UNREADABLE)
-    text = np.frombuffer(b"".join(keys), np.uint8).astype(np.int64)
-    begins = np.cumsum(sizes) - sizes
-
-    def number(at: NDArray[np.int64], size: int) -> NDArray[np.int64]:
-        found = np.zeros(len(at), np.int64)
-        for i in range(size):
-            found = found << 8 | text[at + i]
-        return found
-
+    text, begins = keys.data, keys.begins
     parsed = np.empty((len(keys), 3), np.int64)
-    parsed[:, 0] = number(begins + 1, _SEQ_BYTES)
+    parsed[:, 0] = number_at(text, begins + 1, _SEQ_BYTES)
     parsed[:, 1] = text[begins] == PREFIXES[1][0]
     after = begins + 1 + _SEQ_BYTES
-    parsed[of_block, 2] = number(after[of_block], 1)
-    parsed[~of_block, 2] = LANES + number(after[~of_block], _LANE_BYTES)
+    parsed[of_block, 2] = text[after[of_block]]
+    parsed[~of_block, 2] = LANES + number_at(text, after[~of_block], _LANE_BYTES)
     if (parsed[of_block, 2] >= BLOCKS).any():
         raise SnapshotError(_UNREADABLE)
     return parsed
@@ -240,21 +234,17 @@ def _room_for_lanes(keys: NDArray[np.int64]) -> int:
 
 def _unpack(
     partition: PartitionState,
-    names: list[bytes],
-    rows: Mapping[bytes, bytes],
+    rows: RowColumns,
     loading: Loading,
     keys: NDArray[np.int64],
     slots: NDArray[np.int64],
 ) -> None:
-    payloads = [row[: len(row) - loading.trailer] for row in map(rows.__getitem__, names)]
-    sizes = np.fromiter(map(len, payloads), np.int64, len(names))
+    data, ends = rows.payloads(loading.trailer)
+    sizes = np.diff(ends, prepend=0)
     room = _room_for_lanes(keys)
     partition.reserve(0, 0, 0, int(np.sum(sizes // CHUNK_BYTES + 1)), room)
-    fates = np.zeros(len(names), np.uint8)
-    data = np.frombuffer(b"".join(payloads), np.uint8)
-    read = unpack_memory(
-        partition.state, partition.constants, slots, keys, data, np.cumsum(sizes), loading.today, fates
-    )
-    if read < len(names):
+    fates = np.zeros(len(rows), np.uint8)
+    read = unpack_memory(partition.state, partition.constants, slots, keys, data, ends, loading.today, fates)
+    if read < len(rows):
         raise SnapshotError("a row of remembered ids is incomplete: rebuild the partition from its log")
-    partition.dead_keys |= dict.fromkeys(names[i] for i in np.flatnonzero(fates == EXPIRED_ROW))
+    partition.dead_keys |= dict.fromkeys(rows.keys.taken(np.flatnonzero(fates == EXPIRED_ROW)))

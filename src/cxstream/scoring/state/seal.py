@@ -16,10 +16,15 @@ import hmac
 from typing import TYPE_CHECKING
 from zlib import crc32
 
+import numpy as np
+
+from cxstream.kernels.saved_rows import CRC_TABLE, first_damaged
 from cxstream.model.errors import SnapshotError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+
+    from cxstream.scoring.state.saved_rows import RowColumns
 
 _GENERATION_BYTES = 8
 _CRC_BYTES, _MAC_BYTES = 4, 16
@@ -76,23 +81,33 @@ class Seal:
             else:
                 yield key, sealed + crc32(sealed, crc32(key)).to_bytes(_CRC_BYTES, "little")
 
-    def check(self, rows: Mapping[bytes, bytes], but: bytes | None = None) -> None:
+    def check(self, rows: RowColumns, but: bytes | None = None) -> None:
         """Check stored rows.
 
         Args:
-            rows: by key.
+            rows: all of them.
             but: the key of an entry that is not a row.
 
         Raises:
             SnapshotError: a checksum is wrong, or a row is of another generation.
         """
-        generation, begin, end = self._generation, -self.size, _GENERATION_BYTES - self.size
-        # As `is_whole` has it; a call for each of a million rows takes as long as the checksums.
-        plain, residue = not self._keyed, _RESIDUE
-        for key, row in rows.items():
-            whole = crc32(row, crc32(key)) == residue if plain else self.is_whole(key, row)
-            if (not whole or row[begin:end] != generation) and key != but:
-                raise self._problem(key, row)
+        if self._keyed:
+            generation, begin, end = self._generation, -self.size, _GENERATION_BYTES - self.size
+            for key, row in rows.items():
+                if (not self.is_whole(key, row) or row[begin:end] != generation) and key != but:
+                    raise self._problem(key, row)
+            return
+        keys, exempt = rows.keys, -1
+        if but is not None:
+            like = np.flatnonzero((keys.lengths == len(but)) & (rows.kinds() == but[0]))
+            exempt = next((int(i) for i in like if keys[int(i)] == but), -1)
+        number = np.uint64(int.from_bytes(self._generation, "little"))
+        text, begins, sizes = rows.text, rows.begins, rows.sizes
+        found = first_damaged(
+            keys.data, keys.begins, keys.ends, text, begins, sizes, number, CRC_TABLE, exempt
+        )
+        if found < len(rows):
+            raise self._problem(*next(rows.taken(np.array([found])).items()))
 
     def is_whole(self, key: bytes, row: bytes) -> bool:
         """Whether the checksum of a stored row matches its payload and generation."""

@@ -15,13 +15,14 @@ from cxstream.scoring.state import by_customer, purchases, remembered_ids, talli
 from cxstream.scoring.state.constants import NAME_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
     import numpy as np
     from numpy.typing import NDArray
 
     from cxstream.kernels.layout import State
     from cxstream.scoring.state.partition import PartitionState
+    from cxstream.scoring.state.saved_rows import RowColumns
 
 
 def form_of(layout: np.dtype[Any]) -> list[tuple[str, str, int]]:
@@ -78,7 +79,7 @@ class Side:
     changed: Callable[[PartitionState], NDArray[np.int64]]
     take_changed: Callable[[PartitionState], tuple[list[bytes], list[tuple[bytes, bytes]]]]
     mark: Callable[[PartitionState, NDArray[np.int64]], None]
-    load: Callable[[PartitionState, Mapping[bytes, bytes], Loading], None]
+    load: Callable[[PartitionState, RowColumns, Loading], None]
     of_some: bool = False
 
 
@@ -174,24 +175,16 @@ def vacate(st: State, slots: NDArray[np.int32] | slice) -> None:
         side.vacate(st, slots)
 
 
-def load(
-    partition: PartitionState, rows: Iterable[tuple[bytes, bytes]], loading: Callable[[str], Loading]
-) -> None:
+def load(partition: PartitionState, rows: RowColumns, loading: Callable[[str], Loading]) -> None:
     """Load all side state of customers who have been loaded.
 
     Args:
         partition: the customers, in order of first appearance.
-        rows: keys and saved rows.
+        rows: all saved rows.
         loading: what is known of the snapshot, by `Side.counted`.
 
     Raises:
         SnapshotError: rows are incomplete or missing.
     """
-    by_prefix: dict[bytes, dict[bytes, bytes]] = {prefix: {} for prefix in PREFIXES}
-    for key, row in rows:
-        of = by_prefix.get(key[:1])
-        if of is not None:
-            of[key] = row
     for side in SIDES:
-        own = {key: row for prefix in side.prefixes for key, row in by_prefix[prefix].items()}
-        side.load(partition, own, loading(side.counted))
+        side.load(partition, rows.of(*side.prefixes), loading(side.counted))

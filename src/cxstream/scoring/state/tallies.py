@@ -11,12 +11,11 @@ from cxstream.kernels.tallies_pack import TALLY_BYTES, pack_tallies, tally_sizes
 from cxstream.scoring.state.by_customer import check, cut, key, saved
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from numpy.typing import NDArray
 
     from cxstream.kernels.layout import State
     from cxstream.scoring.state.partition import PartitionState
+    from cxstream.scoring.state.saved_rows import RowColumns
     from cxstream.scoring.state.side import Loading
 
 PREFIX = b"k"
@@ -66,12 +65,12 @@ def mark(partition: PartitionState, slots: NDArray[np.int64]) -> None:
         st.tallies_dirty[some] |= UNSAVED_TALLIES | SAVED_TALLIES
 
 
-def load(partition: PartitionState, rows: Mapping[bytes, bytes], loading: Loading) -> None:
+def load(partition: PartitionState, rows: RowColumns, loading: Loading) -> None:
     """Load the entries of customers who have been loaded.
 
     Args:
         partition: the customers, in order of first appearance.
-        rows: saved rows by key.
+        rows: the saved rows of entries.
         loading: what is known of the snapshot.
 
     Raises:

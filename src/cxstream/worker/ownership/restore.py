@@ -17,15 +17,18 @@ import asyncio
 import secrets
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import structlog
 
-from cxstream.kafka.claims import is_claim
+from cxstream.kafka.claims import CLAIM_PREFIX, is_claim
 from cxstream.kafka.records import PackedRecords
 from cxstream.model.errors import LostRecordsError, SnapshotError, UnreadableError
+from cxstream.scoring.codec.packed import Packed
 from cxstream.scoring.engine import MARKER_KEY, Engine
 from cxstream.scoring.state.marker import read_marker
+from cxstream.scoring.state.saved_rows import SavedRows
 from cxstream.scoring.state.snapshot import Line
 from cxstream.worker.feed import to_records
 from cxstream.worker.ownership.suspects import Suspects
@@ -291,22 +294,30 @@ async def _latest(settings: Settings, reader: Reader) -> int:
     return newest + round(settings.scoring.future_minutes * 60_000) + _SKEW_MS
 
 
-async def _saved_rows(reader: Reader, snapshots: str) -> dict[bytes, bytes]:
-    rows: dict[bytes, bytes] = {}
+async def _saved_rows(reader: Reader, snapshots: str) -> SavedRows:
+    rows, loop = SavedRows(), asyncio.get_running_loop()
     first, end = await reader.bounds(snapshots)
     async for records in reader.read(snapshots, first, end):
-        if isinstance(records, PackedRecords):
-            # They have keys and values, all of them, and become no objects this way.
-            rows.update(zip(records.keys, records.values, strict=True))
-            continue
-        for record in records:
-            if record.value is None:
-                rows.pop(record.key, None)
-            elif record.key is not None:
-                rows[record.key] = record.value
-    for claim in [key for key in rows if is_claim(key)]:
-        del rows[claim]
+        # Another thread, so that the partitions are not restored one after the other.
+        await loop.run_in_executor(None, _take, rows, records)
     return rows
+
+
+def _take(rows: SavedRows, records: Sequence[Any]) -> None:
+    """Take records of cx.snapshots: its claims are no rows."""
+    if isinstance(records, PackedRecords):
+        keys, values, gone = records.keys, records.values, np.zeros(len(records), np.bool_)
+    else:
+        keyed = [record for record in records if record.key is not None]
+        keys, values = Packed.of([each.key for each in keyed]), Packed.of([each.value for each in keyed])
+        gone = np.array([each.value is None for each in keyed], np.bool_)
+    first = keys.data[np.minimum(keys.begins, len(keys.text) - 1)]
+    odd = np.flatnonzero((first == CLAIM_PREFIX[0]) & (keys.lengths > 0))
+    claims = [int(i) for i in odd if is_claim(keys[int(i)])]
+    if claims:
+        rest = np.delete(np.arange(len(keys)), claims)
+        keys, values, gone = keys.taken(rest), values.taken(rest), gone[rest]
+    rows.put(keys, values, gone)
 
 
 def furthest(*offsets: int | None) -> int | None:
@@ -314,9 +325,7 @@ def furthest(*offsets: int | None) -> int | None:
     return max((offset for offset in offsets if offset is not None), default=None)
 
 
-def _load(
-    settings: Settings, rows: dict[bytes, bytes], partition: int, partitions: int, latest: int
-) -> Restored:
+def _load(settings: Settings, rows: SavedRows, partition: int, partitions: int, latest: int) -> Restored:
     """The engine built from the rows; an empty one, and why, if they cannot be used."""
     topics = settings.topology
     problem, refused = f"{topics.snapshots.name}-{partition} is empty", ""
