@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import aiokafka
 import faust
 import pytest
+from aiokafka.protocol.fetch import FetchRequest
 from faust.exceptions import ImproperlyConfigured
 from faust.transport import by_url
 
@@ -77,6 +78,45 @@ async def test_a_fetch_is_one_message_and_other_topics_pass_through(
         assert [fetch.follows for fetch in mine] == [None, *(fetch.last for fetch in mine[:-1])]
         assert mine[-1].end > mine[-1].last
         assert all(tuple(record.headers) == () for fetch in mine for record in fetch.records)
+
+
+@pytest.mark.broker
+async def test_brokers_gather_after_a_small_fetch_and_wait_for_one_byte_once_nothing_comes(
+    settings: Settings, topics: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topics(1)
+    app = create_app(
+        settings.model_copy(update={"worker": settings.worker.model_copy(update={"web": False})})
+    )
+    fetches: list[Fetch] = []
+    app.partitions.put = fetches.append
+    waits: list[tuple[int, int]] = []
+
+    class Asked(FetchRequest):
+        def __init__(
+            self, max_wait: int, min_bytes: int, most: int, isolation: int, asked: Any, **named: Any
+        ) -> None:
+            if any(topic == TOUCHPOINTS.name for topic, _ in asked):
+                waits.append((max_wait, min_bytes))
+            super().__init__(max_wait, min_bytes, most, isolation, asked, **named)
+
+    monkeypatch.setattr("aiokafka.consumer.fetcher.FetchRequest", Asked)
+    gathering = min(50, round(settings.worker.flush_seconds * 200)), 256 << 10
+    async with in_process(app):
+        await until(lambda: waits, 60, lambda: "nothing is fetched")
+        assert set(waits) == {(500, 1)}
+        for _ in range(2):
+            await write(settings, TOUCHPOINTS.name, {0: [touchpoint("c", 0)]})
+            await until(lambda: gathering in waits, 60, lambda: str(waits))
+            await until(lambda: waits[-1] == (500, 1), 60, lambda: str(waits))
+            waits.clear()
+        large = [touchpoint("c", n) for n in range(3000)]
+        before = sum(len(fetch.records) for fetch in fetches)
+        await write(settings, TOUCHPOINTS.name, {0: large})
+        await until(
+            lambda: sum(len(each.records) for each in fetches) == before + 3000, 60, lambda: str(waits)
+        )
+    assert before == 2
 
 
 @pytest.mark.broker

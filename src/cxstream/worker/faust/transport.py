@@ -40,10 +40,13 @@ if TYPE_CHECKING:
 
 # How often a consumer whose partitions are all full checks for room.
 _ROOM_SECONDS = 0.02
-# After a fetch with fewer bytes the next one waits for a part of worker.flush_seconds, at most this long: each fetch
-# costs some time, and records that come one by one would otherwise come in thousands of fetches a second.
+# After a fetch with fewer bytes the brokers gather so many for the next one, for a part of worker.flush_seconds, at most this long:
+# each fetch costs some time, and records that come one by one would otherwise come in thousands of fetches a second. They
+# gather, not the worker: records that it has fetched ahead would wait for it, and be older by a fetch when it takes them.
 _SMALL_BYTES = 256 << 10
-_REST_SECONDS, _REST_SHARE = 0.05, 0.2
+_GATHER_MS, _GATHER_SHARE = 50, 0.2
+# Without new records for this long, fetches wait as long as aiokafka has them wait, for a single byte.
+_GATHERS_SECONDS = 0.25
 # How long a broker may take to respond before we leave the group.
 _LEAVE_SECONDS = 2.0
 _FOR_EVER_MS = 2**31 - 1
@@ -78,7 +81,31 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     async def on_start(self) -> None:
         """Start the consumer; from then on it returns whole batches."""
         await super().on_start()
-        self.app.partitions.damaged.guard(self._ensure_consumer())
+        consumer = self._ensure_consumer()
+        self.app.partitions.damaged.guard(consumer)
+        fetcher = consumer._fetcher  # noqa: SLF001 - it has no other way to change what a fetch waits for
+        self._long = fetcher._fetch_max_wait_ms, fetcher._fetch_min_bytes  # noqa: SLF001
+        share = self.app.settings.worker.flush_seconds * _GATHER_SHARE
+        self._short = round(min(_GATHER_MS, share * 1000)), _SMALL_BYTES
+
+    async def _fetch_records(
+        self,
+        consumer: aiokafka.AIOKafkaConsumer,
+        active_partitions: set[TP],
+        timeout: float | None = None,  # noqa: ASYNC109 - as Faust calls it
+        max_records: int | None = None,
+    ) -> Mapping[TP, list[Any]]:
+        """Fetch, and choose what the next fetch waits for: aiokafka sends it once this one is taken."""
+        fetcher = consumer._fetcher  # noqa: SLF001
+        if fetcher._fetch_min_bytes > 1 and timeout:  # noqa: SLF001
+            timeout = min(timeout, _GATHERS_SECONDS)
+        fetched: Mapping[TP, list[Any]] = await super()._fetch_records(
+            consumer, active_partitions, timeout=timeout, max_records=max_records
+        )
+        size = sum(getattr(each, "cost", 0) for records in fetched.values() for each in records)
+        gathers = 0 < size < _SMALL_BYTES
+        fetcher._fetch_max_wait_ms, fetcher._fetch_min_bytes = self._short if gathers else self._long  # noqa: SLF001
+        return fetched
 
     def topic_partitions(self, topic: str) -> int | None:
         """How many partitions a topic has, by the latest metadata; None before there is any.
@@ -144,8 +171,6 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
                 "cxstream:// is only for the app of cxstream.worker.faust.app.create_app; other apps use kafka://"
             )
         self._handed_out: dict[TP, int] = {}
-        self._rest_seconds = min(_REST_SECONDS, self.app.settings.worker.flush_seconds * _REST_SHARE)
-        self._rests = False
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -166,22 +191,14 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         if not wanted or room <= 0 or self.app.partitions.halted:
             await asyncio.sleep(_ROOM_SECONDS)
             return {}
-        if self._rests:
-            self._rests = False
-            await asyncio.sleep(self._rest_seconds)
         self.app.partitions.damaged.leave_room(room)
         fetched = await super()._getmany(wanted, timeout)
         batch_topics = self.app.partitions.topics
-        found = {
+        return {
             tp: [self._envelope(tp, records)] if tp.topic in batch_topics else records
             for tp, records in fetched.items()
             if records
         }
-        size = sum(
-            each.value.cost for records in found.values() for each in records if type(each) is _Envelope
-        )
-        self._rests = 0 < size < _SMALL_BYTES
-        return found
 
     def _envelope(self, tp: TP, pieces: list[Piece | PackedRecords]) -> _Envelope:
         records = together(pieces)

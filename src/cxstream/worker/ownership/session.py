@@ -13,6 +13,7 @@ import asyncio
 import math
 import os
 import time
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple
@@ -54,9 +55,9 @@ if TYPE_CHECKING:
 # While more records wait, a flush takes at most one score card per this many records: a worker that is behind would
 # write cards that are outdated as soon as it has caught up.
 _RECORDS_PER_CARD = 64
-# A worker that is busy waits between two transactions for as long as the last one took, at most this long: then it
-# makes fewer and larger ones.
-_BUSY_SECONDS = 0.5
+# A worker that is busy waits between two transactions for half as long as they take, at most this long: then it makes fewer
+# and larger ones. It is busy if the fastest of so many took long: one that had to wait for something does not delay the next.
+_BUSY_SHARE, _BUSY_SECONDS, _TRANSACTIONS = 1.5, 0.5, 4
 # Where only ticks come, cx.scored says how far the clock is once it is so much farther: its readers wait for all partitions.
 _BEAT_MS = 10_000
 # A batch that every topic takes: for smaller ones, the limit of cx.rejected need not be read.
@@ -132,8 +133,8 @@ class OwnershipSession:
         self.committed_at = self.moved_at = 0.0
         self._moved_to = self.position
         self._flushed_at = started
-        # How long the last transaction took.
-        self._took = 0.0
+        # How long the last transactions took.
+        self._took: deque[float] = deque(maxlen=_TRANSACTIONS)
         # Each partition at a time of its own: what a snapshot takes of the event loop delays all of them.
         self._early = self._worker.snapshot_seconds * (partition % self._partitions) / self._partitions
         self._saved_at = -float("inf")
@@ -292,7 +293,8 @@ class OwnershipSession:
 
     @property
     def _flushes_at(self) -> float:
-        return self._flushed_at + max(self._worker.flush_seconds, min(2 * self._took, _BUSY_SECONDS))
+        busy = min(_BUSY_SHARE * min(self._took, default=0.0), _BUSY_SECONDS)
+        return self._flushed_at + max(self._worker.flush_seconds, busy)
 
     @property
     def next_flush(self) -> float | None:
@@ -432,7 +434,7 @@ class OwnershipSession:
             raise
         ended = perf_counter()
         self.committed_at = now()
-        self._took = self.committed_at - self._flushed_at
+        self._took.append(self.committed_at - self._flushed_at)
         if offset > self._moved_to:
             self._moved_to, self.moved_at = offset, self.committed_at
         self._counters.measures.transaction.observe(ended - begun)
