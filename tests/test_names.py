@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cxstream.kernels.names import UNKNOWN, siphash
+from cxstream.kernels.names import UNKNOWN, same, siphash
 from cxstream.scoring.codec.packed import Packed
 from cxstream.scoring.state.names import Slots
 
@@ -87,3 +87,17 @@ def test_the_hash_is_siphash() -> None:
     ]
     # Python's hash of nothing is 0.
     assert found[1:] == [int(each) for each in out.stdout.strip()[1:-1].split(",")][1:]
+
+
+@given(
+    st.lists(st.tuples(st.text("ab", max_size=20), st.integers(-1, 20), st.sampled_from("ab")), max_size=20)
+)
+@settings(deadline=None, max_examples=300)
+def test_names_are_the_same_if_all_of_their_bytes_are(drawn: list[tuple[str, int, str]]) -> None:
+    names = [name for name, _, _ in drawn]
+    others = [
+        name[:place] + letter + name[place + 1 :] if place >= 0 else name for name, place, letter in drawn
+    ]
+    one, two, equal = packed(names), packed(others), np.empty(len(names), np.bool_)
+    same(one.data, one.begins, one.ends, two.data, two.begins, two.ends, equal)
+    assert equal.tolist() == [a == b for a, b in zip(names, others, strict=True)]

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from cxstream.kernels import layout
 from cxstream.model.enumerations import LEVELS
-from cxstream.model.kinds import FORGET_TYPE, TICK_TYPE
+from cxstream.model.kinds import FORGET_TYPE, RULES_TYPE, TICK_TYPE
 from cxstream.model.parameters import DAY_MS, MINUTE_MS, ScoringParams
+from cxstream.model.rules import rules_of
 from cxstream.model.scored import FLAGS
 from cxstream.scoring.engine import MARKER_KEY, Emitted, Engine, Outcome, Records
 from cxstream.scoring.state import snapshot
@@ -377,3 +378,46 @@ def test_telling_what_each_touchpoint_counted_for_changes_nothing_else(params: s
     assert list(told.snapshot()) == list(other.snapshot())
     assert len(scored_rows(outcomes[:1])) > 1000
     assert outcomes[1].scored is None
+
+
+@given(history=HISTORIES, params=st.sampled_from(sorted(PARAMS)), cut=st.integers(0, 80))
+@settings(max_examples=150, deadline=None)
+def test_an_event_that_cannot_change_the_risk_needs_no_evaluation(
+    history: list[Entry], params: str, cut: int
+) -> None:
+    """Where an engine tells what each touchpoint counted for, it evaluates the customer at each of them."""
+    log, saved = encoded(history), dict[bytes, bytes]()
+    told, other = told_of_each(Engine(PARAMS[params], ACTIONS)), Engine(PARAMS[params], ACTIONS)
+    outcomes = [run(told, log, 0, cut), run(told, log, cut, len(history))]
+    assert run(other, log, 0, cut) == outcomes[0]
+    other = reloaded(other, saved, PARAMS[params])
+    assert run(other, log, cut, len(history)) == outcomes[1]
+    assert dict(other.cards()) == dict(told.cards())
+
+
+@pytest.mark.parametrize("reloads", [False, True])
+@pytest.mark.parametrize("tells", [False, True])
+def test_other_rules_judge_a_customer_at_an_event_that_cannot_change_the_risk(
+    reloads: bool, tells: bool
+) -> None:
+    stricter = json.loads(
+        rules_of(ScoringParams(thresholds=(0.0002, 0.16, 0.39), hysteresis=0.0001), {}).data
+    )
+    rules = {
+        "specversion": "1.0",
+        "id": "r",
+        "source": "/r",
+        "type": RULES_TYPE,
+        "time": "2026-01-01T10:02:00Z",
+    }
+    times = [f"2026-01-01T10:0{minute}:00Z" for minute in (0, 1, 3, 4)]
+    views = [view("anna", time) for time in times]
+    log = encoded([*views[:2], (rules | {"data": stricter}, None), *views[2:]])
+    engine = Engine(ScoringParams(), ACTIONS)
+    engine.scored = tells
+    assert not run(engine, log, 0, 3).signals
+    if reloads:
+        engine = reloaded(engine, {}, ScoringParams())
+        engine.scored = tells
+    [raised] = run(engine, log, 3, 5).signals
+    assert numbers_of(raised.value)["time"] == to_ms(times[2])

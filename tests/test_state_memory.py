@@ -185,8 +185,34 @@ def test_grown_arrays_keep_what_is_used_and_are_zero_behind(rows: int) -> None:
     assert (large["n"][: rows // 2] == 7).all()
     assert not large[rows // 2 :].tobytes().strip(b"\0")
     assert memory.zeros((rows, 3), np.uint16).shape == (rows, 3)
+    if small.nbytes >= memory._LARGE:
+        # It lies where it did, until there are no addresses left.
+        assert np.shares_memory(small, large)
+        small = large
+        large = memory.grown(small, 8 * rows)
+        assert (large["n"][: rows // 2] == 7).all()
+        assert not large[rows // 2 :].tobytes().strip(b"\0")
+    assert not np.shares_memory(small, large)
     # malloc keeps what small arrays held.
     assert small["n"].any() == (small.nbytes >= memory._OWN)
+
+
+def test_an_array_grows_where_addresses_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    mapped = mmap.mmap
+
+    def few(number: int, size: int, **more: int) -> mmap.mmap:
+        if size > memory._LARGE + mmap.PAGESIZE:
+            raise OSError(errno.ENOMEM, "Cannot allocate memory")
+        return mapped(number, size, **more)
+
+    monkeypatch.setattr(memory.mmap, "mmap", few)
+    one = memory.zeros(memory._LARGE, np.uint8)
+    one[:] = 7
+    monkeypatch.undo()
+    two = memory.grown(one, memory._LARGE + 1)
+    assert not np.shares_memory(one, two)
+    assert (two[:-1] == 7).all()
+    assert two[-1] == 0
 
 
 @pytest.mark.parametrize("knows", [True, False])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cxstream.kernels.ahead import LINE, fetch
 from cxstream.kernels.evaluate import DAY, NO_RAISE, evaluate, half, judge
 from cxstream.kernels.evidence import gather
 from cxstream.kernels.jit import entry, kernel
@@ -16,10 +17,12 @@ from cxstream.kernels.layout import (
     ABANDONED,
     ACCEPTED,
     CHANGED,
+    CHUNK_WORDS,
     CLEARED,
     CLOCK,
     CONTACTS,
     DAY_AT,
+    DAY_PANE,
     DUPLICATE,
     ERASED,
     ERASES,
@@ -31,6 +34,7 @@ from cxstream.kernels.layout import (
     FRICTION,
     FROM_THE_FUTURE,
     HAS_VALUE,
+    IDS,
     KEPT,
     LATE,
     LIVE,
@@ -73,6 +77,7 @@ from cxstream.kernels.layout import (
     TOUCHED,
     UNREFERENCED_TOPICS,
     UNRESOLVED,
+    UNSETTLED,
     VACATED,
     Constants,
     State,
@@ -94,9 +99,17 @@ from cxstream.kernels.purchases import (
     purchase,
     replace_history,
     take_back,
+    touch_deals,
 )
 from cxstream.kernels.recent_ids import drop_ids, is_recent, keep_id
-from cxstream.kernels.remembered_ids import cut_memory, drop_memory, remember, remembers
+from cxstream.kernels.remembered_ids import (
+    cut_memory,
+    drop_memory,
+    older,
+    remember,
+    remembers,
+    touch_due,
+)
 from cxstream.kernels.seldom import drop_seldom, seldom_of
 from cxstream.kernels.tallies import cut_tallies, drop_tallies, tally, total
 from cxstream.model.kinds import Kind
@@ -111,6 +124,8 @@ RETURN, PURCHASE_HISTORY = int(Kind.return_), int(Kind.purchase_history)
 RAGE_CLICK, UNSUBSCRIBED_KIND = int(Kind.rage_click), int(Kind.unsubscribed)
 CES, CSAT, NPS = int(Kind.survey_ces), int(Kind.survey_csat), int(Kind.survey_nps)
 REVIEW, SOCIAL = int(Kind.review), int(Kind.social_post)
+# The last byte of a pane and of a chunk.
+_PANE_END, _CHUNK_END = DAY_PANE.itemsize - 1, 2 * CHUNK_WORDS - 1
 RECENT_SPAN = 7  # days of evidence behind a churn-risk signal
 
 
@@ -152,6 +167,15 @@ def _judge(
     what = judge(st, c, slot, clock, values[S_P])
     if what != NO_SIGNAL:
         _emit(st, c, out, values, index, slot, clock, what, previous, RECENT_SPAN)
+
+
+@kernel
+def _keep(st: State, slot: int, values: NDArray[np.float64]) -> None:
+    """Keep what an evaluation has found, where outcomes tell it of each event."""
+    if len(st.after) > 0:
+        st.after[slot, 0] = values[S_EFFORT]
+        st.after[slot, 1] = values[S_SAT]
+        st.after[slot, 2] = values[S_P]
 
 
 @kernel
@@ -322,15 +346,25 @@ def _erase(st: State, slot: int, time: int, index: int, out: NDArray[np.float64]
 
 
 @kernel
-def _touch_swept(st: State, begin: int, end: int, ahead: NDArray[np.int64]) -> int:
-    """Read the rows and panes of customers begin..end-1 of `order`."""
+def _touch_swept(st: State, begin: int, end: int, day: int, ahead: NDArray[np.int64]) -> int:
+    """Read the rows, panes, purchases and expiring ids of customers begin..end-1 of `order`."""
     seen = 0
     for i in range(begin, end):
         slot = st.order[i]
         row = st.rows[slot]
         seen += row.last_touch + st.memory_due[slot, 0] + st.purchases[slot]
         ahead[i - begin] = row.head
-    return seen + touch_panes(st, ahead, end - begin)
+    seen += touch_panes(st, ahead, end - begin)
+    buyers = 0
+    for i in range(begin, end):
+        buyer = st.purchases[st.order[i]]
+        if buyer != NONE:
+            ahead[buyers] = st.buyers[buyer].head
+            buyers += 1
+    seen += touch_deals(st, ahead, buyers)
+    for which in range(2):
+        seen += touch_due(st, begin, end, which, day, ahead)
+    return seen
 
 
 @kernel
@@ -351,7 +385,7 @@ def _sweep(
         if at[OUT] == len(out):
             return False
         if at[READ] % AHEAD == 0:
-            at[TOUCHED] = _touch_swept(st, at[READ], min(at[READ] + AHEAD, at[LIVE]), ahead)
+            at[TOUCHED] = _touch_swept(st, at[READ], min(at[READ] + AHEAD, at[LIVE]), day, ahead)
         slot = st.order[at[READ]]
         at[READ] += 1
         row = st.rows[slot]
@@ -360,6 +394,7 @@ def _sweep(
         cut_purchases(st, slot, oldest)
         cut_tallies(st, slot, oldest)
         evaluate(st, c, slot, clock, values)
+        _keep(st, slot, values)
         previous = row.notified_level
         if clock - row.last_touch >= c.forget_ms:
             if previous > 0 and not row.suspended:
@@ -499,11 +534,12 @@ def _answer(st: State, c: Constants, slot: int, event: Any, pane: int) -> None:
 
 
 @kernel
-def _apply(st: State, c: Constants, event: Any, slot: int) -> tuple[float, float, int]:
+def _apply(st: State, c: Constants, event: Any, slot: int) -> tuple[float, float, int, bool]:
     """Add an accepted event to the customer's state.
 
     Returns:
-        Its effort points, its mood points, and flags of SCORED: REPEATED, SWITCHED, RAGED, FAILED.
+        Its effort points, its mood points, flags of SCORED (REPEATED, SWITCHED, RAGED, FAILED), and whether the
+        risk is what it was.
     """
     row = st.rows[slot]
     kind = event.kind
@@ -588,7 +624,10 @@ def _apply(st: State, c: Constants, event: Any, slot: int) -> tuple[float, float
         tally(st, c, slot, kind, day)
     elif failed:
         pane.failed = min(pane.failed + 1, 65535)
+    # Of a visit that costs nothing, the risk knows only whether the day had one.
+    same = c.plain[kind] != 0 and effort == 0.0 and mood == 0.0
     if not c.company[kind]:
+        same &= pane.touches > 0
         pane.touches += 1
         if not row.touched:
             row.touched = 1
@@ -599,7 +638,7 @@ def _apply(st: State, c: Constants, event: Any, slot: int) -> tuple[float, float
     mood = min(max(mood, -c.max_mood), c.max_mood)
     pane.effort += effort
     pane.mood += mood
-    return effort, mood, flags
+    return effort, mood, flags, same
 
 
 @kernel
@@ -625,26 +664,116 @@ def _is_friction(st: State, c: Constants, slot: int, time: int, effort: float) -
 
 
 @kernel
-def _touch(st: State, events: NDArray[np.void], begin: int, end: int, ahead: NDArray[np.int64]) -> int:
-    """Read what the next events need, so that their cache misses overlap; see `touch_panes`."""
-    seen = 0
+def _is_settled(st: State, slot: int, clock: int) -> bool:
+    """Whether the level, none, follows from the present risk as long as it and the day stay the same.
+
+    A customer with a level is judged at each event: time alone may end a cooldown, or make worse what is.
+    """
+    row = st.rows[slot]
+    return (
+        row.level == 0
+        and row.notified_level == 0
+        and row.suppressed == 0
+        and row.eval_offset > st.at[UNSETTLED]
+        and row.eval_clock // DAY == clock // DAY
+    )
+
+
+@kernel
+def _fetch_rows(st: State, events: NDArray[np.void], begin: int, end: int) -> None:
+    """Ask for what is found by the slots of events."""
     for i in range(begin, end):
         slot = events[i].slot
-        row = st.rows[slot]
-        # A row has two lines of the cache.
-        seen += row.last_touch + row.head + st.id_pages[slot, 0]
+        fetch(st.rows, slot, 0)
+        fetch(st.rows, slot, LINE)
+        fetch(st.id_pages, slot, 0)
+        fetch(st.memory, slot, 0)
+        fetch(st.row_dirty, slot, 0)
+        fetch(st.card_dirty, slot, 0)
+        fetch(st.memory_dirty, slot, 0)
+
+
+@kernel
+def _fetch_lists(st: State, events: NDArray[np.void], begin: int, end: int) -> None:
+    """Ask for what is found by the rows of events: ids, the newest pane, and the newest chunks of remembered ids."""
     for i in range(begin, end):
         slot = events[i].slot
-        row = st.rows[slot]
-        ahead[i - begin] = row.head if row.live else NONE
-        count = np.int64(row.ids_n) if row.live else 0
-        for at in range(0, count, PAGE_IDS):
-            seen += np.int64(st.ids[st.id_pages[slot, at // PAGE_IDS], 0] & np.uint64(1))
+        head = st.rows[slot].head
+        # A pane or a chunk may begin in one line of the cache and end in the next.
+        fetch(st.panes, head, 0)
+        fetch(st.panes, head, _PANE_END)
+        for page in range(IDS // PAGE_IDS):
+            fetch(st.ids, st.id_pages[slot, page], 0)
         for which in range(2):
-            head = st.memory[slot, which].head
-            if head >= 0 and head < len(st.chunks):
-                seen += np.int64(st.chunks[head, 2])
-    return seen + touch_panes(st, ahead, end - begin)
+            chunk = st.memory[slot, which].head
+            fetch(st.chunks, chunk, 0)
+            fetch(st.chunks, chunk, _CHUNK_END)
+
+
+@kernel
+def _touch(
+    st: State,
+    c: Constants,
+    events: NDArray[np.void],
+    begin: int,
+    end: int,
+    ahead: NDArray[np.int64],
+) -> int:
+    """Read the older panes of customers who will be evaluated, so that their cache misses overlap; see `touch_panes`.
+
+    Args:
+        st: the partition.
+        c: the constants.
+        events: EVENT[n].
+        begin: the first event.
+        end: the one after the last.
+        ahead: int64[AHEAD], scratch.
+    """
+    n = 0
+    for i in range(begin, end):
+        event = events[i]
+        row = st.rows[event.slot]
+        if row.ids_n == IDS:
+            for which in range(2):
+                chunk = np.int64(st.memory[event.slot, which].head)
+                if 0 <= chunk < len(st.chunks):
+                    fetch(st.chunks, older(st, chunk), 0)  # type: ignore[arg-type]
+        if row.live == 0 or row.head == NONE:
+            continue
+        pane = st.panes[row.head]
+        plain = event.kind < len(c.plain) and c.plain[event.kind] != 0
+        if row.level > 0 or not plain or pane.day != event.time // DAY or pane.touches == 0:
+            ahead[n] = pane.next
+            n += 1
+    return touch_panes(st, ahead, n)
+
+
+@kernel
+def _look_ahead(
+    st: State,
+    c: Constants,
+    events: NDArray[np.void],
+    i: int,
+    begin: int,
+    ahead: NDArray[np.int64],
+) -> int:
+    """Get what the AHEAD events from i on need, and ask for what those behind them need: rows first, their lists one step later.
+
+    Args:
+        st: the partition.
+        c: the constants.
+        events: EVENT[n].
+        i: the first event, a multiple of AHEAD.
+        begin: the event with which the batch goes on.
+        ahead: int64[AHEAD], scratch.
+    """
+    n = len(events)
+    if i < begin + AHEAD:
+        _fetch_rows(st, events, i, min(i + 2 * AHEAD, n))
+        _fetch_lists(st, events, i, min(i + AHEAD, n))
+    _fetch_rows(st, events, min(i + 2 * AHEAD, n), min(i + 3 * AHEAD, n))
+    _fetch_lists(st, events, min(i + AHEAD, n), min(i + 2 * AHEAD, n))
+    return _touch(st, c, events, i, min(i + AHEAD, n), ahead)
 
 
 @entry
@@ -662,7 +791,7 @@ def apply(
         limits: int64[n], latest event time that is not from the future.
         offsets: int64[n], source offsets.
         status: uint8[n], receives what became of each record.
-        scored: SCORED[n], receives what each accepted event counted for; SCORED[0] to leave it out.
+        scored: SCORED[n], receives what each accepted event counted for, if State.after has slots; SCORED[0] to leave it out.
         out: float64[m, SIGNAL_WIDTH], m >= 2, receives the signals: st.at[OUT] rows.
         values: float64[SIGNAL_WIDTH], scratch.
         ahead: int64[AHEAD], scratch.
@@ -675,7 +804,7 @@ def apply(
     at[OUT] = 0
     for i in range(begin, len(events)):
         if i % AHEAD == 0:
-            at[TOUCHED] = _touch(st, events, i, min(i + AHEAD, len(events)), ahead)
+            at[TOUCHED] = _look_ahead(st, c, events, i, begin, ahead)
         if at[OUT] + 2 > len(out):
             return i
         event = events[i]
@@ -703,7 +832,11 @@ def apply(
             and st.rows[slot].live
             and (
                 is_recent(st, slot, event.id)
-                or remembers(st, c, slot, event.id, time // DAY, at[CLOCK] // DAY)
+                # Until the ring is full, it has all ids of the customer.
+                or (
+                    st.rows[slot].ids_n == IDS
+                    and remembers(st, c, slot, event.id, time // DAY, at[CLOCK] // DAY)
+                )
             )
         ):
             status[i] = DUPLICATE
@@ -722,11 +855,12 @@ def apply(
         status[i] = ACCEPTED
         row = st.rows[slot]
         clock = at[CLOCK]
+        settled = row.live != 0 and _is_settled(st, slot, clock)
         if not row.live:
             _appear(st, slot, time)
         keep_id(st, slot, event.id)
         remember(st, c, slot, event.kind, event.id, time // DAY, clock // DAY)
-        effort, mood, flags = _apply(st, c, event, slot)
+        effort, mood, flags, same = _apply(st, c, event, slot)
         friction = _is_friction(st, c, slot, time, effort)
         row.eval_clock = clock
         row.eval_offset = offsets[i]
@@ -736,17 +870,18 @@ def apply(
             for j in range(len(values)):
                 values[j] = 0.0
             _emit(st, c, out, values, i, slot, clock, FRICTION, 0, 1)
-        if len(scored) > 0 or not row.suspended:
+        if not (same and settled) and (len(scored) > 0 or not row.suspended):
             evaluate(st, c, slot, clock, values)
+            _keep(st, slot, values)
             _judge(st, c, out, values, i, slot, clock)
         if len(scored) > 0:
             verdict = scored[i]
             verdict.behind = clock - time
             verdict.effort = effort
             verdict.mood = mood
-            verdict.effort_after = values[S_EFFORT]
-            verdict.satisfaction_after = values[S_SAT]
-            verdict.probability_after = values[S_P]
+            verdict.effort_after = st.after[slot, 0]
+            verdict.satisfaction_after = st.after[slot, 1]
+            verdict.probability_after = st.after[slot, 2]
             verdict.flags = flags | (LATE if time // DAY < clock // DAY else 0)
             verdict.level_after = row.level
     return len(events)

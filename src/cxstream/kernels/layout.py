@@ -275,8 +275,10 @@ MISROUTED, RULED = 8, 9
     SELDOM_TOP,
     ANSWERS_FREE,
     ANSWERS_TOP,
-) = range(43)
-LANE_FREE = 43  # ... one free list a level
+    # The latest offset at which a customer's level may have been decided by other constants.
+    UNSETTLED,
+) = range(44)
+LANE_FREE = 44  # ... one free list a level
 CURSORS = LANE_FREE + LANE_LEVELS
 
 # State.purchases_dirty
@@ -338,6 +340,7 @@ class State(NamedTuple):
         topic_refs: int32[topics], how many ring places hold a topic.
         row_dirty: uint8[slots], CLEAN, CHANGED since the last snapshot, or VACATED by the kernel.
         card_dirty: uint8[slots], evaluated since its score card was last taken.
+        after: float32[slots, 3], effort, satisfaction and probability of the last evaluation; no slots where nobody asks.
         memory: MEMORY[slots, 2], remembered ids.
         memory_due: uint16[slots, 2], day (mod 2**16) on which a chunk of the list may leave.
         memory_dirty: uint8[slots], 1: a list has changed since the last snapshot.
@@ -353,7 +356,7 @@ class State(NamedTuple):
         tallies_dirty: uint8[slots], UNSAVED_TALLIES and SAVED_TALLIES; likewise.
         tallies: TALLY[arena].
         tallies_ended: int64[...], as `ended`, of saved tallies; the first at[TALLIES_ENDED] count.
-        at: int64[67], counters and cursors.
+        at: int64[68], counters and cursors.
     """
 
     rows: NDArray[np.void]
@@ -371,6 +374,7 @@ class State(NamedTuple):
     topic_refs: NDArray[np.int32]
     row_dirty: NDArray[np.uint8]
     card_dirty: NDArray[np.uint8]
+    after: NDArray[np.float32]
     memory: NDArray[np.void]
     memory_due: NDArray[np.uint16]
     memory_dirty: NDArray[np.uint8]

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from cxstream.kernels.ahead import fetch
 from cxstream.kernels.jit import entry, kernel
+from cxstream.kernels.wide import word
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -111,6 +113,19 @@ def _tag(hashed: np.uint64) -> np.int64:
 
 
 @kernel
+def _equal(one: NDArray[np.uint8], begin: int, two: NDArray[np.uint8], at: int, n: int) -> bool:
+    """Whether n bytes are equal: by 8, of which the last may be some that were compared before."""
+    same = True
+    if n < 8:
+        for j in range(n):
+            same &= one[begin + j] == two[at + j]
+        return same
+    for j in range(0, n - 8, 8):
+        same &= word(one, begin + j) == word(two, at + j)
+    return same & (word(one, begin + n - 8) == word(two, at + n - 8))
+
+
+@kernel
 def _place(names: Names, text: NDArray[np.uint8], at: int, end: int, hashed: np.uint64) -> int:
     """The place of a name in the table; -1 for an unknown one."""
     last, tag = len(names.table) - 1, _tag(hashed)
@@ -121,12 +136,8 @@ def _place(names: Names, text: NDArray[np.uint8], at: int, end: int, hashed: np.
             return -1
         if found >= 0 and (found & ~_SLOT) == tag:
             slot = found & _SLOT
-            if names.lengths[slot] == end - at:
-                same, begin = True, names.begins[slot]
-                for j in range(end - at):
-                    same &= names.text[begin + j] == text[at + j]
-                if same:
-                    return i
+            if names.lengths[slot] == end - at and _equal(names.text, names.begins[slot], text, at, end - at):
+                return i
         i = (i + 1) & last
 
 
@@ -151,22 +162,25 @@ def find(
     """
     unknown = 0
     last = np.uint64(len(names.table) - 1)
-    seen = np.int64(0)
+    for i in range(min(AHEAD, len(slots))):
+        fetch(text, begins[i], 0)
     for first in range(0, len(slots), AHEAD):
         n = min(AHEAD, len(slots) - first)
-        # One step for all of them before the next, so that they wait for memory together.
+        for i in range(first + AHEAD, min(first + 2 * AHEAD, len(slots))):
+            fetch(text, begins[i], 0)
+        # One step for all of them before the next: what it reads, the step before has asked for.
         for i in range(n):
             hashes[i] = siphash(text, begins[first + i], ends[first + i], names.key)
+            fetch(names.table, np.int64(hashes[i] & last), 0)  # type: ignore[arg-type]
         for i in range(n):
             found[i] = names.table[np.int64(hashes[i] & last)]
-        for i in range(n):
             if found[i] >= 0:
                 found[i] &= _SLOT
-                seen += names.lengths[found[i]]
-                found[i] = names.begins[found[i]]
+                fetch(names.lengths, found[i], 0)
+                fetch(names.begins, found[i], 0)
         for i in range(n):
             if found[i] >= 0:
-                seen += names.text[found[i]]
+                fetch(names.text, names.begins[found[i]], 0)
         for i in range(n):
             at, end = begins[first + i], ends[first + i]
             slots[first + i] = 0
@@ -174,7 +188,6 @@ def find(
                 place = _place(names, text, at, end, hashes[i])
                 slots[first + i] = UNKNOWN if place < 0 else names.table[place] & _SLOT
                 unknown += place < 0
-    found[0] = seen
     return unknown
 
 
@@ -297,8 +310,4 @@ def same(
     """Fill in, bool[n], whether each text of one kind is the one of another kind, byte by byte."""
     for i in range(len(out)):
         n = ends[i] - begins[i]
-        equal = other_ends[i] - other_begins[i] == n
-        if equal:
-            for j in range(n):
-                equal &= text[begins[i] + j] == other[other_begins[i] + j]
-        out[i] = equal
+        out[i] = other_ends[i] - other_begins[i] == n and _equal(text, begins[i], other, other_begins[i], n)

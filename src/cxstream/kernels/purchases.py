@@ -29,6 +29,7 @@ from cxstream.kernels.layout import (
 
 if TYPE_CHECKING:
     import numpy as np
+    from numpy.typing import NDArray
 
     Int = int | np.integer[Any]
 
@@ -121,6 +122,22 @@ def cut_purchases(st: State, slot: Int, oldest: Int) -> None:
     buyer = st.purchases[slot]
     if buyer != NONE:
         _keep_from(st, buyer, oldest)
+
+
+@kernel
+def touch_deals(st: State, ahead: NDArray[np.int64], n: int) -> int:
+    """Read all days with a purchase of n customers, the newest of each in `ahead`: one of each before the next."""
+    seen = 0
+    while n:
+        left = 0
+        for i in range(n):
+            if ahead[i] != NONE:
+                deal = st.deals[ahead[i]]
+                seen += deal.day
+                ahead[left] = deal.next
+                left += 1
+        n = left
+    return seen
 
 
 @kernel

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cxstream.kernels.ahead import fetch
 from cxstream.kernels.jit import entry, kernel
 from cxstream.kernels.layout import (
     ALL,
@@ -117,6 +118,7 @@ def new_chunk(st: State, to: Int) -> Int:
     index = at[CHUNK_FREE]
     if index != NONE:
         at[CHUNK_FREE] = older(st, index)
+        fetch(st.chunks, at[CHUNK_FREE], 0)
     else:
         index = at[CHUNK_TOP]
         at[CHUNK_TOP] += 1
@@ -469,10 +471,39 @@ def _cut_list(st: State, slot: Int, which: Int, today: Int, life: Int) -> Int:
 
 
 @kernel
+def _is_due(st: State, slot: Int, which: Int, today: Int) -> bool:
+    """Whether ids of a list may expire on the day `today`."""
+    return not 0 < (np.int64(st.memory_due[slot, which]) - today) & 0xFFFF < 0x8000
+
+
+@kernel
+def touch_due(st: State, begin: Int, end: Int, which: Int, today: Int, ahead: NDArray[np.int64]) -> Int:
+    """Read the chunks of customers begin..end-1 of `order` whose ids may expire: one of each before the next."""
+    n = 0
+    for i in range(begin, end):
+        slot = st.order[i]
+        head = np.int64(st.memory[slot, which].head)
+        if head > NONE and _is_due(st, slot, which, today):
+            ahead[n] = head
+            n += 1
+    seen = 0
+    while n:
+        left = 0
+        for i in range(n):
+            chunk = ahead[i]
+            # It may begin in one line of the cache and end in the next.
+            seen += np.int64(st.chunks[chunk, CHUNK_WORDS - 1])
+            ahead[left] = older(st, chunk)
+            left += ahead[left] != NONE
+        n = left
+    return seen
+
+
+@kernel
 def cut_memory(st: State, c: Constants, slot: Int, today: Int) -> None:
     """Expire the ids that need not be remembered any more on the day `today`."""
     for which in range(2):
-        if 0 < (np.int64(st.memory_due[slot, which]) - today) & 0xFFFF < 0x8000:
+        if not _is_due(st, slot, which, today):
             continue
         life = c.window if which == KEPT_IDS else c.visit_window
         head = st.memory[slot, which].head

@@ -65,6 +65,7 @@ from cxstream.kernels.layout import (
     TALLY_TOP,
     TOLD,
     UNREFERENCED_TOPICS,
+    UNSETTLED,
     VACATED,
     VISIT_FLOOR,
     State,
@@ -79,7 +80,7 @@ from cxstream.scoring.codec.routing import partition_of, partition_of_keys
 from cxstream.scoring.state import side
 from cxstream.scoring.state.constants import constants
 from cxstream.scoring.state.erasures import Erasures
-from cxstream.scoring.state.memory import grown
+from cxstream.scoring.state.memory import grown, zeros
 from cxstream.scoring.state.names import Slots, Topics
 from cxstream.scoring.state.passed_over import Passed
 from cxstream.scoring.state.purchases import OF_MONEY
@@ -94,6 +95,7 @@ if TYPE_CHECKING:
     from cxstream.scoring.codec.packed import Packed
 
 _FIRST = 1024
+_AFTER = 3  # what State.after has of each customer
 _NOBODY = np.empty(0, np.int32)
 # In the worst case, each event of a batch splits a customer's list into this many lanes.
 _LANES_AN_EVENT = 1 + (1 << FIRST_LEVEL)
@@ -154,7 +156,6 @@ class PartitionState:
         ended: numbers of first appearance whose saved purchases no longer exist.
         tallies_ended: likewise, of tallies.
         dead_keys: keys of snapshot rows to delete.
-        scored: whether `apply` tells what each accepted record counted for.
     """
 
     def __init__(self, params: ScoringParams, number: int = 0, count: int | None = None) -> None:
@@ -170,7 +171,6 @@ class PartitionState:
         self._fresh = _NOBODY
         self.dead: list[NDArray[np.int64]] = []
         self.dead_keys: dict[bytes, None] = {}
-        self.scored = False
         self.ended: list[int] = []
         self.tallies_ended: list[int] = []
         self._out = np.empty((_FIRST, SIGNAL_WIDTH))
@@ -180,6 +180,7 @@ class PartitionState:
         at[PANE_FREE] = at[COMPLAINT_FREE] = at[CHUNK_FREE] = at[BUYER_FREE] = at[DEAL_FREE] = NONE
         at[LANE_FREE:] = at[ID_PAGE_FREE] = at[SELDOM_FREE] = at[ANSWERS_FREE] = NONE
         at[FLOOR] = at[VISIT_FLOOR] = NO_DAY
+        at[UNSETTLED] = NONE
         at[TALLY_TOP] = at[SELDOM_TOP] = at[ANSWERS_TOP] = 1
         self.state = State(
             rows=np.zeros(_FIRST, ROW),
@@ -197,6 +198,7 @@ class PartitionState:
             topic_refs=np.zeros(_FIRST, np.int32),
             row_dirty=np.zeros(_FIRST, np.uint8),
             card_dirty=np.zeros(_FIRST, np.uint8),
+            after=np.zeros((0, _AFTER), np.float32),
             memory=np.zeros((_FIRST, 2), MEMORY),
             memory_due=np.zeros((_FIRST, 2), np.uint16),
             memory_dirty=np.zeros(_FIRST, np.uint8),
@@ -214,6 +216,19 @@ class PartitionState:
             tallies_ended=np.zeros(0, np.int64),
             at=at,
         )
+
+    @property
+    def scored(self) -> bool:
+        """Whether `apply` tells what each accepted record counted for."""
+        return len(self.state.after) > 0
+
+    @scored.setter
+    def scored(self, wanted: bool) -> None:
+        if wanted != self.scored:
+            slots = len(self.state.rows) if wanted else 0
+            self.state = self.state._replace(after=zeros((slots, _AFTER), np.float32))
+            # What the last evaluations have found is not there.
+            self.unsettle()
 
     @property
     def clock(self) -> int | None:
@@ -247,6 +262,7 @@ class PartitionState:
             Whether the window has another length.
         """
         before, self.constants = self.constants, constants(params)
+        self.unsettle()
         old = before.window, before.visit_window
         new = self.constants.window, self.constants.visit_window
         if old == new or self.clock is None:
@@ -259,6 +275,10 @@ class PartitionState:
         kernels.narrow(self.state, self.constants, today)
         self.release_slots()
         return old[0] != new[0]
+
+    def unsettle(self) -> None:
+        """Judge each customer at their next event, whatever it is: other constants may have decided their level."""
+        self.state.at[UNSETTLED] = self.state.rows["eval_offset"].max()
 
     def live(self) -> NDArray[np.int32]:
         """Slots in order of first appearance, int32[customers]."""
@@ -299,6 +319,7 @@ class PartitionState:
                 "row_dirty",
                 "card_dirty",
                 *side.ARRAYS,
+                *(["after"] if self.scored else []),
             ):
                 larger[name] = grown(getattr(st, name), size)
             for name in _SELDOM:
@@ -435,20 +456,19 @@ class PartitionState:
         self._fresh = self.slots.add(names, slots, unknown) if unknown else _NOBODY
         columns["slot"] = slots
         known = len(self.topics.of)
-        contacts = np.flatnonzero(kinds == Kind.contact)
-        if len(contacts):
+        of_kind = np.bincount(kinds, minlength=256)
+        if of_kind[Kind.contact]:
             topics = columns["topic"]
-            for i, topic in events.topics(contacts):
+            for i, topic in events.topics(np.flatnonzero(kinds == Kind.contact)):
                 topics[i] = self.topics.number(topic)
         # Until a contact refers to them, new topics count as unreferenced.
         self.state.at[UNREFERENCED_TOPICS] += len(self.topics.of) - known
-        complaints = int(np.count_nonzero(kinds == Kind.complaint_opened))
         self.reserve(
             self.slots.top,
             n,
-            complaints,
-            purchases=int(np.count_nonzero(OF_MONEY[kinds])),
-            tallies=int(np.count_nonzero(self.constants.tallied[kinds])),
+            int(of_kind[Kind.complaint_opened]),
+            purchases=int(of_kind[OF_MONEY].sum()),
+            tallies=int(of_kind[self.constants.tallied != 0].sum()),
         )
         if unknown:
             self.make_vacant(self._fresh)
@@ -471,15 +491,15 @@ class PartitionState:
                 done,
             )
             signals.append(self._out[: self.state.at[OUT]].copy())
-        if ((status == ERASES) | (status == ERASED)).any():
+        if n and status.max() >= ERASED:
             self._erased = True
             # The last signals of an erased customer are in them.
             self._out[:] = 0
             self._scratch[:] = 0
-        for asked in np.flatnonzero(status == ERASES).tolist():
-            self.erasures.add(events[asked].subject, int(columns["time"][asked]))
-            # Also for an unknown customer: rows that an earlier state wrote about them may still exist.
-            self.gone[events[asked].subject] = None
+            for asked in np.flatnonzero(status == ERASES).tolist():
+                self.erasures.add(events[asked].subject, int(columns["time"][asked]))
+                # Also for an unknown customer: rows that an earlier state wrote about them may still exist.
+                self.gone[events[asked].subject] = None
         return Applied(status, np.concatenate(signals), scored, {})
 
     def advance(self, time: int, index: int, offset: int) -> NDArray[np.float64]:
@@ -520,6 +540,8 @@ class PartitionState:
             self.slots.release(released)
             release_seldom(st, released.astype(np.int32))
             st.rows[released] = np.zeros((), ROW)
+            if self.scored:
+                st.after[released] = 0
         # An unreferenced topic may be one that only an erased customer called about.
         if at[UNREFERENCED_TOPICS] > _FIRST + len(self.topics.of) // 2 or (
             self._erased and at[UNREFERENCED_TOPICS]

@@ -341,6 +341,7 @@ def load(
     swept = order[st.rows["eval_clock"][order] < today * DAY_MS]
     st.rows["eval_clock"][swept] = today * DAY_MS
     st.rows["eval_offset"][swept] = marker.swept_offset
+    partition.unsettle()
     st.row_dirty[order] = CLEAN
     st.card_dirty[order] = 0 if marker.cards_clean else 1
     st.at[STARTED], st.at[CLOCK], st.at[SEQ] = 1, marker.clock, marker.seq
