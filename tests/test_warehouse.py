@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 import duckdb
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -24,7 +25,7 @@ from cxstream.warehouse import aggregates
 from cxstream.warehouse import store as store_module
 from cxstream.warehouse.batch import Batch, Refusal
 from cxstream.warehouse.export import export
-from cxstream.warehouse.ingest import Ingest
+from cxstream.warehouse.ingest import Ingest, in_parts
 from cxstream.warehouse.retention import retain
 from cxstream.warehouse.store import Store, copy_of, migrations, reading
 from cxstream.warehouse.verify import check_aggregates, compare
@@ -335,10 +336,13 @@ def test_cards_and_signals_of_an_erased_customer_go_too_and_do_not_come_back(tmp
 
 
 def test_somebody_erased_may_come_back_as_a_new_customer(tmp_path: Path) -> None:
-    path = built(
-        tmp_path / "w", batch(receipts=[receipt("anna", 0, 9)]), batch([row(8, "anna"), row(10, "anna")])
-    )
-    assert select(path, 'SELECT "offset" FROM touchpoints') == [(10,)]
+    # Also one whom the same process had already taken in.
+    before = batch([row(i, who) for i, who in enumerate(("anna", "otto"))])
+    erasure, after = batch(receipts=[receipt("anna", 0, 9)]), batch([row(8, "anna"), row(10, "anna")])
+    there = 'SELECT "offset", customer FROM touchpoints JOIN customers USING (customer_id) ORDER BY ALL'
+    for i, batches in enumerate(((erasure, after), (before, erasure, after))):
+        path = built(tmp_path / f"w{i}", *batches)
+        assert select(path, there) == [*([(1, "otto")] if i else []), (10, "anna")]
 
 
 def test_nothing_of_an_erased_customer_is_in_the_file_after_compaction(tmp_path: Path) -> None:
@@ -428,6 +432,36 @@ def test_adding_up_aggregates_changes_none(tmp_path: Path) -> None:
         aggregates.consolidate(connection)
         assert connection.execute("SELECT count(*) FROM daily").fetchall() == [(1,)]
     assert check_aggregates(path, SMALL) == []
+
+
+def test_aggregates_with_hardly_any_key_twice_are_left_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(aggregates, "_ENOUGH", 1)
+    monkeypatch.setattr(aggregates, "_SAMPLE", 1)
+    # Of 20 places in `daily`, one comes twice; in `daily_by` agent A is there each time.
+    rows = [row(i, "anna", agent="A", touchpoint=f"page {i % 19}") for i in range(20)]
+    path = built(tmp_path / "w", *(batch([each]) for each in rows))
+    counts = "SELECT (SELECT count(*) FROM daily), (SELECT count(*) FROM daily_by)"
+    with Store(path, SMALL) as store, store.transaction() as connection:
+        assert connection.execute(counts).fetchall() == [(20, 20)]
+        aggregates.consolidate(connection)
+        assert connection.execute(counts).fetchall() == [(20, 1)]
+    assert check_aggregates(path, SMALL) == []
+
+
+@given(st.integers(0, 100), st.integers(1, 4))
+def test_each_thread_has_full_row_groups_and_no_small_ones_between_them(rows: int, threads: int) -> None:
+    table = pa.table({"row": range(rows)})
+    parts = in_parts(table, threads, group=10)
+    assert parts.column("row").to_pylist() == list(range(rows))
+    lengths = [len(chunk) for chunk in parts.column("row").chunks]
+    if rows >= 2 * 10 and threads > 1:
+        assert len(lengths) == min(threads, rows // 10)
+        assert all(length >= 10 and length % 10 not in range(1, 6) for length in lengths[:-1])
+        assert lengths[-1] >= 10
+    else:
+        assert len(lengths) <= 1
 
 
 def test_a_bucket_is_at_most_one_percent_wrong() -> None:
@@ -535,7 +569,9 @@ def test_a_failed_batch_leaves_nothing_behind(tmp_path: Path) -> None:
         good.positions[("cx.scored", 0)] = 7
         ingest.apply(good)
         assert store.connection.execute("FROM positions").fetchall() == [("cx.scored", 0, 7)]
-        assert store.connection.execute("SELECT count(*) FROM touchpoints").fetchall() == [(1,)]
+        # Whom the failed one has added is new again.
+        there = "SELECT customer FROM touchpoints JOIN customers USING (customer_id)"
+        assert store.connection.execute(there).fetchall() == [("anna",)]
 
 
 def test_verify_shows_of_rows_that_differ_what_differs() -> None:

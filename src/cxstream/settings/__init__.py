@@ -362,7 +362,7 @@ class Warehouse(_Section):
         5.0, gt=0, le=600, description="How often `warehouse follow` commits what it has read, in seconds."
     )
     flush_rows: int = Field(
-        200_000, ge=1, description="... or after this many touchpoints, whichever comes first."
+        400_000, ge=1, description="... or after this many touchpoints, whichever comes first."
     )
     compact_hours: float = Field(
         24.0,

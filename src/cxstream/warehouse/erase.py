@@ -53,7 +53,7 @@ def erase(store: Store, erasures: Sequence[Erasure]) -> int:
             run("DROP TABLE gone")
         deleted += value(store.connection, f"DELETE {concerned}")
     deleted += work.erase(store.connection)
-    deleted += names.drop_unused(store.connection, "leaving")
+    deleted += names.drop_unused(store, "leaving")
     if deleted:
         note_deleted(store)
     return deleted

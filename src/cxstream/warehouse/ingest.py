@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import compute as pc
 
+from cxstream.kernels.names import UNKNOWN
 from cxstream.model.scored import COLUMNS, FLAGS
 from cxstream.warehouse import aggregates, batch, erase, names, work
 from cxstream.warehouse.query import value
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 # Aggregates are added up when they have this many rows more than twice those of the last time.
 _SLACK = 200_000
+# Rows of a full row group of DuckDB's.
+_GROUP = 122_880
 _NAIVE = pa.timestamp("us")
 _OPTIONAL_TEXTS = tuple(
     column.name for column in COLUMNS if column.optional and column.type in {"text", "code"}
@@ -90,7 +93,7 @@ class Ingest:
         self._take_signals("friction_signals", taken.friction, batch.FRICTION)
         self._take_changes(taken.changes)
         if taken.work:
-            work.take(self._connection, taken.work, self._recent())
+            work.take(self._store, taken.work, self._recent())
         self._count_rejected(taken)
         for (topic, partition), offset in taken.positions.items():
             self._connection.execute(
@@ -104,20 +107,27 @@ class Ingest:
         table = self._only_new(self._only_recent(_without_empty(_naive(table))))
         if not table.num_rows:
             return
-        encoded = pc.dictionary_encode(table.column("customer").combine_chunks())
-        self._connection.register("customers_of", pa.table({"customer": encoded.dictionary}))
-        names.resolve(self._connection, "customers_of")
-        self._connection.unregister("customers_of")
-        ids = names.ids(self._connection, encoded.dictionary).take(encoded.indices)
-        table = table.append_column("customer_id", ids)
+        table = table.append_column(
+            "customer_id", pa.array(self._ids(table.column("customer").combine_chunks()))
+        )
         kept = names.not_erased(self._connection, table)
         if kept is not None:
             table = table.filter(kept)
-        self._connection.register("incoming", _by_kind(table.drop_columns("customer")))
-        names.admit(self._connection, "incoming")
+        ordered = _by_kind(table.drop_columns("customer"))
+        self._connection.register("incoming", in_parts(ordered, self._store.threads))
+        names.admit(self._store, "incoming")
         self._connection.execute(f"INSERT INTO touchpoints BY NAME SELECT {_TOUCHPOINT} FROM incoming")
         aggregates.add(self._connection, f"(SELECT {_TOUCHPOINT} FROM incoming)")
         self._connection.unregister("incoming")
+
+    def _ids(self, customers: pa.StringArray) -> np.ndarray:
+        """Their numbers, int32[n]; new customers, who are in the table `names` then, take the next."""
+        ids = self._store.known.find(self._connection, customers)
+        unknown = np.flatnonzero(ids == UNKNOWN)
+        fresh = pc.dictionary_encode(customers.take(unknown))
+        first = names.introduce(self._connection, fresh.dictionary)
+        ids[unknown] = first + fresh.indices.to_numpy()
+        return ids
 
     def _only_recent(self, table: pa.Table) -> pa.Table:
         kept_from = self._store.get("kept_from")
@@ -210,9 +220,9 @@ class Ingest:
                   QUALIFY row_number() OVER (PARTITION BY customer_id, partition ORDER BY record DESC) = 1)
             WHERE NOT gone"""
         )
-        names.admit(self._connection, "score_cards")
+        names.admit(self._store, "score_cards")
         if taken.tombstones:
-            names.drop_unused(self._connection, "names")
+            names.drop_unused(self._store, "names")
 
     def _take_signals(self, table: str, rows: list[dict[str, object]], schema: pa.Schema) -> None:
         if not rows:
@@ -226,7 +236,7 @@ class Ingest:
         self._connection.unregister("incoming")
         names.resolve(self._connection, "arriving")
         self._connection.execute(f"CREATE OR REPLACE TEMP TABLE kept AS {names.KEPT.format(rows='arriving')}")
-        names.admit(self._connection, "kept")
+        names.admit(self._store, "kept")
         self._connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM kept")
 
     def _take_changes(self, rows: list[dict[str, object]]) -> None:
@@ -286,6 +296,27 @@ def _by_kind(table: pa.Table) -> pa.Table:
     kinds = pc.dictionary_encode(table.column("kind").cast(pa.string()).combine_chunks()).indices.to_numpy()
     days = _column(table, "time").astype("datetime64[D]")
     return table.take(np.lexsort((kinds, days)))
+
+
+def in_parts(table: pa.Table, threads: int, group: int = _GROUP) -> pa.Table:
+    """The rows in one chunk for each of DuckDB's threads, where each then makes a row group or more by itself.
+
+    Rows of smaller chunks are copied into row groups of one thread. What a chunk has beyond full row groups is a row group of
+    its own; a checkpoint writes those of less than half a group again, together with the full ones beside them.
+    """
+    parts = min(threads, table.num_rows // group)
+    if parts < 2:  # noqa: PLR2004 - there is nothing to divide
+        return table
+    rows = table.num_rows // parts
+    if rows % group <= group // 2:
+        rows -= rows % group
+    table = table.combine_chunks()
+    begins = [i * rows for i in range(parts)]
+    ends = [*begins[1:], table.num_rows]
+    # Each is a batch of its own, because slices of a table with one chunk are.
+    return pa.concat_tables(
+        [table.slice(begin, end - begin) for begin, end in zip(begins, ends, strict=True)]
+    )
 
 
 def _column(table: pa.Table, name: str) -> np.ndarray:

@@ -7,6 +7,7 @@ rows (customer, partition, offset, time, ...)
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +19,8 @@ from cxstream.warehouse.query import value
 
 if TYPE_CHECKING:
     import duckdb
+
+    from cxstream.warehouse.store import Store
 
 # Whether an erasure `e` concerns a row `r`.
 CONCERNS = '((e.partition = r.partition AND r."offset" < e."offset") OR (e.partition <> r.partition AND r.time <= e.time))'
@@ -53,56 +56,82 @@ def resolve(connection: duckdb.DuckDBPyConnection, rows: str) -> None:
     )
 
 
-def ids(connection: duckdb.DuckDBPyConnection, customers: pa.Array) -> pa.Array:
-    """The number of each customer: int32[n], by `names`."""
-    known = connection.sql("SELECT customer, customer_id FROM names").to_arrow_table().combine_chunks()
-    at = pc.index_in(customers, known.column("customer"))
-    return known.column("customer_id").combine_chunks().take(at)
+def introduce(connection: duckdb.DuckDBPyConnection, customers: pa.StringArray) -> int:
+    """Make the table `names` for customers who are not in `customers`, each once.
+
+    Returns:
+        The number of the first; the others have those after it.
+    """
+    first: int = value(connection, "SELECT coalesce(max(customer_id), 0) + 1 FROM customers")
+    digests = [digest(name) for name in customers.to_pylist()]
+    columns = [customers, range(first, first + len(customers)), digests]
+    connection.register("fresh", pa.table(columns, schema=_DIGESTS))
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE names AS SELECT customer, number AS customer_id, digest, true AS fresh FROM fresh"
+    )
+    connection.unregister("fresh")
+    return first
 
 
 def not_erased(connection: duckdb.DuckDBPyConnection, rows: pa.Table) -> pa.Array | None:
-    """Which rows no erasure of `erased` concerns: bool[n]; None if none is concerned.
+    """Which rows no erasure concerns: bool[n]; None if none is concerned.
 
     Args:
-        connection: after `resolve`.
-        rows: with the columns customer, partition, offset and time.
+        connection: after `introduce`.
+        rows: of customers and of `names`, with the columns customer_id, partition, offset and time.
     """
-    found = connection.execute('SELECT customer, partition, "offset", time FROM erased').fetchall()
-    if not found:
+    if not value(connection, "SELECT count(*) FROM erasures"):
         return None
+    found = connection.execute(
+        """SELECT c.customer_id, e.partition, e."offset", e.time FROM erasures e JOIN
+        (SELECT customer_id, digest FROM customers UNION ALL SELECT customer_id, digest FROM names) c
+        ON c.digest = e.digest"""
+    ).fetchall()
+    ids = rows.column("customer_id").to_numpy()
+    there = np.isin([each[0] for each in found], ids).tolist()
     gone = np.zeros(rows.num_rows, bool)
     partitions, offsets = rows.column("partition"), rows.column("offset")
-    for customer, partition, offset, moment in found:
+    for customer, partition, offset, moment in itertools.compress(found, there):
         here = pc.equal(partitions, partition)
         before = pc.less(offsets, offset)
         early = pc.less_equal(rows.column("time"), pa.scalar(moment, pa.timestamp("us")))
-        concerned = pc.and_(pc.equal(rows.column("customer"), customer), pc.if_else(here, before, early))
-        gone |= concerned.to_numpy()
-    return pa.array(~gone)
+        gone |= (ids == customer) & pc.if_else(here, before, early).to_numpy()
+    return pa.array(~gone) if gone.any() else None
 
 
-def admit(connection: duckdb.DuckDBPyConnection, rows: str) -> None:
+def admit(store: Store, rows: str) -> None:
     """Add the new customers of `names` who are in a table, by their number."""
-    connection.execute(
-        f"""INSERT INTO customers SELECT customer_id, customer, digest FROM names
+    store.connection.execute(
+        f"""CREATE OR REPLACE TEMP TABLE admitted AS SELECT customer_id, customer, digest FROM names
         WHERE fresh AND customer_id IN (SELECT customer_id FROM {rows})"""
     )
+    store.connection.execute("INSERT INTO customers SELECT * FROM admitted")
+    added = store.connection.sql("SELECT customer, customer_id FROM admitted").to_arrow_table()
+    store.known.add(_column(added, "customer"), _column(added, "customer_id").to_numpy())
 
 
-def drop_unused(connection: duckdb.DuckDBPyConnection, candidates: str = "customers") -> int:
+def drop_unused(store: Store, candidates: str = "customers") -> int:
     """Delete customers of whom nothing is left; returns how many.
 
     Args:
-        connection: in a transaction.
+        store: in a transaction.
         candidates: a table with the numbers of those that may be concerned.
     """
     used = " UNION ALL ".join(
         f"SELECT customer_id FROM {table}"
         for table in ("touchpoints", "score_cards", "risk_signals", "friction_signals", "work")
     )
-    deleted: int = value(
-        connection,
-        f"""DELETE FROM customers WHERE customer_id IN (SELECT customer_id FROM {candidates})
-        AND customer_id NOT IN ({used})""",
+    store.connection.execute(
+        f"""CREATE OR REPLACE TEMP TABLE unused AS SELECT customer_id, customer FROM customers
+        WHERE customer_id IN (SELECT customer_id FROM {candidates}) AND customer_id NOT IN ({used})"""
     )
-    return deleted
+    store.connection.execute("DELETE FROM customers WHERE customer_id IN (SELECT customer_id FROM unused)")
+    deleted = store.connection.sql("SELECT customer FROM unused").to_arrow_table()
+    store.known.remove(_column(deleted, "customer"))
+    store.connection.execute("DROP TABLE unused")
+    return int(deleted.num_rows)
+
+
+def _column(table: pa.Table, name: str) -> pa.Array:
+    """A column in one chunk; that of an empty table has none."""
+    return table.combine_chunks().column(name).combine_chunks()

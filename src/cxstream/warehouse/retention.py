@@ -38,7 +38,7 @@ def retain(store: Store, kept_from: date) -> int:
         for table in (*aggregates.TABLES, "rejected"):
             connection.execute(f"DELETE FROM {table} WHERE day < ?::DATE", [first])
         if deleted:
-            names.drop_unused(connection)
+            names.drop_unused(store)
             erase.note_deleted(store)
         store.set("kept_from", first)
     return deleted

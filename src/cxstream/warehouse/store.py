@@ -24,6 +24,7 @@ import duckdb
 
 from cxstream.files.private import FOLDER, create
 from cxstream.model.errors import WarehouseError
+from cxstream.warehouse.known import Known
 from cxstream.warehouse.query import value
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ TABLES = (
     "daily_by",
     "daily_values_by",
 )
+# How long the write-ahead log may become before it is moved into the file.
+_LOG = "128MiB"
 _HOLDER = re.compile(r"PID (\d+)")
 _COPY = ".copy"
 # Where a DuckDB file says that it is one.
@@ -90,6 +93,8 @@ class Store:
     Attributes:
         path: the file.
         connection: DuckDB's.
+        threads: DuckDB's.
+        known: numbers of customers, in memory.
 
     Args:
         path: made if it does not exist.
@@ -102,6 +107,8 @@ class Store:
     def __init__(self, path: Path, settings: WarehouseSettings) -> None:
         self.path = path
         self._settings = settings
+        self.threads = settings.threads
+        self.known = Known()
         self.connection = self._open()
 
     def _open(self) -> duckdb.DuckDBPyConnection:
@@ -156,6 +163,7 @@ class Store:
                 yield self.connection
                 self.connection.execute("COMMIT")
             except BaseException:
+                self.known.clear()
                 # A failed commit has ended the transaction already.
                 with suppress(duckdb.Error):
                     self.connection.execute("ROLLBACK")
@@ -197,6 +205,7 @@ class Store:
         self._reopen()
 
     def _reopen(self) -> None:
+        self.known.clear()
         self.connection = self._open()
         if copy_of(self.path).exists():
             # It has what this file no longer has.
@@ -324,6 +333,8 @@ def _connect(
         # Customers' data that does not fit into memory.
         "temp_directory": str(spill),
         "preserve_insertion_order": False,
+        # A checkpoint writes the last row group of every table again: the fewer, the less.
+        "checkpoint_threshold": _LOG,
         # Nothing is fetched from a network, and a query reads no files.
         "autoinstall_known_extensions": False,
         "autoload_known_extensions": False,

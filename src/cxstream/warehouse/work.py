@@ -25,14 +25,15 @@ CONCERNS = "r.time <= e.time + INTERVAL 1 HOUR"
 _KEYS = pa.schema([("partition", pa.int32()), ("key", pa.binary())])
 
 
-def take(connection: duckdb.DuckDBPyConnection, rows: Sequence[dict[str, object]], recent: str) -> None:
+def take(store: Store, rows: Sequence[dict[str, object]], recent: str) -> None:
     """Take rows of `batch.WORK`; the last of each customer, partition and item counts.
 
     Args:
-        connection: in a transaction.
+        store: in a transaction.
         rows: in the order of each partition.
         recent: condition of the rows that retention keeps.
     """
+    connection = store.connection
     last = {(row["customer"], row["partition"], row["item"]): row for row in rows}
     connection.register("incoming", pa.Table.from_pylist(list(last.values()), batch.WORK))
     run = connection.execute
@@ -47,11 +48,11 @@ def take(connection: duckdb.DuckDBPyConnection, rows: Sequence[dict[str, object]
     found = run(f"SELECT customer, partition, item FROM arriving r WHERE {erased}").fetchall()
     _end(connection, found)
     run(f"DELETE FROM arriving r WHERE {erased} OR NOT ({recent})")
-    names.admit(connection, "(SELECT n.customer_id FROM arriving JOIN names n USING (customer))")
+    names.admit(store, "(SELECT n.customer_id FROM arriving JOIN names n USING (customer))")
     run(
         "INSERT INTO work BY NAME SELECT n.customer_id, a.* EXCLUDE (customer) FROM arriving a JOIN names n USING (customer)"
     )
-    names.drop_unused(connection, "names")
+    names.drop_unused(store, "names")
 
 
 def erase(connection: duckdb.DuckDBPyConnection) -> int:
