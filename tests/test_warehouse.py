@@ -25,7 +25,7 @@ from cxstream.warehouse import aggregates
 from cxstream.warehouse import store as store_module
 from cxstream.warehouse.batch import Batch, Refusal
 from cxstream.warehouse.export import export
-from cxstream.warehouse.ingest import Ingest, in_parts
+from cxstream.warehouse.ingest import Ingest, in_order
 from cxstream.warehouse.retention import retain
 from cxstream.warehouse.store import Store, copy_of, migrations, reading
 from cxstream.warehouse.verify import check_aggregates, compare
@@ -450,18 +450,22 @@ def test_aggregates_with_hardly_any_key_twice_are_left_as_they_are(
     assert check_aggregates(path, SMALL) == []
 
 
-@given(st.integers(0, 100), st.integers(1, 4))
-def test_each_thread_has_full_row_groups_and_no_small_ones_between_them(rows: int, threads: int) -> None:
-    table = pa.table({"row": range(rows)})
-    parts = in_parts(table, threads, group=10)
-    assert parts.column("row").to_pylist() == list(range(rows))
-    lengths = [len(chunk) for chunk in parts.column("row").chunks]
-    if rows >= 2 * 10 and threads > 1:
-        assert len(lengths) == min(threads, rows // 10)
+@given(st.integers(1, 100), st.integers(1, 4), st.randoms(use_true_random=False))
+@settings(deadline=None)
+def test_rows_are_by_day_and_kind_and_each_thread_has_full_row_groups(
+    rows: int, threads: int, chance: Any
+) -> None:
+    days, kinds = chance.choices(range(4), k=rows), chance.choices("abc", k=rows)
+    moments = pa.array([START + day * DAY_MS for day in days], pa.timestamp("ms"))
+    found = in_order(pa.table({"time": moments, "kind": kinds, "row": range(rows)}), threads, group=10)
+    first = {kind: kinds.index(kind) for kind in kinds}
+    order = sorted(range(rows), key=lambda i: (days[i], first[kinds[i]]))
+    assert found.column("row").to_pylist() == order
+    lengths = [len(chunk) for chunk in found.column("row").chunks]
+    assert len(lengths) == max(1, min(threads, rows // 10))
+    if len(lengths) > 1:
         assert all(length >= 10 and length % 10 not in range(1, 6) for length in lengths[:-1])
         assert lengths[-1] >= 10
-    else:
-        assert len(lengths) <= 1
 
 
 def test_a_bucket_is_at_most_one_percent_wrong() -> None:

@@ -12,6 +12,7 @@ The content is a function of the logs, however they are cut and in whatever orde
 from __future__ import annotations
 
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -113,8 +114,7 @@ class Ingest:
         kept = names.not_erased(self._connection, table)
         if kept is not None:
             table = table.filter(kept)
-        ordered = _by_kind(table.drop_columns("customer"))
-        self._connection.register("incoming", in_parts(ordered, self._store.threads))
+        self._connection.register("incoming", in_order(table.drop_columns("customer"), self._store.threads))
         names.admit(self._store, "incoming")
         self._connection.execute(f"INSERT INTO touchpoints BY NAME SELECT {_TOUCHPOINT} FROM incoming")
         aggregates.add(self._connection, f"(SELECT {_TOUCHPOINT} FROM incoming)")
@@ -291,32 +291,23 @@ def _without_empty(table: pa.Table) -> pa.Table:
     return table
 
 
-def _by_kind(table: pa.Table) -> pa.Table:
-    """The rows by day and kind: a view of few kinds then reads few blocks of the file."""
+def in_order(table: pa.Table, threads: int, group: int = _GROUP) -> pa.Table:
+    """The rows by day and kind, since a view of few kinds then reads few blocks of the file; one chunk for each of DuckDB's threads.
+
+    A thread makes row groups by itself only of a chunk of a row group or more; rows of smaller ones are copied into those of one thread.
+    What a chunk has beyond full row groups is a row group of its own; a checkpoint writes those of less than half a group
+    again, together with the full ones beside them.
+    """
     kinds = pc.dictionary_encode(table.column("kind").cast(pa.string()).combine_chunks()).indices.to_numpy()
     days = _column(table, "time").astype("datetime64[D]")
-    return table.take(np.lexsort((kinds, days)))
-
-
-def in_parts(table: pa.Table, threads: int, group: int = _GROUP) -> pa.Table:
-    """The rows in one chunk for each of DuckDB's threads, where each then makes a row group or more by itself.
-
-    Rows of smaller chunks are copied into row groups of one thread. What a chunk has beyond full row groups is a row group of
-    its own; a checkpoint writes those of less than half a group again, together with the full ones beside them.
-    """
-    parts = min(threads, table.num_rows // group)
-    if parts < 2:  # noqa: PLR2004 - there is nothing to divide
-        return table
-    rows = table.num_rows // parts
-    if rows % group <= group // 2:
+    order = np.lexsort((kinds, days))
+    parts = max(1, min(threads, len(order) // group))
+    rows = len(order) // parts
+    if parts > 1 and rows % group <= group // 2:
         rows -= rows % group
-    table = table.combine_chunks()
-    begins = [i * rows for i in range(parts)]
-    ends = [*begins[1:], table.num_rows]
-    # Each is a batch of its own, because slices of a table with one chunk are.
-    return pa.concat_tables(
-        [table.slice(begin, end - begin) for begin, end in zip(begins, ends, strict=True)]
-    )
+    chunks = np.split(order, [i * rows for i in range(1, parts)])
+    with ThreadPoolExecutor(parts) as pool:
+        return pa.concat_tables(pool.map(table.take, chunks))
 
 
 def _column(table: pa.Table, name: str) -> np.ndarray:
