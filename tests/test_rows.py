@@ -390,3 +390,21 @@ def test_arrow_of_other_columns_is_refused_with_advice(tmp_path: Path) -> None:
     _arrow(pa.table({"customer": ["a"]}), tmp_path / "t.arrow")
     with pytest.raises(InputError, match=r"no column 'specversion'.*cxstream convert mapping"):
         list(read_batches([tmp_path / "t.arrow"]))
+
+
+@pytest.mark.parametrize("texts", STRINGS)
+def test_few_rows_are_taken_as_many_are(texts: pa.DataType, monkeypatch: pytest.MonkeyPatch) -> None:
+    n = 40
+    words = pa.array([None if i % 3 == 0 else f"w{i % 5}" for i in range(n)]).cast(texts)
+    numbers = pa.array([None if i % 4 == 0 else i / 2 for i in range(n)])
+    lists = pa.array([None if i % 5 == 0 else ["a", None] * (i % 3) for i in range(n)])
+    known = pa.array([i % 7 == 0 for i in range(n)])
+    data = pa.StructArray.from_arrays([words, numbers, lists], ["topic", "amount", "tags"], mask=known)
+    columns = {"id": pa.array(range(n)), "source": words, "data": data}
+    sliced = {name: column.slice(3, 30) for name, column in columns.items()}
+    for places in ([0], [29, 4, 4], list(range(16)), list(range(1, 18)), []):
+        told = event_rows._some_events(sliced, 30, places)
+        with monkeypatch.context() as patched:
+            patched.setattr(event_rows, "_FEW", 0)
+            assert event_rows._some_events(sliced, 30, places) == told
+        assert [json.loads(line)["id"] for line in told] == [str(3 + i) for i in places]
