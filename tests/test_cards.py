@@ -11,14 +11,16 @@ from cxstream.kernels import layout as k
 from cxstream.model import outputs as o
 from cxstream.model.enumerations import LEVELS
 from cxstream.model.features import FEATURES
-from cxstream.model.rfc3339 import rfc3339
+from cxstream.model.rfc3339 import date, rfc3339
 from cxstream.scoring.cards import Facts, cards
+from cxstream.scoring.codec.packed import AFTER, Packed
 
 subjects = st.one_of(
-    st.text(max_size=12).filter(str.isprintable),
+    st.text(max_size=40),
     st.sampled_from(['"},{"effort":', '\\"},{\\"effort":1', "%b", "@id@", "@data@", 'a",', "żółć 👍"]),
 )
-money = st.none() | st.floats(0, 1e9)
+numbers = st.floats(allow_nan=False, allow_infinity=False)
+money = st.none() | st.floats(-1e150, 1e150)
 
 
 @settings(deadline=None, max_examples=60)
@@ -26,23 +28,26 @@ money = st.none() | st.floats(0, 1e9)
 def test_cards_of_many_customers_are_those_of_each(data: st.DataObject, whose: list[str]) -> None:
     n = len(whose)
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
-    values = rng.choice([0.0, 0.1, 1.0, 55.5, 1e-9, 123456.75], (n, k.CARD_WIDTH))
+    some = data.draw(st.lists(numbers, min_size=20, max_size=20))
+    values = rng.choice([0.0, 0.1, 1.0, 55.5, 1e-9, 123456.75, *some], (n, k.CARD_WIDTH))
     values[:, [k.C_T1, k.C_T7, k.C_T30, k.C_T90]] = rng.integers(0, 99, (n, 4))
     values[rng.random(n) < 0.5, k.C_ALIVE] = np.nan
     each = st.lists(st.integers(0, len(LEVELS) - 1), min_size=n, max_size=n).map(np.array)
     times = rng.integers(0, 4_000_000_000_000, (2, n))
     worths = data.draw(st.lists(money, min_size=n, max_size=n))
+    labels = data.draw(st.lists(subjects, min_size=1, max_size=3))
     facts = Facts(
         data.draw(each),
         data.draw(each),
         times[0],
         times[1],
         rng.integers(0, 1 << 40, n),
-        rng.integers(0, 9, n).tolist(),
-        data.draw(st.lists(st.sampled_from([None, "2026-03-01"]), min_size=n, max_size=n)),
-        data.draw(st.lists(st.floats(0, 1e9), min_size=n, max_size=n)),
-        worths,
-        data.draw(st.lists(subjects, min_size=n, max_size=n)),
+        rng.integers(0, 9, n),
+        np.where(rng.random(n) < 0.3, k.NO_DAY, rng.integers(-800_000, 3_000_000, n)),
+        np.array(data.draw(st.lists(numbers, min_size=n, max_size=n)), float),
+        np.array([np.nan if worth is None else worth for worth in worths], float),
+        labels,
+        rng.integers(0, len(labels), n),
     )
     expected = []
     for i, subject in enumerate(whose):
@@ -60,10 +65,10 @@ def test_cards_of_many_customers_are_those_of_each(data: st.DataObject, whose: l
             features={name: row[k.C_X + j] for j, name in enumerate(FEATURES)},
             last_touch=rfc3339(int(facts.touched[i])),
             touches=o.Touches(*(int(row[at]) for at in (k.C_T1, k.C_T7, k.C_T30, k.C_T90))),
-            purchases=facts.purchases[i],
-            last_purchase=facts.last_purchases[i],
-            spent=facts.spent[i],
-            model=facts.labels[i],
+            purchases=int(facts.purchases[i]),
+            last_purchase=None if facts.last_purchases[i] == k.NO_DAY else date(int(facts.last_purchases[i])),
+            spent=float(facts.spent[i]),
+            model=labels[facts.judged[i]],
             p_alive=None if np.isnan(row[k.C_ALIVE]) else row[k.C_ALIVE],
             clv=clv,
             value_at_risk=None if clv is None else clv * row[k.C_P],
@@ -71,5 +76,7 @@ def test_cards_of_many_customers_are_those_of_each(data: st.DataObject, whose: l
         name = f"cx.touchpoints-3-{facts.offsets[i]}:{subject}"
         time = rfc3339(int(facts.clocks[i]))
         score = o.Score(id=name, subject=subject, time=time, data=card)
-        expected.append((subject, msgspec.json.encode(score)))
-    assert list(cards("cx.touchpoints-3", whose, values, facts)) == expected
+        expected.append(msgspec.json.encode(score))
+    found = cards("cx.touchpoints-3", Packed.of([subject.encode() for subject in whose]), values, facts)
+    assert list(found) == expected
+    assert found.text[: -len(AFTER)] == b"".join(card + b"\n" for card in expected)

@@ -39,6 +39,21 @@ def copied(text: Any, at: int, out: Any, there: int) -> None:
     wide._copy(text, at, out, there)
 
 
+@numba.njit  # type: ignore[untyped-decorator]  # Numba has no types
+def high(one: Any, other: Any) -> Any:
+    return wide._high(one, other)
+
+
+words = st.integers(0, (1 << 64) - 1) | st.integers(0, 1 << 33) | st.integers((1 << 64) - 9, (1 << 64) - 1)
+
+
+@given(words, words)
+@settings(deadline=None)
+def test_the_upper_half_of_a_product_is_exact(one: int, other: int) -> None:
+    a, b = np.uint64(one), np.uint64(other)
+    assert int(high(a, b)) == int(wide.high_in_python(a, b)) == one * other >> 64
+
+
 # Plain bytes, those at the edges of what is plain, and the special ones.
 texts = st.lists(
     st.sampled_from(b'aaaaa !"#[\\]\x00\x1f\x20\x7e\x7f\x80\xc3\xff'), min_size=40, max_size=80

@@ -25,7 +25,7 @@ WIDE = 32
 
 CHECKED = bool(numba.config.DISABLE_JIT or numba.config.BOUNDSCHECK)
 
-_BYTE, _BITS, _I64 = ir.IntType(8), ir.IntType(WIDE), ir.IntType(64)
+_BYTE, _BITS, _I64, _DOUBLE = ir.IntType(8), ir.IntType(WIDE), ir.IntType(64), ir.IntType(128)
 _VECTOR = ir.VectorType(_BYTE, WIDE)
 
 
@@ -87,6 +87,14 @@ def lowest_in_python(marks: np.uint64) -> int:
             marks >>= np.uint64(step)
             n += step
     return n
+
+
+def high_in_python(one: np.uint64, other: np.uint64) -> np.uint64:
+    """The upper 64 bits of a product."""
+    half, low = np.uint64(32), np.uint64(0xFFFFFFFF)
+    a, b, c, d = one >> half, one & low, other >> half, other & low
+    middle = a * d + ((b * d) >> half)
+    return a * c + (middle >> half) + ((b * c + (middle & low)) >> half)
 
 
 def _address(context: Any, builder: Any, kind: Any, array: Any, at: Any, what: Any) -> Any:
@@ -176,10 +184,19 @@ def _lowest(_: Any, __: Any) -> Any:
     return types.int64(types.uint64), code
 
 
+@intrinsic  # type: ignore[untyped-decorator]  # Numba has no types
+def _high(_: Any, __: Any, ___: Any) -> Any:
+    def code(_: Any, builder: Any, __: Any, args: Any) -> Any:
+        product = builder.mul(builder.zext(args[0], _DOUBLE), builder.zext(args[1], _DOUBLE))
+        return builder.trunc(builder.lshr(product, ir.Constant(_DOUBLE, 64)), _I64)
+
+    return types.uint64(types.uint64, types.uint64), code
+
+
 if CHECKED:
     word, same, special = kernel(word_in_python), kernel(same_in_python), kernel(special_in_python)
     like, lowest, bits = kernel(like_in_python), kernel(lowest_in_python), kernel(bits_in_python)
-    copy = kernel(copy_in_python)
+    copy, high = kernel(copy_in_python), kernel(high_in_python)
 else:
     word, same, special, like, lowest, bits = _word, _same, _special, _like, _lowest, _bits
-    copy = _copy
+    copy, high = _copy, _high

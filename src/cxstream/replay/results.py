@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    from cxstream.scoring.codec.packed import Packed
     from cxstream.scoring.codec.rejection import Reference
 
 REJECTED = "rejected.ndjson"
@@ -121,16 +122,27 @@ class Results:
         Raises:
             OutputError: the disk is full, or the like.
         """
-        joined = b"\n".join(lines)
+        joined = b"\n".join([*lines, b""])
         if joined:
-            try:
-                if name not in self._files:
-                    self._files[name] = self._open(name)
-                file, _ = self._files[name]
-                file.write(joined)
-                file.write(b"\n")
-            except OSError as error:
-                raise self._failed(error) from error
+            self._append(name, joined)
+
+    def write_all(self, name: str, lines: Packed) -> None:
+        """Append lines that lie in one text, with a line feed behind each.
+
+        Raises:
+            OutputError: the disk is full, or the like.
+        """
+        if len(lines):
+            self._append(name, memoryview(lines.text)[int(lines.begins[0]) : int(lines.ends[-1]) + 1])
+
+    def _append(self, name: str, text: bytes | memoryview) -> None:
+        try:
+            if name not in self._files:
+                self._files[name] = self._open(name)
+            file, _ = self._files[name]
+            file.write(text)
+        except OSError as error:
+            raise self._failed(error) from error
 
     def complete(self) -> None:
         """Give the files their names.

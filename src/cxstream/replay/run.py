@@ -8,7 +8,6 @@ Only a batch is in memory at a time, beside the state of the customers and the b
 
 from __future__ import annotations
 
-from itertools import islice
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
     from cxstream.scoring.codec.changes import Marker
     from cxstream.scoring.engine import Outcome, Read
     from cxstream.scoring.router import Router
-
-_CARDS_AT_A_TIME = 4096
 
 
 class Sink(Protocol):
@@ -168,11 +165,10 @@ def _end(router: Router, results: Results, tally: Tally, until: int | None, sink
         _write_rows(results, outcome)
         for sink in sinks:
             sink.take(outcome, ())
-    cards = (card for _, card in router.cards())
-    while some := list(islice(cards, _CARDS_AT_A_TIME)):
-        results.write(SCORES, some)
+    for cards in router.card_blocks():
+        results.write_all(SCORES, cards)
         for sink in sinks:
-            sink.take_cards(some)
+            sink.take_cards(cards)
     tally.add_levels(router.engines)
 
 

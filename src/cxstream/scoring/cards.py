@@ -1,8 +1,4 @@
-"""Score cards in JSON, many at a time.
-
-The encoder of the types writes what cards say for all of them at once. What is around it is read off one card that the same
-encoder has written.
-"""
+"""Score cards in JSON, many at a time, by a kernel."""
 
 from __future__ import annotations
 
@@ -15,22 +11,37 @@ from cxstream.kernels import layout as k
 from cxstream.model import outputs as o
 from cxstream.model.enumerations import LEVELS
 from cxstream.model.features import FEATURES
-from cxstream.model.rfc3339 import rfc3339_all
+from cxstream.scoring.documents import (
+    DAY,
+    NUMBER,
+    STRING,
+    TIME,
+    WHOLE,
+    WORD,
+    documents,
+    form_of,
+    mark,
+    quoted,
+    texts,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
+    from cxstream.kernels.documents import Form
+    from cxstream.scoring.codec.packed import Packed
+
 _encode = msgspec.json.Encoder().encode
 
-_SCORES_AT = [k.C_EFFORT, k.C_EFFORT_HW, k.C_SAT, k.C_SAT_HW, k.C_P]
 _TOUCHES_AT = [k.C_T1, k.C_T7, k.C_T30, k.C_T90]
-# In JSON, what the dictionary of a card is.
-_Features: Any = msgspec.defstruct("_Features", FEATURES, gc=False)
-# What stands between two cards; no text has it, since a quote in a text is escaped.
-_FIRST = b'{"%b":' % msgspec.structs.fields(o.ScoreCard)[0].encode_name.encode()
-_BETWEEN = b"}," + _FIRST
+# Numbers behind those of the kernel, and the whole numbers of a card.
+_SPENT, _CLV, _AT_RISK, _NUMBERS = range(k.CARD_WIDTH, k.CARD_WIDTH + 4)
+(_WHO, _ORIGIN, _OFFSET, _CLOCK, _LEVEL, _ANNOUNCED, _TOUCHED, _PURCHASES, _LAST, _LABEL, _TOUCHES) = range(
+    11
+)
+_LEVELS = [_encode(level) for level in LEVELS]
 
 
 class Facts(NamedTuple):
@@ -42,59 +53,61 @@ class Facts(NamedTuple):
         touched: int64[n], last touch, ms UTC.
         clocks: int64[n], clock of the last evaluation, ms UTC.
         offsets: int64[n], of the record that caused it.
-        purchases: days with a purchase.
-        last_purchases: the last of them; None without one.
-        spent: in the base currency.
-        clvs: what the customers are worth; None where it is not known.
-        labels: of the rules of the last evaluation.
+        purchases: int64[n], days with a purchase.
+        last_purchases: int64[n], the last of them; NO_DAY without one.
+        spent: float64[n], in the base currency.
+        clvs: float64[n], what the customers are worth; NaN where it is not known.
+        labels: of rules.
+        judged: int64[n], which of these made the last evaluation.
     """
 
-    levels: NDArray[Any]
-    announced: NDArray[Any]
+    levels: NDArray[np.integer]
+    announced: NDArray[np.integer]
     touched: NDArray[np.int64]
     clocks: NDArray[np.int64]
-    offsets: NDArray[Any]
-    purchases: Sequence[int]
-    last_purchases: Sequence[str | None]
-    spent: Sequence[float]
-    clvs: Sequence[float | None]
+    offsets: NDArray[np.int64]
+    purchases: NDArray[np.int64]
+    last_purchases: NDArray[np.int64]
+    spent: NDArray[np.float64]
+    clvs: NDArray[np.float64]
     labels: Sequence[str]
+    judged: NDArray[np.int64]
 
 
-def _template() -> bytes:
-    """A card with `%d:%b`, `%b`, `%b` and `%b` for the end of its id, subject, time and what follows the beginning of its data.
+def _card() -> Form:
+    def number(column: int) -> Any:
+        return mark(NUMBER, column)
 
-    The beginning of its id is `@id@`.
-    """
-    marks = {
-        b'"@end@"': b'"@id@-%d:%b"',
-        b'"@subject@"': b'"%b"',
-        b'"@time@"': b'"%b"',
-        b'"@data@"': _FIRST + b"%b}",
-    }
-    raws: list[Any] = [msgspec.Raw(mark) for mark in marks]
-    card = _encode(o.Score(id=raws[0], subject=raws[1], time=raws[2], data=raws[3])).replace(b"%", b"%%")
-    for mark, put in marks.items():
-        card = card.replace(mark, put)
-    return card
+    who = mark(STRING, _WHO)
+    card = o.ScoreCard(
+        effort=number(k.C_EFFORT),
+        effort_halfwidth=number(k.C_EFFORT_HW),
+        satisfaction=number(k.C_SAT),
+        satisfaction_halfwidth=number(k.C_SAT_HW),
+        probability=number(k.C_P),
+        level=mark(WORD, _LEVEL),
+        announced=mark(WORD, _ANNOUNCED),
+        acute=number(k.C_ACUTE),
+        features={name: number(k.C_X + j) for j, name in enumerate(FEATURES)},
+        last_touch=quoted(mark(TIME, _TOUCHED)),
+        touches=o.Touches(*(mark(WHOLE, _TOUCHES + j) for j in range(len(_TOUCHES_AT)))),
+        purchases=mark(WHOLE, _PURCHASES),
+        last_purchase=mark(DAY, _LAST),
+        spent=number(_SPENT),
+        model=mark(WORD, _LABEL),
+        p_alive=number(k.C_ALIVE),
+        clv=number(_CLV),
+        value_at_risk=number(_AT_RISK),
+    )
+    whole = quoted(mark(WORD, _ORIGIN), "-", mark(WHOLE, _OFFSET), ":", who)
+    return form_of(o.Score(id=whole, subject=quoted(who), time=quoted(mark(TIME, _CLOCK)), data=card))
 
 
-_CARD = _template()
+_CARD = _card()
 
 
-def _each(texts: Sequence[str]) -> list[bytes]:
-    """The JSON of each of some texts, without its quotes."""
-    said = _encode(texts)
-    if b'\\","' in said:
-        # A text that ends in a quote and a comma looks like the end of one before it.
-        return [_encode(text)[1:-1] for text in texts]
-    return said[2:-2].split(b'","') if len(texts) else []
-
-
-def cards(
-    origin: str, subjects: Sequence[str], values: NDArray[np.float64], facts: Facts
-) -> Iterator[tuple[str, bytes]]:
-    """Customers and their score cards, in order.
+def cards(origin: str, subjects: Packed, values: NDArray[np.float64], facts: Facts) -> Packed:
+    """The score cards of customers, in order, with a line feed behind each.
 
     Args:
         origin: the beginning of the ids: topic and partition.
@@ -102,34 +115,17 @@ def cards(
         values: float64[n, CARD_WIDTH].
         facts: what else the cards say.
     """
-    if not len(subjects):
-        return
-    alive = [None if nan else p for p, nan in zip(*_with_nan(values[:, k.C_ALIVE]), strict=True)]
-    risks = values[:, k.C_P].tolist()
-    data = map(
-        o.ScoreCard,
-        *(values[:, at].tolist() for at in _SCORES_AT),
-        map(LEVELS.__getitem__, facts.levels.tolist()),
-        map(LEVELS.__getitem__, facts.announced.tolist()),
-        values[:, k.C_ACUTE].tolist(),
-        map(_Features, *values[:, k.C_X : k.C_X + len(FEATURES)].T.tolist()),
-        rfc3339_all(facts.touched),
-        map(o.Touches, *values[:, _TOUCHES_AT].astype(np.int64).T.tolist()),
-        facts.purchases,
-        facts.last_purchases,
-        facts.spent,
-        facts.labels,
-        alive,
-        facts.clvs,
-        [None if clv is None else clv * p for clv, p in zip(facts.clvs, risks, strict=True)],
-    )
-    # Without the brackets of the list, the beginning of the first card and the end of the last.
-    rest = _encode(list(data))[1 + len(_FIRST) : -2].split(_BETWEEN)
-    card = _CARD.replace(b"@id@", _encode(origin)[1:-1].replace(b"%", b"%%"))
-    whose, times = _each(subjects), _each(rfc3339_all(facts.clocks))
-    each = zip(facts.offsets.tolist(), whose, whose, times, rest, strict=True)
-    yield from zip(subjects, map(card.__mod__, each), strict=True)
-
-
-def _with_nan(values: NDArray[np.float64]) -> tuple[list[float], list[bool]]:
-    return values.tolist(), np.isnan(values).tolist()
+    n = len(subjects)
+    numbers = np.empty((n, _NUMBERS))
+    numbers[:, : k.CARD_WIDTH] = values
+    numbers[:, _SPENT], numbers[:, _CLV] = facts.spent, facts.clvs
+    numbers[:, _AT_RISK] = facts.clvs * values[:, k.C_P]
+    wholes = np.empty((n, _TOUCHES + len(_TOUCHES_AT)), np.int64)
+    wholes[:, _WHO], wholes[:, _ORIGIN] = np.arange(n), len(_LEVELS)
+    wholes[:, _OFFSET], wholes[:, _CLOCK] = facts.offsets, facts.clocks
+    wholes[:, _LEVEL], wholes[:, _ANNOUNCED] = facts.levels, facts.announced
+    wholes[:, _TOUCHED], wholes[:, _PURCHASES] = facts.touched, facts.purchases
+    wholes[:, _LAST], wholes[:, _LABEL] = facts.last_purchases, len(_LEVELS) + 1 + facts.judged
+    wholes[:, _TOUCHES:] = values[:, _TOUCHES_AT]
+    words = texts([*_LEVELS, _encode(origin)[1:-1], *map(_encode, facts.labels)])
+    return documents(_CARD, numbers, wholes, words, texts(subjects))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import partial
+from math import isnan
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -77,6 +78,9 @@ if TYPE_CHECKING:
     from cxstream.scoring.codec.signatures import Authority
     from cxstream.scoring.state.marker import Marker, Owner
 
+
+# How many cards are written at a time.
+_CARDS = 1024
 
 __all__ = ["MARKER_KEY", "Emitted", "Engine", "Fates", "Outcome", "Read", "Records", "Rejected", "Scored"]
 
@@ -686,7 +690,9 @@ class Engine:
         subjects = self.partition.slots.names(rows[:, S_SLOT].astype(np.int32))
         texts = self.partition.topics.texts
         topics = [texts[int(topic)] if topic >= 0 else "" for topic in rows[:, S_TOPIC].tolist()]
-        worths = clv(self.params, rows[:, S_ALIVE:S_OWN])
+        worths = [
+            None if isnan(worth) else worth for worth in clv(self.params, rows[:, S_ALIVE:S_OWN]).tolist()
+        ]
         places = rows[:, S_INDEX].astype(np.int64)
         indexes = good[places]
         at = np.asarray(offsets)[indexes].tolist()
@@ -758,9 +764,10 @@ class Engine:
 
     # --- score cards
 
-    def _render(self, slots: NDArray[np.int32]) -> Iterator[tuple[str, bytes]]:
+    def _render(self, slots: NDArray[np.int32]) -> tuple[Packed, Packed]:
+        """Customers and their score cards, which have a line feed behind them."""
         rows = self.partition.state.rows[slots]
-        values, labels, worths = self._evaluated(slots, rows["eval_offset"])
+        values, judged, worths = self._evaluated(slots, rows["eval_offset"])
         facts = Facts(
             rows["level"],
             rows["notified_level"],
@@ -769,14 +776,16 @@ class Engine:
             rows["eval_offset"],
             *purchases.facts(self.partition, slots),
             worths,
-            labels,
+            [each.rules.label for each in self.rules.sets],
+            judged,
         )
-        return cards(self._writer.origin, self.partition.slots.names(slots), values, facts)
+        names = self.partition.slots.packed(slots)
+        return names, cards(self._writer.origin, names, values, facts)
 
     def _evaluated(
         self, slots: NDArray[np.int32], offsets: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float64], list[str], list[float | None]]:
-        """Scores at the last evaluation of customers, by the rules that were in force then, what these are called, and CLV.
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:
+        """Scores at the last evaluation of customers, by the rules that were in force then, which these are, and CLV.
 
         Args:
             slots: int32[n].
@@ -786,22 +795,19 @@ class Engine:
             np.empty((len(slots), CARD_WIDTH)),
             (np.empty(SIGNAL_WIDTH), np.empty(AHEAD, np.int64)),
         )
-        labels = [each.rules.label for each in self.rules.sets]
-        if len(labels) == 1:
+        if len(self.rules.sets) == 1:
             score_cards(self.partition.state, self.partition.constants, slots, values, *scratch)
-            return values, labels * len(slots), clv(self.params, values[:, C_ALIVE:C_X])
+            return values, np.zeros(len(slots), np.int64), clv(self.params, values[:, C_ALIVE:C_X])
         since = np.array([each.offset for each in self.rules.sets])
         which = np.maximum(np.searchsorted(since, offsets) - 1, 0)
-        worths: list[float | None] = [None] * len(slots)
+        worths = np.full(len(slots), np.nan)
         for i in np.unique(which).tolist():
             mine = np.flatnonzero(which == i)
             some = np.empty((len(mine), CARD_WIDTH))
             score_cards(self.partition.state, self.rules.constants(i), slots[mine], some, *scratch)
             values[mine] = some
-            found = clv(self.rules.sets[i].rules.params, some[:, C_ALIVE:C_X])
-            for place, worth in zip(mine.tolist(), found, strict=True):
-                worths[place] = worth
-        return values, [labels[i] for i in which.tolist()], worths
+            worths[mine] = clv(self.rules.sets[i].rules.params, some[:, C_ALIVE:C_X])
+        return values, which, worths
 
     def dirty_cards(self) -> int:
         """Customers whose card has changed since it was last taken."""
@@ -826,25 +832,33 @@ class Engine:
             # Round robin, so that a limit delays all customers equally.
             changed = np.roll(changed, -int(np.searchsorted(changed, self._card_cursor)))[:limit]
             self._card_cursor = int(changed[-1]) + 1 if limit else self._card_cursor
-        taken += [(subject.encode(), card) for subject, card in self._render(changed)]
+        taken += zip(*self._render(changed), strict=True)
         dirty[changed] = 0
         return taken
 
     def cards(self) -> Iterator[tuple[str, bytes]]:
         """Every customer's card, sorted by subject."""
+        for names, some in self._blocks():
+            yield from zip(names.strings(), some, strict=True)
+
+    def card_blocks(self) -> Iterator[Packed]:
+        """The same without the subjects, some at a time; behind each card is a line feed."""
+        return (some for _, some in self._blocks())
+
+    def _blocks(self) -> Iterator[tuple[Packed, Packed]]:
         live = self.partition.live()
         names = self.partition.slots.names(live)
         slots = live[sorted(range(len(names)), key=names.__getitem__)]
         del names
-        for start in range(0, len(slots), 4096):
-            yield from self._render(slots[start : start + 4096])
+        for start in range(0, len(slots), _CARDS):
+            yield self._render(slots[start : start + _CARDS])
 
     def card(self, subject: str) -> bytes | None:
         """One customer's card, which does not count as taken; None for an unknown customer."""
         slot = self.partition.slots.get(subject)
         if slot is None:
             return None
-        [(_, card)] = self._render(np.array([slot], np.int32))
+        _, [card] = self._render(np.array([slot], np.int32))
         return card
 
     # --- snapshots

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from cxstream.model.events import LOG
 from cxstream.scoring import failing
 from cxstream.scoring.codec.decode import Decoded, decode, read_subject, rules_among
+from cxstream.scoring.codec.packed import Packed
 from cxstream.scoring.codec.routing import partition_of, partition_of_keys
 from cxstream.scoring.codec.texts import text_model
 from cxstream.scoring.codec.vocabulary import vocabulary
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
     from cxstream.scoring.codec.pseudonym import Pseudonyms
     from cxstream.scoring.codec.signatures import Authority
     from cxstream.scoring.state.in_force import InForce
+
+
+_CARDS = 4096
 
 
 class Router:
@@ -303,6 +308,15 @@ class Router:
     def cards(self) -> Iterator[tuple[str, bytes]]:
         """Every customer's card, sorted by subject over all partitions."""
         return heapq.merge(*(engine.cards() for engine in self.engines))
+
+    def card_blocks(self) -> Iterator[Packed]:
+        """The same without the subjects, some at a time; behind each card is a line feed."""
+        if len(self.engines) == 1:
+            yield from self.engines[0].card_blocks()
+            return
+        cards = (card for _, card in self.cards())
+        while some := list(islice(cards, _CARDS)):
+            yield Packed.of(some, b"\n")
 
 
 class RoutedError(Exception):

@@ -34,14 +34,19 @@ class Packed(Sequence[bytes]):
         self.text, self.begins, self.ends = text, begins, ends
 
     @classmethod
-    def of(cls, texts: Sequence[bytes | None]) -> Packed:
-        """Pack texts; an empty one for None."""
+    def of(cls, texts: Sequence[bytes | None], between: bytes = b"\0") -> Packed:
+        """Pack texts; an empty one for None.
+
+        Args:
+            texts: n texts.
+            between: the byte that is put behind each.
+        """
         held: Sequence[bytes]
         try:
-            held, text = texts, b"\0".join([*texts, AFTER])  # type: ignore[assignment, list-item]
+            held, text = texts, between.join([*texts, AFTER])  # type: ignore[assignment, list-item]
         except TypeError:  # one is None; to look for it takes longer than to join them
             held = [each or b"" for each in texts]
-            text = b"\0".join([*held, AFTER])
+            text = between.join([*held, AFTER])
         ends = np.cumsum(np.fromiter(map(len, held), np.int64, len(held)) + 1) - 1
         begins = np.empty_like(ends)
         begins[:1] = 0

@@ -15,7 +15,6 @@ from cxstream.kernels.purchases_pack import (
     unpack_purchases,
 )
 from cxstream.model.kinds import Kind
-from cxstream.model.rfc3339 import date
 from cxstream.scoring.state.by_customer import check, cut, key, saved
 
 if TYPE_CHECKING:
@@ -61,19 +60,16 @@ def changed(partition: PartitionState) -> NDArray[np.int64]:
 
 def facts(
     partition: PartitionState, slots: NDArray[np.int32]
-) -> tuple[list[int], list[str | None], list[float]]:
-    """What score cards say: days with a purchase, the last of them, and what was spent, of each slot."""
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """What score cards say: days with a purchase, the last of them or NO_DAY, and what was spent, of each slot."""
     st = partition.state
     places = st.purchases[slots]
     who = np.flatnonzero(places != NONE)
     buyers = places[who]
-    days, spent = np.zeros(len(slots), np.int64), np.zeros(len(slots))
-    days[who], spent[who] = st.buyers["days"][buyers], st.buyers["spent"][buyers]
-    last: list[str | None] = [None] * len(slots)
-    for i, day in zip(who.tolist(), st.buyers["last"][buyers].tolist(), strict=True):
-        if day != NO_DAY:
-            last[i] = date(day)
-    return days.tolist(), last, spent.tolist()
+    days, last, spent = np.zeros(len(slots), np.int64), np.full(len(slots), NO_DAY), np.zeros(len(slots))
+    days[who], last[who] = st.buyers["days"][buyers], st.buyers["last"][buyers]
+    spent[who] = st.buyers["spent"][buyers]
+    return days, last, spent
 
 
 def unconverted(columns: NDArray[np.void], status: NDArray[np.uint8], constants: Constants) -> list[str]:

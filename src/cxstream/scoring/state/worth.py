@@ -42,13 +42,13 @@ class Worth:
     ends: NDArray[np.float64]
     weights: NDArray[np.float64]
 
-    def clv(self, facts: NDArray[np.float64]) -> list[float | None]:
-        """The value of customers; None where there is no purchase.
+    def clv(self, facts: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The value of customers, float64[n]; NaN where there is no purchase.
 
         Args:
             facts: float64[n, FACTS], see `cxstream.kernels.worth`.
         """
-        found: list[float | None] = [None] * len(facts)
+        found = np.full(len(facts), np.nan)
         who = np.flatnonzero(facts[:, F_BOUGHT])
         if not len(who):
             return found
@@ -56,20 +56,19 @@ class Worth:
         purchases, each = np.empty(len(who)), np.empty(len(who))
         expect(self.model, some, self.ends, self.weights, np.empty((SCRATCH, len(self.ends))), purchases)
         spend(self.model, some, each)
-        for i, value in zip(who.tolist(), (purchases * each).tolist(), strict=True):
-            found[i] = value
+        found[who] = purchases * each
         return found
 
 
-def clv(params: ScoringParams, facts: NDArray[np.float64]) -> list[float | None]:
-    """The value of customers in the base currency; None without a model or a purchase.
+def clv(params: ScoringParams, facts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The value of customers in the base currency, float64[n]; NaN without a model or a purchase.
 
     Args:
         params: the rules that judged them.
         facts: float64[n, FACTS].
     """
     if params.purchase_model is None or params.value_model is None:
-        return [None] * len(facts)
+        return np.full(len(facts), np.nan)
     return worth(params.purchase_model, params.value_model).clv(facts)
 
 
