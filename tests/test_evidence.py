@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,10 +10,12 @@ from hypothesis import strategies as st
 import evidence
 from cxstream.kernels import layout as k
 from cxstream.model.features import FEATURES
+from cxstream.model.outputs import Reason
 from cxstream.model.parameters import DAY_MS, OwnKind, ScoringParams
 from cxstream.model.rules import rules_of
+from cxstream.scoring import words
 from cxstream.scoring.signals import Writer
-from cxstream.scoring.words import Own, facts
+from cxstream.scoring.words import Own
 
 KINDS = {"parcel_lost": OwnKind(effort=4), "bad_coffee": OwnKind(mood=-2)}
 PARAMS = ScoringParams(
@@ -53,6 +56,12 @@ def rows(draw: st.DrawFn) -> list[float]:
     return row
 
 
+def text(said: bytes) -> str:
+    """What stands in JSON within quotes."""
+    found: str = msgspec.json.decode(b'"%b"' % said)
+    return found
+
+
 def own_of(row: list[float]) -> list[Own]:
     named = list(PARAMS.kinds)
     return [
@@ -70,8 +79,11 @@ def test_reasons_of_many_signals_are_those_of_each(some: list[list[float]], topi
     drafts = writer.drafts(np.array(some), [topic] * len(some))
     for row, draft in zip(some, drafts, strict=True):
         own = own_of(row)
-        found = [(each.feature, each.value, each.contribution, each.evidence) for each in draft.reasons]
-        assert found == evidence.reasons(PARAMS, row, topic, own)
+        expected = evidence.reasons(PARAMS, row, topic, own)
+        assert draft.reasons == msgspec.json.encode([Reason(*each) for each in expected])
+        assert (draft.leading, draft.raises) == (
+            (expected[0][0], expected[0][2] > 0) if expected else (None, False)
+        )
 
 
 @settings(deadline=None, max_examples=30)
@@ -81,13 +93,40 @@ def test_troubles_of_friction_signals_are_those_of_each(some: list[list[float]],
         row[k.S_WHAT] = k.FRICTION
     drafts = Writer(rules_of(PARAMS, {}), "cx.touchpoints", 0).drafts(np.array(some), [topic] * len(some))
     for row, draft in zip(some, drafts, strict=True):
-        assert list(draft.troubles) == evidence.troubles(row, topic, own_of(row))
-        assert draft.complaints == evidence.complaints(row)
-        assert draft.reasons == []
+        assert text(draft.troubles) == ", ".join(evidence.troubles(row, topic, own_of(row)))
+        assert text(draft.complaints) == evidence.complaints(row)
+        assert draft.reasons == b"[]"
 
 
-def test_a_kept_text_does_not_depend_on_the_sign_of_nothing() -> None:
+@settings(deadline=None, max_examples=60)
+@given(rows(), st.sampled_from(["", "fak\ttura „VAT”"]), st.sampled_from([-0.5, 0.5]))
+def test_the_evidence_of_one_signal_is_that_of_many(
+    row: list[float], topic: str, contribution: float
+) -> None:
+    own = own_of(row)
+    for name in FEATURES:
+        assert words.evidence(name, row, topic, contribution, own) == evidence.evidence(
+            name, row, topic, contribution, own
+        )
+
+
+tenths = st.one_of(
+    st.floats(0, 1e6),
+    st.integers(0, 10**6).map(lambda n: n / 20),
+    st.integers(0, 10**6).map(lambda n: n / 1000),
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(tenths, st.sampled_from([-1, 0, 1]))
+def test_numbers_are_rounded_as_python_rounds(number: float, beside: int) -> None:
+    row = [0.0] * k.SIGNAL_WIDTH
+    row[k.S_RHYTHM] = float(np.nextafter(number, beside * np.inf)) if beside else number
+    said = words.evidence("silence", row, "", 1.0)
+    assert said == f"no touch for 0 days, usually one every {row[k.S_RHYTHM]:.1f} days"
+
+
+def test_a_text_does_not_depend_on_the_sign_of_nothing() -> None:
     row = [0.0] * k.SIGNAL_WIDTH
     row[k.S_EFFORT] = row[k.S_EFFORT_SHORT] = row[k.S_SAT] = -0.25
-    found = facts(np.array([row]))
-    assert not np.signbit(found[0, [k.S_EFFORT, k.S_EFFORT_SHORT, k.S_SAT]]).any()
+    assert words.evidence("surge", row, "", 1.0) == "effort 0 of 100 this week against 0 over the window"

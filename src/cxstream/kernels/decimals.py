@@ -16,6 +16,8 @@ from cxstream.kernels.wide import high
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from cxstream.kernels.purchases import Int
+
 # The most bytes of a float, of a whole number, of a day and of a time.
 NUMBER_BYTES, WHOLE_BYTES, DAY_BYTES, TIME_BYTES = 25, 20, 16, 32
 
@@ -114,7 +116,7 @@ def _count_digits(n: np.uint64) -> int:
 
 
 @kernel
-def put_whole(out: NDArray[np.uint8], at: int, n: int) -> int:
+def put_whole(out: NDArray[np.uint8], at: int, n: Int) -> int:
     """Write a whole number of at most 63 bits; returns where it ends."""
     if n < 0:
         out[at] = _MINUS

@@ -10,7 +10,6 @@ import numpy as np
 from msgspec import UNSET
 
 from cxstream.kernels import layout as k
-from cxstream.kernels.evidence import weigh
 from cxstream.model import outputs as o
 from cxstream.model.enumerations import LEVELS, Change
 from cxstream.model.experiments import arm_of, by_level
@@ -59,30 +58,37 @@ class Emitted(msgspec.Struct, frozen=True, gc=False):
     reason: str | None = None
 
 
-def _cause(event: Any, own: Sequence[words.Own]) -> list[str]:
-    """The kind of the company's own that an event has, unless it is named among those of the day."""
-    if event.KIND < k.FIRST_OWN:
-        return []
-    name = type(event).__struct_config__.tag.split(".")[2]
-    return [] if any(each.name == name for each in own) else [name]
-
-
 class Draft(msgspec.Struct, frozen=True, gc=False):
     """What a signal says for which its row suffices.
 
     Attributes:
         time: RFC 3339.
-        reasons: of a churn-risk signal, the strongest first.
+        reasons: of a churn-risk signal, the strongest first, as a list in JSON.
+        leading: the leading reason; None without any.
+        raises: whether that raises the risk.
         own: of a friction signal: kinds of the company's own in the row.
-        troubles: likewise: what cost effort.
-        complaints: likewise: open complaints, "" for none.
+        troubles: likewise: what cost effort, as JSON has it within quotes.
+        complaints: likewise: open complaints.
     """
 
     time: str
-    reasons: list[o.Reason]
-    own: Sequence[words.Own] = ()
-    troubles: Sequence[str] = ()
-    complaints: str = ""
+    reasons: bytes = b"[]"
+    leading: str | None = None
+    raises: bool = False
+    own: Sequence[str] = ()
+    troubles: bytes = b""
+    complaints: bytes = b""
+
+
+def _evidence(draft: Draft, event: Any) -> Any:
+    """What is behind a friction signal, in JSON."""
+    said = draft.troubles
+    if event.KIND >= k.FIRST_OWN:
+        name = type(event).__struct_config__.tag.split(".")[2]
+        if name not in draft.own:
+            own = _encode(name)[1:-1]
+            said = b"%b, %b" % (said, own) if said else own
+    return msgspec.Raw(b'"%b"' % (said or draft.complaints or b"effort in a short time"))
 
 
 class Writer:
@@ -110,21 +116,14 @@ class Writer:
         self._actions, self._label = rules.actions, rules.label
         self._experiments = by_level(rules.params.experiments)
         self._foretells = rules.params.purchase_model is not None
-        self._own = [(name, kind.effort > 0) for name, kind in rules.params.kinds.items()]
+        self._named = list(rules.params.kinds)
+        self._own = words.OwnKinds.of([(name, kind.effort > 0) for name, kind in rules.params.kinds.items()])
 
-    def _own_of(self, rows: NDArray[np.float64]) -> list[list[words.Own]]:
-        """The kinds of the company's own in each row."""
-        named = rows[:, k.S_OWN : k.SIGNAL_WIDTH]
-        if not named[:, 1::2].any():
-            return [[]] * len(rows)
+    def _own_of(self, row: NDArray[np.float64]) -> list[str]:
+        """The kinds of the company's own in a row."""
+        named = row[k.S_OWN : k.SIGNAL_WIDTH].tolist()
         return [
-            [
-                words.Own(name, int(n), effort)
-                for at, n in zip(row[::2], row[1::2], strict=True)
-                if n
-                for name, effort in [self._own[int(at) - k.FIRST_OWN]]
-            ]
-            for row in named.tolist()
+            self._named[int(at) - k.FIRST_OWN] for at, n in zip(named[::2], named[1::2], strict=True) if n
         ]
 
     def drafts(self, rows: NDArray[np.float64], topics: Sequence[str]) -> list[Draft]:
@@ -134,16 +133,13 @@ class Writer:
             rows: float64[n, SIGNAL_WIDTH].
             topics: texts of the contact topics in the rows, "" for none.
         """
-        facts, own = words.facts(rows).tolist(), self._own_of(rows)
         times = rfc3339_all(rows[:, k.S_CLOCK].astype(np.int64))
-        drafts = [
-            Draft(time, reasons)
-            for time, reasons in zip(times, self._reasons(rows, facts, topics, own), strict=True)
-        ]
+        said = words.said(rows, self._b, self._typical, topics, self._own)
+        leading = [None if j < 0 else FEATURES[j] for j in said.leading]
+        drafts = list(map(Draft, times, said.reasons, leading, said.raises))
         for i in np.flatnonzero(rows[:, k.S_WHAT] == k.FRICTION).tolist():
-            said = words.troubles(topics[i], own[i], *words.facts_of_troubles(facts[i]))
-            open_ = words.complaints(*words.facts_of_complaints(facts[i]))
-            drafts[i] = Draft(times[i], [], own[i], said, open_)
+            own = self._own_of(rows[i]) if self._named else ()
+            drafts[i] = Draft(times[i], own=own, troubles=said.reasons[i], complaints=said.complaints[i])
         return drafts
 
     def signal(
@@ -183,9 +179,7 @@ class Writer:
                 effort_points=row[k.S_ACUTE],
                 channel=felt.data.channel,
                 touchpoint=felt.data.touchpoint,
-                evidence=", ".join([*draft.troubles, *_cause(felt, draft.own)])
-                or draft.complaints
-                or "effort in a short time",
+                evidence=_evidence(draft, felt),
                 cause=cause,
                 model=self._label,
             )
@@ -196,9 +190,9 @@ class Writer:
             erased = o.ErasedCustomer("erased", "none", previous, cause)
             value = _encode(o.ErasedSignal(id=name, subject=subject, time=clock, data=erased))
             return Emitted(index, o.CHURN_RISK.topic, key, value, "erased", "none")
-        risk = self._churn_risk(row, subject, draft.reasons, cause, alive, clv)
+        risk = self._churn_risk(row, subject, draft, cause, alive, clv)
         value = _encode(o.ChurnRiskSignal(id=name, subject=subject, time=clock, data=risk))
-        reason = risk.reasons[0].feature if risk.reasons else None
+        reason = draft.leading
         return Emitted(index, o.CHURN_RISK.topic, key, value, risk.change, risk.level, reason)
 
     def _trial(self, level: str, subject: str) -> tuple[str | None, Arm | None]:
@@ -209,16 +203,17 @@ class Writer:
         return name, arm_of(name, experiment, subject)
 
     def _churn_risk(
-        self, row: Sequence[float], subject: str, reasons: list[o.Reason], cause: o.Cause, alive: float, clv: float | None
+        self, row: Sequence[float], subject: str, draft: Draft, cause: o.Cause, alive: float, clv: float | None
     ) -> o.ChurnRisk:  # fmt: skip
         (_, _, what, now, before, _, p, effort, effort_halfwidth, satisfaction, satisfaction_halfwidth) = row[
             : k.S_EFFORT_SHORT
         ]
         level = LEVELS[int(now)]
         action = None
-        if level != "none" and reasons and reasons[0].contribution > 0:
-            action = self._actions.get(reasons[0].feature)
+        if level != "none" and draft.leading is not None and draft.raises:
+            action = self._actions.get(draft.leading)
         experiment, arm = self._trial(level, subject) if self._experiments else (UNSET, UNSET)
+        reasons: Any = msgspec.Raw(draft.reasons)
         # In the order of the contract: names of arguments take a tenth of the time of a signal.
         return o.ChurnRisk(
             _CHANGES[what],
@@ -239,30 +234,6 @@ class Writer:
             (None if math.isnan(alive) else alive) if self._foretells else UNSET,
             clv if self._foretells else UNSET,
         )
-
-    def _reasons(
-        self,
-        rows: NDArray[np.float64],
-        facts: Sequence[words.Row],
-        topics: Sequence[str],
-        own: Sequence[Sequence[words.Own]],
-    ) -> list[list[o.Reason]]:
-        """The differences of each signal from a typical customer, the strongest first; ties as in FEATURES."""
-        n, evidence_of, reason = len(rows), words.evidence_of, o.Reason
-        contributions = np.empty((n, len(FEATURES)))
-        order, counts = np.empty(contributions.shape, np.int64), np.empty(n, np.int64)
-        weigh(rows, self._b, self._typical, contributions, order, counts)
-        xs = rows[:, k.S_X : k.S_X + len(FEATURES)].tolist()
-        each = zip(
-            xs, contributions.tolist(), order.tolist(), counts.tolist(), facts, topics, own, strict=True
-        )
-        return [
-            [
-                reason(FEATURES[j], x[j], mine[j], evidence_of(j, fact, mine[j], topic, kinds))
-                for j in places[:count]
-            ]
-            for x, mine, places, count, fact, topic, kinds in each
-        ]
 
     def receipt(self, row: Sequence[float], subject: str, offset: int, event: Any) -> Emitted:
         """The receipt of an erasure.

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
-from operator import itemgetter
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
 import numpy as np
 
 from cxstream.kernels import layout as k
-from cxstream.kernels.evidence import facts_of
+from cxstream.kernels import phrases as p
+from cxstream.kernels.documents import ESCAPED_BYTES
 from cxstream.model.features import FEATURES
+from cxstream.model.outputs import Reason
+from cxstream.scoring.codec.packed import Packed
+from cxstream.scoring.documents import texts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from cxstream.kernels.documents import Texts
     from cxstream.model.parameters import ScoringParams
 
 Row = Sequence[float]
 Card = Mapping[str, Any]
-_Text = TypeVar("_Text", bound=Callable[..., Any])
-
-# Texts of each sort; none has a word of a record in it.
-_KEPT = 4096
-_MINUTE = 60
 
 
 class Own(NamedTuple):
@@ -41,193 +40,88 @@ class Own(NamedTuple):
     effort: bool
 
 
-def _kept(text: _Text) -> _Text:
-    """Keep the texts of the numbers that came last: in a storm of signals, few are new."""
-    return lru_cache(_KEPT)(text)  # type: ignore[return-value]  # the same arguments
-
-
-@_kept
 def count(n: float, one: str, many: str | None = None) -> str:
     """`1 error`, `3 errors`."""
     whole = int(n)
     return f"{whole} {one if whole == 1 else many or one + 's'}"
 
 
-def waited(seconds: float) -> str:
-    """Time waited, in minutes from one minute on."""
-    return f"{seconds / 60:.0f} min waited" if seconds >= _MINUTE else f"{seconds:.0f} s waited"
+_Step = tuple[int, ...]
+_Steps = list["str | _Step | _Count | _Either"]
 
 
-def ago(days: float) -> str:
-    """How many days ago."""
-    return "today" if days < 1 else "yesterday" if days < 2 else f"{int(days)} days ago"  # noqa: PLR2004
+class _Count(NamedTuple):
+    """A whole number of a column, and what is counted: one, or several."""
+
+    column: int
+    one: str
+    many: str
 
 
-def facts(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Rows of signals as evidence reads them: ages in days for times, and numbers as they are rounded in the texts.
+class _Either(NamedTuple):
+    """Steps where a column is not 0 (or, without one, where something has been said), and others where it is."""
 
-    Args:
-        rows: float64[n, SIGNAL_WIDTH].
-
-    Returns:
-        float64[n, SIGNAL_WIDTH].
-    """
-    found = np.empty_like(rows)
-    facts_of(rows, found)
-    return found
+    column: int | None
+    then: _Steps
+    otherwise: _Steps
 
 
-def _span(days: float) -> str:
-    return "today" if days == 1 else f"in {int(days)} days"
+def _n(column: int, one: str, many: str | None = None) -> _Count:
+    return _Count(column, f" {one}", f" {many or one + 's'}")
 
 
-def _contacts(topic: str, span: float, contacts: float, same: float) -> str:
-    said = count(contacts, "contact")
-    if not topic or same == 0:
-        return f"{said} {_span(span)}"
-    if same == contacts:
-        return f"{said} about '{topic}' {_span(span)}"
-    return f"{said} {_span(span)}, {int(same)} about '{topic}'"
+def _if(column: int, then: _Steps, otherwise: _Steps | None = None) -> _Either:
+    return _Either(column, then, otherwise or [])
 
 
-def _named(own: Sequence[Own], *, effort: bool) -> list[str]:
-    return [f"{each.n} {each.name}" for each in own if each.effort == effort]
+def _some(column: int, one: str, many: str | None = None) -> _Either:
+    return _if(column, [_NEXT, _n(column, one, many)])
 
 
-@_kept
-def _beside_contacts(
-    seconds: float, transfers: float, abandoned: float, unresolved: float, failed: float, late: float
-) -> tuple[str, ...]:
-    said = [waited(seconds)] if seconds else []
-    for n, one, many in (
-        (transfers, "transfer", None),
-        (abandoned, "contact given up", "contacts given up"),
-        (unresolved, "contact unresolved", "contacts unresolved"),
-        (failed, "failed digital step", None),
-        (late, "late delivery", "late deliveries"),
-    ):
-        if n:
-            said.append(count(n, one, many))
-    return tuple(said)
-
-
-TROUBLES = [
-    *(k.S_SPAN, k.S_CONTACTS, k.S_TOPIC_N),
-    *(k.S_WAITED, k.S_TRANSFERS, k.S_ABANDONED, k.S_UNRESOLVED, k.S_FAILED, k.S_LATE),
+_NEXT: _Step = (p.NEXT,)
+_IN_SPAN: _Steps = [" ", (p.SPAN,)]
+_ABOUT: _Steps = [" about '", (p.TOPIC,), "'"]
+_CONTACTS: _Steps = [
+    _n(k.S_CONTACTS, "contact"),
+    _if(
+        p.F_NAMED,
+        [
+            _if(
+                p.F_ALL_NAMED,
+                [*_ABOUT, *_IN_SPAN],
+                [*_IN_SPAN, ", ", (p.WHOLE, k.S_TOPIC_N), *_ABOUT],
+            )
+        ],
+        _IN_SPAN,
+    ),
 ]
-"""The facts of `troubles`, in the order of its arguments."""
-
-
-def troubles(
-    topic: str, own: Sequence[Own], span: float, contacts: float, same: float, *others: float
-) -> list[str]:
-    """What cost the customer effort in the signal's span of days, the contacts first, kinds of the company's own last.
-
-    Args:
-        topic: text of the contact topic that came most often, "" for none.
-        own: kinds of the company's own.
-        span: days.
-        contacts: how many.
-        same: how many of them were about that topic.
-        others: the other TROUBLES.
-    """
-    said = [*_beside_contacts(*others), *_named(own, effort=True)]
-    if contacts:
-        return [_contacts(topic, span, contacts, same), *said]
-    if said:
-        said[-1] = f"{said[-1]} {_span(span)}"
-    return said
-
-
-COMPLAINTS = [k.S_COMPLAINTS, k.S_COMPLAINT_TIME]
-"""The facts of `complaints`, in the order of its arguments."""
-facts_of_troubles, facts_of_complaints = itemgetter(*TROUBLES), itemgetter(*COMPLAINTS)
-
-
-@_kept
-def complaints(n: float, days: float) -> str:
-    """Open complaints and the age of the oldest."""
-    if n == 0:
-        return ""
-    since = "since today" if days < 1 else f"for {count(days, 'day')}"
-    return f"complaint open {since}" if n == 1 else f"{int(n)} complaints open, the oldest {since}"
-
-
-def _effort(
-    contribution: float, topic: str, own: Sequence[Own], effort: float, n: float, days: float, *trouble: float
-) -> str:
-    if contribution < 0:
-        # Where it lowers the risk, trouble is not its evidence.
-        return f"effort {effort:.0f} of 100, less than usual"
-    parts = troubles(topic, own, *trouble)
-    if n:
-        parts.append(complaints(n, days))
-    return ", ".join(parts) or f"effort {effort:.0f} of 100 over the window"
-
-
-@_kept
-def _surge(short: float, effort: float) -> str:
-    return f"effort {short:.0f} of 100 this week against {effort:.0f} over the window"
-
-
-@_kept
-def _satisfaction(satisfaction: float, answered: float) -> str:
-    basis = "with recent answers" if answered else "inferred, no answer given"
-    return f"satisfaction {satisfaction:.0f} of 100, {basis}"
-
-
-def _dissatisfaction(
-    contribution: float, _topic: str, own: Sequence[Own], satisfaction: float, answered: float, span: float
-) -> str:
-    said = _satisfaction(satisfaction, answered)
-    annoyed = _named(own, effort=False) if own and contribution > 0 else []
-    return f"{said}, {', '.join(annoyed)} {_span(span)}" if annoyed else said
-
-
-@_kept
-def _detractor(answer: float, days: float) -> str:
-    return f"NPS answer {int(answer)}, {ago(days)}"
-
-
-@_kept
-def _complaint(n: float, days: float) -> str:
-    return complaints(n, days) or "no open complaint"
-
-
-@_kept
-def _silence(days: float, rhythm: float) -> str:
-    return f"no touch for {count(days, 'day')}, usually one every {rhythm:.1f} days"
-
-
-@_kept
-def _lapse(age: float, span: float, days: float) -> str:
-    last, bought = f"last purchase {ago(int(age - span))}", int(days)
-    if bought <= 1:
-        return f"{last}, the only one"
-    return f"{last}, usually one every {span / (bought - 1):.0f} days"
-
-
-@_kept
-def _unsubscribed(days: float) -> str:
-    return f"unsubscribed {ago(days)}"
-
-
-@_kept
-def _slowdown(active: float, usual: float) -> str:
-    return f"{count(active, 'active day')} of late, usually {usual:.1f} in that time"
-
-
-@_kept
-def _unresolved(span: float, unresolved: float, abandoned: float) -> str:
-    parts = [
-        count(n, one, many)
-        for n, one, many in (
-            (unresolved, "contact unresolved", "contacts unresolved"),
-            (abandoned, "contact given up", "contacts given up"),
-        )
-        if n
-    ]
-    return f"{', '.join(parts)} {_span(span)}" if parts else "earlier contacts did not help"
+# What cost the customer effort in the signal's span of days, the contacts first, kinds of the company's own last.
+_TROUBLES: _Steps = [
+    _if(k.S_CONTACTS, _CONTACTS),
+    _if(k.S_WAITED, [_NEXT, (p.WAITED, k.S_WAITED)]),
+    _some(k.S_TRANSFERS, "transfer"),
+    _some(k.S_ABANDONED, "contact given up", "contacts given up"),
+    _some(k.S_UNRESOLVED, "contact unresolved", "contacts unresolved"),
+    _some(k.S_FAILED, "failed digital step"),
+    _some(k.S_LATE, "late delivery", "late deliveries"),
+    (p.OWN, 1),
+    _if(k.S_CONTACTS, [], [_Either(None, _IN_SPAN, [])]),
+]
+_SINCE: _Steps = [_if(p.F_OLD_COMPLAINT, ["for ", _n(k.S_COMPLAINT_TIME, "day")], ["since today"])]
+# Open complaints and the age of the oldest.
+_COMPLAINTS: _Steps = [
+    _if(
+        p.F_COMPLAINTS,
+        [(p.WHOLE, k.S_COMPLAINTS), " complaints open, the oldest ", *_SINCE],
+        ["complaint open ", *_SINCE],
+    )
+]
+_EFFORT: _Steps = [
+    "effort ",
+    (p.WHOLE, k.S_EFFORT),
+    " of 100",
+]
+_UNSUBSCRIBED: _Steps = ["unsubscribed ", (p.AGO, k.S_UNSUBSCRIBED)]
 
 
 def _slowdown_value(x: float, _card: Card, params: ScoringParams) -> str:
@@ -284,33 +178,84 @@ class _Words(NamedTuple):
     """How a feature is put into words.
 
     Attributes:
-        reads: the columns of `facts` that are the evidence's arguments.
-        evidence: the facts behind it.
+        evidence: the facts behind it, as steps.
         value: its value x, with the `data` of the score card it stands on.
-        named: before these facts, the evidence takes the contribution, the text of the contact topic and the kinds of the
-            company's own.
     """
 
-    reads: list[int]
-    evidence: Callable[..., str]
+    evidence: _Steps
     value: Callable[[float, Card, ScoringParams], str]
-    named: bool = False
 
 
 _WORDS: dict[str, _Words] = {
-    "effort": _Words([k.S_EFFORT, *COMPLAINTS, *TROUBLES], _effort, _effort_value, named=True),
-    "surge": _Words([k.S_EFFORT_SHORT, k.S_EFFORT], _surge, _surge_value),
-    "dissatisfaction": _Words(
-        [k.S_SAT, k.S_ANSWERS, k.S_SPAN], _dissatisfaction, _dissatisfaction_value, named=True
+    "effort": _Words(
+        [
+            # Where it lowers the risk, trouble is not its evidence.
+            _if(
+                p.F_LOWERS,
+                [*_EFFORT, ", less than usual"],
+                [
+                    *_TROUBLES,
+                    _if(k.S_COMPLAINTS, [_NEXT, *_COMPLAINTS]),
+                    _Either(None, [], [*_EFFORT, " over the window"]),
+                ],
+            )
+        ],
+        _effort_value,
     ),
-    "detractor": _Words([k.S_NPS, k.S_NPS_TIME], _detractor, _detractor_value),
-    "complaint": _Words(COMPLAINTS, _complaint, _complaint_value),
-    "silence": _Words([k.S_QUIET, k.S_RHYTHM], _silence, _silence_value),
-    "lapse": _Words([k.S_BOUGHT_AGE, k.S_BOUGHT_SPAN, k.S_BOUGHT], _lapse, _lapse_value),
-    "unsubscribed": _Words([k.S_UNSUBSCRIBED], _unsubscribed, _unsubscribed_value),
-    "slowdown": _Words([k.S_ACTIVE, k.S_USUAL], _slowdown, _slowdown_value),
-    "just_unsubscribed": _Words([k.S_UNSUBSCRIBED], _unsubscribed, _just_unsubscribed_value),
-    "unresolved": _Words([k.S_SPAN, k.S_UNRESOLVED, k.S_ABANDONED], _unresolved, _unresolved_value),
+    "surge": _Words(
+        [
+            "effort ",
+            (p.WHOLE, k.S_EFFORT_SHORT),
+            " of 100 this week against ",
+            (p.WHOLE, k.S_EFFORT),
+            " over the window",
+        ],
+        _surge_value,
+    ),
+    "dissatisfaction": _Words(
+        [
+            "satisfaction ",
+            (p.WHOLE, k.S_SAT),
+            " of 100, ",
+            _if(k.S_ANSWERS, ["with recent answers"], ["inferred, no answer given"]),
+            _if(p.F_RAISES, [_if(p.F_ANNOYING, [(p.OWN, 0), *_IN_SPAN])]),
+        ],
+        _dissatisfaction_value,
+    ),
+    "detractor": _Words(["NPS answer ", (p.WHOLE, k.S_NPS), ", ", (p.AGO, k.S_NPS_TIME)], _detractor_value),
+    "complaint": _Words([_if(k.S_COMPLAINTS, _COMPLAINTS, ["no open complaint"])], _complaint_value),
+    "silence": _Words(
+        [
+            "no touch for ",
+            _n(k.S_QUIET, "day"),
+            ", usually one every ",
+            (p.TENTHS, k.S_RHYTHM),
+            " days",
+        ],
+        _silence_value,
+    ),
+    "lapse": _Words(
+        [
+            "last purchase ",
+            (p.AGO, p.F_LAPSED),
+            _if(p.F_AGAIN, [", usually one every ", (p.WHOLE, p.F_EVERY), " days"], [", the only one"]),
+        ],
+        _lapse_value,
+    ),
+    "unsubscribed": _Words(_UNSUBSCRIBED, _unsubscribed_value),
+    "slowdown": _Words(
+        [_n(k.S_ACTIVE, "active day"), " of late, usually ", (p.TENTHS, k.S_USUAL), " in that time"],
+        _slowdown_value,
+    ),
+    "just_unsubscribed": _Words(_UNSUBSCRIBED, _just_unsubscribed_value),
+    "unresolved": _Words(
+        [
+            _some(k.S_UNRESOLVED, "contact unresolved", "contacts unresolved"),
+            _some(k.S_ABANDONED, "contact given up", "contacts given up"),
+            _Either(None, _IN_SPAN, ["earlier contacts did not help"]),
+        ],
+        _unresolved_value,
+    ),
 }
 
 
@@ -326,40 +271,164 @@ def value(feature: str, x: float, card: Card, params: ScoringParams) -> str:
     return _WORDS[feature].value(x, card, params)
 
 
-def _reading(reads: list[int]) -> Callable[[Row], tuple[float, ...]]:
-    """Takes some columns out of a row."""
-    if len(reads) > 1:
-        return itemgetter(*reads)
-    [read] = reads
-    return lambda row: (row[read],)
+class _Compiler:
+    """Makes a program of steps."""
+
+    def __init__(self) -> None:
+        self._texts = {text: i for i, text in enumerate(p.FIXED_TEXTS)}
+        self._steps: list[_Step] = []
+        self._begins = [0]
+
+    def add(self, steps: _Steps) -> None:
+        """The next program."""
+        self._steps += self._flat(steps)
+        self._begins.append(len(self._steps))
+
+    def _text(self, text: str) -> int:
+        return self._texts.setdefault(text, len(self._texts))
+
+    def _flat(self, steps: _Steps) -> list[_Step]:
+        found: list[_Step] = []
+        for step in steps:
+            match step:
+                case str():
+                    found.append((p.SAY, self._text(step)))
+                case _Count(column, one, many):
+                    found.append((p.COUNT, column, self._text(one), self._text(many)))
+                case _Either(column, then, otherwise):
+                    first, second = self._flat(then), self._flat(otherwise)
+                    first.append((p.SKIP, 0, len(second)))
+                    unless = p.UNLESS_SAID if column is None else p.UNLESS
+                    found += [(unless, column or 0, len(first)), *first, *second]
+                case _:
+                    found.append(step)
+        return found
+
+    def program(self) -> p.Program:
+        """All of them."""
+        steps = np.zeros((len(self._steps), 4), np.int64)
+        for row, step in zip(steps, self._steps, strict=True):
+            row[: len(step)] = step
+        pieces = []
+        for name in FEATURES:
+            # The values are put where the marks are.
+            mark: Any = msgspec.Raw(b'"@"')
+            said = msgspec.json.encode(Reason(name, mark, mark, "@")).split(b'"@"')
+            pieces += [*said[:2], said[2] + b'"']
+        return p.Program(
+            steps,
+            np.array(self._begins),
+            texts([msgspec.json.encode(text)[1:-1] for text in self._texts]),
+            texts(pieces),
+        )
 
 
-_SAID = [(_reading(_WORDS[name].reads), _WORDS[name].evidence, _WORDS[name].named) for name in FEATURES]
+def _program() -> p.Program:
+    compiler = _Compiler()
+    for name in FEATURES:
+        compiler.add(_WORDS[name].evidence)
+    compiler.add(_TROUBLES)
+    compiler.add([_if(k.S_COMPLAINTS, _COMPLAINTS)])
+    return compiler.program()
 
 
-def evidence_of(j: int, facts: Row, contribution: float, topic: str, own: Sequence[Own]) -> str:
-    """The evidence behind a feature of a signal.
+PROGRAM = _program()
+# The most bytes of a reason, without the names of topics and of kinds of the company's own.
+_REASON_BYTES = 800
+
+
+class OwnKinds(NamedTuple):
+    """The kinds of the company's own that rules have.
+
+    Attributes:
+        names: as JSON has them within quotes.
+        costs: int64[n], which of them cost effort.
+        longest: bytes of the longest name.
+    """
+
+    names: Texts
+    costs: NDArray[np.int64]
+    longest: int
+
+    @classmethod
+    def of(cls, kinds: Sequence[tuple[str, bool]]) -> OwnKinds:
+        """Kinds with whether they cost effort."""
+        names = [msgspec.json.encode(name)[1:-1] for name, _ in kinds]
+        costs = np.array([effort for _, effort in kinds], np.int64)
+        return cls(texts(names), costs, max(map(len, names), default=0))
+
+
+class Said(NamedTuple):
+    """What signals say in words.
+
+    Attributes:
+        reasons: of each, a list in JSON; of friction what cost effort, as JSON has it within quotes.
+        complaints: of friction: open complaints, likewise.
+        leading: the number of the leading feature of each; -1 without reasons.
+        raises: whether that raises the risk.
+    """
+
+    reasons: list[bytes]
+    complaints: list[bytes]
+    leading: list[int]
+    raises: list[bool]
+
+
+def said(
+    rows: NDArray[np.float64], b: NDArray[np.float64], typical: NDArray[np.float64], topics: Sequence[str], own: OwnKinds
+) -> Said:  # fmt: skip
+    """What signals say in words.
 
     Args:
-        j: its number in FEATURES.
-        facts: SIGNAL_WIDTH numbers, of `facts`.
-        contribution: of the feature to the risk; where it lowers the risk, trouble is not its evidence.
-        topic: text of the contact topic, "" for none.
-        own: kinds of the company's own, the most frequent first.
+        rows: float64[n, SIGNAL_WIDTH].
+        b: float64[FEATURES], coefficients.
+        typical: float64[FEATURES].
+        topics: texts of the contact topics in the rows, "" for none.
+        own: kinds of the company's own in the rows.
     """
-    read, say, named = _SAID[j]
-    return say(contribution, topic, own, *read(facts)) if named else say(*read(facts))
+    rows = np.ascontiguousarray(rows)
+    n, named = len(rows), Packed.of([topic.encode() for topic in topics])
+    order, counts = np.empty((n, len(FEATURES)), np.int64), np.empty(n, np.int64)
+    contributions, ends = np.empty((n, len(FEATURES))), np.empty((n, 2), np.int64)
+    most = len(FEATURES) * (_REASON_BYTES + k.OWN_NAMED * own.longest)
+    out = np.empty(n * most + 2 * ESCAPED_BYTES * len(named.text), np.uint8)
+    p.say_all(
+        rows, np.empty((n, p.FACTS)), b, typical, contributions, order, counts, PROGRAM, own.names, own.costs,
+        texts(named), out, ends,
+    )  # fmt: skip
+    text = out[: int(ends[-1, 1])].tobytes() if n else b""
+    reasons, complaints, begin = [], [], 0
+    for first, second in ends.tolist():
+        reasons.append(text[begin:first])
+        complaints.append(text[first:second])
+        begin = second
+    leading = [
+        first if some else -1 for first, some in zip(order[:, 0].tolist(), counts.tolist(), strict=True)
+    ]
+    raises = [mine[first] > 0 for first, mine in zip(leading, contributions, strict=True)]
+    return Said(reasons, complaints, leading, raises)
 
 
 def evidence(feature: str, row: Row, topic: str, contribution: float, own: Sequence[Own] = ()) -> str:
-    """The evidence behind a feature of a signal; see `evidence_of`.
+    """The evidence behind a feature of a signal.
 
     Args:
         feature: its name.
         row: SIGNAL_WIDTH numbers of the signal.
         topic: text of the contact topic in the row.
         contribution: of the feature to the risk.
-        own: kinds of the company's own.
+        own: kinds of the company's own, the most frequent first.
     """
-    [found] = facts(np.array([row])).tolist()
-    return evidence_of(FEATURES.index(feature), found, contribution, topic, own)
+    [filled] = rows = np.array([row], np.float64)
+    for i, each in enumerate(own):
+        filled[k.S_OWN + 2 * i : k.S_OWN + 2 * i + 2] = k.FIRST_OWN + i, each.n
+    filled[k.S_OWN + 2 * len(own) :] = 0
+    kinds, about = OwnKinds.of([(each.name, each.effort) for each in own]), Packed.of([topic.encode()])
+    size = _REASON_BYTES + k.OWN_NAMED * kinds.longest + 2 * ESCAPED_BYTES * len(about.text)
+    out = np.empty(size, np.uint8)
+    end = p.say(
+        rows, np.empty((1, p.FACTS)), PROGRAM, FEATURES.index(feature), contribution, kinds.names, kinds.costs,
+        texts(about), out,
+    )  # fmt: skip
+    text: str = msgspec.json.decode(b'"%b"' % out[:end].tobytes())
+    return text
