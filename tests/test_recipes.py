@@ -167,19 +167,18 @@ def test_a_feature(copy: Copy) -> None:
         "scoring/words.py",
         (
             "class _Words(NamedTuple)",
-            """def _recipe(contacts: float) -> str:
-    return f"a recipe was tried {count(contacts, 'time')}"
-
-
-def _recipe_value(x: float, _card: Card, _params: ScoringParams) -> str:
+            """def _recipe_value(x: float, _card: Card, _params: ScoringParams) -> str:
     return f"{count(4 * x, 'recipe')} tried, at most 4 count"
 
 
 class _Words(NamedTuple)""",
         ),
         (
-            "_unresolved, _unresolved_value),\n",
-            '_unresolved, _unresolved_value),\n    "recipe_tried": _Words([k.S_CONTACTS], _recipe, _recipe_value),\n',
+            "        _unresolved_value,\n    ),\n",
+            """        _unresolved_value,
+    ),
+    "recipe_tried": _Words(["a recipe was tried ", _n(k.S_CONTACTS, "time")], _recipe_value),
+""",
         ),
     )
     said = copy.run("""
@@ -262,8 +261,8 @@ def test_an_output_topic(copy: Copy) -> None:
     copy.edit(
         "scoring/signals.py",
         (
-            "        reason = risk.reasons[0].feature if risk.reasons else None\n",
-            """        reason = risk.reasons[0].feature if risk.reasons else None
+            "        reason = draft.leading\n",
+            """        reason = draft.leading
         if risk.level == "critical":
             value = _encode(o.CriticalSignal(id=name, subject=subject, time=clock, data=risk))
             return Emitted(index, o.CRITICAL.topic, key, value, risk.change, risk.level, reason)

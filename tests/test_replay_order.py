@@ -69,7 +69,12 @@ def test_late_records_are_charged_to_the_record_that_moved_the_clock(
     assert found == charged
     times = [time for _, time in events]
     assert order.behind == sum(time < max(times[:i], default=time) for i, time in enumerate(times))
+    gaps = [max(times[: i + 1]) - time for i, time in enumerate(times)]
+    far = [i for i, gap in enumerate(gaps) if gap > DAY_MS]
+    assert (order.far, order.begins) == (len(far), (IN, far[0] + 1) if far else None)
     assert order.worst == max((max(times[: i + 1]) - time for i, time in enumerate(times)), default=0)
+    low = min(times[:size], default=0)
+    assert order.ahead == sum(time > before for before, time in zip([low, *times], times, strict=False))
     assert (order.first, order.last) == ((min(times), max(times)) if times else (None, None))
 
 
@@ -80,3 +85,17 @@ def test_what_comes_from_the_future_moves_nothing() -> None:
     order.add(Fates(np.arange(3), times, status, np.zeros(3, np.int32)), lambda i: (IN, i))
     assert order.jumps() == []
     assert (order.behind, order.last) == (0, 20 * DAY_MS)
+
+
+def test_a_clock_moved_by_little_more_than_a_week_is_charged_and_by_less_is_not() -> None:
+    for days, charged in ((8, True), (7, False)):
+        order = Order(WINDOW)
+        times = np.array([0, 5, 10, 15, *range(16, WINDOW - 1), WINDOW - 2 + days, 1], np.int64) * DAY_MS
+        status = np.array([ACCEPTED] * (len(times) - 1) + [TOO_LATE], np.uint8)
+        order.add(
+            Fates(np.arange(len(times)), times, status, np.zeros(len(times), np.int32)), lambda i: (IN, i + 1)
+        )
+        assert [(jump.line, jump.late) for jump in order.jumps()] == (
+            [(len(times) - 1, 1)] if charged else []
+        )
+        assert order.drifted == (not charged)

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cxstream.kernels.layout import ACCEPTED, FROM_THE_FUTURE, TICKED, TOO_LATE
+from cxstream.kernels import clocks as k
+from cxstream.kernels.layout import FROM_THE_FUTURE, NEVER, NONE, TOO_LATE
 from cxstream.model.parameters import DAY_MS
 
 if TYPE_CHECKING:
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from cxstream.scoring.engine import Fates
 
     Place = Callable[[int], tuple[Path, int]]
-
-_JUMP_MS = 7 * DAY_MS
 
 
 @dataclass(slots=True)
@@ -51,9 +50,8 @@ class Jump:
 
 @dataclass(slots=True)
 class _Clock:
-    """A partition's clock, and its jumps; `days` are those that they lead to, ascending."""
+    """The jumps of a partition's clock; `days` are those that they lead to, ascending."""
 
-    now: int | None = None
     days: list[int] = field(default_factory=list)
     jumps: list[Jump] = field(default_factory=list)
 
@@ -79,9 +77,10 @@ class Order:
     def __init__(self, window_days: int) -> None:
         self._window = window_days
         self._clocks: dict[int, _Clock] = {}
+        self._times = np.full(1, NEVER)
+        self._counts = np.zeros(k.COUNTS, np.int64)
         self.first: int | None = None
         self.last: int | None = None
-        self._before: int | None = None
         self.behind = 0
         self.ahead = 0
         self.far = 0
@@ -97,15 +96,39 @@ class Order:
             fates: what became of its records.
             place: input and line of the record at a position.
         """
-        believed = fates.status != FROM_THE_FUTURE
-        if believed.any():
-            self._compare(fates.times[believed], fates.positions[believed], place)
-        for p in np.unique(fates.partitions).tolist():
-            mine = np.flatnonzero(fates.partitions == p)
-            clock = self._clocks.setdefault(p, _Clock())
-            self._move(clock, fates, mine, place)
-            for i in mine[fates.status[mine] == TOO_LATE].tolist():
-                self._charge(clock, int(fates.times[i]), place, int(fates.positions[i]))
+        if self.first is None and not self._begin(fates):
+            return
+        more = int(fates.partitions.max(initial=0)) + 1 - len(self._times)
+        if more > 0:
+            self._times = np.concatenate([self._times, np.full(more, NEVER)])
+        notes, counts = np.empty((len(fates.times), 2), np.int64), self._counts
+        noted = k.follow(fates.times, fates.status, fates.partitions, self._times, counts, notes)
+        self.first, self.last = int(counts[k.FIRST]), int(counts[k.LATEST])
+        self.behind, self.ahead = int(counts[k.BEHIND]), int(counts[k.AHEAD])
+        self.far, self.worst = int(counts[k.FAR]), int(counts[k.WORST])
+        if self.begins is None and counts[k.BEGINS] != NONE:
+            self.begins = place(int(fates.positions[counts[k.BEGINS]]))
+        if noted:
+            self._take(notes[:noted], fates, place)
+
+    def _begin(self, fates: Fates) -> bool:
+        """Begin with the earliest record of the first batch; whether there is one."""
+        believed = fates.times[fates.status != FROM_THE_FUTURE]
+        if len(believed):
+            self._counts[[k.FIRST, k.BEFORE, k.LATEST]] = believed.min()
+        return bool(len(believed))
+
+    def _take(self, notes: NDArray[np.int64], fates: Fates, place: Place) -> None:
+        """Take note of records that moved a clock far, and of those that are too late."""
+        order = np.argsort(fates.partitions[notes[:, 0]], kind="stable")
+        for i, before in notes[order].tolist():
+            clock = self._clocks.setdefault(int(fates.partitions[i]), _Clock())
+            time, position = int(fates.times[i]), int(fates.positions[i])
+            if fates.status[i] == TOO_LATE:
+                self._charge(clock, time, place, position)
+            else:
+                clock.days.append(time // DAY_MS)
+                clock.jumps.append(Jump(*place(position), None if before == NEVER else before, time))
 
     def jumps(self) -> list[Jump]:
         """The jumps that made records too late, the worst one first."""
@@ -116,41 +139,6 @@ class Order:
     def newest_first(self) -> bool:
         """Whether the records run backwards."""
         return self.behind > 1 and self.behind > 9 * self.ahead
-
-    def _compare(self, times: NDArray[np.int64], positions: NDArray[np.int64], place: Place) -> None:
-        low, high = int(times.min()), int(times.max())
-        previous = np.concatenate([[low if self._before is None else self._before], times[:-1]])
-        latest = np.maximum.accumulate(np.concatenate([[low if self.last is None else self.last], times]))[
-            :-1
-        ]
-        gaps = latest - times
-        self.behind += int(np.count_nonzero(gaps > 0))
-        self.ahead += int(np.count_nonzero(times > previous))
-        self.far += int(np.count_nonzero(gaps > DAY_MS))
-        self.worst = max(self.worst, int(gaps.max()))
-        if self.begins is None and self.worst > DAY_MS:
-            self.begins = place(int(positions[np.argmax(gaps > DAY_MS)]))
-        self.first = low if self.first is None else min(self.first, low)
-        self.last = high if self.last is None else max(self.last, high)
-        self._before = int(times[-1])
-
-    def _move(self, clock: _Clock, fates: Fates, mine: NDArray[np.int64], place: Place) -> None:
-        moving = mine[(fates.status[mine] == ACCEPTED) | (fates.status[mine] == TICKED)]
-        if not len(moving):
-            return
-        times = fates.times[moving]
-        start = int(times[0]) if clock.now is None else clock.now
-        reached = np.maximum.accumulate(np.concatenate([[start], times]))
-        found = np.flatnonzero(np.diff(reached) > _JUMP_MS).tolist()
-        if clock.now is None:
-            self._note(clock, None, start, place(int(fates.positions[moving[0]])))
-        for i in found:
-            self._note(clock, int(reached[i]), int(times[i]), place(int(fates.positions[moving[i]])))
-        clock.now = int(reached[-1])
-
-    def _note(self, clock: _Clock, before: int | None, after: int, where: tuple[Path, int]) -> None:
-        clock.days.append(after // DAY_MS)
-        clock.jumps.append(Jump(*where, before, after))
 
     def _charge(self, clock: _Clock, time: int, place: Place, position: int) -> None:
         # The clock was on a day before `limit` when this record would still have been in time.

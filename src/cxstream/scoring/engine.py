@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 import numpy as np
 
+from cxstream.kernels.clocks import COUNTS, follow
 from cxstream.kernels.evaluate import score_cards
 from cxstream.kernels.layout import (
     ACCEPTED,
@@ -1048,6 +1049,8 @@ def compile_kernels() -> None:
     # For writable and for read-only bytes.
     for data in (np.zeros(1, np.uint8), np.frombuffer(b"\0", np.uint8)):
         scan(data, 0, 1, 0, 0, np.zeros(SCAN, np.int64))
+    follow(np.zeros(1, np.int64), np.zeros(1, np.uint8), np.zeros(1, np.int32), np.zeros(1, np.int64),
+           np.zeros(COUNTS, np.int64), np.zeros((1, 2), np.int64))  # fmt: skip
     compile_worth()
     warm_up()
     # All side state has some.
