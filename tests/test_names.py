@@ -48,6 +48,19 @@ def test_slots_are_those_of_a_dictionary(steps: list[tuple[bool, list[str]]]) ->
     assert all(slots.get(name) == of.get(name) and (name in slots) == (name in of) for name in [*NAMES, ""])
 
 
+@given(
+    st.sets(
+        st.text(min_size=1, max_size=20) | st.text("ab\0é", min_size=1, max_size=9) | st.sampled_from(NAMES)
+    )
+)
+@settings(deadline=None)
+def test_names_are_sorted_as_python_sorts(names: set[str]) -> None:
+    slots, some = Slots(), list(names)
+    found, unknown = slots.find(packed(some))
+    fresh = slots.add(packed(some), found, unknown)
+    assert slots.names(slots.in_order(fresh)) == sorted(some)
+
+
 def test_places_are_used_again() -> None:
     slots = Slots()
     for begin in range(0, 400_000, 1000):

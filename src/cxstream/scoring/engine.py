@@ -847,10 +847,7 @@ class Engine:
         return (some for _, some in self._blocks())
 
     def _blocks(self) -> Iterator[tuple[Packed, Packed]]:
-        live = self.partition.live()
-        names = self.partition.slots.names(live)
-        slots = live[sorted(range(len(names)), key=names.__getitem__)]
-        del names
+        slots = self.partition.slots.in_order(self.partition.live())
         for start in range(0, len(slots), _CARDS):
             yield self._render(slots[start : start + _CARDS])
 

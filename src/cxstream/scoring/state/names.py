@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 MAX_TOPIC = 256
 _FIRST = 1024
 _WORD = (1 << 64) - 1
+# Names of at most so many words of 8 bytes are sorted as numbers.
+_WORD_BYTES, _SORTED_WORDS = 8, 8
 
 
 class Slots:
@@ -113,6 +115,20 @@ class Slots:
     def names(self, slots: NDArray[Any]) -> list[str]:
         """The customers with these slots; "" for nobody."""
         return self.packed(slots).strings()
+
+    def in_order(self, slots: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Slots in the order of the names of their customers: by code points, as Python sorts."""
+        lengths = self._names.lengths[slots].astype(np.int64)
+        words = -(-int(lengths.max(initial=0)) // _WORD_BYTES)
+        if words > _SORTED_WORDS:
+            names = self.names(slots)
+            return slots[sorted(range(len(names)), key=names.__getitem__)]
+        # Bytes of UTF-8 sort as code points do. Of two names of which one begins with the other, the longer comes last.
+        out = np.zeros((len(slots), words), ">u8")
+        ends = np.arange(len(slots)) * words * _WORD_BYTES + lengths
+        kernel.told(self._names, slots.astype(np.int32), ends, out.view(np.uint8).reshape(-1))
+        found: NDArray[np.int32] = slots[np.lexsort((lengths, *out.astype(np.uint64).T[::-1]))]
+        return found
 
     def fill(self, names: Packed) -> None:
         """Assign the slots 0, 1, 2, ... in order to different names; no slot is assigned yet."""
