@@ -71,7 +71,7 @@ from cxstream.scoring.state.snapshot import Line, Unsealed
 from cxstream.scoring.state.worth import clv, compile_worth
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -713,8 +713,10 @@ class Engine:
                     require_cause(i, error)
                     raise
             raise
+        felt: Callable[[int], Any] = events.__getitem__
         if isinstance(events, Events):
             events.make(places)
+            felt = events.felt
         signals = []
         last, n = -1, 0
         lines = zip(
@@ -724,7 +726,7 @@ class Engine:
         for i, (row, subject, topic, offset, alive, worth, draft, local) in enumerate(lines):
             n = n + 1 if local == last else 0
             last = local
-            event = partial(events.__getitem__, local)
+            event = partial(felt, local)
             try:
                 said = self._writer.signal(row, subject, topic, offset, n, event, alive, worth, draft)
             except Exception as error:

@@ -14,6 +14,7 @@ from cxstream.model import outputs as o
 from cxstream.model.enumerations import LEVELS, Change
 from cxstream.model.experiments import arm_of, by_level
 from cxstream.model.features import FEATURES
+from cxstream.model.kinds import Kind
 from cxstream.model.rfc3339 import rfc3339, rfc3339_all
 from cxstream.scoring import words
 from cxstream.scoring.state.erasures import digest
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from cxstream.model.experiments import Arm
     from cxstream.model.rules import Rules
+    from cxstream.scoring.codec.events import Felt
 
 _CHANGES: dict[float, Change] = {
     k.RAISED: "raised",
@@ -33,6 +35,7 @@ _CHANGES: dict[float, Change] = {
     k.CLEARED: "cleared",
 }
 
+_BUILT_IN = frozenset(kind.label for kind in Kind)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -80,14 +83,12 @@ class Draft(msgspec.Struct, frozen=True, gc=False):
     complaints: bytes = b""
 
 
-def _evidence(draft: Draft, event: Any) -> Any:
-    """What is behind a friction signal, in JSON."""
-    said = draft.troubles
-    if event.KIND >= k.FIRST_OWN:
-        name = type(event).__struct_config__.tag.split(".")[2]
-        if name not in draft.own:
-            own = _encode(name)[1:-1]
-            said = b"%b, %b" % (said, own) if said else own
+def _evidence(draft: Draft, felt: Felt) -> Any:
+    """What is behind a friction signal, in JSON: also the kind of its event, if it is one of the company's own."""
+    said, name = draft.troubles, felt.type.split(".")[2]
+    if name not in _BUILT_IN and name not in draft.own:
+        own = _encode(name)[1:-1]
+        said = b"%b, %b" % (said, own) if said else own
     return msgspec.Raw(b'"%b"' % (said or draft.complaints or b"effort in a short time"))
 
 
@@ -149,7 +150,7 @@ class Writer:
         topic: str,
         offset: int,
         n: int,
-        event: Callable[[], Any] | None,
+        event: Callable[[], Felt] | None,
         alive: float = math.nan,
         clv: float | None = None,
         draft: Draft | None = None,
@@ -162,7 +163,7 @@ class Writer:
             topic: text of the contact topic in the row, "" for none.
             offset: of the record that caused it.
             n: how many signals that record caused before.
-            event: gives that record; only a friction signal needs it.
+            event: gives what there is to say of that record; only a friction signal needs it.
             alive: probability that the customer still buys; NaN where it is not known.
             clv: what the customer is worth; None where it is not known.
             draft: of `drafts`; None to make one.
@@ -175,6 +176,7 @@ class Writer:
         if row[k.S_WHAT] == k.FRICTION:
             assert event is not None  # noqa: S101  # friction is felt in an event
             felt = event()
+            assert felt.data is not None  # noqa: S101  # ... of a customer
             data = o.Friction(
                 effort_points=row[k.S_ACUTE],
                 channel=felt.data.channel,

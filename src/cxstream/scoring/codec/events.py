@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, overload
 
+import msgspec
 import numpy as np
 
 from cxstream.kernels.events import SPANS, SUBJECT_BEGIN, SUBJECT_END, TOPIC_BEGIN
@@ -20,6 +21,28 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cxstream.scoring.codec.plain import Fields
+
+
+class Where(msgspec.Struct, gc=False):
+    """The part of `data` that says where something happened."""
+
+    channel: str
+    touchpoint: str | None = None
+
+
+class Felt(msgspec.Struct, gc=False):
+    """What a friction signal says of the event in which it was felt.
+
+    Attributes:
+        type: of the CloudEvent.
+        data: None of a control record.
+    """
+
+    type: str
+    data: Where | None = None
+
+
+_felt = msgspec.json.Decoder(Felt).decode
 
 
 class Events(Sequence[Any]):
@@ -108,6 +131,18 @@ class Events(Sequence[Any]):
                 event.data.sentiment = sentiment
             self._made[row] = event
         return event
+
+    def felt(self, i: int) -> Felt:
+        """The little of an event that a friction signal needs; that takes a third of the time of the whole event."""
+        row = int(self.rows[i])
+        event = self._made.get(row)
+        if event is not None:
+            data: Any = getattr(event, "data", None)
+            here = Where(data.channel, data.touchpoint) if hasattr(data, "channel") else None
+            return Felt(type(event).__struct_config__.tag, here)
+        raw = self._raws[row]
+        assert raw is not None  # noqa: S101  # it was read before
+        return _felt(raw)
 
     def make(self, places: NDArray[np.int64]) -> None:
         """Make the events at some places that are rows of columns: together they take less time than one by one."""
