@@ -103,9 +103,12 @@ class Record:
         self.headers = headers
 
 
-def counted(records: list[Record], appended: list[int], now_ms: float, **limits: Any) -> Measures:
+def counted(
+    records: list[Record], appended: list[int], now_ms: float, *, scored: bool = False, **limits: Any
+) -> Measures:
     """What one committed batch adds."""
     engine = Engine(ScoringParams(), {})
+    engine.scored = scored
     batch = Records(
         [r.value for r in records],
         range(len(records)),
@@ -146,7 +149,8 @@ def test_a_clock_that_is_behind_makes_no_negative_delay() -> None:
     assert measures.commit_delay["live"].counts.sum() == 1
 
 
-def test_answers_waits_and_contacts_by_channel() -> None:
+@pytest.mark.parametrize("scored", [False, True], ids=["of-events", "of-columns"])
+def test_answers_waits_and_contacts_by_channel(scored: bool) -> None:
     told = [
         *(("survey_nps", {"score": score, "channel": "web"}) for score in (10, 9, 8, 7, 6, 0, 0)),
         *(("survey_csat", {"score": score, "channel": "chat"}) for score in (1, 4, 5)),
@@ -155,12 +159,13 @@ def test_answers_waits_and_contacts_by_channel() -> None:
         ("contact", {"channel": "call", "wait_s": 121, "resolved": False}),
         ("contact", {"channel": "call", "abandoned": True}),
         ("contact", {"channel": "chat"}),
+        ("contact", {"channel": "chat", "wait_s": 5, "touchpoint": 'with an "escape"'}),  # not in the columns
         ("queue", {"channel": "call", "wait_s": 0}),
         ("queue", {"channel": "call"}),
     ]
     records = [Record(touchpoint("c", n, kind, **data)) for n, (kind, data) in enumerate(told)]
     records.append(records[0])  # a duplicate, which does not count
-    measures = counted(records, [T0] * len(records), T0)
+    measures = counted(records, [T0] * len(records), T0, scored=scored)
     web, call, chat = (CHANNELS.index(name) for name in ("web", "call", "chat"))
     assert measures.nps[web].tolist() == [2, 2, 3]
     assert measures.nps.sum() == 7
@@ -168,11 +173,11 @@ def test_answers_waits_and_contacts_by_channel() -> None:
     assert within(measures.csat["chat"], 3) == 1
     assert measures.ces["app"].sum == 7
     assert measures.contacts[call].tolist() == [1, 1, 1, 0]
-    assert measures.contacts[chat].tolist() == [0, 0, 0, 1]
-    assert measures.contacts.sum() == 4
+    assert measures.contacts[chat].tolist() == [0, 0, 0, 2]
+    assert measures.contacts.sum() == 5
     assert measures.waits["call"].counts.sum() == 3
     assert within(measures.waits["call"], 120) == 2
-    assert measures.waits["chat"].counts.sum() == 0
+    assert measures.waits["chat"].sum == 5
 
 
 def test_an_absurd_wait_does_not_spoil_the_sum() -> None:

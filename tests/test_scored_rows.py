@@ -21,7 +21,7 @@ from cxstream.model.parameters import ScoringParams
 from cxstream.scoring.engine import Engine, Records
 from cxstream.scoring.failing import BatchError
 from cxstream.settings import ACTIONS
-from cxstream.topology import SCORED, topology
+from cxstream.topology import REJECTED, SCORED, topology
 from cxstream.worker.ownership import scored_rows
 from cxstream.worker.ownership.outbox import Outbox
 from cxstream.worker.ownership.suspects import RowsRefusedError, Suspects
@@ -74,6 +74,8 @@ def test_neither_batches_nor_records_change_the_rows(
     headers = [dict(each) for each in outbox.headers(SCORED.contract)]
     assert [int(each["rows"] or b"") for each in headers] == counts
     assert {each["content-type"] for each in headers} == {b"application/vnd.apache.arrow.stream"}
+    # Small records are compressed together by Kafka's client, large ones each by itself, and not again.
+    assert outbox.repeats(SCORED.contract)
     assert outbox.scored.rows == len(whole)
     assert outbox.scored.held_bytes == sum(len(value or b"") for _, value in outbox.rows[SCORED.contract])
     assert {key for key, _ in outbox.rows[SCORED.contract]} == {None}
@@ -116,6 +118,23 @@ def test_rows_that_cannot_be_encoded_name_their_batch(monkeypatch: pytest.Monkey
         outbox.encode()
     assert (raised.value.first, raised.value.last) == (100, 199)
     assert Suspects(0).learn(raised.value)
+
+
+def test_records_that_are_compressed_are_not_compressed_again() -> None:
+    engine, outbox = Engine(ScoringParams(), ACTIONS), Outbox(topology())
+    engine.scored = True
+    values = [json.dumps(event).encode() for event, _ in random_history(5, 1500)]
+    records = [
+        SimpleNamespace(offset=i, timestamp=0, headers=(), key=b"", value=v) for i, v in enumerate(values)
+    ]
+    outbox.add(engine.process(Records(values, range(len(values)))), records, 0)
+    outbox.close()
+    outbox.encode()
+    [(_, value)] = outbox.rows[SCORED.contract]
+    assert len(decode(value or b"")) >= 500
+    assert b"customer" in (value or b""), "a schema is not compressed"
+    assert not outbox.repeats(SCORED.contract)
+    assert outbox.repeats(REJECTED.contract)
 
 
 def test_an_outbox_counts_the_memory_of_its_rows() -> None:

@@ -231,7 +231,7 @@ MUTATIONS = (
                 """await producer.commit_transaction()
     await producer.begin_transaction()
     for target in range(partitions):
-        await _write(producer, TOUCHPOINTS.name, target, outbox.requests, ())
+        await _write(producer, TOUCHPOINTS.contract, (touchpoints, target), outbox.requests, (), (), compress=True)
     await producer.commit_transaction()""",
             ),
         ),

@@ -79,6 +79,8 @@ _OTHERS = {
 }
 _LEVELS = pa.array(LEVELS, pa.string())
 _FIRST_ROWS, _FIRST_BYTES = 1024, 8192
+# Room for all rows of a record, where as many as that come at once: arrays that grow step by step are copied each time.
+_MANY, _FULL_ROWS = 2000, 24_000
 # What a row takes besides its texts.
 _ROW_BYTES = (
     8 * len(_NUMBERS)
@@ -197,7 +199,7 @@ class ScoredColumns:
 
     def _grow(self, rows: int) -> None:
         """Make room for so many rows."""
-        self._room = max(rows, 2 * self._room)
+        self._room = max(rows, 2 * self._room, _FULL_ROWS if rows >= _MANY else 0)
         for name, array in self._plain.items():
             self._plain[name] = _wider(array, self._room, self.rows)
         self._there = _wider(self._there, self._room, self.rows)

@@ -55,7 +55,7 @@ class Unread(NamedTuple):
 WORTH_A_THREAD = 2000
 _NO_HEADERS: Headers = []
 _BY_REFERENCE = {TOO_LARGE, *PASSED_OVER}
-# Their records are unchanged copies, or repeat a schema.
+# Their records are unchanged copies, or repeat a schema, which matters in small records: large ones are compressed.
 _REPEATING = {REJECTED.contract, TOUCHPOINTS.contract, SCORED.contract}
 _BROKERS_CLOCK = 1  # the type of a timestamp: LogAppendTime
 # What Kafka's format adds to a batch of records.
@@ -270,6 +270,10 @@ class Outbox:
         if self.scored.values:
             self.rows[SCORED.contract] = [(None, value) for value in self.scored.values]
 
+    def repeats(self, topic: str) -> bool:
+        """Whether the rows of a topic, by its name in the contract, are worth compressing together."""
+        return topic in _REPEATING and not (topic == SCORED.contract and self.scored.compressed)
+
     def headers(self, topic: str) -> Sequence[Headers]:
         """Headers of the rows of a topic, by its name in the contract; none if its rows have none."""
         if topic == REJECTED.contract:
@@ -344,6 +348,7 @@ async def commit(
                 outbox.headers(topic),
                 outbox.causes.get(topic, ()),
                 largest.get(topic),
+                compress=outbox.repeats(topic),
             )
             for topic, rows in outbox.rows.items()
         ),
@@ -365,7 +370,14 @@ async def commit(
                 limits.touchpoints - _BATCH_OVERHEAD, smaller.get(TOUCHPOINTS.contract, limits.touchpoints)
             )
             appended = await _write(
-                producer, TOUCHPOINTS.contract, (touchpoints, target), rows, headers, causes, most
+                producer,
+                TOUCHPOINTS.contract,
+                (touchpoints, target),
+                rows,
+                headers,
+                causes,
+                most,
+                compress=True,
             )
             _require_past(outbox.latest_request, appended, f"{touchpoints}-{target}")
     offsets = {TopicPartition(touchpoints, partition): OffsetAndMetadata(offset, "")}
@@ -408,6 +420,8 @@ async def _write(
     headers: Sequence[Headers],
     causes: Sequence[Cause],
     limit: int | None = None,
+    *,
+    compress: bool,
 ) -> int | None:
     """Send rows in order: one batch at a time, the next only when the one before has arrived.
 
@@ -419,6 +433,7 @@ async def _write(
         headers: of the first rows; the others have none.
         causes: what the rows follow from; none where that is not one record each.
         limit: the largest batch, in bytes, where that may be less than the producer's.
+        compress: whether the batches are compressed.
 
     Returns:
         When the first of them came into the log by the broker's clock, ms UTC; None where it does not say so.
@@ -440,7 +455,7 @@ async def _write(
 
     first = 0
     while True:
-        fill = partial(_filled, _new_batch(producer, topic), rows, first, headers, limit, now)
+        fill = partial(_filled, _new_batch(producer, compress=compress), rows, first, headers, limit, now)
         if len(rows) - first < WORTH_A_THREAD:
             batch, stop = fill()
         else:
@@ -468,13 +483,13 @@ def _filled(
     return batch, len(rows)
 
 
-def _new_batch(producer: AIOKafkaProducer, topic: str) -> Any:
+def _new_batch(producer: AIOKafkaProducer, *, compress: bool) -> Any:
     """A batch of a producer, compressed where it repeats what others have sent.
 
     They may have sent a kilobyte that stands for a megabyte, again and again.
     """
     batch = producer.create_batch()
-    if topic in _REPEATING and type(batch) is BatchBuilder:
+    if compress and type(batch) is BatchBuilder:
         batch._builder = DefaultRecordBatchBuilder(  # noqa: SLF001 - a producer has one codec for all topics
             2,
             ZSTD,

@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
-from cxstream.files.scored import empty, encoded
+from cxstream.files.scored import empty, encoded, is_compressed
 from cxstream.files.scored_columns import ScoredColumns
 from cxstream.kafka.records import timestamps_of
 from cxstream.model.scored import CLOCK, CONTENT_TYPE
@@ -62,6 +62,7 @@ class ScoredRows:
         rows: accepted touchpoints so far.
         values: the records that are encoded.
         headers: ... and their headers.
+        compressed: each of them is compressed by itself.
 
     Args:
         limit: the most bytes of a record with more than one row.
@@ -82,6 +83,7 @@ class ScoredRows:
         self.rows = 0
         self.values: list[bytes] = []
         self.headers: list[Headers] = []
+        self.compressed = True
 
     @property
     def held_bytes(self) -> int:
@@ -152,7 +154,7 @@ class ScoredRows:
             raise self._error
         for columns in self._full:
             for value, rows in encoded(columns.batch(), self._limit):
-                self._take(value, [(ROWS_HEADER, str(rows).encode())])
+                self._take(value, rows, [])
         self._full.clear()
 
     def beat(self, clock: int) -> None:
@@ -161,9 +163,12 @@ class ScoredRows:
         Args:
             clock: ms UTC.
         """
-        self._take(empty(), [(ROWS_HEADER, b"0"), (CLOCK, str(clock).encode())])
+        self._take(empty(), 0, [(CLOCK, str(clock).encode())])
 
-    def _take(self, value: bytes, headers: Headers) -> None:
+    def _take(self, value: bytes, rows: int, headers: Headers) -> None:
         self.values.append(value)
-        self.headers.append([*headers, ("content-type", CONTENT_TYPE.encode())])
+        self.headers.append(
+            [(ROWS_HEADER, str(rows).encode()), *headers, ("content-type", CONTENT_TYPE.encode())]
+        )
+        self.compressed &= is_compressed(rows)
         self._encoded += len(value)
