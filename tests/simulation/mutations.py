@@ -171,7 +171,7 @@ MUTATIONS = (
                 "await asyncio.wait([asyncio.ensure_future(producer.commit_transaction())])",
             ),
         ),
-        first=259,
+        first=325,
     ),
     Mutation(
         "closing does not wait for the transaction under way",
