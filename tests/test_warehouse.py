@@ -26,6 +26,7 @@ from cxstream.warehouse import store as store_module
 from cxstream.warehouse.batch import Batch, Refusal
 from cxstream.warehouse.export import export
 from cxstream.warehouse.ingest import Ingest, in_order
+from cxstream.warehouse.query import value
 from cxstream.warehouse.retention import retain
 from cxstream.warehouse.store import Store, copy_of, migrations, reading
 from cxstream.warehouse.verify import check_aggregates, compare
@@ -301,6 +302,10 @@ def test_cuts_order_repeats_and_erasures_do_not_change_the_content(
     parts += [batch(rows + rows[:1])] if chance.random() < 0.3 else []
     chance.shuffle(parts)
     mixed = built(folder / "mixed", *parts)
+    if chance.random() < 0.5:
+        with Store(mixed, SMALL) as store:
+            store.compact()
+            assert all(rows == keys and not less for rows, keys, less in signs(store))
     assert compare(plain, mixed, SMALL) == []
     assert check_aggregates(mixed, SMALL) == []
 
@@ -345,9 +350,46 @@ def test_somebody_erased_may_come_back_as_a_new_customer(tmp_path: Path) -> None
         assert select(path, there) == [*([(1, "otto")] if i else []), (10, "anna")]
 
 
+def signs(store: Store) -> list[tuple[Any, ...]]:
+    """Of each aggregate its rows, the keys of which something is left, and whether a row has a negative count."""
+    found = []
+    for each in aggregates.TABLES:
+        _, counts = aggregates.columns(each)
+        query = f"SELECT count(*), (SELECT count(*) FROM ({aggregates.summed(each)})), bool_or({counts[0]} < 0) FROM {each}"
+        found += store.connection.execute(query).fetchall()
+    return found
+
+
+def test_names_are_in_no_temporary_table_after_a_transaction(tmp_path: Path) -> None:
+    temporary = "SELECT table_name FROM duckdb_tables() WHERE temporary"
+    with Store(tmp_path / "w", SMALL) as store:
+        ingest = Ingest(store)
+        people = [row(i, f"customer-{i % 3}") for i in range(9)]
+        for each in (
+            batch(
+                people,
+                cards=[card("anna", 0, 5)],
+                signals=[signal("customer-1", 0, 7), friction("bert", 0, 7)],
+            ),
+            batch(receipts=[receipt("customer-1", 0, 5000)]),
+            batch([row(9, "customer-1")], cards=[card("customer-1", 0, 6)]),
+        ):
+            ingest.apply(each)
+            assert store.connection.execute(temporary).fetchall() == []
+
+
 def test_nothing_of_an_erased_customer_is_in_the_file_after_compaction(tmp_path: Path) -> None:
     path = tmp_path / "w"
-    rows = [row(i, f"customer-{i % 50}", session=f"session-of-{i % 50}-{i}") for i in range(2000)]
+    rows = [
+        row(
+            i,
+            f"customer-{i % 50}",
+            session=f"session-of-{i % 50}-{i}",
+            agent=f"agent-of-{i % 50}",
+            wait_s=3.0,
+        )
+        for i in range(2000)
+    ]
     with Store(path, SMALL) as store:
         ingest = Ingest(store)
         ingest.apply(batch(rows, cards=[card("customer-7", 0, 5)], signals=[signal("customer-7", 0, 7)]))
@@ -355,8 +397,13 @@ def test_nothing_of_an_erased_customer_is_in_the_file_after_compaction(tmp_path:
         assert b"customer-7" in path.read_bytes()
         ingest.apply(batch(receipts=[receipt("customer-7", 0, 5000)]))
         assert store.get("deleted_at")
+        assert [less for _, _, less in signs(store)] == [True] * len(aggregates.TABLES)
         store.compact()
         assert store.get("deleted_at") is None
+        # Neither what was subtracted nor what it was subtracted from.
+        assert all(rows == keys and not less for rows, keys, less in signs(store))
+        assert not value(store.connection, "SELECT count(*) FROM daily_by WHERE value = 'agent-of-7'")
+        assert store.get("consolidated") == str(aggregates.rows(store.connection))
         ingest.apply(batch([row(6000, "new")]))
     left = path.read_bytes()
     for trace in (b"customer-7\0", b"session-of-7-", b"cx.touchpoints-0-7-0"):

@@ -1,4 +1,4 @@
-"""Numbers of customers in memory, against a dictionary and a table of DuckDB."""
+"""The number (`customer_id`) of each customer in memory, against a dictionary and a table of DuckDB."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cxstream.kernels.names import UNKNOWN
-from cxstream.warehouse.known import Known
+from cxstream.scoring.codec.packed import AFTER
+from cxstream.warehouse.known import Known, _packed
 
 NAMES = [f"c-{i}" for i in range(12)] + ["", "żółć", "😀" * 60, "c-1 "]
 names = st.lists(st.sampled_from(NAMES), max_size=20)
@@ -41,3 +42,20 @@ def test_numbers_are_those_of_the_table(steps: list[tuple[list[str], list[str], 
                 for name, number in of.items():
                     connection.execute("INSERT INTO customers VALUES (?, ?)", [number, name])
                 known.clear()
+
+
+def test_an_empty_table_is_read_once() -> None:
+    known = Known()
+    with duckdb.connect() as connection:
+        connection.execute("CREATE TABLE customers (customer_id INTEGER, customer VARCHAR)")
+        assert known.find(connection, texts(["anna"])).tolist() == [UNKNOWN]
+        # Who reads the table again would find her.
+        connection.execute("INSERT INTO customers VALUES (1, 'anna')")
+        assert known.find(connection, texts(["anna"])).tolist() == [UNKNOWN]
+
+
+def test_only_the_texts_of_a_slice_are_copied() -> None:
+    for these in (["anna", "", "żółć"], [""], []):
+        found = _packed(texts(these))
+        assert list(found) == [each.encode() for each in these]
+        assert found.text == "".join(these).encode() + AFTER

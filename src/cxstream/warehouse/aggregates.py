@@ -8,7 +8,7 @@ counted by their value (of at most 300).
     daily_by, daily_values_by   by day and one other dimension, with kind and channel; rows without it are left out
 
 Rows are differences. New touchpoints append rows, erased ones append rows with the opposite sign, and readers sum them.
-`consolidate` adds up what has the same key.
+`consolidate` adds up what has the same key where that is worth it, and `Store.compact` all of it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Numbers of customers in memory, beside the table `customers`: to find one among a million costs no join.
+"""The number (`customer_id`) of each customer in memory, beside the table `customers`: to find one of a million costs no join.
 
-They are read when touchpoints first come, and follow each row that the table gains or loses. What a transaction that failed
+The numbers are read when touchpoints first come, and follow each row that the table gains or loses. What a transaction that failed
 has left here is not known to be there: all is forgotten then, and read again.
 """
 
@@ -71,7 +71,7 @@ class Known:
 
     def find(self, connection: duckdb.DuckDBPyConnection, customers: pa.StringArray) -> NDArray[np.int32]:
         """The numbers of customers, int32[n]; UNKNOWN for those who are not in the table, which is read if it has not been."""
-        slots_of = self._slots or self._load(connection)
+        slots_of = self._load(connection) if self._slots is None else self._slots
         names = _packed(customers)
         slots, _ = slots_of.find(names)
         ids = np.full(len(slots), UNKNOWN, np.int32)
@@ -89,10 +89,13 @@ class Known:
 
 
 def _packed(texts: pa.StringArray) -> Packed:
-    """Texts of Arrow for kernels: without a copy, but for what lies behind the last."""
-    ends = np.frombuffer(texts.buffers()[1], np.int32)[texts.offset : texts.offset + len(texts) + 1].astype(
+    """Texts of Arrow for kernels: a copy of these alone, since kernels read beyond the last."""
+    bounds = np.frombuffer(texts.buffers()[1], np.int32)[texts.offset : texts.offset + len(texts) + 1].astype(
         np.int64
     )
     held = texts.buffers()[2]
-    text = b"" if held is None else held.slice(0, int(ends[-1]) if len(ends) else 0).to_pybytes()
-    return Packed(text + AFTER, ends[:-1], ends[1:])
+    if held is None or not len(texts):
+        return Packed(AFTER, bounds[:-1], bounds[1:])
+    first, last = int(bounds[0]), int(bounds[-1])
+    bounds -= first
+    return Packed(b"".join((memoryview(held)[first:last], AFTER)), bounds[:-1], bounds[1:])

@@ -3,6 +3,8 @@
 rows (customer, partition, offset, time, ...)
   -> names     customer, customer_id, digest, fresh: each customer of the rows
   -> erased    customer, partition, offset, time: erasures of these customers
+
+These tables are temporary, and go when the transaction ends (`Store.transaction`).
 """
 
 from __future__ import annotations

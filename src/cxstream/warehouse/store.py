@@ -24,6 +24,7 @@ import duckdb
 
 from cxstream.files.private import FOLDER, create
 from cxstream.model.errors import WarehouseError
+from cxstream.warehouse import aggregates
 from cxstream.warehouse.known import Known
 from cxstream.warehouse.query import value
 
@@ -94,7 +95,7 @@ class Store:
         path: the file.
         connection: DuckDB's.
         threads: DuckDB's.
-        known: numbers of customers, in memory.
+        known: the number (`customer_id`) of each customer, in memory.
 
     Args:
         path: made if it does not exist.
@@ -152,7 +153,7 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A transaction: all of it is in the file afterwards, or nothing.
+        """A transaction: all of it is in the file afterwards, or nothing; its temporary tables are gone.
 
         Raises:
             WarehouseError: the disk is full, or the memory does not suffice.
@@ -161,6 +162,7 @@ class Store:
             self.connection.execute("BEGIN")
             try:
                 yield self.connection
+                self._drop_temporary()
                 self.connection.execute("COMMIT")
             except BaseException:
                 self.known.clear()
@@ -168,6 +170,12 @@ class Store:
                 with suppress(duckdb.Error):
                     self.connection.execute("ROLLBACK")
                 raise
+
+    def _drop_temporary(self) -> None:
+        """Drop temporary tables: names of customers who are erased later would stay in memory or in the spill folder."""
+        found = self.connection.execute("SELECT table_name FROM duckdb_tables() WHERE temporary").fetchall()
+        for (name,) in found:
+            self.connection.execute(f'DROP TABLE temp."{name}"')
 
     def caught_up(self) -> None:
         """All that Kafka had is here: nothing follows from it for a file alone."""
@@ -189,6 +197,7 @@ class Store:
                 self.checkpoint()
                 target.take_over(self)
                 target.set("deleted_at", None)
+                target.set("consolidated", str(aggregates.rows(target.connection)))
             self.close()
             with _writing(self.path):
                 fresh.replace(self.path)
@@ -212,9 +221,15 @@ class Store:
             self.publish()
 
     def take_over(self, source: Store) -> None:
-        """Fill this new warehouse with the rows of another one."""
+        """Fill this new warehouse with the rows of another one.
+
+        Aggregates are added up: the rows that an erasure has appended are the sums of one customer, with the opposite sign.
+        """
         for table in TABLES:
-            reader = source.connection.sql(f"SELECT * FROM {table}").to_arrow_reader(200_000)
+            rows = (
+                f"{aggregates.summed(table)} ORDER BY day" if table in aggregates.TABLES else f"FROM {table}"
+            )
+            reader = source.connection.sql(rows).to_arrow_reader(200_000)
             self.connection.register("copied", reader)
             columns = ", ".join(f'"{name}"' for name in _column_names(self.connection, table))
             self.connection.execute(f"INSERT INTO {table} ({columns}) SELECT {columns} FROM copied")
