@@ -82,6 +82,9 @@ def test_a_small_load_can_be_followed_by_hand() -> None:
     # 6,438 GiB in all, three copies: one on each of three brokers.
     assert (found["Kafka broker"].processes, found["Kafka broker"].disk_gib) == (3, 2146)
     assert found["warehouse"].disk_gib == 2060
+    assert found["warehouse"].memory_gib == pytest.approx(1.5 * (2.5e9 + 60e6) / GIB, abs=0.5)
+    many = {part.name: part for part in plan(replace(load, customers=50_000_000)).parts}
+    assert many["warehouse"].memory_gib == pytest.approx(1.5 * (2.5e9 + 3e9) / GIB, abs=0.5)
 
 
 @given(LOADS)

@@ -17,6 +17,7 @@ from cxstream.plan.measured import (
     SCORED_BYTES,
     SNAPSHOT_FACTOR,
     WAREHOUSE_BYTES,
+    WAREHOUSE_CUSTOMER_BYTES,
     WAREHOUSE_EVENT_BYTES,
     WAREHOUSE_RATE,
     WORKER_BYTES,
@@ -170,7 +171,8 @@ def _brokers(load: Load) -> Part:
 def _warehouse(load: Load) -> Part:
     cores = ceil(load.rate * load.peak * CATCH_UP / WAREHOUSE_RATE.planned) or 1
     disk = load.rate * DAY_SECONDS * load.warehouse_days * WAREHOUSE_EVENT_BYTES.planned / GIB
-    return Part("warehouse", 1, cores, _up(WAREHOUSE_BYTES.planned * MEMORY_ROOM / GIB, 0.5), ceil(disk))
+    expected = WAREHOUSE_BYTES.planned + load.customers * WAREHOUSE_CUSTOMER_BYTES.planned
+    return Part("warehouse", 1, cores, _up(expected * MEMORY_ROOM / GIB, 0.5), ceil(disk))
 
 
 def _up(value: float, step: float) -> float:

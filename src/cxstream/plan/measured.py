@@ -98,6 +98,12 @@ WAREHOUSE_BYTES = Figure(
     "in the memory of the warehouse",
     "2.2 to 2.3 GB with 20 million touchpoints of a million customers: python benchmarks/warehouse.py",
 )
+WAREHOUSE_CUSTOMER_BYTES = Figure(
+    60,
+    "bytes",
+    "more in its memory for each customer",
+    "52 MB for 884,000 customers, beside the memory of DuckDB: docs/performance.md",
+)
 BROKER_BYTES = Figure(
     6 * 2**30, "bytes", "in the memory of a broker", "assumed: 1 to 2 GB of heap, the rest for the page cache"
 )
@@ -121,4 +127,5 @@ FIGURES = (
     WAREHOUSE_RATE,
     WAREHOUSE_EVENT_BYTES,
     WAREHOUSE_BYTES,
+    WAREHOUSE_CUSTOMER_BYTES,
 )
