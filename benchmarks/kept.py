@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Kept:
-    """Measurements by what was measured.
+    """Measurements by what was measured. They are of one version: begin a new file with another.
 
     Args:
         file: where they are kept; None: nowhere.
@@ -37,7 +37,9 @@ class Kept:
         self._found.setdefault(_name(what), []).append(measured)
         if self._file is not None:
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            self._file.write_text(json.dumps(self._found, indent=1) + "\n")
+            new = self._file.with_name(f"{self._file.name}.new")
+            new.write_text(json.dumps(self._found, indent=1) + "\n")
+            new.replace(self._file)
 
     def medians(self, what: dict[str, Any]) -> dict[str, float] | None:
         """The median of each measure; None if it was not measured."""

@@ -181,9 +181,14 @@ def told(seconds: np.ndarray) -> list[float]:
 def plot(rows: list[tuple[float, float, list[float]]], file: Path) -> None:
     """Latency against the flush interval, a line for each rate and percentile."""
     import matplotlib as mpl
+
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "latency", "font.size": 9}):
+        _draw(rows, file)
+
+
+def _draw(rows: list[tuple[float, float, list[float]]], file: Path) -> None:
     from matplotlib.figure import Figure
 
-    mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "latency", "font.size": 9})
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     for rate in sorted({rate for rate, _, _ in rows}):
@@ -225,7 +230,13 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|---|")
     for rate in map(float, args.rates.split(",")):
         for flush in map(float, args.flush.split(",")):
-            what = {"rate": rate, "flush": flush, "seconds": args.seconds}
+            what = {
+                "rate": rate,
+                "flush": flush,
+                "seconds": args.seconds,
+                "every": args.every,
+                "customers": args.customers,
+            }
             while kept.wants(what):
                 seconds = measure(rate, flush, args)
                 percentiles = dict(zip(map(str, PERCENTILES), told(seconds), strict=True))

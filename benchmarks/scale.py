@@ -128,6 +128,7 @@ def measured(point: Point) -> dict[str, float]:
             {key: row for key, row in engine.snapshot() if row is not None} for engine in engines
         )
     )
+    del engine
     engines.clear()  # of five million customers there is no room for two states and the rows
     restore = seconds(lambda: [Engine.restore(PARAMS, {}, rows, partition=n) for n, rows in enumerate(saved)])
     return dict(zip(MEASURES, (rate, held, sweep, snapshot, restore), strict=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import aiokafka
@@ -10,18 +11,19 @@ import pytest
 from aiokafka.protocol.fetch import FetchRequest
 from faust.exceptions import ImproperlyConfigured
 from faust.transport import by_url
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 
 from cxstream.kafka.connection import connection
+from cxstream.settings import Settings
 from cxstream.topology import FRICTION, TOUCHPOINTS
 from cxstream.worker.faust.app import create_app
-from cxstream.worker.faust.transport import Transport
+from cxstream.worker.faust.transport import ConsumerThread, Transport
 from cxstream.worker.faust.upstream_pins import DIGESTS, digest
 from workers import in_process, key_of, members, touchpoint, until, write
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from cxstream.settings import Settings
     from cxstream.worker.feed import Fetch
 
 
@@ -86,7 +88,9 @@ async def test_brokers_gather_after_a_small_fetch_and_wait_for_one_byte_once_not
 ) -> None:
     topics(1)
     app = create_app(
-        settings.model_copy(update={"worker": settings.worker.model_copy(update={"web": False})})
+        settings.model_copy(
+            update={"worker": settings.worker.model_copy(update={"web": False, "ticker": False})}
+        )
     )
     fetches: list[Fetch] = []
     app.partitions.put = fetches.append
@@ -110,13 +114,50 @@ async def test_brokers_gather_after_a_small_fetch_and_wait_for_one_byte_once_not
             await until(lambda: gathering in waits, 60, lambda: str(waits))
             await until(lambda: waits[-1] == (500, 1), 60, lambda: str(waits))
             waits.clear()
-        large = [touchpoint("c", n) for n in range(3000)]
-        before = sum(len(fetch.records) for fetch in fetches)
-        await write(settings, TOUCHPOINTS.name, {0: large})
-        await until(
-            lambda: sum(len(each.records) for each in fetches) == before + 3000, 60, lambda: str(waits)
-        )
-    assert before == 2
+        assert sum(len(fetch.records) for fetch in fetches) == 2
+
+
+@pytest.mark.parametrize(
+    ("flush", "fetch_bytes", "expected"),
+    [
+        (0.5, 4 << 20, (50, 256 << 10)),
+        (0.1, 4 << 20, (20, 256 << 10)),
+        (0.001, 4 << 20, (5, 256 << 10)),
+        (0.5, 64 << 10, (50, 32 << 10)),
+    ],
+)
+async def test_a_small_fetch_is_followed_by_one_that_brokers_gather_and_a_large_one_by_one_that_takes_what_is_there(
+    flush: float, fetch_bytes: int, expected: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thread: Any = ConsumerThread.__new__(ConsumerThread)
+    fetcher = SimpleNamespace(_fetch_max_wait_ms=500, _fetch_min_bytes=1)
+    consumer = SimpleNamespace(_fetcher=fetcher)
+    settings = Settings(worker={"flush_seconds": flush})  # type: ignore[arg-type]
+    partitions = SimpleNamespace(fetch_bytes=fetch_bytes, damaged=SimpleNamespace(guard=lambda _: None))
+    monkeypatch.setattr(
+        ConsumerThread, "app", SimpleNamespace(settings=settings, partitions=partitions), raising=False
+    )
+    asked: list[float] = []
+    found: dict[str, list[Any]] = {}
+
+    async def fetch(_: Any, __: Any, ___: Any, *, timeout: float, max_records: Any) -> dict[str, list[Any]]:  # noqa: ASYNC109
+        asked.append(timeout)
+        return found
+
+    async def nothing(_: Any) -> None:
+        pass
+
+    monkeypatch.setattr(AIOKafkaConsumerThread, "on_start", nothing)
+    monkeypatch.setattr(AIOKafkaConsumerThread, "_fetch_records", fetch)
+    monkeypatch.setattr(thread, "_ensure_consumer", lambda: consumer)
+    await thread.on_start()
+    waits = []
+    for cost in (10, expected[1] - 1, expected[1], 10, 0):
+        found = {"tp": [SimpleNamespace(cost=cost)]} if cost else {}
+        assert await thread._fetch_records(consumer, set(), timeout=1.0) is found
+        waits.append((fetcher._fetch_max_wait_ms, fetcher._fetch_min_bytes))
+    assert waits == [expected, expected, (500, 1), expected, (500, 1)]
+    assert asked == [1.0, 0.25, 0.25, 1.0, 0.25]
 
 
 @pytest.mark.broker

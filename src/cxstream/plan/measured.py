@@ -27,11 +27,11 @@ class Figure:
 
 
 WORKER_RATE = Figure(
-    135_000,
+    110_000,
     "events/s",
     "that a worker scores on one core",
-    "half of the lowest of 277,000 to 362,000 on two cores that Kafka shared (91,000 where other programs kept both "
-    'busy): make bench ARGS="--only getmany"',
+    "half of 225,000: an event takes 3.0 to 4.4 us of processor time (277,000 to 362,000 by the clock on two cores that "
+    "Kafka shared, 91,000 where other programs kept both busy): python benchmarks/worker.py",
 )
 CUSTOMER_BYTES = Figure(
     800,

@@ -42,11 +42,12 @@ if TYPE_CHECKING:
 _ROOM_SECONDS = 0.02
 # After a fetch with fewer bytes the brokers gather so many for the next one, for a part of worker.flush_seconds, at most this long:
 # each fetch costs some time, and records that come one by one would otherwise come in thousands of fetches a second. They
-# gather, not the worker: records that it has fetched ahead would wait for it, and be older by a fetch when it takes them.
-_SMALL_BYTES = 256 << 10
-_GATHER_MS, _GATHER_SHARE = 50, 0.2
+# gather, not the worker: records that it has fetched ahead would wait for it, and be older by a fetch when it takes them. A
+# partition alone can have so many. Brokers count bytes as they are sent, and the worker what they take in memory.
+_SMALL_BYTES, _SMALL_SHARE = 256 << 10, 0.5
+_GATHER_MS, _GATHER_SHARE, _LEAST_GATHER_MS = 50, 0.2, 5
 # Without new records for this long, fetches wait as long as aiokafka has them wait, for a single byte.
-_GATHERS_SECONDS = 0.25
+_QUIET_SECONDS = 0.25
 # How long a broker may take to respond before we leave the group.
 _LEAVE_SECONDS = 2.0
 _FOR_EVER_MS = 2**31 - 1
@@ -85,8 +86,9 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         self.app.partitions.damaged.guard(consumer)
         fetcher = consumer._fetcher  # noqa: SLF001 - it has no other way to change what a fetch waits for
         self._long = fetcher._fetch_max_wait_ms, fetcher._fetch_min_bytes  # noqa: SLF001
-        share = self.app.settings.worker.flush_seconds * _GATHER_SHARE
-        self._short = round(min(_GATHER_MS, share * 1000)), _SMALL_BYTES
+        wait = round(self.app.settings.worker.flush_seconds * 1000 * _GATHER_SHARE)
+        self._small = min(_SMALL_BYTES, round(self.app.partitions.fetch_bytes * _SMALL_SHARE))
+        self._short = max(_LEAST_GATHER_MS, min(wait, _GATHER_MS)), self._small
 
     async def _fetch_records(
         self,
@@ -98,12 +100,12 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         """Fetch, and choose what the next fetch waits for: aiokafka sends it once this one is taken."""
         fetcher = consumer._fetcher  # noqa: SLF001
         if fetcher._fetch_min_bytes > 1 and timeout:  # noqa: SLF001
-            timeout = min(timeout, _GATHERS_SECONDS)
+            timeout = min(timeout, _QUIET_SECONDS)
         fetched: Mapping[TP, list[Any]] = await super()._fetch_records(
             consumer, active_partitions, timeout=timeout, max_records=max_records
         )
         size = sum(getattr(each, "cost", 0) for records in fetched.values() for each in records)
-        gathers = 0 < size < _SMALL_BYTES
+        gathers = 0 < size < self._small
         fetcher._fetch_max_wait_ms, fetcher._fetch_min_bytes = self._short if gathers else self._long  # noqa: SLF001
         return fetched
 

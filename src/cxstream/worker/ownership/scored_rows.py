@@ -62,7 +62,7 @@ class ScoredRows:
         rows: accepted touchpoints so far.
         values: the records that are encoded.
         headers: ... and their headers.
-        compressed: each of them is compressed by itself.
+        compressed: Kafka need not compress any of them, since Arrow has.
 
     Args:
         limit: the most bytes of a record with more than one row.
