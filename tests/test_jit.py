@@ -252,7 +252,7 @@ def test_code_of_an_older_function_is_removed_when_a_newer_one_is_kept(
     folder: Path, double: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def of(version: str) -> Any:
-        monkeypatch.setitem(jit._KEYS, "doubling", version)
+        monkeypatch.setattr(jit, "_ALL", version)
         return jit.entry(double)
 
     for version in ("v1", "v2"):

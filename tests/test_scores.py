@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from cxstream.kernels import layout
 from cxstream.model.enumerations import LEVELS
-from cxstream.model.kinds import FORGET_TYPE, RULES_TYPE, TICK_TYPE
+from cxstream.model.kinds import FORGET_TYPE, RULES_TYPE, TICK_TYPE, Kind
 from cxstream.model.parameters import DAY_MS, MINUTE_MS, ScoringParams
 from cxstream.model.rules import rules_of
 from cxstream.model.scored import FLAGS
@@ -381,18 +381,40 @@ def test_telling_what_each_touchpoint_counted_for_changes_nothing_else(params: s
 
 
 @given(history=HISTORIES, params=st.sampled_from(sorted(PARAMS)), cut=st.integers(0, 80))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=120, deadline=None)
 def test_an_event_that_cannot_change_the_risk_needs_no_evaluation(
     history: list[Entry], params: str, cut: int
 ) -> None:
-    """Where an engine tells what each touchpoint counted for, it evaluates the customer at each of them."""
-    log, saved = encoded(history), dict[bytes, bytes]()
+    log, saved, cut = encoded(history), dict[bytes, bytes](), min(cut, len(history))
     told, other = told_of_each(Engine(PARAMS[params], ACTIONS)), Engine(PARAMS[params], ACTIONS)
     outcomes = [run(told, log, 0, cut), run(told, log, cut, len(history))]
+    each, evaluated = told_of_each(Engine(PARAMS[params], ACTIONS)), list[Outcome]()
+    for i in range(len(history)):
+        if each.customers:
+            each.partition.unsettle()  # so that it evaluates the customer at each event
+        evaluated.append(run(each, log, i, i + 1))
+    assert written(evaluated) == written(outcomes)
+    assert scored_rows(evaluated) == scored_rows(outcomes)
+    assert dict(each.cards()) == dict(told.cards())
     assert run(other, log, 0, cut) == outcomes[0]
     other = reloaded(other, saved, PARAMS[params])
     assert run(other, log, cut, len(history)) == outcomes[1]
     assert dict(other.cards()) == dict(told.cards())
+    assert list(each.snapshot()) == list(told.snapshot())
+
+
+def written(outcomes: list[Outcome]) -> list[tuple[str, bytes | None, bytes | None]]:
+    """Topic, key and value of all that follows."""
+    return [(row.topic, row.key, row.value) for outcome in outcomes for row in outcome.rows]
+
+
+def test_visits_change_nothing_but_that_there_was_one() -> None:
+    """What the kernel takes for granted where it evaluates nobody at an event of these kinds."""
+    visits = {kind.label for kind in Kind if kind.spec.visit}
+    assert visits == {
+        "page_view", "search", "click", "app_open", "store_visit", "email_sent", "campaign_sent", "campaign_opened",
+        "campaign_clicked",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("reloads", [False, True])

@@ -120,6 +120,7 @@ def _reached(name: str, imported: Mapping[str, set[str]]) -> set[str]:
 
 
 _KEYS = code_keys({path.stem: path.read_bytes() for path in _SOURCES}, _NUMBERS, _KEPT)
+_ALL = _digest([key.encode() for key in _KEYS.values()])
 # Machine code with bounds checks is different code, and Numba does not tell the two apart.
 _KIND = "kernels-checked" if numba.config.BOUNDSCHECK else "kernels"
 # If this is read-only and empty, Numba continues with its folder for the user.
@@ -131,7 +132,9 @@ class _Keyed:
 
     def __init__(self, function: Callable[..., object], file: str) -> None:
         super().__init__(function, file)  # type: ignore[call-arg]  # of Numba's locators
-        self._key = _KEYS.get(Path(file).stem, "")
+        path = Path(file)
+        # Elsewhere, what a function is made of is not known.
+        self._key = _KEYS.get(path.stem, _ALL) if path.parent == _HERE else _ALL
 
     def get_source_stamp(self) -> str:
         return f"{_KIND}-{self._key}"

@@ -388,6 +388,9 @@ def said(
     """
     rows = np.ascontiguousarray(rows)
     n, named = len(rows), Packed.of([topic.encode() for topic in topics])
+    numbers = rows[:, k.S_OWN :: 2][rows[:, k.S_OWN + 1 :: 2] != 0]
+    if len(numbers) and not k.FIRST_OWN <= numbers.min() <= numbers.max() < k.FIRST_OWN + len(own.costs):
+        raise IndexError("a signal names a kind of the company's own that the rules do not have")
     order, counts = np.empty((n, len(FEATURES)), np.int64), np.empty(n, np.int64)
     contributions, ends = np.empty((n, len(FEATURES))), np.empty((n, 2), np.int64)
     most = len(FEATURES) * (_REASON_BYTES + k.OWN_NAMED * own.longest)
