@@ -185,7 +185,8 @@ async def test_what_repeats_records_is_as_small_as_it_was_sent() -> None:
     headers: list[list[tuple[str, bytes | None]]] = [[("reason", b"invalid")] for _ in rows]
     try:
         for topic in (REJECTED.name, TOUCHPOINTS.name, SCORES.name):
-            await _write(producer, topic, (topic, 0), rows, headers, ())
+            compress = Outbox(topology()).repeats(topic)
+            await _write(producer, topic, (topic, 0), rows, headers, (), compress=compress)
     finally:
         await producer.stop()
     assert {topic: len(batch) < 1000 for topic, batch in sent.items()} == {

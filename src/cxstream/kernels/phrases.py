@@ -239,7 +239,8 @@ def say(
 def say_all(
     rows: NDArray[np.float64], facts: NDArray[np.float64], b: NDArray[np.float64], typical: NDArray[np.float64],
     contributions: NDArray[np.float64], order: NDArray[np.int64], counts: NDArray[np.int64], program: Program, own: Texts,
-    costs: NDArray[np.int64], topics: Texts, out: NDArray[np.uint8], ends: NDArray[np.int64],
+    costs: NDArray[np.int64], topics: Texts, out: NDArray[np.uint8], ends: NDArray[np.int64], bits: NDArray[np.uint64],
+    weights: NDArray[np.uint64],
 ) -> int:  # fmt: skip
     """Write what signals say in words.
 
@@ -258,6 +259,8 @@ def say_all(
         out: uint8[...], filled in, with WIDE more bytes than are written.
         ends: int64[n, 2], filled in. Of a signal of friction, where its troubles end, and where its complaints end; of others,
             where the list of reasons ends, twice.
+        bits: uint64[n, SIGNAL_WIDTH], the memory of `rows`: to view it so in a kernel needs what Numba loads to compile.
+        weights: uint64[n, FEATURES], the memory of `contributions`.
 
     Returns:
         Where the last one ends.
@@ -282,9 +285,9 @@ def say_all(
                 out[at] = _COMMA
                 at += 1
             at = _put(out, at, program.pieces, PIECES * j)
-            at = put_number(out, at, rows.view(np.uint64)[i, S_X + j])
+            at = put_number(out, at, bits[i, S_X + j])
             at = _put(out, at, program.pieces, PIECES * j + 1)
-            at = put_number(out, at, contributions.view(np.uint64)[i, j])
+            at = put_number(out, at, weights[i, j])
             at = _put(out, at, program.pieces, PIECES * j + 2)
             at = _say(out, at, program, j, fact, own, costs, topics, i)
             out[at], out[at + 1] = _QUOTE, _END

@@ -397,7 +397,7 @@ def said(
     out = np.empty(n * most + 2 * ESCAPED_BYTES * len(named.text), np.uint8)
     p.say_all(
         rows, np.empty((n, p.FACTS)), b, typical, contributions, order, counts, PROGRAM, own.names, own.costs,
-        texts(named), out, ends,
+        texts(named), out, ends, rows.view(np.uint64), contributions.view(np.uint64),
     )  # fmt: skip
     text = out[: int(ends[-1, 1])].tobytes() if n else b""
     reasons, complaints, begin = [], [], 0
