@@ -83,7 +83,7 @@ WAREHOUSE_RATE = Figure(
     80_000,
     "events/s",
     "that the warehouse takes in on one core",
-    "half of 161,000 for each second of processor time (75,000 to 140,000 by the clock where other programs kept two cores "
+    "half of 161,000 for each second of processor time, 215,000 since (75,000 to 140,000 by the clock where other programs kept two cores "
     "busy): python benchmarks/warehouse.py",
 )
 WAREHOUSE_EVENT_BYTES = Figure(
