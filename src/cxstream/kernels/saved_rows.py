@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from cxstream.kernels.documents import put_text
 from cxstream.kernels.jit import entry, kernel
-from cxstream.kernels.wide import WIDE, copy, word
+from cxstream.kernels.wide import word
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -61,13 +62,6 @@ class Values(NamedTuple):
     at: NDArray[np.int64]
 
 
-@kernel
-def _copy(text: NDArray[np.uint8], at: int, out: NDArray[np.uint8], to: int, size: int) -> None:
-    """Copy text[at:at + size], and up to WIDE bytes more in both."""
-    for i in range(0, size, WIDE):
-        copy(text, at + i, out, to + i)
-
-
 @entry
 def keep(
     held: Values, rows: NDArray[np.int32], text: NDArray[np.uint8], begins: NDArray[np.int64],
@@ -100,8 +94,7 @@ def keep(
                 held.text[held.begins[row] + j] = text[begins[i] + j]
             continue
         held.begins[row], held.sizes[row] = at[USED], size
-        _copy(text, begins[i], held.text, at[USED], size)
-        at[USED] += size
+        at[USED] = put_text(held.text, at[USED], text, begins[i], ends[i])
 
 
 @entry
@@ -118,8 +111,7 @@ def gather(
     """
     at = 0
     for i in range(len(begins)):
-        _copy(text, begins[i], out, at, sizes[i])
-        at += sizes[i]
+        at = put_text(out, at, text, begins[i], begins[i] + sizes[i])
 
 
 @kernel
