@@ -20,7 +20,9 @@ from cxstream.settings import ACTIONS
 
 APPENDED = 1_800_000_000_000
 # Escapes are for the general decoder; an empty text is another than none.
-TEXT = st.sampled_from(["", "a", "b", "Łódź", 'say "hi"', "x" * 300, "\x00", "line\nfeed", "🙂"])
+TEXT = st.sampled_from(["", "a", "b", "Łódź", 'say "hi"', "x" * 300, "\x00", "line\nfeed", "🙂"]) | st.text(
+    "ab", max_size=18
+)
 FIELDS = {
     "touchpoint": TEXT,
     "session": TEXT,
@@ -42,7 +44,7 @@ def records_of(said: list[tuple[str, dict[str, Any]]]) -> list[bytes]:
                 "source": f"/{i % 3}",
                 "type": Kind.contact.type,
                 "subject": subject,
-                "time": f"2026-01-01T00:{i:02}:00Z",
+                "time": f"2026-01-{1 + i // 1440:02}T{i // 60 % 24:02}:{i % 60:02}:00Z",
                 "data": {**Kind.contact.spec.example, **data},
             },
             ensure_ascii=i % 2 == 0,
@@ -108,3 +110,15 @@ def test_rows_count_their_memory_before_they_are_arrow() -> None:
     columns.add(scored, None)
     assert columns.nbytes > 50 * 400
     assert columns.batch()["arrived"].null_count == columns.rows == 50
+
+
+def test_words_that_were_seen_before_and_words_in_one_place_stay_apart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # More short words than there are places; the second time most are known, as are words of columns before.
+    words = [text for i in range(1000) for text in (f"product-{i}", f"{i}-product", f"{i}")]
+    monkeypatch.setattr(scored_columns, "_KEPT_WORDS", scored_columns.deque(maxlen=1))
+    for order in (words, words[::-1], words):
+        batch = columns_of(records_of([("ann", {"product": word}) for word in order]), [1500])
+        assert batch["product"].equals(pa.array(order, pa.string()).dictionary_encode())
+    assert len(scored_columns._KEPT_WORDS) == 1

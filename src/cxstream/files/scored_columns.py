@@ -5,7 +5,8 @@ Kernels take texts and numbers from where the batch was read to; a batch of Arro
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections import deque
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +15,7 @@ from cxstream.kernels import columns as kernel
 from cxstream.kernels.events import ENVELOPE
 from cxstream.model.enumerations import LEVELS
 from cxstream.model.scored import COLUMNS, NAME, VERSION
-from cxstream.scoring.codec.packed import Packed
+from cxstream.scoring.codec.packed import AFTER, Packed
 from cxstream.scoring.codec.plain import MEMBERS, NUMBER, Fields
 from cxstream.scoring.state.names import Slots
 
@@ -79,6 +80,9 @@ _OTHERS = {
 }
 _LEVELS = pa.array(LEVELS, pa.string())
 _FIRST_ROWS, _FIRST_BYTES = 1024, 8192
+# The most memory that words are kept in.
+_WORDS_BYTES = 1 << 20
+_NO_BIT = np.uint64(0)
 # Room for all rows of a record, where as many as that come at once: arrays that grow step by step are copied each time.
 _MANY, _FULL_ROWS = 2000, 24_000
 # What a row takes besides its texts.
@@ -86,7 +90,7 @@ _ROW_BYTES = (
     8 * len(_NUMBERS)
     + 4 * len(_WORDS)
     + 4 * len(_TEXTS)
-    + len(MEMBERS)
+    + 8
     + sum(np.dtype(each).itemsize for each in (*_VERDICTS.values(), *_OTHERS.values()))
 )
 
@@ -102,13 +106,13 @@ class ScoredColumns:
         self.rows = 0
         self._room = _FIRST_ROWS
         self._plain = {name: np.zeros(self._room, type_) for name, type_ in {**_VERDICTS, **_OTHERS}.items()}
-        self._there = np.zeros((len(MEMBERS), self._room), np.bool_)
+        self._there = np.zeros(self._room, np.uint64)
         self._values = np.zeros((len(_NUMBERS), self._room))
         self._codes = np.zeros((len(_WORDS), self._room), np.int32)
         self._ends = np.zeros((len(_TEXTS), self._room + 1), np.int32)
         self._texts = [np.empty(_FIRST_BYTES, np.uint8) for _ in _TEXTS]
         self._lists: dict[str, dict[int, Sequence[str]]] = {name: {} for name in _LISTS}
-        self._words, self._known = Slots(), 0
+        self._words = _words()
         self._kinds: dict[str, int] = {}
         self._models: dict[str, int] = {}
         self._has_arrived = True
@@ -154,48 +158,42 @@ class ScoredColumns:
         fields, rows = _complete(events)
         at, n = span.start, len(rows)
         text = np.frombuffer(fields.text, np.uint8)
-        most = n * len(_WORDS)
-        begins, ends, places = (np.empty(most, np.int64) for _ in range(3))
-        words = kernel.spread(
-            rows, fields.members, fields.spans, fields.numbers, _NUMBER_OF, _WORDS_OF, at,
-            self._there, self._values, begins, ends, places,
+        begins, ends, places = (np.empty(n * len(_WORDS), np.int64) for _ in range(3))
+        unknown = kernel.spread(
+            rows, fields.members, fields.spans, fields.numbers, fields.own, _OWN["source"], text, _NUMBER_OF, _WORDS_OF,
+            at, self._there, self._values, self._codes, self._words.known, begins, ends, places,
         )  # fmt: skip
-        sources = fields.own[rows, _OWN["source"]]
-        begins[words : words + n], ends[words : words + n] = sources[:, 0], sources[:, 1]
-        places[words : words + n] = np.arange(at, at + n)
-        words += n
-        packed = Packed(fields.text, begins[:words], ends[:words])
-        slots, unknown = self._words.find(packed)
         if unknown:
-            self._words.add(packed, slots, unknown)
-        kernel.place(slots, packed.begins, packed.ends, places, self._codes.reshape(-1))
+            packed = Packed(fields.text, begins[:unknown], ends[:unknown])
+            slots = self._words.numbered(packed)
+            codes = self._codes.reshape(-1)
+            kernel.place(slots, text, packed.begins, packed.ends, places, codes, self._words.known)
         subjects = events.packed_subjects()
         places_of = np.stack((subjects.begins, subjects.ends), axis=1)[:, None]
-        always = np.ones(n, np.bool_)
-        self._lay("customer", subjects.data, places_of, np.arange(n), 0, always, at)
-        self._lay("id", text, fields.own, rows, _OWN["id"], always, at)
+        self._lay("customer", subjects.data, places_of, np.arange(n), 0, _NO_BIT, at)
+        self._lay("id", text, fields.own, rows, _OWN["id"], _NO_BIT, at)
         for name in _TEXTS:
             if name in NUMBER:
-                self._lay(name, text, fields.spans, rows, NUMBER[name], self._there[NUMBER[name], span], at)
+                self._lay(name, text, fields.spans, rows, NUMBER[name], _bit(name), at)
         for name in _LISTS:
-            having = np.flatnonzero(self._there[NUMBER[name], span])
+            having = np.flatnonzero(self._there[span] & _bit(name))
             events.make(having)
             for i in having.tolist():
                 self._lists[name][at + i] = getattr(events[i].data, name)
 
     def _lay(
         self, name: str, text: NDArray[np.uint8], spans: NDArray[np.int64], rows: NDArray[np.int64], m: int,
-        there: NDArray[np.bool_], at: int,
+        bit: np.uint64, at: int,
     ) -> None:  # fmt: skip
-        """Append texts to a column."""
+        """Append texts to a column, of the rows that have a bit of theirs."""
         column = _TEXTS[name]
         ends = self._ends[column]
-        need = kernel.lay(text, spans, rows, m, there, at, ends, self._texts[column])
+        need = kernel.lay(text, spans, rows, m, self._there, bit, at, ends, self._texts[column])
         if need > len(self._texts[column]):
             larger = np.empty(max(need, 2 * len(self._texts[column])), np.uint8)
             larger[: ends[at]] = self._texts[column][: ends[at]]
             self._texts[column] = larger
-            kernel.lay(text, spans, rows, m, there, at, ends, larger)
+            kernel.lay(text, spans, rows, m, self._there, bit, at, ends, larger)
 
     def _grow(self, rows: int) -> None:
         """Make room for so many rows."""
@@ -209,11 +207,17 @@ class ScoredColumns:
 
     def batch(self) -> pa.RecordBatch:
         """All rows as a batch of Arrow. Nothing can be added any more."""
-        return pa.RecordBatch.from_arrays([self._array(column) for column in COLUMNS], schema=SCHEMA)
+        bitmaps = np.empty((len(MEMBERS), -(-self.rows // 64)), np.uint64)
+        counts = np.empty(len(MEMBERS), np.int64)
+        kernel.bitmaps(self._there[: self.rows], np.empty(64, np.uint64), bitmaps, counts)
+        known = [_Known(bits, count) for bits, count in zip(bitmaps, counts.tolist(), strict=True)]
+        found = pa.RecordBatch.from_arrays([self._array(column, known) for column in COLUMNS], schema=SCHEMA)
+        self._words.release()
+        return found
 
-    def _array(self, column: Column) -> pa.Array:
+    def _array(self, column: Column, known: Sequence[_Known]) -> pa.Array:
         if column.data:
-            return self._of_data(column, _TYPES[column.type])
+            return self._of_data(column, _TYPES[column.type], known[NUMBER[column.name]])
         match column.name:
             case "customer" | "id":
                 return self._text(column.name, None)
@@ -236,16 +240,15 @@ class ScoredColumns:
             known = _validity(~np.isnan(values))
         return pa.Array.from_buffers(type_, self.rows, [known, pa.py_buffer(values)])
 
-    def _of_data(self, column: Column, type_: pa.DataType) -> pa.Array:
+    def _of_data(self, column: Column, type_: pa.DataType, known: _Known) -> pa.Array:
         n, m = self.rows, NUMBER[column.name]
-        there = self._there[m, :n]
-        if not there.any():
+        if not known.having:
             return pa.nulls(n, type_)
         match column.type:
             case "text":
-                return self._text(column.name, there)
+                return self._text(column.name, known)
             case "code":
-                return self._coded(self._codes[_WORDS_OF[m], :n], there)
+                return self._coded(self._codes[_WORDS_OF[m], :n], known)
             case "codes":
                 values: list[Any] = [None] * n
                 for row, found in self._lists[column.name].items():
@@ -253,26 +256,87 @@ class ScoredColumns:
                 return pa.array(values, type_)
         numbers = self._values[_NUMBER_OF[m], :n]
         data = np.packbits(numbers != 0, bitorder="little") if column.type == "bool" else numbers
-        return pa.Array.from_buffers(type_, n, [_validity(there), pa.py_buffer(data)])
+        return pa.Array.from_buffers(type_, n, [known.buffer(n), pa.py_buffer(data)], n - known.having)
 
-    def _text(self, name: str, there: NDArray[np.bool_] | None) -> pa.StringArray:
-        ends, known = self._ends[_TEXTS[name], : self.rows + 1], None if there is None else _validity(there)
+    def _text(self, name: str, known: _Known | None) -> pa.StringArray:
+        n = self.rows
+        ends = self._ends[_TEXTS[name], : n + 1]
         text = self._texts[_TEXTS[name]][: ends[-1]]
-        return pa.StringArray.from_buffers(self.rows, pa.py_buffer(ends), pa.py_buffer(text), known)
+        validity, nulls = (None, 0) if known is None else (known.buffer(n), n - known.having)
+        return pa.StringArray.from_buffers(n, pa.py_buffer(ends), pa.py_buffer(text), validity, nulls)
 
-    def _coded(self, codes: NDArray[np.int32], there: NDArray[np.bool_] | None) -> pa.DictionaryArray:
-        order = np.empty(kernel.FIRST + self._words.top, np.int32)
+    def _coded(self, codes: NDArray[np.int32], known: _Known | None) -> pa.DictionaryArray:
+        n, order = self.rows, np.empty(kernel.FIRST + self._words.slots.top, np.int32)
         count = kernel.renumber(codes, np.zeros_like(order), order)
         slots = order[:count] - kernel.FIRST
-        words = self._words.packed(slots[slots >= 0])
+        words = self._words.slots.packed(slots[slots >= 0])
         lengths = np.zeros(count, np.int64)
         lengths[slots >= 0] = words.lengths
         ends = np.zeros(count + 1, np.int32)
         np.cumsum(lengths, out=ends[1:])
         found = pa.StringArray.from_buffers(count, pa.py_buffer(ends), pa.py_buffer(words.text))
-        known = None if there is None else _validity(there)
-        numbers = pa.Array.from_buffers(pa.int32(), self.rows, [known, pa.py_buffer(codes)])
+        validity, nulls = (None, 0) if known is None else (known.buffer(n), n - known.having)
+        numbers = pa.Array.from_buffers(pa.int32(), n, [validity, pa.py_buffer(codes)], nulls)
         return pa.DictionaryArray.from_arrays(numbers, found)
+
+
+class _Known(NamedTuple):
+    """Which rows have a member.
+
+    Attributes:
+        bits: uint64[...], a bit for each row.
+        having: how many have it.
+    """
+
+    bits: NDArray[np.uint64]
+    having: int
+
+    def buffer(self, rows: int) -> pa.Buffer | None:
+        """The bits for Arrow; None where all of so many rows have it."""
+        return None if self.having == rows else pa.py_buffer(self.bits)[: -(-rows // 8)]
+
+
+class _Words:
+    """Words with numbers, and a table by which short ones are found at once. Numbers are not those that Arrow has.
+
+    Attributes:
+        slots: all of them.
+        known: uint64[WORDS, PLACE], for the kernel: the short ones, as far as there is room.
+    """
+
+    __slots__ = ("known", "slots")
+
+    def __init__(self) -> None:
+        self.slots = Slots()
+        self.known = np.zeros((kernel.WORDS, kernel.PLACE), np.uint64)
+
+    def numbered(self, words: Packed) -> NDArray[np.int32]:
+        """The number of each word."""
+        slots, unknown = self.slots.find(words)
+        if unknown:
+            self.slots.add(words, slots, unknown)
+        return slots
+
+    def release(self) -> None:
+        """Keep the words for the next columns, which have nearly the same, if they are not too many."""
+        if self.slots.nbytes <= _WORDS_BYTES:
+            _KEPT_WORDS.append(self)
+
+
+# By threads that make columns at the same time, and at once for each of them.
+_KEPT_WORDS: deque[_Words] = deque(maxlen=4)
+
+
+def _words() -> _Words:
+    try:
+        return _KEPT_WORDS.pop()
+    except IndexError:
+        return _Words()
+
+
+def _bit(name: str) -> np.uint64:
+    """The bit of a member of `data`."""
+    return np.uint64(1 << NUMBER[name])
 
 
 def _complete(events: Events) -> tuple[Fields, NDArray[np.int64]]:
@@ -310,7 +374,7 @@ def _complete(events: Events) -> tuple[Fields, NDArray[np.int64]]:
             parts.append(text.encode())
             place[:] = at, at + len(parts[-1])
             at += len(parts[-1])
-    return (fields if len(parts) == 1 else fields._replace(text=b"".join(parts))), rows
+    return (fields if len(parts) == 1 else fields._replace(text=b"".join([*parts, AFTER]))), rows
 
 
 def _wider(array: NDArray[Any], room: int, used: int) -> NDArray[Any]:
