@@ -87,7 +87,7 @@ def test_splitting_does_not_depend_on_blocks_or_batches(pieces, cuts, batch, lim
 @given(
     pieces=st.lists(
         st.sampled_from(
-            [b"a", b"{}\n", b"\n", b"\r\n", b"\r", "\ufeffż".encode(), b"x" * 9, b"y" * 50 + b"\n"]
+            [b"a", b"{}\n", b"{\n" * 200, b"\r\n", b"\r", "\ufeffż".encode(), b"x" * 9, b"y" * 50 + b"\n"]
         )
         | st.binary(max_size=40).map(lambda text: text + b"\n"),
         max_size=60,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cxstream.kernels.lines import line_feeds, lines_of
+from cxstream.kernels.lines import lines_of
 from cxstream.scoring.codec.packed import AFTER, Packed
 from cxstream.scoring.codec.rejection import Passing, Reference
 from cxstream.scoring.codec.rows import Rows
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
 _BOM = b"\xef\xbb\xbf"
+# Bytes of a line that make room for it at first.
+_LINE_BYTES = 64
 
 
 @dataclass(slots=True)
@@ -96,7 +98,7 @@ class _Cutter:
             yield self._too_long()
             block = block[end + 1 :]
         if end := self._end_of_whole(block):
-            yield from self._cut(block, end)
+            yield from self._whole(block, end)
             return
         end = block.rfind(b"\n") + 1
         if end:
@@ -120,11 +122,20 @@ class _Cutter:
         elif self._ready_bytes >= self.batch_bytes:
             yield from self._flush()
 
+    def _whole(self, block: bytes, end: int) -> Iterator[Records]:
+        """Use lines where they lie, unless there is something to take out first."""
+        lines = self._cut(block, end, whole=True)
+        if lines is not None:
+            yield from lines
+            return
+        self._ready.append(memoryview(block)[:end])
+        self._ready_bytes += end
+        if self._ready_bytes >= self.batch_bytes:
+            yield from self._flush()
+
     def _end_of_whole(self, block: bytes) -> int:
-        """The end of the lines of a block that can be used where they lie, and 0 where none can; the rest is given back."""
-        begun = self._ready or self._tail
-        # To look for one byte is ten times as fast as to look for three.
-        if self._give_back is None or begun or b"\r" in block or _BOM[:1] in block:
+        """The end of the lines of a block that may be used where they lie, and 0 where none can; the rest is given back."""
+        if self._give_back is None or self._ready or self._tail:
             return 0
         end = block.rfind(b"\n", 0, max(len(block) - len(AFTER), 0)) + 1
         return end if end and self._give_back(len(block) - end) else 0
@@ -161,24 +172,42 @@ class _Cutter:
             data = data.replace(b"\r\n", b"\n")
             if data[-len(AFTER) - 1 : -len(AFTER)] == b"\r":
                 data = data[: -len(AFTER) - 1] + AFTER
-        yield from self._cut(data, len(data) - len(AFTER))
+        yield from self._cut(data, len(data) - len(AFTER)) or []
 
-    def _cut(self, data: bytes, size: int) -> Iterator[Records]:
-        """Cut the first bytes of a text into lines; at least as many as AFTER has follow."""
+    def _cut(self, data: bytes, size: int, *, whole: bool = False) -> list[Records] | None:
+        """Cut the first bytes of a text into lines; at least as many as AFTER has follow.
+
+        Args:
+            data: the text.
+            size: of its first bytes.
+            whole: carriage returns and byte order marks have not been looked for.
+
+        Returns:
+            The records, if there are any; None where something has been found that is to be taken out first.
+        """
         text = np.frombuffer(data, np.uint8)
-        begins, ends, places = np.empty((3, line_feeds(text, size) + 1), np.int64)
-        lines, filled = lines_of(text, size, begins, ends, places)
+        room = size // _LINE_BYTES + 1
+        while True:
+            # Memory that is not written costs nothing.
+            begins, ends, places = np.empty((3, room), np.int64)
+            lines, filled, longest, odd = lines_of(text, size, begins, ends, places)
+            if whole and odd:
+                return None
+            if filled <= room:
+                break
+            room = filled
         first, self.next = self.next, self.next + lines
         numbers: Sequence[int] = range(first, self.next)
         if filled < lines:
             numbers = (places[:filled] + first).tolist()
-        if filled:
-            yield bounded(Packed(data, begins[:filled], ends[:filled]), numbers, self.limit)
+        if not filled:
+            return []
+        return [bounded(Packed(data, begins[:filled], ends[:filled], longest), numbers, self.limit)]
 
 
 def bounded(lines: Sequence[bytes], numbers: Sequence[int], limit: int) -> Records:
     """Take the records out that are longer than `limit` bytes."""
-    if isinstance(lines, Rows) and lines.longest <= limit:
+    if isinstance(lines, Rows | Packed) and lines.longest <= limit:
         return Records(lines, numbers)
     long = (
         np.flatnonzero(lines.lengths > limit).tolist()

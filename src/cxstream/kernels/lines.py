@@ -7,59 +7,58 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cxstream.kernels.jit import entry
-from cxstream.kernels.wide import WIDE, bits, like, lowest
+from cxstream.kernels.wide import WIDE, like, lowest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_LINE_FEED = 10
+_LINE_FEED, _RETURN, _MARK = 10, 13, 0xEF
 _ONE = np.uint64(1)
-
-
-@entry
-def line_feeds(text: NDArray[np.uint8], size: int) -> int:
-    """How many line feeds are among the first bytes of a text; WIDE bytes more may be read."""
-    count = 0
-    for at in range(0, size, WIDE):
-        marks = like(text, at, _LINE_FEED)
-        if size - at < WIDE:
-            marks &= (_ONE << np.uint64(size - at)) - _ONE
-        count += bits(marks)
-    return count
 
 
 @entry
 def lines_of(
     text: NDArray[np.uint8], size: int, begins: NDArray[np.int64], ends: NDArray[np.int64], places: NDArray[np.int64]
-) -> tuple[int, int]:  # fmt: skip
+) -> tuple[int, int, int, bool]:  # fmt: skip
     """Cut the first bytes of a text into lines. The last one may have no line feed; a text without bytes is an empty line.
 
     Args:
         text: uint8[...], of which WIDE bytes more may be read.
         size: of its first bytes.
-        begins: int64[line feeds + 1], where each line begins that is not empty; filled in.
-        ends: int64[line feeds + 1], where it ends, without its line feed; filled in.
-        places: int64[line feeds + 1], how many lines are before it; filled in.
+        begins: int64[n], where each line begins that is not empty; filled in.
+        ends: int64[n], where it ends, without its line feed; filled in.
+        places: int64[n], how many lines are before it; filled in.
 
     Returns:
-        How many lines there are, and how many of them are not empty.
+        How many lines there are, how many of them are not empty, the bytes of the longest, and whether there is a carriage
+        return or a byte with which a byte order mark may begin. If there are more lines than there is room for, nothing is filled in that
+        means anything, and only the number of lines that are not empty is right.
     """
-    begin, lines, filled = 0, 0, 0
+    begin, lines, filled, longest, room = 0, 0, 0, 0, len(begins)
+    odd = np.uint64(0)
     for at in range(0, size, WIDE):
         marks = like(text, at, _LINE_FEED)
+        strange = like(text, at, _RETURN) | like(text, at, _MARK)
         if size - at < WIDE:
-            marks &= (_ONE << np.uint64(size - at)) - _ONE
+            inside = (_ONE << np.uint64(size - at)) - _ONE
+            marks &= inside
+            strange &= inside
+        odd |= strange
         while marks != np.uint64(0):
             end = at + lowest(marks)
             marks &= marks - _ONE
             if end > begin:
-                begins[filled], ends[filled], places[filled] = begin, end, lines
+                if filled < room:
+                    begins[filled], ends[filled], places[filled] = begin, end, lines
                 filled += 1
+                longest = max(longest, end - begin)
             lines += 1
             begin = end + 1
     if begin < size:
-        begins[filled], ends[filled], places[filled] = begin, size, lines
+        if filled < room:
+            begins[filled], ends[filled], places[filled] = begin, size, lines
         filled += 1
+        longest = max(longest, size - begin)
     if begin < size or lines == 0:
         lines += 1
-    return lines, filled
+    return lines, filled, longest, odd != np.uint64(0)

@@ -542,7 +542,8 @@ class Engine:
         if grace:
             more = self.rules.latest.rules.future_ms - self._settings.future_ms
             latest = np.minimum(latest, NO_LIMIT - max(more, 0)) + more
-            latest[decoded.columns["kind"] >= CONTROL] -= more + grace
+            if not decoded.touchpoints:
+                latest[decoded.columns["kind"] >= CONTROL] -= more + grace
         if rules_among(decoded):
             return self._follow(decoded, offsets, latest)
         own = self._rename(decoded.events)

@@ -109,6 +109,7 @@ class Decoded:
         columns: EVENT[g]; `slot` and `topic` are filled in by the partition.
         sources: uint64[g], hash of each event's source.
         rejected: the others, in order.
+        touchpoints: whether all of them are known to be touchpoints: no control record is among them.
     """
 
     valid: NDArray[np.int64]
@@ -116,6 +117,7 @@ class Decoded:
     columns: NDArray[np.void]
     sources: NDArray[np.uint64]
     rejected: list[Rejected]
+    touchpoints: bool = False
 
     def reject(self, wrong: Mapping[int, tuple[str, str, str]]) -> None:
         """Reject some of the valid records.
@@ -144,6 +146,7 @@ class Decoded:
             _rows(self.columns, places),
             self.sources[places],
             rejected,
+            self.touchpoints,
         )
 
 
@@ -334,9 +337,7 @@ def _too_deep(raw: bytes) -> bool:
 
 
 def _longest(values: Sequence[bytes | None]) -> int:
-    if isinstance(values, Packed):
-        return int(values.lengths.max(initial=0))
-    if isinstance(values, Rows):
+    if isinstance(values, Packed | Rows):
         return values.longest
     return max(map(len, filter(None, values)), default=0)
 
@@ -491,15 +492,18 @@ def _read(
         sentiments,
         plain.members,
     )
-    decoded = Decoded(np.arange(len(raws)), events, plain.columns, plain.sources, [])
+    # No plain record is a control record.
+    decoded = Decoded(np.arange(len(raws)), events, plain.columns, plain.sources, [], touchpoints=True)
     others = np.flatnonzero(~plain.known)
     if not len(others):
         return decoded
     plain.members[others] = _ANY_MEMBER
     rest = _read_others(raws, others.tolist(), notes, vocabulary, texts)
-    plain.known[rest.valid] = True
-    plain.columns[rest.valid], plain.sources[rest.valid] = rest.columns, rest.sources
-    events.put(rest.valid.tolist(), rest.events)
+    if len(rest.valid):
+        plain.known[rest.valid] = True
+        plain.columns[rest.valid], plain.sources[rest.valid] = rest.columns, rest.sources
+        events.put(rest.valid.tolist(), rest.events)
+        decoded.touchpoints = not (rest.columns["kind"] >= CONTROL).any()
     return decoded.taken(np.flatnonzero(plain.known), rest.rejected) if rest.rejected else decoded
 
 
@@ -522,6 +526,10 @@ def _read_others(
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, TypeError) as error:
             i = which[len(events) + len(rejected)]
             rejected.append(Rejected(i, *_diagnose(raws[i], notes.get(i), error)))
+    if not events:
+        return Decoded(
+            np.empty(0, np.int64), Events.of([]), np.empty(0, EVENT), np.empty(0, np.uint64), rejected
+        )
     refused = {r.index for r in rejected}
     positions = np.array([i for i in which if i not in refused], np.int64)
     if texts is not None:
@@ -540,6 +548,8 @@ def _read_others(
 
 def rules_among(decoded: Decoded) -> list[int]:
     """Places of sets of rules among the valid records."""
+    if decoded.touchpoints:
+        return []
     places: list[int] = np.flatnonzero(decoded.columns["kind"] == RULES).tolist()
     return places
 
@@ -568,6 +578,8 @@ def _reject_forged(
         else each
         for each in decoded.rejected
     ]
+    if decoded.touchpoints:
+        return
     doubts = {}
     for i in np.flatnonzero(decoded.columns["kind"] >= CONTROL).tolist():
         place = int(decoded.valid[i])

@@ -71,6 +71,7 @@ class Events(Sequence[Any]):
         "_spans",
         "_subjects",
         "_text",
+        "_whole",
         "fields",
         "rows",
     )
@@ -87,6 +88,7 @@ class Events(Sequence[Any]):
     ) -> None:
         self._raws, self._decode, self._text, self._spans, self.fields = raws, decode, text, spans, fields
         self.rows = np.arange(len(spans))
+        self._whole = True  # these are all events of the batch
         self._sentiments, self._members = sentiments, members
         self._made: dict[int, Any] = {}
         self._subjects: list[str] | None = None
@@ -153,8 +155,13 @@ class Events(Sequence[Any]):
         """Subject of each event; "" for one without."""
         if self._subjects is not None:
             return Packed.of([subject.encode() for subject in self._subjects])
-        spans = self._spans[self.rows]
-        return Packed(self._text, spans[:, SUBJECT_BEGIN], spans[:, SUBJECT_END])
+        begins, ends = self._spans[:, SUBJECT_BEGIN], self._spans[:, SUBJECT_END]
+        if self._whole:
+            return Packed(self._text, begins, ends)
+        # Column by column takes a third of the time that whole rows take.
+        some = np.empty((len(self.rows), 2), np.int64)
+        some[:, 0], some[:, 1] = begins[self.rows], ends[self.rows]
+        return Packed(self._text, some[:, 0], some[:, 1])
 
     def subjects(self) -> list[str]:
         """Subject of each event; "" for one without."""
@@ -200,7 +207,7 @@ class Events(Sequence[Any]):
             self._raws, self._decode, self._text, self._spans, self.fields, self._sentiments, self._members
         )
         places = np.asarray(places, np.int64)
-        some.rows, some._made = self.rows[places], dict(self._made)
+        some.rows, some._made, some._whole = self.rows[places], dict(self._made), False
         if self._subjects is not None:
             some._subjects = list(map(self._subjects.__getitem__, places.tolist()))
         return some

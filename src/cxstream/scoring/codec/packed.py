@@ -26,12 +26,16 @@ class Packed(Sequence[bytes]):
             as AFTER has behind the last.
         begins: int64[n], where each begins.
         ends: int64[n], where each ends.
+
+    `longest` is how many bytes the longest has, where that is known.
     """
 
-    __slots__ = ("begins", "ends", "text")
+    __slots__ = ("_longest", "begins", "ends", "text")
 
-    def __init__(self, text: bytes, begins: NDArray[np.int64], ends: NDArray[np.int64]) -> None:
-        self.text, self.begins, self.ends = text, begins, ends
+    def __init__(
+        self, text: bytes, begins: NDArray[np.int64], ends: NDArray[np.int64], longest: int | None = None
+    ) -> None:
+        self.text, self.begins, self.ends, self._longest = text, begins, ends, longest
 
     @classmethod
     def of(cls, texts: Sequence[bytes | None], between: bytes = b"\0") -> Packed:
@@ -62,6 +66,13 @@ class Packed(Sequence[bytes]):
     def lengths(self) -> NDArray[np.int64]:
         """Bytes of each, int64[n]."""
         return self.ends - self.begins
+
+    @property
+    def longest(self) -> int:
+        """Bytes of the longest; 0 where there is none."""
+        if self._longest is None:
+            self._longest = int(self.lengths.max(initial=0))
+        return self._longest
 
     def __len__(self) -> int:
         return len(self.ends)
