@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import aiokafka
 from aiokafka import TopicPartition
@@ -14,6 +14,7 @@ from cxstream.kafka.claims import Ownership
 from cxstream.kafka.connection import connection
 from cxstream.kafka.fetch_screen import read_whole
 from cxstream.kafka.records import between, together
+from cxstream.kafka.transactions import TransactionProducer, opened
 from cxstream.topology import TOUCHPOINTS
 from cxstream.worker.feed import FETCH_COST, limits
 
@@ -30,6 +31,9 @@ BATCH_BYTES = 900 * 1024
 TRANSACTION_MS = 60_000
 _GOODBYE_SECONDS = 2.0
 _FOLLOW_MS = 60_000
+
+# The owner of a claim, with new brokers and with older ones.
+Producer: TypeAlias = "TransactionProducer | aiokafka.AIOKafkaProducer"
 
 
 class Kafka:
@@ -66,11 +70,12 @@ class Kafka:
         """
         await self.release(await self.claim(partition, group))
 
-    async def claim(self, partition: int, group: str | None = None) -> aiokafka.AIOKafkaProducer:
+    async def claim(self, partition: int, group: str | None = None) -> Producer:
         """Become the only producer that may commit results of a partition.
 
         The transactional id belongs to the partition, not to the process: starting the producer fences the
-        previous one and aborts its open transaction, so from now on only this producer can commit.
+        previous one and aborts its open transaction, so from now on only this producer can commit. Brokers before
+        Kafka 4.0, and clusters whose `transaction.version` is below 2, get aiokafka's producer.
 
         Args:
             partition: which.
@@ -79,16 +84,26 @@ class Kafka:
         Raises:
             KafkaError: the claim failed.
         """
-        producer = aiokafka.AIOKafkaProducer(
-            **connection(self._settings),
-            transactional_id=f"{group or self.group}-{self._settings.topology.touchpoints.name}-{partition}",
+        arguments = connection(self._settings)
+        name = f"{group or self.group}-{self._settings.topology.touchpoints.name}-{partition}"
+        producer = await opened(arguments, name, transaction_ms=TRANSACTION_MS, batch_bytes=BATCH_BYTES)
+        if producer is not None:
+            return producer
+        older = aiokafka.AIOKafkaProducer(
+            **arguments,
+            transactional_id=name,
             transaction_timeout_ms=TRANSACTION_MS,
             max_batch_size=BATCH_BYTES,
         )
-        return await started(producer)
+        return await started(older)
 
-    async def release(self, producer: aiokafka.AIOKafkaProducer) -> None:
+    async def release(self, producer: Producer) -> None:
         """Release a claim; if the producer cannot be stopped cleanly, the broker cleans up."""
+        if isinstance(producer, TransactionProducer):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_GOODBYE_SECONDS):
+                    await producer.stop()
+            return
         await discard(producer)
         # A fenced producer keeps futures that are never awaited, and asyncio would log each as an error.
         unsent = [batch for batches in producer._message_accumulator._batches.values() for batch in batches]  # noqa: SLF001

@@ -47,7 +47,6 @@ _CUTS = (
     (Api.END_TXN, True, "before its commit was answered"),
     (Api.TXN_OFFSET_COMMIT, False, "before its offset was sent"),
     (Api.TXN_OFFSET_COMMIT, True, "before its offset was answered"),
-    (Api.ADD_OFFSETS_TO_TXN, False, "between its results and its offset"),
     (Api.PRODUCE, True, "before its results were answered"),
 )
 

@@ -41,6 +41,12 @@ DIGESTS = {
     "aiokafka.consumer.fetcher:FetchError": "10966ad4c7954483",
     "aiokafka.consumer.subscription_state:TopicPartitionState.pause": "f62189fab1d9806b",
     "aiokafka.consumer.subscription_state:TopicPartitionState.resume": "3a11dd5b4c69ace3",
+    "aiokafka.client:AIOKafkaClient._wait_on_metadata": "957d529bb4739e38",
+    "aiokafka.client:AIOKafkaClient.coordinator_lookup": "38a46a4273ed3211",
+    "aiokafka.client:AIOKafkaClient.send": "fb1726e3ed8e63ef",
+    "aiokafka.protocol.api:Request": "1dc66f0574be1673",
+    "aiokafka.protocol.api:RequestStruct": "0c94b7d190186c2a",
+    "aiokafka.producer.message_accumulator:BatchBuilder": "8050802ca7514186",
     "aiokafka.producer.message_accumulator:MessageBatch": "36a7b1dac89d2910",
     "aiokafka.producer.transaction_manager:TransactionManager": "d0932794d69a6780",
 }

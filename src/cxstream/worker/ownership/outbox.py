@@ -29,13 +29,13 @@ from cxstream.worker.ownership.suspects import Cause, RowsRefusedError, is_refus
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from aiokafka import AIOKafkaProducer
     from aiokafka.structs import RecordMetadata
 
     from cxstream.scoring.codec.pseudonym import Pseudonyms
     from cxstream.scoring.engine import Outcome
     from cxstream.scoring.state.snapshot import Unsealed
     from cxstream.topology import Topology
+    from cxstream.worker.clients import Producer
 
 Pair = tuple[bytes | None, bytes | None]
 Headers = list[tuple[str, bytes | None]]
@@ -303,7 +303,7 @@ class Outbox:
 
 
 async def commit(
-    producer: AIOKafkaProducer,
+    producer: Producer,
     outbox: Outbox,
     *,
     topology: Topology,
@@ -413,7 +413,7 @@ def _require_past(latest_request: int | None, appended: int | None, where: str) 
 
 
 async def _write(
-    producer: AIOKafkaProducer,
+    producer: Producer,
     topic: str,
     tp: tuple[str, int],
     rows: Sequence[Pair],
@@ -483,7 +483,7 @@ def _filled(
     return batch, len(rows)
 
 
-def _new_batch(producer: AIOKafkaProducer, *, compress: bool) -> Any:
+def _new_batch(producer: Producer, *, compress: bool) -> Any:
     """A batch of a producer, compressed where it repeats what others have sent.
 
     They may have sent a kilobyte that stands for a megabyte, again and again.

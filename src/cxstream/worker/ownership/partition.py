@@ -38,12 +38,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from aiokafka import AIOKafkaProducer
-
     from cxstream.scoring.engine import Engine
     from cxstream.scoring.state.marker import Owner
     from cxstream.settings import Settings
-    from cxstream.worker.clients import Kafka, Reader
+    from cxstream.worker.clients import Kafka, Producer, Reader
     from cxstream.worker.feed import Fetch
     from cxstream.worker.metrics.counters import Counters
     from cxstream.worker.ownership.inlets import Inlet
@@ -356,7 +354,7 @@ class Partition:
 
     async def _restored(
         self,
-        producer: AIOKafkaProducer,
+        producer: Producer,
         reader: Reader,
         parked: Restored | None,
         owner: Owner,

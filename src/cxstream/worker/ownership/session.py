@@ -41,12 +41,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
-    from aiokafka import AIOKafkaProducer
-
     from cxstream.scoring.engine import Outcome, Read
     from cxstream.settings import Settings
     from cxstream.topology import Topic
-    from cxstream.worker.clients import Kafka, Reader
+    from cxstream.worker.clients import Kafka, Producer, Reader
     from cxstream.worker.metrics.counters import Counters
     from cxstream.worker.ownership.inlets import Inlet, Request
     from cxstream.worker.ownership.restore import Restored
@@ -97,7 +95,7 @@ class OwnershipSession:
         settings: Settings,
         kafka: Kafka,
         partition: int,
-        producer: AIOKafkaProducer,
+        producer: Producer,
         reader: Reader,
         restored: Restored,
         counters: Counters,
