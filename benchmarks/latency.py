@@ -7,7 +7,9 @@ Each event has a time at which it is meant to be sent, on a fixed grid. The late
 event that caused it, whether the sender kept to it or not, until a consumer has it: a sender that must wait hides no
 delay (no coordinated omission). Every latency is kept, so the percentiles are exact. One event in --every is a long
 wait of a customer who is new, which causes one signal; the others are page views of --customers. The load, Kafka, the
-worker and the consumer share the computer, so that at high rates the load costs the worker time.
+worker and the consumer share the computer. So the requests of the load are made before the first is sent, and events
+are gathered for --linger, 5 ms, as Kafka's own producer gathers them since 4.0; the waiting counts. The times in the
+events are earlier than those at which they are sent, by as long as it took to make them.
 """
 
 from __future__ import annotations
@@ -15,28 +17,38 @@ from __future__ import annotations
 import argparse
 import asyncio
 import multiprocessing
+import os
+import socket
 import sys
 import tempfile
+import threading
 import time
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import aiokafka
 import numpy as np
 import orjson
+from aiokafka.protocol.api import RequestHeader_v1
+from aiokafka.protocol.produce import ProduceRequest_v7, ProduceResponse_v7
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from cxstream.kafka.admin import ensure_topics
-from cxstream.kafka.producer import route, sending
+from cxstream.kafka.producer import route
 from cxstream.local import LocalKafka
 from cxstream.local.process import Guarded
 from cxstream.scoring.engine import compile_kernels
 from cxstream.settings import Settings
-from cxstream.topology import FRICTION
+from cxstream.topology import FRICTION, TOUCHPOINTS
 from kept import Kept
 
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
 PARTITIONS = 4
-TICK_SECONDS = 0.002
 PERCENTILES = (50.0, 99.0, 99.9, 100.0)
 READY_SECONDS = 240.0
 DRAIN_SECONDS = 60.0
@@ -63,24 +75,61 @@ def event(i: int, customer: bytes, now: bytes) -> bytes:
     )
 
 
-def load(bootstrap: str, rate: float, count: int, every: int, customers: int, start: float) -> None:
-    """Send events, each as near to its time as it goes."""
+def requests_of(rate: float, count: int, every: int, customers: int, linger: float) -> list[bytes]:
+    """The request for each piece of `linger` seconds, as it goes over the wire; b"" where a piece has no events."""
+    began, made = datetime.now(UTC), []
+    ends = np.minimum(np.floor(np.arange(1, int(count / rate / linger) + 2) * linger * rate), count)
+    for number, (first, end) in enumerate(
+        zip([0, *ends.astype(int).tolist()], ends.astype(int).tolist(), strict=False)
+    ):
+        now = (began + timedelta(seconds=first / rate)).isoformat(timespec="milliseconds")[
+            :23
+        ].encode() + b"Z"
+        keys = customers_of(first, end, every, customers)
+        batches = [DefaultRecordBatchBuilder(2, 0, 0, -1, -1, -1, BLOCK * 1000) for _ in range(PARTITIONS)]
+        sizes = [0] * PARTITIONS
+        for n, (key, partition) in enumerate(zip(keys, route(keys, PARTITIONS), strict=True)):
+            batches[partition].append(sizes[partition], 0, key, event(first + n, key, now), [])
+            sizes[partition] += 1
+        some = [
+            (partition, bytes(batches[partition].build()))
+            for partition in range(PARTITIONS)
+            if sizes[partition]
+        ]
+        fields = ProduceRequest_v7(None, -1, 60_000, [(TOUCHPOINTS.name, some)])
+        wire = RequestHeader_v1(fields, number, "load").encode() + fields.encode()
+        made.append(len(wire).to_bytes(4, "big") + wire if some else b"")
+    return made
 
-    async def send() -> None:
-        async with sending(Settings(kafka=bootstrap)) as sender:
-            sent = 0
-            while sent < count:
-                due = min(int((time.monotonic() - start) * rate), count, sent + BLOCK)
-                if due <= sent:
-                    await asyncio.sleep(TICK_SECONDS)
-                    continue
-                now = datetime.now(UTC).isoformat(timespec="milliseconds")[:23].encode() + b"Z"
-                keys = customers_of(sent, due, every, customers)
-                await sender.send(keys, [event(sent + n, key, now) for n, key in enumerate(keys)])
-                await sender.flush()
-                sent = due
 
-    asyncio.run(send())
+def confirm(connection: socket.socket, count: int) -> None:
+    """Read the responses to so many requests; ends the process if Kafka refuses one."""
+    stream = connection.makefile("rb")
+    for _ in range(count):
+        response = BytesIO(stream.read(int.from_bytes(stream.read(4), "big"))[4:])
+        for _, partitions in ProduceResponse_v7.decode(response).topics:
+            for partition, code, *_ in partitions:
+                if code:
+                    sys.stderr.write(f"Kafka refuses events for partition {partition}: error {code}\n")
+                    os._exit(1)
+
+
+def load(
+    bootstrap: str, rate: float, count: int, every: int, customers: int, linger: float, started: Connection
+) -> None:
+    """Send events, each as soon after its time as --linger allows; says when the first was due."""
+    pieces = requests_of(rate, count, every, customers, linger)
+    host, _, port = bootstrap.rpartition(":")
+    with socket.create_connection((host, int(port))) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        reader = threading.Thread(target=confirm, args=(connection, sum(map(bool, pieces))), daemon=True)
+        reader.start()
+        start = time.monotonic() + 1.0
+        started.send(start)
+        for number, piece in enumerate(pieces, 1):
+            time.sleep(max(0.0, start + number * linger - time.monotonic()))
+            connection.sendall(piece)
+        reader.join()
 
 
 def numbers(count: int, every: int, customers: int) -> list[np.ndarray]:
@@ -137,13 +186,17 @@ def measure(rate: float, flush: float, args: argparse.Namespace) -> np.ndarray:
                 if worker.status is not None or time.monotonic() > until:
                     raise SystemExit(f"the worker does not start:\n{worker.log.read_text()[-2000:]}")
                 time.sleep(0.1)
-            start = time.monotonic() + 3.0
-            sender = multiprocessing.get_context("spawn").Process(
+            context = multiprocessing.get_context("spawn")
+            hears, tells = context.Pipe(duplex=False)
+            sender = context.Process(
                 target=load,
-                args=(kafka.bootstrap, rate, count, args.every, args.customers, start),
+                args=(kafka.bootstrap, rate, count, args.every, args.customers, args.linger, tells),
                 daemon=True,
             )
             sender.start()
+            if not hears.poll(READY_SECONDS):
+                raise SystemExit("the events are not made in time")
+            start = hears.recv()
             causes = np.arange(0, count, args.every)
             deadline = start + count / rate + DRAIN_SECONDS
             found = asyncio.run(arrivals(kafka.bootstrap, len(causes), deadline))
@@ -217,6 +270,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0, help="measured at each rate, after a warm-up")
     parser.add_argument("--every", type=int, default=100, help="one event in so many causes a signal")
     parser.add_argument("--customers", type=int, default=50_000)
+    parser.add_argument("--linger", type=float, default=0.005, help="seconds that events wait for others")
     parser.add_argument("--plot", type=Path, help="SVG or PNG: latency against the flush interval")
     parser.add_argument(
         "--results", type=Path, help="JSON that keeps what was measured; only what it lacks is measured"
@@ -236,6 +290,7 @@ def main() -> None:
                 "seconds": args.seconds,
                 "every": args.every,
                 "customers": args.customers,
+                "linger": args.linger,
             }
             while kept.wants(what):
                 seconds = measure(rate, flush, args)

@@ -46,7 +46,10 @@ BUSY = {
     "CXSTREAM_WORKER__FLUSH_SECONDS": "0.2",
     "CXSTREAM_WORKER__SNAPSHOT_SECONDS": "1",
     "CXSTREAM_WORKER__SESSION_SECONDS": "6",
-    "CXSTREAM_WORKER__FETCH_BYTES": "300000",
+    # A transaction for each fetch or two, however fast the computer is.
+    "CXSTREAM_WORKER__FLUSH_RECORDS": "500",
+    "CXSTREAM_WORKER__QUEUE_BATCHES": "1",
+    "CXSTREAM_WORKER__FETCH_BYTES": "100000",
 }
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(900)]

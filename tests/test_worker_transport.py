@@ -12,12 +12,13 @@ from aiokafka.protocol.fetch import FetchRequest
 from faust.exceptions import ImproperlyConfigured
 from faust.transport import by_url
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
+from faust.types import TP
 
 from cxstream.kafka.connection import connection
 from cxstream.settings import Settings
 from cxstream.topology import FRICTION, TOUCHPOINTS
 from cxstream.worker.faust.app import create_app
-from cxstream.worker.faust.transport import ConsumerThread, Transport
+from cxstream.worker.faust.transport import Consumer, ConsumerThread, Transport
 from cxstream.worker.faust.upstream_pins import DIGESTS, digest
 from workers import in_process, key_of, members, touchpoint, until, write
 
@@ -115,6 +116,39 @@ async def test_brokers_gather_after_a_small_fetch_and_wait_for_one_byte_once_not
             await until(lambda: waits[-1] == (500, 1), 60, lambda: str(waits))
             waits.clear()
         assert sum(len(fetch.records) for fetch in fetches) == 2
+
+
+@pytest.mark.parametrize("change", ["none", "flow", "generation"])
+async def test_a_fetch_that_a_rebalance_overtakes_is_dropped_and_the_next_one_says_so(
+    monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    fetches: list[Fetch] = []
+    partitions = SimpleNamespace(
+        topics={TOUCHPOINTS.name}, full=set, room=1, halted="", put=fetches.append,
+        damaged=SimpleNamespace(leave_room=lambda _: None),
+    )  # fmt: skip
+    app = SimpleNamespace(partitions=partitions, consumer_generation_id=1)
+    consumer: Any = Consumer.__new__(Consumer)
+    consumer.app, consumer.flow_active, consumer._handed_out = app, True, {}
+    monkeypatch.setattr(Consumer, "highwater", lambda *_: 10)
+    monkeypatch.setattr("cxstream.worker.faust.transport.together", list)
+    tp, other = TP(TOUCHPOINTS.name, 0), TP(FRICTION.name, 0)
+    firsts, overtakes = [0, 3, 6], ["none", change, "none"]
+
+    async def fetched(*_: Any) -> Any:
+        overtaking = overtakes.pop(0)
+        consumer.flow_active = overtaking != "flow"
+        app.consumer_generation_id += overtaking == "generation"
+        first = firsts.pop(0)
+        return {tp: [SimpleNamespace(offset=first + n, cost=1) for n in range(3)], other: ["as it is"]}
+
+    monkeypatch.setattr("faust.transport.drivers.aiokafka.Consumer._getmany", fetched)
+    while firsts:
+        assert await consumer._getmany({tp, other}, 1.0) == {other: ["as it is"]}
+    passed = [(0, None), (3, 2), (6, 5)]
+    assert [(each.first, each.follows) for each in fetches] == [
+        each for each in passed if change == "none" or each[0] != 3
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The message that travels through Faust: a whole fetch of one partition, not single records."""
+"""What the transport passes to a partition: a whole fetch, not single records."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FETCH_COST = 4
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """Consecutive records of one partition, as one Faust message carries them.
+    """Consecutive records of one partition, as one fetch brings them.
 
     Attributes:
         partition: their partition.

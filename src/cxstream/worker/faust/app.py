@@ -1,7 +1,7 @@
 """The Faust app: connects Faust's events to the partitions.
 
 Faust                       this package
-consumer --- fetch -------> Partitions.put        (through the agent)
+consumer --- fetch -------> Partitions.put        (by the transport)
 group ------ assigned ----> Partitions.on_assigned
        ----- revoked -----> Partitions.on_revoked
 stop ----------------------> Partitions.close      (before the group is left)
@@ -39,23 +39,10 @@ if TYPE_CHECKING:
 
     from cxstream.kafka.claims import Ownership
     from cxstream.settings import Settings
-    from cxstream.worker.feed import Fetch
 
 _WATCH_SECONDS = 5.0
 _COUNT_SECONDS = 1.0
 _FOR_EVER_SECONDS = 86_400.0
-
-
-class Whole(faust.Schema):  # type: ignore[misc]
-    """Passes the key and value of a message to the agent unchanged: a Fetch needs no decoding."""
-
-    def compile(self, app: faust.App, **_: Any) -> Any:
-        """Faust's hook for the decoder."""
-
-        async def decode(message: Any, **_: Any) -> Any:
-            return app.create_event(message.key, message.value, message.headers, message)
-
-        return decode
 
 
 class Boot(faust.App.BootStrategy):  # type: ignore[misc]
@@ -165,12 +152,13 @@ def _free_port(host: str) -> int:
 
 def _add_agent(app: App) -> None:
     # acks=False: Faust neither tracks nor commits these; their offsets are committed together with their results.
-    touchpoints = app.topic(app.settings.topology.touchpoints.name, schema=Whole(), acks=False)
+    touchpoints = app.topic(app.settings.topology.touchpoints.name, acks=False)
 
     @app.agent(touchpoints, name="touchpoints")  # type: ignore[untyped-decorator]
-    async def score(fetches: AsyncIterator[Fetch]) -> None:
-        async for fetch in fetches:
-            app.partitions.put(fetch)
+    async def subscribe(records: AsyncIterator[Any]) -> None:
+        """Have the group assign the topic; the transport passes its fetches to the partitions itself."""
+        async for _ in records:
+            raise AssertionError("a fetch came as single records")
 
 
 def _add_lifecycle(app: App) -> None:

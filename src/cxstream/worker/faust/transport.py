@@ -1,13 +1,13 @@
-"""A Faust transport that passes whole fetches to an agent.
+"""A Faust transport that passes whole fetches to the partitions.
 
 Faust's own consumer takes every record through four tasks, a lock and a queue, which costs some 80 us per
-record. Here the records of one partition in one fetch become one message whose value is a `Fetch`
-and whose offset is that of its last record. Assignment, rebalancing, streams, sensors, web and the command
-line remain Faust's. Topics that are not read in batches pass through unchanged.
+record. Here the records of one partition in one fetch go to their partition at once, as a `Fetch`. Assignment,
+rebalancing, streams, sensors, web and the command line remain Faust's. Topics that are not read in batches pass
+through unchanged.
 
 An app selects it by its broker URL, `cxstream://host:port`; the entry point `faust.transports` registers it.
-The agent's topic is declared with `acks=False`: its offsets are committed in the transactions that carry
-the results, never by Faust.
+The agent that subscribes to the topic is declared with `acks=False`: its offsets are committed in the transactions that
+carry the results, never by Faust.
 
 Faust is pinned to one version because some parts that are overridden here are not public. `upstream_pins.DIGESTS`
 lists them, and the parts of aiokafka that this package relies on, each with a digest of the source it was written for.
@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import aiokafka
 from aiokafka.errors import KafkaError
@@ -56,22 +56,6 @@ _METADATA_MS = 5000
 
 # These are parts of Faust, so they use Faust's logger.
 _LOGGER = logging.getLogger("faust.transport.cxstream")
-
-
-class _Envelope(NamedTuple):
-    """The part of a ConsumerRecord that Faust's `_to_message` reads."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int
-    timestamp_type: int
-    value: Fetch
-    headers: tuple[()] = ()
-    key: None = None
-    checksum: None = None
-    serialized_key_size: int = 0
-    serialized_value_size: int = 0
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
@@ -162,7 +146,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
 
 
 class Consumer(driver.Consumer):  # type: ignore[misc]
-    """Returns fetches instead of records."""
+    """Passes fetches to the partitions, and returns the records of other topics."""
 
     logger = _LOGGER
 
@@ -194,21 +178,27 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
             await asyncio.sleep(_ROOM_SECONDS)
             return {}
         self.app.partitions.damaged.leave_room(room)
+        generation = self.app.consumer_generation_id
         fetched = await super()._getmany(wanted, timeout)
-        batch_topics = self.app.partitions.topics
-        return {
-            tp: [self._envelope(tp, records)] if tp.topic in batch_topics else records
-            for tp, records in fetched.items()
-            if records
-        }
+        stale = not self.flow_active or generation != self.app.consumer_generation_id
+        others = {}
+        for tp, records in fetched.items():
+            if records and tp.topic not in self.app.partitions.topics:
+                others[tp] = records
+            elif records:
+                fetch = self._next(tp, records)
+                if not stale:
+                    # At once: Faust would take some 15 turns of the event loop.
+                    self.app.partitions.put(fetch)
+        return others
 
-    def _envelope(self, tp: TP, pieces: list[Piece | PackedRecords]) -> _Envelope:
+    def _next(self, tp: TP, pieces: list[Piece | PackedRecords]) -> Fetch:
         records = together(pieces)
         cost = sum(piece.cost for piece in pieces)
-        last = records[-1]
         fetch = Fetch(tp.partition, records, self._handed_out.get(tp), self.highwater(tp) or 0, cost)
-        self._handed_out[tp] = last.offset
-        return _Envelope(tp.topic, tp.partition, last.offset, last.timestamp, last.timestamp_type, fetch)
+        # Of a fetch that is not passed on, too: the next one then says that something is missing.
+        self._handed_out[tp] = fetch.last
+        return fetch
 
 
 class Transport(driver.Transport):  # type: ignore[misc]
