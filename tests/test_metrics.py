@@ -33,7 +33,7 @@ from cxstream.worker.faust.offsets import Offsets
 from cxstream.worker.metrics.buckets import Buckets
 from cxstream.worker.metrics.definitions import METRICS, MOST_OWN_KINDS, OUTCOMES
 from cxstream.worker.metrics.process import Measures, Sources
-from cxstream.worker.metrics.tally import FlushTally
+from cxstream.worker.metrics.tally import FlushTally, Times
 from cxstream.worker.telemetry.distribution import DistributionMonitor
 from workers import WorkerProcess, customers_of, in_process, touchpoint, until, write
 
@@ -141,6 +141,30 @@ def test_history_is_told_from_live_records() -> None:
     assert history.counts.sum() == 1
     assert history.sum == pytest.approx((3_610_000 - 2000 - 3_600_001) / 1000)
     assert measures.event_delay.sum == pytest.approx(3610 + 3609 + 3608)
+
+
+@given(
+    st.lists(st.tuples(st.integers(-10, 10**10), st.integers(-10, 10**10), st.booleans()), max_size=30),
+    st.integers(0, 10**10),
+)
+def test_delays_are_those_of_each_record(records: list[tuple[int, int, bool]], now: int) -> None:
+    tally, measures, slow = FlushTally(), Measures(), Measures()
+    appended, happened, accepted = ([each[i] for each in records] for i in range(3))
+    for part in (slice(0, 7), slice(7, None)):
+        times = np.array(appended[part], np.int64), np.array(happened[part], np.int64)
+        tally.times.append(Times(*times, np.array(accepted[part], np.bool_)))
+    measures.add(tally, float(now))
+    for came, was, counts in records:
+        which = "live" if came - was <= 3_600_000 else "history"
+        slow.commit_delay[which].observe(max(now - came, 0) / 1000)
+        if counts:
+            slow.event_delay.observe(max(now - was, 0) / 1000)
+    for ours, theirs in (
+        *((measures.commit_delay[each], slow.commit_delay[each]) for each in ("live", "history")),
+        (measures.event_delay, slow.event_delay),
+    ):
+        assert ours.counts.tolist() == theirs.counts.tolist()
+        assert ours.sum == pytest.approx(theirs.sum)
 
 
 def test_a_clock_that_is_behind_makes_no_negative_delay() -> None:

@@ -22,6 +22,7 @@ from cxstream.scoring.engine import compile_kernels
 from cxstream.topology import TIMESTAMP_TYPE, TOUCHPOINTS
 from cxstream.worker import descriptors
 from cxstream.worker.faust.app import create_app
+from cxstream.worker.metrics.process import compile_measures
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -66,6 +67,7 @@ async def run(settings: Settings, announce: Callable[[str], None]) -> None:
     started = time.monotonic()
     log.info("loading kernels; the first time they are compiled, which takes minutes")
     await asyncio.to_thread(compile_kernels)
+    await asyncio.to_thread(compile_measures)
     if settings.worker.scored:
         await asyncio.to_thread(compile_columns)
     log.info("kernels ready", seconds=round(time.monotonic() - started, 3))

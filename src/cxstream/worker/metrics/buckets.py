@@ -22,13 +22,14 @@ class Buckets:
         bounds: upper bounds, ascending, without +Inf; a value on a bound is within it.
 
     Attributes:
+        upper: float64[bounds], the bounds.
         counts: int64[bounds + 1], values in each bucket, not cumulated.
         sum: of all values.
     """
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self._bounds = tuple(map(float, bounds))
-        self._upper = np.array(self._bounds)
+        self.upper = np.array(self._bounds)
         self._names = [*map(floatToGoString, self._bounds), "+Inf"]
         self.counts = np.zeros(len(self._bounds) + 1, np.int64)
         self.sum = 0.0
@@ -40,8 +41,13 @@ class Buckets:
 
     def observe_all(self, values: NDArray[np.float64]) -> None:
         """Add many values."""
-        self.counts += np.bincount(np.searchsorted(self._upper, values), minlength=len(self.counts))
+        self.counts += np.bincount(np.searchsorted(self.upper, values), minlength=len(self.counts))
         self.sum += float(values.sum())
+
+    def add(self, counts: NDArray[np.int64], total: float) -> None:
+        """Add values that were counted by bucket, and their sum."""
+        self.counts += counts
+        self.sum += total
 
     def cumulated(self) -> list[tuple[str, float]]:
         """Each bound and how many values are within it, as prometheus_client wants them."""

@@ -143,9 +143,8 @@ class Counters:
             self.snapshot_rows += outbox.count(SNAPSHOTS.contract)
             self.saved_at = now
         self.committed, self.committed_at = offset, now
-        newest = [int(t.happened[t.accepted].max()) for t in tally.times if t.accepted.any()]
-        if newest:
-            self.newest = max(self.newest or newest[0], *newest)
+        if tally.newest is not None:
+            self.newest = tally.newest if self.newest is None else max(self.newest, tally.newest)
         self.measures.cards += outbox.count(SCORES.contract)
         self.measures.scored_rows += outbox.scored.rows
         self.measures.scored_bytes += outbox.scored.held_bytes

@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cxstream.kernels import measures as kernel
 from cxstream.kernels.layout import ABANDONED, RESOLVED, UNRESOLVED
 from cxstream.logs.printable import printable
 from cxstream.model.enumerations import CHANNELS
 from cxstream.model.kinds import Kind
+from cxstream.model.parameters import ScoringParams
+from cxstream.scoring.engine import Engine, Records
+from cxstream.scoring.failing import SOUND
 from cxstream.worker.metrics.buckets import Buckets
 from cxstream.worker.metrics.definitions import (
     CONTACT_RESULTS,
@@ -20,12 +24,10 @@ from cxstream.worker.metrics.definitions import (
     MOST_OWN_KINDS,
     NPS,
 )
-from cxstream.worker.metrics.tally import OTHER, SOURCE_LENGTH, Times, Told
+from cxstream.worker.metrics.tally import OTHER, SOURCE_LENGTH, FlushTally, Times, Told
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from cxstream.worker.metrics.tally import FlushTally
 
 _PROMOTER, _PASSIVE = 9, 7
 _MOST_CURRENCIES = 20
@@ -128,17 +130,30 @@ class Measures:
         self.signals.update(tally.signals)
         self.reasons.update(tally.reasons)
         self.held_back += tally.held_back
-        if tally.times:
-            self._delay(Times(*map(np.concatenate, zip(*tally.times, strict=True))), now_ms)
+        for times in tally.times:
+            self._delay(times, now_ms)
         if tally.told:
             self._tell(Told(*map(np.concatenate, zip(*tally.told, strict=True))))
 
     def _delay(self, times: Times, now_ms: float) -> None:
-        delays = np.maximum(now_ms - times.appended, 0.0) / 1000
-        live = times.appended - times.happened <= HISTORY_SECONDS * 1000
-        self.commit_delay["live"].observe_all(delays[live])
-        self.commit_delay["history"].observe_all(delays[~live])
-        self.event_delay.observe_all(np.maximum(now_ms - times.happened[times.accepted], 0.0) / 1000)
+        live, history = self.commit_delay["live"], self.commit_delay["history"]
+        counts, sums = np.zeros((2, len(live.counts)), np.int64), np.zeros(3)
+        event_counts = np.zeros_like(self.event_delay.counts)
+        kernel.delays(
+            *times,
+            now_ms,
+            round(HISTORY_SECONDS * 1000),
+            live.upper,
+            counts,
+            self.event_delay.upper,
+            event_counts,
+            sums,
+        )
+        added = (counts[0], counts[1], event_counts)
+        for buckets, numbers, total in zip(
+            (live, history, self.event_delay), added, sums.tolist(), strict=True
+        ):
+            buckets.add(numbers, total)
 
     def _tell(self, told: Told) -> None:
         kinds, values, channels = told.columns["kind"], told.columns["a"], told.channels
@@ -156,6 +171,15 @@ class Measures:
         ):
             for channel in np.unique(channels[chosen]).tolist():
                 by_channel[CHANNELS[channel]].observe_all(numbers[chosen & (channels == channel)])
+
+
+def compile_measures() -> None:
+    """Compile the kernels that count, or load them from the cache, so that the first flush does not wait for it."""
+    batch = Records(SOUND, range(len(SOUND)))
+    engine = Engine(ScoringParams(), {})
+    decoded, tally = engine.read(batch), FlushTally()
+    tally.observe(decoded, engine.score(decoded, batch), SOUND, np.zeros(len(SOUND), np.int64))
+    Measures().add(tally, 0.0)
 
 
 def _results(flags: NDArray[np.uint8]) -> NDArray[np.int64]:

@@ -1,6 +1,6 @@
 """Counts of the records of one flush: collected batch by batch, published once they are committed.
 
-The work is done per batch by numpy or C if possible: it takes some 0.2 us per record, next to 5 us for scoring.
+The work is done per batch, by a kernel or numpy if possible.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from cxstream.kernels import measures as kernel
 from cxstream.kernels.layout import ACCEPTED, MISROUTED, RULES, TICK
 from cxstream.model.enumerations import CHANNELS
 from cxstream.model.kinds import Kind
@@ -33,7 +34,7 @@ _MOST_SOURCES = 1000
 _CHANNEL = {name: number for number, name in enumerate(CHANNELS)}
 _CHANNEL_OF = {name.encode(): number for name, number in _CHANNEL.items()}
 # Kinds with more metrics than their number.
-_TELLING = np.zeros(256, bool)
+_TELLING = np.zeros(kernel.KINDS, bool)
 _TELLING[[Kind.contact, Kind.queue, Kind.survey_ces, Kind.survey_csat, Kind.survey_nps]] = True
 
 
@@ -80,6 +81,7 @@ class FlushTally:
         signals: signals by kind and level.
         reasons: raised signals by leading reason.
         held_back: raises suppressed by the cooldown, counted once each.
+        newest: event time of the newest accepted record, ms UTC; None before the first.
         times: of each batch.
         told: of each batch with contacts, waits or answers.
     """
@@ -96,8 +98,10 @@ class FlushTally:
         self.signals: Counter[tuple[str, str]] = Counter()
         self.reasons: Counter[str] = Counter()
         self.held_back = 0
+        self.newest: int | None = None
         self.times: list[Times] = []
         self.told: list[Told] = []
+        self._names: dict[int, str] = {}  # of sources, by their hashes
 
     def observe(
         self, decoded: Decoded, outcome: Outcome, records: Sequence[Any], appended: NDArray[np.int64]
@@ -124,21 +128,63 @@ class FlushTally:
             sources = sources[scored]
         if not events:
             return
-        _, firsts, counts = np.unique(sources, return_index=True, return_counts=True)
-        # In order of appearance, because only the first ones have a count of their own.
-        order = np.argsort(firsts)
-        for first, n in zip(firsts[order].tolist(), counts[order].tolist(), strict=True):
-            self.sources[_told_apart(self.sources, events[first].source)] += n
-        accepted = status == ACCEPTED
-        self.times.append(Times(appended, columns["time"].copy(), accepted))
-        kinds = np.bincount(columns["kind"][accepted], minlength=len(Kind))
+        kinds, told = self._counted(events, columns, status, sources, appended)
         self.kinds += kinds[: len(Kind)]
-        for kind in np.flatnonzero(kinds[len(Kind) :]).tolist():
-            of_kind = np.flatnonzero(accepted & (columns["kind"] == len(Kind) + kind))
-            self.own[_kind_of(events[int(of_kind[0])])] += len(of_kind)
-        telling = np.flatnonzero(accepted & _TELLING[columns["kind"]])
-        if len(telling):
-            self._tell(events.taken(telling), columns[telling])
+        for kind in (len(Kind) + np.flatnonzero(kinds[len(Kind) :])).tolist():
+            of_kind = (columns["kind"] == kind) & (status == ACCEPTED)
+            self.own[_kind_of(events[int(of_kind.argmax())])] += int(kinds[kind])
+        if len(told):
+            self._tell(events.taken(told), columns[told])
+
+    def _counted(
+        self,
+        events: Events,
+        columns: NDArray[np.void],
+        status: NDArray[np.uint8],
+        sources: NDArray[np.uint64],
+        appended: NDArray[np.int64],
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Take sources and times; returns how many accepted records each kind has, and those of kinds that tell more."""
+        n = len(columns)
+        happened, accepted = np.empty(n, np.int64), np.empty(n, np.bool_)
+        kinds, told, numbers = np.empty(kernel.KINDS, np.int64), np.empty(n, np.int64), np.empty(2, np.int64)
+        hashes = np.empty(kernel.MOST_SOURCES, np.uint64)
+        firsts, counts = (np.empty(kernel.MOST_SOURCES, np.int64) for _ in range(2))
+        known = kernel.count(
+            columns,
+            status,
+            sources,
+            _TELLING,
+            happened,
+            accepted,
+            kinds,
+            told,
+            hashes,
+            firsts,
+            counts,
+            numbers,
+        )
+        if known < 0:
+            _, firsts, counts = np.unique(sources, return_index=True, return_counts=True)
+            # In order of appearance, because only the first ones have a count of their own.
+            order = np.argsort(firsts)
+            firsts, counts = firsts[order], counts[order]
+        else:
+            firsts, counts = firsts[:known], counts[:known]
+        hashes = sources[firsts].tolist()
+        for first, hashed, count in zip(firsts.tolist(), hashes, counts.tolist(), strict=True):
+            # To ask an event for its source means to decode all of it.
+            name = self._names.get(hashed)
+            if name is None:
+                name = _told_apart(self.sources, events[first].source)
+                if len(self._names) < _MOST_SOURCES:
+                    self._names[hashed] = name
+            self.sources[name] += count
+        self.times.append(Times(appended, happened, accepted))
+        newest = int(numbers[1])
+        if newest != kernel.NO_TIME:
+            self.newest = newest if self.newest is None else max(self.newest, newest)
+        return kinds, told[: numbers[0]]
 
     def _count(self, outcome: Outcome) -> None:
         late = sum(rejection.reason == TOO_LATE for rejection in outcome.rejected)
