@@ -26,6 +26,7 @@ from cxstream.kafka.batch_fetch import WholeBatches
 from cxstream.kafka.inflate import BLOCK_BYTES, GZIP, LZ4, NAMES, SNAPPY, ZSTD, inflate_into, inflated
 from cxstream.kafka.record_batches import Limits, Unpacker
 from cxstream.kafka.records import PackedRecords, Record, between, together
+from cxstream.kernels.wide import WIDE
 from cxstream.model.kinds import BY_TYPE
 from cxstream.scoring.codec.rejection import content_bytes
 from cxstream.topology import TOUCHPOINTS
@@ -238,9 +239,41 @@ def test_what_is_read_as_columns_is_what_aiokafka_reads(
         del batch[RECORDS + cut :]
         struct.pack_into(">i", batch, LENGTH_AT, len(batch) - 12)
     batch = bytearray(sealed(bytes(batch)))
-    found = Unpacker(LIMITS)._ordinary(np.frombuffer(batch, np.uint8), len(values))
-    if found is not None:
-        assert told(list(found)) == told(list(DefaultRecordBatch(bytes(batch))))
+    found = Unpacker(LIMITS)._ordinary(np.frombuffer(batch, np.uint8), len(values), None)
+    # Also where it lies in what was fetched, with the next batch behind it.
+    fetched = b"before" + batch + b"\xff" * WIDE
+    plain = np.frombuffer(fetched, np.uint8)[6:-WIDE]
+    in_place = Unpacker(LIMITS)._ordinary(plain, len(values), (fetched, 6))
+    if found is None:
+        assert in_place is None
+        return
+    assert in_place is not None
+    assert in_place.values.text is fetched
+    assert told(list(found)) == told(list(in_place)) == told(list(DefaultRecordBatch(bytes(batch))))
+
+
+def test_records_of_one_fetch_are_copied_only_to_join_them_with_others() -> None:
+    batches = [batch_of([record(n, bytes([n]) * 50) for n in range(5)]) for _ in range(3)]
+    fetched, ends = b"".join(batches), np.cumsum([len(each) for each in batches]).tolist()
+    pieces = [
+        piece
+        for begin, end in zip([0, *ends], ends, strict=False)
+        for piece in Unpacker(LIMITS).pieces(fetched, begin, end)
+    ]
+    first, second, last = (each for each in pieces if isinstance(each, PackedRecords))
+    assert first.values.text is second.values.text is fetched
+    # Behind the last batch there is nothing that kernels might read.
+    assert last.values.text is not fetched
+    both, all_of_them = together([first, second]), together([first[1:], second, last])
+    assert isinstance(both, PackedRecords)
+    assert both.values.text is fetched
+    assert first.cost + second.cost < both.cost < first.cost + second.cost + 200
+    assert told(list(both)) == told([*first, *second])
+    assert told(list(all_of_them)) == told([*first, *second, *last][1:])
+    part = both.part(slice(6, 8))
+    assert part.values.text is fetched
+    assert told(list(part.alone())) == told(list(both)[6:8])
+    assert len(part.alone().values.text) < len(batches[0])
 
 
 def test_a_batch_of_many_small_records_comes_in_pieces() -> None:

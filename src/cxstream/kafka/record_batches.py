@@ -116,17 +116,27 @@ class Unpacker:
         self._small = min(_SMALL_BYTES, limits.record)
         self._buffer: NDArray[np.uint8] | None = None
 
-    def pieces(self, batch: bytes | memoryview) -> Iterator[Piece | PackedRecords]:
+    def pieces(
+        self, fetched: bytes, begin: int = 0, end: int | None = None
+    ) -> Iterator[Piece | PackedRecords]:
         """The records of a batch of format 2 whose checksum is right, a bounded number at a time.
+
+        Args:
+            fetched: what was fetched, in which a batch without compression is read where it lies.
+            begin: where the batch begins there.
+            end: where it ends; None for the end of what was fetched.
 
         Raises:
             UnsupportedCodecError: it is compressed with an unknown codec.
         """
-        batch = memoryview(batch)
+        end = len(fetched) if end is None else end
+        batch = memoryview(fetched)[begin:end]
         codec = batch[_ATTRIBUTES + 1] & _CODEC_MASK
         plain = self._plain(batch, codec)
         if plain is not None:
-            piece = self._at_once(plain)
+            # Kernels read that many bytes at a time, whatever they are.
+            in_place = not codec and end + len(AFTER) <= len(fetched)
+            piece = self._at_once(plain, (fetched, begin) if in_place else None)
             if piece is not None:
                 yield piece
                 return
@@ -148,12 +158,19 @@ class Unpacker:
         plain[_ATTRIBUTES + 1] &= ~_CODEC_MASK & 0xFF
         return plain
 
-    def _at_once(self, plain: NDArray[np.uint8]) -> Piece | PackedRecords | None:
-        """All records of a batch; None if they or one of them are too large, or they cannot be parsed this way."""
+    def _at_once(
+        self, plain: NDArray[np.uint8], place: tuple[bytes, int] | None
+    ) -> Piece | PackedRecords | None:
+        """All records of a batch; None if they or one of them are too large, or they cannot be parsed this way.
+
+        Args:
+            plain: the batch without compression.
+            place: in what, and where, it lies for good; None if it does not.
+        """
         cost, count = len(plain), _int(plain, _COUNT)
         if count > self._limits.records:
             return None
-        if (packed := self._ordinary(plain, count)) is not None:
+        if (packed := self._ordinary(plain, count, place)) is not None:
             return packed
         if len(plain) - _HEADER_BYTES > self._small:
             found = np.zeros(SCAN, np.int64)
@@ -168,16 +185,17 @@ class Unpacker:
         right = in_order(plain, _HEADER_BYTES, count, _int(plain, _LAST))
         return Piece(records, cost, plain=True) if right else None
 
-    def _ordinary(self, plain: NDArray[np.uint8], count: int) -> PackedRecords | None:
+    def _ordinary(
+        self, plain: NDArray[np.uint8], count: int, place: tuple[bytes, int] | None
+    ) -> PackedRecords | None:
         """The records of a batch as columns; None if one of them is not ordinary, or they are too large."""
         if count <= 0 or len(plain) + PLACES_BYTES * count > _PIECE_COST:
             return None
         offsets, times = np.empty(count, np.int64), np.empty(count, np.int64)
         spans = np.empty((SPANS, count), np.int64)
         base, attributes, last, first_ms, max_ms, _ = _FIELDS.unpack_from(plain.data)
-        # To read what was copied last takes half as long: it is still in the processor's cache.
-        text = b"".join((plain.data, AFTER))
-        data = np.frombuffer(text, np.uint8, len(plain))
+        text, begin = place or (b"".join((plain.data, AFTER)), 0)
+        data = np.frombuffer(text, np.uint8, len(plain), begin)
         if not ordinary(data, _HEADER_BYTES, last, self._limits.record, offsets, times, spans):
             return None
         kind = int(bool(attributes & _LOG_APPEND_TIME))
@@ -186,6 +204,7 @@ class Unpacker:
         else:
             times += first_ms
         offsets += base
+        spans += begin
         keys, values = Packed(text, *spans[:2]), Packed(text, *spans[2:])
         return PackedRecords(offsets, times, kind, keys, values)
 

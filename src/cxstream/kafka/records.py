@@ -80,8 +80,9 @@ class PackedRecords(Sequence[Record]):
 
     @property
     def cost(self) -> int:
-        """Approximate bytes."""
-        return len(self.values.text) + PLACES_BYTES * len(self)
+        """Approximate bytes; of a text that others have records in, too, their own part."""
+        own = int(self.values.ends[-1] - self.keys.begins[0]) if len(self) else 0
+        return own + PLACES_BYTES * len(self)
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -92,8 +93,7 @@ class PackedRecords(Sequence[Record]):
     def __getitem__(self, i: slice) -> PackedRecords: ...
     def __getitem__(self, i: int | slice) -> Record | PackedRecords:
         if isinstance(i, slice):
-            keys, values = _alone(self.keys[i], self.values[i])
-            return PackedRecords(self.offsets[i], self.timestamps[i], self.timestamp_type, keys, values)
+            return self.part(i).alone()
         return Record(
             int(self.offsets[i]),
             int(self.timestamps[i]),
@@ -102,6 +102,18 @@ class PackedRecords(Sequence[Record]):
             self.values[i],
         )
 
+    def part(self, i: slice) -> PackedRecords:
+        """Some of them, in the same text."""
+        numbers = self.offsets[i], self.timestamps[i]
+        return PackedRecords(*numbers, self.timestamp_type, self.keys[i], self.values[i])
+
+    def alone(self) -> PackedRecords:
+        """The same in a text of their own, where they are little of it: what costs by the text then costs by the records."""
+        keys, values = _alone(self.keys, self.values)
+        if values.text is self.values.text:
+            return self
+        return PackedRecords(self.offsets, self.timestamps, self.timestamp_type, keys, values)
+
     def __iter__(self) -> Iterator[Record]:
         numbers = zip(self.offsets.tolist(), self.timestamps.tolist(), strict=True)
         for (offset, timestamp), key, value in zip(numbers, self.keys, self.values, strict=True):
@@ -109,7 +121,6 @@ class PackedRecords(Sequence[Record]):
 
 
 def _alone(keys: Packed, values: Packed) -> tuple[Packed, Packed]:
-    """The same in a text of their own, where they are little of it: what costs by the text then costs by the records."""
     if not len(keys):
         return keys, values
     begin, end = int(keys.begins.min()), int(values.ends.max())
@@ -146,12 +157,11 @@ def together(pieces: Sequence[Sequence[Any]]) -> Sequence[Any]:
     kind = packed[0].timestamp_type if packed else 0
     if not packed or len(packed) < len(pieces) or any(each.timestamp_type != kind for each in packed):
         return list(chain.from_iterable(pieces))
-    starts = np.cumsum([0, *(len(each.values.text) for each in packed)])[:-1].tolist()
-    text = b"".join([*(each.values.text for each in packed), AFTER])
+    text, shifts = _one_text(packed)
 
     def moved(some: list[Packed]) -> Packed:
-        begins = [each.begins + start for each, start in zip(some, starts, strict=True)]
-        ends = [each.ends + start for each, start in zip(some, starts, strict=True)]
+        begins = [each.begins + shift for each, shift in zip(some, shifts, strict=True)]
+        ends = [each.ends + shift for each, shift in zip(some, shifts, strict=True)]
         return Packed(text, np.concatenate(begins), np.concatenate(ends))
 
     return PackedRecords(
@@ -161,3 +171,18 @@ def together(pieces: Sequence[Sequence[Any]]) -> Sequence[Any]:
         moved([each.keys for each in packed]),
         moved([each.values for each in packed]),
     )
+
+
+def _one_text(parts: Sequence[PackedRecords]) -> tuple[bytes, list[int]]:
+    """A text with the records of all parts, and how much farther those of each lie in it; a copy only where they are of several."""
+    first = parts[0].values.text
+    if all(each.values.text is first for each in parts):
+        return first, [0] * len(parts)
+    texts, shifts, at = [], [], 0
+    for each in parts:
+        begin, end = int(each.keys.begins[0]), int(each.values.ends[-1])
+        # With the byte behind the last value.
+        texts.append(memoryview(each.values.text)[begin : end + 1])
+        shifts.append(at - begin)
+        at += end + 1 - begin
+    return b"".join([*texts, AFTER]), shifts

@@ -128,9 +128,10 @@ def limits(settings: Settings) -> Limits:
 
 
 def chunks(records: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    """Cut a fetch into pieces that are short enough not to block the event loop."""
+    """Cut a fetch into pieces that are short enough not to block the event loop; packed ones stay in the text of the fetch."""
     for start in range(0, len(records), CHUNK):
-        yield records[start : start + CHUNK]
+        piece = slice(start, start + CHUNK)
+        yield records.part(piece) if isinstance(records, PackedRecords) else records[piece]
 
 
 def to_records(records: Sequence[Any], future_ms: int) -> Records:

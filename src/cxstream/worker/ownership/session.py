@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import structlog
 
+from cxstream.kafka.records import PackedRecords
 from cxstream.model.cloudevents import content_bytes
 from cxstream.model.errors import TopicError
 from cxstream.scoring.codec.decode import MALFORMED, TOO_LARGE
@@ -72,12 +73,19 @@ class Ahead(NamedTuple):
     """What was read of records before they are applied.
 
     Attributes:
+        records: they, in a text of their own.
         read: what was read.
         seconds: how long that took.
     """
 
+    records: Sequence[Any]
     read: Read
     seconds: float
+
+
+def _alone(records: Sequence[Any]) -> Sequence[Any]:
+    """Records of a fetch without the rest of it."""
+    return records.alone() if isinstance(records, PackedRecords) else records
 
 
 class OwnershipSession:
@@ -152,8 +160,9 @@ class OwnershipSession:
 
     def _read(self, records: Sequence[Any]) -> Ahead:
         started = perf_counter()
+        records = _alone(records)  # here, since who copies them last reads them fast
         read = self.engine.read_ahead(to_records(records, self._future_ms))
-        return Ahead(read, perf_counter() - started)
+        return Ahead(records, read, perf_counter() - started)
 
     def apply(self, records: Sequence[Any], ahead: Ahead | None = None) -> None:
         """Apply consecutive records that follow the position.
@@ -177,9 +186,9 @@ class OwnershipSession:
     def _apply(self, records: Sequence[Any], ahead: Ahead | None) -> None:
         if records[0].offset > self.position and self._hole is None:
             self._hole = self.position
+        records, read, before = ahead or (_alone(records), None, 0.0)
         batch = to_records(records, self._future_ms)
         appended = np.asarray(batch.limits) - self._future_ms
-        read, before = ahead or (None, 0.0)
         measures, started = self._counters.measures, perf_counter() - before
         for begin, piece, decoded in self.engine.pieces(batch, read):
             decoded_at = perf_counter()
