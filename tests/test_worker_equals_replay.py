@@ -44,7 +44,6 @@ ALL_SECONDS = 400.0
 # Many transactions and snapshots in little time, and a short wait for a worker that was killed.
 BUSY = {
     "CXSTREAM_WORKER__FLUSH_SECONDS": "0.2",
-    "CXSTREAM_WORKER__FLUSH_RECORDS": "1000",
     "CXSTREAM_WORKER__SNAPSHOT_SECONDS": "1",
     "CXSTREAM_WORKER__SESSION_SECONDS": "6",
     # A transaction for each fetch or two, however fast the computer is.
