@@ -71,7 +71,7 @@ test: install ## Run all tests; they start a real Kafka.
 bounds: install ## Run the property tests with bounds checking in the kernels, which is compiled for it; takes minutes.
 	NUMBA_BOUNDSCHECK=1 $(BIN)/python -m pytest -n 2 tests/test_scores.py tests/test_snapshots.py tests/test_dedupe.py \
 	  tests/test_signals.py tests/test_fuzz.py tests/test_names.py tests/test_batches.py tests/test_rows.py \
-	  tests/test_view_streamed.py tests/test_plain.py tests/test_readers.py tests/test_scored_columns.py tests/test_pages.py \
+	  tests/test_view_streamed.py tests/test_batch_passes.py tests/test_plain.py tests/test_readers.py tests/test_scored_columns.py tests/test_pages.py \
 	  -m "not broker" $(ARGS)
 
 simulation: install ## Run the worker through thousands of simulated failures; ARGS="--seed 7 --trace" shows one.

@@ -18,6 +18,7 @@ from cxstream.replay.ahead import read_ahead
 from cxstream.replay.order import Order
 from cxstream.replay.results import FILES, REJECTED, SCORES, RejectedLine, Results
 from cxstream.replay.summary import Tally
+from cxstream.replay.warm import warm_up
 from cxstream.scoring.codec.changes import changes_among
 from cxstream.scoring.codec.rows import Rows
 from cxstream.scoring.router import RoutedError
@@ -90,6 +91,7 @@ def replay(
         InputError: an input cannot be read.
         OutputError: results cannot be written.
     """
+    warm_up(router)
     started = monotonic()
     limit, grace = (limit, grace) if until is None else (until, 0)
     max_record_bytes = router.max_record_bytes

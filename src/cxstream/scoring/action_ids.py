@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cxstream.kernels.layout import ACCEPTED
 from cxstream.model.kinds import Kind
 
 if TYPE_CHECKING:
@@ -23,8 +22,8 @@ if TYPE_CHECKING:
 
 # Actions and their outcomes. Checking every record would take 3 % of the time that scoring takes.
 KINDS = tuple(kind for kind in Kind if kind.spec.refers)
-_LOOKED_AT = np.zeros(256, bool)
-_LOOKED_AT[list(KINDS)] = True
+LOOKED_AT = np.zeros(256, np.bool_)
+LOOKED_AT[list(KINDS)] = True
 _PLACE = re.compile(r"-(0|[1-9]\d{0,18})-(?:0|[1-9]\d{0,9})", re.ASCII)
 
 
@@ -43,18 +42,18 @@ def may_be_known(action_id: str, origin: str, offset: int) -> bool:
 
 
 def unknown(
-    decoded: Decoded, status: NDArray[np.uint8], offsets: NDArray[np.int64], origin: str
+    decoded: Decoded, accepted: NDArray[np.int64], offsets: NDArray[np.int64], origin: str
 ) -> list[str]:
     """The sources of accepted touchpoints whose `action_id` is not that of a signal sent before, in order.
 
     Args:
         decoded: g valid records of a batch.
-        status: uint8[g], what became of each.
+        accepted: int64[n], places of those that were accepted and whose kind is LOOKED_AT; others do not matter.
         offsets: int64[batch].
         origin: source topic and partition as ids of signals begin.
     """
     found: list[str] = []
-    places = np.flatnonzero((status == ACCEPTED) & _LOOKED_AT[decoded.columns["kind"]])
+    places = accepted[LOOKED_AT[decoded.columns["kind"][accepted]]]
     if not len(places):
         return found
     places = decoded.events.having("action_id", places)

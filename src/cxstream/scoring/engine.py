@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 import numpy as np
 
+from cxstream.kernels.batches import FATES, sum_up
 from cxstream.kernels.clocks import COUNTS, follow
 from cxstream.kernels.evaluate import score_cards
 from cxstream.kernels.layout import (
@@ -82,6 +83,8 @@ if TYPE_CHECKING:
 
 # How many cards are written at a time.
 _CARDS = 1024
+# Kinds of which accepted events are looked at once more.
+_LOOKED_AT = action_ids.LOOKED_AT | purchases.OF_MONEY
 
 __all__ = ["MARKER_KEY", "Emitted", "Engine", "Fates", "Outcome", "Read", "Records", "Rejected", "Scored"]
 
@@ -624,17 +627,19 @@ class Engine:
         self, applied: Applied, decoded: Decoded, offsets: NDArray[np.int64], own: list[str]
     ) -> Outcome:
         status, good = applied.status, decoded.valid
-        counts = np.bincount(status, minlength=RULED + 1).tolist()
+        fates = np.zeros(FATES, np.int64)
+        accepted, late = np.empty((2, len(status)), np.int64)
+        some, refused = sum_up(decoded.columns, status, _LOOKED_AT, fates, accepted, late)
+        counts, accepted = fates.tolist(), accepted[:some]
         rejected = decoded.rejected
-        if counts[TOO_LATE] or counts[FROM_THE_FUTURE]:
+        if refused:
             names = {
                 TOO_LATE: (d.TOO_LATE, "older than the window at the partition's clock"),
                 FROM_THE_FUTURE: (d.FROM_THE_FUTURE, "later than its record can be"),
             }
-            refused = np.flatnonzero((status == TOO_LATE) | (status == FROM_THE_FUTURE))
             rejected = rejected + [
                 Rejected(int(good[i]), names[int(status[i])][0], "time", names[int(status[i])][1])
-                for i in refused
+                for i in late[:refused].tolist()
             ]
             rejected.sort()
         rows = applied.signals
@@ -660,8 +665,8 @@ class Engine:
             ticks=counts[TICKED],
             rules=counts[RULED],
             held_back=self._newly_held(),
-            unconverted=purchases.unconverted(decoded.columns, status, self.partition.constants),
-            unknown_actions=action_ids.unknown(decoded, status, offsets, self._writer.origin),
+            unconverted=purchases.unconverted(decoded.columns, accepted, self.partition.constants),
+            unknown_actions=action_ids.unknown(decoded, accepted, offsets, self._writer.origin),
             status=status,
             scored=self._scored(applied, decoded, offsets) if self.scored else None,
         )

@@ -100,6 +100,10 @@ class Router:
         """The most bytes of a record."""
         return self._max_record_bytes
 
+    def empty_copy(self) -> Router:
+        """A new router without state that is otherwise like this one."""
+        return self._again()
+
     def fresh_copy(self, failed: RoutedError) -> Router | None:
         """A new router without state that avoids the failure of this one.
 
@@ -259,9 +263,12 @@ class Router:
     ) -> tuple[Outcome, NDArray[np.int64], NDArray[np.int64]]:
         """Apply the records of a partition; returns the outcome, and positions and times of the valid ones."""
         engine, n = self.engines[p], len(members)
-        offsets = np.zeros(len(limits), np.int64)
-        offsets[members] = np.arange(engine.next_offset, engine.next_offset + n)
-        if over := engine.partition.passed.among(offsets[members]):
+        mine = np.arange(engine.next_offset, engine.next_offset + n)
+        offsets = mine
+        if n < len(limits):
+            offsets = np.zeros(len(limits), np.int64)
+            offsets[members] = mine
+        if over := engine.partition.passed.among(mine):
             decoded = failing.without(decoded, {int(members[i]): reason for i, reason in over.items()})
         valid, times = decoded.valid, decoded.columns["time"].copy()
         suspect = self.suspects.get(p, range(0))

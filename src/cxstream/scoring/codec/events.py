@@ -56,6 +56,7 @@ class Events(Sequence[Any]):
         fields: all texts and numbers of the batch, where they are known.
         sentiments: of the texts, by record, of those that came without one.
         members: uint64[n], bits of the members of `data` that are there, or may be there; None where that is not known.
+        rows: int64[g], the rows of the events that are meant; None for all.
 
     Attributes:
         fields: see above.
@@ -85,10 +86,11 @@ class Events(Sequence[Any]):
         fields: Fields | None = None,
         sentiments: Mapping[int, float] = MappingProxyType({}),
         members: NDArray[np.uint64] | None = None,
+        rows: NDArray[np.int64] | None = None,
     ) -> None:
         self._raws, self._decode, self._text, self._spans, self.fields = raws, decode, text, spans, fields
-        self.rows = np.arange(len(spans))
-        self._whole = True  # these are all events of the batch
+        self._whole = rows is None
+        self.rows = np.arange(len(spans)) if rows is None else rows
         self._sentiments, self._members = sentiments, members
         self._made: dict[int, Any] = {}
         self._subjects: list[str] | None = None
@@ -177,8 +179,14 @@ class Events(Sequence[Any]):
     def topics(self, places: NDArray[np.int64]) -> Iterator[tuple[int, str]]:
         """The contacts with a topic among the events at some places, and their topics."""
         rows = self.rows[places]
-        spans = self._spans[rows, TOPIC_BEGIN:].tolist()
-        for i, row, (begin, end) in zip(places.tolist(), rows.tolist(), spans, strict=True):
+        spans = self._spans[rows, TOPIC_BEGIN:]
+        if not self._made:
+            there = spans[:, 0] != NONE
+            text = self._text
+            for i, (begin, end) in zip(places[there].tolist(), spans[there].tolist(), strict=True):
+                yield i, text[begin:end].decode()
+            return
+        for i, row, (begin, end) in zip(places.tolist(), rows.tolist(), spans.tolist(), strict=True):
             event = self._made.get(row)
             if event is not None:
                 if event.data.topic is not None:
@@ -203,11 +211,18 @@ class Events(Sequence[Any]):
 
     def taken(self, places: NDArray[np.int64] | Sequence[int]) -> Events:
         """Those at some places."""
-        some = Events(
-            self._raws, self._decode, self._text, self._spans, self.fields, self._sentiments, self._members
-        )
         places = np.asarray(places, np.int64)
-        some.rows, some._made, some._whole = self.rows[places], dict(self._made), False
+        some = Events(
+            self._raws,
+            self._decode,
+            self._text,
+            self._spans,
+            self.fields,
+            self._sentiments,
+            self._members,
+            self.rows[places],
+        )
+        some._made = dict(self._made)
         if self._subjects is not None:
             some._subjects = list(map(self._subjects.__getitem__, places.tolist()))
         return some

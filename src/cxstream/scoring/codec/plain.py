@@ -104,8 +104,9 @@ def _rule(declared: inspect.Type, words: dict[str, int]) -> tuple[Any, ...]:
 def _kinds(envelopes: Sequence[Any]) -> Iterator[tuple[int, type[Data]]]:
     """Numbers of the kinds that the kernel reads, and the types of their data."""
     for envelope in envelopes:
-        data = next(each.type for each in msgspec.structs.fields(envelope) if each.name == "data")
-        named = {each.name for each in msgspec.structs.fields(data)}
+        # To look at all fields of each type takes milliseconds a kind, and most kinds share the type of their data.
+        data = envelope.__annotations__["data"]
+        named = set(data.__struct_fields__)
         fills = Kind(envelope.KIND).spec.fills if len(Kind) > envelope.KIND else None
         # Members and columns that the kernel does not know are for the general decoder.
         if named <= NUMBER.keys() and (fills or "") in kernel.FILLS:
@@ -124,10 +125,14 @@ def contract(envelopes: Sequence[Any], labels: Sequence[str]) -> kernel.Contract
     values[NUMBER["channel"]] = {channel: i for i, channel in enumerate(CHANNELS)}
     rules = np.zeros((len(labels), len(MEMBERS)), kernel.RULE)
     fills = np.zeros(len(labels), np.uint8)
+    known: dict[type[Data], NDArray[np.void]] = {}
     for number, data in kinds.items():
-        for each in inspect.type_info(data).fields:  # type: ignore[attr-defined]  # of a struct
-            m = NUMBER[each.name]
-            rules[number, m] = _rule(each.type, values[m])
+        if data not in known:
+            for each in inspect.type_info(data).fields:  # type: ignore[attr-defined]  # of a struct
+                m = NUMBER[each.name]
+                rules[number, m] = _rule(each.type, values[m])
+            known[data] = rules[number]
+        rules[number] = known[data]
         if number < len(Kind):
             fills[number] = kernel.FILLS.index(Kind(number).spec.fills or "")
     # The last bit of the members says that a text has an escape.

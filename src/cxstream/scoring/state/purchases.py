@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cxstream.kernels.layout import ACCEPTED, BUYERS, NO_DAY, NONE, SAVED_PURCHASES, UNSAVED_PURCHASES
+from cxstream.kernels.layout import BUYERS, NO_DAY, NONE, SAVED_PURCHASES, UNSAVED_PURCHASES
 from cxstream.kernels.purchases_pack import (
     BUYER_BYTES,
     DEAL_BYTES,
@@ -72,18 +72,18 @@ def facts(
     return days, last, spent
 
 
-def unconverted(columns: NDArray[np.void], status: NDArray[np.uint8], constants: Constants) -> list[str]:
+def unconverted(columns: NDArray[np.void], accepted: NDArray[np.int64], constants: Constants) -> list[str]:
     """The currency of each accepted amount for which there is no rate.
 
     Args:
         columns: EVENT[n].
-        status: uint8[n].
+        accepted: int64[m], places of those that were accepted and whose kind is OF_MONEY; others do not matter.
         constants: with the rates.
     """
-    money = np.flatnonzero(OF_MONEY[columns["kind"]])
+    money = accepted[OF_MONEY[columns["kind"][accepted]]]
     if not len(money):
         return []
-    codes = columns["case"][money[status[money] == ACCEPTED]]
+    codes = columns["case"][money]
     known = set(constants.currencies.tolist())
     return [code.to_bytes(CURRENCY_LETTERS, "big").decode() for code in codes.tolist() if code not in known]
 
