@@ -20,8 +20,9 @@ from pyarrow import parquet as pq
 
 import fuzz_plain
 from cxstream.cli import group
-from cxstream.files import event_rows, parquet
+from cxstream.files import event_rows, parquet, row_events
 from cxstream.files.readers import read_batches
+from cxstream.files.row_events import RowEvents
 from cxstream.model.errors import InputError
 from cxstream.model.kinds import Kind
 from cxstream.scoring.codec.decode import decode
@@ -403,8 +404,8 @@ def test_few_rows_are_taken_as_many_are(texts: pa.DataType, monkeypatch: pytest.
     columns = {"id": pa.array(range(n)), "source": words, "data": data}
     sliced = {name: column.slice(3, 30) for name, column in columns.items()}
     for places in ([0], [29, 4, 4], list(range(16)), list(range(1, 18)), []):
-        told = event_rows._some_events(sliced, 30, places)
+        told = RowEvents(sliced, 30).at(places)
         with monkeypatch.context() as patched:
-            patched.setattr(event_rows, "_FEW", 0)
-            assert event_rows._some_events(sliced, 30, places) == told
+            patched.setattr(row_events, "_FEW", -1)
+            assert RowEvents(sliced, 30).at(places) == told
         assert [json.loads(line)["id"] for line in told] == [str(3 + i) for i in places]

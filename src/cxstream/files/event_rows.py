@@ -1,7 +1,4 @@
-"""Rows of Arrow columns as the events they stand for: columns for a kernel where possible, and in JSON where not.
-
-A null is an attribute or a field that is absent: a struct column has a place for every field in every row.
-"""
+"""Rows of Arrow columns as the events they stand for: columns for a kernel where possible, and in JSON where not."""
 
 from __future__ import annotations
 
@@ -9,22 +6,13 @@ import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import orjson
 import pyarrow as pa
 from pyarrow import types
 
 from cxstream.files.lines import Records, bounded
-from cxstream.files.parquet_columns import (
-    as_json,
-    identifier,
-    is_binary,
-    is_json,
-    is_text,
-    is_uuid,
-    stored,
-    values,
-)
+from cxstream.files.parquet_columns import is_binary, is_text, is_uuid, stored
 from cxstream.files.row_cells import rows_of
+from cxstream.files.row_events import RowEvents
 from cxstream.model.errors import InputError
 
 if TYPE_CHECKING:
@@ -32,8 +20,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _NOT_UTF8 = re.compile(r"^Invalid UTF8 sequence at string index (\d+)")
-# Rows of which each is cut out by itself.
-_FEW = 16
 REQUIRED = ("specversion", "id", "source", "type", "time")
 OPTIONAL = ("subject", "data")
 _MAY_BE = {
@@ -117,17 +103,19 @@ def _some_records(batch: Any, names: list[str], path: Path, first: int, max_reco
     numbers = range(first, first + batch.num_rows)
     where = f"{path}: rows {first} to {numbers[-1]}"
 
+    events = RowEvents(columns, batch.num_rows)
+
     def written(places: Any) -> list[bytes]:
         # Also long after this function has returned.
         with _readable(where):
-            return _some_events(columns, batch.num_rows, places)
+            return events.at(places)
 
     with _readable(where):
         rows = rows_of(columns, written)
         if rows is None:
             for name, column in columns.items():
                 _validate(name, column, path, first)
-        return bounded(_events(columns) if rows is None else rows, numbers, max_record_bytes)
+        return bounded(events.all() if rows is None else rows, numbers, max_record_bytes)
 
 
 @contextmanager
@@ -144,24 +132,6 @@ def _readable(where: str) -> Iterator[None]:
         raise InputError(
             f"{where}: a value that JSON cannot have ({said}); write it as a text or a number, or leave its column out"
         ) from error
-
-
-def _some_events(columns: dict[str, Any], n: int, places: Any) -> list[bytes]:
-    """The events of some of n rows."""
-    if len(places) == n:
-        return _events(columns)
-    try:
-        return _events({name: _taken(column, places) for name, column in columns.items()})
-    except pa.ArrowNotImplementedError:  # of views of strings, for example
-        return [_events({name: column.slice(i, 1) for name, column in columns.items()})[0] for i in places]
-
-
-def _taken(column: Any, places: Any) -> Any:
-    """The values at some places."""
-    if 0 < len(places) <= _FEW:
-        # For a struct of many fields much faster than `take`, which asks each of them.
-        return pa.concat_arrays([column.slice(int(i), 1) for i in places])
-    return column.take(pa.array(places, pa.int64()))
 
 
 def _validate(name: str, column: Any, path: Path, first: int) -> None:
@@ -195,32 +165,3 @@ def _check(part: Any) -> None:
             raise
         # Which row has such a text, if any has it.
         part.dictionary_decode().validate(full=True)
-
-
-def _events(columns: dict[str, Any]) -> list[bytes]:
-    found: dict[str, list[Any]] = {}
-    for name, column in columns.items():
-        if name == "data":
-            found[name] = _data(column)
-        else:
-            plain = values(column, utc=True)
-            found[name] = list(map(identifier, plain)) if name in {"id", "subject"} else plain
-    names = list(found)
-    return [
-        orjson.dumps(
-            {name: value for name, value in zip(names, row, strict=True) if value is not None}, default=str
-        )
-        for row in zip(*found.values(), strict=True)
-    ]
-
-
-def _data(column: Any) -> list[Any]:
-    """Objects; JSON as it stands, so that no number changes on the way."""
-    kind = column.type
-    if types.is_dictionary(kind):
-        return _data(column.dictionary_decode())
-    if is_json(kind):
-        column = column.storage
-    elif not (is_text(kind) or is_binary(kind)):
-        return values(column, utc=True)
-    return [as_json(text) for text in column.to_pylist()]

@@ -108,7 +108,7 @@ def _objects(column: Any) -> list[dict[str, Any] | None]:
     for field, part in zip(column.type, column.flatten(), strict=True):
         if part.null_count == len(part):
             continue
-        make, name = _inner(field.type), field.name
+        make, name = inner(field.type), field.name
         plain = part.dictionary_decode() if types.is_dictionary(part.type) else part
         for row, value in zip(found, plain.to_pylist(), strict=True):
             if value is not None and row is not None:
@@ -149,14 +149,14 @@ def times(column: Any, *, utc: bool) -> list[str | None]:
 @lru_cache(maxsize=256)
 def _plain(kind: Any) -> Plain:
     if types.is_struct(kind):
-        return _object([(field.name, _inner(field.type)) for field in kind])
+        return _object([(field.name, inner(field.type)) for field in kind])
     if types.is_map(kind):
-        of = _inner(kind.item_type)
+        of = inner(kind.item_type)
         return lambda pairs: {
             str(name): value if of is None or value is None else of(value) for name, value in pairs
         }
     if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
-        item = _inner(kind.value_type)
+        item = inner(kind.value_type)
         return (
             None if item is None else lambda items: [None if each is None else item(each) for each in items]
         )
@@ -195,7 +195,7 @@ _SCALARS: tuple[tuple[Callable[[Any], bool], Callable[[Any], Any]], ...] = (
 )
 
 
-def _inner(kind: Any) -> Plain:
+def inner(kind: Any) -> Plain:
     """As `_plain`, for values within others: they come as pyarrow's `to_pylist` gives them."""
     if is_json(kind):
         return parsed
