@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pyarrow as pa
 from pyarrow import types
@@ -18,6 +19,11 @@ from cxstream.model.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from cxstream.scoring.codec.rows import Rows
+
+Write: TypeAlias = Callable[[Sequence[int]], list[bytes]]
+"""Makes the events of the rows at some places in JSON."""
 
 _NOT_UTF8 = re.compile(r"^Invalid UTF8 sequence at string index (\d+)")
 REQUIRED = ("specversion", "id", "source", "type", "time")
@@ -99,23 +105,51 @@ def records(
 
 
 def _some_records(batch: Any, names: list[str], path: Path, first: int, max_record_bytes: int) -> Records:
-    columns = {name: batch.column(name) for name in names}
-    numbers = range(first, first + batch.num_rows)
+    columns, n = {name: batch.column(name) for name in names}, batch.num_rows
+    events = RowEvents(columns, n)
+
+    def rows(write: Write) -> Rows | list[bytes]:
+        found = rows_of(columns, write)
+        if found is not None:
+            return found
+        for name, column in columns.items():
+            _validate(name, column, path, first)
+        return events.all()
+
+    return records_of(rows, events.at, n, path, first, max_record_bytes)
+
+
+def records_of(
+    make: Callable[[Write], Rows | list[bytes]],
+    write: Write,
+    n: int,
+    path: Path,
+    first: int,
+    max_record_bytes: int,
+) -> Records:
+    """Records of rows.
+
+    Args:
+        make: makes the rows by what writes some of them.
+        write: makes the events of the rows at some places in JSON.
+        n: rows.
+        path: the file.
+        first: the 1-based number of the first row.
+        max_record_bytes: a longer event comes back as too long.
+
+    Raises:
+        InputError: as of `records`.
+    """
+    numbers = range(first, first + n)
     where = f"{path}: rows {first} to {numbers[-1]}"
 
-    events = RowEvents(columns, batch.num_rows)
-
-    def written(places: Any) -> list[bytes]:
+    def written(places: Sequence[int]) -> list[bytes]:
         # Also long after this function has returned.
         with _readable(where):
-            return events.at(places)
+            return write(places)
 
     with _readable(where):
-        rows = rows_of(columns, written)
-        if rows is None:
-            for name, column in columns.items():
-                _validate(name, column, path, first)
-        return bounded(events.all() if rows is None else rows, numbers, max_record_bytes)
+        return bounded(make(written), numbers, max_record_bytes)
 
 
 @contextmanager

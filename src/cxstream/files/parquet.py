@@ -10,9 +10,11 @@ import pyarrow as pa
 from pyarrow import parquet as pq
 from pyarrow import types
 
-from cxstream.files.event_rows import columns_of_events, records
+from cxstream.files.event_rows import columns_of_events, records, records_of
 from cxstream.files.parquet_columns import values
-from cxstream.files.parquet_pages import examined
+from cxstream.files.parquet_leaves import Damaged
+from cxstream.files.parquet_pages import Examined, examined
+from cxstream.files.parquet_rows import Shape, batches, shape_of
 from cxstream.model.errors import InputError
 
 if TYPE_CHECKING:
@@ -47,16 +49,42 @@ def read(path: Path, batch_bytes: int, max_record_bytes: int) -> Iterator[tuple[
         columns = columns_of_events(file.schema_arrow, path)
         found = examined(file, path, columns, _MAX_ROWS, max_record_bytes)
         coded, groups = _coded(file, found.coded)
+        done, rows, total = 0, _rows(file, batch_bytes), file.metadata.num_rows
+        shape = shape_of(file, columns) if len(groups) == file.metadata.num_row_groups else None
+        if shape is not None:
+            for some in _without_arrow(file, path, shape, found, rows, max_record_bytes):
+                done += len(some.lines)
+                yield done / total, some
+    if done == total:
+        return
     # Where each text is in a dictionary, Arrow need not make it again for each row.
     with _opened(path, coded) as file:
-        done, rows, total = 0, _rows(file, batch_bytes), file.metadata.num_rows
+        known, done = done, 0
         for batch in chain.from_iterable(
             file.iter_batches(found.rows, row_groups=group, columns=columns, use_threads=False)
             for group in groups
         ):
-            for some in records(batch, columns, path, done + 1, rows, max_record_bytes):
-                done += len(some.lines)
-                yield done / total, some
+            first, done = max(done, known), done + batch.num_rows
+            if done > first:
+                rest = batch.slice(first - done + batch.num_rows)
+                for some in records(rest, columns, path, first + 1, rows, max_record_bytes):
+                    first += len(some.lines)
+                    yield first / total, some
+
+
+def _without_arrow(
+    file: Any, path: Path, shape: Shape, found: Examined, rows: int, max_record_bytes: int
+) -> Iterator[Records]:
+    """The records up to the first that Arrow must read."""
+    done = 0
+    with path.open("rb", buffering=0) as raw:
+        for group in range(file.metadata.num_row_groups):
+            try:
+                for batch in batches(file, raw.fileno(), group, shape, found, min(rows, found.rows)):
+                    yield records_of(batch.rows, batch.written, batch.n, path, done + 1, max_record_bytes)
+                    done += batch.n
+            except (Damaged, pa.ArrowException):
+                return
 
 
 def read_rows(

@@ -18,6 +18,7 @@ from cxstream.kernels.pages import (
     DEEPEST,
     ENDS_EARLY,
     FOUND,
+    LEVELS,
     NO_HEADER,
     OF_DATA,
     OF_DATA_V2,
@@ -39,13 +40,14 @@ _BATCH_BYTES = 16 << 20
 _LISTS_BYTES, _LONG_LIST, _ALL_LISTS_BYTES = 512 << 20, 64, 4 << 30
 
 _HEADER_BYTES, _MOST_HEADER_BYTES = 4096, 16 << 20
-_DATA, _DICTIONARY, _DATA_V2 = 0, 2, 3
-_STRUCT_OF = {_DATA: OF_DATA, _DICTIONARY: OF_DICTIONARY, _DATA_V2: OF_DATA_V2}
+DATA, DICTIONARY, _DATA_V2 = 0, 2, 3
+_STRUCT_OF = {DATA: OF_DATA, DICTIONARY: OF_DICTIONARY, _DATA_V2: OF_DATA_V2}
 # No number that a header says of itself.
 _NOTHING = -(1 << 63)
 # A dictionary that is kept as it is; a larger one would be copied for every few rows.
 MOST_WORDS, _WORDS_BYTES = 1024, 64 << 10
-_BY_DICTIONARY = (2, 8)  # before version 2, and since
+BY_DICTIONARY = (2, 8)
+"""Encodings of places in a dictionary: before version 2, and since."""
 _NUMBER_BYTES, _ITEM_BYTES = 8, 64
 
 
@@ -60,6 +62,7 @@ class Page:
         start: offset of what follows its header.
         packed: bytes that follow.
         encoding: how its values are written.
+        levels: how the levels of a page of data before version 2 are written.
     """
 
     kind: int
@@ -68,6 +71,7 @@ class Page:
     start: int
     packed: int
     encoding: int
+    levels: int
 
 
 class Examined(NamedTuple):
@@ -76,10 +80,12 @@ class Examined(NamedTuple):
     Attributes:
         rows: how many may be read at a time, so that memory stays within bounds.
         coded: leaves whose values are all in dictionaries of few words.
+        pages: those of each leaf, by row group and number of the leaf.
     """
 
     rows: int
     coded: list[str]
+    pages: dict[tuple[int, int], list[Page]]
 
 
 def examined(
@@ -99,6 +105,7 @@ def examined(
     """
     widest, page_bytes = 0, max(_PAGE_BYTES, _PAGE_RECORDS * max_record_bytes)
     coded: dict[str, bool] = {}
+    all_pages: dict[tuple[int, int], list[Page]] = {}
     with path.open("rb", buffering=0) as raw:
         for group in range(file.metadata.num_row_groups):
             chunks = file.metadata.row_group(group)
@@ -111,37 +118,41 @@ def examined(
                 if name.split(".")[0] in columns:
                     leaf = file.schema.column(number)
                     where = f"{path}: column {name!r}, row group {group + 1}"
-                    longest, few = _width(raw, chunk, leaf, chunks.num_rows, where, page_bytes)
+                    longest, pages = _width(raw, chunk, leaf, chunks.num_rows, where, page_bytes)
                     width += longest
-                    coded[name] = coded.get(name, True) and few
+                    coded[name] = coded.get(name, True) and is_coded(chunk, pages)
+                    all_pages[group, number] = pages
             widest = max(widest, width)
     few_words = [name for name, few in coded.items() if few]
-    return Examined(max(1, min(rows, _BATCH_BYTES // max(1, widest))), few_words)
+    return Examined(max(1, min(rows, _BATCH_BYTES // max(1, widest))), few_words, all_pages)
 
 
-def _width(raw: BinaryIO, chunk: Any, leaf: Any, rows: int, where: str, page_bytes: int) -> tuple[int, bool]:
-    """The most bytes of one value of a column chunk, and whether all are in a dictionary of few words."""
+def _width(
+    raw: BinaryIO, chunk: Any, leaf: Any, rows: int, where: str, page_bytes: int
+) -> tuple[int, list[Page]]:
+    """The most bytes of one value of a column chunk, and its pages."""
     try:
         pages = list(_pages(raw, chunk, where, page_bytes))
         longest = _longest(raw, chunk, leaf, pages)
     except (struct.error, LookupError, pa.ArrowException, OSError, OverflowError) as error:
         raise InputError(f"{where}: a page that cannot be read ({error}); write the file again") from error
-    items = sum(page.values for page in pages if page.kind in {_DATA, _DATA_V2}) - rows
+    items = sum(page.values for page in pages if page.kind in {DATA, _DATA_V2}) - rows
     size = items * (longest + _ITEM_BYTES)
     if leaf.max_repetition_level and size > (_LISTS_BYTES if items > _LONG_LIST * rows else _ALL_LISTS_BYTES):
         raise InputError(
             f"{where}: lists of {items} values beside {rows} rows, of up to {longest} bytes each, are too many to be "
             "held; write row groups of fewer rows"
         )
-    return longest, _is_coded(chunk, pages)
+    return longest, pages
 
 
-def _is_coded(chunk: Any, pages: list[Page]) -> bool:
+def is_coded(chunk: Any, pages: list[Page]) -> bool:
+    """Whether all texts of a column chunk are in a dictionary of few words."""
     return (
         chunk.physical_type == "BYTE_ARRAY"
-        and all(page.encoding in _BY_DICTIONARY for page in pages if page.kind in {_DATA, _DATA_V2})
-        and sum(page.values for page in pages if page.kind == _DICTIONARY) <= MOST_WORDS
-        and sum(page.unpacked for page in pages if page.kind == _DICTIONARY) <= _WORDS_BYTES
+        and all(page.encoding in BY_DICTIONARY for page in pages if page.kind in {DATA, _DATA_V2})
+        and sum(page.values for page in pages if page.kind == DICTIONARY) <= MOST_WORDS
+        and sum(page.unpacked for page in pages if page.kind == DICTIONARY) <= _WORDS_BYTES
     )
 
 
@@ -154,7 +165,7 @@ def _longest(raw: BinaryIO, chunk: Any, leaf: Any, pages: list[Page]) -> int:
     shared = "DELTA_BYTE_ARRAY" in chunk.encodings
     longest = max((page.unpacked for page in pages), default=0) if shared else 0
     for page in pages:
-        if page.kind == _DICTIONARY:
+        if page.kind == DICTIONARY:
             raw.seek(page.start)
             longest = max(longest, _longest_in(raw.read(page.packed), page, chunk.compression))
     return longest
@@ -209,4 +220,4 @@ def _page(raw: BinaryIO, at: int) -> Page:
         values, encoding = found[_STRUCT_OF[kind] :][:2].tolist()
     if _NOTHING in (kind, unpacked, packed, values) or values < 0:
         raise IndexError("a page header without its sizes")
-    return Page(kind, unpacked, values, at + end, packed, encoding)
+    return Page(kind, unpacked, values, at + end, packed, encoding, int(found[LEVELS]))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +14,7 @@ from pyarrow import types
 from cxstream.files.parquet_columns import in_ms, is_binary, is_json, is_text
 from cxstream.files.parquet_pages import MOST_WORDS
 from cxstream.kernels.events import BOOLEAN, ENVELOPE, NUMBER, TEXT, TEXTS, TYPES, UNSURE, VALUES
+from cxstream.kernels.parquet_values import longest_of
 from cxstream.kernels.rows import Cells, mark, take_codes, take_offsets
 from cxstream.kernels.text import BAD_TIME
 from cxstream.scoring.codec.packed import AFTER
@@ -21,7 +23,12 @@ from cxstream.scoring.codec.plain import NUMBER as NUMBER_OF
 from cxstream.scoring.codec.rows import Rows, Words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
+
+    from cxstream.files.parquet_leaves import Chunk, Leaf, Marks
+
+Value: TypeAlias = Callable[[int], Any]
+"""Gives the value of a row."""
 
 # Times that `strftime` writes with four digits, and that no arithmetic can leave.
 _EARLIEST, _LATEST = -(1 << 41), 1 << 47
@@ -29,11 +36,27 @@ _EARLIEST, _LATEST = -(1 << 41), 1 << 47
 _ESCAPED, _NUMBER = 6, 64
 
 
-class _Unfit(Exception):  # noqa: N818 - no error: another way is taken
+class Unfit(Exception):  # noqa: N818 - no error: another way is taken
     """The columns are for the general decoder."""
 
 
-class _Texts:
+class _Laid(NamedTuple):
+    """Texts one behind the other, and where each begins and ends."""
+
+    offsets: NDArray[np.int32]
+    text: NDArray[np.uint8]
+
+    def validate(self, *, full: bool) -> None:
+        """Check that each is UTF-8.
+
+        Raises:
+            pa.ArrowInvalid: one is not.
+        """
+        buffers = pa.py_buffer(self.offsets), pa.py_buffer(self.text)
+        pa.StringArray.from_buffers(len(self.offsets) - 1, *buffers).validate(full=full)
+
+
+class Texts:
     """Texts of all columns, one after the other.
 
     Args:
@@ -47,6 +70,7 @@ class _Texts:
         coded: the row of codes of each column; -1 for one without.
         words: what there is to look up: column, space of its words, and how many, by the row of codes.
         longest: at least the bytes of the texts of a row in JSON.
+        places: int32[n], room for who adds texts.
     """
 
     def __init__(self, n: int, most: int) -> None:
@@ -56,7 +80,8 @@ class _Texts:
         self.coded: list[int] = []
         self.words: list[tuple[int, int, int]] = []
         self._offsets = np.empty((most, n + 1), np.int32)
-        self._codes = np.empty((most, n), np.int32)
+        self._codes = np.zeros((most, n), np.int32)
+        self.places = np.empty(n, np.int32)
         self.longest = self._size = 0
 
     @property
@@ -78,7 +103,7 @@ class _Texts:
             space: of the words of a dictionary; -1 for none.
 
         Raises:
-            _Unfit: offsets do not lie within the data.
+            Unfit: offsets do not lie within the data.
         """
         number = len(self.bases)
         self.bases.append(self._size)
@@ -100,6 +125,39 @@ class _Texts:
             )
         return number
 
+    def put(self, chunk: Chunk, n: int, space: int, marks: Marks) -> tuple[int, int, Value]:
+        """Take the next n texts of a leaf of Parquet.
+
+        Returns:
+            Number of the column, how many have a value, and what gives the value of a row that has one.
+
+        Raises:
+            Damaged: it cannot be read here.
+        """
+        number, words = len(self.bases), len(chunk.ends) - 1
+        self.bases.append(self._size)
+        self.coded.append(-1)
+        offsets = self._offsets[number]
+        if not (chunk.coded and 0 < words <= n):
+            count, text = chunk.take_texts(n, marks, self.places, offsets)
+            if count:
+                self._append(offsets, text, longest_of(offsets))
+            return number, count, lambda i: text[offsets[i] : offsets[i + 1]].tobytes().decode()
+        codes = self._codes[len(self.words)]
+        count = chunk.take_codes(n, marks, codes)
+        offsets[: words + 1] = chunk.ends
+        if count:
+            self.coded[number] = len(self.words)
+            self.words.append((number, space, words))
+            self._append(chunk.ends, chunk.words[: chunk.ends[-1]], chunk.longest)
+        return number, count, lambda i: chunk.word(int(codes[i]))
+
+    def _append(self, offsets: NDArray[np.int32], text: NDArray[np.uint8], longest: int) -> None:
+        begin, self._size = self._size, self._size + len(text)
+        self.parts.append(text)
+        self.longest += longest * _ESCAPED
+        self.columns.append((_Laid(offsets, text), begin, self._size))
+
     def _take(self, column: Any, n: int, number: int) -> None:
         data = column.buffers()[2]
         if data is None:
@@ -108,7 +166,7 @@ class _Texts:
         found = np.frombuffer(column.buffers()[1], np.int32, n + 1, 4 * column.offset)
         longest = take_offsets(found, data.size, self._offsets[number, : n + 1])
         if longest < 0:
-            raise _Unfit
+            raise Unfit
         first, last = int(found[0]), int(found[-1])
         self.parts.append(data.slice(first, last - first))
         self._size += last - first
@@ -136,45 +194,86 @@ def rows_of(columns: dict[str, Any], write: Callable[[Sequence[int]], list[bytes
         columns: pyarrow arrays of n rows by the names of an event; they are valid, and so are their texts as UTF-8.
         write: makes the records of the rows at some places, in JSON.
     """
+    if any(name not in columns for name in ENVELOPE):
+        return None
     try:
-        return _rows(columns, write)
-    except (_Unfit, pa.ArrowException):
+        data = columns["data"]
+        parts = Parts(len(data), data.type.num_fields if types.is_struct(data.type) else 0)
+        for name in ENVELOPE:
+            parts.take(name, columns[name])
+        if types.is_struct(data.type):
+            parts.members.take(data)
+        return parts.rows(write)
+    except (Unfit, pa.ArrowException):
         return None
 
 
-def _rows(columns: dict[str, Any], write: Callable[[Sequence[int]], list[bytes]]) -> Rows:
-    if any(name not in columns for name in ENVELOPE):
-        raise _Unfit
-    n, data = len(columns["id"]), columns["data"]
-    in_json = not types.is_struct(data.type)
-    texts = _Texts(n, len(ENVELOPE) + (0 if in_json else data.type.num_fields))
-    whole, times = np.ones(n, np.bool_), np.empty(0, np.int64)
-    for name in ENVELOPE:
-        column = columns[name]
+class Parts:
+    """The columns of n rows, as they are put together: those of the envelope in their order, and then the members of `data`.
+
+    Args:
+        n: rows.
+        fields: fields that `data` may have.
+
+    Attributes:
+        texts: all texts.
+        members: the members of `data`.
+        whole: bool[n], the rows that have all of the envelope, and in `data` nothing that JSON alone can say.
+    """
+
+    def __init__(self, n: int, fields: int) -> None:
+        self._n = n
+        self.texts = Texts(n, len(ENVELOPE) + fields)
+        self.whole, self._times, self._in_json = np.ones(n, np.bool_), np.empty(0, np.int64), False
+        self.members = Members(n, self.texts, self.whole, fields)
+
+    def take(self, name: str, column: Any) -> None:
+        """Take a column of the envelope.
+
+        Args:
+            name: of the column.
+            column: of pyarrow; of `data` that is a struct only which rows have it.
+
+        Raises:
+            Unfit: the general decoder must read it.
+            pa.ArrowException: likewise.
+        """
         if column.null_count:
-            whole &= column.is_valid().to_numpy(zero_copy_only=False)
+            self.whole &= column.is_valid().to_numpy(zero_copy_only=False)
         if name == "time" and types.is_timestamp(column.type):
-            times, column = _times(column), None
-        elif name == "data" and not in_json:
-            column = None
-        texts.add(None if column is None else _strings(column, name), n, TYPES if name == "type" else -1)
-    members = _Members(n, texts, whole)
-    if not in_json:
-        members.take(data)
-    text = texts.joined()
-    cells = Cells(
-        np.frombuffer(text, np.uint8),
-        texts.offsets,
-        np.array(texts.bases),
-        np.array(texts.coded),
-        texts.codes,
-        whole,
-        times,
-        *members.arrays(),
-        in_json,
-    )
-    longest = texts.longest + _NUMBER * (len(ENVELOPE) + members.columns) + members.more
-    return Rows(text, cells, Words(texts.words), write, longest, nests=in_json)
+            self.take_times(column)
+        elif name == "data" and types.is_struct(column.type):
+            self.texts.add(None, self._n)
+        else:
+            self._in_json |= name == "data"
+            self.texts.add(_strings(column, name), self._n, TYPES if name == "type" else -1)
+
+    def take_times(self, column: Any) -> None:
+        """Take timestamps as the times of events."""
+        self._times = _times(column)
+        self.texts.add(None, self._n)
+
+    def rows(self, write: Callable[[Sequence[int]], list[bytes]]) -> Rows:
+        """All of them as rows.
+
+        Raises:
+            pa.ArrowException: a text is not UTF-8.
+        """
+        texts, members = self.texts, self.members
+        text = texts.joined()
+        cells = Cells(
+            np.frombuffer(text, np.uint8),
+            texts.offsets,
+            np.array(texts.bases),
+            np.array(texts.coded),
+            texts.codes,
+            self.whole,
+            self._times,
+            *members.arrays(),
+            self._in_json,
+        )
+        longest = texts.longest + _NUMBER * (len(ENVELOPE) + members.columns) + members.more
+        return Rows(text, cells, Words(texts.words), write, longest, nests=self._in_json)
 
 
 def _strings(column: Any, name: str) -> Any:
@@ -190,7 +289,7 @@ def _strings(column: Any, name: str) -> Any:
     elif types.is_integer(kind) and name in {"id", "subject"}:
         return column.cast(pa.string())
     elif not (is_text(kind) or is_binary(kind)):
-        raise _Unfit
+        raise Unfit
     return column if types.is_string(column.type) else column.cast(pa.string())
 
 
@@ -206,39 +305,64 @@ _Arrays: TypeAlias = tuple[
 ]
 
 
-class _Members:
+class Members:
     """The columns of `data`.
 
     Args:
         n: rows.
         texts: takes their texts.
         whole: bool[n]; the rows with something that JSON alone can say are taken out.
+        fields: how many fields there may be.
 
     Attributes:
         columns: how many there are that have a value.
         more: at least the bytes of a row in JSON beside its texts and numbers.
+        present: uint64[n], bits of the members that each row has a value of.
     """
 
-    def __init__(self, n: int, texts: _Texts, whole: NDArray[np.bool_]) -> None:
+    def __init__(self, n: int, texts: Texts, whole: NDArray[np.bool_], fields: int) -> None:
         self._n, self._texts, self._whole = n, texts, whole
         self._forms = np.zeros(len(MEMBERS), np.uint8)
         self._places = np.zeros(len(MEMBERS), np.int64)
         self._widest = np.zeros(len(MEMBERS))
-        self._present = np.zeros(n, np.uint64)
-        self._numbers, self._taken = np.empty((0, n)), 0
+        self.present = np.zeros(n, np.uint64)
+        self._numbers, self._taken = np.empty((fields, n)), 0
         self.columns = self.more = 0
 
     def take(self, data: Any) -> None:
         """Take the fields of a struct."""
         names = [field.name for field in data.type]
         if len(set(names)) < len(names):
-            raise _Unfit
-        self._numbers = np.empty((len(names), self._n))
+            raise Unfit
         for name, column in zip(names, data.flatten(), strict=True):
             self.more += len(name) * _ESCAPED
             if column.null_count < self._n:
                 self.columns += 1
                 self._take(NUMBER_OF.get(name, -1), column)
+
+    def put(self, chunk: Chunk, marks: Marks) -> Value:
+        """Take the next rows of a leaf of Parquet; what gives the value of a row that has one.
+
+        Raises:
+            Damaged: it cannot be read here.
+        """
+        leaf, member = chunk.leaf, NUMBER_OF.get(chunk.leaf.name, -1)
+        self.more += len(leaf.name) * _ESCAPED
+        value: Value
+        if leaf.is_text:
+            form, space = TEXT, VALUES + member if member >= 0 else -1
+            place, count, value = self._texts.put(chunk, self._n, space, marks)
+        else:
+            form, place = BOOLEAN if leaf.is_flag else NUMBER, self._taken
+            numbers = self._numbers[place]
+            count, exact = chunk.take_numbers(self._n, marks, self._texts.places, numbers)
+            value = _value_of(leaf, numbers, exact)
+            self._taken += count > 0
+        if count:
+            self.columns += 1
+            if member >= 0:
+                self._forms[member], self._places[member] = form, place
+        return value
 
     def _take(self, member: int, column: Any) -> None:
         column.validate(full=not _is_simple(column.type))
@@ -276,13 +400,19 @@ class _Members:
         """Set the bit of a member in the rows that have it."""
         validity = column.buffers()[0]
         if validity is None:
-            self._present |= bit
+            self.present |= bit
         else:
-            mark(np.frombuffer(validity, np.uint8), column.offset, bit, self._present)
+            mark(np.frombuffer(validity, np.uint8), column.offset, bit, self.present)
 
     def arrays(self) -> _Arrays:
         """As `Cells` has them, from `present` to `widest`."""
-        return self._present, self._forms, self._places, self._numbers[: self._taken], self._widest
+        return self.present, self._forms, self._places, self._numbers[: self._taken], self._widest
+
+
+def _value_of(leaf: Leaf, numbers: NDArray[np.float64], exact: NDArray[np.int64]) -> Value:
+    if leaf.is_flag:
+        return lambda i: bool(numbers[i])
+    return (lambda i: int(exact[i])) if len(exact) else (lambda i: float(numbers[i]))
 
 
 def _is_coded(column: Any) -> bool:

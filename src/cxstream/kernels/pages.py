@@ -11,9 +11,10 @@ from cxstream.kernels.jit import entry, kernel
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-KIND, UNPACKED, PACKED, OF_DATA, OF_DICTIONARY, OF_DATA_V2, FOUND = 0, 1, 2, 3, 5, 7, 9
-"""Places of what a page header says: kind of the page, its bytes unpacked and packed; and how many values it has, and behind
-that how they are written, in the struct for each kind. A header may have several: that of its kind counts."""
+KIND, UNPACKED, PACKED, OF_DATA, OF_DICTIONARY, OF_DATA_V2, LEVELS, FOUND = 0, 1, 2, 3, 5, 7, 9, 10
+"""Places of what a page header says: kind of the page, its bytes unpacked and packed; how many values it has, and behind
+that how they are written, in the struct for each kind; and how the levels of a page of data are. A header may have several structs: that
+of its kind counts."""
 
 DEEPEST = 16
 """Most structs and lists within each other; `page_header` needs as many rows of room."""
@@ -83,6 +84,8 @@ def _note(found: NDArray[np.int64], outer: int, member: int, depth: int, value: 
             found[place] = value
         elif place != 0 and member == (4 if outer == _DATA_HEADER_V2 else 2):
             found[place + 1] = value
+        elif place == OF_DATA and member == 3:
+            found[LEVELS] = value
 
 
 @entry

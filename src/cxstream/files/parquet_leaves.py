@@ -1,0 +1,377 @@
+"""Simple columns of Parquet, read page by page into arrays for the kernel of rows: texts, numbers and flags, or none.
+
+For columns that are empty in most rows this costs a fraction of what Arrow takes. Anything else, and any page that has something
+unusual, is for Arrow: Damaged says so.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import types
+
+from cxstream.files.parquet_columns import Plain, inner
+from cxstream.files.parquet_pages import BY_DICTIONARY, DATA, DICTIONARY, Page, is_coded
+from cxstream.kernels.parquet_values import (
+    AT,
+    DAMAGED,
+    END,
+    LEVELS,
+    PLAIN,
+    STREAM,
+    STREAMS,
+    VALUES,
+    WIDTH,
+    take_codes,
+    take_numbers,
+    take_texts,
+    take_words,
+)
+from cxstream.kernels.wide import WIDE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+_RUNS, _AS_THEY_ARE, _DICTIONARY_AS_IT_IS = 3, 0, (0, 2)
+_LENGTH, _MOST_WIDTH, _MOST_OFFSET = 4, 32, np.iinfo(np.int32).max
+# Leaves that have a bit each, beside one for rows without `data`.
+MOST_LEAVES = 62
+NUMBERS = {"INT32": "<i4", "INT64": "<i8", "FLOAT": "<f4", "DOUBLE": "<f8"}
+_FLAGS = np.array([0.0, 1.0])
+_NO_NUMBERS, _NO_WHOLES = np.empty(0), np.empty(0, np.int64)
+_NO_BYTES, _NO_ENDS = np.empty(0, np.uint8), np.zeros(1, np.int32)
+
+
+class Damaged(Exception):  # noqa: N818 - no error yet: Arrow may be able to read it
+    """A page cannot be read here."""
+
+
+class Leaf(NamedTuple):
+    """A column of simple values.
+
+    Attributes:
+        name: of the field.
+        kind: its type in Arrow.
+        number: of the leaf in the file.
+        physical: its type in Parquet.
+        most: the level of a row that has a value.
+        outer: whether the level 0 says that there is no `data`.
+        is_text: whether values are texts.
+        is_flag: whether they are flags.
+        make: makes a value plain.
+    """
+
+    name: str
+    kind: Any
+    number: int
+    physical: str
+    most: int
+    outer: bool
+    is_text: bool
+    is_flag: bool
+    make: Plain
+
+
+class Marks(NamedTuple):
+    """Where to say which of n rows have a value.
+
+    Attributes:
+        valid: uint64[n].
+        bit: set in the rows that have one.
+        without: uint64[n].
+        outer: set in the rows without `data`; 0 where another leaf says so.
+    """
+
+    valid: NDArray[np.uint64]
+    bit: np.uint64
+    without: NDArray[np.uint64]
+    outer: np.uint64
+
+
+def leaf_of(file: Any, path: str, field: Any, outer: bool) -> Leaf | None:
+    """The leaf of a field; None where its values are not simple ones.
+
+    Args:
+        file: pyarrow's ParquetFile.
+        path: of the leaf.
+        field: of Arrow.
+        outer: whether the field is one of a struct that may be null.
+    """
+    schema, kind = file.schema, field.type
+    found = [i for i in range(len(schema.names)) if schema.column(i).path == path]
+    if len(found) != 1:
+        return None
+    column = schema.column(found[0])
+    fits = {
+        "BYTE_ARRAY": types.is_string(kind),
+        "INT32": types.is_int8(kind) or types.is_int16(kind) or types.is_int32(kind),
+        "INT64": types.is_int64(kind) or types.is_timestamp(kind),
+        "FLOAT": types.is_float32(kind),
+        "DOUBLE": types.is_float64(kind),
+        "BOOLEAN": types.is_boolean(kind),
+    }.get(column.physical_type, False)
+    most = outer + field.nullable
+    if not fits or column.max_repetition_level or column.max_definition_level != most:
+        return None
+    make = inner(kind) if types.is_floating(kind) else None
+    return Leaf(
+        field.name, kind, found[0], column.physical_type, most, outer, types.is_string(kind), types.is_boolean(kind), make
+    )  # fmt: skip
+
+
+def _is_readable(leaf: Leaf, pages: Sequence[Page]) -> bool:
+    allowed = {_AS_THEY_ARE, *BY_DICTIONARY, *((_RUNS,) if leaf.physical == "BOOLEAN" else ())}
+    first = bool(pages) and pages[0].kind == DICTIONARY
+    return all(
+        page.encoding in (_DICTIONARY_AS_IT_IS if i == 0 and first else allowed)
+        and (page.levels == _RUNS or not leaf.most or (i == 0 and first))
+        and (page.kind == DATA or (i == 0 and first))
+        for i, page in enumerate(pages)
+    )
+
+
+class Chunk:
+    """A leaf in a row group, which is read from its first row on.
+
+    Args:
+        raw: descriptor of the file.
+        leaf: which.
+        chunk: pyarrow's metadata of it.
+        pages: its pages.
+
+    Attributes:
+        leaf: see above.
+        coded: whether all its texts are in a dictionary of few words.
+        words: uint8[...], those of the dictionary, one behind the other.
+        ends: int32[words + 1], where each begins and ends.
+        longest: the bytes of the longest.
+
+    Raises:
+        Damaged: Arrow must read it.
+    """
+
+    def __init__(self, raw: int, leaf: Leaf, chunk: Any, pages: Sequence[Page]) -> None:
+        if not _is_readable(leaf, pages):
+            raise Damaged
+        self._raw, self.leaf, self._pages, self._next = raw, leaf, pages, 0
+        packing = chunk.compression
+        try:
+            self._codec = None if packing == "UNCOMPRESSED" else pa.Codec(_codec_of(packing))
+        except (pa.ArrowException, ValueError, OSError) as error:
+            raise Damaged from error
+        self._data, self._state, self._left = _NO_BYTES, np.zeros((STREAMS, STREAM), np.int64), 0
+        self._table = self._listed = _NO_NUMBERS
+        self._wholes = self._listed_wholes = _NO_WHOLES
+        self.words, self.ends, self.longest = _NO_BYTES, _NO_ENDS, 0
+        self.coded = leaf.physical == "BYTE_ARRAY" and is_coded(chunk, list(pages))
+        self._strings: list[str | None] = []
+        if pages and pages[0].kind == DICTIONARY:
+            self._take_dictionary(pages[0])
+            self._next = 1
+
+    def word(self, code: int) -> str:
+        """A word of the dictionary."""
+        if not self._strings:
+            self._strings = [None] * (len(self.ends) - 1)
+        found = self._strings[code]
+        if found is None:
+            found = self.words[self.ends[code] : self.ends[code + 1]].tobytes().decode()
+            self._strings[code] = found
+        return found
+
+    def _unpacked(self, page: Page) -> tuple[NDArray[np.uint8], int]:
+        """The bytes of a page, WIDE more behind them, and how many they are without these."""
+        packed = os.pread(self._raw, page.packed, page.start)
+        if len(packed) < page.packed:
+            raise Damaged
+        found: Any = packed
+        if self._codec is not None and page.unpacked:
+            try:
+                found = self._codec.decompress(packed, page.unpacked)
+            except (pa.ArrowException, ValueError, OSError) as error:
+                raise Damaged from error
+        if len(found) != page.unpacked:
+            raise Damaged
+        data = np.empty(page.unpacked + WIDE, np.uint8)
+        data[: page.unpacked] = np.frombuffer(found, np.uint8)
+        data[page.unpacked :] = 0
+        return data, page.unpacked
+
+    def _take_dictionary(self, page: Page) -> None:
+        data, size = self._unpacked(page)
+        if self.leaf.physical == "BYTE_ARRAY":
+            # Each word has at least its length.
+            if page.values > size // _LENGTH:
+                raise Damaged
+            self.ends = np.empty(page.values + 1, np.int32)
+            self.words = np.empty(size + WIDE, np.uint8)
+            self.longest = take_words(data, size, self.ends, self.words)
+            if self.longest == DAMAGED:
+                raise Damaged
+        elif self.leaf.physical == "BOOLEAN":
+            raise Damaged
+        else:
+            self._listed, self._listed_wholes = self._numbers(data, 0, size)
+            if len(self._listed) < page.values:
+                raise Damaged
+
+    def _numbers(
+        self, data: NDArray[np.uint8], at: int, end: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """The numbers that a page has from a place on, and the same where they are whole ones."""
+        kind = np.dtype(NUMBERS[self.leaf.physical])
+        found = np.frombuffer(data[at:end].tobytes(), kind, (end - at) // kind.itemsize)
+        if kind.kind == "i":
+            # As Arrow does it, 8 and 16 bits are cut out of 32.
+            found = found.astype(f"<i{self.leaf.kind.bit_width // 8}")
+            return found.astype(np.float64), found.astype(np.int64)
+        with np.errstate(invalid="ignore"):  # a NaN that signals
+            return found.astype(np.float64), _NO_WHOLES
+
+    def _turn(self) -> None:
+        """Go to the next page."""
+        if self._next >= len(self._pages):
+            raise Damaged
+        page, leaf = self._pages[self._next], self.leaf
+        self._next += 1
+        self._data, size = self._unpacked(page)
+        self._left, at, state = page.values, 0, self._state
+        state[:] = 0
+        if leaf.most:
+            end = self._length(0, size)
+            state[LEVELS, AT], state[LEVELS, END], state[LEVELS, WIDTH] = (
+                _LENGTH,
+                end,
+                leaf.most.bit_length(),
+            )
+            at = end
+        values = state[VALUES]
+        values[AT], values[END], values[WIDTH] = at, size, PLAIN
+        self._table, self._wholes = self._listed, self._listed_wholes
+        if page.encoding in BY_DICTIONARY:
+            # A page of nulls may have no width at all.
+            values[WIDTH] = int(self._data[at]) if at < size else 0
+            values[AT] = min(at + 1, size)
+            if values[WIDTH] > _MOST_WIDTH:
+                raise Damaged
+        elif page.encoding == _RUNS:
+            end = self._length(at, size)
+            values[AT], values[END], values[WIDTH], self._table = at + _LENGTH, end, 1, _FLAGS
+        elif leaf.physical == "BOOLEAN":
+            self._table = np.unpackbits(self._data[at:size], bitorder="little").astype(np.float64)
+            values[AT], values[END] = 0, len(self._table)
+        elif leaf.physical != "BYTE_ARRAY":
+            self._table, self._wholes = self._numbers(self._data, at, size)
+            values[AT], values[END] = 0, len(self._table)
+
+    def _length(self, at: int, size: int) -> int:
+        """Where the runs end whose length stands at a place."""
+        if size - at < _LENGTH:
+            raise Damaged
+        end = at + _LENGTH + int.from_bytes(self._data[at : at + _LENGTH].tobytes(), "little")
+        if end > size:
+            raise Damaged
+        return end
+
+    def _take(self, n: int, take: Callable[[int, int], int]) -> int:
+        """Take the next n rows, those of each page by one call with the first and how many; how many have a value."""
+        first = values = 0
+        while first < n:
+            if not self._left:
+                self._turn()
+            some = min(n - first, self._left)
+            if some:
+                found = take(first, some)
+                if found == DAMAGED:
+                    raise Damaged
+                values += found
+                self._left -= some
+                first += some
+        return values
+
+    def take_codes(self, n: int, marks: Marks, codes: NDArray[np.int32]) -> int:
+        """The places in the dictionary of the next n rows.
+
+        Args:
+            n: rows.
+            marks: filled in.
+            codes: int32[n], filled in where there is a value.
+
+        Returns:
+            How many have a value.
+        """
+        words = len(self.ends) - 1
+
+        def take(first: int, some: int) -> int:
+            return take_codes(self._data, self._state, first, some, self.leaf.most, words, *marks, codes)
+
+        return self._take(n, take)
+
+    def take_numbers(
+        self, n: int, marks: Marks, places: NDArray[np.int32], numbers: NDArray[np.float64]
+    ) -> tuple[int, NDArray[np.int64]]:
+        """The numbers or flags of the next n rows.
+
+        Args:
+            n: rows.
+            marks: filled in.
+            places: int32[n], room.
+            numbers: float64[n], filled in where there is a value.
+
+        Returns:
+            How many have a value, and int64[n] with the same where they are whole numbers; else int64[0].
+        """
+        exact = np.empty(n if self.leaf.physical in {"INT32", "INT64"} else 0, np.int64)
+
+        def take(first: int, some: int) -> int:
+            return take_numbers(
+                self._data, self._state, first, some, self.leaf.most, self._table, self._wholes, *marks, places,
+                numbers, exact,
+            )  # fmt: skip
+
+        return self._take(n, take), exact
+
+    def take_texts(
+        self, n: int, marks: Marks, places: NDArray[np.int32], offsets: NDArray[np.int32]
+    ) -> tuple[int, NDArray[np.uint8]]:
+        """The texts of the next n rows.
+
+        Args:
+            n: rows.
+            marks: filled in.
+            places: int32[n], room.
+            offsets: int32[n + 1], where each begins and ends; filled in.
+
+        Returns:
+            How many have a value, and all of them, one behind the other.
+        """
+        text = _NO_BYTES
+        offsets[0] = 0
+
+        def take(first: int, some: int) -> int:
+            nonlocal text
+            used, values = int(offsets[first]), self._state[VALUES]
+            plain = values[WIDTH] == PLAIN
+            room = int(values[END] - values[AT]) if plain else some * self.longest
+            if used + room > _MOST_OFFSET:
+                raise Damaged
+            if used + room + WIDE > len(text):
+                larger = np.empty(max(used + room + WIDE, 2 * used), np.uint8)
+                larger[:used] = text[:used]
+                text = larger
+            return take_texts(
+                self._data, self._state, first, some, self.leaf.most, self.words, self.ends, *marks, places, offsets,
+                text,
+            )  # fmt: skip
+
+        found = self._take(n, take)
+        return found, text[: offsets[n]]
+
+
+def _codec_of(compression: str) -> str:
+    return {"LZ4": "lz4_raw"}.get(compression, compression.lower())

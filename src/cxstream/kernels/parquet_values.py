@@ -1,0 +1,344 @@
+"""Values of Parquet's pages: runs of levels and of places in dictionaries, numbers, and texts behind their lengths.
+
+A page holds for each row a level, which says whether it has a value, and then the values of those that have one. Levels and
+places in a dictionary are *runs*: of one number, or of numbers of a few bits each. Whatever a page says is checked
+before it is followed, and what is wrong ends with DAMAGED.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+from cxstream.kernels.jit import entry, kernel
+from cxstream.kernels.wide import WIDE, copy, word
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Whole: TypeAlias = "int | np.int64"
+
+DAMAGED = -1
+
+LEVELS, VALUES, STREAMS = 0, 1, 2
+"""The streams of a page."""
+
+AT, END, LEFT, REPEATED, BIT, WIDTH, STREAM = 0, 1, 2, 3, 4, 5, 6
+"""State of a stream: where its next run begins and where the last one ends; of the run that goes on how many are left, the number that
+is repeated or -1, and else the bit at which the next one lies; and how many bits each has. Values that are no runs have a width of
+PLAIN: texts lie from AT to END, and numbers at these places of the table."""
+
+PLAIN = -1
+
+_MOST_SHIFT = 28
+_ONE = np.uint64(1)
+
+
+@kernel
+def _next_run(data: NDArray[np.uint8], s: NDArray[np.int64]) -> bool:
+    """Begin the next run; False where there is none."""
+    while s[LEFT] == 0:
+        at, end, header, shift = s[AT], s[END], np.int64(0), np.int64(0)
+        while True:
+            if at >= end or shift > _MOST_SHIFT:
+                return False
+            byte = np.int64(data[at])
+            at += 1
+            header |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                break
+        count = header >> 1
+        if header & 1:
+            size = count * s[WIDTH]
+            s[LEFT], s[REPEATED], s[BIT] = count * 8, -1, at * 8
+        else:
+            size, value = (s[WIDTH] + 7) >> 3, np.int64(0)
+            if size > end - at:
+                return False
+            for k in range(size):
+                value |= np.int64(data[at + k]) << (8 * k)
+            s[LEFT], s[REPEATED] = count, value
+        if size > end - at:
+            s[LEFT] = 0
+            return False
+        s[AT] = at + size
+    return True
+
+
+@kernel
+def _stretch(data: NDArray[np.uint8], s: NDArray[np.int64], most: int, n: int) -> tuple[int, int]:
+    """How many of the next n rows have the same level, and which; DAMAGED for a level that there cannot be."""
+    if most == 0:
+        return n, 0
+    if s[LEFT] == 0 and not _next_run(data, s):
+        return 0, DAMAGED
+    count, level = min(s[LEFT], n), s[REPEATED]
+    if level < 0:
+        bit, width = s[BIT], s[WIDTH]
+        mask = (np.int64(1) << width) - 1
+        level, k = (np.int64(data[bit >> 3]) >> (bit & 7)) & mask, 1
+        bit += width
+        while k < count and (np.int64(data[bit >> 3]) >> (bit & 7)) & mask == level:
+            bit += width
+            k += 1
+        s[BIT], count = bit, k
+    s[LEFT] -= count
+    return count, level if level <= most else DAMAGED
+
+
+@kernel
+def _places(
+    data: NDArray[np.uint8], s: NDArray[np.int64], words: int, places: NDArray[np.int32], first: int, n: int
+) -> bool:
+    """The next n places in a dictionary; False where one is not there."""
+    i, end, highest = first, first + n, np.uint64(0)
+    while i < end:
+        if s[LEFT] == 0 and not _next_run(data, s):
+            return False
+        count = min(s[LEFT], end - i)
+        s[LEFT] -= count
+        if s[REPEATED] >= 0:
+            highest = max(highest, np.uint64(s[REPEATED]))
+            for k in range(i, i + count):
+                places[k] = s[REPEATED]
+        else:
+            bit, width = s[BIT], s[WIDTH]
+            mask = (_ONE << np.uint64(width)) - _ONE
+            for k in range(i, i + count):
+                place = (word(data, bit >> 3) >> np.uint64(bit & 7)) & mask
+                highest = max(highest, place)
+                places[k] = place
+                bit += width
+            s[BIT] = bit
+        i += count
+    return highest < np.uint64(words)
+
+
+@kernel
+def _mark(valid: NDArray[np.uint64], first: int, n: int, bit: np.uint64) -> None:
+    for i in range(first, first + n):
+        valid[i] |= bit
+
+
+@entry
+def take_codes(
+    data: NDArray[np.uint8], state: NDArray[np.int64], first: int, n: int, most: int, words: int,
+    valid: NDArray[np.uint64], bit: np.uint64, without: NDArray[np.uint64], outer: np.uint64, codes: NDArray[np.int32],
+) -> int:  # fmt: skip
+    """The next n rows of a page of places in a dictionary.
+
+    Args:
+        data: uint8[...], the page, and WIDE bytes more.
+        state: int64[STREAMS, STREAM], of the page; goes on.
+        first: which row of the batch is the first of them.
+        n: how many; the page has as many.
+        most: the level of a row with a value.
+        words: how many the dictionary has.
+        valid: uint64[rows]; the bit is set for the rows that have a value.
+        bit: see there.
+        without: uint64[rows]; the bit `outer` is set for the rows of level 0.
+        outer: see there; 0 where nobody needs it.
+        codes: int32[rows], filled in for the rows that have a value.
+
+    Returns:
+        How many have a value; DAMAGED.
+    """
+    i, end, values = first, first + n, 0
+    while i < end:
+        count, level = _stretch(data, state[LEVELS], most, end - i)
+        if level == DAMAGED:
+            return DAMAGED
+        if level == most:
+            if not _places(data, state[VALUES], words, codes, i, count):
+                return DAMAGED
+            _mark(valid, i, count, bit)
+            values += count
+        elif level == 0 and outer != np.uint64(0):
+            _mark(without, i, count, outer)
+        i += count
+    return values
+
+
+@entry
+def take_numbers(
+    data: NDArray[np.uint8], state: NDArray[np.int64], first: int, n: int, most: int, table: NDArray[np.float64],
+    wholes: NDArray[np.int64], valid: NDArray[np.uint64], bit: np.uint64, without: NDArray[np.uint64],
+    outer: np.uint64, places: NDArray[np.int32], numbers: NDArray[np.float64], exact: NDArray[np.int64],
+) -> int:  # fmt: skip
+    """The next n rows of a page of numbers.
+
+    Args:
+        data: as of `take_codes`, and so are the others.
+        state: likewise.
+        first: likewise.
+        n: likewise.
+        most: likewise.
+        table: float64[...], the numbers of the dictionary, or all of the page.
+        wholes: int64[...], the same where they are whole ones; else int64[0].
+        valid: likewise.
+        bit: likewise.
+        without: likewise.
+        outer: likewise.
+        places: int32[rows], room.
+        numbers: float64[rows], filled in for the rows that have a value.
+        exact: int64[rows], the same where they are whole ones.
+
+    Returns:
+        How many have a value; DAMAGED.
+    """
+    i, end, values, s = first, first + n, 0, state[VALUES]
+    while i < end:
+        count, level = _stretch(data, state[LEVELS], most, end - i)
+        if level == DAMAGED:
+            return DAMAGED
+        if level == most:
+            if s[WIDTH] == PLAIN:
+                if s[AT] + count > s[END]:
+                    return DAMAGED
+                for k in range(count):
+                    numbers[i + k] = table[s[AT] + k]
+                    if len(wholes) > 0:
+                        exact[i + k] = wholes[s[AT] + k]
+                s[AT] += count
+            else:
+                if not _places(data, s, len(table), places, i, count):
+                    return DAMAGED
+                for k in range(i, i + count):
+                    numbers[k] = table[places[k]]
+                    if len(wholes) > 0:
+                        exact[k] = wholes[places[k]]
+            _mark(valid, i, count, bit)
+            values += count
+        elif level == 0 and outer != np.uint64(0):
+            _mark(without, i, count, outer)
+        i += count
+    return values
+
+
+@kernel
+def _laid(text: NDArray[np.uint8], begin: Whole, size: Whole, out: NDArray[np.uint8], at: Whole) -> None:
+    """Copy a text."""
+    if at + size + WIDE <= len(out) and begin + size + WIDE <= len(text):
+        for j in range(0, size, WIDE):
+            copy(text, int(begin) + j, out, int(at) + j)
+    else:
+        for j in range(size):
+            out[at + j] = text[begin + j]
+
+
+@kernel
+def _size(data: NDArray[np.uint8], at: Whole, end: Whole) -> int:
+    """The bytes of the text behind its length; DAMAGED where it is not there."""
+    if end - at < 4:
+        return DAMAGED
+    size = np.int64(word(data, int(at)) & np.uint64(0xFFFFFFFF))
+    return size if size <= end - at - 4 else DAMAGED
+
+
+@entry
+def take_texts(
+    data: NDArray[np.uint8], state: NDArray[np.int64], first: int, n: int, most: int, words: NDArray[np.uint8],
+    ends: NDArray[np.int32], valid: NDArray[np.uint64], bit: np.uint64, without: NDArray[np.uint64], outer: np.uint64,
+    places: NDArray[np.int32], offsets: NDArray[np.int32], text: NDArray[np.uint8],
+) -> int:  # fmt: skip
+    """The next n rows of a page of texts, one behind the other.
+
+    Args:
+        data: as of `take_codes`, and so are the others.
+        state: likewise.
+        first: likewise.
+        n: likewise.
+        most: likewise.
+        words: uint8[...], those of the dictionary, one behind the other.
+        ends: int32[words + 1], where each begins and ends.
+        valid: likewise.
+        bit: likewise.
+        without: likewise.
+        outer: likewise.
+        places: int32[rows], room.
+        offsets: int32[rows + 1], where each text begins and ends; filled in behind `first`.
+        text: uint8[...], filled in; there is room for all.
+
+    Returns:
+        How many have a value; DAMAGED.
+    """
+    i, end, values, s, at = first, first + n, 0, state[VALUES], np.int64(offsets[first])
+    while i < end:
+        count, level = _stretch(data, state[LEVELS], most, end - i)
+        if level == DAMAGED:
+            return DAMAGED
+        if level == most:
+            if s[WIDTH] == PLAIN:
+                from_ = s[AT]
+                for k in range(i, i + count):
+                    size = _size(data, from_, s[END])
+                    if size < 0 or at + size > len(text):
+                        return DAMAGED
+                    _laid(data, from_ + 4, size, text, at)
+                    from_ += 4 + size
+                    at += size
+                    offsets[k + 1] = at
+                s[AT] = from_
+            else:
+                if not _places(data, s, len(ends) - 1, places, i, count):
+                    return DAMAGED
+                for k in range(i, i + count):
+                    begin = np.int64(ends[places[k]])
+                    size = ends[places[k] + 1] - begin
+                    if at + size > len(text):
+                        return DAMAGED
+                    _laid(words, begin, size, text, at)
+                    at += size
+                    offsets[k + 1] = at
+            _mark(valid, i, count, bit)
+            values += count
+        else:
+            for k in range(i, i + count):
+                offsets[k + 1] = at
+            if level == 0 and outer != np.uint64(0):
+                _mark(without, i, count, outer)
+        i += count
+    return values
+
+
+@entry
+def take_words(data: NDArray[np.uint8], end: int, ends: NDArray[np.int32], words: NDArray[np.uint8]) -> int:
+    """The words of a dictionary, one behind the other.
+
+    Args:
+        data: uint8[...], its page, and WIDE bytes more.
+        end: bytes of the page.
+        ends: int32[words + 1], where each begins and ends; filled in.
+        words: uint8[end + WIDE], filled in.
+
+    Returns:
+        The bytes of the longest; DAMAGED.
+    """
+    from_ = at = np.int64(0)
+    longest = 0
+    ends[0] = 0
+    for k in range(len(ends) - 1):
+        size = _size(data, from_, end)
+        if size < 0:
+            return DAMAGED
+        _laid(data, from_ + 4, size, words, at)
+        from_ += 4 + size
+        at += size
+        longest = max(longest, size)
+        ends[k + 1] = at
+    return longest
+
+
+@entry
+def longest_of(offsets: NDArray[np.int32]) -> int:
+    """The bytes of the longest of some texts.
+
+    Args:
+        offsets: int32[n + 1], where each begins and ends.
+    """
+    longest = 0
+    for i in range(len(offsets) - 1):
+        longest = max(longest, offsets[i + 1] - offsets[i])
+    return longest
