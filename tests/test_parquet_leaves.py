@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet as pq
 
 import fuzz_plain
-from cxstream.files import parquet, parquet_rows
+from cxstream.files import parquet
 from cxstream.model.errors import InputError
 from cxstream.scoring.codec.decode import decode
 from cxstream.scoring.codec.rows import Rows
@@ -79,7 +79,18 @@ def events(pick: random.Random, n: int, *, simple: bool = False) -> pa.Table:
             columns[name] = _column(pick, n, kind, values, nullable)
         fields.append(pa.field(name, kind, nullable=nullable))
     parts, own = [], []
-    for name in ("channel", "touchpoint", "amount", "x", "y", "resolved", "hashtags", "unknown", "within", "score"):
+    for name in (
+        "channel",
+        "touchpoint",
+        "amount",
+        "x",
+        "y",
+        "resolved",
+        "hashtags",
+        "unknown",
+        "within",
+        "score",
+    ):
         if pick.random() < 0.2 or (simple and name in {"hashtags", "within"}):
             continue
         nullable = simple or pick.random() < 0.8
@@ -95,7 +106,11 @@ def events(pick: random.Random, n: int, *, simple: bool = False) -> pa.Table:
         parts.append(_column(pick, n, kind, values, nullable))
         own.append(pa.field(name, kind, nullable=nullable))
     without = pa.array(_nulls(pick, n)) if pick.random() < 0.5 and parts else None
-    data = pa.StructArray.from_arrays(parts, fields=own, mask=without) if parts else pa.array([{}] * n, pa.struct([]))
+    data = (
+        pa.StructArray.from_arrays(parts, fields=own, mask=without)
+        if parts
+        else pa.array([{}] * n, pa.struct([]))
+    )
     columns["data"] = data
     fields.append(pa.field("data", data.type, nullable=without is not None or pick.random() < 0.5))
     return pa.Table.from_arrays(list(columns.values()), schema=pa.schema(fields))

@@ -11,7 +11,8 @@ from pyarrow import types
 
 from cxstream.files.parquet_columns import identifier, inner, values
 from cxstream.files.parquet_leaves import MOST_LEAVES, Chunk, Damaged, Leaf, Marks, leaf_of
-from cxstream.files.row_cells import Parts, Unfit
+from cxstream.files.row_cells import Parts
+from cxstream.files.row_texts import Unfit
 from cxstream.kernels.events import ENVELOPE, TYPES
 from cxstream.scoring.codec.plain import NUMBER
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from cxstream.files.parquet_columns import Plain
     from cxstream.files.parquet_pages import Examined
-    from cxstream.files.row_cells import Value
+    from cxstream.files.row_texts import Value
     from cxstream.scoring.codec.rows import Rows
 
 _ONE, _NOTHING = np.uint64(1), np.uint64(0)
@@ -111,6 +112,8 @@ def batches(file: Any, raw: int, group: int, shape: Shape, found: Examined, rows
         pa.ArrowException: likewise.
     """
     chunks = file.metadata.row_group(group)
+    if not chunks.num_rows:
+        return
     leaves: dict[str, Chunk] = {}
     aside = list(shape.aside)
     for path, leaf in shape.leaves.items():

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -12,179 +11,23 @@ from pyarrow import compute as pc
 from pyarrow import types
 
 from cxstream.files.parquet_columns import in_ms, is_binary, is_json, is_text
-from cxstream.files.parquet_pages import MOST_WORDS
+from cxstream.files.row_texts import ESCAPED, Texts, Unfit, Value, is_coded
 from cxstream.kernels.events import BOOLEAN, ENVELOPE, NUMBER, TEXT, TEXTS, TYPES, UNSURE, VALUES
-from cxstream.kernels.parquet_values import longest_of
-from cxstream.kernels.rows import Cells, mark, take_codes, take_offsets
+from cxstream.kernels.rows import Cells, mark
 from cxstream.kernels.text import BAD_TIME
-from cxstream.scoring.codec.packed import AFTER
 from cxstream.scoring.codec.plain import MEMBERS
 from cxstream.scoring.codec.plain import NUMBER as NUMBER_OF
 from cxstream.scoring.codec.rows import Rows, Words
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from cxstream.files.parquet_leaves import Chunk, Leaf, Marks
 
-Value: TypeAlias = Callable[[int], Any]
-"""Gives the value of a row."""
-
 # Times that `strftime` writes with four digits, and that no arithmetic can leave.
 _EARLIEST, _LATEST = -(1 << 41), 1 << 47
-# A character may become six in JSON, a number has at most 25, and a name stands before each.
-_ESCAPED, _NUMBER = 6, 64
-
-
-class Unfit(Exception):  # noqa: N818 - no error: another way is taken
-    """The columns are for the general decoder."""
-
-
-class _Laid(NamedTuple):
-    """Texts one behind the other, and where each begins and ends."""
-
-    offsets: NDArray[np.int32]
-    text: NDArray[np.uint8]
-
-    def validate(self, *, full: bool) -> None:
-        """Check that each is UTF-8.
-
-        Raises:
-            pa.ArrowInvalid: one is not.
-        """
-        buffers = pa.py_buffer(self.offsets), pa.py_buffer(self.text)
-        pa.StringArray.from_buffers(len(self.offsets) - 1, *buffers).validate(full=full)
-
-
-class Texts:
-    """Texts of all columns, one after the other.
-
-    Args:
-        n: rows.
-        most: columns at most.
-
-    Attributes:
-        parts: the texts of each column.
-        bases: where the part of each column begins.
-        columns: each that has a text, and where its part begins and ends.
-        coded: the row of codes of each column; -1 for one without.
-        words: what there is to look up: column, space of its words, and how many, by the row of codes.
-        longest: at least the bytes of the texts of a row in JSON.
-        places: int32[n], room for who adds texts.
-    """
-
-    def __init__(self, n: int, most: int) -> None:
-        self.parts: list[Any] = []
-        self.bases: list[int] = []
-        self.columns: list[tuple[Any, int, int]] = []
-        self.coded: list[int] = []
-        self.words: list[tuple[int, int, int]] = []
-        self._offsets = np.empty((most, n + 1), np.int32)
-        self._codes = np.zeros((most, n), np.int32)
-        self.places = np.empty(n, np.int32)
-        self.longest = self._size = 0
-
-    @property
-    def offsets(self) -> NDArray[np.int32]:
-        """Where the texts of each column begin and end in its part, int32[columns, n + 1]."""
-        return self._offsets[: len(self.bases)]
-
-    @property
-    def codes(self) -> NDArray[np.int32]:
-        """The codes of each column that has some, int32[coded, n]."""
-        return self._codes[: len(self.words)]
-
-    def add(self, column: Any | None, n: int, space: int = -1) -> int:
-        """Take a column of strings, as they are or by codes, or nothing; its number.
-
-        Args:
-            column: n strings.
-            n: how many.
-            space: of the words of a dictionary; -1 for none.
-
-        Raises:
-            Unfit: offsets do not lie within the data.
-        """
-        number = len(self.bases)
-        self.bases.append(self._size)
-        self.coded.append(-1)
-        if column is None or not n:
-            self._offsets[number] = 0
-        elif not types.is_dictionary(column.type):
-            self._take(column, n, number)
-        else:
-            codes, words = len(self.words), len(column.dictionary)
-            self.coded[number] = codes
-            self.words.append((number, space, words))
-            self._take(column.dictionary, words, number)
-            indices = column.indices
-            take_codes(
-                np.frombuffer(indices.buffers()[1], np.int32, n, 4 * indices.offset),
-                words,
-                self._codes[codes],
-            )
-        return number
-
-    def put(self, chunk: Chunk, n: int, space: int, marks: Marks) -> tuple[int, int, Value]:
-        """Take the next n texts of a leaf of Parquet.
-
-        Returns:
-            Number of the column, how many have a value, and what gives the value of a row that has one.
-
-        Raises:
-            Damaged: it cannot be read here.
-        """
-        number, words = len(self.bases), len(chunk.ends) - 1
-        self.bases.append(self._size)
-        self.coded.append(-1)
-        offsets = self._offsets[number]
-        if not (chunk.coded and 0 < words <= n):
-            count, text = chunk.take_texts(n, marks, self.places, offsets)
-            if count:
-                self._append(offsets, text, longest_of(offsets))
-            return number, count, lambda i: text[offsets[i] : offsets[i + 1]].tobytes().decode()
-        codes = self._codes[len(self.words)]
-        count = chunk.take_codes(n, marks, codes)
-        offsets[: words + 1] = chunk.ends
-        if count:
-            self.coded[number] = len(self.words)
-            self.words.append((number, space, words))
-            self._append(chunk.ends, chunk.words[: chunk.ends[-1]], chunk.longest)
-        return number, count, lambda i: chunk.word(int(codes[i]))
-
-    def _append(self, offsets: NDArray[np.int32], text: NDArray[np.uint8], longest: int) -> None:
-        begin, self._size = self._size, self._size + len(text)
-        self.parts.append(text)
-        self.longest += longest * _ESCAPED
-        self.columns.append((_Laid(offsets, text), begin, self._size))
-
-    def _take(self, column: Any, n: int, number: int) -> None:
-        data = column.buffers()[2]
-        if data is None:
-            self._offsets[number] = 0
-            return
-        found = np.frombuffer(column.buffers()[1], np.int32, n + 1, 4 * column.offset)
-        longest = take_offsets(found, data.size, self._offsets[number, : n + 1])
-        if longest < 0:
-            raise Unfit
-        first, last = int(found[0]), int(found[-1])
-        self.parts.append(data.slice(first, last - first))
-        self._size += last - first
-        self.longest += longest * _ESCAPED
-        self.columns.append((column, self.bases[-1], self._size))
-
-    def joined(self) -> bytes:
-        """All texts, and AFTER.
-
-        Raises:
-            pa.ArrowInvalid: one is not UTF-8.
-        """
-        text = b"".join([*self.parts, AFTER])
-        if not text.isascii():
-            for column, begin, end in self.columns:
-                if not text[begin:end].isascii():
-                    column.validate(full=True)
-        return text
+# A number has at most 25 bytes in JSON, and a name stands before each.
+_NUMBER = 64
 
 
 def rows_of(columns: dict[str, Any], write: Callable[[Sequence[int]], list[bytes]]) -> Rows | None:
@@ -280,7 +123,7 @@ def _strings(column: Any, name: str) -> Any:
     """A column of the envelope as strings."""
     column.validate(full=not types.is_string(column.type))
     if types.is_dictionary(column.type):
-        if _is_coded(column):
+        if is_coded(column):
             return column
         column = column.dictionary_decode()
     kind = column.type
@@ -335,7 +178,7 @@ class Members:
         if len(set(names)) < len(names):
             raise Unfit
         for name, column in zip(names, data.flatten(), strict=True):
-            self.more += len(name) * _ESCAPED
+            self.more += len(name) * ESCAPED
             if column.null_count < self._n:
                 self.columns += 1
                 self._take(NUMBER_OF.get(name, -1), column)
@@ -347,7 +190,7 @@ class Members:
             Damaged: it cannot be read here.
         """
         leaf, member = chunk.leaf, NUMBER_OF.get(chunk.leaf.name, -1)
-        self.more += len(leaf.name) * _ESCAPED
+        self.more += len(leaf.name) * ESCAPED
         value: Value
         if leaf.is_text:
             form, space = TEXT, VALUES + member if member >= 0 else -1
@@ -366,7 +209,7 @@ class Members:
 
     def _take(self, member: int, column: Any) -> None:
         column.validate(full=not _is_simple(column.type))
-        if types.is_dictionary(column.type) and not _is_coded(column):
+        if types.is_dictionary(column.type) and not is_coded(column):
             column = column.dictionary_decode()
         kind, place, form = column.type, self._taken, UNSURE
         if types.is_dictionary(kind) or is_text(kind):
@@ -384,9 +227,9 @@ class Members:
             widest = int(pc.max(pc.binary_length(column.flatten())).as_py() or 0)
             if member >= 0:
                 self._widest[member] = max(self._widest[member], widest)
-            self.more += int(counts.max(initial=0)) * (widest * _ESCAPED + _NUMBER)
+            self.more += int(counts.max(initial=0)) * (widest * ESCAPED + _NUMBER)
         if form == UNSURE:
-            self.more += column.nbytes * _ESCAPED + _NUMBER
+            self.more += column.nbytes * ESCAPED + _NUMBER
             self._whole &= column.is_null().to_numpy(zero_copy_only=False)
         elif member >= 0:
             self._forms[member], self._places[member] = form, place
@@ -413,13 +256,6 @@ def _value_of(leaf: Leaf, numbers: NDArray[np.float64], exact: NDArray[np.int64]
     if leaf.is_flag:
         return lambda i: bool(numbers[i])
     return (lambda i: int(exact[i])) if len(exact) else (lambda i: float(numbers[i]))
-
-
-def _is_coded(column: Any) -> bool:
-    """Whether a column with a dictionary is taken as it is: few words, none of which is a null."""
-    kind, words = column.type, column.dictionary
-    plain = types.is_string(kind.value_type) and types.is_int32(kind.index_type) and not words.null_count
-    return plain and 0 < len(words) <= min(len(column), MOST_WORDS)
 
 
 def _is_simple(kind: Any) -> bool:
