@@ -76,11 +76,12 @@ def _without_arrow(
     file: Any, path: Path, shape: Shape, found: Examined, rows: int, max_record_bytes: int
 ) -> Iterator[Records]:
     """The records up to the first that Arrow must read."""
-    done = 0
+    # They take half of what Arrow's take in memory.
+    done, at_a_time = 0, min(2 * rows, found.rows)
     with path.open("rb", buffering=0) as raw:
         for group in range(file.metadata.num_row_groups):
             try:
-                for batch in batches(file, raw.fileno(), group, shape, found, min(rows, found.rows)):
+                for batch in batches(file, raw.fileno(), group, shape, found, at_a_time):
                     yield records_of(batch.rows, batch.written, batch.n, path, done + 1, max_record_bytes)
                     done += batch.n
             except (Damaged, pa.ArrowException):
