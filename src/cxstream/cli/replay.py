@@ -51,8 +51,8 @@ if TYPE_CHECKING:
     type=click.IntRange(1, 64),
     default=1,
     show_default=True,
-    help="Use this many threads: the results are the same. One scores, the others read records ahead; partitions are "
-    "scored side by side.",
+    help="Use this many processes, each for some of the customers: the results are the same. Inputs that are not files of JSON "
+    "lines, sorted ones, and those with --scored, --warehouse or pseudonyms are scored by one, with as many threads, which read records ahead.",
 )
 @click.option(
     "--batch-bytes", type=click.IntRange(1024), help="Bytes read at a time.  [default: from the settings]"
@@ -172,6 +172,7 @@ def command(
                 grace=grace,
                 in_order=in_order,
                 jobs=jobs,
+                processes=pseudonyms is None,
                 batch_bytes=batch_bytes or settings.replay.batch_bytes,
                 keep_raw=pseudonyms is None,
                 sinks=sinks,

@@ -175,34 +175,49 @@ class _Cutter:
         yield from self._cut(data, len(data) - len(AFTER)) or []
 
     def _cut(self, data: bytes, size: int, *, whole: bool = False) -> list[Records] | None:
-        """Cut the first bytes of a text into lines; at least as many as AFTER has follow.
+        """Cut the first bytes of a text into lines; arguments and result as of `cut`."""
+        found = cut(data, 0, size, self.limit, first=self.next, whole=whole)
+        if found is None:
+            return None
+        records, lines = found
+        self.next += lines
+        return [records] if len(records.lines) else []
 
-        Args:
-            data: the text.
-            size: of its first bytes.
-            whole: carriage returns and byte order marks have not been looked for.
 
-        Returns:
-            The records, if there are any; None where something has been found that is to be taken out first.
-        """
-        text = np.frombuffer(data, np.uint8)
-        room = size // _LINE_BYTES + 1
-        while True:
-            # Memory that is not written costs nothing.
-            begins, ends, places = np.empty((3, room), np.int64)
-            lines, filled, longest, odd = lines_of(text, size, begins, ends, places)
-            if whole and odd:
-                return None
-            if filled <= room:
-                break
-            room = filled
-        first, self.next = self.next, self.next + lines
-        numbers: Sequence[int] = range(first, self.next)
-        if filled < lines:
-            numbers = (places[:filled] + first).tolist()
-        if not filled:
-            return []
-        return [bounded(Packed(data, begins[:filled], ends[:filled], longest), numbers, self.limit)]
+def cut(
+    data: bytes, begin: int, size: int, limit: int, *, first: int = 1, whole: bool = False
+) -> tuple[Records, int] | None:
+    """Cut some bytes of a text into lines; at least as many as AFTER has follow.
+
+    Args:
+        data: the text.
+        begin: the first of the bytes.
+        size: how many they are.
+        limit: a longer line comes back as too long.
+        first: number of the first line.
+        whole: carriage returns and byte order marks have not been looked for.
+
+    Returns:
+        The records, and how many lines there are; None where something has been found that is to be taken out first.
+    """
+    text = np.frombuffer(data, np.uint8)[begin:]
+    room = size // _LINE_BYTES + 1
+    while True:
+        # Memory that is not written costs nothing.
+        begins, ends, places = np.empty((3, room), np.int64)
+        lines, filled, longest, odd = lines_of(text, size, begins, ends, places)
+        if whole and odd:
+            return None
+        if filled <= room:
+            break
+        room = filled
+    numbers: Sequence[int] = range(first, first + lines)
+    if filled < lines:
+        numbers = (places[:filled] + first).tolist()
+    begins, ends = begins[:filled], ends[:filled]
+    if begin:
+        begins, ends = begins + begin, ends + begin
+    return bounded(Packed(data, begins, ends, longest), numbers, limit), lines
 
 
 def bounded(lines: Sequence[bytes], numbers: Sequence[int], limit: int) -> Records:

@@ -82,6 +82,16 @@ def json_records(
     yield from split(stream, batch_bytes, max_record_bytes, give_back if encoding is None else None)
 
 
+def is_lines(blocks: Iterator[bytes], name: str) -> bool:
+    """Whether a text is UTF-8 with one record a line.
+
+    Raises:
+        InputError: it is binary data.
+    """
+    encoding, stream = _encoding(blocks)
+    return encoding is None and laid_out(stream, name)[0] == "lines"
+
+
 def utf8(blocks: Iterator[bytes], name: str) -> Iterator[bytes]:
     """The same text in UTF-8, where it is UTF-16 or UTF-32.
 

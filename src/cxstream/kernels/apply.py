@@ -21,6 +21,7 @@ from cxstream.kernels.layout import (
     CLEARED,
     CLOCK,
     CONTACTS,
+    CURSORS,
     DAY_AT,
     DAY_PANE,
     DUPLICATE,
@@ -126,6 +127,11 @@ CES, CSAT, NPS = int(Kind.survey_ces), int(Kind.survey_csat), int(Kind.survey_np
 REVIEW, SOCIAL = int(Kind.review), int(Kind.social_post)
 # The last byte of a pane and of a chunk.
 _PANE_END, _CHUNK_END = DAY_PANE.itemsize - 1, 2 * CHUNK_WORDS - 1
+# Behind the cursors of a partition: whether other processes have its other customers. Then the sequence number of a customer is
+# the offset of the record of first appearance, so that all can be put into one order.
+SHARED = CURSORS
+# Of a signal: the customer's sequence number, and whether a sweep is its cause. What only a receipt has is free there.
+S_SEQ, S_SWEPT = S_ERASED_PANES, S_ERASED_COMPLAINTS
 RECENT_SPAN = 7  # days of evidence behind a churn-risk signal
 
 
@@ -143,6 +149,8 @@ def _emit(
     values[S_PREVIOUS] = previous
     values[S_CLOCK] = clock
     values[S_ACUTE] = st.rows[slot].acute
+    values[S_SEQ] = st.rows[slot].seq
+    values[S_SWEPT] = st.at[SWEEPING]
     n = st.at[OUT]
     for i in range(len(values)):
         out[n, i] = values[i]
@@ -257,10 +265,12 @@ def _begin(st: State, slot: int, time: int) -> None:
 
 
 @kernel
-def _appear(st: State, slot: int, time: int) -> None:
+def _appear(st: State, slot: int, time: int, offset: int) -> None:
     """Start a customer at their first accepted event, also after their state has expired."""
     row = st.rows[slot]
     _begin(st, slot, time)
+    if st.at[SHARED]:
+        st.at[SEQ] = offset
     row.seq = st.at[SEQ]
     st.at[SEQ] += 1
     row.live = 1
@@ -857,7 +867,7 @@ def apply(
         clock = at[CLOCK]
         settled = row.live != 0 and _is_settled(st, slot, clock)
         if not row.live:
-            _appear(st, slot, time)
+            _appear(st, slot, time, offsets[i])
         keep_id(st, slot, event.id)
         remember(st, c, slot, event.kind, event.id, time // DAY, clock // DAY)
         effort, mood, flags, same = _apply(st, c, event, slot)

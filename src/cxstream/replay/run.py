@@ -8,6 +8,7 @@ Only a batch is in memory at a time, beside the state of the customers and the b
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,17 +19,23 @@ from cxstream.replay.ahead import read_ahead
 from cxstream.replay.order import Order
 from cxstream.replay.results import FILES, REJECTED, SCORES, RejectedLine, Results
 from cxstream.replay.summary import Tally
+from cxstream.replay.team import Team, can_share
 from cxstream.replay.warm import warm_up
 from cxstream.scoring.codec.changes import changes_among
 from cxstream.scoring.codec.rows import Rows
+from cxstream.scoring.distribution import levels
 from cxstream.scoring.router import RoutedError
+from cxstream.scoring.shares import NotSharedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from cxstream.files.readers import Chunk
+    from cxstream.model.enumerations import Level
     from cxstream.scoring.codec.changes import Marker
+    from cxstream.scoring.codec.packed import Packed
     from cxstream.scoring.engine import Outcome, Read
     from cxstream.scoring.router import Router
 
@@ -62,6 +69,7 @@ def replay(
     grace: int = 0,
     in_order: bool = False,
     jobs: int = 1,
+    processes: bool = False,
     batch_bytes: int,
     keep_raw: bool = True,
     sinks: Sequence[Sink] = (),
@@ -79,7 +87,9 @@ def replay(
         limit: ms UTC; without `until`, later events are from the future; None for no limit.
         grace: how much of `limit` is for clocks that are wrong, ms; control records have none of it.
         in_order: sort the records of all inputs by event time first.
-        jobs: threads; with several, others read records while this one scores those before them.
+        jobs: threads or processes; of several threads one scores, and the others read records ahead.
+        processes: score by several processes where that is possible: JSON lines of files, as given, without sinks. The router must
+            not have pseudonyms.
         batch_bytes: about how much is read at a time, in bytes.
         keep_raw: copy rejected records into the results, beside the line they are in.
         sinks: open files of scored touchpoints and the like; they are completed. The router must tell what is scored.
@@ -91,49 +101,112 @@ def replay(
         InputError: an input cannot be read.
         OutputError: results cannot be written.
     """
-    warm_up(router)
+    shared = processes and not in_order and not sinks and can_share(paths, jobs, batch_bytes)
+    warm_up(router, jobs=jobs if shared else 1)
     started = monotonic()
     limit, grace = (limit, grace) if until is None else (until, 0)
     max_record_bytes = router.max_record_bytes
 
-    def once(router: Router) -> Tally:
-        chunks: Iterator[Chunk] = (
-            merged_batches(paths, batch_bytes, max_record_bytes, on_read=on_read, on_sorted=on_sorted)
-            if in_order
-            else read_batches(paths, batch_bytes, max_record_bytes)
-        )
-        tally = Tally(order=Order(router.params.window_days), limit=limit)
-        for chunk, read in _read(router, chunks, jobs):
-            outcome = _process(router, chunk, limit, grace, paths, read)
-            changes, outcome.rejected = changes_among(chunk.lines, outcome.rejected)
-            tally.add(outcome, len(chunk.lines))
-            tally.changes += len(changes)
-            tally.add_places(outcome, chunk)
-            _write(results, outcome, chunk, named=len(paths) > 1, raw=keep_raw)
-            for sink in sinks:
-                sink.take(outcome, chunk.lines)
-                sink.take_changes(changes)
-            on_chunk(chunk)
-        _end(router, results, tally, until, sinks)
-        return tally
+    def chunks() -> Iterator[Chunk]:
+        if in_order:
+            return merged_batches(paths, batch_bytes, max_record_bytes, on_read=on_read, on_sorted=on_sorted)
+        return read_batches(paths, batch_bytes, max_record_bytes)
+
+    def scorer(router: Router, *, shared: bool) -> AbstractContextManager[_Scorer]:
+        if not shared:
+            return nullcontext(_Alone(router, chunks(), paths, limit, grace, jobs))
+        return Team(router, paths, jobs, batch_bytes=batch_bytes, limit=limit, grace=grace, until=until)
 
     while True:
         try:
-            tally = once(router)
+            with scorer(router, shared=shared) as whole:
+                tally = Tally(order=Order(router.params.window_days), limit=limit)
+                for chunk, outcome in whole.outcomes():
+                    _take(outcome, chunk, tally, results, sinks, named=len(paths) > 1, raw=keep_raw)
+                    on_chunk(chunk)
+                _end(whole, results, tally, until, sinks)
             break
-        except RoutedError as failed:
-            again = router.fresh_copy(failed)
-            if again is None:
-                raise
-            router = again
-            results.begin_again()
-            for sink in sinks:
-                sink.begin_again()
+        except (RoutedError, NotSharedError) as failed:
+            router, shared = _again(router, failed), False
+        results.begin_again()
+        for sink in sinks:
+            sink.begin_again()
     for sink in sinks:
         sink.complete()
     results.complete()
     tally.seconds = monotonic() - started
     return tally
+
+
+def _take(
+    outcome: Outcome,
+    chunk: Chunk,
+    tally: Tally,
+    results: Results,
+    sinks: Sequence[Sink],
+    *,
+    named: bool,
+    raw: bool,
+) -> None:
+    """Count and write what became of the records of a chunk."""
+    changes, outcome.rejected = changes_among(chunk.lines, outcome.rejected)
+    tally.add(outcome, len(chunk.lines))
+    tally.changes += len(changes)
+    tally.add_places(outcome, chunk)
+    _write(results, outcome, chunk, named=named, raw=raw)
+    for sink in sinks:
+        sink.take(outcome, chunk.lines)
+        sink.take_changes(changes)
+
+
+def _again(router: Router, failed: RoutedError | NotSharedError) -> Router:
+    """A router to begin again with."""
+    if isinstance(failed, NotSharedError):
+        return router.empty_copy()
+    again = router.fresh_copy(failed)
+    if again is None:
+        raise failed
+    return again
+
+
+class _Scorer(Protocol):
+    """What scores the inputs of a replay."""
+
+    def outcomes(self) -> Iterator[tuple[Chunk, Outcome]]:
+        """Chunks of the inputs, and what became of their records."""
+
+    def advance(self, until: int) -> Outcome:
+        """Let time pass until `until` (ms UTC)."""
+
+    def card_blocks(self) -> Iterator[Packed]:
+        """Every customer's card, sorted by subject, some at a time; behind each card is a line feed."""
+
+    def levels(self) -> Iterator[Mapping[Level, int]]:
+        """Numbers of customers by risk level, which add up."""
+
+
+class _Alone:
+    """A router that scores all of it in this process."""
+
+    def __init__(
+        self,
+        router: Router,
+        chunks: Iterator[Chunk],
+        paths: Sequence[Path],
+        limit: int | None,
+        grace: int,
+        jobs: int,
+    ) -> None:
+        self._router, self._chunks, self._paths = router, chunks, paths
+        self._limit, self._grace, self._jobs = limit, grace, jobs
+        self.advance, self.card_blocks = router.advance, router.card_blocks
+
+    def outcomes(self) -> Iterator[tuple[Chunk, Outcome]]:
+        for chunk, read in _read(self._router, self._chunks, self._jobs):
+            yield chunk, _process(self._router, chunk, self._limit, self._grace, self._paths, read)
+
+    def levels(self) -> Iterator[Mapping[Level, int]]:
+        return map(levels, self._router.engines)
 
 
 def _read(router: Router, chunks: Iterator[Chunk], jobs: int) -> Iterator[tuple[Chunk, Read | None]]:
@@ -159,19 +232,19 @@ def _process(
         ) from failed
 
 
-def _end(router: Router, results: Results, tally: Tally, until: int | None, sinks: Sequence[Sink]) -> None:
+def _end(scorer: _Scorer, results: Results, tally: Tally, until: int | None, sinks: Sequence[Sink]) -> None:
     """Let time pass until the end, and write the score cards."""
     if until is not None:
-        outcome = router.advance(until)
+        outcome = scorer.advance(until)
         tally.add(outcome, 0)
         _write_rows(results, outcome)
         for sink in sinks:
             sink.take(outcome, ())
-    for cards in router.card_blocks():
+    tally.add_levels(scorer.levels())
+    for cards in scorer.card_blocks():
         results.write_all(SCORES, cards)
         for sink in sinks:
             sink.take_cards(cards)
-    tally.add_levels(router.engines)
 
 
 def _write(results: Results, outcome: Outcome, chunk: Chunk, *, named: bool, raw: bool) -> None:

@@ -11,17 +11,17 @@ from cxstream.model.enumerations import LEVELS
 from cxstream.model.parameters import ScoringParams
 from cxstream.model.rfc3339 import rfc3339
 from cxstream.replay.order import Order
-from cxstream.scoring.distribution import levels
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from rich.console import RenderableType
     from rich.table import Table
 
     from cxstream.files.readers import Chunk
-    from cxstream.scoring.engine import Engine, Outcome
+    from cxstream.model.enumerations import Level
+    from cxstream.scoring.engine import Outcome
 
 
 @dataclass(slots=True)
@@ -106,10 +106,10 @@ class Tally:
     def _input(self, path: Path) -> InputTally:
         return self.inputs.setdefault(path, InputTally())
 
-    def add_levels(self, engines: Iterable[Engine]) -> None:
-        """Count customers."""
-        for engine in engines:
-            self.levels.update(levels(engine))
+    def add_levels(self, counts: Iterable[Mapping[Level, int]]) -> None:
+        """Count customers; their numbers by risk level."""
+        for each in counts:
+            self.levels.update(each)
 
     def line(self) -> str:
         """The result in one line."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import numpy as np
 
 from cxstream.kernels import layout as k
+from cxstream.kernels.shares import put_lines
 from cxstream.model import outputs as o
 from cxstream.model.enumerations import LEVELS
 from cxstream.model.features import FEATURES
+from cxstream.scoring.codec.packed import AFTER, Packed
 from cxstream.scoring.documents import (
     DAY,
     NUMBER,
@@ -26,12 +29,11 @@ from cxstream.scoring.documents import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from cxstream.kernels.documents import Form
-    from cxstream.scoring.codec.packed import Packed
 
 _encode = msgspec.json.Encoder().encode
 
@@ -129,3 +131,59 @@ def cards(origin: str, subjects: Packed, values: NDArray[np.float64], facts: Fac
     wholes[:, _TOUCHES:] = values[:, _TOUCHES_AT]
     words = texts([*_LEVELS, _encode(origin)[1:-1], *map(_encode, facts.labels)])
     return documents(_CARD, numbers, wholes, words, texts(subjects))
+
+
+class _Stream:
+    """Cards in the order of their customers, some at a time."""
+
+    def __init__(self, blocks: Iterator[tuple[Sequence[bytes], Packed]]) -> None:
+        self._blocks, self._at = blocks, 0
+        self.names: list[bytes] = []
+        self._cards: Packed | None = None
+
+    def fill(self) -> bool:
+        """Get the next cards if there are none left; whether there are any."""
+        while self._at == len(self.names) and (block := next(self._blocks, None)) is not None:
+            self.names, self._cards, self._at = list(block[0]), block[1], 0
+        return self._at < len(self.names)
+
+    def taken(self, last: bytes) -> tuple[list[bytes], Packed]:
+        """The customers up to one, and their cards."""
+        begin, self._at = self._at, bisect_right(self.names, last, self._at)
+        assert self._cards is not None  # noqa: S101  # they have been filled
+        return self.names[begin : self._at], self._cards[begin : self._at]
+
+
+def merged(
+    streams: Sequence[Iterator[tuple[Sequence[bytes], Packed]]],
+) -> Iterator[tuple[Sequence[bytes], Packed]]:
+    """Put score cards from several places into one order.
+
+    Args:
+        streams: customers and their cards, in the order of the customers' names in UTF-8, some at a time; behind each card is a
+            line feed.
+    """
+    if len(streams) == 1:
+        yield from streams[0]
+        return
+    waiting = [_Stream(blocks) for blocks in streams]
+    while waiting := [stream for stream in waiting if stream.fill()]:
+        last = min(stream.names[-1] for stream in waiting)
+        taken = [stream.taken(last) for stream in waiting]
+        names = [name for some, _ in taken for name in some]
+        order = np.array(sorted(range(len(names)), key=names.__getitem__), np.int64)
+        sizes = np.concatenate([some.lengths for _, some in taken]) + 1
+        ends = np.cumsum(sizes[order])
+        begins = np.empty_like(ends)
+        begins[order] = ends - sizes[order]
+        text, at = bytearray(int(ends[-1]) + len(AFTER)), 0
+        out = np.frombuffer(text, np.uint8)
+        for _, some in taken:
+            data = some.data
+            # One machine code for all, wherever they lie.
+            data.flags.writeable = False
+            put_lines(data, some.begins, some.ends, begins[at : at + len(some)], out)
+            at += len(some)
+        # Nobody changes it any more; to copy it takes as long as to write it.
+        whole: Any = text
+        yield [names[i] for i in order.tolist()], Packed(whole, ends - sizes[order], ends - 1)

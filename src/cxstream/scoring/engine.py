@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 import numpy as np
 
+from cxstream.kernels.apply import S_SEQ, S_SWEPT
 from cxstream.kernels.batches import FATES, sum_up
 from cxstream.kernels.clocks import COUNTS, follow
 from cxstream.kernels.evaluate import score_cards
@@ -28,6 +29,7 @@ from cxstream.kernels.layout import (
     RECEIPT,
     RULED,
     S_ALIVE,
+    S_CLOCK,
     S_INDEX,
     S_LEVEL,
     S_OWN,
@@ -541,12 +543,7 @@ class Engine:
             ValueError: there is a set of rules among several records.
         """
         good = decoded.valid
-        latest = limits[good]
-        if grace:
-            more = self.rules.latest.rules.future_ms - self._settings.future_ms
-            latest = np.minimum(latest, NO_LIMIT - max(more, 0)) + more
-            if not decoded.touchpoints:
-                latest[decoded.columns["kind"] >= CONTROL] -= more + grace
+        latest = self.latest(decoded.columns["kind"], limits[good], grace, touchpoints=decoded.touchpoints)
         if rules_among(decoded):
             return self._follow(decoded, offsets, latest)
         own = self._rename(decoded.events)
@@ -557,6 +554,59 @@ class Engine:
         outcome = self._outcome(applied, decoded, offsets, own)
         self._settle()
         return outcome
+
+    def latest(
+        self,
+        kinds: NDArray[np.uint8],
+        limits: NDArray[np.int64],
+        grace: int,
+        *,
+        touchpoints: bool = False,
+    ) -> NDArray[np.int64]:
+        """The latest time of each of g records that is not from the future, int64[g].
+
+        Args:
+            kinds: uint8[g], as in EVENT.
+            limits: int64[g], as of `apply`.
+            grace: likewise.
+            touchpoints: there is no control record among them.
+        """
+        if not grace:
+            return limits
+        more = self.rules.latest.rules.future_ms - self._settings.future_ms
+        latest: NDArray[np.int64] = np.minimum(limits, NO_LIMIT - max(more, 0)) + more
+        if not touchpoints:
+            latest[kinds >= CONTROL] -= more + grace
+        return latest
+
+    def apply_share(
+        self,
+        decoded: Decoded,
+        offsets: NDArray[np.int64],
+        latest: NDArray[np.int64],
+        passes: NDArray[np.bool_],
+    ) -> tuple[Outcome, NDArray[np.float64]]:
+        """Apply the records of some customers of the partition, whose other customers other processes have.
+
+        Args:
+            decoded: their records, and ticks for those of the others that move the clock between them; no set of rules.
+            offsets: int64[batch].
+            latest: int64[g], as of `latest`.
+            passes: bool[g], which of `decoded` are these ticks.
+
+        Returns:
+            The outcome, with the status of the others alone; and of each of its signals, in order, whether it is of a sweep, the time
+            of that sweep, and the customer's sequence number; float64[m, 3].
+        """
+        applied = self.partition.apply(decoded.events, decoded.columns, offsets[decoded.valid], latest)
+        applied.status[passes] = 0
+        rows = applied.signals
+        rows = rows[rows[:, S_WHAT] != RECEIPT]
+        order = rows[:, [S_SWEPT, S_CLOCK, S_SEQ]]
+        outcome = self._outcome(applied, decoded, offsets, [])
+        outcome.status = outcome.status[~passes]
+        self._settle()
+        return outcome, order
 
     def _follow(self, decoded: Decoded, offsets: NDArray[np.int64], latest: NDArray[np.int64]) -> Outcome:
         """Put a set of rules in force, unless it is from the future or not newer than the one in force."""
@@ -617,11 +667,16 @@ class Engine:
 
     def advance(self, time: int) -> Outcome:
         """Let time pass until `time` (ms UTC) after the last record, as a tick with the next offset would."""
+        return self.advance_share(time)[0]
+
+    def advance_share(self, time: int) -> tuple[Outcome, NDArray[np.float64]]:
+        """The same for some customers of the partition; returns what `apply_share` does."""
         rows = self.partition.advance(time, 0, self.next_offset)
+        order = rows[:, [S_SWEPT, S_CLOCK, S_SEQ]]
         outcome = Outcome(held_back=self._newly_held())
         outcome.rows = self._signals(rows, np.zeros(1, np.int64), [self.next_offset], [None])
         self._settle()
-        return outcome
+        return outcome, order
 
     def _outcome(
         self, applied: Applied, decoded: Decoded, offsets: NDArray[np.int64], own: list[str]
@@ -847,14 +902,15 @@ class Engine:
 
     def cards(self) -> Iterator[tuple[str, bytes]]:
         """Every customer's card, sorted by subject."""
-        for names, some in self._blocks():
+        for names, some in self.named_card_blocks():
             yield from zip(names.strings(), some, strict=True)
 
     def card_blocks(self) -> Iterator[Packed]:
         """The same without the subjects, some at a time; behind each card is a line feed."""
-        return (some for _, some in self._blocks())
+        return (some for _, some in self.named_card_blocks())
 
-    def _blocks(self) -> Iterator[tuple[Packed, Packed]]:
+    def named_card_blocks(self) -> Iterator[tuple[Packed, Packed]]:
+        """The same with the subjects."""
         slots = self.partition.slots.in_order(self.partition.live())
         for start in range(0, len(slots), _CARDS):
             yield self._render(slots[start : start + _CARDS])

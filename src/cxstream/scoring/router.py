@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import heapq
 from functools import partial
-from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cxstream.model.events import LOG
 from cxstream.scoring import failing
+from cxstream.scoring.cards import merged
 from cxstream.scoring.codec.decode import Decoded, decode, read_subject, rules_among
-from cxstream.scoring.codec.packed import Packed
-from cxstream.scoring.codec.routing import partition_of, partition_of_keys
+from cxstream.scoring.codec.routing import partition_of
 from cxstream.scoring.codec.texts import text_model
 from cxstream.scoring.codec.vocabulary import vocabulary
 from cxstream.scoring.engine import Engine, Fates, Outcome, Read, joined, spans
@@ -29,12 +28,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cxstream.model.parameters import ScoringParams
+    from cxstream.scoring.codec.packed import Packed
     from cxstream.scoring.codec.pseudonym import Pseudonyms
     from cxstream.scoring.codec.signatures import Authority
     from cxstream.scoring.state.in_force import InForce
-
-
-_CARDS = 4096
 
 
 class Router:
@@ -166,7 +163,7 @@ class Router:
             return outcome
         if rules:
             return self._follow(decoded, limits, grace)
-        partitions = self._partitions_of(values, decoded)
+        partitions = self.places_of(values, decoded, len(self.engines))
         outcomes = []
         valid_of_all, all_times = [decoded.valid[:0]], [decoded.columns["time"][:0]]
         members = [np.flatnonzero(partitions == p) for p in range(len(self.engines))]
@@ -291,16 +288,18 @@ class Router:
         outcome.status = np.concatenate([each.status for each in outcomes])
         return outcome, valid, times
 
-    def _partitions_of(self, values: Sequence[bytes | None], decoded: Decoded) -> NDArray[np.int32]:
-        count = len(self.engines)
+    def places_of(self, values: Sequence[bytes | None], decoded: Decoded, count: int) -> NDArray[np.int32]:
+        """Which of `count` partitions each record of a batch belongs to, int32[n]; those without a customer to the first."""
+        if count == 1:
+            return np.zeros(len(values), np.int32)
+        homes = decoded.events.homes(count)
+        if len(homes) == len(values):
+            return homes
         partitions = np.zeros(len(values), np.int32)
-        subjects = decoded.events.packed_subjects()
-        named = np.flatnonzero(subjects.lengths)  # all but ticks and sets of rules
-        partitions[decoded.valid[named]] = partition_of_keys(subjects.taken(named), count)
-        for rejected in decoded.rejected:
-            subject = _subject(values[rejected.index])
-            if subject is not None:
-                partitions[rejected.index] = partition_of([subject], count)[0]
+        partitions[decoded.valid] = homes
+        refused = [each.index for each in decoded.rejected]
+        subjects = [_subject(values[i]) or "" for i in refused]
+        partitions[refused] = np.where([s != "" for s in subjects], partition_of(subjects, count), 0)
         return partitions
 
     def advance(self, time: int) -> Outcome:
@@ -318,12 +317,11 @@ class Router:
 
     def card_blocks(self) -> Iterator[Packed]:
         """The same without the subjects, some at a time; behind each card is a line feed."""
-        if len(self.engines) == 1:
-            yield from self.engines[0].card_blocks()
-            return
-        cards = (card for _, card in self.cards())
-        while some := list(islice(cards, _CARDS)):
-            yield Packed.of(some, b"\n")
+        return (some for _, some in self.named_card_blocks())
+
+    def named_card_blocks(self) -> Iterator[tuple[Sequence[bytes], Packed]]:
+        """The same with the subjects."""
+        return merged([engine.named_card_blocks() for engine in self.engines])
 
 
 class RoutedError(Exception):

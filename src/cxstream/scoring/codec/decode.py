@@ -94,9 +94,14 @@ class Rejected(msgspec.Struct, frozen=True, order=True, gc=False):
 _ROW = np.dtype((np.void, EVENT.itemsize))
 
 
-def _rows(columns: NDArray[np.void], which: NDArray[np.int64] | NDArray[np.bool_]) -> NDArray[np.void]:
-    """Some rows of the columns of events. NumPy copies a row without members at once, and others member by member."""
-    return columns.view(_ROW)[which].view(EVENT)
+def raw(columns: NDArray[np.void]) -> NDArray[np.void]:
+    """Columns of events without members: NumPy copies such rows at once, and others member by member."""
+    return columns.view(_ROW)
+
+
+def rows_of(columns: NDArray[np.void], which: NDArray[np.int64] | NDArray[np.bool_]) -> NDArray[np.void]:
+    """Some rows of the columns of events."""
+    return raw(columns)[which].view(EVENT)
 
 
 @dataclass(slots=True)
@@ -133,7 +138,7 @@ class Decoded:
         keep[list(wrong)] = False
         self.valid, self.columns, self.sources = (
             self.valid[keep],
-            _rows(self.columns, keep),
+            rows_of(self.columns, keep),
             self.sources[keep],
         )
         self.events = self.events.kept(keep)
@@ -143,7 +148,7 @@ class Decoded:
         return Decoded(
             self.valid[places],
             self.events.taken(places),
-            _rows(self.columns, places),
+            rows_of(self.columns, places),
             self.sources[places],
             rejected,
             self.touchpoints,

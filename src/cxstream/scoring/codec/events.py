@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import msgspec
 import numpy as np
 
 from cxstream.kernels.events import SPANS, SUBJECT_BEGIN, SUBJECT_END, TOPIC_BEGIN
 from cxstream.kernels.layout import NONE
+from cxstream.kernels.shares import homes, shares
+from cxstream.kernels.text import partitions
 from cxstream.scoring.codec.packed import AFTER, Packed
 from cxstream.scoring.codec.plain import NUMBER
 from cxstream.scoring.codec.rows import Rows
@@ -43,6 +45,24 @@ class Felt(msgspec.Struct, gc=False):
 
 
 _felt = msgspec.json.Decoder(Felt).decode
+
+
+class Parts(NamedTuple):
+    """What another process needs of the events of a batch of n records, beside the records.
+
+    Attributes:
+        text: bytes in which their texts lie.
+        spans: int64[n, SPANS], see `Events`.
+        members: uint64[n], likewise.
+        sentiments: likewise.
+        made: places of the records that no kernel read.
+    """
+
+    text: bytes
+    spans: NDArray[np.int64]
+    members: NDArray[np.uint64]
+    sentiments: dict[int, float]
+    made: list[int]
 
 
 class Events(Sequence[Any]):
@@ -101,6 +121,35 @@ class Events(Sequence[Any]):
         events = cls((), _unknown, AFTER, np.zeros((len(made), SPANS), np.int64))
         events.put(range(len(made)), made)
         return events
+
+    @classmethod
+    def of_parts(
+        cls,
+        raws: Sequence[bytes | None],
+        decode: Callable[[bytes], Any],
+        parts: Parts,
+        rows: NDArray[np.int64],
+        made: Mapping[int, Any],
+    ) -> Events:
+        """Events of another process.
+
+        Args:
+            raws: n records.
+            decode: makes an event of a record.
+            parts: of these events.
+            rows: int64[g], those of the batch that are valid.
+            made: events of records that no kernel read.
+        """
+        events = cls(raws, decode, parts.text, parts.spans, None, parts.sentiments, parts.members)
+        events.rows, events._made = rows, dict(made)
+        return events
+
+    def parts(self) -> Parts | None:
+        """See there; None where they cannot be told."""
+        if self._members is None or self._subjects is not None or isinstance(self._raws, Rows):
+            return None
+        made = sorted(set(self._made).intersection(self.rows.tolist())) if self._made else []
+        return Parts(self._text, self._spans, self._members, dict(self._sentiments), made)
 
     def put(self, places: Iterable[int], made: Sequence[Any]) -> None:
         """Put events that are there in some places of the batch."""
@@ -164,6 +213,23 @@ class Events(Sequence[Any]):
         some = np.empty((len(self.rows), 2), np.int64)
         some[:, 0], some[:, 1] = begins[self.rows], ends[self.rows]
         return Packed(self._text, some[:, 0], some[:, 1])
+
+    def homes(self, count: int) -> NDArray[np.int32]:
+        """Which of `count` partitions of Kafka each event's customer belongs to, int32[n]; 0 for those without one."""
+        found = np.zeros(len(self.rows), np.int32)
+        if self._subjects is not None:
+            names = self.packed_subjects()
+            partitions(names.data, names.begins, names.ends, count, found)
+            found[names.lengths == 0] = 0
+            return found
+        homes(np.frombuffer(self._text, np.uint8), self._spans, self.rows, count, found)
+        return found
+
+    def shares(self, bits: int) -> NDArray[np.int32]:
+        """Which of 2**bits equal parts each event's customer belongs to, int32[n]; 0 for those without one."""
+        found = np.zeros(len(self.rows), np.int32)
+        shares(np.frombuffer(self._text, np.uint8), self._spans, self.rows, bits, found)
+        return found
 
     def subjects(self) -> list[str]:
         """Subject of each event; "" for one without."""

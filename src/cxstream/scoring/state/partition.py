@@ -26,7 +26,6 @@ from cxstream.kernels.layout import (
     COMPLAINT_FREE,
     COMPLAINT_TOP,
     CONTACTS,
-    CURSORS,
     DAY_PANE,
     DEAD,
     DEAL,
@@ -179,7 +178,7 @@ class PartitionState:
         self._out = np.empty((_FIRST, SIGNAL_WIDTH))
         self._scratch = np.zeros(SIGNAL_WIDTH)
         self._ahead = np.zeros(AHEAD, np.int64)
-        at = np.zeros(CURSORS, np.int64)
+        at = np.zeros(kernels.SHARED + 1, np.int64)
         at[PANE_FREE] = at[COMPLAINT_FREE] = at[CHUNK_FREE] = at[BUYER_FREE] = at[DEAL_FREE] = NONE
         at[LANE_FREE:] = at[ID_PAGE_FREE] = at[SELDOM_FREE] = at[ANSWERS_FREE] = NONE
         at[FLOOR] = at[VISIT_FLOOR] = NO_DAY
@@ -232,6 +231,10 @@ class PartitionState:
             self.state = self.state._replace(after=zeros((slots, _AFTER), np.float32))
             # What the last evaluations have found is not there.
             self.unsettle()
+
+    def share(self) -> None:
+        """Other processes have the other customers: count those of this one by the offsets at which they appear."""
+        self.state.at[kernels.SHARED] = 1
 
     @property
     def clock(self) -> int | None:
