@@ -13,6 +13,7 @@ from pathlib import Path
 
 from cxstream.local import java
 from cxstream.local.broker import LocalKafka
+from cxstream.replay.warm import compile_replay
 from cxstream.scoring.engine import compile_kernels
 
 # A broker of a test does not live long enough to be worth the second compiler's work.
@@ -48,6 +49,7 @@ if __name__ == "__main__":
     match sys.argv[1:]:
         case ["kernels"]:
             compile_kernels()
+            compile_replay()
         case ["kafka", archive]:
             archive_kafka(Path(archive))
         case _:

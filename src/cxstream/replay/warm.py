@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cxstream.files.lines import split
+from cxstream.model.parameters import ScoringParams
 from cxstream.replay.order import Order
 from cxstream.scoring.cards import merged
 from cxstream.scoring.failing import SOUND
 from cxstream.scoring.outcomes import together
+from cxstream.scoring.router import Router
 from cxstream.scoring.shares import Share
 
 if TYPE_CHECKING:
     from cxstream.files.lines import Records
-    from cxstream.scoring.router import Router
 
 
 def warm_up(router: Router, *, jobs: int = 1) -> None:
@@ -36,6 +37,13 @@ def warm_up(router: Router, *, jobs: int = 1) -> None:
                 _share(router, jobs, records)
         for _ in other.card_blocks():
             pass
+
+
+def compile_replay() -> None:
+    """Compile what a replay needs, so that an installation that nobody can write to has it."""
+    # Where there are as many partitions as processes, these share none.
+    for partitions in (1, 3):
+        warm_up(Router(ScoringParams(), {}, partitions=partitions), jobs=2)
 
 
 def _share(router: Router, jobs: int, records: Records) -> None:
