@@ -314,10 +314,10 @@ class Team(_Member):
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         try:
             process.start()
+            self._others.append((process, ours))
         finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
             theirs.close()
-        self._others.append((process, ours))
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def _run(self, number: int, first: int, to: Connection) -> None:
         """What a forked process does; it never returns."""
