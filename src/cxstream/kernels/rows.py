@@ -35,11 +35,13 @@ from cxstream.kernels.events import (
 from cxstream.kernels.jit import entry, kernel
 from cxstream.kernels.json import after_space
 from cxstream.kernels.text import parse_time
+from cxstream.kernels.wide import lowest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _EXACT = 2.0**53
+_ONE = np.uint64(1)
 _LETTERS = 3
 
 
@@ -179,17 +181,10 @@ def _members(
     spans: NDArray[np.int64],
 ) -> tuple[bool, np.uint64]:
     """Check the members of `data` of row i; whether all are valid, and bits of those that are there."""
-    present, left, m = cells.present[i], cells.present[i], -1
+    present = left = cells.present[i]
     while left != np.uint64(0):
-        if left & np.uint64(0xFF) == np.uint64(0):  # most members of most rows are not there
-            left >>= np.uint64(8)
-            m += 8
-            continue
-        here = left & np.uint64(1) != np.uint64(0)
-        left >>= np.uint64(1)
-        m += 1
-        if not here:
-            continue
+        m = lowest(left)
+        left &= left - _ONE
         form, place = cells.forms[m], cells.places[m]
         rule = known.rules[kind, m]
         if form == TEXT:
