@@ -268,20 +268,23 @@ def log(tmp_path: Path) -> Path:
 @linux
 def test_a_record_that_does_not_count_is_scored_by_one_process(log: Path, tmp_path: Path) -> None:
     lines = log.read_bytes().splitlines()
-    later = [
+    some = next(
         json.loads(line) for line in lines if line.startswith(b'{"specversion"') and b"touchpoint" in line
-    ]
-    late, after = (
-        later[0] | {"time": "2031-01-01T00:00:00Z"},
-        later[-1] | {"id": "after", "time": "2031-01-02T00:00:00Z"},
     )
-    log.write_bytes(b"\n".join([*lines[:-1], *(json.dumps(each).encode() for each in (late, after))]))
+    # An id that comes again with a later time does not move the clock for the customers behind it.
+    twice = [
+        some | {"id": "twice", "subject": "twin", "time": f"2090-01-01T0{hour}:00:00Z"} for hour in (0, 5)
+    ]
+    behind = [some | {"id": f"b{n}", "subject": f"s{n}", "time": "2090-01-01T01:00:00Z"} for n in range(20)]
+    log.write_bytes(b"\n".join([*lines, *(json.dumps(each).encode() for each in (*twice, *behind))]))
     one, _ = results([log], tmp_path / "a", Router(PARAMS["default"], {}), batch_bytes=4096)
     several, tally = results(
         [log], tmp_path / "b", Router(PARAMS["default"], {}), batch_bytes=4096, jobs=2, processes=True
     )
     assert several == one
     assert tally.duplicates
+    assert b"2090-01-01T01:00:00" in one["scores.ndjson"]
+    assert b"2090-01-01T05:00:00" not in one["scores.ndjson"]
     assert not multiprocessing.active_children()
 
 
