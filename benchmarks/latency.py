@@ -8,7 +8,8 @@ event that caused it, whether the sender kept to it or not, until a consumer has
 delay (no coordinated omission). Every latency is kept, so the percentiles are exact. One event in --every is a long
 wait of a customer who is new, which causes one signal; the others are page views of --customers. The load, Kafka, the
 worker and the consumer share the computer. So the requests of the load are made before the first is sent, and events
-are gathered for --linger, 5 ms, as Kafka's own producer gathers them since 4.0; the waiting counts. The times in the
+are gathered for --linger, 5 ms, as Kafka's own producer gathers them since 4.0; the waiting counts. A flush writes few
+score cards, so that signals do not wait for the cards of everybody who has an event. The times in the
 events are earlier than those at which they are sent, by as long as it took to make them.
 """
 
@@ -178,7 +179,10 @@ def measure(rate: float, flush: float, args: argparse.Namespace) -> np.ndarray:
             command,
             Path(folder, "log"),
             cwd=Path(folder),
-            variables={"CXSTREAM_WORKER__FLUSH_SECONDS": str(flush)},
+            variables={
+                "CXSTREAM_WORKER__FLUSH_SECONDS": str(flush),
+                "CXSTREAM_WORKER__CARDS_PER_FLUSH": str(args.cards),
+            },
         )
         try:
             until = time.monotonic() + READY_SECONDS
@@ -270,6 +274,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0, help="measured at each rate, after a warm-up")
     parser.add_argument("--every", type=int, default=100, help="one event in so many causes a signal")
     parser.add_argument("--customers", type=int, default=50_000)
+    parser.add_argument("--cards", type=int, default=250, help="worker.cards_per_flush")
     parser.add_argument("--linger", type=float, default=0.005, help="seconds that events wait for others")
     parser.add_argument("--plot", type=Path, help="SVG or PNG: latency against the flush interval")
     parser.add_argument(
@@ -291,6 +296,7 @@ def main() -> None:
                 "every": args.every,
                 "customers": args.customers,
                 "linger": args.linger,
+                "cards": args.cards,
             }
             while kept.wants(what):
                 seconds = measure(rate, flush, args)

@@ -132,7 +132,7 @@ class Worker(_Section):
     cards_per_flush: int = Field(
         20_000,
         ge=1,
-        description="Score cards written for each partition and flush; the rest follow with the next flush.",
+        description="Score cards written for each partition and flush, but at most each half second; the rest follow.",
     )
     queue_batches: int = Field(
         4, ge=1, description="Fetched batches that may wait for each partition before fetching pauses."

@@ -13,7 +13,6 @@ import asyncio
 import math
 import os
 import time
-from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple
@@ -34,6 +33,7 @@ from cxstream.worker.feed import to_records
 from cxstream.worker.ownership import outbox as outboxes
 from cxstream.worker.ownership.inlets import Refused
 from cxstream.worker.ownership.outbox import Limits, Outbox, Unread, commit
+from cxstream.worker.ownership.pace import Pace
 from cxstream.worker.ownership.restore import Losses
 from cxstream.worker.ownership.scored_rows import RECORD_BYTES
 from cxstream.worker.ownership.suspects import Cause
@@ -54,9 +54,6 @@ if TYPE_CHECKING:
 # While more records wait, a flush takes at most one score card per this many records: a worker that is behind would
 # write cards that are outdated as soon as it has caught up.
 _RECORDS_PER_CARD = 64
-# A worker that is busy waits between two transactions for half as long as they take, at most this long: then it makes fewer
-# and larger ones. It is busy if the fastest of so many took long: one that had to wait for something does not delay the next.
-_BUSY_SHARE, _BUSY_SECONDS, _TRANSACTIONS = 1.5, 0.5, 4
 # Where only ticks come, cx.scored says how far the clock is once it is so much farther: its readers wait for all partitions.
 _BEAT_MS = 10_000
 # A batch that every topic takes: for smaller ones, the limit of cx.rejected need not be read.
@@ -138,9 +135,7 @@ class OwnershipSession:
         started = now()
         self.committed_at = self.moved_at = 0.0
         self._moved_to = self.position
-        self._flushed_at = started
-        # How long the last transactions took.
-        self._took: deque[float] = deque(maxlen=_TRANSACTIONS)
+        self._pace = Pace(self._worker.flush_seconds, partition, self._partitions, started)
         # Each partition at a time of its own: what a snapshot takes of the event loop delays all of them.
         self._early = self._worker.snapshot_seconds * (partition % self._partitions) / self._partitions
         self._saved_at = -float("inf")
@@ -296,20 +291,17 @@ class OwnershipSession:
     @property
     def gathers_until(self) -> float:
         """When results of more records could be committed, by the event loop's clock; infinite during a transaction."""
-        return math.inf if self._flushing is not None and not self._flushing.done() else self._flushes_at
-
-    @property
-    def _flushes_at(self) -> float:
-        busy = min(_BUSY_SHARE * min(self._took, default=0.0), _BUSY_SECONDS)
-        return self._flushed_at + max(self._worker.flush_seconds, busy)
+        return math.inf if self._flushing is not None and not self._flushing.done() else self._pace.flushes_at
 
     @property
     def next_flush(self) -> float | None:
         """When there will be something to commit, by the event loop's clock; None if there is nothing."""
         if self._flushing is not None:
             return None
-        if self._outbox or self.engine.dirty_cards():
-            return self._flushes_at
+        if self._outbox:
+            return self._pace.flushes_at
+        if self.engine.dirty_cards():
+            return max(self._pace.flushes_at, self._pace.cards_at)
         return self._snapshot_at if self._unsaved else None
 
     async def keep_up(self, *, behind: bool) -> None:
@@ -331,7 +323,9 @@ class OwnershipSession:
             await self._settle()
         due = self.next_flush
         if due is not None and (full or now() >= due):
-            self._start(snapshot=self._snapshot_due(), behind=behind)
+            snapshot = self._snapshot_due()
+            # Saved state says whether all cards are written; if not, all are written again after a restart.
+            self._start(snapshot=snapshot, cards=snapshot or now() >= self._pace.cards_at, behind=behind)
 
     async def finish(self, deadline: float) -> bool:
         """Commit everything; then save the state, if that can be done in time.
@@ -384,7 +378,7 @@ class OwnershipSession:
     def _snapshot_due(self) -> bool:
         return self._unsaved and (self.engine.must_save or now() >= self._snapshot_at)
 
-    def _start(self, *, snapshot: bool, behind: bool = False) -> None:
+    def _start(self, *, snapshot: bool, cards: bool = True, behind: bool = False) -> None:
         """Close the outbox and commit it."""
         outbox, self._outbox = self._outbox, self._new_outbox()
         closed = perf_counter()
@@ -393,17 +387,18 @@ class OwnershipSession:
         outbox.close(clock if is_due else None)
         if is_due or outbox.scored.rows:
             self._said = clock or 0
-        limit = self._worker.cards_per_flush
-        outbox.add_cards(
-            self.engine.take_cards(min(limit, outbox.records // _RECORDS_PER_CARD) if behind else limit)
-        )
+        limit = self._worker.cards_per_flush if cards else 0
+        if behind:
+            limit = min(limit, outbox.records // _RECORDS_PER_CARD)
+        # Cards of customers who are gone are deleted at once in any case.
+        outbox.add_cards(self.engine.take_cards(limit))
         if snapshot:
             packing = perf_counter()
             outbox.add_snapshot(self.engine.begin_snapshot())
             self._counters.measures.snapshot.observe(perf_counter() - packing)
             self._snapshot_taken(now())
             self._saved_position = self.position
-        self._flushed_at = now()
+        self._pace.begin(now(), cards=cards)
         hole, self._hole = self._hole, None
         self._flushing = asyncio.create_task(self._commit(outbox, self.position, hole, closed))
         self._flushing.add_done_callback(self._flushed)
@@ -441,7 +436,7 @@ class OwnershipSession:
             raise
         ended = perf_counter()
         self.committed_at = now()
-        self._took.append(self.committed_at - self._flushed_at)
+        self._pace.end(self.committed_at)
         if offset > self._moved_to:
             self._moved_to, self.moved_at = offset, self.committed_at
         self._counters.measures.transaction.observe(ended - begun)
