@@ -341,7 +341,9 @@ class Control(_Section):
 class Replay(_Section):
     """Scoring of files."""
 
-    batch_bytes: int = Field(1024 * 1024, ge=1024, description="Input read and scored at a time, in bytes.")
+    batch_bytes: int = Field(
+        4 * 1024 * 1024, ge=1024, description="Input read and scored at a time, in bytes."
+    )
 
 
 class Warehouse(_Section):
