@@ -12,7 +12,7 @@ from cxstream.model.errors import SnapshotError
 from cxstream.model.features import FEATURES
 from cxstream.model.parameters import ScoringParams
 from cxstream.scoring.engine import MARKER_KEY, Engine
-from cxstream.scoring.state.marker import Owner, digest
+from cxstream.scoring.state.marker import Owner, digest, read_marker
 from cxstream.scoring.state.snapshot import Line
 from cxstream.settings import ACTIONS
 from default_1 import DEFAULT_1, default_1
@@ -37,6 +37,17 @@ def test_each_flipped_byte_of_a_snapshot_is_noticed() -> None:
             changed = row[:at] + bytes([row[at] ^ 1 << at % 8]) + row[at + 1 :]
             with pytest.raises(SnapshotError):
                 Engine.restore(DEFAULT_1, ACTIONS, rows | {key: changed})
+
+
+def test_customers_of_a_partition_are_numbered_by_their_order_alone() -> None:
+    """Where several processes share the customers of a partition they have the offset of their first event instead."""
+    engine = Engine(DEFAULT_1, ACTIONS)
+    names = ("anna", "anna", "bob", "anna", "carl")
+    feed(
+        *(touchpoint("page_view", f"2026-03-05T09:0{n}:00Z", name) for n, name in enumerate(names)),
+        engine=engine,
+    )
+    assert read_marker(rows_of(engine)[MARKER_KEY]).seq == 3
 
 
 def test_a_snapshot_of_the_layout_before_is_read_and_saved_again_as_a_whole() -> None:

@@ -180,7 +180,7 @@ class PartitionState:
         self._ahead = np.zeros(AHEAD, np.int64)
         at = np.zeros(kernels.SHARED + 1, np.int64)
         at[PANE_FREE] = at[COMPLAINT_FREE] = at[CHUNK_FREE] = at[BUYER_FREE] = at[DEAL_FREE] = NONE
-        at[LANE_FREE:] = at[ID_PAGE_FREE] = at[SELDOM_FREE] = at[ANSWERS_FREE] = NONE
+        at[LANE_FREE : kernels.SHARED] = at[ID_PAGE_FREE] = at[SELDOM_FREE] = at[ANSWERS_FREE] = NONE
         at[FLOOR] = at[VISIT_FLOOR] = NO_DAY
         at[UNSETTLED] = NONE
         at[TALLY_TOP] = at[SELDOM_TOP] = at[ANSWERS_TOP] = 1
