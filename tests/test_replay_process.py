@@ -37,7 +37,7 @@ def test_interrupted_while_it_sorts_it_leaves_nothing(tmp_path: Path) -> None:
     os.mkfifo(pipe)
     temporary.mkdir()
     process = subprocess.Popen(
-        [*REPLAY, pipe, "--sort", "--out", out],
+        [*REPLAY, pipe, "--sort", "--out", out, "--batch-bytes", "1000000"],
         env={**os.environ, "TMPDIR": str(temporary)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
