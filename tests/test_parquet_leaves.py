@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import random
 from contextlib import contextmanager
+from dataclasses import replace as replaced
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ from pyarrow import parquet as pq
 
 import fuzz_plain
 from cxstream.files import parquet
+from cxstream.files.parquet_leaves import Chunk, Damaged, leaf_of
+from cxstream.files.parquet_pages import examined
 from cxstream.model.errors import InputError
 from cxstream.scoring.codec.decode import decode
 from cxstream.scoring.codec.rows import Rows
@@ -194,3 +197,30 @@ def test_damaged_pages_are_read_as_by_arrow(tmp_path_factory: pytest.TempPathFac
     # Of columns that Arrow refuses some can be read here, since not all that a header of a page says matters.
     if not isinstance(by_arrow, str):
         assert found == by_arrow
+
+
+@pytest.mark.parametrize("packing", PACKINGS)
+def test_a_page_that_promises_more_than_it_has_is_left_to_arrow(tmp_path: Path, packing: str) -> None:
+    """Some decoders give back what was in memory before in place of what is missing."""
+    path = tmp_path / "t.parquet"
+    some = pa.table({"text": ["a", "b" * 300] * 50, "n": list(range(100)), "on": [True, False] * 50})
+    pq.write_table(some, path, compression=packing, use_dictionary=False)
+    with pq.ParquetFile(path) as file, path.open("rb") as raw:
+        found = examined(file, path, some.column_names, 1 << 20)
+        group = file.metadata.row_group(0)
+        for field in some.schema:
+            leaf = leaf_of(file, field.name, field, outer=False)
+            assert leaf is not None
+            chunk = group.column(leaf.number)
+            pages = found.pages[0, leaf.number]
+            if packing not in {"none", "snappy", "zstd"}:
+                with pytest.raises(Damaged):
+                    Chunk(raw.fileno(), leaf, chunk, pages)
+                continue
+            Chunk(raw.fileno(), leaf, chunk, pages)._turn()
+            for changed in ({"unpacked": pages[0].unpacked + 8}, {"unpacked": 5 << 20}, {"values": 101}):
+                with pytest.raises(Damaged):
+                    Chunk(raw.fileno(), leaf, chunk, [replaced(pages[0], **changed)])._turn()
+            few = Chunk(raw.fileno(), leaf, chunk, [replaced(pages[0], values=3)])
+            few._turn()
+            assert len(few._table) == (0 if leaf.is_text else 3)

@@ -10,7 +10,9 @@ import signal
 import subprocess
 import sys
 import time
+from codecs import BOM_UTF8
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,7 +36,6 @@ from strategies import PARAMS, random_history
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from cxstream.files.readers import Chunk
     from cxstream.replay.summary import Tally
@@ -165,7 +166,7 @@ def test_pieces_have_the_records_of_the_file(
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "pieces"
     path.write_bytes(b"{}\n" + b"".join(map(b"".join, zip(lines, ends, strict=False))) + last)
-    assert are_lines([path])
+    assert are_lines([path], 1024)
     expected = [
         (line, int(number), chunk.cut.get(i))
         for chunk in read_batches([path], 1024, 200)
@@ -193,10 +194,16 @@ def test_only_plain_files_of_lines_are_shared(tmp_path: Path) -> None:
     plain.write_bytes(b"{}\n{}\n")
     array.write_bytes(b"[\n{},\n{}]\n")
     packed.write_bytes(b"{}\n")
-    assert are_lines([plain])
-    assert not are_lines([plain, array])
-    assert not are_lines([packed])
-    assert not are_lines([tmp_path / "missing"])
+    assert are_lines([plain], 100)
+    assert not are_lines([plain, array], 100)
+    assert not are_lines([packed], 100)
+    assert not are_lines([tmp_path / "missing"], 100)
+
+
+def test_standard_input_is_not_a_file_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "-").write_bytes(b"{}\n")
+    monkeypatch.chdir(tmp_path)
+    assert not are_lines([Path("-")], 100)
 
 
 # --- processes
@@ -313,6 +320,55 @@ def test_a_record_that_cannot_be_applied_is_passed_over_as_by_one(
     )
     assert tally.rejected["failed"] == 1
     assert b'"failed"' in several["rejected.ndjson"]
+
+
+@linux
+def test_two_marks_at_the_beginning_of_a_file_are_passed_over_as_by_one(log: Path, tmp_path: Path) -> None:
+    log.write_bytes(BOM_UTF8 * 2 + log.read_bytes())
+    one, several = (
+        results(
+            [log],
+            tmp_path / f"{jobs}",
+            Router(PARAMS["default"], {}),
+            batch_bytes=4096,
+            jobs=jobs,
+            processes=True,
+        )[0]
+        for jobs in (1, 2)
+    )
+    assert several == one
+
+
+@linux
+@pytest.mark.parametrize("jobs", [2, 3])
+@pytest.mark.parametrize("what", ["killed", "shorter", "no memory"])
+def test_a_process_that_ends_before_it_has_shared_anything(
+    what: str, jobs: int, log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others wait for what it reads."""
+    first, read = os.getpid(), Pieces.read
+
+    def ends(self: Pieces, i: int) -> Any:
+        if os.getpid() == first or i != jobs - 1:
+            return read(self, i)
+        if what == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if what == "no memory":
+            raise MemoryError
+        return None
+
+    def found(jobs: int) -> dict[str, bytes]:
+        router = Router(PARAMS["default"], {})
+        return results([log], tmp_path / f"{jobs}", router, batch_bytes=4096, jobs=jobs, processes=True)[0]
+
+    one = found(1)
+    monkeypatch.setattr(Pieces, "read", ends)
+    if what == "killed":
+        with pytest.raises(TeamError, match="signal 9"):
+            found(jobs)
+    else:
+        assert found(jobs) == one
+    assert not multiprocessing.active_children()
 
 
 @linux

@@ -42,6 +42,10 @@ _LENGTH, _MOST_WIDTH, _MOST_OFFSET = 4, 32, np.iinfo(np.int32).max
 # Leaves that have a bit each, beside one for rows without `data`.
 MOST_LEAVES = 62
 NUMBERS = {"INT32": "<i4", "INT64": "<i8", "FLOAT": "<f4", "DOUBLE": "<f8"}
+# Decoders that fail where a page promises more bytes than come out; those of others leave what was in memory before.
+_CHECKED = {"UNCOMPRESSED", "SNAPPY", "ZSTD"}
+# Larger pages are for Arrow: what is made of one takes several times its bytes. Writers end a page at 1 MiB, or some 20,000 rows.
+_MOST_BYTES, _MOST_FLAGS = 4 << 20, 1 << 20
 _FLAGS = np.array([0.0, 1.0])
 _NO_NUMBERS, _NO_WHOLES = np.empty(0), np.empty(0, np.int64)
 _NO_BYTES, _NO_ENDS = np.empty(0, np.uint8), np.zeros(1, np.int32)
@@ -159,9 +163,14 @@ class Chunk:
         if not _is_readable(leaf, pages):
             raise Damaged
         self._raw, self.leaf, self._pages, self._next = raw, leaf, pages, 0
+        if any(page.unpacked > _MOST_BYTES or page.values > chunk.num_values for page in pages):
+            raise Damaged
         packing = chunk.compression
+        if packing not in _CHECKED:
+            raise Damaged
         try:
-            self._codec = None if packing == "UNCOMPRESSED" else pa.Codec(_codec_of(packing))
+            self._codec = None if packing == "UNCOMPRESSED" else pa.Codec(packing.lower())
+            self._snappy = packing == "SNAPPY"
         except (pa.ArrowException, ValueError, OSError) as error:
             raise Damaged from error
         self._data, self._state, self._left = _NO_BYTES, np.zeros((STREAMS, STREAM), np.int64), 0
@@ -191,6 +200,8 @@ class Chunk:
             raise Damaged
         found: Any = packed
         if self._codec is not None and page.unpacked:
+            if self._snappy and _length_of_snappy(packed) != page.unpacked:
+                raise Damaged
             try:
                 found = self._codec.decompress(packed, page.unpacked)
             except (pa.ArrowException, ValueError, OSError) as error:
@@ -216,16 +227,16 @@ class Chunk:
         elif self.leaf.physical == "BOOLEAN":
             raise Damaged
         else:
-            self._listed, self._listed_wholes = self._numbers(data, 0, size)
+            self._listed, self._listed_wholes = self._numbers(data, 0, size, page.values)
             if len(self._listed) < page.values:
                 raise Damaged
 
     def _numbers(
-        self, data: NDArray[np.uint8], at: int, end: int
+        self, data: NDArray[np.uint8], at: int, end: int, most: int
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """The numbers that a page has from a place on, and the same where they are whole ones."""
+        """The numbers that a page has from a place on, so many at most, and the same where they are whole ones."""
         kind = np.dtype(NUMBERS[self.leaf.physical])
-        found = np.frombuffer(data[at:end].tobytes(), kind, (end - at) // kind.itemsize)
+        found = np.frombuffer(data[at:end].tobytes(), kind, min((end - at) // kind.itemsize, most))
         if kind.kind == "i":
             # As Arrow does it, 8 and 16 bits are cut out of 32.
             found = found.astype(f"<i{self.leaf.kind.bit_width // 8}")
@@ -263,10 +274,15 @@ class Chunk:
             end = self._length(at, size)
             values[AT], values[END], values[WIDTH], self._table = at + _LENGTH, end, 1, _FLAGS
         elif leaf.physical == "BOOLEAN":
-            self._table = np.unpackbits(self._data[at:size], bitorder="little").astype(np.float64)
+            if page.values > _MOST_FLAGS:
+                raise Damaged
+            count = min(8 * (size - at), page.values)
+            self._table = np.unpackbits(self._data[at:size], count=count, bitorder="little").astype(
+                np.float64
+            )
             values[AT], values[END] = 0, len(self._table)
         elif leaf.physical != "BYTE_ARRAY":
-            self._table, self._wholes = self._numbers(self._data, at, size)
+            self._table, self._wholes = self._numbers(self._data, at, size, page.values)
             values[AT], values[END] = 0, len(self._table)
 
     def _length(self, at: int, size: int) -> int:
@@ -373,5 +389,11 @@ class Chunk:
         return found, text[: offsets[n]]
 
 
-def _codec_of(compression: str) -> str:
-    return {"LZ4": "lz4_raw"}.get(compression, compression.lower())
+def _length_of_snappy(packed: bytes) -> int:
+    """How many bytes come out, as the first bytes say."""
+    found = 0
+    for i, byte in enumerate(packed[:5]):
+        found |= (byte & 127) << 7 * i
+        if not byte & 128:
+            return found
+    raise Damaged

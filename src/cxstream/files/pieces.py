@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple, Self
@@ -130,7 +131,8 @@ class Pieces:
         data = os.pread(piece.number, piece.end - start + _MORE_BYTES, start)
         if len(data) < piece.end - start:
             return None
-        begin = data.find(b"\n") + 1 if piece.begin else 0
+        # One mark at a file's start is passed over as that of the file, and one more as that of its first record.
+        begin = data.find(b"\n") + 1 if piece.begin else len(BOM_UTF8) * data.startswith(BOM_UTF8)
         if piece.begin and not 0 < begin <= piece.end - start:
             # All of it belongs to a line that began before.
             return data, start, 0, 0
@@ -158,17 +160,19 @@ class _Lines(Sequence[bytes]):
         return os.pread(self._number, end - begin, begin)
 
 
-def are_lines(paths: Sequence[Path]) -> bool:
-    """Whether all inputs are files of JSON lines in UTF-8, not packed."""
-    return all(path.is_file() and _is_lines(path) for path in paths)
+def are_lines(paths: Sequence[Path], batch_bytes: int) -> bool:
+    """Whether all inputs are files of JSON lines in UTF-8, not packed; as one process that reads so many bytes at a time tells."""
+    return all(
+        str(path) != streams.STDIN and path.is_file() and _is_lines(path, batch_bytes) for path in paths
+    )
 
 
-def _is_lines(path: Path) -> bool:
+def _is_lines(path: Path, batch_bytes: int) -> bool:
     try:
         with streams.opened(path) as source:
             if streams.is_parquet(source, path) or streams.is_arrow(source):
                 return False
-            blocks = streams.blocks(source, path, 1 << 16)
+            blocks = streams.blocks(source, path, batch_bytes)
             return is_lines(blocks, source.name) and source.plain
     except InputError:
         return False  # the error is raised where the file is read

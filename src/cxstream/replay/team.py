@@ -65,7 +65,7 @@ class TeamError(CxstreamError):
 
 def can_share(paths: Sequence[Path], jobs: int, batch_bytes: int) -> bool:
     """Whether several processes can score these inputs: files of JSON lines that are worth it, on Linux."""
-    if jobs == 1 or not sys.platform.startswith("linux") or not are_lines(paths):
+    if jobs == 1 or not sys.platform.startswith("linux") or not are_lines(paths, batch_bytes):
         return False
     return sum(path.stat().st_size for path in paths) > _PIECES * batch_bytes
 
@@ -282,7 +282,11 @@ class Team(_Member):
     ) -> None:
         pieces = Pieces(paths, batch_bytes, router.max_record_bytes)
         # What is read of lines takes less than they do.
-        rings = [Ring(batch_bytes + _MORE_BYTES) for _ in range(jobs)]
+        try:
+            rings = [Ring(batch_bytes + _MORE_BYTES) for _ in range(jobs)]
+            self._texts = [Texts(_CARDS_BYTES) for _ in range(1, jobs)]
+        except OSError as error:  # no memory to share
+            raise NotSharedError(str(error)) from error
         self._leave = contextlib.ExitStack()
         self._router, self._limit, self._grace, self._until = router, limit, grace, until
         boxes = [os.pipe() for _ in range(jobs)]
@@ -290,15 +294,17 @@ class Team(_Member):
             for end in box:
                 self._leave.callback(os.close, end)
         super().__init__(Share(router, 0, jobs), 0, pieces, rings, boxes)
-        self._texts = [Texts(_CARDS_BYTES) for _ in range(1, jobs)]
         self._others: list[tuple[ForkProcess, Connection]] = []
 
     def __enter__(self) -> Self:
         with self._leave as leave:
             leave.enter_context(self._pieces)
             leave.callback(self._end)
-            for number in range(1, self._count):
-                self._fork(number)
+            try:
+                for number in range(1, self._count):
+                    self._fork(number)
+            except OSError as error:  # no more processes
+                raise NotSharedError(str(error)) from error
             self._leave = leave.pop_all()
         return self
 
@@ -309,7 +315,7 @@ class Team(_Member):
         context = get_context("fork")
         ours, theirs = context.Pipe(duplex=False)
         first = os.getpid()
-        process = context.Process(target=self._run, args=(number, first, theirs), daemon=True)
+        process = context.Process(target=self._run, args=(number, first, ours, theirs), daemon=True)
         # Until it takes no notice of them, they wait.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         try:
@@ -319,10 +325,13 @@ class Team(_Member):
             theirs.close()
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
-    def _run(self, number: int, first: int, to: Connection) -> None:
+    def _run(self, number: int, first: int, ours: Connection, to: Connection) -> None:
         """What a forked process does; it never returns."""
         code = 1
         try:
+            # Whoever could read what this process sends must have ended when the first one has: then it cannot send, and ends.
+            for each in (ours, *(other for _, other in self._others)):
+                each.close()
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
@@ -332,9 +341,9 @@ class Team(_Member):
             )
             try:
                 other.run(self._limit, self._grace, self._until)
+                code = 0
             except Exception as error:  # noqa: BLE001 - the first process says it, or scores alone
                 other.fail(error)
-            code = 0
         finally:
             os._exit(code)
 
@@ -350,11 +359,14 @@ class Team(_Member):
         """See there.
 
         Raises:
+            NotSharedError: a process says that the input must be scored by one.
             TeamError: a process ended early.
         """
         for process, ours in self._others:
-            if not process.is_alive() and not ours.poll():
-                raise self._ended(process)
+            if not process.is_alive() and process.exitcode:
+                # What it sent last says why; the end of its pipe says that it was killed.
+                while True:
+                    self._received(process, ours)
 
     @staticmethod
     def _ended(process: ForkProcess) -> TeamError:
@@ -366,6 +378,9 @@ class Team(_Member):
         )
 
     def _received(self, process: ForkProcess, ours: Connection) -> Any:
+        while not ours.poll(_WAIT_MS / 1000):
+            # Who is to send may wait for a process that has ended.
+            self.require_others()
         try:
             found = pickle.loads(ours.recv_bytes())  # noqa: S301  # of this program
         except (EOFError, OSError):
