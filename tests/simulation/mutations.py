@@ -199,7 +199,7 @@ MUTATIONS = (
         "cxstream.worker.ownership.standby:Standby.take",
         (("if self._unsaved is not None:", "if False:"),),
         seeds=600,
-        first=433,
+        first=166,
         worker=_WARM,
     ),
     Mutation(
