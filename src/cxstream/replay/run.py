@@ -162,9 +162,9 @@ def _take(
 def _again(router: Router, failed: RoutedError | NotSharedError) -> Router:
     """A router to begin again with."""
     if isinstance(failed, NotSharedError):
-        again = router.empty_copy()
-        again.threads = router.threads
-        return again
+        whole = router.empty_copy()
+        whole.threads = router.threads
+        return whole
     again = router.fresh_copy(failed)
     if again is None:
         raise failed

@@ -329,7 +329,7 @@ class Team(_Member):
         """What a forked process does; it never returns."""
         code = 1
         try:
-            # Whoever could read what this process sends must have ended when the first one has: then it cannot send, and ends.
+            # Only the first process may hold these ends of the pipes: once it has ended, sending fails, and this one ends.
             for each in (ours, *(other for _, other in self._others)):
                 each.close()
             signal.signal(signal.SIGINT, signal.SIG_IGN)
