@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import random
+import tracemalloc
 from contextlib import suppress
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -14,6 +17,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet as pq
 
 from cxstream.files import parquet
+from cxstream.files.parquet_leaves import Chunk, Damaged, leaf_of
 from cxstream.files.parquet_pages import _page, _pages, examined
 from cxstream.model.errors import InputError
 
@@ -121,6 +125,42 @@ def test_the_longest_value_is_found_whatever_the_codec(
             with path.open("rb") as raw:
                 pages = list(_pages(raw, chunk, "", 1 << 30))
             assert sum(page.values for page in pages if page.kind != 2) == chunk.num_values
+
+
+@pytest.mark.parametrize("values", [[True, None] * 50, list(range(100))], ids=["flags", "numbers"])
+def test_a_page_of_zeros_takes_what_its_values_take(tmp_path: Path, values: list[Any]) -> None:
+    """Some 150 bytes of zstd became 256 MiB of flags."""
+    path = tmp_path / "zeros.parquet"
+    pq.write_table(pa.table({"a": values}), path, compression="zstd", use_dictionary=False)
+    with pq.ParquetFile(path) as file:
+        field = file.schema_arrow.field("a")
+        leaf = leaf_of(file, "a", field, outer=False)
+        page = examined(file, path, ["a"], 1000).pages[0, 0][0]
+        chunk = file.metadata.row_group(0).column(0)
+    assert leaf is not None
+    levels = bytes([2, 0, 0, 0, 200, 1, 1])
+    data = (len(levels) - 4).to_bytes(4, "little") + levels[4:]
+    packed = pa.compress(data + bytes(4 * MIB - len(data)), "zstd", asbytes=True)
+    assert len(packed) < 300
+    path.write_bytes(packed)
+    bomb = replace(page, start=0, packed=len(packed), unpacked=4 * MIB, values=100, encoding=0)
+    tracemalloc.start()
+    try:
+        with path.open("rb") as raw:
+            read = Chunk(raw.fileno(), leaf, chunk, [bomb])
+            read._turn()
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(read._table) == 100
+    assert most < 14 * MIB
+    # A footer can lie as a page's header can: what one page may take has a limit whatever both say.
+    footer = SimpleNamespace(num_values=1 << 30, compression="ZSTD")
+    with pytest.raises(Damaged):
+        Chunk(-1, leaf, footer, [replace(bomb, unpacked=4 * MIB + 1)])
+    if leaf.is_flag:
+        with path.open("rb") as raw, pytest.raises(Damaged):
+            Chunk(raw.fileno(), leaf, footer, [replace(bomb, values=MIB + 1)])._turn()
 
 
 HEADER = bytes.fromhex("1500151415182c15021500150615060000")

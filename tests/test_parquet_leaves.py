@@ -9,6 +9,7 @@ from dataclasses import replace as replaced
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -17,7 +18,7 @@ from pyarrow import parquet as pq
 
 import fuzz_plain
 from cxstream.files import parquet
-from cxstream.files.parquet_leaves import Chunk, Damaged, leaf_of
+from cxstream.files.parquet_leaves import Chunk, Damaged, Marks, leaf_of
 from cxstream.files.parquet_pages import examined
 from cxstream.model.errors import InputError
 from cxstream.scoring.codec.decode import decode
@@ -224,3 +225,24 @@ def test_a_page_that_promises_more_than_it_has_is_left_to_arrow(tmp_path: Path, 
             few = Chunk(raw.fileno(), leaf, chunk, [replaced(pages[0], values=3)])
             few._turn()
             assert len(few._table) == (0 if leaf.is_text else 3)
+
+
+@pytest.mark.parametrize("kind", [pa.int32(), pa.int64(), pa.float32(), pa.float64()])
+def test_a_dictionary_of_numbers_has_as_many_as_it_says(tmp_path: Path, kind: Any) -> None:
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"n": pa.array([1, 2, 3, 4] * 5, kind)}), path, compression="none")
+    with pq.ParquetFile(path) as file, path.open("rb") as raw:
+        leaf = leaf_of(file, "n", file.schema_arrow.field("n"), outer=False)
+        assert leaf is not None
+        pages = examined(file, path, ["n"], 1 << 20).pages[0, leaf.number]
+        chunk = file.metadata.row_group(0).column(leaf.number)
+        words = replaced(pages[0], values=2)
+        few = Chunk(raw.fileno(), leaf, chunk, [words, *pages[1:]])
+        assert few._listed.tolist() == [1, 2]
+        assert len(few._listed_wholes) in (0, 2)
+        with pytest.raises(Damaged):
+            Chunk(raw.fileno(), leaf, chunk, [replaced(pages[0], values=5), *pages[1:]])
+        # Codes beyond the dictionary are damage.
+        marks = Marks(*(np.zeros(20, np.uint64), np.uint64(1)) * 2)
+        with pytest.raises(Damaged):
+            few.take_numbers(20, marks, np.empty(20, np.int32), np.empty(20))
