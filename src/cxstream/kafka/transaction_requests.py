@@ -26,6 +26,14 @@ if TYPE_CHECKING:
 
 _TEXT = CompactString("utf-8")
 _TAGS = ("tags", TaggedFields)
+
+
+def _by_topic(*of_partition: tuple[str, Any]) -> tuple[str, CompactArray]:
+    """Fields of each partition of each topic, as most of these messages have them."""
+    partitions = CompactArray(("partition", Int32), *of_partition, _TAGS)
+    return "topics", CompactArray(("topic", _TEXT), ("partitions", partitions), _TAGS)
+
+
 # Which field of the response to ApiVersions holds the features that are in force.
 _FINALIZED_FEATURES = 2
 
@@ -86,28 +94,13 @@ class ProduceResponse(Response):  # type: ignore[misc]
     API_KEY = 0
     API_VERSION = 12
     SCHEMA = Schema(
-        (
-            "topics",
-            CompactArray(
-                ("topic", _TEXT),
-                (
-                    "partitions",
-                    CompactArray(
-                        ("partition", Int32),
-                        ("error_code", Int16),
-                        ("offset", Int64),
-                        ("timestamp", Int64),
-                        ("log_start_offset", Int64),
-                        (
-                            "record_errors",
-                            CompactArray(("batch_index", Int32), ("message", _TEXT), _TAGS),
-                        ),
-                        ("error_message", _TEXT),
-                        _TAGS,
-                    ),
-                ),
-                _TAGS,
-            ),
+        _by_topic(
+            ("error_code", Int16),
+            ("offset", Int64),
+            ("timestamp", Int64),
+            ("log_start_offset", Int64),
+            ("record_errors", CompactArray(("batch_index", Int32), ("message", _TEXT), _TAGS)),
+            ("error_message", _TEXT),
         ),
         ("throttle_time_ms", Int32),
         _TAGS,
@@ -125,14 +118,7 @@ class ProduceFields(RequestStruct):  # type: ignore[misc]
         ("transactional_id", _TEXT),
         ("required_acks", Int16),
         ("timeout", Int32),
-        (
-            "topics",
-            CompactArray(
-                ("topic", _TEXT),
-                ("partitions", CompactArray(("partition", Int32), ("records", CompactBytes), _TAGS)),
-                _TAGS,
-            ),
-        ),
+        _by_topic(("records", CompactBytes)),
         _TAGS,
     )
 
@@ -170,14 +156,7 @@ class TxnOffsetCommitResponse(Response):  # type: ignore[misc]
     API_VERSION = 5
     SCHEMA = Schema(
         ("throttle_time_ms", Int32),
-        (
-            "topics",
-            CompactArray(
-                ("topic", _TEXT),
-                ("partitions", CompactArray(("partition", Int32), ("error_code", Int16), _TAGS)),
-                _TAGS,
-            ),
-        ),
+        _by_topic(("error_code", Int16)),
         _TAGS,
     )
 
@@ -197,23 +176,7 @@ class TxnOffsetCommitFields(RequestStruct):  # type: ignore[misc]
         ("generation_id", Int32),
         ("member_id", _TEXT),
         ("group_instance_id", _TEXT),
-        (
-            "topics",
-            CompactArray(
-                ("topic", _TEXT),
-                (
-                    "partitions",
-                    CompactArray(
-                        ("partition", Int32),
-                        ("offset", Int64),
-                        ("leader_epoch", Int32),
-                        ("metadata", _TEXT),
-                        _TAGS,
-                    ),
-                ),
-                _TAGS,
-            ),
-        ),
+        _by_topic(("offset", Int64), ("leader_epoch", Int32), ("metadata", _TEXT)),
         _TAGS,
     )
 
