@@ -21,7 +21,6 @@ from cxstream.kernels.layout import (
     CLEARED,
     CLOCK,
     CONTACTS,
-    CURSORS,
     DAY_AT,
     DAY_PANE,
     DUPLICATE,
@@ -63,10 +62,13 @@ from cxstream.kernels.layout import (
     S_P,
     S_PREVIOUS,
     S_SAT,
+    S_SEQ,
     S_SLOT,
+    S_SWEPT,
     S_TOPIC,
     S_WHAT,
     SEQ,
+    SHARED,
     STARTED,
     SWEEPING,
     SWEPT_OFFSET,
@@ -127,11 +129,6 @@ CES, CSAT, NPS = int(Kind.survey_ces), int(Kind.survey_csat), int(Kind.survey_np
 REVIEW, SOCIAL = int(Kind.review), int(Kind.social_post)
 # The last byte of a pane and of a chunk.
 _PANE_END, _CHUNK_END = DAY_PANE.itemsize - 1, 2 * CHUNK_WORDS - 1
-# Behind the cursors of a partition: whether other processes have its other customers. Then the sequence number of a customer is
-# the offset of the record of first appearance, so that all can be put into one order.
-SHARED = CURSORS
-# Of a signal: the customer's sequence number, and whether a sweep is its cause. What only a receipt has is free there.
-S_SEQ, S_SWEPT = S_ERASED_PANES, S_ERASED_COMPLAINTS
 RECENT_SPAN = 7  # days of evidence behind a churn-risk signal
 
 

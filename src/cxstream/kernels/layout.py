@@ -277,8 +277,11 @@ MISROUTED, RULED = 8, 9
     ANSWERS_TOP,
     # The latest offset at which a customer's level may have been decided by other constants.
     UNSETTLED,
-) = range(44)
-LANE_FREE = 44  # ... one free list a level
+    # Whether other processes have the partition's other customers. Then the sequence number of a customer is the offset of the record
+    # of first appearance, so that all can be put into one order.
+    SHARED,
+) = range(45)
+LANE_FREE = 45  # ... one free list a level
 CURSORS = LANE_FREE + LANE_LEVELS
 
 # State.purchases_dirty
@@ -307,6 +310,8 @@ FEATURES = len(_FEATURES)
     # Facts about purchases, in the order of `cxstream.kernels.worth`; set where a purchase model is in the rules.
     S_ALIVE, S_BOUGHT, S_BOUGHT_SPAN, S_BOUGHT_AGE, S_SPENT, S_OWN,
 ) = range(S_X + FEATURES, S_X + FEATURES + 32)  # fmt: skip
+# Of a signal: the customer's sequence number, and whether a sweep is its cause. What only a receipt has is free there.
+S_SEQ, S_SWEPT = S_ERASED_PANES, S_ERASED_COMPLAINTS
 # From S_OWN on: numbers of the most frequent kinds of the company's own, NONE for none, and how often each occurred.
 OWN_NAMED = 3
 SIGNAL_WIDTH = S_OWN + 2 * OWN_NAMED

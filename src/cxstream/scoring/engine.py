@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 import numpy as np
 
-from cxstream.kernels.apply import S_SEQ, S_SWEPT
 from cxstream.kernels.batches import FATES, sum_up
 from cxstream.kernels.clocks import COUNTS, follow
 from cxstream.kernels.evaluate import score_cards
@@ -33,7 +32,9 @@ from cxstream.kernels.layout import (
     S_INDEX,
     S_LEVEL,
     S_OWN,
+    S_SEQ,
     S_SLOT,
+    S_SWEPT,
     S_TOPIC,
     S_WHAT,
     S_X,

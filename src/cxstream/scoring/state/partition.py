@@ -26,6 +26,7 @@ from cxstream.kernels.layout import (
     COMPLAINT_FREE,
     COMPLAINT_TOP,
     CONTACTS,
+    CURSORS,
     DAY_PANE,
     DEAD,
     DEAL,
@@ -57,6 +58,7 @@ from cxstream.kernels.layout import (
     SCORED,
     SELDOM_FREE,
     SELDOM_TOP,
+    SHARED,
     SIGNAL_WIDTH,
     STARTED,
     TALLIED,
@@ -178,9 +180,9 @@ class PartitionState:
         self._out = np.empty((_FIRST, SIGNAL_WIDTH))
         self._scratch = np.zeros(SIGNAL_WIDTH)
         self._ahead = np.zeros(AHEAD, np.int64)
-        at = np.zeros(kernels.SHARED + 1, np.int64)
+        at = np.zeros(CURSORS, np.int64)
         at[PANE_FREE] = at[COMPLAINT_FREE] = at[CHUNK_FREE] = at[BUYER_FREE] = at[DEAL_FREE] = NONE
-        at[LANE_FREE : kernels.SHARED] = at[ID_PAGE_FREE] = at[SELDOM_FREE] = at[ANSWERS_FREE] = NONE
+        at[LANE_FREE:] = at[ID_PAGE_FREE] = at[SELDOM_FREE] = at[ANSWERS_FREE] = NONE
         at[FLOOR] = at[VISIT_FLOOR] = NO_DAY
         at[UNSETTLED] = NONE
         at[TALLY_TOP] = at[SELDOM_TOP] = at[ANSWERS_TOP] = 1
@@ -234,7 +236,7 @@ class PartitionState:
 
     def share(self) -> None:
         """Other processes have the other customers: count those of this one by the offsets at which they appear."""
-        self.state.at[kernels.SHARED] = 1
+        self.state.at[SHARED] = 1
 
     @property
     def clock(self) -> int | None:
