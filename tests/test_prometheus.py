@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import signal
 import subprocess
@@ -35,7 +36,9 @@ SECONDS = 90.0
 def promtool(*arguments: object) -> str:
     """Run promtool to its good end; what it said."""
     command = [program("promtool"), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
+    # It lives too short to gain from threads and from frequent collections, which are a quarter of its processor time.
+    environment = {**os.environ, "GOGC": "400", "GOMAXPROCS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=240)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
