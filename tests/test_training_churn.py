@@ -125,9 +125,9 @@ def time_of(line: str) -> int:
 
 def until(log: Path, cutoff: int) -> list[str]:
     """The records before the first one of a day."""
-    lines = log.read_text().splitlines()
+    lines, first = log.read_text().splitlines(), rfc3339(cutoff)
     for i, line in enumerate(lines):
-        if json.loads(line)["time"] >= rfc3339(cutoff):
+        if json.loads(line)["time"] >= first:
             return lines[:i]
     return lines
 
@@ -212,8 +212,8 @@ def test_outcomes_are_those_of_the_events(log: Path, taken: Snapshots) -> None:
     assert labelled.departures > 80
     some = labelled.snapshots
     for who, time, y in zip(some.customer.tolist(), some.time.tolist(), labelled.y.tolist(), strict=True):
-        end = rfc3339(time + HORIZON * DAY_MS)
-        assert y == any(rfc3339(time) < each <= end for each in left.get(some.names[who], ())), (who, time)
+        start, end = rfc3339(time), rfc3339(time + HORIZON * DAY_MS)
+        assert y == any(start < each <= end for each in left.get(some.names[who], ())), (who, time)
 
 
 def test_those_held_out_stand_for_those_treated(taken: Snapshots) -> None:
@@ -244,8 +244,8 @@ def test_silence_is_no_touch_within_the_horizon(log: Path, taken: Snapshots) -> 
     assert labelled.definition == "silence"
     some, wrong = labelled.snapshots, 0
     for who, time, y in zip(some.customer.tolist(), some.time.tolist(), labelled.y.tolist(), strict=True):
-        end = rfc3339(time + HORIZON * DAY_MS)
-        wrong += y == any(rfc3339(time) <= each < end for each in touches.get(some.names[who], ()))
+        start, end = rfc3339(time), rfc3339(time + HORIZON * DAY_MS)
+        wrong += y == any(start <= each < end for each in touches.get(some.names[who], ()))
     # Records that are rejected, or come late, are in the file.
     assert wrong <= 0.002 * len(some)
     assert (some.recency < HORIZON).all()
