@@ -205,6 +205,7 @@ def send_with_librdkafka(settings: Settings, name: str, partition: int) -> None:
 async def test_batches_of_every_codec_are_scored(
     broker: LocalKafka, settings: Settings, topics: Callable[[int], None]
 ) -> None:
+    expected = {customer(client, name) for client in ("aiokafka", "librdkafka") for name in NUMBERS}
     topics(len(NUMBERS))
     for partition, name in enumerate(NUMBERS):
         await send(settings, name, partition)
@@ -214,8 +215,15 @@ async def test_batches_of_every_codec_are_scored(
     )
     async with in_process(app), Watcher(settings, len(NUMBERS)) as watcher:
         await until(watcher.all_committed, SECONDS, lambda: "not all committed")
-        cards = {r.key.decode() for records in (await watcher.read(SCORES.name)).values() for r in records}
-    assert cards == {customer(client, name) for client in ("aiokafka", "librdkafka") for name in NUMBERS}
+        cards: set[str] = set()
+
+        async def carded() -> bool:
+            read = (await watcher.read(SCORES.name)).values()
+            cards.update(record.key.decode() for records in read for record in records)
+            return cards >= expected
+
+        await until(carded, SECONDS, lambda: f"cards of {expected - cards}")
+    assert cards == expected
 
 
 @pytest.mark.broker

@@ -191,6 +191,9 @@ async def _has_scored(installation: Installation) -> None:
     async def scored() -> bool:
         return {record.key for record in await installation.read("cx.scores")} == everybody
 
+    # Partitions commit in turn: that of the rejected record may come after those of the cards.
+    async with Watcher(installation.settings, PARTITIONS) as watcher:
+        await until(watcher.all_committed, 60, lambda: "everything scored and rejected")
     await until(scored, 60, lambda: f"score cards of {everybody}")
 
 

@@ -24,7 +24,6 @@ from cxstream.kafka.admin import administration
 from cxstream.kafka.connection import connection
 from cxstream.kafka.groups import group_of
 from cxstream.kafka.producer import route
-from cxstream.topology import TOUCHPOINTS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -187,6 +186,7 @@ class Watcher:
     def __init__(self, settings: Settings, partitions: int = 4) -> None:
         self._settings = settings
         self._partitions = range(partitions)
+        self._touchpoints = settings.topology.touchpoints.name
         # Two, as a consumer of a group must not be assigned anew while it looks for its coordinator.
         self._group = aiokafka.AIOKafkaConsumer(
             **connection(settings), group_id=settings.worker.group, enable_auto_commit=False
@@ -206,24 +206,28 @@ class Watcher:
         """Source offsets committed, over all partitions."""
         return sum(
             [
-                (await self._group.committed(TopicPartition(TOUCHPOINTS.name, p))) or 0
+                (await self._group.committed(TopicPartition(self._touchpoints, p))) or 0
                 for p in self._partitions
             ]
         )
 
     async def produced(self) -> int:
         """Source offsets there are, over all partitions."""
-        return sum((await self._consumer.end_offsets(self._tps(TOUCHPOINTS.name))).values())
+        return sum((await self._consumer.end_offsets(self._tps(self._touchpoints))).values())
 
     async def all_committed(self) -> bool:
         return await self.committed() == await self.produced()
 
     async def read(self, topic: str) -> dict[int, list[Any]]:
-        """Everything committed in a topic: {partition: records}."""
+        """Everything committed in a topic: {partition: records}.
+
+        Waits for the end of transactions that are under way: Kafka acknowledges a commit before it is in the
+        partitions, and until then a reader of what is committed does not see it.
+        """
         tps = self._tps(topic)
         self._consumer.assign(tps)
         await self._consumer.seek_to_beginning(*tps)
-        ends = await self._consumer.end_offsets(tps)
+        ends = await self._group.end_offsets(tps)
         records: dict[int, list[Any]] = defaultdict(list)
         while any([await self._consumer.position(tp) < end for tp, end in ends.items()]):
             for tp, found in (await self._consumer.getmany(timeout_ms=200)).items():
