@@ -22,7 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet as pq
 
-from cxstream.files.lines import split
+from cxstream.files.lines import MOST_LINES, split
 from cxstream.files.readers import read_batches, total_bytes
 from cxstream.model.errors import InputError
 from cxstream.scoring.codec.packed import AFTER
@@ -206,6 +206,24 @@ def test_a_named_pipe(tmp_path):
     assert total_bytes([pipe]) is None
     assert records(pipe) == list(enumerate(LINES, start=1))
     writer.join()
+
+
+@pytest.mark.parametrize("name", ["lines", "lines.gz"])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\n\n"])
+def test_so_many_records_come_at_a_time(tmp_path, name, end):
+    n = 2 * MOST_LINES + 9
+    lines = [b"%d" % i for i in range(n)]
+    lines[5] = lines[-2] = b"x" * 99
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(end.join(lines)) if name.endswith("gz") else end.join(lines))
+    chunks = list(read_batches([path], 64 << 20, 50))
+    assert max(len(chunk.lines) for chunk in chunks) == MOST_LINES
+    step = end.count(b"\n")
+    assert [number for chunk in chunks for number in chunk.numbers] == list(range(1, step * n + 1, step))
+    assert [line for chunk in chunks for line in chunk.lines] == [
+        b"" if len(line) == 99 else line for line in lines
+    ]
+    assert [chunk.numbers[i] for chunk in chunks for i in chunk.cut] == [5 * step + 1, (n - 2) * step + 1]
 
 
 def test_a_line_that_is_too_long_is_one_marked_record(tmp_path):

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _BOM = b"\xef\xbb\xbf"
 # Bytes of a line that make room for it at first.
 _LINE_BYTES = 64
+MOST_LINES = 1 << 16
+"""Records that come at a time. Of valid ones 4 MiB have fewer; each broken one is an object with a message, however short it is."""
 
 
 @dataclass(slots=True)
@@ -44,7 +46,8 @@ def split(
     r"""Split a stream at `\n` or `\r\n`.
 
     Empty lines are no records, but they are counted. A byte order mark before a line is skipped: files that
-    have one each may have been put together. What is held at a time is at most a batch, a block and one record, whatever the stream holds.
+    have one each may have been put together. What is held at a time is at most a batch, a block and one record, whatever the stream holds;
+    and at most MOST_LINES records come back at a time.
 
     Args:
         blocks: the stream.
@@ -175,13 +178,13 @@ class _Cutter:
         yield from self._cut(data, len(data) - len(AFTER)) or []
 
     def _cut(self, data: bytes, size: int, *, whole: bool = False) -> list[Records] | None:
-        """Cut the first bytes of a text into lines; arguments and result as of `cut`."""
+        """Cut the first bytes of a text into lines; arguments as of `cut`. None as there."""
         found = cut(data, 0, size, self.limit, first=self.next, whole=whole)
         if found is None:
             return None
         records, lines = found
         self.next += lines
-        return [records] if len(records.lines) else []
+        return list(_some_at_a_time(records))
 
 
 def cut(
@@ -218,6 +221,14 @@ def cut(
     if begin:
         begins, ends = begins + begin, ends + begin
     return bounded(Packed(data, begins, ends, longest), numbers, limit), lines
+
+
+def _some_at_a_time(records: Records) -> Iterator[Records]:
+    lines, numbers, cut = records.lines, records.numbers, records.cut
+    for begin in range(0, len(lines), MOST_LINES):
+        end = begin + MOST_LINES
+        some = {i - begin: each for i, each in cut.items() if begin <= i < end}
+        yield Records(lines[begin:end], numbers[begin:end], some)
 
 
 def bounded(lines: Sequence[bytes], numbers: Sequence[int], limit: int) -> Records:

@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from cxstream.files import streams
-from cxstream.files.lines import Records, cut, split
+from cxstream.files.lines import MOST_LINES, Records, cut, split
 from cxstream.files.shapes import is_lines
 from cxstream.model.errors import InputError
 from cxstream.scoring.codec.packed import AFTER
@@ -103,7 +103,7 @@ class Pieces:
                 yield range(places[at], places[min(at + most, len(places)) - 1] + 1)
 
     def read(self, i: int) -> Read | None:
-        """The records of a piece; None where a line is too long to be kept, or the file is shorter than it was."""
+        """The records of a piece; None where a line is too long to be kept, there are too many, or the file is shorter than it was."""
         found = self._bytes(self._all[i])
         if found is None:
             return None
@@ -114,7 +114,7 @@ class Pieces:
             data += AFTER
         whole = cut(data, begin, end - begin, self._limit, whole=True)
         if whole is not None:
-            return Read(*whole, at)
+            return Read(*whole, at) if len(whole[0].lines) <= MOST_LINES else None
         text = data[begin:end]
         some = list(split([text], len(text) + 1, self._limit))
         if len(some) > 1:
