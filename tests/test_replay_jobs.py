@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import multiprocessing
 import os
@@ -12,6 +14,7 @@ import sys
 import time
 from codecs import BOM_UTF8
 from itertools import pairwise
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +23,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cxstream.files.lines import MOST_LINES
 from cxstream.files.pieces import Pieces, are_lines
 from cxstream.files.readers import read_batches
 from cxstream.kernels.layout import ACCEPTED, DUPLICATE, ERASED, TICKED
@@ -433,6 +437,112 @@ def test_an_interrupt_ends_all_processes_with_one_line(tmp_path: Path) -> None:
     assert stderr == f"cxstream: interrupted; no results were written to {out}\n"
     assert list(out.iterdir()) == []
     assert members_of(process.pid) == []
+
+
+# The first process stops after its first chunk, and says so.
+STOPS = """
+import sys
+from pathlib import Path
+
+from cxstream.replay.results import Results
+from cxstream.replay.run import replay
+from cxstream.scoring.router import Router
+from strategies import PARAMS
+
+log, out, batch_bytes = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+
+
+def stop(chunk):
+    print("scored", flush=True)
+    sys.stdin.read()
+
+
+with Results(out) as files:
+    router = Router(PARAMS["unforgiving"], {})
+    replay(router, [log], files, jobs=3, processes=True, batch_bytes=batch_bytes, on_chunk=stop)
+"""
+
+
+@linux
+@pytest.mark.parametrize("batch_bytes", [1024, 400_000])
+def test_the_other_processes_end_with_the_first(batch_bytes: int, tmp_path: Path) -> None:
+    """They wait for what it reads; or, with large pieces, for it to take what they send."""
+    log = tmp_path / "log"
+    log.write_bytes((b"\n".join(lines_of(3, 1500, calm=True)) + b"\n") * 20)
+    process = subprocess.Popen(
+        [sys.executable, "-c", STOPS, log, tmp_path / "out", str(batch_bytes)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+        start_new_session=True,
+    )
+    with process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"scored\n"
+            assert len(members_of(process.pid)) == 3
+            process.kill()
+            # Its output ends when nobody has it open any more.
+            process.communicate(timeout=60)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+@linux
+@pytest.mark.parametrize("what", ["memory", "memory for cards", "pipes", "processes"])
+def test_without_memory_or_processes_one_process_scores(
+    what: str, log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(*_: object) -> None:
+        refused.append(what)
+        raise OSError(errno.ENOMEM, "there is none left")
+
+    def found(jobs: int) -> dict[str, bytes]:
+        router = Router(PARAMS["default"], {})
+        return results([log], tmp_path / f"{jobs}", router, batch_bytes=4096, jobs=jobs, processes=True)[0]
+
+    refused: list[str] = []
+    one, opened = found(1), len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    begun: list[object] = []
+
+    def second(do: Callable[..., Any]) -> Callable[..., Any]:
+        def does(*given: Any) -> Any:
+            if begun:  # the first one has been made
+                refuses()
+            begun.append(what)
+            return do(*given)
+
+        return does
+
+    where, name = {
+        "memory": (team, "Ring"),
+        "memory for cards": (team, "Texts"),
+        "pipes": (os, "pipe"),
+        "processes": (ForkProcess, "start"),
+    }[what]
+    monkeypatch.setattr(where, name, second(getattr(where, name)))
+    assert found(3) == one
+    assert refused
+    assert not multiprocessing.active_children()
+    assert len(os.listdir("/proc/self/fd")) == opened  # noqa: PTH208
+
+
+@linux
+def test_more_lines_than_come_at_a_time_are_scored_by_one_process(log: Path, tmp_path: Path) -> None:
+    log.write_bytes(log.read_bytes() + b"x\n" * (MOST_LINES + 1))
+    one, several = (
+        results(
+            [log],
+            tmp_path / f"{jobs}",
+            Router(PARAMS["default"], {}),
+            batch_bytes=1 << 20,
+            jobs=jobs,
+            processes=True,
+        )[0]
+        for jobs in (1, 2)
+    )
+    assert several == one
 
 
 def members_of(group: int) -> list[int]:

@@ -47,8 +47,6 @@ if TYPE_CHECKING:
     from cxstream.scoring.shares import Reading
     from cxstream.scoring.slices import Frame, Slice
 
-# Pieces that are scored together, for each process: it has one n-th of their records, and batches of few records take longer.
-_PIECES = 4
 # Of some 1,000 score cards.
 _CARDS_BYTES = 4 << 20
 _MORE_BYTES = 1 << 16
@@ -67,7 +65,7 @@ def can_share(paths: Sequence[Path], jobs: int, batch_bytes: int) -> bool:
     """Whether several processes can score these inputs: files of JSON lines that are worth it, on Linux."""
     if jobs == 1 or not sys.platform.startswith("linux") or not are_lines(paths, batch_bytes):
         return False
-    return sum(path.stat().st_size for path in paths) > _PIECES * batch_bytes
+    return sum(path.stat().st_size for path in paths) > batch_bytes
 
 
 class _Told(NamedTuple):
@@ -131,9 +129,10 @@ class _Member:
 
     def told(self) -> Iterator[_Told]:
         """All of the input, in order; of each piece one process has read what the others need."""
-        for group in self._pieces.groups(_PIECES * self._count):
+        # A process has one n-th of the records of a piece, and batches of few records take longer: so many pieces together.
+        for group in self._pieces.groups(self._count):
             # What comes next is there before the others ask for it.
-            while self._next < min(group.stop + _PIECES * self._count, len(self._pieces)):
+            while self._next < min(group.stop + self._count, len(self._pieces)):
                 self._read_next()
             some = [self._get(i) for i in group]
             if all(one.frame is not None and self._share.knows(one.frame) for one in some):
@@ -171,7 +170,7 @@ class _Member:
     def _read(self, i: int) -> Read:
         found = self._pieces.read(i)
         if found is None:
-            raise NotSharedError("a line is too long, or the file has changed")
+            raise NotSharedError("a line is too long, there are too many, or the file has changed")
         return found
 
     def _read_next(self) -> None:
@@ -281,20 +280,24 @@ class Team(_Member):
         until: int | None,
     ) -> None:
         pieces = Pieces(paths, batch_bytes, router.max_record_bytes)
-        # What is read of lines takes less than they do.
+        self._leave = contextlib.ExitStack()
         try:
+            # What is read of lines takes less than they do.
             rings = [Ring(batch_bytes + _MORE_BYTES) for _ in range(jobs)]
             self._texts = [Texts(_CARDS_BYTES) for _ in range(1, jobs)]
-        except OSError as error:  # no memory to share
+            boxes = [self._box() for _ in range(jobs)]
+        except OSError as error:  # no memory to share, or too many files are open
+            self._leave.close()
             raise NotSharedError(str(error)) from error
-        self._leave = contextlib.ExitStack()
         self._router, self._limit, self._grace, self._until = router, limit, grace, until
-        boxes = [os.pipe() for _ in range(jobs)]
-        for box in boxes:
-            for end in box:
-                self._leave.callback(os.close, end)
         super().__init__(Share(router, 0, jobs), 0, pieces, rings, boxes)
         self._others: list[tuple[ForkProcess, Connection]] = []
+
+    def _box(self) -> tuple[int, int]:
+        box = os.pipe()
+        for end in box:
+            self._leave.callback(os.close, end)
+        return box
 
     def __enter__(self) -> Self:
         with self._leave as leave:
