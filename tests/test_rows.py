@@ -29,10 +29,13 @@ from cxstream.scoring.codec.decode import decode
 from cxstream.scoring.codec.plain import read_plain
 from cxstream.scoring.codec.rows import Rows
 from cxstream.scoring.codec.vocabulary import BUILT_IN
+from cxstream.scoring.engine import Engine
+from cxstream.scoring.router import Router
 from cxstream.wire.examples import example
+from strategies import PARAMS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 STRINGS = pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string()), pa.string_view()
 SLICED = STRINGS[:2]  # what pyarrow can write to Parquet in parts, and within a struct
@@ -279,8 +282,42 @@ def test_replay_gives_the_same_results_whatever_the_format(tmp_path: Path) -> No
             scored.to_pylist(),
         ]
     assert all(results["ndjson"])
+    assert b'"touchpoint":"' in results["ndjson"][0]
     for name in FORMATS:
         assert results[name] == results["ndjson"], name
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_signal_needs_no_json_of_its_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    some = table(3, 3000, odd=0, strings=SLICED)
+    some = some.set_column(4, "subject", pa.array([f"c-{i % 50}" for i in range(some.num_rows)]))
+    FORMATS[name](some.sort_by("time"), tmp_path / f"t.{name}")
+    chunks = list(read_batches([tmp_path / f"t.{name}"]))
+
+    def signals(*, in_json: bool) -> list[list[Any]]:
+        router = Router(PARAMS["unforgiving"], {})
+        return [router.process(list(chunk.lines) if in_json else chunk.lines).signals for chunk in chunks]
+
+    def refused(self: Rows, places: Sequence[int]) -> list[bytes]:
+        # What no kernel reads, and what is looked at for its action, has been made before.
+        assert self._made.keys() >= set(places)
+        return [self._made[i] for i in places]
+
+    def writing(write: Callable[..., Any]) -> Callable[..., Any]:
+        def writes(*given: Any) -> Any:
+            with monkeypatch.context() as patched:
+                patched.setattr(Rows, "at", refused)
+                return write(*given)
+
+        return writes
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Engine, "_signals", writing(Engine._signals))
+        found = signals(in_json=False)
+    assert len({each.topic for some in found for each in some}) == 2
+    assert found == signals(in_json=True)
 
 
 def test_an_arrow_stream_may_come_from_a_pipe(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def read(path: Path, batch_bytes: int, max_record_bytes: int) -> Iterator[tuple[
     """
     with _opened(path) as file:
         columns = columns_of_events(file.schema_arrow, path)
-        found = examined(file, path, columns, _MAX_ROWS, max_record_bytes)
+        found = examined(file, path, columns, 2 * _MAX_ROWS, max_record_bytes)
         coded, groups = _coded(file, found.coded)
         done, rows, total = 0, _rows(file, batch_bytes), file.metadata.num_rows
         shape = shape_of(file, columns) if len(groups) == file.metadata.num_row_groups else None
@@ -61,7 +61,9 @@ def read(path: Path, batch_bytes: int, max_record_bytes: int) -> Iterator[tuple[
     with _opened(path, coded) as file:
         known, done = done, 0
         for batch in chain.from_iterable(
-            file.iter_batches(found.rows, row_groups=group, columns=columns, use_threads=False)
+            file.iter_batches(
+                min(found.rows, _MAX_ROWS), row_groups=group, columns=columns, use_threads=False
+            )
             for group in groups
         ):
             first, done = max(done, known), done + batch.num_rows

@@ -40,6 +40,8 @@ _BATCH_BYTES = 16 << 20
 _LISTS_BYTES, _LONG_LIST, _ALL_LISTS_BYTES = 512 << 20, 64, 4 << 30
 
 _HEADER_BYTES, _MOST_HEADER_BYTES = 4096, 16 << 20
+# Small pages lie close together: one read gets the headers of several.
+_NEIGHBOURS_BYTES = 64 << 10
 DATA, DICTIONARY, _DATA_V2 = 0, 2, 3
 _STRUCT_OF = {DATA: OF_DATA, DICTIONARY: OF_DICTIONARY, _DATA_V2: OF_DATA_V2}
 # No number that a header says of itself.
@@ -106,7 +108,7 @@ def examined(
     widest, page_bytes = 0, max(_PAGE_BYTES, _PAGE_RECORDS * max_record_bytes)
     coded: dict[str, bool] = {}
     all_pages: dict[tuple[int, int], list[Page]] = {}
-    with path.open("rb", buffering=0) as raw:
+    with path.open("rb", buffering=_NEIGHBOURS_BYTES) as raw:
         for group in range(file.metadata.num_row_groups):
             chunks = file.metadata.row_group(group)
             width = 0

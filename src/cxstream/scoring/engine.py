@@ -23,6 +23,7 @@ from cxstream.kernels.layout import (
     DUPLICATE,
     ERASED,
     ERASES,
+    FRICTION,
     FROM_THE_FUTURE,
     MISROUTED,
     RECEIPT,
@@ -777,7 +778,7 @@ class Engine:
             raise
         felt: Callable[[int], Any] = events.__getitem__
         if isinstance(events, Events):
-            events.make(places)
+            events.make_felt(places[rows[:, S_WHAT] == FRICTION])
             felt = events.felt
         signals = []
         last, n = -1, 0

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, overload
 import msgspec
 import numpy as np
 
-from cxstream.kernels.events import SPANS, SUBJECT_BEGIN, SUBJECT_END, TOPIC_BEGIN
+from cxstream.kernels.events import SPANS, SUBJECT_BEGIN, SUBJECT_END, TOPIC_BEGIN, TYPE
 from cxstream.kernels.layout import NONE
 from cxstream.kernels.shares import homes, shares
 from cxstream.kernels.text import partitions
@@ -45,6 +45,7 @@ class Felt(msgspec.Struct, gc=False):
 
 
 _felt = msgspec.json.Decoder(Felt).decode
+_CHANNEL, _TOUCHPOINT = NUMBER["channel"], NUMBER["touchpoint"]
 
 
 class Parts(NamedTuple):
@@ -193,9 +194,18 @@ class Events(Sequence[Any]):
             data: Any = getattr(event, "data", None)
             here = Where(data.channel, data.touchpoint) if hasattr(data, "channel") else None
             return Felt(type(event).__struct_config__.tag, here)
-        raw = self._raws[row]
+        raws = self._raws
+        if isinstance(raws, Rows) and not raws.nests:
+            here = Where(raws.member_of(_CHANNEL, row) or "", raws.member_of(_TOUCHPOINT, row))
+            return Felt(raws.text_of(TYPE, row), here)
+        raw = raws[row]
         assert raw is not None  # noqa: S101  # it was read before
         return _felt(raw)
+
+    def make_felt(self, places: NDArray[np.int64]) -> None:
+        """Make what `felt` needs of the events at some places; as `make`."""
+        if isinstance(self._raws, Rows) and self._raws.nests:
+            self.make(places)
 
     def make(self, places: NDArray[np.int64]) -> None:
         """Make the events at some places that are rows of columns: together they take less time than one by one."""

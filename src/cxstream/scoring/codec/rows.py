@@ -86,6 +86,20 @@ class Rows(Sequence[bytes]):
             return self.at(range(*i.indices(len(self))))
         return self.at([range(len(self))[i]])[0]
 
+    def text_of(self, column: int, i: int) -> str:
+        """The text of a row in a column of `cells`, which has one."""
+        cells = self.cells
+        coded, base = cells.coded[column], int(cells.bases[column])
+        which = i if coded < 0 else cells.codes[coded, i]
+        begin, end = cells.offsets[column, which : which + 2].tolist()
+        return self.text[base + begin : base + end].decode()
+
+    def member_of(self, number: int, i: int) -> str | None:
+        """The text of a member of `data` of a row, which is a text where it is there; not of `data` in JSON."""
+        if not int(self.cells.present[i]) >> number & 1:
+            return None
+        return self.text_of(int(self.cells.places[number]), i)
+
     def learned(self, known: Contract) -> Learned:
         """What a contract says of their words."""
         return self._words.learned(known, self.cells)
