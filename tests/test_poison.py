@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import aiokafka
 import pytest
+from aiokafka.client import AIOKafkaClient
 from aiokafka.record.util import calc_crc32c
 
 from cxstream.kafka.connection import connection
 from cxstream.kafka.record_batches import HELD, Unpacker
+from cxstream.kafka.transactions import TransactionProducer
 from cxstream.model.fields import MAX_HASHTAG, MAX_HASHTAGS, MAX_LANG, MAX_STRING, MAX_SUBJECT, MAX_TEXT
 from cxstream.model.kinds import FORGET_TYPE, Kind
 from cxstream.model.parameters import MAX_RECORD_BYTES, ScoringParams
@@ -168,19 +170,31 @@ def test_a_record_that_is_too_large_is_rejected_by_reference(reason: str) -> Non
     assert (key, value) == (b"anna", None if reason == "too_large" else Record.value)
 
 
-async def test_what_repeats_records_is_as_small_as_it_was_sent() -> None:
+@pytest.mark.parametrize("older", [True, False])
+async def test_what_repeats_records_is_as_small_as_it_was_sent(older: bool) -> None:
     """A kilobyte of gzip left a megabyte in cx.rejected, or in the partition that it was forwarded to."""
     sent: dict[str, bytes] = {}
 
-    class Kept(aiokafka.AIOKafkaProducer):  # type: ignore[misc]  # aiokafka has no types
+    def kept(data: bytes, topic: str) -> Any:
+        sent[topic] = data
+        answer = asyncio.get_running_loop().create_future()
+        answer.set_result(None)
+        return answer
+
+    class Older(aiokafka.AIOKafkaProducer):  # type: ignore[misc]  # aiokafka has no types
         async def send_batch(self, batch: Any, topic: str, *, partition: int) -> Any:
             batch.close()
-            sent[topic] = bytes(batch._build())
-            answer = asyncio.get_running_loop().create_future()
-            answer.set_result(None)
-            return answer
+            return kept(bytes(batch._build()), topic)
 
-    producer = Kept(transactional_id="t", max_batch_size=BATCH_BYTES)
+    class Newer(TransactionProducer):
+        async def send_batch(self, batch: Any, topic: str, *, partition: int) -> Any:
+            return kept(batch.sealed((1, 1), 0), topic)
+
+    producer: Any
+    if older:
+        producer = Older(transactional_id="t", max_batch_size=BATCH_BYTES)
+    else:
+        producer = Newer(AIOKafkaClient(), "t", transaction_ms=1, request_ms=1, batch_bytes=BATCH_BYTES)
     rows = [(b"anna" if n else None, b"x" * 100_000 if n % 2 else None) for n in range(8)]
     headers: list[list[tuple[str, bytes | None]]] = [[("reason", b"invalid")] for _ in rows]
     try:

@@ -31,10 +31,10 @@ from aiokafka.errors import (
     RequestTimedOutError,
     TopicAuthorizationFailedError,
 )
-from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.protocol.transaction import InitProducerIdRequest
 from aiokafka.structs import RecordMetadata, TopicPartition
 
+from cxstream.kafka.batch_writer import BatchWriter
 from cxstream.kafka.coordinators import BACKOFF_SECONDS, BUSY_SECONDS, Coordinators, error_of
 from cxstream.kafka.transaction_requests import (
     EndTxnRequest,
@@ -124,9 +124,9 @@ class TransactionProducer:
             granted,
         )
 
-    def create_batch(self) -> BatchBuilder:
+    def create_batch(self, *, compress: bool = False) -> BatchWriter:
         """An empty batch, to be filled and sent."""
-        return BatchBuilder(self._batch_bytes, 0, is_transactional=True)
+        return BatchWriter(self._batch_bytes, compress=compress)
 
     async def partitions_for(self, topic: str) -> set[int]:
         """The partitions of a topic."""
@@ -139,7 +139,7 @@ class TransactionProducer:
         self._open = True
 
     async def send_batch(
-        self, batch: BatchBuilder, topic: str, *, partition: int
+        self, batch: BatchWriter, topic: str, *, partition: int
     ) -> asyncio.Future[RecordMetadata | None]:
         """Send a batch, together with all that are given in the same turn of the event loop.
 
@@ -166,8 +166,7 @@ class TransactionProducer:
             return arrived
         first = self._sequences[tp]
         self._sequences[tp] = _after(first, batch.record_count())
-        batch._set_producer_state(*self._producer, first)  # noqa: SLF001
-        queued = Batch(batch._build(), arrived)  # noqa: SLF001
+        queued = Batch(batch.sealed(self._producer, first), arrived)
         self._flying[tp] = queued
         self._enqueue({tp: queued}, 0.0)
         return arrived

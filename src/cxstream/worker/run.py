@@ -15,6 +15,7 @@ from aiokafka.errors import GroupAuthorizationFailedError, KafkaError
 from cxstream.files.scored import compile_columns
 from cxstream.kafka.acls import WORKER
 from cxstream.kafka.admin import administration, look, or_hidden, partitions_added
+from cxstream.kafka.batch_writer import compile_writer
 from cxstream.kafka.claims import Ownership
 from cxstream.kafka.codecs import require_codecs
 from cxstream.model.errors import BrokerError, CxstreamError, TopicError
@@ -68,6 +69,7 @@ async def run(settings: Settings, announce: Callable[[str], None]) -> None:
     log.info("loading kernels; the first time they are compiled, which takes minutes")
     await asyncio.to_thread(compile_kernels)
     await asyncio.to_thread(compile_measures)
+    await asyncio.to_thread(compile_writer)
     if settings.worker.scored:
         await asyncio.to_thread(compile_columns)
     log.info("kernels ready", seconds=round(time.monotonic() - started, 3))

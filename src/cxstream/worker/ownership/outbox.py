@@ -14,7 +14,9 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.structs import OffsetAndMetadata
 
+from cxstream.kafka.batch_writer import BatchWriter
 from cxstream.kafka.inflate import ZSTD
+from cxstream.kafka.transactions import TransactionProducer
 from cxstream.model.errors import BrokerError
 from cxstream.scoring.codec.decode import TOO_LARGE
 from cxstream.scoring.codec.rejection import Row, by_reference, copy, shortened, wire_bytes
@@ -470,6 +472,11 @@ def _filled(
     batch: Any, rows: Sequence[Pair], first: int, headers: Sequence[Headers], limit: int | None, now: int
 ) -> tuple[Any, int]:
     """A batch with the rows from `first` on, as far as they fit, at least one; and where the next begins."""
+    if isinstance(batch, BatchWriter):
+        stop = len(rows) if limit is None else _within(rows, first, headers, limit)
+        stop = first + batch.extend(rows[first:stop], headers[first:stop], now)
+        batch.close()
+        return batch, stop
     used = 0
     for index in range(first, len(rows)):
         key, value = rows[index]
@@ -483,11 +490,23 @@ def _filled(
     return batch, len(rows)
 
 
+def _within(rows: Sequence[Pair], first: int, headers: Sequence[Headers], limit: int) -> int:
+    """Where the rows from `first` on end that take so many bytes at most; there is at least one."""
+    used = 0
+    for index in range(first, len(rows)):
+        used += wire_bytes(*rows[index], _headers_of(index, headers))
+        if used > limit and index > first:
+            return index
+    return len(rows)
+
+
 def _new_batch(producer: Producer, *, compress: bool) -> Any:
     """A batch of a producer, compressed where it repeats what others have sent.
 
     They may have sent a kilobyte that stands for a megabyte, again and again.
     """
+    if isinstance(producer, TransactionProducer):
+        return producer.create_batch(compress=compress)
     batch = producer.create_batch()
     if compress and type(batch) is BatchBuilder:
         batch._builder = DefaultRecordBatchBuilder(  # noqa: SLF001 - a producer has one codec for all topics
