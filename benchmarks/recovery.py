@@ -80,7 +80,9 @@ async def save(
         limits=Limits(BATCH_BYTES, BATCH_BYTES),
     )
     await kafka.release(producer)
-    return sum(len(key or b"") + len(value or b"") for rows in outbox.rows.values() for key, value in rows)
+    return sum(
+        len(key or b"") + len(value or b"") for rows in outbox.by_topic.values() for key, value in rows
+    )
 
 
 async def restored(settings: Settings, kafka: Kafka, partitions: int, customers: int) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from io import BytesIO
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -23,13 +24,21 @@ from aiokafka.errors import (
     TransactionalIdAuthorizationFailed,
 )
 from aiokafka.protocol.types import CompactArray, CompactString, Int16, TaggedFields
+from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.structs import OffsetAndMetadata
 
 from cxstream.kafka import coordinators, transactions
+from cxstream.kafka.batch_writer import BatchWriter
 from cxstream.kafka.coordinators import TransactionAbortableError
 from cxstream.kafka.transaction_requests import FeaturesResponse
 from cxstream.kafka.transactions import TransactionProducer, opened
+from cxstream.model.parameters import ScoringParams
+from cxstream.scoring.engine import Engine
+from cxstream.scoring.state.sealed_rows import columns_of
+from cxstream.topology import SNAPSHOTS, Topology
 from cxstream.worker.clients import Kafka
+from cxstream.worker.ownership import outbox as outboxes
+from cxstream.worker.ownership.outbox import Outbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -372,3 +381,32 @@ async def test_a_claim_fences_the_one_before_it_whichever_transactions_the_clust
     finally:
         for producer in (first, second):
             await kafka().release(producer)
+
+
+async def test_rows_of_a_snapshot_are_sent_in_batches_that_no_object_was_made_for(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [(b"k%d" % i, None if i % 3 else b"v" * i) for i in range(40)]
+    outbox = Outbox(Topology(""))
+    taken = Engine(ScoringParams(), {}).begin_snapshot()
+    outbox.add_snapshot(replace(taken, rows=rows[:10], changed=[columns_of(rows[10:])]))
+    outbox.encode()
+    assert outbox.count(SNAPSHOTS.contract) == 41
+    monkeypatch.setattr(outboxes, "BATCH_BYTES", 400)
+    cluster.answers[PRODUCE] = [{"a": 0}] * 9
+    producer = await claimed(cluster)
+    await producer.begin_transaction()
+    monkeypatch.setattr(BatchWriter, "extend", None)
+    await outboxes._write(producer, SNAPSHOTS.contract, A, outbox.saved, (), (), compress=False)
+    batches = [fields.topics[0][1][0][1] for *_, fields in cluster.asked]
+    assert len(batches) > 1
+    assert max(map(len, batches[:-1])) <= 400
+    found, first = [], 0
+    for raw in batches:
+        batch = DefaultRecordBatch(raw)
+        assert batch.validate_crc()
+        assert numbering(raw) == (3, 5, first)
+        records = list(batch)
+        found += [(each.key, each.value) for each in records]
+        first += len(records)
+    assert found == list(outbox.saved)

@@ -105,6 +105,17 @@ class BatchWriter:
             self._latest_ms = max(self._latest_ms, timestamp)
         return taken
 
+    def fill(self, records: bytes, count: int, timestamp: int) -> None:
+        """Take records that are written already, into an empty batch.
+
+        Args:
+            records: numbered from 0 on, with a time after the first of 0.
+            count: how many there are.
+            timestamp: of all of them, ms UTC.
+        """
+        self._first_ms = self._latest_ms = timestamp
+        self._keep(count, len(records), records)
+
     def _add(self, rows: Sequence[Row], headers: Sequence[Headers], timestamp: int) -> int:
         """Add records as far as they fit; returns how many."""
         filled, lengths = _measured(rows, headers)

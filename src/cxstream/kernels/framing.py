@@ -28,7 +28,7 @@ def _zigzag(value: int) -> np.uint64:
 
 
 @kernel
-def _size(value: int) -> int:
+def number_bytes(value: int) -> int:
     """How many bytes a number takes."""
     rest, n = _zigzag(value) >> _SEVEN, 1
     while rest != np.uint64(0):
@@ -38,7 +38,7 @@ def _size(value: int) -> int:
 
 
 @kernel
-def _put(out: NDArray[np.uint8], at: int, value: int) -> int:
+def put_number_at(out: NDArray[np.uint8], at: int, value: int) -> int:
     """Write a number; returns where it ends."""
     rest = _zigzag(value)
     while rest >= _MORE:
@@ -80,16 +80,16 @@ def frame(
         key, value, more = lengths[n, KEY], lengths[n, VALUE], lengths[n, HEADERS]
         of_key, of_value = max(key, 0), max(value, 0)
         body = (
-            1 + _size(delay_ms) + _size(first + n) + _size(key) + of_key + _size(value) + of_value + max(more, 1)
+            1 + number_bytes(delay_ms) + number_bytes(first + n) + number_bytes(key) + of_key + number_bytes(value) + of_value + max(more, 1)
         )  # fmt: skip
-        if end + _size(body) + body > room and first + n > 0:
+        if end + number_bytes(body) + body > room and first + n > 0:
             return n, end
-        end = _put(out, end, body)
+        end = put_number_at(out, end, body)
         out[end] = np.uint8(0)  # attributes, which mean nothing
-        end = _put(out, end + 1, delay_ms)
-        end = _put(out, end, first + n)
-        end = _copy(text, at, of_key, out, _put(out, end, key))
-        end = _copy(text, at + of_key, of_value, out, _put(out, end, value))
+        end = put_number_at(out, end + 1, delay_ms)
+        end = put_number_at(out, end, first + n)
+        end = _copy(text, at, of_key, out, put_number_at(out, end, key))
+        end = _copy(text, at + of_key, of_value, out, put_number_at(out, end, value))
         if more:
             end = _copy(text, at + of_key + of_value, more, out, end)
         else:

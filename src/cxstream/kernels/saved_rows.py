@@ -115,7 +115,9 @@ def gather(
 
 
 @kernel
-def _crc(text: NDArray[np.uint8], at: int, end: int, crc: np.uint64, table: NDArray[np.uint64]) -> np.uint64:
+def crc_of(
+    text: NDArray[np.uint8], at: int, end: int, crc: np.uint64, table: NDArray[np.uint64]
+) -> np.uint64:
     """The CRC-32 of what was before and of text[at:end], both without the last inversion."""
     while end - at >= _STEP:
         mixed = word(text, at) ^ crc
@@ -158,8 +160,8 @@ def first_damaged(
         if sizes[i] < GENERATION_BYTES + CRC_BYTES:
             return i
         # A text followed by its own CRC-32 has always the same one.
-        crc = _crc(keys, key_begins[i], key_ends[i], _ONES, table)
-        crc = _crc(text, begin, end, crc, table)
+        crc = crc_of(keys, key_begins[i], key_ends[i], _ONES, table)
+        crc = crc_of(text, begin, end, crc, table)
         if crc ^ _ONES != _RESIDUE or word(text, end - CRC_BYTES - GENERATION_BYTES) != generation:
             return i
     return len(begins)

@@ -932,7 +932,7 @@ class Engine:
 
         They count as saved from now on: a caller that cannot store them must drop this engine and restore another.
         """
-        return self.begin_snapshot().sealed()
+        return list(self.begin_snapshot().sealed())
 
     def begin_snapshot(self) -> Unsealed:
         """What `snapshot` returns, to be sealed later: by then the state may be another."""
@@ -1123,5 +1123,6 @@ def compile_kernels() -> None:
     engine.advance(0)
     engine.take_cards()
     engine._writer.drafts(np.zeros((1, SIGNAL_WIDTH)), [""])  # noqa: SLF001  # not every signal comes at once
-    rows = {key: value for key, value in engine.snapshot() if value is not None}
-    Engine.restore(params, {}, rows)
+    sealed = engine.begin_snapshot().sealed()
+    sealed.records(0, 1)
+    Engine.restore(params, {}, {key: value for key, value in sealed if value is not None})

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from cxstream.model.errors import SnapshotError
+from cxstream.scoring.state.sealed_rows import columns, keys_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,23 +29,27 @@ def key(prefix: bytes, seq: int) -> bytes:
     return prefix + seq.to_bytes(SEQ_BYTES, "big")
 
 
-def cut(
-    prefix: bytes, st: State, slots: NDArray[np.int64], ends: NDArray[np.int64], packed: NDArray[np.uint8]
-) -> list[tuple[bytes, bytes]]:
+def keyed(
+    prefix: bytes, st: State, slots: NDArray[np.int64], packed: NDArray[np.uint8], ends: NDArray[np.int64]
+) -> RowColumns:
     """Rows with their keys.
 
     Args:
         prefix: of the keys.
         st: the state.
         slots: int64[n].
+        packed: uint8[ends[-1] + WIDE], the rows one after the other.
         ends: int64[n], where the row of each ends.
-        packed: uint8[ends[-1]], the rows one after the other.
     """
-    data, begin, rows = packed.tobytes(), 0, []
-    for seq, end in zip(st.rows["seq"][slots].tolist(), ends.tolist(), strict=True):
-        rows.append((key(prefix, seq), data[begin:end]))
-        begin = end
-    return rows
+    text = np.empty((len(slots), 1 + SEQ_BYTES), np.uint8)
+    text[:, 0] = prefix[0]
+    text[:, 1:] = seqs_of(st.rows["seq"][slots])
+    return columns(keys_of(text), packed, ends)
+
+
+def seqs_of(seqs: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Numbers of first appearance as keys have them, uint8[n, SEQ_BYTES]."""
+    return seqs.astype(">i8")[:, None].view(np.uint8)[:, -SEQ_BYTES:]
 
 
 class Saved(NamedTuple):

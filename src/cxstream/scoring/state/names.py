@@ -105,13 +105,20 @@ class Slots:
         begin = int(self._names.begins[slot])
         return self._names.text[begin : begin + int(self._names.lengths[slot])].tobytes().decode()
 
-    def packed(self, slots: NDArray[Any]) -> Packed:
-        """The customers with these slots, one after the other; empty for nobody."""
+    def packed(self, slots: NDArray[Any], before: bytes = b"") -> Packed:
+        """The customers with these slots, one after the other; empty for nobody.
+
+        Args:
+            slots: their slots.
+            before: what each begins with, at most a byte.
+        """
         held = self._names
-        lengths = held.lengths[slots].astype(np.int64)
+        lengths = held.lengths[slots].astype(np.int64) + len(before)
         ends = np.cumsum(lengths)
         out = np.zeros(int(lengths.sum()) + len(AFTER), np.uint8)
         kernel.told(held, slots.astype(np.int32), ends, out)
+        if before:
+            out[ends - lengths] = before[0]
         return Packed(out.tobytes(), ends - lengths, ends)
 
     def names(self, slots: NDArray[Any]) -> list[str]:

@@ -15,7 +15,8 @@ from cxstream.kernels.purchases_pack import (
     unpack_purchases,
 )
 from cxstream.model.kinds import Kind
-from cxstream.scoring.state.by_customer import check, cut, key, saved
+from cxstream.scoring.state.by_customer import check, key, keyed, saved
+from cxstream.scoring.state.sealed_rows import packed_into
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -88,17 +89,15 @@ def unconverted(columns: NDArray[np.void], accepted: NDArray[np.int64], constant
     return [code.to_bytes(CURRENCY_LETTERS, "big").decode() for code in codes.tolist() if code not in known]
 
 
-def take_changed(partition: PartitionState) -> tuple[list[bytes], list[tuple[bytes, bytes]]]:
+def take_changed(partition: PartitionState) -> tuple[list[bytes], RowColumns]:
     """Keys of rows to delete, and rows to write; they count as saved from now on."""
     st, slots = partition.state, changed(partition)
     gone, partition.ended = [key(PREFIX, seq) for seq in partition.ended], []
-    if not len(slots):
-        return gone, []
     ends = np.empty(len(slots), np.int64)
     purchase_sizes(st, slots, ends)
-    out = np.empty(int(ends[-1]), np.uint8)
+    out = packed_into(ends)
     pack_purchases(st, *_views(st), slots, out)
-    return gone, cut(PREFIX, st, slots, ends, out)
+    return gone, keyed(PREFIX, st, slots, out, ends)
 
 
 def mark(partition: PartitionState, slots: NDArray[np.int64]) -> None:

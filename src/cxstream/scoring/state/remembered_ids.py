@@ -35,8 +35,11 @@ from cxstream.kernels.remembered_ids_pack import (
     pack_memory,
     unpack_memory,
 )
+from cxstream.kernels.wide import WIDE
 from cxstream.model.errors import SnapshotError
-from cxstream.scoring.state.by_customer import number_at
+from cxstream.scoring.codec.packed import Packed
+from cxstream.scoring.state.by_customer import number_at, seqs_of
+from cxstream.scoring.state.sealed_rows import columns, keys_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -44,7 +47,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cxstream.kernels.layout import State
-    from cxstream.scoring.codec.packed import Packed
     from cxstream.scoring.state.partition import PartitionState
     from cxstream.scoring.state.saved_rows import RowColumns
     from cxstream.scoring.state.side import Loading
@@ -70,16 +72,15 @@ def _key(seq: int, which: int, code: int) -> bytes:
     return PREFIXES[which] + seq.to_bytes(_SEQ_BYTES, "big") + place
 
 
-def _keys(parts: NDArray[np.int64]) -> list[bytes]:
+def _keys(parts: NDArray[np.int64]) -> Packed:
     """The keys of number of first appearance, list, and block or lane, int64[n, 3]; as `_key` has them."""
     if (parts[:, 2] >= LANES).any():
-        return [_key(*each) for each in parts.tolist()]
+        return Packed.of([_key(*each) for each in parts.tolist()])
     text = np.empty((len(parts), _BLOCK_KEY), np.uint8)
     text[:, 0] = np.frombuffer(b"".join(PREFIXES), np.uint8)[parts[:, 1]]
-    text[:, 1 : 1 + _SEQ_BYTES] = parts[:, 0].astype(">i8")[:, None].view(np.uint8)[:, -_SEQ_BYTES:]
+    text[:, 1 : 1 + _SEQ_BYTES] = seqs_of(parts[:, 0])
     text[:, -1] = parts[:, 2]
-    packed = text.tobytes()
-    return [packed[i : i + _BLOCK_KEY] for i in range(0, len(packed), _BLOCK_KEY)]
+    return keys_of(text)
 
 
 def _ended(packed: Iterable[int]) -> Iterable[bytes]:
@@ -112,28 +113,24 @@ def changed(partition: PartitionState) -> NDArray[np.int64]:
     return np.flatnonzero(partition.state.memory_dirty[: partition.slots.top])
 
 
-def take_changed(partition: PartitionState) -> tuple[list[bytes], list[tuple[bytes, bytes]]]:
+def take_changed(partition: PartitionState) -> tuple[list[bytes], RowColumns]:
     """Keys of rows to delete, and rows to write; they count as saved from now on."""
     st, slots = partition.state, changed(partition)
     totals = np.zeros(3, np.int64)
     memory_sizes(st, slots, totals)
     n_rows, n_dead, size = totals.tolist()
     keys, dead = np.empty((n_rows, 3), np.int64), np.empty((n_dead, 3), np.int64)
-    ends, out = np.empty(n_rows, np.int64), np.empty(size, np.uint8)
+    ends, out = np.empty(n_rows, np.int64), np.empty(size + WIDE, np.uint8)
     pack_memory(st, slots, keys, ends, dead, out, totals)
-    n_rows, n_dead, size = totals.tolist()
-    data, begin = out[:size].tobytes(), 0
-    rows = []
-    for key, end in zip(_keys(keys[:n_rows]), ends[:n_rows].tolist(), strict=True):
-        rows.append((key, data[begin:end]))
-        begin = end
+    n_rows, n_dead, _ = totals.tolist()
+    rows = columns(_keys(keys[:n_rows]), out, ends[:n_rows])
     gone = partition.dead_keys
     for ended in partition.dead:
         gone |= dict.fromkeys(_ended(ended.tolist()))
     gone |= dict.fromkeys(_key(*key) for key in dead[:n_dead].tolist())
     partition.dead, partition.dead_keys = [], {}
     if gone:
-        for key, _ in rows:
+        for key in rows.keys:
             gone.pop(key, None)
     return list(gone), rows
 

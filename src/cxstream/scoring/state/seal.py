@@ -18,11 +18,14 @@ from zlib import crc32
 
 import numpy as np
 
-from cxstream.kernels.saved_rows import CRC_TABLE, first_damaged
+from cxstream.kernels.packed_records import checksums
+from cxstream.kernels.saved_rows import CRC_TABLE, GONE, first_damaged
 from cxstream.model.errors import SnapshotError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+
+    from numpy.typing import NDArray
 
     from cxstream.scoring.state.saved_rows import RowColumns
 
@@ -80,6 +83,24 @@ class Seal:
                 yield key, sealed + self._mac_of(key, sealed)
             else:
                 yield key, sealed + crc32(sealed, crc32(key)).to_bytes(_CRC_BYTES, "little")
+
+    def trailers(self, rows: RowColumns) -> NDArray[np.uint8]:
+        """What `close` adds to each of these rows, uint8[n, size]; anything for tombstones."""
+        out = np.empty((len(rows), self.size), np.uint8)
+        out[:, :_GENERATION_BYTES] = np.frombuffer(self._generation, np.uint8)
+        keys, text, begins, sizes = rows.keys, rows.text, rows.begins, rows.sizes
+        if not self._keyed:
+            found = np.empty(len(rows), "<u4")
+            generation = np.frombuffer(self._generation, np.uint8)
+            checksums(keys.data, keys.begins, keys.ends, text, begins, sizes, generation, CRC_TABLE, found)
+            out[:, _GENERATION_BYTES:] = found.view(np.uint8).reshape(-1, _CRC_BYTES)
+            return out
+        whole = memoryview(text)  # type: ignore[arg-type]  # an array has a buffer
+        for i, (key, begin, size) in enumerate(zip(keys, begins.tolist(), sizes.tolist(), strict=True)):
+            if size != GONE:
+                sealed = bytes(whole[begin : begin + size]) + self._generation
+                out[i, _GENERATION_BYTES:] = np.frombuffer(self._mac_of(key, sealed), np.uint8)
+        return out
 
     def check(self, rows: RowColumns, but: bytes | None = None) -> None:
         """Check stored rows.

@@ -77,7 +77,7 @@ class Side:
     vacate: Callable[[State, NDArray[np.int32] | slice], None]
     count: Callable[[PartitionState], int]
     changed: Callable[[PartitionState], NDArray[np.int64]]
-    take_changed: Callable[[PartitionState], tuple[list[bytes], list[tuple[bytes, bytes]]]]
+    take_changed: Callable[[PartitionState], tuple[list[bytes], RowColumns]]
     mark: Callable[[PartitionState, NDArray[np.int64]], None]
     load: Callable[[PartitionState, RowColumns, Loading], None]
     of_some: bool = False
@@ -132,14 +132,14 @@ def is_row(key: bytes) -> bool:
     return key.startswith(PREFIXES)
 
 
-def take_changed(partition: PartitionState) -> tuple[list[bytes], list[tuple[bytes, bytes]]]:
+def take_changed(partition: PartitionState) -> tuple[list[bytes], list[RowColumns]]:
     """Keys of rows to delete, and rows to write, of all side state; they count as saved from now on."""
     ended: list[bytes] = []
-    rows: list[tuple[bytes, bytes]] = []
+    rows: list[RowColumns] = []
     for side in SIDES:
         keys, changed = side.take_changed(partition)
         ended += keys
-        rows += changed
+        rows.append(changed)
     return ended, rows
 
 

@@ -45,6 +45,7 @@ from cxstream.scoring.state.marker import MARKER_KEY, Marker, Owner, open_marker
 from cxstream.scoring.state.names import MAX_TOPIC
 from cxstream.scoring.state.saved_rows import SavedRows
 from cxstream.scoring.state.seal import Seal, readable
+from cxstream.scoring.state.sealed_rows import Sealed, SealedRows, columns, columns_of, packed_into
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -99,20 +100,26 @@ class Unsealed:
 
     Attributes:
         rows: keys and payloads, tombstones first.
-        marker: describes them.
+        changed: the rows that come behind them.
+        marker: describes all of them.
         line: the lineage that they belong to.
     """
 
     rows: list[tuple[bytes, bytes | None]]
+    changed: list[RowColumns]
     marker: Marker
     line: Line
 
-    def sealed(self) -> list[tuple[bytes, bytes | None]]:
+    def __len__(self) -> int:
+        return len(self.rows) + sum(map(len, self.changed)) + 1
+
+    def sealed(self) -> SealedRows:
         """The rows with their trailers, the marker last; another thread may make them while the state goes on."""
         secret = self.line.secrets[0]
-        rows = list(Seal(self.line.generation, secret).close(self.rows))
-        rows.append((MARKER_KEY, self.marker.encode(secret)))
-        return rows
+        seal = Seal(self.line.generation, secret)
+        parts = [Sealed(some, seal.trailers(some)) for some in (columns_of(self.rows), *self.changed)]
+        marker = columns_of([(MARKER_KEY, self.marker.encode(secret))])
+        return SealedRows([*parts, Sealed(marker, np.empty((1, 0), np.uint8))])
 
 
 def _bytes_of(array: NDArray[np.void], size: int) -> NDArray[np.uint8]:
@@ -125,19 +132,16 @@ def _views(st: State) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.
     return _bytes_of(st.rows, ROW_BYTES), _bytes_of(st.told, TOLD_BYTES), pane, pane.view(np.uint8)
 
 
-def _packed(partition: PartitionState, slots: NDArray[np.int32]) -> Iterable[tuple[bytes, bytes]]:
+def _packed(partition: PartitionState, slots: NDArray[np.int32]) -> RowColumns:
     st = partition.state
     texts = [text.encode() for text in partition.topics.texts]
     topic_ends = np.cumsum([0, *map(len, texts)], dtype=np.int64)
     ends = np.empty(len(slots), np.int64)
     packed_sizes(st, slots, topic_ends, ends)
-    out = np.empty(int(ends[-1]) if len(ends) else 0, np.uint8)
+    out = packed_into(ends)
     topics = np.frombuffer(b"".join(texts), np.uint8)
     pack(st, *_views(st), slots, topics, topic_ends, out)
-    data, begin = out.tobytes(), 0
-    for name, end in zip(partition.slots.packed(slots), ends.tolist(), strict=True):
-        yield _ROW_PREFIX + name, data[begin:end]
-        begin = end
+    return columns(partition.slots.packed(slots, _ROW_PREFIX), out, ends)
 
 
 def customers_of(keys: Iterable[bytes]) -> dict[str, None]:
@@ -200,9 +204,8 @@ def save(
     rows: list[tuple[bytes, bytes | None]] = [(_ROW_PREFIX + subject.encode(), None) for subject in gone]
     ended, beside = side.take_changed(partition)
     rows += [(key, None) for key in ended]
-    rows += beside
     changed = np.flatnonzero(st.row_dirty[: partition.slots.top] == CHANGED).astype(np.int32)
-    rows += _packed(partition, changed)
+    beside.append(_packed(partition, changed))
     st.row_dirty[changed] = CLEAN
     erasures = partition.erasures
     if partition.clock is not None:
@@ -238,7 +241,7 @@ def save(
         visit_floor=_day(st.at[VISIT_FLOOR]),
     )
     marker = msgspec.structs.replace(marker, **side.counts(partition))
-    return Unsealed(rows, marker, line)
+    return Unsealed(rows, beside, marker, line)
 
 
 def _day(day: int) -> int | None:

@@ -8,7 +8,8 @@ import numpy as np
 
 from cxstream.kernels.layout import NO_TALLY, SAVED_TALLIES, TALLIED, UNSAVED_TALLIES
 from cxstream.kernels.tallies_pack import TALLY_BYTES, pack_tallies, tally_sizes, unpack_tallies
-from cxstream.scoring.state.by_customer import check, cut, key, saved
+from cxstream.scoring.state.by_customer import check, key, keyed, saved
+from cxstream.scoring.state.sealed_rows import packed_into
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -44,17 +45,15 @@ def changed(partition: PartitionState) -> NDArray[np.int64]:
     return np.flatnonzero(partition.state.tallies_dirty[: partition.slots.top] & UNSAVED_TALLIES)
 
 
-def take_changed(partition: PartitionState) -> tuple[list[bytes], list[tuple[bytes, bytes]]]:
+def take_changed(partition: PartitionState) -> tuple[list[bytes], RowColumns]:
     """Keys of rows to delete, and rows to write; they count as saved from now on."""
     st, slots = partition.state, changed(partition)
     gone, partition.tallies_ended = [key(PREFIX, seq) for seq in partition.tallies_ended], []
-    if not len(slots):
-        return gone, []
     ends = np.empty(len(slots), np.int64)
     tally_sizes(st, slots, ends)
-    out = np.empty(int(ends[-1]), np.uint8)
+    out = packed_into(ends)
     pack_tallies(st, _view(st), slots, out)
-    return gone, cut(PREFIX, st, slots, ends, out)
+    return gone, keyed(PREFIX, st, slots, out, ends)
 
 
 def mark(partition: PartitionState, slots: NDArray[np.int64]) -> None:

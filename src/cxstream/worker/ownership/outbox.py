@@ -22,6 +22,7 @@ from cxstream.scoring.codec.decode import TOO_LARGE
 from cxstream.scoring.codec.rejection import Row, by_reference, copy, shortened, wire_bytes
 from cxstream.scoring.codec.routing import FORWARDED_FROM
 from cxstream.scoring.state.passed_over import PASSED_OVER
+from cxstream.scoring.state.sealed_rows import SealedRows
 from cxstream.topology import REJECTED, SCORED, SCORES, SNAPSHOTS, TOUCHPOINTS
 from cxstream.worker.clients import BATCH_BYTES
 from cxstream.worker.metrics.tally import FlushTally
@@ -102,7 +103,8 @@ class Outbox:
         records: source records that the results follow from.
         rejected_bytes: the most bytes that the rows of cx.rejected take in a batch.
         largest_rejected: ... and that the largest of them takes in a batch of its own.
-        rows: keys and values to write, by the contract's name of the topic, in order.
+        rows: keys and values to write, by the contract's name of the topic, in order; without those of cx.snapshots.
+        saved: those of cx.snapshots.
         causes: the records that caused the rows of signals, receipts and of cx.rejected, by topic, in order.
         explanations: headers of the rows of cx.rejected.
         scored: the accepted touchpoints, for cx.scored.
@@ -138,6 +140,7 @@ class Outbox:
         self.explanations: list[Headers] = []
         self.scored = ScoredRows(scored_bytes)
         self.tally = FlushTally()
+        self.saved: Sequence[Pair] = ()
         self._snapshot: Unsealed | None = None
 
     @property
@@ -266,8 +269,7 @@ class Outbox:
             BatchError: touchpoints cannot be encoded, for what is in them.
         """
         if self._snapshot is not None:
-            self.rows[SNAPSHOTS.contract] += self._snapshot.sealed()
-            self._snapshot = None
+            self.saved, self._snapshot = self._snapshot.sealed(), None
         self.scored.encode()
         if self.scored.values:
             self.rows[SCORED.contract] = [(None, value) for value in self.scored.values]
@@ -294,11 +296,16 @@ class Outbox:
     @property
     def rows_to_encode(self) -> int:
         """About how many rows `encode` has to make."""
-        return self.scored.rows + (0 if self._snapshot is None else len(self._snapshot.rows))
+        return self.scored.rows + (0 if self._snapshot is None else len(self._snapshot))
 
     def count(self, topic: str) -> int:
         """How many records wait for a topic, by its name in the contract."""
-        return len(self.rows[topic]) if topic in self.rows else 0
+        return len(self.by_topic.get(topic, ()))
+
+    @property
+    def by_topic(self) -> dict[str, Sequence[Pair]]:
+        """Keys and values to write, by the contract's name of the topic."""
+        return {**self.rows, SNAPSHOTS.contract: self.saved} if self.saved else dict(self.rows)
 
     def __bool__(self) -> bool:
         return bool(self.records or self.rows or self.taken or self._snapshot is not None)
@@ -352,7 +359,7 @@ async def commit(
                 largest.get(topic),
                 compress=outbox.repeats(topic),
             )
-            for topic, rows in outbox.rows.items()
+            for topic, rows in outbox.by_topic.items()
         ),
         return_exceptions=True,
     )
@@ -458,7 +465,12 @@ async def _write(
     first = 0
     while True:
         fill = partial(_filled, _new_batch(producer, compress=compress), rows, first, headers, limit, now)
-        if len(rows) - first < WORTH_A_THREAD:
+        if isinstance(rows, SealedRows) and isinstance(producer, TransactionProducer):
+            most = BATCH_BYTES - _BATCH_OVERHEAD
+            records = rows.records(first, most if limit is None else min(limit, most))
+            batch, stop = producer.create_batch(), first + records.rows
+            batch.fill(records.data, records.rows, now)
+        elif len(rows) - first < WORTH_A_THREAD:
             batch, stop = fill()
         else:
             batch, stop = await asyncio.get_running_loop().run_in_executor(None, fill)
