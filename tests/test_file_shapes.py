@@ -381,4 +381,4 @@ def test_zstd_by_its_skippable_frame_alone(tmp_path: Path) -> None:
 def test_replay_gives_the_scores_of_the_story(tmp_path: Path, name: str) -> None:
     result = CliRunner().invoke(group, ["replay", str(CASES / name), "--out", str(tmp_path)])
     assert result.exit_code == 0
-    assert "8 signals, 1 score cards, 0 rejected of 8 records" in result.output
+    assert "8 signals, 1 score card, 0 rejected of 8 records" in result.output

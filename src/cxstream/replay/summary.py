@@ -114,8 +114,8 @@ class Tally:
     def line(self) -> str:
         """The result in one line."""
         return (
-            f"{self.signals.total():,} signals, {self.levels.total():,} score cards,"
-            f" {self.rejected.total():,} rejected of {self.records:,} records"
+            f"{_several(self.signals.total(), 'signal')}, {_several(self.levels.total(), 'score card')},"
+            f" {self.rejected.total():,} rejected of {_several(self.records, 'record')}"
         )
 
     def table(self) -> RenderableType:
@@ -164,3 +164,7 @@ class Tally:
             ("leading reasons", self.leading.most_common() or [("none", 0)]),
             ("customers", [("all", self.levels.total()), *levels]),
         ]
+
+
+def _several(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
