@@ -64,6 +64,9 @@ rules: ## Write rules, alerts and dashboards into build/ with links to RUNBOOK_U
 	sh deploy/runbook-url.sh "$(RUNBOOK_URL)" deploy/prometheus build/prometheus
 	sh deploy/runbook-url.sh "$(RUNBOOK_URL)" deploy/grafana build/grafana
 
+# Threads of linear algebra that wait for each other spin: beside four other processes, a second one makes it slower.
+test: export OMP_NUM_THREADS = 1
+test: export OPENBLAS_NUM_THREADS = 1
 test: install ## Run all tests; they start a real Kafka.
 	@echo "All tests take 10 to 20 minutes on two cores, longer the first time: the kernels are compiled. A dot is a test."
 	$(BIN)/python -m pytest -n 5 $(ARGS)
