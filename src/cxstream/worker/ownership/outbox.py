@@ -462,10 +462,14 @@ async def _write(
             found = causes[first:stop] if causes else [None] * (stop - first)
             raise RowsRefusedError(topic, found, size, error) from error
 
+    if isinstance(rows, SealedRows) and not isinstance(producer, TransactionProducer):
+        # aiokafka's batches take objects; to make one for each row as it is added would take longer.
+        few = len(rows) < WORTH_A_THREAD
+        rows = list(rows) if few else await asyncio.get_running_loop().run_in_executor(None, list, rows)
     first = 0
     while True:
         fill = partial(_filled, _new_batch(producer, compress=compress), rows, first, headers, limit, now)
-        if isinstance(rows, SealedRows) and isinstance(producer, TransactionProducer):
+        if isinstance(rows, SealedRows):
             most = BATCH_BYTES - _BATCH_OVERHEAD
             records = rows.records(first, most if limit is None else min(limit, most))
             batch, stop = producer.create_batch(), first + records.rows
