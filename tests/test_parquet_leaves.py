@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import random
+import tracemalloc
 from contextlib import contextmanager
 from dataclasses import replace as replaced
 from datetime import UTC, datetime, timedelta
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pytest
+import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet as pq
@@ -225,6 +227,24 @@ def test_a_page_that_promises_more_than_it_has_is_left_to_arrow(tmp_path: Path, 
             few = Chunk(raw.fileno(), leaf, chunk, [replaced(pages[0], values=3)])
             few._turn()
             assert len(few._table) == (0 if leaf.is_text else 3)
+
+
+@pytest.mark.parametrize("said", [True, False])
+def test_a_frame_of_zstd_makes_no_room_for_more_than_its_page(tmp_path: Path, said: bool) -> None:
+    path, frame = tmp_path / "t.parquet", tmp_path / "frame"
+    pq.write_table(pa.table({"n": list(range(100))}), path, compression="zstd", use_dictionary=False)
+    frame.write_bytes(zstandard.ZstdCompressor(write_content_size=said).compress(bytes(256 << 20)))
+    with pq.ParquetFile(path) as file, frame.open("rb") as raw:
+        [[page]] = examined(file, path, ["n"], 1 << 20).pages.values()
+        leaf = leaf_of(file, "n", file.schema_arrow.field("n"), outer=False)
+        assert leaf is not None
+        bomb = replaced(page, start=0, packed=frame.stat().st_size)
+        chunk = Chunk(raw.fileno(), leaf, file.metadata.row_group(0).column(0), [bomb])
+        tracemalloc.start()
+        with pytest.raises(Damaged):
+            chunk._turn()
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("kind", [pa.int32(), pa.int64(), pa.float32(), pa.float64()])

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import zstandard
 from pyarrow import types
 
 from cxstream.files.parquet_columns import Plain, inner
@@ -42,11 +43,10 @@ _LENGTH, _MOST_WIDTH, _MOST_OFFSET = 4, 32, np.iinfo(np.int32).max
 # Leaves that have a bit each, beside one for rows without `data`.
 MOST_LEAVES = 62
 NUMBERS = {"INT32": "<i4", "INT64": "<i8", "FLOAT": "<f4", "DOUBLE": "<f8"}
-# Decoders that fail where a page promises more bytes than come out; those of others leave what was in memory before.
-_CHECKED = {"UNCOMPRESSED", "SNAPPY", "ZSTD"}
 # Larger pages are for Arrow: what is made of one takes several times its bytes. Writers end a page at 1 MiB, or some 20,000 rows.
 _MOST_BYTES, _MOST_FLAGS = 4 << 20, 1 << 20
 _FLAGS = np.array([0.0, 1.0])
+_UNKNOWN = -1
 _NO_NUMBERS, _NO_WHOLES = np.empty(0), np.empty(0, np.int64)
 _NO_BYTES, _NO_ENDS = np.empty(0, np.uint8), np.zeros(1, np.int32)
 
@@ -166,11 +166,10 @@ class Chunk:
         if any(page.unpacked > _MOST_BYTES or page.values > chunk.num_values for page in pages):
             raise Damaged
         packing = chunk.compression
-        if packing not in _CHECKED:
+        if packing not in _UNPACK:
             raise Damaged
         try:
-            self._codec = None if packing == "UNCOMPRESSED" else pa.Codec(packing.lower())
-            self._snappy = packing == "SNAPPY"
+            self._unpack = _UNPACK[packing]()
         except (pa.ArrowException, ValueError, OSError) as error:
             raise Damaged from error
         self._data, self._state, self._left = _NO_BYTES, np.zeros((STREAMS, STREAM), np.int64), 0
@@ -198,14 +197,10 @@ class Chunk:
         packed = os.pread(self._raw, page.packed, page.start)
         if len(packed) < page.packed:
             raise Damaged
-        found: Any = packed
-        if self._codec is not None and page.unpacked:
-            if self._snappy and _length_of_snappy(packed) != page.unpacked:
-                raise Damaged
-            try:
-                found = self._codec.decompress(packed, page.unpacked)
-            except (pa.ArrowException, ValueError, OSError) as error:
-                raise Damaged from error
+        try:
+            found = self._unpack(packed, page.unpacked) if page.unpacked else packed
+        except (pa.ArrowException, zstandard.ZstdError, ValueError, OSError) as error:
+            raise Damaged from error
         if len(found) != page.unpacked:
             raise Damaged
         data = np.empty(page.unpacked + WIDE, np.uint8)
@@ -387,6 +382,38 @@ class Chunk:
 
         found = self._take(n, take)
         return found, text[: offsets[n]]
+
+
+def _of_snappy() -> Callable[[bytes, int], Any]:
+    codec = pa.Codec("snappy")
+
+    def unpack(packed: bytes, size: int) -> Any:
+        if _length_of_snappy(packed) != size:
+            raise Damaged
+        return codec.decompress(packed, size)
+
+    return unpack
+
+
+def _of_zstd() -> Callable[[bytes, int], Any]:
+    # Arrow makes the tables of the decoder again for each page.
+    decoder = zstandard.ZstdDecompressor()
+
+    def unpack(packed: bytes, size: int) -> Any:
+        # What a frame says of its size is made room for, whatever the page says.
+        if zstandard.frame_content_size(packed) not in {size, _UNKNOWN}:
+            raise Damaged
+        return decoder.decompress(packed, size)
+
+    return unpack
+
+
+def _as_it_is() -> Callable[[bytes, int], Any]:
+    return lambda packed, _: packed
+
+
+# Decoders that fail where a page promises more bytes than come out; those of others leave what was in memory before.
+_UNPACK = {"UNCOMPRESSED": _as_it_is, "SNAPPY": _of_snappy, "ZSTD": _of_zstd}
 
 
 def _length_of_snappy(packed: bytes) -> int:

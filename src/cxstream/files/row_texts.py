@@ -70,7 +70,7 @@ class Texts:
         self.coded: list[int] = []
         self.words: list[tuple[int, int, int]] = []
         self._offsets = np.empty((most, n + 1), np.int32)
-        self._codes = np.zeros((most, n), np.int32)
+        self._codes = np.empty((most, n), np.int32)
         self.places = np.empty(n, np.int32)
         self.longest = self._size = 0
 

@@ -53,7 +53,7 @@ class Cells(NamedTuple):
         offsets: int32[texts, n + 1], where the texts of a column begin and end in its part of `text`: i is from i to i + 1.
             The first len(ENVELOPE) columns are those of the envelope. Of a column with codes these are its words.
         coded: int64[texts], the row of `codes` of each column; -1 for one without.
-        codes: int32[coded, n], which of the words of a column each row has; 0 where it has none.
+        codes: int32[coded, n], which of the words of a column each row has; without meaning where it has none.
         bases: int64[texts], where the part of each column begins.
         whole: bool[n], the rows that have all of the envelope, and in `data` nothing that JSON alone can say.
         times: int64[n], event times, ms UTC; or int64[0], where they are texts.
