@@ -19,6 +19,7 @@ from structlog.testing import capture_logs
 from cxstream.kafka.batch_fetch import WholeBatches
 from cxstream.model.errors import SettingsError
 from cxstream.settings import Settings
+from cxstream.topology import TOUCHPOINTS
 from cxstream.worker import memory_budget
 from cxstream.worker.feed import Fetch
 from cxstream.worker.memory_budget import available, budget, taken
@@ -110,6 +111,33 @@ def test_there_is_room_for_what_does_not_wait_yet(monkeypatch: pytest.MonkeyPatc
     assert some.fetch_bytes == some.budget.fetches // 1000
     some.expect(3)
     assert some.fetch_bytes == Settings().worker.fetch_bytes
+
+
+async def test_what_is_fetched_before_a_partition_runs_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be read when the next fetch comes, which may be never; standby replicas stop before a partition runs."""
+    put: list[tuple[int, int]] = []
+
+    def made(_: Any, __: Any, number: int, **___: Any) -> Any:
+        return SimpleNamespace(
+            number=number, put=lambda fetch: put.append((number, fetch.cost)), full=False, waiting_bytes=0
+        )
+
+    async def kept(number: int) -> None:
+        fetched = range(number, 4)
+        for other in fetched:
+            some.put(Fetch(other, [], None, 0, cost=10 * number + other))
+        seen.append((some.waiting_bytes, {tp.partition for tp in some.full()}))
+
+    seen: list[tuple[int, set[int]]] = []
+    settings = Settings(worker={"memory_mib": 2048, "queue_batches": 2, "standby": False})  # type: ignore[arg-type]
+    some = Partitions(settings, None)  # type: ignore[arg-type]
+    monkeypatch.setattr(partitions, "Partition", made)
+    monkeypatch.setattr(some, "_kept", kept)
+    await some.on_assigned([TopicPartition(TOUCHPOINTS.name, number) for number in (1, 2)])
+    # Of partition 3, which is another worker's, nothing is kept.
+    assert put == [(1, 11), (2, 12), (2, 22)]
+    assert seen == [(11 + 12, set()), (12 + 22, {2})]
+    assert not some._early
 
 
 def test_it_says_once_that_memory_runs_short(monkeypatch: pytest.MonkeyPatch) -> None:

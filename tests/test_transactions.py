@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiokafka import TopicPartition
-from aiokafka.client import CoordinationType
+from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
 from aiokafka.errors import (
     GroupAuthorizationFailedError,
     IllegalOperation,
@@ -29,7 +29,7 @@ from aiokafka.structs import OffsetAndMetadata
 
 from cxstream.kafka import coordinators, transactions
 from cxstream.kafka.batch_writer import BatchWriter
-from cxstream.kafka.coordinators import TransactionAbortableError
+from cxstream.kafka.coordinators import TransactionAbortableError, TransactionExpiredError
 from cxstream.kafka.transaction_requests import FeaturesResponse
 from cxstream.kafka.transactions import TransactionProducer, opened
 from cxstream.model.parameters import ScoringParams
@@ -281,6 +281,53 @@ async def test_a_coordinator_that_cannot_answer_now_is_asked_again(
     kind = CoordinationType.GROUP if key == OFFSETS else CoordinationType.TRANSACTION
     lookups = [each for each, _ in cluster.looked_up].count(kind)
     assert lookups == (1 if trouble in (14, 51) else 3)
+
+
+@pytest.mark.parametrize("key", [PRODUCE, OFFSETS, END])
+@pytest.mark.parametrize("late", [True, False])
+async def test_a_transaction_that_took_too_long_is_not_said_to_be_another_producers(
+    cluster: Cluster, key: int, late: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kafka answers alike where it has aborted a transaction for its age, and where another producer has come."""
+    producer = await claimed(cluster)
+    cluster.answers[key] = [47]
+    await producer.begin_transaction()
+    loop, begun = asyncio.get_running_loop(), producer._begun
+    monkeypatch.setattr(loop, "time", lambda: begun + (61 if late else 59))
+    with pytest.raises(ProducerFenced) as raised:
+        await _through(producer)
+    monkeypatch.undo()
+    assert isinstance(raised.value, TransactionExpiredError) is late
+    assert ("a transaction took 61 s; Kafka aborts one after 60 s" in str(raised.value)) is late
+
+
+async def test_two_requests_that_time_out_together_both_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first closes the connection, which aiokafka's client then forgets, and the second does not find it there."""
+
+    class Connection:
+        def send(self, *_: Any, **__: Any) -> Any:
+            async def lost() -> None:
+                await asyncio.sleep(0)
+                raise TimeoutError
+
+            return lost()
+
+        def close(self, reason: Any) -> None:
+            del client._conns[1, ConnectionGroup.DEFAULT]
+
+    async def ready(*_: Any, **__: Any) -> bool:
+        return True
+
+    client = AIOKafkaClient()
+    client._conns[1, ConnectionGroup.DEFAULT] = Connection()
+    monkeypatch.setattr(client, "ready", ready)
+    found = await asyncio.gather(
+        *(coordinators.send(client, 1, None) for _ in range(2)), return_exceptions=True
+    )
+    assert [type(each) for each in found] == [RequestTimedOutError] * 2
+    client._conns[1, ConnectionGroup.DEFAULT] = None
+    with pytest.raises(KeyError):
+        await coordinators.send(client, 2, None)
 
 
 async def test_nothing_is_committed_before_it_has_arrived_nor_without_a_transaction(cluster: Cluster) -> None:

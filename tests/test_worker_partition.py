@@ -25,6 +25,7 @@ from structlog.testing import capture_logs
 import golden_states
 from cxstream.kafka.admin import administration
 from cxstream.kafka.connection import connection
+from cxstream.kafka.coordinators import TransactionExpiredError
 from cxstream.kernels.layout import PANE, ROW
 from cxstream.model.errors import LostRecordsError
 from cxstream.model.kinds import FORGET_TYPE
@@ -663,7 +664,8 @@ async def test_a_warm_copy_leaves_alone_what_the_owner_saved_over_old_rows(setti
         assert b"early" in {name.encode() for name, _ in cold.engine.cards()}
 
 
-async def test_closing_does_not_wait_out_a_pause(settings: Settings) -> None:
+@pytest.mark.parametrize("expired", [True, False])
+async def test_closing_does_not_wait_out_a_pause(settings: Settings, expired: bool) -> None:
     await write(settings, TOUCHPOINTS.name, {0: troubles(100)})
     partition = Partition(
         settings, Kafka(settings, settings.worker.group), 0, parked=None, counters=Counters()
@@ -671,14 +673,16 @@ async def test_closing_does_not_wait_out_a_pause(settings: Settings) -> None:
     await until(lambda: partition.state == "running", SECONDS, lambda: partition.state)
 
     async def fenced(_: float) -> bool:
-        raise ProducerFenced
+        raise TransactionExpiredError("a transaction took 61 s") if expired else ProducerFenced
 
     assert partition._session is not None
     partition._session.finish = fenced  # type: ignore[method-assign]
     with capture_logs() as logs:
         await partition.close(settings.worker.session_seconds)
     assert "not closed in time" not in str(logs)
-    assert "another worker has claimed the partition" in str(logs)
+    assert ("another worker has claimed the partition" in str(logs)) is not expired
+    assert ("a transaction took 61 s" in str(logs)) is expired
+    assert (partition.counters.fenced, partition.counters.failures) == ((0, 1) if expired else (1, 0))
 
 
 async def test_a_producer_that_cannot_say_goodbye_is_cut_off(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiokafka
 import faust
+import numpy as np
 import pytest
 from aiokafka.protocol.fetch import FetchRequest
 from faust.exceptions import ImproperlyConfigured
@@ -15,6 +16,8 @@ from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 from faust.types import TP
 
 from cxstream.kafka.connection import connection
+from cxstream.kafka.records import PackedRecords
+from cxstream.scoring.codec.packed import Packed
 from cxstream.settings import Settings
 from cxstream.topology import FRICTION, TOUCHPOINTS
 from cxstream.worker.faust.app import create_app
@@ -149,6 +152,20 @@ async def test_a_fetch_that_a_rebalance_overtakes_is_dropped_and_the_next_one_sa
     assert [(each.first, each.follows) for each in fetches] == [
         each for each in passed if change == "none" or each[0] != 3
     ]
+
+
+def test_few_records_do_not_keep_the_whole_fetch_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Consumer, "highwater", lambda *_: 10)
+    consumer: Any = Consumer.__new__(Consumer)
+    consumer._handed_out = {}
+    text = b"k" * 100_000
+    places = np.arange(2, dtype=np.int64)
+    few = PackedRecords(
+        places, places, 0, Packed(text, places, places + 1), Packed(text, places + 1, places + 2)
+    )
+    fetch = consumer._next(TP(TOUCHPOINTS.name, 0), [few])
+    assert len(fetch.records.values.text) < 1000
+    assert [(each.key, each.value) for each in fetch.records] == [(b"k", b"k")] * 2
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from aiokafka.errors import (
     NotCoordinatorError,
     ProducerClosed,
     ProducerFenced,
+    RequestTimedOutError,
     TransactionalIdAuthorizationFailed,
     UnknownTopicOrPartitionError,
     for_code,
@@ -42,17 +43,42 @@ class TransactionAbortableError(KafkaError):  # type: ignore[misc]
 _UNKNOWN: dict[int, type[KafkaError]] = {90: InvalidProducerEpoch, 120: TransactionAbortableError}
 
 
+class TransactionExpiredError(ProducerFenced):  # type: ignore[misc]
+    """Kafka answers as if another producer had claimed the transactional id, and may have aborted the transaction for its age."""
+
+
+async def send(client: AIOKafkaClient, node: int, request: Any, **options: Any) -> Any:
+    """Send a request by aiokafka's client.
+
+    Of two requests on one connection that time out together, the second does not find the connection any more.
+
+    Raises:
+        RequestTimedOutError: there was no answer in time.
+        KafkaError: there is none.
+    """
+    try:
+        return await client.send(node, request, **options)
+    except KeyError as error:
+        if isinstance(error.__context__, TimeoutError):
+            raise RequestTimedOutError from error
+        raise
+
+
 class Coordinators:
     """The coordinators of a transactional id and of a group.
 
     Args:
         client: knows the cluster.
         transactional_id: the producer's own.
+        fenced: makes the error that says that the epoch of the producer is over.
     """
 
-    def __init__(self, client: AIOKafkaClient, transactional_id: str) -> None:
+    def __init__(
+        self, client: AIOKafkaClient, transactional_id: str, fenced: Callable[[], ProducerFenced]
+    ) -> None:
         self._client = client
         self._id = transactional_id
+        self._fenced = fenced
         self._closed = False
         self._known: dict[Any, int] = {}
 
@@ -82,7 +108,7 @@ class Coordinators:
         while True:
             node = await self._coordinator(kind, key or self._id)
             try:
-                wait = take(await self._client.send(node, make(), group=ConnectionGroup.COORDINATION))
+                wait = take(await send(self._client, node, make(), group=ConnectionGroup.COORDINATION))
             except KafkaError as error:
                 if isinstance(error, ProducerFenced) or not error.retriable:
                     raise
@@ -109,7 +135,7 @@ class Coordinators:
         if error in _LATER:
             return BACKOFF_SECONDS
         if error is InvalidProducerEpoch:
-            raise ProducerFenced
+            raise self._fenced()
         raise error(self._id) if error is TransactionalIdAuthorizationFailed else error()
 
     async def _coordinator(self, kind: Any, key: str) -> int:

@@ -17,6 +17,7 @@ from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.record.memory_records import MemoryRecords
 
 from cxstream.kafka.batch_fetch import WholeBatches
+from cxstream.kafka.coordinators import send
 from cxstream.model.errors import UnreadableError
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Screen:
 
     async def send(self, node: int, request: Any, **options: Any) -> Any:
         """Send a request; the response to a fetch contains no unreadable data."""
-        response = await self._client.send(node, request, **options)
+        response = await send(self._client, node, request, **options)
         if isinstance(request, FetchRequest):
             # The fetcher takes its data from a response before it awaits anything.
             self.raw.clear()

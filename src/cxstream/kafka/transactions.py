@@ -35,7 +35,14 @@ from aiokafka.protocol.transaction import InitProducerIdRequest
 from aiokafka.structs import RecordMetadata, TopicPartition
 
 from cxstream.kafka.batch_writer import BatchWriter
-from cxstream.kafka.coordinators import BACKOFF_SECONDS, BUSY_SECONDS, Coordinators, error_of
+from cxstream.kafka.coordinators import (
+    BACKOFF_SECONDS,
+    BUSY_SECONDS,
+    Coordinators,
+    TransactionExpiredError,
+    error_of,
+    send,
+)
 from cxstream.kafka.transaction_requests import (
     EndTxnRequest,
     FeaturesRequest,
@@ -92,9 +99,10 @@ class TransactionProducer:
         self._request_ms = request_ms
         self._batch_bytes = batch_bytes
         self._producer = (-1, -1)
-        self._coordinators = Coordinators(client, transactional_id)
+        self._coordinators = Coordinators(client, transactional_id, self._fenced)
         self._sequences: defaultdict[TopicPartition, int] = defaultdict(int)
         self._open = False
+        self._begun = 0.0  # by the event loop's clock
         self._closed = False
         self._error: BaseException | None = None
         # What is to be sent, what is not confirmed, and who sends.
@@ -136,7 +144,7 @@ class TransactionProducer:
     async def begin_transaction(self) -> None:
         """Begin: Kafka hears of it with the first request."""
         self._require(open_=False)
-        self._open = True
+        self._open, self._begun = True, asyncio.get_running_loop().time()
 
     async def send_batch(
         self, batch: BatchWriter, topic: str, *, partition: int
@@ -289,7 +297,7 @@ class TransactionProducer:
         for tp, batch in batches.items():
             topics[tp.topic].append((tp.partition, batch.records))
         try:
-            response = await self._client.send(leader, ProduceRequest(self._id, self._request_ms, topics))
+            response = await send(self._client, leader, ProduceRequest(self._id, self._request_ms, topics))
         except KafkaError as lost:
             for tp, batch in batches.items():
                 self._refused(tp, batch, lost)
@@ -328,7 +336,16 @@ class TransactionProducer:
                 self._client.force_metadata_update()
             self._enqueue({tp: batch}, BACKOFF_SECONDS)
         else:
-            self._give_up(tp, ProducerFenced() if isinstance(error, InvalidProducerEpoch) else error)
+            self._give_up(tp, self._fenced() if isinstance(error, InvalidProducerEpoch) else error)
+
+    def _fenced(self) -> ProducerFenced:
+        """What it means that the epoch is over: Kafka raises it for a claim, and where it aborts a transaction for its age."""
+        seconds = asyncio.get_running_loop().time() - self._begun
+        if not self._open or seconds * 1000 < self._transaction_ms:
+            return ProducerFenced()
+        return TransactionExpiredError(
+            f"a transaction took {seconds:.0f} s; Kafka aborts one after {self._transaction_ms / 1000:.0f} s"
+        )
 
     def _give_up(self, tp: TopicPartition, error: BaseException) -> None:
         batch = self._flying.pop(tp)

@@ -27,7 +27,7 @@ from faust.transport.drivers import aiokafka as driver
 
 from cxstream.kafka.connection import connection
 from cxstream.kafka.member_address import assignor
-from cxstream.kafka.records import together
+from cxstream.kafka.records import PackedRecords, together
 from cxstream.worker.feed import Fetch
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from faust.types import TP
 
     from cxstream.kafka.record_batches import Piece
-    from cxstream.kafka.records import PackedRecords
 
 # How often a consumer whose partitions are all full checks for room.
 _ROOM_SECONDS = 0.02
@@ -194,6 +193,9 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
 
     def _next(self, tp: TP, pieces: list[Piece | PackedRecords]) -> Fetch:
         records = together(pieces)
+        if isinstance(records, PackedRecords):
+            # What waits in the queue must not keep a whole fetch in memory.
+            records = records.alone()
         cost = sum(piece.cost for piece in pieces)
         fetch = Fetch(tp.partition, records, self._handed_out.get(tp), self.highwater(tp) or 0, cost)
         # Of a fetch that is not passed on, too: the next one then says that something is missing.

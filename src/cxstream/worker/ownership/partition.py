@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal
 import structlog
 from aiokafka.errors import KafkaError, ProducerFenced
 
+from cxstream.kafka.coordinators import TransactionExpiredError
 from cxstream.kafka.records import between
 from cxstream.model.errors import CxstreamError, OwnershipError, TopicError, UnreadableError
 from cxstream.model.rules import rules_of
@@ -222,14 +223,10 @@ class Partition:
             except OwnershipError as error:
                 self._give_way(error)
                 return
-            except ProducerFenced:
+            except ProducerFenced as error:
                 # The group has given the partition to another worker and will revoke it here; if it does not, that worker is gone.
                 self.state, wait = "fenced", self._settings.worker.session_seconds
-                self._fail("another worker has claimed the partition")
-                self.counters.fenced += 1
-                self._log.error(
-                    "another worker has claimed the partition; this one has stopped working on it"
-                )
+                self._stop_for(error)
                 if await self._is_dispossessed():
                     return
             except Exception as error:  # noqa: BLE001 - an error of one partition must not affect the others
@@ -237,6 +234,18 @@ class Partition:
             else:
                 return
             await self._pause(wait)
+
+    def _stop_for(self, error: ProducerFenced) -> None:
+        """Record that the claim is over; where a transaction was too slow, that is why, and nobody else need have claimed it."""
+        if isinstance(error, TransactionExpiredError):
+            why = str(error.args[0])
+            self._fail(why)
+            self.counters.failures += 1
+            self._log.error("a transaction took too long; the partition starts over", error=why)
+            return
+        self._fail("another worker has claimed the partition")
+        self.counters.fenced += 1
+        self._log.error("another worker has claimed the partition; this one has stopped working on it")
 
     async def _is_dispossessed(self) -> bool:
         """Whether another group has claimed the partition, not another worker of this group."""

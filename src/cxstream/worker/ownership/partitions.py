@@ -72,6 +72,8 @@ class Partitions:
         self._settings = settings
         self._kafka = kafka
         self._owned: dict[int, Partition] = {}
+        # What is fetched of partitions that are assigned, and do not run yet because standby replicas stop first.
+        self._early: dict[int, list[Fetch]] = {}
         self._parked: dict[int, Restored] = {}
         self._standbys: dict[int, Standby] = {}
         self._following: asyncio.Task[None] | None = None
@@ -125,12 +127,16 @@ class Partitions:
 
     def full(self) -> set[TopicPartition]:
         """Partitions with a full queue, which want no fetch now."""
-        return {TopicPartition(self._touchpoints, partition.number) for partition in self if partition.full}
+        most = self._settings.worker.queue_batches
+        early = {number for number, fetches in self._early.items() if len(fetches) >= most}
+        numbers = early | {partition.number for partition in self if partition.full}
+        return {TopicPartition(self._touchpoints, number) for number in numbers}
 
     @property
     def waiting_bytes(self) -> int:
         """The memory of fetched records, in bytes."""
-        return sum(partition.waiting_bytes for partition in self._owned.values())
+        early = sum(fetch.cost for fetches in self._early.values() for fetch in fetches)
+        return early + sum(partition.waiting_bytes for partition in self._owned.values())
 
     @property
     def room(self) -> int:
@@ -161,30 +167,42 @@ class Partitions:
         partition = self._owned.get(fetch.partition)
         if partition is not None:
             partition.put(fetch)
+        elif fetch.partition in self._early:
+            self._early[fetch.partition].append(fetch)
 
     async def on_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """Start new partitions; drop the states of partitions that other workers own now, or follow these as standby."""
         if self._closed or self.halted:
             return
         numbers = {tp.partition for tp in assigned if tp.topic in self.topics}
-        await self._close(set(self._owned) - numbers, self._revoke_seconds)
-        for number in sorted(numbers - set(self._owned)):
-            parked = await self._kept(number)
-            if self.halted:
-                return
-            self._owned[number] = Partition(
-                self._settings,
-                self._kafka,
-                number,
-                parked=parked,
-                counters=self._counters(number),
-                count=self._count_at_start,
-            )
+        self._early = {number: [] for number in numbers - set(self._owned)}
+        try:
+            await self._close(set(self._owned) - numbers, self._revoke_seconds)
+            for number in sorted(numbers - set(self._owned)):
+                parked = await self._kept(number)
+                if self.halted:
+                    return
+                self._own(number, parked)
+        finally:
+            self._early = {}
         self.assigned = True
         left, self._parked = self._parked, {}
         if self._settings.worker.standby:
             await self._cancel_following()
             self._following = asyncio.create_task(self._stand_by(left), name="standbys")
+
+    def _own(self, number: int, parked: Restored | None) -> None:
+        """Start a partition, which takes what was fetched of it meanwhile."""
+        self._owned[number] = partition = Partition(
+            self._settings,
+            self._kafka,
+            number,
+            parked=parked,
+            counters=self._counters(number),
+            count=self._count_at_start,
+        )
+        for fetch in self._early.pop(number, ()):
+            partition.put(fetch)
 
     async def on_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """Commit and release revoked partitions, before the rebalance continues."""
