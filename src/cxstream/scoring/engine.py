@@ -832,7 +832,7 @@ class Engine:
 
     def _render(self, slots: NDArray[np.int32]) -> tuple[Packed, Packed]:
         """Customers and their score cards, which have a line feed behind them."""
-        rows = self.partition.state.rows[slots]
+        rows = self.partition.state.rows.take(slots)
         values, judged, worths = self._evaluated(slots, rows["eval_offset"])
         facts = Facts(
             rows["level"],

@@ -134,7 +134,7 @@ class FlushTally:
             of_kind = (columns["kind"] == kind) & (status == ACCEPTED)
             self.own[_kind_of(events[int(of_kind.argmax())])] += int(kinds[kind])
         if len(told):
-            self._tell(events.taken(told), columns[told])
+            self._tell(events.taken(told), columns.take(told))
 
     def _counted(
         self,
