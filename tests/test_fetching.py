@@ -124,6 +124,7 @@ class Client:
 
     def __init__(self, *parts: tuple[Any, ...]) -> None:
         self.parts, self.updates = list(parts), 0
+        self._conns: dict[Any, Any] = {}
 
     async def send(self, node: int, request: Any) -> Any:
         return SimpleNamespace(

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import TopicPartition
+from aiokafka.client import ConnectionGroup
 from aiokafka.consumer.fetcher import FetchError
 from aiokafka.errors import CorruptRecordException, KafkaError, TopicAuthorizationFailedError, for_code
 from aiokafka.protocol.fetch import FetchRequest
@@ -18,6 +19,7 @@ from aiokafka.record.memory_records import MemoryRecords
 
 from cxstream.kafka.batch_fetch import WholeBatches
 from cxstream.kafka.coordinators import send
+from cxstream.kafka.frames import receive_at_once
 from cxstream.model.errors import UnreadableError
 
 if TYPE_CHECKING:
@@ -40,14 +42,20 @@ class Screen:
         client: aiokafka's client; only `send` is replaced.
         refuse: called for each partition that is removed.
         on_fetched: called with the partition and the offset of every successful fetch.
+        keep: bytes of memory that may be kept from response to response.
 
     Attributes:
         raw: the bytes of the latest fetch, by partition, until they are taken.
     """
 
     def __init__(
-        self, client: Any, refuse: Refuse, on_fetched: Callable[[TopicPartition, int], None] = lambda *_: None
+        self,
+        client: Any,
+        refuse: Refuse,
+        on_fetched: Callable[[TopicPartition, int], None] = lambda *_: None,
+        keep: int = 0,
     ) -> None:
+        self._keep = keep
         self._client = client
         self._refuse = refuse
         self._on_fetched = on_fetched
@@ -58,6 +66,10 @@ class Screen:
 
     async def send(self, node: int, request: Any, **options: Any) -> Any:
         """Send a request; the response to a fetch contains no unreadable data."""
+        if isinstance(request, FetchRequest):
+            connection = self._client._conns.get((node, ConnectionGroup.DEFAULT))  # noqa: SLF001
+            if connection is not None:
+                receive_at_once(connection, self._keep)
         response = await send(self._client, node, request, **options)
         if isinstance(request, FetchRequest):
             # The fetcher takes its data from a response before it awaits anything.

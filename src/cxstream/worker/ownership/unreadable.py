@@ -15,6 +15,7 @@ import structlog
 
 from cxstream.kafka.batch_fetch import WholeBatches
 from cxstream.kafka.fetch_screen import Screen, unreadable
+from cxstream.kafka.frames import KEPT_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -79,7 +80,7 @@ class DamagedPartitions:
         """Keep an unreadable partition of a started consumer from blocking its other partitions."""
         self._consumer = consumer
         fetcher = consumer._fetcher  # noqa: SLF001
-        fetcher._client = screen = Screen(fetcher._client, self.add, self._fetched)  # noqa: SLF001
+        fetcher._client = screen = Screen(fetcher._client, self.add, self._fetched, KEPT_BYTES)  # noqa: SLF001
         fetcher._records = self._batches = WholeBatches(  # noqa: SLF001
             self._topics, self.add, screen.raw, self._limits, self._most, self._read
         )
