@@ -160,6 +160,12 @@ def together(pieces: Sequence[Sequence[Any]]) -> Sequence[Any]:
     text, shifts = _one_text(packed)
 
     def moved(some: list[Packed]) -> Packed:
+        if not any(shifts):
+            return Packed(
+                text,
+                np.concatenate([each.begins for each in some]),
+                np.concatenate([each.ends for each in some]),
+            )
         begins = [each.begins + shift for each, shift in zip(some, shifts, strict=True)]
         ends = [each.ends + shift for each, shift in zip(some, shifts, strict=True)]
         return Packed(text, np.concatenate(begins), np.concatenate(ends))

@@ -41,6 +41,7 @@ DIGESTS = {
     "aiokafka.consumer.fetcher:FetchError": "10966ad4c7954483",
     "aiokafka.consumer.subscription_state:TopicPartitionState.pause": "f62189fab1d9806b",
     "aiokafka.consumer.subscription_state:TopicPartitionState.resume": "3a11dd5b4c69ace3",
+    "aiokafka.conn:AIOKafkaConnection": "ac26ab36fe7cd5b4",
     "aiokafka.client:AIOKafkaClient._wait_on_metadata": "957d529bb4739e38",
     "aiokafka.client:AIOKafkaClient.coordinator_lookup": "38a46a4273ed3211",
     "aiokafka.client:AIOKafkaClient.send": "fb1726e3ed8e63ef",

@@ -189,7 +189,9 @@ class OwnershipSession:
             decoded_at = perf_counter()
             outcome = self.engine.score(decoded, piece)
             scored_at = perf_counter()
-            some = records[begin : begin + len(piece.values)]
+            some = (
+                records if len(piece.values) == len(records) else records[begin : begin + len(piece.values)]
+            )
             self._outbox.add(outcome, some, self._partition)
             self._outbox.tally.observe(decoded, outcome, some, appended[begin : begin + len(some)])
             measures.batch.observe(len(some))
