@@ -23,6 +23,7 @@ from aiokafka.errors import (
     TopicAuthorizationFailedError,
     TransactionalIdAuthorizationFailed,
 )
+from aiokafka.protocol.struct import Struct
 from aiokafka.protocol.types import CompactArray, CompactString, Int16, TaggedFields
 from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.structs import OffsetAndMetadata
@@ -30,7 +31,7 @@ from aiokafka.structs import OffsetAndMetadata
 from cxstream.kafka import coordinators, transactions
 from cxstream.kafka.batch_writer import BatchWriter
 from cxstream.kafka.coordinators import TransactionAbortableError, TransactionExpiredError
-from cxstream.kafka.transaction_requests import FeaturesResponse
+from cxstream.kafka.transaction_requests import FeaturesResponse, ProduceFields, ProduceRequest
 from cxstream.kafka.transactions import TransactionProducer, opened
 from cxstream.model.parameters import ScoringParams
 from cxstream.scoring.engine import Engine
@@ -299,6 +300,14 @@ async def test_a_transaction_that_took_too_long_is_not_said_to_be_another_produc
     monkeypatch.undo()
     assert isinstance(raised.value, TransactionExpiredError) is late
     assert ("a transaction took 61 s; Kafka aborts one after 60 s" in str(raised.value)) is late
+
+
+@pytest.mark.parametrize("size", [0, 1, 126, 127, 128, 300_000])
+@pytest.mark.parametrize("topics", [[], ["a"], ["a", "\N{SNOWMAN}" * 50]])
+def test_a_request_with_records_is_what_its_fields_say(topics: list[str], size: int) -> None:
+    batches = {topic: [(n, bytes([n]) * size) for n in range(len(topic))] for topic in topics}
+    fields = ProduceRequest("t", 1000, batches).build(ProduceFields)
+    assert fields.encode() == Struct.encode(fields)
 
 
 async def test_two_requests_that_time_out_together_both_say_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ from aiokafka.protocol.types import (
     Int64,
     Schema,
     TaggedFields,
+    UnsignedVarInt32,
 )
 
 if TYPE_CHECKING:
@@ -32,6 +33,15 @@ def _by_topic(*of_partition: tuple[str, Any]) -> tuple[str, CompactArray]:
     """Fields of each partition of each topic, as most of these messages have them."""
     partitions = CompactArray(("partition", Int32), *of_partition, _TAGS)
     return "topics", CompactArray(("topic", _TEXT), ("partitions", partitions), _TAGS)
+
+
+_NO_TAGS = bytes(1)
+
+
+def _items(count: int) -> bytes:
+    """How many items an array has, or bytes a text."""
+    found: bytes = UnsignedVarInt32.encode(count + 1)
+    return found
 
 
 # Which field of the response to ApiVersions holds the features that are in force.
@@ -121,6 +131,22 @@ class ProduceFields(RequestStruct):  # type: ignore[misc]
         _by_topic(("records", CompactBytes)),
         _TAGS,
     )
+
+    def encode(self) -> bytes:
+        """The bytes of the request; the records are copied once, and not at each level that they are in."""
+        fields: Any = self
+        parts = [
+            _TEXT.encode(fields.transactional_id),
+            Int16.encode(fields.required_acks),
+            Int32.encode(fields.timeout),
+            _items(len(fields.topics)),
+        ]
+        for topic, partitions, _ in fields.topics:
+            parts += (_TEXT.encode(topic), _items(len(partitions)))
+            for partition, records, _ in partitions:
+                parts += (Int32.encode(partition), _items(len(records)), records, _NO_TAGS)
+            parts.append(_NO_TAGS)
+        return b"".join([*parts, _NO_TAGS])
 
 
 class ProduceRequest(Request[ProduceFields]):  # type: ignore[misc]
