@@ -110,6 +110,9 @@ def _put_digits(out: NDArray[np.uint8], at: int, n: np.uint64, count: int) -> in
 @kernel
 def _count_digits(n: np.uint64) -> int:
     count = 1
+    if n >= _WITH_DIGITS[8]:
+        # Most floats have 16 or 17 digits.
+        count = 17 if n >= _WITH_DIGITS[16] else 9
     while count < 20 and n >= _WITH_DIGITS[count]:
         count += 1
     return count

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cxstream.kernels.ahead import fetch
 from cxstream.kernels.jit import entry
 from cxstream.kernels.wide import WIDE, like, lowest
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 _LINE_FEED, _RETURN, _MARK = 10, 13, 0xEF
 _ONE = np.uint64(1)
+# Bytes ahead of which the text is asked for: the processor does so by itself, but not into the next page.
+_AHEAD = 2048
 
 
 @entry
@@ -37,6 +40,7 @@ def lines_of(
     begin, lines, filled, longest, room = 0, 0, 0, 0, len(begins)
     odd = np.uint64(0)
     for at in range(0, size, WIDE):
+        fetch(text, at, _AHEAD)
         marks = like(text, at, _LINE_FEED)
         strange = like(text, at, _RETURN) | like(text, at, _MARK)
         if size - at < WIDE:

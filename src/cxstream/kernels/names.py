@@ -91,12 +91,21 @@ def siphash(text: NDArray[np.uint8], at: int, end: int, key: NDArray[np.uint64])
     d = key[1] ^ np.uint64(0x7465646279746573)
     size = np.uint64(end - at)
     while end - at >= 8:
-        m = _bytes(text, at, 8)
+        m = word(text, at)
         d ^= m
         a, b, c, d = _round(a, b, c, d)
         a ^= m
         at += 8
-    m = (size << np.uint64(56)) | _bytes(text, at, end - at)
+    if at < end:
+        # The last bytes are at the top of the last 8.
+        rest = (
+            word(text, end - 8) >> np.uint64(8 * (8 - (end - at)))
+            if size >= np.uint64(8)
+            else _bytes(text, at, end - at)
+        )
+    else:
+        rest = np.uint64(0)
+    m = (size << np.uint64(56)) | rest
     d ^= m
     a, b, c, d = _round(a, b, c, d)
     a ^= m
@@ -296,7 +305,12 @@ def told(names: Names, slots: NDArray[np.int32], ends: NDArray[np.int64], out: N
         ends: int64[n], where the name of each ends in `out`.
         out: uint8[...], filled in.
     """
+    last = len(slots) - 1
     for i in range(len(slots)):
+        ahead = slots[min(i + AHEAD, last)]
+        fetch(names.begins, ahead, 0)
+        fetch(names.lengths, ahead, 0)
+        fetch(names.text, names.begins[slots[min(i + AHEAD // 2, last)]], 0)
         begin, n = names.begins[slots[i]], np.int64(names.lengths[slots[i]])
         for j in range(n):
             out[ends[i] - n + j] = names.text[begin + j]
