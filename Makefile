@@ -25,9 +25,10 @@ define create_venv
 endef
 
 # pip writes several lines for each package. This counts the packages instead, on one line of a terminal or in a few
-# lines elsewhere. Warnings and errors of pip go to standard error and are shown as they are.
+# lines elsewhere. Warnings and errors of pip go to standard error and are shown as they are. Of most modules nobody needs
+# the bytecode: it is made when they are first imported.
 define install_locked
-	@{ $(PIP) install --progress-bar off --require-hashes -r $(1); echo "status $$?"; } | { \
+	@{ $(PIP) install --progress-bar off --no-compile --require-hashes -r $(1); echo "status $$?"; } | { \
 	  n=0; all=$$(grep -c '^[A-Za-z0-9].*==' $(1)); \
 	  while read -r word rest; do case $$word in \
 	    Ignoring) all=$$((all - 1)) ;; \

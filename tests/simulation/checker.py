@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from cxstream.files.scored import decode, record_batch
 from cxstream.files.scored_columns import CODE, SCHEMA
-from cxstream.model.errors import SnapshotError
+from cxstream.model.errors import LostRecordsError, SnapshotError
 from cxstream.model.outputs import OUTPUTS
 from cxstream.scoring.codec.routing import FORWARDED_FROM
 from cxstream.scoring.engine import MARKER_KEY, Engine
@@ -369,7 +369,7 @@ class Checker:
             try:
                 async with cluster.kafka().reader(partition) as reader:
                     restored = await restore(cluster.scenario.settings, reader, partition, None, Counters())
-            except (BatchError, SnapshotError) as error:
+            except (BatchError, LostRecordsError, SnapshotError) as error:
                 raise ViolationError(f"partition {partition}: {error}") from error
             if not restored.saved:
                 raise ViolationError(f"partition {partition}: the saved state cannot be used")

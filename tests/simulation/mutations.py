@@ -199,7 +199,7 @@ MUTATIONS = (
         "cxstream.worker.ownership.standby:Standby.take",
         (("if self._unsaved is not None:", "if False:"),),
         seeds=600,
-        first=166,
+        first=34,
         worker=_WARM,
     ),
     Mutation(
