@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cxstream.kafka.batch_writer import BatchWriter
+from cxstream.kernels.packed_records import put_records
+from cxstream.scoring.engine import compile_kernels
+from cxstream.scoring.state import sealed_rows
 from cxstream.scoring.state.seal import Seal
 from cxstream.scoring.state.sealed_rows import Records, Sealed, SealedRows, columns_of
 
@@ -76,3 +81,16 @@ def test_a_row_beyond_the_limit_is_alone_in_its_batch() -> None:
     assert counts == [1, 1, 1, 1]
     with pytest.raises(IndexError):
         rows[4]
+
+
+def test_all_that_writes_rows_is_compiled_before_there_are_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Machine code for read-only bytes is other code: it was compiled in the event loop, at the first snapshot."""
+    writable = set()
+
+    def put(*given: Any) -> int:
+        writable.add(given[3].flags.writeable)
+        return put_records(*given)
+
+    monkeypatch.setattr(sealed_rows, "put_records", put)
+    compile_kernels()
+    assert writable == {True, False}

@@ -1124,5 +1124,6 @@ def compile_kernels() -> None:
     engine.take_cards()
     engine._writer.drafts(np.zeros((1, SIGNAL_WIDTH)), [""])  # noqa: SLF001  # not every signal comes at once
     sealed = engine.begin_snapshot().sealed()
-    sealed.records(0, 1)
+    # All of them, as the last ones lie in read-only bytes and others do not.
+    sealed.records(0, 1 << 20)
     Engine.restore(params, {}, {key: value for key, value in sealed if value is not None})
