@@ -35,11 +35,13 @@ from cxstream.kafka.transaction_requests import FeaturesResponse, ProduceFields,
 from cxstream.kafka.transactions import TransactionProducer, opened
 from cxstream.model.parameters import ScoringParams
 from cxstream.scoring.engine import Engine
-from cxstream.scoring.state.sealed_rows import columns_of
+from cxstream.scoring.state.seal import Seal
+from cxstream.scoring.state.sealed_rows import Sealed, SealedRows, columns_of
 from cxstream.topology import SNAPSHOTS, Topology
 from cxstream.worker.clients import Kafka
 from cxstream.worker.ownership import outbox as outboxes
 from cxstream.worker.ownership.outbox import Outbox
+from cxstream.worker.ownership.suspects import RowsRefusedError, Suspects
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -466,3 +468,25 @@ async def test_rows_of_a_snapshot_are_sent_in_batches_that_no_object_was_made_fo
         found += [(each.key, each.value) for each in records]
         first += len(records)
     assert found == list(outbox.saved)
+
+
+async def test_rows_of_a_snapshot_that_are_refused_come_in_ever_smaller_batches(cluster: Cluster) -> None:
+    """Tombstones take a third of what a row may take at most: half of that was more than the batch, again and again."""
+    rows = columns_of([(b"k%07d" % i, None) for i in range(20_000)])
+    saved = SealedRows([Sealed(rows, Seal(0).trailers(rows))])
+    refused, suspects = 0, Suspects(0)
+    while refused < 9:
+        cluster.answers[PRODUCE] = [10] if refused < 3 else []
+        cluster.asked.clear()
+        producer = await claimed(cluster)
+        await producer.begin_transaction()
+        limit = suspects.limits.get(SNAPSHOTS.contract)
+        try:
+            await outboxes._write(producer, SNAPSHOTS.contract, A, saved, (), (), limit, compress=False)
+            break
+        except RowsRefusedError as error:
+            refused += suspects.learn(error)
+    sizes = [len(fields.topics[0][1][0][1]) for *_, fields in cluster.asked]
+    assert refused == 3
+    assert len(sizes) == 8
+    assert max(sizes) < 50_000

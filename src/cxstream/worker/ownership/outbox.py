@@ -458,7 +458,8 @@ async def _write(
         except KafkaError as error:
             if not is_refusal(error):
                 raise
-            size = sum(wire_bytes(*rows[i], _headers_of(i, headers)) for i in range(first, stop))
+            # By the measure of the limit: half of it must be less than the batch.
+            size = written or sum(wire_bytes(*rows[i], _headers_of(i, headers)) for i in range(first, stop))
             found = causes[first:stop] if causes else [None] * (stop - first)
             raise RowsRefusedError(topic, found, size, error) from error
 
@@ -466,7 +467,7 @@ async def _write(
         # aiokafka's batches take objects; to make one for each row as it is added would take longer.
         few = len(rows) < WORTH_A_THREAD
         rows = list(rows) if few else await asyncio.get_running_loop().run_in_executor(None, list, rows)
-    first = 0
+    first = written = 0
     while True:
         fill = partial(_filled, _new_batch(producer, compress=compress), rows, first, headers, limit, now)
         if isinstance(rows, SealedRows):
@@ -474,6 +475,7 @@ async def _write(
             records = rows.records(first, most if limit is None else min(limit, most))
             batch, stop = producer.create_batch(), first + records.rows
             batch.fill(records.data, records.rows, now)
+            written = len(records.data)
         elif len(rows) - first < WORTH_A_THREAD:
             batch, stop = fill()
         else:
