@@ -17,6 +17,7 @@ from aiokafka.protocol.metadata import MetadataRequest, MetadataResponse_v0
 
 from cxstream.kafka.fetch_screen import Screen
 from cxstream.kafka.frames import Frames, receive_at_once
+from cxstream.worker.memory_budget import taken
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -173,3 +174,15 @@ async def test_a_consumer_that_is_screened_receives_so() -> None:
         broker.answers += [fetched(b"")]
         await Screen(client, lambda *_: pytest.fail("it can be read")).send(1, fetch())
         assert received(connection)
+
+
+async def test_an_impossible_length_ends_the_connection_and_a_wrong_one_takes_no_memory() -> None:
+    for size, ends in ((-1, True), (1 << 30, False)):
+        async with connected(Broker()) as connection:
+            receive_at_once(connection, 5000)
+            protocol: Any = connection._writer.transport.get_protocol()
+            protocol.get_buffer(-1)[:] = size.to_bytes(4, signed=True)
+            before = taken()
+            protocol.buffer_updated(4)
+            assert taken() - before < 100 << 20
+            assert connection.connected() is not ends

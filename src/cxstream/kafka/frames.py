@@ -12,6 +12,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from aiokafka.conn import CloseReason
 from aiokafka.errors import CorrelationIdError
 
@@ -68,7 +69,10 @@ class Frames(asyncio.BufferedProtocol):
             return
         self._got = 0
         if self._wanted is self._length:
-            size = int.from_bytes(self._length)
+            size = int.from_bytes(self._length, signed=True)
+            if size < 0:
+                self._connection.close(reason=CloseReason.OUT_OF_SYNC)
+                return
             self._wanted = self._room(size)
             if size:
                 return
@@ -77,7 +81,8 @@ class Frames(asyncio.BufferedProtocol):
 
     def _room(self, size: int) -> memoryview:
         if size > self._keep:
-            return memoryview(bytearray(size))
+            # Not zeros: what a wrong length asks for takes no memory until that many bytes have come.
+            return memoryview(np.empty(size, np.uint8))  # type: ignore[arg-type]  # an array has a buffer
         if size > len(self._kept):
             self._kept = memoryview(bytearray(size))
         return self._kept[:size]
