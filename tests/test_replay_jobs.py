@@ -27,7 +27,7 @@ from cxstream.files.lines import MOST_LINES
 from cxstream.files.pieces import Pieces, are_lines
 from cxstream.files.readers import read_batches
 from cxstream.kernels.layout import ACCEPTED, DUPLICATE, ERASED, TICKED
-from cxstream.replay import team
+from cxstream.replay import run, team
 from cxstream.replay.results import Results
 from cxstream.replay.run import replay
 from cxstream.replay.team import TeamError
@@ -529,20 +529,57 @@ def test_without_memory_or_processes_one_process_scores(
 
 
 @linux
-def test_more_lines_than_come_at_a_time_are_scored_by_one_process(log: Path, tmp_path: Path) -> None:
-    log.write_bytes(log.read_bytes() + b"x\n" * (MOST_LINES + 1))
+def test_more_files_than_may_be_open_are_scored_by_one_process(
+    log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def few(path: Any, *given: Any, **named: Any) -> int:
+        if path == log:
+            asked.append(path)
+            if len(asked) > 2:
+                raise OSError(errno.EMFILE, "Too many open files")
+        return do(path, *given, **named)
+
+    def found(jobs: int) -> dict[str, bytes]:
+        router = Router(PARAMS["default"], {})
+        return results([log] * 3, tmp_path / f"{jobs}", router, batch_bytes=4096, jobs=jobs, processes=True)[
+            0
+        ]
+
+    asked: list[Path] = []
+    one, opened, do = found(1), len(os.listdir("/proc/self/fd")), os.open  # noqa: PTH208
+    monkeypatch.setattr(os, "open", few)
+    assert found(2) == one
+    assert len(asked) == 3
+    assert len(os.listdir("/proc/self/fd")) == opened  # noqa: PTH208
+
+
+@linux
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_more_lines_than_come_at_a_time_are_scored_by_one_process(
+    end: bytes, log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    again: list[str] = []
+
+    def noted(router: Router, failed: Any) -> Router:
+        again.append(str(failed))
+        return began(router, failed)
+
+    began = run._again
+    monkeypatch.setattr(run, "_again", noted)
+    log.write_bytes(log.read_bytes().replace(b"\n", end) + (b"x" + end) * (MOST_LINES + 1) + end * (1 << 19))
     one, several = (
         results(
             [log],
             tmp_path / f"{jobs}",
             Router(PARAMS["default"], {}),
-            batch_bytes=1 << 20,
+            batch_bytes=1 << 19,
             jobs=jobs,
             processes=True,
         )[0]
         for jobs in (1, 2)
     )
     assert several == one
+    assert ["too many" in each for each in again] == [True]
 
 
 def members_of(group: int) -> list[int]:

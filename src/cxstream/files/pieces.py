@@ -73,6 +73,14 @@ class Pieces:
         self._all: list[Piece] = []
 
     def __enter__(self) -> Self:
+        try:
+            self._open()
+        except OSError:
+            self.__exit__()
+            raise
+        return self
+
+    def _open(self) -> None:
         before = 0
         for path in self._paths:
             number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -82,7 +90,6 @@ class Pieces:
                 end = min(begin + self._piece_bytes, size)
                 self._all.append(Piece(path, number, begin, end, size, before))
             before += size
-        return self
 
     def __exit__(self, *_: object) -> None:
         for number in self._numbers:

@@ -301,12 +301,12 @@ class Team(_Member):
 
     def __enter__(self) -> Self:
         with self._leave as leave:
-            leave.enter_context(self._pieces)
-            leave.callback(self._end)
             try:
+                leave.enter_context(self._pieces)
+                leave.callback(self._end)
                 for number in range(1, self._count):
                     self._fork(number)
-            except OSError as error:  # no more processes
+            except OSError as error:  # no more processes, or too many files are open
                 raise NotSharedError(str(error)) from error
             self._leave = leave.pop_all()
         return self
