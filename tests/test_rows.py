@@ -236,6 +236,14 @@ def _parquet(some: pa.Table, path: Path) -> None:
     pq.write_table(some, path, row_group_size=700)
 
 
+def _one_group(some: pa.Table, path: Path) -> None:
+    # Texts that are read by the codes of their words, without Arrow.
+    data = [pa.field(each.name, pa.string()) if each.type == pa.large_string() else each for each in some["data"].type]  # fmt: skip
+    for name, kind in (("type", pa.string()), ("data", pa.struct(data))):
+        some = some.set_column(some.column_names.index(name), name, some[name].cast(kind))
+    pq.write_table(some, path)
+
+
 def _arrow(some: pa.Table, path: Path) -> None:
     with pa.ipc.new_file(path, some.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as file:
         file.write_table(some, max_chunksize=600)
@@ -248,6 +256,7 @@ def _arrow_stream(some: pa.Table, path: Path) -> None:
 
 FORMATS: dict[str, Callable[[pa.Table, Path], None]] = {
     "parquet": _parquet,
+    "one.parquet": _one_group,
     "arrow": _arrow,
     "arrows": _arrow_stream,
 }
