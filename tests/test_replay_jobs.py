@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 
 from cxstream.files.lines import MOST_LINES
 from cxstream.files.pieces import Pieces, are_lines
-from cxstream.files.readers import read_batches
+from cxstream.files.readers import BATCH_BYTES, read_batches
 from cxstream.kernels.layout import ACCEPTED, DUPLICATE, ERASED, TICKED
 from cxstream.replay import run, team
 from cxstream.replay.results import Results
@@ -580,6 +580,23 @@ def test_more_lines_than_come_at_a_time_are_scored_by_one_process(
     )
     assert several == one
     assert ["too many" in each for each in again] == [True]
+
+
+@linux
+def test_pieces_are_not_so_large_that_valid_lines_are_too_many(
+    log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pieces(paths: list[Path], size: int, limit: int) -> Pieces:
+        sizes.append(size)
+        return Pieces(paths, size, limit)
+
+    sizes: list[int] = []
+    monkeypatch.setattr(team, "Pieces", pieces)
+    for batch_bytes in (4096, 64 << 10, 16 << 20):
+        log.write_bytes(log.read_bytes() + b"\n" * max(batch_bytes - log.stat().st_size + 1, 0))
+        router = Router(PARAMS["default"], {})
+        results([log], tmp_path / "out", router, batch_bytes=batch_bytes, jobs=2, processes=True)
+    assert sizes == [4096, 64 << 10, BATCH_BYTES]
 
 
 def members_of(group: int) -> list[int]:

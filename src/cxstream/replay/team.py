@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from cxstream.files.lines import Records
 from cxstream.files.pieces import Pieces, are_lines
-from cxstream.files.readers import Chunk
+from cxstream.files.readers import BATCH_BYTES, Chunk
 from cxstream.model.errors import CxstreamError
 from cxstream.replay.ring import SLOTS, Ring, Shared, Texts
 from cxstream.scoring.cards import merged
@@ -279,6 +279,8 @@ class Team(_Member):
         grace: int,
         until: int | None,
     ) -> None:
+        # Of valid lines a larger piece has more than come at a time.
+        batch_bytes = min(batch_bytes, BATCH_BYTES)
         pieces = Pieces(paths, batch_bytes, router.max_record_bytes)
         self._leave = contextlib.ExitStack()
         try:
