@@ -25,7 +25,8 @@ rows = st.lists(st.tuples(content, content, headers), min_size=1, max_size=150)
 
 def of_aiokafka(records: list[Any], limit: int, codec: int = 0) -> tuple[bytes, int]:
     """A batch with as many of the records as fit, and how many these are."""
-    builder = DefaultRecordBatchBuilder(2, codec, 1, -1, -1, 0, limit)
+    # It leaves the last byte of a batch free.
+    builder = DefaultRecordBatchBuilder(2, codec, 1, -1, -1, 0, limit + 1)
     taken = 0
     for key, value, more, timestamp in records:
         if builder.append(taken, timestamp, key, value, more) is None:
@@ -67,6 +68,14 @@ def test_a_batch_is_compressed_where_that_makes_it_smaller(repeated: bool) -> No
     assert found.compression_type == (ZSTD if repeated else 0)
     assert found.validate_crc()
     assert [each.value for each in found] == [value]
+
+
+def test_a_batch_may_be_as_large_as_its_limit() -> None:
+    rows = [(b"k", b"x" * 50), (b"k", b"y" * 50)]
+    whole = BatchWriter(MANY)
+    whole.extend(rows, [], 1)
+    size = len(whole.sealed(PRODUCER, SEQUENCE))
+    assert [BatchWriter(limit).extend(rows, [], 1) for limit in (size - 1, size)] == [1, 2]
 
 
 def test_the_first_record_of_a_batch_fits_always_and_none_after_it_is_closed() -> None:
