@@ -178,7 +178,7 @@ class _Cutter:
         yield from self._cut(data, len(data) - len(AFTER)) or []
 
     def _cut(self, data: bytes, size: int, *, whole: bool = False) -> list[Records] | None:
-        """Cut the first bytes of a text into lines; arguments as of `cut`. None as there."""
+        """Cut the first bytes of a text into lines; arguments as those of `cut`, and None where it returns None."""
         found = cut(data, 0, size, self.limit, first=self.next, whole=whole)
         if found is None:
             return None

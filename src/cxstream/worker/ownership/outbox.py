@@ -469,17 +469,18 @@ async def _write(
         rows = list(rows) if few else await asyncio.get_running_loop().run_in_executor(None, list, rows)
     first = written = 0
     while True:
-        fill = partial(_filled, _new_batch(producer, compress=compress), rows, first, headers, limit, now)
         if isinstance(rows, SealedRows):
             most = BATCH_BYTES - _BATCH_OVERHEAD
             records = rows.records(first, most if limit is None else min(limit, most))
             batch, stop = producer.create_batch(), first + records.rows
             batch.fill(records.data, records.rows, now)
             written = len(records.data)
-        elif len(rows) - first < WORTH_A_THREAD:
-            batch, stop = fill()
         else:
-            batch, stop = await asyncio.get_running_loop().run_in_executor(None, fill)
+            fill = partial(_filled, _new_batch(producer, compress=compress), rows, first, headers, limit, now)
+            if len(rows) - first < WORTH_A_THREAD:
+                batch, stop = fill()
+            else:
+                batch, stop = await asyncio.get_running_loop().run_in_executor(None, fill)
         await send(batch, first, stop)
         first = stop
         if first >= len(rows):
