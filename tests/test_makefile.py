@@ -1,4 +1,4 @@
-"""What `make` says while it installs, and that it fails where pip does."""
+"""What `make` says while it installs, that it fails where pip does, and that uv installs what pip would."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is not on PATH")
 
 PIP = """#!/bin/sh
-case "$*" in *" -e "*) exit 0 ;; esac
+case "$*" in *" -e "*) exit 0 ;; *"config list") echo "CONFIGURED"; exit 0 ;; *uv.lock) exit 0 ;; esac
 echo "Ignoring colorama: markers 'sys_platform == \\"win32\\"' don't match your environment"
 for n in $(seq 1 45); do
   echo "Collecting package-$n==1.0 (from -r requirements-demo.lock (line $n))"
@@ -34,11 +34,20 @@ def venv(tmp_path: Path) -> Path:
     return programs.parent
 
 
-def install(venv: Path, status: int) -> subprocess.CompletedProcess[str]:
-    pip = venv / "bin" / "pip"
-    pip.write_text(PIP.replace("STATUS", str(status)))
-    pip.chmod(0o755)
-    command = ["make", "--no-print-directory", f"VENV={venv}", f"PYTHON={sys.executable}", f"{venv}/.usable"]
+UV = """#!/bin/sh
+echo "$*" >"$0.asked"
+exit STATUS
+"""
+
+
+def install(
+    venv: Path, status: int, target: str = ".usable", *, uv: int = 0, configured: str = ""
+) -> subprocess.CompletedProcess[str]:
+    for name, text, ends in (("pip", PIP.replace("CONFIGURED", configured), status), ("uv", UV, uv)):
+        program = venv / "bin" / name
+        program.write_text(text.replace("STATUS", str(ends)))
+        program.chmod(0o755)
+    command = ["make", "--no-print-directory", f"VENV={venv}", f"PYTHON={sys.executable}", f"{venv}/{target}"]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
 
 
@@ -62,3 +71,34 @@ def test_a_pip_that_fails_fails_the_installation(venv: Path) -> None:
     assert done.returncode == 2
     assert "Error 3" in done.stderr
     assert not (venv / ".usable").exists()
+
+
+def test_uv_installs_the_lock_with_its_hashes_and_pip_nothing(venv: Path) -> None:
+    done = install(venv, 3, ".installed")
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 1
+    asked = (venv / "bin" / "uv.asked").read_text()
+    assert asked.endswith(f"--python {venv}/bin/python --require-hashes -r requirements.lock\n")
+    own = (venv / "uv.lock").read_text()
+    assert own.startswith("uv==")
+    assert own.count("==") == 1
+    assert "--hash=sha256:" in own
+
+
+def test_where_uv_fails_pip_installs_the_lock(venv: Path) -> None:
+    done = install(venv, 0, ".installed", uv=2)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "  45 packages are here and are being installed"
+    (venv / ".installed").unlink()
+    assert install(venv, 3, ".installed", uv=2).returncode == 2
+    assert not (venv / ".installed").exists()
+
+
+@pytest.mark.parametrize(
+    "configured", ["global.index-url='https://x/simple'", ":env:.extra-index-url='https://x'"]
+)
+def test_uv_is_not_asked_where_pip_is_told_where_to_look(venv: Path, configured: str) -> None:
+    done = install(venv, 0, ".installed", configured=configured)
+    assert done.returncode == 0, done.stderr
+    assert "45 packages are here" in done.stdout
+    assert not (venv / "bin" / "uv.asked").exists()
