@@ -18,10 +18,13 @@ from pyarrow import parquet as pq
 
 from cxstream.files import parquet
 from cxstream.files.parquet_leaves import Chunk, Damaged, leaf_of
-from cxstream.files.parquet_pages import _page, _pages, examined
+from cxstream.files.parquet_pages import Page, _page, _pages, examined
+from cxstream.files.parquet_spans import Spans
+from cxstream.files.readers import read_batches
 from cxstream.model.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 MIB = 1 << 20
@@ -75,6 +78,100 @@ def test_what_is_there_once_and_meant_often_comes_a_few_rows_at_a_time(tmp_path:
     records, most = largest(path)
     assert records == rows
     assert most < 20 * MIB
+
+
+SHORT, LONG = 20_000, 60
+LATE: dict[str, dict[str, Any]] = {
+    "small pages": {"write_batch_size": 1},
+    "a page for Arrow": {},
+    "JSON for Arrow": {},
+}
+
+
+@pytest.mark.parametrize("kind", LATE)
+def test_long_rows_behind_many_short_ones_come_a_few_at_a_time(tmp_path: Path, kind: str) -> None:
+    """A few kilobytes became a batch of gigabytes, since the average row was short."""
+    texts = ["a"] * SHORT + ["x" * MIB] * LONG
+    data = [said(text) if kind.startswith("JSON") else {"channel": "web", "text": text} for text in texts]
+    path = write(tmp_path / "late.parquet", len(data), data, use_dictionary=list(EVENT), **LATE[kind])
+    assert path.stat().st_size < 300_000
+    records, most = largest(path)
+    assert records == len(data)
+    assert most < 20 * MIB
+    if kind == "small pages":
+        # Those before are read as if there were no others.
+        found = [len(found.lines) for _, found in parquet.read(path, 4 * MIB, 16 * MIB)]
+        assert len(found) < 20 + LONG
+    most = 0
+    for _, rows in parquet.read_rows(path, 4 * MIB, ["data"]):
+        most = max(most, sum(len(str(row)) for row in rows))
+    assert most < 20 * MIB
+
+
+ARROW: dict[str, Callable[[str], Any]] = {
+    "a struct": lambda text: {"channel": "web", "text": text},
+    "JSON": said,
+    "lists": lambda text: {"channel": "web", "hashtags": [text[: len(text) // 2]] * 2},
+    "maps": lambda text: [("channel", "web"), ("text", text)],
+}
+
+
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("kind", ARROW)
+def test_long_rows_of_arrow_come_a_few_at_a_time(tmp_path: Path, kind: str, large: bool) -> None:
+    data = [ARROW[kind](text) for text in ["ab"] * SHORT + ["x" * MIB] * LONG]
+    text = pa.large_string() if large else pa.string()
+    shape = {
+        "a struct": pa.struct({"channel": text, "text": text}),
+        "JSON": text,
+        "lists": pa.struct({"channel": text, "hashtags": (pa.large_list if large else pa.list_)(text)}),
+        "maps": pa.map_(text, text),
+    }[kind]
+    columns = {name: pa.array([value] * len(data)) for name, value in EVENT.items()}
+    table = pa.table({**columns, "data": pa.array(data, shape)})
+    path = tmp_path / "late.arrow"
+    with pa.ipc.new_file(path, table.schema) as file:
+        file.write_table(table)
+    found = [list(chunk.lines) for chunk in read_batches([path])]
+    assert sum(map(len, found)) == SHORT + LONG
+    assert max(sum(map(len, lines)) for lines in found) < 20 * MIB
+    assert len(found) < 20 + LONG
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_pages_of_a_batch_are_not_too_large_together(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cxstream.files.parquet_spans.MOST_BYTES", 100)
+    chance, n = random.Random(seed), 60
+    leaves: list[tuple[int, list[Page]]] = []
+    for _ in range(3):
+        pages, left = [], n
+        while left:
+            count = min(left, chance.choice((0, 1, 5, 40)))
+            pages.append(Page(0, chance.choice((0, 1, 90, 700)), count, 0, 0, 0, 3))
+            left -= count
+        leaves.append((0, pages))
+
+    def sound(first: int, rows: int) -> bool:
+        begun, share = 0, 0.0
+        for _, pages in leaves:
+            begin = 0
+            for page in pages:
+                end = begin + page.values
+                begun += page.unpacked if first < begin < first + rows and page.values else 0
+                within = max(0, min(end, first + rows) - max(begin, first))
+                share += page.unpacked * within / max(page.values, 1)
+                begin = end
+        return rows == 1 or (begun <= 100 and share <= 100.01)
+
+    spans, first = Spans(leaves, n, 30), 0
+    for rows in spans:
+        assert sound(first, rows)
+        # And not fewer than there can be.
+        assert first + rows == n or rows == 30 or not sound(first, rows + 1)
+        first += rows
+    assert first == n
+    alike = spans.alike()
+    assert all(sound(begin, min(alike, n - begin)) for begin in range(0, n, alike))
 
 
 def test_a_page_that_is_too_large_is_refused_before_it_is_unpacked(

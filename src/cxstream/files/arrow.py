@@ -6,10 +6,13 @@ Files are read, not mapped: a file that shrinks while it is read is an error, an
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
+import numpy as np
 import pyarrow as pa
 from pyarrow import compute as pc
+from pyarrow import types
 
 from cxstream.files.event_rows import columns_of_events, records
 from cxstream.files.formats import ARROW_FILE
@@ -22,6 +25,10 @@ if TYPE_CHECKING:
 
     from cxstream.files.lines import Records
     from cxstream.files.streams import Source
+
+_LARGE = pa.large_string(), pa.large_binary()
+_TEXTS = pa.string(), pa.binary(), *_LARGE
+_Place: TypeAlias = Callable[[int], int]
 
 _ROW_BYTES, _MAX_ROWS = 128, 1 << 16
 # What the rows of a batch may take, with their texts taken out of dictionaries.
@@ -47,21 +54,68 @@ def read(source: Source, path: Path, batch_bytes: int, max_record_bytes: int) ->
     for schema, batch in _batches(source, path):
         names = columns_of_events(schema, path) if names is None else names
         if batch is not None and batch.num_rows:
-            rows = _rows_at_a_time([batch.column(name) for name in names], batch_bytes)
-            yield from records(batch, names, path, first, rows, max_record_bytes)
+            begin = 0
+            for n in _spans([batch.column(name) for name in names], batch_bytes):
+                yield from records(batch.slice(begin, n), names, path, first + begin, n, max_record_bytes)
+                begin += n
             first += batch.num_rows
 
 
-def _rows_at_a_time(columns: list[Any], batch_bytes: int) -> int:
-    """How many rows are read at a time; fewer of wide ones. A text that a dictionary has once may be meant in every row."""
-    width: int = sum(column.get_total_buffer_size() for column in columns) // len(columns[0])
-    parts = [part for column in columns for part in _parts(column)]
-    width += sum(_longest(part.dictionary) for part in parts if pa.types.is_dictionary(part.type))
-    return max(1, min(_MAX_ROWS, batch_bytes // _ROW_BYTES, _PARTS_BYTES // max(1, width)))
+def _spans(columns: list[Any], batch_bytes: int) -> Iterator[int]:
+    """How many rows come at a time, some after the others; fewer of wide ones."""
+    n, parts = len(columns[0]), [part for column in columns for part in _parts(column)]
+    lengths = [_places(part) for part in parts]
+    # A text that a dictionary has once may be meant in every row.
+    width = sum(_longest(part.dictionary) for part in parts if types.is_dictionary(part.type))
+    width += sum(
+        part.get_total_buffer_size() for part, own in zip(parts, lengths, strict=True) if own is None
+    ) // n  # fmt: skip
+    places = [own for own in lengths if own is not None]
+
+    def halved(first: int, rows: int) -> Iterator[int]:
+        size = width * rows + sum(place(first + rows) - place(first) for place in places)
+        if size <= _PARTS_BYTES or rows == 1:
+            yield rows
+        else:
+            yield from halved(first, rows // 2)
+            yield from halved(first + rows // 2, rows - rows // 2)
+
+    rows = max(1, min(_MAX_ROWS, batch_bytes // _ROW_BYTES))
+    for first in range(0, n, rows):
+        yield from halved(first, min(rows, n - first))
+
+
+def _places(part: Any) -> _Place | None:
+    """Says how many bytes of the values of a column lie before a row; None where all rows have as many."""
+    kind = part.type
+    if not len(part):
+        return None
+    if types.is_map(kind):
+        within = [_within(part.keys), _within(part.items)]
+    elif types.is_list(kind) or types.is_large_list(kind):
+        within = [_within(part.values)]
+    elif kind in _TEXTS:
+        within = [lambda place: place]
+    else:
+        return None
+    wide = types.is_large_list(kind) or kind in _LARGE
+    last = len(part)
+    buffer = part.buffers()[1]
+    if buffer is None:
+        return None
+    offsets = np.frombuffer(buffer, np.int64 if wide else np.int32, part.offset + last + 1)[part.offset :]
+    # What is damaged is refused where it is read.
+    return lambda i: sum(place(int(offsets[min(max(i, 0), last)])) for place in within)
+
+
+def _within(values: Any) -> _Place:
+    """As `_places`, of the values of lists."""
+    width = values.get_total_buffer_size() // max(1, len(values))
+    return _places(values) or (lambda place: width * place)
 
 
 def _parts(column: Any) -> list[Any]:
-    return column.flatten() if pa.types.is_struct(column.type) else [column]
+    return column.flatten() if types.is_struct(column.type) else [column]
 
 
 def _longest(texts: Any) -> int:

@@ -15,6 +15,7 @@ from cxstream.files.parquet_columns import values
 from cxstream.files.parquet_leaves import Damaged
 from cxstream.files.parquet_pages import Examined, examined
 from cxstream.files.parquet_rows import Shape, batches, shape_of
+from cxstream.files.parquet_spans import spans_of
 from cxstream.model.errors import InputError
 
 if TYPE_CHECKING:
@@ -62,7 +63,10 @@ def read(path: Path, batch_bytes: int, max_record_bytes: int) -> Iterator[tuple[
         known, done = done, 0
         for batch in chain.from_iterable(
             file.iter_batches(
-                min(found.rows, _MAX_ROWS), row_groups=group, columns=columns, use_threads=False
+                spans_of(file, found, group, _MAX_ROWS).alike(),
+                row_groups=group,
+                columns=columns,
+                use_threads=False,
             )
             for group in groups
         ):
@@ -79,7 +83,7 @@ def _without_arrow(
 ) -> Iterator[Records]:
     """The records up to the first that Arrow must read."""
     # They take half of what Arrow's take in memory.
-    done, at_a_time = 0, min(2 * rows, found.rows)
+    done, at_a_time = 0, 2 * rows
     with path.open("rb", buffering=0) as raw:
         for group in range(file.metadata.num_row_groups):
             try:
@@ -110,7 +114,9 @@ def read_rows(
     with _opened(path) as file:
         names = [name for name in _column_names(file.schema_arrow, path) if name in wanted]
         done = 0
-        at_a_time = examined(file, path, names, _rows(file, batch_bytes)).rows
+        at_a_time = _rows(file, batch_bytes)
+        found = examined(file, path, names, at_a_time)
+        at_a_time = spans_of(file, found, range(file.metadata.num_row_groups), at_a_time).alike()
         for batch in file.iter_batches(batch_size=at_a_time, columns=names):
             done += batch.num_rows
             columns = [values(batch.column(name), utc=False) for name in names]

@@ -11,6 +11,7 @@ from pyarrow import types
 
 from cxstream.files.parquet_columns import identifier, inner, values
 from cxstream.files.parquet_leaves import MOST_LEAVES, Chunk, Damaged, Leaf, Marks, leaf_of
+from cxstream.files.parquet_spans import spans_of
 from cxstream.files.row_cells import Parts
 from cxstream.files.row_texts import Unfit
 from cxstream.kernels.events import ENVELOPE, TYPES
@@ -105,7 +106,7 @@ def batches(file: Any, raw: int, group: int, shape: Shape, found: Examined, rows
         group: number of the row group.
         shape: how it is read.
         found: its pages.
-        rows: how many come at a time.
+        rows: how many come at a time at most.
 
     Raises:
         Damaged: Arrow must read what has not come.
@@ -124,12 +125,13 @@ def batches(file: Any, raw: int, group: int, shape: Shape, found: Examined, rows
             aside.append(path)
     if not any(path.startswith("data.") for path in leaves):
         raise Damaged
+    spans = spans_of(file, found, [group], rows)
     if aside:
-        for batch in file.iter_batches(rows, row_groups=[group], columns=aside, use_threads=False):
+        for batch in file.iter_batches(spans.alike(), row_groups=[group], columns=aside, use_threads=False):
             yield _Batch(shape, leaves, batch, batch.num_rows)
         return
-    for first in range(0, chunks.num_rows, rows):
-        yield _Batch(shape, leaves, None, min(rows, chunks.num_rows - first))
+    for n in spans:
+        yield _Batch(shape, leaves, None, n)
 
 
 class _Batch:
