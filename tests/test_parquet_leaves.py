@@ -247,6 +247,24 @@ def test_a_frame_of_zstd_makes_no_room_for_more_than_its_page(tmp_path: Path, sa
         tracemalloc.stop()
 
 
+def test_what_lies_behind_the_frame_of_a_page_is_damage_as_it_is_for_arrow(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"n": list(range(100))}), path, compression="zstd", use_dictionary=False)
+    with pq.ParquetFile(path) as file:
+        [[page]] = examined(file, path, ["n"], 1 << 20).pages.values()
+        leaf, about = leaf_of(file, "n", file.schema_arrow.field("n"), outer=False), file.metadata
+        assert leaf is not None
+        column = about.row_group(0).column(0)
+        data = path.read_bytes()[page.start : page.start + page.packed]
+        with pytest.raises(OSError, match="ZSTD"):
+            pa.Codec("zstd").decompress(data + b"rubbish", page.unpacked)
+        path.write_bytes(data + b"rubbish")
+        with path.open("rb") as raw:
+            Chunk(raw.fileno(), leaf, column, [replaced(page, start=0)])._turn()
+            with pytest.raises(Damaged):
+                Chunk(raw.fileno(), leaf, column, [replaced(page, start=0, packed=page.packed + 7)])._turn()
+
+
 @pytest.mark.parametrize("kind", [pa.int32(), pa.int64(), pa.float32(), pa.float64()])
 def test_a_dictionary_of_numbers_has_as_many_as_it_says(tmp_path: Path, kind: Any) -> None:
     path = tmp_path / "t.parquet"

@@ -403,7 +403,7 @@ def _of_zstd() -> Callable[[bytes, int], Any]:
         # What a frame says of its size is made room for, whatever the page says.
         if zstandard.frame_content_size(packed) not in {size, _UNKNOWN}:
             raise Damaged
-        return decoder.decompress(packed, size)
+        return decoder.decompress(packed, size, allow_extra_data=False)
 
     return unpack
 
