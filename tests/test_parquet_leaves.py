@@ -283,4 +283,4 @@ def test_a_dictionary_of_numbers_has_as_many_as_it_says(tmp_path: Path, kind: An
         # Codes beyond the dictionary are damage.
         marks = Marks(*(np.zeros(20, np.uint64), np.uint64(1)) * 2)
         with pytest.raises(Damaged):
-            few.take_numbers(20, marks, np.empty(20, np.int32), np.empty(20))
+            few.take_numbers(20, marks, np.empty((2, 20), np.int32), np.empty(20))

@@ -305,12 +305,13 @@ class Chunk:
                 first += some
         return values
 
-    def take_codes(self, n: int, marks: Marks, codes: NDArray[np.int32]) -> int:
+    def take_codes(self, n: int, marks: Marks, places: NDArray[np.int32], codes: NDArray[np.int32]) -> int:
         """The places in the dictionary of the next n rows.
 
         Args:
             n: rows.
             marks: filled in.
+            places: int32[2, n], room.
             codes: int32[n], filled in where there is a value.
 
         Returns:
@@ -319,7 +320,9 @@ class Chunk:
         words = len(self.ends) - 1
 
         def take(first: int, some: int) -> int:
-            return take_codes(self._data, self._state, first, some, self.leaf.most, words, *marks, codes)
+            return take_codes(
+                self._data, self._state, first, some, self.leaf.most, words, *marks, places[0], codes
+            )
 
         return self._take(n, take)
 
@@ -331,7 +334,7 @@ class Chunk:
         Args:
             n: rows.
             marks: filled in.
-            places: int32[n], room.
+            places: int32[2, n], room.
             numbers: float64[n], filled in where there is a value.
 
         Returns:
@@ -341,7 +344,7 @@ class Chunk:
 
         def take(first: int, some: int) -> int:
             return take_numbers(
-                self._data, self._state, first, some, self.leaf.most, self._table, self._wholes, *marks, places,
+                self._data, self._state, first, some, self.leaf.most, self._table, self._wholes, *marks, *places,
                 numbers, exact,
             )  # fmt: skip
 
@@ -355,7 +358,7 @@ class Chunk:
         Args:
             n: rows.
             marks: filled in.
-            places: int32[n], room.
+            places: int32[2, n], room.
             offsets: int32[n + 1], where each begins and ends; filled in.
 
         Returns:
@@ -376,7 +379,7 @@ class Chunk:
                 larger[:used] = text[:used]
                 text = larger
             return take_texts(
-                self._data, self._state, first, some, self.leaf.most, self.words, self.ends, *marks, places, offsets,
+                self._data, self._state, first, some, self.leaf.most, self.words, self.ends, *marks, *places, offsets,
                 text,
             )  # fmt: skip
 

@@ -60,7 +60,7 @@ class Texts:
         coded: the row of codes of each column; -1 for one without.
         words: what there is to look up: column, space of its words, and how many, by the row of codes.
         longest: at least the bytes of the texts of a row in JSON.
-        places: int32[n], room for who adds texts.
+        places: int32[2, n], room for who adds texts.
     """
 
     def __init__(self, n: int, most: int) -> None:
@@ -71,7 +71,7 @@ class Texts:
         self.words: list[tuple[int, int, int]] = []
         self._offsets = np.empty((most, n + 1), np.int32)
         self._codes = np.empty((most, n), np.int32)
-        self.places = np.empty(n, np.int32)
+        self.places = np.empty((2, n), np.int32)
         self.longest = self._size = 0
 
     @property
@@ -134,7 +134,7 @@ class Texts:
                 self._append(offsets, text, longest_of(offsets))
             return number, count, lambda i: text[offsets[i] : offsets[i + 1]].tobytes().decode()
         codes = self._codes[len(self.words)]
-        count = chunk.take_codes(n, marks, codes)
+        count = chunk.take_codes(n, marks, self.places, codes)
         offsets[: words + 1] = chunk.ends
         if count:
             self.coded[number] = len(self.words)

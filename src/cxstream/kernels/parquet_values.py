@@ -1,7 +1,7 @@
 """Values of Parquet's pages: runs of levels and of places in dictionaries, numbers, and texts behind their lengths.
 
 A page holds for each row a level, which says whether it has a value, and then the values of those that have one. Levels and
-places in a dictionary are *runs*: of one number, or of numbers of a few bits each. Whatever a page says is checked
+places in a dictionary are *runs*: of one number, or of numbers of a few bits each. A level is at most 2. Whatever a page says is checked
 before it is followed, and what is wrong ends with DAMAGED.
 """
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from cxstream.kernels.jit import entry, kernel
-from cxstream.kernels.wide import WIDE, copy, word
+from cxstream.kernels.wide import WIDE, copy, lowest, word
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,7 +31,13 @@ PLAIN: texts lie from AT to END, and numbers at these places of the table."""
 
 PLAIN = -1
 
+SEVERAL = -2
+"""Levels of a run that are not all the same."""
+
 _MOST_SHIFT = 28
+# Of a word that begins at any bit.
+_WHOLE_BITS = 56
+_LOWER = np.array([0, 0xFFFFFFFFFFFFFFFF, 0x5555555555555555], np.uint64)
 _ONE = np.uint64(1)
 
 
@@ -69,23 +75,53 @@ def _next_run(data: NDArray[np.uint8], s: NDArray[np.int64]) -> bool:
 
 @kernel
 def _stretch(data: NDArray[np.uint8], s: NDArray[np.int64], most: int, n: int) -> tuple[int, int]:
-    """How many of the next n rows have the same level, and which; DAMAGED for a level that there cannot be."""
+    """How many of the next n rows have their levels in one run, and the level, SEVERAL, or DAMAGED for one that there cannot be."""
     if most == 0:
         return n, 0
     if s[LEFT] == 0 and not _next_run(data, s):
         return 0, DAMAGED
     count, level = min(s[LEFT], n), s[REPEATED]
-    if level < 0:
-        bit, width = s[BIT], s[WIDTH]
-        mask = (np.int64(1) << width) - 1
-        level, k = (np.int64(data[bit >> 3]) >> (bit & 7)) & mask, 1
-        bit += width
-        while k < count and (np.int64(data[bit >> 3]) >> (bit & 7)) & mask == level:
-            bit += width
-            k += 1
-        s[BIT], count = bit, k
     s[LEFT] -= count
+    if level < 0:
+        return count, SEVERAL
     return count, level if level <= most else DAMAGED
+
+
+@kernel
+def _some(
+    data: NDArray[np.uint8], s: NDArray[np.int64], most: int, first: int, n: int, valid: NDArray[np.uint64],
+    bit: np.uint64, without: NDArray[np.uint64], outer: np.uint64, rows: NDArray[np.int32],
+) -> int:  # fmt: skip
+    """Read levels that are not repeated, and list the rows that have a value behind `first` in `rows`; how many, or DAMAGED.
+
+    They are read some dozen at a time, and then from one that has a value to the next: where values come and go from row to row,
+    a branch for each would be guessed wrong half of the time.
+    """
+    at, width, found = s[BIT], np.uint64(s[WIDTH]), first
+    step, lower = np.int64(_WHOLE_BITS // s[WIDTH]), _LOWER[s[WIDTH]]
+    for begin in range(first, first + n, step):
+        count = min(step, first + n - begin)
+        levels = word(data, at >> 3) >> np.uint64(at & 7)
+        levels &= (_ONE << (np.uint64(count) * width)) - _ONE
+        at += count * s[WIDTH]
+        # The lowest bit of each level: 1 and 2 are the highest ones that there are.
+        upper = levels >> np.uint64(most - 1) & lower
+        if most > 1 and levels & (levels >> _ONE) & lower != np.uint64(0):
+            return DAMAGED
+        while upper != np.uint64(0):
+            i = begin + np.int64(lowest(upper)) // s[WIDTH]
+            upper &= upper - _ONE
+            rows[found] = i
+            found += 1
+            valid[i] |= bit
+        if outer != np.uint64(0):
+            none = ~(levels | levels >> np.uint64(most - 1)) & lower
+            none &= (_ONE << (np.uint64(count) * width)) - _ONE
+            while none != np.uint64(0):
+                without[begin + np.int64(lowest(none)) // s[WIDTH]] |= outer
+                none &= none - _ONE
+    s[BIT] = at
+    return found - first
 
 
 @kernel
@@ -125,7 +161,8 @@ def _mark(valid: NDArray[np.uint64], first: int, n: int, bit: np.uint64) -> None
 @entry
 def take_codes(
     data: NDArray[np.uint8], state: NDArray[np.int64], first: int, n: int, most: int, words: int,
-    valid: NDArray[np.uint64], bit: np.uint64, without: NDArray[np.uint64], outer: np.uint64, codes: NDArray[np.int32],
+    valid: NDArray[np.uint64], bit: np.uint64, without: NDArray[np.uint64], outer: np.uint64, rows: NDArray[np.int32],
+    codes: NDArray[np.int32],
 ) -> int:  # fmt: skip
     """The next n rows of a page of places in a dictionary.
 
@@ -140,6 +177,7 @@ def take_codes(
         bit: see there.
         without: uint64[rows]; the bit `outer` is set for the rows of level 0.
         outer: see there; 0 where nobody needs it.
+        rows: int32[rows], room.
         codes: int32[rows], filled in for the rows that have a value.
 
     Returns:
@@ -155,6 +193,14 @@ def take_codes(
                 return DAMAGED
             _mark(valid, i, count, bit)
             values += count
+        elif level == SEVERAL:
+            some = _some(data, state[LEVELS], most, i, count, valid, bit, without, outer, rows)
+            if some == DAMAGED or not _places(data, state[VALUES], words, codes, i, some):
+                return DAMAGED
+            # From the last one on: none goes to a place before its own.
+            for k in range(i + some - 1, i - 1, -1):
+                codes[rows[k]] = codes[k]
+            values += some
         elif level == 0 and outer != np.uint64(0):
             _mark(without, i, count, outer)
         i += count
@@ -165,7 +211,8 @@ def take_codes(
 def take_numbers(
     data: NDArray[np.uint8], state: NDArray[np.int64], first: int, n: int, most: int, table: NDArray[np.float64],
     wholes: NDArray[np.int64], valid: NDArray[np.uint64], bit: np.uint64, without: NDArray[np.uint64],
-    outer: np.uint64, places: NDArray[np.int32], numbers: NDArray[np.float64], exact: NDArray[np.int64],
+    outer: np.uint64, rows: NDArray[np.int32], places: NDArray[np.int32], numbers: NDArray[np.float64],
+    exact: NDArray[np.int64],
 ) -> int:  # fmt: skip
     """The next n rows of a page of numbers.
 
@@ -181,6 +228,7 @@ def take_numbers(
         bit: likewise.
         without: likewise.
         outer: likewise.
+        rows: likewise.
         places: int32[rows], room.
         numbers: float64[rows], filled in for the rows that have a value.
         exact: int64[rows], the same where they are whole ones.
@@ -193,26 +241,32 @@ def take_numbers(
         count, level = _stretch(data, state[LEVELS], most, end - i)
         if level == DAMAGED:
             return DAMAGED
-        if level == most:
-            if s[WIDTH] == PLAIN:
-                if s[AT] + count > s[END]:
-                    return DAMAGED
-                for k in range(count):
-                    numbers[i + k] = table[s[AT] + k]
-                    if len(wholes) > 0:
-                        exact[i + k] = wholes[s[AT] + k]
-                s[AT] += count
-            else:
-                if not _places(data, s, len(table), places, i, count):
-                    return DAMAGED
-                for k in range(i, i + count):
-                    numbers[k] = table[places[k]]
-                    if len(wholes) > 0:
-                        exact[k] = wholes[places[k]]
+        some = count if level == most else 0
+        if level == SEVERAL:
+            some = _some(data, state[LEVELS], most, i, count, valid, bit, without, outer, rows)
+            if some == DAMAGED:
+                return DAMAGED
+        elif level == most:
             _mark(valid, i, count, bit)
-            values += count
+            for k in range(i, i + count):
+                rows[k] = k
         elif level == 0 and outer != np.uint64(0):
             _mark(without, i, count, outer)
+        if some > 0:
+            if s[WIDTH] == PLAIN:
+                if s[AT] + some > s[END]:
+                    return DAMAGED
+                for k in range(some):
+                    places[i + k] = s[AT] + k
+                s[AT] += some
+            elif not _places(data, s, len(table), places, i, some):
+                return DAMAGED
+            for k in range(i, i + some):
+                numbers[rows[k]] = table[places[k]]
+            if len(wholes) > 0:
+                for k in range(i, i + some):
+                    exact[rows[k]] = wholes[places[k]]
+        values += some
         i += count
     return values
 
@@ -241,7 +295,7 @@ def _size(data: NDArray[np.uint8], at: Whole, end: Whole) -> int:
 def take_texts(
     data: NDArray[np.uint8], state: NDArray[np.int64], first: int, n: int, most: int, words: NDArray[np.uint8],
     ends: NDArray[np.int32], valid: NDArray[np.uint64], bit: np.uint64, without: NDArray[np.uint64], outer: np.uint64,
-    places: NDArray[np.int32], offsets: NDArray[np.int32], text: NDArray[np.uint8],
+    rows: NDArray[np.int32], places: NDArray[np.int32], offsets: NDArray[np.int32], text: NDArray[np.uint8],
 ) -> int:  # fmt: skip
     """The next n rows of a page of texts, one behind the other.
 
@@ -257,6 +311,7 @@ def take_texts(
         bit: likewise.
         without: likewise.
         outer: likewise.
+        rows: likewise.
         places: int32[rows], room.
         offsets: int32[rows + 1], where each text begins and ends; filled in behind `first`.
         text: uint8[...], filled in; there is room for all.
@@ -269,36 +324,45 @@ def take_texts(
         count, level = _stretch(data, state[LEVELS], most, end - i)
         if level == DAMAGED:
             return DAMAGED
-        if level == most:
-            if s[WIDTH] == PLAIN:
-                from_ = s[AT]
-                for k in range(i, i + count):
-                    size = _size(data, from_, s[END])
-                    if size < 0 or at + size > len(text):
-                        return DAMAGED
-                    _laid(data, from_ + 4, size, text, at)
-                    from_ += 4 + size
-                    at += size
-                    offsets[k + 1] = at
-                s[AT] = from_
-            else:
-                if not _places(data, s, len(ends) - 1, places, i, count):
-                    return DAMAGED
-                for k in range(i, i + count):
-                    begin = np.int64(ends[places[k]])
-                    size = ends[places[k] + 1] - begin
-                    if at + size > len(text):
-                        return DAMAGED
-                    _laid(words, begin, size, text, at)
-                    at += size
-                    offsets[k + 1] = at
+        some = count if level == most else 0
+        if level == SEVERAL:
+            some = _some(data, state[LEVELS], most, i, count, valid, bit, without, outer, rows)
+            if some == DAMAGED:
+                return DAMAGED
+        elif level == most:
             _mark(valid, i, count, bit)
-            values += count
-        else:
+        elif level == 0 and outer != np.uint64(0):
+            _mark(without, i, count, outer)
+        before = at
+        if some < count:
             for k in range(i, i + count):
-                offsets[k + 1] = at
-            if level == 0 and outer != np.uint64(0):
-                _mark(without, i, count, outer)
+                offsets[k + 1] = 0
+        if s[WIDTH] == PLAIN:
+            from_ = s[AT]
+            for k in range(i, i + some):
+                size = _size(data, from_, s[END])
+                if size < 0 or at + size > len(text):
+                    return DAMAGED
+                _laid(data, from_ + 4, size, text, at)
+                from_ += 4 + size
+                at += size
+                offsets[(rows[k] if some < count else k) + 1] = size
+            s[AT] = from_
+        elif some > 0:
+            if not _places(data, s, len(ends) - 1, places, i, some):
+                return DAMAGED
+            for k in range(i, i + some):
+                begin = np.int64(ends[places[k]])
+                size = ends[places[k] + 1] - begin
+                if at + size > len(text):
+                    return DAMAGED
+                _laid(words, begin, size, text, at)
+                at += size
+                offsets[(rows[k] if some < count else k) + 1] = size
+        for k in range(i, i + count):
+            before += offsets[k + 1]
+            offsets[k + 1] = before
+        values += some
         i += count
     return values
 
