@@ -344,7 +344,7 @@ class Chunk:
 
         def take(first: int, some: int) -> int:
             return take_numbers(
-                self._data, self._state, first, some, self.leaf.most, self._table, self._wholes, *marks, *places,
+                self._data, self._state, first, some, self.leaf.most, self._table, self._wholes, *marks, places[0], places[1],
                 numbers, exact,
             )  # fmt: skip
 
@@ -379,7 +379,7 @@ class Chunk:
                 larger[:used] = text[:used]
                 text = larger
             return take_texts(
-                self._data, self._state, first, some, self.leaf.most, self.words, self.ends, *marks, *places, offsets,
+                self._data, self._state, first, some, self.leaf.most, self.words, self.ends, *marks, places[0], places[1], offsets,
                 text,
             )  # fmt: skip
 

@@ -98,7 +98,7 @@ def _some(
     a branch for each would be guessed wrong half of the time.
     """
     at, width, found = s[BIT], np.uint64(s[WIDTH]), first
-    step, lower = np.int64(_WHOLE_BITS // s[WIDTH]), _LOWER[s[WIDTH]]
+    step, lower = _WHOLE_BITS // int(s[WIDTH]), _LOWER[s[WIDTH]]
     for begin in range(first, first + n, step):
         count = min(step, first + n - begin)
         levels = word(data, at >> 3) >> np.uint64(at & 7)
