@@ -194,13 +194,11 @@ class Customer:
 class Scores:
     """One evaluation of one customer at one clock."""
 
+    sums: Pane
     effort: float
-    effort_halfwidth: float
     satisfaction: float
-    satisfaction_halfwidth: float
     probability: float
     features: dict[str, float]
-    contributions: dict[str, float]
 
 
 class Oracle:
@@ -705,10 +703,11 @@ class Oracle:
     def evaluate(self, customer: Customer, clock: int) -> Scores:
         """The scores, the features and the churn probability at a clock (ms UTC)."""
         p = self.params
-        sums = self._sums(customer, clock, p.window_days)
-        effort, effort_halfwidth = self._effort(sums)
-        recent_effort, _ = self._effort(self._sums(customer, clock, p.surge_days))
-        satisfaction, satisfaction_halfwidth = self._satisfaction(sums)
+        panes = self._inside(customer, clock, p.window_days)
+        sums = self._sums(panes, clock)
+        effort = self._effort(sums)
+        recent_effort = self._effort(self._sums(self._inside(customer, clock, p.surge_days), clock))
+        satisfaction = self._satisfaction(sums)
         alive = self.alive(customer, clock)
         features = {
             "effort": effort / 100,
@@ -716,26 +715,20 @@ class Oracle:
             "dissatisfaction": 1 - satisfaction / 100,
             "detractor": self._detractor(customer, clock),
             "complaint": min(len(customer.complaints), p.complaints_scale) / p.complaints_scale,
-            "silence": self._silence(customer, clock),
+            "silence": self._silence(panes, clock),
             "lapse": 0.0 if alive is None else 1 - alive,
-            "unsubscribed": self._unsubscribed(customer, clock, p.window_days),
-            "slowdown": self._slowdown(customer, clock),
-            "just_unsubscribed": self._unsubscribed(
-                customer, clock, min(p.just_unsubscribed_days, p.window_days)
-            ),
+            "unsubscribed": self._unsubscribed(panes),
+            "slowdown": self._slowdown(panes, clock),
+            "just_unsubscribed": self._just_unsubscribed(panes, clock),
             "unresolved": min(sums.unhelped, p.unresolved_scale) / p.unresolved_scale,
         }
         z = p.intercept + sum(p.coefficients[name] * x for name, x in features.items())
-        contributions = {name: p.coefficients[name] * (x - p.typical[name]) for name, x in features.items()}
-        return Scores(
-            effort,
-            effort_halfwidth,
-            satisfaction,
-            satisfaction_halfwidth,
-            logistic(z),
-            features,
-            contributions,
-        )
+        return Scores(sums, effort, satisfaction, logistic(z), features)
+
+    def _contributions(self, scores: Scores) -> dict[str, float]:
+        """How much each feature moves the risk from that of a typical customer."""
+        p = self.params
+        return {name: p.coefficients[name] * (x - p.typical[name]) for name, x in scores.features.items()}
 
     def _inside(self, customer: Customer, clock: int, days: int) -> dict[int, Pane]:
         """The panes in (pane(C) - days, pane(C)]."""
@@ -746,11 +739,11 @@ class Oracle:
             if today - days < number <= today and (self.floor is None or number >= self.floor)
         }
 
-    def _sums(self, customer: Customer, clock: int, days: int) -> Pane:
-        """The columns of the panes inside, each pane weighted by 2^(-age / half-life)."""
+    def _sums(self, panes: dict[int, Pane], clock: int) -> Pane:
+        """The columns of the panes, each pane weighted by 2^(-age / half-life)."""
         today = pane_of(clock)
         total = Pane()
-        for number, pane in self._inside(customer, clock, days).items():
+        for number, pane in panes.items():
             weight = 2.0 ** (-(today - number) / self.params.half_life_days)
             total.effort += weight * pane.effort
             total.mood += weight * pane.mood
@@ -762,20 +755,25 @@ class Oracle:
             total.unhelped += weight * pane.unhelped
         return total
 
-    def _effort(self, sums: Pane) -> tuple[float, float]:
+    def _effort(self, sums: Pane) -> float:
         p = self.params
         implicit = 100 * (1 - 2.0 ** (-sums.effort / p.effort_scale))
         weight = p.prior_strength + sums.ease_weight
-        effort = (p.prior_strength * implicit + sums.ease_value) / weight
-        return effort, self._halfwidth(p.effort_spread, sums.ease_weight, sums)
+        return (p.prior_strength * implicit + sums.ease_value) / weight
 
-    def _satisfaction(self, sums: Pane) -> tuple[float, float]:
+    def _satisfaction(self, sums: Pane) -> float:
         p = self.params
         start = math.log(p.satisfaction_prior / (1 - p.satisfaction_prior))
         implicit = 100 * logistic(start + sums.mood / p.mood_scale)
         weight = p.prior_strength + sums.satisfaction_weight
-        satisfaction = (p.prior_strength * implicit + sums.satisfaction_value) / weight
-        return satisfaction, self._halfwidth(p.satisfaction_spread, sums.satisfaction_weight, sums)
+        return (p.prior_strength * implicit + sums.satisfaction_value) / weight
+
+    def _halfwidths(self, sums: Pane) -> dict[str, float]:
+        p = self.params
+        return {
+            "effort_halfwidth": self._halfwidth(p.effort_spread, sums.ease_weight, sums),
+            "satisfaction_halfwidth": self._halfwidth(p.satisfaction_spread, sums.satisfaction_weight, sums),
+        }
 
     def _halfwidth(self, spread: float, answers: float, sums: Pane) -> float:
         """Half of the interval that 95% of next answers lie in: those vary, and so does what the score is made of."""
@@ -794,20 +792,18 @@ class Oracle:
         inside = inside and (self.floor is None or pane_of(time) >= self.floor)
         return 1.0 if inside and score <= self.params.detractor_max else 0.0
 
-    def _silence(self, customer: Customer, clock: int) -> float:
+    def _silence(self, panes: dict[int, Pane], clock: int) -> float:
         p = self.params
-        inside = self._inside(customer, clock, p.window_days)
-        active = sorted(number for number, pane in inside.items() if pane.touches > 0)
+        active = sorted(number for number, pane in panes.items() if pane.touches > 0)
         if len(active) < p.silence_min_panes:
             return 0.0
         rhythm = (active[-1] - active[0]) / (len(active) - 1)
         missed = (pane_of(clock) - active[-1]) / rhythm - 1
         return min(max(missed, 0.0), p.silence_max) / p.silence_max
 
-    def _slowdown(self, customer: Customer, clock: int) -> float:
+    def _slowdown(self, panes: dict[int, Pane], clock: int) -> float:
         p, today = self.params, pane_of(clock)
-        inside = self._inside(customer, clock, p.window_days)
-        active = [number for number, pane in inside.items() if pane.touches > 0]
+        active = [number for number, pane in panes.items() if pane.touches > 0]
         recent = [number for number in active if number > today - p.slowdown_days]
         before = sorted(set(active) - set(recent))
         if len(before) < p.silence_min_panes:
@@ -852,9 +848,12 @@ class Oracle:
             before = until
         return v.margin * spend * alive * found
 
-    def _unsubscribed(self, customer: Customer, clock: int, days: int) -> float:
-        inside = self._inside(customer, clock, days)
-        return 1.0 if any(pane.unsubscribed for pane in inside.values()) else 0.0
+    def _unsubscribed(self, panes: dict[int, Pane]) -> float:
+        return 1.0 if any(pane.unsubscribed for pane in panes.values()) else 0.0
+
+    def _just_unsubscribed(self, panes: dict[int, Pane], clock: int) -> float:
+        first = pane_of(clock) - self.params.just_unsubscribed_days + 1
+        return 1.0 if any(pane.unsubscribed and number >= first for number, pane in panes.items()) else 0.0
 
     # --- churn risk
 
@@ -933,11 +932,10 @@ class Oracle:
             previous=LEVELS[previous],
             probability=scores.probability,
             effort=scores.effort,
-            effort_halfwidth=scores.effort_halfwidth,
             satisfaction=scores.satisfaction,
-            satisfaction_halfwidth=scores.satisfaction_halfwidth,
+            **self._halfwidths(scores.sums),
             features=scores.features,
-            contributions=scores.contributions,
+            contributions=self._contributions(scores),
             value_at_risk=_times(self.clv(customer, clock), scores.probability),
             **self._arm(customer.subject, LEVELS[customer.level]),
             **self._purchases(customer, clock),
@@ -987,9 +985,8 @@ class Oracle:
         return {
             "time": clock,
             "effort": scores.effort,
-            "effort_halfwidth": scores.effort_halfwidth,
+            **self._halfwidths(scores.sums),
             "satisfaction": scores.satisfaction,
-            "satisfaction_halfwidth": scores.satisfaction_halfwidth,
             "probability": scores.probability,
             "level": LEVELS[customer.level],
             "announced": LEVELS[customer.announced],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -263,10 +264,16 @@ def test_a_control_record_has_no_grace(kind: str, ahead: int, reason: str | None
         assert engine.clock is None
 
 
+@cache
+def long_history(seed: int, n: int, *, rules: bool) -> list[Entry]:
+    """Made up once for all parameters."""
+    return random_history(seed, n, rules=rules)
+
+
 @pytest.mark.parametrize("params", sorted(PARAMS))
 @pytest.mark.parametrize("seed", range(4))
 def test_kernels_agree_with_the_oracle_over_long_histories(seed: int, params: str) -> None:
-    oracle = assert_agrees(random_history(seed, 6_000, rules=seed % 2 == 1), PARAMS[params])
+    oracle = assert_agrees(long_history(seed, 6_000, rules=seed % 2 == 1), PARAMS[params])
     assert len(oracle.signals) > 100  # otherwise nothing was compared
     assert sum(receipt["known"] for receipt in oracle.receipts) > 5
 
@@ -310,7 +317,7 @@ def test_stopping_at_any_record_and_going_on_from_the_saved_state(
 @pytest.mark.parametrize("params", sorted(PARAMS))
 @pytest.mark.parametrize("size", [1, 7, 1000])
 def test_batches_of_any_size_give_the_same_bytes(size: int, params: str) -> None:
-    log = encoded(random_history(11, 3_000, rules=True))
+    log = encoded(long_history(11, 3_000, rules=True))
     n = len(log[0])
     whole, parts = (told_of_each(Engine(PARAMS[params], ACTIONS)) for _ in range(2))
     expected = results([run(whole, log, 0, n)], whole)
@@ -321,7 +328,7 @@ def test_batches_of_any_size_give_the_same_bytes(size: int, params: str) -> None
 
 @pytest.mark.parametrize("params", sorted(PARAMS))
 def test_saving_and_loading_after_every_batch(params: str) -> None:
-    log = encoded(random_history(12, 1_500, rules=True))
+    log = encoded(long_history(12, 1_500, rules=True))
     assert_cuts_do_not_matter(log, PARAMS[params], list(range(37, len(log[0]), 37)))
 
 
