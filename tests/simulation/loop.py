@@ -40,7 +40,38 @@ class Process:
         self.paused = False
         self.dead = False
         self.steps = 0
-        self.kept: list[asyncio.Handle] = []
+        self.kept: list[Due] = []
+
+
+class Due:
+    """What a loop is to run: a handle of asyncio that costs a third, for it keeps no name, no traceback and no loop.
+
+    Args:
+        callback: what to call.
+        args: with what.
+        context: where; it says whose this is.
+    """
+
+    __slots__ = ("args", "callback", "cancelled", "context", "process")
+
+    def __init__(
+        self, callback: Callable[..., Any], args: tuple[Any, ...], context: contextvars.Context
+    ) -> None:
+        self.callback = callback
+        self.args = args
+        self.context = context
+        self.process = context.get(_process, WORLD)
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        """Never run it."""
+        self.cancelled = True
+        # What has hold of this need not have hold of what it would have called.
+        self.callback, self.args = _nothing, ()
+
+
+def _nothing() -> None:
+    pass
 
 
 WORLD = Process("world")
@@ -71,8 +102,8 @@ class Loop(asyncio.AbstractEventLoop):
         self._chance = chance
         self._in_order = in_order
         self._now = 0.0
-        self._ready: list[asyncio.Handle] = []
-        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._ready: list[Due] = []
+        self._timers: list[tuple[float, int, Due]] = []
         self._count = 0
         self._tasks: list[tuple[asyncio.Task[Any], Process]] = []
         self._closed = False
@@ -102,34 +133,27 @@ class Loop(asyncio.AbstractEventLoop):
         self._tasks.append((task, current() if context is None else context.get(_process, WORLD)))
         return task
 
-    def call_soon(self, callback: Callable[..., Any], *args: Any, context: Any = None) -> asyncio.Handle:
-        handle = asyncio.Handle(callback, args, self, context)
+    def call_soon(self, callback: Callable[..., Any], *args: Any, context: Any = None) -> Due:
+        due = Due(callback, args, contextvars.copy_context() if context is None else context)
         if not self._closed:
-            self._ready.append(handle)
-        return handle
+            self._ready.append(due)
+        return due
 
-    def call_later(
-        self, delay: float, callback: Callable[..., Any], *args: Any, context: Any = None
-    ) -> asyncio.TimerHandle:
+    def call_later(self, delay: float, callback: Callable[..., Any], *args: Any, context: Any = None) -> Due:
         return self.call_at(self._now + delay, callback, *args, context=context)
 
-    def call_at(
-        self, when: float, callback: Callable[..., Any], *args: Any, context: Any = None
-    ) -> asyncio.TimerHandle:
-        timer = asyncio.TimerHandle(when, callback, args, self, context)
+    def call_at(self, when: float, callback: Callable[..., Any], *args: Any, context: Any = None) -> Due:
+        due = Due(callback, args, contextvars.copy_context() if context is None else context)
         if not self._closed:
             self._count += 1
-            heapq.heappush(self._timers, (when, self._count, timer))
-        return timer
+            heapq.heappush(self._timers, (when, self._count, due))
+        return due
 
     def run_in_executor(self, executor: None, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
         """No thread: the work is done at once, but some time later than it was asked for."""
         future = self.create_future()
         self.call_later(self._chance.expovariate(1 / _THREAD_SECONDS), _work, future, func, args)
         return future
-
-    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        """Nothing: a cancelled timer is dropped when its time comes."""
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         self.errors.append(context)
@@ -186,7 +210,7 @@ class Loop(asyncio.AbstractEventLoop):
                 for task in pending:
                     task.cancel()
                 while self._ready:
-                    self._ready.pop(0)._run()
+                    self._run(self._ready.pop(0))
         finally:
             events._set_running_loop(None)
             self._closed = True
@@ -197,35 +221,41 @@ class Loop(asyncio.AbstractEventLoop):
         self._timers.clear()
         self._ready.clear()
 
-    def _step(self, handle: asyncio.Handle) -> None:
-        if handle._cancelled:
+    def _step(self, due: Due) -> None:
+        if due.cancelled:
             return
-        process = handle._context.get(_process, WORLD)
+        process = due.process
         if process is not WORLD and self.before_step is not None:
             self.before_step(process)
         if process.dead or process.paused:
             # What the dead leave is needed once more, to dispose of their tasks.
-            process.kept.append(handle)
+            process.kept.append(due)
             return
         self.steps += 1
         process.steps += 1
-        handle._run()
+        self._run(due)
 
-    def _picked(self) -> asyncio.Handle:
+    def _run(self, due: Due) -> None:
+        try:
+            due.context.run(due.callback, *due.args)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # noqa: BLE001 - as asyncio does
+            self.call_exception_handler({"message": f"Exception in {due.callback}", "exception": error})
+
+    def _picked(self) -> Due:
         ready = self._ready
         if len(ready) == 1:
             return ready.pop()
         index = int(self._chance.random() * len(ready))
         if self._in_order:
-            process = ready[index]._context.get(_process, WORLD)
-            index = next(
-                i for i, handle in enumerate(ready) if handle._context.get(_process, WORLD) is process
-            )
+            process = ready[index].process
+            index = next(i for i, due in enumerate(ready) if due.process is process)
         return ready.pop(index)
 
     def _let_time_pass(self) -> None:
         timers = self._timers
-        while timers and timers[0][2]._cancelled:
+        while timers and timers[0][2].cancelled:
             heapq.heappop(timers)
         if not timers:
             raise StuckError(f"nothing is ready and nothing will be, at {self._now:.1f} s")
