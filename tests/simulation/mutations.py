@@ -66,11 +66,13 @@ MUTATIONS = (
         "saved state goes on under the rules of the settings",
         "cxstream.scoring.state.snapshot:_timeline",
         (("if not marker.has_rules:", "if True:"),),
+        first=2,
     ),
     Mutation(
         "a record whose processing failed is forgotten by the saved state",
         "cxstream.scoring.state.passed_over:Passed.take_changed",
         (("taken = list(self._rows(self.changed))", "taken = []"),),
+        first=4,
     ),
     Mutation(
         "the committed offset and the state are read before the claim",
@@ -86,27 +88,31 @@ MUTATIONS = (
             ),
             ("await self._restored(producer, reader, parked, claim.owner, inherited)", "early"),
         ),
+        first=4,
     ),
     Mutation(
         "Kafka does not fence",
         "simulation.broker:Broker.claim",
         (("identity.epoch += 1", "identity.epoch = max(0, identity.epoch)"),),
+        first=17,
     ),
     Mutation(
         "a fenced worker goes on as if it had a right to",
         "simulation.broker:Broker._of",
         (("if identity.epoch != epoch:", "if identity.epoch < epoch:"),),
-        first=5,
+        first=12,
     ),
     Mutation(
         "records from the snapshot to the committed offset are not applied again",
         _RESTORE + "replay",
         (("engine.process(batch)", "engine.process(batch.__class__([], []))"),),
+        first=4,
     ),
     Mutation(
         "what was committed after the snapshot is said again",
         _RESTORE + "restore",
         (("position = max(engine.next_offset, committed or 0)", "position = engine.next_offset"),),
+        first=4,
     ),
     Mutation(
         "a state in memory is used again after its commit failed",
@@ -120,7 +126,7 @@ MUTATIONS = (
         ),
         # Few seeds meet it.
         seeds=200,
-        first=808,
+        first=41,
     ),
     Mutation(
         "the committed offset is one too low",
@@ -161,6 +167,7 @@ MUTATIONS = (
         "a transaction that failed counts as committed",
         _TENURE + "_settle",
         (("await flushing", "await asyncio.wait([flushing])"),),
+        first=5,
     ),
     Mutation(
         "a commit of unknown outcome counts as one that succeeded",
@@ -171,12 +178,13 @@ MUTATIONS = (
                 "await asyncio.wait([asyncio.ensure_future(producer.commit_transaction())])",
             ),
         ),
-        first=325,
+        first=16,
     ),
     Mutation(
         "closing does not wait for the transaction under way",
         _TENURE + "finish",
         (("await self._settle()\n    if self._outbox:", "if self._outbox:"),),
+        first=3,
     ),
     Mutation(
         "the offset is not part of the transaction",
@@ -193,6 +201,7 @@ MUTATIONS = (
                 "await (send(batch, first, stop) if stop == len(rows) else producer.send_batch(batch, tp[0], partition=tp[1]))",
             ),
         ),
+        first=11,
     ),
     Mutation(
         "what a warm copy has that is not saved yet is never saved",
@@ -211,6 +220,7 @@ MUTATIONS = (
         "records that come again are applied again",
         _PARTITION + "_apply",
         (("if records[0].offset < session.position:", "if False:"),),
+        first=3,
     ),
     Mutation(
         "how far requests to be erased were read is not committed",
@@ -314,6 +324,7 @@ MUTATIONS = (
         "who was erased is not in the saved state",
         "cxstream.scoring.state.snapshot:save",
         (("for key, time in erasures.take_changed()", "for key, time in ()"), ("len(erasures.times)", "0")),
+        first=2,
     ),
 )
 
