@@ -24,6 +24,7 @@ from cxstream.console.people import Person
 from cxstream.console.provider import LATE, NO_ROLE, STOPPED, UNREACHABLE, UNTRUSTED
 from cxstream.console.sessions import Sessions
 from cxstream.settings import Console, Oidc
+from first_line import next_line
 from npm_packages import install
 from test_console_browser import CHROMIUM, served
 from view_rows import made_up
@@ -78,7 +79,7 @@ def running(tmp_path_factory: pytest.TempPathFactory, run_folder: Path) -> Itera
         words, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as process:
         assert process.stdout is not None
-        issuer = process.stdout.readline().strip()
+        issuer = next_line(process).strip()
         oidc = {
             "issuer": issuer,
             "client_id": "console",

@@ -181,7 +181,7 @@ async def test_a_worker_that_hangs_and_one_that_was_killed_are_noticed_before_ka
         worker.process.send_signal(signal.SIGCONT)
 
         worker.process.kill()
-        worker.process.wait()
+        worker.process.wait(60)
         [quiet] = await look()
         assert (quiet.level, "seems dead" in quiet.what) == ("warning", True)
         monkeypatch.setattr(watching, "WAITING_SECONDS", 0.0)

@@ -46,6 +46,7 @@ from faults.traffic import Load, broken, records
 from faults.verdict import Digest, is_forwarded, is_request, is_tick, unsigned
 from faults.watcher import Watcher, gap
 from faults.wire import Api, Trigger, api_of
+from first_line import next_line
 from workers import key_of, touchpoint
 
 if TYPE_CHECKING:
@@ -692,7 +693,7 @@ def test_a_clock_is_moved_while_its_process_runs(tmp_path: Path) -> None:
             clock.set(seconds)
             process.stdin.write("\n")
             process.stdin.flush()
-            shown.append([float(each) for each in process.stdout.readline().split()])
+            shown.append([float(each) for each in next_line(process).split()])
     (wall, date, steady), ahead, behind = shown
     assert [round((each - wall) / 86_400) for each in (date, ahead[0], ahead[1], behind[0], behind[1])] == [
         0,

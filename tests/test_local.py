@@ -29,6 +29,7 @@ from cxstream.local.process import Guarded
 from cxstream.model.errors import BrokerError
 from cxstream.settings import Local, Settings
 from cxstream.topology import TOPICS
+from first_line import next_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -111,11 +112,11 @@ def test_it_ends_with_a_starter_that_is_killed(tmp_path: Path) -> None:
     )
     starter = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     assert starter.stdout
-    bootstrap, group_id, log = starter.stdout.readline().split()
+    bootstrap, group_id, log = next_line(starter).split()
     assert asyncio.run(check(Settings(kafka=bootstrap))) == 1
     assert len(processes_of(int(group_id))) == 2
     starter.kill()
-    starter.wait()
+    starter.wait(60)
     starter.stdout.close()
     until(lambda: not processes_of(int(group_id)), "Kafka ends")
     assert not Path(log).parent.exists()
@@ -155,7 +156,7 @@ def test_command_says_when_it_is_ready_and_stops_on_a_signal(
 ) -> None:
     process = command("--port", "0")
     assert process.stdout
-    ready = process.stdout.readline()
+    ready = next_line(process)
     assert ready.startswith("ready: localhost:"), process.communicate()
     bootstrap = ready.removeprefix("ready: ").strip()
     assert asyncio.run(check(Settings(kafka=bootstrap))) == 1

@@ -205,7 +205,8 @@ def test_a_named_pipe(tmp_path):
     writer.start()
     assert total_bytes([pipe]) is None
     assert records(pipe) == list(enumerate(LINES, start=1))
-    writer.join()
+    writer.join(60)
+    assert not writer.is_alive()
 
 
 @pytest.mark.parametrize("name", ["lines", "lines.gz"])

@@ -36,6 +36,7 @@ from cxstream.scoring.engine import Engine
 from cxstream.scoring.outcomes import together
 from cxstream.scoring.router import Router
 from cxstream.scoring.shares import NotSharedError, Share, owners_of
+from first_line import next_line
 from strategies import PARAMS, random_history
 
 if TYPE_CHECKING:
@@ -479,7 +480,7 @@ def test_the_other_processes_end_with_the_first(batch_bytes: int, tmp_path: Path
     with process:
         try:
             assert process.stdout is not None
-            assert process.stdout.readline() == b"scored\n"
+            assert next_line(process) == b"scored\n"
             assert len(members_of(process.pid)) == 3
             process.kill()
             # Its output ends when nobody has it open any more.

@@ -281,7 +281,8 @@ def test_what_is_read_while_rules_change_is_read_again(monkeypatch: pytest.Monke
     def read_ahead() -> None:
         reader = Thread(target=lambda: ahead.append(engine.read_ahead(batch)))
         reader.start()
-        reader.join()
+        reader.join(60)
+        assert ahead, "reading waits for the change that waits for it"
 
     def beside(change: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         read_ahead()

@@ -31,6 +31,7 @@ from cxstream.warehouse.retention import retain
 from cxstream.warehouse.store import Store, copy_of, migrations, reading
 from cxstream.warehouse.verify import check_aggregates, compare
 from cxstream.wire.examples import example_change
+from first_line import next_line
 from warehouse_rows import DAY_MS, START, card, friction, receipt, row, signal, table
 
 if TYPE_CHECKING:
@@ -554,7 +555,7 @@ def test_a_second_process_is_told_who_has_it_open_and_may_read_the_copy(tmp_path
             text=True,
         ) as holder:
             assert holder.stdout is not None
-            assert holder.stdout.readline() == "open\n"
+            assert next_line(holder) == "open\n"
             with pytest.raises(WarehouseError, match=f"process {holder.pid} has it open: .*SIGUSR1"):
                 Store(path, SMALL)
             if more:
@@ -563,7 +564,7 @@ def test_a_second_process_is_told_who_has_it_open_and_may_read_the_copy(tmp_path
             else:
                 with pytest.raises(WarehouseError, match=f"process {holder.pid}"):
                     select(path, "SELECT 1")
-            holder.communicate()
+            holder.communicate(timeout=60)
 
 
 def test_readers_do_not_exclude_each_other(tmp_path: Path) -> None:

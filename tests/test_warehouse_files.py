@@ -18,6 +18,7 @@ from cxstream.settings import Warehouse
 from cxstream.warehouse.files import FileWarehouse
 from cxstream.warehouse.store import Store, reading
 from cxstream.warehouse.verify import check_aggregates
+from first_line import next_line
 from test_warehouse import HOLD, batch, built
 from warehouse_rows import DAY_MS, START, card, friction, receipt, row, signal
 from workers import touchpoint
@@ -169,14 +170,14 @@ def test_a_warehouse_that_another_process_writes_is_not_replaced(
         [sys.executable, "-c", HOLD, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as holder:
         assert holder.stdout is not None
-        assert holder.stdout.readline() == "open\n"
+        assert next_line(holder) == "open\n"
         before = path.stat().st_ino
         out = tmp_path / "out"
         assert run("replay", STORY, "--out", out, "--warehouse", path, "--force", "-q") == 1
         assert f"{path}: process {holder.pid} has it open" in capsys.readouterr().err
         assert path.stat().st_ino == before
         assert begins == "meanwhile" or not out.exists()
-        holder.communicate()
+        holder.communicate(timeout=60)
     assert select(path, "SELECT customer FROM customers") == [("anna",)]
     assert not list(tmp_path.rglob("*.partial"))
 
@@ -190,13 +191,13 @@ def test_what_a_killed_replay_has_left_goes_with_the_next_one(tmp_path: Path) ->
         [sys.executable, "-c", HOLD, str(held)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as holder:
         assert holder.stdout is not None
-        assert holder.stdout.readline() == "open\n"
+        assert next_line(holder) == "open\n"
         assert run("replay", STORY, "--out", tmp_path / "out", "--warehouse", tmp_path / "w", "-q") == 0
         assert not left.exists()
         assert not (tmp_path / f"{left.name}.wal").exists()
         # Another process writes it.
         assert held.exists()
-        holder.communicate()
+        holder.communicate(timeout=60)
 
 
 def _unchecked(self: Any, path: Path, settings: Warehouse, insights: object, *, replace: bool) -> None:
