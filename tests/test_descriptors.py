@@ -58,8 +58,8 @@ def test_a_limit_that_the_system_does_not_give_is_refused(hard: int, monkeypatch
 
 
 def test_the_need_grows_with_partitions_and_brokers_up_to_a_bound() -> None:
-    # As counted of a worker with one broker: six for each partition, and those of the process.
-    assert needed(200, 1) - needed(100, 1) == 600
+    # As counted of a worker with one broker: eight for each partition, and those of the process.
+    assert needed(200, 1) - needed(100, 1) == 800
     assert needed(200, 1) >= 1215
     assert needed(200, 3) > needed(200, 1)
     assert needed(200, 1000) - needed(200, 100) == 900

@@ -52,7 +52,7 @@ async def test_cards_go_with_a_transaction_each_half_second_and_with_the_last_on
         monkeypatch.setattr(f"cxstream.worker.ownership.{module}.now", lambda: clock[0], raising=False)
     engine = Engine(settings.scoring, settings.actions)
     owner: Any = OwnershipSession(
-        settings, nobody, 0, nobody, nobody, Restored(engine, 0, saved=False, problem=""), Counters(),  # type: ignore[arg-type]
+        settings, nobody, 0, nobody, nobody, nobody, Restored(engine, 0, saved=False, problem=""), Counters(),  # type: ignore[arg-type]
         Suspects(0), lambda: None,
     )  # fmt: skip
     dirty, written = [1], []

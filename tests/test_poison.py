@@ -26,7 +26,7 @@ from cxstream.scoring.codec.decode import decode
 from cxstream.scoring.engine import Engine, Records
 from cxstream.topology import FORGET, FORGOTTEN, REJECTED, SCORES, TOUCHPOINTS, topology
 from cxstream.worker.clients import BATCH_BYTES
-from cxstream.worker.ownership.outbox import Outbox, _write
+from cxstream.worker.ownership.outbox import Outbox, write
 from test_batches import batch_of, record, text, varint, wide
 from workers import Watcher, WorkerProcess, touchpoint, until
 
@@ -200,7 +200,7 @@ async def test_what_repeats_records_is_as_small_as_it_was_sent(older: bool) -> N
     try:
         for topic in (REJECTED.name, TOUCHPOINTS.name, SCORES.name):
             compress = Outbox(topology()).repeats(topic)
-            await _write(producer, topic, (topic, 0), rows, headers, (), compress=compress)
+            await write(producer, topic, (topic, 0), rows, headers, (), compress=compress)
     finally:
         await producer.stop()
     assert {topic: len(batch) < 1000 for topic, batch in sent.items()} == {

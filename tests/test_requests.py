@@ -26,7 +26,9 @@ def session(suspects: Suspects) -> Any:
     engine = Engine(settings.scoring, settings.actions)
     restored = Restored(engine, 0, saved=False, problem="")
     nobody: Any = None
-    return OwnershipSession(settings, nobody, 0, nobody, nobody, restored, Counters(), suspects, lambda: None)
+    return OwnershipSession(
+        settings, nobody, 0, nobody, nobody, nobody, restored, Counters(), suspects, lambda: None
+    )
 
 
 def asked(offset: int, key: bytes | None) -> Any:

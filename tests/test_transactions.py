@@ -455,7 +455,7 @@ async def test_rows_of_a_snapshot_are_sent_in_batches_that_no_object_was_made_fo
     producer = await claimed(cluster)
     await producer.begin_transaction()
     monkeypatch.setattr(BatchWriter, "extend", None)
-    await outboxes._write(producer, SNAPSHOTS.contract, A, outbox.saved, (), (), compress=False)
+    await outboxes.write(producer, SNAPSHOTS.contract, A, outbox.saved)
     batches = [fields.topics[0][1][0][1] for *_, fields in cluster.asked]
     assert len(batches) > 1
     assert max(map(len, batches[:-1])) <= 400
@@ -482,7 +482,7 @@ async def test_rows_of_a_snapshot_that_are_refused_come_in_ever_smaller_batches(
         await producer.begin_transaction()
         limit = suspects.limits.get(SNAPSHOTS.contract)
         try:
-            await outboxes._write(producer, SNAPSHOTS.contract, A, saved, (), (), limit, compress=False)
+            await outboxes.write(producer, SNAPSHOTS.contract, A, saved, limit=limit)
             break
         except RowsRefusedError as error:
             refused += suspects.learn(error)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from aiokafka.errors import KafkaConnectionError, ProducerFenced
 from structlog.testing import capture_logs
 
 from cxstream.scoring.engine import Engine, Records
@@ -15,6 +16,7 @@ from cxstream.topology import FORGOTTEN, SNAPSHOTS, TOUCHPOINTS
 from cxstream.worker.feed import Fetch
 from cxstream.worker.metrics.counters import Counters
 from cxstream.worker.ownership.partition import Partition
+from cxstream.worker.ownership.saving import Saving
 from simulation.cluster import Cluster
 from simulation.histories import FUTURE_MS, LENGTH, history
 from simulation.loop import WORLD
@@ -161,6 +163,70 @@ def test_a_partition_that_cannot_save_is_closed_in_time(logs: list[Any]) -> None
         "partition running",
         "partition closed",
     ]
+
+
+def test_an_owner_claims_results_and_then_snapshots_so_that_one_under_way_is_not_committed() -> None:
+    """Its later rows would come after those of the new owner, who has not read it."""
+    world = World()
+
+    async def story() -> None:
+        await world.cluster.run_source()
+        kafka = world.cluster.kafka()
+        before = [await kafka.claim(0), await kafka.claim(0, of=SNAPSHOTS)]
+        saver = before[1]
+        await saver.begin_transaction()
+        batch = saver.create_batch()
+        batch.append(timestamp=0, key=b"c", value=b"row")
+        await (await saver.send_batch(batch, SNAPSHOTS.name, partition=0))
+        partition = world.start()
+        await world.until(lambda: partition.state == "running")
+        for producer in before:
+            with pytest.raises(ProducerFenced):
+                await _end(producer)
+        await world.feed(0, 10)
+        assert b"row" not in [row.value for row in world.cluster.broker.fetch((SNAPSHOTS.name, 0), 0)]
+
+    world.tell(story())
+    names = [line.split()[3] for line in world.cluster.trace.lines() if " claimed " in line]
+    results = f"{GROUP}-{TOUCHPOINTS.name}-0"
+    assert names == [results, f"{results}-snapshots"] * 2
+
+
+async def _end(producer: Any) -> None:
+    if producer.state == "ready":
+        await producer.begin_transaction()
+        batch = producer.create_batch()
+        batch.append(timestamp=0, key=b"c", value=b"row")
+        await (await producer.send_batch(batch, SNAPSHOTS.name, partition=0))
+    await producer.commit_transaction()
+
+
+def test_a_partition_whose_snapshot_fails_starts_over(
+    logs: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its changes count as saved, and would be missing from the next one."""
+    world = World(snapshot_seconds=0.05)
+
+    async def fails(_: Saving, results: asyncio.Task[None]) -> None:
+        await asyncio.wait([results])
+        raise KafkaConnectionError("no leader")
+
+    async def story() -> None:
+        await world.cluster.run_source()
+        partition = world.start()
+        await world.feed(0, 10)
+        with monkeypatch.context() as broken:
+            broken.setattr(Saving, "_write", fails)
+            await world.feed(10, 20)
+            await world.until(lambda: partition.counters.failures == 1)
+        await world.until(lambda: partition.state == "running")
+        assert partition.counters.replayed == 10
+        await world.feed(20, 30)
+        await partition.close(8.0)
+
+    world.tell(story())
+    [failed] = [entry for entry in logs if entry["event"].startswith("partition failed")]
+    assert "no leader" in failed["error"]
 
 
 def test_a_closing_partition_saves_with_the_receipt_that_somebody_is_erased() -> None:

@@ -116,6 +116,8 @@ class Checker:
         self._requests = Requests(cluster)
         self._offsets: dict[TP, int] = {}
         self._counts: dict[TP, int] = {}
+        # Of each partition, the offset that a snapshot is of, by the place of its marker.
+        self._saved: dict[int, dict[int, int]] = {}
         self._broker.on_commit = self._on_commit
 
     # --- while it runs
@@ -131,6 +133,45 @@ class Checker:
         for (group, (topic, partition)), offset in transaction.offsets.items():
             if group == GROUP and topic == TOUCHPOINTS.name:
                 self._take_down(transaction, partition, offset)
+        if not transaction.offsets and transaction.id.startswith(GROUP):
+            for topic, partition in transaction.begun_at:
+                self._check_saved(transaction, topic, partition)
+
+    def _check_saved(self, transaction: Transaction, topic: str, partition: int) -> None:
+        """A snapshot in a transaction of its own is alone in it, and of an offset that was committed before."""
+        if topic != SNAPSHOTS.name:
+            self._report(f"{topic}-{partition}: records were committed without an offset")
+        rows = self._rows_of(transaction, (topic, partition))
+        [marker] = [row for row in rows if row.key == MARKER_KEY] or [None]
+        if marker is None or rows[-1] is not marker:
+            self._report(f"partition {partition}: a snapshot was committed without its marker at the end")
+            return
+        saved = msgspec.json.decode(marker.value or b"")["offset"]
+        if saved not in self._decided(partition):
+            self._report(
+                f"partition {partition}: a snapshot of offset {saved} was committed, and no results up to it"
+            )
+        self._check_order(partition, marker.offset, saved)
+
+    def _check_order(self, partition: int, at: int, saved: int) -> None:
+        """Snapshots lie in the log in the order of their offsets, whichever has its marker of the transaction first."""
+        for other, before in self._saved.setdefault(partition, {}).items():
+            if (other < at and before > saved) or (other > at and before < saved):
+                self._report(
+                    f"partition {partition}: snapshots of offsets {before} and {saved} lie the other way round"
+                )
+        self._saved[partition][at] = saved
+
+    def _decided(self, partition: int) -> set[int]:
+        """The offsets whose results are committed, although Kafka may not have written all markers yet."""
+        ending = (identity.transaction for identity in self._broker.identities.values())
+        return {commit.offset for commit in self.commits if commit.partition == partition} | {
+            transaction.offsets[GROUP, (TOUCHPOINTS.name, partition)]
+            for transaction in ending
+            if transaction is not None
+            and transaction.committed
+            and (GROUP, (TOUCHPOINTS.name, partition)) in transaction.offsets
+        }
 
     def _take_down(self, transaction: Transaction, partition: int, offset: int) -> None:
         rows = {
@@ -168,6 +209,7 @@ class Checker:
                 self._report(
                     f"partition {partition}: a snapshot of offset {saved} was committed with {offset}"
                 )
+            self._check_order(partition, marker.offset, saved)
 
     def _rows_of(self, transaction: Transaction, tp: TP) -> list[Record]:
         if transaction.begun_at.get(tp) is None:

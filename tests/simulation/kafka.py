@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 from aiokafka.errors import ConcurrentTransactions, KafkaConnectionError, KafkaError
 
 from cxstream.kafka.claims import Claim
-from cxstream.topology import TOUCHPOINTS
+from cxstream.topology import SNAPSHOTS, TOUCHPOINTS
 from simulation.producer import Producer
 
 if TYPE_CHECKING:
@@ -66,11 +66,14 @@ class Kafka:
 
     async def fence(self, group: str, partition: int) -> None:
         await self.release(await self.claim(partition, group))
+        await self.release(await self.claim(partition, group, of=SNAPSHOTS))
 
-    async def claim(self, partition: int, group: str | None = None) -> Producer:
+    async def claim(self, partition: int, group: str | None = None, *, of: Topic = TOUCHPOINTS) -> Producer:
         if self._network.happens(self._network.weather.refused):
             raise KafkaConnectionError("no node answers")
         name = f"{group or self.group}-{TOUCHPOINTS.name}-{partition}"
+        if of is SNAPSHOTS:
+            name += "-snapshots"
         while True:
             try:
                 epoch = await self._network.call(

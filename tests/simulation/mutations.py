@@ -51,6 +51,7 @@ _PARTITION = "cxstream.worker.ownership.partition:Partition."
 _TENURE = "cxstream.worker.ownership.session:OwnershipSession."
 _RESTORE = "cxstream.worker.ownership.restore:"
 _OUTBOX = "cxstream.worker.ownership.outbox:"
+_SAVING = "cxstream.worker.ownership.saving:"
 # Takeovers of a warm copy between two snapshots are rare where the seed decides.
 _WARM = {
     "standby": True,
@@ -60,6 +61,8 @@ _WARM = {
     "session_seconds": 1.5,
     "stop_seconds": 0.2,
 }
+# Many snapshots, so that one is often under way.
+_SAVES = {"snapshot_seconds": 0.3, "flush_seconds": 0.1, "flush_records": 20}
 
 MUTATIONS = (
     Mutation(
@@ -83,10 +86,11 @@ MUTATIONS = (
                 """claim = await self._kafka.confirm()
     async with self._kafka.reader(self.number) as reader:
         inherited = await succeed(self._settings, self._kafka, claim, self.number, reader)
-        early = await self._restored(None, reader, parked, claim.owner, inherited)
+        early = await self._restored(None, None, reader, parked, claim.owner, inherited)
     producer = early._producer = await self._kafka.claim(self.number)""",
             ),
-            ("await self._restored(producer, reader, parked, claim.owner, inherited)", "early"),
+            ("saver = await self._kafka", "saver = early._saver = await self._kafka"),
+            ("await self._restored(producer, saver, reader, parked, claim.owner, inherited)", "early"),
         ),
         first=4,
     ),
@@ -148,10 +152,40 @@ MUTATIONS = (
         _TENURE + "_start",
         (
             (
-                "outbox.add_snapshot(self.engine.begin_snapshot())",
-                "asyncio.get_running_loop().call_soon(lambda: outbox.add_snapshot(self.engine.begin_snapshot()))",
+                "taken = self.engine.begin_snapshot()",
+                "taken, soon = None, asyncio.get_running_loop().call_soon",
+            ),
+            (
+                "outbox.add_snapshot(taken)",
+                "soon(lambda: outbox.add_snapshot(self.engine.begin_snapshot()))",
+            ),
+            (
+                "self._save(taken, self._flushing)",
+                "soon(lambda: self._save(self.engine.begin_snapshot(), self._flushing))",
             ),
         ),
+    ),
+    Mutation(
+        "a snapshot is saved before the results up to its offset are committed",
+        _SAVING + "Saving._write",
+        (("await asyncio.wait([results])", ""), ("if results.cancelled() or", "if False and")),
+    ),
+    Mutation(
+        "a snapshot that may not wait overtakes the one under way",
+        _TENURE + "_commit",
+        (("await before.finish()", "pass"),),
+        worker=_SAVES,
+    ),
+    Mutation(
+        "a snapshot is written in several transactions",
+        _SAVING + "Saving._pause",
+        (
+            (
+                "if self._paused",
+                "await self._producer.commit_transaction()\n    await self._producer.begin_transaction()\n    if self._paused",
+            ),
+        ),
+        worker=_SAVES,
     ),
     Mutation(
         "the results of a flush are kept for the next one",
@@ -194,7 +228,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a batch that does not fit is sent without asking what became of it",
-        _OUTBOX + "_write",
+        _OUTBOX + "write",
         (
             (
                 "await send(batch, first, stop)",
@@ -241,7 +275,7 @@ MUTATIONS = (
                 """await producer.commit_transaction()
     await producer.begin_transaction()
     for target in range(partitions):
-        await _write(producer, TOUCHPOINTS.contract, (touchpoints, target), outbox.requests, (), (), compress=True)
+        await write(producer, TOUCHPOINTS.contract, (touchpoints, target), outbox.requests, (), (), compress=True)
     await producer.commit_transaction()""",
             ),
         ),

@@ -15,7 +15,7 @@ from cxstream.kafka.connection import connection
 from cxstream.kafka.fetch_screen import read_whole
 from cxstream.kafka.records import between, together
 from cxstream.kafka.transactions import TransactionProducer, opened
-from cxstream.topology import TOUCHPOINTS
+from cxstream.topology import SNAPSHOTS, TOUCHPOINTS
 from cxstream.worker.feed import FETCH_COST, limits
 
 if TYPE_CHECKING:
@@ -69,9 +69,10 @@ class Kafka:
             KafkaError: Kafka does not answer, or does not permit it.
         """
         await self.release(await self.claim(partition, group))
+        await self.release(await self.claim(partition, group, of=SNAPSHOTS))
 
-    async def claim(self, partition: int, group: str | None = None) -> Producer:
-        """Become the only producer that may commit results of a partition.
+    async def claim(self, partition: int, group: str | None = None, *, of: Topic = TOUCHPOINTS) -> Producer:
+        """Become the only producer that may commit results of a partition, or that may save its state.
 
         The transactional id belongs to the partition, not to the process: starting the producer fences the
         previous one and aborts its open transaction, so from now on only this producer can commit. Brokers before
@@ -80,12 +81,15 @@ class Kafka:
         Args:
             partition: which.
             group: the group to claim it for; by default its own.
+            of: cx.touchpoints for results and offsets, cx.snapshots for snapshots; the former has to be claimed first.
 
         Raises:
             KafkaError: the claim failed.
         """
         arguments = connection(self._settings)
         name = f"{group or self.group}-{self._settings.topology.touchpoints.name}-{partition}"
+        if of is SNAPSHOTS:
+            name += "-snapshots"
         producer = await opened(arguments, name, transaction_ms=TRANSACTION_MS, batch_bytes=BATCH_BYTES)
         if producer is not None:
             return producer

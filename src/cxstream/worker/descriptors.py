@@ -12,9 +12,9 @@ import structlog
 from cxstream.model.errors import SettingsError
 from cxstream.worker.web.connection_limit import BACKLOG, CONNECTIONS
 
-# A partition has a producer and two readers. Each connects to the leaders of the partitions that it writes or reads,
+# A partition has a producer of results, one of snapshots and two readers. Each connects to the leaders of the partitions that it writes or reads,
 # to up to two more brokers for metadata, and once more to its coordinator.
-_PRODUCER_BROKERS, _READER_BROKERS, _COORDINATOR = 9, 5, 1
+_PRODUCER_BROKERS, _SAVER_BROKERS, _READER_BROKERS, _COORDINATOR = 9, 3, 5, 1
 _READERS = 2
 # Libraries, logs, pipes, listening sockets, files of settings and secrets while they are read.
 _PROCESS = 64
@@ -31,10 +31,11 @@ def needed(partitions: int, brokers: int) -> int:
         brokers: of the cluster.
     """
     producer = min(brokers, _PRODUCER_BROKERS) + _COORDINATOR
+    saver = min(brokers, _SAVER_BROKERS) + _COORDINATOR
     reader = min(brokers, _READER_BROKERS) + _COORDINATOR
     consumer_of_faust = brokers + _COORDINATOR
     return (
-        partitions * (producer + _READERS * reader)
+        partitions * (producer + saver + _READERS * reader)
         + consumer_of_faust
         + _SERVERS * (CONNECTIONS + BACKLOG)
         + _PROCESS

@@ -108,6 +108,14 @@ class SealedRows(Sequence[Pair]):
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
 
+    @property
+    def size(self) -> int:
+        """About how many bytes they take."""
+        return sum(
+            int(part.rows.keys.lengths.sum() + np.maximum(part.rows.sizes, 0).sum()) + part.trailers.size
+            for part in self._parts
+        )
+
     def __getitem__(self, i: int) -> Pair:  # type: ignore[override]  # nobody asks for several
         part, begin = self._place(i if i >= 0 else len(self) + i)
         return self._parts[part].pair((i if i >= 0 else len(self) + i) - begin)

@@ -123,6 +123,12 @@ class Counters:
         news, self._told = problem != self._told, problem
         return news
 
+    def save(self, rows: int) -> None:
+        """Add a snapshot of so many rows that was committed."""
+        self.snapshots += 1
+        self.snapshot_rows += rows
+        self.saved_at = time.time()
+
     def commit(self, outbox: Committed, offset: int) -> None:
         """Add what a transaction committed.
 
@@ -139,9 +145,7 @@ class Counters:
         for topic in SIGNAL_TOPICS:
             self.signals[topic] += outbox.count(topic)
         if outbox.count(SNAPSHOTS.contract):
-            self.snapshots += 1
-            self.snapshot_rows += outbox.count(SNAPSHOTS.contract)
-            self.saved_at = now
+            self.save(outbox.count(SNAPSHOTS.contract))
         self.committed, self.committed_at = offset, now
         if tally.newest is not None:
             self.newest = tally.newest if self.newest is None else max(self.newest, tally.newest)

@@ -269,7 +269,7 @@ WORK = (
         "cxstream_flush_seconds",
         "histogram",
         "seconds",
-        "Time of a flush, from closing its outbox (score cards and snapshot rows are written then) to its commit.",
+        "Time of a flush, from closing its outbox (score cards and snapshot rows are taken then) to its commit.",
         {},
         _COMMITS,
     ),

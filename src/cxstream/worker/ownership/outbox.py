@@ -30,7 +30,7 @@ from cxstream.worker.ownership.scored_rows import RECORD_BYTES, ScoredRows
 from cxstream.worker.ownership.suspects import Cause, RowsRefusedError, is_refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from aiokafka.structs import RecordMetadata
 
@@ -349,7 +349,7 @@ async def commit(
     largest = {REJECTED.contract: limits.rejected - _BATCH_OVERHEAD, **smaller}
     written = await asyncio.gather(
         *(
-            _write(
+            write(
                 producer,
                 topic,
                 (topology.name(topic), partition),
@@ -378,7 +378,7 @@ async def commit(
             most = min(
                 limits.touchpoints - _BATCH_OVERHEAD, smaller.get(TOUCHPOINTS.contract, limits.touchpoints)
             )
-            appended = await _write(
+            appended = await write(
                 producer,
                 TOUCHPOINTS.contract,
                 (touchpoints, target),
@@ -421,16 +421,17 @@ def _require_past(latest_request: int | None, appended: int | None, where: str) 
     )
 
 
-async def _write(
+async def write(
     producer: Producer,
     topic: str,
     tp: tuple[str, int],
     rows: Sequence[Pair],
-    headers: Sequence[Headers],
-    causes: Sequence[Cause],
+    headers: Sequence[Headers] = (),
+    causes: Sequence[Cause] = (),
     limit: int | None = None,
     *,
-    compress: bool,
+    compress: bool = False,
+    pause: Callable[[], Awaitable[None]] | None = None,
 ) -> int | None:
     """Send rows in order: one batch at a time, the next only when the one before has arrived.
 
@@ -443,9 +444,14 @@ async def _write(
         causes: what the rows follow from; none where that is not one record each.
         limit: the largest batch, in bytes, where that may be less than the producer's.
         compress: whether the batches are compressed.
+        pause: what to wait for between two batches.
 
     Returns:
         When the first of them came into the log by the broker's clock, ms UTC; None where it does not say so.
+
+    Raises:
+        RowsRefusedError: Kafka refuses rows for what is in them.
+        KafkaError: Kafka did not take them.
     """
     earliest: int | None = None
     now = int(time.time() * 1000)
@@ -485,6 +491,8 @@ async def _write(
         first = stop
         if first >= len(rows):
             return earliest
+        if pause is not None:
+            await pause()
 
 
 def _filled(

@@ -25,6 +25,7 @@ from cxstream.model.rules import rules_of
 from cxstream.scoring.failing import BatchError, UnforeseenError, place_of
 from cxstream.scoring.state.passed_over import SKIPPED
 from cxstream.settings.skips import skips
+from cxstream.topology import SNAPSHOTS
 from cxstream.worker import feed
 from cxstream.worker.clock import now
 from cxstream.worker.feed import Waiting
@@ -303,12 +304,14 @@ class Partition:
         began = now()
         parked, self._parked = self._parked, None
         producer = await self._kafka.claim(self.number)
+        saver: Producer | None = None
         try:
+            saver = await self._kafka.claim(self.number, of=SNAPSHOTS)
             # Only now: a takeover claims the topics first, and then this partition.
             claim = await self._kafka.confirm()
             async with self._kafka.reader(self.number) as reader:
                 inherited = await succeed(self._settings, self._kafka, claim, self.number, reader)
-                self._session = await self._restored(producer, reader, parked, claim.owner, inherited)
+                self._session = await self._restored(producer, saver, reader, parked, claim.owner, inherited)
                 self._session.inherit(inherited.taken)
                 self.state, self._reason = "running", ""
                 self.unreadable.clear()
@@ -343,6 +346,8 @@ class Partition:
                 self._session.abandon()
                 self._session = None
             await self._kafka.release(producer)
+            if saver is not None:
+                await self._kafka.release(saver)
 
     def _compare_rules(self, engine: Engine) -> None:
         """Log, once for each set of rules, if the log and the settings have different rules."""
@@ -364,6 +369,7 @@ class Partition:
     async def _restored(
         self,
         producer: Producer,
+        saver: Producer,
         reader: Reader,
         parked: Restored | None,
         owner: Owner,
@@ -398,6 +404,7 @@ class Partition:
             self._kafka,
             self.number,
             producer,
+            saver,
             reader,
             restored,
             self.counters,

@@ -4,7 +4,10 @@
                        outbox    (the next one, while the transaction is under way)
 
 Order and atomicity: one transaction at a time, each with all results of the records between two
-offsets. The rows of a snapshot are taken when its outbox is closed, so they are the state at exactly that offset.
+offsets. The rows of a snapshot are taken when its outbox is closed, so they are the state at exactly that offset. They
+follow in a transaction of their own (`cxstream.worker.ownership.saving`), but for the first snapshot of a partition
+and one that may not wait: a committed offset has a marker in cx.snapshots, and the receipt of an erasure a state without
+the customer.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ from cxstream.model.errors import TopicError
 from cxstream.scoring.codec.decode import MALFORMED, TOO_LARGE
 from cxstream.scoring.failing import BatchError, may_be_of_record, place_of
 from cxstream.scoring.state.passed_over import FAILED, PASSED_OVER, SKIPPED
-from cxstream.topology import REJECTED, SCORED, TOUCHPOINTS
+from cxstream.topology import REJECTED, SCORED, SNAPSHOTS, TOUCHPOINTS
 from cxstream.worker.clients import BATCH_BYTES
 from cxstream.worker.clock import now
 from cxstream.worker.feed import to_records
@@ -35,6 +38,7 @@ from cxstream.worker.ownership.inlets import Refused
 from cxstream.worker.ownership.outbox import Limits, Outbox, Unread, commit
 from cxstream.worker.ownership.pace import Pace
 from cxstream.worker.ownership.restore import Losses
+from cxstream.worker.ownership.saving import Saving
 from cxstream.worker.ownership.scored_rows import RECORD_BYTES
 from cxstream.worker.ownership.suspects import Cause
 
@@ -43,6 +47,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from cxstream.scoring.engine import Outcome, Read
+    from cxstream.scoring.state.snapshot import Unsealed
     from cxstream.settings import Settings
     from cxstream.topology import Topic
     from cxstream.worker.clients import Kafka, Producer, Reader
@@ -101,6 +106,7 @@ class OwnershipSession:
         kafka: Kafka,
         partition: int,
         producer: Producer,
+        saver: Producer,
         reader: Reader,
         restored: Restored,
         counters: Counters,
@@ -119,6 +125,7 @@ class OwnershipSession:
         self._limit: int | None = None
         self._rejected_limit: int | None = None
         self._producer = producer
+        self._saver = saver
         self._reader = reader
         self._lost = Losses(settings, partition, counters)
         self._hole: int | None = None
@@ -132,6 +139,7 @@ class OwnershipSession:
         # How far cx.scored says that the clock is, ms UTC.
         self._said = 0
         self._flushing: asyncio.Task[None] | None = None
+        self._saving: Saving | None = None
         started = now()
         self.committed_at = self.moved_at = 0.0
         self._moved_to = self.position
@@ -288,7 +296,7 @@ class OwnershipSession:
     @property
     def idle(self) -> bool:
         """Nothing waits to be committed."""
-        return self._flushing is None and not self._outbox
+        return self._flushing is None and self._saving is None and not self._outbox
 
     @property
     def gathers_until(self) -> float:
@@ -304,7 +312,7 @@ class OwnershipSession:
             return self._pace.flushes_at
         if self.engine.dirty_cards():
             return max(self._pace.flushes_at, self._pace.cards_at)
-        return self._snapshot_at if self._unsaved else None
+        return self._snapshot_at if self._unsaved and self._saving is None else None
 
     async def keep_up(self, *, behind: bool) -> None:
         """Start a transaction if one is due; wait only if results pile up during the current one.
@@ -323,6 +331,8 @@ class OwnershipSession:
         )
         if self._flushing is not None and (full or self._flushing.done()):
             await self._settle()
+        if self._saving is not None and self._saving.written.done():
+            await self._settle_snapshot()
         due = self.next_flush
         if due is not None and (full or now() >= due):
             snapshot = self._snapshot_due()
@@ -347,24 +357,32 @@ class OwnershipSession:
         if self._outbox:
             self._start(snapshot=self._saved_position < 0 or self.engine.must_save)
             await self._settle()
-        if self._unsaved or self.engine.dirty_cards():
-            try:
-                async with asyncio.timeout_at(deadline):
-                    self._start(snapshot=True)
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._settle_snapshot()
+                if self._unsaved or self.engine.dirty_cards():
+                    self._start(snapshot=True, at_once=True)
                     await self._settle()
-            except TimeoutError:
-                return False
+        except TimeoutError:
+            return False
         return True
 
     def abandon(self) -> None:
-        """Stop the current transaction; its outcome no longer matters to this process."""
+        """Stop the current transactions; their outcome no longer matters to this process."""
         if self._flushing is not None:
             self._flushing.cancel()
+        if self._saving is not None:
+            self._saving.written.cancel()
 
     async def _settle(self) -> None:
         if self._flushing is not None:
             flushing, self._flushing = self._flushing, None
             await flushing
+
+    async def _settle_snapshot(self) -> None:
+        if self._saving is not None:
+            await self._saving.finish()
+            self._saving = None
 
     @property
     def _unsaved(self) -> bool:
@@ -378,10 +396,21 @@ class OwnershipSession:
         self._saved_at, self._early = when - self._early, 0.0
 
     def _snapshot_due(self) -> bool:
-        return self._unsaved and (self.engine.must_save or now() >= self._snapshot_at)
+        is_time = self._saving is None and now() >= self._snapshot_at
+        return self._unsaved and (self.engine.must_save or is_time)
 
-    def _start(self, *, snapshot: bool, cards: bool = True, behind: bool = False) -> None:
-        """Close the outbox and commit it."""
+    def _start(
+        self, *, snapshot: bool, at_once: bool = False, cards: bool = True, behind: bool = False
+    ) -> None:
+        """Close the outbox and commit it.
+
+        Args:
+            snapshot: save the state.
+            at_once: ... in the same transaction, as is done in any case where there is nothing else in it.
+            cards: take score cards.
+            behind: more records are waiting.
+        """
+        at_once = at_once or self._saved_position < 0 or self.engine.must_save or not self._outbox
         outbox, self._outbox = self._outbox, self._new_outbox()
         closed = perf_counter()
         clock = self.engine.clock
@@ -396,21 +425,43 @@ class OwnershipSession:
         outbox.add_cards(self.engine.take_cards(limit))
         if snapshot:
             packing = perf_counter()
-            outbox.add_snapshot(self.engine.begin_snapshot())
+            taken = self.engine.begin_snapshot()
             self._counters.measures.snapshot.observe(perf_counter() - packing)
             self._snapshot_taken(now())
             self._saved_position = self.position
+            if at_once:
+                outbox.add_snapshot(taken)
         self._pace.begin(now(), cards=cards)
         hole, self._hole = self._hole, None
-        self._flushing = asyncio.create_task(self._commit(outbox, self.position, hole, closed))
-        self._flushing.add_done_callback(self._flushed)
+        before = self._saving if snapshot else None
+        self._flushing = asyncio.create_task(self._commit(outbox, self.position, hole, closed, before))
+        self._flushing.add_done_callback(self._ended)
+        if snapshot and not at_once:
+            self._save(taken, self._flushing)
 
-    def _flushed(self, flushing: asyncio.Task[None]) -> None:
-        if not flushing.cancelled():
-            flushing.exception()  # the code that awaits it raises it; after a cancellation there may be none
+    def _save(self, taken: Unsealed, results: asyncio.Task[None]) -> None:
+        place, limit = self._topology.name(SNAPSHOTS.contract), self._suspects.limits.get(SNAPSHOTS.contract)
+        self._saving = Saving(taken, self._saver, (place, self._partition), limit, results)
+        self._saving.written.add_done_callback(self._count_saved)
+        self._saving.written.add_done_callback(self._ended)
+
+    def _count_saved(self, written: asyncio.Task[int | None]) -> None:
+        if not written.cancelled() and written.exception() is None and (rows := written.result()) is not None:
+            self._counters.save(rows)
+
+    def _ended(self, transaction: asyncio.Task[Any]) -> None:
+        if not transaction.cancelled():
+            transaction.exception()  # the code that awaits it raises it; after a cancellation there may be none
         self._on_flushed()
 
-    async def _commit(self, outbox: Outbox, offset: int, hole: int | None, closed: float) -> None:
+    async def _commit(
+        self,
+        outbox: Outbox,
+        offset: int,
+        hole: int | None,
+        closed: float,
+        before: Saving | None,
+    ) -> None:
         if hole is not None:
             # Offsets without a record (transaction markers) look like deleted records.
             first, _ = await self._reader.bounds(self._topology.touchpoints.name)
@@ -419,6 +470,9 @@ class OwnershipSession:
             outbox.encode()
         else:
             await asyncio.get_running_loop().run_in_executor(None, outbox.encode)
+        if before is not None:
+            # The rows of this snapshot come after those of the one before.
+            await before.finish()
         begun = perf_counter()
         limits = await self._prepared(outbox)
         try:
