@@ -11,10 +11,12 @@ import pytest
 from aiokafka.errors import KafkaConnectionError, ProducerFenced
 from structlog.testing import capture_logs
 
+from cxstream.kafka.coordinators import TransactionExpiredError
 from cxstream.scoring.engine import Engine, Records
 from cxstream.topology import FORGOTTEN, SNAPSHOTS, TOUCHPOINTS
 from cxstream.worker.feed import Fetch
 from cxstream.worker.metrics.counters import Counters
+from cxstream.worker.ownership import session
 from cxstream.worker.ownership.partition import Partition
 from cxstream.worker.ownership.saving import Saving
 from simulation.cluster import Cluster
@@ -142,6 +144,44 @@ def test_a_partition_that_has_worked_is_soon_tried_again(logs: list[Any]) -> Non
     world.tell(story())
     waits = [entry["seconds"] for entry in logs if entry["event"] == "partition failed; trying again"]
     assert waits == [0.5, 1.0, 2.0, 0.5, 1.0]
+
+
+def test_a_partition_whose_transaction_took_too_long_is_claimed_again_after_two_heartbeats(
+    logs: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The group would have taken it away by then, and whoever was fenced waits longer."""
+    world = World(session_seconds=30.0)
+    errors = [TransactionExpiredError("a transaction took 61 s"), ProducerFenced()]
+    pauses = []
+    pause = Partition._pause
+
+    async def noted(partition: Partition, seconds: float) -> None:
+        pauses.append(seconds)
+        await pause(partition, seconds)
+
+    async def fails(*_: Any, **__: Any) -> None:
+        raise errors.pop(0)
+
+    monkeypatch.setattr(Partition, "_pause", noted)
+
+    async def story() -> None:
+        await world.cluster.run_source()
+        world.start()
+        with monkeypatch.context() as broken:
+            broken.setattr(session, "commit", fails)
+            for _ in range(2):
+                await world.until(lambda: world.partition.state == "running")
+                world.partition.put(Fetch(0, world.records[:10], None, LENGTH))
+                await world.until(lambda: world.partition.state == "fenced")
+        await world.until(lambda: world.partition.state == "running")
+        await world.feed(0, 10)
+
+    world.tell(story())
+    assert pauses == [6.0, 30.0]
+    assert world.partition.counters.fenced == 1
+    assert [entry["event"] for entry in logs if "took too long" in entry["event"]] == [
+        "a transaction took too long; the partition starts over"
+    ]
 
 
 def test_a_partition_that_cannot_save_is_closed_in_time(logs: list[Any]) -> None:

@@ -61,6 +61,9 @@ _REQUESTS_RETRY_SECONDS = 5.0
 _GATHER_SECONDS = 0.25
 # The part of the time to close that is reserved for releasing the claim; at most half of it.
 _GOODBYE_SECONDS = 3.0
+# Two heartbeats take this part of `session_seconds`. If the group has given the partition to another worker, it says so at
+# the next one; if not, only a transaction took too long, and the partition can be claimed again.
+_HEARTBEATS_SHARE = 0.2
 # The time that a partition that was not closed in time gets to stop.
 _CANCEL_SECONDS = 3.0
 
@@ -227,6 +230,8 @@ class Partition:
             except ProducerFenced as error:
                 # The group has given the partition to another worker and will revoke it here; if it does not, that worker is gone.
                 self.state, wait = "fenced", self._settings.worker.session_seconds
+                if isinstance(error, TransactionExpiredError):
+                    wait *= _HEARTBEATS_SHARE
                 self._stop_for(error)
                 if await self._is_dispossessed():
                     return
