@@ -17,15 +17,18 @@ from pyarrow import types
 from cxstream.files.parquet_columns import Plain, inner
 from cxstream.files.parquet_pages import BY_DICTIONARY, DATA, DICTIONARY, Page, is_coded
 from cxstream.kernels.parquet_values import (
+    AS_THEY_ARE,
     AT,
+    CODES,
     DAMAGED,
     END,
-    LEVELS,
     PLAIN,
+    RUNS,
     STREAM,
     STREAMS,
     VALUES,
     WIDTH,
+    open_page,
     take_codes,
     take_numbers,
     take_texts,
@@ -39,7 +42,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _RUNS, _AS_THEY_ARE, _DICTIONARY_AS_IT_IS = 3, 0, (0, 2)
-_LENGTH, _MOST_WIDTH, _MOST_OFFSET = 4, 32, np.iinfo(np.int32).max
+_LENGTH, _MOST_OFFSET = 4, np.iinfo(np.int32).max
+# Small pages lie close together: one read gets several.
+_NEIGHBOURS_BYTES = 16 << 10
 # Leaves that have a bit each, beside one for rows without `data`.
 MOST_LEAVES = 62
 NUMBERS = {"INT32": "<i4", "INT64": "<i8", "FLOAT": "<f4", "DOUBLE": "<f8"}
@@ -172,6 +177,7 @@ class Chunk:
             self._unpack = _UNPACK[packing]()
         except (pa.ArrowException, ValueError, OSError) as error:
             raise Damaged from error
+        self._read, self._begin, self._room = memoryview(b""), 0, _NO_BYTES
         self._data, self._state, self._left = _NO_BYTES, np.zeros((STREAMS, STREAM), np.int64), 0
         self._table = self._listed = _NO_NUMBERS
         self._wholes = self._listed_wholes = _NO_WHOLES
@@ -193,20 +199,25 @@ class Chunk:
         return found
 
     def _unpacked(self, page: Page) -> tuple[NDArray[np.uint8], int]:
-        """The bytes of a page, WIDE more behind them, and how many they are without these."""
-        packed = os.pread(self._raw, page.packed, page.start)
+        """The bytes of a page, WIDE more behind them, until the next page is unpacked; and how many they are without these."""
+        begin = page.start - self._begin
+        if begin < 0 or begin + page.packed > len(self._read):
+            self._read = memoryview(os.pread(self._raw, max(page.packed, _NEIGHBOURS_BYTES), page.start))
+            self._begin, begin = page.start, 0
+        packed, size = self._read[begin : begin + page.packed], page.unpacked
         if len(packed) < page.packed:
             raise Damaged
         try:
-            found = self._unpack(packed, page.unpacked) if page.unpacked else packed
+            found = self._unpack(packed, size) if size else packed
         except (pa.ArrowException, zstandard.ZstdError, ValueError, OSError) as error:
             raise Damaged from error
-        if len(found) != page.unpacked:
+        if len(found) != size:
             raise Damaged
-        data = np.empty(page.unpacked + WIDE, np.uint8)
-        data[: page.unpacked] = np.frombuffer(found, np.uint8)
-        data[page.unpacked :] = 0
-        return data, page.unpacked
+        # Room that is there: memory that is asked for again costs as much as what is put there.
+        if size + WIDE > len(self._room):
+            self._room = np.empty(size + WIDE, np.uint8)
+        self._room[:size] = np.frombuffer(found, np.uint8)
+        return self._room, size
 
     def _take_dictionary(self, page: Page) -> None:
         data, size = self._unpacked(page)
@@ -246,48 +257,25 @@ class Chunk:
         page, leaf = self._pages[self._next], self.leaf
         self._next += 1
         self._data, size = self._unpacked(page)
-        self._left, at, state = page.values, 0, self._state
-        state[:] = 0
-        if leaf.most:
-            end = self._length(0, size)
-            state[LEVELS, AT], state[LEVELS, END], state[LEVELS, WIDTH] = (
-                _LENGTH,
-                end,
-                leaf.most.bit_length(),
-            )
-            at = end
-        values = state[VALUES]
-        values[AT], values[END], values[WIDTH] = at, size, PLAIN
+        self._left = page.values
+        form = CODES if page.encoding in BY_DICTIONARY else RUNS if page.encoding == _RUNS else AS_THEY_ARE
+        at = open_page(self._data, size, leaf.most, form, self._state)
+        if at == DAMAGED:
+            raise Damaged
         self._table, self._wholes = self._listed, self._listed_wholes
-        if page.encoding in BY_DICTIONARY:
-            # A page of nulls may have no width at all.
-            values[WIDTH] = int(self._data[at]) if at < size else 0
-            values[AT] = min(at + 1, size)
-            if values[WIDTH] > _MOST_WIDTH:
-                raise Damaged
-        elif page.encoding == _RUNS:
-            end = self._length(at, size)
-            values[AT], values[END], values[WIDTH], self._table = at + _LENGTH, end, 1, _FLAGS
-        elif leaf.physical == "BOOLEAN":
+        if form == RUNS:
+            self._table = _FLAGS
+        elif form == AS_THEY_ARE and leaf.physical == "BOOLEAN":
             if page.values > _MOST_FLAGS:
                 raise Damaged
             count = min(8 * (size - at), page.values)
             self._table = np.unpackbits(self._data[at:size], count=count, bitorder="little").astype(
                 np.float64
             )
-            values[AT], values[END] = 0, len(self._table)
-        elif leaf.physical != "BYTE_ARRAY":
+            self._state[VALUES, [AT, END]] = 0, len(self._table)
+        elif form == AS_THEY_ARE and leaf.physical != "BYTE_ARRAY":
             self._table, self._wholes = self._numbers(self._data, at, size, page.values)
-            values[AT], values[END] = 0, len(self._table)
-
-    def _length(self, at: int, size: int) -> int:
-        """Where the runs end whose length stands at a place."""
-        if size - at < _LENGTH:
-            raise Damaged
-        end = at + _LENGTH + int.from_bytes(self._data[at : at + _LENGTH].tobytes(), "little")
-        if end > size:
-            raise Damaged
-        return end
+            self._state[VALUES, [AT, END]] = 0, len(self._table)
 
     def _take(self, n: int, take: Callable[[int, int], int]) -> int:
         """Take the next n rows, those of each page by one call with the first and how many; how many have a value."""
@@ -387,10 +375,10 @@ class Chunk:
         return found, text[: offsets[n]]
 
 
-def _of_snappy() -> Callable[[bytes, int], Any]:
+def _of_snappy() -> Callable[[memoryview, int], Any]:
     codec = pa.Codec("snappy")
 
-    def unpack(packed: bytes, size: int) -> Any:
+    def unpack(packed: memoryview, size: int) -> Any:
         if _length_of_snappy(packed) != size:
             raise Damaged
         return codec.decompress(packed, size)
@@ -398,11 +386,11 @@ def _of_snappy() -> Callable[[bytes, int], Any]:
     return unpack
 
 
-def _of_zstd() -> Callable[[bytes, int], Any]:
+def _of_zstd() -> Callable[[memoryview, int], Any]:
     # Arrow makes the tables of the decoder again for each page.
     decoder = zstandard.ZstdDecompressor()
 
-    def unpack(packed: bytes, size: int) -> Any:
+    def unpack(packed: memoryview, size: int) -> Any:
         # What a frame says of its size is made room for, whatever the page says.
         if zstandard.frame_content_size(packed) not in {size, _UNKNOWN}:
             raise Damaged
@@ -411,7 +399,7 @@ def _of_zstd() -> Callable[[bytes, int], Any]:
     return unpack
 
 
-def _as_it_is() -> Callable[[bytes, int], Any]:
+def _as_it_is() -> Callable[[memoryview, int], Any]:
     return lambda packed, _: packed
 
 
@@ -419,7 +407,7 @@ def _as_it_is() -> Callable[[bytes, int], Any]:
 _UNPACK = {"UNCOMPRESSED": _as_it_is, "SNAPPY": _of_snappy, "ZSTD": _of_zstd}
 
 
-def _length_of_snappy(packed: bytes) -> int:
+def _length_of_snappy(packed: memoryview) -> int:
     """How many bytes come out, as the first bytes say."""
     found = 0
     for i, byte in enumerate(packed[:5]):

@@ -220,14 +220,17 @@ class Members:
         elif _is_simple(kind):
             form = BOOLEAN if types.is_boolean(kind) else NUMBER
             self._take_numbers(_numbers(column))
-        elif types.is_list(kind) and types.is_string(kind.value_type) and not column.flatten().null_count:
-            form = TEXTS
-            counts = pc.fill_null(pc.list_value_length(column), 0).to_numpy()
-            self._take_numbers(counts)
-            widest = int(pc.max(pc.binary_length(column.flatten())).as_py() or 0)
-            if member >= 0:
-                self._widest[member] = max(self._widest[member], widest)
-            self.more += int(counts.max(initial=0)) * (widest * ESCAPED + _NUMBER)
+        elif types.is_list(kind) and types.is_string(kind.value_type):
+            flat = column.flatten()
+            if not flat.null_count:
+                form = TEXTS
+                # Where there is no list this means nothing.
+                counts = np.diff(np.frombuffer(column.buffers()[1], np.int32, self._n + 1, 4 * column.offset))
+                self._take_numbers(counts)
+                widest = int(pc.max(pc.binary_length(flat)).as_py() or 0)
+                if member >= 0:
+                    self._widest[member] = max(self._widest[member], widest)
+                self.more += int(counts.max(initial=0)) * (widest * ESCAPED + _NUMBER)
         if form == UNSURE:
             self.more += column.nbytes * ESCAPED + _NUMBER
             self._whole &= column.is_null().to_numpy(zero_copy_only=False)

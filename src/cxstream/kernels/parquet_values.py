@@ -31,10 +31,14 @@ PLAIN: texts lie from AT to END, and numbers at these places of the table."""
 
 PLAIN = -1
 
+AS_THEY_ARE, CODES, RUNS = 0, 1, 2
+"""What the values of a page are: one behind the other, places in a dictionary, or runs of flags."""
+
 SEVERAL = -2
 """Levels of a run that are not all the same."""
 
 _MOST_SHIFT = 28
+_LENGTH, _MOST_WIDTH = 4, 32
 # Of a word that begins at any bit.
 _WHOLE_BITS = 56
 _LOWER = np.array([0, 0xFFFFFFFFFFFFFFFF, 0x5555555555555555], np.uint64)
@@ -156,6 +160,54 @@ def _places(
 def _mark(valid: NDArray[np.uint64], first: int, n: int, bit: np.uint64) -> None:
     for i in range(first, first + n):
         valid[i] |= bit
+
+
+@kernel
+def _end_of_runs(data: NDArray[np.uint8], at: int, size: int) -> int:
+    """Where runs end whose length stands at a place; DAMAGED where they do not lie within the page."""
+    if size - at < _LENGTH:
+        return DAMAGED
+    end = at + _LENGTH + np.int64(word(data, at) & np.uint64(0xFFFFFFFF))
+    return end if end <= size else DAMAGED
+
+
+@entry
+def open_page(data: NDArray[np.uint8], size: int, most: int, form: int, state: NDArray[np.int64]) -> int:
+    """Find the levels and the values of a page.
+
+    Args:
+        data: uint8[...], the page, and WIDE bytes more.
+        size: bytes of the page.
+        most: the level of a row with a value; 0 where all have one and there are no levels.
+        form: AS_THEY_ARE, CODES or RUNS: what its values are.
+        state: int64[STREAMS, STREAM], filled in.
+
+    Returns:
+        Where the values begin; DAMAGED.
+    """
+    at = np.int64(0)
+    state[:] = 0
+    if most > 0:
+        end = _end_of_runs(data, 0, size)
+        if end < 0:
+            return DAMAGED
+        # The levels up to 2 have as many bits as the highest one says.
+        state[LEVELS, AT], state[LEVELS, END], state[LEVELS, WIDTH] = _LENGTH, end, most
+        at = end
+    values = state[VALUES]
+    values[AT], values[END], values[WIDTH] = at, size, PLAIN
+    if form == CODES:
+        # A page of nulls may have no width at all.
+        values[WIDTH] = np.int64(data[at]) if at < size else 0
+        values[AT] = min(at + 1, size)
+        if values[WIDTH] > _MOST_WIDTH:
+            return DAMAGED
+    elif form == RUNS:
+        end = _end_of_runs(data, at, size)
+        if end < 0:
+            return DAMAGED
+        values[AT], values[END], values[WIDTH] = at + _LENGTH, end, 1
+    return at
 
 
 @entry
