@@ -163,11 +163,11 @@ def _mark(valid: NDArray[np.uint64], first: int, n: int, bit: np.uint64) -> None
 
 
 @kernel
-def _end_of_runs(data: NDArray[np.uint8], at: int, size: int) -> int:
+def _end_of_runs(data: NDArray[np.uint8], at: Whole, size: int) -> int:
     """Where runs end whose length stands at a place; DAMAGED where they do not lie within the page."""
     if size - at < _LENGTH:
         return DAMAGED
-    end = at + _LENGTH + np.int64(word(data, at) & np.uint64(0xFFFFFFFF))
+    end = at + _LENGTH + np.int64(word(data, int(at)) & np.uint64(0xFFFFFFFF))
     return end if end <= size else DAMAGED
 
 

@@ -102,7 +102,7 @@ def replay(
         OutputError: results cannot be written.
     """
     shared = processes and not in_order and not sinks and can_share(paths, jobs, batch_bytes)
-    warm_up(router, jobs=jobs if shared else 1)
+    warm_up(router, paths, jobs=jobs if shared else 1)
     started = monotonic()
     limit, grace = (limit, grace) if until is None else (until, 0)
     max_record_bytes = router.max_record_bytes
