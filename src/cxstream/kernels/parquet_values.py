@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from cxstream.kernels.ahead import fetch
 from cxstream.kernels.jit import entry, kernel
 from cxstream.kernels.wide import WIDE, copy, lowest, word
 
@@ -39,6 +40,8 @@ SEVERAL = -2
 
 _MOST_SHIFT = 28
 _LENGTH, _MOST_WIDTH = 4, 32
+# Words of a large dictionary are asked for so many rows before they are copied.
+_AHEAD = 16
 # Of a word that begins at any bit.
 _WHOLE_BITS = 56
 _LOWER = np.array([0, 0xFFFFFFFFFFFFFFFF, 0x5555555555555555], np.uint64)
@@ -404,6 +407,8 @@ def take_texts(
             if not _places(data, s, len(ends) - 1, places, i, some):
                 return DAMAGED
             for k in range(i, i + some):
+                if k + _AHEAD < i + some:
+                    fetch(words, int(ends[places[k + _AHEAD]]), 0)
                 begin = np.int64(ends[places[k]])
                 size = ends[places[k] + 1] - begin
                 if at + size > len(text):
