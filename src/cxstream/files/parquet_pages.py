@@ -83,11 +83,13 @@ class Examined(NamedTuple):
         rows: how many may be read at a time, so that memory stays within bounds.
         coded: leaves whose values are all in dictionaries of few words.
         pages: those of each leaf, by row group and number of the leaf.
+        flat: numbers of the leaves that have one value a row.
     """
 
     rows: int
     coded: list[str]
     pages: dict[tuple[int, int], list[Page]]
+    flat: set[int]
 
 
 def examined(
@@ -108,6 +110,7 @@ def examined(
     widest, page_bytes = 0, max(_PAGE_BYTES, _PAGE_RECORDS * max_record_bytes)
     coded: dict[str, bool] = {}
     all_pages: dict[tuple[int, int], list[Page]] = {}
+    flat: set[int] = set()
     with path.open("rb", buffering=_NEIGHBOURS_BYTES) as raw:
         for group in range(file.metadata.num_row_groups):
             chunks = file.metadata.row_group(group)
@@ -124,9 +127,11 @@ def examined(
                     width += longest
                     coded[name] = coded.get(name, True) and is_coded(chunk, pages)
                     all_pages[group, number] = pages
+                    if not leaf.max_repetition_level:
+                        flat.add(number)
             widest = max(widest, width)
     few_words = [name for name, few in coded.items() if few]
-    return Examined(max(1, min(rows, _BATCH_BYTES // max(1, widest))), few_words, all_pages)
+    return Examined(max(1, min(rows, _BATCH_BYTES // max(1, widest))), few_words, all_pages, flat)
 
 
 def _width(

@@ -100,9 +100,8 @@ def spans_of(file: Any, found: Examined, groups: Iterable[int], rows: int) -> Sp
         groups: numbers of the row groups.
         rows: how many come at a time at most.
     """
-    flat = [i for i in range(len(file.schema.names)) if not file.schema.column(i).max_repetition_level]
     leaves, n = [], 0
     for group in groups:
-        leaves += [(n, found.pages[group, i]) for i in flat if (group, i) in found.pages]
+        leaves += [(n, found.pages[group, i]) for i in found.flat if (group, i) in found.pages]
         n += file.metadata.row_group(group).num_rows
     return Spans(leaves, n, min(rows, found.rows))
