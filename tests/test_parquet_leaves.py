@@ -22,6 +22,17 @@ import fuzz_plain
 from cxstream.files import parquet
 from cxstream.files.parquet_leaves import Chunk, Damaged, Marks, leaf_of
 from cxstream.files.parquet_pages import examined
+from cxstream.kernels.parquet_values import (
+    AS_THEY_ARE,
+    CODES,
+    DAMAGED,
+    RUNS,
+    STREAM,
+    STREAMS,
+    open_page,
+    take_codes,
+)
+from cxstream.kernels.wide import WIDE
 from cxstream.model.errors import InputError
 from cxstream.scoring.codec.decode import decode
 from cxstream.scoring.codec.rows import Rows
@@ -284,3 +295,36 @@ def test_a_dictionary_of_numbers_has_as_many_as_it_says(tmp_path: Path, kind: An
         marks = Marks(*(np.zeros(20, np.uint64), np.uint64(1)) * 2)
         with pytest.raises(Damaged):
             few.take_numbers(20, marks, np.empty((2, 20), np.int32), np.empty(20))
+
+
+def opened(page: bytes, most: int, form: int) -> tuple[int, Any, Any]:
+    data, state = np.frombuffer(page + bytes(WIDE), np.uint8), np.zeros((STREAMS, STREAM), np.int64)
+    return open_page(data, len(page), most, form, state), data, state
+
+
+@pytest.mark.parametrize(("most", "form"), [(1, AS_THEY_ARE), (2, CODES), (0, RUNS)])
+def test_runs_lie_within_their_page(most: int, form: int) -> None:
+    """What lies behind the page must not be read."""
+    for length, at in (
+        (4, 8 if form != RUNS else 0),
+        (5, DAMAGED),
+        (2**31 - 1, DAMAGED),
+        (2**32 - 1, DAMAGED),
+    ):
+        assert opened(length.to_bytes(4, "little") + bytes(4), most, form)[0] == at
+    assert opened(bytes(3), most, form)[0] == DAMAGED
+
+
+@pytest.mark.parametrize("place", range(8))
+def test_a_level_above_the_highest_is_damage(place: int) -> None:
+    for level, wanted in ((2, 1), (3, DAMAGED), (1, 0), (0, 0)):
+        # A run of eight levels of two bits each, and codes of no bits.
+        levels = bytes([3]) + (level << 2 * place).to_bytes(2, "little")
+        _, data, state = opened(len(levels).to_bytes(4, "little") + levels + bytes([0, 2]), 2, CODES)
+        valid, outer, rows = np.zeros(8, np.uint64), np.zeros(8, np.uint64), np.empty(8, np.int32)
+        one = np.uint64(1)
+        found = take_codes(data, state, 0, 8, 2, 1, valid, one, outer, one, rows, np.empty(8, np.int32))
+        assert found == wanted
+        if wanted != DAMAGED:
+            assert valid.tolist() == [int(i == place and level == 2) for i in range(8)]
+            assert outer.tolist() == [int(i != place or level == 0) for i in range(8)]
