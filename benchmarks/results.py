@@ -73,22 +73,19 @@ class Storm:
             self.engine.process(Records(part, range(start, start + len(part))))
         self.signals = sum(len(rows) for rows, *_ in self._kept)
 
-    def _keep(self, rows: Any, good: Any, offsets: Any, events: Any) -> Any:
+    def _keep(self, rows: Any, *others: Any) -> Any:
         if len(rows):
-            self._kept.append((rows.copy(), good, offsets, events))
-        return self._write(rows, good, offsets, events)
+            self._kept.append((rows.copy(), *others))
+        return self._write(rows, *others)
 
     def prepare(self) -> None:
         """Forget the events that were made for a signal; that is not timed."""
-        self._kept = [
-            (rows, good, offsets, events.taken(range(len(events))))
-            for rows, good, offsets, events in self._kept
-        ]
+        self._kept = [(*others, events.taken(range(len(events)))) for *others, events in self._kept]
 
     def write_signals(self) -> int:
         """Write all signals again; how many."""
-        for rows, good, offsets, events in self._kept:
-            self._write(rows.copy(), good, offsets, events)
+        for rows, *others in self._kept:
+            self._write(rows.copy(), *others)
         return self.signals
 
     def write_cards(self) -> int:

@@ -18,17 +18,26 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cxstream.model.parameters import DAY_MS, ScoringParams
+from cxstream.scoring.codec.packed import Packed
 from cxstream.scoring.engine import Engine, compile_kernels
+from cxstream.scoring.state.saved_rows import SavedRows
 from kept import Kept
-from population import apply_events
+from population import apply_events, names
+
+if TYPE_CHECKING:
+    from cxstream.scoring.state.sealed_rows import SealedRows
 
 MEASURES = ("events/s", "bytes a customer", "sweep s", "snapshot s", "restore s")
 BATCH = 20_000
+RECORD_BYTES = 900_000
 WINDOW_DAYS = 104
 PARAMS = ScoringParams(window_days=WINDOW_DAYS)
 VARIABLES = {
@@ -95,11 +104,11 @@ def fill(engines: list[Engine], point: Point, first_day: int) -> float:
                 chosen = who[begin : begin + small].copy()
                 if point.hot:
                     chosen[:: round(1 / point.hot)] = 0
-                names = [f"customer-{number:02d}-{i:08d}" for i in chosen.tolist()]
+                some = names(chosen, f"customer-{number:02d}")
                 started = time.process_time()
-                apply_events(engine.partition, names, (first_day + n * apart) * DAY_MS, offset)
+                apply_events(engine.partition, some, (first_day + n * apart) * DAY_MS, offset)
                 seconds += time.process_time() - started
-                offset += len(names)
+                offset += len(some)
     return offset / seconds if seconds else math.nan
 
 
@@ -122,16 +131,37 @@ def measured(point: Point) -> dict[str, float]:
         engine.partition.state.card_dirty[:] = 0
         engine.advance(today * DAY_MS)  # the first sweep has the signals of all that was put in
     sweep = seconds(lambda: [engine.advance((today + 1) * DAY_MS) for engine in engines])
-    saved: list[dict[bytes, bytes]] = []
-    snapshot = seconds(
-        lambda: saved.extend(
-            {key: row for key, row in engine.snapshot() if row is not None} for engine in engines
-        )
-    )
+    taken: list[SealedRows] = []
+    snapshot = seconds(lambda: taken.extend(snapshot_of(engine) for engine in engines))
     del engine
-    engines.clear()  # of five million customers there is no room for two states and the rows
-    restore = seconds(lambda: [Engine.restore(PARAMS, {}, rows, partition=n) for n, rows in enumerate(saved)])
+    engines.clear()  # of five million customers there is no room for a state, its rows and what was read of them
+    restore, parts = 0.0, len(taken)
+    for number in range(parts):
+        rows, reading = read(taken.pop(0))
+        restore += reading + seconds(partial(Engine.restore, PARAMS, {}, rows, partition=number))
+        del rows
     return dict(zip(MEASURES, (rate, held, sweep, snapshot, restore), strict=True))
+
+
+def snapshot_of(engine: Engine) -> SealedRows:
+    """The rows of a snapshot, after records have been made of all of them."""
+    sealed, at = engine.begin_snapshot().sealed(), 0
+    while at < len(sealed):
+        at += sealed.records(at, RECORD_BYTES).rows
+    return sealed
+
+
+def read(sealed: SealedRows) -> tuple[SavedRows, float]:
+    """The rows as a worker has read them, and the processor time that it took to take them."""
+    rows, took = SavedRows(), 0.0
+    pairs = iter(sealed)
+    while some := list(islice(pairs, BATCH)):
+        keys, values = Packed.of([key for key, _ in some]), Packed.of([value for _, value in some])
+        gone = np.array([value is None for _, value in some])
+        started = time.process_time()
+        rows.put(keys, values, gone)
+        took += time.process_time() - started
+    return rows, took
 
 
 def slope(xs: list[float], ys: list[float]) -> float:

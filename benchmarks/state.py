@@ -10,13 +10,10 @@ import resource
 import time
 from pathlib import Path
 
-import numpy as np
-
-from cxstream.kernels.layout import CHUNK_TOP, CHUNK_WORDS, EVENT, LANE_TOP
+from cxstream.kernels.layout import CHUNK_TOP, CHUNK_WORDS, LANE_TOP
 from cxstream.model.parameters import DAY_MS, ScoringParams
-from cxstream.scoring.codec.events import Events
-from cxstream.scoring.state.partition import NO_LIMIT, PartitionState
-from population import DAYS_APART, Subject, fill
+from cxstream.scoring.state.partition import PartitionState
+from population import DAYS_APART, fill
 
 FIRST_DAY = 20_000
 
@@ -41,9 +38,8 @@ def main() -> None:
     args = parser.parse_args()
 
     warm = PartitionState(ScoringParams())
-    warm.apply(Events.of([Subject("w")]), np.zeros(1, EVENT), np.zeros(1, np.int64), np.full(1, NO_LIMIT))
-    warm.release_slots()
-    warm.advance(0, 0, 1)
+    fill(warm, 1, 1, 0)
+    warm.advance(DAY_MS, 0, 1)
     before = resident()
 
     partition = PartitionState(ScoringParams())

@@ -1,26 +1,47 @@
-"""Reasons of many signals at once are those of each row alone, in plain Python."""
+"""Signals written together are those of each row alone, in plain Python."""
 
 from __future__ import annotations
 
-import msgspec
+import math
+from typing import Any
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import evidence
+import signal_events
 from cxstream.kernels import layout as k
+from cxstream.model.enumerations import CHANNELS
+from cxstream.model.experiments import Experiment
 from cxstream.model.features import FEATURES
-from cxstream.model.outputs import Reason
-from cxstream.model.parameters import DAY_MS, OwnKind, ScoringParams
-from cxstream.model.rules import rules_of
+from cxstream.model.kinds import Kind
+from cxstream.model.parameters import DAY_MS, OwnKind, PurchaseModel, ScoringParams
+from cxstream.model.rules import Rules, rules_of
 from cxstream.scoring import words
-from cxstream.scoring.signals import Writer
-from cxstream.scoring.words import Own
+from cxstream.scoring.codec.events import Felt, Where
+from cxstream.scoring.codec.packed import Packed
+from cxstream.scoring.signals import Signals, Writer
+from cxstream.settings import ACTIONS
 
 KINDS = {"parcel_lost": OwnKind(effort=4), "bad_coffee": OwnKind(mood=-2)}
 PARAMS = ScoringParams(
     kinds=KINDS, coefficients={name: 0.5 + 0.25 * (i % 3) for i, name in enumerate(FEATURES)}
 )
+TRIALS = {
+    "calls": Experiment(holdout=0.5, levels=("high", "critical")),
+    "mails": Experiment(holdout=0.5, levels=("elevated",)),
+}
+RULES = [
+    rules_of(PARAMS.model_copy(update={"experiments": trials, "purchase_model": model}), actions)
+    for trials, model, actions in (
+        ({}, None, ACTIONS),
+        (TRIALS, None, {"effort": 'ring "up"'}),
+        ({}, PurchaseModel(r=1, alpha=1, a=1, b=1), {}),
+        ({"calls": TRIALS["calls"]}, PurchaseModel(r=1, alpha=1, a=1, b=1), ACTIONS),
+    )
+]
+WHATS = [k.FRICTION, k.RAISED, k.WORSENED, k.EASED, k.CLEARED, k.ERASURE]
 CLOCK = 20_500 * DAY_MS + 5_000_000
 
 few = st.one_of(st.integers(0, 3), st.integers(0, 70_000))
@@ -56,46 +77,48 @@ def rows(draw: st.DrawFn) -> list[float]:
     return row
 
 
-def text(said: bytes) -> str:
-    """What stands in JSON within quotes."""
-    found: str = msgspec.json.decode(b'"%b"' % said)
-    return found
+texts = st.sampled_from(["", "anna", "faktura „VAT”", 'a"b\\c\n\x00\x7f', "😀" * 9, "x" * 70])
+felts = st.builds(
+    Felt,
+    st.sampled_from(["click", "contact", *KINDS]).map(lambda name: f"cx.touchpoint.{name}.v1"),
+    st.builds(Where, st.sampled_from(CHANNELS), st.none() | texts),
+)
+worths = st.just(math.nan) | st.floats(0, 1e5)
 
 
-def own_of(row: list[float]) -> list[Own]:
-    named = list(PARAMS.kinds)
-    return [
-        Own(name, int(row[at + 1]), PARAMS.kinds[name].effort > 0)
-        for at in range(k.S_OWN, k.SIGNAL_WIDTH, 2)
-        if row[at + 1]
-        for name in [named[int(row[at]) - k.FIRST_OWN]]
-    ]
-
-
-@settings(deadline=None, max_examples=60)
-@given(st.lists(rows(), min_size=1, max_size=8), st.sampled_from(["", "faktura „VAT”"]))
-def test_reasons_of_many_signals_are_those_of_each(some: list[list[float]], topic: str) -> None:
-    writer = Writer(rules_of(PARAMS, {}), "cx.touchpoints", 0)
-    drafts = writer.drafts(np.array(some), [topic] * len(some))
-    for row, draft in zip(some, drafts, strict=True):
-        own = own_of(row)
-        expected = evidence.reasons(PARAMS, row, topic, own)
-        assert draft.reasons == msgspec.json.encode([Reason(*each) for each in expected])
-        assert (draft.leading, draft.raises) == (
-            (expected[0][0], expected[0][2] > 0) if expected else (None, False)
+@settings(deadline=None, max_examples=120)
+@given(
+    st.data(), st.sampled_from(RULES), st.lists(st.tuples(rows(), texts, texts, felts, worths), max_size=9)
+)
+def test_signals_are_those_of_each_row_alone(data: st.DataObject, rules: Rules, some: list[Any]) -> None:
+    table, names, topics, felt, clvs = map(list, zip(*some, strict=True)) if some else ([[]] * 5)
+    for i, row in enumerate(table):
+        row[k.S_INDEX], row[k.S_WHAT] = i, data.draw(st.sampled_from(WHATS))
+        row[k.S_LEVEL], row[k.S_PREVIOUS] = data.draw(st.integers(0, 3)), data.draw(st.integers(0, 3))
+        row[k.S_P : k.S_X] = data.draw(
+            st.lists(st.floats(0, 100), min_size=k.S_X - k.S_P, max_size=k.S_X - k.S_P)
         )
-
-
-@settings(deadline=None, max_examples=30)
-@given(st.lists(rows(), min_size=1, max_size=8), st.sampled_from(["", "invoice"]))
-def test_troubles_of_friction_signals_are_those_of_each(some: list[list[float]], topic: str) -> None:
-    for row in some:
-        row[k.S_WHAT] = k.FRICTION
-    drafts = Writer(rules_of(PARAMS, {}), "cx.touchpoints", 0).drafts(np.array(some), [topic] * len(some))
-    for row, draft in zip(some, drafts, strict=True):
-        assert text(draft.troubles) == ", ".join(evidence.troubles(row, topic, own_of(row)))
-        assert text(draft.complaints) == evidence.complaints(row)
-        assert draft.reasons == b"[]"
+        row[k.S_ALIVE] = data.draw(st.just(math.nan) | st.floats(0, 1))
+    causes = [(10**9 * i + 7, i % 3) for i in range(len(some))]
+    labels = [*(kind.label for kind in Kind), *rules.params.kinds]
+    told = Signals(
+        np.array(table).reshape(-1, k.SIGNAL_WIDTH),
+        Packed.of([name.encode() for name in names]),
+        topics,
+        np.array([offset for offset, _ in causes], np.int64),
+        np.array([turn for _, turn in causes], np.int64),
+        np.array([labels.index(each.type.split(".")[2]) for each in felt], np.int64),
+        np.array(clvs, np.float64),
+        np.arange(len(some)),
+        felt.__getitem__,
+    )
+    writer = Writer(rules, 'eu."cx"', 3)
+    expected = [
+        signal_events.signal(rules, ('eu."cx"', 3), *rest)
+        for rest in zip(table, names, topics, causes, felt, clvs, strict=True)
+    ]
+    assert writer.signals(told) == expected
+    assert [writer.signals(told.only(i)) for i in range(len(some))] == [[each] for each in expected]
 
 
 @settings(deadline=None, max_examples=60)
@@ -103,7 +126,7 @@ def test_troubles_of_friction_signals_are_those_of_each(some: list[list[float]],
 def test_the_evidence_of_one_signal_is_that_of_many(
     row: list[float], topic: str, contribution: float
 ) -> None:
-    own = own_of(row)
+    own = signal_events.own_of(RULES[0], row)
     for name in FEATURES:
         assert words.evidence(name, row, topic, contribution, own) == evidence.evidence(
             name, row, topic, contribution, own

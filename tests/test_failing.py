@@ -18,7 +18,7 @@ from cxstream.scoring import engine as engine_module
 from cxstream.scoring import router as router_module
 from cxstream.scoring.engine import Engine, Records
 from cxstream.scoring.failing import BatchError, place_of
-from cxstream.scoring.signals import Writer
+from cxstream.scoring.signals import Emitted, Signals, Writer
 from cxstream.scoring.state.marker import read_marker
 from cxstream.scoring.state.passed_over import FAILED, SKIPPED, Passed
 from cxstream.settings.skips import parse, skips
@@ -53,20 +53,18 @@ def event(number: int, customer: str, touchpoint: str = "checkout") -> bytes:
 @pytest.fixture(autouse=True)
 def faults(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two faults that nobody foresaw; what they say repeats the record."""
-    decode, signal, read_subject = engine_module.decode, Writer.signal, router_module.read_subject
+    decode, signals, read_subject = engine_module.decode, Writer.signals, router_module.read_subject
 
     def broken_decode(values: Sequence[bytes | None], *rest: Any, **more: Any) -> Any:
         if any(READ.encode() in (value or b"") for value in values):
             raise KeyError(values)
         return decode(values, *rest, **more)
 
-    def broken_signal(
-        self: Writer, row: Any, subject: str, topic: str, offset: int, n: int, of: Any, *rest: Any
-    ) -> Any:
-        event = of()
-        if getattr(event, "data", None) and event.data.touchpoint == SIGNAL:
-            raise ValueError(event)
-        return signal(self, row, subject, topic, offset, n, of, *rest)
+    def broken_signals(self: Writer, told: Signals) -> list[Emitted]:
+        for event in map(told.felt, told.places.tolist()):
+            if getattr(event, "data", None) and event.data.touchpoint == SIGNAL:
+                raise ValueError(event)
+        return signals(self, told)
 
     def broken_subject(value: bytes | None) -> str | None:
         if READ.encode() in (value or b""):
@@ -76,7 +74,7 @@ def faults(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (engine_module, router_module):
         monkeypatch.setattr(module, "decode", broken_decode)
     monkeypatch.setattr(router_module, "read_subject", broken_subject)
-    monkeypatch.setattr(Writer, "signal", broken_signal)
+    monkeypatch.setattr(Writer, "signals", broken_signals)
 
 
 def records(values: Sequence[bytes], first: int = 0) -> Records:
@@ -218,12 +216,12 @@ def test_a_sweep_that_fails_is_no_records_fault(monkeypatch: pytest.MonkeyPatch)
     def fails(*_: Any, **__: Any) -> Any:
         raise ValueError("quiet")
 
-    monkeypatch.setattr(Writer, "signal", fails)
+    monkeypatch.setattr(Writer, "signals", fails)
     rows = np.zeros((1, engine_module.SIGNAL_WIDTH))
     rows[0, engine_module.S_TOPIC] = -1
     other = engine.read(records([event(4, "other")])).events
     with pytest.raises(Exception, match="no single record is the cause"):
-        engine._signals(rows, np.array([0]), [4], other)
+        engine._signals(rows, np.array([0]), np.array([4]), np.zeros(1, np.uint8), other)
 
 
 # --- what is passed over stays so

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from cxstream.rejected.record import read
 from cxstream.scoring.engine import Engine
-from cxstream.scoring.signals import Emitted, Writer
+from cxstream.scoring.signals import Emitted, Signals, Writer
 from cxstream.topology import CHURN_RISK, FRICTION, REJECTED, SCORES, TOUCHPOINTS
 from cxstream.worker.clients import Reader
 from cxstream.worker.faust.app import create_app
@@ -37,19 +37,20 @@ pytestmark = pytest.mark.broker
 @pytest.fixture
 def faults(monkeypatch: pytest.MonkeyPatch) -> None:
     """Signals of some records cannot be written: one fails here, one is larger than Kafka takes."""
-    signal = Writer.signal
+    signals = Writer.signals
 
-    def broken(
-        self: Writer, row: Any, subject: str, topic: str, offset: int, n: int, of: Any, *rest: Any
-    ) -> Emitted:
-        emitted = signal(self, row, subject, topic, offset, n, of, *rest)
-        event = of()
-        place = event.data.touchpoint if getattr(event, "data", None) else None
-        if place == RAISES:
-            raise ValueError(subject)
-        return replace(emitted, value=emitted.value + b" " * 14_000_000) if place == HUGE else emitted
+    def broken(self: Writer, told: Signals) -> list[Emitted]:
+        events = [told.felt(place) for place in told.places.tolist()]
+        places = [event.data.touchpoint if getattr(event, "data", None) else None for event in events]
+        for i, place in enumerate(places):
+            if place == RAISES:
+                raise ValueError(told.names[i])
+        return [
+            replace(each, value=each.value + b" " * 14_000_000) if place == HUGE else each
+            for each, place in zip(signals(self, told), places, strict=True)
+        ]
 
-    monkeypatch.setattr(Writer, "signal", broken)
+    monkeypatch.setattr(Writer, "signals", broken)
 
 
 def crashes(customer: str, first: int, count: int, **data: Any) -> list[bytes]:

@@ -201,7 +201,8 @@ from cxstream.kernels.evaluate import score_cards
 from cxstream.kernels.panes import AHEAD
 from cxstream.model.parameters import ScoringParams
 from cxstream.model.rules import rules_of
-from cxstream.scoring.signals import Writer
+from cxstream.scoring.codec.packed import Packed
+from cxstream.scoring.signals import Signals, Writer
 from cxstream.scoring.state.constants import constants
 from cxstream.scoring.state.partition import PartitionState
 from cxstream.scoring.words import value
@@ -224,7 +225,11 @@ typical = Settings().scoring.typical["recipe_tried"]
 print(value("recipe_tried", 0.75, {}, params), "|", ACTIONS["recipe_tried"], typical)
 row = np.zeros(k.SIGNAL_WIDTH)
 row[k.S_WHAT], row[k.S_LEVEL], row[k.S_X + k.X_RECIPE], row[k.S_CONTACTS] = k.RAISED, 1, 1.0, 3
-signal = Writer(rules_of(params, ACTIONS), "cx.touchpoints", 0).signal(row.tolist(), "anna", "", 7, 0, None)
+none = np.zeros(1, np.int64)
+told = Signals(
+    np.array([row]), Packed.of([b"anna"]), [""], np.array([7]), none, none, np.array([np.nan]), none, [].__getitem__
+)
+[signal] = Writer(rules_of(params, ACTIONS), "cx.touchpoints", 0).signals(told)
 print(signal.reason, b"a recipe was tried 3 times" in signal.value, b"try_again" in signal.value)
 print("recipe_tried" in str(schema.documents()["signals/churn_risk.v1.json"]))
 print(METRICS["cxstream_raise_reasons_total"].labels["reason"][-1])
@@ -273,11 +278,16 @@ def test_an_output_topic(copy: Copy) -> None:
     copy.edit(
         "scoring/signals.py",
         (
-            "        reason = draft.leading\n",
-            """        reason = draft.leading
-        if risk.level == "critical":
-            value = _encode(o.CriticalSignal(id=name, subject=subject, time=clock, data=risk))
-            return Emitted(index, o.CRITICAL.topic, key, value, risk.change, risk.level, reason)
+            "        _Document(o.CHURN_RISK.topic, form_of(o.ChurnRiskSignal(**envelope, data=risk)), tells=True),\n",
+            """        _Document(o.CHURN_RISK.topic, form_of(o.ChurnRiskSignal(**envelope, data=risk)), tells=True),
+        _Document(o.CRITICAL.topic, form_of(o.CriticalSignal(**envelope, data=risk)), tells=True),
+""",
+        ),
+        ("_CHURN_RISK = range(3)\n", "_CHURN_RISK, _CRITICAL = range(4)\n"),
+        (
+            "    return sorts\n",
+            """    sorts[(sorts == _CHURN_RISK) & (rows[:, k.S_LEVEL] == LEVELS.index("critical"))] = _CRITICAL
+    return sorts
 """,
         ),
     )
@@ -289,12 +299,17 @@ from cxstream.model.enumerations import LEVELS
 from cxstream.model.parameters import ScoringParams
 from cxstream.model.rules import rules_of
 from cxstream.replay.results import FILES
-from cxstream.scoring.signals import Writer
+from cxstream.scoring.codec.packed import Packed
+from cxstream.scoring.signals import Signals, Writer
 from cxstream.topology import TOPICS, topology
 from cxstream.wire import asyncapi, schema
 row = np.zeros(k.SIGNAL_WIDTH)
 row[k.S_WHAT], row[k.S_LEVEL] = k.RAISED, LEVELS.index("critical")
-signal = Writer(rules_of(ScoringParams(), {}), "cx.touchpoints", 0).signal(row.tolist(), "anna", "", 7, 0, None)
+none = np.zeros(1, np.int64)
+told = Signals(
+    np.array([row]), Packed.of([b"anna"]), [""], np.array([7]), none, none, np.array([np.nan]), none, [].__getitem__
+)
+[signal] = Writer(rules_of(ScoringParams(), {}), "cx.touchpoints", 0).signals(told)
 [topic] = [topic for topic in TOPICS if topic.name == "cx.recipe"]
 print(signal.topic, FILES[signal.topic], topology("eu.").named(topic).name)
 print(topic in CRM.reads, topic in WORKER.writes, topic.config["cleanup.policy"])

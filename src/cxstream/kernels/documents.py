@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from cxstream.kernels.decimals import put_day, put_number, put_time, put_whole
+from cxstream.kernels.decimals import (
+    DAY_BYTES,
+    NUMBER_BYTES,
+    TIME_BYTES,
+    WHOLE_BYTES,
+    put_day,
+    put_number,
+    put_time,
+    put_whole,
+)
 from cxstream.kernels.jit import entry, kernel
 from cxstream.kernels.layout import NO_DAY
 from cxstream.kernels.wide import WIDE, copy, special
@@ -29,6 +38,8 @@ _SHORT = np.zeros(_SPACE, np.uint8)
 _SHORT[[8, 9, 10, 12, 13]] = np.frombuffer(b"btnfr", np.uint8)
 ESCAPED_BYTES = 6
 """The most bytes for one of a text that is escaped."""
+# The most bytes of what is no text, by what it is.
+_ROOM = np.array([NUMBER_BYTES, WHOLE_BYTES, TIME_BYTES, DAY_BYTES, 0, 0])
 
 
 class Form(NamedTuple):
@@ -108,6 +119,24 @@ def _put_day_or_null(out: NDArray[np.uint8], at: int, day: int) -> int:
     at = put_day(out, at + 1, day)
     out[at] = _QUOTE
     return at + 1
+
+
+@entry
+def room(form: Form, wholes: NDArray[np.int64], words: Texts, names: Texts) -> int:
+    """The most bytes that documents take; arguments as of `fill_in`."""
+    each = form.ends[len(form.kinds)]
+    for place in range(len(form.kinds)):
+        each += _ROOM[form.kinds[place]]
+    size = len(wholes) * each
+    for place in range(len(form.kinds)):
+        kind, column = form.kinds[place], form.columns[place]
+        for i in range(len(wholes) if kind == WORD or kind == STRING else 0):
+            whole = wholes[i, column]
+            if kind == WORD:
+                size += words.ends[whole] - words.begins[whole]
+            else:
+                size += ESCAPED_BYTES * (names.ends[whole] - names.begins[whole])
+    return size
 
 
 @entry

@@ -56,8 +56,10 @@ if TYPE_CHECKING:
     FACTS,
 ) = range(SIGNAL_WIDTH, SIGNAL_WIDTH + 12)  # fmt: skip
 # The first texts of a program, whatever it says.
-COMMA, TODAY, YESTERDAY, DAYS_AGO, MINUTES, SECONDS, IN, DAYS, SPACE, FIXED = range(10)
-FIXED_TEXTS = (", ", "today", "yesterday", " days ago", " min waited", " s waited", "in ", " days", " ")
+COMMA, TODAY, YESTERDAY, DAYS_AGO, MINUTES, SECONDS, IN, DAYS, SPACE, SHORT_TIME, FIXED = range(11)
+FIXED_TEXTS = (
+    ", ", "today", "yesterday", " days ago", " min waited", " s waited", "in ", " days", " ", "effort in a short time",
+)  # fmt: skip
 # Programs behind those of the features.
 TROUBLES, COMPLAINTS, PROGRAMS = FEATURES, FEATURES + 1, FEATURES + 2
 _MINUTE = 60.0
@@ -186,6 +188,31 @@ def _say(
 
 
 @kernel
+def _has_own(facts: NDArray[np.float64], kind: Int) -> bool:
+    for place in range(S_OWN, S_OWN + 2 * OWN_NAMED, 2):
+        if facts[place + 1] != 0.0 and np.int64(facts[place]) == kind:
+            return True
+    return False
+
+
+@kernel
+def _put_friction(
+    out: NDArray[np.uint8], at: int, program: Program, facts: NDArray[np.float64], own: Texts, costs: NDArray[np.int64],
+    topics: Texts, topic: int, kind: Int,
+) -> int:  # fmt: skip
+    """Write what is behind a signal of friction: what cost effort, or else open complaints; its own event in any case."""
+    begin = at
+    at = _say(out, at, program, TROUBLES, facts, own, costs, topics, topic)
+    if kind >= FIRST_OWN and kind - FIRST_OWN < len(costs) and not _has_own(facts, kind):
+        if at > begin:
+            at = _put(out, at, program.texts, COMMA)
+        at = _put(out, at, own, kind - FIRST_OWN)
+    if at == begin:
+        at = _say(out, at, program, COMPLAINTS, facts, own, costs, topics, topic)
+    return at if at > begin else _put(out, at, program.texts, SHORT_TIME)
+
+
+@kernel
 def _choose(facts: NDArray[np.float64], costs: NDArray[np.int64], named: bool) -> None:
     """Fill in the columns behind those of a signal, but for those about a contribution."""
     facts[F_NAMED] = 1.0 if named and facts[S_TOPIC_N] != 0.0 else 0.0
@@ -239,8 +266,8 @@ def say(
 def say_all(
     rows: NDArray[np.float64], facts: NDArray[np.float64], b: NDArray[np.float64], typical: NDArray[np.float64],
     contributions: NDArray[np.float64], order: NDArray[np.int64], counts: NDArray[np.int64], program: Program, own: Texts,
-    costs: NDArray[np.int64], topics: Texts, out: NDArray[np.uint8], ends: NDArray[np.int64], bits: NDArray[np.uint64],
-    weights: NDArray[np.uint64],
+    costs: NDArray[np.int64], topics: Texts, kinds: NDArray[np.int64], out: NDArray[np.uint8], ends: NDArray[np.int64],
+    bits: NDArray[np.uint64], weights: NDArray[np.uint64],
 ) -> int:  # fmt: skip
     """Write what signals say in words.
 
@@ -256,9 +283,10 @@ def say_all(
         own: names of kinds of the company's own, as JSON has them within quotes.
         costs: int64[...], which of them cost effort.
         topics: contact topics of the signals, "" for none.
-        out: uint8[...], filled in, with WIDE more bytes than are written.
-        ends: int64[n, 2], filled in. Of a signal of friction, where its troubles end, and where its complaints end; of others,
-            where the list of reasons ends, twice.
+        kinds: int64[n], of the events that caused the signals; one below FIRST_OWN is not named.
+        out: uint8[...], filled in, with WIDE more bytes than are written: of a signal of friction a text of JSON, of others a list of
+            reasons.
+        ends: int64[n], filled in: where each ends.
         bits: uint64[n, SIGNAL_WIDTH], the memory of `rows`: to view it so in a kernel needs what Numba loads to compile.
         weights: uint64[n, FEATURES], the memory of `contributions`.
 
@@ -272,8 +300,10 @@ def say_all(
         fact = facts[i]
         _choose(fact, costs, topics.ends[i] > topics.begins[i])
         if rows[i, S_WHAT] == FRICTION:
-            at = ends[i, 0] = _say(out, at, program, TROUBLES, fact, own, costs, topics, i)
-            at = ends[i, 1] = _say(out, at, program, COMPLAINTS, fact, own, costs, topics, i)
+            out[at] = _QUOTE
+            at = _put_friction(out, at + 1, program, fact, own, costs, topics, i, kinds[i])
+            out[at] = _QUOTE
+            at = ends[i] = at + 1
             continue
         out[at] = _OPEN
         at += 1
@@ -294,5 +324,5 @@ def say_all(
             at += 2
         out[at] = _CLOSE
         at += 1
-        ends[i, 0] = ends[i, 1] = at
+        ends[i] = at
     return at

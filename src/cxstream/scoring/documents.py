@@ -9,7 +9,6 @@ import msgspec
 import numpy as np
 
 from cxstream.kernels import documents as kernel
-from cxstream.kernels.decimals import DAY_BYTES, NUMBER_BYTES, TIME_BYTES, WHOLE_BYTES
 from cxstream.kernels.documents import DAY, NUMBER, STRING, TIME, WHOLE, WORD, Form, Texts
 from cxstream.kernels.wide import WIDE
 from cxstream.scoring.codec.packed import Packed
@@ -34,7 +33,6 @@ __all__ = [
 ]
 
 _MARK = re.compile(rb"@(\d+):(\d+)@")
-_BYTES = {NUMBER: NUMBER_BYTES, WHOLE: WHOLE_BYTES, TIME: TIME_BYTES, DAY: DAY_BYTES}
 _encode = msgspec.json.Encoder().encode
 
 
@@ -79,15 +77,8 @@ def documents(
         words: texts that are JSON already.
         names: texts that are not.
     """
-    n = len(wholes)
-    most = int(form.ends[-1]) + sum(_BYTES.get(kind, 0) for kind in form.kinds.tolist())
-    size = n * most + WIDE
-    for kind, column in zip(form.kinds.tolist(), form.columns.tolist(), strict=True):
-        if kind == WORD:
-            size += int((words.ends - words.begins)[wholes[:, column]].sum())
-        elif kind == STRING:
-            size += kernel.ESCAPED_BYTES * int((names.ends - names.begins)[wholes[:, column]].sum())
-    out, ends = np.empty(size, np.uint8), np.empty(n, np.int64)
+    out = np.empty(kernel.room(form, wholes, words, names) + WIDE, np.uint8)
+    ends = np.empty(len(wholes), np.int64)
     end = kernel.fill_in(form, numbers.view(np.uint64), wholes, words, names, out, ends)
     out[end : end + WIDE] = 0
     begins = np.empty_like(ends)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import partial
-from math import isnan
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -38,7 +37,6 @@ from cxstream.kernels.layout import (
     S_SWEPT,
     S_TOPIC,
     S_WHAT,
-    S_X,
     SCORED,
     SIGNAL_WIDTH,
     SUPPRESSED,
@@ -64,7 +62,7 @@ from cxstream.scoring.codec.texts import text_model, warm_up
 from cxstream.scoring.codec.vocabulary import vocabulary
 from cxstream.scoring.failing import BatchError, SweepError
 from cxstream.scoring.scored import Scored, scored, together
-from cxstream.scoring.signals import Emitted, Writer
+from cxstream.scoring.signals import Emitted, Signals, Writer
 from cxstream.scoring.state import purchases, side, snapshot
 from cxstream.scoring.state.erasures import digest
 from cxstream.scoring.state.in_force import InForce, Timeline
@@ -676,7 +674,9 @@ class Engine:
         rows = self.partition.advance(time, 0, self.next_offset)
         order = rows[:, [S_SWEPT, S_CLOCK, S_SEQ]]
         outcome = Outcome(held_back=self._newly_held())
-        outcome.rows = self._signals(rows, np.zeros(1, np.int64), [self.next_offset], [None])
+        outcome.rows = self._signals(
+            rows, np.zeros(1, np.int64), np.array([self.next_offset]), np.zeros(1, np.uint8), [None]
+        )
         self._settle()
         return outcome, order
 
@@ -709,7 +709,7 @@ class Engine:
             )
             rows = rows[~is_receipt]
         return Outcome(
-            rows=self._signals(rows, good, offsets, decoded.events) + receipts,
+            rows=self._signals(rows, good, offsets, decoded.columns["kind"], decoded.events) + receipts,
             erased=counts[ERASED],
             erasures=counts[ERASES],
             rejected=rejected,
@@ -746,57 +746,51 @@ class Engine:
         return new
 
     def _signals(
-        self, rows: NDArray[np.float64], good: NDArray[np.int64], offsets: Sequence[int] | NDArray[np.int64],
+        self, rows: NDArray[np.float64], good: NDArray[np.int64], offsets: NDArray[np.int64], kinds: NDArray[np.uint8],
         events: Sequence[Any],
     ) -> list[Emitted]:  # fmt: skip
         if not len(rows):
             return []
-        subjects = self.partition.slots.names(rows[:, S_SLOT].astype(np.int32))
-        texts = self.partition.topics.texts
-        topics = [texts[int(topic)] if topic >= 0 else "" for topic in rows[:, S_TOPIC].tolist()]
-        worths = [
-            None if isnan(worth) else worth for worth in clv(self.params, rows[:, S_ALIVE:S_OWN]).tolist()
-        ]
         places = rows[:, S_INDEX].astype(np.int64)
-        indexes = good[places]
-        at = np.asarray(offsets)[indexes].tolist()
-        rows[:, S_INDEX] = indexes
-
-        def require_cause(i: int, error: Exception) -> None:
-            if subjects[i] != getattr(events[int(places[i])], "subject", None):
-                raise SweepError(at[i], error) from error
-
-        try:
-            drafts = self._writer.drafts(rows, topics)
-        except Exception:
-            for i, topic in enumerate(topics):
-                try:
-                    self._writer.drafts(rows[i : i + 1], [topic])
-                except Exception as error:
-                    require_cause(i, error)
-                    raise
-            raise
+        rows[:, S_INDEX] = indexes = good[places]
+        texts = self.partition.topics.texts
         felt: Callable[[int], Any] = events.__getitem__
         if isinstance(events, Events):
             events.make_felt(places[rows[:, S_WHAT] == FRICTION])
             felt = events.felt
-        signals = []
-        last, n = -1, 0
-        lines = zip(
-            rows[:, :S_X].tolist(), subjects, topics, at, rows[:, S_ALIVE].tolist(), worths, drafts, places.tolist(),
-            strict=True,
-        )  # fmt: skip
-        for i, (row, subject, topic, offset, alive, worth, draft, local) in enumerate(lines):
-            n = n + 1 if local == last else 0
-            last = local
-            event = partial(felt, local)
+        # The position of each signal less that of the first one of its record.
+        turns = np.arange(len(rows))
+        turns -= np.maximum.accumulate(np.where(np.diff(places, prepend=-1) != 0, turns, 0))
+        told = Signals(
+            rows,
+            self.partition.slots.packed(rows[:, S_SLOT].astype(np.int32)),
+            [texts[int(topic)] if topic >= 0 else "" for topic in rows[:, S_TOPIC].tolist()],
+            offsets[indexes],
+            turns,
+            kinds[places].astype(np.int64),
+            clv(self.params, rows[:, S_ALIVE:S_OWN]),
+            places,
+            felt,
+        )
+        try:
+            return self._writer.signals(told)
+        except Exception:
+            self._blame(told, events)
+            raise
+
+    def _blame(self, told: Signals, events: Sequence[Any]) -> None:
+        """Find the signal that cannot be written.
+
+        Raises:
+            SweepError: it is of a sweep, so that no record is the cause.
+        """
+        for i, place in enumerate(told.places.tolist()):
             try:
-                said = self._writer.signal(row, subject, topic, offset, n, event, alive, worth, draft)
+                self._writer.signals(told.only(i))
             except Exception as error:
-                require_cause(i, error)
+                if told.names[i].decode() != getattr(events[place], "subject", None):
+                    raise SweepError(int(told.offsets[i]), error) from error
                 raise
-            signals.append(said)
-        return signals
 
     def _telling(
         self, rows: NDArray[np.float64], own: list[str], events: Sequence[Any]
@@ -1122,7 +1116,9 @@ def compile_kernels() -> None:
     engine.process(Records(events, range(len(events))))
     engine.advance(0)
     engine.take_cards()
-    engine._writer.drafts(np.zeros((1, SIGNAL_WIDTH)), [""])  # noqa: SLF001  # not every signal comes at once
+    one, row = np.zeros(1, np.int64), np.zeros((1, SIGNAL_WIDTH))
+    signals = Signals(row, Packed.of([b""]), [""], one, one, one, np.zeros(1), one, Events.of([]).felt)
+    engine._writer.signals(signals)  # noqa: SLF001  # not every signal comes at once
     sealed = engine.begin_snapshot().sealed()
     # All of them, as the last ones lie in read-only bytes and others do not.
     sealed.records(0, 1 << 20)

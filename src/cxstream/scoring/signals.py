@@ -1,9 +1,15 @@
-"""Signal rows and score cards of the kernels as CloudEvents."""
+"""Signal rows of the kernels, and receipts of erasures, as CloudEvents.
+
+    rows of signals --words--> what they say --documents--> values --> rows of topics
+    their events  --felt--> where friction was felt --^
+
+Signals of a batch are written together, by kernels: the form of each document is read off the type of its event.
+"""
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -11,12 +17,24 @@ from msgspec import UNSET
 
 from cxstream.kernels import layout as k
 from cxstream.model import outputs as o
-from cxstream.model.enumerations import LEVELS, Change
+from cxstream.model.enumerations import LEVELS
 from cxstream.model.experiments import arm_of, by_level
 from cxstream.model.features import FEATURES
-from cxstream.model.kinds import Kind
-from cxstream.model.rfc3339 import rfc3339, rfc3339_all
+from cxstream.model.rfc3339 import rfc3339
 from cxstream.scoring import words
+from cxstream.scoring.codec.packed import AFTER, Packed
+from cxstream.scoring.documents import (
+    NUMBER,
+    STRING,
+    TIME,
+    WHOLE,
+    WORD,
+    documents,
+    form_of,
+    mark,
+    quoted,
+    texts,
+)
 from cxstream.scoring.state.erasures import digest
 
 if TYPE_CHECKING:
@@ -24,19 +42,30 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from cxstream.model.experiments import Arm
+    from cxstream.kernels.documents import Form
     from cxstream.model.rules import Rules
     from cxstream.scoring.codec.events import Felt
 
-_CHANGES: dict[float, Change] = {
+_encode = msgspec.json.Encoder().encode
+
+# What a row is, by S_WHAT.
+_WHAT: dict[int, str] = {
+    k.FRICTION: "friction",
+    k.ERASURE: "erased",
     k.RAISED: "raised",
     k.WORSENED: "worsened",
     k.EASED: "eased",
     k.CLEARED: "cleared",
 }
-
-_BUILT_IN = frozenset(kind.label for kind in Kind)
-_encode = msgspec.json.Encoder().encode
+_WHATS = [_WHAT.get(number, "") for number in range(max(_WHAT) + 1)]
+# Numbers of a signal's document.
+_SCORES = slice(k.S_P, k.S_EFFORT_SHORT)
+_P, _EFFORT, _EFFORT_HW, _SAT, _SAT_HW, _ACUTE, _ALIVE, _CLV, _AT_RISK, _NUMBERS = range(10)
+# Whole numbers of it. Those of words are numbers of texts.
+(
+    _WHO, _ORIGIN, _OFFSET, _TURN, _CLOCK, _TOPIC, _PARTITION, _CHANGE, _LEVEL, _PREVIOUS, _SAID, _ACTION, _LABEL, _EXPERIMENT, _ARM,
+    _CHANNEL, _TOUCHPOINT, _WHOLES,
+) = range(18)  # fmt: skip
 
 
 class Emitted(msgspec.Struct, frozen=True, gc=False):
@@ -61,39 +90,145 @@ class Emitted(msgspec.Struct, frozen=True, gc=False):
     reason: str | None = None
 
 
-class Draft(msgspec.Struct, frozen=True, gc=False):
-    """What a signal says for which its row suffices.
+class Signals(NamedTuple):
+    """Signals of one batch that are to be written.
 
     Attributes:
-        time: RFC 3339.
-        reasons: of a churn-risk signal, the strongest first, as a list in JSON.
-        leading: the leading reason; None without any.
-        raises: whether that raises the risk.
-        own: of a friction signal: kinds of the company's own in the row.
-        troubles: likewise: what cost effort, as JSON has it within quotes.
-        complaints: likewise: open complaints.
+        rows: float64[n, SIGNAL_WIDTH], in which S_INDEX is the position of the record.
+        names: the customers.
+        topics: texts of the contact topics in the rows, "" for none.
+        offsets: int64[n], of the records that caused them.
+        turns: int64[n], how many signals its record caused before each.
+        kinds: int64[n], of these records; only those of the company's own matter.
+        worths: float64[n], what the customers are worth; NaN where it is not known.
+        places: int64[n], of the events that caused them.
+        felt: gives what there is to say of the event at a place; only friction signals need it.
     """
 
-    time: str
-    reasons: bytes = b"[]"
-    leading: str | None = None
-    raises: bool = False
-    own: Sequence[str] = ()
-    troubles: bytes = b""
-    complaints: bytes = b""
+    rows: NDArray[np.float64]
+    names: Packed
+    topics: Sequence[str]
+    offsets: NDArray[np.int64]
+    turns: NDArray[np.int64]
+    kinds: NDArray[np.int64]
+    worths: NDArray[np.float64]
+    places: NDArray[np.int64]
+    felt: Callable[[int], Felt]
+
+    def only(self, i: int) -> Signals:
+        """One of them."""
+        part = slice(i, i + 1)
+        return Signals(
+            self.rows[part],
+            self.names[part],
+            self.topics[part],
+            self.offsets[part],
+            self.turns[part],
+            self.kinds[part],
+            self.worths[part],
+            self.places[part],
+            self.felt,
+        )
 
 
-def _evidence(draft: Draft, felt: Felt) -> Any:
-    """What is behind a friction signal, in JSON: also the kind of its event, if it is one of the company's own."""
-    said, name = draft.troubles, felt.type.split(".")[2]
-    if name not in _BUILT_IN and name not in draft.own:
-        own = _encode(name)[1:-1]
-        said = b"%b, %b" % (said, own) if said else own
-    return msgspec.Raw(b'"%b"' % (said or draft.complaints or b"effort in a short time"))
+# The sorts of signals, in the order of `_documents`.
+_FRICTION, _ERASED, _CHURN_RISK = range(3)
+
+
+class _Document(NamedTuple):
+    """How signals of one sort are written.
+
+    Attributes:
+        topic: where to.
+        form: of the document.
+        tells: whether the level of the customer stands in it.
+    """
+
+    topic: str
+    form: Form
+    tells: bool
+
+
+@lru_cache
+def _documents(*, tried: bool, foretells: bool) -> tuple[_Document, ...]:
+    """The documents of signals, one for each sort.
+
+    Args:
+        tried: the rules have experiments.
+        foretells: ... and a purchase model.
+    """
+
+    def number(column: int) -> Any:
+        return mark(NUMBER, column)
+
+    envelope: dict[str, Any] = {
+        "id": quoted(mark(WORD, _ORIGIN), "-", mark(WHOLE, _OFFSET), "-", mark(WHOLE, _TURN)),
+        "subject": quoted(mark(STRING, _WHO)),
+        "time": quoted(mark(TIME, _CLOCK)),
+    }
+    cause = o.Cause(quoted(mark(WORD, _TOPIC)), mark(WHOLE, _PARTITION), mark(WHOLE, _OFFSET))
+    friction = o.Friction(
+        effort_points=number(_ACUTE),
+        channel=mark(WORD, _CHANNEL),
+        touchpoint=mark(WORD, _TOUCHPOINT),
+        evidence=mark(WORD, _SAID),
+        cause=cause,
+        model=mark(WORD, _LABEL),
+    )
+    erased = o.ErasedCustomer("erased", "none", mark(WORD, _PREVIOUS), cause)
+    risk = o.ChurnRisk(
+        change=mark(WORD, _CHANGE),
+        level=mark(WORD, _LEVEL),
+        previous=mark(WORD, _PREVIOUS),
+        probability=number(_P),
+        effort=number(_EFFORT),
+        effort_halfwidth=number(_EFFORT_HW),
+        satisfaction=number(_SAT),
+        satisfaction_halfwidth=number(_SAT_HW),
+        reasons=mark(WORD, _SAID),
+        value_at_risk=number(_AT_RISK),
+        suggested_action=mark(WORD, _ACTION),
+        model=mark(WORD, _LABEL),
+        cause=cause,
+        experiment=mark(WORD, _EXPERIMENT) if tried else UNSET,
+        arm=mark(WORD, _ARM) if tried else UNSET,
+        p_alive=number(_ALIVE) if foretells else UNSET,
+        clv=number(_CLV) if foretells else UNSET,
+    )
+    return (
+        _Document(o.FRICTION.topic, form_of(o.FrictionSignal(**envelope, data=friction)), tells=False),
+        _Document(o.CHURN_RISK.topic, form_of(o.ErasedSignal(**envelope, data=erased)), tells=False),
+        _Document(o.CHURN_RISK.topic, form_of(o.ChurnRiskSignal(**envelope, data=risk)), tells=True),
+    )
+
+
+def _sorts(rows: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The sort of each signal."""
+    sorts = np.full(len(rows), _CHURN_RISK)
+    sorts[rows[:, k.S_WHAT] == k.FRICTION] = _FRICTION
+    sorts[rows[:, k.S_WHAT] == k.ERASURE] = _ERASED
+    return sorts
+
+
+class _Words:
+    """The words of documents as JSON, with their numbers."""
+
+    def __init__(self) -> None:
+        self.all: list[bytes] = []
+
+    def add(self, *some: object) -> int:
+        """Add words; the number of the first."""
+        self.all += map(_encode, some)
+        return len(self.all) - len(some)
+
+    def add_quoted(self, text: str) -> int:
+        """Add a word that stands within quotes."""
+        self.all.append(_encode(text)[1:-1])
+        return len(self.all) - 1
 
 
 class Writer:
-    """Writes the signals and cards of one partition.
+    """Writes the signals and receipts of one partition.
 
     Args:
         rules: the rules in force.
@@ -105,137 +240,119 @@ class Writer:
     """
 
     def __init__(self, rules: Rules, topic: str, partition: int) -> None:
-        self.follow(rules)
         self._topic = topic
         self._partition = partition
         self.origin = f"{topic}-{partition}"
+        self.follow(rules)
 
     def follow(self, rules: Rules) -> None:
         """Write the signals of other rules from now on."""
-        self._b = np.array([rules.params.coefficients[name] for name in FEATURES])
-        self._typical = np.array([rules.params.typical[name] for name in FEATURES])
-        self._actions, self._label = rules.actions, rules.label
-        self._experiments = by_level(rules.params.experiments)
-        self._foretells = rules.params.purchase_model is not None
-        self._named = list(rules.params.kinds)
-        self._own = words.OwnKinds.of([(name, kind.effort > 0) for name, kind in rules.params.kinds.items()])
-
-    def _own_of(self, row: NDArray[np.float64]) -> list[str]:
-        """The kinds of the company's own in a row."""
-        named = row[k.S_OWN : k.SIGNAL_WIDTH].tolist()
-        return [
-            self._named[int(at) - k.FIRST_OWN] for at, n in zip(named[::2], named[1::2], strict=True) if n
-        ]
-
-    def drafts(self, rows: NDArray[np.float64], topics: Sequence[str]) -> list[Draft]:
-        """What signals say for which their rows suffice.
-
-        Args:
-            rows: float64[n, SIGNAL_WIDTH].
-            topics: texts of the contact topics in the rows, "" for none.
-        """
-        times = rfc3339_all(rows[:, k.S_CLOCK].astype(np.int64))
-        said = words.said(rows, self._b, self._typical, topics, self._own)
-        leading = [None if j < 0 else FEATURES[j] for j in said.leading]
-        drafts = list(map(Draft, times, said.reasons, leading, said.raises))
-        for i in np.flatnonzero(rows[:, k.S_WHAT] == k.FRICTION).tolist():
-            own = self._own_of(rows[i]) if self._named else ()
-            drafts[i] = Draft(times[i], own=own, troubles=said.reasons[i], complaints=said.complaints[i])
-        return drafts
-
-    def signal(
-        self,
-        row: Sequence[float],
-        subject: str,
-        topic: str,
-        offset: int,
-        n: int,
-        event: Callable[[], Felt] | None,
-        alive: float = math.nan,
-        clv: float | None = None,
-        draft: Draft | None = None,
-    ) -> Emitted:
-        """One signal.
-
-        Args:
-            row: SIGNAL_WIDTH numbers; those before S_X suffice with a draft.
-            subject: the customer.
-            topic: text of the contact topic in the row, "" for none.
-            offset: of the record that caused it.
-            n: how many signals that record caused before.
-            event: gives what there is to say of that record; only a friction signal needs it.
-            alive: probability that the customer still buys; NaN where it is not known.
-            clv: what the customer is worth; None where it is not known.
-            draft: of `drafts`; None to make one.
-        """
-        if draft is None:
-            [draft] = self.drafts(np.array([row]), [topic])
-        name = f"{self.origin}-{offset}-{n}"
-        cause = o.Cause(self._topic, self._partition, offset)
-        clock, index, key = draft.time, int(row[k.S_INDEX]), subject.encode()
-        if row[k.S_WHAT] == k.FRICTION:
-            assert event is not None  # noqa: S101  # friction is felt in an event
-            felt = event()
-            assert felt.data is not None  # noqa: S101  # ... of a customer
-            data = o.Friction(
-                effort_points=row[k.S_ACUTE],
-                channel=felt.data.channel,
-                touchpoint=felt.data.touchpoint,
-                evidence=_evidence(draft, felt),
-                cause=cause,
-                model=self._label,
-            )
-            value = _encode(o.FrictionSignal(id=name, subject=subject, time=clock, data=data))
-            return Emitted(index, o.FRICTION.topic, key, value, "friction", "none")
-        if row[k.S_WHAT] == k.ERASURE:
-            previous = LEVELS[int(row[k.S_PREVIOUS])]
-            erased = o.ErasedCustomer("erased", "none", previous, cause)
-            value = _encode(o.ErasedSignal(id=name, subject=subject, time=clock, data=erased))
-            return Emitted(index, o.CHURN_RISK.topic, key, value, "erased", "none")
-        risk = self._churn_risk(row, subject, draft, cause, alive, clv)
-        value = _encode(o.ChurnRiskSignal(id=name, subject=subject, time=clock, data=risk))
-        reason = draft.leading
-        return Emitted(index, o.CHURN_RISK.topic, key, value, risk.change, risk.level, reason)
-
-    def _trial(self, level: str, subject: str) -> tuple[str | None, Arm | None]:
-        """The experiment that applies to a level, and the arm of the customer; None where none does."""
-        if level not in self._experiments:
-            return None, None
-        name, experiment = self._experiments[level]
-        return name, arm_of(name, experiment, subject)
-
-    def _churn_risk(
-        self, row: Sequence[float], subject: str, draft: Draft, cause: o.Cause, alive: float, clv: float | None
-    ) -> o.ChurnRisk:  # fmt: skip
-        (_, _, what, now, before, _, p, effort, effort_halfwidth, satisfaction, satisfaction_halfwidth) = row[
-            : k.S_EFFORT_SHORT
-        ]
-        level = LEVELS[int(now)]
-        action = None
-        if level != "none" and draft.leading is not None and draft.raises:
-            action = self._actions.get(draft.leading)
-        experiment, arm = self._trial(level, subject) if self._experiments else (UNSET, UNSET)
-        reasons: Any = msgspec.Raw(draft.reasons)
-        # In the order of the contract: names of arguments take a tenth of the time of a signal.
-        return o.ChurnRisk(
-            _CHANGES[what],
-            level,
-            LEVELS[int(before)],
-            p,
-            effort,
-            effort_halfwidth,
-            satisfaction,
-            satisfaction_halfwidth,
-            reasons,
-            None if clv is None else clv * p,
-            action,
-            self._label,
-            cause,
-            experiment,
-            arm,
-            (None if math.isnan(alive) else alive) if self._foretells else UNSET,
-            clv if self._foretells else UNSET,
+        params = rules.params
+        self._b = np.array([params.coefficients[name] for name in FEATURES])
+        self._typical = np.array([params.typical[name] for name in FEATURES])
+        self._own = words.OwnKinds.of([(name, kind.effort > 0) for name, kind in params.kinds.items()])
+        self._experiments = by_level(params.experiments)
+        self._documents = _documents(
+            tried=bool(self._experiments), foretells=params.purchase_model is not None
         )
+        known = _Words()
+        self._levels = known.add(*LEVELS)
+        self._changes = np.zeros(len(_WHATS), np.int64)
+        self._changes[list(_WHAT)] = known.add(*_WHAT.values()) + np.arange(len(_WHAT))
+        self._nothing = known.add(None)
+        # The action of each feature; the last one is of no feature.
+        self._actions = np.array(
+            [known.add(rules.actions[name]) if name in rules.actions else self._nothing for name in FEATURES]
+            + [self._nothing]
+        )
+        self._trials = {level: known.add(name) for level, (name, _) in self._experiments.items()}
+        self._arms = {arm: known.add(arm) for arm in ("treated", "holdout")}
+        self._fixed = np.zeros(_WHOLES, np.int64)
+        self._fixed[_ORIGIN], self._fixed[_TOPIC] = (
+            known.add_quoted(self.origin),
+            known.add_quoted(self._topic),
+        )
+        self._fixed[_LABEL], self._fixed[_PARTITION] = known.add(rules.label), self._partition
+        self._fixed[_EXPERIMENT] = self._fixed[_ARM] = self._nothing
+        self._words = known.all
+
+    def signals(self, told: Signals) -> list[Emitted]:
+        """Write signals, in order."""
+        rows, n = told.rows, len(told.rows)
+        said = words.said(rows, self._b, self._typical, told.topics, self._own, told.kinds)
+        what, level = rows[:, k.S_WHAT].astype(np.int64), rows[:, k.S_LEVEL].astype(np.int64)
+        sorts = _sorts(rows)
+        numbers, wholes = np.empty((n, _NUMBERS)), np.empty((n, _WHOLES), np.int64)
+        numbers[:, _P:_ACUTE] = rows[:, _SCORES]
+        numbers[:, _ACUTE], numbers[:, _ALIVE] = rows[:, k.S_ACUTE], rows[:, k.S_ALIVE]
+        numbers[:, _CLV], numbers[:, _AT_RISK] = told.worths, told.worths * rows[:, k.S_P]
+        wholes[:] = self._fixed
+        wholes[:, _WHO], wholes[:, _OFFSET], wholes[:, _TURN] = np.arange(n), told.offsets, told.turns
+        wholes[:, _CLOCK], wholes[:, _CHANGE] = rows[:, k.S_CLOCK], self._changes[what]
+        wholes[:, _LEVEL], wholes[:, _PREVIOUS] = self._levels + level, self._levels + rows[:, k.S_PREVIOUS]
+        wholes[:, _ACTION] = self._actions[np.where((level > 0) & said.raises, said.leading, -1)]
+        wholes[:, _SAID] = len(self._words) + np.arange(n)
+        self._try(wholes, sorts, level, told.names)
+        values = self._values(
+            sorts, numbers, wholes, self._all_words(told, sorts, said.texts, wholes), told.names
+        )
+        tells = np.array([document.tells for document in self._documents])[sorts]
+        return list(
+            map(
+                Emitted,
+                rows[:, k.S_INDEX].astype(np.int64).tolist(),
+                [self._documents[sort].topic for sort in sorts.tolist()],
+                told.names,
+                values,
+                [_WHATS[each] for each in what.tolist()],
+                [LEVELS[each] for each in np.where(tells, level, 0).tolist()],
+                [None if each < 0 else FEATURES[each] for each in said.leading.tolist()],
+            )
+        )
+
+    def _try(
+        self, wholes: NDArray[np.int64], sorts: NDArray[np.int64], level: NDArray[np.int64], names: Packed
+    ) -> None:
+        """Fill in the experiments that apply, and the arms of the customers."""
+        for name, (trial, experiment) in self._experiments.items():
+            for i in np.flatnonzero((level == LEVELS.index(name)) & (sorts != _FRICTION)).tolist():
+                wholes[i, _EXPERIMENT] = self._trials[name]
+                wholes[i, _ARM] = self._arms[arm_of(trial, experiment, names[i].decode())]
+
+    def _all_words(
+        self, told: Signals, sorts: NDArray[np.int64], said: Packed, wholes: NDArray[np.int64]
+    ) -> Packed:
+        """All words of the documents; fills in which of them say where friction was felt."""
+        own = list(self._words)
+        frictions = np.flatnonzero(sorts == _FRICTION)
+        for place in told.places[frictions].tolist():
+            here = told.felt(place).data
+            assert here is not None  # noqa: S101  # friction is felt in an event of a customer
+            own += _encode(here.channel), _encode(here.touchpoint)
+        held = Packed.of(own)
+        first = len(self._words) + len(said) + 2 * np.arange(len(frictions))
+        wholes[frictions, _CHANNEL], wholes[frictions, _TOUCHPOINT] = first, first + 1
+        # Texts that are said come between those of the rules and those of the events.
+        cut, moved = len(self._words), len(held.text)
+        return Packed(
+            held.text + said.text + AFTER,
+            np.concatenate([held.begins[:cut], said.begins + moved, held.begins[cut:]]),
+            np.concatenate([held.ends[:cut], said.ends + moved, held.ends[cut:]]),
+        )
+
+    def _values(
+        self, sorts: NDArray[np.int64], numbers: NDArray[np.float64], wholes: NDArray[np.int64], all_words: Packed, names: Packed
+    ) -> list[bytes]:  # fmt: skip
+        """The documents, in order."""
+        values = [b""] * len(sorts)
+        spoken, called = texts(all_words), texts(names)
+        for number, document in enumerate(self._documents):
+            some = np.flatnonzero(sorts == number)
+            if len(some):
+                written = documents(document.form, numbers[some], wholes[some], spoken, called)
+                for i, value in zip(some.tolist(), written, strict=True):
+                    values[i] = value
+        return values
 
     def receipt(self, row: Sequence[float], subject: str, offset: int, event: Any) -> Emitted:
         """The receipt of an erasure.

@@ -359,23 +359,22 @@ class OwnKinds(NamedTuple):
 
 
 class Said(NamedTuple):
-    """What signals say in words.
+    """What n signals say in words.
 
     Attributes:
-        reasons: of each, a list in JSON; of friction what cost effort, as JSON has it within quotes.
-        complaints: of friction: open complaints, likewise.
-        leading: the number of the leading feature of each; -1 without reasons.
-        raises: whether that raises the risk.
+        texts: JSON of each: the list of its reasons, the strongest first; of friction what is behind it.
+        leading: int64[n], the number of the leading feature of each; -1 without reasons.
+        raises: bool[n], whether that raises the risk.
     """
 
-    reasons: list[bytes]
-    complaints: list[bytes]
-    leading: list[int]
-    raises: list[bool]
+    texts: Packed
+    leading: NDArray[np.int64]
+    raises: NDArray[np.bool_]
 
 
 def said(
-    rows: NDArray[np.float64], b: NDArray[np.float64], typical: NDArray[np.float64], topics: Sequence[str], own: OwnKinds
+    rows: NDArray[np.float64], b: NDArray[np.float64], typical: NDArray[np.float64], topics: Sequence[str], own: OwnKinds,
+    kinds: NDArray[np.int64],
 ) -> Said:  # fmt: skip
     """What signals say in words.
 
@@ -385,6 +384,7 @@ def said(
         typical: float64[FEATURES].
         topics: texts of the contact topics in the rows, "" for none.
         own: kinds of the company's own in the rows.
+        kinds: int64[n], of the events that caused the signals; only those of the company's own matter.
     """
     rows = np.ascontiguousarray(rows)
     n, named = len(rows), Packed.of([topic.encode() for topic in topics])
@@ -392,24 +392,19 @@ def said(
     if len(numbers) and not k.FIRST_OWN <= numbers.min() <= numbers.max() < k.FIRST_OWN + len(own.costs):
         raise IndexError("a signal names a kind of the company's own that the rules do not have")
     order, counts = np.empty((n, len(FEATURES)), np.int64), np.empty(n, np.int64)
-    contributions, ends = np.empty((n, len(FEATURES))), np.empty((n, 2), np.int64)
+    contributions, ends = np.empty((n, len(FEATURES))), np.empty(n, np.int64)
     most = len(FEATURES) * (_REASON_BYTES + k.OWN_NAMED * own.longest)
     out = np.empty(n * most + 2 * ESCAPED_BYTES * len(named.text), np.uint8)
-    p.say_all(
+    end = p.say_all(
         rows, np.empty((n, p.FACTS)), b, typical, contributions, order, counts, PROGRAM, own.names, own.costs,
-        texts(named), out, ends, rows.view(np.uint64), contributions.view(np.uint64),
+        texts(named), kinds, out, ends, rows.view(np.uint64), contributions.view(np.uint64),
     )  # fmt: skip
-    text = out[: int(ends[-1, 1])].tobytes() if n else b""
-    reasons, complaints, begin = [], [], 0
-    for first, second in ends.tolist():
-        reasons.append(text[begin:first])
-        complaints.append(text[first:second])
-        begin = second
-    leading = [
-        first if some else -1 for first, some in zip(order[:, 0].tolist(), counts.tolist(), strict=True)
-    ]
-    raises = [mine[first] > 0 for first, mine in zip(leading, contributions, strict=True)]
-    return Said(reasons, complaints, leading, raises)
+    begins = np.empty_like(ends)
+    begins[:1] = 0
+    begins[1:] = ends[:-1]
+    leading = np.where(counts > 0, order[:, 0], -1)
+    raises = contributions[np.arange(n), leading] > 0
+    return Said(Packed(out[:end].tobytes(), begins, ends), leading, raises)
 
 
 def evidence(feature: str, row: Row, topic: str, contribution: float, own: Sequence[Own] = ()) -> str:
