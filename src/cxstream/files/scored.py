@@ -53,7 +53,7 @@ def compile_columns() -> None:
         record_batch(outcome.scored)
 
 
-def is_compressed(rows: int) -> bool:
+def is_dense(rows: int) -> bool:
     """Whether a value with so many rows is hardly shorter if Kafka compresses it, too."""
     return rows >= _MANY
 

@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
-from cxstream.files.scored import empty, encoded, is_compressed
+from cxstream.files.scored import empty, encoded, is_dense
 from cxstream.files.scored_columns import ScoredColumns
 from cxstream.kafka.records import timestamps_of
 from cxstream.model.scored import CLOCK, CONTENT_TYPE
@@ -170,5 +170,5 @@ class ScoredRows:
         self.headers.append(
             [(ROWS_HEADER, str(rows).encode()), *headers, ("content-type", CONTENT_TYPE.encode())]
         )
-        self.compressed &= is_compressed(rows)
+        self.compressed &= is_dense(rows)
         self._encoded += len(value)
