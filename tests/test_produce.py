@@ -229,7 +229,7 @@ def test_records_from_the_future_are_sent_and_named(kafka: str, topics: Topics, 
     (tmp_path / "in.ndjson").write_bytes(b"\n".join(lines))
     done = produce(tmp_path / "in.ndjson", "--kafka", kafka)
     assert done.exit_code == 0
-    assert "1 records were sent more than 5 minutes before their own time" in done.stderr
+    assert "1 record was sent more than 5 minutes before its own time" in done.stderr
     assert done.stderr.rstrip().endswith(f"{tmp_path}/in.ndjson:4")
     assert [r.value for r in asyncio.run(read_all(kafka))[0]] == lines
 
