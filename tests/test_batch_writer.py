@@ -53,7 +53,7 @@ def test_a_batch_is_the_same_as_that_of_aiokafka(found: list[Any], limit: int, a
 def test_records_of_several_times_are_the_same_as_those_of_aiokafka(times: list[int]) -> None:
     batch = BatchWriter(MANY)
     for timestamp in times:
-        assert batch.append(timestamp=timestamp, key=b"k", value=None, headers=[("a", b"1")]) is not None
+        assert batch.extend([(b"k", None)], [[("a", b"1")]], timestamp) == 1
     right, _ = of_aiokafka([(b"k", None, [("a", b"1")], timestamp) for timestamp in times], MANY)
     assert batch.sealed(PRODUCER, SEQUENCE) == right
 
@@ -81,10 +81,10 @@ def test_a_batch_may_be_as_large_as_its_limit() -> None:
 def test_the_first_record_of_a_batch_fits_always_and_none_after_it_is_closed() -> None:
     batch = BatchWriter(100)
     assert batch.extend([(b"k", b"x" * 1000)] * 2, [], 1) == 1
-    assert batch.append(timestamp=1, key=b"k", value=b"v") is None
+    assert batch.extend([(b"k", b"v")], [], 1) == 0
     small = BatchWriter(MANY)
     small.close()
-    assert small.append(timestamp=1, key=b"k", value=b"v") is None
+    assert small.extend([(b"k", b"v")], [], 1) == 0
     assert small.record_count() == 0
 
 

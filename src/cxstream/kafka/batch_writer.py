@@ -64,12 +64,6 @@ class BatchWriter:
         """How many records it has."""
         return self._count
 
-    def append(
-        self, *, timestamp: int, key: bytes | None, value: bytes | None, headers: Headers = ()
-    ) -> int | None:
-        """Add a record; returns how many there are, or None if it does not fit."""
-        return self._count if self.extend([(key, value)], [headers], timestamp) else None
-
     def extend(
         self,
         rows: Sequence[Row],
@@ -233,4 +227,4 @@ def _number(value: int) -> bytes:
 
 def compile_writer() -> None:
     """Compile the kernel that writes records, or load it from the cache, so that the first transaction does not wait for it."""
-    BatchWriter(0).append(timestamp=0, key=None, value=None)
+    BatchWriter(0).extend([(None, None)], [()], 0)
