@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 import msgspec
 
 from cxstream.kernels.layout import ROW
 from cxstream.kernels.pack import TOLD_BYTES
 from cxstream.scoring.state.marker import MARKER_KEY, Marker, digest, read_marker
-from cxstream.scoring.state.seal import Seal, readable
+from cxstream.scoring.state.seal import readable
 from default_1 import DEFAULT_1
 
 if TYPE_CHECKING:
@@ -30,8 +32,16 @@ def payloads(rows: Rows, secret: bytes = b"") -> Rows:
 
 def sealed(payloads: Rows, generation: int = 0, secret: bytes = b"") -> Rows:
     """Payloads as they are stored."""
-    closed = Seal(generation, secret).close(payloads.items())
-    return {key: row for key, row in closed if row is not None}
+    return {key: closed(key, payload, generation, secret) for key, payload in payloads.items()}
+
+
+def closed(key: bytes, payload: bytes, generation: int = 0, secret: bytes = b"") -> bytes:
+    """A row with its trailer, as `cxstream.scoring.state.seal` describes it."""
+    row = payload + generation.to_bytes(8, "little")
+    if not secret:
+        return row + crc32(key + row).to_bytes(4, "little")
+    named = len(key).to_bytes(4, "little") + key + row
+    return row + hashlib.blake2b(named, key=secret, digest_size=16, person=b"cxstream-row").digest()
 
 
 def altered(rows: Rows, secret: bytes = b"", **changes: Any) -> Rows:

@@ -15,6 +15,7 @@ from cxstream.scoring.engine import compile_kernels
 from cxstream.scoring.state import sealed_rows
 from cxstream.scoring.state.seal import Seal
 from cxstream.scoring.state.sealed_rows import Records, Sealed, SealedRows, columns_of
+from saved import closed
 
 Rows = list[tuple[bytes, bytes | None]]
 PRODUCER, TIME = (2**40 + 3, 300), 1_700_000_000_000
@@ -53,8 +54,13 @@ def as_objects(rows: Rows, sequence: int) -> bytes:
 def test_batches_of_rows_are_those_of_their_objects(
     secret: bytes, parts: list[Rows], repeated: int, limit: int
 ) -> None:
-    seal, parts = Seal(2**62 + 5, secret), [part * repeated for part in parts]
-    rows, expected = sealed(seal, *parts), [row for part in parts for row in seal.close(part)]
+    parts = [part * repeated for part in parts]
+    rows = sealed(Seal(2**62 + 5, secret), *parts)
+    expected = [
+        (key, None if value is None else closed(key, value, 2**62 + 5, secret))
+        for part in parts
+        for key, value in part
+    ]
     assert list(rows) == expected
     assert [rows[i] for i in (0, -1)] == [expected[0], expected[-1]] if expected else not rows
     first = 0

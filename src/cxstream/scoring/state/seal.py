@@ -23,7 +23,7 @@ from cxstream.kernels.saved_rows import CRC_TABLE, GONE, first_damaged
 from cxstream.model.errors import SnapshotError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
@@ -71,21 +71,8 @@ class Seal:
         mac.update(len(key).to_bytes(_LENGTH_BYTES, "little") + key + sealed)
         return mac.digest()
 
-    def close(self, rows: Iterable[tuple[bytes, bytes | None]]) -> Iterator[tuple[bytes, bytes | None]]:
-        """Add the trailer to rows; tombstones stay unchanged."""
-        generation, keyed = self._generation, self._keyed
-        for key, payload in rows:
-            if payload is None:
-                yield key, None
-                continue
-            sealed = payload + generation
-            if keyed:
-                yield key, sealed + self._mac_of(key, sealed)
-            else:
-                yield key, sealed + crc32(sealed, crc32(key)).to_bytes(_CRC_BYTES, "little")
-
     def trailers(self, rows: RowColumns) -> NDArray[np.uint8]:
-        """What `close` adds to each of these rows, uint8[n, size]; anything for tombstones."""
+        """What is added to each of these rows, uint8[n, size]; anything for tombstones."""
         out = np.empty((len(rows), self.size), np.uint8)
         out[:, :_GENERATION_BYTES] = np.frombuffer(self._generation, np.uint8)
         keys, text, begins, sizes = rows.keys, rows.text, rows.begins, rows.sizes
