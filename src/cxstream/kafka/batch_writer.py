@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from contextlib import suppress
+from functools import lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING, cast
 
@@ -17,7 +18,7 @@ from aiokafka.codec import zstd_encode
 from crc32c import crc32c
 
 from cxstream.kafka.inflate import ZSTD
-from cxstream.kernels.framing import FRAMING_BYTES, HEADERS, LENGTHS, NULL, frame
+from cxstream.kernels.framing import FRAMING_BYTES, HEADERS, LENGTHS, NULL, NUMBER_BYTES, frame, write_number
 from cxstream.scoring.codec.packed import AFTER
 
 if TYPE_CHECKING:
@@ -34,8 +35,6 @@ _BEFORE, _AFTER = struct.Struct(">qiibI"), struct.Struct(">hiqqqhii")
 # The bytes that the length does not include.
 _NOT_COUNTED = 12
 _HEADER_BYTES = _BEFORE.size + _AFTER.size
-# The bit of a byte that says that a number goes on.
-_MORE = 0x80
 # A value that takes longer to copy than to be written by itself.
 _LARGE = 16 << 10
 # Rows are put together so many at a time: of more, most might not fit.
@@ -215,16 +214,14 @@ def _encoded(headers: Headers) -> bytes:
     return b"".join(found)
 
 
+@lru_cache(4096)
 def _number(value: int) -> bytes:
-    """A number as Kafka writes it."""
-    rest, found = (value << 1) ^ (value >> 63), bytearray()
-    while rest >= _MORE:
-        found.append((rest & (_MORE - 1)) | _MORE)
-        rest >>= 7
-    found.append(rest)
-    return bytes(found)
+    """A number as Kafka writes it; most are lengths, which come again and again."""
+    out = np.empty(NUMBER_BYTES, np.uint8)
+    return out[: write_number(out, value)].tobytes()
 
 
 def compile_writer() -> None:
-    """Compile the kernel that writes records, or load it from the cache, so that the first transaction does not wait for it."""
+    """Compile the kernels that write records, or load them from the cache, so that the first transaction does not wait for them."""
     BatchWriter(0).extend([(None, None)], [()], 0)
+    _number(0)

@@ -18,6 +18,8 @@ KEY, VALUE, HEADERS, LENGTHS = 0, 1, 2, 3
 """Which length of a record is which."""
 FRAMING_BYTES = 32
 """The most bytes that are written for a record beside its key, value and headers."""
+NUMBER_BYTES = 10
+"""The most bytes of a number."""
 
 _SEVEN, _MORE = np.uint64(7), np.uint64(0x80)
 
@@ -47,6 +49,17 @@ def put_number_at(out: NDArray[np.uint8], at: int, value: int) -> int:
         at += 1
     out[at] = np.uint8(rest)
     return at + 1
+
+
+@entry
+def write_number(out: NDArray[np.uint8], value: int) -> int:
+    """Write one number; returns how many bytes it takes.
+
+    Args:
+        out: uint8[NUMBER_BYTES], filled in.
+        value: the number.
+    """
+    return put_number_at(out, 0, value)
 
 
 @kernel
