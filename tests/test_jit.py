@@ -20,6 +20,7 @@ from numba.core import caching
 from cxstream.kernels import jit
 from cxstream.model.kinds import Kind
 from cxstream.scoring.engine import compile_kernels
+from strategies import random_history
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -341,3 +342,32 @@ def test_a_comment_compiles_nothing_and_an_operator_only_what_it_is_in(tmp_path:
     assert run() == [3, 0]
     change("text.py", " < ", " > ")
     assert run() == [3, 0]
+
+
+IN_PYTHON = """
+import hashlib, sys
+from cxstream.model.parameters import ScoringParams
+from cxstream.scoring.engine import Engine, Records
+engine = Engine(ScoringParams(), {})
+lines = sys.stdin.buffer.read().splitlines()
+outcome = engine.process(Records(lines, range(len(lines))))
+saved = repr((outcome.rows, outcome.status.tolist(), list(engine.cards()), engine.snapshot()))
+print(len(outcome.rows), hashlib.sha256(saved.encode()).hexdigest())
+"""
+
+
+def test_kernels_do_the_same_in_plain_python() -> None:
+    lines = [json.dumps(event) for event, _ in random_history(5, 60)]
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", IN_PYTHON],
+            input="\n".join(lines),
+            env={**os.environ, "NUMBA_DISABLE_JIT": disabled},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for disabled in ("0", "1")
+    ]
+    assert said[0] == said[1]
+    assert int(said[0].split()[0]) > 0

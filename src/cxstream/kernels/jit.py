@@ -45,6 +45,7 @@ if numba.config.DISABLE_JIT:
 F = TypeVar("F", bound="Callable[..., object]")
 
 _KEY_LENGTH = 16
+_WIDEST = 8
 _PACKAGE = "cxstream.kernels"
 _HERE = Path(__file__).parent
 _KEPT = _HERE / "__pycache__"
@@ -205,13 +206,43 @@ def _compiled(function: F, **options: bool) -> F:
     return cast("F", dispatcher)
 
 
+class _Struct(np.void):
+    """A struct of an array whose members plain Python reads and writes as machine code does: `row.head`.
+
+    Machine code widens what it reads, so that sums and differences do not wrap around.
+    """
+
+    def __getattribute__(self, name: str) -> Any:
+        read = super().__getattribute__
+        if name not in (read("dtype").names or ()):
+            return read(name)
+        value = self[name]
+        return value.item() if isinstance(value, np.number) and value.itemsize < _WIDEST else value
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self[name] = value
+
+
+def _with_members(value: Any) -> Any:
+    """What a kernel takes, for plain Python."""
+    if isinstance(value, np.ndarray) and value.dtype.names:
+        return value.view((_Struct, value.dtype))
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*map(_with_members, value))
+    return value
+
+
 def entry(function: F) -> F:
     """Compile a function that Python calls, on first use, and keep the machine code on disk."""
+    if numba.config.DISABLE_JIT:
+        return cast("F", lambda *args: function(*map(_with_members, args)))
     return _compiled(function, no_cfunc_wrapper=True)
 
 
 def kernel(function: F) -> F:
     """Compile a function that only other kernels call, into its callers."""
+    if numba.config.DISABLE_JIT:
+        return function
     dispatcher: Any = _compiled(function, forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
     # The wrappers with which Python calls a function take longer to compile than the function itself. Without them
     # Python would call address 0, so it must not find the machine code.
