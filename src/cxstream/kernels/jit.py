@@ -206,7 +206,7 @@ def _compiled(function: F, **options: bool) -> F:
     return cast("F", dispatcher)
 
 
-class _Struct(np.void):
+class _Struct(np.void):  # type: ignore[misc]  # NumPy allows it for views
     """A struct of an array whose members plain Python reads and writes as machine code does: `row.head`.
 
     Machine code widens what it reads, so that sums and differences do not wrap around.

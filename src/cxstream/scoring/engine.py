@@ -758,15 +758,17 @@ class Engine:
         if isinstance(events, Events):
             events.make_felt(places[rows[:, S_WHAT] == FRICTION])
             felt = events.felt
-        # The position of each signal less that of the first one of its record.
-        turns = np.arange(len(rows))
-        turns -= np.maximum.accumulate(np.where(np.diff(places, prepend=-1) != 0, turns, 0))
+        last, turn, turns = -1, 0, []
+        for place in places.tolist():
+            turn = turn + 1 if place == last else 0
+            last = place
+            turns.append(turn)
         told = Signals(
             rows,
             self.partition.slots.packed(rows[:, S_SLOT].astype(np.int32)),
             [texts[int(topic)] if topic >= 0 else "" for topic in rows[:, S_TOPIC].tolist()],
             offsets[indexes],
-            turns,
+            np.array(turns),
             kinds[places].astype(np.int64),
             clv(self.params, rows[:, S_ALIVE:S_OWN]),
             places,

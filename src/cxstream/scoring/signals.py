@@ -22,7 +22,7 @@ from cxstream.model.experiments import arm_of, by_level
 from cxstream.model.features import FEATURES
 from cxstream.model.rfc3339 import rfc3339
 from cxstream.scoring import words
-from cxstream.scoring.codec.packed import AFTER, Packed
+from cxstream.scoring.codec.packed import Packed
 from cxstream.scoring.documents import (
     NUMBER,
     STRING,
@@ -133,6 +133,9 @@ class Signals(NamedTuple):
 
 # The sorts of signals, in the order of `_documents`.
 _FRICTION, _ERASED, _CHURN_RISK = range(3)
+# The sort of a signal by S_WHAT.
+_SORTS = np.full(len(_WHATS), _CHURN_RISK)
+_SORTS[k.FRICTION], _SORTS[k.ERASURE] = _FRICTION, _ERASED
 
 
 class _Document(NamedTuple):
@@ -204,9 +207,7 @@ def _documents(*, tried: bool, foretells: bool) -> tuple[_Document, ...]:
 
 def _sorts(rows: NDArray[np.float64]) -> NDArray[np.int64]:
     """The sort of each signal."""
-    sorts = np.full(len(rows), _CHURN_RISK)
-    sorts[rows[:, k.S_WHAT] == k.FRICTION] = _FRICTION
-    sorts[rows[:, k.S_WHAT] == k.ERASURE] = _ERASED
+    sorts: NDArray[np.int64] = _SORTS[rows[:, k.S_WHAT].astype(np.int64)]
     return sorts
 
 
@@ -274,7 +275,7 @@ class Writer:
         )
         self._fixed[_LABEL], self._fixed[_PARTITION] = known.add(rules.label), self._partition
         self._fixed[_EXPERIMENT] = self._fixed[_ARM] = self._nothing
-        self._words = known.all
+        self._words = Packed.of(known.all)
 
     def signals(self, told: Signals) -> list[Emitted]:
         """Write signals, in order."""
@@ -296,16 +297,19 @@ class Writer:
         values = self._values(
             sorts, numbers, wholes, self._all_words(told, sorts, said.texts, wholes), told.names
         )
-        tells = np.array([document.tells for document in self._documents])[sorts]
+        written = [self._documents[sort] for sort in sorts.tolist()]
         return list(
             map(
                 Emitted,
                 rows[:, k.S_INDEX].astype(np.int64).tolist(),
-                [self._documents[sort].topic for sort in sorts.tolist()],
+                [document.topic for document in written],
                 told.names,
                 values,
                 [_WHATS[each] for each in what.tolist()],
-                [LEVELS[each] for each in np.where(tells, level, 0).tolist()],
+                [
+                    LEVELS[each] if document.tells else LEVELS[0]
+                    for document, each in zip(written, level.tolist(), strict=True)
+                ],
                 [None if each < 0 else FEATURES[each] for each in said.leading.tolist()],
             )
         )
@@ -323,21 +327,20 @@ class Writer:
         self, told: Signals, sorts: NDArray[np.int64], said: Packed, wholes: NDArray[np.int64]
     ) -> Packed:
         """All words of the documents; fills in which of them say where friction was felt."""
-        own = list(self._words)
+        here: list[bytes] = []
         frictions = np.flatnonzero(sorts == _FRICTION)
         for place in told.places[frictions].tolist():
-            here = told.felt(place).data
-            assert here is not None  # noqa: S101  # friction is felt in an event of a customer
-            own += _encode(here.channel), _encode(here.touchpoint)
-        held = Packed.of(own)
-        first = len(self._words) + len(said) + 2 * np.arange(len(frictions))
+            event = told.felt(place).data
+            assert event is not None  # noqa: S101  # friction is felt in an event of a customer
+            here += _encode(event.channel), _encode(event.touchpoint)
+        fixed, felt = self._words, Packed.of(here)
+        first = len(fixed) + len(said) + 2 * np.arange(len(frictions))
         wholes[frictions, _CHANNEL], wholes[frictions, _TOUCHPOINT] = first, first + 1
-        # Texts that are said come between those of the rules and those of the events.
-        cut, moved = len(self._words), len(held.text)
+        begin, behind = len(fixed.text), len(fixed.text) + len(said.text)
         return Packed(
-            held.text + said.text + AFTER,
-            np.concatenate([held.begins[:cut], said.begins + moved, held.begins[cut:]]),
-            np.concatenate([held.ends[:cut], said.ends + moved, held.ends[cut:]]),
+            fixed.text + said.text + felt.text,
+            np.concatenate([fixed.begins, said.begins + begin, felt.begins + behind]),
+            np.concatenate([fixed.ends, said.ends + begin, felt.ends + behind]),
         )
 
     def _values(
