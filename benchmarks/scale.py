@@ -233,7 +233,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--curves", default="customers,days,partitions,hot", help="with commas between")
-    parser.add_argument("--largest", type=int, default=5_000_000, help="most customers (5 million: 13 GB)")
+    parser.add_argument(
+        "--largest", type=int, default=5_000_000, help="most customers (5 million: some 8 GB)"
+    )
     parser.add_argument("--plot", type=Path, help="SVG or PNG")
     parser.add_argument(
         "--results", type=Path, help="JSON that keeps what was measured; only what it lacks is measured"
