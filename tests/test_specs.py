@@ -73,7 +73,7 @@ def test_enumerations_agree_with_what_uses_them() -> None:
     assert fields.Data.__annotations__["channel"] == "Channel"
     assert len(LEVELS) == len(ScoringParams().thresholds) + 1
     assert get_args(outputs.Level) == LEVELS
-    assert set(signals._CHANGES.values()) == set(CHANGES)
+    assert set(signals._WHAT.values()) == {*CHANGES, "friction", "erased"}
     assert len(set(STAGES)) == len(STAGES)
 
 
