@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 import numpy as np
 from hypothesis import given, settings
@@ -12,8 +14,11 @@ from cxstream.model import outputs as o
 from cxstream.model.enumerations import LEVELS
 from cxstream.model.features import FEATURES
 from cxstream.model.rfc3339 import date, rfc3339
-from cxstream.scoring.cards import Facts, cards
+from cxstream.scoring.cards import Facts, cards, merged
 from cxstream.scoring.codec.packed import AFTER, Packed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 subjects = st.one_of(
     st.text(max_size=40),
@@ -80,3 +85,33 @@ def test_cards_of_many_customers_are_those_of_each(data: st.DataObject, whose: l
     found = cards("cx.touchpoints-3", Packed.of([subject.encode() for subject in whose]), values, facts)
     assert list(found) == expected
     assert found.text[: -len(AFTER)] == b"".join(card + b"\n" for card in expected)
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    st.lists(
+        st.binary(max_size=3) | st.sampled_from([b"c1", b"c10", "Zoë".encode(), b"x" * 40]), unique=True
+    ),
+    st.lists(st.tuples(st.integers(0, 3), st.booleans()), min_size=60, max_size=60),
+    st.integers(2, 4),
+)
+def test_cards_of_several_places_come_in_one_order(
+    names: list[bytes], where: list[tuple[int, bool]], count: int
+) -> None:
+    streams: list[list[list[bytes]]] = [[[]] for _ in range(count)]
+    for name, (place, ends) in zip(sorted(names), where, strict=False):
+        stream = streams[place % count]
+        stream[-1].append(name)
+        if ends:
+            stream.append([])
+
+    def blocks(stream: list[list[bytes]]) -> Iterator[tuple[Packed, Packed]]:
+        for some in stream:
+            yield Packed.of(some), Packed.of([b"<%b>" % name for name in some], b"\n")
+
+    found = list(merged([blocks(stream) for stream in streams]))
+    expected = sorted(names)[: len(where)]
+    assert [name for some, _ in found for name in some] == expected
+    assert [card for _, some in found for card in some] == [b"<%b>" % name for name in expected]
+    for _, some in found:
+        assert b"".join(b"%b\n" % card for card in some) == bytes(some.text)[: -len(AFTER)]

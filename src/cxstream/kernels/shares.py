@@ -8,8 +8,8 @@ import numpy as np
 
 from cxstream.kernels.evaluate import DAY
 from cxstream.kernels.events import SUBJECT_BEGIN, SUBJECT_END, TOPIC_BEGIN, TOPIC_END
-from cxstream.kernels.jit import entry
-from cxstream.kernels.layout import FORGET, NEVER, NONE
+from cxstream.kernels.jit import entry, kernel
+from cxstream.kernels.layout import ACCEPTED, FORGET, NEVER, NONE, TICKED
 from cxstream.kernels.text import murmur2
 from cxstream.kernels.wide import WIDE, copy, word
 
@@ -73,13 +73,41 @@ def shares(
 
 
 @entry
-def texts_bytes(spans: NDArray[np.int64], rows: NDArray[np.int64]) -> int:
-    """The room that `gather_texts` needs, without the WIDE bytes."""
-    size = 2 * len(rows)
-    for i in range(len(rows)):
-        row = rows[i]
-        size += max(spans[row, SUBJECT_END] - spans[row, SUBJECT_BEGIN], 0)
-        size += max(spans[row, TOPIC_END] - spans[row, TOPIC_BEGIN], 0)
+def take_rows(
+    columns: NDArray[np.uint64], members: NDArray[np.uint64], spans: NDArray[np.int64], valid: NDArray[np.int64],
+    mine: NDArray[np.bool_], columns_out: NDArray[np.uint64], members_out: NDArray[np.uint64], rows: NDArray[np.int64],
+) -> int:  # fmt: skip
+    """Take some of the valid records of a batch of n.
+
+    Args:
+        columns: uint64[g, k], a row for each valid record.
+        members: uint64[n].
+        spans: int64[n, SPANS].
+        valid: int64[g], positions of the valid records.
+        mine: bool[g], which of them are taken.
+        columns_out: uint64[m + 1, k], their rows; filled in, and zeros behind them.
+        members_out: uint64[m + 1], likewise.
+        rows: int64[m + 1], their positions; filled in.
+
+    Returns:
+        The room that `gather_texts` needs for them, without the WIDE bytes.
+    """
+    n, size = 0, np.int64(0)
+    for i in range(len(mine)):
+        row, taken = valid[i], np.int64(mine[i])
+        # Whose the next record is, no processor can tell: what is not taken is overwritten.
+        rows[n], members_out[n] = row, members[row]
+        for k in range(columns.shape[1]):
+            columns_out[n, k] = columns[i, k]
+        subject, topic = (
+            spans[row, SUBJECT_END] - spans[row, SUBJECT_BEGIN],
+            spans[row, TOPIC_END] - spans[row, TOPIC_BEGIN],
+        )
+        size += taken * (2 + max(subject, 0) + max(topic, 0))
+        n += taken
+    members_out[n] = 0
+    for k in range(columns.shape[1]):
+        columns_out[n, k] = 0
     return size
 
 
@@ -120,8 +148,8 @@ def gather_texts(
 
 @entry
 def follow_shared(
-    times: NDArray[np.int64], kinds: NDArray[np.uint8], limits: NDArray[np.int64], mine: NDArray[np.bool_], clock: int,
-    places: NDArray[np.int64], what: NDArray[np.uint8],
+    times: NDArray[np.int64], kinds: NDArray[np.uint8], limits: NDArray[np.int64], codes: NDArray[np.int32], code: int, clock: int,
+    tick: int, no_limit: int, places: NDArray[np.int64], what: NDArray[np.uint8], rows: NDArray[np.int64], latest: NDArray[np.int64],
 ) -> tuple[int, int]:  # fmt: skip
     """Choose what a process applies of the records of a partition of which it has some of the customers.
 
@@ -133,42 +161,87 @@ def follow_shared(
         times: int64[n], of all valid records of the partition in a batch, ms UTC.
         kinds: uint8[n], likewise.
         limits: int64[n], latest event time that is not from the future.
-        mine: bool[n], the records that are scored here.
+        codes: int32[n], whose each is.
+        code: of the records that are scored here.
         clock: the latest time of the records before; NEVER where there is none.
+        tick: a row.
+        no_limit: the limit of a tick.
         places: int64[n], places of records to apply, in order; filled in.
         what: uint8[n], PASSES for a tick, SCORED_AND_AHEAD for a record of its own that must count because it is later than
             all before it, else SCORED_HERE; filled in.
+        rows: int64[n], which of its own records each is, and `tick` for a tick; filled in.
+        latest: int64[n], their limits; filled in.
 
     Returns:
         How many there are to apply, and the clock after them.
     """
-    n = 0
+    n, own = 0, 0
     waiting = np.int64(NONE)
     for i in range(len(times)):
-        time = times[i]
+        time, mine = times[i], codes[i] == code
         ahead = time <= limits[i] and kinds[i] != FORGET and (time > clock or clock == NEVER)
         begins = ahead and (clock == NEVER or time // DAY > clock // DAY)
-        if not ahead and not mine[i]:
+        if not ahead and not mine:
             continue
         if ahead:
             clock = time
-        if not mine[i]:
+        if not mine:
             waiting = i
             if begins:
-                places[n], what[n] = i, PASSES
+                places[n], what[n], rows[n], latest[n] = i, PASSES, tick, no_limit
                 n += 1
                 waiting = NONE
         else:
             if waiting != NONE:
-                places[n], what[n] = waiting, PASSES
+                places[n], what[n], rows[n], latest[n] = waiting, PASSES, tick, no_limit
                 n += 1
                 waiting = NONE
             places[n], what[n] = i, SCORED_AND_AHEAD if ahead else SCORED_HERE
+            rows[n], latest[n] = own, limits[i]
+            own += 1
             n += 1
     if waiting != NONE:
-        places[n], what[n] = waiting, PASSES
+        places[n], what[n], rows[n], latest[n] = waiting, PASSES, tick, no_limit
         n += 1
     return n, clock
+
+
+@entry
+def time_ticks(
+    columns: NDArray[np.void], what: NDArray[np.uint8], places: NDArray[np.int64], times: NDArray[np.int64]
+) -> None:
+    """Fill in the times of the ticks among records.
+
+    Args:
+        columns: EVENT[n]; changed.
+        what: uint8[n], as of `follow_shared`.
+        places: int64[n], likewise.
+        times: int64[...], likewise.
+    """
+    for i in range(len(columns)):
+        if what[i] == PASSES:
+            columns[i].time = times[places[i]]
+
+
+@entry
+def own_status(status: NDArray[np.uint8], what: NDArray[np.uint8], out: NDArray[np.uint8]) -> bool:
+    """Take the status of the records that are scored here.
+
+    Args:
+        status: uint8[n], what became of each record.
+        what: uint8[n], as of `follow_shared`.
+        out: uint8[m], of the records that are no ticks; filled in.
+
+    Returns:
+        Whether each record counts that must.
+    """
+    n, all_count = 0, True
+    for i in range(len(status)):
+        if what[i] != PASSES:
+            out[n] = status[i]
+            n += 1
+            all_count &= what[i] != SCORED_AND_AHEAD or status[i] == ACCEPTED or status[i] == TICKED
+    return all_count
 
 
 @entry
@@ -193,3 +266,43 @@ def put_lines(
             step += WIDE
         for j in range(step, size):
             out[at + j] = text[begin + j]
+
+
+@kernel
+def _is_before(
+    text: NDArray[np.uint8], begins: NDArray[np.int64], ends: NDArray[np.int64], one: int, other: int
+) -> bool:
+    """Whether a text sorts before another one, by bytes."""
+    at, there = begins[one], begins[other]
+    while at < ends[one] and there < ends[other]:
+        if text[at] != text[there]:
+            return text[at] < text[there]
+        at += 1
+        there += 1
+    return ends[one] - at < ends[other] - there
+
+
+@entry
+def merge(
+    text: NDArray[np.uint8], begins: NDArray[np.int64], ends: NDArray[np.int64], heads: NDArray[np.int64],
+    stops: NDArray[np.int64], order: NDArray[np.int64],
+) -> None:  # fmt: skip
+    """Put sorted texts from several places into one order; of equal ones, those of an earlier place come first.
+
+    Args:
+        text: uint8[...], in which they lie.
+        begins: int64[n], where each begins, those of one place after those of another.
+        ends: int64[n], where each ends.
+        heads: int64[k], the first text of each place; changed.
+        stops: int64[k], the one behind its last.
+        order: int64[n], filled in.
+    """
+    for i in range(len(order)):
+        least = NONE
+        for k in range(len(heads)):
+            if heads[k] < stops[k] and (
+                least == NONE or _is_before(text, begins, ends, heads[k], heads[least])
+            ):
+                least = k
+        order[i] = heads[least]
+        heads[least] += 1

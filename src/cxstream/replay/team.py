@@ -444,9 +444,7 @@ class Team(_Member):
         streams += [self._cards(number, *other) for number, other in enumerate(self._others, 1)]
         return (cards for _, cards in merged(streams))
 
-    def _cards(
-        self, number: int, process: ForkProcess, ours: Connection
-    ) -> Iterator[tuple[Sequence[bytes], Packed]]:
+    def _cards(self, number: int, process: ForkProcess, ours: Connection) -> Iterator[tuple[Packed, Packed]]:
         """The cards of another process. The texts lie in memory that it uses again when the next ones are asked for."""
         i = 0
         while (found := self._received(process, ours)) is not None:

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from cxstream.kernels import layout as k
-from cxstream.kernels.shares import put_lines
+from cxstream.kernels.shares import merge, put_lines
 from cxstream.model import outputs as o
 from cxstream.model.enumerations import LEVELS
 from cxstream.model.features import FEATURES
@@ -136,27 +136,37 @@ def cards(origin: str, subjects: Packed, values: NDArray[np.float64], facts: Fac
 class _Stream:
     """Cards in the order of their customers, some at a time."""
 
-    def __init__(self, blocks: Iterator[tuple[Sequence[bytes], Packed]]) -> None:
+    def __init__(self, blocks: Iterator[tuple[Packed, Packed]]) -> None:
         self._blocks, self._at = blocks, 0
-        self.names: list[bytes] = []
-        self._cards: Packed | None = None
+        self.names = self._cards = Packed.of([])
 
     def fill(self) -> bool:
         """Get the next cards if there are none left; whether there are any."""
         while self._at == len(self.names) and (block := next(self._blocks, None)) is not None:
-            self.names, self._cards, self._at = list(block[0]), block[1], 0
+            (self.names, self._cards), self._at = block, 0
         return self._at < len(self.names)
 
-    def taken(self, last: bytes) -> tuple[list[bytes], Packed]:
+    def taken(self, last: bytes) -> tuple[Packed, Packed]:
         """The customers up to one, and their cards."""
         begin, self._at = self._at, bisect_right(self.names, last, self._at)
-        assert self._cards is not None  # noqa: S101  # they have been filled
         return self.names[begin : self._at], self._cards[begin : self._at]
 
 
-def merged(
-    streams: Sequence[Iterator[tuple[Sequence[bytes], Packed]]],
-) -> Iterator[tuple[Sequence[bytes], Packed]]:
+def _in_order(some: Sequence[Packed]) -> tuple[Packed, NDArray[np.int64]]:
+    """Sorted texts from several places, one place after the other, and their order."""
+    places = np.cumsum([0, *(len(each.text) for each in some[:-1])]).tolist()
+    whole = Packed(
+        b"".join(each.text for each in some),
+        np.concatenate([each.begins + place for each, place in zip(some, places, strict=True)]),
+        np.concatenate([each.ends + place for each, place in zip(some, places, strict=True)]),
+    )
+    counts = np.array([len(each) for each in some])
+    stops, order = np.cumsum(counts), np.empty(len(whole), np.int64)
+    merge(whole.data, whole.begins, whole.ends, stops - counts, stops, order)
+    return whole, order
+
+
+def merged(streams: Sequence[Iterator[tuple[Packed, Packed]]]) -> Iterator[tuple[Packed, Packed]]:
     """Put score cards from several places into one order.
 
     Args:
@@ -170,8 +180,7 @@ def merged(
     while waiting := [stream for stream in waiting if stream.fill()]:
         last = min(stream.names[-1] for stream in waiting)
         taken = [stream.taken(last) for stream in waiting]
-        names = [name for some, _ in taken for name in some]
-        order = np.array(sorted(range(len(names)), key=names.__getitem__), np.int64)
+        names, order = _in_order([some for some, _ in taken])
         sizes = np.concatenate([some.lengths for _, some in taken]) + 1
         ends = np.cumsum(sizes[order])
         begins = np.empty_like(ends)
@@ -186,4 +195,4 @@ def merged(
             at += len(some)
         # Nobody changes it any more; to copy it takes as long as to write it.
         whole: Any = text
-        yield [names[i] for i in order.tolist()], Packed(whole, ends - sizes[order], ends - 1)
+        yield names.taken(order), Packed(whole, ends - sizes[order], ends - 1)

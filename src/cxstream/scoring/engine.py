@@ -595,16 +595,16 @@ class Engine:
             passes: bool[g], which of `decoded` are these ticks.
 
         Returns:
-            The outcome, with the status of the others alone; and of each of its signals, in order, whether it is of a sweep, the time
+            The outcome, with a status of 0 for these ticks; and of each of its signals, in order, whether it is of a sweep, the time
             of that sweep, and the customer's sequence number; float64[m, 3].
         """
         applied = self.partition.apply(decoded.events, decoded.columns, offsets[decoded.valid], latest)
-        applied.status[passes] = 0
+        # An assignment to those with a flag takes ten times as long.
+        np.multiply(applied.status, ~passes, out=applied.status)
         rows = applied.signals
         rows = rows[rows[:, S_WHAT] != RECEIPT]
         order = rows[:, [S_SWEPT, S_CLOCK, S_SEQ]]
         outcome = self._outcome(applied, decoded, offsets, [])
-        outcome.status = outcome.status[~passes]
         self._settle()
         return outcome, order
 

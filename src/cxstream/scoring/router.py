@@ -319,7 +319,7 @@ class Router:
         """The same without the subjects, some at a time; behind each card is a line feed."""
         return (some for _, some in self.named_card_blocks())
 
-    def named_card_blocks(self) -> Iterator[tuple[Sequence[bytes], Packed]]:
+    def named_card_blocks(self) -> Iterator[tuple[Packed, Packed]]:
         """The same with the subjects."""
         return merged([engine.named_card_blocks() for engine in self.engines])
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 import numpy as np
 
-from cxstream.kernels.layout import ACCEPTED, NEVER, RULED, RULES, TICKED
-from cxstream.kernels.shares import PASSES, SCORED_AND_AHEAD, follow_shared
+from cxstream.kernels.layout import NEVER, RULED, RULES
+from cxstream.kernels.shares import PASSES, follow_shared, own_status, time_ticks
 from cxstream.scoring.codec.decode import Decoded, Rejected, rows_of, rules_among
 from cxstream.scoring.codec.events import Events, Parts
 from cxstream.scoring.codec.texts import fill_sentiments, text_model
@@ -208,22 +208,30 @@ class Share:
             valid, times, kinds, codes = valid[here], times[here], kinds[here], codes[here]
         latest = engine.latest(kinds, np.full(len(valid), limit), grace)
         places, what = np.empty(len(valid), np.int64), np.empty(len(valid), np.uint8)
+        rows, limits = np.empty((2, len(valid)), np.int64)
         n, self._clocks[p] = follow_shared(
-            times, kinds, latest, codes == self._code(p), self._clocks[p], places, what
+            times,
+            kinds,
+            latest,
+            codes,
+            self._code(p),
+            self._clocks[p],
+            m,
+            NO_LIMIT,
+            places,
+            what,
+            rows,
+            limits,
         )
-        places, what = places[:n], what[:n]
-        passes = what == PASSES
-        rows = np.cumsum(~passes) - 1
-        rows[passes] = m
-        latest = latest[places]
-        latest[passes] = NO_LIMIT
+        places, what, rows, limits = places[:n], what[:n], rows[:n], limits[:n]
         columns = rows_of(own.columns, rows)
-        columns["time"][passes] = times[places[passes]]
-        some = Decoded(valid[places], own.events.taken(rows), columns, own.sources[rows], own.rejected)
-        outcome, order = engine.apply_share(some, offsets, latest, passes)
-        ahead = what[~passes] == SCORED_AND_AHEAD
-        counted = (outcome.status == ACCEPTED) | (outcome.status == TICKED)
-        if (ahead & ~counted).any():
+        time_ticks(columns, what, places, times)
+        some = Decoded(valid[places], own.events.taken(rows), columns, np.zeros(n, np.uint64), own.rejected)
+        passes = what == PASSES
+        assert n - np.count_nonzero(passes) == m  # noqa: S101  # else there would be no room for their status
+        outcome, order = engine.apply_share(some, offsets, limits, passes)
+        status, outcome.status = outcome.status, np.empty(m, np.uint8)
+        if not own_status(status, what, outcome.status):
             raise NotSharedError("a record that does not count is later than all before it")
         return own.valid[:m], outcome, order
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from cxstream.kernels.events import SPANS
 from cxstream.kernels.layout import EVENT, NONE, TICK
-from cxstream.kernels.shares import gather_texts, texts_bytes
+from cxstream.kernels.shares import gather_texts, take_rows
 from cxstream.scoring.codec.decode import Rejected, raw
 from cxstream.scoring.codec.packed import AFTER
 
@@ -79,20 +79,28 @@ class Some(Sequence[bytes | None]):
         return self._lines[int(self._positions[i])]
 
 
+def _words(columns: NDArray[np.void]) -> NDArray[np.uint64]:
+    """Columns of events as numbers of 8 bytes."""
+    return columns.view(np.uint64).reshape(len(columns), EVENT.itemsize // 8)
+
+
 def slice_of(decoded: Decoded, parts: Parts, mine: NDArray[np.bool_]) -> Slice:
     """Some of the valid records of a batch."""
-    places = np.flatnonzero(mine)
-    rows = decoded.valid[places]
-    m = len(places)
-    columns, members, spans_ = (
-        np.zeros(m + 1, EVENT),
-        np.zeros(m + 1, np.uint64),
-        np.zeros((m + 1, SPANS), np.int64),
+    m = int(np.count_nonzero(mine))
+    rows, spans_ = np.empty(m + 1, np.int64), np.zeros((m + 1, SPANS), np.int64)
+    columns, members = np.empty(m + 1, EVENT), np.empty(m + 1, np.uint64)
+    room = take_rows(
+        _words(decoded.columns),
+        parts.members,
+        parts.spans,
+        decoded.valid,
+        mine,
+        _words(columns),
+        members,
+        rows,
     )
-    raw(columns)[:m] = raw(decoded.columns)[places]
-    columns["kind"][m] = TICK
-    members[:m] = parts.members[rows]
-    out = np.empty(texts_bytes(parts.spans, rows) + len(AFTER), np.uint8)
+    columns["kind"][m], rows = TICK, rows[:m]
+    out = np.empty(room + len(AFTER), np.uint8)
     size = gather_texts(np.frombuffer(parts.text, np.uint8), parts.spans, rows, out, spans_)
     out[size:] = 0
     sentiments, made = {}, []
