@@ -39,7 +39,7 @@ from cxstream.local.ports import free
 from cxstream.model.parameters import ScoringParams
 from cxstream.scoring.engine import MARKER_KEY, Engine, Records
 from cxstream.settings import Settings
-from cxstream.topology import SCORES, TOUCHPOINTS
+from cxstream.topology import SCORES, SNAPSHOTS, TOUCHPOINTS
 from cxstream.wire import schema
 from cxstream.worker.faust import upstream_pins
 from cxstream.worker.ticker import tick
@@ -313,6 +313,25 @@ async def test_an_open_transaction_is_seen(
             assert f"transaction {name} is Ongoing" in found[1].what
             monkeypatch.setattr(work, "_HANGING_SECONDS", -60.0)
             assert {each.level for each in await findings_of(work.transactions(who))} == {"error"}
+            await producer.abort_transaction()
+
+
+@pytest.mark.broker
+async def test_an_open_transaction_of_a_snapshot_is_seen(
+    settings: Settings, topics: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It holds back cx.snapshots, and whoever restores the state does not find later ones."""
+    topics(1)
+    name = f"{settings.worker.group}-{TOUCHPOINTS.name}-0-snapshots"
+    monkeypatch.setattr(work, "_OPEN_SECONDS", -60.0)
+    async with connected(settings) as cluster:
+        who = patient(settings, cluster=cluster)
+        async with aiokafka.AIOKafkaProducer(**connection(settings), transactional_id=name) as producer:
+            await producer.begin_transaction()
+            await producer.send_and_wait(SNAPSHOTS.name, b"x", b"c", partition=0)
+            [found] = await findings_of(work.transactions(who))
+            assert found.level == "warning"
+            assert f"transaction {name} is Ongoing" in found.what
             await producer.abort_transaction()
 
 

@@ -21,6 +21,7 @@ from cxstream.worker.ownership.partition import Partition
 from cxstream.worker.ownership.saving import Saving
 from simulation.cluster import Cluster
 from simulation.histories import FUTURE_MS, LENGTH, history
+from simulation.kafka import Kafka as SimulatedKafka
 from simulation.loop import WORLD
 from simulation.network import Weather
 from simulation.scenario import GROUP, draw
@@ -239,6 +240,28 @@ async def _end(producer: Any) -> None:
         batch.append(timestamp=0, key=b"c", value=b"row")
         await (await producer.send_batch(batch, SNAPSHOTS.name, partition=0))
     await producer.commit_transaction()
+
+
+def test_a_partition_that_is_not_closed_in_time_releases_both_its_producers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One that is left open has connections, and tasks that nobody ends."""
+    world, released = World(), []
+
+    async def hangs(_: Any, producer: Any) -> None:
+        released.append(producer.name)
+        await asyncio.sleep(60.0)
+
+    async def story() -> None:
+        await world.cluster.run_source()
+        partition = world.start()
+        await world.feed(0, 10)
+        monkeypatch.setattr(SimulatedKafka, "release", hangs)
+        await partition.close(2.0)
+
+    world.tell(story())
+    results = f"{GROUP}-{TOUCHPOINTS.name}-0"
+    assert released == [results, f"{results}-snapshots"]
 
 
 def test_a_partition_whose_snapshot_fails_starts_over(

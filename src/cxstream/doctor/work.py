@@ -9,7 +9,7 @@ from aiokafka.errors import KafkaError, TransactionalIdAuthorizationFailed
 
 from cxstream.doctor.finding import Finding, Patient, error, ok, skipped, warning
 from cxstream.doctor.progress import committed_offsets
-from cxstream.kafka.acls import resend_id
+from cxstream.kafka.acls import resend_id, worker_ids
 from cxstream.kafka.groups import group_of
 from cxstream.kafka.reader import reading
 from cxstream.model.errors import SnapshotError
@@ -102,7 +102,7 @@ async def transactions(patient: Patient) -> AsyncIterator[Finding]:
         yield finding
     topology = patient.settings.topology
     touchpoints = topology.touchpoints.name
-    ids = [*(f"{name}-{touchpoints}-{p}" for p in range(count)), resend_id(name, topology)]
+    ids = [*(each for p in range(count) for each in worker_ids(name, topology, p)), resend_id(name, topology)]
     found = [each for each in [await _transaction(patient, each) for each in ids] if each is not None]
     for finding in found:
         yield finding

@@ -109,6 +109,12 @@ ADMIN = Role(
 ROLES = {role.name: role for role in (WORKER, PRODUCER, CRM, ONCALL, WAREHOUSE, CONSOLE, ADMIN)}
 
 
+def worker_ids(group: str, topology: Topology, partition: int) -> tuple[str, str]:
+    """The transactional ids of a partition: for results and offsets, and for snapshots."""
+    results = f"{group}-{topology.touchpoints.name}-{partition}"
+    return results, f"{results}-snapshots"
+
+
 def resend_id(group: str, topology: Topology) -> str:
     """The transactional id for sending rejected records again."""
     return f"{group}-{topology.prefix}resend"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 import aiokafka
 from aiokafka import TopicPartition
 
+from cxstream.kafka.acls import worker_ids
 from cxstream.kafka.admin import administration, look
 from cxstream.kafka.claims import Ownership
 from cxstream.kafka.connection import connection
@@ -87,9 +88,8 @@ class Kafka:
             KafkaError: the claim failed.
         """
         arguments = connection(self._settings)
-        name = f"{group or self.group}-{self._settings.topology.touchpoints.name}-{partition}"
-        if of is SNAPSHOTS:
-            name += "-snapshots"
+        results, snapshots = worker_ids(group or self.group, self._settings.topology, partition)
+        name = snapshots if of is SNAPSHOTS else results
         producer = await opened(arguments, name, transaction_ms=TRANSACTION_MS, batch_bytes=BATCH_BYTES)
         if producer is not None:
             return producer

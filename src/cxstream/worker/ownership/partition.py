@@ -350,9 +350,12 @@ class Partition:
                 self._rest(False)
                 self._session.abandon()
                 self._session = None
-            await self._kafka.release(producer)
-            if saver is not None:
-                await self._kafka.release(saver)
+            try:
+                await self._kafka.release(producer)
+            finally:
+                # Also where there was no time for the other one.
+                if saver is not None:
+                    await self._kafka.release(saver)
 
     def _compare_rules(self, engine: Engine) -> None:
         """Log, once for each set of rules, if the log and the settings have different rules."""
