@@ -13,6 +13,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from click.testing import CliRunner
@@ -26,7 +27,7 @@ from cxstream.files.row_events import RowEvents
 from cxstream.model.errors import InputError
 from cxstream.model.kinds import Kind
 from cxstream.scoring.codec.decode import decode
-from cxstream.scoring.codec.plain import read_plain
+from cxstream.scoring.codec.plain import NUMBER, read_plain
 from cxstream.scoring.codec.rows import Rows
 from cxstream.scoring.codec.vocabulary import BUILT_IN
 from cxstream.scoring.engine import Engine
@@ -212,6 +213,47 @@ def test_rows_of_valid_events_are_read_as_columns() -> None:
     contract = BUILT_IN.contract
     assert contract is not None
     assert read_plain(contract, rows_of(some)).known.all()
+
+
+@pytest.mark.parametrize(
+    ("member", "odd"),
+    [("stage", "loyalty"), ("stage", "checkout"), ("lang", ""), ("lang", "y" * 36), ("channel", "web"), ("channel", "fax"),
+     ("channel", ""), ("arm", "treated"), ("arm", "others"), ("topic", "y" * 257), ("handle_s", "5")],
+)  # fmt: skip
+@pytest.mark.parametrize("kind", [Kind.page_view, Kind.contact, Kind.purchase, Kind.social_post])
+def test_one_word_of_a_column_spoils_the_rows_that_have_it_alone(kind: Kind, member: str, odd: str) -> None:
+    """Words are looked at once and not in each row where all of them are valid, and where one is not."""
+    events = [json.loads(json.dumps(example(kind))) for _ in range(9)]
+    usual = {
+        "stage": "service",
+        "lang": "en",
+        "channel": "call",
+        "arm": "holdout",
+        "topic": "a",
+        "handle_s": "4",
+    }[member]
+    for i, event in enumerate(events):
+        event["id"] = f"e-{i}"
+        event["data"][member] = odd if i == 5 else usual
+    table_ = pa.Table.from_pylist(events)
+    data = table_["data"].combine_chunks()
+    parts = [part.dictionary_encode() if pa.types.is_string(part.type) else part for part in data.flatten()]
+    some = table_.set_column(
+        table_.column_names.index("data"), "data", pa.StructArray.from_arrays(parts, data.type.names)
+    )
+    rows = rows_of(some)
+    assert len(rows.cells.codes)
+    fast, general = fuzz_plain.vocabularies()
+    expected = decode(list(rows), vocabulary=general)
+    assert fuzz_plain.told(decode(rows, vocabulary=fast)) == fuzz_plain.told(expected)
+    whole = decode(rows, vocabulary=fast, fields=True).events.fields
+    assert whole is not None
+    for i in expected.valid.tolist():
+        begin, end = whole.spans[i, NUMBER[member]]
+        assert whole.text[begin:end].decode() == events[i]["data"][member]
+    contract = BUILT_IN.contract
+    assert contract is not None
+    assert np.flatnonzero(read_plain(contract, rows).known).tolist() == expected.valid.tolist()
 
 
 def test_rows_with_a_member_are_found_without_making_the_others() -> None:

@@ -20,6 +20,7 @@ from cxstream.kernels.events import (
     MOST_STRING,
     MOST_SUBJECT,
     NUMBER,
+    ROLES,
     SUBJECT,
     TEXT,
     TEXTS,
@@ -86,10 +87,13 @@ class Learned(NamedTuple):
     Attributes:
         numbers: int16[coded, words], the number of each word in the space of its column; -1 for an unknown one.
         characters: int32[coded, words], how long it is.
+        sure: uint64[kinds], bits of the members that need not be looked at in events of a kind: all words of their columns are
+            valid, and nothing is made of their values.
     """
 
     numbers: NDArray[np.int16]
     characters: NDArray[np.int32]
+    sure: NDArray[np.uint64]
 
 
 @kernel
@@ -99,6 +103,26 @@ def _characters(text: NDArray[np.uint8], begin: int, end: int) -> int:
     for at in range(begin, end):
         characters += text[at] & 0xC0 != 0x80
     return characters
+
+
+@kernel
+def _note_sure(known: Contract, m: int, words: int, learned: Learned, j: int) -> None:
+    """Note the kinds in whose events a member with codes is sure; j is its column among those with codes."""
+    characters, numbers = learned.characters[j, :words], learned.numbers[j, :words]
+    shortest, longest, all_known, chosen = characters[0], characters[0], True, np.uint64(0)
+    for k in range(words):
+        shortest, longest = min(shortest, characters[k]), max(longest, characters[k])
+        all_known &= numbers[k] >= 0
+        chosen |= _ONE << np.uint64(max(numbers[k], 0))
+    for kind in range(len(known.rules)):
+        rule = known.rules[kind, m]
+        fits = shortest >= rule.least and longest <= rule.most
+        if rule.form == CHOICE:
+            fits &= all_known and chosen & ~rule.allowed == np.uint64(0)
+        else:
+            fits &= rule.form == TEXT
+        if fits and (m >= len(ROLES) or known.fills[kind] == 0):
+            learned.sure[kind] |= _ONE << np.uint64(m)
 
 
 @entry
@@ -116,6 +140,7 @@ def learn(
         words: int64[coded], how many it has.
         learned: filled in.
     """
+    learned.sure[:] = 0
     for j in range(len(columns)):
         base = cells.bases[columns[j]]
         for k in range(words[j]):
@@ -124,6 +149,8 @@ def learn(
             learned.numbers[j, k] = -1
             if spaces[j] >= 0:
                 learned.numbers[j, k] = number_of(known, spaces[j], cells.text, begin, end)
+        if spaces[j] >= VALUES:
+            _note_sure(known, spaces[j] - VALUES, words[j], learned, j)
 
 
 @kernel
@@ -177,11 +204,13 @@ def _members(
     learned: Learned,
     i: int,
     kind: int,
+    sure: np.uint64,
     numbers: NDArray[np.float64],
     spans: NDArray[np.int64],
 ) -> tuple[bool, np.uint64]:
-    """Check the members of `data` of row i; whether all are valid, and bits of those that are there."""
-    present = left = cells.present[i]
+    """Check the members of `data` of row i but the sure ones; whether all are valid, and bits of those that are there."""
+    present = cells.present[i]
+    left = present & ~sure
     while left != np.uint64(0):
         m = lowest(left)
         left &= left - _ONE
@@ -214,11 +243,11 @@ def _members(
 
 @kernel
 def _row(
-    known: Contract, cells: Cells, learned: Learned, i: int, row: int, columns: NDArray[np.void],
+    known: Contract, cells: Cells, learned: Learned, i: int, all_of_it: bool, columns: NDArray[np.void],
     sources: NDArray[np.uint64], found: NDArray[np.int64], own: NDArray[np.int64], numbers: NDArray[np.float64],
     spans: NDArray[np.int64], members: NDArray[np.uint64], nexts: NDArray[np.int64],
 ) -> bool:  # fmt: skip
-    """Read row i; False where it is not plain: then its columns mean nothing."""
+    """Read row i, all texts and numbers of it or those that count; False where it is not plain: then its columns mean nothing."""
     if not cells.whole[i]:
         return False
     text = cells.text
@@ -246,12 +275,13 @@ def _row(
         if last < 0 or last > end or (last < end and after_space(text, last) < end):
             return False
     else:
-        fits, present = _members(known, cells, learned, i, kind, numbers, spans)
+        sure = np.uint64(0) if all_of_it else learned.sure[kind]
+        fits, present = _members(known, cells, learned, i, kind, sure, numbers, spans)
         if not fits:
             return False
     time = cells.times[i] if len(cells.times) > 0 else parse_time(text, own[TIME, BEGIN], own[TIME, END])
     return finished(
-        known, text, i, row, kind, time, present, columns, sources, found, own, numbers, spans, members
+        known, text, i, i, kind, time, present, columns, sources, found, own, numbers, spans, members
     )
 
 
@@ -285,7 +315,7 @@ def read_rows(
             cells,
             learned,
             i,
-            i,
+            all_of_them,
             columns,
             sources,
             found,

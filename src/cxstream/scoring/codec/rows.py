@@ -33,7 +33,9 @@ class Words:
         if found is None:
             columns, spaces, words = self._columns
             shape = len(columns), int(words.max(initial=0))
-            said = Learned(np.empty(shape, np.int16), np.empty(shape, np.int32))
+            said = Learned(
+                np.empty(shape, np.int16), np.empty(shape, np.int32), np.empty(len(known.rules), np.uint64)
+            )
             learn(known, cells, columns, spaces, words, said)
             # With the contract itself, so that no other one gets its id.
             found = self._learned[id(known)] = known, said
