@@ -14,11 +14,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numba
 import pytest
+from click.testing import CliRunner
 from numba.core import caching
 
+from cxstream.cli import group
 from cxstream.kernels import jit
+from cxstream.model.errors import InputError
 from cxstream.model.kinds import Kind
+from cxstream.replay import run
 from cxstream.scoring.engine import compile_kernels
 from strategies import random_history
 
@@ -371,3 +376,46 @@ def test_kernels_do_the_same_in_plain_python() -> None:
     ]
     assert said[0] == said[1]
     assert int(said[0].split()[0]) > 0
+
+
+def test_a_command_says_that_kernels_are_compiled_once_and_not_that_they_are_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a word a command seems to hang for minutes when its kernels are not on disk yet."""
+    said = "compiling the kernels, once"
+    record = tmp_path / "one.ndjson"
+    record.write_bytes((KERNELS.parents[2] / "examples" / "story.ndjson").read_bytes().splitlines()[0])
+
+    def told(*arguments: str) -> int:
+        done = CliRunner().invoke(group, list(arguments))
+        assert done.exit_code == 0, done.output
+        return done.stderr.count(said)
+
+    out = str(tmp_path / "out")
+    compile_kernels()
+    told("replay", str(record), "--out", out)
+    assert told("replay", str(record), "--out", out, "--force") == 0
+
+    real = run.warm_up
+
+    def compiling(*arguments: Any, **options: Any) -> None:
+        for number in range(2):
+            numba.njit(lambda x, y=number: x + y)(1)
+        real(*arguments, **options)
+
+    monkeypatch.setattr(run, "warm_up", compiling)
+    assert told("replay", str(record), "--out", out, "--force") == 1
+    assert told("replay", str(record), "--out", out, "--force", "--quiet") == 0
+
+
+@pytest.mark.parametrize("name", ["replay", "validate"])
+def test_every_command_that_scores_files_says_so(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def loading(*_: object) -> Any:
+        numba.njit(lambda x: x)(1)
+        raise InputError("stop")
+
+    monkeypatch.setattr("cxstream.files.readers.total_bytes", loading)
+    more = ["--out", str(tmp_path / "out")] if name == "replay" else []
+    assert "compiling the kernels, once" in CliRunner().invoke(group, [name, "missing", *more]).stderr

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cxstream.cli.options import Number, output
+from cxstream.cli.options import Number, output, tell_compilation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -64,6 +64,7 @@ def command(
 
     from cxstream.settings import load
 
+    tell_compilation()
     settings = load(config, kafka=kafka)
     found, answer = asyncio.run(
         _look(settings, customer, days, limit, worker, ask=not no_worker, everywhere=not own_partition)

@@ -18,6 +18,7 @@ from cxstream.cli.options import (
     require_duckdb,
     require_models,
     rules_option,
+    tell_compilation,
 )
 from cxstream.cli.training import rules_before, show_table, warn, with_status, write_report
 
@@ -109,6 +110,7 @@ def command(config: str | None, /, **options: Any) -> None:
     from cxstream.settings import load
     from cxstream.trials.evaluate import Wanted
 
+    tell_compilation()
     settings = load(config)
     if (options["change"] is None) != (options["control"] is None):
         raise click.UsageError(

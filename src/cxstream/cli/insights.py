@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cxstream.cli.options import tell_compilation
+
 if TYPE_CHECKING:
     from datetime import date
 
@@ -58,6 +60,7 @@ def command(config: str | None, /, **options: Any) -> None:
     from cxstream.warehouse.insights import as_table, rules_of
     from cxstream.warehouse.store import reading
 
+    tell_compilation()
     settings = load(config)
     path = options["warehouse"] or settings.warehouse.path
     check_out(options["out"], path)

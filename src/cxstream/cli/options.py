@@ -116,6 +116,16 @@ def log_bar(text: str) -> Iterator[Callable[..., None]]:
         yield lambda done, total, said=text: bar.update(task, description=said, completed=done, total=total)
 
 
+def tell_compilation() -> None:
+    """Say on standard error, once, if the command has to compile kernels: it would be silent for minutes."""
+    from cxstream.kernels.compiling import told
+
+    def say() -> None:
+        click.echo("compiling the kernels, once: a minute, several on a busy computer ...", err=True)
+
+    click.get_current_context().with_resource(told(say))
+
+
 def require_duckdb() -> None:
     """Check that DuckDB is installed, which only the warehouse needs.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cxstream.cli.options import Terminated, rfc3339_ms, rules_option, sigterm_interrupts
+from cxstream.cli.options import Terminated, rfc3339_ms, rules_option, sigterm_interrupts, tell_compilation
 
 if TYPE_CHECKING:
     from cxstream.files.scored_file import ScoredFile
@@ -129,6 +129,8 @@ def command(
     from cxstream.settings import load
 
     started = round(time.time() * 1000)
+    if not quiet:
+        tell_compilation()
     end = _time(until)
     settings = load(ctx.obj)
     if rules_file is not None:

@@ -16,6 +16,7 @@ from cxstream.cli.options import (
     require_models,
     rules_option,
     rules_out_option,
+    tell_compilation,
 )
 from cxstream.cli.train_churn import churn
 from cxstream.cli.train_foretell import foretell
@@ -130,6 +131,7 @@ def purchases(config: str | None, /, **options: Any) -> None:
 
     check_inputs(options)
     _check_rfm(options)
+    tell_compilation()
     settings = load(config, kafka=options["kafka"])
     check_outputs(options)
     before = rules_before(settings, options["rules_file"])

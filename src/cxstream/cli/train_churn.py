@@ -17,6 +17,7 @@ from cxstream.cli.options import (
     require_models,
     rules_option,
     rules_out_option,
+    tell_compilation,
 )
 from cxstream.cli.training import (
     check_inputs,
@@ -152,6 +153,7 @@ def churn(config: str | None, /, **options: Any) -> None:
         raise click.UsageError("--truth tells who left of the customers of --test: name their files, too")
     truth = read_truth(options["truth_file"]) if options["truth_file"] else None
     check_inputs(options)
+    tell_compilation()
     settings = load(config, kafka=options["kafka"])
     check_outputs(options | {"inputs": (*options["inputs"], *options["tests"])})
     before = rules_before(settings, options["rules_file"])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cxstream.cli.options import output, rules_option
+from cxstream.cli.options import output, rules_option, tell_compilation
 
 if TYPE_CHECKING:
     from cxstream.settings import Settings
@@ -98,6 +98,7 @@ def command(
     from cxstream.settings import load
     from cxstream.validate.run import check
 
+    tell_compilation()
     settings = load(config)
     if rules_file is not None:
         settings = settings.with_rules(read_file(rules_file))

@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from cxstream.cli.options import Time, require_duckdb
+from cxstream.cli.options import Time, require_duckdb, tell_compilation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -144,6 +144,7 @@ def _show(view: View, config: str | None, options: dict[str, Any]) -> None:
     from cxstream.warehouse.store import reading
     from cxstream.warehouse.views import query, steps
 
+    tell_compilation()
     everything = load(config)
     settings = everything.warehouse
     selection = _selection(options, settings.few_answers, everything.insights.teams)
