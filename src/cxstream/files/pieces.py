@@ -177,7 +177,7 @@ def are_lines(paths: Sequence[Path], batch_bytes: int) -> bool:
 def _is_lines(path: Path, batch_bytes: int) -> bool:
     try:
         with streams.opened(path) as source:
-            if streams.is_parquet(source, path) or streams.is_arrow(source):
+            if streams.is_parquet(source, path) or streams.is_arrow(source, path):
                 return False
             blocks = streams.blocks(source, path, batch_bytes)
             return is_lines(blocks, source.name) and source.plain

@@ -81,7 +81,8 @@ def read_batches(
                 for share, records in _parquet(path, batch_bytes, max_record_bytes):
                     yield _chunk(path, records, before + int(share * size))
                 before += size
-            elif streams.is_arrow(source):
+            elif streams.is_arrow(source, path):
+                streams.require_arrow(source)
                 for records in _arrow(source, path, batch_bytes, max_record_bytes):
                     yield _chunk(path, records, before + source.taken)
                 before += source.taken

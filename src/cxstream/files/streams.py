@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 STDIN = "-"
 
+_ARROW = frozenset((ARROW_FILE[:4], ARROW_STREAM))
+_ARROW_SUFFIXES = frozenset((".arrow", ".arrows", ".feather"))
+
 # gzip within zip, or compressed twice by a proxy; deeper is no accident.
 _MOST_LAYERS = 3
 
@@ -107,12 +110,25 @@ def opened(path: Path) -> Iterator[Source]:
 
 def is_parquet(source: Source, path: Path) -> bool:
     """Whether the input is Parquet, by its first bytes, else by its name."""
-    return source.head() == PARQUET or path.suffix == ".parquet"
+    return source.head() == PARQUET or path.suffix.lower() == ".parquet"
 
 
-def is_arrow(source: Source) -> bool:
-    """Whether the input is an Arrow file or an Arrow stream, by its first bytes."""
-    return source.head() in {ARROW_FILE[:4], ARROW_STREAM}
+def is_arrow(source: Source, path: Path) -> bool:
+    """Whether the input is an Arrow file or an Arrow stream, by its first bytes, else by its name."""
+    return source.head() in _ARROW or path.suffix.lower() in _ARROW_SUFFIXES
+
+
+def require_arrow(source: Source) -> None:
+    """Refuse what only its name calls Arrow.
+
+    Raises:
+        InputError: it is something else; says what, if that is known.
+    """
+    head = source.head()
+    if head not in _ARROW:
+        what = "is not Arrow, though its name says so" if head else "empty, which no Arrow file is"
+        refused = foreign(head) or f"{what}; copy it again, or give it its right name"
+        raise InputError(f"{source.name}: {refused}")
 
 
 def blocks(source: Source, path: Path, size: int, *, xml: bool = False) -> Iterator[bytes]:

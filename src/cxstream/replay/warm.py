@@ -37,7 +37,7 @@ def formats_of(paths: Sequence[Path]) -> set[str]:
             with streams.opened(path) as source:
                 if streams.is_parquet(source, path):
                     found.add(PARQUET)
-                elif streams.is_arrow(source):
+                elif streams.is_arrow(source, path):
                     found.add(ARROW)
     return found
 
