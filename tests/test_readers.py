@@ -293,7 +293,9 @@ def test_what_is_cut_off_is_an_error_and_not_the_end(folder, tmp_path):
                 records(tmp_path / name)
 
 
-@pytest.mark.parametrize("name", ["x.gz", "x.zst", "x.parquet", "x.PARQUET", "x.arrow", "x.arrows", "x.feather"])
+@pytest.mark.parametrize(
+    "name", ["x.gz", "x.zst", "x.parquet", "x.PARQUET", "x.arrow", "x.arrows", "x.feather"]
+)
 @pytest.mark.parametrize("content", [b"", b"no such format, but longer than any header"])
 def test_a_file_that_is_not_what_it_is_called(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)

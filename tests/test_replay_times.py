@@ -8,19 +8,18 @@ import random
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import pyarrow as pa
+import pytest
 from click.testing import CliRunner, Result
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyarrow import parquet as pq
 
 from cxstream.cli.replay import command
 from cxstream.files import merged
 from cxstream.files.merged import merged_batches
 from default_1 import FILE
-
-if TYPE_CHECKING:
-    import pytest
 
 CASES = Path(__file__).parent / "cases"
 START = datetime(2025, 3, 1, 8, tzinfo=UTC)
@@ -214,6 +213,42 @@ def test_an_input_that_is_in_order_gives_the_same_sorted_or_not(tmp_path: Path) 
 
 
 # --- how it ends
+
+
+@pytest.mark.parametrize("name", ["subject", "data"])
+def test_a_field_that_all_records_lack_is_named(tmp_path: Path, name: str) -> None:
+    """Parquet without a column of touchpoints may be one of ticks, so the file is not refused for its columns."""
+    events = [{**event(i, i), "data": json.dumps(event(i, i)["data"])} for i in range(8)]
+    table = pa.table({key: [each[key] for each in events] for key in events[0] if key != name})
+    pq.write_table(table, tmp_path / "x.parquet")
+    shown = run(tmp_path / "x.parquet", "--out", tmp_path / "out")
+    assert f"8 invalid ({name}: Object missing required field `{name}`" in shown.stderr.splitlines()[-1]
+
+
+def test_the_field_that_is_wrong_most_often_is_named(tmp_path: Path) -> None:
+    wrong = [{**event(i, i), "subject": 7} for i in range(3)] + [{**event(4, 4), "time": "noon"}]
+    (tmp_path / "x").write_bytes(ndjson([*wrong, event(5, 5)]))
+    shown = run(tmp_path / "x", "--out", tmp_path / "out")
+    assert "4 invalid (3 of them: subject: Expected" in shown.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("record", "said"),
+    [
+        (b'{"specversion":"1.0","id"', "1 malformed (no JSON, or cut off); see "),
+        (b'{"id":"%s"}' % (b"x" * (2 << 20)), "1 too_large (larger than scoring.max_record_bytes; raise it"),
+        (b"{}", "1 invalid (type: Object missing required field `type`)"),
+    ],
+    ids=["cut off", "too large", "no event"],
+)
+def test_convert_is_advised_only_where_no_record_can_be_used(
+    tmp_path: Path, record: bytes, said: str
+) -> None:
+    (tmp_path / "x").write_bytes(ndjson([event(1, 0)]) + record)
+    shown = run(tmp_path / "x", "--out", tmp_path / "out")
+    last = shown.stderr.splitlines()[-1]
+    assert said in last
+    assert "cxstream convert" not in last
 
 
 def test_an_input_of_no_use_ends_with_1_and_names_convert(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from cxstream.model.enumerations import LEVELS
 from cxstream.model.parameters import ScoringParams
 from cxstream.model.rfc3339 import rfc3339
 from cxstream.replay.order import Order
+from cxstream.scoring.codec.decode import INVALID
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from cxstream.files.readers import Chunk
     from cxstream.model.enumerations import Level
+    from cxstream.scoring.codec.decode import Rejected
     from cxstream.scoring.engine import Outcome
 
 
@@ -31,10 +33,21 @@ class InputTally:
     Attributes:
         records: lines read.
         rejected: by reason.
+        invalid: the invalid ones by field.
+        messages: what is wrong with the first invalid record of each field.
     """
 
     records: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
+    invalid: Counter[str] = field(default_factory=Counter)
+    messages: dict[str, str] = field(default_factory=dict)
+
+    def reject(self, rejected: Rejected) -> None:
+        """Count a record that was rejected."""
+        self.rejected[rejected.reason] += 1
+        if rejected.reason == INVALID:
+            self.invalid[rejected.field] += 1
+            self.messages.setdefault(rejected.field, rejected.message)
 
 
 @dataclass(slots=True)
@@ -99,7 +112,7 @@ class Tally:
         else:
             self._input(chunk.path).records += len(chunk.lines)
         for rejected in outcome.rejected:
-            self._input(chunk.place(rejected.index)[0]).rejected[rejected.reason] += 1
+            self._input(chunk.place(rejected.index)[0]).reject(rejected)
         if outcome.fates is not None:
             self.order.add(outcome.fates, chunk.place)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from cxstream.logs.printable import printable
 from cxstream.model.parameters import DAY_MS
 from cxstream.model.rfc3339 import rfc3339
-from cxstream.scoring.codec.decode import FORGED, FROM_THE_FUTURE, TOO_LATE
+from cxstream.scoring.codec.decode import FORGED, FROM_THE_FUTURE, INVALID, TOO_LARGE, TOO_LATE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,6 +20,7 @@ _MUCH = 0.01
 """The share of an input's records that may be rejected before the last line says so."""
 
 _SHOWN = 3
+_CONVERT = "`cxstream convert` turns other data into touchpoints"
 
 
 def name_of(path: Path) -> str:
@@ -132,6 +133,7 @@ def _counted(counts: InputTally, *, share: bool = False) -> str:
 def _remedy(counts: InputTally, *, in_order: bool) -> str:
     """The reasons, each with what to do about it."""
     said = []
+    useless = counts.rejected.total() == counts.records
     for reason, count in counts.rejected.most_common():
         if reason == TOO_LATE and not in_order:
             advice = "score the records in the order of time with --sort"
@@ -141,7 +143,20 @@ def _remedy(counts: InputTally, *, in_order: bool) -> str:
             advice = "later than the limit; correct the times, or set another limit with --until"
         elif reason == FORGED:
             advice = "not signed with control.key"
+        elif reason == TOO_LARGE:
+            advice = "larger than scoring.max_record_bytes; raise it, or make smaller records"
         else:
-            advice = "`cxstream convert` turns other data into touchpoints"
+            advice = _wrong(counts) if reason == INVALID else "no JSON, or cut off"
+            # Where other records are events, these are no other data.
+            advice += f"; {_CONVERT}" if useless else ""
         said.append(f"{count:,} {reason} ({advice})")
     return ", ".join(said)
+
+
+def _wrong(counts: InputTally) -> str:
+    """What is wrong with most of the invalid records."""
+    field, count = counts.invalid.most_common(1)[0]
+    most = "" if count == counts.invalid.total() else f"{count:,} of them: "
+    return printable(
+        f"{most}{field}: {counts.messages[field]}" if field else f"{most}{counts.messages[field]}"
+    )
