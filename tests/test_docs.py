@@ -680,6 +680,13 @@ def test_readme_is_short() -> None:
     assert len(README.read_text().splitlines()) <= 200
 
 
+def test_each_replay_of_the_readme_has_a_folder_of_its_own() -> None:
+    """Results that are there are replaced only with --force: the commands would fail if they were run one after the other."""
+    folders = re.findall(r"^cxstream replay .*--out (\S+)", README.read_text(), re.MULTILINE)
+    assert len(folders) > 2
+    assert len(set(folders)) == len(folders)
+
+
 def test_path_from_training_to_evaluation_is_that_of_the_docs() -> None:
     """A test of the training runs the commands of the docs; the other one needs Kafka."""
     [run] = [text for _, text in blocks(ROOT / "docs" / "training.md") if "cxstream evaluate" in text]
