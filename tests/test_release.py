@@ -174,7 +174,7 @@ def test_classifiers_exist_and_name_each_python_that_it_runs_on(metadata: Metada
 
 def test_commands_and_plugins_are_registered(wheel: Path) -> None:
     entries = read(wheel, f"{NAME}.dist-info/entry_points.txt").decode()
-    assert "[console_scripts]\ncxstream = cxstream.cli:main\n" in entries
+    assert "[console_scripts]\ncxstream = cxstream.__main__:main\n" in entries
     assert "[faust.transports]\ncxstream = cxstream.worker.faust.transport:Transport\n" in entries
 
 

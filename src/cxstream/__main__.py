@@ -1,5 +1,47 @@
-"""`python -m cxstream` is the same as `cxstream`."""
+"""The `cxstream` program; `python -m cxstream` is the same. It imports as little as it can before it handles Ctrl-C."""
 
-from cxstream.cli import main
+from __future__ import annotations
 
-main()
+import os
+import signal
+import sys
+
+_INTERRUPTED, _TERMINATED = 130, 143
+
+
+def main() -> None:
+    """Run the command line, and exit without a traceback whenever Ctrl-C comes."""
+    before = signal.getsignal(signal.SIGINT)
+    # A shell lets what runs in the background ignore Ctrl-C.
+    waits = before is signal.default_int_handler
+    try:
+        if waits:
+            # Until the modules are there, there is nothing to clean up.
+            signal.signal(signal.SIGINT, lambda *_: os._exit(_INTERRUPTED))
+        from cxstream.cli import main as run
+
+        if waits:
+            signal.signal(signal.SIGINT, before)
+        run()
+    except KeyboardInterrupt:
+        _end(_INTERRUPTED)
+    except SystemExit as ended:
+        if ended.code in {_INTERRUPTED, _TERMINATED}:
+            _end(int(ended.code))
+        raise
+
+
+def _end(status: int) -> None:
+    """End at once: a further Ctrl-C would break into what Python does at its end."""
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        # Nobody reads it any more.
+        pass
+    finally:
+        os._exit(status)
+
+
+if __name__ == "__main__":
+    main()

@@ -11,6 +11,9 @@ from typing import NoReturn
 
 import click
 
+from cxstream.logs.printable import printable
+from cxstream.model.errors import CxstreamError
+
 _FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 # What DuckDB makes of Ctrl-C.
@@ -88,9 +91,6 @@ def group(ctx: click.Context, config: str | None) -> None:
 
 def main(argv: list[str] | None = None) -> NoReturn:
     """Run the command line and exit: 0 on success, 1 with an error message of one line, 130 after Ctrl-C."""
-    from cxstream.logs.printable import printable
-    from cxstream.model.errors import CxstreamError
-
     before = gc.get_threshold()
     gc.set_threshold(*_COLLECT_AFTER)
     try:
