@@ -80,7 +80,7 @@ def command(config: str | None, /, **options: Any) -> None:
 
 def _write_signals(connection: Any, found: list[Insight], rules: Rules, options: dict[str, Any]) -> None:
     """One record of cx.insights a line."""
-    from cxstream.model.errors import OutputError
+    from cxstream.files.outputs import created
     from cxstream.warehouse.place_events import signals
 
     some = found if options["limit"] is None else found[: options["limit"]]
@@ -88,10 +88,8 @@ def _write_signals(connection: Any, found: list[Insight], rules: Rules, options:
     if options["out"] is None:
         click.echo(lines, nl=False)
         return
-    try:
-        options["out"].write_bytes(lines)
-    except OSError as error:
-        raise OutputError(f"{options['out']}: cannot be written: {error.strerror}") from error
+    with created(options["out"]) as file:
+        file.write(lines)
 
 
 def _found(connection: Any, rules: Rules) -> list[Insight]:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cxstream.cli.options import Terminated, rfc3339_ms, rules_option, sigterm_interrupts, tell_compilation
+from cxstream.cli.options import Interrupts, Terminated, rfc3339_ms, rules_option, tell_compilation
 
 if TYPE_CHECKING:
+    from cxstream.files.readers import Chunk
     from cxstream.files.scored_file import ScoredFile
     from cxstream.replay.summary import Tally
     from cxstream.settings import Settings
@@ -144,51 +145,61 @@ def command(
     total = total_bytes(inputs)
     console = Console(stderr=True, quiet=quiet)
     try:
-        with (
-            sigterm_interrupts(),
-            Bar(console, total) as bar,
-            results,
-            scored or nullcontext(),
-            warehouse or nullcontext(),
-        ):
-            sinks = [sink for sink in (scored, warehouse) if sink is not None]
-            from cxstream.scoring.router import Router
-
-            router = Router(
-                settings.scoring,
-                settings.actions,
-                partitions=partitions,
-                topic=settings.topology.touchpoints.name,
-                pseudonyms=pseudonyms,
-                authority=authority,
-                scored=bool(sinks),
-            )
-            if jobs > 1 and pseudonyms is None:
-                router.threads = ThreadPoolExecutor(jobs)
-            tally = replay(
-                router,
-                inputs,
+        with Interrupts() as interrupts:
+            with (
+                Bar(console, total) as bar,
                 results,
-                until=end,
-                limit=started + grace,
-                grace=grace,
-                in_order=in_order,
-                jobs=jobs,
-                processes=pseudonyms is None,
-                batch_bytes=batch_bytes or settings.replay.batch_bytes,
-                keep_raw=pseudonyms is None,
-                sinks=sinks,
-                on_chunk=bar.show,
-                on_read=bar.show_reading,
-                on_sorted=bar.begin_scoring,
-            )
+                scored or nullcontext(),
+                warehouse or nullcontext(),
+            ):
+
+                def show(chunk: Chunk) -> None:
+                    interrupts.check()
+                    bar.show(chunk)
+
+                def show_reading(chunk: Chunk) -> None:
+                    interrupts.check()
+                    bar.show_reading(chunk)
+
+                sinks = [sink for sink in (scored, warehouse) if sink is not None]
+                from cxstream.scoring.router import Router
+
+                router = Router(
+                    settings.scoring,
+                    settings.actions,
+                    partitions=partitions,
+                    topic=settings.topology.touchpoints.name,
+                    pseudonyms=pseudonyms,
+                    authority=authority,
+                    scored=bool(sinks),
+                )
+                if jobs > 1 and pseudonyms is None:
+                    router.threads = ThreadPoolExecutor(jobs)
+                tally = replay(
+                    router,
+                    inputs,
+                    results,
+                    until=end,
+                    limit=started + grace,
+                    grace=grace,
+                    in_order=in_order,
+                    jobs=jobs,
+                    processes=pseudonyms is None,
+                    batch_bytes=batch_bytes or settings.replay.batch_bytes,
+                    keep_raw=pseudonyms is None,
+                    sinks=sinks,
+                    on_chunk=show,
+                    on_read=show_reading,
+                    on_sorted=bar.begin_scoring,
+                    on_written=interrupts.ignore,
+                )
+            console.print(tally.table())
+            if not quiet:
+                click.echo(f"{out}: {tally.line()}")
+            _conclude(tally, out, in_order=in_order)
     except KeyboardInterrupt as interrupted:
         click.echo(f"cxstream: interrupted; no results were written to {out}", err=True)
         raise SystemExit(143 if isinstance(interrupted, Terminated) else 130) from None
-    console.print(tally.table())
-    if not quiet:
-        click.echo(f"{out}: {tally.line()}")
-    _conclude(tally, out, in_order=in_order)
 
 
 def _scored_file(path: Path | None, inputs: tuple[Path, ...], *, replace: bool) -> ScoredFile | None:

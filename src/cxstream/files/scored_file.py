@@ -117,8 +117,8 @@ class ScoredFile:
     def take_cards(self, cards: Iterable[bytes]) -> None:
         """Score cards are not in this file."""
 
-    def complete(self) -> None:
-        """Give the file its name.
+    def write_out(self) -> None:
+        """Write all that has been taken, and close the file.
 
         Raises:
             OutputError: the disk is full, or the like.
@@ -127,6 +127,18 @@ class ScoredFile:
         try:
             self._writer.close()
             self._file.close()
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def complete(self) -> None:
+        """Give the file its name.
+
+        Raises:
+            OutputError: the disk is full, or the like.
+        """
+        if not self._file.closed:
+            self.write_out()
+        try:
             self._place.replace(self._path)
         except OSError as error:
             raise self._failed(error) from error
@@ -146,12 +158,11 @@ class ScoredFile:
             raise self._failed(error) from error
 
     def _drop(self) -> None:
-        if self._file.closed:
-            return
         try:
-            # A writer that is not closed tries to write when it is collected.
-            self._writer.close()
-            self._file.close()
+            if not self._file.closed:
+                # A writer that is not closed tries to write when it is collected.
+                self._writer.close()
+                self._file.close()
         except OSError:
             # What cannot be flushed is removed all the same.
             return

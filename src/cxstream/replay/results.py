@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Self
 
@@ -96,15 +97,21 @@ class Results:
                 f"{folder}: has {there[0]} already; name another folder, or replace it with --force"
             )
         self._files: dict[str, tuple[IO[bytes], Path]] = {}
+        # The folder and those above it that are not there yet, the lowest first.
+        self._made = [
+            each for each in (folder, *folder.parents) if not each.exists() and not each.is_symlink()
+        ]
 
     def __enter__(self) -> Self:
         try:
             make_folder(self._folder)
             for name in NAMES:
                 self._files[name] = self._open(name)
-        except OSError as error:
-            self._drop()
-            raise self._failed(error) from error
+        except BaseException as error:
+            self._leave()
+            if isinstance(error, OSError):
+                raise self._failed(error) from error
+            raise
         return self
 
     def begin_again(self) -> None:
@@ -144,8 +151,8 @@ class Results:
         except OSError as error:
             raise self._failed(error) from error
 
-    def complete(self) -> None:
-        """Give the files their names.
+    def write_out(self) -> None:
+        """Write all of the files, and close them.
 
         Raises:
             OutputError: the disk is full, or the like.
@@ -153,6 +160,17 @@ class Results:
         try:
             for file, _ in self._files.values():
                 file.close()
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def complete(self) -> None:
+        """Give the files their names.
+
+        Raises:
+            OutputError: the disk is full, or the like.
+        """
+        self.write_out()
+        try:
             for name, (_, place) in self._files.items():
                 place.replace(self._folder / name)
             for name in OTHERS:
@@ -165,7 +183,15 @@ class Results:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._leave()
+
+    def _leave(self) -> None:
+        """Remove what is not complete, and the folders that were made for it."""
         self._drop()
+        # The first one that is not empty has results, or something of somebody else.
+        with suppress(OSError):
+            for folder in self._made:
+                folder.rmdir()
 
     def _drop(self) -> None:
         for file, place in self._files.values():

@@ -55,8 +55,11 @@ class Sink(Protocol):
     def begin_again(self) -> None:
         """Forget what has been taken."""
 
+    def write_out(self) -> None:
+        """All is taken: write it to the disk."""
+
     def complete(self) -> None:
-        """All is taken."""
+        """Give what is written its name."""
 
 
 def replay(
@@ -76,6 +79,7 @@ def replay(
     on_chunk: Callable[[Chunk], None] = lambda _: None,
     on_read: Callable[[Chunk], None] = lambda _: None,
     on_sorted: Callable[[int], None] = lambda _: None,
+    on_written: Callable[[], None] = lambda: None,
 ) -> Tally:
     """Score inputs one after the other, or merged by event time.
 
@@ -96,6 +100,7 @@ def replay(
         on_chunk: called when a chunk is scored.
         on_read: called when a chunk is read for sorting.
         on_sorted: called when all is read for sorting, with the bytes of all records.
+        on_written: called when everything is on the disk, before files get their names. Nothing should interrupt it from here on.
 
     Raises:
         InputError: an input cannot be read.
@@ -131,11 +136,18 @@ def replay(
         results.begin_again()
         for sink in sinks:
             sink.begin_again()
-    for sink in sinks:
-        sink.complete()
-    results.complete()
+    _complete((*sinks, results), on_written)
     tally.seconds = monotonic() - started
     return tally
+
+
+def _complete(outputs: Sequence[Sink | Results], on_written: Callable[[], None]) -> None:
+    """Let all results appear; what can fail comes before the first file has its name."""
+    for output in outputs:
+        output.write_out()
+    on_written()
+    for output in outputs:
+        output.complete()
 
 
 def _take(

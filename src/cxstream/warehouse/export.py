@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from cxstream.files.private import make_folder
 from cxstream.model.errors import OutputError
 from cxstream.warehouse import aggregates
-from cxstream.warehouse.store import private
+from cxstream.warehouse.store import full_disk_told, private
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,6 +54,7 @@ def export(
 
     Raises:
         OutputError: the folder cannot be written.
+        WarehouseError: the disk is full.
     """
     count = 0
     try:
@@ -84,7 +85,7 @@ def _write(connection: duckdb.DuckDBPyConnection, query: str, file: Path) -> Non
     draft = file.with_name(f".{file.name}.{secrets.token_hex(8)}.partial")
     quoted = str(draft).replace("'", "''")
     try:
-        with private():
+        with private(), full_disk_told(file):
             connection.execute(f"COPY ({query}) TO '{quoted}' (FORMAT parquet, COMPRESSION zstd)")
         draft.replace(file)
     finally:

@@ -17,7 +17,7 @@ from cxstream.scoring.codec.peek import about
 from cxstream.warehouse.batch import Batch, Refusal
 from cxstream.warehouse.ingest import Ingest
 from cxstream.warehouse.place_signals import PlaceWatch
-from cxstream.warehouse.store import Store, check_unused, copy_of
+from cxstream.warehouse.store import Store, check_unused, copy_of, remove, require_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -65,7 +65,7 @@ class FileWarehouse:
         self._draft = self._path.with_name(f".{self._path.name}.{secrets.token_hex(8)}.partial")
         self._store = Store(self._draft, self._settings)
         self._ingest = Ingest(self._store)
-        self._batch, self._cards = Batch(), 0
+        self._batch, self._cards, self._whole = Batch(), 0, False
         return self
 
     def begin_again(self) -> None:
@@ -113,8 +113,8 @@ class FileWarehouse:
             self._cards += 1
         self._flush(self._settings.flush_rows)
 
-    def complete(self) -> None:
-        """Give the file its name.
+    def write_out(self) -> None:
+        """Write all that has been taken, and close the file.
 
         Raises:
             WarehouseError: the disk is full, or another process has begun to write the file.
@@ -125,7 +125,19 @@ class FileWarehouse:
         if self._store.get("deleted_at") is not None:
             self._store.compact()
         self._store.close()
+        require_whole(self._draft, self._path)
         check_unused(self._path, self._settings)
+        self._whole = True
+
+    def complete(self) -> None:
+        """Give the file its name.
+
+        Raises:
+            OutputError: the folder cannot be written to.
+            WarehouseError: as of `write_out`, if that has not been called.
+        """
+        if not self._whole:
+            self.write_out()
         try:
             # DuckDB would apply what a process that was killed has left there to the new file.
             self._path.with_name(f"{self._path.name}.wal").unlink(missing_ok=True)
@@ -143,8 +155,7 @@ class FileWarehouse:
         for draft in self._path.parent.glob(f".{glob.escape(self._path.name)}.{'?' * 16}.partial"):
             with suppress(WarehouseError):
                 check_unused(draft, self._settings)
-                draft.unlink(missing_ok=True)
-                draft.with_name(f"{draft.name}.wal").unlink(missing_ok=True)
+                remove(draft)
                 with suppress(OSError):
                     draft.with_name(f".{draft.name}.spill").rmdir()
 
@@ -154,9 +165,10 @@ class FileWarehouse:
             self._batch = Batch()
 
     def _drop(self) -> None:
-        self._store.close()
-        self._draft.unlink(missing_ok=True)
-        self._draft.with_name(f"{self._draft.name}.wal").unlink(missing_ok=True)
+        try:
+            self._store.close()
+        finally:
+            remove(self._draft)
 
 
 def _refusal(line: bytes, reason: str) -> Refusal:

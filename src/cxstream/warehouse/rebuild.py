@@ -18,7 +18,7 @@ from cxstream.warehouse.ingest import Ingest
 from cxstream.warehouse.insights import EPOCH
 from cxstream.warehouse.place_signals import PlaceWatch, unsent
 from cxstream.warehouse.query import value
-from cxstream.warehouse.store import Store
+from cxstream.warehouse.store import Store, remove
 from cxstream.warehouse.verify import Difference, check_aggregates, compare
 
 if TYPE_CHECKING:
@@ -130,8 +130,7 @@ def _aside(path: Path) -> Iterator[Path]:
     try:
         yield draft
     finally:
-        draft.unlink(missing_ok=True)
-        draft.with_name(f"{draft.name}.wal").unlink(missing_ok=True)
+        remove(draft)
 
 
 class _Memory(NamedTuple):

@@ -67,6 +67,8 @@ _SQLITE_LENGTH = len(_SQLITE)
 _SIGNS_OF_DAMAGE = (
     "Corrupt", "corrupt", "checksum", "read enough bytes", "not a valid DuckDB", "deserializ", "Serialization",
 )  # fmt: skip
+# What DuckDB says, in errors of several kinds, when something cannot be written.
+_SIGNS_OF_FULL = ("Could not write", "No space left", "File too large", "quota exceeded")
 # Another process has to copy the file: a process that closes any descriptor of a file loses its POSIX locks on it.
 _CAT = "import shutil, sys; shutil.copyfileobj(open(sys.argv[1], 'rb'), sys.stdout.buffer, 1 << 20)"
 
@@ -120,17 +122,19 @@ class Store:
                 spill.mkdir(FOLDER, exist_ok=True)
             try:
                 connection = _connect(self.path, self._settings, spill, read_only=False)
+                try:
+                    if not new:
+                        with _writing(self.path):
+                            self.path.chmod(0o600)
+                    with _translated(self.path):
+                        _migrate(connection, self.path)
+                except BaseException:
+                    connection.close()
+                    raise
             except BaseException:
                 self._drop_spill()
-                raise
-            try:
-                if not new:
-                    with _writing(self.path):
-                        self.path.chmod(0o600)
-                _migrate(connection, self.path)
-            except BaseException:
-                connection.close()
-                self._drop_spill()
+                if new:
+                    remove(self.path)
                 raise
         return connection
 
@@ -198,16 +202,21 @@ class Store:
                 target.take_over(self)
                 target.set("deleted_at", None)
                 target.set("consolidated", str(aggregates.rows(target.connection)))
+            require_whole(fresh, self.path)
             self.close()
             with _writing(self.path):
                 fresh.replace(self.path)
         finally:
-            fresh.unlink(missing_ok=True)
-            fresh.with_name(f"{fresh.name}.wal").unlink(missing_ok=True)
+            remove(fresh)
         self._reopen()
 
     def replace_by(self, other: Path) -> None:
-        """Put another warehouse, which is closed, in the place of this one."""
+        """Put another warehouse, which is closed, in the place of this one.
+
+        Raises:
+            WarehouseError: the disk is full.
+        """
+        require_whole(other, self.path)
         self.close()
         with _writing(self.path):
             other.replace(self.path)
@@ -270,6 +279,28 @@ class Store:
 def _spill(path: Path) -> Path:
     """The folder for what does not fit into memory."""
     return path.with_name(f".{path.name}.spill")
+
+
+def remove(path: Path) -> None:
+    """Delete a warehouse that nobody has open, with its write-ahead log."""
+    path.unlink(missing_ok=True)
+    _log_of(path).unlink(missing_ok=True)
+
+
+def require_whole(draft: Path, path: Path) -> None:
+    """Refuse a closed warehouse that is to take the place of `path` and does not have everything itself.
+
+    DuckDB moves the write-ahead log into the file when it is closed, and does not say if that fails.
+
+    Raises:
+        WarehouseError: there is a write-ahead log still.
+    """
+    if _log_of(draft).exists():
+        raise WarehouseError(f"{path}: cannot be written: is there space on the disk?")
+
+
+def _log_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.wal")
 
 
 def check_unused(path: Path, settings: WarehouseSettings) -> None:
@@ -370,7 +401,8 @@ def _connect(
 @contextmanager
 def _translated(path: Path) -> Iterator[None]:
     try:
-        yield
+        with full_disk_told(path):
+            yield
     except duckdb.IOException as error:
         text = str(error)
         if "lock" in text:
@@ -395,6 +427,24 @@ def _translated(path: Path) -> Iterator[None]:
         if not any(sign in str(error) for sign in _SIGNS_OF_DAMAGE):
             raise
         raise _damaged(path, str(error)) from error
+
+
+@contextmanager
+def full_disk_told(path: Path) -> Iterator[None]:
+    """Errors of any kind that say that something cannot be written: a commit fails with another one than a query.
+
+    Raises:
+        WarehouseError: `path` cannot be written.
+    """
+    try:
+        yield
+    except duckdb.Error as error:
+        text = str(error)
+        if not any(sign in text for sign in _SIGNS_OF_FULL):
+            raise
+        raise WarehouseError(
+            f"{path}: cannot be written: is there space on the disk? (DuckDB says: {_line(text)})"
+        ) from None
 
 
 def _damaged(path: Path, text: str) -> WarehouseError:
