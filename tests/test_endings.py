@@ -229,12 +229,35 @@ Results.write_out = dropped
 """
 
 
+# While the events are written, and when the file is removed.
+CONVERTED = """
+from pathlib import Path
+
+from cxstream.files import outputs
+
+def write(self, data):
+    os.kill(os.getpid(), signal.{name})
+    return len(data)
+
+def unlink(self, real=Path.unlink, **options):
+    interrupt()
+    real(self, **options)
+
+outputs._Raw.write = write
+Path.unlink = unlink
+"""
+
+
+def program(marks: str, words: list[str]) -> subprocess.CompletedProcess[str]:
+    text = f"{INTERRUPT}{marks}\nfrom cxstream.__main__ import main\nsys.argv[1:] = {words}\nmain()\n"
+    return subprocess.run(
+        [sys.executable, "-c", text], capture_output=True, text=True, check=False, timeout=300
+    )
+
+
 def replayed(folder: Path, marks: str) -> subprocess.CompletedProcess[str]:
     words = ["replay", str(STORY), "--out", str(folder / "out"), "--warehouse", str(folder / "w"), "-q"]
-    program = f"{INTERRUPT}{marks}\nfrom cxstream.__main__ import main\nsys.argv[1:] = {words}\nmain()\n"
-    return subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=300
-    )
+    return program(marks, words)
 
 
 @pytest.mark.parametrize(
@@ -252,6 +275,16 @@ def test_an_interrupt_between_two_results_comes_too_late(tmp_path: Path) -> None
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     results = ["out", *(f"out/{name}.ndjson" for name in ("rejected", "scores", "signals"))]
     assert names(tmp_path) == [*results, "w"]
+
+
+@pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_convert_that_is_interrupted_twice_leaves_nothing(tmp_path: Path, name: str, status: int) -> None:
+    shop = STORY.parent / "cdnow"
+    words = ["convert", "mapping", str(shop / "purchases.csv"), "--mapping", str(shop / "mapping.toml")]
+    done = program(CONVERTED.replace("{name}", name), [*words, "--out", str(tmp_path / "out")])
+    assert done.returncode == status
+    assert "Traceback" not in done.stderr
+    assert names(tmp_path) == []
 
 
 @pytest.mark.parametrize("module", ["click", "rich"], ids=["of all commands", "of one command"])

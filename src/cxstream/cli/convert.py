@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from cxstream.cli.options import Interrupts, Terminated
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -323,10 +325,11 @@ def _convert(
     out, errors = targets.out, targets.errors
     report = Report()
     try:
-        written = _write(drafts, report, inputs, targets, in_order=in_order, own=own)
-    except KeyboardInterrupt:
+        with Interrupts():
+            written = _write(drafts, report, inputs, targets, in_order=in_order, own=own)
+    except KeyboardInterrupt as interrupted:
         click.echo(f"stopped; the events in {out} are not complete, or not there", err=True)
-        raise SystemExit(130) from None
+        raise SystemExit(143 if isinstance(interrupted, Terminated) else 130) from None
     finally:
         if report.rows:
             summary(report)
