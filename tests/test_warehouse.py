@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import pyarrow as pa
 import pytest
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cxstream.cli import group
 from cxstream.cli.differences import lines
-from cxstream.model.errors import WarehouseError
+from cxstream.local.ports import HOST, free
+from cxstream.model.errors import BrokerError, WarehouseError
 from cxstream.scoring.codec.changes import decode_changes, markers
 from cxstream.settings import Warehouse
 from cxstream.warehouse import aggregates
@@ -641,3 +644,34 @@ def test_verify_shows_of_rows_that_differ_what_differs() -> None:
     assert list(lines([counts], [counts | {"records": 3}])) == [
         "source=/shop, reason=invalid: records=2, expected 3"
     ]
+
+
+@pytest.mark.parametrize("is_used", [False, True], ids=["unused", "used"])
+@pytest.mark.parametrize("is_new", [False, True], ids=["there before", "new"])
+def test_a_new_file_that_nothing_was_written_to_goes_with_a_failure(
+    tmp_path: Path, is_new: bool, is_used: bool
+) -> None:
+    """As where Kafka does not answer at first."""
+    path = tmp_path / "w.duckdb"
+    if not is_new:
+        Store(path, Warehouse()).close()
+
+    def fail() -> None:
+        with Store(path, Warehouse()) as store:
+            if is_used:
+                with store.transaction():
+                    pass
+            raise BrokerError("no answer")
+
+    with pytest.raises(BrokerError):
+        fail()
+    assert path.exists() == (is_used or not is_new)
+    assert [each.name for each in tmp_path.iterdir()] == ["w.duckdb"] * path.exists()
+
+
+def test_a_follower_that_cannot_begin_leaves_no_file(tmp_path: Path) -> None:
+    path = tmp_path / "w.duckdb"
+    nobody = f"{HOST}:{free(1)[0]}"
+    done = CliRunner().invoke(group, ["warehouse", "follow", "--warehouse", str(path), "--kafka", nobody])
+    assert isinstance(done.exception, BrokerError)
+    assert list(tmp_path.iterdir()) == []

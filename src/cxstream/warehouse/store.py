@@ -109,6 +109,8 @@ class Store:
 
     def __init__(self, path: Path, settings: WarehouseSettings) -> None:
         self.path = path
+        # Made here, and nothing has been committed since.
+        self._is_unused = not path.exists()
         self._settings = settings
         self.threads = settings.threads
         self.known = Known()
@@ -146,8 +148,11 @@ class Store:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, failure: type[BaseException] | None, *_: object) -> None:
         self.close()
+        if failure is not None and self._is_unused:
+            # Nobody needs a file without records because Kafka did not answer.
+            self.path.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Write everything into the file and release it."""
@@ -167,6 +172,7 @@ class Store:
             try:
                 yield self.connection
                 self._drop_temporary()
+                self._is_unused = False
                 self.connection.execute("COMMIT")
             except BaseException:
                 self.known.clear()
@@ -351,7 +357,7 @@ def reading(
             f"{path}: no such warehouse: build one with 'cxstream replay IN... --warehouse {path}' or "
             f"'cxstream warehouse follow --warehouse {path}'"
         )
-    _check_form(path)
+    check_form(path)
     with TemporaryDirectory(prefix="cxstream-") as folder:
         spill = Path(folder)
         try:
@@ -454,7 +460,7 @@ def _damaged(path: Path, text: str) -> WarehouseError:
     )
 
 
-def _check_form(path: Path) -> None:
+def check_form(path: Path) -> None:
     """Refuse what is no DuckDB file: DuckDB would look for an extension that reads it.
 
     Raises:
