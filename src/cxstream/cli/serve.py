@@ -84,7 +84,27 @@ def command(config: str | None, /, **options: Any) -> None:
         settings = settings.with_rules(read_file(options["rules_file"]))
     path = options["warehouse"] or settings.warehouse.path
     follows: bool = options["follows"]
+    if not follows:
+        _look(path)
     serve(settings, path, lambda address: click.echo(f"cxstream serves {path} at {address}"), follows=follows)
+
+
+def _look(path: Path) -> None:
+    """Say that there is no read model yet; another process may make it later.
+
+    Raises:
+        WarehouseError: the file is something else.
+    """
+    from cxstream.warehouse.store import check_form
+
+    if path.exists():
+        check_form(path)
+    else:
+        click.echo(
+            f"cxstream: {path}: no such warehouse yet: pages are empty until 'cxstream replay IN... --warehouse {path}' or "
+            f"'cxstream warehouse follow --warehouse {path}' makes it",
+            err=True,
+        )
 
 
 def _add(path: Path | None, options: dict[str, Any]) -> None:
