@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from rich.text import Text
 
 from cxstream.cli import group
+from cxstream.cli.topics import _show
 from cxstream.kafka.admin import Found, administration, alter, create, ensure_topics, look, require_topics
 from cxstream.model.errors import BrokerError, TopicError
 from cxstream.settings import Settings
@@ -132,3 +135,29 @@ def test_command_creates_once(kafka: str, topics: Topics) -> None:
     again = run("--kafka", kafka, "--create")
     assert again.exit_code == 0
     assert "created" not in again.stdout
+
+
+FOUND = [Found(topic, 12, 12, 3, topic.config, {}) for topic in TOPICS]
+
+
+def test_the_table_of_topics_is_plain_in_a_pipe_with_a_line_a_topic(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    _show(Settings(), FOUND, [])
+    title, heads, *lines = capsys.readouterr().out.splitlines()
+    assert title.strip() == f"Topics at {Settings().kafka}"
+    assert heads.split()[:2] == ["topic", "state"]
+    assert [line.split()[0] for line in lines] == [topic.name for topic in TOPICS]
+    assert all(line.isascii() for line in lines)
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_table_of_topics_fits_a_terminal(
+    width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(width))
+    _show(Settings(), FOUND, [])
+    lines = Text.from_ansi(capsys.readouterr().out).plain.splitlines()
+    assert len(lines) > 2 + len(TOPICS)
+    assert max(map(len, lines)) <= width

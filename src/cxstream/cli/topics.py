@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from typing import TYPE_CHECKING
 
 import click
 
+from cxstream.cli.options import output
 from cxstream.kafka import acls
 from cxstream.kafka.acls import ROLES
 
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from cxstream.kafka.admin import Found
     from cxstream.settings import Settings
-
-_PIPE_COLUMNS = 220
 
 
 @click.command("topics", epilog="Exit status 1 when a topic is missing or differs from the contract.")
@@ -155,10 +153,9 @@ async def _work(
 
 
 def _show(settings: Settings, found: Sequence[Found], created: Sequence[str]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"Topics at {settings.kafka}")
+    table = Table(title=f"Topics at {settings.kafka}", title_justify="left", box=None, pad_edge=False)
     for heading in ("topic", "state", "partitions", "replicas", "keyed by", "holds", "remarks"):
         table.add_column(heading, overflow="fold")
     for each in found:
@@ -166,5 +163,4 @@ def _show(settings: Settings, found: Sequence[Found], created: Sequence[str]) ->
         counts = [str(each.partitions or "-"), str(each.replication or "-")]
         remarks = "; ".join(each.differences)
         table.add_row(each.topic.name, state, *counts, each.topic.key, each.topic.holds, remarks)
-    # A pipe has no width: its reader needs a line per topic, not a table folded at 80 columns.
-    Console(width=None if sys.stdout.isatty() else _PIPE_COLUMNS).print(table)
+    output().print(table)
