@@ -64,7 +64,7 @@ $(VENV)/.usable: requirements-demo.lock pyproject.toml
 	@touch $@
 
 demo: $(VENV)/.usable ## Run broker, traffic, worker, console and a live view on this computer; ARGS="--for 30" ends it after 30 s.
-	@$(BIN)/cxstream demo $(ARGS)
+	@trap : INT; $(BIN)/cxstream demo $(ARGS) || [ $$? -eq 130 ] # Ctrl-C is how it is ended
 
 ops: install ## Show alerts fire and resolve on this computer: two faults under Prometheus; ARGS="--keep" keeps it running.
 	$(BIN)/python tests/ops.py $(if $(RUNBOOK_URL),--runbook-url "$(RUNBOOK_URL)") $(ARGS)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -102,3 +104,41 @@ def test_uv_is_not_asked_where_pip_is_told_where_to_look(venv: Path, configured:
     assert done.returncode == 0, done.stderr
     assert "45 packages are here" in done.stdout
     assert not (venv / "bin" / "uv.asked").exists()
+
+
+DEMO = """#!/bin/sh
+trap 'echo stopped; exit 130' INT
+echo running
+[ "$2" = fail ] && exit 3
+while :; do sleep 0.05; done
+"""
+
+
+@pytest.fixture
+def demo(venv: Path) -> list[str]:
+    """A command line that runs a demo which takes a moment to stop."""
+    (venv / ".usable").touch()
+    program = venv / "bin" / "cxstream"
+    program.write_text(DEMO)
+    program.chmod(0o755)
+    return ["make", "--no-print-directory", f"VENV={venv}", "demo"]
+
+
+def test_ctrl_c_ends_the_demo_without_an_error(demo: list[str]) -> None:
+    """A terminal sends it to all processes of the group; make waits until the demo has stopped."""
+    with subprocess.Popen(
+        demo, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as make:
+        assert make.stdout is not None
+        assert make.stdout.readline() == "running\n"
+        os.killpg(make.pid, signal.SIGINT)
+        out, err = make.communicate(timeout=60)
+    assert (out, err) == ("stopped\n", "")
+
+
+def test_a_demo_that_fails_fails(demo: list[str]) -> None:
+    done = subprocess.run(
+        [*demo, "ARGS=fail"], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 2
+    assert "Error" in done.stderr
