@@ -10,6 +10,7 @@ import sys
 from collections import Counter
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import duckdb
 import pyarrow as pa
@@ -38,7 +39,7 @@ from first_line import next_line
 from warehouse_rows import DAY_MS, START, card, friction, receipt, row, signal, table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
 SMALL = Warehouse(memory_mib=512, threads=1)
@@ -667,6 +668,82 @@ def test_a_new_file_that_nothing_was_written_to_goes_with_a_failure(
         fail()
     assert path.exists() == (is_used or not is_new)
     assert [each.name for each in tmp_path.iterdir()] == ["w.duckdb"] * path.exists()
+
+
+def fail_in(path: Path) -> None:
+    with pytest.raises(BrokerError), Store(path, Warehouse()):
+        raise BrokerError("no answer")
+
+
+def meanwhile(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
+    """Let something happen between the look whether there is a file and its opening."""
+    connect = duckdb.connect
+
+    def late(*args: Any, **options: Any) -> Any:
+        monkeypatch.setattr(duckdb, "connect", connect)
+        act()
+        return connect(*args, **options)
+
+    monkeypatch.setattr(duckdb, "connect", late)
+
+
+def test_a_file_that_another_process_makes_meanwhile_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "w.duckdb"
+    holders = []
+
+    def hold() -> None:
+        program = [sys.executable, "-c", HOLD, str(path)]
+        holders.append(subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+        assert next_line(holders[0]) == "open\n"
+
+    meanwhile(monkeypatch, hold)
+    with pytest.raises(WarehouseError, match="has it open"):
+        Store(path, SMALL)
+    assert path.exists()
+    holders[0].communicate(timeout=60)
+
+
+def test_a_file_that_another_process_fills_meanwhile_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "w.duckdb"
+    meanwhile(monkeypatch, lambda: built(path, batch([row(1, "anna")])))
+    fail_in(path)
+    assert select(path, "SELECT customer FROM customers") == [("anna",)]
+
+
+def test_a_file_is_deleted_before_others_may_open_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, close, found = tmp_path / "w.duckdb", Store.close, []
+
+    def closed(self: Store) -> None:
+        found.append(path.exists())
+        close(self)
+
+    monkeypatch.setattr(Store, "close", closed)
+    fail_in(path)
+    assert found == [False]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link_that_leads_nowhere_yet_stays(tmp_path: Path) -> None:
+    path = tmp_path / "w.duckdb"
+    path.symlink_to(tmp_path / "elsewhere")
+    fail_in(path)
+    assert path.is_symlink()
+
+
+def test_a_warehouse_that_was_built_again_stays_where_no_copy_of_it_can_be_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the damaged one was deleted, and the disk has no room for a copy."""
+    path, other = tmp_path / "w.duckdb", built(tmp_path / "other", batch([row(1, "anna")]))
+    copy_of(path).touch()
+    monkeypatch.setattr(Store, "publish", Mock(side_effect=WarehouseError("full")))
+    with pytest.raises(WarehouseError, match="full"), Store(path, Warehouse()) as store:
+        store.replace_by(other)
+    assert select(path, "SELECT customer FROM customers") == [("anna",)]
 
 
 def test_a_follower_that_cannot_begin_leaves_no_file(tmp_path: Path) -> None:

@@ -109,36 +109,49 @@ class Store:
 
     def __init__(self, path: Path, settings: WarehouseSettings) -> None:
         self.path = path
-        # Made here, and nothing has been committed since.
-        self._is_unused = not path.exists()
         self._settings = settings
         self.threads = settings.threads
         self.known = Known()
+        # Made here, and nothing has been committed since.
+        self._is_unused = False
         self.connection = self._open()
 
     def _open(self) -> duckdb.DuckDBPyConnection:
-        new = not self.path.exists()
+        # A link is somebody's, even if it leads nowhere yet.
+        there = os.path.lexists(self.path)
         with private():
             spill = _spill(self.path)
             with _writing(spill):
                 spill.mkdir(FOLDER, exist_ok=True)
             try:
-                connection = _connect(self.path, self._settings, spill, read_only=False)
+                connection = self._connected(spill, there=there)
                 try:
-                    if not new:
+                    with _translated(self.path):
+                        # Another process may have made it meanwhile.
+                        self._is_unused = not there and _version(connection) == 0
+                    if not self._is_unused:
                         with _writing(self.path):
                             self.path.chmod(0o600)
                     with _translated(self.path):
                         _migrate(connection, self.path)
                 except BaseException:
+                    if self._is_unused:
+                        _discard(self.path, connection)
                     connection.close()
                     raise
             except BaseException:
                 self._drop_spill()
-                if new:
-                    remove(self.path)
                 raise
         return connection
+
+    def _connected(self, spill: Path, *, there: bool) -> duckdb.DuckDBPyConnection:
+        try:
+            return _connect(self.path, self._settings, spill, read_only=False)
+        except WarehouseError as error:
+            # What is left of a file that cannot be made; one that another process has open was made by that one.
+            if not there and not isinstance(error.__cause__, duckdb.IOException):
+                remove(self.path)
+            raise
 
     def _drop_spill(self) -> None:
         # Another process may use it.
@@ -149,13 +162,15 @@ class Store:
         return self
 
     def __exit__(self, failure: type[BaseException] | None, *_: object) -> None:
-        self.close()
         if failure is not None and self._is_unused:
             # Nobody needs a file without records because Kafka did not answer.
-            self.path.unlink(missing_ok=True)
+            _discard(self.path, self.connection)
+        self.close()
 
     def close(self) -> None:
         """Write everything into the file and release it."""
+        # Another process may write it from now on.
+        self._is_unused = False
         with private():
             self.connection.close()
             self._drop_spill()
@@ -291,6 +306,14 @@ def remove(path: Path) -> None:
     """Delete a warehouse that nobody has open, with its write-ahead log."""
     path.unlink(missing_ok=True)
     _log_of(path).unlink(missing_ok=True)
+
+
+def _discard(path: Path, connection: duckdb.DuckDBPyConnection) -> None:
+    """Delete a warehouse while it is open, and so locked: once it is closed, another process may open it."""
+    with suppress(duckdb.Error):
+        # Else a log would be deleted when it is closed, which may be that of a new file by then.
+        connection.execute("CHECKPOINT")
+    remove(path)
 
 
 def require_whole(draft: Path, path: Path) -> None:
