@@ -17,6 +17,7 @@ from collections import Counter
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Event
 
 import pyarrow as pa
 import pytest
@@ -201,6 +202,23 @@ def test_what_is_read_ahead_keeps_its_order(n, threads, bad, taking):
     one_by_one = read_ahead(items(), read, threads)
     assert [next(one_by_one) for _ in expected] == [(i, -i) for i in expected]
     one_by_one.close()
+
+
+def test_nobody_waits_for_a_thread_that_waits_for_its_input():
+    waits, come, found = Event(), Event(), []
+
+    def items():
+        yield 1
+        waits.set()
+        come.wait(20)
+        found.append("waited for")
+
+    ahead = read_ahead(items(), lambda i: i, 1)
+    assert next(ahead) == (1, 1)
+    waits.wait()
+    ahead.close()
+    assert found == []
+    come.set()
 
 
 def test_several_inputs_are_scored_one_after_the_other(result, tmp_path):

@@ -55,22 +55,23 @@ def read_ahead(items: Iterator[T], read: Callable[[T], R], threads: int) -> Iter
 
     waiting: deque[Future[tuple[T, Future[R]] | None]] = deque()
     answers: deque[Future[tuple[T, Future[R]] | None]] = deque()
-    with ThreadPoolExecutor(threads, thread_name_prefix="read-ahead") as pool:
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="read-ahead")
 
-        def ask() -> None:
-            answer: Future[tuple[T, Future[R]] | None] = Future()
-            waiting.append(answer)
-            answers.append(answer)
-            pool.submit(step)
+    def ask() -> None:
+        answer: Future[tuple[T, Future[R]] | None] = Future()
+        waiting.append(answer)
+        answers.append(answer)
+        pool.submit(step)
 
-        try:
-            for _ in range(_AHEAD * threads):
-                ask()
-            while (told := answers.popleft().result()) is not None:
-                item, found = told
-                result = found.result()
-                ask()
-                yield item, result
-        finally:
-            over = True
-            pool.shutdown(cancel_futures=True)
+    try:
+        for _ in range(_AHEAD * threads):
+            ask()
+        while (told := answers.popleft().result()) is not None:
+            item, found = told
+            result = found.result()
+            ask()
+            yield item, result
+    finally:
+        over = True
+        # A thread may wait for a pipe into which nobody writes: nobody waits for it.
+        pool.shutdown(wait=False, cancel_futures=True)
