@@ -247,6 +247,19 @@ outputs._Raw.write = write
 Path.unlink = unlink
 """
 
+# While an error is handled.
+HANDLED = """
+from cxstream.convert import run
+
+def compare(*_):
+    try:
+        raise ValueError
+    except ValueError:
+        interrupt()
+
+run._compare = compare
+"""
+
 
 def program(marks: str, words: list[str]) -> subprocess.CompletedProcess[str]:
     text = f"{INTERRUPT}{marks}\nfrom cxstream.__main__ import main\nsys.argv[1:] = {words}\nmain()\n"
@@ -284,6 +297,14 @@ def test_convert_that_is_interrupted_twice_leaves_nothing(tmp_path: Path, name: 
     done = program(CONVERTED.replace("{name}", name), [*words, "--out", str(tmp_path / "out")])
     assert done.returncode == status
     assert "Traceback" not in done.stderr
+    assert names(tmp_path) == []
+
+
+def test_convert_that_is_interrupted_while_it_handles_an_error_leaves_nothing(tmp_path: Path) -> None:
+    shop = STORY.parent / "cdnow"
+    words = ["convert", "mapping", str(shop / "purchases.csv"), "--mapping", str(shop / "mapping.toml")]
+    done = program(HANDLED, [*words, "--out", str(tmp_path / "out")])
+    assert done.returncode == 130
     assert names(tmp_path) == []
 
 

@@ -325,8 +325,10 @@ def _convert(
     out, errors = targets.out, targets.errors
     report = Report()
     try:
-        with Interrupts():
-            written = _write(drafts, report, inputs, targets, in_order=in_order, own=own)
+        with Interrupts() as interrupts:
+            written = _write(
+                drafts, report, inputs, targets, in_order=in_order, own=own, check=interrupts.check
+            )
     except KeyboardInterrupt as interrupted:
         click.echo(f"stopped; the events in {out} are not complete, or not there", err=True)
         raise SystemExit(143 if isinstance(interrupted, Terminated) else 130) from None
@@ -377,6 +379,7 @@ def _write(
     *,
     in_order: bool,
     own: Mapping[str, OwnKind],
+    check: Callable[[], None],
 ) -> int:
     import sys
     from contextlib import ExitStack
@@ -398,10 +401,17 @@ def _write(
         progress = stack.enter_context(Progress(console=Console(stderr=True), transient=True, disable=quiet))
         task = progress.add_task("converting", total=_total(inputs))
         report.on_problem = problems.tell
-        report.on_bytes = lambda taken: progress.advance(task, taken)
+
+        def show(taken: int) -> None:
+            # What interrupts while an error is handled is not raised there.
+            check()
+            progress.advance(task, taken)
+
+        report.on_bytes = show
         lines = stack.enter_context(created(targets.out))
         kinds = vocabulary(own)
         written = write(drafts(report), lines, report, in_order=in_order, vocabulary=kinds)
+        check()
         if not written:
             raise InputError(f"{inputs[0]}: nothing could be converted; the account above says why")
     return written
