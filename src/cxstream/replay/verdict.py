@@ -8,6 +8,7 @@ from cxstream.logs.printable import printable
 from cxstream.model.parameters import DAY_MS
 from cxstream.model.rfc3339 import rfc3339
 from cxstream.scoring.codec.decode import FORGED, FROM_THE_FUTURE, INVALID, TOO_LARGE, TOO_LATE
+from cxstream.scoring.state.passed_over import FAILED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -145,6 +146,8 @@ def _remedy(counts: InputTally, *, in_order: bool) -> str:
             advice = "not signed with control.key"
         elif reason == TOO_LARGE:
             advice = "larger than scoring.max_record_bytes; raise it, or make smaller records"
+        elif reason == FAILED:
+            advice = "an error of cxstream; report it, with the version"
         else:
             advice = _wrong(counts) if reason == INVALID else "no JSON, or cut off"
             # Where other records are events, these are no other data.
