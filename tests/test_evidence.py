@@ -118,7 +118,7 @@ def test_signals_are_those_of_each_row_alone(data: st.DataObject, rules: Rules, 
         for rest in zip(table, names, topics, causes, felt, clvs, strict=True)
     ]
     assert writer.signals(told) == expected
-    assert [writer.signals(told.only(i)) for i in range(len(some))] == [[each] for each in expected]
+    assert [writer.signals(one) for one in told.parts(1)] == [[each] for each in expected]
 
 
 @settings(deadline=None, max_examples=60)

@@ -208,6 +208,22 @@ def test_only_those_that_fail_alone_are_passed_over(kinds: list[str], size: int)
     assert engine.partition.passed.reasons == oracle.partition.passed.reasons
 
 
+def test_signals_of_many_customers_are_written_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = [event(n, f"c{n // 3}") for n in range(30)]
+    expected = Engine(PARAMETERS, {}).process(records(values)).rows
+    sizes, write = [], Writer.signals
+
+    def counted(self: Writer, told: Signals) -> list[Emitted]:
+        sizes.append(len(told.rows))
+        return write(self, told)
+
+    monkeypatch.setattr(Writer, "signals", counted)
+    monkeypatch.setattr(engine_module, "_TOGETHER", 4)
+    assert Engine(PARAMETERS, {}).process(records(values)).rows == expected
+    assert max(sizes) == 4
+    assert sum(sizes) == len(expected)
+
+
 def test_a_sweep_that_fails_is_no_records_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise every record that lets the day end would be passed over, and none would ever be applied."""
     engine = Engine(PARAMETERS, {})
@@ -351,6 +367,12 @@ def test_replay_passes_over_the_same_record(tmp_path: Path, partitions: str, kin
         [json.loads(line)["data"] for line in each["scores.ndjson"].splitlines()] for each in (found, good)
     ]
     assert cards[0] == cards[1]
+
+
+def test_a_record_that_failed_is_not_called_damaged(tmp_path: Path) -> None:
+    (tmp_path / "in").write_bytes(b"\n".join([event(0, "anna", READ), event(1, "bea")]))
+    done = CliRunner().invoke(command, [str(tmp_path / "in"), "--out", str(tmp_path / "out")])
+    assert "1 failed (an error of cxstream; report it, with the version)" in done.stderr
 
 
 def test_replay_of_a_pipe_says_which_line_fails(tmp_path: Path) -> None:

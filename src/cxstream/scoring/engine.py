@@ -85,6 +85,8 @@ if TYPE_CHECKING:
 
 # How many cards are written at a time.
 _CARDS = 1024
+# Signals that are written together: room is made for the longest texts, and a sweep may have a signal of every customer.
+_TOGETHER = 4096
 # Kinds of which accepted events are looked at once more.
 _LOOKED_AT = action_ids.LOOKED_AT | purchases.OF_MONEY
 
@@ -775,7 +777,7 @@ class Engine:
             felt,
         )
         try:
-            return self._writer.signals(told)
+            return [each for some in told.parts(_TOGETHER) for each in self._writer.signals(some)]
         except Exception:
             self._blame(told, events)
             raise
@@ -786,12 +788,12 @@ class Engine:
         Raises:
             SweepError: it is of a sweep, so that no record is the cause.
         """
-        for i, place in enumerate(told.places.tolist()):
+        for one in told.parts(1):
             try:
-                self._writer.signals(told.only(i))
+                self._writer.signals(one)
             except Exception as error:
-                if told.names[i].decode() != getattr(events[place], "subject", None):
-                    raise SweepError(int(told.offsets[i]), error) from error
+                if one.names[0].decode() != getattr(events[int(one.places[0])], "subject", None):
+                    raise SweepError(int(one.offsets[0]), error) from error
                 raise
 
     def _telling(

@@ -38,7 +38,7 @@ from cxstream.scoring.documents import (
 from cxstream.scoring.state.erasures import digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -115,20 +115,21 @@ class Signals(NamedTuple):
     places: NDArray[np.int64]
     felt: Callable[[int], Felt]
 
-    def only(self, i: int) -> Signals:
-        """One of them."""
-        part = slice(i, i + 1)
-        return Signals(
-            self.rows[part],
-            self.names[part],
-            self.topics[part],
-            self.offsets[part],
-            self.turns[part],
-            self.kinds[part],
-            self.worths[part],
-            self.places[part],
-            self.felt,
-        )
+    def parts(self, size: int) -> Iterator[Signals]:
+        """All of them, at most so many at a time."""
+        for begin in range(0, len(self.rows), size):
+            part = slice(begin, begin + size)
+            yield Signals(
+                self.rows[part],
+                self.names[part],
+                self.topics[part],
+                self.offsets[part],
+                self.turns[part],
+                self.kinds[part],
+                self.worths[part],
+                self.places[part],
+                self.felt,
+            )
 
 
 # The sorts of signals, in the order of `_documents`.
