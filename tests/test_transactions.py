@@ -143,8 +143,7 @@ async def claimed(cluster: Any) -> TransactionProducer:
 
 async def sent(producer: TransactionProducer, tp: TopicPartition, count: int = 1) -> Any:
     batch = producer.create_batch()
-    for _ in range(count):
-        batch.append(timestamp=1, key=b"k", value=b"v")
+    batch.extend([(b"k", b"v")] * count, [], 1)
     return await producer.send_batch(batch, tp.topic, partition=tp.partition)
 
 

@@ -242,7 +242,7 @@ MUTATIONS = (
         "cxstream.worker.ownership.standby:Standby.take",
         (("if self._unsaved is not None:", "if False:"),),
         seeds=600,
-        first=34,
+        first=80,
         worker=_WARM,
     ),
     Mutation(
