@@ -115,3 +115,13 @@ def test_cards_of_several_places_come_in_one_order(
     assert [card for _, some in found for card in some] == [b"<%b>" % name for name in expected]
     for _, some in found:
         assert b"".join(b"%b\n" % card for card in some) == bytes(some.text)[: -len(AFTER)]
+
+
+def test_cards_of_many_places_come_in_one_order() -> None:
+    names = sorted(b"c%d" % (n * n) for n in range(600))
+    for count in range(2, 40):
+        streams = [
+            Packed.of([name for i, name in enumerate(names) if i * i % 41 % count == k]) for k in range(count)
+        ]
+        found = merged([iter([(some, Packed.of(some, b"\n"))]) for some in streams])
+        assert [name for some, _ in found for name in some] == names

@@ -272,20 +272,38 @@ def put_lines(
 def _is_before(
     text: NDArray[np.uint8], begins: NDArray[np.int64], ends: NDArray[np.int64], one: int, other: int
 ) -> bool:
-    """Whether a text sorts before another one, by bytes."""
+    """Whether a text sorts before another one, by bytes; of equal ones, the first does."""
     at, there = begins[one], begins[other]
     while at < ends[one] and there < ends[other]:
         if text[at] != text[there]:
             return text[at] < text[there]
         at += 1
         there += 1
-    return ends[one] - at < ends[other] - there
+    left, other_left = ends[one] - at, ends[other] - there
+    return left < other_left or (left == other_left and one < other)
+
+
+@kernel
+def _sink(
+    text: NDArray[np.uint8], begins: NDArray[np.int64], ends: NDArray[np.int64], heap: NDArray[np.int64], at: int, n: int
+) -> None:  # fmt: skip
+    """Let a text in a heap of n sink to its place."""
+    sinking = heap[at]
+    while 2 * at + 1 < n:
+        child = 2 * at + 1
+        if child + 1 < n and _is_before(text, begins, ends, heap[child + 1], heap[child]):
+            child += 1
+        if not _is_before(text, begins, ends, heap[child], sinking):
+            break
+        heap[at] = heap[child]
+        at = child
+    heap[at] = sinking
 
 
 @entry
 def merge(
-    text: NDArray[np.uint8], begins: NDArray[np.int64], ends: NDArray[np.int64], heads: NDArray[np.int64],
-    stops: NDArray[np.int64], order: NDArray[np.int64],
+    text: NDArray[np.uint8], begins: NDArray[np.int64], ends: NDArray[np.int64], places: NDArray[np.int64],
+    lasts: NDArray[np.bool_], heap: NDArray[np.int64], order: NDArray[np.int64],
 ) -> None:  # fmt: skip
     """Put sorted texts from several places into one order; of equal ones, those of an earlier place come first.
 
@@ -293,16 +311,22 @@ def merge(
         text: uint8[...], in which they lie.
         begins: int64[n], where each begins, those of one place after those of another.
         ends: int64[n], where each ends.
-        heads: int64[k], the first text of each place; changed.
-        stops: int64[k], the one behind its last.
+        places: int64[k], the first text of each place that has some.
+        lasts: bool[n], whether each is the last one of its place.
+        heap: int64[k], scratch.
         order: int64[n], filled in.
     """
+    size = len(places)
+    for k in range(size):
+        heap[k] = places[k]
+    for k in range(size // 2 - 1, -1, -1):
+        _sink(text, begins, ends, heap, k, size)
     for i in range(len(order)):
-        least = NONE
-        for k in range(len(heads)):
-            if heads[k] < stops[k] and (
-                least == NONE or _is_before(text, begins, ends, heads[k], heads[least])
-            ):
-                least = k
-        order[i] = heads[least]
-        heads[least] += 1
+        least = heap[0]
+        order[i] = least
+        if lasts[least]:
+            size -= 1
+            heap[0] = heap[size]
+        else:
+            heap[0] = least + 1
+        _sink(text, begins, ends, heap, 0, size)

@@ -160,9 +160,10 @@ def _in_order(some: Sequence[Packed]) -> tuple[Packed, NDArray[np.int64]]:
         np.concatenate([each.begins + place for each, place in zip(some, places, strict=True)]),
         np.concatenate([each.ends + place for each, place in zip(some, places, strict=True)]),
     )
-    counts = np.array([len(each) for each in some])
-    stops, order = np.cumsum(counts), np.empty(len(whole), np.int64)
-    merge(whole.data, whole.begins, whole.ends, stops - counts, stops, order)
+    counts = np.array([len(each) for each in some if len(each)])
+    stops, order, lasts = np.cumsum(counts), np.empty(len(whole), np.int64), np.zeros(len(whole), np.bool_)
+    lasts[stops - 1] = True
+    merge(whole.data, whole.begins, whole.ends, stops - counts, lasts, np.empty(len(counts), np.int64), order)
     return whole, order
 
 
