@@ -40,7 +40,7 @@ define install_locked
 	  esac; done; }
 endef
 
-# uv takes a tenth of pip's time. It does not know where pip is configured to look; then, and where uv fails, pip does it.
+# uv is several times as fast as pip. It does not know where pip is configured to look; then, and where uv fails, pip does it.
 define install_quickly
 	! $(PIP) config list | grep -q index && \
 	  sed -n '/^uv==/,/# via/p' requirements.lock >$(VENV)/uv.lock && \

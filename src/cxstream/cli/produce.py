@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cxstream.cli.options import Number
+from cxstream.logs.counted import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -109,11 +110,11 @@ def command(
         chunks = _sorted(inputs, asyncio.run(_longest(settings))) if in_order else None
         asyncio.run(_produce(settings, inputs, chunks, rate, run))
     except KeyboardInterrupt:
-        click.echo(f"interrupted: {_records(run.confirmed)} sent, the rest is not", err=True)
+        click.echo(f"interrupted: {counted(run.confirmed, 'record')} sent, the rest is not", err=True)
         raise SystemExit(130) from None
     seconds = time.perf_counter() - started
     click.echo(
-        f"sent {_records(run.confirmed)} ({run.size / 1e6:,.1f} MB) to "
+        f"sent {counted(run.confirmed, 'record')} ({run.size / 1e6:,.1f} MB) to "
         f"{settings.topology.touchpoints.name} at {settings.kafka} in {seconds:,.1f} s ({run.confirmed / seconds:,.0f}/s)"
     )
     if run.rules:
@@ -128,7 +129,7 @@ def command(
     if run.future:
         shown = _shown(run.future_places, run.future)
         said = (
-            f"{_records(run.future)} {_were(run.future)} sent more than {settings.scoring.future_minutes:g} minutes before "
+            f"{counted(run.future, 'record')} {_were(run.future)} sent more than {settings.scoring.future_minutes:g} minutes before "
             f"{'its' if run.future == 1 else 'their'} own time: a"
             f" worker rejects such records as from_the_future; correct the clock of their source: {shown}"
         )
@@ -137,18 +138,16 @@ def command(
     if run.forged:
         shown = _shown(run.forged_places, run.forged)
         said = (
-            f"{_records(run.forged, 'control record')} (ticks, rules, erasure requests) {_were(run.forged)} sent without a signature of"
+            f"{counted(run.forged, 'control record')} (ticks, rules, erasure requests) {_were(run.forged)} sent without a signature of"
             f" control.key: a worker rejects such records as forged; ask for erasures with 'cxstream forget': {shown}"
         )
         click.secho(said, fg="red", err=True)
     if run.refused:
         shown = _shown(run.refused, len(run.refused))
-        click.echo(f"not sent, too long for the topic: {_records(len(run.refused))}: {shown}", err=True)
+        click.echo(
+            f"not sent, too long for the topic: {counted(len(run.refused), 'record')}: {shown}", err=True
+        )
         raise SystemExit(1)
-
-
-def _records(count: int, one: str = "record") -> str:
-    return f"{count:,} {one}{'' if count == 1 else 's'}"
 
 
 def _were(count: int) -> str:

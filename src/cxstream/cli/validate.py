@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cxstream.cli.options import output, rules_option, tell_compilation
+from cxstream.logs.counted import counted
 
 if TYPE_CHECKING:
     from cxstream.settings import Settings
@@ -183,13 +184,9 @@ def _show_counts(tally: ProblemCounts, hidden: int) -> None:
 def _summary(tally: ProblemCounts) -> str:
     errors, warnings = tally.errors.total(), tally.warnings.total()
     good = tally.records - tally.bad
-    of = f" ({_counted(errors, 'error')})" if errors else ""
-    records = _counted(tally.records, "record")
-    return f"{records}: {good:,} valid, {tally.bad:,} not valid{of}, {_counted(warnings, 'warning')}"
-
-
-def _counted(count: int, name: str) -> str:
-    return f"{count:,} {name}{'' if count == 1 else 's'}"
+    of = f" ({counted(errors, 'error')})" if errors else ""
+    records = counted(tally.records, "record")
+    return f"{records}: {good:,} valid, {tally.bad:,} not valid{of}, {counted(warnings, 'warning')}"
 
 
 def _advise(tally: ProblemCounts) -> None:

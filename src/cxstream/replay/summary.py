@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cxstream.files.merged import MergedChunk
+from cxstream.logs.counted import counted
 from cxstream.model.enumerations import LEVELS
 from cxstream.model.parameters import ScoringParams
 from cxstream.model.rfc3339 import rfc3339
@@ -127,8 +128,8 @@ class Tally:
     def line(self) -> str:
         """The result in one line."""
         return (
-            f"{_several(self.signals.total(), 'signal')}, {_several(self.levels.total(), 'score card')},"
-            f" {self.rejected.total():,} rejected of {_several(self.records, 'record')}"
+            f"{counted(self.signals.total(), 'signal')}, {counted(self.levels.total(), 'score card')},"
+            f" {self.rejected.total():,} rejected of {counted(self.records, 'record')}"
         )
 
     def table(self) -> RenderableType:
@@ -155,11 +156,11 @@ class Tally:
         table.add_row("", "out of order", f"{order.behind:,}")
 
     def _sections(self) -> list[tuple[str, list[tuple[str, int]]]]:
-        counted = [("read", self.records), ("accepted", self.accepted), ("duplicates", self.duplicates)]
+        records = [("read", self.records), ("accepted", self.accepted), ("duplicates", self.duplicates)]
         if self.ticks:
-            counted.append(("ticks", self.ticks))
+            records.append(("ticks", self.ticks))
         if self.changes:
-            counted.append(("changes", self.changes))
+            records.append(("changes", self.changes))
         levels = [(level, self.levels[level]) for level in reversed(LEVELS)]
         named = (
             "raised",
@@ -171,13 +172,9 @@ class Tally:
         )
         signals = [(name, self.signals[name]) for name in named]
         return [
-            ("records", counted),
+            ("records", records),
             ("rejected", self.rejected.most_common() or [("none", 0)]),
             ("signals", [*signals, ("raises suppressed", self.held_back)]),
             ("leading reasons", self.leading.most_common() or [("none", 0)]),
             ("customers", [("all", self.levels.total()), *levels]),
         ]
-
-
-def _several(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
