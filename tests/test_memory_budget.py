@@ -116,8 +116,10 @@ def test_there_is_room_for_what_does_not_wait_yet(monkeypatch: pytest.MonkeyPatc
 async def test_what_is_fetched_before_a_partition_runs_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """It would be read when the next fetch comes, which may be never; standby replicas stop before a partition runs."""
     put: list[tuple[int, int]] = []
+    heard: list[tuple[int, int]] = []
 
-    def made(_: Any, __: Any, number: int, **___: Any) -> Any:
+    def made(_: Any, __: Any, number: int, *, seen: int, **___: Any) -> Any:
+        heard.append((number, seen))
         return SimpleNamespace(
             number=number, put=lambda fetch: put.append((number, fetch.cost)), full=False, waiting_bytes=0
         )
@@ -125,7 +127,7 @@ async def test_what_is_fetched_before_a_partition_runs_waits_for_it(monkeypatch:
     async def kept(number: int) -> None:
         fetched = range(number, 4)
         for other in fetched:
-            some.put(Fetch(other, [], None, 0, cost=10 * number + other))
+            some.put(fetched_of(other, 7, cost=10 * number + other))
         seen.append((some.waiting_bytes, {tp.partition for tp in some.full()}))
 
     seen: list[tuple[int, set[int]]] = []
@@ -133,11 +135,21 @@ async def test_what_is_fetched_before_a_partition_runs_waits_for_it(monkeypatch:
     some = Partitions(settings, None)  # type: ignore[arg-type]
     monkeypatch.setattr(partitions, "Partition", made)
     monkeypatch.setattr(some, "_kept", kept)
+    # Of partition 2, the feed knows before this worker that it is assigned.
+    some.put(fetched_of(2, 3))
+    some.put(fetched_of(2, 5))
     await some.on_assigned([TopicPartition(TOUCHPOINTS.name, number) for number in (1, 2)])
+    assert heard == [(1, 0), (2, 6)]
     # Of partition 3, which is another worker's, nothing is kept.
     assert put == [(1, 11), (2, 12), (2, 22)]
     assert seen == [(11 + 12, set()), (12 + 22, {2})]
     assert not some._early
+    # Fetches of an assignment that is over say nothing about a later one.
+    assert not some._unheard
+
+
+def fetched_of(number: int, offset: int, cost: int = 0) -> Fetch:
+    return Fetch(number, [SimpleNamespace(offset=offset)], None, 0, cost)
 
 
 def test_it_says_once_that_memory_runs_short(monkeypatch: pytest.MonkeyPatch) -> None:

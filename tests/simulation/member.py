@@ -5,7 +5,7 @@
                feed: fetch -> inbox -> put
 
 The feed has the faults that a Faust feed has been seen to have: fetches that a rebalance swallows, fetches of
-an assignment that is over, and the same fetch again.
+an assignment that is over or not known yet, and the same fetch again.
 """
 
 from __future__ import annotations
@@ -109,6 +109,9 @@ class Worker:
             early = self._chance.random() < 0.3
             if early:
                 self._feed(numbers)
+                if self._chance.random() < 0.5:
+                    # The first fetches are there before the worker hears what it owns.
+                    await asyncio.sleep(self._chance.random() * self._settings.worker.session_seconds / 2)
             await self.partitions.on_assigned(tps)
             if not early:
                 self._feed(numbers)

@@ -177,18 +177,15 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
             await asyncio.sleep(_ROOM_SECONDS)
             return {}
         self.app.partitions.damaged.leave_room(room)
-        generation = self.app.consumer_generation_id
         fetched = await super()._getmany(wanted, timeout)
-        stale = not self.flow_active or generation != self.app.consumer_generation_id
         others = {}
         for tp, records in fetched.items():
             if records and tp.topic not in self.app.partitions.topics:
                 others[tp] = records
             elif records:
-                fetch = self._next(tp, records)
-                if not stale:
-                    # At once: Faust would take some 15 turns of the event loop.
-                    self.app.partitions.put(fetch)
+                # At once: Faust would take some 15 turns of the event loop. Also where a rebalance has begun or ended meanwhile:
+                # the records may be of the new assignment, and nothing brings them again.
+                self.app.partitions.put(self._next(tp, records))
         return others
 
     def _next(self, tp: TP, pieces: list[Piece | PackedRecords]) -> Fetch:
@@ -198,7 +195,6 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
             records = records.alone()
         cost = sum(piece.cost for piece in pieces)
         fetch = Fetch(tp.partition, records, self._handed_out.get(tp), self.highwater(tp) or 0, cost)
-        # Of a fetch that is not passed on, too: the next one then says that something is missing.
         self._handed_out[tp] = fetch.last
         return fetch
 

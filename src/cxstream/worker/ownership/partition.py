@@ -87,6 +87,7 @@ class Partition:
         parked: its state, if this process has one.
         counters: totals to continue.
         count: how many partitions there were when the worker started; None if that is not known.
+        seen: the offset up to which the feed has brought records that this object does not get.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class Partition:
         parked: Restored | None,
         counters: Counters,
         count: int | None = None,
+        seen: int = 0,
     ) -> None:
         self.number = number
         self.state: Phase = "claiming"
@@ -109,7 +111,7 @@ class Partition:
         self._parked = parked
         self._count = count
         self._queue = Waiting()
-        self._seen = 0  # the offset after the last record from the feed
+        self._seen = seen  # the offset after the last record from the feed
         self._end = 0  # the offset after the last record in the log, as far as the feed knows
         self._fed_at = 0.0
         self._applying = 0  # memory of the fetch that is being applied, in bytes

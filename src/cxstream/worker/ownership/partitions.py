@@ -74,6 +74,8 @@ class Partitions:
         self._owned: dict[int, Partition] = {}
         # What is fetched of partitions that are assigned, and do not run yet because standby replicas stop first.
         self._early: dict[int, list[Fetch]] = {}
+        # Where fetches ended that came before this worker heard what it owns: nothing brings their records again.
+        self._unheard: dict[int, int] = {}
         self._parked: dict[int, Restored] = {}
         self._standbys: dict[int, Standby] = {}
         self._following: asyncio.Task[None] | None = None
@@ -163,12 +165,14 @@ class Partitions:
         self._short = short
 
     def put(self, fetch: Fetch) -> None:
-        """Pass a fetch to its partition; a partition that is not owned any more will be read by its new owner."""
+        """Pass a fetch to its partition; if that is not owned, its new owner reads the records, which may be this worker."""
         partition = self._owned.get(fetch.partition)
         if partition is not None:
             partition.put(fetch)
         elif fetch.partition in self._early:
             self._early[fetch.partition].append(fetch)
+        else:
+            self._unheard[fetch.partition] = fetch.last + 1
 
     async def on_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """Start new partitions; drop the states of partitions that other workers own now, or follow these as standby."""
@@ -184,7 +188,7 @@ class Partitions:
                     return
                 self._own(number, parked)
         finally:
-            self._early = {}
+            self._early, self._unheard = {}, {}
         self.assigned = True
         left, self._parked = self._parked, {}
         if self._settings.worker.standby:
@@ -200,6 +204,7 @@ class Partitions:
             parked=parked,
             counters=self._counters(number),
             count=self._count_at_start,
+            seen=self._unheard.get(number, 0),
         )
         for fetch in self._early.pop(number, ()):
             partition.put(fetch)
