@@ -84,6 +84,7 @@ def form_of(fetch: Fetch) -> str:
 
 def test_a_fetch_that_does_not_follow_is_taken_alone() -> None:
     waiting = Waiting()
-    for at, n, follows in ((0, 2, None), (9, 2, None), (11, 1, 5)):
+    # The consumer goes back before the last one.
+    for at, n, follows in ((0, 2, None), (9, 2, None), (11, 1, 5), (10, 4, 11)):
         waiting.put(fetch_of(at, n, follows, "appended"), now=0.0)
-    assert [len(waiting.take().records) for _ in range(len(waiting))] == [2, 2, 1]
+    assert [len(waiting.take().records) for _ in range(len(waiting))] == [2, 2, 1, 4]

@@ -5,7 +5,8 @@
                feed: fetch -> inbox -> put
 
 The feed has the faults that a Faust feed has been seen to have: fetches that a rebalance swallows, fetches of
-an assignment that is over or not known yet, and the same fetch again.
+an assignment that is over or not known yet, the same fetch again, and a consumer that goes back to what is
+committed.
 """
 
 from __future__ import annotations
@@ -13,18 +14,21 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from aiokafka.errors import KafkaError
 from faust.types import TP as FaustTP  # noqa: N811 - two things are called TP here
 
+from cxstream.kafka.records import PackedRecords
+from cxstream.scoring.codec.packed import Packed
 from cxstream.topology import TOUCHPOINTS
 from cxstream.worker.feed import Fetch
 from cxstream.worker.ownership.partitions import Partitions
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from cxstream.settings import Settings
     from simulation.broker import Broker, Record
@@ -46,12 +50,16 @@ class Feeding:
         lingers: share of rebalances that leave in the inbox what was there.
         repeated: share of fetches that come twice.
         dropped: share of fetches that never come.
+        goes_back: how often it goes back, per round of fetches.
+        packed: fetches are packed where the transport would pack them.
     """
 
     records: int = 50
     lingers: float = 0.5
     repeated: float = 0.0
     dropped: float = 0.0
+    goes_back: float = 0.0
+    packed: bool = False
 
 
 class Worker:
@@ -171,6 +179,9 @@ class Worker:
         handed_out: dict[int, int] = {}
         idle = _IDLE_SECONDS
         while numbers:
+            if self._chance.random() < self._feeding.goes_back:
+                number = self._chance.choice(numbers)
+                positions[number] = await self._start(number)
             full = {tp.partition for tp in self.partitions.full()}
             found = [
                 await self._fetch_one(number, positions, handed_out)
@@ -205,7 +216,8 @@ class Worker:
         if answer is None or not answer[0]:
             return False
         records, end = answer
-        fetch = Fetch(number, records, handed_out.get(number), end)
+        brought = _packed(records) if self._feeding.packed else records
+        fetch = Fetch(number, brought, handed_out.get(number), end)
         handed_out[number] = fetch.last
         positions[number] = fetch.last + 1
         self._take(fetch, last=next(self._broker.fetch(tp, fetch.last + 1), None) is None)
@@ -232,3 +244,12 @@ class Worker:
                     fetch = self._inbox.popleft()
                     self._trace.add("fetch", fetch.partition, fetch.first, fetch.last)
                     self.partitions.put(fetch)
+
+
+def _packed(records: list[Record]) -> Sequence[Any]:
+    """Records packed in one text, if all have a key and a value and none has headers."""
+    if any(each.key is None or each.value is None or each.headers for each in records):
+        return records
+    texts = Packed.of([text for each in records for text in (each.key, each.value)])
+    offsets, timestamps = np.array([(each.offset, each.timestamp) for each in records]).T
+    return PackedRecords(offsets, timestamps, 1, texts[::2], texts[1::2])

@@ -85,6 +85,8 @@ def draw(chance: random.Random) -> Scenario:
             lingers=pick((0.0, 0.5, 1.0)),
             repeated=pick((0.0, 0.0, 0.1)),
             dropped=pick((0.0, 0.0, 0.1)),
+            goes_back=pick((0.0, 0.0, 0.02)),
+            packed=pick((False, True)),
         ),
         marker_seconds=pick((0.001, 0.02, 0.2)),
         batch_bytes=pick((1000, 5000, 100_000)),

@@ -36,7 +36,8 @@ class Fetch:
             and headers.
         follows: last offset of the previous fetch; None for the first of an assignment.
             Offsets between the two contain no records (transaction markers, compacted records). A reader
-            that has not seen the fetch that ended there has missed records.
+            that has not seen the fetch that ended there has missed records. Where the consumer has gone back, as Faust
+            has it do during a rebalance, the first records of a fetch lie before it: they are there again.
         end: the offset after the last record of the partition, as known at the fetch.
         cost: memory of the records, in bytes.
     """
@@ -113,7 +114,7 @@ def _fits(some: list[Fetch], fetch: Fetch) -> bool:
     """Whether a fetch follows others, their records are packed, and stay so together, in one piece."""
     a, b = some[-1].records, fetch.records
     return (
-        fetch.follows == some[-1].last
+        fetch.follows == some[-1].last < fetch.first
         and isinstance(a, PackedRecords)
         and isinstance(b, PackedRecords)
         and a.timestamp_type == b.timestamp_type
