@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import hashlib
 import json
 import random
 import struct
 import tracemalloc
+import weakref
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -595,6 +597,23 @@ def test_a_call_takes_a_bounded_part_of_a_fetch_and_the_next_goes_on() -> None:
         calls += 1
     assert offsets == list(range(30, 500))
     assert calls > 3
+
+
+def test_a_fetch_that_was_read_is_gone_without_the_garbage_collector() -> None:
+    """There are hundreds a second; the collector would stop the worker for as long as it takes to find all of them."""
+    log = batch_of([record(n, b"v") for n in range(10)], ZSTD)
+    kept = WholeBatches({TP.topic}, lambda *_: pytest.fail("all can be read"), {TP: log}, LIMITS, 3 * MIB)
+    fetched = PartitionRecords(TP, MemoryRecords(log), [], 0, None, None, True, READ_COMMITTED)
+    kept[TP] = FetchResult(TP, assignment=Place(0), partition_records=fetched, backoff=0)
+    there = weakref.ref(kept[TP]), weakref.ref(fetched)
+    del fetched
+    gc.disable()
+    try:
+        assert sum(map(len, kept[TP].getall())) == 10
+        del kept[TP]
+        assert [each() for each in there] == [None, None]
+    finally:
+        gc.enable()
 
 
 class Place:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import struct
 from collections import OrderedDict
+from functools import partial
 from typing import TYPE_CHECKING, Any
+from weakref import proxy
 
 import structlog
 from aiokafka.consumer.fetcher import READ_COMMITTED, FetchResult
@@ -84,7 +86,8 @@ class WholeBatches(OrderedDict[Any, Any]):
         if type(result) is FetchResult and (self._topics is None or tp.topic in self._topics):
             fetched = result._partition_records  # noqa: SLF001
             fetched._records_iterator = self._given_out(fetched, self._raw.pop(tp))  # noqa: SLF001
-            result.getall = lambda max_records=None: self._some(result, max_records)
+            # By a weak reference: results that held themselves would wait for the garbage collector, hundreds a second.
+            result.getall = partial(self._some, proxy(result))
         super().__setitem__(tp, result)
 
     def _given_out(self, fetched: PartitionRecords, raw: bytes) -> Iterator[Piece | PackedRecords]:
@@ -107,7 +110,7 @@ class WholeBatches(OrderedDict[Any, Any]):
                 _tell(tp, piece)
             yield piece
 
-    def _some(self, result: FetchResult, _max_records: int | None) -> list[Piece | PackedRecords]:
+    def _some(self, result: FetchResult, _max_records: int | None = None) -> list[Piece | PackedRecords]:
         """Like aiokafka's `FetchResult.getall`, limited by memory instead of a number of records."""
         found: list[Piece | PackedRecords] = []
         if not result.check_assignment(result._topic_partition) or not result.has_more():  # noqa: SLF001
