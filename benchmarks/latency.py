@@ -2,6 +2,7 @@
 
     python benchmarks/latency.py [--rates 1000,10000,50000,100000] [--flush 0.5] [--seconds 20]
     python benchmarks/latency.py --rates 10000 --flush 0.05,0.1,0.25,0.5,1 --plot latency.svg
+    python benchmarks/latency.py --rates 10000 --flush 0.05 --floor
 
 Each event has a time at which it is meant to be sent, on a fixed grid. The latency of a signal is from that time of the
 event that caused it, whether the sender kept to it or not, until a consumer has it: a sender that must wait hides no
@@ -11,12 +12,18 @@ worker and the consumer share the computer. So the requests of the load are made
 are gathered for --linger, 5 ms, as Kafka's own producer gathers them since 4.0; the waiting counts. A flush writes few
 score cards, so that signals do not wait for the cards of everybody who has an event. The times in the
 events are earlier than those at which they are sent, by as long as it took to make them.
+
+With --floor each line is measured with `relay.py` in place of the worker as well, in turn: a program that reads, and
+commits a record for each cause with the offset, in the same transactions at the same interval, and does nothing else. What
+is slow in both is the computer with Kafka, the load and the consumer on it. "Sent late" is the 99th percentile of
+how late the sender was; it is part of every latency.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import multiprocessing
 import os
 import socket
@@ -28,7 +35,7 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import aiokafka
 import numpy as np
@@ -56,6 +63,21 @@ DRAIN_SECONDS = 60.0
 # The first seconds are those of connections, and of Kafka's virtual machine, which compiles what it runs.
 WARM_SECONDS = 15.0
 BLOCK = 1 << 16
+
+
+RELAY = Path(__file__).resolve().with_name("relay.py")
+
+
+class Measured(NamedTuple):
+    """What one run has shown, after the warm-up.
+
+    Attributes:
+        signals: seconds from the intended time of each event that causes a signal to the signal; infinite without one.
+        sender: seconds that the sender was late with each piece.
+    """
+
+    signals: np.ndarray
+    sender: np.ndarray
 
 
 def customers_of(first: int, end: int, every: int, customers: int) -> list[bytes]:
@@ -118,19 +140,23 @@ def confirm(connection: socket.socket, count: int) -> None:
 def load(
     bootstrap: str, rate: float, count: int, every: int, customers: int, linger: float, started: Connection
 ) -> None:
-    """Send events, each as soon after its time as --linger allows; says when the first was due."""
+    """Send events, each as soon after its time as --linger allows; says when the first was due, and how late each piece was."""
     pieces = requests_of(rate, count, every, customers, linger)
     host, _, port = bootstrap.rpartition(":")
     with socket.create_connection((host, int(port))) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         reader = threading.Thread(target=confirm, args=(connection, sum(map(bool, pieces))), daemon=True)
         reader.start()
+        gc.freeze()
         start = time.monotonic() + 1.0
         started.send(start)
+        late = []
         for number, piece in enumerate(pieces, 1):
             time.sleep(max(0.0, start + number * linger - time.monotonic()))
             connection.sendall(piece)
+            late.append(time.monotonic() - start - number * linger)
         reader.join()
+    started.send(late)
 
 
 def numbers(count: int, every: int, customers: int) -> list[np.ndarray]:
@@ -168,13 +194,15 @@ async def arrivals(bootstrap: str, wanted: int, deadline: float) -> list[tuple[i
     return found
 
 
-def measure(rate: float, flush: float, args: argparse.Namespace) -> np.ndarray:
-    """Seconds from each event that causes a signal to the signal; infinite if it did not come."""
+def measure(rate: float, flush: float, args: argparse.Namespace, *, relay: bool = False) -> Measured:
+    """One run of the worker, or of the relay in its place."""
     count = int(rate * (args.seconds + WARM_SECONDS))
     with tempfile.TemporaryDirectory(prefix="cxstream-bench-") as folder, LocalKafka() as kafka:
         asyncio.run(ensure_topics(Settings(kafka=kafka.bootstrap), partitions=PARTITIONS))
         command = [sys.executable, "-m", "cxstream", "worker", "--no-ticker", "--kafka", kafka.bootstrap]
         command += ["--web-port", "0", "--metrics-port", "0"]
+        if relay:
+            command = [sys.executable, RELAY, "--kafka", kafka.bootstrap, "--flush", f"{flush}"]
         worker = Guarded(
             command,
             Path(folder, "log"),
@@ -204,10 +232,12 @@ def measure(rate: float, flush: float, args: argparse.Namespace) -> np.ndarray:
             causes = np.arange(0, count, args.every)
             deadline = start + count / rate + DRAIN_SECONDS
             found = asyncio.run(arrivals(kafka.bootstrap, len(causes), deadline))
+            late = hears.recv()[int(WARM_SECONDS / args.linger) :] if hears.poll(10) else [np.inf]
             sender.join(10)
         finally:
             worker.stop()
-    return latencies(found, numbers(count, args.every, args.customers), start, rate, causes)
+    at = numbers(count, args.every, args.customers)
+    return Measured(latencies(found, at, start, rate, causes), np.array(late))
 
 
 def latencies(
@@ -231,7 +261,7 @@ def latencies(
 
 
 def told(seconds: np.ndarray) -> list[float]:
-    """The percentiles in ms; each is the latency of a signal, none is between two."""
+    """The percentiles in ms; each is that of a signal, none is between two."""
     return [float(each) * 1e3 for each in np.percentile(seconds, PERCENTILES, method="higher")]
 
 
@@ -265,6 +295,50 @@ def _draw(rows: list[tuple[float, float, list[float]]], file: Path) -> None:
     figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)
 
 
+def run(
+    kept: Kept, rate: float, flush: float, args: argparse.Namespace
+) -> tuple[dict[str, float] | None, dict[str, float] | None]:
+    """Measure a line; returns the medians of the worker and of the relay, None for what was not measured."""
+    worker = {
+        "rate": rate,
+        "flush": flush,
+        "seconds": args.seconds,
+        "every": args.every,
+        "customers": args.customers,
+        "linger": args.linger,
+        "cards": args.cards,
+    }
+    programs = [worker, worker | {"relay": True}] if args.floor else [worker]
+    while any(wanted := [kept.wants(each) for each in programs]):
+        for what, is_wanted in zip(programs, wanted, strict=True):
+            if is_wanted:
+                kept.add(what, summary(measure(rate, flush, args, relay="relay" in what)))
+    found = [kept.medians(each) for each in programs]
+    return found[0], found[1] if args.floor else None
+
+
+def summary(measured: Measured) -> dict[str, float]:
+    """The figures of a run that are kept: times in ms."""
+    figures: dict[str, Any] = dict(zip(map(str, PERCENTILES), told(measured.signals), strict=True))
+    figures["signals"] = len(measured.signals)
+    figures["missing"] = int(np.isinf(measured.signals).sum())
+    return figures | {"late": told(measured.sender)[PERCENTILES.index(99.0)]}
+
+
+def row(rate: float, flush: float, found: dict[str, float], floor: dict[str, float] | None) -> str:
+    """A line of the table."""
+    cells = [f"{rate:,.0f}", f"{flush * 1e3:,.0f} ms", f"{found['signals']:,.0f}"]
+    cells += [f"{found[str(each)]:,.0f} ms" for each in PERCENTILES]
+    cells += [f"{found['missing']:,.0f}", f"{found['late']:,.0f} ms"]
+    if floor is not None:
+        cells += [
+            f"{floor['50.0']:,.0f} ms",
+            f"{floor['99.0']:,.0f} ms",
+            f"{found['99.0'] / floor['99.0']:.2f}",
+        ]
+    return f"| {' | '.join(cells)} |"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -282,37 +356,23 @@ def main() -> None:
     )
     parser.add_argument("--runs", type=int, default=1, help="of each line, in all calls; medians are shown")
     parser.add_argument("--stop-after", type=float, help="begin no further line after so many seconds")
+    parser.add_argument("--floor", action="store_true", help="measure relay.py in turn with the worker")
     args = parser.parse_args()
     compile_kernels()
+    # The consumer is in this process, and to look at all that kernels are made of would stop it for 50 ms.
+    gc.freeze()
     kept, rows = Kept(args.results, args.runs, args.stop_after), []
-    print("| events/s | flush | signals | p50 | p99 | p99.9 | max | missing |")
-    print("|---|---|---|---|---|---|---|---|")
+    more = (" floor p50 | floor p99 | p99 over floor |", "---|---|---|") if args.floor else ("", "")
+    print(f"| events/s | flush | signals | p50 | p99 | p99.9 | max | missing | sent late |{more[0]}")
+    print(f"|---|---|---|---|---|---|---|---|---|{more[1]}")
     for rate in map(float, args.rates.split(",")):
         for flush in map(float, args.flush.split(",")):
-            what = {
-                "rate": rate,
-                "flush": flush,
-                "seconds": args.seconds,
-                "every": args.every,
-                "customers": args.customers,
-                "linger": args.linger,
-                "cards": args.cards,
-            }
-            while kept.wants(what):
-                seconds = measure(rate, flush, args)
-                percentiles = dict(zip(map(str, PERCENTILES), told(seconds), strict=True))
-                missing = int(np.isinf(seconds).sum())
-                kept.add(what, percentiles | {"signals": len(seconds), "missing": missing})
-            found = kept.medians(what)
+            found, floor = run(kept, rate, flush, args)
             if found is None:
                 continue
             shown = [found[str(each)] for each in PERCENTILES]
             rows.append((rate, flush, shown))
-            cells = " | ".join(f"{each:,.0f} ms" for each in shown)
-            print(
-                f"| {rate:,.0f} | {flush * 1e3:,.0f} ms | {found['signals']:,.0f} | {cells} | {found['missing']:,.0f} |",
-                flush=True,
-            )
+            print(row(rate, flush, found, floor), flush=True)
     if args.plot:
         plot(rows, args.plot)
         print(f"plot: {args.plot}")

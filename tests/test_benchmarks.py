@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -47,6 +48,41 @@ def test_a_latency_is_from_the_intended_time_to_the_first_signal_and_infinite_wi
     # Event 0 is in the warm-up; 40 was meant for 120, 42 brought no signal, 45 was meant for 122.5.
     assert seconds.tolist() == [0.25, math.inf, 1.5]
     assert latency.told(np.array([0.003, 0.001, 0.002])) == [2.0, 3.0, 3.0, 3.0]
+
+
+def test_a_floor_is_measured_in_turn_and_stands_beside_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns: list[bool] = []
+
+    def measure(rate: float, flush: float, _: object, *, relay: bool) -> latency.Measured:
+        assert (rate, flush) == (1e4, 0.05)
+        turns.append(relay)
+        return latency.Measured(np.array([0.08 if relay else 0.12] * 2 + [math.inf]), np.array([0.007]))
+
+    monkeypatch.setattr(latency, "measure", measure)
+    names = ("seconds", "every", "customers", "linger", "cards")
+    found, floor = latency.run(
+        Kept(None, runs=2), 1e4, 0.05, SimpleNamespace(floor=True, **dict.fromkeys(names, 1))
+    )
+    assert turns == [False, True, False, True]
+    assert found is not None
+    assert floor is not None
+    found["99.0"], floor["99.0"] = 120.0, 80.0
+    cells = [
+        "10,000",
+        "50 ms",
+        "3",
+        "120 ms",
+        "120 ms",
+        "inf ms",
+        "inf ms",
+        "1",
+        "7 ms",
+        "80 ms",
+        "80 ms",
+        "1.50",
+    ]
+    assert latency.row(1e4, 0.05, found, floor) == f"| {' | '.join(cells)} |"
+    assert latency.row(1e4, 0.05, found, None) == f"| {' | '.join(cells[:-3])} |"
 
 
 def test_only_the_events_that_are_to_cause_a_signal_do() -> None:
