@@ -60,8 +60,6 @@ PARTITIONS = 4
 PERCENTILES = (50.0, 99.0, 99.9, 100.0)
 READY_SECONDS = 240.0
 DRAIN_SECONDS = 60.0
-# The first seconds are those of connections, and of Kafka's virtual machine, which compiles what it runs.
-WARM_SECONDS = 15.0
 BLOCK = 1 << 16
 
 
@@ -196,7 +194,7 @@ async def arrivals(bootstrap: str, wanted: int, deadline: float) -> list[tuple[i
 
 def measure(rate: float, flush: float, args: argparse.Namespace, *, relay: bool = False) -> Measured:
     """One run of the worker, or of the relay in its place."""
-    count = int(rate * (args.seconds + WARM_SECONDS))
+    count = int(rate * (args.seconds + args.warm))
     with tempfile.TemporaryDirectory(prefix="cxstream-bench-") as folder, LocalKafka() as kafka:
         asyncio.run(ensure_topics(Settings(kafka=kafka.bootstrap), partitions=PARTITIONS))
         command = [sys.executable, "-m", "cxstream", "worker", "--no-ticker", "--kafka", kafka.bootstrap]
@@ -232,32 +230,31 @@ def measure(rate: float, flush: float, args: argparse.Namespace, *, relay: bool 
             causes = np.arange(0, count, args.every)
             deadline = start + count / rate + DRAIN_SECONDS
             found = asyncio.run(arrivals(kafka.bootstrap, len(causes), deadline))
-            late = hears.recv()[int(WARM_SECONDS / args.linger) :] if hears.poll(10) else [np.inf]
+            late = hears.recv()[int(args.warm / args.linger) :] if hears.poll(10) else [np.inf]
             sender.join(10)
         finally:
             worker.stop()
     at = numbers(count, args.every, args.customers)
-    return Measured(latencies(found, at, start, rate, causes), np.array(late))
+    return Measured(latencies(found, at, start, rate, causes[causes >= args.warm * rate]), np.array(late))
 
 
 def latencies(
     found: list[tuple[int, int, float]], at: list[np.ndarray], start: float, rate: float, causes: np.ndarray
 ) -> np.ndarray:
-    """Seconds from the intended time of each cause after the warm-up to its first signal; infinite without one.
+    """Seconds from the intended time of each cause to its first signal; infinite without one.
 
     Args:
         found: (partition, offset of the cause, arrival) of each signal.
         at: of each partition, the number of the event at each offset.
         start: intended time of event 0.
         rate: events a second.
-        causes: numbers of the events that cause a signal.
+        causes: numbers of the events whose signals count.
     """
     arrived = dict.fromkeys(causes.tolist(), np.inf)
     for partition, offset, when in found:
         number = int(at[partition][offset])
         arrived[number] = min(arrived.get(number, np.inf), when)
-    chosen = causes[causes >= WARM_SECONDS * rate]
-    return np.array([arrived[number] - start - number / rate for number in chosen.tolist()])
+    return np.array([arrived[number] - start - number / rate for number in causes.tolist()])
 
 
 def told(seconds: np.ndarray) -> list[float]:
@@ -303,6 +300,7 @@ def run(
         "rate": rate,
         "flush": flush,
         "seconds": args.seconds,
+        "warm": args.warm,
         "every": args.every,
         "customers": args.customers,
         "linger": args.linger,
@@ -346,6 +344,12 @@ def main() -> None:
     parser.add_argument("--rates", default="1000,10000,50000,100000", help="events a second, with commas")
     parser.add_argument("--flush", default="0.5", help="worker.flush_seconds, with commas")
     parser.add_argument("--seconds", type=float, default=20.0, help="measured at each rate, after a warm-up")
+    parser.add_argument(
+        "--warm",
+        type=float,
+        default=60.0,
+        help="seconds before: Kafka's virtual machine compiles for a minute (default: %(default)g)",
+    )
     parser.add_argument("--every", type=int, default=100, help="one event in so many causes a signal")
     parser.add_argument("--customers", type=int, default=50_000)
     parser.add_argument("--cards", type=int, default=250, help="worker.cards_per_flush")

@@ -42,10 +42,10 @@ def test_offsets_lead_back_to_the_events_in_the_order_of_sending(
 
 def test_a_latency_is_from_the_intended_time_to_the_first_signal_and_infinite_without_one() -> None:
     at = [np.arange(0, 50), np.arange(0), np.arange(0), np.arange(0)]
-    causes = np.array([0, 40, 42, 45])
+    causes = np.array([40, 42, 45])
     found = [(0, 0, 100.5), (0, 40, 121.0), (0, 40, 120.25), (0, 45, 124.0)]
     seconds = latency.latencies(found, at, start=100.0, rate=2.0, causes=causes)
-    # Event 0 is in the warm-up; 40 was meant for 120, 42 brought no signal, 45 was meant for 122.5.
+    # Event 0 was before those that count; 40 was meant for 120, 42 brought no signal, 45 was meant for 122.5.
     assert seconds.tolist() == [0.25, math.inf, 1.5]
     assert latency.told(np.array([0.003, 0.001, 0.002])) == [2.0, 3.0, 3.0, 3.0]
 
@@ -59,7 +59,7 @@ def test_a_floor_is_measured_in_turn_and_stands_beside_the_worker(monkeypatch: p
         return latency.Measured(np.array([0.08 if relay else 0.12] * 2 + [math.inf]), np.array([0.007]))
 
     monkeypatch.setattr(latency, "measure", measure)
-    names = ("seconds", "every", "customers", "linger", "cards")
+    names = ("seconds", "warm", "every", "customers", "linger", "cards")
     found, floor = latency.run(
         Kept(None, runs=2), 1e4, 0.05, SimpleNamespace(floor=True, **dict.fromkeys(names, 1))
     )
