@@ -6,11 +6,20 @@ python tests/prepare.py kafka ARCHIVE
 
 from __future__ import annotations
 
+import fcntl
 import os
+import pickle
 import subprocess
 import sys
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
+import numba
+
+from cxstream.kernels import jit
 from cxstream.local import java
 from cxstream.local.broker import LocalKafka
 from cxstream.replay.warm import compile_replay
@@ -18,6 +27,84 @@ from cxstream.scoring.engine import compile_kernels
 
 # A broker of a test does not live long enough to be worth the second compiler's work.
 _QUICK = "-XX:TieredStopAtLevel=1"
+_FOUND = "found"
+
+# In plain Python, all that is compiled runs within two seconds. Written to a file: which functions, with which types.
+_FIND = """
+import pickle, sys
+import numba
+from cxstream.kernels import jit
+
+found, depth, plain = {}, 0, jit.entry
+
+def entry(function):
+    def call(*args):
+        global depth
+        if not depth:  # what another kernel calls is compiled into that
+            found[function.__module__, function.__name__, tuple(map(numba.typeof, args))] = None
+        depth += 1
+        try:
+            return run(*args)
+        finally:
+            depth -= 1
+    run = plain(function)
+    return call
+
+jit.entry = entry
+import prepare
+prepare.compile_all()
+# What takes longest first. It has most of what others are made of, too, which is then not compiled twice.
+with open(sys.argv[1], "wb") as file:
+    pickle.dump(sorted(found, key=lambda function: function[1] != "apply"), file)
+"""
+
+
+def compile_all() -> None:
+    """Compile every kernel, or load it."""
+    compile_kernels()
+    compile_replay()
+
+
+def compile_together(processes: int) -> None:
+    """Compile every kernel in several processes: each takes the next function that nobody has taken."""
+    with suppress(subprocess.CalledProcessError), TemporaryDirectory(prefix="cxstream-kernels-") as folder:
+        find_functions(Path(folder, _FOUND))
+        command = [sys.executable, __file__, "some", folder]
+        for process in [subprocess.Popen(command) for _ in range(processes)]:
+            process.wait()
+    # Whatever went wrong, all are there after this.
+    compile_all()
+
+
+def find_functions(file: Path) -> list[tuple[str, str, tuple[Any, ...]]]:
+    """What `compile_all` compiles: modules, names and types of arguments, which a file keeps, too."""
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent), "NUMBA_DISABLE_JIT": "1"}
+    subprocess.run([sys.executable, "-c", _FIND, file], env=environment, check=True)
+    return _functions(file)
+
+
+def _functions(file: Path) -> list[tuple[str, str, tuple[Any, ...]]]:
+    functions: list[tuple[str, str, tuple[Any, ...]]] = pickle.loads(file.read_bytes())
+    return functions
+
+
+def compile_some(folder: Path) -> None:
+    """Compile functions of a list that no other process has taken."""
+    save = jit._Cache.save_overload
+
+    def save_alone(*arguments: Any) -> None:
+        # Numba reads the list of what there is of a function, and writes it with one more: here another process may, too.
+        with (folder / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            save(*arguments)
+
+    jit._Cache.save_overload = save_alone
+    for number, (module, name, types) in enumerate(_functions(folder / _FOUND)):
+        try:
+            (folder / str(number)).touch(exist_ok=False)
+        except FileExistsError:
+            continue
+        getattr(import_module(module), name).compile(types)
 
 
 def java_options(archive: Path) -> str:
@@ -47,9 +134,12 @@ def archive_kafka(archive: Path) -> None:
 
 if __name__ == "__main__":
     match sys.argv[1:]:
+        case ["kernels"] if numba.config.DISABLE_JIT:
+            pass
         case ["kernels"]:
-            compile_kernels()
-            compile_replay()
+            compile_together(os.cpu_count() or 1)
+        case ["some", folder]:
+            compile_some(Path(folder))
         case ["kafka", archive]:
             archive_kafka(Path(archive))
         case _:

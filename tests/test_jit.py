@@ -7,6 +7,7 @@ import gc
 import importlib.util
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import pytest
 from click.testing import CliRunner
 from numba.core import caching
 
+import prepare
 from cxstream.cli import group
 from cxstream.kernels import jit
 from cxstream.model.errors import InputError
@@ -302,12 +304,31 @@ def compiled_and_found(module: str, call: str, path: Path | None = None) -> list
     return found
 
 
-def test_another_process_compiles_nothing() -> None:
-    compile_kernels()
-    compiled, found = compiled_and_found(
-        "text", "from cxstream.scoring.engine import compile_kernels; compile_kernels()"
+def test_another_process_compiles_nothing_and_what_it_loads_is_known_before(tmp_path: Path) -> None:
+    prepare.compile_all()
+    program = (
+        COUNTED.format(module="text", call="import prepare; prepare.compile_all()")
+        + """
+import pickle
+loaded = {(each.__module__, each.__name__, types) for each in functions for types in each.overloads}
+with open(sys.argv[1], "wb") as file:
+    pickle.dump(loaded, file)
+"""
     )
+    done = subprocess.run(
+        [sys.executable, "-c", program, tmp_path / "loaded"],
+        env=os.environ | {"PYTHONPATH": str(Path(prepare.__file__).parent)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    compiled, found = json.loads(done.stdout)
     assert (compiled, found > 10) == (0, True)
+    known = prepare.find_functions(tmp_path / "found")
+    assert set(known) == pickle.loads((tmp_path / "loaded").read_bytes())
+    assert len(known) == len(set(known))
+    # The one that takes longest is begun first.
+    assert known[0][1] == "apply"
 
 
 def test_code_from_disk_is_used_without_what_numba_needs_to_compile() -> None:
