@@ -381,15 +381,12 @@ def _write(
     own: Mapping[str, OwnKind],
     check: Callable[[], None],
 ) -> int:
-    import sys
     from contextlib import ExitStack
-
-    from rich.console import Console
-    from rich.progress import Progress
 
     from cxstream.cli.account import Problems
     from cxstream.convert.run import write
     from cxstream.files.outputs import created
+    from cxstream.logs.bars import bar
     from cxstream.model.errors import InputError
     from cxstream.scoring.codec.vocabulary import vocabulary
 
@@ -397,8 +394,7 @@ def _write(
         errors = targets.errors
         problems = Problems(stack.enter_context(created(errors, even_if_broken=True)) if errors else None)
         stack.callback(problems.end)
-        quiet = not sys.stderr.isatty()
-        progress = stack.enter_context(Progress(console=Console(stderr=True), transient=True, disable=quiet))
+        progress = stack.enter_context(bar())
         task = progress.add_task("converting", total=_total(inputs))
         report.on_problem = problems.tell
 

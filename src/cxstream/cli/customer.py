@@ -113,11 +113,9 @@ async def _look(
 @contextmanager
 def _bar() -> Iterator[Callable[[str, int, int], None]]:
     """A progress bar on standard error that names the topic being read."""
-    from rich.console import Console
-    from rich.progress import Progress
+    from cxstream.logs.bars import bar as shown
 
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+    with shown() as bar:
         task = bar.add_task("", total=None)
         yield lambda topic, done, total: bar.update(task, description=topic, completed=done, total=total)
 

@@ -168,13 +168,13 @@ def _check(customers: list[str]) -> None:
 
 
 async def _forget(settings: Settings, customers: list[str], wait: float) -> Left:
-    from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     from cxstream.erasure.requests import forget
+    from cxstream.logs.bars import bar
 
     columns = (SpinnerColumn(), TextColumn("receipts"), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    with bar(*columns) as progress:
         task = progress.add_task("receipts", total=len(customers))
 
         def told(receipt: dict[str, Any]) -> None:

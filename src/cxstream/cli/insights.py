@@ -93,14 +93,11 @@ def _write_signals(connection: Any, found: list[Insight], rules: Rules, options:
 
 
 def _found(connection: Any, rules: Rules) -> list[Insight]:
-    from rich.console import Console
-    from rich.progress import Progress
-
+    from cxstream.logs.bars import bar as shown
     from cxstream.warehouse.insights import insights
 
     [(days,)] = connection.execute("SELECT count(DISTINCT day) FROM touchpoints").fetchall()
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+    with shown() as bar:
         task = bar.add_task("days", total=days)
 
         def done(_: date) -> None:

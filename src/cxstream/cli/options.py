@@ -107,12 +107,12 @@ class Time(click.ParamType):
 @contextmanager
 def log_bar(text: str) -> Iterator[Callable[..., None]]:
     """A bar on standard error, where that is a terminal; takes what is done, of how many, and another text."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+
+    from cxstream.logs.bars import bar as shown
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with shown(*columns) as bar:
         task = bar.add_task(text, total=None)
         yield lambda done, total, said=text: bar.update(task, description=said, completed=done, total=total)
 

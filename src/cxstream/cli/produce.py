@@ -305,12 +305,12 @@ async def _send(
 @contextmanager
 def _progress(total: int | None) -> Iterator[Callable[[int, _Run], None]]:
     """A bar on standard error, where that is a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
+
+    from cxstream.logs.bars import bar as shown
 
     columns = (BarColumn(), DownloadColumn(), TextColumn("{task.fields[speed]}"), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with shown(*columns) as bar:
         task = bar.add_task("", total=total, speed="")
         started = time.perf_counter()
 

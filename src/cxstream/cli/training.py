@@ -100,7 +100,7 @@ def with_status(work: Callable[[Callable[[str], None]], Any]) -> Any:
     from rich.status import Status
 
     console = Console(stderr=True)
-    if not console.is_terminal:
+    if not console.file.isatty() or console.is_dumb_terminal:
         return work(lambda _: None)
     with Status("reading", console=console) as status:
         return work(status.update)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
-from rich.progress import BarColumn, DownloadColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, DownloadColumn, ProgressColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
+
+from cxstream.logs.bars import bar
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,15 +32,13 @@ class Bar:
     """
 
     def __init__(self, console: Console, total_bytes: int | None) -> None:
-        self._progress = Progress(
+        self._progress = bar(
             TextColumn("{task.fields[name]}", markup=False),
             BarColumn(),
             DownloadColumn(binary_units=True),
             _Rate(),
             TimeRemainingColumn(),
             console=console,
-            transient=True,
-            disable=not console.is_terminal,
         )
         self._task = self._progress.add_task("", total=total_bytes, name="", records=0)
         self._records = 0

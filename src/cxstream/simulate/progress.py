@@ -17,8 +17,9 @@ def progress(expected: float | None, *, quiet: bool) -> Iterator[Callable[[int],
         expected: about how many there will be; None where there is no end.
         quiet: show nothing.
     """
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+
+    from cxstream.logs.bars import bar as shown
 
     columns = (
         TextColumn("{task.completed:,.0f} records"),
@@ -26,7 +27,7 @@ def progress(expected: float | None, *, quiet: bool) -> Iterator[Callable[[int],
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=quiet) as bar:
+    with shown(*columns, quiet=quiet) as bar:
         task = bar.add_task("", total=expected, rate="")
 
         def advance(records: int) -> None:
