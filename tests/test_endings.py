@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import array
 import errno
+import fcntl
 import io
 import os
 import resource
+import signal
 import subprocess
 import sys
+import termios
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -229,8 +234,8 @@ Results.write_out = dropped
 """
 
 
-# While the events are written, and when the file is removed.
-CONVERTED = """
+# While a file is written, and when it is removed.
+WRITTEN = """
 from pathlib import Path
 
 from cxstream.files import outputs
@@ -245,6 +250,17 @@ def unlink(self, real=Path.unlink, **options):
 
 outputs._Raw.write = write
 Path.unlink = unlink
+"""
+
+# When the file is to get its name.
+NAMED = """
+from pathlib import Path
+
+def replace(self, target, real=Path.replace):
+    interrupt()
+    return real(self, target)
+
+Path.replace = replace
 """
 
 # While an error is handled.
@@ -294,7 +310,7 @@ def test_an_interrupt_between_two_results_comes_too_late(tmp_path: Path) -> None
 def test_convert_that_is_interrupted_twice_leaves_nothing(tmp_path: Path, name: str, status: int) -> None:
     shop = STORY.parent / "cdnow"
     words = ["convert", "mapping", str(shop / "purchases.csv"), "--mapping", str(shop / "mapping.toml")]
-    done = program(CONVERTED.replace("{name}", name), [*words, "--out", str(tmp_path / "out")])
+    done = program(WRITTEN.replace("{name}", name), [*words, "--out", str(tmp_path / "out")])
     assert done.returncode == status
     assert "Traceback" not in done.stderr
     assert names(tmp_path) == []
@@ -306,6 +322,107 @@ def test_convert_that_is_interrupted_while_it_handles_an_error_leaves_nothing(tm
     done = program(HANDLED, [*words, "--out", str(tmp_path / "out")])
     assert done.returncode == 130
     assert names(tmp_path) == []
+
+
+# Events so short that a part of them waits in a buffer whenever the pipe is full.
+VISITS = """
+[input]
+format = "csv"
+
+[[event]]
+kind = "page_view"
+source = "site"
+subject = { column = "who" }
+time = { column = "day", format = "%Y%m%d", zone = "UTC" }
+data = { channel = "web" }
+"""
+SIMULATE = ["simulate", "--customers", "20", "--days", "30", "--quiet", "--out"]
+TRAIN = ["train", "purchases", str(STORY.parent / "cdnow" / "customers.csv"), "--out"]
+VIEW = ["view", "touchpoints", "--format", "csv", "--warehouse", "{warehouse}", "--out"]
+SCHEMAS = ["schemas", "--out"]
+
+
+@pytest.fixture(scope="module")
+def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return built(tmp_path_factory.mktemp("warehouse") / "w", batch([row(1, "anna")]))
+
+
+@pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGTERM", 143)])
+@pytest.mark.parametrize("words", [SIMULATE, TRAIN, VIEW], ids=["simulate", "train", "view"])
+def test_what_is_interrupted_twice_leaves_no_file(
+    words: list[str], name: str, status: int, tmp_path: Path, warehouse: Path
+) -> None:
+    words = [each.format(warehouse=warehouse) for each in words]
+    done = program(WRITTEN.replace("{name}", name), [*words, str(tmp_path / "out.ndjson")])
+    assert done.returncode == status, done.stderr
+    assert "Traceback" not in done.stderr
+    assert names(tmp_path) == []
+
+
+def test_what_is_interrupted_before_a_file_has_its_name_leaves_none(tmp_path: Path) -> None:
+    done = program(NAMED, [*SIMULATE, str(tmp_path / "out.ndjson")])
+    told = f"interrupted: {tmp_path / 'out.ndjson'} is not written\n"
+    assert (done.returncode, done.stderr) == (130, told)
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_pipe_that_nobody_reads_keeps_no_command_that_is_interrupted(name: str, tmp_path: Path) -> None:
+    visits, mapping = tmp_path / "visits.csv", tmp_path / "mapping.toml"
+    visits.write_text("who,day\n" + "".join(f"c{n},20260101\n" for n in range(20_000)))
+    mapping.write_text(VISITS)
+    ours, theirs = os.pipe()
+    room = fcntl.fcntl(theirs, fcntl.F_GETPIPE_SZ)
+    number = getattr(signal, name)
+    words = ["convert", "mapping", str(visits), "--mapping", str(mapping), "--out", "-"]
+    command = [sys.executable, "-m", "cxstream", *words]
+    with subprocess.Popen(command, stdout=theirs, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            os.close(theirs)
+            deadline = time.monotonic() + 300
+            while waiting(ours) < room:
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            process.send_signal(number)
+            _, said = process.communicate(timeout=60)
+        finally:
+            process.kill()
+            os.close(ours)
+    assert process.returncode == 128 + number
+    assert "stopped; the events in - are not complete, or not there" in said
+
+
+def waiting(pipe: int) -> int:
+    """Bytes that wait in a pipe."""
+    found = array.array("i", [0])
+    fcntl.ioctl(pipe, termios.FIONREAD, found)
+    return found[0]
+
+
+# While asyncio waits for Kafka.
+WAITING = """
+import asyncio
+
+from cxstream.cli import produce
+
+async def wait(*_):
+    os.kill(os.getpid(), signal.{name})
+    try:
+        await asyncio.sleep(600)
+    except asyncio.CancelledError:
+        print("cancelled", flush=True)
+        raise
+
+produce._produce = wait
+"""
+
+
+@pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_what_asyncio_runs_is_cancelled(name: str, status: int) -> None:
+    done = program(WAITING.replace("{name}", name), ["produce", str(STORY)])
+    told = "interrupted: 0 records sent, the rest is not\n"
+    assert (done.returncode, done.stdout, done.stderr) == (status, "cancelled\n", told)
 
 
 @pytest.mark.parametrize("module", ["click", "rich"], ids=["of all commands", "of one command"])

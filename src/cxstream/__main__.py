@@ -6,7 +6,8 @@ import os
 import signal
 import sys
 
-_INTERRUPTED, _TERMINATED = 130, 143
+# As `cli.interrupts` has them, which takes time to import.
+_INTERRUPTED, _TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 
 
 def main() -> None:
@@ -34,7 +35,7 @@ def main() -> None:
 def _end(status: int) -> None:
     """End at once: a further Ctrl-C would break into what Python does at its end."""
     try:
-        sys.stdout.flush()
+        # What standard output has got it was told to write. A pipe that nobody reads would never take the rest.
         sys.stderr.flush()
     except (OSError, ValueError):
         # Nobody reads it any more.

@@ -6,18 +6,17 @@ import errno
 import gc
 import importlib
 import os
+import signal
 import sys
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
+from cxstream.cli.interrupts import BY_SIGNAL, interruptible
 from cxstream.logs.printable import printable
 from cxstream.model.errors import CxstreamError
 
 _FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
-INTERRUPTED = 130  # 128 + SIGINT, as shells have it
-# What DuckDB makes of Ctrl-C.
-_QUERY_INTERRUPTED = "Query interrupted"
 # Imports make 150,000 objects that stay. To look for garbage among them as often as Python does takes a tenth of a short command.
 _COLLECT_AFTER = (50_000, 10, 10)
 
@@ -65,6 +64,10 @@ class _Lazy(click.Group):
         command: click.Command = importlib.import_module(f"cxstream.cli.{cmd_name}").command
         return command
 
+    def invoke(self, ctx: click.Context) -> Any:
+        with interruptible():
+            return super().invoke(ctx)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
@@ -90,7 +93,7 @@ def group(ctx: click.Context, config: str | None) -> None:
 
 
 def main(argv: list[str] | None = None) -> NoReturn:
-    """Run the command line and exit: 0 on success, 1 with an error message of one line, 130 after Ctrl-C."""
+    """Run the command line and exit: 0 on success, 1 with an error message of one line, 130 or 143 after a signal."""
     before = gc.get_threshold()
     gc.set_threshold(*_COLLECT_AFTER)
     try:
@@ -102,11 +105,8 @@ def main(argv: list[str] | None = None) -> NoReturn:
         click.echo(f"cxstream: {printable(str(error), lines=True)}", err=True)
         raise SystemExit(1) from error
     except (KeyboardInterrupt, click.Abort) as error:
-        raise SystemExit(INTERRUPTED) from error
-    except RuntimeError as error:
-        if str(error) != _QUERY_INTERRUPTED:
-            raise
-        raise SystemExit(INTERRUPTED) from error
+        # While the command line was read.
+        raise SystemExit(BY_SIGNAL + signal.SIGINT) from error
     except BrokenPipeError as error:
         # The reader of the output has gone; without this, Python reports it again when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

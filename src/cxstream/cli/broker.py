@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-if TYPE_CHECKING:
-    from types import FrameType
+from cxstream.cli.interrupts import Interrupts, Terminated
 
+if TYPE_CHECKING:
     from cxstream.local.broker import LocalKafka
     from cxstream.local.docker import DockerKafka
     from cxstream.settings import Settings
@@ -53,35 +53,25 @@ def command(config: str | None, port: int | None, data: Path | None, docker: boo
 
     broker = _broker(load(config), port, data, docker)
     before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
-    signal.signal(signal.SIGTERM, _terminate)
     ready = False
-    try:
-        broker.start()
-        ready = True
-        click.echo(f"ready: {broker.bootstrap}")
-        while broker.running:  # Kafka may end by itself
-            time.sleep(_LOOK_SECONDS)
-        raise broker.failure()
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
-    except _Terminated:
-        if not ready:
-            raise SystemExit(143) from None
-    finally:
-        # A second Ctrl-C must not leave it half stopped.
-        for each in before:
-            signal.signal(each, signal.SIG_IGN)
-        broker.stop()
-        for each, handler in before.items():
-            signal.signal(each, handler)
-
-
-class _Terminated(BaseException):
-    """SIGTERM arrived; not an Exception, as KeyboardInterrupt is none."""
-
-
-def _terminate(_signal: int, _frame: FrameType | None) -> None:
-    raise _Terminated
+    with Interrupts():
+        try:
+            broker.start()
+            ready = True
+            click.echo(f"ready: {broker.bootstrap}")
+            while broker.running:  # Kafka may end by itself
+                time.sleep(_LOOK_SECONDS)
+            raise broker.failure()
+        except Terminated:
+            if not ready:
+                raise
+        finally:
+            # A second Ctrl-C must not leave it half stopped.
+            for each in before:
+                signal.signal(each, signal.SIG_IGN)
+            broker.stop()
+            for each, handler in before.items():
+                signal.signal(each, handler)
 
 
 def _broker(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from cxstream.cli.options import Interrupts, Terminated
+from cxstream.cli.interrupts import Interrupts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -329,9 +329,9 @@ def _convert(
             written = _write(
                 drafts, report, inputs, targets, in_order=in_order, own=own, check=interrupts.check
             )
-    except KeyboardInterrupt as interrupted:
+    except KeyboardInterrupt:
         click.echo(f"stopped; the events in {out} are not complete, or not there", err=True)
-        raise SystemExit(143 if isinstance(interrupted, Terminated) else 130) from None
+        raise
     finally:
         if report.rows:
             summary(report)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 from typing import TYPE_CHECKING
 
 import click
 
+from cxstream.cli.interrupts import BY_SIGNAL
 from cxstream.cli.options import Number
 
 if TYPE_CHECKING:
@@ -98,7 +98,6 @@ def command(
     from cxstream.demo.run import Show
     from cxstream.demo.view import Plain, Screen
     from cxstream.settings import load
-    from cxstream.simulate.stop import BY_SIGNAL
 
     with_console = _with_console(wanted=console)
     settings = load(config)
@@ -118,7 +117,8 @@ def command(
                 )
                 interrupted: int = asyncio.run(_run(show, settings, config, broker, board, view))
     except KeyboardInterrupt:
-        interrupted = signal.SIGINT
+        _summary(board, terminal)
+        raise
     _summary(board, terminal)
     if interrupted:
         raise SystemExit(BY_SIGNAL + interrupted)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cxstream.cli.interrupts import whole
 from cxstream.cli.options import (
     Number,
     Time,
@@ -91,6 +92,7 @@ _MAGIC, _MAGIC_AT = b"DUCK", 8
 )
 @click.option("--force", is_flag=True, help="Replace files that are there.")
 @click.pass_obj
+@whole
 def command(config: str | None, /, **options: Any) -> None:
     """Compare the treated with the holdout: effort, satisfaction, NPS, churn, spend, and what it brought.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cxstream.cli.interrupts import whole
 from cxstream.cli.options import tell_compilation
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ _FORMATS = ("table", "csv", "json", "parquet", "ndjson")
     "--out", type=click.Path(dir_okay=False, path_type=Path), help="Write there; else standard output."
 )
 @click.pass_obj
+@whole
 def command(config: str | None, /, **options: Any) -> None:
     """Places that left their own range: when, how far, since when, and how many customers it hit.
 

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import math
 import re
-import signal
-import sys
-import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -218,57 +215,3 @@ def output(*, width: int = PIPE_COLUMNS) -> Any:
     from rich.console import Console
 
     return Console(width=None if sys.stdout.isatty() else width, highlight=False)
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM arrived."""
-
-
-class Interrupts:
-    """Ctrl-C and SIGTERM interrupt, but never what is done after an exception: nothing breaks into the cleaning up.
-
-    A context manager. After an interrupt it stays so until the process ends; otherwise everything is as before.
-    """
-
-    def __init__(self) -> None:
-        self._first: int | None = None
-        self._ignored = False
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> Self:
-        # Only the main thread gets signals, and only it may say what they do.
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                # A shell lets what runs in the background ignore Ctrl-C.
-                if number == signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN:
-                    self._before[number] = signal.signal(number, self._arrived)
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        if self._first is None:
-            for number, before in self._before.items():
-                signal.signal(number, before)
-        elif isinstance(error, Exception):
-            # A library has made another error of it, as DuckDB does.
-            raise self._interrupt() from error
-
-    def _arrived(self, number: int, _: object) -> None:
-        if self._ignored:
-            return
-        self._first = self._first or number
-        # Python drops an interrupt that comes in a library's callback: the next one counts, too.
-        if sys.exc_info()[1] is None:
-            raise self._interrupt()
-
-    def _interrupt(self) -> KeyboardInterrupt:
-        return Terminated() if self._first == signal.SIGTERM else KeyboardInterrupt()
-
-    def check(self) -> None:
-        """Interrupt if a signal has come and a library has dropped the exception."""
-        if self._first is not None:
-            raise self._interrupt()
-
-    def ignore(self) -> None:
-        """From now on it is too late for an interrupt."""
-        self._ignored = True
-        self.check()

@@ -111,7 +111,7 @@ def command(
         asyncio.run(_produce(settings, inputs, chunks, rate, run))
     except KeyboardInterrupt:
         click.echo(f"interrupted: {counted(run.confirmed, 'record')} sent, the rest is not", err=True)
-        raise SystemExit(130) from None
+        raise
     seconds = time.perf_counter() - started
     click.echo(
         f"sent {counted(run.confirmed, 'record')} ({run.size / 1e6:,.1f} MB) to "

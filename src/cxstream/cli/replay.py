@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cxstream.cli.options import Interrupts, Terminated, rfc3339_ms, rules_option, tell_compilation
+from cxstream.cli.interrupts import Interrupts
+from cxstream.cli.options import rfc3339_ms, rules_option, tell_compilation
 
 if TYPE_CHECKING:
     from cxstream.files.readers import Chunk
@@ -197,9 +198,9 @@ def command(
             if not quiet:
                 click.echo(f"{out}: {tally.line()}")
             _conclude(tally, out, in_order=in_order)
-    except KeyboardInterrupt as interrupted:
+    except KeyboardInterrupt:
         click.echo(f"cxstream: interrupted; no results were written to {out}", err=True)
-        raise SystemExit(143 if isinstance(interrupted, Terminated) else 130) from None
+        raise
 
 
 def _scored_file(path: Path | None, inputs: tuple[Path, ...], *, replace: bool) -> ScoredFile | None:

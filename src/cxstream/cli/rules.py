@@ -190,7 +190,7 @@ def apply(
         written = asyncio.run(_write(settings, rules, before, source))
     except KeyboardInterrupt:
         click.echo("interrupted: 'cxstream rules show' says whether the set was written", err=True)
-        raise SystemExit(130) from None
+        raise
     _say(settings, rules, written)
     if wait:
         _wait(settings, written, wait)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cxstream.cli.interrupts import whole
 from cxstream.cli.options import rules_option
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 @rules_option(
     "Rules (TOML or JSON, see 'cxstream rules'): also write or check the schemas of the kinds that they name."
 )
+@whole
 def command(out: Path | None, check: Path | None, rules_file: Path | None) -> None:
     """Write or check the JSON Schemas of all events and the AsyncAPI document of all topics.
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
+from cxstream.cli.interrupts import BY_SIGNAL, Interrupts, whole
 from cxstream.cli.options import Number, rules_option
 
 _FILE_START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -172,11 +172,11 @@ def _start(options: dict[str, Any]) -> int | None:
     return round((given if given.tzinfo else given.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
+@whole
 def _to_file(rates: Any, options: dict[str, Any]) -> None:
     from cxstream.files.outputs import is_stdout
     from cxstream.simulate import files, truth
     from cxstream.simulate.progress import progress
-    from cxstream.simulate.stop import BY_SIGNAL
     from cxstream.simulate.stream import RECORDS_PER_CUSTOMER_DAY, Simulation
 
     start = _start(options)
@@ -189,7 +189,7 @@ def _to_file(rates: Any, options: dict[str, Any]) -> None:
             files.write(simulation, options["out"], advance)
     except KeyboardInterrupt:
         click.echo(f"interrupted: {options['out']} is not written", err=True)
-        raise SystemExit(BY_SIGNAL + signal.SIGINT) from None
+        raise
     if options["truth"]:
         truth.write(options["truth"], simulation)
     click.echo(
@@ -202,7 +202,7 @@ def _to_topic(config: str | None, rates: Any, options: dict[str, Any]) -> None:
     from cxstream.settings import load
     from cxstream.simulate import topic, truth
     from cxstream.simulate.progress import progress
-    from cxstream.simulate.stop import BY_SIGNAL, on_signals
+    from cxstream.simulate.stop import on_signals
     from cxstream.simulate.stream import Simulation
 
     settings = load(config, kafka=options["kafka"])
@@ -221,7 +221,8 @@ def _to_topic(config: str | None, rates: Any, options: dict[str, Any]) -> None:
 
     interrupted = asyncio.run(send())
     if options["truth"]:
-        truth.write(options["truth"], simulation)
+        with Interrupts():
+            truth.write(options["truth"], simulation)
     click.echo(
         f"{simulation.tally.records} records of {options['customers']} customers sent to {settings.kafka}"
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cxstream.cli.interrupts import whole
 from cxstream.cli.options import (
     Number,
     Time,
@@ -105,6 +106,7 @@ command.add_command(foretell)
 @click.option("--force", is_flag=True, help="Replace files that are there.")
 @log_kafka_option
 @click.pass_obj
+@whole
 def purchases(config: str | None, /, **options: Any) -> None:
     """Fit when customers buy, when they stop, and what they spend.
 

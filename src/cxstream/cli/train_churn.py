@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cxstream.cli.interrupts import whole
 from cxstream.cli.options import (
     Number,
     Time,
@@ -122,6 +123,7 @@ class Days(click.ParamType):
 @click.option("--force", is_flag=True, help="Replace files that are there.")
 @log_kafka_option
 @click.pass_obj
+@whole
 def churn(config: str | None, /, **options: Any) -> None:
     """Fit the churn risk, so that it is the probability to leave within a horizon.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cxstream.cli.interrupts import whole
 from cxstream.cli.options import Number, require_models, rules_option
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ _FIELDS = (2, 3)
     help="How far to look ahead, in the unit of time of the model; may be given several times.",
 )
 @click.pass_obj
+@whole
 def foretell(
     config: str | None,
     /,

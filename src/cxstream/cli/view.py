@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
+from cxstream.cli.interrupts import whole
 from cxstream.cli.options import Time, require_duckdb, tell_compilation
 
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ def _is_day(text: str) -> bool:
     "--out", type=click.Path(dir_okay=False, path_type=Path), help="Write there; else standard output."
 )
 @click.pass_obj
+@whole
 def command(config: str | None, /, name: str | None, *, list_: bool, **options: Any) -> None:
     """Where experience is made and lost: a view of the read model.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cxstream.cli.differences import lines
+from cxstream.cli.interrupts import whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -148,6 +149,7 @@ def verify_(config: str | None, file: Path | None, against: Path | None, kafka: 
 @_LOSS
 @_KAFKA
 @click.pass_obj
+@whole
 def rebuild_(config: str | None, file: Path | None, accept_loss: bool, kafka: str | None) -> None:
     """Build the warehouse again from the log, and replace the file when that is complete.
 
@@ -172,6 +174,7 @@ def rebuild_(config: str | None, file: Path | None, accept_loss: bool, kafka: st
     "--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder for the files."
 )
 @click.pass_obj
+@whole
 def export_(config: str | None, file: Path | None, out: Path) -> None:
     """Write Parquet files by day: OUT/touchpoints/day=2026-01-31/touchpoints.parquet, and so on.
 
@@ -193,6 +196,7 @@ def export_(config: str | None, file: Path | None, out: Path) -> None:
 @command.command("compact")
 @_FILE
 @click.pass_obj
+@whole
 def compact_(config: str | None, file: Path | None) -> None:
     """Rewrite the file, so that nothing of what was deleted is left in it.
 

@@ -52,7 +52,8 @@ def created(path: Path, *, even_if_broken: bool = False, private: bool = True) -
         OutputError: it cannot be written, now or when the disk is full; no part of a file is left then.
     """
     if is_stdout(path):
-        with _packed(_Raw(_stdout(), _STDOUT_NAME), Path()) as out:
+        raw = _Raw(_stdout(), _STDOUT_NAME, may_block=True)
+        with _packed(raw, Path()) as out, raw.watched():
             yield out
         return
     try:
@@ -141,14 +142,16 @@ def _file(path: Path, target: Path, *, even_if_broken: bool, private: bool) -> I
     except OSError as error:
         raise _failed(path, error.strerror or str(error)) from error
     raw = _Raw(file, str(path))
-    complete = False
     try:
-        with file, _packed(raw, path) as out:
-            yield out
-        complete = True
+        try:
+            with file, _packed(raw, path) as out:
+                yield out
+        except BaseException:
+            if even_if_broken and not raw.failed:
+                _give_its_name(place, target, path)
+            raise
+        _give_its_name(place, target, path)
     finally:
-        if complete or (even_if_broken and not raw.failed):
-            _give_its_name(place, target, path)
         place.unlink(missing_ok=True)
 
 
@@ -169,8 +172,10 @@ def _special(path: Path, mode: int) -> Iterator[IO[bytes]]:
         number = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOCTTY)
     except OSError as error:
         raise _failed(path, error.strerror or str(error)) from error
-    with os.fdopen(number, "wb", 0) as file, _packed(_Raw(file, str(path)), path) as out:
-        yield out
+    with os.fdopen(number, "wb", 0) as file:
+        raw = _Raw(file, str(path), may_block=True)
+        with _packed(raw, path) as out, raw.watched():
+            yield out
 
 
 class _Raw(io.RawIOBase):
@@ -178,11 +183,17 @@ class _Raw(io.RawIOBase):
 
     Attributes:
         failed: whether something could not be written.
+
+    Args:
+        file: what is written.
+        name: as it is called in errors.
+        may_block: whether somebody has to read what is written, and may not: after an interrupt nothing is written.
     """
 
-    def __init__(self, file: IO[bytes], name: str) -> None:
+    def __init__(self, file: IO[bytes], name: str, *, may_block: bool = False) -> None:
         self._file = file
         self._name = name
+        self._may_block = may_block
         self.failed = False
 
     def writable(self) -> bool:
@@ -202,9 +213,19 @@ class _Raw(io.RawIOBase):
                 self._file.flush()
 
     @contextmanager
-    def _telling(self) -> Iterator[None]:
+    def watched(self) -> Iterator[None]:
+        """An interrupt while the block runs is one of the writing: what waits in a buffer is not written."""
         try:
             yield
+        except KeyboardInterrupt:
+            self.failed = self.failed or self._may_block
+            raise
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        try:
+            with self.watched():
+                yield
         except OSError as error:
             self.failed = True
             if isinstance(error, BrokenPipeError) and self._name == _STDOUT_NAME:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import signal
 
-BY_SIGNAL = 128
-
 
 def on_signals(stop: asyncio.Event) -> list[int]:
     """Set `stop` at the first SIGINT or SIGTERM; the next one ends the process at once.
