@@ -15,7 +15,7 @@ import msgspec
 from argon2 import PasswordHasher
 from argon2.exceptions import Argon2Error, InvalidHashError
 
-from cxstream.files.private import draft
+from cxstream.files.private import draft, put
 from cxstream.model.errors import SettingsError
 from cxstream.model.rfc3339 import rfc3339
 
@@ -238,7 +238,7 @@ def _write(path: Path, people: list[Person]) -> None:
         file, place = draft(path)
         with file:
             file.write(msgspec.json.format(msgspec.json.encode(_File(people))))
-        place.replace(path)
+        put(place, path)
     except OSError as error:
         raise SettingsError(f"console.users_file: {path}: {error.strerror}") from error
 

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, urlencode
 import msgspec
 
 from cxstream.console.scope import split
-from cxstream.files.private import draft
+from cxstream.files.private import draft, put
 from cxstream.model.errors import InputError, SettingsError
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ class SavedViews:
             file, place = draft(self._path)
             with file:
                 file.write(msgspec.json.format(msgspec.json.encode(_File(list(views.values())))))
-            place.replace(self._path)
+            put(place, self._path)
         except OSError as error:
             raise ViewsFileError(
                 f"console.views_file: {self._path}: {error.strerror}: name a file that can be written"

@@ -22,7 +22,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import zstandard
 
-from cxstream.files.private import draft
+from cxstream.files.private import draft, put
 from cxstream.model.errors import OutputError
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def _file(path: Path, target: Path, *, even_if_broken: bool, private: bool) -> I
 
 def _give_its_name(place: Path, target: Path, path: Path) -> None:
     try:
-        place.replace(target)
+        put(place, target)
     except OSError as error:
         raise _failed(path, error.strerror or str(error)) from error
 

@@ -1,6 +1,6 @@
 """Files and folders that hold customers' data: for their owner alone, whatever the umask says.
 
-A file is written under a name of its own beside its place and gets its name when it is complete. The name is random
+A file is written under a name of its own beside its place and gets its name when it is complete, and on the disk. The name is random
 and the file must not exist: nobody can have put a link there that leads elsewhere.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 import stat
+from contextlib import suppress
 from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def create(path: Path) -> IO[bytes]:
 
 
 def draft(path: Path, *, private: bool = True, buffering: int = -1) -> tuple[IO[bytes], Path]:
-    """Open a new file beside `path`, which is to take its place by `Path.replace` when it is complete.
+    """Open a new file beside `path`, which is to take its place by `put` when it is complete.
 
     Args:
         path: where the file is to be. If there is one, the new one gets its mode.
@@ -63,6 +64,39 @@ def draft(path: Path, *, private: bool = True, buffering: int = -1) -> tuple[IO[
         os.close(number)
         place.unlink(missing_ok=True)
         raise
+
+
+def put(place: Path, path: Path) -> None:
+    """Give a complete, closed file its name, in the place of what has it.
+
+    Its bytes are on the disk before: a computer that loses power right after has the old file or the new one.
+
+    Raises:
+        OSError: the disk is full or broken, or the folder cannot be written to.
+    """
+    to_disk(place)
+    place.replace(path)
+    names_to_disk(path.parent)
+
+
+def names_to_disk(folder: Path) -> None:
+    """Wait until the names of the files in a folder are on the disk, where its file system has that."""
+    # Those of some networks have not.
+    with suppress(OSError):
+        to_disk(folder)
+
+
+def to_disk(path: Path) -> None:
+    """Wait until the bytes of a file are on the disk.
+
+    Raises:
+        OSError: the disk is full or broken.
+    """
+    number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
 
 
 def _mode(path: Path) -> int | None:

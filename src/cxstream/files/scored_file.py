@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, Any, Self
 import pyarrow as pa
 from pyarrow import parquet as pq
 
-from cxstream.files.private import draft
+from cxstream.files.private import draft, names_to_disk, to_disk
 from cxstream.files.scored_columns import CODE, SCHEMA, ScoredColumns
 from cxstream.model.errors import OutputError
 
@@ -118,7 +118,7 @@ class ScoredFile:
         """Score cards are not in this file."""
 
     def write_out(self) -> None:
-        """Write all that has been taken, and close the file.
+        """Write all that has been taken to the disk, and close the file.
 
         Raises:
             OutputError: the disk is full, or the like.
@@ -127,6 +127,7 @@ class ScoredFile:
         try:
             self._writer.close()
             self._file.close()
+            to_disk(self._place)
         except OSError as error:
             raise self._failed(error) from error
 
@@ -140,6 +141,7 @@ class ScoredFile:
             self.write_out()
         try:
             self._place.replace(self._path)
+            names_to_disk(self._path.parent)
         except OSError as error:
             raise self._failed(error) from error
 

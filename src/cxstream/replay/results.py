@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING, Self
 
 import msgspec
 
-from cxstream.files.private import draft, make_folder
+from cxstream.files.private import draft, make_folder, names_to_disk, to_disk
 from cxstream.model import outputs
 from cxstream.model.errors import OutputError
 from cxstream.model.outputs import OUTPUTS
@@ -152,7 +152,7 @@ class Results:
             raise self._failed(error) from error
 
     def write_out(self) -> None:
-        """Write all of the files, and close them.
+        """Write all of the files to the disk, and close them.
 
         Raises:
             OutputError: the disk is full, or the like.
@@ -160,6 +160,8 @@ class Results:
         try:
             for file, _ in self._files.values():
                 file.close()
+            for _, place in self._files.values():
+                to_disk(place)
         except OSError as error:
             raise self._failed(error) from error
 
@@ -176,6 +178,7 @@ class Results:
             for name in OTHERS:
                 if name not in self._files:
                     (self._folder / name).unlink(missing_ok=True)
+            names_to_disk(self._folder)
         except OSError as error:
             raise self._failed(error) from error
         self._files.clear()

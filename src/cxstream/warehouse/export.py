@@ -10,7 +10,7 @@ import re
 import secrets
 from typing import TYPE_CHECKING
 
-from cxstream.files.private import make_folder
+from cxstream.files.private import make_folder, put
 from cxstream.model.errors import OutputError
 from cxstream.warehouse import aggregates
 from cxstream.warehouse.store import full_disk_told, private
@@ -87,7 +87,7 @@ def _write(connection: duckdb.DuckDBPyConnection, query: str, file: Path) -> Non
     try:
         with private(), full_disk_told(file):
             connection.execute(f"COPY ({query}) TO '{quoted}' (FORMAT parquet, COMPRESSION zstd)")
-        draft.replace(file)
+        put(draft, file)
     finally:
         draft.unlink(missing_ok=True)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pyarrow as pa
 
+from cxstream.files.private import names_to_disk
 from cxstream.files.scored import record_batch
 from cxstream.model.errors import OutputError, WarehouseError
 from cxstream.model.outputs import FORGOTTEN, SIGNAL_TOPICS
@@ -142,6 +143,7 @@ class FileWarehouse:
             # DuckDB would apply what a process that was killed has left there to the new file.
             self._path.with_name(f"{self._path.name}.wal").unlink(missing_ok=True)
             self._draft.replace(self._path)
+            names_to_disk(self._path.parent)
             # It would be that of another warehouse.
             copy_of(self._path).unlink(missing_ok=True)
         except OSError as error:

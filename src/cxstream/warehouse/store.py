@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import duckdb
 
-from cxstream.files.private import FOLDER, create
+from cxstream.files.private import FOLDER, create, names_to_disk
 from cxstream.model.errors import WarehouseError
 from cxstream.warehouse import aggregates
 from cxstream.warehouse.known import Known
@@ -227,6 +227,7 @@ class Store:
             self.close()
             with _writing(self.path):
                 fresh.replace(self.path)
+                names_to_disk(self.path.parent)
         finally:
             remove(fresh)
         self._reopen()
@@ -241,6 +242,7 @@ class Store:
         self.close()
         with _writing(self.path):
             other.replace(self.path)
+            names_to_disk(self.path.parent)
         self._reopen()
 
     def _reopen(self) -> None:
@@ -277,6 +279,7 @@ class Store:
         try:
             with create(draft) as sink:
                 subprocess.run([sys.executable, "-I", "-c", _CAT, self.path], stdout=sink, check=True)  # noqa: S603
+            # A copy that a loss of power cuts off is made again when the writer begins: it does not wait for the disk.
             draft.replace(target)
         except OSError as error:
             raise WarehouseError(f"{target}: cannot be written: {error.strerror}") from error
@@ -319,7 +322,7 @@ def _discard(path: Path, connection: duckdb.DuckDBPyConnection) -> None:
 def require_whole(draft: Path, path: Path) -> None:
     """Refuse a closed warehouse that is to take the place of `path` and does not have everything itself.
 
-    DuckDB moves the write-ahead log into the file when it is closed, and does not say if that fails.
+    DuckDB moves the write-ahead log into the file when it is closed, waits for the disk, and does not say if that fails.
 
     Raises:
         WarehouseError: there is a write-ahead log still.
