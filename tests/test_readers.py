@@ -52,7 +52,7 @@ def reference(data: bytes, limit: int):
     found = []
     for number, line in enumerate(data.split(b"\n"), start=1):
         text = line.removesuffix(b"\r")
-        if text:
+        if text.strip(b" \t\r"):
             found.append(
                 (number, text, None)
                 if len(text) <= limit
@@ -63,7 +63,8 @@ def reference(data: bytes, limit: int):
 
 @given(
     pieces=st.lists(
-        st.sampled_from([b"a", b"bc", b"{}", b"\n", b"\r\n", b"\r", b"\n\n", b"x" * 9]), max_size=60
+        st.sampled_from([b"a", b"bc", b"{}", b"\n", b"\r\n", b"\r", b"\n\n", b" ", b"\t", b"x" * 9]),
+        max_size=60,
     ),
     cuts=st.lists(st.integers(1, 12), min_size=1, max_size=8),
     batch=st.integers(1, 50),
@@ -87,7 +88,18 @@ def test_splitting_does_not_depend_on_blocks_or_batches(pieces, cuts, batch, lim
 @given(
     pieces=st.lists(
         st.sampled_from(
-            [b"a", b"{}\n", b"{\n" * 200, b"\r\n", b"\r", "\ufeffż".encode(), b"x" * 9, b"y" * 50 + b"\n"]
+            [
+                b"a",
+                b"{}\n",
+                b"{\n" * 200,
+                b"\r\n",
+                b"\r",
+                b" ",
+                b"\n" + b" " * 60,
+                "\ufeffż".encode(),
+                b"x" * 9,
+                b"y" * 50 + b"\n",
+            ]
         )
         | st.binary(max_size=40).map(lambda text: text + b"\n"),
         max_size=60,
@@ -185,6 +197,14 @@ def test_the_only_line_is_read_behind_empty_ones(tmp_path):
     """To see how a text is laid out, all of it is read."""
     (tmp_path / "in").write_bytes(b"\n\n" + LINES[0])
     assert records(tmp_path / "in") == [(3, LINES[0])]
+
+
+def test_lines_of_white_space_are_no_records(tmp_path):
+    blanks = [b"", b" ", b"\t \t", b" \r", b" " * 100_000]
+    (tmp_path / "in").write_bytes(b"\n".join([*blanks, LINES[0], *blanks, LINES[1], *blanks]))
+    for size in (100, 1 << 16, 1 << 22):
+        found = records(tmp_path / "in", batch_bytes=size, max_record_bytes=2000)
+        assert found == [(6, LINES[0]), (12, LINES[1])]
 
 
 def test_an_empty_file_has_no_records(tmp_path):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
 _BOM = b"\xef\xbb\xbf"
+_BLANKS = b" \t\r"
 # Bytes of a line that make room for it at first.
 _LINE_BYTES = 64
 MOST_LINES = 1 << 16
@@ -45,7 +46,7 @@ def split(
 ) -> Iterator[Records]:
     r"""Split a stream at `\n` or `\r\n`.
 
-    Empty lines are no records, but they are counted. A byte order mark before a line is skipped: files that
+    Lines without anything but white space are no records, but they are counted. A byte order mark before a line is skipped: files that
     have one each may have been put together. What is held at a time is at most a batch, a block and one record, whatever the stream holds;
     and at most MOST_LINES records come back at a time.
 
@@ -69,6 +70,7 @@ class _Cutter:
     __slots__ = (
         "_batch",
         "_give_back",
+        "_is_blank",
         "_ready",
         "_ready_bytes",
         "_return",
@@ -90,6 +92,7 @@ class _Cutter:
         self._tail: list[bytes] = []
         self._tail_bytes = 0
         self._skipped: Passing | None = None
+        self._is_blank = True  # the line that is skipped, so far
         self._return = b""  # a carriage return that may belong to the end of the line that is skipped
 
     def feed(self, block: bytes) -> Iterator[Records]:
@@ -98,7 +101,7 @@ class _Cutter:
             self._skip(block if end < 0 else block[:end])
             if end < 0:
                 return
-            yield self._too_long()
+            yield from self._too_long()
             block = block[end + 1 :]
         if end := self._end_of_whole(block):
             yield from self._whole(block, end)
@@ -145,22 +148,24 @@ class _Cutter:
 
     def finish(self) -> Iterator[Records]:
         if self._skipped is not None:
-            yield self._too_long()
+            yield from self._too_long()
         self._ready += self._tail
         yield from self._flush()
 
     def _skip(self, part: bytes) -> None:
         assert self._skipped is not None  # noqa: S101 - a line is being skipped
         if part:
+            self._is_blank = self._is_blank and not part.strip(_BLANKS)
             self._skipped.add(self._return)
             self._return = part[-1:] if part.endswith(b"\r") else b""
             self._skipped.add(part.removesuffix(b"\r"))
 
-    def _too_long(self) -> Records:
+    def _too_long(self) -> Iterator[Records]:
         assert self._skipped is not None  # noqa: S101 - a line was skipped
-        cut, self._skipped, self._return = self._skipped.reference(), None, b""
-        number, self.next = self.next, self.next + 1
-        return Records([b""], [number], {0: cut})
+        if not self._is_blank:
+            yield Records([b""], [self.next], {0: self._skipped.reference()})
+        self._skipped, self._return, self._is_blank = None, b"", True
+        self.next += 1
 
     def _flush(self) -> Iterator[Records]:
         if not self._ready:
